@@ -1,0 +1,61 @@
+# Everything a fresh machine needs: `make demo` and `make test` do their own set-up in .venv.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The first interpreter that really runs and is new enough (a pyenv shim can stand on PATH and not run).
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+# Nothing is cached outside the project's folder.
+export PIP_NO_CACHE_DIR := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
+export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/.cache/inductor
+
+.PHONY: help demo test check bench docs clean
+
+help:
+	@echo "make demo   install into .venv and compare three objectives on the digits (about a minute)"
+	@echo "make test   install into .venv and run every check and test"
+	@echo "make check  ruff, mypy --strict and the tests of the structure only"
+	@echo "make bench  print speed ratios measured on this machine"
+	@echo "make docs   build the documentation into docs/_build/html"
+	@echo "make clean  remove .venv, caches and what was built"
+
+.venv/.base: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "labelembed needs Python 3.11 or newer and found none." \
+		"Name one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make a virtual environment: install its venv package (Debian: apt install python3-venv)"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/.test: .venv/.base
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+.venv/.docs: .venv/.test
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
+demo: .venv/.base
+	$(BIN)/labelembed compare digits-mlp --out runs/demo
+
+test: .venv/.test check
+	$(BIN)/python -m pytest
+
+check: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_structure.py
+
+bench: .venv/.test
+	$(BIN)/python -m benchmarks
+
+docs: .venv/.docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf .venv .cache docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

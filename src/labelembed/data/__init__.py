@@ -1,0 +1,43 @@
+"""Data sets in memory: readers, splits, batches with row numbers.
+
+A reader turns what the user has into `RawData`; `prepare` holds out development rows, checks everything and
+returns `LabelledData`, whose splits give out batches. `read_inputs` reads new inputs to predict for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from labelembed.data.arrays import read_arrays
+from labelembed.data.batch import Batch, Split
+from labelembed.data.dataset import LabelledData, RawData
+from labelembed.data.development import DevelopmentSplit, hold_out, stratified_order
+from labelembed.data.digits import read_digits
+from labelembed.data.idx import read_idx
+from labelembed.data.idx_folder import read_idx_folder
+from labelembed.data.preparation import prepare
+from labelembed.data.single_inputs import read_inputs
+
+#: The readers a recipe can name, each with its arguments.
+DATA: dict[str, Callable[..., RawData]] = {
+    "digits": read_digits,
+    "idx": read_idx_folder,
+    "arrays": read_arrays,
+}
+
+__all__ = [
+    "DATA",
+    "Batch",
+    "DevelopmentSplit",
+    "LabelledData",
+    "RawData",
+    "Split",
+    "hold_out",
+    "prepare",
+    "read_arrays",
+    "read_digits",
+    "read_idx",
+    "read_idx_folder",
+    "read_inputs",
+    "stratified_order",
+]

@@ -1,0 +1,68 @@
+"""Finding the first row that is wrong, and checking names of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from labelembed.errors import DataError
+
+Array = npt.NDArray[Any]
+_CHUNK_ELEMENTS = 2**20
+
+
+def first_fault(values: Array, is_wrong: Callable[[Array], Array]) -> tuple[int, Any] | None:
+    """Returns (row, value) of the first wrong value of `values` [N, ...], or None.
+
+    `is_wrong` maps values to booleans of the same shape; it is asked for some rows at a time, so that no mask
+    of the whole data is made.
+    """
+    if values.size == 0:
+        return None
+    rows_at_once = max(1, _CHUNK_ELEMENTS // (values.size // values.shape[0]))
+    for begin in range(0, values.shape[0], rows_at_once):
+        chunk = values[begin : begin + rows_at_once]
+        wrong = is_wrong(chunk)
+        if wrong.any():
+            place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+            return begin + int(place[0]), chunk[place].item()
+    return None
+
+
+def require_finite(values: Array, where: str) -> None:
+    """Raises DataError with the first row of `values` [N, ...] that has a NaN or an infinite value."""
+    if values.dtype.kind != "f":
+        return
+    fault = first_fault(values, lambda chunk: ~np.isfinite(chunk))
+    if fault is not None:
+        raise DataError(
+            f"{where}: row {fault[0]} has the value {fault[1]}; expected finite numbers, so repair or drop that row"
+        )
+
+
+def require_names(names: Sequence[str], count: int | None, where: str) -> tuple[str, ...]:
+    """Returns the label names as a tuple.
+
+    Args:
+        names: One name for each label.
+        count: How many there must be, or None where the names themselves say how many labels there are.
+        where: What the names belong to, for messages.
+
+    Raises:
+        DataError: There are more or fewer than `count`, or one is empty, no text, or stands twice.
+    """
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{where}: `names` must be a list of texts, got {names!r:.80}")
+    if count is not None and len(names) != count:
+        raise DataError(f"{where}: expected {count:,} names, one for each label found in training, got {len(names):,}")
+    first_place: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if not name.strip():
+            raise DataError(f"{where}: the name of label {place} is empty")
+        if name in first_place:
+            raise DataError(f"{where}: labels {first_place[name]} and {place} have the same name {name!r}")
+        first_place[name] = place
+    return tuple(names)

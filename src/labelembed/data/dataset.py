@@ -1,0 +1,116 @@
+"""What a reader returns (`RawData`) and what a run trains on (`LabelledData`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labelembed.data.batch import Split
+
+# Elements turned to float64 at a time (8 MiB), so that statistics need no float copy of the data.
+_CHUNK_ELEMENTS = 2**20
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RawData:
+    """A data set as a reader found it, before any rows are held out.
+
+    Attributes:
+        train: Training rows, inputs [N, C, H, W] or [N, F].
+        test: Test rows of the same shape, or None.
+        names: Names of the labels 0, 1, ...
+        input_range: Smallest and largest value an input can have, in the units of the inputs.
+        source: Where the data came from, for messages and reports.
+    """
+
+    train: Split
+    test: Split | None
+    names: tuple[str, ...]
+    input_range: tuple[float, float]
+    source: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelledData:
+    """A data set ready for training, its splits checked (see `prepare`).
+
+    Attributes:
+        train: Training rows without those held out; a batch's row numbers are positions in it.
+        development: Rows held out of the training set to choose by, or None.
+        test: Test rows, or None.
+        names: Names of the labels 0, 1, ...
+        input_shape: Shape of one input: (channels, height, width), or (features,).
+        input_range: Smallest and largest value an input can have: (0, 255) for images of bytes.
+        source: Where the data came from.
+    """
+
+    train: Split
+    development: Split | None
+    test: Split | None
+    names: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    input_range: tuple[float, float]
+    source: str
+
+    @property
+    def num_labels(self) -> int:
+        """Number of labels, those included that no row has."""
+        return len(self.names)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits there are, by name."""
+        found = {"train": self.train, "development": self.development, "test": self.test}
+        return {name: split for name, split in found.items() if split is not None}
+
+    def to(self, device: torch.device | str) -> LabelledData:
+        """Returns this data with every split on `device`."""
+        return replace(self, **{name: split.to(device) for name, split in self.splits.items()})  # type: ignore[arg-type]
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 (64 hexadecimal digits) of the content: inputs, labels and names.
+
+        Where the data came from takes no part, so a data set that moved keeps its fingerprint. Which rows
+        are held out does take part.
+        """
+        digest = hashlib.sha256(json.dumps(self.names).encode())
+        for name, split in self.splits.items():
+            for tensor in (split.inputs, split.labels):
+                array = np.ascontiguousarray(tensor.cpu().numpy())
+                # the heading keeps two arrays from passing for one, or [2, 3] for [3, 2]
+                digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+                digest.update(array.data)
+        return digest.hexdigest()
+
+    def input_statistics(self) -> tuple[Tensor, Tensor]:
+        """Returns mean [C] and standard deviation [C] of the training inputs, in the units of the inputs.
+
+        C is the first entry of `input_shape`: the channels of images, or each feature on its own. Both are
+        float32 on the CPU, and the same to the last bit on whatever device the data are. The deviation is
+        over all values (divided by their number). A channel that is constant gets 1, so that dividing by
+        it is always safe.
+        """
+        inputs = self.train.inputs
+        channels = inputs.shape[1]
+        rows_at_once = max(1, _CHUNK_ELEMENTS // max(1, inputs[0].numel()))
+        count = 0
+        mean = torch.zeros(channels, dtype=torch.float64)
+        squares = torch.zeros(channels, dtype=torch.float64)  # sum of squared differences from the mean
+        for chunk in torch.split(inputs, rows_at_once):
+            values = chunk.cpu().to(torch.float64).transpose(0, 1).reshape(channels, -1)
+            # chunks are merged by their means: a sum of squares alone cancels where the mean is large
+            added = values.shape[1]
+            chunk_variance, chunk_mean = torch.var_mean(values, dim=1, correction=0)
+            difference = chunk_mean - mean
+            total = count + added
+            squares += chunk_variance * added + difference.square() * (count * added / total)
+            mean += difference * (added / total)
+            count = total
+        deviation = (squares / count).sqrt()
+        deviation[deviation == 0] = 1.0
+        return mean.to(torch.float32), deviation.to(torch.float32)

@@ -1,0 +1,176 @@
+"""Folders of idx files: MNIST, Fashion-MNIST, KMNIST, EMNIST and data sets laid out like them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from labelembed.data.batch import Split
+from labelembed.data.checks import require_names
+from labelembed.data.dataset import RawData
+from labelembed.data.idx import read_idx
+from labelembed.data.streams import sizes
+from labelembed.errors import DataError, unknown_name
+
+FASHION_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+_FILE_NAME = re.compile(
+    r"(?P<prefix>.*?)-?(?P<split>train|t10k|test)-(?P<part>images|labels)[-.]idx(?P<dimensions>\d)-ubyte(\.gz)?",
+    re.IGNORECASE,
+)
+# (split, part) -> how the official file is called, after any prefix
+_OFFICIAL = {
+    ("train", "images"): "train-images-idx3-ubyte",
+    ("train", "labels"): "train-labels-idx1-ubyte",
+    ("test", "images"): "t10k-images-idx3-ubyte",
+    ("test", "labels"): "t10k-labels-idx1-ubyte",
+}
+
+Files = dict[tuple[str, str], Path]
+
+
+def read_idx_folder(*, path: str, names: list[str] | None = None, prefix: str | None = None) -> RawData:
+    """Returns the data set of a folder with four idx files: images and labels, for training and for the test.
+
+    The files may be gzip'd or not, and spelt ``train-images-idx3-ubyte`` or ``train-images.idx3-ubyte``; the
+    test files begin with ``t10k`` or ``test``; all four may have one prefix, as EMNIST's have
+    (``emnist-balanced-train-images-idx3-ubyte.gz``). Images become [N, 1, H, W], as they are stored: EMNIST
+    stores them with rows and columns exchanged.
+
+    The labels are numbered 0, 1, ... in the order of the values that stand in the training labels (EMNIST
+    letters: 1 to 26 become 0 to 25); the values become the names.
+
+    Args:
+        path: The folder.
+        names: Names of the labels in the order of their values, instead of the values. A folder or files with
+            "fashion" in the name have the ten names of Fashion-MNIST without this.
+        prefix: Which set to read where the folder holds several, for instance ``emnist-letters``.
+
+    Raises:
+        DataError: A file is missing or damaged, or images and labels do not go together.
+    """
+    folder = Path(path).expanduser()
+    files = _find_files(folder, prefix)
+    train_images, train_values = _read_pair(files, "train")
+    test_images, test_values = _read_pair(files, "test")
+    if train_images.shape[1:] != test_images.shape[1:]:
+        raise DataError(
+            f"{files['test', 'images']}: expected images of {sizes(train_images.shape[1:])} as in the training set, "
+            f"found {sizes(test_images.shape[1:])}"
+        )
+    values = np.unique(train_values)
+    train = _split(train_images, train_values, values, files["train", "labels"])
+    test = _split(test_images, test_values, values, files["test", "labels"])
+    if names is None:
+        names = list(FASHION_NAMES) if _is_fashion(folder, files, values) else [str(value) for value in values]
+    return RawData(
+        train=train,
+        test=test,
+        names=require_names(names, len(values), str(folder)),
+        input_range=(0.0, 255.0),
+        source=f"idx files in {folder}",
+    )
+
+
+def _find_files(folder: Path, prefix: str | None) -> Files:
+    try:
+        if folder.is_file():
+            raise DataError(f"{folder}: is a file; expected the folder that holds the four idx files")
+        if not folder.is_dir():
+            raise DataError(f"{folder}: does not exist; expected a folder with four idx files")
+        entries = sorted(folder.iterdir())
+        seen = [entry.name + ("/" if entry.is_dir() else "") for entry in entries]
+        sets: dict[str, Files] = {}
+        # plain files come first where both stand there: they need no unpacking
+        for entry in sorted(entries, key=lambda entry: (entry.name.lower().endswith(".gz"), entry.name)):
+            match = _FILE_NAME.fullmatch(entry.name)
+            if match and entry.is_file():
+                split = "train" if match["split"].lower() == "train" else "test"
+                sets.setdefault(match["prefix"], {}).setdefault((split, match["part"].lower()), entry)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: the folder cannot be read ({error})") from None
+    if prefix is not None:
+        prefix = prefix.rstrip("-")
+        if sets and prefix not in sets:
+            raise DataError(f"{folder}: {unknown_name('prefix', prefix, sets)}")
+    elif len(sets) > 1:
+        found = ", ".join(repr(name) for name in sorted(sets))
+        raise DataError(f"{folder}: holds {len(sets)} data sets; choose one by `prefix`: {found}")
+    else:
+        prefix = next(iter(sets), "")
+    files = sets.get(prefix, {})
+    start = f"{prefix}-" if prefix else ""
+    missing = [f"{start}{name}" for key, name in _OFFICIAL.items() if key not in files]
+    if missing:
+        more = f" and {len(seen) - 5:,} more" if len(seen) > 5 else ""
+        holds = f"it holds {', '.join(seen[:5])}{more}" if seen else "it is empty"
+        raise DataError(f"{folder}: missing {', '.join(missing)} (each may end in .gz); {holds}")
+    return files
+
+
+def _read_pair(files: Files, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Returns the images [N, H, W] and the label values [N] of one split."""
+    images_path, labels_path = files[split, "images"], files[split, "labels"]
+    images, values = read_idx(images_path), read_idx(labels_path)
+    if images.ndim != 3 or images.dtype != np.uint8:
+        raise DataError(
+            f"{images_path}: expected images of 3 dimensions (number, height, width) of uint8, "
+            f"found {images.ndim} of {images.dtype}"
+        )
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise DataError(
+            f"{labels_path}: expected labels of 1 dimension of whole numbers, found {values.ndim} of {values.dtype}"
+        )
+    if len(images) != len(values):
+        raise DataError(
+            f"{labels_path}: expected a label for each of the {len(images):,} images of {images_path.name}, "
+            f"found {len(values):,} labels"
+        )
+    if images.size == 0:
+        raise DataError(f"{images_path}: expected at least one image, found {sizes(images.shape)} pixels")
+    if values.min() < 0:
+        row = int(np.argmax(values < 0))
+        raise DataError(f"{labels_path}: row {row} has the label {values[row]}; expected 0 or more")
+    return images, values
+
+
+def _split(images: npt.NDArray[Any], label_values: npt.NDArray[Any], values: npt.NDArray[Any], path: Path) -> Split:
+    """Returns images [N, 1, H, W] with the places of their label values in `values`, the sorted known ones."""
+    labels = np.searchsorted(values, label_values)
+    wrong = values[np.minimum(labels, len(values) - 1)] != label_values
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"{path}: row {row} has the label {label_values[row]}, which no training row has; "
+            f"the training set has {_listed(values)}"
+        )
+    return Split(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)))
+
+
+def _listed(values: Sequence[Any] | npt.NDArray[Any]) -> str:
+    shown = ", ".join(str(value) for value in values[:12])
+    return shown if len(values) <= 12 else f"{shown}, ... {values[-1]} ({len(values)} labels)"
+
+
+def _is_fashion(folder: Path, files: Files, values: npt.NDArray[Any]) -> bool:
+    """Returns whether folder or files say "fashion" and the labels are 0 to 9."""
+    where = folder.absolute()
+    # torchvision keeps the files in FashionMNIST/raw
+    words = [where.name, where.parent.name if where.name == "raw" else "", *(file.name for file in files.values())]
+    return any("fashion" in word.lower() for word in words) and values.tolist() == list(range(10))

@@ -1,0 +1,112 @@
+"""Reading one image file into the channels and the size that a network knows."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from labelembed.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Only formats that Pillow decodes itself: it would hand an EPS file to Ghostscript.
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+_MODES = {1: "L", 3: "RGB"}
+
+
+def read_picture(path: Path, *, input_shape: tuple[int, ...], accepted: str, notes: list[str]) -> npt.NDArray[np.uint8]:
+    """Returns the pixels [channels, height, width] of an image, 0 to 255, made to fit `input_shape`.
+
+    Args:
+        path: The file.
+        input_shape: (channels, height, width), with 1 channel for grey or 3 for red, green, blue.
+        accepted: The types of file to name where this is none of them.
+        notes: Gets a line for every change made to the image.
+
+    Raises:
+        DataError: The file is no image, cut off or too large, or `input_shape` is not that of an image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns of the smaller decompression bombs.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            # damaged tags that the pixels do not need
+            warnings.filterwarnings("ignore", category=UserWarning)
+            with Image.open(path, formats=_FORMATS) as image:
+                if len(input_shape) != 3 or input_shape[0] not in _MODES:
+                    raise DataError(
+                        f"{path}: is an image, but the network takes inputs of shape {input_shape}; "
+                        "give a .npy array of that shape"
+                    )
+                image.load()
+                return _fitted(image, input_shape, path, notes)
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: unknown type of file; expected {accepted}") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        limit = Image.MAX_IMAGE_PIXELS or 0
+        raise DataError(f"{path}: has more than {limit:,} pixels, the limit; make the image smaller") from None
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+        raise DataError(f"{path}: the image is cut off or damaged ({error})") from None
+
+
+def _fitted(image: Image, input_shape: tuple[int, ...], path: Path, notes: list[str]) -> npt.NDArray[np.uint8]:
+    from PIL import Image as ImageModule
+    from PIL import ImageOps
+
+    channels, height, width = input_shape
+    if getattr(image, "n_frames", 1) > 1:
+        notes.append(f"only the first of its {image.n_frames} images is used")  # type: ignore[attr-defined]
+    if image.getexif().get(0x0112, 1) != 1:  # orientation
+        image = ImageOps.exif_transpose(image)
+        notes.append("turned as the camera's orientation says")
+    image = _eight_bits(image, path, notes)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            paper = ImageModule.new("RGBA", image.size, "white")
+            image = ImageModule.alpha_composite(paper, image)
+            notes.append("transparent parts made white")
+        image = image.convert("RGB")
+    mode = _MODES[channels]
+    if image.mode != mode:
+        grey = image.mode in ("1", "L")
+        converted = image.convert("RGB")
+        if mode == "L" and not grey and not _is_grey(converted):
+            notes.append("colours made grey")
+        elif mode == "RGB" and grey:
+            notes.append("grey used for red, green and blue")
+        image = image.convert(mode) if grey else converted.convert(mode)
+    if image.size != (width, height):
+        stretched = "" if image.width * height == image.height * width else ", which changes its proportions"
+        notes.append(f"resized from {image.width}x{image.height} to {width}x{height}{stretched}")
+        # Pillow widens the filter when it makes an image smaller, so every pixel counts (antialiasing)
+        image = image.resize((width, height), ImageModule.Resampling.BILINEAR)
+    pixels: npt.NDArray[np.uint8] = np.array(image, dtype=np.uint8)
+    return pixels[np.newaxis] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _eight_bits(image: Image, path: Path, notes: list[str]) -> Image:
+    """Returns the image with 8 bits a channel; Pillow's own conversion would cut values off."""
+    from PIL import Image as ImageModule
+
+    if image.mode.startswith("I;16"):
+        deep: npt.NDArray[Any] = np.asarray(image)
+        notes.append("16 bits a pixel made 8")
+        return ImageModule.fromarray(np.round(deep / 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise DataError(f"{path}: has 32 bits a pixel; save the image with 8, or give a .npy array")
+    return image
+
+
+def _is_grey(image: Image) -> bool:
+    red, green, blue = (np.asarray(image.getchannel(name)) for name in "RGB")
+    return bool((red == green).all() and (green == blue).all())

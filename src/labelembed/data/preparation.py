@@ -1,0 +1,91 @@
+"""From what a reader found to what a run trains on: rows held out, rows left out, everything checked."""
+
+from __future__ import annotations
+
+from labelembed.data.batch import Split
+from labelembed.data.checks import first_fault, require_finite, require_names
+from labelembed.data.dataset import LabelledData, RawData
+from labelembed.data.development import DevelopmentSplit, hold_out, stratified_order
+from labelembed.errors import ArgumentFaults, DataError
+
+
+def prepare(
+    raw: RawData,
+    *,
+    development: DevelopmentSplit | None,
+    train_rows: int | None = None,
+    batch_size: int | None = None,
+) -> LabelledData:
+    """Returns the data set for a run.
+
+    The development rows are held out first, so that they are the same rows however few are trained on. Then
+    only `train_rows` training rows are kept, in the order they stood in: the beginning of a random order that
+    is stratified by label and always the same (see `stratified_order`), so that a smaller training set is
+    part of a larger one.
+
+    Args:
+        raw: What a reader returned.
+        development: Which training rows are held out; None for none.
+        train_rows: How many training rows to keep; None for all.
+        batch_size: Rows of an optimiser step, to see that the training set has as many; None leaves it unseen.
+
+    Raises:
+        DataError: A split is empty, a row cannot be used, or there are fewer training rows than asked for.
+        ValueError: `train_rows` or `batch_size` is not at least 1.
+    """
+    faults = ArgumentFaults()
+    for name, value in (("train_rows", train_rows), ("batch_size", batch_size)):
+        faults.require(value is None or value >= 1, name, value, "must be >= 1")
+    faults.raise_if_any()
+    names = require_names(raw.names, None, raw.source)
+    input_shape = tuple(raw.train.inputs.shape[1:])
+    for part, split in (("training", raw.train), ("test", raw.test)):
+        if split is not None:
+            _check(split, f"{raw.source}: {part} set", input_shape, len(names))
+    try:
+        train, held_out = hold_out(raw.train, development)
+    except DataError as error:
+        raise DataError(f"{raw.source}: {error}") from None
+    if train_rows is not None:
+        if train_rows > len(train):
+            raise DataError(
+                f"{raw.source}: `train_rows` is {train_rows:,}, but the training set has {_rows_left(train, held_out)}"
+            )
+        order = stratified_order(train.labels, seed=0, purpose="train_rows")
+        train = train.select(order[:train_rows].sort().values)
+    if batch_size is not None and batch_size > len(train):
+        raise DataError(
+            f"{raw.source}: `batch_size` {batch_size:,} is larger than the training set, "
+            f"which has {_rows_left(train, held_out)}; take at most {len(train):,}"
+        )
+    return LabelledData(
+        train=train,
+        development=held_out,
+        test=raw.test,
+        names=names,
+        input_shape=input_shape,
+        input_range=raw.input_range,
+        source=raw.source,
+    )
+
+
+def _check(split: Split, where: str, input_shape: tuple[int, ...], num_labels: int) -> None:
+    if len(split) == 0 or split.inputs.numel() == 0:
+        raise DataError(f"{where}: is empty; expected at least one row")
+    if tuple(split.inputs.shape[1:]) != input_shape:
+        raise DataError(
+            f"{where}: expected inputs of shape {input_shape} as in the training set, "
+            f"found {tuple(split.inputs.shape[1:])}"
+        )
+    require_finite(split.inputs.cpu().numpy(), where)
+    fault = first_fault(split.labels.cpu().numpy(), lambda chunk: (chunk < 0) | (chunk >= num_labels))
+    if fault is not None:
+        raise DataError(
+            f"{where}: row {fault[0]} has the label {fault[1]}; expected 0 to {num_labels - 1}, "
+            f"for there are {num_labels} label names"
+        )
+
+
+def _rows_left(train: Split, held_out: Split | None) -> str:
+    left = f"{len(train):,} rows"
+    return left if held_out is None else f"{left} after {len(held_out):,} were held out"

@@ -1,0 +1,146 @@
+"""Inputs to predict for: an image, an npy array or an idx file, brought to the shape the network knows."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from labelembed.data.checks import first_fault, require_finite
+from labelembed.data.idx import GZIP_MAGIC, looks_like_idx, read_idx
+from labelembed.data.pictures import read_picture
+from labelembed.data.streams import read_npy, require_file, sizes
+from labelembed.errors import DataError
+
+ACCEPTED = "an image (PNG, JPEG, WebP, GIF, BMP, TIFF), a .npy array or an idx image file (gzip'd or not)"
+# Scales whose ends are fixed by what the values mean. Any other range is what the training data happened to
+# hold, and a new row may well go beyond it.
+_FIXED_RANGES = ((0.0, 1.0), (0.0, 16.0), (0.0, 255.0))
+
+Array = npt.NDArray[Any]
+
+
+def read_inputs(
+    path: Path, *, input_shape: tuple[int, ...], input_range: tuple[float, float], invert: bool = False
+) -> tuple[Tensor, list[str], list[str]]:
+    """Returns the inputs of one file for a network trained on inputs of `input_shape` and `input_range`.
+
+    What the file is, is seen from its content. An image is made grey or coloured, resized to the network's
+    size and scaled to its range. An array or an idx file must have the right size and range already; it may
+    hold one input or many, with or without the channel axis of grey images, or each input as one row of
+    numbers. Nothing is unpickled.
+
+    Args:
+        path: The file.
+        input_shape: (channels, height, width) or (features,).
+        input_range: Smallest and largest value of the training inputs.
+        invert: Exchange dark and light: ``low + high - value``. For dark digits on white paper, where the
+            network was trained on light digits on black.
+
+    Returns:
+        inputs: [N, *input_shape], uint8 or float32, in the units of the training inputs.
+        names: N names, ``file.png`` for a file with one input, ``file.npy[3]`` for a row of many.
+        notes: What was changed and may matter, one line each.
+
+    Raises:
+        DataError: The file is missing, damaged, of an unknown type, or its values or shape do not fit.
+    """
+    path = Path(path)
+    require_file(path, ACCEPTED)
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    notes: list[str] = []
+    if beginning.startswith(b"\x93NUMPY"):
+        inputs, single = _as_rows(_read_npy_file(path), input_shape, path)
+        _check_values(inputs, input_range, path, notes)
+    elif beginning.startswith(GZIP_MAGIC) or looks_like_idx(beginning):
+        inputs, single = _as_rows(read_idx(path), input_shape, path)
+        _check_values(inputs, input_range, path, notes)
+    else:
+        if beginning.startswith((b"PK\x03\x04", b"\x80")):
+            raise DataError(f"{path}: is an .npz, a zip or a pickle; expected {ACCEPTED}")
+        pixels = read_picture(path, input_shape=input_shape, accepted=ACCEPTED, notes=notes)
+        inputs, single = _scaled(pixels, input_range, path)[np.newaxis], True
+    if inputs.dtype != np.uint8 or input_range not in _FIXED_RANGES:
+        with np.errstate(over="ignore"):  # what is too large becomes infinite and is named
+            inputs = inputs.astype(np.float32)
+        require_finite(inputs, f"{path} as float32")
+    if invert:
+        inputs = inputs.dtype.type(input_range[0] + input_range[1]) - inputs
+        notes.append("dark and light exchanged")
+    names = [path.name] if single else [f"{path.name}[{row}]" for row in range(len(inputs))]
+    return torch.from_numpy(np.ascontiguousarray(inputs)), names, notes
+
+
+def _read_npy_file(path: Path) -> Array:
+    try:
+        with path.open("rb") as file:
+            array = read_npy(file, length=path.stat().st_size, where=str(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{path}: expected an array of numbers, found {array.dtype}")
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    # the ends of a range may be too large for float16
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def _as_rows(array: Array, input_shape: tuple[int, ...], path: Path) -> tuple[Array, bool]:
+    """Returns the array as [N, *input_shape] and whether it was a single input."""
+    shapes = [input_shape]
+    if len(input_shape) == 3 and input_shape[0] == 1:
+        shapes.append(input_shape[1:])
+    if len(input_shape) > 1:
+        shapes.append((math.prod(input_shape),))
+    for shape in shapes:
+        if array.shape == shape:
+            return array.reshape(1, *input_shape), True
+        if array.shape[1:] == shape:
+            if len(array) == 0:
+                raise DataError(f"{path}: holds no input ({sizes(array.shape)})")
+            return array.reshape(len(array), *input_shape), False
+    accepted = " or ".join(f"[{sizes(shape)}]" for shape in shapes)
+    raise DataError(
+        f"{path}: expected one input of {accepted} or many of them, [N x ...], found [{sizes(array.shape)}]"
+    )
+
+
+def _check_values(inputs: Array, input_range: tuple[float, float], path: Path, notes: list[str]) -> None:
+    low, high = input_range
+    require_finite(inputs, str(path))
+    largest = inputs.max()
+    scale = f"the network was trained on values of {low:g} to {high:g}"
+    if input_range in _FIXED_RANGES and high > 1 and 0 < largest <= 1:
+        if inputs.dtype.kind == "f":
+            raise DataError(
+                f"{path}: looks scaled to [0, 1] (the largest value is {largest:g}), but {scale}; multiply by {high:g}"
+            )
+        notes.append(f"no value is larger than {largest}, while {scale}")
+    fault = first_fault(inputs, lambda chunk: (chunk < low) | (chunk > high))
+    if fault is None:
+        return
+    if input_range in _FIXED_RANGES:
+        raise DataError(f"{path}: row {fault[0]} has the value {fault[1]:g}; {scale}")
+    notes.append(f"row {fault[0]} has the value {fault[1]:g}, while {scale}")
+
+
+def _scaled(pixels: Array, input_range: tuple[float, float], path: Path) -> Array:
+    """Returns pixels of 0 to 255 in the network's range."""
+    if input_range == (0.0, 255.0):
+        return pixels
+    if input_range not in _FIXED_RANGES:
+        raise DataError(
+            f"{path}: the network was trained on arrays with values of {input_range[0]:g} to {input_range[1]:g}, "
+            "which says nothing of black and white; give a .npy array prepared like the training data"
+        )
+    scaled: Array = pixels.astype(np.float32) * np.float32(input_range[1] / 255)
+    return scaled

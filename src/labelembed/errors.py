@@ -1,0 +1,109 @@
+"""What can go wrong, as types; each message names the value, what is allowed, and the way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+class LabelEmbedError(Exception):
+    """Base of every error a user can cause or must know of; `exit_code` is the command line's answer."""
+
+    exit_code = 2
+
+
+class RecipeError(LabelEmbedError):
+    """A recipe, a `--set` or a variant that cannot be run. Carries *all* faults found, one line each.
+
+    Args:
+        faults: One line each, beginning with the key it is about.
+        source: The file or option the faults are in, for the heading.
+    """
+
+    def __init__(self, faults: Iterable[str], *, source: str = "recipe") -> None:
+        self.faults = list(faults)
+        self.source = source
+        super().__init__(self.faults, source)
+
+    def __str__(self) -> str:
+        if len(self.faults) == 1:
+            return f"{self.source}: {self.faults[0]}"
+        shown = [f"  {fault}" for fault in self.faults[:8]]
+        if len(self.faults) > 8:
+            shown.append(f"  ... and {len(self.faults) - 8} more")
+        return "\n".join([f"{self.source}: {len(self.faults)} faults", *shown])
+
+
+class DataError(LabelEmbedError):
+    """Data that cannot be used: names the file, the row and what was expected."""
+
+
+class RunFolderError(LabelEmbedError):
+    """A run or comparison folder that is missing, damaged, of another recipe, or cannot be written."""
+
+
+class TrainingError(LabelEmbedError):
+    """A run that began and failed, for instance a loss that is not finite."""
+
+    exit_code = 1
+
+
+class InterruptedTraining(LabelEmbedError):  # noqa: N818 - being interrupted is no error of anybody's
+    """A run stopped by a signal, after it saved where it stood."""
+
+    def __init__(self, message: str, *, signal_number: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+    def __reduce__(self) -> tuple[Any, ...]:  # exit_code must survive the way back from a worker process
+        return (_interrupted, (str(self), self.exit_code - 128))
+
+
+def _interrupted(message: str, signal_number: int) -> InterruptedTraining:
+    return InterruptedTraining(message, signal_number=signal_number)
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """Returns ``" (did you mean 'x'?)"`` for the nearest of `allowed`, or an empty string."""
+    found = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def unknown_name(kind: str, name: object, allowed: Iterable[str]) -> str:
+    """Returns the one line that refuses an unknown name and lists what there is."""
+    choices = sorted(allowed)
+    return f"unknown {kind} {name!r}{nearest(str(name), choices)}; there are: {', '.join(choices)}"
+
+
+class ArgumentFaults:
+    """Collects what is wrong with the arguments of one constructor, then raises once.
+
+    Example:
+        >>> faults = ArgumentFaults()
+        >>> faults.require(-1.0 > 0, "temperature", -1.0, "must be > 0")
+        >>> faults.raise_if_any()
+        Traceback (most recent call last):
+        ...
+        ValueError: `temperature` must be > 0, got -1.0
+    """
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+
+    def require(self, holds: bool, name: str, value: object, rule: str) -> None:
+        """Notes a fault unless `holds`; `rule` reads on from the argument's name."""
+        if not holds:
+            self.faults.append(f"`{name}` {rule}, got {value!r}")
+
+    def choice(self, name: str, value: object, allowed: Sequence[object]) -> None:
+        """Notes a fault unless `value` is one of `allowed`."""
+        if value not in allowed:
+            choices = ", ".join(repr(item) for item in allowed)
+            hint = nearest(value, [str(item) for item in allowed]) if isinstance(value, str) else ""
+            self.faults.append(f"`{name}` must be one of {choices}, got {value!r}{hint}")
+
+    def raise_if_any(self) -> None:
+        """Raises ValueError with every fault, one a line."""
+        if self.faults:
+            raise ValueError("\n".join(self.faults))

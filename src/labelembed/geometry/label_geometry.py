@@ -1,0 +1,204 @@
+"""What an objective has learned about its labels: names with vectors, or with similarities."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from labelembed.errors import DataError, nearest
+
+FORMAT_VERSION = 1
+
+
+class Neighbour(NamedTuple):
+    """One similar label; a larger `score` is more alike."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class LabelGeometry:
+    """The labels of a task and where they stand to each other.
+
+    Exactly one of `vectors` and `similarities` is given. Similarities are logits: the softmax of row y is
+    the soft target of label y (Label Embedding Network, eq. 11 and 13), so that a saved geometry trains a
+    new model (eq. 17). Vectors are points whose distances say how alike two labels are (Learning with
+    Adaptive Labels, eq. 2).
+
+    Args:
+        names: The labels' names, in the order of their numbers; all different.
+        vectors: [C, D], one point a label.
+        similarities: [C, C], row y the logits of label y's soft target.
+        metric: How vectors are compared; similarities ignore it.
+        source: Where it comes from, for people: an objective's name, a file.
+
+    Raises:
+        ValueError: When shapes and names do not fit, or a value is not finite.
+
+    Example:
+        >>> import torch
+        >>> geometry = LabelGeometry(("cat", "dog", "car"), vectors=torch.tensor([[0.0], [1.0], [9.0]]))
+        >>> geometry.neighbours("cat", k=1)
+        [Neighbour(name='dog', score=-1.0)]
+    """
+
+    names: tuple[str, ...]
+    vectors: Tensor | None = None
+    similarities: Tensor | None = None
+    metric: Literal["euclidean", "cosine"] = "euclidean"
+    source: str = ""
+    _positions: dict[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        table = self.vectors if self.vectors is not None else self.similarities
+        if table is None or (self.vectors is not None and self.similarities is not None):
+            raise ValueError("give exactly one of `vectors` and `similarities`")
+        names = tuple(str(name) for name in self.names)
+        count = len(names)
+        if table.ndim != 2 or table.shape[0] != count:
+            raise ValueError(f"{count} names need a table [{count}, ...], got {list(table.shape)}")
+        if self.similarities is not None and table.shape[1] != count:
+            raise ValueError(f"`similarities` must be square, got {list(table.shape)}")
+        if not torch.isfinite(table).all():
+            row = int((~torch.isfinite(table)).any(dim=1).nonzero()[0])
+            raise ValueError(f"the row of label {names[row]!r} holds a value that is not finite")
+        if self.metric not in ("euclidean", "cosine"):
+            raise ValueError(f"`metric` must be 'euclidean' or 'cosine', got {self.metric!r}")
+        positions = {name: index for index, name in enumerate(names)}
+        if len(positions) != count:
+            double = next(name for index, name in enumerate(names) if positions[name] != index)
+            raise ValueError(f"the name {double!r} stands for more than one label")
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "_positions", positions)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def position(self, label: str | int) -> int:
+        """Returns the number of a label given by name, or by number where no label has that name.
+
+        Raises:
+            KeyError: When there is no such label; the message names the nearest.
+        """
+        if str(label) in self._positions:
+            return self._positions[str(label)]
+        if isinstance(label, int) and 0 <= label < len(self):
+            return label
+        few = ", ".join(self.names[:10]) + (", ..." if len(self) > 10 else "")
+        raise KeyError(f"no label {str(label)!r}{nearest(str(label), self.names)}; there are {len(self)}: {few}")
+
+    def neighbours(self, label: str | int, k: int = 5) -> list[Neighbour]:
+        """Returns the `k` labels most like `label`, itself left out, most alike first.
+
+        The score is the probability that `label`'s soft target gives to the other (similarities), minus
+        the Euclidean distance, or the cosine (vectors).
+        """
+        position = self.position(label)
+        scores = self._scores(position)
+        # A stable order, so that equal scores come in the order of the labels on every machine.
+        order = torch.sort(scores, descending=True, stable=True).indices
+        chosen = [int(index) for index in order if int(index) != position][: max(k, 0)]
+        return [Neighbour(self.names[index], float(scores[index])) for index in chosen]
+
+    def _scores(self, position: int) -> Tensor:
+        if self.similarities is not None:
+            return self.similarities[position].double().softmax(dim=0)
+        assert self.vectors is not None
+        vectors = self.vectors.double()
+        if self.metric == "cosine":
+            return torch.nn.functional.cosine_similarity(vectors[position], vectors, dim=1)
+        return -torch.linalg.vector_norm(vectors - vectors[position], dim=1)
+
+    def soft_targets(self) -> Tensor:
+        """Returns [C, C], row y the soft target of label y; rows sum to 1.
+
+        Softmax of the similarities (Label Embedding Network, eq. 13), or of minus the distances of the
+        vectors (Learning with Adaptive Labels, eq. 2).
+        """
+        return self.logits().softmax(dim=1)
+
+    def logits(self) -> Tensor:
+        """Returns [C, C] float32, the logits of `soft_targets`."""
+        if self.similarities is not None:
+            return self.similarities.float()
+        return -self.distances().float()
+
+    def distances(self) -> Tensor:
+        """Returns [C, C] float64 distances between labels, symmetric with a zero diagonal.
+
+        Vectors: Euclidean, or 1 - cosine. Similarities: Learning with Adaptive Labels' way with a label
+        embedding E: symmetrise, scale to [0, 1], eigendecompose to V L V^T, and take the Euclidean
+        distances between the rows of V sqrt(max(L, 0)).
+        """
+        if self.similarities is not None:
+            symmetric = self.similarities.double()
+            symmetric = (symmetric + symmetric.T) / 2
+            low, high = symmetric.min(), symmetric.max()
+            scaled = (symmetric - low) / (high - low).clamp_min(torch.finfo(torch.float64).tiny)
+            values, eigenvectors = torch.linalg.eigh(scaled)
+            points = eigenvectors * values.clamp_min(0).sqrt()
+        else:
+            assert self.vectors is not None
+            points = self.vectors.double()
+            if self.metric == "cosine":
+                unit = torch.nn.functional.normalize(points, dim=1)
+                return (1 - unit @ unit.T).fill_diagonal_(0)
+        # The exact form, not the one by inner products, whose rounding shows between close labels.
+        distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+        return (distances + distances.T).fill_diagonal_(0) / 2
+
+    def to_bytes(self) -> bytes:
+        """Returns the safetensors form that `save` writes."""
+        kind = "similarities" if self.similarities is not None else "vectors"
+        table = self.similarities if self.similarities is not None else self.vectors
+        assert table is not None
+        about = {
+            "format": "labelembed.label_geometry",
+            "version": str(FORMAT_VERSION),
+            "names": json.dumps(self.names, ensure_ascii=False),
+            "metric": self.metric,
+            "source": self.source,
+        }
+        return bytes(save({kind: table.detach().cpu().contiguous()}, metadata=about))
+
+    def save(self, path: str | Path) -> Path:
+        """Writes one safetensors file, under a temporary name first; returns its path."""
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.writing")
+        temporary.write_bytes(self.to_bytes())
+        return temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Reads a file written by `save`.
+
+        Raises:
+            DataError: When the file is missing, damaged or something else.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; a label geometry is a .safetensors file that a run leaves")
+        try:
+            with safe_open(path, framework="pt") as file:
+                about: dict[str, Any] = file.metadata() or {}
+                tables = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+        except (SafetensorError, OSError, ValueError) as error:
+            raise DataError(f"{path}: damaged, or no safetensors file ({error})") from error
+        if about.get("format") != "labelembed.label_geometry" or set(tables) - {"vectors", "similarities"}:
+            raise DataError(f"{path}: a safetensors file, but not a label geometry (holds {sorted(tables)[:5]})")
+        if int(about.get("version", 0)) > FORMAT_VERSION:
+            raise DataError(f"{path}: written by a newer labelembed (format {about['version']}); update labelembed")
+        try:
+            names = tuple(json.loads(about["names"]))
+            return cls(names, **tables, metric=about.get("metric", "euclidean"), source=about.get("source", ""))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: damaged label geometry ({error})") from error

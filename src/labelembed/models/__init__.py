@@ -1,0 +1,25 @@
+"""Networks that return hidden rows [N, H]; the output layer belongs to the objective."""
+
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from labelembed.models.cnn import CNN
+from labelembed.models.mlp import MLP
+from labelembed.models.scaling import InputScaling
+
+
+class Encoder(Protocol):
+    """What every network here offers."""
+
+    hidden_size: int
+    output_std: float | None
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Returns hidden rows [N, hidden_size]."""
+        ...
+
+
+MODELS: dict[str, type[nn.Module]] = {"mlp": MLP, "cnn": CNN}
+
+__all__ = ["CNN", "MLP", "MODELS", "Encoder", "InputScaling"]

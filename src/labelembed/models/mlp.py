@@ -1,0 +1,61 @@
+"""The multilayer perceptron of Sun et al. 2017, appendix B."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from labelembed.errors import ArgumentFaults
+from labelembed.models.initialization import Initialization, truncated_normal_
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU; returns the last hidden rows, the objective owns the output layer.
+
+    Args:
+        input_shape: Shape of one input; flattened.
+        hidden_sizes: Widths of the hidden layers; 500 and 500 in the paper.
+        dropout: Probability of dropping a hidden unit after each layer; 0 in the paper.
+        initialization: `paper`: weights from N(0, 0.1) cut at two standard deviations, output layer 0.01,
+            biases 0. `pytorch`: PyTorch's own.
+
+    Attributes:
+        hidden_size: Width of the rows returned.
+        output_std: Standard deviation the output layer should start with; None for PyTorch's own way.
+
+    Shapes: inputs [N, *input_shape], output [N, hidden_size].
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int],
+        hidden_sizes: Sequence[int] = (500, 500),
+        dropout: float = 0.0,
+        initialization: Initialization = "pytorch",
+    ) -> None:
+        super().__init__()
+        faults = ArgumentFaults()
+        sizes_hold = len(hidden_sizes) > 0 and all(size >= 1 for size in hidden_sizes)
+        faults.require(sizes_hold, "hidden_sizes", list(hidden_sizes), "must be one or more widths >= 1")
+        faults.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
+        faults.choice("initialization", initialization, ("paper", "pytorch"))
+        faults.raise_if_any()
+        layers: list[nn.Module] = [nn.Flatten()]
+        for width_in, width_out in pairwise([math.prod(input_shape), *hidden_sizes]):
+            layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+        self.layers = nn.Sequential(*layers)
+        self.hidden_size = hidden_sizes[-1]
+        self.output_std = 0.01 if initialization == "paper" else None
+        if initialization == "paper":
+            truncated_normal_(self, standard_deviation=0.1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Returns hidden rows [N, hidden_size]."""
+        hidden: Tensor = self.layers(inputs)
+        return hidden

@@ -1,0 +1,217 @@
+"""Label Embedding Network: the labels' similarities, learned with the network (Sun et al. 2017)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from labelembed.errors import ArgumentFaults
+from labelembed.geometry import LabelGeometry
+from labelembed.heads import HeadSettings, HeadTerms, label_embedding_terms
+from labelembed.objectives.objective import Objective
+
+# Where the paper (eq. 14) and the code published with it differ. The paper states no reduction of the hinge;
+# the published code adds 1e-8 to the count of right rows, which float32 cannot show and which is left out.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"output_weight": 1.0, "target_weight": 1.0, "hinge_reduction": "mean"},
+    "published_code": {"output_weight": 0.5, "target_weight": 0.5, "hinge_reduction": "sum"},
+}
+# A dense [C, C] table above this many labels is more than a gigabyte in float32.
+DENSE_GEOMETRY_LABELS = 16_000
+
+
+class LabelEmbedding(Objective):
+    """Learns which labels are alike, and trains on those soft targets (Sun et al. 2017).
+
+    With hidden rows h, two output layers ``z1 = o1(h)``, ``z2 = o2(sg(h))`` (sg: no gradient), and the label's
+    embedding ``e = E[y]`` (`full`, E [C, C] starting as the identity) or ``e = relu(A[y] B)`` (`compressed`,
+    eq. 16)::
+
+        output     CE(onehot(y), z1)                       trains h and o1    (eq. 7)
+        target     CE(softmax(sg(e)), z1)                  trains h and o1    (eq. 13)
+        auxiliary  CE(onehot(y), z2)                       trains o2          (eq. 8)
+        hinge      max(0, softmax(z2)[y] - limit) ** norm  trains o2          (eq. 12)
+        embedding  CE(softmax(sg(z2) / temperature), e)    trains E, or A, B  (eq. 11)
+        uniform    CE(1/C, z1)                             trains h and o1    (not in the paper)
+
+    Every term is a mean over the rows that count; `embedding` over those rows that o2 gets right. The total is
+    their weighted sum (eq. 14). With a saved `LabelGeometry`, E is fixed, o2 is not built and
+    ``total = output_weight output + target_weight target`` (eq. 17).
+
+    Args:
+        hidden_size: H, width of the hidden rows.
+        num_labels: C, number of labels.
+        embedding: `full`, `compressed`, or a saved LabelGeometry of the same number of labels (fixed).
+        rank: K, the compressed embedding's size (the paper's h); 100 is the paper's example.
+        preset: `paper` (weights 1 and 1, hinge averaged) or `published_code` (weights 0.5 and 0.5, hinge
+            summed over the batch, so that it weighs more in larger batches).
+        temperature: tau, how soft the distribution is that E learns from; > 0.
+        confidence_limit: alpha, the probability of the right label above which the hinge acts; in [0, 1].
+        hinge_norm: p, 1 or 2: the excess over the limit, or its square.
+        hinge_reduction: `mean` or `sum` over the rows; None: the preset's.
+        output_weight: Weight of `output`; None: the preset's.
+        target_weight: Weight of `target`; None: the preset's.
+        uniform_weight: Weight of `uniform`, a share of the target spread evenly over all labels. With weights
+            that sum to 1 the network is trained on
+            ``output_weight onehot + target_weight softmax(E[y]) + uniform_weight / C``.
+        target_warmup_steps: Training steps for which `target` has no weight, while E is still noise (20,000 of
+            about 50,000 in the published text code).
+        bias: Whether the output layers have a bias.
+        ignore_index: Rows with this label take no part in any term; None: every row counts.
+        output_std: Start of the output layers, see `Objective`.
+
+    Raises:
+        ValueError: When an argument is out of its range, or the geometry has another number of labels.
+
+    Example:
+        >>> import torch
+        >>> objective = LabelEmbedding(8, 3, temperature=2.0)
+        >>> terms = objective(torch.randn(4, 8), torch.tensor([0, 1, 2, 1]))
+        >>> terms.total.backward()
+        >>> objective.label_geometry(["cat", "dog", "car"]).soft_targets().shape
+        torch.Size([3, 3])
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_labels: int,
+        *,
+        embedding: Literal["full", "compressed"] | LabelGeometry = "full",
+        rank: int = 100,
+        preset: Literal["paper", "published_code"] = "paper",
+        temperature: float = 2.0,
+        confidence_limit: float = 0.9,
+        hinge_norm: Literal[1, 2] = 1,
+        hinge_reduction: Literal["mean", "sum"] | None = None,
+        output_weight: float | None = None,
+        target_weight: float | None = None,
+        uniform_weight: float = 0.0,
+        target_warmup_steps: int = 0,
+        bias: bool = True,
+        ignore_index: int | None = -100,
+        output_std: float | None = None,
+    ) -> None:
+        chosen = PRESETS.get(preset, PRESETS["paper"])
+        output_weight = chosen["output_weight"] if output_weight is None else output_weight
+        target_weight = chosen["target_weight"] if target_weight is None else target_weight
+        hinge_reduction = chosen["hinge_reduction"] if hinge_reduction is None else hinge_reduction
+        faults = ArgumentFaults()
+        if not isinstance(embedding, LabelGeometry):
+            faults.choice("embedding", embedding, ("full", "compressed"))
+        elif len(embedding) != num_labels:
+            faults.require(False, "embedding", len(embedding), f"must have {num_labels} labels as the data has")
+        faults.choice("preset", preset, tuple(PRESETS))
+        faults.require(rank >= 1, "rank", rank, "must be >= 1")
+        faults.require(temperature > 0, "temperature", temperature, "must be > 0")
+        faults.require(0 <= confidence_limit <= 1, "confidence_limit", confidence_limit, "must be in [0, 1]")
+        faults.choice("hinge_norm", hinge_norm, (1, 2))
+        faults.choice("hinge_reduction", hinge_reduction, ("mean", "sum"))
+        faults.require(output_weight >= 0, "output_weight", output_weight, "must be >= 0")
+        faults.require(target_weight >= 0, "target_weight", target_weight, "must be >= 0")
+        faults.require(uniform_weight >= 0, "uniform_weight", uniform_weight, "must be >= 0")
+        faults.require(target_warmup_steps >= 0, "target_warmup_steps", target_warmup_steps, "must be >= 0")
+        super().__init__(
+            hidden_size,
+            num_labels,
+            bias=bias,
+            ignore_index=ignore_index,
+            output_std=output_std,
+            faults=faults,
+        )
+        self.settings = HeadSettings(
+            temperature=temperature,
+            confidence_limit=confidence_limit,
+            hinge_norm=hinge_norm,
+            hinge_reduction=hinge_reduction,
+            output_weight=output_weight,
+            target_weight=target_weight,
+            uniform_weight=uniform_weight,
+        )
+        self.target_warmup_steps = target_warmup_steps
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.fixed = isinstance(embedding, LabelGeometry)
+        if isinstance(embedding, LabelGeometry):
+            self.register_buffer("embedding", embedding.logits().clone())
+            return
+        self.auxiliary = self.new_layer(bias=bias)
+        if embedding == "full":
+            self.embedding = nn.Parameter(torch.eye(num_labels))
+        else:
+            # The entries of A B start with variance 1; the relu then keeps half of them.
+            self.compressed_rows = nn.Parameter(torch.randn(num_labels, rank))
+            self.compressed_columns = nn.Parameter(torch.randn(rank, num_labels) / rank**0.5)
+
+    @classmethod
+    def from_linear(cls, layer: nn.Linear, **arguments: Any) -> Self:
+        """Takes over an existing output layer [H -> C] as o1; o2 starts as a copy of it.
+
+        Args:
+            layer: The layer to own from now on; device and dtype follow it.
+            arguments: The objective's own keyword arguments.
+        """
+        objective = super().from_linear(layer, **arguments)
+        if not objective.fixed:
+            objective.auxiliary = copy.deepcopy(layer)
+        return objective
+
+    def embedding_rows(self, labels: Tensor) -> Tensor:
+        """Returns e [n, C] for labels [n]."""
+        if hasattr(self, "compressed_rows"):
+            return F.relu(F.embedding(labels, self.compressed_rows) @ self.compressed_columns)  # eq. 16
+        return F.embedding(labels, self.embedding)
+
+    def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> HeadTerms:
+        """Computes the terms; see `Objective.forward`."""
+        hidden, labels = self.counted(hidden, labels)
+        first = self.output(hidden)
+        second = None if self.fixed else self.auxiliary(hidden.detach())
+        settings = self.settings._replace(target_weight=self._target_weight_now())
+        return label_embedding_terms(first, second, self.embedding_rows(labels), labels, settings)
+
+    def _target_weight_now(self) -> Tensor | float:
+        if self.target_warmup_steps == 0:
+            return self.settings.target_weight
+        begun = (self.steps >= self.target_warmup_steps).to(torch.float32)
+        if self.training:
+            self.steps += 1
+        return self.settings.target_weight * begun
+
+    def parameter_groups(self, weight_decay: float, *, decay_embedding: bool = False) -> list[dict[str, Any]]:
+        """Returns optimiser groups in which E, A and B are not decayed.
+
+        Weight decay pulls softmax(E) towards uniform, which would be a hidden label smoothing.
+
+        Args:
+            weight_decay: For the output layers.
+            decay_embedding: Decay E, A and B as well.
+        """
+        learned = ("embedding", "compressed_rows", "compressed_columns")
+        groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+        for name, parameter in self.named_parameters():
+            groups[name in learned].append(parameter)
+        embedding_decay = weight_decay if decay_embedding else 0.0
+        return [
+            {"params": parameters, "weight_decay": decay}
+            for parameters, decay in ((groups[False], weight_decay), (groups[True], embedding_decay))
+            if parameters
+        ]
+
+    @torch.no_grad()
+    def label_geometry(self, names: Sequence[str] | None = None) -> LabelGeometry:
+        """Returns E as similarities; above 16,000 labels the rows of A as vectors, for E would fill the memory."""
+        names = self.label_names(names)
+        source = type(self).__name__
+        if hasattr(self, "compressed_rows") and self.num_labels > DENSE_GEOMETRY_LABELS:
+            vectors = self.compressed_rows.detach().float().cpu().clone()
+            return LabelGeometry(names, vectors=vectors, source=source)
+        everything = torch.arange(self.num_labels, device=self.output.weight.device)
+        similarities = self.embedding_rows(everything).float().cpu().clone()
+        return LabelGeometry(names, similarities=similarities, source=source)

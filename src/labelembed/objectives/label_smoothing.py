@@ -1,0 +1,76 @@
+"""Label smoothing, the control that every claim is compared with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from labelembed import whole_batch
+from labelembed.errors import ArgumentFaults
+from labelembed.heads import full_precision
+from labelembed.objectives.objective import Objective
+
+
+class LabelSmoothingTerms(NamedTuple):
+    """Terms of `LabelSmoothing`: scalars, `output` and `uniform` not weighted."""
+
+    total: Tensor
+    output: Tensor
+    uniform: Tensor
+
+
+class LabelSmoothing(Objective):
+    """Cross entropy with the one-hot label mixed with a uniform share (Szegedy et al. 2016).
+
+    ``total = (1 - s) output + s uniform`` with ``output = CE(onehot(y), z)``, ``uniform = CE(1/C, z)``: the
+    same as ``F.cross_entropy(..., label_smoothing=s)``.
+
+    Args:
+        hidden_size: H, width of the hidden rows.
+        num_labels: C, number of labels.
+        smoothing: s, the share of the target spread evenly over all labels, in [0, 1].
+        bias: Whether the output layer has a bias.
+        ignore_index: Rows with this label take no part; None: every row counts.
+        output_std: Start of the output layer, see `Objective`.
+
+    Example:
+        >>> import torch
+        >>> objective = LabelSmoothing(8, 3, smoothing=0.2)
+        >>> terms = objective(torch.randn(4, 8), torch.tensor([0, 1, 2, 1]))
+        >>> torch.allclose(terms.total, 0.8 * terms.output + 0.2 * terms.uniform)
+        True
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_labels: int,
+        *,
+        smoothing: float = 0.1,
+        bias: bool = True,
+        ignore_index: int | None = -100,
+        output_std: float | None = None,
+    ) -> None:
+        faults = ArgumentFaults()
+        faults.require(0 <= smoothing <= 1, "smoothing", smoothing, "must be in [0, 1]")
+        super().__init__(
+            hidden_size,
+            num_labels,
+            bias=bias,
+            ignore_index=ignore_index,
+            output_std=output_std,
+            faults=faults,
+        )
+        self.smoothing = smoothing
+
+    def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> LabelSmoothingTerms:
+        """Computes the terms; see `Objective.forward`."""
+        hidden, labels = self.counted(hidden, labels)
+        log_probabilities = F.log_softmax(full_precision(self.output(hidden)), dim=-1)
+        row_factor = whole_batch.mean_factor(labels.shape[0], like=log_probabilities)
+        output = F.nll_loss(log_probabilities, labels, reduction="sum") * row_factor
+        uniform = -log_probabilities.sum() / self.num_labels * row_factor
+        total = (1 - self.smoothing) * output + self.smoothing * uniform
+        return LabelSmoothingTerms(total=total, output=output, uniform=uniform)

@@ -1,0 +1,150 @@
+"""What every objective is: the output layer and the loss, in the place of `nn.Linear` + `cross_entropy`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Protocol, Self
+
+from torch import Tensor, nn
+
+from labelembed.errors import ArgumentFaults
+from labelembed.geometry import LabelGeometry
+
+
+class Terms(Protocol):
+    """A named tuple of scalars. `total` is the loss to go back from; the other terms are not weighted."""
+
+    @property
+    def total(self) -> Tensor:
+        """The weighted sum of the terms."""
+        ...
+
+    def _asdict(self) -> dict[str, Tensor]: ...
+
+
+class Objective(nn.Module, ABC):
+    """Base of the objectives: owns the output layer `output`, predicts, and yields a label geometry.
+
+    Args:
+        hidden_size: H, width of the hidden rows.
+        num_labels: C, number of labels.
+        bias: Whether the output layer has a bias.
+        ignore_index: Rows with this label take no part in any term, normaliser or state; None: every row counts.
+        output_std: Start the output layer from N(0, output_std) cut at two standard deviations with bias 0;
+            None: PyTorch's own way.
+        faults: What a subclass found wrong with its own arguments, to be raised together.
+
+    Raises:
+        ValueError: When an argument is out of its range; one line for each.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_labels: int,
+        *,
+        bias: bool = True,
+        ignore_index: int | None = -100,
+        output_std: float | None = None,
+        faults: ArgumentFaults | None = None,
+    ) -> None:
+        super().__init__()
+        faults = faults or ArgumentFaults()
+        faults.require(hidden_size >= 1, "hidden_size", hidden_size, "must be >= 1")
+        faults.require(num_labels >= 1, "num_labels", num_labels, "must be >= 1")
+        faults.require(output_std is None or output_std > 0, "output_std", output_std, "must be > 0, or None")
+        faults.raise_if_any()
+        self.hidden_size = hidden_size
+        self.num_labels = num_labels
+        self.ignore_index = ignore_index
+        self.output_std = output_std
+        # The output layer comes first, so that every objective with the same seed starts with the same one.
+        self.output = self.new_layer(bias=bias)
+
+    def new_layer(self, *, bias: bool = True) -> nn.Linear:
+        """Returns a layer [H -> C] that starts as the output layer does."""
+        layer = nn.Linear(self.hidden_size, self.num_labels, bias=bias)
+        if self.output_std is not None:
+            limit = 2 * self.output_std
+            nn.init.trunc_normal_(layer.weight, std=self.output_std, a=-limit, b=limit)
+            if bias:
+                nn.init.zeros_(layer.bias)
+        return layer
+
+    @classmethod
+    def from_linear(cls, layer: nn.Linear, **arguments: Any) -> Self:
+        """Takes over an existing output layer [H -> C], the module itself with its weights.
+
+        Args:
+            layer: The layer to own from now on; device and dtype follow it.
+            arguments: The objective's own keyword arguments.
+        """
+        if not isinstance(layer, nn.Linear):
+            raise TypeError(f"`layer` must be an nn.Linear, got {type(layer).__name__}")
+        has_bias = layer.bias is not None
+        objective = cls(layer.in_features, layer.out_features, bias=has_bias, **arguments)
+        objective.to(device=layer.weight.device, dtype=layer.weight.dtype)
+        objective.output = layer
+        return objective
+
+    @abstractmethod
+    def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> Terms:
+        """Computes the terms of one batch.
+
+        Args:
+            hidden: [N, H] or [B, T, H].
+            labels: [N] or [B, T], int64, 0..C-1 or `ignore_index`.
+            rows: [N] positions of the rows in the training set, for objectives that remember rows.
+
+        Raises:
+            ValueError: When the shapes do not fit; the message has both.
+        """
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Returns scores [..., C] whose argmax predicts and whose softmax is the predicted distribution."""
+        scores: Tensor = self.output(hidden)
+        return scores
+
+    def label_geometry(self, names: Sequence[str] | None = None) -> LabelGeometry:
+        """Returns where the labels stand to each other; here the rows of the output layer, by cosine."""
+        vectors = self.output.weight.detach().float().cpu().clone()
+        return LabelGeometry(self.label_names(names), vectors=vectors, metric="cosine", source=type(self).__name__)
+
+    def label_names(self, names: Sequence[str] | None) -> tuple[str, ...]:
+        """Returns `names`, or the labels' numbers as text."""
+        return tuple(names) if names is not None else tuple(str(label) for label in range(self.num_labels))
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Returns optimiser groups that decay what should be decayed.
+
+        Args:
+            weight_decay: For the parameters that are decayed.
+        """
+        return [{"params": list(self.parameters()), "weight_decay": weight_decay}]
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Tells the objective that epoch `epoch` (from 0) of `epochs` begins."""
+
+    def end_epoch(self) -> None:
+        """Tells the objective that the epoch is over."""
+
+    def counted(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the rows that count, hidden [n, H] and labels [n], from [N, H] or [B, T, H].
+
+        Rows are selected rather than masked, so that nothing of an ignored row, were it NaN, reaches a term.
+        """
+        if hidden.shape[-1] != self.hidden_size:
+            raise ValueError(f"`hidden` must be [..., {self.hidden_size}], got {list(hidden.shape)}")
+        if labels.shape != hidden.shape[:-1]:
+            raise ValueError(
+                f"`labels` must be {list(hidden.shape[:-1])} for hidden rows {list(hidden.shape)}, "
+                f"got {list(labels.shape)}"
+            )
+        if hidden.ndim != 2:
+            hidden, labels = hidden.flatten(0, -2), labels.flatten()
+        if self.ignore_index is not None:
+            counts = labels != self.ignore_index
+            if not bool(counts.all()):
+                return hidden[counts], labels[counts]
+        return hidden, labels

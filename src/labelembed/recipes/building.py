@@ -1,0 +1,166 @@
+"""From a checked recipe to data, network, optimiser and schedule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from labelembed import seeds
+from labelembed.data import DATA, LabelledData, prepare
+from labelembed.errors import DataError, LabelEmbedError, RecipeError
+from labelembed.geometry import LabelGeometry
+from labelembed.models import MODELS, InputScaling
+from labelembed.objectives import OBJECTIVES, Objective
+from labelembed.recipes.schema import Recipe
+from labelembed.recipes.signature import argument_faults, construction_faults, keys_of
+from labelembed.training.network import Network
+from labelembed.training.optimizers import OPTIMIZERS
+from labelembed.training.schedules import SCHEDULES, Schedule
+
+# Where a run folder keeps the saved geometry it was trained with, so that the folder is all a run needs.
+EMBEDDING_FILE = "embedding.safetensors"
+
+
+def _arguments(block: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in block.items() if key != "name"}
+
+
+def check_values(recipe: Recipe, *, base: Path | None = None, source: str = "recipe") -> None:
+    """Tries every component's arguments without data, and raises one error with all that is wrong.
+
+    Args:
+        recipe: What to check.
+        base: Folder that the path of a saved geometry may be relative to.
+        source: For the heading of the error.
+
+    Raises:
+        RecipeError: With every fault.
+        DataError: When a saved geometry cannot be read.
+    """
+    faults: list[str] = []
+    objective = objective_arguments(recipe, base=base)
+    geometry = objective.get("embedding")
+    num_labels = len(geometry) if isinstance(geometry, LabelGeometry) else 2
+    with torch.random.fork_rng(), torch.device("meta"):
+        faults += construction_faults(
+            "objective", OBJECTIVES[recipe.objective["name"]], hidden_size=2, num_labels=num_labels, **objective
+        )
+        model = MODELS[recipe.model["name"]]
+        faults += construction_faults("model", model, input_shape=(1, 32, 32), **_arguments(recipe.model))
+        tiny = Network(nn.Identity(), nn.Linear(2, 2), OBJECTIVES["one_hot"](2, 2))
+    optimizer = OPTIMIZERS[recipe.optimizer["name"]]
+    faults += construction_faults("optimizer", optimizer, network=tiny, **_arguments(recipe.optimizer))
+    schedule = SCHEDULES[recipe.schedule["name"]]
+    faults += construction_faults("schedule", schedule, **_arguments(recipe.schedule))
+    if recipe.selection.by.startswith("development") and recipe.data["development"] is None:
+        faults.append(
+            f"selection.by: {recipe.selection.by!r} needs development rows; set data.development, "
+            "for instance --set data.development.fraction=0.1"
+        )
+    if faults:
+        raise RecipeError(faults, source=source)
+
+
+def objective_arguments(recipe: Recipe, *, base: Path | None = None) -> dict[str, Any]:
+    """Returns the keyword arguments of the recipe's objective; a geometry's path has become the geometry."""
+    arguments = _arguments(recipe.objective)
+    path = embedding_path(recipe, base=base)
+    if path is not None:
+        try:
+            arguments["embedding"] = LabelGeometry.load(path)
+        except DataError as error:
+            raise DataError(f"objective.embedding must be 'full', 'compressed' or a saved geometry; {error}") from error
+    return arguments
+
+
+def embedding_path(recipe: Recipe, *, base: Path | None = None) -> Path | None:
+    """Returns where the objective's saved geometry is, None when it takes none."""
+    value = recipe.objective.get("embedding")
+    if not isinstance(value, str) or value in ("full", "compressed"):
+        return None
+    below = (base / value) if base is not None else None
+    return below if below is not None and below.is_file() else Path(value).expanduser()
+
+
+def build_data(recipe: Recipe) -> LabelledData:
+    """Reads the data and cuts it into splits.
+
+    Raises:
+        DataError: When the data cannot be used.
+    """
+    reader = DATA[recipe.data["name"]]
+    arguments = {key: recipe.data[key] for key in keys_of(reader)}
+    try:
+        raw = reader(**arguments)
+    except LabelEmbedError:
+        raise
+    except ValueError as error:
+        raise RecipeError(argument_faults("data", error)) from error
+    return prepare(
+        raw,
+        development=recipe.development(),
+        train_rows=recipe.data["train_rows"],
+        batch_size=recipe.batch_size,
+    )
+
+
+def build_network(
+    recipe: Recipe, *, num_labels: int, input_shape: tuple[int, ...], scaling: InputScaling, base: Path | None = None
+) -> Network:
+    """Builds input scaling, encoder and objective.
+
+    The encoder's start comes from (seed, "encoder") and the objective's from (seed, "objective"), so that
+    with one seed every objective begins with the same encoder and output layer.
+
+    Raises:
+        RecipeError: When a part does not fit the data.
+    """
+    seed = recipe.seed
+    try:
+        with seeds.seeded(seed, "encoder"):
+            encoder: Any = MODELS[recipe.model["name"]](input_shape=input_shape, **_arguments(recipe.model))
+    except ValueError as error:
+        raise RecipeError(
+            [f"model.{line.lstrip('`').replace('`', '', 1)}" for line in str(error).splitlines()]
+        ) from error
+    arguments = objective_arguments(recipe, base=base)
+    try:
+        with seeds.seeded(seed, "objective"):
+            objective: Objective = OBJECTIVES[recipe.objective["name"]](
+                hidden_size=encoder.hidden_size,
+                num_labels=num_labels,
+                output_std=encoder.output_std,
+                **arguments,
+            )
+    except ValueError as error:
+        raise RecipeError(argument_faults("objective", error)) from error
+    return Network(scaling, encoder, objective)
+
+
+def build_scaling(recipe: Recipe, data: LabelledData) -> InputScaling:
+    """Returns the input scaling the recipe asks for, with the numbers of the training rows."""
+    if recipe.data["scaling"] == "standard":
+        mean, deviation = data.input_statistics()
+        return InputScaling(offset=mean.tolist(), scale=deviation.tolist())
+    low, high = data.input_range
+    return InputScaling(offset=[float(low)], scale=[float(high - low) or 1.0])
+
+
+def empty_scaling(recipe: Recipe, input_shape: tuple[int, ...]) -> InputScaling:
+    """Returns an input scaling of the right shape, for saved numbers to be loaded into."""
+    channels = input_shape[0] if recipe.data["scaling"] == "standard" else 1
+    return InputScaling(offset=[1.0] * channels, scale=[1.0] * channels)
+
+
+def build_optimizer(recipe: Recipe, network: Network) -> Optimizer:
+    """Builds the optimiser over a network that is on its device."""
+    return OPTIMIZERS[recipe.optimizer["name"]](network, **_arguments(recipe.optimizer))
+
+
+def build_schedule(recipe: Recipe) -> Schedule:
+    """Builds the learning-rate schedule."""
+    return SCHEDULES[recipe.schedule["name"]](**_arguments(recipe.schedule))

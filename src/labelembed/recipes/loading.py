@@ -1,0 +1,200 @@
+"""From a name or a path to a checked recipe, with `--set` and variants on the way."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from labelembed.errors import RecipeError, nearest, unknown_name
+from labelembed.recipes.schema import Recipe, parse_recipe
+
+MAXIMUM_BYTES = 1_000_000
+
+
+def shipped_recipes() -> dict[str, str]:
+    """Returns the text of every recipe that comes with the package, by name."""
+    folder = files("labelembed.recipes")
+    return {
+        entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8")
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".yaml")
+    }
+
+
+def recipe_heading(text: str) -> list[str]:
+    """Returns the comment lines a recipe begins with, without their signs."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").strip())
+    return lines
+
+
+def read_recipe(name_or_path: str) -> tuple[dict[str, Any], str, str]:
+    """Returns a recipe's values as its YAML holds them, its name, and where it came from.
+
+    Raises:
+        RecipeError: When there is none, or it is no YAML mapping.
+    """
+    shipped = shipped_recipes()
+    if name_or_path in shipped:
+        return _parsed(shipped[name_or_path], name_or_path), name_or_path, f"recipe {name_or_path!r}"
+    path = Path(name_or_path)
+    if not path.is_file():
+        if path.suffix not in (".yaml", ".yml"):
+            raise RecipeError([unknown_name("recipe", name_or_path, shipped)], source="no such file")
+        raise RecipeError([f"no such file{_similar_file(path)}"], source=str(path))
+    try:
+        if path.stat().st_size > MAXIMUM_BYTES:
+            raise RecipeError([f"larger than {MAXIMUM_BYTES:,} bytes, which no recipe is"], source=str(path))
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError([f"cannot be read ({error})"], source=str(path)) from error
+    return _parsed(text, str(path)), path.stem, str(path)
+
+
+def _similar_file(path: Path) -> str:
+    folder = path.parent
+    return nearest(path.name, [entry.name for entry in folder.iterdir()]) if folder.is_dir() else ""
+
+
+def _parsed(text: str, source: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise RecipeError([f"{where}no valid YAML ({problem})"], source=source) from error
+    except RecursionError as error:
+        raise RecipeError(["nested too deeply"], source=source) from error
+    if not isinstance(values, dict):
+        found = "nothing" if values is None else type(values).__name__
+        raise RecipeError(
+            [f"must be a mapping with data, model, objective, ...; got {found}; `labelembed init` writes one"],
+            source=source,
+        )
+    return values
+
+
+def load_recipe(
+    name_or_path: str,
+    *,
+    settings: Sequence[str] = (),
+    data: str | None = None,
+    objective: str | None = None,
+) -> tuple[Recipe, str]:
+    """Returns a checked recipe and its name.
+
+    Args:
+        name_or_path: Of a recipe that ships, or a YAML file.
+        settings: `key.key=value`, the values read as YAML.
+        data: Path of the data, for `data.path`.
+        objective: A variant that takes the place of the recipe's objective, see `parse_variant`.
+
+    Raises:
+        RecipeError: With every fault found.
+    """
+    values, name, source = read_recipe(name_or_path)
+    values = copy.deepcopy(values)
+    if objective is not None:
+        values["objective"] = parse_variant(objective)
+    if data is not None:
+        block = values.setdefault("data", {})
+        if isinstance(block, dict):
+            block["path"] = data
+    if settings:
+        source += " with --set"
+    faults = [fault for setting in settings if (fault := _set(values, setting))]
+    try:
+        recipe = parse_recipe(values, source=source)
+    except RecipeError as error:
+        raise RecipeError(faults + error.faults, source=source) from None
+    if faults:
+        raise RecipeError(faults, source=source)
+    return _with_whole_paths(recipe), name
+
+
+def _set(values: dict[str, Any], setting: str) -> str | None:
+    """Puts one `a.b=value` into the values; returns what is wrong with it, if anything."""
+    path, sign, text = setting.partition("=")
+    if not sign or not path.strip():
+        return f"--set {setting}: must be key.key=value, for instance optimizer.learning_rate=0.01"
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return f"--set {setting}: {text!r} is no YAML value"
+    block = values
+    *parents, last = path.strip().split(".")
+    for parent in parents:
+        inner = block.get(parent)
+        if inner is None:
+            inner = {}
+        elif isinstance(inner, str):  # objective: one_hot
+            inner = {"name": inner}
+        elif not isinstance(inner, dict):
+            return f"--set {setting}: {parent!r} has no keys below it"
+        block[parent] = inner
+        block = inner
+    block[last] = value
+    return None
+
+
+def _with_whole_paths(recipe: Recipe) -> Recipe:
+    """Makes the path of the data whole, so that the run folder's recipe works from anywhere."""
+    path = recipe.data.get("path")
+    if path is None:
+        return recipe
+    return recipe.model_copy(update={"data": recipe.data | {"path": str(Path(path).expanduser().absolute())}})
+
+
+def parse_variant(text: str | dict[str, Any]) -> dict[str, Any]:
+    """Returns an objective's block from ``name:key=value:key=value``, values read as YAML.
+
+    Raises:
+        RecipeError: When it is not of that form.
+    """
+    if isinstance(text, dict):
+        return dict(text)
+    # A colon that does not begin `key=` belongs to a value, as in a path.
+    name, *pairs = re.split(r":(?=\s*\w+\s*=)", text.strip())
+    if ":" in name or "=" in name or not name.strip():
+        wanted = "name or name:key=value:key=value, for instance label_smoothing:smoothing=0.2"
+        raise RecipeError([f"{text!r} must be {wanted}"], source="--objectives")
+    block: dict[str, Any] = {"name": name.strip()}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        if key.strip() in block:
+            raise RecipeError([f"{text!r} gives {key.strip()!r} more than once"], source="--objectives")
+        try:
+            block[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError([f"{text!r}: {value!r} is no YAML value"], source="--objectives") from error
+    return block
+
+
+def split_variants(text: str) -> list[str]:
+    """Returns the variants of a comma-separated list; commas inside brackets belong to a value."""
+    parts = re.split(r",(?![^\[]*\])", text)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def variant_name(block: dict[str, Any]) -> str:
+    """Returns a variant as people read it: ``label_embedding preset=paper temperature=3``."""
+    return " ".join([str(block["name"]), *(f"{key}={_short(value)}" for key, value in block.items() if key != "name")])
+
+
+def variant_folder(block: dict[str, Any]) -> str:
+    """Returns a variant's folder name: its name with what a file system minds replaced."""
+    return re.sub(r"[^\w.=+-]+", "_", variant_name(block).replace(" ", "-"))
+
+
+def _short(value: Any) -> str:
+    return Path(value).name if isinstance(value, str) and "/" in value else str(value)

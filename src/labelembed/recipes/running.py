@@ -1,0 +1,247 @@
+"""Recipes into run folders: begin, go on, or find it done."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save as tensor_bytes
+
+from labelembed.data import LabelledData
+from labelembed.errors import RunFolderError, TrainingError
+from labelembed.recipes.building import (
+    EMBEDDING_FILE,
+    build_data,
+    build_network,
+    build_optimizer,
+    build_scaling,
+    build_schedule,
+    embedding_path,
+)
+from labelembed.recipes.schema import Recipe, parse_recipe
+from labelembed.training.checkpoints import load_newest
+from labelembed.training.environment import describe_environment
+from labelembed.training.files import make_writable_folder, saving, sha256, write_bytes
+from labelembed.training.interruption import StopRequest
+from labelembed.training.loop import Progress, Trainer, ignore_progress
+from labelembed.training.run_folder import RunFolder
+
+
+def run_recipe(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    data: LabelledData | None = None,
+    observe: Callable[[Progress], None] = ignore_progress,
+    stop: StopRequest | None = None,
+    device: str | None = None,
+    warn: Callable[[str], None] = lambda message: None,
+) -> dict[str, Any]:
+    """Brings the run of a recipe in a folder to its end: begins it, goes on with it, or finds it done.
+
+    Args:
+        recipe: What to run.
+        out: The run folder.
+        data: The recipe's data where they are in memory already.
+        observe: Called with where the run stands.
+        stop: Asked after every step whether to save and stop.
+        device: `cpu`, or None for what there is.
+        warn: Called with what the user should know.
+
+    Returns:
+        What stands in ``result.json``.
+
+    Raises:
+        RunFolderError: When the folder holds the run of another recipe, is damaged, or cannot be written.
+        TrainingError: When the run fails; the folder says why.
+        InterruptedTraining: When it was asked to stop; it can be resumed.
+    """
+    folder = RunFolder(out)
+    if folder.state() != "empty":
+        refuse_other_recipe(recipe, folder)
+    if folder.state() == "finished":
+        return folder.result()
+    if data is None:
+        data = build_data(recipe)
+    scaling = build_scaling(recipe, data)
+    network = build_network(
+        recipe, num_labels=data.num_labels, input_shape=data.input_shape, scaling=scaling, base=folder.path
+    )
+    if folder.state() == "empty":
+        _begin(recipe, folder, data, parameters=network.parameter_count(), device=device)
+    else:
+        _refuse_other_data(folder, data)
+    trainer = Trainer(
+        network,
+        partial(build_optimizer, recipe),
+        build_schedule(recipe),
+        data,
+        recipe.settings(),
+        folder,
+        observe=observe,
+        stop=stop,
+        device=device,
+    )
+    checkpoint, damaged = load_newest(folder.checkpoints)
+    for line in damaged:
+        warn(f"damaged checkpoint passed over: {line}")
+    if checkpoint is not None:
+        trainer.restore(checkpoint)
+    folder.keep_journal(trainer.position.epoch)
+    folder.forget_result()
+    try:
+        result = trainer.run()
+    except TrainingError as error:
+        _note_failure(folder, trainer, str(error))
+        raise TrainingError(str(error)) from error
+    if trainer.accelerator.is_main_process:
+        _finish(folder, trainer, data, result)
+    return result
+
+
+def _begin(recipe: Recipe, folder: RunFolder, data: LabelledData, *, parameters: int, device: str | None) -> None:
+    """Makes the folder; the recipe comes last of what a run begins with, so that with it all is there."""
+    # Weights, their best and Adam's two moments in each of keep + 1 checkpoints, and the result.
+    needed = 4 * parameters * (4 * (recipe.checkpoints.keep + 1) + 1) + 1_000_000
+    make_writable_folder(folder.path, needed_bytes=needed)
+    with saving(folder.path):
+        embedding = embedding_path(recipe)
+        if embedding is not None:
+            write_bytes(folder.path / EMBEDDING_FILE, embedding.read_bytes())
+        about = {
+            "source": data.source,
+            "fingerprint": data.fingerprint(),
+            "names": list(data.names),
+            "input_shape": list(data.input_shape),
+            "input_range": list(data.input_range),
+            "rows": {name: len(split) for name, split in data.splits.items()},
+        }
+        folder.write_environment(describe_environment(device=device) | {"data": about})
+        folder.write_recipe(_as_kept(recipe), heading="The resolved recipe of this run; it runs the run again.")
+
+
+def _as_kept(recipe: Recipe) -> dict[str, Any]:
+    """Returns the recipe as a run folder keeps it: a saved geometry is the folder's own copy."""
+    kept = recipe.of_one_run()
+    if embedding_path(recipe) is not None:
+        kept["objective"] = kept["objective"] | {"embedding": EMBEDDING_FILE}
+    return kept
+
+
+def refuse_other_recipe(recipe: Recipe, folder: RunFolder) -> None:
+    """Raises RunFolderError, with the differences, when a folder holds the run of another recipe."""
+    wanted = _flat(_as_kept(recipe))
+    present = _flat(stored_recipe(folder).of_one_run())
+    differing = [
+        f"{key}: here {present.get(key)!r}, asked for {wanted.get(key)!r}"
+        for key in sorted(wanted.keys() | present.keys())
+        if wanted.get(key) != present.get(key)
+    ]
+    asked = embedding_path(recipe, base=folder.path)
+    kept = folder.path / EMBEDDING_FILE
+    if asked is not None and asked.is_file() and kept.is_file() and sha256(asked) != sha256(kept):
+        differing.append("objective.embedding: the saved geometry has another content")
+    if differing:
+        raise RunFolderError(
+            f"{folder.path}: holds the run of another recipe; choose another --out. It differs in\n  "
+            + "\n  ".join(differing[:6])
+            + (f"\n  and {len(differing) - 6} more" if len(differing) > 6 else "")
+        )
+
+
+def stored_recipe(folder: RunFolder) -> Recipe:
+    """Returns the recipe of a run folder.
+
+    Raises:
+        RunFolderError: When there is no run, or its recipe is damaged.
+    """
+    values = folder.recipe()
+    try:
+        return parse_recipe(values, source=str(folder.path / "recipe.yaml"))
+    except Exception as error:
+        raise RunFolderError(f"{folder.path}: its recipe.yaml is damaged: {error}") from error
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif (prefix, key) != ("data.", "path"):  # data that moved is held to its fingerprint, not its path
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _refuse_other_data(folder: RunFolder, data: LabelledData) -> None:
+    known = folder.environment().get("data", {}).get("fingerprint")
+    if known is not None and known != data.fingerprint():
+        raise RunFolderError(
+            f"{folder.path}: the run began with other data than {data.source} now holds "
+            "(the content differs); put the old data back, or begin a new run with another --out"
+        )
+
+
+def _note_failure(folder: RunFolder, trainer: Trainer, message: str) -> None:
+    result = {
+        "format": 1,
+        "status": "failed",
+        "message": message,
+        "epochs": trainer.position.epoch,
+        "seconds": round(trainer.position.seconds, 3),
+        "parameters": trainer.network.parameter_count(),
+    }
+    with contextlib.suppress(OSError):  # a full disk is why it failed; the run then counts as unfinished
+        folder.write_result(result)
+
+
+def _finish(folder: RunFolder, trainer: Trainer, data: LabelledData, result: dict[str, Any]) -> None:
+    """Writes weights and geometry, and the result last of all."""
+    weights = trainer.selected_weights()
+    trainer.network.load_state_dict(weights)
+    about = {"format": "labelembed.network", "version": "1", "names": json.dumps(data.names, ensure_ascii=False)}
+    with saving(folder.path):
+        contiguous = {name: value.contiguous() for name, value in weights.items()}
+        write_bytes(folder.model_file, tensor_bytes(contiguous, metadata=about))
+        trainer.network.objective.label_geometry(data.names).save(folder.geometry_file)
+        folder.write_result(result)
+
+
+def start_over(path: Path) -> None:
+    """Removes what a run left in a folder, and nothing else."""
+    folder = RunFolder(path)
+    folder.require_run()
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    for name in (
+        "result.json",
+        "journal.jsonl",
+        "model.safetensors",
+        "label_geometry.safetensors",
+        "report.html",
+        EMBEDDING_FILE,
+        "environment.json",
+        "recipe.yaml",
+    ):
+        (path / name).unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=2)
+def _data_of(block: str) -> LabelledData:
+    return build_data(Recipe.model_validate_json(block))
+
+
+def cached_data(recipe: Recipe) -> LabelledData:
+    """Returns a recipe's data, read once a process for all runs that share the data block and batch size."""
+    neutral = recipe.model_copy(update={"objective": {}, "model": {}, "seed": 0, "comparison": None})
+    return _data_of(neutral.model_dump_json())
+
+
+def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> dict[str, Any]:
+    """Makes one run of a comparison in a worker process; see `training.workers.run_jobs`."""
+    recipe = parse_recipe(payload["recipe"], source=payload["source"])
+    data = cached_data(recipe)
+    return run_recipe(recipe, payload["folder"], data=data, observe=observe, stop=stop, device=payload["device"])

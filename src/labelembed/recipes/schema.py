@@ -1,0 +1,210 @@
+"""What a recipe may say; unknown keys are refused and all faults are reported at once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import ConfigDict, Field
+
+from labelembed.data import DATA, DevelopmentSplit
+from labelembed.errors import RecipeError, nearest
+from labelembed.models import MODELS
+from labelembed.objectives import OBJECTIVES
+from labelembed.recipes.signature import resolve
+from labelembed.training.optimizers import OPTIMIZERS
+from labelembed.training.schedules import SCHEDULES
+from labelembed.training.settings import CheckpointPolicy, Selection, TrainingSettings
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class _Block(pydantic.BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DevelopmentBlock(_Block):
+    """Which training rows are held out to choose by; exactly one of `first`, `fraction` and `rows`."""
+
+    first: PositiveInt | None = Field(None, description="the first so many rows of the training set")
+    fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(None, description="a share, at random, stratified")
+    rows: PositiveInt | None = Field(None, description="so many rows, at random, stratified")
+    seed: int = Field(0, description="of the random choice; the run's own seed does not change it")
+
+    @pydantic.model_validator(mode="after")
+    def _exactly_one(self) -> DevelopmentBlock:
+        given = [name for name in ("first", "fraction", "rows") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of first, fraction, rows; got {given or 'none'}")
+        return self
+
+    def split(self) -> DevelopmentSplit:
+        """Returns it as the data room takes it."""
+        return DevelopmentSplit(first=self.first, fraction=self.fraction, rows=self.rows, seed=self.seed)
+
+
+class SelectionBlock(_Block):
+    """Which epoch's weights are kept."""
+
+    by: Literal["auto", "development_error", "development_nll", "last_epoch"] = Field(
+        "auto", description="auto: development_error where there is a development set, else last_epoch"
+    )
+    patience: PositiveInt | None = Field(None, description="stop after so many epochs without a new best")
+
+
+class CheckpointBlock(_Block):
+    """When to save what resuming needs."""
+
+    minimum_seconds: Annotated[float, Field(ge=0)] = Field(
+        10.0, description="save at the end of an epoch when the last save is this old"
+    )
+    every_steps: PositiveInt | None = Field(None, description="and after every so many steps, for long epochs")
+    keep: Annotated[int, Field(ge=2)] = Field(2, description="how many are kept; the older one is there if one breaks")
+
+
+class ComparisonBlock(_Block):
+    """What `labelembed compare` runs when nothing else is said."""
+
+    objectives: list[str | dict[str, Any]] = Field(
+        ["one_hot", "label_smoothing", "label_embedding"],
+        description="variants: a name, name:key=value, or a mapping with name and keys",
+    )
+    seeds: PositiveInt | list[int] = Field(3, description="how many (from 0), or which")
+    baseline: str | None = Field(None, description="the variant the others are compared with; null: the first")
+
+
+class Recipe(_Block):
+    """One run, whole. The blocks with a `name` take the keys of the component of that name."""
+
+    data: dict[str, Any] = Field(description="where the rows come from")
+    model: dict[str, Any] = Field(description="the network below the output layer")
+    objective: dict[str, Any] = Field(description="output layer and loss")
+    optimizer: dict[str, Any] = Field({"name": "adam"}, description="how the weights are moved")
+    schedule: dict[str, Any] = Field({"name": "constant"}, description="how the learning rate goes")
+    epochs: PositiveInt = Field(description="passes over the training rows")
+    batch_size: PositiveInt = Field(description="rows of one optimiser step")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="start, order of rows, dropout")
+    precision: Literal["float32", "bf16", "fp16"] = Field("float32", description="bf16 and fp16: mixed precision")
+    selection: SelectionBlock = Field(SelectionBlock(), description="which epoch's weights are kept")
+    checkpoints: CheckpointBlock = Field(CheckpointBlock(), description="when to save what resuming needs")
+    comparison: ComparisonBlock | None = Field(None, description="what `labelembed compare` runs by default")
+
+    def settings(self) -> TrainingSettings:
+        """Returns what the training loop must know."""
+        return TrainingSettings(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            precision=self.precision,
+            selection=Selection(**self.selection.model_dump()),
+            checkpoints=CheckpointPolicy(**self.checkpoints.model_dump()),
+        )
+
+    def development(self) -> DevelopmentSplit | None:
+        """Returns which rows are held out, None for none."""
+        how = self.data["development"]
+        return None if how is None else DevelopmentBlock(**how).split()
+
+    def of_one_run(self) -> dict[str, Any]:
+        """Returns the recipe as it stands in a run folder: plain values, without the comparison."""
+        return self.model_dump(exclude={"comparison"})
+
+
+class DataCommon(_Block):
+    """Keys of `data` that every reader has."""
+
+    development: DevelopmentBlock | None = Field(
+        None, description="held out of the training rows to choose by: {first: N}, {fraction: F, seed: S} or {rows: N}"
+    )
+    train_rows: PositiveInt | None = Field(None, description="train on so many rows only; null: all")
+    scaling: Literal["unit", "standard"] = Field(
+        "unit", description="unit: the range of the inputs to [0, 1]; standard: mean 0 and deviation 1 a channel"
+    )
+
+
+TABLES: dict[str, Any] = {
+    "data": DATA,
+    "model": MODELS,
+    "objective": OBJECTIVES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
+
+
+def parse_recipe(values: Any, *, source: str) -> Recipe:
+    """Returns a checked recipe with every default filled in.
+
+    Args:
+        values: What the YAML held.
+        source: Where it came from, for messages.
+
+    Raises:
+        RecipeError: With every fault found.
+    """
+    if not isinstance(values, dict):
+        raise RecipeError([f"must be a mapping with data, model, objective, ...; got {_kind(values)}"], source=source)
+    faults: list[str] = []
+    blocks: dict[str, Any] = {}
+    for kind, table in TABLES.items():
+        block = values.get(kind, Recipe.model_fields[kind].get_default())
+        if kind not in values and Recipe.model_fields[kind].is_required():
+            continue
+        if isinstance(block, str):  # objective: one_hot
+            block = {"name": block}
+        if not isinstance(block, dict):
+            faults.append(f"{kind}: must be a mapping with a name, got {_kind(block)}")
+            continue
+        common: dict[str, Any] = {}
+        if kind == "data":
+            common = {key: block[key] for key in DataCommon.model_fields if key in block}
+            block = {key: value for key, value in block.items() if key not in DataCommon.model_fields}
+        blocks[kind], found = resolve(kind, table, block)
+        faults += found
+        if kind == "data":
+            try:
+                blocks[kind] |= DataCommon(**common).model_dump()
+            except pydantic.ValidationError as error:
+                faults += _faults(error, DataCommon, prefix="data.")
+    rest = {key: value for key, value in values.items() if key not in TABLES}
+    try:
+        recipe = Recipe(**{**{kind: {} for kind in TABLES if kind in values}, **blocks, **rest})
+    except pydantic.ValidationError as error:
+        faults += _faults(error, Recipe)
+    if faults:
+        raise RecipeError(faults, source=source)
+    return recipe
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    names = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value"}
+    return f"{names.get(type(value), type(value).__name__)}: {str(value)[:40]!r}"
+
+
+def _faults(error: pydantic.ValidationError, model: type[pydantic.BaseModel], *, prefix: str = "") -> list[str]:
+    """Returns pydantic's findings as `key: what is wrong` lines; one for each key."""
+    lines: dict[str, str] = {}
+    for finding in error.errors(include_url=False):
+        path = [str(part) for part in finding["loc"]]
+        key = prefix + ".".join(path)
+        if finding["type"] == "extra_forbidden":
+            allowed = _fields_at(model, path[:-1])
+            hint = nearest(path[-1], allowed) or f"; there are: {', '.join(allowed)}"
+            lines[key] = f"{key}: unknown key{hint}"
+        elif finding["type"] == "missing":
+            lines[key] = f"{key}: missing"
+        else:
+            message = finding["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ")
+            lines.setdefault(key, f"{key}: {message.split(', unable')[0]}, got {str(finding['input'])[:60]!r}")
+    return list(lines.values())
+
+
+def _fields_at(model: type[pydantic.BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        found = model.model_fields.get(part)
+        kinds = [found.annotation, *getattr(found.annotation, "__args__", ())] if found else []
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)]
+        if inner:
+            model = inner[0]
+    return list(model.model_fields)

@@ -1,0 +1,123 @@
+"""Numbers as people read them; the only place where a fraction becomes a per cent."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from labelembed.measures import PairedComparison, Summary
+from labelembed.report.table import Row
+
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class MeasureColumn:
+    """How one measure of a `Row` is shown.
+
+    Attributes:
+        attribute: Its name in `Row`.
+        column: Its name in the CSV file, to which ``_mean``, ``_sd`` and ``_n`` are added.
+        heading: What stands above it.
+        unit: What the shown number is in; empty for a bare number.
+        scale: What the number is multiplied with to be shown.
+        decimals: Digits after the point.
+    """
+
+    attribute: str
+    column: str
+    heading: str
+    unit: str
+    scale: float
+    decimals: int
+
+    def summary(self, row: Row) -> Summary | None:
+        """Returns this measure of a row."""
+        summary: Summary | None = getattr(row, self.attribute)
+        return summary
+
+    def text(self, row: Row) -> str:
+        """Returns ``mean ± sd`` in the shown unit, the mean alone for one run, or a dash for none."""
+        summary = self.summary(row)
+        if summary is None:
+            return NOTHING
+        mean = number(self.scale * summary.mean, self.decimals)
+        if self.attribute == "epochs_to_baseline" and row.reached < row.reachable:
+            mean += f" ({row.reached} of {row.reachable})"
+        if math.isnan(summary.standard_deviation):
+            return mean
+        return f"{mean} ± {number(self.scale * summary.standard_deviation, self.decimals)}"
+
+
+MEASURES = (
+    MeasureColumn("test_error", "test_error", "test error", "%", 100, 2),
+    MeasureColumn("development_error", "development_error", "development error", "%", 100, 2),
+    MeasureColumn("nll", "nll", "NLL", "nats", 1, 4),
+    MeasureColumn("calibration_error", "calibration_error", "calibration error", "%", 100, 2),
+    MeasureColumn("brier", "brier", "Brier score", "", 1, 4),
+    MeasureColumn("top5_error", "top5_error", "top-5 error", "%", 100, 2),
+    MeasureColumn("area_under_curve", "auac", "AUAC", "%", 100, 2),
+    MeasureColumn("epochs_to_baseline", "epochs_to_baseline", "epochs to baseline", "", 1, 1),
+    MeasureColumn("seconds", "seconds", "seconds", "s", 1, 1),
+)
+
+
+def number(value: float, decimals: int) -> str:
+    """Returns a number with fixed digits after the point; what rounds to zero has no sign."""
+    text = f"{value:.{decimals}f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def points(*fractions: float) -> list[str]:
+    """Returns differences of fractions in percentage points, all with the digits that tell them from 0."""
+    decimals = 2
+    for fraction in fractions:
+        while decimals < 4 and fraction and float(f"{100 * fraction:.{decimals}f}") == 0:
+            decimals += 1
+    return [number(100 * fraction, decimals) for fraction in fractions]
+
+
+def p_text(p_value: float | None) -> str:
+    """Returns a p value with two digits that count, or a dash."""
+    if p_value is None:
+        return NOTHING
+    return f"{p_value:.2f}" if p_value >= 0.0995 else f"{p_value:.2g}"
+
+
+def interval_text(comparison: PairedComparison, *, scale: float, decimals: int) -> str:
+    """Returns ``low to high``, or a dash where there is no interval."""
+    if math.isnan(comparison.interval_low):
+        return NOTHING
+    low, high = (number(scale * end, decimals) for end in (comparison.interval_low, comparison.interval_high))
+    return f"{low} to {high}"
+
+
+def detectable_text(comparison: PairedComparison) -> str:
+    """Returns the smallest difference these seeds would have shown, in points, or a dash."""
+    return NOTHING if math.isnan(comparison.detectable) else points(comparison.detectable)[0]
+
+
+def seeds_text(seeds: Iterable[int]) -> str:
+    """Returns ``"seed 3"`` or ``"seeds 3, 5"``."""
+    chosen = sorted(seeds)
+    return f"seed{'' if len(chosen) == 1 else 's'} {', '.join(str(seed) for seed in chosen)}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Returns ``"1 seed"`` or ``"8 seeds"``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Returns ``"a"``, ``"a and b"`` or ``"a, b and c"``."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
+
+
+def shortened(text: str, limit: int) -> str:
+    """Returns text in one line of at most `limit` characters, without characters that cannot be shown."""
+    line = " ".join(text.split())
+    # Control characters and halves of surrogate pairs are no text, in XML not even allowed.
+    shown = "".join("\ufffd" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in line[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - 1].rstrip() + "…"

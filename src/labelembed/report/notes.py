@@ -1,0 +1,133 @@
+"""What must stand below a comparison's table, so that nobody reads more or less out of it than it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from labelembed.report.formatting import counted, detectable_text, listed, seeds_text, shortened
+from labelembed.report.table import Row
+
+# Above this number of pairs a random sample of all sign flips is drawn.
+_MOST_SEEDS_FOR_EXACT_P = 16
+_FEWEST_SEEDS_FOR_P = 6
+_LEVEL = 0.05
+_LONGEST_REASON = 300
+
+
+def table_notes(rows: Sequence[Row]) -> list[str]:
+    """Returns the notes that belong to the table, each one a sentence or two.
+
+    They say how the numbers were made, why there is no p with few seeds, the smallest difference that these
+    seeds would have shown, and which seeds failed, are missing or have no partner.
+
+    Args:
+        rows: What `comparison_rows` returned.
+    """
+    if not rows:
+        return []
+    notes = [_measures_note(rows), *_curve_notes(rows)]
+    compared = [row for row in rows if row.error_difference is not None]
+    if compared:
+        baseline = next(row.name for row in rows if row.is_baseline)
+        notes += [_difference_note(compared, baseline), *_p_notes(compared), *_detectable_notes(compared)]
+    return [*notes, *_unpaired_notes(rows), *failure_notes(rows)]
+
+
+def failure_notes(rows: Sequence[Row]) -> list[str]:
+    """Returns one line for each failed or damaged run and one for the missing runs of each variant."""
+    notes = [
+        f"Failed: {row.name}, seed {seed}: {shortened(reason, _LONGEST_REASON)}"
+        for row in rows
+        for seed, reason in row.failed.items()
+    ]
+    return notes + [
+        f"Not finished: {row.name}, {seeds_text(row.missing)}; running the comparison again goes on with them."
+        for row in rows
+        if row.missing
+    ]
+
+
+def _measures_note(rows: Sequence[Row]) -> str:
+    ways = sorted({way for row in rows for way in row.selected_by})
+    selected = {
+        ("development error",): "at the epoch with the lowest development error",
+        ("last epoch",): "after the last epoch",
+    }.get(tuple(ways), f"at the selected epoch (selected by {listed(ways)})" if ways else "at the selected epoch")
+    spread = "mean ± standard deviation over n seeds" if any(row.n > 1 for row in rows) else "one run, so no spread"
+    note = f"Measured on the {rows[0].split} rows {selected}: {spread}."
+    if any(row.area_under_curve for row in rows):
+        note += " AUAC is the mean accuracy over the epochs."
+    if any(row.epochs_to_baseline for row in rows):
+        note += " Epochs to baseline: until the error was as low as the baseline's lowest with the same seed."
+    if any(row.reached < row.reachable for row in rows):
+        note += " Its mean is over the runs that got there (k of n)."
+    return note
+
+
+def _curve_notes(rows: Sequence[Row]) -> list[str]:
+    notes = []
+    fewest = min((row.epochs[0] for row in rows if row.n), default=0)
+    most = max((row.epochs[1] for row in rows if row.n), default=0)
+    if fewest != most:
+        notes.append(f"The runs have from {fewest} to {most} epochs: AUAC does not compare runs of unequal length.")
+    gaps = [f"{row.name}, {seeds_text(row.gaps)}" for row in rows if row.gaps]
+    if gaps:
+        notes.append(
+            f"No finite error in some epochs of {listed(gaps)}: a gap in the curve, and left out of the AUAC."
+        )
+    return notes
+
+
+def _difference_note(compared: Sequence[Row], baseline: str) -> str:
+    note = f"Differences are {compared[0].split} error minus that of {baseline}, paired by seed, in percentage points"
+    counts = [row.error_difference.n for row in compared if row.error_difference]
+    if max(counts) > 1:
+        note += ", with the 95 % interval of the paired t"
+    if max(counts) >= _FEWEST_SEEDS_FOR_P:
+        exact = "exact" if max(counts) <= _MOST_SEEDS_FOR_EXACT_P else "sampled"
+        note += f"; p from the {exact} sign-flip test"
+        if len(compared) > 1:
+            note += f", corrected by Holm over {counted(len(compared), 'comparison')}"
+    return note + "."
+
+
+def _p_notes(compared: Sequence[Row]) -> list[str]:
+    notes = []
+    counts = {row.error_difference.n for row in compared if row.error_difference}
+    for count in sorted(counts):
+        smallest = 2.0 ** (1 - count)
+        if count == 1:
+            notes.append("With one seed there is neither an interval nor a p: nothing says how much of it is chance.")
+        elif count < _FEWEST_SEEDS_FOR_P:
+            notes.append(
+                f"No p: with {count} seeds the exact sign-flip p cannot fall below {smallest:.2g}, "
+                "whatever the runs show."
+            )
+        elif len(compared) * smallest > _LEVEL:
+            notes.append(
+                f"With {count} seeds and {len(compared)} comparisons, p after Holm's correction cannot fall below "
+                f"{len(compared) * smallest:.2g}: compare fewer variants, or run more seeds."
+            )
+    return notes
+
+
+def _detectable_notes(compared: Sequence[Row]) -> list[str]:
+    shown = [
+        f"{detectable_text(row.error_difference)} points ({row.name})"
+        for row in compared
+        if row.error_difference is not None and row.error_difference.n > 1
+    ]
+    if not shown:
+        return []
+    return [
+        f"Smallest difference that these seeds could have shown (with a probability of 80 %): {listed(shown)}. "
+        "A smaller one may be there unseen."
+    ]
+
+
+def _unpaired_notes(rows: Sequence[Row]) -> list[str]:
+    return [
+        f"Not in the difference of {row.name}, for want of a partner: {seeds_text(row.unpaired)}."
+        for row in rows
+        if row.unpaired
+    ]

@@ -1,0 +1,136 @@
+"""The comparison as CSV files: fractions in full precision, for machines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from labelembed.measures import PairedComparison
+from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
+from labelembed.report.formatting import MEASURES
+from labelembed.report.table import Row, run_area_under_curve, run_epochs_to_baseline
+from labelembed.report.writing import write_text
+
+_RUN_MEASURES = ("error", "nll", "calibration_error", "brier", "top5_error")
+
+
+def write_csv(rows: Sequence[Row], path: str | Path) -> Path:
+    """Writes one line a variant.
+
+    Errors, differences and intervals are fractions, NLL is in nats; a number that there is not is an empty
+    cell. `measured_on` says which rows `nll`, `difference` and the like are of.
+
+    Args:
+        rows: What `comparison_rows` returned.
+        path: The file, usually ``comparison.csv`` in the comparison folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunFolderError: When it cannot be written.
+    """
+    return _write(path, [_variant_cells(row) for row in rows])
+
+
+def write_runs_csv(comparison: Comparison, path: str | Path) -> Path:
+    """Writes one line a run, with those that failed or have not finished.
+
+    Args:
+        comparison: What `load_comparison` read.
+        path: The file, usually ``runs.csv`` in the comparison folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunFolderError: When it cannot be written.
+    """
+    return _write(
+        path,
+        [
+            {"variant": variant.name, "seed": seed, **_run_cells(variant, seed, comparison)}
+            for variant in comparison.variants
+            for seed in sorted([*variant.runs, *variant.failed, *variant.missing])
+        ],
+    )
+
+
+def _variant_cells(row: Row) -> dict[str, object]:
+    cells: dict[str, object] = {
+        "variant": row.name,
+        "is_baseline": str(row.is_baseline).lower(),
+        "measured_on": row.split,
+        "selected_by": "; ".join(row.selected_by),
+        "n": row.n,
+        "seeds": _joined(row.seeds),
+        "failed_seeds": _joined(row.failed),
+        "missing_seeds": _joined(row.missing),
+    }
+    for measure in MEASURES:
+        summary = measure.summary(row)
+        cells[f"{measure.column}_mean"] = summary.mean if summary else None
+        cells[f"{measure.column}_sd"] = summary.standard_deviation if summary else None
+        cells[f"{measure.column}_n"] = summary.n if summary else 0
+    cells |= {"epochs_fewest": row.epochs[0], "epochs_most": row.epochs[1]}
+    cells |= {"unpaired_seeds": _joined(row.unpaired)}
+    return cells | _difference_cells(row.error_difference, "") | _difference_cells(row.nll_difference, "nll_")
+
+
+def _difference_cells(difference: PairedComparison | None, prefix: str) -> dict[str, object]:
+    return {
+        f"{prefix}difference_n": difference.n if difference else None,
+        f"{prefix}difference": difference.difference if difference else None,
+        f"{prefix}interval_low": difference.interval_low if difference else None,
+        f"{prefix}interval_high": difference.interval_high if difference else None,
+        f"{prefix}p_value": difference.p_value if difference else None,
+        f"{prefix}p_holm": difference.p_holm if difference else None,
+        f"{prefix}detectable_difference": difference.detectable if difference else None,
+    }
+
+
+def _run_cells(variant: VariantRuns, seed: int, comparison: Comparison) -> dict[str, object]:
+    run = variant.runs.get(seed)
+    failed = seed in variant.failed
+    return {
+        "status": "finished" if run else "failed" if failed else "missing",
+        "message": variant.failed.get(seed),
+        **_finished_cells(run, comparison, seed),
+    }
+
+
+def _finished_cells(run: RunRecord | None, comparison: Comparison, seed: int) -> dict[str, object]:
+    baseline = comparison.baseline_runs
+    other = baseline.runs.get(seed) if baseline else None
+    cells: dict[str, object] = {
+        key: run.result.get(key) if run else None for key in ("epochs", "selected_epoch", "selected_by", "parameters")
+    }
+    cells["seconds"] = run.seconds if run else None
+    for split in ("development", "test"):
+        for name in _RUN_MEASURES:
+            cells[f"{split}_{name}"] = run.measure(split, name) if run else None
+    cells["auac"] = run_area_under_curve(run, comparison.split) if run else None
+    cells["epochs_to_baseline"] = run_epochs_to_baseline(run, other, comparison.split) if run and other else None
+    return cells
+
+
+def _joined(seeds: Iterable[int]) -> str:
+    return " ".join(str(seed) for seed in seeds)
+
+
+def _cell(value: object) -> object:
+    """Returns a float with the digits that read back as the same float, and nothing for none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return repr(value) if isinstance(value, float) else value
+
+
+def _write(path: str | Path, lines: Sequence[Mapping[str, object]]) -> Path:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({column: _cell(value) for column, value in line.items()} for line in lines)
+    return write_text(Path(path), text.getvalue())

@@ -1,0 +1,298 @@
+"""The one training loop, for every objective."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from labelembed import seeds
+from labelembed.data import Batch, LabelledData, Split
+from labelembed.errors import InterruptedTraining, TrainingError
+from labelembed.training.checkpoints import Checkpoint, save_checkpoint
+from labelembed.training.evaluation import evaluate
+from labelembed.training.interruption import StopRequest
+from labelembed.training.network import Network
+from labelembed.training.optimizers import load_state, state_tensors
+from labelembed.training.precision import make_accelerator
+from labelembed.training.run_folder import RunFolder
+from labelembed.training.schedules import Schedule
+from labelembed.training.settings import Position, TrainingSettings
+
+
+class Progress(NamedTuple):
+    """Where a run stands, for whoever watches."""
+
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    seconds: float
+    line: dict[str, Any] | None
+    """The journal's line when an epoch has just ended."""
+
+
+def ignore_progress(progress: Progress) -> None:
+    """Watches nothing."""
+
+
+class Trainer:
+    """Trains one network on one data set, into one run folder.
+
+    Args:
+        network: What is trained; moved to the device.
+        make_optimizer: Builds the optimiser once the network is on the device.
+        schedule: Factor on the learning rate, a step at a time.
+        data: Splits; moved to the device.
+        settings: How the run goes.
+        folder: Where journal and checkpoints go.
+        observe: Called now and then with where the run stands.
+        stop: Asked after every step whether to save and stop.
+        device: `cpu`, `cuda`, ...; None: what Accelerate finds.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        make_optimizer: Callable[[Network], Optimizer],
+        schedule: Schedule,
+        data: LabelledData,
+        settings: TrainingSettings,
+        folder: RunFolder,
+        *,
+        observe: Callable[[Progress], None] = ignore_progress,
+        stop: StopRequest | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.observe = observe
+        self.stop = stop or StopRequest()
+        self.accelerator = make_accelerator(settings.precision, device=device)
+        self.data = data.to(self.accelerator.device)
+        self.network = network.to(self.accelerator.device)
+        optimizer = make_optimizer(self.network)
+        self.batches = self.data.train.number_of_batches(settings.batch_size)
+        steps = self.batches * settings.epochs
+        self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
+        # The schedule's own scheduler, not Accelerate's, which would step once for every process.
+        self.scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), self.batches, steps))
+        self.position = Position()
+        self.term_sums: dict[str, float] = {}
+        self.best_weights: dict[str, Tensor] = {}
+        self._saved_at = time.monotonic()
+        self._shown_at = 0.0
+
+    def run(self) -> dict[str, Any]:
+        """Trains to the end and returns what the selected epoch reached, for ``result.json``.
+
+        Raises:
+            TrainingError: When a term is not finite, or a checkpoint cannot be saved.
+            InterruptedTraining: After a signal; the state is saved.
+        """
+        if self.position.step == 0:
+            seeds.seed_everything(self.settings.seed, "training")
+        while self.position.epoch < self.settings.epochs and not self._out_of_patience():
+            self._train_epoch()
+        return self._result()
+
+    def _train_epoch(self) -> None:
+        position, settings = self.position, self.settings
+        started = time.perf_counter() - position.epoch_seconds
+        order = seeds.row_order(len(self.data.train), settings.seed, position.epoch)
+        self.network.objective.begin_epoch(position.epoch, settings.epochs)
+        self.network.train()
+        batches = self.data.train.batches(
+            settings.batch_size,
+            order=order,
+            start=position.batch,
+            process=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+        )
+        for batch in batches:
+            self._step(batch)
+            position.batch += 1
+            position.step += 1
+            every = settings.checkpoints.every_steps
+            stopping = self.stop.requested()
+            if (stopping or (every and position.step % every == 0)) and position.batch < self.batches:
+                position.epoch_seconds = time.perf_counter() - started
+                self.save()
+                self._leave_if_asked()
+            self._show(started)
+        self.network.objective.end_epoch()
+        self._finish_epoch(started)
+
+    def _step(self, batch: Batch) -> None:
+        """Makes one optimiser step and adds its terms, each times the rows of the batch, to the epoch's sums."""
+        terms = self.model(batch.inputs, batch.labels, batch.rows)
+        named = terms._asdict()
+        # One transfer for all terms; the sums are Python's, so that a resumed epoch adds up to the same digits.
+        values = dict(zip(named, torch.stack([term.detach() for term in named.values()]).tolist(), strict=True))
+        if not all(map(math.isfinite, values.values())):
+            self._refuse(values)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(terms.total)
+        self.optimizer.step()
+        self.scheduler.step()
+        for name, value in values.items():
+            self.term_sums[name] = self.term_sums.get(name, 0.0) + value * len(batch.rows)
+
+    def _refuse(self, values: dict[str, float]) -> None:
+        wrong = [name for name, value in values.items() if not math.isfinite(value)]
+        # The total is wrong whenever a term is; the term says where to look.
+        name = next((name for name in wrong if name != "total"), "total")
+        raise TrainingError(
+            f"the loss is not finite: term `{name}` is {values[name]} at step {self.position.step + 1} "
+            f"(epoch {self.position.epoch + 1}, batch {self.position.batch + 1} of {self.batches}). "
+            "Try a lower optimizer.learning_rate, or precision: float32"
+        )
+
+    def _terms_of_all_processes(self) -> dict[str, float]:
+        """Returns the sums over the rows of every process."""
+        if self.accelerator.num_processes == 1:
+            return dict(self.term_sums)
+        local = torch.tensor(list(self.term_sums.values()), device=self.accelerator.device)
+        # Each process' terms are its share of the whole step's, such that their average is the whole.
+        return dict(zip(self.term_sums, self.accelerator.reduce(local, reduction="sum").tolist(), strict=True))
+
+    def _finish_epoch(self, started: float) -> None:
+        position, data = self.position, self.data
+        trained = time.perf_counter() - started
+        rows = len(data.train)
+        line: dict[str, Any] = {
+            "epoch": position.epoch + 1,
+            "seconds": 0.0,
+            "training_seconds": round(trained, 4),
+            "learning_rate": self.scheduler.get_last_lr()[0],
+            "train": {name: value / rows for name, value in self._terms_of_all_processes().items()},
+            "development": self._measure(data.development),
+            "test": self._measure(data.test),
+        }
+        seconds = time.perf_counter() - started
+        line["seconds"] = round(seconds, 4)
+        position.epoch, position.batch, position.epoch_seconds = position.epoch + 1, 0, 0.0
+        position.seconds += seconds
+        self.term_sums = {}
+        self._select(line)
+        if self.accelerator.is_main_process:
+            self.folder.append_journal(line)
+        stopping = self.stop.requested()
+        old = time.monotonic() - self._saved_at >= self.settings.checkpoints.minimum_seconds
+        if stopping or old or position.epoch == self.settings.epochs:
+            self.save()
+        self.observe(Progress(position.epoch, self.settings.epochs, 0, self.batches, position.seconds, line))
+        if position.epoch < self.settings.epochs:
+            self._leave_if_asked()
+
+    def _measure(self, split: Split | None) -> dict[str, float] | None:
+        # Every process measures all of it: no rows to gather, and the same choice everywhere.
+        if split is None:
+            return None
+        try:
+            return evaluate(self.network, split, autocast=self.accelerator.autocast())
+        except ValueError as error:
+            raise TrainingError(
+                f"the predictions are not finite after step {self.position.step} "
+                f"(epoch {self.position.epoch + 1}): {error}. Try a lower optimizer.learning_rate"
+            ) from error
+
+    def selected_by(self) -> str:
+        """Returns what the selection goes by, with `auto` resolved."""
+        by = self.settings.selection.by
+        if by == "auto":
+            return "development_error" if self.data.development is not None else "last_epoch"
+        return by
+
+    def _select(self, line: dict[str, Any]) -> None:
+        by = self.selected_by()
+        score = -float(line["epoch"]) if by == "last_epoch" else line["development"][by.removeprefix("development_")]
+        if self.position.best_score is None or score < self.position.best_score:
+            self.position.best_score, self.position.best_epoch, self.position.best_line = score, line["epoch"], line
+            if by != "last_epoch":  # otherwise the network itself is the best there is
+                state = self.network.state_dict()
+                self.best_weights = {name: value.detach().cpu().clone() for name, value in state.items()}
+
+    def _out_of_patience(self) -> bool:
+        patience = self.settings.selection.patience
+        return patience is not None and self.position.epoch - self.position.best_epoch >= patience
+
+    def selected_weights(self) -> dict[str, Tensor]:
+        """Returns the state of the selected epoch, on the CPU."""
+        return self.best_weights or {name: value.detach().cpu() for name, value in self.network.state_dict().items()}
+
+    def _result(self) -> dict[str, Any]:
+        line = self.position.best_line
+        return {
+            "format": 1,
+            "status": "finished",
+            "message": None,
+            "epochs": self.position.epoch,
+            "selected_epoch": self.position.best_epoch,
+            "selected_by": self.selected_by().replace("_", " "),
+            "seconds": round(self.position.seconds, 3),
+            "parameters": self.network.parameter_count(),
+            "train": line["train"],
+            "development": line["development"],
+            "test": line["test"],
+        }
+
+    def _leave_if_asked(self) -> None:
+        if self.stop.requested():
+            number = self.stop.signal_number or 2
+            where = f"epoch {self.position.epoch + 1} of {self.settings.epochs}"
+            message = f"stopped in {where}; to go on: labelembed resume {self.folder.path}"
+            raise InterruptedTraining(message, signal_number=number)
+
+    def _show(self, started: float) -> None:
+        now = time.monotonic()
+        if now - self._shown_at > 0.2:
+            self._shown_at = now
+            position = self.position
+            seconds = position.seconds + time.perf_counter() - started
+            epochs = self.settings.epochs
+            self.observe(Progress(position.epoch, epochs, position.batch, self.batches, seconds, None))
+
+    def save(self) -> None:
+        """Saves a checkpoint of where the run stands."""
+        self._saved_at = time.monotonic()
+        term_sums = self._terms_of_all_processes()
+        if not self.accelerator.is_main_process:
+            return
+        random_tensors, random_values = seeds.capture()
+        optimizer_tensors, optimizer_values = state_tensors(self.optimizer)
+        scaler = self.accelerator.scaler
+        values = {
+            "position": dataclasses.asdict(self.position),
+            "term_sums": term_sums,
+            "optimizer": optimizer_values,
+            "scheduler": {key: value for key, value in self.scheduler.state_dict().items() if key != "lr_lambdas"},
+            "scaler": scaler.state_dict() if scaler is not None else {},
+            "random": random_values,
+        }
+        tensors = {"network": dict(self.network.state_dict()), "optimizer": optimizer_tensors, "random": random_tensors}
+        if self.best_weights:
+            tensors["best"] = self.best_weights
+        checkpoint = Checkpoint(self.position.step, tensors, values)
+        save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.settings.checkpoints.keep)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Puts everything back to where a checkpoint was saved."""
+        values = checkpoint.values
+        self.network.load_state_dict(checkpoint.tensors["network"])
+        load_state(self.optimizer, checkpoint.tensors["optimizer"], values["optimizer"])
+        self.scheduler.load_state_dict(values["scheduler"] | {"lr_lambdas": [None] * len(self.scheduler.lr_lambdas)})
+        if self.accelerator.scaler is not None and values["scaler"]:
+            self.accelerator.scaler.load_state_dict(values["scaler"])
+        seeds.restore(checkpoint.tensors["random"], values["random"])
+        self.position = Position(**values["position"])
+        if self.accelerator.is_main_process:  # the sums of all processes are counted once
+            self.term_sums = dict(values["term_sums"])
+        self.best_weights = checkpoint.tensors.get("best", {})

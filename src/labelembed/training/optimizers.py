@@ -1,0 +1,135 @@
+"""Optimisers by name: torch's own, fused where torch has a fused form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from labelembed.errors import ArgumentFaults
+from labelembed.training.network import Network
+
+
+def parameter_groups(network: Network, weight_decay: float) -> list[dict[str, Any]]:
+    """Returns the encoder's group and the groups the objective asks for."""
+    encoder = {"params": list(network.encoder.parameters()), "weight_decay": weight_decay}
+    return [group for group in (encoder, *network.objective.parameter_groups(weight_decay)) if group["params"]]
+
+
+def _fused(network: nn.Module) -> bool:
+    """Tells whether torch's fused step can take every parameter; it saves about a sixth of a small step."""
+    return all(
+        parameter.is_floating_point() and parameter.device.type in ("cpu", "cuda") for parameter in network.parameters()
+    )
+
+
+def _checked(*, learning_rate: float, weight_decay: float) -> ArgumentFaults:
+    faults = ArgumentFaults()
+    faults.require(learning_rate > 0, "learning_rate", learning_rate, "must be > 0")
+    faults.require(weight_decay >= 0, "weight_decay", weight_decay, "must be >= 0")
+    return faults
+
+
+def adam(
+    network: Network,
+    *,
+    learning_rate: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """Adam (Kingma, Ba 2014); weight decay is added to the gradient.
+
+    Args:
+        network: What to optimise.
+        learning_rate: Step size before the schedule's factor.
+        betas: Decay of the running mean and of the running square of the gradient.
+        epsilon: Added to the root of the running square.
+        weight_decay: L2 penalty; label embeddings are left out of it.
+    """
+    _adam_checked(learning_rate, betas, epsilon, weight_decay)
+    groups = parameter_groups(network, weight_decay)
+    return Adam(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=_fused(network) or None)
+
+
+def adamw(
+    network: Network,
+    *,
+    learning_rate: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.01,
+) -> Optimizer:
+    """Adam with decoupled weight decay (Loshchilov, Hutter 2019).
+
+    Args:
+        network: What to optimise.
+        learning_rate: Step size before the schedule's factor.
+        betas: Decay of the running mean and of the running square of the gradient.
+        epsilon: Added to the root of the running square.
+        weight_decay: Share of a weight, times the learning rate, taken away each step; label embeddings are left out.
+    """
+    _adam_checked(learning_rate, betas, epsilon, weight_decay)
+    groups = parameter_groups(network, weight_decay)
+    return AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=_fused(network) or None)
+
+
+def _adam_checked(learning_rate: float, betas: tuple[float, float], epsilon: float, weight_decay: float) -> None:
+    faults = _checked(learning_rate=learning_rate, weight_decay=weight_decay)
+    faults.require(all(0 <= beta < 1 for beta in betas), "betas", list(betas), "must both be in [0, 1)")
+    faults.require(epsilon > 0, "epsilon", epsilon, "must be > 0")
+    faults.raise_if_any()
+
+
+def sgd(
+    network: Network,
+    *,
+    learning_rate: float = 0.1,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """Stochastic gradient descent.
+
+    Args:
+        network: What to optimise.
+        learning_rate: Step size before the schedule's factor.
+        momentum: Share of the last step that is taken again.
+        nesterov: Nesterov's form of the momentum.
+        weight_decay: L2 penalty; label embeddings are left out of it.
+    """
+    faults = _checked(learning_rate=learning_rate, weight_decay=weight_decay)
+    faults.require(0 <= momentum < 1, "momentum", momentum, "must be in [0, 1)")
+    faults.require(momentum > 0 or not nesterov, "nesterov", nesterov, "needs a momentum > 0")
+    faults.raise_if_any()
+    groups = parameter_groups(network, weight_decay)
+    return SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=_fused(network) or None)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
+
+
+def state_tensors(optimizer: Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Returns an optimiser's state as (tensors, JSON values), for files that hold no code."""
+    state = optimizer.state_dict()
+    tensors: dict[str, torch.Tensor] = {}
+    values: dict[str, Any] = {}
+    for index, entries in state["state"].items():
+        for name, value in entries.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{index}.{name}"] = value
+            else:
+                values[f"{index}.{name}"] = value
+    return tensors, {"state": values, "param_groups": state["param_groups"]}
+
+
+def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+    """Restores what `state_tensors` returned."""
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in {**tensors, **values["state"]}.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": values["param_groups"]})

@@ -1,0 +1,161 @@
+"""One training run on the disk: what is in the folder, and what state it is in.
+
+========================================  ===========================================================
+``recipe.yaml``                           the fully resolved recipe, which runs the run again
+``environment.json``                      versions, machine, commit, command, fingerprint of the data
+``journal.jsonl``                         one line an epoch
+``result.json``                           written last: what the selected epoch reached, or why it failed
+``model.safetensors``                     the selected weights
+``label_geometry.safetensors``            what was learned about the labels, from the selected weights
+``checkpoints/``                          all that resuming needs
+``report.html``                           one page, made on demand
+========================================  ===========================================================
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from labelembed.errors import RunFolderError
+from labelembed.geometry import LabelGeometry
+from labelembed.training.files import write_bytes, write_json
+
+State = Literal["empty", "unfinished", "finished", "failed"]
+
+
+class RunFolder:
+    """Reads and writes one run folder.
+
+    Args:
+        path: The folder; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.model_file = self.path / "model.safetensors"
+        self.geometry_file = self.path / "label_geometry.safetensors"
+        self._recipe = self.path / "recipe.yaml"
+        self._environment = self.path / "environment.json"
+        self._journal = self.path / "journal.jsonl"
+        self._result = self.path / "result.json"
+
+    def state(self) -> State:
+        """Returns how far the run got; `failed` when it stopped by a fault of its own."""
+        if not self._recipe.exists():
+            return "empty"
+        if not self._result.exists():
+            return "unfinished"
+        return "finished" if self.result().get("status") == "finished" else "failed"
+
+    def require_run(self) -> None:
+        """Raises RunFolderError unless the folder holds a run."""
+        if not self.path.exists():
+            raise RunFolderError(f"{self.path}: no such folder; a run folder is what `labelembed train` leaves")
+        if not self._recipe.is_file():
+            inside = sorted(entry.name for entry in self.path.iterdir())[:5] if self.path.is_dir() else []
+            hint = "; it is a comparison folder, its runs are below runs/" if "runs" in inside else ""
+            raise RunFolderError(f"{self.path}: no run folder, it has no recipe.yaml (holds {inside}){hint}")
+
+    def require_finished(self) -> None:
+        """Raises RunFolderError unless the run has finished."""
+        self.require_run()
+        state = self.state()
+        if state == "unfinished":
+            raise RunFolderError(f"{self.path}: the run has not finished; labelembed resume {self.path}")
+        if state == "failed":
+            raise RunFolderError(f"{self.path}: the run failed: {self.result().get('message')}")
+
+    def write_recipe(self, recipe: dict[str, Any], *, heading: str = "") -> None:
+        """Writes the resolved recipe; `heading` stands above it as comments."""
+        comment = "".join(f"# {line}\n" for line in heading.splitlines())
+        text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None)
+        write_bytes(self._recipe, (comment + text).encode())
+
+    def recipe(self) -> dict[str, Any]:
+        """Returns the resolved recipe as plain values."""
+        self.require_run()
+        try:
+            recipe = yaml.safe_load(self._recipe.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+            raise RunFolderError(f"{self._recipe}: damaged, cannot be read ({error})") from error
+        if not isinstance(recipe, dict):
+            raise RunFolderError(f"{self._recipe}: damaged, holds no recipe")
+        return recipe
+
+    def write_environment(self, environment: dict[str, Any]) -> None:
+        """Writes what the run ran on."""
+        write_json(self._environment, environment)
+
+    def environment(self) -> dict[str, Any]:
+        """Returns what the run ran on; empty when it was not written yet."""
+        return self._read_json(self._environment) if self._environment.exists() else {}
+
+    def append_journal(self, line: dict[str, Any]) -> None:
+        """Adds one epoch's line; see `journal`."""
+        with self._journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    def keep_journal(self, epochs: int) -> None:
+        """Drops the lines after the first `epochs` epochs, which a resumed run writes again."""
+        kept = [line for line in self.journal() if line["epoch"] <= epochs]
+        write_bytes(self._journal, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Returns one dictionary an epoch: `epoch` (from 1), `seconds`, `train`, `development`, `test`.
+
+        A last line that a kill cut short is left out.
+
+        Raises:
+            RunFolderError: When another line is damaged.
+        """
+        if not self._journal.exists():
+            return []
+        lines = self._journal.read_bytes().split(b"\n")
+        entries: list[dict[str, Any]] = []
+        for number, text in enumerate(lines, start=1):
+            if not text.strip():
+                continue
+            try:
+                entry = json.loads(text)
+                if not isinstance(entry, dict) or not isinstance(entry.get("epoch"), int):
+                    raise ValueError("no epoch in it")
+            except ValueError as error:
+                if number == len(lines):  # no line break after it: cut short
+                    break
+                raise RunFolderError(f"{self._journal}: line {number} is damaged ({error})") from error
+            entries.append(entry)
+        return entries
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Writes how the run ended; with this file the run is over."""
+        write_json(self._result, result)
+
+    def result(self) -> dict[str, Any]:
+        """Returns how the run ended; empty when it has not."""
+        return self._read_json(self._result) if self._result.exists() else {}
+
+    def forget_result(self) -> None:
+        """Makes an ended run one to go on with."""
+        self._result.unlink(missing_ok=True)
+
+    def label_geometry(self) -> LabelGeometry:
+        """Returns what the run learned about the labels.
+
+        Raises:
+            DataError: When the file is missing or damaged.
+        """
+        return LabelGeometry.load(self.geometry_file)
+
+    def _read_json(self, path: Path) -> dict[str, Any]:
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
+        if not isinstance(value, dict):
+            raise RunFolderError(f"{path}: damaged, holds no mapping")
+        return value

@@ -1,0 +1,85 @@
+"""How a run goes: the numbers that are neither data, network, objective nor optimiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Precision = Literal["float32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which epoch's weights are kept.
+
+    Args:
+        by: `development_error` or `development_nll`: the epoch with the lowest, the first of equals.
+            `last_epoch`: the last one. `auto`: development_error where there is a development set.
+        patience: Stop after this many epochs without a new lowest; None: never.
+    """
+
+    by: Literal["auto", "development_error", "development_nll", "last_epoch"] = "auto"
+    patience: int | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointPolicy:
+    """When to save what resuming needs.
+
+    A checkpoint is made at the end of an epoch when the last is `minimum_seconds` old, and on Ctrl-C.
+
+    Args:
+        minimum_seconds: What a kill may cost at most, besides the epoch in progress.
+        every_steps: Save after every so many optimiser steps as well, for long epochs; None: never.
+        keep: How many are kept.
+    """
+
+    minimum_seconds: float = 10.0
+    every_steps: int | None = None
+    keep: int = 2
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything `train` must know besides what it trains.
+
+    Args:
+        epochs: Passes over the training rows.
+        batch_size: Rows of one optimiser step, over all processes together.
+        seed: Of the run: start, order of rows, dropout.
+        precision: `float32`, or mixed precision `bf16` or `fp16` (a GPU).
+        selection: Which epoch's weights are kept.
+        checkpoints: When to save what resuming needs.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int = 0
+    precision: Precision = "float32"
+    selection: Selection = field(default_factory=Selection)
+    checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
+
+
+@dataclass
+class Position:
+    """Where a run stands; everything in it travels with a checkpoint as JSON.
+
+    Attributes:
+        epoch: Epochs finished.
+        batch: Batches finished of the epoch in progress.
+        step: Optimiser steps made.
+        seconds: Time spent in finished epochs, and in the present one before it was resumed.
+        epoch_seconds: Of that, in the epoch in progress.
+        best_score: Lowest selection score so far, and the epoch (from 1) it was reached in.
+        best_epoch: See `best_score`; 0 when there is none.
+        best_line: The journal's line of that epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    best_score: float | None = None
+    best_epoch: int = 0
+    best_line: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,187 @@
+"""Run and comparison folders made by hand, with given numbers, for the tests of what reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labelembed.geometry import LabelGeometry
+from labelembed.training.run_folder import RunFolder
+
+ENVIRONMENT = {
+    "versions": {"labelembed": "0.1.0", "python": "3.11.2", "torch": "2.6.0"},
+    "machine": {"processor": "a processor", "cores": 2},
+    "commit": "0123abc",
+}
+
+
+def journal_lines(
+    test_errors: Sequence[float | None], development_errors: Sequence[float | None] | None = None
+) -> list[dict[str, Any]]:
+    """Returns a journal with these errors; None for an epoch in which nothing was measured."""
+    development_errors = test_errors if development_errors is None else development_errors
+    return [
+        {
+            "epoch": epoch,
+            "seconds": 2.0,
+            "learning_rate": 0.001,
+            "train": {"total": 1.0 / epoch, "output": 0.5 / epoch},
+            "development": None if development is None else {"error": development, "nll": 3 * development},
+            "test": None if test is None else {"error": test, "nll": 3 * test},
+        }
+        for epoch, (test, development) in enumerate(zip(test_errors, development_errors, strict=True), start=1)
+    ]
+
+
+def measures(error: float, *, nll: float | None = None) -> dict[str, float]:
+    """Returns the measures of a selected epoch."""
+    nll = 3 * error if nll is None else nll
+    return {"error": error, "nll": nll, "calibration_error": error / 2, "brier": 1.5 * error}
+
+
+def make_run(
+    path: Path,
+    *,
+    seed: int = 0,
+    objective: Mapping[str, Any] | None = None,
+    test: Mapping[str, float] | None = None,
+    development: Mapping[str, float] | None = None,
+    journal: Sequence[Mapping[str, Any]] = (),
+    geometry: LabelGeometry | None = None,
+    seconds: float = 30.0,
+    recipe: Mapping[str, Any] | None = None,
+    selected_by: str = "development error",
+) -> RunFolder:
+    """Makes the folder of a finished run."""
+    folder = RunFolder(path)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "data": {"name": "digits"},
+        "model": {"name": "mlp", "hidden": [500, 500]},
+        "objective": dict(objective or {"name": "one_hot"}),
+        "optimizer": {"name": "adam", "learning_rate": 0.001},
+        "epochs": max(len(journal), 1),
+        "batch_size": 100,
+        "seed": seed,
+    }
+    folder.write_recipe({**settings, **(recipe or {})})
+    folder.write_environment({**ENVIRONMENT, "command": f"labelembed train digits-mlp --set seed={seed}"})
+    for line in journal:
+        # Written by hand, for a journal may hold a NaN that another program wrote.
+        with (folder.path / "journal.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    if geometry is not None:
+        geometry.save(folder.geometry_file)
+    folder.write_result(
+        {
+            "format": 1,
+            "status": "finished",
+            "message": None,
+            "epochs": len(journal),
+            "selected_epoch": len(journal),
+            "selected_by": selected_by,
+            "seconds": seconds,
+            "parameters": 650_000,
+            "train": {"total": 0.1},
+            "development": dict(development) if development else None,
+            "test": dict(test) if test else None,
+        }
+    )
+    return folder
+
+
+def fail_run(path: Path, message: str, *, seed: int = 0) -> None:
+    """Makes the folder of a run that failed."""
+    folder = RunFolder(path)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.write_recipe({"objective": {"name": "one_hot"}, "seed": seed})
+    folder.write_result({"format": 1, "status": "failed", "message": message, "epochs": 0})
+
+
+def describe_comparison(
+    path: Path,
+    variants: Sequence[tuple[str, Mapping[str, Any]]],
+    *,
+    seeds: Sequence[int],
+    baseline: str | None = None,
+    recipe: str = "digits-mlp",
+) -> None:
+    """Writes ``comparison.json`` for variants given as (name, objective)."""
+    path.mkdir(parents=True, exist_ok=True)
+    about = {
+        "format": 1,
+        "recipe": recipe,
+        "baseline": baseline if baseline is not None else variants[0][0],
+        "seeds": list(seeds),
+        "variants": [
+            {"name": name, "folder": run_folder_name(name), "objective": dict(objective)}
+            for name, objective in variants
+        ],
+        "reused": 0,
+        "made": len(variants) * len(seeds),
+    }
+    (path / "comparison.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def run_folder_name(variant: str) -> str:
+    """Returns the name of a variant's folder."""
+    return variant.replace(" ", "-").replace("/", "_")
+
+
+def run_path(path: Path, variant: str, seed: int) -> Path:
+    """Returns where one run of a comparison is."""
+    return path / "runs" / run_folder_name(variant) / f"seed-{seed}"
+
+
+def make_comparison(
+    path: Path,
+    errors: Mapping[str, Mapping[int, float]],
+    *,
+    objectives: Mapping[str, Mapping[str, Any]] | None = None,
+    baseline: str | None = None,
+    development_errors: Mapping[str, Mapping[int, float]] | None = None,
+    nll: Mapping[str, Mapping[int, float]] | None = None,
+    curves: Mapping[str, Mapping[int, Sequence[float | None]]] | None = None,
+    geometry: Mapping[str, Mapping[int, LabelGeometry]] | None = None,
+    seconds: float = 30.0,
+) -> Path:
+    """Makes a comparison folder from the test errors of each variant by seed.
+
+    What is not given follows from the errors: the development error is the test error, NLL three times it,
+    and the curve falls over three epochs to it.
+    """
+    objectives = objectives or {name: {"name": name.split()[0]} for name in errors}
+    seeds = sorted({seed for by_seed in errors.values() for seed in by_seed})
+    describe_comparison(path, [(name, objectives[name]) for name in errors], seeds=seeds, baseline=baseline)
+    for name, by_seed in errors.items():
+        for seed, error in by_seed.items():
+            curve = (curves or {}).get(name, {}).get(seed, [min(1.0, 4 * error), min(1.0, 2 * error), error])
+            developed = (development_errors or errors)[name][seed]
+            make_run(
+                run_path(path, name, seed),
+                seed=seed,
+                objective=objectives[name],
+                test=measures(error, nll=nll[name][seed] if nll else None),
+                development=measures(developed),
+                journal=journal_lines(curve),
+                geometry=(geometry or {}).get(name, {}).get(seed),
+                seconds=seconds,
+            )
+    return path
+
+
+def embedding_geometry(
+    names: Sequence[str], *, seed: int = 0, diagonal: float = 3.0, noise: float = 0.1
+) -> LabelGeometry:
+    """Returns similarities in which each label is most like the next ones, as a trained E has them."""
+    count = len(names)
+    places = torch.arange(count, dtype=torch.float32)
+    apart = (places[:, None] - places[None, :]).abs()
+    generator = torch.Generator().manual_seed(seed)
+    similarities = -0.3 * torch.minimum(apart, count - apart)
+    similarities += noise * torch.randn(count, count, generator=generator)
+    return LabelGeometry(tuple(names), similarities=similarities.fill_diagonal_(diagonal), source="LabelEmbedding")

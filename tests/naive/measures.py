@@ -1,0 +1,187 @@
+"""Measures and statistics as their papers and textbooks write them: plain loops in float64."""
+
+import itertools
+import math
+from fractions import Fraction
+
+
+def naive_softmax_row(row):
+    top = max(row)
+    weights = [math.exp(value - top) for value in row]
+    return [weight / math.fsum(weights) for weight in weights]
+
+
+def naive_counted(logits, labels, ignore_index=-100):
+    return [(list(row), int(label)) for row, label in zip(logits, labels, strict=True) if label != ignore_index]
+
+
+def naive_top_k_error(logits, labels, k, ignore_index=-100):
+    rows = naive_counted(logits, labels, ignore_index)
+    wrong = 0
+    for row, label in rows:
+        best_first = sorted(range(len(row)), key=lambda column: -row[column])  # sorted() is stable
+        if label not in best_first[:k]:
+            wrong += 1
+    return wrong / len(rows)
+
+
+def naive_negative_log_likelihood(logits, labels, ignore_index=-100):
+    losses = []
+    for row, label in naive_counted(logits, labels, ignore_index):
+        top = max(row)
+        losses.append(math.log(math.fsum(math.exp(value - top) for value in row)) + top - row[label])
+    return math.fsum(losses) / len(losses)
+
+
+def naive_brier_score(logits, labels, ignore_index=-100):
+    scores = []
+    for row, label in naive_counted(logits, labels, ignore_index):
+        for column, probability in enumerate(naive_softmax_row(row)):
+            scores.append((probability - (1.0 if column == label else 0.0)) ** 2)
+    return math.fsum(scores) / len(naive_counted(logits, labels, ignore_index))
+
+
+def naive_reliability(logits, labels, bins, ignore_index=-100):
+    """Returns (count, confidence, accuracy) for each bin (b / bins, (b + 1) / bins], nan where empty."""
+    found = []
+    for index in range(bins):
+        confidences, hits = [], 0
+        for row, label in naive_counted(logits, labels, ignore_index):
+            confidence = max(naive_softmax_row(row))
+            if index / bins < confidence <= (index + 1) / bins:
+                confidences.append(confidence)
+                hits += 1 if row.index(max(row)) == label else 0
+        count = len(confidences)
+        if count:
+            found.append((count, math.fsum(confidences) / count, hits / count))
+        else:
+            found.append((0, math.nan, math.nan))
+    return found
+
+
+def naive_calibration_error(logits, labels, bins, ignore_index=-100):
+    found = naive_reliability(logits, labels, bins, ignore_index)
+    rows = sum(count for count, _, _ in found)
+    return math.fsum(count / rows * abs(accuracy - confidence) for count, confidence, accuracy in found if count)
+
+
+def naive_area_under_accuracy_curve(errors):
+    area = 0.0
+    for error in errors:
+        area += 1.0 - error
+    return area / len(errors)
+
+
+def naive_epochs_to_reach(errors, target):
+    for epoch, error in enumerate(errors, start=1):
+        if error <= target:
+            return epoch
+    return None
+
+
+def naive_epochs_saved(errors, baseline_errors):
+    best_epoch, best = 1, baseline_errors[0]
+    for epoch, error in enumerate(baseline_errors, start=1):
+        if error < best:
+            best_epoch, best = epoch, error
+    reached = naive_epochs_to_reach(errors, best)
+    return None if reached is None else (best_epoch - reached) / best_epoch
+
+
+def naive_mean(values):
+    return math.fsum(values) / len(values)
+
+
+def naive_standard_deviation(values):
+    mean = naive_mean(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def naive_t_within(limit, degrees):
+    """Returns P(|T| < limit), by the finite series of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    angle = math.atan(limit / math.sqrt(degrees))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    if degrees == 1:
+        return 2 * angle / math.pi
+    first = 3 if degrees % 2 else 2
+    term = cosine if degrees % 2 else 1.0
+    total = term
+    for step in range(first, degrees - 1, 2):
+        term *= (step - 1) / step * cosine**2
+        total += term
+    return 2 / math.pi * (angle + sine * total) if degrees % 2 else sine * total
+
+
+def naive_t_critical(confidence, degrees):
+    """Returns the limit that |T| stays below with this probability, by bisection."""
+    low, high = 0.0, 1e4
+    for _ in range(200):
+        middle = (low + high) / 2
+        if naive_t_within(middle, degrees) < confidence:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def naive_t_interval(differences, confidence):
+    n = len(differences)
+    half = naive_t_critical(confidence, n - 1) * naive_standard_deviation(differences) / math.sqrt(n)
+    return naive_mean(differences) - half, naive_mean(differences) + half
+
+
+def naive_sign_flip_p(values, baseline):
+    """Returns the exact p as a fraction, from decimal numbers given as text: ties are ties."""
+    differences = [Fraction(ours) - Fraction(theirs) for ours, theirs in zip(values, baseline, strict=True)]
+    observed = abs(sum(differences))
+    as_extreme, patterns = 0, 0
+    for signs in itertools.product((1, -1), repeat=len(differences)):
+        flipped = sum(sign * difference for sign, difference in zip(signs, differences, strict=True))
+        as_extreme += 1 if abs(flipped) >= observed else 0
+        patterns += 1
+    return Fraction(as_extreme, patterns)
+
+
+def naive_power(effect, n, level=0.05):
+    """Returns the power of the two-sided paired t test for a true mean of `effect` standard deviations.
+
+    The test statistic is (Z + effect sqrt(n)) / S with S^2 chi-squared / degrees: Simpson's rule over S.
+    """
+    degrees = n - 1
+    critical = naive_t_critical(1 - level, degrees)
+    shift = effect * math.sqrt(n)
+
+    def density_of_s(s):
+        if s == 0:
+            return math.sqrt(2 / math.pi) if degrees == 1 else 0.0
+        log_density = (degrees - 1) * math.log(s * math.sqrt(degrees)) - s * s * degrees / 2
+        return math.sqrt(degrees) * math.exp(log_density - (degrees / 2 - 1) * math.log(2) - math.lgamma(degrees / 2))
+
+    def normal_below(z):
+        return 0.5 * math.erfc(-z / math.sqrt(2))
+
+    steps, end = 4000, 8.0
+    total = 0.0
+    for step in range(steps + 1):
+        s = end * step / steps
+        weight = 1 if step in (0, steps) else 4 if step % 2 else 2
+        rejected = normal_below(shift - critical * s) + normal_below(-shift - critical * s)
+        total += weight * density_of_s(s) * rejected
+    return total * end / steps / 3
+
+
+def naive_holm(p_values):
+    """Returns the corrected values straight from the definition: a maximum over all smaller values."""
+    known = [p_value for p_value in p_values if p_value is not None]
+    corrected = []
+    for p_value in p_values:
+        if p_value is None:
+            corrected.append(None)
+            continue
+        candidates = []
+        for smaller in known:
+            if smaller <= p_value:
+                not_smaller = sum(1 for other in known if other >= smaller)
+                candidates.append(min(1.0, not_smaller * smaller))
+        corrected.append(max(candidates))
+    return corrected

@@ -1,0 +1,274 @@
+"""Data sets in one npz file."""
+
+import io
+import pickle
+import re
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelembed.data import DATA, prepare, read_arrays, streams
+from labelembed.errors import DataError
+from tests.made_data import made_arrays, write_arrays
+
+ROWS = np.zeros((12, 5))
+
+
+def changed(array, place, value):
+    array = np.array(array)
+    array[place] = value
+    return array
+
+
+def test_read_arrays_returns_what_was_written(tmp_path):
+    arrays = made_arrays()
+    raw = read_arrays(path=str(write_arrays(tmp_path / "data.npz")))
+    np.testing.assert_array_equal(raw.train.inputs.numpy(), arrays["train_inputs"].astype(np.float32))
+    np.testing.assert_array_equal(raw.test.inputs.numpy(), arrays["test_inputs"].astype(np.float32))
+    assert raw.train.labels.tolist() == arrays["train_labels"].tolist()
+    assert raw.test.labels.tolist() == arrays["test_labels"].tolist()
+    assert raw.names == ("0", "1", "2")
+    both = np.concatenate([arrays["train_inputs"], arrays["test_inputs"]]).astype(np.float32)
+    assert raw.input_range == (both.min(), both.max())
+    assert prepare(raw, development=None, batch_size=12).input_shape == (5,)
+
+
+def test_read_arrays_compressed_and_by_columns(tmp_path):
+    arrays = made_arrays()
+    arrays["train_inputs"] = np.asfortranarray(arrays["train_inputs"]).astype(">f8")
+    np.savez_compressed(tmp_path / "data.npz", **arrays)
+    raw = DATA["arrays"](path=str(tmp_path / "data.npz"))
+    np.testing.assert_array_equal(raw.train.inputs.numpy(), made_arrays()["train_inputs"].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((4,), (4,)), ((6, 5), (1, 6, 5)), ((3, 6, 5), (3, 6, 5)), ((3, 3, 3), (3, 3, 3))]
+)
+def test_read_arrays_shapes(tmp_path, shape, expected):
+    inputs = np.random.default_rng(0).integers(0, 256, (12, *shape), dtype=np.uint8)
+    raw = read_arrays(path=str(write_arrays(tmp_path / "d.npz", train_inputs=inputs, test_inputs=inputs[:6])))
+    assert raw.train.inputs.dtype == torch.uint8
+    assert raw.train.inputs.shape == (12, *expected)
+    np.testing.assert_array_equal(raw.train.inputs.numpy().ravel(), inputs.ravel())
+    assert raw.input_range == (0.0, 255.0)
+
+
+def test_read_arrays_range_of_scaled_inputs(tmp_path):
+    inputs = np.random.default_rng(0).uniform(0.2, 0.7, (12, 5))
+    raw = read_arrays(path=str(write_arrays(tmp_path / "d.npz", train_inputs=inputs, test_inputs=inputs[:6])))
+    assert raw.input_range == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("names", [np.array(["cat", "dög", "eel", "fly"]), np.array(["cat", "dog", "eel", "fly"], "S")])
+def test_read_arrays_names_may_be_more_than_the_labels_that_occur(tmp_path, names):
+    raw = read_arrays(path=str(write_arrays(tmp_path / "data.npz", names=names)))
+    assert len(raw.names) == 4
+    assert raw.names[0] == "cat"
+
+
+def test_read_arrays_whole_floating_point_labels(tmp_path):
+    raw = read_arrays(path=str(write_arrays(tmp_path / "d.npz", train_labels=np.arange(12) % 3 * 1.0)))
+    assert raw.train.labels.tolist() == [row % 3 for row in range(12)]
+
+
+FAULTS = {
+    "missing": (
+        {"train_labels": None, "test_inputs": None},
+        "missing the arrays train_labels, test_inputs; it holds test_labels, train_inputs",
+    ),
+    "misspelt": (
+        {"train_inputs": None, "train_input": ROWS},
+        "missing the arrays train_inputs (did you mean 'train_input'?)",
+    ),
+    "nan": (
+        {"train_inputs": changed(ROWS, (7, 2), np.nan)},
+        "train_inputs: row 7 has the value nan; expected finite numbers, so repair or drop that row",
+    ),
+    "infinite": ({"test_inputs": changed(ROWS[:6], (5, 0), -np.inf)}, "test_inputs: row 5 has the value -inf"),
+    "too large": (
+        {"train_inputs": changed(ROWS, (3, 0), 1e300)},
+        "train_inputs: row 3 has a value too large for float32",
+    ),
+    "whole number inputs": (
+        {"train_inputs": ROWS.astype(np.int64)},
+        "train_inputs: expected uint8 or floating point, found int64; convert with .astype(np.float32)",
+    ),
+    "text inputs": ({"test_inputs": np.array(["a"] * 6)}, "test_inputs: expected uint8 or floating point, found <U1"),
+    "flat inputs": ({"train_inputs": ROWS[:, 0]}, "expected [N, F], [N, H, W] or [N, C, H, W], found 12"),
+    "no rows": (
+        {"train_inputs": ROWS[:0], "train_labels": np.zeros(0, int)},
+        "train_inputs: expected at least one row and one value, found 0 x 5",
+    ),
+    "no test rows": (
+        {"test_inputs": ROWS[:0], "test_labels": np.zeros(0, int)},
+        "test_inputs: expected at least one row and one value, found 0 x 5",
+    ),
+    "no features": ({"train_inputs": ROWS[:, :0]}, "at least one row and one value, found 12 x 0"),
+    "channels last": (
+        {"train_inputs": np.zeros((12, 8, 8, 3), np.uint8)},
+        "12 x 8 x 8 x 3 looks like [N, H, W, C]; expected [N, C, H, W], so use .transpose(0, 3, 1, 2)",
+    ),
+    "other shape": (
+        {"test_inputs": ROWS[:6, :4]},
+        "test_inputs: expected rows of 5 float32 as in train_inputs, found 4 float32",
+    ),
+    "other dtype": (
+        {"test_inputs": ROWS[:6].astype(np.uint8)},
+        "test_inputs: expected rows of 5 float32 as in train_inputs, found 5 uint8",
+    ),
+    "constant": ({"train_inputs": ROWS + 7, "test_inputs": ROWS[:6] + 7}, "every value of the inputs is 7.0"),
+    "fewer labels": (
+        {"train_labels": np.zeros(11, int)},
+        "train_labels: expected 12 labels, one for each row of inputs, found 11",
+    ),
+    "one-hot": (
+        {"train_labels": np.eye(3)[np.arange(12) % 3]},
+        "train_labels: expected [N], found 12 x 3; for one-hot rows use .argmax(axis=1)",
+    ),
+    "negative": (
+        {"test_labels": np.array([0, 1, -1, 0, 0, 0])},
+        "test_labels: row 2 has the label -1; expected 0 or more",
+    ),
+    "no whole number": (
+        {"train_labels": changed(np.zeros(12), 4, 1.5)},
+        "train_labels: row 4 has the label 1.5; expected a whole number",
+    ),
+    "nan label": ({"train_labels": changed(np.zeros(12), 4, np.nan)}, "train_labels: row 4 has the label nan"),
+    "text labels": (
+        {"train_labels": np.array(["cat"] * 12)},
+        "train_labels: expected whole numbers, found <U3; put texts into `names`",
+    ),
+    "label without a name": (
+        {"names": np.array(["cat", "dog"])},
+        "train_labels: row 2 has the label 2; expected 0 to 1, as there are 2 `names`",
+    ),
+    "new label in the test": (
+        {"test_labels": np.array([0, 1, 2, 3, 0, 0])},
+        "test_labels: row 3 has the label 3; expected 0 to 2, as the largest training label says",
+    ),
+    "identities for labels": (
+        {"train_labels": changed(np.zeros(12, int), 9, 90210)},
+        "train_labels: row 9 has the label 90210 though there are only 12 rows; number the labels from 0",
+    ),
+    "huge label": ({"train_labels": changed(np.zeros(12, int), 9, 2**40)}, "row 9 has the label 1099511627776"),
+    "same names": ({"names": np.array(["cat", "dog", "cat"])}, "names: labels 0 and 2 have the same name 'cat'"),
+    "empty name": ({"names": np.array(["cat", "", "eel"])}, "names: the name of label 1 is empty"),
+    "numbers for names": ({"names": np.arange(3)}, "names: expected [C] of text, found 3 int64"),
+    "not UTF-8": ({"names": np.array([b"cat", b"\xff", b"eel"])}, "names: expected UTF-8"),
+    "objects": (
+        {"names": np.array(["cat", None, "eel"], dtype=object)},
+        "names: holds Python objects (pickle), which are never loaded",
+    ),
+    "records": ({"train_labels": np.zeros(12, [("a", "i4")])}, "train_labels: expected numbers, found [('a', '<i4')]"),
+    "complex": ({"train_inputs": ROWS.astype(complex)}, "train_inputs: expected numbers, found complex128"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_read_arrays_names_file_array_row_and_expectation(tmp_path, case):
+    changes, expected = FAULTS[case]
+    path = write_arrays(tmp_path / "data.npz", **changes)
+    with pytest.raises(DataError, match=re.escape(expected)) as raised:
+        read_arrays(path=str(path))
+    assert str(raised.value).startswith(f"{path}: ")
+    assert "\n" not in str(raised.value)
+
+
+class Trap:
+    """Leaves a trace when it is unpickled."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was loaded",))
+
+
+def test_read_arrays_never_unpickles(tmp_path):
+    trap = np.empty(12, dtype=object)
+    trap[:] = [Trap()] * 12
+    with pytest.raises(DataError, match="never loaded"):
+        read_arrays(path=str(write_arrays(tmp_path / "data.npz", train_labels=trap)))
+    path = tmp_path / "pickle.npz"
+    path.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(DataError, match="it is no zip archive"):
+        read_arrays(path=str(path))
+
+
+def test_read_arrays_what_is_no_npz(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere.npz: does not exist; expected an .npz file"):
+        read_arrays(path=str(tmp_path / "nowhere.npz"))
+    with pytest.raises(DataError, match=r"is a folder; expected an .npz file"):
+        read_arrays(path=str(tmp_path))
+    for content in (b"", b"PK\x03\x04 and no more", b"\x93NUMPY"):
+        path = tmp_path / "wrong.npz"
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="it is no zip archive or damaged"):
+            read_arrays(path=str(path))
+    with zipfile.ZipFile(tmp_path / "texts.npz", "w") as archive:
+        for name in made_arrays():
+            archive.writestr(f"{name}.npy", "no array")
+    with pytest.raises(DataError, match="train_inputs: expected an npy array, but its header cannot be read"):
+        read_arrays(path=str(tmp_path / "texts.npz"))
+
+
+def npy_with_header(shape: str, dtype: str = "<f8", content: bytes = b"") -> bytes:
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ("(3, 4)", "expected 96 bytes (3 x 4 of float64), found 40; the file is cut off"),
+        ("(2, 2)", "expected 32 bytes (2 x 2 of float64), found 40; bytes follow the array"),
+        ("(1099511627776,)", "the limit is 8 GiB"),
+        ("(0, 1099511627776)", "the limit is 8 GiB"),
+        ("(-1, 5)", "its header cannot be read"),
+        ("open('x')", "its header cannot be read"),
+    ],
+)
+def test_read_arrays_does_not_believe_a_header(tmp_path, shape, expected, monkeypatch):
+    monkeypatch.setattr(streams, "read_at_most", lambda *_: pytest.fail("values were read"))
+    with zipfile.ZipFile(tmp_path / "data.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in made_arrays():
+            archive.writestr(f"{name}.npy", npy_with_header(shape, content=bytes(40)))
+    with pytest.raises(DataError, match=re.escape(expected)):
+        read_arrays(path=str(tmp_path / "data.npz"))
+
+
+def test_read_arrays_damaged_member_is_found_by_its_check_sum(tmp_path):
+    path = write_arrays(tmp_path / "data.npz")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"NUMPY") + 200] ^= 1  # among the values of the first array
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="Bad CRC-32"):
+        read_arrays(path=str(path))
+
+
+def small_npz() -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **made_arrays(names=np.array(["a", "b", "c"])))
+    return stream.getvalue()
+
+
+CONTENT = small_npz()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, len(CONTENT) - 1), st.integers(0, 255)), max_size=4),
+    length=st.one_of(st.just(len(CONTENT)), st.integers(0, len(CONTENT))),
+)
+def test_read_arrays_changed_bytes_give_data_or_data_error(tmp_path_factory, changes, length):
+    content = bytearray(CONTENT)
+    for place, value in changes:
+        content[place] = value
+    path = tmp_path_factory.mktemp("changed") / "data.npz"
+    path.write_bytes(content[:length])
+    try:
+        raw = read_arrays(path=str(path))
+    except DataError:
+        return
+    assert len(raw.train) == len(raw.train.labels)

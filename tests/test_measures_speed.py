@@ -1,0 +1,88 @@
+import doctest
+import math
+
+import numpy as np
+import pytest
+
+from labelembed.measures import area_under_accuracy_curve, epochs_saved, epochs_to_reach, speed
+from tests.naive.measures import (
+    naive_area_under_accuracy_curve,
+    naive_epochs_saved,
+    naive_epochs_to_reach,
+)
+
+
+def random_curve(random):
+    # Whole errors of 20 rows: equal values, and so ties, are common.
+    return (random.integers(0, 21, size=int(random.integers(1, 15))) / 20).tolist()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_measure_equals_the_naive_one(seed):
+    random = np.random.default_rng(seed)
+    ours, baseline = random_curve(random), random_curve(random)
+    target = float(random.integers(0, 21) / 20)
+    # Sums of at most 15 terms below 1: rounding stays below 1e-14.
+    assert area_under_accuracy_curve(ours) == pytest.approx(naive_area_under_accuracy_curve(ours), abs=1e-12)
+    assert epochs_to_reach(ours, target) == naive_epochs_to_reach(ours, target)
+    assert epochs_saved(ours, baseline) == pytest.approx(naive_epochs_saved(ours, baseline), abs=1e-12)
+
+
+def test_the_area_is_the_mean_accuracy():
+    assert area_under_accuracy_curve([0.4, 0.2, 0.1, 0.1]) == pytest.approx(0.8, abs=1e-12)
+    assert area_under_accuracy_curve([0.0]) == 1.0
+    assert area_under_accuracy_curve([1.0, 1.0]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("target", "epochs"), [(1.0, 1), (0.5, 1), (0.49, 2), (0.3, 2), (0.25, 4), (0.2, 4), (0.19, None)]
+)
+def test_epochs_to_reach_counts_from_one_and_takes_the_first(target, epochs):
+    # Worse again after a good epoch: the first time counts.
+    assert epochs_to_reach([0.5, 0.3, 0.4, 0.2, 0.2], target) == epochs
+
+
+@pytest.mark.parametrize(
+    ("errors", "baseline", "saved"),
+    [
+        ([0.3, 0.2, 0.1, 0.1], [0.5, 0.4, 0.3, 0.2], 0.5),  # 2 instead of 4 epochs
+        ([0.2, 0.2], [0.5, 0.4, 0.3, 0.2], 0.75),  # 1 instead of 4
+        ([0.5, 0.4, 0.3, 0.2], [0.5, 0.4, 0.3, 0.2], 0.0),  # as many
+        ([0.5, 0.4, 0.3, 0.2, 0.1], [0.4, 0.2, 0.3, 0.2], -1.0),  # 4 instead of 2: the first best counts
+        ([0.3, 0.3, 0.3], [0.2], None),  # never
+        ([0.3, 0.3, 0.2], [0.2], -2.0),  # 3 instead of 1
+    ],
+)
+def test_epochs_saved_equals_the_hand_examples(errors, baseline, saved):
+    assert epochs_saved(errors, baseline) == saved
+
+
+@pytest.mark.parametrize(
+    ("curve", "message"),
+    [
+        ([], r"must be a sequence of one error an epoch, got shape \(0,\)"),
+        ([[0.1, 0.2]], r"must be a sequence of one error an epoch, got shape \(1, 2\)"),
+        ([0.5, 12.5], r"must be fractions in \[0, 1\], got 12\.5 in epoch 2"),
+        ([-0.1, 0.5], r"must be fractions in \[0, 1\], got -0\.1 in epoch 1"),
+        ([0.1, 0.2, math.nan], r"must be fractions in \[0, 1\], got nan in epoch 3"),
+    ],
+)
+def test_bad_curves_are_refused(curve, message):
+    for call in (area_under_accuracy_curve, lambda errors: epochs_to_reach(errors, 0.1)):
+        with pytest.raises(ValueError, match="`errors` " + message):
+            call(curve)
+    with pytest.raises(ValueError, match="`errors` " + message):
+        epochs_saved(curve, [0.1])
+    with pytest.raises(ValueError, match="`baseline_errors` " + message):
+        epochs_saved([0.1], curve)
+
+
+@pytest.mark.parametrize("target", [-0.5, 1.5, math.nan])
+def test_a_target_that_is_no_fraction_is_refused(target):
+    with pytest.raises(ValueError, match=rf"`target` must be a fraction in \[0, 1\], got {target}"):
+        epochs_to_reach([0.1], target)
+
+
+def test_the_examples_run():
+    found = doctest.testmod(speed)
+    assert (found.failed, found.attempted >= 4) == (0, True)

@@ -1,0 +1,297 @@
+import doctest
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from labelembed.measures import holm, paired_by_seed, paired_comparison, statistics, summarise
+from tests.naive.measures import (
+    naive_holm,
+    naive_mean,
+    naive_power,
+    naive_sign_flip_p,
+    naive_standard_deviation,
+    naive_t_critical,
+    naive_t_interval,
+)
+
+EXACT = {"rel": 1e-12, "abs": 1e-12}
+
+# 97.5 % quantiles of Student's t: in closed form for 1, 2 and 4 degrees of freedom, from tables above.
+T = {
+    1: math.tan(0.475 * math.pi),
+    2: 0.95 * math.sqrt(2 / (1 - 0.95**2)),
+    4: 2 * math.sqrt(math.cos(math.acos(math.sqrt(0.0975)) / 3) / math.sqrt(0.0975) - 1),
+    5: 2.5705818356363141,
+    7: 2.3646242515927849,
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "baseline", "difference", "half", "p_value"),
+    [
+        # differences 1, 3: s^2 = 2
+        ([2, 4], [1, 1], 2, T[1] * math.sqrt(2 / 2), None),
+        # differences 1, 2, 3: s^2 = 1
+        ([4, 4, 4], [3, 2, 1], 2, T[2] / math.sqrt(3), None),
+        # differences -1, 0, 1, 2, 3: s^2 = 10 / 4
+        ([0, 0, 3, 2, 1], [1, 0, 2, 0, -2], 1, T[4] * math.sqrt(2.5 / 5), None),
+        # differences 1 ... 6, all of one sign: 2 of 64 patterns; s^2 = 17.5 / 5
+        ([1, 2, 3, 4, 5, 6], [0] * 6, 3.5, T[5] * math.sqrt(3.5 / 6), 2 / 64),
+        # five times 1 and once -1: sums of 6 (1 pattern) and of 4 (6 patterns), on both sides; s^2 = 2 / 3
+        ([1, 1, 1, 1, 1, -1], [0] * 6, 2 / 3, T[5] * math.sqrt(2 / 3 / 6), 14 / 64),
+        # 8, 7, 6, 5, 4, 3, 2, -1: as far away is only the sum of all, on both sides; s^2 = (204 - 144.5) / 7
+        ([8, 7, 6, 5, 4, 3, 2, -1], [0] * 8, 4.25, T[7] * math.sqrt(8.5 / 8), 4 / 256),
+        # four times 1, four times -1: every pattern is as far from 0; s^2 = 8 / 7
+        ([1, -1] * 4, [0] * 8, 0, T[7] * math.sqrt(1 / 7), 1.0),
+        # no difference at all
+        ([3, 1, 4, 1, 5, 9, 2, 6], [3, 1, 4, 1, 5, 9, 2, 6], 0, 0, 1.0),
+        # nothing but zeros, which carry no rounding either
+        ([0] * 8, [0] * 8, 0, 0, 1.0),
+    ],
+)
+def test_paired_comparison_equals_hand_worked_tables(values, baseline, difference, half, p_value):
+    found = paired_comparison(values, baseline)
+    assert found.n == len(values)
+    assert found.difference == pytest.approx(difference, **EXACT)
+    assert found.interval_low == pytest.approx(difference - half, **EXACT)
+    assert found.interval_high == pytest.approx(difference + half, **EXACT)
+    assert found.p_value == p_value
+    assert found.p_holm is None
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 7, 8, 11, 16, 17, 30])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
+def test_interval_equals_the_naive_one(n, confidence):
+    random = np.random.default_rng(n)
+    values, baseline = random.normal(size=n).tolist(), random.normal(size=n).tolist()
+    differences = [ours - theirs for ours, theirs in zip(values, baseline, strict=True)]
+    found = paired_comparison(values, baseline, confidence=confidence)
+    assert found.difference == pytest.approx(naive_mean(differences), **EXACT)
+    assert found[2:4] == pytest.approx(naive_t_interval(differences, confidence), **EXACT)
+
+
+def test_interval_equals_scipy_paired_test():
+    values, baseline = np.random.default_rng(1).normal(size=(2, 9))
+    expected = stats.ttest_rel(values, baseline).confidence_interval(0.9)
+    found = paired_comparison(values, baseline, confidence=0.9)
+    assert found[2:4] == pytest.approx((expected.low, expected.high), **EXACT)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_sign_flip_p_equals_exact_fractions(seed):
+    # One or two decimals make many sums equal on paper that differ in the last bits of float64.
+    random = np.random.default_rng(seed)
+    n, decimals = int(random.integers(6, 11)), int(random.integers(1, 3))
+    values = [f"{value:.{decimals}f}" for value in random.uniform(0, 1, size=n)]
+    baseline = [f"{value:.{decimals}f}" for value in random.uniform(0, 1, size=n)]
+    found = paired_comparison([float(v) for v in values], [float(v) for v in baseline])
+    assert Fraction(found.p_value) == naive_sign_flip_p(values, baseline)
+
+
+@pytest.mark.parametrize("n", [6, 8, 10])
+@pytest.mark.parametrize("kind", ["normal", "shifted", "whole"])
+def test_sign_flip_p_equals_scipy(n, kind):
+    random = np.random.default_rng(n)
+    differences = random.normal(size=n) + (0.7 if kind == "shifted" else 0.0)
+    if kind == "whole":
+        differences = random.integers(-3, 5, size=n).astype(float)
+    expected = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True
+    )
+    assert paired_comparison(differences, np.zeros(n)).p_value == pytest.approx(expected.pvalue, **EXACT)
+
+
+def test_rounding_is_told_from_small_differences():
+    whole = np.array([1.0, 2.0, 3.0, 4.0, 5.0, -6.0])
+    expected = paired_comparison(whole, np.zeros(6)).p_value
+    # A common level of a million leaves about 1e-10 of each difference of 1; a billionth beside 1 is a difference.
+    assert paired_comparison(whole / 10 + 1e6, np.full(6, 1e6)).p_value == expected
+    assert paired_comparison(1 + 1e-9 * whole, np.ones(6)).p_value == expected
+    # 0.1 + 0.2 is not 0.3 in float64, yet nothing differs here.
+    assert paired_comparison([0.1 + 0.2] * 8, [0.3] * 8).p_value == 1.0
+
+
+@pytest.mark.parametrize("n", [2, 5, 8, 16, 17, 40])
+def test_reversed_order_gives_the_mirrored_verdict(n):
+    random = np.random.default_rng(n)
+    values, baseline = random.normal(0.3, 1, size=n), random.normal(size=n)
+    there, back = paired_comparison(values, baseline), paired_comparison(baseline, values)
+    assert back.difference == -there.difference
+    assert (back.interval_low, back.interval_high) == (-there.interval_high, -there.interval_low)
+    assert (back.n, back.p_value, back.detectable) == (there.n, there.p_value, there.detectable)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_below_six_seeds_there_is_no_p(n):
+    assert paired_comparison([1.0] * n, [0.0] * n).p_value is None
+    assert paired_comparison([1.0] * 6, [0.0] * 6).p_value == 2 / 64
+
+
+def test_one_seed_shows_a_difference_and_nothing_else():
+    found = paired_comparison([0.25], [0.5])
+    assert (found.n, found.difference, found.p_value) == (1, -0.25, None)
+    assert np.isnan([found.interval_low, found.interval_high, found.detectable]).all()
+
+
+def exact_sign_flip_p(differences):
+    sums = np.zeros(1)
+    for difference in differences:
+        sums = np.concatenate([sums + difference, sums - difference])
+    return np.mean(np.abs(sums) >= abs(differences.sum()) - 1e-9)
+
+
+def test_all_flips_are_made_up_to_sixteen_seeds():
+    differences = np.random.default_rng(16).normal(0.4, 1, size=16)
+    assert paired_comparison(differences, np.zeros(16)).p_value == exact_sign_flip_p(differences)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.4, 0.8])
+def test_random_flips_above_sixteen_seeds_come_near_all_flips(shift):
+    differences = np.random.default_rng(17).normal(shift, 1, size=17)
+    exact = exact_sign_flip_p(differences)
+    found = paired_comparison(differences, np.zeros(17)).p_value
+    # 65,535 draws: four standard deviations of a share, and one draw for the observed pattern.
+    assert found == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 65_535) + 1 / 65_536)
+    assert paired_comparison(differences, np.zeros(17)).p_value == found
+
+
+def test_random_flips_never_give_a_p_of_zero():
+    # All patterns but 2 of 2^30 are less extreme, so that only the observed one is to be expected.
+    assert paired_comparison(np.arange(1.0, 31.0), np.zeros(30)).p_value == 1 / 65_536
+
+
+@pytest.mark.parametrize(("n", "effect"), [(5, 1.68), (8, 1.16), (16, 0.75)])
+def test_detectable_effect_equals_the_simulated_table(n, effect):
+    differences = np.random.default_rng(n).normal(size=n)
+    found = paired_comparison(differences, np.zeros(n)).detectable / differences.std(ddof=1)
+    assert round(found, 2) == effect
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 8, 16, 33, 64])
+def test_detectable_effect_has_the_power_that_integration_gives(n):
+    differences = np.arange(float(n))
+    effect = paired_comparison(differences, np.zeros(n)).detectable / naive_standard_deviation(differences)
+    # The other tail, left out by the library, holds less than 1e-6.
+    assert naive_power(effect, n) == pytest.approx(0.8, abs=2e-6)
+
+
+def test_detectable_does_not_depend_on_the_intervals_confidence():
+    values, baseline = np.random.default_rng(2).normal(size=(2, 8))
+    detectable = {paired_comparison(values, baseline, confidence=level).detectable for level in (0.5, 0.99)}
+    assert len(detectable) == 1
+
+
+def test_naive_quantiles_agree_with_the_tables():
+    for degrees, quantile in T.items():
+        assert naive_t_critical(0.95, degrees) == pytest.approx(quantile, **EXACT)
+
+
+def test_two_equal_methods_differ_as_often_as_promised():
+    # 2,000 comparisons of a method with itself over 8 seeds; a seed's luck is common to both sides.
+    random = np.random.default_rng(2026)
+    luck = random.normal(0.05, 0.01, size=(2000, 1, 8))
+    runs = luck + random.normal(0, 0.002, size=(2000, 2, 8))
+    found = [paired_comparison(ours, theirs) for ours, theirs in runs]
+    covered = np.mean([one.interval_low <= 0 <= one.interval_high for one in found])
+    alarms = np.mean([one.p_value < 0.05 for one in found])
+    assert 0.935 <= covered <= 0.965
+    assert 0.035 <= alarms <= 0.065
+
+
+def test_the_detectable_effect_is_found_four_times_in_five():
+    effect = paired_comparison(np.arange(8.0), np.zeros(8)).detectable / np.arange(8.0).std(ddof=1)
+    differences = np.random.default_rng(2027).normal(effect, 1, size=(2000, 8))
+    shown = np.mean([paired_comparison(one, np.zeros(8)).interval_low > 0 for one in differences])
+    # Three standard deviations of a share of 0.8 in 2,000.
+    assert shown == pytest.approx(0.8, abs=3 * math.sqrt(0.8 * 0.2 / 2000))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_summarise_equals_the_naive_one(seed):
+    values = np.random.default_rng(seed).normal(3, 2, size=seed + 2).tolist()
+    found = summarise(values)
+    assert found == pytest.approx((naive_mean(values), naive_standard_deviation(values), len(values)), **EXACT)
+
+
+def test_a_single_value_has_no_spread():
+    found = summarise([0.5])
+    assert (found.mean, found.n) == (0.5, 1)
+    assert math.isnan(found.standard_deviation)
+
+
+def test_pairs_are_made_by_seed_and_the_rest_is_named():
+    values, baseline = {3: 0.3, 1: 0.1, 2: 0.2, 10: 1.0}, {2: 0.5, 3: 0.6, 4: 0.7, 10: 0.9, 0: 0.0}
+    assert paired_by_seed(values, baseline) == ([0.2, 0.3, 1.0], [0.5, 0.6, 0.9], [0, 1, 4])
+    assert paired_by_seed(baseline, values) == ([0.5, 0.6, 0.9], [0.2, 0.3, 1.0], [0, 1, 4])
+    assert paired_by_seed({1: 0.1}, {2: 0.2}) == ([], [], [1, 2])
+
+
+def test_holm_equals_the_hand_example():
+    # Ascending 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1 is 0.02, 0.03, 0.06, 0.04: the last one is raised.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02], **EXACT)
+    assert holm([0.7, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_holm_does_not_count_what_has_no_p():
+    assert holm([None, 0.01, None, 0.02]) == [None, 0.02, None, 0.02]
+    assert holm([None, None]) == [None, None]
+
+
+def test_holm_leaves_a_small_p_of_eight_seeds_significant_six_times_at_most():
+    smallest = 2 / 256
+    assert holm([smallest] * 6)[0] == pytest.approx(0.046875, **EXACT)
+    assert holm([smallest] * 7)[0] == pytest.approx(0.0546875, **EXACT)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_holm_equals_the_naive_one_in_any_order(seed):
+    random = np.random.default_rng(seed)
+    p_values = [float(value) for value in random.integers(0, 9, size=int(random.integers(1, 9))) / 32]
+    p_values = [None if random.random() < 0.2 else p_value for p_value in p_values]
+    expected = naive_holm(p_values)
+    assert holm(p_values) == expected
+    assert holm(p_values[::-1]) == expected[::-1]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], r"must be a sequence of one value a seed, got shape \(0,\)"),
+        ([[1.0, 2.0]], r"must be a sequence of one value a seed, got shape \(1, 2\)"),
+        ([1.0, math.nan], "must be finite, got nan at position 1"),
+        ([1.0, 2.0, -math.inf], "must be finite, got -inf at position 2"),
+    ],
+)
+def test_bad_values_are_refused(values, message):
+    with pytest.raises(ValueError, match="`values` " + message):
+        summarise(values)
+    with pytest.raises(ValueError, match="`values` " + message):
+        paired_comparison(values, [1.0])
+    with pytest.raises(ValueError, match="`baseline` " + message):
+        paired_comparison([1.0], values)
+
+
+def test_unpaired_values_are_refused():
+    with pytest.raises(ValueError, match="`values` and `baseline` must be of one length, got 3 and 2"):
+        paired_comparison([1.0, 2.0, 3.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95, math.nan])
+def test_a_confidence_that_is_no_probability_is_refused(confidence):
+    with pytest.raises(ValueError, match=rf"`confidence` must be in \(0, 1\), got {confidence}"):
+        paired_comparison([1.0, 2.0], [0.0, 0.0], confidence=confidence)
+
+
+@pytest.mark.parametrize("p_value", [-0.1, 1.5, math.nan])
+def test_p_values_outside_their_range_are_refused(p_value):
+    with pytest.raises(ValueError, match=rf"`p_values` must be in \[0, 1\] or None, got {p_value} at position 2"):
+        holm([0.5, None, p_value])
+
+
+def test_the_examples_run():
+    found = doctest.testmod(statistics)
+    assert (found.failed, found.attempted >= 5) == (0, True)
