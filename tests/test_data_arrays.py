@@ -76,6 +76,10 @@ def test_read_arrays_whole_floating_point_labels(tmp_path):
 
 
 FAULTS = {
+    "strange name": (
+        {"train_labels": None, "a\nb": ROWS},
+        r"missing the arrays train_labels; it holds 'a\nb', test_inputs",
+    ),
     "missing": (
         {"train_labels": None, "test_inputs": None},
         "missing the arrays train_labels, test_inputs; it holds test_labels, train_inputs",
@@ -176,6 +180,13 @@ def test_read_arrays_names_file_array_row_and_expectation(tmp_path, case):
         read_arrays(path=str(path))
     assert str(raised.value).startswith(f"{path}: ")
     assert "\n" not in str(raised.value)
+
+
+def test_read_arrays_row_of_a_fault_counts_from_the_first_chunk(tmp_path, monkeypatch):
+    monkeypatch.setattr("labelembed.data.checks._CHUNK_ELEMENTS", 15)  # three rows at a time
+    path = write_arrays(tmp_path / "data.npz", train_inputs=changed(ROWS, ([7, 10], [2, 0]), np.nan))
+    with pytest.raises(DataError, match="train_inputs: row 7 has the value nan"):
+        read_arrays(path=str(path))
 
 
 class Trap:

@@ -159,9 +159,8 @@ def test_low_precision_logits_get_gradients_of_their_own_type(implementation, dt
 def test_closed_form_refuses_a_second_derivative():
     leaves, labels = make_leaves()
     terms = label_embedding_terms(*leaves.values(), labels, make_settings(), implementation="closed_form")
-    (gradient,) = torch.autograd.grad(terms.total, leaves["first"], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+    with pytest.raises(RuntimeError, match="implementation='reference'"):
+        torch.autograd.grad(terms.total, leaves["first"], create_graph=True)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -169,6 +168,6 @@ def test_head_of_no_rows_is_zero_and_goes_back(implementation):
     leaves = [torch.zeros(0, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     labels = torch.zeros(0, dtype=torch.int64)
     terms = label_embedding_terms(*leaves, labels, make_settings(uniform_weight=0.1), implementation=implementation)
-    assert [float(term) for term in terms] == [0.0] * len(terms)
+    assert [term.item() for term in terms] == [0.0] * len(terms)
     terms.total.backward()
     assert all(leaf.grad.shape == (0, 4) for leaf in leaves)

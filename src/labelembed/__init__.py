@@ -1,1 +1,69 @@
-"""labelembed."""
+"""Train PyTorch networks with learned label representations, and see honestly whether it helps.
+
+Letters used throughout: N rows, H hidden size, C labels, D label space, K compressed size, B batch, T time.
+An objective owns the output layer and stands where `nn.Linear` and `cross_entropy` stood::
+
+    objective = labelembed.LabelEmbedding(hidden_size=512, num_labels=100)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *objective.parameters()])
+    terms = objective(encoder(x), y)
+    terms.total.backward()
+    scores = objective.logits(encoder(x))
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labelembed.errors import DataError, LabelEmbedError, RecipeError, RunFolderError, TrainingError
+    from labelembed.geometry import LabelGeometry, Neighbour
+    from labelembed.objectives import OBJECTIVES, LabelEmbedding, LabelSmoothing, Objective, OneHot, Terms
+    from labelembed.recipes.saved_run import SavedRun
+
+__version__ = "0.1.0"
+
+# Names are imported when first asked for, so that the command line answers --help before torch is there.
+_HOMES = {
+    "DataError": "errors",
+    "LabelEmbedError": "errors",
+    "RecipeError": "errors",
+    "RunFolderError": "errors",
+    "TrainingError": "errors",
+    "LabelGeometry": "geometry",
+    "Neighbour": "geometry",
+    "OBJECTIVES": "objectives",
+    "LabelEmbedding": "objectives",
+    "LabelSmoothing": "objectives",
+    "Objective": "objectives",
+    "OneHot": "objectives",
+    "Terms": "objectives",
+    "SavedRun": "recipes.saved_run",
+}
+
+__all__ = [
+    "OBJECTIVES",
+    "DataError",
+    "LabelEmbedError",
+    "LabelEmbedding",
+    "LabelGeometry",
+    "LabelSmoothing",
+    "Neighbour",
+    "Objective",
+    "OneHot",
+    "RecipeError",
+    "RunFolderError",
+    "SavedRun",
+    "Terms",
+    "TrainingError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'labelembed' has no attribute {name!r}")
+    value = getattr(import_module(f"labelembed.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from labelembed.data.batch import Split
-from labelembed.data.checks import first_fault, require_finite, require_names
+from labelembed.data.checks import first_fault, printable, require_finite, require_names
 from labelembed.data.dataset import RawData
 from labelembed.data.streams import DEFLATE_RATIO, read_npy, require_file, sizes
 from labelembed.errors import DataError, nearest
@@ -78,7 +78,7 @@ def _load(file: Path) -> dict[str, Array]:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             missing = [name for name in _REQUIRED if name not in members]
             if missing:
-                found = ", ".join(sorted(members)[:8]) or "none"
+                found = ", ".join(printable(name) for name in sorted(members)[:8]) or "none"
                 hints = nearest(missing[0], set(members) - set(_KNOWN))
                 raise DataError(f"{file}: missing the arrays {', '.join(missing)}{hints}; it holds {found}")
             arrays = {}

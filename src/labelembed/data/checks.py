@@ -66,3 +66,8 @@ def require_names(names: Sequence[str], count: int | None, where: str) -> tuple[
             raise DataError(f"{where}: labels {first_place[name]} and {place} have the same name {name!r}")
         first_place[name] = place
     return tuple(names)
+
+
+def printable(name: str) -> str:
+    """Returns a name found in a user's file as it may stand in a message of one line."""
+    return name if name.isprintable() else repr(name)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from labelembed.data.batch import Split
-from labelembed.data.checks import require_names
+from labelembed.data.checks import printable, require_names
 from labelembed.data.dataset import RawData
 from labelembed.data.idx import read_idx
 from labelembed.data.streams import sizes
@@ -95,7 +95,7 @@ def _find_files(folder: Path, prefix: str | None) -> Files:
         if not folder.is_dir():
             raise DataError(f"{folder}: does not exist; expected a folder with four idx files")
         entries = sorted(folder.iterdir())
-        seen = [entry.name + ("/" if entry.is_dir() else "") for entry in entries]
+        seen = [printable(entry.name) + ("/" if entry.is_dir() else "") for entry in entries]
         sets: dict[str, Files] = {}
         # plain files come first where both stand there: they need no unpacking
         for entry in sorted(entries, key=lambda entry: (entry.name.lower().endswith(".gz"), entry.name)):

@@ -96,7 +96,6 @@ def read_npy(stream: BinaryIO, *, length: int, where: str) -> npt.NDArray[Any]:
     content = read_at_most(stream, declared)
     if len(content) != declared:
         raise DataError(f"{where}: expected {declared:,} bytes, found {len(content):,}; the file is cut off")
-    stream.read(1)  # the end of a zip member is where its check sum is compared
     array: npt.NDArray[Any] = np.frombuffer(content, dtype=dtype)
     array = array.reshape(shape, order="F" if by_columns else "C")
     return np.ascontiguousarray(array, dtype=dtype.newbyteorder("=")).reshape(shape)

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from labelembed.heads.terms import HeadSettings, HeadTerms, full_precision
 
@@ -59,8 +58,13 @@ class _Terms(torch.autograd.Function):
         return total, output, target, auxiliary, hinge, embedding, uniform
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        # Not `once_differentiable`: it lets a second derivative pass as 0 where the loss' own gradient is a constant.
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "the closed-form label-embedding head can be differentiated once, and `create_graph=True` asks for "
+                "more; use `label_embedding_terms(..., implementation='reference')`"
+            )
         settings: HeadSettings = ctx.settings
         row_factor, hinge_factor, right_factor = ctx.factors
         labels, log_first, log_second, soft_embedded, softened, true, excess, right = ctx.saved_tensors

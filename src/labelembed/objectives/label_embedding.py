@@ -159,7 +159,8 @@ class LabelEmbedding(Objective):
         """
         objective = super().from_linear(layer, **arguments)
         if not objective.fixed:
-            objective.auxiliary = copy.deepcopy(layer)
+            # It learns even where the layer is frozen: E is taught by what o2 gets right.
+            objective.auxiliary = copy.deepcopy(layer).requires_grad_(True)
         return objective
 
     def embedding_rows(self, labels: Tensor) -> Tensor:
@@ -179,7 +180,8 @@ class LabelEmbedding(Objective):
     def _target_weight_now(self) -> Tensor | float:
         if self.target_warmup_steps == 0:
             return self.settings.target_weight
-        begun = (self.steps >= self.target_warmup_steps).to(torch.float32)
+        exact = torch.promote_types(self.output.weight.dtype, torch.float32)
+        begun = (self.steps >= self.target_warmup_steps).to(exact)
         if self.training:
             self.steps += 1
         return self.settings.target_weight * begun

@@ -134,8 +134,11 @@ class Objective(nn.Module, ABC):
 
         Rows are selected rather than masked, so that nothing of an ignored row, were it NaN, reaches a term.
         """
-        if hidden.shape[-1] != self.hidden_size:
-            raise ValueError(f"`hidden` must be [..., {self.hidden_size}], got {list(hidden.shape)}")
+        if hidden.ndim < 2 or hidden.shape[-1] != self.hidden_size:
+            raise ValueError(
+                f"`hidden` must be [N, {self.hidden_size}] or [B, T, {self.hidden_size}], got {list(hidden.shape)} "
+                f"with labels {list(labels.shape)}"
+            )
         if labels.shape != hidden.shape[:-1]:
             raise ValueError(
                 f"`labels` must be {list(hidden.shape[:-1])} for hidden rows {list(hidden.shape)}, "

@@ -72,7 +72,7 @@ def described_arguments(docstring: str) -> dict[str, str]:
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", docstring, flags=re.MULTILINE | re.DOTALL)
     if section is None:
         return {}
-    entries = re.findall(r"^    (\w+): (.*(?:\n(?:        .*|\s*))*)", section.group(1), flags=re.MULTILINE)
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section.group(1), flags=re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}
 
 

@@ -188,8 +188,10 @@ def _is_variant(variant: object) -> bool:
     if not (isinstance(variant, dict) and isinstance(variant.get("objective"), dict)):
         return False
     name, folder = variant.get("name"), variant.get("folder")
+    if not (isinstance(name, str) and isinstance(folder, str)):
+        return False
     # A name only: a description from somewhere else must not lead out of its own folder.
-    return isinstance(name, str) and isinstance(folder, str) and folder not in ("", "..") and Path(folder).name == folder
+    return folder not in ("", "..") and Path(folder).name == folder
 
 
 def _load_variant(runs_folder: Path, variant: dict[str, Any], seeds: list[int]) -> VariantRuns:

@@ -39,24 +39,26 @@ class MeasureColumn:
         return summary
 
     def text(self, row: Row) -> str:
-        """Returns ``mean ± sd`` in the shown unit, the mean alone for one run, or a dash for none."""
+        """Returns ``mean ± sd`` in the shown unit, the mean alone for one run, or a dash for none.
+
+        Epochs to the baseline say how many runs got there, unless all did.
+        """
         summary = self.summary(row)
+        counts_runs = self.attribute == "epochs_to_baseline"
         if summary is None:
-            return NOTHING
-        mean = number(self.scale * summary.mean, self.decimals)
-        if self.attribute == "epochs_to_baseline" and row.reached < row.reachable:
-            mean += f" ({row.reached} of {row.reachable})"
-        if math.isnan(summary.standard_deviation):
-            return mean
-        return f"{mean} ± {number(self.scale * summary.standard_deviation, self.decimals)}"
+            return "never" if counts_runs and row.reachable else NOTHING
+        text = number(self.scale * summary.mean, self.decimals)
+        if not math.isnan(summary.standard_deviation):
+            text += f" ± {number(self.scale * summary.standard_deviation, self.decimals)}"
+        return f"{text} ({row.reached} of {row.reachable})" if counts_runs and row.reached < row.reachable else text
 
 
 MEASURES = (
     MeasureColumn("test_error", "test_error", "test error", "%", 100, 2),
     MeasureColumn("development_error", "development_error", "development error", "%", 100, 2),
-    MeasureColumn("nll", "nll", "NLL", "nats", 1, 4),
+    MeasureColumn("nll", "nll", "NLL", "nats", 1, 3),
     MeasureColumn("calibration_error", "calibration_error", "calibration error", "%", 100, 2),
-    MeasureColumn("brier", "brier", "Brier score", "", 1, 4),
+    MeasureColumn("brier", "brier", "Brier score", "", 1, 3),
     MeasureColumn("top5_error", "top5_error", "top-5 error", "%", 100, 2),
     MeasureColumn("area_under_curve", "auac", "AUAC", "%", 100, 2),
     MeasureColumn("epochs_to_baseline", "epochs_to_baseline", "epochs to baseline", "", 1, 1),
@@ -117,7 +119,7 @@ def listed(parts: Sequence[str]) -> str:
 
 def shortened(text: str, limit: int) -> str:
     """Returns text in one line of at most `limit` characters, without characters that cannot be shown."""
-    line = " ".join(text.split())
+    line = " ".join(text.split())[: limit + 1]
     # Control characters and halves of surrogate pairs are no text, in XML not even allowed.
-    shown = "".join("\ufffd" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in line[: limit + 1])
+    shown = "".join("\ufffd" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in line)
     return shown if len(shown) <= limit else shown[: limit - 1].rstrip() + "…"

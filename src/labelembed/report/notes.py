@@ -12,6 +12,10 @@ _MOST_SEEDS_FOR_EXACT_P = 16
 _FEWEST_SEEDS_FOR_P = 6
 _LEVEL = 0.05
 _LONGEST_REASON = 300
+_SELECTED = {
+    "development error": "at the epoch with the lowest development error",
+    "last epoch": "after the last epoch",
+}
 
 
 def table_notes(rows: Sequence[Row]) -> list[str]:
@@ -48,11 +52,12 @@ def failure_notes(rows: Sequence[Row]) -> list[str]:
 
 
 def _measures_note(rows: Sequence[Row]) -> str:
-    ways = sorted({way for row in rows for way in row.selected_by})
-    selected = {
-        ("development error",): "at the epoch with the lowest development error",
-        ("last epoch",): "after the last epoch",
-    }.get(tuple(ways), f"at the selected epoch (selected by {listed(ways)})" if ways else "at the selected epoch")
+    selected = listed(
+        [
+            _SELECTED.get(way, f"at the epoch selected by {way}")
+            for way in sorted({way for row in rows for way in row.selected_by})
+        ]
+    )
     spread = "mean ± standard deviation over n seeds" if any(row.n > 1 for row in rows) else "one run, so no spread"
     note = f"Measured on the {rows[0].split} rows {selected}: {spread}."
     if any(row.area_under_curve for row in rows):
@@ -72,9 +77,7 @@ def _curve_notes(rows: Sequence[Row]) -> list[str]:
         notes.append(f"The runs have from {fewest} to {most} epochs: AUAC does not compare runs of unequal length.")
     gaps = [f"{row.name}, {seeds_text(row.gaps)}" for row in rows if row.gaps]
     if gaps:
-        notes.append(
-            f"No finite error in some epochs of {listed(gaps)}: a gap in the curve, and left out of the AUAC."
-        )
+        notes.append(f"No finite error in some epochs of {listed(gaps)}: a gap in the curve, and left out of the AUAC.")
     return notes
 
 

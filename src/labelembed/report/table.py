@@ -139,10 +139,9 @@ def run_epochs_to_baseline(run: RunRecord, baseline: RunRecord, split: Split) ->
 def _row(variant: VariantRuns, comparison: Comparison) -> Row:
     split, baseline, runs = comparison.split, comparison.baseline_runs, variant.runs
     is_baseline = baseline is not None and variant.name == baseline.name
-    error_difference, nll_difference, unpaired = None, None, ()
-    if baseline is not None and not is_baseline:
-        error_difference, unpaired = _difference(variant, baseline, split, "error")
-        nll_difference, _ = _difference(variant, baseline, split, "nll")
+    compared_with = None if is_baseline else baseline
+    error_difference, unpaired = _difference(variant, compared_with, split, "error")
+    nll_difference, _ = _difference(variant, compared_with, split, "nll")
     curves = {seed: run.error_curve(split) for seed, run in runs.items()}
     reached = _epochs_to_baseline(variant, baseline, split)
     lengths = [len(curve) for curve in curves.values()]
@@ -174,8 +173,10 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
 
 
 def _difference(
-    variant: VariantRuns, baseline: VariantRuns, split: Split, measure: str
+    variant: VariantRuns, baseline: VariantRuns | None, split: Split, measure: str
 ) -> tuple[PairedComparison | None, tuple[int, ...]]:
+    if baseline is None:
+        return None, ()
     return compare_by_seed(variant.measures(split, measure), baseline.measures(split, measure))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from labelembed.report.formatting import MEASURES, NOTHING, MeasureColumn, detectable_text, interval_text, number, p_text
+from labelembed.report.formatting import MEASURES, NOTHING, detectable_text, interval_text, number, p_text
 from labelembed.report.table import Row
 
 if TYPE_CHECKING:
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
 
 # What a terminal has room for; the page and the CSV file have the others too.
 _SHOWN = ("nll", "calibration_error", "area_under_curve", "epochs_to_baseline", "seconds")
+_HEADINGS = {
+    "test_error": "test\nerror %",
+    "development_error": "development\nerror %",
+    "calibration_error": "calibr.\nerror %",
+    "area_under_curve": "AUAC %",
+    "epochs_to_baseline": "epochs to\nbaseline",
+}
+_NAME_WIDTH = 18
 
 
 def rich_table(rows: Sequence[Row]) -> Table:
@@ -35,34 +44,29 @@ def rich_table(rows: Sequence[Row]) -> Table:
 
 
 def _measures_table(rows: Sequence[Row]) -> Table:
-    columns = [measure for measure in MEASURES if measure.attribute in _SHOWN]
-    columns = [measure for measure in columns if any(measure.summary(row) for row in rows)]
     error = f"{rows[0].split}_error" if rows else "test_error"
-    columns = [*(measure for measure in MEASURES if measure.attribute == error), *columns]
-    table = _table("variant", "n", *(_heading(measure) for measure in columns))
-    for row in rows:
-        _add(table, row.name, str(row.n), *(measure.text(row) for measure in columns))
-    return table
+    columns = [
+        measure
+        for measure in MEASURES
+        if measure.attribute == error
+        or (measure.attribute in _SHOWN and any(measure.summary(row) is not None for row in rows))
+    ]
+    return _table(
+        ["variant", "n", *(_HEADINGS.get(measure.attribute, measure.heading) for measure in columns)],
+        [[row.name, str(row.n), *(measure.text(row) for measure in columns)] for row in rows],
+    )
 
 
 def _differences_table(rows: Sequence[Row]) -> Table:
     baseline = next((row.name for row in rows if row.is_baseline), "")
-    table = _table(
-        f"minus {baseline}",
-        "n",
-        f"{rows[0].split} error\npoints",
-        "95 %\ninterval",
-        "p",
-        "p\nHolm",
-        "could\nshow",
-        "NLL",
-        "NLL\np Holm",
-    )
+    points = f"{rows[0].split} error\npoints"
+    cells = []
     for row in rows:
         error, nll = row.error_difference, row.nll_difference
-        if error is not None:
-            _add(
-                table,
+        if error is None:
+            continue
+        cells.append(
+            [
                 row.name,
                 str(error.n),
                 number(100 * error.difference, 2),
@@ -70,39 +74,32 @@ def _differences_table(rows: Sequence[Row]) -> Table:
                 p_text(error.p_value),
                 p_text(error.p_holm),
                 detectable_text(error),
-                number(nll.difference, 4) if nll else NOTHING,
+                number(nll.difference, 3) if nll else NOTHING,
                 p_text(nll.p_holm) if nll else NOTHING,
-            )
-    return table
+            ]
+        )
+    headings = ["n", points, "95 %\ninterval", "p", "p\nHolm", "could\nshow", "NLL", "NLL\np Holm"]
+    return _table([f"minus {baseline}", *headings], cells)
 
 
-def _heading(measure: MeasureColumn) -> str:
-    words = measure.heading.replace(" error", "\nerror").replace(" baseline", "\nbaseline")
-    return f"{words} %" if measure.unit == "%" else words
-
-
-def _table(*headings: str) -> Table:
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    headings = ["\n".join(wrap(headings[0], _NAME_WIDTH)), *headings[1:]]
     lines = max(heading.count("\n") for heading in headings)
     for position, heading in enumerate(headings):
-        # Headings stand on the line, numbers beside the first line of a name.
-        lowered = "\n" * (lines - heading.count("\n")) + heading
         table.add_column(
-            Text(lowered),
+            # Headings stand on the line below them, numbers beside the first line of a name.
+            Text("\n" * (lines - heading.count("\n")) + heading),
             justify="right" if position else "left",
-            # Where it is narrow a cell breaks at its spaces, a name wherever it must; nothing is cut off.
-            min_width=6 if position > 1 else 16 if position == 0 else 2,
+            # Where it is narrow the numbers' cells break, at their spaces; nothing is cut off.
+            no_wrap=position == 0,
             overflow="fold",
         )
+    for row in rows:
+        # As text, not as markup: a name may hold brackets.
+        table.add_row(Text("\n".join(wrap(row[0], _NAME_WIDTH))), *(Text(cell) for cell in row[1:]))
     return table
-
-
-def _add(table: Table, *cells: str) -> None:
-    from rich.text import Text
-
-    # As text, not as markup: a name may hold brackets.
-    table.add_row(*(Text(cell) for cell in cells))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -129,6 +130,16 @@ class Trainer:
             self._show(started)
         self.network.objective.end_epoch()
         self._finish_epoch(started)
+
+    def time_steps(self, steps: int) -> list[float]:
+        """Makes up to `steps` optimiser steps and returns the seconds of each; for estimates, not for training."""
+        times = []
+        self.network.train()
+        for batch in itertools.islice(self.data.train.batches(self.settings.batch_size), steps):
+            began = time.perf_counter()
+            self._step(batch)
+            times.append(time.perf_counter() - began)
+        return times
 
     def _step(self, batch: Batch) -> None:
         """Makes one optimiser step and adds its terms, each times the rows of the batch, to the epoch's sums."""

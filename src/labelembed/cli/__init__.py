@@ -1,0 +1,68 @@
+"""The command line: verbs of a few lines each over the rooms below."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from labelembed import __version__
+from labelembed.errors import LabelEmbedError
+
+app = typer.Typer(
+    name="labelembed",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with: labelembed compare digits-mlp",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"labelembed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everything(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+    ),
+) -> None:
+    """Train networks with learned label representations, and see honestly whether it helps."""
+
+
+from labelembed.cli import reading_verbs, recipe_verbs, training_verbs  # noqa: E402 - they need `app`
+
+for _verbs in (training_verbs, reading_verbs, recipe_verbs):
+    _verbs.register(app)
+
+
+def main() -> None:
+    """Runs the command line; exits with 0, 2 (something to correct), 1 (a run failed) or 130 (Ctrl-C)."""
+    try:  # typer itself prints what is wrong with an option, and exits with 2
+        app()
+        code = 0
+    except LabelEmbedError as error:
+        code = complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        code = complain("stopped", 130)
+    except BrokenPipeError:  # the reader of a pipe has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        code = complain(f"{where}{error.strerror or error}", 2)
+    sys.exit(code)
+
+
+def complain(message: str, code: int) -> int:
+    """Prints one message, at most ten lines of it, to standard error; returns `code`."""
+    lines = message.splitlines()
+    if len(lines) > 10:
+        lines = [*lines[:9], f"... and {len(lines) - 9} lines more"]
+    print("\n".join(["error: " + lines[0], *lines[1:]] if code != 130 else lines), file=sys.stderr)
+    return code

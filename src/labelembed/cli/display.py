@@ -1,0 +1,182 @@
+"""Progress with the time left: a live display on a terminal, plain lines elsewhere, on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labelembed.training.loop import Progress
+    from labelembed.training.workers import Event
+
+_PLAIN_LINE_SECONDS = 1.0
+
+
+def duration(seconds: float) -> str:
+    """Returns a time as people say it: ``3.2 s``, ``4 min 10 s``, ``2 h 5 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def measures_text(line: dict[str, Any] | None) -> str:
+    """Returns the errors of a journal's line, for a progress line."""
+    if not line:
+        return ""
+    parts = [f"{name} error {line[name]['error']:.2%}" for name in ("development", "test") if line.get(name)]
+    return ", ".join(parts)
+
+
+class RunDisplay:
+    """Shows one run.
+
+    Args:
+        quiet: Show nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._live: Any = None
+        self._printed_at = 0.0
+        self._first: float | None = None  # epochs done when we began to watch: a resumed run has a head start
+        self._began = time.monotonic()
+        self._text = ""
+
+    @contextmanager
+    def watching(self) -> Iterator[RunDisplay]:
+        """Keeps the display up for the time of the block."""
+        if not self.quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as Bars
+
+            columns = (
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[left]}"),
+                TextColumn("{task.fields[text]}"),
+            )
+            with Bars(*columns, console=Console(stderr=True)) as self._live:
+                self._task = self._live.add_task("", total=1.0, epoch="", left="", text="")
+                yield self
+        else:
+            yield self
+        self._live = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Takes what the loop reports."""
+        done = progress.epoch + progress.batch / max(progress.batches, 1)
+        if self._first is None:
+            self._first, self._began = done, time.monotonic()
+        left = self._time_left(done, progress.epochs)
+        self._text = measures_text(progress.line) or self._text
+        if self._live is not None:
+            epoch = f"{min(progress.epoch + 1, progress.epochs)}/{progress.epochs}"
+            share = done / progress.epochs
+            self._live.update(self._task, completed=share, epoch=epoch, left=left, text=self._text)
+        elif not self.quiet and progress.line is not None:
+            now = time.monotonic()
+            if now - self._printed_at > _PLAIN_LINE_SECONDS or progress.epoch == progress.epochs:
+                self._printed_at = now
+                print(f"epoch {progress.epoch}/{progress.epochs}: {self._text}; {left}", file=sys.stderr, flush=True)
+
+    def _time_left(self, done: float, epochs: int) -> str:
+        made = done - (self._first or 0.0)
+        if made <= 0:
+            return "..."
+        return f"{duration((time.monotonic() - self._began) / made * (epochs - done))} left"
+
+
+class ComparisonDisplay:
+    """Shows the runs of a comparison: one bar for all, and the runs in progress.
+
+    Args:
+        total: Number of runs.
+        reused: How many of them were finished before.
+        epochs: Of each run.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, *, total: int, reused: int, epochs: int, quiet: bool = False) -> None:
+        self.total, self.done, self.epochs, self.quiet = total, reused, epochs, quiet
+        self._began = time.monotonic()
+        self._first: dict[str, float] = {}
+        self._now: dict[str, float] = {}
+        self._made = 0.0
+        self._live: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[ComparisonDisplay]:
+        """Keeps the display up for the time of the block."""
+        if not self.quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bars
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
+            with Bars(*columns, console=Console(stderr=True)) as self._live:
+                self._all = self._live.add_task(self._heading(), total=self.total, completed=self.done, text="starting")
+                yield self
+        else:
+            yield self
+        self._live = None
+
+    def _heading(self) -> str:
+        return f"{self.done} of {self.total} runs"
+
+    def __call__(self, event: Event) -> None:
+        """Takes what the workers report."""
+        name = event.job.name
+        if event.kind == "progress" and event.progress is not None:
+            progress = event.progress
+            at = progress.epoch + progress.batch / max(progress.batches, 1)
+            self._first.setdefault(name, at)
+            self._now[name] = at
+            if self._live is not None:
+                self._show(name, at, progress)
+            return
+        self.done += 1
+        self._made += self.epochs - self._first.pop(name, 0.0)
+        self._now.pop(name, None)
+        if self._live is not None:
+            if name in self._tasks:
+                self._live.remove_task(self._tasks.pop(name))
+            self._live.update(self._all, completed=self.done, description=self._heading(), text=self._left())
+        if event.kind == "failed":
+            self._say(f"[{self.done}/{self.total}] {name}: FAILED: {event.message.splitlines()[0]}")
+        elif self._live is None:
+            result = event.result or {}
+            text = measures_text(result)
+            self._say(f"[{self.done}/{self.total}] {name}: {text} ({duration(result['seconds'])}); {self._left()}")
+
+    def _show(self, name: str, at: float, progress: Progress) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._live.add_task(f"  {name}", total=self.epochs, text="")
+        text = f"epoch {min(progress.epoch + 1, progress.epochs)}/{progress.epochs} {measures_text(progress.line)}"
+        self._live.update(self._tasks[name], completed=at, text=text)
+        self._live.update(self._all, completed=self.done + sum(self._now.values()) / self.epochs, text=self._left())
+
+    def _left(self) -> str:
+        """Returns the time left from the epochs made since we began and those still to make."""
+        under_way = sum(at - self._first[name] for name, at in self._now.items())
+        made = self._made + under_way
+        if made <= 0:
+            return "starting"
+        to_make = (self.total - self.done) * self.epochs - sum(self._now.values())
+        return f"about {duration((time.monotonic() - self._began) / made * to_make)} left"
+
+    def _say(self, line: str) -> None:
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False)
+        elif not self.quiet:
+            print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,26 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe that ships (see `labelembed recipes`) or a YAML file.")
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+DataOption = Annotated[
+    str | None, typer.Option("--data", metavar="PATH", help="Where the data are; the same as --set data.path=PATH.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. objective.temperature=3."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say how many runs and how long; run and write nothing.")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", metavar="cpu", help="`cpu` keeps off a GPU; by default what there is.")
+]

@@ -1,0 +1,111 @@
+"""Verbs that read finished runs: evaluate, predict, neighbours, report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from labelembed.cli.options import DataOption, JsonOption, RunArgument
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs."""
+    app.command(epilog="Example: labelembed evaluate runs/first --data path/to/mnist")(evaluate)
+    app.command(epilog="Example: labelembed predict runs/first picture.png --json")(predict)
+    app.command(epilog="Example: labelembed neighbours runs/first 4 --count 3")(neighbours)
+    app.command(epilog="Example: labelembed report runs/first")(report)
+
+
+def evaluate(
+    run: RunArgument,
+    data: DataOption = None,
+    split: Annotated[
+        Literal["test", "development", "train"], typer.Option("--split", help="Which rows to measure.")
+    ] = "test",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a finished run: error, NLL, calibration error, Brier score."""
+    from labelembed.errors import DataError
+    from labelembed.recipes.saved_run import SavedRun
+
+    saved = SavedRun.load(run)
+    found = saved.read_data(data)
+    rows = found.splits.get(split)
+    if rows is None:
+        raise DataError(f"{found.source}: has no {split} rows; it has {', '.join(found.splits)}")
+    measures = saved.evaluate(rows)
+    if as_json:
+        typer.echo(json.dumps({"split": split, "rows": len(rows), "source": found.source} | measures))
+        return
+    typer.echo(f"{found.source}, {split}, {len(rows):,} rows")
+    for name, value in measures.items():
+        in_words = name.replace("_", " ").replace("nll", "NLL").replace("brier", "Brier score")
+        shown = f"{value:.2%}" if name.endswith("error") else f"{value:.4f}"
+        typer.echo(f"  {in_words:<18} {shown}")
+
+
+def predict(
+    run: RunArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An image, a .npy array or an idx file.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="How many labels to show a row.")] = 3,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="Exchange dark and light: for dark digits on white paper.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which label each input of a file has, and with what probability."""
+    from labelembed.data import read_inputs
+    from labelembed.recipes.saved_run import SavedRun
+
+    saved = SavedRun.load(run)
+    inputs, names, notes = read_inputs(
+        file, input_shape=saved.input_shape, input_range=saved.input_range, invert=invert
+    )
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    rows = saved.predict(inputs, names)
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    for row in rows:
+        best = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])[:top]
+        typer.echo(f"{row['input']}: " + ", ".join(f"{label} ({share:.1%})" for label, share in best))
+
+
+def neighbours(
+    run: RunArgument,
+    labels: Annotated[list[str] | None, typer.Argument(metavar="LABEL...", help="Names; none: every label.")] = None,
+    count: Annotated[int, typer.Option("--count", "-k", min=1, help="How many neighbours a label.")] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the labels that are most like a label, as the run learned it."""
+    from labelembed.errors import LabelEmbedError
+    from labelembed.training.run_folder import RunFolder
+
+    folder = RunFolder(run)
+    folder.require_finished()
+    geometry = folder.label_geometry()
+    try:
+        found = {label: geometry.neighbours(label, k=count) for label in labels or geometry.names}
+    except KeyError as error:
+        raise LabelEmbedError(f"{folder.geometry_file}: {error.args[0]}") from error
+    if as_json:
+        typer.echo(
+            json.dumps({label: [n._asdict() for n in near] for label, near in found.items()}, ensure_ascii=False)
+        )
+        return
+    for label, near in found.items():
+        typer.echo(f"{label}: " + ", ".join(f"{n.name} ({n.score:.3g})" for n in near))
+    kinds = {"similarities": "probability in the label's soft target", "euclidean": "minus the distance"}
+    kind = "similarities" if geometry.similarities is not None else geometry.metric
+    typer.echo(f"(in brackets: {kinds.get(kind, 'cosine of the output layer rows')})", err=True)
+
+
+def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run or comparison folder.")]) -> None:
+    """Write report.html into a run or comparison folder: one page that opens offline."""
+    from labelembed.report import write_report
+
+    typer.echo(str(write_report(run)))

@@ -1,0 +1,106 @@
+"""Verbs about recipes: objectives, recipes, init, check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labelembed.cli.options import DataOption, JsonOption, RecipeArgument, SetOption
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs."""
+    app.command(epilog="Example: labelembed objectives")(objectives)
+    app.command(epilog="Example: labelembed recipes")(recipes)
+    app.command(epilog="Example: labelembed init digits-mlp -o my.yaml")(init)
+    app.command(epilog="Example: labelembed check my.yaml --data path/to/mnist")(check)
+
+
+def objectives(as_json: JsonOption = False) -> None:
+    """List the objectives there are, one line each."""
+    from labelembed.objectives import OBJECTIVES
+    from labelembed.recipes.signature import keys_of, summary
+
+    if as_json:
+        listed = {
+            name: {"summary": summary(kind), "keys": {key.name: key.default for key in keys_of(kind).values()}}
+            for name, kind in OBJECTIVES.items()
+        }
+        typer.echo(json.dumps(listed))
+        return
+    for name, kind in OBJECTIVES.items():
+        typer.echo(f"{name:<18} {summary(kind)}")
+
+
+def recipes(as_json: JsonOption = False) -> None:
+    """List the recipes that ship, one line each."""
+    from labelembed.recipes.loading import recipe_heading, shipped_recipes
+
+    listed = {name: recipe_heading(text)[0] for name, text in shipped_recipes().items()}
+    if as_json:
+        typer.echo(json.dumps(listed, ensure_ascii=False))
+        return
+    for name, line in listed.items():
+        typer.echo(f"{name:<14} {line}")
+
+
+def init(
+    recipe: RecipeArgument,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
+) -> None:
+    """Write a recipe with every key, each with a comment, to begin one's own from."""
+    from labelembed.errors import RecipeError
+    from labelembed.recipes.writing import full_recipe
+    from labelembed.training.files import write_bytes
+
+    text = full_recipe(recipe)
+    if out.exists() and not force:
+        raise RecipeError(["exists already; --force writes over it"], source=str(out))
+    if not out.parent.is_dir():
+        raise RecipeError([f"there is no folder {out.parent}"], source=str(out))
+    write_bytes(out, text.encode())
+    typer.echo(f"{out}: written; next: labelembed check {out}")
+
+
+def check(
+    recipe: RecipeArgument,
+    data: DataOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a recipe and its data, build the network, and train nothing."""
+    from labelembed.recipes.building import build_data, build_network, build_scaling, check_values
+    from labelembed.recipes.comparing import plan_comparison
+    from labelembed.recipes.loading import load_recipe
+
+    chosen, name = load_recipe(recipe, settings=settings or [], data=data)
+    check_values(chosen)
+    plan = plan_comparison(chosen, name, Path("comparisons") / f".check-{name}")
+    found = build_data(chosen)
+    network = build_network(
+        chosen, num_labels=found.num_labels, input_shape=found.input_shape, scaling=build_scaling(chosen, found)
+    )
+    facts: dict[str, Any] = {
+        "recipe": name,
+        "source": found.source,
+        "rows": {part: len(split) for part, split in found.splits.items()},
+        "labels": found.num_labels,
+        "input_shape": list(found.input_shape),
+        "parameters": network.parameter_count(),
+        "steps_per_epoch": found.train.number_of_batches(chosen.batch_size),
+        "objective": chosen.objective["name"],
+        "comparison": [variant.name for variant in plan.variants],
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+        return
+    typer.echo(f"{name}: fine")
+    rows = ", ".join(f"{part} {number:,}" for part, number in facts["rows"].items())
+    typer.echo(f"  data        {found.source}: {rows}; {found.num_labels} labels, inputs {facts['input_shape']}")
+    typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")
+    typer.echo(f"  training    {chosen.epochs} epochs of {facts['steps_per_epoch']:,} steps")
+    typer.echo(f"  comparison  {', '.join(facts['comparison'])}; {len(plan.seeds)} seeds")

@@ -1,0 +1,250 @@
+"""Verbs that train: train, resume, compare."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labelembed.cli.options import (
+    DataOption,
+    DeviceOption,
+    DryRunOption,
+    JsonOption,
+    QuietOption,
+    RecipeArgument,
+    RunArgument,
+    SetOption,
+)
+
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads of torch; by default torch's own choice.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs."""
+    app.command(epilog="Example: labelembed train mnist-mlp --data path/to/mnist --set epochs=5 --out runs/first")(
+        train
+    )
+    app.command(epilog="Example: labelembed resume runs/first")(resume)
+    app.command(
+        epilog="Example: labelembed compare digits-mlp "
+        "--objectives one_hot,label_smoothing:smoothing=0.4,label_embedding:preset=paper:temperature=3 --seeds 5"
+    )(compare)
+
+
+def train(
+    recipe: RecipeArgument,
+    data: DataOption = None,
+    settings: SetOption = None,
+    objective: Annotated[
+        str | None, typer.Option("--objective", metavar="NAME:KEY=VALUE", help="Take this objective instead.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run folder.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the run that is in the folder.")] = False,
+    dry_run: DryRunOption = False,
+    threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one network into a run folder."""
+    from labelembed.errors import RunFolderError
+    from labelembed.recipes.building import check_values
+    from labelembed.recipes.loading import load_recipe
+    from labelembed.recipes.running import refuse_other_recipe, start_over
+    from labelembed.training.run_folder import RunFolder
+
+    chosen, name = load_recipe(recipe, settings=settings or [], data=data, objective=objective)
+    check_values(chosen)
+    out = out or Path("runs") / name / str(chosen.objective["name"]) / f"seed-{chosen.seed}"
+    folder = RunFolder(out)
+    if dry_run:
+        _say_estimate(chosen, runs=1, finished=0, jobs=1, as_json=as_json)
+        return
+    if (out / "comparison.json").exists():
+        raise RunFolderError(f"{out}: holds a comparison; choose another folder with --out")
+    if overwrite and folder.state() != "empty":
+        start_over(out)
+    state = folder.state()
+    if state != "empty":
+        refuse_other_recipe(chosen, folder)
+    if state == "finished":
+        typer.echo(f"{out}: finished already, nothing to do (--overwrite trains it anew)", err=True)
+    elif state != "empty":
+        how = "failed" if state == "failed" else "has begun and not finished"
+        raise RunFolderError(
+            f"{out}: this run {how}; to go on: labelembed resume {out}; to begin anew: add --overwrite"
+        )
+    _run(chosen, out, threads=threads, device=device, quiet=quiet, as_json=as_json)
+
+
+def resume(
+    run: RunArgument,
+    device: DeviceOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a run that was stopped; needs only its folder."""
+    from labelembed.recipes.running import stored_recipe
+    from labelembed.training.run_folder import RunFolder
+
+    folder = RunFolder(run)
+    recipe = stored_recipe(folder)
+    if folder.state() == "finished":
+        typer.echo(f"{run}: finished already, nothing to do", err=True)
+    # The same number of threads adds up in the same order, so the numbers are those of an unbroken run.
+    threads = folder.environment().get("threads")
+    _run(recipe, run, threads=threads, device=device, quiet=quiet, as_json=as_json)
+
+
+def _run(recipe: Any, out: Path, *, threads: int | None, device: str | None, quiet: bool, as_json: bool) -> None:
+    import torch
+
+    from labelembed.cli.display import RunDisplay, duration, measures_text
+    from labelembed.recipes.running import run_recipe
+    from labelembed.training.interruption import stop_on_signals
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    display = RunDisplay(quiet=quiet)
+    with stop_on_signals() as stop, display.watching():
+        result = run_recipe(
+            recipe, out, observe=display, stop=stop, device=device, warn=lambda text: typer.echo(text, err=True)
+        )
+    if as_json:
+        typer.echo(json.dumps({"folder": str(out)} | result))
+        return
+    typer.echo(
+        f"{recipe.objective['name']}: {measures_text(result)} at epoch {result['selected_epoch']} of "
+        f"{result['epochs']} (by {result['selected_by']}), {duration(result['seconds'])}"
+    )
+    typer.echo(f"run folder: {out}    next: labelembed report {out}")
+
+
+def compare(
+    recipe: RecipeArgument,
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            "--objectives",
+            metavar="NAME[:KEY=VALUE...],...",
+            help="Variants to compare, each a row; by default the recipe's own.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="N|S1,S2,...", help="How many seeds, or which.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", metavar="VARIANT", help="What the others are compared with.")
+    ] = None,
+    data: DataOption = None,
+    settings: SetOption = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The comparison folder.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Runs at once, one thread each; by default one a core.")
+    ] = None,
+    dry_run: DryRunOption = False,
+    device: DeviceOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train several objectives with several seeds and say which is better, and how sure that is."""
+    from labelembed.cli.display import ComparisonDisplay
+    from labelembed.recipes.building import check_values
+    from labelembed.recipes.comparing import available_cores, plan_comparison, refuse_run_folder, run_comparison
+    from labelembed.recipes.loading import load_recipe
+    from labelembed.recipes.running import cached_data
+
+    chosen, name = load_recipe(recipe, settings=settings or [], data=data)
+    check_values(chosen)
+    out = out or Path("comparisons") / name
+    refuse_run_folder(out)
+    plan = plan_comparison(chosen, name, out, objectives=objectives, seeds=seeds, baseline=baseline)
+    finished = len(plan.finished())
+    runs = len(plan.runs)
+    jobs = min(jobs or available_cores(), max(1, runs - finished))
+    if dry_run:
+        _say_estimate(chosen, runs=runs, finished=finished, jobs=jobs, as_json=as_json, plan=plan)
+        return
+    if finished < runs:
+        cached_data(chosen)  # a fault in the data is said once, here, before anything is written
+    if finished and not quiet:
+        typer.echo(f"{finished} of {runs} runs reused", err=True)
+    if finished < runs:
+        display = ComparisonDisplay(total=runs, reused=finished, epochs=chosen.epochs, quiet=quiet)
+        with display.watching():
+            _until_stopped(lambda: run_comparison(plan, out, jobs=jobs, device=device, observe=display), recipe, out)
+    else:
+        run_comparison(plan, out, jobs=jobs, device=device)
+    _say_comparison(out, as_json=as_json)
+
+
+def _until_stopped(work: Any, recipe: str, out: Path) -> None:
+    """Runs `work`; the first Ctrl-C or SIGTERM lets the runs save where they stand, a second one leaves."""
+    import os
+    import signal
+
+    from labelembed.errors import InterruptedTraining
+
+    asked: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        if asked:
+            os._exit(128 + number)
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        work()
+    except KeyboardInterrupt:
+        message = f"stopped; finished runs are kept. To go on, give the same command again ({recipe}, --out {out})"
+        raise InterruptedTraining(message, signal_number=asked[0] if asked else signal.SIGINT) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say_comparison(out: Path, *, as_json: bool) -> None:
+    from labelembed import report
+    from labelembed.errors import TrainingError
+
+    comparison = report.load_comparison(out)
+    rows = report.comparison_rows(comparison)
+    report.write_csv(rows, out / "comparison.csv")
+    report.write_runs_csv(comparison, out / "runs.csv")
+    page = report.write_report(out)
+    if as_json:
+        typer.echo(json.dumps(report.rows_as_json(rows), allow_nan=False))
+    else:
+        report.print_comparison(rows)
+        typer.echo(f"report: {page}    table: {out / 'comparison.csv'}")
+    failed = [f"{row.name}: seed {seed}: {why}" for row in rows for seed, why in row.failed.items()]
+    if failed:
+        raise TrainingError("\n".join([f"{len(failed)} runs failed; the same command tries them again", *failed]))
+
+
+def _say_estimate(recipe: Any, *, runs: int, finished: int, jobs: int, as_json: bool, plan: Any = None) -> None:
+    from labelembed.cli.display import duration
+    from labelembed.recipes.estimate import seconds_of_run
+
+    todo = [run for _, _, run, folder in plan.runs] if plan is not None else [recipe]
+    by_objective: dict[str, float] = {}
+    for run in todo:
+        key = json.dumps(run.objective, default=str)
+        if key not in by_objective:
+            by_objective[key] = seconds_of_run(run)
+    each = [by_objective[json.dumps(run.objective, default=str)] for run in todo]
+    seconds = sum(each) * (runs - finished) / runs / jobs
+    if as_json:
+        typer.echo(json.dumps({"runs": runs, "finished": finished, "jobs": jobs, "seconds": round(seconds, 1)}))
+        return
+    reused = f", {finished} of them finished already" if finished else ""
+    at_once = f" with {jobs} at once" if jobs > 1 else ""
+    typer.echo(
+        f"{runs} run{'s' if runs != 1 else ''}{reused}; about {duration(seconds)}{at_once} (nothing was written)"
+    )

@@ -1,0 +1,115 @@
+"""A finished run, ready to predict: needs its folder and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from labelembed.data import LabelledData, Split
+from labelembed.errors import DataError, RecipeError, RunFolderError
+from labelembed.recipes.building import build_data, build_network, empty_scaling
+from labelembed.recipes.running import stored_recipe
+from labelembed.recipes.schema import Recipe
+from labelembed.training.evaluation import evaluate, predicted_logits
+from labelembed.training.network import Network
+from labelembed.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """The network of a finished run with what it must know to read inputs and name labels.
+
+    Args:
+        folder: Where it is.
+        recipe: What it was trained with.
+        network: In evaluation mode, on the CPU.
+        names: Of the labels.
+        input_shape: Of one input.
+        input_range: Smallest and largest value of the inputs.
+    """
+
+    folder: RunFolder
+    recipe: Recipe
+    network: Network
+    names: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    input_range: tuple[float, float]
+
+    @classmethod
+    def load(cls, path: str | Path) -> SavedRun:
+        """Reads a finished run; nothing in the folder is unpickled.
+
+        Raises:
+            RunFolderError: When there is none, it has not finished, or a file is damaged.
+        """
+        folder = RunFolder(path)
+        folder.require_finished()
+        recipe = stored_recipe(folder)
+        about = folder.environment().get("data", {})
+        try:
+            names = tuple(str(name) for name in about["names"])
+            input_shape = tuple(int(size) for size in about["input_shape"])
+            low, high = about["input_range"]
+        except (TypeError, KeyError, ValueError) as error:
+            raise RunFolderError(f"{folder.path}: environment.json is damaged; it does not say what it read") from error
+        scaling = empty_scaling(recipe, input_shape)
+        try:
+            network = build_network(
+                recipe, num_labels=len(names), input_shape=input_shape, scaling=scaling, base=folder.path
+            )
+            network.load_state_dict(load_file(folder.model_file))
+        except (SafetensorError, OSError, RuntimeError, RecipeError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunFolderError(f"{folder.model_file}: damaged, or not of this run's recipe ({reason})") from error
+        return cls(folder, recipe, network.eval(), names, input_shape, (float(low), float(high)))
+
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """Returns the predicted distribution [N, C] for raw inputs [N, *input_shape]."""
+        if tuple(inputs.shape[1:]) != self.input_shape:
+            raise ValueError(f"`inputs` must be [N, {', '.join(map(str, self.input_shape))}], got {list(inputs.shape)}")
+        return predicted_logits(self.network, inputs).softmax(dim=-1)
+
+    def read_data(self, path: str | None = None) -> LabelledData:
+        """Reads the data the run was trained on, or data of the same kind at another path.
+
+        Raises:
+            DataError: When the data cannot be used, or have other labels or inputs.
+        """
+        recipe = self.recipe
+        if path is not None:
+            if "path" not in recipe.data:
+                raise RecipeError([f"--data: data {recipe.data['name']!r} takes no path"], source=str(self.folder.path))
+            recipe = recipe.model_copy(update={"data": recipe.data | {"path": path}})
+        data = build_data(recipe)
+        if data.names != self.names:
+            raise DataError(
+                f"{data.source}: has the labels {_few(data.names)}, the run was trained on {_few(self.names)}"
+            )
+        if data.input_shape != self.input_shape:
+            raise DataError(
+                f"{data.source}: inputs are {list(data.input_shape)}, the run was trained on {list(self.input_shape)}"
+            )
+        return data
+
+    def evaluate(self, split: Split) -> dict[str, float]:
+        """Returns the measures of a split, as fractions and nats."""
+        return evaluate(self.network, split)
+
+    def predict(self, inputs: Tensor, names: list[str]) -> list[dict[str, Any]]:
+        """Returns one dictionary a row: `input`, `label`, `probability` and `probabilities` by label."""
+        rows = []
+        for name, row in zip(names, self.probabilities(inputs).tolist(), strict=True):
+            best = max(range(len(row)), key=row.__getitem__)
+            by_label = dict(zip(self.names, row, strict=True))
+            rows.append({"input": name, "label": self.names[best], "probability": row[best], "probabilities": by_label})
+        return rows
+
+
+def _few(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:6])
+    return f"{shown}, ... ({len(names)})" if len(names) > 6 else shown

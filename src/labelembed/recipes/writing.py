@@ -1,0 +1,85 @@
+"""`labelembed init`: a recipe with every key there is, each with a comment."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import yaml
+
+from labelembed.recipes.loading import read_recipe, recipe_heading, shipped_recipes
+from labelembed.recipes.schema import (
+    TABLES,
+    CheckpointBlock,
+    ComparisonBlock,
+    DataCommon,
+    Recipe,
+    SelectionBlock,
+    parse_recipe,
+)
+from labelembed.recipes.signature import keys_of
+
+_COMMENT_COLUMN = 42
+
+
+def full_recipe(name: str) -> str:
+    """Returns the text of a recipe that ships, with every key, its value and what it means.
+
+    Raises:
+        RecipeError: When there is no such recipe.
+    """
+    values, *_ = read_recipe(name)
+    text = shipped_recipes().get(name, "")
+    heading = [f"# {line}".rstrip() for line in recipe_heading(text)]
+    given = values.get("data", {})
+    if "path" in keys_of(TABLES["data"][given["name"]]) and "path" not in given:
+        values["data"] = {"name": given["name"], "path": "path/to/data", **given}
+    recipe = parse_recipe(values, source=f"recipe {name!r}")
+    lines = [*heading, "#", "# Every key with its value; `null` leaves the choice to the program.", ""]
+    for key, field in Recipe.model_fields.items():
+        value = getattr(recipe, key)
+        if key in TABLES:
+            lines += _component(key, value, field.description or "")
+        elif key == "comparison":
+            lines += _block(key, (value or ComparisonBlock()).model_dump(), ComparisonBlock, field.description or "")
+        elif key == "selection":
+            lines += _block(key, value.model_dump(), SelectionBlock, field.description or "")
+        elif key == "checkpoints":
+            lines += _block(key, value.model_dump(), CheckpointBlock, field.description or "")
+        else:
+            lines += _line(key, value, field.description or "")
+    return "\n".join(lines) + "\n"
+
+
+def _component(kind: str, block: dict[str, Any], description: str) -> list[str]:
+    table = TABLES[kind]
+    lines = ["", f"{kind}:  # {description}", *_line("name", block["name"], f"one of {', '.join(table)}", indent=2)]
+    for key in keys_of(table[block["name"]]).values():
+        lines += _line(key.name, block[key.name], key.description, indent=2)
+    if kind == "data":
+        for name, field in DataCommon.model_fields.items():
+            value = block[name]
+            if isinstance(value, dict):
+                value = {key: inner for key, inner in value.items() if inner is not None}
+            lines += _line(name, value, field.description or "", indent=2)
+    return lines
+
+
+def _block(kind: str, values: dict[str, Any], model: Any, description: str) -> list[str]:
+    lines = ["", f"{kind}:  # {description}"]
+    for key, field in model.model_fields.items():
+        lines += _line(key, values[key], field.description or "", indent=2)
+    return lines
+
+
+def _line(key: str, value: Any, description: str, *, indent: int = 0) -> list[str]:
+    """Returns `key: value  # description`; a long description stands above, wrapped."""
+    shown = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000).strip()
+    shown = shown.removesuffix("...").strip()
+    margin = " " * indent
+    text = f"{margin}{key}: {shown}"
+    description = description.rstrip(".").replace("`", "")
+    if len(text) <= _COMMENT_COLUMN - 2 and len(description) <= 76:
+        return [f"{text:<{_COMMENT_COLUMN}}# {description}" if description else text]
+    wrapped = textwrap.wrap(description, 108 - indent) if description else []
+    return [f"{margin}# {line}" for line in wrapped] + [text]

@@ -1,0 +1,154 @@
+"""The answer in plain words, with its uncertainty: which is better, by how much, how sure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from labelembed.measures import PairedComparison, summarise
+from labelembed.report.comparison import Comparison, RunRecord, Split, VariantRuns
+from labelembed.report.formatting import counted, number, p_text, points
+from labelembed.report.table import Row, compare_by_seed, comparison_rows
+
+_LEVEL = 0.05
+_SMOOTHING = "label_smoothing"
+
+
+def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[str]:
+    """Returns what the comparison shows, in at most two statements of a sentence or two.
+
+    The first is about the method with the lowest development error and the baseline (about label smoothing
+    only where there is no other method); the second, where there is a label smoothing besides, about the same
+    method and the best smoothing. What was chosen on which rows is said.
+
+    Args:
+        comparison: What `load_comparison` read.
+        rows: What `comparison_rows` made of it, where that is at hand.
+
+    Returns:
+        One statement, or two; of a single run, what it reached.
+    """
+    baseline = comparison.baseline_runs
+    if baseline is None:
+        return [_single_run(comparison)]
+    rows = comparison_rows(comparison) if rows is None else rows
+    finished = [variant for variant in comparison.variants if variant.runs]
+    if not finished:
+        return ["No run has finished, so there is nothing to compare."]
+    others = [variant for variant in finished if variant.name != baseline.name]
+    if not others:
+        return [f"Only {baseline.name} has finished runs, so there is nothing to compare it with."]
+    methods = [variant for variant in others if not _is_smoothing(variant)]
+    method, chosen_on = _best(methods or others, comparison.split)
+    first = _against_baseline(method, baseline, comparison.split, rows)
+    if len(methods or others) > 1:
+        first += f" {method.name} was chosen among {len(methods or others)} by its {chosen_on}."
+    smoothings = [variant for variant in finished if _is_smoothing(variant)]
+    if not methods or not smoothings:
+        return [first]
+    smoothing, smoothing_chosen_on = _best(smoothings, comparison.split)
+    if smoothing.name == baseline.name:
+        return [first]
+    best = "the best label smoothing" if len(smoothings) > 1 else "label smoothing"
+    chosen = f", chosen among {len(smoothings)} by its {smoothing_chosen_on}" if len(smoothings) > 1 else ""
+    return [first, _against_smoothing(method, smoothing, f"{best} ({smoothing.name}{chosen})", comparison.split)]
+
+
+def _is_smoothing(variant: VariantRuns) -> bool:
+    return variant.objective.get("name") == _SMOOTHING
+
+
+def _best(variants: list[VariantRuns], split: Split) -> tuple[VariantRuns, str]:
+    """Returns the variant with the lowest mean error on development rows, and in words what it was chosen by."""
+    developed = all(variant.measures("development", "error") for variant in variants)
+    chosen_on: Split = "development" if developed else split
+
+    def mean_error(variant: VariantRuns) -> float:
+        errors = variant.measures(chosen_on, "error")
+        return summarise(list(errors.values())).mean if errors else math.inf
+
+    flattered = " itself, which flatters it" if chosen_on == split and len(variants) > 1 else ""
+    return min(variants, key=mean_error), f"{chosen_on} error{flattered}"
+
+
+def _against_baseline(variant: VariantRuns, baseline: VariantRuns, split: Split, rows: Sequence[Row]) -> str:
+    row = next(row for row in rows if row.name == variant.name)
+    difference = row.error_difference
+    if difference is None:
+        return f"{variant.name} and {baseline.name} share no finished seed, so nothing is compared."
+    if difference.n == 1:
+        return _one_pair(variant, baseline, difference, split)
+    sentence = _difference_sentence(variant.name, baseline.name, difference, split, variant.name)
+    comparisons = sum(other.error_difference is not None for other in rows)
+    if _excludes_zero(difference) and difference.p_holm is not None and difference.p_holm > _LEVEL:
+        correction = f" after Holm's correction for {counted(comparisons, 'comparison')}" if comparisons > 1 else ""
+        sentence += f" But the sign-flip p is {p_text(difference.p_holm)}{correction}: it may be chance."
+    return sentence
+
+
+def _against_smoothing(variant: VariantRuns, smoothing: VariantRuns, described: str, split: Split) -> str:
+    difference, _ = compare_by_seed(variant.measures(split, "error"), smoothing.measures(split, "error"))
+    if difference is None:
+        return f"With {described} it shares no finished seed."
+    if difference.n == 1:
+        return f"It is {_lower_or_higher(difference)} that of {described}; with one seed that may be chance."
+    return _difference_sentence(variant.name, described, difference, split, "It")
+
+
+def _difference_sentence(name: str, other: str, difference: PairedComparison, split: Split, subject: str) -> str:
+    n = f"n = {counted(difference.n, 'seed')}"
+    if difference.difference == 0 and difference.interval_low == difference.interval_high:
+        return f"{subject} has the same {split} error as {other} with every one of {counted(difference.n, 'seed')}."
+    if _excludes_zero(difference):
+        verb = "lowers" if difference.difference < 0 else "raises"
+        ends = sorted((abs(difference.interval_low), abs(difference.interval_high)))
+        size, low, high = points(abs(difference.difference), *ends)
+        return (
+            f"{subject} {verb} the {split} error by {size} points against {other} (95 % interval {low} to {high}, {n})."
+        )
+    low, high = points(difference.interval_low, difference.interval_high)
+    shown = points(difference.detectable)[0]
+    return (
+        f"No difference in {split} error is shown between {name} and {other}: on average the first is "
+        f"{_lower_or_higher(difference)} the second (95 % interval of the difference {low} to {high}, {n}). "
+        f"These seeds could have shown one of {shown} points; that none is shown is not the same as equal."
+    )
+
+
+def _one_pair(variant: VariantRuns, baseline: VariantRuns, difference: PairedComparison, split: Split) -> str:
+    return (
+        f"With the one seed they share, the {split} error of {variant.name} is {_lower_or_higher(difference)} "
+        f"that of {baseline.name}. One seed gives no interval: this may be chance, more seeds would tell."
+    )
+
+
+def _lower_or_higher(difference: PairedComparison) -> str:
+    if difference.difference == 0:
+        return "the same as"
+    size = points(abs(difference.difference))[0]
+    return f"{size} points {'lower' if difference.difference < 0 else 'higher'} than"
+
+
+def _excludes_zero(difference: PairedComparison) -> bool:
+    return difference.interval_low > 0 or difference.interval_high < 0
+
+
+def _single_run(comparison: Comparison) -> str:
+    variant = comparison.variants[0]
+    run = next(iter(variant.runs.values()))
+    reached = [
+        f"{split} error of {number(100 * error, 2)} %"
+        for split in ("test", "development")
+        if (error := run.measure("test" if split == "test" else "development", "error")) is not None
+    ]
+    return (
+        f"The run reached a {' and a '.join(reached)}{_selected(run)}. "
+        "One run has no spread: a comparison over seeds would say how much of it is chance."
+    )
+
+
+def _selected(run: RunRecord) -> str:
+    epoch, epochs = run.result.get("selected_epoch"), run.result.get("epochs")
+    if not isinstance(epoch, int) or not isinstance(epochs, int):
+        return ""
+    return f" after epoch {epoch} of {epochs}, selected by {run.result.get('selected_by', 'nothing known')}"

@@ -1,0 +1,201 @@
+"""Folders of idx files: every spelling is found, every fault has its message."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from labelembed.data import LabelledData, prepare, read_idx_folder
+from labelembed.errors import DataError
+from tests.made_data import made_images, real_data_folder, write_idx, write_idx_folder
+
+
+@pytest.mark.parametrize("dotted", [False, True])
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("test_word", ["t10k", "test"])
+def test_read_idx_folder_finds_every_spelling(tmp_path, zipped, dotted, test_word):
+    folder = write_idx_folder(tmp_path, zipped=zipped, dotted=dotted, test_word=test_word)
+    raw = read_idx_folder(path=str(folder))
+    assert raw.train.inputs.shape == (30, 1, 4, 5)
+    assert raw.train.inputs.dtype == torch.uint8
+    np.testing.assert_array_equal(raw.train.inputs[:, 0].numpy(), made_images(30))
+    np.testing.assert_array_equal(raw.test.inputs[:, 0].numpy(), made_images(10, seed=1))
+    assert raw.train.labels.tolist() == [row % 10 for row in range(30)]
+    assert raw.test.labels.tolist() == list(range(10))
+    assert raw.names == tuple("0123456789")
+    assert raw.input_range == (0.0, 255.0)
+    assert str(folder) in raw.source
+
+
+def test_read_idx_folder_prefix_and_labels_from_one(tmp_path):
+    labels = {"train_labels": np.arange(30, dtype=np.uint8) % 26 + 1, "test_labels": np.arange(10, dtype=np.uint8) + 17}
+    write_idx_folder(tmp_path, prefix="emnist-letters-", test_word="test", **labels)
+    raw = read_idx_folder(path=str(tmp_path))
+    assert raw.names == tuple(str(value) for value in range(1, 27))
+    assert raw.train.labels.min() == 0
+    assert raw.test.labels.tolist() == list(range(16, 26))
+    # a second set makes the folder ambiguous until one is chosen
+    write_idx_folder(tmp_path, prefix="emnist-digits-", test_word="test")
+    with pytest.raises(
+        DataError, match=r"holds 2 data sets; choose one by `prefix`: 'emnist-digits', 'emnist-letters'"
+    ):
+        read_idx_folder(path=str(tmp_path))
+    assert len(read_idx_folder(path=str(tmp_path), prefix="emnist-digits").names) == 10
+    with pytest.raises(DataError, match=r"unknown prefix 'emnist-leters' \(did you mean 'emnist-letters'\?\)"):
+        read_idx_folder(path=str(tmp_path), prefix="emnist-leters")
+
+
+def test_read_idx_folder_gaps_in_label_values_are_closed(tmp_path):
+    train = np.array([3, 9, 5] * 10, dtype=np.uint8)
+    test = np.array([9, 5, 3, 3, 3, 3, 3, 3, 3, 3], dtype=np.uint8)
+    raw = read_idx_folder(path=str(write_idx_folder(tmp_path, train_labels=train, test_labels=test)))
+    assert raw.names == ("3", "5", "9")
+    assert raw.train.labels[:3].tolist() == [0, 2, 1]
+    assert raw.test.labels[:3].tolist() == [2, 1, 0]
+
+
+def test_read_idx_folder_fashion_names(tmp_path):
+    for folder in ("fashion_mnist", "FashionMNIST/raw"):
+        names = read_idx_folder(path=str(write_idx_folder(tmp_path / folder))).names
+        assert (names[0], names[9], len(names)) == ("T-shirt/top", "Ankle boot", 10)
+    plain = write_idx_folder(tmp_path / "plain")
+    assert read_idx_folder(path=str(plain)).names[0] == "0"
+    # nine labels are not Fashion-MNIST's ten
+    nine = np.arange(30, dtype=np.uint8) % 9
+    other = write_idx_folder(tmp_path / "fashion9", train_labels=nine, test_labels=nine[:10])
+    assert read_idx_folder(path=str(other)).names[0] == "0"
+
+
+def test_read_idx_folder_names_of_the_user(tmp_path):
+    folder = str(write_idx_folder(tmp_path / "fashion"))
+    names = [f"label {digit}" for digit in range(10)]
+    assert read_idx_folder(path=folder, names=names).names == tuple(names)
+    with pytest.raises(DataError, match="expected 10 names, one for each label found in training, got 9"):
+        read_idx_folder(path=folder, names=names[:9])
+    with pytest.raises(DataError, match="labels 0 and 9 have the same name 'label 0'"):
+        read_idx_folder(path=folder, names=[*names[:9], "label 0"])
+    with pytest.raises(DataError, match="the name of label 3 is empty"):
+        read_idx_folder(path=folder, names=[*names[:3], " ", *names[4:]])
+
+
+def folder_fault(folder: Path) -> str:
+    with pytest.raises(DataError) as raised:
+        read_idx_folder(path=str(folder))
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_read_idx_folder_wrong_path(tmp_path):
+    assert folder_fault(tmp_path / "nowhere") == (
+        f"{tmp_path / 'nowhere'}: does not exist; expected a folder with four idx files"
+    )
+    file = write_idx(tmp_path / "train-images-idx3-ubyte", made_images(2))
+    assert folder_fault(file) == f"{file}: is a file; expected the folder that holds the four idx files"
+
+
+def test_read_idx_folder_lists_what_is_missing_and_what_it_saw(tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    message = folder_fault(empty)
+    assert "missing train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images" in message
+    assert message.endswith("it is empty")
+    folder = write_idx_folder(tmp_path / "part")
+    (folder / "t10k-labels-idx1-ubyte").rename(folder / "a.bin")
+    for name in ("b.bin", "c.bin", "d.bin"):
+        (folder / name).touch()
+    (folder / "raw").mkdir()
+    message = folder_fault(folder)
+    assert "missing t10k-labels-idx1-ubyte (each may end in .gz); it holds a.bin, b.bin, c.bin, d.bin, raw/" in message
+    assert message.endswith("and 3 more")
+
+
+@pytest.mark.parametrize(
+    ("changes", "file", "expected"),
+    [
+        (
+            {"train_labels": np.zeros(29, np.uint8)},
+            "train-labels-idx1-ubyte",
+            "expected a label for each of the 30 images of train-images-idx3-ubyte, found 29 labels",
+        ),
+        (
+            {"test_labels": np.array([1, 2, 3, 77, 4, 5, 6, 7, 8, 9], np.uint8)},
+            "t10k-labels-idx1-ubyte",
+            "row 3 has the label 77, which no training row has; the training set has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
+        ),
+        (
+            {"train_labels": np.array([0] * 8 + [-1] + [1] * 21, np.int8)},
+            "train-labels-idx1-ubyte",
+            "row 8 has the label -1; expected 0 or more",
+        ),
+        (
+            {"train_labels": np.zeros(30, np.float32)},
+            "train-labels-idx1-ubyte",
+            "expected labels of 1 dimension of whole numbers, found 1 of float32",
+        ),
+        (
+            {"train_labels": np.zeros((30, 1), np.uint8)},
+            "train-labels-idx1-ubyte",
+            "expected labels of 1 dimension of whole numbers, found 2 of uint8",
+        ),
+        (
+            {"train_images": np.zeros((30, 20), np.uint8)},
+            "train-images-idx3-ubyte",
+            "expected images of 3 dimensions (number, height, width) of uint8, found 2 of uint8",
+        ),
+        (
+            {"test_images": np.zeros((10, 4, 5), np.float32)},
+            "t10k-images-idx3-ubyte",
+            "expected images of 3 dimensions (number, height, width) of uint8, found 3 of float32",
+        ),
+        (
+            {"test_images": np.zeros((10, 5, 4), np.uint8)},
+            "t10k-images-idx3-ubyte",
+            "expected images of 4 x 5 as in the training set, found 5 x 4",
+        ),
+        (
+            {"test_images": np.zeros((0, 4, 5), np.uint8), "test_labels": np.zeros(0, np.uint8)},
+            "t10k-images-idx3-ubyte",
+            "expected at least one image, found 0 x 4 x 5 pixels",
+        ),
+        (
+            {"train_images": np.zeros((30, 0, 5), np.uint8)},
+            "train-images-idx3-ubyte",
+            "expected at least one image, found 30 x 0 x 5 pixels",
+        ),
+    ],
+)
+def test_read_idx_folder_names_file_row_and_expectation(tmp_path, changes, file, expected):
+    assert folder_fault(write_idx_folder(tmp_path, **changes)) == f"{tmp_path / file}: {expected}"
+
+
+def test_read_idx_folder_damaged_member_is_named(tmp_path):
+    folder = write_idx_folder(tmp_path, zipped=True)
+    damaged = folder / "t10k-images-idx3-ubyte.gz"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    assert folder_fault(folder).startswith(f"{damaged}: the gzip stream ends before its end mark, 60 bytes into")
+
+
+def test_read_idx_folder_one_class_only_is_allowed(tmp_path):
+    labels = {"train_labels": np.full(30, 4, np.uint8), "test_labels": np.full(10, 4, np.uint8)}
+    raw = read_idx_folder(path=str(write_idx_folder(tmp_path, **labels)))
+    assert raw.names == ("4",)
+    assert raw.train.labels.tolist() == [0] * 30
+
+
+# ---- the real files
+
+
+@pytest.fixture(scope="module")
+def mnist() -> LabelledData:
+    return prepare(read_idx_folder(path=str(real_data_folder("mnist"))), development=None)
+
+
+def test_real_mnist_has_its_published_numbers(mnist):
+    assert (len(mnist.train), len(mnist.test), mnist.input_shape) == (60_000, 10_000, (1, 28, 28))
+    assert mnist.names == tuple("0123456789")
+    assert torch.bincount(mnist.test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    mean, deviation = mnist.input_statistics()
+    # published to four places, of pixels scaled to [0, 1]
+    assert (mean / 255).tolist() == pytest.approx([0.1307], abs=5e-5)
+    assert (deviation / 255).tolist() == pytest.approx([0.3081], abs=5e-5)

@@ -1,0 +1,148 @@
+"""What `prepare` checks, and the fingerprint and statistics of what it returns."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from labelembed.data import DevelopmentSplit, LabelledData, RawData, Split, prepare
+from labelembed.errors import DataError
+from tests.made_data import made_split
+
+
+def made_raw(rows: int = 40, num_labels: int = 4, **changes) -> RawData:
+    values = {
+        "train": made_split(rows, num_labels),
+        "test": made_split(8, num_labels),
+        "names": tuple(f"label {label}" for label in range(num_labels)),
+        "input_range": (0.0, 400.0),
+        "source": "made",
+    }
+    return RawData(**(values | changes))
+
+
+def test_prepare_returns_every_split():
+    data = prepare(made_raw(40), development=DevelopmentSplit(first=8), batch_size=32)
+    assert [(name, len(split)) for name, split in data.splits.items()] == [
+        ("train", 32),
+        ("development", 8),
+        ("test", 8),
+    ]
+    assert (data.num_labels, data.input_shape, data.input_range) == (4, (2,), (0.0, 400.0))
+
+
+def test_prepare_train_rows_are_stratified_nested_and_leave_development_alone():
+    how = DevelopmentSplit(fraction=0.25)
+    whole, small, smaller = (prepare(made_raw(400), development=how, train_rows=rows) for rows in (None, 100, 40))
+    assert torch.bincount(small.train.labels).tolist() == [25] * 4
+    assert set(smaller.train.inputs[:, 0].tolist()) < set(small.train.inputs[:, 0].tolist())
+    assert set(small.train.inputs[:, 0].tolist()) < set(whole.train.inputs[:, 0].tolist())
+    assert torch.equal(smaller.development.inputs, whole.development.inputs)
+
+
+def with_value(split: Split, row: int, value: float) -> Split:
+    inputs = split.inputs.clone()
+    inputs[row, 1] = value
+    return Split(inputs, split.labels)
+
+
+def with_label(split: Split, row: int, label: int) -> Split:
+    labels = split.labels.clone()
+    labels[row] = label
+    return Split(split.inputs, labels)
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "message"),
+    [
+        (
+            {},
+            {"batch_size": 41},
+            "made: `batch_size` 41 is larger than the training set, which has 40 rows; take at most 40",
+        ),
+        (
+            {},
+            {"batch_size": 33, "development": DevelopmentSplit(first=8)},
+            "which has 32 rows after 8 were held out; take at most 32",
+        ),
+        ({}, {"train_rows": 41}, "made: `train_rows` is 41, but the training set has 40 rows"),
+        ({}, {"development": DevelopmentSplit(first=40)}, "made: development: first = 40 would leave nothing"),
+        ({"train": made_split(0)}, {}, "made: training set: is empty"),
+        ({"test": made_split(0)}, {}, "made: test set: is empty"),
+        ({"train": with_value(made_split(), 7, float("nan"))}, {}, "training set: row 7 has the value nan"),
+        ({"test": with_value(made_split(), 2, float("-inf"))}, {}, "test set: row 2 has the value -inf"),
+        ({"train": with_label(made_split(), 5, 4)}, {}, "training set: row 5 has the label 4; expected 0 to 3"),
+        ({"test": with_label(made_split(), 6, -1)}, {}, "test set: row 6 has the label -1; expected 0 to 3"),
+        (
+            {"test": Split(torch.zeros(3, 5), torch.zeros(3).long())},
+            {},
+            r"test set: expected inputs of shape \(2,\) as in the training set, found \(5,\)",
+        ),
+        ({"names": ("a", "b", "a", "c")}, {}, "made: labels 0 and 2 have the same name 'a'"),
+    ],
+)
+def test_prepare_refuses_what_cannot_be_trained_on(changes, arguments, message):
+    with pytest.raises(DataError, match=message):
+        prepare(made_raw(**changes), **({"development": None} | arguments))
+
+
+def test_prepare_refuses_wrong_arguments():
+    with pytest.raises(ValueError, match="`train_rows` must be >= 1, got 0\n`batch_size` must be >= 1, got -1"):
+        prepare(made_raw(), development=None, train_rows=0, batch_size=-1)
+
+
+def test_prepare_batch_as_large_as_the_training_set_and_a_batch_of_one():
+    for batch_size in (40, 1):
+        assert len(prepare(made_raw(40), development=None, batch_size=batch_size).train) == 40
+
+
+# ---- fingerprint and statistics
+
+
+def made_data(**changes) -> LabelledData:
+    return replace(prepare(made_raw(), development=DevelopmentSplit(first=8)), **changes)
+
+
+def test_fingerprint_is_of_the_content():
+    data = made_data()
+    assert data.fingerprint() == made_data().fingerprint() == made_data(source="elsewhere").fingerprint()
+    assert len(data.fingerprint()) == 64
+    assert data.to("cpu").fingerprint() == data.fingerprint()
+    # rows in another memory layout are the same rows
+    columns = data.train.inputs.t().contiguous().t()
+    assert made_data(train=Split(columns, data.train.labels)).fingerprint() == data.fingerprint()
+    changed = [
+        made_data(train=with_value(data.train, 31, 0.5)),
+        made_data(train=with_label(data.train, 0, 3)),
+        made_data(test=with_label(data.test, 0, 3)),
+        made_data(test=None),
+        made_data(development=None),
+        made_data(names=("label 0", "label 1", "label 2", "other")),
+        made_data(train=Split(data.train.inputs.reshape(32, 1, 2), data.train.labels)),
+        prepare(made_raw(), development=DevelopmentSplit(first=9)),
+    ]
+    assert len({data.fingerprint(), *(other.fingerprint() for other in changed)}) == len(changed) + 1
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 5, 4), (7,)])
+def test_input_statistics_are_those_of_each_channel(dtype, shape, monkeypatch):
+    monkeypatch.setattr("labelembed.data.dataset._CHUNK_ELEMENTS", 1000)  # several chunks, the last one smaller
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randint(0, 256, (301, *shape), generator=generator).to(dtype)
+    inputs[:, 0] //= 3
+    data = made_data(train=Split(inputs, torch.zeros(301).long()))
+    mean, deviation = data.input_statistics()
+    channels = inputs.double().transpose(0, 1).reshape(shape[0], -1).numpy()
+    assert mean.shape == deviation.shape == (shape[0],)
+    # float32 results of a float64 computation
+    np.testing.assert_allclose(mean.numpy(), channels.mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(deviation.numpy(), channels.std(axis=1), rtol=1e-6)
+
+
+def test_input_statistics_survive_a_large_mean_and_a_constant_channel():
+    inputs = torch.tensor([[1e6, 5.0], [1e6 + 1, 5.0], [1e6 + 2, 5.0]])
+    mean, deviation = made_data(train=Split(inputs, torch.zeros(3).long())).input_statistics()
+    assert mean.tolist() == [1e6 + 1, 5.0]
+    assert deviation.tolist() == pytest.approx([(2 / 3) ** 0.5, 1.0], rel=1e-6)

@@ -1,0 +1,134 @@
+"""What objectives refuse, and how they say it: argument and value, all at once; both shapes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from labelembed.geometry import LabelGeometry
+from labelembed.objectives import OBJECTIVES, LabelEmbedding, LabelSmoothing, OneHot
+
+NAN = float("nan")
+EVERYWHERE = [
+    ({"hidden_size": 0}, "`hidden_size` must be >= 1, got 0"),
+    ({"hidden_size": -3}, "`hidden_size` must be >= 1, got -3"),
+    ({"num_labels": 0}, "`num_labels` must be >= 1, got 0"),
+    ({"output_std": 0.0}, "`output_std` must be > 0, or None, got 0.0"),
+    ({"output_std": -0.1}, "`output_std` must be > 0, or None, got -0.1"),
+    ({"output_std": NAN}, "`output_std` must be > 0, or None, got nan"),
+]
+LABEL_SMOOTHING = [
+    ({"smoothing": -0.1}, "`smoothing` must be in [0, 1], got -0.1"),
+    ({"smoothing": 1.5}, "`smoothing` must be in [0, 1], got 1.5"),
+    ({"smoothing": NAN}, "`smoothing` must be in [0, 1], got nan"),
+]
+LABEL_EMBEDDING = [
+    ({"embedding": "ful"}, "`embedding` must be one of 'full', 'compressed', got 'ful' (did you mean 'full'?)"),
+    ({"preset": "papr"}, "`preset` must be one of 'paper', 'published_code', got 'papr' (did you mean 'paper'?)"),
+    ({"rank": 0}, "`rank` must be >= 1, got 0"),
+    ({"temperature": 0.0}, "`temperature` must be > 0, got 0.0"),
+    ({"temperature": -1.0}, "`temperature` must be > 0, got -1.0"),
+    ({"temperature": NAN}, "`temperature` must be > 0, got nan"),
+    ({"confidence_limit": -0.1}, "`confidence_limit` must be in [0, 1], got -0.1"),
+    ({"confidence_limit": 1.1}, "`confidence_limit` must be in [0, 1], got 1.1"),
+    ({"hinge_norm": 3}, "`hinge_norm` must be one of 1, 2, got 3"),
+    ({"hinge_reduction": "avg"}, "`hinge_reduction` must be one of 'mean', 'sum', got 'avg'"),
+    ({"output_weight": -1.0}, "`output_weight` must be >= 0, got -1.0"),
+    ({"target_weight": -1.0}, "`target_weight` must be >= 0, got -1.0"),
+    ({"target_weight": NAN}, "`target_weight` must be >= 0, got nan"),
+    ({"uniform_weight": -1.0}, "`uniform_weight` must be >= 0, got -1.0"),
+    ({"target_warmup_steps": -1}, "`target_warmup_steps` must be >= 0, got -1"),
+]
+# Each argument at the edge of what is allowed, all in one.
+EDGES = {
+    OneHot: {"output_std": 1e-9, "ignore_index": None},
+    LabelSmoothing: {"smoothing": 1.0, "output_std": 1e-9},
+    LabelEmbedding: {
+        "rank": 1,
+        "temperature": 1e-9,
+        "confidence_limit": 0.0,
+        "hinge_norm": 2,
+        "output_weight": 0.0,
+        "target_weight": 0.0,
+        "uniform_weight": 0.0,
+        "target_warmup_steps": 0,
+        "embedding": "compressed",
+    },
+}
+
+
+def refusal(objective_class, arguments):
+    given = {"hidden_size": 4, "num_labels": 5} | arguments
+    with pytest.raises(ValueError, match="must be") as caught:
+        objective_class(**given)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize(("arguments", "message"), EVERYWHERE)
+def test_every_objective_refuses_what_no_output_layer_can_be(name, arguments, message):
+    assert refusal(OBJECTIVES[name], arguments) == message
+
+
+@pytest.mark.parametrize(
+    ("objective_class", "arguments", "message"),
+    [(LabelSmoothing, *case) for case in LABEL_SMOOTHING] + [(LabelEmbedding, *case) for case in LABEL_EMBEDDING],
+)
+def test_argument_out_of_range_is_named_with_its_value(objective_class, arguments, message):
+    assert refusal(objective_class, arguments) == message
+
+
+def test_all_faults_of_a_label_embedding_are_named_at_once():
+    arguments, messages = {}, []
+    for argument, message in EVERYWHERE + LABEL_EMBEDDING:
+        if not arguments.keys() & argument.keys():
+            arguments |= argument
+            messages.append(message)
+    assert len(messages) == 14
+    assert sorted(refusal(LabelEmbedding, arguments).splitlines()) == sorted(messages)
+
+
+def test_all_faults_of_a_label_smoothing_are_named_at_once():
+    lines = refusal(LabelSmoothing, {"num_labels": -1, "smoothing": 2.0}).splitlines()
+    assert sorted(lines) == ["`num_labels` must be >= 1, got -1", "`smoothing` must be in [0, 1], got 2.0"]
+
+
+@pytest.mark.parametrize("objective_class", EDGES)
+def test_arguments_at_the_edge_of_the_allowed_are_taken(objective_class):
+    objective = objective_class(1, 1, **EDGES[objective_class])
+    assert objective.num_labels == 1
+
+
+def test_geometry_of_another_number_of_labels_is_refused():
+    geometry = LabelGeometry(("a", "b", "c"), similarities=torch.eye(3))
+    message = refusal(LabelEmbedding, {"embedding": geometry})
+    assert message == "`embedding` must have 5 labels as the data has, got 3"
+
+
+@pytest.mark.parametrize("objective_class", [OneHot, LabelSmoothing, LabelEmbedding])
+def test_hyper_parameters_are_keyword_only(objective_class):
+    with pytest.raises(TypeError, match="positional"):
+        objective_class(4, 5, 0.5)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize(
+    ("hidden", "labels"),
+    [
+        ((3, 5), (3,)),  # another width
+        ((3, 4), (2,)),  # another number of rows
+        ((3, 4), (3, 1)),  # a column of labels
+        ((3, 4), ()),
+        ((2, 3, 4), (6,)),  # rows of one, sequences of the other
+        ((6, 4), (2, 3)),
+        ((2, 3, 4), (3, 2)),
+        ((4,), ()),  # one row without its axis
+        ((), ()),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_with_both_of_them(name, hidden, labels):
+    objective = OBJECTIVES[name](4, 5)
+    with pytest.raises(ValueError, match="must be") as caught:
+        objective(torch.zeros(hidden), torch.zeros(labels, dtype=torch.int64))
+    assert str(list(hidden)) in str(caught.value)
+    assert str(list(labels)) in str(caught.value)
