@@ -13,9 +13,13 @@ from labelembed.geometry import LabelGeometry
 from labelembed.training.run_folder import RunFolder
 
 ENVIRONMENT = {
-    "versions": {"labelembed": "0.1.0", "python": "3.11.2", "torch": "2.6.0"},
-    "machine": {"processor": "a processor", "cores": 2},
+    "python": "3.11.2",
+    "packages": {"labelembed": "0.1.0", "torch": "2.6.0"},
     "commit": "0123abc",
+    "processor": "a processor",
+    "cores": 2,
+    "command": ["labelembed", "compare", "digits-mlp", "--seeds", "8"],
+    "data": {"source": "digits", "fingerprint": "4567def", "names": ["0", "1"], "rows": {"train": 1000, "test": 360}},
 }
 
 
@@ -69,7 +73,7 @@ def make_run(
         "seed": seed,
     }
     folder.write_recipe({**settings, **(recipe or {})})
-    folder.write_environment({**ENVIRONMENT, "command": f"labelembed train digits-mlp --set seed={seed}"})
+    folder.write_environment(ENVIRONMENT)
     for line in journal:
         # Written by hand, for a journal may hold a NaN that another program wrote.
         with (folder.path / "journal.jsonl").open("a", encoding="utf-8") as file:

@@ -33,9 +33,7 @@ def head_gradients(settings, implementation, weights, *, count=7, num_labels=5, 
     terms = label_embedding_terms(*leaves.values(), labels, settings, implementation=implementation)
     loss = sum(weight * terms._asdict()[name] for name, weight in weights.items())
     loss.backward()
-    return {
-        name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for name, leaf in leaves.items()
-    }
+    return {name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for name, leaf in leaves.items()}
 
 
 def random_weights(seed):

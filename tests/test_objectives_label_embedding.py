@@ -58,9 +58,7 @@ def test_presets_give_the_documented_weights_and_arguments_override_them(
     assert (settings.temperature, settings.confidence_limit, settings.hinge_norm) == (2.0, 0.9, 1)
     assert settings.uniform_weight == 0.0
     other = {"paper": "sum", "published_code": "mean"}[preset]
-    chosen = LabelEmbedding(
-        3, 4, preset=preset, output_weight=0.0, target_weight=0.25, hinge_reduction=other
-    ).settings
+    chosen = LabelEmbedding(3, 4, preset=preset, output_weight=0.0, target_weight=0.25, hinge_reduction=other).settings
     assert (chosen.output_weight, chosen.target_weight, chosen.hinge_reduction) == (0.0, 0.25, other)
 
 

@@ -174,10 +174,8 @@ def test_label_embedding_terms_of_sequences_equal_the_naive_loops(kind, bias):
 @pytest.mark.parametrize("shape", [(13,), (1,), (3, 4)])
 @pytest.mark.parametrize("smoothing", [None, 0.0, 0.3, 1.0])
 def test_one_hot_and_label_smoothing_terms_equal_the_naive_loops(smoothing, shape):
-    if smoothing is None:
-        objective = OneHot(4, 5).double()
-    else:
-        objective = LabelSmoothing(4, 5, smoothing=smoothing).double()
+    make = OneHot if smoothing is None else functools.partial(LabelSmoothing, smoothing=smoothing)
+    objective = make(4, 5).double()
     for ignored in (False, True):
         hidden, labels = make_rows(objective, count=math.prod(shape), ignored=ignored)
         lists = as_lists(objective, hidden)

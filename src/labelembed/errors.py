@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 
@@ -26,9 +27,12 @@ class RecipeError(LabelEmbedError):
         self.source = source
         super().__init__(self.faults, source)
 
+    def __reduce__(self) -> tuple[Any, ...]:  # `source` must survive the way back from a worker process
+        return (partial(type(self), source=self.source), (self.faults,))
+
     def __str__(self) -> str:
         if len(self.faults) == 1:
-            return f"{self.source}: {self.faults[0]}"
+            return f"{self.source}: {self.faults[0]}" if self.source else self.faults[0]
         shown = [f"  {fault}" for fault in self.faults[:8]]
         if len(self.faults) > 8:
             shown.append(f"  ... and {len(self.faults) - 8} more")

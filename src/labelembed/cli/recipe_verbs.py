@@ -73,12 +73,11 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Read a recipe and its data, build the network, and train nothing."""
-    from labelembed.recipes.building import build_data, build_network, build_scaling, check_values
+    from labelembed.recipes.building import build_data, build_network, build_scaling
     from labelembed.recipes.comparing import plan_comparison
     from labelembed.recipes.loading import load_recipe
 
     chosen, name = load_recipe(recipe, settings=settings or [], data=data)
-    check_values(chosen)
     plan = plan_comparison(chosen, name, Path("comparisons") / f".check-{name}")
     found = build_data(chosen)
     network = build_network(

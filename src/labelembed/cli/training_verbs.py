@@ -53,13 +53,11 @@ def train(
 ) -> None:
     """Train one network into a run folder."""
     from labelembed.errors import RunFolderError
-    from labelembed.recipes.building import check_values
     from labelembed.recipes.loading import load_recipe
     from labelembed.recipes.running import refuse_other_recipe, start_over
     from labelembed.training.run_folder import RunFolder
 
     chosen, name = load_recipe(recipe, settings=settings or [], data=data, objective=objective)
-    check_values(chosen)
     out = out or Path("runs") / name / str(chosen.objective["name"]) / f"seed-{chosen.seed}"
     folder = RunFolder(out)
     if dry_run:
@@ -154,13 +152,11 @@ def compare(
 ) -> None:
     """Train several objectives with several seeds and say which is better, and how sure that is."""
     from labelembed.cli.display import ComparisonDisplay
-    from labelembed.recipes.building import check_values
     from labelembed.recipes.comparing import available_cores, plan_comparison, refuse_run_folder, run_comparison
     from labelembed.recipes.loading import load_recipe
     from labelembed.recipes.running import cached_data
 
     chosen, name = load_recipe(recipe, settings=settings or [], data=data)
-    check_values(chosen)
     out = out or Path("comparisons") / name
     refuse_run_folder(out)
     plan = plan_comparison(chosen, name, out, objectives=objectives, seeds=seeds, baseline=baseline)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -64,6 +63,8 @@ class LabelGeometry:
             raise ValueError("give exactly one of `vectors` and `similarities`")
         names = tuple(str(name) for name in self.names)
         count = len(names)
+        if count == 0:
+            raise ValueError("a geometry needs one or more names")
         if table.ndim != 2 or table.shape[0] != count:
             raise ValueError(f"{count} names need a table [{count}, ...], got {list(table.shape)}")
         if self.similarities is not None and table.shape[1] != count:
@@ -114,9 +115,12 @@ class LabelGeometry:
             return self.similarities[position].double().softmax(dim=0)
         assert self.vectors is not None
         vectors = self.vectors.double()
+        scores: Tensor
         if self.metric == "cosine":
-            return torch.nn.functional.cosine_similarity(vectors[position], vectors, dim=1)
-        return -torch.linalg.vector_norm(vectors - vectors[position], dim=1)
+            scores = torch.nn.functional.cosine_similarity(vectors[position], vectors, dim=1)
+        else:
+            scores = -torch.linalg.vector_norm(vectors - vectors[position], dim=1)
+        return scores
 
     def soft_targets(self) -> Tensor:
         """Returns [C, C], row y the soft target of label y; rows sum to 1.
@@ -151,9 +155,13 @@ class LabelGeometry:
             points = self.vectors.double()
             if self.metric == "cosine":
                 unit = torch.nn.functional.normalize(points, dim=1)
-                return (1 - unit @ unit.T).fill_diagonal_(0)
+                # Rounding makes the cosine of equal directions a little more than 1.
+                return self._symmetric((1 - unit @ unit.T).clamp_min(0))
         # The exact form, not the one by inner products, whose rounding shows between close labels.
-        distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+        return self._symmetric(torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist"))
+
+    @staticmethod
+    def _symmetric(distances: Tensor) -> Tensor:
         return (distances + distances.T).fill_diagonal_(0) / 2
 
     def to_bytes(self) -> bytes:
@@ -195,10 +203,12 @@ class LabelGeometry:
             raise DataError(f"{path}: damaged, or no safetensors file ({error})") from error
         if about.get("format") != "labelembed.label_geometry" or set(tables) - {"vectors", "similarities"}:
             raise DataError(f"{path}: a safetensors file, but not a label geometry (holds {sorted(tables)[:5]})")
-        if int(about.get("version", 0)) > FORMAT_VERSION:
-            raise DataError(f"{path}: written by a newer labelembed (format {about['version']}); update labelembed")
         try:
-            names = tuple(json.loads(about["names"]))
-            return cls(names, **tables, metric=about.get("metric", "euclidean"), source=about.get("source", ""))
-        except (KeyError, TypeError, ValueError) as error:
+            if int(about["version"]) > FORMAT_VERSION:
+                raise DataError(f"{path}: written by a newer labelembed (format {about['version']}); update labelembed")
+            names = json.loads(about["names"])
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError("its names are no list of texts")
+            return cls(tuple(names), **tables, metric=about.get("metric", "euclidean"), source=about.get("source", ""))
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise DataError(f"{path}: damaged label geometry ({error})") from error

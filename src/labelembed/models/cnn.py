@@ -40,7 +40,7 @@ class CNN(nn.Module):
     ) -> None:
         super().__init__()
         faults = ArgumentFaults()
-        images = len(input_shape) == 3 and min(input_shape[1:]) >= 4
+        images = len(input_shape) == 3 and input_shape[0] >= 1 and min(input_shape[1:]) >= 4
         faults.require(
             images,
             "input_shape",

@@ -39,6 +39,8 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         faults = ArgumentFaults()
+        shape_holds = len(input_shape) > 0 and all(size >= 1 for size in input_shape)
+        faults.require(shape_holds, "input_shape", list(input_shape), "must be one or more sizes >= 1")
         sizes_hold = len(hidden_sizes) > 0 and all(size >= 1 for size in hidden_sizes)
         faults.require(sizes_hold, "hidden_sizes", list(hidden_sizes), "must be one or more widths >= 1")
         faults.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")

@@ -31,6 +31,7 @@ class InputScaling(nn.Module):
         self.register_buffer("offset", torch.tensor(offset, dtype=torch.float32))
         self.register_buffer("factor", 1 / torch.tensor(scale, dtype=torch.float32))
         self._centred = any(value != 0 for value in offset)
+        self.register_load_state_dict_post_hook(_look_at_offset)  # type: ignore[no-untyped-call]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Scales a batch; see the class."""
@@ -39,3 +40,8 @@ class InputScaling(nn.Module):
         if self._centred:
             values = values - self.offset.view(shape)
         return values * self.factor.view(shape)
+
+
+def _look_at_offset(scaling: InputScaling, incompatible_keys: object) -> None:
+    """Notes whether the loaded offset is to be taken off at all."""
+    scaling._centred = bool((scaling.offset != 0).any())

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
 from torch.optim import Optimizer
 
 from labelembed import seeds
@@ -16,7 +14,7 @@ from labelembed.geometry import LabelGeometry
 from labelembed.models import MODELS, InputScaling
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.recipes.schema import Recipe
-from labelembed.recipes.signature import argument_faults, construction_faults, keys_of
+from labelembed.recipes.signature import argument_faults, keys_of
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES, Schedule
@@ -27,42 +25,6 @@ EMBEDDING_FILE = "embedding.safetensors"
 
 def _arguments(block: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in block.items() if key != "name"}
-
-
-def check_values(recipe: Recipe, *, base: Path | None = None, source: str = "recipe") -> None:
-    """Tries every component's arguments without data, and raises one error with all that is wrong.
-
-    Args:
-        recipe: What to check.
-        base: Folder that the path of a saved geometry may be relative to.
-        source: For the heading of the error.
-
-    Raises:
-        RecipeError: With every fault.
-        DataError: When a saved geometry cannot be read.
-    """
-    faults: list[str] = []
-    objective = objective_arguments(recipe, base=base)
-    geometry = objective.get("embedding")
-    num_labels = len(geometry) if isinstance(geometry, LabelGeometry) else 2
-    with torch.random.fork_rng(), torch.device("meta"):
-        faults += construction_faults(
-            "objective", OBJECTIVES[recipe.objective["name"]], hidden_size=2, num_labels=num_labels, **objective
-        )
-        model = MODELS[recipe.model["name"]]
-        faults += construction_faults("model", model, input_shape=(1, 32, 32), **_arguments(recipe.model))
-        tiny = Network(nn.Identity(), nn.Linear(2, 2), OBJECTIVES["one_hot"](2, 2))
-    optimizer = OPTIMIZERS[recipe.optimizer["name"]]
-    faults += construction_faults("optimizer", optimizer, network=tiny, **_arguments(recipe.optimizer))
-    schedule = SCHEDULES[recipe.schedule["name"]]
-    faults += construction_faults("schedule", schedule, **_arguments(recipe.schedule))
-    if recipe.selection.by.startswith("development") and recipe.data["development"] is None:
-        faults.append(
-            f"selection.by: {recipe.selection.by!r} needs development rows; set data.development, "
-            "for instance --set data.development.fraction=0.1"
-        )
-    if faults:
-        raise RecipeError(faults, source=source)
 
 
 def objective_arguments(recipe: Recipe, *, base: Path | None = None) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def read_recipe(name_or_path: str) -> tuple[dict[str, Any], str, str]:
     path = Path(name_or_path)
     if not path.is_file():
         if path.suffix not in (".yaml", ".yml"):
-            raise RecipeError([unknown_name("recipe", name_or_path, shipped)], source="no such file")
+            raise RecipeError([f"{unknown_name('recipe', name_or_path, shipped)}; or give a .yaml file"], source="")
         raise RecipeError([f"no such file{_similar_file(path)}"], source=str(path))
     try:
         if path.stat().st_size > MAXIMUM_BYTES:

@@ -11,6 +11,7 @@ from labelembed.data import DATA, DevelopmentSplit
 from labelembed.errors import RecipeError, nearest
 from labelembed.models import MODELS
 from labelembed.objectives import OBJECTIVES
+from labelembed.recipes.probing import value_faults
 from labelembed.recipes.signature import resolve
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES
@@ -159,7 +160,7 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
             common = {key: block[key] for key in DataCommon.model_fields if key in block}
             block = {key: value for key, value in block.items() if key not in DataCommon.model_fields}
         blocks[kind], found = resolve(kind, table, block)
-        faults += found
+        faults += found or value_faults(kind, blocks[kind])
         if kind == "data":
             try:
                 blocks[kind] |= DataCommon(**common).model_dump()
@@ -172,6 +173,12 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
         faults += _faults(error, Recipe)
     if faults:
         raise RecipeError(faults, source=source)
+    if recipe.selection.by.startswith("development") and recipe.data["development"] is None:
+        message = (
+            f"selection.by: {recipe.selection.by!r} needs development rows; set data.development, "
+            "for instance --set data.development.fraction=0.1"
+        )
+        raise RecipeError([message], source=source)
     return recipe
 
 
@@ -196,7 +203,9 @@ def _faults(error: pydantic.ValidationError, model: type[pydantic.BaseModel], *,
             lines[key] = f"{key}: missing"
         else:
             message = finding["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ")
-            lines.setdefault(key, f"{key}: {message.split(', unable')[0]}, got {str(finding['input'])[:60]!r}")
+            message = message.replace("greater than or equal to", ">=").replace("greater than", ">")
+            message = message.replace("less than or equal to", "<=").replace("less than", "<")
+            lines.setdefault(key, f"{key}: {message.split(', unable')[0]}, got {repr(finding['input'])[:60]}")
     return list(lines.values())
 
 

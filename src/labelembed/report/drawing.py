@@ -22,8 +22,8 @@ INK = "#010101"
 LINE_STYLES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
     "-",
     (0, (5, 1.6)),
-    (0, (1.2, 1.2)),
-    (0, (6, 1.5, 1.2, 1.5)),
+    (0, (7, 1.5, 1.4, 1.5)),
+    (0, (1.4, 1)),
     (0, (9, 2)),
     (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2)),
 )
@@ -70,7 +70,7 @@ class Drawing:
 
 def series_colour(position: int) -> str:
     """Returns the stand-in for the colour of the series at a position; 0 is the baseline's grey."""
-    return f"#0102{_series(position):02x}"
+    return f"#0102{series_number(position):02x}"
 
 
 def line_style(position: int) -> str | tuple[int, tuple[float, ...]]:
@@ -78,7 +78,8 @@ def line_style(position: int) -> str | tuple[int, tuple[float, ...]]:
     return LINE_STYLES[(position + position // len(SERIES)) % len(LINE_STYLES)]
 
 
-def _series(position: int) -> int:
+def series_number(position: int) -> int:
+    """Returns which of the page's colours ``--series-<number>`` the series at a position has."""
     return position if position < len(SERIES) else 1 + (position - len(SERIES)) % (len(SERIES) - 1)
 
 
@@ -120,6 +121,8 @@ def _for_the_page(svg: str, key: str, title: str, description: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+    # Its only rule, for everything in the page, would not stay inside the figure.
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{key}-\1"', svg)
     svg = re.sub(r'(xlink:href="|url\()#', rf"\1#{key}-", svg)
     svg = svg.replace(INK, "currentColor")
@@ -130,6 +133,6 @@ def _for_the_page(svg: str, key: str, title: str, description: str) -> str:
     head = re.match(r"<svg[^>]*>", svg)
     assert head is not None
     opening = re.sub(r'\s(width|height)="[^"]*pt"', "", head.group())
-    opening = opening[:-1] + f' role="img" aria-labelledby="{key}-title {key}-description">'
+    opening = opening[:-1] + f' role="img" stroke-linejoin="round" aria-labelledby="{key}-title {key}-description">'
     about = f'<title id="{key}-title">{escape(title)}</title><desc id="{key}-description">{escape(description)}</desc>'
     return opening + about + svg[head.end() :].strip()

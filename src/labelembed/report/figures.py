@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH = 7.6
-_NAME_LENGTH = 60
+_NAME_LENGTH = 90
 
 
 def error_curves(comparison: Comparison, split: Split, key: str) -> Drawing | None:
@@ -38,7 +38,7 @@ def error_curves(comparison: Comparison, split: Split, key: str) -> Drawing | No
     curves = {position: found for position, found in curves.items() if found}
     if not curves:
         return None
-    order = _positions(comparison)
+    order = series_positions(comparison)
     lowest, highest, is_cut = _range_of_errors([curve for found in curves.values() for curve in found])
 
     def paint(figure: Figure) -> None:
@@ -51,6 +51,8 @@ def error_curves(comparison: Comparison, split: Split, key: str) -> Drawing | No
                 _line(axes, curve, color=colour, alpha=0.3 if len(found) > 1 else 1.0, linewidth=0.7)
             label = _wrapped(comparison.variants[position].name, 24)
             _line(axes, _mean_curve(found), color=colour, linestyle=style, linewidth=1.9, label=label)
+        epochs = max(len(curve) for found in curves.values() for curve in found)
+        axes.set_xlim(1 - 0.02 * epochs, 1.02 * epochs)
         axes.set_ylim(lowest, highest)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -77,7 +79,7 @@ def error_curves(comparison: Comparison, split: Split, key: str) -> Drawing | No
 
 def seed_dots(comparison: Comparison, rows: Sequence[Row], key: str) -> Drawing | None:
     """Returns every run as a dot: its error, and its difference to the baseline with the paired interval."""
-    split, order = comparison.split, _positions(comparison)
+    split, order = comparison.split, series_positions(comparison)
     shown = [(variant, row) for variant, row in zip(comparison.variants, rows, strict=True) if row.error is not None]
     if not shown:
         return None
@@ -123,8 +125,8 @@ def seed_dots(comparison: Comparison, rows: Sequence[Row], key: str) -> Drawing 
     return Drawing(draw(key, (_WIDTH, 0.75 + 0.62 * len(shown)), title, description, paint), caption)
 
 
-def _positions(comparison: Comparison) -> dict[int, int]:
-    """Returns the series of each variant: 0, the grey one, for the baseline."""
+def series_positions(comparison: Comparison) -> dict[int, int]:
+    """Returns the colour and style of each variant by its position: 0, the grey one, for the baseline."""
     others = [i for i, variant in enumerate(comparison.variants) if variant.name != comparison.baseline]
     series = {position: place for place, position in enumerate(others, start=1)}
     return {position: series.get(position, 0) for position in range(len(comparison.variants))}

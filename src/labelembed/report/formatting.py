@@ -62,7 +62,7 @@ MEASURES = (
     MeasureColumn("top5_error", "top5_error", "top-5 error", "%", 100, 2),
     MeasureColumn("area_under_curve", "auac", "AUAC", "%", 100, 2),
     MeasureColumn("epochs_to_baseline", "epochs_to_baseline", "epochs to baseline", "", 1, 1),
-    MeasureColumn("seconds", "seconds", "seconds", "s", 1, 1),
+    MeasureColumn("seconds", "seconds", "seconds", "", 1, 1),
 )
 
 

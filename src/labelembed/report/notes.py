@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labelembed.report.formatting import counted, detectable_text, listed, seeds_text, shortened
-from labelembed.report.table import Row
+from labelembed.report.table import Row, smallest_corrected_p
 
 # Above this number of pairs a random sample of all sign flips is drawn.
 _MOST_SEEDS_FOR_EXACT_P = 16
@@ -14,6 +14,7 @@ _LEVEL = 0.05
 _LONGEST_REASON = 300
 _SELECTED = {
     "development error": "at the epoch with the lowest development error",
+    "development nll": "at the epoch with the lowest development NLL",
     "last epoch": "after the last epoch",
 }
 
@@ -27,14 +28,19 @@ def table_notes(rows: Sequence[Row]) -> list[str]:
     Args:
         rows: What `comparison_rows` returned.
     """
-    if not rows:
+    return [*reading_notes(rows), *failure_notes(rows)]
+
+
+def reading_notes(rows: Sequence[Row]) -> list[str]:
+    """Returns how the numbers were made and what they can and cannot show."""
+    if not any(row.n for row in rows):
         return []
     notes = [_measures_note(rows), *_curve_notes(rows)]
     compared = [row for row in rows if row.error_difference is not None]
     if compared:
         baseline = next(row.name for row in rows if row.is_baseline)
         notes += [_difference_note(compared, baseline), *_p_notes(compared), *_detectable_notes(compared)]
-    return [*notes, *_unpaired_notes(rows), *failure_notes(rows)]
+    return [*notes, *_unpaired_notes(rows)]
 
 
 def failure_notes(rows: Sequence[Row]) -> list[str]:
@@ -89,8 +95,9 @@ def _difference_note(compared: Sequence[Row], baseline: str) -> str:
     if max(counts) >= _FEWEST_SEEDS_FOR_P:
         exact = "exact" if max(counts) <= _MOST_SEEDS_FOR_EXACT_P else "sampled"
         note += f"; p from the {exact} sign-flip test"
-        if len(compared) > 1:
-            note += f", corrected by Holm over {counted(len(compared), 'comparison')}"
+        corrected = [row for row in compared if row.error_difference and row.error_difference.p_value is not None]
+        if len(corrected) > 1:
+            note += f", corrected by Holm over {counted(len(corrected), 'comparison')}"
     return note + "."
 
 
@@ -98,19 +105,19 @@ def _p_notes(compared: Sequence[Row]) -> list[str]:
     notes = []
     counts = {row.error_difference.n for row in compared if row.error_difference}
     for count in sorted(counts):
-        smallest = 2.0 ** (1 - count)
         if count == 1:
             notes.append("With one seed there is neither an interval nor a p: nothing says how much of it is chance.")
         elif count < _FEWEST_SEEDS_FOR_P:
             notes.append(
-                f"No p: with {count} seeds the exact sign-flip p cannot fall below {smallest:.2g}, "
+                f"No p: with {count} seeds the exact sign-flip p cannot fall below {2.0 ** (1 - count):.3g}, "
                 "whatever the runs show."
             )
-        elif len(compared) * smallest > _LEVEL:
-            notes.append(
-                f"With {count} seeds and {len(compared)} comparisons, p after Holm's correction cannot fall below "
-                f"{len(compared) * smallest:.2g}: compare fewer variants, or run more seeds."
-            )
+    smallest = smallest_corrected_p(compared)
+    if smallest is not None and smallest > _LEVEL:
+        notes.append(
+            f"With so many comparisons and so few seeds, p after Holm's correction cannot fall below {smallest:.2g}, "
+            "whatever the runs show: compare fewer variants, or run more seeds."
+        )
     return notes
 
 
@@ -123,14 +130,18 @@ def _detectable_notes(compared: Sequence[Row]) -> list[str]:
     if not shown:
         return []
     return [
-        f"Smallest difference that these seeds could have shown (with a probability of 80 %): {listed(shown)}. "
+        f"Could show: the smallest difference that these seeds show with a probability of 80 %, "
+        f"{listed(shown)}. "
         "A smaller one may be there unseen."
     ]
 
 
 def _unpaired_notes(rows: Sequence[Row]) -> list[str]:
+    names: dict[tuple[int, ...], list[str]] = {}
+    for row in rows:
+        if row.unpaired:
+            names.setdefault(row.unpaired, []).append(row.name)
     return [
-        f"Not in the difference of {row.name}, for want of a partner: {seeds_text(row.unpaired)}."
-        for row in rows
-        if row.unpaired
+        f"For want of a partner not in the difference: {seeds_text(seeds)} ({', '.join(variants)})."
+        for seeds, variants in names.items()
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -110,6 +110,17 @@ def comparison_rows(comparison: Comparison) -> list[Row]:
         )
         for row, error_p, nll_p in zip(rows, for_errors, for_nll, strict=True)
     ]
+
+
+def smallest_corrected_p(rows: Sequence[Row]) -> float | None:
+    """Returns the smallest p that Holm's correction over these comparisons can leave, however the runs turn out.
+
+    None where there is no p at all.
+    """
+    tested = [row.error_difference for row in rows if row.error_difference is not None]
+    # All pairs on one side, and the same with all signs flipped, of 2^n patterns.
+    smallest = holm([None if difference.p_value is None else 2.0 ** (1 - difference.n) for difference in tested])
+    return min((p_value for p_value in smallest if p_value is not None), default=None)
 
 
 def compare_by_seed(

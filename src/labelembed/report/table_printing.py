@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import os
 from collections.abc import Sequence
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labelembed.report.formatting import MEASURES, NOTHING, detectable_text, interval_text, number, p_text
+from labelembed.report.notes import table_notes
 from labelembed.report.table import Row
 
 if TYPE_CHECKING:
@@ -22,6 +26,8 @@ _HEADINGS = {
     "epochs_to_baseline": "epochs to\nbaseline",
 }
 _NAME_WIDTH = 18
+_WIDEST_NAME = 26
+_WIDTH = 100
 
 
 def rich_table(rows: Sequence[Row]) -> Table:
@@ -41,6 +47,35 @@ def rich_table(rows: Sequence[Row]) -> Table:
         both.add_row("")
         both.add_row(_differences_table(rows))
     return both
+
+
+def print_comparison(rows: Sequence[Row]) -> None:
+    """Prints the table and its notes; plain text where the output is no terminal."""
+    from rich.console import Console
+
+    console = Console()
+    # A file or a pipe has no width of its own, and 80 columns would break every number in two.
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=_WIDTH)
+    console.print(rich_table(rows))
+    console.print()
+    for note in table_notes(rows):
+        console.print(note, markup=False, highlight=False)
+
+
+def rows_as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Returns the rows as JSON values: fractions in full precision, null where there is no number."""
+    return [_plain(dataclasses.asdict(row) | {"n": row.n}) for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if hasattr(value, "_asdict"):
+        return _plain(value._asdict())
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _measures_table(rows: Sequence[Row]) -> Table:
@@ -88,7 +123,9 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    headings = ["\n".join(wrap(headings[0], _NAME_WIDTH)), *headings[1:]]
+    words = " ".join([headings[0], *(row[0] for row in rows)]).split()
+    width = min(max(_NAME_WIDTH, *(len(word) for word in words)), _WIDEST_NAME)
+    headings = ["\n".join(wrap(headings[0], width)), *headings[1:]]
     lines = max(heading.count("\n") for heading in headings)
     for position, heading in enumerate(headings):
         table.add_column(
@@ -101,5 +138,5 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
         )
     for row in rows:
         # As text, not as markup: a name may hold brackets.
-        table.add_row(Text("\n".join(wrap(row[0], _NAME_WIDTH))), *(Text(cell) for cell in row[1:]))
+        table.add_row(Text("\n".join(wrap(row[0], width))), *(Text(cell) for cell in row[1:]))
     return table

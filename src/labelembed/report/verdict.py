@@ -8,25 +8,25 @@ from collections.abc import Sequence
 from labelembed.measures import PairedComparison, summarise
 from labelembed.report.comparison import Comparison, RunRecord, Split, VariantRuns
 from labelembed.report.formatting import counted, number, p_text, points
-from labelembed.report.table import Row, compare_by_seed, comparison_rows
+from labelembed.report.table import Row, compare_by_seed, comparison_rows, smallest_corrected_p
 
 _LEVEL = 0.05
 _SMOOTHING = "label_smoothing"
 
 
 def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[str]:
-    """Returns what the comparison shows, in at most two statements of a sentence or two.
+    """Returns what the comparison shows, in a few statements of a sentence or two, the most important first.
 
     The first is about the method with the lowest development error and the baseline (about label smoothing
-    only where there is no other method); the second, where there is a label smoothing besides, about the same
-    method and the best smoothing. What was chosen on which rows is said.
+    only where there is no other method), followed by what limits it; then, where there is a label smoothing
+    besides, the same method and the best smoothing. What was chosen, and by what, is said.
 
     Args:
         comparison: What `load_comparison` read.
         rows: What `comparison_rows` made of it, where that is at hand.
 
     Returns:
-        One statement, or two; of a single run, what it reached.
+        One statement or more; of a single run, what it reached.
     """
     baseline = comparison.baseline_runs
     if baseline is None:
@@ -40,18 +40,17 @@ def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[s
         return [f"Only {baseline.name} has finished runs, so there is nothing to compare it with."]
     methods = [variant for variant in others if not _is_smoothing(variant)]
     method, chosen_on = _best(methods or others, comparison.split)
-    first = _against_baseline(method, baseline, comparison.split, rows)
+    statements = [_against_baseline(method, baseline, comparison.split, rows), *_limits(method, rows)]
     if len(methods or others) > 1:
-        first += f" {method.name} was chosen among {len(methods or others)} by its {chosen_on}."
+        statements.append(f"{method.name} was chosen among {len(methods or others)} by its {chosen_on}.")
     smoothings = [variant for variant in finished if _is_smoothing(variant)]
-    if not methods or not smoothings:
-        return [first]
-    smoothing, smoothing_chosen_on = _best(smoothings, comparison.split)
-    if smoothing.name == baseline.name:
-        return [first]
-    best = "the best label smoothing" if len(smoothings) > 1 else "label smoothing"
-    chosen = f", chosen among {len(smoothings)} by its {smoothing_chosen_on}" if len(smoothings) > 1 else ""
-    return [first, _against_smoothing(method, smoothing, f"{best} ({smoothing.name}{chosen})", comparison.split)]
+    if methods and smoothings:
+        smoothing, chosen_on = _best(smoothings, comparison.split)
+        if smoothing.name != baseline.name:
+            against = _against_smoothing(method, smoothing, comparison.split)
+            chosen = f" That smoothing was chosen among {len(smoothings)} by its {chosen_on}."
+            statements.append(against + (chosen if len(smoothings) > 1 else ""))
+    return statements
 
 
 def _is_smoothing(variant: VariantRuns) -> bool:
@@ -78,21 +77,32 @@ def _against_baseline(variant: VariantRuns, baseline: VariantRuns, split: Split,
         return f"{variant.name} and {baseline.name} share no finished seed, so nothing is compared."
     if difference.n == 1:
         return _one_pair(variant, baseline, difference, split)
-    sentence = _difference_sentence(variant.name, baseline.name, difference, split, variant.name)
-    comparisons = sum(other.error_difference is not None for other in rows)
-    if _excludes_zero(difference) and difference.p_holm is not None and difference.p_holm > _LEVEL:
-        correction = f" after Holm's correction for {counted(comparisons, 'comparison')}" if comparisons > 1 else ""
-        sentence += f" But the sign-flip p is {p_text(difference.p_holm)}{correction}: it may be chance."
-    return sentence
+    return _difference_sentence(variant.name, baseline.name, difference, split, variant.name)
 
 
-def _against_smoothing(variant: VariantRuns, smoothing: VariantRuns, described: str, split: Split) -> str:
+def _limits(variant: VariantRuns, rows: Sequence[Row]) -> list[str]:
+    """Returns that the p does not bear out what the interval shows, where that is so."""
+    difference = next(row for row in rows if row.name == variant.name).error_difference
+    if difference is None or not _excludes_zero(difference):
+        return []
+    if difference.p_holm is None or difference.p_holm <= _LEVEL:
+        return []
+    smallest = smallest_corrected_p(rows)
+    if smallest is not None and smallest > _LEVEL:
+        return [
+            f"After Holm's correction p is {p_text(difference.p_holm)}; with so many comparisons and so few seeds it "
+            f"cannot fall below {p_text(smallest)}."
+        ]
+    return [f"But the sign-flip p is {p_text(difference.p_holm)} after Holm's correction: it may be chance."]
+
+
+def _against_smoothing(variant: VariantRuns, smoothing: VariantRuns, split: Split) -> str:
     difference, _ = compare_by_seed(variant.measures(split, "error"), smoothing.measures(split, "error"))
     if difference is None:
-        return f"With {described} it shares no finished seed."
+        return f"With {smoothing.name} it shares no finished seed."
     if difference.n == 1:
-        return f"It is {_lower_or_higher(difference)} that of {described}; with one seed that may be chance."
-    return _difference_sentence(variant.name, described, difference, split, "It")
+        return f"It is {_lower_or_higher(difference)} that of {smoothing.name}; with one seed that may be chance."
+    return _difference_sentence(variant.name, smoothing.name, difference, split, "It")
 
 
 def _difference_sentence(name: str, other: str, difference: PairedComparison, split: Split, subject: str) -> str:

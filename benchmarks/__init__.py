@@ -1,0 +1,1 @@
+"""Speed as ratios measured on this machine; `make bench` prints them. Never timed tests."""

@@ -1,0 +1,38 @@
+"""What `import labelembed`, with its names, adds to torch's own import; and the answer to --help."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+
+ROUNDS = 5
+
+
+def _seconds(code: str) -> float:
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def run() -> None:
+    torch_only, with_labelembed, help_only = [], [], []
+    names = "labelembed.LabelEmbedding; labelembed.LabelGeometry; labelembed.OneHot"
+    for number in range(ROUNDS + 1):
+        times = (
+            _seconds("import torch"),
+            _seconds(f"import torch, labelembed; {names}"),
+            _seconds("import sys; sys.argv = ['labelembed', '--help']; from labelembed.cli import main; main()"),
+        )
+        if number:  # the first reads the disk
+            torch_only.append(times[0])
+            with_labelembed.append(times[1])
+            help_only.append(times[2])
+    added = [total - alone for total, alone in zip(with_labelembed, torch_only, strict=True)]
+    print(f"  import torch                {statistics.median(torch_only):.2f} s, n = {ROUNDS}")
+    print(
+        f"  import labelembed adds      {statistics.median(added):.2f} ± {statistics.stdev(added):.2f} s  "
+        "(goal below 0.50)"
+    )
+    print(f"  labelembed --help           {statistics.median(help_only):.2f} s  (goal at most 1.00)")

@@ -1,0 +1,28 @@
+"""Run folders in; tables, a verdict in plain words and one HTML page out."""
+
+from __future__ import annotations
+
+from labelembed.report.comparison import Comparison, RunRecord, VariantRuns, load_comparison
+from labelembed.report.notes import table_notes
+from labelembed.report.page import write_report
+from labelembed.report.table import Row, comparison_rows
+from labelembed.report.table_files import write_csv, write_runs_csv
+from labelembed.report.table_printing import print_comparison, rich_table, rows_as_json
+from labelembed.report.verdict import verdict
+
+__all__ = [
+    "Comparison",
+    "Row",
+    "RunRecord",
+    "VariantRuns",
+    "comparison_rows",
+    "load_comparison",
+    "print_comparison",
+    "rich_table",
+    "rows_as_json",
+    "table_notes",
+    "verdict",
+    "write_csv",
+    "write_report",
+    "write_runs_csv",
+]

@@ -1,0 +1,73 @@
+"""Calls of the command line inside this process, and the small data they read."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import numpy as np
+import torch
+
+from labelembed import cli
+from labelembed.recipes import running
+from tests.made_data import write_idx_folder
+
+#: A small network, for `train` and `compare`; with the 30 images of `write_idx_folder` an epoch is 2 steps.
+SMALL = ["--set", "model.hidden_sizes=[8]", "--set", "batch_size=10", "--set", "epochs=2"]
+SMALL += ["--set", "data.development.first=10", "--quiet"]
+
+
+class Called(NamedTuple):
+    """What one call left: its exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        """What stands on standard output, which must be one JSON value and nothing else."""
+        return json.loads(self.out, parse_constant=_no_json)
+
+
+def _no_json(constant: str):
+    raise AssertionError(f"{constant} is no JSON")
+
+
+def call(*words: object) -> Called:
+    """Calls `labelembed` with these words as its own process would, but without one."""
+    out, err = io.StringIO(), io.StringIO()
+    threads = torch.get_num_threads()
+    running._data_of.cache_clear()  # a new process has read nothing yet
+    try:
+        with (
+            mock.patch.object(sys, "argv", ["labelembed", *map(str, words)]),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            cli.main()
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+    finally:
+        torch.set_num_threads(threads)
+    return Called(code, out.getvalue(), err.getvalue())
+
+
+def succeed(*words: object) -> Called:
+    """Calls `labelembed`, which must succeed."""
+    called = call(*words)
+    assert called.code == 0, f"{words}: exit {called.code}\n{called.out}{called.err}"
+    return called
+
+
+def listing(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Everything below a folder, with its content: what must not change."""
+    return {
+        str(path.relative_to(folder)): (0, b"") if path.is_dir() else (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+    }

@@ -1,0 +1,225 @@
+"""What can go wrong, as types and messages; and randomness from (seed, purpose)."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from labelembed import seeds
+from labelembed.errors import (
+    ArgumentFaults,
+    DataError,
+    InterruptedTraining,
+    LabelEmbedError,
+    RecipeError,
+    RunFolderError,
+    TrainingError,
+    nearest,
+    unknown_name,
+)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("temprature", " (did you mean 'temperature'?)"),
+        ("temperature", " (did you mean 'temperature'?)"),
+        ("rnak", " (did you mean 'rank'?)"),
+        ("zzz", ""),
+        ("", ""),
+    ],
+)
+def test_nearest_names_the_likeliest_word_or_none(word, expected):
+    assert nearest(word, ["rank", "temperature", "target_weight"]) == expected
+    assert nearest(word, iter(["rank", "temperature", "target_weight"])) == expected
+    assert nearest(word, []) == ""
+
+
+def test_unknown_name_lists_what_there_is_in_order():
+    message = unknown_name("objective", "one_hut", {"one_hot": 1, "label_smoothing": 2})
+    expected = "unknown objective 'one_hut' (did you mean 'one_hot'?); there are: label_smoothing, one_hot"
+    assert message == expected
+    assert unknown_name("objective", 5, ["a"]) == "unknown objective 5; there are: a"
+
+
+def test_argument_faults_are_raised_all_at_once_in_order():
+    faults = ArgumentFaults()
+    faults.require(True, "fine", 1, "must be anything")
+    faults.choice("kind", "full", ("full", "compressed"))
+    faults.raise_if_any()
+    faults.require(False, "rank", 0, "must be >= 1")
+    faults.choice("kind", "compresed", ("full", "compressed"))
+    faults.choice("norm", 3, (1, 2))
+    with pytest.raises(ValueError, match="rank") as caught:
+        faults.raise_if_any()
+    assert str(caught.value).splitlines() == [
+        "`rank` must be >= 1, got 0",
+        "`kind` must be one of 'full', 'compressed', got 'compresed' (did you mean 'compressed'?)",
+        "`norm` must be one of 1, 2, got 3",
+    ]
+
+
+def test_one_fault_of_a_recipe_is_one_line():
+    assert str(RecipeError(["epochs: must be >= 1"], source="x.yaml")) == "x.yaml: epochs: must be >= 1"
+    assert str(RecipeError(["epochs: must be >= 1"], source="")) == "epochs: must be >= 1"
+
+
+@pytest.mark.parametrize("count", [2, 8, 9, 10, 500])
+def test_many_faults_of_a_recipe_are_at_most_ten_lines_and_all_kept(count):
+    faults = [f"key{index}: wrong" for index in range(count)]
+    error = RecipeError(iter(faults), source="x.yaml")
+    lines = str(error).splitlines()
+    assert len(lines) <= 10
+    assert lines[0] == f"x.yaml: {count} faults"
+    assert lines[1:9] == [f"  {fault}" for fault in faults[:8]]
+    assert lines[9:] == ([f"  ... and {count - 8} more"] if count > 8 else [])
+    assert error.faults == faults
+
+
+@pytest.mark.parametrize(
+    ("error_class", "code"), [(RecipeError, 2), (DataError, 2), (RunFolderError, 2), (TrainingError, 1)]
+)
+def test_errors_carry_the_exit_code_of_the_command_line(error_class, code):
+    error = error_class(["wrong"]) if error_class is RecipeError else error_class("wrong")
+    assert isinstance(error, LabelEmbedError)
+    assert error.exit_code == code
+
+
+@pytest.mark.parametrize(("signal_number", "code"), [(2, 130), (15, 143)])
+def test_interrupted_training_pickles_with_its_exit_code(signal_number, code):
+    for again in (pickle.loads, copy.copy):
+        error = InterruptedTraining("stopped after epoch 3", signal_number=signal_number)
+        back = again(pickle.dumps(error)) if again is pickle.loads else again(error)
+        assert type(back) is InterruptedTraining
+        assert (str(back), back.exit_code) == ("stopped after epoch 3", code)
+    assert InterruptedTraining("x").exit_code == 130
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RecipeError(["one: wrong", "two: wrong"], source="x.yaml"),
+        RecipeError(["one: wrong"]),
+        DataError("x.csv: row 3"),
+        TrainingError("loss is nan"),
+    ],
+)
+def test_errors_survive_the_way_back_from_a_worker_process(error):
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is type(error)
+    assert str(back) == str(error)
+    assert vars(back) == vars(error)
+
+
+def draws():
+    """Returns numbers from every global generator; the odd counts leave a half-used pair behind."""
+    return [
+        torch.rand(3).tolist(),
+        torch.randn(5).tolist(),
+        np.random.rand(3).tolist(),
+        np.random.standard_normal(3).tolist(),
+        [random.random(), random.gauss(0, 1), random.randrange(10**9)],
+    ]
+
+
+@pytest.fixture
+def global_state():
+    """The global generators as they were, afterwards."""
+    state = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    yield
+    torch.set_rng_state(state[0])
+    np.random.set_state(state[1])
+    random.setstate(state[2])
+
+
+@pytest.mark.usefixtures("global_state")
+def test_restored_generators_continue_identically():
+    seeds.seed_everything(5)
+    draws()
+    tensors, values = seeds.capture()
+    # As a checkpoint would keep them.
+    values = json.loads(json.dumps(values))
+    tensors = {name: state.clone() for name, state in tensors.items()}
+    expected = [draws(), draws()]
+    assert expected[0] != expected[1]
+    seeds.seed_everything(6)
+    draws()
+    seeds.restore(tensors, values)
+    assert [draws(), draws()] == expected
+
+
+@pytest.mark.usefixtures("global_state")
+def test_seed_everything_depends_on_seed_and_purpose():
+    results = []
+    for arguments in ((5,), (5,), (6,), (5, "order"), (5, "order", 1)):
+        seeds.seed_everything(*arguments)
+        results.append(draws())
+    assert results[0] == results[1]
+    distinct = results[1:]
+    for position in range(len(distinct[0])):  # each generator by itself
+        assert len({str(result[position]) for result in distinct}) == len(distinct)
+
+
+def test_derived_seed_never_changes():
+    """Runs of other versions and machines must be repeatable: these numbers are part of the format."""
+    assert seeds.derived_seed(0) == 3456079177858693020
+    assert seeds.derived_seed(3, "order", 7) == 8403337869328738062
+
+
+def test_derived_seeds_fit_in_63_bits_and_differ():
+    found = {seeds.derived_seed(seed, purpose) for seed in range(100) for purpose in ("order", "encoder")}
+    assert len(found) == 200
+    assert all(0 <= value < 2**63 for value in found)
+    assert max(found) > 2**60
+
+
+@pytest.mark.usefixtures("global_state")
+def test_generator_depends_on_seed_and_purpose_and_touches_nothing_global():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    one = torch.rand(4, generator=seeds.generator(3, "mixing"))
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(torch.rand(4, generator=seeds.generator(3, "mixing")), one)
+    assert not torch.equal(torch.rand(4, generator=seeds.generator(3, "order")), one)
+    assert not torch.equal(torch.rand(4, generator=seeds.generator(4, "mixing")), one)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 1000])
+def test_row_order_is_a_permutation(rows):
+    order = seeds.row_order(rows, 3, 5)
+    assert order.dtype == torch.int64
+    assert sorted(order.tolist()) == list(range(rows))
+
+
+@pytest.mark.usefixtures("global_state")
+def test_row_order_depends_on_seed_and_epoch_only():
+    order = seeds.row_order(50, 3, 5)
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    assert torch.equal(seeds.row_order(50, 3, 5), order)
+    assert torch.equal(torch.get_rng_state(), before)
+    orders = {tuple(seeds.row_order(50, seed, epoch).tolist()) for seed in range(4) for epoch in range(5)}
+    assert len(orders) == 20
+
+
+@pytest.mark.usefixtures("global_state")
+def test_seeded_block_restores_the_global_state_even_when_it_fails():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    with seeds.seeded(3, "encoder"):
+        one = torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(TypeError, match="rand"), seeds.seeded(3, "encoder"):
+        torch.rand("three")
+    assert torch.equal(torch.get_rng_state(), before)
+    with seeds.seeded(3, "encoder"):
+        assert torch.equal(torch.rand(3), one)
+    with seeds.seeded(3, "objective"):
+        assert not torch.equal(torch.rand(3), one)

@@ -1,0 +1,213 @@
+"""Networks: shapes, the paper's start, the order of pooling, input scaling, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from labelembed.models import CNN, MLP, MODELS, InputScaling
+from labelembed.seeds import seeded
+
+torch.set_num_threads(1)  # with tensors this small, threads that wait for each other take most of the time
+
+
+@pytest.mark.parametrize("initialization", ["paper", "pytorch"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_returns_hidden_rows_of_its_hidden_size(name, initialization):
+    model = MODELS[name](input_shape=(1, 8, 8), initialization=initialization)
+    for count in (0, 1, 5):
+        assert model(torch.randn(count, 1, 8, 8)).shape == (count, model.hidden_size)
+    assert model.output_std == (0.01 if initialization == "paper" else None)
+
+
+@pytest.mark.parametrize(("sizes", "hidden_size"), [((7,), 7), ((9, 4), 4), ((3, 5, 6), 6)])
+@pytest.mark.parametrize("input_shape", [(12,), (3, 4), (2, 2, 3)])
+def test_mlp_flattens_any_input_and_ends_at_its_last_width(sizes, hidden_size, input_shape):
+    model = MLP(input_shape=input_shape, hidden_sizes=sizes)
+    assert model(torch.randn(5, *input_shape)).shape == (5, hidden_size)
+    assert model.hidden_size == hidden_size
+    widths = [layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear)]
+    assert widths == list(sizes)
+
+
+def test_mlp_is_linear_layers_with_relu_after_each():
+    model = MLP(input_shape=(2, 3), hidden_sizes=(5, 4)).double()
+    first, second = (layer for layer in model.modules() if isinstance(layer, nn.Linear))
+    inputs = torch.randn(6, 2, 3, dtype=torch.float64)
+    hidden = (inputs.flatten(1) @ first.weight.T + first.bias).clamp_min(0)
+    hidden = (hidden @ second.weight.T + second.bias).clamp_min(0)
+    torch.testing.assert_close(model(inputs), hidden, rtol=0, atol=1e-12)
+
+
+def test_default_mlp_has_the_sizes_of_the_paper():
+    model = MLP(input_shape=(1, 28, 28))
+    assert sum(parameter.numel() for parameter in model.parameters()) == 785 * 500 + 501 * 500
+
+
+def test_default_cnn_has_the_sizes_of_the_paper():
+    model = CNN(input_shape=(1, 28, 28))
+    layers = (25 + 1) * 32, (25 * 32 + 1) * 64, (7 * 7 * 64 + 1) * 1024
+    assert sum(parameter.numel() for parameter in model.parameters()) == sum(layers)
+
+
+@pytest.mark.parametrize("input_shape", [(1, 4, 4), (3, 9, 13), (1, 28, 28)])
+def test_cnn_equals_relu_before_pooling(input_shape):
+    model = CNN(input_shape=input_shape, channels=(4, 6), dense_size=5).double()
+    first, second = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
+    (dense,) = (layer for layer in model.modules() if isinstance(layer, nn.Linear))
+    inputs = torch.randn(3, *input_shape, dtype=torch.float64)
+    features = inputs
+    for layer in (first, second):
+        features = F.max_pool2d(F.relu(F.conv2d(features, layer.weight, layer.bias, padding=2)), 2)
+    expected = F.relu(F.linear(features.flatten(1), dense.weight, dense.bias))
+    torch.testing.assert_close(model(inputs), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MLP(input_shape=(1, 28, 28), initialization="paper"),
+        lambda: CNN(input_shape=(1, 28, 28), initialization="paper"),
+    ],
+)
+def test_paper_start_is_a_normal_cut_at_two_deviations(make):
+    with seeded(0):
+        model = make()
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    assert len(layers) >= 2
+    for layer in layers:
+        weights = layer.weight.detach().double().numpy().ravel()
+        assert np.abs(weights).max() <= 0.2
+        assert bool((layer.bias == 0).all())
+        # sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)) = 0.8796 of the deviation. The spread of a deviation measured on n
+        # weights is about 0.6 / sqrt(n) of it; five of these.
+        tolerance = 5 * 0.6 / weights.size**0.5
+        assert weights.std() == pytest.approx(0.8796 * 0.1, rel=tolerance)
+        assert abs(weights.mean()) < 5 * 0.088 / weights.size**0.5
+
+
+def test_pytorch_start_is_the_layers_own():
+    with seeded(0):
+        model = MLP(input_shape=(7,), hidden_sizes=(5,))
+    with seeded(0):
+        layer = nn.Linear(7, 5)
+    assert torch.equal(next(model.parameters()), layer.weight)
+
+
+@pytest.mark.parametrize("initialization", ["paper", "pytorch"])
+@pytest.mark.parametrize("name", MODELS)
+def test_same_seed_gives_same_weights_and_leaves_the_global_state(name, initialization):
+    before = torch.get_rng_state()
+    models = []
+    for seed in (3, 3, 4):
+        torch.rand(5 * len(models))  # whatever was drawn in between
+        with seeded(seed, "encoder"):
+            models.append(MODELS[name](input_shape=(1, 8, 8), initialization=initialization).state_dict())
+    one, same, other = models
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    assert not all(torch.equal(one[key], other[key]) for key in one)
+    torch.set_rng_state(before)
+    with seeded(3, "encoder"):
+        MODELS[name](input_shape=(1, 8, 8))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_dropout_acts_in_training_only(name):
+    model = MODELS[name](input_shape=(1, 8, 8), dropout=0.5)
+    inputs = torch.randn(4, 1, 8, 8)
+    assert not torch.equal(model(inputs), model(inputs))
+    model.eval()
+    assert torch.equal(model(inputs), model(inputs))
+
+
+@pytest.mark.parametrize(
+    ("make", "lines"),
+    [
+        (lambda: MLP(input_shape=(3,), hidden_sizes=()), ["`hidden_sizes` must be one or more widths >= 1, got []"]),
+        (
+            lambda: MLP(input_shape=(3,), hidden_sizes=(5, 0)),
+            ["`hidden_sizes` must be one or more widths >= 1, got [5, 0]"],
+        ),
+        (lambda: MLP(input_shape=()), ["`input_shape` must be one or more sizes >= 1, got []"]),
+        (lambda: MLP(input_shape=(3, 0)), ["`input_shape` must be one or more sizes >= 1, got [3, 0]"]),
+        (lambda: MLP(input_shape=(3,), dropout=1.0), ["`dropout` must be in [0, 1), got 1.0"]),
+        (
+            lambda: MLP(input_shape=(3,), hidden_sizes=(), dropout=-0.1, initialization="papr"),
+            [
+                "`hidden_sizes` must be one or more widths >= 1, got []",
+                "`dropout` must be in [0, 1), got -0.1",
+                "`initialization` must be one of 'paper', 'pytorch', got 'papr' (did you mean 'paper'?)",
+            ],
+        ),
+        (
+            lambda: CNN(input_shape=(28, 28), channels=(3,), dense_size=0, dropout=2.0, initialization="x"),
+            [
+                "`input_shape` must be (channels, height, width), 4 pixels or more a side, got [28, 28]",
+                "`channels` must be two numbers >= 1, got [3]",
+                "`dense_size` must be >= 1, got 0",
+                "`dropout` must be in [0, 1), got 2.0",
+                "`initialization` must be one of 'paper', 'pytorch', got 'x'",
+            ],
+        ),
+        (
+            lambda: CNN(input_shape=(1, 28, 3)),
+            ["`input_shape` must be (channels, height, width), 4 pixels or more a side, got [1, 28, 3]"],
+        ),
+        (
+            lambda: CNN(input_shape=(0, 28, 28), channels=(0, 3)),
+            [
+                "`input_shape` must be (channels, height, width), 4 pixels or more a side, got [0, 28, 28]",
+                "`channels` must be two numbers >= 1, got [0, 3]",
+            ],
+        ),
+        (lambda: InputScaling(offset=[0.0], scale=[1.0, 0.0]), ["`scale` must not hold a zero, got [1.0, 0.0]"]),
+    ],
+)
+def test_arguments_that_make_no_network_are_all_named(make, lines):
+    with pytest.raises(ValueError, match="got") as caught:
+        make()
+    assert str(caught.value).splitlines() == lines
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+def test_input_scaling_takes_off_the_offset_and_divides_channel_by_channel(dtype):
+    images = torch.randint(256, (5, 3, 4, 2), generator=torch.Generator().manual_seed(0)).to(dtype)
+    offset, scale = [10.0, 0.0, -3.0], [255.0, 2.0, 0.5]
+    scaled = InputScaling(offset=offset, scale=scale)(images)
+    assert scaled.dtype == torch.float32
+    for channel in range(3):
+        expected = (images[:, channel].double() - offset[channel]) / scale[channel]
+        # Multiplied with a rounded reciprocal: two float32 roundings.
+        torch.testing.assert_close(scaled[:, channel].double(), expected, rtol=2e-7, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 3, 4, 2)])
+@pytest.mark.parametrize("offset", [0.0, 4.0])
+def test_input_scaling_with_one_number_is_for_all(shape, offset):
+    inputs = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    scaled = InputScaling(offset=[offset], scale=[16.0])(inputs)
+    assert torch.equal(scaled, (inputs.float() - offset) / 16)  # a power of two: exact
+
+
+def test_input_scaling_does_not_change_its_inputs():
+    inputs = torch.ones(2, 3)
+    InputScaling(offset=[1.0], scale=[2.0])(inputs)
+    assert torch.equal(inputs, torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("saved_offset", [0.0, 4.0])
+@pytest.mark.parametrize("built_offset", [0.0, 1.0])
+def test_input_scaling_travels_in_the_state_dict(saved_offset, built_offset):
+    saved = InputScaling(offset=[saved_offset], scale=[16.0])
+    loaded = copy.deepcopy(nn.Sequential(InputScaling(offset=[built_offset], scale=[1.0])))
+    loaded.load_state_dict(nn.Sequential(saved).state_dict())
+    inputs = torch.randn(3, 7)
+    assert torch.equal(loaded(inputs), saved(inputs))
+    assert torch.equal(copy.deepcopy(loaded)(inputs), saved(inputs))
+    assert [name for name, _ in saved.named_parameters()] == []

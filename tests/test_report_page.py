@@ -1,0 +1,265 @@
+"""The page: whole, offline, escaped, the same each time, and with the numbers of the table."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from labelembed.errors import RunFolderError
+from labelembed.geometry import LabelGeometry
+from labelembed.report import comparison_rows, load_comparison, verdict, write_csv, write_report
+from labelembed.training.run_folder import RunFolder
+from tests.made_runs import (
+    embedding_geometry,
+    fail_run,
+    journal_lines,
+    make_comparison,
+    make_run,
+    measures,
+    run_path,
+)
+
+EMBEDDING = "label_embedding preset=paper"
+ERRORS = {
+    "one_hot": {seed: 0.0200 + 0.0003 * seed for seed in range(6)},
+    "label_smoothing smoothing=0.4": {seed: 0.0160 - 0.0002 * seed for seed in range(6)},
+    EMBEDDING: {seed: 0.0150 + 0.0001 * seed**2 for seed in range(6)},
+}
+NAMES = ("<script>alert(1)</script>", "قطة", "犬", "🐈", "a" * 10_000, "x & y", "$x^2$", "line\nbreak", "\x07", "__")
+
+
+class _Page(HTMLParser):
+    """Collects tags, what they link to, ids and text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.links, self.ids, self.values, self.text = [], [], [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        for name, value in attributes:
+            if name in ("src", "href", "xlink:href", "srcset", "action", "data"):
+                self.links.append(value)
+            if name == "id":
+                self.ids.append(value)
+            if tag == "data" and name == "value":
+                self.values.append(float(value))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def _page(path):
+    return _Page(write_report(path).read_text(encoding="utf-8"))
+
+
+def _with_geometry(path, names=NAMES):
+    geometry = {EMBEDDING: {seed: embedding_geometry(names, seed=seed) for seed in range(6)}}
+    return make_comparison(path, ERRORS, geometry=geometry)
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    """A folder with its page written, and the page; tests only read them."""
+    folder = _with_geometry(tmp_path_factory.mktemp("usual"))
+    return folder, _page(folder)
+
+
+def test_page_needs_nothing_from_anywhere_and_runs_no_script(usual):
+    folder, page = usual
+    assert page.links
+    assert all(link.startswith(("#", "data:image/png")) for link in page.links)
+    assert not {"script", "link", "iframe", "object", "embed", "img"} & set(page.tags)
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_ids_are_unique_and_what_refers_to_them_finds_them(usual):
+    folder, page = usual
+    assert len(set(page.ids)) == len(page.ids)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    assert set(re.findall(r"url\(#([^)]+)\)", html)) <= set(page.ids)
+    labelled = re.findall(r'<svg[^>]* role="img"[^>]* aria-labelledby="(\S+) (\S+)"', html)
+    assert len(labelled) == html.count("<svg") == 4
+    assert {name for pair in labelled for name in pair} <= set(page.ids)
+
+
+def test_labels_are_shown_as_they_are_written_and_never_as_markup(usual):
+    _, page = usual
+    text = "".join(page.text)
+    assert "<script>alert(1)</script>" in text
+    assert "قطة" in text
+    assert "$x^2$" in text
+    assert "a" * 41 not in text
+    assert "\x07" not in text
+
+
+def test_names_messages_and_recipes_are_escaped(tmp_path):
+    name = "label_embedding <img src=x onerror=alert(1)>"
+    make_comparison(tmp_path, {"one_hot": ERRORS["one_hot"], name: ERRORS[EMBEDDING]})
+    fail_run(run_path(tmp_path, name, 2), "<b>nan</b>", seed=2)
+    page = _page(tmp_path)
+    assert "img" not in page.tags
+    assert "b" not in page.tags
+    assert name in "".join(page.text)
+    assert "Failed: " + name + ", seed 2: <b>nan</b>" in "".join(page.text)
+
+
+def test_numbers_on_the_page_are_those_of_the_csv_to_the_last_digit(usual, tmp_path):
+    folder, page = usual
+    rows = comparison_rows(load_comparison(folder))
+    with write_csv(rows, tmp_path / "comparison.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    expected = [
+        float(line[column])
+        for line in lines
+        for column in ("test_error_mean", "nll_mean", "brier_mean", "auac_mean", "difference", "p_value", "p_holm")
+        if line[column]
+    ]
+    assert len(expected) == 3 * 4 + 2 * 3
+    assert set(expected) <= set(page.values)
+
+
+def test_verdict_stands_first(usual):
+    folder, page = usual
+    text = "".join(page.text).replace("\u00a0", " ")
+    first = verdict(load_comparison(folder))[0]
+    assert text.index(first) < text.index("Measures")
+
+
+def test_making_it_again_gives_the_same_bytes(usual, tmp_path):
+    folder, _ = usual
+    first = (folder / "report.html").read_bytes()
+    assert write_report(folder).read_bytes() == first
+    # nor does the folder's place get into it
+    shutil.copytree(folder, tmp_path / "there")
+    assert write_report(tmp_path / "there").read_bytes() == first
+
+
+def test_page_of_a_usual_comparison_is_below_a_megabyte(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    curves = {
+        name: {
+            seed: (0.02 + 0.3 / torch.arange(1, 31) + 0.01 * torch.rand(30, generator=generator)).tolist()
+            for seed in range(8)
+        }
+        for name in ERRORS
+    }
+    errors = {name: {seed: curve[-1] for seed, curve in by_seed.items()} for name, by_seed in curves.items()}
+    names = [f"label number {number}" for number in range(300)]
+    geometry = {
+        name: {seed: embedding_geometry(names, seed=seed, noise=1.0) for seed in range(8)} for name in list(ERRORS)[1:]
+    }
+    path = write_report(make_comparison(tmp_path, errors, curves=curves, geometry=geometry))
+    assert path.stat().st_size < 1_000_000
+    assert "The first 200 of 300 labels are shown" in path.read_text(encoding="utf-8")
+
+
+def test_similar_labels_are_the_mean_over_seeds(tmp_path):
+    one, two = torch.tensor([[9.0, 2, 0], [2, 9, 0], [0, 2, 9]]), torch.tensor([[9.0, 0, 4], [2, 9, 0], [0, 2, 9]])
+    tables = {0: LabelGeometry(("a", "b", "c"), similarities=one), 1: LabelGeometry(("a", "b", "c"), similarities=two)}
+    make_comparison(tmp_path, {"one_hot": {0: 0.1, 1: 0.1}, EMBEDDING: {0: 0.1, 1: 0.2}}, geometry={EMBEDDING: tables})
+    page = _page(tmp_path)
+    mean = (one.double().softmax(1) + two.double().softmax(1))[0] / 2
+    for share in mean[1:].tolist():
+        assert any(value == pytest.approx(share, abs=1e-12) for value in page.values)
+
+
+def test_geometry_of_vectors_or_damaged_is_no_heat_map(tmp_path):
+    _with_geometry(tmp_path)
+    vectors = LabelGeometry(("a", "b"), vectors=torch.eye(2))
+    vectors.save(RunFolder(run_path(tmp_path, "one_hot", 0)).geometry_file)
+    RunFolder(run_path(tmp_path, EMBEDDING, 4)).geometry_file.write_bytes(b"nothing")
+    text = "".join(_page(tmp_path).text)
+    assert "Left out, seed 4: label_geometry.safetensors: damaged" in text
+    assert "Mean over 5 runs" in text
+    assert f"What {EMBEDDING} learned" in text
+    assert "What one_hot learned" not in text
+
+
+def test_failed_damaged_and_missing_runs_are_listed_and_the_rest_shown(tmp_path):
+    make_comparison(tmp_path, ERRORS)
+    fail_run(run_path(tmp_path, EMBEDDING, 0), "the loss is nan", seed=0)
+    (run_path(tmp_path, EMBEDDING, 1) / "result.json").write_text("{")
+    shutil.rmtree(run_path(tmp_path, EMBEDDING, 2))
+    text = "".join(_page(tmp_path).text)
+    assert f"Failed: {EMBEDDING}, seed 0: the loss is nan" in text
+    assert f"Failed: {EMBEDDING}, seed 1: result.json: damaged" in text
+    assert f"Not finished: {EMBEDDING}, seed 2" in text
+    assert "3 of 6" in text
+
+
+def test_a_comparison_without_any_finished_run_is_still_a_page(tmp_path):
+    make_comparison(tmp_path, {"one_hot": {0: 0.1}, EMBEDDING: {0: 0.1}})
+    for name in ("one_hot", EMBEDDING):
+        fail_run(run_path(tmp_path, name, 0), "nan")
+    text = "".join(_page(tmp_path).text)
+    assert "No run has finished" in text
+    assert f"Failed: {EMBEDDING}, seed 0: nan" in text
+
+
+def test_one_seed_has_no_interval_and_says_so(tmp_path):
+    page = _page(make_comparison(tmp_path, {name: {0: by_seed[0]} for name, by_seed in ERRORS.items()}))
+    text = "".join(page.text)
+    assert "One seed gives no interval" in text
+    assert "±" not in text
+
+
+def test_unequal_journals_and_gaps_are_drawn_and_said(tmp_path):
+    curves = {EMBEDDING: {0: [0.5, float("nan"), 0.3, 0.2, 0.1], 1: [0.5, 0.4]}}
+    text = "".join(_page(make_comparison(tmp_path, ERRORS, curves=curves)).text)
+    assert "has a gap" in text
+    assert "unequal length" in text
+    assert "from 2 to 5 epochs" in text
+
+
+def test_a_journal_without_a_finite_error_draws_nothing(tmp_path):
+    make_run(tmp_path, test=measures(0.1), journal=journal_lines([float("nan"), None]))
+    text = "".join(_page(tmp_path).text)
+    assert "over epochs" not in text
+
+
+def test_report_of_a_single_run(tmp_path):
+    make_run(
+        tmp_path / "first",
+        test=measures(0.02),
+        development=measures(0.03),
+        objective={"name": "label_embedding", "temperature": 3.0},
+        journal=journal_lines([0.2, 0.1, 0.02]),
+        geometry=embedding_geometry(["cat", "dog", "car"]),
+    )
+    text = "".join(_page(tmp_path / "first").text)
+    assert "test error of 2.00" in text.replace("\u00a0", " ")
+    assert "One run of label_embedding, seed 0" in text
+    assert "temperature=3.0" in text
+    assert "Most similar labels" in text
+    assert "Differences" not in text
+    assert "labelembed compare digits-mlp --seeds 8" in text
+
+
+def test_settings_show_what_differs_and_where_the_runs_differ(tmp_path):
+    make_comparison(tmp_path, ERRORS)
+    for seed in range(6):
+        folder = RunFolder(run_path(tmp_path, EMBEDDING, seed))
+        folder.write_recipe(folder.recipe() | {"batch_size": 50})
+        folder.write_environment(folder.environment() | {"commit": "89abcde"})
+    text = " ".join("".join(_page(tmp_path).text).split())
+    assert "What else differs" in text
+    assert "batch_size 100 100 50" in text
+    assert "Not the same in all runs: commit." in text
+
+
+def test_an_unwritable_folder_is_one_clear_error(tmp_path):
+    make_comparison(tmp_path, {"one_hot": {0: 0.1}})
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(RunFolderError, match=r"report\.html: cannot be written"):
+        write_report(tmp_path)
+    assert not [file for file in tmp_path.iterdir() if "writing" in file.name]

@@ -1,0 +1,112 @@
+"""The rooms and their levels: a file imports only from lower levels, and nothing heavy before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "labelembed"
+LEVELS = {
+    "errors": 0,
+    "seeds": 0,
+    "whole_batch": 0,
+    "heads": 1,
+    "models": 1,
+    "data": 1,
+    "measures": 1,
+    "geometry": 1,
+    "objectives": 2,
+    "training": 3,
+    "recipes": 4,
+    "report": 5,
+    "cli": 6,
+    "__init__": 6,
+    "__main__": 7,
+}
+# Rooms that may know less than their level allows.
+MAY_KNOW = {
+    "objectives": {"errors", "seeds", "whole_batch", "heads", "geometry"},
+    "report": {"errors", "measures", "geometry", "training.run_folder"},
+}
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return parts[0]
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Returns what a file imports of the package, below `labelembed.`; submodules by their full path."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:  # only within tests/naive
+                continue
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names if node.module == "labelembed"}
+    return {name.removeprefix("labelembed.") for name in found if name.startswith("labelembed.")}
+
+
+def faults_of(room: str, imports: set[str]) -> list[str]:
+    faults = []
+    for name in imports:
+        other = name.split(".")[0]
+        if other == room or name == "__version__":
+            continue
+        allowed = MAY_KNOW.get(room)
+        if allowed is not None and not any(name == entry or name.startswith(f"{entry}.") for entry in allowed):
+            faults.append(name)
+        elif LEVELS[other] >= LEVELS[room]:
+            faults.append(name)
+    return faults
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_file_imports_only_from_lower_levels(path):
+    assert room_of(path) in LEVELS, "a new room needs its level in this table"
+    assert faults_of(room_of(path), imported_modules(path)) == []
+
+
+def test_source_uses_no_relative_imports():
+    assert [path for path in FILES if "\nfrom ." in path.read_text()] == []
+
+
+def test_layer_check_finds_a_fault():
+    assert faults_of("objectives", {"training.loop"}) == ["training.loop"]
+    assert faults_of("objectives", {"data"}) == ["data"]
+    assert faults_of("report", {"training.loop"}) == ["training.loop"]
+    assert faults_of("report", {"training.run_folder"}) == []
+    assert faults_of("models", {"geometry"}) == ["geometry"]
+
+
+def test_files_fit_a_page():
+    long = {str(path.relative_to(SOURCE)): len(path.read_text().splitlines()) for path in FILES}
+    assert {name: lines for name, lines in long.items() if lines > 320} == {}
+
+
+def test_no_file_is_named_for_nothing():
+    for word in ("utils", "helpers", "common", "misc"):
+        assert [path for path in FILES if word in path.stem] == []
+
+
+def test_naive_forms_import_nothing_of_the_package():
+    for path in (Path(__file__).parent / "naive").glob("*.py"):
+        assert imported_modules(path) == set()
+        assert "import labelembed" not in path.read_text()
+
+
+def test_public_import_stays_light():
+    heavy = ("matplotlib", "timm", "transformers", "triton", "pandas", "sklearn", "typer", "accelerate", "pydantic")
+    code = (
+        "import labelembed, sys; labelembed.LabelEmbedding, labelembed.LabelGeometry\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
