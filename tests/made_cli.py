@@ -43,6 +43,7 @@ def call(*words: object) -> Called:
     """Calls `labelembed` with these words as its own process would, but without one."""
     out, err = io.StringIO(), io.StringIO()
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several would wait for each other where tests run side by side
     running._data_of.cache_clear()  # a new process has read nothing yet
     try:
         with (

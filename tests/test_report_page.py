@@ -238,7 +238,7 @@ def test_report_of_a_single_run(tmp_path):
     )
     text = "".join(_page(tmp_path / "first").text)
     assert "test error of 2.00" in text.replace("\u00a0", " ")
-    assert "One run of label_embedding, seed 0" in text
+    assert "One run, seed 0, folder first" in text
     assert "temperature=3.0" in text
     assert "Most similar labels" in text
     assert "Differences" not in text

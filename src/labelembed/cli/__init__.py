@@ -53,6 +53,8 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except RecursionError:
+        code = complain("a file is nested too deeply to be read", 2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         code = complain(f"{where}{error.strerror or error}", 2)
@@ -61,7 +63,7 @@ def main() -> None:
 
 def complain(message: str, code: int) -> int:
     """Prints one message, at most ten lines of it, to standard error; returns `code`."""
-    lines = message.splitlines()
+    lines = [line if len(line) <= 1000 else f"{line[:1000]}..." for line in message.splitlines()] or ["failed"]
     if len(lines) > 10:
         lines = [*lines[:9], f"... and {len(lines) - 9} lines more"]
     print("\n".join(["error: " + lines[0], *lines[1:]] if code != 130 else lines), file=sys.stderr)

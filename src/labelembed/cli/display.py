@@ -77,7 +77,7 @@ class RunDisplay:
         done = progress.epoch + progress.batch / max(progress.batches, 1)
         if self._first is None:
             self._first, self._began = done, time.monotonic()
-        left = self._time_left(done, progress.epochs)
+        left = self._time_left(done, progress.epochs) if done < progress.epochs else "done"
         self._text = measures_text(progress.line) or self._text
         if self._live is not None:
             epoch = f"{min(progress.epoch + 1, progress.epochs)}/{progress.epochs}"
@@ -114,6 +114,7 @@ class ComparisonDisplay:
         self._made = 0.0
         self._live: Any = None
         self._tasks: dict[str, Any] = {}
+        self._texts: dict[str, str] = {}
 
     @contextmanager
     def watching(self) -> Iterator[ComparisonDisplay]:
@@ -162,12 +163,15 @@ class ComparisonDisplay:
     def _show(self, name: str, at: float, progress: Progress) -> None:
         if name not in self._tasks:
             self._tasks[name] = self._live.add_task(f"  {name}", total=self.epochs, text="")
-        text = f"epoch {min(progress.epoch + 1, progress.epochs)}/{progress.epochs} {measures_text(progress.line)}"
+        self._texts[name] = measures_text(progress.line) or self._texts.get(name, "")
+        text = f"epoch {min(progress.epoch + 1, progress.epochs)}/{progress.epochs} {self._texts[name]}"
         self._live.update(self._tasks[name], completed=at, text=text)
         self._live.update(self._all, completed=self.done + sum(self._now.values()) / self.epochs, text=self._left())
 
     def _left(self) -> str:
         """Returns the time left from the epochs made since we began and those still to make."""
+        if self.done == self.total:
+            return "done"
         under_way = sum(at - self._first[name] for name, at in self._now.items())
         made = self._made + under_way
         if made <= 0:

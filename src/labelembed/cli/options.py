@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,5 +22,5 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say how many runs and how long; run and write nothing.")]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", metavar="cpu", help="`cpu` keeps off a GPU; by default what there is.")
+    Literal["cpu"] | None, typer.Option("--device", help="`cpu` keeps off a GPU; by default what there is.")
 ]

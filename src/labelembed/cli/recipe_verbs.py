@@ -58,6 +58,8 @@ def init(
     from labelembed.training.files import write_bytes
 
     text = full_recipe(recipe)
+    if out.is_dir():
+        raise RecipeError(["is a folder; name a file"], source=str(out))
     if out.exists() and not force:
         raise RecipeError(["exists already; --force writes over it"], source=str(out))
     if not out.parent.is_dir():
@@ -102,4 +104,5 @@ def check(
     typer.echo(f"  data        {found.source}: {rows}; {found.num_labels} labels, inputs {facts['input_shape']}")
     typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")
     typer.echo(f"  training    {chosen.epochs} epochs of {facts['steps_per_epoch']:,} steps")
-    typer.echo(f"  comparison  {', '.join(facts['comparison'])}; {len(plan.seeds)} seeds")
+    seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) != 1 else ''}"
+    typer.echo(f"  comparison  {', '.join(facts['comparison'])}; {seeds}")

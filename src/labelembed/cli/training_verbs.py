@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +54,7 @@ def train(
 ) -> None:
     """Train one network into a run folder."""
     from labelembed.errors import RunFolderError
+    from labelembed.recipes.building import build_data, build_network, build_scaling
     from labelembed.recipes.loading import load_recipe
     from labelembed.recipes.running import refuse_other_recipe, start_over
     from labelembed.training.run_folder import RunFolder
@@ -65,7 +67,11 @@ def train(
         return
     if (out / "comparison.json").exists():
         raise RunFolderError(f"{out}: holds a comparison; choose another folder with --out")
-    if overwrite and folder.state() != "empty":
+    rows = None
+    if overwrite and (out / "recipe.yaml").exists():
+        rows = build_data(chosen)  # what is there goes only when what is to take its place can begin
+        scaling = build_scaling(chosen, rows)
+        build_network(chosen, num_labels=rows.num_labels, input_shape=rows.input_shape, scaling=scaling)
         start_over(out)
     state = folder.state()
     if state != "empty":
@@ -77,7 +83,7 @@ def train(
         raise RunFolderError(
             f"{out}: this run {how}; to go on: labelembed resume {out}; to begin anew: add --overwrite"
         )
-    _run(chosen, out, threads=threads, device=device, quiet=quiet, as_json=as_json)
+    _run(chosen, out, rows=rows, threads=threads, device=device, quiet=quiet, as_json=as_json)
 
 
 def resume(
@@ -87,22 +93,32 @@ def resume(
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a run that was stopped; needs only its folder."""
+    from labelembed.errors import RunFolderError
     from labelembed.recipes.running import stored_recipe
     from labelembed.training.run_folder import RunFolder
 
     folder = RunFolder(run)
     recipe = stored_recipe(folder)
+    threads = None
     if folder.state() == "finished":
         typer.echo(f"{run}: finished already, nothing to do", err=True)
-    # The same number of threads adds up in the same order, so the numbers are those of an unbroken run.
-    threads = folder.environment().get("threads")
+    else:
+        # The same number of threads adds up in the same order, so the numbers are those of an unbroken run.
+        about = folder.environment()
+        threads = about.get("threads")
+        if not isinstance(about.get("data"), dict) or not (isinstance(threads, int) and threads > 0):
+            what = "missing or damaged, it does not say what the run began with"
+            raise RunFolderError(f"{run / 'environment.json'}: {what}")
     _run(recipe, run, threads=threads, device=device, quiet=quiet, as_json=as_json)
 
 
-def _run(recipe: Any, out: Path, *, threads: int | None, device: str | None, quiet: bool, as_json: bool) -> None:
+def _run(
+    recipe: Any, out: Path, *, threads: int | None, device: str | None, quiet: bool, as_json: bool, rows: Any = None
+) -> None:
     import torch
 
     from labelembed.cli.display import RunDisplay, duration, measures_text
+    from labelembed.errors import RunFolderError
     from labelembed.recipes.running import run_recipe
     from labelembed.training.interruption import stop_on_signals
 
@@ -111,15 +127,25 @@ def _run(recipe: Any, out: Path, *, threads: int | None, device: str | None, qui
     display = RunDisplay(quiet=quiet)
     with stop_on_signals() as stop, display.watching():
         result = run_recipe(
-            recipe, out, observe=display, stop=stop, device=device, warn=lambda text: typer.echo(text, err=True)
+            recipe,
+            out,
+            data=rows,
+            observe=display,
+            stop=stop,
+            device=device,
+            warn=lambda text: typer.echo(text, err=True),
         )
+    try:
+        reached = (
+            f"{recipe.objective['name']}: {measures_text(result)} at epoch {result['selected_epoch']} of "
+            f"{result['epochs']} (by {result['selected_by']}), {duration(result['seconds'])}"
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{out / 'result.json'}: damaged, it does not say what the run reached") from error
     if as_json:
         typer.echo(json.dumps({"folder": str(out)} | result))
         return
-    typer.echo(
-        f"{recipe.objective['name']}: {measures_text(result)} at epoch {result['selected_epoch']} of "
-        f"{result['epochs']} (by {result['selected_by']}), {duration(result['seconds'])}"
-    )
+    typer.echo(reached)
     typer.echo(f"run folder: {out}    next: labelembed report {out}")
 
 
@@ -152,7 +178,13 @@ def compare(
 ) -> None:
     """Train several objectives with several seeds and say which is better, and how sure that is."""
     from labelembed.cli.display import ComparisonDisplay
-    from labelembed.recipes.comparing import available_cores, plan_comparison, refuse_run_folder, run_comparison
+    from labelembed.recipes.comparing import (
+        available_cores,
+        plan_comparison,
+        refuse_run_folder,
+        run_comparison,
+        try_networks,
+    )
     from labelembed.recipes.loading import load_recipe
     from labelembed.recipes.running import cached_data
 
@@ -167,20 +199,22 @@ def compare(
         _say_estimate(chosen, runs=runs, finished=finished, jobs=jobs, as_json=as_json, plan=plan)
         return
     if finished < runs:
-        cached_data(chosen)  # a fault in the data is said once, here, before anything is written
+        try_networks(plan, cached_data(chosen))  # a fault is said once, here, before anything is written
     if finished and not quiet:
         typer.echo(f"{finished} of {runs} runs reused", err=True)
     if finished < runs:
         display = ComparisonDisplay(total=runs, reused=finished, epochs=chosen.epochs, quiet=quiet)
         with display.watching():
-            _until_stopped(lambda: run_comparison(plan, out, jobs=jobs, device=device, observe=display), recipe, out)
+            failed = _until_stopped(
+                lambda: run_comparison(plan, out, jobs=jobs, device=device, observe=display), recipe, out
+            )
     else:
-        run_comparison(plan, out, jobs=jobs, device=device)
-    _say_comparison(out, as_json=as_json)
+        failed = run_comparison(plan, out, jobs=jobs, device=device)
+    _say_comparison(out, failed, anything_new=finished < runs, as_json=as_json)
 
 
-def _until_stopped(work: Any, recipe: str, out: Path) -> None:
-    """Runs `work`; the first Ctrl-C or SIGTERM lets the runs save where they stand, a second one leaves."""
+def _until_stopped(work: Callable[[], dict[str, str]], recipe: str, out: Path) -> dict[str, str]:
+    """Returns what `work` does; at the first Ctrl-C or SIGTERM the runs save where they stand, a second one leaves."""
     import os
     import signal
 
@@ -196,7 +230,7 @@ def _until_stopped(work: Any, recipe: str, out: Path) -> None:
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        work()
+        return work()
     except KeyboardInterrupt:
         message = f"stopped; finished runs are kept. To go on, give the same command again ({recipe}, --out {out})"
         raise InterruptedTraining(message, signal_number=asked[0] if asked else signal.SIGINT) from None
@@ -205,23 +239,31 @@ def _until_stopped(work: Any, recipe: str, out: Path) -> None:
             signal.signal(number, handler)
 
 
-def _say_comparison(out: Path, *, as_json: bool) -> None:
+def _say_comparison(out: Path, failed: dict[str, str], *, anything_new: bool, as_json: bool) -> None:
     from labelembed import report
     from labelembed.errors import TrainingError
 
     comparison = report.load_comparison(out)
     rows = report.comparison_rows(comparison)
-    report.write_csv(rows, out / "comparison.csv")
+    table, page = out / "comparison.csv", out / "report.html"
+    before = table.read_bytes() if table.exists() else b""
+    report.write_csv(rows, table)
     report.write_runs_csv(comparison, out / "runs.csv")
-    page = report.write_report(out)
+    # Drawing takes seconds; when nothing has changed the page is the one that is there.
+    if anything_new or not page.exists() or table.read_bytes() != before:
+        report.write_report(out)
     if as_json:
         typer.echo(json.dumps(report.rows_as_json(rows), allow_nan=False))
     else:
+        typer.echo("\n".join(report.verdict(comparison, rows)) + "\n")
         report.print_comparison(rows)
-        typer.echo(f"report: {page}    table: {out / 'comparison.csv'}")
-    failed = [f"{row.name}: seed {seed}: {why}" for row in rows for seed, why in row.failed.items()]
+        typer.echo(f"report: {page}    table: {table}")
+    # A run whose process was killed has left no word in its folder.
+    failed = {f"{row.name} seed {seed}": why for row in rows for seed, why in row.failed.items()} | failed
     if failed:
-        raise TrainingError("\n".join([f"{len(failed)} runs failed; the same command tries them again", *failed]))
+        heading = f"{len(failed)} run{'s' if len(failed) != 1 else ''} failed; the same command tries again"
+        reasons = [f"{name}: {(why.splitlines() or ['no reason'])[0]}" for name, why in failed.items()]
+        raise TrainingError("\n".join([heading, *reasons]))
 
 
 def _say_estimate(recipe: Any, *, runs: int, finished: int, jobs: int, as_json: bool, plan: Any = None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from torch.optim import Optimizer
 
 from labelembed import seeds
 from labelembed.data import DATA, LabelledData, prepare
-from labelembed.errors import DataError, LabelEmbedError, RecipeError
+from labelembed.errors import DataError, LabelEmbedError, RecipeError, nearest
 from labelembed.geometry import LabelGeometry
 from labelembed.models import MODELS, InputScaling
 from labelembed.objectives import OBJECTIVES, Objective
@@ -35,7 +37,9 @@ def objective_arguments(recipe: Recipe, *, base: Path | None = None) -> dict[str
         try:
             arguments["embedding"] = LabelGeometry.load(path)
         except DataError as error:
-            raise DataError(f"objective.embedding must be 'full', 'compressed' or a saved geometry; {error}") from error
+            hint = nearest(str(recipe.objective["embedding"]), ("full", "compressed"))
+            wanted = "'full', 'compressed' or the path of a saved geometry"
+            raise DataError(f"objective.embedding{hint} must be {wanted}; {error}") from error
     return arguments
 
 
@@ -56,12 +60,8 @@ def build_data(recipe: Recipe) -> LabelledData:
     """
     reader = DATA[recipe.data["name"]]
     arguments = {key: recipe.data[key] for key in keys_of(reader)}
-    try:
+    with _refusals("data"):
         raw = reader(**arguments)
-    except LabelEmbedError:
-        raise
-    except ValueError as error:
-        raise RecipeError(argument_faults("data", error)) from error
     return prepare(
         raw,
         development=recipe.development(),
@@ -82,25 +82,28 @@ def build_network(
         RecipeError: When a part does not fit the data.
     """
     seed = recipe.seed
-    try:
-        with seeds.seeded(seed, "encoder"):
-            encoder: Any = MODELS[recipe.model["name"]](input_shape=input_shape, **_arguments(recipe.model))
-    except ValueError as error:
-        raise RecipeError(
-            [f"model.{line.lstrip('`').replace('`', '', 1)}" for line in str(error).splitlines()]
-        ) from error
+    with _refusals("model"), seeds.seeded(seed, "encoder"):
+        encoder: Any = MODELS[recipe.model["name"]](input_shape=input_shape, **_arguments(recipe.model))
     arguments = objective_arguments(recipe, base=base)
-    try:
-        with seeds.seeded(seed, "objective"):
-            objective: Objective = OBJECTIVES[recipe.objective["name"]](
-                hidden_size=encoder.hidden_size,
-                num_labels=num_labels,
-                output_std=encoder.output_std,
-                **arguments,
-            )
-    except ValueError as error:
-        raise RecipeError(argument_faults("objective", error)) from error
+    with _refusals("objective"), seeds.seeded(seed, "objective"):
+        objective: Objective = OBJECTIVES[recipe.objective["name"]](
+            hidden_size=encoder.hidden_size, num_labels=num_labels, output_std=encoder.output_std, **arguments
+        )
     return Network(scaling, encoder, objective)
+
+
+@contextmanager
+def _refusals(kind: str) -> Iterator[None]:
+    """Turns what a component says about its arguments into a RecipeError."""
+    try:
+        yield
+    except LabelEmbedError:
+        raise
+    except ValueError as error:
+        raise RecipeError(argument_faults(kind, error)) from error
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # of sizes that no memory holds
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise RecipeError([f"{kind}: cannot be built, is it too large for the memory? ({reason})"]) from error
 
 
 def build_scaling(recipe: Recipe, data: LabelledData) -> InputScaling:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from labelembed.data import LabelledData
 from labelembed.errors import RecipeError, RunFolderError, nearest
-from labelembed.recipes.building import embedding_path
+from labelembed.recipes.building import build_network, build_scaling, embedding_path
 from labelembed.recipes.loading import parse_variant, split_variants, variant_folder, variant_name
 from labelembed.recipes.running import refuse_other_recipe, run_job
-from labelembed.recipes.schema import ComparisonBlock, Recipe, parse_recipe
+from labelembed.recipes.schema import ComparisonBlock, Recipe, checked_seeds, parse_recipe
 from labelembed.training.files import make_writable_folder, write_json
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.workers import Event, Job, run_jobs
@@ -83,9 +85,12 @@ def plan_comparison(
     """
     block = recipe.comparison or ComparisonBlock()
     texts: Sequence[str | dict[str, Any]] = block.objectives if objectives is None else split_variants(objectives)
-    variants = _variants(recipe, texts)
-    chosen = _seeds(block.seeds if seeds is None else seeds)
-    base = _baseline(variants, baseline if baseline is not None else block.baseline)
+    variants = _variants(recipe, texts, source="comparison.objectives" if objectives is None else "--objectives")
+    chosen = checked_seeds(block.seeds) if seeds is None else _seeds(seeds)
+    if baseline is not None:
+        base = _baseline(variants, baseline, source="--baseline")
+    else:
+        base = _baseline(variants, block.baseline, source="comparison.baseline")
     runs = []
     for seed in chosen:  # seed by seed, so that an early look compares all variants
         for variant in variants:
@@ -98,59 +103,79 @@ def plan_comparison(
     return plan
 
 
-def _variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]]) -> list[Variant]:
+def _variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, source: str) -> list[Variant]:
     if not texts:
-        raise RecipeError(["no objective to compare"], source="--objectives")
-    variants: list[Variant] = []
+        raise RecipeError(["no objective to compare"], source=source)
+    blocks = [parse_variant(text, source=source) for text in texts]
+    checked: list[dict[str, Any] | None] = []
     faults: list[str] = []
-    for text in texts:
-        given = parse_variant(text)
+    for block in blocks:
         try:
-            values = recipe.of_one_run() | {"objective": given}
-            checked = parse_recipe(values, source="objectives")
+            checked.append(parse_recipe(recipe.of_one_run() | {"objective": block}, source=source).objective)
         except RecipeError as error:
-            faults += [f"{variant_name({'name': '?', **given})}: {fault}" for fault in error.faults]
+            faults += [f"{variant_name({'name': '?', **block})}: {fault}" for fault in error.faults]
+            checked.append(None)
+    variants: list[Variant] = []
+    for block, objective in zip(blocks, checked, strict=True):
+        if objective is None:
             continue
-        folder = variant_folder(given)
-        if embedding_path(checked) is not None:  # two files may have one name
-            folder += "-" + hashlib.sha256(json.dumps(given, default=str).encode()).hexdigest()[:8]
-        variant = Variant(variant_name(given), folder, checked.objective)
+        variant = Variant(_name_among(block, blocks), variant_folder(block), objective)
+        if embedding_path(recipe.model_copy(update={"objective": objective})) is not None:
+            # Two files may have one name, as those that runs leave.
+            digest = hashlib.sha256(json.dumps(block, default=str).encode()).hexdigest()[:8]
+            variant = replace(variant, folder=f"{variant.folder}-{digest}")
         if any(variant.objective == other.objective or variant.name == other.name for other in variants):
             faults.append(f"{variant.name}: stands more than once among the objectives")
         variants.append(variant)
     if faults:
-        raise RecipeError(faults, source="objectives")
+        raise RecipeError(faults, source=source)
     return variants
 
 
-def _seeds(given: int | list[int] | str) -> list[int]:
-    if isinstance(given, str):
-        parts = [part.strip() for part in given.split(",") if part.strip()]
-        if not parts or not all(part.isdecimal() for part in parts):
-            message = f"{given!r} must be a number of seeds, or seeds with commas between them (one seed: '12,')"
-            raise RecipeError([message], source="--seeds")
-        given = [int(part) for part in parts] if "," in given else int(parts[0])
-    if isinstance(given, int):
-        if given < 1:
-            raise RecipeError([f"must be at least 1, got {given}"], source="--seeds")
-        return list(range(given))
-    if not given or len(set(given)) != len(given) or min(given) < 0:
-        raise RecipeError([f"must be different numbers from 0 up, got {given}"], source="--seeds")
-    return list(given)
+def _name_among(block: dict[str, Any], blocks: list[dict[str, Any]]) -> str:
+    """Returns a variant's name; with whole paths where the names of the files are not enough."""
+    name = variant_name(block)
+    alike = [other for other in blocks if "name" in other and variant_name(other) == name]
+    return name if all(other == block for other in alike) else variant_name(block, whole_paths=True)
 
 
-def _baseline(variants: list[Variant], wanted: str | None) -> str:
+def _seeds(given: str) -> list[int]:
+    parts = [part.strip() for part in given.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts):
+        message = f"{given!r} must be a number of seeds, or seeds with commas between them (one seed: '12,')"
+        raise RecipeError([message], source="--seeds")
+    try:
+        return checked_seeds([int(part) for part in parts] if "," in given else int(parts[0]))
+    except ValueError as error:
+        raise RecipeError([str(error)], source="--seeds") from error
+
+
+def _baseline(variants: list[Variant], wanted: str | None, *, source: str) -> str:
     if wanted is None:
         return variants[0].name
-    name = variant_name(parse_variant(wanted))
-    matching = [variant for variant in variants if name in (variant.name, variant.objective["name"])]
-    exact = [variant for variant in matching if variant.name == name]
-    if len(exact or matching) != 1:
-        names = ", ".join(variant.name for variant in variants)
+    block = parse_variant(wanted, source=source)
+    names = (variant_name(block), variant_name(block, whole_paths=True), wanted.strip())
+    exact = [variant for variant in variants if variant.name in names]
+    matching = exact or [variant for variant in variants if variant.objective["name"] in names]
+    if len(matching) != 1:
+        listed = ", ".join(variant.name for variant in variants)
         what = "stands for more than one of" if matching else "is none of"
-        hint = nearest(name, [variant.name for variant in variants])
-        raise RecipeError([f"{wanted!r} {what} the variants{hint}: {names}"], source="--baseline")
-    return (exact or matching)[0].name
+        hint = "" if matching else nearest(names[0], [variant.name for variant in variants])
+        raise RecipeError([f"{wanted!r} {what} the variants{hint}: {listed}"], source=source)
+    return matching[0].name
+
+
+def try_networks(plan: ComparisonPlan, data: LabelledData) -> None:
+    """Builds the network of every variant once and forgets it, so that what does not fit shows before any run.
+
+    Raises:
+        RecipeError: When a variant does not fit the data.
+        DataError: When a saved geometry cannot be read.
+    """
+    first_runs = {variant.name: run for variant, _, run, _ in reversed(plan.runs)}
+    for run in first_runs.values():
+        scaling = build_scaling(run, data)
+        build_network(run, num_labels=data.num_labels, input_shape=data.input_shape, scaling=scaling)
 
 
 def run_comparison(
@@ -202,10 +227,13 @@ def run_comparison(
     }
     write_json(out / "comparison.json", about)
     failed: dict[str, str] = {}
-    for event in run_jobs(todo, run_job, processes=jobs):
-        observe(event)
-        if event.kind == "failed":
-            failed[event.job.name] = event.message
+    # Closed here and now, whatever `observe` raises: closing is what tells the workers to stop.
+    jobs_at_work = cast("Generator[Event]", run_jobs(todo, run_job, processes=jobs))
+    with contextlib.closing(jobs_at_work) as events:
+        for event in events:
+            observe(event)
+            if event.kind == "failed":
+                failed[event.job.name] = event.message
     return failed
 
 

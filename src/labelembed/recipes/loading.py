@@ -9,12 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from labelembed.errors import RecipeError, nearest, unknown_name
-from labelembed.recipes.schema import Recipe, parse_recipe
-
-MAXIMUM_BYTES = 1_000_000
+from labelembed.recipes.building import embedding_path
+from labelembed.recipes.plain_yaml import MAXIMUM_BYTES, plain_values
+from labelembed.recipes.schema import TABLES, Recipe, kind_of, parse_recipe
+from labelembed.recipes.wording import shown
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -67,20 +66,12 @@ def _similar_file(path: Path) -> str:
 
 def _parsed(text: str, source: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise RecipeError([f"{where}no valid YAML ({problem})"], source=source) from error
-    except RecursionError as error:
-        raise RecipeError(["nested too deeply"], source=source) from error
+        values = plain_values(text)
+    except ValueError as error:
+        raise RecipeError([str(error)], source=source) from error
     if not isinstance(values, dict):
-        found = "nothing" if values is None else type(values).__name__
-        raise RecipeError(
-            [f"must be a mapping with data, model, objective, ...; got {found}; `labelembed init` writes one"],
-            source=source,
-        )
+        wanted = "a mapping with data, model, objective, ..."
+        raise RecipeError([f"must be {wanted}; got {kind_of(values)}; `labelembed init` writes one"], source=source)
     return values
 
 
@@ -105,58 +96,81 @@ def load_recipe(
     values, name, source = read_recipe(name_or_path)
     values = copy.deepcopy(values)
     if objective is not None:
-        values["objective"] = parse_variant(objective)
-    if data is not None:
-        block = values.setdefault("data", {})
-        if isinstance(block, dict):
-            block["path"] = data
+        values["objective"] = parse_variant(objective, source="--objective")
     if settings:
         source += " with --set"
     faults = [fault for setting in settings if (fault := _set(values, setting))]
+    if data is not None:
+        faults += _put_data(values, data)
     try:
         recipe = parse_recipe(values, source=source)
     except RecipeError as error:
         raise RecipeError(faults + error.faults, source=source) from None
     if faults:
         raise RecipeError(faults, source=source)
-    return _with_whole_paths(recipe), name
+    beside = None if objective is not None else Path(name_or_path).parent
+    return _with_whole_paths(recipe, beside), name
+
+
+def _put_data(values: dict[str, Any], path: str) -> list[str]:
+    """Puts `--data` into the values; returns what is wrong with it, if anything."""
+    if not path.strip():
+        return ["--data: is empty; name the place of the data"]
+    block = values.get("data")
+    block = {"name": block} if isinstance(block, str) else {} if block is None else block
+    if isinstance(block, dict):  # anything else is refused with the recipe
+        values["data"] = block | {"path": path}
+    return []
 
 
 def _set(values: dict[str, Any], setting: str) -> str | None:
     """Puts one `a.b=value` into the values; returns what is wrong with it, if anything."""
     path, sign, text = setting.partition("=")
-    if not sign or not path.strip():
-        return f"--set {setting}: must be key.key=value, for instance optimizer.learning_rate=0.01"
+    keys = path.strip().split(".")
+    if not sign or not all(keys):
+        return f"{shown(setting)}: must be key.key=value, for instance optimizer.learning_rate=0.01"
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return f"--set {setting}: {text!r} is no YAML value"
+        value = plain_values(text)
+    except ValueError as error:
+        return f"{path.strip()}: {shown(text)} cannot be read: {error}"
     block = values
-    *parents, last = path.strip().split(".")
+    *parents, last = keys
     for parent in parents:
         inner = block.get(parent)
         if inner is None:
             inner = {}
-        elif isinstance(inner, str):  # objective: one_hot
+        elif isinstance(inner, str) and parent in TABLES:  # objective: one_hot
             inner = {"name": inner}
         elif not isinstance(inner, dict):
-            return f"--set {setting}: {parent!r} has no keys below it"
+            return f"{path.strip()}: {parent!r} has no keys below it"
         block[parent] = inner
         block = inner
     block[last] = value
     return None
 
 
-def _with_whole_paths(recipe: Recipe) -> Recipe:
-    """Makes the path of the data whole, so that the run folder's recipe works from anywhere."""
-    path = recipe.data.get("path")
-    if path is None:
-        return recipe
-    return recipe.model_copy(update={"data": recipe.data | {"path": str(Path(path).expanduser().absolute())}})
+def _with_whole_paths(recipe: Recipe, beside: Path | None) -> Recipe:
+    """Makes paths whole, so that the recipe works from anywhere.
+
+    Args:
+        recipe: A checked recipe.
+        beside: The recipe's own folder: a saved geometry may lie beside it, as it does in a run folder.
+    """
+    changes: dict[str, Any] = {}
+    if recipe.data.get("path") is not None:
+        changes["data"] = recipe.data | {"path": str(Path(recipe.data["path"]).expanduser().absolute())}
+    geometry = embedding_path(recipe, base=beside)
+    if geometry is not None and geometry.is_file():
+        changes["objective"] = recipe.objective | {"embedding": str(geometry.absolute())}
+    return recipe.model_copy(update=changes) if changes else recipe
 
 
-def parse_variant(text: str | dict[str, Any]) -> dict[str, Any]:
+def parse_variant(text: str | dict[str, Any], *, source: str) -> dict[str, Any]:
     """Returns an objective's block from ``name:key=value:key=value``, values read as YAML.
+
+    Args:
+        text: The variant, or the block itself.
+        source: The option or key it comes from, for messages.
 
     Raises:
         RecipeError: When it is not of that form.
@@ -167,16 +181,18 @@ def parse_variant(text: str | dict[str, Any]) -> dict[str, Any]:
     name, *pairs = re.split(r":(?=\s*\w+\s*=)", text.strip())
     if ":" in name or "=" in name or not name.strip():
         wanted = "name or name:key=value:key=value, for instance label_smoothing:smoothing=0.2"
-        raise RecipeError([f"{text!r} must be {wanted}"], source="--objectives")
+        raise RecipeError([f"{shown(text)} must be {wanted}"], source=source)
     block: dict[str, Any] = {"name": name.strip()}
     for pair in pairs:
         key, _, value = pair.partition("=")
         if key.strip() in block:
-            raise RecipeError([f"{text!r} gives {key.strip()!r} more than once"], source="--objectives")
+            raise RecipeError([f"{shown(text)} gives {key.strip()!r} more than once"], source=source)
         try:
-            block[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise RecipeError([f"{text!r}: {value!r} is no YAML value"], source="--objectives") from error
+            block[key.strip()] = plain_values(value)
+        except ValueError as error:
+            raise RecipeError(
+                [f"{name.strip()}: {key.strip()}: {shown(value)} cannot be read: {error}"], source=source
+            ) from error
     return block
 
 
@@ -186,9 +202,16 @@ def split_variants(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def variant_name(block: dict[str, Any]) -> str:
-    """Returns a variant as people read it: ``label_embedding preset=paper temperature=3``."""
-    return " ".join([str(block["name"]), *(f"{key}={_short(value)}" for key, value in block.items() if key != "name")])
+def variant_name(block: dict[str, Any], *, whole_paths: bool = False) -> str:
+    """Returns a variant as people read it: ``label_embedding preset=paper temperature=3``.
+
+    Args:
+        block: The objective's block.
+        whole_paths: Show a path whole; otherwise the file's name stands for it.
+    """
+    values = {key: value for key, value in block.items() if key != "name"}
+    shown = [f"{key}={value if whole_paths else _short(value)}" for key, value in values.items()]
+    return " ".join([str(block["name"]), *shown])
 
 
 def variant_folder(block: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ def value_faults(kind: str, block: dict[str, Any]) -> list[str]:
         block: With every default filled in, its types right.
     """
     arguments = {key: value for key, value in block.items() if key != "name"}
-    with torch.random.fork_rng(), torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
         if kind == "model":
             return construction_faults(kind, MODELS[block["name"]], input_shape=(1, 32, 32), **arguments)
         if kind == "objective":

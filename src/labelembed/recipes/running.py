@@ -72,9 +72,8 @@ def run_recipe(
     network = build_network(
         recipe, num_labels=data.num_labels, input_shape=data.input_shape, scaling=scaling, base=folder.path
     )
-    if folder.state() == "empty":
-        _begin(recipe, folder, data, parameters=network.parameter_count(), device=device)
-    else:
+    begun = folder.state() != "empty"
+    if begun:
         _refuse_other_data(folder, data)
     trainer = Trainer(
         network,
@@ -87,19 +86,23 @@ def run_recipe(
         stop=stop,
         device=device,
     )
-    checkpoint, damaged = load_newest(folder.checkpoints)
-    for line in damaged:
-        warn(f"damaged checkpoint passed over: {line}")
-    if checkpoint is not None:
-        trainer.restore(checkpoint)
-    folder.keep_journal(trainer.position.epoch)
-    folder.forget_result()
+    # Of several processes one writes; that all have looked into the folder by now, the trainer has seen to.
+    writes = trainer.accelerator.is_main_process
+    if writes and not begun:
+        _begin(recipe, folder, data, parameters=network.parameter_count(), device=device)
+    trainer.accelerator.wait_for_everyone()
+    _go_on(folder, trainer, warn)
+    if writes:
+        with saving(folder.path):
+            folder.keep_journal(trainer.position.epoch)
+            folder.forget_result()
     try:
         result = trainer.run()
     except TrainingError as error:
-        _note_failure(folder, trainer, str(error))
+        if writes:
+            _note_failure(folder, trainer, str(error))
         raise TrainingError(str(error)) from error
-    if trainer.accelerator.is_main_process:
+    if writes:
         _finish(folder, trainer, data, result)
     return result
 
@@ -123,6 +126,23 @@ def _begin(recipe: Recipe, folder: RunFolder, data: LabelledData, *, parameters:
         }
         folder.write_environment(describe_environment(device=device) | {"data": about})
         folder.write_recipe(_as_kept(recipe), heading="The resolved recipe of this run; it runs the run again.")
+
+
+def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None]) -> None:
+    """Puts the trainer where the newest whole checkpoint was saved; without one it stays at the beginning."""
+    checkpoint, damaged = load_newest(folder.checkpoints)
+    for line in damaged:
+        warn(f"damaged checkpoint passed over: {line}")
+    if checkpoint is None:
+        return
+    try:
+        trainer.restore(checkpoint)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise RunFolderError(
+            f"{folder.checkpoints}: the checkpoint of step {checkpoint.step} is not of this run ({reason}); "
+            f"without the folder the run begins anew"
+        ) from error
 
 
 def _as_kept(recipe: Recipe) -> dict[str, Any]:

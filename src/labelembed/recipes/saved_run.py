@@ -54,19 +54,23 @@ class SavedRun:
         try:
             names = tuple(str(name) for name in about["names"])
             input_shape = tuple(int(size) for size in about["input_shape"])
-            low, high = about["input_range"]
-        except (TypeError, KeyError, ValueError) as error:
-            raise RunFolderError(f"{folder.path}: environment.json is damaged; it does not say what it read") from error
-        scaling = empty_scaling(recipe, input_shape)
+            low, high = (float(end) for end in about["input_range"])
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
+            what = "missing or damaged, it does not say what data the run was trained on"
+            raise RunFolderError(f"{folder.path / 'environment.json'}: {what}") from error
         try:
+            scaling = empty_scaling(recipe, input_shape)
             network = build_network(
                 recipe, num_labels=len(names), input_shape=input_shape, scaling=scaling, base=folder.path
             )
             network.load_state_dict(load_file(folder.model_file))
-        except (SafetensorError, OSError, RuntimeError, RecipeError) as error:
-            reason = str(error).splitlines()[0]
+            wrong = next((name for name, value in network.state_dict().items() if not value.isfinite().all()), None)
+            if wrong is not None:
+                raise RuntimeError(f"{wrong} holds a value that is not finite")
+        except (SafetensorError, OSError, RuntimeError, RecipeError, IndexError) as error:
+            reason = " ".join(str(error).split())[:300]
             raise RunFolderError(f"{folder.model_file}: damaged, or not of this run's recipe ({reason})") from error
-        return cls(folder, recipe, network.eval(), names, input_shape, (float(low), float(high)))
+        return cls(folder, recipe, network.eval(), names, input_shape, (low, high))
 
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Returns the predicted distribution [N, C] for raw inputs [N, *input_shape]."""
@@ -84,7 +88,8 @@ class SavedRun:
         if path is not None:
             if "path" not in recipe.data:
                 raise RecipeError([f"--data: data {recipe.data['name']!r} takes no path"], source=str(self.folder.path))
-            recipe = recipe.model_copy(update={"data": recipe.data | {"path": path}})
+            # Rows to measure need not be enough to train on.
+            recipe = recipe.model_copy(update={"data": recipe.data | {"path": path}, "batch_size": 1})
         data = build_data(recipe)
         if data.names != self.names:
             raise DataError(

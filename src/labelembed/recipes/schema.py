@@ -13,30 +13,44 @@ from labelembed.models import MODELS
 from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.probing import value_faults
 from labelembed.recipes.signature import resolve
+from labelembed.recipes.wording import refusal, shown
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES
 from labelembed.training.settings import CheckpointPolicy, Selection, TrainingSettings
 
-PositiveInt = Annotated[int, Field(ge=1)]
+# Strict: pydantic would take `true` for 1. The limit only keeps a slip of the finger from running for years.
+PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+MOST_SEEDS = 1_000
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, got {value}")
+    return value
+
+
+Number = Annotated[float, pydantic.BeforeValidator(_no_truth_value)]
 
 
 class _Block(pydantic.BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DevelopmentBlock(_Block):
     """Which training rows are held out to choose by; exactly one of `first`, `fraction` and `rows`."""
 
     first: PositiveInt | None = Field(None, description="the first so many rows of the training set")
-    fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(None, description="a share, at random, stratified")
+    fraction: Annotated[Number, Field(gt=0, lt=1)] | None = Field(None, description="a share, at random, stratified")
     rows: PositiveInt | None = Field(None, description="so many rows, at random, stratified")
-    seed: int = Field(0, description="of the random choice; the run's own seed does not change it")
+    seed: Seed = Field(0, description="of the random choice; the run's own seed does not change it")
 
     @pydantic.model_validator(mode="after")
     def _exactly_one(self) -> DevelopmentBlock:
-        given = [name for name in ("first", "fraction", "rows") if getattr(self, name) is not None]
+        values = {name: getattr(self, name) for name in ("first", "fraction", "rows")}
+        given = [f"{name}: {value}" for name, value in values.items() if value is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of first, fraction, rows; got {given or 'none'}")
+            raise ValueError(f"must give exactly one of first, fraction and rows, got {' and '.join(given) or 'none'}")
         return self
 
     def split(self) -> DevelopmentSplit:
@@ -56,11 +70,13 @@ class SelectionBlock(_Block):
 class CheckpointBlock(_Block):
     """When to save what resuming needs."""
 
-    minimum_seconds: Annotated[float, Field(ge=0)] = Field(
+    minimum_seconds: Annotated[Number, Field(ge=0)] = Field(
         10.0, description="save at the end of an epoch when the last save is this old"
     )
     every_steps: PositiveInt | None = Field(None, description="and after every so many steps, for long epochs")
-    keep: Annotated[int, Field(ge=2)] = Field(2, description="how many are kept; the older one is there if one breaks")
+    keep: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(
+        2, description="how many are kept; the older one is there if one breaks"
+    )
 
 
 class ComparisonBlock(_Block):
@@ -70,8 +86,47 @@ class ComparisonBlock(_Block):
         ["one_hot", "label_smoothing", "label_embedding"],
         description="variants: a name, name:key=value, or a mapping with name and keys",
     )
-    seeds: PositiveInt | list[int] = Field(3, description="how many (from 0), or which")
+    seeds: int | list[int] = Field(3, description="how many (from 0), or which")
     baseline: str | None = Field(None, description="the variant the others are compared with; null: the first")
+
+    @pydantic.field_validator("objectives", mode="before")
+    @classmethod
+    def _are_variants(cls, value: Any) -> Any:
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"must be a list of one or more objectives, got {shown(value)}")
+        for place, variant in enumerate(value, start=1):
+            if not isinstance(variant, str) and not (
+                isinstance(variant, dict) and all(isinstance(k, str) for k in variant)
+            ):
+                wanted = "a text (name:key=value) or a mapping with a name"
+                raise ValueError(f"entry {place} must be {wanted}, got {shown(variant)}")
+        return value
+
+    @pydantic.field_validator("seeds", mode="before")
+    @classmethod
+    def _are_seeds(cls, value: Any) -> Any:
+        checked_seeds(value)
+        return value
+
+
+def checked_seeds(given: Any) -> list[int]:
+    """Returns the seeds meant by a number of seeds, or by a list of them.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(given, list):
+        if not given or not all(type(seed) is int and 0 <= seed < 2**63 for seed in given):
+            raise ValueError(f"must be whole numbers from 0 up, got {shown(given)}")
+        twice = sorted({seed for seed in given if given.count(seed) > 1})
+        if twice:
+            raise ValueError(f"must be different numbers, got {twice[0]} more than once")
+        return list(given)
+    if type(given) is not int or given < 1:
+        raise ValueError(f"must be a number of seeds from 1 up, or a list of seeds, got {shown(given)}")
+    if given > MOST_SEEDS:
+        raise ValueError(f"must be at most {MOST_SEEDS:,} seeds, got {given:,}; to name one seed give a list of one")
+    return list(range(given))
 
 
 class Recipe(_Block):
@@ -82,9 +137,9 @@ class Recipe(_Block):
     objective: dict[str, Any] = Field(description="output layer and loss")
     optimizer: dict[str, Any] = Field({"name": "adam"}, description="how the weights are moved")
     schedule: dict[str, Any] = Field({"name": "constant"}, description="how the learning rate goes")
-    epochs: PositiveInt = Field(description="passes over the training rows")
+    epochs: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = Field(description="passes over the training rows")
     batch_size: PositiveInt = Field(description="rows of one optimiser step")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="start, order of rows, dropout")
+    seed: Seed = Field(0, description="start, order of rows, dropout")
     precision: Literal["float32", "bf16", "fp16"] = Field("float32", description="bf16 and fp16: mixed precision")
     selection: SelectionBlock = Field(SelectionBlock(), description="which epoch's weights are kept")
     checkpoints: CheckpointBlock = Field(CheckpointBlock(), description="when to save what resuming needs")
@@ -143,7 +198,7 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
         RecipeError: With every fault found.
     """
     if not isinstance(values, dict):
-        raise RecipeError([f"must be a mapping with data, model, objective, ...; got {_kind(values)}"], source=source)
+        raise RecipeError([f"must be a mapping with data, model, objective, ...; got {kind_of(values)}"], source=source)
     faults: list[str] = []
     blocks: dict[str, Any] = {}
     for kind, table in TABLES.items():
@@ -153,13 +208,14 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
         if isinstance(block, str):  # objective: one_hot
             block = {"name": block}
         if not isinstance(block, dict):
-            faults.append(f"{kind}: must be a mapping with a name, got {_kind(block)}")
+            faults.append(f"{kind}: must be a mapping with a name, got {kind_of(block)}")
             continue
         common: dict[str, Any] = {}
         if kind == "data":
             common = {key: block[key] for key in DataCommon.model_fields if key in block}
             block = {key: value for key, value in block.items() if key not in DataCommon.model_fields}
-        blocks[kind], found = resolve(kind, table, block)
+        known = list(DataCommon.model_fields) if kind == "data" else []
+        blocks[kind], found = resolve(kind, table, block, common=known)
         faults += found or value_faults(kind, blocks[kind])
         if kind == "data":
             try:
@@ -168,7 +224,7 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
                 faults += _faults(error, DataCommon, prefix="data.")
     rest = {key: value for key, value in values.items() if key not in TABLES}
     try:
-        recipe = Recipe(**{**{kind: {} for kind in TABLES if kind in values}, **blocks, **rest})
+        recipe = Recipe.model_validate({**{kind: {} for kind in TABLES if kind in values}, **blocks, **rest})
     except pydantic.ValidationError as error:
         faults += _faults(error, Recipe)
     if faults:
@@ -182,11 +238,12 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
     return recipe
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """Returns what a value is that should have been a mapping: ``a list: [1, 2]``."""
     if value is None:
         return "nothing"
     names = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value"}
-    return f"{names.get(type(value), type(value).__name__)}: {str(value)[:40]!r}"
+    return f"{names.get(type(value), 'a ' + type(value).__name__)}: {shown(value)}"
 
 
 def _faults(error: pydantic.ValidationError, model: type[pydantic.BaseModel], *, prefix: str = "") -> list[str]:
@@ -195,17 +252,14 @@ def _faults(error: pydantic.ValidationError, model: type[pydantic.BaseModel], *,
     for finding in error.errors(include_url=False):
         path = [str(part) for part in finding["loc"]]
         key = prefix + ".".join(path)
-        if finding["type"] == "extra_forbidden":
+        if finding["type"] in ("extra_forbidden", "invalid_key"):
             allowed = _fields_at(model, path[:-1])
             hint = nearest(path[-1], allowed) or f"; there are: {', '.join(allowed)}"
             lines[key] = f"{key}: unknown key{hint}"
         elif finding["type"] == "missing":
             lines[key] = f"{key}: missing"
         else:
-            message = finding["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ")
-            message = message.replace("greater than or equal to", ">=").replace("greater than", ">")
-            message = message.replace("less than or equal to", "<=").replace("less than", "<")
-            lines.setdefault(key, f"{key}: {message.split(', unable')[0]}, got {repr(finding['input'])[:60]}")
+            lines.setdefault(key, f"{key}: {refusal([finding], finding['input'])}")
     return list(lines.values())
 
 

@@ -18,7 +18,10 @@ import pydantic
 
 from labelembed.errors import nearest, unknown_name
 from labelembed.geometry import LabelGeometry
+from labelembed.recipes.wording import refusal, shown
 
+# No key counts further; a longer number is a slip, and no tensor could have that size.
+LARGEST_NUMBER = 2**31 - 1
 # What building a run supplies, and a recipe therefore does not say.
 SUPPLIED = frozenset({"hidden_size", "num_labels", "input_shape", "output_std", "ignore_index", "network"})
 
@@ -82,7 +85,7 @@ def summary(component: Callable[..., Any]) -> str:
 
 
 def resolve(
-    kind: str, table: Mapping[str, Callable[..., Any]], block: Mapping[str, Any]
+    kind: str, table: Mapping[str, Callable[..., Any]], block: Mapping[str, Any], *, common: Sequence[str] = ()
 ) -> tuple[dict[str, Any], list[str]]:
     """Checks one `{name: ..., key: ...}` block against what the component takes.
 
@@ -90,6 +93,7 @@ def resolve(
         kind: The block's key in the recipe, which begins every fault: `objective`.
         table: The components there are.
         block: What the recipe says.
+        common: Keys that a block of this kind may have as well, to name the nearest right key.
 
     Returns:
         The block with every default filled in, and the faults found; all of them.
@@ -97,12 +101,15 @@ def resolve(
     if "name" not in block:
         return dict(block), [f"{kind}.name: missing; there are: {', '.join(sorted(table))}"]
     name = block["name"]
+    if not isinstance(name, str):
+        return dict(block), [f"{kind}.name: must be one of {', '.join(sorted(table))}, got {shown(name)}"]
     if name not in table:
         return dict(block), [f"{kind}.name: {unknown_name(kind, name, table)}"]
     keys = keys_of(table[name])
+    allowed = [*keys, *common]
     faults = [
-        f"{kind}.{key}: unknown key of {name!r}{nearest(str(key), keys)}"
-        + (f"; its keys: {', '.join(keys)}" if keys and not nearest(str(key), keys) else "")
+        f"{kind}.{key}: unknown key of {name!r}{nearest(str(key), allowed)}"
+        + (f"; its keys: {', '.join(allowed)}" if allowed and not nearest(str(key), allowed) else "")
         for key in block
         if key != "name" and key not in keys
     ]
@@ -114,11 +121,11 @@ def resolve(
             else:
                 resolved[key.name] = key.default
             continue
-        try:
-            value = _adapter(key.annotation).validate_python(block[key.name])
-            resolved[key.name] = list(value) if isinstance(value, tuple) else value
-        except pydantic.ValidationError as error:
-            faults.append(f"{kind}.{key.name}: {_plain(error, block[key.name])}")
+        value, fault = _checked(key.annotation, block[key.name])
+        if fault:
+            faults.append(f"{kind}.{key.name}: {fault}")
+        else:
+            resolved[key.name] = value
     return resolved, faults
 
 
@@ -126,20 +133,41 @@ def _how_to_give(kind: str, key: str) -> str:
     return "; give it with --data PATH" if (kind, key) == ("data", "path") else ""
 
 
+def _checked(annotation: Any, value: Any) -> tuple[Any, str]:
+    """Returns the value as its type has it, and what is wrong with it."""
+    if typing.get_origin(annotation) is tuple and isinstance(value, list):
+        length = len(typing.get_args(annotation))
+        if len(value) != length:
+            return None, f"must be a list of {length} values, got {shown(value)}"
+    try:
+        found = _adapter(annotation).validate_python(value if _takes_truth_value(annotation) else _untrue(value))
+    except pydantic.ValidationError as error:
+        findings = error.errors(include_url=False)
+        place = next((part for part in findings[0]["loc"] if isinstance(part, int)), None)
+        if isinstance(value, list) and place is not None and place < len(value):
+            return None, f"entry {place + 1} {refusal(findings[:1], value[place])}"
+        return None, refusal(findings, value)
+    found = list(found) if isinstance(found, tuple) else found
+    for number in found if isinstance(found, list) else [found]:
+        if isinstance(number, int) and abs(number) > LARGEST_NUMBER:
+            return None, f"must be a number up to {LARGEST_NUMBER:,}, got {shown(value)}"
+    return found, ""
+
+
+def _untrue(value: Any) -> Any:
+    """Returns a value with no `true` in it, which pydantic would take for the number 1."""
+    if isinstance(value, list):
+        return [_untrue(part) for part in value]
+    return object() if isinstance(value, bool) else value
+
+
+def _takes_truth_value(annotation: Any) -> bool:
+    return annotation is bool or any(map(_takes_truth_value, typing.get_args(annotation)))
+
+
 @cache
 def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any]:
-    return pydantic.TypeAdapter(annotation)
-
-
-def _plain(error: pydantic.ValidationError, value: Any) -> str:
-    """Returns pydantic's first finding in our words."""
-    messages = []
-    for finding in error.errors(include_url=False):
-        message = finding["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        message = message.split(", unable to parse")[0]
-        if message not in messages:
-            messages.append(message)
-    return f"must be {' or '.join(messages)}, got {value!r}"
+    return pydantic.TypeAdapter(annotation, config=pydantic.ConfigDict(allow_inf_nan=False))
 
 
 def argument_faults(kind: str, error: ValueError) -> list[str]:
@@ -158,4 +186,6 @@ def construction_faults(kind: str, component: Callable[..., Any], **arguments: A
         component(**arguments)
     except ValueError as error:
         return argument_faults(kind, error)
+    except (RuntimeError, TypeError, OverflowError) as error:  # torch, of sizes that no memory could hold
+        return [f"{kind}: cannot be built: {str(error).splitlines()[0][:120]}"]
     return []

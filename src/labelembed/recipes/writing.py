@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -23,19 +25,29 @@ _COMMENT_COLUMN = 42
 
 
 def full_recipe(name: str) -> str:
-    """Returns the text of a recipe that ships, with every key, its value and what it means.
+    """Returns the text of a recipe, with every key, its value and what it means.
+
+    Args:
+        name: Of a recipe that ships, or a YAML file.
 
     Raises:
-        RecipeError: When there is no such recipe.
+        RecipeError: When there is none, or it cannot be run.
     """
-    values, *_ = read_recipe(name)
-    text = shipped_recipes().get(name, "")
+    values, _, source = read_recipe(name)
+    text = shipped_recipes().get(name) or Path(name).read_text(encoding="utf-8")
     heading = [f"# {line}".rstrip() for line in recipe_heading(text)]
-    given = values.get("data", {})
-    if "path" in keys_of(TABLES["data"][given["name"]]) and "path" not in given:
-        values["data"] = {"name": given["name"], "path": "path/to/data", **given}
-    recipe = parse_recipe(values, source=f"recipe {name!r}")
-    lines = [*heading, "#", "# Every key with its value; `null` leaves the choice to the program.", ""]
+    given = values.get("data")
+    given = {"name": given} if isinstance(given, str) else given
+    if isinstance(given, dict):  # anything else is refused with the recipe
+        reader = TABLES["data"].get(str(given.get("name")))
+        if reader is not None and "path" in keys_of(reader):
+            values["data"] = {"path": "path/to/data", **given}
+    recipe = parse_recipe(values, source=source)
+    lines = [
+        *heading,
+        *(["#"] if heading else []),
+        "# Every key with its value; `null` leaves the choice to the program.",
+    ]
     for key, field in Recipe.model_fields.items():
         value = getattr(recipe, key)
         if key in TABLES:
@@ -47,6 +59,7 @@ def full_recipe(name: str) -> str:
         elif key == "checkpoints":
             lines += _block(key, value.model_dump(), CheckpointBlock, field.description or "")
         else:
+            lines += [""] if lines[-1].startswith(" ") else []  # behind a block
             lines += _line(key, value, field.description or "")
     return "\n".join(lines) + "\n"
 
@@ -78,7 +91,7 @@ def _line(key: str, value: Any, description: str, *, indent: int = 0) -> list[st
     shown = shown.removesuffix("...").strip()
     margin = " " * indent
     text = f"{margin}{key}: {shown}"
-    description = description.rstrip(".").replace("`", "")
+    description = re.sub(r"\bNone\b", "null", description.rstrip(".").replace("`", ""))
     if len(text) <= _COMMENT_COLUMN - 2 and len(description) <= 76:
         return [f"{text:<{_COMMENT_COLUMN}}# {description}" if description else text]
     wrapped = textwrap.wrap(description, 108 - indent) if description else []

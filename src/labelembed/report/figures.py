@@ -46,9 +46,10 @@ def error_curves(comparison: Comparison, split: Split, key: str) -> Drawing | No
 
         axes = figure.subplots()
         for position, found in curves.items():
-            colour, style = series_colour(order[position]), line_style(order[position])
-            for curve in found:
-                _line(axes, curve, color=colour, alpha=0.3 if len(found) > 1 else 1.0, linewidth=0.7)
+            colour = series_colour(order[position])
+            style = line_style(order[position]) if len(curves) > 1 else "-"
+            for curve in found if len(found) > 1 else ():
+                _line(axes, curve, color=colour, alpha=0.3, linewidth=0.7)
             label = _wrapped(comparison.variants[position].name, 24)
             _line(axes, _mean_curve(found), color=colour, linestyle=style, linewidth=1.9, label=label)
         epochs = max(len(curve) for found in curves.values() for curve in found)

@@ -23,7 +23,7 @@ _LEVELS = 64
 def heat_map(similarities: LabelSimilarities, variant: str, key: str) -> Drawing | None:
     """Returns the mean soft targets of the labels; None with fewer than two labels.
 
-    The diagonal, which is far above all else, is left grey, so that the colours tell the others apart.
+    The diagonal, which is usually far above all else, is left grey, so that the colours tell the others apart.
     """
     count, picture = len(similarities.names), similarities.picture
     if count < 2 or not np.isfinite(picture).any():
@@ -63,8 +63,9 @@ def heat_map(similarities: LabelSimilarities, variant: str, key: str) -> Drawing
         bar.ax.tick_params(length=0)
 
     caption = (
-        f"Mean over {counted(similarities.runs, 'run')} of each label's soft target, a row a label. Its own share, on "
-        "the diagonal, is far larger and left grey; the colours, those of the others, begin at the smallest share."
+        f"Mean over {counted(similarities.runs, 'run')} of each label's soft target, a row a label. What a label keeps "
+        f"for itself, on average {number(100 * similarities.own_share, 1)} %, is on the diagonal and left grey; the "
+        "colours are the shares of the others, and begin at the smallest."
     )
     if count > PICTURE_CELLS:
         caption += f" With {count} labels a cell is the mean over about {count / PICTURE_CELLS:.2g} by as many labels."

@@ -130,7 +130,7 @@ def _detectable_notes(compared: Sequence[Row]) -> list[str]:
     if not shown:
         return []
     return [
-        f"Could show: the smallest difference that these seeds show with a probability of 80 %, "
+        "Could show: the smallest difference that so many seeds reveal with a probability of 80 % is "
         f"{listed(shown)}. "
         "A smaller one may be there unseen."
     ]

@@ -61,7 +61,7 @@ def _page(comparison: Comparison) -> str:
     rows = comparison_rows(comparison)
     return template.render(
         style=room.joinpath("style.css").read_text(encoding="utf-8"),
-        title=comparison.recipe,
+        title=comparison.recipe if comparison.baseline is not None else comparison.variants[0].name,
         subtitle=_subtitle(comparison),
         verdict=verdict(comparison, rows),
         split=comparison.split,
@@ -83,8 +83,7 @@ def _page(comparison: Comparison) -> str:
 
 def _subtitle(comparison: Comparison) -> str:
     if comparison.baseline is None:
-        variant = comparison.variants[0]
-        return f"One run of {variant.name}, seed {comparison.seeds[0]}"
+        return f"One run, seed {comparison.seeds[0]}, folder {comparison.recipe}"
     variants = counted(len(comparison.variants), "variant")
     return f"{variants}, {counted(len(comparison.seeds), 'seed')}, compared with {comparison.baseline}"
 

@@ -80,11 +80,11 @@ def _plain(value: Any) -> Any:
 
 def _measures_table(rows: Sequence[Row]) -> Table:
     error = f"{rows[0].split}_error" if rows else "test_error"
-    columns = [
+    columns = [measure for measure in MEASURES if measure.attribute == error]
+    columns += [
         measure
         for measure in MEASURES
-        if measure.attribute == error
-        or (measure.attribute in _SHOWN and any(measure.summary(row) is not None for row in rows))
+        if measure.attribute in _SHOWN and any(measure.summary(row) is not None for row in rows)
     ]
     return _table(
         ["variant", "n", *(_HEADINGS.get(measure.attribute, measure.heading) for measure in columns)],
@@ -122,7 +122,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False)
     words = " ".join([headings[0], *(row[0] for row in rows)]).split()
     width = min(max(_NAME_WIDTH, *(len(word) for word in words)), _WIDEST_NAME)
     headings = ["\n".join(wrap(headings[0], width)), *headings[1:]]

@@ -70,8 +70,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-    for old in _newest_first(folder)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+    # Newer ones are damaged and were passed over when the run was resumed: they must not count among the kept.
+    kept = [path for path in _newest_first(folder) if path.name <= final.name][:keep]
+    for other in _newest_first(folder):
+        if other not in kept:
+            shutil.rmtree(other, ignore_errors=True)
     return final
 
 
@@ -83,13 +86,10 @@ def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """
     damaged: list[str] = []
     for path in _newest_first(folder):
-        fault = _fault(path)
-        if fault is None:
-            try:
-                return _read(path), damaged
-            except (OSError, ValueError, SafetensorError, KeyError) as error:
-                fault = str(error)
-        damaged.append(f"{path}: {fault}")
+        try:
+            return _read(path, _verified(path)), damaged
+        except (OSError, ValueError, TypeError, AttributeError, KeyError, SafetensorError) as error:
+            damaged.append(f"{path}: {error}")
     return None, damaged
 
 
@@ -97,27 +97,31 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True) if folder.is_dir() else []
 
 
-def _fault(path: Path) -> str | None:
-    """Returns what is wrong with a checkpoint's files, or None when all are as the manifest says."""
+def _verified(path: Path) -> list[str]:
+    """Returns the names of a checkpoint's files, all of them as the manifest says; raises ValueError otherwise."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
-        version, listed = manifest["format"], dict(manifest["files"])
+        version = int(manifest["format"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"no readable manifest ({error})"
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ValueError(f"no readable manifest ({error})") from error
+    if version > FORMAT_VERSION:
         raise RunFolderError(f"{path}: written by a newer labelembed (format {version}); update labelembed")
-    for name, expected in listed.items():
+    if version < 1 or "state.json" not in manifest["files"]:
+        raise ValueError(f"no readable manifest (format {version}, files {manifest['files']})")
+    for name, expected in manifest["files"].items():
         file = path / Path(name).name
         if not file.is_file():
-            return f"{name} is missing"
-        if file.stat().st_size != expected.get("bytes"):
-            return f"{name} has {file.stat().st_size} bytes, {expected.get('bytes')} were written"
-        if sha256(file) != expected.get("sha256"):
-            return f"{name} has changed since it was written"
-    return None if "state.json" in listed else "the manifest lists no state.json"
+            raise ValueError(f"{name} is missing")
+        if file.stat().st_size != expected["bytes"]:
+            raise ValueError(f"{name} has {file.stat().st_size} bytes, {expected['bytes']} were written")
+        if sha256(file) != expected["sha256"]:
+            raise ValueError(f"{name} has changed since it was written")
+    return list(manifest["files"])
 
 
-def _read(path: Path) -> Checkpoint:
+def _read(path: Path, names: list[str]) -> Checkpoint:
     values = json.loads((path / "state.json").read_text())
-    tensors = {file.stem: load_tensors(file.read_bytes()) for file in path.glob("*.safetensors")}
+    # Only what the manifest lists: of another file in the folder nobody knows where it comes from.
+    files = [path / Path(name).name for name in names if name.endswith(".safetensors")]
+    tensors = {file.stem: load_tensors(file.read_bytes()) for file in files}
     return Checkpoint(step=int(values.pop("step")), tensors=tensors, values=values)

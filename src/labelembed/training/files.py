@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -30,12 +31,17 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
         durable: Wait until the disk has it; a rename alone survives a killed process, not a power cut.
     """
     temporary = path.with_name(f".{path.name}.writing")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):  # half a file would only fill a full disk further
+            temporary.unlink()
+        raise
 
 
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:

@@ -7,7 +7,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from labelembed.data import Batch, LabelledData, Split
 from labelembed.errors import InterruptedTraining, TrainingError
 from labelembed.training.checkpoints import Checkpoint, save_checkpoint
 from labelembed.training.evaluation import evaluate
+from labelembed.training.files import saving
 from labelembed.training.interruption import StopRequest
 from labelembed.training.network import Network
 from labelembed.training.optimizers import load_state, state_tensors
@@ -121,12 +122,13 @@ class Trainer:
             self._step(batch)
             position.batch += 1
             position.step += 1
-            every = settings.checkpoints.every_steps
-            stopping = self.stop.requested()
-            if (stopping or (every and position.step % every == 0)) and position.batch < self.batches:
-                position.epoch_seconds = time.perf_counter() - started
-                self.save()
-                self._leave_if_asked()
+            if position.batch < self.batches:
+                stopping = self._asked_to_stop()
+                if stopping or self._save_is_due():
+                    position.epoch_seconds = time.perf_counter() - started
+                    self.save()
+                if stopping:
+                    self._leave()
             self._show(started)
         self.network.objective.end_epoch()
         self._finish_epoch(started)
@@ -153,8 +155,11 @@ class Trainer:
         self.accelerator.backward(terms.total)
         self.optimizer.step()
         self.scheduler.step()
+        # Each process' terms are its share of the whole step's, such that their average is the whole.
+        start = self.position.batch * self.settings.batch_size
+        rows = min(self.settings.batch_size, len(self.data.train) - start) / self.accelerator.num_processes
         for name, value in values.items():
-            self.term_sums[name] = self.term_sums.get(name, 0.0) + value * len(batch.rows)
+            self.term_sums[name] = self.term_sums.get(name, 0.0) + value * rows
 
     def _refuse(self, values: dict[str, float]) -> None:
         wrong = [name for name, value in values.items() if not math.isfinite(value)]
@@ -166,16 +171,29 @@ class Trainer:
             "Try a lower optimizer.learning_rate, or precision: float32"
         )
 
+    def _refuse_damaged_weights(self) -> None:
+        """Raises TrainingError when a step has made a weight NaN or infinite: none is ever saved or selected."""
+        weights = itertools.chain(self.network.named_parameters(), self.network.objective.named_buffers("objective"))
+        floating = {name: value.detach() for name, value in weights if value.is_floating_point()}
+        finite = torch.stack([torch.isfinite(value).all() for value in floating.values()]).tolist()
+        for name, holds in zip(floating, finite, strict=True):
+            if not holds:
+                raise TrainingError(
+                    f"the weights are not finite after step {self.position.step} (epoch {self.position.epoch + 1}): "
+                    f"`{name}`. Try a lower optimizer.learning_rate, or precision: float32"
+                )
+
     def _terms_of_all_processes(self) -> dict[str, float]:
         """Returns the sums over the rows of every process."""
-        if self.accelerator.num_processes == 1:
+        # Between epochs there are none, and there a clock that is each process' own decides whether to save.
+        if self.accelerator.num_processes == 1 or not self.term_sums:
             return dict(self.term_sums)
         local = torch.tensor(list(self.term_sums.values()), device=self.accelerator.device)
-        # Each process' terms are its share of the whole step's, such that their average is the whole.
         return dict(zip(self.term_sums, self.accelerator.reduce(local, reduction="sum").tolist(), strict=True))
 
     def _finish_epoch(self, started: float) -> None:
         position, data = self.position, self.data
+        self._refuse_damaged_weights()
         trained = time.perf_counter() - started
         rows = len(data.train)
         line: dict[str, Any] = {
@@ -194,14 +212,19 @@ class Trainer:
         self.term_sums = {}
         self._select(line)
         if self.accelerator.is_main_process:
-            self.folder.append_journal(line)
-        stopping = self.stop.requested()
+            with saving(self.folder.path):
+                self.folder.append_journal(line)
+        stopping = self._asked_to_stop()
         old = time.monotonic() - self._saved_at >= self.settings.checkpoints.minimum_seconds
-        if stopping or old or position.epoch == self.settings.epochs:
+        if stopping or old or self._save_is_due() or position.epoch == self.settings.epochs:
             self.save()
         self.observe(Progress(position.epoch, self.settings.epochs, 0, self.batches, position.seconds, line))
-        if position.epoch < self.settings.epochs:
-            self._leave_if_asked()
+        if stopping and position.epoch < self.settings.epochs:
+            self._leave()
+
+    def _save_is_due(self) -> bool:
+        every = self.settings.checkpoints.every_steps
+        return every is not None and self.position.step % every == 0
 
     def _measure(self, split: Split | None) -> dict[str, float] | None:
         # Every process measures all of it: no rows to gather, and the same choice everywhere.
@@ -255,12 +278,18 @@ class Trainer:
             "test": line["test"],
         }
 
-    def _leave_if_asked(self) -> None:
-        if self.stop.requested():
-            number = self.stop.signal_number or 2
-            where = f"epoch {self.position.epoch + 1} of {self.settings.epochs}"
-            message = f"stopped in {where}; to go on: labelembed resume {self.folder.path}"
-            raise InterruptedTraining(message, signal_number=number)
+    def _asked_to_stop(self) -> bool:
+        """Tells whether any process was asked to stop: all of them leave after the same step, or one would wait."""
+        asked = self.stop.requested()
+        if self.accelerator.num_processes == 1:
+            return asked
+        votes = torch.tensor(int(asked), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(votes, reduction="sum").item())
+
+    def _leave(self) -> NoReturn:
+        where = f"epoch {self.position.epoch + 1} of {self.settings.epochs}"
+        message = f"stopped in {where}; to go on: labelembed resume {self.folder.path}"
+        raise InterruptedTraining(message, signal_number=self.stop.signal_number or 2)
 
     def _show(self, started: float) -> None:
         now = time.monotonic()
@@ -273,6 +302,7 @@ class Trainer:
 
     def save(self) -> None:
         """Saves a checkpoint of where the run stands."""
+        self._refuse_damaged_weights()
         self._saved_at = time.monotonic()
         term_sums = self._terms_of_all_processes()
         if not self.accelerator.is_main_process:

@@ -1,21 +1,24 @@
 """Many runs in few processes: one thread each, one place that hears of their progress.
 
-The processes are started anew (`spawn`), so that no thread or lock of the parent is copied half-way.
+The processes are started anew (`spawn`), so that no thread or lock of the parent is copied half-way. Each has
+a pipe of its own and shares nothing with the others: a process that is killed leaves no lock held, no torn
+message in anybody's way, and no doubt about which run it was making.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import queue
 import signal
 import threading
-import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from typing import Any, NamedTuple
 
 import torch
@@ -50,117 +53,143 @@ class Event(NamedTuple):
 
 Run = Callable[[Any, Callable[[Progress], None], StopRequest], Any]
 
-_worker: dict[str, Any] = {}
-
-
-def _prepare_worker(run: Run, messages: Any, stop: Any, threads: int, parent: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the parent decides, and tells the workers by `stop`.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
-    _worker.update(run=run, messages=messages, stop=stop)
-
-    def leave_with_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-
-
-def _work(index: int, payload: Any) -> tuple[str, Any, str]:
-    def observe(progress: Progress) -> None:
-        _worker["messages"].put((index, progress))
-
-    try:
-        return "done", _worker["run"](payload, observe, StopRequest(also=_worker["stop"].is_set)), ""
-    except InterruptedTraining as stopped:
-        return "interrupted", None, str(stopped)
-    except LabelEmbedError as error:
-        return "failed", None, str(error)
-    except Exception as error:  # one run's fault must not take the others with it
-        return "failed", None, f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}"
+_LEAVE = "leave"  # to a worker: save where the run stands, then end
 
 
 def run_jobs(jobs: Iterable[Job], run: Run, *, processes: int, threads: int = 1) -> Iterator[Event]:
     """Makes runs in worker processes and yields what happens, as it happens.
 
-    A worker that dies costs the runs in progress alone: they are begun again once in new processes (a run
-    goes on from its checkpoint), then given up as failed.
+    A worker that dies costs its own run alone: it is begun again once in a new process (a run goes on from
+    its checkpoint), then given up as failed. When the caller leaves early, by Ctrl-C above all, the runs in
+    progress are asked to save where they stand, and waited for.
 
     Args:
         jobs: What to do, in this order.
         run: Called in a worker as ``run(payload, observe, stop)``; a function of a module, for it is pickled.
         processes: How many at once.
         threads: Torch's threads in each.
-
-    Raises:
-        InterruptedTraining: After Ctrl-C or SIGTERM, when the runs in progress have saved their state.
     """
     todo = dict(enumerate(jobs))
+    waiting = deque(todo)
     deaths = dict.fromkeys(todo, 0)
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    messages = context.SimpleQueue()
-    heard: queue.SimpleQueue[tuple[int, Progress] | None] = queue.SimpleQueue()
-    listener = threading.Thread(target=_listen, args=(messages, heard), daemon=True)
-    listener.start()
+    workers: list[_Worker] = []
     try:
         while todo:
-            pool = ProcessPoolExecutor(
-                min(processes, len(todo)),
-                mp_context=context,
-                initializer=_prepare_worker,
-                initargs=(run, messages, stop, threads, os.getpid()),
-            )
-            try:
-                yield from _drain(pool, todo, deaths, heard)
-            except BaseException:  # Ctrl-C above all: the workers save where they stand
-                stop.set()
-                raise
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            idle = [worker for worker in workers if worker.index is None]
+            while waiting and (idle or len(workers) < max(1, processes)):
+                if not idle:
+                    workers.append(_Worker(context, run, threads))
+                    idle.append(workers[-1])
+                first = waiting.popleft()
+                idle.pop().begin(first, todo[first].payload)
+            ready = wait([worker.pipe for worker in workers])
+            for worker in [worker for worker in workers if worker.pipe in ready]:
+                kind, content, text = worker.hear()
+                index = worker.index if kind == "progress" else worker.forget()
+                if kind == "died":
+                    workers.remove(worker)
+                if index is None:
+                    continue
+                if kind == "progress":
+                    yield Event(todo[index], "progress", progress=content)
+                elif kind in ("died", "interrupted"):  # nobody here asked it to stop
+                    deaths[index] += 1
+                    if deaths[index] > 1:
+                        message = "its process died twice (killed, or out of memory)"
+                        yield Event(todo.pop(index), "failed", message=message)
+                    else:
+                        waiting.appendleft(index)
+                else:
+                    yield Event(todo.pop(index), kind, result=content, message=text)
     finally:
-        messages.put(None)
-        listener.join(timeout=5)
+        for worker in workers:
+            worker.ask_to_leave()
+        for worker in workers:
+            worker.wait_for_end()
 
 
-def _listen(messages: Any, heard: queue.SimpleQueue[tuple[int, Progress] | None]) -> None:
-    while (message := messages.get()) is not None:
-        heard.put(message)
+class _Worker:
+    """The parent's side of one process: which run it makes, and the way to it."""
+
+    def __init__(self, context: SpawnContext, run: Run, threads: int) -> None:
+        self.index: int | None = None
+        self.pipe, theirs = context.Pipe()
+        # Daemonic: should the parent end without a word, it sends SIGTERM, on which a worker saves and leaves.
+        self._process = context.Process(target=_serve, args=(theirs, run, threads), daemon=True)
+        self._process.start()
+        theirs.close()  # so that the pipe ends when the process does
+
+    def begin(self, index: int, payload: Any) -> None:
+        """Gives the process, which is idle, a run to make."""
+        self.index = index
+        with contextlib.suppress(OSError):  # dead already: `hear` will say so
+            self.pipe.send((payload,))
+
+    def hear(self) -> tuple[str, Any, str]:
+        """Returns the next message as (kind, content, text); `died` when there will be none."""
+        try:
+            message: tuple[str, Any, str] = self.pipe.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            return "died", None, ""
+        return message
+
+    def forget(self) -> int | None:
+        """Returns the run that is over, and makes the process idle."""
+        index, self.index = self.index, None
+        return index
+
+    def ask_to_leave(self) -> None:
+        """Asks for the state to be saved, and the process to end."""
+        with contextlib.suppress(OSError):
+            self.pipe.send(_LEAVE)
+
+    def wait_for_end(self) -> None:
+        """Waits for the process; what it still has to say is passed over, for it must not block on a full pipe."""
+        with contextlib.suppress(OSError):
+            while os.read(self.pipe.fileno(), 65_536):
+                pass
+        self._process.join()
+        self.pipe.close()
 
 
-def _drain(
-    pool: ProcessPoolExecutor,
-    todo: dict[int, Job],
-    deaths: dict[int, int],
-    heard: queue.SimpleQueue[tuple[int, Progress] | None],
-) -> Iterator[Event]:
-    """Yields events until every job is over or a worker has died; takes the jobs that are over from `todo`."""
-    futures: dict[Future[tuple[str, Any, str]], int] = {}
-    begun: set[int] = set()
-    for index, job in todo.items():
-        futures[pool.submit(_work, index, job.payload)] = index
-    while futures:
-        over, _ = wait(futures, timeout=0.1, return_when=FIRST_COMPLETED)
-        while not heard.empty():
-            message = heard.get()
-            if message is not None and message[0] in todo:
-                begun.add(message[0])
-                yield Event(todo[message[0]], "progress", progress=message[1])
-        for future in over:
-            index = futures.pop(future)
+def _serve(pipe: Connection, run: Run, threads: int) -> None:
+    """Makes the runs that come through the pipe, until told to leave."""
+    torch.set_num_threads(threads)
+    stop = threading.Event()
+    payloads: queue.SimpleQueue[tuple[Any] | None] = queue.SimpleQueue()
+
+    def leave(*_: object) -> None:
+        stop.set()
+        payloads.put(None)
+
+    # Ctrl-C reaches every process of the terminal; the parent decides, and tells the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, leave)
+
+    def listen() -> None:
+        while True:
             try:
-                kind, result, text = future.result()
-            except BrokenProcessPool:
-                yield from _bury(todo, deaths, begun)
-                return
-            yield Event(todo.pop(index), kind, result=result, message=text)
+                message = pipe.recv()
+            except Exception:  # the parent is gone, and nobody waits for the run
+                os._exit(1)
+            if message == _LEAVE:
+                leave()
+            else:
+                payloads.put(message)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while (payload := payloads.get()) is not None and not stop.is_set():
+        pipe.send(_work(run, payload[0], lambda progress: pipe.send(("progress", progress, "")), stop))
 
 
-def _bury(todo: dict[int, Job], deaths: dict[int, int], begun: set[int]) -> Iterator[Event]:
-    """Counts a death against every run that was in progress; gives up those it happened to twice."""
-    for index in sorted(begun & set(todo)) or sorted(todo)[:1]:
-        deaths[index] += 1
-        if deaths[index] > 1:
-            message = "its process died twice (killed, or out of memory)"
-            yield Event(todo.pop(index), "failed", message=message)
+def _work(run: Run, payload: Any, observe: Callable[[Progress], None], stop: threading.Event) -> tuple[str, Any, str]:
+    try:
+        return "done", run(payload, observe, StopRequest(also=stop.is_set)), ""
+    except InterruptedTraining as stopped:
+        return "interrupted", None, str(stopped)
+    except LabelEmbedError as error:
+        return "failed", None, str(error)
+    except Exception as error:  # one run's fault must not take the others with it
+        return "failed", None, f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}"

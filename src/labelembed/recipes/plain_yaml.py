@@ -1,0 +1,91 @@
+"""YAML from people: plain values, no key twice, and nothing that unfolds to far more than was written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from yaml.constructor import ConstructorError
+
+MAXIMUM_BYTES = 200_000
+# References (`*name`) may make a few lines stand for millions of values.
+MAXIMUM_VALUES = 100_000
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """The safe loader, which also says where a value is that it cannot make."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (yaml.YAMLError, RecursionError):
+            raise
+        except Exception as error:  # a month of 13, `!!bool maybe`, a number of 5,000 digits: each raises its own
+            text = str(node.value)
+            text = text if len(text) <= 40 else f"{text[:37]}..."
+            raise ConstructorError(None, None, f"{text!r} is no value", node.start_mark) from error
+
+    def construct_undefined(self, node: yaml.Node) -> Any:
+        raise ConstructorError(None, None, f"the tag {node.tag!r} is not allowed", node.start_mark)
+
+
+_PlainLoader.add_constructor(None, _PlainLoader.construct_undefined)
+
+
+def plain_values(text: str) -> Any:
+    """Returns what a YAML document holds; nothing in it is executed.
+
+    Args:
+        text: One document, or none.
+
+    Raises:
+        ValueError: It is no YAML, gives a key twice, is nested too deeply or unfolds to too much; one line.
+    """
+    try:
+        loader = _PlainLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _unfolded(node, {})
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ValueError(f"{where}no valid YAML ({problem})") from error
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _unfolded(node: yaml.Node, known: dict[int, int]) -> int:
+    """Returns how many values a node stands for once every reference in it is followed.
+
+    Args:
+        node: What was parsed.
+        known: The values of the nodes seen so far, by identity; 0 while a node is being counted.
+    """
+    if id(node) in known:
+        if known[id(node)] == 0:
+            raise ValueError(f"line {node.start_mark.line + 1}: a value refers to itself")
+        return known[id(node)]
+    known[id(node)] = 0
+    values = 1
+    if isinstance(node, yaml.SequenceNode):
+        values += sum(_unfolded(part, known) for part in node.value)
+    elif isinstance(node, yaml.MappingNode):
+        given = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                if key.value in given:
+                    line = key.start_mark.line + 1
+                    raise ValueError(f"line {line}: the key {key.value[:40]!r} stands twice; keep one")
+                given.add(key.value)
+            values += _unfolded(key, known) + _unfolded(value, known)
+    if values > MAXIMUM_VALUES:
+        raise ValueError(f"stands for more than {MAXIMUM_VALUES:,} values, which no recipe does")
+    known[id(node)] = values
+    return values

@@ -1,0 +1,345 @@
+"""Small runs, what must be equal between two of them, and what runs in other processes, for the tests of training."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from labelembed.errors import DataError, InterruptedTraining
+from labelembed.geometry import LabelGeometry
+from labelembed.objectives import OBJECTIVES
+from labelembed.recipes.running import cached_data, run_job, run_recipe
+from labelembed.recipes.schema import Recipe, parse_recipe
+from labelembed.training.checkpoints import Checkpoint, load_newest
+from labelembed.training.interruption import StopRequest
+from labelembed.training.loop import Progress
+from labelembed.training.run_folder import RunFolder
+
+# 5 batches an epoch (the last of 30 rows), 3 epochs: 15 steps.
+BATCHES, EPOCHS = 5, 3
+STEPS = BATCHES * EPOCHS
+
+
+def small_recipe(**changes: Any) -> Recipe:
+    """Returns a recipe of 15 steps on the digits with dropout; a change to a block with a name replaces it."""
+    values: dict[str, Any] = {
+        "data": {"name": "digits", "train_rows": 190, "development": {"rows": 100}},
+        "model": {"name": "mlp", "hidden_sizes": [12], "dropout": 0.3},
+        "objective": {"name": "label_embedding"},
+        "optimizer": {"name": "adam", "learning_rate": 0.01},
+        "epochs": EPOCHS,
+        "batch_size": 40,
+        "checkpoints": {"minimum_seconds": 0.0},
+    }
+    return parse_recipe(values | changes, source="made recipe")
+
+
+def objective_cases() -> dict[str, dict[str, Any]]:
+    """Returns every objective there is, and those whose settings give them more state; `SAVED` is a saved geometry."""
+    return {name: {"name": name} for name in OBJECTIVES} | {
+        "compressed, warm-up": {
+            "name": "label_embedding",
+            "embedding": "compressed",
+            "rank": 4,
+            "target_warmup_steps": 8,
+        },
+        "fixed": {"name": "label_embedding", "embedding": "SAVED"},
+    }
+
+
+def with_saved_geometry(objective: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Returns an objective's block in which `SAVED` is the path of a geometry, written into the folder."""
+    if objective.get("embedding") != "SAVED":
+        return objective
+    path = folder / "saved.safetensors"
+    table = 3 * torch.eye(10) + torch.randn(10, 10, generator=torch.Generator().manual_seed(1))
+    LabelGeometry([str(digit) for digit in range(10)], similarities=table).save(path)
+    return objective | {"embedding": str(path)}
+
+
+def train(recipe: Recipe, folder: Path, **arguments: Any) -> dict[str, Any]:
+    """Brings a run to its end on the CPU; the data are read once a process."""
+    return run_recipe(recipe, folder, data=cached_data(recipe), device="cpu", **arguments)
+
+
+@contextlib.contextmanager
+def after_steps(steps: int, act: Callable[[], None]) -> Iterator[None]:
+    """Calls `act` after each optimiser step from the given one on."""
+    made = 0
+
+    def count(*_: object) -> None:
+        nonlocal made
+        made += 1
+        if made >= steps:
+            act()
+
+    handle = register_optimizer_step_post_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def stop_after(recipe: Recipe, folder: Path, steps: int) -> InterruptedTraining:
+    """Trains until so many steps are made in this process, asks to stop as Ctrl-C would, and returns the answer."""
+    asked: list[bool] = []
+    with after_steps(steps, lambda: asked.append(True)), pytest.raises(InterruptedTraining) as stopped:
+        train(recipe, folder, stop=StopRequest(also=lambda: bool(asked)))
+    return stopped.value
+
+
+class Killed(BaseException):
+    """Ends a run in this process with nothing saved, as a kill would."""
+
+
+def kill_after(recipe: Recipe, folder: Path, steps: int) -> None:
+    """Trains until so many steps are made in this process and leaves without a word."""
+
+    def kill() -> None:
+        raise Killed
+
+    with after_steps(steps, kill), pytest.raises(Killed):
+        train(recipe, folder)
+
+
+def newest(folder: Path) -> Checkpoint:
+    """Returns the newest checkpoint of a run, which must be whole."""
+    checkpoint, damaged = load_newest(folder / "checkpoints")
+    assert damaged == []
+    assert checkpoint is not None
+    return checkpoint
+
+
+def checkpoint_names(folder: Path) -> list[str]:
+    """Returns the names in a run's folder of checkpoints, the oldest first."""
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def timeless(value: Any) -> Any:
+    """Returns JSON values without what says how long something took."""
+    if isinstance(value, dict):
+        return {key: timeless(inner) for key, inner in value.items() if not key.endswith("seconds")}
+    return [timeless(inner) for inner in value] if isinstance(value, list) else value
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """Returns all that a run leaves and must not depend on where it was broken off, flat: name to value."""
+    checkpoint = newest(folder)
+    found: dict[str, Any] = {}
+    for file in ("model", "label_geometry"):
+        with safe_open(folder / f"{file}.safetensors", framework="pt") as opened:
+            found |= {f"{file}: {name}": opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+            found[f"{file}: about"] = opened.metadata()  # in the file itself its entries are in any order
+    for group, tensors in checkpoint.tensors.items():
+        found |= {f"checkpoint: {group}: {name}": value for name, value in tensors.items()}
+    found |= {f"checkpoint: {name}": value for name, value in timeless(checkpoint.values).items()}
+    found["checkpoint: step"] = checkpoint.step
+    found["journal"] = timeless(RunFolder(folder).journal())
+    found["result"] = timeless(RunFolder(folder).result())
+    return found
+
+
+def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """Returns the names of what is not the same to the last bit."""
+
+    def same(one: Any, other: Any) -> bool:
+        if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+            return one.dtype == other.dtype and one.numpy().tobytes() == other.numpy().tobytes()
+        return type(one) is type(other) and one == other
+
+    return sorted(name for name in first.keys() | second.keys() if not same(first.get(name), second.get(name)))
+
+
+# ---- the command line in a process of its own
+
+
+def command_line(arguments: Sequence[str], output: str, environment: dict[str, str], kill_at: str | None) -> None:
+    """Runs `labelembed` with both its outputs in a file; `kill_at="replace 2"` kills it at the second call of that."""
+    handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(handle, stream)
+    os.environ.update(environment)
+    sys.argv = ["labelembed", *arguments]
+    if kill_at is not None:
+        name, number = kill_at.split()
+        _kill_at_call(shutil if name == "rmtree" else os, name, int(number))
+    from labelembed.cli import main
+
+    main()
+
+
+def _kill_at_call(module: Any, name: str, number: int) -> None:
+    made, call = 0, getattr(module, name)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal made
+        made += 1
+        if made == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*args, **kwargs)
+
+    setattr(module, name, counted)
+
+
+# torch._dynamo is what the first optimiser of a process imports, and takes longest.
+_PRELOADED = ["pytest", "labelembed.recipes.running", "sklearn.datasets", "torch._dynamo"]
+
+
+class CommandLines:
+    """Starts `labelembed` in real processes that need not import torch anew (multiprocessing's fork server)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started = 0
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(_PRELOADED)
+
+    def start(self, *arguments: str, environment: dict[str, str] | None = None, kill_at: str | None = None) -> Command:
+        """Begins one process."""
+        self._started += 1
+        output = self._folder / f"output-{self._started}"
+        process = self._context.Process(
+            target=command_line, args=(arguments, str(output), environment or {}, kill_at), daemon=True
+        )
+        process.start()
+        return Command(process, output)
+
+
+class Command:
+    """One process of the command line."""
+
+    def __init__(self, process: Any, output: Path) -> None:
+        self.process = process
+        self._output = output
+
+    def code(self) -> int:
+        """Waits for the end and returns the exit code, negative for a signal."""
+        self.process.join(60)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise AssertionError(f"does not end: {self.output()}")
+        return int(self.process.exitcode)
+
+    def running(self) -> bool:
+        """Tells whether it has not ended."""
+        return bool(self.process.is_alive())
+
+    def signal(self, number: int) -> None:
+        """Sends a signal."""
+        os.kill(self.process.pid, number)
+
+    def output(self) -> str:
+        """Returns what it has printed."""
+        return self._output.read_text() if self._output.exists() else ""
+
+
+def wait_until(holds: Callable[[], bool], command: Command, *, pause: float = 0.0) -> None:
+    """Waits for something that the running command brings about, or for its end."""
+    until = time.monotonic() + 60
+    while not holds() and command.running():
+        assert time.monotonic() < until, command.output()
+        time.sleep(pause)
+
+
+# ---- jobs for worker processes: payloads say what to do
+
+
+def do_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+    """Does what the payload says, see the functions below."""
+    return _ACTIONS[payload["do"]](payload, observe, stop)
+
+
+def _work(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+    for batch in range(3):
+        observe(Progress(0, 1, batch, 3, 0.0, None))
+    return {"pid": os.getpid(), "threads": torch.get_num_threads(), "value": payload.get("value")}
+
+
+def _raise(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+    raise {"ValueError": ValueError, "DataError": DataError}[payload["error"]]("the job's own fault")
+
+
+def _die(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+    """Is killed as often as the payload says; the attempts are counted in a file."""
+    if payload.get("progress", True):
+        observe(Progress(0, 1, 0, 3, 0.0, None))
+    if attempt(payload["file"]) <= payload["deaths"]:
+        os.kill(os.getpid(), payload.get("signal", signal.SIGKILL))
+        time.sleep(60)  # a SIGTERM is heard of a moment later
+    return "survived"
+
+
+def _wait(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+    """Runs until it is asked to stop or a file appears; says so in a file, as a run saves a checkpoint."""
+    attempt(payload["file"])
+    observe(Progress(0, 1, 0, 3, 0.0, None))
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if stop.requested():
+            Path(payload["file"] + "-saved").touch()
+            raise InterruptedTraining("saved")
+        if payload.get("until") and Path(payload["until"]).exists():
+            return "waited"
+        time.sleep(0.01)
+    raise AssertionError("never asked to stop")
+
+
+def _chatter(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+    """Reports progress without end until asked to stop: more than a pipe holds."""
+    number = 0
+    while not stop.requested():
+        number += 1
+        observe(Progress(0, 1, number, 3, 0.0, {"text": "x" * 10_000}))
+    Path(payload["file"] + "-saved").touch()
+    raise InterruptedTraining("saved")
+
+
+_ACTIONS: dict[str, Callable[..., Any]] = {
+    "work": _work,
+    "raise": _raise,
+    "die": _die,
+    "wait": _wait,
+    "chatter": _chatter,
+    "train": lambda payload, observe, stop: run_job(payload["job"], observe, stop),
+}
+
+
+def attempt(file: str) -> int:
+    """Notes one more attempt in a file and returns how many there are."""
+    with Path(file).open("a") as notes:
+        notes.write("x")
+    return len(Path(file).read_text())
+
+
+def job_of(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Returns the payload of a run as a comparison makes it."""
+    return {"recipe": json.loads(recipe.model_dump_json()), "source": "made", "folder": str(folder), "device": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Keeps torch to one thread for the time of a test: the machine is shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves without waiting for the disk, for tests in which no process is killed."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)

@@ -1,0 +1,77 @@
+"""Every code block of the README and the docs runs, and what they name is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.made_cli import call
+from tests.made_data import write_idx_folder
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+# Shorter than a reader would run it, with the same words before.
+SHORT = {
+    "digits": ["--set", "epochs=1", "--set", "data.train_rows=200", "--seeds", "1"],
+    "mnist": ["--set", "epochs=1", "--set", "batch_size=10", "--set", "data.development.first=10"],
+}
+
+
+def blocks(kind):
+    found = []
+    for page in PAGES:
+        if page.name == "results.md":  # hours of training; its commands are parsed below
+            continue
+        for number, (language, text) in enumerate(BLOCK.findall(page.read_text()), start=1):
+            if language == kind:
+                found.append(pytest.param(text, id=f"{page.name}-{number}"))
+    return found
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python_block_runs(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(text, "the block", "exec"), {"__name__": "block"})
+
+
+def shortened(words):
+    """Returns a command's words, made to take a second; options that stand already are left as they are."""
+    if words[0] not in ("train", "compare", "check"):
+        return words
+    kind = "mnist" if "mnist-mlp" in words else "digits"
+    extra = SHORT[kind]
+    if words[0] != "compare":
+        extra = extra[: extra.index("--seeds")] if "--seeds" in extra else extra
+    return [*words, *extra]
+
+
+@pytest.mark.parametrize("text", blocks("sh"))
+def test_shell_block_runs(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_idx_folder(tmp_path / "mnist")
+    Image.fromarray(np.zeros((5, 4), dtype=np.uint8)).save(tmp_path / "picture.png")
+    for line in text.splitlines():
+        words = shlex.split(line.replace("path/to/mnist", "mnist"), comments=True)
+        if words[:1] == ["make"]:
+            assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
+            continue
+        assert words[:1] == ["labelembed"], f"what is {line!r}?"
+        called = call(*shortened(words[1:]))
+        assert called.code == 0, f"{line}\n{called.out}{called.err}"
+
+
+def test_there_are_blocks_to_run():
+    assert len(blocks("python")) >= 5
+    assert len(blocks("sh")) >= 4
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

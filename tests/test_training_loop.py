@@ -1,0 +1,576 @@
+"""The training loop: what it writes down, what it selects, and that nothing damaged is ever trained on or saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from labelembed.errors import InterruptedTraining, RecipeError, TrainingError
+from labelembed.models import InputScaling
+from labelembed.objectives import OBJECTIVES, LabelEmbedding, Objective
+from labelembed.recipes.building import build_network
+from labelembed.recipes.running import cached_data, run_recipe
+from labelembed.training import loop
+from labelembed.training.checkpoints import load_newest
+from labelembed.training.interruption import StopRequest, stop_on_signals
+from labelembed.training.network import Network
+from labelembed.training.optimizers import OPTIMIZERS
+from labelembed.training.run_folder import RunFolder
+from labelembed.training.schedules import SCHEDULES
+from tests.made_training import (
+    BATCHES,
+    EPOCHS,
+    STEPS,
+    checkpoint_names,
+    contents,
+    differences,
+    newest,
+    no_flush,  # noqa: F401
+    one_thread,  # noqa: F401
+    small_recipe,
+    train,
+)
+
+pytestmark = pytest.mark.usefixtures("no_flush")
+
+PLAIN = {"name": "mlp", "hidden_sizes": [12]}  # no dropout
+
+
+@pytest.fixture
+def hooks():
+    """Collects handles of hooks on all modules and optimisers, which are removed after the test."""
+    handles = []
+    yield handles
+    for handle in handles:
+        handle.remove()
+
+
+# ---- NaN and infinity
+
+
+def spoil_terms(hooks, step, **values):
+    """Replaces terms of the objective at one step (from 1)."""
+    made = 0
+
+    def spoil(module, arguments, terms):
+        nonlocal made
+        if not isinstance(module, Objective):
+            return None
+        made += 1
+        if made != step:
+            return None
+        return terms._replace(**{name: getattr(terms, name) * 0 + value for name, value in values.items()})
+
+    hooks.append(register_module_forward_hook(spoil))
+
+
+def spoil_weights(hooks, step, group, value):
+    """Puts a value into the first weight of one of the optimiser's groups after one step (from 1)."""
+    made = 0
+
+    def spoil(optimizer, *_):
+        nonlocal made
+        made += 1
+        if made == step:
+            optimizer.param_groups[group]["params"][0].data.view(-1)[0] = value
+
+    hooks.append(register_optimizer_step_post_hook(spoil))
+
+
+def terms_of(name):
+    terms = OBJECTIVES[name](2, 2)(torch.zeros(1, 2), torch.tensor([0]))
+    return list(terms._asdict())
+
+
+def fails(recipe, folder, match):
+    """Trains, which must fail; the folder must say why and hold nothing that is not finite."""
+    with pytest.raises(TrainingError, match=match) as error:
+        train(recipe, folder)
+    assert error.value.exit_code == 1
+    assert RunFolder(folder).state() == "failed"
+    result = RunFolder(folder).result()
+    assert (result["status"], result["message"]) == ("failed", str(error.value))
+    assert not (folder / "model.safetensors").exists()
+    checkpoint, damaged = load_newest(folder / "checkpoints")
+    assert damaged == []
+    if checkpoint is not None:
+        for tensors in checkpoint.tensors.values():
+            assert all(torch.isfinite(value).all() for value in tensors.values() if value.is_floating_point())
+    return result
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize(("name", "term"), [(name, term) for name in OBJECTIVES for term in terms_of(name)])
+def test_term_that_is_not_finite_ends_the_run_by_name(name, term, value, hooks, tmp_path):
+    # The term alone, as when its weight is 0, and with the total that it spoils.
+    for number, values in enumerate([{term: value}, {term: value, "total": math.nan}]):
+        spoil_terms(hooks, 7, **values)
+        where = rf"term `{term}` is {value if len(values) == 1 or term != 'total' else math.nan} at step 7 "
+        recipe = small_recipe(objective={"name": name})
+        result = fails(recipe, tmp_path / str(number), where + r"\(epoch 2, batch 2 of 5\)")
+        assert result["epochs"] == 1
+        assert newest(tmp_path / str(number)).step == BATCHES
+        hooks.pop().remove()
+
+
+def test_weight_that_is_not_finite_is_not_saved(hooks, tmp_path):
+    recipe = small_recipe(checkpoints={"every_steps": 1, "minimum_seconds": 1000.0})
+    spoil_weights(hooks, 3, 0, math.nan)
+    fails(recipe, tmp_path / "run", r"weights are not finite after step 3 \(epoch 1\): `encoder.layers.1.weight`")
+    assert newest(tmp_path / "run").step == 2
+
+
+def test_weight_that_is_not_finite_between_saves_is_seen_at_the_next_step(hooks, tmp_path):
+    spoil_weights(hooks, 7, 0, math.nan)
+    fails(small_recipe(), tmp_path / "run", r"term `output` is nan at step 8 \(epoch 2, batch 3 of 5\)")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("step", [BATCHES, STEPS])
+def test_label_table_that_is_not_finite_is_not_selected(step, value, hooks, tmp_path):
+    # No prediction depends on E, so that no measure shows it.
+    spoil_weights(hooks, step, -1, value)
+    what = rf"weights are not finite after step {step} \(epoch {step // BATCHES}\): `objective.embedding`"
+    fails(small_recipe(), tmp_path / "run", what)
+
+
+def test_buffer_of_the_objective_that_is_not_finite_is_not_selected(tmp_path, monkeypatch):
+    class Remembering(OBJECTIVES["one_hot"]):
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
+            self.register_buffer("centroids", torch.zeros(3))
+
+        def end_epoch(self):
+            self.centroids[1] = math.nan
+
+    monkeypatch.setitem(OBJECTIVES, "one_hot", Remembering)
+    fails(small_recipe(objective="one_hot"), tmp_path / "run", "`objective.centroids`")
+
+
+def test_predictions_that_overflow_end_the_run(hooks, tmp_path):
+    # The weight is finite; its product with a hidden row is not.
+    spoil_weights(hooks, BATCHES, 0, 3e38)
+    fails(small_recipe(model=PLAIN), tmp_path / "run", r"predictions are not finite after step 5 \(epoch 1\)")
+
+
+def test_failed_run_goes_on_from_its_last_checkpoint(hooks, tmp_path):
+    recipe = small_recipe()
+    train(recipe, tmp_path / "unbroken")
+    spoil_terms(hooks, 12, output=math.nan)
+    fails(recipe, tmp_path / "run", "step 12")
+    hooks.pop().remove()
+    train(recipe, tmp_path / "run")
+    assert differences(contents(tmp_path / "run"), contents(tmp_path / "unbroken")) == []
+
+
+# ---- what is written down
+
+
+def test_learning_lowers_the_loss_and_the_error(tmp_path):
+    recipe = small_recipe(data={"name": "digits", "development": {"rows": 100}}, model=PLAIN)
+    result = train(recipe, tmp_path / "run")
+    journal = RunFolder(tmp_path / "run").journal()
+    totals = [line["train"]["total"] for line in journal]
+    assert totals[0] > totals[1] > totals[2]
+    assert result["test"]["error"] < 0.15  # 0.9 by chance
+
+
+def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
+    recipe = small_recipe(optimizer={"name": "adam", "learning_rate": 0.02})
+    result = train(recipe, tmp_path / "run")
+    journal = RunFolder(tmp_path / "run").journal()
+    assert [line["epoch"] for line in journal] == [1, 2, 3]
+    for line in journal:
+        assert list(line) == ["epoch", "seconds", "training_seconds", "learning_rate", "train", "development", "test"]
+        assert 0 < line["training_seconds"] <= line["seconds"] < 60
+        assert line["learning_rate"] == 0.02
+        assert list(line["train"]) == terms_of("label_embedding")
+        for name, rows in (("development", 100), ("test", 449)):
+            measures = line[name]
+            assert {"error", "top5_error", "nll", "calibration_error", "brier"} == set(measures)
+            assert measures["error"] * rows == pytest.approx(round(measures["error"] * rows), abs=1e-9)
+            assert 0 <= measures["top5_error"] <= measures["error"] <= 1
+            assert 0 <= measures["calibration_error"] <= 1
+    best = journal[result["selected_epoch"] - 1]
+    assert result == {
+        "format": 1,
+        "status": "finished",
+        "message": None,
+        "epochs": 3,
+        "selected_epoch": best["epoch"],
+        "selected_by": "development error",
+        "seconds": pytest.approx(sum(line["seconds"] for line in journal), abs=1e-3),
+        "parameters": 64 * 12 + 12 + 2 * (12 * 10 + 10) + 100,
+        "train": best["train"],
+        "development": best["development"],
+        "test": best["test"],
+    }
+    assert RunFolder(tmp_path / "run").result() == result
+
+
+def test_terms_of_the_journal_are_means_over_the_rows_of_the_epoch(tmp_path):
+    # With a rate this small the network is the same for all batches; the last has 30 rows, the others 40.
+    recipe = small_recipe(
+        objective={"name": "label_smoothing", "smoothing": 0.25},
+        model=PLAIN,
+        optimizer={"name": "sgd", "learning_rate": 1e-12},
+        epochs=1,
+    )
+    train(recipe, tmp_path / "run")
+    data = cached_data(recipe)
+    network = build_network(
+        recipe, num_labels=10, input_shape=data.input_shape, scaling=InputScaling(offset=[0.0], scale=[16.0])
+    )
+    with torch.no_grad():
+        logits = network.logits(data.train.inputs).double().numpy()
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    by_row = -logs[np.arange(190), data.train.labels.numpy()]
+    output, uniform = by_row.mean(), -logs.mean()
+    terms = RunFolder(tmp_path / "run").journal()[0]["train"]
+    # Float32 terms of single batches.
+    assert terms == pytest.approx(
+        {"total": 0.75 * output + 0.25 * uniform, "output": output, "uniform": uniform}, rel=1e-6
+    )
+    order = torch.cat([batch.rows for batch in data.train.batches(40)])
+    unweighted = np.mean([by_row[piece].mean() for piece in np.split(order.numpy(), range(40, 190, 40))])
+    assert unweighted != pytest.approx(output, rel=1e-4)
+
+
+def test_run_without_development_and_test_rows_says_so(tmp_path):
+    recipe = small_recipe(data={"name": "digits", "train_rows": 190})
+    data = dataclasses.replace(cached_data(recipe), test=None)
+    result = run_recipe(recipe, tmp_path / "run", data=data, device="cpu")
+    assert (result["development"], result["test"]) == (None, None)
+    assert (result["selected_by"], result["selected_epoch"]) == ("last epoch", EPOCHS)
+
+
+def test_watcher_hears_of_every_epoch(tmp_path):
+    heard = []
+    train(small_recipe(), tmp_path / "run", observe=heard.append)
+    ends = [progress for progress in heard if progress.line is not None]
+    assert [progress.epoch for progress in ends] == [1, 2, 3]
+    assert [progress.line for progress in ends] == RunFolder(tmp_path / "run").journal()
+    assert {(progress.epochs, progress.batches) for progress in heard} == {(EPOCHS, BATCHES)}
+    assert all(0 < first.seconds <= second.seconds for first, second in zip(ends, ends[1:], strict=False))
+
+
+def test_epochs_are_told_to_the_objective(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(Objective, "begin_epoch", lambda self, epoch, epochs: told.append((epoch, epochs)))
+    monkeypatch.setattr(Objective, "end_epoch", lambda self: told.append("end"))
+    train(small_recipe(), tmp_path / "run")
+    assert told == [(0, 3), "end", (1, 3), "end", (2, 3), "end"]
+
+
+# ---- selection
+
+
+def script_measures(monkeypatch, errors):
+    """Makes development errors and likelihoods follow a script, in which the likelihood falls as the error rises."""
+    epoch = 0
+
+    def evaluate(network, split, *, autocast=None):
+        nonlocal epoch
+        if len(split) != 100:  # the test rows
+            return {"error": 0.5, "nll": 1.0}
+        epoch += 1
+        return {"error": errors[epoch - 1], "nll": 2 - errors[epoch - 1]}
+
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+
+
+@pytest.mark.parametrize(
+    ("selection", "epochs", "selected"),
+    [
+        ({}, 6, 2),
+        ({"by": "development_error"}, 6, 2),
+        ({"by": "development_nll"}, 6, 5),
+        ({"by": "last_epoch"}, 6, 6),
+        ({"by": "last_epoch", "patience": 1}, 6, 6),
+        ({"patience": 1}, 3, 2),
+        ({"patience": 3}, 5, 2),
+        ({"patience": 4}, 6, 2),
+        ({"by": "development_nll", "patience": 2}, 3, 1),
+    ],
+)
+def test_first_of_the_lowest_is_selected_and_patience_ends_the_run(selection, epochs, selected, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        script_measures(patched, [0.4, 0.3, 0.5, 0.3, 0.6, 0.55])
+        recipe = small_recipe(epochs=6, selection=selection, objective="one_hot")
+        result = train(recipe, tmp_path / "run")
+    assert (result["epochs"], result["selected_epoch"]) == (epochs, selected)
+    assert len(RunFolder(tmp_path / "run").journal()) == epochs
+    # The weights are those of the selected epoch: a run of so many epochs ends with them.
+    shorter = small_recipe(epochs=selected, selection={"by": "last_epoch"}, objective="one_hot")
+    train(shorter, tmp_path / "shorter")
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("run", "shorter")]
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
+# ---- precision
+
+
+def test_bf16_computes_in_bf16_and_keeps_weights_in_float32(hooks, tmp_path):
+    kinds = set()
+
+    def note(module, arguments, output):
+        if isinstance(module, nn.Linear):
+            kinds.add((module.training, output.dtype))
+
+    hooks.append(register_module_forward_hook(note))
+    result = train(small_recipe(precision="bf16"), tmp_path / "run")
+    assert kinds == {(True, torch.bfloat16), (False, torch.bfloat16)}
+    assert {value.dtype for value in load_file(tmp_path / "run" / "model.safetensors").values()} <= {
+        torch.float32,
+        torch.int64,
+    }
+    train(small_recipe(), tmp_path / "full")
+    exact = RunFolder(tmp_path / "full").journal()[0]["train"]
+    rounded = RunFolder(tmp_path / "run").journal()[0]["train"]
+    # bf16 has 8 bits: near the numbers of float32, and not the same.
+    assert rounded == pytest.approx(exact, rel=0.02)
+    assert rounded["output"] != exact["output"]
+    assert math.isfinite(result["test"]["nll"])
+
+
+def test_fp16_on_a_cpu_is_refused_before_there_is_a_folder(tmp_path):
+    with pytest.raises(RecipeError, match=r"precision: 'fp16' needs a GPU; here 'bf16' or 'float32' work"):
+        train(small_recipe(precision="fp16"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# ---- optimisers
+
+
+def made_network(**arguments):
+    torch.manual_seed(0)
+    return Network(nn.Identity(), nn.Linear(4, 3), LabelEmbedding(3, 5, **arguments))
+
+
+@pytest.mark.parametrize("embedding", ["full", "compressed"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_weight_decay_reaches_all_but_the_label_embedding(name, embedding):
+    network = made_network(embedding=embedding)
+    before = {key: value.clone() for key, value in network.named_parameters()}
+    optimizer = OPTIMIZERS[name](network, learning_rate=0.1, weight_decay=0.5)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    learned = {"objective.embedding", "objective.compressed_rows", "objective.compressed_columns"}
+    for key, value in network.named_parameters():
+        if key in learned:
+            torch.testing.assert_close(value, before[key], rtol=0, atol=0)
+        elif name == "adam":  # divides the decay by its own size: a step of the learning rate towards 0
+            torch.testing.assert_close(value, before[key] - 0.1 * before[key].sign())
+        else:
+            torch.testing.assert_close(value, before[key] * (1 - 0.1 * 0.5))
+    assert learned & set(before)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_parameter_is_in_one_group_and_the_step_is_fused(name):
+    network = made_network()
+    optimizer = OPTIMIZERS[name](network)
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    assert sorted(map(id, held)) == sorted(map(id, network.parameters()))
+    assert all(group["fused"] is True for group in optimizer.param_groups)
+
+
+def test_network_with_nothing_to_decay_in_its_encoder_is_no_fault():
+    network = Network(nn.Identity(), nn.Identity(), LabelEmbedding(3, 5))
+    assert [len(group["params"]) for group in OPTIMIZERS["adam"](network).param_groups] == [4, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("adam", {"learning_rate": 0.0}, "`learning_rate` must be > 0, got 0.0"),
+        ("adamw", {"weight_decay": -1.0}, "`weight_decay` must be >= 0, got -1.0"),
+        ("adam", {"betas": (0.9, 1.0)}, r"`betas` must both be in \[0, 1\), got \[0.9, 1.0\]"),
+        ("adam", {"epsilon": 0.0}, "`epsilon` must be > 0, got 0.0"),
+        ("sgd", {"momentum": 1.0}, r"`momentum` must be in \[0, 1\), got 1.0"),
+        ("sgd", {"momentum": 0.0, "nesterov": True}, "`nesterov` needs a momentum > 0, got True"),
+    ],
+)
+def test_optimizer_refuses_what_is_out_of_range(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        OPTIMIZERS[name](made_network(), **arguments)
+
+
+# ---- schedules
+
+
+def factors(name, steps, steps_per_epoch=4, **arguments):
+    schedule = SCHEDULES[name](**arguments)
+    return [schedule(step, steps_per_epoch, steps) for step in range(steps)]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("constant", {}, [1.0] * 8),
+        ("constant", {"warmup_fraction": 0.5}, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]),
+        ("step", {}, [1.0] * 8),
+        ("step", {"epochs": [1], "factor": 0.2}, [1.0] * 4 + [0.2] * 4),
+        ("step", {"epochs": [1, 1], "factor": 0.5, "warmup_fraction": 0.25}, [0.5, 1.0, 1.0, 1.0] + [0.25] * 4),
+        ("linear", {}, [1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]),
+        ("linear", {"final_fraction": 0.5, "warmup_fraction": 0.5}, [0.25, 0.5, 0.75, 1, 1, 0.875, 0.75, 0.625]),
+        ("cosine", {}, [(1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)]),
+        (
+            "cosine",
+            {"warmup_fraction": 0.5, "final_fraction": 0.2},
+            [0.25, 0.5, 0.75, 1.0, *(0.2 + 0.8 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(4))],
+        ),
+    ],
+)
+def test_schedule_gives_the_factors_worked_out_by_hand(name, arguments, expected):
+    assert factors(name, 8, **arguments) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_warmed_schedule_moves_at_the_first_step_and_is_whole_after_the_warmup(name):
+    rising = factors(name, 100, warmup_fraction=0.1)
+    assert rising[0] == pytest.approx(0.1)
+    assert rising[:10] == sorted(rising[:10])
+    assert rising[9] == rising[10] == 1.0
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_falling_schedule_ends_at_its_final_fraction(name):
+    assert SCHEDULES[name](final_fraction=0.3)(100, 4, 100) == pytest.approx(0.3)
+    assert factors(name, 100, final_fraction=0.3)[-1] == pytest.approx(0.3, abs=0.01)
+    assert SCHEDULES[name]()(100, 4, 100) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("constant", {"warmup_fraction": 1.0}, r"`warmup_fraction` must be in \[0, 1\), got 1.0"),
+        ("step", {"epochs": [0]}, r"`epochs` must be numbers >= 1, got \[0\]"),
+        ("step", {"factor": 0.0}, r"`factor` must be in \(0, 1\], got 0.0"),
+        ("cosine", {"final_fraction": 1.5}, r"`final_fraction` must be in \[0, 1\], got 1.5"),
+        ("linear", {"final_fraction": -0.5}, r"`final_fraction` must be in \[0, 1\], got -0.5"),
+    ],
+)
+def test_schedule_refuses_what_is_out_of_range(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SCHEDULES[name](**arguments)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_optimizer_steps_with_the_rates_of_the_schedule(optimizer, hooks, tmp_path):
+    rates = []
+    hooks.append(
+        register_optimizer_step_pre_hook(
+            lambda optimizer, *_: rates.append([group["lr"] for group in optimizer.param_groups])
+        )
+    )
+    schedule = {"warmup_fraction": 0.2, "final_fraction": 0.1}
+    recipe = small_recipe(
+        optimizer={"name": optimizer, "learning_rate": 0.5}, schedule={"name": "cosine"} | schedule, objective="one_hot"
+    )
+    train(recipe, tmp_path / "run")
+    expected = [0.5 * factor for factor in factors("cosine", STEPS, **schedule)]
+    assert rates == [pytest.approx([rate, rate]) for rate in expected]
+
+
+# ---- stopping
+
+
+def test_whenever_it_is_asked_to_stop_what_is_done_is_saved(tmp_path):
+    # A signal may come between any two questions of the loop: here it comes before each of them once.
+    recipe = small_recipe(
+        epochs=2,
+        objective="one_hot",
+        checkpoints={"minimum_seconds": 1000.0},
+        data={"name": "digits", "train_rows": 80},
+    )
+    steps = 0
+
+    def count(module, arguments):
+        nonlocal steps
+        steps += isinstance(module, Objective) and module.training
+
+    interrupted = 0
+    for question in range(1, 20):
+        asked = 0
+        steps = 0
+
+        def answer(question=question):
+            nonlocal asked
+            asked += 1
+            return asked >= question
+
+        folder = tmp_path / str(question)
+        handle = register_module_forward_pre_hook(count)
+        try:
+            train(recipe, folder, stop=StopRequest(also=answer))
+        except InterruptedTraining as stopped:
+            interrupted += 1
+            assert newest(folder).step == steps, question
+            assert RunFolder(folder).state() == "unfinished"
+            assert stopped.exit_code == 130
+        else:
+            assert steps == 4
+            break
+        finally:
+            handle.remove()
+    # Two questions in each epoch of two batches; that at the end of the last is too late.
+    assert interrupted == 3
+
+
+def test_last_step_of_the_run_is_too_late_to_stop(tmp_path):
+    made = []
+    handle = register_optimizer_step_post_hook(lambda *_: made.append(1))
+    try:
+        result = train(small_recipe(), tmp_path / "run", stop=StopRequest(also=lambda: len(made) == STEPS))
+    finally:
+        handle.remove()
+    assert result["status"] == "finished"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_is_a_request_and_handlers_are_put_back(number):
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with stop_on_signals() as stop:
+        assert not stop.requested()
+        os.kill(os.getpid(), number)
+        assert stop.requested()
+        assert stop.signal_number == number
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_stop_by_signal_says_which(tmp_path):
+    with stop_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(
+            InterruptedTraining, match=r"stopped in epoch 1 of 3; to go on: labelembed resume"
+        ) as stopped:
+            train(small_recipe(), tmp_path / "run", stop=stop)
+    assert stopped.value.exit_code == 143
+    assert checkpoint_names(tmp_path / "run") == ["step-0000000001"]
+
+
+def test_outside_the_main_thread_signals_are_left_to_the_caller():
+    before = signal.getsignal(signal.SIGINT)
+    found = []
+
+    def enter():
+        with stop_on_signals() as stop:
+            found.append((signal.getsignal(signal.SIGINT), stop.requested()))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == [(before, False)]

@@ -1,0 +1,108 @@
+"""The loop in two processes, started as torchrun starts them, trains what one process trains."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+
+import pytest
+import torch
+
+from labelembed.recipes.loading import load_recipe
+from labelembed.training.run_folder import RunFolder
+from tests.made_training import (
+    CommandLines,
+    checkpoint_names,
+    contents,
+    newest,
+    one_thread,  # noqa: F401
+    train,
+    wait_until,
+)
+
+gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
+pytestmark = pytest.mark.skipif(not gloo, reason="this torch has no gloo, by which processes on a CPU talk")
+
+# The last of 9 batches has one row, so that one of the processes has none. Plain descent: Adam divides by the
+# gradient's own size, so that where it is near 0 the rounding of another order of sums moves a whole learning rate.
+SETTINGS = [
+    "data.train_rows=401",
+    "model.hidden_sizes=[16]",
+    "batch_size=50",
+    "optimizer={name: sgd, learning_rate: 0.1}",
+]
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+# Float32 sums in another order, over 144 steps at most.
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    return CommandLines(tmp_path_factory.mktemp("outputs"))
+
+
+def start_two(commands, *words):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": LOOPBACK}
+    ranks = [meeting | {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"} for rank in range(2)]
+    return [commands.start(*words, "--device", "cpu", environment=rank) for rank in ranks]
+
+
+def train_words(folder, settings):
+    options = [word for setting in settings for word in ("--set", setting)]
+    return ["train", "digits-mlp", *options, "--out", str(folder), "--threads", "1"]
+
+
+def assert_close(found, expected, where):
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key in expected:
+            assert_close(found[key], expected[key], f"{where}: {key}")
+    elif isinstance(expected, list):
+        for index, (one, other) in enumerate(zip(found, expected, strict=True)):
+            assert_close(one, other, f"{where}: {index}")
+    elif isinstance(expected, (torch.Tensor, float)):
+        torch.testing.assert_close(found, expected, **CLOSE, msg=lambda text: f"{where}: {text}")
+    else:
+        assert found == expected, where
+
+
+def assert_same_run(folder, single):
+    found, expected = contents(folder), contents(single)
+    # The states of the random number generators are each process' own.
+    by_name = [{name: value for name, value in run.items() if "random" not in name} for run in (found, expected)]
+    assert_close(*by_name, "run")
+
+
+@pytest.mark.parametrize("objective", ["label_embedding", "one_hot"])
+def test_two_processes_leave_the_run_folder_of_one(objective, commands, tmp_path):
+    settings = [*SETTINGS, "epochs=3", f"objective={objective}", "checkpoints.minimum_seconds=0"]
+    recipe, _ = load_recipe("digits-mlp", settings=settings)
+    train(recipe, tmp_path / "one")
+    for command in start_two(commands, *train_words(tmp_path / "two", settings)):
+        assert command.code() == 0, command.output()
+    assert_same_run(tmp_path / "two", tmp_path / "one")
+    losses = [line["train"]["total"] for line in RunFolder(tmp_path / "two").journal()]
+    assert losses[0] > losses[1] > losses[2]
+
+
+def test_processes_that_save_by_the_clock_stay_together_and_one_signal_stops_both(commands, tmp_path):
+    # Each process has its own clock, and they do not agree to 20 ms on when it is time.
+    settings = [*SETTINGS, "epochs=16", "objective=one_hot", "checkpoints.minimum_seconds=0.02"]
+    recipe, _ = load_recipe("digits-mlp", settings=settings)
+    train(recipe, tmp_path / "one")
+    first, second = start_two(commands, *train_words(tmp_path / "two", settings))
+    wait_until(lambda: len(RunFolder(tmp_path / "two").journal()) >= 2, first)
+    second.signal(signal.SIGTERM)
+    assert second.code() == 143, second.output()
+    assert first.code() == 130, first.output()  # it had no signal of its own
+    assert f"labelembed resume {tmp_path / 'two'}" in second.output()
+    stopped_at = newest(tmp_path / "two").step
+    assert 18 <= stopped_at < 144
+    assert checkpoint_names(tmp_path / "two")[-1] == f"step-{stopped_at:010d}"
+    for command in start_two(commands, "resume", str(tmp_path / "two")):
+        assert command.code() == 0, command.output()
+    assert_same_run(tmp_path / "two", tmp_path / "one")

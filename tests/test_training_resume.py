@@ -1,0 +1,275 @@
+"""A run that was broken off and resumed is, to the last bit, the run that was not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from labelembed.cli import training_verbs
+from labelembed.errors import RunFolderError
+from labelembed.models import InputScaling
+from labelembed.objectives import OBJECTIVES, Objective
+from labelembed.recipes.building import build_network
+from labelembed.recipes.running import cached_data, run_recipe
+from labelembed.training.run_folder import RunFolder
+from tests.made_training import (
+    BATCHES,
+    EPOCHS,
+    STEPS,
+    checkpoint_names,
+    contents,
+    differences,
+    kill_after,
+    newest,
+    no_flush,  # noqa: F401
+    objective_cases,
+    one_thread,  # noqa: F401
+    small_recipe,
+    stop_after,
+    train,
+    with_saved_geometry,
+)
+
+pytestmark = pytest.mark.usefixtures("no_flush")
+
+CASES = objective_cases()
+# Steps made by each process before it is stopped; what is left is the last one's.
+POSITIONS = {
+    "mid epoch": [7],
+    "last batch of an epoch": [BATCHES],
+    "first step, before an epoch's last batch, last step but one": [1, BATCHES - 2, STEPS - BATCHES],
+}
+TRAINING = {
+    "adamw, cosine": {
+        "optimizer": {"name": "adamw", "weight_decay": 0.1},
+        "schedule": {"name": "cosine", "warmup_fraction": 0.3, "final_fraction": 0.1},
+    },
+    "sgd, step": {
+        "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True},
+        "schedule": {"name": "step", "epochs": [1, 2], "factor": 0.5},
+    },
+    "plain sgd, linear": {
+        "optimizer": {"name": "sgd", "momentum": 0.0, "weight_decay": 0.01},
+        "schedule": {"name": "linear"},
+        "selection": {"by": "last_epoch"},
+    },
+    "adam, likelihood": {"selection": {"by": "development_nll", "patience": 2}},
+    "bf16": {"precision": "bf16"},
+    "standard scaling, no development": {
+        "data": {"name": "digits", "train_rows": 190, "scaling": "standard"},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """Returns what an unbroken run of a recipe leaves; each is made once."""
+    made = {}
+
+    def contents_of(recipe):
+        key = recipe.model_dump_json()
+        if key not in made:
+            folder = tmp_path_factory.mktemp("unbroken") / "run"
+            train(recipe, folder)
+            made[key] = contents(folder)
+        return made[key]
+
+    return contents_of
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("case", CASES)
+def test_resumed_run_equals_unbroken_run(case, position, unbroken, tmp_path, tmp_path_factory):
+    geometry = tmp_path_factory.getbasetemp()  # one place, for one recipe in all tests
+    recipe = small_recipe(objective=with_saved_geometry(CASES[case], geometry))
+    made = 0
+    for steps in POSITIONS[position]:
+        stopped = stop_after(recipe, tmp_path / "run", steps)
+        made += steps
+        assert stopped.exit_code == 130
+        assert f"labelembed resume {tmp_path / 'run'}" in str(stopped)
+        assert RunFolder(tmp_path / "run").state() == "unfinished"
+        assert newest(tmp_path / "run").step == made
+    train(recipe, tmp_path / "run")
+    assert differences(contents(tmp_path / "run"), unbroken(recipe)) == []
+
+
+def test_run_resumed_after_every_step_equals_unbroken_run(unbroken, tmp_path):
+    recipe = small_recipe(objective=CASES["compressed, warm-up"])
+    for _ in range(STEPS - 1):
+        stop_after(recipe, tmp_path / "run", 1)
+    train(recipe, tmp_path / "run")
+    assert differences(contents(tmp_path / "run"), unbroken(recipe)) == []
+
+
+@pytest.mark.parametrize("how", TRAINING)
+def test_resumed_run_equals_unbroken_run_for_every_way_of_training(how, unbroken, tmp_path):
+    recipe = small_recipe(**TRAINING[how])
+    for steps in (4, 4):  # the end of the first epoch lies between them
+        stop_after(recipe, tmp_path / "run", steps)
+    train(recipe, tmp_path / "run")
+    assert differences(contents(tmp_path / "run"), unbroken(recipe)) == []
+
+
+def test_contents_compared_depend_on_every_step(unbroken):
+    # A comparison that overlooked a group of tensors, or a run too short to move them, would pass every test above.
+    expected = unbroken(small_recipe())
+    other = unbroken(small_recipe(seed=1))
+    differing = differences(expected, other)
+    for group in ("network: encoder", "network: objective.output", "network: objective.embedding", "optimizer", "best"):
+        assert any(name.startswith(f"checkpoint: {group}") for name in differing), group
+    assert {
+        "journal",
+        "result",
+        "label_geometry: similarities",
+        "checkpoint: position",
+        "checkpoint: random: torch",
+    } <= set(differing)
+    assert any(name.startswith("model: ") for name in differing)
+
+
+@pytest.mark.parametrize("steps", [3, 8, 12])
+def test_run_killed_between_saves_goes_back_to_the_last_one(steps, unbroken, tmp_path):
+    policy = {"minimum_seconds": 1_000.0, "every_steps": 2}
+    recipe = small_recipe(checkpoints=policy)
+    kill_after(recipe, tmp_path / "run", steps)
+    assert newest(tmp_path / "run").step == (steps - 1) // 2 * 2  # killed within the step, before its save
+    train(recipe, tmp_path / "run")
+    ended, expected = contents(tmp_path / "run"), unbroken(small_recipe())
+    assert differences(ended, expected) == []  # when it saves is no part of the numbers
+
+
+def test_run_whose_newest_checkpoint_is_gone_goes_on_from_the_one_before(unbroken, tmp_path):
+    recipe = small_recipe(checkpoints={"minimum_seconds": 1_000.0, "every_steps": 2})
+    stop_after(recipe, tmp_path / "run", 9)
+    assert checkpoint_names(tmp_path / "run") == ["step-0000000008", "step-0000000009"]
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-0000000009")
+    train(recipe, tmp_path / "run")
+    assert differences(contents(tmp_path / "run"), unbroken(small_recipe())) == []
+
+
+def test_run_whose_every_checkpoint_is_gone_begins_anew(unbroken, tmp_path):
+    recipe = small_recipe()
+    stop_after(recipe, tmp_path / "run", 12)
+    assert len(RunFolder(tmp_path / "run").journal()) == 2
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    train(recipe, tmp_path / "run")
+    assert differences(contents(tmp_path / "run"), unbroken(recipe)) == []
+
+
+@pytest.mark.parametrize("policy", [{"every_steps": BATCHES}, {"every_steps": 1}, {"every_steps": 2}])
+def test_checkpoint_after_every_so_many_steps_wherever_the_epoch_ends(policy, tmp_path):
+    recipe = small_recipe(checkpoints={"minimum_seconds": 1_000.0, "keep": 100} | policy)
+    train(recipe, tmp_path / "run")
+    expected = sorted({*range(policy["every_steps"], STEPS + 1, policy["every_steps"]), STEPS})
+    assert checkpoint_names(tmp_path / "run") == [f"step-{step:010d}" for step in expected]
+
+
+def test_patience_ends_a_resumed_run_where_it_ends_the_unbroken_one(unbroken, tmp_path):
+    # A rate so small that no epoch improves on the first.
+    changes = {"optimizer": {"name": "adam", "learning_rate": 1e-12}, "epochs": 6, "selection": {"patience": 2}}
+    recipe = small_recipe(**changes)
+    stop_after(recipe, tmp_path / "run", 12)
+    result = train(recipe, tmp_path / "run")
+    assert (result["epochs"], result["selected_epoch"]) == (3, 1)
+    assert differences(contents(tmp_path / "run"), unbroken(recipe)) == []
+
+
+def test_finished_run_is_left_alone(tmp_path):
+    recipe = small_recipe()
+    result = train(recipe, tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert train(recipe, tmp_path / "run") == result
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
+def test_run_refuses_to_go_on_with_another_recipe_or_other_data(tmp_path):
+    recipe = small_recipe()
+    stop_after(recipe, tmp_path / "run", 4)
+    with pytest.raises(RunFolderError, match=r"optimizer.learning_rate: here 0.01, asked for 0.02"):
+        train(small_recipe(optimizer={"name": "adam", "learning_rate": 0.02}), tmp_path / "run")
+    data = cached_data(recipe)
+    flipped = type(data)(**{name: getattr(data, name) for name in data.__dataclass_fields__} | {"train": data.test})
+    with pytest.raises(RunFolderError, match="other data"):
+        run_recipe(recipe, tmp_path / "run", data=flipped, device="cpu")
+
+
+def test_checkpoint_of_another_network_is_refused_and_named(tmp_path):
+    recipe = small_recipe()
+    stop_after(recipe, tmp_path / "run", 4)
+    other = small_recipe(model={"name": "mlp", "hidden_sizes": [13]})
+    stop_after(other, tmp_path / "other", 4)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    shutil.copytree(tmp_path / "other" / "checkpoints", tmp_path / "run" / "checkpoints")
+    with pytest.raises(RunFolderError, match="checkpoint of step 4 is not of this run"):
+        train(recipe, tmp_path / "run")
+
+
+def start_of(name, seed):
+    recipe = small_recipe(objective={"name": name}, seed=seed)
+    network = build_network(recipe, num_labels=10, input_shape=(1, 8, 8), scaling=InputScaling(offset=[0], scale=[1]))
+    return {"encoder": network.encoder.state_dict(), "output": network.objective.output.state_dict()}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_one_seed_gives_every_objective_the_same_start(name):
+    torch.testing.assert_close(start_of(name, 5), start_of("one_hot", 5), rtol=0, atol=0)
+    for part in ("encoder", "output"):
+        for key, value in start_of("one_hot", 6)[part].items():
+            assert not torch.equal(value, start_of("one_hot", 5)[part][key])
+
+
+def rows_seen(recipe, folder):
+    """Returns the rows each epoch trained on, in order."""
+    seen = []
+
+    def note(module, arguments):
+        if isinstance(module, Objective):
+            seen.append(arguments[2])
+
+    handle = register_module_forward_pre_hook(note)
+    try:
+        train(recipe, folder)
+    finally:
+        handle.remove()
+    return torch.cat(seen).view(EPOCHS, -1)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_one_seed_gives_every_objective_the_same_order_of_rows(name, tmp_path):
+    recipe = small_recipe(objective={"name": name})
+    rows = rows_seen(recipe, tmp_path / name)
+    torch.testing.assert_close(rows, rows_seen(small_recipe(objective="one_hot"), tmp_path / "one"), rtol=0, atol=0)
+    assert all(sorted(epoch.tolist()) == list(range(190)) for epoch in rows)
+    assert not torch.equal(rows[0], rows[1])
+    assert not torch.equal(rows, rows_seen(recipe.model_copy(update={"seed": 1}), tmp_path / "other seed"))
+
+
+def test_resume_takes_the_number_of_threads_the_run_began_with(tmp_path, monkeypatch):
+    torch.set_num_threads(2)
+    stop_after(small_recipe(), tmp_path / "run", 4)
+    assert RunFolder(tmp_path / "run").environment()["threads"] == 2
+    torch.set_num_threads(1)
+    training_verbs.resume(tmp_path / "run", device="cpu", quiet=True)
+    assert torch.get_num_threads() == 2
+    assert RunFolder(tmp_path / "run").state() == "finished"
+
+
+def test_run_folder_holds_no_leftovers(tmp_path):
+    recipe = small_recipe()
+    stop_after(recipe, tmp_path / "run", 7)
+    train(recipe, tmp_path / "run")
+    assert sorted(os.listdir(tmp_path / "run")) == [
+        "checkpoints",
+        "environment.json",
+        "journal.jsonl",
+        "label_geometry.safetensors",
+        "model.safetensors",
+        "recipe.yaml",
+        "result.json",
+    ]
+    assert checkpoint_names(tmp_path / "run") == [f"step-{step:010d}" for step in (10, 15)]
