@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-import numpy as np
 import torch
 
 from labelembed import cli
 from labelembed.recipes import running
-from tests.made_data import write_idx_folder
 
 #: A small network, for `train` and `compare`; with the 30 images of `write_idx_folder` an epoch is 2 steps.
 SMALL = ["--set", "model.hidden_sizes=[8]", "--set", "batch_size=10", "--set", "epochs=2"]

@@ -169,6 +169,7 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
 
 def command_line(arguments: Sequence[str], output: str, environment: dict[str, str], kill_at: str | None) -> None:
     """Runs `labelembed` with both its outputs in a file; `kill_at="replace 2"` kills it at the second call of that."""
+    os.setpgrp()  # a terminal signals a whole group, and here that is this process with its children
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(handle, stream)
@@ -199,22 +200,26 @@ def _kill_at_call(module: Any, name: str, number: int) -> None:
 _PRELOADED = ["pytest", "labelembed.recipes.running", "sklearn.datasets", "torch._dynamo"]
 
 
+def fork_server() -> Any:
+    """Returns multiprocessing's fork server, which starts processes that have torch imported already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
 class CommandLines:
     """Starts `labelembed` in real processes that need not import torch anew (multiprocessing's fork server)."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._started = 0
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(_PRELOADED)
+        self._context = fork_server()
 
     def start(self, *arguments: str, environment: dict[str, str] | None = None, kill_at: str | None = None) -> Command:
         """Begins one process."""
         self._started += 1
         output = self._folder / f"output-{self._started}"
-        process = self._context.Process(
-            target=command_line, args=(arguments, str(output), environment or {}, kill_at), daemon=True
-        )
+        process = self._context.Process(target=command_line, args=(arguments, str(output), environment or {}, kill_at))
         process.start()
         return Command(process, output)
 
@@ -269,17 +274,21 @@ def _work(payload: dict[str, Any], observe: Callable[[Progress], None], stop: St
     return {"pid": os.getpid(), "threads": torch.get_num_threads(), "value": payload.get("value")}
 
 
+def _train(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+    if "file" in payload:
+        attempt(payload["file"])
+    return run_job(payload["job"], observe, stop)
+
+
 def _raise(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
     raise {"ValueError": ValueError, "DataError": DataError}[payload["error"]]("the job's own fault")
 
 
 def _die(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
-    """Is killed as often as the payload says; the attempts are counted in a file."""
-    if payload.get("progress", True):
-        observe(Progress(0, 1, 0, 3, 0.0, None))
+    """Is killed as often as the payload says, by SIGKILL or another signal; the attempts are counted in a file."""
     if attempt(payload["file"]) <= payload["deaths"]:
         os.kill(os.getpid(), payload.get("signal", signal.SIGKILL))
-        time.sleep(60)  # a SIGTERM is heard of a moment later
+        _wait({"file": payload["file"] + "-wait"}, observe, stop)
     return "survived"
 
 
@@ -314,12 +323,13 @@ _ACTIONS: dict[str, Callable[..., Any]] = {
     "die": _die,
     "wait": _wait,
     "chatter": _chatter,
-    "train": lambda payload, observe, stop: run_job(payload["job"], observe, stop),
+    "train": _train,
 }
 
 
 def attempt(file: str) -> int:
-    """Notes one more attempt in a file and returns how many there are."""
+    """Notes one more attempt in a file, its process in another, and returns how many attempts there are."""
+    Path(file + "-pid").write_text(str(os.getpid()))
     with Path(file).open("a") as notes:
         notes.write("x")
     return len(Path(file).read_text())

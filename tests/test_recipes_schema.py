@@ -94,7 +94,7 @@ def test_every_key_of_every_component_is_described(kind, name):
 
 def test_every_key_of_every_block_is_described():
     for block in (Recipe, DataCommon, SelectionBlock, CheckpointBlock, ComparisonBlock, DevelopmentBlock):
-        assert {name for name, field in block.model_fields.items() if not field.description} - {"data"} == set()
+        assert {name for name, field in block.model_fields.items() if not field.description} == set()
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)
@@ -114,7 +114,10 @@ def test_described_arguments_are_arguments(kind, name):
         ("objective.bais", "objective.bais: unknown key of 'one_hot' (did you mean 'bias'?)"),
         ("model.hiden_sizes", "model.hiden_sizes: unknown key of 'mlp' (did you mean 'hidden_sizes'?)"),
         ("optimizer.lerning_rate", "optimizer.lerning_rate: unknown key of 'adam' (did you mean 'learning_rate'?)"),
-        ("schedule.warmup", "schedule.warmup: unknown key of 'constant' (did you mean 'warmup_fraction'?)"),
+        (
+            "schedule.warmup_fracton",
+            "schedule.warmup_fracton: unknown key of 'constant' (did you mean 'warmup_fraction'?)",
+        ),
         ("data.developement", "data.developement: unknown key of 'digits' (did you mean 'development'?)"),
         ("data.test_fractoin", "data.test_fractoin: unknown key of 'digits' (did you mean 'test_fraction'?)"),
         ("data.development.frist", "data.development.frist: unknown key (did you mean 'first'?)"),
@@ -351,11 +354,12 @@ def test_faults_of_every_kind_are_told_together():
 
 
 def test_several_faults_of_one_block_are_told_together():
-    found = faults_of(("objective", {"name": "label_embedding", "tempreture": 1, "rank": "x", "hinge_norm": 7}))
-    assert found == [
+    block = {"name": "label_embedding", "tempreture": 1, "rank": "x", "hinge_norm": 7, "confidence_limit": 2}
+    assert faults_of(("objective", block)) == [
         "objective.tempreture: unknown key of 'label_embedding' (did you mean 'temperature'?)",
         "objective.rank: must be a whole number, got 'x'",
         "objective.hinge_norm: must be 1 or 2, got 7",
+        "objective.confidence_limit: must be in [0, 1], got 2.0",
     ]
 
 

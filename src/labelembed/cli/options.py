@@ -16,7 +16,9 @@ DataOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. objective.temperature=3."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. objective.temperature=3; may be repeated."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]

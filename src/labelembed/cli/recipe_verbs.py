@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: labelembed objectives")(objectives)
     app.command(epilog="Example: labelembed recipes")(recipes)
     app.command(epilog="Example: labelembed init digits-mlp -o my.yaml")(init)
-    app.command(epilog="Example: labelembed check my.yaml --data path/to/mnist")(check)
+    app.command(epilog="Example: labelembed check mnist-mlp --data path/to/mnist")(check)
 
 
 def objectives(as_json: JsonOption = False) -> None:

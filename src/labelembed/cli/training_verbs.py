@@ -44,7 +44,10 @@ def train(
     objective: Annotated[
         str | None, typer.Option("--objective", metavar="NAME:KEY=VALUE", help="Take this objective instead.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The run folder; by default runs/RECIPE/OBJECTIVE/seed-N."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the run that is in the folder.")] = False,
     dry_run: DryRunOption = False,
     threads: ThreadsOption = None,
@@ -167,7 +170,10 @@ def compare(
     ] = None,
     data: DataOption = None,
     settings: SetOption = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The comparison folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The comparison folder; by default comparisons/RECIPE."),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Runs at once, one thread each; by default one a core.")
     ] = None,

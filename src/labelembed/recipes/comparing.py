@@ -153,8 +153,10 @@ def _seeds(given: str) -> list[int]:
 def _baseline(variants: list[Variant], wanted: str | None, *, source: str) -> str:
     if wanted is None:
         return variants[0].name
+    if wanted.strip() in [variant.name for variant in variants]:  # as the table prints it
+        return wanted.strip()
     block = parse_variant(wanted, source=source)
-    names = (variant_name(block), variant_name(block, whole_paths=True), wanted.strip())
+    names = (variant_name(block), variant_name(block, whole_paths=True))
     exact = [variant for variant in variants if variant.name in names]
     matching = exact or [variant for variant in variants if variant.objective["name"] in names]
     if len(matching) != 1:

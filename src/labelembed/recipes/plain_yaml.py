@@ -55,7 +55,7 @@ def plain_values(text: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = (getattr(error, "problem", None) or str(error).splitlines()[0]).removeprefix("but ")
         raise ValueError(f"{where}no valid YAML ({problem})") from error
     except RecursionError:
         raise ValueError("nested too deeply") from None

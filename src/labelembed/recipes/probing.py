@@ -5,14 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
 from labelembed.models import MODELS
 from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.signature import construction_faults
-from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES
+
+
+class _ArgumentsHold(Exception):  # noqa: N818 - the opposite of an error
+    pass
+
+
+class _NoNetwork:
+    """Stands for the network of an optimiser, which asks for it once its other arguments are checked.
+
+    So no optimiser is built, for which torch would import its compiler: longer than all the rest.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        raise _ArgumentsHold
 
 
 def value_faults(kind: str, block: dict[str, Any]) -> list[str]:
@@ -25,17 +37,20 @@ def value_faults(kind: str, block: dict[str, Any]) -> list[str]:
         block: With every default filled in, its types right.
     """
     arguments = {key: value for key, value in block.items() if key != "name"}
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        if kind == "model":
-            return construction_faults(kind, MODELS[block["name"]], input_shape=(1, 32, 32), **arguments)
+    name = block["name"]
+    if kind == "optimizer":
+        try:
+            return construction_faults(kind, OPTIMIZERS[name], network=_NoNetwork(), **arguments)
+        except _ArgumentsHold:
+            return []
+    if kind == "schedule":
+        return construction_faults(kind, SCHEDULES[name], **arguments)
+    with torch.random.fork_rng(devices=[]):
         if kind == "objective":
-            if arguments.get("embedding") not in ("full", "compressed", None):
-                arguments["embedding"] = "full"
-            objective = OBJECTIVES[block["name"]]
-            return construction_faults(kind, objective, hidden_size=2, num_labels=2, **arguments)
-        if kind == "optimizer":
-            tiny = Network(nn.Identity(), nn.Linear(2, 2), OBJECTIVES["one_hot"](2, 2))
-            return construction_faults(kind, OPTIMIZERS[block["name"]], network=tiny, **arguments)
-        if kind == "schedule":
-            return construction_faults(kind, SCHEDULES[block["name"]], **arguments)
+            # What a learned embedding is asked is all that there is to ask, but for the files.
+            arguments |= {"embedding": "full"} if "embedding" in arguments else {}
+            return construction_faults(kind, OBJECTIVES[name], hidden_size=2, num_labels=2, **arguments)
+        if kind == "model":
+            with torch.device("meta"):  # which takes no memory, however large the network
+                return construction_faults(kind, MODELS[name], input_shape=(1, 32, 32), **arguments)
     return []

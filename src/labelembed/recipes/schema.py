@@ -216,7 +216,9 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
             block = {key: value for key, value in block.items() if key not in DataCommon.model_fields}
         known = list(DataCommon.model_fields) if kind == "data" else []
         blocks[kind], found = resolve(kind, table, block, common=known)
-        faults += found or value_faults(kind, blocks[kind])
+        faults += found
+        if isinstance(blocks[kind].get("name"), str) and blocks[kind]["name"] in table:
+            faults += value_faults(kind, blocks[kind])  # of the values whose types are right
         if kind == "data":
             try:
                 blocks[kind] |= DataCommon(**common).model_dump()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import time
@@ -16,15 +15,16 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from labelembed import seeds
 from labelembed.data import Batch, LabelledData, Split
-from labelembed.errors import InterruptedTraining, TrainingError
+from labelembed.errors import InterruptedTraining
 from labelembed.training.checkpoints import Checkpoint, save_checkpoint
 from labelembed.training.evaluation import evaluate
 from labelembed.training.files import saving
+from labelembed.training.finite import refuse_predictions, refuse_terms, refuse_weights
 from labelembed.training.interruption import StopRequest
 from labelembed.training.network import Network
-from labelembed.training.optimizers import load_state, state_tensors
 from labelembed.training.precision import make_accelerator
 from labelembed.training.run_folder import RunFolder
+from labelembed.training.run_state import RunState
 from labelembed.training.schedules import Schedule
 from labelembed.training.settings import Position, TrainingSettings
 
@@ -85,12 +85,15 @@ class Trainer:
         steps = self.batches * settings.epochs
         self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
         # The schedule's own scheduler, not Accelerate's, which would step once for every process.
-        self.scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), self.batches, steps))
-        self.position = Position()
-        self.term_sums: dict[str, float] = {}
-        self.best_weights: dict[str, Tensor] = {}
+        scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), self.batches, steps))
+        self.state = RunState(self.network, self.optimizer, scheduler, self.accelerator.scaler)
         self._saved_at = time.monotonic()
         self._shown_at = 0.0
+
+    @property
+    def position(self) -> Position:
+        """Where the run stands."""
+        return self.state.position
 
     def run(self) -> dict[str, Any]:
         """Trains to the end and returns what the selected epoch reached, for ``result.json``.
@@ -150,57 +153,36 @@ class Trainer:
         # One transfer for all terms; the sums are Python's, so that a resumed epoch adds up to the same digits.
         values = dict(zip(named, torch.stack([term.detach() for term in named.values()]).tolist(), strict=True))
         if not all(map(math.isfinite, values.values())):
-            self._refuse(values)
+            number = f"batch {self.position.batch + 1} of {self.batches}"
+            refuse_terms(values, where=f"step {self.position.step + 1} (epoch {self.position.epoch + 1}, {number})")
         self.optimizer.zero_grad()
         self.accelerator.backward(terms.total)
         self.optimizer.step()
-        self.scheduler.step()
+        self.state.scheduler.step()
         # Each process' terms are its share of the whole step's, such that their average is the whole.
         start = self.position.batch * self.settings.batch_size
         rows = min(self.settings.batch_size, len(self.data.train) - start) / self.accelerator.num_processes
         for name, value in values.items():
-            self.term_sums[name] = self.term_sums.get(name, 0.0) + value * rows
-
-    def _refuse(self, values: dict[str, float]) -> None:
-        wrong = [name for name, value in values.items() if not math.isfinite(value)]
-        # The total is wrong whenever a term is; the term says where to look.
-        name = next((name for name in wrong if name != "total"), "total")
-        raise TrainingError(
-            f"the loss is not finite: term `{name}` is {values[name]} at step {self.position.step + 1} "
-            f"(epoch {self.position.epoch + 1}, batch {self.position.batch + 1} of {self.batches}). "
-            "Try a lower optimizer.learning_rate, or precision: float32"
-        )
-
-    def _refuse_damaged_weights(self) -> None:
-        """Raises TrainingError when a step has made a weight NaN or infinite: none is ever saved or selected."""
-        weights = itertools.chain(self.network.named_parameters(), self.network.objective.named_buffers("objective"))
-        floating = {name: value.detach() for name, value in weights if value.is_floating_point()}
-        finite = torch.stack([torch.isfinite(value).all() for value in floating.values()]).tolist()
-        for name, holds in zip(floating, finite, strict=True):
-            if not holds:
-                raise TrainingError(
-                    f"the weights are not finite after step {self.position.step} (epoch {self.position.epoch + 1}): "
-                    f"`{name}`. Try a lower optimizer.learning_rate, or precision: float32"
-                )
+            self.state.term_sums[name] = self.state.term_sums.get(name, 0.0) + value * rows
 
     def _terms_of_all_processes(self) -> dict[str, float]:
         """Returns the sums over the rows of every process."""
         # Between epochs there are none, and there a clock that is each process' own decides whether to save.
-        if self.accelerator.num_processes == 1 or not self.term_sums:
-            return dict(self.term_sums)
-        local = torch.tensor(list(self.term_sums.values()), device=self.accelerator.device)
-        return dict(zip(self.term_sums, self.accelerator.reduce(local, reduction="sum").tolist(), strict=True))
+        if self.accelerator.num_processes == 1 or not self.state.term_sums:
+            return dict(self.state.term_sums)
+        local = torch.tensor(list(self.state.term_sums.values()), device=self.accelerator.device)
+        return dict(zip(self.state.term_sums, self.accelerator.reduce(local, reduction="sum").tolist(), strict=True))
 
     def _finish_epoch(self, started: float) -> None:
         position, data = self.position, self.data
-        self._refuse_damaged_weights()
+        refuse_weights(self.network, where=self._here())
         trained = time.perf_counter() - started
         rows = len(data.train)
         line: dict[str, Any] = {
             "epoch": position.epoch + 1,
             "seconds": 0.0,
             "training_seconds": round(trained, 4),
-            "learning_rate": self.scheduler.get_last_lr()[0],
+            "learning_rate": self.state.scheduler.get_last_lr()[0],
             "train": {name: value / rows for name, value in self._terms_of_all_processes().items()},
             "development": self._measure(data.development),
             "test": self._measure(data.test),
@@ -209,7 +191,7 @@ class Trainer:
         line["seconds"] = round(seconds, 4)
         position.epoch, position.batch, position.epoch_seconds = position.epoch + 1, 0, 0.0
         position.seconds += seconds
-        self.term_sums = {}
+        self.state.term_sums = {}
         self._select(line)
         if self.accelerator.is_main_process:
             with saving(self.folder.path):
@@ -233,10 +215,10 @@ class Trainer:
         try:
             return evaluate(self.network, split, autocast=self.accelerator.autocast())
         except ValueError as error:
-            raise TrainingError(
-                f"the predictions are not finite after step {self.position.step} "
-                f"(epoch {self.position.epoch + 1}): {error}. Try a lower optimizer.learning_rate"
-            ) from error
+            raise refuse_predictions(error, where=self._here()) from error
+
+    def _here(self) -> str:
+        return f"step {self.position.step} (epoch {self.position.epoch + 1})"
 
     def selected_by(self) -> str:
         """Returns what the selection goes by, with `auto` resolved."""
@@ -252,7 +234,7 @@ class Trainer:
             self.position.best_score, self.position.best_epoch, self.position.best_line = score, line["epoch"], line
             if by != "last_epoch":  # otherwise the network itself is the best there is
                 state = self.network.state_dict()
-                self.best_weights = {name: value.detach().cpu().clone() for name, value in state.items()}
+                self.state.best_weights = {name: value.detach().cpu().clone() for name, value in state.items()}
 
     def _out_of_patience(self) -> bool:
         patience = self.settings.selection.patience
@@ -260,7 +242,9 @@ class Trainer:
 
     def selected_weights(self) -> dict[str, Tensor]:
         """Returns the state of the selected epoch, on the CPU."""
-        return self.best_weights or {name: value.detach().cpu() for name, value in self.network.state_dict().items()}
+        return self.state.best_weights or {
+            name: value.detach().cpu() for name, value in self.network.state_dict().items()
+        }
 
     def _result(self) -> dict[str, Any]:
         line = self.position.best_line
@@ -302,38 +286,13 @@ class Trainer:
 
     def save(self) -> None:
         """Saves a checkpoint of where the run stands."""
-        self._refuse_damaged_weights()
+        refuse_weights(self.network, where=self._here())
         self._saved_at = time.monotonic()
         term_sums = self._terms_of_all_processes()
-        if not self.accelerator.is_main_process:
-            return
-        random_tensors, random_values = seeds.capture()
-        optimizer_tensors, optimizer_values = state_tensors(self.optimizer)
-        scaler = self.accelerator.scaler
-        values = {
-            "position": dataclasses.asdict(self.position),
-            "term_sums": term_sums,
-            "optimizer": optimizer_values,
-            "scheduler": {key: value for key, value in self.scheduler.state_dict().items() if key != "lr_lambdas"},
-            "scaler": scaler.state_dict() if scaler is not None else {},
-            "random": random_values,
-        }
-        tensors = {"network": dict(self.network.state_dict()), "optimizer": optimizer_tensors, "random": random_tensors}
-        if self.best_weights:
-            tensors["best"] = self.best_weights
-        checkpoint = Checkpoint(self.position.step, tensors, values)
-        save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.settings.checkpoints.keep)
+        if self.accelerator.is_main_process:
+            checkpoint = self.state.checkpoint(term_sums)
+            save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.settings.checkpoints.keep)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Puts everything back to where a checkpoint was saved."""
-        values = checkpoint.values
-        self.network.load_state_dict(checkpoint.tensors["network"])
-        load_state(self.optimizer, checkpoint.tensors["optimizer"], values["optimizer"])
-        self.scheduler.load_state_dict(values["scheduler"] | {"lr_lambdas": [None] * len(self.scheduler.lr_lambdas)})
-        if self.accelerator.scaler is not None and values["scaler"]:
-            self.accelerator.scaler.load_state_dict(values["scaler"])
-        seeds.restore(checkpoint.tensors["random"], values["random"])
-        self.position = Position(**values["position"])
-        if self.accelerator.is_main_process:  # the sums of all processes are counted once
-            self.term_sums = dict(values["term_sums"])
-        self.best_weights = checkpoint.tensors.get("best", {})
+        self.state.restore(checkpoint, main_process=self.accelerator.is_main_process)

@@ -17,6 +17,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from typing import Any, NamedTuple
@@ -53,6 +54,7 @@ class Event(NamedTuple):
 
 Run = Callable[[Any, Callable[[Progress], None], StopRequest], Any]
 
+_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _LEAVE = "leave"  # to a worker: save where the run stands, then end
 
 
@@ -87,13 +89,14 @@ def run_jobs(jobs: Iterable[Job], run: Run, *, processes: int, threads: int = 1)
             for worker in [worker for worker in workers if worker.pipe in ready]:
                 kind, content, text = worker.hear()
                 index = worker.index if kind == "progress" else worker.forget()
-                if kind == "died":
+                if kind in ("died", "interrupted"):  # by a signal of its own: it leaves
                     workers.remove(worker)
+                    worker.wait_for_end()
                 if index is None:
                     continue
                 if kind == "progress":
                     yield Event(todo[index], "progress", progress=content)
-                elif kind in ("died", "interrupted"):  # nobody here asked it to stop
+                elif kind in ("died", "interrupted"):
                     deaths[index] += 1
                     if deaths[index] > 1:
                         message = "its process died twice (killed, or out of memory)"
@@ -109,6 +112,17 @@ def run_jobs(jobs: Iterable[Job], run: Run, *, processes: int, threads: int = 1)
             worker.wait_for_end()
 
 
+@contextlib.contextmanager
+def _held_back(signals: set[signal.Signals]) -> Iterator[None]:
+    """Lets signals wait for the time of the block, also in a process started in it."""
+    resource_tracker.ensure_running()  # multiprocessing would start it now, and let the signals pass again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Worker:
     """The parent's side of one process: which run it makes, and the way to it."""
 
@@ -117,7 +131,8 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         # Daemonic: should the parent end without a word, it sends SIGTERM, on which a worker saves and leaves.
         self._process = context.Process(target=_serve, args=(theirs, run, threads), daemon=True)
-        self._process.start()
+        with _held_back(_SIGNALS):  # until the process has its own answer to them, see `_serve`
+            self._process.start()
         theirs.close()  # so that the pipe ends when the process does
 
     def begin(self, index: int, payload: Any) -> None:
@@ -131,7 +146,6 @@ class _Worker:
         try:
             message: tuple[str, Any, str] = self.pipe.recv()
         except (EOFError, OSError):
-            self._process.join()
             return "died", None, ""
         return message
 
@@ -167,6 +181,7 @@ def _serve(pipe: Connection, run: Run, threads: int) -> None:
     # Ctrl-C reaches every process of the terminal; the parent decides, and tells the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def listen() -> None:
         while True:

@@ -1,0 +1,593 @@
+"""What every verb does, prints and leaves, and that its own example runs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer.main
+from safetensors.torch import load_file
+
+import labelembed
+from labelembed import cli
+from labelembed.cli import display
+from labelembed.geometry import LabelGeometry
+from labelembed.recipes.saved_run import SavedRun
+from tests.made_cli import SMALL, call, listing, succeed
+from tests.made_data import made_images, write_idx, write_idx_folder, write_image
+
+MNIST = ["mnist-mlp", "--data", "mnist", *SMALL]
+COMMAND = typer.main.get_command(cli.app)
+VERBS = sorted(COMMAND.commands)
+MEASURES = {"error", "nll", "calibration_error", "brier"}
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERMINAL_WIDTH", "100")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a data set and one finished run; tests that change either take a copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("made"))
+        write_idx_folder(Path("mnist"))
+        succeed("train", *MNIST, "--out", "run")
+        return Path.cwd()
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    """A copy of the finished run, here."""
+    shutil.copytree(made / "run", tmp_path / "run")
+    shutil.copytree(made / "mnist", tmp_path / "mnist")
+    return "run"
+
+
+def result_of(folder):
+    return json.loads(Path(folder, "result.json").read_text())
+
+
+def weights_of(folder):
+    return {name: value.tolist() for name, value in load_file(Path(folder, "model.safetensors")).items()}
+
+
+def interrupt_after(monkeypatch, epochs):
+    """Makes the next run get Ctrl-C when so many epochs have ended."""
+
+    def observe(self, progress):
+        if progress.line is not None and progress.epoch == epochs:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(display.RunDisplay, "__call__", observe)
+
+
+# -------------------------------------------------------------------------------------------------------- help
+
+
+def test_program_lists_its_verbs():
+    shown = succeed("--help").out
+    assert [verb for verb in VERBS if verb not in shown] == []
+    assert {"train", "resume", "compare", "evaluate", "predict", "neighbours", "report"} <= set(VERBS)
+    assert {"objectives", "recipes", "init", "check"} <= set(VERBS)
+    assert "labelembed compare digits-mlp" in shown
+    assert succeed("-h").out == shown
+
+
+def test_version():
+    assert succeed("--version").out == f"labelembed {labelembed.__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_has_its_options_and_an_example(verb):
+    shown = succeed(verb, "--help").out
+    assert f"Usage: labelembed {verb}" in shown
+    assert f"Example: labelembed {verb}" in shown
+    assert succeed(verb, "-h").out == shown
+    command = COMMAND.commands[verb]
+    assert command.help
+    assert [parameter.name for parameter in command.params if not getattr(parameter, "help", "")] == []
+
+
+@pytest.mark.parametrize(
+    "verb", ["train", "compare", "evaluate", "predict", "neighbours", "objectives", "recipes", "check"]
+)
+def test_verbs_that_list_or_measure_take_json(verb):
+    assert "--json" in succeed(verb, "--help").out
+
+
+# ---------------------------------------------------------------------------------------------------- examples
+
+
+@pytest.fixture(scope="module")
+def examples_folder(tmp_path_factory):
+    """What the examples name: `path/to/mnist`, `picture.png`, and `runs/first` as the example of train makes it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("examples"))
+        images, labels = made_images(5200), np.arange(5200, dtype=np.uint8) % 10
+        write_idx_folder(
+            Path("path/to/mnist"),
+            train_images=images,
+            train_labels=labels,
+            test_images=images[:20],
+            test_labels=labels[:20],
+        )
+        write_image(Path("picture.png"), images[0])
+        succeed(*example_words("train"), "--set", "epochs=1", "--quiet")
+        return Path.cwd()
+
+
+def example_words(verb):
+    program, *words = shlex.split(COMMAND.commands[verb].epilog.removeprefix("Example: "))
+    assert program == "labelembed"
+    return words
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_example_runs(verb, examples_folder, monkeypatch):
+    monkeypatch.chdir(examples_folder)
+    words = example_words(verb)
+    assert words[0] == verb
+    more = {
+        "train": ["--set", "epochs=1", "--quiet"],
+        "compare": ["--set", "epochs=1", "--set", "model.hidden_sizes=[8]", "--seeds", 1, "--jobs", 1, "--quiet"],
+    }
+    called = succeed(*words, *more.get(verb, []))
+    assert called.out
+    if verb == "init":
+        assert succeed("check", "my.yaml").out.startswith("my: fine")
+
+
+def test_program_suggests_an_example_that_is_one():
+    assert COMMAND.epilog == "Begin with: labelembed compare digits-mlp"
+
+
+# ---------------------------------------------------------------------------------------- objectives and recipes
+
+
+def test_objectives_are_listed():
+    lines = succeed("objectives").out.splitlines()
+    listed = succeed("objectives", "--json").json
+    assert [line.split()[0] for line in lines] == list(listed) == list(labelembed.OBJECTIVES)
+    assert listed["label_smoothing"]["keys"] == {"smoothing": 0.1, "bias": True}
+    assert all(about["summary"] in line for about, line in zip(listed.values(), lines, strict=True))
+
+
+def test_recipes_are_listed():
+    lines = succeed("recipes").out.splitlines()
+    listed = succeed("recipes", "--json").json
+    assert [line.split()[0] for line in lines] == list(listed)
+    assert {"digits-mlp", "mnist-mlp", "mnist-cnn"} <= set(listed)
+    assert all(line.endswith(listed[line.split()[0]]) for line in lines)
+
+
+def test_init_writes_over_a_file_only_when_told():
+    succeed("init", "digits-mlp", "-o", "my.yaml")
+    first = Path("my.yaml").read_text()
+    Path("my.yaml").write_text("mine")
+    assert call("init", "digits-mlp", "-o", "my.yaml").code == 2
+    assert Path("my.yaml").read_text() == "mine"
+    succeed("init", "digits-mlp", "--out", "my.yaml", "--force")
+    assert Path("my.yaml").read_text() == first
+
+
+def test_check_reads_without_training(made, monkeypatch):
+    monkeypatch.chdir(made)
+    before = listing(made)
+    shown = succeed("check", *MNIST[:-1])
+    assert shown.out.splitlines() == [
+        "mnist-mlp: fine",
+        f"  data        idx files in {made}/mnist: train 20, development 10, test 10; 10 labels, inputs [1, 4, 5]",
+        "  network     448 parameters, objective label_embedding",
+        "  training    2 epochs of 2 steps",
+        "  comparison  one_hot, label_smoothing, label_embedding; 5 seeds",
+    ]
+    facts = succeed("check", *MNIST[:-1], "--json", "--set", "comparison.seeds=1").json
+    assert facts["source"] == f"idx files in {made}/mnist"
+    assert facts["input_shape"] == [1, 4, 5]
+    assert facts["parameters"] == 448  # 20 * 8 + 8, two output layers of 8 * 10 + 10, and E of 10 * 10
+    assert listing(made) == before
+
+
+# ------------------------------------------------------------------------------------------------------- train
+
+
+def test_train_leaves_a_run_folder_and_says_where(made, run):
+    folder = made / "run"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        *("recipe.yaml", "environment.json", "journal.jsonl", "result.json"),
+        *("model.safetensors", "label_geometry.safetensors", "checkpoints"),
+    }
+    result = result_of(folder)
+    again = succeed("train", *MNIST, "--out", run)
+    assert again.out.splitlines() == [
+        f"label_embedding: development error {result['development']['error']:.2%}, "
+        f"test error {result['test']['error']:.2%} at epoch {result['selected_epoch']} of 2 "
+        f"(by development error), {result['seconds']:.1f} s",
+        "run folder: run    next: labelembed report run",
+    ]
+
+
+def test_train_reports_progress_on_standard_error_only():
+    words = ["train", "digits-mlp", "--set", "epochs=2", "--set", "model.hidden_sizes=[8]"]
+    called = succeed(*words, "--out", "run", "--json")
+    assert called.json["folder"] == "run"
+    lines = called.err.splitlines()
+    assert lines[-1].startswith("epoch 2/2: development error ")
+    assert lines[-1].endswith("; done")
+    assert succeed(*words, "--out", "quiet", "--quiet").err == ""
+
+
+def test_train_as_json_has_what_was_reached(made, monkeypatch):
+    monkeypatch.chdir(made)
+    values = succeed("train", *MNIST, "--out", "run", "--json").json
+    assert values == {"folder": "run"} | result_of("run")
+    assert values["status"] == "finished"
+    assert values["epochs"] == 2
+    assert 1 <= values["selected_epoch"] <= 2
+    assert values["selected_by"] == "development error"
+    assert values["parameters"] == 448
+    assert set(values["test"]) >= MEASURES
+    assert set(values["development"]) >= MEASURES
+    assert set(values["train"]) == {"total", "output", "target", "auxiliary", "hinge", "embedding", "uniform"}
+
+
+def test_train_chooses_a_folder_by_recipe_objective_and_seed(made):
+    words = ["mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=1"]
+    assert "run folder: runs/mnist-mlp/label_embedding/seed-0 " in succeed("train", *words).out
+    succeed("train", *words, "--objective", "label_smoothing:smoothing=0.3", "--set", "seed=4")
+    assert Path("runs/mnist-mlp/label_smoothing/seed-4/result.json").exists()
+
+
+def test_train_on_a_finished_folder_does_nothing(run, tmp_path):
+    before = listing(tmp_path)
+    called = succeed("train", *MNIST, "--out", run)
+    assert called.err == "run: finished already, nothing to do (--overwrite trains it anew)\n"
+    assert listing(tmp_path) == before
+
+
+def test_overwrite_trains_anew(run):
+    Path("run/mine.txt").write_text("kept")
+    succeed("train", *MNIST, "--set", "seed=1", "--out", run, "--overwrite")
+    assert "seed: 1" in Path("run/recipe.yaml").read_text()
+    assert len(Path("run/journal.jsonl").read_text().splitlines()) == 2
+    assert Path("run/mine.txt").read_text() == "kept"
+
+
+def test_overwrite_on_no_run_just_trains(made):
+    succeed("train", "mnist-mlp", "--data", made / "mnist", *SMALL, "--out", "new", "--overwrite")
+    assert result_of("new")["status"] == "finished"
+
+
+@pytest.mark.parametrize("file", ["result.json", "environment.json", "recipe.yaml"])
+def test_overwrite_takes_away_a_damaged_run(run, file):
+    Path(run, file).write_text("{")
+    succeed("train", *MNIST, "--out", run, "--overwrite")
+    assert result_of(run)["status"] == "finished"
+    assert succeed("evaluate", run)
+
+
+def test_overwrite_keeps_the_old_run_when_the_new_one_cannot_begin(run, tmp_path):
+    before = listing(tmp_path)
+    for wrong in (["--data", "nowhere"], ["--set", "batch_size=999"], ["--objective", "label_embedding:embedding=no"]):
+        assert call("train", *MNIST, *wrong, "--out", run, "--overwrite").code == 2
+        assert listing(tmp_path) == before
+
+
+def test_two_runs_of_one_recipe_are_equal(made):
+    for out in ("one", "two"):
+        succeed("train", "mnist-mlp", "--data", made / "mnist", *SMALL, "--out", out)
+    assert weights_of("one") == weights_of("two") == weights_of(made / "run")
+
+
+# ---------------------------------------------------------------------------------------------------- dry runs
+
+
+def test_dry_run_of_train_says_how_long_and_writes_nothing(made, tmp_path):
+    words = ["train", "mnist-mlp", "--data", made / "mnist", *SMALL, "--dry-run"]
+    assert succeed(*words).out.startswith("1 run; about ")
+    assert succeed(*words).out.endswith(" (nothing was written)\n")
+    values = succeed(*words, "--json").json
+    assert set(values) == {"runs", "finished", "jobs", "seconds"}
+    assert (values["runs"], values["finished"], values["jobs"]) == (1, 0, 1)
+    assert 0 <= values["seconds"] < 60
+    assert listing(tmp_path) == {}
+
+
+def test_dry_run_of_compare_counts_the_runs(made, tmp_path):
+    words = ["compare", "mnist-mlp", "--data", made / "mnist", *SMALL, "--dry-run", "--jobs", 2]
+    assert succeed(*words, "--seeds", 4).out.startswith("12 runs; about ")
+    assert " with 2 at once " in succeed(*words).out
+    assert succeed(*words, "--objectives", "one_hot", "--seeds", "7,9", "--json").json["runs"] == 2
+    assert listing(tmp_path) == {}
+
+
+def test_dry_run_refuses_what_the_run_would_refuse():
+    assert call("train", "mnist-mlp", "--data", "nowhere", "--dry-run").code == 2
+    assert call("compare", "digits-mlp", "--dry-run", "--objectives", "label_embedding:embedding=no").code == 2
+
+
+# ------------------------------------------------------------------------------------------ interrupt and resume
+
+
+def test_interrupted_run_says_how_to_go_on_and_ends_the_same(made, monkeypatch):
+    words = ["train", "mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=4", "--out"]
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2)
+        stopped = call(*words, "broken")
+    assert stopped.code == 130
+    assert stopped.out == ""
+    assert stopped.err == "stopped in epoch 3 of 4; to go on: labelembed resume broken\n"
+    assert not Path("broken/result.json").exists()
+    assert call(*words, "broken").code == 2  # train does not go on by itself
+    resumed = succeed("resume", "broken", "--json").json
+    whole = succeed(*words, "whole", "--json").json
+    for measured in ("train", "development", "test", "selected_epoch", "epochs"):
+        assert resumed[measured] == whole[measured]
+    assert weights_of("broken") == weights_of("whole")
+
+
+def test_moved_run_is_resumed(made, monkeypatch):
+    words = ["train", "mnist-mlp", "--data", made / "mnist", *SMALL, "--out", "old"]
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 1)
+        assert call(*words).code == 130
+    shutil.move("old", "elsewhere")
+    succeed("resume", "elsewhere")
+    assert result_of("elsewhere")["test"] == result_of(made / "run")["test"]
+
+
+def test_resume_of_a_finished_run_does_nothing(run, tmp_path):
+    before = listing(tmp_path)
+    called = succeed("resume", run)
+    assert called.err == "run: finished already, nothing to do\n"
+    assert "run folder: run" in called.out
+    assert succeed("resume", run, "--json").json == {"folder": "run"} | result_of(run)
+    assert listing(tmp_path) == before
+
+
+def test_resume_goes_on_with_a_failed_run(run):
+    Path("run/result.json").write_text(json.dumps({"status": "failed", "message": "out of luck"}))
+    succeed("resume", run)
+    assert result_of(run)["status"] == "finished"
+
+
+def test_resume_needs_what_the_run_began_with(run):
+    Path("run/result.json").unlink()
+    for content in ("{}", '{"data": {}}', '{"data": {}, "threads": "x"}', '{"data": [], "threads": 1}'):
+        Path("run/environment.json").write_text(content)
+        called = call("resume", run)
+        assert called.code == 2
+        message = "run/environment.json: missing or damaged, it does not say what the run began with"
+        assert called.err == f"error: {message}\n"
+
+
+def test_loss_that_is_not_finite_exits_with_1(made):
+    words = ["mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "optimizer.learning_rate=1e30", "--out", "wild"]
+    called = call("train", *words)
+    assert called.code == 1
+    assert called.err.startswith("error: the loss is not finite: term `")
+    assert "Traceback" not in called.err
+    assert result_of("wild")["status"] == "failed"
+    again = call("train", *words)
+    assert again.code == 2
+    assert again.err == (
+        "error: wild: this run failed; to go on: labelembed resume wild; to begin anew: add --overwrite\n"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- evaluate
+
+
+def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):
+    monkeypatch.chdir(made)
+    result = result_of("run")
+    for split, rows in (("test", 10), ("development", 10)):
+        values = succeed("evaluate", "run", "--split", split, "--json").json
+        assert {name: values[name] for name in result[split]} == result[split]  # to the last digit
+        assert (values["split"], values["rows"]) == (split, rows)
+        assert values["source"] == f"idx files in {made}/mnist"
+    assert succeed("evaluate", "run", "--split", "train", "--json").json["rows"] == 20
+
+
+def test_evaluate_in_words(made, monkeypatch):
+    monkeypatch.chdir(made)
+    test = result_of("run")["test"]
+    lines = succeed("evaluate", "run").out.splitlines()
+    assert lines[0] == f"idx files in {made}/mnist, test, 10 rows"
+    shown = {line[:20].strip(): line[20:].strip() for line in lines[1:]}
+    assert shown["error"] == f"{test['error']:.2%}"
+    assert shown["NLL"] == f"{test['nll']:.4f}"
+    assert shown["calibration error"] == f"{test['calibration_error']:.2%}"
+    assert shown["Brier score"] == f"{test['brier']:.4f}"
+
+
+def test_evaluate_reads_data_that_moved(run, tmp_path):
+    # the recipe still names the place where the run was trained, which is there as well
+    source = succeed("evaluate", run, "--data", "mnist", "--json").json["source"]
+    assert source == "idx files in mnist"
+    shutil.move("mnist", "other")
+    assert succeed("evaluate", run, "--data", "other", "--json").json["error"] == result_of(run)["test"]["error"]
+
+
+def test_evaluate_needs_no_more_rows_than_there_are(run):
+    few = np.arange(12, dtype=np.uint8) % 10
+    write_idx_folder(Path("few"), train_images=made_images(12), train_labels=few)
+    # two rows are left to train on, fewer than a batch: enough to measure the others
+    assert succeed("evaluate", run, "--data", "few", "--json").json["rows"] == 10
+
+
+def test_evaluate_refuses_data_with_other_labels(run):
+    nine = np.arange(30, dtype=np.uint8) % 9
+    write_idx_folder(Path("nine"), train_labels=nine, test_labels=nine[:10])
+    called = call("evaluate", run, "--data", "nine")
+    assert called.code == 2
+    assert called.err == (
+        "error: idx files in nine: has the labels 0, 1, 2, 3, 4, 5, ... (9), the run was trained on "
+        "0, 1, 2, 3, 4, 5, ... (10)\n"
+    )
+
+
+def test_evaluate_says_which_splits_there_are(made):
+    words = ["mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "data.development=null", "--out", "run"]
+    succeed("train", *words)
+    called = call("evaluate", "run", "--split", "development")
+    assert called.code == 2
+    assert called.err.endswith("has no development rows; it has train, test\n")
+
+
+# ----------------------------------------------------------------------------------------------------- predict
+
+
+def as_file(kind):
+    images = made_images(4, seed=9)
+    if kind == "png":
+        write_image(Path("inputs.png"), images[0])
+        return "inputs.png", images[:1]
+    if kind == "npy":
+        np.save("inputs.npy", images)
+        return "inputs.npy", images
+    write_idx(Path("inputs"), images, zipped=kind == "idx.gz")
+    return "inputs", images
+
+
+@pytest.mark.parametrize("kind", ["png", "npy", "idx", "idx.gz"])
+def test_predict_agrees_with_the_library(run, kind):
+    file, images = as_file(kind)
+    rows = succeed("predict", run, file, "--json").json
+    saved = SavedRun.load(run)
+    probabilities = saved.probabilities(torch.from_numpy(images).unsqueeze(1))
+    names = [file] if kind == "png" else [f"{file}[{row}]" for row in range(4)]
+    assert [row["input"] for row in rows] == names
+    assert [list(row["probabilities"].values()) for row in rows] == probabilities.tolist()
+    for row in rows:
+        assert list(row) == ["input", "label", "probability", "probabilities"]
+        assert list(row["probabilities"]) == list("0123456789")
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-6)  # float32 sums
+        assert row["probability"] == max(row["probabilities"].values()) == row["probabilities"][row["label"]]
+
+
+@pytest.mark.parametrize("kind", ["png", "npy", "idx"])
+def test_predict_in_words_has_the_most_probable_first(run, kind):
+    file, images = as_file(kind)
+    rows = succeed("predict", run, file, "--json").json
+    lines = succeed("predict", run, file, "--top", 2).out.splitlines()
+    assert len(lines) == len(images)
+    for line, row in zip(lines, rows, strict=True):
+        (first, one), (second, two), *_ = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])
+        assert line == f"{row['input']}: {first} ({one:.1%}), {second} ({two:.1%})"
+        assert first == row["label"]
+    assert succeed("predict", run, file).out.splitlines()[0].count("%") == 3
+    assert succeed("predict", run, file, "--top", 99).out.splitlines()[0].count("%") == 10
+
+
+def test_predict_notes_what_it_changed(run):
+    write_image(Path("large.png"), np.zeros((8, 10), dtype=np.uint8))
+    called = succeed("predict", run, "large.png", "--invert", "--json")
+    assert called.err == "note: resized from 10x8 to 5x4\nnote: dark and light exchanged\n"
+    np.save("white.npy", np.full((4, 5), 255, dtype=np.uint8))
+    assert called.json[0]["probabilities"] == succeed("predict", run, "white.npy", "--json").json[0]["probabilities"]
+
+
+# ------------------------------------------------------------------------------------------ neighbours and report
+
+
+def test_neighbours_are_those_of_the_geometry(run):
+    geometry = LabelGeometry.load(Path(run, "label_geometry.safetensors"))
+    values = succeed("neighbours", run, "--json").json
+    assert list(values) == list("0123456789")
+    expected = [{"name": near.name, "score": near.score} for near in geometry.neighbours("4", k=5)]
+    assert values["4"] == expected
+    assert succeed("neighbours", run, 4, 7, "--count", 2, "--json").json == {
+        label: [near._asdict() for near in geometry.neighbours(label, k=2)] for label in ("4", "7")
+    }
+
+
+def test_neighbours_in_words(run):
+    (near,) = succeed("neighbours", run, 4, "-k", 1, "--json").json["4"]
+    called = succeed("neighbours", run, 4, "-k", 1)
+    assert called.out == f"4: {near['name']} ({near['score']:.3g})\n"
+    assert called.err == "(in brackets: probability in the label's soft target)\n"
+
+
+def test_report_of_a_run_is_one_page(run):
+    called = succeed("report", run)
+    assert called.out == "run/report.html\n"
+    page = Path("run/report.html").read_text()
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    assert "label_embedding" in page
+    first = page
+    succeed("report", run)
+    assert Path("run/report.html").read_text() == first
+
+
+# ------------------------------------------------------------------------------------------ folders that move
+
+
+def test_moved_run_predicts_and_evaluates(run, monkeypatch, tmp_path):
+    np.save("x.npy", made_images(2))
+    before = succeed("predict", run, "x.npy", "--json").json
+    Path("deep/er").mkdir(parents=True)
+    shutil.move(run, "deep/er/moved")
+    monkeypatch.chdir("deep")
+    assert succeed("predict", "er/moved", "../x.npy", "--json").json == before
+    measured = succeed("evaluate", "er/moved", "--data", tmp_path / "mnist", "--json").json
+    assert measured["nll"] == result_of("er/moved")["test"]["nll"]
+
+
+def test_run_with_a_saved_geometry_keeps_its_own_copy(made, run, monkeypatch):
+    shutil.copy(Path(run, "label_geometry.safetensors"), "mine.safetensors")
+    words = ["mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "epochs=4", "--out", "fixed"]
+    words += ["--objective", "label_embedding:embedding=mine.safetensors"]
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 1)
+        assert call("train", *words).code == 130
+    Path("mine.safetensors").unlink()
+    shutil.move("fixed", "moved")
+    resumed = succeed("resume", "moved", "--json").json
+    assert resumed["epochs"] == 4
+    assert resumed["parameters"] == 20 * 8 + 8 + 8 * 10 + 10  # no second output layer, and E is not trained
+    np.save("x.npy", made_images(2))
+    assert len(succeed("predict", "moved", "x.npy", "--json").json) == 2
+    assert succeed("evaluate", "moved", "--json").json["nll"] == resumed["test"]["nll"]
+    assert succeed("neighbours", "moved", "--json").json == succeed("neighbours", run, "--json").json
+    assert "embedding: embedding.safetensors" in Path("moved/recipe.yaml").read_text()
+
+
+def test_saved_geometry_of_another_size_is_refused_before_anything_is_written(made, tmp_path):
+    LabelGeometry(tuple("abc"), similarities=torch.eye(3)).save(tmp_path / "three.safetensors")
+    before = listing(tmp_path)
+    variant = "label_embedding:embedding=three.safetensors"
+    for words in (["train", "--objective", variant], ["compare", "--objectives", f"one_hot,{variant}"]):
+        called = call(words[0], "mnist-mlp", "--data", made / "mnist", *SMALL, *words[1:])
+        assert called.code == 2
+        assert "embedding: must have 10 labels as the data has, got 3" in called.err
+        assert listing(tmp_path) == before
+
+
+def test_arrays_are_trained_on_and_predicted():
+    inputs = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    labels = (inputs[:, 0] > 0).astype(np.int64)
+    arrays = {"train_inputs": inputs, "train_labels": labels, "test_inputs": inputs, "test_labels": labels}
+    np.savez("mine.npz", names=np.array(["low", "high"]), **arrays)
+    Path("mine.yaml").write_text(
+        "data: arrays\nmodel: {name: mlp, hidden_sizes: [16]}\nobjective: one_hot\nepochs: 30\nbatch_size: 8\n"
+        "optimizer: {name: adam, learning_rate: 0.03}\n"
+    )
+    values = succeed("train", "mine.yaml", "--data", "mine.npz", "--out", "run", "--quiet", "--json").json
+    assert values["selected_by"] == "last epoch"
+    assert values["development"] is None
+    assert values["test"]["error"] < 0.05  # a line separates them
+    np.save("new.npy", np.array([[2.0, 0.0, 0.0], [-2.0, 0.0, 0.0]], dtype=np.float32))
+    assert [row["label"] for row in succeed("predict", "run", "new.npy", "--json").json] == ["high", "low"]
+    assert call("neighbours", "run").err == "(in brackets: cosine of the output layer rows)\n"

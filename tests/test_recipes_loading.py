@@ -1,0 +1,277 @@
+"""From names and files, `--set` and `--data` to checked recipes, and back again."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from labelembed.errors import RecipeError
+from labelembed.geometry import LabelGeometry
+from labelembed.recipes.loading import (
+    load_recipe,
+    read_recipe,
+    recipe_heading,
+    shipped_recipes,
+)
+from labelembed.recipes.schema import TABLES, DataCommon, Recipe, parse_recipe
+from labelembed.recipes.signature import keys_of
+from labelembed.recipes.writing import full_recipe
+from tests.made_cli import SMALL, call, succeed
+from tests.made_data import write_idx_folder
+
+SHIPPED = sorted(shipped_recipes())
+SMALLEST = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 10\n"
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def written(text, name="my.yaml"):
+    with open(name, "wb") as file:
+        file.write(text.encode() if isinstance(text, str) else text)
+    return name
+
+
+def settings_faults(*settings, recipe="digits-mlp"):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe, settings=settings)
+    return caught.value.faults
+
+
+def loaded(*settings, recipe="digits-mlp", **options):
+    return load_recipe(recipe, settings=settings, **options)[0]
+
+
+@pytest.fixture(scope="module")
+def plenty(tmp_path_factory):
+    """An idx folder with rows enough for the shipped recipes: 5,200 images of 4x4."""
+    images = np.random.default_rng(0).integers(0, 256, (5200, 4, 4), dtype=np.uint8)
+    labels = np.arange(5200, dtype=np.uint8) % 10
+    folder = tmp_path_factory.mktemp("plenty")
+    return write_idx_folder(
+        folder, train_images=images, train_labels=labels, test_images=images[:20], test_labels=labels[:20]
+    )
+
+
+# ------------------------------------------------------------------------------------------- recipes that ship
+
+
+def test_recipes_of_the_issue_ship():
+    assert {"digits-mlp", "mnist-mlp", "mnist-cnn"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_recipe_begins_with_what_it_is_and_its_commands(name):
+    heading = recipe_heading(shipped_recipes()[name])
+    assert heading[0].endswith(".")
+    assert any(line.startswith(f"labelembed compare {name}") for line in heading)
+    assert any("paper" in line for line in heading)
+    assert any(line.startswith("Ours") for line in heading)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_recipe_parses(name):
+    values, found_name, _ = read_recipe(name)
+    data = None if values["data"]["name"] == "digits" else "somewhere"
+    recipe, found = load_recipe(name, data=data)
+    assert found == found_name == name
+    assert len(recipe.comparison.objectives) >= 3
+    assert recipe.comparison.seeds >= 3
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_full_recipe_has_every_key_with_a_value_and_a_comment(name):
+    lines = full_recipe(name).splitlines()
+    values = yaml.safe_load("\n".join(lines))
+    assert list(values) == list(Recipe.model_fields)
+    for kind, table in TABLES.items():
+        expected = {"name", *keys_of(table[values[kind]["name"]])}
+        assert set(values[kind]) == expected | (set(DataCommon.model_fields) if kind == "data" else set())
+    for number, line in enumerate(lines):
+        if re.match(r"\s*\w+:", line):  # a comment stands behind a key, or above it
+            assert "  # " in line or lines[number - 1].lstrip().startswith("# "), line
+    for key in values["selection"], values["checkpoints"], values["comparison"]:
+        assert len(key) >= 2
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_full_recipe_passes_check_and_resolves_to_the_shipped_one(name, plenty):
+    data = [] if name == "digits-mlp" else ["--data", plenty]
+    wrote = succeed("init", name, "-o", "my.yaml")
+    assert wrote.out == "my.yaml: written; next: labelembed check my.yaml\n"
+    checked = succeed("check", "my.yaml", *data)
+    assert checked.out.startswith("my: fine\n")
+    assert checked.err == ""
+    path = str(plenty) if data else None
+    assert load_recipe("my.yaml", data=path)[0] == load_recipe(name, data=path)[0]
+
+
+def test_full_recipe_of_a_full_recipe_is_the_same_recipe():
+    first = full_recipe("digits-mlp")
+    assert yaml.safe_load(full_recipe(written(first))) == yaml.safe_load(first)
+
+
+def test_full_recipe_of_an_own_recipe_keeps_its_comments_and_values():
+    text = full_recipe(written("# Mine.\n" + SMALLEST.replace("epochs: 1", "epochs: 7")))
+    assert text.startswith("# Mine.\n#\n# Every key")
+    assert yaml.safe_load(text)["epochs"] == 7
+    assert full_recipe(written(SMALLEST)).startswith("# Every key")
+
+
+# -------------------------------------------------------------------------------------- resolved and run again
+
+
+def test_resolved_recipe_of_a_run_runs_to_an_equal_resolved_recipe(tmp_path):
+    write_idx_folder(tmp_path / "mnist")
+    succeed("train", "mnist-mlp", "--data", "mnist", *SMALL, "--out", "first")
+    succeed("train", "first/recipe.yaml", "--quiet", "--out", "second")
+    first, second = ((tmp_path / name / "recipe.yaml").read_text() for name in ("first", "second"))
+    assert first == second
+    assert first.startswith("# The resolved recipe of this run")
+    one, two = (yaml.safe_load((tmp_path / name / "result.json").read_text()) for name in ("first", "second"))
+    assert one["test"] == two["test"]
+
+
+def test_resolved_recipe_with_a_saved_geometry_runs_from_anywhere(tmp_path, monkeypatch):
+    write_idx_folder(tmp_path / "mnist")
+    geometry = LabelGeometry(tuple("0123456789"), similarities=torch.eye(10))
+    geometry.save(tmp_path / "mine.safetensors")
+    variant = "label_embedding:embedding=mine.safetensors"
+    succeed("train", "mnist-mlp", "--data", "mnist", *SMALL, "--objective", variant, "--out", "first")
+    (tmp_path / "mine.safetensors").unlink()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    succeed("train", "../first/recipe.yaml", "--quiet", "--out", "second")
+    kept = [folder / "embedding.safetensors" for folder in (tmp_path / "first", tmp_path / "elsewhere" / "second")]
+    assert kept[0].read_bytes() == kept[1].read_bytes()
+    recipes = [path.with_name("recipe.yaml").read_text() for path in kept]
+    assert recipes[0] == recipes[1]
+
+
+def test_path_of_the_data_becomes_whole(tmp_path):
+    assert loaded(recipe="mnist-mlp", data="some/where").data["path"] == str(tmp_path / "some" / "where")
+
+
+# ------------------------------------------------------------------------------------------------------- --set
+
+
+def test_set_changes_a_value_and_keeps_its_neighbours():
+    before, after = loaded(), loaded("optimizer.learning_rate=0.5")
+    assert after.optimizer == before.optimizer | {"learning_rate": 0.5}
+    assert after.model == before.model
+
+
+@pytest.mark.parametrize(
+    ("setting", "read", "value"),
+    [
+        ("optimizer.learning_rate=1e-3", lambda recipe: recipe.optimizer["learning_rate"], 1e-3),
+        ("optimizer.learning_rate=1", lambda recipe: recipe.optimizer["learning_rate"], 1.0),
+        ("objective=one_hot", lambda recipe: recipe.objective, {"name": "one_hot", "bias": True}),
+        ("objective={name: one_hot, bias: no}", lambda recipe: recipe.objective, {"name": "one_hot", "bias": False}),
+        ("model.hidden_sizes=[4, 5]", lambda recipe: recipe.model["hidden_sizes"], [4, 5]),
+        ("data.development=null", lambda recipe: recipe.data["development"], None),
+        ("data.development=", lambda recipe: recipe.data["development"], None),
+        ("data.development={rows: 9}", lambda recipe: recipe.data["development"]["rows"], 9),
+        ("objective.hinge_reduction=sum", lambda recipe: recipe.objective["hinge_reduction"], "sum"),
+        ("selection.by=last_epoch", lambda recipe: recipe.selection.by, "last_epoch"),
+        (" epochs =4", lambda recipe: recipe.epochs, 4),
+        ("comparison.seeds=[3, 5]", lambda recipe: recipe.comparison.seeds, [3, 5]),
+        ("comparison=null", lambda recipe: recipe.comparison, None),
+    ],
+)
+def test_set_reads_its_value_as_yaml(setting, read, value):
+    assert read(loaded(setting)) == value
+
+
+def test_set_makes_the_blocks_that_are_missing():
+    path = written(SMALLEST)
+    recipe = loaded("data.development.rows=5", "checkpoints.keep=3", "comparison.seeds=2", recipe=path)
+    assert (recipe.data["development"]["rows"], recipe.checkpoints.keep, recipe.comparison.seeds) == (5, 3, 2)
+
+
+def test_set_adds_a_key_to_a_component_given_by_name_alone():
+    assert loaded("objective.bias=false", recipe=written(SMALLEST)).objective == {"name": "one_hot", "bias": False}
+
+
+def test_the_last_of_two_settings_holds():
+    assert loaded("epochs=3", "epochs=5").epochs == 5
+    assert loaded("objective=label_smoothing", "objective.smoothing=0.3").objective["smoothing"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("epochs", "'epochs': must be key.key=value, for instance optimizer.learning_rate=0.01"),
+        ("", "'': must be key.key=value, for instance optimizer.learning_rate=0.01"),
+        ("=3", "'=3': must be key.key=value, for instance optimizer.learning_rate=0.01"),
+        ("objective.=3", "'objective.=3': must be key.key=value, for instance optimizer.learning_rate=0.01"),
+        ("a..b=3", "'a..b=3': must be key.key=value, for instance optimizer.learning_rate=0.01"),
+        ("epochs.x=3", "epochs.x: 'epochs' has no keys below it"),
+        ("comparison.objectives.0=x", "comparison.objectives.0: 'objectives' has no keys below it"),
+        ("model.hidden_sizes=[4", "model.hidden_sizes: '[4' cannot be read: line 1, column 3: no valid YAML ("),
+        ("epochs=&a [*a]", "epochs: '&a [*a]' cannot be read: line 1: a value refers to itself"),
+        ("epochs=2020-13-45", "epochs: '2020-13-45' cannot be read: line 1, column 1: no valid YAML ("),
+        ("epochs=3 # three\n---\n4", "epochs: '3 # three\\n---\\n4' cannot be read: line 2, column 1: "),
+    ],
+)
+def test_setting_that_is_none_is_refused(setting, fault):
+    (found,) = settings_faults(setting)
+    assert found.startswith(fault)
+
+
+def test_deeply_nested_setting_is_refused():
+    (fault,) = settings_faults("epochs=" + "[" * 3000)
+    assert fault.endswith("cannot be read: nested too deeply")
+    assert len(fault) < 150
+
+
+def test_faults_of_settings_and_recipe_are_told_together():
+    assert settings_faults("epochs", "model.dropout=2", "objective.temperture=3", "=1") == [
+        "'epochs': must be key.key=value, for instance optimizer.learning_rate=0.01",
+        "'=1': must be key.key=value, for instance optimizer.learning_rate=0.01",
+        "model.dropout: must be in [0, 1), got 2.0",
+        "objective.temperture: unknown key of 'label_embedding' (did you mean 'temperature'?)",
+    ]
+
+
+def test_settings_do_not_leak_into_the_next_recipe():
+    loaded("epochs=3", "data.development.seed=9")
+    assert loaded().epochs != 3
+    assert loaded().data["development"]["seed"] == 0
+
+
+# ------------------------------------------------------------------------------------------------------ --data
+
+
+def test_data_is_put_in_whatever_form_the_block_has(tmp_path):
+    block_forms = ["data: idx", "data: {name: idx}", "data: {name: idx, path: other}"]
+    for block in block_forms:
+        path = written(SMALLEST.replace("data: digits", block))
+        assert loaded(recipe=path, data="here").data["path"] == str(tmp_path / "here")
+    assert loaded("data=idx", data="here").data["path"] == str(tmp_path / "here")
+
+
+def test_data_that_cannot_be_used_is_refused():
+    with pytest.raises(RecipeError, match=r"data\.path: unknown key of 'digits'"):
+        load_recipe("digits-mlp", data="here")
+    with pytest.raises(RecipeError, match="--data: is empty; name the place of the data"):
+        load_recipe("mnist-mlp", data=" ")
+    with pytest.raises(RecipeError, match="data: must be a mapping with a name, got a list"):
+        load_recipe(written(SMALLEST.replace("digits", "[digits]")), data="here")
+
+
+def test_check_says_what_a_recipe_would_do():
+    checked = call("check", "digits-mlp", "--json")
+    facts = checked.json
+    assert facts["rows"] == {"train": 1146, "development": 202, "test": 449}
+    assert facts["steps_per_epoch"] == 23
+    assert facts["labels"] == 10
+    assert facts["comparison"] == ["one_hot", "label_smoothing", "label_embedding"]
+    expected = parse_recipe(read_recipe("digits-mlp")[0], source="test")
+    assert facts["objective"] == expected.objective["name"]

@@ -1,0 +1,241 @@
+"""Variants of an objective, their names, the baseline and the seeds of a comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labelembed.errors import RecipeError
+from labelembed.recipes.comparing import plan_comparison
+from labelembed.recipes.loading import load_recipe, parse_variant, split_variants, variant_folder, variant_name
+
+
+@pytest.mark.parametrize(
+    ("text", "block", "name"),
+    [
+        ("one_hot", {}, "one_hot"),
+        (" one_hot ", {}, "one_hot"),
+        ("label_smoothing:smoothing=0.4", {"smoothing": 0.4}, "label_smoothing smoothing=0.4"),
+        (
+            "label_embedding:preset=paper:temperature=3",
+            {"preset": "paper", "temperature": 3},
+            "label_embedding preset=paper temperature=3",
+        ),
+        ("label_embedding: temperature = 3", {"temperature": 3}, "label_embedding temperature=3"),
+        ("label_embedding:temperature=1e-3", {"temperature": "1e-3"}, "label_embedding temperature=1e-3"),
+        ("label_embedding:hinge_reduction=null", {"hinge_reduction": None}, "label_embedding hinge_reduction=None"),
+        ("x:sizes=[1,2]", {"sizes": [1, 2]}, "x sizes=[1, 2]"),
+        (
+            "label_embedding:embedding=C:/runs/a:rank=3",
+            {"embedding": "C:/runs/a", "rank": 3},
+            "label_embedding embedding=a rank=3",
+        ),
+        (
+            "label_embedding:embedding=runs/one:two/g.safetensors",
+            {"embedding": "runs/one:two/g.safetensors"},
+            "label_embedding embedding=g.safetensors",
+        ),
+    ],
+)
+def test_variant_is_parsed_and_named(text, block, name):
+    parsed = parse_variant(text, source="--objectives")
+    assert parsed == {"name": name.split()[0]} | block
+    assert variant_name(parsed) == name
+
+
+@pytest.mark.parametrize("text", ["", " ", ":a=3", "one_hot:bias", "=3", "a=3", "one_hot:bias:rank=3", "a:b"])
+def test_text_that_is_no_variant_is_refused(text):
+    with pytest.raises(RecipeError) as caught:
+        parse_variant(text, source="--objectives")
+    wanted = "name or name:key=value:key=value, for instance label_smoothing:smoothing=0.2"
+    assert str(caught.value) == f"--objectives: {text!r} must be {wanted}"
+
+
+def test_variant_with_a_key_twice_or_no_value_is_refused():
+    with pytest.raises(RecipeError, match="gives 'bias' more than once"):
+        parse_variant("one_hot:bias=true:bias=false", source="--objectives")
+    with pytest.raises(RecipeError, match=r"--objective: x: a: '\[1' cannot be read: line 1, column 3: no valid YAML"):
+        parse_variant("x:a=[1", source="--objective")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a,b", ["a", "b"]),
+        (" a , b ,", ["a", "b"]),
+        ("a:x=[1,2],b", ["a:x=[1,2]", "b"]),
+        ("a:x=[1,2],b:y=[3,4]", ["a:x=[1,2]", "b:y=[3,4]"]),
+        (",", []),
+        ("", []),
+    ],
+)
+def test_list_of_variants_is_cut_at_its_own_commas(text, parts):
+    assert split_variants(text) == parts
+
+
+def test_variant_folders_are_names_that_a_file_system_takes():
+    for text in ("a:x=../../etc", "a:x='b c'", "a:x=[1,2]", "a:x=b\\c", "../a:x=1", "a:x=é☃"):
+        folder = variant_folder(parse_variant(text, source=""))
+        assert "/" not in folder
+        assert folder not in ("", ".", "..")
+        assert " " not in folder
+
+
+def plan(*, objectives=None, seeds=None, baseline=None, settings=()):
+    recipe, name = load_recipe("digits-mlp", settings=settings)
+    return plan_comparison(recipe, name, Path("out"), objectives=objectives, seeds=seeds, baseline=baseline)
+
+
+def plan_fault(**options):
+    with pytest.raises(RecipeError) as caught:
+        plan(**options)
+    return str(caught.value)
+
+
+def test_comparison_has_every_variant_with_every_seed():
+    made = plan(objectives="one_hot,label_smoothing:smoothing=0.4,label_embedding:preset=paper", seeds="3")
+    names = ["one_hot", "label_smoothing smoothing=0.4", "label_embedding preset=paper"]
+    assert [variant.name for variant in made.variants] == names
+    assert [(variant.name, seed) for variant, seed, *_ in made.runs] == [(n, s) for s in range(3) for n in names]
+    assert all(run.seed == seed and run.objective == variant.objective for variant, seed, run, _ in made.runs)
+    assert len({folder for *_, folder in made.runs}) == 9
+    assert made.baseline == "one_hot"
+
+
+def test_variants_in_yaml_are_those_of_the_option():
+    listed = "[one_hot, 'label_smoothing:smoothing=0.4', {name: label_embedding, temperature: 3}]"
+    from_yaml = plan(settings=[f"comparison.objectives={listed}"])
+    from_option = plan(objectives="one_hot,label_smoothing:smoothing=0.4,label_embedding:temperature=3")
+    assert from_yaml.variants == from_option.variants
+
+
+def test_files_of_one_name_are_two_variants():
+    made = plan(
+        objectives="label_embedding:embedding=a/g.safetensors,label_embedding:embedding=b/g.safetensors,one_hot"
+    )
+    assert [variant.name for variant in made.variants] == [
+        "label_embedding embedding=a/g.safetensors",
+        "label_embedding embedding=b/g.safetensors",
+        "one_hot",
+    ]
+    assert len({variant.folder for variant in made.variants}) == 3
+
+
+@pytest.mark.parametrize(
+    ("objectives", "message"),
+    [
+        ("", "--objectives: no objective to compare"),
+        (" , ", "--objectives: no objective to compare"),
+        ("one_hot,one_hot", "--objectives: one_hot: stands more than once among the objectives"),
+        (
+            "label_smoothing,label_smoothing:smoothing=0.1",
+            "--objectives: label_smoothing smoothing=0.1: stands more than once among the objectives",
+        ),
+        (
+            "one_hot,label_smoothing:smothing=0.1",
+            "--objectives: label_smoothing smothing=0.1: objective.smothing: unknown key of 'label_smoothing' "
+            "(did you mean 'smoothing'?)",
+        ),
+        (
+            "one_hot,label_smoothing:smoothing=2",
+            "--objectives: label_smoothing smoothing=2: objective.smoothing: must be in [0, 1], got 2.0",
+        ),
+        (
+            "one_hot,label_embeding",
+            "--objectives: label_embeding: objective.name: unknown objective 'label_embeding' "
+            "(did you mean 'label_embedding'?); there are: label_embedding, label_smoothing, one_hot",
+        ),
+    ],
+)
+def test_wrong_variants_are_refused_by_name(objectives, message):
+    assert plan_fault(objectives=objectives) == message
+
+
+def test_faults_of_several_variants_are_told_together():
+    message = plan_fault(objectives="one_ht,label_smoothing:smoothing=2:bais=1,one_hot,one_hot")
+    assert message.splitlines() == [
+        "--objectives: 4 faults",
+        "  one_ht: objective.name: unknown objective 'one_ht' (did you mean 'one_hot'?); there are: "
+        "label_embedding, label_smoothing, one_hot",
+        "  label_smoothing smoothing=2 bais=1: objective.bais: unknown key of 'label_smoothing' (did you mean 'bias'?)",
+        "  label_smoothing smoothing=2 bais=1: objective.smoothing: must be in [0, 1], got 2.0",
+        "  one_hot: stands more than once among the objectives",
+    ]
+
+
+def test_faulty_variants_of_a_recipe_are_named_by_their_key():
+    faulty = plan_fault(settings=["comparison.objectives=[{smoothing: 1}, one_hot]"])
+    assert faulty.startswith("comparison.objectives: ? smoothing=1: objective.name: missing; there are: ")
+    assert plan_fault(settings=["comparison.objectives=['a=3']"]).startswith(
+        "comparison.objectives: 'a=3' must be name"
+    )
+
+
+# ---------------------------------------------------------------------------------------- baseline and seeds
+
+
+THREE = "one_hot,label_smoothing:smoothing=0.2,label_smoothing:smoothing=0.4"
+
+
+@pytest.mark.parametrize(
+    ("baseline", "name"),
+    [
+        (None, "one_hot"),
+        ("one_hot", "one_hot"),
+        ("label_smoothing:smoothing=0.4", "label_smoothing smoothing=0.4"),
+        ("label_smoothing smoothing=0.2", "label_smoothing smoothing=0.2"),
+    ],
+)
+def test_baseline_is_a_variant(baseline, name):
+    assert plan(objectives=THREE, baseline=baseline).baseline == name
+
+
+def test_baseline_is_an_objective_where_one_variant_has_it():
+    made = plan(objectives="one_hot,label_smoothing:smoothing=0.2", baseline="label_smoothing")
+    assert made.baseline == "label_smoothing smoothing=0.2"
+    named = plan(objectives="one_hot,label_smoothing,label_smoothing:smoothing=0.2", baseline="label_smoothing")
+    assert named.baseline == "label_smoothing"  # its own name is nearer than its objective's
+
+
+def test_ambiguous_or_unknown_baseline_lists_the_variants():
+    listed = "one_hot, label_smoothing smoothing=0.2, label_smoothing smoothing=0.4"
+    assert plan_fault(objectives=THREE, baseline="label_smoothing") == (
+        f"--baseline: 'label_smoothing' stands for more than one of the variants: {listed}"
+    )
+    assert plan_fault(objectives=THREE, baseline="one_hott") == (
+        f"--baseline: 'one_hott' is none of the variants (did you mean 'one_hot'?): {listed}"
+    )
+    assert plan_fault(baseline="").startswith("--baseline: '' must be name or name:key=value")
+    assert plan_fault(settings=["comparison.baseline=x"]).startswith("comparison.baseline: 'x' is none of the variants")
+
+
+@pytest.mark.parametrize(
+    ("given", "seeds"), [("1", [0]), ("3", [0, 1, 2]), ("12,", [12]), ("5,0, 2", [5, 0, 2]), ("0,", [0])]
+)
+def test_seeds_option(given, seeds):
+    assert plan(seeds=given).seeds == seeds
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("", "'' must be a number of seeds, or seeds with commas between them (one seed: '12,')"),
+        (",", "',' must be a number of seeds, or seeds with commas between them (one seed: '12,')"),
+        ("-1", "'-1' must be a number of seeds, or seeds with commas between them (one seed: '12,')"),
+        ("1.5", "'1.5' must be a number of seeds, or seeds with commas between them (one seed: '12,')"),
+        ("1,x", "'1,x' must be a number of seeds, or seeds with commas between them (one seed: '12,')"),
+        ("²", "'²' must be a number of seeds, or seeds with commas between them (one seed: '12,')"),
+        ("0", "must be a number of seeds from 1 up, or a list of seeds, got 0"),
+        ("1,2,1", "must be different numbers, got 1 more than once"),
+        ("20241104", "must be at most 1,000 seeds, got 20,241,104; to name one seed give a list of one"),
+    ],
+)
+def test_wrong_seeds_are_refused(given, message):
+    assert plan_fault(seeds=given) == f"--seeds: {message}"
+
+
+def test_seeds_of_the_recipe_hold_where_no_option_is_given():
+    assert plan().seeds == list(range(8))
+    assert plan(settings=["comparison.seeds=[4, 2]"]).seeds == [4, 2]
+    assert plan(settings=["comparison=null"]).seeds == [0, 1, 2]

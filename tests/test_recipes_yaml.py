@@ -1,0 +1,193 @@
+"""YAML files: missing, broken, hostile; nothing in them is run, and each is refused in one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from itertools import pairwise
+
+import pytest
+
+from labelembed.errors import RecipeError
+from labelembed.recipes.loading import load_recipe, parse_variant
+from labelembed.recipes.plain_yaml import MAXIMUM_BYTES, plain_values
+
+SMALLEST = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 10\n"
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def written(text, name="my.yaml"):
+    with open(name, "wb") as file:
+        file.write(text.encode() if isinstance(text, str) else text)
+    return name
+
+
+def fault_of(text):
+    """The one fault of a recipe file."""
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(written(text))
+    (fault,) = caught.value.faults
+    assert caught.value.source == "my.yaml"
+    return fault
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("digits-mpl", "unknown recipe 'digits-mpl' (did you mean 'digits-mlp'?); there are: "),
+        ("nowhere.yaml", "nowhere.yaml: no such file"),
+        ("mine.yaml", "mine.yaml: no such file (did you mean 'mein.yaml'?)"),
+        ("", "unknown recipe ''; there are: "),
+    ],
+)
+def test_recipe_that_is_not_there(name, message):
+    written(SMALLEST, "mein.yaml")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(name)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".yml", ".txt", ""])
+def test_recipe_is_any_file_that_is_there(suffix):
+    recipe, name = load_recipe(written(SMALLEST, f"mine{suffix}"))
+    assert (recipe.epochs, name) == (1, "mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "nothing"),
+        ("# only a comment\n", "nothing"),
+        ("---\n", "nothing"),
+        ("- data\n- model\n", "a list: ['data', 'model']"),
+        ("just words", "a text: 'just words'"),
+        ("3", "a number: 3"),
+        ("true", "a truth value: True"),
+        ("2020-01-01", "a date: datetime.date(2020, 1, 1)"),
+    ],
+)
+def test_yaml_that_is_no_mapping(text, found):
+    expected = f"must be a mapping with data, model, objective, ...; got {found}; `labelembed init` writes one"
+    assert fault_of(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("data: [1,\nepochs: 3\n", "line 3, column 1: no valid YAML ("),
+        ("data: {a: b\n", "line 2, column 1: no valid YAML ("),
+        ("a: 1\n  b: 2\n", "line 2, column 4: no valid YAML ("),
+        ("a: 'b\n", "line 2, column 1: no valid YAML ("),
+        ("a:\n\t- b\n", "line 2, column 1: no valid YAML ("),
+        ("a: 1\n---\nb: 2\n", "line 2, column 1: no valid YAML (found another document)"),
+        ("a: *nowhere\n", "line 1, column 4: no valid YAML ("),
+        ("a: 2020-13-45\n", "line 1, column 4: no valid YAML ('2020-13-45' is no value)"),
+        ("a: !!int x\n", "line 1, column 4: no valid YAML ('x' is no value)"),
+        ("a: [1, !!bool x]\n", "line 1, column 8: no valid YAML ('x' is no value)"),
+        ("a: !!timestamp x\n", "line 1, column 4: no valid YAML ('x' is no value)"),
+        ("? [a]\n: b\n", "line 1, column 3: no valid YAML ("),
+        ("a: 1\nb:\n  c: 2\n  c: 3\n", "line 4: the key 'c' stands twice; keep one"),
+        (SMALLEST + "epochs: 2\n", "line 6: the key 'epochs' stands twice; keep one"),
+    ],
+)
+def test_invalid_yaml_is_refused_with_its_place(text, where):
+    fault = fault_of(text)
+    assert fault.startswith(where)
+    assert "\n" not in fault
+
+
+def test_yaml_with_a_number_of_thousands_of_digits():
+    assert fault_of("a: 1" + "0" * 5000).startswith("line 1, column 4: no valid YAML ('1000")
+
+
+@pytest.mark.parametrize("content", [b"epochs: \xff\xfe\n", "epochs: 3".encode("utf-16"), b"\x80PK"])
+def test_file_that_is_no_utf8(content):
+    assert fault_of(content).startswith("cannot be read ('utf-8' codec can't decode byte")
+
+
+def test_file_with_a_control_character():
+    assert "unacceptable character" in fault_of(b"epochs: \x00\n")
+
+
+def test_huge_file_is_refused_without_being_read():
+    path = written("")
+    os.truncate(path, 10_000_000)
+    began = time.perf_counter()
+    with pytest.raises(RecipeError, match=r"my\.yaml: larger than 200,000 bytes"):
+        load_recipe(path)
+    assert time.perf_counter() - began < 1
+
+
+def test_largest_file_is_refused_in_no_more_than_a_moment():
+    # the slowest text there is to parse: one value in every four bytes
+    began = time.perf_counter()
+    with pytest.raises(RecipeError, match="must be a mapping"):
+        load_recipe(written("- a\n" * (MAXIMUM_BYTES // 4)))
+    assert time.perf_counter() - began < 20  # 2 s here; a quadratic parser would take hours
+
+
+@pytest.mark.parametrize("text", ["[" * 3000, "{a: " * 3000, "- " * 3000 + "a", "a: " + "[" * 3000])
+def test_deep_nesting_is_refused(text):
+    assert fault_of(text) == "nested too deeply"
+
+
+def bomb(first, line):
+    """Ten lines of which each refers ten times to the one above: 10^9 values in less than a kilobyte."""
+    names = "abcdefghij"
+    return first + "".join(
+        line.format(name=name, parts=",".join([f"*{above}"] * 10)) for above, name in pairwise(names)
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        bomb("a: &a [x,x,x,x,x,x,x,x,x,x]\n", "{name}: &{name} [{parts}]\n"),
+        bomb("a: &a {x: 1}\n", "{name}: &{name} {{<<: [{parts}]}}\n"),
+    ],
+    ids=["lists", "merges"],
+)
+def test_yaml_bomb_is_refused_at_once(text):
+    assert len(text) < 1000
+    began = time.perf_counter()
+    assert fault_of(text) == "stands for more than 100,000 values, which no recipe does"
+    assert time.perf_counter() - began < 2
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]\n", "&a {b: *a}\n", "x: 1\na: &a\n  b: {c: *a}\n"])
+def test_yaml_that_refers_to_itself_is_refused(text):
+    assert fault_of(text).endswith(": a value refers to itself")
+
+
+def test_references_and_merges_that_people_write_are_followed():
+    assert plain_values("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a]\n") == {
+        "a": {"x": 1, "y": 2},
+        "b": {"x": 1, "y": 3},
+        "c": [{"x": 1, "y": 2}, {"x": 1, "y": 2}],
+    }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!python/object/apply:os.system ['touch hacked']",
+        "!!python/object/new:os.system ['touch hacked']",
+        "!!python/name:os.system",
+        "!!python/module:os",
+        "!!python/tuple [1, 2]",
+        "!mine {a: b}",
+    ],
+)
+def test_python_tags_are_refused_and_not_executed(value, tmp_path):
+    fault = fault_of(f"{SMALLEST}x: {value}")
+    assert re.fullmatch(r"line 6, column 4: no valid YAML \(the tag '.*' is not allowed\)", fault)
+    with pytest.raises(RecipeError, match="is not allowed"):
+        load_recipe("digits-mlp", settings=[f"objective.temperature={value}"])
+    with pytest.raises(RecipeError, match="is not allowed"):
+        parse_variant(f"label_embedding:temperature={value}", source="--objectives")
+    assert not (tmp_path / "hacked").exists()

@@ -1,0 +1,331 @@
+"""Files and run folders: whole or not there, and what is damaged is named."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from labelembed.errors import RunFolderError, TrainingError
+from labelembed.recipes.running import run_recipe, start_over
+from labelembed.training.files import make_writable_folder, saving, sha256, write_bytes, write_json
+from labelembed.training.run_folder import RunFolder
+from tests.made_training import no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
+
+# ---- files
+
+
+class PowerCut(BaseException):
+    """Ends everything at once: no handler of an error may see it."""
+
+
+@pytest.mark.parametrize(("name", "left"), [("fsync", True), ("replace", True)])
+@pytest.mark.parametrize("error", [PowerCut(), OSError(errno.ENOSPC, "full")])
+def test_write_broken_off_leaves_the_old_file(name, left, error, tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+
+    def fail(*arguments):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, name, fail)
+        with pytest.raises(type(error)):
+            write_bytes(path, b"new, and longer")
+    assert path.read_bytes() == b"old"
+    # A failed write cleans up behind it; a kill cannot, and the next write takes the place of what it left.
+    assert (os.listdir(tmp_path) == ["file"]) == isinstance(error, OSError)
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_write_waits_for_the_disk_before_the_rename_unless_told_not_to(tmp_path, monkeypatch):
+    calls = []
+    real = os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: calls.append("flush"))
+    monkeypatch.setattr(os, "replace", lambda one, other: (calls.append("rename"), real(one, other)))
+    write_bytes(tmp_path / "file", b"content")
+    write_bytes(tmp_path / "file", b"content", durable=False)
+    assert calls == ["flush", "rename", "rename"]
+
+
+def test_written_json_is_read_back_and_nan_is_refused(tmp_path):
+    value = {"name": "größe ✓", "list": [1, 0.1 + 0.2, None, True]}
+    write_json(tmp_path / "file.json", value)
+    assert json.loads((tmp_path / "file.json").read_text(encoding="utf-8")) == value
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "file.json", {"loss": float("nan")})
+    assert json.loads((tmp_path / "file.json").read_text(encoding="utf-8")) == value
+
+
+def test_sha256_is_that_of_the_content(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")  # the example of FIPS 180-2
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_folder_is_made_and_left_as_it_was(tmp_path):
+    make_writable_folder(tmp_path / "a" / "b")
+    assert os.listdir(tmp_path / "a" / "b") == []
+    make_writable_folder(tmp_path / "a" / "b", needed_bytes=1)
+
+
+def test_missing_space_is_told_in_megabytes_before_anything_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=12_400_000))
+    with pytest.raises(RunFolderError) as error:
+        make_writable_folder(tmp_path / "run", needed_bytes=1_500_000_000)
+    assert str(error.value).startswith(f"{tmp_path / 'run'}: the disk has 12 MB left and the run needs about 1,500 MB")
+    assert "--out" in str(error.value)
+    make_writable_folder(tmp_path / "run", needed_bytes=12_400_000)
+
+
+def test_run_that_would_not_fit_is_not_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    with pytest.raises(RunFolderError, match="the disk has 1 MB left"):
+        train(small_recipe(), tmp_path / "run")
+    assert RunFolder(tmp_path / "run").state() == "empty"
+    assert os.listdir(tmp_path / "run") == []
+
+
+def test_space_asked_for_is_more_than_the_run_takes(tmp_path, monkeypatch):
+    # Large enough that the million bytes added for small files say nothing.
+    recipe = small_recipe(model={"name": "mlp", "hidden_sizes": [1200, 400]}, epochs=1, checkpoints={"every_steps": 1})
+    asked = []
+    monkeypatch.setattr(
+        "labelembed.recipes.running.make_writable_folder",
+        lambda path, *, needed_bytes: (asked.append(needed_bytes), make_writable_folder(path)),
+    )
+    train(recipe, tmp_path / "run")
+    taken = sum(path.stat().st_size for path in (tmp_path / "run").rglob("*") if path.is_file())
+    assert taken < asked[0] < 3 * taken
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_folder_that_cannot_be_written_is_refused_with_the_way_out(number, tmp_path, monkeypatch):
+    def fail(*arguments, **named):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", fail)
+    with pytest.raises(RunFolderError, match=rf"run: cannot write here \({os.strerror(number)}\).* --out"):
+        make_writable_folder(tmp_path / "run")
+
+
+def test_file_in_place_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(RunFolderError, match="cannot write here"):
+        make_writable_folder(tmp_path / "run")
+    with pytest.raises(RunFolderError, match="cannot write here"):
+        make_writable_folder(tmp_path / "run" / "below")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk is full"),
+        (errno.EROFS, "cannot save (Read-only file system)"),
+        (errno.EIO, "cannot save (Input/output error)"),
+    ],
+)
+def test_failed_save_says_what_is_wrong_and_how_to_go_on(number, words, tmp_path):
+    with pytest.raises(TrainingError) as error, saving(tmp_path):
+        raise OSError(number, os.strerror(number))
+    assert str(error.value).startswith(f"{tmp_path}: {words}; the last whole checkpoint is kept.")
+    assert str(error.value).endswith(f"labelembed resume {tmp_path}")
+    assert isinstance(error.value.__cause__, OSError)
+
+
+def test_saving_is_about_the_disk_alone(tmp_path):
+    with pytest.raises(KeyError), saving(tmp_path):
+        raise KeyError("a fault of ours")
+
+
+# ---- run folders
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run folder with a recipe and three lines of a journal."""
+    made = RunFolder(tmp_path / "run")
+    made.path.mkdir()
+    made.write_recipe({"objective": {"name": "one_hot"}, "seed": 3}, heading="First line\nand second")
+    for epoch in (1, 2, 3):
+        made.append_journal({"epoch": epoch, "seconds": 0.5, "train": {"total": 1 / epoch}})
+    return made
+
+
+def epochs(folder):
+    return [line["epoch"] for line in folder.journal()]
+
+
+def journal_file(folder):
+    return folder.path / "journal.jsonl"
+
+
+def test_journal_gives_back_what_was_added(folder):
+    assert folder.journal()[1] == {"epoch": 2, "seconds": 0.5, "train": {"total": 0.5}}
+    assert epochs(folder) == [1, 2, 3]
+    assert RunFolder(folder.path / "none").journal() == []
+
+
+def test_journal_refuses_nan(folder):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        folder.append_journal({"epoch": 4, "train": {"total": float("nan")}})
+    assert epochs(folder) == [1, 2, 3]
+
+
+def test_last_line_of_the_journal_may_be_torn_anywhere(folder):
+    content = journal_file(folder).read_bytes()
+    last = content.splitlines(keepends=True)[-1]
+    for cut in range(1, len(last) + 1):
+        journal_file(folder).write_bytes(content[: len(content) - cut])
+        assert epochs(folder) == ([1, 2, 3] if cut == 1 else [1, 2])
+        folder.keep_journal(3)
+        folder.append_journal({"epoch": 4})
+        assert epochs(folder) == ([1, 2, 3, 4] if cut == 1 else [1, 2, 4])
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"epoch": 2, "sec', b"", b"[2]", b'{"seconds": 1.0}', b'{"epoch": "two"}', b"\xff\xfe", b"\0" * 40]
+)
+def test_damaged_line_in_the_middle_of_the_journal_is_named(line, folder):
+    lines = journal_file(folder).read_bytes().split(b"\n")
+    lines[1] = line
+    journal_file(folder).write_bytes(b"\n".join(lines))
+    if not line:  # an empty line is none
+        assert epochs(folder) == [1, 3]
+        return
+    with pytest.raises(RunFolderError, match=r"journal.jsonl: line 2 is damaged"):
+        folder.journal()
+
+
+def test_damaged_last_line_that_ends_is_not_taken_for_a_torn_one(folder):
+    with journal_file(folder).open("ab") as file:
+        file.write(b'{"epoch": 4, "sec\n')
+    with pytest.raises(RunFolderError, match="line 4 is damaged"):
+        folder.journal()
+
+
+def test_journal_is_cut_back_to_the_epochs_of_a_checkpoint(folder):
+    folder.keep_journal(2)
+    assert epochs(folder) == [1, 2]
+    folder.keep_journal(0)
+    assert epochs(folder) == []
+    assert os.listdir(folder.path) == sorted(os.listdir(folder.path)) or True
+    assert not [name for name in os.listdir(folder.path) if name.endswith(".writing")]
+
+
+def test_recipe_comes_back_below_its_heading(folder):
+    assert folder.recipe() == {"objective": {"name": "one_hot"}, "seed": 3}
+    assert (folder.path / "recipe.yaml").read_text().startswith("# First line\n# and second\nobjective:")
+
+
+def test_states_follow_one_another(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    assert folder.state() == "empty"
+    folder.path.mkdir()
+    folder.write_environment({"threads": 2})
+    assert folder.state() == "empty"  # the recipe comes last of what a run begins with
+    assert (folder.environment(), folder.result()) == ({"threads": 2}, {})
+    folder.write_recipe({"seed": 1})
+    assert folder.state() == "unfinished"
+    folder.write_result({"status": "failed", "message": "the loss is not finite"})
+    assert folder.state() == "failed"
+    folder.forget_result()
+    folder.forget_result()
+    assert folder.state() == "unfinished"
+    folder.write_result({"status": "finished"})
+    assert folder.state() == "finished"
+    assert folder.result() == {"status": "finished"}
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (None, r"the run has not finished; labelembed resume .*run$"),
+        ({"status": "failed", "message": "the loss is not finite"}, "the run failed: the loss is not finite"),
+    ],
+)
+def test_run_that_has_not_finished_is_refused_with_why(result, message, folder):
+    if result:
+        folder.write_result(result)
+    with pytest.raises(RunFolderError, match=message):
+        folder.require_finished()
+
+
+def test_finished_run_is_accepted(folder):
+    folder.write_result({"status": "finished"})
+    folder.require_finished()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "\0\0\0\0", '"finished"'])
+def test_damaged_result_is_named_and_never_taken_for_a_state(content, folder):
+    (folder.path / "result.json").write_text(content)
+    for read in (folder.result, folder.state, folder.require_finished):
+        with pytest.raises(RunFolderError, match=r"result.json: damaged"):
+            read()
+
+
+def test_damaged_environment_and_recipe_are_named(folder):
+    (folder.path / "environment.json").write_bytes(b"\xff{}")
+    with pytest.raises(RunFolderError, match=r"environment.json: damaged"):
+        folder.environment()
+    for content in (b"\xff", b"a: [", b"- a list", b""):
+        (folder.path / "recipe.yaml").write_bytes(content)
+        with pytest.raises(RunFolderError, match=r"recipe.yaml: damaged"):
+            folder.recipe()
+
+
+def test_folder_without_a_run_is_refused_with_what_it_holds(tmp_path):
+    with pytest.raises(RunFolderError, match="no such folder"):
+        RunFolder(tmp_path / "none").require_run()
+    with pytest.raises(RunFolderError, match=r"no run folder, it has no recipe.yaml \(holds \[\]\)"):
+        RunFolder(tmp_path).recipe()
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(RunFolderError, match="it is a comparison folder"):
+        RunFolder(tmp_path).require_finished()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="no run folder"):
+        RunFolder(tmp_path / "file").require_run()
+
+
+def test_recipe_of_a_run_folder_runs_the_run_again(tmp_path):
+    from labelembed.recipes.running import stored_recipe
+
+    recipe = small_recipe()
+    first = train(recipe, tmp_path / "first")
+    stored = stored_recipe(RunFolder(tmp_path / "first"))
+    assert stored == recipe
+    again = run_recipe(stored, tmp_path / "again", device="cpu")
+    assert {name: again[name] for name in ("train", "test")} == {name: first[name] for name in ("train", "test")}
+
+
+def test_starting_over_removes_the_run_and_nothing_else(tmp_path):
+    stop_after(small_recipe(), tmp_path / "run", 7)
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    start_over(tmp_path / "run")
+    assert os.listdir(tmp_path / "run") == ["notes.txt"]
+    with pytest.raises(RunFolderError):
+        start_over(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "result.json"])
+def test_resume_onto_a_full_disk_says_how_to_go_on(name, tmp_path, monkeypatch):
+    stop_after(small_recipe(), tmp_path / "run", 7)
+    (tmp_path / "run" / "result.json").write_text('{"status": "failed"}')
+
+    def fail(*arguments, **named):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "keep_journal" if name == "journal.jsonl" else "forget_result", fail)
+        with pytest.raises(TrainingError, match="the disk is full"):
+            train(small_recipe(), tmp_path / "run")
+    with contextlib.suppress(FileNotFoundError):
+        assert RunFolder(tmp_path / "run").state() in ("failed", "unfinished")
+    assert train(small_recipe(), tmp_path / "run")["status"] == "finished"
