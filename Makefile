@@ -43,7 +43,7 @@ demo: .venv/.base
 	$(BIN)/labelembed compare digits-mlp --out runs/demo
 
 test: .venv/.test check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 check: .venv/.test
 	$(BIN)/ruff check .

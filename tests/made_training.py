@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +175,8 @@ def command_line(arguments: Sequence[str], output: str, environment: dict[str, s
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(handle, stream)
-    os.environ.update(environment)
+    os.environ.update(environment, PYTHONFAULTHANDLER="1")
+    faulthandler.enable()
     sys.argv = ["labelembed", *arguments]
     if kill_at is not None:
         name, number = kill_at.split()
@@ -204,6 +207,7 @@ def fork_server() -> Any:
     """Returns multiprocessing's fork server, which starts processes that have torch imported already."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
+    forkserver.ensure_running()  # here, where no signal is held back: its processes would begin so
     return context
 
 
@@ -235,7 +239,8 @@ class Command:
         """Waits for the end and returns the exit code, negative for a signal."""
         self.process.join(60)
         if self.process.exitcode is None:
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGABRT)  # on which each process prints where it is
+            self.process.join(5)
             raise AssertionError(f"does not end: {self.output()}")
         return int(self.process.exitcode)
 

@@ -229,6 +229,10 @@ def _until_stopped(work: Callable[[], dict[str, str]], recipe: str, out: Path) -
     asked: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
+        if number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+            # Held back here, while a worker starts, but another thread took it: let it wait for this one.
+            signal.raise_signal(number)
+            return
         if asked:
             os._exit(128 + number)
         asked.append(number)

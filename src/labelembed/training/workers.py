@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
 import traceback
 from collections import deque
@@ -197,6 +198,9 @@ def _serve(pipe: Connection, run: Run, threads: int) -> None:
     threading.Thread(target=listen, daemon=True).start()
     while (payload := payloads.get()) is not None and not stop.is_set():
         pipe.send(_work(run, payload[0], lambda progress: pipe.send(("progress", progress, "")), stop))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # all is saved, and taking torch down in order would keep the user waiting for a second
 
 
 def _work(run: Run, payload: Any, observe: Callable[[Progress], None], stop: threading.Event) -> tuple[str, Any, str]:
