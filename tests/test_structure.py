@@ -61,9 +61,8 @@ def faults_of(room: str, imports: set[str]) -> list[str]:
         if other == room or name == "__version__":
             continue
         allowed = MAY_KNOW.get(room)
-        if allowed is not None and not any(name == entry or name.startswith(f"{entry}.") for entry in allowed):
-            faults.append(name)
-        elif LEVELS[other] >= LEVELS[room]:
+        forbidden = allowed is not None and not any(name == entry or name.startswith(f"{entry}.") for entry in allowed)
+        if forbidden or LEVELS[other] >= LEVELS[room]:
             faults.append(name)
     return faults
 
