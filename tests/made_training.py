@@ -237,7 +237,7 @@ class Command:
 
     def code(self) -> int:
         """Waits for the end and returns the exit code, negative for a signal."""
-        self.process.join(60)
+        self.process.join(150)
         if self.process.exitcode is None:
             os.killpg(self.process.pid, signal.SIGABRT)  # on which each process prints where it is
             self.process.join(5)
@@ -259,7 +259,7 @@ class Command:
 
 def wait_until(holds: Callable[[], bool], command: Command, *, pause: float = 0.0) -> None:
     """Waits for something that the running command brings about, or for its end."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 150
     while not holds() and command.running():
         assert time.monotonic() < until, command.output()
         time.sleep(pause)
@@ -301,7 +301,7 @@ def _wait(payload: dict[str, Any], observe: Callable[[Progress], None], stop: St
     """Runs until it is asked to stop or a file appears; says so in a file, as a run saves a checkpoint."""
     attempt(payload["file"])
     observe(Progress(0, 1, 0, 3, 0.0, None))
-    until = time.monotonic() + 60
+    until = time.monotonic() + 150
     while time.monotonic() < until:
         if stop.requested():
             Path(payload["file"] + "-saved").touch()

@@ -248,6 +248,13 @@ def test_manifest_of_another_form_is_refused(manifest, two):
     assert_loads(folder, 1, damaged=1)
 
 
+def test_manifest_of_no_format_is_refused_whatever_it_lists(two):
+    folder, path = two
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"format": 0}))  # one bit from 1
+    assert_loads(folder, 1, damaged=1)
+
+
 def test_manifest_cannot_name_a_file_elsewhere(two, tmp_path):
     folder, path = two
     (tmp_path / "elsewhere.safetensors").write_bytes((path / "best.safetensors").read_bytes())

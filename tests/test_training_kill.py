@@ -177,14 +177,14 @@ def test_program_started_as_users_start_it_survives_a_kill(expected, tmp_path):
     folder = tmp_path / "run"
     program = [sys.executable, "-m", "labelembed"]
     with subprocess.Popen([*program, *train_words(folder)], stderr=subprocess.PIPE) as process:
-        until = time.monotonic() + 90
+        until = time.monotonic() + 150
         while not (step_of(folder) and saves(folder)):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < until
         process.kill()
         assert process.wait(30) == -signal.SIGKILL
     words = [*program, *resume_words(folder), "--json"]
-    answer = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    answer = subprocess.run(words, capture_output=True, text=True, timeout=150)
     assert answer.returncode == 0, answer.stderr
     assert json.loads(answer.stdout)["status"] == "finished"
     assert differences(contents(folder), expected) == []

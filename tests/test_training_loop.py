@@ -40,6 +40,7 @@ from tests.made_training import (
     no_flush,  # noqa: F401
     one_thread,  # noqa: F401
     small_recipe,
+    stop_after,
     train,
 )
 
@@ -171,6 +172,8 @@ def test_failed_run_goes_on_from_its_last_checkpoint(hooks, tmp_path):
     spoil_terms(hooks, 12, output=math.nan)
     fails(recipe, tmp_path / "run", "step 12")
     hooks.pop().remove()
+    stop_after(recipe, tmp_path / "run", 2)
+    assert RunFolder(tmp_path / "run").state() == "unfinished"  # no longer failed
     train(recipe, tmp_path / "run")
     assert differences(contents(tmp_path / "run"), contents(tmp_path / "unbroken")) == []
 
