@@ -44,7 +44,7 @@ def shortened(words):
     """Returns a command's words, made to take a second; options that stand already are left as they are."""
     if words[0] not in ("train", "compare", "check"):
         return words
-    kind = "mnist" if "mnist-mlp" in words else "digits"
+    kind = "mnist" if "--data" in words else "digits"
     extra = SHORT[kind]
     if words[0] != "compare":
         extra = extra[: extra.index("--seeds")] if "--seeds" in extra else extra
