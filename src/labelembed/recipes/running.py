@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -13,7 +12,8 @@ from typing import Any
 from safetensors.torch import save as tensor_bytes
 
 from labelembed.data import LabelledData
-from labelembed.errors import RunFolderError, TrainingError
+from labelembed.errors import RecipeError, RunFolderError, TrainingError
+from labelembed.geometry import LabelGeometry
 from labelembed.recipes.building import (
     EMBEDDING_FILE,
     build_data,
@@ -72,6 +72,7 @@ def run_recipe(
     network = build_network(
         recipe, num_labels=data.num_labels, input_shape=data.input_shape, scaling=scaling, base=folder.path
     )
+    _refuse_other_labels(recipe, data, folder)
     begun = folder.state() != "empty"
     if begun:
         _refuse_other_data(folder, data)
@@ -109,6 +110,10 @@ def run_recipe(
 
 def _begin(recipe: Recipe, folder: RunFolder, data: LabelledData, *, parameters: int, device: str | None) -> None:
     """Makes the folder; the recipe comes last of what a run begins with, so that with it all is there."""
+    if any(folder.checkpoints.glob("step-*")):
+        raise RunFolderError(
+            f"{folder.path}: holds checkpoints but no recipe.yaml to say of what run; choose another folder with --out"
+        )
     # Weights, their best and Adam's two moments in each of keep + 1 checkpoints, and the result.
     needed = 4 * parameters * (4 * (recipe.checkpoints.keep + 1) + 1) + 1_000_000
     make_writable_folder(folder.path, needed_bytes=needed)
@@ -206,6 +211,19 @@ def _refuse_other_data(folder: RunFolder, data: LabelledData) -> None:
         )
 
 
+def _refuse_other_labels(recipe: Recipe, data: LabelledData, folder: RunFolder) -> None:
+    """Raises RecipeError when a saved geometry has the labels in another order, or other ones."""
+    path = embedding_path(recipe, base=folder.path)
+    if path is None:
+        return
+    names = LabelGeometry.load(path).names
+    unnamed = tuple(str(number) for number in range(len(names)))
+    for number, (theirs, ours) in enumerate(zip(names, data.names, strict=False)):
+        if theirs != ours and unnamed not in (names, data.names):
+            message = f"objective.embedding: label {number} is {theirs!r} in {path} and {ours!r} in the data"
+            raise RecipeError([f"{message}; a fixed embedding needs the same labels in the same order"])
+
+
 def _note_failure(folder: RunFolder, trainer: Trainer, message: str) -> None:
     result = {
         "format": 1,
@@ -223,9 +241,10 @@ def _finish(folder: RunFolder, trainer: Trainer, data: LabelledData, result: dic
     """Writes weights and geometry, and the result last of all."""
     weights = trainer.selected_weights()
     trainer.network.load_state_dict(weights)
-    about = {"format": "labelembed.network", "version": "1", "names": json.dumps(data.names, ensure_ascii=False)}
     with saving(folder.path):
         contiguous = {name: value.contiguous() for name, value in weights.items()}
+        # One entry only: safetensors writes several in any order, and equal runs should give equal files.
+        about = {"format": "labelembed.network.1"}
         write_bytes(folder.model_file, tensor_bytes(contiguous, metadata=about))
         trainer.network.objective.label_geometry(data.names).save(folder.geometry_file)
         folder.write_result(result)
