@@ -21,6 +21,7 @@ import torch
 from safetensors import safe_open
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from labelembed import seeds
 from labelembed.errors import DataError, InterruptedTraining
 from labelembed.geometry import LabelGeometry
 from labelembed.objectives import OBJECTIVES
@@ -75,6 +76,8 @@ def with_saved_geometry(objective: dict[str, Any], folder: Path) -> dict[str, An
 
 def train(recipe: Recipe, folder: Path, **arguments: Any) -> dict[str, Any]:
     """Brings a run to its end on the CPU; the data are read once a process."""
+    # A process of its own would begin with random states that have nothing to do with the run.
+    seeds.seed_everything(12345, "another process")
     return run_recipe(recipe, folder, data=cached_data(recipe), device="cpu", **arguments)
 
 

@@ -73,7 +73,7 @@ class SavedRun:
         return cls(folder, recipe, network.eval(), names, input_shape, (low, high))
 
     def probabilities(self, inputs: Tensor) -> Tensor:
-        """Returns the predicted distribution [N, C] for raw inputs [N, *input_shape]."""
+        """Returns the predicted distribution [N, C] for raw inputs ``[N, *input_shape]``."""
         if tuple(inputs.shape[1:]) != self.input_shape:
             raise ValueError(f"`inputs` must be [N, {', '.join(map(str, self.input_shape))}], got {list(inputs.shape)}")
         return predicted_logits(self.network, inputs).softmax(dim=-1)
