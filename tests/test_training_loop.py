@@ -22,7 +22,7 @@ from labelembed.models import InputScaling
 from labelembed.objectives import OBJECTIVES, LabelEmbedding, Objective
 from labelembed.recipes.building import build_network
 from labelembed.recipes.running import cached_data, run_recipe
-from labelembed.training import loop
+from labelembed.training import evaluation, loop
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.interruption import StopRequest, stop_on_signals
 from labelembed.training.network import Network
@@ -355,12 +355,34 @@ def test_fp16_on_a_cpu_is_refused_before_there_is_a_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+# ---- predictions
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_predictions_are_those_of_evaluation_mode_and_the_mode_is_put_back(training, monkeypatch):
+    network = Network(
+        nn.Identity(), nn.Sequential(nn.Linear(4, 30), nn.Dropout(0.5), nn.Linear(30, 3)), made_objective()
+    )
+    inputs = torch.randn(23, 4)
+    expected = network.eval().logits(inputs).detach()
+    network.train(training)
+    monkeypatch.setattr(evaluation, "EVALUATION_ROWS", 10)  # the last piece has 3 rows
+    found = evaluation.predicted_logits(network, inputs)
+    torch.testing.assert_close(found, expected)
+    assert (found.dtype, found.requires_grad) == (torch.float32, False)
+    assert network.training is training
+
+
 # ---- optimisers
 
 
-def made_network(**arguments):
+def made_objective(**arguments):
     torch.manual_seed(0)
-    return Network(nn.Identity(), nn.Linear(4, 3), LabelEmbedding(3, 5, **arguments))
+    return LabelEmbedding(3, 5, **arguments)
+
+
+def made_network(**arguments):
+    return Network(nn.Identity(), nn.Linear(4, 3), made_objective(**arguments))
 
 
 @pytest.mark.parametrize("embedding", ["full", "compressed"])
@@ -390,6 +412,21 @@ def test_every_parameter_is_in_one_group_and_the_step_is_fused(name):
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     assert sorted(map(id, held)) == sorted(map(id, network.parameters()))
     assert all(group["fused"] is True for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("adam", {"betas": (0.5, 0.6), "epsilon": 1e-4}, {"betas": (0.5, 0.6), "eps": 1e-4}),
+        ("adamw", {"betas": (0.5, 0.6), "epsilon": 1e-4}, {"betas": (0.5, 0.6), "eps": 1e-4}),
+        ("sgd", {"momentum": 0.3, "nesterov": True}, {"momentum": 0.3, "nesterov": True}),
+    ],
+)
+def test_arguments_reach_the_optimizer_of_torch(name, arguments, expected):
+    optimizer = OPTIMIZERS[name](made_network(), learning_rate=0.25, **arguments)
+    assert type(optimizer) is {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
+    for group in optimizer.param_groups:
+        assert {key: group[key] for key in ("lr", *expected)} == {"lr": 0.25, **expected}
 
 
 def test_network_with_nothing_to_decay_in_its_encoder_is_no_fault():

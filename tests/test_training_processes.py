@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import sys
@@ -42,13 +43,16 @@ def commands(tmp_path_factory):
     return CommandLines(tmp_path_factory.mktemp("outputs"))
 
 
-def start_two(commands, *words):
+def start_two(commands, *words, last=((), ())):
+    """Starts two processes with the same words, and some more of their own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": LOOPBACK}
     ranks = [meeting | {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"} for rank in range(2)]
-    return [commands.start(*words, "--device", "cpu", environment=rank) for rank in ranks]
+    return [
+        commands.start(*words, *own, "--device", "cpu", environment=rank) for rank, own in zip(ranks, last, strict=True)
+    ]
 
 
 def train_words(folder, settings):
@@ -89,12 +93,13 @@ def test_two_processes_leave_the_run_folder_of_one(objective, commands, tmp_path
     assert losses[0] > losses[1] > losses[2]
 
 
-def test_processes_that_save_by_the_clock_stay_together_and_one_signal_stops_both(commands, tmp_path):
-    # Each process has its own clock, and they do not agree to 20 ms on when it is time.
-    settings = [*SETTINGS, "epochs=16", "objective=one_hot", "checkpoints.minimum_seconds=0.02"]
+def test_processes_whose_clocks_differ_stay_together_and_one_signal_stops_both(commands, tmp_path):
+    settings = [*SETTINGS, "epochs=16", "objective=one_hot"]
     recipe, _ = load_recipe("digits-mlp", settings=settings)
     train(recipe, tmp_path / "one")
-    first, second = start_two(commands, *train_words(tmp_path / "two", settings))
+    # For one of them it is always time to save, for the other never.
+    clocks = [("--set", f"checkpoints.minimum_seconds={seconds}") for seconds in (0, 1000)]
+    first, second = start_two(commands, *train_words(tmp_path / "two", settings), last=clocks)
     wait_until(lambda: len(RunFolder(tmp_path / "two").journal()) >= 2, first)
     second.signal(signal.SIGTERM)
     assert second.code() == 143, second.output()
@@ -103,6 +108,24 @@ def test_processes_that_save_by_the_clock_stay_together_and_one_signal_stops_bot
     stopped_at = newest(tmp_path / "two").step
     assert 18 <= stopped_at < 144
     assert checkpoint_names(tmp_path / "two")[-1] == f"step-{stopped_at:010d}"
+    for command in start_two(commands, "resume", str(tmp_path / "two")):
+        assert command.code() == 0, command.output()
+    assert_same_run(tmp_path / "two", tmp_path / "one")
+
+
+def test_processes_killed_in_the_middle_of_an_epoch_go_on_there(commands, tmp_path):
+    # Saved at steps that are mostly inside an epoch of 9, where the sums of the terms are those of both.
+    settings = [*SETTINGS, "epochs=16", "objective=one_hot", "checkpoints={minimum_seconds: 1000, every_steps: 4}"]
+    recipe, _ = load_recipe("digits-mlp", settings=settings)
+    train(recipe, tmp_path / "one")
+    both = start_two(commands, *train_words(tmp_path / "two", settings))
+    wait_until(lambda: len(RunFolder(tmp_path / "two").journal()) >= 2, both[0])
+    for command in both:
+        command.signal(signal.SIGKILL)
+    assert [command.code() for command in both] == [-signal.SIGKILL] * 2
+    if newest(tmp_path / "two").step % 9 == 0:
+        shutil.rmtree(tmp_path / "two" / "checkpoints" / checkpoint_names(tmp_path / "two")[-1])
+    assert newest(tmp_path / "two").step % 9 != 0
     for command in start_two(commands, "resume", str(tmp_path / "two")):
         assert command.code() == 0, command.output()
     assert_same_run(tmp_path / "two", tmp_path / "one")
