@@ -147,6 +147,7 @@ def test_killed_worker_costs_its_own_run_alone(quick, tmp_path):
     }
     assert "died twice" in last["killed twice"].message
     assert last["killed once"].result == last["told to end"].result == "survived"
+    assert (tmp_path / "told-wait-saved").exists()  # SIGTERM left it the time to save
     # How often each was begun: the bystander saw all four deaths, and none of them was its own.
     assert {name: (tmp_path / name).read_text() for name in ("bystander", "once", "told", "twice")} == {
         "bystander": "x",
