@@ -207,7 +207,7 @@ class LabelEmbedding(Objective):
         ]
 
     @torch.no_grad()
-    def label_geometry(self, names: Sequence[str] | None = None) -> LabelGeometry:
+    def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
         """Returns E as similarities; above 16,000 labels the rows of A as vectors, for E would fill the memory."""
         names = self.label_names(names)
         source = type(self).__name__

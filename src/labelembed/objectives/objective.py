@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor, nn
 
@@ -29,6 +29,7 @@ class Objective(nn.Module, ABC):
     Args:
         hidden_size: H, width of the hidden rows.
         num_labels: C, number of labels.
+        output_size: D, width of the output layer; None: C, one output a label.
         bias: Whether the output layer has a bias.
         ignore_index: Rows with this label take no part in any term, normaliser or state; None: every row counts.
         output_std: Start the output layer from N(0, output_std) cut at two standard deviations with bias 0;
@@ -39,11 +40,15 @@ class Objective(nn.Module, ABC):
         ValueError: When an argument is out of its range; one line for each.
     """
 
+    #: Buffers that training remembers by and prediction does not need: checkpoints hold them, saved models do not.
+    training_buffers: ClassVar[frozenset[str]] = frozenset()
+
     def __init__(
         self,
         hidden_size: int,
         num_labels: int,
         *,
+        output_size: int | None = None,
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
@@ -53,18 +58,20 @@ class Objective(nn.Module, ABC):
         faults = faults or ArgumentFaults()
         faults.require(hidden_size >= 1, "hidden_size", hidden_size, "must be >= 1")
         faults.require(num_labels >= 1, "num_labels", num_labels, "must be >= 1")
+        faults.require(output_size is None or output_size >= 1, "output_size", output_size, "must be >= 1, or None")
         faults.require(output_std is None or output_std > 0, "output_std", output_std, "must be > 0, or None")
         faults.raise_if_any()
         self.hidden_size = hidden_size
         self.num_labels = num_labels
+        self.output_size = num_labels if output_size is None else output_size
         self.ignore_index = ignore_index
         self.output_std = output_std
         # The output layer comes first, so that every objective with the same seed starts with the same one.
         self.output = self.new_layer(bias=bias)
 
     def new_layer(self, *, bias: bool = True) -> nn.Linear:
-        """Returns a layer [H -> C] that starts as the output layer does."""
-        layer = nn.Linear(self.hidden_size, self.num_labels, bias=bias)
+        """Returns a layer [H -> D] that starts as the output layer does."""
+        layer = nn.Linear(self.hidden_size, self.output_size, bias=bias)
         if self.output_std is not None:
             limit = 2 * self.output_std
             nn.init.trunc_normal_(layer.weight, std=self.output_std, a=-limit, b=limit)
@@ -73,17 +80,26 @@ class Objective(nn.Module, ABC):
         return layer
 
     @classmethod
-    def from_linear(cls, layer: nn.Linear, **arguments: Any) -> Self:
-        """Takes over an existing output layer [H -> C], the module itself with its weights.
+    def from_linear(cls, layer: nn.Linear, *, num_labels: int | None = None, **arguments: Any) -> Self:
+        """Takes over an existing output layer [H -> D], the module itself with its weights.
 
         Args:
             layer: The layer to own from now on; device and dtype follow it.
+            num_labels: C, where it is not the layer's width D.
             arguments: The objective's own keyword arguments.
+
+        Raises:
+            TypeError: `layer` is something else.
+            ValueError: The objective would build an output layer of another width.
         """
         if not isinstance(layer, nn.Linear):
             raise TypeError(f"`layer` must be an nn.Linear, got {type(layer).__name__}")
-        has_bias = layer.bias is not None
-        objective = cls(layer.in_features, layer.out_features, bias=has_bias, **arguments)
+        num_labels = layer.out_features if num_labels is None else num_labels
+        objective = cls(layer.in_features, num_labels, bias=layer.bias is not None, **arguments)
+        if objective.output_size != layer.out_features:
+            raise ValueError(
+                f"`layer` must have {objective.output_size} outputs for {num_labels} labels, got {layer.out_features}"
+            )
         objective.to(device=layer.weight.device, dtype=layer.weight.dtype)
         objective.output = layer
         return objective
@@ -106,10 +122,28 @@ class Objective(nn.Module, ABC):
         scores: Tensor = self.output(hidden)
         return scores
 
-    def label_geometry(self, names: Sequence[str] | None = None) -> LabelGeometry:
-        """Returns where the labels stand to each other; here the rows of the output layer, by cosine."""
+    def outputs(self, hidden: Tensor) -> Tensor:
+        """Returns what the output layer says [..., D]; class means are taken of this."""
+        out: Tensor = self.output(hidden)
+        return out
+
+    def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
+        """Returns where the labels stand to each other.
+
+        Here, where the objective learns nothing of its own about labels: the class means, by Euclidean distance;
+        without them the rows of the output layer, by cosine.
+
+        Args:
+            names: The labels' names; None: their numbers.
+            class_means: [C, D] means of the outputs (or of the hidden rows) over the training rows of each label,
+                in evaluation mode; see `training.class_means`.
+        """
+        names, source = self.label_names(names), type(self).__name__
+        if class_means is not None:
+            vectors = class_means.detach().float().cpu().clone()
+            return LabelGeometry(names, vectors=vectors, source=f"{source}, class means")
         vectors = self.output.weight.detach().float().cpu().clone()
-        return LabelGeometry(self.label_names(names), vectors=vectors, metric="cosine", source=type(self).__name__)
+        return LabelGeometry(names, vectors=vectors, metric="cosine", source=source)
 
     def label_names(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """Returns `names`, or the labels' numbers as text."""
@@ -128,6 +162,23 @@ class Objective(nn.Module, ABC):
 
     def end_epoch(self) -> None:
         """Tells the objective that the epoch is over."""
+
+    def needs_training_pass(self) -> bool:
+        """Tells whether the objective wants to see every training row, now that the epoch is over.
+
+        If so the loop calls `begin_pass`, then `observe` with each row once, in evaluation mode and without
+        gradients, then `end_pass`. In several processes each of them sees every row.
+        """
+        return False
+
+    def begin_pass(self) -> None:
+        """Tells the objective that `observe` will now be called with every training row."""
+
+    def observe(self, hidden: Tensor, labels: Tensor, rows: Tensor) -> None:
+        """Takes in training rows in evaluation mode: hidden [N, H], labels [N], rows [N]."""
+
+    def end_pass(self) -> None:
+        """Tells the objective that it has seen every training row."""
 
     def counted(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the rows that count, hidden [n, H] and labels [n], from [N, H] or [B, T, H].
