@@ -29,7 +29,7 @@ from labelembed.recipes.running import cached_data, run_job, run_recipe
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.training.checkpoints import Checkpoint, load_newest
 from labelembed.training.interruption import StopRequest
-from labelembed.training.loop import Progress
+from labelembed.training.progress import Progress
 from labelembed.training.run_folder import RunFolder
 
 # 5 batches an epoch (the last of 30 rows), 3 epochs: 15 steps.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labelembed.training.loop import Progress
+    from labelembed.training.progress import Progress
     from labelembed.training.workers import Event
 
 _PLAIN_LINE_SECONDS = 1.0

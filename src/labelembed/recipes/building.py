@@ -16,7 +16,7 @@ from labelembed.geometry import LabelGeometry
 from labelembed.models import MODELS, InputScaling
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.recipes.schema import Recipe
-from labelembed.recipes.signature import argument_faults, keys_of
+from labelembed.recipes.signature import argument_faults, keys_of, takes
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES, Schedule
@@ -71,12 +71,26 @@ def build_data(recipe: Recipe) -> LabelledData:
 
 
 def build_network(
-    recipe: Recipe, *, num_labels: int, input_shape: tuple[int, ...], scaling: InputScaling, base: Path | None = None
+    recipe: Recipe,
+    *,
+    num_labels: int,
+    input_shape: tuple[int, ...],
+    scaling: InputScaling,
+    num_rows: int = 0,
+    base: Path | None = None,
 ) -> Network:
     """Builds input scaling, encoder and objective.
 
     The encoder's start comes from (seed, "encoder") and the objective's from (seed, "objective"), so that
     with one seed every objective begins with the same encoder and output layer.
+
+    Args:
+        recipe: What to build.
+        num_labels: C.
+        input_shape: Of one input.
+        scaling: Of the inputs.
+        num_rows: Training rows, for objectives that remember each of them; 0 where nothing is trained.
+        base: The run folder, where the recipe's files are looked for first.
 
     Raises:
         RecipeError: When a part does not fit the data.
@@ -85,10 +99,12 @@ def build_network(
     with _refusals("model"), seeds.seeded(seed, "encoder"):
         encoder: Any = MODELS[recipe.model["name"]](input_shape=input_shape, **_arguments(recipe.model))
     arguments = objective_arguments(recipe, base=base)
+    kind = OBJECTIVES[recipe.objective["name"]]
+    arguments |= {"hidden_size": encoder.hidden_size, "num_labels": num_labels, "output_std": encoder.output_std}
+    if takes(kind, "num_rows"):
+        arguments["num_rows"] = num_rows
     with _refusals("objective"), seeds.seeded(seed, "objective"):
-        objective: Objective = OBJECTIVES[recipe.objective["name"]](
-            hidden_size=encoder.hidden_size, num_labels=num_labels, output_std=encoder.output_std, **arguments
-        )
+        objective: Objective = kind(**arguments)
     return Network(scaling, encoder, objective)
 
 

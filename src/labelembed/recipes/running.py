@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
-
-from safetensors.torch import save as tensor_bytes
 
 from labelembed.data import LabelledData
 from labelembed.errors import RecipeError, RunFolderError, TrainingError
@@ -23,12 +20,14 @@ from labelembed.recipes.building import (
     build_schedule,
     embedding_path,
 )
+from labelembed.recipes.finishing import finish, note_failure
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.environment import describe_environment
 from labelembed.training.files import make_writable_folder, saving, sha256, write_bytes
 from labelembed.training.interruption import StopRequest
-from labelembed.training.loop import Progress, Trainer, ignore_progress
+from labelembed.training.loop import Trainer
+from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import RunFolder
 
 
@@ -70,7 +69,12 @@ def run_recipe(
         data = build_data(recipe)
     scaling = build_scaling(recipe, data)
     network = build_network(
-        recipe, num_labels=data.num_labels, input_shape=data.input_shape, scaling=scaling, base=folder.path
+        recipe,
+        num_labels=data.num_labels,
+        input_shape=data.input_shape,
+        num_rows=len(data.train),
+        scaling=scaling,
+        base=folder.path,
     )
     _refuse_other_labels(recipe, data, folder)
     begun = folder.state() != "empty"
@@ -101,10 +105,10 @@ def run_recipe(
         result = trainer.run()
     except TrainingError as error:
         if writes:
-            _note_failure(folder, trainer, str(error))
+            note_failure(folder, trainer, str(error))
         raise TrainingError(str(error)) from error
     if writes:
-        _finish(folder, trainer, data, result)
+        finish(folder, trainer, data, result)
     return result
 
 
@@ -224,32 +228,6 @@ def _refuse_other_labels(recipe: Recipe, data: LabelledData, folder: RunFolder) 
             raise RecipeError([f"{message}; a fixed embedding needs the same labels in the same order"])
 
 
-def _note_failure(folder: RunFolder, trainer: Trainer, message: str) -> None:
-    result = {
-        "format": 1,
-        "status": "failed",
-        "message": message,
-        "epochs": trainer.position.epoch,
-        "seconds": round(trainer.position.seconds, 3),
-        "parameters": trainer.network.parameter_count(),
-    }
-    with contextlib.suppress(OSError):  # a full disk is why it failed; the run then counts as unfinished
-        folder.write_result(result)
-
-
-def _finish(folder: RunFolder, trainer: Trainer, data: LabelledData, result: dict[str, Any]) -> None:
-    """Writes weights and geometry, and the result last of all."""
-    weights = trainer.selected_weights()
-    trainer.network.load_state_dict(weights)
-    with saving(folder.path):
-        contiguous = {name: value.contiguous() for name, value in weights.items()}
-        # One entry only: safetensors writes several in any order, and equal runs should give equal files.
-        about = {"format": "labelembed.network.1"}
-        write_bytes(folder.model_file, tensor_bytes(contiguous, metadata=about))
-        trainer.network.objective.label_geometry(data.names).save(folder.geometry_file)
-        folder.write_result(result)
-
-
 def start_over(path: Path) -> None:
     """Removes what a run left in a folder, and nothing else."""
     folder = RunFolder(path)
@@ -260,6 +238,7 @@ def start_over(path: Path) -> None:
         "journal.jsonl",
         "model.safetensors",
         "label_geometry.safetensors",
+        "class_means.safetensors",
         "report.html",
         EMBEDDING_FILE,
         "environment.json",

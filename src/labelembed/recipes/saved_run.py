@@ -63,7 +63,7 @@ class SavedRun:
             network = build_network(
                 recipe, num_labels=len(names), input_shape=input_shape, scaling=scaling, base=folder.path
             )
-            network.load_state_dict(load_file(folder.model_file))
+            network.load_prediction_state(load_file(folder.model_file))
             wrong = next((name for name, value in network.state_dict().items() if not value.isfinite().all()), None)
             if wrong is not None:
                 raise RuntimeError(f"{wrong} holds a value that is not finite")

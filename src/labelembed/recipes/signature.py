@@ -23,7 +23,7 @@ from labelembed.recipes.wording import refusal, shown
 # No key counts further; a longer number is a slip, and no tensor could have that size.
 LARGEST_NUMBER = 2**31 - 1
 # What building a run supplies, and a recipe therefore does not say.
-SUPPLIED = frozenset({"hidden_size", "num_labels", "input_shape", "output_std", "ignore_index", "network"})
+SUPPLIED = frozenset({"hidden_size", "num_labels", "num_rows", "input_shape", "output_std", "ignore_index", "network"})
 
 
 class Key(NamedTuple):
@@ -51,6 +51,11 @@ def keys_of(component: Callable[..., Any]) -> dict[str, Key]:
         for name, parameter in inspect.signature(component).parameters.items()
         if name not in SUPPLIED and parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
+
+
+def takes(component: Callable[..., Any], argument: str) -> bool:
+    """Tells whether a class or function has an argument of that name."""
+    return argument in inspect.signature(component).parameters
 
 
 def _recipe_type(annotation: Any) -> Any:

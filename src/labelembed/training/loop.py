@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -23,26 +23,12 @@ from labelembed.training.finite import refuse_predictions, refuse_terms, refuse_
 from labelembed.training.interruption import StopRequest
 from labelembed.training.network import Network
 from labelembed.training.precision import make_accelerator
+from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_state import RunState
 from labelembed.training.schedules import Schedule
 from labelembed.training.settings import Position, TrainingSettings
-
-
-class Progress(NamedTuple):
-    """Where a run stands, for whoever watches."""
-
-    epoch: int
-    epochs: int
-    batch: int
-    batches: int
-    seconds: float
-    line: dict[str, Any] | None
-    """The journal's line when an epoch has just ended."""
-
-
-def ignore_progress(progress: Progress) -> None:
-    """Watches nothing."""
+from labelembed.training.training_pass import show_training_rows
 
 
 class Trainer:
@@ -134,6 +120,8 @@ class Trainer:
                     self._leave()
             self._show(started)
         self.network.objective.end_epoch()
+        if self.network.objective.needs_training_pass():
+            show_training_rows(self.network, self.data.train, autocast=self.accelerator.autocast())
         self._finish_epoch(started)
 
     def time_steps(self, steps: int) -> list[float]:
@@ -233,8 +221,7 @@ class Trainer:
         if self.position.best_score is None or score < self.position.best_score:
             self.position.best_score, self.position.best_epoch, self.position.best_line = score, line["epoch"], line
             if by != "last_epoch":  # otherwise the network itself is the best there is
-                state = self.network.state_dict()
-                self.state.best_weights = {name: value.detach().cpu().clone() for name, value in state.items()}
+                self.state.best_weights = self.network.prediction_state()
 
     def _out_of_patience(self) -> bool:
         patience = self.settings.selection.patience
@@ -242,9 +229,7 @@ class Trainer:
 
     def selected_weights(self) -> dict[str, Tensor]:
         """Returns the state of the selected epoch, on the CPU."""
-        return self.state.best_weights or {
-            name: value.detach().cpu() for name, value in self.network.state_dict().items()
-        }
+        return self.state.best_weights or self.network.prediction_state()
 
     def _result(self) -> dict[str, Any]:
         line = self.position.best_line

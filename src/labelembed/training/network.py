@@ -21,6 +21,8 @@ class Network(nn.Module):
         self.scaling = scaling
         self.encoder = encoder
         self.objective = objective
+        # DistributedDataParallel's own attribute: what every process keeps for itself need not be sent at every step.
+        self._ddp_params_and_buffers_to_ignore = sorted(self._training_buffers())
 
     def forward(self, inputs: Tensor, labels: Tensor, rows: Tensor | None = None) -> Terms:
         """Returns the objective's terms for a batch: inputs [N, ...], labels [N], rows [N]."""
@@ -35,6 +37,24 @@ class Network(nn.Module):
     def logits(self, inputs: Tensor) -> Tensor:
         """Returns scores [N, C]."""
         return self.objective.logits(self.hidden(inputs))
+
+    def _training_buffers(self) -> set[str]:
+        return {f"objective.{name}" for name in self.objective.training_buffers}
+
+    def prediction_state(self) -> dict[str, Tensor]:
+        """Returns what prediction needs of the state, on the CPU: all but what only training remembers by."""
+        state = self.state_dict()
+        left_out = self._training_buffers()
+        return {name: value.detach().cpu().clone() for name, value in state.items() if name not in left_out}
+
+    def load_prediction_state(self, state: dict[str, Tensor]) -> None:
+        """Takes what `prediction_state` returned; what only training remembers by stays as it is.
+
+        Raises:
+            RuntimeError: When a value is missing, is not known, or has another shape.
+        """
+        kept = {name: value for name, value in self.state_dict().items() if name in self._training_buffers()}
+        self.load_state_dict({**kept, **state})
 
     def parameter_count(self) -> int:
         """Returns how many numbers are trained."""

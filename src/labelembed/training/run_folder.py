@@ -7,6 +7,7 @@
 ``result.json``                           written last: what the selected epoch reached, or why it failed
 ``model.safetensors``                     the selected weights
 ``label_geometry.safetensors``            what was learned about the labels, from the selected weights
+``class_means.safetensors``               mean output over the training rows of each label, for any objective
 ``checkpoints/``                          all that resuming needs
 ``report.html``                           one page, made on demand
 ========================================  ===========================================================
@@ -39,6 +40,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.model_file = self.path / "model.safetensors"
         self.geometry_file = self.path / "label_geometry.safetensors"
+        self.class_means_file = self.path / "class_means.safetensors"
         self._recipe = self.path / "recipe.yaml"
         self._environment = self.path / "environment.json"
         self._journal = self.path / "journal.jsonl"

@@ -27,7 +27,7 @@ import torch
 
 from labelembed.errors import InterruptedTraining, LabelEmbedError
 from labelembed.training.interruption import StopRequest
-from labelembed.training.loop import Progress
+from labelembed.training.progress import Progress
 
 
 @dataclass(frozen=True)
