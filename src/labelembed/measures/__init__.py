@@ -5,6 +5,7 @@ All errors, accuracies and probabilities are fractions in [0, 1]; per cent is a 
 
 from __future__ import annotations
 
+from labelembed.measures.calibration import fit_temperature
 from labelembed.measures.classification import (
     ReliabilityBins,
     brier_score,
@@ -36,6 +37,7 @@ __all__ = [
     "epochs_to_reach",
     "error_rate",
     "expected_calibration_error",
+    "fit_temperature",
     "holm",
     "negative_log_likelihood",
     "paired_by_seed",

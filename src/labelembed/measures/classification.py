@@ -11,6 +11,7 @@ for labels outside 0..C-1 and when every row is ignored; and TypeError for label
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -192,7 +193,7 @@ def expected_calibration_error(
 
 
 def classification_measures(
-    logits: ArrayLike, labels: ArrayLike, *, bins: int = 15, ignore_index: int = -100
+    logits: ArrayLike, labels: ArrayLike, *, bins: int = 15, temperature: float = 1.0, ignore_index: int = -100
 ) -> dict[str, float]:
     """Returns all measures of one evaluation, with a single pass of the softmax.
 
@@ -200,6 +201,8 @@ def classification_measures(
         logits: Scores ``[N, C]``.
         labels: Right labels ``[N]``, integers in 0..C-1 or `ignore_index`.
         bins: Number of bins of the calibration error.
+        temperature: What the logits are divided by before the softmax, see `fit_temperature`. The errors are
+            of the logits as they are, so no rounding moves them.
         ignore_index: Rows with this label do not count.
 
     Returns:
@@ -208,7 +211,8 @@ def classification_measures(
         (`brier_score`).
 
     Raises:
-        ValueError: If `bins` is less than 1, or as described at the top of this module.
+        ValueError: If `bins` is less than 1, `temperature` is not above 0 and finite, or as described at the
+            top of this module.
         TypeError: If the labels are not integers.
 
     Example:
@@ -216,8 +220,10 @@ def classification_measures(
         >>> {name: round(value, 3) for name, value in measured.items()}
         {'error': 0.0, 'nll': 0.347, 'calibration_error': 0.25, 'brier': 0.25}
     """
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"`temperature` must be a finite number > 0, got {temperature!r}")
     scores, truth = counted_rows(logits, labels, ignore_index)
-    ranks, forecasts = label_ranks(scores, truth), softmax_forecasts(scores, truth)
+    ranks, forecasts = label_ranks(scores, truth), softmax_forecasts(scores, truth, temperature)
     measured = {"error": _error_beyond(ranks, 1)}
     if scores.shape[1] > 5:
         measured["top5_error"] = _error_beyond(ranks, 5)

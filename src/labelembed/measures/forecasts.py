@@ -73,20 +73,21 @@ def label_ranks(scores: NDArray[np.floating], truth: NDArray[np.int64]) -> NDArr
     """Returns how many labels stand before the right one in a stable sort, highest logit first ``[N]``."""
     ranks = np.empty(len(scores), dtype=np.int64)
     columns = np.arange(scores.shape[1])
-    for block in _blocks(scores):
+    for block in blocks_of_rows(scores):
         part, label = scores[block], truth[block, None]
         own = np.take_along_axis(part, label, axis=1)
         ranks[block] = np.count_nonzero((part > own) | ((part == own) & (columns < label)), axis=1)
     return ranks
 
 
-def softmax_forecasts(scores: NDArray[np.floating], truth: NDArray[np.int64]) -> Forecasts:
-    """Returns what the softmax of each row says, computed once for all measures."""
+def softmax_forecasts(scores: NDArray[np.floating], truth: NDArray[np.int64], temperature: float = 1.0) -> Forecasts:
+    """Returns what the softmax of each row, divided by the temperature, says; computed once for all measures."""
     found = Forecasts(*(np.empty(len(scores)) for _ in Forecasts._fields))
-    for block in _blocks(scores):
+    for block in blocks_of_rows(scores):
         label = truth[block, None]
         shifted = scores[block].astype(np.float64)
         shifted -= shifted.max(axis=1, keepdims=True)
+        shifted /= temperature
         own = np.take_along_axis(shifted, label, axis=1)[:, 0]
         probability = np.exp(shifted, out=shifted)
         total = probability.sum(axis=1)
@@ -99,7 +100,8 @@ def softmax_forecasts(scores: NDArray[np.floating], truth: NDArray[np.int64]) ->
     return found
 
 
-def _blocks(scores: NDArray[np.floating]) -> Iterator[slice]:
+def blocks_of_rows(scores: NDArray[np.floating]) -> Iterator[slice]:
+    """Returns the slices of rows to work through one after another."""
     rows = max(1, _BLOCK_NUMBERS // scores.shape[1])
     for start in range(0, len(scores), rows):
         yield slice(start, start + rows)

@@ -1,0 +1,101 @@
+"""One number that makes a classifier's probabilities honest: the temperature its logits are divided by."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from labelembed.measures.forecasts import blocks_of_rows, counted_rows, label_ranks
+
+#: What a fitted temperature is held to.
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.01, 100.0
+
+
+def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, ignore_index: int = -100) -> float:
+    """Returns the temperature t at which ``softmax(logits / t)`` has the lowest negative log-likelihood.
+
+    The order of a row's labels stays, and with it every error. The negative log-likelihood is convex in 1 / t,
+    with the slope ``mean_n(sum_c p_nc logits_nc - logits_n,label)``, whose zero is searched for in log t.
+
+    Where every row is right there is no lowest value: the likelihood grows for ever as t falls, and the first
+    wrong row elsewhere would cost without limit. There each label is trusted to ``N / (N + 1)`` only, the rest
+    spread over all labels, as after one more row of which nothing is known.
+
+    Args:
+        logits: Scores ``[N, C]``, of rows that the classifier was not trained on.
+        labels: Right labels ``[N]``, integers in 0..C-1 or `ignore_index`.
+        ignore_index: Rows with this label do not count.
+
+    Returns:
+        The temperature, held to 0.01..100; 1.0 where it makes no difference (every row's logits are equal).
+        Below 1 the classifier was too unsure, above 1 too sure.
+
+    Raises:
+        ValueError: As described at the top of `measures.classification`, and if a right label's logit is
+            minus infinity, for then no temperature gives a likelihood.
+        TypeError: If the labels are not integers.
+
+    Example:
+        >>> sure = [[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [2.0, 0.0]]
+        >>> round(fit_temperature(sure, [0, 0, 0, 1]), 6)  # 3 of 4 are right: sigmoid(2 / t) = 0.75
+        1.820478
+
+    Reference:
+        Guo et al. (2017), On calibration of modern neural networks, section 4.2.
+    """
+    scores, truth = counted_rows(logits, labels, ignore_index)
+    own = np.take_along_axis(scores, truth[:, None], axis=1)[:, 0].astype(np.float64)
+    impossible = np.flatnonzero(np.isneginf(own))
+    if impossible.size:
+        row = impossible[0]
+        raise ValueError(
+            f"`logits` must be finite for the right labels, got -inf for label {truth[row]} in counted row {row}"
+        )
+    own -= scores.max(axis=1)  # the slope does not change when a row is shifted
+    flattest, steepest = -math.log(HIGHEST_TEMPERATURE), -math.log(LOWEST_TEMPERATURE)
+    wanted = float(own.mean())
+    low, high = _slope(scores, flattest, wanted), _slope(scores, steepest, wanted)
+    if low == high == 0:
+        return 1.0
+    if high <= 0 and not label_ranks(scores, truth).any():
+        doubt = 1 / (len(truth) + 1)
+        wanted = (1 - doubt) * wanted + doubt * _mean_score(scores)
+        low, high = _slope(scores, flattest, wanted), _slope(scores, steepest, wanted)
+    if low >= 0:
+        return HIGHEST_TEMPERATURE
+    if high <= 0:
+        return LOWEST_TEMPERATURE
+    from scipy.optimize import brentq  # here: importing it takes longer than most fits
+
+    found = brentq(lambda log_inverse: _slope(scores, log_inverse, wanted), flattest, steepest, xtol=1e-10)
+    return math.exp(-float(found))
+
+
+def _slope(scores: NDArray[np.floating], log_inverse: float, wanted: float) -> float:
+    """Returns the slope of the negative log-likelihood in 1 / t: the expected score less the wanted one."""
+    inverse, total = math.exp(log_inverse), 0.0
+    for block in blocks_of_rows(scores):
+        shifted = _shifted(scores[block])
+        probability = np.exp(inverse * shifted)
+        # A label at minus infinity has no share in what is expected; its product with 0 would be nan.
+        shifted[np.isneginf(shifted)] = 0.0
+        total += float((np.einsum("nc,nc->n", probability, shifted) / probability.sum(axis=1)).sum())
+    return total / len(scores) - wanted
+
+
+def _mean_score(scores: NDArray[np.floating]) -> float:
+    """Returns the mean of the finite scores, each less its row's largest."""
+    total, number = 0.0, 0
+    for block in blocks_of_rows(scores):
+        shifted = _shifted(scores[block])
+        finite = np.isfinite(shifted)
+        total, number = total + float(shifted[finite].sum()), number + int(finite.sum())
+    return total / number
+
+
+def _shifted(part: NDArray[np.floating]) -> NDArray[np.float64]:
+    shifted = part.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    return shifted

@@ -1,0 +1,149 @@
+"""The fitted temperature: hand values, a known one found again, limits, and what it may not change."""
+
+import doctest
+import math
+
+import numpy as np
+import pytest
+
+from labelembed.measures import calibration, classification_measures, fit_temperature, negative_log_likelihood
+from tests.naive.measures import naive_negative_log_likelihood
+
+
+def drawn(seed, *, rows, labels, spread=2.0, temperature=1.0):
+    """Logits, and labels drawn from the softmax of these logits divided by the temperature."""
+    random = np.random.default_rng(seed)
+    logits = spread * random.normal(size=(rows, labels))
+    noise = random.gumbel(size=(rows, labels))
+    return logits, (logits / temperature + noise).argmax(axis=1)
+
+
+@pytest.mark.parametrize("margin", [0.01, 1.0, 7.0])
+@pytest.mark.parametrize("right", [6, 8, 9])
+def test_two_labels_equal_the_hand_value(margin, right):
+    logits = [[margin, 0.0]] * 10
+    # All rows have one probability, and the likelihood is highest where it is the fraction of right rows.
+    expected = margin / math.log(right / (10 - right))
+    assert fit_temperature(logits, [0] * right + [1] * (10 - right)) == pytest.approx(
+        min(max(expected, 0.01), 100.0), rel=1e-8
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+def test_a_known_temperature_is_found_again(temperature):
+    logits, labels = drawn(0, rows=20_000, labels=7, spread=3.0, temperature=temperature)
+    # The deviation of the estimate over such draws is below 1 % of it.
+    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.03)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_other_temperature_is_better(seed):
+    logits, labels = drawn(seed, rows=60, labels=5, temperature=[0.4, 1.0, 3.0][seed % 3])
+    found = fit_temperature(logits, labels)
+    best = naive_negative_log_likelihood(logits / found, labels)
+    assert best <= naive_negative_log_likelihood(logits, labels)
+    for other in [found * factor for factor in (0.5, 0.9, 0.999, 1.001, 1.1, 2.0)]:
+        assert best <= naive_negative_log_likelihood(logits / other, labels)
+
+
+def test_the_slope_is_that_of_the_likelihood():
+    logits, labels = drawn(3, rows=40, labels=6)
+    own = (logits[np.arange(40), labels] - logits.max(axis=1)).mean()
+    for inverse in (0.2, 1.0, 4.0):
+        step = 1e-5
+        above, below = (negative_log_likelihood(logits * (inverse + sign * step), labels) for sign in (1, -1))
+        # Central differences of a smooth function: the error is of the order of step ** 2.
+        assert calibration._slope(logits, math.log(inverse), own) == pytest.approx(
+            (above - below) / (2 * step), abs=1e-7
+        )
+
+
+def test_scaling_the_logits_scales_the_temperature():
+    logits, labels = drawn(5, rows=200, labels=4)
+    assert fit_temperature(3 * logits, labels) == pytest.approx(3 * fit_temperature(logits, labels), rel=1e-8)
+    assert fit_temperature(logits + 50, labels) == pytest.approx(fit_temperature(logits, labels), rel=1e-8)
+
+
+@pytest.mark.parametrize("rows", [1, 10, 1000])
+def test_all_rows_right_leave_a_doubt_of_one_row(rows):
+    # C = 2: the wanted probability of the right label is 1 - 1 / (2 (N + 1)).
+    expected = 3.0 / math.log((2 * rows + 1) / 1)
+    assert fit_temperature([[3.0, 0.0]] * rows, [0] * rows) == pytest.approx(expected, rel=1e-8)
+
+
+def test_the_limits_hold():
+    assert fit_temperature([[3.0, 0.0]] * 3, [1] * 3) == 100.0  # all wrong: as flat as may be
+    assert fit_temperature([[3.0, 0.0], [0.0, 3.0]], [0, 0]) == 100.0  # half right: says nothing
+    assert fit_temperature([[1e-6, 0.0]] * 3, [0, 0, 1]) == 0.01
+    assert fit_temperature([[1e-6, 0.0]] * 3, [0, 0, 0]) == 0.01
+
+
+def test_equal_logits_leave_the_temperature_at_one():
+    assert fit_temperature(np.full((4, 3), 7.5), [0, 1, 2, 2]) == 1.0
+    assert fit_temperature([[2.0]], [0]) == 1.0
+
+
+def test_ignored_rows_and_impossible_labels_take_no_part():
+    logits, labels = drawn(6, rows=50, labels=4)
+    found = fit_temperature(logits, labels)
+    more = np.vstack([logits, [[np.nan] * 4], [[9.0, 0, 0, 0]]])
+    assert fit_temperature(more, [*labels, -100, -100]) == found
+    wider = np.hstack([logits, np.full((50, 1), -np.inf)])
+    assert fit_temperature(wider, labels) == pytest.approx(found, rel=1e-12)
+
+
+def test_many_rows_by_blocks_equal_few_rows():
+    logits, labels = drawn(7, rows=300, labels=900)  # several blocks of 72 rows
+    repeated = fit_temperature(np.tile(logits, (3, 1)), np.tile(labels, 3))
+    assert repeated == pytest.approx(fit_temperature(logits, labels), rel=1e-8)
+
+
+def test_low_precision_is_computed_in_float64():
+    logits, labels = drawn(8, rows=500, labels=5)
+    low = logits.astype(np.float16)
+    assert fit_temperature(low, labels) == fit_temperature(low.astype(np.float64), labels)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "error", "message"),
+    [
+        (np.empty((0, 3)), [], ValueError, "`logits` must not be empty"),
+        ([[1.0, 2.0]], [-100], ValueError, "a row that counts"),
+        ([[1.0, 2.0]], [2], ValueError, "in 0..1"),
+        ([[1.0, np.nan]], [0], ValueError, "finite maximum"),
+        ([[1.0, 2.0], [1.0, -np.inf]], [1, 1], ValueError, "got -inf for label 1 in counted row 1"),
+        ([[1.0, 2.0]], [0.5], TypeError, "integers"),
+    ],
+)
+def test_what_has_no_temperature_is_refused(logits, labels, error, message):
+    with pytest.raises(error, match=message):
+        fit_temperature(logits, labels)
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 6.0])
+def test_measures_at_a_temperature_are_those_of_the_divided_logits(temperature):
+    logits, labels = drawn(9, rows=400, labels=8)
+    measured = classification_measures(logits, labels, temperature=temperature)
+    divided = classification_measures(logits / temperature, labels)
+    assert measured == pytest.approx(divided, abs=1e-12)
+    plain = classification_measures(logits, labels)
+    assert (measured["error"], measured["top5_error"]) == (plain["error"], plain["top5_error"])
+
+
+def test_calibration_lowers_likelihood_and_calibration_error_of_an_unsure_classifier():
+    logits, labels = drawn(10, rows=4000, labels=6, temperature=0.3)
+    before = classification_measures(logits, labels)
+    after = classification_measures(logits, labels, temperature=fit_temperature(logits, labels))
+    assert after["nll"] < before["nll"] - 0.2
+    assert after["calibration_error"] < before["calibration_error"] / 3
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
+def test_a_temperature_that_is_none_is_refused(temperature):
+    with pytest.raises(ValueError, match="`temperature` must be a finite number > 0"):
+        classification_measures([[1.0, 2.0]], [0], temperature=temperature)
+
+
+def test_the_examples_run():
+    found = doctest.testmod(calibration)
+    assert (found.failed, found.attempted >= 2) == (0, True)
