@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from labelembed.geometry import LabelGeometry
-from labelembed.objectives import OBJECTIVES, LabelEmbedding, LabelSmoothing, OneHot
+from labelembed.objectives import OBJECTIVES, ConfidencePenalty, LabelEmbedding, LabelSmoothing, OneHot, TeacherFree
 
 NAN = float("nan")
 EVERYWHERE = [
@@ -21,6 +21,20 @@ LABEL_SMOOTHING = [
     ({"smoothing": -0.1}, "`smoothing` must be in [0, 1], got -0.1"),
     ({"smoothing": 1.5}, "`smoothing` must be in [0, 1], got 1.5"),
     ({"smoothing": NAN}, "`smoothing` must be in [0, 1], got nan"),
+]
+CONFIDENCE_PENALTY = [
+    ({"penalty_weight": -0.1}, "`penalty_weight` must be >= 0, got -0.1"),
+    ({"penalty_weight": NAN}, "`penalty_weight` must be >= 0, got nan"),
+]
+TEACHER_FREE = [
+    ({"true_probability": 0.0}, "`true_probability` must be in (0, 1], got 0.0"),
+    ({"true_probability": 1.1}, "`true_probability` must be in (0, 1], got 1.1"),
+    ({"true_probability": NAN}, "`true_probability` must be in (0, 1], got nan"),
+    ({"temperature": 0.0}, "`temperature` must be > 0, got 0.0"),
+    ({"temperature": NAN}, "`temperature` must be > 0, got nan"),
+    ({"teacher_weight": -0.1}, "`teacher_weight` must be in [0, 1], got -0.1"),
+    ({"teacher_weight": 1.1}, "`teacher_weight` must be in [0, 1], got 1.1"),
+    ({"preset": "papr"}, "`preset` must be one of 'published_code', 'paper', got 'papr' (did you mean 'paper'?)"),
 ]
 LABEL_EMBEDDING = [
     ({"embedding": "ful"}, "`embedding` must be one of 'full', 'compressed', got 'ful' (did you mean 'full'?)"),
@@ -43,6 +57,8 @@ LABEL_EMBEDDING = [
 EDGES = {
     OneHot: {"output_std": 1e-9, "ignore_index": None},
     LabelSmoothing: {"smoothing": 1.0, "output_std": 1e-9},
+    ConfidencePenalty: {"penalty_weight": 0.0, "ignore_index": None},
+    TeacherFree: {"true_probability": 1.0, "temperature": 1e-9, "teacher_weight": 1.0},
     LabelEmbedding: {
         "rank": 1,
         "temperature": 1e-9,
@@ -72,7 +88,10 @@ def test_every_objective_refuses_what_no_output_layer_can_be(name, arguments, me
 
 @pytest.mark.parametrize(
     ("objective_class", "arguments", "message"),
-    [(LabelSmoothing, *case) for case in LABEL_SMOOTHING] + [(LabelEmbedding, *case) for case in LABEL_EMBEDDING],
+    [(LabelSmoothing, *case) for case in LABEL_SMOOTHING]
+    + [(ConfidencePenalty, *case) for case in CONFIDENCE_PENALTY]
+    + [(TeacherFree, *case) for case in TEACHER_FREE]
+    + [(LabelEmbedding, *case) for case in LABEL_EMBEDDING],
 )
 def test_argument_out_of_range_is_named_with_its_value(objective_class, arguments, message):
     assert refusal(objective_class, arguments) == message

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from labelembed.errors import RecipeError
+from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.comparing import plan_comparison
 from labelembed.recipes.loading import load_recipe, parse_variant, split_variants, variant_folder, variant_name
 
@@ -144,7 +145,7 @@ def test_files_of_one_name_are_two_variants():
         (
             "one_hot,label_embeding",
             "--objectives: label_embeding: objective.name: unknown objective 'label_embeding' "
-            "(did you mean 'label_embedding'?); there are: label_embedding, label_smoothing, one_hot",
+            f"(did you mean 'label_embedding'?); there are: {', '.join(sorted(OBJECTIVES))}",
         ),
     ],
 )
@@ -157,7 +158,7 @@ def test_faults_of_several_variants_are_told_together():
     assert message.splitlines() == [
         "--objectives: 4 faults",
         "  one_ht: objective.name: unknown objective 'one_ht' (did you mean 'one_hot'?); there are: "
-        "label_embedding, label_smoothing, one_hot",
+        + ", ".join(sorted(OBJECTIVES)),
         "  label_smoothing smoothing=2 bais=1: objective.bais: unknown key of 'label_smoothing' (did you mean 'bias'?)",
         "  label_smoothing smoothing=2 bais=1: objective.smoothing: must be in [0, 1], got 2.0",
         "  one_hot: stands more than once among the objectives",

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labelembed.errors import DataError, LabelEmbedError, RecipeError, RunFolderError, TrainingError
     from labelembed.geometry import LabelGeometry, Neighbour
-    from labelembed.objectives import OBJECTIVES, LabelEmbedding, LabelSmoothing, Objective, OneHot, Terms
+    from labelembed.objectives import (
+        OBJECTIVES,
+        ConfidencePenalty,
+        LabelEmbedding,
+        LabelSmoothing,
+        Objective,
+        OneHot,
+        TeacherFree,
+        Terms,
+    )
     from labelembed.recipes.saved_run import SavedRun
 
 __version__ = "0.1.0"
@@ -31,16 +40,19 @@ _HOMES = {
     "LabelGeometry": "geometry",
     "Neighbour": "geometry",
     "OBJECTIVES": "objectives",
+    "ConfidencePenalty": "objectives",
     "LabelEmbedding": "objectives",
     "LabelSmoothing": "objectives",
     "Objective": "objectives",
     "OneHot": "objectives",
+    "TeacherFree": "objectives",
     "Terms": "objectives",
     "SavedRun": "recipes.saved_run",
 }
 
 __all__ = [
     "OBJECTIVES",
+    "ConfidencePenalty",
     "DataError",
     "LabelEmbedError",
     "LabelEmbedding",
@@ -52,6 +64,7 @@ __all__ = [
     "RecipeError",
     "RunFolderError",
     "SavedRun",
+    "TeacherFree",
     "Terms",
     "TrainingError",
 ]
