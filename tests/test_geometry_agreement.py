@@ -1,0 +1,109 @@
+"""Kendall's tau-b between distances of labels, against loops over pairs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from labelembed.geometry import LabelGeometry, kendall_agreement
+
+from .naive.geometry import naive_agreement, naive_tau_b
+
+
+def made_distances(count, seed, *, ties):
+    random = np.random.default_rng(seed)
+    table = random.integers(1, 4, (count, count)).astype(float) if ties else random.random((count, count))
+    table = table + table.T
+    np.fill_diagonal(table, 0)
+    return table
+
+
+def test_naive_form_gives_the_textbook_value():
+    # Kendall's own example: 6 concordant, 4 discordant of 10 pairs, then with one tie on each side.
+    assert naive_tau_b([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)
+    assert naive_tau_b([1, 2, 2, 3], [1, 2, 3, 3]) == pytest.approx(4 / 5)
+    assert naive_tau_b([1, 1, 1], [1, 2, 3]) is None
+
+
+@pytest.mark.parametrize("count", [3, 4, 7, 23])
+@pytest.mark.parametrize("ties", [False, True])
+def test_agreement_equals_the_loops(count, ties):
+    for seed in range(5):
+        learned = made_distances(count, seed, ties=ties)
+        reference = made_distances(count, seed + 100, ties=True)
+        mean, taus = naive_agreement(learned.tolist(), reference.tolist())
+        result = kendall_agreement(learned, reference)
+        assert result.mean == pytest.approx(mean, abs=1e-12, nan_ok=True)
+        for label, tau in enumerate(taus):
+            if tau is None:
+                assert "all equal" in result.left_out[str(label)]
+            else:
+                assert result.per_label[str(label)] == pytest.approx(tau, abs=1e-12)
+        assert len(result.per_label) + len(result.left_out) == count
+
+
+def test_equal_order_gives_one_and_reversed_order_minus_one():
+    table = made_distances(9, 3, ties=False)
+    assert kendall_agreement(table, table**3).mean == pytest.approx(1, abs=1e-12)
+    assert kendall_agreement(table, -table).mean == pytest.approx(-1, abs=1e-12)
+
+
+def test_own_place_does_not_count():
+    table = made_distances(6, 0, ties=False)
+    other = table + np.diag(np.arange(6.0) * 100)
+    assert kendall_agreement(table, other).per_label == kendall_agreement(table, table).per_label
+
+
+def test_a_row_of_ties_is_left_out_of_the_mean_and_named():
+    learned = made_distances(5, 1, ties=False)
+    reference = made_distances(5, 2, ties=False)
+    reference[3], reference[:, 3] = 2.0, 2.0
+    names = ["a", "b", "c", "d", "e"]
+    result = kendall_agreement(learned, reference, names)
+    assert list(result.per_label) == ["a", "b", "c", "e"]
+    assert result.left_out == {"d": "its reference distances are all equal"}
+    assert result.mean == pytest.approx(np.mean(list(result.per_label.values())), abs=1e-12)
+    assert str(result) == f"tau-b {result.mean:.3f} over 4 labels, without d"
+
+
+def test_two_labels_have_no_tau():
+    result = kendall_agreement(np.ones((2, 2)), np.ones((2, 2)))
+    assert math.isnan(result.mean)
+    assert set(result.left_out.values()) == {"fewer than two others"}
+
+
+def test_torch_tables_are_read():
+    table = torch.rand(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert kendall_agreement(table, table.numpy()).mean == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("learned", "reference", "names", "words"),
+    [
+        (np.zeros((3, 2)), np.zeros((3, 3)), None, r"the learned distances must be square \[C, C\], got \[3, 2\]"),
+        (np.zeros((0, 0)), np.zeros((0, 0)), None, "must be square"),
+        (np.zeros((3, 3)), np.zeros(3), None, "the reference distances must be square"),
+        (np.zeros((3, 3)), np.zeros((4, 4)), None, "3 learned labels, but the reference has 4"),
+        (np.zeros((3, 3)), np.zeros((3, 3)), ["a", "b"], "3 labels need 3 different names, got 2"),
+        (np.zeros((3, 3)), np.zeros((3, 3)), ["a", "b", "a"], "3 labels need 3 different names, got 2"),
+        (np.diag([0, np.nan, 0]), np.zeros((3, 3)), ["a", "b", "c"], "label 'b' are not all finite"),
+        (np.zeros((3, 3)), np.array([[0, np.nan, 1]] * 3), None, "the reference holds nan in the row of a label"),
+    ],
+)
+def test_tables_and_names_that_do_not_fit_are_refused(learned, reference, names, words):
+    with pytest.raises(ValueError, match=words):
+        kendall_agreement(learned, reference, names)
+
+
+def test_a_geometry_of_groups_agrees_with_its_groups():
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], dtype=torch.float64).repeat_interleave(4, dim=0)
+    points = centres + torch.rand(12, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    geometry = LabelGeometry([str(number) for number in range(12)], vectors=points)
+    group = torch.arange(12) // 4
+    reference = 2.0 * (group[:, None] != group[None]) + 2.0
+    # Every one of the others in the group is nearer than every one outside: only ties in the reference count.
+    tied = naive_tau_b([1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2], list(range(11)))
+    assert kendall_agreement(geometry.distances(), reference).mean == pytest.approx(tied, abs=1e-12)

@@ -1,0 +1,227 @@
+"""WordNet from Princeton's files: made ones in the same format always, the real ones where they are."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from labelembed.errors import DataError
+from labelembed.geometry import WordNet, kendall_agreement
+
+from .made_wordnet import TREE, write_wordnet
+
+try:
+    REAL = WordNet()
+except DataError as error:
+    REAL, WHY = None, str(error)
+else:
+    WHY = ""
+needs_wordnet = pytest.mark.skipif(REAL is None, reason=f"no WordNet here: {WHY[:80]}")
+
+
+@pytest.fixture
+def made(tmp_path):
+    return WordNet(write_wordnet(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "edges"),
+    [
+        ("dog", "cat", 4),
+        ("cat", "dog", 4),
+        ("dog", "dog", 0),
+        ("dog", "dog.n.01", 0),
+        ("dog", "animal", 2),
+        ("Polar Bear", "polar_bear", 0),
+        ("polar bear", "dog", 4),
+        ("dog.n.02", "dog", 5),  # the sausage: food, entity, animal, canine, dog
+        ("rex", "dog", 1),  # an instance hypernym
+        ("liger", "lion", 1),  # two hypernyms: the shorter way counts
+        ("liger", "tiger", 1),
+        ("lion", "tiger", 2),
+    ],
+)
+def test_distance_is_the_shortest_way_through_a_common_ancestor(made, one, other, edges):
+    assert made.distance(one, other) == edges
+
+
+def test_distance_without_common_ancestor_is_infinite(made):
+    assert made.distance("dog", "island") == math.inf
+
+
+def test_distances_equal_each_pairs_distance(made):
+    names = ["dog", "cat", "polar bear", "liger", "rex", "food", "island"]
+    table = made.distances(names)
+    assert table.dtype == torch.float64
+    assert table.tolist() == [[made.distance(one, other) for other in names] for one in names]
+
+
+def test_senses_stand_for_labels_and_none_leaves_out(made):
+    table = made.distances(["dog", "hund", "cat"], {"hund": "dog.n.02", "cat": None})
+    assert table[:2, :2].tolist() == [[0, 5], [5, 0]]
+    assert table[2].isnan().all()
+    assert table[:, 2].isnan().all()
+
+
+def test_missing_names_are_all_listed_with_near_ones(made):
+    with pytest.raises(DataError) as caught:
+        made.distances(["dog", "polar_baer", "brown bear", "hund", "cat.n.05", "run.v.01"], {"hund": "dgo"})
+    message = str(caught.value)
+    for words in (
+        "index.noun: WordNet lacks 5 of 6 names",
+        "polar_baer: near polar_bear",
+        "brown bear: near bear",
+        "hund (as dgo)",
+        "cat.n.05: its senses are cat.n.01 to cat.n.01",
+        "run.v.01: only nouns",
+    ):
+        assert words in message
+
+
+def test_very_many_missing_names_are_named_in_few_lines(made):
+    names = [f"zz{number}" for number in range(300)]
+    with pytest.raises(DataError) as caught:
+        made.distances(names)
+    assert all(name in str(caught.value) for name in names)
+    assert len(str(caught.value).splitlines()) <= 8
+
+
+def test_dropped_names_are_left_out_of_the_score_and_named(made):
+    names = ["dog", "nowhere", "cat", "lion", "liger", "food"]
+    table = made.distances(names, missing="drop")
+    rows = [0, 2, 3, 4, 5]
+    assert torch.equal(table[rows][:, rows], made.distances([names[row] for row in rows]))
+    learned = torch.rand(6, 6, generator=torch.Generator().manual_seed(0))
+    result = kendall_agreement(learned, table, names)
+    kept = kendall_agreement(learned[rows][:, rows], table[rows][:, rows], [names[row] for row in rows])
+    assert result.left_out == {"nowhere": "not in the reference"}
+    assert result.per_label == kept.per_label
+    with pytest.raises(ValueError, match="`missing` must be 'raise' or 'drop', got 'skip'"):
+        made.distances(names, missing="skip")
+
+
+def test_gloss_is_what_the_file_says(made):
+    assert made.gloss("dog.n.02") == "made gloss of sausage"
+
+
+def damage_index_cut(folder):
+    file = folder / "index.noun"
+    file.write_bytes(file.read_bytes()[:-9])
+    return "index.noun: line", "cut short"
+
+
+def damage_index_line(folder):
+    file = folder / "index.noun"
+    file.write_bytes(file.read_bytes().replace(b"dog n 2 1 @ 2 0", b"dog n 2 x @ 2 0"))
+    return "index.noun: line", "'dog' does not read"
+
+
+def damage_index_count(folder):
+    file = folder / "index.noun"
+    file.write_bytes(file.read_bytes().replace(b"dog n 2 1 @ 2 0", b"dog n 3 1 @ 2 0"))
+    return "index.noun: line", "'dog' does not read"
+
+
+def damage_index_empty(folder):
+    (folder / "index.noun").write_bytes(b"")
+    return "index.noun: line 1", "cut short"
+
+
+def damage_data_cut(folder):
+    file = folder / "data.noun"
+    file.write_bytes(file.read_bytes()[: len(file.read_bytes()) // 3])
+    return "data.noun: line", "cut short"
+
+
+def damage_data_shifted(folder):
+    file = folder / "data.noun"
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    return "data.noun: line", "no synset begins"
+
+
+def damage_data_pointers(folder):
+    file = folder / "data.noun"
+    file.write_bytes(file.read_bytes().replace(b" 002 @ ", b" 009 @ "))
+    return "data.noun: line", "no synset begins"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_index_cut,
+        damage_index_line,
+        damage_index_count,
+        damage_index_empty,
+        damage_data_cut,
+        damage_data_shifted,
+        damage_data_pointers,
+    ],
+)
+def test_damaged_files_are_named_with_the_line(tmp_path, damage):
+    folder = write_wordnet(tmp_path)
+    words = damage(folder)
+    with pytest.raises(DataError) as caught:
+        WordNet(folder).distance("dog", "rex")
+    for word in (str(folder), *words, "wordnet-base"):
+        assert word in str(caught.value)
+
+
+def test_damaged_line_is_the_line_of_the_file(tmp_path):
+    folder = write_wordnet(tmp_path)
+    lines = (folder / "data.noun").read_bytes().splitlines()
+    place = next(number for number, line in enumerate(lines, start=1) if b" dog " in line)
+    text = b"\n".join([*lines[: place - 1], b"?" * len(lines[place - 1]), *lines[place:], b""])
+    (folder / "data.noun").write_bytes(text)
+    with pytest.raises(DataError, match=rf"data\.noun: line {place}: "):
+        WordNet(folder).distance("rex", "cat")
+
+
+def test_missing_wordnet_says_how_to_get_it(tmp_path, monkeypatch):
+    for variable in ("WNSEARCHDIR", "WNHOME"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(DataError, match=r"(?s)no WordNet there.*apt install wordnet-base.*WNdb-3\.0"):
+        WordNet(tmp_path)
+    monkeypatch.setattr("labelembed.geometry.wordnet_files._USUAL_FOLDERS", (str(tmp_path / "absent"),))
+    with pytest.raises(DataError, match=r"not in any of the usual folders .*apt install wordnet-base"):
+        WordNet()
+
+
+def test_folder_comes_from_argument_environment_and_usual_places(tmp_path, monkeypatch):
+    folders = {name: write_wordnet(tmp_path / name) for name in ("argument", "searched", "home/dict", "usual")}
+    monkeypatch.setattr("labelembed.geometry.wordnet_files._USUAL_FOLDERS", (str(folders["usual"]),))
+    monkeypatch.setenv("WNSEARCHDIR", str(folders["searched"]))
+    monkeypatch.setenv("WNHOME", str(tmp_path / "home"))
+    assert WordNet(folders["argument"]).path == folders["argument"]
+    assert WordNet(str(tmp_path / "home")).path == folders["home/dict"]  # as the archive unpacks
+    assert WordNet().path == folders["searched"]
+    monkeypatch.delenv("WNSEARCHDIR")
+    assert WordNet().path == folders["home/dict"]
+    monkeypatch.delenv("WNHOME")
+    assert WordNet().path == folders["usual"]
+    monkeypatch.setenv("WNSEARCHDIR", str(tmp_path / "absent"))
+    with pytest.raises(DataError, match="WNSEARCHDIR says so"):
+        WordNet()
+
+
+def test_made_tree_is_written_with_every_name(tmp_path):
+    made = WordNet(write_wordnet(tmp_path))
+    assert all(made.gloss(name) == f"made gloss of {name}" for name in TREE)
+    assert Path(made.path) == tmp_path
+
+
+@needs_wordnet
+def test_real_distances_are_those_of_nltk():
+    assert REAL.distance("dog", "cat") == 4  # dog - canine - carnivore - feline - cat
+    assert REAL.distance("dog", "wolf") == 2
+    assert REAL.distance("entity", "dog") == 8  # through domestic animal, shorter than through canine
+    assert REAL.distance("Paris", "london") == 2  # two instances of national capital
+    assert REAL.distance("golden_retriever", "Dog") == 4  # retriever, sporting dog, hunting dog
+
+
+@needs_wordnet
+def test_real_glosses_are_found_by_sense():
+    assert "mammal" in REAL.gloss("otter.n.02")
+    assert "fur" in REAL.gloss("otter")
