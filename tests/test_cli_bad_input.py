@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from labelembed.recipes import shipped_recipes
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_data import made_images, write_arrays, write_idx, write_idx_folder, write_image
 
@@ -144,7 +145,8 @@ def refused(folder, monkeypatch):
 EXACT = {
     "unknown recipe": (
         ["train", "mnist-mpl"],
-        "unknown recipe 'mnist-mpl' (did you mean 'mnist-mlp'?); there are: digits-mlp, mnist-cnn, mnist-mlp; "
+        "unknown recipe 'mnist-mpl' (did you mean 'mnist-mlp'?); there are: "
+        f"{', '.join(sorted(shipped_recipes()))}; "
         "or give a .yaml file",
     ),
     "no recipe file": (["train", "tpyo.yaml"], "tpyo.yaml: no such file (did you mean 'typo.yaml'?)"),

@@ -15,6 +15,7 @@ from labelembed.data.development import DevelopmentSplit, hold_out, stratified_o
 from labelembed.data.digits import read_digits
 from labelembed.data.idx import read_idx
 from labelembed.data.idx_folder import read_idx_folder
+from labelembed.data.parquet_folder import read_parquet
 from labelembed.data.preparation import prepare
 from labelembed.data.single_inputs import read_inputs
 
@@ -23,6 +24,7 @@ DATA: dict[str, Callable[..., RawData]] = {
     "digits": read_digits,
     "idx": read_idx_folder,
     "arrays": read_arrays,
+    "parquet": read_parquet,
 }
 
 __all__ = [
@@ -39,5 +41,6 @@ __all__ = [
     "read_idx",
     "read_idx_folder",
     "read_inputs",
+    "read_parquet",
     "stratified_order",
 ]

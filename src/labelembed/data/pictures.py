@@ -1,8 +1,11 @@
-"""Reading one image file into the channels and the size that a network knows."""
+"""Reading one image: into the channels and the size that a network knows, or as it is stored."""
 
 from __future__ import annotations
 
+import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +61,62 @@ def read_picture(path: Path, *, input_shape: tuple[int, ...], accepted: str, not
         raise DataError(f"{path}: the image is cut off or damaged ({error})") from None
 
 
+def decode_picture(content: bytes, where: str, *, size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
+    """Returns the pixels of an encoded image as it is stored: [height, width] for grey, [height, width, 3] for colour.
+
+    Transparent parts become white, and an image is turned as its camera's orientation says. More than Pillow's
+    ``MAX_IMAGE_PIXELS`` are refused before any is decoded. Safe in threads where the caller has made
+    ``DecompressionBombWarning`` an error, see `bombs_refused`.
+
+    Args:
+        content: A PNG, JPEG, WebP, GIF, BMP, TIFF or PPM file.
+        where: File and row, for messages.
+        size: (height, width) it must have, or None.
+
+    Raises:
+        DataError: It is no image, cut off, damaged, too large, or of another size.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            width, height = image.size
+            turned: Image.Image = image
+            if "exif" in image.info and image.getexif().get(0x0112, 1) != 1:
+                turned = ImageOps.exif_transpose(image)
+                width, height = turned.size
+            if size is not None and (height, width) != size:
+                raise DataError(
+                    f"{where}: the image has {width} x {height} pixels, the first one of the training set has "
+                    f"{size[1]} x {size[0]}; resize the images to one size"
+                )
+            plain = _opaque(_eight_bits(turned, where, []), [])
+            if plain.mode not in ("L", "RGB"):
+                plain = plain.convert("L" if plain.mode == "1" else "RGB")
+            return np.array(plain, dtype=np.uint8)
+    except UnidentifiedImageError:
+        kinds = ", ".join(_FORMATS)
+        raise DataError(f"{where}: cannot be decoded as an image ({kinds}); it is damaged or no image") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        limit = Image.MAX_IMAGE_PIXELS or 0
+        raise DataError(f"{where}: the image has more than {limit:,} pixels, the limit; make it smaller") from None
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+        raise DataError(f"{where}: the image is cut off or damaged ({error})") from None
+
+
+@contextmanager
+def bombs_refused() -> Iterator[None]:
+    """Makes Pillow's warning of an image with very many pixels an error, in all threads while the block runs."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning)  # damaged tags that the pixels do not need
+        yield
+
+
 def _fitted(image: Image, input_shape: tuple[int, ...], path: Path, notes: list[str]) -> npt.NDArray[np.uint8]:
     from PIL import Image as ImageModule
     from PIL import ImageOps
@@ -68,14 +127,7 @@ def _fitted(image: Image, input_shape: tuple[int, ...], path: Path, notes: list[
     if image.getexif().get(0x0112, 1) != 1:  # orientation
         image = ImageOps.exif_transpose(image)
         notes.append("turned as the camera's orientation says")
-    image = _eight_bits(image, path, notes)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        if image.getchannel("A").getextrema() != (255, 255):
-            paper = ImageModule.new("RGBA", image.size, "white")
-            image = ImageModule.alpha_composite(paper, image)
-            notes.append("transparent parts made white")
-        image = image.convert("RGB")
+    image = _opaque(_eight_bits(image, path, notes), notes)
     mode = _MODES[channels]
     if image.mode != mode:
         grey = image.mode in ("1", "L")
@@ -94,7 +146,21 @@ def _fitted(image: Image, input_shape: tuple[int, ...], path: Path, notes: list[
     return pixels[np.newaxis] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _eight_bits(image: Image, path: Path, notes: list[str]) -> Image:
+def _opaque(image: Image, notes: list[str]) -> Image:
+    """Returns the image on white paper where parts of it are transparent."""
+    from PIL import Image as ImageModule
+
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    if image.getchannel("A").getextrema() != (255, 255):
+        paper = ImageModule.new("RGBA", image.size, "white")
+        image = ImageModule.alpha_composite(paper, image)
+        notes.append("transparent parts made white")
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image, path: Path | str, notes: list[str]) -> Image:
     """Returns the image with 8 bits a channel; Pillow's own conversion would cut values off."""
     from PIL import Image as ImageModule
 

@@ -1,0 +1,212 @@
+"""Folders of parquet files as the Hugging Face hub has them: pictures or vectors, and their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from labelembed.data.batch import Split
+from labelembed.data.checks import require_names
+from labelembed.data.dataset import RawData
+from labelembed.data.parquet_inputs import Features, read_pictures, read_vectors
+from labelembed.data.parquet_shards import Column, columns_of, find_shards, read_column
+from labelembed.errors import ArgumentFaults, DataError, nearest
+
+# Which of several plain columns holds the labels, where no class names say so.
+_LABEL_WORDS = ("label", "labels", "fine_label", "class", "target")
+
+Array = npt.NDArray[Any]
+
+
+def read_parquet(
+    *,
+    path: str,
+    labels: str | None = None,
+    inputs: str | None = None,
+    names: list[str] | None = None,
+    features: Features = "pixels",
+) -> RawData:
+    """Returns the data set of a folder of parquet files as the Hugging Face hub has them.
+
+    The folder holds ``train.parquet`` or ``train-00000-of-00002.parquet`` and the like, and the same with `test`;
+    where there is no test set, the validation set takes its place, and otherwise it is left alone. One file is a
+    training set without a test set.
+
+    Inputs are pictures (a column of {bytes, path}, PNG, JPEG, WebP, ..., all of one size), which become uint8
+    [N, C, H, W], or vectors (a column of lists of numbers, all of one length), which become float32 [N, F].
+    Decoded pictures and their features are kept in ``~/.cache/labelembed`` (or the folder that the environment
+    variable ``LABELEMBED_CACHE`` names) and found again by the content of the files.
+
+    Args:
+        path: The folder, or one parquet file.
+        labels: Column of the labels; null: the first with class names, else the one named `label` or the like.
+            CIFAR-100 has `fine_label` and `coarse_label`.
+        inputs: Column of the pictures or vectors; null: the only one there is.
+        names: Names of the labels in the order of their values, instead of those in the files.
+        features: `pixels`: as they are. `gradient_histograms`: fixed features of pictures, 636 for 32 x 32 colour
+            pixels; take `scaling: standard` with them.
+
+    Raises:
+        DataError: A file is missing or damaged, a column cannot be found, a row cannot be used, or pyarrow is not
+            installed (``pip install "labelembed[hub]"``).
+        ValueError: `features` is unknown.
+    """
+    faults = ArgumentFaults()
+    faults.choice("features", features, ("pixels", "gradient_histograms"))
+    faults.raise_if_any()
+    place = Path(path).expanduser()
+    files, folder = find_shards(place)
+    left_out = "validation" if "test" in files and "validation" in files else None
+    splits = {"train": files["train"], "test": files.get("test", files.get("validation", []))}
+    if not place.is_file() and not splits["test"]:
+        raise DataError(f"{folder}: has a training set but no test set; expected test.parquet and the like")
+    columns = columns_of(files["train"][0])
+    input_column = _input_column(columns, inputs, files["train"][0])
+    label_column = _label_column(columns, labels, input_column, files["train"][0])
+    shards = {split: paths for split, paths in splits.items() if paths}
+    numbers, found_names = _labels(shards, label_column)
+    if _is_vector(input_column.type):
+        if features != "pixels":
+            raise DataError(
+                f"{folder}: column {input_column.name!r} holds vectors; `features: {features}` needs pictures"
+            )
+        arrays = {split: read_vectors(paths, input_column) for split, paths in shards.items()}
+        _require_same_sizes(arrays, folder)
+        every = [bound for array in arrays.values() for bound in (float(array.min()), float(array.max()))]
+        input_range = (min(every), max(every))
+    else:
+        arrays = read_pictures(shards, input_column, features, folder)
+        input_range = (0.0, 255.0)
+        if features != "pixels":
+            input_range = (0.0, max(float(array.max()) for array in arrays.values()))
+    parts = {split: Split(torch.from_numpy(arrays[split]), torch.from_numpy(numbers[split])) for split in shards}
+    note = f" ({left_out} set left out)" if left_out else ""
+    if "test" not in files and "validation" in files:
+        note = " (validation set as test set)"
+    return RawData(
+        train=parts["train"],
+        test=parts.get("test"),
+        names=require_names(names or found_names, len(found_names), str(folder)),
+        input_range=input_range,
+        source=f"parquet files in {folder}{note}",
+    )
+
+
+def _chosen(columns: Sequence[Column], name: str, key: str, file: Path) -> Column:
+    for column in columns:
+        if column.name == name:
+            return column
+    names = [column.name for column in columns]
+    raise DataError(f"{file}: `{key}`: no column {name!r}{nearest(name, names)}; there are: {', '.join(names)}")
+
+
+def _input_column(columns: Sequence[Column], name: str | None, file: Path) -> Column:
+    usable = [column for column in columns if _is_picture(column.type) or _is_vector(column.type)]
+    if name is not None:
+        column = _chosen(columns, name, "inputs", file)
+        if column not in usable:
+            raise DataError(
+                f"{file}: column {name!r} holds {column.type}; expected pictures ({{bytes, path}}) or lists of numbers"
+            )
+        return column
+    if not usable:
+        found = ", ".join(f"{column.name} ({column.type})" for column in columns[:8])
+        raise DataError(f"{file}: no column holds pictures ({{bytes, path}}) or lists of numbers; there are: {found}")
+    if len(usable) > 1:
+        raise DataError(
+            f"{file}: several columns can be the inputs; choose one by `inputs`: "
+            + ", ".join(column.name for column in usable)
+        )
+    return usable[0]
+
+
+def _label_column(columns: Sequence[Column], name: str | None, inputs: Column, file: Path) -> Column:
+    usable = [column for column in columns if column != inputs and _is_label(column.type)]
+    if name is not None:
+        column = _chosen(columns, name, "labels", file)
+        if column not in usable:
+            raise DataError(f"{file}: column {name!r} holds {column.type}; labels are whole numbers or texts")
+        return column
+    with_names = [column for column in usable if isinstance(column.noted.get("names"), list)]
+    with_words = [column for word in _LABEL_WORDS for column in usable if column.name.lower() == word]
+    found = with_names[:1] or with_words[:1] or usable
+    if len(found) == 1:
+        return found[0]
+    which = "none" if not usable else "one of " + ", ".join(column.name for column in usable)
+    raise DataError(f"{file}: which column holds the labels is unclear; name it by `labels` ({which})")
+
+
+def _is_picture(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    if types.is_struct(kind):
+        return any(field.name == "bytes" and _is_binary(field.type) for field in kind)
+    return _is_binary(kind)
+
+
+def _is_binary(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def _is_vector(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return bool(lists and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type)))
+
+
+def _is_label(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    return bool(
+        types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind)
+    )
+
+
+def _labels(shards: Mapping[str, list[Path]], column: Column) -> tuple[dict[str, Array], list[str]]:
+    """Returns the labels [N] of each split, int64 from 0, and their names."""
+    values: dict[str, list[tuple[Path, Array]]] = {}
+    for split, files in shards.items():
+        values[split] = []
+        for file, chunks in zip(files, read_column(files, column.name, column.type), strict=True):
+            found: Array = np.array(chunks.to_pylist(), dtype=object)
+            missing = np.array([value is None for value in found], dtype=bool)
+            if missing.any():
+                raise DataError(f"{file}: row {int(missing.argmax())} has no label in column {column.name!r}")
+            values[split].append((file, found))
+    noted = column.noted.get("names")
+    if isinstance(noted, list) and noted and all(isinstance(name, str) for name in noted):
+        known: dict[Any, int] = {number: number for number in range(len(noted))}
+        names, why = noted, f"0 to {len(noted) - 1}, for there are {len(noted)} class names"
+    else:
+        seen = sorted({value for _, found in values["train"] for value in found})
+        if len(seen) == 0:
+            raise DataError(f"{shards['train'][0]}: has no rows")
+        known = {value: number for number, value in enumerate(seen)}
+        names, why = [str(value) for value in seen], f"one of the {len(seen)} labels of the training set"
+    numbered = {}
+    for split, parts in values.items():
+        for file, found in parts:
+            wrong = np.array([value not in known for value in found], dtype=bool)
+            if wrong.any():
+                row = int(wrong.argmax())
+                raise DataError(
+                    f"{file}: row {row} has the label {found[row]!r:.80} in column {column.name!r}; expected {why}"
+                )
+        numbered[split] = np.array([known[value] for _, found in parts for value in found], dtype=np.int64)
+    return numbered, names
+
+
+def _require_same_sizes(arrays: Mapping[str, Array], folder: Path) -> None:
+    if "test" in arrays and arrays["test"].shape[1] != arrays["train"].shape[1]:
+        raise DataError(
+            f"{folder}: the test set has vectors of {arrays['test'].shape[1]:,} numbers, the training set of "
+            f"{arrays['train'].shape[1]:,}"
+        )
