@@ -206,7 +206,7 @@ def test_train_leaves_a_run_folder_and_says_where(made, run):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         *("recipe.yaml", "environment.json", "journal.jsonl", "result.json"),
-        *("model.safetensors", "label_geometry.safetensors", "checkpoints"),
+        *("model.safetensors", "label_geometry.safetensors", "class_means.safetensors", "checkpoints"),
     }
     result = result_of(folder)
     again = succeed("train", *MNIST, "--out", run)
@@ -214,6 +214,9 @@ def test_train_leaves_a_run_folder_and_says_where(made, run):
         f"label_embedding: development error {result['development']['error']:.2%}, "
         f"test error {result['test']['error']:.2%} at epoch {result['selected_epoch']} of 2 "
         f"(by development error), {result['seconds']:.1f} s",
+        f"temperature {result['temperature']:.3g}, {result['calibration']}: "
+        f"test NLL {result['test']['nll']:.3f} -> {result['calibrated']['test']['nll']:.3f}, calibration error "
+        f"{result['test']['calibration_error']:.1%} -> {result['calibrated']['test']['calibration_error']:.1%}",
         "run folder: run    next: labelembed report run",
     ]
 
@@ -402,14 +405,26 @@ def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):
 
 def test_evaluate_in_words(made, monkeypatch):
     monkeypatch.chdir(made)
-    test = result_of("run")["test"]
+    result = result_of("run")
+    test, after = result["test"], result["calibrated"]["test"]
     lines = succeed("evaluate", "run").out.splitlines()
     assert lines[0] == f"idx files in {made}/mnist, test, 10 rows"
-    shown = {line[:20].strip(): line[20:].strip() for line in lines[1:]}
-    assert shown["error"] == f"{test['error']:.2%}"
-    assert shown["NLL"] == f"{test['nll']:.4f}"
-    assert shown["calibration error"] == f"{test['calibration_error']:.2%}"
-    assert shown["Brier score"] == f"{test['brier']:.4f}"
+    shown = {line[:20].strip(): line[20:].split() for line in lines[1:-1]}
+    assert shown["error"] == [f"{test['error']:.2%}"]
+    assert shown["top5 error"] == [f"{test['top5_error']:.2%}"]
+    assert shown["NLL"] == [f"{test['nll']:.4f}", "calibrated", f"{after['nll']:.4f}"]
+    errors = [f"{measures['calibration_error']:.2%}" for measures in (test, after)]
+    assert shown["calibration error"] == [errors[0], "calibrated", errors[1]]
+    assert shown["Brier score"] == [f"{test['brier']:.4f}", "calibrated", f"{after['brier']:.4f}"]
+    assert lines[-1] == f"calibrated: at temperature {result['temperature']:.3g}, which is that of predict"
+
+
+def test_evaluate_as_json_has_both(made, monkeypatch):
+    monkeypatch.chdir(made)
+    result = result_of("run")
+    values = succeed("evaluate", "run", "--json").json
+    assert values["temperature"] == result["temperature"]
+    assert values["calibrated"] == result["calibrated"]["test"]  # to the last digit
 
 
 def test_evaluate_reads_data_that_moved(run, tmp_path):

@@ -27,7 +27,7 @@ def evaluate(
     ] = "test",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a finished run: error, NLL, calibration error, Brier score."""
+    """Measure a finished run: error, NLL, calibration error, Brier score, before and after calibration."""
     from labelembed.errors import DataError
     from labelembed.recipes.saved_run import SavedRun
 
@@ -36,15 +36,28 @@ def evaluate(
     rows = found.splits.get(split)
     if rows is None:
         raise DataError(f"{found.source}: has no {split} rows; it has {', '.join(found.splits)}")
-    measures = saved.evaluate(rows)
+    before, after = saved.evaluate_both(rows)
+    fitted = saved.folder.result().get("temperature") is not None
     if as_json:
-        typer.echo(json.dumps({"split": split, "rows": len(rows), "source": found.source} | measures))
+        about = {"split": split, "rows": len(rows), "source": found.source} | before
+        fit = {"temperature": saved.temperature if fitted else None, "calibrated": after if fitted else None}
+        typer.echo(json.dumps(about | fit))
         return
     typer.echo(f"{found.source}, {split}, {len(rows):,} rows")
-    for name, value in measures.items():
+    for name, value in before.items():
         in_words = name.replace("_", " ").replace("nll", "NLL").replace("brier", "Brier score")
-        shown = f"{value:.2%}" if name.endswith("error") else f"{value:.4f}"
-        typer.echo(f"  {in_words:<18} {shown}")
+        shown, calibrated = _measure_text(name, value), _measure_text(name, after[name])
+        moved = fitted and name not in ("error", "top5_error")
+        typer.echo(f"  {in_words:<18} {shown:<8} {f'calibrated {calibrated}' if moved else ''}".rstrip())
+    typer.echo(
+        f"calibrated: at temperature {saved.temperature:.3g}, which is that of predict"
+        if fitted
+        else "no temperature was fitted: these are the numbers of predict"
+    )
+
+
+def _measure_text(name: str, value: float) -> str:
+    return f"{value:.2%}" if name.endswith("error") else f"{value:.4f}"
 
 
 def predict(

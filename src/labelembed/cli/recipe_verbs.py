@@ -92,7 +92,7 @@ def check(
         "labels": found.num_labels,
         "input_shape": list(found.input_shape),
         "parameters": network.parameter_count(),
-        "steps_per_epoch": found.train.number_of_batches(chosen.batch_size),
+        "steps_per_epoch": found.train.number_of_batches(chosen.rows_of_a_step(found.num_labels)),
         "objective": chosen.objective["name"],
         "comparison": [variant.name for variant in plan.variants],
     }

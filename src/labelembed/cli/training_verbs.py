@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from labelembed.cli.options import (
+    CalibrationOption,
     DataOption,
     DeviceOption,
     DryRunOption,
@@ -19,6 +20,7 @@ from labelembed.cli.options import (
     RunArgument,
     SetOption,
 )
+from labelembed.cli.results import calibration_text, say_comparison, say_estimate
 
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of torch; by default torch's own choice.")
@@ -49,6 +51,7 @@ def train(
         typer.Option("--out", metavar="DIR", help="The run folder; by default runs/RECIPE/OBJECTIVE/seed-N."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the run that is in the folder.")] = False,
+    no_calibration: CalibrationOption = False,
     dry_run: DryRunOption = False,
     threads: ThreadsOption = None,
     device: DeviceOption = None,
@@ -62,11 +65,12 @@ def train(
     from labelembed.recipes.running import refuse_other_recipe, start_over
     from labelembed.training.run_folder import RunFolder
 
-    chosen, name = load_recipe(recipe, settings=settings or [], data=data, objective=objective)
+    settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
+    chosen, name = load_recipe(recipe, settings=settings, data=data, objective=objective)
     out = out or Path("runs") / name / str(chosen.objective["name"]) / f"seed-{chosen.seed}"
     folder = RunFolder(out)
     if dry_run:
-        _say_estimate(chosen, runs=1, finished=0, jobs=1, as_json=as_json)
+        say_estimate(chosen, runs=1, finished=0, jobs=1, as_json=as_json)
         return
     if (out / "comparison.json").exists():
         raise RunFolderError(f"{out}: holds a comparison; choose another folder with --out")
@@ -143,12 +147,15 @@ def _run(
             f"{recipe.objective['name']}: {measures_text(result)} at epoch {result['selected_epoch']} of "
             f"{result['epochs']} (by {result['selected_by']}), {duration(result['seconds'])}"
         )
+        calibration = calibration_text(result)
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{out / 'result.json'}: damaged, it does not say what the run reached") from error
     if as_json:
         typer.echo(json.dumps({"folder": str(out)} | result))
         return
     typer.echo(reached)
+    if calibration:
+        typer.echo(calibration)
     typer.echo(f"run folder: {out}    next: labelembed report {out}")
 
 
@@ -177,6 +184,7 @@ def compare(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Runs at once, one thread each; by default one a core.")
     ] = None,
+    no_calibration: CalibrationOption = False,
     dry_run: DryRunOption = False,
     device: DeviceOption = None,
     quiet: QuietOption = False,
@@ -194,7 +202,8 @@ def compare(
     from labelembed.recipes.loading import load_recipe
     from labelembed.recipes.running import cached_data
 
-    chosen, name = load_recipe(recipe, settings=settings or [], data=data)
+    settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
+    chosen, name = load_recipe(recipe, settings=settings, data=data)
     out = out or Path("comparisons") / name
     refuse_run_folder(out)
     plan = plan_comparison(chosen, name, out, objectives=objectives, seeds=seeds, baseline=baseline)
@@ -202,7 +211,7 @@ def compare(
     runs = len(plan.runs)
     jobs = min(jobs or available_cores(), max(1, runs - finished))
     if dry_run:
-        _say_estimate(chosen, runs=runs, finished=finished, jobs=jobs, as_json=as_json, plan=plan)
+        say_estimate(chosen, runs=runs, finished=finished, jobs=jobs, as_json=as_json, plan=plan)
         return
     if finished < runs:
         try_networks(plan, cached_data(chosen))  # a fault is said once, here, before anything is written
@@ -216,7 +225,7 @@ def compare(
             )
     else:
         failed = run_comparison(plan, out, jobs=jobs, device=device)
-    _say_comparison(out, failed, anything_new=finished < runs, as_json=as_json)
+    say_comparison(out, failed, anything_new=finished < runs, as_json=as_json)
 
 
 def _until_stopped(work: Callable[[], dict[str, str]], recipe: str, out: Path) -> dict[str, str]:
@@ -247,52 +256,3 @@ def _until_stopped(work: Callable[[], dict[str, str]], recipe: str, out: Path) -
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _say_comparison(out: Path, failed: dict[str, str], *, anything_new: bool, as_json: bool) -> None:
-    from labelembed import report
-    from labelembed.errors import TrainingError
-
-    comparison = report.load_comparison(out)
-    rows = report.comparison_rows(comparison)
-    table, page = out / "comparison.csv", out / "report.html"
-    before = table.read_bytes() if table.exists() else b""
-    report.write_csv(rows, table)
-    report.write_runs_csv(comparison, out / "runs.csv")
-    # Drawing takes seconds; when nothing has changed the page is the one that is there.
-    if anything_new or not page.exists() or table.read_bytes() != before:
-        report.write_report(out)
-    if as_json:
-        typer.echo(json.dumps(report.rows_as_json(rows), allow_nan=False))
-    else:
-        typer.echo("\n".join(report.verdict(comparison, rows)) + "\n")
-        report.print_comparison(rows)
-        typer.echo(f"report: {page}    table: {table}")
-    # A run whose process was killed has left no word in its folder.
-    failed = {f"{row.name} seed {seed}": why for row in rows for seed, why in row.failed.items()} | failed
-    if failed:
-        heading = f"{len(failed)} run{'s' if len(failed) != 1 else ''} failed; the same command tries again"
-        reasons = [f"{name}: {(why.splitlines() or ['no reason'])[0]}" for name, why in failed.items()]
-        raise TrainingError("\n".join([heading, *reasons]))
-
-
-def _say_estimate(recipe: Any, *, runs: int, finished: int, jobs: int, as_json: bool, plan: Any = None) -> None:
-    from labelembed.cli.display import duration
-    from labelembed.recipes.estimate import seconds_of_run
-
-    todo = [run for _, _, run, folder in plan.runs] if plan is not None else [recipe]
-    by_objective: dict[str, float] = {}
-    for run in todo:
-        key = json.dumps(run.objective, default=str)
-        if key not in by_objective:
-            by_objective[key] = seconds_of_run(run)
-    each = [by_objective[json.dumps(run.objective, default=str)] for run in todo]
-    seconds = sum(each) * (runs - finished) / runs / jobs
-    if as_json:
-        typer.echo(json.dumps({"runs": runs, "finished": finished, "jobs": jobs, "seconds": round(seconds, 1)}))
-        return
-    reused = f", {finished} of them finished already" if finished else ""
-    at_once = f" with {jobs} at once" if jobs > 1 else ""
-    typer.echo(
-        f"{runs} run{'s' if runs != 1 else ''}{reused}; about {duration(seconds)}{at_once} (nothing was written)"
-    )

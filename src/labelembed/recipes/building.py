@@ -66,7 +66,7 @@ def build_data(recipe: Recipe) -> LabelledData:
         raw,
         development=recipe.development(),
         train_rows=recipe.data["train_rows"],
-        batch_size=recipe.batch_size,
+        batch_size=recipe.rows_of_a_step(len(raw.names)),
     )
 
 

@@ -43,7 +43,7 @@ def seconds_of_run(recipe: Recipe) -> float:
                 partial(build_optimizer, recipe),
                 build_schedule(recipe),
                 data,
-                replace(recipe.settings(), epochs=1),
+                replace(recipe.settings(data.num_labels), epochs=1),
                 RunFolder(nowhere),
             )
             times = trainer.time_steps(_WARM_STEPS + _STEPS)[_WARM_STEPS:]

@@ -30,10 +30,9 @@ def note_failure(folder: RunFolder, trainer: Trainer, message: str) -> None:
 
 
 def finish(folder: RunFolder, trainer: Trainer, data: LabelledData, result: dict[str, Any]) -> None:
-    """Writes weights and geometry, and the result last of all."""
+    """Writes the selected weights, which the network has taken, the geometry, and the result last of all."""
     weights = trainer.selected_weights()
     network, names = trainer.network, data.names
-    network.load_prediction_state(weights)
     means = class_means(network, data.train, autocast=trainer.accelerator.autocast())
     by_means = LabelGeometry(names, vectors=means, source=f"{type(network.objective).__name__}, class means")
     with saving(folder.path):

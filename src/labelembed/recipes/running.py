@@ -24,6 +24,7 @@ from labelembed.recipes.finishing import finish, note_failure
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.environment import describe_environment
+from labelembed.training.evaluation import calibrate
 from labelembed.training.files import make_writable_folder, saving, sha256, write_bytes
 from labelembed.training.interruption import StopRequest
 from labelembed.training.loop import Trainer
@@ -85,7 +86,7 @@ def run_recipe(
         partial(build_optimizer, recipe),
         build_schedule(recipe),
         data,
-        recipe.settings(),
+        recipe.settings(data.num_labels),
         folder,
         observe=observe,
         stop=stop,
@@ -107,6 +108,9 @@ def run_recipe(
         if writes:
             note_failure(folder, trainer, str(error))
         raise TrainingError(str(error)) from error
+    trainer.network.load_prediction_state(trainer.selected_weights())
+    autocast = trainer.accelerator.autocast
+    result |= calibrate(trainer.network, trainer.data, wanted=recipe.calibration, autocast=autocast)
     if writes:
         finish(folder, trainer, data, result)
     return result

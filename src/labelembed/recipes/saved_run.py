@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.recipes.building import build_data, build_network, empty_scaling
 from labelembed.recipes.running import stored_recipe
 from labelembed.recipes.schema import Recipe
-from labelembed.training.evaluation import evaluate, predicted_logits
+from labelembed.training.evaluation import BeforeAndAfter, evaluate_both, predicted_logits
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
 
@@ -31,6 +32,8 @@ class SavedRun:
         names: Of the labels.
         input_shape: Of one input.
         input_range: Smallest and largest value of the inputs.
+        temperature: What the logits are divided by: fitted on the development rows after training; 1 where
+            none was fitted, as in folders of older versions.
     """
 
     folder: RunFolder
@@ -39,6 +42,7 @@ class SavedRun:
     names: tuple[str, ...]
     input_shape: tuple[int, ...]
     input_range: tuple[float, float]
+    temperature: float = 1.0
 
     @classmethod
     def load(cls, path: str | Path) -> SavedRun:
@@ -70,13 +74,13 @@ class SavedRun:
         except (SafetensorError, OSError, RuntimeError, RecipeError, IndexError) as error:
             reason = " ".join(str(error).split())[:300]
             raise RunFolderError(f"{folder.model_file}: damaged, or not of this run's recipe ({reason})") from error
-        return cls(folder, recipe, network.eval(), names, input_shape, (low, high))
+        return cls(folder, recipe, network.eval(), names, input_shape, (low, high), _temperature(folder))
 
     def probabilities(self, inputs: Tensor) -> Tensor:
-        """Returns the predicted distribution [N, C] for raw inputs ``[N, *input_shape]``."""
+        """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``."""
         if tuple(inputs.shape[1:]) != self.input_shape:
             raise ValueError(f"`inputs` must be [N, {', '.join(map(str, self.input_shape))}], got {list(inputs.shape)}")
-        return predicted_logits(self.network, inputs).softmax(dim=-1)
+        return (predicted_logits(self.network, inputs) / self.temperature).softmax(dim=-1)
 
     def read_data(self, path: str | None = None) -> LabelledData:
         """Reads the data the run was trained on, or data of the same kind at another path.
@@ -102,8 +106,12 @@ class SavedRun:
         return data
 
     def evaluate(self, split: Split) -> dict[str, float]:
-        """Returns the measures of a split, as fractions and nats."""
-        return evaluate(self.network, split)
+        """Returns the measures of a split at the run's temperature, as fractions and nats."""
+        return self.evaluate_both(split).after
+
+    def evaluate_both(self, split: Split) -> BeforeAndAfter:
+        """Returns the measures of a split before and after calibration, as fractions and nats."""
+        return evaluate_both(self.network, split, temperature=self.temperature)
 
     def predict(self, inputs: Tensor, names: list[str]) -> list[dict[str, Any]]:
         """Returns one dictionary a row: `input`, `label`, `probability` and `probabilities` by label."""
@@ -113,6 +121,15 @@ class SavedRun:
             by_label = dict(zip(self.names, row, strict=True))
             rows.append({"input": name, "label": self.names[best], "probability": row[best], "probabilities": by_label})
         return rows
+
+
+def _temperature(folder: RunFolder) -> float:
+    value = folder.result().get("temperature")
+    if value is None:
+        return 1.0
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
+        raise RunFolderError(f"{folder.path / 'result.json'}: damaged, the temperature is {value!r}")
+    return float(value)
 
 
 def _few(names: tuple[str, ...]) -> str:

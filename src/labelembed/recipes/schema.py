@@ -11,6 +11,7 @@ from labelembed.data import DATA, DevelopmentSplit
 from labelembed.errors import RecipeError, nearest
 from labelembed.models import MODELS
 from labelembed.objectives import OBJECTIVES
+from labelembed.recipes.numbers import BatchSize, Number, PositiveInt, Seed
 from labelembed.recipes.probing import value_faults
 from labelembed.recipes.signature import resolve
 from labelembed.recipes.wording import refusal, shown
@@ -18,19 +19,7 @@ from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES
 from labelembed.training.settings import CheckpointPolicy, Selection, TrainingSettings
 
-# Strict: pydantic would take `true` for 1. The limit only keeps a slip of the finger from running for years.
-PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 MOST_SEEDS = 1_000
-
-
-def _no_truth_value(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError(f"must be a number, got {value}")
-    return value
-
-
-Number = Annotated[float, pydantic.BeforeValidator(_no_truth_value)]
 
 
 class _Block(pydantic.BaseModel):
@@ -138,18 +127,28 @@ class Recipe(_Block):
     optimizer: dict[str, Any] = Field({"name": "adam"}, description="how the weights are moved")
     schedule: dict[str, Any] = Field({"name": "constant"}, description="how the learning rate goes")
     epochs: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = Field(description="passes over the training rows")
-    batch_size: PositiveInt = Field(description="rows of one optimiser step")
+    batch_size: BatchSize = Field(
+        description="rows of one optimiser step; {per_label: 50}: 50 times the number of labels"
+    )
     seed: Seed = Field(0, description="start, order of rows, dropout")
     precision: Literal["float32", "bf16", "fp16"] = Field("float32", description="bf16 and fp16: mixed precision")
     selection: SelectionBlock = Field(SelectionBlock(), description="which epoch's weights are kept")
+    calibration: Annotated[bool, Field(strict=True)] = Field(
+        True, description="fit a temperature on the development rows after training"
+    )
     checkpoints: CheckpointBlock = Field(CheckpointBlock(), description="when to save what resuming needs")
     comparison: ComparisonBlock | None = Field(None, description="what `labelembed compare` runs by default")
 
-    def settings(self) -> TrainingSettings:
-        """Returns what the training loop must know."""
+    def rows_of_a_step(self, num_labels: int) -> int:
+        """Returns the batch size in rows, for data with so many labels."""
+        size = self.batch_size
+        return size["per_label"] * num_labels if isinstance(size, dict) else size
+
+    def settings(self, num_labels: int) -> TrainingSettings:
+        """Returns what the training loop must know, for data with so many labels."""
         return TrainingSettings(
             epochs=self.epochs,
-            batch_size=self.batch_size,
+            batch_size=self.rows_of_a_step(num_labels),
             seed=self.seed,
             precision=self.precision,
             selection=Selection(**self.selection.model_dump()),

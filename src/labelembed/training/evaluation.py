@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from labelembed.data import Split
-from labelembed.measures import classification_measures
+from labelembed.data import LabelledData, Split
+from labelembed.measures import classification_measures, fit_temperature
 from labelembed.training.network import Network
 
 EVALUATION_ROWS = 1_000
+
+
+class BeforeAndAfter(NamedTuple):
+    """Measures of the probabilities as the network gives them, and with the logits divided by the temperature."""
+
+    before: dict[str, float]
+    after: dict[str, float]
 
 
 @torch.inference_mode()
@@ -43,3 +52,53 @@ def evaluate(
     """Returns the measures of a split: error, NLL, calibration error and Brier score, as fractions and nats."""
     logits = predicted_logits(network, split.inputs, autocast=autocast)
     return classification_measures(logits.numpy(), split.labels.cpu().numpy())
+
+
+def evaluate_both(network: Network, split: Split, *, temperature: float) -> BeforeAndAfter:
+    """Returns the measures of a split as `evaluate` does, without and with a temperature, from one prediction."""
+    logits, labels = predicted_logits(network, split.inputs).numpy(), split.labels.cpu().numpy()
+    return BeforeAndAfter(
+        classification_measures(logits, labels), classification_measures(logits, labels, temperature=temperature)
+    )
+
+
+def calibrate(
+    network: Network,
+    data: LabelledData,
+    *,
+    wanted: bool = True,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> dict[str, Any]:
+    """Fits a temperature on the development rows and measures with it; see `fit_temperature`.
+
+    Args:
+        network: With the weights that are kept.
+        data: Test rows take part in nothing but their own measures.
+        wanted: False: nothing is fitted, and that is said.
+        autocast: Makes the precision that the network was measured in.
+
+    Returns:
+        What ``result.json`` says of it: `temperature` (None where none was fitted), `calibration` (in words
+        what was done, and why) and `calibrated`, the measures of `development` and `test` with it (or None).
+    """
+    if not wanted or data.development is None:
+        why = "off" if not wanted else "not fitted, there are no development rows"
+        return {"temperature": None, "calibration": why, "calibrated": None}
+    labels = {name: split.labels.cpu().numpy() for name, split in data.splits.items()}
+    logits = {
+        name: predicted_logits(network, split.inputs, autocast=autocast()).numpy()
+        for name, split in data.splits.items()
+        if name != "train"
+    }
+    temperature = fit_temperature(logits["development"], labels["development"])
+    measured = {
+        name: classification_measures(found, labels[name], temperature=temperature) for name, found in logits.items()
+    }
+    how = "fitted on the development rows"
+    if measured["development"]["error"] == 0:
+        how += ", which are all right, with the doubt of one row more"
+    return {
+        "temperature": temperature,
+        "calibration": how,
+        "calibrated": {"temperature": temperature, "development": None, "test": None} | measured,
+    }

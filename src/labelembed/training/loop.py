@@ -242,6 +242,7 @@ class Trainer:
             "selected_by": self.selected_by().replace("_", " "),
             "seconds": round(self.position.seconds, 3),
             "parameters": self.network.parameter_count(),
+            "batch_size": self.settings.batch_size,
             "train": line["train"],
             "development": line["development"],
             "test": line["test"],

@@ -1,0 +1,76 @@
+"""What the verbs that train say when they are done, or would say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def calibration_text(result: dict[str, Any]) -> str:
+    """Returns in a line what came of the temperature; nothing for a run of a version that knew of none."""
+    how, calibrated = result.get("calibration"), result.get("calibrated")
+    if not isinstance(how, str):
+        return ""
+    if not isinstance(calibrated, dict):
+        return "no temperature: calibration is off" if how == "off" else f"no temperature: {how}"
+    split = "test" if calibrated.get("test") else "development"
+    before, after = result[split], calibrated[split]
+    moved = [
+        f"NLL {before['nll']:.3f} -> {after['nll']:.3f}",
+        f"calibration error {before['calibration_error']:.1%} -> {after['calibration_error']:.1%}",
+    ]
+    return f"temperature {result['temperature']:.3g}, {how}: {split} {', '.join(moved)}"
+
+
+def say_comparison(out: Path, failed: dict[str, str], *, anything_new: bool, as_json: bool) -> None:
+    """Writes table and report of a comparison and prints what it shows; raises where runs have failed."""
+    from labelembed import report
+    from labelembed.errors import TrainingError
+
+    comparison = report.load_comparison(out)
+    rows = report.comparison_rows(comparison)
+    table, page = out / "comparison.csv", out / "report.html"
+    before = table.read_bytes() if table.exists() else b""
+    report.write_csv(rows, table)
+    report.write_runs_csv(comparison, out / "runs.csv")
+    # Drawing takes seconds; when nothing has changed the page is the one that is there.
+    if anything_new or not page.exists() or table.read_bytes() != before:
+        report.write_report(out)
+    if as_json:
+        typer.echo(json.dumps(report.rows_as_json(rows), allow_nan=False))
+    else:
+        typer.echo("\n".join(report.verdict(comparison, rows)) + "\n")
+        report.print_comparison(rows)
+        typer.echo(f"report: {page}    table: {table}")
+    # A run whose process was killed has left no word in its folder.
+    failed = {f"{row.name} seed {seed}": why for row in rows for seed, why in row.failed.items()} | failed
+    if failed:
+        heading = f"{len(failed)} run{'s' if len(failed) != 1 else ''} failed; the same command tries again"
+        reasons = [f"{name}: {(why.splitlines() or ['no reason'])[0]}" for name, why in failed.items()]
+        raise TrainingError("\n".join([heading, *reasons]))
+
+
+def say_estimate(recipe: Any, *, runs: int, finished: int, jobs: int, as_json: bool, plan: Any = None) -> None:
+    """Prints how many runs are to be made and how long they will take."""
+    from labelembed.cli.display import duration
+    from labelembed.recipes.estimate import seconds_of_run
+
+    todo = [run for _, _, run, folder in plan.runs] if plan is not None else [recipe]
+    by_objective: dict[str, float] = {}
+    for run in todo:
+        key = json.dumps(run.objective, default=str)
+        if key not in by_objective:
+            by_objective[key] = seconds_of_run(run)
+    each = [by_objective[json.dumps(run.objective, default=str)] for run in todo]
+    seconds = sum(each) * (runs - finished) / runs / jobs
+    if as_json:
+        typer.echo(json.dumps({"runs": runs, "finished": finished, "jobs": jobs, "seconds": round(seconds, 1)}))
+        return
+    reused = f", {finished} of them finished already" if finished else ""
+    at_once = f" with {jobs} at once" if jobs > 1 else ""
+    typer.echo(
+        f"{runs} run{'s' if runs != 1 else ''}{reused}; about {duration(seconds)}{at_once} (nothing was written)"
+    )

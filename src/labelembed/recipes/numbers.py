@@ -1,0 +1,39 @@
+"""The numbers a recipe may hold, checked strictly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pydantic
+from pydantic import Field
+
+# Strict: pydantic would take `true` for 1. The limit only keeps a slip of the finger from running for years.
+PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, got {value}")
+    return value
+
+
+Number = Annotated[float, pydantic.BeforeValidator(_no_truth_value)]
+
+
+def _number_or_per_label(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
+    if not isinstance(value, dict):
+        return check(value)
+    if list(value) != ["per_label"]:
+        raise ValueError(f"must be a number of rows, or {{per_label: ROWS}} for so many for each label, got {value}")
+    return {"per_label": check(value["per_label"])}
+
+
+if TYPE_CHECKING:
+    BatchSize = int | dict[str, int]
+else:  # checked as a number, so that what is wrong is said of a number
+    BatchSize = Annotated[
+        PositiveInt,
+        pydantic.WrapValidator(_number_or_per_label),
+        pydantic.PlainSerializer(lambda value: value, return_type=Any),
+    ]

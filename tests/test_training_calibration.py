@@ -1,0 +1,193 @@
+"""The temperature of a run: fitted after training, in its folder, used by what predicts; left out where asked."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from labelembed.errors import RunFolderError
+from labelembed.measures import classification_measures, fit_temperature
+from labelembed.recipes.running import cached_data
+from labelembed.recipes.saved_run import SavedRun
+from labelembed.training.evaluation import calibrate, predicted_logits
+from tests.made_cli import call, succeed
+from tests.made_training import contents, differences, small_recipe, stop_after, train
+
+TRAIN = ["train", "digits-mlp", "--set", "epochs=2", "--set", "model.hidden_sizes=[8]", "--out", "run", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A recipe, its folder and what it reached; tests only read them."""
+    folder = tmp_path_factory.mktemp("calibrated") / "run"
+    recipe = small_recipe(objective={"name": "label_smoothing", "smoothing": 0.5}, epochs=6)
+    return recipe, folder, train(recipe, folder)
+
+
+def test_the_temperature_is_that_of_the_selected_weights_on_the_development_rows(finished):
+    recipe, folder, result = finished
+    data, saved = cached_data(recipe), SavedRun.load(folder)
+    logits = predicted_logits(saved.network, data.development.inputs)
+    assert result["temperature"] == fit_temperature(logits, data.development.labels)
+    assert result["temperature"] < 1  # smoothing leaves a network unsure
+    assert result == json.loads((folder / "result.json").read_text())
+    assert result["calibration"] == "fitted on the development rows"
+
+
+def test_calibrated_measures_stand_beside_the_plain_ones(finished):
+    recipe, folder, result = finished
+    data, saved = cached_data(recipe), SavedRun.load(folder)
+    for name in ("development", "test"):
+        split = data.splits[name]
+        logits = predicted_logits(saved.network, split.inputs)
+        assert result["calibrated"][name] == classification_measures(
+            logits, split.labels, temperature=result["temperature"]
+        )
+        assert result["calibrated"][name]["error"] == result[name]["error"]
+        assert result["calibrated"][name]["top5_error"] == result[name]["top5_error"]
+    assert result["calibrated"]["temperature"] == result["temperature"]
+    assert result["calibrated"]["development"]["nll"] < result["development"]["nll"]
+    assert result["calibrated"]["test"]["calibration_error"] < result["test"]["calibration_error"]
+
+
+def test_a_saved_run_predicts_and_evaluates_with_it(finished):
+    recipe, folder, result = finished
+    test, saved = cached_data(recipe).test, SavedRun.load(folder)
+    assert saved.temperature == result["temperature"]
+    probabilities = saved.probabilities(test.inputs)
+    expected = (predicted_logits(saved.network, test.inputs) / result["temperature"]).softmax(dim=1)
+    assert torch.equal(probabilities, expected)
+    assert saved.evaluate(test) == result["calibrated"]["test"]
+    assert saved.evaluate_both(test) == (result["test"], result["calibrated"]["test"])
+    # And the measures are those of what it predicts; float32 rounds the probabilities.
+    assert classification_measures(probabilities.log(), test.labels)["nll"] == pytest.approx(
+        result["calibrated"]["test"]["nll"], abs=1e-5
+    )
+
+
+def test_a_folder_of_an_older_version_has_the_temperature_one(finished, tmp_path):
+    recipe, _, _ = finished
+    train(recipe, tmp_path / "run")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    for key in ("temperature", "calibration", "calibrated"):
+        del result[key]
+    (tmp_path / "run" / "result.json").write_text(json.dumps(result))
+    recipe_file = tmp_path / "run" / "recipe.yaml"
+    assert "calibration: true\n" in recipe_file.read_text()
+    recipe_file.write_text(recipe_file.read_text().replace("calibration: true\n", ""))
+    saved = SavedRun.load(tmp_path / "run")
+    assert saved.temperature == 1.0
+    test = cached_data(recipe).test
+    assert saved.evaluate(test) == result["test"]
+    assert torch.equal(saved.probabilities(test.inputs), predicted_logits(saved.network, test.inputs).softmax(dim=1))
+    assert succeed("evaluate", tmp_path / "run", "--json").json["calibrated"] is None
+    assert train(recipe, tmp_path / "run") == result  # still a run of the same recipe
+
+
+@pytest.mark.parametrize("value", [0, -1.5, "warm", True, float("nan"), [1.0]])
+def test_a_damaged_temperature_is_refused(finished, tmp_path, value):
+    recipe, _, _ = finished
+    train(recipe, tmp_path / "run")
+    file = tmp_path / "run" / "result.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"temperature": value}))
+    with pytest.raises(RunFolderError, match=r"result\.json: damaged, the temperature is"):
+        SavedRun.load(tmp_path / "run")
+
+
+def test_a_stopped_run_ends_with_the_same_temperature(finished, tmp_path):
+    recipe, _, result = finished
+    stop_after(recipe, tmp_path / "run", 13)
+    assert train(recipe, tmp_path / "run")["temperature"] == result["temperature"]
+
+
+def test_nothing_but_the_result_depends_on_it(finished, tmp_path):
+    recipe, folder, _ = finished
+    train(recipe.model_copy(update={"calibration": False}), tmp_path / "run")
+    assert differences(contents(folder), contents(tmp_path / "run")) == ["result"]
+
+
+def test_off_means_off(finished, tmp_path):
+    recipe, _, result = finished
+    off = train(recipe.model_copy(update={"calibration": False}), tmp_path / "run")
+    assert (off["temperature"], off["calibration"], off["calibrated"]) == (None, "off", None)
+    assert off["test"] == result["test"]
+    assert SavedRun.load(tmp_path / "run").temperature == 1.0
+
+
+def test_without_development_rows_it_is_not_fitted_and_said(tmp_path):
+    recipe = small_recipe(data={"name": "digits", "train_rows": 190})
+    result = train(recipe, tmp_path / "run")
+    assert (result["temperature"], result["calibrated"]) == (None, None)
+    assert result["calibration"] == "not fitted, there are no development rows"
+
+
+def test_development_rows_that_are_all_right_leave_a_doubt(finished):
+    recipe, folder, _ = finished
+    data, saved = cached_data(recipe), SavedRun.load(folder)
+    logits = predicted_logits(saved.network, data.development.inputs)
+    right = (logits.argmax(dim=1) == data.development.labels).nonzero()[:, 0]
+    few = type(data)(**{**vars(data), "development": data.development.select(right[:20])})
+    found = calibrate(saved.network, few)
+    assert found["calibration"].endswith("which are all right, with the doubt of one row more")
+    assert 0.01 < found["temperature"] < 1
+    assert found["calibrated"]["test"]["nll"] < 100
+
+
+def test_the_command_line_says_what_came_of_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = succeed(*TRAIN).out.splitlines()[1]
+    assert line.startswith("temperature ")
+    assert "fitted on the development rows: test NLL" in line
+    assert succeed(*TRAIN, "--no-calibration", "--overwrite").out.splitlines()[1] == (
+        "no temperature: calibration is off"
+    )
+    assert "calibration: false\n" in (tmp_path / "run" / "recipe.yaml").read_text()
+    assert succeed("evaluate", "run").out.splitlines()[-1].startswith("no temperature was fitted")
+    assert succeed(*TRAIN, "--set", "data.development=null", "--overwrite").out.splitlines()[1] == (
+        "no temperature: not fitted, there are no development rows"
+    )
+
+
+def test_a_run_with_a_temperature_is_another_recipe_than_one_without(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    succeed(*TRAIN)
+    refused = call(*TRAIN, "--no-calibration")
+    assert refused.code == 2
+    assert "calibration: here True, asked for False" in refused.err
+
+
+@pytest.mark.parametrize("value", ["1", "maybe", "[true]"])
+def test_calibration_is_true_or_false(value):
+    refused = call(*TRAIN, "--set", f"calibration={value}", "--dry-run")
+    assert refused.code == 2
+    assert "calibration: must be true or false" in refused.err
+
+
+def test_rows_of_a_step_may_grow_with_the_labels(tmp_path):
+    by_label = small_recipe(batch_size={"per_label": 4})
+    result = train(by_label, tmp_path / "by-label")
+    assert result["batch_size"] == 40
+    assert by_label.of_one_run()["batch_size"] == {"per_label": 4}
+    assert "batch_size: {per_label: 4}\n" in (tmp_path / "by-label" / "recipe.yaml").read_text()
+    plain = train(small_recipe(batch_size=40), tmp_path / "plain")
+    assert {**result, "seconds": 0} == {**plain, "seconds": 0}
+    assert train(by_label, tmp_path / "by-label") == result  # reads its own recipe back
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("{per_label: 0}", "batch_size: must be >= 1, got 0"),
+        ("{per_label: many}", "batch_size: must be a whole number, got 'many'"),
+        ("{rows: 50}", "batch_size: must be a number of rows, or {per_label: ROWS}"),
+        ("{per_label: 200}", "`batch_size` 2,000 is larger than the training set"),
+    ],
+)
+def test_rows_of_a_step_that_cannot_be_are_refused(value, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused = call(*TRAIN, "--set", f"batch_size={value}")
+    assert refused.code == 2
+    assert message in refused.err
+    assert not (tmp_path / "run").exists()
