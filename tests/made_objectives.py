@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from labelembed.geometry import LabelGeometry
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.seeds import generator, seeded
 
@@ -15,7 +16,11 @@ from labelembed.seeds import generator, seeded
 ROWS = 256
 
 # What an objective cannot be built without, by its name, from the number of labels.
-NEEDED: dict[str, Callable[[int], dict[str, Any]]] = {}
+NEEDED: dict[str, Callable[[int], dict[str, Any]]] = {
+    "distillation": lambda num_labels: {"teacher_logits": teacher_logits(num_labels)},
+    "static_labels": lambda num_labels: {"embedding": label_vectors(num_labels)},
+    "retrospection": lambda num_labels: {"num_rows": ROWS},
+}
 
 # Settings worth a test of their own beside the defaults: name of the case to objective and arguments.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in OBJECTIVES} | {
@@ -23,7 +28,25 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in OBJ
     "teacher_free, paper": ("teacher_free", {"preset": "paper", "temperature": 3.0, "teacher_weight": 0.6}),
     "teacher_free, sure": ("teacher_free", {"preset": "paper", "true_probability": 1.0, "teacher_weight": 0.4}),
     "teacher_free, sharp": ("teacher_free", {"temperature": 0.5, "true_probability": 0.7, "teacher_weight": 1.0}),
+    "distillation, warm": ("distillation", {"temperature": 1.0, "teacher_weight": 0.5}),
+    "distillation, alone": ("distillation", {"temperature": 7.0, "teacher_weight": 1.0}),
+    "static_labels, narrow": ("static_labels", {"delta": 0.3, "normalize": False}),
+    "static_labels, squared": ("static_labels", {"loss": "squared"}),
+    "static_labels, cosine": ("static_labels", {"loss": "cosine", "normalize": False}),
 }
+
+
+def teacher_logits(num_labels: int, *, rows: int = ROWS) -> Tensor:
+    """Returns made logits [rows, C] of a teacher."""
+    return 3 * torch.randn(rows, num_labels, generator=generator(0, "teacher"))
+
+
+def label_vectors(num_labels: int, *, dimension: int | None = None) -> LabelGeometry:
+    """Returns made vectors [C, C + 2] of labels `0`, `1`, ..., of different lengths."""
+    dimension = num_labels + 2 if dimension is None else dimension
+    table = torch.randn(num_labels, dimension, generator=generator(0, "vectors"))
+    lengths = torch.linspace(0.5, 2, num_labels)[:, None]
+    return LabelGeometry([str(label) for label in range(num_labels)], vectors=table * lengths)
 
 
 def needed(name: str, num_labels: int) -> dict[str, Any]:

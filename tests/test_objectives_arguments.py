@@ -6,7 +6,18 @@ import pytest
 import torch
 
 from labelembed.geometry import LabelGeometry
-from labelembed.objectives import OBJECTIVES, ConfidencePenalty, LabelEmbedding, LabelSmoothing, OneHot, TeacherFree
+from labelembed.objectives import (
+    OBJECTIVES,
+    ConfidencePenalty,
+    Distillation,
+    LabelEmbedding,
+    LabelSmoothing,
+    OneHot,
+    StaticLabels,
+    TeacherFree,
+)
+
+from .made_objectives import build, label_vectors, needed
 
 NAN = float("nan")
 EVERYWHERE = [
@@ -36,6 +47,37 @@ TEACHER_FREE = [
     ({"teacher_weight": 1.1}, "`teacher_weight` must be in [0, 1], got 1.1"),
     ({"preset": "papr"}, "`preset` must be one of 'published_code', 'paper', got 'papr' (did you mean 'paper'?)"),
 ]
+DISTILLATION = [
+    ({"temperature": 0.0}, "`temperature` must be > 0, got 0.0"),
+    ({"temperature": NAN}, "`temperature` must be > 0, got nan"),
+    ({"teacher_weight": -0.1}, "`teacher_weight` must be in [0, 1], got -0.1"),
+    ({"teacher_weight": 1.1}, "`teacher_weight` must be in [0, 1], got 1.1"),
+    (
+        {"teacher_logits": torch.zeros(7, 4)},
+        "`teacher_logits` must be [rows, 5], one row a training row, got [7, 4]",
+    ),
+    ({"teacher_logits": torch.zeros(5)}, "`teacher_logits` must be [rows, 5], one row a training row, got [5]"),
+    ({"teacher_logits": torch.full((2, 5), NAN)}, "`teacher_logits` must be finite, got 'inf or nan'"),
+]
+STATIC_LABELS = [
+    ({"loss": "hubr"}, "`loss` must be one of 'huber', 'squared', 'cosine', got 'hubr' (did you mean 'huber'?)"),
+    ({"delta": 0.0}, "`delta` must be > 0, got 0.0"),
+    ({"delta": NAN}, "`delta` must be > 0, got nan"),
+    ({"embedding": "full"}, "`embedding` must be a LabelGeometry, got 'full'"),
+    ({"embedding": label_vectors(3)}, "`embedding` must have 5 labels as the data has, got 3"),
+    (
+        {"embedding": LabelGeometry("abcde", vectors=torch.eye(5).index_fill(0, torch.tensor([2]), 0.0))},
+        "`embedding` must have no vector of length 0, got 'c'",
+    ),
+    (
+        {"embedding": LabelGeometry("abcde", vectors=torch.eye(5)[[0, 1, 2, 1, 4]])},
+        "`embedding` must have a vector of its own for every label, got 'b and d'",
+    ),
+    (  # of two lengths in one direction, which scaling makes one
+        {"embedding": LabelGeometry("abcde", vectors=torch.tensor([[1.0], [2.0], [-1.0], [3.0], [4.0]]))},
+        "`embedding` must have a vector of its own for every label, got 'a and b'",
+    ),
+]
 LABEL_EMBEDDING = [
     ({"embedding": "ful"}, "`embedding` must be one of 'full', 'compressed', got 'ful' (did you mean 'full'?)"),
     ({"preset": "papr"}, "`preset` must be one of 'paper', 'published_code', got 'papr' (did you mean 'paper'?)"),
@@ -58,6 +100,12 @@ EDGES = {
     OneHot: {"output_std": 1e-9, "ignore_index": None},
     LabelSmoothing: {"smoothing": 1.0, "output_std": 1e-9},
     ConfidencePenalty: {"penalty_weight": 0.0, "ignore_index": None},
+    Distillation: {"teacher_logits": None, "temperature": 1e-9, "teacher_weight": 0.0},
+    StaticLabels: {
+        "embedding": LabelGeometry(["a"], vectors=torch.zeros(1, 1)),
+        "normalize": False,
+        "delta": 1e-9,
+    },
     TeacherFree: {"true_probability": 1.0, "temperature": 1e-9, "teacher_weight": 1.0},
     LabelEmbedding: {
         "rank": 1,
@@ -74,7 +122,9 @@ EDGES = {
 
 
 def refusal(objective_class, arguments):
+    name = next(name for name, known in OBJECTIVES.items() if known is objective_class)
     given = {"hidden_size": 4, "num_labels": 5} | arguments
+    given = needed(name, given["num_labels"] if given["num_labels"] >= 1 else 5) | given
     with pytest.raises(ValueError, match="got") as caught:
         objective_class(**given)
     return str(caught.value)
@@ -83,7 +133,9 @@ def refusal(objective_class, arguments):
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize(("arguments", "message"), EVERYWHERE)
 def test_every_objective_refuses_what_no_output_layer_can_be(name, arguments, message):
-    assert refusal(OBJECTIVES[name], arguments) == message
+    lines = refusal(OBJECTIVES[name], arguments).splitlines()
+    assert message in lines
+    assert "num_labels" in arguments or lines == [message]  # a table given with it does not fit 0 labels either
 
 
 @pytest.mark.parametrize(
@@ -91,6 +143,8 @@ def test_every_objective_refuses_what_no_output_layer_can_be(name, arguments, me
     [(LabelSmoothing, *case) for case in LABEL_SMOOTHING]
     + [(ConfidencePenalty, *case) for case in CONFIDENCE_PENALTY]
     + [(TeacherFree, *case) for case in TEACHER_FREE]
+    + [(Distillation, *case) for case in DISTILLATION]
+    + [(StaticLabels, *case) for case in STATIC_LABELS]
     + [(LabelEmbedding, *case) for case in LABEL_EMBEDDING],
 )
 def test_argument_out_of_range_is_named_with_its_value(objective_class, arguments, message):
@@ -146,7 +200,7 @@ def test_hyper_parameters_are_keyword_only(objective_class):
     ],
 )
 def test_shapes_that_do_not_fit_are_refused_with_both_of_them(name, hidden, labels):
-    objective = OBJECTIVES[name](4, 5)
+    objective = build(name, 4, 5)
     with pytest.raises(ValueError, match="must be") as caught:
         objective(torch.zeros(hidden), torch.zeros(labels, dtype=torch.int64))
     assert str(list(hidden)) in str(caught.value)

@@ -11,6 +11,8 @@ from labelembed.objectives import ConfidencePenalty, LabelSmoothing, OneHot, Tea
 from .made_objectives import CASES, made_case, made_rows
 from .naive.confidence_penalty import naive_confidence_penalty_terms
 from .naive.cross_entropy import naive_linear
+from .naive.distillation import naive_distillation_terms
+from .naive.static_labels import naive_static_labels_terms
 from .naive.teacher_free import naive_teacher_free_terms
 
 torch.set_num_threads(1)  # with tensors this small, threads that wait for each other take most of the time
@@ -32,7 +34,28 @@ def teacher_free(objective, logits, labels, rows):
     )
 
 
-NAIVE = {"confidence_penalty": confidence_penalty, "teacher_free": teacher_free}
+def distillation(objective, logits, labels, rows):
+    return naive_distillation_terms(
+        logits,
+        labels,
+        rows,
+        objective.teacher_logits.tolist(),
+        temperature=objective.temperature,
+        teacher_weight=objective.teacher_weight,
+    )
+
+
+def static_labels(objective, logits, labels, rows):
+    vectors = objective.vectors.tolist()
+    return naive_static_labels_terms(logits, labels, vectors, loss=objective.loss, delta=objective.delta)
+
+
+NAIVE = {
+    "confidence_penalty": confidence_penalty,
+    "teacher_free": teacher_free,
+    "distillation": distillation,
+    "static_labels": static_labels,
+}
 BASELINES = [case for case, (name, _) in CASES.items() if name in NAIVE]
 every_case = pytest.mark.parametrize("case", BASELINES)
 
@@ -145,7 +168,12 @@ def total_and_gradients(objective, hidden, labels, rows):
 
 
 @pytest.mark.parametrize(
-    ("case", "no_weight"), [("confidence_penalty", {"penalty_weight": 0.0}), ("teacher_free", {"teacher_weight": 0.0})]
+    ("case", "no_weight"),
+    [
+        ("confidence_penalty", {"penalty_weight": 0.0}),
+        ("teacher_free", {"teacher_weight": 0.0}),
+        ("distillation", {"teacher_weight": 0.0}),
+    ],
 )
 def test_no_weight_is_one_hot(case, no_weight):
     objective, hidden, labels, rows = made_batch(case, **no_weight)

@@ -12,13 +12,25 @@ from torch import nn
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.seeds import seeded
 
+from .made_objectives import build, needed
+
 HIDDEN, LABELS = 6, 4
 NAMES = ("cat", "dog", "car", "bus")
 
 
 def make(name, **arguments):
     with seeded(0, "objective"):
-        return OBJECTIVES[name](HIDDEN, LABELS, **arguments)
+        return build(name, HIDDEN, LABELS, **arguments)
+
+
+def rows_of(labels):
+    """Positions in the training set, for objectives that remember rows."""
+    return torch.arange(labels.numel())
+
+
+def is_linear(objective):
+    """Whether the scores are the output layer's own, and not those of the nearest label."""
+    return type(objective).logits is Objective.logits
 
 
 def make_batch(*shape, seed=0):
@@ -38,14 +50,15 @@ def test_objective_is_a_module_that_knows_its_sizes(name):
     assert isinstance(objective, nn.Module)
     assert isinstance(objective, Objective)
     assert (objective.hidden_size, objective.num_labels) == (HIDDEN, LABELS)
-    assert objective.output.weight.shape == (LABELS, HIDDEN)
+    assert objective.output.weight.shape == (objective.output_size, HIDDEN)
+    assert not is_linear(objective) or objective.output_size == LABELS
 
 
 @every_objective
 @pytest.mark.parametrize("shape", [(8,), (2, 3), (2, 2, 2)])
 def test_terms_are_named_scalars_with_a_total_first(name, shape):
     hidden, labels = make_batch(*shape)
-    terms = make(name)(hidden, labels, rows=torch.arange(labels.numel()))
+    terms = make(name)(hidden, labels, rows=rows_of(labels))
     named = terms._asdict()
     assert next(iter(named)) == "total"
     assert all(value.shape == () and value.dtype == torch.float32 for value in named.values())
@@ -57,16 +70,16 @@ def test_terms_are_named_scalars_with_a_total_first(name, shape):
 def test_sequences_equal_their_rows_in_one_line(name):
     objective = make(name)
     hidden, labels = make_batch(3, 5)
-    flat = objective(hidden.view(15, HIDDEN), labels.view(15))._asdict()
+    flat = copy.deepcopy(objective)(hidden.view(15, HIDDEN), labels.view(15), rows_of(labels))._asdict()
     # Float32: the same rows, in one product or in another.
-    torch.testing.assert_close(objective(hidden, labels)._asdict(), flat, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(objective(hidden, labels, rows_of(labels))._asdict(), flat, rtol=1e-6, atol=1e-6)
 
 
 @every_objective
 def test_total_trains_every_parameter(name):
     objective = make(name)
     hidden, labels = make_batch(200)
-    objective(hidden, labels).total.backward()
+    objective(hidden, labels, rows_of(labels)).total.backward()
     assert {key for key, value in objective.named_parameters() if value.grad is None or not value.grad.any()} == set()
 
 
@@ -77,7 +90,11 @@ def test_logits_are_scores_of_every_label_for_any_leading_shape(name):
         hidden = torch.randn(*shape, HIDDEN)
         logits = objective.logits(hidden)
         assert logits.shape == (*shape, LABELS)
-        torch.testing.assert_close(logits, hidden @ objective.output.weight.T + objective.output.bias)
+        outputs = objective.outputs(hidden)
+        torch.testing.assert_close(outputs, hidden @ objective.output.weight.T + objective.output.bias)
+        if is_linear(objective):
+            torch.testing.assert_close(logits, outputs)
+        assert bool(torch.isfinite(logits).all())
 
 
 @every_objective
@@ -116,8 +133,9 @@ def test_label_geometry_refuses_another_number_of_names(name):
 
 @every_objective
 def test_the_same_seed_starts_with_the_same_output_layer(name):
-    first = make("one_hot")
     other = make(name)
+    with seeded(0, "objective"):
+        first = OBJECTIVES["one_hot"](HIDDEN, other.output_size)
     assert torch.equal(other.output.weight, first.output.weight)
     assert torch.equal(other.output.bias, first.output.bias)
 
@@ -125,7 +143,7 @@ def test_the_same_seed_starts_with_the_same_output_layer(name):
 @every_objective
 def test_output_std_starts_the_output_layer_from_a_cut_normal(name):
     with seeded(0):
-        objective = OBJECTIVES[name](500, 40, output_std=0.01)
+        objective = build(name, 500, 40, output_std=0.01)
     weight = objective.output.weight
     # A normal cut at two standard deviations has 0.8796 of its deviation; 20,000 draws show it to 0.5 %.
     assert weight.std().item() == pytest.approx(0.8796 * 0.01, rel=0.02)
@@ -137,17 +155,20 @@ def test_output_std_starts_the_output_layer_from_a_cut_normal(name):
 def test_bias_false_leaves_no_bias_anywhere(name):
     objective = make(name, bias=False)
     hidden, labels = make_batch(5)
-    objective(hidden, labels).total.backward()
+    objective(hidden, labels, rows_of(labels)).total.backward()
     assert not [key for key, _ in objective.named_parameters() if key.endswith("bias")]
 
 
-@pytest.mark.parametrize("name", ["one_hot", "label_smoothing", "label_embedding"])
+REMEMBER_NOTHING = ["one_hot", "label_smoothing", "label_embedding", "confidence_penalty", "teacher_free"]
+
+
+@pytest.mark.parametrize("name", [*REMEMBER_NOTHING, "distillation", "static_labels"])
 def test_epochs_begin_and_end_without_changing_what_remembers_nothing(name):
     objective = make(name)
     hidden, labels = make_batch(5)
-    before = objective(hidden, labels)
+    before = objective(hidden, labels, rows_of(labels))
     objective.begin_epoch(0, 2)
-    between = objective(hidden, labels)
+    between = objective(hidden, labels, rows_of(labels))
     objective.end_epoch()
     assert torch.equal(before.total, between.total)
 
@@ -162,24 +183,27 @@ def test_state_dict_round_trip_gives_the_same_terms(name):
     file = io.BytesIO()
     torch.save(objective.state_dict(), file)
     file.seek(0)
-    other = OBJECTIVES[name](HIDDEN, LABELS)
-    assert not torch.equal(other(hidden, labels).total, objective(hidden, labels).total)
+    other = build(name, HIDDEN, LABELS)
+    rows = rows_of(labels)
+    before = copy.deepcopy(other)(hidden, labels, rows), copy.deepcopy(objective)(hidden, labels, rows)
+    assert not torch.equal(before[0].total, before[1].total)
     other.load_state_dict(torch.load(file, weights_only=True))
-    assert all(torch.equal(*pair) for pair in zip(other(hidden, labels), objective(hidden, labels), strict=True))
+    assert all(torch.equal(*p) for p in zip(other(hidden, labels, rows), objective(hidden, labels, rows), strict=True))
 
 
 @every_objective
 def test_deep_copy_gives_the_same_terms_and_is_independent(name):
     objective = make(name)
     hidden, labels = make_batch(8)
-    terms = objective(hidden, labels)
-    terms.total.backward()
+    rows = rows_of(labels)
+    objective(hidden, labels, rows).total.backward()
     other = copy.deepcopy(objective)
-    assert all(torch.equal(*pair) for pair in zip(other(hidden, labels), terms, strict=True))
+    terms = copy.deepcopy(objective)(hidden, labels, rows)  # a step may change what an objective remembers
+    assert all(torch.equal(*pair) for pair in zip(other(hidden, labels, rows), terms, strict=True))
     with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.zero_()
-    assert torch.equal(objective(hidden, labels).total, terms.total)
+        for value in [*other.parameters(), *other.buffers()]:
+            value.zero_()
+    assert torch.equal(objective(hidden, labels, rows).total, terms.total)
 
 
 @every_objective
@@ -194,15 +218,25 @@ def test_parameter_groups_hold_every_parameter_once(name):
 
 @every_objective
 def test_from_linear_takes_over_the_very_layer(name):
+    given = needed(name, LABELS)
     for bias in (True, False):
-        layer = nn.Linear(HIDDEN, LABELS, bias=bias, dtype=torch.float64)
-        objective = OBJECTIVES[name].from_linear(layer)
+        layer = nn.Linear(HIDDEN, make(name).output_size, bias=bias, dtype=torch.float64)
+        objective = OBJECTIVES[name].from_linear(layer, num_labels=LABELS, **given)
         assert objective.output is layer
         assert (objective.hidden_size, objective.num_labels) == (HIDDEN, LABELS)
         assert {value.dtype for value in objective.parameters()} == {torch.float64}
         hidden = torch.randn(3, HIDDEN, dtype=torch.float64)
-        assert torch.equal(objective.logits(hidden), layer(hidden))
-        assert objective(hidden, torch.tensor([0, 1, 3])).total.dtype == torch.float64
+        assert torch.equal(objective.outputs(hidden), layer(hidden))
+        if is_linear(objective):
+            assert torch.equal(objective.logits(hidden), layer(hidden))
+        assert objective(hidden, torch.tensor([0, 1, 3]), torch.arange(3)).total.dtype == torch.float64
+
+
+@every_objective
+def test_from_linear_refuses_a_layer_of_another_width(name):
+    layer = nn.Linear(HIDDEN, make(name).output_size + 1)
+    with pytest.raises(ValueError, match=rf"`layer` must have {layer.out_features - 1} outputs for {LABELS} labels"):
+        OBJECTIVES[name].from_linear(layer, num_labels=LABELS, **needed(name, LABELS))
 
 
 @every_objective

@@ -1,0 +1,181 @@
+"""Static labels: the network learns to say each label's vector, which somebody else has made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from labelembed import whole_batch
+from labelembed.errors import ArgumentFaults
+from labelembed.geometry import LabelGeometry
+from labelembed.heads import distances, full_precision
+from labelembed.objectives.objective import Objective
+
+LOSSES = ("huber", "squared", "cosine")
+# Below this squared length a row has no direction; its gradient stays finite.
+SMALLEST_SQUARE = 1e-12
+
+
+class StaticLabelsTerms(NamedTuple):
+    """Terms of `StaticLabels`: scalars; `output` is the distance to the right label's vector."""
+
+    total: Tensor
+    output: Tensor
+
+
+class StaticLabels(Objective):
+    """Regression to a fixed vector of each label, the nearest of which predicts (Chen et al. 2021, "StaticLabel").
+
+    The output layer ``z = o(h)`` is as wide as the vectors v, [C, D]. ``total = output``, a mean over the rows
+    that count of a distance between z and ``v_y``:
+
+    - `huber`: ``mean_d of d**2 / 2 where |d| <= delta, delta (|d| - delta / 2) beyond``, ``d = z - v_y``; a mean
+      over the D entries as in the Huber losses of PyTorch and Keras;
+    - `squared`: ``mean_d (z - v_y)**2``;
+    - `cosine`: ``1 - cos(z, v_y)``.
+
+    It predicts by the nearest vector: `logits` are ``-||z - v_c||_2`` (huber, squared) or ``cos(z, v_c)``. Their
+    softmax is a distribution, but nothing has trained it to be calibrated: fit a temperature.
+
+    Args:
+        hidden_size: H, width of the hidden rows.
+        num_labels: C, number of labels.
+        embedding: The labels' vectors: a saved LabelGeometry of the same labels. Of one with similarities the
+            vectors are its soft targets, [C, C]. In a recipe also `text` (the labels' names, read by a packaged
+            text encoder) or `text:PATH` (by a transformers model in a folder).
+        loss: `huber`, `squared` or `cosine`, see above.
+        delta: Where the Huber loss turns from a square into a line; > 0.
+        normalize: Scale every vector to the length sqrt(D), a mean square of 1 an entry: then delta and the mean
+            over D say the same whatever made the vectors, and no label is nearer for being shorter.
+        bias: Whether the output layer has a bias.
+        ignore_index: Rows with this label take no part; None: every row counts.
+        output_std: Start of the output layer, see `Objective`.
+
+    Raises:
+        ValueError: When an argument is out of its range, the geometry has another number of labels, or its
+            vectors cannot tell two labels apart.
+
+    Example:
+        >>> import torch
+        >>> words = LabelGeometry(("cat", "dog", "car"), vectors=torch.randn(3, 50))
+        >>> objective = StaticLabels(8, 3, embedding=words)
+        >>> objective(torch.randn(4, 8), torch.tensor([0, 1, 2, 1])).total.shape
+        torch.Size([])
+        >>> objective.outputs(torch.randn(4, 8)).shape, objective.logits(torch.randn(4, 8)).shape
+        (torch.Size([4, 50]), torch.Size([4, 3]))
+    """
+
+    vectors: Tensor
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_labels: int,
+        *,
+        embedding: LabelGeometry,
+        loss: Literal["huber", "squared", "cosine"] = "huber",
+        delta: float = 1.0,
+        normalize: bool = True,
+        bias: bool = True,
+        ignore_index: int | None = -100,
+        output_std: float | None = None,
+    ) -> None:
+        faults = ArgumentFaults()
+        faults.choice("loss", loss, LOSSES)
+        faults.require(delta > 0, "delta", delta, "must be > 0")
+        vectors = None
+        if not isinstance(embedding, LabelGeometry):
+            faults.require(False, "embedding", embedding, "must be a LabelGeometry")
+        elif len(embedding) != num_labels:
+            faults.require(False, "embedding", len(embedding), f"must have {num_labels} labels as the data has")
+        else:
+            vectors = _vectors_of(embedding, faults, unit_entries=normalize, by_direction=loss == "cosine")
+        super().__init__(
+            hidden_size,
+            num_labels,
+            output_size=None if vectors is None else vectors.shape[1],
+            bias=bias,
+            ignore_index=ignore_index,
+            output_std=output_std,
+            faults=faults,
+        )
+        self.loss = loss
+        self.delta = delta
+        self.register_buffer("vectors", vectors)
+
+    @classmethod
+    def from_linear(cls, layer: nn.Linear, *, num_labels: int | None = None, **arguments: Any) -> Self:
+        """Takes over an existing output layer [H -> D], see `Objective.from_linear`; C is that of `embedding`."""
+        embedding = arguments.get("embedding")
+        if num_labels is None and isinstance(embedding, LabelGeometry):
+            num_labels = len(embedding)
+        return super().from_linear(layer, num_labels=num_labels, **arguments)
+
+    def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> StaticLabelsTerms:
+        """Computes the terms; see `Objective.forward`."""
+        hidden, labels = self.counted(hidden, labels)
+        found = full_precision(self.output(hidden))
+        right = F.embedding(labels, self.vectors).to(found.dtype)
+        row_factor = whole_batch.mean_factor(labels.shape[0], like=found)
+        if self.loss == "huber":
+            distance = F.huber_loss(found, right, reduction="sum", delta=self.delta) / self.output_size
+        elif self.loss == "squared":
+            distance = F.mse_loss(found, right, reduction="sum") / self.output_size
+        else:
+            distance = (1 - (_directions(found) * _directions(right)).sum(dim=-1)).sum()
+        output = distance * row_factor
+        return StaticLabelsTerms(total=output, output=output)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Returns minus the distance [..., C] to each label's vector, or the cosine; see the class."""
+        found: Tensor = self.output(hidden)
+        if self.loss != "cosine":
+            return -distances(found, self.vectors)
+        with torch.autocast(found.device.type, enabled=False):
+            found = full_precision(found)
+            return _directions(found) @ _directions(self.vectors.to(found.dtype)).T
+
+    def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
+        """Returns what the outputs have become: their class means; without these the vectors it was given."""
+        if class_means is not None:
+            return super().label_geometry(names, class_means=class_means)
+        vectors = self.vectors.detach().float().cpu().clone()
+        metric: Literal["cosine", "euclidean"] = "cosine" if self.loss == "cosine" else "euclidean"
+        return LabelGeometry(self.label_names(names), vectors=vectors, metric=metric, source=type(self).__name__)
+
+
+def _directions(rows: Tensor) -> Tensor:
+    """Returns rows [..., D] of length 1; a row of length 0 stays, with a finite gradient."""
+    return rows / rows.square().sum(dim=-1, keepdim=True).clamp_min(SMALLEST_SQUARE).sqrt()
+
+
+def _vectors_of(
+    geometry: LabelGeometry, faults: ArgumentFaults, *, unit_entries: bool, by_direction: bool
+) -> Tensor | None:
+    """Returns the vectors [C, D] that the outputs are to be; None where they are none, which is noted."""
+    table = geometry.vectors if geometry.vectors is not None else geometry.soft_targets()
+    vectors = table.detach().double().cpu()
+    lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    compared = vectors
+    if unit_entries or by_direction:
+        if bool((lengths == 0).any()):
+            name = geometry.names[int((lengths == 0).flatten().nonzero()[0])]
+            faults.require(False, "embedding", name, "must have no vector of length 0")
+            return None
+        compared = vectors / lengths
+    if unit_entries:
+        vectors = compared * vectors.shape[1] ** 0.5
+    # In float32, so that the rounding of the scaling does not tell apart what is the same.
+    _, places = torch.unique(compared.float(), dim=0, return_inverse=True)
+    first: dict[int, int] = {}
+    for number, place in enumerate(places.tolist()):
+        if place in first:
+            alike = f"{geometry.names[first[place]]} and {geometry.names[number]}"
+            faults.require(False, "embedding", alike, "must have a vector of its own for every label")
+            return None
+        first[place] = number
+    return vectors.float()

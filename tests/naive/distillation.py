@@ -1,0 +1,19 @@
+"""Distillation (Hinton, Vinyals, Dean 2015) as loops."""
+
+from __future__ import annotations
+
+from .cross_entropy import naive_cross_entropy, naive_mean, naive_onehot, naive_softmax
+from .teacher_free import naive_kullback_leibler
+
+
+def naive_distillation_terms(logits, labels, rows, teacher_logits, *, temperature, teacher_weight, ignore_index=-100):
+    """Returns output, teacher and total = (1 - w) output + w tau^2 teacher; the teacher's table is read by `rows`."""
+    output, teacher, total = [], [], []
+    for row, label, place in zip(logits, labels, rows, strict=True):
+        if label == ignore_index:
+            continue
+        target = naive_softmax(teacher_logits[place], temperature)
+        output.append(naive_cross_entropy(naive_onehot(label, len(row)), row))
+        teacher.append(naive_kullback_leibler(target, [value / temperature for value in row]))
+        total.append((1 - teacher_weight) * output[-1] + teacher_weight * temperature**2 * teacher[-1])
+    return {"output": naive_mean(output), "teacher": naive_mean(teacher), "total": naive_mean(total)}
