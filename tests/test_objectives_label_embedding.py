@@ -159,10 +159,10 @@ def test_state_dict_round_trip_keeps_every_embedding(kind):
     [("full", {"embedding"}), ("compressed", {"compressed_rows", "compressed_columns"}), ("fixed", set())],
 )
 def test_parameter_groups_do_not_decay_the_embedding_unless_asked(kind, learned):
-    objective = make_label_embedding(kind)
-    names = {id(parameter): name for name, parameter in objective.named_parameters()}
     for decay_embedding in (False, True):
-        groups = objective.parameter_groups(0.2, decay_embedding=decay_embedding)
+        objective = make_label_embedding(kind, decay_embedding=decay_embedding)
+        names = {id(parameter): name for name, parameter in objective.named_parameters()}
+        groups = objective.parameter_groups(0.2)
         listed = [(names[id(p)], group["weight_decay"]) for group in groups for p in group["params"]]
         decay = dict(listed)
         assert len(listed) == len(decay)

@@ -7,6 +7,8 @@ is exactly the gradient that one process would have had. Every normaliser of an 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -40,3 +42,63 @@ def mean_factor(local_count: Tensor | int, *, like: Tensor) -> Tensor | float:
 def sum_factor() -> float:
     """Returns the factor that turns this process' sum into its share of the sum over the whole step."""
     return float(processes())
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a tensor over the processes; each process' loss sends its gradient to every process' part."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        gradient = grads[0].contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+def total(values: Tensor) -> Tensor:
+    """Returns the sum of `values` over the processes, with gradient; in one process `values` itself.
+
+    Args:
+        values: Of the same shape in every process.
+    """
+    summed: Tensor = values if processes() == 1 else _SumOverProcesses.apply(values)
+    return summed
+
+
+def class_sums(rows: Tensor, labels: Tensor, num_labels: int) -> tuple[Tensor, Tensor]:
+    """Returns sums [C, D] of the rows of each label over the whole step, with gradient, and their counts [C].
+
+    Args:
+        rows: [n, D] of this process.
+        labels: [n] int64 in 0..C-1.
+        num_labels: C.
+    """
+    with_ones = torch.cat([rows, rows.new_ones(rows.shape[0], 1)], dim=1)
+    sums = total(rows.new_zeros(num_labels, with_ones.shape[1]).index_add(0, labels, with_ones))
+    return sums[:, :-1], sums[:, -1].detach()
+
+
+def gathered(*values: Tensor) -> tuple[Tensor, ...]:
+    """Returns tensors [n, ...] of all processes one after the other, without gradient; n may differ.
+
+    In one process the tensors themselves.
+    """
+    if processes() == 1:
+        return values
+    count = torch.tensor(values[0].shape[0], device=values[0].device)
+    counts = [torch.zeros_like(count) for _ in range(processes())]
+    dist.all_gather(counts, count)
+    most = max(int(each) for each in counts)
+    found = []
+    for value in values:
+        padded = value.detach().new_zeros(most, *value.shape[1:])
+        padded[: value.shape[0]] = value.detach()
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        found.append(torch.cat([part[: int(each)] for part, each in zip(parts, counts, strict=True)]))
+    return tuple(found)

@@ -32,17 +32,20 @@ class _Terms(torch.autograd.Function):
         row_factor = settings.row_factor(n, like=first)
         hinge_factor = settings.hinge_factor(row_factor)
         log_first = torch.log_softmax(first, dim=1)
-        log_second = torch.log_softmax(second, dim=1)
         log_embedded = torch.log_softmax(embedded, dim=1)
         soft_embedded = log_embedded.exp()
 
         output = log_first.gather(1, index).sum() * -row_factor
         target = torch.dot(soft_embedded.view(-1), log_first.view(-1)) * -row_factor
-        log_true = log_second.gather(1, index)
-        auxiliary = log_true.sum() * -row_factor
-        true = log_true.exp_()
-        excess = (true - settings.confidence_limit).clamp_min_(0)
-        hinge = (excess if settings.hinge_norm == 1 else excess.square()).sum() * hinge_factor
+        auxiliary = hinge = output.new_zeros(())
+        log_second = true = excess = output  # of no use where E learns from the first output
+        if not settings.shared:
+            log_second = torch.log_softmax(second, dim=1)
+            log_true = log_second.gather(1, index)
+            auxiliary = log_true.sum() * -row_factor
+            true = log_true.exp_()
+            excess = (true - settings.confidence_limit).clamp_min_(0)
+            hinge = (excess if settings.hinge_norm == 1 else excess.square()).sum() * hinge_factor
         right = (second.argmax(dim=1, keepdim=True) == index).to(first.dtype)
         right_factor = settings.row_factor(right.sum(), like=first)
         softened = torch.softmax(second * (1 / settings.temperature), dim=1).mul_(right)

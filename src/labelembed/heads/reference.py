@@ -25,16 +25,18 @@ def label_embedding_terms(
     if settings.uniform_weight > 0:
         uniform = -log_first.mean(dim=-1).sum() * row_factor
         total = total + settings.uniform_weight * uniform
-    if second is None:  # eq. 17
+    if second is None and not settings.shared:  # eq. 17
         return HeadTerms(total, output, target, none, none, none, uniform)
 
-    second = full_precision(second)
-    log_true = F.log_softmax(second, dim=-1).gather(1, labels[:, None]).squeeze(1)
-    auxiliary = -log_true.sum() * row_factor  # eq. 8
-    excess = F.relu(log_true.exp() - settings.confidence_limit)  # eq. 12
-    if settings.hinge_norm == 2:
-        excess = excess.square()
-    hinge = excess.sum() * settings.hinge_factor(row_factor)
+    auxiliary = hinge = none
+    second = full_precision(first if second is None else second)
+    if not settings.shared:
+        log_true = F.log_softmax(second, dim=-1).gather(1, labels[:, None]).squeeze(1)
+        auxiliary = -log_true.sum() * row_factor  # eq. 8
+        excess = F.relu(log_true.exp() - settings.confidence_limit)  # eq. 12
+        if settings.hinge_norm == 2:
+            excess = excess.square()
+        hinge = excess.sum() * settings.hinge_factor(row_factor)
 
     right = second.detach().argmax(dim=-1) == labels
     softened = F.softmax(second.detach() / settings.temperature, dim=-1)  # eq. 10

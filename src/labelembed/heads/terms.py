@@ -32,6 +32,8 @@ class HeadSettings(NamedTuple):
     output_weight: float
     target_weight: float | Tensor
     uniform_weight: float
+    shared: bool = False
+    """Whether E learns from the first output, and there is no second."""
 
     def row_factor(self, count: Tensor | int, *, like: Tensor) -> Tensor | float:
         """Returns 1 / the number of rows of the whole step that count."""

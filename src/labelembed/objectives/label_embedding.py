@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -40,7 +41,9 @@ class LabelEmbedding(Objective):
         uniform    CE(1/C, z1)                             trains h and o1    (not in the paper)
 
     Every term is a mean over the rows that count; `embedding` over those rows that o2 gets right. The total is
-    their weighted sum (eq. 14). With a saved `LabelGeometry`, E is fixed, o2 is not built and
+    their weighted sum (eq. 14). With ``auxiliary="shared"`` there is no o2: E learns from sg(z1), on the rows that o1
+    gets right, and `auxiliary` and `hinge` are 0 (not in the paper; a step costs little more than one-hot's).
+    With a saved `LabelGeometry`, E is fixed, o2 is not built and
     ``total = output_weight output + target_weight target`` (eq. 17).
 
     Args:
@@ -48,6 +51,12 @@ class LabelEmbedding(Objective):
         num_labels: C, number of labels.
         embedding: `full`, `compressed`, or a saved LabelGeometry of the same number of labels (fixed).
         rank: K, the compressed embedding's size (the paper's h); 100 is the paper's example.
+        auxiliary: `separate`: a second output layer teaches E (the paper); `shared`: the first does.
+        initial_scale: What E starts as: a number times the identity (1 is the paper's); `log`: log C + 1.5, so that
+            softmax(E[y]) starts with about 0.8 on the label itself however many labels there are, where 1 over many
+            labels is nearly uniform. Compressed: ``B = A^T`` with so long rows. None: 1, and compressed at random.
+        embedding_learning_rate: Factor on the optimiser's learning rate for E, A and B.
+        decay_embedding: Whether weight decay reaches E, A and B; it pulls softmax(E) towards uniform.
         preset: `paper` (weights 1 and 1, hinge averaged) or `published_code` (weights 0.5 and 0.5, hinge
             summed over the batch, so that it weighs more in larger batches).
         temperature: tau, how soft the distribution is that E learns from; > 0.
@@ -86,6 +95,10 @@ class LabelEmbedding(Objective):
         *,
         embedding: Literal["full", "compressed"] | LabelGeometry = "full",
         rank: int = 100,
+        auxiliary: Literal["separate", "shared"] = "separate",
+        initial_scale: float | Literal["log"] | None = None,
+        embedding_learning_rate: float = 1.0,
+        decay_embedding: bool = False,
         preset: Literal["paper", "published_code"] = "paper",
         temperature: float = 2.0,
         confidence_limit: float = 0.9,
@@ -110,6 +123,13 @@ class LabelEmbedding(Objective):
             faults.require(False, "embedding", len(embedding), f"must have {num_labels} labels as the data has")
         faults.choice("preset", preset, tuple(PRESETS))
         faults.require(rank >= 1, "rank", rank, "must be >= 1")
+        faults.choice("auxiliary", auxiliary, ("separate", "shared"))
+        if isinstance(initial_scale, str):
+            faults.choice("initial_scale", initial_scale, ("log",))
+        elif initial_scale is not None:
+            faults.require(initial_scale > 0, "initial_scale", initial_scale, "must be > 0, 'log' or None")
+        rate = embedding_learning_rate
+        faults.require(rate > 0, "embedding_learning_rate", rate, "must be > 0")
         faults.require(temperature > 0, "temperature", temperature, "must be > 0")
         faults.require(0 <= confidence_limit <= 1, "confidence_limit", confidence_limit, "must be in [0, 1]")
         faults.choice("hinge_norm", hinge_norm, (1, 2))
@@ -134,20 +154,31 @@ class LabelEmbedding(Objective):
             output_weight=output_weight,
             target_weight=target_weight,
             uniform_weight=uniform_weight,
+            shared=auxiliary == "shared" and not isinstance(embedding, LabelGeometry),
         )
+        self.embedding_learning_rate = embedding_learning_rate
+        self.decay_embedding = decay_embedding
         self.target_warmup_steps = target_warmup_steps
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.fixed = isinstance(embedding, LabelGeometry)
         if isinstance(embedding, LabelGeometry):
             self.register_buffer("embedding", embedding.logits().clone())
             return
-        self.auxiliary = self.new_layer(bias=bias)
+        if auxiliary == "separate":
+            self.auxiliary = self.new_layer(bias=bias)
+        scale = math.log(num_labels) + 1.5 if initial_scale == "log" else initial_scale
         if embedding == "full":
-            self.embedding = nn.Parameter(torch.eye(num_labels))
-        else:
+            self.embedding = nn.Parameter(torch.eye(num_labels) * (1.0 if scale is None else scale))
+            return
+        rows = torch.randn(num_labels, rank)
+        if scale is None:
             # The entries of A B start with variance 1; the relu then keeps half of them.
-            self.compressed_rows = nn.Parameter(torch.randn(num_labels, rank))
+            self.compressed_rows = nn.Parameter(rows)
             self.compressed_columns = nn.Parameter(torch.randn(rank, num_labels) / rank**0.5)
+        else:
+            rows = F.normalize(rows, dim=1) * scale**0.5
+            self.compressed_rows = nn.Parameter(rows)
+            self.compressed_columns = nn.Parameter(rows.T.clone())
 
     @classmethod
     def from_linear(cls, layer: nn.Linear, **arguments: Any) -> Self:
@@ -158,7 +189,7 @@ class LabelEmbedding(Objective):
             arguments: The objective's own keyword arguments.
         """
         objective = super().from_linear(layer, **arguments)
-        if not objective.fixed:
+        if hasattr(objective, "auxiliary"):
             # It learns even where the layer is frozen: E is taught by what o2 gets right.
             objective.auxiliary = copy.deepcopy(layer).requires_grad_(True)
         return objective
@@ -173,7 +204,7 @@ class LabelEmbedding(Objective):
         """Computes the terms; see `Objective.forward`."""
         hidden, labels = self.counted(hidden, labels)
         first = self.output(hidden)
-        second = None if self.fixed else self.auxiliary(hidden.detach())
+        second = self.auxiliary(hidden.detach()) if hasattr(self, "auxiliary") else None
         settings = self.settings._replace(target_weight=self._target_weight_now())
         return label_embedding_terms(first, second, self.embedding_rows(labels), labels, settings)
 
@@ -186,25 +217,27 @@ class LabelEmbedding(Objective):
             self.steps += 1
         return self.settings.target_weight * begun
 
-    def parameter_groups(self, weight_decay: float, *, decay_embedding: bool = False) -> list[dict[str, Any]]:
-        """Returns optimiser groups in which E, A and B are not decayed.
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Returns optimiser groups in which E, A and B are not decayed, unless `decay_embedding`.
 
         Weight decay pulls softmax(E) towards uniform, which would be a hidden label smoothing.
 
         Args:
             weight_decay: For the output layers.
-            decay_embedding: Decay E, A and B as well.
+
+        Returns:
+            The output layers' group and the embedding's; the latter with a `learning_rate_factor` where
+            `embedding_learning_rate` is not 1.
         """
         learned = ("embedding", "compressed_rows", "compressed_columns")
         groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
         for name, parameter in self.named_parameters():
             groups[name in learned].append(parameter)
-        embedding_decay = weight_decay if decay_embedding else 0.0
-        return [
-            {"params": parameters, "weight_decay": decay}
-            for parameters, decay in ((groups[False], weight_decay), (groups[True], embedding_decay))
-            if parameters
-        ]
+        layers: dict[str, Any] = {"params": groups[False], "weight_decay": weight_decay}
+        embedding: dict[str, Any] = {"params": groups[True], "weight_decay": weight_decay * self.decay_embedding}
+        if self.embedding_learning_rate != 1:
+            embedding["learning_rate_factor"] = self.embedding_learning_rate
+        return [group for group in (layers, embedding) if group["params"]]
 
     @torch.no_grad()
     def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:

@@ -13,7 +13,7 @@ from labelembed import seeds
 from labelembed.data import DATA, LabelledData, prepare
 from labelembed.errors import DataError, LabelEmbedError, RecipeError, nearest
 from labelembed.geometry import LabelGeometry
-from labelembed.models import MODELS, InputScaling
+from labelembed.models import MODELS, Augmentation, InputScaling
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.signature import argument_faults, keys_of, takes
@@ -23,6 +23,8 @@ from labelembed.training.schedules import SCHEDULES, Schedule
 
 # Where a run folder keeps the saved geometry it was trained with, so that the folder is all a run needs.
 EMBEDDING_FILE = "embedding.safetensors"
+# Where an objective that remembers training rows on the disk keeps them.
+SOFT_LABELS_FOLDER = "soft_labels"
 
 
 def _arguments(block: dict[str, Any]) -> dict[str, Any]:
@@ -103,9 +105,13 @@ def build_network(
     arguments |= {"hidden_size": encoder.hidden_size, "num_labels": num_labels, "output_std": encoder.output_std}
     if takes(kind, "num_rows"):
         arguments["num_rows"] = num_rows
+    if takes(kind, "store_folder"):
+        arguments["store_folder"] = None if base is None else base / SOFT_LABELS_FOLDER
     with _refusals("objective"), seeds.seeded(seed, "objective"):
         objective: Objective = kind(**arguments)
-    return Network(scaling, encoder, objective)
+    with _refusals("data"):
+        augmentation = Augmentation(recipe.data["augmentation"], input_shape=input_shape)
+    return Network(scaling, encoder, objective, augmentation)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from labelembed.errors import RecipeError, RunFolderError, TrainingError
 from labelembed.geometry import LabelGeometry
 from labelembed.recipes.building import (
     EMBEDDING_FILE,
+    SOFT_LABELS_FOLDER,
     build_data,
     build_network,
     build_optimizer,
@@ -236,7 +237,8 @@ def start_over(path: Path) -> None:
     """Removes what a run left in a folder, and nothing else."""
     folder = RunFolder(path)
     folder.require_run()
-    shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    for name in (folder.checkpoints, path / SOFT_LABELS_FOLDER):
+        shutil.rmtree(name, ignore_errors=True)
     for name in (
         "result.json",
         "journal.jsonl",

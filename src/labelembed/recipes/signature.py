@@ -23,7 +23,18 @@ from labelembed.recipes.wording import refusal, shown
 # No key counts further; a longer number is a slip, and no tensor could have that size.
 LARGEST_NUMBER = 2**31 - 1
 # What building a run supplies, and a recipe therefore does not say.
-SUPPLIED = frozenset({"hidden_size", "num_labels", "num_rows", "input_shape", "output_std", "ignore_index", "network"})
+SUPPLIED = frozenset(
+    {
+        "hidden_size",
+        "num_labels",
+        "num_rows",
+        "store_folder",
+        "input_shape",
+        "output_std",
+        "ignore_index",
+        "network",
+    }
+)
 
 
 class Key(NamedTuple):

@@ -186,7 +186,8 @@ class Trainer:
                 self.folder.append_journal(line)
         stopping = self._asked_to_stop()
         old = time.monotonic() - self._saved_at >= self.settings.checkpoints.minimum_seconds
-        if stopping or old or self._save_is_due() or position.epoch == self.settings.epochs:
+        due = self._save_is_due() or self.network.objective.needs_checkpoint()
+        if stopping or old or due or position.epoch == self.settings.epochs:
             self.save()
         self.observe(Progress(position.epoch, self.settings.epochs, 0, self.batches, position.seconds, line))
         if stopping and position.epoch < self.settings.epochs:

@@ -13,10 +13,14 @@ from labelembed.errors import ArgumentFaults
 from labelembed.training.network import Network
 
 
-def parameter_groups(network: Network, weight_decay: float) -> list[dict[str, Any]]:
-    """Returns the encoder's group and the groups the objective asks for."""
+def parameter_groups(network: Network, *, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Returns the encoder's group and the groups the objective asks for, some with a learning rate of their own."""
     encoder = {"params": list(network.encoder.parameters()), "weight_decay": weight_decay}
-    return [group for group in (encoder, *network.objective.parameter_groups(weight_decay)) if group["params"]]
+    groups = [group for group in (encoder, *network.objective.parameter_groups(weight_decay)) if group["params"]]
+    for group in groups:
+        if "learning_rate_factor" in group:
+            group["lr"] = learning_rate * group.pop("learning_rate_factor")
+    return groups
 
 
 def _fused(network: nn.Module) -> bool:
@@ -51,7 +55,7 @@ def adam(
         weight_decay: L2 penalty; label embeddings are left out of it.
     """
     _adam_checked(learning_rate, betas, epsilon, weight_decay)
-    groups = parameter_groups(network, weight_decay)
+    groups = parameter_groups(network, learning_rate=learning_rate, weight_decay=weight_decay)
     return Adam(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=_fused(network) or None)
 
 
@@ -73,7 +77,7 @@ def adamw(
         weight_decay: Share of a weight, times the learning rate, taken away each step; label embeddings are left out.
     """
     _adam_checked(learning_rate, betas, epsilon, weight_decay)
-    groups = parameter_groups(network, weight_decay)
+    groups = parameter_groups(network, learning_rate=learning_rate, weight_decay=weight_decay)
     return AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=_fused(network) or None)
 
 
@@ -105,7 +109,7 @@ def sgd(
     faults.require(0 <= momentum < 1, "momentum", momentum, "must be in [0, 1)")
     faults.require(momentum > 0 or not nesterov, "nesterov", nesterov, "needs a momentum > 0")
     faults.raise_if_any()
-    groups = parameter_groups(network, weight_decay)
+    groups = parameter_groups(network, learning_rate=learning_rate, weight_decay=weight_decay)
     return SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=_fused(network) or None)
 
 

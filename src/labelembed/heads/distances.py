@@ -1,0 +1,28 @@
+"""Distances between rows and label vectors, with gradients that stay finite where both are the same point."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from labelembed.heads.terms import full_precision
+
+# Below this squared distance two points count as one: the distance is 1e-6 there and has no gradient.
+SMALLEST_SQUARE = 1e-12
+
+
+def distances(rows: Tensor, centres: Tensor) -> Tensor:
+    """Returns the Euclidean distances [..., C] of rows [..., D] to label vectors [C, D].
+
+    ``sqrt(max(|z|^2 + |c|^2 - 2 z c, 1e-12))``, as Yu, Verma 2022 compute eq. 2: no [N, C, D] tensor is made, the
+    operations export to ONNX, and where a row lies on a vector the gradient is 0 and not infinite. Both are moved
+    to the vectors' mean first, for the sum loses digits far from the origin. float16 and bfloat16 are computed
+    in float32, also under autocast.
+    """
+    with torch.autocast(rows.device.type, enabled=False):
+        rows, centres = full_precision(rows), full_precision(centres)
+        middle = centres.detach().mean(dim=0)
+        rows, centres = rows - middle, centres - middle
+        squares = rows.square().sum(dim=-1, keepdim=True) + centres.square().sum(dim=-1)
+        squares = squares - 2 * rows @ centres.T
+        return squares.clamp_min(SMALLEST_SQUARE).sqrt()

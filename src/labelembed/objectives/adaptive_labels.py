@@ -1,0 +1,242 @@
+"""Learning with Adaptive Labels: each class's own centroid is its target (Yu, Verma 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from labelembed import whole_batch
+from labelembed.errors import ArgumentFaults
+from labelembed.geometry import LabelGeometry
+from labelembed.heads import distances, full_precision
+from labelembed.objectives.objective import Objective
+
+
+class AdaptiveLabelsTerms(NamedTuple):
+    """Terms of `AdaptiveLabels`: scalars; `repel` is not weighted, and 0 where it has no part."""
+
+    total: Tensor
+    output: Tensor
+    repel: Tensor
+
+
+class AdaptiveLabels(Objective):
+    """Pulls each row to the centroid of its class, and predicts the nearest one (Yu, Verma 2022).
+
+    With outputs ``z = output(h)`` [N, D] and label vectors ``yhat`` [C, D]::
+
+        yhat_c   mean of z over the rows of class c                            (eq. 1)
+        output   CE(onehot(y), softmax(-||z - yhat_c||_2))                     (eq. 2)
+        repel    mean over all pairs (i, j) of 1{y_i != y_j} cos(z_i, z_j)     (eq. 3)
+
+    ``total = output + repel_weight repel``; `repel` on steps that update (Algorithm 1). The label vectors start as
+    one-hot rows (where D < C as random directions); a class without rows in the batch keeps its vector. The rows of
+    a batch are coupled: a larger batch is another objective (the paper: 50 rows a class).
+
+    Args:
+        hidden_size: H, width of the hidden rows.
+        num_labels: C, number of labels.
+        label_dimension: D, length of a label's vector; None: C ("LwAL"). 10 C is the paper's "LwAL10".
+        update: What the label vectors are in training: `batch`: the batch's means (the paper); `moving_average`:
+            ``momentum yhat + (1 - momentum) mean``; `epoch`: means over the training set, after each epoch.
+        momentum: Of the moving average, in [0, 1).
+        update_every: k, steps from one update to the next.
+        warmup_steps: w, steps before the first update.
+        loss: `after_update`: the step's loss goes by the new vectors (the published code); `before_update`: by the
+            old ones (Algorithm 1).
+        gradient_through_centroids: Whether the loss after an update also moves the rows by way of their means.
+        repel_weight: lambda, weight of `repel`; the paper's "+rpl" is 10.
+        prediction: Vectors that predict after an epoch: `training_set`: means over all training rows in evaluation
+            mode, which costs a forward pass an epoch; `last`: those of training (the published code).
+        bias: Whether the output layer has a bias.
+        ignore_index: Rows with this label take no part in any term, nor in a mean; None: every row counts.
+        output_std: Start of the output layer, see `Objective`.
+
+    Raises:
+        ValueError: When an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> objective = AdaptiveLabels(8, 3, label_dimension=30, repel_weight=10.0)
+        >>> terms = objective(torch.randn(4, 8), torch.tensor([0, 1, 2, 1]))
+        >>> terms.total.backward()
+        >>> objective.logits(torch.randn(5, 8)).shape
+        torch.Size([5, 3])
+    """
+
+    steps: Tensor
+    centroids: Tensor
+    prediction_centroids: Tensor
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_labels: int,
+        *,
+        label_dimension: int | None = None,
+        update: Literal["batch", "moving_average", "epoch"] = "batch",
+        momentum: float = 0.9,
+        update_every: int = 1,
+        warmup_steps: int = 0,
+        loss: Literal["after_update", "before_update"] = "after_update",
+        gradient_through_centroids: bool = True,
+        repel_weight: float = 0.0,
+        prediction: Literal["training_set", "last"] = "training_set",
+        bias: bool = True,
+        ignore_index: int | None = -100,
+        output_std: float | None = None,
+    ) -> None:
+        faults = ArgumentFaults()
+        faults.require(
+            label_dimension is None or label_dimension >= 1, "label_dimension", label_dimension, "must be >= 1"
+        )
+        faults.choice("update", update, ("batch", "moving_average", "epoch"))
+        faults.require(0 <= momentum < 1, "momentum", momentum, "must be in [0, 1)")
+        faults.require(update_every >= 1, "update_every", update_every, "must be >= 1")
+        faults.require(warmup_steps >= 0, "warmup_steps", warmup_steps, "must be >= 0")
+        faults.choice("loss", loss, ("after_update", "before_update"))
+        faults.require(repel_weight >= 0, "repel_weight", repel_weight, "must be >= 0")
+        faults.choice("prediction", prediction, ("training_set", "last"))
+        super().__init__(
+            hidden_size,
+            num_labels,
+            output_size=label_dimension,
+            bias=bias,
+            ignore_index=ignore_index,
+            output_std=output_std,
+            faults=faults,
+        )
+        self.update = update
+        self.momentum = 0.0 if update == "batch" else momentum
+        self.update_every = update_every
+        self.warmup_steps = warmup_steps
+        self.loss = loss
+        self.gradient_through_centroids = gradient_through_centroids
+        self.repel_weight = repel_weight
+        self.prediction = prediction
+        start = torch.eye(num_labels, self.output_size)
+        if self.output_size < num_labels:
+            start = F.normalize(torch.randn(num_labels, self.output_size), dim=1)
+        self.register_buffer("centroids", start)
+        self.register_buffer("prediction_centroids", start.clone())
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self._steps = 0
+        self._pass: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def from_linear(cls, layer: nn.Linear, *, num_labels: int | None = None, **arguments: Any) -> Self:
+        """Takes over an existing output layer [H -> D]; its width is the label dimension.
+
+        Args:
+            layer: The layer to own from now on; device and dtype follow it.
+            num_labels: C; None: D.
+            arguments: The objective's own keyword arguments.
+        """
+        if isinstance(layer, nn.Linear):
+            arguments.setdefault("label_dimension", layer.out_features)
+        return super().from_linear(layer, num_labels=num_labels, **arguments)
+
+    def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> AdaptiveLabelsTerms:
+        """Computes the terms; see `Objective.forward`.
+
+        In training mode the label vectors move; in evaluation mode the loss goes by those that predict.
+        """
+        hidden, labels = self.counted(hidden, labels)
+        z = full_precision(self.output(hidden))
+        repel = z.new_zeros(())
+        updates = self.training and self._is_update()
+        centroids = self.centroids if self.training else self.prediction_centroids
+        if updates and self.update != "epoch":
+            moved = self._moved(z if self.gradient_through_centroids else z.detach(), labels)
+            self._keep(moved)
+            if self.loss == "after_update":
+                centroids = moved
+        if updates and self.repel_weight > 0:
+            repel = self._repel(z, labels)
+        row_factor = whole_batch.mean_factor(labels.shape[0], like=z)
+        output = F.cross_entropy(-distances(z, centroids), labels, reduction="sum") * row_factor
+        total = output if self.repel_weight == 0 else output + self.repel_weight * repel
+        return AdaptiveLabelsTerms(total=total, output=output, repel=repel)
+
+    def _is_update(self) -> bool:
+        """Tells whether this step updates, and counts it."""
+        if self.warmup_steps == 0 and self.update_every == 1:
+            return True
+        # Counted twice: the buffer goes into checkpoints, and reading the number needs no wait for a GPU.
+        step, self._steps = self._steps, self._steps + 1
+        self.steps += 1
+        return step >= self.warmup_steps and (step - self.warmup_steps) % self.update_every == 0
+
+    def _moved(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Returns the label vectors after an update with these rows, [C, D], with gradient (eq. 1)."""
+        sums, counts = whole_batch.class_sums(z, labels, self.num_labels)
+        old = self.centroids.to(z.dtype)
+        means = sums / counts.clamp_min(1)[:, None]
+        if self.momentum > 0:
+            means = self.momentum * old + (1 - self.momentum) * means
+        return torch.where(counts[:, None] > 0, means, old)
+
+    @torch.no_grad()
+    def _keep(self, centroids: Tensor) -> None:
+        # New tensors: the old ones may stand in a graph that is yet to be gone back through.
+        self.centroids = centroids.detach().to(self.centroids.dtype)
+        self.prediction_centroids = self.centroids.clone()
+
+    def _repel(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Returns eq. 3 as a mean over all pairs.
+
+        The cosines of all pairs add up to the square of the directions' sum, and so they do within a class.
+        """
+        directions = z / z.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        by_class, counts = whole_batch.class_sums(directions, labels, self.num_labels)
+        unlike = by_class.sum(dim=0).square().sum() - by_class.square().sum()
+        return unlike / counts.sum().clamp_min(1).square()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Returns minus the distances [..., C] to the label vectors; the softmax is eq. 2."""
+        return -distances(self.output(hidden), self.prediction_centroids)
+
+    @torch.no_grad()
+    def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
+        """Returns the label vectors that predict."""
+        vectors = self.prediction_centroids.float().cpu().clone()
+        return LabelGeometry(self.label_names(names), vectors=vectors, source=type(self).__name__)
+
+    def needs_training_pass(self) -> bool:
+        """Tells whether means over the training set are wanted."""
+        return self.prediction == "training_set" or self.update == "epoch"
+
+    def begin_pass(self) -> None:
+        """Begins the sums over the training set."""
+        sums = torch.zeros_like(self.centroids, dtype=torch.float64)
+        self._pass = (sums, sums.new_zeros(self.num_labels))
+
+    @torch.no_grad()
+    def observe(self, hidden: Tensor, labels: Tensor, rows: Tensor) -> None:
+        """Adds rows [N, H] to the sums."""
+        assert self._pass is not None
+        sums, counts = self._pass
+        hidden, labels = self.counted(hidden, labels)
+        sums.index_add_(0, labels, self.output(hidden).double())
+        counts += torch.bincount(labels, minlength=self.num_labels)
+
+    @torch.no_grad()
+    def end_pass(self) -> None:
+        """Takes the means over the training set; a label without rows keeps its vector."""
+        assert self._pass is not None
+        sums, counts = self._pass
+        means = (sums / counts.clamp_min(1)[:, None]).to(self.centroids.dtype)
+        found = torch.where(counts[:, None] > 0, means, self.centroids)
+        self._pass = None
+        if self.update == "epoch":
+            self._keep(found)
+        elif self.prediction == "training_set":
+            self.prediction_centroids = found
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self._steps = int(self.steps)

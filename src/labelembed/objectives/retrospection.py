@@ -1,0 +1,234 @@
+"""Learning with Retrospection: what the network said of a row some epochs ago is a soft target for it now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from labelembed import whole_batch
+from labelembed.errors import ArgumentFaults
+from labelembed.geometry import LabelGeometry
+from labelembed.heads import full_precision
+from labelembed.heads.soft_rows import SparseRows, dense, entropy, soft_cross_entropy
+from labelembed.objectives.objective import Objective
+from labelembed.objectives.similarity_table import DENSE_LABELS
+from labelembed.objectives.soft_label_store import SoftLabelStore
+
+ROWS_AT_ONCE = 10_000
+
+
+class RetrospectionTerms(NamedTuple):
+    """Terms of `Retrospection`: scalars; `retrospection` is 0 until soft labels are stored."""
+
+    total: Tensor
+    output: Tensor
+    retrospection: Tensor
+
+
+class Retrospection(Objective):
+    """Trains on the network's own softened outputs of an earlier epoch (LWR; Deng, Zhang 2021).
+
+    The first k epochs are one-hot. After every k-th epoch ``s = softmax(z / temperature)`` is stored for each
+    training row; from then on, in epoch t (from 1) of T::
+
+        output         CE(onehot(y), z)
+        retrospection  KL(s || softmax(z))
+        total          (1 - beta) output + beta retrospection,    beta = final_weight t / T
+
+    Needs `rows`, the positions of the batch's rows in the training set, and `begin_epoch`. Memory for R rows: 2 bytes
+    for each label up to 256 labels; above, the 32 largest entries with their labels in 4 to 6 bytes each (1.2 million
+    rows of 1,000 labels: 154 MB; whole, with ``top_k=1000``, 2.4 GB), again as much in every checkpoint; with
+    ``storage="disk"`` it is two such pairs of files instead and nothing in memory or checkpoints.
+
+    Args:
+        hidden_size: H, width of the hidden rows.
+        num_labels: C, number of labels.
+        num_rows: R, rows of the training set; 0 where nothing is trained.
+        temperature: tau, how soft the stored distributions are; > 0.
+        store_every: k, epochs from one storing to the next.
+        final_weight: beta in the last epoch; in [0, 1].
+        store: `pass`: at the end of the k-th epoch all rows are looked at once more, in evaluation mode, which costs a
+            forward pass; `steps`: what each row got in its own step of the k-th epoch is stored, which costs nothing.
+        top_k: Entries kept a row; None: all up to 256 labels, 32 above.
+        storage: `memory`, or `disk`: files in the run folder, mapped into memory as they are read.
+        store_folder: Where `disk` writes.
+        bias: Whether the output layer has a bias.
+        ignore_index: Rows with this label take no part; None: every row counts.
+        output_std: Start of the output layer, see `Objective`.
+
+    Raises:
+        ValueError: When an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> objective = Retrospection(8, 3, num_rows=100, store_every=1, store="steps")
+        >>> objective.begin_epoch(0, 10)
+        >>> terms = objective(torch.randn(4, 8), torch.tensor([0, 1, 2, 1]), rows=torch.tensor([7, 0, 99, 3]))
+        >>> bool(terms.total == terms.output)
+        True
+    """
+
+    training_buffers: ClassVar[frozenset[str]] = frozenset(
+        {"store.values", "store.labels", "store.generation", "row_labels"}
+    )
+
+    row_labels: Tensor
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_labels: int,
+        *,
+        num_rows: int = 0,
+        temperature: float = 5.0,
+        store_every: int = 5,
+        final_weight: float = 0.9,
+        store: Literal["pass", "steps"] = "pass",
+        top_k: int | None = None,
+        storage: Literal["memory", "disk"] = "memory",
+        store_folder: Path | None = None,
+        bias: bool = True,
+        ignore_index: int | None = -100,
+        output_std: float | None = None,
+    ) -> None:
+        faults = ArgumentFaults()
+        faults.require(num_rows >= 0, "num_rows", num_rows, "must be >= 0")
+        faults.require(temperature > 0, "temperature", temperature, "must be > 0")
+        faults.require(store_every >= 1, "store_every", store_every, "must be >= 1")
+        faults.require(0 <= final_weight <= 1, "final_weight", final_weight, "must be in [0, 1]")
+        faults.choice("store", store, ("pass", "steps"))
+        faults.require(top_k is None or top_k >= 1, "top_k", top_k, "must be >= 1, or None")
+        faults.choice("storage", storage, ("memory", "disk"))
+        # Rows overwritten one by one would not be those that a checkpoint in the middle of the epoch speaks of.
+        faults.require(storage == "memory" or store == "pass", "store", store, "must be 'pass' with storage 'disk'")
+        super().__init__(
+            hidden_size,
+            num_labels,
+            bias=bias,
+            ignore_index=ignore_index,
+            output_std=output_std,
+            faults=faults,
+        )
+        if storage == "disk" and store_folder is None:
+            store_folder = Path("soft-labels")
+        self.num_rows = num_rows
+        self.temperature = temperature
+        self.store_every = store_every
+        self.final_weight = final_weight
+        self.store_during = store
+        self.weight = 0.0
+        self._stores_now = self._just_stored = False
+        self.store = SoftLabelStore(
+            num_rows, num_labels, top_k=top_k, folder=store_folder if storage == "disk" else None
+        )
+        # For the class means of what is stored; -1: nothing is.
+        self.register_buffer("row_labels", torch.full((num_rows,), -1, dtype=torch.int32))
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Sets beta, and whether this epoch's outputs are stored."""
+        self.weight = self.final_weight * (epoch + 1) / epochs
+        self._stores_now = (epoch + 1) % self.store_every == 0
+        self._just_stored = False
+        if self._stores_now and self.store_during == "steps":
+            self.store.begin()
+
+    def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> RetrospectionTerms:
+        """Computes the terms; see `Objective.forward`.
+
+        Raises:
+            ValueError: `rows` is missing where soft labels are stored or read, or is not one a row of the labels.
+        """
+        storing = self.training and self._stores_now and self.store_during == "steps"
+        reading = self.training and self.store.filled
+        places = self._places(labels, rows) if storing or reading else None
+        hidden, labels = self.counted(hidden, labels)
+        logits = full_precision(self.output(hidden))
+        log_probabilities = F.log_softmax(logits, dim=-1)
+        row_factor = whole_batch.mean_factor(labels.shape[0], like=logits)
+        output = F.nll_loss(log_probabilities, labels, reduction="sum") * row_factor
+        total, retrospection = output, logits.new_zeros(())
+        if reading and places is not None:
+            stored = self.store.rows(places)
+            divergence = soft_cross_entropy(stored, log_probabilities) - entropy(stored, self.num_labels)
+            retrospection = divergence.sum() * row_factor
+            total = (1 - self.weight) * output + self.weight * retrospection
+        if storing and places is not None:
+            self._put(places, logits.detach(), labels)
+        return RetrospectionTerms(total=total, output=output, retrospection=retrospection)
+
+    def _places(self, labels: Tensor, rows: Tensor | None) -> Tensor:
+        """Returns the row numbers [n] of the rows that count."""
+        if rows is None or rows.shape != labels.shape:
+            found = "None" if rows is None else list(rows.shape)
+            raise ValueError(
+                f"`rows` must be {list(labels.shape)}, the rows' places in the training set, got {found}: "
+                "Retrospection remembers every row"
+            )
+        rows, labels = rows.flatten(), labels.flatten()
+        if rows.device.type == "cpu" and rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < self.num_rows:
+            raise ValueError(
+                f"`rows` must be in 0 to {self.num_rows - 1}, for `num_rows` is {self.num_rows}, "
+                f"got {int(rows.min())} to {int(rows.max())}"
+            )
+        return rows if self.ignore_index is None else rows[labels != self.ignore_index]
+
+    @torch.no_grad()
+    def _put(self, rows: Tensor, logits: Tensor, labels: Tensor, *, everywhere: bool = False) -> None:
+        """Stores what the network says of rows; `everywhere`: every process has been given the same rows."""
+        said = (full_precision(logits) / self.temperature).softmax(dim=-1)
+        if not everywhere:
+            rows, said, labels = whole_batch.gathered(rows, said, labels)
+        self.store.put(rows, said)
+        self.row_labels.index_copy_(0, rows, labels.to(self.row_labels.dtype))
+
+    def end_epoch(self) -> None:
+        """With ``store="steps"`` all rows of a k-th epoch are stored now."""
+        if self._stores_now and self.store_during == "steps":
+            self.store.end()
+            self._stores_now = False
+
+    def needs_training_pass(self) -> bool:
+        """Tells whether this is a k-th epoch, after which every row is stored."""
+        return self._stores_now and self.store_during == "pass"
+
+    def begin_pass(self) -> None:
+        """Begins to store every row."""
+        self.store.begin()
+
+    def observe(self, hidden: Tensor, labels: Tensor, rows: Tensor) -> None:
+        """Stores rows [N, H]."""
+        places = self._places(labels, rows)
+        hidden, labels = self.counted(hidden, labels)
+        self._put(places, self.output(hidden), labels, everywhere=True)
+
+    def end_pass(self) -> None:
+        """All rows are stored."""
+        self.store.end()
+        self._just_stored = True
+
+    def needs_checkpoint(self) -> bool:
+        """Tells whether new files have just taken the place of those that earlier checkpoints speak of."""
+        return self._just_stored and self.store.folder is not None
+
+    @torch.no_grad()
+    def label_geometry(
+        self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None
+    ) -> LabelGeometry:
+        """Returns the class means of the stored distributions; where none are stored see `Objective.label_geometry`."""
+        if not self.store.filled or self.num_labels > DENSE_LABELS:
+            return super().label_geometry(names, class_means=class_means)
+        sums = torch.zeros(self.num_labels, self.num_labels, dtype=torch.float64, device=self.row_labels.device)
+        for places in torch.arange(self.num_rows, device=sums.device).split(ROWS_AT_ONCE):
+            places = places[self.row_labels[places] >= 0]
+            stored = self.store.rows(places)
+            stored = dense(stored, self.num_labels) if isinstance(stored, SparseRows) else stored
+            sums.index_add_(0, self.row_labels[places].long(), stored.double())
+        counts = sums.sum(dim=1, keepdim=True)  # of float16 distributions: each adds up to about 1
+        vectors = torch.where(counts > 0, sums / counts.clamp_min(1e-6), 1 / self.num_labels).float().cpu()
+        source = f"{type(self).__name__}, class means of the stored soft labels"
+        return LabelGeometry(self.label_names(names), vectors=vectors, source=source)

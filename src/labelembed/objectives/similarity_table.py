@@ -1,0 +1,116 @@
+"""What a network on average says of each label's rows: one distribution a label, whole or by its largest entries."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from labelembed import whole_batch
+from labelembed.heads.soft_rows import SparseRows, dense, label_type, sparse
+
+# A whole table of so many labels takes 16 MB, and moving it costs less than most networks' step.
+DENSE_LABELS = 2_000
+# Entries a label in a larger table: 50,000 labels take 26 MB.
+SPARSE_ENTRIES = 64
+
+
+class SimilarityTable(nn.Module):
+    """Distributions S[c] over C labels, means of predictions; starts uniform.
+
+    Up to 2,000 labels the whole [C, C]; above, or with `top_k`, the largest entries of each row with the rest spread
+    evenly, in at most 8 bytes an entry.
+
+    Args:
+        num_labels: C.
+        top_k: Entries kept a row; None: all up to 2,000 labels, 64 above.
+    """
+
+    values: Tensor
+    labels: Tensor
+    seen: Tensor
+
+    def __init__(self, num_labels: int, *, top_k: int | None = None) -> None:
+        super().__init__()
+        if top_k is None:
+            top_k = num_labels if num_labels <= DENSE_LABELS else SPARSE_ENTRIES
+        width = min(top_k, num_labels)
+        self.num_labels = num_labels
+        self.sparse = width < num_labels
+        self.register_buffer("values", torch.full((num_labels, width), 1 / num_labels))
+        self.register_buffer("seen", torch.zeros(num_labels, dtype=torch.int64))
+        if self.sparse:
+            numbers = torch.arange(width, dtype=label_type(num_labels))
+            self.register_buffer("labels", numbers.repeat(num_labels, 1))
+
+    def rows(self, labels: Tensor) -> Tensor | SparseRows:
+        """Returns a copy of S[labels]: [n, C], or by the largest entries."""
+        values = self.values[labels]
+        return SparseRows(values, self.labels[labels].long()) if self.sparse else values
+
+    def whole(self) -> Tensor:
+        """Returns a copy of S [C, C]."""
+        if not self.sparse:
+            return self.values.clone()
+        return dense(SparseRows(self.values, self.labels.long()), self.num_labels)
+
+    @torch.no_grad()
+    def absorb(self, probabilities: Tensor, labels: Tensor, has_part: Tensor, *, momentum: float | None) -> None:
+        """Moves the rows of the step's labels towards the step's mean predictions.
+
+        With n rows of a label that have a part, and their mean prediction m::
+
+            S[c] = keep S[c] + (1 - keep) m      keep = momentum ** n, or with None seen / (seen + n): the mean of all
+
+        In several processes the step's rows are those of all of them.
+
+        Args:
+            probabilities: [n, C], what the network says.
+            labels: [n].
+            has_part: [n] bool, which rows count.
+            momentum: How much of the old is kept a row; None: as much as there was of it.
+        """
+        absorb = self._absorb_some if self.sparse else self._absorb_all
+        absorb(probabilities.to(self.values.dtype), labels, has_part, momentum)
+
+    def _absorb_all(self, probabilities: Tensor, labels: Tensor, has_part: Tensor, momentum: float | None) -> None:
+        # No row is selected: the sizes stay the same at every step, and a GPU need not be waited for.
+        weights = has_part.to(probabilities.dtype)[:, None]
+        weighted = torch.cat([probabilities * weights, weights], dim=1)
+        sums = weighted.new_zeros(self.num_labels, weighted.shape[1]).index_add_(0, labels, weighted)
+        sums = whole_batch.total(sums)
+        means, counts = sums[:, :-1], sums[:, -1]
+        keep = self._keep(self.seen, counts, momentum)[:, None]
+        self.values.mul_(keep).add_(means * ((1 - keep) / counts.clamp_min(1)[:, None]))
+        self.seen += counts.long()
+
+    def _absorb_some(self, probabilities: Tensor, labels: Tensor, has_part: Tensor, momentum: float | None) -> None:
+        present, places = torch.unique(labels[has_part], return_inverse=True)
+        sums = probabilities.new_zeros(present.shape[0], self.num_labels)
+        sums.index_add_(0, places, probabilities[has_part])
+        counts = torch.bincount(places, minlength=present.shape[0])
+        if whole_batch.processes() > 1:
+            everywhere, all_sums, all_counts = whole_batch.gathered(present, sums, counts)
+            present, places = torch.unique(everywhere, return_inverse=True)
+            sums = all_sums.new_zeros(present.shape[0], self.num_labels).index_add_(0, places, all_sums)
+            counts = torch.zeros_like(present).index_add_(0, places, all_counts)
+        keep = self._keep(self.seen[present], counts.to(sums.dtype), momentum)[:, None]
+        old = dense(SparseRows(self.values[present], self.labels[present].long()), self.num_labels)
+        new = sparse(keep * old + sums * ((1 - keep) / counts[:, None]), self.values.shape[1])
+        self.values.index_copy_(0, present, new.values)
+        self.labels.index_copy_(0, present, new.labels.to(self.labels.dtype))
+        self.seen.index_add_(0, present, counts)
+
+    @staticmethod
+    def _keep(seen: Tensor, counts: Tensor, momentum: float | None) -> Tensor:
+        if momentum is not None:
+            return momentum**counts
+        return torch.where(counts > 0, seen / (seen + counts).clamp_min(1), 1.0).to(counts.dtype)
+
+    @torch.no_grad()
+    def take(self, other: SimilarityTable) -> None:
+        """Takes over the rows for which `other` has seen anything, and makes `other` forget that it has."""
+        has = (other.seen > 0)[:, None]
+        self.values.copy_(torch.where(has, other.values, self.values))
+        if self.sparse:
+            self.labels.copy_(torch.where(has, other.labels, self.labels))
+        other.seen.zero_()
