@@ -35,7 +35,8 @@ class RunRecord:
     Attributes:
         seed: Its seed.
         result: How it ended: `selected_epoch`, `selected_by`, `seconds`, and the measures of the selected
-            epoch under `development` and `test` (fractions; None where the recipe has no such rows).
+            epoch under `development` and `test` (fractions; None where the recipe has no such rows), and the
+            same below `calibrated` with the logits divided by `temperature` (None where none was fitted).
         journal: One dictionary an epoch, see `RunFolder.journal`.
         folder: Where it is.
     """
@@ -45,9 +46,15 @@ class RunRecord:
     journal: list[dict[str, Any]]
     folder: Path
 
-    def measure(self, split: Split, name: str) -> float | None:
+    def measure(self, split: Split, name: str, *, calibrated: bool = False) -> float | None:
         """Returns one measure of the selected epoch, or None where there is none."""
-        return _number((self.result.get(split) or {}).get(name))
+        measures = (self.result.get("calibrated") or {}) if calibrated else self.result
+        return _number((measures.get(split) or {}).get(name))
+
+    @property
+    def temperature(self) -> float | None:
+        """The temperature fitted on the development rows, or None where none was."""
+        return _number(self.result.get("temperature"))
 
     @property
     def seconds(self) -> float | None:
@@ -83,9 +90,9 @@ class VariantRuns:
     failed: dict[int, str]
     missing: list[int]
 
-    def measures(self, split: Split, name: str) -> dict[int, float]:
+    def measures(self, split: Split, name: str, *, calibrated: bool = False) -> dict[int, float]:
         """Returns one measure of the selected epoch by seed, of the runs that have it."""
-        found = {seed: run.measure(split, name) for seed, run in self.runs.items()}
+        found = {seed: run.measure(split, name, calibrated=calibrated) for seed, run in self.runs.items()}
         return {seed: value for seed, value in found.items() if value is not None}
 
 
@@ -113,6 +120,16 @@ class Comparison:
         tested = any(variant.measures("test", "error") for variant in self.variants)
         developed = any(variant.measures("development", "error") for variant in self.variants)
         return "test" if tested or not developed else "development"
+
+    @property
+    def speed_split(self) -> Split:
+        """The rows whose errors over the epochs say how fast a run learns: the development rows, where there are any.
+
+        The best of many epochs is a choice, and no choice is made by test rows where others are there for it.
+        """
+        runs = [run for variant in self.variants for run in variant.runs.values()]
+        developed = any(np.isfinite(run.error_curve("development")).any() for run in runs)
+        return "development" if developed else self.split
 
     @property
     def baseline_runs(self) -> VariantRuns | None:
@@ -237,8 +254,12 @@ def _load_run(folder: RunFolder, seed: int) -> RunRecord:
 def _result_fault(result: dict[str, Any]) -> str:
     if isinstance(result.get("format"), int) and result["format"] > FORMAT_VERSION:
         return f"result.json: written by a newer labelembed (format {result['format']}); update labelembed"
-    for split in ("development", "test"):
-        measures = result.get(split)
+    calibrated = result.get("calibrated")
+    if not (calibrated is None or isinstance(calibrated, dict)):
+        return f"result.json: damaged, the calibrated measures are {calibrated!r}"
+    places: list[tuple[str, Any]] = [(split, result.get(split)) for split in ("development", "test")]
+    places += [(f"calibrated {split}", (calibrated or {}).get(split)) for split in ("development", "test")]
+    for split, measures in places:
         if measures is None:
             continue
         if not isinstance(measures, dict) or _number(measures.get("error")) is None:

@@ -41,12 +41,12 @@ class MeasureColumn:
     def text(self, row: Row) -> str:
         """Returns ``mean ± sd`` in the shown unit, the mean alone for one run, or a dash for none.
 
-        Epochs to the baseline say how many runs got there, unless all did.
+        Epochs to the baseline and epochs saved say how many runs got there, unless all did.
         """
         summary = self.summary(row)
-        counts_runs = self.attribute == "epochs_to_baseline"
+        counts_runs = self.attribute in ("epochs_to_baseline", "epochs_saved")
         if summary is None:
-            return "never" if counts_runs and row.reachable else NOTHING
+            return "never" if self.attribute == "epochs_to_baseline" and row.reachable else NOTHING
         # Nobody needs tenths of many seconds, and the column would not fit.
         decimals = 0 if self.attribute == "seconds" and summary.mean >= 10 else self.decimals
         text = number(self.scale * summary.mean, decimals)
@@ -58,14 +58,23 @@ class MeasureColumn:
 # In the order of their weight: what a narrow screen cuts off is the least missed.
 MEASURES = (
     MeasureColumn("test_error", "test_error", "test error", "%", 100, 2),
+    MeasureColumn("top5_error", "top5_error", "top-5 error", "%", 100, 2),
     MeasureColumn("nll", "nll", "NLL", "nats", 1, 3),
+    MeasureColumn("calibrated_nll", "calibrated_nll", "NLL, calibrated", "nats", 1, 3),
     MeasureColumn("calibration_error", "calibration_error", "calibration error", "%", 100, 1),
+    MeasureColumn("calibrated_calibration_error", "calibrated_calibration_error", "the same, calibrated", "%", 100, 1),
+    MeasureColumn("development_error", "development_error", "development error", "%", 100, 2),
+    MeasureColumn("temperature", "temperature", "temperature", "", 1, 2),
+    MeasureColumn("brier", "brier", "Brier score", "", 1, 3),
+)
+# As in the second paper's tables: how fast, and how good at best.
+SPEED_MEASURES = (
+    MeasureColumn("best_accuracy", "best_accuracy", "best accuracy", "%", 100, 2),
+    MeasureColumn("best_epoch", "best_epoch", "at epoch", "", 1, 1),
     MeasureColumn("area_under_curve", "auac", "AUAC", "%", 100, 2),
     MeasureColumn("epochs_to_baseline", "epochs_to_baseline", "epochs to baseline", "", 1, 1),
+    MeasureColumn("epochs_saved", "epochs_saved", "epochs saved", "%", 100, 1),
     MeasureColumn("seconds", "seconds", "seconds", "", 1, 1),
-    MeasureColumn("development_error", "development_error", "development error", "%", 100, 2),
-    MeasureColumn("brier", "brier", "Brier score", "", 1, 3),
-    MeasureColumn("top5_error", "top5_error", "top-5 error", "%", 100, 2),
 )
 
 

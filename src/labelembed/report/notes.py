@@ -35,7 +35,7 @@ def reading_notes(rows: Sequence[Row]) -> list[str]:
     """Returns how the numbers were made and what they can and cannot show."""
     if not any(row.n for row in rows):
         return []
-    notes = [_measures_note(rows), *_curve_notes(rows)]
+    notes = [_measures_note(rows), *_calibration_notes(rows), *_speed_note(rows), *_curve_notes(rows)]
     compared = [row for row in rows if row.error_difference is not None]
     if compared:
         baseline = next(row.name for row in rows if row.is_baseline)
@@ -66,13 +66,37 @@ def _measures_note(rows: Sequence[Row]) -> str:
     )
     spread = "mean ± standard deviation over n seeds" if any(row.n > 1 for row in rows) else "one run, so no spread"
     note = f"Measured on the {rows[0].split} rows {selected}: {spread}."
-    if any(row.area_under_curve for row in rows):
-        note += " AUAC is the mean accuracy over the epochs."
-    if any(row.epochs_to_baseline for row in rows):
-        note += " Epochs to baseline: until the error was as low as the baseline's lowest with the same seed."
-    if any(row.reached < row.reachable for row in rows):
-        note += " Its mean is over the runs that got there (k of n)."
     return note
+
+
+def _calibration_notes(rows: Sequence[Row]) -> list[str]:
+    counts = {row.temperature.n if row.temperature else 0 for row in rows if row.n}
+    if counts == {0}:
+        return ["No temperature was fitted: there are no development rows, it was turned off, or the runs are older."]
+    note = (
+        "Calibrated: with the logits divided by a temperature that was fitted on the development rows after training; "
+        "the errors stay as they are."
+    )
+    short = [
+        f"{row.name} ({row.temperature.n if row.temperature else 0} of {row.n})"
+        for row in rows
+        if row.n and (row.temperature.n if row.temperature else 0) < row.n
+    ]
+    return [note + (f" Not all runs have one: {listed(short)}." if short else "")]
+
+
+def _speed_note(rows: Sequence[Row]) -> list[str]:
+    if not any(row.best_accuracy for row in rows):
+        return []
+    note = f"Speed is read off the {rows[0].speed_split} error over the epochs. AUAC is the mean accuracy over them."
+    if any(row.reachable for row in rows):
+        note += (
+            " Epochs to baseline: until the error was as low as the baseline's lowest with the same seed; epochs "
+            "saved: the share of the baseline's own epochs to it that was not needed, negative where more were."
+        )
+    if any(row.reached < row.reachable for row in rows):
+        note += " Their means are over the runs that got there (k of n)."
+    return [note]
 
 
 def _curve_notes(rows: Sequence[Row]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +15,8 @@ from labelembed.report.figures import error_curves, seed_dots, series_positions
 from labelembed.report.formatting import (
     MEASURES,
     NOTHING,
+    SPEED_MEASURES,
+    MeasureColumn,
     counted,
     detectable_text,
     interval_text,
@@ -66,7 +69,9 @@ def _page(comparison: Comparison) -> str:
         verdict=verdict(comparison, rows),
         split=comparison.split,
         baseline=comparison.baseline,
-        measures=_measures_table(rows, series_positions(comparison)),
+        measures=_measures_table(MEASURES, rows, series_positions(comparison)),
+        speed=_measures_table(SPEED_MEASURES, rows, series_positions(comparison)),
+        speed_split=comparison.speed_split,
         differences=_differences_table(rows),
         notes=reading_notes(rows),
         failures=failure_notes(rows),
@@ -88,8 +93,8 @@ def _subtitle(comparison: Comparison) -> str:
     return f"{variants}, {counted(len(comparison.seeds), 'seed')}, compared with {comparison.baseline}"
 
 
-def _measures_table(rows: Sequence[Row], series: dict[int, int]) -> dict[str, Any]:
-    shown = [measure for measure in MEASURES if any(measure.summary(row) is not None for row in rows)]
+def _measures_table(measures: Sequence[MeasureColumn], rows: Sequence[Row], series: dict[int, int]) -> dict[str, Any]:
+    shown = [measure for measure in measures if any(measure.summary(row) is not None for row in rows)]
     return {
         "headings": [(measure.heading, measure.unit) for measure in shown],
         "rows": [
@@ -108,28 +113,39 @@ def _measures_table(rows: Sequence[Row], series: dict[int, int]) -> dict[str, An
 
 
 def _differences_table(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": row.name,
-            "n": row.error_difference.n,
-            "error": _difference_cells(row.error_difference, scale=100, decimals=2),
-            "could_show": detectable_text(row.error_difference),
-            "nll": _difference_cells(row.nll_difference, scale=1, decimals=3),
-        }
-        for row in rows
-        if row.error_difference is not None
-    ]
+    """Returns one group a measure, with a line for each variant that is compared."""
+    split = rows[0].split if rows else ""
+    measures = (
+        ("error_difference", f"{split} error", "points", 100, 2),
+        ("top5_difference", f"{split} top-5 error", "points", 100, 2),
+        ("nll_difference", "NLL", "nats", 1, 3),
+        ("calibrated_nll_difference", "NLL, calibrated", "nats", 1, 3),
+    )
+    groups = []
+    for name, heading, unit, scale, decimals in measures:
+        lines = [
+            {
+                "name": row.name,
+                "n": difference.n,
+                "cells": _difference_cells(difference, scale=scale, decimals=decimals),
+            }
+            for row in rows
+            if (difference := row.difference(name)) is not None
+        ]
+        if lines:
+            groups.append({"heading": heading, "unit": unit, "rows": lines})
+    return groups
 
 
-def _difference_cells(difference: PairedComparison | None, *, scale: float, decimals: int) -> list[tuple[str, str]]:
-    """Returns difference, interval, p and corrected p, each as shown and in full precision where it is one number."""
-    if difference is None:
-        return [(NOTHING, "")] * 4
+def _difference_cells(difference: PairedComparison, *, scale: float, decimals: int) -> list[tuple[str, str]]:
+    """Returns difference, interval, p, corrected p and what could be shown: as shown, and in full precision."""
+    could_show = NOTHING if math.isnan(difference.detectable) else number(scale * difference.detectable, decimals)
     return [
         (number(scale * difference.difference, decimals), repr(difference.difference)),
         (interval_text(difference, scale=scale, decimals=decimals), ""),
         (p_text(difference.p_value), _repr(difference.p_value)),
         (p_text(difference.p_holm), _repr(difference.p_holm)),
+        (detectable_text(difference) if scale == 100 else could_show, ""),
     ]
 
 

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from labelembed.measures import PairedComparison, Summary, holm, paired_by_seed, paired_comparison, summarise
+from labelembed.report.comparison import Comparison, Split, VariantRuns
+from labelembed.report.speed import has_gap, variant_speed
 
-from labelembed.measures import (
-    PairedComparison,
-    Summary,
-    area_under_accuracy_curve,
-    epochs_to_reach,
-    holm,
-    paired_by_seed,
-    paired_comparison,
-    summarise,
-)
-from labelembed.report.comparison import Comparison, RunRecord, Split, VariantRuns
+# Differences to the baseline, each a family of its own for Holm's correction.
+DIFFERENCES = ("error_difference", "top5_difference", "nll_difference", "calibrated_nll_difference")
 
 
 @dataclass(frozen=True)
@@ -28,7 +21,9 @@ class Row:
     Attributes:
         name: The variant's name.
         is_baseline: Whether the others are compared with it.
-        split: The rows that the measures without a split in their name, the curve and the differences are of.
+        split: The rows that the measures without a split in their name and the differences are of.
+        speed_split: The rows that the curve and what is read off it are of: the development rows, where there are
+            any.
         seeds: Seeds of the finished runs, ascending.
         failed: Why a run failed or cannot be read, by seed.
         missing: Seeds that have not run to the end.
@@ -37,10 +32,17 @@ class Row:
         nll: Negative log-likelihood in nats.
         calibration_error: Expected calibration error.
         brier: Brier score.
+        calibrated_nll: As `nll`, after calibration: with the logits divided by the temperature that was fitted
+            on the development rows; None where none was. Errors are the same before and after.
+        calibrated_calibration_error: The same for `calibration_error`.
+        temperature: The fitted temperature.
         top5_error: Error of the five most probable labels; None where it was not measured.
         area_under_curve: Mean accuracy over the epochs (AUAC), of the runs whose curve has no gap.
+        best_accuracy: The highest accuracy of all epochs.
+        best_epoch: The epoch of it, the first of equals.
         epochs_to_baseline: Epochs until the error was at or below the lowest of the baseline's run with the
             same seed, over the runs that got there.
+        epochs_saved: The fraction of the epochs to the baseline's best that was saved, over the same runs.
         reached: How many runs got there.
         reachable: How many runs had a baseline run to be compared with.
         seconds: Seconds of training.
@@ -49,13 +51,16 @@ class Row:
         selected_by: How the epoch was selected, each way once.
         error_difference: Error minus the baseline's, paired by seed; None for the baseline and without a
             common seed. `p_holm` is corrected over all variants compared with the baseline.
-        nll_difference: The same for `nll`, a family of its own.
+        top5_difference: The same for `top5_error`, a family of its own.
+        nll_difference: The same for `nll`.
+        calibrated_nll_difference: The same for `calibrated_nll`.
         unpaired: Seeds that only one of the variant and the baseline has.
     """
 
     name: str
     is_baseline: bool
     split: Split
+    speed_split: Split
     seeds: tuple[int, ...]
     failed: Mapping[int, str]
     missing: tuple[int, ...]
@@ -64,9 +69,15 @@ class Row:
     nll: Summary | None
     calibration_error: Summary | None
     brier: Summary | None
+    calibrated_nll: Summary | None
+    calibrated_calibration_error: Summary | None
+    temperature: Summary | None
     top5_error: Summary | None
     area_under_curve: Summary | None
+    best_accuracy: Summary | None
+    best_epoch: Summary | None
     epochs_to_baseline: Summary | None
+    epochs_saved: Summary | None
     reached: int
     reachable: int
     seconds: Summary | None
@@ -74,7 +85,9 @@ class Row:
     gaps: tuple[int, ...]
     selected_by: tuple[str, ...]
     error_difference: PairedComparison | None
+    top5_difference: PairedComparison | None
     nll_difference: PairedComparison | None
+    calibrated_nll_difference: PairedComparison | None
     unpaired: tuple[int, ...]
 
     @property
@@ -86,6 +99,11 @@ class Row:
     def error(self) -> Summary | None:
         """The error on the rows that the comparison is about."""
         return self.test_error if self.split == "test" else self.development_error
+
+    def difference(self, name: str) -> PairedComparison | None:
+        """Returns one of `DIFFERENCES` by its name."""
+        difference: PairedComparison | None = getattr(self, name)
+        return difference
 
 
 def comparison_rows(comparison: Comparison) -> list[Row]:
@@ -100,16 +118,13 @@ def comparison_rows(comparison: Comparison) -> list[Row]:
         The rows; a variant without a finished run has None for every measure.
     """
     rows = [_row(variant, comparison) for variant in comparison.variants]
-    for_errors = holm([row.error_difference.p_value if row.error_difference else None for row in rows])
-    for_nll = holm([row.nll_difference.p_value if row.nll_difference else None for row in rows])
-    return [
-        replace(
-            row,
-            error_difference=row.error_difference and row.error_difference._replace(p_holm=error_p),
-            nll_difference=row.nll_difference and row.nll_difference._replace(p_holm=nll_p),
-        )
-        for row, error_p, nll_p in zip(rows, for_errors, for_nll, strict=True)
-    ]
+    for name in DIFFERENCES:
+        differences = [row.difference(name) for row in rows]
+        corrected = holm([difference.p_value if difference else None for difference in differences])
+        for place, (difference, p_value) in enumerate(zip(differences, corrected, strict=True)):
+            changed: dict[str, Any] = {name: difference and difference._replace(p_holm=p_value)}
+            rows[place] = replace(rows[place], **changed)
+    return rows
 
 
 def smallest_corrected_p(rows: Sequence[Row]) -> float | None:
@@ -131,35 +146,19 @@ def compare_by_seed(
     return (paired_comparison(ours, theirs) if ours else None), tuple(left_out)
 
 
-def run_area_under_curve(run: RunRecord, split: Split) -> float | None:
-    """Returns the mean accuracy over a run's epochs, or None where the curve has a gap or no epoch."""
-    curve = run.error_curve(split)
-    return area_under_accuracy_curve(curve.tolist()) if curve.size and np.isfinite(curve).all() else None
-
-
-def run_epochs_to_baseline(run: RunRecord, baseline: RunRecord, split: Split) -> int | None:
-    """Returns after how many epochs a run was first at or below the baseline's lowest error; None if never."""
-    curve, baseline_curve = run.error_curve(split), baseline.error_curve(split)
-    if not _has_curve(curve) or not _has_curve(baseline_curve):
-        return None
-    # An epoch without an error reaches nothing: it counts as one in which every row was wrong.
-    target = float(np.nanmin(baseline_curve))
-    return epochs_to_reach(np.nan_to_num(curve, nan=1.0).tolist(), target)
-
-
 def _row(variant: VariantRuns, comparison: Comparison) -> Row:
     split, baseline, runs = comparison.split, comparison.baseline_runs, variant.runs
     is_baseline = baseline is not None and variant.name == baseline.name
     compared_with = None if is_baseline else baseline
     error_difference, unpaired = _difference(variant, compared_with, split, "error")
-    nll_difference, _ = _difference(variant, compared_with, split, "nll")
-    curves = {seed: run.error_curve(split) for seed, run in runs.items()}
-    reached = _epochs_to_baseline(variant, baseline, split)
+    curves = {seed: run.error_curve(comparison.speed_split) for seed, run in runs.items()}
+    speeds = variant_speed(variant, baseline, comparison.speed_split)
     lengths = [len(curve) for curve in curves.values()]
     return Row(
         name=variant.name,
         is_baseline=is_baseline,
         split=split,
+        speed_split=comparison.speed_split,
         seeds=tuple(sorted(runs)),
         failed=dict(sorted(variant.failed.items())),
         missing=tuple(sorted(variant.missing)),
@@ -168,45 +167,36 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
         nll=_summary(variant.measures(split, "nll").values()),
         calibration_error=_summary(variant.measures(split, "calibration_error").values()),
         brier=_summary(variant.measures(split, "brier").values()),
+        calibrated_nll=_summary(variant.measures(split, "nll", calibrated=True).values()),
+        calibrated_calibration_error=_summary(variant.measures(split, "calibration_error", calibrated=True).values()),
+        temperature=_summary(run.temperature for run in runs.values()),
         top5_error=_summary(variant.measures(split, "top5_error").values()),
-        area_under_curve=_summary(run_area_under_curve(run, split) for run in runs.values()),
-        epochs_to_baseline=_summary(reached),
-        reached=sum(epoch is not None for epoch in reached),
-        reachable=len(reached),
+        area_under_curve=_summary(speed.area_under_curve for speed in speeds),
+        best_accuracy=_summary(speed.best_accuracy for speed in speeds),
+        best_epoch=_summary(speed.best_epoch for speed in speeds),
+        epochs_to_baseline=_summary(speed.epochs_to_baseline for speed in speeds),
+        epochs_saved=_summary(speed.epochs_saved for speed in speeds),
+        reached=sum(speed.epochs_to_baseline is not None for speed in speeds),
+        reachable=sum(speed.comparable for speed in speeds),
         seconds=_summary(run.seconds for run in runs.values()),
         epochs=(min(lengths, default=0), max(lengths, default=0)),
-        gaps=tuple(sorted(seed for seed, curve in curves.items() if _has_gap(curve))),
+        gaps=tuple(sorted(seed for seed, curve in curves.items() if has_gap(curve))),
         selected_by=tuple(sorted({str(run.result.get("selected_by", "unknown")) for run in runs.values()})),
         error_difference=error_difference,
-        nll_difference=nll_difference,
+        top5_difference=_difference(variant, compared_with, split, "top5_error")[0],
+        nll_difference=_difference(variant, compared_with, split, "nll")[0],
+        calibrated_nll_difference=_difference(variant, compared_with, split, "nll", calibrated=True)[0],
         unpaired=unpaired,
     )
 
 
 def _difference(
-    variant: VariantRuns, baseline: VariantRuns | None, split: Split, measure: str
+    variant: VariantRuns, baseline: VariantRuns | None, split: Split, measure: str, *, calibrated: bool = False
 ) -> tuple[PairedComparison | None, tuple[int, ...]]:
     if baseline is None:
         return None, ()
-    return compare_by_seed(variant.measures(split, measure), baseline.measures(split, measure))
-
-
-def _epochs_to_baseline(variant: VariantRuns, baseline: VariantRuns | None, split: Split) -> list[int | None]:
-    """Returns `run_epochs_to_baseline` of the runs that have a curve and a baseline run with one."""
-    others = baseline.runs if baseline else {}
-    return [
-        run_epochs_to_baseline(run, others[seed], split)
-        for seed, run in variant.runs.items()
-        if seed in others and _has_curve(run.error_curve(split)) and _has_curve(others[seed].error_curve(split))
-    ]
-
-
-def _has_curve(curve: NDArray[np.float64]) -> bool:
-    return bool(np.isfinite(curve).any())
-
-
-def _has_gap(curve: NDArray[np.float64]) -> bool:
-    return _has_curve(curve) and not bool(np.isfinite(curve).all())
+    ours, theirs = (runs.measures(split, measure, calibrated=calibrated) for runs in (variant, baseline))
+    return compare_by_seed(ours, theirs)
 
 
 def _summary(values: Iterable[float | None]) -> Summary | None:

@@ -10,18 +10,22 @@ from pathlib import Path
 
 from labelembed.measures import PairedComparison
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
-from labelembed.report.formatting import MEASURES
-from labelembed.report.table import Row, run_area_under_curve, run_epochs_to_baseline
+from labelembed.report.formatting import MEASURES, SPEED_MEASURES
+from labelembed.report.speed import RunSpeed, run_speed
+from labelembed.report.table import DIFFERENCES, Row
 from labelembed.report.writing import write_text
 
 _RUN_MEASURES = ("error", "nll", "calibration_error", "brier", "top5_error")
+# Those that a temperature moves.
+_CALIBRATED_MEASURES = ("nll", "calibration_error", "brier")
 
 
 def write_csv(rows: Sequence[Row], path: str | Path) -> Path:
     """Writes one line a variant.
 
     Errors, differences and intervals are fractions, NLL is in nats; a number that there is not is an empty
-    cell. `measured_on` says which rows `nll`, `difference` and the like are of.
+    cell. `measured_on` says which rows `nll`, `difference` and the like are of, `speed_measured_on` those of
+    `auac`, `best_accuracy` and the like; `epochs_to_baseline_of` is how many runs might have got there.
 
     Args:
         rows: What `comparison_rows` returned.
@@ -64,20 +68,25 @@ def _variant_cells(row: Row) -> dict[str, object]:
         "variant": row.name,
         "is_baseline": str(row.is_baseline).lower(),
         "measured_on": row.split,
+        "speed_measured_on": row.speed_split,
         "selected_by": "; ".join(row.selected_by),
         "n": row.n,
         "seeds": _joined(row.seeds),
         "failed_seeds": _joined(row.failed),
         "missing_seeds": _joined(row.missing),
     }
-    for measure in MEASURES:
+    for measure in (*MEASURES, *SPEED_MEASURES):
         summary = measure.summary(row)
         cells[f"{measure.column}_mean"] = summary.mean if summary else None
         cells[f"{measure.column}_sd"] = summary.standard_deviation if summary else None
         cells[f"{measure.column}_n"] = summary.n if summary else 0
+    cells |= {"epochs_to_baseline_of": row.reachable}
     cells |= {"epochs_fewest": row.epochs[0], "epochs_most": row.epochs[1]}
     cells |= {"unpaired_seeds": _joined(row.unpaired)}
-    return cells | _difference_cells(row.error_difference, "") | _difference_cells(row.nll_difference, "nll_")
+    for name in DIFFERENCES:
+        prefix = name.removesuffix("difference").removeprefix("error_")
+        cells |= _difference_cells(row.difference(name), prefix)
+    return cells
 
 
 def _difference_cells(difference: PairedComparison | None, prefix: str) -> dict[str, object]:
@@ -112,9 +121,12 @@ def _finished_cells(run: RunRecord | None, comparison: Comparison, seed: int) ->
     for split in ("development", "test"):
         for name in _RUN_MEASURES:
             cells[f"{split}_{name}"] = run.measure(split, name) if run else None
-    cells["auac"] = run_area_under_curve(run, comparison.split) if run else None
-    cells["epochs_to_baseline"] = run_epochs_to_baseline(run, other, comparison.split) if run and other else None
-    return cells
+            if name in _CALIBRATED_MEASURES:
+                cells[f"{split}_calibrated_{name}"] = run.measure(split, name, calibrated=True) if run else None
+    cells["temperature"] = run.temperature if run else None
+    speed = run_speed(run, other, comparison.speed_split) if run else RunSpeed()
+    cells |= {"auac": speed.area_under_curve, "best_accuracy": speed.best_accuracy, "best_epoch": speed.best_epoch}
+    return cells | {"epochs_to_baseline": speed.epochs_to_baseline, "epochs_saved": speed.epochs_saved}
 
 
 def _joined(seeds: Iterable[int]) -> str:

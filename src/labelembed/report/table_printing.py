@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from labelembed.report.formatting import MEASURES, NOTHING, detectable_text, interval_text, number, p_text
+from labelembed.report.formatting import (
+    MEASURES,
+    NOTHING,
+    SPEED_MEASURES,
+    MeasureColumn,
+    detectable_text,
+    interval_text,
+    number,
+    p_text,
+)
 from labelembed.report.notes import table_notes
 from labelembed.report.table import Row
 
@@ -17,13 +26,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # What a terminal has room for; the page and the CSV file have the others too.
-_SHOWN = ("nll", "calibration_error", "area_under_curve", "epochs_to_baseline", "seconds")
+_SHOWN = ("top5_error", "nll", "calibrated_nll", "calibration_error")
 _HEADINGS = {
     "test_error": "test\nerror %",
     "development_error": "development\nerror %",
+    "top5_error": "top-5\nerror %",
+    "calibrated_nll": "NLL,\ncalibrated",
     "calibration_error": "calibr.\nerror %",
+    "best_accuracy": "best\naccuracy %",
+    "best_epoch": "at\nepoch",
     "area_under_curve": "AUAC %",
     "epochs_to_baseline": "epochs to\nbaseline",
+    "epochs_saved": "epochs\nsaved %",
 }
 _NAME_WIDTH = 18
 _WIDEST_NAME = 26
@@ -31,7 +45,7 @@ _WIDTH = 100
 
 
 def rich_table(rows: Sequence[Row]) -> Table:
-    """Returns the measures and, below them, the paired differences, as one table for 100 columns.
+    """Returns the measures and, below them, the paired differences and the speed, as one table for 100 columns.
 
     Errors are in per cent, differences in percentage points. Print `table_notes` below it: a table without
     them says too much.
@@ -46,6 +60,9 @@ def rich_table(rows: Sequence[Row]) -> Table:
     if any(row.error_difference for row in rows):
         both.add_row("")
         both.add_row(_differences_table(rows))
+    if any(measure.summary(row) for row in rows for measure in SPEED_MEASURES):
+        both.add_row("")
+        both.add_row(_speed_table(rows))
     return both
 
 
@@ -88,16 +105,33 @@ def _measures_table(rows: Sequence[Row]) -> Table:
     ]
     return _table(
         ["variant", "n", *(_HEADINGS.get(measure.attribute, measure.heading) for measure in columns)],
-        [[row.name, str(row.n), *(measure.text(row) for measure in columns)] for row in rows],
+        [[row.name, str(row.n), *(_text(measure, row) for measure in columns)] for row in rows],
+    )
+
+
+def _text(measure: MeasureColumn, row: Row) -> str:
+    """Returns a measure as the terminal has room for: the calibration error before and after as means alone."""
+    before, after = row.calibration_error, row.calibrated_calibration_error
+    if measure.attribute != "calibration_error" or before is None or after is None:
+        return measure.text(row)
+    return " -> ".join(number(100 * summary.mean, measure.decimals) for summary in (before, after))
+
+
+def _speed_table(rows: Sequence[Row]) -> Table:
+    columns = [measure for measure in SPEED_MEASURES if any(measure.summary(row) is not None for row in rows)]
+    return _table(
+        [f"speed, {rows[0].speed_split}", *(_HEADINGS.get(measure.attribute, measure.heading) for measure in columns)],
+        [[row.name, *(measure.text(row) for measure in columns)] for row in rows if row.n],
     )
 
 
 def _differences_table(rows: Sequence[Row]) -> Table:
     baseline = next((row.name for row in rows if row.is_baseline), "")
     points = f"{rows[0].split} error\npoints"
+    calibrated = any(row.calibrated_nll_difference for row in rows)
     cells = []
     for row in rows:
-        error, nll = row.error_difference, row.nll_difference
+        error, nll = row.error_difference, row.calibrated_nll_difference if calibrated else row.nll_difference
         if error is None:
             continue
         cells.append(
@@ -113,7 +147,8 @@ def _differences_table(rows: Sequence[Row]) -> Table:
                 p_text(nll.p_holm) if nll else NOTHING,
             ]
         )
-    headings = ["n", points, "95 %\ninterval", "p", "p\nHolm", "could\nshow", "NLL", "NLL\np Holm"]
+    headings = ["n", points, "95 %\ninterval", "p", "p\nHolm", "could\nshow"]
+    headings += ["NLL,\ncalibr.", "NLL\np Holm"] if calibrated else ["NLL", "NLL\np Holm"]
     return _table([f"minus {baseline}", *headings], cells)
 
 
