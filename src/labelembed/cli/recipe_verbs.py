@@ -83,7 +83,11 @@ def check(
     plan = plan_comparison(chosen, name, Path("comparisons") / f".check-{name}")
     found = build_data(chosen)
     network = build_network(
-        chosen, num_labels=found.num_labels, input_shape=found.input_shape, scaling=build_scaling(chosen, found)
+        chosen,
+        num_labels=found.num_labels,
+        input_shape=found.input_shape,
+        scaling=build_scaling(chosen, found),
+        data=found,
     )
     facts: dict[str, Any] = {
         "recipe": name,

@@ -78,7 +78,7 @@ def train(
     if overwrite and (out / "recipe.yaml").exists():
         rows = build_data(chosen)  # what is there goes only when what is to take its place can begin
         scaling = build_scaling(chosen, rows)
-        build_network(chosen, num_labels=rows.num_labels, input_shape=rows.input_shape, scaling=scaling)
+        build_network(chosen, num_labels=rows.num_labels, input_shape=rows.input_shape, scaling=scaling, data=rows)
         start_over(out)
     state = folder.state()
     if state != "empty":

@@ -11,47 +11,22 @@ from torch.optim import Optimizer
 
 from labelembed import seeds
 from labelembed.data import DATA, LabelledData, prepare
-from labelembed.errors import DataError, LabelEmbedError, RecipeError, nearest
-from labelembed.geometry import LabelGeometry
+from labelembed.errors import LabelEmbedError, RecipeError
 from labelembed.models import MODELS, Augmentation, InputScaling
 from labelembed.objectives import OBJECTIVES, Objective
+from labelembed.recipes.given import objective_arguments
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.signature import argument_faults, keys_of, takes
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES, Schedule
 
-# Where a run folder keeps the saved geometry it was trained with, so that the folder is all a run needs.
-EMBEDDING_FILE = "embedding.safetensors"
 # Where an objective that remembers training rows on the disk keeps them.
 SOFT_LABELS_FOLDER = "soft_labels"
 
 
 def _arguments(block: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in block.items() if key != "name"}
-
-
-def objective_arguments(recipe: Recipe, *, base: Path | None = None) -> dict[str, Any]:
-    """Returns the keyword arguments of the recipe's objective; a geometry's path has become the geometry."""
-    arguments = _arguments(recipe.objective)
-    path = embedding_path(recipe, base=base)
-    if path is not None:
-        try:
-            arguments["embedding"] = LabelGeometry.load(path)
-        except DataError as error:
-            hint = nearest(str(recipe.objective["embedding"]), ("full", "compressed"))
-            wanted = "'full', 'compressed' or the path of a saved geometry"
-            raise DataError(f"objective.embedding{hint} must be {wanted}; {error}") from error
-    return arguments
-
-
-def embedding_path(recipe: Recipe, *, base: Path | None = None) -> Path | None:
-    """Returns where the objective's saved geometry is, None when it takes none."""
-    value = recipe.objective.get("embedding")
-    if not isinstance(value, str) or value in ("full", "compressed"):
-        return None
-    below = (base / value) if base is not None else None
-    return below if below is not None and below.is_file() else Path(value).expanduser()
 
 
 def build_data(recipe: Recipe) -> LabelledData:
@@ -80,6 +55,7 @@ def build_network(
     scaling: InputScaling,
     num_rows: int = 0,
     base: Path | None = None,
+    data: LabelledData | None = None,
 ) -> Network:
     """Builds input scaling, encoder and objective.
 
@@ -93,6 +69,7 @@ def build_network(
         scaling: Of the inputs.
         num_rows: Training rows, for objectives that remember each of them; 0 where nothing is trained.
         base: The run folder, where the recipe's files are looked for first.
+        data: What is trained on, for objectives that are given something made from it; None: to predict only.
 
     Raises:
         RecipeError: When a part does not fit the data.
@@ -100,7 +77,7 @@ def build_network(
     seed = recipe.seed
     with _refusals("model"), seeds.seeded(seed, "encoder"):
         encoder: Any = MODELS[recipe.model["name"]](input_shape=input_shape, **_arguments(recipe.model))
-    arguments = objective_arguments(recipe, base=base)
+    arguments = objective_arguments(recipe, base=base, data=data)
     kind = OBJECTIVES[recipe.objective["name"]]
     arguments |= {"hidden_size": encoder.hidden_size, "num_labels": num_labels, "output_std": encoder.output_std}
     if takes(kind, "num_rows"):

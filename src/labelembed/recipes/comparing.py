@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from labelembed.data import LabelledData
 from labelembed.errors import RecipeError, RunFolderError, nearest
-from labelembed.recipes.building import build_network, build_scaling, embedding_path
+from labelembed.recipes.building import build_network, build_scaling
+from labelembed.recipes.given import points_outside
 from labelembed.recipes.loading import parse_variant, split_variants, variant_folder, variant_name
 from labelembed.recipes.running import refuse_other_recipe, run_job
 from labelembed.recipes.schema import ComparisonBlock, Recipe, checked_seeds, parse_recipe
@@ -120,7 +121,7 @@ def _variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, source: 
         if objective is None:
             continue
         variant = Variant(_name_among(block, blocks), variant_folder(block), objective)
-        if embedding_path(recipe.model_copy(update={"objective": objective})) is not None:
+        if points_outside(recipe.model_copy(update={"objective": objective})):
             # Two files may have one name, as those that runs leave.
             digest = hashlib.sha256(json.dumps(block, default=str).encode()).hexdigest()[:8]
             variant = replace(variant, folder=f"{variant.folder}-{digest}")
@@ -177,7 +178,7 @@ def try_networks(plan: ComparisonPlan, data: LabelledData) -> None:
     first_runs = {variant.name: run for variant, _, run, _ in reversed(plan.runs)}
     for run in first_runs.values():
         scaling = build_scaling(run, data)
-        build_network(run, num_labels=data.num_labels, input_shape=data.input_shape, scaling=scaling)
+        build_network(run, num_labels=data.num_labels, input_shape=data.input_shape, scaling=scaling, data=data)
 
 
 def run_comparison(

@@ -37,7 +37,14 @@ def seconds_of_run(recipe: Recipe) -> float:
     try:
         with tempfile.TemporaryDirectory() as nowhere, seeds.seeded(recipe.seed, "estimate"):
             scaling = build_scaling(recipe, data)
-            network = build_network(recipe, num_labels=data.num_labels, input_shape=data.input_shape, scaling=scaling)
+            network = build_network(
+                recipe,
+                num_labels=data.num_labels,
+                input_shape=data.input_shape,
+                num_rows=len(data.train),
+                scaling=scaling,
+                data=data,
+            )
             trainer = Trainer(
                 network,
                 partial(build_optimizer, recipe),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.errors import RecipeError, nearest, unknown_name
-from labelembed.recipes.building import embedding_path
+from labelembed.recipes.given import whole_paths
 from labelembed.recipes.plain_yaml import MAXIMUM_BYTES, plain_values
 from labelembed.recipes.schema import TABLES, Recipe, kind_of, parse_recipe
 from labelembed.recipes.wording import shown
@@ -159,10 +159,8 @@ def _with_whole_paths(recipe: Recipe, beside: Path | None) -> Recipe:
     changes: dict[str, Any] = {}
     if recipe.data.get("path") is not None:
         changes["data"] = recipe.data | {"path": str(Path(recipe.data["path"]).expanduser().absolute())}
-    geometry = embedding_path(recipe, base=beside)
-    if geometry is not None and geometry.is_file():
-        changes["objective"] = recipe.objective | {"embedding": str(geometry.absolute())}
-    return recipe.model_copy(update=changes) if changes else recipe
+    changes["objective"] = recipe.objective | whole_paths(recipe, beside)
+    return recipe.model_copy(update=changes)
 
 
 def parse_variant(text: str | dict[str, Any], *, source: str) -> dict[str, Any]:

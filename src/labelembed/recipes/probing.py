@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from labelembed.geometry import LabelGeometry
 from labelembed.models import MODELS
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.signature import construction_faults
+from labelembed.recipes.signature import POINTED_TO, construction_faults, keys_of
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES
 
@@ -27,10 +28,24 @@ class _NoNetwork:
         raise _ArgumentsHold
 
 
+def _without_files(block: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of an objective for two labels, with nothing of them in a file.
+
+    What is asked of what a recipe points to, is asked when it is there.
+    """
+    keys = keys_of(OBJECTIVES[block["name"]])
+    arguments = {key: value for key, value in block.items() if key not in ("name", *POINTED_TO.values())}
+    arguments |= {name: None for name, key in POINTED_TO.items() if key in keys}
+    if "embedding" in keys:
+        made = LabelGeometry(("0", "1"), vectors=torch.eye(2))
+        arguments["embedding"] = made if keys["embedding"].required else "full"
+    return arguments
+
+
 def value_faults(kind: str, block: dict[str, Any]) -> list[str]:
     """Returns what the component of a block says about its arguments.
 
-    A saved geometry is not read here: the objective is tried with a learned embedding in its place.
+    No file is read here: the objective is tried with something made in the place of what a recipe points to.
 
     Args:
         kind: `model`, `objective`, `optimizer` or `schedule`; other blocks are content.
@@ -47,9 +62,7 @@ def value_faults(kind: str, block: dict[str, Any]) -> list[str]:
         return construction_faults(kind, SCHEDULES[name], **arguments)
     with torch.random.fork_rng(devices=[]):
         if kind == "objective":
-            # What a learned embedding is asked is all that there is to ask, but for the files.
-            arguments |= {"embedding": "full"} if "embedding" in arguments else {}
-            return construction_faults(kind, OBJECTIVES[name], hidden_size=2, num_labels=2, **arguments)
+            return construction_faults(kind, OBJECTIVES[name], hidden_size=2, num_labels=2, **_without_files(block))
         if kind == "model":
             with torch.device("meta"):  # which takes no memory, however large the network
                 return construction_faults(kind, MODELS[name], input_shape=(1, 32, 32), **arguments)

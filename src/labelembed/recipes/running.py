@@ -9,24 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.data import LabelledData
-from labelembed.errors import RecipeError, RunFolderError, TrainingError
-from labelembed.geometry import LabelGeometry
+from labelembed.errors import RunFolderError, TrainingError
 from labelembed.recipes.building import (
-    EMBEDDING_FILE,
     SOFT_LABELS_FOLDER,
     build_data,
     build_network,
     build_optimizer,
     build_scaling,
     build_schedule,
-    embedding_path,
 )
 from labelembed.recipes.finishing import finish, note_failure
+from labelembed.recipes.given import (
+    KEPT_FILES,
+    as_kept,
+    differences_from_kept,
+    files_to_keep,
+    refuse_other_labels,
+)
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.environment import describe_environment
 from labelembed.training.evaluation import calibrate
-from labelembed.training.files import make_writable_folder, saving, sha256, write_bytes
+from labelembed.training.files import make_writable_folder, saving, write_bytes
 from labelembed.training.interruption import StopRequest
 from labelembed.training.loop import Trainer
 from labelembed.training.progress import Progress, ignore_progress
@@ -77,8 +81,9 @@ def run_recipe(
         num_rows=len(data.train),
         scaling=scaling,
         base=folder.path,
+        data=data,
     )
-    _refuse_other_labels(recipe, data, folder)
+    refuse_other_labels(recipe, data, folder.path)
     begun = folder.state() != "empty"
     if begun:
         _refuse_other_data(folder, data)
@@ -127,9 +132,8 @@ def _begin(recipe: Recipe, folder: RunFolder, data: LabelledData, *, parameters:
     needed = 4 * parameters * (4 * (recipe.checkpoints.keep + 1) + 1) + 1_000_000
     make_writable_folder(folder.path, needed_bytes=needed)
     with saving(folder.path):
-        embedding = embedding_path(recipe)
-        if embedding is not None:
-            write_bytes(folder.path / EMBEDDING_FILE, embedding.read_bytes())
+        for name, content in files_to_keep(recipe, data).items():
+            write_bytes(folder.path / name, content)
         about = {
             "source": data.source,
             "fingerprint": data.fingerprint(),
@@ -139,7 +143,7 @@ def _begin(recipe: Recipe, folder: RunFolder, data: LabelledData, *, parameters:
             "rows": {name: len(split) for name, split in data.splits.items()},
         }
         folder.write_environment(describe_environment(device=device) | {"data": about})
-        folder.write_recipe(_as_kept(recipe), heading="The resolved recipe of this run; it runs the run again.")
+        folder.write_recipe(as_kept(recipe), heading="The resolved recipe of this run; it runs the run again.")
 
 
 def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None]) -> None:
@@ -159,27 +163,16 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None]) -> 
         ) from error
 
 
-def _as_kept(recipe: Recipe) -> dict[str, Any]:
-    """Returns the recipe as a run folder keeps it: a saved geometry is the folder's own copy."""
-    kept = recipe.of_one_run()
-    if embedding_path(recipe) is not None:
-        kept["objective"] = kept["objective"] | {"embedding": EMBEDDING_FILE}
-    return kept
-
-
 def refuse_other_recipe(recipe: Recipe, folder: RunFolder) -> None:
     """Raises RunFolderError, with the differences, when a folder holds the run of another recipe."""
-    wanted = _flat(_as_kept(recipe))
+    wanted = _flat(as_kept(recipe))
     present = _flat(stored_recipe(folder).of_one_run())
     differing = [
         f"{key}: here {present.get(key)!r}, asked for {wanted.get(key)!r}"
         for key in sorted(wanted.keys() | present.keys())
         if wanted.get(key) != present.get(key)
     ]
-    asked = embedding_path(recipe, base=folder.path)
-    kept = folder.path / EMBEDDING_FILE
-    if asked is not None and asked.is_file() and kept.is_file() and sha256(asked) != sha256(kept):
-        differing.append("objective.embedding: the saved geometry has another content")
+    differing += differences_from_kept(recipe, folder.path)
     if differing:
         raise RunFolderError(
             f"{folder.path}: holds the run of another recipe; choose another --out. It differs in\n  "
@@ -220,25 +213,12 @@ def _refuse_other_data(folder: RunFolder, data: LabelledData) -> None:
         )
 
 
-def _refuse_other_labels(recipe: Recipe, data: LabelledData, folder: RunFolder) -> None:
-    """Raises RecipeError when a saved geometry has the labels in another order, or other ones."""
-    path = embedding_path(recipe, base=folder.path)
-    if path is None:
-        return
-    names = LabelGeometry.load(path).names
-    unnamed = tuple(str(number) for number in range(len(names)))
-    for number, (theirs, ours) in enumerate(zip(names, data.names, strict=False)):
-        if theirs != ours and unnamed not in (names, data.names):
-            message = f"objective.embedding: label {number} is {theirs!r} in {path} and {ours!r} in the data"
-            raise RecipeError([f"{message}; a fixed embedding needs the same labels in the same order"])
-
-
 def start_over(path: Path) -> None:
     """Removes what a run left in a folder, and nothing else."""
     folder = RunFolder(path)
     folder.require_run()
-    for name in (folder.checkpoints, path / SOFT_LABELS_FOLDER):
-        shutil.rmtree(name, ignore_errors=True)
+    for left in (folder.checkpoints, path / SOFT_LABELS_FOLDER):
+        shutil.rmtree(left, ignore_errors=True)
     for name in (
         "result.json",
         "journal.jsonl",
@@ -246,7 +226,7 @@ def start_over(path: Path) -> None:
         "label_geometry.safetensors",
         "class_means.safetensors",
         "report.html",
-        EMBEDDING_FILE,
+        *KEPT_FILES,
         "environment.json",
         "recipe.yaml",
     ):

@@ -35,6 +35,8 @@ SUPPLIED = frozenset(
         "network",
     }
 )
+# Arguments that hold what a recipe points to under another name: the teacher's logits by the folder of its run.
+POINTED_TO = {"teacher_logits": "teacher"}
 
 
 class Key(NamedTuple):
@@ -57,11 +59,13 @@ def keys_of(component: Callable[..., Any]) -> dict[str, Key]:
     function = component.__init__ if inspect.isclass(component) else component
     hints = typing.get_type_hints(function)
     words = described_arguments(inspect.getdoc(component) or "")
-    return {
-        name: Key(name, _recipe_type(hints.get(name, Any)), _recipe_default(parameter.default), words.get(name, ""))
-        for name, parameter in inspect.signature(component).parameters.items()
-        if name not in SUPPLIED and parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    found = {}
+    for name, parameter in inspect.signature(component).parameters.items():
+        if name not in SUPPLIED and parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            called = POINTED_TO.get(name, name)
+            annotation = str if name in POINTED_TO else _recipe_type(hints.get(name, Any))
+            found[called] = Key(called, annotation, _recipe_default(parameter.default), words.get(name, ""))
+    return found
 
 
 def takes(component: Callable[..., Any], argument: str) -> bool:
