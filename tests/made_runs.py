@@ -59,8 +59,9 @@ def make_run(
     seconds: float = 30.0,
     recipe: Mapping[str, Any] | None = None,
     selected_by: str = "development error",
+    calibrated: Mapping[str, Any] | None = None,
 ) -> RunFolder:
-    """Makes the folder of a finished run."""
+    """Makes the folder of a finished run; `calibrated` holds a temperature and the measures with it."""
     folder = RunFolder(path)
     folder.path.mkdir(parents=True, exist_ok=True)
     settings = {
@@ -93,6 +94,8 @@ def make_run(
             "train": {"total": 0.1},
             "development": dict(development) if development else None,
             "test": dict(test) if test else None,
+            "temperature": calibrated["temperature"] if calibrated else None,
+            "calibrated": dict(calibrated) if calibrated else None,
         }
     )
     return folder

@@ -41,12 +41,12 @@ class MeasureColumn:
     def text(self, row: Row) -> str:
         """Returns ``mean ± sd`` in the shown unit, the mean alone for one run, or a dash for none.
 
-        Epochs to the baseline and epochs saved say how many runs got there, unless all did.
+        Epochs to the baseline say how many runs got there, unless all did; epochs saved are of the same runs.
         """
         summary = self.summary(row)
-        counts_runs = self.attribute in ("epochs_to_baseline", "epochs_saved")
+        counts_runs = self.attribute == "epochs_to_baseline"
         if summary is None:
-            return "never" if self.attribute == "epochs_to_baseline" and row.reachable else NOTHING
+            return "never" if counts_runs and row.reachable else NOTHING
         # Nobody needs tenths of many seconds, and the column would not fit.
         decimals = 0 if self.attribute == "seconds" and summary.mean >= 10 else self.decimals
         text = number(self.scale * summary.mean, decimals)

@@ -1,0 +1,148 @@
+"""The second paper's measures of speed in a comparison: which rows, which runs, and who never got there."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import pytest
+from rich.console import Console
+
+from labelembed.report import comparison_rows, load_comparison, rich_table, table_notes, write_csv, write_runs_csv
+from labelembed.report.speed import RunSpeed, run_speed
+from tests.made_runs import describe_comparison, journal_lines, make_run, measures, run_path
+
+OURS = "label_embedding"
+# By variant and seed: (test errors, development errors) over the epochs.
+CURVES = {
+    "one_hot": {
+        0: ([0.9, 0.9, 0.9, 0.1], [0.5, 0.4, 0.3, 0.2]),
+        1: ([0.9, 0.9, 0.9, 0.1], [0.5, 0.2, 0.3, 0.3]),
+        2: ([0.9, 0.9, 0.9, 0.1], [0.5, 0.4, 0.4, 0.1]),
+    },
+    OURS: {
+        0: ([0.8, 0.8, 0.8, 0.8], [0.4, 0.2, 0.1, 0.2]),
+        1: ([0.8, 0.8, 0.8, 0.8], [0.4, 0.3, 0.2, 0.2]),
+        2: ([0.8, 0.8, 0.8, 0.8], [0.4, 0.3, 0.2, 0.2]),
+    },
+}
+
+
+def _make(path, curves=CURVES, *, development=True):
+    describe_comparison(path, [(name, {"name": name}) for name in curves], seeds=range(3))
+    for name, by_seed in curves.items():
+        for seed, (test, developed) in by_seed.items():
+            make_run(
+                run_path(path, name, seed),
+                seed=seed,
+                objective={"name": name},
+                test=measures(0.1),
+                development=measures(0.1) if development else None,
+                journal=journal_lines(test, developed if development else [None] * len(test)),
+            )
+    return path
+
+
+def _rows(path, **settings):
+    return comparison_rows(load_comparison(_make(path, **settings)))
+
+
+def _read(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_speed_is_of_the_development_rows_and_as_worked_by_hand(tmp_path):
+    one_hot, ours = _rows(tmp_path)
+    assert (ours.split, ours.speed_split) == ("test", "development")
+    # accuracies 0.6 0.8 0.9 0.8, and twice 0.6 0.7 0.8 0.8
+    assert ours.area_under_curve.mean == pytest.approx((0.775 + 0.725 + 0.725) / 3, abs=1e-12)
+    assert ours.best_accuracy.mean == pytest.approx((0.9 + 0.8 + 0.8) / 3, abs=1e-12)
+    assert ours.best_epoch.mean == 3.0
+    # 2 instead of 4 epochs, 3 instead of 2, and never at 0.1
+    assert (ours.epochs_saved.mean, ours.epochs_saved.n) == (pytest.approx((0.5 - 0.5) / 2, abs=1e-12), 2)
+    assert ours.epochs_saved.standard_deviation == pytest.approx(math.sqrt(0.5), abs=1e-12)
+    assert (ours.epochs_to_baseline.mean, ours.reached, ours.reachable) == (2.5, 2, 3)
+    # The baseline saves nothing against itself.
+    assert (one_hot.epochs_saved.mean, one_hot.epochs_saved.standard_deviation) == (0.0, 0.0)
+    assert one_hot.epochs_to_baseline.mean == one_hot.best_epoch.mean == pytest.approx(10 / 3, abs=1e-12)
+
+
+def test_without_development_rows_it_is_of_the_test_rows(tmp_path):
+    one_hot, ours = _rows(tmp_path, development=False)
+    assert ours.speed_split == "test"
+    assert ours.area_under_curve.mean == pytest.approx(0.2, abs=1e-12)
+    assert one_hot.best_epoch.mean == 4.0
+    assert any(note.startswith("Speed is read off the test error") for note in table_notes([one_hot, ours]))
+
+
+def test_never_reached_is_a_dash_and_counted(tmp_path):
+    curves = {"one_hot": CURVES["one_hot"], OURS: {seed: ([0.8], [0.6]) for seed in range(3)}}
+    rows = _rows(tmp_path, curves=curves)
+    assert rows[1].epochs_saved is None
+    assert (rows[1].reached, rows[1].reachable) == (0, 3)
+    console = Console(width=100, color_system=None)
+    with console.capture() as captured:
+        console.print(rich_table(rows))
+    line = captured.get().splitlines()[-1]
+    assert line.split()[-5:] == ["never", "-", "30", "±", "0"]
+    cells = _read(write_csv(rows, tmp_path / "comparison.csv"))[1]
+    assert (cells["epochs_saved_mean"], cells["epochs_saved_n"], cells["epochs_to_baseline_of"]) == ("", "0", "3")
+
+
+def test_csv_says_which_rows_and_has_every_number(tmp_path):
+    rows = _rows(tmp_path)
+    cells = _read(write_csv(rows, tmp_path / "comparison.csv"))[1]
+    assert (cells["measured_on"], cells["speed_measured_on"]) == ("test", "development")
+    for column, summary in (
+        ("auac", rows[1].area_under_curve),
+        ("best_accuracy", rows[1].best_accuracy),
+        ("best_epoch", rows[1].best_epoch),
+        ("epochs_to_baseline", rows[1].epochs_to_baseline),
+        ("epochs_saved", rows[1].epochs_saved),
+    ):
+        assert float(cells[f"{column}_mean"]) == summary.mean
+        assert float(cells[f"{column}_sd"]) == summary.standard_deviation
+        assert int(cells[f"{column}_n"]) == summary.n
+    assert cells["epochs_to_baseline_of"] == "3"
+
+
+def test_runs_csv_has_the_speed_of_each_run(tmp_path):
+    comparison = load_comparison(_make(tmp_path))
+    lines = {(line["variant"], line["seed"]): line for line in _read(write_runs_csv(comparison, tmp_path / "runs.csv"))}
+    first = lines[OURS, "0"]
+    assert (first["best_accuracy"], first["best_epoch"]) == ("0.9", "3")
+    assert (first["epochs_to_baseline"], first["epochs_saved"]) == ("2", "0.5")
+    never = lines[OURS, "2"]
+    assert (never["epochs_to_baseline"], never["epochs_saved"], never["best_epoch"]) == ("", "", "3")
+
+
+def test_print_fits_100_columns_and_says_how_many_got_there(tmp_path):
+    rows = _rows(tmp_path)
+    console = Console(width=100, color_system=None)
+    with console.capture() as captured:
+        console.print(rich_table(rows))
+    printed = captured.get()
+    assert all(len(line.rstrip()) <= 100 for line in printed.splitlines())
+    assert "speed, development" in printed
+    words = " ".join(printed.split())
+    assert "2.5 ± 0.7 (2 of 3) 0.0 ± 70.7 30 ± 0" in words
+    assert any("over the runs that got there (k of n)" in note for note in table_notes(rows))
+
+
+def test_a_single_run_has_its_own_speed_and_none_to_compare(tmp_path):
+    folder = make_run(
+        tmp_path / "one", test=measures(0.1), development=measures(0.1), journal=journal_lines([0.4, 0.1, 0.3])
+    )
+    (row,) = comparison_rows(load_comparison(folder.path))
+    assert (row.best_accuracy.mean, row.best_epoch.mean) == (0.9, 2.0)
+    assert row.epochs_saved is row.epochs_to_baseline is None
+    assert not any("Epochs to baseline" in note for note in table_notes([row]))
+
+
+def test_a_run_without_a_curve_has_no_speed(tmp_path):
+    make_run(tmp_path / "none", test=measures(0.1))
+    comparison = load_comparison(tmp_path / "none")
+    assert run_speed(comparison.variants[0].runs[0], None, "test") == RunSpeed()
+    (row,) = comparison_rows(comparison)
+    assert row.area_under_curve is row.best_accuracy is None
