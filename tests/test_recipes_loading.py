@@ -21,7 +21,7 @@ from labelembed.recipes.schema import TABLES, DataCommon, Recipe, parse_recipe
 from labelembed.recipes.signature import keys_of
 from labelembed.recipes.writing import full_recipe
 from tests.made_cli import SMALL, call, succeed
-from tests.made_data import write_idx_folder
+from tests.made_data import made_colours, picture_bytes, write_idx_folder, write_parquet
 
 SHIPPED = sorted(shipped_recipes())
 SMALLEST = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 10\n"
@@ -50,10 +50,13 @@ def loaded(*settings, recipe="digits-mlp", **options):
 
 @pytest.fixture(scope="module")
 def plenty(tmp_path_factory):
-    """An idx folder with rows enough for the shipped recipes: 5,200 images of 4x4."""
+    """An idx and a parquet folder with rows enough for the shipped recipes: 5,200 images of 4x4, and of 32x32."""
     images = np.random.default_rng(0).integers(0, 256, (5200, 4, 4), dtype=np.uint8)
     labels = np.arange(5200, dtype=np.uint8) % 10
     folder = tmp_path_factory.mktemp("plenty")
+    pictures = [picture_bytes(picture) for picture in made_colours(10, size=32)]
+    for split in ("train", "test"):
+        write_parquet(folder / f"{split}.parquet", img=pictures * 520, label=labels.tolist())
     return write_idx_folder(
         folder, train_images=images, train_labels=labels, test_images=images[:20], test_labels=labels[:20]
     )

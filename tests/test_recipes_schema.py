@@ -64,6 +64,7 @@ def test_smallest_recipe_gets_every_key():
         "development": None,
         "train_rows": None,
         "scaling": "unit",
+        "augmentation": "none",
     }
     assert (recipe.seed, recipe.precision, recipe.selection.by, recipe.comparison) == (0, "float32", "auto", None)
 
@@ -139,7 +140,7 @@ def test_unknown_key_with_no_near_one_lists_what_there_is():
     assert faults_of(("objective.zzz", 1)) == ["objective.zzz: unknown key of 'one_hot'; its keys: bias"]
     assert faults_of(("selection.zzz", 1)) == ["selection.zzz: unknown key; there are: by, patience"]
     assert faults_of(("data.zzz", 1)) == [
-        "data.zzz: unknown key of 'digits'; its keys: test_fraction, development, train_rows, scaling"
+        "data.zzz: unknown key of 'digits'; its keys: test_fraction, development, train_rows, scaling, augmentation"
     ]
 
 
@@ -163,7 +164,7 @@ def test_key_that_is_no_text_is_refused(key):
     ("kind", "name", "fault"),
     [
         ("objective", "one_ht", "unknown objective 'one_ht' (did you mean 'one_hot'?); there are: "),
-        ("model", "resnet", "unknown model 'resnet'; there are: cnn, mlp"),
+        ("model", "lstm", "unknown model 'lstm'; there are: cnn, mlp, small_resnet"),
         ("data", "mnist", "unknown data 'mnist'; there are: arrays, digits, idx, parquet"),
         ("optimizer", "adm", "unknown optimizer 'adm' (did you mean 'adam'?); there are: adam, adamw, sgd"),
         ("schedule", "cosin", "unknown schedule 'cosin' (did you mean 'cosine'?); there are: constant, cosine, "),

@@ -4,9 +4,11 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from labelembed.models.augmentation import Augmentation
 from labelembed.models.cnn import CNN
 from labelembed.models.mlp import MLP
 from labelembed.models.scaling import InputScaling
+from labelembed.models.small_resnet import SmallResNet
 
 
 class Encoder(Protocol):
@@ -20,6 +22,6 @@ class Encoder(Protocol):
         ...
 
 
-MODELS: dict[str, type[nn.Module]] = {"mlp": MLP, "cnn": CNN}
+MODELS: dict[str, type[nn.Module]] = {"mlp": MLP, "cnn": CNN, "small_resnet": SmallResNet}
 
-__all__ = ["CNN", "MLP", "MODELS", "Encoder", "InputScaling"]
+__all__ = ["CNN", "MLP", "MODELS", "Augmentation", "Encoder", "InputScaling", "SmallResNet"]

@@ -14,11 +14,15 @@ class Network(nn.Module):
         scaling: Turns stored inputs into what the encoder reads.
         encoder: Returns hidden rows [N, H].
         objective: Owns the output layer.
+        augmentation: Changes scaled inputs in training mode; None for none.
     """
 
-    def __init__(self, scaling: nn.Module, encoder: nn.Module, objective: Objective) -> None:
+    def __init__(
+        self, scaling: nn.Module, encoder: nn.Module, objective: Objective, augmentation: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.scaling = scaling
+        self.augmentation = nn.Identity() if augmentation is None else augmentation
         self.encoder = encoder
         self.objective = objective
         # DistributedDataParallel's own attribute: what every process keeps for itself need not be sent at every step.
@@ -31,7 +35,7 @@ class Network(nn.Module):
 
     def hidden(self, inputs: Tensor) -> Tensor:
         """Returns hidden rows [N, H]."""
-        hidden: Tensor = self.encoder(self.scaling(inputs))
+        hidden: Tensor = self.encoder(self.augmentation(self.scaling(inputs)))
         return hidden
 
     def logits(self, inputs: Tensor) -> Tensor:

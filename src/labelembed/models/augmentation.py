@@ -1,0 +1,65 @@
+"""Changed copies of training pictures, whole batches at once, on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from labelembed.errors import ArgumentFaults
+
+Augmentations = Literal["none", "flip", "crop_flip"]
+#: Pixels a crop may be moved by to each side, as is usual for 32 x 32 pictures (He et al. 2016).
+CROP_PIXELS = 4
+
+
+class Augmentation(nn.Module):
+    """Returns pictures mirrored and moved at random in training mode, and as they are otherwise.
+
+    `flip` mirrors each picture left to right with probability 1/2; `crop_flip` also moves it by up to 4 pixels each
+    way and fills with 0, which after the scaling `standard` is the mean colour. All draws come from torch's global
+    generator of the inputs' device, as those of dropout do, so that a resumed run goes on with the same pictures.
+
+    Args:
+        augmentation: `none`, `flip` or `crop_flip`.
+        input_shape: Shape of one input; (C, H, W) for all but `none`.
+
+    Raises:
+        ValueError: `augmentation` is unknown, or the inputs are no pictures.
+
+    Shapes: inputs [N, C, H, W] (anything for `none`), output the same.
+    """
+
+    def __init__(self, augmentation: Augmentations, *, input_shape: Sequence[int]) -> None:
+        super().__init__()
+        faults = ArgumentFaults()
+        faults.choice("augmentation", augmentation, get_args(Augmentations))
+        pictures = augmentation == "none" or len(input_shape) == 3
+        shape = "x".join(map(str, input_shape))
+        faults.require(pictures, "augmentation", augmentation, f"must be 'none' for inputs of {shape}, no pictures")
+        faults.raise_if_any()
+        self.augmentation = augmentation
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Returns the batch, changed; see the class."""
+        if self.augmentation == "none" or not self.training:
+            return inputs
+        if self.augmentation == "crop_flip":
+            inputs = _moved(inputs, CROP_PIXELS)
+        mirrored = torch.rand(len(inputs), device=inputs.device) < 0.5
+        return torch.where(mirrored[:, None, None, None], inputs.flip(3), inputs)
+
+
+def _moved(pictures: Tensor, most: int) -> Tensor:
+    """Returns pictures [N, C, H, W] moved by -most to most pixels each way, 0 where nothing is left."""
+    count, _, height, width = pictures.shape
+    device = pictures.device
+    padded = F.pad(pictures, (most, most, most, most)).permute(0, 2, 3, 1)
+    top, left = torch.randint(0, 2 * most + 1, (2, count), device=device)
+    rows = top[:, None] + torch.arange(height, device=device)
+    columns = left[:, None] + torch.arange(width, device=device)
+    numbers = torch.arange(count, device=device)
+    return padded[numbers[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -1,0 +1,299 @@
+"""Folders of parquet files: pictures and vectors, every fault with its file and row."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from labelembed.data import DATA, prepare, read_parquet
+from labelembed.errors import DataError
+from tests.made_data import (
+    made_colours,
+    made_images,
+    picture_bytes,
+    real_data_folder,
+    write_parquet,
+    write_picture_folder,
+)
+
+pytest.importorskip("pyarrow", reason="parquet files need pyarrow: the extra `hub`")
+
+
+def vectors(folder: Path, train=None, test=None, **columns) -> Path:
+    """Writes train.parquet and test.parquet of 6 and 2 vectors of 3 numbers with labels of text."""
+    train = np.arange(18, dtype=np.float32).reshape(6, 3).tolist() if train is None else train
+    test = np.ones((2, 3), dtype=np.float32).tolist() if test is None else test
+    labels = {"train": ["b", "a", "c"] * 2, "test": ["c", "a"]}
+    write_parquet(folder / "train.parquet", vector=train, label=labels["train"][: len(train)], **columns)
+    write_parquet(folder / "test.parquet", vector=test, label=labels["test"][: len(test)])
+    return folder
+
+
+# ---------------------------------------------------------------------------------------------------- pictures
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF"])
+def test_pictures_come_as_they_are_stored(tmp_path, kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    folder = write_picture_folder(tmp_path, kind=kind, **options)
+    raw = read_parquet(path=str(folder))
+    np.testing.assert_array_equal(raw.train.inputs.numpy(), made_colours(7).transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(raw.test.inputs.numpy(), made_colours(4, seed=1).transpose(0, 3, 1, 2))
+    assert raw.train.inputs.dtype == torch.uint8
+    assert raw.train.labels.tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert raw.names == ("cat", "dog")
+    assert raw.input_range == (0.0, 255.0)
+    assert raw.source == f"parquet files in {folder}"
+    assert prepare(raw, development=None).input_shape == (3, 16, 16)
+
+
+def test_large_pictures_decoded_in_threads_keep_their_order(tmp_path):
+    pictures = np.repeat(np.repeat(made_colours(600, size=8), 16, axis=1), 16, axis=2)
+    raw = read_parquet(path=str(write_picture_folder(tmp_path, train=pictures, test=pictures[:2])))
+    np.testing.assert_array_equal(
+        raw.train.inputs[:, :, ::16, ::16].numpy(), made_colours(600, size=8).transpose(0, 3, 1, 2)
+    )
+
+
+def test_grey_pictures_have_one_channel_and_three_beside_colours(tmp_path):
+    grey = made_images(7, height=16, width=16)
+    raw = read_parquet(path=str(write_picture_folder(tmp_path / "grey", train=grey, test=grey[:4])))
+    np.testing.assert_array_equal(raw.train.inputs[:, 0].numpy(), grey)
+    assert raw.train.inputs.shape == (7, 1, 16, 16)
+    raw = read_parquet(path=str(write_picture_folder(tmp_path / "mixed", train=grey)))
+    assert raw.train.inputs.shape == (7, 3, 16, 16)
+    assert torch.equal(raw.train.inputs[:, 0], raw.train.inputs[:, 2])
+    np.testing.assert_array_equal(raw.test.inputs.numpy(), made_colours(4, seed=1).transpose(0, 3, 1, 2))
+
+
+def test_transparent_palette_and_turned_pictures(tmp_path):
+    from PIL import Image
+
+    clear = np.zeros((16, 16, 4), np.uint8)
+    clear[0, 0] = (10, 20, 30, 255)
+    grey = made_images(1, height=16, width=16)[0]
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a camera held on its side
+    contents = [
+        picture_bytes(clear),
+        picture_bytes(grey, mode="P"),
+        picture_bytes(grey, "WEBP", exif=turned, lossless=True),
+    ]
+    write_parquet(tmp_path / "train.parquet", image=contents, label=[0, 1, 1])
+    inputs = read_parquet(path=str(tmp_path / "train.parquet")).train.inputs
+    assert inputs[0, :, 0, 0].tolist() == [10, 20, 30]
+    assert inputs[0].flatten(1)[:, 1:].min() == 255
+    np.testing.assert_array_equal(inputs[1, 1].numpy(), grey)
+    np.testing.assert_array_equal(inputs[2, 0].numpy(), np.rot90(grey, -1))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (picture_bytes(made_colours(1)[0])[:200], "cut off or damaged"),
+        (b"no picture", "cannot be decoded as an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "cannot be decoded as an image"),
+        (b"", "has no picture in it"),
+        (None, "has no picture in it"),
+        (picture_bytes(made_colours(1, size=17)[0]), "the image has 17 x 17 pixels, the first one .* 16 x 16"),
+    ],
+)
+def test_picture_that_cannot_be_used_is_named(tmp_path, content, reason):
+    contents = [picture_bytes(picture) for picture in made_colours(3)]
+    write_parquet(tmp_path / "train.parquet", img=[*contents[:2], content], label=[0, 1, 0])
+    write_parquet(tmp_path / "test.parquet", img=contents, label=[0, 1, 0])
+    with pytest.raises(DataError, match=rf"train\.parquet: row 2 of column 'img': .*{reason}"):
+        read_parquet(path=str(tmp_path))
+
+
+def test_picture_of_too_many_pixels_is_refused_undecoded(tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 255)
+    folder = write_picture_folder(tmp_path, train=made_colours(6, seed=5))  # no other test has cached these
+    with pytest.raises(DataError, match=r"train-00000-of-00002\.parquet: row 0 .* more than 255 pixels, the limit"):
+        read_parquet(path=str(folder))
+
+
+# ------------------------------------------------------------------------------------------------------ labels
+
+
+def test_label_column_is_the_first_with_class_names_or_the_one_asked_for(tmp_path):
+    contents = [picture_bytes(picture) for picture in made_colours(4)]
+    names = {"fine_label": ["oak", "rose", "ant"], "coarse_label": ["plant", "animal"]}
+    for split in ("train", "test"):
+        columns = {"img": contents, "fine_label": [0, 1, 2, 2], "coarse_label": [0, 0, 1, 1]}
+        write_parquet(tmp_path / f"{split}.parquet", class_names=names, **columns)
+    assert read_parquet(path=str(tmp_path)).names == ("oak", "rose", "ant")
+    coarse = read_parquet(path=str(tmp_path), labels="coarse_label")
+    assert (coarse.names, coarse.train.labels.tolist()) == (("plant", "animal"), [0, 0, 1, 1])
+    assert read_parquet(path=str(tmp_path), names=["x", "y", "z"]).names == ("x", "y", "z")
+    with pytest.raises(DataError, match="expected 3 names, one for each label"):
+        read_parquet(path=str(tmp_path), names=["x"])
+    with pytest.raises(DataError, match=r"no column 'coarse_labl' \(did you mean 'coarse_label'\?\); there are: img"):
+        read_parquet(path=str(tmp_path), labels="coarse_labl")
+    with pytest.raises(DataError, match=r"column 'img' holds struct.*; labels are whole numbers or texts"):
+        read_parquet(path=str(tmp_path), labels="img")
+    with pytest.raises(DataError, match="column 'fine_label' holds int64; expected pictures"):
+        read_parquet(path=str(tmp_path), inputs="fine_label")
+
+
+def test_labels_without_class_names_are_numbered_in_order(tmp_path):
+    raw = DATA["parquet"](path=str(vectors(tmp_path)))
+    assert raw.names == ("a", "b", "c")
+    assert raw.train.labels.tolist() == [1, 0, 2, 1, 0, 2]
+    assert raw.test.labels.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        ([0, 1, 2], "row 2 has the label 2 in column 'label'; expected 0 to 1, for there are 2 class names"),
+        ([0, -1, 1], "row 1 has the label -1"),
+        ([0, 1, None], "row 2 has no label in column 'label'"),
+    ],
+)
+def test_label_out_of_range_is_named(tmp_path, labels, reason):
+    rows = np.ones((3, 2)).tolist()
+    write_parquet(tmp_path / "train.parquet", vector=rows, label=[0, 1, 1], class_names={"label": ["x", "y"]})
+    write_parquet(tmp_path / "test.parquet", vector=rows, label=labels, class_names={"label": ["x", "y"]})
+    with pytest.raises(DataError, match=f"test.parquet: {reason}"):
+        read_parquet(path=str(tmp_path))
+
+
+def test_label_that_training_lacks_and_unclear_columns(tmp_path):
+    vectors(tmp_path / "a", test=[[1.0, 2.0, 3.0]])
+    write_parquet(tmp_path / "a" / "test.parquet", vector=[[1.0, 2.0, 3.0]], label=["d"])
+    with pytest.raises(DataError, match=r"row 0 has the label 'd' .*expected one of the 3 labels of the training set"):
+        read_parquet(path=str(tmp_path / "a"))
+    write_parquet(tmp_path / "b.parquet", vector=[[1.0]], one=[1], two=[2])
+    with pytest.raises(DataError, match=r"which column holds the labels is unclear; .*\(one of one, two\)"):
+        read_parquet(path=str(tmp_path / "b.parquet"))
+    write_parquet(tmp_path / "c.parquet", vector=[[1.0]], other=[[2.0]], label=[2])
+    with pytest.raises(DataError, match="several columns can be the inputs; choose one by `inputs`: vector, other"):
+        read_parquet(path=str(tmp_path / "c.parquet"))
+    assert read_parquet(path=str(tmp_path / "c.parquet"), inputs="other").train.inputs.tolist() == [[2.0]]
+    write_parquet(tmp_path / "d.parquet", text=["words"], label=[0])
+    with pytest.raises(DataError, match=r"no column holds pictures .*; there are: text \(string\), label \(int64\)"):
+        read_parquet(path=str(tmp_path / "d.parquet"))
+
+
+# ----------------------------------------------------------------------------------------------------- vectors
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "fixed"])
+def test_vectors(tmp_path, kind):
+    import pyarrow
+
+    types = {"float32": pyarrow.list_(pyarrow.float32()), "fixed": pyarrow.list_(pyarrow.float32(), 3)}
+    rows = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    chosen = {"vector": types[kind]} if kind in types else {}
+    for split in ("train", "test"):
+        write_parquet(tmp_path / f"{split}.parquet", vector=rows.tolist(), label=[0, 1] * 3, types=chosen)
+    raw = read_parquet(path=str(tmp_path))
+    np.testing.assert_array_equal(raw.train.inputs.numpy(), rows)
+    assert raw.train.inputs.dtype == torch.float32
+    assert raw.input_range == (float(rows.min()), float(rows.max()))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ([1.0, 2.0], "row 4 of column 'vector' has 2 numbers; expected 3"),
+        ([], "row 4 of column 'vector' has 0 numbers; expected 3"),
+        (None, "row 4 of column 'vector' has nan numbers; expected 3"),
+        ([1.0, None, 2.0], "column 'vector': row 4 has a number missing"),
+        ([1.0, float("nan"), 2.0], "column 'vector': row 4 has the value nan"),
+        ([1.0, 1e300, 2.0], "column 'vector' as float32: row 4 has the value inf"),
+    ],
+)
+def test_vector_that_cannot_be_used_is_named(tmp_path, row, reason):
+    rows = np.ones((6, 3)).tolist()
+    rows[4] = row
+    with pytest.raises(DataError, match=f"train.parquet: {reason}"):
+        read_parquet(path=str(vectors(tmp_path, train=rows)))
+
+
+def test_vectors_of_other_length_in_test_and_no_pictures_for_features(tmp_path):
+    with pytest.raises(DataError, match="the test set has vectors of 2 numbers, the training set of 3"):
+        read_parquet(path=str(vectors(tmp_path / "a", test=[[1.0, 2.0]])))
+    with pytest.raises(DataError, match="holds vectors; `features: gradient_histograms` needs pictures"):
+        read_parquet(path=str(vectors(tmp_path / "b")), features="gradient_histograms")
+    with pytest.raises(ValueError, match="`features` must be one of 'pixels', 'gradient_histograms', got 'hog'"):
+        read_parquet(path=str(tmp_path), features="hog")
+
+
+# ------------------------------------------------------------------------------------------------------- files
+
+
+def test_spellings_of_files_and_what_is_left_out(tmp_path):
+    one = vectors(tmp_path / "one")
+    for layout in ("data/train-00000-of-00001-0123456789abcdef.parquet", "train/0000.parquet", "set_train.parquet"):
+        folder = tmp_path / layout.split(".")[0].replace("/", "_")
+        for split in ("train", "test"):
+            target = folder / layout.replace("train", split)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((one / f"{split}.parquet").read_bytes())
+        assert len(read_parquet(path=str(folder)).test) == 2, layout
+    (one / "validation.parquet").write_bytes(b"is not read")
+    assert read_parquet(path=str(one)).source.endswith("one (validation set left out)")
+    (one / "test.parquet").replace(one / "validation.parquet")
+    raw = read_parquet(path=str(one))
+    assert (len(raw.test), raw.source.endswith("one (validation set as test set)")) == (2, True)
+    alone = read_parquet(path=str(one / "train.parquet"))
+    assert (len(alone.train), alone.test) == (6, None)
+
+
+def test_missing_and_damaged_files_are_named(tmp_path):
+    with pytest.raises(DataError, match="nowhere: does not exist; expected a folder of parquet files"):
+        read_parquet(path=str(tmp_path / "nowhere"))
+    (tmp_path / "words.txt").write_text("x")
+    with pytest.raises(DataError, match=r"has no training set; expected train\.parquet .* found words\.txt"):
+        read_parquet(path=str(tmp_path))
+    folder = write_picture_folder(tmp_path / "p")
+    (folder / "test-00000-of-00001.parquet").rename(tmp_path / "kept")
+    with pytest.raises(DataError, match="has a training set but no test set"):
+        read_parquet(path=str(folder))
+    (tmp_path / "kept").rename(folder / "test-00000-of-00001.parquet")
+    shard = folder / "train-00001-of-00002.parquet"
+    whole = shard.read_bytes()
+    for damaged in (whole[:-20], whole[: len(whole) // 2], b"", b"no parquet file"):
+        shard.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"train-00001-of-00002\.parquet: is no parquet file, cut off or damaged"):
+            read_parquet(path=str(folder))
+    shard.unlink()
+    with pytest.raises(DataError, match=r"the train set has 2 files, of which 1 are missing, .* number 00001"):
+        read_parquet(path=str(folder))
+
+
+def test_shards_that_differ_are_refused(tmp_path):
+    folder = write_picture_folder(tmp_path)
+    shard = folder / "train-00001-of-00002.parquet"
+    write_parquet(shard, picture=[picture_bytes(made_colours(1)[0])], label=[0])
+    with pytest.raises(DataError, match=r"00001-of-00002\.parquet: has no column 'img', which the training set has"):
+        read_parquet(path=str(folder))
+    write_parquet(shard, img=["text"], label=[0])
+    with pytest.raises(DataError, match="column 'img' holds string; the training set has struct"):
+        read_parquet(path=str(folder))
+    (folder / "train.parquet").write_bytes(shard.read_bytes())
+    with pytest.raises(DataError, match="the train set has 2 files by their names, but there are 3"):
+        read_parquet(path=str(folder))
+
+
+def test_without_pyarrow_the_way_out_is_named(tmp_path, monkeypatch):
+    folder = vectors(tmp_path)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(DataError, match=r'parquet files need pyarrow: pip install "labelembed\[hub\]"'):
+        read_parquet(path=str(folder))
+
+
+def test_real_pictures():
+    raw = read_parquet(path=str(real_data_folder("cifar100")), labels="coarse_label")
+    assert (raw.train.inputs.shape, len(raw.test)) == ((50_000, 3, 32, 32), 10_000)
+    assert raw.test.labels.bincount().tolist() == [500] * 20
+    found = raw.train.inputs.float().mean((0, 2, 3)) / 255
+    assert found.tolist() == pytest.approx([0.5071, 0.4866, 0.4409], abs=1e-4)  # published to four places
