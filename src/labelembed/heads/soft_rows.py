@@ -56,8 +56,9 @@ def soft_cross_entropy(targets: Tensor | SparseRows, log_probabilities: Tensor) 
 def entropy(targets: Tensor | SparseRows, num_labels: int) -> Tensor:
     """Returns the entropy [n] of distributions, in nats; 0 log 0 is 0."""
     values = targets if isinstance(targets, Tensor) else targets.values
-    found = torch.special.entr(full_precision(values)).sum(dim=1)
+    found: Tensor = torch.special.entr(full_precision(values)).sum(dim=1)
     if isinstance(targets, Tensor):
         return found
     others = num_labels - targets.labels.shape[1]
-    return found + others * torch.special.entr(_elsewhere(targets, num_labels)).squeeze(1)
+    rest: Tensor = torch.special.entr(_elsewhere(targets, num_labels)).squeeze(1)
+    return found + others * rest

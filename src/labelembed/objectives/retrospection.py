@@ -153,7 +153,7 @@ class Retrospection(Objective):
         output = F.nll_loss(log_probabilities, labels, reduction="sum") * row_factor
         total, retrospection = output, logits.new_zeros(())
         if reading and places is not None:
-            stored = self.store.rows(places)
+            stored = self.store.rows(places, dtype=logits.dtype)
             divergence = soft_cross_entropy(stored, log_probabilities) - entropy(stored, self.num_labels)
             retrospection = divergence.sum() * row_factor
             total = (1 - self.weight) * output + self.weight * retrospection
@@ -216,14 +216,12 @@ class Retrospection(Objective):
         return self._just_stored and self.store.folder is not None
 
     @torch.no_grad()
-    def label_geometry(
-        self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None
-    ) -> LabelGeometry:
+    def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
         """Returns the class means of the stored distributions; where none are stored see `Objective.label_geometry`."""
         if not self.store.filled or self.num_labels > DENSE_LABELS:
             return super().label_geometry(names, class_means=class_means)
         sums = torch.zeros(self.num_labels, self.num_labels, dtype=torch.float64, device=self.row_labels.device)
-        for places in torch.arange(self.num_rows, device=sums.device).split(ROWS_AT_ONCE):
+        for places in torch.split(torch.arange(self.num_rows, device=sums.device), ROWS_AT_ONCE):
             places = places[self.row_labels[places] >= 0]
             stored = self.store.rows(places)
             stored = dense(stored, self.num_labels) if isinstance(stored, SparseRows) else stored

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -41,6 +44,14 @@ class SimilarityTable(nn.Module):
         if self.sparse:
             numbers = torch.arange(width, dtype=label_type(num_labels))
             self.register_buffer("labels", numbers.repeat(num_labels, 1))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Moves the table; below float32 it does not go, for a mean that moves by a hundredth would stand still."""
+        for name, table in self._buffers.items():
+            if table is not None:
+                moved = fn(table)
+                self._buffers[name] = moved.float() if moved.dtype in (torch.float16, torch.bfloat16) else moved
+        return self
 
     def rows(self, labels: Tensor) -> Tensor | SparseRows:
         """Returns a copy of S[labels]: [n, C], or by the largest entries."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
@@ -71,10 +72,10 @@ class SoftLabelStore(nn.Module):
         """Tells whether every row has been stored."""
         return self.generations > 0
 
-    def rows(self, rows: Tensor) -> Tensor | SparseRows:
-        """Returns the distributions of rows [n], float32: [n, C], or by the largest entries."""
+    def rows(self, rows: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor | SparseRows:
+        """Returns the distributions of rows [n]: [n, C], or by the largest entries."""
         values, labels = self._tables()
-        found = values[rows.to(values.device)].to(rows.device).float()
+        found = values[rows.to(values.device)].to(rows.device, dtype)
         if not self.sparse:
             return found
         return SparseRows(found, labels[rows.to(labels.device)].to(rows.device).long())
@@ -138,6 +139,13 @@ class SoftLabelStore(nn.Module):
                 mapped = torch.from_file(str(path), shared=True, size=size, dtype=dtype)
             found.append(mapped.view(-1, self.width))
         return found[0], found[1]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Moves the tables to another device, and leaves them float16 whatever the network becomes."""
+        for name, table in self._buffers.items():
+            if table is not None:
+                self._buffers[name] = fn(table).to(table.dtype)
+        return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *rest)
