@@ -52,8 +52,12 @@ def small_recipe(**changes: Any) -> Recipe:
 
 
 def objective_cases() -> dict[str, dict[str, Any]]:
-    """Returns every objective there is, and those whose settings give them more state; `SAVED` is a saved geometry."""
-    return {name: {"name": name} for name in OBJECTIVES} | {
+    """Returns every objective there is, and those whose settings give them more state.
+
+    `SAVED` stands for the path of a saved geometry, `TEACHER` for the folder of a finished run.
+    """
+    needed = {"static_labels": {"embedding": "SAVED"}, "distillation": {"teacher": "TEACHER"}}
+    return {name: {"name": name} | needed.get(name, {}) for name in OBJECTIVES} | {
         "compressed, warm-up": {
             "name": "label_embedding",
             "embedding": "compressed",
@@ -65,7 +69,11 @@ def objective_cases() -> dict[str, dict[str, Any]]:
 
 
 def with_saved_geometry(objective: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Returns an objective's block in which `SAVED` is the path of a geometry, written into the folder."""
+    """Returns an objective's block in which `SAVED` and `TEACHER` are paths of what was written into the folder."""
+    if objective.get("teacher") == "TEACHER":
+        teacher = folder / "teacher"
+        train(small_recipe(objective={"name": "one_hot"}, epochs=1, seed=7), teacher)
+        return objective | {"teacher": str(teacher)}
     if objective.get("embedding") != "SAVED":
         return objective
     path = folder / "saved.safetensors"

@@ -11,8 +11,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from labelembed import whole_batch
 from labelembed.geometry import LabelGeometry
-from labelembed.objectives import OBJECTIVES
 from labelembed.seeds import generator, seeded
+
+from .made_objectives import build
 
 INPUTS, HIDDEN, LABELS, STEPS = 5, 8, 4, 5
 CASES = {
@@ -24,6 +25,13 @@ CASES = {
     "compressed": ("label_embedding", {"embedding": "compressed", "rank": 3, "confidence_limit": 0.2}),
     "fixed": ("label_embedding", {"embedding": "geometry"}),
     "warmup": ("label_embedding", {"target_warmup_steps": 2}),
+    "confidence_penalty": ("confidence_penalty", {"penalty_weight": 0.5}),
+    "teacher_free": ("teacher_free", {"teacher_weight": 0.5}),
+    "teacher_free_paper": ("teacher_free", {"preset": "paper", "temperature": 2.0, "teacher_weight": 0.5}),
+    "distillation": ("distillation", {"temperature": 2.0}),
+    "static_huber": ("static_labels", {"delta": 0.5}),
+    "static_squared": ("static_labels", {"loss": "squared"}),
+    "static_cosine": ("static_labels", {"loss": "cosine"}),
 }
 
 
@@ -39,10 +47,10 @@ class EncoderAndObjective(nn.Module):
             arguments = arguments | {"embedding": LabelGeometry(names, similarities=table)}
         with seeded(0, case):
             self.encoder = nn.Sequential(nn.Linear(INPUTS, HIDDEN), nn.Tanh())
-            self.objective = OBJECTIVES[name](HIDDEN, LABELS, **arguments)
+            self.objective = build(name, HIDDEN, LABELS, **arguments)
 
-    def forward(self, inputs, labels):
-        return self.objective(self.encoder(inputs), labels)
+    def forward(self, inputs, labels, rows):
+        return self.objective(self.encoder(inputs), labels, rows)
 
 
 def batches():
@@ -65,9 +73,10 @@ def train(model, rank, world):
     # another order moves the parameter by a whole learning rate.
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     history = []
-    for inputs, labels in batches():
+    for step, (inputs, labels) in enumerate(batches()):
         optimizer.zero_grad()
-        terms = model(inputs[rank::world], labels[rank::world])
+        rows = torch.arange(11 * step, 11 * (step + 1))  # of the training set, for objectives that remember them
+        terms = model(inputs[rank::world], labels[rank::world], rows[rank::world])
         terms.total.backward()
         optimizer.step()
         history.append({name: value.detach() for name, value in terms._asdict().items()})
@@ -116,7 +125,7 @@ def test_two_processes_end_with_the_parameters_of_one(ranks, case):
         # Float32 sums of 11 rows in another order, five steps of 0.1: some 1e-8 each.
         torch.testing.assert_close(state, expected, rtol=0, atol=1e-6)
     moved = {name for name in expected if not torch.allclose(expected[name], start[name], rtol=0, atol=1e-3)}
-    still = {"objective.embedding", "objective.steps"} if case == "fixed" else {"objective.steps"}
+    still = {"objective.steps", "objective.vectors"} | ({"objective.embedding"} if case == "fixed" else set())
     assert moved >= set(expected) - still  # so that equal parameters say something
 
 

