@@ -1,7 +1,41 @@
-"""What was learned about the labels: where they stand to each other, and how well that agrees with a reference."""
+"""What was learned about the labels: where they stand to each other, and how well that agrees with a reference.
+
+scipy and scikit-learn are imported where they are used, not with the room.
+"""
 
 from labelembed.geometry.agreement import AgreementResult, kendall_agreement
+from labelembed.geometry.clustering import leaf_order, linkage, to_json, to_newick, tree_of
+from labelembed.geometry.hierarchy import (
+    GroupAgreement,
+    Hierarchy,
+    group_agreement,
+    read_hierarchy,
+    shipped_hierarchies,
+)
 from labelembed.geometry.label_geometry import LabelGeometry, Neighbour
+from labelembed.geometry.projection import Alignment, multidimensional_scaling, procrustes_disparity
+from labelembed.geometry.senses import read_senses, senses_for
 from labelembed.geometry.wordnet import WordNet
 
-__all__ = ["AgreementResult", "LabelGeometry", "Neighbour", "WordNet", "kendall_agreement"]
+__all__ = [
+    "AgreementResult",
+    "Alignment",
+    "GroupAgreement",
+    "Hierarchy",
+    "LabelGeometry",
+    "Neighbour",
+    "WordNet",
+    "group_agreement",
+    "kendall_agreement",
+    "leaf_order",
+    "linkage",
+    "multidimensional_scaling",
+    "procrustes_disparity",
+    "read_hierarchy",
+    "read_senses",
+    "senses_for",
+    "shipped_hierarchies",
+    "to_json",
+    "to_newick",
+    "tree_of",
+]

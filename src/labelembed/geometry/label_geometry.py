@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -15,6 +16,8 @@ from torch import Tensor
 from labelembed.errors import DataError, nearest
 
 FORMAT_VERSION = 1
+#: Above it the eigendecomposition of similarities takes many minutes and gigabytes.
+MOST_DECOMPOSED = 8_000
 
 
 class Neighbour(NamedTuple):
@@ -97,6 +100,18 @@ class LabelGeometry:
         few = ", ".join(self.names[:10]) + (", ..." if len(self) > 10 else "")
         raise KeyError(f"no label {str(label)!r}{nearest(str(label), self.names)}; there are {len(self)}: {few}")
 
+    def select(self, labels: Iterable[str | int]) -> Self:
+        """Returns the geometry of some of the labels, given by name or number, in the order given.
+
+        Raises:
+            KeyError: When there is no such label.
+        """
+        chosen = [self.position(label) for label in labels]
+        table = self.vectors[chosen] if self.vectors is not None else None
+        square = self.similarities[chosen][:, chosen] if self.similarities is not None else None
+        names = tuple(self.names[position] for position in chosen)
+        return type(self)(names, vectors=table, similarities=square, metric=self.metric, source=self.source)
+
     def neighbours(self, label: str | int, k: int = 5) -> list[Neighbour]:
         """Returns the `k` labels most like `label`, itself left out, most alike first.
 
@@ -142,8 +157,16 @@ class LabelGeometry:
         Vectors: Euclidean, or 1 - cosine. Similarities: Learning with Adaptive Labels' way with a label
         embedding E: symmetrise, scale to [0, 1], eigendecompose to V L V^T, and take the Euclidean
         distances between the rows of V sqrt(max(L, 0)).
+
+        Raises:
+            ValueError: For similarities of more than `MOST_DECOMPOSED` labels.
         """
         if self.similarities is not None:
+            if len(self) > MOST_DECOMPOSED:
+                raise ValueError(
+                    f"distances of similarities need an eigendecomposition, too large for {len(self):,} labels "
+                    f"(at most {MOST_DECOMPOSED:,}); take some of them: geometry.select(range({MOST_DECOMPOSED}))"
+                )
             symmetric = self.similarities.double()
             symmetric = (symmetric + symmetric.T) / 2
             low, high = symmetric.min(), symmetric.max()

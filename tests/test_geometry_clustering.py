@@ -1,0 +1,243 @@
+"""Agglomerative trees and their files, and labels as points in few dimensions."""
+
+from __future__ import annotations
+
+import json
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+from hypothesis import strategies
+
+from labelembed.geometry import (
+    LabelGeometry,
+    leaf_order,
+    linkage,
+    multidimensional_scaling,
+    procrustes_disparity,
+    to_json,
+    to_newick,
+    tree_of,
+)
+from labelembed.geometry.label_tree import TreeNode, json_of, newick_of, path_lengths, read_newick
+
+from .naive.geometry import naive_average_linkage
+
+NAMES = ("cat", "dog", "it's_a long, (odd) name: [1];", "car", "", "犬")
+
+
+def made_geometry(count=6, size=3, seed=0, names=None, **arguments):
+    vectors = torch.randn(count, size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return LabelGeometry(names or [f"label {number}" for number in range(count)], vectors=vectors, **arguments)
+
+
+def same_tree(one, other):
+    pairs = list(zip(one.walk(), other.walk(), strict=True))
+    return all(a.name == b.name and len(a.children) == len(b.children) for a, b in pairs)
+
+
+@pytest.mark.parametrize("count", [2, 3, 9])
+def test_average_linkage_joins_at_the_mean_distance(count):
+    geometry = made_geometry(count)
+    joined = linkage(geometry)
+    assert joined.shape == (count - 1, 4)
+    assert joined[:, 2] == pytest.approx(naive_average_linkage(geometry.distances().tolist()), abs=1e-12)
+    assert sorted(leaf_order(joined)) == list(range(count))
+
+
+@pytest.mark.parametrize("method", ["average", "complete", "single", "ward"])
+def test_every_method_joins_the_nearest_first(method):
+    geometry = LabelGeometry("abcd", vectors=torch.tensor([[0.0], [1.0], [5.0], [5.5]]))
+    joined = linkage(geometry, method=method)
+    assert joined[0, :2].tolist() == [2, 3]
+    assert joined[1, :2].tolist() == [0, 1]
+    last = {"average": 4.75, "complete": 5.5, "single": 4.0}.get(method)
+    assert last is None or joined[2, 2] == pytest.approx(last)
+
+
+def test_similarities_are_joined_by_their_distances():
+    table = torch.randn(5, 5, generator=torch.Generator().manual_seed(1))
+    geometry = LabelGeometry("abcde", similarities=table)
+    expected = naive_average_linkage(geometry.distances().tolist())
+    assert linkage(geometry)[:, 2] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "method", "words"),
+    [
+        (LabelGeometry("ab", similarities=torch.eye(2)), "ward", "`method` ward needs vectors"),
+        (LabelGeometry("ab", vectors=torch.eye(2), metric="cosine"), "ward", "`method` ward needs vectors"),
+        (LabelGeometry("ab", vectors=torch.eye(2)), "median", "must be one of average, complete, single, ward"),
+        (LabelGeometry("a", vectors=torch.zeros(1, 1)), "average", "two labels or more"),
+        (
+            LabelGeometry([str(number) for number in range(5001)], vectors=torch.zeros(5001, 1)),
+            "average",
+            r"5,001 labels cannot be read.*geometry\.select\(range\(5000\)\)",
+        ),
+    ],
+)
+def test_trees_that_cannot_be_are_refused(geometry, method, words):
+    with pytest.raises(ValueError, match=words):
+        linkage(geometry, method=method)
+
+
+def test_a_selection_is_the_geometry_of_some_labels():
+    geometry = made_geometry(names=NAMES, metric="cosine", source="test")
+    some = geometry.select(["dog", "cat", 5])
+    assert some.names == ("dog", "cat", "犬")
+    assert (some.metric, some.source) == ("cosine", "test")
+    assert torch.equal(some.vectors, geometry.vectors[[1, 0, 5]])
+    square = LabelGeometry("abc", similarities=torch.arange(9.0).view(3, 3)).select("ca")
+    assert square.similarities.tolist() == [[8, 6], [2, 0]]
+    with pytest.raises(KeyError, match="no label 'fish'"):
+        geometry.select(["fish"])
+
+
+def test_distances_of_very_many_similarities_are_refused(monkeypatch):
+    monkeypatch.setattr("labelembed.geometry.label_geometry.MOST_DECOMPOSED", 3)
+    assert LabelGeometry("abc", similarities=torch.eye(3)).distances().shape == (3, 3)
+    with pytest.raises(ValueError, match=r"too large for 4 labels \(at most 3\).*select\(range\(3\)\)"):
+        LabelGeometry("abcd", similarities=torch.eye(4)).distances()
+    assert LabelGeometry("abcd", vectors=torch.eye(4)).distances().shape == (4, 4)
+
+
+def test_newick_is_read_back_with_names_lengths_and_groups():
+    joined = linkage(made_geometry(names=NAMES))
+    text = to_newick(joined, NAMES)
+    tree, back = tree_of(joined, NAMES), read_newick(text)
+    assert same_tree(tree, back)
+    assert [leaf.name for leaf in back.leaves()] == [NAMES[number] for number in leaf_order(joined)]
+    lengths = [(one.length, other.length) for one, other in zip(tree.walk(), back.walk(), strict=True) if one.length]
+    assert len(lengths) == 10
+    assert all(one == pytest.approx(other, rel=1e-9) for one, other in lengths)
+    assert newick_of(back) == text
+
+
+def test_newick_quotes_what_other_readers_would_change():
+    assert newick_of(TreeNode(children=[TreeNode("a_b"), TreeNode("a b"), TreeNode("it's"), TreeNode("a.b-1")])) == (
+        "('a_b','a b','it''s',a.b-1);\n"
+    )
+
+
+def test_way_between_two_labels_is_the_distance_at_which_they_join():
+    geometry = LabelGeometry("abc", vectors=torch.tensor([[0.0], [1.0], [4.0]], dtype=torch.float64))
+    assert to_newick(linkage(geometry), "abc") == "(c:1.75,(a:0.5,b:0.5):1.25);\n"
+
+
+@hypothesis.given(names=strategies.lists(strategies.text(max_size=8), min_size=2, max_size=6, unique=True))
+@hypothesis.settings(deadline=None, max_examples=60)
+def test_newick_keeps_any_names(names):
+    tree = TreeNode(children=[TreeNode(name) for name in names])
+    assert [leaf.name for leaf in read_newick(newick_of(tree)).leaves()] == names
+
+
+@hypothesis.given(text=strategies.text(alphabet="(),:;'[] ab1.", max_size=30))
+@hypothesis.settings(deadline=None, max_examples=300)
+def test_newick_of_anything_is_read_or_refused(text):
+    try:
+        tree = read_newick(text)
+    except ValueError:
+        return
+    assert same_tree(read_newick(newick_of(tree)), tree)
+
+
+def test_json_holds_the_tree():
+    geometry = LabelGeometry("abc", vectors=torch.tensor([[0.0], [1.0], [4.0]], dtype=torch.float64))
+    inner = {"name": "", "height": 1.0, "children": [{"name": "a"}, {"name": "b"}]}
+    assert json.loads(to_json(linkage(geometry), "abc")) == {
+        "name": "",
+        "height": 3.5,
+        "children": [{"name": "c"}, inner],
+    }
+
+
+def test_a_tree_as_deep_as_it_has_labels_is_written_and_measured():
+    count = 3000
+    points = torch.cumsum(torch.arange(count, dtype=torch.float64), 0)[:, None]  # each joins the chain alone
+    names = [str(number) for number in range(count)]
+    joined = linkage(LabelGeometry(names, vectors=points), method="single")
+    tree = read_newick(to_newick(joined, names))
+    assert {leaf.name for leaf in tree.leaves()} == set(names)
+    assert path_lengths(tree, names)[0].max() == count
+    assert json_of(tree).count('"children"') == count - 1
+
+
+def test_names_of_another_number_are_refused():
+    with pytest.raises(ValueError, match="the tree has 6 labels, but there are 5 names"):
+        to_newick(linkage(made_geometry()), NAMES[:5])
+
+
+def test_scaling_finds_a_plane_again():
+    points = np.random.default_rng(0).normal(size=(12, 2))
+    distances = LabelGeometry([str(n) for n in range(12)], vectors=torch.from_numpy(points)).distances()
+    found = multidimensional_scaling(distances)
+    assert procrustes_disparity(found, points).disparity < 1e-12
+    assert np.array_equal(found, multidimensional_scaling(distances))
+
+
+def test_scaling_reaches_the_stress_of_scikit_learn():
+    manifold = pytest.importorskip("sklearn.manifold")
+    distances = made_geometry(30, 6).distances().numpy()
+
+    def stress(points):
+        near = np.linalg.norm(points[:, None] - points[None], axis=-1)
+        return ((near - distances) ** 2).sum() / 2
+
+    _, other = manifold.smacof(distances, n_components=2, n_init=4, max_iter=1000, eps=1e-9, random_state=0)
+    ours = stress(multidimensional_scaling(distances))
+    assert ours <= 1.05 * other  # from classical scaling: seldom the best of several random starts, never far from it
+    start = np.random.default_rng(1).normal(size=(30, 2))
+    assert ours < 0.5 * stress(start)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3, 5])
+def test_scaling_gives_the_dimensions_asked_for(dimensions):
+    found = multidimensional_scaling([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]], dimensions)
+    assert found.shape == (3, dimensions)
+    near = np.linalg.norm(found[:, None] - found[None], axis=-1)
+    assert near == pytest.approx(np.array([[0, 1, 2], [1, 0, 1], [2, 1, 0]]), abs=0.02)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_scaling_of_equal_labels_is_one_point(count):
+    assert not multidimensional_scaling(np.zeros((count, count))).any()
+
+
+@pytest.mark.parametrize(
+    ("distances", "dimensions", "words"),
+    [
+        (np.zeros((2, 3)), 2, r"must be square \[C, C\], got \[2, 3\]"),
+        (np.array([[0, np.inf], [np.inf, 0]]), 2, "must be finite"),
+        (np.array([[0.0, 1.0], [2.0, 0.0]]), 2, "must be symmetric"),
+        (np.zeros((2, 2)), 0, "`dimensions` must be >= 1, got 0"),
+    ],
+)
+def test_scaling_refuses_what_are_no_distances(distances, dimensions, words):
+    with pytest.raises(ValueError, match=words):
+        multidimensional_scaling(distances, dimensions)
+
+
+def test_procrustes_does_not_see_moving_turning_scaling_and_mirroring():
+    points = np.random.default_rng(0).normal(size=(8, 2))
+    turned = points @ np.array([[0.6, 0.8], [0.8, -0.6]]) * 7 + 3
+    found = procrustes_disparity(points, turned)
+    assert found.disparity == pytest.approx(0, abs=1e-12)
+    assert found.points == pytest.approx(found.reference, abs=1e-12)
+    other = np.random.default_rng(1).normal(size=(8, 2))
+    found = procrustes_disparity(points, other)
+    assert found.disparity == pytest.approx(((found.points - found.reference) ** 2).sum())
+    assert 0.1 < found.disparity < 1
+
+
+@pytest.mark.parametrize(
+    ("points", "reference", "words"),
+    [
+        (np.zeros((3, 2)), np.zeros((4, 2)), "of one shape"),
+        (np.full((3, 2), np.nan), np.ones((3, 2)), "must be finite"),
+        (np.zeros((3, 2)), np.random.default_rng(0).normal(size=(3, 2)), "unique"),
+    ],
+)
+def test_procrustes_refuses_what_cannot_be_laid_over(points, reference, words):
+    with pytest.raises(ValueError, match=words):
+        procrustes_disparity(points, reference)
