@@ -8,9 +8,10 @@ import platform
 
 import torch
 
-from benchmarks import epoch_share, import_time, parallel_runs, step_time
+from benchmarks import epoch_share, geometry_scores, import_time, parallel_runs, step_time
 
 BENCHMARKS = {
+    "geometry_scores": geometry_scores.run,
     "step_time": step_time.run,
     "import_time": import_time.run,
     "epoch_share": epoch_share.run,
