@@ -1,4 +1,4 @@
-"""Data sets in one npz file."""
+"""Data sets in one npz file; those in folders are in test_data_array_folders.py."""
 
 import io
 import pickle

@@ -1,32 +1,35 @@
-"""Data sets as NumPy arrays in one npz file."""
+"""Data sets as NumPy arrays, in one npz file or a folder of npy files."""
 
 from __future__ import annotations
 
-import zipfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from labelembed.data.array_files import holds_arrays, read_named_arrays
 from labelembed.data.batch import Split
-from labelembed.data.checks import first_fault, printable, require_finite, require_names
+from labelembed.data.checks import first_fault, require_finite, require_names
 from labelembed.data.dataset import RawData
-from labelembed.data.streams import DEFLATE_RATIO, read_npy, require_file, sizes
-from labelembed.errors import DataError, nearest
-
-_REQUIRED = ("train_inputs", "train_labels", "test_inputs", "test_labels")
-_KNOWN = (*_REQUIRED, "names")
-_ACCEPTED = "an .npz file (np.savez) with the arrays " + ", ".join(_REQUIRED) + " and, if wanted, names"
+from labelembed.data.development import stratified_order
+from labelembed.data.parquet_folder import read_parquet
+from labelembed.data.streams import sizes
+from labelembed.errors import ArgumentFaults, DataError
 
 Array = npt.NDArray[Any]
 
 
-def read_arrays(*, path: str) -> RawData:
-    """Returns the data set of an npz file; nothing in it is unpickled.
+def read_arrays(*, path: str, test_fraction: float | None = None) -> RawData:
+    """Returns the data set of an npz file or of a folder of npy files; nothing in them is unpickled.
 
-    The file holds ``train_inputs``, ``train_labels``, ``test_inputs``, ``test_labels`` and, if wanted, ``names``.
+    The arrays are ``train_inputs``, ``train_labels``, ``test_inputs``, ``test_labels`` and, if wanted, ``names``;
+    in a folder ``train_inputs.npy`` and so on, and the names may be ``names.txt`` with a name a line. Instead of
+    the four there may be ``inputs`` and ``labels``, of which `test_fraction` becomes the test set, at random,
+    stratified by label, and always the same.
+
     Inputs are uint8 or floating point, of shape [N, F], [N, H, W] or [N, C, H, W]; images without a channel
     axis get one. Labels are the whole numbers 0, 1, ...; without names there are as many labels as the largest
     training label says.
@@ -34,69 +37,77 @@ def read_arrays(*, path: str) -> RawData:
     The range of the inputs is (0, 255) for uint8, (0, 1) for floating point that keeps within it, and
     otherwise the smallest and the largest value found.
 
+    A parquet file, or a folder of such, is read as the reader `parquet` does with its defaults.
+
     Args:
-        path: The file.
+        path: The file or the folder.
+        test_fraction: Part of the rows that becomes the test set, where the data have none of their own.
 
     Raises:
-        DataError: The file is missing, damaged or incomplete, or a row cannot be used.
+        DataError: A file is missing, damaged or incomplete, or a row cannot be used.
+        ValueError: `test_fraction` is not between 0 and 1.
     """
+    faults = ArgumentFaults()
+    inside = test_fraction is None or (not isinstance(test_fraction, bool) and 0 < test_fraction < 1)
+    faults.require(inside, "test_fraction", test_fraction, "must be a number between 0 and 1, both excluded")
+    faults.raise_if_any()
     file = Path(path).expanduser()
-    arrays = _load(file)
-    train_inputs, test_inputs = (_inputs(arrays[name], name, file) for name in ("train_inputs", "test_inputs"))
+    if file.suffix.lower() == ".parquet" or (file.is_dir() and not holds_arrays(file) and any(file.glob("*.parquet"))):
+        return _with_test(read_parquet(path=path), test_fraction)
+    arrays = read_named_arrays(file)
+    whole = "inputs" in arrays
+    train_key, test_key = ("", "") if whole else ("train_", "test_")
+    names = _names(arrays.get("names"), file)
+    train_inputs = _inputs(arrays[f"{train_key}inputs"], f"{train_key}inputs", file)
+    test_inputs = train_inputs if whole else _inputs(arrays["test_inputs"], "test_inputs", file)
     if train_inputs.shape[1:] != test_inputs.shape[1:] or train_inputs.dtype != test_inputs.dtype:
         raise DataError(
             f"{file}: test_inputs: expected rows of {sizes(train_inputs.shape[1:])} {train_inputs.dtype} as in "
             f"train_inputs, found {sizes(test_inputs.shape[1:])} {test_inputs.dtype}"
         )
-    names = _names(arrays.get("names"), file)
-    train_labels = _labels(arrays["train_labels"], "train_labels", len(train_inputs), file)
-    test_labels = _labels(arrays["test_labels"], "test_labels", len(test_inputs), file)
+    labels = {
+        key: _labels(arrays[f"{key}labels"], f"{key}labels", len(inputs), file)
+        for key, inputs in ((train_key, train_inputs), (test_key, test_inputs))
+    }
     if names is None:
-        names = _numbers_as_names(train_labels, file)
-    for name, labels in (("train_labels", train_labels), ("test_labels", test_labels)):
+        names = _numbers_as_names(labels[train_key], f"{train_key}labels", file)
+    for key, found in labels.items():
         count = len(names)
-        fault = first_fault(labels, lambda chunk, count=count: chunk >= count)  # type: ignore[misc]
+        fault = first_fault(found, lambda chunk, count=count: chunk >= count)  # type: ignore[misc]
         if fault is not None:
             why = f"there are {count} `names`" if "names" in arrays else "the largest training label says"
             raise DataError(
-                f"{file}: {name}: row {fault[0]} has the label {fault[1]}; expected 0 to {count - 1}, as {why}"
+                f"{file}: {key}labels: row {fault[0]} has the label {fault[1]}; expected 0 to {count - 1}, as {why}"
             )
-    return RawData(
-        train=Split(torch.from_numpy(train_inputs), torch.from_numpy(train_labels)),
-        test=Split(torch.from_numpy(test_inputs), torch.from_numpy(test_labels)),
+    test = Split(torch.from_numpy(test_inputs), torch.from_numpy(labels[test_key]))
+    raw = RawData(
+        train=Split(torch.from_numpy(train_inputs), torch.from_numpy(labels[train_key])),
+        test=None if whole else test,
         names=names,
         input_range=_range(train_inputs, test_inputs, file),
         source=f"arrays in {file}",
     )
+    return _with_test(raw, test_fraction)
 
 
-def _load(file: Path) -> dict[str, Array]:
-    """Returns the known arrays of the file, each read only after its announced size was compared."""
-    require_file(file, _ACCEPTED)
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            missing = [name for name in _REQUIRED if name not in members]
-            if missing:
-                found = ", ".join(printable(name) for name in sorted(members)[:8]) or "none"
-                hints = nearest(missing[0], set(members) - set(_KNOWN))
-                raise DataError(f"{file}: missing the arrays {', '.join(missing)}{hints}; it holds {found}")
-            arrays = {}
-            for name in _KNOWN:
-                info = members.get(name)
-                if info is None:
-                    continue
-                # what the archive says of a member is as little to be trusted as what the member says of itself
-                length = min(info.file_size, (info.compress_size + 64) * DEFLATE_RATIO)
-                with archive.open(info) as stream:
-                    arrays[name] = read_npy(cast(BinaryIO, stream), length=length, where=f"{file}: {name}")
-            return arrays
-    except DataError:
-        raise
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{file}: expected {_ACCEPTED}; it is no zip archive or damaged ({error})") from None
-    except Exception as error:  # encrypted, unknown compression, damaged stream: each raises a type of its own
-        raise DataError(f"{file}: cannot be read ({type(error).__name__}: {error})") from None
+def _with_test(raw: RawData, test_fraction: float | None) -> RawData:
+    """Returns the data with a test set: their own, or rows cut off the training set."""
+    if raw.test is not None:
+        if test_fraction is not None:
+            raise DataError(f"{raw.source}: has a test set of its own; leave `test_fraction` out")
+        return raw
+    if test_fraction is None:
+        raise DataError(f"{raw.source}: has no test set; cut one off, for instance with --set data.test_fraction=0.2")
+    number = round(test_fraction * len(raw.train))
+    if not 0 < number < len(raw.train):
+        raise DataError(
+            f"{raw.source}: `test_fraction` {test_fraction} of {len(raw.train):,} rows leaves an empty "
+            f"{'training' if number else 'test'} set"
+        )
+    # a seed of its own, not the run's, so that every run is tested on the same rows
+    order = stratified_order(raw.train.labels, seed=0, purpose="test")
+    test, train = (raw.train.select(rows.sort().values) for rows in (order[:number], order[number:]))
+    return replace(raw, train=train, test=test)
 
 
 def _inputs(array: Array, name: str, file: Path) -> Array:
@@ -157,13 +168,13 @@ def _names(array: Array | None, file: Path) -> tuple[str, ...] | None:
     return require_names(texts, None, f"{file}: names")
 
 
-def _numbers_as_names(train_labels: Array, file: Path) -> tuple[str, ...]:
+def _numbers_as_names(train_labels: Array, name: str, file: Path) -> tuple[str, ...]:
     largest = int(train_labels.max())
     # More labels than rows can only be a mistake (an identity for a label) unless names vouch for them.
     if largest >= max(len(train_labels), 2):
         row = int(train_labels.argmax())
         raise DataError(
-            f"{file}: train_labels: row {row} has the label {largest} though there are only "
+            f"{file}: {name}: row {row} has the label {largest} though there are only "
             f"{len(train_labels):,} rows; number the labels from 0, or say by `names` how many there are"
         )
     return tuple(str(label) for label in range(largest + 1))

@@ -1,0 +1,111 @@
+"""Arrays in a folder of npy files, arrays without a test set, and parquet by way of the same reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from labelembed.data import read_arrays
+from labelembed.errors import DataError
+from tests.made_data import made_arrays, write_arrays, write_parquet
+
+WHOLE = {"train_inputs": None, "train_labels": None, "test_inputs": None, "test_labels": None}
+
+
+def write_npy_folder(folder: Path, **changes) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in made_arrays(**changes).items():
+        np.save(folder / f"{name}.npy", array)
+    return folder
+
+
+def whole(rows: int = 50, labels: int = 5) -> dict[str, np.ndarray]:
+    """Vectors that tell their row, and labels in turn."""
+    inputs = np.arange(rows, dtype=np.float32)[:, None] * np.array([1.0, 100.0], np.float32)
+    return WHOLE | {"inputs": inputs, "labels": np.arange(rows) % labels}
+
+
+def test_folder_of_npy_files_is_as_the_npz_of_the_same_arrays(tmp_path):
+    folder = read_arrays(path=str(write_npy_folder(tmp_path / "folder")))
+    one = read_arrays(path=str(write_arrays(tmp_path / "one.npz")))
+    for split in ("train", "test"):
+        assert torch.equal(getattr(folder, split).inputs, getattr(one, split).inputs)
+        assert torch.equal(getattr(folder, split).labels, getattr(one, split).labels)
+    assert (folder.names, folder.input_range) == (one.names, one.input_range)
+    assert folder.source == f"arrays in {tmp_path / 'folder'}"
+
+
+def test_names_of_a_folder_come_from_either_file(tmp_path):
+    folder = write_npy_folder(tmp_path)
+    (folder / "names.txt").write_text("cat\ndög\neel\n", encoding="utf-8")
+    assert read_arrays(path=str(folder)).names == ("cat", "dög", "eel")
+    np.save(folder / "names.npy", np.array(["x", "y", "z", "more"]))
+    assert read_arrays(path=str(folder)).names == ("x", "y", "z", "more")
+    (folder / "names.npy").unlink()
+    (folder / "names.txt").write_text("cat\ncat\neel\n")
+    with pytest.raises(DataError, match="labels 0 and 1 have the same name 'cat'"):
+        read_arrays(path=str(folder))
+    (folder / "names.txt").write_bytes(b"d\xf6g\n")
+    with pytest.raises(DataError, match=r"names\.txt: expected UTF-8"):
+        read_arrays(path=str(folder))
+
+
+def test_faults_of_a_folder_name_the_file(tmp_path):
+    folder = write_npy_folder(tmp_path, test_labels=None)
+    np.save(folder / "test_label.npy", np.zeros(6, int))
+    with pytest.raises(DataError, match=r"missing the arrays test_labels \(did you mean 'test_label'\?\); it holds"):
+        read_arrays(path=str(folder))
+    np.save(folder / "test_labels.npy", np.arange(6) % 3)
+    whole_file = (folder / "train_inputs.npy").read_bytes()
+    (folder / "train_inputs.npy").write_bytes(whole_file[:-8])
+    with pytest.raises(DataError, match=r"train_inputs\.npy: expected 480 bytes .* found 472; the file is cut off"):
+        read_arrays(path=str(folder))
+    np.save(folder / "train_inputs.npy", np.array([{"a": 1}] * 12, dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"train_inputs\.npy: holds Python objects \(pickle\), which are never loaded"):
+        read_arrays(path=str(folder))
+
+
+@pytest.mark.parametrize("how", ["npz", "folder"])
+def test_test_rows_are_cut_off_stratified_and_always_the_same(tmp_path, how):
+    place = write_arrays(tmp_path / "a.npz", **whole()) if how == "npz" else write_npy_folder(tmp_path / "a", **whole())
+    with pytest.raises(DataError, match=r"has no test set; cut one off, .* data\.test_fraction=0\.2"):
+        read_arrays(path=str(place))
+    raw = read_arrays(path=str(place), test_fraction=0.2)
+    assert raw.test.labels.bincount().tolist() == [2] * 5
+    rows = torch.cat([raw.train.inputs, raw.test.inputs])[:, 0]
+    assert rows.sort().values.tolist() == list(range(50))
+    assert (rows.long() % 5).tolist() == torch.cat([raw.train.labels, raw.test.labels]).tolist()
+    assert torch.equal(read_arrays(path=str(place), test_fraction=0.2).test.inputs, raw.test.inputs)
+    with pytest.raises(DataError, match=r"`test_fraction` 0\.001 of 50 rows leaves an empty test set"):
+        read_arrays(path=str(place), test_fraction=0.001)
+    with pytest.raises(ValueError, match="`test_fraction` must be a number between 0 and 1, both excluded, got 1"):
+        read_arrays(path=str(place), test_fraction=1)
+
+
+def test_own_test_set_and_half_named_arrays_are_not_mixed(tmp_path):
+    with pytest.raises(DataError, match="has a test set of its own; leave `test_fraction` out"):
+        read_arrays(path=str(write_arrays(tmp_path / "a.npz")), test_fraction=0.2)
+    path = write_arrays(tmp_path / "b.npz", **whole() | {"train_inputs": np.ones((3, 2))})
+    with pytest.raises(DataError, match="missing the arrays train_labels, test_inputs, test_labels"):
+        read_arrays(path=str(path))
+    path = write_arrays(tmp_path / "c.npz", **whole() | {"labels": np.full(50, -1)})
+    with pytest.raises(DataError, match=r"c\.npz: labels: row 0 has the label -1"):
+        read_arrays(path=str(path), test_fraction=0.2)
+    path = write_arrays(tmp_path / "d.npz", **whole() | {"names": np.array(["a", "b"])})
+    with pytest.raises(DataError, match=r"d\.npz: labels: row 2 has the label 2; expected 0 to 1, as there are 2"):
+        read_arrays(path=str(path), test_fraction=0.2)
+
+
+def test_parquet_is_read_too(tmp_path):
+    pytest.importorskip("pyarrow", reason="parquet files need pyarrow: the extra `hub`")
+    columns = {"vector": np.arange(20.0).reshape(10, 2).tolist(), "label": ["a", "b"] * 5}
+    file = write_parquet(tmp_path / "train.parquet", **columns)
+    raw = read_arrays(path=str(file), test_fraction=0.2)
+    assert (len(raw.train), len(raw.test), raw.names) == (8, 2, ("a", "b"))
+    with pytest.raises(DataError, match="has no test set; cut one off"):
+        read_arrays(path=str(file))
+    write_parquet(tmp_path / "test.parquet", **columns)
+    assert len(read_arrays(path=str(tmp_path)).test) == 10

@@ -1,0 +1,136 @@
+"""The cache of decoded data: found by content, never a reason to fail."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from labelembed.data import cache, read_parquet
+from labelembed.data.cache import cached_array
+from tests.made_data import made_colours, write_picture_folder
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+class Making:
+    """Makes an array, and counts how often."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.array = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+    def __call__(self) -> np.ndarray:
+        self.times += 1
+        return self.array
+
+
+def test_array_is_made_once_for_what_it_is_made_from():
+    making = Making()
+    for _ in range(2):
+        found = cached_array({"files": ["a"], "version": 1}, making)
+        np.testing.assert_array_equal(found, making.array)
+        assert (found.dtype, found.flags.writeable) == (np.float32, True)
+    assert making.times == 1
+    cached_array({"version": 1, "files": ["a"]}, making)  # the order of the keys says nothing
+    assert making.times == 1
+    cached_array({"files": ["a"], "version": 2}, making)
+    cached_array({"files": ["b"], "version": 1}, making)
+    assert making.times == 3
+
+
+def test_default_place_is_in_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("LABELEMBED_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache.cache_folder() == tmp_path / ".cache" / "labelembed"
+
+
+def damages():
+    yield "cut", lambda content: content[:-1]
+    yield "empty", lambda content: b""
+    yield "one bit", lambda content: content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
+    yield "junk", lambda content: b"junk"
+    yield "longer", lambda content: content + b"x"
+    yield "gone", None
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+@pytest.mark.parametrize(("what", "damage"), list(damages()), ids=lambda value: value if isinstance(value, str) else "")
+def test_damaged_cache_is_made_anew(folder, suffix, what, damage):
+    making = Making()
+    cached_array({}, making)
+    (file,) = folder.glob(f"*{suffix}")
+    content = file.read_bytes()
+    if damage is None:
+        file.unlink()
+    else:
+        file.write_bytes(damage(content))
+    np.testing.assert_array_equal(cached_array({}, making), making.array)
+    if (suffix, what) != (".json", "one bit"):  # of a manifest's last bytes, which say nothing of the array
+        assert making.times == 2
+    np.testing.assert_array_equal(cached_array({}, making), making.array)
+    assert making.times <= 2
+    assert sorted(entry.suffix for entry in folder.iterdir()) == [".json", ".npy"]
+
+
+def test_manifest_of_another_kind_is_made_anew(folder):
+    making = Making()
+    cached_array({}, making)
+    (file,) = folder.glob("*.json")
+    for content in ("[]", "{}", '{"sha256": 3}', "null"):
+        file.write_text(content)
+        np.testing.assert_array_equal(cached_array({}, making), making.array)
+    assert making.times == 5
+
+
+def test_cache_that_cannot_be_written_costs_only_time(folder, monkeypatch):
+    making = Making()
+    folder.write_text("a file where the folder should be")
+    for times in (1, 2):
+        np.testing.assert_array_equal(cached_array({}, making), making.array)
+        assert making.times == times
+    folder.unlink()
+
+    def full(stream, array, **options):
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np.lib.format, "write_array", full)
+    np.testing.assert_array_equal(cached_array({}, making), making.array)
+    assert list(folder.iterdir()) == []
+
+
+def test_pictures_are_found_by_content_wherever_they_lie(tmp_path, folder, monkeypatch):
+    calls = []
+    decode = read_parquet.__globals__["read_pictures"].__globals__["decode_picture"]
+    monkeypatch.setattr(
+        "labelembed.data.parquet_inputs.decode_picture",
+        lambda *words, **named: (calls.append(1), decode(*words, **named))[1],
+    )
+    first = write_picture_folder(tmp_path / "first")
+    before = read_parquet(path=str(first)).train.inputs
+    made = len(calls)
+    assert made >= 11
+    shutil.copytree(first, tmp_path / "second")
+    after = read_parquet(path=str(tmp_path / "second")).train.inputs
+    assert (len(calls), after.tolist()) == (made, before.tolist())
+    other = made_colours(7)
+    other[0, 0, 0, 0] ^= 1
+    changed = read_parquet(path=str(write_picture_folder(tmp_path / "second", train=other))).train.inputs
+    assert len(calls) > made
+    assert int((changed != before).sum()) == 1
+
+
+def test_features_are_kept_apart_from_pixels(tmp_path, folder):
+    path = str(write_picture_folder(tmp_path / "data"))
+    pixels = read_parquet(path=path).train.inputs
+    described = read_parquet(path=path, features="gradient_histograms").train.inputs
+    assert (pixels.shape[1:], described.shape[1:]) == ((3, 16, 16), (159,))
+    assert len(list(folder.glob("*.npy"))) == 4
+    assert read_parquet(path=path, features="gradient_histograms").train.inputs.tolist() == described.tolist()
+    assert len(list(folder.glob("*.npy"))) == 4
