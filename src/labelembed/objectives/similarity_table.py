@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from labelembed import whole_batch
-from labelembed.heads.soft_rows import SparseRows, dense, label_type, sparse
+from labelembed.heads.soft_rows import SparseRows, dense, sparse
 
 # A whole table of so many labels takes 16 MB, and moving it costs less than most networks' step.
 DENSE_LABELS = 2_000
@@ -21,7 +21,7 @@ class SimilarityTable(nn.Module):
     """Distributions S[c] over C labels, means of predictions; starts uniform.
 
     Up to 2,000 labels the whole [C, C]; above, or with `top_k`, the largest entries of each row with the rest spread
-    evenly, in at most 8 bytes an entry.
+    evenly, in 8 bytes an entry.
 
     Args:
         num_labels: C.
@@ -42,7 +42,7 @@ class SimilarityTable(nn.Module):
         self.register_buffer("values", torch.full((num_labels, width), 1 / num_labels))
         self.register_buffer("seen", torch.zeros(num_labels, dtype=torch.int64))
         if self.sparse:
-            numbers = torch.arange(width, dtype=label_type(num_labels))
+            numbers = torch.arange(width, dtype=torch.int32)  # gloo sends no int16
             self.register_buffer("labels", numbers.repeat(num_labels, 1))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

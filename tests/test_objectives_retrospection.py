@@ -1,0 +1,167 @@
+"""Retrospection: terms, and what is stored of every row, against the naive loops."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from labelembed.errors import RunFolderError
+from labelembed.objectives import Retrospection
+from labelembed.objectives.soft_label_store import SoftLabelStore, bytes_needed
+from labelembed.seeds import generator
+
+from .made_remembering import HIDDEN, LABELS, filled, make_rows
+from .naive.remembering import naive_retrospection_terms, naive_sparse
+
+torch.set_num_threads(1)
+ROWS = 60
+
+
+def train_epochs(objective, epochs, *, of):
+    """Trains nothing, but shows every row once an epoch as the loop does; returns the terms of the last batch."""
+    hidden, labels = make_rows(objective, ROWS)
+    terms = None
+    for epoch in range(epochs):
+        objective.train().begin_epoch(epoch, of)
+        for rows in torch.randperm(ROWS, generator=generator(epoch, "order")).split(25):
+            terms = objective(hidden[rows], labels[rows], rows)
+        objective.end_epoch()
+        if objective.needs_training_pass():
+            objective.eval().begin_pass()
+            for rows in torch.arange(ROWS).split(40):
+                objective.observe(hidden[rows], labels[rows], rows)
+            objective.end_pass()
+    return hidden, labels, terms
+
+
+@pytest.mark.parametrize("store", ["pass", "steps"])
+@pytest.mark.parametrize("top_k", [None, 2])
+def test_retrospection_equals_the_naive_loops(store, top_k):
+    objective = filled(Retrospection, num_rows=ROWS, store_every=2, store=store, top_k=top_k)
+    hidden, labels, last = train_epochs(objective, 2, of=10)
+    assert last.total.item() == last.output.item()  # one-hot until soft labels are stored
+    soft = (objective.logits(hidden) / 5).softmax(dim=1).tolist()
+    soft = [naive_sparse(row, top_k or LABELS) for row in soft]
+    with torch.no_grad():
+        objective.output.weight.normal_()
+    objective.train().begin_epoch(2, 10)
+    rows = torch.randperm(ROWS)[:20]
+    terms = objective(hidden[rows], labels[rows], rows)._asdict()
+    logits = objective.logits(hidden[rows]).tolist()
+    expected = naive_retrospection_terms(logits, labels[rows].tolist(), [soft[int(r)] for r in rows], weight=0.9 * 0.3)
+    for name, value in terms.items():
+        # Stored in float16: 2^-11 of each entry.
+        assert value.item() == pytest.approx(expected[name], abs=2e-3), name
+    assert terms["retrospection"].item() > 0.01
+
+
+def test_retrospection_from_what_is_stored_is_exact():
+    objective = filled(Retrospection, num_rows=ROWS, store_every=1)
+    hidden, labels, _ = train_epochs(objective, 1, of=4)
+    stored = objective.store.rows(torch.arange(ROWS)).double()
+    objective.train().begin_epoch(1, 4)
+    leaf = hidden.clone().requires_grad_()
+    terms = objective(leaf, labels, torch.arange(ROWS))
+    logits = objective.logits(hidden).tolist()
+    expected = naive_retrospection_terms(logits, labels.tolist(), stored.tolist(), weight=0.9 * 2 / 4)
+    for name, value in terms._asdict().items():
+        assert value.item() == pytest.approx(expected[name], abs=1e-10), name
+    terms.total.backward()
+    counts = labels >= 0
+    other = hidden.clone().requires_grad_()
+    logits = objective.logits(other)[counts]
+    mixed = 0.55 * torch.nn.functional.one_hot(labels[counts], LABELS) + 0.45 * stored[counts]
+    (wanted,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, mixed, reduction="none").mean(), other)
+    # float16 rows add up to 1 within 1e-3; cross entropy's gradient of such rows differs by as little.
+    torch.testing.assert_close(leaf.grad, wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("epochs", range(1, 8))
+def test_rows_are_stored_after_every_third_epoch(epochs):
+    objective = filled(Retrospection, num_rows=ROWS, store_every=3)
+    train_epochs(objective, epochs, of=10)
+    assert objective.store.generations == int(objective.store.generation) == epochs // 3
+    assert objective.store.filled == (epochs >= 3)
+
+
+def test_rows_that_are_ignored_are_not_stored_and_the_geometry_is_of_the_others():
+    objective = filled(Retrospection, num_rows=ROWS, store_every=1)
+    hidden, labels, _ = train_epochs(objective, 1, of=4)
+    assert torch.equal(objective.row_labels.long(), torch.where(labels >= 0, labels, -1))
+    soft = (objective.logits(hidden) / 5).softmax(dim=1)
+    expected = torch.stack([soft[labels == c].mean(dim=0) for c in labels[labels >= 0].unique()])
+    found = objective.label_geometry().vectors[labels[labels >= 0].unique()].double()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+def test_a_state_dict_carries_what_is_stored():
+    first = filled(Retrospection, num_rows=ROWS, store_every=1, top_k=3)
+    hidden, labels, _ = train_epochs(first, 1, of=4)
+    second = Retrospection(HIDDEN, LABELS, num_rows=ROWS, store_every=1, top_k=3).double()
+    second.load_state_dict(first.state_dict())
+    for objective in (first, second):
+        objective.train().begin_epoch(1, 4)
+    rows = torch.arange(ROWS)
+    assert torch.equal(first(hidden, labels, rows).total, second(hidden, labels, rows).total)
+
+
+def test_files_hold_what_memory_holds_and_the_last_two_stay(tmp_path):
+    in_memory = filled(Retrospection, num_rows=ROWS, store_every=1, top_k=3)
+    on_disk = filled(Retrospection, num_rows=ROWS, store_every=1, top_k=3, storage="disk", store_folder=tmp_path)
+    for objective in (in_memory, on_disk):
+        hidden, labels, last = train_epochs(objective, 4, of=9)
+        assert last.retrospection.item() > 0
+    rows = torch.arange(ROWS)
+    expected = in_memory.train()(hidden, labels, rows).total
+    assert torch.equal(on_disk.train()(hidden, labels, rows).total, expected)
+    assert on_disk.needs_checkpoint()
+    assert not in_memory.needs_checkpoint()
+    assert sorted({path.stem for path in tmp_path.iterdir()}) == ["soft-labels-0-3", "soft-labels-0-4"]
+    assert not any("store.values" in name for name in on_disk.state_dict())
+
+    again = filled(Retrospection, num_rows=ROWS, store_every=1, top_k=3, storage="disk", store_folder=tmp_path)
+    again.load_state_dict(on_disk.state_dict())
+    again.train().begin_epoch(3, 9)
+    assert torch.equal(again(hidden, labels, rows).total, expected)
+    (tmp_path / "soft-labels-0-4.values").write_bytes(b"short")
+    again.load_state_dict(on_disk.state_dict())
+    with pytest.raises(RunFolderError, match=r"soft-labels-0-4\.values: missing or cut short"):
+        again(hidden, labels, rows)
+
+
+def test_store_of_a_million_rows_and_a_thousand_labels_is_possible():
+    assert bytes_needed(1_200_000, 1_000) == 1_200_000 * 32 * 4  # 154 MB
+    assert bytes_needed(1_200_000, 1_000, top_k=1_000) == 2_400_000_000
+    store = SoftLabelStore(1_000, 1_000)
+    held = sum(buffer.numel() * buffer.element_size() for name, buffer in store.named_buffers() if name != "generation")
+    assert held == bytes_needed(1_000, 1_000)
+
+
+def test_rows_are_asked_for_only_where_they_are_needed():
+    objective = filled(Retrospection, num_rows=ROWS, store_every=1)
+    hidden, labels = make_rows(objective)
+    assert objective(hidden, labels).total.isfinite()  # before anything is stored
+    train_epochs(objective, 1, of=4)
+    objective.eval()
+    assert objective(hidden, labels).retrospection.item() == 0
+    objective.train()
+    with pytest.raises(ValueError, match=r"`rows` must be \[13\].* got None: Retrospection remembers every row"):
+        objective(hidden, labels)
+    with pytest.raises(ValueError, match=r"`rows` must be in 0 to 59, for `num_rows` is 60, got 0 to 60"):
+        objective(hidden, labels, torch.arange(13) * 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_rows": -1}, "`num_rows` must be >= 0"),
+        ({"store_every": 0}, "`store_every` must be >= 1, got 0"),
+        ({"temperature": -5.0}, "`temperature` must be > 0"),
+        ({"final_weight": 1.2}, r"`final_weight` must be in \[0, 1\]"),
+        ({"store": "steps", "storage": "disk"}, "`store` must be 'pass' with storage 'disk'"),
+        ({"storage": "disc"}, "did you mean 'disk'"),
+    ],
+)
+def test_bad_arguments_of_retrospection_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Retrospection(4, 3, **arguments)
