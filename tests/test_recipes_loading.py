@@ -17,7 +17,7 @@ from labelembed.recipes.loading import (
     recipe_heading,
     shipped_recipes,
 )
-from labelembed.recipes.schema import TABLES, DataCommon, Recipe, parse_recipe
+from labelembed.recipes.schema import TABLES, DataCommon, Recipe, checked_seeds, parse_recipe
 from labelembed.recipes.signature import keys_of
 from labelembed.recipes.writing import full_recipe
 from tests.made_cli import SMALL, call, succeed
@@ -66,7 +66,16 @@ def plenty(tmp_path_factory):
 
 
 def test_recipes_of_the_issue_ship():
-    assert {"digits-mlp", "mnist-mlp", "mnist-cnn"} <= set(SHIPPED)
+    assert {"digits-mlp", "digits-lwal", "mnist-mlp", "mnist-cnn"} <= set(SHIPPED)
+
+
+def test_the_second_papers_preset_is_50_rows_a_label_and_its_seeds():
+    recipe, _ = load_recipe("digits-lwal")
+    assert recipe.batch_size == {"per_label": 50}
+    assert recipe.comparison.seeds == [12, 123, 1234]
+    assert recipe.objective["name"] == "adaptive_labels"
+    # 1,145 training rows, of ten labels: steps of 500
+    assert succeed("check", "digits-lwal", "--json").json["steps_per_epoch"] == 3
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -85,7 +94,7 @@ def test_shipped_recipe_parses(name):
     recipe, found = load_recipe(name, data=data)
     assert found == found_name == name
     assert len(recipe.comparison.objectives) >= 3
-    assert recipe.comparison.seeds >= 3
+    assert len(checked_seeds(recipe.comparison.seeds)) >= 3
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -105,7 +114,7 @@ def test_full_recipe_has_every_key_with_a_value_and_a_comment(name):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_full_recipe_passes_check_and_resolves_to_the_shipped_one(name, plenty):
-    data = [] if name == "digits-mlp" else ["--data", plenty]
+    data = [] if name.startswith("digits-") else ["--data", plenty]
     wrote = succeed("init", name, "-o", "my.yaml")
     assert wrote.out == "my.yaml: written; next: labelembed check my.yaml\n"
     checked = succeed("check", "my.yaml", *data)
