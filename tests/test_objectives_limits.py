@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +12,9 @@ import torch.nn.functional as F
 from labelembed.geometry import LabelGeometry
 from labelembed.objectives import LabelEmbedding, LabelSmoothing, OneHot
 
+from .made_objectives import made_case
 from .naive.cross_entropy import naive_cross_entropy
+from .test_objectives_baselines import BASELINES
 from .test_objectives_naive import (
     EMBEDDINGS,
     as_lists,
@@ -26,7 +31,7 @@ OBJECTIVE_MAKERS = {
     "published_code": lambda: make_label_embedding("full", preset="published_code"),
     "compressed": lambda: make_label_embedding("compressed"),
     "fixed": lambda: make_label_embedding("fixed"),
-}
+} | {case: partial(made_case, case) for case in BASELINES}
 
 
 def output_gradients(objective, hidden, labels):
@@ -94,10 +99,11 @@ def test_masked_rows_equal_selected_rows(name):
     hidden[labels == -100] = float("nan")
     counts = labels != -100
     results = []
-    for rows, marks in ((hidden, labels), (hidden[counts], labels[counts])):
+    rows = torch.arange(len(labels))
+    for selected, marks, places in ((hidden, labels, rows), (hidden[counts], labels[counts], rows[counts])):
         objective.zero_grad()
-        leaf = rows.clone().requires_grad_()
-        terms = objective(leaf, marks)
+        leaf = selected.clone().requires_grad_()
+        terms = objective(leaf, marks, places)
         terms.total.backward()
         gradients = {key: value.grad for key, value in objective.named_parameters()}
         results.append((terms._asdict(), gradients, leaf.grad))
@@ -114,7 +120,7 @@ def test_masked_rows_equal_selected_rows(name):
 def test_no_row_that_counts_gives_a_total_of_zero_that_goes_back(name, shape):
     objective = OBJECTIVE_MAKERS[name]()
     hidden = torch.full((*shape, 4), float("inf"), dtype=torch.float64, requires_grad=True)
-    terms = objective(hidden, torch.full(shape, -100))
+    terms = objective(hidden, torch.full(shape, -100), torch.arange(math.prod(shape)))
     assert {key: value.item() for key, value in terms._asdict().items()} == dict.fromkeys(terms._asdict(), 0.0)
     terms.total.backward()
     assert bool((hidden.grad == 0).all())
@@ -129,24 +135,26 @@ def test_one_row_equals_that_row_repeated(name):
     if name == "published_code":
         objective.settings = objective.settings._replace(hinge_reduction="mean")  # a sum would triple
     hidden, labels = make_rows(objective, count=1, ignored=False)
-    one = objective(hidden, labels)._asdict()
-    three = objective(hidden.expand(3, -1), labels.expand(3))._asdict()
+    row = torch.tensor([6])
+    one = objective(hidden, labels, row)._asdict()
+    three = objective(hidden.expand(3, -1), labels.expand(3), row.expand(3))._asdict()
     torch.testing.assert_close(one, three, rtol=0, atol=1e-12)  # a mean of three equal float64 numbers
-    assert one["total"].item() > 0
+    assert one["total"].item() != 0
 
 
 @pytest.mark.parametrize("name", OBJECTIVE_MAKERS)
 def test_another_ignore_index_ignores_that_label_alone(name):
     objective = OBJECTIVE_MAKERS[name]()
     hidden, labels = make_rows(objective)
-    expected = objective(hidden, labels)._asdict()
+    rows = torch.arange(len(labels))
+    expected = objective(hidden, labels, rows)._asdict()
     objective.ignore_index = 99
-    torch.testing.assert_close(
-        objective(hidden, torch.where(labels == -100, 99, labels))._asdict(), expected, rtol=0, atol=0
-    )
+    found = objective(hidden, torch.where(labels == -100, 99, labels), rows)._asdict()
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
     objective.ignore_index = None
     counts = labels != -100
-    torch.testing.assert_close(objective(hidden[counts], labels[counts])._asdict(), expected, rtol=0, atol=1e-12)
+    found = objective(hidden[counts], labels[counts], rows[counts])._asdict()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["full", "compressed"])

@@ -46,11 +46,11 @@ def make_label_embedding(kind="full", *, hidden_size=4, num_labels=5, dtype=torc
 
 
 def make_rows(objective, count=13, *, ignored=True, seed=0):
-    """Returns hidden [count, H] and labels: three in four as the last layer says, every fifth ignored."""
+    """Returns hidden [count, H] and labels: three in four as the last layer predicts, every fifth ignored."""
     dtype = objective.output.weight.dtype
     source = generator(seed, "rows")
     hidden = torch.randn(count, objective.hidden_size, generator=source, dtype=torch.float64).to(dtype)
-    labels = getattr(objective, "auxiliary", objective.output)(hidden).argmax(dim=1)
+    labels = getattr(objective, "auxiliary", objective.logits)(hidden).argmax(dim=1)
     labels[3::4] = (labels[3::4] + 1) % objective.num_labels
     if ignored:
         labels[::5] = -100

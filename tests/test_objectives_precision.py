@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
 from labelembed.objectives import LabelSmoothing, OneHot
 
+from .made_objectives import made_case
+from .test_objectives_baselines import BASELINES
 from .test_objectives_naive import make_label_embedding, make_rows
 
 MAKERS = {
@@ -15,7 +19,7 @@ MAKERS = {
     "full": lambda **arguments: make_label_embedding("full", uniform_weight=0.1, **arguments),
     "compressed": lambda **arguments: make_label_embedding("compressed", **arguments),
     "fixed": lambda **arguments: make_label_embedding("fixed", **arguments),
-}
+} | {case: partial(made_case, case) for case in BASELINES}
 every_objective = pytest.mark.parametrize("name", MAKERS)
 
 
@@ -36,8 +40,9 @@ def low_and_exact(name, dtype):
 @pytest.mark.parametrize(("dtype", "digits"), [(torch.bfloat16, 8), (torch.float16, 11)])
 def test_low_precision_terms_are_float32_and_close(name, dtype, digits):
     low, exact, hidden, labels = low_and_exact(name, dtype)
-    terms = low(hidden, labels)
-    expected = exact(hidden.double(), labels)._asdict()
+    rows = torch.arange(len(labels))
+    terms = low(hidden, labels, rows)
+    expected = exact(hidden.double(), labels, rows)._asdict()
     for key, value in terms._asdict().items():
         assert value.dtype == torch.float32, key
         # Logits of up to 8 are rounded to 2^-digits of themselves; a term is a mean of a few of these differences.
@@ -52,8 +57,9 @@ def test_bfloat16_counts_more_rows_than_it_has_digits_for(name):
     """1,000 equal rows: a count, or a sum over rows, in bfloat16 would stop at 256."""
     low, _, hidden, labels = low_and_exact(name, torch.bfloat16)
     row = int((labels != -100).nonzero()[0])
-    one = low(hidden[row : row + 1], labels[row : row + 1])._asdict()
-    many = low(hidden[row : row + 1].expand(1000, -1), labels[row : row + 1].expand(1000))._asdict()
+    place = torch.tensor([6])
+    one = low(hidden[row : row + 1], labels[row : row + 1], place)._asdict()
+    many = low(hidden[row : row + 1].expand(1000, -1), labels[row : row + 1].expand(1000), place.expand(1000))._asdict()
     torch.testing.assert_close(many, one, rtol=1e-5, atol=1e-6)  # a float32 sum of 1,000 equal numbers
 
 
@@ -61,9 +67,10 @@ def test_bfloat16_counts_more_rows_than_it_has_digits_for(name):
 def test_autocast_gives_float32_terms_close_to_the_exact_ones(name):
     exact = MAKERS[name]().float()
     hidden, labels = make_rows(exact, count=33)
-    expected = exact(hidden, labels)._asdict()
+    rows = torch.arange(len(labels))
+    expected = exact(hidden, labels, rows)._asdict()
     with torch.autocast("cpu", torch.bfloat16):
-        terms = exact(hidden, labels)
+        terms = exact(hidden, labels, rows)
     # Not the same numbers, or autocast would not have been on.
     assert terms.total.item() != expected["total"].item()
     for key, value in terms._asdict().items():
@@ -80,8 +87,8 @@ def test_autocast_takes_bfloat16_hidden_rows_with_float32_parameters(name):
     objective = MAKERS[name]().float()
     hidden, labels = make_rows(objective, count=33)
     with torch.autocast("cpu", torch.bfloat16):
-        expected = objective(hidden.bfloat16().float(), labels)
-        terms = objective(hidden.bfloat16(), labels)
+        expected = objective(hidden.bfloat16().float(), labels, torch.arange(len(labels)))
+        terms = objective(hidden.bfloat16(), labels, torch.arange(len(labels)))
     assert all(torch.equal(*pair) for pair in zip(terms, expected, strict=True))  # rounded before or inside: the same
 
 
@@ -92,7 +99,7 @@ def fresh_compiler():
     torch.compiler.reset()
 
 
-@every_objective
+@pytest.mark.parametrize("name", [name for name in MAKERS if "," not in name])
 @pytest.mark.usefixtures("fresh_compiler")
 # torch's own, where it looks at the selected rows between two graphs.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
@@ -105,20 +112,21 @@ def test_compiled_objective_gives_the_same_terms_and_gradients(name):
         for function in (objective, compiled):
             objective.zero_grad()
             leaf = hidden.clone().requires_grad_()
-            terms = function(leaf, labels)
+            terms = function(leaf, labels, torch.arange(len(labels)))
             terms.total.backward()
             gradients = {key: value.grad for key, value in objective.named_parameters()}
             results.append((terms._asdict(), gradients, leaf.grad))
         torch.testing.assert_close(*results, rtol=0, atol=1e-12)  # float64; the closed form against the plain lines
 
 
-@every_objective
+@pytest.mark.parametrize("name", [name for name in MAKERS if "," not in name])
 @pytest.mark.usefixtures("fresh_compiler")
 def test_objective_that_ignores_nothing_compiles_into_one_graph(name):
     objective = MAKERS[name](ignore_index=None)
     hidden, labels = make_rows(objective, ignored=False)
     compiled = torch.compile(objective, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(hidden, labels)._asdict(), objective(hidden, labels)._asdict())
+    rows = torch.arange(len(labels))
+    torch.testing.assert_close(compiled(hidden, labels, rows)._asdict(), objective(hidden, labels, rows)._asdict())
 
 
 @pytest.mark.usefixtures("fresh_compiler")
