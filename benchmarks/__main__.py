@@ -8,9 +8,10 @@ import platform
 
 import torch
 
-from benchmarks import epoch_share, geometry_scores, import_time, parallel_runs, step_time
+from benchmarks import class_means, epoch_share, geometry_scores, import_time, parallel_runs, step_time
 
 BENCHMARKS = {
+    "class_means": class_means.run,
     "geometry_scores": geometry_scores.run,
     "step_time": step_time.run,
     "import_time": import_time.run,

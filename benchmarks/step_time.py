@@ -9,24 +9,40 @@ import torch
 from torch import nn
 
 from benchmarks.timing import interleaved, print_ratios
+from labelembed.geometry import LabelGeometry
 from labelembed.models import MLP
-from labelembed.objectives import LabelEmbedding, LabelSmoothing, OneHot
+from labelembed.objectives import (
+    AdaptiveLabels,
+    ConfidencePenalty,
+    Distillation,
+    LabelEmbedding,
+    LabelSmoothing,
+    OneHot,
+    OnlineLabelSmoothing,
+    Retrospection,
+    StaticLabels,
+    TeacherFree,
+)
 
-BATCH, LABELS = 100, 10
+BATCH, LABELS, BATCHES = 100, 10, 60
 
 
-def training_step(objective: type[nn.Module], *, compiled: bool = False, **arguments: Any) -> Callable[[], None]:
+def training_step(
+    objective: Callable[..., nn.Module], *, compiled: bool = False, batch: int = BATCH, **arguments: Any
+) -> Callable[[], None]:
     """Returns a function that makes one optimiser step on the next batch of made-up pixels."""
     torch.manual_seed(0)
     encoder = MLP(input_shape=(784,), initialization="paper")
     # Compiled code cannot branch on whether a row is ignored; there are none in classification.
     head = objective(500, LABELS, output_std=0.01, ignore_index=None if compiled else -100, **arguments)
     optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], fused=True)
-    inputs = torch.rand(60 * BATCH, 784).split(BATCH)
-    labels = torch.randint(0, LABELS, (60 * BATCH,)).split(BATCH)
+    rows = torch.arange(BATCHES * batch)
+    inputs = torch.rand(len(rows), 784).split(batch)
+    labels = torch.randint(0, LABELS, (len(rows),)).split(batch)
+    places = rows.split(batch)
 
-    def total(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        loss: torch.Tensor = head(encoder(x), y).total
+    def total(x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        loss: torch.Tensor = head(encoder(x), y, rows).total
         return loss
 
     loss_of = torch.compile(total) if compiled else total
@@ -35,7 +51,7 @@ def training_step(objective: type[nn.Module], *, compiled: bool = False, **argum
     def step() -> None:
         nonlocal position
         position = (position + 1) % len(inputs)
-        loss = loss_of(inputs[position], labels[position])
+        loss = loss_of(inputs[position], labels[position], places[position])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -43,19 +59,57 @@ def training_step(objective: type[nn.Module], *, compiled: bool = False, **argum
     return step
 
 
+def storing(*, store: str) -> Callable[..., nn.Module]:
+    """Returns retrospection in an epoch that reads what is stored, and with `steps` stores anew."""
+
+    def make(hidden_size: int, num_labels: int, **arguments: Any) -> nn.Module:
+        objective = Retrospection(
+            hidden_size, num_labels, num_rows=BATCHES * BATCH, store_every=1, store=store, **arguments
+        )
+        objective.store.generations = 1
+        objective.begin_epoch(1, 10)
+        return objective
+
+    return make
+
+
 def run() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        names = [str(number) for number in range(LABELS)]
+        vectors = LabelGeometry(names, vectors=torch.randn(LABELS, 384))
+        teacher = torch.randn(BATCHES * BATCH, LABELS)
         eager = {
             "one-hot": training_step(OneHot),
             "label smoothing": training_step(LabelSmoothing),
             "label embedding": training_step(LabelEmbedding),
             "label embedding, uniform 0.2": training_step(LabelEmbedding, uniform_weight=0.2),
+            "label embedding, shared head": training_step(LabelEmbedding, auxiliary="shared"),
+            "online label smoothing": training_step(OnlineLabelSmoothing),
+            "online smoothing, published": training_step(OnlineLabelSmoothing, preset="published"),
+            "adaptive labels": training_step(AdaptiveLabels),
+            "adaptive labels, 10 C": training_step(AdaptiveLabels, label_dimension=100),
+            "retrospection": training_step(storing(store="pass")),
+            "retrospection, storing": training_step(storing(store="steps")),
+            "confidence penalty": training_step(ConfidencePenalty),
+            "teacher-free": training_step(TeacherFree),
+            "distillation": training_step(Distillation, teacher_logits=teacher),
+            "static labels": training_step(StaticLabels, embedding=vectors),
         }
-        print(" eager")
-        goals = {"label embedding": 1.15, "label embedding, uniform 0.2": 1.15}
+        print(" eager, batch 100")
+        goals = {name: 1.15 for name in eager if name != "one-hot"}
         print_ratios(interleaved(eager, rounds=10, calls=60), baseline="one-hot", goals=goals)
+        large = {
+            "one-hot, batch 500": training_step(OneHot, batch=500),
+            "adaptive labels, repel": training_step(AdaptiveLabels, batch=500, repel_weight=10.0),
+            "adaptive labels, 10 C, repel": training_step(
+                AdaptiveLabels, batch=500, label_dimension=100, repel_weight=10.0
+            ),
+        }
+        print(" eager, batch 500")
+        goals = {name: 1.25 for name in large if "adaptive" in name}
+        print_ratios(interleaved(large, rounds=10, calls=20), baseline="one-hot, batch 500", goals=goals)
         compiled = {
             "one-hot, compiled": training_step(OneHot, compiled=True),
             "label embedding, compiled": training_step(LabelEmbedding, compiled=True),

@@ -157,10 +157,10 @@ def test_a_given_scale_is_that_many_identities():
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_embedding_has_its_own_learning_rate_and_decay(name):
-    def optimizer_of(**arguments):
+    def optimizer_of(head=None, **arguments):
         objective = LabelEmbedding(6, 3, **arguments)
         network = Network(InputScaling(offset=[0.0], scale=[1.0]), MLP(input_shape=(4,), hidden_sizes=(6,)), objective)
-        optimizer = OPTIMIZERS[name](network, learning_rate=0.01, weight_decay=0.1)
+        optimizer = OPTIMIZERS[name](network, learning_rate=0.01, weight_decay=0.1, head_weight_decay=head)
         names = {id(parameter): key for key, parameter in network.named_parameters()}
         return {
             names[id(parameter)]: (group["lr"], group["weight_decay"])
@@ -173,6 +173,12 @@ def test_embedding_has_its_own_learning_rate_and_decay(name):
     own = optimizer_of(embedding_learning_rate=10.0, decay_embedding=True)
     assert own["objective.embedding"] == (pytest.approx(0.1), 0.1)
     assert {own[key] for key in own if key != "objective.embedding"} == {(0.01, 0.1)}
+    head = optimizer_of(head=0.4)
+    assert {head[key][1] for key in head if key.startswith("encoder")} == {0.1}
+    assert {key: head[key][1] for key in head if key.endswith("weight") and "objective" in key} == {
+        "objective.output.weight": 0.4,
+        "objective.auxiliary.weight": 0.4,
+    }
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,13 @@ from labelembed.errors import ArgumentFaults
 from labelembed.training.network import Network
 
 
-def parameter_groups(network: Network, *, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    network: Network, *, learning_rate: float, weight_decay: float, head_weight_decay: float | None
+) -> list[dict[str, Any]]:
     """Returns the encoder's group and the groups the objective asks for, some with a learning rate of their own."""
     encoder = {"params": list(network.encoder.parameters()), "weight_decay": weight_decay}
-    groups = [group for group in (encoder, *network.objective.parameter_groups(weight_decay)) if group["params"]]
+    of_head = weight_decay if head_weight_decay is None else head_weight_decay
+    groups = [group for group in (encoder, *network.objective.parameter_groups(of_head)) if group["params"]]
     for group in groups:
         if "learning_rate_factor" in group:
             group["lr"] = learning_rate * group.pop("learning_rate_factor")
@@ -30,10 +33,12 @@ def _fused(network: nn.Module) -> bool:
     )
 
 
-def _checked(*, learning_rate: float, weight_decay: float) -> ArgumentFaults:
+def _checked(*, learning_rate: float, weight_decay: float, head_weight_decay: float | None) -> ArgumentFaults:
     faults = ArgumentFaults()
     faults.require(learning_rate > 0, "learning_rate", learning_rate, "must be > 0")
     faults.require(weight_decay >= 0, "weight_decay", weight_decay, "must be >= 0")
+    head = head_weight_decay
+    faults.require(head is None or head >= 0, "head_weight_decay", head, "must be >= 0, or None")
     return faults
 
 
@@ -44,6 +49,7 @@ def adam(
     betas: tuple[float, float] = (0.9, 0.999),
     epsilon: float = 1e-8,
     weight_decay: float = 0.0,
+    head_weight_decay: float | None = None,
 ) -> Optimizer:
     """Adam (Kingma, Ba 2014); weight decay is added to the gradient.
 
@@ -53,9 +59,12 @@ def adam(
         betas: Decay of the running mean and of the running square of the gradient.
         epsilon: Added to the root of the running square.
         weight_decay: L2 penalty; label embeddings are left out of it.
+        head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
-    _adam_checked(learning_rate, betas, epsilon, weight_decay)
-    groups = parameter_groups(network, learning_rate=learning_rate, weight_decay=weight_decay)
+    _adam_checked(learning_rate, betas, epsilon, weight_decay, head_weight_decay)
+    groups = parameter_groups(
+        network, learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head_weight_decay
+    )
     return Adam(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=_fused(network) or None)
 
 
@@ -66,6 +75,7 @@ def adamw(
     betas: tuple[float, float] = (0.9, 0.999),
     epsilon: float = 1e-8,
     weight_decay: float = 0.01,
+    head_weight_decay: float | None = None,
 ) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov, Hutter 2019).
 
@@ -75,14 +85,19 @@ def adamw(
         betas: Decay of the running mean and of the running square of the gradient.
         epsilon: Added to the root of the running square.
         weight_decay: Share of a weight, times the learning rate, taken away each step; label embeddings are left out.
+        head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
-    _adam_checked(learning_rate, betas, epsilon, weight_decay)
-    groups = parameter_groups(network, learning_rate=learning_rate, weight_decay=weight_decay)
+    _adam_checked(learning_rate, betas, epsilon, weight_decay, head_weight_decay)
+    groups = parameter_groups(
+        network, learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head_weight_decay
+    )
     return AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=_fused(network) or None)
 
 
-def _adam_checked(learning_rate: float, betas: tuple[float, float], epsilon: float, weight_decay: float) -> None:
-    faults = _checked(learning_rate=learning_rate, weight_decay=weight_decay)
+def _adam_checked(
+    learning_rate: float, betas: tuple[float, float], epsilon: float, weight_decay: float, head: float | None
+) -> None:
+    faults = _checked(learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head)
     faults.require(all(0 <= beta < 1 for beta in betas), "betas", list(betas), "must both be in [0, 1)")
     faults.require(epsilon > 0, "epsilon", epsilon, "must be > 0")
     faults.raise_if_any()
@@ -95,6 +110,7 @@ def sgd(
     momentum: float = 0.9,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    head_weight_decay: float | None = None,
 ) -> Optimizer:
     """Stochastic gradient descent.
 
@@ -104,12 +120,15 @@ def sgd(
         momentum: Share of the last step that is taken again.
         nesterov: Nesterov's form of the momentum.
         weight_decay: L2 penalty; label embeddings are left out of it.
+        head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
-    faults = _checked(learning_rate=learning_rate, weight_decay=weight_decay)
+    faults = _checked(learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head_weight_decay)
     faults.require(0 <= momentum < 1, "momentum", momentum, "must be in [0, 1)")
     faults.require(momentum > 0 or not nesterov, "nesterov", nesterov, "needs a momentum > 0")
     faults.raise_if_any()
-    groups = parameter_groups(network, learning_rate=learning_rate, weight_decay=weight_decay)
+    groups = parameter_groups(
+        network, learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head_weight_decay
+    )
     return SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=_fused(network) or None)
 
 
