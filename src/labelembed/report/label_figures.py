@@ -1,0 +1,272 @@
+"""Figures of a label geometry, for the page or a file of their own: tree, map and heat map."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelembed.geometry import Alignment, tree_of
+from labelembed.report.drawing import INK, draw, series_colour
+from labelembed.report.formatting import shortened
+from labelembed.report.writing import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# More names than these cannot be read, and the figure would be metres long.
+_MOST_NAMES = 150
+_MOST_CELLS = 1000
+_NAME_LENGTH = 28
+_PAPER_INK = "#1a1a1a"
+_LETTER = 0.55  # mean width of a letter, in its height
+_PLACES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+
+
+@dataclass(frozen=True)
+class LabelFigure:
+    """What `draw` needs for one figure.
+
+    Attributes:
+        key: Begins every id in the SVG.
+        size: Width and height in inches.
+        title: What the figure is.
+        description: What it shows, for those who do not see it.
+        painter: Draws it into an empty matplotlib figure.
+    """
+
+    key: str
+    size: tuple[float, float]
+    title: str
+    description: str
+    painter: Callable[[Figure], None]
+
+    def inline_svg(self) -> str:
+        """Returns markup whose colours and letters follow the page."""
+        return draw(self.key, self.size, self.title, self.description, self.painter)
+
+    def save(self, path: Path) -> Path:
+        """Writes a file of its own: dark on white, in letters that every viewer has."""
+        svg = self.inline_svg().replace("currentColor", _PAPER_INK)
+        svg = re.sub(r"var\(--series-\d+, (#\w+)\)", r"\1", svg)
+        svg = svg.replace("var(--letters, sans-serif)", "'DejaVu Sans', Verdana, Arial, sans-serif")
+        width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0]
+        opening, rest = svg.split(">", 1)
+        paper = f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
+        return write_text(path, f'{opening} width="{width}pt" height="{height}pt">{paper}{rest}\n')
+
+
+def dendrogram(names: Sequence[str], joined: NDArray[np.float64], *, key: str = "dendrogram") -> LabelFigure:
+    """Returns the tree of `geometry.linkage`: a label a line, joined further left the more they differ.
+
+    Args:
+        names: The labels, in the order of their numbers.
+        joined: [C - 1, 4].
+        key: Begins every id in the SVG.
+    """
+    root = tree_of(joined, names)
+    count, named = len(names), len(names) <= _MOST_NAMES
+    place: dict[int, float] = {}
+    segments: list[list[tuple[float, float]]] = []
+    ordered: list[str] = []
+    for node in root.walk():
+        if not node.children:
+            place[id(node)] = float(len(ordered))
+            ordered.append(_short(node.name))
+            continue
+        at = [place[id(child)] for child in node.children]
+        place[id(node)] = sum(at) / len(at)
+        height = node.height or 0.0
+        segments.append([(height, min(at)), (height, max(at))])
+        segments += [[(height, y), (child.height or 0.0, y)] for y, child in zip(at, node.children, strict=True)]
+    margin = 0.09 * max(map(len, ordered)) if named else 0.0
+
+    def paint(figure: Figure) -> None:
+        from matplotlib.collections import LineCollection
+
+        axes = figure.subplots()
+        axes.add_collection(LineCollection(segments, colors=series_colour(1), linewidths=1.0 if named else 0.4))
+        top = root.height or 1.0
+        axes.set_xlim(1.03 * top, 0)
+        axes.set_ylim(count - 0.5, -0.5)
+        axes.yaxis.tick_right()
+        axes.set_yticks(range(count) if named else [], ordered if named else [])
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("distance at which they join")
+        if not named:
+            axes.set_ylabel(f"{count:,} labels")
+
+    last = f"{ordered[0]} and {ordered[1]} stand first"
+    description = (
+        f"Tree of {count} labels. From the top: {', '.join(ordered[:10])}{', ...' if count > 10 else ''}; {last}."
+    )
+    size = (4.2 + margin, 0.9 + (0.19 * count if named else 8.0))
+    return LabelFigure(key, size, f"Hierarchy of {count:,} labels", description, paint)
+
+
+def label_map(
+    names: Sequence[str],
+    points: NDArray[np.float64],
+    *,
+    alignment: Alignment | None = None,
+    reference: str = "WordNet",
+    key: str = "map",
+) -> LabelFigure:
+    """Returns the labels as points of a plane; over a reference's points, where they are laid over each other.
+
+    Args:
+        names: The labels, in the order of their numbers.
+        points: [C, 2], as `geometry.multidimensional_scaling` gives them.
+        alignment: As `geometry.procrustes_disparity` gives it; its points are drawn instead of `points`.
+        reference: What the alignment's reference is called.
+        key: Begins every id in the SVG.
+    """
+    count, named = len(names), len(names) <= _MOST_NAMES
+    ours = points if alignment is None else alignment.points
+    theirs = None if alignment is None else alignment.reference
+    shown = [_short(name) for name in names]
+    everything = ours if theirs is None else np.concatenate([ours, theirs])
+    letters = 8.5 if count <= 60 else 7.0
+    page = _Page(everything, width=5.5 if count <= 25 else 7.5 if count <= 60 else 10.0, border=40 if named else 24)
+
+    def paint(figure: Figure) -> None:
+        figure.set_layout_engine("none")  # the page is laid out here, to the point
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        axes.set_axis_off()
+        axes.set_xlim(0, page.width)
+        axes.set_ylim(0, page.height)
+        dot = 26 if count <= 25 else 16 if named else 4
+        ours_at = page.places(ours)
+        if theirs is not None:
+            theirs_at = page.places(theirs)
+            for one, other in zip(ours_at, theirs_at, strict=True):
+                axes.plot((one[0], other[0]), (one[1], other[1]), color=INK, linewidth=0.5, alpha=0.35, zorder=1)
+            ring = series_colour(2)
+            axes.scatter(theirs_at[:, 0], theirs_at[:, 1], s=dot, facecolors="none", edgecolors=ring, label=reference)
+        axes.scatter(ours_at[:, 0], ours_at[:, 1], s=dot, color=series_colour(1), zorder=3, label="learned")
+        if theirs is not None:
+            axes.legend(loc="upper center", ncols=2, frameon=False, borderaxespad=0.2)
+        if named:
+            _write_names(axes, page, ours_at, shown, letters=letters)
+
+    over = f", over those of {reference}; disparity {alignment.disparity:.3f}" if alignment is not None else ""
+    description = f"{count} labels as points of a plane, by multidimensional scaling of their distances{over}."
+    size = (page.width / 72, page.height / 72)
+    return LabelFigure(key, size, f"Map of {count:,} labels{over}", description, paint)
+
+
+def distance_heat_map(
+    names: Sequence[str], distances: NDArray[np.float64], order: Sequence[int], *, key: str = "distances"
+) -> LabelFigure:
+    """Returns the distances between labels, in the order of the tree.
+
+    Args:
+        names: The labels, in the order of their numbers.
+        distances: [C, C].
+        order: The labels' numbers from first to last, as `geometry.leaf_order` gives them.
+        key: Begins every id in the SVG.
+    """
+    count, named = len(names), len(names) <= _MOST_NAMES
+    table = distances[np.ix_(order, order)].astype(np.float64)
+    if count > _MOST_CELLS:
+        edges = np.linspace(0, count, _MOST_CELLS + 1).astype(int)
+        table = np.add.reduceat(np.add.reduceat(table, edges[:-1]), edges[:-1], axis=1)
+        table /= np.outer(np.diff(edges), np.diff(edges))
+    shown = [_short(names[number]) for number in order]
+    step = 0.19 if count <= 40 else 0.115
+    side = 1.4 + (step * count + 0.07 * max(map(len, shown)) if named else 6.0)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        image = axes.imshow(table, cmap="viridis_r", interpolation="none", vmin=0, vmax=float(table.max()) or 1.0)
+        axes.spines[:].set_visible(False)
+        letters = 8.5 if count <= 40 else 6.5
+        ticks = range(count) if named else []
+        turned = 90 if max(map(len, shown)) > 2 else 0
+        axes.set_xticks(ticks, shown if named else [], rotation=turned, fontsize=letters)
+        axes.set_yticks(ticks, shown if named else [], fontsize=letters)
+        axes.tick_params(length=0)
+        bar = figure.colorbar(image, ax=axes, shrink=0.6, label="distance")
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(length=0)
+
+    description = (
+        f"Heat map of the distances between {count} labels, like ones beside each other: {', '.join(shown[:10])}."
+    )
+    return LabelFigure(key, (side + 1.1, side), f"Distances between {count:,} labels", description, paint)
+
+
+class _Page:
+    """Where points lie on a page, in units of 1/72 inch, so that names can be placed before they are drawn.
+
+    Args:
+        points: [P, 2], all that is drawn.
+        width: Of the page in inches; the height follows the points.
+        border: Around the points, for the names.
+    """
+
+    def __init__(self, points: NDArray[np.float64], *, width: float, border: float) -> None:
+        self.border, self.width = border, 72 * width
+        self.low, high = points.min(axis=0), points.max(axis=0)
+        wide, high_by = (high - self.low).tolist()
+        most = 1.3 * self.width
+        self.scale = min((self.width - 2 * border) / max(wide, 1e-12), most / max(high_by, 1e-12))
+        self.left = (self.width - wide * self.scale) / 2
+        self.height = high_by * self.scale + 2 * border
+        self.points = self.places(points)
+
+    def places(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns where points lie."""
+        placed: NDArray[np.float64] = (points - self.low) * self.scale + (self.left, self.border)
+        return placed
+
+
+def _write_names(axes: Axes, page: _Page, points: NDArray[np.float64], names: Sequence[str], *, letters: float) -> None:
+    """Writes each name beside its point, where it covers least of what is there already.
+
+    Widths are estimated: the letters that a browser takes are not known here.
+    """
+    taken = [(x - 2.5, y - 2.5, x + 2.5, y + 2.5) for x, y in page.points]
+    for position in np.argsort(-points[:, 1], kind="stable"):
+        x, y = points[position]
+        width, height = _LETTER * letters * len(names[position]), letters
+        choices = []
+        for number, (right, up) in enumerate(_PLACES):
+            gap = 5.0 if right == 0 or up == 0 else 3.5
+            left = x + (gap if right > 0 else -gap - width if right < 0 else -width / 2)
+            below = y + (gap if up > 0 else -gap - height if up < 0 else -height / 2)
+            box = (left, below, left + width, below + height)
+            outside = max(0.0, -left, left + width - page.width) * height
+            choices.append((round(sum(_overlap(box, other) for other in taken) + 3 * outside, 6), number, gap, box))
+        _, number, gap, box = min(choices)
+        taken.append(box)
+        right, up = _PLACES[number]
+        axes.annotate(
+            names[position],
+            (x, y),
+            xytext=(right * gap, up * gap),
+            textcoords="offset points",
+            ha=("right", "center", "left")[right + 1],
+            va=("top", "center", "bottom")[up + 1],
+            fontsize=letters,
+            zorder=4,
+        )
+
+
+def _short(name: str) -> str:
+    """Names that differ at their ends only must still be told apart."""
+    line = shortened(name, 10_000)
+    return line if len(line) <= _NAME_LENGTH else f"{line[: _NAME_LENGTH - 11].rstrip()}…{line[-10:].lstrip()}"
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(width, 0.0) * max(height, 0.0)
