@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from labelembed.recipes.loading import read_recipe
+from labelembed.recipes.plain_yaml import plain_values
+from labelembed.recipes.schema import parse_recipe
 from tests.made_cli import call
 from tests.made_data import write_idx_folder
 
@@ -66,9 +69,18 @@ def test_shell_block_runs(text, tmp_path, monkeypatch):
         assert called.code == 0, f"{line}\n{called.out}{called.err}"
 
 
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_yaml_block_is_part_of_a_recipe(text):
+    values, _, _ = read_recipe("digits-mlp")
+    part = plain_values(text)
+    assert part.keys() <= values.keys()
+    parse_recipe(values | part, source="the block")
+
+
 def test_there_are_blocks_to_run():
     assert len(blocks("python")) >= 5
     assert len(blocks("sh")) >= 4
+    assert len(blocks("yaml")) >= 5
 
 
 def test_links_between_pages_lead_somewhere():

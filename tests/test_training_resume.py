@@ -266,6 +266,7 @@ def test_run_folder_holds_no_leftovers(tmp_path):
     train(recipe, tmp_path / "run")
     assert sorted(os.listdir(tmp_path / "run")) == [
         "checkpoints",
+        "class_means.safetensors",
         "environment.json",
         "journal.jsonl",
         "label_geometry.safetensors",
