@@ -31,7 +31,7 @@ class Hierarchy:
     Attributes:
         root: The tree.
         names: The labels, in the order of their numbers.
-        source: The file, for people.
+        source: The file, or the name of one that ships.
     """
 
     root: TreeNode
@@ -93,7 +93,7 @@ def read_hierarchy(source: str | Path, names: Sequence[str]) -> Hierarchy:
                 f"{unknown_name('hierarchy', str(source), shipped_hierarchies())}, or give a file: {_FORMS}"
             )
         path = _SHIPPED / f"{source}.yaml"
-    kind = path.suffix.lower()
+    kind, called = path.suffix.lower(), str(source)
     if kind in (".yaml", ".yml", ".json"):
         root = _of_groups(path, read_mapping(path))
     elif kind == ".csv":
@@ -105,8 +105,8 @@ def read_hierarchy(source: str | Path, names: Sequence[str]) -> Hierarchy:
             raise DataError(f"{path}: no Newick, {error}") from error
     else:
         raise DataError(f"{path}: a hierarchy is a file of {_FORMS}")
-    _require_each_once(path, [leaf.name for leaf in root.leaves()], names)
-    return Hierarchy(root, tuple(names), str(path))
+    _require_each_once(called, [leaf.name for leaf in root.leaves()], names)
+    return Hierarchy(root, tuple(names), called)
 
 
 def group_agreement(distances: ArrayLike, hierarchy: Hierarchy) -> GroupAgreement:
@@ -173,15 +173,18 @@ def _of_table(path: Path, text: str) -> TreeNode:
     return root
 
 
-def _require_each_once(path: Path, leaves: list[str], names: Sequence[str]) -> None:
+def _require_each_once(called: str, leaves: list[str], names: Sequence[str]) -> None:
     counts = Counter(leaves)
     there = set(names)
     missing = [name for name in names if name not in counts]
+    unknown = [name for name in counts if name not in there]
+    # What is near is looked for only as often as a message has room for it: it takes time.
+    hints = [nearest(name, missing or names) if number < 10 else "" for number, name in enumerate(unknown)]
     faults = {
         "missing": [repr(name) for name in missing],
         "repeated": [repr(name) for name, count in counts.items() if count > 1],
-        "unknown": [f"{name!r}{nearest(name, missing or names)}" for name in counts if name not in there],
+        "unknown": [f"{name!r}{hint}" for name, hint in zip(unknown, hints, strict=True)],
     }
     if any(faults.values()):
         lines = [f"  {kind} ({len(found)}): {', '.join(found)}" for kind, found in faults.items() if found]
-        raise DataError("\n".join([f"{path}: a hierarchy holds each of the {len(names)} labels once", *lines]))
+        raise DataError("\n".join([f"{called}: a hierarchy holds each of the {len(names)} labels once", *lines]))

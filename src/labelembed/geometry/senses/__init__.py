@@ -56,11 +56,11 @@ def read_senses(path: str | Path, names: Sequence[str]) -> Senses:
         DataError: When the file cannot be read, a value is no synset, or a label is none of `names`; all listed.
     """
     path = Path(path)
-    faults = []
+    faults: list[str] = []
     senses: Senses = {}
     for name, value in read_mapping(path).items():
         if name not in names:
-            faults.append(f"there is no label {name!r}{nearest(name, names)}")
+            faults.append(f"there is no label {name!r}{nearest(name, names) if len(faults) < 10 else ''}")
         elif value is None or (isinstance(value, str) and (value in _NOTHING or _SYNSET.fullmatch(value))):
             senses[name] = _synset(value)
         else:

@@ -1,0 +1,78 @@
+"""A label geometry as files: figures, trees for other programs, and a table of distances."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from labelembed.errors import RunFolderError
+from labelembed.geometry import (
+    LabelGeometry,
+    leaf_order,
+    linkage,
+    multidimensional_scaling,
+    procrustes_disparity,
+    to_json,
+    to_newick,
+)
+from labelembed.geometry.clustering import LinkageMethod
+from labelembed.report.label_figures import dendrogram, distance_heat_map, label_map
+from labelembed.report.writing import write_text
+
+
+def export_geometry(
+    geometry: LabelGeometry, folder: Path, *, method: LinkageMethod = "average", reference: Tensor | None = None
+) -> list[Path]:
+    """Writes dendrogram.svg, map.svg, heat-map.svg, tree.nwk, tree.json and distances.csv; returns their paths.
+
+    Args:
+        geometry: Two labels or more, at most `MOST_LABELS`.
+        folder: Made where it is not there.
+        method: How groups of labels join.
+        reference: [C, C] distances, nan rows for labels that it lacks, over which the map is laid: WordNet's. The map
+            is then of the labels it has.
+
+    Raises:
+        ValueError: When the geometry is too large, or the method does not fit it.
+        RunFolderError: When a file cannot be written.
+    """
+    names = geometry.names
+    distances = geometry.distances().numpy()
+    joined = linkage(geometry, method)
+    order = leaf_order(joined)
+    shown, alignment = list(range(len(names))), None
+    if reference is not None:
+        shown = [number for number in shown if not reference[number].isnan().all()]
+        # Fewer than three points, or points that all fall together, can be laid over anything.
+        if len(shown) < 3 or not np.isfinite(reference.numpy()[np.ix_(shown, shown)]).all():
+            shown, reference = list(range(len(names))), None
+    points = multidimensional_scaling(distances[np.ix_(shown, shown)])
+    if reference is not None:
+        theirs = multidimensional_scaling(reference.numpy()[np.ix_(shown, shown)])
+        if np.ptp(points) > 0 and np.ptp(theirs) > 0:
+            alignment = procrustes_disparity(points, theirs)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{folder}: cannot be made ({error.strerror})") from error
+    return [
+        dendrogram(names, joined).save(folder / "dendrogram.svg"),
+        label_map([names[number] for number in shown], points, alignment=alignment).save(folder / "map.svg"),
+        distance_heat_map(names, distances, order).save(folder / "heat-map.svg"),
+        write_text(folder / "tree.nwk", to_newick(joined, names)),
+        write_text(folder / "tree.json", to_json(joined, names)),
+        write_text(folder / "distances.csv", _table(names, distances)),
+    ]
+
+
+def _table(names: tuple[str, ...], distances: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
+    written = io.StringIO()
+    rows = csv.writer(written, lineterminator="\n")
+    rows.writerow(["label", *names])
+    for name, row in zip(names, distances.tolist(), strict=True):
+        rows.writerow([name, *row])
+    return written.getvalue()

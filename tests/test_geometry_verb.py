@@ -1,0 +1,231 @@
+"""`labelembed geometry`: scores of runs and saved geometries, exported files, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from labelembed.geometry import LabelGeometry, leaf_order, linkage, multidimensional_scaling, procrustes_disparity
+from labelembed.geometry.label_tree import read_newick
+from labelembed.geometry.scores import geometry_scores, published_scores
+from labelembed.geometry.senses import shipped_senses
+from labelembed.report.label_figures import dendrogram, distance_heat_map, label_map
+
+from .made_cli import SMALL, call, succeed
+from .made_data import write_idx_folder
+from .made_wordnet import write_wordnet
+from .naive.geometry import naive_agreement
+from .test_geometry_wordnet import needs_wordnet
+
+NAMES = ("dog", "cat", "lion", "polar_bear", "rex", "food")
+FILES = {"dendrogram.svg", "map.svg", "heat-map.svg", "tree.nwk", "tree.json", "distances.csv"}
+GROUPS = "animals: [dog, cat, lion, polar_bear, rex]\nthings: [food]\n"
+
+
+def made_geometry(names=NAMES, seed=0):
+    vectors = torch.randn(len(names), 4, generator=torch.Generator().manual_seed(seed))
+    return LabelGeometry(names, vectors=vectors, source="made")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a saved geometry, a WordNet and a hierarchy; no other WordNet is found."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WNSEARCHDIR", str(write_wordnet(tmp_path / "wordnet")))
+    made_geometry().save(tmp_path / "made.safetensors")
+    Path("groups.yaml").write_text(GROUPS)
+    return tmp_path
+
+
+def test_scores_are_those_of_the_library(folder):
+    found = succeed("geometry", "made.safetensors", "--wordnet", "--hierarchy", "groups.yaml", "--json").json
+    from labelembed.geometry import WordNet, group_agreement, read_hierarchy
+
+    distances = made_geometry().distances()
+    mean, _ = naive_agreement(distances.tolist(), WordNet().distances(NAMES).tolist())
+    (row,) = found["rows"]
+    assert row["wordnet"]["tau_b"] == pytest.approx(mean, abs=1e-12)
+    assert row["wordnet"]["labels"] == len(row["wordnet"]["per_label"])
+    groups = group_agreement(distances, read_hierarchy("groups.yaml", NAMES))
+    assert row["hierarchy"]["same_group"] == groups.same_group
+    assert row["hierarchy"]["tau_b"] == groups.kendall.mean
+    assert set(row["hierarchy"]["left_out"]) == {"food"}
+    assert (found["labels"], row["geometry"], row["source"]) == (6, "learned labels", "made")
+    assert found["published_tau_b"] == {}
+
+
+def test_scores_in_words(folder):
+    called = succeed("geometry", "made.safetensors", "--wordnet", "--hierarchy", "groups.yaml")
+    assert re.search(r"learned labels +-?0\.\d{3} +-?\d\.\d{3} +\d+\.\d%", called.out)
+    assert "nearest pairs: " in called.out
+    assert "without food (its reference distances are all equal)" in called.err
+    assert "by chance; hierarchy: groups.yaml" in called.err
+    plain = succeed("geometry", "made.safetensors")
+    assert "tau-b" not in plain.out
+    assert "--wordnet and --hierarchy FILE" in plain.err
+
+
+def test_nearest_pairs_are_the_smallest_distances():
+    geometry = LabelGeometry("abcd", vectors=torch.tensor([[0.0], [5.0], [5.5], [1.0]]))
+    assert geometry_scores(geometry, pairs=2).nearest == [("b", "c", 0.5), ("a", "d", 1.0)]
+    assert len(geometry_scores(geometry, pairs=99).nearest) == 6
+
+
+def test_wordnet_of_a_path_and_senses_of_a_file(folder, monkeypatch):
+    monkeypatch.setenv("WNSEARCHDIR", str(folder / "absent"))
+    Path("senses.yaml").write_text("dog: dog.n.02\nfood: null\n")
+    found = succeed(
+        "geometry", "made.safetensors", "--wordnet-path", "wordnet", "--senses", "senses.yaml", "--json"
+    ).json
+    assert found["rows"][0]["wordnet"]["left_out"]["food"] == "not in the reference"
+
+
+def test_missing_names_are_refused_and_dropped_when_asked(folder):
+    made_geometry(("dog", "polar_baer", "cat", "lion", "rex")).save("typo.safetensors")
+    refused = call("geometry", "typo.safetensors", "--wordnet")
+    assert refused.code == 2
+    assert "WordNet lacks 1 of 5 names" in refused.err
+    assert "polar_baer: near polar_bear" in refused.err
+    assert "--drop-missing" in refused.err
+    found = succeed("geometry", "typo.safetensors", "--wordnet", "--drop-missing", "--json", "--export", "out").json
+    assert found["rows"][0]["wordnet"]["left_out"]["polar_baer"] == "not in the reference"
+    assert "polar_baer" not in Path("out/map.svg").read_text()
+    assert "polar_baer" in Path("out/dendrogram.svg").read_text()
+    assert "without polar_baer" in succeed("geometry", "typo.safetensors", "--wordnet", "--drop-missing").err
+
+
+def test_a_run_is_scored_with_its_class_means(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_idx_folder(Path("mnist"))
+    succeed("train", "mnist-mlp", "--data", "mnist", *SMALL, "--out", "run")
+    expected = ["learned labels"]
+    if Path("run/class_means.safetensors").exists():
+        expected.append("class means of the outputs")
+    found = succeed("geometry", "run", "--json", "--export", "labels").json
+    assert [row["geometry"] for row in found["rows"]] == expected
+    assert {path.name for path in Path("labels").iterdir() if path.is_file()} == FILES
+    # A run without learned labels of its own, and one whose class means are of other labels.
+    made_geometry([str(number) for number in range(10)]).save("run/class_means.safetensors")
+    found = succeed("geometry", "run", "--json", "--export", "labels").json
+    assert len(found["rows"]) == 2
+    assert {path.name for path in Path("labels/class-means").iterdir()} == FILES
+    made_geometry().save("run/class_means.safetensors")
+    refused = call("geometry", "run")
+    assert refused.code == 2
+    assert "run/class_means.safetensors: its 6 labels are not the 10" in refused.err
+
+
+def test_exported_files_hold_the_geometry(folder):
+    called = succeed("geometry", "made.safetensors", "--wordnet", "--method", "complete", "--export", "out/deep")
+    out = Path("out/deep")
+    assert {path.name for path in out.iterdir()} == FILES
+    assert "out/deep" in called.out
+    geometry = made_geometry()
+    joined = linkage(geometry, method="complete")
+    leaves = [leaf.name for leaf in read_newick((out / "tree.nwk").read_text()).leaves()]
+    assert leaves == [NAMES[number] for number in leaf_order(joined)]
+    assert json.loads((out / "tree.json").read_text())["height"] == joined[-1, 2]
+    rows = list(csv.reader((out / "distances.csv").read_text().splitlines()))
+    assert rows[0] == ["label", *NAMES]
+    table = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]])
+    assert np.array_equal(table, geometry.distances().numpy())
+    assert "WordNet" in (out / "map.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "no such folder"),
+        (["nowhere.safetensors"], "no such file"),
+        (["groups.yaml"], "no safetensors file"),
+        (["."], "no run folder"),
+        (["made.safetensors", "--senses", "groups.yaml"], "add --wordnet"),
+        (["made.safetensors", "--drop-missing"], "add --wordnet"),
+        (["made.safetensors", "--wordnet", "--senses", "absent.yaml"], "absent.yaml: no such file"),
+        (["made.safetensors", "--wordnet", "--senses", "groups.yaml"], "there is no label 'animals'"),
+        (["made.safetensors", "--wordnet-path", "."], "apt install wordnet-base"),
+        (["made.safetensors", "--hierarchy", "absent.yaml"], "absent.yaml: no such file"),
+        (
+            ["made.safetensors", "--hierarchy", "cifar100"],
+            "cifar100: a hierarchy holds each of the 6 labels once missing (5): 'dog'",
+        ),
+        (["made.safetensors", "--hierarchy", "missing.csv"], "missing (4): 'lion', 'polar_bear', 'rex', 'food'"),
+        (["made.safetensors", "--hierarchy", "missing.csv"], "repeated (1): 'cat'"),
+        (["made.safetensors", "--export", "groups.yaml"], "groups.yaml: cannot be made"),
+        (["similar.safetensors", "--method", "ward", "--export", "out"], "`method` ward needs vectors"),
+        (["made.safetensors", "--method", "nearest"], "nearest"),
+        (["one.safetensors"], "a single label has no distances"),
+        (["many.safetensors"], "--first 5000 takes the first of them"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_message(folder, words, said):
+    Path("missing.csv").write_text("dog,a\ncat,a\ncat,b\n")
+    LabelGeometry(("a", "b"), similarities=torch.eye(2)).save("similar.safetensors")
+    LabelGeometry(("a",), vectors=torch.zeros(1, 2)).save("one.safetensors")
+    LabelGeometry([str(number) for number in range(5001)], vectors=torch.zeros(5001, 1)).save("many.safetensors")
+    called = call("geometry", *words)
+    assert called.code == 2
+    assert said in " ".join(called.err.split())
+    assert "Traceback" not in called.err
+    assert called.out == ""
+    assert not Path("out").exists()
+
+
+def test_the_first_labels_are_taken_when_asked(folder):
+    found = succeed("geometry", "made.safetensors", "--first", "3", "--json").json
+    assert found["labels"] == 3
+    assert succeed("geometry", "made.safetensors", "--first", "99", "--json").json["labels"] == 6
+
+
+def test_published_scores_stand_beside_those_of_their_labels():
+    ten = list(shipped_senses("cifar10"))
+    assert published_scores(ten) == {"LwAL": 0.473, "LwAL10": 0.544, "LwAL10+rpl": 0.609}
+    assert published_scores(ten[:9]) == {}
+    assert published_scores(list(shipped_senses("cifar100"))) == {}
+    assert published_scores(["a"]) == {}
+
+
+@needs_wordnet
+def test_published_scores_are_printed_for_cifar_10(tmp_path, monkeypatch):
+    monkeypatch.delenv("WNSEARCHDIR", raising=False)
+    path = made_geometry(list(shipped_senses("cifar10"))).save(tmp_path / "ten.safetensors")
+    called = succeed("geometry", path, "--wordnet")
+    assert re.search(r"LwAL10\+rpl \(published\) +0\.609", called.out)
+    assert "Yu, Verma 2022" in called.err
+
+
+ODD = ["<b>&x</b>", "犬", "$x^2$", "a\x00b", "", "an extremely long name of a label whose end alone says 17"]
+
+
+@pytest.mark.parametrize("names", [["0", "1"], ODD, [f"label {number}" for number in range(160)]])
+def test_figures_are_whole_files_of_their_own(tmp_path, names):
+    from xml.etree import ElementTree
+
+    geometry = made_geometry(names)
+    joined, distances = linkage(geometry), geometry.distances().numpy()
+    points = multidimensional_scaling(distances)
+    alignment = procrustes_disparity(points, points[::-1]) if len(names) > 2 else None
+    figures = [
+        dendrogram(names, joined),
+        label_map(names, points, alignment=alignment),
+        distance_heat_map(names, distances, leaf_order(joined)),
+    ]
+    for figure in figures:
+        text = figure.save(tmp_path / "figure.svg").read_text(encoding="utf-8")
+        root = ElementTree.fromstring(text)
+        assert all(float(root.get(side).removesuffix("pt")) > 50 for side in ("width", "height"))
+        assert "currentColor" not in text
+        assert "var(" not in text
+        if names is ODD:
+            assert "label wh" not in text  # too long for a figure
+            assert "says 17" in text  # but its end still tells it from others
+        else:
+            assert (f">{names[1]}<" in text) == (len(names) <= 150)  # more cannot be read
+    assert math.isfinite(points.sum())
