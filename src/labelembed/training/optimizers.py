@@ -156,3 +156,9 @@ def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor], values: d
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": values["param_groups"]})
+    # A file holds every tensor row by row. The fused steps walk through the memory of weight and moments side by side,
+    # whatever their strides: for weights that lie channels last they would take the moments of other weights.
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if isinstance(value, torch.Tensor) and value.ndim and value.shape == parameter.shape:
+                entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
