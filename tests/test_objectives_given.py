@@ -202,9 +202,10 @@ def test_geometry_is_the_vectors_or_the_means_of_what_the_outputs_became():
         geometry = objective.label_geometry("vwxyz")
         assert geometry.metric == metric
         assert torch.equal(geometry.vectors, objective.vectors.float())
-    means = torch.randn(5, 7)
-    of_means = objective.label_geometry("vwxyz", class_means=means)
-    assert torch.equal(of_means.vectors, means)
+        means = torch.randn(5, 7)
+        of_means = objective.label_geometry("vwxyz", class_means=means)
+        assert torch.equal(of_means.vectors, means)
+        assert (of_means.metric, of_means.source) == (metric, "StaticLabels, class means")
 
 
 def test_from_linear_takes_the_number_of_labels_from_the_vectors():

@@ -20,6 +20,7 @@ from tests.made_training import (
     one_thread,  # noqa: F401
     train,
     wait_until,
+    with_saved_geometry,
 )
 
 gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
@@ -81,8 +82,15 @@ def assert_same_run(folder, single):
     assert_close(*by_name, "run")
 
 
-@pytest.mark.parametrize("objective", ["label_embedding", "one_hot"])
+@pytest.mark.parametrize("objective", ["label_embedding", "one_hot", "distillation", "static_labels"])
 def test_two_processes_leave_the_run_folder_of_one(objective, commands, tmp_path):
+    if objective == "distillation":
+        teacher, _ = load_recipe("digits-mlp", settings=[*SETTINGS, "epochs=1", "objective=one_hot"])
+        train(teacher, tmp_path / "teacher")
+        objective = f"{{name: distillation, teacher: {tmp_path / 'teacher'}, temperature: 2}}"
+    if objective == "static_labels":
+        made = with_saved_geometry({"name": "static_labels", "embedding": "SAVED"}, tmp_path)
+        objective = f"{{name: static_labels, embedding: {made['embedding']}}}"
     settings = [*SETTINGS, "epochs=3", f"objective={objective}", "checkpoints.minimum_seconds=0"]
     recipe, _ = load_recipe("digits-mlp", settings=settings)
     train(recipe, tmp_path / "one")

@@ -141,11 +141,10 @@ class StaticLabels(Objective):
 
     def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
         """Returns what the outputs have become: their class means; without these the vectors it was given."""
-        if class_means is not None:
-            return super().label_geometry(names, class_means=class_means)
-        vectors = self.vectors.detach().float().cpu().clone()
+        source = type(self).__name__ if class_means is None else f"{type(self).__name__}, class means"
+        vectors = (self.vectors if class_means is None else class_means).detach().float().cpu().clone()
         metric: Literal["cosine", "euclidean"] = "cosine" if self.loss == "cosine" else "euclidean"
-        return LabelGeometry(self.label_names(names), vectors=vectors, metric=metric, source=type(self).__name__)
+        return LabelGeometry(self.label_names(names), vectors=vectors, metric=metric, source=source)
 
 
 def _directions(rows: Tensor) -> Tensor:
