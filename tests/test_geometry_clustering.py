@@ -12,6 +12,7 @@ from hypothesis import strategies
 
 from labelembed.geometry import (
     LabelGeometry,
+    label_plane,
     leaf_order,
     linkage,
     multidimensional_scaling,
@@ -241,3 +242,20 @@ def test_procrustes_does_not_see_moving_turning_scaling_and_mirroring():
 def test_procrustes_refuses_what_cannot_be_laid_over(points, reference, words):
     with pytest.raises(ValueError, match=words):
         procrustes_disparity(points, reference)
+
+
+def test_map_is_laid_over_a_reference_without_what_it_lacks():
+    distances = made_geometry(6).distances().numpy()
+    reference = made_geometry(6, seed=1).distances().numpy()
+    reference[2], reference[:, 2] = np.nan, np.nan
+    rows = [0, 1, 3, 4, 5]
+    found = label_plane(distances, reference)
+    ours, theirs = (multidimensional_scaling(table[np.ix_(rows, rows)]) for table in (distances, reference))
+    assert found.labels == rows
+    assert np.array_equal(found.points, ours)
+    assert found.alignment.disparity == procrustes_disparity(ours, theirs).disparity
+    for other in (None, np.full((6, 6), np.nan), np.where(np.eye(6) > 0, 0, np.inf)):
+        plain = label_plane(distances, other)
+        assert plain.labels == list(range(6))
+        assert plain.alignment is None
+    assert label_plane(distances, np.zeros((6, 6))).alignment is None  # one point for all labels fits nothing

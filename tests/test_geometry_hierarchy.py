@@ -110,6 +110,8 @@ def test_names_keep_their_letters(tmp_path):
         ("t.yaml", "a: &x [cat]\nb: *x\n", ["references (*name) are not read"]),
         ("t.yaml", "a: " + "[" * 5000, ["cannot be read"]),
         ("t.json", '{"a": ' + "[" * 200_000, ["nested too deeply"]),
+        ("t.yaml", f"a: [{'cat, ' * 250_000}]\n", ["YAML of 1,250,006 letters, at most 1,000,000; write it as JSON"]),
+        ("t.json", "x" * 10_000_001, ["10,000,001 bytes; such a file has at most 10,000,000"]),
         ("t.txt", "cat\n", ["a hierarchy is a file of groups"]),
     ],
 )

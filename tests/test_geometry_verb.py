@@ -52,6 +52,8 @@ def test_scores_are_those_of_the_library(folder):
     mean, _ = naive_agreement(distances.tolist(), WordNet().distances(NAMES).tolist())
     (row,) = found["rows"]
     assert row["wordnet"]["tau_b"] == pytest.approx(mean, abs=1e-12)
+    ours, theirs = (multidimensional_scaling(table) for table in (distances, WordNet().distances(NAMES)))
+    assert row["wordnet"]["procrustes_disparity"] == procrustes_disparity(ours, theirs).disparity
     assert row["wordnet"]["labels"] == len(row["wordnet"]["per_label"])
     groups = group_agreement(distances, read_hierarchy("groups.yaml", NAMES))
     assert row["hierarchy"]["same_group"] == groups.same_group
@@ -63,7 +65,7 @@ def test_scores_are_those_of_the_library(folder):
 
 def test_scores_in_words(folder):
     called = succeed("geometry", "made.safetensors", "--wordnet", "--hierarchy", "groups.yaml")
-    assert re.search(r"learned labels +-?0\.\d{3} +-?\d\.\d{3} +\d+\.\d%", called.out)
+    assert re.search(r"learned labels +-?0\.\d{3} +0\.\d{3} +-?\d\.\d{3} +\d+\.\d%", called.out)
     assert "nearest pairs: " in called.out
     assert "without food (its reference distances are all equal)" in called.err
     assert "by chance; hierarchy: groups.yaml" in called.err

@@ -145,13 +145,14 @@ def _print(
     first = next(iter(scores.values()))
     if first.wordnet is not None:
         table.add_column("tau-b to WordNet", justify="right", no_wrap=True)
+        table.add_column("disparity", justify="right", no_wrap=True)
     if first.hierarchy is not None:
         table.add_column("tau-b to hierarchy", justify="right", no_wrap=True)
         table.add_column("nearest in same group", justify="right", no_wrap=True)
     for name, one in scores.items():
         cells = [name]
         if one.wordnet is not None:
-            cells.append(_tau(one.wordnet))
+            cells += [_tau(one.wordnet), "-" if one.disparity is None else f"{one.disparity:.3f}"]
         if one.hierarchy is not None:
             cells += [_tau(one.hierarchy.kendall), f"{one.hierarchy.same_group:.1%}"]
         table.add_row(*cells)
@@ -165,11 +166,13 @@ def _print(
     for name, one in scores.items():
         near = ", ".join(f"{a} - {b} ({distance:.3g})" for a, b, distance in one.nearest)
         console.print(f"{name}, nearest pairs: {near}", markup=False, highlight=False)
-    _print_notes(first, published, hierarchy)
+    _print_notes(first, count, published, hierarchy)
 
 
-def _print_notes(scores: GeometryScores, published: dict[str, float], hierarchy: Hierarchy | None) -> None:
+def _print_notes(scores: GeometryScores, count: int, published: dict[str, float], hierarchy: Hierarchy | None) -> None:
     """Says what the numbers are over, on standard error."""
+    if scores.disparity is not None:
+        typer.echo("note: disparity is that of the map and WordNet's (Procrustes), from 0 (alike) to 1", err=True)
     if scores.wordnet is not None and scores.wordnet.left_out:
         typer.echo(f"note: WordNet's score is without {_reasons(scores.wordnet)}", err=True)
     if scores.hierarchy is not None and hierarchy is not None:
@@ -178,7 +181,8 @@ def _print_notes(scores: GeometryScores, published: dict[str, float], hierarchy:
         over = f"over {scores.hierarchy.labels} labels, {scores.hierarchy.by_chance:.1%} by chance"
         typer.echo(f"note: nearest in same group is {over}; hierarchy: {hierarchy.source}", err=True)
     if published:
-        typer.echo("note: published by Yu, Verma 2022, table 2; for AwA2 over 23 of its 50 labels", err=True)
+        over_fewer = ", over 23 of the 50 labels" if count == 50 else ""  # AwA2
+        typer.echo(f"note: published by Yu, Verma 2022, table 2{over_fewer}", err=True)
 
 
 def _tau(result: AgreementResult) -> str:

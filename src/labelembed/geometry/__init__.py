@@ -13,7 +13,13 @@ from labelembed.geometry.hierarchy import (
     shipped_hierarchies,
 )
 from labelembed.geometry.label_geometry import LabelGeometry, Neighbour
-from labelembed.geometry.projection import Alignment, multidimensional_scaling, procrustes_disparity
+from labelembed.geometry.projection import (
+    Alignment,
+    LabelMap,
+    label_plane,
+    multidimensional_scaling,
+    procrustes_disparity,
+)
 from labelembed.geometry.senses import read_senses, senses_for
 from labelembed.geometry.wordnet import WordNet
 
@@ -23,10 +29,12 @@ __all__ = [
     "GroupAgreement",
     "Hierarchy",
     "LabelGeometry",
+    "LabelMap",
     "Neighbour",
     "WordNet",
     "group_agreement",
     "kendall_agreement",
+    "label_plane",
     "leaf_order",
     "linkage",
     "multidimensional_scaling",

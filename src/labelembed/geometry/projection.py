@@ -25,6 +25,44 @@ class Alignment(NamedTuple):
     reference: NDArray[np.float64]
 
 
+class LabelMap(NamedTuple):
+    """Labels in a plane.
+
+    Attributes:
+        labels: The numbers of those drawn: all, or those that the reference has.
+        points: [L, 2], as `multidimensional_scaling` gives them.
+        alignment: Over the reference's own map; None without a reference, or where all points of one fall together.
+    """
+
+    labels: list[int]
+    points: NDArray[np.float64]
+    alignment: Alignment | None
+
+
+def label_plane(distances: ArrayLike, reference: ArrayLike | None = None) -> LabelMap:
+    """Returns the map of labels, laid over the map of a reference's distances where there is one.
+
+    Args:
+        distances: [C, C].
+        reference: [C, C], e.g. `WordNet.distances`; labels whose row is nan throughout are left out. Fewer than three
+            labels, or an infinite distance, give no alignment: two points fit any two.
+
+    Raises:
+        ValueError: As `multidimensional_scaling`.
+    """
+    table = np.asarray(distances, dtype=np.float64)
+    if reference is not None:
+        theirs = np.asarray(reference, dtype=np.float64)
+        there = np.flatnonzero(~np.isnan(theirs).all(axis=1)).tolist()
+        theirs = theirs[np.ix_(there, there)]
+        if len(there) > 2 and np.isfinite(theirs).all():
+            ours_at = multidimensional_scaling(table[np.ix_(there, there)])
+            theirs_at = multidimensional_scaling(theirs)
+            different = np.ptp(ours_at) > 0 and np.ptp(theirs_at) > 0
+            return LabelMap(there, ours_at, procrustes_disparity(ours_at, theirs_at) if different else None)
+    return LabelMap(list(range(len(table))), multidimensional_scaling(table), None)
+
+
 def multidimensional_scaling(distances: ArrayLike, dimensions: int = 2, seed: int = 0) -> NDArray[np.float64]:
     """Returns [C, dimensions], points whose distances are as near as possible to those given.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from labelembed.geometry.agreement import AgreementResult, kendall_agreement
 from labelembed.geometry.hierarchy import GroupAgreement, Hierarchy, group_agreement
 from labelembed.geometry.label_geometry import LabelGeometry
+from labelembed.geometry.projection import label_plane
 from labelembed.geometry.senses import dataset_of, shipped_senses
 
 #: Mean tau-b to WordNet in table 2 of Learning with Adaptive Labels (Yu, Verma 2022); for AwA2 over 23 of 50 labels.
@@ -23,6 +24,8 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = {
     "fashion_mnist": {"LwAL": 0.306, "LwAL10": 0.494, "LwAL10+rpl": 0.305},
     "awa2": {"LwAL": 0.299, "LwAL10": 0.288, "LwAL10+rpl": 0.260},
 }
+# Of more the map is no picture any longer, and takes minutes.
+_MOST_MAPPED = 1_000
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,23 @@ class GeometryScores:
     Attributes:
         nearest: The pairs of labels with the smallest distances: two names and the distance.
         wordnet: Kendall's tau-b to WordNet; None where it was not asked for.
+        disparity: Between the labels' map and WordNet's, from 0 (alike) to 1; None where there is none, or with more
+            than 1,000 labels.
         hierarchy: Agreement with a hierarchy; None where none was given.
     """
 
     nearest: list[tuple[str, str, float]]
     wordnet: AgreementResult | None = None
+    disparity: float | None = None
     hierarchy: GroupAgreement | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Returns plain values; null where there is no number."""
         return {
             "nearest": [{"labels": [one, other], "distance": distance} for one, other, distance in self.nearest],
-            "wordnet": None if self.wordnet is None else _kendall_json(self.wordnet),
+            "wordnet": None
+            if self.wordnet is None
+            else _kendall_json(self.wordnet) | {"procrustes_disparity": self.disparity},
             "hierarchy": None
             if self.hierarchy is None
             else _kendall_json(self.hierarchy.kendall)
@@ -71,19 +79,21 @@ def geometry_scores(
     """
     if hierarchy is not None and hierarchy.names != geometry.names:
         raise ValueError("the hierarchy is of other labels, or has them in another order")
-    distances = geometry.distances()
+    names, distances = geometry.names, geometry.distances()
     upper = torch.ones_like(distances, dtype=torch.bool).triu(diagonal=1)
     flat = torch.where(upper, distances, math.inf).flatten()
     count = min(pairs, int(upper.sum()))
     smallest, where = torch.topk(flat, count, largest=False)
     rows, columns = np.unravel_index(where.numpy(), tuple(distances.shape))
     nearest = [
-        (geometry.names[row], geometry.names[column], float(distance))
+        (names[row], names[column], float(distance))
         for row, column, distance in zip(rows, columns, smallest, strict=True)
     ]
+    over = label_plane(distances, wordnet).alignment if wordnet is not None and len(names) <= _MOST_MAPPED else None
     return GeometryScores(
         sorted(nearest, key=lambda pair: pair[2]),
-        None if wordnet is None else kendall_agreement(distances, wordnet, geometry.names),
+        None if wordnet is None else kendall_agreement(distances, wordnet, names),
+        None if over is None else over.disparity,
         None if hierarchy is None else group_agreement(distances, hierarchy),
     )
 

@@ -12,6 +12,7 @@ import yaml
 from labelembed.errors import DataError
 
 MAXIMUM_BYTES = 10_000_000
+MAXIMUM_YAML_BYTES = 1_000_000  # about 15 s of reading
 
 
 class _TextLoader(yaml.BaseLoader):
@@ -59,8 +60,11 @@ def read_mapping(path: Path) -> dict[str, Any]:
         DataError: When it is missing, damaged or no mapping, or a name in it stands twice.
     """
     text = read_text(path)
+    is_json = path.suffix.lower() == ".json"
+    if not is_json and len(text) > MAXIMUM_YAML_BYTES:
+        raise DataError(f"{path}: YAML of {len(text):,} letters, at most {MAXIMUM_YAML_BYTES:,}; write it as JSON")
     try:
-        if path.suffix.lower() == ".json":
+        if is_json:
             found = json.loads(text, object_pairs_hook=_each_once, parse_int=str, parse_float=str)
         else:
             found = yaml.load(text, Loader=_TextLoader)  # it makes nothing but texts

@@ -10,15 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from labelembed.errors import RunFolderError
-from labelembed.geometry import (
-    LabelGeometry,
-    leaf_order,
-    linkage,
-    multidimensional_scaling,
-    procrustes_disparity,
-    to_json,
-    to_newick,
-)
+from labelembed.geometry import LabelGeometry, label_plane, leaf_order, linkage, to_json, to_newick
 from labelembed.geometry.clustering import LinkageMethod
 from labelembed.report.label_figures import dendrogram, distance_heat_map, label_map
 from labelembed.report.writing import write_text
@@ -44,24 +36,15 @@ def export_geometry(
     distances = geometry.distances().numpy()
     joined = linkage(geometry, method)
     order = leaf_order(joined)
-    shown, alignment = list(range(len(names))), None
-    if reference is not None:
-        shown = [number for number in shown if not reference[number].isnan().all()]
-        # Fewer than three points, or points that all fall together, can be laid over anything.
-        if len(shown) < 3 or not np.isfinite(reference.numpy()[np.ix_(shown, shown)]).all():
-            shown, reference = list(range(len(names))), None
-    points = multidimensional_scaling(distances[np.ix_(shown, shown)])
-    if reference is not None:
-        theirs = multidimensional_scaling(reference.numpy()[np.ix_(shown, shown)])
-        if np.ptp(points) > 0 and np.ptp(theirs) > 0:
-            alignment = procrustes_disparity(points, theirs)
+    plane = label_plane(distances, reference)
+    shown = [names[number] for number in plane.labels]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFolderError(f"{folder}: cannot be made ({error.strerror})") from error
     return [
         dendrogram(names, joined).save(folder / "dendrogram.svg"),
-        label_map([names[number] for number in shown], points, alignment=alignment).save(folder / "map.svg"),
+        label_map(shown, plane.points, alignment=plane.alignment).save(folder / "map.svg"),
         distance_heat_map(names, distances, order).save(folder / "heat-map.svg"),
         write_text(folder / "tree.nwk", to_newick(joined, names)),
         write_text(folder / "tree.json", to_json(joined, names)),
