@@ -150,7 +150,12 @@ def resolve(
 
 
 def _how_to_give(kind: str, key: str) -> str:
-    return "; give it with --data PATH" if (kind, key) == ("data", "path") else ""
+    ways = {
+        ("data", "path"): "give it with --data PATH",
+        ("objective", "teacher"): "name the folder of a finished run",
+        ("objective", "embedding"): "name a saved geometry, or 'text' for the labels' names through a text encoder",
+    }
+    return f"; {ways[kind, key]}" if (kind, key) in ways else ""
 
 
 def _checked(annotation: Any, value: Any) -> tuple[Any, str]:

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from labelembed.data import LabelledData
-from labelembed.errors import DataError, RecipeError
+from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.training.files import sha256
 from labelembed.training.run_folder import RunFolder
 
@@ -61,7 +61,10 @@ def _logits_of_run(path: Path, data: LabelledData) -> Tensor:
     from labelembed.recipes.saved_run import SavedRun  # which builds networks, and they may need a teacher
     from labelembed.training.evaluation import predicted_logits
 
-    run = SavedRun.load(path)
+    try:
+        run = SavedRun.load(path)
+    except RunFolderError as error:
+        raise RunFolderError(f"objective.teacher: {error}") from error
     faults = []
     if run.names != data.names:
         theirs, ours = _difference(run.names, data.names)
