@@ -207,6 +207,12 @@ def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
             assert 0 <= measures["top5_error"] <= measures["error"] <= 1
             assert 0 <= measures["calibration_error"] <= 1
     best = journal[result["selected_epoch"] - 1]
+    temperature = result["temperature"]
+    assert 0.01 <= temperature <= 100
+    # What a temperature cannot move stands there as it is; test_training_calibration.py holds the rest.
+    for name in ("development", "test"):
+        for measure in ("error", "top5_error"):
+            assert result["calibrated"][name][measure] == best[name][measure]
     assert result == {
         "format": 1,
         "status": "finished",
@@ -216,9 +222,13 @@ def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
         "selected_by": "development error",
         "seconds": pytest.approx(sum(line["seconds"] for line in journal), abs=1e-3),
         "parameters": 64 * 12 + 12 + 2 * (12 * 10 + 10) + 100,
+        "batch_size": 40,
         "train": best["train"],
         "development": best["development"],
         "test": best["test"],
+        "temperature": temperature,
+        "calibration": "fitted on the development rows",
+        "calibrated": result["calibrated"],
     }
     assert RunFolder(tmp_path / "run").result() == result
 
