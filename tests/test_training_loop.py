@@ -29,6 +29,7 @@ from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.schedules import SCHEDULES
+from tests.made_objectives import build
 from tests.made_training import (
     BATCHES,
     EPOCHS,
@@ -38,10 +39,12 @@ from tests.made_training import (
     differences,
     newest,
     no_flush,  # noqa: F401
+    objective_cases,
     one_thread,  # noqa: F401
     small_recipe,
     stop_after,
     train,
+    with_saved_geometry,
 )
 
 pytestmark = pytest.mark.usefixtures("no_flush")
@@ -91,7 +94,7 @@ def spoil_weights(hooks, step, group, value):
 
 
 def terms_of(name):
-    terms = OBJECTIVES[name](2, 2)(torch.zeros(1, 2), torch.tensor([0]))
+    terms = build(name, 2, 2)(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([0]))
     return list(terms._asdict())
 
 
@@ -117,8 +120,10 @@ def fails(recipe, folder, match):
 def test_term_that_is_not_finite_ends_the_run_by_name(name, term, value, hooks, tmp_path):
     # The term alone, as when its weight is 0, and with the total that it spoils.
     for number, values in enumerate([{term: value}, {"total": math.nan} | {term: value}]):
+        made = tmp_path / f"made-{number}"
+        made.mkdir()
+        recipe = small_recipe(objective=with_saved_geometry(objective_cases()[name], made))
         spoil_terms(hooks, 7, **values)
-        recipe = small_recipe(objective={"name": name})
         where = rf"term `{term}` is {value} at step 7 \(epoch 2, batch 2 of 5\)"
         result = fails(recipe, tmp_path / str(number), where)
         assert result["epochs"] == 1
