@@ -23,6 +23,8 @@ def distances(rows: Tensor, centres: Tensor) -> Tensor:
         rows, centres = full_precision(rows), full_precision(centres)
         middle = centres.detach().mean(dim=0)
         rows, centres = rows - middle, centres - middle
-        squares = rows.square().sum(dim=-1, keepdim=True) + centres.square().sum(dim=-1)
-        squares = squares - 2 * rows @ centres.T
+        lengths = rows.square().sum(dim=-1, keepdim=True) + centres.square().sum(dim=-1)
+        flat = rows.reshape(-1, rows.shape[-1])
+        # One operation in the place of three.
+        squares = torch.addmm(lengths.reshape(-1, centres.shape[0]), flat, centres.T, alpha=-2).view_as(lengths)
         return squares.clamp_min(SMALLEST_SQUARE).sqrt()

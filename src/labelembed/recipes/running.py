@@ -33,6 +33,7 @@ from labelembed.training.evaluation import calibrate
 from labelembed.training.files import make_writable_folder, saving, write_bytes
 from labelembed.training.interruption import StopRequest
 from labelembed.training.loop import Trainer
+from labelembed.training.network import Network
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import RunFolder
 
@@ -101,7 +102,7 @@ def run_recipe(
     # Of several processes one writes; that all have looked into the folder by now, the trainer has seen to.
     writes = trainer.accelerator.is_main_process
     if writes and not begun:
-        _begin(recipe, folder, data, parameters=network.parameter_count(), device=device)
+        _begin(recipe, folder, data, network, device=device)
     trainer.accelerator.wait_for_everyone()
     _go_on(folder, trainer, warn)
     if writes:
@@ -122,14 +123,17 @@ def run_recipe(
     return result
 
 
-def _begin(recipe: Recipe, folder: RunFolder, data: LabelledData, *, parameters: int, device: str | None) -> None:
+def _begin(recipe: Recipe, folder: RunFolder, data: LabelledData, network: Network, *, device: str | None) -> None:
     """Makes the folder; the recipe comes last of what a run begins with, so that with it all is there."""
     if any(folder.checkpoints.glob("step-*")):
         raise RunFolderError(
             f"{folder.path}: holds checkpoints but no recipe.yaml to say of what run; choose another folder with --out"
         )
-    # Weights, their best and Adam's two moments in each of keep + 1 checkpoints, and the result.
-    needed = 4 * parameters * (4 * (recipe.checkpoints.keep + 1) + 1) + 1_000_000
+    # Weights, their best and Adam's two moments in each of keep + 1 checkpoints, and the result; with them what the
+    # objective remembers, which for a large training set is the most of it.
+    checkpoints = recipe.checkpoints.keep + 1
+    remembered = sum(buffer.numel() * buffer.element_size() for buffer in network.buffers())
+    needed = 4 * network.parameter_count() * (4 * checkpoints + 1) + remembered * checkpoints + 1_000_000
     make_writable_folder(folder.path, needed_bytes=needed)
     with saving(folder.path):
         for name, content in files_to_keep(recipe, data).items():
