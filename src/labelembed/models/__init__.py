@@ -5,8 +5,12 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from labelembed.models.augmentation import Augmentation
+from labelembed.models.backbones import Backbone
 from labelembed.models.cnn import CNN
+from labelembed.models.mixing import Mixing
 from labelembed.models.mlp import MLP
+from labelembed.models.paper_resnet import PaperResNet
+from labelembed.models.resnet import ResNet
 from labelembed.models.scaling import InputScaling
 from labelembed.models.small_resnet import SmallResNet
 
@@ -22,6 +26,25 @@ class Encoder(Protocol):
         ...
 
 
-MODELS: dict[str, type[nn.Module]] = {"mlp": MLP, "cnn": CNN, "small_resnet": SmallResNet}
+MODELS: dict[str, type[nn.Module]] = {
+    "mlp": MLP,
+    "cnn": CNN,
+    "small_resnet": SmallResNet,
+    "resnet": ResNet,
+    "paper_resnet": PaperResNet,
+    "timm": Backbone,
+}
 
-__all__ = ["CNN", "MLP", "MODELS", "Augmentation", "Encoder", "InputScaling", "SmallResNet"]
+__all__ = [
+    "CNN",
+    "MLP",
+    "MODELS",
+    "Augmentation",
+    "Backbone",
+    "Encoder",
+    "InputScaling",
+    "Mixing",
+    "PaperResNet",
+    "ResNet",
+    "SmallResNet",
+]

@@ -17,40 +17,49 @@ CROP_PIXELS = 4
 
 
 class Augmentation(nn.Module):
-    """Returns pictures mirrored and moved at random in training mode, and as they are otherwise.
+    """Returns pictures mirrored, moved and with a piece cut out in training mode, and as they are otherwise.
 
     `flip` mirrors each picture left to right with probability 1/2; `crop_flip` also moves it by up to 4 pixels each
-    way and fills with 0, which after the scaling `standard` is the mean colour. All draws come from torch's global
+    way and fills with 0, which after the scaling `standard` is the mean colour. `cutout` then puts 0 in a square with
+    its middle anywhere in the picture, cut off at the border (DeVries, Taylor 2017). All draws come from torch's global
     generator of the inputs' device, as those of dropout do, so that a resumed run goes on with the same pictures.
 
     Args:
         augmentation: `none`, `flip` or `crop_flip`.
-        input_shape: Shape of one input; (C, H, W) for all but `none`.
+        cutout: Side of the square in pixels; None: none is cut out.
+        input_shape: Shape of one input; (C, H, W) where anything is changed.
 
     Raises:
-        ValueError: `augmentation` is unknown, or the inputs are no pictures.
+        ValueError: An argument is out of its range, or the inputs are no pictures.
 
     Shapes: inputs [N, C, H, W] (anything for `none`), output the same.
     """
 
-    def __init__(self, augmentation: Augmentations, *, input_shape: Sequence[int]) -> None:
+    def __init__(self, augmentation: Augmentations, *, cutout: int | None = None, input_shape: Sequence[int]) -> None:
         super().__init__()
         faults = ArgumentFaults()
         faults.choice("augmentation", augmentation, get_args(Augmentations))
-        pictures = augmentation == "none" or len(input_shape) == 3
+        pictures = len(input_shape) == 3
         shape = "x".join(map(str, input_shape))
-        faults.require(pictures, "augmentation", augmentation, f"must be 'none' for inputs of {shape}, no pictures")
+        rule = f"must be 'none' for inputs of {shape}, no pictures"
+        faults.require(pictures or augmentation == "none", "augmentation", augmentation, rule)
+        rule = f"must be None for inputs of {shape}, no pictures"
+        faults.require(pictures or cutout is None, "cutout", cutout, rule)
+        faults.require(cutout is None or cutout >= 1, "cutout", cutout, "must be >= 1, or None")
         faults.raise_if_any()
         self.augmentation = augmentation
+        self.cutout = cutout
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns the batch, changed; see the class."""
-        if self.augmentation == "none" or not self.training:
+        if not self.training:
             return inputs
         if self.augmentation == "crop_flip":
             inputs = _moved(inputs, CROP_PIXELS)
-        mirrored = torch.rand(len(inputs), device=inputs.device) < 0.5
-        return torch.where(mirrored[:, None, None, None], inputs.flip(3), inputs)
+        if self.augmentation != "none":
+            mirrored = torch.rand(len(inputs), device=inputs.device) < 0.5
+            inputs = torch.where(mirrored[:, None, None, None], inputs.flip(3), inputs)
+        return inputs if self.cutout is None else _cut_out(inputs, self.cutout)
 
 
 def _moved(pictures: Tensor, most: int) -> Tensor:
@@ -63,3 +72,14 @@ def _moved(pictures: Tensor, most: int) -> Tensor:
     columns = left[:, None] + torch.arange(width, device=device)
     numbers = torch.arange(count, device=device)
     return padded[numbers[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _cut_out(pictures: Tensor, side: int) -> Tensor:
+    """Returns pictures [N, C, H, W] with 0 in a square of `side` pixels, its middle any of the picture's."""
+    count, _, height, width = pictures.shape
+    inside = []
+    for size in (height, width):
+        first = torch.randint(0, size, (count, 1), device=pictures.device) - side // 2
+        pixels = torch.arange(size, device=pictures.device)
+        inside.append((pixels >= first) & (pixels < first + side))
+    return pictures.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)

@@ -1,0 +1,191 @@
+"""Any network of timm as an encoder, with weights from a local file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from labelembed.errors import ArgumentFaults, DataError, nearest
+
+INSTALL = "pip install 'labelembed[backbones]'"
+# A file of a training run often holds the weights beside other things.
+_NESTED = ("state_dict", "model")
+_SHOWN = 8
+
+
+class Backbone(nn.Module):
+    """A network of timm without its classifier, e.g. a ResNet-50 that begins with ImageNet's weights.
+
+    Nothing is downloaded. Grey pictures are given to all three colours, so that weights for colours fit.
+
+    Args:
+        input_shape: (channels, height, width).
+        backbone: timm's name of the architecture: `resnet50`, `efficientnet_b0`, `densenet121`, ...
+        weights: A local file of weights, safetensors or PyTorch's (read with `weights_only`, so that nothing in it is
+            run); those of the classifier are left out, all others must fit. None: start at random. A run that has
+            saved a checkpoint needs the file no more.
+        enlarge: Smallest side in pixels that the network is given: pictures with a smaller side are doubled until
+            they have it (Yu, Verma 2022 double those under 32 pixels). 1: as they are.
+        dropout: Probability of dropping a hidden unit.
+
+    Attributes:
+        hidden_size: Width of the rows returned.
+        output_std: None: the output layer starts in PyTorch's own way.
+
+    Shapes: inputs [N, channels, height, width], output [N, hidden_size].
+
+    Raises:
+        DataError: timm is missing, or the file of weights cannot be read or is of another architecture.
+        ValueError: An argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int],
+        backbone: str = "resnet18",
+        weights: str | None = None,
+        enlarge: int = 32,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.check_arguments(
+            input_shape=input_shape, backbone=backbone, weights=weights, enlarge=enlarge, dropout=dropout
+        )
+        timm = _timm()
+        channels, height, width = input_shape
+        self.factor = 1
+        while min(height, width) * self.factor < enlarge:
+            self.factor *= 2
+        size = (height * self.factor, width * self.factor)
+        arguments: dict[str, Any] = {}
+        config = timm.models.get_pretrained_cfg(backbone)
+        if config is not None and config.fixed_input_size:
+            arguments["img_size"] = size
+        colours = 3 if channels == 1 else channels
+        self.repeats = colours // channels
+        # `pretrained` would fetch the weights.
+        self.layers: nn.Module = timm.create_model(
+            backbone, pretrained=False, num_classes=0, in_chans=colours, **arguments
+        )
+        if weights is not None:
+            _load(self.layers, Path(weights).expanduser(), backbone)
+        self.dropout = nn.Dropout(dropout)
+        self.hidden_size = _width(self.layers, colours, size, backbone)
+        self.output_std: float | None = None
+        self.to(memory_format=torch.channels_last)
+
+    @staticmethod
+    def check_arguments(
+        *, input_shape: Sequence[int], backbone: str, weights: str | None, enlarge: int, dropout: float
+    ) -> None:
+        """Raises what is wrong with the arguments, without building anything.
+
+        Raises:
+            DataError: timm is missing.
+            ValueError: An argument is out of its range.
+        """
+        faults = ArgumentFaults()
+        pictures = len(input_shape) == 3 and min(input_shape) >= 1
+        faults.require(pictures, "input_shape", list(input_shape), "must be (channels, height, width)")
+        faults.require(enlarge >= 1, "enlarge", enlarge, "must be >= 1")
+        faults.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
+        known = _timm().list_models()
+        hint = nearest(backbone, known)
+        faults.require(backbone in known, "backbone", backbone, f"must be a name of timm.list_models(){hint}")
+        faults.raise_if_any()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Returns hidden rows [N, hidden_size]."""
+        if self.factor > 1:
+            inputs = F.interpolate(inputs, scale_factor=self.factor, mode="nearest-exact")
+        if self.repeats > 1:
+            inputs = inputs.expand(-1, self.repeats, -1, -1)
+        hidden: Tensor = self.dropout(self.layers(inputs.contiguous(memory_format=torch.channels_last)))
+        return hidden
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision made for another torch
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise DataError(f"the model 'timm' needs the packages timm and torchvision: {INSTALL} ({reason})") from error
+    return timm
+
+
+@torch.no_grad()
+def _width(layers: nn.Module, channels: int, size: tuple[int, int], backbone: str) -> int:
+    """Returns the width of the rows; timm's own number is not that of every architecture."""
+    was_training = layers.training
+    layers.eval()
+    try:
+        rows = layers(torch.zeros(1, channels, *size))
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise DataError(f"model: {backbone!r} cannot read pictures of {size[0]}x{size[1]} ({reason})") from error
+    finally:
+        layers.train(was_training)
+    if rows.ndim != 2:
+        raise DataError(f"model: {backbone!r} returns {list(rows.shape)} for a picture, not one row")
+    return int(rows.shape[1])
+
+
+def _load(layers: Any, path: Path, backbone: str) -> None:
+    """Loads weights; those of the classifier, which is not there, are left out."""
+    found = read_weights(path)
+    names = layers.pretrained_cfg.get("classifier") or ()
+    classifiers = (names,) if isinstance(names, str) else tuple(names)
+    given = {
+        name: value
+        for name, value in found.items()
+        if not any(name == classifier or name.startswith(f"{classifier}.") for classifier in classifiers)
+    }
+    wanted = layers.state_dict()
+    # Counters of batches, which training does not need and older files do not have.
+    missing = [name for name in wanted if name not in given and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in given if name not in wanted]
+    other = [
+        f"{name} {list(given[name].shape)} for {list(wanted[name].shape)}"
+        for name in given
+        if name in wanted and given[name].shape != wanted[name].shape
+    ]
+    faults = [
+        f"{what} {len(entries)}: {', '.join(entries[:_SHOWN])}{', ...' if len(entries) > _SHOWN else ''}"
+        for what, entries in (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
+        if entries
+    ]
+    if faults:
+        raise DataError(f"{path}: are not the weights of timm's {backbone!r}\n  " + "\n  ".join(faults))
+    layers.load_state_dict(given, strict=False)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Returns the tensors of a file of weights by name: safetensors, or PyTorch's format with nothing but tensors.
+
+    Raises:
+        DataError: The file is missing, damaged, or holds something that would have to be run.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file of weights; model.weights must name a .safetensors or .pth file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            found: Any = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file makes the readers raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise DataError(f"{path}: cannot be read as weights ({reason}); save them as .safetensors") from error
+    for name in _NESTED:
+        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
+            found = found[name]
+    if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise DataError(f"{path}: holds no weights; expected tensors by name, by themselves or below 'state_dict'")
+    return {str(name).removeprefix("module."): value for name, value in found.items()}
