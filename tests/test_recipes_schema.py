@@ -65,6 +65,9 @@ def test_smallest_recipe_gets_every_key():
         "train_rows": None,
         "scaling": "unit",
         "augmentation": "none",
+        "cutout": None,
+        "mixing": "none",
+        "mixing_alpha": 1.0,
     }
     assert (recipe.seed, recipe.precision, recipe.selection.by, recipe.comparison) == (0, "float32", "auto", None)
 
@@ -140,7 +143,8 @@ def test_unknown_key_with_no_near_one_lists_what_there_is():
     assert faults_of(("objective.zzz", 1)) == ["objective.zzz: unknown key of 'one_hot'; its keys: bias"]
     assert faults_of(("selection.zzz", 1)) == ["selection.zzz: unknown key; there are: by, patience"]
     assert faults_of(("data.zzz", 1)) == [
-        "data.zzz: unknown key of 'digits'; its keys: test_fraction, development, train_rows, scaling, augmentation"
+        "data.zzz: unknown key of 'digits'; its keys: test_fraction, development, train_rows, scaling, augmentation, "
+        "cutout, mixing, mixing_alpha"
     ]
 
 

@@ -96,14 +96,14 @@ class Backbone(nn.Module):
         faults.require(enlarge >= 1, "enlarge", enlarge, "must be >= 1")
         faults.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
         known = _timm().list_models()
-        hint = nearest(backbone, known)
-        faults.require(backbone in known, "backbone", backbone, f"must be a name of timm.list_models(){hint}")
+        rule = f"must be a name of timm.list_models(){nearest(backbone, known)}"
+        faults.require(backbone.split(".")[0] in known, "backbone", backbone, rule)
         faults.raise_if_any()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns hidden rows [N, hidden_size]."""
         if self.factor > 1:
-            inputs = F.interpolate(inputs, scale_factor=self.factor, mode="nearest-exact")
+            inputs = F.interpolate(inputs, scale_factor=self.factor, mode="nearest")
         if self.repeats > 1:
             inputs = inputs.expand(-1, self.repeats, -1, -1)
         hidden: Tensor = self.dropout(self.layers(inputs.contiguous(memory_format=torch.channels_last)))

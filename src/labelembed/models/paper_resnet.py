@@ -25,10 +25,10 @@ class PaperResNet(nn.Module):
     stage but the first halves the picture.
 
     The paper says no more than "ResNet with 18 layers and 8 layers, following the settings in He et al. (2016)".
-    Filters, pooling and strides are those of the code published with it. Open are the shortcuts where the shape changes (here
-    He et al.'s option B, a 1x1 convolution, unless `shortcut` says otherwise), the order within a block (here
-    convolution, normalisation, ReLU, the sum before the last ReLU, as in He et al. 2016) and the start of the weights
-    (here He et al. 2015).
+    Filters, pooling and strides are those of the code published with it. Open are the shortcuts where the shape
+    changes (here He et al.'s option B, a 1x1 convolution, unless `shortcut` says otherwise), the order within a block
+    (here convolution, normalisation, ReLU, the sum before the last ReLU, as in He et al. 2016) and the start of the
+    weights (here He et al. 2015).
 
     Args:
         input_shape: (channels, height, width); depth 8 needs 13 pixels a side or more, depth 18 needs 25.

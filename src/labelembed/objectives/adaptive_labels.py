@@ -140,6 +140,11 @@ class AdaptiveLabels(Objective):
             arguments.setdefault("label_dimension", layer.out_features)
         return super().from_linear(layer, num_labels=num_labels, **arguments)
 
+    @property
+    def mixing_refusal(self) -> str:
+        """Why rows of two labels are refused."""
+        return "a label's vector is the mean of the rows of that label, and a mixed row is of two"
+
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> AdaptiveLabelsTerms:
         """Computes the terms; see `Objective.forward`.
 

@@ -208,6 +208,11 @@ class LabelEmbedding(Objective):
         settings = self.settings._replace(target_weight=self._target_weight_now())
         return label_embedding_terms(first, second, self.embedding_rows(labels), labels, settings)
 
+    def _in_the_same_step(self, hidden: Tensor, labels: Tensor, rows: Tensor | None) -> HeadTerms:
+        if self.training and self.target_warmup_steps > 0:
+            self.steps -= 1  # which this call counts again
+        return self(hidden, labels, rows)  # type: ignore[no-any-return]
+
     def _target_weight_now(self) -> Tensor | float:
         if self.target_warmup_steps == 0:
             return self.settings.target_weight

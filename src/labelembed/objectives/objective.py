@@ -117,6 +117,53 @@ class Objective(nn.Module, ABC):
             ValueError: When the shapes do not fit; the message has both.
         """
 
+    @property
+    def mixing_refusal(self) -> str | None:
+        """Why this objective cannot learn from rows that belong to two labels; None where it can (see `mixed`)."""
+        return None
+
+    def mixed(
+        self,
+        hidden: Tensor,
+        labels: Tensor,
+        others: Tensor,
+        share: Tensor | float,
+        *,
+        rows: Tensor | None = None,
+        other_rows: Tensor | None = None,
+    ) -> Terms:
+        """Computes the terms of rows that each belong to two labels (mixup, CutMix).
+
+        Every term is ``share * term(labels) + (1 - share) * term(others)``. For a term that is linear in the target,
+        as every cross entropy is, this is the term of the target ``share onehot(labels) + (1 - share)
+        onehot(others)``. A term over the rows that a head gets right (of `LabelEmbedding`, and what
+        `OnlineLabelSmoothing` remembers) counts a row for the label that the head sees in it.
+
+        Args:
+            hidden: [N, H] of the mixed inputs.
+            labels: [N], the first label of each row.
+            others: [N], the second.
+            share: How much of the first there is, one number for the batch, in [0, 1].
+            rows: [N] positions in the training set of the inputs that the first labels are of.
+            other_rows: The same for the second.
+
+        Raises:
+            ValueError: When the objective cannot; `mixing_refusal` says why.
+        """
+        if self.mixing_refusal is not None:
+            raise ValueError(f"{type(self).__name__} cannot learn from mixed rows: {self.mixing_refusal}")
+        first = self(hidden, labels, rows)
+        second = self._in_the_same_step(hidden, others, other_rows)
+        seconds = second._asdict()
+        both = {name: share * term + (1 - share) * seconds[name] for name, term in first._asdict().items()}
+        found: Terms = type(first)(**both)
+        return found
+
+    def _in_the_same_step(self, hidden: Tensor, labels: Tensor, rows: Tensor | None) -> Terms:
+        """Computes the terms once more in one step; an objective that counts steps does not count here."""
+        terms: Terms = self(hidden, labels, rows)
+        return terms
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Returns scores [..., C] whose argmax predicts and whose softmax is the predicted distribution."""
         scores: Tensor = self.output(hidden)

@@ -137,6 +137,13 @@ class Retrospection(Objective):
         if self._stores_now and self.store_during == "steps":
             self.store.begin()
 
+    @property
+    def mixing_refusal(self) -> str | None:
+        """Why rows of two labels are refused: with ``store="steps"`` what is stored would be of mixed rows."""
+        if self.store_during == "pass":
+            return None
+        return "store: 'steps' stores what the network says of a row in its own step, which is mixed; take 'pass'"
+
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> RetrospectionTerms:
         """Computes the terms; see `Objective.forward`.
 

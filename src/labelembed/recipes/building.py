@@ -10,15 +10,17 @@ from typing import Any
 from torch.optim import Optimizer
 
 from labelembed import seeds
-from labelembed.data import DATA, LabelledData, prepare
+from labelembed.data import DATA, LabelledData, ReadingProgress, prepare
 from labelembed.errors import LabelEmbedError, RecipeError
-from labelembed.models import MODELS, Augmentation, InputScaling
+from labelembed.models import MODELS, Augmentation, InputScaling, Mixing
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.recipes.given import objective_arguments
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.signature import argument_faults, keys_of, takes
+from labelembed.training.checkpoints import load_newest
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
+from labelembed.training.run_folder import RunFolder
 from labelembed.training.schedules import SCHEDULES, Schedule
 
 # Where an objective that remembers training rows on the disk keeps them.
@@ -29,14 +31,20 @@ def _arguments(block: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in block.items() if key != "name"}
 
 
-def build_data(recipe: Recipe) -> LabelledData:
+def build_data(recipe: Recipe, *, progress: ReadingProgress | None = None) -> LabelledData:
     """Reads the data and cuts it into splits.
+
+    Args:
+        recipe: Whose data.
+        progress: Called with (done, total) while pictures are decoded.
 
     Raises:
         DataError: When the data cannot be used.
     """
     reader = DATA[recipe.data["name"]]
     arguments = {key: recipe.data[key] for key in keys_of(reader)}
+    if takes(reader, "progress"):
+        arguments["progress"] = progress
     with _refusals("data"):
         raw = reader(**arguments)
     return prepare(
@@ -76,7 +84,8 @@ def build_network(
     """
     seed = recipe.seed
     with _refusals("model"), seeds.seeded(seed, "encoder"):
-        encoder: Any = MODELS[recipe.model["name"]](input_shape=input_shape, **_arguments(recipe.model))
+        model_arguments = _model_arguments(recipe, base=base, trained=data is None)
+        encoder: Any = MODELS[recipe.model["name"]](input_shape=input_shape, **model_arguments)
     arguments = objective_arguments(recipe, base=base, data=data)
     kind = OBJECTIVES[recipe.objective["name"]]
     arguments |= {"hidden_size": encoder.hidden_size, "num_labels": num_labels, "output_std": encoder.output_std}
@@ -87,8 +96,22 @@ def build_network(
     with _refusals("objective"), seeds.seeded(seed, "objective"):
         objective: Objective = kind(**arguments)
     with _refusals("data"):
-        augmentation = Augmentation(recipe.data["augmentation"], input_shape=input_shape)
-    return Network(scaling, encoder, objective, augmentation)
+        how = recipe.data
+        augmentation = Augmentation(how["augmentation"], cutout=how["cutout"], input_shape=input_shape)
+        mixing = None
+        if how["mixing"] != "none":
+            mixing = Mixing(how["mixing"], alpha=how["mixing_alpha"], input_shape=input_shape)
+    return Network(scaling, encoder, objective, augmentation, mixing)
+
+
+def _model_arguments(recipe: Recipe, *, base: Path | None, trained: bool) -> dict[str, Any]:
+    """Returns the network's arguments, without a file of weights that it needs no more."""
+    arguments = _arguments(recipe.model)
+    given = arguments.get("weights")
+    if given is not None and not trained and base is not None and not Path(given).expanduser().is_file():
+        # A run that goes on takes its weights from its checkpoint; the file it began with may be gone.
+        trained = load_newest(RunFolder(base).checkpoints)[0] is not None
+    return arguments | {"weights": None} if given is not None and trained else arguments
 
 
 @contextmanager

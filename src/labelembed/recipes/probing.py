@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry
 from labelembed.models import MODELS
 from labelembed.objectives import OBJECTIVES
@@ -64,6 +66,25 @@ def value_faults(kind: str, block: dict[str, Any]) -> list[str]:
         if kind == "objective":
             return construction_faults(kind, OBJECTIVES[name], hidden_size=2, num_labels=2, **_without_files(block))
         if kind == "model":
+            check = getattr(MODELS[name], "check_arguments", None)
+            if check is not None:
+                return _checked_only(kind, check, arguments)
             with torch.device("meta"):  # which takes no memory, however large the network
                 return construction_faults(kind, MODELS[name], input_shape=(1, 32, 32), **arguments)
     return []
+
+
+def _checked_only(kind: str, check: Callable[..., None], arguments: dict[str, Any]) -> list[str]:
+    """Returns what a network that is not built here says of its arguments; nothing where its package is missing."""
+    try:
+        return construction_faults(kind, check, input_shape=(3, 32, 32), **arguments)
+    except DataError:
+        return []
+
+
+def mixing_faults(block: dict[str, Any]) -> list[str]:
+    """Returns why the objective of a block, whose arguments hold, cannot learn from mixed rows; nothing if it can."""
+    with torch.random.fork_rng(devices=[]):
+        objective = OBJECTIVES[block["name"]](hidden_size=2, num_labels=2, **_without_files(block))
+    reason = objective.mixing_refusal
+    return [] if reason is None else [f"data.mixing: must be 'none' with the objective {block['name']!r}: {reason}"]

@@ -22,6 +22,7 @@ from labelembed.training.files import saving
 from labelembed.training.finite import refuse_predictions, refuse_terms, refuse_weights
 from labelembed.training.interruption import StopRequest
 from labelembed.training.network import Network
+from labelembed.training.placement import free_bytes, on_device, placed
 from labelembed.training.precision import make_accelerator
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import RunFolder
@@ -29,6 +30,7 @@ from labelembed.training.run_state import RunState
 from labelembed.training.schedules import Schedule
 from labelembed.training.settings import Position, TrainingSettings
 from labelembed.training.training_pass import show_training_rows
+from labelembed.training.warm_up import warm_up
 
 
 class Trainer:
@@ -38,7 +40,7 @@ class Trainer:
         network: What is trained; moved to the device.
         make_optimizer: Builds the optimiser once the network is on the device.
         schedule: Factor on the learning rate, a step at a time.
-        data: Splits; moved to the device.
+        data: Splits; moved to the device where they fit (see `placement`).
         settings: How the run goes.
         folder: Where journal and checkpoints go.
         observe: Called now and then with where the run stands.
@@ -64,8 +66,10 @@ class Trainer:
         self.observe = observe
         self.stop = stop or StopRequest()
         self.accelerator = make_accelerator(settings.precision, device=device)
-        self.data = data.to(self.accelerator.device)
         self.network = network.to(self.accelerator.device)
+        self.data = placed(data, self.accelerator.device, free=free_bytes(self.accelerator.device))
+        if settings.compile:
+            self.network.encoder.compile()
         optimizer = make_optimizer(self.network)
         self.batches = self.data.train.number_of_batches(settings.batch_size)
         steps = self.batches * settings.epochs
@@ -90,6 +94,9 @@ class Trainer:
         """
         if self.position.step == 0:
             seeds.seed_everything(self.settings.seed, "training")
+        if self.settings.compile or self.accelerator.device.type != "cpu":
+            rows = -(-self.settings.batch_size // self.accelerator.num_processes)
+            warm_up(self.network, self.data, rows, autocast=self.accelerator.autocast)
         while self.position.epoch < self.settings.epochs and not self._out_of_patience():
             self._train_epoch()
         return self._result()
@@ -136,6 +143,7 @@ class Trainer:
 
     def _step(self, batch: Batch) -> None:
         """Makes one optimiser step and adds its terms, each times the rows of the batch, to the epoch's sums."""
+        batch = on_device(batch, self.accelerator.device)
         terms = self.model(batch.inputs, batch.labels, batch.rows)
         named = terms._asdict()
         # One transfer for all terms; the sums are Python's, so that a resumed epoch adds up to the same digits.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from labelembed.models import Mixing
 from labelembed.objectives import Objective, Terms
 
 
@@ -15,14 +16,21 @@ class Network(nn.Module):
         encoder: Returns hidden rows [N, H].
         objective: Owns the output layer.
         augmentation: Changes scaled inputs in training mode; None for none.
+        mixing: Mixes the rows of a batch in pairs in training mode; None for none.
     """
 
     def __init__(
-        self, scaling: nn.Module, encoder: nn.Module, objective: Objective, augmentation: nn.Module | None = None
+        self,
+        scaling: nn.Module,
+        encoder: nn.Module,
+        objective: Objective,
+        augmentation: nn.Module | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         super().__init__()
         self.scaling = scaling
         self.augmentation = nn.Identity() if augmentation is None else augmentation
+        self.mixing = mixing
         self.encoder = encoder
         self.objective = objective
         # DistributedDataParallel's own attribute: what every process keeps for itself need not be sent at every step.
@@ -30,8 +38,19 @@ class Network(nn.Module):
 
     def forward(self, inputs: Tensor, labels: Tensor, rows: Tensor | None = None) -> Terms:
         """Returns the objective's terms for a batch: inputs [N, ...], labels [N], rows [N]."""
-        terms: Terms = self.objective(self.hidden(inputs), labels, rows)
-        return terms
+        if self.mixing is None or not self.training:
+            terms: Terms = self.objective(self.hidden(inputs), labels, rows)
+            return terms
+        mixed = self.mixing(self.augmentation(self.scaling(inputs)))
+        partners = mixed.partners
+        return self.objective.mixed(
+            self.encoder(mixed.inputs),
+            labels,
+            labels[partners],
+            mixed.share,
+            rows=rows,
+            other_rows=None if rows is None else rows[partners],
+        )
 
     def hidden(self, inputs: Tensor) -> Tensor:
         """Returns hidden rows [N, H]."""

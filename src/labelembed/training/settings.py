@@ -48,6 +48,7 @@ class TrainingSettings:
         batch_size: Rows of one optimiser step, over all processes together.
         seed: Of the run: start, order of rows, dropout.
         precision: `float32`, or mixed precision `bf16` or `fp16` (a GPU).
+        compile: Whether torch.compile makes the encoder.
         selection: Which epoch's weights are kept.
         checkpoints: When to save what resuming needs.
     """
@@ -56,6 +57,7 @@ class TrainingSettings:
     batch_size: int
     seed: int = 0
     precision: Precision = "float32"
+    compile: bool = False
     selection: Selection = field(default_factory=Selection)
     checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
 
