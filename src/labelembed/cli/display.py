@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from labelembed.training.workers import Event
 
 _PLAIN_LINE_SECONDS = 1.0
+_READING_LINE_SECONDS = 10.0
 
 
 def duration(seconds: float) -> str:
@@ -33,6 +34,42 @@ def measures_text(line: dict[str, Any] | None) -> str:
         return ""
     parts = [f"{name} error {line[name]['error']:.2%}" for name in ("development", "test") if line.get(name)]
     return ", ".join(parts)
+
+
+def _decoding_text(done: int, total: int) -> str:
+    return f"decoding pictures: {done:,} of {total:,} ({done / max(total, 1):.0%})"
+
+
+@contextmanager
+def reading_shown(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Gives a callback that shows on standard error how far the decoding of pictures is.
+
+    On a terminal one line is written over and over; elsewhere a line every ten seconds.
+
+    Args:
+        quiet: Show nothing.
+    """
+    live = sys.stderr.isatty()
+    said_at = time.monotonic()
+    open_line = False
+
+    def show(done: int, total: int) -> None:
+        nonlocal said_at, open_line
+        now = time.monotonic()
+        if quiet or (now - said_at < (0.2 if live else _READING_LINE_SECONDS)):
+            return
+        said_at, open_line = now, live
+        text = _decoding_text(done, total)
+        print(f"\r{text}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
+        if live and done >= total:
+            print(file=sys.stderr)
+            open_line = False
+
+    try:
+        yield show
+    finally:
+        if open_line:
+            print(file=sys.stderr)
 
 
 class RunDisplay:
@@ -88,6 +125,14 @@ class RunDisplay:
             if now - self._printed_at > _PLAIN_LINE_SECONDS or progress.epoch == progress.epochs:
                 self._printed_at = now
                 print(f"epoch {progress.epoch}/{progress.epochs}: {self._text}; {left}", file=sys.stderr, flush=True)
+
+    def reading(self, done: int, total: int) -> None:
+        """Takes how far the decoding of pictures is, before the first epoch."""
+        if self._live is not None:
+            self._live.update(self._task, completed=done / max(total, 1), text=_decoding_text(done, total))
+        elif not self.quiet and time.monotonic() - self._began > _READING_LINE_SECONDS:
+            self._began = time.monotonic()
+            print(_decoding_text(done, total), file=sys.stderr, flush=True)
 
     def _time_left(self, done: float, epochs: int) -> str:
         made = done - (self._first or 0.0)

@@ -43,6 +43,8 @@ def evaluate(
         fit = {"temperature": saved.temperature if fitted else None, "calibrated": after if fitted else None}
         typer.echo(json.dumps(about | fit))
         return
+    for note in found.notes:
+        typer.echo(f"data: {note}", err=True)
     typer.echo(f"{found.source}, {split}, {len(rows):,} rows")
     for name, value in before.items():
         in_words = name.replace("_", " ").replace("nll", "NLL").replace("brier", "Brier score")
@@ -75,7 +77,7 @@ def predict(
 
     saved = SavedRun.load(run)
     inputs, names, notes = read_inputs(
-        file, input_shape=saved.input_shape, input_range=saved.input_range, invert=invert
+        file, input_shape=saved.input_shape, input_range=saved.input_range, invert=invert, fit=saved.fit
     )
     for note in notes:
         typer.echo(f"note: {note}", err=True)

@@ -75,13 +75,15 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Read a recipe and its data, build the network, and train nothing."""
+    from labelembed.cli.display import reading_shown
     from labelembed.recipes.building import build_data, build_network, build_scaling
     from labelembed.recipes.comparing import plan_comparison
     from labelembed.recipes.loading import load_recipe
 
     chosen, name = load_recipe(recipe, settings=settings or [], data=data)
     plan = plan_comparison(chosen, name, Path("comparisons") / f".check-{name}")
-    found = build_data(chosen)
+    with reading_shown(quiet=as_json) as reading:
+        found = build_data(chosen, progress=reading)
     network = build_network(
         chosen,
         num_labels=found.num_labels,
@@ -95,6 +97,7 @@ def check(
         "rows": {part: len(split) for part, split in found.splits.items()},
         "labels": found.num_labels,
         "input_shape": list(found.input_shape),
+        "notes": list(found.notes),
         "parameters": network.parameter_count(),
         "steps_per_epoch": found.train.number_of_batches(chosen.rows_of_a_step(found.num_labels)),
         "objective": chosen.objective["name"],
@@ -106,6 +109,8 @@ def check(
     typer.echo(f"{name}: fine")
     rows = ", ".join(f"{part} {number:,}" for part, number in facts["rows"].items())
     typer.echo(f"  data        {found.source}: {rows}; {found.num_labels} labels, inputs {facts['input_shape']}")
+    for note in found.notes:
+        typer.echo(f"  note        {note}")
     typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")
     typer.echo(f"  training    {chosen.epochs} epochs of {facts['steps_per_epoch']:,} steps")
     seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) != 1 else ''}"

@@ -59,6 +59,7 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train one network into a run folder."""
+    from labelembed.cli.display import reading_shown
     from labelembed.errors import RunFolderError
     from labelembed.recipes.building import build_data, build_network, build_scaling
     from labelembed.recipes.loading import load_recipe
@@ -76,7 +77,9 @@ def train(
         raise RunFolderError(f"{out}: holds a comparison; choose another folder with --out")
     rows = None
     if overwrite and (out / "recipe.yaml").exists():
-        rows = build_data(chosen)  # what is there goes only when what is to take its place can begin
+        # what is there goes only when what is to take its place can begin
+        with reading_shown(quiet=quiet) as reading:
+            rows = build_data(chosen, progress=reading)
         scaling = build_scaling(chosen, rows)
         build_network(chosen, num_labels=rows.num_labels, input_shape=rows.input_shape, scaling=scaling, data=rows)
         start_over(out)
@@ -141,6 +144,7 @@ def _run(
             stop=stop,
             device=device,
             warn=lambda text: typer.echo(text, err=True),
+            reading=display.reading,
         )
     try:
         reached = (
@@ -191,7 +195,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Train several objectives with several seeds and say which is better, and how sure that is."""
-    from labelembed.cli.display import ComparisonDisplay
+    from labelembed.cli.display import ComparisonDisplay, reading_shown
     from labelembed.recipes.comparing import (
         available_cores,
         plan_comparison,
@@ -214,7 +218,11 @@ def compare(
         say_estimate(chosen, runs=runs, finished=finished, jobs=jobs, as_json=as_json, plan=plan)
         return
     if finished < runs:
-        try_networks(plan, cached_data(chosen))  # a fault is said once, here, before anything is written
+        with reading_shown(quiet=quiet) as reading:
+            rows = cached_data(chosen, progress=reading)
+        for note in rows.notes:
+            typer.echo(f"data: {note}", err=True)
+        try_networks(plan, rows)  # a fault is said once, here, before anything is written
     if finished and not quiet:
         typer.echo(f"{finished} of {runs} runs reused", err=True)
     if finished < runs:

@@ -15,7 +15,11 @@ from labelembed.data.development import DevelopmentSplit, hold_out, stratified_o
 from labelembed.data.digits import read_digits
 from labelembed.data.idx import read_idx
 from labelembed.data.idx_folder import read_idx_folder
+from labelembed.data.image_folder import read_images
+from labelembed.data.manifest import read_manifest
 from labelembed.data.parquet_folder import read_parquet
+from labelembed.data.picture_files import ReadingProgress
+from labelembed.data.picture_fitting import Fit
 from labelembed.data.preparation import prepare
 from labelembed.data.single_inputs import read_inputs
 
@@ -25,14 +29,18 @@ DATA: dict[str, Callable[..., RawData]] = {
     "idx": read_idx_folder,
     "arrays": read_arrays,
     "parquet": read_parquet,
+    "images": read_images,
+    "manifest": read_manifest,
 }
 
 __all__ = [
     "DATA",
     "Batch",
     "DevelopmentSplit",
+    "Fit",
     "LabelledData",
     "RawData",
+    "ReadingProgress",
     "Split",
     "hold_out",
     "prepare",
@@ -40,7 +48,9 @@ __all__ = [
     "read_digits",
     "read_idx",
     "read_idx_folder",
+    "read_images",
     "read_inputs",
+    "read_manifest",
     "read_parquet",
     "stratified_order",
 ]

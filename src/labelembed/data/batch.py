@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from labelembed.data import mapped
+from labelembed.data.cache import cache_folder
 from labelembed.errors import ArgumentFaults
 
 
@@ -29,7 +33,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Split:
-    """One part of a data set (training, development or test), whole in memory.
+    """One part of a data set (training, development or test), whole in memory or in a mapped file.
 
     Args:
         inputs: Inputs [N, ...], uint8 or float32.
@@ -66,9 +70,13 @@ class Split:
         return Split(self.inputs.to(device), self.labels.to(device))
 
     def select(self, rows: Tensor) -> Split:
-        """Returns a copy of the rows whose positions [M] (int64) are given, in that order."""
+        """Returns a copy of the rows whose positions [M] (int64) are given, in that order.
+
+        On the CPU a copy of more than `mapped.MAPPED_ABOVE_BYTES` lies in a file of the cache's folder, where that
+        can be written.
+        """
         rows = rows.to(self.labels.device)
-        return Split(self.inputs.index_select(0, rows), self.labels.index_select(0, rows))
+        return Split(_selected(self.inputs, rows), self.labels.index_select(0, rows))
 
     def number_of_batches(self, batch_size: int, *, drop_last: bool = False) -> int:
         """Returns how many batches one pass over all rows has.
@@ -128,6 +136,16 @@ class Split:
             rows = piece[process::processes].clone()
             # index_select, since inputs[rows] takes ten times as long for bytes
             yield Batch(self.inputs.index_select(0, rows), self.labels.index_select(0, rows), rows)
+
+
+def _selected(inputs: Tensor, rows: Tensor) -> Tensor:
+    needed = len(rows) * math.prod(inputs.shape[1:]) * inputs.element_size()
+    if inputs.device.type == "cpu" and needed > mapped.MAPPED_ABOVE_BYTES:
+        dtype = "uint8" if inputs.dtype == torch.uint8 else "float32"
+        with contextlib.suppress(OSError):  # no room on the disk: perhaps there is in memory
+            copy = torch.from_numpy(mapped.mapped_rows((len(rows), *inputs.shape[1:]), dtype, cache_folder()))
+            return torch.index_select(inputs, 0, rows, out=copy)
+    return inputs.index_select(0, rows)
 
 
 def _number_of_batches(rows: int, batch_size: int, drop_last: bool) -> int:

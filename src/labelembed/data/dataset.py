@@ -26,6 +26,7 @@ class RawData:
         names: Names of the labels 0, 1, ...
         input_range: Smallest and largest value an input can have, in the units of the inputs.
         source: Where the data came from, for messages and reports.
+        notes: What the user should know of the data, one line each: pictures converted, rows left out.
     """
 
     train: Split
@@ -33,6 +34,7 @@ class RawData:
     names: tuple[str, ...]
     input_range: tuple[float, float]
     source: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,6 +49,7 @@ class LabelledData:
         input_shape: Shape of one input: (channels, height, width), or (features,).
         input_range: Smallest and largest value an input can have: (0, 255) for images of bytes.
         source: Where the data came from.
+        notes: What the user should know of the data, one line each.
     """
 
     train: Split
@@ -56,6 +59,7 @@ class LabelledData:
     input_shape: tuple[int, ...]
     input_range: tuple[float, float]
     source: str
+    notes: tuple[str, ...] = ()
 
     @property
     def num_labels(self) -> int:

@@ -12,17 +12,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from labelembed.data.picture_fitting import Fit, fitted, reduce_while_decoding
 from labelembed.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 # Only formats that Pillow decodes itself: it would hand an EPS file to Ghostscript.
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _MODES = {1: "L", 3: "RGB"}
+_CHANGES = {
+    "stretch": "which changes its proportions",
+    "crop": "of its middle only",
+    "pad": "with black borders",
+}
 
 
-def read_picture(path: Path, *, input_shape: tuple[int, ...], accepted: str, notes: list[str]) -> npt.NDArray[np.uint8]:
+def read_picture(
+    path: Path, *, input_shape: tuple[int, ...], accepted: str, notes: list[str], fit: Fit | None = None
+) -> npt.NDArray[np.uint8]:
     """Returns the pixels [channels, height, width] of an image, 0 to 255, made to fit `input_shape`.
 
     Args:
@@ -30,6 +38,7 @@ def read_picture(path: Path, *, input_shape: tuple[int, ...], accepted: str, not
         input_shape: (channels, height, width), with 1 channel for grey or 3 for red, green, blue.
         accepted: The types of file to name where this is none of them.
         notes: Gets a line for every change made to the image.
+        fit: How the training pictures were brought to their size; None: they had it, and this one is stretched.
 
     Raises:
         DataError: The file is no image, cut off or too large, or `input_shape` is not that of an image.
@@ -42,14 +51,17 @@ def read_picture(path: Path, *, input_shape: tuple[int, ...], accepted: str, not
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             # damaged tags that the pixels do not need
             warnings.filterwarnings("ignore", category=UserWarning)
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 if len(input_shape) != 3 or input_shape[0] not in _MODES:
                     raise DataError(
                         f"{path}: is an image, but the network takes inputs of shape {input_shape}; "
                         "give a .npy array of that shape"
                     )
+                stored = image.size
+                if fit is not None:
+                    reduce_while_decoding(image, (input_shape[1], input_shape[2]), fit)
                 image.load()
-                return _fitted(image, input_shape, path, notes)
+                return _fitted(image, input_shape, path, notes, fit=fit or "stretch", stored=stored)
     except UnidentifiedImageError:
         raise DataError(f"{path}: unknown type of file; expected {accepted}") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -76,26 +88,20 @@ def decode_picture(content: bytes, where: str, *, size: tuple[int, int] | None) 
     Raises:
         DataError: It is no image, cut off, damaged, too large, or of another size.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            width, height = image.size
-            turned: Image.Image = image
-            if "exif" in image.info and image.getexif().get(0x0112, 1) != 1:
-                turned = ImageOps.exif_transpose(image)
-                width, height = turned.size
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            turned = _upright(image)
+            width, height = turned.size
             if size is not None and (height, width) != size:
                 raise DataError(
                     f"{where}: the image has {width} x {height} pixels, the first one of the training set has "
                     f"{size[1]} x {size[0]}; resize the images to one size"
                 )
-            plain = _opaque(_eight_bits(turned, where, []), [])
-            if plain.mode not in ("L", "RGB"):
-                plain = plain.convert("L" if plain.mode == "1" else "RGB")
-            return np.array(plain, dtype=np.uint8)
+            return np.array(_plain(turned, where), dtype=np.uint8)
     except UnidentifiedImageError:
-        kinds = ", ".join(_FORMATS)
+        kinds = ", ".join(FORMATS)
         raise DataError(f"{where}: cannot be decoded as an image ({kinds}); it is damaged or no image") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         limit = Image.MAX_IMAGE_PIXELS or 0
@@ -104,6 +110,31 @@ def decode_picture(content: bytes, where: str, *, size: tuple[int, int] | None) 
         raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
         raise DataError(f"{where}: the image is cut off or damaged ({error})") from None
+
+
+def plain_picture(image: Image, mode: str) -> Image:
+    """Returns an opened image as L or RGB of 8 bits, upright, transparent parts white.
+
+    Raises:
+        DataError: It has 32 bits a pixel.
+        Exception: Whatever Pillow's decoders raise for a damaged file.
+    """
+    plain = _plain(_upright(image), "")
+    return plain if plain.mode == mode else plain.convert(mode)
+
+
+def _plain(image: Image, where: str) -> Image:
+    """Returns an image as L where it is grey, and otherwise as RGB."""
+    plain = _opaque(_eight_bits(image, where, []), [])
+    return plain if plain.mode in ("L", "RGB") else plain.convert("L" if plain.mode == "1" else "RGB")
+
+
+def _upright(image: Image) -> Image:
+    from PIL import ImageOps
+
+    if "exif" in image.info and image.getexif().get(0x0112, 1) != 1:
+        return ImageOps.exif_transpose(image)
+    return image
 
 
 @contextmanager
@@ -117,15 +148,18 @@ def bombs_refused() -> Iterator[None]:
         yield
 
 
-def _fitted(image: Image, input_shape: tuple[int, ...], path: Path, notes: list[str]) -> npt.NDArray[np.uint8]:
-    from PIL import Image as ImageModule
+def _fitted(
+    image: Image, input_shape: tuple[int, ...], path: Path, notes: list[str], *, fit: Fit, stored: tuple[int, int]
+) -> npt.NDArray[np.uint8]:
     from PIL import ImageOps
 
     channels, height, width = input_shape
     if getattr(image, "n_frames", 1) > 1:
         notes.append(f"only the first of its {image.n_frames} images is used")  # type: ignore[attr-defined]
     if image.getexif().get(0x0112, 1) != 1:  # orientation
+        lying = image.size
         image = ImageOps.exif_transpose(image)
+        stored = stored if image.size == lying else (stored[1], stored[0])
         notes.append("turned as the camera's orientation says")
     image = _opaque(_eight_bits(image, path, notes), notes)
     mode = _MODES[channels]
@@ -137,11 +171,10 @@ def _fitted(image: Image, input_shape: tuple[int, ...], path: Path, notes: list[
         elif mode == "RGB" and grey:
             notes.append("grey used for red, green and blue")
         image = image.convert(mode) if grey else converted.convert(mode)
-    if image.size != (width, height):
-        stretched = "" if image.width * height == image.height * width else ", which changes its proportions"
-        notes.append(f"resized from {image.width}x{image.height} to {width}x{height}{stretched}")
-        # Pillow widens the filter when it makes an image smaller, so every pixel counts (antialiasing)
-        image = image.resize((width, height), ImageModule.Resampling.BILINEAR)
+    if stored != (width, height):
+        change = "" if stored[0] * height == stored[1] * width else f", {_CHANGES[fit]}"
+        notes.append(f"resized from {stored[0]}x{stored[1]} to {width}x{height}{change}")
+    image = fitted(image, (height, width), fit)
     pixels: npt.NDArray[np.uint8] = np.array(image, dtype=np.uint8)
     return pixels[np.newaxis] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -169,7 +202,9 @@ def _eight_bits(image: Image, path: Path | str, notes: list[str]) -> Image:
         notes.append("16 bits a pixel made 8")
         return ImageModule.fromarray(np.round(deep / 257).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise DataError(f"{path}: has 32 bits a pixel; save the image with 8, or give a .npy array")
+        raise DataError(
+            f"{f'{path}: ' if path else ''}has 32 bits a pixel; save the image with 8, or give a .npy array"
+        )
     return image
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from labelembed.data.batch import Split
 from labelembed.data.checks import first_fault, require_finite, require_names
+from labelembed.data.data_notes import balance_notes
 from labelembed.data.dataset import LabelledData, RawData
 from labelembed.data.development import DevelopmentSplit, hold_out, stratified_order
 from labelembed.errors import ArgumentFaults, DataError
@@ -66,6 +67,7 @@ def prepare(
         input_shape=input_shape,
         input_range=raw.input_range,
         source=raw.source,
+        notes=(*raw.notes, *balance_notes(raw.train.labels, names)),
     )
 
 

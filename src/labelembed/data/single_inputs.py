@@ -13,6 +13,7 @@ from torch import Tensor
 
 from labelembed.data.checks import first_fault, require_finite
 from labelembed.data.idx import GZIP_MAGIC, looks_like_idx, read_idx
+from labelembed.data.picture_fitting import Fit
 from labelembed.data.pictures import read_picture
 from labelembed.data.streams import read_npy, require_file, sizes
 from labelembed.errors import DataError
@@ -26,7 +27,12 @@ Array = npt.NDArray[Any]
 
 
 def read_inputs(
-    path: Path, *, input_shape: tuple[int, ...], input_range: tuple[float, float], invert: bool = False
+    path: Path,
+    *,
+    input_shape: tuple[int, ...],
+    input_range: tuple[float, float],
+    invert: bool = False,
+    fit: Fit | None = None,
 ) -> tuple[Tensor, list[str], list[str]]:
     """Returns the inputs of one file for a network trained on inputs of `input_shape` and `input_range`.
 
@@ -41,6 +47,8 @@ def read_inputs(
         input_range: Smallest and largest value of the training inputs.
         invert: Exchange dark and light: ``low + high - value``. For dark digits on white paper, where the
             network was trained on light digits on black.
+        fit: How the training pictures were brought to their size: `crop`, `stretch` or `pad`. None: they had it,
+            and an image of another size is stretched.
 
     Returns:
         inputs: [N, *input_shape], uint8 or float32, in the units of the training inputs.
@@ -67,7 +75,7 @@ def read_inputs(
     else:
         if beginning.startswith((b"PK\x03\x04", b"\x80")):
             raise DataError(f"{path}: is an .npz, a zip or a pickle; expected {ACCEPTED}")
-        pixels = read_picture(path, input_shape=input_shape, accepted=ACCEPTED, notes=notes)
+        pixels = read_picture(path, input_shape=input_shape, accepted=ACCEPTED, notes=notes, fit=fit)
         inputs, single = _scaled(pixels, input_range, path)[np.newaxis], True
     if inputs.dtype != np.uint8 or input_range not in _FIXED_RANGES:
         with np.errstate(over="ignore"):  # what is too large becomes infinite and is named

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from labelembed.data import LabelledData
+from labelembed.data import LabelledData, ReadingProgress
 from labelembed.errors import RunFolderError, TrainingError
 from labelembed.recipes.building import (
     SOFT_LABELS_FOLDER,
@@ -47,6 +47,7 @@ def run_recipe(
     stop: StopRequest | None = None,
     device: str | None = None,
     warn: Callable[[str], None] = lambda message: None,
+    reading: ReadingProgress | None = None,
 ) -> dict[str, Any]:
     """Brings the run of a recipe in a folder to its end: begins it, goes on with it, or finds it done.
 
@@ -58,6 +59,7 @@ def run_recipe(
         stop: Asked after every step whether to save and stop.
         device: `cpu`, or None for what there is.
         warn: Called with what the user should know.
+        reading: Called with (done, total) while pictures are decoded.
 
     Returns:
         What stands in ``result.json``.
@@ -73,7 +75,9 @@ def run_recipe(
     if folder.state() == "finished":
         return folder.result()
     if data is None:
-        data = build_data(recipe)
+        data = build_data(recipe, progress=reading)
+    for note in data.notes:
+        warn(f"data: {note}")
     scaling = build_scaling(recipe, data)
     network = build_network(
         recipe,
@@ -145,6 +149,7 @@ def _begin(recipe: Recipe, folder: RunFolder, data: LabelledData, network: Netwo
             "input_shape": list(data.input_shape),
             "input_range": list(data.input_range),
             "rows": {name: len(split) for name, split in data.splits.items()},
+            "notes": list(data.notes),
         }
         folder.write_environment(describe_environment(device=device) | {"data": about})
         folder.write_recipe(as_kept(recipe), heading="The resolved recipe of this run; it runs the run again.")
@@ -237,15 +242,28 @@ def start_over(path: Path) -> None:
         (path / name).unlink(missing_ok=True)
 
 
+class _Reading:
+    """The progress callback of a reading; equal to any other, so that it is no part of the cache's key."""
+
+    def __init__(self, progress: ReadingProgress | None) -> None:
+        self.progress = progress
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Reading)
+
+    def __hash__(self) -> int:
+        return 0
+
+
 @lru_cache(maxsize=2)
-def _data_of(block: str) -> LabelledData:
-    return build_data(Recipe.model_validate_json(block))
+def _data_of(block: str, reading: _Reading) -> LabelledData:
+    return build_data(Recipe.model_validate_json(block), progress=reading.progress)
 
 
-def cached_data(recipe: Recipe) -> LabelledData:
+def cached_data(recipe: Recipe, *, progress: ReadingProgress | None = None) -> LabelledData:
     """Returns a recipe's data, read once a process for all runs that share the data block and batch size."""
     neutral = recipe.model_copy(update={"objective": {}, "model": {}, "seed": 0, "comparison": None})
-    return _data_of(neutral.model_dump_json())
+    return _data_of(neutral.model_dump_json(), _Reading(progress))
 
 
 def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> dict[str, Any]:

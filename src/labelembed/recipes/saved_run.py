@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from labelembed.data import LabelledData, Split
+from labelembed.data import Fit, LabelledData, Split
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.recipes.building import build_data, build_network, empty_scaling
 from labelembed.recipes.running import stored_recipe
@@ -75,6 +75,11 @@ class SavedRun:
             reason = " ".join(str(error).split())[:300]
             raise RunFolderError(f"{folder.model_file}: damaged, or not of this run's recipe ({reason})") from error
         return cls(folder, recipe, network.eval(), names, input_shape, (low, high), _temperature(folder))
+
+    @property
+    def fit(self) -> Fit | None:
+        """How the training pictures were brought to their size, and new ones are; None where they had it."""
+        return self.recipe.data.get("fit") if self.recipe.data.get("image_size") is not None else None
 
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``."""

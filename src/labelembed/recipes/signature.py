@@ -33,6 +33,7 @@ SUPPLIED = frozenset(
         "output_std",
         "ignore_index",
         "network",
+        "progress",
     }
 )
 # Arguments that hold what a recipe points to under another name: the teacher's logits by the folder of its run.

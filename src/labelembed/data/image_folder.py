@@ -1,0 +1,239 @@
+"""Folders of pictures: a folder a label (`class/name.jpg`), with or without folders for training and test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from labelembed.data.checks import printable
+from labelembed.data.dataset import RawData
+from labelembed.data.listing import PARTS, Listing, check_arguments, read_listing
+from labelembed.data.picture_files import ReadingProgress
+from labelembed.data.picture_fitting import Fit
+from labelembed.errors import ArgumentFaults, DataError
+
+#: Endings of file names that are taken for pictures, in lower case.
+PICTURE_SUFFIXES = frozenset({
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
+    ".pnm",
+})  # fmt: skip
+_MAXIMUM_LIST_BYTES = 2**28
+_SHOWN = 8
+
+
+def read_images(
+    *,
+    path: str,
+    image_size: int | None = None,
+    fit: Fit = "crop",
+    test_fraction: float | None = None,
+    skip_unreadable: bool = False,
+    progress: ReadingProgress | None = None,
+) -> RawData:
+    """Returns the data set of a folder of pictures.
+
+    Layouts, found by looking:
+
+    - ``class/name.jpg``: every folder is a label. There is no test set, so `test_fraction` of the pictures becomes one.
+    - ``train/class/name.jpg`` and ``test/class/name.jpg``; where there is no test folder a validation folder (``val``,
+      ``valid``, ``validation``, ``dev``) takes its place, and otherwise it is left alone.
+    - ``images/class/name.jpg`` with ``meta/train.txt`` and ``meta/test.txt``, which hold ``class/name`` a line, as
+      Food-101 has it.
+
+    The names of the class folders, sorted, are the labels; a class may have folders within it. Pictures are told by
+    the ending of their name in either case (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM); hidden and other files are passed
+    over and counted. Pictures become uint8 [N, 3, H, W], or [N, 1, H, W] where all of them are grey; what was converted
+    is counted in the notes. They are kept decoded in ``~/.cache/labelembed`` (or the folder that the environment
+    variable ``LABELEMBED_CACHE`` names) and found again by their content; those of more than 2 GiB lie in a file there
+    and are read as they are needed.
+
+    Args:
+        path: The folder.
+        image_size: Height and width that pictures are brought to; null: they all have one size.
+        fit: Where their proportions are others: `crop`, the middle; `stretch`; `pad`, black borders.
+        test_fraction: Part of the pictures that becomes the test set where there is none; null: 0.2.
+        skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the folder.
+        progress: Called with (done, total) while pictures are decoded.
+
+    Raises:
+        DataError: The folder has no such layout, a class has no pictures or stands in the test set only, the pictures
+            have several sizes and there is no `image_size`, or some cannot be read.
+        ValueError: An argument is out of its range.
+    """
+    faults = ArgumentFaults()
+    faults.choice("fit", fit, ("crop", "stretch", "pad"))
+    faults.raise_if_any()
+    check_arguments(image_size=image_size, test_fraction=test_fraction)
+    return read_listing(
+        find_images(Path(path).expanduser()),
+        image_size=image_size,
+        fit=fit,
+        test_fraction=test_fraction,
+        skip_unreadable=skip_unreadable,
+        progress=progress,
+    )
+
+
+def find_images(folder: Path) -> Listing:
+    """Returns the pictures of a folder with their labels; see `read_images`.
+
+    Raises:
+        DataError: The folder is missing or has none of the layouts, or a class has no pictures.
+    """
+    try:
+        if not folder.is_dir():
+            kind = "is a file" if folder.exists() else "does not exist"
+            raise DataError(f"{folder}: {kind}; expected a folder of pictures, class/name.jpg")
+        return _of_folder(folder)
+    except OSError as error:
+        raise DataError(f"{error.filename or folder}: cannot be read ({error.strerror or error})") from None
+    except ValueError as error:  # a path with a zero byte
+        raise DataError(f"{str(folder)!r}: cannot be read ({error})") from None
+
+
+class _Search:
+    """Collects pictures, and counts what is passed over."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.hidden: set[Path] = set()
+        self.others: dict[str, None] = {}
+        self.notes: list[str] = []
+
+    def folders(self, place: Path) -> list[Path]:
+        """Returns the folders in a folder, sorted, without hidden ones; files there are counted as passed over."""
+        found = []
+        for entry in sorted(place.iterdir()):
+            if entry.is_dir() and entry.name != "__MACOSX" and not entry.name.startswith("."):
+                found.append(entry)
+            else:
+                self.passed_over(entry)
+        return found
+
+    def passed_over(self, entry: Path) -> None:
+        """Counts a file that is no picture in its place."""
+        if entry.name.startswith(".") or entry.name == "__MACOSX":
+            self.hidden.add(entry)
+        else:
+            self.others[printable(entry.relative_to(self.root).as_posix())] = None
+
+    def classes(self, place: Path) -> list[tuple[Path, str]]:
+        """Returns (file, class) of all pictures in the class folders of a folder.
+
+        Raises:
+            DataError: A class folder has none.
+        """
+        found: list[tuple[Path, str]] = []
+        empty = []
+        for folder in self.folders(place):
+            pictures = self.pictures(folder)
+            found += [(picture, folder.name) for picture in pictures]
+            if not pictures:
+                empty.append(printable(folder.relative_to(self.root).as_posix()))
+        if empty:
+            more = f" and {len(empty) - _SHOWN} more" if len(empty) > _SHOWN else ""
+            raise DataError(
+                f"{self.root}: class folders without a picture: {', '.join(empty[:_SHOWN])}{more}; put pictures in, or "
+                "remove them"
+            )
+        return found
+
+    def pictures(self, folder: Path) -> list[Path]:
+        """Returns the pictures in a folder and the folders within it, sorted."""
+        found = []
+        for place, inner, names in os.walk(folder):
+            inner[:] = sorted(name for name in inner if not name.startswith("."))
+            for name in sorted(names):
+                entry = Path(place, name)
+                if entry.suffix.lower() in PICTURE_SUFFIXES and not name.startswith("."):
+                    found.append(entry)
+                else:
+                    self.passed_over(entry)
+        return found
+
+    def all_notes(self) -> tuple[str, ...]:
+        """Returns the notes, with what was passed over."""
+        notes = list(self.notes)
+        if self.hidden:
+            notes.append(f"hidden files passed over: {len(self.hidden):,}")
+        if self.others:
+            shown = ", ".join(list(self.others)[:3]) + (", ..." if len(self.others) > 3 else "")
+            notes.append(f"files that are no pictures passed over: {len(self.others):,} ({shown})")
+        return tuple(notes)
+
+
+def _of_folder(folder: Path) -> Listing:
+    search = _Search(folder)
+    source = f"pictures in {folder}"
+    lists = [folder / "meta" / name for name in ("train.txt", "test.txt")]
+    if (folder / "images").is_dir() and lists[0].is_file():
+        train, test = (_listed(file, folder / "images") if file.is_file() else None for file in lists)
+        return Listing(root=folder, train=train or [], test=test, source=source)
+    tops = search.folders(folder)
+    parts = _parts(folder, tops)
+    if "train" in parts:
+        others = [entry.name for entry in tops if entry not in parts.values()]
+        if others:
+            search.notes.append(f"folders beside {parts['train'].name} left aside: {', '.join(others[:_SHOWN])}")
+        train = search.classes(parts["train"])
+        testing = parts.get("test", parts.get("validation"))
+        test = None if testing is None else search.classes(testing)
+        if "test" in parts and "validation" in parts:
+            search.notes.append(f"{parts['validation'].name} left aside; data.development holds out rows to choose by")
+        elif testing is not None and "test" not in parts:
+            search.notes.append(f"no test set: {testing.name} takes its place")
+        if test == []:
+            raise DataError(f"{testing}: holds no class folders; expected class/name.jpg")
+    else:
+        if not tops:
+            raise DataError(f"{folder}: {_what_instead(search)}; expected a folder a label: class/name.jpg")
+        if len(tops) == 1 and not search.others and any(entry.is_dir() for entry in tops[0].iterdir()):
+            return _of_folder(tops[0])  # an archive's own folder
+        train, test = search.classes(folder), None
+    if not train:
+        raise DataError(f"{folder}: holds no pictures; expected a folder a label: class/name.jpg")
+    return Listing(root=folder, train=train, test=test, source=source, notes=search.all_notes())
+
+
+def _parts(folder: Path, tops: list[Path]) -> dict[str, Path]:
+    """Returns the folders of the parts; nothing where `train` holds no folders and so is a label of its own."""
+    parts: dict[str, Path] = {}
+    for entry in tops:
+        part = PARTS.get(entry.name.lower())
+        if part is None:
+            continue
+        if part in parts:
+            raise DataError(f"{folder}: both {parts[part].name} and {entry.name} can be the {part} set; keep one")
+        parts[part] = entry
+    has_classes = "train" in parts and any(entry.is_dir() for entry in parts["train"].iterdir())
+    return parts if has_classes else {}
+
+
+def _what_instead(search: _Search) -> str:
+    pictures = [name for name in search.others if Path(name).suffix.lower() in PICTURE_SUFFIXES]
+    if pictures:
+        return f"holds {len(pictures):,} pictures but no folders, so nothing says what their labels are"
+    return f"holds no folders but {', '.join(list(search.others)[:5])}" if search.others else "is empty"
+
+
+def _listed(file: Path, images: Path) -> list[tuple[Path, str]]:
+    """Returns (file, class) of the lines ``class/name`` of a list, the ending of the name left out or not."""
+    if file.stat().st_size > _MAXIMUM_LIST_BYTES:
+        raise DataError(f"{file}: has more than {_MAXIMUM_LIST_BYTES:,} bytes, which no list of pictures has")
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: expected UTF-8 ({error})") from None
+    found = []
+    for number, line in enumerate(lines, start=1):
+        name = line.strip()
+        if not name:
+            continue
+        parts = name.split("/")
+        if len(parts) < 2 or "\0" in name or any(part in ("", ".", "..") for part in parts):
+            raise DataError(f"{file}: line {number} is {name[:80]!r}; expected class/name")
+        plain = Path(name).suffix.lower() in PICTURE_SUFFIXES
+        found.append((images / (name if plain else f"{name}.jpg"), parts[0]))
+    if not found:
+        raise DataError(f"{file}: names no picture; expected lines of class/name")
+    return found

@@ -1,0 +1,190 @@
+"""A list of picture files with their labels, and the data set that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from labelembed.data.batch import Split
+from labelembed.data.checks import printable, require_names
+from labelembed.data.data_notes import overlap_notes
+from labelembed.data.dataset import RawData
+from labelembed.data.development import stratified_order
+from labelembed.data.picture_files import PictureRows, ReadingProgress, read_picture_files, shown_file
+from labelembed.data.picture_fitting import Fit
+from labelembed.errors import ArgumentFaults, DataError
+
+#: Part of the pictures that becomes the test set where there is none.
+TEST_FRACTION = 0.2
+#: How parts of a data set are spelt in folders, lists and columns.
+PARTS = {
+    "train": "train", "training": "train", "test": "test", "testing": "test",
+    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
+}  # fmt: skip
+_SHOWN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """Picture files and their labels' names.
+
+    Attributes:
+        root: The folder that names in messages are relative to.
+        train: (file, name of its label) of every training picture.
+        test: The same of the test set, or None where rows are to be held out for it.
+        source: What the data are, for messages and reports.
+        notes: What the user should know of the files.
+    """
+
+    root: Path
+    train: list[tuple[Path, str]]
+    test: list[tuple[Path, str]] | None
+    source: str
+    notes: tuple[str, ...] = ()
+
+
+def check_arguments(*, image_size: int | None, test_fraction: float | None) -> None:
+    """Raises ValueError where a reader's arguments are out of their range."""
+    faults = ArgumentFaults()
+    whole = image_size is None or (isinstance(image_size, int) and not isinstance(image_size, bool))
+    inside = whole and (image_size is None or 1 <= image_size <= 4096)
+    faults.require(inside, "image_size", image_size, "must be a whole number of 1 to 4096")
+    share = test_fraction is None or (not isinstance(test_fraction, bool) and 0 < test_fraction < 1)
+    faults.require(share, "test_fraction", test_fraction, "must be a number between 0 and 1, both excluded")
+    faults.raise_if_any()
+
+
+def read_listing(
+    listing: Listing,
+    *,
+    image_size: int | None,
+    fit: Fit,
+    test_fraction: float | None,
+    skip_unreadable: bool,
+    progress: ReadingProgress | None,
+) -> RawData:
+    """Returns the data set of a list of picture files.
+
+    Labels are numbered in the order of their names (as numbers where all are whole numbers).
+
+    Raises:
+        DataError: There is no picture, a label stands in the test set only, pictures cannot be read and
+            `skip_unreadable` is off, or the pictures have several sizes and there is no `image_size`.
+    """
+    listing, held_out = _with_test(listing, test_fraction)
+    assert listing.test is not None
+    names = ordered_names({label for _, label in listing.train})
+    if len(names) < 2:
+        raise DataError(f"{listing.source}: has one label only, {names[0]!r}; there is nothing to tell apart")
+    number = {name: place for place, name in enumerate(names)}
+    unknown = sorted({label for _, label in listing.test if label not in number})
+    if unknown:
+        raise DataError(
+            f"{listing.source}: {_few(unknown)}: no training picture, only test pictures; the training set has "
+            f"{_few(names)}"
+        )
+    files = [file for file, _ in (*listing.train, *listing.test)]
+    pictures = read_picture_files(files, root=listing.root, image_size=image_size, fit=fit, progress=progress)
+    if pictures.unreadable and not skip_unreadable:
+        _refuse_unreadable(listing, files, pictures)
+    labels = torch.tensor([number[label] for _, label in (*listing.train, *listing.test)], dtype=torch.int64)
+    count = len(listing.train)
+    parts = [
+        _readable(Split(torch.from_numpy(pictures.pixels[part]), labels[part]), part.start or 0, pictures)
+        for part in (slice(0, count), slice(count, len(files)))
+    ]
+    for split, part in zip(parts, ("training", "test"), strict=True):
+        missing = [name for place, name in enumerate(names) if not (split.labels == place).any()]
+        if part == "training" and missing:
+            raise DataError(f"{listing.source}: {_few(missing)}: no training picture can be read")
+        if len(split) == 0:
+            raise DataError(f"{listing.source}: no {part} picture can be read")
+        if missing:
+            held_out.append(f"no test picture of {_few(missing)}")
+    notes = [*listing.notes, *held_out, *_picture_notes(files, listing.root, pictures)]
+    notes += overlap_notes(
+        pictures.repeated,
+        train_labels=labels[:count],
+        test_labels=labels[count:],
+        name_of=lambda row: shown_file(files[row], listing.root),
+    )
+    return RawData(
+        train=parts[0],
+        test=parts[1],
+        names=require_names(names, None, listing.source),
+        input_range=(0.0, 255.0),
+        source=listing.source,
+        notes=tuple(notes),
+    )
+
+
+def ordered_names(found: set[str]) -> list[str]:
+    """Returns label names in order: as numbers where all are whole numbers, and otherwise as texts."""
+    # int() would take '٣' and '1_0' as well; '01' and '1' must stay apart
+    numbers = all(name.isascii() and name.isdecimal() and len(name) < 19 for name in found)
+    return sorted(found, key=lambda name: (int(name), name)) if numbers else sorted(found)
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(printable(name) for name in names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
+
+
+def _with_test(listing: Listing, test_fraction: float | None) -> tuple[Listing, list[str]]:
+    """Returns the listing with a test set, and what to say of that."""
+    if listing.test is not None:
+        if test_fraction is not None:
+            raise DataError(f"{listing.source}: has a test set of its own; leave `test_fraction` out")
+        return listing, []
+    share = TEST_FRACTION if test_fraction is None else test_fraction
+    labels = [label for _, label in listing.train]
+    count = round(share * len(labels))
+    if not 0 < count < len(labels):
+        raise DataError(
+            f"{listing.source}: `test_fraction` {share:g} of {len(labels):,} pictures leaves an empty "
+            f"{'training' if count else 'test'} set"
+        )
+    number = {name: place for place, name in enumerate(sorted(set(labels)))}
+    # a seed of its own, not the run's, so that every run is tested on the same pictures
+    order = stratified_order(torch.tensor([number[label] for label in labels]), seed=0, purpose="test").numpy()
+    test, train = ([listing.train[row] for row in np.sort(rows)] for rows in (order[:count], order[count:]))
+    note = (
+        f"no test set: {count:,} of {len(labels):,} pictures held out for it, stratified and always the same "
+        f"(test_fraction {share:g})"
+    )
+    return replace(listing, train=train, test=test), [note]
+
+
+def _refuse_unreadable(listing: Listing, files: list[Path], pictures: PictureRows) -> None:
+    reasons = [f"{shown_file(files[row], listing.root)}: {why}" for row, why in sorted(pictures.unreadable.items())]
+    more = [f"and {len(reasons) - _SHOWN:,} more"] if len(reasons) > _SHOWN else []
+    heading = (
+        f"{listing.root}: {len(reasons):,} of {len(files):,} pictures cannot be read; repair them, or leave them out "
+        "with --set data.skip_unreadable=true"
+    )
+    raise DataError("\n  ".join([heading, *(reason[:200] for reason in reasons[:_SHOWN]), *more]))
+
+
+def _readable(split: Split, begin: int, pictures: PictureRows) -> Split:
+    """Returns the rows of a part without the unreadable ones; without a copy where there are none."""
+    if not pictures.unreadable:
+        return split
+    rows = [row for row in range(len(split)) if begin + row not in pictures.unreadable]
+    return split if len(rows) == len(split) else split.select(torch.tensor(rows, dtype=torch.int64))
+
+
+def _picture_notes(files: list[Path], root: Path, pictures: PictureRows) -> list[str]:
+    notes = []
+    if pictures.converted:
+        what = "; ".join(f"{change}: {count:,}" for change, count in pictures.converted.items())
+        notes.append(f"pictures converted: {what} (of {len(files):,})")
+    if pictures.unreadable:
+        rows = sorted(pictures.unreadable)
+        shown = ", ".join(f"{shown_file(files[row], root)} ({pictures.unreadable[row][:80]})" for row in rows[:10])
+        more = f" and {len(rows) - 10:,} more" if len(rows) > 10 else ""
+        notes.append(f"unreadable pictures left out: {len(rows):,} of {len(files):,}: {shown}{more}")
+    return notes
