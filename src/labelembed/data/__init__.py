@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from labelembed.data.arrays import read_arrays
 from labelembed.data.batch import Batch, Split
+from labelembed.data.cifar import read_cifar
 from labelembed.data.dataset import LabelledData, RawData
 from labelembed.data.development import DevelopmentSplit, hold_out, stratified_order
 from labelembed.data.digits import read_digits
@@ -29,6 +30,7 @@ DATA: dict[str, Callable[..., RawData]] = {
     "idx": read_idx_folder,
     "arrays": read_arrays,
     "parquet": read_parquet,
+    "cifar": read_cifar,
     "images": read_images,
     "manifest": read_manifest,
 }
@@ -45,6 +47,7 @@ __all__ = [
     "hold_out",
     "prepare",
     "read_arrays",
+    "read_cifar",
     "read_digits",
     "read_idx",
     "read_idx_folder",

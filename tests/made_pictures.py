@@ -1,0 +1,116 @@
+"""Makers of CIFAR files as their authors publish them, and of folders of pictures."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+from tests.made_data import made_colours, write_image
+
+FINE = [f"fine{number}" for number in range(100)]
+COARSE = [f"coarse{number}" for number in range(20)]
+TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def made_cifar(classes: int, rows: int = 4, batches: int = 5) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(pictures [N, 3, 32, 32], fine labels, coarse labels) by the name of the file."""
+    names = [f"data_batch_{number}" for number in range(1, batches + 1)] if classes == 10 else ["train"]
+    names += ["test_batch" if classes == 10 else "test"]
+    made = {}
+    for seed, name in enumerate(names):
+        generator = np.random.default_rng(seed)
+        pictures = generator.integers(0, 256, (rows, 3, 32, 32), dtype=np.uint8)
+        made[name] = (pictures, generator.integers(0, classes, rows), generator.integers(0, 20, rows))
+    return made
+
+
+def write_cifar_binary(folder: Path, classes: int, **options) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (pictures, fine, coarse) in made_cifar(classes, **options).items():
+        labels = [fine] if classes == 10 else [coarse, fine]
+        records = np.concatenate([np.stack(labels, 1).astype(np.uint8), pictures.reshape(len(pictures), -1)], axis=1)
+        (folder / f"{name}.bin").write_bytes(records.tobytes())
+    if classes == 10:
+        (folder / "batches.meta.txt").write_text("\n".join(TEN) + "\n\n")
+    else:
+        (folder / "fine_label_names.txt").write_text("\n".join(FINE) + "\n")
+        (folder / "coarse_label_names.txt").write_text("\n".join(COARSE) + "\n")
+    return folder
+
+
+def _string(text: bytes) -> bytes:
+    return b"T" + len(text).to_bytes(4, "little") + text
+
+
+def python2_pickle(values: dict[bytes, object]) -> bytes:
+    """A pickle of protocol 2 as Python 2 and numpy 1 wrote CIFAR's: texts are Python 2's, arrays by _reconstruct."""
+
+    def put(value: object) -> bytes:
+        if isinstance(value, bytes):
+            return _string(value)
+        if isinstance(value, list):
+            return b"](" + b"".join(put(item) for item in value) + b"e"
+        if isinstance(value, int):
+            return b"J" + value.to_bytes(4, "little", signed=True)
+        assert isinstance(value, np.ndarray)
+        shape = b"(" + b"".join(put(size) for size in value.shape) + b"t"
+        dtype = b"cnumpy\ndtype\n" + _string(b"u1") + b"K\x00K\x01\x87R(K\x03" + _string(b"|") + b"NNNJ\xff\xff\xff\xff"
+        dtype += b"J\xff\xff\xff\xffK\x00tb"
+        begin = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + _string(b"b") + b"\x87R"
+        return begin + b"(K\x01" + shape + dtype + b"\x89" + _string(value.tobytes()) + b"tb"
+
+    return b"\x80\x02}(" + b"".join(put(key) + put(value) for key, value in values.items()) + b"u."
+
+
+def write_cifar_python(folder: Path, classes: int, *, protocol: int | None = None, **options) -> Path:
+    """Writes the Python version: as Python 2 did, or repacked by this Python with a protocol."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(name: str, values: dict[bytes, object]) -> None:
+        content = python2_pickle(values) if protocol is None else pickle.dumps(values, protocol=protocol)
+        (folder / name).write_bytes(content)
+
+    for name, (pictures, fine, coarse) in made_cifar(classes, **options).items():
+        labels = {b"labels": fine.tolist()}
+        if classes == 100:
+            labels = {b"fine_labels": fine.tolist(), b"coarse_labels": coarse.tolist()}
+        write(name, {b"batch_label": b"a batch", b"data": pictures.reshape(len(pictures), -1), **labels})
+    if classes == 10:
+        write("batches.meta", {b"label_names": [name.encode() for name in TEN], b"num_vis": 3072})
+    else:
+        fine_names, coarse_names = ([name.encode() for name in names] for names in (FINE, COARSE))
+        write("meta", {b"fine_label_names": fine_names, b"coarse_label_names": coarse_names})
+    return folder
+
+
+def write_tar(file: Path, folder: Path, mode: str = "w:gz") -> Path:
+    with tarfile.open(file, mode) as archive:
+        archive.add(folder, arcname=folder.name)
+    return file
+
+
+def tar_of_zeros(file: Path, name: str, size: int) -> Path:
+    """A small file that unpacks to `size` zeros."""
+
+    class Zeros(io.RawIOBase):
+        def read(self, count: int = -1) -> bytes:
+            return bytes(count)
+
+    with tarfile.open(file, "w:gz", compresslevel=1) as archive:
+        member = tarfile.TarInfo(name)
+        member.size = size
+        archive.addfile(member, Zeros())
+    return file
+
+
+def write_classes(folder: Path, counts: dict[str, int], *, size: int = 12, seed: int = 0, suffix: str = "png") -> Path:
+    """Writes `class/000.png` ...: so many pictures of random colours for each class, every one different."""
+    for place, (name, count) in enumerate(counts.items()):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number, picture in enumerate(made_colours(count, size=size, seed=1000 * seed + place)):
+            write_image(folder / name / f"{number:03}.{suffix}", picture)
+    return folder
