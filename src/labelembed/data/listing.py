@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from labelembed.data.batch import Split
@@ -151,9 +150,12 @@ def _with_test(listing: Listing, test_fraction: float | None) -> tuple[Listing, 
     number = {name: place for place, name in enumerate(sorted(set(labels)))}
     # a seed of its own, not the run's, so that every run is tested on the same pictures
     order = stratified_order(torch.tensor([number[label] for label in labels]), seed=0, purpose="test").numpy()
-    test, train = ([listing.train[row] for row in np.sort(rows)] for rows in (order[:count], order[count:]))
+    trained = {labels[row] for row in order[count:]}
+    chosen = {int(row) for row in order[:count] if labels[row] in trained}  # a label's only picture is trained on
+    test = [entry for row, entry in enumerate(listing.train) if row in chosen]
+    train = [entry for row, entry in enumerate(listing.train) if row not in chosen]
     note = (
-        f"no test set: {count:,} of {len(labels):,} pictures held out for it, stratified and always the same "
+        f"no test set: {len(test):,} of {len(labels):,} pictures held out for it, stratified and always the same "
         f"(test_fraction {share:g})"
     )
     return replace(listing, train=train, test=test), [note]

@@ -12,6 +12,7 @@ import torch
 
 from labelembed.data.batch import Split
 from labelembed.data.checks import require_names
+from labelembed.data.data_notes import overlap_notes, repeated_rows
 from labelembed.data.dataset import RawData
 from labelembed.data.parquet_inputs import Features, read_pictures, read_vectors
 from labelembed.data.parquet_shards import Column, columns_of, find_shards, read_column
@@ -85,6 +86,18 @@ def read_parquet(
         if features != "pixels":
             input_range = (0.0, max(float(array.max()) for array in arrays.values()))
     parts = {split: Split(torch.from_numpy(arrays[split]), torch.from_numpy(numbers[split])) for split in shards}
+    pictures = features == "pixels" and not _is_vector(input_column.type)
+    size = len(parts["train"])
+    notes = (
+        overlap_notes(
+            repeated_rows(arrays["train"], arrays["test"]),
+            train_labels=parts["train"].labels,
+            test_labels=parts["test"].labels,
+            name_of=lambda row: f"train {row}" if row < size else f"test {row - size}",
+        )
+        if pictures and "test" in arrays
+        else []
+    )
     note = f" ({left_out} set left out)" if left_out else ""
     if "test" not in files and "validation" in files:
         note = " (validation set as test set)"
@@ -94,6 +107,7 @@ def read_parquet(
         names=require_names(names or found_names, len(found_names), str(folder)),
         input_range=input_range,
         source=f"parquet files in {folder}{note}",
+        notes=tuple(notes),
     )
 
 

@@ -1,0 +1,279 @@
+"""Folders of pictures: their layouts, their faults, and what is told of them."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from labelembed.data import prepare, read_images
+from labelembed.errors import DataError
+from tests.made_data import made_colours, picture_bytes, real_data_folder, write_image
+from tests.made_pictures import write_classes
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("LABELEMBED_CACHE", str(folder))
+    return folder
+
+
+def read(folder, **options):
+    return read_images(path=str(folder), **options)
+
+
+def pixels_of(file) -> np.ndarray:
+    return np.asarray(Image.open(file).convert("RGB")).transpose(2, 0, 1)
+
+
+def assert_rows_are(split, files):
+    np.testing.assert_array_equal(split.inputs.numpy(), np.stack([pixels_of(file) for file in files]))
+
+
+@pytest.mark.parametrize("words", [("train", "test"), ("Training", "TESTING"), ("train", "val"), ("train", "valid")])
+def test_layout_with_parts(tmp_path, words):
+    write_classes(tmp_path / words[0], {"dog": 3, "cat": 2})
+    write_classes(tmp_path / words[1], {"cat": 1, "dog": 2}, seed=1)
+    raw = read(tmp_path)
+    assert raw.names == ("cat", "dog")
+    assert_rows_are(raw.train, sorted((tmp_path / words[0]).rglob("*.png")))
+    assert_rows_are(raw.test, sorted((tmp_path / words[1]).rglob("*.png")))
+    assert raw.train.labels.tolist() == [0, 0, 1, 1, 1]
+    assert raw.test.labels.tolist() == [0, 1, 1]
+    assert raw.notes == ((f"no test set: {words[1]} takes its place",) if words[1][0] == "v" else ())
+    with pytest.raises(DataError, match="has a test set of its own; leave `test_fraction` out"):
+        read(tmp_path, test_fraction=0.1)
+
+
+def test_validation_beside_test_and_other_folders_are_left_aside(tmp_path):
+    for seed, part in enumerate(("train", "val", "test", "unlabelled")):
+        write_classes(tmp_path / part, {"a": 2, "b": 2}, seed=seed)
+    raw = read(tmp_path)
+    assert_rows_are(raw.test, sorted((tmp_path / "test").rglob("*.png")))
+    assert raw.notes == (
+        "folders beside train left aside: unlabelled",
+        "val left aside; data.development holds out rows to choose by",
+    )
+    (tmp_path / "valid").mkdir()
+    with pytest.raises(DataError, match="both val and valid can be the validation set; keep one"):
+        read(tmp_path)
+
+
+def test_train_may_be_a_label(tmp_path):
+    write_classes(tmp_path, {"bus": 4, "car": 4, "train": 4})
+    assert read(tmp_path).names == ("bus", "car", "train")
+
+
+def test_test_part_is_held_out_stratified_and_always_the_same(tmp_path):
+    write_classes(tmp_path, {"a": 20, "b": 10, "c": 1})
+    raw = read(tmp_path)
+    assert torch.bincount(raw.test.labels, minlength=3).tolist() == [4, 2, 0]
+    assert torch.bincount(raw.train.labels).tolist() == [16, 8, 1]
+    assert raw.notes == (
+        "no test set: 6 of 31 pictures held out for it, stratified and always the same (test_fraction 0.2)",
+        "no test picture of c",
+    )
+    assert torch.equal(read(tmp_path).test.inputs, raw.test.inputs)
+    # 15.5 is rounded to the even number; c's only picture is among those, and stays with the training set
+    assert len(read(tmp_path, test_fraction=0.5).test) == 15
+    with pytest.raises(DataError, match=r"`test_fraction` 0\.01 of 31 pictures leaves an empty test set"):
+        read(tmp_path, test_fraction=0.01)
+    with pytest.raises(ValueError, match="`test_fraction` must be a number between 0 and 1"):
+        read(tmp_path, test_fraction=1.0)
+
+
+def test_labels_that_are_numbers_are_ordered_as_numbers(tmp_path):
+    write_classes(tmp_path, {"10": 2, "9": 2, "1": 2})
+    assert read(tmp_path, test_fraction=0.5).names == ("1", "9", "10")
+
+
+@pytest.mark.parametrize("ending", ["", ".jpg"])
+def test_layout_of_food_101(tmp_path, ending):
+    write_classes(tmp_path / "images", {"apple_pie": 3, "waffles": 3}, suffix="jpg")
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "train.txt").write_text(
+        "".join(f"{name}{ending}\n" for name in ("waffles/002", "apple_pie/000", "waffles/001"))
+    )
+    (tmp_path / "meta" / "test.txt").write_text(f"apple_pie/002{ending}\n")
+    raw = read(tmp_path)
+    assert raw.names == ("apple_pie", "waffles")
+    files = [tmp_path / "images" / name for name in ("waffles/002.jpg", "apple_pie/000.jpg", "waffles/001.jpg")]
+    assert_rows_are(raw.train, files)
+    assert (raw.train.labels.tolist(), raw.test.labels.tolist()) == ([1, 0, 1], [0])
+    for line, reason in (("../secret", "line 1 is '../secret'; expected class/name"), ("", "names no picture")):
+        (tmp_path / "meta" / "test.txt").write_text(line)
+        with pytest.raises(DataError, match=reason):
+            read(tmp_path)
+    (tmp_path / "meta" / "test.txt").write_text("apple_pie/777\n")
+    with pytest.raises(DataError, match=r"images/apple_pie/777\.jpg: does not exist"):
+        read(tmp_path)
+
+
+def test_folder_of_an_archive_and_folders_within_a_class(tmp_path):
+    write_classes(tmp_path / "flowers" / "rose", {"red": 2, "white": 2})
+    write_classes(tmp_path / "flowers", {"tulip": 4}, seed=1)
+    raw = read(tmp_path)
+    assert raw.names == ("rose", "tulip")
+    assert len(raw.train) + len(raw.test) == 8
+
+
+def test_endings_in_either_case_and_files_that_are_no_pictures(tmp_path):
+    write_classes(tmp_path, {"a": 3, "b": 3})
+    (tmp_path / "a" / "000.png").rename(tmp_path / "a" / "000.PNG")
+    write_image(tmp_path / "a" / "x.JpEg", made_colours(1, size=12, seed=9)[0])
+    for name in (".DS_Store", "a/.hidden.png", "a/._000.png"):
+        (tmp_path / name).write_bytes(b"x")
+    for name in ("README.txt", "a/labels.csv", "b/Thumbs.db", "b/more.json"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / ".git").mkdir()
+    raw = read(tmp_path, test_fraction=0.5)
+    assert len(raw.train) + len(raw.test) == 7
+    assert "hidden files passed over: 4" in raw.notes
+    assert "files that are no pictures passed over: 4 (README.txt, a/labels.csv, b/Thumbs.db, ...)" in raw.notes
+
+
+def test_folders_that_hold_no_classes(tmp_path):
+    with pytest.raises(DataError, match=r"is empty; expected a folder a label: class/name\.jpg"):
+        read(tmp_path)
+    with pytest.raises(DataError, match="does not exist; expected a folder of pictures"):
+        read(tmp_path / "nowhere")
+    write_image(tmp_path / "one.png", made_colours(1)[0])
+    with pytest.raises(DataError, match="holds 1 pictures but no folders, so nothing says what their labels are"):
+        read(tmp_path)
+    with pytest.raises(DataError, match="is a file; expected a folder of pictures"):
+        read(tmp_path / "one.png")
+    write_classes(tmp_path, {"only": 4})
+    with pytest.raises(DataError, match="has one label only, 'only'"):
+        read(tmp_path)
+    (tmp_path / "empty" / "within").mkdir(parents=True)
+    (tmp_path / "empty" / "notes.txt").write_text("x")
+    with pytest.raises(DataError, match="class folders without a picture: empty; put pictures in, or remove them"):
+        read(tmp_path)
+
+
+def test_class_in_the_test_set_only(tmp_path):
+    write_classes(tmp_path / "train", {"a": 2, "b": 2, "c": 1})
+    write_classes(tmp_path / "test", {"a": 2, "yak": 1, "zebu": 1}, seed=1)
+    with pytest.raises(DataError, match=r"yak, zebu: no training picture, only test pictures; .* has a, b, c"):
+        read(tmp_path)
+    for name in ("yak", "zebu"):
+        shutil.rmtree(tmp_path / "test" / name)
+    assert "no test picture of b, c" in read(tmp_path).notes
+
+
+def test_mixed_sizes_are_refused_with_two_examples_and_the_way_out(tmp_path):
+    write_classes(tmp_path, {"a": 3, "b": 3})
+    write_image(tmp_path / "b" / "large.png", np.zeros((20, 30, 3), np.uint8))
+    wanted = r"the pictures have 2 sizes, for instance a/00\d\.png \(12 x 12\) and b/large\.png \(30 x 20\)"
+    with pytest.raises(DataError, match=rf"{wanted}.*--set data\.image_size=64"):
+        read(tmp_path, test_fraction=0.3)
+    raw = read(tmp_path, image_size=8)
+    assert (raw.train.inputs.shape[1:], raw.train.inputs.dtype) == ((3, 8, 8), torch.uint8)
+    for wrong in (0, -3, 5000, True):
+        with pytest.raises(ValueError, match="`image_size` must be a whole number of 1 to 4096"):
+            read(tmp_path, image_size=wrong)
+    with pytest.raises(ValueError, match="`fit` must be one of 'crop', 'stretch', 'pad', got 'squash'"):
+        read(tmp_path, fit="squash")
+
+
+def damaged(folder):
+    whole = picture_bytes(made_colours(1, size=12)[0])
+    contents = {"cut": whole[:200], "zero": b"", "text": b"no picture", "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n"}
+    for name, content in contents.items():
+        (folder / f"{name}.png").write_bytes(content)
+
+
+def test_unreadable_pictures_are_listed_and_left_out_when_asked(tmp_path):
+    write_classes(tmp_path, {"a": 6, "b": 6})
+    damaged(tmp_path / "a")
+    for _ in range(2):  # decoded, and from the cache
+        with pytest.raises(DataError, match="4 of 16 pictures cannot be read") as raised:
+            read(tmp_path)
+        lines = str(raised.value).splitlines()
+        assert "--set data.skip_unreadable=true" in lines[0]
+        assert lines[1].startswith("  a/cut.png: is cut off or damaged")
+        assert lines[2:] == [
+            "  a/eps.png: is damaged, or no picture whatever its name says",
+            "  a/text.png: is damaged, or no picture whatever its name says",
+            "  a/zero.png: is empty (0 bytes)",
+        ]
+        raw = read(tmp_path, skip_unreadable=True)
+        assert len(raw.train) + len(raw.test) == 12
+        assert (raw.train.inputs.flatten(1).sum(1) > 0).all()
+        (note,) = (note for note in raw.notes if note.startswith("unreadable pictures left out: 4 of 16: a/cut.png ("))
+        assert "a/zero.png (is empty (0 bytes))" in note
+    for number in range(20):
+        (tmp_path / "a" / f"z{number:02}.png").write_bytes(b"x")
+    with pytest.raises(DataError) as raised:
+        read(tmp_path)
+    lines = str(raised.value).splitlines()
+    assert len(lines) == 10
+    assert lines[-1] == "  and 16 more"
+
+
+def test_class_of_which_no_picture_can_be_read(tmp_path):
+    write_classes(tmp_path, {"a": 6, "b": 6})
+    (tmp_path / "bad").mkdir()
+    damaged(tmp_path / "bad")
+    with pytest.raises(DataError, match="bad: no training picture can be read"):
+        read(tmp_path, skip_unreadable=True)
+    for name in ("a", "b"):
+        shutil.rmtree(tmp_path / name)
+    (tmp_path / "bad" / "cut.png").unlink()  # the others do not even begin as pictures do
+    shutil.copytree(tmp_path / "bad", tmp_path / "worse")
+    with pytest.raises(DataError, match=r"none of its 6 pictures can be read; the first: .*\.png: "):
+        read(tmp_path, skip_unreadable=True)
+
+
+def test_picture_of_too_many_pixels_is_refused_undecoded(tmp_path, monkeypatch):
+    write_classes(tmp_path, {"a": 4, "b": 4})
+    write_image(tmp_path / "a" / "bomb.png", np.zeros((40, 40, 3), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(DataError, match=r"a/bomb\.png: has more than 1,000 pixels, the limit"):
+        read(tmp_path, image_size=8)
+
+
+def test_unbalanced_labels_and_repeated_pictures_are_told(tmp_path):
+    write_classes(tmp_path / "train", {"many": 10, "few": 3, "some": 5})
+    write_classes(tmp_path / "test", {"many": 2, "few": 2}, seed=1)
+    for number in range(7):
+        pixels = pixels_of(tmp_path / "train" / "many" / f"{number:03}.png").transpose(1, 2, 0)
+        label = "few" if number == 0 else "many"
+        write_image(tmp_path / "test" / label / f"same{number}.bmp", pixels)  # other bytes, the same pixels
+    data = prepare(read(tmp_path), development=None)
+    (repeated,) = (note for note in data.notes if "in the training set too" in note)
+    assert repeated.startswith("7 test pictures stand in the training set too, 1 of them with another label: ")
+    assert "test/few/same0.bmp = train/many/000.png" in repeated
+    assert repeated.endswith("and 2 more")
+    assert (
+        "unbalanced labels: many has 10 training rows, few has 3 (3.3 times as many); the error is that of all rows "
+        "together"
+    ) in data.notes
+    assert not [note for note in data.notes if "no training row" in note]
+
+
+def test_real_pictures_written_out_as_a_folder_are_the_same_data(tmp_path):
+    from labelembed.data.parquet_inputs import decode_picture
+    from labelembed.data.parquet_shards import parquet
+
+    file = real_data_folder("cifar10") / "test-00000-of-00001.parquet"
+    rows = next(parquet().ParquetFile(file).iter_batches(batch_size=60)).to_pylist()
+    for number, row in enumerate(rows):
+        (tmp_path / f"{row['label']:02}").mkdir(exist_ok=True)
+        (tmp_path / f"{row['label']:02}" / f"{number:03}.webp").write_bytes(row["img"]["bytes"])
+    raw = read(tmp_path)
+    found = {tuple(picture.flatten().tolist()[:300]): int(label) for picture, label in zip(*every(raw), strict=True)}
+    for row in rows:
+        pixels = decode_picture(row["img"]["bytes"], "here", size=None).transpose(2, 0, 1)
+        assert raw.names[found[tuple(pixels.flatten().tolist()[:300])]] == f"{row['label']:02}"
+
+
+def every(raw):
+    return (
+        torch.cat([raw.train.inputs, raw.test.inputs]),
+        torch.cat([raw.train.labels, raw.test.labels]),
+    )

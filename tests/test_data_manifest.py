@@ -1,0 +1,176 @@
+"""Lists of pictures: CSV, TSV, JSON lines and parquet; columns found by name or given."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelembed.data import read_manifest
+from labelembed.data.manifest import read_list
+from labelembed.errors import DataError
+from tests.made_data import write_parquet
+from tests.made_pictures import write_classes
+
+ROWS = [
+    ("pictures/cat/000.png", "cat", "train"),
+    ("pictures/dog/000.png", "dog", "Training"),
+    ("pictures/dog/001.png", "dog", "train"),
+    ("pictures/cat/001.png", "cat", "test"),
+    ("pictures/dog/002.png", "dog", "val"),
+]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_classes(tmp_path / "pictures", {"cat": 2, "dog": 3})
+    return tmp_path
+
+
+def table(rows, *heading, separator=","):
+    return "\n".join(separator.join(row) for row in [heading, *rows]) + "\n"
+
+
+def write_csv(folder, rows=ROWS, *heading):
+    file = folder / "list.csv"
+    file.write_text(table(rows, *(heading or ("path", "label", "split"))))
+    return file
+
+
+def read(file, **options):
+    return read_manifest(path=str(file), **options)
+
+
+def write_every(folder):
+    yield write_csv(folder)
+    for name, separator in (("list.tsv", "\t"), ("semicolons.csv", ";")):
+        text = "\ufeff" + table(ROWS, "path", "label", "split", separator=separator).replace("\n", "\r\n")
+        (folder / name).write_bytes(text.encode())
+        yield folder / name
+    lines = [json.dumps(dict(zip(("path", "label", "split"), row, strict=True)) | {"more": [1]}) for row in ROWS]
+    (folder / "list.jsonl").write_text("\n".join(lines) + "\n\n")
+    yield folder / "list.jsonl"
+    path, label, split = (list(column) for column in zip(*ROWS, strict=True))
+    yield write_parquet(folder / "list.parquet", path=path, label=label, split=split, weight=[0.5] * 5)
+
+
+def test_every_kind_of_list_is_the_same_data(folder):
+    for file in write_every(folder):
+        raw = read(file)
+        assert raw.names == ("cat", "dog")
+        assert raw.train.labels.tolist() == [0, 1, 1]
+        assert raw.test.labels.tolist() == [0]
+        assert raw.train.inputs.shape == (3, 3, 12, 12)
+        assert raw.source == f"pictures listed in {file}"
+        assert raw.notes == ("1 validation rows left aside; data.development holds out rows to choose by",)
+
+
+def test_parts_that_are_not_there(folder):
+    raw = read(write_csv(folder, ROWS[:3] + ROWS[4:]))
+    assert "no test rows: the validation rows take their place" in raw.notes
+    raw = read(write_csv(folder, [row[:2] for row in ROWS], "file_name", "Class"), test_fraction=0.4)
+    assert (len(raw.train), len(raw.test)) == (3, 2)
+    with pytest.raises(DataError, match=r"list\.csv: has no training row in column 'split'"):
+        read(write_csv(folder, ROWS[3:]))
+    with pytest.raises(DataError, match=r"list\.csv: row 3 has 'both' in column 'split'; expected train, training"):
+        read(write_csv(folder, [ROWS[0], (*ROWS[1][:2], "both")]))
+
+
+def test_columns_given_or_found_by_what_they_hold(folder):
+    rows = [(row[1], row[0], "x", row[2]) for row in ROWS]
+    file = write_csv(folder, rows, "what", "where", "else", "which")
+    with pytest.raises(DataError, match=r"which column holds the labels is unclear; name it by `labels` \(what, where"):
+        read(file)
+    raw = read(file, labels="what", split="which")
+    assert (raw.train.labels.tolist(), raw.test.labels.tolist()) == ([0, 1, 1], [0])
+    with pytest.raises(
+        DataError, match=r"`labels`: no column 'whot' \(did you mean 'what'\?\); there are: what, where"
+    ):
+        read(file, labels="whot")
+    with pytest.raises(DataError, match="column 'where' cannot hold both paths and labels"):
+        read(file, labels="where")
+    with pytest.raises(DataError, match="which column holds the paths is unclear"):
+        read(write_csv(folder, [("a", "b")], "one", "label"))
+
+
+def test_labels_that_are_numbers_and_pictures_of_any_size(folder):
+    path = [row[0] for row in ROWS]
+    file = write_parquet(folder / "list.parquet", path=path, label=[10, 9, 9, 10, 10])
+    raw = read(file, test_fraction=0.4, image_size=6, fit="pad")
+    assert raw.names == ("9", "10")
+    assert raw.train.inputs.shape == (3, 3, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.csv", "", "is empty; expected a heading"),
+        ("a.csv", "path,label\n", "names no picture"),
+        ("a.csv", "path,path\nx,y\n", "has the column 'path' more than once"),
+        ("a.csv", "path,label\nx\n", "row 2 has 1 values; the heading has 2"),
+        ("a.csv", "path,label\nx,a\n ,a\n", "row 3 has no path in column 'path'"),
+        ("a.csv", "path,label\nx,\n", "row 2 has no label in column 'label'"),
+        ("a.csv", 'path,label\n"x,a\n', "cannot be read as a table"),
+        ("a.csv", b"path,label\n\xff,a\n", "expected UTF-8"),
+        ("a.jsonl", '{"path": "x"\n', "row 1 is no JSON"),
+        ("a.jsonl", "\n[1]\n", "row 2 is no JSON object with keys"),
+        ("a.jsonl", '{"path": "x", "label": 1.5}\n', "row 1 has no label in column 'label'"),
+        ("a.jsonl", "[" * 100_000, "row 1 is no JSON"),
+        ("a.txt", "path,label\nx,a\n", "unknown kind of list '.txt'; expected a list of pictures: .csv"),
+        ("a.parquet", "no parquet", "is no parquet file, cut off or damaged"),
+    ],
+)
+def test_lists_that_cannot_be_used(tmp_path, name, content, reason):
+    file = tmp_path / name
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=re.escape(reason)) as raised:
+        read(file)
+    assert str(raised.value).startswith(str(file))
+
+
+def test_pictures_that_are_missing_or_of_another_folder(folder):
+    other = folder / "lists"
+    other.mkdir()
+    rows = [(f"../{row[0]}", *row[1:]) for row in ROWS[:4]]
+    assert len(read(write_csv(other, rows)).train) == 3
+    rows.append(("../pictures/cat/777.png", "cat", "train"))
+    with pytest.raises(DataError, match=r"1 of 5 pictures cannot be read.*\n  .*pictures/cat/777\.png: does not exist"):
+        read(write_csv(other, rows))
+    assert len(read(write_csv(other, rows), skip_unreadable=True).train) == 3
+    with pytest.raises(DataError, match=r"emu: no training picture, only test pictures"):
+        read(write_csv(other, [*rows[:4], (rows[0][0], "emu", "test")]))
+    with pytest.raises(DataError, match="does not exist; expected a list of pictures"):
+        read(folder / "nothing.csv")
+    with pytest.raises(DataError, match="is a folder; expected a list of pictures"):
+        read(folder)
+
+
+def test_picture_on_several_rows_is_told(folder):
+    raw = read(write_csv(folder, [*ROWS[:4], ("pictures/dog/000.png", "cat", "test")]))
+    (note,) = raw.notes
+    assert note.startswith("1 test picture stands in the training set too, 1 of them with another label: pictures/dog/")
+    np.testing.assert_array_equal(raw.train.inputs[1], raw.test.inputs[1])
+
+
+@settings(max_examples=40, deadline=None)
+@given(text=st.text(max_size=60), kind=st.sampled_from(["csv", "tsv", "jsonl"]))
+def test_any_text_is_a_list_or_refused_with_the_file(tmp_path_factory, text, kind):
+    file = tmp_path_factory.mktemp("fuzz") / f"list.{kind}"
+    heading = "path,label\n" if kind == "csv" else ""
+    file.write_text(heading + text, encoding="utf-8", errors="replace", newline="")
+    try:
+        listing = read_list(file, paths=None, labels=None, split=None)
+    except DataError as error:
+        message = str(error)
+    else:
+        message = listing.source.removeprefix("pictures listed in ")
+    assert message.startswith(str(file))
