@@ -43,9 +43,12 @@ class BasicBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or width_in != width_out:
             if shortcut == "projection":
-                self.shortcut = normalised_convolution(width_in, width_out, kernel_size=1, stride=stride)
+                # Pixels first, then the convolution: with a stride its gradient on a processor (oneDNN in torch 2.15,
+                # channels last, a few filters) writes beyond its memory. The numbers are the same.
+                convolution = normalised_convolution(width_in, width_out, kernel_size=1)
+                self.shortcut = nn.Sequential(_EveryPixel(stride), convolution) if stride != 1 else convolution
             else:
-                self.shortcut = _Padding(width_out - width_in, stride)
+                self.shortcut = nn.Sequential(_EveryPixel(stride), _MoreFilters(width_out - width_in))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns the block's output; see the class."""
@@ -53,15 +56,26 @@ class BasicBlock(nn.Module):
         return F.relu_(self.inner(inputs) + self.shortcut(inputs))
 
 
-class _Padding(nn.Module):
-    def __init__(self, more: int, stride: int) -> None:
+class _EveryPixel(nn.Module):
+    """Keeps every `stride`-th pixel."""
+
+    def __init__(self, stride: int) -> None:
         super().__init__()
-        self.more = more
         self.stride = stride
 
     def forward(self, inputs: Tensor) -> Tensor:
-        # fewer filters than before are cut off: a negative padding
-        return F.pad(inputs[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.more))
+        return inputs[:, :, :: self.stride, :: self.stride]
+
+
+class _MoreFilters(nn.Module):
+    """Adds filters of zeros behind those there are; a negative number cuts off the last."""
+
+    def __init__(self, more: int) -> None:
+        super().__init__()
+        self.more = more
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.pad(inputs, (0, 0, 0, 0, 0, self.more))
 
 
 def block_stage(width_in: int, width_out: int, *, blocks: int, stride: int, shortcut: Shortcut) -> nn.Sequential:

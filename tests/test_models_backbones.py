@@ -1,0 +1,170 @@
+"""timm's networks as encoders: widths, small and grey pictures, and weights from a file, of which nothing is run."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from labelembed.errors import DataError, RecipeError
+from labelembed.models import Backbone
+from labelembed.models.backbones import read_weights
+from labelembed.recipes.schema import parse_recipe
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def timm():
+    """The package, if it is there and fits this torch: the base install has none."""
+    try:
+        import timm
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"needs timm and a torchvision made for this torch: pip install 'labelembed[backbones]' ({error})")
+    return timm
+
+
+NAME = "test_resnet"  # the smallest there is, of timm's own tests
+
+
+@pytest.fixture(scope="module")
+def whole(timm):
+    """The network with its classifier, as published files of weights have it."""
+    return timm.create_model(NAME)
+
+
+@pytest.mark.usefixtures("timm")
+@pytest.mark.parametrize(("side", "enlarge", "factor"), [(28, 32, 2), (32, 32, 1), (8, 32, 4), (28, 1, 1), (32, 33, 2)])
+def test_small_pictures_are_doubled_until_they_are_large_enough(side, enlarge, factor):
+    model = Backbone(input_shape=(3, side, side), backbone=NAME, enlarge=enlarge).eval()
+    seen = []
+    model.layers.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    inputs = torch.randn(2, 3, side, side)
+    rows = model(inputs)
+    assert rows.shape == (2, model.hidden_size)
+    repeated = inputs.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    assert torch.equal(seen[0], repeated)
+
+
+@pytest.mark.usefixtures("timm")
+def test_grey_pictures_are_given_to_all_three_colours():
+    model = Backbone(input_shape=(1, 32, 32), backbone=NAME).eval()
+    inputs = torch.randn(2, 1, 32, 32)
+    assert torch.equal(model(inputs), model.layers(inputs.repeat(1, 3, 1, 1)))
+
+
+@pytest.mark.usefixtures("timm")
+def test_every_other_number_of_channels_is_the_networks_own():
+    model = Backbone(input_shape=(4, 32, 32), backbone=NAME)
+    assert model(torch.randn(2, 4, 32, 32)).shape == (2, model.hidden_size)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pth", "nested"])
+def test_weights_are_loaded_from_a_file_without_their_classifier(whole, tmp_path, kind):
+    path = tmp_path / f"weights.{'pth' if kind == 'nested' else kind}"
+    state = {key: value.clone() for key, value in whole.state_dict().items()}
+    if kind == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"epoch": 3, "state_dict": state} if kind == "nested" else state, path)
+    model = Backbone(input_shape=(3, 32, 32), backbone=NAME, weights=str(path)).eval()
+    found = model.layers.state_dict()
+    assert found.keys() < state.keys()
+    assert all(torch.equal(found[name], state[name]) for name in found)
+    inputs = torch.randn(2, 3, 32, 32)
+    whole.eval()
+    expected = whole.forward_head(whole.forward_features(inputs), pre_logits=True)
+    torch.testing.assert_close(model(inputs), expected)
+
+
+def test_weights_of_another_network_are_refused_with_the_names(whole, tmp_path):
+    state = dict(whole.state_dict())
+    gone = next(name for name in state if name.endswith("conv1.weight"))
+    wrong = next(name for name in state if name.endswith("bn1.weight"))
+    del state[gone]
+    state[wrong] = torch.zeros(3)
+    path = tmp_path / "weights.safetensors"
+    save_file({**{key: value.clone() for key, value in state.items()}, "stem.surplus": torch.zeros(2)}, path)
+    with pytest.raises(DataError) as caught:
+        Backbone(input_shape=(3, 32, 32), backbone=NAME, weights=str(path))
+    shape = list(whole.state_dict()[wrong].shape)
+    assert str(caught.value).splitlines() == [
+        f"{path}: are not the weights of timm's '{NAME}'",
+        f"  missing 1: {gone}",
+        "  unexpected 1: stem.surplus",
+        f"  of another shape 1: {wrong} [3] for {shape}",
+    ]
+
+
+class Touch:
+    """What a hostile file holds: unpickled, it would make a file."""
+
+    def __init__(self, path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path, hacked: None, "no such file of weights"),
+        (lambda path, hacked: path.write_bytes(b"nothing of the kind"), "cannot be read as weights"),
+        (lambda path, hacked: path.write_bytes(pickle.dumps(Touch(hacked))), "cannot be read as weights"),
+        (lambda path, hacked: torch.save({"weights": Touch(hacked)}, path), "cannot be read as weights"),
+        (lambda path, hacked: torch.save([torch.zeros(2)], path), "holds no weights; expected tensors by name"),
+        (lambda path, hacked: torch.save({"epoch": 3}, path), "holds no weights; expected tensors by name"),
+    ],
+)
+def test_files_that_hold_no_weights_are_refused_and_nothing_in_them_is_run(tmp_path, write, message):
+    path, hacked = tmp_path / "weights.pth", tmp_path / "hacked"
+    write(path, hacked)
+    with pytest.raises(DataError, match=message) as caught:
+        read_weights(path)
+    assert str(path) in str(caught.value)
+    assert not hacked.exists()
+
+
+def test_damaged_safetensors_are_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}      ")
+    with pytest.raises(DataError, match="holds no weights"):
+        read_weights(path)
+    path.write_bytes(b"short")
+    with pytest.raises(DataError, match="cannot be read as weights"):
+        read_weights(path)
+
+
+@pytest.mark.usefixtures("timm")
+def test_arguments_that_make_no_backbone_are_all_named():
+    with pytest.raises(ValueError, match="got") as caught:
+        Backbone(input_shape=(32, 32), backbone="resnet5o", enlarge=0, dropout=1.0)
+    lines = str(caught.value).splitlines()
+    assert lines[:3] == [
+        "`input_shape` must be (channels, height, width), got [32, 32]",
+        "`enlarge` must be >= 1, got 0",
+        "`dropout` must be in [0, 1), got 1.0",
+    ]
+    assert lines[3].startswith("`backbone` must be a name of timm.list_models() (did you mean 'resnet")
+
+
+def recipe(**model):
+    values = {"data": "digits", "model": {"name": "timm", **model}, "objective": "one_hot"}
+    return parse_recipe(values | {"epochs": 1, "batch_size": 10}, source="test")
+
+
+@pytest.mark.usefixtures("timm")
+def test_recipe_with_an_unknown_backbone_is_refused_before_anything_is_read():
+    with pytest.raises(RecipeError, match=r"model\.backbone: must be a name of timm\.list_models\(\)"):
+        recipe(backbone="resnet5o")
+
+
+def test_without_timm_the_message_says_what_to_install_and_recipes_can_be_read(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(DataError, match=r"needs the packages timm and torchvision: pip install 'labelembed\[backbones"):
+        Backbone(input_shape=(3, 32, 32))
+    assert recipe(backbone="resnet50").model["backbone"] == "resnet50"

@@ -1,0 +1,199 @@
+"""The residual networks of He et al. and of the first paper: sizes, what a block computes, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from labelembed.models import PaperResNet, ResNet
+from labelembed.models.residual import BasicBlock
+from labelembed.seeds import seeded
+
+torch.set_num_threads(1)
+SHAPE = (3, 32, 32)
+
+
+def count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def on_paper(make, **arguments) -> nn.Module:
+    """A network without memory for its weights."""
+    with torch.device("meta"):
+        return make(input_shape=SHAPE, **arguments)
+
+
+# He et al. 2016, table 6: 0.27, 0.46, 0.66, 0.85 and 1.7 million weights, with the output layer for ten labels.
+@pytest.mark.parametrize(
+    ("depth", "weights"), [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)]
+)
+def test_resnet_has_the_published_number_of_weights(depth, weights):
+    model = on_paper(ResNet, depth=depth)
+    assert count(model) + 64 * 10 + 10 == weights
+    layers = [part for part in model.modules() if isinstance(part, nn.Conv2d)]
+    assert len(layers) + 1 == depth  # with option A every convolution is one of the layers that are counted
+
+
+@pytest.mark.parametrize(
+    ("depth", "widths", "blocks", "features"), [(8, (128, 256, 512), 1, 2048), (18, (128, 256, 512, 1024), 2, 1024)]
+)
+def test_paper_resnet_has_the_layers_of_the_paper(depth, widths, blocks, features):
+    model = on_paper(PaperResNet, depth=depth)
+    assert (model.hidden_size, model.output_std) == (features, None)
+    expected = 3 * widths[0] * 9 + 2 * widths[0]
+    before = widths[0]
+    for width in widths:
+        expected += 9 * before * width + 9 * width * width * (2 * blocks - 1) + 2 * width * 2 * blocks
+        expected += 0 if before == width else before * width + 2 * width  # the shortcut
+        before = width
+    assert count(model) == expected
+    layers = [part for part in model.modules() if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)]
+    assert len(layers) + 1 == depth
+    assert count(on_paper(PaperResNet, depth=depth, shortcut="padding")) < expected
+
+
+@pytest.mark.parametrize(
+    ("depth", "shape", "features"), [(8, (3, 32, 32), 24), (8, (1, 13, 30), 12), (18, (2, 25, 64), 12)]
+)
+def test_paper_resnet_returns_every_pixel_that_is_left(depth, shape, features):
+    model = PaperResNet(input_shape=shape, depth=depth, channels=(2, 3, 6) if depth == 8 else (2, 3, 4, 6))
+    assert model.hidden_size == features
+    assert model(torch.randn(2, *shape)).shape == (2, features)
+
+
+def normalised(values: torch.Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d, padding: int) -> torch.Tensor:
+    values = F.conv2d(values, convolution.weight, stride=convolution.stride, padding=padding)
+    mean, deviation = values.mean((0, 2, 3), keepdim=True), values.var((0, 2, 3), correction=0, keepdim=True)
+    values = (values - mean) / (deviation + norm.eps).sqrt()
+    return values * norm.weight.view(-1, 1, 1) + norm.bias.view(-1, 1, 1)
+
+
+@pytest.mark.parametrize("shortcut", ["padding", "projection"])
+@pytest.mark.parametrize(("width_in", "width_out", "stride"), [(3, 3, 1), (3, 5, 2), (3, 5, 1), (4, 4, 2)])
+def test_block_equals_its_lines_written_out(shortcut, width_in, width_out, stride):
+    with seeded(0):
+        block = BasicBlock(width_in, width_out, stride=stride, shortcut=shortcut).double()
+        for part in block.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                nn.init.normal_(part.weight)
+                nn.init.normal_(part.bias)
+        inputs = torch.randn(4, width_in, 7, 6, dtype=torch.float64)
+    convolutions = [part for part in block.modules() if isinstance(part, nn.Conv2d)]
+    norms = [part for part in block.modules() if isinstance(part, nn.BatchNorm2d)]
+    inner = normalised(inputs, convolutions[0], norms[0], 1).clamp_min(0)
+    inner = normalised(inner, convolutions[1], norms[1], 1)
+    around = inputs
+    if (stride, width_in) != (1, width_out):
+        if shortcut == "projection":
+            assert convolutions[2].stride == (1, 1)
+            around = normalised(inputs[:, :, ::stride, ::stride], convolutions[2], norms[2], 0)
+        else:
+            around = torch.zeros_like(inner)
+            around[:, :width_in] = inputs[:, :, ::stride, ::stride]
+    assert len(convolutions) == (3 if shortcut == "projection" and (stride, width_in) != (1, width_out) else 2)
+    before = inputs.clone()
+    torch.testing.assert_close(block(inputs), (inner + around).clamp_min(0), rtol=0, atol=1e-10)
+    assert torch.equal(inputs, before)  # nothing in it is changed in place
+
+
+MADE = {
+    "resnet": lambda **changes: ResNet(input_shape=(3, 16, 16), depth=8, channels=(4, 5, 6), **changes),
+    "paper_resnet 8": lambda **changes: PaperResNet(input_shape=(3, 16, 16), channels=(4, 5, 6), **changes),
+    "paper_resnet 18": lambda **changes: PaperResNet(input_shape=SHAPE, depth=18, channels=(4, 5, 6, 7), **changes),
+}
+every_network = pytest.mark.parametrize("name", MADE)
+SIDE = {"resnet": 16, "paper_resnet 8": 16, "paper_resnet 18": 32}
+
+
+@every_network
+@pytest.mark.parametrize("shortcut", ["padding", "projection"])
+def test_gradients_reach_every_weight_and_stay_finite(name, shortcut):
+    with seeded(1):
+        model = MADE[name](shortcut=shortcut)
+        model(torch.randn(4, 3, SIDE[name], SIDE[name])).square().sum().backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert bool(parameter.grad.isfinite().all()), key
+        assert bool(parameter.grad.any()), key
+
+
+@every_network
+def test_layout_in_memory_changes_nothing_but_speed(name):
+    model = MADE[name]()
+    weights = [part.weight for part in model.modules() if isinstance(part, nn.Conv2d) and part.in_channels > 1]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+    inputs = torch.randn(2, 3, SIDE[name], SIDE[name])
+    by_rows = model.eval()(inputs)
+    last = model(inputs.contiguous(memory_format=torch.channels_last))
+    assert torch.equal(by_rows, last)
+    plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+    torch.testing.assert_close(plain.layers(inputs), by_rows, rtol=1e-5, atol=1e-5)  # another order of float32 sums
+
+
+@every_network
+def test_saved_weights_make_the_same_network(name):
+    with seeded(2):
+        model, other = MADE[name](), MADE[name]()
+        inputs = torch.randn(3, 3, SIDE[name], SIDE[name])
+    model(inputs)  # moves the running means
+    assert not torch.equal(model.eval()(inputs), other.eval()(inputs))
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(model(inputs), other(inputs))
+
+
+def test_convolutions_start_as_he_et_al_have_it():
+    with seeded(0):
+        model = ResNet(input_shape=SHAPE, depth=8, channels=(64, 64, 64))
+    for part in model.modules():
+        if isinstance(part, nn.Conv2d):
+            weights = part.weight.detach().double()
+            deviation = (2 / (9 * 64)) ** 0.5
+            # The deviation of n draws is known to 0.7 / sqrt(n) of it; five of these.
+            assert weights.std().item() == pytest.approx(deviation, rel=5 * 0.7 / weights.numel() ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "lines"),
+    [
+        (
+            lambda: ResNet(input_shape=(3, 7, 32), depth=18, channels=(1, 0, 2), shortcut="paddin", dropout=1.0),
+            [
+                "`input_shape` must be (channels, height, width), 8 pixels or more a side, got [3, 7, 32]",
+                "`depth` must be 6 n + 2: 8, 14, 20, 32, 44, 56, ..., got 18",
+                "`channels` must be three numbers >= 1, got [1, 0, 2]",
+                "`shortcut` must be one of 'padding', 'projection', got 'paddin' (did you mean 'padding'?)",
+                "`dropout` must be in [0, 1), got 1.0",
+            ],
+        ),
+        (lambda: ResNet(input_shape=SHAPE, depth=2), ["`depth` must be 6 n + 2: 8, 14, 20, 32, 44, 56, ..., got 2"]),
+        (
+            lambda: PaperResNet(input_shape=(3, 12, 32), channels=(1, 2), dropout=-1.0),
+            [
+                "`channels` must be 3 numbers >= 1 for depth 8, got [1, 2]",
+                "`input_shape` must be (channels, height, width), 13 pixels or more a side with depth 8, "
+                "got [3, 12, 32]",
+                "`dropout` must be in [0, 1), got -1.0",
+            ],
+        ),
+        (
+            lambda: PaperResNet(input_shape=(3, 24, 32), depth=18),
+            [
+                "`input_shape` must be (channels, height, width), 25 pixels or more a side with depth 18, "
+                "got [3, 24, 32]"
+            ],
+        ),
+        (lambda: PaperResNet(input_shape=SHAPE, depth=10), ["`depth` must be one of 8, 18, got 10"]),
+    ],
+)
+def test_arguments_that_make_no_network_are_all_named(make, lines):
+    with pytest.raises(ValueError, match="got") as caught:
+        make()
+    assert str(caught.value).splitlines() == lines
