@@ -22,6 +22,7 @@ from labelembed.recipes.signature import keys_of
 from labelembed.recipes.writing import full_recipe
 from tests.made_cli import SMALL, call, succeed
 from tests.made_data import made_colours, picture_bytes, write_idx_folder, write_parquet
+from tests.made_pictures import write_classes
 
 SHIPPED = sorted(shipped_recipes())
 SMALLEST = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 10\n"
@@ -60,6 +61,12 @@ def plenty(tmp_path_factory):
     return write_idx_folder(
         folder, train_images=images, train_labels=labels, test_images=images[:20], test_labels=labels[:20]
     )
+
+
+@pytest.fixture(scope="module")
+def own_pictures(tmp_path_factory):
+    """A folder of pictures of two classes, of a size that is brought to the recipes' own."""
+    return write_classes(tmp_path_factory.mktemp("pictures"), {"cat": 40, "dog": 40}, size=8)
 
 
 # ------------------------------------------------------------------------------------------- recipes that ship
@@ -113,7 +120,11 @@ def test_full_recipe_has_every_key_with_a_value_and_a_comment(name):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_full_recipe_passes_check_and_resolves_to_the_shipped_one(name, plenty):
+def test_full_recipe_passes_check_and_resolves_to_the_shipped_one(name, plenty, own_pictures, monkeypatch, tmp_path):
+    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
+    if name == "images-backbone":
+        pytest.importorskip("timm", reason="needs timm: pip install 'labelembed[backbones]'")
+    plenty = own_pictures if name.startswith("images-") else plenty
     data = [] if name.startswith("digits-") else ["--data", plenty]
     wrote = succeed("init", name, "-o", "my.yaml")
     assert wrote.out == "my.yaml: written; next: labelembed check my.yaml\n"

@@ -32,6 +32,8 @@ from labelembed.training.settings import Position, TrainingSettings
 from labelembed.training.training_pass import show_training_rows
 from labelembed.training.warm_up import warm_up
 
+_ESTIMATE_SECONDS = 10.0
+
 
 class Trainer:
     """Trains one network on one data set, into one run folder.
@@ -132,13 +134,18 @@ class Trainer:
         self._finish_epoch(started)
 
     def time_steps(self, steps: int) -> list[float]:
-        """Makes up to `steps` optimiser steps and returns the seconds of each; for estimates, not for training."""
+        """Makes up to `steps` optimiser steps and returns the seconds of each; for estimates, not for training.
+
+        Of steps so long that they take more than `_ESTIMATE_SECONDS` together there are fewer, but two at least.
+        """
         times = []
         self.network.train()
         for batch in itertools.islice(self.data.train.batches(self.settings.batch_size), steps):
             began = time.perf_counter()
             self._step(batch)
             times.append(time.perf_counter() - began)
+            if len(times) >= 2 and sum(times) > _ESTIMATE_SECONDS:
+                break
         return times
 
     def _step(self, batch: Batch) -> None:
