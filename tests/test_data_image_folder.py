@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -152,6 +153,16 @@ def test_folders_that_hold_no_classes(tmp_path):
     (tmp_path / "empty" / "within").mkdir(parents=True)
     (tmp_path / "empty" / "notes.txt").write_text("x")
     with pytest.raises(DataError, match="class folders without a picture: empty; put pictures in, or remove them"):
+        read(tmp_path)
+
+
+def test_name_of_a_folder_that_is_no_text(tmp_path):
+    write_classes(tmp_path, {"a": 3, "b": 3})
+    try:
+        os.rename(os.fsencode(tmp_path / "b"), os.fsencode(tmp_path) + b"/\xff")
+    except OSError:
+        pytest.skip("this file system refuses names that are no UTF-8")
+    with pytest.raises(DataError, match=r"the label '\\udcff' is no valid text; rename it"):
         read(tmp_path)
 
 

@@ -79,6 +79,11 @@ def read_listing(
     names = ordered_names({label for _, label in listing.train})
     if len(names) < 2:
         raise DataError(f"{listing.source}: has one label only, {names[0]!r}; there is nothing to tell apart")
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # bytes of a file's name that are no UTF-8, which no file of a run could hold
+            raise DataError(f"{listing.source}: the label {name!r} is no valid text; rename it") from None
     number = {name: place for place, name in enumerate(names)}
     unknown = sorted({label for _, label in listing.test if label not in number})
     if unknown:

@@ -109,7 +109,7 @@ def read_list(file: Path, *, paths: str | None, labels: str | None, split: str |
         if not name or not name.strip() or "\0" in name:
             raise DataError(f"{where} has no path in column {path_column!r}")
         if label is None or not label.strip():
-            raise DataError(f"{where} has no label in column {label_column!r}")
+            raise DataError(f"{where} has no label (a text or a whole number) in column {label_column!r}")
         part = "train"
         if split_column is not None:
             value = columns[split_column][row]
@@ -122,7 +122,7 @@ def read_list(file: Path, *, paths: str | None, labels: str | None, split: str |
     notes = []
     if found["validation"] and found["test"]:
         notes.append(
-            f"{len(found['validation']):,} validation rows left aside; data.development holds out rows to choose by"
+            f"validation rows left aside: {len(found['validation']):,}; data.development holds out rows to choose by"
         )
     elif found["validation"]:
         notes.append("no test rows: the validation rows take their place")
@@ -221,11 +221,12 @@ def _of_parquet(file: Path) -> Columns:
         kind = column.type
         if types.is_dictionary(kind):
             kind = kind.value_type
-        if types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind) or types.is_boolean(kind):
+        numbers = types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind)
+        if types.is_string(kind) or types.is_large_string(kind) or numbers:
             (values,) = read_column([file], column.name, column.type)
             columns[column.name] = [_text(value) for value in values.to_pylist()]
     if not columns:
-        raise DataError(f"{file}: has no column of texts or whole numbers")
+        raise DataError(f"{file}: has no column of texts or numbers")
     return columns
 
 
@@ -233,6 +234,8 @@ def _text(value: Any) -> str | None:
     """Returns a text or a whole number as text; nothing for what is neither."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer():  # as pandas has whole numbers where one is missing
+        value = int(value)
     try:
         return str(value) if isinstance(value, str | int) else None
     except ValueError:  # Python refuses to write out a number of very many digits
