@@ -14,7 +14,7 @@ from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import full_precision
 from labelembed.heads.soft_rows import soft_cross_entropy
-from labelembed.objectives.objective import Objective
+from labelembed.objectives.objective import Objective, Terms
 from labelembed.objectives.similarity_table import DENSE_LABELS, SimilarityTable
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -116,6 +116,8 @@ class OnlineLabelSmoothing(Objective):
         self.temperature = temperature
         self.momentum = None if preset == "published" else momentum
         self.similarities = SimilarityTable(num_labels, top_k=top_k)
+        # What a mixed step has yet to remember; None outside of one.
+        self._held_back: list[tuple[Tensor, Tensor, Tensor]] | None = None
         # What is gathered in an epoch for the next.
         self.gathering = SimilarityTable(num_labels, top_k=top_k) if preset == "published" else None
 
@@ -133,8 +135,23 @@ class OnlineLabelSmoothing(Objective):
             uniform = log_probabilities.sum() * (-row_factor / self.num_labels)
             total = total + self.uniform_weight * uniform
         if self.training:
-            self._remember(logits.detach(), log_probabilities.detach(), labels)
+            seen = (logits.detach(), log_probabilities.detach(), labels)
+            if self._held_back is None:
+                self._remember(*seen)
+            else:
+                self._held_back.append(seen)
         return OnlineLabelSmoothingTerms(total=total, output=output, similarity=similarity, uniform=uniform)
+
+    def mixed(self, *arguments: Any, **named: Any) -> Terms:
+        """Computes the terms of mixed rows, see `Objective.mixed`; both halves go by S as it was before the step."""
+        self._held_back = []
+        try:
+            terms = super().mixed(*arguments, **named)
+            for seen in self._held_back:
+                self._remember(*seen)
+        finally:
+            self._held_back = None
+        return terms
 
     @torch.no_grad()
     def _remember(self, logits: Tensor, log_probabilities: Tensor, labels: Tensor) -> None:

@@ -1,0 +1,180 @@
+"""Squares cut out of training pictures, and pictures mixed in pairs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from labelembed.errors import RecipeError
+from labelembed.models import Augmentation, Mixing
+from labelembed.recipes.building import build_network
+from labelembed.recipes.schema import parse_recipe
+
+torch.set_num_threads(1)
+SHAPE = (3, 8, 10)
+
+
+def pictures(count: int) -> torch.Tensor:
+    """Pictures whose every value is different, none of them 0."""
+    return torch.arange(1, count * 240 + 1, dtype=torch.float32).view(count, *SHAPE)
+
+
+@pytest.mark.parametrize("side", [1, 3, 4, 30])
+def test_cutout_puts_zero_in_a_square_with_its_middle_anywhere(side):
+    inputs = pictures(400)
+    before = inputs.clone()
+    outputs = Augmentation("none", cutout=side, input_shape=SHAPE)(inputs)
+    assert torch.equal(inputs, before)
+    gone = outputs == 0
+    assert torch.equal(outputs[~gone], inputs[~gone])
+    middles = set()
+    for mask in gone:
+        assert torch.equal(mask[0], mask[1])
+        assert torch.equal(mask[0], mask[2])
+        found = [
+            (row, column)
+            for row in range(8)
+            for column in range(10)
+            if torch.equal(mask[0], naive_square(row, column, side))
+        ]
+        assert found
+        middles.add(found[0])
+    # 80 places are drawn 400 times: each is missed with a chance of e^-5; a square beyond the border has one look.
+    assert len(middles) > 70 or side == 30
+
+
+def naive_square(row: int, column: int, side: int) -> torch.Tensor:
+    mask = torch.zeros(8, 10, dtype=torch.bool)
+    for y in range(row - side // 2, row - side // 2 + side):
+        for x in range(column - side // 2, column - side // 2 + side):
+            if 0 <= y < 8 and 0 <= x < 10:
+                mask[y, x] = True
+    return mask
+
+
+def test_cutout_acts_in_training_only_and_after_the_crop():
+    augmentation = Augmentation("crop_flip", cutout=2, input_shape=SHAPE)
+    inputs = pictures(5)
+    torch.manual_seed(0)
+    changed = augmentation(inputs)
+    torch.manual_seed(0)
+    moved = Augmentation("crop_flip", input_shape=SHAPE)(inputs)
+    kept = changed != 0
+    assert torch.equal(changed[kept], moved[kept])
+    assert bool((kept.sum((1, 2, 3)) < 240).all())
+    assert torch.equal(augmentation.eval()(inputs), inputs)
+    assert Augmentation("none", cutout=2, input_shape=SHAPE)(inputs[:0]).shape == (0, *SHAPE)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mixup_fades_each_row_into_its_partner(seed):
+    inputs = pictures(12)
+    torch.manual_seed(seed)
+    mixed = Mixing("mixup", input_shape=SHAPE)(inputs)
+    share = mixed.share.item()
+    assert 0 < share < 1
+    assert sorted(mixed.partners.tolist()) == list(range(12))
+    for row, partner in enumerate(mixed.partners.tolist()):
+        expected = share * inputs[row].double() + (1 - share) * inputs[partner].double()
+        torch.testing.assert_close(mixed.inputs[row].double(), expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_cutmix_takes_a_rectangle_from_the_partner_and_says_how_much_is_left(seed):
+    inputs = pictures(12)
+    torch.manual_seed(seed)
+    mixed = Mixing("cutmix", input_shape=SHAPE)(inputs)
+    others = inputs[mixed.partners]
+    moved = mixed.partners != torch.arange(12)
+    assert bool(((mixed.inputs == inputs) | (mixed.inputs == others)).all())
+    inside = (mixed.inputs != inputs)[moved][0, 0]
+    assert bool(((mixed.inputs != inputs)[moved] == inside).all())  # one rectangle for the batch
+    rows, columns = inside.any(1), inside.any(0)
+    assert torch.equal(inside, rows[:, None] & columns)
+    for line in (rows, columns):  # without a gap
+        places = line.nonzero().flatten()
+        assert len(places) == 0 or len(places) == places[-1] - places[0] + 1
+    assert mixed.share.item() == pytest.approx(1 - inside.float().mean().item())
+
+
+def shares(mixing: str, alpha: float, count: int = 300) -> torch.Tensor:
+    made = Mixing(mixing, alpha=alpha, input_shape=SHAPE)
+    torch.manual_seed(0)
+    return torch.stack([made(torch.zeros(2, *SHAPE)).share for _ in range(count)])
+
+
+def test_shares_follow_the_beta_distribution():
+    even, extreme = shares("mixup", 1.0), shares("mixup", 0.2)
+    # The mean of both is 1/2, the variance 1 / (4 (2 alpha + 1)): 0.083 and 0.179; five deviations of 300 draws.
+    for found, variance in ((even, 1 / 12), (extreme, 1 / 5.6)):
+        assert found.mean().item() == pytest.approx(0.5, abs=5 * (variance / 300) ** 0.5)
+        assert found.var().item() == pytest.approx(variance, rel=0.25)
+    cut = shares("cutmix", 1.0)
+    assert bool(((cut >= 0) & (cut <= 1)).all())
+    assert cut.mean() > even.mean()  # what the border cuts off stays the picture's own
+
+
+@pytest.mark.parametrize("mixing", ["mixup", "cutmix"])
+def test_mixing_repeats_with_the_generator_and_takes_small_batches(mixing):
+    made = Mixing(mixing, alpha=0.4, input_shape=SHAPE)
+    inputs = pictures(6)
+    torch.manual_seed(7)
+    first, second = made(inputs), made(inputs)
+    torch.manual_seed(7)
+    assert all(torch.equal(*pair) for pair in zip(made(inputs), first, strict=True))
+    assert not torch.equal(first.inputs, second.inputs)
+    for count in (0, 1):
+        assert made(inputs[:count]).inputs.shape == (count, *SHAPE)
+    assert torch.equal(made(inputs[:1]).inputs, inputs[:1])
+
+
+def test_mixup_takes_what_is_no_picture_and_cutmix_refuses_it():
+    mixed = Mixing("mixup", input_shape=(7,))(torch.randn(4, 7))
+    assert mixed.inputs.shape == (4, 7)
+    with pytest.raises(ValueError, match="`mixing` must be 'none' or 'mixup' for inputs of 7, no pictures, got 'cutm"):
+        Mixing("cutmix", input_shape=(7,))
+    with pytest.raises(ValueError, match="`mixing_alpha` must be > 0, got 0"):
+        Mixing("mixup", alpha=0, input_shape=(7,))
+    with pytest.raises(ValueError, match="`mixing` must be one of 'mixup', 'cutmix', got 'none'"):
+        Mixing("none", input_shape=(7,))
+
+
+def network(**data):
+    values = {
+        "data": {"name": "digits", **data},
+        "model": {"name": "mlp", "hidden_sizes": [8]},
+        "objective": "one_hot",
+        "epochs": 1,
+        "batch_size": 10,
+    }
+    recipe = parse_recipe(values, source="test")
+    return build_network(recipe, num_labels=3, input_shape=SHAPE, scaling=nn.Identity())
+
+
+def test_network_mixes_in_training_and_gives_the_objective_both_labels():
+    made = network(mixing="mixup", mixing_alpha=2.0)
+    inputs, labels = pictures(9) / 1000, torch.arange(9) % 3
+    torch.manual_seed(5)
+    found = made(inputs, labels, torch.arange(9))
+    torch.manual_seed(5)
+    mixed = made.mixing(inputs)
+    hidden = made.encoder(mixed.inputs)
+    one, other = made.objective(hidden, labels), made.objective(hidden, labels[mixed.partners])
+    torch.testing.assert_close(found.total, mixed.share * one.total + (1 - mixed.share) * other.total)
+    made.eval()
+    before = torch.get_rng_state()
+    assert torch.equal(made(inputs, labels).total, made.objective(made.encoder(inputs), labels).total)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_recipes_name_what_does_not_fit_pictures():
+    flat = {"num_labels": 3, "input_shape": (636,), "scaling": nn.Identity()}
+    recipe = {"model": {"name": "mlp"}, "objective": "one_hot", "epochs": 1, "batch_size": 10}
+    for key, value in (("cutout", 4), ("mixing", "cutmix")):
+        checked = parse_recipe(recipe | {"data": {"name": "digits", key: value}}, source="test")
+        with pytest.raises(RecipeError, match=rf"data\.{key}: must be .* for inputs of 636, no pictures"):
+            build_network(checked, **flat)
+    with pytest.raises(RecipeError) as caught:
+        network(cutout=0, mixing="blend", mixing_alpha=0.0)
+    assert [fault.split(":")[0] for fault in caught.value.faults] == ["data.cutout", "data.mixing", "data.mixing_alpha"]
