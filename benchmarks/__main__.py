@@ -8,7 +8,7 @@ import platform
 
 import torch
 
-from benchmarks import class_means, epoch_share, geometry_scores, import_time, parallel_runs, step_time
+from benchmarks import class_means, epoch_share, geometry_scores, import_time, parallel_runs, pictures, step_time
 
 BENCHMARKS = {
     "class_means": class_means.run,
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "import_time": import_time.run,
     "epoch_share": epoch_share.run,
     "parallel_runs": parallel_runs.run,
+    "pictures": pictures.run,
 }
 
 
