@@ -1,0 +1,162 @@
+"""Mixed pictures resumed to the last bit, where the data lie, the warm-up that changes nothing, compiled networks."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from labelembed import seeds
+from labelembed.data import Batch, LabelledData, Split
+from labelembed.models import SmallResNet
+from labelembed.objectives import LabelEmbedding
+from labelembed.recipes.running import cached_data
+from labelembed.training.network import Network
+from labelembed.training.placement import bytes_of, free_bytes, on_device, placed
+from labelembed.training.warm_up import warm_up
+from tests.made_data import write_arrays
+from tests.made_training import (
+    contents,
+    differences,
+    no_flush,  # noqa: F401
+    one_thread,  # noqa: F401
+    small_recipe,
+    stop_after,
+    train,
+)
+
+pytestmark = pytest.mark.usefixtures("no_flush")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (90, 3, 16, 16), dtype=np.uint8)
+    labels = np.arange(90) % 3
+    path = write_arrays(
+        tmp_path / "pictures.npz",
+        train_inputs=pictures,
+        train_labels=labels,
+        test_inputs=pictures[:20],
+        test_labels=labels[:20],
+    )
+    data = {"name": "arrays", "path": str(path), "scaling": "standard", "development": {"fraction": 0.2}}
+
+    def recipe(changes: dict | None = None, **data_changes):
+        model = {"name": "small_resnet", "channels": [4, 4, 6]}
+        return small_recipe(data=data | data_changes, model=model, **(changes or {}))
+
+    return recipe
+
+
+@pytest.mark.parametrize("mixing", ["mixup", "cutmix"])
+def test_resumed_run_on_mixed_pictures_equals_unbroken_run(recipe, tmp_path, mixing):
+    # E's count of steps is part of what must go on.
+    objective = {"objective": {"name": "label_embedding", "target_warmup_steps": 3}}
+    mixed = recipe(objective, mixing=mixing, mixing_alpha=0.5, cutout=5, augmentation="crop_flip")
+    train(mixed, tmp_path / "unbroken")
+    for steps in (1, 2):
+        stop_after(mixed, tmp_path / "run", steps)
+    train(mixed, tmp_path / "run")
+    found = contents(tmp_path / "run")
+    assert differences(found, contents(tmp_path / "unbroken")) == []
+    train(recipe(objective, augmentation="crop_flip"), tmp_path / "plain")
+    assert differences(found, contents(tmp_path / "plain")) != []
+
+
+# ------------------------------------------------------------------------------------------ where the data lie
+
+
+def made_data(rows: int = 20) -> LabelledData:
+    split = Split(torch.randint(0, 256, (rows, 3, 16, 16), dtype=torch.uint8), torch.arange(rows) % 3)
+    return LabelledData(
+        train=split,
+        development=None,
+        test=split.select(torch.arange(7)),
+        names=("a", "b", "c"),
+        input_shape=(3, 16, 16),
+        input_range=(0, 255),
+        source="made",
+    )
+
+
+def test_data_lie_on_the_device_when_half_of_its_free_memory_holds_them():
+    data = made_data()
+    size = 27 * (3 * 16 * 16 + 8)  # bytes of a picture and of its label
+    assert bytes_of(data) == size
+    elsewhere = torch.device("meta")  # stands for a device of its own
+    assert placed(data, elsewhere, free=2 * size).train.inputs.device == elsewhere
+    assert placed(data, elsewhere, free=None).test.labels.device == elsewhere
+    assert placed(data, elsewhere, free=2 * size - 1) is data
+    assert free_bytes(CPU) is None
+
+
+def test_batches_go_to_the_device_that_they_are_not_on():
+    batch = next(made_data().train.batches(4))
+    assert on_device(batch, CPU) is batch
+    moved = on_device(batch, torch.device("meta"))
+    assert isinstance(moved, Batch)
+    assert {part.device.type for part in moved} == {"meta"}
+
+
+def test_data_that_stay_behind_are_trained_on_all_the_same(recipe, tmp_path, monkeypatch):
+    train(recipe(), tmp_path / "there")
+    monkeypatch.setattr("labelembed.training.loop.free_bytes", lambda device: 1)
+    moved = []
+    monkeypatch.setattr(LabelledData, "to", lambda *arguments: moved.append(arguments))
+    train(recipe(), tmp_path / "left")
+    assert moved == []
+    assert differences(contents(tmp_path / "left"), contents(tmp_path / "there")) == []
+
+
+# ------------------------------------------------------------------------------------------ warm-up, and compiling
+
+
+def made_network() -> Network:
+    with seeds.seeded(0):
+        encoder = SmallResNet(input_shape=(3, 16, 16), channels=(4, 4, 6), dropout=0.2)
+        return Network(nn.Identity(), encoder, LabelEmbedding(6, 3, target_warmup_steps=2))
+
+
+class Floats(nn.Module):
+    def forward(self, inputs):
+        return inputs.float() / 255
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_warm_up_sends_every_size_of_batch_and_changes_nothing(training):
+    network = made_network().train(training)
+    network.scaling = Floats()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    random = torch.get_rng_state()
+    seen = []
+    network.encoder.register_forward_hook(lambda module, inputs, _: seen.append((module.training, len(inputs[0]))))
+    warm_up(network, made_data(), 8, autocast=nullcontext)
+    assert seen == [(True, 8), (True, 4), (False, 20), (False, 7)]
+    after = network.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert network.training is training
+
+
+def test_warmed_run_equals_one_that_was_not(recipe, tmp_path, monkeypatch):
+    train(recipe(augmentation="flip"), tmp_path / "cold")
+    monkeypatch.setattr(nn.Module, "compile", lambda self: None)  # all of `compile` but the compiler
+    train(recipe({"compile": True}, augmentation="flip"), tmp_path / "warm")
+    found = differences(contents(tmp_path / "warm"), contents(tmp_path / "cold"))
+    assert [name for name in found if "recipe" not in name and "compile" not in name] == []
+
+
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("c++") is None, reason="needs a C++ compiler")
+def test_compiled_run_learns_what_the_plain_one_does(tmp_path):
+    values = {"model": {"name": "mlp", "hidden_sizes": [6]}, "epochs": 1, "objective": {"name": "one_hot"}}
+    plain, compiled = small_recipe(**values), small_recipe(**values, compile=True)
+    assert cached_data(plain) is cached_data(plain)
+    results = [train(made, tmp_path / str(number)) for number, made in enumerate((plain, compiled))]
+    for name in ("total", "output"):
+        assert results[1]["train"][name] == pytest.approx(results[0]["train"][name], rel=1e-4)  # float32, five steps
