@@ -52,7 +52,10 @@ def test_prepare_adds_to_what_the_reader_found():
 def test_pictures_of_parquet_files_in_both_sets(tmp_path, monkeypatch):
     monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
     train = made_colours(7)
-    raw = read_parquet(path=str(write_picture_folder(tmp_path / "data", train=train, test=train[[6, 2]])))
+    folder = write_picture_folder(tmp_path / "data", train=train, test=train[[6, 2]])
+    calls: list[tuple[int, int]] = []
+    raw = read_parquet(path=str(folder), progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(7, 7), (2, 2)]
     assert raw.notes == ("2 test pictures stand in the training set too, 1 of them with another label: "
                          "test 0 = train 6, test 1 = train 2",)  # fmt: skip
 

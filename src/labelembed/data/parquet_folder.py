@@ -16,6 +16,7 @@ from labelembed.data.data_notes import overlap_notes, repeated_rows
 from labelembed.data.dataset import RawData
 from labelembed.data.parquet_inputs import Features, read_pictures, read_vectors
 from labelembed.data.parquet_shards import Column, columns_of, find_shards, read_column
+from labelembed.data.picture_files import ReadingProgress
 from labelembed.errors import ArgumentFaults, DataError, nearest
 
 # Which of several plain columns holds the labels, where no class names say so.
@@ -31,6 +32,7 @@ def read_parquet(
     inputs: str | None = None,
     names: list[str] | None = None,
     features: Features = "pixels",
+    progress: ReadingProgress | None = None,
 ) -> RawData:
     """Returns the data set of a folder of parquet files as the Hugging Face hub has them.
 
@@ -51,6 +53,7 @@ def read_parquet(
         names: Names of the labels in the order of their values, instead of those in the files.
         features: `pixels`: as they are. `gradient_histograms`: fixed features of pictures, 636 for 32 x 32 colour
             pixels; take `scaling: standard` with them.
+        progress: Called with (done, total) while the pictures of a split are decoded.
 
     Raises:
         DataError: A file is missing or damaged, a column cannot be found, a row cannot be used, or pyarrow is not
@@ -81,7 +84,7 @@ def read_parquet(
         every = [bound for array in arrays.values() for bound in (float(array.min()), float(array.max()))]
         input_range = (min(every), max(every))
     else:
-        arrays = read_pictures(shards, input_column, features, folder)
+        arrays = read_pictures(shards, input_column, features, folder, progress)
         input_range = (0.0, 255.0)
         if features != "pixels":
             input_range = (0.0, max(float(array.max()) for array in arrays.values()))

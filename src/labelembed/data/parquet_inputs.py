@@ -17,6 +17,7 @@ from labelembed.data.cache import cached_array, file_digest
 from labelembed.data.checks import require_finite
 from labelembed.data.parquet_shards import Column, read_column
 from labelembed.data.picture_features import FEATURES_VERSION, gradient_histograms
+from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.pictures import bombs_refused, decode_picture
 from labelembed.data.streams import require_size
 from labelembed.errors import DataError
@@ -69,9 +70,13 @@ def read_vectors(files: list[Path], column: Column) -> Array:
 
 
 def read_pictures(
-    shards: Mapping[str, list[Path]], column: Column, features: Features, folder: Path
+    shards: Mapping[str, list[Path]],
+    column: Column,
+    features: Features,
+    folder: Path,
+    progress: ReadingProgress | None = None,
 ) -> dict[str, Array]:
-    """Returns the pictures or their features, from the cache where they are kept."""
+    """Returns the pictures or their features, from the cache where they are kept; `progress` hears of each split."""
     digests = {split: [file_digest(file) for file in files] for split, files in shards.items()}
     every = [digest for split in shards for digest in digests[split]]
 
@@ -81,7 +86,7 @@ def read_pictures(
         return cached_array(made_from | {"files": every}, partial(decode, split))
 
     def decode(split: str) -> Array:
-        return _decoded(shards[split], column, first=_first_size(shards["train"], column))
+        return _decoded(shards[split], column, first=_first_size(shards["train"], column), progress=progress)
 
     def described(split: str) -> Array:
         made_from = {"what": features, "version": [_PIXELS_VERSION, FEATURES_VERSION], "column": column.name}
@@ -125,7 +130,9 @@ def _first_size(files: list[Path], column: Column) -> tuple[int, int]:
     return height, width
 
 
-def _decoded(files: list[Path], column: Column, *, first: tuple[int, int]) -> Array:
+def _decoded(
+    files: list[Path], column: Column, *, first: tuple[int, int], progress: ReadingProgress | None = None
+) -> Array:
     """Returns pictures [N, C, height, width], C = 1 where all are grey and otherwise 3."""
     rows = _contents(files, column)
     require_size((len(rows), 3, *first), 1, f"{files[0].parent}: the decoded pictures")
@@ -136,7 +143,11 @@ def _decoded(files: list[Path], column: Column, *, first: tuple[int, int]) -> Ar
     # Of small pictures most of the time goes to Python itself, where threads only wait for each other.
     workers = min(8, os.cpu_count() or 1) if math.prod(first) >= _PIXELS_FOR_THREADS else 1
     with bombs_refused(), ThreadPoolExecutor(max_workers=workers) as threads:
-        decoded = [picture for part in threads.map(decode, range(0, len(rows), _ROWS_A_TASK)) for picture in part]
+        decoded: list[Array] = []
+        for part in threads.map(decode, range(0, len(rows), _ROWS_A_TASK)):
+            decoded += part
+            if progress is not None:
+                progress(len(decoded), len(rows))
     channels = 3 if any(picture.ndim == 3 for picture in decoded) else 1
     pixels = np.empty((len(rows), channels, *first), dtype=np.uint8)
     for row, picture in enumerate(decoded):
