@@ -167,7 +167,7 @@ def _with_test(listing: Listing, test_fraction: float | None) -> tuple[Listing, 
 
 
 def _refuse_unreadable(listing: Listing, files: list[Path], pictures: PictureRows) -> None:
-    reasons = [f"{shown_file(files[row], listing.root)}: {why}" for row, why in sorted(pictures.unreadable.items())]
+    reasons = sorted(f"{shown_file(files[row], listing.root)}: {why}" for row, why in pictures.unreadable.items())
     more = [f"and {len(reasons) - _SHOWN:,} more"] if len(reasons) > _SHOWN else []
     heading = (
         f"{listing.root}: {len(reasons):,} of {len(files):,} pictures cannot be read; repair them, or leave them out "
@@ -190,8 +190,8 @@ def _picture_notes(files: list[Path], root: Path, pictures: PictureRows) -> list
         what = "; ".join(f"{change}: {count:,}" for change, count in pictures.converted.items())
         notes.append(f"pictures converted: {what} (of {len(files):,})")
     if pictures.unreadable:
-        rows = sorted(pictures.unreadable)
-        shown = ", ".join(f"{shown_file(files[row], root)} ({pictures.unreadable[row][:80]})" for row in rows[:10])
+        rows = sorted(f"{shown_file(files[row], root)} ({why[:80]})" for row, why in pictures.unreadable.items())
+        shown = ", ".join(rows[:10])
         more = f" and {len(rows) - 10:,} more" if len(rows) > 10 else ""
         notes.append(f"unreadable pictures left out: {len(rows):,} of {len(files):,}: {shown}{more}")
     return notes
