@@ -62,6 +62,17 @@ def test_every_other_number_of_channels_is_the_networks_own():
     assert model(torch.randn(2, 4, 32, 32)).shape == (2, model.hidden_size)
 
 
+@pytest.mark.usefixtures("timm")
+def test_a_batch_of_one_row_is_normalised_by_the_running_deviation():
+    model = Backbone(input_shape=(3, 32, 32), backbone=NAME)
+    inputs = torch.randn(1, 3, 32, 32)
+    rows = model(inputs)
+    rows.square().sum().backward()
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in model.parameters())
+    assert all(part.training for part in model.modules())
+    assert torch.equal(rows, model.eval()(inputs))
+
+
 @pytest.mark.parametrize("kind", ["safetensors", "pth", "nested"])
 def test_weights_are_loaded_from_a_file_without_their_classifier(whole, tmp_path, kind):
     path = tmp_path / f"weights.{'pth' if kind == 'nested' else kind}"

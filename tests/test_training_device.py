@@ -132,10 +132,11 @@ def test_warm_up_sends_every_size_of_batch_and_changes_nothing(training):
     network = made_network().train(training)
     network.scaling = Floats()
     before = {name: value.clone() for name, value in network.state_dict().items()}
+    data = made_data()
     random = torch.get_rng_state()
     seen = []
     network.encoder.register_forward_hook(lambda module, inputs, _: seen.append((module.training, len(inputs[0]))))
-    warm_up(network, made_data(), 8, autocast=nullcontext)
+    warm_up(network, data, 8, autocast=nullcontext)
     assert seen == [(True, 8), (True, 4), (False, 20), (False, 7)]
     after = network.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())

@@ -106,7 +106,14 @@ class Backbone(nn.Module):
             inputs = F.interpolate(inputs, scale_factor=self.factor, mode="nearest")
         if self.repeats > 1:
             inputs = inputs.expand(-1, self.repeats, -1, -1)
+        # The last batch of an epoch may be one row, and where that is one pixel in the end it has no deviation to be
+        # normalised by: then by the running one.
+        alone = self.training and inputs.shape[0] == 1
+        if alone:
+            self.layers.eval()
         hidden: Tensor = self.dropout(self.layers(inputs.contiguous(memory_format=torch.channels_last)))
+        if alone:
+            self.layers.train()
         return hidden
 
 

@@ -82,4 +82,5 @@ def _rectangle(height: int, width: int, share: Tensor) -> Tensor:
         first = (place * size).floor() - (length / 2).floor()
         pixels = torch.arange(size, device=share.device)
         inside.append((pixels >= first) & (pixels < first + length))
-    return inside[0][:, None] & inside[1]
+    rectangle: Tensor = inside[0][:, None] & inside[1]
+    return rectangle
