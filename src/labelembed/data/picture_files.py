@@ -77,7 +77,10 @@ def read_picture_files(
         DataError: No file is a picture, or the pictures have several sizes and there is no `image_size`.
     """
     with ThreadPoolExecutor(max_workers=_cores()) as threads:
-        digests = list(threads.map(_digest, files, chunksize=_FILES_A_TASK))
+        tasks = [files[begin : begin + _FILES_A_TASK] for begin in range(0, len(files), _FILES_A_TASK)]
+        digests = [
+            digest for part in threads.map(lambda task: [_digest(file) for file in task], tasks) for digest in part
+        ]
     made_from = {
         "what": "picture files",
         "version": _VERSION,
