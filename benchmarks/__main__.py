@@ -8,7 +8,7 @@ import platform
 
 import torch
 
-from benchmarks import class_means, epoch_share, geometry_scores, import_time, parallel_runs, pictures, step_time
+from benchmarks import class_means, epoch_share, geometry_scores, gpu, import_time, parallel_runs, pictures, step_time
 
 BENCHMARKS = {
     "class_means": class_means.run,
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "epoch_share": epoch_share.run,
     "parallel_runs": parallel_runs.run,
     "pictures": pictures.run,
+    "gpu": gpu.run,
 }
 
 
