@@ -168,7 +168,7 @@ def test_key_that_is_no_text_is_refused(key):
     ("kind", "name", "fault"),
     [
         ("objective", "one_ht", "unknown objective 'one_ht' (did you mean 'one_hot'?); there are: "),
-        ("model", "lstm", "unknown model 'lstm'; there are: cnn, mlp, small_resnet"),
+        ("model", "lstm", "unknown model 'lstm'; there are: cnn, mlp, "),
         ("data", "mnist", "unknown data 'mnist' (did you mean 'manifest'?); there are: arrays, cifar, digits, idx, "),
         ("optimizer", "adm", "unknown optimizer 'adm' (did you mean 'adam'?); there are: adam, adamw, sgd"),
         ("schedule", "cosin", "unknown schedule 'cosin' (did you mean 'cosine'?); there are: constant, cosine, "),
