@@ -58,6 +58,17 @@ def objective_cases() -> dict[str, dict[str, Any]]:
     """
     needed = {"static_labels": {"embedding": "SAVED"}, "distillation": {"teacher": "TEACHER"}}
     return {name: {"name": name} | needed.get(name, {}) for name in OBJECTIVES} | {
+        "adaptive, every third step": {
+            "name": "adaptive_labels",
+            "update_every": 3,
+            "warmup_steps": 2,
+            "repel_weight": 1.0,
+        },
+        "online, published": {"name": "online_label_smoothing", "preset": "published", "top_k": 3},
+        "retrospection, after every epoch": {"name": "retrospection", "store_every": 1},
+        "retrospection, in its steps": {"name": "retrospection", "store_every": 1, "store": "steps", "top_k": 3},
+        "retrospection, on the disk": {"name": "retrospection", "store_every": 1, "storage": "disk"},
+        "shared head": {"name": "label_embedding", "auxiliary": "shared", "embedding_learning_rate": 10.0},
         "compressed, warm-up": {
             "name": "label_embedding",
             "embedding": "compressed",

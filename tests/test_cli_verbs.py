@@ -159,6 +159,9 @@ def test_objectives_are_listed():
     listed = succeed("objectives", "--json").json
     assert [line.split()[0] for line in lines] == list(listed) == list(labelembed.OBJECTIVES)
     assert listed["label_smoothing"]["keys"] == {"smoothing": 0.1, "bias": True}
+    assert listed["static_labels"]["required"] == ["embedding"]
+    assert listed["static_labels"]["keys"]["embedding"] is None
+    assert listed["one_hot"]["required"] == []
     assert all(about["summary"] in line for about, line in zip(listed.values(), lines, strict=True))
 
 
@@ -605,4 +608,4 @@ def test_arrays_are_trained_on_and_predicted():
     assert values["test"]["error"] < 0.05  # a line separates them
     np.save("new.npy", np.array([[2.0, 0.0, 0.0], [-2.0, 0.0, 0.0]], dtype=np.float32))
     assert [row["label"] for row in succeed("predict", "run", "new.npy", "--json").json] == ["high", "low"]
-    assert call("neighbours", "run").err == "(in brackets: cosine of the output layer rows)\n"
+    assert call("neighbours", "run").err == "(in brackets: minus the distance)\n"

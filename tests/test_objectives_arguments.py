@@ -80,7 +80,10 @@ STATIC_LABELS = [
 ]
 LABEL_EMBEDDING = [
     ({"embedding": "ful"}, "`embedding` must be one of 'full', 'compressed', got 'ful' (did you mean 'full'?)"),
-    ({"preset": "papr"}, "`preset` must be one of 'paper', 'published_code', got 'papr' (did you mean 'paper'?)"),
+    (
+        {"preset": "papr"},
+        "`preset` must be one of 'paper', 'published_code', 'mixture', got 'papr' (did you mean 'paper'?)",
+    ),
     ({"rank": 0}, "`rank` must be >= 1, got 0"),
     ({"temperature": 0.0}, "`temperature` must be > 0, got 0.0"),
     ({"temperature": -1.0}, "`temperature` must be > 0, got -1.0"),

@@ -109,6 +109,20 @@ def test_terms_and_gradients_equal_the_naive_loops(embedding, uniform_weight):
     torch.testing.assert_close(exact, numeric, rtol=0, atol=1e-8)
 
 
+def test_mixture_is_trained_on_the_target_it_says():
+    objective = LabelEmbedding(HIDDEN, LABELS, preset="mixture").double()
+    hidden, labels = make_rows(objective)
+    counts = labels >= 0
+    target = 0.3 * torch.nn.functional.one_hot(labels[counts], LABELS).double() + 0.2 / LABELS
+    target = target + 0.5 * objective.embedding_rows(labels[counts]).detach().softmax(dim=1)
+    expected = torch.nn.functional.cross_entropy(objective.logits(hidden)[counts], target)
+    terms = objective(hidden, labels)
+    found = terms.total - terms.auxiliary - terms.hinge - terms.embedding
+    assert found.item() == pytest.approx(expected.item(), abs=1e-12)
+    overridden = LabelEmbedding(HIDDEN, LABELS, preset="mixture", uniform_weight=0.0)
+    assert overridden.settings.uniform_weight == 0
+
+
 def test_there_is_no_second_layer_and_a_layer_can_be_taken_over():
     objective = make()
     assert {name for name, _ in objective.named_parameters()} == {"output.weight", "output.bias", "embedding"}

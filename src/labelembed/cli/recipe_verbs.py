@@ -26,13 +26,17 @@ def objectives(as_json: JsonOption = False) -> None:
 
     if as_json:
         listed = {
-            name: {"summary": summary(kind), "keys": {key.name: key.default for key in keys_of(kind).values()}}
+            name: {
+                "summary": summary(kind),
+                "keys": {key.name: None if key.required else key.default for key in keys_of(kind).values()},
+                "required": [key.name for key in keys_of(kind).values() if key.required],
+            }
             for name, kind in OBJECTIVES.items()
         }
         typer.echo(json.dumps(listed))
         return
     for name, kind in OBJECTIVES.items():
-        typer.echo(f"{name:<18} {summary(kind)}")
+        typer.echo(f"{name:<22} {summary(kind)}")
 
 
 def recipes(as_json: JsonOption = False) -> None:
@@ -44,7 +48,7 @@ def recipes(as_json: JsonOption = False) -> None:
         typer.echo(json.dumps(listed, ensure_ascii=False))
         return
     for name, line in listed.items():
-        typer.echo(f"{name:<14} {line}")
+        typer.echo(f"{name:<20} {line}")
 
 
 def init(

@@ -19,8 +19,10 @@ from labelembed.objectives.objective import Objective
 # Where the paper (eq. 14) and the code published with it differ. The paper states no reduction of the hinge;
 # the published code adds 1e-8 to the count of right rows, which float32 cannot show and which is left out.
 PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"output_weight": 1.0, "target_weight": 1.0, "hinge_reduction": "mean"},
-    "published_code": {"output_weight": 0.5, "target_weight": 0.5, "hinge_reduction": "sum"},
+    "paper": {"output_weight": 1.0, "target_weight": 1.0, "uniform_weight": 0.0, "hinge_reduction": "mean"},
+    "published_code": {"output_weight": 0.5, "target_weight": 0.5, "uniform_weight": 0.0, "hinge_reduction": "sum"},
+    # Not in the paper: the learned similarity together with a share of label smoothing.
+    "mixture": {"output_weight": 0.3, "target_weight": 0.5, "uniform_weight": 0.2, "hinge_reduction": "mean"},
 }
 # A dense [C, C] table above this many labels is more than a gigabyte in float32.
 DENSE_GEOMETRY_LABELS = 16_000
@@ -57,16 +59,17 @@ class LabelEmbedding(Objective):
             labels is nearly uniform. Compressed: ``B = A^T`` with so long rows. None: 1, and compressed at random.
         embedding_learning_rate: Factor on the optimiser's learning rate for E, A and B.
         decay_embedding: Whether weight decay reaches E, A and B; it pulls softmax(E) towards uniform.
-        preset: `paper` (weights 1 and 1, hinge averaged) or `published_code` (weights 0.5 and 0.5, hinge
-            summed over the batch, so that it weighs more in larger batches).
+        preset: `paper` (weights 1 and 1, hinge averaged), `published_code` (weights 0.5 and 0.5, hinge summed over
+            the batch, so that it weighs more in larger batches), or `mixture` (not in the paper: 0.3 of the label
+            itself, 0.5 of what was learned, 0.2 spread evenly).
         temperature: tau, how soft the distribution is that E learns from; > 0.
         confidence_limit: alpha, the probability of the right label above which the hinge acts; in [0, 1].
         hinge_norm: p, 1 or 2: the excess over the limit, or its square.
         hinge_reduction: `mean` or `sum` over the rows; None: the preset's.
         output_weight: Weight of `output`; None: the preset's.
         target_weight: Weight of `target`; None: the preset's.
-        uniform_weight: Weight of `uniform`, a share of the target spread evenly over all labels. With weights
-            that sum to 1 the network is trained on
+        uniform_weight: Weight of `uniform`, a share of the target spread evenly over all labels; None: the
+            preset's. With weights that sum to 1 the network is trained on
             ``output_weight onehot + target_weight softmax(E[y]) + uniform_weight / C``.
         target_warmup_steps: Training steps for which `target` has no weight, while E is still noise (20,000 of
             about 50,000 in the published text code).
@@ -99,14 +102,14 @@ class LabelEmbedding(Objective):
         initial_scale: float | Literal["log"] | None = None,
         embedding_learning_rate: float = 1.0,
         decay_embedding: bool = False,
-        preset: Literal["paper", "published_code"] = "paper",
+        preset: Literal["paper", "published_code", "mixture"] = "paper",
         temperature: float = 2.0,
         confidence_limit: float = 0.9,
         hinge_norm: Literal[1, 2] = 1,
         hinge_reduction: Literal["mean", "sum"] | None = None,
         output_weight: float | None = None,
         target_weight: float | None = None,
-        uniform_weight: float = 0.0,
+        uniform_weight: float | None = None,
         target_warmup_steps: int = 0,
         bias: bool = True,
         ignore_index: int | None = -100,
@@ -115,6 +118,7 @@ class LabelEmbedding(Objective):
         chosen = PRESETS.get(preset, PRESETS["paper"])
         output_weight = chosen["output_weight"] if output_weight is None else output_weight
         target_weight = chosen["target_weight"] if target_weight is None else target_weight
+        uniform_weight = chosen["uniform_weight"] if uniform_weight is None else uniform_weight
         hinge_reduction = chosen["hinge_reduction"] if hinge_reduction is None else hinge_reduction
         faults = ArgumentFaults()
         if not isinstance(embedding, LabelGeometry):
