@@ -253,7 +253,8 @@ EXACT = {
     "no geometry": (
         ["train", "digits-mlp", "--set", "objective.embedding=compresed"],
         "objective.embedding (did you mean 'compressed'?) must be 'full', 'compressed', 'text', 'text:PATH' of "
-        "a text encoder, or the path of a saved geometry; compresed: no such file; a label geometry is a .safetensors file that a run leaves",
+        "a text encoder, or the path of a saved geometry; compresed: no such file; a label geometry "
+        "is a .safetensors file that a run leaves",
     ),
 }
 
