@@ -291,7 +291,7 @@ def test_wrong_value_is_refused_in_plain_words(key, value, fault):
 @pytest.mark.parametrize(
     ("key", "value", "fault"),
     [
-        ("preset", "papr", "must be 'paper' or 'published_code', got 'papr' (did you mean 'paper'?)"),
+        ("preset", "papr", "must be 'paper', 'published_code' or 'mixture', got 'papr' (did you mean 'paper'?)"),
         ("temperature", 0, "must be > 0, got 0.0"),
         ("temperature", float("nan"), "must be a finite number, got nan"),
         ("temperature", "1e400", "must be a finite number, got '1e400'"),
