@@ -18,6 +18,7 @@ from .naive.adaptive_labels import (
     naive_repel,
 )
 from .naive.cross_entropy import naive_linear
+from .naive.differences import central_differences
 
 torch.set_num_threads(1)
 HIDDEN, LABELS = 4, 5
@@ -103,22 +104,15 @@ def test_gradients_equal_finite_differences_of_the_naive_loops(setting):
     fixed = None
     if setting == "no gradient":  # the vectors are constants for the gradient: those of the step itself
         fixed = torch.tensor(naive_step(held, hidden, labels)[1], dtype=torch.float64)
-    numeric = {}
-    for name, table in tables.items():
-        numeric[name] = torch.zeros_like(table)
-        for index in range(table.numel()):
-            ends = []
-            for sign in (1, -1):
-                shifted = table.clone()
-                shifted.view(-1)[index] += sign * 1e-6
-                changed = tables | {name: shifted}
-                at, w, b = changed["hidden"], changed["weight"], changed["bias"]
-                if fixed is None:
-                    ends.append(naive_step(held, at, labels, weight=w, bias=b)[0]["total"])
-                else:
-                    z = [naive_linear(w.tolist(), b.tolist(), row) for row in at.tolist()]
-                    ends.append(naive_adaptive_labels_output(z, labels.tolist(), fixed.tolist()))
-            numeric[name].view(-1)[index] = (ends[0] - ends[1]) / 2e-6
+
+    def total_of(changed):
+        at, w, b = changed["hidden"], changed["weight"], changed["bias"]
+        if fixed is None:
+            return naive_step(held, at, labels, weight=w, bias=b)[0]["total"]
+        z = [naive_linear(w.tolist(), b.tolist(), row) for row in at.tolist()]
+        return naive_adaptive_labels_output(z, labels.tolist(), fixed.tolist())
+
+    numeric = central_differences(tables, total_of)
     exact = {"hidden": leaf.grad, "weight": objective.output.weight.grad, "bias": objective.output.bias.grad}
     torch.testing.assert_close(exact, numeric, rtol=0, atol=1e-7)
 

@@ -11,6 +11,7 @@ from labelembed.objectives import ConfidencePenalty, LabelSmoothing, OneHot, Tea
 from .made_objectives import CASES, made_case, made_rows
 from .naive.confidence_penalty import naive_confidence_penalty_terms
 from .naive.cross_entropy import naive_linear
+from .naive.differences import central_differences
 from .naive.distillation import naive_distillation_terms
 from .naive.static_labels import naive_static_labels_terms
 from .naive.teacher_free import naive_teacher_free_terms
@@ -121,20 +122,13 @@ def test_gradients_equal_finite_differences_of_the_naive_loops(case):
     leaf = hidden.clone().requires_grad_()
     objective(leaf, labels, rows).total.backward()
     tables = {"hidden": hidden, "weight": objective.output.weight.detach(), "bias": objective.output.bias.detach()}
-    numeric = {}
-    for name, table in tables.items():
-        numeric[name] = torch.zeros_like(table)
-        for index in range(table.numel()):
-            ends = []
-            for sign in (1, -1):
-                shifted = table.clone()
-                shifted.view(-1)[index] += sign * 1e-6
-                changed = tables | {name: shifted}
-                at = changed.pop("hidden")
-                ends.append(naive_terms(case, objective, at, labels, rows, **changed)["total"])
-            numeric[name].view(-1)[index] = (ends[0] - ends[1]) / 2e-6
+
+    def total_of(changed):
+        at, weight, bias = changed["hidden"], changed["weight"], changed["bias"]
+        return naive_terms(case, objective, at, labels, rows, weight=weight, bias=bias)["total"]
+
+    numeric = central_differences(tables, total_of)
     exact = {"hidden": leaf.grad, "weight": objective.output.weight.grad, "bias": objective.output.bias.grad}
-    # Central differences with steps of 1e-6: 1e-12 from the third derivative, 1e-10 from rounding.
     torch.testing.assert_close(exact, numeric, rtol=0, atol=1e-8)
 
 

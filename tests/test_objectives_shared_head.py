@@ -16,6 +16,7 @@ from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
 
 from .naive.cross_entropy import naive_linear
+from .naive.differences import central_differences
 from .naive.label_embedding import (
     naive_compressed_row,
     naive_label_embedding_terms,
@@ -94,17 +95,11 @@ def test_terms_and_gradients_equal_the_naive_loops(embedding, uniform_weight):
     for name, value in terms._asdict().items():
         assert value.item() == pytest.approx(expected[name], abs=1e-10), name
     terms.total.backward()
-    numeric = {}
-    for name, table in tables.items():
-        numeric[name] = torch.zeros_like(table)
-        for index in range(table.numel()):
-            ends = []
-            for sign in (1, -1):
-                shifted = table.clone()
-                shifted.view(-1)[index] += sign * 1e-6
-                moving = tables | {name: shifted}
-                ends.append(naive_terms(moving, tables, labels.tolist(), objective.settings)["total"])
-            numeric[name].view(-1)[index] = (ends[0] - ends[1]) / 2e-6
+
+    def total_of(moving):
+        return naive_terms(moving, tables, labels.tolist(), objective.settings)["total"]
+
+    numeric = central_differences(tables, total_of)
     exact = {"hidden": leaf.grad} | {name: value.grad for name, value in objective.named_parameters()}
     torch.testing.assert_close(exact, numeric, rtol=0, atol=1e-8)
 
