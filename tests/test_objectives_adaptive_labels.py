@@ -213,6 +213,19 @@ def test_distances_keep_their_digits_far_from_the_origin():
     assert (distances(rows, centres).double() - exact).abs().max() < 2e-6
 
 
+@pytest.mark.parametrize("shape", [(7,), (3, 4), ()])
+def test_gradients_of_distances_are_those_of_the_points(shape):
+    rows = torch.randn(*shape, 5, generator=generator(0, "rows"), dtype=torch.float64, requires_grad=True)
+    centres = torch.randn(6, 5, generator=generator(0, "centres"), dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(*shape, 6, generator=generator(0, "weights"), dtype=torch.float64)
+    found = torch.autograd.grad((distances(rows, centres) * weights).sum(), (rows, centres))
+    exact = torch.linalg.vector_norm(rows[..., None, :] - centres, dim=-1)
+    torch.testing.assert_close(distances(rows, centres), exact, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found, torch.autograd.grad((exact * weights).sum(), (rows, centres)), rtol=0, atol=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(distances(rows, centres), exact, rtol=0, atol=1e-12)
+
+
 def test_distances_are_float32_under_autocast():
     rows, centres = torch.randn(5, 8), torch.randn(3, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
