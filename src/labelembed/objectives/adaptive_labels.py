@@ -104,7 +104,7 @@ class AdaptiveLabels(Objective):
         super().__init__(
             hidden_size,
             num_labels,
-            output_size=label_dimension,
+            output_size=label_dimension if label_dimension is None else max(label_dimension, 1),  # faults hold the rest
             bias=bias,
             ignore_index=ignore_index,
             output_std=output_std,
