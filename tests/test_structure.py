@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "labelembed"
 LEVELS = {
     "errors": 0,
     "seeds": 0,
+    "special_tokens": 0,
     "whole_batch": 0,
     "heads": 1,
     "models": 1,
