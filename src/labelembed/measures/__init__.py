@@ -1,4 +1,4 @@
-"""Arrays in, numbers out: errors and calibration, speed of learning, statistics over seeds.
+"""Arrays and texts in, numbers out: errors and calibration, speed of learning, statistics over seeds, BLEU and ROUGE.
 
 All errors, accuracies and probabilities are fractions in [0, 1]; per cent is a matter of printing.
 """
@@ -16,6 +16,7 @@ from labelembed.measures.classification import (
     reliability,
     top_k_error,
 )
+from labelembed.measures.rouge import rouge
 from labelembed.measures.speed import area_under_accuracy_curve, epochs_saved, epochs_to_reach
 from labelembed.measures.statistics import (
     PairedComparison,
@@ -25,13 +26,20 @@ from labelembed.measures.statistics import (
     paired_comparison,
     summarise,
 )
+from labelembed.measures.text_lines import TextScore
+from labelembed.measures.translation import BootstrapScore, PairedBootstrap, bleu, chrf, paired_bootstrap
 
 __all__ = [
+    "BootstrapScore",
+    "PairedBootstrap",
     "PairedComparison",
     "ReliabilityBins",
     "Summary",
+    "TextScore",
     "area_under_accuracy_curve",
+    "bleu",
     "brier_score",
+    "chrf",
     "classification_measures",
     "epochs_saved",
     "epochs_to_reach",
@@ -40,9 +48,11 @@ __all__ = [
     "fit_temperature",
     "holm",
     "negative_log_likelihood",
+    "paired_bootstrap",
     "paired_by_seed",
     "paired_comparison",
     "reliability",
+    "rouge",
     "summarise",
     "top_k_error",
 ]
