@@ -75,6 +75,7 @@ def objective_cases() -> dict[str, dict[str, Any]]:
             "rank": 4,
             "target_warmup_steps": 8,
         },
+        "warm-up of half the run": {"name": "label_embedding", "target_warmup_steps": 0.5},
         "fixed": {"name": "label_embedding", "embedding": "SAVED"},
     }
 

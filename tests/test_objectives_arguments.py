@@ -96,7 +96,26 @@ LABEL_EMBEDDING = [
     ({"target_weight": -1.0}, "`target_weight` must be >= 0, got -1.0"),
     ({"target_weight": NAN}, "`target_weight` must be >= 0, got nan"),
     ({"uniform_weight": -1.0}, "`uniform_weight` must be >= 0, got -1.0"),
-    ({"target_warmup_steps": -1}, "`target_warmup_steps` must be >= 0, got -1"),
+    (
+        {"target_warmup_steps": -1},
+        "`target_warmup_steps` must be a whole number of steps >= 0, or a share of the run between 0 and 1, got -1",
+    ),
+    (
+        {"target_warmup_steps": -0.5},
+        "`target_warmup_steps` must be a whole number of steps >= 0, or a share of the run between 0 and 1, got -0.5",
+    ),
+    (
+        {"target_warmup_steps": 1.5},
+        "`target_warmup_steps` must be a whole number of steps >= 0, or a share of the run between 0 and 1, got 1.5",
+    ),
+    (
+        {"target_warmup_steps": float("inf")},
+        "`target_warmup_steps` must be a whole number of steps >= 0, or a share of the run between 0 and 1, got inf",
+    ),
+    (
+        {"target_warmup_steps": float("nan")},
+        "`target_warmup_steps` must be a whole number of steps >= 0, or a share of the run between 0 and 1, got nan",
+    ),
 ]
 # Each argument at the edge of what is allowed, all in one.
 EDGES = {

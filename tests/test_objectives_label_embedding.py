@@ -116,6 +116,60 @@ def test_warmup_counter_keeps_its_type_in_low_precision():
     assert objective.steps.dtype == torch.int64  # bfloat16 could not count beyond 256
 
 
+@pytest.mark.parametrize(("share", "steps", "silent"), [(0.4, 10, 4), (0.5, 5, 2), (0.001, 10, 0), (0.999, 4, 4)])
+def test_a_share_of_the_run_is_so_many_steps_of_it(share, steps, silent):
+    objective = make_label_embedding("full", target_weight=0.3, target_warmup_steps=share)
+    plain = make_label_embedding("full", target_weight=0.3, target_warmup_steps=silent)
+    objective.begin_training(steps)
+    hidden, labels = make_rows(objective)
+    for _ in range(steps + 2):
+        assert torch.equal(objective(hidden, labels).total, plain(hidden, labels).total)
+    assert silent == 0 or objective.steps.item() == steps + 2
+
+
+def test_a_share_of_a_run_of_unknown_length_is_refused_at_the_first_step():
+    objective = make_label_embedding("full", target_warmup_steps=0.4)
+    hidden, labels = make_rows(objective)
+    with pytest.raises(ValueError, match=r"0\.4 is a share of the run's steps.*objective\.begin_training\(steps\)"):
+        objective(hidden, labels)
+    assert objective.steps.item() == 0
+    terms = objective.eval()(hidden, labels)  # nothing has begun: the target has no weight yet
+    expected = terms.output + terms.auxiliary + terms.hinge + terms.embedding
+    assert terms.total.item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+def test_the_end_of_a_shares_warmup_travels_in_the_state_dict():
+    objective = make_label_embedding("full", target_warmup_steps=0.5)
+    objective.begin_training(4)
+    hidden, labels = make_rows(objective)
+    for _ in range(2):
+        objective(hidden, labels)
+    assert objective.state_dict()["warmup_end"].item() == 2
+    other = make_label_embedding("full", target_warmup_steps=0.5)
+    other.load_state_dict(objective.state_dict())
+    assert torch.equal(other(hidden, labels).total, objective(hidden, labels).total)
+    # Steps, whole or none at all, need no such value: a saved model of an earlier version has none.
+    for steps in (0, 3, 3.0):
+        plain = make_label_embedding("full", target_warmup_steps=steps)
+        assert "warmup_end" not in plain.state_dict()
+        assert plain.target_warmup_steps == steps
+        assert isinstance(plain.target_warmup_steps, int)
+
+
+@pytest.mark.parametrize(("rank", "low"), [(64, 0.6), (100, 0.67), (256, 0.74)])
+def test_the_compressed_start_by_log_is_sure_of_the_label_over_many_labels(rank, low):
+    """The rows of A are nearly orthogonal; where they are not, other labels get a share: more at a low rank."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        objective = LabelEmbedding(3, 8_000, embedding="compressed", rank=rank, initial_scale="log")
+    labels = torch.arange(0, 8_000, 40)
+    with torch.no_grad():
+        own = objective.embedding_rows(labels).softmax(dim=1)[torch.arange(len(labels)), labels]
+    # Were all rows orthogonal: e^1.5 / (e^1.5 + 1) = 0.818.
+    assert low < own.mean().item() < 0.82
+    assert own.min().item() > low - 0.1
+
+
 def test_saved_geometry_trains_a_new_model_on_its_soft_targets(tmp_path):
     learned = make_label_embedding("full", dtype=torch.float32)
     path = learned.label_geometry([f"label {index}" for index in range(5)]).save(tmp_path / "e.safetensors")

@@ -301,6 +301,12 @@ def test_wrong_value_is_refused_in_plain_words(key, value, fault):
         ("rank", 0, "must be >= 1, got 0"),
         ("rank", 2.5, "must be a whole number, got 2.5"),
         ("output_weight", -1, "must be >= 0, got -1.0"),
+        (
+            "target_warmup_steps",
+            1.5,
+            "must be a whole number of steps >= 0, or a share of the run between 0 and 1, got 1.5",
+        ),
+        ("target_warmup_steps", "many", "must be a whole number or a number, got 'many'"),
         ("target_warmup_steps", 10**12, "must be a number up to 2,147,483,647, got 1000000000000"),
         ("embedding", 3, "must be 'full' or 'compressed' or a text, got 3"),
         ("embedding", ["full"], "must be 'full' or 'compressed' or a text, got ['full']"),
@@ -308,6 +314,14 @@ def test_wrong_value_is_refused_in_plain_words(key, value, fault):
 )
 def test_label_embedding_values_are_checked(key, value, fault):
     assert faults_of(("objective", {"name": "label_embedding", key: value})) == [f"objective.{key}: {fault}"]
+
+
+@pytest.mark.parametrize("steps", [0, 8, 0.4])
+def test_label_embeddings_warmup_is_steps_or_a_share_of_the_run(steps):
+    block = {"name": "label_embedding", "target_warmup_steps": steps}
+    found = parse_recipe(with_changes(("objective", block)), source="test").objective["target_warmup_steps"]
+    assert found == steps
+    assert type(found) is type(steps)
 
 
 def test_numbers_that_yaml_reads_as_text_are_numbers():

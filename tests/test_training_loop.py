@@ -288,8 +288,9 @@ def test_epochs_are_told_to_the_objective(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(Objective, "begin_epoch", lambda self, epoch, epochs: told.append((epoch, epochs)))
     monkeypatch.setattr(Objective, "end_epoch", lambda self: told.append("end"))
+    monkeypatch.setattr(LabelEmbedding, "begin_training", lambda self, steps: told.append(steps))
     train(small_recipe(), tmp_path / "run")
-    assert told == [(0, 3), "end", (1, 3), "end", (2, 3), "end"]
+    assert told == [BATCHES * 3, (0, 3), "end", (1, 3), "end", (2, 3), "end"]
 
 
 # ---- selection

@@ -26,6 +26,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 # A dense [C, C] table above this many labels is more than a gigabyte in float32.
 DENSE_GEOMETRY_LABELS = 16_000
+# The step at which a share of a run ends whose length nobody has told yet.
+_UNKNOWN_END = torch.iinfo(torch.int64).max
 
 
 class LabelEmbedding(Objective):
@@ -72,7 +74,8 @@ class LabelEmbedding(Objective):
             preset's. With weights that sum to 1 the network is trained on
             ``output_weight onehot + target_weight softmax(E[y]) + uniform_weight / C``.
         target_warmup_steps: Training steps for which `target` has no weight, while E is still noise (20,000 of
-            about 50,000 in the published text code).
+            about 50,000 in the published text code). A number between 0 and 1 is that share of the run's steps, which
+            `begin_training` must be told before the first.
         bias: Whether the output layers have a bias.
         ignore_index: Rows with this label take no part in any term; None: every row counts.
         output_std: Start of the output layers, see `Objective`.
@@ -90,6 +93,7 @@ class LabelEmbedding(Objective):
     """
 
     steps: Tensor
+    warmup_end: Tensor
 
     def __init__(
         self,
@@ -110,7 +114,7 @@ class LabelEmbedding(Objective):
         output_weight: float | None = None,
         target_weight: float | None = None,
         uniform_weight: float | None = None,
-        target_warmup_steps: int = 0,
+        target_warmup_steps: int | float = 0,
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
@@ -141,7 +145,10 @@ class LabelEmbedding(Objective):
         faults.require(output_weight >= 0, "output_weight", output_weight, "must be >= 0")
         faults.require(target_weight >= 0, "target_weight", target_weight, "must be >= 0")
         faults.require(uniform_weight >= 0, "uniform_weight", uniform_weight, "must be >= 0")
-        faults.require(target_warmup_steps >= 0, "target_warmup_steps", target_warmup_steps, "must be >= 0")
+        is_share = 0 < target_warmup_steps < 1
+        is_whole = is_share or (target_warmup_steps >= 0 and float(target_warmup_steps).is_integer())
+        rule = "must be a whole number of steps >= 0, or a share of the run between 0 and 1"
+        faults.require(is_whole, "target_warmup_steps", target_warmup_steps, rule)
         super().__init__(
             hidden_size,
             num_labels,
@@ -162,8 +169,11 @@ class LabelEmbedding(Objective):
         )
         self.embedding_learning_rate = embedding_learning_rate
         self.decay_embedding = decay_embedding
-        self.target_warmup_steps = target_warmup_steps
+        self.target_warmup_steps = target_warmup_steps if is_share else int(target_warmup_steps)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        if is_share:
+            self.register_buffer("warmup_end", torch.tensor(_UNKNOWN_END))
+            self._knows_warmup_end = False
         self.fixed = isinstance(embedding, LabelGeometry)
         if isinstance(embedding, LabelGeometry):
             self.register_buffer("embedding", embedding.logits().clone())
@@ -221,10 +231,28 @@ class LabelEmbedding(Objective):
         if self.target_warmup_steps == 0:
             return self.settings.target_weight
         exact = torch.promote_types(self.output.weight.dtype, torch.float32)
-        begun = (self.steps >= self.target_warmup_steps).to(exact)
+        begun = (self.steps >= self._warmup_end()).to(exact)
         if self.training:
             self.steps += 1
         return self.settings.target_weight * begun
+
+    def begin_training(self, steps: int) -> None:
+        """Tells of how many steps `target_warmup_steps` is a share; once a run, before its first step."""
+        if hasattr(self, "warmup_end"):
+            self.warmup_end.fill_(round(self.target_warmup_steps * steps))
+
+    def _warmup_end(self) -> Tensor | int:
+        """Returns the number of steps after which `target` begins."""
+        if isinstance(self.target_warmup_steps, int):
+            return self.target_warmup_steps
+        if self.training and not self._knows_warmup_end:  # asked once: on a GPU to look costs a wait
+            if int(self.warmup_end) == _UNKNOWN_END:
+                raise ValueError(
+                    f"`target_warmup_steps` {self.target_warmup_steps} is a share of the run's steps, and nobody has "
+                    "told how many there will be; call objective.begin_training(steps) before the first"
+                )
+            self._knows_warmup_end = True
+        return self.warmup_end
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Returns optimiser groups in which E, A and B are not decayed, unless `decay_embedding`.

@@ -204,6 +204,9 @@ class Objective(nn.Module, ABC):
         """
         return [{"params": list(self.parameters()), "weight_decay": weight_decay}]
 
+    def begin_training(self, steps: int) -> None:
+        """Tells the objective before the first step how many optimiser steps the run will have at most."""
+
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Tells the objective that epoch `epoch` (from 0) of `epochs` begins."""
 

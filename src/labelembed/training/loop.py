@@ -75,6 +75,7 @@ class Trainer:
         optimizer = make_optimizer(self.network)
         self.batches = self.data.train.number_of_batches(settings.batch_size)
         steps = self.batches * settings.epochs
+        network.objective.begin_training(steps)
         self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
         # The schedule's own scheduler, not Accelerate's, which would step once for every process.
         scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), self.batches, steps))
