@@ -4,8 +4,10 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from labelembed.models.attention_lstm import AttentionLSTM
 from labelembed.models.augmentation import Augmentation
 from labelembed.models.backbones import Backbone
+from labelembed.models.beam_search import BeamSearch, Hypothesis
 from labelembed.models.cnn import CNN
 from labelembed.models.mixing import Mixing
 from labelembed.models.mlp import MLP
@@ -35,13 +37,22 @@ MODELS: dict[str, type[nn.Module]] = {
     "timm": Backbone,
 }
 
+# Networks from (source, target) to hidden rows [B, T, H], for BeamSearch as well.
+SEQUENCE_MODELS: dict[str, type[nn.Module]] = {
+    "attention_lstm": AttentionLSTM,
+}
+
 __all__ = [
     "CNN",
     "MLP",
     "MODELS",
+    "SEQUENCE_MODELS",
+    "AttentionLSTM",
     "Augmentation",
     "Backbone",
+    "BeamSearch",
     "Encoder",
+    "Hypothesis",
     "InputScaling",
     "Mixing",
     "PaperResNet",

@@ -1,0 +1,82 @@
+"""Beam search of one sentence, hypothesis by hypothesis, and the list of all sequences there are."""
+
+from __future__ import annotations
+
+from itertools import product
+
+PAD, UNKNOWN, BEGIN, END = range(4)
+NOTHING = -float("inf")
+
+
+def naive_penalty(length, alpha):
+    """Wu et al. 2016, eq. 14, with the end counted in the length."""
+    return ((5 + length) / 6) ** alpha
+
+
+def naive_beam_search(
+    log_probabilities_of, *, beam, n_best, maximum_length, minimum_length=0, length_penalty=0.0, may_stop_early=True
+):
+    """Returns [(tokens, score, sum, finished)], best first; `log_probabilities_of(prefix)` gives one row [C]."""
+    open_ones = [(0.0, ())]
+    finished = []
+    for length in range(maximum_length + 1):
+        candidates = []
+        for place, (total, prefix) in enumerate(open_ones):
+            for token, value in enumerate(log_probabilities_of(prefix)):
+                if token in (PAD, BEGIN) or value == NOTHING:
+                    continue
+                if length < minimum_length if token == END else length == maximum_length:
+                    continue
+                candidates.append((-(total + value), place, -value, token, prefix))
+        candidates.sort()
+        for cost, _, _, token, prefix in candidates[:beam]:
+            if token == END:
+                finished.append((prefix, -cost / naive_penalty(length + 1, length_penalty), -cost, True))
+        before = open_ones
+        open_ones = [(-cost, (*prefix, token)) for cost, _, _, token, prefix in candidates if token != END][:beam]
+        if not open_ones:
+            if not finished:
+                penalty = naive_penalty(length, length_penalty)
+                return [(prefix, total / penalty, total, False) for total, prefix in before[:n_best]]
+            break
+        if len(finished) >= beam:
+            break
+        if may_stop_early and len(finished) >= n_best:
+            worst = sorted((one[1] for one in finished), reverse=True)[n_best - 1]
+            lengths = range(max(length + 1, minimum_length) + 1, maximum_length + 2)
+            reachable = [total / naive_penalty(final, length_penalty) for total, _ in open_ones for final in lengths]
+            if max(reachable) <= worst:
+                break
+    return sorted(finished, key=lambda one: -one[1])[:n_best]
+
+
+def naive_greedy_search(log_probabilities_of, *, maximum_length, minimum_length=0):
+    """Returns the tokens and the sum of log-probabilities of the most probable token each time."""
+    tokens, total = (), 0.0
+    while True:
+        row = log_probabilities_of(tokens)
+        best = None
+        for token, value in enumerate(row):
+            if token in (PAD, BEGIN) or (token == END and len(tokens) < minimum_length):
+                continue
+            if token != END and len(tokens) == maximum_length:
+                continue
+            if best is None or value > row[best]:
+                best = token
+        total += row[best]
+        if best == END:
+            return tokens, total
+        tokens = (*tokens, best)
+
+
+def naive_best_sequences(log_probabilities_of, *, labels, n_best, maximum_length, minimum_length=0, length_penalty=0.0):
+    """Returns [(tokens, score, sum)] of the best of all sequences there are."""
+    producible = [token for token in range(labels) if token not in (PAD, BEGIN, END)]
+    found = []
+    for length in range(minimum_length, maximum_length + 1):
+        for tokens in product(producible, repeat=length):
+            ended = (*tokens, END)
+            total = sum(log_probabilities_of(tokens[:place])[token] for place, token in enumerate(ended))
+            if total > NOTHING:
+                found.append((tokens, total / naive_penalty(len(ended), length_penalty), total))
+    return sorted(found, key=lambda one: -one[1])[:n_best]

@@ -1,0 +1,287 @@
+"""Beam search: against all sequences there are, against a search of one sentence, and at its limits."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from labelembed.models import BeamSearch
+from labelembed.models.best_candidates import best_candidates
+from labelembed.special_tokens import BEGIN, END, PAD, UNKNOWN
+from tests.naive.beam_search import naive_beam_search, naive_best_sequences, naive_greedy_search
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """A state that remembers everything: the sentence and the tokens so far, BEGIN in front."""
+
+    rows: tuple[tuple[int, ...], ...]  # (sentence, BEGIN, token, ...)
+
+    def select(self, index):
+        return Prefixes(tuple(self.rows[place] for place in index.tolist()))
+
+
+class MadeModel:
+    """A language of its own for each sentence: what comes next depends on everything before it.
+
+    With `grain` the log-probabilities are multiples of it, so that their sums are exact and ties are many.
+    """
+
+    def __init__(self, labels, *, end=0.0, grain=None, attention=0, seed=0):
+        self.end, self.grain, self.attention = end, grain, attention
+        self.table = 1.5 * torch.randn(4093, labels, generator=torch.Generator().manual_seed(seed))
+        self.rows = {}
+        self.calls = []
+
+    def row(self, sentence, prefix):
+        key = sentence, tuple(prefix)
+        if key not in self.rows:
+            logits = self.table[hash(key) % len(self.table)].clone()
+            logits[END] += self.end if isinstance(self.end, float) else self.end[sentence]
+            values = logits.log_softmax(0)
+            if self.grain:
+                values = (values / self.grain).round() * self.grain
+            self.rows[key] = values
+        return self.rows[key]
+
+    def naive(self, sentence):
+        return lambda prefix: self.row(sentence, prefix).tolist()
+
+    def step(self, tokens, state):
+        self.calls.append(len(tokens))
+        rows = tuple((*row, token) for row, token in zip(state.rows, tokens.tolist(), strict=True))
+        found = torch.stack([self.row(row[0], row[2:]) for row in rows])
+        weights = None
+        if self.attention:  # that of a row of what comes next looks at a position named by all tokens before
+            places = torch.tensor([sum(row) % self.attention for row in rows])
+            weights = torch.nn.functional.one_hot(places, self.attention).float()
+        return found, Prefixes(rows), weights
+
+    def start(self, sentences):
+        return Prefixes(tuple((sentence,) for sentence in range(sentences)))
+
+    def search(self, search, sentences, **arguments):
+        return search.search(self.step, self.start(sentences), batch_size=sentences, **arguments)
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 2.5, -0.7])
+@pytest.mark.parametrize(("minimum_length", "maximum_length"), [(0, 4), (2, 4), (3, 3), (0, 1)])
+@pytest.mark.parametrize(("labels", "n_best"), [(5, 1), (5, 6), (7, 3)])
+def test_wide_beam_finds_the_best_of_all_sequences(labels, n_best, minimum_length, maximum_length, length_penalty):
+    lengths = {
+        "minimum_length": minimum_length,
+        "maximum_length": maximum_length,
+        "length_penalty": length_penalty,
+    }
+    all_sequences = sum((labels - 3) ** length for length in range(maximum_length + 1))
+    model = MadeModel(labels, end=0.5)
+    found = model.search(BeamSearch(beam=max(all_sequences, n_best), n_best=n_best, **lengths), 3)
+    for sentence, hypotheses in enumerate(found):
+        best = naive_best_sequences(model.naive(sentence), labels=labels, n_best=n_best, **lengths)
+        assert [one.tokens for one in hypotheses] == [tokens for tokens, _, _ in best]
+        # Five float32 additions of numbers below 16.
+        assert [one.score for one in hypotheses] == pytest.approx([score for _, score, _ in best], abs=1e-5)
+        assert [one.log_probability for one in hypotheses] == pytest.approx([total for _, _, total in best], abs=1e-5)
+        assert all(one.finished for one in hypotheses)
+
+
+# With grain: sums are exact in float32 and many scores are equal.
+@pytest.mark.parametrize("grain", [None, 0.25])
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, -0.5])
+@pytest.mark.parametrize(("beam", "n_best"), [(1, 1), (2, 1), (3, 3), (5, 2), (20, 20)])
+@pytest.mark.parametrize("labels", [6, 40])
+def test_batched_search_equals_the_search_of_one_sentence(labels, beam, n_best, length_penalty, grain):
+    sentences = 7
+    model = MadeModel(labels, end=[0.0, 4.0, 1.0, 2.0, -3.0, 6.0, 2.5], grain=grain)
+    settings = {"beam": beam, "n_best": n_best, "length_penalty": length_penalty}
+    sources = torch.tensor([1, 2, 3, 0, 2, 1, 1])
+    found = model.search(BeamSearch(minimum_length=1, **settings), sentences, source_lengths=sources)
+    for sentence, hypotheses in enumerate(found):
+        limit = 2 * int(sources[sentence]) + 10
+        expected = naive_beam_search(model.naive(sentence), maximum_length=limit, minimum_length=1, **settings)
+        assert [one.tokens for one in hypotheses] == [one[0] for one in expected]
+        # 17 float32 additions of numbers below 64; exact with grain.
+        exact = {"abs": 0, "rel": 0} if grain else {"abs": 1e-4}
+        assert [one.log_probability for one in hypotheses] == pytest.approx([one[2] for one in expected], **exact)
+        assert [one.finished for one in hypotheses] == [one[3] for one in expected]
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7, 3.0, -2.0])
+def test_stopping_when_no_hypothesis_can_win_changes_no_result(length_penalty):
+    # Endings are rare enough that the beam never fills with them: only the bound ends a search early.
+    settings = {"n_best": 2, "length_penalty": length_penalty, "maximum_length": 9}
+    model = MadeModel(6, end=0.5)
+    found = model.search(BeamSearch(beam=200, **settings), 6)
+    assert len(model.calls) < 11 or length_penalty > 0  # steps of at most 9 tokens and the end
+    for sentence, hypotheses in enumerate(found):
+        all_the_way = naive_beam_search(model.naive(sentence), beam=200, may_stop_early=False, **settings)
+        assert [one.tokens for one in hypotheses] == [one[0] for one in all_the_way]
+
+
+@pytest.mark.parametrize("grain", [None, 1.0])
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
+@pytest.mark.parametrize(("labels", "minimum_length", "end"), [(5, 0, 0.0), (30, 3, 3.0), (30, 0, -2.0)])
+def test_beam_of_one_is_greedy_search(labels, minimum_length, end, length_penalty, grain):
+    model = MadeModel(labels, end=end, grain=grain)
+    lengths = {"minimum_length": minimum_length, "maximum_length": 8}
+    search = BeamSearch(beam=1, length_penalty=length_penalty, **lengths)
+    for sentence, (hypothesis,) in enumerate(model.search(search, 20)):
+        tokens, total = naive_greedy_search(model.naive(sentence), **lengths)
+        assert hypothesis.tokens == tokens
+        assert hypothesis.log_probability == pytest.approx(total, abs=1e-5)
+
+
+def test_finished_sentences_leave_the_batch():
+    model = MadeModel(20, end=[9.0, -9.0, 9.0, 9.0])
+    found = model.search(BeamSearch(beam=3, maximum_length=6), 4)
+    assert model.calls == [4, 3, 3, 3, 3, 3, 3]
+    assert [len(hypotheses[0].tokens) for hypotheses in found] == [0, 6, 0, 0]
+    alone = BeamSearch(beam=3, maximum_length=6).search(model.step, Prefixes(((1,),)), batch_size=1)
+    assert alone == [found[1]]
+
+
+def test_nothing_but_the_end_stands_at_the_maximum_length():
+    model = MadeModel(8, end=-4.0)
+    search = BeamSearch(beam=3, n_best=3, maximum_length=5)
+    (hypotheses,) = model.search(search, 1)
+    assert {len(one.tokens) for one in hypotheses} == {5}
+    for one in hypotheses:
+        ended = (*one.tokens, END)
+        total = sum(float(model.row(0, ended[:place])[token]) for place, token in enumerate(ended))
+        assert one.log_probability == pytest.approx(total, abs=1e-5)
+
+
+def test_hypotheses_that_cannot_end_are_cut_and_say_so():
+    model = MadeModel(8, end=-float("inf"))
+    search = BeamSearch(beam=3, n_best=2, maximum_length=4, length_penalty=1.0)
+    for sentence, hypotheses in enumerate(model.search(search, 2)):
+        expected = naive_beam_search(model.naive(sentence), beam=3, n_best=2, maximum_length=4, length_penalty=1.0)
+        assert [one.tokens for one in hypotheses] == [one[0] for one in expected]
+        assert [one.score for one in hypotheses] == pytest.approx([one[1] for one in expected], abs=1e-5)
+        assert [(one.finished, len(one.tokens)) for one in hypotheses] == [(False, 4)] * 2
+
+
+def constant(row):
+    def step(tokens, state):
+        return row.expand(len(tokens), -1), state, None
+
+    return step
+
+
+@pytest.mark.parametrize("labels", [4, 9])
+def test_no_continuation_at_all_gives_the_empty_hypothesis(labels):
+    found = BeamSearch(beam=4).search(
+        constant(torch.full((labels,), -torch.inf)), Prefixes(((0,), (1,))), batch_size=2, source_lengths=[1, 5]
+    )
+    assert [[(one.tokens, one.score, one.finished) for one in hypotheses] for hypotheses in found] == [
+        [((), 0.0, False)]
+    ] * 2
+
+
+def test_padding_and_begin_are_never_produced():
+    row = torch.full((7,), -9.0)
+    row[PAD], row[BEGIN] = -0.1, -0.2
+    for beam in (1, 3):
+        search = BeamSearch(beam=beam, n_best=beam, maximum_length=3, minimum_length=2)
+        (hypotheses,) = search.search(constant(row), Prefixes(((0,),)), batch_size=1)
+        assert {token for one in hypotheses for token in one.tokens} <= {UNKNOWN, 4, 5, 6}
+        assert all(2 <= len(one.tokens) <= 3 for one in hypotheses)
+
+
+def test_equal_scores_come_by_hypothesis_and_token():
+    row = torch.full((9,), -2.0)
+    (hypotheses,) = BeamSearch(beam=4, n_best=4, minimum_length=1, maximum_length=1).search(
+        constant(row), Prefixes(((0,),)), batch_size=1
+    )
+    assert [one.tokens for one in hypotheses] == [(UNKNOWN,), (4,), (5,), (6,)]
+
+
+def test_no_sentences_give_nothing_and_take_no_step():
+    model = MadeModel(6)
+    assert model.search(BeamSearch(), 0, source_lengths=[]) == []
+    assert model.calls == []
+
+
+def test_attention_names_a_source_position_for_every_token():
+    model = MadeModel(9, end=[1.0, 3.0, -1.0], attention=5)
+    found = model.search(BeamSearch(beam=4, n_best=4, maximum_length=6), 3)
+    assert {len(one.tokens) for hypotheses in found for one in hypotheses} >= {0, 2}
+    for sentence, hypotheses in enumerate(found):
+        for one in hypotheses:
+            before = [sentence + BEGIN + sum(one.tokens[:place]) for place in range(len(one.tokens))]
+            assert one.attention == tuple(place % 5 for place in before)
+    without = copy.copy(model)
+    without.attention = 0
+    for hypotheses in without.search(BeamSearch(beam=4, maximum_length=6), 3):
+        assert hypotheses[0].attention is None
+
+
+def test_low_precision_log_probabilities_are_summed_in_float32():
+    row = torch.tensor([-9.0, -3.0, -9.0, -7.0, -2.015625, -5.0]).bfloat16()
+    (hypotheses,) = BeamSearch(maximum_length=40, minimum_length=40).search(
+        constant(row), Prefixes(((0,),)), batch_size=1
+    )
+    assert hypotheses[0].log_probability == 40 * -2.015625 - 7.0
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (5, 40), (7, 1024), (3, 8000), (4, 3001), (0, 2000)])
+@pytest.mark.parametrize("count", [1, 2, 13])
+@pytest.mark.parametrize("distinct", [2, 30, None])
+def test_best_candidates_are_what_a_stable_sort_has_first(shape, count, distinct):
+    generator = torch.Generator().manual_seed(count)
+    values = torch.randn(shape, generator=generator)
+    if distinct:
+        values = -torch.randint(distinct, shape, generator=generator).float()
+    ordered, order = values.sort(dim=1, descending=True, stable=True)
+    found, places = best_candidates(values, count)
+    assert torch.equal(found, ordered[:, :count])
+    assert torch.equal(places, order[:, :count])
+
+
+def test_best_candidates_keep_the_few_that_are_possible():
+    values = torch.full((2, 2000), -torch.inf)
+    values[0, 1999], values[0, 3], values[1, 1000] = -1.0, -1.0, -2.0
+    found, places = best_candidates(values, 4)
+    assert found[0].tolist() == [-1.0, -1.0, -float("inf"), -float("inf")]
+    assert places[0, :2].tolist() == [3, 1999]
+    assert (float(found[1, 0]), int(places[1, 0])) == (-2.0, 1000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (
+            {"beam": 0, "minimum_length": -1},
+            ["`beam` must be >= 1, got 0", "`minimum_length` must be >= 0, got -1"],
+        ),
+        ({"beam": 4, "n_best": 5}, ["`n_best` must be from 1 to the beam of 4, got 5"]),
+        ({"n_best": 0}, ["`n_best` must be from 1 to the beam of 10, got 0"]),
+        (
+            {"maximum_length": 2, "minimum_length": 3},
+            ["`maximum_length` must be >= 1 and no less than the minimum length of 3, got 2"],
+        ),
+        ({"length_penalty": float("nan")}, ["`length_penalty` must be a finite number, got nan"]),
+    ],
+)
+def test_settings_that_make_no_search_are_all_named(arguments, lines):
+    with pytest.raises(ValueError, match="got") as caught:
+        BeamSearch(**arguments)
+    assert str(caught.value).splitlines() == lines
+
+
+@pytest.mark.parametrize("worst", [2.5, float("nan")])
+def test_what_is_no_log_probability_is_refused(worst):
+    row = torch.tensor([-1.0, -1.0, -1.0, -1.0, -3.0, worst])
+    with pytest.raises(ValueError, match="`step` must return log-probabilities, not above 0, got"):
+        BeamSearch(maximum_length=3).search(constant(row), Prefixes(((0,),)), batch_size=1)
+
+
+def test_lengths_that_do_not_fit_are_refused():
+    model = MadeModel(6)
+    with pytest.raises(ValueError, match="`source_lengths` must be given when `maximum_length` is None"):
+        model.search(BeamSearch(), 2)
+    with pytest.raises(ValueError, match="`source_lengths` must be 2 numbers, one a sentence, got 3"):
+        model.search(BeamSearch(), 2, source_lengths=[1, 2, 3])
