@@ -1,7 +1,8 @@
 """Data sets in memory: readers, splits, batches with row numbers.
 
 A reader turns what the user has into `RawData`; `prepare` holds out development rows, checks everything and
-returns `LabelledData`, whose splits give out batches. `read_inputs` reads new inputs to predict for.
+returns `LabelledData`, whose splits give out batches. `read_inputs` reads new inputs to predict for. Parallel text
+becomes a folder by `preprocess`, which `read_corpus` opens as a `TextCorpus` of the same kind.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from collections.abc import Callable
 from labelembed.data.arrays import read_arrays
 from labelembed.data.batch import Batch, Split
 from labelembed.data.cifar import read_cifar
+from labelembed.data.codec import TextCodec
+from labelembed.data.corpus import TextCorpus
+from labelembed.data.corpus_folder import read_corpus
+from labelembed.data.corpus_settings import CorpusSettings
 from labelembed.data.dataset import LabelledData, RawData
 from labelembed.data.development import DevelopmentSplit, hold_out, stratified_order
 from labelembed.data.digits import read_digits
@@ -18,11 +23,16 @@ from labelembed.data.idx import read_idx
 from labelembed.data.idx_folder import read_idx_folder
 from labelembed.data.image_folder import read_images
 from labelembed.data.manifest import read_manifest
+from labelembed.data.pair_files import PairFiles
 from labelembed.data.parquet_folder import read_parquet
 from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.picture_fitting import Fit
 from labelembed.data.preparation import prepare
+from labelembed.data.preprocessing import preprocess
+from labelembed.data.sentence_pairs import PairBatch, PairInputs, SentencePairs, TokenBudget
+from labelembed.data.sentences import Sentences
 from labelembed.data.single_inputs import read_inputs
+from labelembed.data.vocabulary import Vocabulary
 
 #: The readers a recipe can name, each with its arguments.
 DATA: dict[str, Callable[..., RawData]] = {
@@ -38,16 +48,28 @@ DATA: dict[str, Callable[..., RawData]] = {
 __all__ = [
     "DATA",
     "Batch",
+    "CorpusSettings",
     "DevelopmentSplit",
     "Fit",
     "LabelledData",
+    "PairBatch",
+    "PairFiles",
+    "PairInputs",
     "RawData",
     "ReadingProgress",
+    "SentencePairs",
+    "Sentences",
     "Split",
+    "TextCodec",
+    "TextCorpus",
+    "TokenBudget",
+    "Vocabulary",
     "hold_out",
     "prepare",
+    "preprocess",
     "read_arrays",
     "read_cifar",
+    "read_corpus",
     "read_digits",
     "read_idx",
     "read_idx_folder",

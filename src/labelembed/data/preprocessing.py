@@ -1,0 +1,281 @@
+"""From text to a corpus folder in two passes: one that counts tokens, one that writes their numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from itertools import compress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from labelembed.data.cache import file_digest
+from labelembed.data.codec import TextCodec, lowered
+from labelembed.data.corpus import SPLITS, TextCorpus, offsets_file, text_file, tokens_file
+from labelembed.data.corpus_folder import FORMAT, MANIFEST, files_of, fingerprint_of, read_corpus, read_manifest_of
+from labelembed.data.corpus_settings import CorpusSettings
+from labelembed.data.counting import token_counter
+from labelembed.data.pair_files import ACCEPTED, PairFiles
+from labelembed.data.sentences import SentenceWriter
+from labelembed.data.streams import require_file
+from labelembed.errors import DataError
+from labelembed.special_tokens import UNKNOWN
+
+SIDES = ("source", "target")
+#: Called with what is being done and how far it is, in bytes: ("counting tokens", 3, 10).
+Progress = Callable[[str, int, int], None]
+
+
+def preprocess(
+    *,
+    train: PairFiles,
+    development: PairFiles | None = None,
+    test: PairFiles | None = None,
+    out: Path,
+    settings: CorpusSettings | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> TextCorpus:
+    """Makes a corpus folder and returns it opened.
+
+    The text is read twice and never held in memory as a whole. The folder is written under a temporary name and
+    renamed at the end. Pairs with an empty line on either side are left out, of training the long ones too, both
+    counted in the notes.
+
+    Args:
+        train: The training pairs; the vocabularies are counted over them.
+        development: Pairs to choose by, or None; their text is kept, as references.
+        test: Test pairs, or None; the same.
+        out: The folder. A corpus of the same files and settings that is there already is returned as it is.
+        settings: How text becomes tokens; None: as words.
+        overwrite: Replace the corpus of other files or settings that is there.
+        progress: Told how far it is.
+
+    Raises:
+        DataError: A file cannot be used (names file and line), nothing is left, or `out` holds something else.
+    """
+    settings = settings or CorpusSettings()
+    given = {"train": train, "development": development, "test": test}
+    pairs = {name: files for name, files in given.items() if files is not None}
+    for files in pairs.values():
+        for file in files.files:
+            require_file(file, ACCEPTED)
+    out = Path(out).expanduser()
+    made_from = {"settings": asdict(settings), "inputs": {name: _inputs(files) for name, files in pairs.items()}}
+    if _stands_already(out, made_from, overwrite=overwrite):
+        return read_corpus(out)
+    with _folder_being_made(out) as folder:
+        bytes_of = {name: sum(file.stat().st_size for file in files.files) for name, files in pairs.items()}
+        told = _Told(progress, bytes_of["train"] + sum(bytes_of.values()))
+        codecs = _codecs(train, settings, told)
+        for side, codec in zip(SIDES, codecs, strict=True):
+            codec.save(folder, side)
+        counts = {name: _write_split(folder, name, files, codecs, settings, told) for name, files in pairs.items()}
+        written = files_of(folder)
+        manifest = {
+            "format": FORMAT,
+            "fingerprint": fingerprint_of(written),
+            **made_from,
+            "vocabularies": {side: len(codec.vocabulary) for side, codec in zip(SIDES, codecs, strict=True)},
+            "splits": counts,
+            "notes": _notes(counts, settings),
+            "files": written,
+        }
+        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        (folder / MANIFEST).write_text(text, encoding="utf-8")
+    return read_corpus(out)
+
+
+class _Told:
+    """Adds up the bytes of all files and passes."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+        self.what = ""
+
+    def __call__(self, read: int) -> None:
+        self._done += read
+        if self._progress is not None:
+            self._progress(self.what, min(self._done, self._total), self._total)
+
+
+def _inputs(files: PairFiles) -> dict[str, Any]:
+    columns = {"source_column": files.source_column, "target_column": files.target_column}
+    digests = [{"name": file.name, "sha256": file_digest(file)} for file in files.files]
+    return {"files": digests} | ({} if files.target is not None else columns)
+
+
+def _codecs(train: PairFiles, settings: CorpusSettings, told: _Told) -> tuple[TextCodec, TextCodec]:
+    """Counts the tokens of the training pairs that are kept and returns the codecs of source and target."""
+    told.what = "counting tokens"
+    counters = [
+        token_counter(
+            level,
+            vocabulary_size=settings.vocabulary_size,
+            min_count=settings.min_count,
+            lowercase=settings.lowercase,
+            subword_kind=settings.subword_kind,
+        )
+        for level in (settings.levels[:1] if settings.shared_vocabulary else settings.levels)
+    ]
+    sides = (counters[0], counters[-1])
+    # the length in subwords is not known before there are any
+    limits = [None if level == "subword" else settings.max_length for level in settings.levels]
+    for block in train.blocks(bytes_read=told):
+        segments = [counter.segments(lines) for counter, lines in zip(sides, block, strict=True)]
+        kept = _kept([_lengths(each) for each in segments], limits)[0]
+        for counter, each in zip(sides, segments, strict=True):
+            counter.add(_selected(each, kept))
+    told.what = "making the vocabulary"
+    told(0)
+    wheres = [str(train.source), str(train.files[-1])]
+    if settings.shared_vocabulary:
+        codec = counters[0].codec(" and ".join(dict.fromkeys(wheres)))
+        return codec, codec
+    return counters[0].codec(wheres[0]), counters[1].codec(wheres[1])
+
+
+def _write_split(
+    folder: Path,
+    split: str,
+    files: PairFiles,
+    codecs: tuple[TextCodec, TextCodec],
+    settings: CorpusSettings,
+    told: _Told,
+) -> dict[str, Any]:
+    """Writes the arrays of a split, and its text where it is not the training text; returns the counts."""
+    told.what = f"writing {split}"
+    limits = [settings.max_length if split == "train" else None] * 2
+    pairs = empty = too_long = 0
+    unknown = [0, 0]
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                SentenceWriter(
+                    folder / tokens_file(split, side),
+                    folder / offsets_file(split, side),
+                    vocabulary_size=len(codec.vocabulary),
+                )
+            )
+            for side, codec in zip(SIDES, codecs, strict=True)
+        ]
+        texts: list[IO[bytes] | None] = [
+            None if split == "train" else stack.enter_context((folder / text_file(split, side)).open("wb"))
+            for side in SIDES
+        ]
+        for block in files.blocks(bytes_read=told):
+            segments = [codec.segments(lines) for codec, lines in zip(codecs, block, strict=True)]
+            lengths = [_lengths(each) for each in segments]
+            kept, block_empty, block_long = _kept(lengths, limits)
+            empty, too_long, pairs = empty + block_empty, too_long + block_long, pairs + int(kept.sum())
+            for side in (0, 1):
+                numbers = codecs[side].numbers(_selected(segments[side], kept))
+                unknown[side] += int(np.count_nonzero(numbers == UNKNOWN))
+                writers[side].add(numbers, lengths[side][kept])
+                text = texts[side]
+                if text is not None:
+                    lines = _selected(lowered(block[side]) if settings.lowercase else block[side], kept)
+                    text.write("".join(f"{line}\n" for line in lines).encode())
+    if pairs == 0:
+        why = f"{empty:,} pairs with an empty line" + (f" and {too_long:,} that are too long" if too_long else "")
+        raise DataError(f"{files.source}: no pair is left after {why}")
+    return {
+        "pairs": pairs,
+        "left_out_empty": empty,
+        "left_out_long": too_long,
+        **{
+            side: {"tokens": writer.num_tokens, "unknown": count}
+            for side, writer, count in zip(SIDES, writers, unknown, strict=True)
+        },
+    }
+
+
+def _lengths(segments: Sequence[Any]) -> npt.NDArray[np.int64]:
+    return np.fromiter(map(len, segments), np.int64, len(segments))
+
+
+def _kept(
+    lengths: Sequence[npt.NDArray[np.int64]], limits: Sequence[int | None]
+) -> tuple[npt.NDArray[np.bool_], int, int]:
+    """Returns which pairs of a block are kept [n], and how many are left out as empty and as too long."""
+    there = (lengths[0] > 0) & (lengths[1] > 0)
+    kept = there.copy()
+    for each, limit in zip(lengths, limits, strict=True):
+        if limit is not None:
+            kept &= each <= limit
+    return kept, int(np.count_nonzero(~there)), int(np.count_nonzero(there & ~kept))
+
+
+def _selected(segments: Sequence[Any], kept: npt.NDArray[np.bool_]) -> Sequence[Any]:
+    return segments if kept.all() else list(compress(segments, kept.tolist()))
+
+
+def _notes(counts: Mapping[str, Mapping[str, Any]], settings: CorpusSettings) -> list[str]:
+    notes = []
+    for split in SPLITS:
+        about = counts.get(split, {})
+        if about.get("left_out_empty"):
+            notes.append(f"{split}: pairs with an empty line left out: {about['left_out_empty']:,}")
+        if about.get("left_out_long"):
+            notes.append(
+                f"{split}: pairs with more than {settings.max_length:,} tokens left out: {about['left_out_long']:,}"
+            )
+    return notes
+
+
+def _stands_already(out: Path, made_from: Mapping[str, Any], *, overwrite: bool) -> bool:
+    """Returns whether `out` is the corpus asked for; refuses a folder that must not be replaced."""
+    if not out.exists() and not out.is_symlink():
+        return False
+    if not out.is_dir():
+        raise DataError(f"{out}: is no folder; choose another with --out")
+    entries = {entry.name for entry in out.iterdir()}
+    if not entries:
+        return False
+    if MANIFEST not in entries:
+        raise DataError(f"{out}: holds files that are no corpus ({min(entries)}); choose another folder with --out")
+    try:
+        manifest = read_manifest_of(out)
+        same = {key: manifest.get(key) for key in made_from} == json.loads(json.dumps(made_from))
+    except DataError:
+        if not overwrite:
+            raise
+        manifest, same = {}, False
+    if same:
+        return True
+    if not overwrite:
+        raise DataError(
+            f"{out}: holds a corpus of other files or settings; give --overwrite, or another folder with --out"
+        )
+    foreign = sorted(entries - {MANIFEST, *manifest.get("files", entries)})
+    if foreign:
+        raise DataError(f"{out}: holds {foreign[0]}, which is not of the corpus and would be lost; move it away")
+    return False
+
+
+@contextlib.contextmanager
+def _folder_being_made(out: Path) -> Iterator[Path]:
+    """Gives a folder beside `out` that takes its place at the end, and goes where anything fails, Ctrl-C included."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        making = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise DataError(f"{out}: cannot write here ({error.strerror or error}); choose another with --out") from None
+    try:
+        folder = making / "new"
+        folder.mkdir()
+        yield folder
+        if out.exists():
+            out.rename(making / "old")
+        folder.rename(out)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(making, ignore_errors=True)

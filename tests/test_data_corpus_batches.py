@@ -1,0 +1,200 @@
+"""Batches of sentence pairs: every pair once, bucketed by length, rows that number every target token."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from labelembed import seeds
+from labelembed.data import PairBatch, SentencePairs, Sentences, TokenBudget
+from labelembed.special_tokens import PAD
+from tests.naive.corpus import naive_batch, naive_cuts, naive_order
+
+
+def made(count=37, *, seed=0, longest=9):
+    """(pairs as lists, the same as SentencePairs); every target is recognisable by its first token."""
+    generator = random.Random(seed)
+    pairs = [
+        (
+            [generator.randint(4, 9) for _ in range(generator.randint(1, longest))],
+            [100 + number, *(generator.randint(4, 9) for _ in range(generator.randint(0, longest - 1)))],
+        )
+        for number in range(count)
+    ]
+    return pairs, SentencePairs(*(sentences([pair[side] for pair in pairs]) for side in (0, 1)))
+
+
+def sentences(lines):
+    offsets = np.cumsum([0, *map(len, lines)])
+    return Sentences(np.array([token for line in lines for token in line], np.uint16), offsets)
+
+
+def numbers_of(batch: PairBatch) -> list[int]:
+    return (batch.labels[:, 0] - 100).tolist()
+
+
+def same(first, second):
+    return len(first) == len(second) and all(
+        torch.equal(a, b)
+        for left, right in zip(first, second, strict=True)
+        for a, b in zip((*left.inputs, *left[1:]), (*right.inputs, *right[1:]), strict=True)
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 37, 100])
+def test_batches_without_an_order_are_the_naive_ones(batch_size):
+    pairs, split = made()
+    batches = list(split.batches(batch_size))
+    assert len(batches) == split.number_of_batches(batch_size)
+    for number, batch in enumerate(batches):
+        expected = range(number * batch_size, min((number + 1) * batch_size, 37))
+        found = [each.tolist() for each in (*batch.inputs, batch.labels, batch.rows)]
+        assert found == list(naive_batch(pairs, list(expected)))
+        assert {each.dtype for each in (*batch.inputs, batch.labels, batch.rows)} == {torch.int64}
+
+
+@pytest.mark.parametrize("batch_size", [8, TokenBudget(40)])
+def test_bucketed_batches_are_the_naive_ones_in_an_order_drawn_from_the_order(batch_size):
+    pairs, split = made()
+    order = seeds.row_order(37, seed=1, epoch=0)
+    by_length = naive_order(pairs, order.tolist())
+    if isinstance(batch_size, int):
+        cut = [by_length[begin : begin + 8] for begin in range(0, 37, 8)]
+    else:
+        cut = naive_cuts(pairs, by_length, 40)
+    found = [numbers_of(batch) for batch in split.batches(batch_size, order=order)]
+    assert sorted(found) == sorted(cut)
+    assert found != cut  # the batches themselves are visited in another order than by length
+    for batch in split.batches(batch_size, order=order):
+        expected = naive_batch(pairs, numbers_of(batch))
+        assert [each.tolist() for each in (*batch.inputs, batch.labels, batch.rows)] == list(expected)
+
+
+@pytest.mark.parametrize("batch_size", [5, TokenBudget(33)])
+def test_every_epoch_has_every_pair_once_and_the_same_number_of_batches(batch_size):
+    _, split = made()
+    epochs = []
+    for epoch in range(5):
+        batches = list(split.batches(batch_size, order=seeds.row_order(37, seed=3, epoch=epoch)))
+        assert sorted(number for batch in batches for number in numbers_of(batch)) == list(range(37))
+        assert len(batches) == split.number_of_batches(batch_size)
+        epochs.append(batches)
+    assert same(epochs[0], list(split.batches(batch_size, order=seeds.row_order(37, seed=3, epoch=0))))
+    assert not any(same(epochs[0], other) for other in epochs[1:])
+
+
+def test_budget_is_never_exceeded_but_by_a_single_pair():
+    _, split = made(200)
+    budget = TokenBudget(18)
+    for order in (None, seeds.row_order(200, seed=0, epoch=0)):
+        sizes = [max(part.numel() for part in batch.inputs) for batch in split.batches(budget, order=order)]
+        assert max(sizes) <= 18
+        assert len(sizes) == split.number_of_batches(budget, bucketed=order is not None)
+        alone = list(split.batches(TokenBudget(4), order=order))
+        assert any(max(part.numel() for part in batch.inputs) > 4 for batch in alone)
+        assert all(len(batch.labels) == 1 or max(part.numel() for part in batch.inputs) <= 4 for batch in alone)
+
+
+def test_buckets_need_less_padding_than_batches_as_they_stand():
+    _, split = made(200)
+    padding = [
+        sum(int((batch.inputs.source == PAD).sum()) for batch in split.batches(10, order=order))
+        for order in (None, seeds.row_order(200, seed=0, epoch=0))
+    ]
+    assert padding[1] < padding[0] / 2
+
+
+def test_rows_number_every_target_token_once():
+    pairs, split = made()
+    rows, labels = [], []
+    for batch in split.batches(7, order=seeds.row_order(37, seed=0, epoch=0)):
+        counts = batch.labels != -100
+        assert (batch.rows[~counts] == 0).all()
+        rows += batch.rows[counts].tolist()
+        labels += batch.labels[counts].tolist()
+    assert sorted(rows) == list(range(split.num_tokens))
+    all_labels = [token for _, target in pairs for token in (*target, 3)]
+    assert labels == [all_labels[row] for row in rows]
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_together_have_what_one_has(processes):
+    _, split = made(31)
+    order = seeds.row_order(31, seed=0, epoch=0)
+    shares = [list(split.batches(6, order=order, process=each, processes=processes)) for each in range(processes)]
+    whole = list(split.batches(6, order=order))
+    assert [len(share) for share in shares] == [len(whole)] * processes
+    for number, batch in enumerate(whole):
+        for process, share in enumerate(shares):
+            expected = [each[process::processes] for each in (*batch.inputs, batch.labels, batch.rows)]
+            found = [*share[number].inputs, *share[number][1:]]
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_share_without_pairs_is_an_empty_batch():
+    _, split = made(5)
+    last = list(split.batches(4, process=1, processes=2))[-1]
+    assert last.labels.shape[0] == last.inputs.source.shape[0] == 0
+    assert last.labels.shape == last.rows.shape == last.inputs.target.shape
+
+
+def test_an_epoch_goes_on_in_its_middle():
+    _, split = made()
+    order = seeds.row_order(37, seed=0, epoch=0)
+    assert same(list(split.batches(5, order=order))[3:], list(split.batches(5, order=order, start=3)))
+    assert list(split.batches(5, order=order, start=8)) == []
+
+
+def test_a_part_of_the_pairs_can_be_visited():
+    _, split = made()
+    visited = [numbers_of(batch) for batch in split.batches(2, order=torch.tensor([9, 4, 7]))]
+    assert sorted(number for batch in visited for number in batch) == [4, 7, 9]
+    assert list(split.batches(2, order=torch.tensor([], dtype=torch.int64))) == []
+
+
+def test_inputs_go_to_a_device():
+    _, split = made(4)
+    inputs = next(split.batches(4)).inputs.to("meta")
+    assert inputs.source.device.type == inputs.target.device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "`batch_size` must be a whole number >= 1, got 0"),
+        ({"batch_size": True}, "`batch_size` must be a whole number >= 1, got True"),
+        ({"batch_size": 5, "start": 9}, "`start` must be 0 to 8"),
+        ({"batch_size": 5, "process": 2, "processes": 2}, "`process` must be 0 to 1"),
+        ({"batch_size": 5, "order": torch.tensor([0, 37])}, "positions of 0 to 36, got 37"),
+        ({"batch_size": 5, "order": torch.tensor([-1])}, "positions of 0 to 36, got -1"),
+        ({"batch_size": 5, "order": torch.tensor([0.0])}, r"must be \[M\] of int64"),
+    ],
+)
+def test_arguments_out_of_range_are_refused_by_the_call(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        made()[1].batches(**arguments)
+
+
+def test_a_budget_must_be_a_number_of_tokens():
+    with pytest.raises(ValueError, match="`tokens` must be a whole number >= 1, got 0"):
+        TokenBudget(0)
+
+
+def test_sides_must_be_as_many():
+    with pytest.raises(ValueError, match="2 and 1 sentences"):
+        SentencePairs(sentences([[4], [5]]), sentences([[4]]))
+
+
+def test_sentences_are_found_by_their_number():
+    found = sentences([[4, 5], [6], [7, 8, 9]])
+    assert [each.tolist() for each in found] == [[4, 5], [6], [7, 8, 9]]
+    assert found[-1].tolist() == [7, 8, 9]
+    assert found.lengths.tolist() == [2, 1, 3]
+    assert found.gathered(np.array([2, 0, 2])).tolist() == [7, 8, 9, 4, 5, 7, 8, 9]
+    with pytest.raises(IndexError, match="sentence 3 of 3"):
+        found[3]
+    with pytest.raises(ValueError, match="end with the number of tokens"):
+        Sentences(np.array([4, 5]), np.array([0, 1]))
