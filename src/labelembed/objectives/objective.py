@@ -111,7 +111,7 @@ class Objective(nn.Module, ABC):
         Args:
             hidden: [N, H] or [B, T, H].
             labels: [N] or [B, T], int64, 0..C-1 or `ignore_index`.
-            rows: [N] positions of the rows in the training set, for objectives that remember rows.
+            rows: [N] or [B, T] positions of the rows in the training set, for objectives that remember rows.
 
         Raises:
             ValueError: When the shapes do not fit; the message has both.

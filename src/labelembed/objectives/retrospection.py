@@ -177,12 +177,14 @@ class Retrospection(Objective):
                 "Retrospection remembers every row"
             )
         rows, labels = rows.flatten(), labels.flatten()
+        if self.ignore_index is not None:
+            rows = rows[labels != self.ignore_index]
         if rows.device.type == "cpu" and rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < self.num_rows:
             raise ValueError(
                 f"`rows` must be in 0 to {self.num_rows - 1}, for `num_rows` is {self.num_rows}, "
                 f"got {int(rows.min())} to {int(rows.max())}"
             )
-        return rows if self.ignore_index is None else rows[labels != self.ignore_index]
+        return rows
 
     @torch.no_grad()
     def _put(self, rows: Tensor, logits: Tensor, labels: Tensor, *, everywhere: bool = False) -> None:

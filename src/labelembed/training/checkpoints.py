@@ -54,8 +54,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
                 shutil.rmtree(left, ignore_errors=True)
             temporary.mkdir()
             for name, tensors in checkpoint.tensors.items():
-                whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-                write_bytes(temporary / f"{name}.safetensors", tensor_bytes(whole))
+                write_bytes(temporary / f"{name}.safetensors", tensor_bytes(_apart(tensors)))
             write_json(temporary / "state.json", {"step": checkpoint.step, **checkpoint.values})
             listed = {
                 file.name: {"sha256": sha256(file), "bytes": file.stat().st_size}
@@ -76,6 +75,18 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
         if other not in kept:
             shutil.rmtree(other, ignore_errors=True)
     return final
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors on the CPU, none in another's memory: the file takes a tied weight once for each name."""
+    found: dict[str, Tensor] = {}
+    memories: set[int] = set()
+    for name, value in tensors.items():
+        whole = value.detach().cpu().contiguous()
+        memory = whole.untyped_storage().data_ptr()
+        found[name] = whole.clone() if memory in memories else whole
+        memories.add(memory)
+    return found
 
 
 def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:

@@ -16,8 +16,13 @@ from labelembed.training.network import Network
 def parameter_groups(
     network: Network, *, learning_rate: float, weight_decay: float, head_weight_decay: float | None
 ) -> list[dict[str, Any]]:
-    """Returns the encoder's group and the groups the objective asks for, some with a learning rate of their own."""
-    encoder = {"params": list(network.encoder.parameters()), "weight_decay": weight_decay}
+    """Returns the encoder's group and the groups the objective asks for, some with a learning rate of their own.
+
+    A weight that both have, as an embedding tied to the output layer, counts as the objective's.
+    """
+    of_objective = {id(parameter) for parameter in network.objective.parameters()}
+    own = [parameter for parameter in network.encoder.parameters() if id(parameter) not in of_objective]
+    encoder = {"params": own, "weight_decay": weight_decay}
     of_head = weight_decay if head_weight_decay is None else head_weight_decay
     groups = [group for group in (encoder, *network.objective.parameter_groups(of_head)) if group["params"]]
     for group in groups:
