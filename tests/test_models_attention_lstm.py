@@ -10,7 +10,8 @@ from torch import nn
 
 from labelembed.models import SEQUENCE_MODELS, AttentionLSTM, BeamSearch
 from labelembed.seeds import seeded
-from labelembed.special_tokens import BEGIN, END, PAD
+from labelembed.special_tokens import PAD
+from tests.made_sequences import LENGTHS, made_pairs, stepped
 from tests.naive.attention import naive_general_attention
 
 SHAPES = [
@@ -19,34 +20,12 @@ SHAPES = [
     {"bidirectional": True, "layers": 2},
     {"bidirectional": False, "layers": 3},
 ]
-LENGTHS = [5, 1, 7, 2]  # of the sources, their END counted
 
 
 def built(**arguments):
     sizes = {"source_vocabulary_size": 11, "target_vocabulary_size": 13, "embedding_size": 6, "width": 8}
     with seeded(0, "encoder"):
         return AttentionLSTM(**sizes | {"initial_range": 0.8} | arguments)
-
-
-def made_pairs(lengths=LENGTHS, target_length=6):
-    generator = torch.Generator().manual_seed(0)
-    source = torch.full((len(lengths), max(lengths, default=1)), PAD)
-    for row, length in zip(source, lengths, strict=True):
-        row[: length - 1] = torch.randint(4, 11, (length - 1,), generator=generator)
-        row[length - 1] = END
-    target = torch.randint(4, 13, (len(lengths), target_length), generator=generator)
-    target[:, 0] = BEGIN
-    return source, target
-
-
-def stepped(model, source, target):
-    """Returns hidden rows [B, T, H] and attention [B, T, S], one token at a time."""
-    state = model.encode(source)
-    rows = []
-    for tokens in target.unbind(1):
-        hidden, state, attention = model.step(tokens, state)
-        rows.append((hidden, attention))
-    return [torch.stack(part, dim=1) for part in zip(*rows, strict=True)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -14,6 +14,7 @@ from labelembed.models.mlp import MLP
 from labelembed.models.paper_resnet import PaperResNet
 from labelembed.models.resnet import ResNet
 from labelembed.models.scaling import InputScaling
+from labelembed.models.sequence_transformer import TransformerSeq2Seq
 from labelembed.models.small_resnet import SmallResNet
 
 
@@ -40,6 +41,7 @@ MODELS: dict[str, type[nn.Module]] = {
 # Networks from (source, target) to hidden rows [B, T, H], for BeamSearch as well.
 SEQUENCE_MODELS: dict[str, type[nn.Module]] = {
     "attention_lstm": AttentionLSTM,
+    "sequence_transformer": TransformerSeq2Seq,
 }
 
 __all__ = [
@@ -58,4 +60,5 @@ __all__ = [
     "PaperResNet",
     "ResNet",
     "SmallResNet",
+    "TransformerSeq2Seq",
 ]
