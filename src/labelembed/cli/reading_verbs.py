@@ -10,6 +10,9 @@ import typer
 
 from labelembed.cli.options import DataOption, JsonOption, RunArgument
 
+# Without a label asked for nobody reads more, and of tens of thousands of words the list takes minutes.
+_MOST_LISTED = 200
+
 
 def register(app: typer.Typer) -> None:
     """Adds the verbs."""
@@ -92,8 +95,9 @@ def predict(
 
 def neighbours(
     run: RunArgument,
-    labels: Annotated[list[str] | None, typer.Argument(metavar="LABEL...", help="Names; none: every label.")] = None,
+    labels: Annotated[list[str] | None, typer.Argument(metavar="LABEL...", help="Names; none: all, up to 200.")] = None,
     count: Annotated[int, typer.Option("--count", "-k", min=1, help="How many neighbours a label.")] = 5,
+    everything: Annotated[bool, typer.Option("--all", help="Every label, where there are more than 200.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the labels that are most like a label, as the run learned it."""
@@ -103,8 +107,12 @@ def neighbours(
     folder = RunFolder(run)
     folder.require_finished()
     geometry = folder.label_geometry()
+    asked = labels or list(geometry.names)
+    if not labels and not everything and len(asked) > _MOST_LISTED:
+        asked = asked[:_MOST_LISTED]
+        typer.echo(f"note: the first {_MOST_LISTED} of {len(geometry):,} labels; --all shows every label", err=True)
     try:
-        found = {label: geometry.neighbours(label, k=count) for label in labels or geometry.names}
+        found = geometry.neighbours_of(asked, k=count)
     except KeyError as error:
         raise LabelEmbedError(f"{folder.geometry_file}: {error.args[0]}") from error
     if as_json:
@@ -115,8 +123,9 @@ def neighbours(
     for label, near in found.items():
         typer.echo(f"{label}: " + ", ".join(f"{n.name} ({n.score:.3g})" for n in near))
     kinds = {"similarities": "probability in the label's soft target", "euclidean": "minus the distance"}
+    kinds["cosine"] = f"cosine of the label vectors of {geometry.source}" if geometry.source else "cosine"
     kind = "similarities" if geometry.similarities is not None else geometry.metric
-    typer.echo(f"(in brackets: {kinds.get(kind, 'cosine of the output layer rows')})", err=True)
+    typer.echo(f"(in brackets: {kinds[kind]})", err=True)
 
 
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run or comparison folder.")]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from labelembed.errors import DataError, nearest
+from labelembed.geometry.nearest import nearest_labels
 
 FORMAT_VERSION = 1
 #: Above it the eigendecomposition of similarities takes many minutes and gigabytes.
@@ -118,24 +119,33 @@ class LabelGeometry:
         The score is the probability that `label`'s soft target gives to the other (similarities), minus
         the Euclidean distance, or the cosine (vectors).
         """
-        position = self.position(label)
-        scores = self._scores(position)
-        # A stable order, so that equal scores come in the order of the labels on every machine.
-        order = torch.sort(scores, descending=True, stable=True).indices
-        chosen = [int(index) for index in order if int(index) != position][: max(k, 0)]
-        return [Neighbour(self.names[index], float(scores[index])) for index in chosen]
+        return self._nearest([self.position(label)], k)[0]
 
-    def _scores(self, position: int) -> Tensor:
+    def neighbours_of(self, labels: Iterable[str | int], k: int = 5) -> dict[str, list[Neighbour]]:
+        """Returns the `neighbours` of several labels by name, in the order given; for many faster than one by one.
+
+        Raises:
+            KeyError: When there is no such label.
+        """
+        positions = [self.position(label) for label in labels]
+        return {
+            self.names[position]: near for position, near in zip(positions, self._nearest(positions, k), strict=True)
+        }
+
+    def all_neighbours(self, k: int = 5) -> dict[str, list[Neighbour]]:
+        """Returns the `neighbours` of every label by name; no table [C, C] is made."""
+        return dict(zip(self.names, self._nearest(range(len(self)), k), strict=True))
+
+    def _nearest(self, positions: Sequence[int], k: int) -> list[list[Neighbour]]:
         if self.similarities is not None:
-            return self.similarities[position].double().softmax(dim=0)
-        assert self.vectors is not None
-        vectors = self.vectors.double()
-        scores: Tensor
-        if self.metric == "cosine":
-            scores = torch.nn.functional.cosine_similarity(vectors[position], vectors, dim=1)
+            found = nearest_labels(self.similarities, positions, k, kind="similarities")
         else:
-            scores = -torch.linalg.vector_norm(vectors - vectors[position], dim=1)
-        return scores
+            assert self.vectors is not None
+            found = nearest_labels(self.vectors, positions, k, kind=self.metric)
+        return [
+            [Neighbour(self.names[number], score) for number, score in zip(numbers, scores, strict=True)]
+            for numbers, scores in zip(*(part.tolist() for part in found), strict=True)
+        ]
 
     def soft_targets(self) -> Tensor:
         """Returns [C, C], row y the soft target of label y; rows sum to 1.

@@ -24,8 +24,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Not in the paper: the learned similarity together with a share of label smoothing.
     "mixture": {"output_weight": 0.3, "target_weight": 0.5, "uniform_weight": 0.2, "hinge_reduction": "mean"},
 }
-# A dense [C, C] table above this many labels is more than a gigabyte in float32.
-DENSE_GEOMETRY_LABELS = 16_000
+# A dense [C, C] table is 16 MB at so many labels, and grows with their square: to a gigabyte at 16,000.
+DENSE_GEOMETRY_LABELS = 2_000
 # The step at which a share of a run ends whose length nobody has told yet.
 _UNKNOWN_END = torch.iinfo(torch.int64).max
 
@@ -278,12 +278,12 @@ class LabelEmbedding(Objective):
 
     @torch.no_grad()
     def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
-        """Returns E as similarities; above 16,000 labels the rows of A as vectors, for E would fill the memory."""
+        """Returns E as similarities; of a compressed one above 2,000 labels the rows of A as vectors, by cosine."""
         names = self.label_names(names)
         source = type(self).__name__
         if hasattr(self, "compressed_rows") and self.num_labels > DENSE_GEOMETRY_LABELS:
             vectors = self.compressed_rows.detach().float().cpu().clone()
-            return LabelGeometry(names, vectors=vectors, source=source)
+            return LabelGeometry(names, vectors=vectors, metric="cosine", source=source)
         everything = torch.arange(self.num_labels, device=self.output.weight.device)
         similarities = self.embedding_rows(everything).float().cpu().clone()
         return LabelGeometry(names, similarities=similarities, source=source)
