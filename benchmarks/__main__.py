@@ -8,7 +8,19 @@ import platform
 
 import torch
 
-from benchmarks import class_means, epoch_share, geometry_scores, gpu, import_time, parallel_runs, pictures, step_time
+from benchmarks import (
+    beam,
+    class_means,
+    corpus,
+    epoch_share,
+    geometry_scores,
+    gpu,
+    import_time,
+    parallel_runs,
+    pictures,
+    similar_words,
+    step_time,
+)
 
 BENCHMARKS = {
     "class_means": class_means.run,
@@ -18,6 +30,9 @@ BENCHMARKS = {
     "epoch_share": epoch_share.run,
     "parallel_runs": parallel_runs.run,
     "pictures": pictures.run,
+    "beam": beam.run,
+    "corpus": corpus.run,
+    "similar_words": similar_words.run,
     "gpu": gpu.run,
 }
 

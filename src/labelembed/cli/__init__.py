@@ -35,9 +35,9 @@ def _everything(
     """Train networks with learned label representations, and see honestly whether it helps."""
 
 
-from labelembed.cli import geometry_verb, reading_verbs, recipe_verbs, training_verbs  # noqa: E402 - they need `app`
+from labelembed.cli import geometry_verb, reading_verbs, recipe_verbs, text_verbs, training_verbs  # noqa: E402 - need `app`
 
-for _verbs in (training_verbs, reading_verbs, geometry_verb, recipe_verbs):
+for _verbs in (training_verbs, reading_verbs, geometry_verb, recipe_verbs, text_verbs):
     _verbs.register(app)
 
 

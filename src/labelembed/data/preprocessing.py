@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import shutil
 import tempfile
@@ -71,7 +72,7 @@ def preprocess(
     made_from = {"settings": asdict(settings), "inputs": {name: _inputs(files) for name, files in pairs.items()}}
     if _stands_already(out, made_from, overwrite=overwrite):
         return read_corpus(out)
-    with _folder_being_made(out) as folder:
+    with _collector_at_rest(), _folder_being_made(out) as folder:
         bytes_of = {name: sum(file.stat().st_size for file in files.files) for name, files in pairs.items()}
         told = _Told(progress, bytes_of["train"] + sum(bytes_of.values()))
         codecs = _codecs(train, settings, told)
@@ -258,6 +259,21 @@ def _stands_already(out: Path, made_from: Mapping[str, Any], *, overwrite: bool)
     if foreign:
         raise DataError(f"{out}: holds {foreign[0]}, which is not of the corpus and would be lost; move it away")
     return False
+
+
+@contextlib.contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Keeps the garbage collector from walking over the lists of words again and again: a third of the time of cutting.
+
+    Nothing here makes cycles.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

@@ -83,14 +83,7 @@ class Sentences:
             raise DataError(f"{offsets_file}: expected {count + 1:,} offsets, found {len(offsets):,}")
         if offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) < 0).any():
             raise DataError(f"{offsets_file}: is damaged: its offsets do not run from 0 to the {len(tokens):,} tokens")
-        for begin in range(0, len(tokens), _CHECKED_AT_ONCE):
-            chunk = tokens[begin : begin + _CHECKED_AT_ONCE]
-            if chunk.max() >= vocabulary_size or chunk.min() < 0:
-                place = begin + int(np.argmax((chunk >= vocabulary_size) | (chunk < 0)))
-                raise DataError(
-                    f"{tokens_file}: is damaged: token {place:,} is {tokens[place]}; the vocabulary has "
-                    f"{vocabulary_size:,} tokens"
-                )
+        _require_in_vocabulary(tokens_file, tokens, vocabulary_size)
         return cls(tokens, offsets)
 
 
@@ -106,6 +99,20 @@ def _opened(file: Path, dtypes: tuple[type, ...], *, mapped: bool) -> Array:
         expected = " or ".join(np.dtype(each).name for each in dtypes)
         raise DataError(f"{file}: expected a row of {expected}, found {getattr(array, 'dtype', type(array))}")
     return array
+
+
+def _require_in_vocabulary(file: Path, tokens: Array, vocabulary_size: int) -> None:
+    """Raises DataError with the first token that is no number of the vocabulary."""
+    with file.open("rb") as stream:  # read, not mapped: pages that were looked at would count as memory
+        stream.seek(file.stat().st_size - tokens.nbytes)
+        for begin in range(0, len(tokens), _CHECKED_AT_ONCE):
+            chunk = np.fromfile(stream, tokens.dtype, min(_CHECKED_AT_ONCE, len(tokens) - begin))
+            if chunk.max() >= vocabulary_size or chunk.min() < 0:
+                place = int(np.argmax((chunk >= vocabulary_size) | (chunk < 0)))
+                raise DataError(
+                    f"{file}: is damaged: token {begin + place:,} is {chunk[place]}; the vocabulary has "
+                    f"{vocabulary_size:,} tokens"
+                )
 
 
 class SentenceWriter:

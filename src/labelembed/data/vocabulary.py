@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +59,10 @@ class Vocabulary:
             min_count: How often a token must occur.
         """
         special = set(SPECIAL_TOKENS)
-        found = [(-count, token) for token, count in counts.items() if count >= min_count and token not in special]
+        found = [token for token, count in counts.items() if count >= min_count and token not in special]
         found.sort()
-        kept = islice(found, None if size is None else max(size - len(SPECIAL_TOKENS), 0))
-        return cls((*SPECIAL_TOKENS, *(token for _, token in kept)))
+        found.sort(key=counts.__getitem__, reverse=True)  # equal ones stay in the order of their text
+        return cls((*SPECIAL_TOKENS, *found)[: None if size is None else max(size, len(SPECIAL_TOKENS))])
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -129,7 +128,7 @@ def _fault(tokens: Sequence[str]) -> tuple[int, str] | None:
         if place >= len(tokens) or tokens[place] != special:
             found = repr(tokens[place]) if place < len(tokens) else "its end"
             return place, f"must begin with the special tokens {', '.join(SPECIAL_TOKENS)}, found {found}"
-    if len(set(tokens)) == len(tokens) and "" not in tokens and not any("\n" in token for token in tokens):
+    if len(set(tokens)) == len(tokens) and "" not in tokens and "\n" not in "".join(tokens):
         return None
     seen: set[str] = set()
     for place, token in enumerate(tokens):
