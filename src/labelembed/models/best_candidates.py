@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 # Columns that are looked at together, and from how many columns on that is worth it; measured at 8,000 columns.
-_BLOCK = 64
+_BLOCK = 32
 _MANY = 1024
 
 
