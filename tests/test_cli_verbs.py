@@ -122,6 +122,8 @@ def examples_folder(tmp_path_factory):
             test_labels=labels[:20],
         )
         write_image(Path("picture.png"), images[0])
+        for name in ("hypotheses.txt", "references.txt"):
+            Path(name).write_text("The dog bit the man.\n")
         succeed(*example_words("train"), "--set", "epochs=1", "--quiet")
         return Path.cwd()
 

@@ -90,6 +90,13 @@ def test_the_signature_says_every_choice():
     assert two == "nrefs:2|case:lower|level:character|mean:sentences|refs:best F1"
 
 
+def test_chinese_by_words_is_a_note():
+    (note,) = rouge(["天气很好"], [["天气好"]])["rouge1"].notes
+    assert "level='character'" in note
+    assert rouge(["天气很好"], [["天气好"]], level="character")["rouge1"].notes == ()
+    assert rouge(["the weather"], [["the weather 天气"]])["rouge1"].notes == ()
+
+
 def made_lines(random, count, letters, level):
     joint = " " if level == "word" else ""
     return [joint.join(random.choice(letters, size=int(random.integers(0, 9)))) for _ in range(count)]

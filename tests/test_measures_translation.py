@@ -88,7 +88,7 @@ def test_tokenised_text_is_a_note_and_nothing_is_printed(caplog, capsys):
 def test_chinese_by_the_usual_tokeniser_is_a_note():
     chinese = ["今天北京的天气很好", "他没有来"]
     (note,) = bleu(chinese, [chinese]).notes
-    assert "tokenize='zh' or 'char'" in note
+    assert "tokenize='zh' or tokenize='char'" in note
     assert bleu(chinese, [chinese], tokenize="zh").notes == ()
 
 
@@ -130,6 +130,8 @@ def test_paired_bootstrap_tells_two_systems_apart():
         assert one.difference > 0.02
         assert one.p_value == pytest.approx(1 / 201)  # no sample of 200 is as far off
         assert one.baseline.interval_low < one.baseline.value < one.baseline.interval_high
+        numbers = (one.difference, one.p_value, *one.baseline, *one.system)
+        assert {type(number) for number in numbers} == {float}  # sacrebleu's are of numpy, which JSON does not know
         assert "bs:200" in one.signature
         assert "seed:12345" in one.signature
 

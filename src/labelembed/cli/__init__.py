@@ -35,9 +35,16 @@ def _everything(
     """Train networks with learned label representations, and see honestly whether it helps."""
 
 
-from labelembed.cli import geometry_verb, reading_verbs, recipe_verbs, text_verbs, training_verbs  # noqa: E402 - need `app`
+from labelembed.cli import (  # noqa: E402 - they need `app`
+    geometry_verb,
+    reading_verbs,
+    recipe_verbs,
+    score_verb,
+    text_verbs,
+    training_verbs,
+)
 
-for _verbs in (training_verbs, reading_verbs, geometry_verb, recipe_verbs, text_verbs):
+for _verbs in (training_verbs, reading_verbs, geometry_verb, recipe_verbs, text_verbs, score_verb):
     _verbs.register(app)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from labelembed.errors import ArgumentFaults
-from labelembed.measures.text_lines import LEVELS, Level, TextScore, check_lines, split_tokens
+from labelembed.measures.text_lines import LEVELS, Level, TextScore, check_lines, mostly_without_spaces, split_tokens
 
 MEASURES = ("rouge1", "rouge2", "rougeL")
 
@@ -85,10 +85,13 @@ def rouge(
     signature = f"nrefs:{len(references)}|case:{case}|level:{level}|mean:sentences"
     if len(references) > 1:
         signature += "|refs:best F1"
+    notes: tuple[str, ...] = ()
+    if level == "word" and mostly_without_spaces(references[0]):
+        notes = ("most letters are of a script without spaces, whose lines are few long words; take level='character'",)
     scores = {}
     for name in MEASURES:
         mean = Overlap(*(total / len(hypotheses) for total in sums[name]))
-        scores[name] = TextScore(mean.f1, signature, {"precision": mean.precision, "recall": mean.recall})
+        scores[name] = TextScore(mean.f1, signature, {"precision": mean.precision, "recall": mean.recall}, notes)
     return scores
 
 

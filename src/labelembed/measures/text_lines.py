@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 Level = Literal["word", "character"]
 LEVELS = ("word", "character")
+# Beginnings of the names that Unicode gives to the letters of scripts that put no space between words.
+_WITHOUT_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+_LINES_LOOKED_AT = 200
 
 
 class TextScore(NamedTuple):
@@ -69,3 +73,10 @@ def split_tokens(line: str, *, level: Level, lowercase: bool = False) -> list[st
     text = line.lower() if lowercase else line
     words = text.split()
     return words if level == "word" else list("".join(words))
+
+
+def mostly_without_spaces(lines: Sequence[str]) -> bool:
+    """Tells whether most letters of the first lines are of a script that puts no space between words."""
+    letters = [letter for line in lines[:_LINES_LOOKED_AT] for letter in line if letter.isalpha()]
+    found = sum(unicodedata.name(letter, "").startswith(_WITHOUT_SPACES) for letter in letters)
+    return 2 * found > len(letters) > 0

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 from labelembed.errors import ArgumentFaults, DataError, unknown_name
-from labelembed.measures.text_lines import TextScore, check_lines
+from labelembed.measures.text_lines import TextScore, check_lines, mostly_without_spaces
 
 Tokenizer = Literal["13a", "none", "zh", "char", "intl"]
 #: sacrebleu has more, which download a model or need a further package.
@@ -180,7 +179,7 @@ def paired_bootstrap(
         # Of a system compared with itself sacrebleu says p = 1 / (samples + 1).
         p_value = 1.0 if list(baseline) == list(system) else float(second.p_value)
         found[name] = PairedBootstrap(
-            (second.score - first.score) / 100,
+            float(second.score - first.score) / 100,
             p_value,
             _with_interval(first),
             _with_interval(second),
@@ -246,7 +245,9 @@ def _fraction(per_cent: float) -> float:
 
 def _with_interval(result: Any) -> BootstrapScore:
     """Returns a score with the middle 95 % of its samples, which sacrebleu gives as their mean and half width."""
-    return BootstrapScore(*(value / 100 for value in (result.score, result.mean - result.ci, result.mean + result.ci)))
+    return BootstrapScore(
+        *(float(value) / 100 for value in (result.score, result.mean - result.ci, result.mean + result.ci))
+    )
 
 
 def _notes(hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenize: str) -> tuple[str, ...]:
@@ -258,16 +259,9 @@ def _notes(hypotheses: Sequence[str], references: Sequence[Sequence[str]], token
                 f"{cut:,} of {len(hypotheses):,} hypotheses end in ' .': BLEU expects text as people write it; put it "
                 "back together, or tokenise the references in the same way and take tokenize='none'"
             )
-    if tokenize in ("13a", "intl") and _mostly_without_spaces(references[0]):
+    if tokenize in ("13a", "intl") and mostly_without_spaces(references[0]):
         notes.append(
             f"most letters are of a script without spaces, whose lines {tokenize} takes for few long words; take "
-            "tokenize='zh' or 'char'"
+            "tokenize='zh' or tokenize='char'"
         )
     return tuple(notes)
-
-
-def _mostly_without_spaces(lines: Sequence[str]) -> bool:
-    letters = [letter for line in lines[:200] for letter in line if letter.isalpha()]
-    names = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
-    found = sum(unicodedata.name(letter, "").startswith(names) for letter in letters)
-    return 2 * found > len(letters) > 0
