@@ -75,7 +75,8 @@ def characters(folder: Path, pairs: int) -> None:
     size = sum(file.stat().st_size for file in files.files) / 2**20
     print(
         f"  characters, {pairs:,} made pairs ({size:,.0f} MiB): {seconds:.1f} s, "
-        f"{pairs / core_seconds:,.0f} pairs a second and core, at most {peak / 2**20:,.0f} MiB of memory, n = 1  (goal at most 1,024)"
+        f"{pairs / core_seconds:,.0f} pairs a second and core, "
+        f"at most {peak / 2**20:,.0f} MiB of memory, n = 1  (goal at most 1,024)"
     )
 
 

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -141,20 +137,28 @@ def test_an_empty_folder_is_taken(text):
     assert len(read_corpus("corpus").train) == 50
 
 
-def test_ctrl_c_leaves_nothing(text):
-    lines = " ".join(f"w{number}" for number in range(30)) + "\n"
-    (text / "a").write_text(lines * 40_000)
-    before = sorted(entry.name for entry in text.iterdir())
-    words = ["preprocess", "--train", "a", "a", "--out", "corpus"]
-    process = subprocess.Popen([sys.executable, "-m", "labelembed", *words], stderr=subprocess.PIPE, text=True)
-    while not list(text.glob(".corpus-*/new")):
-        assert process.poll() is None, "it ended before it could be stopped"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    error = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
-    assert "Traceback" not in error
-    assert sorted(entry.name for entry in text.iterdir()) == before
+@pytest.mark.parametrize("moment", ["_codecs", "_write_split", "files_of", "json.dumps"])
+@pytest.mark.parametrize("replaces", [False, True])
+def test_ctrl_c_leaves_what_was_there(text, monkeypatch, moment, replaces):
+    if replaces:
+        succeed(*TRAIN, "--out", "corpus", "--min-count", "2")
+    before = listing(text)
+
+    def stop(*arguments, **keywords):
+        folders = list(text.glob(".corpus-*/new"))
+        if folders:  # json.dumps is called before, too
+            asked.append(len(list(folders[0].iterdir())))
+            raise KeyboardInterrupt
+        return true_dumps(*arguments, **keywords)
+
+    asked, true_dumps = [], json.dumps
+    monkeypatch.setattr(f"labelembed.data.preprocessing.{moment}", stop)
+    called = call(*TRAIN, "--out", "corpus", "--overwrite")
+    monkeypatch.undo()
+    assert called.code == 130
+    assert asked == [{"_codecs": 0, "_write_split": 4, "files_of": 8, "json.dumps": asked[0]}[moment]]
+    assert "Traceback" not in called.err
+    assert listing(text) == before
 
 
 def test_progress_is_told_after_two_seconds_and_never_when_quiet(capsys, monkeypatch):

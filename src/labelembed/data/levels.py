@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from labelembed.data.text_lines import MAXIMUM_LINE_BYTES
 from labelembed.data.vocabulary import Vocabulary
 from labelembed.errors import DataError
 from labelembed.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS, UNKNOWN
@@ -168,14 +169,15 @@ def train_subwords(lines: Sequence[str], *, vocabulary_size: int, kind: SubwordK
             pad_id=PAD, unk_id=UNKNOWN, bos_id=BEGIN, eos_id=END,
             pad_piece=SPECIAL_TOKENS[PAD], unk_piece=SPECIAL_TOKENS[UNKNOWN],
             bos_piece=SPECIAL_TOKENS[BEGIN], eos_piece=SPECIAL_TOKENS[END], unk_surface=SPECIAL_TOKENS[UNKNOWN],
+            max_sentence_length=MAXIMUM_LINE_BYTES,
             num_threads=1,  # sums of several threads come in any order
             minloglevel=2,
         )  # fmt: skip
     except (RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[-1][-300:]
+        reason = str(error).strip().splitlines()[-1].rpartition("] ")[2][-300:].strip()  # without its own source's line
         raise DataError(
             f"{where}: sentencepiece cannot make a vocabulary of {vocabulary_size:,} pieces from {len(lines):,} "
-            f"lines of {characters:,} different characters: {reason}; set --vocabulary-size"
+            f"lines of {characters:,} different characters: {reason} (--vocabulary-size)"
         ) from None
     return model.getvalue()
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -20,7 +18,8 @@ import numpy.typing as npt
 from labelembed.data.cache import file_digest
 from labelembed.data.codec import TextCodec, lowered
 from labelembed.data.corpus import SPLITS, TextCorpus, offsets_file, text_file, tokens_file
-from labelembed.data.corpus_folder import FORMAT, MANIFEST, files_of, fingerprint_of, read_corpus, read_manifest_of
+from labelembed.data.corpus_folder import FORMAT, MANIFEST, files_of, fingerprint_of, read_corpus
+from labelembed.data.corpus_place import folder_being_made, stands_already
 from labelembed.data.corpus_settings import CorpusSettings
 from labelembed.data.counting import token_counter
 from labelembed.data.pair_files import ACCEPTED, PairFiles
@@ -70,9 +69,9 @@ def preprocess(
             require_file(file, ACCEPTED)
     out = Path(out).expanduser()
     made_from = {"settings": asdict(settings), "inputs": {name: _inputs(files) for name, files in pairs.items()}}
-    if _stands_already(out, made_from, overwrite=overwrite):
+    if stands_already(out, made_from, overwrite=overwrite):
         return read_corpus(out)
-    with _collector_at_rest(), _folder_being_made(out) as folder:
+    with _collector_at_rest(), folder_being_made(out) as folder:
         bytes_of = {name: sum(file.stat().st_size for file in files.files) for name, files in pairs.items()}
         told = _Told(progress, bytes_of["train"] + sum(bytes_of.values()))
         codecs = _codecs(train, settings, told)
@@ -129,11 +128,14 @@ def _codecs(train: PairFiles, settings: CorpusSettings, told: _Told) -> tuple[Te
     sides = (counters[0], counters[-1])
     # the length in subwords is not known before there are any
     limits = [None if level == "subword" else settings.max_length for level in settings.levels]
+    pairs = empty = too_long = 0
     for block in train.blocks(bytes_read=told):
         segments = [counter.segments(lines) for counter, lines in zip(sides, block, strict=True)]
-        kept = _kept([_lengths(each) for each in segments], limits)[0]
+        kept, block_empty, block_long = _kept([_lengths(each) for each in segments], limits)
+        empty, too_long, pairs = empty + block_empty, too_long + block_long, pairs + int(kept.sum())
         for counter, each in zip(sides, segments, strict=True):
             counter.add(_selected(each, kept))
+    _require_some(train, pairs, empty, too_long)
     told.what = "making the vocabulary"
     told(0)
     wheres = [str(train.source), str(train.files[-1])]
@@ -184,9 +186,7 @@ def _write_split(
                 if text is not None:
                     lines = _selected(lowered(block[side]) if settings.lowercase else block[side], kept)
                     text.write("".join(f"{line}\n" for line in lines).encode())
-    if pairs == 0:
-        why = f"{empty:,} pairs with an empty line" + (f" and {too_long:,} that are too long" if too_long else "")
-        raise DataError(f"{files.source}: no pair is left after {why}")
+    _require_some(files, pairs, empty, too_long)
     return {
         "pairs": pairs,
         "left_out_empty": empty,
@@ -196,6 +196,12 @@ def _write_split(
             for side, writer, count in zip(SIDES, writers, unknown, strict=True)
         },
     }
+
+
+def _require_some(files: PairFiles, pairs: int, empty: int, too_long: int) -> None:
+    if pairs == 0:
+        left_out = f"{empty:,} with an empty line" + (f", {too_long:,} longer than --max-length" if too_long else "")
+        raise DataError(f"{files.source}: no pair is left; left out: {left_out}")
 
 
 def _lengths(segments: Sequence[Any]) -> npt.NDArray[np.int64]:
@@ -231,36 +237,6 @@ def _notes(counts: Mapping[str, Mapping[str, Any]], settings: CorpusSettings) ->
     return notes
 
 
-def _stands_already(out: Path, made_from: Mapping[str, Any], *, overwrite: bool) -> bool:
-    """Returns whether `out` is the corpus asked for; refuses a folder that must not be replaced."""
-    if not out.exists() and not out.is_symlink():
-        return False
-    if not out.is_dir():
-        raise DataError(f"{out}: is no folder; choose another with --out")
-    entries = {entry.name for entry in out.iterdir()}
-    if not entries:
-        return False
-    if MANIFEST not in entries:
-        raise DataError(f"{out}: holds files that are no corpus ({min(entries)}); choose another folder with --out")
-    try:
-        manifest = read_manifest_of(out)
-        same = {key: manifest.get(key) for key in made_from} == json.loads(json.dumps(made_from))
-    except DataError:
-        if not overwrite:
-            raise
-        manifest, same = {}, False
-    if same:
-        return True
-    if not overwrite:
-        raise DataError(
-            f"{out}: holds a corpus of other files or settings; give --overwrite, or another folder with --out"
-        )
-    foreign = sorted(entries - {MANIFEST, *manifest.get("files", entries)})
-    if foreign:
-        raise DataError(f"{out}: holds {foreign[0]}, which is not of the corpus and would be lost; move it away")
-    return False
-
-
 @contextlib.contextmanager
 def _collector_at_rest() -> Iterator[None]:
     """Keeps the garbage collector from walking over the lists of words again and again: a third of the time of cutting.
@@ -274,24 +250,3 @@ def _collector_at_rest() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-@contextlib.contextmanager
-def _folder_being_made(out: Path) -> Iterator[Path]:
-    """Gives a folder beside `out` that takes its place at the end, and goes where anything fails, Ctrl-C included."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        making = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise DataError(f"{out}: cannot write here ({error.strerror or error}); choose another with --out") from None
-    try:
-        folder = making / "new"
-        folder.mkdir()
-        yield folder
-        if out.exists():
-            out.rename(making / "old")
-        folder.rename(out)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
