@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 from pathlib import Path
 
@@ -53,3 +54,16 @@ def write_corpus(
         if count
     }
     return preprocess(**files, out=folder / "corpus", settings=CorpusSettings(**settings))
+
+
+def write_example_text(folder: Path) -> None:
+    """Writes the files that the documentation's commands name."""
+    for seed, name in enumerate(("train", "val", "test")):
+        pairs = made_pairs(30, seed=seed)
+        for place, side in enumerate(("en", "de")):
+            write_text(folder / f"{name}.{side}.gz", [pair[place] for pair in pairs])
+    named = [json.dumps({"source": source, "target": target}) for source, target in made_pairs(30)]
+    nested = [json.dumps({"translation": {"en": source, "de": target}}) for source, target in made_pairs(30)]
+    write_text(folder / "pairs.jsonl", named)
+    write_text(folder / "columns.jsonl", nested)
+    write_text(folder / "pairs.tsv", ["\t".join(pair) for pair in made_pairs(30)])

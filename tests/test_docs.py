@@ -14,6 +14,7 @@ from labelembed.recipes.loading import read_recipe
 from labelembed.recipes.plain_yaml import plain_values
 from labelembed.recipes.schema import parse_recipe
 from tests.made_cli import call
+from tests.made_corpus import write_example_text
 from tests.made_data import write_idx_folder
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +59,7 @@ def shortened(words):
 def test_shell_block_runs(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_idx_folder(tmp_path / "mnist")
+    write_example_text(tmp_path)
     Image.fromarray(np.zeros((5, 4), dtype=np.uint8)).save(tmp_path / "picture.png")
     for line in text.splitlines():
         words = shlex.split(line.replace("path/to/mnist", "mnist"), comments=True)
