@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -119,6 +120,28 @@ def test_stopping_when_no_hypothesis_can_win_changes_no_result(length_penalty):
     for sentence, hypotheses in enumerate(found):
         all_the_way = naive_beam_search(model.naive(sentence), beam=200, may_stop_early=False, **settings)
         assert [one.tokens for one in hypotheses] == [one[0] for one in all_the_way]
+
+
+@pytest.mark.parametrize(
+    ("length_penalty", "expected", "steps"),
+    [(0.0, (), 1), (1.0, (4,) * 8, 9), (-1.0, (), 1), (0.3, (), 1), (0.35, (4,) * 8, 9)],
+)
+def test_search_goes_on_while_the_length_penalty_may_still_turn_the_order(length_penalty, expected, steps):
+    """Ending at once has log 0.45; eight tokens have log 0.35 and nothing more to lose."""
+    rows = torch.full((9, 5), -20.0)
+    rows[0, END], rows[0, 4] = math.log(0.45), math.log(0.35)
+    rows[1:8, 4] = rows[8, END] = 0.0
+    lengths = []
+
+    def step(tokens, state):
+        lengths.append(len(state.rows[0]) - 1)
+        grown = Prefixes(tuple((*row, token) for row, token in zip(state.rows, tokens.tolist(), strict=True)))
+        return rows[lengths[-1]].expand(len(tokens), -1), grown, None
+
+    search = BeamSearch(beam=2, maximum_length=8, length_penalty=length_penalty)
+    (hypotheses,) = search.search(step, Prefixes(((0,),)), batch_size=1)
+    assert hypotheses[0].tokens == expected
+    assert lengths == list(range(steps))
 
 
 @pytest.mark.parametrize("grain", [None, 1.0])

@@ -1,4 +1,4 @@
-"""What a decoder reads of its source: kept once a sentence, read by every hypothesis of the sentence."""
+"""What a decoder reads of its source, a row a hypothesis; copied only where hypotheses change sentences."""
 
 from __future__ import annotations
 
@@ -18,18 +18,16 @@ class SourceRows:
         values: What row n reads, [N, S, ...].
         real: Which positions of row n are no padding, bool [N, S].
         sentence: The sentence of row n, [N]; sentences are numbered as they stood in the batch that was encoded.
-        encoded: `values` and `real` of the batch that was encoded, a row a sentence.
     """
 
     values: Tensor
     real: Tensor
     sentence: Tensor
-    encoded: tuple[Tensor, Tensor]
 
     @classmethod
     def of(cls, values: Tensor, real: Tensor) -> SourceRows:
         """Returns the rows of a batch just encoded, one a sentence."""
-        return cls(values, real, torch.arange(len(values), device=values.device), (values, real))
+        return cls(values, real, torch.arange(len(values), device=values.device))
 
     def select(self, index: Tensor) -> SourceRows:
         """Returns the rows `index` [M] in this order."""
@@ -37,8 +35,7 @@ class SourceRows:
         # In most steps of a search hypotheses only change places with others of their sentence: nothing to copy.
         if torch.equal(sentence, self.sentence):
             return self
-        values, real = self.encoded
-        return SourceRows(values.index_select(0, sentence), real.index_select(0, sentence), sentence, self.encoded)
+        return SourceRows(self.values.index_select(0, index), self.real.index_select(0, index), sentence)
 
 
 def real_tokens(source: Tensor) -> Tensor:
