@@ -131,7 +131,7 @@ class BeamSearch:
                 every sentence, N = `batch_size`.
             state: The state to begin with, one row a sentence.
             batch_size: Number of sentences.
-            source_lengths: Tokens of each source; needed when there is no maximum length.
+            source_lengths: Tokens of each source, END counted or not; needed when there is no maximum length.
             device: Where the tokens given to `step` live; None: that of `source_lengths`, or PyTorch's default.
 
         Raises:
