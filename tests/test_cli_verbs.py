@@ -20,6 +20,7 @@ from labelembed.cli import display
 from labelembed.geometry import LabelGeometry
 from labelembed.recipes.saved_run import SavedRun
 from tests.made_cli import SMALL, call, listing, succeed
+from tests.made_corpus import write_example_text
 from tests.made_data import made_images, write_idx, write_idx_folder, write_image
 
 MNIST = ["mnist-mlp", "--data", "mnist", *SMALL]
@@ -122,6 +123,7 @@ def examples_folder(tmp_path_factory):
             test_labels=labels[:20],
         )
         write_image(Path("picture.png"), images[0])
+        write_example_text(Path())
         for name in ("hypotheses.txt", "references.txt"):
             Path(name).write_text("The dog bit the man.\n")
         succeed(*example_words("train"), "--set", "epochs=1", "--quiet")
