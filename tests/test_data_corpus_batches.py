@@ -115,7 +115,7 @@ def test_rows_number_every_target_token_once():
         assert (batch.rows[~counts] == 0).all()
         rows += batch.rows[counts].tolist()
         labels += batch.labels[counts].tolist()
-    assert sorted(rows) == list(range(split.num_tokens))
+    assert sorted(rows) == list(range(split.num_rows))
     all_labels = [token for _, target in pairs for token in (*target, 3)]
     assert labels == [all_labels[row] for row in rows]
 

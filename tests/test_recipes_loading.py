@@ -9,18 +9,21 @@ import pytest
 import torch
 import yaml
 
+from labelembed.data import CORPORA
 from labelembed.errors import RecipeError
 from labelembed.geometry import LabelGeometry
+from labelembed.recipes.blocks import DataCommon, DecodingBlock, checked_seeds
 from labelembed.recipes.loading import (
     load_recipe,
     read_recipe,
     recipe_heading,
     shipped_recipes,
 )
-from labelembed.recipes.schema import TABLES, DataCommon, Recipe, checked_seeds, parse_recipe
+from labelembed.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.recipes.signature import keys_of
 from labelembed.recipes.writing import full_recipe
 from tests.made_cli import SMALL, call, succeed
+from tests.made_corpus import write_corpus
 from tests.made_data import made_colours, picture_bytes, write_idx_folder, write_parquet
 from tests.made_pictures import write_classes
 
@@ -108,10 +111,12 @@ def test_shipped_recipe_parses(name):
 def test_full_recipe_has_every_key_with_a_value_and_a_comment(name):
     lines = full_recipe(name).splitlines()
     values = yaml.safe_load("\n".join(lines))
-    assert list(values) == list(Recipe.model_fields)
+    of_sentences = values["data"]["name"] in CORPORA
+    assert list(values) == [key for key in Recipe.model_fields if key != "decoding" or of_sentences]
     for kind, table in TABLES.items():
         expected = {"name", *keys_of(table[values[kind]["name"]])}
-        assert set(values[kind]) == expected | (set(DataCommon.model_fields) if kind == "data" else set())
+        common = kind == "data" and not of_sentences
+        assert set(values[kind]) == expected | (set(DataCommon.model_fields) if common else set())
     for number, line in enumerate(lines):
         if re.match(r"\s*\w+:", line):  # a comment stands behind a key, or above it
             assert "  # " in line or lines[number - 1].lstrip().startswith("# "), line
@@ -125,6 +130,8 @@ def test_full_recipe_passes_check_and_resolves_to_the_shipped_one(name, plenty, 
     if name == "images-backbone":
         pytest.importorskip("timm", reason="needs timm: pip install 'labelembed[backbones]'")
     plenty = own_pictures if name.startswith("images-") else plenty
+    if read_recipe(name)[0]["data"]["name"] in CORPORA:
+        plenty = write_corpus(tmp_path / "made", shared_vocabulary=True).folder
     data = [] if name.startswith("digits-") else ["--data", plenty]
     wrote = succeed("init", name, "-o", "my.yaml")
     assert wrote.out == "my.yaml: written; next: labelembed check my.yaml\n"
@@ -132,7 +139,10 @@ def test_full_recipe_passes_check_and_resolves_to_the_shipped_one(name, plenty, 
     assert checked.out.startswith("my: fine\n")
     assert checked.err == ""
     path = str(plenty) if data else None
-    assert load_recipe("my.yaml", data=path)[0] == load_recipe(name, data=path)[0]
+    here, shipped = (load_recipe(which, data=path)[0] for which in ("my.yaml", name))
+    if here.of_sentences and shipped.decoding is None:  # which means the defaults, that the full recipe spells out
+        shipped = shipped.model_copy(update={"decoding": DecodingBlock()})
+    assert here == shipped
 
 
 def test_full_recipe_of_a_full_recipe_is_the_same_recipe():

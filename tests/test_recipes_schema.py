@@ -8,17 +8,15 @@ import inspect
 import pytest
 
 from labelembed.errors import RecipeError
-from labelembed.recipes.schema import (
-    TABLES,
+from labelembed.recipes.blocks import (
     CheckpointBlock,
     ComparisonBlock,
     DataCommon,
     DevelopmentBlock,
-    Recipe,
     SelectionBlock,
     checked_seeds,
-    parse_recipe,
 )
+from labelembed.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.recipes.signature import described_arguments, keys_of, summary
 
 SMALLEST = {
@@ -168,8 +166,8 @@ def test_key_that_is_no_text_is_refused(key):
     ("kind", "name", "fault"),
     [
         ("objective", "one_ht", "unknown objective 'one_ht' (did you mean 'one_hot'?); there are: "),
-        ("model", "lstm", "unknown model 'lstm'; there are: cnn, mlp, "),
-        ("data", "mnist", "unknown data 'mnist' (did you mean 'manifest'?); there are: arrays, cifar, digits, idx, "),
+        ("model", "lstm", "unknown model 'lstm'; there are: attention_lstm, cnn, "),
+        ("data", "mnist", "unknown data 'mnist' (did you mean 'manifest'?); there are: arrays, cifar, corpus, "),
         ("optimizer", "adm", "unknown optimizer 'adm' (did you mean 'adam'?); there are: adam, adamw, sgd"),
         ("schedule", "cosin", "unknown schedule 'cosin' (did you mean 'cosine'?); there are: constant, cosine, "),
         ("objective", None, f"must be one of {THERE}, got None"),
@@ -259,7 +257,7 @@ def test_recipe_that_is_no_mapping_is_refused(values):
         (
             "selection.by",
             "best",
-            "must be 'auto', 'development_error', 'development_nll' or 'last_epoch', got 'best'",
+            "must be 'auto', 'development_error', 'development_nll', 'development_bleu' or 'last_epoch', got 'best'",
         ),
         ("selection.patience", 0, "must be >= 1, got 0"),
         ("checkpoints.keep", 1, "must be >= 2, got 1"),

@@ -22,7 +22,7 @@ from labelembed.models import InputScaling
 from labelembed.objectives import OBJECTIVES, LabelEmbedding, Objective
 from labelembed.recipes.building import build_network
 from labelembed.recipes.running import cached_data, run_recipe
-from labelembed.training import evaluation, loop
+from labelembed.training import evaluation, measuring
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.interruption import StopRequest, stop_on_signals
 from labelembed.training.network import Network
@@ -307,7 +307,7 @@ def script_measures(monkeypatch, errors):
         epoch += 1
         return {"error": errors[epoch - 1], "nll": 2 - errors[epoch - 1]}
 
-    monkeypatch.setattr(loop, "evaluate", evaluate)
+    monkeypatch.setattr(measuring, "evaluate", evaluate)
 
 
 @pytest.mark.parametrize(

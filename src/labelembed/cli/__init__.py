@@ -42,9 +42,10 @@ from labelembed.cli import (  # noqa: E402 - they need `app`
     score_verb,
     text_verbs,
     training_verbs,
+    translate_verb,
 )
 
-for _verbs in (training_verbs, reading_verbs, geometry_verb, recipe_verbs, text_verbs, score_verb):
+for _verbs in (training_verbs, reading_verbs, geometry_verb, recipe_verbs, text_verbs, translate_verb, score_verb):
     _verbs.register(app)
 
 

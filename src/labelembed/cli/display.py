@@ -29,11 +29,17 @@ def duration(seconds: float) -> str:
 
 
 def measures_text(line: dict[str, Any] | None) -> str:
-    """Returns the errors of a journal's line, for a progress line."""
+    """Returns the errors of a journal's line, of translations BLEU, for a progress line."""
     if not line:
         return ""
-    parts = [f"{name} error {line[name]['error']:.2%}" for name in ("development", "test") if line.get(name)]
+    parts = [f"{name} {_headline(line[name])}" for name in ("development", "test") if line.get(name)]
     return ", ".join(parts)
+
+
+def _headline(measures: dict[str, Any]) -> str:
+    bleu = f"BLEU {100 * measures['bleu']:.2f}" if "bleu" in measures else ""
+    error = f"error {measures['error']:.2%}"
+    return f"{bleu} (token {error})" if bleu else error
 
 
 def _decoding_text(done: int, total: int) -> str:
@@ -49,24 +55,42 @@ def reading_shown(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]
     Args:
         quiet: Show nothing.
     """
+    with _said(quiet=quiet) as say:
+        yield lambda done, total: say(_decoding_text(done, total), done >= total)
+
+
+@contextmanager
+def counting_shown(text: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """Gives a callback that shows on standard error how many there are so far, as `reading_shown` does.
+
+    Args:
+        text: With one place for the number: ``"translated {:,} lines"``.
+        quiet: Show nothing.
+    """
+    with _said(quiet=quiet) as say:
+        yield lambda done: say(text.format(done), False)
+
+
+@contextmanager
+def _said(*, quiet: bool) -> Iterator[Callable[[str, bool], None]]:
+    """Gives a callback for a text that is shown now and then, and whether it is the last one."""
     live = sys.stderr.isatty()
     said_at = time.monotonic()
     open_line = False
 
-    def show(done: int, total: int) -> None:
+    def say(text: str, last: bool) -> None:
         nonlocal said_at, open_line
         now = time.monotonic()
         if quiet or (now - said_at < (0.2 if live else _READING_LINE_SECONDS)):
             return
         said_at, open_line = now, live
-        text = _decoding_text(done, total)
         print(f"\r{text}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
-        if live and done >= total:
+        if live and last:
             print(file=sys.stderr)
             open_line = False
 
     try:
-        yield show
+        yield say
     finally:
         if open_line:
             print(file=sys.stderr)

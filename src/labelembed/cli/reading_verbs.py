@@ -10,6 +10,16 @@ import typer
 
 from labelembed.cli.options import DataOption, JsonOption, RunArgument
 
+_IN_WORDS = {
+    "error": "token error",
+    "top5_error": "top-5 token error",
+    "nll": "NLL of a token",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+}
 # Without a label asked for nobody reads more, and of tens of thousands of words the list takes minutes.
 _MOST_LISTED = 200
 
@@ -30,10 +40,15 @@ def evaluate(
     ] = "test",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a finished run: error, NLL, calibration error, Brier score, before and after calibration."""
+    """Measure a finished run: error, NLL, calibration before and after; of translations BLEU, chrF and ROUGE."""
     from labelembed.errors import DataError
+    from labelembed.recipes.running import stored_recipe
     from labelembed.recipes.saved_run import SavedRun
+    from labelembed.training.run_folder import RunFolder
 
+    if stored_recipe(RunFolder(run)).of_sentences:
+        _evaluate_translations(run, data, split, as_json=as_json)
+        return
     saved = SavedRun.load(run)
     found = saved.read_data(data)
     rows = found.splits.get(split)
@@ -59,6 +74,31 @@ def evaluate(
         if fitted
         else "no temperature was fitted: these are the numbers of predict"
     )
+
+
+def _evaluate_translations(run: Path, data: str | None, split: str, *, as_json: bool) -> None:
+    from labelembed.errors import DataError
+    from labelembed.recipes.saved_translator import SavedTranslator
+
+    saved = SavedTranslator.load(run)
+    corpus = saved.read_corpus(data)
+    kept = [name for name in corpus.splits if name != "train"]
+    if split not in kept:
+        raise DataError(
+            f"{corpus.source}: {split} sentences cannot be measured; it has {', '.join(kept) or 'no others'}"
+        )
+    measures = saved.evaluate(corpus, split)
+    if as_json:
+        about = {"split": split, "rows": len(corpus.splits[split]), "source": corpus.source}
+        typer.echo(json.dumps(about | measures))
+        return
+    typer.echo(f"{corpus.source}, {split}, {len(corpus.splits[split]):,} sentences, beam {saved.decoding.beam}")
+    for name, value in measures.items():
+        in_words = _IN_WORDS.get(name, name)
+        shown = (
+            f"{100 * value:.2f}" if name in ("bleu", "chrf") or name.startswith("rouge") else _measure_text(name, value)
+        )
+        typer.echo(f"  {in_words:<18} {shown}")
 
 
 def _measure_text(name: str, value: float) -> str:

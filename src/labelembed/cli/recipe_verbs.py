@@ -80,30 +80,25 @@ def check(
 ) -> None:
     """Read a recipe and its data, build the network, and train nothing."""
     from labelembed.cli.display import reading_shown
-    from labelembed.recipes.building import build_data, build_network, build_scaling
+    from labelembed.recipes.building import build_data, network_for
     from labelembed.recipes.comparing import plan_comparison
     from labelembed.recipes.loading import load_recipe
+    from labelembed.training.training_data import number_of_batches
 
     chosen, name = load_recipe(recipe, settings=settings or [], data=data)
     plan = plan_comparison(chosen, name, Path("comparisons") / f".check-{name}")
     with reading_shown(quiet=as_json) as reading:
         found = build_data(chosen, progress=reading)
-    network = build_network(
-        chosen,
-        num_labels=found.num_labels,
-        input_shape=found.input_shape,
-        scaling=build_scaling(chosen, found),
-        data=found,
-    )
+    network = network_for(chosen, found, to_try=True)
     facts: dict[str, Any] = {
         "recipe": name,
         "source": found.source,
         "rows": {part: len(split) for part, split in found.splits.items()},
         "labels": found.num_labels,
-        "input_shape": list(found.input_shape),
+        "input_shape": list(getattr(found, "input_shape", [])),
         "notes": list(found.notes),
         "parameters": network.parameter_count(),
-        "steps_per_epoch": found.train.number_of_batches(chosen.rows_of_a_step(found.num_labels)),
+        "steps_per_epoch": number_of_batches(found.train, chosen.settings(found.num_labels).batch_size),
         "objective": chosen.objective["name"],
         "comparison": [variant.name for variant in plan.variants],
     }
@@ -111,8 +106,9 @@ def check(
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return
     typer.echo(f"{name}: fine")
+    inputs = f", inputs {facts['input_shape']}" if facts["input_shape"] else ""
     rows = ", ".join(f"{part} {number:,}" for part, number in facts["rows"].items())
-    typer.echo(f"  data        {found.source}: {rows}; {found.num_labels} labels, inputs {facts['input_shape']}")
+    typer.echo(f"  data        {found.source}: {rows}; {found.num_labels:,} labels{inputs}")
     for note in found.notes:
         typer.echo(f"  note        {note}")
     typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")

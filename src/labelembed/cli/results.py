@@ -8,11 +8,14 @@ from typing import Any
 
 import typer
 
+# What a run on a corpus says of its calibration, which has no temperature.
+OF_A_CORPUS = "none, for a corpus"
+
 
 def calibration_text(result: dict[str, Any]) -> str:
     """Returns in a line what came of the temperature; nothing for a run of a version that knew of none."""
     how, calibrated = result.get("calibration"), result.get("calibrated")
-    if not isinstance(how, str):
+    if not isinstance(how, str) or how == OF_A_CORPUS:
         return ""
     if not isinstance(calibrated, dict):
         return "no temperature: calibration is off" if how == "off" else f"no temperature: {how}"

@@ -61,7 +61,7 @@ def train(
     """Train one network into a run folder."""
     from labelembed.cli.display import reading_shown
     from labelembed.errors import RunFolderError
-    from labelembed.recipes.building import build_data, build_network, build_scaling
+    from labelembed.recipes.building import build_data, network_for
     from labelembed.recipes.loading import load_recipe
     from labelembed.recipes.running import refuse_other_recipe, start_over
     from labelembed.training.run_folder import RunFolder
@@ -80,8 +80,7 @@ def train(
         # what is there goes only when what is to take its place can begin
         with reading_shown(quiet=quiet) as reading:
             rows = build_data(chosen, progress=reading)
-        scaling = build_scaling(chosen, rows)
-        build_network(chosen, num_labels=rows.num_labels, input_shape=rows.input_shape, scaling=scaling, data=rows)
+        network_for(chosen, rows, to_try=True)
         start_over(out)
     state = folder.state()
     if state != "empty":

@@ -14,7 +14,7 @@ from labelembed.data.batch import Batch, Split
 from labelembed.data.cifar import read_cifar
 from labelembed.data.codec import TextCodec
 from labelembed.data.corpus import TextCorpus
-from labelembed.data.corpus_folder import read_corpus
+from labelembed.data.corpus_folder import open_corpus, read_corpus
 from labelembed.data.corpus_settings import CorpusSettings
 from labelembed.data.dataset import LabelledData, RawData
 from labelembed.data.development import DevelopmentSplit, hold_out, stratified_order
@@ -45,7 +45,11 @@ DATA: dict[str, Callable[..., RawData]] = {
     "manifest": read_manifest,
 }
 
+#: The readers of sentence pairs.
+CORPORA: dict[str, Callable[..., TextCorpus]] = {"corpus": open_corpus}
+
 __all__ = [
+    "CORPORA",
     "DATA",
     "Batch",
     "CorpusSettings",
@@ -65,6 +69,7 @@ __all__ = [
     "TokenBudget",
     "Vocabulary",
     "hold_out",
+    "open_corpus",
     "prepare",
     "preprocess",
     "read_arrays",

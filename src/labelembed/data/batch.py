@@ -65,6 +65,11 @@ class Split:
     def __len__(self) -> int:
         return self.labels.shape[0]
 
+    @property
+    def num_rows(self) -> int:
+        """How many labels there are, which objectives that remember rows number."""
+        return len(self)
+
     def to(self, device: torch.device | str) -> Split:
         """Returns this split with its tensors on `device`; tensors that are there already are shared."""
         return Split(self.inputs.to(device), self.labels.to(device))

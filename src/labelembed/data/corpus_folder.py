@@ -21,6 +21,15 @@ FORMAT = 1
 _AGAIN = "make the corpus anew with labelembed preprocess"
 
 
+def open_corpus(*, path: str) -> TextCorpus:
+    """Sentence pairs that `labelembed preprocess` wrote.
+
+    Args:
+        path: The corpus folder.
+    """
+    return read_corpus(path)
+
+
 def read_corpus(path: Path | str) -> TextCorpus:
     """Returns the corpus of a folder that `preprocess` wrote.
 

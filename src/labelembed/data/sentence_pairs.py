@@ -46,11 +46,18 @@ class PairBatch(NamedTuple):
         labels: Labels [B, T], int64: the target sentence, END, then -100.
         rows: Positions [B, T] of these labels among all target tokens of the split, the END of each sentence counted;
             int64, 0 at padding.
+        tokens: How many labels the step learns from, over all processes together.
     """
 
     inputs: PairInputs
     labels: Tensor
     rows: Tensor
+    tokens: int
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
+        """Returns this batch on `device`."""
+        labels, rows = (part.to(device, non_blocking=non_blocking) for part in (self.labels, self.rows))
+        return PairBatch(self.inputs.to(device, non_blocking), labels, rows, self.tokens)
 
 
 @dataclass(frozen=True)
@@ -91,8 +98,8 @@ class SentencePairs:
         return len(self.source)
 
     @property
-    def num_tokens(self) -> int:
-        """Number of target tokens, the END of each sentence counted; row numbers are below it."""
+    def num_rows(self) -> int:
+        """Number of target tokens, the END of each sentence counted, which objectives that remember rows number."""
         return len(self.target.tokens) + len(self)
 
     def number_of_batches(self, batch_size: int | TokenBudget, *, bucketed: bool = True) -> int:
@@ -187,6 +194,7 @@ class SentencePairs:
             PairInputs(torch.from_numpy(source), torch.from_numpy(target)),
             torch.from_numpy(labels),
             torch.from_numpy(rows),
+            int(self.target.lengths[whole].sum()) + len(whole),
         )
 
     def _by_length(self, numbers: Numbers) -> Numbers:

@@ -55,6 +55,8 @@ class AttentionLSTM(nn.Module):
         bidirectional: Whether the encoder reads from both ends; takes an even width.
         dropout: Probability of dropping a unit.
         shared_embeddings: Whether source and target use one embedding; takes a shared vocabulary.
+        tied_output: Whether the output layer of the objective uses the weights of the target embedding; takes an
+            `embedding_size` that is `width`, and an objective with one output a label.
         initial_range: r of the paper's start, every parameter from U(-r, r); None: PyTorch's own.
 
     Attributes:
@@ -83,6 +85,7 @@ class AttentionLSTM(nn.Module):
         bidirectional: bool = True,
         dropout: float = 0.2,
         shared_embeddings: bool = False,
+        tied_output: bool = False,
         initial_range: float | None = 0.1,
     ) -> None:
         super().__init__()
@@ -101,6 +104,8 @@ class AttentionLSTM(nn.Module):
         same = not shared_embeddings or source_vocabulary_size == target_vocabulary_size
         rule = f"must be the source's {source_vocabulary_size} for shared embeddings"
         faults.require(same, "target_vocabulary_size", target_vocabulary_size, rule)
+        tied = not tied_output or embedding_size == width
+        faults.require(tied, "embedding_size", embedding_size, f"must be the width {width} for a tied output layer")
         faults.require(initial_range is None or initial_range > 0, "initial_range", initial_range, "must be > 0")
         faults.raise_if_any()
         self.target_embedding = nn.Embedding(target_vocabulary_size, embedding_size)
@@ -120,6 +125,7 @@ class AttentionLSTM(nn.Module):
         self.query = nn.Linear(width, width, bias=False)
         self.output = nn.Linear(2 * width, width, bias=False)
         self.dropout = nn.Dropout(dropout)
+        self.tied_output = tied_output
         self.hidden_size = width
         self.output_std = None if initial_range is None else initial_range / math.sqrt(3)
         if initial_range is not None:

@@ -48,6 +48,8 @@ class TransformerSeq2Seq(nn.Module):
         feedforward: Width inside the feed-forward parts.
         dropout: Probability of dropping a unit.
         shared_embeddings: Whether source and target use one embedding; takes a shared vocabulary.
+        tied_output: Whether the output layer of the objective uses the weights of the target embedding; takes an
+            objective with one output a label.
         maximum_length: Most tokens of a source or of a target, END or BEGIN counted.
 
     Attributes:
@@ -78,6 +80,7 @@ class TransformerSeq2Seq(nn.Module):
         feedforward: int = 1024,
         dropout: float = 0.1,
         shared_embeddings: bool = False,
+        tied_output: bool = False,
         maximum_length: int = 1024,
     ) -> None:
         super().__init__()
@@ -127,6 +130,7 @@ class TransformerSeq2Seq(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("positions", sinusoids(maximum_length, width), persistent=False)
         self.maximum_length = maximum_length
+        self.tied_output = tied_output
         self.hidden_size = width
         self.output_std: float | None = None
 

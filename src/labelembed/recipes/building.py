@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 
 from labelembed import seeds
-from labelembed.data import DATA, LabelledData, ReadingProgress, prepare
+from labelembed.data import CORPORA, DATA, LabelledData, ReadingProgress, TextCorpus, prepare
 from labelembed.errors import LabelEmbedError, RecipeError
-from labelembed.models import MODELS, Augmentation, InputScaling, Mixing
+from labelembed.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.recipes.given import objective_arguments
 from labelembed.recipes.schema import Recipe
@@ -22,6 +23,7 @@ from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.schedules import SCHEDULES, Schedule
+from labelembed.training.training_data import TrainingData
 
 # Where an objective that remembers training rows on the disk keeps them.
 SOFT_LABELS_FOLDER = "soft_labels"
@@ -31,8 +33,8 @@ def _arguments(block: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in block.items() if key != "name"}
 
 
-def build_data(recipe: Recipe, *, progress: ReadingProgress | None = None) -> LabelledData:
-    """Reads the data and cuts it into splits.
+def build_data(recipe: Recipe, *, progress: ReadingProgress | None = None) -> TrainingData:
+    """Reads the data and cuts them into splits, which a corpus comes in.
 
     Args:
         recipe: Whose data.
@@ -41,6 +43,15 @@ def build_data(recipe: Recipe, *, progress: ReadingProgress | None = None) -> La
     Raises:
         DataError: When the data cannot be used.
     """
+    if recipe.of_sentences:
+        corpus = CORPORA[recipe.data["name"]]
+        with _refusals("data"):
+            return corpus(**{key: recipe.data[key] for key in keys_of(corpus)})
+    return build_rows(recipe, progress=progress)
+
+
+def build_rows(recipe: Recipe, *, progress: ReadingProgress | None = None) -> LabelledData:
+    """Reads labelled rows and cuts them into splits; see `build_data`."""
     reader = DATA[recipe.data["name"]]
     arguments = {key: recipe.data[key] for key in keys_of(reader)}
     if takes(reader, "progress"):
@@ -53,6 +64,67 @@ def build_data(recipe: Recipe, *, progress: ReadingProgress | None = None) -> La
         train_rows=recipe.data["train_rows"],
         batch_size=recipe.rows_of_a_step(len(raw.names)),
     )
+
+
+def network_for(recipe: Recipe, data: TrainingData, *, base: Path | None = None, to_try: bool = False) -> Network:
+    """Builds the network that is trained on the data; see `build_network`.
+
+    Args:
+        recipe: What to build.
+        data: What it is trained on.
+        base: The run folder.
+        to_try: It is built to see whether it can be, and remembers no rows.
+    """
+    rows = 0 if to_try else data.train.num_rows
+    if isinstance(data, TextCorpus):
+        shared = data.source_codec.vocabulary == data.target_codec.vocabulary
+        if recipe.model.get("shared_embeddings") and not shared:
+            reason = "the corpus has a vocabulary for each side (labelembed preprocess --shared-vocabulary makes one)"
+            raise RecipeError([f"model.shared_embeddings: must be false: {reason}"])
+        sizes = len(data.source_codec.vocabulary), len(data.target_codec.vocabulary)
+        return build_sequence_network(recipe, vocabulary_sizes=sizes, num_rows=rows, base=base, data=data)
+    return build_network(
+        recipe,
+        num_labels=data.num_labels,
+        input_shape=data.input_shape,
+        scaling=build_scaling(recipe, data),
+        num_rows=rows,
+        base=base,
+        data=data,
+    )
+
+
+def build_sequence_network(
+    recipe: Recipe,
+    *,
+    vocabulary_sizes: tuple[int, int],
+    num_rows: int = 0,
+    base: Path | None = None,
+    data: TextCorpus | None = None,
+) -> Network:
+    """Builds encoder-decoder and objective over the tokens of the target; see `build_network`.
+
+    Args:
+        recipe: What to build.
+        vocabulary_sizes: Of source and target.
+        num_rows: Target tokens of the training sentences, for objectives that remember each of them.
+        base: The run folder, where the recipe's files are looked for first.
+        data: What is trained on; None: to predict only.
+
+    Raises:
+        RecipeError: When a part does not fit the corpus.
+    """
+    sizes = dict(zip(("source_vocabulary_size", "target_vocabulary_size"), vocabulary_sizes, strict=True))
+    with _refusals("model"), seeds.seeded(recipe.seed, "encoder"):
+        encoder: Any = SEQUENCE_MODELS[recipe.model["name"]](**sizes, **_arguments(recipe.model))
+    objective = _build_objective(recipe, encoder, vocabulary_sizes[1], num_rows=num_rows, base=base, data=data)
+    if encoder.tied_output:
+        if objective.output.weight.shape != encoder.target_embedding.weight.shape:
+            found, wanted = (list(layer.weight.shape) for layer in (objective.output, encoder.target_embedding))
+            reason = f"the output layer is {found}, the target embedding {wanted}"
+            raise RecipeError([f"model.tied_output: must be false where shapes differ: {reason}"])
+        objective.output.weight = encoder.target_embedding.weight
+    return Network(nn.Identity(), encoder, objective)
 
 
 def build_network(
@@ -86,15 +158,7 @@ def build_network(
     with _refusals("model"), seeds.seeded(seed, "encoder"):
         model_arguments = _model_arguments(recipe, base=base, trained=data is None)
         encoder: Any = MODELS[recipe.model["name"]](input_shape=input_shape, **model_arguments)
-    arguments = objective_arguments(recipe, base=base, data=data)
-    kind = OBJECTIVES[recipe.objective["name"]]
-    arguments |= {"hidden_size": encoder.hidden_size, "num_labels": num_labels, "output_std": encoder.output_std}
-    if takes(kind, "num_rows"):
-        arguments["num_rows"] = num_rows
-    if takes(kind, "store_folder"):
-        arguments["store_folder"] = None if base is None else base / SOFT_LABELS_FOLDER
-    with _refusals("objective"), seeds.seeded(seed, "objective"):
-        objective: Objective = kind(**arguments)
+    objective = _build_objective(recipe, encoder, num_labels, num_rows=num_rows, base=base, data=data)
     with _refusals("data"):
         how = recipe.data
         augmentation = Augmentation(how["augmentation"], cutout=how["cutout"], input_shape=input_shape)
@@ -102,6 +166,21 @@ def build_network(
         if how["mixing"] != "none":
             mixing = Mixing(how["mixing"], alpha=how["mixing_alpha"], input_shape=input_shape)
     return Network(scaling, encoder, objective, augmentation, mixing)
+
+
+def _build_objective(
+    recipe: Recipe, encoder: Any, num_labels: int, *, num_rows: int, base: Path | None, data: TrainingData | None
+) -> Objective:
+    arguments = objective_arguments(recipe, base=base, data=data)
+    kind = OBJECTIVES[recipe.objective["name"]]
+    arguments |= {"hidden_size": encoder.hidden_size, "num_labels": num_labels, "output_std": encoder.output_std}
+    if takes(kind, "num_rows"):
+        arguments["num_rows"] = num_rows
+    if takes(kind, "store_folder"):
+        arguments["store_folder"] = None if base is None else base / SOFT_LABELS_FOLDER
+    with _refusals("objective"), seeds.seeded(recipe.seed, "objective"):
+        objective: Objective = kind(**arguments)
+    return objective
 
 
 def _model_arguments(recipe: Recipe, *, base: Path | None, trained: bool) -> dict[str, Any]:

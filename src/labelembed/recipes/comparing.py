@@ -11,15 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from labelembed.data import LabelledData
 from labelembed.errors import RecipeError, RunFolderError, nearest
-from labelembed.recipes.building import build_network, build_scaling
+from labelembed.recipes.blocks import ComparisonBlock, checked_seeds
+from labelembed.recipes.building import network_for
 from labelembed.recipes.given import points_outside
 from labelembed.recipes.loading import parse_variant, split_variants, variant_folder, variant_name
 from labelembed.recipes.running import refuse_other_recipe, run_job
-from labelembed.recipes.schema import ComparisonBlock, Recipe, checked_seeds, parse_recipe
+from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.training.files import make_writable_folder, write_json
 from labelembed.training.run_folder import RunFolder
+from labelembed.training.training_data import TrainingData
 from labelembed.training.workers import Event, Job, run_jobs
 
 
@@ -168,7 +169,7 @@ def _baseline(variants: list[Variant], wanted: str | None, *, source: str) -> st
     return matching[0].name
 
 
-def try_networks(plan: ComparisonPlan, data: LabelledData) -> None:
+def try_networks(plan: ComparisonPlan, data: TrainingData) -> None:
     """Builds the network of every variant once and forgets it, so that what does not fit shows before any run.
 
     Raises:
@@ -177,8 +178,7 @@ def try_networks(plan: ComparisonPlan, data: LabelledData) -> None:
     """
     first_runs = {variant.name: run for variant, _, run, _ in reversed(plan.runs)}
     for run in first_runs.values():
-        scaling = build_scaling(run, data)
-        build_network(run, num_labels=data.num_labels, input_shape=data.input_shape, scaling=scaling, data=data)
+        network_for(run, data, to_try=True)
 
 
 def run_comparison(

@@ -10,14 +10,20 @@ from functools import partial
 import torch
 
 from labelembed import seeds
-from labelembed.recipes.building import build_network, build_optimizer, build_scaling, build_schedule
+from labelembed.data import LabelledData
+from labelembed.recipes.building import build_optimizer, build_schedule, network_for
 from labelembed.recipes.running import cached_data
 from labelembed.recipes.schema import Recipe
-from labelembed.training.evaluation import EVALUATION_ROWS, predicted_logits
+from labelembed.training.decoding import Decoding, decode
+from labelembed.training.evaluation import predicted_logits
 from labelembed.training.loop import Trainer
+from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
+from labelembed.training.training_data import EVALUATION_ROWS, TrainingData
 
 _WARM_STEPS, _STEPS = 3, 12
+# Translated to see how long that takes.
+_SENTENCES = 32
 
 
 def seconds_of_run(recipe: Recipe) -> float:
@@ -36,15 +42,7 @@ def seconds_of_run(recipe: Recipe) -> float:
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as nowhere, seeds.seeded(recipe.seed, "estimate"):
-            scaling = build_scaling(recipe, data)
-            network = build_network(
-                recipe,
-                num_labels=data.num_labels,
-                input_shape=data.input_shape,
-                num_rows=len(data.train),
-                scaling=scaling,
-                data=data,
-            )
+            network = network_for(recipe, data)
             trainer = Trainer(
                 network,
                 partial(build_optimizer, recipe),
@@ -56,10 +54,20 @@ def seconds_of_run(recipe: Recipe) -> float:
             times = trainer.time_steps(_WARM_STEPS + _STEPS)
             times = times[_WARM_STEPS:] or times[-1:]  # a large network makes fewer steps
             step = sorted(times)[len(times) // 2] if times else 0.0
-            rows = sum(len(split) for name, split in data.splits.items() if name != "train")
-            began = time.perf_counter()
-            predicted_logits(trainer.network, data.train.inputs[:EVALUATION_ROWS])
-            evaluation = (time.perf_counter() - began) / min(EVALUATION_ROWS, len(data.train)) * rows
+            evaluation = _seconds_of_evaluation(trainer.network, data)
     finally:
         torch.set_num_threads(threads)
     return recipe.epochs * (trainer.batches * step + evaluation)
+
+
+def _seconds_of_evaluation(network: Network, data: TrainingData) -> float:
+    """Returns about how long it takes to measure the development and test rows once."""
+    began = time.perf_counter()
+    if isinstance(data, LabelledData):
+        predicted_logits(network, data.train.inputs[:EVALUATION_ROWS])
+        tried = min(EVALUATION_ROWS, len(data.train))
+    else:
+        tried = min(_SENTENCES, len(data.train))
+        decode(network, [data.train.source[place] for place in range(tried)], Decoding())
+    others = sum(len(split) for name, split in data.splits.items() if name != "train")
+    return (time.perf_counter() - began) / tried * others

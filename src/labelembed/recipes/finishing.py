@@ -1,4 +1,4 @@
-"""What a run leaves when it ends: weights, geometry, and the result last of all."""
+"""What a run leaves when it ends: what was written or calibrated, weights, geometry, and the result last of all."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ from typing import Any
 
 from safetensors.torch import save as tensor_bytes
 
-from labelembed.data import LabelledData
+from labelembed.data import TextCorpus
 from labelembed.geometry import LabelGeometry
+from labelembed.recipes.schema import Recipe
+from labelembed.training.decoding import Decoding
+from labelembed.training.evaluation import calibrate
 from labelembed.training.files import saving, write_bytes
 from labelembed.training.loop import Trainer
 from labelembed.training.run_folder import RunFolder
+from labelembed.training.training_data import TrainingData
 from labelembed.training.training_pass import class_means
+from labelembed.training.translation import measure_text
+
+# Where a run on a corpus leaves what it wrote: SPLIT.txt, a line for each sentence.
+WRITTEN_FOLDER = "translations"
 
 
 def note_failure(folder: RunFolder, trainer: Trainer, message: str) -> None:
@@ -29,7 +37,36 @@ def note_failure(folder: RunFolder, trainer: Trainer, message: str) -> None:
         folder.write_result(result)
 
 
-def finish(folder: RunFolder, trainer: Trainer, data: LabelledData, result: dict[str, Any]) -> None:
+def conclude(recipe: Recipe, trainer: Trainer, result: dict[str, Any]) -> dict[str, Any]:
+    """Returns what is measured once, with the selected weights, for ``result.json``.
+
+    Of rows a temperature is fitted; of a corpus the development and test sentences are translated as the recipe says,
+    and the texts written into the run folder.
+
+    Args:
+        recipe: Of the run.
+        trainer: Whose network has the selected weights.
+        result: What the run reached.
+    """
+    data, autocast = trainer.data, trainer.accelerator.autocast
+    if not isinstance(data, TextCorpus):
+        return calibrate(trainer.network, data, wanted=recipe.calibration, autocast=autocast)
+    how = {} if recipe.decoding is None else recipe.decoding.model_dump()
+    found: dict[str, Any] = {"temperature": None, "calibration": "none, for a corpus", "calibrated": None}
+    for split in data.splits:
+        if split == "train":
+            continue
+        measures, written = measure_text(trainer.network, data, split, Decoding(**how), autocast=autocast)
+        found[split] = result[split] | measures
+        if trainer.accelerator.is_main_process:
+            with saving(trainer.folder.path):
+                (trainer.folder.path / WRITTEN_FOLDER).mkdir(exist_ok=True)
+                text = "".join(f"{line}\n" for line in written)
+                write_bytes(trainer.folder.path / WRITTEN_FOLDER / f"{split}.txt", text.encode())
+    return found
+
+
+def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict[str, Any]) -> None:
     """Writes the selected weights, which the network has taken, the geometry, and the result last of all."""
     weights = trainer.selected_weights()
     network, names = trainer.network, data.names

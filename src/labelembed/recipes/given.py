@@ -20,6 +20,7 @@ from labelembed.recipes.schema import Recipe
 from labelembed.recipes.signature import keys_of
 from labelembed.recipes.teacher import TEACHER_FILE
 from labelembed.training.files import sha256
+from labelembed.training.training_data import TrainingData
 
 # Where a run folder keeps the labels' vectors or similarities that it was given.
 EMBEDDING_FILE = "embedding.safetensors"
@@ -27,7 +28,7 @@ KEPT_FILES = (EMBEDDING_FILE, TEACHER_FILE)
 
 
 def objective_arguments(
-    recipe: Recipe, *, base: Path | None = None, data: LabelledData | None = None
+    recipe: Recipe, *, base: Path | None = None, data: TrainingData | None = None
 ) -> dict[str, Any]:
     """Returns the keyword arguments of the recipe's objective, what it points to in the place of where that is.
 
@@ -47,6 +48,7 @@ def objective_arguments(
         arguments["embedding"] = _geometry(recipe, base=base, data=data)
     if "teacher" in arguments:
         given = Path(arguments.pop("teacher"))
+        assert data is None or isinstance(data, LabelledData)  # the recipe's check refuses a teacher of a corpus
         table = None if data is None else teacher.teacher_logits(teacher.teacher_path(given, base=base), data)
         arguments["teacher_logits"] = table
     return arguments
@@ -87,7 +89,7 @@ def _encoded(names: tuple[str, ...], encoder: str) -> LabelGeometry:
     return LabelGeometry(names, vectors=vectors, metric="cosine", source=_source(encoder))
 
 
-def _geometry(recipe: Recipe, *, base: Path | None, data: LabelledData | None) -> LabelGeometry:
+def _geometry(recipe: Recipe, *, base: Path | None, data: TrainingData | None) -> LabelGeometry:
     path, encoder = embedding_path(recipe, base=base), _text(recipe)
     try:
         if path is not None:
@@ -139,7 +141,7 @@ def as_kept(recipe: Recipe) -> dict[str, Any]:
     return kept
 
 
-def files_to_keep(recipe: Recipe, data: LabelledData) -> dict[str, bytes]:
+def files_to_keep(recipe: Recipe, data: TrainingData) -> dict[str, bytes]:
     """Returns what a run folder keeps of what the recipe points to, by the file's name."""
     files: dict[str, bytes] = {}
     path = embedding_path(recipe)
@@ -147,7 +149,7 @@ def files_to_keep(recipe: Recipe, data: LabelledData) -> dict[str, bytes]:
         files[EMBEDDING_FILE] = path.read_bytes()
     elif _text(recipe) is not None:
         files[EMBEDDING_FILE] = _geometry(recipe, base=None, data=data).to_bytes()
-    if "teacher" in recipe.objective:
+    if "teacher" in recipe.objective and isinstance(data, LabelledData):
         files[TEACHER_FILE] = teacher.table_bytes(teacher.teacher_path(Path(recipe.objective["teacher"])), data)
     return files
 
@@ -171,7 +173,7 @@ def differences_from_kept(recipe: Recipe, folder: Path) -> list[str]:
     return found
 
 
-def refuse_other_labels(recipe: Recipe, data: LabelledData, folder: Path) -> None:
+def refuse_other_labels(recipe: Recipe, data: TrainingData, folder: Path) -> None:
     """Raises RecipeError when a saved geometry has the labels in another order, or other ones."""
     path = embedding_path(recipe, base=folder)
     if path is None:

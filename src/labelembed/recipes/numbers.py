@@ -21,12 +21,16 @@ def _no_truth_value(value: Any) -> Any:
 Number = Annotated[float, pydantic.BeforeValidator(_no_truth_value)]
 
 
-def _number_or_per_label(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
+def _number_or_another_measure(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
     if not isinstance(value, dict):
         return check(value)
-    if list(value) != ["per_label"]:
-        raise ValueError(f"must be a number of rows, or {{per_label: ROWS}} for so many for each label, got {value}")
-    return {"per_label": check(value["per_label"])}
+    (way,) = value if len(value) == 1 else (None,)
+    if way not in ("per_label", "tokens"):
+        raise ValueError(
+            "must be a number of rows, {per_label: ROWS} for so many for each label, or, of a corpus, "
+            f"{{tokens: TOKENS}} for as many sentences as have so many, got {value}"
+        )
+    return {way: check(value[way])}
 
 
 if TYPE_CHECKING:
@@ -34,6 +38,6 @@ if TYPE_CHECKING:
 else:  # checked as a number, so that what is wrong is said of a number
     BatchSize = Annotated[
         PositiveInt,
-        pydantic.WrapValidator(_number_or_per_label),
+        pydantic.WrapValidator(_number_or_another_measure),
         pydantic.PlainSerializer(lambda value: value, return_type=Any),
     ]

@@ -9,7 +9,7 @@ import torch
 
 from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry
-from labelembed.models import MODELS
+from labelembed.models import MODELS, SEQUENCE_MODELS
 from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.signature import POINTED_TO, construction_faults, keys_of
 from labelembed.training.optimizers import OPTIMIZERS
@@ -66,10 +66,13 @@ def value_faults(kind: str, block: dict[str, Any]) -> list[str]:
         if kind == "objective":
             return construction_faults(kind, OBJECTIVES[name], hidden_size=2, num_labels=2, **_without_files(block))
         if kind == "model":
-            check = getattr(MODELS[name], "check_arguments", None)
+            check = getattr((MODELS | SEQUENCE_MODELS)[name], "check_arguments", None)
             if check is not None:
                 return _checked_only(kind, check, arguments)
             with torch.device("meta"):  # which takes no memory, however large the network
+                if name in SEQUENCE_MODELS:
+                    sizes = {"source_vocabulary_size": 8, "target_vocabulary_size": 8}
+                    return construction_faults(kind, SEQUENCE_MODELS[name], **sizes, **arguments)
                 return construction_faults(kind, MODELS[name], input_shape=(1, 32, 32), **arguments)
     return []
 

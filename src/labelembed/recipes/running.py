@@ -8,17 +8,17 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from labelembed.data import LabelledData, ReadingProgress
+from labelembed.data import ReadingProgress
 from labelembed.errors import RunFolderError, TrainingError
 from labelembed.recipes.building import (
     SOFT_LABELS_FOLDER,
     build_data,
-    build_network,
     build_optimizer,
-    build_scaling,
     build_schedule,
+    network_for,
 )
-from labelembed.recipes.finishing import finish, note_failure
+from labelembed.recipes.data_facts import CODEC_FILES, data_facts, keep_codecs
+from labelembed.recipes.finishing import WRITTEN_FOLDER, conclude, finish, note_failure
 from labelembed.recipes.given import (
     KEPT_FILES,
     as_kept,
@@ -29,20 +29,20 @@ from labelembed.recipes.given import (
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.environment import describe_environment
-from labelembed.training.evaluation import calibrate
 from labelembed.training.files import make_writable_folder, saving, write_bytes
 from labelembed.training.interruption import StopRequest
 from labelembed.training.loop import Trainer
 from labelembed.training.network import Network
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import RunFolder
+from labelembed.training.training_data import TrainingData
 
 
 def run_recipe(
     recipe: Recipe,
     out: str | Path,
     *,
-    data: LabelledData | None = None,
+    data: TrainingData | None = None,
     observe: Callable[[Progress], None] = ignore_progress,
     stop: StopRequest | None = None,
     device: str | None = None,
@@ -78,16 +78,7 @@ def run_recipe(
         data = build_data(recipe, progress=reading)
     for note in data.notes:
         warn(f"data: {note}")
-    scaling = build_scaling(recipe, data)
-    network = build_network(
-        recipe,
-        num_labels=data.num_labels,
-        input_shape=data.input_shape,
-        num_rows=len(data.train),
-        scaling=scaling,
-        base=folder.path,
-        data=data,
-    )
+    network = network_for(recipe, data, base=folder.path)
     refuse_other_labels(recipe, data, folder.path)
     begun = folder.state() != "empty"
     if begun:
@@ -120,14 +111,13 @@ def run_recipe(
             note_failure(folder, trainer, str(error))
         raise TrainingError(str(error)) from error
     trainer.network.load_prediction_state(trainer.selected_weights())
-    autocast = trainer.accelerator.autocast
-    result |= calibrate(trainer.network, trainer.data, wanted=recipe.calibration, autocast=autocast)
+    result |= conclude(recipe, trainer, result)
     if writes:
         finish(folder, trainer, data, result)
     return result
 
 
-def _begin(recipe: Recipe, folder: RunFolder, data: LabelledData, network: Network, *, device: str | None) -> None:
+def _begin(recipe: Recipe, folder: RunFolder, data: TrainingData, network: Network, *, device: str | None) -> None:
     """Makes the folder; the recipe comes last of what a run begins with, so that with it all is there."""
     if any(folder.checkpoints.glob("step-*")):
         raise RunFolderError(
@@ -142,16 +132,8 @@ def _begin(recipe: Recipe, folder: RunFolder, data: LabelledData, network: Netwo
     with saving(folder.path):
         for name, content in files_to_keep(recipe, data).items():
             write_bytes(folder.path / name, content)
-        about = {
-            "source": data.source,
-            "fingerprint": data.fingerprint(),
-            "names": list(data.names),
-            "input_shape": list(data.input_shape),
-            "input_range": list(data.input_range),
-            "rows": {name: len(split) for name, split in data.splits.items()},
-            "notes": list(data.notes),
-        }
-        folder.write_environment(describe_environment(device=device) | {"data": about})
+        keep_codecs(data, folder)
+        folder.write_environment(describe_environment(device=device) | {"data": data_facts(data)})
         folder.write_recipe(as_kept(recipe), heading="The resolved recipe of this run; it runs the run again.")
 
 
@@ -213,7 +195,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _refuse_other_data(folder: RunFolder, data: LabelledData) -> None:
+def _refuse_other_data(folder: RunFolder, data: TrainingData) -> None:
     known = folder.environment().get("data", {}).get("fingerprint")
     if known is not None and known != data.fingerprint():
         raise RunFolderError(
@@ -226,7 +208,7 @@ def start_over(path: Path) -> None:
     """Removes what a run left in a folder, and nothing else."""
     folder = RunFolder(path)
     folder.require_run()
-    for left in (folder.checkpoints, path / SOFT_LABELS_FOLDER):
+    for left in (folder.checkpoints, path / SOFT_LABELS_FOLDER, path / WRITTEN_FOLDER):
         shutil.rmtree(left, ignore_errors=True)
     for name in (
         "result.json",
@@ -236,6 +218,7 @@ def start_over(path: Path) -> None:
         "class_means.safetensors",
         "report.html",
         *KEPT_FILES,
+        *CODEC_FILES,
         "environment.json",
         "recipe.yaml",
     ):
@@ -256,11 +239,11 @@ class _Reading:
 
 
 @lru_cache(maxsize=2)
-def _data_of(block: str, reading: _Reading) -> LabelledData:
+def _data_of(block: str, reading: _Reading) -> TrainingData:
     return build_data(Recipe.model_validate_json(block), progress=reading.progress)
 
 
-def cached_data(recipe: Recipe, *, progress: ReadingProgress | None = None) -> LabelledData:
+def cached_data(recipe: Recipe, *, progress: ReadingProgress | None = None) -> TrainingData:
     """Returns a recipe's data, read once a process for all runs that share the data block and batch size."""
     neutral = recipe.model_copy(update={"objective": {}, "model": {}, "seed": 0, "comparison": None})
     return _data_of(neutral.model_dump_json(), _Reading(progress))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from labelembed.data import Fit, LabelledData, Split
 from labelembed.errors import DataError, RecipeError, RunFolderError
-from labelembed.recipes.building import build_data, build_network, empty_scaling
+from labelembed.recipes.building import build_network, build_rows, empty_scaling
 from labelembed.recipes.running import stored_recipe
 from labelembed.recipes.schema import Recipe
 from labelembed.training.evaluation import BeforeAndAfter, evaluate_both, predicted_logits
@@ -54,6 +54,8 @@ class SavedRun:
         folder = RunFolder(path)
         folder.require_finished()
         recipe = stored_recipe(folder)
+        if recipe.of_sentences:
+            raise RunFolderError(f"{folder.path}: was trained on a corpus; labelembed translate reads it")
         about = folder.environment().get("data", {})
         try:
             names = tuple(str(name) for name in about["names"])
@@ -99,7 +101,7 @@ class SavedRun:
                 raise RecipeError([f"--data: data {recipe.data['name']!r} takes no path"], source=str(self.folder.path))
             # Rows to measure need not be enough to train on.
             recipe = recipe.model_copy(update={"data": recipe.data | {"path": path}, "batch_size": 1})
-        data = build_data(recipe)
+        data = build_rows(recipe)
         if data.names != self.names:
             raise DataError(
                 f"{data.source}: has the labels {_few(data.names)}, the run was trained on {_few(self.names)}"

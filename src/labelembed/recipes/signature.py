@@ -30,6 +30,8 @@ SUPPLIED = frozenset(
         "num_rows",
         "store_folder",
         "input_shape",
+        "source_vocabulary_size",
+        "target_vocabulary_size",
         "output_std",
         "ignore_index",
         "network",

@@ -9,16 +9,10 @@ from typing import Any
 
 import yaml
 
+from labelembed.data import CORPORA
+from labelembed.recipes.blocks import CheckpointBlock, ComparisonBlock, DataCommon, DecodingBlock, SelectionBlock
 from labelembed.recipes.loading import read_recipe, recipe_heading, shipped_recipes
-from labelembed.recipes.schema import (
-    TABLES,
-    CheckpointBlock,
-    ComparisonBlock,
-    DataCommon,
-    Recipe,
-    SelectionBlock,
-    parse_recipe,
-)
+from labelembed.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.recipes.signature import keys_of
 
 _COMMENT_COLUMN = 42
@@ -52,6 +46,9 @@ def full_recipe(name: str) -> str:
         value = getattr(recipe, key)
         if key in TABLES:
             lines += _component(key, value, field.description or "")
+        elif key == "decoding":
+            if recipe.of_sentences:
+                lines += _block(key, (value or DecodingBlock()).model_dump(), DecodingBlock, field.description or "")
         elif key == "comparison":
             lines += _block(key, (value or ComparisonBlock()).model_dump(), ComparisonBlock, field.description or "")
         elif key == "selection":
@@ -69,7 +66,7 @@ def _component(kind: str, block: dict[str, Any], description: str) -> list[str]:
     lines = ["", f"{kind}:  # {description}", *_line("name", block["name"], f"one of {', '.join(table)}", indent=2)]
     for key in keys_of(table[block["name"]]).values():
         lines += _line(key.name, block[key.name], key.description, indent=2)
-    if kind == "data":
+    if kind == "data" and block["name"] not in CORPORA:
         for name, field in DataCommon.model_fields.items():
             value = block[name]
             if isinstance(value, dict):

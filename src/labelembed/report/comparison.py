@@ -20,10 +20,12 @@ from labelembed.errors import RunFolderError
 from labelembed.training.run_folder import RunFolder
 
 Split = Literal["test", "development"]
+#: What a comparison is decided by: the error, or of translations BLEU, of which more is better.
+Headline = Literal["error", "bleu"]
 
 FORMAT_VERSION = 1
 # Measures that are fractions; the others only have to be finite.
-_FRACTIONS = ("error", "calibration_error", "top5_error")
+_FRACTIONS = ("error", "calibration_error", "top5_error", "bleu", "chrf", "rouge1", "rouge2", "rougeL")
 # A damaged number must not ask for a curve that fills the memory.
 _MOST_EPOCHS = 1_000_000
 
@@ -120,6 +122,12 @@ class Comparison:
         tested = any(variant.measures("test", "error") for variant in self.variants)
         developed = any(variant.measures("development", "error") for variant in self.variants)
         return "test" if tested or not developed else "development"
+
+    @property
+    def headline(self) -> Headline:
+        """The measure that the comparison is decided by: BLEU, where any run has it, else the error."""
+        written = any(variant.measures(self.split, "bleu") for variant in self.variants)
+        return "bleu" if written else "error"
 
     @property
     def speed_split(self) -> Split:

@@ -59,6 +59,10 @@ class MeasureColumn:
 MEASURES = (
     MeasureColumn("test_error", "test_error", "test error", "%", 100, 2),
     MeasureColumn("top5_error", "top5_error", "top-5 error", "%", 100, 2),
+    MeasureColumn("bleu", "bleu", "BLEU", "%", 100, 2),
+    MeasureColumn("chrf", "chrf", "chrF", "%", 100, 2),
+    MeasureColumn("rouge_l", "rouge_l", "ROUGE-L", "%", 100, 2),
+    MeasureColumn("perplexity", "perplexity", "perplexity", "", 1, 2),
     MeasureColumn("nll", "nll", "NLL", "nats", 1, 3),
     MeasureColumn("calibrated_nll", "calibrated_nll", "NLL, calibrated", "nats", 1, 3),
     MeasureColumn("calibration_error", "calibration_error", "calibration error", "%", 100, 1),

@@ -7,11 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from labelembed.measures import PairedComparison, Summary, holm, paired_by_seed, paired_comparison, summarise
-from labelembed.report.comparison import Comparison, Split, VariantRuns
+from labelembed.report.comparison import Comparison, Headline, Split, VariantRuns
 from labelembed.report.speed import has_gap, variant_speed
 
 # Differences to the baseline, each a family of its own for Holm's correction.
-DIFFERENCES = ("error_difference", "top5_difference", "nll_difference", "calibrated_nll_difference")
+DIFFERENCES = (
+    "error_difference",
+    "bleu_difference",
+    "top5_difference",
+    "nll_difference",
+    "calibrated_nll_difference",
+)
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,7 @@ class Row:
     Attributes:
         name: The variant's name.
         is_baseline: Whether the others are compared with it.
+        headline: The measure that the comparison is decided by.
         split: The rows that the measures without a split in their name and the differences are of.
         speed_split: The rows that the curve and what is read off it are of: the development rows, where there are
             any.
@@ -37,6 +44,10 @@ class Row:
         calibrated_calibration_error: The same for `calibration_error`.
         temperature: The fitted temperature.
         top5_error: Error of the five most probable labels; None where it was not measured.
+        bleu: BLEU of what was written for the split's sentences, of a corpus; None otherwise.
+        chrf: The same for chrF.
+        rouge_l: The same for ROUGE-L.
+        perplexity: Exponential of the NLL of a token, of a corpus.
         area_under_curve: Mean accuracy over the epochs (AUAC), of the runs whose curve has no gap.
         best_accuracy: The highest accuracy of all epochs.
         best_epoch: The epoch of it, the first of equals.
@@ -51,6 +62,7 @@ class Row:
         selected_by: How the epoch was selected, each way once.
         error_difference: Error minus the baseline's, paired by seed; None for the baseline and without a
             common seed. `p_holm` is corrected over all variants compared with the baseline.
+        bleu_difference: The same for `bleu`, a family of its own; more is better.
         top5_difference: The same for `top5_error`, a family of its own.
         nll_difference: The same for `nll`.
         calibrated_nll_difference: The same for `calibrated_nll`.
@@ -59,6 +71,7 @@ class Row:
 
     name: str
     is_baseline: bool
+    headline: Headline
     split: Split
     speed_split: Split
     seeds: tuple[int, ...]
@@ -73,6 +86,10 @@ class Row:
     calibrated_calibration_error: Summary | None
     temperature: Summary | None
     top5_error: Summary | None
+    bleu: Summary | None
+    chrf: Summary | None
+    rouge_l: Summary | None
+    perplexity: Summary | None
     area_under_curve: Summary | None
     best_accuracy: Summary | None
     best_epoch: Summary | None
@@ -85,6 +102,7 @@ class Row:
     gaps: tuple[int, ...]
     selected_by: tuple[str, ...]
     error_difference: PairedComparison | None
+    bleu_difference: PairedComparison | None
     top5_difference: PairedComparison | None
     nll_difference: PairedComparison | None
     calibrated_nll_difference: PairedComparison | None
@@ -99,6 +117,11 @@ class Row:
     def error(self) -> Summary | None:
         """The error on the rows that the comparison is about."""
         return self.test_error if self.split == "test" else self.development_error
+
+    @property
+    def headline_difference(self) -> PairedComparison | None:
+        """The difference that the comparison is decided by."""
+        return self.bleu_difference if self.headline == "bleu" else self.error_difference
 
     def difference(self, name: str) -> PairedComparison | None:
         """Returns one of `DIFFERENCES` by its name."""
@@ -132,7 +155,7 @@ def smallest_corrected_p(rows: Sequence[Row]) -> float | None:
 
     None where there is no p at all.
     """
-    tested = [row.error_difference for row in rows if row.error_difference is not None]
+    tested = [row.headline_difference for row in rows if row.headline_difference is not None]
     # All pairs on one side, and the same with all signs flipped, of 2^n patterns.
     smallest = holm([None if difference.p_value is None else 2.0 ** (1 - difference.n) for difference in tested])
     return min((p_value for p_value in smallest if p_value is not None), default=None)
@@ -157,6 +180,7 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
     return Row(
         name=variant.name,
         is_baseline=is_baseline,
+        headline=comparison.headline,
         split=split,
         speed_split=comparison.speed_split,
         seeds=tuple(sorted(runs)),
@@ -171,6 +195,10 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
         calibrated_calibration_error=_summary(variant.measures(split, "calibration_error", calibrated=True).values()),
         temperature=_summary(run.temperature for run in runs.values()),
         top5_error=_summary(variant.measures(split, "top5_error").values()),
+        bleu=_summary(variant.measures(split, "bleu").values()),
+        chrf=_summary(variant.measures(split, "chrf").values()),
+        rouge_l=_summary(variant.measures(split, "rougeL").values()),
+        perplexity=_summary(variant.measures(split, "perplexity").values()),
         area_under_curve=_summary(speed.area_under_curve for speed in speeds),
         best_accuracy=_summary(speed.best_accuracy for speed in speeds),
         best_epoch=_summary(speed.best_epoch for speed in speeds),
@@ -183,6 +211,7 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
         gaps=tuple(sorted(seed for seed, curve in curves.items() if has_gap(curve))),
         selected_by=tuple(sorted({str(run.result.get("selected_by", "unknown")) for run in runs.values()})),
         error_difference=error_difference,
+        bleu_difference=_difference(variant, compared_with, split, "bleu")[0],
         top5_difference=_difference(variant, compared_with, split, "top5_error")[0],
         nll_difference=_difference(variant, compared_with, split, "nll")[0],
         calibrated_nll_difference=_difference(variant, compared_with, split, "nll", calibrated=True)[0],

@@ -15,7 +15,7 @@ from labelembed.report.speed import RunSpeed, run_speed
 from labelembed.report.table import DIFFERENCES, Row
 from labelembed.report.writing import write_text
 
-_RUN_MEASURES = ("error", "nll", "calibration_error", "brier", "top5_error")
+_RUN_MEASURES = ("error", "nll", "calibration_error", "brier", "top5_error", "bleu", "chrf", "rougeL", "perplexity")
 # Those that a temperature moves.
 _CALIBRATED_MEASURES = ("nll", "calibration_error", "brier")
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # What a terminal has room for; the page and the CSV file have the others too.
 _SHOWN = ("top5_error", "nll", "calibrated_nll", "calibration_error")
+_SHOWN_OF_TEXT = ("bleu", "chrf", "rouge_l", "perplexity")
 _HEADINGS = {
     "test_error": "test\nerror %",
     "development_error": "development\nerror %",
@@ -57,7 +58,7 @@ def rich_table(rows: Sequence[Row]) -> Table:
 
     both = Table.grid(padding=(0, 0))
     both.add_row(_measures_table(rows))
-    if any(row.error_difference for row in rows):
+    if any(row.headline_difference for row in rows):
         both.add_row("")
         both.add_row(_differences_table(rows))
     if any(measure.summary(row) for row in rows for measure in SPEED_MEASURES):
@@ -98,10 +99,11 @@ def _plain(value: Any) -> Any:
 def _measures_table(rows: Sequence[Row]) -> Table:
     error = f"{rows[0].split}_error" if rows else "test_error"
     columns = [measure for measure in MEASURES if measure.attribute == error]
+    shown = _SHOWN_OF_TEXT if rows and rows[0].headline == "bleu" else _SHOWN
     columns += [
         measure
         for measure in MEASURES
-        if measure.attribute in _SHOWN and any(measure.summary(row) is not None for row in rows)
+        if measure.attribute in shown and any(measure.summary(row) is not None for row in rows)
     ]
     return _table(
         ["variant", "n", *(_HEADINGS.get(measure.attribute, measure.heading) for measure in columns)],
@@ -127,11 +129,11 @@ def _speed_table(rows: Sequence[Row]) -> Table:
 
 def _differences_table(rows: Sequence[Row]) -> Table:
     baseline = next((row.name for row in rows if row.is_baseline), "")
-    points = f"{rows[0].split} error\npoints"
+    points = f"{rows[0].split} {'BLEU' if rows[0].headline == 'bleu' else 'error'}\npoints"
     calibrated = any(row.calibrated_nll_difference for row in rows)
     cells = []
     for row in rows:
-        error, nll = row.error_difference, row.calibrated_nll_difference if calibrated else row.nll_difference
+        error, nll = row.headline_difference, row.calibrated_nll_difference if calibrated else row.nll_difference
         if error is None:
             continue
         cells.append(

@@ -17,9 +17,10 @@ _SMOOTHING = "label_smoothing"
 def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[str]:
     """Returns what the comparison shows, in a few statements of a sentence or two, the most important first.
 
-    The first is about the method with the lowest development error and the baseline (about label smoothing
-    only where there is no other method), followed by what limits it; then, where there is a label smoothing
-    besides, the same method and the best smoothing. What was chosen, and by what, is said.
+    The first is about the method that is best on the development rows, by the error or of translations by BLEU, and
+    the baseline (about label smoothing only where there is no other method), followed by what limits it; then,
+    where there is a label smoothing besides, the same method and the best smoothing. What was chosen, and by what,
+    is said.
 
     Args:
         comparison: What `load_comparison` read.
@@ -39,15 +40,15 @@ def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[s
     if not others:
         return [f"Only {baseline.name} has finished runs, so there is nothing to compare it with."]
     methods = [variant for variant in others if not _is_smoothing(variant)]
-    method, chosen_on = _best(methods or others, comparison.split)
-    statements = [_against_baseline(method, baseline, comparison.split, rows), *_limits(method, rows)]
+    method, chosen_on = _best(methods or others, comparison)
+    statements = [_against_baseline(method, baseline, comparison, rows), *_limits(method, rows)]
     if len(methods or others) > 1:
         statements.append(f"{method.name} was chosen among {len(methods or others)} by its {chosen_on}.")
     smoothings = [variant for variant in finished if _is_smoothing(variant)]
     if methods and smoothings:
-        smoothing, chosen_on = _best(smoothings, comparison.split)
+        smoothing, chosen_on = _best(smoothings, comparison)
         if smoothing.name != baseline.name:
-            against = _against_smoothing(method, smoothing, comparison.split)
+            against = _against_smoothing(method, smoothing, comparison)
             chosen = f" That smoothing was chosen among {len(smoothings)} by its {chosen_on}."
             statements.append(against + (chosen if len(smoothings) > 1 else ""))
     return statements
@@ -57,32 +58,38 @@ def _is_smoothing(variant: VariantRuns) -> bool:
     return variant.objective.get("name") == _SMOOTHING
 
 
-def _best(variants: list[VariantRuns], split: Split) -> tuple[VariantRuns, str]:
-    """Returns the variant with the lowest mean error on development rows, and in words what it was chosen by."""
-    developed = all(variant.measures("development", "error") for variant in variants)
-    chosen_on: Split = "development" if developed else split
-
-    def mean_error(variant: VariantRuns) -> float:
-        errors = variant.measures(chosen_on, "error")
-        return summarise(list(errors.values())).mean if errors else math.inf
-
-    flattered = " itself, which flatters it" if chosen_on == split and len(variants) > 1 else ""
-    return min(variants, key=mean_error), f"{chosen_on} error{flattered}"
+def _words(comparison: Comparison) -> str:
+    return f"{comparison.split} {'BLEU' if comparison.headline == 'bleu' else 'error'}"
 
 
-def _against_baseline(variant: VariantRuns, baseline: VariantRuns, split: Split, rows: Sequence[Row]) -> str:
+def _best(variants: list[VariantRuns], comparison: Comparison) -> tuple[VariantRuns, str]:
+    """Returns the variant that is best on average on development rows, and in words what it was chosen by."""
+    measure = comparison.headline
+    developed = all(variant.measures("development", measure) for variant in variants)
+    chosen_on: Split = "development" if developed else comparison.split
+
+    def loss(variant: VariantRuns) -> float:
+        values = variant.measures(chosen_on, measure)
+        mean = summarise(list(values.values())).mean if values else math.nan
+        return math.inf if math.isnan(mean) else -mean if measure == "bleu" else mean
+
+    flattered = " itself, which flatters it" if chosen_on == comparison.split and len(variants) > 1 else ""
+    return min(variants, key=loss), f"{chosen_on} {'BLEU' if measure == 'bleu' else 'error'}{flattered}"
+
+
+def _against_baseline(variant: VariantRuns, baseline: VariantRuns, comparison: Comparison, rows: Sequence[Row]) -> str:
     row = next(row for row in rows if row.name == variant.name)
-    difference = row.error_difference
+    difference = row.headline_difference
     if difference is None:
         return f"{variant.name} and {baseline.name} share no finished seed, so nothing is compared."
     if difference.n == 1:
-        return _one_pair(variant, baseline, difference, split)
-    return _difference_sentence(variant.name, baseline.name, difference, split, variant.name)
+        return _one_pair(variant, baseline, difference, _words(comparison))
+    return _difference_sentence(variant.name, baseline.name, difference, _words(comparison), variant.name)
 
 
 def _limits(variant: VariantRuns, rows: Sequence[Row]) -> list[str]:
     """Returns that the p does not bear out what the interval shows, where that is so."""
-    difference = next(row for row in rows if row.name == variant.name).error_difference
+    difference = next(row for row in rows if row.name == variant.name).headline_difference
     if difference is None or not _excludes_zero(difference):
         return []
     if difference.p_holm is None or difference.p_holm <= _LEVEL:
@@ -96,38 +103,37 @@ def _limits(variant: VariantRuns, rows: Sequence[Row]) -> list[str]:
     return [f"But the sign-flip p is {p_text(difference.p_holm)} after Holm's correction: it may be chance."]
 
 
-def _against_smoothing(variant: VariantRuns, smoothing: VariantRuns, split: Split) -> str:
-    difference, _ = compare_by_seed(variant.measures(split, "error"), smoothing.measures(split, "error"))
+def _against_smoothing(variant: VariantRuns, smoothing: VariantRuns, comparison: Comparison) -> str:
+    split, measure = comparison.split, comparison.headline
+    difference, _ = compare_by_seed(variant.measures(split, measure), smoothing.measures(split, measure))
     if difference is None:
         return f"With {smoothing.name} it shares no finished seed."
     if difference.n == 1:
         return f"It is {_lower_or_higher(difference)} that of {smoothing.name}; with one seed that may be chance."
-    return _difference_sentence(variant.name, smoothing.name, difference, split, "It")
+    return _difference_sentence(variant.name, smoothing.name, difference, _words(comparison), "It")
 
 
-def _difference_sentence(name: str, other: str, difference: PairedComparison, split: Split, subject: str) -> str:
+def _difference_sentence(name: str, other: str, difference: PairedComparison, words: str, subject: str) -> str:
     n = f"n = {counted(difference.n, 'seed')}"
     if difference.difference == 0 and difference.interval_low == difference.interval_high:
-        return f"{subject} has the same {split} error as {other} with every one of {counted(difference.n, 'seed')}."
+        return f"{subject} has the same {words} as {other} with every one of {counted(difference.n, 'seed')}."
     if _excludes_zero(difference):
         verb = "lowers" if difference.difference < 0 else "raises"
         ends = sorted((abs(difference.interval_low), abs(difference.interval_high)))
         size, low, high = points(abs(difference.difference), *ends)
-        return (
-            f"{subject} {verb} the {split} error by {size} points against {other} (95 % interval {low} to {high}, {n})."
-        )
+        return f"{subject} {verb} the {words} by {size} points against {other} (95 % interval {low} to {high}, {n})."
     low, high = points(difference.interval_low, difference.interval_high)
     shown = points(difference.detectable)[0]
     return (
-        f"No difference in {split} error is shown between {name} and {other}: on average the first is "
+        f"No difference in {words} is shown between {name} and {other}: on average the first is "
         f"{_lower_or_higher(difference)} the second (95 % interval of the difference {low} to {high}, {n}). "
         f"These seeds could have shown one of {shown} points; that none is shown is not the same as equal."
     )
 
 
-def _one_pair(variant: VariantRuns, baseline: VariantRuns, difference: PairedComparison, split: Split) -> str:
+def _one_pair(variant: VariantRuns, baseline: VariantRuns, difference: PairedComparison, words: str) -> str:
     return (
-        f"With the one seed they share, the {split} error of {variant.name} is {_lower_or_higher(difference)} "
+        f"With the one seed they share, the {words} of {variant.name} is {_lower_or_higher(difference)} "
         f"that of {baseline.name}. One seed gives no interval: this may be chance, more seeds would tell."
     )
 
@@ -146,10 +152,11 @@ def _excludes_zero(difference: PairedComparison) -> bool:
 def _single_run(comparison: Comparison) -> str:
     variant = comparison.variants[0]
     run = next(iter(variant.runs.values()))
+    words = "BLEU" if comparison.headline == "bleu" else "error"
     reached = [
-        f"{split} error of {number(100 * error, 2)} %"
+        f"{split} {words} of {number(100 * value, 2)}{'' if words == 'BLEU' else ' %'}"
         for split in ("test", "development")
-        if (error := run.measure("test" if split == "test" else "development", "error")) is not None
+        if (value := run.measure("test" if split == "test" else "development", comparison.headline)) is not None
     ]
     return (
         f"The run reached a {' and a '.join(reached)}{_selected(run)}. "

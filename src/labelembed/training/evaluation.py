@@ -12,8 +12,7 @@ from torch import Tensor
 from labelembed.data import LabelledData, Split
 from labelembed.measures import classification_measures, fit_temperature
 from labelembed.training.network import Network
-
-EVALUATION_ROWS = 1_000
+from labelembed.training.training_data import EVALUATION_ROWS
 
 
 class BeforeAndAfter(NamedTuple):

@@ -14,13 +14,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from labelembed import seeds
-from labelembed.data import Batch, LabelledData, Split
 from labelembed.errors import InterruptedTraining
 from labelembed.training.checkpoints import Checkpoint, save_checkpoint
-from labelembed.training.evaluation import evaluate
 from labelembed.training.files import saving
 from labelembed.training.finite import refuse_predictions, refuse_terms, refuse_weights
 from labelembed.training.interruption import StopRequest
+from labelembed.training.measuring import measure, selected_by, selection_score
 from labelembed.training.network import Network
 from labelembed.training.placement import free_bytes, on_device, placed
 from labelembed.training.precision import make_accelerator
@@ -29,8 +28,11 @@ from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_state import RunState
 from labelembed.training.schedules import Schedule
 from labelembed.training.settings import Position, TrainingSettings
+from labelembed.training.training_data import AnyBatch, TrainingData, batches, number_of_batches, rows_of_step
 from labelembed.training.training_pass import show_training_rows
 from labelembed.training.warm_up import warm_up
+
+_ESTIMATE_SECONDS = 10.0
 
 _ESTIMATE_SECONDS = 10.0
 
@@ -55,7 +57,7 @@ class Trainer:
         network: Network,
         make_optimizer: Callable[[Network], Optimizer],
         schedule: Schedule,
-        data: LabelledData,
+        data: TrainingData,
         settings: TrainingSettings,
         folder: RunFolder,
         *,
@@ -73,7 +75,7 @@ class Trainer:
         if settings.compile:
             self.network.encoder.compile()
         optimizer = make_optimizer(self.network)
-        self.batches = self.data.train.number_of_batches(settings.batch_size)
+        self.batches = number_of_batches(self.data.train, settings.batch_size)
         steps = self.batches * settings.epochs
         network.objective.begin_training(steps)
         self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
@@ -98,7 +100,8 @@ class Trainer:
         if self.position.step == 0:
             seeds.seed_everything(self.settings.seed, "training")
         if self.settings.compile or self.accelerator.device.type != "cpu":
-            rows = -(-self.settings.batch_size // self.accelerator.num_processes)
+            size = self.settings.batch_size
+            rows = -(-size // self.accelerator.num_processes) if isinstance(size, int) else size
             warm_up(self.network, self.data, rows, autocast=self.accelerator.autocast)
         while self.position.epoch < self.settings.epochs and not self._out_of_patience():
             self._train_epoch()
@@ -110,14 +113,15 @@ class Trainer:
         order = seeds.row_order(len(self.data.train), settings.seed, position.epoch)
         self.network.objective.begin_epoch(position.epoch, settings.epochs)
         self.network.train()
-        batches = self.data.train.batches(
+        of_epoch = batches(
+            self.data.train,
             settings.batch_size,
             order=order,
             start=position.batch,
             process=self.accelerator.process_index,
             processes=self.accelerator.num_processes,
         )
-        for batch in batches:
+        for batch in of_epoch:
             self._step(batch)
             position.batch += 1
             position.step += 1
@@ -141,7 +145,7 @@ class Trainer:
         """
         times = []
         self.network.train()
-        for batch in itertools.islice(self.data.train.batches(self.settings.batch_size), steps):
+        for batch in itertools.islice(batches(self.data.train, self.settings.batch_size), steps):
             began = time.perf_counter()
             self._step(batch)
             times.append(time.perf_counter() - began)
@@ -149,7 +153,7 @@ class Trainer:
                 break
         return times
 
-    def _step(self, batch: Batch) -> None:
+    def _step(self, batch: AnyBatch) -> None:
         """Makes one optimiser step and adds its terms, each times the rows of the batch, to the epoch's sums."""
         batch = on_device(batch, self.accelerator.device)
         terms = self.model(batch.inputs, batch.labels, batch.rows)
@@ -161,13 +165,15 @@ class Trainer:
             refuse_terms(values, where=f"step {self.position.step + 1} (epoch {self.position.epoch + 1}, {number})")
         self.optimizer.zero_grad()
         self.accelerator.backward(terms.total)
+        if self.settings.max_gradient_norm is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_gradient_norm)
         self.optimizer.step()
         self.state.scheduler.step()
         # Each process' terms are its share of the whole step's, such that their average is the whole.
-        start = self.position.batch * self.settings.batch_size
-        rows = min(self.settings.batch_size, len(self.data.train) - start) / self.accelerator.num_processes
+        rows = rows_of_step(batch, self.data.train, batch_size=self.settings.batch_size, number=self.position.batch)
+        share = rows / self.accelerator.num_processes
         for name, value in values.items():
-            self.state.term_sums[name] = self.state.term_sums.get(name, 0.0) + value * rows
+            self.state.term_sums[name] = self.state.term_sums.get(name, 0.0) + value * share
 
     def _terms_of_all_processes(self) -> dict[str, float]:
         """Returns the sums over the rows of every process."""
@@ -181,15 +187,15 @@ class Trainer:
         position, data = self.position, self.data
         refuse_weights(self.network, where=self._here())
         trained = time.perf_counter() - started
-        rows = len(data.train)
+        rows = data.train.num_rows
         line: dict[str, Any] = {
             "epoch": position.epoch + 1,
             "seconds": 0.0,
             "training_seconds": round(trained, 4),
             "learning_rate": self.state.scheduler.get_last_lr()[0],
             "train": {name: value / rows for name, value in self._terms_of_all_processes().items()},
-            "development": self._measure(data.development),
-            "test": self._measure(data.test),
+            "development": self._measure("development"),
+            "test": self._measure("test"),
         }
         seconds = time.perf_counter() - started
         line["seconds"] = round(seconds, 4)
@@ -213,12 +219,10 @@ class Trainer:
         every = self.settings.checkpoints.every_steps
         return every is not None and self.position.step % every == 0
 
-    def _measure(self, split: Split | None) -> dict[str, float] | None:
+    def _measure(self, split: str) -> dict[str, Any] | None:
         # Every process measures all of it: no rows to gather, and the same choice everywhere.
-        if split is None:
-            return None
         try:
-            return evaluate(self.network, split, autocast=self.accelerator.autocast())
+            return measure(self.network, self.data, split, autocast=self.accelerator.autocast)
         except ValueError as error:
             raise refuse_predictions(error, where=self._here()) from error
 
@@ -227,14 +231,11 @@ class Trainer:
 
     def selected_by(self) -> str:
         """Returns what the selection goes by, with `auto` resolved."""
-        by = self.settings.selection.by
-        if by == "auto":
-            return "development_error" if self.data.development is not None else "last_epoch"
-        return by
+        return selected_by(self.settings.selection, self.data)
 
     def _select(self, line: dict[str, Any]) -> None:
         by = self.selected_by()
-        score = -float(line["epoch"]) if by == "last_epoch" else line["development"][by.removeprefix("development_")]
+        score = selection_score(by, line)
         if self.position.best_score is None or score < self.position.best_score:
             self.position.best_score, self.position.best_epoch, self.position.best_line = score, line["epoch"], line
             if by != "last_epoch":  # otherwise the network itself is the best there is
@@ -259,7 +260,7 @@ class Trainer:
             "selected_by": self.selected_by().replace("_", " "),
             "seconds": round(self.position.seconds, 3),
             "parameters": self.network.parameter_count(),
-            "batch_size": self.settings.batch_size,
+            "batch_size": getattr(self.settings.batch_size, "tokens", self.settings.batch_size),
             "train": line["train"],
             "development": line["development"],
             "test": line["test"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from labelembed.data import PairInputs
 from labelembed.models import Mixing
 from labelembed.objectives import Objective, Terms
 
@@ -13,7 +14,7 @@ class Network(nn.Module):
 
     Args:
         scaling: Turns stored inputs into what the encoder reads.
-        encoder: Returns hidden rows [N, H].
+        encoder: Returns hidden rows [N, H]; of sentences [B, T, H].
         objective: Owns the output layer.
         augmentation: Changes scaled inputs in training mode; None for none.
         mixing: Mixes the rows of a batch in pairs in training mode; None for none.
@@ -36,8 +37,8 @@ class Network(nn.Module):
         # DistributedDataParallel's own attribute: what every process keeps for itself need not be sent at every step.
         self._ddp_params_and_buffers_to_ignore = sorted(self._training_buffers())
 
-    def forward(self, inputs: Tensor, labels: Tensor, rows: Tensor | None = None) -> Terms:
-        """Returns the objective's terms for a batch: inputs [N, ...], labels [N], rows [N]."""
+    def forward(self, inputs: Tensor | PairInputs, labels: Tensor, rows: Tensor | None = None) -> Terms:
+        """Returns the objective's terms for a batch: inputs [N, ...], labels [N], rows [N]; of sentences [B, T]."""
         if self.mixing is None or not self.training:
             terms: Terms = self.objective(self.hidden(inputs), labels, rows)
             return terms
@@ -52,12 +53,12 @@ class Network(nn.Module):
             other_rows=None if rows is None else rows[partners],
         )
 
-    def hidden(self, inputs: Tensor) -> Tensor:
+    def hidden(self, inputs: Tensor | PairInputs) -> Tensor:
         """Returns hidden rows [N, H]."""
         hidden: Tensor = self.encoder(self.augmentation(self.scaling(inputs)))
         return hidden
 
-    def logits(self, inputs: Tensor) -> Tensor:
+    def logits(self, inputs: Tensor | PairInputs) -> Tensor:
         """Returns scores [N, C]."""
         return self.objective.logits(self.hidden(inputs))
 

@@ -52,6 +52,24 @@ def step(*, epochs: Sequence[int] = (), factor: float = 0.1, warmup_fraction: fl
     )
 
 
+def halving(*, start_epoch: int = 8, factor: float = 0.5, warmup_fraction: float = 0.0) -> Schedule:
+    """The learning rate is multiplied with a factor before a given epoch and before every one after it.
+
+    Args:
+        start_epoch: The first epoch, from 1, with a lower rate.
+        factor: What the rate is multiplied with each time.
+        warmup_fraction: Share of the run over which the rate rises linearly from 0.
+    """
+    faults = ArgumentFaults()
+    faults.require(start_epoch >= 2, "start_epoch", start_epoch, "must be >= 2, for the first epoch has the whole rate")
+    faults.require(0 < factor <= 1, "factor", factor, "must be in (0, 1]")
+    return _warm(
+        lambda step, steps_per_epoch, steps: factor ** max(0, step // steps_per_epoch + 2 - start_epoch),
+        warmup_fraction,
+        faults,
+    )
+
+
 def cosine(*, final_fraction: float = 0.0, warmup_fraction: float = 0.0) -> Schedule:
     """The learning rate falls along half a cosine (Loshchilov, Hutter 2017).
 
@@ -87,6 +105,7 @@ def _falling(shape: Callable[[float], float], final_fraction: float, warmup_frac
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "step": step,
+    "halving": halving,
     "cosine": cosine,
     "linear": linear,
 }

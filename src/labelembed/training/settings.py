@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from labelembed.data import TokenBudget
+
 Precision = Literal["float32", "bf16", "fp16"]
 
 
@@ -13,12 +15,13 @@ class Selection:
     """Which epoch's weights are kept.
 
     Args:
-        by: `development_error` or `development_nll`: the epoch with the lowest, the first of equals.
-            `last_epoch`: the last one. `auto`: development_error where there is a development set.
+        by: `development_error` or `development_nll`: the epoch with the lowest, the first of equals;
+            `development_bleu` (of a corpus): with the highest. `last_epoch`: the last one. `auto`:
+            development_error, of a corpus development_bleu, where there is a development set.
         patience: Stop after this many epochs without a new lowest; None: never.
     """
 
-    by: Literal["auto", "development_error", "development_nll", "last_epoch"] = "auto"
+    by: Literal["auto", "development_error", "development_nll", "development_bleu", "last_epoch"] = "auto"
     patience: int | None = None
 
 
@@ -45,19 +48,22 @@ class TrainingSettings:
 
     Args:
         epochs: Passes over the training rows.
-        batch_size: Rows of one optimiser step, over all processes together.
+        batch_size: Rows (of a corpus sentences, or a budget of tokens) of one optimiser step, over all processes
+            together.
         seed: Of the run: start, order of rows, dropout.
         precision: `float32`, or mixed precision `bf16` or `fp16` (a GPU).
         compile: Whether torch.compile makes the encoder.
+        max_gradient_norm: Gradients are scaled down to this norm, all parameters taken together; None: never.
         selection: Which epoch's weights are kept.
         checkpoints: When to save what resuming needs.
     """
 
     epochs: int
-    batch_size: int
+    batch_size: int | TokenBudget
     seed: int = 0
     precision: Precision = "float32"
     compile: bool = False
+    max_gradient_norm: float | None = None
     selection: Selection = field(default_factory=Selection)
     checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
 

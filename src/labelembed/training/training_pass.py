@@ -8,33 +8,40 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from labelembed.data import Batch, Split
-from labelembed.training.evaluation import EVALUATION_ROWS
 from labelembed.training.network import Network
+from labelembed.training.placement import on_device
+from labelembed.training.training_data import Rows, counted_rows, evaluation_batches
 
 # Means of the outputs are [C, C]; above so many labels the means of the hidden rows, [C, H], take their place.
 OUTPUT_MEANS_LABELS = 4_000
 
 
 @torch.no_grad()
-def _hidden_batches(
-    network: Network, split: Split, *, autocast: AbstractContextManager[object] | None
-) -> Iterator[tuple[Tensor, Batch]]:
-    """Gives hidden rows [n, H] and their batch, in the order of the rows, in evaluation mode."""
+def hidden_rows(
+    network: Network, split: Rows, *, autocast: AbstractContextManager[object] | None = None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Gives hidden rows [n, H], labels [n] and row numbers [n], each row once, in evaluation mode.
+
+    Args:
+        network: What is asked; its mode is put back.
+        split: The rows; of a corpus each token of the targets is one.
+        autocast: Precision to compute in; None: as the weights are.
+    """
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
     try:
         with autocast or nullcontext():
-            for batch in split.batches(EVALUATION_ROWS):
-                yield network.hidden(batch.inputs.to(device)), Batch(*(part.to(device) for part in batch))
+            for batch in evaluation_batches(split):
+                placed = on_device(batch, device)
+                yield counted_rows(network.hidden(placed.inputs), placed)
     finally:
         network.train(was_training)
 
 
 @torch.no_grad()
 def show_training_rows(
-    network: Network, split: Split, *, autocast: AbstractContextManager[object] | None = None
+    network: Network, split: Rows, *, autocast: AbstractContextManager[object] | None = None
 ) -> None:
     """Shows every training row to an objective that asks for it (`Objective.needs_training_pass`).
 
@@ -45,13 +52,13 @@ def show_training_rows(
     """
     objective = network.objective
     objective.begin_pass()
-    for hidden, batch in _hidden_batches(network, split, autocast=autocast):
-        objective.observe(hidden, batch.labels, batch.rows)
+    for hidden, labels, rows in hidden_rows(network, split, autocast=autocast):
+        objective.observe(hidden, labels, rows)
     objective.end_pass()
 
 
 @torch.no_grad()
-def class_means(network: Network, split: Split, *, autocast: AbstractContextManager[object] | None = None) -> Tensor:
+def class_means(network: Network, split: Rows, *, autocast: AbstractContextManager[object] | None = None) -> Tensor:
     """Returns the mean output [C, D] over the rows of each label, float32 on the CPU, in evaluation mode.
 
     What a network says of a label's rows on average shows which labels it takes for alike, whatever the objective.
@@ -69,9 +76,9 @@ def class_means(network: Network, split: Split, *, autocast: AbstractContextMana
     device = next(network.parameters()).device
     sums = torch.zeros(objective.num_labels, width, dtype=torch.float64, device=device)
     counts = torch.zeros(objective.num_labels, dtype=torch.int64, device=device)
-    for hidden, batch in _hidden_batches(network, split, autocast=autocast):
-        rows = objective.outputs(hidden) if of_outputs else hidden
-        sums.index_add_(0, batch.labels, rows.double())
-        counts += torch.bincount(batch.labels, minlength=objective.num_labels)
+    for hidden, labels, _ in hidden_rows(network, split, autocast=autocast):
+        vectors = objective.outputs(hidden) if of_outputs else hidden
+        sums.index_add_(0, labels, vectors.double())
+        counts += torch.bincount(labels, minlength=objective.num_labels)
     means = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp_min(1), sums.sum(0) / counts.sum())
     return means.float().cpu()

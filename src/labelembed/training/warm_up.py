@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import torch
 
 from labelembed import seeds
-from labelembed.data import LabelledData, Split
-from labelembed.training.evaluation import EVALUATION_ROWS
+from labelembed.data import SentencePairs, TokenBudget
 from labelembed.training.network import Network
 from labelembed.training.placement import on_device
+from labelembed.training.training_data import EVALUATION_ROWS, AnyBatch, Rows, TrainingData, batches, rows_in
 
 
 def warm_up(
     network: Network,
-    data: LabelledData,
-    batch_size: int,
+    data: TrainingData,
+    batch_size: int | TokenBudget,
     *,
     autocast: Callable[[], AbstractContextManager[object]],
 ) -> None:
     """Sends one batch of each size there will be through the encoder, in training also back.
+
+    Of a corpus, whose batches have many sizes, the first of each split is sent.
 
     Weights, gradients, buffers and random states are left as they were: a run goes as it would without.
 
@@ -36,29 +38,30 @@ def warm_up(
     weights = [parameter for parameter in network.encoder.parameters() if parameter.requires_grad]
     with seeds.seeded(0, "warm-up"):
         network.train()
-        for rows in _sizes(data.train, batch_size):
+        for batch in _batches(network, data.train, batch_size):
             with autocast():
-                hidden = network.hidden(_inputs(network, data.train, rows))
+                hidden = network.hidden(batch.inputs)
             # Not `backward`, which would leave gradients and have DistributedDataParallel send them.
             if weights:
                 torch.autograd.grad(hidden.float().sum(), weights, allow_unused=True)
         network.eval()
         with torch.inference_mode(), autocast():
             for split in data.splits.values():
-                for rows in _sizes(split, EVALUATION_ROWS):
-                    network.hidden(_inputs(network, split, rows))
+                for batch in _batches(network, split, EVALUATION_ROWS):
+                    network.hidden(batch.inputs)
     with torch.no_grad():
         for name, buffer in network.encoder.named_buffers():
             buffer.copy_(buffers[name])
     network.train(was_training)
 
 
-def _sizes(split: Split, rows: int) -> list[int]:
-    """Returns how many rows a batch has, and how many the last one has where these are fewer."""
-    rest = len(split) % rows
-    return [*([rows] if len(split) >= rows else []), *([rest] if rest else [])]
-
-
-def _inputs(network: Network, split: Split, rows: int) -> torch.Tensor:
-    batch = next(iter(split.batches(rows)))
-    return on_device(batch, next(network.parameters()).device).inputs
+def _batches(network: Network, split: Rows, batch_size: int | TokenBudget) -> Iterator[AnyBatch]:
+    """Gives a batch of the usual size, and one like the last where that is smaller."""
+    sizes = [batch_size]
+    if not isinstance(split, SentencePairs):
+        rows = rows_in(batch_size)
+        rest = len(split) % rows
+        sizes = [*([rows] if len(split) >= rows else []), *([rest] if rest else [])]
+    device = next(network.parameters()).device
+    for size in sizes:
+        yield on_device(next(batches(split, size)), device)

@@ -1,0 +1,154 @@
+"""The parts of a recipe that are no component: which rows are held out, what is kept, what is compared."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import ConfigDict, Field
+
+from labelembed.data import DevelopmentSplit
+from labelembed.recipes.numbers import Number, PositiveInt, Seed
+from labelembed.recipes.wording import shown
+
+MOST_SEEDS = 1_000
+
+
+class Block(pydantic.BaseModel):
+    """A part of a recipe: unknown keys are refused, and so are infinities."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DevelopmentBlock(Block):
+    """Which training rows are held out to choose by; exactly one of `first`, `fraction` and `rows`."""
+
+    first: PositiveInt | None = Field(None, description="the first so many rows of the training set")
+    fraction: Annotated[Number, Field(gt=0, lt=1)] | None = Field(None, description="a share, at random, stratified")
+    rows: PositiveInt | None = Field(None, description="so many rows, at random, stratified")
+    seed: Seed = Field(0, description="of the random choice; the run's own seed does not change it")
+
+    @pydantic.model_validator(mode="after")
+    def _exactly_one(self) -> DevelopmentBlock:
+        values = {name: getattr(self, name) for name in ("first", "fraction", "rows")}
+        given = [f"{name}: {value}" for name, value in values.items() if value is not None]
+        if len(given) != 1:
+            raise ValueError(f"must give exactly one of first, fraction and rows, got {' and '.join(given) or 'none'}")
+        return self
+
+    def split(self) -> DevelopmentSplit:
+        """Returns it as the data room takes it."""
+        return DevelopmentSplit(first=self.first, fraction=self.fraction, rows=self.rows, seed=self.seed)
+
+
+class SelectionBlock(Block):
+    """Which epoch's weights are kept."""
+
+    by: Literal["auto", "development_error", "development_nll", "development_bleu", "last_epoch"] = Field(
+        "auto",
+        description="auto: development_error (of a corpus development_bleu) where there is a development set, "
+        "else last_epoch",
+    )
+    patience: PositiveInt | None = Field(None, description="stop after so many epochs without a new best")
+
+
+class CheckpointBlock(Block):
+    """When to save what resuming needs."""
+
+    minimum_seconds: Annotated[Number, Field(ge=0)] = Field(
+        10.0, description="save at the end of an epoch when the last save is this old"
+    )
+    every_steps: PositiveInt | None = Field(None, description="and after every so many steps, for long epochs")
+    keep: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(
+        2, description="how many are kept; the older one is there if one breaks"
+    )
+
+
+class DecodingBlock(Block):
+    """How a trained network's sentences are found, of a corpus: beam search when it is done, greedy while it trains."""
+
+    beam: Annotated[int, Field(ge=1, le=1000, strict=True)] = Field(1, description="hypotheses kept; 1: greedy")
+    length_penalty: Annotated[Number, Field(ge=0)] = Field(
+        0.0, description="scores are divided by ((5 + length) / 6) to this power; 0: long sentences lose"
+    )
+    minimum_length: Annotated[int, Field(ge=0, le=100_000, strict=True)] = Field(
+        0, description="tokens before a sentence may end"
+    )
+    maximum_length: PositiveInt | None = Field(None, description="tokens at most; null: twice the source's and ten")
+    replace_unknown: Annotated[bool, Field(strict=True)] = Field(
+        False, description="put the source word with the highest attention in the place of an unknown word"
+    )
+
+
+class ComparisonBlock(Block):
+    """What `labelembed compare` runs when nothing else is said."""
+
+    objectives: list[str | dict[str, Any]] = Field(
+        ["one_hot", "label_smoothing", "label_embedding"],
+        description="variants: a name, name:key=value, or a mapping with name and keys",
+    )
+    seeds: int | list[int] = Field(3, description="how many (from 0), or which")
+    baseline: str | None = Field(None, description="the variant the others are compared with; null: the first")
+
+    @pydantic.field_validator("objectives", mode="before")
+    @classmethod
+    def _are_variants(cls, value: Any) -> Any:
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"must be a list of one or more objectives, got {shown(value)}")
+        for place, variant in enumerate(value, start=1):
+            if not isinstance(variant, str) and not (
+                isinstance(variant, dict) and all(isinstance(k, str) for k in variant)
+            ):
+                wanted = "a text (name:key=value) or a mapping with a name"
+                raise ValueError(f"entry {place} must be {wanted}, got {shown(variant)}")
+        return value
+
+    @pydantic.field_validator("seeds", mode="before")
+    @classmethod
+    def _are_seeds(cls, value: Any) -> Any:
+        checked_seeds(value)
+        return value
+
+
+def checked_seeds(given: Any) -> list[int]:
+    """Returns the seeds meant by a number of seeds, or by a list of them.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(given, list):
+        if not given or not all(type(seed) is int and 0 <= seed < 2**63 for seed in given):
+            raise ValueError(f"must be whole numbers from 0 up, got {shown(given)}")
+        twice = sorted({seed for seed in given if given.count(seed) > 1})
+        if twice:
+            raise ValueError(f"must be different numbers, got {twice[0]} more than once")
+        return list(given)
+    if type(given) is not int or given < 1:
+        raise ValueError(f"must be a number of seeds from 1 up, or a list of seeds, got {shown(given)}")
+    if given > MOST_SEEDS:
+        raise ValueError(f"must be at most {MOST_SEEDS:,} seeds, got {given:,}; to name one seed give a list of one")
+    return list(range(given))
+
+
+class DataCommon(Block):
+    """Keys of `data` that every reader has."""
+
+    development: DevelopmentBlock | None = Field(
+        None, description="held out of the training rows to choose by: {first: N}, {fraction: F, seed: S} or {rows: N}"
+    )
+    train_rows: PositiveInt | None = Field(None, description="train on so many rows only; null: all")
+    scaling: Literal["unit", "standard"] = Field(
+        "unit", description="unit: the range of the inputs to [0, 1]; standard: mean 0 and deviation 1 a channel"
+    )
+    augmentation: Literal["none", "flip", "crop_flip"] = Field(
+        "none", description="of training pictures: flip: mirrored; crop_flip: also moved by up to 4 pixels"
+    )
+    cutout: PositiveInt | None = Field(
+        None, description="cut a square of so many pixels a side out of each training picture; null: none"
+    )
+    mixing: Literal["none", "mixup", "cutmix"] = Field(
+        "none", description="mix training inputs in pairs: mixup: faded; cutmix: a rectangle of the other"
+    )
+    mixing_alpha: Annotated[Number, Field(gt=0)] = Field(
+        1.0, description="shares are drawn from Beta(alpha, alpha); less than 1: mostly near 0 and 1"
+    )

@@ -1,0 +1,54 @@
+"""What a run folder keeps of the data: where they came from and what they are; of a corpus the vocabularies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labelembed.data import TextCodec, TextCorpus
+from labelembed.errors import DataError, RunFolderError
+from labelembed.training.run_folder import RunFolder
+from labelembed.training.training_data import TrainingData
+
+_SIDES = ("source", "target")
+CODEC_FILES = tuple(f"{side}-{file}" for side in _SIDES for file in ("codec.json", "vocabulary.txt", "subwords.model"))
+
+
+def data_facts(data: TrainingData) -> dict[str, Any]:
+    """Returns what ``environment.json`` says of the data."""
+    about: dict[str, Any] = {
+        "source": data.source,
+        "fingerprint": data.fingerprint(),
+        "rows": {name: len(split) for name, split in data.splits.items()},
+        "notes": list(data.notes),
+    }
+    if isinstance(data, TextCorpus):
+        codecs = (data.source_codec, data.target_codec)
+        return about | {
+            "levels": [codec.level for codec in codecs],
+            "vocabulary_sizes": [len(codec.vocabulary) for codec in codecs],
+        }
+    return about | {
+        "names": list(data.names),
+        "input_shape": list(data.input_shape),
+        "input_range": list(data.input_range),
+    }
+
+
+def keep_codecs(data: TrainingData, folder: RunFolder) -> None:
+    """Writes a corpus's vocabularies into a run folder, which is all that translating needs of the corpus."""
+    if isinstance(data, TextCorpus):
+        for side, codec in zip(_SIDES, (data.source_codec, data.target_codec), strict=True):
+            codec.save(folder.path, side)
+
+
+def kept_codecs(folder: RunFolder) -> tuple[TextCodec, TextCodec]:
+    """Returns the codecs of source and target that a run folder keeps.
+
+    Raises:
+        RunFolderError: When a file is missing or damaged.
+    """
+    try:
+        source, target = (TextCodec.load(folder.path, side) for side in _SIDES)
+    except DataError as error:
+        raise RunFolderError(str(error)) from error
+    return source, target

@@ -1,0 +1,59 @@
+"""What fits together: a corpus with a network that reads sentences, rows with one that reads rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labelembed.models import MODELS, SEQUENCE_MODELS
+from labelembed.recipes.blocks import DataCommon
+
+if TYPE_CHECKING:
+    from labelembed.recipes.schema import Recipe
+
+# What a corpus has of its own, or has no use for.
+_OF_ROWS = {
+    "development": "a corpus brings its own development sentences (labelembed preprocess --dev)",
+    "train_rows": "a corpus is preprocessed to the sentences wanted",
+}
+
+
+def kind_faults(recipe: Recipe) -> list[str]:
+    """Returns what of a recipe is for the other kind of data than it names."""
+    return _faults_with_a_corpus(recipe) if recipe.of_sentences else _faults_with_rows(recipe)
+
+
+def _faults_with_a_corpus(recipe: Recipe) -> list[str]:
+    faults = []
+    name = recipe.model["name"]
+    if name not in SEQUENCE_MODELS:
+        wanted = ", ".join(sorted(SEQUENCE_MODELS))
+        faults.append(f"model.name: {name!r} cannot read the sentences of a corpus; these can: {wanted}")
+    for key, default in DataCommon().model_dump().items():
+        if recipe.data[key] != default:
+            reason = _OF_ROWS.get(key, "a corpus holds tokens, not pictures")
+            faults.append(f"data.{key}: must be left out of a corpus: {reason}")
+    if isinstance(recipe.batch_size, dict) and "per_label" in recipe.batch_size:
+        faults.append("batch_size: of a corpus it must be a number of sentences, or {tokens: TOKENS}")
+    if recipe.objective["name"] == "distillation":
+        faults.append(
+            "objective.name: 'distillation' keeps the teacher's logits of every training row, which over the "
+            "tokens of a corpus is more than a disk holds"
+        )
+    if recipe.compile:
+        faults.append("compile: must be false with a corpus, whose batches all have another shape")
+    return faults
+
+
+def _faults_with_rows(recipe: Recipe) -> list[str]:
+    faults = []
+    kind = recipe.data["name"]
+    if recipe.model["name"] in SEQUENCE_MODELS:
+        wanted = ", ".join(sorted(MODELS))
+        faults.append(f"model.name: {recipe.model['name']!r} reads a corpus, not data {kind!r}; these do: {wanted}")
+    if isinstance(recipe.batch_size, dict) and "tokens" in recipe.batch_size:
+        faults.append(f"batch_size: {{tokens: N}} is for a corpus, not for data {kind!r}")
+    if recipe.decoding is not None:
+        faults.append(f"decoding: is for a corpus, not for data {kind!r}")
+    if recipe.selection.by == "development_bleu":
+        faults.append(f"selection.by: 'development_bleu' is for a corpus, not for data {kind!r}")
+    return faults

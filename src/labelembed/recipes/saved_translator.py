@@ -1,0 +1,183 @@
+"""A finished run on a corpus, ready to translate: needs its folder and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from labelembed.data import TextCodec, TextCorpus, read_corpus
+from labelembed.errors import DataError, RecipeError, RunFolderError
+from labelembed.models import Hypothesis
+from labelembed.recipes.building import build_sequence_network
+from labelembed.recipes.data_facts import kept_codecs
+from labelembed.recipes.running import stored_recipe
+from labelembed.recipes.schema import Recipe
+from labelembed.special_tokens import UNKNOWN
+from labelembed.training.decoding import Decoding, decode
+from labelembed.training.network import Network
+from labelembed.training.run_folder import RunFolder
+from labelembed.training.translation import hypothesis_text, measure_text, token_measures
+
+# Lines translated together; sorted by length among themselves, and what is kept when the work is broken off.
+_LINES_AT_ONCE = 256
+
+
+class Translation(NamedTuple):
+    """One way to write a line.
+
+    Attributes:
+        text: The translation.
+        score: What translations of one line are ordered by: the log-probability over the length penalty.
+        log_probability: Of the tokens and the end, in nats.
+    """
+
+    text: str
+    score: float
+    log_probability: float
+
+
+class TranslatedLine(NamedTuple):
+    """A line and its translations, best first.
+
+    Attributes:
+        source: The line.
+        translations: One or more; none for a line without a token.
+        known: Whether any of its tokens is in the vocabulary.
+    """
+
+    source: str
+    translations: list[Translation]
+    known: bool
+
+
+@dataclass(frozen=True)
+class SavedTranslator:
+    """The network of a finished run on a corpus, with the vocabularies of both sides.
+
+    Args:
+        folder: Where it is.
+        recipe: What it was trained with.
+        network: In evaluation mode, on the CPU.
+        source_codec: From source text to tokens.
+        target_codec: From tokens to target text.
+    """
+
+    folder: RunFolder
+    recipe: Recipe
+    network: Network
+    source_codec: TextCodec
+    target_codec: TextCodec
+
+    @classmethod
+    def load(cls, path: str | Path) -> SavedTranslator:
+        """Reads a finished run; nothing in the folder is unpickled.
+
+        Raises:
+            RunFolderError: When there is none, it has not finished, translates nothing, or a file is damaged.
+        """
+        folder = RunFolder(path)
+        folder.require_finished()
+        recipe = stored_recipe(folder)
+        if not recipe.of_sentences:
+            kind = recipe.data["name"]
+            raise RunFolderError(f"{folder.path}: was trained on data {kind!r}, it translates nothing; see predict")
+        source, target = kept_codecs(folder)
+        sizes = len(source.vocabulary), len(target.vocabulary)
+        try:
+            network = build_sequence_network(recipe, vocabulary_sizes=sizes, base=folder.path)
+            network.load_prediction_state(load_file(folder.model_file))
+            wrong = next((name for name, value in network.state_dict().items() if not value.isfinite().all()), None)
+            if wrong is not None:
+                raise RuntimeError(f"{wrong} holds a value that is not finite")
+        except (SafetensorError, OSError, RuntimeError, RecipeError, IndexError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise RunFolderError(f"{folder.model_file}: damaged, or not of this run's recipe ({reason})") from error
+        return cls(folder, recipe, network.eval(), source, target)
+
+    @property
+    def decoding(self) -> Decoding:
+        """How the run's own test sentences were translated."""
+        block = self.recipe.decoding
+        return Decoding() if block is None else Decoding(**block.model_dump())
+
+    def read_corpus(self, path: str | None = None) -> TextCorpus:
+        """Reads the corpus the run was trained on, or one of the same vocabularies at another path.
+
+        Raises:
+            DataError: When it cannot be read, or its tokens are numbered in another way.
+        """
+        corpus = read_corpus(self.recipe.data["path"] if path is None else path)
+        sides = {
+            "source": (corpus.source_codec, self.source_codec),
+            "target": (corpus.target_codec, self.target_codec),
+        }
+        for side, (theirs, ours) in sides.items():
+            if theirs.digest() != ours.digest():
+                sizes = f"{len(theirs.vocabulary):,} tokens by {theirs.level}, the run {len(ours.vocabulary):,}"
+                raise DataError(
+                    f"{corpus.source}: has another {side} vocabulary than {self.folder.path} was trained on ({sizes} "
+                    f"by {ours.level}); give the corpus of the run, or its text to labelembed translate"
+                )
+        return corpus
+
+    def evaluate(self, corpus: TextCorpus, split: str, decoding: Decoding | None = None) -> dict[str, float]:
+        """Returns the measures of a split of a corpus: of its tokens, and of what is written for its sentences.
+
+        Args:
+            corpus: What `read_corpus` returned.
+            split: `development` or `test`.
+            decoding: How sentences are found; None: as the recipe says.
+        """
+        tokens = token_measures(self.network, corpus.splits[split])
+        return tokens | measure_text(self.network, corpus, split, decoding or self.decoding)[0]
+
+    def translate(
+        self,
+        lines: Iterable[str],
+        decoding: Decoding | None = None,
+        *,
+        observe: Callable[[int], None] = lambda lines: None,
+    ) -> Iterator[TranslatedLine]:
+        """Gives each line with its translations, in order, some hundred lines at a time.
+
+        Args:
+            lines: As people write them; what the corpus did to its lines (lower case, subwords) is done here too.
+            decoding: How they are found; None: as the recipe says.
+            observe: Told the number of lines after each part of the work.
+
+        Raises:
+            ValueError: When `decoding` has an argument out of its range, or a line is too long for the network.
+        """
+        decoding = self.decoding if decoding is None else decoding
+        decoding.search()  # says what is wrong before any line is read
+        rest = iter(lines)
+        while block := list(islice(rest, _LINES_AT_ONCE)):
+            yield from self._translated(block, decoding)
+            observe(len(block))
+
+    def _translated(self, lines: list[str], decoding: Decoding) -> list[TranslatedLine]:
+        tokens = [self.source_codec.encode(line) for line in lines]
+        written = [place for place, numbers in enumerate(tokens) if len(numbers)]
+        found = dict(zip(written, decode(self.network, [tokens[place] for place in written], decoding), strict=True))
+        return [
+            TranslatedLine(
+                line,
+                [
+                    Translation(self._text(hypothesis, line, decoding), hypothesis.score, hypothesis.log_probability)
+                    for hypothesis in found.get(place, [])
+                ],
+                bool((numbers != UNKNOWN).any()),
+            )
+            for place, (line, numbers) in enumerate(zip(lines, tokens, strict=True))
+        ]
+
+    def _text(self, hypothesis: Hypothesis, line: str, decoding: Decoding) -> str:
+        return hypothesis_text(
+            hypothesis, line, self.source_codec, self.target_codec, replace_unknown=decoding.replace_unknown
+        )

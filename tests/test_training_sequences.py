@@ -1,0 +1,195 @@
+"""The one loop over a corpus: what is counted, what is measured, and that a broken-off run ends as an unbroken one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from labelembed.data import TokenBudget, read_corpus
+from labelembed.measures import bleu
+from labelembed.recipes.building import network_for
+from labelembed.recipes.running import run_recipe
+from labelembed.training.decoding import Decoding, decode
+from labelembed.training.run_folder import RunFolder
+from labelembed.training.training_data import batches, evaluation_batches
+from labelembed.training.training_pass import class_means
+from labelembed.training.translation import text_measures, token_measures
+from tests.made_corpus import write_corpus
+from tests.made_corpus_runs import OVER_TOKENS, sequence_recipe
+from tests.made_training import (
+    contents,
+    differences,
+    no_flush,  # noqa: F401
+    one_thread,  # noqa: F401
+    stop_after,
+    train,
+)
+
+pytestmark = pytest.mark.usefixtures("no_flush")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    write_corpus(folder)
+    return folder
+
+
+@torch.no_grad()
+def token_by_token(network, pairs):
+    """Returns the sum of the losses and the wrong tokens, each sentence alone and without padding."""
+    loss, wrong, count = 0.0, 0, 0
+    network.eval()
+    for batch in pairs.batches(1):
+        logits = network.logits(batch.inputs)[0].double()
+        loss += float(F.cross_entropy(logits, batch.labels[0], reduction="sum"))
+        wrong += int((logits.argmax(-1) != batch.labels[0]).sum())
+        count += batch.labels.shape[1]
+    return loss, wrong, count
+
+
+def test_token_measures_are_those_of_each_sentence_alone(made):
+    corpus = read_corpus(made / "corpus")
+    network = network_for(sequence_recipe(made), corpus)
+    loss, wrong, count = token_by_token(network, corpus.development)
+    assert count == corpus.development.num_rows
+    network.train()
+    found = token_measures(network, corpus.development)
+    assert network.training
+    assert found["error"] == wrong / count
+    assert found["nll"] == pytest.approx(loss / count, rel=1e-5)
+    assert found["perplexity"] == pytest.approx(math.exp(loss / count), rel=1e-4)
+    assert found["error"] >= found["top5_error"] > 0
+
+
+def test_journal_has_means_over_tokens_not_over_batches(made, tmp_path):
+    # With no step and no dropout the terms of the epoch are those of the network as it began.
+    recipe = sequence_recipe(
+        made,
+        epochs=1,
+        objective="one_hot",
+        model={"name": "attention_lstm", "width": 12, "embedding_size": 8, "dropout": 0.0},
+        optimizer={"name": "sgd", "learning_rate": 1e-12},
+    )
+    train(recipe, tmp_path / "run")
+    corpus = read_corpus(made / "corpus")
+    loss, _, count = token_by_token(network_for(recipe, corpus), corpus.train)
+    (line,) = RunFolder(tmp_path / "run").journal()
+    assert line["train"]["output"] == pytest.approx(loss / count, rel=1e-5)
+    assert {"bleu", "chrf", "rougeL", "perplexity", "error"} <= line["development"].keys()
+    assert "bleu" not in line["test"]
+
+
+@pytest.mark.parametrize("batch_size", [8, {"tokens": 60}])
+def test_run_on_a_corpus_leaves_texts_and_their_measures(batch_size, made, tmp_path):
+    result = train(sequence_recipe(made, batch_size=batch_size, decoding={"beam": 3}), tmp_path)
+    corpus = read_corpus(made / "corpus")
+    for split in ("development", "test"):
+        written = (tmp_path / "translations" / f"{split}.txt").read_text().splitlines()
+        assert len(written) == len(corpus.splits[split])
+        assert result[split]["bleu"] == bleu(written, [corpus.references(split)]).value
+        assert result[split] == result[split] | text_measures(written, corpus.references(split), level="word")
+    assert result["temperature"] is None
+    assert result["selected_by"] == "development bleu"
+    geometry = RunFolder(tmp_path).label_geometry()
+    assert geometry.names == corpus.names
+
+
+def test_epoch_with_the_highest_bleu_is_selected(made, tmp_path):
+    result = train(sequence_recipe(made, epochs=5, seed=3), tmp_path)
+    scores = [line["development"]["bleu"] for line in RunFolder(tmp_path).journal()]
+    assert result["selected_epoch"] == 1 + scores.index(max(scores))
+
+
+@pytest.mark.parametrize("objective", OVER_TOKENS)
+def test_broken_off_run_of_every_objective_ends_as_an_unbroken_one(objective, made, tmp_path):
+    recipe = sequence_recipe(made, objective={"name": objective})
+    train(recipe, tmp_path / "unbroken")
+    stop_after(recipe, tmp_path / "broken", 11)
+    train(recipe, tmp_path / "broken")
+    assert differences(contents(tmp_path / "broken"), contents(tmp_path / "unbroken")) == []
+
+
+def test_tied_output_layer_is_one_with_the_embedding_after_training_and_resuming(made, tmp_path):
+    model = {"name": "attention_lstm", "width": 12, "embedding_size": 12, "tied_output": True}
+    recipe = sequence_recipe(made, model=model)
+    stop_after(recipe, tmp_path, 11)
+    train(recipe, tmp_path)
+    corpus = read_corpus(made / "corpus")
+    network = network_for(recipe, corpus)
+    assert network.objective.output.weight is network.encoder.target_embedding.weight
+    untied = network_for(sequence_recipe(made, model=model | {"tied_output": False}), corpus)
+    assert untied.parameter_count() - network.parameter_count() == corpus.num_labels * 12
+
+
+def test_gradients_above_the_norm_are_scaled_down(made, tmp_path):
+    # Plain descent with rate 1: no step is longer than the norm.
+    recipe = sequence_recipe(
+        made, epochs=1, max_gradient_norm=0.01, optimizer={"name": "sgd", "learning_rate": 1.0}, batch_size=60
+    )
+    corpus = read_corpus(made / "corpus")
+    before = network_for(recipe, corpus).state_dict()
+    train(recipe, tmp_path)
+    after = dict(contents(tmp_path))
+    moved = sum(
+        float((after[f"model: {name}"] - value).double().square().sum())
+        for name, value in before.items()
+        if value.is_floating_point()
+    )
+    assert math.sqrt(moved) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_evaluation_batches_hold_every_pair_once(made):
+    corpus = read_corpus(made / "corpus")
+    rows = torch.cat([batch.rows[batch.labels >= 0] for batch in evaluation_batches(corpus.train)])
+    assert sorted(rows.tolist()) == list(range(corpus.train.num_rows))
+
+
+def test_class_means_of_a_corpus_are_those_of_its_tokens(made):
+    corpus = read_corpus(made / "corpus")
+    network = network_for(sequence_recipe(made), corpus).eval()
+    means = class_means(network, corpus.train)
+    outputs, labels = [], []
+    for batch in corpus.train.batches(1):
+        outputs.append(network.objective.outputs(network.hidden(batch.inputs))[0].detach().double())
+        labels.append(batch.labels[0])
+    outputs, labels = torch.cat(outputs), torch.cat(labels)
+    for label in labels.unique().tolist():
+        torch.testing.assert_close(means[label].double(), outputs[labels == label].mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_budget_of_tokens_is_for_a_corpus_only():
+    from labelembed.data import Split
+
+    rows = Split(torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64))
+    with pytest.raises(TypeError, match="only a corpus"):
+        next(iter(batches(rows, TokenBudget(8))))
+
+
+def test_decoding_does_not_depend_on_which_sentences_go_together(made, monkeypatch):
+    corpus = read_corpus(made / "corpus")
+    network = network_for(sequence_recipe(made), corpus)
+    sources = [corpus.train.source[place] for place in range(20)]
+    together = decode(network, sources, Decoding(beam=3))
+    monkeypatch.setattr("labelembed.training.decoding._TOKENS_AT_ONCE", 1)
+    alone = decode(network, sources, Decoding(beam=3))
+    assert [best[0].tokens for best in together] == [best[0].tokens for best in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert one[0].score == pytest.approx(other[0].score, abs=1e-4)
+
+
+def test_small_network_learns_to_translate(tmp_path):
+    write_corpus(tmp_path, train=600, development=40, test=40, longest=3)
+    recipe = sequence_recipe(
+        tmp_path,
+        epochs=12,
+        batch_size=16,
+        objective="one_hot",
+        model={"name": "attention_lstm", "width": 32, "embedding_size": 16, "dropout": 0.0, "initial_range": None},
+    )
+    result = run_recipe(recipe, tmp_path / "run", device="cpu")
+    assert result["test"]["error"] < 0.15
+    assert result["test"]["chrf"] > 0.7
