@@ -32,6 +32,10 @@ CASES = {
     "static_huber": ("static_labels", {"delta": 0.5}),
     "static_squared": ("static_labels", {"loss": "squared"}),
     "static_cosine": ("static_labels", {"loss": "cosine"}),
+    # `mixed`: each row belongs to its label by so much, and for the rest to the next label.
+    "mixed_one_hot": ("one_hot", {"mixed": 0.3}),
+    "mixed_label_embedding": ("label_embedding", {"confidence_limit": 0.2, "uniform_weight": 0.2, "mixed": 0.3}),
+    "mixed_warmup": ("label_embedding", {"target_warmup_steps": 2, "mixed": 0.7}),
 }
 
 
@@ -41,6 +45,8 @@ class EncoderAndObjective(nn.Module):
     def __init__(self, case):
         super().__init__()
         name, arguments = CASES[case]
+        self.share = arguments.get("mixed")
+        arguments = {key: value for key, value in arguments.items() if key != "mixed"}
         if arguments.get("embedding") == "geometry":
             table = torch.randn(LABELS, LABELS, generator=generator(0, "geometry"))
             names = [str(label) for label in range(LABELS)]
@@ -50,7 +56,10 @@ class EncoderAndObjective(nn.Module):
             self.objective = build(name, HIDDEN, LABELS, **arguments)
 
     def forward(self, inputs, labels, rows):
-        return self.objective(self.encoder(inputs), labels, rows)
+        if self.share is None:
+            return self.objective(self.encoder(inputs), labels, rows)
+        others = torch.where(labels == -100, labels, (labels + 1) % LABELS)
+        return self.objective.mixed(self.encoder(inputs), labels, others, self.share, rows=rows, other_rows=rows)
 
 
 def batches():

@@ -12,6 +12,7 @@ import torch
 
 from labelembed.recipes.loading import load_recipe
 from labelembed.training.run_folder import RunFolder
+from tests.made_corpus import write_corpus
 from tests.made_training import (
     CommandLines,
     checkpoint_names,
@@ -56,9 +57,9 @@ def start_two(commands, *words, last=((), ())):
     ]
 
 
-def train_words(folder, settings):
+def train_words(folder, settings, recipe="digits-mlp"):
     options = [word for setting in settings for word in ("--set", setting)]
-    return ["train", "digits-mlp", *options, "--out", str(folder), "--threads", "1"]
+    return ["train", recipe, *options, "--out", str(folder), "--threads", "1"]
 
 
 def assert_close(found, expected, where):
@@ -99,6 +100,28 @@ def test_two_processes_leave_the_run_folder_of_one(objective, commands, tmp_path
     assert_same_run(tmp_path / "two", tmp_path / "one")
     losses = [line["train"]["total"] for line in RunFolder(tmp_path / "two").journal()]
     assert losses[0] > losses[1] > losses[2]
+
+
+@pytest.mark.parametrize("objective", ["one_hot", "{name: label_embedding, embedding: compressed, rank: 4}"])
+def test_two_processes_train_on_a_corpus_what_one_does(objective, commands, tmp_path):
+    # Batches of 7 pairs: a share of 4 and one of 3, of other lengths and so with other padding.
+    settings = [
+        f"data.path={write_corpus(tmp_path).folder}",
+        "model={name: attention_lstm, width: 12, embedding_size: 8, dropout: 0.0}",
+        "optimizer={name: sgd, learning_rate: 0.1}",
+        "max_gradient_norm=0.5",
+        "batch_size=7",
+        "epochs=2",
+        "checkpoints.minimum_seconds=0",
+        f"objective={objective}",
+    ]
+    recipe, _ = load_recipe("translation-lstm", settings=settings)
+    train(recipe, tmp_path / "one")
+    for command in start_two(commands, *train_words(tmp_path / "two", settings, "translation-lstm")):
+        assert command.code() == 0, command.output()
+    assert_same_run(tmp_path / "two", tmp_path / "one")
+    written = [(tmp_path / run / "translations" / "test.txt").read_text() for run in ("one", "two")]
+    assert written[0] == written[1]
 
 
 def test_processes_whose_clocks_differ_stay_together_and_one_signal_stops_both(commands, tmp_path):
