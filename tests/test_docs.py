@@ -24,6 +24,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 SHORT = {
     "digits": ["--set", "epochs=1", "--set", "data.train_rows=200", "--seeds", "1"],
     "mnist": ["--set", "epochs=1", "--set", "batch_size=10", "--set", "data.development.first=10"],
+    "corpus": ["--set", "epochs=1", "--set", "model.width=16", "--set", "model.embedding_size=16", "--seeds", "1"],
 }
 
 
@@ -49,6 +50,8 @@ def shortened(words):
     if words[0] not in ("train", "compare", "check"):
         return words
     kind = "mnist" if "--data" in words else "digits"
+    if "corpus" in words:
+        kind = "corpus"
     extra = SHORT[kind]
     if words[0] != "compare":
         extra = extra[: extra.index("--seeds")] if "--seeds" in extra else extra
