@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -53,6 +56,21 @@ _SETTINGS: Any = {
     "text.parse_math": False,
     "image.composite_image": False,
 }
+
+
+# Pixels of a side that a table is drawn with at least.
+_LEAST_PIXELS = 300
+
+
+def cells(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[float, float, float, float]]:
+    """Returns a square table [C, C] with each cell as a block of pixels, and the `extent` that keeps its place.
+
+    Viewers other than browsers smooth a picture that they enlarge, whatever it says, and ten cells become a blur.
+    """
+    count = len(table)
+    times = -(-_LEAST_PIXELS // count)
+    blocks = table.repeat(times, axis=0).repeat(times, axis=1)
+    return blocks, (-0.5, count - 0.5, count - 0.5, -0.5)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labelembed.report.drawing import Drawing, draw
+from labelembed.report.drawing import Drawing, cells, draw
 from labelembed.report.formatting import counted, number, shortened
 from labelembed.report.similarities import PICTURE_CELLS, LabelSimilarities
 
@@ -37,8 +37,10 @@ def heat_map(similarities: LabelSimilarities, variant: str, key: str) -> Drawing
 
         axes = figure.subplots()
         colours = matplotlib.colormaps["viridis"].resampled(_LEVELS).with_extremes(bad=_DIAGONAL)
+        blocks, extent = cells(picture)
         image = axes.imshow(
-            np.ma.masked_invalid(picture),
+            np.ma.masked_invalid(blocks),
+            extent=extent,
             cmap=colours,
             vmin=lowest,
             # Before training all are equal, and a range of nothing has no colours.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.geometry import Alignment, tree_of
-from labelembed.report.drawing import INK, draw, series_colour
+from labelembed.report.drawing import INK, cells, draw, series_colour
 from labelembed.report.formatting import shortened
 from labelembed.report.writing import write_text
 
@@ -185,7 +185,9 @@ def distance_heat_map(
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        image = axes.imshow(table, cmap="viridis_r", interpolation="none", vmin=0, vmax=float(table.max()) or 1.0)
+        blocks, extent = cells(table)
+        top = float(table.max()) or 1.0
+        image = axes.imshow(blocks, cmap="viridis_r", interpolation="none", vmin=0, vmax=top, extent=extent)
         axes.spines[:].set_visible(False)
         letters = 8.5 if count <= 40 else 6.5
         ticks = range(count) if named else []
