@@ -20,6 +20,7 @@ from benchmarks import (
     pictures,
     similar_words,
     step_time,
+    translation,
 )
 
 BENCHMARKS = {
@@ -33,6 +34,7 @@ BENCHMARKS = {
     "beam": beam.run,
     "corpus": corpus.run,
     "similar_words": similar_words.run,
+    "translation": translation.run,
     "gpu": gpu.run,
 }
 
