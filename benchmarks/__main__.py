@@ -15,6 +15,7 @@ from benchmarks import (
     epoch_share,
     geometry_scores,
     gpu,
+    heads,
     import_time,
     parallel_runs,
     pictures,
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "corpus": corpus.run,
     "similar_words": similar_words.run,
     "translation": translation.run,
+    "heads": heads.run,
     "gpu": gpu.run,
 }
 

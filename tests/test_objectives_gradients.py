@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-
 import pytest
 import torch
 
-from labelembed import heads
-from labelembed.objectives import LabelSmoothing, OneHot, label_embedding
+from labelembed.heads import linear_heads
+from labelembed.objectives import LabelSmoothing, OneHot
 
 from .test_objectives_naive import make_label_embedding, make_rows
 
@@ -33,8 +31,7 @@ def moved_by(objective, term, hidden, labels):
 @pytest.mark.parametrize("preset", ["paper", "published_code"])
 @pytest.mark.parametrize("kind", ["full", "compressed"])
 def test_label_embedding_terms_move_what_the_paper_says(implementation, preset, kind, monkeypatch):
-    chosen = functools.partial(heads.label_embedding_terms, implementation=implementation)
-    monkeypatch.setattr(label_embedding, "label_embedding_terms", chosen)
+    monkeypatch.setattr(linear_heads, "chosen", lambda impl, num_labels: implementation)
     objective = make_label_embedding(kind, preset=preset, uniform_weight=0.2)
     hidden, labels = make_rows(objective)
     moves = {

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import pytest
 import torch
 
-from labelembed import heads
+from labelembed.heads import linear_heads
 from labelembed.models import MLP, InputScaling
-from labelembed.objectives import LabelEmbedding, LabelSmoothing, label_embedding
+from labelembed.objectives import LabelEmbedding, LabelSmoothing
 from labelembed.seeds import generator, seeded
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
@@ -27,10 +26,9 @@ torch.set_num_threads(1)
 HIDDEN, LABELS = 4, 5
 
 
-@pytest.fixture(params=["reference", "closed_form"])
+@pytest.fixture(params=["reference", "closed_form", "chunked"])
 def implementation(request, monkeypatch):
-    chosen = functools.partial(heads.label_embedding_terms, implementation=request.param)
-    monkeypatch.setattr(label_embedding, "label_embedding_terms", chosen)
+    monkeypatch.setattr(linear_heads, "chosen", lambda impl, num_labels: request.param)
     return request.param
 
 

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from labelembed import heads
 from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
-from labelembed.heads import HeadSettings, HeadTerms, label_embedding_terms
+from labelembed.heads import HeadSettings, HeadTerms
 from labelembed.objectives.objective import Objective
 
 # Where the paper (eq. 14) and the code published with it differ. The paper states no reduction of the hinge;
@@ -79,6 +80,8 @@ class LabelEmbedding(Objective):
         bias: Whether the output layers have a bias.
         ignore_index: Rows with this label take no part in any term; None: every row counts.
         output_std: Start of the output layers, see `Objective`.
+        impl: `reference`: plain lines; `closed_form`: one node; `chunked`: never the logits of all rows at once, and
+            gradients of the total only; `auto`: the closed form, and chunks for many labels.
 
     Raises:
         ValueError: When an argument is out of its range, or the geometry has another number of labels.
@@ -118,6 +121,7 @@ class LabelEmbedding(Objective):
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
+        impl: heads.Implementation = "auto",
     ) -> None:
         chosen = PRESETS.get(preset, PRESETS["paper"])
         output_weight = chosen["output_weight"] if output_weight is None else output_weight
@@ -140,6 +144,7 @@ class LabelEmbedding(Objective):
         faults.require(rate > 0, "embedding_learning_rate", rate, "must be > 0")
         faults.require(temperature > 0, "temperature", temperature, "must be > 0")
         faults.require(0 <= confidence_limit <= 1, "confidence_limit", confidence_limit, "must be in [0, 1]")
+        faults.choice("impl", impl, heads.IMPLEMENTATIONS)
         faults.choice("hinge_norm", hinge_norm, (1, 2))
         faults.choice("hinge_reduction", hinge_reduction, ("mean", "sum"))
         faults.require(output_weight >= 0, "output_weight", output_weight, "must be >= 0")
@@ -167,6 +172,7 @@ class LabelEmbedding(Objective):
             uniform_weight=uniform_weight,
             shared=auxiliary == "shared" and not isinstance(embedding, LabelGeometry),
         )
+        self.impl = impl
         self.embedding_learning_rate = embedding_learning_rate
         self.decay_embedding = decay_embedding
         self.target_warmup_steps = target_warmup_steps if is_share else int(target_warmup_steps)
@@ -217,10 +223,20 @@ class LabelEmbedding(Objective):
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> HeadTerms:
         """Computes the terms; see `Objective.forward`."""
         hidden, labels = self.counted(hidden, labels)
-        first = self.output(hidden)
-        second = self.auxiliary(hidden.detach()) if hasattr(self, "auxiliary") else None
         settings = self.settings._replace(target_weight=self._target_weight_now())
-        return label_embedding_terms(first, second, self.embedding_rows(labels), labels, settings)
+        layers = [self.output, self.auxiliary] if hasattr(self, "auxiliary") else [self.output]
+        way = heads.chosen_for(self.impl, self.num_labels, *layers)
+        if way == "chunked":
+            o1, o2 = layers[0], layers[-1] if len(layers) == 2 else None
+            second, second_bias = (None, None) if o2 is None else (o2.weight, o2.bias)
+            is_compressed = hasattr(self, "compressed_rows")
+            table = (self.compressed_rows, self.compressed_columns) if is_compressed else self.embedding
+            return heads.label_embedding_cross_entropy(
+                hidden, o1.weight, o1.bias, second, second_bias, table, labels, settings, impl=way
+            )
+        z1 = self.output(hidden)
+        z2 = self.auxiliary(hidden.detach()) if len(layers) == 2 else None
+        return heads.label_embedding_terms(z1, z2, self.embedding_rows(labels), labels, settings, implementation=way)
 
     def _in_the_same_step(self, hidden: Tensor, labels: Tensor, rows: Tensor | None) -> HeadTerms:
         if self.training and self.target_warmup_steps > 0:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
-from labelembed.heads import full_precision
+from labelembed.heads import chosen_for, full_precision, linear_cross_entropy
 from labelembed.objectives.objective import Objective
 
 
@@ -34,6 +34,7 @@ class LabelSmoothing(Objective):
         bias: Whether the output layer has a bias.
         ignore_index: Rows with this label take no part; None: every row counts.
         output_std: Start of the output layer, see `Objective`.
+        impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `auto`: chunks for many labels.
 
     Example:
         >>> import torch
@@ -52,9 +53,11 @@ class LabelSmoothing(Objective):
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
+        impl: Literal["auto", "reference", "chunked"] = "auto",
     ) -> None:
         faults = ArgumentFaults()
         faults.require(0 <= smoothing <= 1, "smoothing", smoothing, "must be in [0, 1]")
+        faults.choice("impl", impl, ("auto", "reference", "chunked"))
         super().__init__(
             hidden_size,
             num_labels,
@@ -64,10 +67,15 @@ class LabelSmoothing(Objective):
             faults=faults,
         )
         self.smoothing = smoothing
+        self.impl = impl
 
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> LabelSmoothingTerms:
         """Computes the terms; see `Objective.forward`."""
         hidden, labels = self.counted(hidden, labels)
+        if chosen_for(self.impl, self.num_labels, self.output) == "chunked":
+            weight, bias = self.output.weight, self.output.bias
+            terms = linear_cross_entropy(hidden, weight, bias, labels, label_smoothing=self.smoothing, impl="chunked")
+            return LabelSmoothingTerms(*terms)
         log_probabilities = F.log_softmax(full_precision(self.output(hidden)), dim=-1)
         row_factor = whole_batch.mean_factor(labels.shape[0], like=log_probabilities)
         output = F.nll_loss(log_probabilities, labels, reduction="sum") * row_factor

@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, Self
 
+import torch
 from torch import Tensor, nn
 
 from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
+from labelembed.heads import default_chunk_rows
 
 
 class Terms(Protocol):
@@ -168,6 +170,23 @@ class Objective(nn.Module, ABC):
         """Returns scores [..., C] whose argmax predicts and whose softmax is the predicted distribution."""
         scores: Tensor = self.output(hidden)
         return scores
+
+    @torch.no_grad()
+    def top_k(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Returns the k highest logits [..., k] of hidden rows [..., H] and their labels [..., k], highest first.
+
+        Of many rows and labels the logits are never held all at once.
+
+        Raises:
+            ValueError: `k` is not in 1..C.
+        """
+        faults = ArgumentFaults()
+        faults.require(1 <= k <= self.num_labels, "k", k, f"must be in 1..{self.num_labels}, the number of labels")
+        faults.raise_if_any()
+        rows = torch.split(hidden.reshape(-1, hidden.shape[-1]), default_chunk_rows(self.num_labels))
+        best = [self.logits(some).topk(k, dim=-1) for some in rows]
+        scores, labels = (torch.cat(parts).view(*hidden.shape[:-1], k) for parts in zip(*best, strict=True))
+        return scores, labels
 
     def outputs(self, hidden: Tensor) -> Tensor:
         """Returns what the output layer says [..., D]; class means are taken of this."""

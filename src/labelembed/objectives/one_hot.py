@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from labelembed import whole_batch
-from labelembed.heads import full_precision
+from labelembed.errors import ArgumentFaults
+from labelembed.heads import chosen_for, full_precision, linear_cross_entropy
 from labelembed.objectives.objective import Objective
 
 
@@ -30,6 +31,7 @@ class OneHot(Objective):
         bias: Whether the output layer has a bias.
         ignore_index: Rows with this label take no part; None: every row counts.
         output_std: Start of the output layer, see `Objective`.
+        impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `auto`: chunks for many labels.
 
     Example:
         >>> import torch
@@ -47,12 +49,26 @@ class OneHot(Objective):
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
+        impl: Literal["auto", "reference", "chunked"] = "auto",
     ) -> None:
-        super().__init__(hidden_size, num_labels, bias=bias, ignore_index=ignore_index, output_std=output_std)
+        faults = ArgumentFaults()
+        faults.choice("impl", impl, ("auto", "reference", "chunked"))
+        super().__init__(
+            hidden_size,
+            num_labels,
+            bias=bias,
+            ignore_index=ignore_index,
+            output_std=output_std,
+            faults=faults,
+        )
+        self.impl = impl
 
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> OneHotTerms:
         """Computes the terms; see `Objective.forward`."""
         hidden, labels = self.counted(hidden, labels)
+        if chosen_for(self.impl, self.num_labels, self.output) == "chunked":
+            total = linear_cross_entropy(hidden, self.output.weight, self.output.bias, labels, impl="chunked").total
+            return OneHotTerms(total=total, output=total)
         logits = full_precision(self.output(hidden))
         row_factor = whole_batch.mean_factor(labels.shape[0], like=logits)
         output = F.cross_entropy(logits, labels, reduction="sum") * row_factor
