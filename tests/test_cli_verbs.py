@@ -20,8 +20,10 @@ from labelembed.cli import display
 from labelembed.geometry import LabelGeometry
 from labelembed.recipes.saved_run import SavedRun
 from tests.made_cli import SMALL, call, listing, succeed
-from tests.made_corpus import write_example_text
+from tests.made_corpus import made_pairs, write_example_text, write_text
+from tests.made_corpus_runs import sequence_recipe
 from tests.made_data import made_images, write_idx, write_idx_folder, write_image
+from tests.made_training import train
 
 MNIST = ["mnist-mlp", "--data", "mnist", *SMALL]
 COMMAND = typer.main.get_command(cli.app)
@@ -127,6 +129,8 @@ def examples_folder(tmp_path_factory):
         for name in ("hypotheses.txt", "references.txt"):
             Path(name).write_text("The dog bit the man.\n")
         succeed(*example_words("train"), "--set", "epochs=1", "--quiet")
+        train(sequence_recipe(Path("made")), Path("runs/en-de"))
+        write_text(Path("input.txt"), [source for source, _ in made_pairs(3)])
         return Path.cwd()
 
 
@@ -162,7 +166,7 @@ def test_objectives_are_listed():
     lines = succeed("objectives").out.splitlines()
     listed = succeed("objectives", "--json").json
     assert [line.split()[0] for line in lines] == list(listed) == list(labelembed.OBJECTIVES)
-    assert listed["label_smoothing"]["keys"] == {"smoothing": 0.1, "bias": True}
+    assert listed["label_smoothing"]["keys"] == {"smoothing": 0.1, "bias": True, "impl": "auto"}
     assert listed["static_labels"]["required"] == ["embedding"]
     assert listed["static_labels"]["keys"]["embedding"] is None
     assert listed["one_hot"]["required"] == []

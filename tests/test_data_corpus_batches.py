@@ -36,11 +36,14 @@ def numbers_of(batch: PairBatch) -> list[int]:
     return (batch.labels[:, 0] - 100).tolist()
 
 
+def tensors(batch: PairBatch):
+    return [*batch.inputs, batch.labels, batch.rows]
+
+
 def same(first, second):
     return len(first) == len(second) and all(
-        torch.equal(a, b)
+        left.tokens == right.tokens and all(map(torch.equal, tensors(left), tensors(right)))
         for left, right in zip(first, second, strict=True)
-        for a, b in zip((*left.inputs, *left[1:]), (*right.inputs, *right[1:]), strict=True)
     )
 
 
@@ -129,9 +132,9 @@ def test_processes_together_have_what_one_has(processes):
     assert [len(share) for share in shares] == [len(whole)] * processes
     for number, batch in enumerate(whole):
         for process, share in enumerate(shares):
-            expected = [each[process::processes] for each in (*batch.inputs, batch.labels, batch.rows)]
-            found = [*share[number].inputs, *share[number][1:]]
-            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+            expected = [each[process::processes] for each in tensors(batch)]
+            assert all(torch.equal(a, b) for a, b in zip(tensors(share[number]), expected, strict=True))
+            assert share[number].tokens == batch.tokens == int((batch.labels >= 0).sum())
 
 
 def test_a_share_without_pairs_is_an_empty_batch():

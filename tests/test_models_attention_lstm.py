@@ -166,7 +166,7 @@ def test_one_layer_with_dropout_gives_no_warning():
 def test_start_is_uniform_within_the_range():
     model = AttentionLSTM(source_vocabulary_size=500, target_vocabulary_size=600)
     for name, parameter in model.state_dict().items():
-        assert 0.09 < float(parameter.abs().max()) <= 0.1, name
+        assert 0.09 < float(parameter.abs().max()) <= 0.1 * (1 + 1e-6), name  # 0.1 in float32 is a little more
         # The deviation of a uniform number; n is at least 512, five of its own deviations are 0.1 of it.
         assert float(parameter.std()) == pytest.approx(0.2 / 12**0.5, rel=0.1), name
     assert model.output_std == pytest.approx(0.1 / 3**0.5)

@@ -205,8 +205,12 @@ def test_set_changes_a_value_and_keeps_its_neighbours():
     [
         ("optimizer.learning_rate=1e-3", lambda recipe: recipe.optimizer["learning_rate"], 1e-3),
         ("optimizer.learning_rate=1", lambda recipe: recipe.optimizer["learning_rate"], 1.0),
-        ("objective=one_hot", lambda recipe: recipe.objective, {"name": "one_hot", "bias": True}),
-        ("objective={name: one_hot, bias: no}", lambda recipe: recipe.objective, {"name": "one_hot", "bias": False}),
+        ("objective=one_hot", lambda recipe: recipe.objective, {"name": "one_hot", "bias": True, "impl": "auto"}),
+        (
+            "objective={name: one_hot, bias: no}",
+            lambda recipe: recipe.objective,
+            {"name": "one_hot", "bias": False, "impl": "auto"},
+        ),
         ("model.hidden_sizes=[4, 5]", lambda recipe: recipe.model["hidden_sizes"], [4, 5]),
         ("data.development=null", lambda recipe: recipe.data["development"], None),
         ("data.development=", lambda recipe: recipe.data["development"], None),
@@ -229,7 +233,11 @@ def test_set_makes_the_blocks_that_are_missing():
 
 
 def test_set_adds_a_key_to_a_component_given_by_name_alone():
-    assert loaded("objective.bias=false", recipe=written(SMALLEST)).objective == {"name": "one_hot", "bias": False}
+    assert loaded("objective.bias=false", recipe=written(SMALLEST)).objective == {
+        "name": "one_hot",
+        "bias": False,
+        "impl": "auto",
+    }
 
 
 def test_the_last_of_two_settings_holds():

@@ -70,6 +70,9 @@ def assert_close(found, expected, where):
     elif isinstance(expected, list):
         for index, (one, other) in enumerate(zip(found, expected, strict=True)):
             assert_close(one, other, f"{where}: {index}")
+    elif where.endswith("error"):
+        # Of the 449 rows, or the development rows, one or two may lie on the border between two labels.
+        assert abs(found - expected) <= 2 / 200, where
     elif isinstance(expected, (torch.Tensor, float)):
         torch.testing.assert_close(found, expected, **CLOSE, msg=lambda text: f"{where}: {text}")
     else:

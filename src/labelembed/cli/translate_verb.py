@@ -86,6 +86,8 @@ def translate(
         raise InterruptedTraining(f"stopped; the first {done:,} lines are {where}", signal_number=2) from None
     if done == 0:
         raise LabelEmbedError(f"{'standard input' if file == '-' else file}: holds no line")
+    if output is not None:
+        typer.echo(f"{output}: {done:,} lines written")
     if strangers:
         typer.echo(f"note: {strangers:,} of {done:,} lines have no word that the run knows", err=True)
 
