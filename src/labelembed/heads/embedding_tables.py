@@ -18,7 +18,7 @@ class FullTable:
     def __init__(self, table: Tensor, *, like: Tensor, learns: bool) -> None:
         self.table = table
         self.dtype = like.dtype
-        # Zeros that nothing is written to cost nothing: only the rows of this step's labels are touched.
+        # Dense, as an optimiser wants it: its zeros alone are a pass over C * C numbers in each step.
         self.gradient = torch.zeros(table.shape, dtype=like.dtype, device=table.device) if learns else None
 
     def rows(self, labels: Tensor, out: Tensor) -> None:
