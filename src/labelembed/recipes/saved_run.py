@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from labelembed.data import Fit, LabelledData, Split
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.recipes.building import build_network, build_rows, empty_scaling
 from labelembed.recipes.running import stored_recipe
+from labelembed.recipes.saved_weights import with_saved_weights
 from labelembed.recipes.schema import Recipe
 from labelembed.training.evaluation import BeforeAndAfter, evaluate_both, predicted_logits
 from labelembed.training.network import Network
@@ -64,19 +63,17 @@ class SavedRun:
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             what = "missing or damaged, it does not say what data the run was trained on"
             raise RunFolderError(f"{folder.path / 'environment.json'}: {what}") from error
-        try:
-            scaling = empty_scaling(recipe, input_shape)
-            network = build_network(
-                recipe, num_labels=len(names), input_shape=input_shape, scaling=scaling, base=folder.path
-            )
-            network.load_prediction_state(load_file(folder.model_file))
-            wrong = next((name for name, value in network.state_dict().items() if not value.isfinite().all()), None)
-            if wrong is not None:
-                raise RuntimeError(f"{wrong} holds a value that is not finite")
-        except (SafetensorError, OSError, RuntimeError, RecipeError, IndexError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise RunFolderError(f"{folder.model_file}: damaged, or not of this run's recipe ({reason})") from error
-        return cls(folder, recipe, network.eval(), names, input_shape, (low, high), _temperature(folder))
+        network = with_saved_weights(
+            folder,
+            lambda: build_network(
+                recipe,
+                num_labels=len(names),
+                input_shape=input_shape,
+                scaling=empty_scaling(recipe, input_shape),
+                base=folder.path,
+            ),
+        )
+        return cls(folder, recipe, network, names, input_shape, (low, high), _temperature(folder))
 
     @property
     def fit(self) -> Fit | None:

@@ -8,15 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from labelembed.data import TextCodec, TextCorpus, read_corpus
-from labelembed.errors import DataError, RecipeError, RunFolderError
+from labelembed.errors import DataError, RunFolderError
 from labelembed.models import Hypothesis
 from labelembed.recipes.building import build_sequence_network
 from labelembed.recipes.data_facts import kept_codecs
 from labelembed.recipes.running import stored_recipe
+from labelembed.recipes.saved_weights import with_saved_weights
 from labelembed.recipes.schema import Recipe
 from labelembed.special_tokens import UNKNOWN
 from labelembed.training.decoding import Decoding, decode
@@ -89,16 +87,10 @@ class SavedTranslator:
             raise RunFolderError(f"{folder.path}: was trained on data {kind!r}, it translates nothing; see predict")
         source, target = kept_codecs(folder)
         sizes = len(source.vocabulary), len(target.vocabulary)
-        try:
-            network = build_sequence_network(recipe, vocabulary_sizes=sizes, base=folder.path)
-            network.load_prediction_state(load_file(folder.model_file))
-            wrong = next((name for name, value in network.state_dict().items() if not value.isfinite().all()), None)
-            if wrong is not None:
-                raise RuntimeError(f"{wrong} holds a value that is not finite")
-        except (SafetensorError, OSError, RuntimeError, RecipeError, IndexError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise RunFolderError(f"{folder.model_file}: damaged, or not of this run's recipe ({reason})") from error
-        return cls(folder, recipe, network.eval(), source, target)
+        network = with_saved_weights(
+            folder, lambda: build_sequence_network(recipe, vocabulary_sizes=sizes, base=folder.path)
+        )
+        return cls(folder, recipe, network, source, target)
 
     @property
     def decoding(self) -> Decoding:
