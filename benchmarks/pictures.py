@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -53,20 +54,24 @@ def training_step(make: Callable[[], nn.Module], objective: type, batch: int) ->
     return step
 
 
-def batches(batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Gives batches as a run of `cifar10-small` makes them, without end."""
-    split, scaling, augmentation = made_split(EPOCH_ROWS), scaled(), Augmentation("crop_flip", input_shape=SHAPE)
+def batches(
+    batch: int, *, augmentation: Literal["flip", "crop_flip"] = "crop_flip"
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Gives batches as a run makes them, without end; `cifar10-small` flips, the papers' recipes also move."""
+    split, scaling, changed = made_split(EPOCH_ROWS), scaled(), Augmentation(augmentation, input_shape=SHAPE)
     while True:
         for rows in split.batches(batch, order=torch.randperm(len(split))):
-            yield augmentation(scaling(rows.inputs)), rows.labels
+            yield changed(scaling(rows.inputs)), rows.labels
+
+
+def small() -> nn.Module:
+    """Returns the network of `cifar10-small`."""
+    return SmallResNet(input_shape=SHAPE, channels=(16, 48, 96))
 
 
 def step_ratios() -> None:
     def paper() -> nn.Module:
         return PaperResNet(input_shape=SHAPE, depth=8)
-
-    def small() -> nn.Module:
-        return SmallResNet(input_shape=SHAPE, channels=(16, 48, 96))  # as in cifar10-small
 
     for name, make, batch, calls, goal in (
         ("ResNet-8, paper's widths", paper, PAPER_BATCH, 1, 1.01),
@@ -83,11 +88,8 @@ def step_ratios() -> None:
 
 
 def augmentation_share() -> None:
-    prepared = batches(SMALL_BATCH)
-    variants = {
-        "reading": lambda: next(prepared),
-        "step": training_step(lambda: SmallResNet(input_shape=SHAPE), OneHot, SMALL_BATCH),
-    }
+    prepared = batches(SMALL_BATCH, augmentation="flip")
+    variants = {"reading": lambda: next(prepared), "step": training_step(small, OneHot, SMALL_BATCH)}
     times = interleaved(variants, rounds=ROUNDS, calls=8)
     shares = [reading / step for reading, step in zip(times["reading"], times["step"], strict=True)]
     print(
