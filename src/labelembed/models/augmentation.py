@@ -66,12 +66,11 @@ def _moved(pictures: Tensor, most: int) -> Tensor:
     """Returns pictures [N, C, H, W] moved by -most to most pixels each way, 0 where nothing is left."""
     count, _, height, width = pictures.shape
     device = pictures.device
-    padded = F.pad(pictures, (most, most, most, most)).permute(0, 2, 3, 1)
+    padded = F.pad(pictures, (most, most, most, most))
     top, left = torch.randint(0, 2 * most + 1, (2, count), device=device)
-    rows = top[:, None] + torch.arange(height, device=device)
-    columns = left[:, None] + torch.arange(width, device=device)
-    numbers = torch.arange(count, device=device)
-    return padded[numbers[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    # Every window there is, as a view: what is picked is copied a line of pixels at a time, not pixel by pixel.
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(count, device=device), :, top, left]
 
 
 def _cut_out(pictures: Tensor, side: int) -> Tensor:
