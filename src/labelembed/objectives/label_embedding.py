@@ -12,19 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelembed import heads
-from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
-from labelembed.heads import HeadSettings, HeadTerms
+from labelembed.heads import HeadTerms
+from labelembed.objectives.label_embedding_arguments import embedding_faults, head_settings, require_settings
 from labelembed.objectives.objective import Objective
 
-# Where the paper (eq. 14) and the code published with it differ. The paper states no reduction of the hinge;
-# the published code adds 1e-8 to the count of right rows, which float32 cannot show and which is left out.
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"output_weight": 1.0, "target_weight": 1.0, "uniform_weight": 0.0, "hinge_reduction": "mean"},
-    "published_code": {"output_weight": 0.5, "target_weight": 0.5, "uniform_weight": 0.0, "hinge_reduction": "sum"},
-    # Not in the paper: the learned similarity together with a share of label smoothing.
-    "mixture": {"output_weight": 0.3, "target_weight": 0.5, "uniform_weight": 0.2, "hinge_reduction": "mean"},
-}
 # A dense [C, C] table is 16 MB at so many labels, and grows with their square: to a gigabyte at 16,000.
 DENSE_GEOMETRY_LABELS = 2_000
 # The step at which a share of a run ends whose length nobody has told yet.
@@ -123,37 +115,28 @@ class LabelEmbedding(Objective):
         output_std: float | None = None,
         impl: heads.Implementation = "auto",
     ) -> None:
-        chosen = PRESETS.get(preset, PRESETS["paper"])
-        output_weight = chosen["output_weight"] if output_weight is None else output_weight
-        target_weight = chosen["target_weight"] if target_weight is None else target_weight
-        uniform_weight = chosen["uniform_weight"] if uniform_weight is None else uniform_weight
-        hinge_reduction = chosen["hinge_reduction"] if hinge_reduction is None else hinge_reduction
-        faults = ArgumentFaults()
-        if not isinstance(embedding, LabelGeometry):
-            faults.choice("embedding", embedding, ("full", "compressed"))
-        elif len(embedding) != num_labels:
-            faults.require(False, "embedding", len(embedding), f"must have {num_labels} labels as the data has")
-        faults.choice("preset", preset, tuple(PRESETS))
-        faults.require(rank >= 1, "rank", rank, "must be >= 1")
-        faults.choice("auxiliary", auxiliary, ("separate", "shared"))
-        if isinstance(initial_scale, str):
-            faults.choice("initial_scale", initial_scale, ("log",))
-        elif initial_scale is not None:
-            faults.require(initial_scale > 0, "initial_scale", initial_scale, "must be > 0, 'log' or None")
-        rate = embedding_learning_rate
-        faults.require(rate > 0, "embedding_learning_rate", rate, "must be > 0")
-        faults.require(temperature > 0, "temperature", temperature, "must be > 0")
-        faults.require(0 <= confidence_limit <= 1, "confidence_limit", confidence_limit, "must be in [0, 1]")
-        faults.choice("impl", impl, heads.IMPLEMENTATIONS)
-        faults.choice("hinge_norm", hinge_norm, (1, 2))
-        faults.choice("hinge_reduction", hinge_reduction, ("mean", "sum"))
-        faults.require(output_weight >= 0, "output_weight", output_weight, "must be >= 0")
-        faults.require(target_weight >= 0, "target_weight", target_weight, "must be >= 0")
-        faults.require(uniform_weight >= 0, "uniform_weight", uniform_weight, "must be >= 0")
-        is_share = 0 < target_warmup_steps < 1
-        is_whole = is_share or (target_warmup_steps >= 0 and float(target_warmup_steps).is_integer())
-        rule = "must be a whole number of steps >= 0, or a share of the run between 0 and 1"
-        faults.require(is_whole, "target_warmup_steps", target_warmup_steps, rule)
+        settings = head_settings(
+            preset,
+            {
+                "output_weight": output_weight,
+                "target_weight": target_weight,
+                "uniform_weight": uniform_weight,
+                "hinge_reduction": hinge_reduction,
+            },
+            temperature=temperature,
+            confidence_limit=confidence_limit,
+            hinge_norm=hinge_norm,
+            shared=auxiliary == "shared" and not isinstance(embedding, LabelGeometry),
+        )
+        faults = embedding_faults(
+            num_labels,
+            embedding=embedding,
+            rank=rank,
+            auxiliary=auxiliary,
+            initial_scale=initial_scale,
+            embedding_learning_rate=embedding_learning_rate,
+        )
+        require_settings(faults, settings, preset=preset, impl=impl, target_warmup_steps=target_warmup_steps)
         super().__init__(
             hidden_size,
             num_labels,
@@ -162,19 +145,11 @@ class LabelEmbedding(Objective):
             output_std=output_std,
             faults=faults,
         )
-        self.settings = HeadSettings(
-            temperature=temperature,
-            confidence_limit=confidence_limit,
-            hinge_norm=hinge_norm,
-            hinge_reduction=hinge_reduction,
-            output_weight=output_weight,
-            target_weight=target_weight,
-            uniform_weight=uniform_weight,
-            shared=auxiliary == "shared" and not isinstance(embedding, LabelGeometry),
-        )
+        self.settings = settings
         self.impl = impl
         self.embedding_learning_rate = embedding_learning_rate
         self.decay_embedding = decay_embedding
+        is_share = 0 < target_warmup_steps < 1
         self.target_warmup_steps = target_warmup_steps if is_share else int(target_warmup_steps)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         if is_share:
