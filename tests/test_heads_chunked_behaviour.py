@@ -69,7 +69,9 @@ def test_chunks_hold_fewer_rows_of_more_labels_but_never_few():
     assert default_chunk_rows(100) == 2**24 // 400
     assert default_chunk_rows(8000) == 524
     assert default_chunk_rows(32000) == 512
-    assert default_chunk_rows(10**6) == 512
+    assert default_chunk_rows(131_072) == 512
+    assert default_chunk_rows(10**6) == 67  # 256 MiB of logits
+    assert default_chunk_rows(10**8) == 32
 
 
 @pytest.mark.parametrize("kind", ["full", "compressed"])
@@ -181,7 +183,7 @@ def test_threads_do_not_write_to_each_others_memory():
 
 @pytest.mark.parametrize("shape", [(), (7,), (0,), (50, 3)])
 def test_top_k_is_that_of_all_logits_and_never_holds_them(shape, monkeypatch):
-    monkeypatch.setattr("labelembed.objectives.objective.default_chunk_rows", lambda num_labels: 8)
+    monkeypatch.setattr("labelembed.heads.vocabulary_prediction.default_chunk_rows", lambda num_labels: 8)
     objective = OneHot(4, 40)
     hidden = torch.randn(*shape, 4, requires_grad=True)
     with torch.no_grad():

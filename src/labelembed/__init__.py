@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         StaticLabels,
         TeacherFree,
         Terms,
+        keep_split,
     )
     from labelembed.recipes.saved_run import SavedRun
 
@@ -57,6 +58,7 @@ _HOMES = {
     "StaticLabels": "objectives",
     "TeacherFree": "objectives",
     "Terms": "objectives",
+    "keep_split": "objectives",
     "SavedRun": "recipes.saved_run",
 }
 
@@ -82,6 +84,7 @@ __all__ = [
     "TeacherFree",
     "Terms",
     "TrainingError",
+    "keep_split",
 ]
 
 

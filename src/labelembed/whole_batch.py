@@ -7,6 +7,7 @@ is exactly the gradient that one process would have had. Every normaliser of an 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -83,22 +84,33 @@ def class_sums(rows: Tensor, labels: Tensor, num_labels: int) -> tuple[Tensor, T
     return sums[:, :-1], sums[:, -1].detach()
 
 
-def gathered(*values: Tensor) -> tuple[Tensor, ...]:
+def row_counts(count: int, *, device: torch.device) -> list[int]:
+    """Returns how many rows each process has, of which this one has `count`."""
+    if processes() == 1:
+        return [count]
+    local = torch.tensor(count, device=device)
+    counts = [torch.zeros_like(local) for _ in range(processes())]
+    dist.all_gather(counts, local)
+    return [int(each) for each in torch.stack(counts).tolist()]
+
+
+def gathered(*values: Tensor, counts: Sequence[int] | None = None) -> tuple[Tensor, ...]:
     """Returns tensors [n, ...] of all processes one after the other, without gradient; n may differ.
 
     In one process the tensors themselves.
+
+    Args:
+        values: With as many rows n, each.
+        counts: The n of each process where it is known, as `row_counts` returns it.
     """
     if processes() == 1:
         return values
-    count = torch.tensor(values[0].shape[0], device=values[0].device)
-    counts = [torch.zeros_like(count) for _ in range(processes())]
-    dist.all_gather(counts, count)
-    most = max(int(each) for each in counts)
+    counts = counts or row_counts(values[0].shape[0], device=values[0].device)
     found = []
     for value in values:
-        padded = value.detach().new_zeros(most, *value.shape[1:])
+        padded = value.detach().new_zeros(max(counts), *value.shape[1:])
         padded[: value.shape[0]] = value.detach()
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
-        found.append(torch.cat([part[: int(each)] for part, each in zip(parts, counts, strict=True)]))
+        found.append(torch.cat([part[:each] for part, each in zip(parts, counts, strict=True)]))
     return tuple(found)

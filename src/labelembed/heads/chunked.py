@@ -25,7 +25,7 @@ from torch import Tensor
 from labelembed.heads import gradients_made
 from labelembed.heads.chunks import BLOCK_ROWS, EvenShare, LinearChunks, compute_dtype, log_normalisers, scratch
 from labelembed.heads.embedding_tables import CompressedTable, FullTable, table_of
-from labelembed.heads.label_groups import Block, LabelGroups, label_groups
+from labelembed.heads.label_groups import Block, LabelGroups, label_groups, products_sum
 from labelembed.heads.terms import HeadSettings, HeadTerms
 
 
@@ -141,7 +141,7 @@ class _Pass:
         part = slice(block.begin, block.end)
         index = self.labels[part, None]
         by_piece = logits.view(block.pieces, block.size, -1)
-        self.dot += _products_sum(by_piece, soft)
+        self.dot += products_sum(by_piece, soft)
         self.true[part] = logits.gather(1, index)
         torch.softmax(logits, dim=1, out=logits)
         self.normaliser[part] = log_normalisers(logits, index, self.true[part], self.first, self.rows[part])
@@ -191,15 +191,6 @@ class _Pass:
         second = (None, None) if self.second is None else self.second.gradients()
         table = self.table.gradients(self.groups.labels, -self.right_factor) if self.needs[3] else [None, None]
         return [d_hidden, *self.first.gradients(), *second, *table]
-
-
-def _products_sum(by_piece: Tensor, soft: Tensor) -> Tensor:
-    """Returns the sum of the products of rows [g, k, C] with their labels' [g, C]; of none of them a copy is made."""
-    if by_piece.shape[1] == 1:
-        return torch.dot(by_piece.view(-1), soft.view(-1))
-    if by_piece.device.type == "cpu":  # where a product of matrices by batches costs three of these
-        return torch.stack([torch.mv(rows, row).sum() for rows, row in zip(by_piece, soft, strict=True)]).sum()
-    return torch.bmm(by_piece, soft[:, :, None]).sum()
 
 
 def _right_rows(logits: Tensor, index: Tensor) -> Tensor:

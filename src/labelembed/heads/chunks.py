@@ -14,6 +14,9 @@ from labelembed.heads.terms import full_precision
 FEWEST_ROWS = 512
 # Of few labels more rows go into a chunk, as long as their logits fit a processor's last cache.
 CHUNK_BYTES = 16 * 2**20
+# Of very many labels fewer rows do: memory is dearer there than the time of the folds. 131,072 labels still have 512.
+MOST_BYTES = 256 * 2**20
+LEAST_ROWS = 32
 # The rows that elementwise work is done on at a time.
 BLOCK_ROWS = 128
 
@@ -22,7 +25,8 @@ _kept = threading.local()
 
 def default_chunk_rows(num_labels: int) -> int:
     """Returns how many rows' logits over so many labels are held at a time."""
-    return max(FEWEST_ROWS, CHUNK_BYTES // (4 * num_labels))
+    usual = max(FEWEST_ROWS, CHUNK_BYTES // (4 * num_labels))
+    return min(usual, max(LEAST_ROWS, MOST_BYTES // (4 * num_labels)))
 
 
 def scratch(name: str, rows: int, columns: int, *, like: Tensor) -> Tensor:
@@ -131,23 +135,25 @@ class EvenShare:
     Args:
         layer: The output layer.
         hidden: [n, H], all rows.
+        num_labels: C, where the layer has a part of the labels only: means and gradients are then its part of them.
     """
 
-    def __init__(self, layer: LinearChunks, hidden: Tensor) -> None:
+    def __init__(self, layer: LinearChunks, hidden: Tensor, *, num_labels: int | None = None) -> None:
         self.layer = layer
         self.count = hidden.shape[0]
+        self.num_labels = num_labels or layer.weight.shape[0]
         self.rows_sum = hidden.sum(dim=0, dtype=full_precision(hidden).dtype)
-        self.mean_weight = layer.weight.mean(dim=0, dtype=self.rows_sum.dtype)
+        self.mean_weight = layer.weight.sum(dim=0, dtype=self.rows_sum.dtype) / self.num_labels
 
     def mean_logits(self) -> Tensor:
         """Returns the sum over the rows of the mean over the labels of the logits."""
         found = torch.dot(self.mean_weight, self.rows_sum)
-        return found if self.layer.bias is None else found + self.layer.bias.mean() * self.count
+        return found if self.layer.bias is None else found + self.layer.bias.sum() * (self.count / self.num_labels)
 
     def fold(self, scale: float, d_hidden: Tensor | None) -> None:
         """Adds the part of ``-scale * mean_logits()`` to the gradients, those of the rows [n, H] among them."""
         d_weight, d_bias = self.layer.gradients()
-        each = -scale / self.layer.weight.shape[0]
+        each = -scale / self.num_labels
         if d_weight is not None:
             d_weight.add_(self.rows_sum, alpha=each)
         if d_bias is not None:

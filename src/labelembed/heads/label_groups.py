@@ -82,3 +82,12 @@ def _chunks(blocks: list[Block], *, rows: int, chunk_rows: int) -> list[list[Blo
         else:
             chunks.append([block])
     return chunks
+
+
+def products_sum(by_piece: Tensor, soft: Tensor) -> Tensor:
+    """Returns the sum of the products of rows [g, k, C] with their labels' [g, C]; of none of them a copy is made."""
+    if by_piece.shape[1] == 1:
+        return torch.dot(by_piece.view(-1), soft.view(-1))
+    if by_piece.device.type == "cpu":  # where a product of matrices by batches costs three of these
+        return torch.stack([torch.mv(rows, row).sum() for rows, row in zip(by_piece, soft, strict=True)]).sum()
+    return torch.bmm(by_piece, soft[:, :, None]).sum()

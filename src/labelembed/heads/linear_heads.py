@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelembed.errors import ArgumentFaults
-from labelembed.heads import chunked, chunked_linear, closed_form, reference
+from labelembed.heads import chunked, chunked_linear, closed_form, reference, vocabulary_parallel
 from labelembed.heads.chunked_linear import CrossEntropyTerms
 from labelembed.heads.chunks import default_chunk_rows
 from labelembed.heads.embedding_tables import embedding_rows
+from labelembed.heads.label_shards import LabelShards
 from labelembed.heads.terms import HeadSettings, HeadTerms
 
 Implementation = Literal["auto", "reference", "closed_form", "chunked"]
@@ -67,6 +68,7 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     impl: Implementation = "auto",
     chunk_rows: int | None = None,
+    shards: LabelShards | None = None,
 ) -> CrossEntropyTerms:
     """Computes the cross entropy of ``hidden weight^T + bias`` with labels, a mean over the rows of the whole step.
 
@@ -82,10 +84,15 @@ def linear_cross_entropy(
             forward pass: of `total` only, and differentiable once. `auto`: chunks for many labels. (`closed_form`
             is the label-embedding head's; here it is the plain lines.)
         chunk_rows: How many rows at a time; fewer take less memory and a little longer. None: what is fastest.
+        shards: Where the labels are split over processes, whose are whose: see `heads.vocabulary_parallel`.
 
     Raises:
         ValueError: When an argument is out of its range, or shapes or devices do not fit; the message has both.
     """
+    if shards is not None:
+        return vocabulary_parallel.linear_cross_entropy(
+            hidden, weight, bias, labels, shards, label_smoothing=label_smoothing, chunk_rows=chunk_rows
+        )
     faults = _faults(hidden, weight, bias, labels, impl=impl, chunk_rows=chunk_rows)
     faults.require(0 <= label_smoothing <= 1, "label_smoothing", label_smoothing, "must be in [0, 1]")
     faults.raise_if_any()
@@ -109,6 +116,7 @@ def label_embedding_cross_entropy(
     *,
     impl: Implementation = "auto",
     chunk_rows: int | None = None,
+    shards: LabelShards | None = None,
 ) -> HeadTerms:
     """Computes the terms of the Label Embedding Network (Sun et al. 2017, eq. 14) from the hidden rows on.
 
@@ -126,10 +134,14 @@ def label_embedding_cross_entropy(
             logits of some rows at a time, the gradients made in the forward pass: of `total` only, and
             differentiable once. `auto`: chunks for many labels, else the closed form.
         chunk_rows: How many rows at a time; fewer take less memory and a little longer. None: what is fastest.
+        shards: Where the labels are split over processes, whose are whose: see `heads.vocabulary_parallel`.
 
     Raises:
         ValueError: When an argument is out of its range, or shapes or devices do not fit; the message has both.
     """
+    if shards is not None:
+        given = hidden, weight, bias, auxiliary_weight, auxiliary_bias, embedding, labels, settings, shards
+        return vocabulary_parallel.label_embedding_cross_entropy(*given, chunk_rows=chunk_rows)
     faults = _faults(hidden, weight, bias, labels, impl=impl, chunk_rows=chunk_rows)
     _require_tables(faults, weight, auxiliary_weight, auxiliary_bias, embedding)
     faults.raise_if_any()

@@ -10,6 +10,7 @@ from labelembed.objectives.objective import Objective, Terms
 from labelembed.objectives.one_hot import OneHot, OneHotTerms
 from labelembed.objectives.online_label_smoothing import OnlineLabelSmoothing, OnlineLabelSmoothingTerms
 from labelembed.objectives.retrospection import Retrospection, RetrospectionTerms
+from labelembed.objectives.split_labels import keep_split
 from labelembed.objectives.static_labels import StaticLabels, StaticLabelsTerms
 from labelembed.objectives.teacher_free import TeacherFree, TeacherFreeTerms
 
@@ -50,4 +51,5 @@ __all__ = [
     "TeacherFree",
     "TeacherFreeTerms",
     "Terms",
+    "keep_split",
 ]

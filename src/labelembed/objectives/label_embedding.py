@@ -14,7 +14,13 @@ from torch import Tensor, nn
 from labelembed import heads
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import HeadTerms
-from labelembed.objectives.label_embedding_arguments import embedding_faults, head_settings, require_settings
+from labelembed.heads.label_shards import LabelShards
+from labelembed.objectives.label_embedding_arguments import (
+    embedding_faults,
+    head_settings,
+    require_settings,
+    require_splittable,
+)
 from labelembed.objectives.objective import Objective
 
 # A dense [C, C] table is 16 MB at so many labels, and grows with their square: to a gigabyte at 16,000.
@@ -74,6 +80,8 @@ class LabelEmbedding(Objective):
         output_std: Start of the output layers, see `Objective`.
         impl: `reference`: plain lines; `closed_form`: one node; `chunked`: never the logits of all rows at once, and
             gradients of the total only; `auto`: the closed form, and chunks for many labels.
+        vocabulary_parallel: Split the labels over the processes that are up, each with its part of both output layers,
+            A and B (`compressed` only); see `docs/scale.md`. In one process: the plain chunks.
 
     Raises:
         ValueError: When an argument is out of its range, or the geometry has another number of labels.
@@ -114,6 +122,7 @@ class LabelEmbedding(Objective):
         ignore_index: int | None = -100,
         output_std: float | None = None,
         impl: heads.Implementation = "auto",
+        vocabulary_parallel: bool = False,
     ) -> None:
         settings = head_settings(
             preset,
@@ -137,16 +146,19 @@ class LabelEmbedding(Objective):
             embedding_learning_rate=embedding_learning_rate,
         )
         require_settings(faults, settings, preset=preset, impl=impl, target_warmup_steps=target_warmup_steps)
+        if vocabulary_parallel:
+            require_splittable(faults, embedding, impl=impl)
         super().__init__(
             hidden_size,
             num_labels,
             bias=bias,
             ignore_index=ignore_index,
             output_std=output_std,
+            vocabulary_parallel=vocabulary_parallel,
             faults=faults,
         )
         self.settings = settings
-        self.impl = impl
+        self.impl = "chunked" if vocabulary_parallel else impl
         self.embedding_learning_rate = embedding_learning_rate
         self.decay_embedding = decay_embedding
         is_share = 0 < target_warmup_steps < 1
@@ -165,11 +177,13 @@ class LabelEmbedding(Objective):
         if embedding == "full":
             self.embedding = nn.Parameter(torch.eye(num_labels) * (1.0 if scale is None else scale))
             return
-        rows = torch.randn(num_labels, rank)
+        shards = self.shards or LabelShards(num_labels)
+        rows = shards.drawn(num_labels, rank, Tensor.normal_)
         if scale is None:
             # The entries of A B start with variance 1; the relu then keeps half of them.
             self.compressed_rows = nn.Parameter(rows)
-            self.compressed_columns = nn.Parameter(torch.randn(rank, num_labels) / rank**0.5)
+            columns = shards.drawn(rank, num_labels, Tensor.normal_, dimension=1)
+            self.compressed_columns = nn.Parameter(columns / rank**0.5)
         else:
             rows = F.normalize(rows, dim=1) * scale**0.5
             self.compressed_rows = nn.Parameter(rows)
@@ -186,7 +200,7 @@ class LabelEmbedding(Objective):
         objective = super().from_linear(layer, **arguments)
         if hasattr(objective, "auxiliary"):
             # It learns even where the layer is frozen: E is taught by what o2 gets right.
-            objective.auxiliary = copy.deepcopy(layer).requires_grad_(True)
+            objective.auxiliary = copy.deepcopy(objective.output).requires_grad_(True)
         return objective
 
     def embedding_rows(self, labels: Tensor) -> Tensor:
@@ -207,7 +221,7 @@ class LabelEmbedding(Objective):
             is_compressed = hasattr(self, "compressed_rows")
             table = (self.compressed_rows, self.compressed_columns) if is_compressed else self.embedding
             return heads.label_embedding_cross_entropy(
-                hidden, o1.weight, o1.bias, second, second_bias, table, labels, settings, impl=way
+                hidden, o1.weight, o1.bias, second, second_bias, table, labels, settings, impl=way, shards=self.split()
             )
         z1 = self.output(hidden)
         z2 = self.auxiliary(hidden.detach()) if len(layers) == 2 else None
@@ -267,14 +281,22 @@ class LabelEmbedding(Objective):
             embedding["learning_rate_factor"] = self.embedding_learning_rate
         return [group for group in (layers, embedding) if group["params"]]
 
+    def label_dimensions(self) -> dict[str, int]:
+        """Returns the parameters that are split; see `Objective.label_dimensions`."""
+        found = super().label_dimensions()
+        return found | ({"compressed_columns": 1} if found else {})
+
     @torch.no_grad()
     def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
         """Returns E as similarities; of a compressed one above 2,000 labels the rows of A as vectors, by cosine."""
         names = self.label_names(names)
         source = type(self).__name__
         if hasattr(self, "compressed_rows") and self.num_labels > DENSE_GEOMETRY_LABELS:
-            vectors = self.compressed_rows.detach().float().cpu().clone()
+            vectors = self.of_all_labels(self.compressed_rows).float().cpu().clone()
             return LabelGeometry(names, vectors=vectors, metric="cosine", source=source)
-        everything = torch.arange(self.num_labels, device=self.output.weight.device)
-        similarities = self.embedding_rows(everything).float().cpu().clone()
+        if hasattr(self, "compressed_rows"):
+            left, right = self.of_all_labels(self.compressed_rows), self.of_all_labels(self.compressed_columns, 1)
+            similarities = F.relu(left @ right).float().cpu()
+        else:
+            similarities = self.embedding.detach().float().cpu().clone()
         return LabelGeometry(names, similarities=similarities, source=source)

@@ -8,6 +8,7 @@ from labelembed import heads
 from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import HeadSettings
+from labelembed.objectives.split_labels import require_chunks
 
 # Where the paper (eq. 14) and the code published with it differ. The paper states no reduction of the hinge;
 # the published code adds 1e-8 to the count of right rows, which float32 cannot show and which is left out.
@@ -75,3 +76,11 @@ def require_settings(
     is_whole = is_share or (target_warmup_steps >= 0 and float(target_warmup_steps).is_integer())
     rule = "must be a whole number of steps >= 0, or a share of the run between 0 and 1"
     faults.require(is_whole, "target_warmup_steps", target_warmup_steps, rule)
+
+
+def require_splittable(faults: ArgumentFaults, embedding: str | LabelGeometry, *, impl: str) -> None:
+    """Notes what cannot be with labels that are split over processes."""
+    require_chunks(faults, impl, vocabulary_parallel=True)
+    given = "a saved geometry" if isinstance(embedding, LabelGeometry) else embedding
+    rule = "must be 'compressed' with vocabulary_parallel=True: a table [C, C] has no share that a process could hold"
+    faults.require(given == "compressed", "embedding", given, rule)

@@ -11,6 +11,7 @@ from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
 from labelembed.heads import chosen_for, full_precision, linear_cross_entropy
 from labelembed.objectives.objective import Objective
+from labelembed.objectives.split_labels import require_chunks
 
 
 class LabelSmoothingTerms(NamedTuple):
@@ -35,6 +36,8 @@ class LabelSmoothing(Objective):
         ignore_index: Rows with this label take no part; None: every row counts.
         output_std: Start of the output layer, see `Objective`.
         impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `auto`: chunks for many labels.
+        vocabulary_parallel: Split the labels over the processes that are up, each with its part of the output layer
+            (see `docs/scale.md`). In one process: the plain chunks.
 
     Example:
         >>> import torch
@@ -54,27 +57,38 @@ class LabelSmoothing(Objective):
         ignore_index: int | None = -100,
         output_std: float | None = None,
         impl: Literal["auto", "reference", "chunked"] = "auto",
+        vocabulary_parallel: bool = False,
     ) -> None:
         faults = ArgumentFaults()
         faults.require(0 <= smoothing <= 1, "smoothing", smoothing, "must be in [0, 1]")
         faults.choice("impl", impl, ("auto", "reference", "chunked"))
+        require_chunks(faults, impl, vocabulary_parallel=vocabulary_parallel)
         super().__init__(
             hidden_size,
             num_labels,
             bias=bias,
             ignore_index=ignore_index,
             output_std=output_std,
+            vocabulary_parallel=vocabulary_parallel,
             faults=faults,
         )
         self.smoothing = smoothing
-        self.impl = impl
+        self.impl = "chunked" if vocabulary_parallel else impl
 
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> LabelSmoothingTerms:
         """Computes the terms; see `Objective.forward`."""
         hidden, labels = self.counted(hidden, labels)
         if chosen_for(self.impl, self.num_labels, self.output) == "chunked":
             weight, bias = self.output.weight, self.output.bias
-            terms = linear_cross_entropy(hidden, weight, bias, labels, label_smoothing=self.smoothing, impl="chunked")
+            terms = linear_cross_entropy(
+                hidden,
+                weight,
+                bias,
+                labels,
+                label_smoothing=self.smoothing,
+                impl="chunked",
+                shards=self.split(),
+            )
             return LabelSmoothingTerms(*terms)
         log_probabilities = F.log_softmax(full_precision(self.output(hidden)), dim=-1)
         row_factor = whole_batch.mean_factor(labels.shape[0], like=log_probabilities)

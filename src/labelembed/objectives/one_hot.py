@@ -11,6 +11,7 @@ from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
 from labelembed.heads import chosen_for, full_precision, linear_cross_entropy
 from labelembed.objectives.objective import Objective
+from labelembed.objectives.split_labels import require_chunks
 
 
 class OneHotTerms(NamedTuple):
@@ -32,6 +33,8 @@ class OneHot(Objective):
         ignore_index: Rows with this label take no part; None: every row counts.
         output_std: Start of the output layer, see `Objective`.
         impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `auto`: chunks for many labels.
+        vocabulary_parallel: Split the labels over the processes that are up, each with its part of the output layer
+            (see `docs/scale.md`). In one process: the plain chunks.
 
     Example:
         >>> import torch
@@ -50,24 +53,28 @@ class OneHot(Objective):
         ignore_index: int | None = -100,
         output_std: float | None = None,
         impl: Literal["auto", "reference", "chunked"] = "auto",
+        vocabulary_parallel: bool = False,
     ) -> None:
         faults = ArgumentFaults()
         faults.choice("impl", impl, ("auto", "reference", "chunked"))
+        require_chunks(faults, impl, vocabulary_parallel=vocabulary_parallel)
         super().__init__(
             hidden_size,
             num_labels,
             bias=bias,
             ignore_index=ignore_index,
             output_std=output_std,
+            vocabulary_parallel=vocabulary_parallel,
             faults=faults,
         )
-        self.impl = impl
+        self.impl = "chunked" if vocabulary_parallel else impl
 
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> OneHotTerms:
         """Computes the terms; see `Objective.forward`."""
         hidden, labels = self.counted(hidden, labels)
         if chosen_for(self.impl, self.num_labels, self.output) == "chunked":
-            total = linear_cross_entropy(hidden, self.output.weight, self.output.bias, labels, impl="chunked").total
+            weight, bias = self.output.weight, self.output.bias
+            total = linear_cross_entropy(hidden, weight, bias, labels, impl="chunked", shards=self.split()).total
             return OneHotTerms(total=total, output=total)
         logits = full_precision(self.output(hidden))
         row_factor = whole_batch.mean_factor(labels.shape[0], like=logits)
