@@ -381,6 +381,24 @@ def test_several_faults_of_one_block_are_told_together():
     ]
 
 
+def test_sparse_gradients_are_refused_where_no_optimiser_takes_them():
+    faults = faults_of(("objective", {"name": "label_embedding", "sparse_gradients": True}), ("optimizer.name", "sgd"))
+    assert len(faults) == 1
+    assert faults[0].startswith("objective.sparse_gradients: must be false: 'sgd', as every optimiser of a recipe")
+
+
+def test_options_of_many_labels_are_keys_of_a_recipe():
+    block = {"name": "label_embedding", "auxiliary_fraction": 0.25, "auxiliary_dtype": "bfloat16"}
+    recipe = parse_recipe(with_changes(("objective", block)), source="test")
+    assert recipe.objective["auxiliary_fraction"] == 0.25
+    assert recipe.objective["auxiliary_dtype"] == "bfloat16"
+    wrong = faults_of(("objective", block | {"auxiliary_fraction": 1.5, "auxiliary_dtype": "bfloat61"}))
+    assert sorted(fault.split(":")[0] for fault in wrong) == [
+        "objective.auxiliary_dtype",
+        "objective.auxiliary_fraction",
+    ]
+
+
 def test_more_than_eight_faults_are_cut_with_a_count():
     changes = [(f"wrong_{number}", number) for number in range(11)]
     with pytest.raises(RecipeError) as caught:

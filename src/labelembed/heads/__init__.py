@@ -6,13 +6,15 @@ from labelembed.heads.distances import distances
 from labelembed.heads.linear_heads import (
     IMPLEMENTATIONS,
     Implementation,
+    auxiliary_precision,
     chosen,
     chosen_for,
     label_embedding_cross_entropy,
     linear_cross_entropy,
 )
 from labelembed.heads.linear_heads import terms_of_logits as label_embedding_terms
-from labelembed.heads.terms import HeadSettings, HeadTerms, full_precision
+from labelembed.heads.sampling import offset_of_step
+from labelembed.heads.terms import HeadSettings, HeadTerms, full_precision, require_auxiliary, require_no_auxiliary
 
 __all__ = [
     "IMPLEMENTATIONS",
@@ -20,6 +22,7 @@ __all__ = [
     "HeadSettings",
     "HeadTerms",
     "Implementation",
+    "auxiliary_precision",
     "chosen",
     "chosen_for",
     "default_chunk_rows",
@@ -28,5 +31,8 @@ __all__ = [
     "label_embedding_cross_entropy",
     "label_embedding_terms",
     "linear_cross_entropy",
+    "offset_of_step",
     "release_scratch",
+    "require_auxiliary",
+    "require_no_auxiliary",
 ]

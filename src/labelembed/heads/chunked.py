@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 
 from labelembed.heads import gradients_made
-from labelembed.heads.chunks import BLOCK_ROWS, EvenShare, LinearChunks, compute_dtype, log_normalisers, scratch
+from labelembed.heads.chunked_parts import Chunk, OutputPart, TeachingPart
+from labelembed.heads.chunks import EvenShare, LinearChunks, block_rows, compute_dtype, scratch
 from labelembed.heads.embedding_tables import CompressedTable, FullTable, table_of
-from labelembed.heads.label_groups import Block, LabelGroups, label_groups, products_sum
+from labelembed.heads.label_groups import LabelGroups, label_groups
 from labelembed.heads.terms import HeadSettings, HeadTerms
 
 
@@ -35,176 +36,131 @@ class _Options(NamedTuple):
     dtype: torch.dtype
     learns: bool
 
+    def sizes(self) -> dict[str, int]:
+        """Returns how many rows a chunk and a block hold."""
+        return {"chunk_rows": self.chunk_rows, "block_rows": block_rows(self.chunk_rows)}
 
-class _Pass:
-    """One pass over the rows: the sums of the terms, and the gradients as they add up."""
 
-    def __init__(self, hidden: Tensor, labels: Tensor, settings: HeadSettings, groups: LabelGroups) -> None:
-        self.settings, self.groups = settings, groups
-        self.rows = hidden[groups.order]
-        self.labels = labels[groups.order]
+class _Sweep:
+    """Passes over the rows: the terms, and the gradients as they add up.
 
-    def begin(
+    Args:
+        hidden: [n, H].
+        labels: [n].
+        options: Of the head.
+        first: The first layer.
+        second: The second, or None.
+        table: E.
+        like: An empty tensor of the type of all sums.
+        needs: Whether gradients of the hidden rows, of both layers and of the table are wanted.
+    """
+
+    def __init__(
         self,
+        hidden: Tensor,
+        labels: Tensor,
+        options: _Options,
+        *,
         first: LinearChunks,
         second: LinearChunks | None,
         table: FullTable | CompressedTable,
-        *,
         like: Tensor,
         needs: tuple[bool, bool, bool, bool],
     ) -> None:
-        """Sets all sums to 0; `needs`: whether gradients of the rows, `first`, `second` and the table are wanted."""
-        n, num_labels = len(self.labels), first.weight.shape[0]
-        self.first, self.second, self.table, self.needs = first, second, table, needs
-        self.d_hidden = like.new_empty(self.rows.shape) if needs[0] else None
-        # Of each row: log of its normaliser, its true logit, and log p2 of the true label.
-        self.normaliser, self.true, self.log_second = (like.new_zeros(n, 1) for _ in range(3))
-        self.dot, self.embedding = like.new_zeros(()), like.new_zeros(())
-        self.right = torch.zeros((), dtype=torch.int64, device=like.device)
-        self.row_factor = float(self.settings.row_factor(n, like=like))
-        self.hinge_factor = float(self.settings.hinge_factor(self.row_factor))
-        weights = self.settings.output_weight, float(self.settings.target_weight), self.settings.uniform_weight
-        self.weight_sum = sum(weights)
-        self.output_share, self.target_share = (part / (self.weight_sum or 1.0) for part in weights[:2])
-        most = self.groups.most_rows()
-        self.first_logits = scratch("first", most, num_labels, like=like)
-        self.second_logits = self.first_logits if second is None else scratch("second", most, num_labels, like=like)
-        block = min(most, BLOCK_ROWS)
-        self.work, self.taught, self.embedded, self.soft = (
-            scratch(name, block, num_labels, like=like) for name in ("work", "taught", "embedded", "soft")
+        self.hidden, self.labels, self.options, self.table, self.needs = hidden, labels, options, table, needs
+        self.like, self.first = like, first
+        settings = options.settings
+        self.some = settings.sample(labels)
+        self.row_factor = float(settings.row_factor(len(labels), like=like))
+        self.d_hidden = like.new_empty(hidden.shape) if needs[0] else None
+        self.output = OutputPart(
+            first, settings, row_factor=self.row_factor, d_hidden=self.d_hidden, learns=needs[1], like=like
         )
+        self.teaching = None
+        if second is not None or settings.shared:
+            seen = None
+            if second is None and self.some is not None:
+                seen = torch.zeros_like(labels, dtype=torch.bool).index_fill_(0, self.some, True)
+            self.teaching = TeachingPart(
+                second, table, settings, row_factor=self.row_factor, learns=needs[2:], rows_seen=seen, like=like
+            )
+        self.second = second
 
-    def chunk(self, blocks: list[Block]) -> None:
-        """Takes in the rows of some blocks."""
-        begin, end = blocks[0].begin, blocks[-1].end
-        rows = self.rows[begin:end]
-        learns = self.second is not None or self.settings.shared
-        first = self.first.logits(rows, out=self.first_logits[: end - begin])
+    def run(self, groups: LabelGroups) -> None:
+        """Takes in all rows."""
+        apart = self.second is not None and self.some is not None
+        self._pass(groups, None, output=self.output, teaching=None if apart else self.teaching)
+        if apart and self.some is not None:
+            # A loop of their own, whose chunks are as large as those of all rows.
+            some = label_groups(self.labels[self.some], **self.options.sizes())
+            self._pass(some, self.some, output=None, teaching=self.teaching)
+
+    def _pass(
+        self,
+        groups: LabelGroups,
+        rows: Tensor | None,
+        *,
+        output: OutputPart | None,
+        teaching: TeachingPart | None,
+    ) -> None:
+        num_labels, most = self.first.weight.shape[0], groups.most_rows()
+        first = scratch("first", most, num_labels, like=self.like)
         second = first
-        if self.second is not None:
-            second = self.second.logits(rows, out=self.second_logits[: end - begin])
-        for block in blocks:
-            part = slice(block.begin - begin, block.end - begin)
-            names = self.groups.labels[block.label : block.label + block.pieces]
-            embedded = self.embedded[: block.pieces]
-            self.table.rows(names, embedded)
-            soft = self.soft[: block.pieces]
-            if learns:
-                self._teach(block, names, second[part], embedded, soft)
-            else:
-                torch.softmax(embedded, dim=1, out=soft)
-            if self.second is not None:
-                self._second_block(block, second[part])
-            self._first_block(block, first[part], soft)
-        if self.needs[1]:
-            self.first.fold(first, rows, first.new_full((end - begin,), self.weight_sum * self.row_factor))
-        if self.d_hidden is not None:
-            self.first.back(first, self.d_hidden[begin:end])
-        if self.second is not None and self.needs[2]:
-            self.second.fold(second, rows, self._second_scale(begin, end))
+        if output is not None and teaching is not None and self.second is not None:
+            second = scratch("second", most, num_labels, like=self.like)
+        block_rows = min(most, self.options.sizes()["block_rows"])
+        names = ("work", "embedded", "soft") if teaching is None else ("work", "embedded", "soft", "taught")
+        buffers = {name: scratch(name, block_rows, num_labels, like=self.like) for name in names}
+        embedded, soft = buffers["embedded"], buffers["soft"]
+        for blocks in groups.chunks:
+            places = groups.order[blocks[0].begin : blocks[-1].end]
+            places = places if rows is None else rows[places]
+            hidden = self.hidden[places].to(self.options.dtype)
+            chunk = Chunk(places, hidden, self.labels[places][:, None], blocks)
+            logits = None if output is None else output.begin(chunk, first[: len(places)])
+            if teaching is not None:
+                teaching.begin(chunk, logits, second[: len(places)])
+            for number, block in enumerate(blocks):
+                labels = groups.labels[block.label : block.label + block.pieces]
+                if output is None:
+                    if teaching is not None:
+                        teaching.teach_alone(chunk, number, labels, **buffers)
+                    continue
+                self.table.rows(labels, embedded[: block.pieces])
+                torch.softmax(embedded[: block.pieces], dim=1, out=soft[: block.pieces])
+                if teaching is not None:
+                    teaching.teach(chunk, number, labels, **buffers)
+                output.take(chunk, block, soft[: block.pieces], buffers["work"])
+            if teaching is not None:
+                teaching.end(chunk)
+            if output is not None:
+                output.end(chunk)
 
-    def _teach(self, block: Block, names: Tensor, logits: Tensor, embedded: Tensor, soft: Tensor) -> None:
-        """Adds what rows that are right teach their labels' rows of E; writes softmax(e) to `soft`."""
-        index = self.labels[block.begin : block.end, None]
-        rows = _right_rows(logits, index)
-        self.right += len(rows)
-        if not len(rows):
-            torch.softmax(embedded, dim=1, out=soft)
-            return
-        piece = rows // block.size
-        counts = torch.bincount(piece, minlength=block.pieces).to(soft.dtype)[:, None]
-        work, taught = self.work, self.taught[: block.pieces]
-        softened = torch.index_select(logits, 0, rows, out=work[: len(rows)])
-        torch.softmax(softened.mul_(1 / self.settings.temperature), dim=1, out=softened)  # eq. 10
-        taught.zero_().index_add_(0, piece, softened)
-        # eq. 11: CE(t, e) = logsumexp(e) - t . e, added up over the rows of each label.
-        highest = embedded.amax(dim=1, keepdim=True)
-        self.embedding -= torch.dot(taught.view(-1), embedded.view(-1))
-        torch.softmax(embedded, dim=1, out=soft)
-        self.embedding += ((highest - soft.amax(dim=1, keepdim=True).log()) * counts).sum()
-        if self.needs[3]:
-            self.table.fold(names, taught.addcmul_(soft, counts, value=-1), embedded)
-
-    def _second_block(self, block: Block, logits: Tensor) -> None:
-        """Overwrites the second layer's logits by d auxiliary / d z2 times n."""
-        assert self.second is not None
-        index = self.labels[block.begin : block.end, None]
-        true = logits.gather(1, index)
-        torch.softmax(logits, dim=1, out=logits)
-        normaliser = log_normalisers(logits, index, true, self.second, self.rows[block.begin : block.end])
-        self.log_second[block.begin : block.end] = true - normaliser
-        if self.needs[2]:
-            logits.scatter_add_(1, index, torch.full_like(true, -1.0))
-
-    def _first_block(self, block: Block, logits: Tensor, soft: Tensor) -> None:
-        """Overwrites the first layer's logits by what they change the loss by, over `weight_sum` and times n."""
-        part = slice(block.begin, block.end)
-        index = self.labels[part, None]
-        by_piece = logits.view(block.pieces, block.size, -1)
-        self.dot += products_sum(by_piece, soft)
-        self.true[part] = logits.gather(1, index)
-        torch.softmax(logits, dim=1, out=logits)
-        self.normaliser[part] = log_normalisers(logits, index, self.true[part], self.first, self.rows[part])
-        if not (self.needs[0] or self.needs[1]):
-            return
-        if self.target_share:
-            by_piece.sub_(soft[:, None], alpha=self.target_share)
-        logits.scatter_add_(1, index, torch.full_like(self.true[part], -self.output_share))
-
-    def _second_scale(self, begin: int, end: int) -> Tensor:
-        """Returns [c], how much the auxiliary term and the hinge count in each row."""
-        true = self.log_second[begin:end, 0].exp()
-        excess = (true - self.settings.confidence_limit).clamp_min_(0)
-        slope = true if self.settings.hinge_norm == 1 else true * excess * 2
-        return self.row_factor - (excess > 0) * slope * self.hinge_factor
-
-    def finish(self) -> HeadTerms:
+    def terms(self) -> HeadTerms:
         """Returns the terms, and sees to the parts of the gradients that need all rows."""
-        settings, row_factor = self.settings, self.row_factor
-        normalisers = self.normaliser.sum()
-        output = (normalisers - self.true.sum()) * row_factor  # eq. 7
-        target = (normalisers - self.dot) * row_factor  # eq. 13
+        settings, row_factor, sums = self.options.settings, self.row_factor, self.output
+        output = (sums.normalisers - sums.true_sum) * row_factor  # eq. 7
+        target = (sums.normalisers - sums.dot) * row_factor  # eq. 13
         total = output * settings.output_weight + target * float(settings.target_weight)
-        if self.d_hidden is not None:
-            self.d_hidden.mul_(self.weight_sum * row_factor)
         uniform = auxiliary = hinge = embedding = output.new_zeros(())
         if settings.uniform_weight > 0:
-            even = EvenShare(self.first, self.rows)
-            uniform = (normalisers - even.mean_logits()) * row_factor
+            even = EvenShare(self.first, self.hidden)
+            uniform = (sums.normalisers - even.mean_logits()) * row_factor
             total = total + uniform * settings.uniform_weight
             even.fold(settings.uniform_weight * row_factor, self.d_hidden)
-        if self.second is not None:
-            auxiliary = -self.log_second.sum() * row_factor  # eq. 8
-            excess = (self.log_second.exp() - settings.confidence_limit).clamp_min_(0)
-            hinge = (excess if settings.hinge_norm == 1 else excess.square()).sum() * self.hinge_factor  # eq. 12
-        if self.second is not None or settings.shared:
-            self.right_factor = settings.row_factor(self.right, like=output)
-            embedding = self.embedding * self.right_factor
+        taught = self.teaching
+        if taught is not None:
+            auxiliary = -taught.log_sum * taught.row_factor  # eq. 8
+            hinge = taught.excess_sum * taught.hinge_factor  # eq. 12
+            self.right_factor = settings.row_factor(taught.right, like=output)
+            embedding = taught.embedding_sum() * self.right_factor  # eq. 11
         return HeadTerms(total + auxiliary + hinge + embedding, output, target, auxiliary, hinge, embedding, uniform)
 
-    def gradients(self) -> list[Tensor | None]:
+    def gradients(self, groups: LabelGroups) -> list[Tensor | None]:
         """Returns the gradients of the hidden rows, both layers and the table, in the order of the inputs."""
-        d_hidden = None
-        if self.d_hidden is not None:
-            d_hidden = torch.empty_like(self.d_hidden)
-            d_hidden[self.groups.order] = self.d_hidden
         second = (None, None) if self.second is None else self.second.gradients()
-        table = self.table.gradients(self.groups.labels, -self.right_factor) if self.needs[3] else [None, None]
-        return [d_hidden, *self.first.gradients(), *second, *table]
-
-
-def _right_rows(logits: Tensor, index: Tensor) -> Tensor:
-    """Returns which rows [r] of logits [c, C] are highest at their label [c, 1]; of equals the first one counts."""
-    true = logits.gather(1, index)
-    # The highest of the others, with which no second look tells a tie from a single highest.
-    others = logits.scatter_(1, index, -torch.inf).amax(dim=1, keepdim=True)
-    logits.scatter_(1, index, true)
-    right = true >= others
-    tied = (true == others).squeeze(1)
-    if bool(tied.any()):
-        rows = tied.nonzero().squeeze(1)
-        right[rows] = logits[rows].argmax(dim=1, keepdim=True) == index[rows]
-    return right.squeeze(1).nonzero().squeeze(1)
+        table = self.table.gradients(groups.labels, -self.right_factor) if self.needs[3] else [None, None]
+        return [self.d_hidden, *self.first.gradients(), *second, *table]
 
 
 class _LabelEmbedding(torch.autograd.Function):
@@ -226,18 +182,21 @@ class _LabelEmbedding(torch.autograd.Function):
         first = LinearChunks(weight, bias, dtype=dtype, learns=(needs[1], needs[2]))
         second = None
         if second_weight is not None:
-            second = LinearChunks(second_weight, second_bias, dtype=dtype, learns=(needs[3], needs[4]))
+            second_dtype = dtype if dtype == torch.float64 else settings.auxiliary_dtype or dtype
+            second = LinearChunks(second_weight, second_bias, dtype=second_dtype, learns=(needs[3], needs[4]))
         like = torch.empty(0, dtype=first.exact, device=hidden.device)
+        groups = label_groups(labels, **options.sizes())
         learns = second is not None or settings.shared
-        taught = table_of(table, columns, like=like, learns=(learns and needs[5], learns and needs[6]))
-        groups = label_groups(labels, chunk_rows=options.chunk_rows, block_rows=min(BLOCK_ROWS, options.chunk_rows))
-        sweep = _Pass(hidden.to(dtype), labels, settings, groups)
+        pieces = sum(block.pieces for chunk in groups.chunks for block in chunk) if settings.sparse_gradients else None
+        made_table = table_of(
+            table, columns, like=like, learns=(learns and needs[5], learns and needs[6]), sparse_rows=pieces
+        )
         wanted = needs[0], needs[1] or needs[2], needs[3] or needs[4], learns and (needs[5] or needs[6])
-        sweep.begin(first, second, taught, like=like, needs=wanted)
-        for blocks in groups.chunks:
-            sweep.chunk(blocks)
-        terms = sweep.finish()
-        given = zip((hidden, weight, bias, second_weight, second_bias, table, columns), sweep.gradients(), strict=True)
+        sweep = _Sweep(hidden, labels, options, first=first, second=second, table=made_table, like=like, needs=wanted)
+        sweep.run(groups)
+        terms = sweep.terms()
+        inputs = (hidden, weight, bias, second_weight, second_bias, table, columns)
+        given = zip(inputs, sweep.gradients(groups), strict=True)
         made = [None if value is None or grad is None else grad.to(value.dtype) for value, grad in given]
         gradients_made.keep(ctx, made)
         return tuple(terms)

@@ -17,7 +17,7 @@ CHUNK_BYTES = 16 * 2**20
 # Of very many labels fewer rows do: memory is dearer there than the time of the folds. 131,072 labels still have 512.
 MOST_BYTES = 256 * 2**20
 LEAST_ROWS = 32
-# The rows that elementwise work is done on at a time.
+# The rows that elementwise work is done on at a time, at most; of a chunk it is a quarter.
 BLOCK_ROWS = 128
 
 _kept = threading.local()
@@ -27,6 +27,11 @@ def default_chunk_rows(num_labels: int) -> int:
     """Returns how many rows' logits over so many labels are held at a time."""
     usual = max(FEWEST_ROWS, CHUNK_BYTES // (4 * num_labels))
     return min(usual, max(LEAST_ROWS, MOST_BYTES // (4 * num_labels)))
+
+
+def block_rows(chunk_rows: int) -> int:
+    """Returns how many rows elementwise work is done on at a time: four times that memory is worked in."""
+    return min(BLOCK_ROWS, -(-chunk_rows // 4))
 
 
 def scratch(name: str, rows: int, columns: int, *, like: Tensor) -> Tensor:
@@ -160,6 +165,26 @@ class EvenShare:
             d_bias.add_(each * self.count)
         if d_hidden is not None:
             d_hidden.add_(self.mean_weight, alpha=-scale)
+
+
+def log_normalisers_of(shares: Tensor, values: Tensor, layer: LinearChunks, hidden: Tensor) -> Tensor:
+    """Returns logsumexp [c, 1] of logits that are overwritten already, from one label's softmax and logit in each row.
+
+    Where that softmax has vanished the row's logits are made anew.
+
+    Args:
+        shares: [c, 1], of a label for each row its softmax.
+        values: [c, 1], its logits.
+        layer: Where the logits came from.
+        hidden: [c, H], the rows they came from.
+    """
+    found = values - shares.log()
+    small = shares.squeeze(1) < torch.finfo(shares.dtype).tiny * 1e6
+    if bool(small.any()):
+        rows = small.nonzero().squeeze(1)
+        logits = layer.logits(hidden[rows], out=shares.new_empty(len(rows), layer.weight.shape[0]))
+        found[rows] = torch.logsumexp(logits, dim=1, keepdim=True)
+    return found
 
 
 def log_normalisers(soft: Tensor, at: Tensor, values: Tensor, layer: LinearChunks, hidden: Tensor) -> Tensor:

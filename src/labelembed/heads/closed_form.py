@@ -30,7 +30,10 @@ class _Terms(torch.autograd.Function):
         n, num_labels = first.shape
         index = labels[:, None]
         row_factor = settings.row_factor(n, like=first)
-        hinge_factor = settings.hinge_factor(row_factor)
+        some = settings.sample(labels)
+        # Those of the second output's rows, which stand for all.
+        second_factor = row_factor / settings.auxiliary_fraction
+        hinge_factor = settings.hinge_factor(row_factor) / settings.auxiliary_fraction
         log_first = torch.log_softmax(first, dim=1)
         log_embedded = torch.log_softmax(embedded, dim=1)
         soft_embedded = log_embedded.exp()
@@ -38,11 +41,14 @@ class _Terms(torch.autograd.Function):
         output = log_first.gather(1, index).sum() * -row_factor
         target = torch.dot(soft_embedded.view(-1), log_first.view(-1)) * -row_factor
         auxiliary = hinge = output.new_zeros(())
+        taught = soft_embedded
+        if some is not None:
+            second, log_embedded, taught, index = second[some], log_embedded[some], soft_embedded[some], index[some]
         log_second = true = excess = output  # of no use where E learns from the first output
         if not settings.shared:
             log_second = torch.log_softmax(second, dim=1)
             log_true = log_second.gather(1, index)
-            auxiliary = log_true.sum() * -row_factor
+            auxiliary = log_true.sum() * -second_factor
             true = log_true.exp_()
             excess = (true - settings.confidence_limit).clamp_min_(0)
             hinge = (excess if settings.hinge_norm == 1 else excess.square()).sum() * hinge_factor
@@ -56,8 +62,8 @@ class _Terms(torch.autograd.Function):
             uniform = log_first.sum() * (-row_factor / num_labels)
             total = total + uniform * settings.uniform_weight
 
-        ctx.settings, ctx.factors = settings, (row_factor, hinge_factor, right_factor)
-        ctx.save_for_backward(labels, log_first, log_second, soft_embedded, softened, true, excess, right)
+        ctx.settings, ctx.factors = settings, (row_factor, second_factor, hinge_factor, right_factor)
+        ctx.save_for_backward(labels, some, log_first, log_second, soft_embedded, taught, softened, true, excess, right)
         return total, output, target, auxiliary, hinge, embedding, uniform
 
     @staticmethod
@@ -69,8 +75,8 @@ class _Terms(torch.autograd.Function):
                 "more; use `label_embedding_terms(..., implementation='reference')`"
             )
         settings: HeadSettings = ctx.settings
-        row_factor, hinge_factor, right_factor = ctx.factors
-        labels, log_first, log_second, soft_embedded, softened, true, excess, right = ctx.saved_tensors
+        row_factor, second_factor, hinge_factor, right_factor = ctx.factors
+        labels, some, log_first, log_second, soft_embedded, taught, softened, true, excess, right = ctx.saved_tensors
         index = labels[:, None]
         total = grads[0]
 
@@ -91,20 +97,28 @@ class _Terms(torch.autograd.Function):
                 d_first.sub_(for_uniform / log_first.shape[1])
             d_first.scatter_add_(1, index, -_column(for_output, index, log_first))
             d_first.mul_(row_factor)
+        if some is not None:
+            index = index[some]
         if ctx.needs_input_grad[1]:
             slope = true if settings.hinge_norm == 1 else true * excess * 2
-            row = (excess > 0) * slope * (-weight(4, 1.0) * hinge_factor) + weight(3, 1.0) * row_factor
+            row = (excess > 0) * slope * (-weight(4, 1.0) * hinge_factor) + weight(3, 1.0) * second_factor
             d_second = log_second.exp()
             d_second.scatter_add_(1, index, _column(-1.0, index, log_second))
-            d_second.mul_(row)
+            d_second = _among_all(d_second.mul_(row), some, like=log_first)
         if ctx.needs_input_grad[2]:
-            d_embedded = (soft_embedded * right).sub_(softened).mul_(weight(5, 1.0) * right_factor)
+            d_embedded = (taught * right).sub_(softened).mul_(weight(5, 1.0) * right_factor)
+            d_embedded = _among_all(d_embedded, some, like=log_first)
         return d_first, d_second, d_embedded, None, None
 
 
 def _column(value: Tensor | float, index: Tensor, like: Tensor) -> Tensor:
     """Returns [n, 1] of `value`, in the type of `like`."""
     return torch.ones_like(index, dtype=like.dtype) * value
+
+
+def _among_all(values: Tensor, rows: Tensor | None, *, like: Tensor) -> Tensor:
+    """Returns values [k, C] of some rows among zeros [n, C]; of all rows as they are."""
+    return values if rows is None else torch.zeros_like(like).index_copy_(0, rows, values)
 
 
 def label_embedding_terms(

@@ -13,13 +13,21 @@ class FullTable:
         table: E.
         like: A tensor of the type to compute in.
         learns: Whether the gradient is wanted.
+        sparse_rows: How many rows `fold` is called with in all, at most, where a sparse gradient is wanted that holds
+            no others; None: it is dense.
     """
 
-    def __init__(self, table: Tensor, *, like: Tensor, learns: bool) -> None:
+    def __init__(self, table: Tensor, *, like: Tensor, learns: bool, sparse_rows: int | None = None) -> None:
         self.table = table
         self.dtype = like.dtype
-        # Dense, as an optimiser wants it: its zeros alone are a pass over C * C numbers in each step.
-        self.gradient = torch.zeros(table.shape, dtype=like.dtype, device=table.device) if learns else None
+        self.gradient = self.sparse = None
+        if learns and sparse_rows is not None:
+            self.sparse = torch.empty(sparse_rows, table.shape[1], dtype=like.dtype, device=table.device)
+        elif learns:
+            # Dense, as most optimisers want it: its zeros alone are a pass over C * C numbers in each step.
+            self.gradient = torch.zeros(table.shape, dtype=like.dtype, device=table.device)
+        self.names: list[Tensor] = []
+        self.folded = 0
 
     def rows(self, labels: Tensor, out: Tensor) -> None:
         """Writes the rows [u, C] of labels [u] to `out`."""
@@ -30,7 +38,11 @@ class FullTable:
 
     def fold(self, labels: Tensor, slopes: Tensor, rows: Tensor) -> None:
         """Adds the slopes [u, C] at the rows of labels [u]; a label may stand there more than once."""
-        if self.gradient is not None:
+        if self.sparse is not None:
+            self.sparse[self.folded : self.folded + len(labels)] = slopes
+            self.names.append(labels)
+            self.folded += len(labels)
+        elif self.gradient is not None:
             self.gradient.index_add_(0, labels, slopes)
 
     def gradients(self, labels: Tensor, factor: Tensor | float, *, at_once: int = 128) -> list[Tensor | None]:
@@ -41,6 +53,12 @@ class FullTable:
             factor: What the sum of the slopes is multiplied with.
             at_once: How many rows are copied at a time.
         """
+        if self.sparse is not None:
+            names = torch.cat(self.names) if self.names else labels[:0]
+            # What is beyond was never written to, and costs no memory where the system deals it out page by page.
+            values = self.sparse[: self.folded].mul_(factor).to(self.table.dtype)
+            size = self.table.shape
+            return [torch.sparse_coo_tensor(names[None], values, size, check_invariants=False), None]
         if self.gradient is None:
             return [None, None]
         for begin in range(0, len(labels), at_once):
@@ -70,14 +88,15 @@ class CompressedTable:
         torch.mm(self.left[labels], self.right, out=out).relu_()
 
     def fold(self, labels: Tensor, slopes: Tensor, rows: Tensor) -> None:
-        """Adds the slopes [u, C] at the rows of labels [u]; both are overwritten.
+        """Adds the slopes [u, C] at the rows of labels [u], and overwrites the slopes.
 
         Args:
             labels: [u], where a label may stand more than once.
             slopes: [u, C].
             rows: [u, C], what `rows` wrote.
         """
-        slopes.mul_(rows.sign_())  # no gradient where the relu holds 0
+        # No gradient where the relu holds 0; in one pass, over memory that is there.
+        torch.ops.aten.threshold_backward.grad_input(slopes, rows, 0, grad_input=slopes)
         if self.d_left is not None:
             self.d_left.index_add_(0, labels, slopes @ self.right.T)
         if self.d_right is not None:
@@ -90,17 +109,24 @@ class CompressedTable:
 
 
 def table_of(
-    table: Tensor, columns: Tensor | None, *, like: Tensor, learns: tuple[bool, bool]
+    table: Tensor,
+    columns: Tensor | None,
+    *,
+    like: Tensor,
+    learns: tuple[bool, bool],
+    sparse_rows: int | None = None,
 ) -> FullTable | CompressedTable:
     """Returns the table of E, or of A and B."""
     if columns is None:
-        return FullTable(table, like=like, learns=learns[0])
+        return FullTable(table, like=like, learns=learns[0], sparse_rows=sparse_rows)
     return CompressedTable(table, columns, like=like, learns=learns)
 
 
-def embedding_rows(embedding: Tensor | tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
-    """Returns e [n, C] for labels [n], with gradients; of a label embedding E, or A and B."""
+def embedding_rows(
+    embedding: Tensor | tuple[Tensor, Tensor], labels: Tensor, *, sparse_gradients: bool = False
+) -> Tensor:
+    """Returns e [n, C] for labels [n], with gradients, sparse ones if wanted of E; of E, or of A and B."""
     if isinstance(embedding, tuple):
         left, right = embedding
         return torch.relu(torch.nn.functional.embedding(labels, left) @ right)
-    return torch.nn.functional.embedding(labels, embedding)
+    return torch.nn.functional.embedding(labels, embedding, sparse=sparse_gradients)

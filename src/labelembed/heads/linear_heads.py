@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -14,7 +15,7 @@ from labelembed.heads.chunked_linear import CrossEntropyTerms
 from labelembed.heads.chunks import default_chunk_rows
 from labelembed.heads.embedding_tables import embedding_rows
 from labelembed.heads.label_shards import LabelShards
-from labelembed.heads.terms import HeadSettings, HeadTerms
+from labelembed.heads.terms import HeadSettings, HeadTerms, require_auxiliary
 
 Implementation = Literal["auto", "reference", "closed_form", "chunked"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "reference", "closed_form", "chunked")
@@ -144,6 +145,10 @@ def label_embedding_cross_entropy(
         return vocabulary_parallel.label_embedding_cross_entropy(*given, chunk_rows=chunk_rows)
     faults = _faults(hidden, weight, bias, labels, impl=impl, chunk_rows=chunk_rows)
     _require_tables(faults, weight, auxiliary_weight, auxiliary_bias, embedding)
+    layer = {"auxiliary_weight": auxiliary_weight, "auxiliary_bias": auxiliary_bias}
+    parts = embedding if isinstance(embedding, tuple) else (embedding,)
+    _require_device(faults, hidden, layer | {"embedding": next((p for p in parts if p.device != hidden.device), None)})
+    require_auxiliary(faults, settings)
     faults.raise_if_any()
     num_labels = weight.shape[0]
     way = chosen(impl, num_labels)
@@ -162,8 +167,17 @@ def label_embedding_cross_entropy(
     first = F.linear(hidden, weight, bias)
     second = None
     if auxiliary_weight is not None and not settings.shared:
-        second = F.linear(hidden.detach(), auxiliary_weight, auxiliary_bias)
-    return terms_of_logits(first, second, embedding_rows(embedding, labels), labels, settings, implementation=way)
+        with auxiliary_precision(settings, hidden):
+            second = F.linear(hidden.detach(), auxiliary_weight, auxiliary_bias)
+    embedded = embedding_rows(embedding, labels, sparse_gradients=settings.sparse_gradients)
+    return terms_of_logits(first, second, embedded, labels, settings, implementation=way)
+
+
+def auxiliary_precision(settings: HeadSettings, hidden: Tensor) -> AbstractContextManager[object]:
+    """Returns what the second layer's products are computed under, outside of the chunks: their type, or nothing."""
+    if settings.auxiliary_dtype is None:
+        return nullcontext()
+    return torch.autocast(hidden.device.type, dtype=settings.auxiliary_dtype)
 
 
 def terms_of_logits(
@@ -214,9 +228,7 @@ def _faults(
     faults.require(fits, "weight", list(weight.shape), f"must be [C, H] {sizes} [n, H]")
     faults.require(labels.shape == hidden.shape[:1], "labels", list(labels.shape), f"must be [n] {sizes} [n, H]")
     _require_bias(faults, "bias", bias, weight)
-    for name, value in (("weight", weight), ("labels", labels)):
-        same = value.device == hidden.device
-        faults.require(same, name, str(value.device), f"must be on the device of the hidden rows, {hidden.device}")
+    _require_device(faults, hidden, {"weight": weight, "bias": bias, "labels": labels})
     return faults
 
 
@@ -247,3 +259,10 @@ def _require_bias(faults: ArgumentFaults, name: str, bias: Tensor | None, weight
     if bias is not None:
         fits = bias.shape == weight.shape[:1]
         faults.require(fits, name, list(bias.shape), f"must be [C] for `weight` {list(weight.shape)}")
+
+
+def _require_device(faults: ArgumentFaults, hidden: Tensor, named: dict[str, Tensor | None]) -> None:
+    for name, value in named.items():
+        if value is not None and value.device != hidden.device:
+            rule = f"must be on the device of the hidden rows, {hidden.device}"
+            faults.require(False, name, str(value.device), rule)

@@ -30,13 +30,16 @@ def label_embedding_terms(
 
     auxiliary = hinge = none
     second = full_precision(first if second is None else second)
+    some = settings.sample(labels)
+    if some is not None:  # what the terms below are of; their sums are those of all rows, on average over the offsets
+        second, log_embedded, labels = second[some], log_embedded[some], labels[some]
     if not settings.shared:
         log_true = F.log_softmax(second, dim=-1).gather(1, labels[:, None]).squeeze(1)
-        auxiliary = -log_true.sum() * row_factor  # eq. 8
+        auxiliary = -log_true.sum() * row_factor / settings.auxiliary_fraction  # eq. 8
         excess = F.relu(log_true.exp() - settings.confidence_limit)  # eq. 12
         if settings.hinge_norm == 2:
             excess = excess.square()
-        hinge = excess.sum() * settings.hinge_factor(row_factor)
+        hinge = excess.sum() * settings.hinge_factor(row_factor) / settings.auxiliary_fraction
 
     right = second.detach().argmax(dim=-1) == labels
     softened = F.softmax(second.detach() / settings.temperature, dim=-1)  # eq. 10

@@ -246,8 +246,7 @@ class ShardSweep:
         logs = facts.embedded[block.label - lowest : block.label - lowest + block.pieces]
         self.taught_normalisers += (logs * counts).sum()
         taught.addcmul_(self.soft[: block.pieces], counts[:, None], value=-1)
-        # A copy, for `fold` writes to it, and the next block may be of the same label.
-        self.table.fold(names, taught, self.work[: block.pieces].copy_(embedded))
+        self.table.fold(names, taught, embedded)
 
     def _second_scale(self, begin: int, end: int) -> Tensor:
         """Returns [c], how much the auxiliary term and the hinge count in each row."""

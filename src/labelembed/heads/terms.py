@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from labelembed import whole_batch
+from labelembed.errors import ArgumentFaults
+from labelembed.heads.sampling import sampled_rows
 
 
 class HeadTerms(NamedTuple):
@@ -34,6 +36,20 @@ class HeadSettings(NamedTuple):
     uniform_weight: float
     shared: bool = False
     """Whether E learns from the first output, and there is no second."""
+    auxiliary_fraction: float = 1.0
+    """The share of the rows that the second output and E learn from, in (0, 1]; see `sampling.sampled_rows`."""
+    auxiliary_offset: float = 0.0
+    """Which rows those are, in [0, 1)."""
+    auxiliary_dtype: torch.dtype | None = None
+    """Type of the second output's products; None: that of the first's."""
+    sparse_gradients: bool = False
+    """Whether the gradient of a full E holds only the rows of the labels that were there."""
+
+    def sample(self, labels: Tensor) -> Tensor | None:
+        """Returns the rows [k] that the second output and E learn from; None: all of them."""
+        if self.auxiliary_fraction == 1:
+            return None
+        return sampled_rows(labels, self.auxiliary_fraction, self.auxiliary_offset)
 
     def row_factor(self, count: Tensor | int, *, like: Tensor) -> Tensor | float:
         """Returns 1 / the number of rows of the whole step that count."""
@@ -47,3 +63,18 @@ class HeadSettings(NamedTuple):
 def full_precision(values: Tensor) -> Tensor:
     """Returns float16 and bfloat16 as float32, anything else as it is: softmax and sums need the digits."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def require_auxiliary(faults: ArgumentFaults, settings: HeadSettings) -> None:
+    """Notes what is wrong with the settings of how the second layer and E are computed."""
+    fraction, offset = settings.auxiliary_fraction, settings.auxiliary_offset
+    faults.require(0 < fraction <= 1, "auxiliary_fraction", fraction, "must be in (0, 1]")
+    faults.require(0 <= offset < 1, "auxiliary_offset", offset, "must be in [0, 1)")
+    faults.choice("auxiliary_dtype", settings.auxiliary_dtype, (None, torch.bfloat16))
+
+
+def require_no_auxiliary(faults: ArgumentFaults, settings: HeadSettings, *, where: str) -> None:
+    """Notes settings of how the second layer and E are computed that are not there in some form of the head."""
+    fraction, kind = settings.auxiliary_fraction, settings.auxiliary_dtype
+    faults.require(fraction == 1, "auxiliary_fraction", fraction, f"must be 1 {where}")
+    faults.require(kind is None, "auxiliary_dtype", str(kind), f"must be None {where}")

@@ -28,7 +28,7 @@ from labelembed.heads.embedding_tables import CompressedTable
 from labelembed.heads.label_groups import label_groups
 from labelembed.heads.label_shards import LabelShards, added, to_owners
 from labelembed.heads.shard_sweep import ShardSweep
-from labelembed.heads.terms import HeadSettings, HeadTerms
+from labelembed.heads.terms import HeadSettings, HeadTerms, require_no_auxiliary
 
 
 class _Options(NamedTuple):
@@ -248,6 +248,7 @@ def label_embedding_cross_entropy(
         "B": (right, 1),
     }
     _require_shards(faults, shards, hidden, of_labels)
+    require_no_auxiliary(faults, settings, where="where labels are split")
     faults.raise_if_any()
     second = (None, None) if settings.shared else (auxiliary_weight, auxiliary_bias)
     return _apply(hidden, (weight, bias, *second, left, right), labels, settings, shards, chunk_rows)

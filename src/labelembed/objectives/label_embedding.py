@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -16,8 +15,12 @@ from labelembed.geometry import LabelGeometry
 from labelembed.heads import HeadTerms
 from labelembed.heads.label_shards import LabelShards
 from labelembed.objectives.label_embedding_arguments import (
+    AUXILIARY_TYPES,
+    UNKNOWN_LENGTH,
     embedding_faults,
     head_settings,
+    initial_embedding,
+    optimizer_groups,
     require_settings,
     require_splittable,
 )
@@ -55,6 +58,15 @@ class LabelEmbedding(Objective):
         embedding: `full`, `compressed`, or a saved LabelGeometry of the same number of labels (fixed).
         rank: K, the compressed embedding's size (the paper's h); 100 is the paper's example.
         auxiliary: `separate`: a second output layer teaches E (the paper); `shared`: the first does.
+        auxiliary_fraction: The share of the rows that o2 and E learn from, in (0, 1]; 1 is the paper's. A systematic
+            sample of the rows sorted by label, other rows in each step: `auxiliary` and `hinge` are on average those of
+            all rows, `embedding` is a mean over the sampled rows that are right. 0.25 saves most of what o2 costs. In
+            evaluation mode every row counts.
+        auxiliary_dtype: `bfloat16`: computes o2's matrix products in it, softmax and sums as before; None: in the type
+            of the rest.
+        sparse_gradients: Of a full E: whether its gradient holds only the rows of the batch's labels. For
+            `torch.optim.SparseAdam`, `Adagrad` or `SGD` in a loop of your own; `Adam`, `AdamW`, clipping of gradients
+            and recipes take dense ones only.
         initial_scale: What E starts as: a number times the identity (1 is the paper's); `log`: log C + 1.5, so that
             softmax(E[y]) starts with about 0.8 on the label itself however many labels there are, where 1 over many
             labels is nearly uniform. Compressed: ``B = A^T`` with so long rows. None: 1, and compressed at random.
@@ -95,7 +107,11 @@ class LabelEmbedding(Objective):
         torch.Size([3, 3])
     """
 
+    embedding: Tensor
+    compressed_rows: Tensor
+    compressed_columns: Tensor
     steps: Tensor
+    sampling_steps: Tensor
     warmup_end: Tensor
 
     def __init__(
@@ -106,6 +122,9 @@ class LabelEmbedding(Objective):
         embedding: Literal["full", "compressed"] | LabelGeometry = "full",
         rank: int = 100,
         auxiliary: Literal["separate", "shared"] = "separate",
+        auxiliary_fraction: float = 1.0,
+        auxiliary_dtype: Literal["bfloat16"] | None = None,
+        sparse_gradients: bool = False,
         initial_scale: float | Literal["log"] | None = None,
         embedding_learning_rate: float = 1.0,
         decay_embedding: bool = False,
@@ -126,16 +145,17 @@ class LabelEmbedding(Objective):
     ) -> None:
         settings = head_settings(
             preset,
-            {
-                "output_weight": output_weight,
-                "target_weight": target_weight,
-                "uniform_weight": uniform_weight,
-                "hinge_reduction": hinge_reduction,
-            },
+            output_weight=output_weight,
+            target_weight=target_weight,
+            uniform_weight=uniform_weight,
+            hinge_reduction=hinge_reduction,
             temperature=temperature,
             confidence_limit=confidence_limit,
             hinge_norm=hinge_norm,
             shared=auxiliary == "shared" and not isinstance(embedding, LabelGeometry),
+            auxiliary_fraction=auxiliary_fraction,
+            auxiliary_dtype=AUXILIARY_TYPES.get(auxiliary_dtype or ""),
+            sparse_gradients=sparse_gradients,
         )
         faults = embedding_faults(
             num_labels,
@@ -144,10 +164,18 @@ class LabelEmbedding(Objective):
             auxiliary=auxiliary,
             initial_scale=initial_scale,
             embedding_learning_rate=embedding_learning_rate,
+            sparse_gradients=sparse_gradients,
         )
-        require_settings(faults, settings, preset=preset, impl=impl, target_warmup_steps=target_warmup_steps)
+        require_settings(
+            faults,
+            settings,
+            preset=preset,
+            impl=impl,
+            target_warmup_steps=target_warmup_steps,
+            auxiliary_dtype=auxiliary_dtype,
+        )
         if vocabulary_parallel:
-            require_splittable(faults, embedding, impl=impl)
+            require_splittable(faults, embedding, settings, impl=impl)
         super().__init__(
             hidden_size,
             num_labels,
@@ -167,27 +195,17 @@ class LabelEmbedding(Objective):
         if is_share:
             self.register_buffer("warmup_end", torch.tensor(_UNKNOWN_END))
             self._knows_warmup_end = False
+        if auxiliary_fraction < 1:
+            self.register_buffer("sampling_steps", torch.zeros((), dtype=torch.int64))
         self.fixed = isinstance(embedding, LabelGeometry)
         if isinstance(embedding, LabelGeometry):
             self.register_buffer("embedding", embedding.logits().clone())
             return
         if auxiliary == "separate":
             self.auxiliary = self.new_layer(bias=bias)
-        scale = math.log(num_labels) + 1.5 if initial_scale == "log" else initial_scale
-        if embedding == "full":
-            self.embedding = nn.Parameter(torch.eye(num_labels) * (1.0 if scale is None else scale))
-            return
         shards = self.shards or LabelShards(num_labels)
-        rows = shards.drawn(num_labels, rank, Tensor.normal_)
-        if scale is None:
-            # The entries of A B start with variance 1; the relu then keeps half of them.
-            self.compressed_rows = nn.Parameter(rows)
-            columns = shards.drawn(rank, num_labels, Tensor.normal_, dimension=1)
-            self.compressed_columns = nn.Parameter(columns / rank**0.5)
-        else:
-            rows = F.normalize(rows, dim=1) * scale**0.5
-            self.compressed_rows = nn.Parameter(rows)
-            self.compressed_columns = nn.Parameter(rows.T.clone())
+        for name, value in initial_embedding(shards, embedding, rank=rank, initial_scale=initial_scale).items():
+            self.register_parameter(name, nn.Parameter(value))
 
     @classmethod
     def from_linear(cls, layer: nn.Linear, **arguments: Any) -> Self:
@@ -207,12 +225,12 @@ class LabelEmbedding(Objective):
         """Returns e [n, C] for labels [n]."""
         if hasattr(self, "compressed_rows"):
             return F.relu(F.embedding(labels, self.compressed_rows) @ self.compressed_columns)  # eq. 16
-        return F.embedding(labels, self.embedding)
+        return F.embedding(labels, self.embedding, sparse=self.settings.sparse_gradients)
 
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> HeadTerms:
         """Computes the terms; see `Objective.forward`."""
         hidden, labels = self.counted(hidden, labels)
-        settings = self.settings._replace(target_weight=self._target_weight_now())
+        settings = self._settings_now()
         layers = [self.output, self.auxiliary] if hasattr(self, "auxiliary") else [self.output]
         way = heads.chosen_for(self.impl, self.num_labels, *layers)
         if way == "chunked":
@@ -224,13 +242,29 @@ class LabelEmbedding(Objective):
                 hidden, o1.weight, o1.bias, second, second_bias, table, labels, settings, impl=way, shards=self.split()
             )
         z1 = self.output(hidden)
-        z2 = self.auxiliary(hidden.detach()) if len(layers) == 2 else None
+        z2 = None
+        if len(layers) == 2:
+            with heads.auxiliary_precision(settings, hidden):
+                z2 = self.auxiliary(hidden.detach())
         return heads.label_embedding_terms(z1, z2, self.embedding_rows(labels), labels, settings, implementation=way)
 
     def _in_the_same_step(self, hidden: Tensor, labels: Tensor, rows: Tensor | None) -> HeadTerms:
         if self.training and self.target_warmup_steps > 0:
             self.steps -= 1  # which this call counts again
+        if self.training and self.settings.auxiliary_fraction < 1:
+            self.sampling_steps -= 1
         return self(hidden, labels, rows)  # type: ignore[no-any-return]
+
+    def _settings_now(self) -> heads.HeadSettings:
+        """Returns the settings of this step, and counts it."""
+        settings = self.settings._replace(target_weight=self._target_weight_now())
+        if settings.auxiliary_fraction == 1:
+            return settings
+        if not self.training:
+            return settings._replace(auxiliary_fraction=1.0)
+        offset = heads.offset_of_step(int(self.sampling_steps))
+        self.sampling_steps += 1
+        return settings._replace(auxiliary_offset=offset)
 
     def _target_weight_now(self) -> Tensor | float:
         if self.target_warmup_steps == 0:
@@ -252,34 +286,22 @@ class LabelEmbedding(Objective):
             return self.target_warmup_steps
         if self.training and not self._knows_warmup_end:  # asked once: on a GPU to look costs a wait
             if int(self.warmup_end) == _UNKNOWN_END:
-                raise ValueError(
-                    f"`target_warmup_steps` {self.target_warmup_steps} is a share of the run's steps, and nobody has "
-                    "told how many there will be; call objective.begin_training(steps) before the first"
-                )
+                raise ValueError(UNKNOWN_LENGTH.format(self.target_warmup_steps))
             self._knows_warmup_end = True
         return self.warmup_end
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Returns optimiser groups in which E, A and B are not decayed, unless `decay_embedding`.
 
-        Weight decay pulls softmax(E) towards uniform, which would be a hidden label smoothing.
+        Weight decay pulls softmax(E) towards uniform, which would be a hidden label smoothing. The embedding's group has
+        a `learning_rate_factor` where `embedding_learning_rate` is not 1.
 
         Args:
             weight_decay: For the output layers.
-
-        Returns:
-            The output layers' group and the embedding's; the latter with a `learning_rate_factor` where
-            `embedding_learning_rate` is not 1.
         """
-        learned = ("embedding", "compressed_rows", "compressed_columns")
-        groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
-        for name, parameter in self.named_parameters():
-            groups[name in learned].append(parameter)
-        layers: dict[str, Any] = {"params": groups[False], "weight_decay": weight_decay}
-        embedding: dict[str, Any] = {"params": groups[True], "weight_decay": weight_decay * self.decay_embedding}
-        if self.embedding_learning_rate != 1:
-            embedding["learning_rate_factor"] = self.embedding_learning_rate
-        return [group for group in (layers, embedding) if group["params"]]
+        rate = self.embedding_learning_rate
+        decay = weight_decay * self.decay_embedding
+        return optimizer_groups(self, weight_decay=weight_decay, embedding_decay=decay, learning_rate_factor=rate)
 
     def label_dimensions(self) -> dict[str, int]:
         """Returns the parameters that are split; see `Objective.label_dimensions`."""

@@ -1,13 +1,21 @@
-"""The arguments of `LabelEmbedding`: its presets, and what of them cannot be."""
+"""The arguments of `LabelEmbedding`: its presets, what E starts as, and what cannot be."""
 
 from __future__ import annotations
 
+import math
+import os
+from pathlib import Path
 from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from labelembed import heads
 from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import HeadSettings
+from labelembed.heads.label_shards import LabelShards
 from labelembed.objectives.split_labels import require_chunks
 
 # Where the paper (eq. 14) and the code published with it differ. The paper states no reduction of the hinge;
@@ -18,18 +26,57 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Not in the paper: the learned similarity together with a share of label smoothing.
     "mixture": {"output_weight": 0.3, "target_weight": 0.5, "uniform_weight": 0.2, "hinge_reduction": "mean"},
 }
+# Where Linux tells a container how much memory it may use.
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+# What the second output layer's products may be computed in, as a recipe names it.
+AUXILIARY_TYPES = {"bfloat16": torch.bfloat16}
+UNKNOWN_LENGTH = (
+    "`target_warmup_steps` {} is a share of the run's steps, and nobody has told how many there will be; call "
+    "objective.begin_training(steps) before the first"
+)
 
 
-def head_settings(preset: str, given: dict[str, Any], **others: Any) -> HeadSettings:
+def head_settings(preset: str, **given: Any) -> HeadSettings:
     """Returns the numbers of the head.
 
     Args:
-        preset: Of which the numbers are that `given` leaves open; one that there is not counts as `paper`.
-        given: Those that a preset has; None: the preset's.
-        others: The rest of `HeadSettings`.
+        preset: Which numbers are taken where `given` has None; one that there is not counts as `paper`.
+        given: Fields of `HeadSettings`.
     """
     chosen = PRESETS.get(preset, PRESETS["paper"])
-    return HeadSettings(**{name: chosen[name] if value is None else value for name, value in given.items()}, **others)
+    numbers: dict[str, Any] = {name: chosen.get(name) if value is None else value for name, value in given.items()}
+    return HeadSettings(**numbers)
+
+
+def initial_embedding(
+    shards: LabelShards, embedding: Literal["full", "compressed"], *, rank: int, initial_scale: float | str | None
+) -> dict[str, Tensor]:
+    """Returns what E, or A and B, start as, by the names of the parameters; of this process' labels."""
+    num_labels = shards.num_labels
+    scale = math.log(num_labels) + 1.5 if isinstance(initial_scale, str) else initial_scale
+    if embedding == "full":
+        return {"embedding": torch.eye(num_labels) * (1.0 if scale is None else scale)}
+    rows = shards.drawn(num_labels, rank, Tensor.normal_)
+    if scale is None:
+        # The entries of A B start with variance 1; the relu then keeps half of them.
+        columns = shards.drawn(rank, num_labels, Tensor.normal_, dimension=1)
+        return {"compressed_rows": rows, "compressed_columns": columns / rank**0.5}
+    rows = F.normalize(rows, dim=1) * scale**0.5
+    return {"compressed_rows": rows, "compressed_columns": rows.T.clone()}
+
+
+def optimizer_groups(
+    objective: nn.Module, *, weight_decay: float, embedding_decay: float, learning_rate_factor: float
+) -> list[dict[str, Any]]:
+    """Returns the group of the output layers and that of E, A and B, as `LabelEmbedding.parameter_groups` has them."""
+    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    for name, parameter in objective.named_parameters():
+        groups[name in ("embedding", "compressed_rows", "compressed_columns")].append(parameter)
+    layers: dict[str, Any] = {"params": groups[False], "weight_decay": weight_decay}
+    embedding: dict[str, Any] = {"params": groups[True], "weight_decay": embedding_decay}
+    if learning_rate_factor != 1:
+        embedding["learning_rate_factor"] = learning_rate_factor
+    return [group for group in (layers, embedding) if group["params"]]
 
 
 def embedding_faults(
@@ -40,6 +87,7 @@ def embedding_faults(
     auxiliary: str,
     initial_scale: float | str | None,
     embedding_learning_rate: float,
+    sparse_gradients: bool,
 ) -> ArgumentFaults:
     """Returns what is wrong with the arguments that say what E is, and how it learns."""
     faults = ArgumentFaults()
@@ -47,6 +95,10 @@ def embedding_faults(
         faults.choice("embedding", embedding, ("full", "compressed"))
     elif len(embedding) != num_labels:
         faults.require(False, "embedding", len(embedding), f"must have {num_labels} labels as the data has")
+    if embedding == "full":
+        require_memory(faults, num_labels, sparse_gradients=sparse_gradients)
+    elif sparse_gradients:
+        faults.require(False, "sparse_gradients", True, "is for embedding='full', whose gradient is large")
     faults.require(rank >= 1, "rank", rank, "must be >= 1")
     faults.choice("auxiliary", auxiliary, ("separate", "shared"))
     if isinstance(initial_scale, str):
@@ -58,8 +110,53 @@ def embedding_faults(
     return faults
 
 
+def machine_bytes() -> int | None:
+    """Returns the bytes of memory that this machine has, or this container may use; None where nobody tells."""
+    try:
+        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not every system has these
+        return None
+    try:
+        limit = CONTAINER_LIMIT.read_text().strip()
+    except OSError:
+        return found
+    return min(found, int(limit)) if limit.isdigit() else found
+
+
+def require_memory(faults: ArgumentFaults, num_labels: int, *, sparse_gradients: bool) -> None:
+    """Notes that a full E cannot be trained in this machine's memory: 16 C^2 bytes in float32.
+
+    So much are E, its gradient and Adam's two moments; with sparse gradients, which are for other optimisers, E alone
+    is counted. Tensors of the device `meta` have no memory.
+    """
+    memory = machine_bytes()
+    if memory is None or num_labels < 1 or torch.get_default_device().type == "meta":
+        return
+    copies = 1 if sparse_gradients else 4
+    size = torch.get_default_dtype().itemsize
+    needed = copies * size * num_labels**2
+    if needed <= memory:
+        return
+    what = "E alone takes" if sparse_gradients else "E, its gradient and Adam's moments take"
+    rank = memory // (2 * 4 * size * num_labels)
+    faults.require(
+        False,
+        "embedding",
+        "full",
+        f"must be 'compressed' for {num_labels:,} labels: {what} {needed / 1e9:,.0f} GB and this machine has "
+        f"{memory / 1e9:,.0f} GB; compressed with rank=100 they take {4 * size * 200 * num_labels / 1e9:.2g} GB, and a "
+        f"rank of up to {min(rank, num_labels):,} fits",
+    )
+
+
 def require_settings(
-    faults: ArgumentFaults, settings: HeadSettings, *, preset: str, impl: str, target_warmup_steps: int | float
+    faults: ArgumentFaults,
+    settings: HeadSettings,
+    *,
+    preset: str,
+    impl: str,
+    target_warmup_steps: int | float,
+    auxiliary_dtype: str | None,
 ) -> None:
     """Notes what is wrong with the numbers of the head, and with how it is computed."""
     faults.choice("preset", preset, tuple(PRESETS))
@@ -67,6 +164,9 @@ def require_settings(
     limit = settings.confidence_limit
     faults.require(0 <= limit <= 1, "confidence_limit", limit, "must be in [0, 1]")
     faults.choice("impl", impl, heads.IMPLEMENTATIONS)
+    # By name here, where recipes are checked as well.
+    heads.require_auxiliary(faults, settings._replace(auxiliary_dtype=None))
+    faults.choice("auxiliary_dtype", auxiliary_dtype, (None, *AUXILIARY_TYPES))
     faults.choice("hinge_norm", settings.hinge_norm, (1, 2))
     faults.choice("hinge_reduction", settings.hinge_reduction, ("mean", "sum"))
     for name in ("output_weight", "target_weight", "uniform_weight"):
@@ -78,9 +178,12 @@ def require_settings(
     faults.require(is_whole, "target_warmup_steps", target_warmup_steps, rule)
 
 
-def require_splittable(faults: ArgumentFaults, embedding: str | LabelGeometry, *, impl: str) -> None:
+def require_splittable(
+    faults: ArgumentFaults, embedding: str | LabelGeometry, settings: HeadSettings, *, impl: str
+) -> None:
     """Notes what cannot be with labels that are split over processes."""
     require_chunks(faults, impl, vocabulary_parallel=True)
     given = "a saved geometry" if isinstance(embedding, LabelGeometry) else embedding
     rule = "must be 'compressed' with vocabulary_parallel=True: a table [C, C] has no share that a process could hold"
     faults.require(given == "compressed", "embedding", given, rule)
+    heads.require_no_auxiliary(faults, settings, where="with vocabulary_parallel=True")

@@ -18,8 +18,14 @@ _OF_ROWS = {
 
 
 def kind_faults(recipe: Recipe) -> list[str]:
-    """Returns what of a recipe is for the other kind of data than it names."""
-    return _faults_with_a_corpus(recipe) if recipe.of_sentences else _faults_with_rows(recipe)
+    """Returns what of a recipe is for the other kind of data than it names, or for no recipe's training loop."""
+    faults = _faults_with_a_corpus(recipe) if recipe.of_sentences else _faults_with_rows(recipe)
+    if recipe.objective.get("sparse_gradients"):
+        faults.append(
+            f"objective.sparse_gradients: must be false: {recipe.optimizer['name']!r}, as every optimiser of a recipe, "
+            "takes dense gradients only; sparse ones are for a loop of your own with torch.optim.SparseAdam"
+        )
+    return faults
 
 
 def _faults_with_a_corpus(recipe: Recipe) -> list[str]:
