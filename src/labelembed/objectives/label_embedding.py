@@ -16,6 +16,7 @@ from labelembed.heads import HeadTerms
 from labelembed.heads.label_shards import LabelShards
 from labelembed.objectives.label_embedding_arguments import (
     AUXILIARY_TYPES,
+    UNKNOWN_END,
     UNKNOWN_LENGTH,
     embedding_faults,
     head_settings,
@@ -28,8 +29,6 @@ from labelembed.objectives.objective import Objective
 
 # A dense [C, C] table is 16 MB at so many labels, and grows with their square: to a gigabyte at 16,000.
 DENSE_GEOMETRY_LABELS = 2_000
-# The step at which a share of a run ends whose length nobody has told yet.
-_UNKNOWN_END = torch.iinfo(torch.int64).max
 
 
 class LabelEmbedding(Objective):
@@ -58,15 +57,12 @@ class LabelEmbedding(Objective):
         embedding: `full`, `compressed`, or a saved LabelGeometry of the same number of labels (fixed).
         rank: K, the compressed embedding's size (the paper's h); 100 is the paper's example.
         auxiliary: `separate`: a second output layer teaches E (the paper); `shared`: the first does.
-        auxiliary_fraction: The share of the rows that o2 and E learn from, in (0, 1]; 1 is the paper's. A systematic
-            sample of the rows sorted by label, other rows in each step: `auxiliary` and `hinge` are on average those of
-            all rows, `embedding` is a mean over the sampled rows that are right. 0.25 saves most of what o2 costs. In
-            evaluation mode every row counts.
-        auxiliary_dtype: `bfloat16`: computes o2's matrix products in it, softmax and sums as before; None: in the type
-            of the rest.
-        sparse_gradients: Of a full E: whether its gradient holds only the rows of the batch's labels. For
-            `torch.optim.SparseAdam`, `Adagrad` or `SGD` in a loop of your own; `Adam`, `AdamW`, clipping of gradients
-            and recipes take dense ones only.
+        auxiliary_fraction: The share of the rows that o2 and E learn from, in (0, 1]; 1 is the paper's. Other rows in
+            each step, each label its share; `auxiliary` and `hinge` are on average those of all rows, `embedding` is a
+            mean over the sampled rows that are right. In evaluation mode every row counts. See `docs/heads.md`.
+        auxiliary_dtype: `bfloat16`: o2's matrix products in it, softmax and sums as before; None: as the rest.
+        sparse_gradients: Whether the gradient of a full E holds only the rows of the batch's labels: for
+            `torch.optim.SparseAdam`, `Adagrad` or `SGD` in a loop of your own; recipes take dense ones only.
         initial_scale: What E starts as: a number times the identity (1 is the paper's); `log`: log C + 1.5, so that
             softmax(E[y]) starts with about 0.8 on the label itself however many labels there are, where 1 over many
             labels is nearly uniform. Compressed: ``B = A^T`` with so long rows. None: 1, and compressed at random.
@@ -193,7 +189,7 @@ class LabelEmbedding(Objective):
         self.target_warmup_steps = target_warmup_steps if is_share else int(target_warmup_steps)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         if is_share:
-            self.register_buffer("warmup_end", torch.tensor(_UNKNOWN_END))
+            self.register_buffer("warmup_end", torch.tensor(UNKNOWN_END))
             self._knows_warmup_end = False
         if auxiliary_fraction < 1:
             self.register_buffer("sampling_steps", torch.zeros((), dtype=torch.int64))
@@ -242,10 +238,8 @@ class LabelEmbedding(Objective):
                 hidden, o1.weight, o1.bias, second, second_bias, table, labels, settings, impl=way, shards=self.split()
             )
         z1 = self.output(hidden)
-        z2 = None
-        if len(layers) == 2:
-            with heads.auxiliary_precision(settings, hidden):
-                z2 = self.auxiliary(hidden.detach())
+        with heads.auxiliary_precision(settings, hidden):
+            z2 = self.auxiliary(hidden.detach()) if len(layers) == 2 else None
         return heads.label_embedding_terms(z1, z2, self.embedding_rows(labels), labels, settings, implementation=way)
 
     def _in_the_same_step(self, hidden: Tensor, labels: Tensor, rows: Tensor | None) -> HeadTerms:
@@ -285,7 +279,7 @@ class LabelEmbedding(Objective):
         if isinstance(self.target_warmup_steps, int):
             return self.target_warmup_steps
         if self.training and not self._knows_warmup_end:  # asked once: on a GPU to look costs a wait
-            if int(self.warmup_end) == _UNKNOWN_END:
+            if int(self.warmup_end) == UNKNOWN_END:
                 raise ValueError(UNKNOWN_LENGTH.format(self.target_warmup_steps))
             self._knows_warmup_end = True
         return self.warmup_end
@@ -293,8 +287,8 @@ class LabelEmbedding(Objective):
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Returns optimiser groups in which E, A and B are not decayed, unless `decay_embedding`.
 
-        Weight decay pulls softmax(E) towards uniform, which would be a hidden label smoothing. The embedding's group has
-        a `learning_rate_factor` where `embedding_learning_rate` is not 1.
+        Weight decay pulls softmax(E) towards uniform, which would be a hidden label smoothing. With
+        `embedding_learning_rate` the embedding's group has a `learning_rate_factor`.
 
         Args:
             weight_decay: For the output layers.

@@ -30,6 +30,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 # What the second output layer's products may be computed in, as a recipe names it.
 AUXILIARY_TYPES = {"bfloat16": torch.bfloat16}
+# The step at which a share of a run ends whose length nobody has told yet.
+UNKNOWN_END = torch.iinfo(torch.int64).max
 UNKNOWN_LENGTH = (
     "`target_warmup_steps` {} is a share of the run's steps, and nobody has told how many there will be; call "
     "objective.begin_training(steps) before the first"
