@@ -24,6 +24,7 @@ LEVELS = {
     "training": 3,
     "recipes": 4,
     "report": 5,
+    "integrations": 5,
     "cli": 6,
     "__init__": 6,
     "__main__": 7,
@@ -104,8 +105,9 @@ def test_naive_forms_import_nothing_of_the_package():
 
 def test_public_import_stays_light():
     heavy = ("matplotlib", "timm", "transformers", "triton", "pandas", "sklearn", "typer", "accelerate", "pydantic")
+    heavy += ("lightning", "pytorch_lightning")
     code = (
-        "import labelembed, sys; labelembed.LabelEmbedding, labelembed.LabelGeometry\n"
+        "import labelembed, labelembed.integrations, sys; labelembed.LabelEmbedding, labelembed.LabelGeometry\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,5 @@
+"""The objectives inside the tools people already train with: scikit-learn, transformers, Lightning.
+
+Level 5 of the rooms, beside the report: thin adapters over objectives, training and recipes. Each lives in a module
+of its own that is imported by its full name, so that `import labelembed` imports none of those tools.
+"""

@@ -1,0 +1,77 @@
+"""An objective from its name and arguments, checked as a recipe's are, with the messages of a constructor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from labelembed.errors import unknown_name
+from labelembed.geometry import LabelGeometry
+from labelembed.objectives import OBJECTIVES, Objective
+from labelembed.recipes.signature import POINTED_TO, SUPPLIED, keys_of, resolve
+
+
+def checked_arguments(name: str, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns an objective's keyword arguments as their types have them, only those that were given.
+
+    Args:
+        name: Of the objective, a key of `OBJECTIVES`.
+        arguments: Its hyper-parameters; geometries, and whatever else no recipe can hold, are left as they are.
+
+    Raises:
+        ValueError: There is no such objective, or an argument is unknown or of another type; one line for each.
+    """
+    if name not in OBJECTIVES:
+        raise ValueError(f"`objective`: {unknown_name('objective', name, OBJECTIVES)}")
+    # A grid of NumPy's numbers is one of plain numbers.
+    given = {key: value.item() if isinstance(value, np.generic) else value for key, value in (arguments or {}).items()}
+    supplied = {key: given.pop(key) for key in SUPPLIED & given.keys()}
+    supplied |= {key: given.pop(key) for key in (*POINTED_TO, *POINTED_TO.values()) if key in given}
+    supplied |= {key: given.pop(key) for key, value in list(given.items()) if isinstance(value, LabelGeometry)}
+    # An argument left at None stands for the objective's default, whatever its type is.
+    keys = keys_of(OBJECTIVES[name])
+    given = {key: value for key, value in given.items() if value is not None or key not in keys}
+    resolved, faults = resolve("objective", OBJECTIVES, {"name": name, **given})
+    faults = [fault for fault in faults if not _is_missing(fault, supplied)]
+    if faults:
+        raise ValueError("\n".join(re.sub(r"^objective\.(\w+): ", r"`\1`: ", fault) for fault in faults))
+    return {key: resolved[key] for key in given} | supplied
+
+
+def _is_missing(fault: str, supplied: Mapping[str, Any]) -> bool:
+    """Tells whether a fault is that of a key missing which was set aside, or which the caller must see to."""
+    found = re.match(r"^objective\.(\w+): missing", fault)
+    return found is not None and (found[1] in supplied or found[1] in POINTED_TO.values())
+
+
+def hidden_size_of(encoder: nn.Module) -> int | None:
+    """Returns the width of an encoder's rows where it says so: `hidden_size`, or timm's `num_features`."""
+    for name in ("hidden_size", "num_features"):
+        size = getattr(encoder, name, None)
+        if isinstance(size, int):
+            return size
+    return None
+
+
+def build_objective(
+    name: str, arguments: Mapping[str, Any] | None, *, hidden_size: int, num_labels: int, **supplied: Any
+) -> Objective:
+    """Returns an objective.
+
+    Args:
+        name: Of the objective, a key of `OBJECTIVES`.
+        arguments: Its hyper-parameters.
+        hidden_size: H.
+        num_labels: C.
+        supplied: What is known from elsewhere, as `num_rows`.
+
+    Raises:
+        ValueError: An argument is unknown, of another type or out of its range; one line for each.
+    """
+    found = checked_arguments(name, arguments) | supplied
+    objective: Objective = OBJECTIVES[name](hidden_size, num_labels, **found)
+    return objective
