@@ -73,6 +73,7 @@ class LabelEmbeddingClassifier(NamedClassifier):
     target_weight: float | None = None
     uniform_weight: float | None = None
     target_warmup_steps: int | float = 0
+    auxiliary_fraction: float = 1.0
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
