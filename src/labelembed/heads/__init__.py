@@ -5,6 +5,7 @@ from labelembed.heads.chunks import default_chunk_rows, release_scratch
 from labelembed.heads.distances import distances
 from labelembed.heads.linear_heads import (
     IMPLEMENTATIONS,
+    NODES,
     Implementation,
     auxiliary_precision,
     chosen,
@@ -18,6 +19,7 @@ from labelembed.heads.terms import HeadSettings, HeadTerms, full_precision, requ
 
 __all__ = [
     "IMPLEMENTATIONS",
+    "NODES",
     "CrossEntropyTerms",
     "HeadSettings",
     "HeadTerms",

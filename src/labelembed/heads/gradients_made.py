@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,8 +15,22 @@ def keep(ctx: Any, gradients: Sequence[Tensor | None]) -> None:
     ctx.made = list(gradients)
 
 
-def hand_out(ctx: Any, grads: Sequence[Tensor | None], *, name: str) -> list[Tensor | None]:
+def hand_out(
+    ctx: Any,
+    grads: Sequence[Tensor | None],
+    *,
+    name: str,
+    way: str = "chunked",
+    scale: Callable[[Tensor, Tensor], None] | None = None,
+) -> list[Tensor | None]:
     """Returns the kept gradients times that of the first output.
+
+    Args:
+        ctx: What `keep` was given.
+        grads: Of the outputs.
+        name: Of the head, for messages.
+        way: That it is computed in, for messages.
+        scale: Multiplies a gradient in place by a number; None: torch does.
 
     Raises:
         RuntimeError: For what gradients made in the forward pass cannot give: those of another term, second
@@ -25,12 +39,12 @@ def hand_out(ctx: Any, grads: Sequence[Tensor | None], *, name: str) -> list[Ten
     way_out = "use `impl='reference'`"
     # Not `once_differentiable`: it lets a second derivative pass as 0 where the loss' own gradient is a constant.
     if torch.is_grad_enabled():
-        raise RuntimeError(f"the chunked {name} head can be differentiated once, not twice; {way_out}")
+        raise RuntimeError(f"the {way} {name} head can be differentiated once, not twice; {way_out}")
     if any(grad is not None for grad in grads[1:]):
-        raise RuntimeError(f"the chunked {name} head has gradients of `total` and of no term alone; {way_out}")
+        raise RuntimeError(f"the {way} {name} head has gradients of `total` and of no term alone; {way_out}")
     if ctx.made is None:
         raise RuntimeError(
-            f"the chunked {name} head has handed its gradients out and cannot go back a second time "
+            f"the {way} {name} head has handed its gradients out and cannot go back a second time "
             f"(`retain_graph=True`); {way_out}"
         )
     made: list[Tensor | None] = ctx.made
@@ -41,5 +55,5 @@ def hand_out(ctx: Any, grads: Sequence[Tensor | None], *, name: str) -> list[Ten
     if total.device.type != "cpu" or float(total) != 1:  # to look at it on a GPU costs a wait
         for gradient in made:
             if gradient is not None:
-                gradient.mul_(total)
+                gradient.mul_(total) if scale is None else scale(gradient, total)
     return made

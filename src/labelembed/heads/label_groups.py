@@ -39,6 +39,15 @@ class LabelGroups(NamedTuple):
         return max((chunk[-1].end - chunk[0].begin for chunk in self.chunks), default=0)
 
 
+def rows_by_label(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns an order [n] of rows, label by label and the rare ones first; the labels [U] in it, and their counts."""
+    distinct, group, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    by_count = torch.argsort(counts, stable=True)
+    place = torch.empty_like(by_count)
+    place[by_count] = torch.arange(len(by_count), device=labels.device)
+    return torch.argsort(place[group], stable=True), distinct[by_count], counts[by_count]
+
+
 def label_groups(labels: Tensor, *, chunk_rows: int, block_rows: int) -> LabelGroups:
     """Orders rows by label.
 
@@ -48,12 +57,8 @@ def label_groups(labels: Tensor, *, chunk_rows: int, block_rows: int) -> LabelGr
         block_rows: How many rows a block holds at most. A label with more has several pieces, each of which
             computes its soft target anew.
     """
-    distinct, group, counts = torch.unique(labels, return_inverse=True, return_counts=True)
-    by_count = torch.argsort(counts, stable=True)
-    place = torch.empty_like(by_count)
-    place[by_count] = torch.arange(len(by_count), device=labels.device)
-    order = torch.argsort(place[group], stable=True)
-    sizes, repeats = torch.unique_consecutive(counts[by_count], return_counts=True)
+    order, distinct, counts = rows_by_label(labels)
+    sizes, repeats = torch.unique_consecutive(counts, return_counts=True)
 
     blocks: list[Block] = []
     begin = label = 0
@@ -69,7 +74,7 @@ def label_groups(labels: Tensor, *, chunk_rows: int, block_rows: int) -> LabelGr
                 blocks.append(Block(begin, min(at_once, repeat - first), size, label + first))
                 begin = blocks[-1].end
         label += repeat
-    return LabelGroups(order, distinct[by_count], _chunks(blocks, rows=begin, chunk_rows=chunk_rows))
+    return LabelGroups(order, distinct, _chunks(blocks, rows=begin, chunk_rows=chunk_rows))
 
 
 def _chunks(blocks: list[Block], *, rows: int, chunk_rows: int) -> list[list[Block]]:

@@ -2,55 +2,72 @@
 
 from __future__ import annotations
 
+import importlib
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelembed.errors import ArgumentFaults
-from labelembed.heads import chunked, chunked_linear, closed_form, reference, vocabulary_parallel
+from labelembed.heads import chunked, chunked_linear, closed_form, reference, triton_ready, vocabulary_parallel
 from labelembed.heads.chunked_linear import CrossEntropyTerms
 from labelembed.heads.chunks import default_chunk_rows
 from labelembed.heads.embedding_tables import embedding_rows
 from labelembed.heads.label_shards import LabelShards
 from labelembed.heads.terms import HeadSettings, HeadTerms, require_auxiliary
 
-Implementation = Literal["auto", "reference", "closed_form", "chunked"]
-IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "reference", "closed_form", "chunked")
+Implementation = Literal["auto", "reference", "closed_form", "chunked", "triton"]
+IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "reference", "closed_form", "chunked", "triton")
 # From so many labels on `auto` takes chunks. Measured on a CPU, H = 256, one thread: with 500 labels they take 1.4 of
 # the closed form's time for 64 rows and 0.9 for 1,024; with 1,000 labels 1.1 and 0.7; with 2,000 labels 0.8 and 0.6.
 CHUNKED_LABELS = 1_000
+# What reads the weights of the layers and does not call them: one node from the hidden rows on.
+NODES = ("chunked", "triton")
 
 
-def chosen(impl: Implementation, num_labels: int) -> Implementation:
-    """Returns what `auto` stands for with so many labels; any other implementation as it is.
+def chosen(impl: Implementation, num_labels: int, device: torch.device) -> Implementation:
+    """Returns what `auto` stands for with so many labels on a device; any other implementation as it is.
 
-    Of the number of labels only, so that all processes of a step choose alike. Under torch.compile it is the plain
-    lines, which the compiler fuses.
+    Of the number of labels and the kind of device only, so that all processes of a step choose alike. Under
+    torch.compile it is the plain lines, which the compiler fuses.
+
+    Raises:
+        ValueError: Triton is asked for where it cannot run.
     """
+    if impl == "triton" and (reason := triton_ready.why_not(device)):
+        instead = chosen("auto", num_labels, device)
+        raise ValueError(f"`impl` 'triton' cannot run here: {reason}; impl='auto' takes {instead!r}")
     if impl != "auto":
         return impl
     if torch.compiler.is_compiling():
         return "reference"
-    return "chunked" if num_labels >= CHUNKED_LABELS else "closed_form"
+    if num_labels < CHUNKED_LABELS:
+        return "closed_form"
+    return "triton" if device.type == "cuda" and triton_ready.why_not(device) is None else "chunked"
+
+
+def _fused(name: str) -> Any:
+    """Returns a module of kernels, which brings Triton with it: nobody waits for that before it is taken."""
+    return importlib.import_module(f"labelembed.heads.{name}")
 
 
 def chosen_for(impl: Implementation, num_labels: int, *layers: nn.Module) -> Implementation:
     """Returns what `auto` stands for over these output layers: chunks read the weights and do not call the layer.
 
     Raises:
-        ValueError: Chunks are asked for over a layer that does more than `nn.Linear`, or has hooks.
+        ValueError: Chunks or kernels are asked for over a layer that does more than `nn.Linear`, or has hooks; or
+            kernels where they cannot run.
     """
-    way = chosen(impl, num_labels)
-    if way != "chunked" or all(_is_plain(layer) for layer in layers):
+    way = chosen(impl, num_labels, next(layers[0].parameters()).device)
+    if way not in NODES or all(_is_plain(layer) for layer in layers):
         return way
     if impl == "auto":
         return "closed_form"
     found = ", ".join(type(layer).__name__ for layer in layers if not _is_plain(layer))
     raise ValueError(
-        f"`impl` 'chunked' reads the weights of an nn.Linear without hooks, got {found} with its own `forward` or with "
+        f"`impl` {way!r} reads the weights of an nn.Linear without hooks, got {found} with its own `forward` or with "
         "hooks; use impl='auto', which calls it"
     )
 
@@ -82,13 +99,15 @@ def linear_cross_entropy(
         labels: [n] int64 in 0..C-1; no row is ignored here.
         label_smoothing: s, in [0, 1].
         impl: `reference`: plain lines. `chunked`: logits of some rows at a time, the gradients made in the
-            forward pass: of `total` only, and differentiable once. `auto`: chunks for many labels. (`closed_form`
-            is the label-embedding head's; here it is the plain lines.)
+            forward pass: of `total` only, and differentiable once. `triton`: the same on a GPU, by kernels.
+            `auto`: for many labels kernels on a GPU, else chunks. (`closed_form` is the label-embedding head's; here
+            it is the plain lines.)
         chunk_rows: How many rows at a time; fewer take less memory and a little longer. None: what is fastest.
         shards: Where the labels are split over processes, whose are whose: see `heads.vocabulary_parallel`.
 
     Raises:
-        ValueError: When an argument is out of its range, or shapes or devices do not fit; the message has both.
+        ValueError: When an argument is out of its range, or shapes or devices do not fit; the message has both. Or
+            kernels are asked for where they cannot run.
     """
     if shards is not None:
         return vocabulary_parallel.linear_cross_entropy(
@@ -97,7 +116,13 @@ def linear_cross_entropy(
     faults = _faults(hidden, weight, bias, labels, impl=impl, chunk_rows=chunk_rows)
     faults.require(0 <= label_smoothing <= 1, "label_smoothing", label_smoothing, "must be in [0, 1]")
     faults.raise_if_any()
-    if chosen(impl, weight.shape[0]) == "chunked":
+    way = chosen(impl, weight.shape[0], hidden.device)
+    if way == "triton":
+        found: CrossEntropyTerms = _fused("fused_triton_linear").cross_entropy_terms(
+            hidden, weight, bias, labels, label_smoothing=label_smoothing, chunk_rows=chunk_rows
+        )
+        return found
+    if way == "chunked":
         rows = chunk_rows or default_chunk_rows(weight.shape[0])
         return chunked_linear.cross_entropy_terms(
             hidden, weight, bias, labels, label_smoothing=label_smoothing, chunk_rows=rows
@@ -133,12 +158,14 @@ def label_embedding_cross_entropy(
         settings: Weights and constants.
         impl: `reference`: plain lines. `closed_form`: one node from the logits on, once differentiable. `chunked`:
             logits of some rows at a time, the gradients made in the forward pass: of `total` only, and
-            differentiable once. `auto`: chunks for many labels, else the closed form.
+            differentiable once. `triton`: the same on a GPU, by kernels. `auto`: for many labels kernels on a GPU and
+            else chunks, for few the closed form.
         chunk_rows: How many rows at a time; fewer take less memory and a little longer. None: what is fastest.
         shards: Where the labels are split over processes, whose are whose: see `heads.vocabulary_parallel`.
 
     Raises:
-        ValueError: When an argument is out of its range, or shapes or devices do not fit; the message has both.
+        ValueError: When an argument is out of its range, or shapes or devices do not fit; the message has both. Or
+            kernels are asked for where they cannot run.
     """
     if shards is not None:
         given = hidden, weight, bias, auxiliary_weight, auxiliary_bias, embedding, labels, settings, shards
@@ -151,19 +178,13 @@ def label_embedding_cross_entropy(
     require_auxiliary(faults, settings)
     faults.raise_if_any()
     num_labels = weight.shape[0]
-    way = chosen(impl, num_labels)
-    if way == "chunked":
-        return chunked.label_embedding_terms(
-            hidden,
-            weight,
-            bias,
-            auxiliary_weight,
-            auxiliary_bias,
-            embedding,
-            labels,
-            settings,
-            chunk_rows=chunk_rows or default_chunk_rows(num_labels),
-        )
+    way = chosen(impl, num_labels, hidden.device)
+    if way in NODES:
+        node = _fused("fused_triton") if way == "triton" else chunked
+        rows = chunk_rows if way == "triton" else chunk_rows or default_chunk_rows(num_labels)
+        layers = hidden, weight, bias, auxiliary_weight, auxiliary_bias
+        terms: HeadTerms = node.label_embedding_terms(*layers, embedding, labels, settings, chunk_rows=rows)
+        return terms
     first = F.linear(hidden, weight, bias)
     second = None
     if auxiliary_weight is not None and not settings.shared:
@@ -187,7 +208,7 @@ def terms_of_logits(
     labels: Tensor,
     settings: HeadSettings,
     *,
-    implementation: Literal["auto", "reference", "closed_form", "chunked"] = "auto",
+    implementation: Implementation = "auto",
 ) -> HeadTerms:
     """Computes the terms of the Label Embedding Network (Sun et al. 2017, eq. 14) from logits.
 

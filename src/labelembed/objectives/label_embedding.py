@@ -87,7 +87,8 @@ class LabelEmbedding(Objective):
         ignore_index: Rows with this label take no part in any term; None: every row counts.
         output_std: Start of the output layers, see `Objective`.
         impl: `reference`: plain lines; `closed_form`: one node; `chunked`: never the logits of all rows at once, and
-            gradients of the total only; `auto`: the closed form, and chunks for many labels.
+            gradients of the total only; `triton`: the same by kernels on a GPU; `auto`: the closed form, and for many
+            labels kernels on a GPU, else chunks.
         vocabulary_parallel: Split the labels over the processes that are up, each with its part of both output layers,
             A and B (`compressed` only); see `docs/scale.md`. In one process: the plain chunks.
 
@@ -229,7 +230,7 @@ class LabelEmbedding(Objective):
         settings = self._settings_now()
         layers = [self.output, self.auxiliary] if hasattr(self, "auxiliary") else [self.output]
         way = heads.chosen_for(self.impl, self.num_labels, *layers)
-        if way == "chunked":
+        if way in heads.NODES:
             o1, o2 = layers[0], layers[-1] if len(layers) == 2 else None
             second, second_bias = (None, None) if o2 is None else (o2.weight, o2.bias)
             is_compressed = hasattr(self, "compressed_rows")

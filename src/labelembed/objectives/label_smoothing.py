@@ -9,7 +9,7 @@ from torch import Tensor
 
 from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
-from labelembed.heads import chosen_for, full_precision, linear_cross_entropy
+from labelembed.heads import NODES, chosen_for, full_precision, linear_cross_entropy
 from labelembed.objectives.objective import Objective
 from labelembed.objectives.split_labels import require_chunks
 
@@ -35,7 +35,8 @@ class LabelSmoothing(Objective):
         bias: Whether the output layer has a bias.
         ignore_index: Rows with this label take no part; None: every row counts.
         output_std: Start of the output layer, see `Objective`.
-        impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `auto`: chunks for many labels.
+        impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `triton`: the same by kernels
+            on a GPU; `auto`: for many labels kernels on a GPU, else chunks.
         vocabulary_parallel: Split the labels over the processes that are up, each with its part of the output layer
             (see `docs/scale.md`). In one process: the plain chunks.
 
@@ -56,12 +57,12 @@ class LabelSmoothing(Objective):
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
-        impl: Literal["auto", "reference", "chunked"] = "auto",
+        impl: Literal["auto", "reference", "chunked", "triton"] = "auto",
         vocabulary_parallel: bool = False,
     ) -> None:
         faults = ArgumentFaults()
         faults.require(0 <= smoothing <= 1, "smoothing", smoothing, "must be in [0, 1]")
-        faults.choice("impl", impl, ("auto", "reference", "chunked"))
+        faults.choice("impl", impl, ("auto", "reference", "chunked", "triton"))
         require_chunks(faults, impl, vocabulary_parallel=vocabulary_parallel)
         super().__init__(
             hidden_size,
@@ -78,7 +79,8 @@ class LabelSmoothing(Objective):
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> LabelSmoothingTerms:
         """Computes the terms; see `Objective.forward`."""
         hidden, labels = self.counted(hidden, labels)
-        if chosen_for(self.impl, self.num_labels, self.output) == "chunked":
+        way = chosen_for(self.impl, self.num_labels, self.output)
+        if way in NODES:
             weight, bias = self.output.weight, self.output.bias
             terms = linear_cross_entropy(
                 hidden,
@@ -86,7 +88,7 @@ class LabelSmoothing(Objective):
                 bias,
                 labels,
                 label_smoothing=self.smoothing,
-                impl="chunked",
+                impl=way,
                 shards=self.split(),
             )
             return LabelSmoothingTerms(*terms)

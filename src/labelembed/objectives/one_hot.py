@@ -9,7 +9,7 @@ from torch import Tensor
 
 from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
-from labelembed.heads import chosen_for, full_precision, linear_cross_entropy
+from labelembed.heads import NODES, chosen_for, full_precision, linear_cross_entropy
 from labelembed.objectives.objective import Objective
 from labelembed.objectives.split_labels import require_chunks
 
@@ -32,7 +32,8 @@ class OneHot(Objective):
         bias: Whether the output layer has a bias.
         ignore_index: Rows with this label take no part; None: every row counts.
         output_std: Start of the output layer, see `Objective`.
-        impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `auto`: chunks for many labels.
+        impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `triton`: the same by kernels
+            on a GPU; `auto`: for many labels kernels on a GPU, else chunks.
         vocabulary_parallel: Split the labels over the processes that are up, each with its part of the output layer
             (see `docs/scale.md`). In one process: the plain chunks.
 
@@ -52,11 +53,11 @@ class OneHot(Objective):
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
-        impl: Literal["auto", "reference", "chunked"] = "auto",
+        impl: Literal["auto", "reference", "chunked", "triton"] = "auto",
         vocabulary_parallel: bool = False,
     ) -> None:
         faults = ArgumentFaults()
-        faults.choice("impl", impl, ("auto", "reference", "chunked"))
+        faults.choice("impl", impl, ("auto", "reference", "chunked", "triton"))
         require_chunks(faults, impl, vocabulary_parallel=vocabulary_parallel)
         super().__init__(
             hidden_size,
@@ -72,9 +73,10 @@ class OneHot(Objective):
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> OneHotTerms:
         """Computes the terms; see `Objective.forward`."""
         hidden, labels = self.counted(hidden, labels)
-        if chosen_for(self.impl, self.num_labels, self.output) == "chunked":
+        way = chosen_for(self.impl, self.num_labels, self.output)
+        if way in NODES:
             weight, bias = self.output.weight, self.output.bias
-            total = linear_cross_entropy(hidden, weight, bias, labels, impl="chunked", shards=self.split()).total
+            total = linear_cross_entropy(hidden, weight, bias, labels, impl=way, shards=self.split()).total
             return OneHotTerms(total=total, output=total)
         logits = full_precision(self.output(hidden))
         row_factor = whole_batch.mean_factor(labels.shape[0], like=logits)
