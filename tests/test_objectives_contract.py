@@ -25,7 +25,7 @@ def make(name, **arguments):
 
 def rows_of(labels):
     """Positions in the training set, for objectives that remember rows."""
-    return torch.arange(labels.numel())
+    return torch.arange(labels.numel()).view_as(labels)
 
 
 def is_linear(objective):
@@ -70,7 +70,7 @@ def test_terms_are_named_scalars_with_a_total_first(name, shape):
 def test_sequences_equal_their_rows_in_one_line(name):
     objective = make(name)
     hidden, labels = make_batch(3, 5)
-    flat = copy.deepcopy(objective)(hidden.view(15, HIDDEN), labels.view(15), rows_of(labels))._asdict()
+    flat = copy.deepcopy(objective)(hidden.view(15, HIDDEN), labels.view(15), rows_of(labels.view(15)))._asdict()
     # Float32: the same rows, in one product or in another.
     torch.testing.assert_close(objective(hidden, labels, rows_of(labels))._asdict(), flat, rtol=1e-6, atol=1e-6)
 

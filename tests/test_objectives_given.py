@@ -56,10 +56,13 @@ def test_rows_that_are_ignored_need_not_be_rows_of_the_teacher():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (None, "`rows` must say which training rows these are, got None"),
-        (torch.arange(3), "`rows` must be one for each of the labels [4], got [3]"),
-        (torch.tensor([0, 1, 2, ROWS]), f"`rows` must be in 0..{ROWS - 1}, the rows of the teacher, got {ROWS}"),
-        (torch.tensor([0, -1, 2, 3]), f"`rows` must be in 0..{ROWS - 1}, the rows of the teacher, got -1"),
+        (None, "`rows` must be [4], places in the training set, got None: the teacher is asked about each row"),
+        (
+            torch.arange(3),
+            "`rows` must be [4], places in the training set, got [3]: the teacher is asked about each row",
+        ),
+        (torch.tensor([0, 1, 2, ROWS]), f"`rows` must be in 0..{ROWS - 1}, the rows of the training set, got {ROWS}"),
+        (torch.tensor([0, -1, 2, 3]), f"`rows` must be in 0..{ROWS - 1}, the rows of the training set, got -1"),
     ],
 )
 def test_rows_that_are_not_of_the_teacher_are_refused(rows, message):

@@ -7,7 +7,8 @@ import torch
 
 from labelembed.errors import RunFolderError
 from labelembed.objectives import Retrospection
-from labelembed.objectives.soft_label_store import SoftLabelStore, bytes_needed
+from labelembed.objectives.soft_label_store import SoftLabelStore
+from labelembed.objectives.soft_label_table import bytes_needed
 from labelembed.seeds import generator
 
 from .made_remembering import HIDDEN, LABELS, filled, make_rows
@@ -148,7 +149,7 @@ def test_rows_are_asked_for_only_where_they_are_needed():
     with pytest.raises(ValueError, match=r"`rows` must be \[13\].* got None: Retrospection remembers every row"):
         objective(hidden, labels)
     # The first of the 13 rows is ignored: its number counts as little as its label.
-    with pytest.raises(ValueError, match=r"`rows` must be in 0 to 59, for `num_rows` is 60, got 5 to 60"):
+    with pytest.raises(ValueError, match=r"`rows` must be in 0\.\.59, the rows of the training set, got 60"):
         objective(hidden, labels, torch.arange(13) * 5)
 
 

@@ -36,6 +36,7 @@ CASES = made_objectives.CASES | {
     "online, top 2": ("online_label_smoothing", {"top_k": 2, "temperature": 2.0}),
     "retrospection, every epoch": ("retrospection", {"store_every": 1}),
     "retrospection, in its steps": ("retrospection", {"store_every": 1, "store": "steps", "top_k": 3}),
+    "distillation, top 3": ("distillation", {"temperature": 2.0, "top_k": 3}),
     "adaptive, repel": ("adaptive_labels", {"repel_weight": 1.0, "prediction": "training_set"}),
     "adaptive, after every third": ("adaptive_labels", {"update_every": 3, "warmup_steps": 1, "momentum": 0.9}),
     "adaptive, once an epoch": ("adaptive_labels", {"update": "epoch"}),

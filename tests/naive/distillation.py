@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .cross_entropy import naive_cross_entropy, naive_mean, naive_onehot, naive_softmax
+from .remembering import naive_sparse
 from .teacher_free import naive_kullback_leibler
 
 
@@ -16,4 +17,20 @@ def naive_distillation_terms(logits, labels, rows, teacher_logits, *, temperatur
         output.append(naive_cross_entropy(naive_onehot(label, len(row)), row))
         teacher.append(naive_kullback_leibler(target, [value / temperature for value in row]))
         total.append((1 - teacher_weight) * output[-1] + teacher_weight * temperature**2 * teacher[-1])
+    return {"output": naive_mean(output), "teacher": naive_mean(teacher), "total": naive_mean(total)}
+
+
+def naive_token_distillation_terms(
+    logits, labels, rows, teacher_logits, *, temperature, teacher_weight, top_k, ignore_index=-100
+):
+    """The same over sentences [B][T], the teacher kept by its `top_k` largest softened entries a token."""
+    output, teacher, total = [], [], []
+    for sentence, words, places in zip(logits, labels, rows, strict=True):
+        for row, label, place in zip(sentence, words, places, strict=True):
+            if label == ignore_index:
+                continue
+            target = naive_sparse(naive_softmax(teacher_logits[place], temperature), top_k)
+            output.append(naive_cross_entropy(naive_onehot(label, len(row)), row))
+            teacher.append(naive_kullback_leibler(target, [value / temperature for value in row]))
+            total.append((1 - teacher_weight) * output[-1] + teacher_weight * temperature**2 * teacher[-1])
     return {"output": naive_mean(output), "teacher": naive_mean(teacher), "total": naive_mean(total)}

@@ -291,6 +291,10 @@ class Objective(nn.Module, ABC):
         """Tells whether the loop must save now, for the objective keeps files that a checkpoint speaks of."""
         return False
 
+    def folder_bytes(self, epochs: int) -> int:
+        """Returns how many bytes of files the objective keeps at most in a run of so many epochs, for each process."""
+        return 0
+
     def counted(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the rows that count, hidden [n, H] and labels [n], from [N, H] or [B, T, H].
 

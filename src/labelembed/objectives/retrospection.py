@@ -16,8 +16,10 @@ from labelembed.geometry import LabelGeometry
 from labelembed.heads import full_precision
 from labelembed.heads.soft_rows import SparseRows, dense, entropy, soft_cross_entropy
 from labelembed.objectives.objective import Objective
+from labelembed.objectives.row_numbers import counted_row_numbers
 from labelembed.objectives.similarity_table import DENSE_LABELS
 from labelembed.objectives.soft_label_store import SoftLabelStore
+from labelembed.objectives.soft_label_table import bytes_needed
 
 ROWS_AT_ONCE = 10_000
 
@@ -43,7 +45,8 @@ class Retrospection(Objective):
     Needs `rows`, the positions of the batch's rows in the training set, and `begin_epoch`. Memory for R rows: 2 bytes
     for each label up to 256 labels; above, the 32 largest entries with their labels in 4 to 6 bytes each (1.2 million
     rows of 1,000 labels: 154 MB; whole, with ``top_k=1000``, 2.4 GB), again as much in every checkpoint; with
-    ``storage="disk"`` it is two such pairs of files instead and nothing in memory or checkpoints.
+    ``storage="disk"`` it is two such pairs of files instead (three while one is written; in a run folder they are
+    removed when the run has finished), and 4 bytes a row in memory and checkpoints.
 
     Args:
         hidden_size: H, width of the hidden rows.
@@ -170,21 +173,13 @@ class Retrospection(Objective):
 
     def _places(self, labels: Tensor, rows: Tensor | None) -> Tensor:
         """Returns the row numbers [n] of the rows that count."""
-        if rows is None or rows.shape != labels.shape:
-            found = "None" if rows is None else list(rows.shape)
-            raise ValueError(
-                f"`rows` must be {list(labels.shape)}, the rows' places in the training set, got {found}: "
-                "Retrospection remembers every row"
-            )
-        rows, labels = rows.flatten(), labels.flatten()
-        if self.ignore_index is not None:
-            rows = rows[labels != self.ignore_index]
-        if rows.device.type == "cpu" and rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < self.num_rows:
-            raise ValueError(
-                f"`rows` must be in 0 to {self.num_rows - 1}, for `num_rows` is {self.num_rows}, "
-                f"got {int(rows.min())} to {int(rows.max())}"
-            )
-        return rows
+        return counted_row_numbers(
+            rows,
+            labels,
+            num_rows=self.num_rows,
+            ignore_index=self.ignore_index,
+            reason="Retrospection remembers every row",
+        )
 
     @torch.no_grad()
     def _put(self, rows: Tensor, logits: Tensor, labels: Tensor, *, everywhere: bool = False) -> None:
@@ -219,6 +214,15 @@ class Retrospection(Objective):
         """All rows are stored."""
         self.store.end()
         self._just_stored = True
+
+    def folder_bytes(self, epochs: int) -> int:
+        """Returns the most that the files of stored distributions take together; 0 with ``storage="memory"``.
+
+        The pair being written stands beside the last two.
+        """
+        if self.store.folder is None:
+            return 0
+        return min(3, epochs // self.store_every) * bytes_needed(self.num_rows, self.num_labels, top_k=self.store.width)
 
     def needs_checkpoint(self) -> bool:
         """Tells whether new files have just taken the place of those that earlier checkpoints speak of."""

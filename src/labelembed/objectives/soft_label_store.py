@@ -12,24 +12,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from labelembed.errors import RunFolderError
-from labelembed.heads.soft_rows import SparseRows, label_type, sparse
-
-# Up to so many labels a row is kept whole; above, by its largest entries.
-WHOLE_ROW_LABELS = 256
-SPARSE_ENTRIES = 32
-
-
-def bytes_needed(num_rows: int, num_labels: int, *, top_k: int | None = None) -> int:
-    """Returns how many bytes a store takes: 1.2 million rows of 1,000 labels 154 MB with 32 entries, 2.4 GB whole."""
-    width = _width(num_labels, top_k)
-    of_labels = label_type(num_labels).itemsize if width < num_labels else 0
-    return num_rows * width * (torch.float16.itemsize + of_labels)
-
-
-def _width(num_labels: int, top_k: int | None) -> int:
-    if top_k is None:
-        top_k = num_labels if num_labels <= WHOLE_ROW_LABELS else SPARSE_ENTRIES
-    return min(top_k, num_labels)
+from labelembed.heads.soft_rows import SparseRows, label_type
+from labelembed.objectives.soft_label_table import SoftLabelTable, kept_entries
 
 
 class SoftLabelStore(nn.Module):
@@ -53,15 +37,15 @@ class SoftLabelStore(nn.Module):
     def __init__(self, num_rows: int, num_labels: int, *, top_k: int | None = None, folder: Path | None = None) -> None:
         super().__init__()
         self.num_rows = num_rows
-        self.width = _width(num_labels, top_k)
+        self.width = kept_entries(num_labels, top_k)
         self.sparse = self.width < num_labels
         self.label_dtype = label_type(num_labels)
         self.folder = folder
         self.register_buffer("generation", torch.zeros((), dtype=torch.int64))
         # The same number: reading it needs no wait for a GPU.
         self.generations = 0
-        self._files: tuple[Tensor, Tensor] | None = None
-        self._new_files: tuple[Tensor, Tensor] | None = None
+        self._files: SoftLabelTable | None = None
+        self._new_files: SoftLabelTable | None = None
         if folder is None:
             self.register_buffer("values", torch.zeros(num_rows, self.width, dtype=torch.float16))
             if self.sparse:
@@ -74,21 +58,12 @@ class SoftLabelStore(nn.Module):
 
     def rows(self, rows: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor | SparseRows:
         """Returns the distributions of rows [n]: [n, C], or by the largest entries."""
-        values, labels = self._tables()
-        found = values[rows.to(values.device)].to(rows.device, dtype)
-        if not self.sparse:
-            return found
-        return SparseRows(found, labels[rows.to(labels.device)].to(rows.device).long())
+        return self._table().rows(rows, dtype=dtype)
 
     @torch.no_grad()
     def put(self, rows: Tensor, probabilities: Tensor) -> None:
         """Stores the distributions [n, C] of rows [n]; between `begin` and `end`."""
-        values, labels = self._new_files or self._tables()
-        if self.sparse:
-            kept = sparse(probabilities, self.width)
-            labels.index_copy_(0, rows.to(labels.device), kept.labels.to(labels))
-            probabilities = kept.values
-        values.index_copy_(0, rows.to(values.device), probabilities.to(values))
+        (self._new_files or self._table()).put(rows, probabilities)
 
     def begin(self) -> None:
         """Begins to store every row anew."""
@@ -109,9 +84,9 @@ class SoftLabelStore(nn.Module):
         for path in self._paths(self.generations - 2):
             path.unlink(missing_ok=True)
 
-    def _tables(self) -> tuple[Tensor, Tensor]:
+    def _table(self) -> SoftLabelTable:
         if self.folder is None:
-            return self.values, getattr(self, "labels", self.values)
+            return SoftLabelTable(self.values, self.labels if self.sparse else None)
         if self._files is None:
             self._files = self._mapped(self.generations, new=False)
         return self._files
@@ -122,7 +97,7 @@ class SoftLabelStore(nn.Module):
         name = f"soft-labels-{process}-{generation}"
         return self.folder / f"{name}.values", self.folder / f"{name}.labels"
 
-    def _mapped(self, generation: int, *, new: bool) -> tuple[Tensor, Tensor]:
+    def _mapped(self, generation: int, *, new: bool) -> SoftLabelTable:
         found = []
         for path, dtype in zip(self._paths(generation), (torch.float16, self.label_dtype), strict=True):
             size = self.num_rows * self.width if dtype == torch.float16 or self.sparse else 0
@@ -138,7 +113,7 @@ class SoftLabelStore(nn.Module):
             if size:
                 mapped = torch.from_file(str(path), shared=True, size=size, dtype=dtype)
             found.append(mapped.view(-1, self.width))
-        return found[0], found[1]
+        return SoftLabelTable(found[0], found[1] if self.sparse else None)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moves the tables to another device, and leaves them float16 whatever the network becomes."""
