@@ -215,7 +215,6 @@ def test_another_corpus_is_refused(made, tmp_path):
         ("data.development.fraction=0.1", "labelembed preprocess --dev"),
         ("batch_size={per_label: 5}", "batch_size: of a corpus"),
         ("compile=true", "compile: must be false"),
-        ("objective={name: distillation, teacher: somewhere}", "objective.name: 'distillation'"),
         ("decoding.beem=3", "decoding.beem: unknown key"),
         ("decoding.beam=0", "decoding.beam"),
         ("max_gradient_norm=0", "max_gradient_norm"),

@@ -120,7 +120,7 @@ def test_masked_rows_equal_selected_rows(name):
 def test_no_row_that_counts_gives_a_total_of_zero_that_goes_back(name, shape):
     objective = OBJECTIVE_MAKERS[name]()
     hidden = torch.full((*shape, 4), float("inf"), dtype=torch.float64, requires_grad=True)
-    terms = objective(hidden, torch.full(shape, -100), torch.arange(math.prod(shape)))
+    terms = objective(hidden, torch.full(shape, -100), torch.arange(math.prod(shape)).view(shape))
     assert {key: value.item() for key, value in terms._asdict().items()} == dict.fromkeys(terms._asdict(), 0.0)
     terms.total.backward()
     assert bool((hidden.grad == 0).all())

@@ -97,7 +97,7 @@ def test_space_asked_for_is_more_than_the_run_takes(tmp_path, monkeypatch):
     recipe = small_recipe(model={"name": "mlp", "hidden_sizes": [1200, 400]}, epochs=1, checkpoints={"every_steps": 1})
     asked = []
     monkeypatch.setattr(
-        "labelembed.recipes.running.make_writable_folder",
+        "labelembed.recipes.beginning.make_writable_folder",
         lambda path, *, needed_bytes: (asked.append(needed_bytes), make_writable_folder(path)),
     )
     train(recipe, tmp_path / "run")

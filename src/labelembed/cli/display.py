@@ -152,11 +152,19 @@ class RunDisplay:
 
     def reading(self, done: int, total: int) -> None:
         """Takes how far the decoding of pictures is, before the first epoch."""
+        self._before_training(_decoding_text(done, total), done / max(total, 1))
+
+    def asking(self, done: int, total: int) -> None:
+        """Takes how far it is that the teacher is asked about the training rows, before the first epoch."""
+        share = done / max(total, 1)
+        self._before_training(f"asking the teacher: {done:,} of {total:,} rows ({share:.0%})", share)
+
+    def _before_training(self, text: str, share: float) -> None:
         if self._live is not None:
-            self._live.update(self._task, completed=done / max(total, 1), text=_decoding_text(done, total))
+            self._live.update(self._task, completed=share, text=text)
         elif not self.quiet and time.monotonic() - self._began > _READING_LINE_SECONDS:
             self._began = time.monotonic()
-            print(_decoding_text(done, total), file=sys.stderr, flush=True)
+            print(text, file=sys.stderr, flush=True)
 
     def _time_left(self, done: float, epochs: int) -> str:
         made = done - (self._first or 0.0)

@@ -144,6 +144,7 @@ def _run(
             device=device,
             warn=lambda text: typer.echo(text, err=True),
             reading=display.reading,
+            asking=display.asking,
         )
     try:
         reached = (

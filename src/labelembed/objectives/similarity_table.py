@@ -43,7 +43,7 @@ class SimilarityTable(nn.Module):
         self.register_buffer("seen", torch.zeros(num_labels, dtype=torch.int64))
         if self.sparse:
             numbers = torch.arange(width, dtype=torch.int32)  # gloo sends no int16
-            self.register_buffer("labels", numbers.repeat(num_labels, 1))
+            self.register_buffer("labels", torch.empty(num_labels, width, dtype=torch.int32).copy_(numbers))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moves the table; below float32 it does not go, for a mean that moves by a hundredth would stand still."""

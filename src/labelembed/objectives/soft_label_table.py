@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from labelembed.heads import default_chunk_rows
 from labelembed.heads.soft_rows import SparseRows, label_type, sparse
 
 # Up to so many labels a row is kept whole; above, by its largest entries.
@@ -45,8 +46,8 @@ class SoftLabelTable(NamedTuple):
         num_rows, num_labels = logits.shape
         table = cls.even(num_rows, num_labels, top_k=top_k, device=logits.device)
         table = cls(table.values.clone(), None if table.labels is None else table.labels.clone())
-        for rows in torch.split(torch.arange(num_rows, device=logits.device), 10_000):
-            table.put(rows, torch.softmax(logits[rows].double() / temperature, dim=1))
+        for rows in torch.split(torch.arange(num_rows, device=logits.device), default_chunk_rows(num_labels)):
+            table.put(rows, torch.softmax(logits[rows].float() / temperature, dim=1))
         return table
 
     @classmethod

@@ -15,7 +15,8 @@ from labelembed.data import CORPORA, DATA, LabelledData, ReadingProgress, TextCo
 from labelembed.errors import LabelEmbedError, RecipeError
 from labelembed.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing
 from labelembed.objectives import OBJECTIVES, Objective
-from labelembed.recipes.given import objective_arguments
+from labelembed.recipes.given import objective_arguments, refuse_other_labels
+from labelembed.recipes.memory import refuse_too_large
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.signature import argument_faults, keys_of, takes
 from labelembed.training.checkpoints import load_newest
@@ -74,21 +75,31 @@ def network_for(recipe: Recipe, data: TrainingData, *, base: Path | None = None,
         data: What it is trained on.
         base: The run folder.
         to_try: It is built to see whether it can be, and remembers no rows.
+
+    Raises:
+        DataError: When a saved geometry cannot be read.
+        RecipeError: When a part does not fit the data, or what the objective remembers does not fit the memory.
     """
-    rows = 0 if to_try else data.train.num_rows
+    refuse_too_large(recipe, data)
+    network = _network_for(recipe, data, base=base, num_rows=0 if to_try else data.train.num_rows)
+    refuse_other_labels(recipe, data, base)
+    return network
+
+
+def _network_for(recipe: Recipe, data: TrainingData, *, base: Path | None, num_rows: int) -> Network:
     if isinstance(data, TextCorpus):
         shared = data.source_codec.vocabulary == data.target_codec.vocabulary
         if recipe.model.get("shared_embeddings") and not shared:
             reason = "the corpus has a vocabulary for each side (labelembed preprocess --shared-vocabulary makes one)"
             raise RecipeError([f"model.shared_embeddings: must be false: {reason}"])
         sizes = len(data.source_codec.vocabulary), len(data.target_codec.vocabulary)
-        return build_sequence_network(recipe, vocabulary_sizes=sizes, num_rows=rows, base=base, data=data)
+        return build_sequence_network(recipe, vocabulary_sizes=sizes, num_rows=num_rows, base=base, data=data)
     return build_network(
         recipe,
         num_labels=data.num_labels,
         input_shape=data.input_shape,
         scaling=build_scaling(recipe, data),
-        num_rows=rows,
+        num_rows=num_rows,
         base=base,
         data=data,
     )

@@ -11,9 +11,11 @@ import torch
 
 from labelembed import seeds
 from labelembed.data import LabelledData
+from labelembed.objectives import Distillation
 from labelembed.recipes.building import build_optimizer, build_schedule, network_for
 from labelembed.recipes.running import cached_data
 from labelembed.recipes.schema import Recipe
+from labelembed.recipes.teacher_table import even_table, needs_table
 from labelembed.training.decoding import Decoding, decode
 from labelembed.training.evaluation import predicted_logits
 from labelembed.training.loop import Trainer
@@ -43,6 +45,8 @@ def seconds_of_run(recipe: Recipe) -> float:
     try:
         with tempfile.TemporaryDirectory() as nowhere, seeds.seeded(recipe.seed, "estimate"):
             network = network_for(recipe, data)
+            if isinstance(network.objective, Distillation) and needs_table(recipe):
+                network.objective.teach(even_table(recipe, data))
             trainer = Trainer(
                 network,
                 partial(build_optimizer, recipe),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from typing import Any
 
 from safetensors.torch import save as tensor_bytes
 
 from labelembed.data import TextCorpus
 from labelembed.geometry import LabelGeometry
+from labelembed.recipes.building import SOFT_LABELS_FOLDER
 from labelembed.recipes.schema import Recipe
 from labelembed.training.decoding import Decoding
 from labelembed.training.evaluation import calibrate
@@ -80,3 +82,13 @@ def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict
         network.objective.label_geometry(names, class_means=means).save(folder.geometry_file)
         by_means.save(folder.class_means_file)
         folder.write_result(result)
+    forget_soft_labels(folder)
+
+
+def forget_soft_labels(folder: RunFolder) -> None:
+    """Removes the soft labels that a finished run keeps on the disk.
+
+    Only training reads them, and a finished run is never gone on with: its checkpoints may still name them. They go
+    after the result is written, for up to that moment a killed run goes on from its last checkpoint and reads them.
+    """
+    shutil.rmtree(folder.path / SOFT_LABELS_FOLDER, ignore_errors=True)

@@ -19,6 +19,7 @@ from labelembed.recipes import teacher
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.signature import keys_of
 from labelembed.recipes.teacher import TEACHER_FILE
+from labelembed.recipes.teacher_table import needs_table, refuse_unfit_teacher
 from labelembed.training.files import sha256
 from labelembed.training.training_data import TrainingData
 
@@ -48,9 +49,12 @@ def objective_arguments(
         arguments["embedding"] = _geometry(recipe, base=base, data=data)
     if "teacher" in arguments:
         given = Path(arguments.pop("teacher"))
-        assert data is None or isinstance(data, LabelledData)  # the recipe's check refuses a teacher of a corpus
-        table = None if data is None else teacher.teacher_logits(teacher.teacher_path(given, base=base), data)
-        arguments["teacher_logits"] = table
+        path = teacher.teacher_path(given, base=base)
+        if needs_table(recipe) and data is not None:
+            refuse_unfit_teacher(path, recipe, data)  # the table itself is given when the run begins
+        arguments["teacher_logits"] = None
+        if isinstance(data, LabelledData) and not needs_table(recipe):
+            arguments["teacher_logits"] = teacher.teacher_logits(path, data)
     return arguments
 
 
@@ -149,7 +153,7 @@ def files_to_keep(recipe: Recipe, data: TrainingData) -> dict[str, bytes]:
         files[EMBEDDING_FILE] = path.read_bytes()
     elif _text(recipe) is not None:
         files[EMBEDDING_FILE] = _geometry(recipe, base=None, data=data).to_bytes()
-    if "teacher" in recipe.objective and isinstance(data, LabelledData):
+    if "teacher" in recipe.objective and isinstance(data, LabelledData) and not needs_table(recipe):
         files[TEACHER_FILE] = teacher.table_bytes(teacher.teacher_path(Path(recipe.objective["teacher"])), data)
     return files
 
@@ -173,7 +177,7 @@ def differences_from_kept(recipe: Recipe, folder: Path) -> list[str]:
     return found
 
 
-def refuse_other_labels(recipe: Recipe, data: TrainingData, folder: Path) -> None:
+def refuse_other_labels(recipe: Recipe, data: TrainingData, folder: Path | None) -> None:
     """Raises RecipeError when a saved geometry has the labels in another order, or other ones."""
     path = embedding_path(recipe, base=folder)
     if path is None:

@@ -40,11 +40,6 @@ def _faults_with_a_corpus(recipe: Recipe) -> list[str]:
             faults.append(f"data.{key}: must be left out of a corpus: {reason}")
     if isinstance(recipe.batch_size, dict) and "per_label" in recipe.batch_size:
         faults.append("batch_size: of a corpus it must be a number of sentences, or {tokens: TOKENS}")
-    if recipe.objective["name"] == "distillation":
-        faults.append(
-            "objective.name: 'distillation' keeps the teacher's logits of every training row, which over the "
-            "tokens of a corpus is more than a disk holds"
-        )
     if recipe.compile:
         faults.append("compile: must be false with a corpus, whose batches all have another shape")
     return faults

@@ -10,6 +10,7 @@ from typing import Any
 
 from labelembed.data import ReadingProgress
 from labelembed.errors import RunFolderError, TrainingError
+from labelembed.recipes.beginning import begin, give_teacher
 from labelembed.recipes.building import (
     SOFT_LABELS_FOLDER,
     build_data,
@@ -17,22 +18,20 @@ from labelembed.recipes.building import (
     build_schedule,
     network_for,
 )
-from labelembed.recipes.data_facts import CODEC_FILES, data_facts, keep_codecs
-from labelembed.recipes.finishing import WRITTEN_FOLDER, conclude, finish, note_failure
+from labelembed.recipes.data_facts import CODEC_FILES
+from labelembed.recipes.finishing import WRITTEN_FOLDER, conclude, finish, forget_soft_labels, note_failure
 from labelembed.recipes.given import (
     KEPT_FILES,
     as_kept,
     differences_from_kept,
-    files_to_keep,
-    refuse_other_labels,
 )
+from labelembed.recipes.memory import memory_notes
 from labelembed.recipes.schema import Recipe, parse_recipe
+from labelembed.recipes.teacher_table import Asking
 from labelembed.training.checkpoints import load_newest
-from labelembed.training.environment import describe_environment
-from labelembed.training.files import make_writable_folder, saving, write_bytes
+from labelembed.training.files import saving
 from labelembed.training.interruption import StopRequest
 from labelembed.training.loop import Trainer
-from labelembed.training.network import Network
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.training_data import TrainingData
@@ -48,6 +47,7 @@ def run_recipe(
     device: str | None = None,
     warn: Callable[[str], None] = lambda message: None,
     reading: ReadingProgress | None = None,
+    asking: Asking = lambda done, total: None,
 ) -> dict[str, Any]:
     """Brings the run of a recipe in a folder to its end: begins it, goes on with it, or finds it done.
 
@@ -60,6 +60,7 @@ def run_recipe(
         device: `cpu`, or None for what there is.
         warn: Called with what the user should know.
         reading: Called with (done, total) while pictures are decoded.
+        asking: Called with (done, total) while a teacher is asked about the training rows.
 
     Returns:
         What stands in ``result.json``.
@@ -73,13 +74,15 @@ def run_recipe(
     if folder.state() != "empty":
         refuse_other_recipe(recipe, folder)
     if folder.state() == "finished":
+        forget_soft_labels(folder)  # a kill may have come between the result and this
         return folder.result()
     if data is None:
         data = build_data(recipe, progress=reading)
     for note in data.notes:
         warn(f"data: {note}")
+    for note in memory_notes(recipe, data):
+        warn(note)
     network = network_for(recipe, data, base=folder.path)
-    refuse_other_labels(recipe, data, folder.path)
     begun = folder.state() != "empty"
     if begun:
         _refuse_other_data(folder, data)
@@ -97,8 +100,9 @@ def run_recipe(
     # Of several processes one writes; that all have looked into the folder by now, the trainer has seen to.
     writes = trainer.accelerator.is_main_process
     if writes and not begun:
-        _begin(recipe, folder, data, network, device=device)
+        begin(recipe, folder, data, trainer, device=device, stop=stop, asking=asking)
     trainer.accelerator.wait_for_everyone()
+    give_teacher(recipe, folder, data, network)
     _go_on(folder, trainer, warn)
     if writes:
         with saving(folder.path):
@@ -115,26 +119,6 @@ def run_recipe(
     if writes:
         finish(folder, trainer, data, result)
     return result
-
-
-def _begin(recipe: Recipe, folder: RunFolder, data: TrainingData, network: Network, *, device: str | None) -> None:
-    """Makes the folder; the recipe comes last of what a run begins with, so that with it all is there."""
-    if any(folder.checkpoints.glob("step-*")):
-        raise RunFolderError(
-            f"{folder.path}: holds checkpoints but no recipe.yaml to say of what run; choose another folder with --out"
-        )
-    # Weights, their best and Adam's two moments in each of keep + 1 checkpoints, and the result; with them what the
-    # objective remembers, which for a large training set is the most of it.
-    checkpoints = recipe.checkpoints.keep + 1
-    remembered = sum(buffer.numel() * buffer.element_size() for buffer in network.buffers())
-    needed = 4 * network.parameter_count() * (4 * checkpoints + 1) + remembered * checkpoints + 1_000_000
-    make_writable_folder(folder.path, needed_bytes=needed)
-    with saving(folder.path):
-        for name, content in files_to_keep(recipe, data).items():
-            write_bytes(folder.path / name, content)
-        keep_codecs(data, folder)
-        folder.write_environment(describe_environment(device=device) | {"data": data_facts(data)})
-        folder.write_recipe(as_kept(recipe), heading="The resolved recipe of this run; it runs the run again.")
 
 
 def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None]) -> None:

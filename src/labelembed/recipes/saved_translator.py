@@ -105,6 +105,13 @@ class SavedTranslator:
             DataError: When it cannot be read, or its tokens are numbered in another way.
         """
         corpus = read_corpus(self.recipe.data["path"] if path is None else path)
+        differing = self.other_vocabulary(corpus)
+        if differing is not None:
+            raise DataError(f"{differing}; give the corpus of the run, or its text to labelembed translate")
+        return corpus
+
+    def other_vocabulary(self, corpus: TextCorpus) -> str | None:
+        """Returns in what a corpus numbers its tokens in another way than the run's; None where it does not."""
         sides = {
             "source": (corpus.source_codec, self.source_codec),
             "target": (corpus.target_codec, self.target_codec),
@@ -112,11 +119,11 @@ class SavedTranslator:
         for side, (theirs, ours) in sides.items():
             if theirs.digest() != ours.digest():
                 sizes = f"{len(theirs.vocabulary):,} tokens by {theirs.level}, the run {len(ours.vocabulary):,}"
-                raise DataError(
+                return (
                     f"{corpus.source}: has another {side} vocabulary than {self.folder.path} was trained on ({sizes} "
-                    f"by {ours.level}); give the corpus of the run, or its text to labelembed translate"
+                    f"by {ours.level})"
                 )
-        return corpus
+        return None
 
     def evaluate(self, corpus: TextCorpus, split: str, decoding: Decoding | None = None) -> dict[str, float]:
         """Returns the measures of a split of a corpus: of its tokens, and of what is written for its sentences.

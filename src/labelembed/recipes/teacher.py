@@ -1,4 +1,4 @@
-"""A finished run as teacher: its logits for every training row, computed once."""
+"""A finished run as teacher: does it fit the data, and its logits for every training row, computed once."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from labelembed.data import LabelledData
+from labelembed.data import LabelledData, TextCorpus
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.training.files import sha256
+from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
+from labelembed.training.training_data import TrainingData
 
-# Where a run folder keeps the teacher's logits.
+# Where a run folder keeps what the teacher says of the training rows.
 TEACHER_FILE = "teacher.safetensors"
-_FORMAT = "labelembed.teacher.1"
+# The formats of such a file: all logits, or soft labels by their largest entries (see `teacher_table`).
+LOGITS = "labelembed.teacher.1"
+SOFT_LABELS = "labelembed.teacher_soft_labels.1"
+_WORDS = {LOGITS: "logits", SOFT_LABELS: "soft labels"}
 
 
 def teacher_path(given: Path, *, base: Path | None = None) -> Path:
-    """Returns the teacher's run folder, or the table of its logits that a run folder keeps.
+    """Returns the teacher's run folder, or the table of what it says that a run folder keeps.
 
     Args:
         given: What the recipe says.
@@ -36,6 +41,43 @@ def kept_file(folder: Path | None, name: str) -> Path | None:
     """Returns a file that a run folder keeps, None where the run has not begun: its recipe is written last."""
     begun = folder is not None and RunFolder(folder).state() != "empty"
     return folder / name if folder is not None and begun and (folder / name).is_file() else None
+
+
+def teacher_network(path: Path, data: TrainingData) -> Network:
+    """Returns the network of a teacher that fits the data, in evaluation mode, on the CPU.
+
+    Args:
+        path: A finished run's folder.
+        data: What the student is trained on.
+
+    Raises:
+        RecipeError: When the teacher knows other labels or inputs; of a corpus: other vocabularies.
+        RunFolderError: When there is no finished run in the folder, or one on the other kind of data.
+    """
+    # They build networks, and these may need a teacher.
+    from labelembed.recipes.saved_run import SavedRun
+    from labelembed.recipes.saved_translator import SavedTranslator
+
+    try:
+        run = (SavedTranslator if isinstance(data, TextCorpus) else SavedRun).load(path)
+    except RunFolderError as error:
+        raise RunFolderError(f"objective.teacher: {error}") from error
+    if isinstance(run, SavedTranslator):
+        assert isinstance(data, TextCorpus)
+        differing = run.other_vocabulary(data)
+        faults = [] if differing is None else [f"objective.teacher: {differing}; give both runs corpora of the same"]
+    else:
+        assert isinstance(data, LabelledData)
+        faults = []
+        if run.names != data.names:
+            theirs, ours = _difference(run.names, data.names)
+            faults.append(f"objective.teacher: {path} was trained on the labels {theirs}, the data have {ours}")
+        if run.input_shape != data.input_shape:
+            shapes = f"{list(run.input_shape)}, the data have {list(data.input_shape)}"
+            faults.append(f"objective.teacher: {path} was trained on inputs {shapes}")
+    if faults:
+        raise RecipeError(faults)
+    return run.network
 
 
 def teacher_logits(path: Path, data: LabelledData) -> Tensor:
@@ -58,27 +100,19 @@ def teacher_logits(path: Path, data: LabelledData) -> Tensor:
 # Many runs of one process may have one teacher and, read once, the very same data.
 @lru_cache(maxsize=2)
 def _logits_of_run(path: Path, data: LabelledData) -> Tensor:
-    from labelembed.recipes.saved_run import SavedRun  # which builds networks, and they may need a teacher
     from labelembed.training.evaluation import predicted_logits
 
-    try:
-        run = SavedRun.load(path)
-    except RunFolderError as error:
-        raise RunFolderError(f"objective.teacher: {error}") from error
-    faults = []
-    if run.names != data.names:
-        theirs, ours = _difference(run.names, data.names)
-        faults.append(f"objective.teacher: {path} was trained on the labels {theirs}, the data have {ours}")
-    if run.input_shape != data.input_shape:
-        shapes = f"{list(run.input_shape)}, the data have {list(data.input_shape)}"
-        faults.append(f"objective.teacher: {path} was trained on inputs {shapes}")
-    if faults:
-        raise RecipeError(faults)
-    logits = predicted_logits(run.network, data.train.inputs.cpu()).float().cpu().clone()
-    if not bool(torch.isfinite(logits).all()):
-        row = int((~torch.isfinite(logits)).any(dim=1).nonzero()[0])
-        raise RecipeError([f"objective.teacher: {path} gives no finite logits for training row {row}"])
+    network = teacher_network(path, data)
+    logits = predicted_logits(network, data.train.inputs.cpu()).float().cpu().clone()
+    refuse_values_that_are_not_finite(logits, torch.arange(len(logits)), path)
     return logits
+
+
+def refuse_values_that_are_not_finite(logits: Tensor, rows: Tensor, path: Path) -> None:
+    """Raises RecipeError when any of a teacher's logits [n, C] of training rows [n] is not finite."""
+    if not bool(torch.isfinite(logits).all()):
+        row = int(rows[(~torch.isfinite(logits)).any(dim=1).nonzero()[0, 0]])
+        raise RecipeError([f"objective.teacher: {path} gives no finite logits for training row {row}"])
 
 
 def _difference(theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, str]:
@@ -89,20 +123,29 @@ def _difference(theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, st
     return f"({len(theirs)}, number {place} is {theirs[place]!r})", f"{len(ours)}, number {place} is {ours[place]!r}"
 
 
-def _about(path: Path) -> dict[str, Any]:
-    """Returns what a table says of itself."""
+def about_table(path: Path, *formats: str) -> dict[str, Any]:
+    """Returns what a table says of itself.
+
+    Args:
+        path: The file.
+        formats: Those wanted.
+
+    Raises:
+        DataError: When it is damaged, or of none of these formats.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: damaged, or no safetensors file ({error})") from error
-    if not isinstance(about, dict) or about.get("format") != _FORMAT:
-        raise DataError(f"{path}: a safetensors file, but no table of a teacher's logits")
+    if not isinstance(about, dict) or about.get("format") not in formats:
+        words = " or ".join(_WORDS[each] for each in formats)
+        raise DataError(f"{path}: a safetensors file, but no table of a teacher's {words}")
     return about
 
 
 def _logits_of_table(path: Path, data: LabelledData) -> Tensor:
-    about = _about(path)
+    about = about_table(path, LOGITS)
     try:
         with safe_open(path, framework="pt") as file:
             table: Tensor = file.get_tensor("logits")
@@ -120,11 +163,11 @@ def _logits_of_table(path: Path, data: LabelledData) -> Tensor:
 
 
 def table_bytes(path: Path, data: LabelledData) -> bytes:
-    """Returns the file that a run folder keeps of its teacher."""
+    """Returns the file of all logits that a run folder keeps of its teacher."""
     if path.is_file():
         teacher_logits(path, data)  # refuses what does not fit
         return path.read_bytes()
-    about = {"format": _FORMAT, "data": data.fingerprint(), "model": identity(path)}
+    about = {"format": LOGITS, "data": data.fingerprint(), "model": identity(path)}
     # One entry only: safetensors writes several in any order, and equal runs should give equal files.
     return bytes(save({"logits": teacher_logits(path, data)}, metadata={"about": json.dumps(about)}))
 
@@ -132,6 +175,6 @@ def table_bytes(path: Path, data: LabelledData) -> bytes:
 def identity(path: Path) -> str | None:
     """Returns the SHA-256 of the teacher's weights, None where they are gone."""
     if path.is_file():
-        return str(_about(path).get("model"))
+        return str(about_table(path, LOGITS, SOFT_LABELS).get("model"))
     weights = RunFolder(path).model_file
     return sha256(weights) if weights.is_file() else None

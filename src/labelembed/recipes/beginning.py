@@ -1,0 +1,81 @@
+"""How a run begins: room on the disk, and what its folder must hold before the first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from labelembed.errors import RunFolderError
+from labelembed.objectives import Distillation
+from labelembed.recipes.data_facts import data_facts, keep_codecs
+from labelembed.recipes.given import as_kept, files_to_keep
+from labelembed.recipes.schema import Recipe
+from labelembed.recipes.teacher import TEACHER_FILE, teacher_path
+from labelembed.recipes.teacher_table import Asking, TableKind, needs_table, open_table, write_table
+from labelembed.training.environment import describe_environment
+from labelembed.training.files import make_writable_folder, saving, write_bytes
+from labelembed.training.interruption import StopRequest
+from labelembed.training.loop import Trainer
+from labelembed.training.network import Network
+from labelembed.training.run_folder import RunFolder
+from labelembed.training.training_data import TrainingData
+
+
+def begin(
+    recipe: Recipe,
+    folder: RunFolder,
+    data: TrainingData,
+    trainer: Trainer,
+    *,
+    device: str | None,
+    stop: StopRequest | None = None,
+    asking: Asking = lambda done, total: None,
+) -> None:
+    """Makes the folder; the recipe comes last of what a run begins with, so that with it all is there.
+
+    Args:
+        recipe: Of the run.
+        folder: Where it goes.
+        data: What is trained on.
+        trainer: That will train.
+        device: The device asked for.
+        stop: Asked while a teacher is, which may take long.
+        asking: Called with (rows done, all rows) while a teacher is asked.
+
+    Raises:
+        RunFolderError: When the folder cannot be written, holds something else, or the disk has no room.
+        InterruptedTraining: When it was asked to stop before the run began.
+    """
+    if any(folder.checkpoints.glob("step-*")):
+        raise RunFolderError(
+            f"{folder.path}: holds checkpoints but no recipe.yaml to say of what run; choose another folder with --out"
+        )
+    processes = trainer.accelerator.num_processes
+    make_writable_folder(folder.path, needed_bytes=_bytes_on_disk(recipe, data, trainer.network, processes))
+    with saving(folder.path):
+        if needs_table(recipe):
+            teacher = teacher_path(Path(recipe.objective["teacher"]))
+            file, where = folder.path / TEACHER_FILE, trainer.accelerator.device
+            write_table(file, teacher, recipe, data, device=where, observe=asking, stop=stop)
+        for name, content in files_to_keep(recipe, data).items():
+            write_bytes(folder.path / name, content)
+        keep_codecs(data, folder)
+        folder.write_environment(describe_environment(device=device) | {"data": data_facts(data)})
+        folder.write_recipe(as_kept(recipe), heading="The resolved recipe of this run; it runs the run again.")
+
+
+def _bytes_on_disk(recipe: Recipe, data: TrainingData, network: Network, processes: int) -> int:
+    """Returns about how many bytes a run writes at most."""
+    # Weights, their best and Adam's two moments in each of keep + 1 checkpoints, and the result; with them what the
+    # objective remembers, which for a large training set is the most of it.
+    checkpoints = recipe.checkpoints.keep + 1
+    remembered = sum(buffer.numel() * buffer.element_size() for buffer in network.buffers())
+    files = network.objective.folder_bytes(recipe.epochs) * processes
+    if needs_table(recipe):
+        files += TableKind.of(recipe, data).size
+    return 4 * network.parameter_count() * (4 * checkpoints + 1) + remembered * checkpoints + files + 1_000_000
+
+
+def give_teacher(recipe: Recipe, folder: RunFolder, data: TrainingData, network: Network) -> None:
+    """Gives an objective that needs it the table of its teacher, which lies in the run folder."""
+    if isinstance(network.objective, Distillation) and needs_table(recipe):
+        network.objective.teach(open_table(folder.path / TEACHER_FILE, recipe, data))

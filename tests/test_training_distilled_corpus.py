@@ -1,0 +1,302 @@
+"""Distillation over a corpus: the teacher's table of every token, and what the run needs of teacher and table."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from labelembed.data import read_corpus
+from labelembed.errors import DataError, InterruptedTraining, RecipeError, RunFolderError
+from labelembed.objectives.soft_label_table import bytes_needed
+from labelembed.recipes import teacher_table
+from labelembed.recipes.building import network_for
+from labelembed.recipes.estimate import seconds_of_run
+from labelembed.recipes.running import cached_data, run_recipe
+from labelembed.recipes.saved_translator import SavedTranslator
+from labelembed.recipes.teacher_table import open_table
+from labelembed.training.interruption import StopRequest
+from labelembed.training.run_folder import RunFolder
+from tests.made_corpus import write_corpus
+from tests.made_corpus_runs import sequence_recipe
+from tests.made_training import (
+    contents,
+    differences,
+    no_flush,  # noqa: F401
+    one_thread,  # noqa: F401
+    small_recipe,
+    stop_after,
+    train,
+)
+from tests.naive.cross_entropy import naive_softmax
+from tests.naive.distillation import naive_token_distillation_terms
+from tests.naive.remembering import naive_sparse
+
+pytestmark = pytest.mark.usefixtures("no_flush", "one_thread")
+TEACHER = {"name": "attention_lstm", "width": 16, "embedding_size": 8, "dropout": 0.2}
+QUIET = {"name": "attention_lstm", "width": 12, "embedding_size": 8, "dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a corpus and the finished run of a teacher on it."""
+    folder = tmp_path_factory.mktemp("made")
+    write_corpus(folder)
+    train(sequence_recipe(folder, objective="one_hot", model=TEACHER, epochs=2, seed=5), folder / "teacher")
+    return folder
+
+
+def distilled(made, *, teacher=None, objective=None, **changes):
+    given = {"name": "distillation", "teacher": str(teacher or made / "teacher"), "temperature": 2.0}
+    return sequence_recipe(made, objective=given | (objective or {}), **changes)
+
+
+@torch.no_grad()
+def teachers_logits(folder, pairs):
+    """The teacher's logits of every token by its row number, each sentence alone and without padding."""
+    network = SavedTranslator.load(folder).network
+    logits = {}
+    for batch in pairs.batches(1):
+        said = network.logits(batch.inputs)[0].double().tolist()
+        logits |= dict(zip(batch.rows[0].tolist(), said, strict=True))
+    return logits
+
+
+@pytest.mark.parametrize("top_k", [None, 3])
+def test_table_is_what_the_teacher_says_of_each_sentence_alone(top_k, made, tmp_path):
+    recipe = distilled(made, objective={"top_k": top_k}, epochs=1)
+    asked = []
+    train(recipe, tmp_path / "run", asking=lambda done, total: asked.append((done, total)))
+    corpus = read_corpus(made / "corpus")
+    table = open_table(tmp_path / "run" / "teacher.safetensors", recipe, corpus)
+    logits = teachers_logits(made / "teacher", corpus.train)
+    assert sorted(logits) == list(range(corpus.train.num_rows))
+    assert asked[-1] == (corpus.train.num_rows, corpus.train.num_rows)
+    assert (table.labels is None) == (top_k is None)  # 24 words: all are kept
+    for row, said in logits.items():
+        expected = naive_sparse(naive_softmax(said, 2.0), top_k or corpus.num_labels)
+        labels = range(corpus.num_labels) if table.labels is None else table.labels[row].tolist()
+        # float16, and a network in float32 that reads other sentences beside this one.
+        wanted = [expected[label] for label in labels]
+        assert table.values[row].tolist() == pytest.approx(wanted, rel=2e-3, abs=1e-5)
+
+
+def test_terms_of_a_run_are_the_naive_ones(made, tmp_path):
+    # With no step and no dropout the terms of the epoch are those of the network as it began.
+    recipe = distilled(
+        made,
+        objective={"top_k": 4, "teacher_weight": 0.6},
+        epochs=1,
+        model=QUIET,
+        optimizer={"name": "sgd", "learning_rate": 1e-12},
+    )
+    train(recipe, tmp_path / "run")
+    corpus = read_corpus(made / "corpus")
+    student = network_for(recipe, corpus, to_try=True).eval()
+    logits, labels, rows = [], [], []
+    with torch.no_grad():
+        for batch in corpus.train.batches(1):
+            logits.append(student.logits(batch.inputs)[0].double().tolist())
+            labels.append(batch.labels[0].tolist())
+            rows.append(batch.rows[0].tolist())
+    said = teachers_logits(made / "teacher", corpus.train)
+    expected = naive_token_distillation_terms(logits, labels, rows, said, temperature=2.0, teacher_weight=0.6, top_k=4)
+    (line,) = RunFolder(tmp_path / "run").journal()
+    assert line["train"].keys() == expected.keys()
+    for name, value in line["train"].items():
+        # The table's float16: 2^-11 of each of the entries kept, times temperature squared in the total.
+        assert value == pytest.approx(expected[name], abs=2e-3), name
+    assert expected["teacher"] > 0.02
+
+
+def test_broken_off_run_ends_as_an_unbroken_one_and_translates_without_its_teacher(made, tmp_path):
+    copied = tmp_path / "teacher"
+    shutil.copytree(made / "teacher", copied)
+    recipe = distilled(made, teacher=copied, objective={"top_k": 3})
+    train(recipe, tmp_path / "unbroken")
+    stop_after(recipe, tmp_path / "broken", 11)
+    shutil.rmtree(copied)
+    shutil.move(tmp_path / "broken", tmp_path / "moved")
+    train(recipe, tmp_path / "moved")
+    assert differences(contents(tmp_path / "moved"), contents(tmp_path / "unbroken")) == []
+
+    (tmp_path / "moved" / "teacher.safetensors").unlink()
+    saved = SavedTranslator.load(tmp_path / "moved")
+    assert saved.recipe.objective["teacher"] == "teacher.safetensors"
+    corpus = saved.read_corpus()
+    result = RunFolder(tmp_path / "moved").result()
+    measured = saved.evaluate(corpus, "test")
+    assert measured["nll"] == pytest.approx(result["test"]["nll"], rel=1e-5)
+    assert measured["bleu"] == result["test"]["bleu"]
+    assert len(list(saved.translate(["w1 w2", "w3"]))) == 2
+
+
+def test_student_comes_nearer_to_the_teacher_than_the_labels_bring_it(made, tmp_path):
+    """What it is for: with the same steps the divergence from the teacher ends smaller."""
+    last = []
+    for weight in (0.0, 1.0):
+        recipe = distilled(made, objective={"teacher_weight": weight}, epochs=6, model=QUIET)
+        train(recipe, tmp_path / f"run-{weight}")
+        last.append(RunFolder(tmp_path / f"run-{weight}").journal()[-1]["train"]["teacher"])
+    assert last[1] < 0.7 * last[0]
+
+
+def test_table_of_another_run_is_taken_over_without_asking_again(made, tmp_path, monkeypatch):
+    train(distilled(made, epochs=1), tmp_path / "first")
+    monkeypatch.setattr(teacher_table, "teacher_network", lambda *_: pytest.fail("the teacher was asked"))
+    table = tmp_path / "first" / "teacher.safetensors"
+    train(distilled(made, teacher=table, epochs=1), tmp_path / "second")
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second")]
+    assert models[0] == models[1]
+    assert (tmp_path / "second" / "teacher.safetensors").samefile(table)  # of gigabytes there need be one only
+    monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(OSError("another disk")))
+    train(distilled(made, teacher=table, epochs=1), tmp_path / "third")
+    assert (tmp_path / "third" / "teacher.safetensors").read_bytes() == table.read_bytes()
+
+
+def test_table_that_does_not_fit_is_refused_with_what_differs(made, tmp_path):
+    train(distilled(made, objective={"top_k": 3}, epochs=1), tmp_path / "run")
+    table = tmp_path / "run" / "teacher.safetensors"
+    way_out = "name the teacher's run folder, and they are computed anew"
+
+    def refused(**objective):
+        with pytest.raises(RecipeError) as caught:
+            train(distilled(made, teacher=table, objective=objective), tmp_path / "other")
+        assert not (tmp_path / "other").exists()
+        return str(caught.value)
+
+    assert "at temperature 2.0, the recipe has 3.0" in refused(top_k=3, temperature=3.0)
+    rows = read_corpus(made / "corpus").train.num_rows
+    assert f"of [{rows}, 3] and [{rows}, 3] entries, needed are [{rows}, 4] (`top_k`)" in refused(top_k=4)
+    assert refused(top_k=4).endswith(way_out)
+    write_corpus(tmp_path / "others", train=70)
+    other = sequence_recipe(tmp_path / "others", objective={**distilled(made).objective, "teacher": str(table)})
+    with pytest.raises(RecipeError, match="holds soft labels of other training rows than the data's"):
+        train(other, tmp_path / "other")
+    table.write_bytes(table.read_bytes()[:-2])
+    with pytest.raises(DataError, match=r"teacher\.safetensors: damaged"):
+        train(distilled(made, teacher=table, objective={"top_k": 3}), tmp_path / "other")
+
+
+def test_teacher_of_another_vocabulary_is_refused_and_both_are_named(made, tmp_path):
+    write_corpus(tmp_path / "small", vocabulary_size=15)
+    recipe = sequence_recipe(tmp_path / "small", objective=distilled(made).objective)
+    with pytest.raises(RecipeError) as caught:
+        train(recipe, tmp_path / "run")
+    (fault,) = caught.value.faults
+    assert fault.startswith("objective.teacher: ")
+    for words in (str(tmp_path / "small" / "corpus"), str(made / "teacher"), "15 tokens by word, the run 24 by word"):
+        assert words in fault
+    assert not (tmp_path / "run").exists()
+
+
+def test_teacher_of_the_other_kind_or_unfinished_is_refused(made, tmp_path):
+    train(small_recipe(objective={"name": "one_hot"}, epochs=1), tmp_path / "digits")
+    with pytest.raises(RunFolderError, match=r"objective\.teacher: .*digits: was trained on data 'digits'"):
+        train(distilled(made, teacher=tmp_path / "digits"), tmp_path / "run")
+    rows = small_recipe(objective={"name": "distillation", "teacher": str(made / "teacher")})
+    with pytest.raises(RunFolderError, match=r"objective\.teacher: .*teacher: was trained on a corpus"):
+        train(rows, tmp_path / "run")
+    with pytest.raises(RunFolderError, match=r"objective\.teacher: .*nowhere: no such folder"):
+        train(distilled(made, teacher=tmp_path / "nowhere"), tmp_path / "run")
+
+
+def test_run_of_another_teacher_or_temperature_is_another_run(made, tmp_path):
+    train(distilled(made, epochs=1), tmp_path / "run")
+    train(sequence_recipe(made, objective="one_hot", model=TEACHER, epochs=1, seed=6), tmp_path / "other")
+    with pytest.raises(RunFolderError, match=r"objective\.teacher: the teacher is another run"):
+        train(distilled(made, teacher=tmp_path / "other", epochs=1), tmp_path / "run")
+    with pytest.raises(RunFolderError, match=r"objective\.temperature: here 2\.0, asked for 5\.0"):
+        train(distilled(made, objective={"temperature": 5.0}, epochs=1), tmp_path / "run")
+    train(distilled(made, epochs=1), tmp_path / "run")  # finished, nothing to do
+
+
+def test_stopping_while_the_teacher_is_asked_leaves_nothing_begun(made, tmp_path):
+    asked = []
+    stop = StopRequest(also=lambda: len(asked) >= 1)
+    corpus = read_corpus(made / "corpus")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("labelembed.training.training_data.EVALUATION_TOKENS", 60)
+        with pytest.raises(InterruptedTraining, match="stopped while the teacher was asked") as caught:
+            run_recipe(
+                distilled(made),
+                tmp_path / "run",
+                data=corpus,
+                device="cpu",
+                stop=stop,
+                asking=lambda *at: asked.append(at),
+            )
+    assert caught.value.exit_code == 128 + signal.SIGINT
+    assert len(asked) == 1
+    assert list((tmp_path / "run").iterdir()) == []
+    train(distilled(made, epochs=1), tmp_path / "run")
+
+
+def test_room_for_the_table_is_asked_for_before_it_is_made(made, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "labelembed.recipes.beginning.make_writable_folder",
+        lambda path, *, needed_bytes: asked.append(needed_bytes) or path.mkdir(parents=True),
+    )
+    rows = read_corpus(made / "corpus").train.num_rows
+    for top_k in (1, 12):
+        train(distilled(made, objective={"top_k": top_k}, epochs=1), tmp_path / f"run-{top_k}")
+    assert asked[1] - asked[0] == bytes_needed(rows, 24, top_k=12) - bytes_needed(rows, 24, top_k=1) == rows * 11 * 4
+    assert (tmp_path / "run-12" / "teacher.safetensors").stat().st_size < bytes_needed(rows, 24, top_k=12) + 1_000
+
+
+def test_teacher_without_finite_logits_is_refused(made, tmp_path, monkeypatch):
+    asked = teacher_table.teacher_network
+
+    def broken(path, data):
+        network = asked(path, data)
+        with torch.no_grad():
+            network.objective.output.bias[3] = float("inf")
+        return network
+
+    monkeypatch.setattr(teacher_table, "teacher_network", broken)
+    with pytest.raises(RecipeError, match=r"objective\.teacher: .* gives no finite logits for training row \d+"):
+        train(distilled(made), tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_teacher_that_cannot_read_so_long_a_sentence_is_refused(made, tmp_path):
+    model = {"name": "sequence_transformer", "width": 8, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
+    train(sequence_recipe(made, objective="one_hot", model=model, epochs=1), tmp_path / "teacher")
+    kept = tmp_path / "teacher" / "recipe.yaml"
+    kept.write_text(kept.read_text().replace("maximum_length: 1024", "maximum_length: 5"))
+    recipe = distilled(made, teacher=tmp_path / "teacher", epochs=1)
+    with pytest.raises(RecipeError, match=r"objective\.teacher: .*teacher cannot read the training data: "):
+        train(recipe, tmp_path / "run")
+
+
+def test_length_of_a_run_is_estimated_without_asking_the_teacher(made, monkeypatch):
+    monkeypatch.setattr(teacher_table, "write_table", lambda *_, **__: pytest.fail("a table was made"))
+    assert seconds_of_run(distilled(made)) > 0
+
+
+def test_rows_with_top_k_are_kept_by_their_largest_entries(tmp_path):
+    train(small_recipe(objective={"name": "one_hot"}, seed=3, epochs=1), tmp_path / "teacher")
+    whole = {"name": "distillation", "teacher": str(tmp_path / "teacher")}
+    recipe = small_recipe(objective=whole | {"top_k": 2})
+    train(recipe, tmp_path / "few")
+    with safe_open(tmp_path / "few" / "teacher.safetensors", framework="pt") as file:
+        assert {name: list(file.get_tensor(name).shape) for name in file.keys()} == {  # noqa: SIM118
+            "labels": [190, 2],
+            "values": [190, 2],
+        }
+        assert json.loads(file.metadata()["about"])["data"] == cached_data(recipe).fingerprint()
+    train(small_recipe(objective=whole | {"top_k": 10}), tmp_path / "all")
+    train(small_recipe(objective=whole), tmp_path / "logits")
+    terms = [RunFolder(tmp_path / name).journal()[0]["train"]["teacher"] for name in ("few", "all", "logits")]
+    assert terms[1] == pytest.approx(terms[2], rel=2e-3)  # float16
+    assert terms[0] != pytest.approx(terms[2], rel=2e-2)
+    with pytest.raises(DataError, match=r"few.*no table of a teacher's logits"):
+        train(
+            small_recipe(objective=whole | {"teacher": str(tmp_path / "few" / "teacher.safetensors")}),
+            tmp_path / "other",
+        )
