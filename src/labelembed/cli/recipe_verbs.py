@@ -83,6 +83,7 @@ def check(
     from labelembed.recipes.building import build_data, network_for
     from labelembed.recipes.comparing import plan_comparison
     from labelembed.recipes.loading import load_recipe
+    from labelembed.recipes.memory import memory_notes
     from labelembed.training.training_data import number_of_batches
 
     chosen, name = load_recipe(recipe, settings=settings or [], data=data)
@@ -90,13 +91,14 @@ def check(
     with reading_shown(quiet=as_json) as reading:
         found = build_data(chosen, progress=reading)
     network = network_for(chosen, found, to_try=True)
+    notes = [*found.notes, *memory_notes(chosen, found)]
     facts: dict[str, Any] = {
         "recipe": name,
         "source": found.source,
         "rows": {part: len(split) for part, split in found.splits.items()},
         "labels": found.num_labels,
         "input_shape": list(getattr(found, "input_shape", [])),
-        "notes": list(found.notes),
+        "notes": notes,
         "parameters": network.parameter_count(),
         "steps_per_epoch": number_of_batches(found.train, chosen.settings(found.num_labels).batch_size),
         "objective": chosen.objective["name"],
@@ -109,7 +111,7 @@ def check(
     inputs = f", inputs {facts['input_shape']}" if facts["input_shape"] else ""
     rows = ", ".join(f"{part} {number:,}" for part, number in facts["rows"].items())
     typer.echo(f"  data        {found.source}: {rows}; {found.num_labels:,} labels{inputs}")
-    for note in found.notes:
+    for note in notes:
         typer.echo(f"  note        {note}")
     typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")
     typer.echo(f"  training    {chosen.epochs} epochs of {facts['steps_per_epoch']:,} steps")

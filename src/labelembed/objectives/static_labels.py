@@ -14,6 +14,7 @@ from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import distances, full_precision
 from labelembed.objectives.objective import Objective
+from labelembed.special_tokens import BEGIN, PAD, SPECIAL_TOKENS, UNKNOWN
 
 LOSSES = ("huber", "squared", "cosine")
 # Below this squared length a row has no direction; its gradient stays finite.
@@ -45,8 +46,10 @@ class StaticLabels(Objective):
         hidden_size: H, width of the hidden rows.
         num_labels: C, number of labels.
         embedding: The labels' vectors: a saved LabelGeometry of the same labels. Of one with similarities the
-            vectors are its soft targets, [C, C]. In a recipe also `text` (the labels' names, read by a packaged
-            text encoder) or `text:PATH` (by a transformers model in a folder).
+            vectors are its soft targets, [C, C]. The special tokens of a vocabulary that no training row has, and
+            that a run's class means therefore give one vector, are put opposite the mean of the others. In a recipe
+            also `text` (the labels' names, read by a packaged text encoder) or `text:PATH` (by a transformers model
+            in a folder).
         loss: `huber`, `squared` or `cosine`, see above.
         delta: Where the Huber loss turns from a square into a line; > 0.
         normalize: Scale every vector to the length sqrt(D), a mean square of 1 an entry: then delta and the mean
@@ -169,12 +172,40 @@ def _vectors_of(
     if unit_entries:
         vectors = compared * vectors.shape[1] ** 0.5
     # In float32, so that the rounding of the scaling does not tell apart what is the same.
-    _, places = torch.unique(compared.float(), dim=0, return_inverse=True)
+    _, places, counts = torch.unique(compared.float(), dim=0, return_inverse=True, return_counts=True)
+    never = _never_seen(geometry.names, counts[places])
     first: dict[int, int] = {}
     for number, place in enumerate(places.tolist()):
-        if place in first:
+        if place in first and number not in never:
             alike = f"{geometry.names[first[place]]} and {geometry.names[number]}"
             faults.require(False, "embedding", alike, "must have a vector of its own for every label")
             return None
-        first[place] = number
-    return vectors.float()
+        if number not in never:
+            first[place] = number
+    return _with_apart(vectors, never).float()
+
+
+def _never_seen(names: Sequence[str], alike: Tensor) -> list[int]:
+    """Returns the special tokens of a vocabulary that no training row has.
+
+    The class means of a run give every label without rows the mean over all: they are those with another's vector.
+    """
+    if tuple(names[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
+        return []
+    return [token for token in (PAD, UNKNOWN, BEGIN) if int(alike[token]) > 1]
+
+
+def _with_apart(vectors: Tensor, never: list[int]) -> Tensor:
+    """Returns vectors [C, D] in which those of labels that are never right lie opposite the mean of the others.
+
+    Where they were, at the mean, they would be the nearest to every output that is in doubt.
+    """
+    others = torch.ones(len(vectors), dtype=torch.bool)
+    others[never] = False
+    mean = vectors[others].mean(dim=0)
+    length = torch.linalg.vector_norm(mean)
+    if not never or float(length) == 0:
+        return vectors
+    found = vectors.clone()
+    found[never] = -mean / length * torch.linalg.vector_norm(vectors[others], dim=1).mean()
+    return found

@@ -1,0 +1,171 @@
+"""Static labels over a corpus: the words' vectors from a saved geometry, what is refused, translating by distance."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from labelembed.data import read_corpus
+from labelembed.errors import RecipeError
+from labelembed.geometry import LabelGeometry
+from labelembed.recipes.building import network_for
+from labelembed.recipes.saved_translator import SavedTranslator
+from labelembed.special_tokens import BEGIN, PAD, SPECIAL_TOKENS, UNKNOWN
+from labelembed.training.decoding import Decoding
+from labelembed.training.run_folder import RunFolder
+from tests.made_cli import call
+from tests.made_corpus import made_pairs, write_corpus
+from tests.made_corpus_runs import sequence_recipe
+from tests.made_training import (
+    contents,
+    differences,
+    no_flush,  # noqa: F401
+    one_thread,  # noqa: F401
+    stop_after,
+    train,
+)
+from tests.naive.cross_entropy import naive_linear
+from tests.naive.static_labels import naive_static_labels_terms, naive_static_logits
+
+pytestmark = pytest.mark.usefixtures("no_flush", "one_thread")
+QUIET = {"name": "attention_lstm", "width": 12, "embedding_size": 8, "dropout": 0.0}
+GEOMETRIES = {
+    "one_hot": "one_hot",
+    "label_embedding": {"name": "label_embedding", "embedding": "compressed", "rank": 6},
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a corpus and a finished run of each of `GEOMETRIES` on it."""
+    folder = tmp_path_factory.mktemp("made")
+    write_corpus(folder, train=120, longest=4)
+    for name, objective in GEOMETRIES.items():
+        train(sequence_recipe(folder, objective=objective, model=QUIET, epochs=2), folder / name)
+    return folder
+
+
+def static(made, source="one_hot", *, embedding=None, **changes):
+    path = embedding or made / source / "label_geometry.safetensors"
+    objective = {"name": "static_labels", "embedding": str(path)} | changes.pop("objective", {})
+    return sequence_recipe(made, objective=objective, **changes)
+
+
+@pytest.mark.parametrize("source", GEOMETRIES)
+@pytest.mark.parametrize("loss", ["huber", "cosine"])
+def test_terms_of_a_run_are_the_naive_ones(source, loss, made, tmp_path):
+    # With no step and no dropout the terms of the epoch are those of the network as it began.
+    changes = {"epochs": 1, "model": QUIET, "optimizer": {"name": "sgd", "learning_rate": 1e-12}}
+    recipe = static(made, source, objective={"loss": loss}, **changes)
+    train(recipe, tmp_path / "run")
+    corpus = read_corpus(made / "corpus")
+    network = network_for(recipe, corpus).eval()
+    weight, bias = network.objective.output.weight.tolist(), network.objective.output.bias.tolist()
+    vectors = network.objective.vectors.double().tolist()
+    outputs, labels = [], []
+    with torch.no_grad():
+        for batch in corpus.train.batches(1):
+            outputs += [naive_linear(weight, bias, row) for row in network.hidden(batch.inputs)[0].tolist()]
+            labels += batch.labels[0].tolist()
+    expected = naive_static_labels_terms(outputs, labels, vectors, loss=loss, delta=1.0)
+    (line,) = RunFolder(tmp_path / "run").journal()
+    assert line["train"]["output"] == pytest.approx(expected["output"], rel=1e-5)
+    with torch.no_grad():
+        hidden = network.hidden(next(iter(corpus.train.batches(1))).inputs)[0]
+        found = network.objective.logits(hidden).tolist()
+    # float32, and a root of sums that cancel.
+    torch.testing.assert_close(
+        found, naive_static_logits(outputs[: len(hidden)], vectors, loss=loss), rtol=0, atol=1e-4
+    )
+
+
+def test_tokens_that_no_row_has_stand_apart_from_all_words(made):
+    geometry = RunFolder(made / "one_hot").label_geometry()
+    assert geometry.names[:4] == SPECIAL_TOKENS
+    never = [PAD, UNKNOWN, BEGIN]
+    # Of a run the class means of what it never saw are the mean over all rows, all the same.
+    assert torch.equal(geometry.vectors[PAD], geometry.vectors[BEGIN])
+    objective = network_for(static(made), read_corpus(made / "corpus")).objective
+    vectors = objective.vectors
+    words = [number for number in range(len(vectors)) if number not in never]
+    own = geometry.vectors.double() / geometry.vectors.double().norm(dim=1, keepdim=True)
+    torch.testing.assert_close(vectors[words], (own * vectors.shape[1] ** 0.5).float()[words])
+    mean = vectors[words].mean(dim=0)
+    for token in never:
+        cosine = torch.nn.functional.cosine_similarity(vectors[token], mean, dim=0)
+        assert cosine.item() == pytest.approx(-1, abs=1e-5)
+        assert vectors[token].square().mean().item() == pytest.approx(1, rel=1e-5)
+    # What is in doubt between the words lies near their mean: that is not to be taken for padding.
+    distances = (vectors - mean).norm(dim=1)
+    assert distances[never].min() > distances[words].max()
+
+
+def test_run_learns_and_writes_by_distance_and_needs_only_its_folder(tmp_path):
+    write_corpus(tmp_path, train=600, development=40, test=40, longest=3)
+    model = {"name": "attention_lstm", "width": 32, "embedding_size": 16, "dropout": 0.0, "initial_range": None}
+    first = sequence_recipe(tmp_path, objective="one_hot", model=model, epochs=4, batch_size=16)
+    train(first, tmp_path / "first")
+    path = tmp_path / "vectors.safetensors"
+    (tmp_path / "first" / "label_geometry.safetensors").rename(path)
+    result = train(static(tmp_path, embedding=path, model=model, epochs=8, batch_size=16), tmp_path / "run")
+    path.unlink()
+    assert result["test"]["error"] < 0.2
+    saved = SavedTranslator.load(tmp_path / "run")
+    corpus = saved.read_corpus(str(tmp_path / "corpus"))
+    assert saved.evaluate(corpus, "test")["bleu"] == result["test"]["bleu"]
+    lines = [source for source, _ in made_pairs(40, seed=9, longest=3)]
+    wanted = [target for _, target in made_pairs(40, seed=9, longest=3)]
+    found = [line.translations[0] for line in saved.translate(lines, Decoding(beam=3))]
+    assert sum(each.text == right for each, right in zip(found, wanted, strict=True)) > 20
+    assert all(each.log_probability < 0 for each in found)
+
+
+def test_broken_off_run_ends_as_an_unbroken_one(made, tmp_path):
+    recipe = static(made, "label_embedding")
+    train(recipe, tmp_path / "unbroken")
+    stop_after(recipe, tmp_path / "broken", 20)
+    train(recipe, tmp_path / "broken")
+    assert differences(contents(tmp_path / "broken"), contents(tmp_path / "unbroken")) == []
+
+
+def refused(made, tmp_path, geometry):
+    """Returns the fault, which `check` and a run must tell alike, before anything is written."""
+    geometry.save(tmp_path / "other.safetensors")
+    recipe = static(made, embedding=tmp_path / "other.safetensors")
+    with pytest.raises(RecipeError) as caught:
+        train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (fault,) = caught.value.faults
+    found = call(
+        "check",
+        "translation-lstm",
+        "--data",
+        str(made / "corpus"),
+        "--set",
+        f"objective={{name: static_labels, embedding: {tmp_path / 'other.safetensors'}}}",
+    )
+    assert found.code == 2
+    assert fault in found.err
+    return fault
+
+
+def test_geometry_of_other_words_is_refused_with_both(made, tmp_path):
+    names = read_corpus(made / "corpus").names
+    table = torch.randn(len(names), 5, generator=torch.Generator().manual_seed(0))
+    assert refused(made, tmp_path, LabelGeometry(names[:-1], vectors=table[:-1])) == (
+        "objective.embedding: must have 24 labels as the data has, got 23"
+    )
+    swapped = [*names[:6], names[7], names[6], *names[8:]]
+    assert refused(made, tmp_path, LabelGeometry(swapped, vectors=table)) == (
+        f"objective.embedding: label 6 is {names[7]!r} in {tmp_path / 'other.safetensors'} and {names[6]!r} in the "
+        "data; a fixed embedding needs the same labels in the same order"
+    )
+
+
+def test_two_words_with_one_vector_are_refused_by_name(made, tmp_path):
+    names = read_corpus(made / "corpus").names
+    table = torch.randn(len(names), 5, generator=torch.Generator().manual_seed(0))
+    table[8] = table[6]
+    assert refused(made, tmp_path, LabelGeometry(names, vectors=table)) == (
+        f"objective.embedding: must have a vector of its own for every label, got '{names[6]} and {names[8]}'"
+    )
