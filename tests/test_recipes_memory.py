@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from labelembed.errors import RecipeError
 from labelembed.objectives import OBJECTIVES
 from labelembed.recipes import memory
 from labelembed.recipes.building import network_for
-from labelembed.recipes.memory import machine_bytes, memory_notes, remembered_bytes
+from labelembed.recipes.memory import memory_notes, remembered_bytes
 from labelembed.training.files import make_writable_folder
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call
@@ -26,8 +25,7 @@ ROWS, LABELS = 190, 10
     ("objective", "expected"),
     [
         ({"name": "one_hot"}, 0),
-        ({"name": "label_embedding"}, 2 * 4 * LABELS**2),
-        ({"name": "label_embedding", "embedding": "compressed", "rank": 3}, 0),
+        ({"name": "label_embedding"}, 0),  # which looks to its own
         ({"name": "adaptive_labels", "label_dimension": 7}, 4 * LABELS * 7),
         # The distributions, which label each row has, and the count of storings.
         ({"name": "retrospection"}, ROWS * LABELS * 2 + ROWS * 4 + 8),
@@ -62,17 +60,6 @@ def test_every_objective_that_stores_by_entries_is_counted():
     }
 
 
-def test_memory_of_the_machine_is_that_of_the_container_where_it_has_less(tmp_path, monkeypatch):
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(memory, "_LIMIT_OF_A_CONTAINER", limit)
-    assert machine_bytes() == whole
-    limit.write_text("max\n")
-    assert machine_bytes() == whole
-    limit.write_text("123456\n")
-    assert machine_bytes() == 123456
-
-
 def test_store_that_does_not_fit_is_refused_with_sizes_and_ways_out(tmp_path, monkeypatch):
     recipe = small_recipe(objective={"name": "retrospection", "store": "steps"})
     needed = remembered_bytes(recipe, cached_data(recipe))
@@ -89,7 +76,7 @@ def test_store_that_does_not_fit_is_refused_with_sizes_and_ways_out(tmp_path, mo
     train(small_recipe(objective={"name": "retrospection", "storage": "disk"}, epochs=1), tmp_path / "run")
     for block, way_out in (
         ({"name": "online_label_smoothing", "top_k": 9, "preset": "published"}, "an objective.top_k below 9"),
-        ({"name": "label_embedding"}, "objective.embedding=compressed"),
+        ({"name": "online_label_smoothing"}, "a small objective.top_k"),
     ):
         monkeypatch.setattr(memory, "machine_bytes", lambda: 100)
         with pytest.raises(RecipeError, match=rf"for 10 labels, .*; less: {way_out}$"):

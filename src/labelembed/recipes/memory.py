@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from labelembed.errors import RecipeError
 from labelembed.objectives import OBJECTIVES
+from labelembed.objectives.label_embedding_arguments import machine_bytes
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.signature import keys_of, takes
 from labelembed.recipes.teacher_table import needs_table
@@ -17,32 +16,18 @@ from labelembed.training.training_data import TrainingData
 
 # Saving a checkpoint makes two copies of each file's tensors, one after the other of the files.
 _WHILE_SAVING = 3
-_LIMIT_OF_A_CONTAINER = Path("/sys/fs/cgroup/memory.max")
-
-
-def machine_bytes() -> int | None:
-    """Returns the memory of the machine, or of the container, in bytes; None where the system does not tell."""
-    try:
-        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-    try:
-        return min(found, int(_LIMIT_OF_A_CONTAINER.read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit, which says "max"
-        return found
 
 
 def remembered_bytes(recipe: Recipe, data: TrainingData) -> int:
     """Returns how many bytes the recipe's objective takes for the data by what grows with rows, or with labels squared.
 
-    Those that store something a row or a label are built without memory, and their buffers counted.
+    Those that store something a row or a label are built without memory, and their buffers counted. `LabelEmbedding`
+    looks to its own.
     """
     kind, block = OBJECTIVES[recipe.objective["name"]], recipe.objective
     if "teacher" in block:
         return 0 if needs_table(recipe) else 4 * data.train.num_rows * data.num_labels
     labels = data.num_labels
-    if "embedding" in block:  # with its gradient; what is given from outside is in memory already
-        return 2 * 4 * labels**2 if block["embedding"] == "full" else 0
     if "label_dimension" in block:
         return 4 * labels * (block["label_dimension"] or labels)
     if not takes(kind, "top_k"):
@@ -92,8 +77,6 @@ def _what(recipe: Recipe, data: TrainingData) -> str:
 def _way_out(recipe: Recipe) -> str:
     keys = keys_of(OBJECTIVES[recipe.objective["name"]])
     ways = []
-    if recipe.objective.get("embedding") == "full":
-        ways.append("objective.embedding=compressed")
     if "top_k" in keys:
         given = recipe.objective["top_k"]
         ways.append("a small objective.top_k" if given is None else f"an objective.top_k below {given}")
