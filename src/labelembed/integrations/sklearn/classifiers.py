@@ -149,6 +149,7 @@ class DistillationClassifier(NamedClassifier):
     teacher: Any = None
     temperature: float = 4.0
     teacher_weight: float = 0.9
+    top_k: int | None = None
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
