@@ -47,6 +47,10 @@ class RunFolderError(LabelEmbedError):
     """A run or comparison folder that is missing, damaged, of another recipe, or cannot be written."""
 
 
+class ClusterError(LabelEmbedError):
+    """A cluster that cannot make runs: not reachable, other versions, a folder that a worker does not see."""
+
+
 class TrainingError(LabelEmbedError):
     """A run that began and failed, for instance a loss that is not finite."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -188,6 +189,14 @@ def compare(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Runs at once, one thread each; by default one a core.")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            metavar="ADDRESS",
+            help="Make the runs on the workers of this dask scheduler (tcp://HOST:PORT) instead.",
+        ),
+    ] = None,
     no_calibration: CalibrationOption = False,
     dry_run: DryRunOption = False,
     device: DeviceOption = None,
@@ -196,6 +205,7 @@ def compare(
 ) -> None:
     """Train several objectives with several seeds and say which is better, and how sure that is."""
     from labelembed.cli.display import ComparisonDisplay, reading_shown
+    from labelembed.errors import ClusterError
     from labelembed.recipes.comparing import (
         available_cores,
         plan_comparison,
@@ -205,7 +215,10 @@ def compare(
     )
     from labelembed.recipes.loading import load_recipe
     from labelembed.recipes.running import cached_data
+    from labelembed.training.cluster_connection import count_workers
 
+    if cluster is not None and jobs is not None:
+        raise ClusterError("--jobs: goes with one machine; with --cluster each worker makes one run at a time")
     settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
     chosen, name = load_recipe(recipe, settings=settings, data=data)
     out = out or Path("comparisons") / name
@@ -213,6 +226,8 @@ def compare(
     plan = plan_comparison(chosen, name, out, objectives=objectives, seeds=seeds, baseline=baseline)
     finished = len(plan.finished())
     runs = len(plan.runs)
+    if dry_run and cluster is not None:
+        jobs = max(1, count_workers(cluster))
     jobs = min(jobs or available_cores(), max(1, runs - finished))
     if dry_run:
         say_estimate(chosen, runs=runs, finished=finished, jobs=jobs, as_json=as_json, plan=plan)
@@ -227,13 +242,25 @@ def compare(
         typer.echo(f"{finished} of {runs} runs reused", err=True)
     if finished < runs:
         display = ComparisonDisplay(total=runs, reused=finished, epochs=chosen.epochs, quiet=quiet)
-        with display.watching():
-            failed = _until_stopped(
-                lambda: run_comparison(plan, out, jobs=jobs, device=device, observe=display), recipe, out
-            )
+
+        def work() -> dict[str, str]:
+            with _cluster(cluster, plan, out) as machines, display.watching():
+                return run_comparison(plan, out, jobs=jobs, cluster=machines, device=device, observe=display)
+
+        failed = _until_stopped(work, recipe, out)
     else:
         failed = run_comparison(plan, out, jobs=jobs, device=device)
     say_comparison(out, failed, anything_new=finished < runs, as_json=as_json)
+
+
+def _cluster(address: str | None, plan: Any, out: Path) -> AbstractContextManager[Any]:
+    """Gives the cluster that is to make the runs of a plan, None for this machine."""
+    from labelembed.recipes.comparing import files_of
+    from labelembed.training.cluster import open_cluster
+
+    if address is None:
+        return nullcontext()
+    return open_cluster(address, folder=out, files=files_of(plan), warn=lambda text: typer.echo(text, err=True))
 
 
 def _until_stopped(work: Callable[[], dict[str, str]], recipe: str, out: Path) -> dict[str, str]:

@@ -14,10 +14,11 @@ from typing import Any, cast
 from labelembed.errors import RecipeError, RunFolderError, nearest
 from labelembed.recipes.blocks import ComparisonBlock, checked_seeds
 from labelembed.recipes.building import network_for
-from labelembed.recipes.given import points_outside
-from labelembed.recipes.loading import parse_variant, split_variants, variant_folder, variant_name
+from labelembed.recipes.given import points_outside, whole_paths
+from labelembed.recipes.loading import parse_variant, split_variants, variant_folder, variant_name, with_whole_paths
 from labelembed.recipes.running import refuse_other_recipe, run_job
 from labelembed.recipes.schema import Recipe, parse_recipe
+from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder, write_json
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.training_data import TrainingData
@@ -185,7 +186,8 @@ def run_comparison(
     plan: ComparisonPlan,
     out: Path,
     *,
-    jobs: int,
+    jobs: int = 1,
+    cluster: Cluster | None = None,
     device: str | None = None,
     observe: Callable[[Event], None] = lambda event: None,
 ) -> dict[str, str]:
@@ -194,7 +196,8 @@ def run_comparison(
     Args:
         plan: What `plan_comparison` returned.
         out: The comparison folder.
-        jobs: Worker processes, of one thread each.
+        jobs: Worker processes of this machine, of one thread each.
+        cluster: Whose workers make the runs instead.
         device: `cpu`, or None for what there is.
         observe: Called with what happens to each run.
 
@@ -205,15 +208,17 @@ def run_comparison(
         InterruptedTraining: After a signal.
     """
     make_writable_folder(out)
+    session = "" if cluster is None else cluster.ticket.session
     done = {str(folder) for folder in plan.finished()}
     todo = [
         Job(
             f"{variant.name} seed {seed}",
             {
-                "recipe": run.of_one_run(),
+                "recipe": with_whole_paths(run).of_one_run(),
                 "source": f"{plan.recipe_name}, {variant.name}",
-                "folder": str(folder),
+                "folder": str(folder if cluster is None else folder.absolute()),
                 "device": device,
+                "session": session,
             },
         )
         for variant, seed, run, folder in plan.runs
@@ -231,13 +236,24 @@ def run_comparison(
     write_json(out / "comparison.json", about)
     failed: dict[str, str] = {}
     # Closed here and now, whatever `observe` raises: closing is what tells the workers to stop.
-    jobs_at_work = cast("Generator[Event]", run_jobs(todo, run_job, processes=jobs))
+    events = run_jobs(todo, run_job, processes=jobs) if cluster is None else cluster.run_jobs(todo, run_job)
+    jobs_at_work = cast("Generator[Event]", events)
     with contextlib.closing(jobs_at_work) as events:
         for event in events:
             observe(event)
             if event.kind == "failed":
                 failed[event.job.name] = event.message
     return failed
+
+
+def files_of(plan: ComparisonPlan) -> list[str]:
+    """Returns the files and folders that the runs of a plan read, as whole paths."""
+    found: dict[str, None] = {}
+    for *_, recipe, _ in plan.runs:
+        run = with_whole_paths(recipe)
+        named = [run.data.get("path"), run.model.get("weights"), *whole_paths(run, None).values()]
+        found |= dict.fromkeys(str(value).removeprefix("text:") for value in named if value is not None)
+    return list(found)
 
 
 def available_cores() -> int:

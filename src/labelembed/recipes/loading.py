@@ -109,7 +109,7 @@ def load_recipe(
     if faults:
         raise RecipeError(faults, source=source)
     beside = None if objective is not None else Path(name_or_path).parent
-    return _with_whole_paths(recipe, beside), name
+    return with_whole_paths(recipe, beside), name
 
 
 def _put_data(values: dict[str, Any], path: str) -> list[str]:
@@ -149,8 +149,8 @@ def _set(values: dict[str, Any], setting: str) -> str | None:
     return None
 
 
-def _with_whole_paths(recipe: Recipe, beside: Path | None) -> Recipe:
-    """Makes paths whole, so that the recipe works from anywhere.
+def with_whole_paths(recipe: Recipe, beside: Path | None = None) -> Recipe:
+    """Returns a recipe with its paths made whole, so that it works from anywhere.
 
     Args:
         recipe: A checked recipe.
@@ -159,6 +159,8 @@ def _with_whole_paths(recipe: Recipe, beside: Path | None) -> Recipe:
     changes: dict[str, Any] = {}
     if recipe.data.get("path") is not None:
         changes["data"] = recipe.data | {"path": str(Path(recipe.data["path"]).expanduser().absolute())}
+    if recipe.model.get("weights") is not None:
+        changes["model"] = recipe.model | {"weights": str(Path(recipe.model["weights"]).expanduser().absolute())}
     changes["objective"] = recipe.objective | whole_paths(recipe, beside)
     return recipe.model_copy(update=changes)
 

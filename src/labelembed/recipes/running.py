@@ -223,18 +223,24 @@ class _Reading:
 
 
 @lru_cache(maxsize=2)
-def _data_of(block: str, reading: _Reading) -> TrainingData:
+def _data_of(block: str, session: str, reading: _Reading) -> TrainingData:
     return build_data(Recipe.model_validate_json(block), progress=reading.progress)
 
 
-def cached_data(recipe: Recipe, *, progress: ReadingProgress | None = None) -> TrainingData:
-    """Returns a recipe's data, read once a process for all runs that share the data block and batch size."""
+def cached_data(recipe: Recipe, *, progress: ReadingProgress | None = None, session: str = "") -> TrainingData:
+    """Returns a recipe's data, read once a process for all runs that share the data block and batch size.
+
+    Args:
+        recipe: Whose data.
+        progress: Called with (done, total) while pictures are decoded.
+        session: Data are read anew for another one: a process of a cluster may live on while they change.
+    """
     neutral = recipe.model_copy(update={"objective": {}, "model": {}, "seed": 0, "comparison": None})
-    return _data_of(neutral.model_dump_json(), _Reading(progress))
+    return _data_of(neutral.model_dump_json(), session, _Reading(progress))
 
 
 def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> dict[str, Any]:
-    """Makes one run of a comparison in a worker process; see `training.workers.run_jobs`."""
+    """Makes one run of a comparison in a worker process; see `training.workers` and `training.cluster`."""
     recipe = parse_recipe(payload["recipe"], source=payload["source"])
-    data = cached_data(recipe)
+    data = cached_data(recipe, session=payload.get("session", ""))
     return run_recipe(recipe, payload["folder"], data=data, observe=observe, stop=stop, device=payload["device"])

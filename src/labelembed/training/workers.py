@@ -197,15 +197,25 @@ def _serve(pipe: Connection, run: Run, threads: int) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     while (payload := payloads.get()) is not None and not stop.is_set():
-        pipe.send(_work(run, payload[0], lambda progress: pipe.send(("progress", progress, "")), stop))
+        pipe.send(outcome_of(run, payload[0], lambda progress: pipe.send(("progress", progress, "")), stop.is_set))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # all is saved, and taking torch down in order would keep the user waiting for a second
 
 
-def _work(run: Run, payload: Any, observe: Callable[[Progress], None], stop: threading.Event) -> tuple[str, Any, str]:
+def outcome_of(
+    run: Run, payload: Any, observe: Callable[[Progress], None], asked: Callable[[], bool]
+) -> tuple[str, Any, str]:
+    """Makes one run and returns how it ended: (`done`, result, ""), or `interrupted` or `failed` with a message.
+
+    Args:
+        run: See `run_jobs`.
+        payload: What it gets.
+        observe: Called with where the run stands.
+        asked: Whether it should save where it stands and stop.
+    """
     try:
-        return "done", run(payload, observe, StopRequest(also=stop.is_set)), ""
+        return "done", run(payload, observe, StopRequest(also=asked)), ""
     except InterruptedTraining as stopped:
         return "interrupted", None, str(stopped)
     except LabelEmbedError as error:

@@ -1,0 +1,435 @@
+"""Runs on a dask cluster: the same numbers and tables, no death costs a run, and what is wrong is said at once."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from labelembed.errors import ClusterError, TrainingError
+from labelembed.training import cluster as client_side
+from labelembed.training import cluster_connection, cluster_worker, workers
+from labelembed.training.cluster import open_cluster
+from labelembed.training.cluster_worker import Ticket, fault_of
+from labelembed.training.run_folder import RunFolder
+from labelembed.training.workers import Job
+from tests.made_cli import call, succeed
+from tests.made_training import (
+    CommandLines,
+    contents,
+    differences,
+    do_job,
+    fork_server,
+    job_of,
+    newest,
+    one_thread,  # noqa: F401
+    small_recipe,
+    train,
+    wait_until,
+)
+
+dask = pytest.importorskip("dask", reason="the extra `cluster` (distributed) is not installed")
+distributed = pytest.importorskip("distributed", reason="the extra `cluster` (distributed) is not installed")
+
+PATIENCE_SECONDS = 100.0
+SETTINGS = ["data.train_rows=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=3"]
+WORDS = ["compare", "digits-mlp", "--device", "cpu", "--objectives", "one_hot,label_embedding"]
+WORDS += [word for setting in SETTINGS for word in ("--set", setting)]
+NO_SCHEDULER = "tcp://127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def two_processes():
+    """The address of a scheduler with two workers, each a process of its own."""
+    fork_server()  # of the made runs, where torch is imported already
+    with (
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        ) as local,
+    ):
+        yield local.scheduler_address
+
+
+@pytest.fixture
+def here():
+    """Makes clusters whose scheduler and workers are threads of this process: quick, and open to a monkeypatch."""
+    made = []
+
+    def make(number=1, threads=1):
+        local = distributed.LocalCluster(
+            n_workers=number,
+            threads_per_worker=threads,
+            processes=False,
+            dashboard_address=None,
+            protocol="tcp://",
+            host="127.0.0.1",
+        )
+        made.append(local)
+        return local
+
+    yield make
+    for local in made:
+        local.close()
+
+
+def run_all(cluster, payloads, at=lambda event: None):
+    """Makes jobs given by name; returns the last event of each, and all events."""
+    events = []
+    until = time.monotonic() + PATIENCE_SECONDS
+    for event in cluster.run_jobs([Job(name, payload) for name, payload in payloads.items()], do_job):
+        assert time.monotonic() < until
+        events.append(event)
+        at(event)
+    over = [event.job.name for event in events if event.kind != "progress"]
+    assert sorted(over) == sorted(payloads)  # each is over once
+    last = {event.job.name: event for event in events}
+    assert all(event.kind != "progress" for event in last.values())
+    return last, events
+
+
+def left_by(folder):
+    """Returns what a run leaves but the state of Python's own generator, on which dask's threads draw as well.
+
+    No part of a run draws on it.
+    """
+    found = contents(folder)
+    found["checkpoint: random"].pop("python")
+    return found
+
+
+def table(out):
+    """Returns what comparison.csv says, without what says how long something took."""
+    with (out / "comparison.csv").open() as file:
+        return [{name: value for name, value in row.items() if "seconds" not in name} for row in csv.DictReader(file)]
+
+
+# ------------------------------------------------------------------------------------- two processes, real deaths
+
+
+def test_table_is_that_of_this_machine_and_the_second_call_makes_nothing(two_processes, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "multiprocessing", SimpleNamespace(get_context=lambda kind: fork_server()))
+    monkeypatch.chdir(tmp_path)  # the workers stand elsewhere, and the folder is given relative to here
+    first = succeed(*WORDS, "--seeds", 2, "--jobs", 2, "--out", "jobs")
+    second = succeed(*WORDS, "--seeds", 2, "--cluster", two_processes, "--out", "machines")
+    assert [line[:5] for line in second.err.splitlines()] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert len(table(tmp_path / "jobs")) == 2
+    assert table(tmp_path / "machines") == table(tmp_path / "jobs")
+    assert first.out.splitlines()[0] == second.out.splitlines()[0]
+    for run in sorted((tmp_path / "jobs" / "runs").glob("*/seed-*")):
+        other = tmp_path / "machines" / run.relative_to(tmp_path / "jobs")
+        assert differences(left_by(other), left_by(run)) == []
+        assert RunFolder(other).environment()["command"][1] == "compare"
+        assert RunFolder(other).environment()["threads"] == 1
+    assert sorted(path.name for path in (tmp_path / "machines").iterdir()) == sorted(
+        path.name for path in (tmp_path / "jobs").iterdir()
+    )  # no probe is left
+    # No scheduler is asked for where nothing is left to do.
+    again = succeed(*WORDS, "--seeds", 2, "--cluster", NO_SCHEDULER, "--out", "machines")
+    assert again.err == "4 of 4 runs reused\n"
+
+
+def test_run_of_a_killed_worker_goes_on_elsewhere_from_its_checkpoint(two_processes, tmp_path):
+    recipe = small_recipe(checkpoints={"every_steps": 1, "minimum_seconds": 0.0})
+    train(recipe, tmp_path / "unbroken")
+    folder, attempts = tmp_path / "run", tmp_path / "attempts"
+    victims = []
+
+    def kill_after_the_first_epoch(event):
+        if event.job.name == "run" and event.kind == "progress" and event.progress.line and not victims:
+            victims.append(int((tmp_path / "attempts-pid").read_text()))
+            os.kill(victims[0], signal.SIGKILL)
+
+    with open_cluster(two_processes, folder=tmp_path) as cluster:
+        payloads = {
+            "run": {"do": "train", "job": job_of(recipe, folder), "file": str(attempts)},
+            "bystander": {"do": "work", "value": 3},
+        }
+        last, events = run_all(cluster, payloads, kill_after_the_first_epoch)
+    assert attempts.read_text() == "xx"
+    assert int((tmp_path / "attempts-pid").read_text()) not in victims
+    assert {name: event.kind for name, event in last.items()} == {"run": "done", "bystander": "done"}
+    epochs = [event.progress.epoch for event in events if event.progress and event.progress.line]
+    assert epochs[0] == 1
+    assert epochs[-1] == 3
+    assert len(set(epochs)) == len(epochs)  # no epoch that was told is made again
+    assert differences(left_by(folder), left_by(tmp_path / "unbroken")) == []
+
+
+def test_ctrl_c_saves_what_is_under_way_and_the_same_command_goes_on(two_processes, tmp_path):
+    commands = CommandLines(tmp_path)
+    out = tmp_path / "comparison"
+    words = [*WORDS, "--seeds", "1", "--cluster", two_processes, "--out", str(out)]
+    words += ["--set", "epochs=3000", "--set", "checkpoints.minimum_seconds=1000", "--quiet"]
+    runs = [RunFolder(out / "runs" / name / "seed-0") for name in ("one_hot", "label_embedding")]
+
+    command = commands.start(*words)
+    wait_until(lambda: all(len(run.journal()) > 1 for run in runs), command, pause=0.02)
+    os.killpg(command.process.pid, signal.SIGINT)
+    assert command.code() == 130, command.output()
+    assert command.output().splitlines() == [
+        f"stopped; finished runs are kept. To go on, give the same command again (digits-mlp, --out {out})"
+    ]
+    saved = []
+    for run in runs:
+        assert run.state() == "unfinished"
+        epochs = [line["epoch"] for line in run.journal()]
+        assert epochs == list(range(1, len(epochs) + 1))
+        assert len(epochs) * 5 <= newest(run.path).step < (len(epochs) + 1) * 5  # no step is lost
+        saved.append(newest(run.path).step)
+
+    # A client that is killed says nothing; the scheduler drops its tasks, and the runs save and leave all the same.
+    command = commands.start(*words)
+    wait_until(lambda: all(len(run.journal()) * 5 > step + 5 for run, step in zip(runs, saved, strict=True)), command)
+    command.signal(signal.SIGKILL)
+    assert command.code() == -signal.SIGKILL
+    until = time.monotonic() + PATIENCE_SECONDS
+    while any(newest(run.path).step <= step for run, step in zip(runs, saved, strict=True)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    with distributed.Client(two_processes, set_as_default=False) as client:  # its workers are free again
+        assert client.submit(os.getpid, pure=False).result(timeout=PATIENCE_SECONDS) != os.getpid()
+
+
+# ---------------------------------------------------------------------- threads of this process: what can happen
+
+
+def test_failing_job_costs_its_own_run_alone(here, tmp_path):
+    with open_cluster(here(number=2).scheduler_address, folder=tmp_path) as cluster:
+        last, events = run_all(
+            cluster,
+            {
+                "before": {"do": "work", "value": 1},
+                "a fault of ours": {"do": "raise", "error": "ValueError"},
+                "a fault of the data": {"do": "raise", "error": "DataError"},
+                "after": {"do": "work", "value": 2},
+            },
+        )
+    assert {name: event.kind for name, event in last.items()} == {
+        "before": "done",
+        "a fault of ours": "failed",
+        "a fault of the data": "failed",
+        "after": "done",
+    }
+    assert last["a fault of ours"].message.startswith("ValueError: the job's own fault\n")
+    assert last["a fault of the data"].message == "the job's own fault"
+    assert last["after"].result["value"] == 2
+    assert any(event.kind == "progress" and event.progress.batches == 3 for event in events)
+
+
+def test_next_job_is_taken_when_a_worker_is_free_and_may_depend_on_what_came_before(here, tmp_path):
+    results = []
+
+    def jobs():
+        for number in range(3):
+            assert len(results) == number  # one worker: the one before is over
+            yield Job(str(number), {"do": "work", "value": sum(results) + 1})
+
+    with open_cluster(here().scheduler_address, folder=tmp_path) as cluster:
+        for _ in range(2):  # one cluster serves several times
+            results.clear()
+            for event in cluster.run_jobs(jobs(), do_job):
+                if event.kind == "done":
+                    results.append(event.result["value"])
+            assert results == [1, 2, 4]
+
+
+def test_leaving_early_waits_until_the_runs_have_saved(here, tmp_path):
+    payloads = [{"do": "wait", "file": str(tmp_path / str(number))} for number in range(3)]
+    with open_cluster(here(number=2).scheduler_address, folder=tmp_path) as cluster:
+        events = cluster.run_jobs([Job(str(number), payload) for number, payload in enumerate(payloads)], do_job)
+        heard = {next(events).job.name, next(events).job.name}
+        assert heard == {"0", "1"}
+        with pytest.raises(KeyboardInterrupt):
+            events.throw(KeyboardInterrupt)
+        assert [(tmp_path / f"{number}-saved").exists() for number in range(3)] == [True, True, False]
+        last, _ = run_all(cluster, {"after": {"do": "work", "value": 5}})  # the workers are free again
+    assert last["after"].result["value"] == 5
+
+
+def test_worker_that_joins_later_is_looked_at(here, tmp_path, monkeypatch):
+    monkeypatch.setattr(client_side, "_LOOK_SECONDS", 0.1)
+    local = here()
+    said = []
+    with open_cluster(local.scheduler_address, folder=tmp_path, warn=said.append) as cluster:
+        go_on = tmp_path / "go on"
+        payload = {"do": "wait", "file": str(tmp_path / "first"), "until": str(go_on)}
+        more = {str(number): {"do": "work", "value": number} for number in range(3)}
+        joined = []
+
+        def join(event):
+            if event.job.name == "first" and not joined:
+                local.sync(start_worker, local, joined, 3)
+                local.sync(start_worker, local, joined, 1)
+            if event.job.name == "2" and event.kind == "done":
+                go_on.touch()  # all others were made by the worker that joined
+
+        last, _ = run_all(cluster, {"first": payload, **more}, join)
+        assert all(event.kind == "done" for event in last.values())
+        (line,) = said
+        assert line.startswith(f"left out: worker {joined[0].address} on ")
+        assert "has 3 threads" in line
+        assert joined[0].address not in cluster.workers()
+        for worker in joined:
+            local.sync(worker.close)
+
+
+async def start_worker(local, joined, threads):
+    joined.append(
+        await distributed.Worker(local.scheduler_address, nthreads=threads, dashboard=False, host="127.0.0.1")
+    )
+
+
+def test_scheduler_that_is_lost_is_said_and_the_run_saves(here, tmp_path):
+    local = here()
+    file = tmp_path / "run"
+    with open_cluster(local.scheduler_address, folder=tmp_path) as cluster:
+        events = cluster.run_jobs([Job("run", {"do": "wait", "file": str(file)})], do_job)
+        assert next(events).kind == "progress"
+        closing = threading.Thread(target=local.close)
+        closing.start()
+        with pytest.raises(TrainingError, match=r"is lost; .*give the same command again") as error:
+            list(events)
+        assert error.value.exit_code == 1
+    closing.join()
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not (tmp_path / "run-saved").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_no_worker_yet_is_said_and_waited_for(here, tmp_path, monkeypatch):
+    monkeypatch.setattr(client_side, "_LOOK_SECONDS", 0.1)
+    local = here(number=0)
+    said, joined = [], []
+
+    def warn(line):
+        said.append(line)
+        local.sync(start_worker, local, joined, 1)
+
+    with open_cluster(local.scheduler_address, folder=tmp_path, warn=warn) as cluster:
+        assert cluster.workers() == [joined[0].address]
+    address = local.scheduler_address
+    command = f"dask worker {address} --nworkers N --nthreads 1"
+    assert said == [f"waiting for workers of {address}; to start N on a machine: {command}"]
+    local.sync(joined[0].close)
+
+
+# ------------------------------------------------------------------------------------------------ what is refused
+
+
+def refusal(*words):
+    """What a comparison says that must be refused: one message, exit 2, nothing written."""
+    called = call(*WORDS, "--seeds", 1, "--out", "out", *words)
+    assert called.code == 2, called.err
+    assert called.out == ""
+    assert "Traceback" not in called.err
+    assert not Path("out/runs").exists()
+    assert not Path("out/comparison.json").exists()
+    (line,) = called.err.splitlines()
+    return line
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cluster_worker, "_LOOK_SECONDS", 0.2)
+
+
+@pytest.mark.parametrize(
+    "address", ["machine:8786", "http://machine:8786", "tcp://machine", "tcp://:8786", "tcp://machine:x", "", "3"]
+)
+def test_address_of_another_form_is_refused(address, alone):
+    expected = f"error: --cluster: must be tcp://HOST:PORT (or tls://HOST:PORT) of a dask scheduler, got {address!r}"
+    assert refusal("--cluster", address) == expected
+
+
+def test_cluster_and_jobs_together_are_refused(alone):
+    line = refusal("--cluster", NO_SCHEDULER, "--jobs", 2)
+    assert line == "error: --jobs: goes with one machine; with --cluster each worker makes one run at a time"
+
+
+def test_scheduler_that_does_not_answer_is_refused(alone, monkeypatch):
+    monkeypatch.setattr(cluster_connection, "CONNECT_SECONDS", 1.0)
+    line = refusal("--cluster", NO_SCHEDULER)
+    assert line.startswith(f"error: --cluster {NO_SCHEDULER}: no dask scheduler can be reached there within 1 s (")
+    assert line.endswith("; `dask scheduler` starts one and prints its address")
+
+
+def test_missing_package_is_named_with_its_extra(alone, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    line = refusal("--cluster", NO_SCHEDULER)
+    assert line.startswith("error: --cluster needs the package distributed: pip install 'labelembed[cluster]'")
+
+
+def test_workers_with_several_threads_are_refused(here, alone):
+    address = here(threads=4).scheduler_address
+    line = refusal("--cluster", address)
+    assert line.startswith(f"error: --cluster {address}: worker tcp://127.0.0.1:")
+    assert "has 4 threads; a run changes the state of its whole process" in line
+    assert line.endswith(f"`dask worker {address} --nworkers 4 --nthreads 1`")
+
+
+def test_other_versions_are_refused(here, alone, monkeypatch):
+    theirs = cluster_worker.versions()
+    monkeypatch.setattr(client_side, "versions", lambda: theirs | {"torch": "1.0", "python": "3.0"})
+    line = refusal("--cluster", here().scheduler_address)
+    assert f"has other versions: torch {theirs['torch']} there and 1.0 here, python {theirs['python']} there" in line
+    assert "labelembed" not in line.partition("has other versions")[2]
+
+
+def test_folder_that_a_worker_does_not_see_is_refused(here, alone, monkeypatch, tmp_path):
+    monkeypatch.setattr(client_side, "PROBE", ".elsewhere")
+    line = refusal("--cluster", here().scheduler_address)
+    assert f"does not see the folder {tmp_path / 'out'}; runs need a folder on a file system that all machines" in line
+    assert os.uname().nodename in line
+    assert line.endswith("name one with --out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_files_that_a_worker_does_not_see_are_refused(here, tmp_path):
+    missing = str(tmp_path / "data")
+    with (
+        pytest.raises(ClusterError, match=f"does not see {missing}; put it on a file system"),
+        open_cluster(here().scheduler_address, folder=tmp_path, files=[str(tmp_path), missing]),
+    ):
+        pass
+
+
+def test_every_fault_of_a_worker_is_told_and_a_good_one_has_none():
+    ticket = Ticket("s", "/shared", (), {"torch": "2.6.0"}, ())
+    good = {"host": "m", "threads": 1, "versions": {"torch": "2.6.0"}, "sees": True, "writes": True, "missing": []}
+
+    def told(**changes):
+        return fault_of(good | changes, ticket, address="tcp://w:1", scheduler="tcp://s:2")
+
+    assert told() == ""
+    assert told(writes=False) == "worker tcp://w:1 on m cannot write in the folder /shared"
+    assert "torch None there and 2.6.0 here" in told(versions={})
+
+
+def test_worker_that_cannot_load_labelembed_is_refused(here, tmp_path, monkeypatch):
+    def absent(*_):
+        raise ModuleNotFoundError("No module named 'labelembed'")
+
+    monkeypatch.setattr(client_side, "look_around", absent)
+    wanted = (
+        "cannot load labelembed .ModuleNotFoundError: No module named 'labelembed'.; install on all machines: labele"
+    )
+    with pytest.raises(ClusterError, match=wanted), open_cluster(here().scheduler_address, folder=tmp_path):
+        pass
+
+
+def test_dry_run_counts_the_workers_and_writes_nothing(here, alone, tmp_path):
+    called = succeed(*WORDS, "--seeds", 3, "--dry-run", "--json", "--cluster", here(number=3).scheduler_address)
+    assert (called.json["runs"], called.json["jobs"]) == (6, 3)
+    assert json.loads(called.out)["finished"] == 0
+    assert list(tmp_path.iterdir()) == []
