@@ -16,7 +16,7 @@ import pytest
 
 from labelembed.errors import ClusterError, TrainingError
 from labelembed.training import cluster as client_side
-from labelembed.training import cluster_connection, cluster_worker, workers
+from labelembed.training import cluster_connection, cluster_work, cluster_worker, workers
 from labelembed.training.cluster import open_cluster
 from labelembed.training.cluster_worker import Ticket, fault_of
 from labelembed.training.run_folder import RunFolder
@@ -53,7 +53,7 @@ def two_processes():
     with (
         dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", host="127.0.0.1"
         ) as local,
     ):
         yield local.scheduler_address
@@ -69,7 +69,7 @@ def here():
             n_workers=number,
             threads_per_worker=threads,
             processes=False,
-            dashboard_address=None,
+            dashboard_address=":0",
             protocol="tcp://",
             host="127.0.0.1",
         )
@@ -256,7 +256,7 @@ def test_leaving_early_waits_until_the_runs_have_saved(here, tmp_path):
 
 
 def test_worker_that_joins_later_is_looked_at(here, tmp_path, monkeypatch):
-    monkeypatch.setattr(client_side, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(cluster_work, "LOOK_SECONDS", 0.1)
     local = here()
     said = []
     with open_cluster(local.scheduler_address, folder=tmp_path, warn=said.append) as cluster:
@@ -307,7 +307,7 @@ def test_scheduler_that_is_lost_is_said_and_the_run_saves(here, tmp_path):
 
 
 def test_no_worker_yet_is_said_and_waited_for(here, tmp_path, monkeypatch):
-    monkeypatch.setattr(client_side, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(cluster_work, "LOOK_SECONDS", 0.1)
     local = here(number=0)
     said, joined = [], []
 

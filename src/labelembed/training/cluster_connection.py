@@ -46,24 +46,34 @@ def connected(address: str) -> Iterator[Client]:
     except ImportError as error:
         wanted = "--cluster needs the package distributed: pip install 'labelembed[cluster]'"
         raise ClusterError(f"{wanted} ({error})") from error
-    log = logging.getLogger("distributed")
-    level = log.level
-    log.setLevel(logging.CRITICAL)  # what goes wrong is said once, by us
+    with _silent_log():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", VersionMismatchWarning)  # the versions that matter are compared later
+                client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="labelembed")
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            message = f"--cluster {address}: no dask scheduler can be reached there within {CONNECT_SECONDS:.0f} s"
+            raise ClusterError(f"{message} ({reason}); `dask scheduler` starts one and prints its address") from error
+        try:
+            yield client
+        finally:
+            with contextlib.suppress(Exception):  # what is gone needs no goodbye
+                client.close(timeout=2)
+
+
+@contextlib.contextmanager
+def _silent_log() -> Iterator[None]:
+    """Keeps dask from logging in this process: what goes wrong is said once, by us."""
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
+    loggers = [log for name in names if not (log := logging.getLogger(name)).disabled]  # each has a handler of its own
+    for log in loggers:
+        log.disabled = True
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", VersionMismatchWarning)  # the versions that matter are compared below
-            client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="labelembed")
-    except Exception as error:
-        log.setLevel(level)
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        message = f"--cluster {address}: no dask scheduler can be reached there within {CONNECT_SECONDS:.0f} s"
-        raise ClusterError(f"{message} ({reason}); `dask scheduler` starts one and prints its address") from error
-    try:
-        yield client
+        yield
     finally:
-        with contextlib.suppress(Exception):  # what is gone needs no goodbye
-            client.close(timeout=2)
-        log.setLevel(level)
+        for log in loggers:
+            log.disabled = False
 
 
 def asked(address: str, question: Callable[[], T]) -> T:
