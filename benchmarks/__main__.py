@@ -22,6 +22,7 @@ from benchmarks import (
     similar_words,
     step_time,
     translation,
+    triton_head,
 )
 
 BENCHMARKS = {
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "translation": translation.run,
     "heads": heads.run,
     "gpu": gpu.run,
+    "triton_head": triton_head.run,
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from benchmarks import triton_head
 
 from labelembed.heads import fused_triton_kernels as kernels
 from labelembed.heads import label_embedding_cross_entropy, linear_cross_entropy
@@ -243,3 +244,13 @@ def test_batch_of_nothing_but_ignored_rows_is_zero_and_goes_back():
     assert all(value.item() == 0 for value in terms)
     terms.total.backward()
     assert all(value.grad is None or not value.grad.any() for value in objective.parameters())
+
+
+def test_benchmark_runs_small_and_compares_what_is_alike(capsys):
+    triton_head.print_steps((6, 8, 20), torch.device("cpu"), rounds=2)
+    assert len(capsys.readouterr().out.splitlines()) == 7
+    inputs = triton_head.core_inputs(6, 20, torch.device("cpu"))
+    plain = triton_head.plain_core(*inputs)
+    found = triton_head.kernel_core(inputs[0].clone(), *inputs[1:])
+    for value, expected in zip(found, plain, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-2, atol=1e-2)  # bfloat16, of numbers near 1
