@@ -46,7 +46,7 @@ def small_recipe(**changes: Any) -> Recipe:
         "optimizer": {"name": "adam", "learning_rate": 0.01},
         "epochs": EPOCHS,
         "batch_size": 40,
-        "checkpoints": {"minimum_seconds": 0.0},
+        "checkpoints": {"minimum_seconds": 0.0, "time_share": 1.0},
     }
     return parse_recipe(values | changes, source="made recipe")
 

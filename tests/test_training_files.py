@@ -94,7 +94,9 @@ def test_run_that_would_not_fit_is_not_begun(tmp_path, monkeypatch):
 
 def test_space_asked_for_is_more_than_the_run_takes(tmp_path, monkeypatch):
     # Large enough that the million bytes added for small files say nothing.
-    recipe = small_recipe(model={"name": "mlp", "hidden_sizes": [1200, 400]}, epochs=1, checkpoints={"every_steps": 1})
+    recipe = small_recipe(
+        model={"name": "mlp", "hidden_sizes": [1200, 400]}, epochs=1, checkpoints={"every_steps": 1, "time_share": 1}
+    )
     asked = []
     monkeypatch.setattr(
         "labelembed.recipes.beginning.make_writable_folder",

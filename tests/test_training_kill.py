@@ -35,8 +35,7 @@ SETTINGS = [
     "model.dropout=0.2",
     "batch_size=50",
     "epochs=20",
-    "checkpoints.minimum_seconds=0",
-    "checkpoints.every_steps=3",
+    "checkpoints={minimum_seconds: 0, every_steps: 3, time_share: 1}",
 ]
 STEPS = 160
 # The calls by which a save changes the disk. The third rename of a new run, of the journal, is the first with a run
@@ -67,7 +66,7 @@ def expected(tmp_path_factory):
     """What a run that nobody disturbed leaves; made in this process, the others in processes of their own."""
     folder = tmp_path_factory.mktemp("unbroken") / "run"
     # When it saves is no part of the numbers, so this one saves little.
-    recipe, _ = load_recipe("digits-mlp", settings=[*SETTINGS[:-2], "checkpoints.minimum_seconds=1000"])
+    recipe, _ = load_recipe("digits-mlp", settings=[*SETTINGS[:-1], "checkpoints.minimum_seconds=1000"])
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     run_recipe(recipe, folder, device="cpu")
@@ -136,7 +135,7 @@ def test_run_killed_at_every_call_of_a_save_ends_as_if_it_had_not(commands, expe
 
 def test_run_killed_before_its_first_checkpoint_begins_anew(commands, expected, tmp_path):
     folder = tmp_path / "run"
-    command = commands.start(*train_words(folder, [*SETTINGS[:-2], "checkpoints.minimum_seconds=1000"]))
+    command = commands.start(*train_words(folder, [*SETTINGS[:-1], "checkpoints.minimum_seconds=1000"]))
     wait_until(lambda: len(RunFolder(folder).journal()) >= 2, command)
     command.signal(signal.SIGKILL)
     assert command.code() == -signal.SIGKILL
@@ -149,7 +148,7 @@ def test_run_killed_before_its_first_checkpoint_begins_anew(commands, expected, 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_signal_saves_the_step_in_progress_and_says_how_to_go_on(number, commands, expected, tmp_path):
     folder = tmp_path / "run"
-    command = commands.start(*train_words(folder, [*SETTINGS[:-2], "checkpoints.minimum_seconds=1000"]))
+    command = commands.start(*train_words(folder, [*SETTINGS[:-1], "checkpoints.minimum_seconds=1000"]))
     wait_until(lambda: len(RunFolder(folder).journal()) >= 2, command)
     command.signal(number)
     assert command.code() == 128 + number

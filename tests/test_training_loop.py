@@ -132,7 +132,7 @@ def test_term_that_is_not_finite_ends_the_run_by_name(name, term, value, hooks, 
 
 
 def test_weight_that_is_not_finite_is_not_saved(hooks, tmp_path):
-    recipe = small_recipe(checkpoints={"every_steps": 1, "minimum_seconds": 1000.0})
+    recipe = small_recipe(checkpoints={"every_steps": 1, "minimum_seconds": 1000.0, "time_share": 1})
     spoil_weights(hooks, 3, 0, math.nan)
     fails(recipe, tmp_path / "run", r"weights are not finite after step 3 \(epoch 1\): `encoder.layers.1.weight`")
     assert newest(tmp_path / "run").step == 2

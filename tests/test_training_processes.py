@@ -95,7 +95,7 @@ def test_two_processes_leave_the_run_folder_of_one(objective, commands, tmp_path
     if objective == "static_labels":
         made = with_saved_geometry({"name": "static_labels", "embedding": "SAVED"}, tmp_path)
         objective = f"{{name: static_labels, embedding: {made['embedding']}}}"
-    settings = [*SETTINGS, "epochs=3", f"objective={objective}", "checkpoints.minimum_seconds=0"]
+    settings = [*SETTINGS, "epochs=3", f"objective={objective}", "checkpoints={minimum_seconds: 0, time_share: 1}"]
     recipe, _ = load_recipe("digits-mlp", settings=settings)
     train(recipe, tmp_path / "one")
     for command in start_two(commands, *train_words(tmp_path / "two", settings)):
@@ -115,7 +115,7 @@ def test_two_processes_train_on_a_corpus_what_one_does(objective, commands, tmp_
         "max_gradient_norm=0.5",
         "batch_size=7",
         "epochs=2",
-        "checkpoints.minimum_seconds=0",
+        "checkpoints={minimum_seconds: 0, time_share: 1}",
         f"objective={objective}",
     ]
     recipe, _ = load_recipe("translation-lstm", settings=settings)
@@ -132,7 +132,7 @@ def test_processes_whose_clocks_differ_stay_together_and_one_signal_stops_both(c
     recipe, _ = load_recipe("digits-mlp", settings=settings)
     train(recipe, tmp_path / "one")
     # For one of them it is always time to save, for the other never.
-    clocks = [("--set", f"checkpoints.minimum_seconds={seconds}") for seconds in (0, 1000)]
+    clocks = [("--set", f"checkpoints={{minimum_seconds: {seconds}, time_share: 1}}") for seconds in (0, 1000)]
     first, second = start_two(commands, *train_words(tmp_path / "two", settings), last=clocks)
     wait_until(lambda: len(RunFolder(tmp_path / "two").journal()) >= 2, first)
     second.signal(signal.SIGTERM)
@@ -149,7 +149,12 @@ def test_processes_whose_clocks_differ_stay_together_and_one_signal_stops_both(c
 
 def test_processes_killed_in_the_middle_of_an_epoch_go_on_there(commands, tmp_path):
     # Saved at steps that are mostly inside an epoch of 9, where the sums of the terms are those of both.
-    settings = [*SETTINGS, "epochs=16", "objective=one_hot", "checkpoints={minimum_seconds: 1000, every_steps: 4}"]
+    settings = [
+        *SETTINGS,
+        "epochs=16",
+        "objective=one_hot",
+        "checkpoints={minimum_seconds: 1000, every_steps: 4, time_share: 1}",
+    ]
     recipe, _ = load_recipe("digits-mlp", settings=settings)
     train(recipe, tmp_path / "one")
     both = start_two(commands, *train_words(tmp_path / "two", settings))

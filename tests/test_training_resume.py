@@ -134,7 +134,7 @@ def test_contents_compared_depend_on_every_step(unbroken):
 
 @pytest.mark.parametrize("steps", [3, 8, 12])
 def test_run_killed_between_saves_goes_back_to_the_last_one(steps, unbroken, tmp_path):
-    policy = {"minimum_seconds": 1_000.0, "every_steps": 2}
+    policy = {"minimum_seconds": 1_000.0, "every_steps": 2, "time_share": 1}
     recipe = small_recipe(checkpoints=policy)
     kill_after(recipe, tmp_path / "run", steps)
     assert newest(tmp_path / "run").step == (steps - 1) // 2 * 2  # killed within the step, before its save
@@ -144,7 +144,7 @@ def test_run_killed_between_saves_goes_back_to_the_last_one(steps, unbroken, tmp
 
 
 def test_run_whose_newest_checkpoint_is_gone_goes_on_from_the_one_before(unbroken, tmp_path):
-    recipe = small_recipe(checkpoints={"minimum_seconds": 1_000.0, "every_steps": 2})
+    recipe = small_recipe(checkpoints={"minimum_seconds": 1_000.0, "every_steps": 2, "time_share": 1})
     stop_after(recipe, tmp_path / "run", 9)
     assert checkpoint_names(tmp_path / "run") == ["step-0000000008", "step-0000000009"]
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-0000000009")
@@ -163,7 +163,7 @@ def test_run_whose_every_checkpoint_is_gone_begins_anew(unbroken, tmp_path):
 
 @pytest.mark.parametrize("policy", [{"every_steps": BATCHES}, {"every_steps": 1}, {"every_steps": 2}])
 def test_checkpoint_after_every_so_many_steps_wherever_the_epoch_ends(policy, tmp_path):
-    recipe = small_recipe(checkpoints={"minimum_seconds": 1_000.0, "keep": 100} | policy)
+    recipe = small_recipe(checkpoints={"minimum_seconds": 1_000.0, "keep": 100, "time_share": 1} | policy)
     train(recipe, tmp_path / "run")
     expected = sorted({*range(policy["every_steps"], STEPS + 1, policy["every_steps"]), STEPS})
     assert checkpoint_names(tmp_path / "run") == [f"step-{step:010d}" for step in expected]

@@ -158,7 +158,7 @@ def test_killed_worker_costs_its_own_run_alone(quick, tmp_path):
 
 
 def test_killed_run_goes_on_from_its_checkpoint(quick, tmp_path):
-    recipe = small_recipe(checkpoints={"every_steps": 1})
+    recipe = small_recipe(checkpoints={"every_steps": 1, "time_share": 1})
     train(recipe, tmp_path / "unbroken")
     folder, file = tmp_path / "run", tmp_path / "attempts"
     killed = []
@@ -201,7 +201,7 @@ SETTINGS = [
     "model.hidden_sizes=[12]",
     "batch_size=40",
     "epochs=3",
-    "checkpoints.minimum_seconds=0",
+    "checkpoints={minimum_seconds: 0, time_share: 1}",
 ]
 
 

@@ -3,6 +3,7 @@
 from labelembed.heads.chunked_linear import CrossEntropyTerms
 from labelembed.heads.chunks import default_chunk_rows, release_scratch
 from labelembed.heads.distances import distances
+from labelembed.heads.embedding_tables import embedding_rows
 from labelembed.heads.linear_heads import (
     IMPLEMENTATIONS,
     NODES,
@@ -29,6 +30,7 @@ __all__ = [
     "chosen_for",
     "default_chunk_rows",
     "distances",
+    "embedding_rows",
     "full_precision",
     "label_embedding_cross_entropy",
     "label_embedding_terms",

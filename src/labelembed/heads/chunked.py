@@ -152,8 +152,7 @@ class _Sweep:
         if taught is not None:
             auxiliary = -taught.log_sum * taught.row_factor  # eq. 8
             hinge = taught.excess_sum * taught.hinge_factor  # eq. 12
-            self.right_factor = settings.row_factor(taught.right, like=output)
-            embedding = taught.embedding_sum() * self.right_factor  # eq. 11
+            embedding, self.right_factor = settings.mean_over_right(taught.embedding_sum(), taught.right)  # eq. 11
         return HeadTerms(total + auxiliary + hinge + embedding, output, target, auxiliary, hinge, embedding, uniform)
 
     def gradients(self, groups: LabelGroups) -> list[Tensor | None]:

@@ -53,9 +53,9 @@ class _Terms(torch.autograd.Function):
             excess = (true - settings.confidence_limit).clamp_min_(0)
             hinge = (excess if settings.hinge_norm == 1 else excess.square()).sum() * hinge_factor
         right = (second.argmax(dim=1, keepdim=True) == index).to(first.dtype)
-        right_factor = settings.row_factor(right.sum(), like=first)
         softened = torch.softmax(second * (1 / settings.temperature), dim=1).mul_(right)
-        embedding = torch.dot(softened.view(-1), log_embedded.view(-1)) * -right_factor
+        by_row = torch.dot(softened.view(-1), log_embedded.view(-1))
+        embedding, right_factor = settings.mean_over_right(-by_row, right.sum())
         total = output * settings.output_weight + target * settings.target_weight + auxiliary + hinge + embedding
         uniform = output.new_zeros(())
         if settings.uniform_weight > 0:

@@ -44,6 +44,6 @@ def label_embedding_terms(
     right = second.detach().argmax(dim=-1) == labels
     softened = F.softmax(second.detach() / settings.temperature, dim=-1)  # eq. 10
     by_row = -(softened * log_embedded).sum(dim=-1)  # eq. 11
-    embedding = torch.where(right, by_row, 0).sum() * settings.row_factor(right.sum(), like=by_row)
+    embedding, _ = settings.mean_over_right(torch.where(right, by_row, 0).sum(), right.sum())
     total = total + auxiliary + hinge + embedding
     return HeadTerms(total, output, target, auxiliary, hinge, embedding, uniform)

@@ -36,6 +36,8 @@ class HeadSettings(NamedTuple):
     uniform_weight: float
     shared: bool = False
     """Whether E learns from the first output, and there is no second."""
+    late: whole_batch.LateMean | None = None
+    """The mean over the rows that are right, in a step of several micro-batches."""
     auxiliary_fraction: float = 1.0
     """The share of the rows that the second output and E learn from, in (0, 1]; see `sampling.sampled_rows`."""
     auxiliary_offset: float = 0.0
@@ -51,9 +53,22 @@ class HeadSettings(NamedTuple):
             return None
         return sampled_rows(labels, self.auxiliary_fraction, self.auxiliary_offset)
 
-    def row_factor(self, count: Tensor | int, *, like: Tensor) -> Tensor | float:
+    def row_factor(self, count: int, *, like: Tensor) -> Tensor | float:
         """Returns 1 / the number of rows of the whole step that count."""
         return whole_batch.mean_factor(count, like=like)
+
+    def mean_over_right(self, total: Tensor, count: Tensor) -> tuple[Tensor, Tensor | float]:
+        """Returns the mean over the rows of the step that are right, and its factor.
+
+        Args:
+            total: The sum over this process' rows of this micro-batch that are right.
+            count: How many these are.
+        """
+        if self.late is None:
+            factor = whole_batch.count_factor(count, like=total)
+            return total * factor, factor
+        late_factor = self.late.factor(count, like=total)
+        return total * late_factor + self.late.carried(total), late_factor
 
     def hinge_factor(self, row_factor: Tensor | float) -> Tensor | float:
         """Returns what the sum of the hinge over this process' rows is multiplied with."""

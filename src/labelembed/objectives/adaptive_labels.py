@@ -35,7 +35,8 @@ class AdaptiveLabels(Objective):
 
     ``total = output + repel_weight repel``; `repel` on steps that update (Algorithm 1). The label vectors start as
     one-hot rows (where D < C as random directions); a class without rows in the batch keeps its vector. The rows of
-    a batch are coupled: a larger batch is another objective (the paper: 50 rows a class).
+    a batch are coupled: a larger batch is another objective (the paper: 50 rows a class), and of a step that comes
+    in micro-batches each is a batch, whose `output` and `repel` count by its rows.
 
     Args:
         hidden_size: H, width of the hidden rows.
@@ -145,6 +146,13 @@ class AdaptiveLabels(Objective):
         """Why rows of two labels are refused."""
         return "a label's vector is the mean of the rows of that label, and a mixed row is of two"
 
+    @property
+    def row_coupling(self) -> str | None:
+        """Why a micro-batch is a batch: the label vectors are means over its rows, and `repel` is over their pairs."""
+        if self.update == "epoch" and self.repel_weight == 0:
+            return None
+        return "the label vectors are means over the rows of a batch, and the repel term is over their pairs"
+
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> AdaptiveLabelsTerms:
         """Computes the terms; see `Objective.forward`.
 
@@ -199,7 +207,8 @@ class AdaptiveLabels(Objective):
         directions = z / z.norm(dim=1, keepdim=True).clamp_min(1e-6)
         by_class, counts = whole_batch.class_sums(directions, labels, self.num_labels)
         unlike = by_class.sum(dim=0).square().sum() - by_class.square().sum()
-        return unlike / counts.sum().clamp_min(1).square()
+        count = counts.sum()
+        return unlike / count.clamp_min(1).square() * whole_batch.share_of_step(count)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Returns minus the distances [..., C] to the label vectors; the softmax is eq. 2."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelembed import heads
+from labelembed import heads, whole_batch
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import HeadTerms
 from labelembed.heads.label_shards import LabelShards
@@ -220,9 +220,7 @@ class LabelEmbedding(Objective):
 
     def embedding_rows(self, labels: Tensor) -> Tensor:
         """Returns e [n, C] for labels [n]."""
-        if hasattr(self, "compressed_rows"):
-            return F.relu(F.embedding(labels, self.compressed_rows) @ self.compressed_columns)  # eq. 16
-        return F.embedding(labels, self.embedding, sparse=self.settings.sparse_gradients)
+        return heads.embedding_rows(self._table(), labels, sparse_gradients=self.settings.sparse_gradients)
 
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> HeadTerms:
         """Computes the terms; see `Objective.forward`."""
@@ -233,42 +231,50 @@ class LabelEmbedding(Objective):
         if way in heads.NODES:
             o1, o2 = layers[0], layers[-1] if len(layers) == 2 else None
             second, second_bias = (None, None) if o2 is None else (o2.weight, o2.bias)
-            is_compressed = hasattr(self, "compressed_rows")
-            table = (self.compressed_rows, self.compressed_columns) if is_compressed else self.embedding
+            table = self._table(settings.late)
             return heads.label_embedding_cross_entropy(
                 hidden, o1.weight, o1.bias, second, second_bias, table, labels, settings, impl=way, shards=self.split()
             )
         z1 = self.output(hidden)
         with heads.auxiliary_precision(settings, hidden):
             z2 = self.auxiliary(hidden.detach()) if len(layers) == 2 else None
-        return heads.label_embedding_terms(z1, z2, self.embedding_rows(labels), labels, settings, implementation=way)
+        table = self._table(settings.late)
+        embedded = heads.embedding_rows(table, labels, sparse_gradients=settings.sparse_gradients)
+        return heads.label_embedding_terms(z1, z2, embedded, labels, settings, implementation=way)
 
-    def _in_the_same_step(self, hidden: Tensor, labels: Tensor, rows: Tensor | None) -> HeadTerms:
-        if self.training and self.target_warmup_steps > 0:
-            self.steps -= 1  # which this call counts again
-        if self.training and self.settings.auxiliary_fraction < 1:
-            self.sampling_steps -= 1
-        return self(hidden, labels, rows)  # type: ignore[no-any-return]
+    def _table(self, late: whole_batch.LateMean | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Returns E, or A and B (eq. 16); with a late mean as it teaches them."""
+        names = ("compressed_rows", "compressed_columns") if hasattr(self, "compressed_rows") else ("embedding",)
+        found = [getattr(self, name) if late is None else late.taught(getattr(self, name)) for name in names]
+        return (found[0], found[1]) if len(found) == 2 else found[0]
+
+    @property
+    def row_coupling(self) -> str | None:
+        """Why micro-batches are not one batch: the rows that E learns from are drawn from a batch."""
+        return None if self.settings.auxiliary_fraction == 1 else "the rows that E learns from are drawn from each batch"
 
     def _settings_now(self) -> heads.HeadSettings:
         """Returns the settings of this step, and counts it."""
-        settings = self.settings._replace(target_weight=self._target_weight_now())
+        late = None if self.fixed else whole_batch.late_mean((self, self._half))
+        begins = self.training and self.begins_step()
+        settings = self.settings._replace(target_weight=self._target_weight_now(begins), late=late)
         if settings.auxiliary_fraction == 1:
             return settings
         if not self.training:
             return settings._replace(auxiliary_fraction=1.0)
-        offset = heads.offset_of_step(int(self.sampling_steps))
-        self.sampling_steps += 1
-        return settings._replace(auxiliary_offset=offset)
+        if begins:
+            self.sampling_steps += 1
+        return settings._replace(auxiliary_offset=heads.offset_of_step(int(self.sampling_steps) - 1))
 
-    def _target_weight_now(self) -> Tensor | float:
+    def _target_weight_now(self, begins: bool) -> Tensor | float:
         if self.target_warmup_steps == 0:
             return self.settings.target_weight
         exact = torch.promote_types(self.output.weight.dtype, torch.float32)
-        begun = (self.steps >= self._warmup_end()).to(exact)
-        if self.training:
+        end = self._warmup_end()
+        if begins:
             self.steps += 1
-        return self.settings.target_weight * begun
+        made = self.steps - 1 if self.training else self.steps  # without this one
+        return self.settings.target_weight * (made >= end).to(exact)
 
     def begin_training(self, steps: int) -> None:
         """Tells of how many steps `target_warmup_steps` is a share; once a run, before its first step."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
+from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import vocabulary_prediction
@@ -73,6 +75,8 @@ class Objective(nn.Module, ABC):
         self.output_size = num_labels if output_size is None else output_size
         self.ignore_index = ignore_index
         self.output_std = output_std
+        # Of a mixed step: 0 for the first labels of the rows, 1 for the second.
+        self._half = 0
         # The output layer comes first, so that every objective with the same seed starts with the same one.
         self.output = self.new_layer(bias=bias)
 
@@ -179,16 +183,51 @@ class Objective(nn.Module, ABC):
         if self.mixing_refusal is not None:
             raise ValueError(f"{type(self).__name__} cannot learn from mixed rows: {self.mixing_refusal}")
         first = self(hidden, labels, rows)
-        second = self._in_the_same_step(hidden, others, other_rows)
+        self._half = 1
+        try:
+            second = self(hidden, others, other_rows)
+        finally:
+            self._half = 0
         seconds = second._asdict()
         both = {name: share * term + (1 - share) * seconds[name] for name, term in first._asdict().items()}
         found: Terms = type(first)(**both)
         return found
 
-    def _in_the_same_step(self, hidden: Tensor, labels: Tensor, rows: Tensor | None) -> Terms:
-        """Computes the terms once more in one step; an objective that counts steps does not count here."""
-        terms: Terms = self(hidden, labels, rows)
-        return terms
+    @contextmanager
+    def accumulate(self, labels: Iterable[Tensor]) -> Iterator[None]:
+        """Makes one optimiser step of several micro-batches: means are over all their rows, state moves once.
+
+        In the block call the objective with each micro-batch and go back from its ``total``; gradients and terms add
+        up to those of one batch of all the rows, in however many processes. An objective that couples rows is the
+        exception (`row_coupling`).
+
+        Args:
+            labels: The labels of each micro-batch of this process, in each process as many.
+
+        Raises:
+            RuntimeError: A step is being accumulated already.
+
+        Example:
+            >>> import torch
+            >>> from labelembed import OneHot
+            >>> objective, hidden, labels = OneHot(8, 3), torch.randn(10, 8), torch.arange(10) % 3
+            >>> with objective.accumulate(labels.split(4)):
+            ...     for some, their_labels in zip(hidden.split(4), labels.split(4)):
+            ...         objective(some, their_labels).total.backward()
+        """
+        counted = [each.numel() if self.ignore_index is None else (each != self.ignore_index).sum() for each in labels]
+        counts = torch.stack([torch.as_tensor(count) for count in counted]).tolist() if counted else []
+        with whole_batch.accumulating(counts, device=self.output.weight.device):
+            yield
+
+    @property
+    def row_coupling(self) -> str | None:
+        """Why micro-batches add up to something else than one batch; None where they add up to that."""
+        return None
+
+    def begins_step(self) -> bool:
+        """Tells whether this forward pass is the first of its optimiser step; asked once a pass."""
+        return self._half == 0 and whole_batch.is_first_in_step(self)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Returns scores [..., C] whose argmax predicts and whose softmax is the predicted distribution.

@@ -147,18 +147,18 @@ class OnlineLabelSmoothing(Objective):
         self._held_back = []
         try:
             terms = super().mixed(*arguments, **named)
-            for seen in self._held_back:
-                self._remember(*seen)
+            for half, seen in enumerate(self._held_back):
+                self._remember(*seen, half=half)
         finally:
             self._held_back = None
         return terms
 
     @torch.no_grad()
-    def _remember(self, logits: Tensor, log_probabilities: Tensor, labels: Tensor) -> None:
+    def _remember(self, logits: Tensor, log_probabilities: Tensor, labels: Tensor, *, half: int = 0) -> None:
         said = log_probabilities.exp() if self.temperature == 1 else (logits / self.temperature).softmax(dim=-1)
         right = logits.argmax(dim=-1) == labels
         table = self.similarities if self.gathering is None else self.gathering
-        table.absorb(said, labels, right, momentum=self.momentum)
+        table.absorb(said, labels, right, momentum=self.momentum, half=half)
 
     def end_epoch(self) -> None:
         """Takes what was gathered in the epoch as S of the next; a label that was never right keeps its row."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 import torch
@@ -15,6 +16,9 @@ from labelembed.heads.soft_rows import SparseRows, dense, sparse
 DENSE_LABELS = 2_000
 # Entries a label in a larger table: 50,000 labels take 26 MB.
 SPARSE_ENTRIES = 64
+
+# Labels [m], the sums of their rows' distributions [m, C], and how many rows they are [m].
+LabelSums = tuple[Tensor, Tensor, Tensor]
 
 
 class SimilarityTable(nn.Module):
@@ -65,45 +69,54 @@ class SimilarityTable(nn.Module):
         return dense(SparseRows(self.values, self.labels.long()), self.num_labels)
 
     @torch.no_grad()
-    def absorb(self, probabilities: Tensor, labels: Tensor, has_part: Tensor, *, momentum: float | None) -> None:
+    def absorb(
+        self, probabilities: Tensor, labels: Tensor, has_part: Tensor, *, momentum: float | None, half: int = 0
+    ) -> None:
         """Moves the rows of the step's labels towards the step's mean predictions.
 
         With n rows of a label that have a part, and their mean prediction m::
 
             S[c] = keep S[c] + (1 - keep) m      keep = momentum ** n, or with None seen / (seen + n): the mean of all
 
-        In several processes the step's rows are those of all of them.
+        In several processes the step's rows are those of all of them. Of a step in micro-batches they are those of
+        all of these, and S moves at its end.
 
         Args:
             probabilities: [n, C], what the network says.
             labels: [n].
             has_part: [n] bool, which rows count.
             momentum: How much of the old is kept a row; None: as much as there was of it.
+            half: Of mixed rows: whether `labels` are their first or their second.
         """
-        absorb = self._absorb_some if self.sparse else self._absorb_all
-        absorb(probabilities.to(self.values.dtype), labels, has_part, momentum)
-
-    def _absorb_all(self, probabilities: Tensor, labels: Tensor, has_part: Tensor, momentum: float | None) -> None:
+        probabilities = probabilities.to(self.values.dtype)
+        key = (self, half)
+        if self.sparse:
+            some = self._sums_of_some(probabilities, labels, has_part)
+            whole_batch.at_end_of_step(key, some, _joined, partial(self._absorb_some, momentum=momentum))
+            return
         # No row is selected: the sizes stay the same at every step, and a GPU need not be waited for.
         weights = has_part.to(probabilities.dtype)[:, None]
         weighted = torch.cat([probabilities * weights, weights], dim=1)
         sums = weighted.new_zeros(self.num_labels, weighted.shape[1]).index_add_(0, labels, weighted)
+        whole_batch.at_end_of_step(key, sums, torch.add, partial(self._absorb_all, momentum=momentum))
+
+    def _absorb_all(self, sums: Tensor, *, momentum: float | None) -> None:
         sums = whole_batch.total(sums)
         means, counts = sums[:, :-1], sums[:, -1]
         keep = self._keep(self.seen, counts, momentum)[:, None]
         self.values.mul_(keep).add_(means * ((1 - keep) / counts.clamp_min(1)[:, None]))
         self.seen += counts.long()
 
-    def _absorb_some(self, probabilities: Tensor, labels: Tensor, has_part: Tensor, momentum: float | None) -> None:
+    def _sums_of_some(self, probabilities: Tensor, labels: Tensor, has_part: Tensor) -> LabelSums:
         present, places = torch.unique(labels[has_part], return_inverse=True)
         sums = probabilities.new_zeros(present.shape[0], self.num_labels)
         sums.index_add_(0, places, probabilities[has_part])
-        counts = torch.bincount(places, minlength=present.shape[0])
+        return present, sums, torch.bincount(places, minlength=present.shape[0])
+
+    def _absorb_some(self, some: LabelSums, *, momentum: float | None) -> None:
         if whole_batch.processes() > 1:
-            everywhere, all_sums, all_counts = whole_batch.gathered(present, sums, counts)
-            present, places = torch.unique(everywhere, return_inverse=True)
-            sums = all_sums.new_zeros(present.shape[0], self.num_labels).index_add_(0, places, all_sums)
-            counts = torch.zeros_like(present).index_add_(0, places, all_counts)
+            some = _by_label(*whole_batch.gathered(*some))
+        present, sums, counts = some
         keep = self._keep(self.seen[present], counts.to(sums.dtype), momentum)[:, None]
         old = dense(SparseRows(self.values[present], self.labels[present].long()), self.num_labels)
         new = sparse(keep * old + sums * ((1 - keep) / counts[:, None]), self.values.shape[1])
@@ -125,3 +138,17 @@ class SimilarityTable(nn.Module):
         if self.sparse:
             self.labels.copy_(torch.where(has, other.labels, self.labels))
         other.seen.zero_()
+
+
+def _joined(first: LabelSums, second: LabelSums) -> LabelSums:
+    return _by_label(*(torch.cat(parts) for parts in zip(first, second, strict=True)))
+
+
+def _by_label(labels: Tensor, sums: Tensor, counts: Tensor) -> LabelSums:
+    """Returns each label once, with what it has in all."""
+    present, places = torch.unique(labels, return_inverse=True)
+    return (
+        present,
+        sums.new_zeros(present.shape[0], sums.shape[1]).index_add_(0, places, sums),
+        torch.zeros_like(present).index_add_(0, places, counts),
+    )

@@ -91,15 +91,20 @@ class SoftLabelStore(nn.Module):
             self._files = self._mapped(self.generations, new=False)
         return self._files
 
-    def _paths(self, generation: int) -> tuple[Path, Path]:
+    def _paths(self, generation: int, *, process: int | None = None) -> tuple[Path, Path]:
         assert self.folder is not None
-        process = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+        if process is None:
+            process = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
         name = f"soft-labels-{process}-{generation}"
         return self.folder / f"{name}.values", self.folder / f"{name}.labels"
 
     def _mapped(self, generation: int, *, new: bool) -> SoftLabelTable:
         found = []
-        for path, dtype in zip(self._paths(generation), (torch.float16, self.label_dtype), strict=True):
+        paths = self._paths(generation)
+        if not new and not paths[0].exists():
+            # The run has more processes than before. Every one has seen every row, so the first one's files do.
+            paths = self._paths(generation, process=0)
+        for path, dtype in zip(paths, (torch.float16, self.label_dtype), strict=True):
             size = self.num_rows * self.width if dtype == torch.float16 or self.sparse else 0
             expected = size * dtype.itemsize
             if new:

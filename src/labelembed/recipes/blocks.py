@@ -59,6 +59,9 @@ class CheckpointBlock(Block):
         10.0, description="save at the end of an epoch when the last save is this old"
     )
     every_steps: PositiveInt | None = Field(None, description="and after every so many steps, for long epochs")
+    time_share: Annotated[Number, Field(gt=0, le=1)] = Field(
+        0.05, description="share of the time that saving may take: saves that come sooner are left out; 1: none is"
+    )
     keep: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(
         2, description="how many are kept; the older one is there if one breaks"
     )

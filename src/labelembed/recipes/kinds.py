@@ -25,6 +25,9 @@ def kind_faults(recipe: Recipe) -> list[str]:
             f"objective.sparse_gradients: must be false: {recipe.optimizer['name']!r}, as every optimiser of a recipe, "
             "takes dense gradients only; sparse ones are for a loop of your own with torch.optim.SparseAdam"
         )
+    size = recipe.batch_size
+    if isinstance(size, int) and recipe.micro_batches > size:
+        faults.append(f"micro_batches: must be at most batch_size, {size}, got {recipe.micro_batches}")
     return faults
 
 

@@ -32,6 +32,9 @@ from labelembed.training.checkpoints import load_newest
 from labelembed.training.files import saving
 from labelembed.training.interruption import StopRequest
 from labelembed.training.loop import Trainer
+from labelembed.training.micro_batches import coupling_notes
+from labelembed.training.network import Network
+from labelembed.training.processes import lost_processes_told
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.training_data import TrainingData
@@ -68,6 +71,7 @@ def run_recipe(
     Raises:
         RunFolderError: When the folder holds the run of another recipe, is damaged, or cannot be written.
         TrainingError: When the run fails; the folder says why.
+        LostProcess: When of several processes another has died or hangs; the run can be resumed.
         InterruptedTraining: When it was asked to stop; it can be resumed.
     """
     folder = RunFolder(out)
@@ -83,9 +87,31 @@ def run_recipe(
     for note in memory_notes(recipe, data):
         warn(note)
     network = network_for(recipe, data, base=folder.path)
+    if recipe.micro_batches > 1:
+        for note in coupling_notes(network, recipe.micro_batches):
+            warn(note)
     begun = folder.state() != "empty"
     if begun:
         _refuse_other_data(folder, data)
+    with lost_processes_told(folder.path):
+        return _trained(
+            recipe, folder, data, network, begun=begun, observe=observe, stop=stop, device=device, warn=warn
+        )
+
+
+def _trained(
+    recipe: Recipe,
+    folder: RunFolder,
+    data: TrainingData,
+    network: Network,
+    *,
+    begun: bool,
+    observe: Callable[[Progress], None],
+    stop: StopRequest | None,
+    device: str | None,
+    warn: Callable[[str], None],
+) -> dict[str, Any]:
+    """Trains the network from where the folder says to the end; see `run_recipe`."""
     trainer = Trainer(
         network,
         partial(build_optimizer, recipe),

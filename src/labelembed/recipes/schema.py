@@ -21,7 +21,7 @@ from labelembed.recipes.blocks import (
     SelectionBlock,
 )
 from labelembed.recipes.kinds import kind_faults
-from labelembed.recipes.numbers import BatchSize, Number, Seed
+from labelembed.recipes.numbers import BatchSize, Number, PositiveInt, Seed
 from labelembed.recipes.probing import mixing_faults, value_faults
 from labelembed.recipes.signature import resolve
 from labelembed.recipes.wording import refusal, shown
@@ -41,6 +41,9 @@ class Recipe(Block):
     epochs: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = Field(description="passes over the training rows")
     batch_size: BatchSize = Field(
         description="rows of one optimiser step; {per_label: 50}: 50 times the number of labels"
+    )
+    micro_batches: PositiveInt = Field(
+        1, description="parts of a step's rows, taken one after the other where they do not fit into memory together"
     )
     seed: Seed = Field(0, description="start, order of rows, dropout")
     precision: Literal["float32", "bf16", "fp16"] = Field("float32", description="bf16 and fp16: mixed precision")
@@ -80,6 +83,7 @@ class Recipe(Block):
         return TrainingSettings(
             epochs=self.epochs,
             batch_size=self.sentences_of_a_step() if self.of_sentences else self.rows_of_a_step(num_labels),
+            micro_batches=self.micro_batches,
             seed=self.seed,
             precision=self.precision,
             compile=self.compile,

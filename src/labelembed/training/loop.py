@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -17,22 +16,22 @@ from labelembed import seeds
 from labelembed.errors import InterruptedTraining
 from labelembed.training.checkpoints import Checkpoint, save_checkpoint
 from labelembed.training.files import saving
-from labelembed.training.finite import refuse_predictions, refuse_terms, refuse_weights
+from labelembed.training.finite import refuse_predictions, refuse_weights
 from labelembed.training.interruption import StopRequest
 from labelembed.training.measuring import measure, selected_by, selection_score
 from labelembed.training.network import Network
-from labelembed.training.placement import free_bytes, on_device, placed
+from labelembed.training.optimizer_steps import OptimizerSteps
+from labelembed.training.placement import free_bytes, placed
 from labelembed.training.precision import make_accelerator
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_state import RunState
+from labelembed.training.saving_times import SavingTimes
 from labelembed.training.schedules import Schedule
 from labelembed.training.settings import Position, TrainingSettings
 from labelembed.training.training_data import AnyBatch, TrainingData, batches, number_of_batches, rows_of_step
 from labelembed.training.training_pass import show_training_rows
 from labelembed.training.warm_up import warm_up
-
-_ESTIMATE_SECONDS = 10.0
 
 _ESTIMATE_SECONDS = 10.0
 
@@ -82,7 +81,16 @@ class Trainer:
         # The schedule's own scheduler, not Accelerate's, which would step once for every process.
         scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), self.batches, steps))
         self.state = RunState(self.network, self.optimizer, scheduler, self.accelerator.scaler)
-        self._saved_at = time.monotonic()
+        self.steps = OptimizerSteps(
+            self.accelerator,
+            self.model,
+            self.network,
+            self.optimizer,
+            scheduler,
+            micro_batches=settings.micro_batches,
+            max_gradient_norm=settings.max_gradient_norm,
+        )
+        self.saving_times = SavingTimes(settings.checkpoints)
         self._shown_at = 0.0
 
     @property
@@ -100,8 +108,8 @@ class Trainer:
         if self.position.step == 0:
             seeds.seed_everything(self.settings.seed, "training")
         if self.settings.compile or self.accelerator.device.type != "cpu":
-            size = self.settings.batch_size
-            rows = -(-size // self.accelerator.num_processes) if isinstance(size, int) else size
+            size, parts = self.settings.batch_size, self.accelerator.num_processes * self.settings.micro_batches
+            rows = -(-size // parts) if isinstance(size, int) else size
             warm_up(self.network, self.data, rows, autocast=self.accelerator.autocast)
         while self.position.epoch < self.settings.epochs and not self._out_of_patience():
             self._train_epoch()
@@ -126,8 +134,8 @@ class Trainer:
             position.batch += 1
             position.step += 1
             if position.batch < self.batches:
-                stopping = self._asked_to_stop()
-                if stopping or self._save_is_due():
+                stopping, due = self._stopping_or_saving(epoch_ends=False)
+                if stopping or due:
                     position.epoch_seconds = time.perf_counter() - started
                     self.save()
                 if stopping:
@@ -154,34 +162,13 @@ class Trainer:
         return times
 
     def _step(self, batch: AnyBatch) -> None:
-        """Makes one optimiser step and adds its terms, each times the rows of the batch, to the epoch's sums."""
-        batch = on_device(batch, self.accelerator.device)
-        terms = self.model(batch.inputs, batch.labels, batch.rows)
-        named = terms._asdict()
-        # One transfer for all terms; the sums are Python's, so that a resumed epoch adds up to the same digits.
-        values = dict(zip(named, torch.stack([term.detach() for term in named.values()]).tolist(), strict=True))
-        if not all(map(math.isfinite, values.values())):
-            number = f"batch {self.position.batch + 1} of {self.batches}"
-            refuse_terms(values, where=f"step {self.position.step + 1} (epoch {self.position.epoch + 1}, {number})")
-        self.optimizer.zero_grad()
-        self.accelerator.backward(terms.total)
-        if self.settings.max_gradient_norm is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_gradient_norm)
-        self.optimizer.step()
-        self.state.scheduler.step()
-        # Each process' terms are its share of the whole step's, such that their average is the whole.
-        rows = rows_of_step(batch, self.data.train, batch_size=self.settings.batch_size, number=self.position.batch)
-        share = rows / self.accelerator.num_processes
+        """Makes one optimiser step and adds its terms, each times the rows of the step, to the epoch's sums."""
+        number = self.position.batch
+        rows = rows_of_step(batch, self.data.train, batch_size=self.settings.batch_size, number=number)
+        where = f"epoch {self.position.epoch + 1}, batch {number + 1} of {self.batches}"
+        values = self.steps.make(batch, step_rows=rows, where=f"step {self.position.step + 1} ({where})")
         for name, value in values.items():
-            self.state.term_sums[name] = self.state.term_sums.get(name, 0.0) + value * share
-
-    def _terms_of_all_processes(self) -> dict[str, float]:
-        """Returns the sums over the rows of every process."""
-        # Between epochs there are none, and there a clock that is each process' own decides whether to save.
-        if self.accelerator.num_processes == 1 or not self.state.term_sums:
-            return dict(self.state.term_sums)
-        local = torch.tensor(list(self.state.term_sums.values()), device=self.accelerator.device)
-        return dict(zip(self.state.term_sums, self.accelerator.reduce(local, reduction="sum").tolist(), strict=True))
+            self.state.term_sums[name] = self.state.term_sums.get(name, 0.0) + value * rows
 
     def _finish_epoch(self, started: float) -> None:
         position, data = self.position, self.data
@@ -193,7 +180,7 @@ class Trainer:
             "seconds": 0.0,
             "training_seconds": round(trained, 4),
             "learning_rate": self.state.scheduler.get_last_lr()[0],
-            "train": {name: value / rows for name, value in self._terms_of_all_processes().items()},
+            "train": {name: value / rows for name, value in self.state.term_sums.items()},
             "development": self._measure("development"),
             "test": self._measure("test"),
         }
@@ -206,18 +193,13 @@ class Trainer:
         if self.accelerator.is_main_process:
             with saving(self.folder.path):
                 self.folder.append_journal(line)
-        stopping = self._asked_to_stop()
-        old = time.monotonic() - self._saved_at >= self.settings.checkpoints.minimum_seconds
-        due = self._save_is_due() or self.network.objective.needs_checkpoint()
-        if stopping or old or due or position.epoch == self.settings.epochs:
+        stopping, due = self._stopping_or_saving(epoch_ends=True)
+        needed = self.network.objective.needs_checkpoint() or position.epoch == self.settings.epochs
+        if stopping or due or needed:
             self.save()
         self.observe(Progress(position.epoch, self.settings.epochs, 0, self.batches, position.seconds, line))
         if stopping and position.epoch < self.settings.epochs:
             self._leave()
-
-    def _save_is_due(self) -> bool:
-        every = self.settings.checkpoints.every_steps
-        return every is not None and self.position.step % every == 0
 
     def _measure(self, split: str) -> dict[str, Any] | None:
         # Every process measures all of it: no rows to gather, and the same choice everywhere.
@@ -266,13 +248,17 @@ class Trainer:
             "test": line["test"],
         }
 
-    def _asked_to_stop(self) -> bool:
-        """Tells whether any process was asked to stop: all of them leave after the same step, or one would wait."""
-        asked = self.stop.requested()
+    def _stopping_or_saving(self, *, epoch_ends: bool) -> tuple[bool, bool]:
+        """Tells whether a process was asked to stop, and whether a save is due: all do the same after the same step."""
+        # The clock that says when to save is that of the process that writes.
+        main = self.accelerator.is_main_process
+        due = main and self.saving_times.is_due(self.position.step, epoch_ends=epoch_ends)
+        wishes = self.stop.requested(), due
         if self.accelerator.num_processes == 1:
-            return asked
-        votes = torch.tensor(int(asked), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(votes, reduction="sum").item())
+            return wishes
+        votes = torch.tensor(wishes, dtype=torch.int32, device=self.accelerator.device)
+        stopping, saving = self.accelerator.reduce(votes, reduction="sum").tolist()
+        return bool(stopping), bool(saving)
 
     def _leave(self) -> NoReturn:
         where = f"epoch {self.position.epoch + 1} of {self.settings.epochs}"
@@ -291,12 +277,11 @@ class Trainer:
     def save(self) -> None:
         """Saves a checkpoint of where the run stands."""
         refuse_weights(self.network, where=self._here())
-        self._saved_at = time.monotonic()
-        term_sums = self._terms_of_all_processes()
         if self.accelerator.is_main_process:
-            checkpoint = self.state.checkpoint(term_sums)
-            save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.settings.checkpoints.keep)
+            with self.saving_times.saving():
+                checkpoint = self.state.checkpoint()
+                save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.settings.checkpoints.keep)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Puts everything back to where a checkpoint was saved."""
-        self.state.restore(checkpoint, main_process=self.accelerator.is_main_process)
+        self.state.restore(checkpoint)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from labelembed.errors import RecipeError
+from labelembed.training.processes import meet, on_cpu
 from labelembed.training.settings import Precision
 
 _ACCELERATE_NAMES = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -21,10 +21,11 @@ def make_accelerator(precision: Precision, *, device: str | None = None) -> Acce
 
     Raises:
         RecipeError: For fp16 without a device that has it.
+        LostProcess: Of several processes some do not come.
     """
-    on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    if precision == "fp16" and on_cpu:
+    if precision == "fp16" and on_cpu(device):
         raise RecipeError(["precision: 'fp16' needs a GPU; here 'bf16' or 'float32' work"])
     # Accelerate keeps its settings for the life of the process, but one process makes many runs.
     AcceleratorState._reset_state()
-    return Accelerator(cpu=on_cpu, mixed_precision=_ACCELERATE_NAMES[precision])
+    meet(device=device)
+    return Accelerator(cpu=on_cpu(device), mixed_precision=_ACCELERATE_NAMES[precision])

@@ -39,17 +39,13 @@ class RunState:
     term_sums: dict[str, float] = dataclasses.field(default_factory=dict)
     best_weights: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
-    def checkpoint(self, term_sums: dict[str, float]) -> Checkpoint:
-        """Returns it all, with all random states.
-
-        Args:
-            term_sums: The sums over the rows of every process.
-        """
+    def checkpoint(self) -> Checkpoint:
+        """Returns it all, with all random states."""
         random_tensors, random_values = seeds.capture()
         optimizer_tensors, optimizer_values = state_tensors(self.optimizer)
         values: dict[str, Any] = {
             "position": dataclasses.asdict(self.position),
-            "term_sums": term_sums,
+            "term_sums": dict(self.term_sums),
             "optimizer": optimizer_values,
             "scheduler": {key: value for key, value in self.scheduler.state_dict().items() if key != "lr_lambdas"},
             "scaler": self.scaler.state_dict() if self.scaler is not None else {},
@@ -60,12 +56,11 @@ class RunState:
             tensors["best"] = self.best_weights
         return Checkpoint(self.position.step, tensors, values)
 
-    def restore(self, checkpoint: Checkpoint, *, main_process: bool) -> None:
+    def restore(self, checkpoint: Checkpoint) -> None:
         """Puts everything back to where a checkpoint was saved.
 
         Args:
             checkpoint: What `checkpoint` returned, read back.
-            main_process: Whether this process takes the sums, which are those of all processes.
         """
         values = checkpoint.values
         self.network.load_state_dict(checkpoint.tensors["network"])
@@ -75,6 +70,5 @@ class RunState:
             self.scaler.load_state_dict(values["scaler"])
         seeds.restore(checkpoint.tensors["random"], values["random"])
         self.position = Position(**values["position"])
-        if main_process:
-            self.term_sums = dict(values["term_sums"])
+        self.term_sums = dict(values["term_sums"])
         self.best_weights = checkpoint.tensors.get("best", {})

@@ -29,16 +29,19 @@ class Selection:
 class CheckpointPolicy:
     """When to save what resuming needs.
 
-    A checkpoint is made at the end of an epoch when the last is `minimum_seconds` old, and on Ctrl-C.
+    A checkpoint is made at the end of an epoch when the last is `minimum_seconds` old, on Ctrl-C, and at the end.
 
     Args:
         minimum_seconds: What a kill may cost at most, besides the epoch in progress.
         every_steps: Save after every so many optimiser steps as well, for long epochs; None: never.
+        time_share: Share of the time that saving may take: what would come sooner after the last save is left out.
+            1: nothing is.
         keep: How many are kept.
     """
 
     minimum_seconds: float = 10.0
     every_steps: int | None = None
+    time_share: float = 0.05
     keep: int = 2
 
 
@@ -50,6 +53,7 @@ class TrainingSettings:
         epochs: Passes over the training rows.
         batch_size: Rows (of a corpus sentences, or a budget of tokens) of one optimiser step, over all processes
             together.
+        micro_batches: In how many parts the rows of a step are taken, one after the other, in each process.
         seed: Of the run: start, order of rows, dropout.
         precision: `float32`, or mixed precision `bf16` or `fp16` (a GPU).
         compile: Whether torch.compile makes the encoder.
@@ -60,6 +64,7 @@ class TrainingSettings:
 
     epochs: int
     batch_size: int | TokenBudget
+    micro_batches: int = 1
     seed: int = 0
     precision: Precision = "float32"
     compile: bool = False
