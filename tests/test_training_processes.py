@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from labelembed.recipes.loading import load_recipe
+from labelembed.recipes.running import stored_recipe
 from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_training import (
     CommandLines,
+    assert_same_run,
     checkpoint_names,
-    contents,
     newest,
     one_thread,  # noqa: F401
+    stop_after,
     train,
     wait_until,
     with_saved_geometry,
@@ -36,8 +38,6 @@ SETTINGS = [
     "optimizer={name: sgd, learning_rate: 0.1}",
 ]
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
-# Float32 sums in another order, over 144 steps at most.
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +45,13 @@ def commands(tmp_path_factory):
     return CommandLines(tmp_path_factory.mktemp("outputs"))
 
 
-def start_two(commands, *words, last=((), ())):
+def start_two(commands, *words, last=((), ()), environment=None):
     """Starts two processes with the same words, and some more of their own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": LOOPBACK}
+    meeting |= environment or {}
     ranks = [meeting | {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"} for rank in range(2)]
     return [
         commands.start(*words, *own, "--device", "cpu", environment=rank) for rank, own in zip(ranks, last, strict=True)
@@ -60,30 +61,6 @@ def start_two(commands, *words, last=((), ())):
 def train_words(folder, settings, recipe="digits-mlp"):
     options = [word for setting in settings for word in ("--set", setting)]
     return ["train", recipe, *options, "--out", str(folder), "--threads", "1"]
-
-
-def assert_close(found, expected, where):
-    if isinstance(expected, dict):
-        assert found.keys() == expected.keys(), where
-        for key in expected:
-            assert_close(found[key], expected[key], f"{where}: {key}")
-    elif isinstance(expected, list):
-        for index, (one, other) in enumerate(zip(found, expected, strict=True)):
-            assert_close(one, other, f"{where}: {index}")
-    elif where.endswith("error"):
-        # Of the 449 rows, or the development rows, one or two may lie on the border between two labels.
-        assert abs(found - expected) <= 2 / 200, where
-    elif isinstance(expected, (torch.Tensor, float)):
-        torch.testing.assert_close(found, expected, **CLOSE, msg=lambda text: f"{where}: {text}")
-    else:
-        assert found == expected, where
-
-
-def assert_same_run(folder, single):
-    found, expected = contents(folder), contents(single)
-    # The states of the random number generators are each process' own.
-    by_name = [{name: value for name, value in run.items() if "random" not in name} for run in (found, expected)]
-    assert_close(*by_name, "run")
 
 
 @pytest.mark.parametrize("objective", ["label_embedding", "one_hot", "distillation", "static_labels"])
@@ -98,7 +75,8 @@ def test_two_processes_leave_the_run_folder_of_one(objective, commands, tmp_path
     settings = [*SETTINGS, "epochs=3", f"objective={objective}", "checkpoints={minimum_seconds: 0, time_share: 1}"]
     recipe, _ = load_recipe("digits-mlp", settings=settings)
     train(recipe, tmp_path / "one")
-    for command in start_two(commands, *train_words(tmp_path / "two", settings)):
+    # In each of them in three parts: 9, 8 and 8 rows; of the last step, of one row, there is one.
+    for command in start_two(commands, *train_words(tmp_path / "two", [*settings, "micro_batches=3"])):
         assert command.code() == 0, command.output()
     assert_same_run(tmp_path / "two", tmp_path / "one")
     losses = [line["train"]["total"] for line in RunFolder(tmp_path / "two").journal()]
@@ -120,6 +98,7 @@ def test_two_processes_train_on_a_corpus_what_one_does(objective, commands, tmp_
     ]
     recipe, _ = load_recipe("translation-lstm", settings=settings)
     train(recipe, tmp_path / "one")
+    settings.append("micro_batches=2")  # the last batch has pairs for one of the processes alone
     for command in start_two(commands, *train_words(tmp_path / "two", settings, "translation-lstm")):
         assert command.code() == 0, command.output()
     assert_same_run(tmp_path / "two", tmp_path / "one")
@@ -142,6 +121,10 @@ def test_processes_whose_clocks_differ_stay_together_and_one_signal_stops_both(c
     stopped_at = newest(tmp_path / "two").step
     assert 18 <= stopped_at < 144
     assert checkpoint_names(tmp_path / "two")[-1] == f"step-{stopped_at:010d}"
+    # It goes on in one process as in two.
+    shutil.copytree(tmp_path / "two", tmp_path / "one of two")
+    train(stored_recipe(RunFolder(tmp_path / "one of two")), tmp_path / "one of two")
+    assert_same_run(tmp_path / "one of two", tmp_path / "one")
     for command in start_two(commands, "resume", str(tmp_path / "two")):
         assert command.code() == 0, command.output()
     assert_same_run(tmp_path / "two", tmp_path / "one")
@@ -168,3 +151,46 @@ def test_processes_killed_in_the_middle_of_an_epoch_go_on_there(commands, tmp_pa
     for command in start_two(commands, "resume", str(tmp_path / "two")):
         assert command.code() == 0, command.output()
     assert_same_run(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.parametrize("storage", ["memory", "disk"])
+def test_run_of_one_process_goes_on_in_two(storage, commands, tmp_path):
+    # The soft labels of every row, which on the disk each process has in files of its own.
+    objective = f"{{name: retrospection, store_every: 1, storage: {storage}}}"
+    recipe, _ = load_recipe("digits-mlp", settings=[*SETTINGS, "epochs=4", f"objective={objective}"])
+    train(recipe, tmp_path / "one")
+    stop_after(recipe, tmp_path / "two", 21)  # 3 steps into the third epoch
+    for command in start_two(commands, "resume", str(tmp_path / "two")):
+        assert command.code() == 0, command.output()
+    assert_same_run(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
+def test_process_that_waits_for_another_in_vain_says_so_and_the_run_can_be_resumed(number, commands, tmp_path):
+    often = "checkpoints={minimum_seconds: 0, every_steps: 4, time_share: 1}"
+    settings = [*SETTINGS, "epochs=40", "objective=one_hot", often]
+    words = train_words(tmp_path / "two", settings)
+    first, second = start_two(commands, *words, environment={"LABELEMBED_PROCESS_TIMEOUT": "8"})
+    wait_until(lambda: len(RunFolder(tmp_path / "two").journal()) >= 2, first)
+    second.signal(number)
+    assert first.code() == 1, first.output()
+    if number != signal.SIGKILL:
+        second.signal(signal.SIGKILL)
+    assert second.code() == -signal.SIGKILL
+    assert "error: process 0 of 2: another process has died or hangs" in first.output()
+    assert f"labelembed resume {tmp_path / 'two'}" in first.output()
+    assert "Traceback" not in first.output()
+    assert RunFolder(tmp_path / "two").state() == "unfinished"
+    recipe, _ = load_recipe("digits-mlp", settings=settings)
+    train(recipe, tmp_path / "two")
+    train(recipe, tmp_path / "one")
+    assert_same_run(tmp_path / "two", tmp_path / "one")
+
+
+def test_term_that_is_not_finite_in_one_process_stops_both_with_the_same_words(commands, tmp_path):
+    settings = [*SETTINGS, "epochs=3", "objective=one_hot", "optimizer={name: sgd, learning_rate: 1e30}"]
+    for number, command in enumerate(start_two(commands, *train_words(tmp_path / "two", settings))):
+        assert command.code() == 1, command.output()
+        assert "the loss is not finite" in command.output()
+        assert ("(process 1 of 2)" in command.output()) == (number == 1)
+    assert RunFolder(tmp_path / "two").state() == "failed"

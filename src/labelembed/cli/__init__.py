@@ -8,6 +8,7 @@ import sys
 import typer
 
 from labelembed import __version__
+from labelembed.cli.launched import process_count, process_number, refuse_several
 from labelembed.errors import LabelEmbedError
 
 app = typer.Typer(
@@ -28,11 +29,13 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _everything(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
     ),
 ) -> None:
     """Train networks with learned label representations, and see honestly whether it helps."""
+    refuse_several(context.invoked_subcommand)
 
 
 from labelembed.cli import (  # noqa: E402 - they need `app`
@@ -55,7 +58,7 @@ def main() -> None:
         app()
         code = 0
     except LabelEmbedError as error:
-        code = complain(str(error), error.exit_code)
+        code = complain(_of_this_process(str(error)), error.exit_code)
     except KeyboardInterrupt:
         code = complain("stopped", 130)
     except BrokenPipeError:  # the reader of a pipe has left, as `head` does
@@ -67,6 +70,12 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         code = complain(f"{where}{error.strerror or error}", 2)
     sys.exit(code)
+
+
+def _of_this_process(message: str) -> str:
+    """Returns a message with the process it is of, where there are several; the first one's stands as it is."""
+    number = process_number()
+    return message if number == 0 else f"(process {number} of {process_count()}) {message}"
 
 
 def complain(message: str, code: int) -> int:

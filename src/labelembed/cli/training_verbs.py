@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from labelembed.cli.launched import process_number
 from labelembed.cli.options import (
     CalibrationOption,
     DataOption,
@@ -65,6 +66,7 @@ def train(
     from labelembed.recipes.building import build_data, network_for
     from labelembed.recipes.loading import load_recipe
     from labelembed.recipes.running import refuse_other_recipe, start_over
+    from labelembed.training.processes import one_for_all
     from labelembed.training.run_folder import RunFolder
 
     settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
@@ -82,12 +84,14 @@ def train(
         with reading_shown(quiet=quiet) as reading:
             rows = build_data(chosen, progress=reading)
         network_for(chosen, rows, to_try=True)
-        start_over(out)
+        with one_for_all(device=device) as first:
+            if first:
+                start_over(out)
     state = folder.state()
     if state != "empty":
         refuse_other_recipe(chosen, folder)
     if state == "finished":
-        typer.echo(f"{out}: finished already, nothing to do (--overwrite trains it anew)", err=True)
+        _say(f"{out}: finished already, nothing to do (--overwrite trains it anew)", err=True)
     elif state != "empty":
         how = "failed" if state == "failed" else "has begun and not finished"
         raise RunFolderError(
@@ -111,7 +115,7 @@ def resume(
     recipe = stored_recipe(folder)
     threads = None
     if folder.state() == "finished":
-        typer.echo(f"{run}: finished already, nothing to do", err=True)
+        _say(f"{run}: finished already, nothing to do", err=True)
     else:
         # The same number of threads adds up in the same order, so the numbers are those of an unbroken run.
         about = folder.environment()
@@ -134,7 +138,7 @@ def _run(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    display = RunDisplay(quiet=quiet)
+    display = RunDisplay(quiet=quiet or process_number() > 0)
     with stop_on_signals() as stop, display.watching():
         result = run_recipe(
             recipe,
@@ -143,7 +147,7 @@ def _run(
             observe=display,
             stop=stop,
             device=device,
-            warn=lambda text: typer.echo(text, err=True),
+            warn=lambda text: _say(text, err=True),
             reading=display.reading,
             asking=display.asking,
         )
@@ -156,12 +160,18 @@ def _run(
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{out / 'result.json'}: damaged, it does not say what the run reached") from error
     if as_json:
-        typer.echo(json.dumps({"folder": str(out)} | result))
+        _say(json.dumps({"folder": str(out)} | result))
         return
-    typer.echo(reached)
+    _say(reached)
     if calibration:
-        typer.echo(calibration)
-    typer.echo(f"run folder: {out}    next: labelembed report {out}")
+        _say(calibration)
+    _say(f"run folder: {out}    next: labelembed report {out}")
+
+
+def _say(text: str, *, err: bool = False) -> None:
+    """Prints what all processes of a run have to say alike: once."""
+    if process_number() == 0:
+        typer.echo(text, err=err)
 
 
 def compare(

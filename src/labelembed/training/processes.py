@@ -51,7 +51,7 @@ def meet(*, device: str | None = None) -> PartialState:
     Raises:
         LostProcess: They do not come.
     """
-    with lost_processes_told("once it can begin"):
+    with lost_processes_told("give the command again"):
         return PartialState(cpu=on_cpu(device), timeout=timeout())
 
 
@@ -78,8 +78,24 @@ def lost_processes_told(way_on: str | Path) -> Iterator[None]:
         raise LostProcess(
             f"process {number} of {count}: another process has died or hangs, and cannot be waited for any longer\n"
             f"({reason[:200]})\n"
-            f"The last whole checkpoint is kept. To go on, in one process or several: {how}"
+            f"What is saved is kept. To go on, in one process or several: {how}"
         ) from error
+
+
+@contextmanager
+def one_for_all(*, device: str | None = None) -> Iterator[bool]:
+    """Gives the first process True and the others, which wait for the end of its block, False.
+
+    Args:
+        device: `cpu`, or None for what there is.
+
+    Raises:
+        LostProcess: One of them does not come.
+    """
+    state = meet(device=device)
+    yield bool(state.is_main_process)
+    with lost_processes_told("give the command again"):
+        state.wait_for_everyone()
 
 
 def _is_of_a_collective(error: RuntimeError) -> bool:

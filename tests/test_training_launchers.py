@@ -1,0 +1,110 @@
+"""Two processes started by torchrun and by `accelerate launch`, as users start them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from labelembed.recipes.loading import load_recipe
+from labelembed.training.run_folder import RunFolder
+from tests.made_cli import call
+from tests.made_training import assert_same_run, one_thread, train  # noqa: F401
+
+gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
+pytestmark = pytest.mark.skipif(not gloo, reason="this torch has no gloo, by which processes on a CPU talk")
+
+LAUNCHERS = {
+    "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+    "accelerate launch": ["accelerate.commands.launch", "--cpu", "--num_processes", "2"],
+}
+SETTINGS = [
+    "data.train_rows=401",
+    "model.hidden_sizes=[16]",
+    "batch_size=50",
+    "micro_batches=2",
+    "optimizer={name: sgd, learning_rate: 0.1}",
+]
+WHOLE = [*SETTINGS, "micro_batches=1"]
+
+
+def launched(launcher, out, settings):
+    options = [word for setting in settings for word in ("--set", setting)]
+    words = ["-m", "labelembed", "train", "digits-mlp", *options, "--out", str(out), "--device", "cpu", "--json"]
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": loopback}
+    command = [sys.executable, "-m", *LAUNCHERS[launcher], *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, **pipes)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_run_of_a_launcher_is_that_of_one_process_and_printed_once(launcher, tmp_path):
+    settings = ["epochs=3"]
+    with launched(launcher, tmp_path / "two", [*SETTINGS, *settings]) as process:
+        out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    recipe, _ = load_recipe("digits-mlp", settings=[*WHOLE, *settings])
+    train(recipe, tmp_path / "one")
+    assert_same_run(tmp_path / "two", tmp_path / "one")
+    assert json.loads(out)["status"] == "finished"  # one line, of one process
+    assert err.count("epoch 3/3") == 1
+
+
+def test_process_killed_under_torchrun_ends_the_run_with_a_word_and_one_process_goes_on(tmp_path):
+    settings = ["epochs=40", "checkpoints={minimum_seconds: 0, every_steps: 4, time_share: 1}"]
+    folder = tmp_path / "run"
+    with launched("torchrun", folder, [*SETTINGS, *settings]) as process:
+        until = time.monotonic() + 240
+        while len(RunFolder(folder).journal()) < 2:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        os.kill(process_of_rank(process.pid, 1), signal.SIGKILL)
+        _, err = process.communicate(timeout=240)
+    assert process.returncode == 1
+    assert "error: process 0 of 2: another process has died or hangs" in err
+    assert f"labelembed resume {folder}" in err
+    assert RunFolder(folder).state() == "unfinished"
+    resumed = call("resume", str(folder), "--device", "cpu", "--json")
+    assert resumed.code == 0, resumed.err
+    recipe, _ = load_recipe("digits-mlp", settings=[*WHOLE, *settings])
+    train(recipe, tmp_path / "one")
+    assert_same_run(folder, tmp_path / "one")
+
+
+def process_of_rank(launcher, rank):
+    """Returns the process that a launcher has started as the one of a rank."""
+    psutil = pytest.importorskip("psutil")
+    for child in psutil.Process(launcher).children(recursive=True):
+        if child.environ().get("RANK") == str(rank):
+            return child.pid
+    raise AssertionError("no such process")
+
+
+@pytest.mark.parametrize("words", [["compare", "digits-mlp"], ["evaluate", "runs/first"], ["recipes"]])
+def test_verb_that_is_done_by_one_process_refuses_several(words, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    called = call(*words)
+    assert called.code == 2
+    said = f"error: (process 1 of 2) labelembed {words[0]} works in one process, and 2 were started"
+    assert called.err.startswith(said)
+    assert "without them" in called.err
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("seconds", ["soon", "0", "-3", "nan"])
+def test_time_to_wait_that_is_no_number_is_refused(seconds, monkeypatch, tmp_path):
+    monkeypatch.setenv("LABELEMBED_PROCESS_TIMEOUT", seconds)
+    called = call("train", "digits-mlp", "--set", "epochs=1", "--out", str(tmp_path / "run"))
+    assert called.code == 2
+    assert f"LABELEMBED_PROCESS_TIMEOUT: must be a number of seconds > 0, got '{seconds}'" in called.err

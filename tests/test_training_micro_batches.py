@@ -1,0 +1,206 @@
+"""A run whose steps come in micro-batches leaves what a run with whole batches leaves."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from labelembed.data import Batch, TokenBudget
+from labelembed.errors import RecipeError, TrainingError
+from labelembed.objectives import OneHot
+from labelembed.recipes.building import network_for
+from labelembed.recipes.running import cached_data
+from labelembed.training.loop import Trainer
+from labelembed.training.micro_batches import coupling_notes, micro_batches, number_of_micro_batches
+from labelembed.training.network import Network
+from labelembed.training.saving_times import SavingTimes
+from labelembed.training.settings import CheckpointPolicy
+from tests.made_corpus import write_corpus
+from tests.made_training import (
+    assert_same_run,
+    contents,
+    differences,
+    no_flush,  # noqa: F401
+    one_thread,  # noqa: F401
+    small_recipe,
+    stop_after,
+    train,
+    with_saved_geometry,
+)
+
+pytestmark = pytest.mark.usefixtures("no_flush")
+
+# No dropout, whose masks are drawn for each micro-batch; plain descent, which does not blow up what rounding does to
+# gradients near 0. The last batch of an epoch has 30 rows: micro-batches of 8, 8, 7 and 7.
+PLAIN = {"model": {"name": "mlp", "hidden_sizes": [12]}, "optimizer": {"name": "sgd", "learning_rate": 0.1}}
+OBJECTIVES = {
+    "one_hot": {"name": "one_hot"},
+    "label_embedding": {"name": "label_embedding"},
+    "warm-up of half the run": {"name": "label_embedding", "target_warmup_steps": 0.5},
+    "chunked": {"name": "label_embedding", "impl": "chunked", "embedding": "compressed", "rank": 4},
+    "shared": {"name": "label_embedding", "auxiliary": "shared"},
+    "online": {"name": "online_label_smoothing"},
+    "online, published": {"name": "online_label_smoothing", "preset": "published", "top_k": 3},
+    "retrospection, in its steps": {"name": "retrospection", "store_every": 1, "store": "steps"},
+    "distillation": {"name": "distillation", "teacher": "TEACHER"},
+    "static": {"name": "static_labels", "embedding": "SAVED"},
+    "centroids of an epoch": {"name": "adaptive_labels", "update": "epoch"},
+}
+
+
+@pytest.mark.parametrize("case", OBJECTIVES)
+def test_run_in_micro_batches_leaves_what_whole_batches_leave(case, tmp_path):
+    objective = with_saved_geometry(OBJECTIVES[case], tmp_path)
+    for count in (1, 4):
+        notes = []
+        recipe = small_recipe(objective=objective, micro_batches=count, max_gradient_norm=2.0, **PLAIN)
+        train(recipe, tmp_path / str(count), warn=notes.append)
+        assert not [note for note in notes if "micro_batches" in note]
+    assert_same_run(tmp_path / "4", tmp_path / "1")
+
+
+@pytest.mark.parametrize("batch_size", [7, {"tokens": 60}], ids=["sentences", "tokens"])
+def test_corpus_in_micro_batches_leaves_what_whole_batches_leave(batch_size, tmp_path):
+    changes = {
+        "data": {"name": "corpus", "path": str(write_corpus(tmp_path).folder)},
+        "model": {"name": "attention_lstm", "width": 12, "embedding_size": 8, "dropout": 0.0},
+        "optimizer": {"name": "sgd", "learning_rate": 0.1},
+        "objective": {"name": "label_embedding", "embedding": "compressed", "rank": 4},
+        "epochs": 2,
+        "batch_size": batch_size,
+    }
+    for count in (1, 3):
+        train(small_recipe(micro_batches=count, **changes), tmp_path / str(count))
+    assert_same_run(tmp_path / "3", tmp_path / "1")
+
+
+@pytest.mark.parametrize("steps", [[7], [1, 3, 10]], ids=["once", "three times"])
+def test_run_in_micro_batches_that_is_stopped_ends_as_if_it_had_not_been(steps, tmp_path):
+    recipe = small_recipe(micro_batches=4)  # with dropout
+    train(recipe, tmp_path / "unbroken")
+    for count in steps:
+        stop_after(recipe, tmp_path / "run", count)
+    train(recipe, tmp_path / "run")
+    assert differences(contents(tmp_path / "run"), contents(tmp_path / "unbroken")) == []
+
+
+def test_network_sees_a_quarter_of_the_rows_at_once(tmp_path, monkeypatch):
+    seen = []
+    step = Trainer._step
+
+    def watched(trainer, batch):
+        hook = trainer.network.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+        step(trainer, batch)
+        hook.remove()
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    train(small_recipe(micro_batches=4, epochs=1), tmp_path)
+    assert seen == [10] * 16 + [8, 8, 7, 7]
+
+
+def test_objective_that_couples_rows_says_so(tmp_path):
+    notes = []
+    recipe = small_recipe(objective={"name": "adaptive_labels"}, micro_batches=2, epochs=1)
+    train(recipe, tmp_path, warn=notes.append)
+    (told,) = [note for note in notes if note.startswith("micro_batches: ")]
+    assert "for AdaptiveLabels each of the 2 parts of a step is a batch of its own" in told
+
+
+def test_batch_normalisation_is_told():
+    encoder = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8))
+    (told,) = coupling_notes(Network(nn.Identity(), encoder, OneHot(8, 4)), 3)
+    assert "batch normalisation takes its statistics from each of the 3 parts" in told
+    assert coupling_notes(Network(nn.Identity(), encoder[0], OneHot(8, 4)), 3) == []
+
+
+def test_more_micro_batches_than_rows_are_refused():
+    with pytest.raises(RecipeError, match="micro_batches: must be at most batch_size, 40, got 41"):
+        small_recipe(micro_batches=41)
+    with pytest.raises(RecipeError, match="micro_batches: must be >= 1, got 0"):
+        small_recipe(micro_batches=0)
+
+
+def test_term_of_one_micro_batch_that_is_not_finite_moves_no_weight(tmp_path, monkeypatch):
+    recipe = small_recipe(micro_batches=4, objective="one_hot")
+    moved = []
+    forward = type(network_for(recipe, cached_data(recipe)).objective).forward
+    calls = []
+
+    def spoiled(objective, *arguments):
+        calls.append(1)
+        terms = forward(objective, *arguments)
+        return (
+            terms._replace(total=terms.total * math.nan, output=terms.output * math.nan) if len(calls) == 6 else terms
+        )
+
+    monkeypatch.setattr("labelembed.objectives.OneHot.forward", spoiled)
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda *_: moved.append(1))
+    with pytest.raises(TrainingError, match=r"term `output` is nan at step 2 \(epoch 1, batch 2 of 5\)"):
+        train(recipe, tmp_path)
+    assert len(moved) == 1
+
+
+def test_small_last_batch_comes_in_fewer_micro_batches_alike_in_all_processes():
+    def shares(rows, processes):
+        whole = Batch(torch.zeros(rows, 2), torch.zeros(rows, dtype=torch.int64), torch.arange(rows))
+        return [Batch(*(part[process::processes] for part in whole)) for process in range(processes)]
+
+    for rows, processes, expected in [(3, 1, 3), (1, 1, 1), (12, 1, 4), (5, 2, 3), (1, 2, 1), (2, 3, 1)]:
+        for share in shares(rows, processes):
+            count = number_of_micro_batches(share, 4, step_rows=rows, processes=processes)
+            assert count == expected
+            parts = micro_batches(share, count)
+            assert torch.cat([part.rows for part in parts]).tolist() == share.rows.tolist()
+            assert max(len(part.labels) for part in parts) - min(len(part.labels) for part in parts) <= 1
+
+
+def test_micro_batches_of_a_budget_of_tokens_hold_all_its_sentences(tmp_path):
+    data = cached_data(
+        small_recipe(
+            data={"name": "corpus", "path": str(write_corpus(tmp_path).folder)},
+            model="attention_lstm",
+        )
+    )
+    batch = next(data.train.batches(TokenBudget(100)))
+    parts = micro_batches(batch, 2)
+    assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)
+    assert torch.equal(torch.cat([part.inputs.source for part in parts]), batch.inputs.source)
+    assert {part.tokens for part in parts} == {batch.tokens}
+
+
+# ---- saves that take no more than a share of the time
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.05, [1, 9]), (0.2, [1, 3, 5, 7, 9]), (1.0, list(range(1, 10)))])
+def test_saves_take_at_most_their_share_of_the_time(share, expected, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("labelembed.training.saving_times.time.monotonic", lambda: clock[0])
+    times = SavingTimes(CheckpointPolicy(minimum_seconds=1000, every_steps=1, time_share=share))
+    saved = []
+    for step in range(1, 10):  # of 10 seconds; saving takes 4, so with a share of 0.05 it must be 76 seconds back
+        clock[0] += 10
+        if times.is_due(step, epoch_ends=step == 5):
+            with times.saving():
+                clock[0] += 4
+            saved.append(step)
+    assert saved == expected
+
+
+def test_epochs_are_saved_when_the_last_save_is_old_enough(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("labelembed.training.saving_times.time.monotonic", lambda: clock[0])
+    times = SavingTimes(CheckpointPolicy(minimum_seconds=15, time_share=0.1))
+    due = []
+    for step in range(6):
+        clock[0] += 10
+        due.append(times.is_due(step, epoch_ends=step % 2 == 1))
+    assert due == [False, True] * 3
+    with times.saving():
+        clock[0] += 2
+    clock[0] += 17
+    assert not times.is_due(7, epoch_ends=True)  # 2 seconds are a tenth of 20
+    clock[0] += 2
+    assert times.is_due(7, epoch_ends=True)
