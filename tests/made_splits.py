@@ -51,7 +51,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "static_squared": ("static_labels", {"loss": "squared"}),
     "static_cosine": ("static_labels", {"loss": "cosine"}),
     "adaptive": ("adaptive_labels", {}),
-    "adaptive_repel": ("adaptive_labels", {"label_dimension": 12, "repel_weight": 0.5}),
+    "adaptive_repel": ("adaptive_labels", {"label_dimension": 12, "repel_weight": 3.0}),
     "adaptive_before": ("adaptive_labels", {"loss": "before_update", "update_every": 2, "warmup_steps": 1}),
     "adaptive_average": ("adaptive_labels", {"update": "moving_average", "momentum": 0.5}),
     "adaptive_epoch": ("adaptive_labels", {"update": "epoch"}),
@@ -85,10 +85,15 @@ class EncoderAndObjective(nn.Module):
         with seeded(0, case):
             self.encoder = nn.Sequential(nn.Linear(INPUTS, HIDDEN), nn.Tanh())
             self.objective = build(name, HIDDEN, LABELS, **arguments)
+        if name == "adaptive_labels":
+            # Where a row is the only one of its label its distance to the mean is what rounding leaves, and the
+            # direction of that is its gradient: in float32 no two orders of a sum give the same.
+            self.double()
         # As `training.network.Network` does: what every process keeps for itself is not sent at every step.
         self._ddp_params_and_buffers_to_ignore = [f"objective.{name}" for name in self.objective.training_buffers]
 
     def forward(self, inputs: Tensor, labels: Tensor, rows: Tensor) -> Any:
+        inputs = inputs.to(self.encoder[0].weight.dtype)
         if self.share is None:
             return self.objective(self.encoder(inputs), labels, rows)
         others = torch.where(labels == -100, labels, (labels + 1) % LABELS)
@@ -143,7 +148,8 @@ def train(model: nn.Module, rank: int = 0, world: int = 1, *, micro_batches: int
             objective.begin_pass()
             for inputs, labels, rows in made_batches(epoch):
                 with torch.no_grad():
-                    objective.observe(network.encoder(inputs), labels, rows)
+                    hidden = network.encoder(inputs.to(network.encoder[0].weight.dtype))
+                    objective.observe(hidden, labels, rows)
             objective.end_pass()
     return {"state": {name: value.clone() for name, value in network.state_dict().items()}, "history": history}
 

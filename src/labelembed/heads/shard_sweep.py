@@ -282,8 +282,8 @@ class ShardSweep:
             hinge = (excess if settings.hinge_norm == 1 else excess.square()).sum() * self.hinge_factor  # eq. 12
         self.right_factor: Tensor | float = 0.0
         if self.learns:
-            self.right_factor = settings.row_factor(self.right, like=output) / self.shards.processes
-            embedding = (self.taught_normalisers - taught_dot) * self.right_factor
+            shared = settings.mean_over_right(self.taught_normalisers - taught_dot, self.right)
+            embedding, self.right_factor = shared[0] / self.shards.processes, shared[1] / self.shards.processes
         return HeadTerms(total + auxiliary + hinge + embedding, output, target, auxiliary, hinge, embedding, uniform)
 
 
