@@ -190,6 +190,25 @@ def test_gradients_of_the_embedding_from_elsewhere_stay_as_they_are():
     torch.testing.assert_close(gradients_of(split), gradients_of(whole), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("impl", ["closed_form", "chunked"])
+def test_sparse_gradients_of_the_embedding_add_up_and_stay_sparse(impl):
+    whole, split, hidden, labels = two_objectives(impl=impl, sparse_gradients=True)
+    labels[labels == 3] = 0
+    whole(hidden, labels).total.backward()
+    with split.accumulate(labels.split(4)):
+        for some, its in zip(hidden.split(4), labels.split(4), strict=True):
+            split(some, its).total.backward()
+    assert split.embedding.grad.is_sparse
+    assert 3 not in split.embedding.grad.coalesce().indices()
+    found, expected = split.embedding.grad.to_dense(), whole.embedding.grad.to_dense()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+    assert expected.abs().max() > 0.01
+
+
+def test_sample_of_the_rows_couples_them():
+    assert "drawn from the rows of a batch" in LabelEmbedding(6, 4, auxiliary_fraction=0.5).row_coupling
+
+
 def test_losses_scaled_as_for_fp16_give_gradients_scaled_alike():
     whole, split, hidden, labels = two_objectives(impl="chunked")
     (whole(hidden, labels).total * 1024).backward()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -67,16 +69,23 @@ def batches():
         yield inputs, labels
 
 
-def train(model, rank, world):
-    """Returns the terms of five steps; `model` has then made them."""
+def train(model, rank, world, *, micro_batches=1):
+    """Returns the terms of five steps, the rows of each in so many parts; `model` has then made them."""
+    objective = getattr(model, "module", model).objective
     optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
     history = []
     for inputs, labels in batches():
         optimizer.zero_grad()
-        terms = model(inputs[rank::world], labels[rank::world])
-        terms.total.backward()
+        parts = [values[rank::world].tensor_split(micro_batches) for values in (inputs, labels)]
+        sums = {}
+        with objective.accumulate(parts[1]) if micro_batches > 1 else nullcontext():
+            for some, its in zip(*parts, strict=True):
+                terms = model(some, its)
+                terms.total.backward()
+                for name, value in terms._asdict().items():
+                    sums[name] = sums.get(name, 0) + value.detach()
         optimizer.step()
-        history.append({name: value.detach() for name, value in terms._asdict().items()})
+        history.append(sums)
     return history
 
 
@@ -162,6 +171,9 @@ def train_in_one_of(rank, world, folder):
             history = train(DistributedDataParallel(keep_split(model)), rank, world)
             results[case] = {"start": start, "history": history, "state": whole_state(model)}
             results[case]["predictions"] = predictions(model.objective, rank)
+        parted = EncoderAndObjective("paper", vocabulary_parallel=True)
+        history = train(DistributedDataParallel(keep_split(parted)), rank, world, micro_batches=2)
+        results["micro-batches"] = {"history": history, "state": whole_state(parted)}
         alone = EncoderAndObjective("paper", vocabulary_parallel=True)
         alone.encoder = DistributedDataParallel(alone.encoder)  # and the objective is wrapped in nothing
         train(alone, rank, world)
@@ -211,6 +223,12 @@ def test_made_batches_leave_processes_without_rows():
     assert counts[3][2] == [3, 0, 0, 0]
     assert counts[4] == [[0, 0], [0, 0, 0], [0, 0, 0, 0]]
     assert len(set(counts[1][1])) > 1
+
+
+def test_micro_batches_of_split_labels_are_those_of_one_process_and_one_batch(ranks, alone):
+    for rank in ranks:
+        torch.testing.assert_close(rank["micro-batches"]["state"], alone["paper"]["state"], rtol=0, atol=1e-10)
+        torch.testing.assert_close(rank["micro-batches"]["history"], alone["paper"]["history"], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -251,7 +251,11 @@ class LabelEmbedding(Objective):
     @property
     def row_coupling(self) -> str | None:
         """Why micro-batches are not one batch: the rows that E learns from are drawn from a batch."""
-        return None if self.settings.auxiliary_fraction == 1 else "the rows that E learns from are drawn from each batch"
+        return (
+            None
+            if self.settings.auxiliary_fraction == 1
+            else "the rows that o2 and E learn from are drawn from the rows of a batch"
+        )
 
     def _settings_now(self) -> heads.HeadSettings:
         """Returns the settings of this step, and counts it."""
