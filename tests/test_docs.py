@@ -12,7 +12,7 @@ from PIL import Image
 
 from labelembed.recipes.loading import read_recipe
 from labelembed.recipes.plain_yaml import plain_values
-from labelembed.recipes.schema import parse_recipe
+from labelembed.recipes.schema import Recipe, parse_recipe
 from tests.made_cli import call
 from tests.made_corpus import write_example_text
 from tests.made_data import write_idx_folder
@@ -78,7 +78,7 @@ def test_shell_block_runs(text, tmp_path, monkeypatch):
 def test_yaml_block_is_part_of_a_recipe(text):
     values, _, _ = read_recipe("digits-mlp")
     part = plain_values(text)
-    assert part.keys() <= values.keys()
+    assert part.keys() <= Recipe.model_fields.keys()
     parse_recipe(values | part, source="the block")
 
 

@@ -16,9 +16,11 @@ from labelembed.heads import HeadTerms
 from labelembed.heads.label_shards import LabelShards
 from labelembed.objectives.label_embedding_arguments import (
     AUXILIARY_TYPES,
+    SAMPLE_COUPLING,
     UNKNOWN_END,
     UNKNOWN_LENGTH,
     embedding_faults,
+    embedding_table,
     head_settings,
     initial_embedding,
     optimizer_groups,
@@ -220,7 +222,7 @@ class LabelEmbedding(Objective):
 
     def embedding_rows(self, labels: Tensor) -> Tensor:
         """Returns e [n, C] for labels [n]."""
-        return heads.embedding_rows(self._table(), labels, sparse_gradients=self.settings.sparse_gradients)
+        return heads.embedding_rows(embedding_table(self), labels, sparse_gradients=self.settings.sparse_gradients)
 
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> HeadTerms:
         """Computes the terms; see `Objective.forward`."""
@@ -231,31 +233,21 @@ class LabelEmbedding(Objective):
         if way in heads.NODES:
             o1, o2 = layers[0], layers[-1] if len(layers) == 2 else None
             second, second_bias = (None, None) if o2 is None else (o2.weight, o2.bias)
-            table = self._table(settings.late)
+            table = embedding_table(self, settings.late)
             return heads.label_embedding_cross_entropy(
                 hidden, o1.weight, o1.bias, second, second_bias, table, labels, settings, impl=way, shards=self.split()
             )
         z1 = self.output(hidden)
         with heads.auxiliary_precision(settings, hidden):
             z2 = self.auxiliary(hidden.detach()) if len(layers) == 2 else None
-        table = self._table(settings.late)
+        table = embedding_table(self, settings.late)
         embedded = heads.embedding_rows(table, labels, sparse_gradients=settings.sparse_gradients)
         return heads.label_embedding_terms(z1, z2, embedded, labels, settings, implementation=way)
 
-    def _table(self, late: whole_batch.LateMean | None = None) -> Tensor | tuple[Tensor, Tensor]:
-        """Returns E, or A and B (eq. 16); with a late mean as it teaches them."""
-        names = ("compressed_rows", "compressed_columns") if hasattr(self, "compressed_rows") else ("embedding",)
-        found = [getattr(self, name) if late is None else late.taught(getattr(self, name)) for name in names]
-        return (found[0], found[1]) if len(found) == 2 else found[0]
-
     @property
     def row_coupling(self) -> str | None:
-        """Why micro-batches are not one batch: the rows that E learns from are drawn from a batch."""
-        return (
-            None
-            if self.settings.auxiliary_fraction == 1
-            else "the rows that o2 and E learn from are drawn from the rows of a batch"
-        )
+        """Why micro-batches are not one batch; see `Objective.row_coupling`."""
+        return SAMPLE_COUPLING if self.settings.auxiliary_fraction < 1 else None
 
     def _settings_now(self) -> heads.HeadSettings:
         """Returns the settings of this step, and counts it."""

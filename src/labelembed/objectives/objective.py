@@ -15,7 +15,7 @@ from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import vocabulary_prediction
 from labelembed.heads.label_shards import LabelShards
-from labelembed.objectives import split_labels
+from labelembed.objectives import split_labels, step_rows
 
 
 class Terms(Protocol):
@@ -206,17 +206,8 @@ class Objective(nn.Module, ABC):
 
         Raises:
             RuntimeError: A step is being accumulated already.
-
-        Example:
-            >>> import torch
-            >>> from labelembed import OneHot
-            >>> objective, hidden, labels = OneHot(8, 3), torch.randn(10, 8), torch.arange(10) % 3
-            >>> with objective.accumulate(labels.split(4)):
-            ...     for some, their_labels in zip(hidden.split(4), labels.split(4)):
-            ...         objective(some, their_labels).total.backward()
         """
-        counted = [each.numel() if self.ignore_index is None else (each != self.ignore_index).sum() for each in labels]
-        counts = torch.stack([torch.as_tensor(count) for count in counted]).tolist() if counted else []
+        counts = step_rows.row_counts(labels, ignore_index=self.ignore_index)
         with whole_batch.accumulating(counts, device=self.output.weight.device):
             yield
 
@@ -339,20 +330,4 @@ class Objective(nn.Module, ABC):
 
         Rows are selected rather than masked, so that nothing of an ignored row, were it NaN, reaches a term.
         """
-        if hidden.ndim < 2 or hidden.shape[-1] != self.hidden_size:
-            raise ValueError(
-                f"`hidden` must be [N, {self.hidden_size}] or [B, T, {self.hidden_size}], got {list(hidden.shape)} "
-                f"with labels {list(labels.shape)}"
-            )
-        if labels.shape != hidden.shape[:-1]:
-            raise ValueError(
-                f"`labels` must be {list(hidden.shape[:-1])} for hidden rows {list(hidden.shape)}, "
-                f"got {list(labels.shape)}"
-            )
-        if hidden.ndim != 2:
-            hidden, labels = hidden.flatten(0, -2), labels.flatten()
-        if self.ignore_index is not None:
-            counts = labels != self.ignore_index
-            if not bool(counts.all()):
-                return hidden[counts], labels[counts]
-        return hidden, labels
+        return step_rows.counted_rows(hidden, labels, hidden_size=self.hidden_size, ignore_index=self.ignore_index)
