@@ -152,8 +152,7 @@ class _Sweep:
             auxiliary = sums["auxiliary"] * self.second_factor  # eq. 8
             hinge = sums["excess"] * self.hinge_factor  # eq. 12
         if has_second or settings.shared:
-            self.right_factor = settings.row_factor(sums["right"], like=output)
-            embedding = sums["learned"] * self.right_factor
+            embedding, self.right_factor = settings.mean_over_right(sums["learned"], sums["right"])
         return HeadTerms(total + auxiliary + hinge + embedding, output, target, auxiliary, hinge, embedding, uniform)
 
 

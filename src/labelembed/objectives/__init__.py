@@ -6,13 +6,14 @@ from labelembed.objectives.confidence_penalty import ConfidencePenalty, Confiden
 from labelembed.objectives.distillation import Distillation, DistillationTerms
 from labelembed.objectives.label_embedding import LabelEmbedding
 from labelembed.objectives.label_smoothing import LabelSmoothing, LabelSmoothingTerms
-from labelembed.objectives.objective import Objective, Terms
+from labelembed.objectives.objective import Objective
 from labelembed.objectives.one_hot import OneHot, OneHotTerms
 from labelembed.objectives.online_label_smoothing import OnlineLabelSmoothing, OnlineLabelSmoothingTerms
 from labelembed.objectives.retrospection import Retrospection, RetrospectionTerms
 from labelembed.objectives.split_labels import keep_split
 from labelembed.objectives.static_labels import StaticLabels, StaticLabelsTerms
 from labelembed.objectives.teacher_free import TeacherFree, TeacherFreeTerms
+from labelembed.objectives.terms import Terms
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "one_hot": OneHot,

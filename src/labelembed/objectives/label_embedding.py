@@ -254,9 +254,7 @@ class LabelEmbedding(Objective):
         late = None if self.fixed else whole_batch.late_mean((self, self._half))
         begins = self.training and self.begins_step()
         settings = self.settings._replace(target_weight=self._target_weight_now(begins), late=late)
-        if settings.auxiliary_fraction == 1:
-            return settings
-        if not self.training:
+        if settings.auxiliary_fraction == 1 or not self.training:
             return settings._replace(auxiliary_fraction=1.0)
         if begins:
             self.sampling_steps += 1

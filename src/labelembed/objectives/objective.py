@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar, Protocol, Self
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +16,7 @@ from labelembed.geometry import LabelGeometry
 from labelembed.heads import vocabulary_prediction
 from labelembed.heads.label_shards import LabelShards
 from labelembed.objectives import split_labels, step_rows
-
-
-class Terms(Protocol):
-    """A named tuple of scalars. `total` is the loss to go back from; the other terms are not weighted."""
-
-    @property
-    def total(self) -> Tensor:
-        """The weighted sum of the terms."""
-        ...
-
-    def _asdict(self) -> dict[str, Tensor]: ...
+from labelembed.objectives.terms import Terms
 
 
 class Objective(nn.Module, ABC):
@@ -193,13 +183,11 @@ class Objective(nn.Module, ABC):
         found: Terms = type(first)(**both)
         return found
 
-    @contextmanager
-    def accumulate(self, labels: Iterable[Tensor]) -> Iterator[None]:
+    def accumulate(self, labels: Iterable[Tensor]) -> AbstractContextManager[None]:
         """Makes one optimiser step of several micro-batches: means are over all their rows, state moves once.
 
         In the block call the objective with each micro-batch and go back from its ``total``; gradients and terms add
-        up to those of one batch of all the rows, in however many processes. An objective that couples rows is the
-        exception (`row_coupling`).
+        up to those of one batch, in however many processes, unless the objective couples rows (`row_coupling`).
 
         Args:
             labels: The labels of each micro-batch of this process, in each process as many.
@@ -208,8 +196,7 @@ class Objective(nn.Module, ABC):
             RuntimeError: A step is being accumulated already.
         """
         counts = step_rows.row_counts(labels, ignore_index=self.ignore_index)
-        with whole_batch.accumulating(counts, device=self.output.weight.device):
-            yield
+        return whole_batch.accumulating(counts, device=self.output.weight.device)
 
     @property
     def row_coupling(self) -> str | None:

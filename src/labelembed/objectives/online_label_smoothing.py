@@ -14,8 +14,9 @@ from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import full_precision
 from labelembed.heads.soft_rows import soft_cross_entropy
-from labelembed.objectives.objective import Objective, Terms
+from labelembed.objectives.objective import Objective
 from labelembed.objectives.similarity_table import DENSE_LABELS, SimilarityTable
+from labelembed.objectives.terms import Terms
 
 PRESETS: dict[str, dict[str, Any]] = {
     "moving_average": {"similarity_weight": 0.5, "uniform_weight": 0.3},

@@ -94,9 +94,8 @@ def run_recipe(
     if begun:
         _refuse_other_data(folder, data)
     with lost_processes_told(folder.path):
-        return _trained(
-            recipe, folder, data, network, begun=begun, observe=observe, stop=stop, device=device, warn=warn
-        )
+        how: dict[str, Any] = {"observe": observe, "stop": stop, "device": device, "warn": warn, "asking": asking}
+        return _trained(recipe, folder, data, network, begun=begun, **how)
 
 
 def _trained(
@@ -110,6 +109,7 @@ def _trained(
     stop: StopRequest | None,
     device: str | None,
     warn: Callable[[str], None],
+    asking: Asking,
 ) -> dict[str, Any]:
     """Trains the network from where the folder says to the end; see `run_recipe`."""
     trainer = Trainer(

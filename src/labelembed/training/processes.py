@@ -16,8 +16,9 @@ from labelembed import whole_batch
 from labelembed.errors import LostProcess, RecipeError
 
 TIMEOUT_VARIABLE = "LABELEMBED_PROCESS_TIMEOUT"
-# How long one process waits for another, in seconds; torch's own half hour is long to look at a dead run.
-_TIMEOUT_SECONDS = 600.0
+# How long one process waits for another, in seconds. One that dies is noticed at once; one that hangs is told from one
+# that writes a large checkpoint, or asks a teacher about every training row, by its time alone.
+_TIMEOUT_SECONDS = 1800.0
 
 
 def on_cpu(device: str | None) -> bool:
