@@ -17,6 +17,7 @@ from benchmarks import (
     gpu,
     heads,
     import_time,
+    integrations,
     parallel_runs,
     pictures,
     similar_words,
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "similar_words": similar_words.run,
     "translation": translation.run,
     "heads": heads.run,
+    "integrations": integrations.run,
     "gpu": gpu.run,
     "triton_head": triton_head.run,
 }

@@ -20,6 +20,8 @@ from tests.made_data import write_idx_folder
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+# What a block may use and an installation may lack.
+OPTIONAL = ("transformers", "lightning", "timm")
 # Shorter than a reader would run it, with the same words before.
 SHORT = {
     "digits": ["--set", "epochs=1", "--set", "data.train_rows=200", "--seeds", "1"],
@@ -39,8 +41,12 @@ def blocks(kind):
     return found
 
 
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")  # both of Lightning
 @pytest.mark.parametrize("text", blocks("python"))
 def test_python_block_runs(text, tmp_path, monkeypatch):
+    for package in OPTIONAL:
+        if re.search(rf"^(import|from) ({package}|labelembed\.integrations\.{package})\b", text, flags=re.MULTILINE):
+            pytest.importorskip(package, reason=f"{package} is not installed")
     monkeypatch.chdir(tmp_path)
     exec(compile(text, "the block", "exec"), {"__name__": "block"})
 

@@ -1,0 +1,127 @@
+"""A step of transformers' Trainer: its own heads against objectives in their place, one thread."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks.timing import interleaved, print_ratios
+
+BATCH, LENGTH = 16, 64
+
+
+def training_step(model: Any, batches: list[dict[str, torch.Tensor]], folder: str) -> Callable[[], None]:
+    """Returns a function that makes one step as Trainer does: loss, back, clipping, AdamW."""
+    import transformers
+
+    settings = transformers.TrainingArguments(
+        output_dir=folder, report_to="none", use_cpu=True, dataloader_pin_memory=False, max_steps=1_000_000
+    )
+    trainer = transformers.Trainer(model, settings)
+    trainer.create_optimizer_and_scheduler(settings.max_steps)
+    trainer.current_gradient_accumulation_steps = 1
+    position = 0
+
+    def step() -> None:
+        nonlocal position
+        position = (position + 1) % len(batches)
+        inputs = dict(batches[position])
+        count = trainer._get_num_items_in_batch([inputs], settings.device)
+        trainer.training_step(model, inputs, count)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+        trainer.optimizer.step()
+        trainer.lr_scheduler.step()
+        model.zero_grad()
+
+    return step
+
+
+def classification(folder: str) -> dict[str, Callable[[], None]]:
+    """Returns the steps of a small BERT with ten labels."""
+    import transformers
+
+    from labelembed.integrations.transformers import ObjectiveForSequenceClassification
+
+    config = transformers.BertConfig(
+        vocab_size=5_000,
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=512,
+        num_labels=10,
+    )
+    torch.manual_seed(0)
+    theirs = transformers.BertForSequenceClassification(config)
+    batches = [
+        {
+            "input_ids": torch.randint(5, 5_000, (BATCH, LENGTH)),
+            "attention_mask": torch.ones(BATCH, LENGTH, dtype=torch.int64),
+            "labels": torch.randint(10, (BATCH,)),
+        }
+        for _ in range(8)
+    ]
+    variants = {"BertForSequenceClassification": training_step(copy.deepcopy(theirs), batches, folder)}
+    for name in ("one_hot", "label_smoothing", "label_embedding"):
+        ours = ObjectiveForSequenceClassification.from_encoder(
+            copy.deepcopy(theirs.bert), num_labels=10, objective=name
+        )
+        variants[f"wrapped, {name}"] = training_step(ours, batches, folder)
+    return variants
+
+
+def language_model(folder: str) -> dict[str, Callable[[], None]]:
+    """Returns the steps of a small Llama with 5,000 tokens."""
+    import transformers
+
+    from labelembed.integrations.transformers import ObjectiveForCausalLM
+
+    config = transformers.LlamaConfig(
+        vocab_size=5_000,
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=344,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    theirs = transformers.LlamaForCausalLM(config)
+    batches = []
+    for _ in range(8):
+        tokens = torch.randint(5, 5_000, (BATCH // 2, LENGTH))
+        batches.append({"input_ids": tokens, "labels": tokens})
+    variants = {"LlamaForCausalLM": training_step(copy.deepcopy(theirs), batches, folder)}
+    for name, arguments in (
+        ("one_hot", {}),
+        ("label_smoothing", {}),
+        ("label_embedding", {"embedding": "compressed", "rank": 64}),
+    ):
+        ours = ObjectiveForCausalLM.from_language_model(
+            copy.deepcopy(theirs), objective=name, objective_arguments=arguments
+        )
+        variants[f"wrapped, {name}"] = training_step(ours, batches, folder)
+    return variants
+
+
+def run() -> None:
+    try:
+        import transformers
+    except ImportError:
+        print("  transformers is not installed: pip install 'labelembed[transformers]'")
+        return
+    transformers.utils.logging.set_verbosity_error()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            print(f" classification, {BATCH} texts of {LENGTH} tokens, 10 labels")
+            times = interleaved(classification(folder), rounds=10, calls=5)
+            print_ratios(times, baseline="BertForSequenceClassification", goals={"wrapped, one_hot": 1.03})
+            print(f" causal language model, {BATCH // 2} texts of {LENGTH} tokens, 5,000 tokens in the vocabulary")
+            times = interleaved(language_model(folder), rounds=10, calls=3)
+            print_ratios(times, baseline="LlamaForCausalLM", goals={})
+    finally:
+        torch.set_num_threads(threads)
