@@ -8,6 +8,7 @@ from __future__ import annotations
 from labelembed.measures.calibration import fit_temperature
 from labelembed.measures.classification import (
     ReliabilityBins,
+    binned_reliability,
     brier_score,
     classification_measures,
     error_rate,
@@ -16,6 +17,7 @@ from labelembed.measures.classification import (
     reliability,
     top_k_error,
 )
+from labelembed.measures.confusion import Confusions, confusions
 from labelembed.measures.rouge import rouge
 from labelembed.measures.speed import area_under_accuracy_curve, epochs_saved, epochs_to_reach
 from labelembed.measures.statistics import (
@@ -31,16 +33,19 @@ from labelembed.measures.translation import BootstrapScore, PairedBootstrap, ble
 
 __all__ = [
     "BootstrapScore",
+    "Confusions",
     "PairedBootstrap",
     "PairedComparison",
     "ReliabilityBins",
     "Summary",
     "TextScore",
     "area_under_accuracy_curve",
+    "binned_reliability",
     "bleu",
     "brier_score",
     "chrf",
     "classification_measures",
+    "confusions",
     "epochs_saved",
     "epochs_to_reach",
     "error_rate",

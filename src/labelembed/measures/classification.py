@@ -161,7 +161,21 @@ def reliability(logits: ArrayLike, labels: ArrayLike, *, bins: int = 15, ignore_
         Guo et al. (2017), On calibration of modern neural networks, equations 1 and 2.
     """
     scores, truth = counted_rows(logits, labels, ignore_index)
-    return _reliability(label_ranks(scores, truth) == 0, softmax_forecasts(scores, truth).confidence, bins)
+    return binned_reliability(label_ranks(scores, truth) == 0, softmax_forecasts(scores, truth).confidence, bins=bins)
+
+
+def binned_reliability(right: ArrayLike, confidence: ArrayLike, *, bins: int = 15) -> ReliabilityBins:
+    """Returns what `reliability` does, of rows of which right or wrong and the top probability are known.
+
+    Args:
+        right: Whether each row's prediction is right ``[N]``.
+        confidence: Top probabilities ``[N]``, in (0, 1].
+        bins: Number of bins, see `reliability`.
+
+    Raises:
+        ValueError: If `bins` is less than 1.
+    """
+    return _reliability(np.asarray(right, dtype=np.bool_), np.asarray(confidence, dtype=np.float64), bins)
 
 
 def expected_calibration_error(

@@ -59,7 +59,10 @@ def begin(
         for name, content in files_to_keep(recipe, data).items():
             write_bytes(folder.path / name, content)
         keep_codecs(data, folder)
-        folder.write_environment(describe_environment(device=device) | {"data": data_facts(data)})
+        about = describe_environment(device=device) | {"data": data_facts(data)}
+        if recipe.published:
+            about |= {"published": [figure.model_dump() for figure in recipe.published]}
+        folder.write_environment(about)
         folder.write_recipe(as_kept(recipe), heading="The resolved recipe of this run; it runs the run again.")
 
 

@@ -113,6 +113,19 @@ class ComparisonBlock(Block):
         return value
 
 
+class PublishedBlock(Block):
+    """A figure that a paper reports for this recipe, which the report shows beside ours."""
+
+    objective: str | dict[str, Any] = Field(description="a name, or a mapping with name and the arguments that matter")
+    measure: Literal["test_error", "top5_error", "best_accuracy", "bleu", "chrf", "rouge_l"] = Field(
+        "test_error", description="what was measured"
+    )
+    value: Annotated[Number, Field(ge=0, le=1)] = Field(description="a fraction: 0.0193 is 1.93 %")
+    deviation: Annotated[Number, Field(ge=0, le=1)] | None = Field(None, description="over the runs, a fraction")
+    runs: PositiveInt | None = Field(None, description="how many runs it is the mean of")
+    source: str = Field(description="paper and table")
+
+
 def checked_seeds(given: Any) -> list[int]:
     """Returns the seeds meant by a number of seeds, or by a list of them.
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,6 +50,7 @@ class ComparisonPlan:
         baseline: Name of the variant that the others are compared with.
         seeds: Of the runs; the same for every variant, so that differences are paired.
         runs: One (variant, seed, recipe, folder) for each run.
+        published: What papers report for the recipe, for the report.
     """
 
     recipe_name: str
@@ -57,6 +58,7 @@ class ComparisonPlan:
     baseline: str
     seeds: list[int]
     runs: list[tuple[Variant, int, Recipe, Path]]
+    published: list[dict[str, Any]] = field(default_factory=list)
 
     def finished(self) -> list[Path]:
         """Returns the folders of the runs that are done."""
@@ -99,7 +101,8 @@ def plan_comparison(
         for variant in variants:
             run = recipe.model_copy(update={"objective": variant.objective, "seed": seed, "comparison": None})
             runs.append((variant, seed, run, out / "runs" / variant.folder / f"seed-{seed}"))
-    plan = ComparisonPlan(recipe_name, variants, base, chosen, runs)
+    published = [figure.model_dump() for figure in recipe.published or ()]
+    plan = ComparisonPlan(recipe_name, variants, base, chosen, runs, published)
     for *_, run, folder in plan.runs:
         if RunFolder(folder).state() != "empty":
             refuse_other_recipe(run, RunFolder(folder))
@@ -230,6 +233,7 @@ def run_comparison(
         "baseline": plan.baseline,
         "seeds": plan.seeds,
         "variants": [{"name": v.name, "folder": v.folder, "objective": v.objective} for v in plan.variants],
+        "published": plan.published,
         "reused": len(done),
         "made": len(todo),
     }

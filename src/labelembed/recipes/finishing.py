@@ -14,9 +14,12 @@ from labelembed.recipes.building import SOFT_LABELS_FOLDER
 from labelembed.recipes.schema import Recipe
 from labelembed.training.decoding import Decoding
 from labelembed.training.evaluation import calibrate
+from labelembed.training.evidence import error_evidence, shown_split
 from labelembed.training.files import saving, write_bytes
 from labelembed.training.loop import Trainer
+from labelembed.training.peak_memory import peak_memory
 from labelembed.training.run_folder import RunFolder
+from labelembed.training.sentence_evidence import sentence_evidence
 from labelembed.training.training_data import TrainingData
 from labelembed.training.training_pass import class_means
 from labelembed.training.translation import measure_text
@@ -51,6 +54,7 @@ def conclude(recipe: Recipe, trainer: Trainer, result: dict[str, Any]) -> dict[s
         result: What the run reached.
     """
     data, autocast = trainer.data, trainer.accelerator.autocast
+    result["peak_memory"] = peak_memory(trainer.accelerator.device)
     if not isinstance(data, TextCorpus):
         return calibrate(trainer.network, data, wanted=recipe.calibration, autocast=autocast)
     how = {} if recipe.decoding is None else recipe.decoding.model_dump()
@@ -65,6 +69,9 @@ def conclude(recipe: Recipe, trainer: Trainer, result: dict[str, Any]) -> dict[s
                 (trainer.folder.path / WRITTEN_FOLDER).mkdir(exist_ok=True)
                 text = "".join(f"{line}\n" for line in written)
                 write_bytes(trainer.folder.path / WRITTEN_FOLDER / f"{split}.txt", text.encode())
+                if split == shown_split(data):
+                    sentences = sentence_evidence(trainer.network, data, split, written, autocast=autocast)
+                    trainer.folder.write_evidence("sentences", sentences)
     return found
 
 
@@ -74,6 +81,9 @@ def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict
     network, names = trainer.network, data.names
     means = class_means(network, data.train, autocast=trainer.accelerator.autocast())
     by_means = LabelGeometry(names, vectors=means, source=f"{type(network.objective).__name__}, class means")
+    errors = error_evidence(
+        network, data, temperature=result.get("temperature"), autocast=trainer.accelerator.autocast()
+    )
     with saving(folder.path):
         contiguous = {name: value.contiguous() for name, value in weights.items()}
         # One entry only: safetensors writes several in any order, and equal runs should give equal files.
@@ -81,6 +91,8 @@ def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict
         write_bytes(folder.model_file, tensor_bytes(contiguous, metadata=about))
         network.objective.label_geometry(names, class_means=means).save(folder.geometry_file)
         by_means.save(folder.class_means_file)
+        if errors is not None:
+            folder.write_evidence("errors", errors)
         folder.write_result(result)
     forget_soft_labels(folder)
 

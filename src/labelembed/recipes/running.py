@@ -34,6 +34,7 @@ from labelembed.training.interruption import StopRequest
 from labelembed.training.loop import Trainer
 from labelembed.training.micro_batches import coupling_notes
 from labelembed.training.network import Network
+from labelembed.training.peak_memory import begin_peak
 from labelembed.training.processes import lost_processes_told
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import RunFolder
@@ -90,6 +91,7 @@ def run_recipe(
     if recipe.micro_batches > 1:
         for note in coupling_notes(network, recipe.micro_batches):
             warn(note)
+    begin_peak()
     begun = folder.state() != "empty"
     if begun:
         _refuse_other_data(folder, data)
@@ -218,7 +220,7 @@ def start_over(path: Path) -> None:
     """Removes what a run left in a folder, and nothing else."""
     folder = RunFolder(path)
     folder.require_run()
-    for left in (folder.checkpoints, path / SOFT_LABELS_FOLDER, path / WRITTEN_FOLDER):
+    for left in (folder.checkpoints, path / SOFT_LABELS_FOLDER, path / WRITTEN_FOLDER, folder.evidence_folder):
         shutil.rmtree(left, ignore_errors=True)
     for name in (
         "result.json",
@@ -261,7 +263,7 @@ def cached_data(recipe: Recipe, *, progress: ReadingProgress | None = None, sess
         progress: Called with (done, total) while pictures are decoded.
         session: Data are read anew for another one: a process of a cluster may live on while they change.
     """
-    neutral = recipe.model_copy(update={"objective": {}, "model": {}, "seed": 0, "comparison": None})
+    neutral = recipe.model_copy(update={"objective": {}, "model": {}, "seed": 0, "comparison": None, "published": None})
     return _data_of(neutral.model_dump_json(), session, _Reading(progress))
 
 

@@ -18,6 +18,7 @@ from labelembed.recipes.blocks import (
     DataCommon,
     DecodingBlock,
     DevelopmentBlock,
+    PublishedBlock,
     SelectionBlock,
 )
 from labelembed.recipes.kinds import kind_faults
@@ -62,6 +63,9 @@ class Recipe(Block):
     )
     checkpoints: CheckpointBlock = Field(CheckpointBlock(), description="when to save what resuming needs")
     comparison: ComparisonBlock | None = Field(None, description="what `labelembed compare` runs by default")
+    published: list[PublishedBlock] | None = Field(
+        None, description="figures of a paper for the report: objective, measure, value, deviation, runs, source"
+    )
 
     def rows_of_a_step(self, num_labels: int) -> int:
         """Returns the batch size in rows, for data with so many labels."""
@@ -98,8 +102,8 @@ class Recipe(Block):
         return None if how is None else DevelopmentBlock(**how).split()
 
     def of_one_run(self) -> dict[str, Any]:
-        """Returns the recipe as it stands in a run folder: plain values, without the comparison."""
-        return self.model_dump(exclude={"comparison"})
+        """Returns the recipe as it stands in a run folder: plain values, without what it is compared with."""
+        return self.model_dump(exclude={"comparison", "published"})
 
 
 TABLES: dict[str, Any] = {

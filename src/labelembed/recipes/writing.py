@@ -51,6 +51,9 @@ def full_recipe(name: str) -> str:
                 lines += _block(key, (value or DecodingBlock()).model_dump(), DecodingBlock, field.description or "")
         elif key == "comparison":
             lines += _block(key, (value or ComparisonBlock()).model_dump(), ComparisonBlock, field.description or "")
+        elif key == "published":
+            if value:
+                lines += ["", *_line(key, recipe.model_dump()[key], field.description or "")]
         elif key == "selection":
             lines += _block(key, value.model_dump(), SelectionBlock, field.description or "")
         elif key == "checkpoints":

@@ -44,9 +44,9 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
         raise
 
 
-def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
-    """Writes JSON as `write_bytes` does; a NaN is refused, for it is no JSON."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+def write_json(path: Path, value: Any, *, durable: bool = True, indent: int | None = 2) -> None:
+    """Writes JSON as `write_bytes` does, of long tables without `indent`; a NaN is refused, for it is no JSON."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode(), durable=durable)
 
 

@@ -8,6 +8,7 @@
 ``model.safetensors``                     the selected weights
 ``label_geometry.safetensors``            what was learned about the labels, from the selected weights
 ``class_means.safetensors``               mean output over the training rows of each label, for any objective
+``evidence/``                             what it gets wrong and a sample of what it wrote, small, for the report
 ``checkpoints/``                          all that resuming needs
 ``report.html``                           one page, made on demand
 ========================================  ===========================================================
@@ -41,6 +42,7 @@ class RunFolder:
         self.model_file = self.path / "model.safetensors"
         self.geometry_file = self.path / "label_geometry.safetensors"
         self.class_means_file = self.path / "class_means.safetensors"
+        self.evidence_folder = self.path / "evidence"
         self._recipe = self.path / "recipe.yaml"
         self._environment = self.path / "environment.json"
         self._journal = self.path / "journal.jsonl"
@@ -144,6 +146,20 @@ class RunFolder:
     def forget_result(self) -> None:
         """Makes an ended run one to go on with."""
         self._result.unlink(missing_ok=True)
+
+    def write_evidence(self, name: str, value: dict[str, Any]) -> None:
+        """Writes one of the files that the report looks into: `errors` or `sentences`."""
+        self.evidence_folder.mkdir(exist_ok=True)
+        write_json(self.evidence_folder / f"{name}.json", value, indent=None)
+
+    def evidence(self, name: str) -> dict[str, Any]:
+        """Returns what `write_evidence` wrote; empty where there is none, as of older runs.
+
+        Raises:
+            RunFolderError: When it is damaged.
+        """
+        path = self.evidence_folder / f"{name}.json"
+        return self._read_json(path) if path.exists() else {}
 
     def label_geometry(self) -> LabelGeometry:
         """Returns what the run learned about the labels.
