@@ -42,13 +42,23 @@ from labelembed.cli import (  # noqa: E402 - they need `app`
     geometry_verb,
     reading_verbs,
     recipe_verbs,
+    report_verbs,
     score_verb,
     text_verbs,
     training_verbs,
     translate_verb,
 )
 
-for _verbs in (training_verbs, reading_verbs, geometry_verb, recipe_verbs, text_verbs, translate_verb, score_verb):
+for _verbs in (
+    training_verbs,
+    reading_verbs,
+    report_verbs,
+    geometry_verb,
+    recipe_verbs,
+    text_verbs,
+    translate_verb,
+    score_verb,
+):
     _verbs.register(app)
 
 

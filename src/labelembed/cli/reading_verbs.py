@@ -1,4 +1,4 @@
-"""Verbs that read finished runs: evaluate, predict, neighbours, report."""
+"""Verbs that read finished runs: evaluate, predict, neighbours."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: labelembed evaluate runs/first --data path/to/mnist")(evaluate)
     app.command(epilog="Example: labelembed predict runs/first picture.png --json")(predict)
     app.command(epilog="Example: labelembed neighbours runs/first 4 --count 3")(neighbours)
-    app.command(epilog="Example: labelembed report runs/first")(report)
 
 
 def evaluate(
@@ -166,10 +165,3 @@ def neighbours(
     kinds["cosine"] = f"cosine of the label vectors of {geometry.source}" if geometry.source else "cosine"
     kind = "similarities" if geometry.similarities is not None else geometry.metric
     typer.echo(f"(in brackets: {kinds[kind]})", err=True)
-
-
-def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run or comparison folder.")]) -> None:
-    """Write report.html into a run or comparison folder: one page that opens offline."""
-    from labelembed.report import write_report
-
-    typer.echo(str(write_report(run)))

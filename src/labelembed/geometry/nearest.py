@@ -15,7 +15,12 @@ _VECTORS_AT_ONCE = 1_024
 
 
 def nearest_labels(
-    table: Tensor, asked: Sequence[int], k: int, *, kind: Literal["euclidean", "cosine", "similarities"]
+    table: Tensor,
+    asked: Sequence[int],
+    k: int,
+    *,
+    kind: Literal["euclidean", "cosine", "similarities"],
+    coarse: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Returns for each label asked for the k others that are most like it, most alike first.
 
@@ -28,6 +33,8 @@ def nearest_labels(
         k: How many others; at most C - 1 are there.
         kind: How likeness is scored: minus the distance, the cosine, or the probability in the asked label's soft
             target.
+        coarse: In float32 and by products of matrices: several times as fast for tens of thousands of vectors, right to
+            about six digits of the largest score; labels that are closer to each other than that may change places.
 
     Returns:
         The others' numbers [n, k] and their scores [n, k], float64.
@@ -40,6 +47,8 @@ def nearest_labels(
     table = table.detach().cpu()
     places = torch.as_tensor(asked, dtype=torch.int64)
     rows = max(1, _SCORES_AT_ONCE // labels)
+    if coarse and kind != "similarities":
+        return _coarse(table.float(), places, k, rows=rows, kind=kind)
     pieces: Iterable[Tensor] = (piece.double() for piece in torch.split(table, _VECTORS_AT_ONCE))
     if kind != "similarities" and len(places) > rows:
         pieces = list(pieces)  # for one block of labels alone each is made where it is used, which is faster
@@ -49,6 +58,23 @@ def nearest_labels(
         found[torch.arange(len(block)), block] = -torch.inf  # no label is a neighbour of itself
         scores[start : start + rows], numbers[start : start + rows] = _largest(found, k)
     return numbers, scores
+
+
+def _coarse(table: Tensor, places: Tensor, k: int, *, rows: int, kind: str) -> tuple[Tensor, Tensor]:
+    table = F.normalize(table, dim=1, eps=1e-12) if kind == "cosine" else table - table.mean(dim=0)
+    squares = table.square().sum(dim=1)
+    numbers, values = torch.empty(len(places), k, dtype=torch.int64), torch.empty(len(places), k, dtype=torch.float64)
+    for start in range(0, len(places), rows):
+        block = places[start : start + rows]
+        found = table[block] @ table.T
+        if kind != "cosine":
+            found -= squares / 2  # minus half the squared distance, but for what is the same in the whole row
+        found[torch.arange(len(block)), block] = -torch.inf
+        # Copied: what topk returns holds on to all that it has sorted.
+        values[start : start + rows], numbers[start : start + rows] = found.topk(k, dim=1)
+    if kind != "cosine":
+        values = -(squares[places].double()[:, None] - 2 * values).clamp_min(0).sqrt()
+    return numbers, values
 
 
 def _scores(points: Tensor, pieces: Iterable[Tensor], kind: str) -> Tensor:

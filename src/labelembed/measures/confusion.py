@@ -38,7 +38,7 @@ def confusions(labels: ArrayLike, predicted: ArrayLike, num_labels: int) -> Conf
     if truth.ndim != 1 or truth.shape != found.shape:
         raise ValueError(f"`labels` and `predicted` must both be [N], got {truth.shape} and {found.shape}")
     for name, array in (("labels", truth), ("predicted", found)):
-        if array.size and not (0 <= array.min() and array.max() < num_labels):
+        if array.size and (array.min() < 0 or array.max() >= num_labels):
             raise ValueError(f"`{name}` must be in 0..{num_labels - 1}, got {array.min()} to {array.max()}")
     wrong = truth != found
     keys, counts = np.unique(truth[wrong] * num_labels + found[wrong], return_counts=True)

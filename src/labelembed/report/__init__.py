@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns, load_comparison
+from labelembed.report.gathering import load_several
 from labelembed.report.notes import table_notes
 from labelembed.report.page import write_report
 from labelembed.report.table import Row, comparison_rows
@@ -17,6 +18,7 @@ __all__ = [
     "VariantRuns",
     "comparison_rows",
     "load_comparison",
+    "load_several",
     "print_comparison",
     "rich_table",
     "rows_as_json",

@@ -8,8 +8,7 @@ never hides the others.
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,17 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.errors import RunFolderError
+from labelembed.report.run_checks import FORMAT_VERSION, journal_fault, number_in, result_fault
 from labelembed.training.run_folder import RunFolder
 
 Split = Literal["test", "development"]
 #: What a comparison is decided by: the error, or of translations BLEU, of which more is better.
 Headline = Literal["error", "bleu"]
-
-FORMAT_VERSION = 1
-# Measures that are fractions; the others only have to be finite.
-_FRACTIONS = ("error", "calibration_error", "top5_error", "bleu", "chrf", "rouge1", "rouge2", "rougeL")
-# A damaged number must not ask for a curve that fills the memory.
-_MOST_EPOCHS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -51,26 +45,31 @@ class RunRecord:
     def measure(self, split: Split, name: str, *, calibrated: bool = False) -> float | None:
         """Returns one measure of the selected epoch, or None where there is none."""
         measures = (self.result.get("calibrated") or {}) if calibrated else self.result
-        return _number((measures.get(split) or {}).get(name))
+        return number_in((measures.get(split) or {}).get(name))
 
     @property
     def temperature(self) -> float | None:
         """The temperature fitted on the development rows, or None where none was."""
-        return _number(self.result.get("temperature"))
+        return number_in(self.result.get("temperature"))
 
     @property
     def seconds(self) -> float | None:
         """Seconds of training, or None where they were not measured."""
-        return _number(self.result.get("seconds"))
+        return number_in(self.result.get("seconds"))
 
     def error_curve(self, split: Split) -> NDArray[np.float64]:
         """Returns the error after each epoch ``[epochs]``; nan where the journal has none."""
+        return self.curve(split, "error")
+
+    def curve(self, place: str, name: str) -> NDArray[np.float64]:
+        """Returns a number of each epoch ``[epochs]``, of `train`, `development` or `test`; nan where there is none."""
         epochs = max((int(entry["epoch"]) for entry in self.journal), default=0)
         curve = np.full(epochs, np.nan)
         for entry in self.journal:
-            error = _number((entry.get(split) or {}).get("error"))
-            if error is not None:
-                curve[entry["epoch"] - 1] = error
+            numbers = entry.get(place)
+            value = number_in(numbers.get(name)) if isinstance(numbers, dict) else None
+            if value is not None:
+                curve[entry["epoch"] - 1] = value
         return curve
 
 
@@ -108,6 +107,8 @@ class Comparison:
         baseline: The variant the others are compared with; None for a single run.
         variants: In the order in which they were asked for.
         seeds: The seeds that were asked for.
+        published: What papers report for the recipe: mappings with `objective`, `measure`, `value` and `source`.
+        left_out: Folders that were given with others and cannot be shown, and why.
     """
 
     path: Path
@@ -115,6 +116,8 @@ class Comparison:
     baseline: str | None
     variants: list[VariantRuns]
     seeds: list[int]
+    published: list[dict[str, Any]] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def split(self) -> Split:
@@ -156,7 +159,8 @@ def load_comparison(path: str | Path) -> Comparison:
 
     Raises:
         RunFolderError: When the folder is neither, when ``comparison.json`` is damaged, or when the single
-            run has not finished. A damaged run inside a comparison raises nothing; it is in `failed`.
+            run has not finished, or when runs of a comparison are of different data. A damaged run inside a
+            comparison raises nothing; it is in `failed`.
     """
     path = Path(path)
     if (path / "comparison.json").is_file():
@@ -174,7 +178,44 @@ def load_comparison(path: str | Path) -> Comparison:
 def _load_comparison(path: Path) -> Comparison:
     about = _read_description(path / "comparison.json")
     variants = [_load_variant(path / "runs", variant, about["seeds"]) for variant in about["variants"]]
-    return Comparison(path, str(about["recipe"]), about["baseline"], variants, list(about["seeds"]))
+    refuse_different_data(variants)
+    published = published_figures(about.get("published"))
+    return Comparison(path, str(about["recipe"]), about["baseline"], variants, list(about["seeds"]), published)
+
+
+def refuse_different_data(variants: list[VariantRuns]) -> None:
+    """Raises RunFolderError, with both, when two runs are known to be of different data."""
+    known: tuple[RunRecord, dict[str, Any]] | None = None
+    for run in (run for variant in variants for run in variant.runs.values()):
+        data = environment_of(run).get("data")
+        if not isinstance(data, dict) or not isinstance(data.get("fingerprint"), str):
+            continue
+        if known is not None and data["fingerprint"] != known[1]["fingerprint"]:
+            (other, theirs), what = known, "the same rows are not held out, or their content differs"
+            raise RunFolderError(
+                f"{other.folder} and {run.folder} are of different data and cannot stand in one report: "
+                f"{theirs.get('source')!r} and {data.get('source')!r} ({what}); report them one by one"
+            )
+        known = known or (run, data)
+
+
+def environment_of(run: RunRecord) -> dict[str, Any]:
+    """Returns what a run ran on; nothing where that cannot be read."""
+    try:
+        return RunFolder(run.folder).environment()
+    except RunFolderError:
+        return {}
+
+
+def published_figures(given: object) -> list[dict[str, Any]]:
+    """Returns the published figures that can be used; a note for people must not keep a page from being made."""
+    return [
+        entry
+        for entry in (given if isinstance(given, list) else [])
+        if isinstance(entry, dict)
+        and isinstance(entry.get("objective"), (str, dict))
+        and number_in(entry.get("value")) is not None
+    ]
 
 
 def _read_description(file: Path) -> dict[str, Any]:
@@ -248,58 +289,13 @@ def _load_single_run(path: Path) -> Comparison:
     seed = recipe.get("seed")
     seed = seed if isinstance(seed, int) else 0
     variant = VariantRuns(str(objective.get("name", "run")), objective, {seed: _load_run(folder, seed)}, {}, [])
-    return Comparison(path, str(recipe.get("name") or path.resolve().name), None, [variant], [seed])
+    published = published_figures(environment_of(variant.runs[seed]).get("published"))
+    return Comparison(path, str(recipe.get("name") or path.resolve().name), None, [variant], [seed], published)
 
 
 def _load_run(folder: RunFolder, seed: int) -> RunRecord:
     result, journal = folder.result(), folder.journal()
-    fault = _result_fault(result) or _journal_fault(journal)
+    fault = result_fault(result) or journal_fault(journal)
     if fault:
         raise RunFolderError(f"{folder.path}/{fault}")
     return RunRecord(seed, result, journal, folder.path)
-
-
-def _result_fault(result: dict[str, Any]) -> str:
-    if isinstance(result.get("format"), int) and result["format"] > FORMAT_VERSION:
-        return f"result.json: written by a newer labelembed (format {result['format']}); update labelembed"
-    calibrated = result.get("calibrated")
-    if not (calibrated is None or isinstance(calibrated, dict)):
-        return f"result.json: damaged, the calibrated measures are {calibrated!r}"
-    places: list[tuple[str, Any]] = [(split, result.get(split)) for split in ("development", "test")]
-    places += [(f"calibrated {split}", (calibrated or {}).get(split)) for split in ("development", "test")]
-    for split, measures in places:
-        if measures is None:
-            continue
-        if not isinstance(measures, dict) or _number(measures.get("error")) is None:
-            return f"result.json: damaged, has no {split} error"
-        for name, value in measures.items():
-            if value is None:
-                continue
-            if _number(value) is None or (name in _FRACTIONS and not 0 <= value <= 1):
-                return f"result.json: damaged, the {split} measure {name} is {value!r}"
-    if result.get("development") is None and result.get("test") is None:
-        return "result.json: damaged, has neither development nor test measures"
-    return ""
-
-
-def _journal_fault(journal: list[dict[str, Any]]) -> str:
-    before = 0
-    for entry in journal:
-        if not before < entry["epoch"] <= _MOST_EPOCHS:
-            return f"journal.jsonl: damaged, epoch {entry['epoch']} stands after epoch {before}"
-        before = entry["epoch"]
-        for split in ("development", "test"):
-            measures = entry.get(split)
-            if not (measures is None or isinstance(measures, dict)):
-                return f"journal.jsonl: damaged, epoch {entry['epoch']} has {measures!r} as {split}"
-            error = _number((measures or {}).get("error"))
-            if error is not None and not 0 <= error <= 1:
-                return f"journal.jsonl: damaged, epoch {entry['epoch']} has the {split} error {error!r}, no fraction"
-    return ""
-
-
-def _number(value: object) -> float | None:
-    """Returns a finite number as it is, and None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)

@@ -139,3 +139,27 @@ def shortened(text: str, limit: int) -> str:
     # Control characters and halves of surrogate pairs are no text, in XML not even allowed.
     shown = "".join("\ufffd" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in line)
     return shown if len(shown) <= limit else shown[: limit - 1].rstrip() + "…"
+
+
+def wrapped(name: str, width: int) -> str:
+    """Returns a name in lines of at most `width` letters, broken where a setting ends rather than within a word."""
+    lines: list[str] = []
+    for word in shortened(name, 90).split():
+        # A long setting breaks behind its `=` or `_`: label_embedding_, embedding=, compressed.
+        for piece in wrap_pieces(word, width):
+            if lines and len(lines[-1]) + len(piece) + 1 <= width and not lines[-1].endswith(("=", "_", "-")):
+                lines[-1] += f" {piece}"
+            else:
+                lines.append(piece)
+    return "\n".join(lines)
+
+
+def wrap_pieces(word: str, width: int) -> list[str]:
+    """Returns a word in pieces of at most `width` letters, cut behind a sign where there is one."""
+    pieces: list[str] = []
+    while len(word) > width:
+        cut = max((word.rfind(sign, 0, width) for sign in "=_-/."), default=-1) + 1
+        cut = cut if cut > width // 3 else width
+        pieces.append(word[:cut])
+        word = word[cut:]
+    return [*pieces, word]

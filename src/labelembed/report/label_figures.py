@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.geometry import Alignment, tree_of
-from labelembed.report.drawing import INK, cells, draw, series_colour
+from labelembed.report.drawing import INK, Sketch, cells, series_colour
 from labelembed.report.formatting import shortened
-from labelembed.report.writing import write_text
+from labelembed.report.label_groups import LabelGroups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,79 +21,74 @@ if TYPE_CHECKING:
 _MOST_NAMES = 150
 _MOST_CELLS = 1000
 _NAME_LENGTH = 28
-_PAPER_INK = "#1a1a1a"
 _LETTER = 0.55  # mean width of a letter, in its height
+# Beside the colours, so that they are told apart without them.
+_MARKERS = ("o", "o", "s", "^", "D", "v", "P")
+_SIGNS = ("\u00b7", "\u25cf", "\u25a0", "\u25b2", "\u25c6", "\u25bc", "\u271a")
 _PLACES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
-@dataclass(frozen=True)
-class LabelFigure:
-    """What `draw` needs for one figure.
-
-    Attributes:
-        key: Begins every id in the SVG.
-        size: Width and height in inches.
-        title: What the figure is.
-        description: What it shows, for those who do not see it.
-        painter: Draws it into an empty matplotlib figure.
-    """
-
-    key: str
-    size: tuple[float, float]
-    title: str
-    description: str
-    painter: Callable[[Figure], None]
-
-    def inline_svg(self) -> str:
-        """Returns markup whose colours and letters follow the page."""
-        return draw(self.key, self.size, self.title, self.description, self.painter)
-
-    def save(self, path: Path) -> Path:
-        """Writes a file of its own: dark on white, in letters that every viewer has."""
-        svg = self.inline_svg().replace("currentColor", _PAPER_INK)
-        svg = re.sub(r"var\(--series-\d+, (#\w+)\)", r"\1", svg)
-        svg = svg.replace("var(--letters, sans-serif)", "'DejaVu Sans', Verdana, Arial, sans-serif")
-        width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0]
-        opening, rest = svg.split(">", 1)
-        paper = f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
-        return write_text(path, f'{opening} width="{width}pt" height="{height}pt">{paper}{rest}\n')
-
-
-def dendrogram(names: Sequence[str], joined: NDArray[np.float64], *, key: str = "dendrogram") -> LabelFigure:
+def dendrogram(
+    names: Sequence[str],
+    joined: NDArray[np.float64],
+    *,
+    groups: LabelGroups | None = None,
+    key: str = "dendrogram",
+) -> Sketch:
     """Returns the tree of `geometry.linkage`: a label a line, joined further left the more they differ.
 
     Args:
         names: The labels, in the order of their numbers.
         joined: [C - 1, 4].
+        groups: Colours the labels, and the branches whose labels are all of one group.
         key: Begins every id in the SVG.
     """
     root = tree_of(joined, names)
     count, named = len(names), len(names) <= _MOST_NAMES
     place: dict[int, float] = {}
     segments: list[list[tuple[float, float]]] = []
+    of_segments: list[int | None] = []
     ordered: list[str] = []
+    group_of_label = dict(zip(names, groups.of, strict=True)) if groups is not None else {}
+    group: dict[int, int | None] = {}
     for node in root.walk():
         if not node.children:
             place[id(node)] = float(len(ordered))
-            ordered.append(_short(node.name))
+            group[id(node)] = group_of_label.get(node.name)
+            ordered.append(node.name)
             continue
         at = [place[id(child)] for child in node.children]
+        below = {group[id(child)] for child in node.children}
+        group[id(node)] = below.pop() if len(below) == 1 else None
         place[id(node)] = sum(at) / len(at)
         height = node.height or 0.0
         segments.append([(height, min(at)), (height, max(at))])
         segments += [[(height, y), (child.height or 0.0, y)] for y, child in zip(at, node.children, strict=True)]
+        of_segments += [group[id(node)], *(group[id(child)] for child in node.children)]
+    of_labels = [group_of_label.get(name) for name in ordered]
+    ordered = [_short(name) for name in ordered]
     margin = 0.09 * max(map(len, ordered)) if named else 0.0
 
     def paint(figure: Figure) -> None:
-        from matplotlib.collections import LineCollection
-
         axes = figure.subplots()
-        axes.add_collection(LineCollection(segments, colors=series_colour(1), linewidths=1.0 if named else 0.4))
+        # One line for all branches of a colour, with gaps: a page of a thousand labels holds thousands of branches.
+        for number in dict.fromkeys(of_segments):
+            own = [segment for segment, one in zip(segments, of_segments, strict=True) if one == number]
+            points = [point for segment in own for point in [*segment, (np.nan, np.nan)]]
+            colour = _group_colour(number) if groups is not None else series_colour(1)
+            x, y = np.array(points).T
+            axes.plot(x, y, color=colour, linewidth=1.0 if named else 0.4, solid_capstyle="butt")
         top = root.height or 1.0
         axes.set_xlim(1.03 * top, 0)
         axes.set_ylim(count - 0.5, -0.5)
         axes.yaxis.tick_right()
-        axes.set_yticks(range(count) if named else [], ordered if named else [])
+        names_of = zip(of_labels, ordered, strict=True)
+        marked = [f"{_mark(number)} {name}" if groups else name for number, name in names_of]
+        axes.set_yticks(range(count) if named else [], marked if named else [])
+        if groups is not None:
+            for tick, number in zip(axes.get_yticklabels(), of_labels, strict=False):
+                tick.set_color(_group_colour(number))
+            _write_legend(figure, groups)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("distance at which they join")
@@ -107,8 +99,11 @@ def dendrogram(names: Sequence[str], joined: NDArray[np.float64], *, key: str = 
     description = (
         f"Tree of {count} labels. From the top: {', '.join(ordered[:10])}{', ...' if count > 10 else ''}; {last}."
     )
-    size = (4.2 + margin, 0.9 + (0.19 * count if named else 8.0))
-    return LabelFigure(key, size, f"Hierarchy of {count:,} labels", description, paint)
+    legend = 0.2 * len(groups.names) + 0.2 if groups is not None else 0.0
+    if groups is not None:
+        description += f" Coloured by {groups.source}: {'; '.join(groups.names)}."
+    size = (4.2 + margin, 0.9 + (0.19 * count if named else 8.0) + legend)
+    return Sketch(key, size, f"Hierarchy of {count:,} labels", description, paint)
 
 
 def label_map(
@@ -117,8 +112,9 @@ def label_map(
     *,
     alignment: Alignment | None = None,
     reference: str = "WordNet",
+    groups: LabelGroups | None = None,
     key: str = "map",
-) -> LabelFigure:
+) -> Sketch:
     """Returns the labels as points of a plane; over a reference's points, where they are laid over each other.
 
     Args:
@@ -126,6 +122,7 @@ def label_map(
         points: [C, 2], as `geometry.multidimensional_scaling` gives them.
         alignment: As `geometry.procrustes_disparity` gives it; its points are drawn instead of `points`.
         reference: What the alignment's reference is called.
+        groups: Of the labels that are drawn; each has a colour and a mark.
         key: Begins every id in the SVG.
     """
     count, named = len(names), len(names) <= _MOST_NAMES
@@ -150,7 +147,14 @@ def label_map(
                 axes.plot((one[0], other[0]), (one[1], other[1]), color=INK, linewidth=0.5, alpha=0.35, zorder=1)
             ring = series_colour(2)
             axes.scatter(theirs_at[:, 0], theirs_at[:, 1], s=dot, facecolors="none", edgecolors=ring, label=reference)
-        axes.scatter(ours_at[:, 0], ours_at[:, 1], s=dot, color=series_colour(1), zorder=3, label="learned")
+        if groups is None:
+            axes.scatter(ours_at[:, 0], ours_at[:, 1], s=dot, color=series_colour(1), zorder=3, label="learned")
+        else:
+            for number in sorted({-1 if one is None else one for one in groups.of}):
+                of_group = [place for place, one in enumerate(groups.of) if (-1 if one is None else one) == number]
+                own = None if number < 0 else number
+                x, y = ours_at[of_group].T
+                axes.scatter(x, y, s=1.4 * dot, color=_group_colour(own), marker=_MARKERS[_of_six(own)], zorder=3)
         if theirs is not None:
             axes.legend(loc="upper center", ncols=2, frameon=False, borderaxespad=0.2)
         if named:
@@ -159,12 +163,12 @@ def label_map(
     over = f", over those of {reference}; disparity {alignment.disparity:.3f}" if alignment is not None else ""
     description = f"{count} labels as points of a plane, by multidimensional scaling of their distances{over}."
     size = (page.width / 72, page.height / 72)
-    return LabelFigure(key, size, f"Map of {count:,} labels{over}", description, paint)
+    return Sketch(key, size, f"Map of {count:,} labels{over}", description, paint)
 
 
 def distance_heat_map(
     names: Sequence[str], distances: NDArray[np.float64], order: Sequence[int], *, key: str = "distances"
-) -> LabelFigure:
+) -> Sketch:
     """Returns the distances between labels, in the order of the tree.
 
     Args:
@@ -202,7 +206,7 @@ def distance_heat_map(
     description = (
         f"Heat map of the distances between {count} labels, like ones beside each other: {', '.join(shown[:10])}."
     )
-    return LabelFigure(key, (side + 1.1, side), f"Distances between {count:,} labels", description, paint)
+    return Sketch(key, (side + 1.1, side), f"Distances between {count:,} labels", description, paint)
 
 
 class _Page:
@@ -260,6 +264,29 @@ def _write_names(axes: Axes, page: _Page, points: NDArray[np.float64], names: Se
             fontsize=letters,
             zorder=4,
         )
+
+
+def _write_legend(figure: Figure, groups: LabelGroups) -> None:
+    from matplotlib.lines import Line2D
+
+    lines = [
+        Line2D([], [], color=_group_colour(number), marker=_MARKERS[_of_six(number)], linewidth=1.4, markersize=5)
+        for number in range(len(groups.names))
+    ]
+    figure.legend(lines, [_short(name) for name in groups.names], loc="outside lower left", frameon=False, fontsize=8)
+
+
+def _of_six(group: int | None) -> int:
+    return 0 if group is None else 1 + group % 6
+
+
+def _group_colour(group: int | None) -> str:
+    """Returns a colour; after six groups they begin again, with the names beside them to tell them apart."""
+    return series_colour(_of_six(group))
+
+
+def _mark(group: int | None) -> str:
+    return _SIGNS[_of_six(group)]
 
 
 def _short(name: str) -> str:

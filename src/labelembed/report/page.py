@@ -2,85 +2,131 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from labelembed.measures import PairedComparison
-from labelembed.report.comparison import Comparison, VariantRuns, load_comparison
-from labelembed.report.drawing import Drawing, series_number
-from labelembed.report.figures import error_curves, seed_dots, series_positions
-from labelembed.report.formatting import (
-    MEASURES,
-    NOTHING,
-    SPEED_MEASURES,
-    MeasureColumn,
-    counted,
-    detectable_text,
-    interval_text,
-    number,
-    p_text,
-    shortened,
+from labelembed.report.comparison import Comparison, VariantRuns
+from labelembed.report.cost import cost_rows
+from labelembed.report.curves import CurveMeasure, curve_data, curve_measures, curve_sketch, series_positions
+from labelembed.report.drawing import Sketch
+from labelembed.report.error_sections import error_section
+from labelembed.report.figures import seed_dots
+from labelembed.report.formatting import MEASURES, SPEED_MEASURES, counted
+from labelembed.report.gathering import load_several
+from labelembed.report.heat_map import colour_table
+from labelembed.report.label_groups import Reference, reference_for
+from labelembed.report.labels_shown import (
+    LISTED_LABELS,
+    LISTED_OF_OTHERS,
+    kendall_rows,
+    label_sections,
+    left_out_note,
+    listed_neighbours,
+    search_data,
+    sources_note,
 )
-from labelembed.report.heat_map import heat_map
 from labelembed.report.notes import failure_notes, reading_notes
+from labelembed.report.packing import script_json
+from labelembed.report.page_tables import cost_table, differences_table, kendall_table, measures_table
+from labelembed.report.published import published_lines
 from labelembed.report.reproduction import describe_reproduction
-from labelembed.report.similarities import label_similarities
+from labelembed.report.sentences_seen import seen_sentences
+from labelembed.report.similarities import SimilaritiesOf, read_once
 from labelembed.report.table import Row, comparison_rows
-from labelembed.report.verdict import verdict
+from labelembed.report.typesetting import breakable, numbers_json, typeset, unbroken
+from labelembed.report.verdict import best_method, verdict
 from labelembed.report.writing import write_text
 
-_NAME_LENGTH = 40
+# uPlot is not ours; its licence stands beside it.
+_SCRIPTS = ("uPlot.iife.min.js", "page.js", "figures.js", "curves.js", "labels.js")
+_STYLES = ("uPlot.min.css", "style.css")
 
 
-def write_report(path: str | Path) -> Path:
-    """Writes ``report.html`` into a comparison folder, or into the folder of a single finished run.
+def write_report(
+    *paths: str | Path,
+    out: str | Path | None = None,
+    baseline: str | None = None,
+    groups: str | Path | None = None,
+    wordnet: bool = False,
+) -> Path:
+    """Writes one HTML page of a comparison, of a run, or of several of both.
 
-    The page loads nothing from anywhere, runs no script, and is the same to the byte when it is made again
-    from the same runs.
+    The page loads nothing from anywhere, can be read with scripts off, and is the same to the byte when it is made
+    again from the same runs.
 
     Args:
-        path: The folder.
+        paths: Run and comparison folders; see `gathering.load_several` for several.
+        out: The file; None: ``report.html`` in the folder, of several in the current one.
+        baseline: The variant the others are compared with; None: as the comparison says.
+        groups: A hierarchy that colours labels, as `geometry.read_hierarchy` takes it; None: the one that ships, or
+            WordNet's.
+        wordnet: Hold the labels against WordNet by their names, where no senses for them ship.
 
     Returns:
         The page.
 
     Raises:
-        RunFolderError: When the folder is neither, or the page cannot be written into it.
+        RunFolderError: When a folder is neither, nothing can be shown, runs are of different data, or the page cannot
+            be written.
+        DataError: When `groups` cannot be read, or `wordnet` is asked for and is not there.
+        ValueError: Without a path.
     """
-    comparison = load_comparison(path)
-    return write_text(comparison.path / "report.html", _page(comparison))
+    if not paths:
+        raise ValueError("give one run or comparison folder or more")
+    comparison = load_several(paths, baseline=baseline)
+    place = Path(out) if out is not None else (Path(paths[0]) if len(paths) == 1 else Path()) / "report.html"
+
+    def reference_of(names: Sequence[str]) -> Reference:
+        return reference_for(names, groups=groups, wordnet=wordnet)
+
+    return write_text(place, _page(comparison, reference_of))
 
 
-def _page(comparison: Comparison) -> str:
-    from jinja2 import Environment, StrictUndefined
+def _page(comparison: Comparison, reference_of: Callable[[Sequence[str]], Reference]) -> str:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     room = files("labelembed.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(typeset=_typeset, unbroken=_unbroken)
-    template = environment.from_string(room.joinpath("template.html").read_text(encoding="utf-8"))
+    templates = FunctionLoader(lambda name: room.joinpath("templates", name).read_text(encoding="utf-8"))
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=templates
+    )
+    environment.filters.update(
+        typeset=typeset, unbroken=unbroken, breakable=breakable, script_json=script_json, numbers_json=numbers_json
+    )
+    script = "\n".join(room.joinpath("scripts", name).read_text(encoding="utf-8").strip() for name in _SCRIPTS)
+    style = "\n".join(room.joinpath("styles", name).read_text(encoding="utf-8").strip() for name in _STYLES)
     rows = comparison_rows(comparison)
-    return template.render(
-        style=room.joinpath("style.css").read_text(encoding="utf-8"),
+    series, method = series_positions(comparison), best_method(comparison)
+    measures, similarities_of = curve_measures(comparison), read_once()
+    reference_row, costs = cost_rows(comparison, rows)
+    return environment.get_template("page.html").render(
+        style=style,
+        script=script,
+        # No other script runs in the page, whatever a label is called.
+        script_hash=base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode("ascii"),
         title=comparison.recipe if comparison.baseline is not None else comparison.variants[0].name,
         subtitle=_subtitle(comparison),
         verdict=verdict(comparison, rows),
         split=comparison.split,
         baseline=comparison.baseline,
-        measures=_measures_table(MEASURES, rows, series_positions(comparison)),
-        speed=_measures_table(SPEED_MEASURES, rows, series_positions(comparison)),
+        measures=measures_table(MEASURES, rows, series),
+        speed=measures_table(SPEED_MEASURES, rows, series),
         speed_split=comparison.speed_split,
-        differences=_differences_table(rows),
+        differences=differences_table(rows),
+        published=published_lines(comparison, rows),
         notes=reading_notes(rows),
-        failures=failure_notes(rows),
-        figures=_figures(comparison, rows),
-        labels=[
-            section
-            for position, variant in enumerate(comparison.variants)
-            if (section := _labels_section(variant, f"labels-{position}")) is not None
-        ],
+        failures=[f"{path}: {why}" for path, why in comparison.left_out.items()] + failure_notes(rows),
+        curves=_curves(comparison, measures),
+        curve_data=curve_data(comparison, measures) if measures else None,
+        dots=_dots(comparison, rows),
+        labels=_labels(comparison, reference_of, _by_weight(comparison, method), similarities_of),
+        errors=error_section(comparison, method, similarities_of),
+        sentences=seen_sentences(comparison, method) if method is not None else None,
+        cost=cost_table(costs, reference_row, series) if costs else None,
         reproduction=describe_reproduction(comparison),
         variants=[variant.name for variant in comparison.variants],
     )
@@ -93,106 +139,53 @@ def _subtitle(comparison: Comparison) -> str:
     return f"{variants}, {counted(len(comparison.seeds), 'seed')}, compared with {comparison.baseline}"
 
 
-def _measures_table(measures: Sequence[MeasureColumn], rows: Sequence[Row], series: dict[int, int]) -> dict[str, Any]:
-    shown = [measure for measure in measures if any(measure.summary(row) is not None for row in rows)]
-    return {
-        "headings": [(measure.heading, measure.unit) for measure in shown],
-        "rows": [
-            {
-                "name": row.name,
-                "series": series_number(series[position]),
-                "n": row.n,
-                "asked": row.n + len(row.failed) + len(row.missing),
-                "is_baseline": row.is_baseline,
-                # The mean in full precision stands behind what is shown, the number of the CSV file.
-                "cells": [(measure.text(row), _full(measure.summary(row))) for measure in shown],
-            }
-            for position, row in enumerate(rows)
-        ],
-    }
+def _curves(comparison: Comparison, measures: Sequence[CurveMeasure]) -> list[Sketch]:
+    found = [curve_sketch(comparison, measure) for measure in measures]
+    return [sketch for sketch in found if sketch is not None]
 
 
-def _differences_table(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Returns one group a measure, with a line for each variant that is compared."""
-    split = rows[0].split if rows else ""
-    measures = (
-        ("error_difference", f"{split} error", "points", 100, 2),
-        ("bleu_difference", f"{split} BLEU", "points", 100, 2),
-        ("top5_difference", f"{split} top-5 error", "points", 100, 2),
-        ("nll_difference", "NLL", "nats", 1, 3),
-        ("calibrated_nll_difference", "NLL, calibrated", "nats", 1, 3),
-    )
-    groups = []
-    for name, heading, unit, scale, decimals in measures:
-        lines = [
-            {
-                "name": row.name,
-                "n": difference.n,
-                "cells": _difference_cells(difference, scale=scale, decimals=decimals),
-            }
-            for row in rows
-            if (difference := row.difference(name)) is not None
-        ]
-        if lines:
-            groups.append({"heading": heading, "unit": unit, "rows": lines})
-    return groups
+def _dots(comparison: Comparison, rows: Sequence[Row]) -> Sketch | None:
+    # The dot of a single run would say no more than the table does.
+    return seed_dots(comparison, rows, "seeds") if comparison.baseline is not None else None
 
 
-def _difference_cells(difference: PairedComparison, *, scale: float, decimals: int) -> list[tuple[str, str]]:
-    """Returns difference, interval, p, corrected p and what could be shown: as shown, and in full precision."""
-    could_show = NOTHING if math.isnan(difference.detectable) else number(scale * difference.detectable, decimals)
-    return [
-        (number(scale * difference.difference, decimals), repr(difference.difference)),
-        (interval_text(difference, scale=scale, decimals=decimals), ""),
-        (p_text(difference.p_value), _repr(difference.p_value)),
-        (p_text(difference.p_holm), _repr(difference.p_holm)),
-        (detectable_text(difference) if scale == 100 else could_show, ""),
-    ]
+def _by_weight(comparison: Comparison, method: VariantRuns | None) -> list[VariantRuns]:
+    """Returns the variants, the one that the verdict is about first, the baseline after it."""
+    first = [one for one in (method, comparison.baseline_runs) if one is not None]
+    return list({one.name: one for one in [*first, *comparison.variants]}.values())
 
 
-def _figures(comparison: Comparison, rows: Sequence[Row]) -> list[tuple[str, Drawing]]:
-    found = [
-        ("Test error over epochs", error_curves(comparison, "test", "test-curves")),
-        ("Development error over epochs", error_curves(comparison, "development", "development-curves")),
-        # The dot of a single run would say no more than the table does.
-        ("Every run", seed_dots(comparison, rows, "seeds") if comparison.baseline is not None else None),
-    ]
-    return [(heading, drawing) for heading, drawing in found if drawing is not None]
-
-
-def _labels_section(variant: VariantRuns, key: str) -> dict[str, Any] | None:
-    similarities = label_similarities(variant)
-    if similarities is None:
+def _labels(
+    comparison: Comparison,
+    reference_of: Callable[[Sequence[str]], Reference],
+    order: Sequence[VariantRuns],
+    similarities_of: SimilaritiesOf,
+) -> dict[str, Any] | None:
+    sections, reference = label_sections(comparison, reference_of, order, similarities_of)
+    if not sections:
         return None
+    search, notes = search_data(sections)
+    heat = [{"variant": one.variant, "kind": one.similarities.kind} | one.heat for one in sections if one.heat]
     return {
-        "variant": variant.name,
-        "drawing": heat_map(similarities, variant.name, key),
-        "count": len(similarities.names),
-        "runs": similarities.runs,
-        "listed": [
-            (
-                shortened(name, _NAME_LENGTH),
-                [(shortened(other, _NAME_LENGTH), number(100 * share, 2), repr(share)) for other, share in others],
-            )
-            for name, others in similarities.most_similar
+        "sections": [
+            {
+                "variant": one.variant,
+                "figures": one.figures,
+                "count": len(one.similarities.names),
+                "drawn": len(one.similarities.drawn),
+                "runs": one.similarities.runs,
+                "kind": one.similarities.kind,
+                "listed": listed_neighbours(one.similarities, LISTED_LABELS if place == 0 else LISTED_OF_OTHERS)
+                if one.figures
+                else [],
+                "left_out": left_out_note(one),
+            }
+            for place, one in enumerate(sections)
         ],
-        "left_out": similarities.left_out,
+        "search": search,
+        "heat": heat,
+        "colours": colour_table() if heat else "",
+        "notes": notes,
+        "kendall": kendall_table(kendall_rows(comparison, sections, reference)),
+        "sources": sources_note(reference),
     }
-
-
-def _typeset(text: str) -> str:
-    """Returns a number's text with a real minus sign, and an en dash for nothing."""
-    return "\u2013" if text == NOTHING else text.replace("-", "\u2212")
-
-
-def _unbroken(sentence: str) -> str:
-    """Returns a sentence whose numbers stay beside what they are of."""
-    return sentence.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0").replace(" points", "\u00a0points")
-
-
-def _full(summary: Any) -> str:
-    return "" if summary is None else repr(summary.mean)
-
-
-def _repr(value: float | None) -> str:
-    return "" if value is None else repr(value)

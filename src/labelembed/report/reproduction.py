@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.errors import RunFolderError
-from labelembed.report.comparison import Comparison, RunRecord
+from labelembed.report.comparison import Comparison, RunRecord, environment_of
 from labelembed.report.formatting import NOTHING, shortened
 from labelembed.training.run_folder import RunFolder
 
 _MOST_COMMANDS = 3
 _LONGEST_VALUE = 160
 # Not what a run ran on: the command has its own place, and the labels' names fill a page.
-_NOT_SHOWN = ("command", "data.names")
+_NOT_SHOWN = ("command", "data.names", "published")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Reproduction:
         commands: With which the runs were made.
         environment: What that run ran on, as (name, value).
         mixed: Names in the environment whose value is not the same in all runs.
+        seeds: Of the runs that have finished, as text.
     """
 
     objectives: list[tuple[str, list[str]]]
@@ -41,6 +42,7 @@ class Reproduction:
     commands: list[str]
     environment: list[tuple[str, str]]
     mixed: list[str]
+    seeds: str
 
 
 def describe_reproduction(comparison: Comparison) -> Reproduction:
@@ -48,7 +50,7 @@ def describe_reproduction(comparison: Comparison) -> Reproduction:
     runs = [run for variant in comparison.variants for run in variant.runs.values()]
     first_runs = [next(iter(variant.runs.values()), None) for variant in comparison.variants]
     recipes = [_flat(_recipe(run)) if run else {} for run in first_runs]
-    environments = [_environment(run) for run in runs]
+    environments = [environment_of(run) for run in runs]
     baseline = comparison.baseline_runs or comparison.variants[0]
     shown = next(iter(baseline.runs.values()), runs[0] if runs else None)
     chosen = _flat(environments[runs.index(shown)]) if shown else {}
@@ -61,21 +63,22 @@ def describe_reproduction(comparison: Comparison) -> Reproduction:
         recipe=_recipe_text(shown) if shown else "",
         recipe_of=_place(shown, comparison.path) if shown else "",
         commands=_commands(environments) or [_made_up_command(comparison)],
-        environment=[(key, _text(value)) for key, value in chosen.items() if key not in _NOT_SHOWN],
+        environment=[(key, text) for key, value in chosen.items() if key not in _NOT_SHOWN and (text := _text(value))],
         mixed=_mixed([_flat(environment) for environment in environments]),
+        seeds=", ".join(str(seed) for seed in sorted({run.seed for run in runs})),
     )
+
+
+def label_names(run: RunRecord) -> tuple[str, ...]:
+    """Returns the labels' names as the run's data had them; nothing where it does not say."""
+    data = environment_of(run).get("data")
+    names = data.get("names") if isinstance(data, dict) else None
+    return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
 
 def _recipe(run: RunRecord) -> dict[str, Any]:
     try:
         return RunFolder(run.folder).recipe()
-    except RunFolderError:
-        return {}
-
-
-def _environment(run: RunRecord) -> dict[str, Any]:
-    try:
-        return RunFolder(run.folder).environment()
     except RunFolderError:
         return {}
 
@@ -88,7 +91,9 @@ def _recipe_text(run: RunRecord) -> str:
 
 
 def _place(run: RunRecord, root: Path) -> str:
-    return run.folder.relative_to(root).as_posix() if run.folder != root else "this run"
+    if run.folder == root:
+        return "this run"
+    return run.folder.relative_to(root).as_posix() if run.folder.is_relative_to(root) else run.folder.as_posix()
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,108 +1,198 @@
-"""What a variant's runs learned about the labels, averaged over the seeds."""
+"""What a variant's runs learned about the labels: how alike they are, averaged over the seeds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from labelembed.errors import DataError
-from labelembed.geometry import LabelGeometry
-from labelembed.report.comparison import VariantRuns
+from labelembed.geometry import LabelGeometry, leaf_order
+from labelembed.geometry.nearest import nearest_labels
+from labelembed.report.comparison import RunRecord, VariantRuns
 from labelembed.training.run_folder import RunFolder
 
-# A picture of more cells says no more to the eye, and would make the page heavy.
-PICTURE_CELLS = 200
-LISTED_LABELS = 200
-NEIGHBOURS = 5
+#: Labels that the figures are of; of more the first, which in a vocabulary are the most frequent.
+DRAWN_LABELS = 1_000
+Kind = Literal["share", "distance", "cosine"]
+
+
+class Neighbours(NamedTuple):
+    """The most similar labels of every label.
+
+    Attributes:
+        places: [C, k], their numbers, most similar first.
+        scores: [C, k], the share of the label's soft target, minus the distance, or the cosine.
+    """
+
+    places: NDArray[np.int64]
+    scores: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class LabelSimilarities:
-    """Soft targets of the labels, the mean over runs.
+    """How alike labels are, the mean over runs.
 
     Attributes:
         names: All labels.
+        kind: What a likeness is: the share of a label's soft target that another gets, minus a distance, or a cosine.
         runs: How many runs the mean is over; 0 when none can be read.
-        picture: ``[P, P]``, row y how much of label y's soft target each other label gets; the diagonal is
-            nan. With more than `PICTURE_CELLS` labels a cell is the mean over a block of labels.
-        own_share: How much of its soft target a label keeps for itself, the mean over all labels.
-        most_similar: For each of the first labels: its name and its most similar others with their shares.
+        likeness: ``[L, L]`` of the first `DRAWN_LABELS`: row y how alike each other label is to y. Larger is more.
+        own_share: How much of its soft target a label keeps for itself, the mean over all labels; nan for vectors.
+        distances: ``[L, L]``, symmetric.
+        joined: Their tree by average linkage, `[L - 1, 4]`; empty for a single label.
+        geometries: Of each run, by seed; with more than `DRAWN_LABELS` labels that of the first run alone.
         left_out: Why a run is not in the mean, by seed.
     """
 
     names: tuple[str, ...]
+    kind: Kind
     runs: int
-    picture: NDArray[np.float64]
+    likeness: NDArray[np.float64]
     own_share: float
-    most_similar: list[tuple[str, list[tuple[str, float]]]]
-    left_out: dict[int, str]
+    distances: NDArray[np.float64]
+    joined: NDArray[np.float64]
+    geometries: dict[int, LabelGeometry] = field(default_factory=dict)
+    left_out: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """The labels that the figures are of."""
+        return self.names[: len(self.likeness)]
+
+    @property
+    def order(self) -> list[int]:
+        """Their numbers in the order of the tree."""
+        return leaf_order(self.joined) if len(self.joined) else list(range(len(self.likeness)))
+
+    def neighbours(self, k: int) -> Neighbours:
+        """Returns the most similar labels of every label: by the mean over runs, of many labels by the first run."""
+        if len(self.names) <= len(self.likeness):
+            table = self.likeness.copy()
+            np.fill_diagonal(table, -np.inf)
+            places = np.argsort(-table, axis=1, kind="stable")[:, : min(k, len(table) - 1)]
+            return Neighbours(places, np.take_along_axis(table, places, axis=1))
+        return self.neighbours_of_first(len(self.names), k)
+
+    def neighbours_of_first(self, labels: int, k: int) -> Neighbours:
+        """Returns the most similar labels of the first so many labels, by the first run."""
+        geometry = next(iter(self.geometries.values()))
+        table = geometry.similarities if geometry.similarities is not None else geometry.vectors
+        assert table is not None
+        kind: Literal["similarities", "euclidean", "cosine"] = (
+            "similarities" if geometry.similarities is not None else geometry.metric
+        )
+        places, scores = nearest_labels(table, range(labels), k, kind=kind, coarse=True)
+        return Neighbours(places.numpy(), scores.numpy())
+
+
+SimilaritiesOf = Callable[[VariantRuns], LabelSimilarities | None]
 
 
 def label_similarities(variant: VariantRuns) -> LabelSimilarities | None:
-    """Returns the mean similarities of a variant's runs, or None where its runs learned none."""
-    names: tuple[str, ...] = ()
-    runs = 0
+    """Returns the mean likeness of labels over a variant's runs, or None where the runs left none.
+
+    Of more than `DRAWN_LABELS` labels the first run alone is read: the files of tens of thousands are large.
+    """
+    geometries: dict[int, LabelGeometry] = {}
     left_out: dict[int, str] = {}
-    picture_sum, listed_sum, own_sum = np.zeros((0, 0)), np.zeros((0, 0)), 0.0
+    for seed, found in _geometries(variant):
+        if isinstance(found, str):
+            left_out[seed] = found
+            continue
+        first = next(iter(geometries.values()), None)
+        if first is not None and (found.names != first.names or _kind(found) != _kind(first)):
+            left_out[seed] = "its labels are others than those of the first run"
+            continue
+        geometries[seed] = found
+        if len(found) > DRAWN_LABELS:
+            break
+    if not geometries:
+        nothing = np.zeros((0, 0))
+        return LabelSimilarities((), "share", 0, nothing, 0.0, nothing, nothing, {}, left_out) if left_out else None
+    first = next(iter(geometries.values()))
+    drawn = [_drawn(geometry) for geometry in geometries.values()]
+    likeness = np.mean([_likeness(geometry) for geometry in geometries.values()], axis=0)
+    distances = _distances(drawn)
+    own = float(np.mean(np.diagonal(likeness))) if _kind(first) == "share" else float("nan")
+    joined = _joined(distances)
+    return LabelSimilarities(
+        first.names, _kind(first), len(geometries), likeness, own, distances, joined, geometries, left_out
+    )
+
+
+def read_once() -> SimilaritiesOf:
+    """Returns `label_similarities` with a memory: several parts of a page ask for the same."""
+    known: dict[str, LabelSimilarities | None] = {}
+
+    def similarities_of(variant: VariantRuns) -> LabelSimilarities | None:
+        if variant.name not in known:
+            known[variant.name] = label_similarities(variant)
+        return known[variant.name]
+
+    return similarities_of
+
+
+def class_means_of(run: RunRecord) -> LabelGeometry | None:
+    """Returns the geometry of a run's mean outputs, which every objective leaves; None where it cannot be read."""
+    try:
+        return LabelGeometry.load(RunFolder(run.folder).class_means_file)
+    except DataError:
+        return None
+
+
+def _geometries(variant: VariantRuns) -> Iterator[tuple[int, LabelGeometry | str]]:
+    """Gives the geometry of each run that left one, or why it cannot be read."""
     for seed, run in variant.runs.items():
         folder = RunFolder(run.folder)
         if not folder.geometry_file.exists():
             continue
         try:
-            geometry = folder.label_geometry()
+            yield seed, folder.label_geometry()
         except DataError as error:
-            left_out[seed] = str(error).replace(f"{folder.path}/", "")
-            continue
-        if geometry.similarities is None:
-            continue
-        if runs and geometry.names != names:
-            left_out[seed] = "its labels are others than those of the first run"
-            continue
-        picture, listed, own = _soft_target_parts(geometry)
-        if not runs:
-            names, picture_sum, listed_sum = geometry.names, np.zeros_like(picture), np.zeros_like(listed)
-        picture_sum, listed_sum, own_sum, runs = picture_sum + picture, listed_sum + listed, own_sum + own, runs + 1
-    if not runs:
-        return LabelSimilarities((), 0, picture_sum, 0.0, [], left_out) if left_out else None
-    most_similar = _most_similar(names, listed_sum / runs)
-    return LabelSimilarities(names, runs, picture_sum / runs, own_sum / runs, most_similar, left_out)
+            yield seed, str(error).replace(f"{folder.path}/", "")
 
 
-def _soft_target_parts(geometry: LabelGeometry) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Returns the picture ``[P, P]``, the first labels' soft targets ``[L, C]`` and the mean of the diagonal."""
-    assert geometry.similarities is not None
-    logits = geometry.similarities.numpy()
-    count = len(geometry)
-    cells = min(count, PICTURE_CELLS)
-    edges = np.linspace(0, count, cells + 1).astype(int)
-    picture = np.zeros((cells, cells))
-    listed: list[NDArray[np.float64]] = []
-    own = 0.0
-    # Block by block of rows: the whole in float64 would be as large as a run's memory at many labels.
-    for cell, (start, stop) in enumerate(pairwise(edges.tolist())):
-        # By numpy: torch wakes all its threads for each block, which takes far longer than the block.
-        targets = logits[start:stop].astype(np.float64)
-        targets = np.exp(targets - targets.max(axis=1, keepdims=True))
-        targets /= targets.sum(axis=1, keepdims=True)
-        if start < LISTED_LABELS:
-            listed.append(targets[: LISTED_LABELS - start].copy())
-        diagonal = np.arange(stop - start), np.arange(start, stop)
-        own += float(targets[diagonal].sum())
-        targets[diagonal] = 0
-        others = (stop - start) * np.diff(edges)
-        others[cell] -= stop - start
-        with np.errstate(invalid="ignore"):  # a block of one label has no others of its own: 0 / 0 is nan
-            picture[cell] = np.add.reduceat(targets.sum(axis=0), edges[:-1]) / others
-    return picture, np.concatenate(listed), own / count
+def _kind(geometry: LabelGeometry) -> Kind:
+    if geometry.similarities is not None:
+        return "share"
+    return "cosine" if geometry.metric == "cosine" else "distance"
 
 
-def _most_similar(names: tuple[str, ...], targets: NDArray[np.float64]) -> list[tuple[str, list[tuple[str, float]]]]:
-    found = []
-    for position, shares in enumerate(targets):
-        order = np.argsort(-shares, kind="stable")  # equal shares in the order of the labels
-        others = [int(other) for other in order[: NEIGHBOURS + 1] if other != position][:NEIGHBOURS]
-        found.append((names[position], [(names[other], float(shares[other])) for other in others]))
-    return found
+def _drawn(geometry: LabelGeometry) -> LabelGeometry:
+    return geometry if len(geometry) <= DRAWN_LABELS else geometry.select(range(DRAWN_LABELS))
+
+
+def _likeness(geometry: LabelGeometry) -> NDArray[np.float64]:
+    if geometry.similarities is not None:
+        # By numpy: torch wakes all its threads, which for ten labels takes far longer than the work.
+        logits = geometry.similarities[:DRAWN_LABELS].numpy().astype(np.float64)
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares /= shares.sum(axis=1, keepdims=True)
+        return np.asarray(shares[:, : len(shares)], dtype=np.float64)
+    distances = _drawn(geometry).distances().numpy()
+    return 1 - distances if geometry.metric == "cosine" else -distances
+
+
+def _distances(geometries: list[LabelGeometry]) -> NDArray[np.float64]:
+    """Returns the mean distances; of similarities those of the mean, which is decomposed once."""
+    first = geometries[0]
+    if first.similarities is None:
+        return np.asarray(np.mean([geometry.distances().numpy() for geometry in geometries], axis=0))
+    tables = [geometry.similarities for geometry in geometries if geometry.similarities is not None]
+    mean = torch.stack([table.double() for table in tables]).mean(dim=0)
+    return LabelGeometry(first.names, similarities=mean).distances().numpy()
+
+
+def _joined(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    if len(distances) < 2:
+        return np.zeros((0, 4))
+    from scipy.cluster import hierarchy
+    from scipy.spatial.distance import squareform
+
+    joined: NDArray[np.float64] = hierarchy.linkage(squareform(distances, checks=False), method="average")
+    return joined

@@ -54,6 +54,15 @@ def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[s
     return statements
 
 
+def best_method(comparison: Comparison) -> VariantRuns | None:
+    """Returns the variant that the verdict is about; None where no run has finished."""
+    finished = [variant for variant in comparison.variants if variant.runs]
+    others = [variant for variant in finished if variant.name != comparison.baseline]
+    methods = [variant for variant in others if not _is_smoothing(variant)]
+    candidates = methods or others or finished
+    return _best(candidates, comparison)[0] if candidates else None
+
+
 def _is_smoothing(variant: VariantRuns) -> bool:
     return variant.objective.get("name") == _SMOOTHING
 

@@ -15,11 +15,16 @@ def write_text(path: Path, text: str) -> Path:
     Raises:
         RunFolderError: When it cannot be written; nothing half written is left.
     """
+    # A label may hold what is no text at all (half a surrogate pair); the page must still be written.
+    return write_bytes(path, text.encode("utf-8", errors="replace"))
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Does what `write_text` does with a file of any kind."""
     # Two reports of one folder may be written at once.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
-        # A label may hold what is no text at all (half a surrogate pair); the page must still be written.
-        temporary.write_bytes(text.encode("utf-8", errors="replace"))
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 def begin_peak() -> None:
     """Begins to count anew; where the system cannot, the peak stays that of the whole process."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):
         _CLEAR.write_text("5")

@@ -1,0 +1,160 @@
+"""Single figures by name, as files for a paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from labelembed.errors import RunFolderError, nearest, unknown_name
+from labelembed.report.comparison import Comparison, VariantRuns
+from labelembed.report.curves import curve_measures, curve_sketch, series_positions
+from labelembed.report.drawing import Sketch
+from labelembed.report.error_figures import confused_likeness, confusion_figure, rank_figure, reliability_figure
+from labelembed.report.errors_seen import SeenErrors, seen_errors
+from labelembed.report.figures import seed_dots
+from labelembed.report.gathering import load_several
+from labelembed.report.label_groups import reference_for
+from labelembed.report.labels_shown import label_pictures
+from labelembed.report.sentences_seen import seen_sentences
+from labelembed.report.similarities import LabelSimilarities, label_similarities
+from labelembed.report.table import comparison_rows
+from labelembed.report.verdict import best_method
+
+FIGURES = (
+    "curves",
+    "seeds",
+    "heatmap",
+    "dendrogram",
+    "map",
+    "reliability",
+    "confusion",
+    "confused-ranks",
+    "attention",
+)
+
+
+def draw_figure(
+    name: str,
+    run: str | Path,
+    out: str | Path,
+    *,
+    measure: str = "test-error",
+    log: bool = False,
+    variant: str | None = None,
+    width: float | None = None,
+    baseline: str | None = None,
+    groups: str | Path | None = None,
+    wordnet: bool = False,
+) -> Path:
+    """Writes a figure.
+
+    Args:
+        name: One of `FIGURES`.
+        run: A run or comparison folder.
+        out: The file; PDF, SVG or PNG, as its name ends.
+        measure: Of `curves`: place and name, as ``test-error``, ``development-nll``, ``train-target``.
+        log: Of `curves`: a logarithmic axis.
+        variant: Of figures of labels and of errors: whose; None: the method that the verdict is about.
+        width: In inches; None: as it was laid out.
+        baseline: The variant the others are compared with; None: as the comparison says.
+        groups: A hierarchy that colours labels, as `geometry.read_hierarchy` takes it.
+        wordnet: Hold the labels against WordNet by their names.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunFolderError: When there is no such figure, variant or measure, the runs left nothing for it, or the file
+            cannot be written.
+        DataError: When `groups` cannot be read, or `wordnet` is asked for and is not there.
+    """
+    if name not in FIGURES:
+        raise RunFolderError(unknown_name("figure", name, list(FIGURES)))
+    comparison = load_several([run], baseline=baseline)
+    if name == "curves":
+        sketch = _curves(comparison, measure, log=log)
+    elif name == "seeds":
+        sketch = seed_dots(comparison, comparison_rows(comparison), name)
+    elif name in ("reliability", "confused-ranks"):
+        sketch = _of_all(comparison, name)
+    else:
+        sketch = _of_one(_chosen(comparison, variant), comparison, name, groups=groups, wordnet=wordnet)
+    if sketch is None:
+        raise RunFolderError(f"{run}: its runs left nothing to draw {name!r} of; {_NEEDS[name]}")
+    return sketch.save(Path(out), width=width)
+
+
+_NEEDS = {
+    "curves": "it needs a journal with this number",
+    "seeds": "it needs finished runs with an error",
+    "heatmap": "it needs two labels or more",
+    "dendrogram": "it needs two labels or more",
+    "map": "it needs two labels or more",
+    "reliability": "it needs evidence/errors.json, which runs of older versions lack",
+    "confusion": "it needs evidence/errors.json, which runs of older versions lack, with mistakes",
+    "confused-ranks": "it needs evidence/errors.json, which runs of older versions lack, with mistakes",
+    "attention": "it needs evidence/sentences.json, which runs on a corpus leave, of a network with attention",
+}
+
+
+def _curves(comparison: Comparison, measure: str, *, log: bool) -> Sketch | None:
+    known = {one.key: one for one in curve_measures(comparison)}
+    if measure not in known:
+        there = ", ".join(known) or "none"
+        raise RunFolderError(f"--measure: no curves of {measure!r}{nearest(measure, list(known))}; there are: {there}")
+    return curve_sketch(comparison, known[measure], log=log)
+
+
+def _chosen(comparison: Comparison, wanted: str | None) -> VariantRuns:
+    names = [variant.name for variant in comparison.variants]
+    if wanted is None:
+        chosen = best_method(comparison)
+        if chosen is None:
+            raise RunFolderError(f"{comparison.path}: no run has finished, so there is nothing to draw")
+        return chosen
+    matching = [one for one in comparison.variants if one.name == wanted]
+    matching = matching or [one for one in comparison.variants if one.objective.get("name") == wanted]
+    if len(matching) != 1:
+        what = "stands for more than one of" if matching else "is none of"
+        hint = "" if matching else nearest(wanted, names)
+        raise RunFolderError(f"--variant: {wanted!r} {what} the variants{hint}: {', '.join(names)}")
+    return matching[0]
+
+
+def _of_all(comparison: Comparison, name: str) -> Sketch | None:
+    order = series_positions(comparison)
+    found: list[tuple[str, int, SeenErrors, VariantRuns]] = []
+    for position, variant in enumerate(comparison.variants):
+        errors = seen_errors(variant)
+        if errors is not None:
+            found.append((variant.name, order[position], errors, variant))
+    if name == "reliability":
+        return reliability_figure([(called, position, errors) for called, position, errors, _ in found])
+    ranks = []
+    for called, position, errors, variant in found:
+        similarities = label_similarities(variant)
+        alike = confused_likeness(errors, similarities) if similarities is not None else None
+        if alike is not None:
+            ranks.append((called, position, alike))
+    return rank_figure(ranks)
+
+
+def _of_one(
+    variant: VariantRuns, comparison: Comparison, name: str, *, groups: str | Path | None, wordnet: bool
+) -> Sketch | None:
+    if name == "attention":
+        seen = seen_sentences(comparison, variant)
+        return seen.maps[0] if seen is not None and seen.maps else None
+    similarities = _readable(variant)
+    if name == "confusion":
+        errors = seen_errors(variant)
+        return None if errors is None else confusion_figure(errors, similarities, variant.name, name)
+    reference = reference_for(similarities.names, groups=groups, wordnet=wordnet)
+    return label_pictures(similarities, variant.name, reference, name).get(name)
+
+
+def _readable(variant: VariantRuns) -> LabelSimilarities:
+    found = label_similarities(variant)
+    if found is None or not found.names:
+        why = "" if found is None else f": {next(iter(found.left_out.values()))}"
+        raise RunFolderError(f"{variant.name}: its runs left no label geometry that can be read{why}")
+    return found

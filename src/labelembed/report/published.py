@@ -1,0 +1,63 @@
+"""What papers report for a recipe, beside what was measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from labelembed.report.comparison import Comparison, VariantRuns
+from labelembed.report.formatting import MEASURES, NOTHING, SPEED_MEASURES, number
+from labelembed.report.run_checks import number_in
+from labelembed.report.table import Row
+
+
+class PublishedLine(NamedTuple):
+    """One published figure and ours.
+
+    Attributes:
+        variant: Ours that it belongs to; empty where the comparison has none.
+        objective: What the paper calls it here: the objective's name and arguments.
+        measure: What was measured.
+        published: As people read it, with its unit.
+        ours: The same; a dash where there is none.
+        source: Paper and table.
+    """
+
+    variant: str
+    objective: str
+    measure: str
+    published: str
+    ours: str
+    source: str
+
+
+def published_lines(comparison: Comparison, rows: Sequence[Row]) -> list[PublishedLine]:
+    """Returns each published figure of the recipe beside every variant of its objective."""
+    columns = {column.attribute: column for column in (*MEASURES, *SPEED_MEASURES)}
+    lines = []
+    for figure in comparison.published:
+        column = columns.get(str(figure.get("measure", "test_error")))
+        value, deviation = number_in(figure.get("value")), number_in(figure.get("deviation"))
+        if column is None or value is None:
+            continue
+        text = number(column.scale * value, column.decimals)
+        if deviation is not None:
+            text += f" ± {number(column.scale * deviation, column.decimals)}"
+        runs = figure.get("runs")
+        text += f" (n = {runs})" if isinstance(runs, int) else ""
+        wanted = figure["objective"]
+        wanted = {"name": wanted} if isinstance(wanted, str) else wanted
+        called = " ".join(str(part) if key == "name" else f"{key}={part}" for key, part in wanted.items())
+        heading = f"{column.heading} ({column.unit})" if column.unit else column.heading
+        source = str(figure.get("source", ""))
+        matching = [row for row, variant in zip(rows, comparison.variants, strict=True) if _is_of(variant, wanted)]
+        for row in matching:
+            ours = column.text(row) + (f" (n = {row.n})" if column.summary(row) else "")
+            lines.append(PublishedLine(row.name, called, heading, text, ours, source))
+        if not matching and len(comparison.variants) > 1:
+            lines.append(PublishedLine("", called, heading, text, NOTHING, source))
+    return lines
+
+
+def _is_of(variant: VariantRuns, wanted: dict[str, Any]) -> bool:
+    return bool(variant.runs) and all(variant.objective.get(key) == value for key, value in wanted.items())

@@ -1,0 +1,60 @@
+"""Whether what a run folder says of its run can be true."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+FORMAT_VERSION = 1
+# Measures that are fractions; the others only have to be finite.
+_FRACTIONS = ("error", "calibration_error", "top5_error", "bleu", "chrf", "rouge1", "rouge2", "rougeL")
+# A damaged number must not ask for a curve that fills the memory.
+_MOST_EPOCHS = 1_000_000
+
+
+def result_fault(result: dict[str, Any]) -> str:
+    """Returns what is wrong with a result, or an empty string."""
+    if isinstance(result.get("format"), int) and result["format"] > FORMAT_VERSION:
+        return f"result.json: written by a newer labelembed (format {result['format']}); update labelembed"
+    calibrated = result.get("calibrated")
+    if not (calibrated is None or isinstance(calibrated, dict)):
+        return f"result.json: damaged, the calibrated measures are {calibrated!r}"
+    places: list[tuple[str, Any]] = [(split, result.get(split)) for split in ("development", "test")]
+    places += [(f"calibrated {split}", (calibrated or {}).get(split)) for split in ("development", "test")]
+    for split, measures in places:
+        if measures is None:
+            continue
+        if not isinstance(measures, dict) or number_in(measures.get("error")) is None:
+            return f"result.json: damaged, has no {split} error"
+        for name, value in measures.items():
+            if value is None:
+                continue
+            if number_in(value) is None or (name in _FRACTIONS and not 0 <= value <= 1):
+                return f"result.json: damaged, the {split} measure {name} is {value!r}"
+    if result.get("development") is None and result.get("test") is None:
+        return "result.json: damaged, has neither development nor test measures"
+    return ""
+
+
+def journal_fault(journal: list[dict[str, Any]]) -> str:
+    """Returns what is wrong with a journal, or an empty string."""
+    before = 0
+    for entry in journal:
+        if not before < entry["epoch"] <= _MOST_EPOCHS:
+            return f"journal.jsonl: damaged, epoch {entry['epoch']} stands after epoch {before}"
+        before = entry["epoch"]
+        for split in ("development", "test"):
+            measures = entry.get(split)
+            if not (measures is None or isinstance(measures, dict)):
+                return f"journal.jsonl: damaged, epoch {entry['epoch']} has {measures!r} as {split}"
+            error = number_in((measures or {}).get("error"))
+            if error is not None and not 0 <= error <= 1:
+                return f"journal.jsonl: damaged, epoch {entry['epoch']} has the {split} error {error!r}, no fraction"
+    return ""
+
+
+def number_in(value: object) -> float | None:
+    """Returns a finite number as it is, and None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)

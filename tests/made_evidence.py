@@ -1,0 +1,78 @@
+"""Evidence of errors and sentences as runs leave it, with given numbers, for the tests of what reads it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from labelembed.training.run_folder import RunFolder
+
+
+def bins(rows: dict[int, tuple[int, float, float]]) -> dict[str, list[Any]]:
+    """Returns 15 bins from those that hold rows: count, confidence and accuracy."""
+    columns: list[list[Any]] = [
+        [rows[b][part] if b in rows else (0, None, None)[part] for b in range(15)] for part in range(3)
+    ]
+    return dict(zip(("count", "confidence", "accuracy"), columns, strict=True))
+
+
+def png(shade: int = 120) -> str:
+    """Returns a small grey picture."""
+    written = io.BytesIO()
+    Image.new("L", (8, 8), shade).save(written, "PNG")
+    return base64.b64encode(written.getvalue()).decode()
+
+
+def leave_errors(
+    folder: Path, confusions: Sequence[tuple[int, int, int]], *, labels: int, of_label: int = 10, pictures: int = 2
+) -> None:
+    """Leaves evidence of these mistakes in a run folder."""
+    value = {
+        "format": 1,
+        "split": "test",
+        "rows": labels * of_label,
+        "labels": labels,
+        "confusions": [list(pair) for pair in confusions],
+        "left_out": 0,
+        "of_label": [of_label] * labels,
+        "right": [of_label] * labels,
+        "reliability": {
+            "before": bins({7: (4, 0.5, 0.75), 14: (6, 0.98, 1.0)}),
+            "calibrated": bins({10: (10, 0.7, 0.9)}),
+        },
+        "worst": [
+            {"row": row, "label": 0, "predicted": 1, "share": 0.01, "predicted_share": 0.9, "png": png()}
+            for row in range(pictures)
+        ],
+    }
+    RunFolder(folder).write_evidence("errors", value)
+
+
+def leave_sentences(folder: Path, outputs: Sequence[tuple[str, float]], *, attention: bool = True) -> None:
+    """Leaves a sample of sentences with these outputs and scores in a run folder."""
+    value = {
+        "format": 1,
+        "split": "test",
+        "of": 1000,
+        "sentences": [
+            {
+                "place": 5 * place,
+                "source": f"source {place}",
+                "reference": f"wanted {place}",
+                "output": output,
+                "score": score,
+            }
+            for place, (output, score) in enumerate(outputs)
+        ],
+        "attention": [
+            {"place": 0, "source": ["a", "b", "(end)"], "output": ["x", "y"], "weights": [[90, 5, 5], [0, 99, 1]]}
+        ]
+        if attention
+        else [],
+    }
+    RunFolder(folder).write_evidence("sentences", value)

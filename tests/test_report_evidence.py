@@ -1,0 +1,150 @@
+"""What the page says of errors, sentences and cost, from evidence with given numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from labelembed.geometry import LabelGeometry
+from labelembed.report import comparison_rows, load_comparison, write_report
+from labelembed.report.cost import cost_rows
+from labelembed.report.error_figures import calibration_gap, confused_likeness
+from labelembed.report.errors_seen import seen_errors
+from labelembed.report.sentences_seen import seen_sentences
+from labelembed.report.similarities import label_similarities
+from labelembed.training.run_folder import RunFolder
+from tests.made_evidence import leave_errors, leave_sentences
+from tests.made_runs import make_comparison, run_path
+
+EMBEDDING = "label_embedding"
+NAMES = ("cat", "dog", "car", "bus")
+# cat and dog are alike, so are car and bus.
+TABLE = torch.tensor([[3.0, 2.0, 0.0, -1.0], [2.0, 3.0, -1.0, 0.0], [0.0, -1.0, 3.0, 2.0], [-1.0, 0.0, 2.0, 3.0]])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    geometry = {EMBEDDING: {seed: LabelGeometry(NAMES, similarities=TABLE) for seed in (0, 1)}}
+    make_comparison(tmp_path, {"one_hot": {0: 0.2, 1: 0.2}, EMBEDDING: {0: 0.1, 1: 0.1}}, geometry=geometry)
+    return tmp_path
+
+
+def _variant(folder, name=EMBEDDING):
+    return next(variant for variant in load_comparison(folder).variants if variant.name == name)
+
+
+def test_mistakes_are_added_up_over_the_runs(folder):
+    leave_errors(run_path(folder, EMBEDDING, 0), [(0, 1, 5), (2, 3, 1)], labels=4)
+    leave_errors(run_path(folder, EMBEDDING, 1), [(1, 0, 4), (2, 3, 2), (0, 2, 1)], labels=4)
+    errors = seen_errors(_variant(folder))
+    assert (errors.runs, errors.mistakes) == (2, 13)
+    assert errors.confused(2) == [(0, 1, 9), (2, 3, 3)]
+    assert errors.of_label.tolist() == [20] * 4
+    # 8 rows at 50 % of which 75 % are right, 12 at 98 % all right
+    assert calibration_gap(errors.reliability) == pytest.approx((8 * 0.25 + 12 * 0.02) / 20)
+
+
+def test_confused_labels_are_held_against_likeness(folder):
+    leave_errors(run_path(folder, EMBEDDING, 0), [(0, 1, 6), (2, 3, 3), (0, 3, 1)], labels=4)
+    variant = _variant(folder)
+    alike = confused_likeness(seen_errors(variant), label_similarities(variant))
+    # of ten mistakes nine are with the most similar label; cat's third most similar is bus
+    assert alike.by_rank.tolist() == [0.9, 0.0, 0.1]
+    assert (alike.mistakes, alike.pairs) == (10, 6)
+    likeness = np.exp(TABLE.double().numpy())
+    likeness /= likeness.sum(axis=1, keepdims=True)
+    pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    scores = [likeness[i, j] + likeness[j, i] for i, j in pairs]
+    assert alike.correlation == pytest.approx(_naive_spearman(scores, [6, 0, 1, 0, 0, 3]), abs=1e-12)
+
+
+def _naive_spearman(one, other):
+    def ranks(values):
+        return [
+            sum(value > less for less in values) + (sum(value == same for same in values) + 1) / 2 for value in values
+        ]
+
+    a, b = ranks([round(value, 12) for value in one]), ranks(other)
+    mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
+    over = sum((x - mean_a) * (y - mean_b) for x, y in zip(a, b, strict=True))
+    return over / math.sqrt(sum((x - mean_a) ** 2 for x in a) * sum((y - mean_b) ** 2 for y in b))
+
+
+def test_page_shows_errors_and_says_which_runs_left_none(folder):
+    leave_errors(run_path(folder, EMBEDDING, 0), [(0, 1, 6)], labels=4)
+    (run_path(folder, EMBEDDING, 1) / "evidence").mkdir()
+    (run_path(folder, EMBEDDING, 1) / "evidence" / "errors.json").write_text('{"labels": 4}')
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "label_embedding, seed 1: evidence/errors.json: damaged" in text
+    assert "one_hot: its runs left no evidence of their errors" in text
+    assert "a picture of cat, taken for dog" in text
+    assert text.count('<img src="data:image/png;base64,') == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": 0},
+        {"labels": "4"},
+        {"rows": -1},
+        {"confusions": [[0, 9, 1]]},
+        {"confusions": [[0, 1]]},
+        {"of_label": [1, 2]},
+        {"reliability": {"before": {"count": []}}},
+        {"reliability": None},
+        {"worst": [{"row": 1, "label": 0, "predicted": 1, "share": 0.1, "predicted_share": 0.2, "png": '"><script>'}]},
+        {"worst": [{"row": 1, "label": 77, "predicted": 1, "share": 0.1, "predicted_share": 0.2, "png": "AAAA"}]},
+        {"worst": None},
+    ],
+)
+def test_evidence_that_cannot_be_true_is_not_shown(folder, change):
+    run = run_path(folder, EMBEDDING, 0)
+    leave_errors(run, [(0, 1, 6)], labels=4)
+    path = run / "evidence" / "errors.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert seen_errors(_variant(folder)) is None
+
+
+def test_sentences_are_sorted_by_the_difference_of_their_scores(folder):
+    leave_sentences(run_path(folder, "one_hot", 0), [("a", 0.5), ("b", 0.9), ("c", 0.2)])
+    leave_sentences(run_path(folder, EMBEDDING, 0), [("A", 0.6), ("B", 0.3), ("<i>C</i>", 0.9)])
+    comparison = load_comparison(folder)
+    seen = seen_sentences(comparison, comparison.variants[1])
+    assert [(pair.baseline, pair.output) for pair in seen.pairs] == [("c", "<i>C</i>"), ("a", "A"), ("b", "B")]
+    assert seen.better == (2, 1)
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "&lt;i&gt;C&lt;/i&gt;" in text
+    assert "Where it looks in sentence 1" in text
+    assert "x at a, y at b" in text
+
+
+def test_sentences_of_which_the_baseline_has_none_are_left_out(folder):
+    leave_sentences(run_path(folder, EMBEDDING, 0), [("A", 0.6)])
+    comparison = load_comparison(folder)
+    assert seen_sentences(comparison, comparison.variants[1]) is None
+    path = run_path(folder, "one_hot", 0) / "evidence"
+    path.mkdir()
+    (path / "sentences.json").write_text('{"sentences": [{"place": 0}]}')
+    assert seen_sentences(comparison, comparison.variants[1]) is None
+
+
+def test_cost_is_paired_by_seed(folder):
+    for name, seconds in (("one_hot", {0: 2.0, 1: 4.0}), (EMBEDDING, {0: 3.0, 1: 8.0})):
+        for seed, value in seconds.items():
+            run = RunFolder(run_path(folder, name, seed))
+            lines = [line | {"training_seconds": value} for line in run.journal()]
+            (run.path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+            memory = {"bytes": 1000 * (seed + 1), "of": "process" if name == "one_hot" else ("gpu", "process")[seed]}
+            run.write_result(run.result() | {"peak_memory": memory})
+    comparison = load_comparison(folder)
+    reference, rows = cost_rows(comparison, comparison_rows(comparison))
+    assert reference == "one_hot"
+    assert rows[0].ratio is None
+    assert rows[1].ratio.mean == pytest.approx((1.5 + 2.0) / 2)
+    assert rows[0].peak_bytes == 1500
+    # a GPU's and a process' memory are nothing to be averaged
+    assert rows[1].peak_bytes is None
