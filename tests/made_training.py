@@ -157,7 +157,8 @@ def checkpoint_names(folder: Path) -> list[str]:
 def timeless(value: Any) -> Any:
     """Returns JSON values without what says how long something took."""
     if isinstance(value, dict):
-        return {key: timeless(inner) for key, inner in value.items() if not key.endswith("seconds")}
+        measured = ("seconds", "peak_memory")  # never the same twice
+        return {key: timeless(inner) for key, inner in value.items() if not key.endswith(measured)}
     return [timeless(inner) for inner in value] if isinstance(value, list) else value
 
 

@@ -218,6 +218,7 @@ def test_train_leaves_a_run_folder_and_says_where(made, run):
     assert names == {
         *("recipe.yaml", "environment.json", "journal.jsonl", "result.json"),
         *("model.safetensors", "label_geometry.safetensors", "class_means.safetensors", "checkpoints"),
+        "evidence",
     }
     result = result_of(folder)
     again = succeed("train", *MNIST, "--out", run)

@@ -268,6 +268,7 @@ def test_run_folder_holds_no_leftovers(tmp_path):
         "checkpoints",
         "class_means.safetensors",
         "environment.json",
+        "evidence",
         "journal.jsonl",
         "label_geometry.safetensors",
         "model.safetensors",

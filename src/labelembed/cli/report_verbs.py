@@ -24,7 +24,7 @@ WordnetOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the verbs."""
-    app.command(epilog="Example: labelembed report runs/first runs/second -o both.html")(report)
+    app.command(epilog="Example: labelembed report runs/first")(report)
     app.command(epilog="Example: labelembed figure curves runs/first -o curves.pdf")(figure)
 
 

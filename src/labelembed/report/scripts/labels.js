@@ -93,6 +93,7 @@
       : `${all.toLocaleString("en")} label${all === 1 ? "" : "s"}${all > labels.length ? `, the first ${labels.length} shown` : ""}; ${
         { share: "in grey the share of the label's soft target", distance: "in grey the distance", cosine: "in grey the cosine" }[variant.kind]}.`;
     list.replaceChildren(...labels.map((label) => entry(variant, label)));
+    list.dataset.shown = query.value;
   }
 
   (async () => {

@@ -1,0 +1,318 @@
+"""The page in a real browser: it searches, sorts, toggles, changes its colours, and asks the network for nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from labelembed.geometry import LabelGeometry
+from labelembed.report import write_report
+from labelembed.report.similarities import LabelSimilarities, Neighbours
+from tests.made_evidence import leave_errors, leave_sentences
+from tests.made_runs import embedding_geometry, make_comparison, run_path
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright here: pip install playwright")
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+
+EMBEDDING = "label_embedding preset=paper"
+NAMES = ("<script>alert(1)</script>", "قطة", "犬", "🐈", "a" * 10_000, "x & y", "cat", "dog", "horse", "ship")
+MANY = 50_000
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=arguments)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("usual")
+    curve = [0.4, 0.2, 0.1, 0.05]
+    errors = {"one_hot": {0: 0.05, 1: 0.06}, "label_smoothing": {0: 0.04, 1: 0.05}, EMBEDDING: {0: 0.03, 1: 0.04}}
+    curves = {name: {seed: [*curve, error] for seed, error in by_seed.items()} for name, by_seed in errors.items()}
+    geometry = {name: {seed: embedding_geometry(NAMES, seed=seed) for seed in (0, 1)} for name in list(errors)[1:]}
+    make_comparison(folder, errors, curves=curves, geometry=geometry)
+    for name in ("one_hot", EMBEDDING):
+        leave_errors(run_path(folder, name, 0), [(6, 7, 3), (0, 9, 1)], labels=10)
+        leave_sentences(run_path(folder, name, 0), [(f"{name} a", 0.2), (f"{name} b", 0.2 + 0.5 * (name != "one_hot"))])
+    return write_report(folder)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A page of 50,000 labels whose neighbours are drawn at random: none compress worse."""
+    generator = np.random.default_rng(0)
+    names = tuple(
+        f"{word}{number}" for number, word in enumerate(generator.choice(["ka", "tomi", "Vor", "haus"], MANY))
+    )
+
+    def at_random(self, labels, k):
+        scores = -np.sort(-generator.random((labels, k)), axis=1)
+        return Neighbours(generator.integers(0, len(self.names), (labels, k)), scores)
+
+    folder = tmp_path_factory.mktemp("large")
+    vectors = torch.randn(MANY, 2, generator=torch.Generator().manual_seed(0))
+    table = LabelGeometry(names, vectors=vectors, metric="cosine")
+    make_comparison(folder, {"one_hot": {0: 0.2}, EMBEDDING: {0: 0.1}}, geometry={EMBEDDING: {0: table}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LabelSimilarities, "neighbours_of_first", at_random)
+        return write_report(folder)
+
+
+class Opened:
+    """A page that notes what goes wrong and what it asks for."""
+
+    def __init__(self, browser, path, **settings):
+        settings = {"viewport": {"width": 1200, "height": 900}} | settings
+        self.context = browser.new_context(accept_downloads=True, **settings)
+        self.page = self.context.new_page()
+        self.wrong, self.requests = [], []
+        self.page.on(
+            "console", lambda said: self.wrong.append(said.text) if said.type in ("error", "warning") else None
+        )
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(path.as_uri())
+
+    def __enter__(self):
+        self.page.wait_for_function("document.documentElement.dataset.ready === 'labels'")
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self.context.close()
+        if kind is None:
+            assert self.wrong == []
+            asked = [url for url in self.requests if not url.startswith(("data:", "blob:", "file:"))]
+            assert asked == []
+            assert sum(url.startswith("file:") for url in self.requests) == 1
+
+    def texts(self, selector):
+        return self.page.eval_on_selector_all(selector, "found => found.map(one => one.textContent.trim())")
+
+
+def test_search_finds_any_label_with_its_most_similar(browser, usual):
+    with Opened(browser, usual) as opened:
+        page = opened.page
+        page.fill("#label-query", "CA")
+        assert opened.texts("#label-found .label") == ["cat"]
+        neighbours = opened.texts("#label-found .neighbour bdi")
+        assert len(neighbours) == 9
+        # made so that a label is most like the next ones
+        assert set(neighbours[:2]) == {"x & y", "dog"}
+        shares = [float(text.split()[0].rstrip("%")) for text in opened.texts("#label-found .neighbour .unit")]
+        assert shares == sorted(shares, reverse=True)
+        page.fill("#label-query", "<script>")
+        assert opened.texts("#label-found .label") == ["<script>alert(1)</script>"]
+        page.fill("#label-query", "no such label")
+        assert "No label" in page.inner_text("#label-count")
+        page.fill("#label-query", "dog")
+        page.click("#label-found .neighbour >> nth=0")
+        assert page.input_value("#label-query") in ("cat", "horse")
+        page.select_option("#label-variant", label="label_smoothing")
+        page.wait_for_function("document.querySelector('#label-found .label').textContent !== ''")
+
+
+def test_shown_shares_are_those_of_the_geometry(browser, usual):
+    tables = [embedding_geometry(NAMES, seed=seed).similarities.double().softmax(dim=1) for seed in (0, 1)]
+    mean = (tables[0] + tables[1]) / 2
+    wanted = dict(zip(NAMES, mean[NAMES.index("cat")].tolist(), strict=True))
+    with Opened(browser, usual) as opened:
+        opened.page.fill("#label-query", "cat")
+        near = opened.texts("#label-found .neighbour bdi")
+        shown = [
+            float(text.replace("\u00a0", " ").split()[0]) / 100
+            for text in opened.texts("#label-found .neighbour .unit")
+        ]
+        span = max(shown) - min(shown)
+        for name, share in zip(near, shown, strict=True):
+            if name in wanted:  # a hundredth of the range, and three digits
+                assert share == pytest.approx(wanted[name], abs=0.006 * span + 0.005 * wanted[name])
+
+
+def test_tables_sort_by_the_number_behind_the_text(browser, usual):
+    with Opened(browser, usual) as opened:
+        column = "table[data-table=measures] tbody th"
+        assert [text.split()[0] for text in opened.texts(column)] == ["one_hot", "label_smoothing", "label_embedding"]
+        heading = opened.page.locator("table[data-table=measures] .sort", has_text="test error")
+        heading.click()
+        assert [text.split()[0] for text in opened.texts(column)] == ["label_embedding", "label_smoothing", "one_hot"]
+        heading.press("Enter")
+        assert [text.split()[0] for text in opened.texts(column)] == ["one_hot", "label_smoothing", "label_embedding"]
+        assert opened.page.locator("th[aria-sort=descending]").count() == 1
+
+
+def test_curves_toggle_change_scale_and_read_out(browser, usual):
+    with Opened(browser, usual) as opened:
+        page = opened.page
+        drawn = "() => document.querySelector('#curves-plot canvas').toDataURL().length"
+        pictures = [page.evaluate(drawn)]
+        page.click("#curves-toggles button >> nth=2")
+        assert page.get_attribute("#curves-toggles button >> nth=2", "aria-pressed") == "false"
+        pictures.append(page.evaluate(drawn))
+        page.check("#curves-log")
+        pictures.append(page.evaluate(drawn))
+        page.select_option("#curves-measure", label="training term total")
+        pictures.append(page.evaluate(drawn))
+        assert len(set(pictures)) == 4
+        page.click("#curves-toggles button >> nth=2")
+        page.select_option("#curves-measure", label="test error")
+        page.focus("#curves-plot")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("document.querySelector('#curves-readout').textContent.startsWith('Epoch 2')")
+        assert "one_hot: 20 · " in page.inner_text("#curves-readout")
+
+
+def test_heat_map_zooms_and_names_what_is_pointed_at(browser, usual):
+    with Opened(browser, usual) as opened:
+        page = opened.page
+        canvas = page.locator("#heat-canvas")
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        canvas.hover(position={"x": box["width"] * 0.95, "y": box["height"] * 0.6})
+        assert "→" in page.inner_text("#heat-readout")
+        assert "%" in page.inner_text("#heat-readout")
+        before = canvas.evaluate("one => one.toDataURL()")
+        page.click("#heat-in")
+        closer = canvas.evaluate("one => one.toDataURL()")
+        canvas.press("ArrowRight")
+        moved = canvas.evaluate("one => one.toDataURL()")
+        assert len({before, closer, moved}) == 3
+
+
+def test_dark_is_the_systems_choice_or_the_readers_and_letters_stand_out(browser, usual):
+    colours = """() => { const style = getComputedStyle(document.body);
+        return [style.backgroundColor, style.color, getComputedStyle(document.querySelector('.note')).color] }"""
+    with Opened(browser, usual, color_scheme="dark") as opened:
+        dark = opened.page.evaluate(colours)
+        opened.page.click("[data-theme-choice=light]")
+        light = opened.page.evaluate(colours)
+    with Opened(browser, usual, color_scheme="light") as opened:
+        assert opened.page.evaluate(colours) == light
+        opened.page.click("[data-theme-choice=dark]")
+        assert opened.page.evaluate(colours) == dark
+    for paper, *inks in (dark, light):
+        assert all(_contrast(paper, ink) >= 4.5 for ink in inks)
+    assert dark[0] != light[0]
+
+
+def _contrast(one, other):
+    """Returns the contrast of two colours by WCAG 2.1."""
+
+    def luminance(colour):
+        parts = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    brighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (brighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_never_scrolls_sideways(browser, usual, width):
+    with Opened(browser, usual, viewport={"width": width, "height": 800}) as opened:
+        assert opened.page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_figures_and_numbers_are_saved_as_files(browser, usual):
+    with Opened(browser, usual) as opened:
+        page = opened.page
+
+        def saved(button):
+            with page.expect_download() as download:
+                page.locator(button).click()
+            return download.value.path().read_bytes()
+
+        svg = saved("#figure-reliability button:text('SVG')").decode()
+        assert svg.startswith("<svg")
+        assert "var(--" not in svg
+        assert "currentColor" not in svg
+        assert saved("#figure-reliability button:text('PNG')").startswith(b"\x89PNG")
+        rows = list(csv.reader(io.StringIO(saved("#figure-curves-test-error button:text('CSV')").decode())))
+        assert rows[0] == ["variant", "seed", "epoch", "test error"]
+        assert rows[5] == ["one_hot", "0", "5", "0.05"]
+        assert len(rows) == 1 + 3 * 2 * 5
+        labels = list(csv.reader(io.StringIO(saved("#labels .heatmap >> nth=0 >> button:text('CSV')").decode())))
+        assert set(labels[0][1:]) == set(NAMES)
+
+
+def test_translations_are_sorted_anew(browser, usual):
+    with Opened(browser, usual) as opened:
+        order = "#sentences li dd:last-child"
+        first = opened.texts("#sentences li div:last-child dd")
+        assert first == [f"{EMBEDDING} b", f"{EMBEDDING} a"], order
+        opened.page.select_option("#sentence-sort", "baseline")
+        assert opened.texts("#sentences li div:last-child dd") == first[::-1]
+
+
+def test_command_is_copied(browser, usual):
+    with Opened(browser, usual, permissions=["clipboard-read", "clipboard-write"]) as opened:
+        opened.page.click("[data-copy=command]")
+        opened.page.wait_for_function("document.querySelector('[data-copy=command]').textContent !== 'copy'")
+        assert opened.page.evaluate("getSelection().toString() || navigator.clipboard.readText()").startswith(
+            "labelembed "
+        )
+
+
+def test_with_scripts_off_all_that_matters_is_there(browser, usual):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(usual.as_uri())
+    assert page.locator("[data-curve] svg").first.is_visible()
+    assert page.locator("#verdict").is_visible()
+    assert page.locator("table.neighbours").first.is_visible()
+    assert not page.locator("#label-search").is_visible()
+    assert not page.locator("button:visible").count()
+    context.close()
+
+
+def test_print_is_light_and_has_the_drawn_curves(browser, usual):
+    with Opened(browser, usual, color_scheme="dark") as opened:
+        opened.page.emulate_media(media="print")
+        assert opened.page.locator("[data-curve] svg").first.is_visible()
+        assert not opened.page.locator("#curves-chart").is_visible()
+        assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_fifty_thousand_labels_open_and_answer_at_once(browser, large):
+    assert large.stat().st_size < 5_000_000
+    with Opened(browser, large) as opened:
+        page = opened.page
+        took = page.evaluate("performance.now()")
+        assert opened.texts("#label-found .label")[0].endswith("0")
+        # Many times what a quiet machine takes: it is to catch a search that looks at every neighbour, not a busy day.
+        milliseconds = page.evaluate(
+            """async () => {
+              const field = document.getElementById("label-query");
+              const times = [];
+              for (const typed of ["h", "ha", "hau", "haus", "haus4", "VOR49", "o"]) {
+                const before = performance.now();
+                field.value = typed;
+                field.dispatchEvent(new Event("input"));
+                while (document.getElementById("label-found").dataset.shown !== typed) await Promise.resolve();
+                times.push(performance.now() - before);
+              }
+              return times.sort((one, other) => one - other);
+            }"""
+        )
+        print(f"opened in {took:.0f} ms, {large.stat().st_size / 1e6:.2f} MB, keys {milliseconds} ms")
+        assert milliseconds[3] < 500
+        assert took < 20_000
+        page.fill("#label-query", "haus49")
+        began = time.perf_counter()
+        assert all("haus49" in name for name in opened.texts("#label-found .label"))
+        assert time.perf_counter() - began < 10

@@ -1,0 +1,109 @@
+"""The papers' figures as files, and what is said where there is nothing to draw."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from labelembed.errors import RunFolderError
+from labelembed.report import load_comparison
+from labelembed.report.catalogue import FIGURES, draw_figure
+from labelembed.report.curves import CurveMeasure, curve_measures, curve_sketch
+from labelembed.report.formatting import wrapped
+from tests.made_cli import call, succeed
+from tests.made_evidence import leave_errors, leave_sentences
+from tests.made_runs import embedding_geometry, make_comparison, run_path
+
+EMBEDDING = "label_embedding preset=paper"
+NAMES = ("cat", "dog", "horse", "car", "bus")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+    geometry = {EMBEDDING: {seed: embedding_geometry(NAMES, seed=seed) for seed in (0, 1)}}
+    make_comparison(folder, {"one_hot": {0: 0.2, 1: 0.2}, EMBEDDING: {0: 0.1, 1: 0.1}}, geometry=geometry)
+    leave_errors(run_path(folder, EMBEDDING, 0), [(0, 1, 3)], labels=5)
+    for name in ("one_hot", EMBEDDING):
+        leave_sentences(run_path(folder, name, 0), [("a", 0.2)])
+    return folder
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_drawn(folder, tmp_path, name):
+    path = draw_figure(name, folder, tmp_path / f"{name}.svg")
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("<svg")
+    # nothing is left that only a page can say
+    assert "var(--" not in text
+    assert not re.search(r"#0102[0-9a-f]{2}", text)
+
+
+def test_a_paper_gets_pdf_in_the_width_of_a_column(folder, tmp_path):
+    path = draw_figure("curves", folder, tmp_path / "curves.pdf", width=3.25, measure="train-output", log=True)
+    content = path.read_bytes()
+    assert content.startswith(b"%PDF")
+    assert b"/MediaBox [ 0 0 234 " in content  # 3.25 inches of 72 points
+    assert (
+        draw_figure("curves", folder, tmp_path / "again.pdf", width=3.25, measure="train-output", log=True).read_bytes()
+        == content
+    )
+    assert draw_figure("seeds", folder, tmp_path / "seeds.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_groups_colour_tree_and_map_and_are_named(folder, tmp_path):
+    groups = tmp_path / "groups.yaml"
+    groups.write_text("animals: [cat, dog, horse]\nvehicles: [car, bus]\n")
+    plain = draw_figure("dendrogram", folder, tmp_path / "plain.svg").read_text(encoding="utf-8")
+    coloured = draw_figure("dendrogram", folder, tmp_path / "coloured.svg", groups=groups).read_text(encoding="utf-8")
+    for told in ("animals", "vehicles", "● cat", "■ car"):
+        assert told in coloured
+        assert told not in plain
+    assert {"#0067a5", "#c04c00"} <= set(re.findall(r"#[0-9a-f]{6}", coloured))
+
+
+def test_what_cannot_be_drawn_is_said(folder, tmp_path):
+    make_comparison(tmp_path / "plain", {"one_hot": {0: 0.2}, "label_embedding": {0: 0.1}})
+    for name, said in (
+        ("confusion", "left no label geometry"),
+        ("reliability", "needs evidence/errors.json"),
+        ("attention", "needs evidence/sentences.json"),
+    ):
+        with pytest.raises(RunFolderError, match=said):
+            draw_figure(name, tmp_path / "plain", tmp_path / "figure.pdf")
+    with pytest.raises(RunFolderError, match=r"\.pdf, \.svg, \.png"):
+        draw_figure("seeds", folder, tmp_path / "seeds.jpg")
+    with pytest.raises(RunFolderError, match=r"--measure: no curves of 'test-eror' \(did you mean 'test-error'"):
+        draw_figure("curves", folder, tmp_path / "curves.pdf", measure="test-eror")
+    with pytest.raises(RunFolderError, match=r"--variant: 'label_embeding' is none of"):
+        draw_figure("heatmap", folder, tmp_path / "map.pdf", variant="label_embeding")
+    assert not (tmp_path / "curves.pdf").exists()
+
+
+def test_command_writes_figures_and_several_runs(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert succeed("figure", "curves", str(folder), "-o", "curves.svg").out.strip() == "curves.svg"
+    runs = [str(run_path(folder, name, 0)) for name in ("one_hot", EMBEDDING)]
+    assert succeed("report", *runs).out.strip() == "report.html"
+    assert "2 variants, 1 seed, compared with one_hot" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "unknown figure 'curvs' (did you mean 'curves'?)" in call("figure", "curvs", str(folder)).err
+
+
+def test_curves_are_of_what_is_ever_other_than_zero(folder):
+    comparison = load_comparison(folder)
+    keys = [measure.key for measure in curve_measures(comparison)]
+    assert keys[:2] == ["test-error", "development-error"]
+    assert keys[-2:] == ["train-total", "train-output"]
+    assert curve_sketch(comparison, CurveMeasure("train", "hinge")) is None
+
+
+def test_long_names_break_behind_signs():
+    assert wrapped("label_embedding embedding=compressed rank=512", 24).split("\n") == [
+        "label_embedding",
+        "embedding=compressed",
+        "rank=512",
+    ]
+    assert wrapped("label_smoothing smoothing=0.4", 24) == "label_smoothing\nsmoothing=0.4"
+    assert all(len(line) <= 24 for line in wrapped("objective_with_a_name=that_never_ends_at_all", 24).split("\n"))
+    assert wrapped("objective_with_a_name=that_never_ends", 24).split("\n")[0] == "objective_with_a_name="

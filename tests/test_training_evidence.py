@@ -1,0 +1,125 @@
+"""What a run leaves for the report: counted by hand beside it, and small."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from labelembed.measures import confusions
+from labelembed.recipes.running import run_recipe, start_over
+from labelembed.recipes.saved_run import SavedRun
+from labelembed.recipes.schema import parse_recipe
+from labelembed.report import write_report
+from labelembed.training.peak_memory import begin_peak, peak_memory
+from labelembed.training.run_folder import RunFolder
+from labelembed.training.sentence_evidence import sample_places
+from tests.made_corpus_runs import sequence_recipe
+
+DIGITS = {
+    "data": {"name": "digits", "development": {"fraction": 0.15}},
+    "model": {"name": "mlp", "hidden_sizes": [16]},
+    "objective": {"name": "one_hot"},
+    "epochs": 1,
+    "batch_size": 100,
+}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits") / "run"
+    published = [{"objective": "one_hot", "value": 0.01, "source": "a paper"}]
+    run_recipe(parse_recipe(DIGITS | {"published": published}, source="test"), folder, device="cpu")
+    return folder
+
+
+def test_confusions_are_counted():
+    pairs, rows, right = confusions([0, 0, 1, 2, 2, 2, 1], [0, 1, 1, 0, 0, 1, 0], 4)
+    assert pairs.tolist() == [[2, 0, 2], [0, 1, 1], [1, 0, 1], [2, 1, 1]]
+    assert rows.tolist() == [2, 2, 3, 0]
+    assert right.tolist() == [1, 1, 0, 0]
+    assert confusions([1], [1], 2).pairs.shape == (0, 3)
+    with pytest.raises(ValueError, match=r"`predicted` must be in 0..1, got 5 to 5"):
+        confusions([0], [5], 2)
+
+
+def test_evidence_is_what_the_saved_network_does(digits):
+    saved = SavedRun.load(digits)
+    rows = saved.read_data().splits["test"]
+    shares = saved.network.logits(rows.inputs).detach().double().softmax(dim=1).numpy()
+    labels = rows.labels.numpy()
+    wrong = {}
+    for share, label in zip(shares, labels, strict=True):
+        predicted = int(share.argmax())
+        if predicted != label:
+            wrong[int(label), predicted] = wrong.get((int(label), predicted), 0) + 1
+    found = RunFolder(digits).evidence("errors")
+    assert {(right, predicted): count for right, predicted, count in found["confusions"]} == wrong
+    assert sum(found["of_label"]) - sum(found["right"]) == sum(wrong.values())
+    counts = found["reliability"]["before"]["count"]
+    assert counts == [sum(b / 15 < top <= (b + 1) / 15 for top in shares.max(axis=1)) for b in range(15)]
+    assert sum(found["reliability"]["calibrated"]["count"]) == len(labels)
+    own = shares[np.arange(len(labels)), labels]
+    mistaken = [row for row in range(len(labels)) if shares[row].argmax() != labels[row]]
+    worst = sorted(mistaken, key=lambda row: own[row])[:12]
+    assert [one["row"] for one in found["worst"]] == worst
+    picture = Image.open(io.BytesIO(base64.b64decode(found["worst"][0]["png"])))
+    assert np.array_equal(np.asarray(picture), (rows.inputs[worst[0], 0].double() * 255 / 16).round().numpy())
+    assert (digits / "evidence" / "errors.json").stat().st_size < 20_000
+
+
+def test_published_figures_go_with_the_run_and_start_over_takes_the_evidence(digits, tmp_path):
+    assert RunFolder(digits).environment()["published"][0]["source"] == "a paper"
+    assert "published" not in RunFolder(digits).recipe()
+    assert "a paper" in write_report(digits, out=tmp_path / "page.html").read_text(encoding="utf-8")
+    folder = tmp_path / "run"
+    run_recipe(parse_recipe(DIGITS, source="test"), folder, device="cpu")
+    start_over(folder)
+    assert not (folder / "evidence").exists()
+
+
+def test_sentences_and_attention_of_a_run_on_a_corpus(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pytest.importorskip("sacrebleu", reason="no sacrebleu here: pip install 'labelembed[text]'")
+    run_recipe(sequence_recipe(tmp_path, epochs=1), tmp_path / "run", device="cpu")
+    found = RunFolder(tmp_path / "run").evidence("sentences")
+    written = (tmp_path / "run" / "translations" / f"{found['split']}.txt").read_text().splitlines()
+    assert found["of"] == len(written)
+    assert [one["output"] for one in found["sentences"]] == [written[one["place"]] for one in found["sentences"]]
+    assert all(0 <= one["score"] <= 1 for one in found["sentences"])
+    for one in found["attention"]:
+        assert len(one["weights"]) == len(one["output"])
+        assert one["source"][-1] == "(end)"
+        for row in one["weights"]:
+            assert len(row) == len(one["source"])
+            assert sum(row) == pytest.approx(100, abs=len(row) / 2 + 1)  # rounded, each to a hundredth
+    errors = RunFolder(tmp_path / "run").evidence("errors")
+    assert errors["worst"] == []
+    assert sum(errors["of_label"]) == errors["rows"]
+    text = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "sentences, those with the highest chrF first" in text
+
+
+def test_a_sample_is_spread_evenly():
+    assert sample_places(3) == [0, 1, 2]
+    assert sample_places(1_000) == list(range(0, 1_000, 5))
+
+
+def test_peak_memory_is_of_what_came_after_the_beginning():
+    if peak_memory(torch.device("cpu")) is None:
+        pytest.skip("this system does not tell a process' peak memory")
+    begin_peak()
+    before = peak_memory(torch.device("cpu"))["bytes"]
+    block = torch.ones(30_000_000)
+    after = peak_memory(torch.device("cpu"))
+    assert after["of"] == "process"
+    assert after["bytes"] - before > 100_000_000
+    del block
+    begin_peak()
+    assert peak_memory(torch.device("cpu"))["bytes"] < after["bytes"] - 50_000_000
+    assert math.isfinite(before)
