@@ -89,8 +89,15 @@ class Opened:
         self.page.goto(path.as_uri())
 
     def __enter__(self):
-        self.page.wait_for_function("document.documentElement.dataset.ready === 'labels'")
+        self.wait_for("document.documentElement.dataset.ready === 'labels'")
         return self
+
+    def wait_for(self, condition):
+        """Waits for what a script brings about; Playwright's own waiting evaluates text, which the page forbids."""
+        until = time.monotonic() + 30
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < until, f"never came: {condition}"
+            time.sleep(0.02)
 
     def __exit__(self, kind, error, trace):
         self.context.close()
@@ -123,7 +130,7 @@ def test_search_finds_any_label_with_its_most_similar(browser, usual):
         page.click("#label-found .neighbour >> nth=0")
         assert page.input_value("#label-query") in ("cat", "horse")
         page.select_option("#label-variant", label="label_smoothing")
-        page.wait_for_function("document.querySelector('#label-found .label').textContent !== ''")
+        opened.wait_for("document.querySelector('#label-found .label').textContent !== ''")
 
 
 def test_shown_shares_are_those_of_the_geometry(browser, usual):
@@ -173,7 +180,7 @@ def test_curves_toggle_change_scale_and_read_out(browser, usual):
         page.focus("#curves-plot")
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowRight")
-        page.wait_for_function("document.querySelector('#curves-readout').textContent.startsWith('Epoch 2')")
+        opened.wait_for("document.querySelector('#curves-readout').textContent.startsWith('Epoch 2')")
         assert "one_hot: 20 · " in page.inner_text("#curves-readout")
 
 
@@ -262,7 +269,7 @@ def test_translations_are_sorted_anew(browser, usual):
 def test_command_is_copied(browser, usual):
     with Opened(browser, usual, permissions=["clipboard-read", "clipboard-write"]) as opened:
         opened.page.click("[data-copy=command]")
-        opened.page.wait_for_function("document.querySelector('[data-copy=command]').textContent !== 'copy'")
+        opened.wait_for("document.querySelector('[data-copy=command]').textContent !== 'copy'")
         assert opened.page.evaluate("getSelection().toString() || navigator.clipboard.readText()").startswith(
             "labelembed "
         )
