@@ -187,6 +187,13 @@ def test_resolved_recipe_with_a_saved_geometry_runs_from_anywhere(tmp_path, monk
     assert recipes[0] == recipes[1]
 
 
+def test_path_of_weights_becomes_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe, _ = load_recipe("images-backbone", data="pictures", settings=["model.weights=resnet.safetensors"])
+    assert recipe.model["weights"] == str(tmp_path / "resnet.safetensors")
+    assert load_recipe("images-backbone", data="pictures")[0].model["weights"] is None
+
+
 def test_path_of_the_data_becomes_whole(tmp_path):
     assert loaded(recipe="mnist-mlp", data="some/where").data["path"] == str(tmp_path / "some" / "where")
 

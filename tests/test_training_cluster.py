@@ -13,17 +13,24 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from labelembed.errors import ClusterError, TrainingError
+from labelembed.errors import ClusterError, InterruptedTraining, TrainingError
+from labelembed.geometry import LabelGeometry
+from labelembed.recipes import running
+from labelembed.recipes.comparing import files_of, plan_comparison
+from labelembed.recipes.loading import load_recipe
 from labelembed.training import cluster as client_side
 from labelembed.training import cluster_connection, cluster_work, cluster_worker, workers
 from labelembed.training.cluster import open_cluster
 from labelembed.training.cluster_worker import Ticket, fault_of
+from labelembed.training.interruption import StopRequest
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.workers import Job
 from tests.made_cli import call, succeed
 from tests.made_training import (
     CommandLines,
+    attempt,
     contents,
     differences,
     do_job,
@@ -225,6 +232,49 @@ def test_failing_job_costs_its_own_run_alone(here, tmp_path):
     assert any(event.kind == "progress" and event.progress.batches == 3 for event in events)
 
 
+def leaves_early(payload, observe, stop):
+    """Is interrupted by nobody we know of, as by a worker that closes, as often as the payload says."""
+    if attempt(payload["file"]) <= payload["times"]:
+        raise InterruptedTraining("saved")
+    return "came to its end"
+
+
+def test_run_that_was_interrupted_elsewhere_is_handed_out_once_more(here, tmp_path):
+    jobs = [Job(str(times), {"file": str(tmp_path / str(times)), "times": times}) for times in (1, 2)]
+    with open_cluster(here().scheduler_address, folder=tmp_path) as cluster:
+        events = list(cluster.run_jobs(jobs, leaves_early))
+    assert [(event.job.name, event.kind, event.result) for event in events] == [
+        ("1", "done", "came to its end"),
+        ("2", "failed", None),
+    ]
+    assert events[1].message == "its workers closed while it was made"
+    assert [(tmp_path / name).read_text() for name in "12"] == ["xx", "xx"]
+
+
+def test_data_are_read_anew_for_another_session(tmp_path, monkeypatch):
+    recipe = small_recipe()
+    read = []
+
+    def note(*_, data, **__):
+        read.append(data)
+        return {}
+
+    monkeypatch.setattr(running, "run_recipe", note)
+    for session in ("one", "one", "two"):
+        running.run_job(job_of(recipe, tmp_path) | {"session": session}, lambda progress: None, StopRequest())
+    assert read[0] is read[1]
+    assert read[2] is not read[0]
+
+
+def test_what_runs_read_is_known_by_whole_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    LabelGeometry([str(digit) for digit in range(10)], vectors=torch.eye(10)).save(tmp_path / "names.safetensors")
+    recipe, name = load_recipe("mnist-mlp", data="mnist")
+    objectives = "one_hot,static_labels:embedding=names.safetensors,static_labels:embedding=text:encoder"
+    plan = plan_comparison(recipe, name, tmp_path / "out", objectives=objectives, seeds="2")
+    assert files_of(plan) == [str(tmp_path / path) for path in ("mnist", "names.safetensors", "encoder")]
+
+
 def test_next_job_is_taken_when_a_worker_is_free_and_may_depend_on_what_came_before(here, tmp_path):
     results = []
 
@@ -280,6 +330,20 @@ def test_worker_that_joins_later_is_looked_at(here, tmp_path, monkeypatch):
         assert joined[0].address not in cluster.workers()
         for worker in joined:
             local.sync(worker.close)
+
+
+def test_worker_that_became_unfit_gives_its_run_back(here, tmp_path, monkeypatch):
+    monkeypatch.setattr(client_side, "fault_of", lambda *_, **__: "")  # as it looked before
+    local, joined, said = here(), [], []
+    local.sync(start_worker, local, joined, 3)
+    with open_cluster(local.scheduler_address, folder=tmp_path, warn=said.append) as cluster:
+        assert len(cluster.workers()) == 2
+        last, _ = run_all(cluster, {str(number): {"do": "work", "value": number} for number in range(4)})
+        assert {name: event.result["value"] for name, event in last.items()} == {str(n): n for n in range(4)}
+        (line,) = said
+        assert line.startswith(f"left out: worker {joined[0].address} on ")
+        assert joined[0].address not in cluster.workers()
+    local.sync(joined[0].close)
 
 
 async def start_worker(local, joined, threads):
