@@ -145,7 +145,7 @@ def test_table_is_that_of_this_machine_and_the_second_call_makes_nothing(two_pro
 
 
 def test_run_of_a_killed_worker_goes_on_elsewhere_from_its_checkpoint(two_processes, tmp_path):
-    recipe = small_recipe(checkpoints={"every_steps": 1, "minimum_seconds": 0.0})
+    recipe = small_recipe(checkpoints={"every_steps": 1, "minimum_seconds": 0.0, "time_share": 1.0})
     train(recipe, tmp_path / "unbroken")
     folder, attempts = tmp_path / "run", tmp_path / "attempts"
     victims = []
