@@ -44,3 +44,13 @@ def naive_smoothed_total(hidden, layer, labels, *, smoothing):
         target = [(1 - smoothing) * share + smoothing / count for share in naive_onehot(label, count)]
         losses.append(naive_cross_entropy(target, logits))
     return naive_mean(losses)
+
+
+def naive_soft_total(hidden, layer, targets, *, smoothing):
+    """Returns the mean cross entropy against (1 - s) target + s / C."""
+    losses = []
+    for row, given in zip(hidden, targets, strict=True):
+        logits = naive_linear(*layer, row)
+        target = [(1 - smoothing) * share + smoothing / len(logits) for share in given]
+        losses.append(naive_cross_entropy(target, logits))
+    return naive_mean(losses)

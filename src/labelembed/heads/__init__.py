@@ -4,10 +4,9 @@ from labelembed.heads.chunked_linear import CrossEntropyTerms
 from labelembed.heads.chunks import default_chunk_rows, release_scratch
 from labelembed.heads.distances import distances
 from labelembed.heads.embedding_tables import embedding_rows
+from labelembed.heads.head_arguments import IMPLEMENTATIONS, Implementation
 from labelembed.heads.linear_heads import (
-    IMPLEMENTATIONS,
     NODES,
-    Implementation,
     auxiliary_precision,
     chosen,
     chosen_for,

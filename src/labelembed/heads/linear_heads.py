@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import importlib
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelembed.errors import ArgumentFaults
 from labelembed.heads import chunked, chunked_linear, closed_form, reference, triton_ready, vocabulary_parallel
 from labelembed.heads.chunked_linear import CrossEntropyTerms
 from labelembed.heads.chunks import default_chunk_rows
 from labelembed.heads.embedding_tables import embedding_rows
+from labelembed.heads.head_arguments import Implementation, head_faults, require_tables, require_targets
 from labelembed.heads.label_shards import LabelShards
 from labelembed.heads.terms import HeadSettings, HeadTerms, require_auxiliary
 
-Implementation = Literal["auto", "reference", "closed_form", "chunked", "triton"]
-IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "reference", "closed_form", "chunked", "triton")
 # From so many labels on `auto` takes chunks. Measured on a CPU, H = 256, one thread: with 500 labels they take 1.4 of
 # the closed form's time for 64 rows and 0.9 for 1,024; with 1,000 labels 1.1 and 0.7; with 2,000 labels 0.8 and 0.6.
 CHUNKED_LABELS = 1_000
@@ -81,8 +79,9 @@ def linear_cross_entropy(
     hidden: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    labels: Tensor,
+    labels: Tensor | None,
     *,
+    soft_targets: Tensor | None = None,
     label_smoothing: float = 0.0,
     impl: Implementation = "auto",
     chunk_rows: int | None = None,
@@ -96,7 +95,9 @@ def linear_cross_entropy(
         hidden: [n, H].
         weight: [C, H].
         bias: [C] or None.
-        labels: [n] int64 in 0..C-1; no row is ignored here.
+        labels: [n] int64 in 0..C-1; no row is ignored here. None: with `soft_targets`.
+        soft_targets: [n, C], how much of each label is right in each row, in the place of `labels`: probabilities, as
+            `F.cross_entropy` takes them. A gradient to them is given by the plain lines alone, which `auto` takes then.
         label_smoothing: s, in [0, 1].
         impl: `reference`: plain lines. `chunked`: logits of some rows at a time, the gradients made in the
             forward pass: of `total` only, and differentiable once. `triton`: the same on a GPU, by kernels.
@@ -110,24 +111,32 @@ def linear_cross_entropy(
             kernels are asked for where they cannot run.
     """
     if shards is not None:
+        if labels is None or soft_targets is not None:
+            raise ValueError("`soft_targets` must be None where labels are split over processes; give `labels`")
         return vocabulary_parallel.linear_cross_entropy(
             hidden, weight, bias, labels, shards, label_smoothing=label_smoothing, chunk_rows=chunk_rows
         )
-    faults = _faults(hidden, weight, bias, labels, impl=impl, chunk_rows=chunk_rows)
+    faults = head_faults(hidden, weight, bias, labels, impl=impl, chunk_rows=chunk_rows)
     faults.require(0 <= label_smoothing <= 1, "label_smoothing", label_smoothing, "must be in [0, 1]")
+    require_targets(faults, hidden, weight, labels, soft_targets, impl=impl)
     faults.raise_if_any()
     way = chosen(impl, weight.shape[0], hidden.device)
+    learns = torch.is_grad_enabled() and soft_targets is not None and soft_targets.requires_grad
+    if learns or (soft_targets is not None and way == "triton"):
+        way = "reference" if learns else "chunked"
+    if way not in NODES:
+        return chunked_linear.plain_terms(
+            hidden, weight, bias, labels, label_smoothing=label_smoothing, soft_targets=soft_targets
+        )
     if way == "triton":
         found: CrossEntropyTerms = _fused("fused_triton_linear").cross_entropy_terms(
             hidden, weight, bias, labels, label_smoothing=label_smoothing, chunk_rows=chunk_rows
         )
         return found
-    if way == "chunked":
-        rows = chunk_rows or default_chunk_rows(weight.shape[0])
-        return chunked_linear.cross_entropy_terms(
-            hidden, weight, bias, labels, label_smoothing=label_smoothing, chunk_rows=rows
-        )
-    return chunked_linear.plain_terms(hidden, weight, bias, labels, label_smoothing=label_smoothing)
+    rows = chunk_rows or default_chunk_rows(weight.shape[0])
+    return chunked_linear.cross_entropy_terms(
+        hidden, weight, bias, labels, label_smoothing=label_smoothing, soft_targets=soft_targets, chunk_rows=rows
+    )
 
 
 def label_embedding_cross_entropy(
@@ -170,11 +179,8 @@ def label_embedding_cross_entropy(
     if shards is not None:
         given = hidden, weight, bias, auxiliary_weight, auxiliary_bias, embedding, labels, settings, shards
         return vocabulary_parallel.label_embedding_cross_entropy(*given, chunk_rows=chunk_rows)
-    faults = _faults(hidden, weight, bias, labels, impl=impl, chunk_rows=chunk_rows)
-    _require_tables(faults, weight, auxiliary_weight, auxiliary_bias, embedding)
-    layer = {"auxiliary_weight": auxiliary_weight, "auxiliary_bias": auxiliary_bias}
-    parts = embedding if isinstance(embedding, tuple) else (embedding,)
-    _require_device(faults, hidden, layer | {"embedding": next((p for p in parts if p.device != hidden.device), None)})
+    faults = head_faults(hidden, weight, bias, labels, impl=impl, chunk_rows=chunk_rows)
+    require_tables(faults, hidden, weight, auxiliary_weight, auxiliary_bias, embedding)
     require_auxiliary(faults, settings)
     faults.raise_if_any()
     num_labels = weight.shape[0]
@@ -229,61 +235,3 @@ def terms_of_logits(
     if fast and second is not None:
         return closed_form.label_embedding_terms(first, second, embedded, labels, settings)
     return reference.label_embedding_terms(first, second, embedded, labels, settings)
-
-
-def _faults(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    labels: Tensor,
-    *,
-    impl: Implementation,
-    chunk_rows: int | None,
-) -> ArgumentFaults:
-    """Returns what is wrong with the arguments that both heads have."""
-    faults = ArgumentFaults()
-    faults.choice("impl", impl, IMPLEMENTATIONS)
-    faults.require(chunk_rows is None or chunk_rows >= 1, "chunk_rows", chunk_rows, "must be >= 1, or None")
-    sizes = f"for hidden rows {list(hidden.shape)}"
-    fits = weight.ndim == 2 and hidden.ndim == 2 and weight.shape[1] == hidden.shape[1]
-    faults.require(fits, "weight", list(weight.shape), f"must be [C, H] {sizes} [n, H]")
-    faults.require(labels.shape == hidden.shape[:1], "labels", list(labels.shape), f"must be [n] {sizes} [n, H]")
-    _require_bias(faults, "bias", bias, weight)
-    _require_device(faults, hidden, {"weight": weight, "bias": bias, "labels": labels})
-    return faults
-
-
-def _require_tables(
-    faults: ArgumentFaults,
-    weight: Tensor,
-    auxiliary_weight: Tensor | None,
-    auxiliary_bias: Tensor | None,
-    embedding: Tensor | tuple[Tensor, Tensor],
-) -> None:
-    """Notes where the second layer or the embedding do not fit the first layer."""
-    like = f"for `weight` {list(weight.shape)}"
-    if auxiliary_weight is not None:
-        same = auxiliary_weight.shape == weight.shape
-        faults.require(same, "auxiliary_weight", list(auxiliary_weight.shape), f"must be [C, H] {like}")
-        _require_bias(faults, "auxiliary_bias", auxiliary_bias, weight)
-    count = weight.shape[0]
-    if isinstance(embedding, tuple):
-        left, right = (list(part.shape) for part in embedding)
-        fits = len(left) == len(right) == 2 and left[0] == right[1] == count and left[1] == right[0]
-        faults.require(fits, "embedding", f"{left} and {right}", f"must be A [C, K] and B [K, C] {like}")
-    else:
-        fits = list(embedding.shape) == [count, count]
-        faults.require(fits, "embedding", list(embedding.shape), f"must be [C, C] {like}")
-
-
-def _require_bias(faults: ArgumentFaults, name: str, bias: Tensor | None, weight: Tensor) -> None:
-    if bias is not None:
-        fits = bias.shape == weight.shape[:1]
-        faults.require(fits, name, list(bias.shape), f"must be [C] for `weight` {list(weight.shape)}")
-
-
-def _require_device(faults: ArgumentFaults, hidden: Tensor, named: dict[str, Tensor | None]) -> None:
-    for name, value in named.items():
-        if value is not None and value.device != hidden.device:
-            rule = f"must be on the device of the hidden rows, {hidden.device}"
-            faults.require(False, name, str(value.device), rule)
