@@ -39,6 +39,7 @@ def _everything(
 
 
 from labelembed.cli import (  # noqa: E402 - they need `app`
+    bench_verb,
     geometry_verb,
     reading_verbs,
     recipe_verbs,
@@ -58,6 +59,7 @@ for _verbs in (
     text_verbs,
     translate_verb,
     score_verb,
+    bench_verb,
 ):
     _verbs.register(app)
 
