@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 
-from labelembed.heads.measuring import COMPRESSED, FULL, LOW_MEMORY_ROWS, SHARED, HeadSize, measured, names_that_fit
+from labelembed.heads.measured_forms import COMPRESSED, FULL, LOW_MEMORY_ROWS, SHARED, HeadSize, names_that_fit
+from labelembed.heads.measuring import measured
 
 SIZES = (HeadSize(2048, 512, 8_000), HeadSize(4096, 512, 32_000))
 LOW_MEMORY = f"{COMPRESSED}, {LOW_MEMORY_ROWS} rows at a time"

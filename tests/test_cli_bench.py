@@ -10,7 +10,8 @@ import pytest
 
 from labelembed.cli.bench_verb import suggested
 from labelembed.heads import measuring
-from labelembed.heads.measuring import COMPRESSED, FULL, ONE_HOT, SHARED, Cost, HeadSize, MadeHead, names_that_fit
+from labelembed.heads.measured_forms import COMPRESSED, FULL, ONE_HOT, SHARED, HeadSize, MadeHead, names_that_fit
+from labelembed.heads.measuring import Cost
 from tests.made_cli import call, succeed
 
 TINY = ["--labels", 40, "--hidden", 6, "--rows", 30, "--rank", 3, "--rounds", 2, "--no-memory"]

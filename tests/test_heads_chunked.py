@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelembed.heads import linear_cross_entropy
+from labelembed.heads import chunked, linear_cross_entropy
 
 from .made_heads import made_tensors, run_head, settings
 from .naive.chunked_head import naive_head_terms, naive_smoothed_total, naive_trained_total
@@ -57,6 +57,15 @@ def test_chunk_edges_through_the_rows_of_a_label_change_nothing(kind, chunk_rows
     assert labels.bincount().max() > 13  # so that most sizes cut a label's rows
     for scale in (1.0, 2.5):
         assert_same_head(tensors, labels, settings(uniform_weight=0.2), kind, scale=scale, chunk_rows=chunk_rows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_layers_in_one_loop_are_cut_as_well_as_each_in_its_own(kind, monkeypatch):
+    monkeypatch.setattr(chunked, "FEWEST_ROWS", 1)  # as with chunks of 512 rows and more
+    for size in ((40, 3), (60, 90), (150, 3)):
+        tensors, labels = made_tensors(*size)
+        for chunk_rows in (1, 5, 13, 39):
+            assert_same_head(tensors, labels, settings(uniform_weight=0.2), kind, chunk_rows=chunk_rows)
 
 
 @pytest.mark.parametrize("kind", ["full", "compressed"])

@@ -15,7 +15,8 @@ from labelembed.cli.options import DeviceOption, JsonOption, QuietOption
 from labelembed.errors import LabelEmbedError, TrainingError
 
 if TYPE_CHECKING:
-    from labelembed.heads.measuring import Cost, HeadSize
+    from labelembed.heads.measured_forms import HeadSize
+    from labelembed.heads.measuring import Cost
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    what: Annotated[Literal["head"], typer.Argument(metavar="WHAT", help="`head`: output layer and loss over many labels.")],
+    what: Annotated[
+        Literal["head"], typer.Argument(metavar="WHAT", help="`head`: output layer and loss over many labels.")
+    ],
     labels: Annotated[int, typer.Option("--labels", min=2, metavar="C", help="Number of labels.")] = 8_000,
     hidden: Annotated[int, typer.Option("--hidden", min=1, metavar="H", help="Width of the hidden rows.")] = 512,
     rows: Annotated[int, typer.Option("--rows", min=2, metavar="N", help="Rows (tokens) of a step.")] = 2_048,
@@ -44,7 +47,8 @@ def bench(
     """
     import torch
 
-    from labelembed.heads.measuring import CHUNKED_ONE_HOT, HeadSize, measured, names_that_fit
+    from labelembed.heads.measured_forms import CHUNKED_ONE_HOT, HeadSize, names_that_fit
+    from labelembed.heads.measuring import measured
 
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     size = HeadSize(rows, hidden, labels, rank, kind, threads)
@@ -88,8 +92,10 @@ def suggested(size: HeadSize, costs: dict[str, Cost]) -> dict[str, dict[str, Any
         Under `exact` those that leave the arithmetic as it is, under `sampled` those that save more: a quarter of the
         rows where that saves a tenth, o2 in bfloat16 where that saves a twentieth on top.
     """
+    import torch
+
     from labelembed.heads import chosen
-    from labelembed.heads.measuring import COMPRESSED, FULL, FULL_LABELS
+    from labelembed.heads.measured_forms import COMPRESSED, FULL, FULL_LABELS
 
     exact: dict[str, Any] = {"name": "label_embedding"}
     embedding = FULL if FULL in costs else COMPRESSED
@@ -97,7 +103,7 @@ def suggested(size: HeadSize, costs: dict[str, Cost]) -> dict[str, dict[str, Any
         exact["embedding"] = "compressed"
     naive, in_chunks = costs.get(f"{embedding}, naive"), costs[embedding]
     faster = naive is None or in_chunks.ratio_of_minima < naive.ratio_of_minima
-    if faster != (chosen("auto", size.labels) == "chunked"):
+    if faster != (chosen("auto", size.labels, torch.device(size.device)) != "closed_form"):
         exact["impl"] = "chunked" if faster else "closed_form"
     sampled = dict(exact)
     whole, quarter, low = (

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from labelembed.heads import gradients_made
 from labelembed.heads.chunked_parts import Chunk, OutputPart, TeachingPart
-from labelembed.heads.chunks import EvenShare, LinearChunks, block_rows, compute_dtype, scratch
+from labelembed.heads.chunks import FEWEST_ROWS, EvenShare, LinearChunks, block_rows, compute_dtype, scratch
 from labelembed.heads.embedding_tables import CompressedTable, FullTable, table_of
 from labelembed.heads.label_groups import LabelGroups, label_groups
 from labelembed.heads.terms import HeadSettings, HeadTerms
@@ -36,9 +36,9 @@ class _Options(NamedTuple):
     dtype: torch.dtype
     learns: bool
 
-    def sizes(self) -> dict[str, int]:
+    def sizes(self, num_labels: int) -> dict[str, int]:
         """Returns how many rows a chunk and a block hold."""
-        return {"chunk_rows": self.chunk_rows, "block_rows": block_rows(self.chunk_rows)}
+        return {"chunk_rows": self.chunk_rows, "block_rows": block_rows(self.chunk_rows, num_labels)}
 
 
 class _Sweep:
@@ -88,11 +88,15 @@ class _Sweep:
 
     def run(self, groups: LabelGroups) -> None:
         """Takes in all rows."""
-        apart = self.second is not None and self.some is not None
+        # A loop of their own where the second layer and E take a sample, whose chunks are then as large as those of all
+        # rows; and where memory is dear, which one chunk of logits takes less of than two: their labels' rows of E are
+        # made twice, so that it takes a little longer.
+        apart = self.second is not None and (self.some is not None or self.options.chunk_rows < FEWEST_ROWS)
         self._pass(groups, None, output=self.output, teaching=None if apart else self.teaching)
-        if apart and self.some is not None:
-            # A loop of their own, whose chunks are as large as those of all rows.
-            some = label_groups(self.labels[self.some], **self.options.sizes())
+        if apart:
+            some = groups
+            if self.some is not None:
+                some = label_groups(self.labels[self.some], **self.options.sizes(self.first.weight.shape[0]))
             self._pass(some, self.some, output=None, teaching=self.teaching)
 
     def _pass(
@@ -108,7 +112,7 @@ class _Sweep:
         second = first
         if output is not None and teaching is not None and self.second is not None:
             second = scratch("second", most, num_labels, like=self.like)
-        block_rows = min(most, self.options.sizes()["block_rows"])
+        block_rows = min(most, self.options.sizes(num_labels)["block_rows"])
         names = ("work", "embedded", "soft") if teaching is None else ("work", "embedded", "soft", "taught")
         buffers = {name: scratch(name, block_rows, num_labels, like=self.like) for name in names}
         embedded, soft = buffers["embedded"], buffers["soft"]
@@ -184,7 +188,7 @@ class _LabelEmbedding(torch.autograd.Function):
             second_dtype = dtype if dtype == torch.float64 else settings.auxiliary_dtype or dtype
             second = LinearChunks(second_weight, second_bias, dtype=second_dtype, learns=(needs[3], needs[4]))
         like = torch.empty(0, dtype=first.exact, device=hidden.device)
-        groups = label_groups(labels, **options.sizes())
+        groups = label_groups(labels, **options.sizes(weight.shape[0]))
         learns = second is not None or settings.shared
         pieces = sum(block.pieces for chunk in groups.chunks for block in chunk) if settings.sparse_gradients else None
         made_table = table_of(

@@ -17,8 +17,11 @@ CHUNK_BYTES = 16 * 2**20
 # Of very many labels fewer rows do: memory is dearer there than the time of the folds. 131,072 labels still have 512.
 MOST_BYTES = 256 * 2**20
 LEAST_ROWS = 32
-# The rows that elementwise work is done on at a time, at most; of a chunk it is a quarter.
+# The rows that elementwise work is done on at a time, at most: of a chunk a quarter, and of many labels fewer, for four
+# times that memory is worked in.
 BLOCK_ROWS = 128
+BLOCK_BYTES = 6 * 2**20
+FEWEST_BLOCK_ROWS = 16
 
 _kept = threading.local()
 
@@ -29,9 +32,10 @@ def default_chunk_rows(num_labels: int) -> int:
     return min(usual, max(LEAST_ROWS, MOST_BYTES // (4 * num_labels)))
 
 
-def block_rows(chunk_rows: int) -> int:
-    """Returns how many rows elementwise work is done on at a time: four times that memory is worked in."""
-    return min(BLOCK_ROWS, -(-chunk_rows // 4))
+def block_rows(chunk_rows: int, num_labels: int) -> int:
+    """Returns how many rows elementwise work is done on at a time."""
+    fit = max(FEWEST_BLOCK_ROWS, BLOCK_BYTES // (4 * num_labels))
+    return min(BLOCK_ROWS, -(-chunk_rows // 4), fit)
 
 
 def scratch(name: str, rows: int, columns: int, *, like: Tensor) -> Tensor:
@@ -112,8 +116,9 @@ class LinearChunks:
         if self.low:  # scaled to at most 1, or a share of many rows would vanish in float16
             peak = scale.abs().amax().clamp_min(torch.finfo(scale.dtype).tiny)
             part = slopes.to(hidden.dtype).T @ (hidden * (scale / peak)[:, None].to(hidden.dtype))
-            scaled = part.to(self.d_weight.dtype).mul_(peak)
-            self.d_weight = self.d_weight.add_(scaled) if self._begun else scaled
+            if not self._begun:
+                self.d_weight.zero_()
+            self.d_weight.addcmul_(part, peak)  # of both types at once: no copy of the part in the longer one
         else:
             self.d_weight.addmm_(slopes.T, hidden * scale[:, None], beta=1 if self._begun else 0)
         self._begun = True
