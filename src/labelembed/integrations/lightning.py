@@ -146,7 +146,9 @@ class ObjectiveModule(LightningModule):  # type: ignore[misc]
     def on_train_start(self) -> None:
         """Tells the objective how many steps there will be; a run that goes on has told it already."""
         if self.trainer.global_step == 0:
-            self.objective.begin_training(int(self.trainer.estimated_stepping_batches))
+            # Each micro-batch is a step to the objective.
+            steps = int(self.trainer.estimated_stepping_batches) * self.trainer.accumulate_grad_batches
+            self.objective.begin_training(steps)
 
     def on_train_epoch_start(self) -> None:
         """Begins the objective's epoch."""

@@ -4,16 +4,74 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel
+from transformers import AutoModel, GenerationMixin
 
 from labelembed.integrations.objective_building import checked_arguments
 from labelembed.integrations.transformers import objective_module
 from labelembed.integrations.transformers.configuration import ObjectiveConfig
+from labelembed.integrations.transformers.wrapped_model import WrappedModel
 from labelembed.objectives import OBJECTIVES, Objective
+
+
+class LanguageModel(WrappedModel, GenerationMixin):  # type: ignore[misc]
+    """A language model with an objective over its vocabulary; see `ObjectiveForCausalLM`."""
+
+    #: transformers' class that loads a language model from a folder, and the inputs that it is tried with.
+    auto_class: ClassVar[Any]
+    tried_inputs: ClassVar[tuple[str, ...]]
+
+    def __init__(self, config: ObjectiveConfig) -> None:
+        super().__init__(config, num_labels=config.required_backbone().get_text_config().vocab_size)
+        refuse_unfit(config, self.objective)
+        self._tied_weights_keys = tied_weights(self, self.model.get_input_embeddings())
+        self.post_init()
+
+    @classmethod
+    def from_language_model(
+        cls, language_model: Any, *, objective: str = "one_hot", objective_arguments: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Puts an objective in the place of a model's `lm_head`, with its weights; the model's parts are shared.
+
+        Args:
+            language_model: A language model with a head, or what its Auto class' `from_pretrained` takes.
+            objective: Name of the objective.
+            objective_arguments: Its hyper-parameters. A `label_embedding` of a whole vocabulary should be
+                `compressed`: a full one has as many rows and columns as there are tokens.
+
+        Raises:
+            ValueError: An argument is out of its range, or the model scales, caps or transforms on its way to logits.
+        """
+        if not isinstance(language_model, nn.Module):
+            language_model = cls.auto_class.from_pretrained(language_model)
+        network = backbone_of(language_model)
+        config = described(language_model, network, objective, objective_arguments)
+        model = cls.of_parts(config, network, objective_from_head(language_model, objective, objective_arguments))
+        model.generation_config = language_model.generation_config
+        tokens = torch.arange(4, device=language_model.device)[None]
+        require_same_outputs(language_model, model, dict.fromkeys(cls.tried_inputs, tokens))
+        return model
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Returns the objective's output layer."""
+        return self.objective.output
+
+    def resize_token_embeddings(self, *arguments: Any, **named: Any) -> Any:
+        """Refuses: an objective is built for its labels.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("the objective is built for its vocabulary: resize the model before you wrap it")
+
+    def hidden_rows(self, **inputs: Any) -> tuple[Tensor, Any]:
+        """Returns hidden rows [B, T, H] as the objective reads them, and the network's outputs."""
+        outputs = self.model(**{name: value for name, value in inputs.items() if value is not None})
+        hidden = outputs.last_hidden_state
+        return hidden if self.config.hidden_scale == 1 else hidden * self.config.hidden_scale, outputs
 
 
 def refuse_unfit(config: ObjectiveConfig, objective: Objective) -> None:

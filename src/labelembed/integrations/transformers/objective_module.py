@@ -94,7 +94,7 @@ def loss_of(terms: Terms, labels: Tensor, num_items_in_batch: Tensor | int | Non
     if isinstance(num_items_in_batch, Tensor):
         num_items_in_batch = num_items_in_batch.to(terms.total.device).float().mean()
     # The mean's own factor is taken back, so that what is left is this process' sum.
-    return terms.total / (whole_batch.mean_factor(count, like=terms.total) * num_items_in_batch)
+    return terms.total / (whole_batch.count_factor(count, like=terms.total) * num_items_in_batch)
 
 
 def needs_epochs(objective: Objective) -> bool:

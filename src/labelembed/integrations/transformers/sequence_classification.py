@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
@@ -17,9 +16,10 @@ from labelembed.integrations.objective_building import build_objective
 from labelembed.integrations.transformers import objective_module
 from labelembed.integrations.transformers.configuration import ObjectiveConfig
 from labelembed.integrations.transformers.pooling import POOLINGS, pooled, pooling_for
+from labelembed.integrations.transformers.wrapped_model import WrappedModel
 
 
-class ObjectiveForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
+class ObjectiveForSequenceClassification(WrappedModel):
     """An encoder, one row a text, and an objective in the place of the classification head and its loss.
 
     It trains in `Trainer` as it is: the objective's parameters are the model's, `save_pretrained` and
@@ -36,26 +36,13 @@ class ObjectiveForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         ValueError: The configuration is of another model, or an argument of the objective is wrong.
     """
 
-    config_class = ObjectiveConfig
-    base_model_prefix = "model"
-    supports_gradient_checkpointing = True
-    accepts_loss_kwargs = True  # losses are scaled here, not by Trainer
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-
     def __init__(self, config: ObjectiveConfig) -> None:
-        super().__init__(config)
         faults = ArgumentFaults()
         faults.choice("pooling", config.pooling, POOLINGS)
         faults.require(0 <= config.dropout < 1, "dropout", config.dropout, "must be in [0, 1)")
         faults.raise_if_any()
-        self.model = AutoModel.from_config(config.required_backbone())
+        super().__init__(config, num_labels=config.num_labels)
         self.dropout = nn.Dropout(config.dropout)
-        hidden_size = config.backbone.get_text_config().hidden_size
-        self.objective = objective_module.objective_of(config, hidden_size=hidden_size, num_labels=config.num_labels)
-        self.told_of_epochs = False
         self._keys_to_ignore_on_save = ["objective.teacher_logits"]
         self.post_init()
 
@@ -109,27 +96,7 @@ class ObjectiveForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         )
         width = encoder.config.get_text_config().hidden_size
         built = build_objective(objective, objective_arguments, hidden_size=width, num_labels=len(names))
-        with torch.device("meta"):  # the encoder is there already
-            model = cls(config)
-        model.model = encoder
-        model.objective = built.to(device=encoder.device, dtype=encoder.dtype)
-        return model
-
-    @classmethod
-    def from_pretrained(cls, folder: Any, *arguments: Any, **named: Any) -> Any:
-        """Loads what `save_pretrained` wrote; see transformers' `from_pretrained`.
-
-        Raises:
-            ValueError: The folder holds another kind of model; wrap that with `from_encoder`.
-        """
-        wants_info = named.pop("output_loading_info", False)
-        model, info = super().from_pretrained(folder, *arguments, output_loading_info=True, **named)
-        objective_module.refuse_missing(info["missing_keys"], folder)
-        objective_module.settle(model.objective)
-        return (model, info) if wants_info else model
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """Leaves the objective as it begins by itself; the encoder has its own way."""
+        return cls.of_parts(config, encoder, built.to(device=encoder.device, dtype=encoder.dtype))
 
     def hidden_rows(
         self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **inputs: Any
@@ -180,16 +147,12 @@ class ObjectiveForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             **inputs,
         )
         loss = None
-        if labels is not None:
-            if self.training:
-                objective_module.require_epochs(self.objective, self.told_of_epochs)
+        if labels is not None and self.loss_is_wanted(labels):
             terms = objective_module.terms_of(self.objective, hidden, labels, rows)
             loss = objective_module.loss_of(terms, labels, num_items_in_batch)
-        if skip_logits is None:
-            skip_logits = self.training and labels is not None
         return SequenceClassifierOutput(
             loss=loss,
-            logits=None if skip_logits else self.objective.logits(hidden),
+            logits=None if self.skips_logits(skip_logits, labels) else self.objective.logits(hidden),
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )

@@ -47,7 +47,8 @@ class ObjectiveCallback(TrainerCallback):  # type: ignore[misc]
         module.told_of_epochs = True
         objective: Objective = module.objective
         if state.global_step == 0:
-            objective.begin_training(state.max_steps)
+            # Each micro-batch is a step to the objective.
+            objective.begin_training(state.max_steps * args.gradient_accumulation_steps)
         _warn_of_decay(objective, parts.get("optimizer"))
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, model: Any = None, **parts: Any) -> None:
