@@ -184,6 +184,20 @@ def test_pooling_follows_the_encoder():
         torch.testing.assert_close(model(input_ids=padded).logits, model(input_ids=inputs).logits)
 
 
+def test_counters_go_on_in_a_model_that_was_loaded(tmp_path):
+    model, given = wrapped("adaptive_labels", arguments={"warmup_steps": 4}).train(), batch(texts())
+    for _ in range(2):
+        model(**given)
+    model.save_pretrained(tmp_path)
+    found = ObjectiveForSequenceClassification.from_pretrained(tmp_path).train()
+    start = model.objective.centroids.clone()
+    for _ in range(3):  # the third is the first after the warm-up
+        assert torch.equal(found.objective.centroids, start)
+        model(**given), found(**given)
+    assert not torch.equal(found.objective.centroids, start)
+    assert torch.equal(found.objective.centroids, model.objective.centroids)
+
+
 def test_geometry_has_the_names_of_the_labels():
     model = ObjectiveForSequenceClassification.from_encoder(
         bert(), id2label=["cat", "dog", "car"], objective="label_embedding"
