@@ -59,7 +59,12 @@ def test_run_of_a_launcher_is_that_of_one_process_and_printed_once(launcher, tmp
 
 
 def test_process_killed_under_torchrun_ends_the_run_with_a_word_and_one_process_goes_on(tmp_path):
-    settings = ["epochs=40", "checkpoints={minimum_seconds: 0, every_steps: 4, time_share: 1}"]
+    # Long enough to be hit in the middle, at a rate at which what rounding does stays small for as long.
+    settings = [
+        "epochs=40",
+        "optimizer.learning_rate=0.02",
+        "checkpoints={minimum_seconds: 0, every_steps: 4, time_share: 1}",
+    ]
     folder = tmp_path / "run"
     with launched("torchrun", folder, [*SETTINGS, *settings]) as process:
         until = time.monotonic() + 240

@@ -168,7 +168,8 @@ def test_run_of_one_process_goes_on_in_two(storage, commands, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
 def test_process_that_waits_for_another_in_vain_says_so_and_the_run_can_be_resumed(number, commands, tmp_path):
     often = "checkpoints={minimum_seconds: 0, every_steps: 4, time_share: 1}"
-    settings = [*SETTINGS, "epochs=40", "objective=one_hot", often]
+    # Long enough to be hit in the middle, at a rate at which what rounding does stays small for as long.
+    settings = [*SETTINGS, "epochs=40", "optimizer.learning_rate=0.02", "objective=one_hot", often]
     words = train_words(tmp_path / "two", settings)
     first, second = start_two(commands, *words, environment={"LABELEMBED_PROCESS_TIMEOUT": "8"})
     wait_until(lambda: len(RunFolder(tmp_path / "two").journal()) >= 2, first)
