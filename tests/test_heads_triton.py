@@ -136,10 +136,11 @@ def test_objectives_refuse_triton_without_it(objective, monkeypatch):
         made(torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64))
 
 
-def test_auto_takes_triton_for_many_labels_on_a_gpu_that_can(monkeypatch):
+def test_auto_takes_chunks_on_a_gpu_too_and_triton_is_asked_for(monkeypatch):
     gpu, cpu = torch.device("cuda"), torch.device("cpu")
     monkeypatch.setattr(triton_ready, "why_not", lambda device: None)
-    assert [chosen("auto", count, gpu) for count in (999, 1000)] == ["closed_form", "triton"]
+    assert [chosen("auto", count, gpu) for count in (999, 1000)] == ["closed_form", "chunked"]
+    assert chosen("triton", 1000, gpu) == "triton"
     assert chosen("auto", 1000, cpu) == "chunked"
     assert chosen("chunked", 1000, gpu) == "chunked"
     monkeypatch.setattr(triton_ready, "why_not", lambda device: "too old")

@@ -26,10 +26,10 @@ NODES = ("chunked", "triton")
 
 
 def chosen(impl: Implementation, num_labels: int, device: torch.device) -> Implementation:
-    """Returns what `auto` stands for with so many labels on a device; any other implementation as it is.
+    """Returns what `auto` stands for with so many labels; any other implementation as it is.
 
-    Of the number of labels and the kind of device only, so that all processes of a step choose alike. Under
-    torch.compile it is the plain lines, which the compiler fuses.
+    Of the number of labels only, so that all processes of a step choose alike. Under torch.compile it is the plain
+    lines, which the compiler fuses.
 
     Raises:
         ValueError: Triton is asked for where it cannot run.
@@ -43,7 +43,8 @@ def chosen(impl: Implementation, num_labels: int, device: torch.device) -> Imple
         return "reference"
     if num_labels < CHUNKED_LABELS:
         return "closed_form"
-    return "triton" if device.type == "cuda" and triton_ready.why_not(device) is None else "chunked"
+    # Not the kernels on a GPU either, until they have run on one: who asks for them gets them.
+    return "chunked"
 
 
 def _fused(name: str) -> Any:
@@ -101,7 +102,7 @@ def linear_cross_entropy(
         label_smoothing: s, in [0, 1].
         impl: `reference`: plain lines. `chunked`: logits of some rows at a time, the gradients made in the
             forward pass: of `total` only, and differentiable once. `triton`: the same on a GPU, by kernels.
-            `auto`: for many labels kernels on a GPU, else chunks. (`closed_form` is the label-embedding head's; here
+            `auto`: chunks for many labels. (`closed_form` is the label-embedding head's; here
             it is the plain lines.)
         chunk_rows: How many rows at a time; fewer take less memory and a little longer. None: what is fastest.
         shards: Where the labels are split over processes, whose are whose: see `heads.vocabulary_parallel`.
@@ -167,8 +168,8 @@ def label_embedding_cross_entropy(
         settings: Weights and constants.
         impl: `reference`: plain lines. `closed_form`: one node from the logits on, once differentiable. `chunked`:
             logits of some rows at a time, the gradients made in the forward pass: of `total` only, and
-            differentiable once. `triton`: the same on a GPU, by kernels. `auto`: for many labels kernels on a GPU and
-            else chunks, for few the closed form.
+            differentiable once. `triton`: the same on a GPU, by kernels. `auto`: for many labels chunks,
+            for few the closed form.
         chunk_rows: How many rows at a time; fewer take less memory and a little longer. None: what is fastest.
         shards: Where the labels are split over processes, whose are whose: see `heads.vocabulary_parallel`.
 

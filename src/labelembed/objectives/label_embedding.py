@@ -90,7 +90,7 @@ class LabelEmbedding(Objective):
         output_std: Start of the output layers, see `Objective`.
         impl: `reference`: plain lines; `closed_form`: one node; `chunked`: never the logits of all rows at once, and
             gradients of the total only; `triton`: the same by kernels on a GPU; `auto`: the closed form, and for many
-            labels kernels on a GPU, else chunks.
+            labels chunks.
         vocabulary_parallel: Split the labels over the processes that are up, each with its part of both output layers,
             A and B (`compressed` only); see `docs/scale.md`. In one process: the plain chunks.
 

@@ -36,7 +36,7 @@ class LabelSmoothing(Objective):
         ignore_index: Rows with this label take no part; None: every row counts.
         output_std: Start of the output layer, see `Objective`.
         impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `triton`: the same by kernels
-            on a GPU; `auto`: for many labels kernels on a GPU, else chunks.
+            on a GPU; `auto`: chunks for many labels.
         vocabulary_parallel: Split the labels over the processes that are up, each with its part of the output layer
             (see `docs/scale.md`). In one process: the plain chunks.
 
