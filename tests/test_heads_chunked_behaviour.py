@@ -72,6 +72,8 @@ def test_chunks_hold_fewer_rows_of_more_labels_but_never_few():
     assert default_chunk_rows(131_072) == 512
     assert default_chunk_rows(10**6) == 67  # 256 MiB of logits
     assert default_chunk_rows(10**8) == 32
+    assert default_chunk_rows(10**6, device="cuda") == 512
+    assert default_chunk_rows(10**7, device="cuda") == 53  # 2 GiB
 
 
 @pytest.mark.parametrize("kind", ["full", "compressed"])

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
         StaticLabels,
         TeacherFree,
         Terms,
+        clip_gradients,
         keep_split,
+        own_state,
+        whole_state,
     )
     from labelembed.recipes.saved_run import SavedRun
 
@@ -58,7 +61,10 @@ _HOMES = {
     "StaticLabels": "objectives",
     "TeacherFree": "objectives",
     "Terms": "objectives",
+    "clip_gradients": "objectives",
     "keep_split": "objectives",
+    "own_state": "objectives",
+    "whole_state": "objectives",
     "SavedRun": "recipes.saved_run",
 }
 
@@ -84,7 +90,10 @@ __all__ = [
     "TeacherFree",
     "Terms",
     "TrainingError",
+    "clip_gradients",
     "keep_split",
+    "own_state",
+    "whole_state",
 ]
 
 

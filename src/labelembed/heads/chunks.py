@@ -14,8 +14,10 @@ from labelembed.heads.terms import full_precision
 FEWEST_ROWS = 512
 # Of few labels more rows go into a chunk, as long as their logits fit a processor's last cache.
 CHUNK_BYTES = 16 * 2**20
-# Of very many labels fewer rows do: memory is dearer there than the time of the folds. 131,072 labels still have 512.
-MOST_BYTES = 256 * 2**20
+# Of very many labels fewer rows do, for each of some buffers would take more than this: 131,072 labels still have 512
+# rows. An accelerator, whose memory is slow beside its products, pays more for the folds of small chunks.
+MOST_BYTES = 2**28
+MOST_BYTES_OF_ACCELERATOR = 2**31
 LEAST_ROWS = 32
 # The rows that elementwise work is done on at a time, at most: of a chunk a quarter, and of many labels fewer, for four
 # times that memory is worked in.
@@ -26,10 +28,11 @@ FEWEST_BLOCK_ROWS = 16
 _kept = threading.local()
 
 
-def default_chunk_rows(num_labels: int) -> int:
-    """Returns how many rows' logits over so many labels are held at a time."""
+def default_chunk_rows(num_labels: int, *, device: str = "cpu") -> int:
+    """Returns how many rows' logits over so many labels are held at a time on a type of device."""
+    most = MOST_BYTES if device == "cpu" else MOST_BYTES_OF_ACCELERATOR
     usual = max(FEWEST_ROWS, CHUNK_BYTES // (4 * num_labels))
-    return min(usual, max(LEAST_ROWS, MOST_BYTES // (4 * num_labels)))
+    return min(usual, max(LEAST_ROWS, most // (4 * num_labels)))
 
 
 def block_rows(chunk_rows: int, num_labels: int) -> int:

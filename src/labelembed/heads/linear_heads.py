@@ -134,7 +134,7 @@ def linear_cross_entropy(
             hidden, weight, bias, labels, label_smoothing=label_smoothing, chunk_rows=chunk_rows
         )
         return found
-    rows = chunk_rows or default_chunk_rows(weight.shape[0])
+    rows = chunk_rows or default_chunk_rows(weight.shape[0], device=hidden.device.type)
     return chunked_linear.cross_entropy_terms(
         hidden, weight, bias, labels, label_smoothing=label_smoothing, soft_targets=soft_targets, chunk_rows=rows
     )
@@ -188,7 +188,9 @@ def label_embedding_cross_entropy(
     way = chosen(impl, num_labels, hidden.device)
     if way in NODES:
         node = _fused("fused_triton") if way == "triton" else chunked
-        rows = chunk_rows if way == "triton" else chunk_rows or default_chunk_rows(num_labels)
+        rows = chunk_rows
+        if way != "triton" and rows is None:
+            rows = default_chunk_rows(num_labels, device=hidden.device.type)
         layers = hidden, weight, bias, auxiliary_weight, auxiliary_bias
         terms: HeadTerms = node.label_embedding_terms(*layers, embedding, labels, settings, chunk_rows=rows)
         return terms

@@ -263,7 +263,7 @@ def _apply(
     chunk_rows: int | None,
 ) -> HeadTerms:
     # Of the largest part, so that the chunks are the same in every process.
-    at_once = chunk_rows or default_chunk_rows(shards.sizes[0])
+    at_once = chunk_rows or default_chunk_rows(shards.sizes[0], device=hidden.device.type)
     options = _Options(settings, shards, at_once, compute_dtype(hidden), torch.is_grad_enabled())
     with torch.autocast(hidden.device.type, enabled=False):
         return HeadTerms(*_Head.apply(hidden, *tensors, labels, options))

@@ -10,7 +10,7 @@ from labelembed.objectives.objective import Objective
 from labelembed.objectives.one_hot import OneHot, OneHotTerms
 from labelembed.objectives.online_label_smoothing import OnlineLabelSmoothing, OnlineLabelSmoothingTerms
 from labelembed.objectives.retrospection import Retrospection, RetrospectionTerms
-from labelembed.objectives.split_labels import keep_split
+from labelembed.objectives.split_state import clip_gradients, keep_split, own_state, whole_state
 from labelembed.objectives.static_labels import StaticLabels, StaticLabelsTerms
 from labelembed.objectives.teacher_free import TeacherFree, TeacherFreeTerms
 from labelembed.objectives.terms import Terms
@@ -52,5 +52,8 @@ __all__ = [
     "TeacherFree",
     "TeacherFreeTerms",
     "Terms",
+    "clip_gradients",
     "keep_split",
+    "own_state",
+    "whole_state",
 ]

@@ -33,23 +33,27 @@ def part_of_new_layer(shards: LabelShards, hidden_size: int, *, bias: bool) -> n
     """Returns this process' rows of the layer [H -> C] that ``nn.Linear(H, C)`` would be, drawn as it draws them."""
     weight = shards.drawn(shards.num_labels, hidden_size, lambda piece: nn.init.kaiming_uniform_(piece, a=5**0.5))
     limit = hidden_size**-0.5
-    layer = nn.Linear(hidden_size, shards.count, bias=bias, device="meta").to_empty(device=weight.device)
-    with torch.no_grad():
-        layer.weight.copy_(weight)
-        if bias:
-            layer.bias.copy_(shards.part(torch.empty(shards.num_labels).uniform_(-limit, limit)))
-    return layer
+    biases = shards.part(torch.empty(shards.num_labels).uniform_(-limit, limit)) if bias else None
+    return _layer(weight, biases)
 
 
 def part_of_layer(shards: LabelShards, layer: nn.Linear) -> nn.Linear:
     """Returns a layer of this process' rows of a layer [H -> C]; what is frozen stays so."""
-    given = layer.weight
-    part = nn.Linear(layer.in_features, shards.count, bias=layer.bias is not None, device="meta", dtype=given.dtype)
-    part = part.to_empty(device=given.device)
-    part.load_state_dict({name: shards.part(value) for name, value in layer.state_dict().items()})
+    parts = {name: shards.part(value.detach()) for name, value in layer.named_parameters()}
+    part = _layer(parts["weight"], parts.get("bias"))
     for name, parameter in layer.named_parameters():
         getattr(part, name).requires_grad_(parameter.requires_grad)
     return part
+
+
+def _layer(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """Returns the layer of a weight [D, H] and a bias [D]; random states stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        layer = nn.Linear(weight.shape[1], 1, bias=bias is not None)
+    layer.out_features, layer.weight = len(weight), nn.Parameter(weight)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias)
+    return layer
 
 
 def checked(shards: LabelShards, parameters: Iterable[Tensor]) -> LabelShards | None:
@@ -80,25 +84,3 @@ def checked(shards: LabelShards, parameters: Iterable[Tensor]) -> LabelShards | 
                     "wrap the encoder alone, or call labelembed.keep_split(model) before the model is wrapped"
                 )
     return shards
-
-
-def keep_split(model: nn.Module) -> nn.Module:
-    """Tells `DistributedDataParallel`, before it wraps a model, to leave alone what is split over the processes.
-
-    What it leaves alone already (`_ddp_params_and_buffers_to_ignore`) it still does.
-
-    Args:
-        model: What will be wrapped; objectives with `vocabulary_parallel` stand somewhere in it.
-
-    Returns:
-        The model.
-    """
-    from labelembed.objectives.objective import Objective  # which knows this file
-
-    ignored = set(getattr(model, "_ddp_params_and_buffers_to_ignore", ()))
-    for prefix, module in model.named_modules():
-        if isinstance(module, Objective):
-            ignored |= {f"{prefix}.{name}" if prefix else name for name in module.label_dimensions()}
-    # DistributedDataParallel's own attribute, which it reads of the model that it is given.
-    model._ddp_params_and_buffers_to_ignore = sorted(ignored)  # type: ignore[assignment]
-    return model

@@ -10,6 +10,7 @@ from safetensors.torch import save as tensor_bytes
 
 from labelembed.data import TextCorpus
 from labelembed.geometry import LabelGeometry
+from labelembed.objectives import whole_state
 from labelembed.recipes.building import SOFT_LABELS_FOLDER
 from labelembed.recipes.schema import Recipe
 from labelembed.training.decoding import Decoding
@@ -64,32 +65,41 @@ def conclude(recipe: Recipe, trainer: Trainer, result: dict[str, Any]) -> dict[s
             continue
         measures, written = measure_text(trainer.network, data, split, Decoding(**how), autocast=autocast)
         found[split] = result[split] | measures
+        sentences = None
+        # Where labels are split the processes find out together what the network would have said.
+        if split == shown_split(data) and (trainer.accelerator.is_main_process or trainer.network.is_split):
+            sentences = sentence_evidence(trainer.network, data, split, written, autocast=autocast)
         if trainer.accelerator.is_main_process:
             with saving(trainer.folder.path):
                 (trainer.folder.path / WRITTEN_FOLDER).mkdir(exist_ok=True)
                 text = "".join(f"{line}\n" for line in written)
                 write_bytes(trainer.folder.path / WRITTEN_FOLDER / f"{split}.txt", text.encode())
-                if split == shown_split(data):
-                    sentences = sentence_evidence(trainer.network, data, split, written, autocast=autocast)
+                if sentences is not None:
                     trainer.folder.write_evidence("sentences", sentences)
     return found
 
 
 def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict[str, Any]) -> None:
-    """Writes the selected weights, which the network has taken, the geometry, and the result last of all."""
-    weights = trainer.selected_weights()
+    """Writes the selected weights, which the network has taken, the geometry, and the result last of all.
+
+    Of several processes the first one writes; the others must call it too where labels are split.
+    """
     network, names = trainer.network, data.names
+    weights = whole_state(network, trainer.selected_weights())
     means = class_means(network, data.train, autocast=trainer.accelerator.autocast())
-    by_means = LabelGeometry(names, vectors=means, source=f"{type(network.objective).__name__}, class means")
+    geometry = network.objective.label_geometry(names, class_means=means)
     errors = error_evidence(
         network, data, temperature=result.get("temperature"), autocast=trainer.accelerator.autocast()
     )
+    if not trainer.accelerator.is_main_process:
+        return
+    by_means = LabelGeometry(names, vectors=means, source=f"{type(network.objective).__name__}, class means")
     with saving(folder.path):
         contiguous = {name: value.contiguous() for name, value in weights.items()}
         # One entry only: safetensors writes several in any order, and equal runs should give equal files.
         about = {"format": "labelembed.network.1"}
         write_bytes(folder.model_file, tensor_bytes(contiguous, metadata=about))
-        network.objective.label_geometry(names, class_means=means).save(folder.geometry_file)
+        geometry.save(folder.geometry_file)
         by_means.save(folder.class_means_file)
         if errors is not None:
             folder.write_evidence("errors", errors)

@@ -35,7 +35,7 @@ from labelembed.training.loop import Trainer
 from labelembed.training.micro_batches import coupling_notes
 from labelembed.training.network import Network
 from labelembed.training.peak_memory import begin_peak
-from labelembed.training.processes import lost_processes_told
+from labelembed.training.processes import lost_processes_told, meet
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.training_data import TrainingData
@@ -87,6 +87,8 @@ def run_recipe(
         warn(f"data: {note}")
     for note in memory_notes(recipe, data):
         warn(note)
+    if recipe.objective.get("vocabulary_parallel"):
+        meet(device=device)  # for how many processes there are says which labels each of them builds
     network = network_for(recipe, data, base=folder.path)
     if recipe.micro_batches > 1:
         for note in coupling_notes(network, recipe.micro_batches):
@@ -144,7 +146,7 @@ def _trained(
         raise TrainingError(str(error)) from error
     trainer.network.load_prediction_state(trainer.selected_weights())
     result |= conclude(recipe, trainer, result)
-    if writes:
+    if writes or trainer.network.is_split:
         finish(folder, trainer, data, result)
     return result
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 
 from labelembed.errors import TrainingError
+from labelembed.heads.label_shards import stacked
 from labelembed.training.network import Network
 
 _WAY_OUT = "Try a lower optimizer.learning_rate, or precision: float32"
@@ -37,8 +38,10 @@ def refuse_weights(network: Network, *, where: str) -> None:
     """
     weights = itertools.chain(network.named_parameters(), network.objective.named_buffers("objective"))
     floating = {name: value.detach() for name, value in weights if value.is_floating_point()}
-    finite = torch.stack([torch.isfinite(value).all() for value in floating.values()]).tolist()
-    for name, holds in zip(floating, finite, strict=True):
+    finite = torch.stack([torch.isfinite(value).all() for value in floating.values()])
+    if network.is_split:  # all stop, or none: one that went on would wait for the others
+        finite = stacked(finite.to(torch.uint8)).amin(dim=0)
+    for name, holds in zip(floating, finite.tolist(), strict=True):
         if not holds:
             raise TrainingError(f"the weights are not finite after {where}: `{name}`. {_WAY_OUT}")
 

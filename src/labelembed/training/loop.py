@@ -22,7 +22,7 @@ from labelembed.training.measuring import measure, selected_by, selection_score
 from labelembed.training.network import Network
 from labelembed.training.optimizer_steps import OptimizerSteps
 from labelembed.training.placement import free_bytes, placed
-from labelembed.training.precision import make_accelerator
+from labelembed.training.precision import make_accelerator, prepared
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_state import RunState
@@ -77,7 +77,7 @@ class Trainer:
         self.batches = number_of_batches(self.data.train, settings.batch_size)
         steps = self.batches * settings.epochs
         network.objective.begin_training(steps)
-        self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
+        self.model, self.optimizer = prepared(self.accelerator, self.network, optimizer)
         # The schedule's own scheduler, not Accelerate's, which would step once for every process.
         scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), self.batches, steps))
         self.state = RunState(self.network, self.optimizer, scheduler, self.accelerator.scaler)
@@ -277,10 +277,12 @@ class Trainer:
     def save(self) -> None:
         """Saves a checkpoint of where the run stands."""
         refuse_weights(self.network, where=self._here())
-        if self.accelerator.is_main_process:
+        writes = self.accelerator.is_main_process
+        if writes or self.network.is_split:
             with self.saving_times.saving():
                 checkpoint = self.state.checkpoint()
-                save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.settings.checkpoints.keep)
+                if writes:
+                    save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.settings.checkpoints.keep)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Puts everything back to where a checkpoint was saved."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from labelembed.objectives import clip_gradients
 from labelembed.training.finite import refuse_terms
 from labelembed.training.micro_batches import micro_batches, number_of_micro_batches
 from labelembed.training.network import Network
@@ -44,6 +45,7 @@ class OptimizerSteps:
     ) -> None:
         self.accelerator = accelerator
         self.model = model
+        self.network = network
         self.objective = network.objective
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -69,10 +71,16 @@ class OptimizerSteps:
         if not all(map(math.isfinite, values.values())):
             refuse_terms(values, where=where)
         if self.max_gradient_norm is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_gradient_norm)
+            self._clip(self.max_gradient_norm)
         self.optimizer.step()
         self.scheduler.step()
         return values
+
+    def _clip(self, max_norm: float) -> None:
+        if not self.network.is_split:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), max_norm)
+            return
+        clip_gradients(self.network, max_norm)
 
     def _backward(self, batch: AnyBatch, count: int) -> dict[str, float]:
         """Goes back from the loss of every micro-batch and returns the step's terms."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from torch import nn
+from torch.optim import Optimizer
 
 from labelembed.errors import RecipeError
+from labelembed.objectives.split_state import split_parameters
+from labelembed.training.network import Network
 from labelembed.training.processes import meet, on_cpu
 from labelembed.training.settings import Precision
 
@@ -29,3 +33,26 @@ def make_accelerator(precision: Precision, *, device: str | None = None) -> Acce
     AcceleratorState._reset_state()
     meet(device=device)
     return Accelerator(cpu=on_cpu(device), mixed_precision=_ACCELERATE_NAMES[precision])
+
+
+def prepared(accelerator: Accelerator, network: Network, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+    """Returns network and optimiser as Accelerate wraps them.
+
+    Args:
+        accelerator: Of the run.
+        network: What DistributedDataParallel is not to average, it has named already.
+        optimizer: Over the network's parameters.
+
+    Raises:
+        RecipeError: For fp16 where labels are split over processes.
+    """
+    split = split_parameters(network)
+    if split and accelerator.mixed_precision == "fp16":
+        # Its scaler leaves out the steps whose gradients are not finite, and would in one process alone.
+        raise RecipeError(["precision: 'fp16' does not go with objective.vocabulary_parallel; 'bf16' or 'float32' do"])
+    common = any(value.requires_grad for name, value in network.named_parameters() if name not in split)
+    if split and not common:
+        # DistributedDataParallel refuses a model of which it has nothing to average, as one with a frozen encoder.
+        return accelerator.prepare_model(network, evaluation_mode=True), accelerator.prepare_optimizer(optimizer)
+    model, wrapped = accelerator.prepare(network, optimizer)
+    return model, wrapped

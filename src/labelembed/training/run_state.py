@@ -11,6 +11,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from labelembed import seeds
+from labelembed.objectives import own_state, whole_state
+from labelembed.objectives.split_state import own_moments, whole_moments
 from labelembed.training.checkpoints import Checkpoint
 from labelembed.training.network import Network
 from labelembed.training.optimizers import load_state, state_tensors
@@ -40,7 +42,10 @@ class RunState:
     best_weights: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
     def checkpoint(self) -> Checkpoint:
-        """Returns it all, with all random states."""
+        """Returns it all, with all random states; where labels are split, whole in the first process.
+
+        Then all processes must call it together.
+        """
         random_tensors, random_values = seeds.capture()
         optimizer_tensors, optimizer_values = state_tensors(self.optimizer)
         values: dict[str, Any] = {
@@ -51,9 +56,13 @@ class RunState:
             "scaler": self.scaler.state_dict() if self.scaler is not None else {},
             "random": random_values,
         }
-        tensors = {"network": dict(self.network.state_dict()), "optimizer": optimizer_tensors, "random": random_tensors}
+        tensors = {
+            "network": whole_state(self.network),
+            "optimizer": whole_moments(self.network, self.optimizer, optimizer_tensors),
+            "random": random_tensors,
+        }
         if self.best_weights:
-            tensors["best"] = self.best_weights
+            tensors["best"] = whole_state(self.network, self.best_weights)
         return Checkpoint(self.position.step, tensors, values)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -63,12 +72,13 @@ class RunState:
             checkpoint: What `checkpoint` returned, read back.
         """
         values = checkpoint.values
-        self.network.load_state_dict(checkpoint.tensors["network"])
-        load_state(self.optimizer, checkpoint.tensors["optimizer"], values["optimizer"])
+        self.network.load_state_dict(own_state(self.network, checkpoint.tensors["network"]))
+        moments = own_moments(self.network, self.optimizer, checkpoint.tensors["optimizer"])
+        load_state(self.optimizer, moments, values["optimizer"])
         self.scheduler.load_state_dict(values["scheduler"] | {"lr_lambdas": [None] * len(self.scheduler.lr_lambdas)})
         if self.scaler is not None and values["scaler"]:
             self.scaler.load_state_dict(values["scaler"])
         seeds.restore(checkpoint.tensors["random"], values["random"])
         self.position = Position(**values["position"])
         self.term_sums = dict(values["term_sums"])
-        self.best_weights = checkpoint.tensors.get("best", {})
+        self.best_weights = own_state(self.network, checkpoint.tensors.get("best", {}))
