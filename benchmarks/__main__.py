@@ -18,6 +18,7 @@ from benchmarks import (
     heads,
     import_time,
     integrations,
+    million_labels,
     parallel_runs,
     pictures,
     saving,
@@ -42,6 +43,7 @@ BENCHMARKS = {
     "translation": translation.run,
     "heads": heads.run,
     "integrations": integrations.run,
+    "million_labels": million_labels.run,
     "gpu": gpu.run,
     "triton_head": triton_head.run,
 }
