@@ -286,7 +286,7 @@ TABLE = [
     Bad("recipes --jsn", ["--jsn", "--json"]),
     Bad("objectives extra", ["extra"]),
     Bad("resume", ["RUN"]),
-    Bad("report", ["RUN"]),
+    Bad("report", ["PATH"]),
     # recipes
     Bad("check mnist", ["unknown recipe 'mnist'", ".yaml"]),
     Bad("check empty.yaml", ["empty.yaml", "got nothing"]),

@@ -31,7 +31,7 @@ def moved_by(objective, term, hidden, labels):
 @pytest.mark.parametrize("preset", ["paper", "published_code"])
 @pytest.mark.parametrize("kind", ["full", "compressed"])
 def test_label_embedding_terms_move_what_the_paper_says(implementation, preset, kind, monkeypatch):
-    monkeypatch.setattr(linear_heads, "chosen", lambda impl, num_labels: implementation)
+    monkeypatch.setattr(linear_heads, "chosen", lambda impl, num_labels, device: implementation)
     objective = make_label_embedding(kind, preset=preset, uniform_weight=0.2)
     hidden, labels = make_rows(objective)
     moves = {

@@ -122,7 +122,7 @@ def assert_terms(terms, naive):
 @pytest.fixture(params=["reference", "closed_form", "chunked"])
 def implementation(request, monkeypatch):
     """Every implementation of the head, in the objective itself."""
-    monkeypatch.setattr(linear_heads, "chosen", lambda impl, num_labels: request.param)
+    monkeypatch.setattr(linear_heads, "chosen", lambda impl, num_labels, device: request.param)
     return request.param
 
 

@@ -28,7 +28,7 @@ HIDDEN, LABELS = 4, 5
 
 @pytest.fixture(params=["reference", "closed_form", "chunked"])
 def implementation(request, monkeypatch):
-    monkeypatch.setattr(linear_heads, "chosen", lambda impl, num_labels: request.param)
+    monkeypatch.setattr(linear_heads, "chosen", lambda impl, num_labels, device: request.param)
     return request.param
 
 
