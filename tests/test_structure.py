@@ -26,8 +26,9 @@ LEVELS = {
     "report": 5,
     "integrations": 5,
     "cli": 6,
-    "__init__": 6,
-    "__main__": 7,
+    "notebook": 6,
+    "__init__": 7,
+    "__main__": 8,
 }
 # Rooms that may know less than their level allows.
 MAY_KNOW = {

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labelembed.errors import DataError, LabelEmbedError, RecipeError, RunFolderError, TrainingError
     from labelembed.geometry import LabelGeometry, Neighbour
+    from labelembed.notebook import Comparison, Run
     from labelembed.objectives import (
         OBJECTIVES,
         AdaptiveLabels,
@@ -66,11 +67,14 @@ _HOMES = {
     "own_state": "objectives",
     "whole_state": "objectives",
     "SavedRun": "recipes.saved_run",
+    "Comparison": "notebook",
+    "Run": "notebook",
 }
 
 __all__ = [
     "OBJECTIVES",
     "AdaptiveLabels",
+    "Comparison",
     "ConfidencePenalty",
     "DataError",
     "Distillation",
@@ -84,6 +88,7 @@ __all__ = [
     "OnlineLabelSmoothing",
     "RecipeError",
     "Retrospection",
+    "Run",
     "RunFolderError",
     "SavedRun",
     "StaticLabels",

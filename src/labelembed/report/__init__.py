@@ -7,7 +7,7 @@ from labelembed.report.gathering import load_several
 from labelembed.report.notes import table_notes
 from labelembed.report.page import write_report
 from labelembed.report.table import Row, comparison_rows
-from labelembed.report.table_files import write_csv, write_runs_csv
+from labelembed.report.table_files import runs_as_cells, variants_as_cells, write_csv, write_runs_csv
 from labelembed.report.table_printing import print_comparison, rich_table, rows_as_json
 from labelembed.report.verdict import verdict
 
@@ -22,7 +22,9 @@ __all__ = [
     "print_comparison",
     "rich_table",
     "rows_as_json",
+    "runs_as_cells",
     "table_notes",
+    "variants_as_cells",
     "verdict",
     "write_csv",
     "write_report",

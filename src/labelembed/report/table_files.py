@@ -37,7 +37,7 @@ def write_csv(rows: Sequence[Row], path: str | Path) -> Path:
     Raises:
         RunFolderError: When it cannot be written.
     """
-    return _write(path, [_variant_cells(row) for row in rows])
+    return _write(path, variants_as_cells(rows))
 
 
 def write_runs_csv(comparison: Comparison, path: str | Path) -> Path:
@@ -53,20 +53,32 @@ def write_runs_csv(comparison: Comparison, path: str | Path) -> Path:
     Raises:
         RunFolderError: When it cannot be written.
     """
-    return _write(
-        path,
-        [
-            {"variant": variant.name, "seed": seed, **_run_cells(variant, seed, comparison)}
-            for variant in comparison.variants
-            for seed in sorted([*variant.runs, *variant.failed, *variant.missing])
-        ],
-    )
+    return _write(path, runs_as_cells(comparison))
+
+
+def variants_as_cells(rows: Sequence[Row]) -> list[dict[str, object]]:
+    """Returns the lines of `write_csv` as values by column; None where there is no number."""
+    return [_known(_variant_cells(row)) for row in rows]
+
+
+def runs_as_cells(comparison: Comparison) -> list[dict[str, object]]:
+    """Returns the lines of `write_runs_csv` as values by column; None where there is no number."""
+    return [
+        _known({"variant": variant.name, "seed": seed, **_run_cells(variant, seed, comparison)})
+        for variant in comparison.variants
+        for seed in sorted([*variant.runs, *variant.failed, *variant.missing])
+    ]
+
+
+def _known(cells: Mapping[str, object]) -> dict[str, object]:
+    nothing = {column for column, value in cells.items() if isinstance(value, float) and math.isnan(value)}
+    return {column: None if column in nothing else value for column, value in cells.items()}
 
 
 def _variant_cells(row: Row) -> dict[str, object]:
     cells: dict[str, object] = {
         "variant": row.name,
-        "is_baseline": str(row.is_baseline).lower(),
+        "is_baseline": row.is_baseline,
         "measured_on": row.split,
         "speed_measured_on": row.speed_split,
         "selected_by": "; ".join(row.selected_by),
@@ -135,8 +147,10 @@ def _joined(seeds: Iterable[int]) -> str:
 
 def _cell(value: object) -> object:
     """Returns a float with the digits that read back as the same float, and nothing for none."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     return repr(value) if isinstance(value, float) else value
 
 

@@ -1,0 +1,175 @@
+"""A run and a comparison in a notebook have the numbers of their files, to the last digit."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+
+import pytest
+import torch
+
+import labelembed
+from labelembed import report
+from tests.made_cli import call
+from tests.made_runs import fail_run, journal_lines, make_comparison, make_run, measures, run_path
+
+ERRORS = {
+    "one_hot": {0: 0.0213, 1: 0.0191, 2: 1 / 30},
+    "label_embedding temperature=3": {0: 0.0171, 1: 0.02, 2: 1 / 70},
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Returns a comparison with one failed run, and the CSV files beside it."""
+    path = make_comparison(tmp_path / "compared", ERRORS)
+    (run_path(path, "one_hot", 1) / "result.json").unlink()
+    fail_run(run_path(path, "one_hot", 1), "the loss is not finite", seed=1)
+    read = report.load_comparison(path)
+    report.write_csv(report.comparison_rows(read), path / "comparison.csv")
+    report.write_runs_csv(read, path / "runs.csv")
+    return path
+
+
+def as_written(value):
+    """Returns a value as the CSV file has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
+@pytest.mark.parametrize(("file", "method"), [("comparison.csv", "rows"), ("runs.csv", "run_rows")])
+def test_rows_are_those_of_the_files(folder, file, method):
+    rows = getattr(labelembed.Comparison.load(folder), method)()
+    with (folder / file).open(newline="") as opened:
+        written = list(csv.DictReader(opened))
+    assert [{column: as_written(value) for column, value in row.items()} for row in rows] == written
+    assert len(rows) == {"rows": 2, "run_rows": 6}[method]
+
+
+def test_rows_say_the_errors_that_went_in(folder):
+    baseline, ours = labelembed.Comparison.load(folder).rows()
+    assert (baseline["is_baseline"], ours["is_baseline"]) == (True, False)
+    assert baseline["test_error_mean"] == pytest.approx((0.0213 + 1 / 30) / 2, rel=1e-15)
+    assert ours["difference"] == pytest.approx((0.0171 - 0.0213 + 1 / 70 - 1 / 30) / 2, rel=1e-12)
+    assert baseline["failed_seeds"] == "1"
+    assert baseline["difference"] is None
+    assert ours["temperature_mean"] is None
+    json.dumps([baseline, ours], allow_nan=False)  # no NaN for a number that there is not
+
+
+@pytest.mark.parametrize(("file", "method"), [("comparison.csv", "table"), ("runs.csv", "run_table")])
+def test_table_has_the_numbers_of_the_file(folder, file, method):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    table = getattr(labelembed.Comparison.load(folder), method)()
+    with (folder / file).open(newline="") as opened:
+        written = list(csv.DictReader(opened))
+    assert list(table) == list(written[0])
+    assert len(table) == len(written)
+    for column in table:
+        texts = [line[column] for line in written]
+        if pandas.api.types.is_bool_dtype(table[column]):
+            assert table[column].map({True: "true", False: "false"}).tolist() == texts
+        elif pandas.api.types.is_numeric_dtype(table[column]):
+            known = [(place, float(text)) for place, text in enumerate(texts) if text]
+            assert list(table[column].dropna().items()) == known, column
+        else:
+            assert table[column].fillna("").tolist() == texts, column
+    assert pandas.api.types.is_float_dtype(table["perplexity_mean" if method == "table" else "test_perplexity"])
+
+
+def test_comparison_gives_its_runs(folder):
+    comparison = labelembed.Comparison.load(folder)
+    assert comparison.variants == list(ERRORS)
+    assert (comparison.seeds, comparison.baseline) == ([0, 1, 2], "one_hot")
+    run = comparison.run("label_embedding temperature=3", 2)
+    assert run.result["test"]["error"] == 1 / 70
+    assert run.recipe["seed"] == 2
+    with pytest.raises(ValueError, match=r"`variant` must be one of .*, got 'onehot' \(did you mean 'one_hot'\?\)"):
+        comparison.run("onehot", 0)
+    with pytest.raises(ValueError, match=r"\(0, 2\), got 1: the loss is not finite"):
+        comparison.run("one_hot", 1)
+
+
+def test_journal_is_a_row_an_epoch(tmp_path):
+    journal = journal_lines([0.5, None, 0.125])
+    make_run(tmp_path / "run", journal=journal, test=measures(0.125))
+    run = labelembed.Run.load(tmp_path / "run")
+    rows = run.rows()
+    assert run.journal == journal
+    assert [row["test_error"] for row in rows] == [0.5, None, 0.125]
+    assert [row["train_output"] for row in rows] == [0.5, 0.25, 0.5 / 3]
+    assert list(rows[0])[:3] == ["epoch", "seconds", "learning_rate"]
+    assert all(list(row) == list(rows[0]) for row in rows)
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    table = run.table()
+    assert table.loc[3, "development_nll"] == 0.375
+    assert pandas.isna(table.loc[2, "test_error"])
+    assert table.index.tolist() == [1, 2, 3]
+
+
+def test_run_that_still_goes_shows_its_journal(tmp_path):
+    make_run(tmp_path / "run", journal=journal_lines([0.5]), test=measures(0.5))
+    (tmp_path / "run" / "result.json").unlink()
+    run = labelembed.Run.load(tmp_path / "run")
+    assert (run.state, run.result, len(run.rows())) == ("unfinished", {}, 1)
+    assert "unfinished" in run._repr_html_()
+    with pytest.raises(labelembed.RunFolderError, match="has not finished; labelembed resume"):
+        run.probabilities(torch.zeros(1, 8))
+
+
+def test_trained_run_predicts_as_saved_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    called = call("train", "digits-mlp", "--set", "epochs=1", "--set", "data.train_rows=200", "--out", "run", "--quiet")
+    assert called.code == 0, called.err
+    run = labelembed.Run.load("run")
+    inputs = torch.randint(0, 17, (3, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    expected = labelembed.SavedRun.load("run").predict(inputs, ["a", "b", "c"])
+    assert run.predict(inputs, ["a", "b", "c"]) == expected
+    assert [row["input"] for row in run.predict(inputs)] == ["0", "1", "2"]
+    assert run.probabilities(inputs).tolist() == [list(row["probabilities"].values()) for row in expected]
+    assert run.label_geometry().names == run.saved.names
+    assert run.rows()[0]["test_error"] == run.result["test"]["error"]
+
+
+@pytest.mark.parametrize("kind", [labelembed.Run, labelembed.Comparison])
+def test_what_is_no_such_folder_is_said_with_its_path(kind, tmp_path):
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "other").mkdir()
+    for name in ("absent", "file", "other"):
+        with pytest.raises(labelembed.RunFolderError) as error:
+            kind.load(tmp_path / name)
+        assert str(error.value).startswith(f"{tmp_path / name}: ")
+
+
+def test_comparison_folder_is_no_run(folder):
+    with pytest.raises(labelembed.RunFolderError, match="it is a comparison folder, its runs are below runs/"):
+        labelembed.Run.load(folder)
+
+
+def test_damaged_journal_is_refused(tmp_path):
+    make_run(tmp_path / "run", journal=journal_lines([0.5, 0.25])[::-1], test=measures(0.25))
+    with pytest.raises(labelembed.RunFolderError, match=r"run/journal.jsonl: damaged, epoch 1 stands after epoch 2"):
+        labelembed.Run.load(tmp_path / "run")
+
+
+def test_table_without_pandas_names_the_extra(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    comparison = labelembed.Comparison.load(folder)
+    for table in (comparison.table, comparison.run_table, comparison.run("one_hot", 0).table):
+        with pytest.raises(labelembed.LabelEmbedError, match=r"pip install 'labelembed\[notebook\]'"):
+            table()
+    assert len(comparison.rows()) == 2
+
+
+def test_html_shows_the_reports_cells_and_escapes(tmp_path):
+    path = make_comparison(tmp_path / "compared", {"one_hot": {0: 0.02}, "<script>": {0: 0.01}})
+    shown = labelembed.Comparison.load(path)._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown
+    assert "<td>2.00</td>" in shown
+    run = make_run(tmp_path / "run", objective={"name": "<b>"}, test=measures(0.25), journal=journal_lines([0.25]))
+    shown = labelembed.Run.load(run.path)._repr_html_()
+    assert "&lt;b&gt;" in shown
+    assert "<td>test</td><td>0.25</td><td>0.75</td>" in shown
