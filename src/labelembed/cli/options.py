@@ -25,6 +25,9 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, o
 CalibrationOption = Annotated[
     bool, typer.Option("--no-calibration", help="Fit no temperature on the development rows after training.")
 ]
+TensorBoardOption = Annotated[
+    bool, typer.Option("--tensorboard", help="Write each run's journal for TensorBoard too (extra `track`).")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say how many runs and how long; run and write nothing.")]
 DeviceOption = Annotated[
     Literal["cpu"] | None, typer.Option("--device", help="`cpu` keeps off a GPU; by default what there is.")

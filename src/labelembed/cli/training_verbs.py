@@ -21,6 +21,7 @@ from labelembed.cli.options import (
     RecipeArgument,
     RunArgument,
     SetOption,
+    TensorBoardOption,
 )
 from labelembed.cli.results import calibration_text, say_comparison, say_estimate
 
@@ -54,6 +55,7 @@ def train(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the run that is in the folder.")] = False,
     no_calibration: CalibrationOption = False,
+    tensorboard: TensorBoardOption = False,
     dry_run: DryRunOption = False,
     threads: ThreadsOption = None,
     device: DeviceOption = None,
@@ -68,7 +70,10 @@ def train(
     from labelembed.recipes.running import refuse_other_recipe, start_over
     from labelembed.training.processes import one_for_all
     from labelembed.training.run_folder import RunFolder
+    from labelembed.training.tensorboard import log_journal, require_tensorboard
 
+    if tensorboard:
+        require_tensorboard()
     settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
     chosen, name = load_recipe(recipe, settings=settings, data=data, objective=objective)
     out = out or Path("runs") / name / str(chosen.objective["name"]) / f"seed-{chosen.seed}"
@@ -92,12 +97,15 @@ def train(
         refuse_other_recipe(chosen, folder)
     if state == "finished":
         _say(f"{out}: finished already, nothing to do (--overwrite trains it anew)", err=True)
+        if tensorboard and process_number() == 0:
+            log_journal(out)
     elif state != "empty":
         how = "failed" if state == "failed" else "has begun and not finished"
         raise RunFolderError(
             f"{out}: this run {how}; to go on: labelembed resume {out}; to begin anew: add --overwrite"
         )
-    _run(chosen, out, rows=rows, threads=threads, device=device, quiet=quiet, as_json=as_json)
+    more = {"data": rows, "tensorboard": tensorboard}
+    _run(chosen, out, threads=threads, device=device, quiet=quiet, as_json=as_json, **more)
 
 
 def resume(
@@ -127,7 +135,7 @@ def resume(
 
 
 def _run(
-    recipe: Any, out: Path, *, threads: int | None, device: str | None, quiet: bool, as_json: bool, rows: Any = None
+    recipe: Any, out: Path, *, threads: int | None, device: str | None, quiet: bool, as_json: bool, **more: Any
 ) -> None:
     import torch
 
@@ -143,13 +151,13 @@ def _run(
         result = run_recipe(
             recipe,
             out,
-            data=rows,
             observe=display,
             stop=stop,
             device=device,
             warn=lambda text: _say(text, err=True),
             reading=display.reading,
             asking=display.asking,
+            **more,
         )
     try:
         reached = (
@@ -208,6 +216,7 @@ def compare(
         ),
     ] = None,
     no_calibration: CalibrationOption = False,
+    tensorboard: TensorBoardOption = False,
     dry_run: DryRunOption = False,
     device: DeviceOption = None,
     quiet: QuietOption = False,
@@ -226,9 +235,12 @@ def compare(
     from labelembed.recipes.loading import load_recipe
     from labelembed.recipes.running import cached_data
     from labelembed.training.cluster_connection import count_workers
+    from labelembed.training.tensorboard import log_journal, require_tensorboard
 
     if cluster is not None and jobs is not None:
         raise ClusterError("--jobs: goes with one machine; with --cluster each worker makes one run at a time")
+    if tensorboard:
+        require_tensorboard()
     settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
     chosen, name = load_recipe(recipe, settings=settings, data=data)
     out = out or Path("comparisons") / name
@@ -255,11 +267,14 @@ def compare(
 
         def work() -> dict[str, str]:
             with _cluster(cluster, plan, out) as machines, display.watching():
-                return run_comparison(plan, out, jobs=jobs, cluster=machines, device=device, observe=display)
+                how: dict[str, Any] = {"cluster": machines, "device": device, "tensorboard": tensorboard}
+                return run_comparison(plan, out, jobs=jobs, observe=display, **how)
 
         failed = _until_stopped(work, recipe, out)
     else:
         failed = run_comparison(plan, out, jobs=jobs, device=device)
+    for done in plan.finished() if tensorboard else ():
+        log_journal(done)  # of runs that were made without it
     say_comparison(out, failed, anything_new=finished < runs, as_json=as_json)
 
 

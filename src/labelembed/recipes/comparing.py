@@ -192,6 +192,7 @@ def run_comparison(
     jobs: int = 1,
     cluster: Cluster | None = None,
     device: str | None = None,
+    tensorboard: bool = False,
     observe: Callable[[Event], None] = lambda event: None,
 ) -> dict[str, str]:
     """Makes the runs that are not finished and writes ``comparison.json``.
@@ -202,6 +203,7 @@ def run_comparison(
         jobs: Worker processes of this machine, of one thread each.
         cluster: Whose workers make the runs instead.
         device: `cpu`, or None for what there is.
+        tensorboard: Write the runs' journals for TensorBoard too.
         observe: Called with what happens to each run.
 
     Returns:
@@ -221,6 +223,7 @@ def run_comparison(
                 "source": f"{plan.recipe_name}, {variant.name}",
                 "folder": str(folder if cluster is None else folder.absolute()),
                 "device": device,
+                "tensorboard": tensorboard,
                 "session": session,
             },
         )

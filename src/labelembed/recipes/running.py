@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from labelembed.training.peak_memory import begin_peak
 from labelembed.training.processes import lost_processes_told, meet
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import RunFolder
+from labelembed.training.tensorboard import LOG_FOLDER, journal_logged
 from labelembed.training.training_data import TrainingData
 
 
@@ -52,6 +54,7 @@ def run_recipe(
     warn: Callable[[str], None] = lambda message: None,
     reading: ReadingProgress | None = None,
     asking: Asking = lambda done, total: None,
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
     """Brings the run of a recipe in a folder to its end: begins it, goes on with it, or finds it done.
 
@@ -65,6 +68,7 @@ def run_recipe(
         warn: Called with what the user should know.
         reading: Called with (done, total) while pictures are decoded.
         asking: Called with (done, total) while a teacher is asked about the training rows.
+        tensorboard: Write the journal for TensorBoard too, as a run that has such a log does in any case.
 
     Returns:
         What stands in ``result.json``.
@@ -99,7 +103,7 @@ def run_recipe(
         _refuse_other_data(folder, data)
     with lost_processes_told(folder.path):
         how: dict[str, Any] = {"observe": observe, "stop": stop, "device": device, "warn": warn, "asking": asking}
-        return _trained(recipe, folder, data, network, begun=begun, **how)
+        return _trained(recipe, folder, data, network, begun=begun, tensorboard=tensorboard, **how)
 
 
 def _trained(
@@ -114,6 +118,7 @@ def _trained(
     device: str | None,
     warn: Callable[[str], None],
     asking: Asking,
+    tensorboard: bool,
 ) -> dict[str, Any]:
     """Trains the network from where the folder says to the end; see `run_recipe`."""
     trainer = Trainer(
@@ -138,8 +143,10 @@ def _trained(
         with saving(folder.path):
             folder.keep_journal(trainer.position.epoch)
             folder.forget_result()
+    logged = journal_logged(folder, observe, asked=tensorboard, warn=warn) if writes else nullcontext(observe)
     try:
-        result = trainer.run()
+        with logged as trainer.observe:
+            result = trainer.run()
     except TrainingError as error:
         if writes:
             note_failure(folder, trainer, str(error))
@@ -222,7 +229,8 @@ def start_over(path: Path) -> None:
     """Removes what a run left in a folder, and nothing else."""
     folder = RunFolder(path)
     folder.require_run()
-    for left in (folder.checkpoints, path / SOFT_LABELS_FOLDER, path / WRITTEN_FOLDER, folder.evidence_folder):
+    below = (path / name for name in (SOFT_LABELS_FOLDER, WRITTEN_FOLDER, LOG_FOLDER))
+    for left in (folder.checkpoints, folder.evidence_folder, *below):
         shutil.rmtree(left, ignore_errors=True)
     for name in (
         "result.json",
@@ -273,4 +281,5 @@ def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: 
     """Makes one run of a comparison in a worker process; see `training.workers` and `training.cluster`."""
     recipe = parse_recipe(payload["recipe"], source=payload["source"])
     data = cached_data(recipe, session=payload.get("session", ""))
-    return run_recipe(recipe, payload["folder"], data=data, observe=observe, stop=stop, device=payload["device"])
+    how = {"device": payload["device"], "tensorboard": payload.get("tensorboard", False)}
+    return run_recipe(recipe, payload["folder"], data=data, observe=observe, stop=stop, **how)

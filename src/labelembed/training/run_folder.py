@@ -11,6 +11,7 @@
 ``evidence/``                             what it gets wrong and a sample of what it wrote, small, for the report
 ``checkpoints/``                          all that resuming needs
 ``report.html``                           one page, made on demand
+``tensorboard/``                          the journal for TensorBoard, where it was asked for
 ========================================  ===========================================================
 """
 
