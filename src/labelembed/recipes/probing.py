@@ -39,7 +39,7 @@ def _without_files(block: dict[str, Any]) -> dict[str, Any]:
     keys = keys_of(OBJECTIVES[block["name"]])
     arguments = {key: value for key, value in block.items() if key not in ("name", *POINTED_TO.values())}
     arguments |= {name: None for name, key in POINTED_TO.items() if key in keys}
-    if "embedding" in keys and block.get("embedding") not in ("full", "compressed"):
+    if "embedding" in keys and (keys["embedding"].required or block.get("embedding") not in ("full", "compressed")):
         made = LabelGeometry(("0", "1"), vectors=torch.eye(2))
         arguments["embedding"] = made if keys["embedding"].required or block.get("vocabulary_parallel") else "full"
     return arguments
