@@ -234,7 +234,10 @@ def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
         "temperature": temperature,
         "calibration": "fitted on the development rows",
         "calibrated": result["calibrated"],
+        "peak_memory": result["peak_memory"],
     }
+    if result["peak_memory"] is not None:  # where the system tells
+        assert result["peak_memory"]["bytes"] > 2**20
     assert RunFolder(tmp_path / "run").result() == result
 
 
