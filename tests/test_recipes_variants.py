@@ -240,3 +240,29 @@ def test_seeds_of_the_recipe_hold_where_no_option_is_given():
     assert plan().seeds == list(range(8))
     assert plan(settings=["comparison.seeds=[4, 2]"]).seeds == [4, 2]
     assert plan(settings=["comparison=null"]).seeds == [0, 1, 2]
+
+
+def test_a_variant_of_the_recipes_own_objective_keeps_what_it_does_not_say(tmp_path):
+    recipe, name = load_recipe("translation-lstm", data="corpus")
+    typed = "one_hot,label_embedding,label_embedding:preset=mixture:rank=64,label_embedding:embedding=full"
+    plan = plan_comparison(recipe, name, tmp_path, objectives=typed, seeds="1")
+    found = {variant.name: variant.objective for variant in plan.variants}
+    own = found["label_embedding"]
+    assert own == recipe.objective
+    assert (own["embedding"], own["rank"]) == ("compressed", 128)
+    changed = found["label_embedding preset=mixture rank=64"]
+    assert changed == own | {"preset": "mixture", "rank": 64}
+    assert found["label_embedding embedding=full"] == own | {"embedding": "full"}
+    assert "embedding" not in found["one_hot"]
+    # The recipe's own list of variants and the option of `train` say the same.
+    listed = {variant.name: variant.objective for variant in plan_comparison(recipe, name, tmp_path).variants}
+    assert listed["label_embedding"] == own
+    assert load_recipe("translation-lstm", data="corpus", objective="label_embedding:preset=mixture:rank=64")[0].objective == changed
+    assert load_recipe("translation-lstm", data="corpus", objective="one_hot")[0].objective == found["one_hot"]
+
+
+def test_a_setting_of_the_recipes_objective_holds_for_its_variants(tmp_path):
+    recipe, name = load_recipe("digits-mlp", settings=["objective.temperature=3"])
+    plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot,label_embedding:uniform_weight=0.1", seeds="1")
+    objective = plan.variants[1].objective
+    assert (objective["temperature"], objective["uniform_weight"]) == (3, 0.1)

@@ -15,7 +15,14 @@ from labelembed.errors import RecipeError, RunFolderError, nearest
 from labelembed.recipes.blocks import ComparisonBlock, checked_seeds
 from labelembed.recipes.building import network_for
 from labelembed.recipes.given import points_outside, whole_paths
-from labelembed.recipes.loading import parse_variant, split_variants, variant_folder, variant_name, with_whole_paths
+from labelembed.recipes.loading import (
+    parse_variant,
+    split_variants,
+    variant_folder,
+    variant_name,
+    with_own_arguments,
+    with_whole_paths,
+)
 from labelembed.recipes.running import refuse_other_recipe, run_job
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.training.cluster import Cluster
@@ -117,7 +124,8 @@ def _variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, source: 
     faults: list[str] = []
     for block in blocks:
         try:
-            checked.append(parse_recipe(recipe.of_one_run() | {"objective": block}, source=source).objective)
+            whole = with_own_arguments(block, recipe.objective)
+            checked.append(parse_recipe(recipe.of_one_run() | {"objective": whole}, source=source).objective)
         except RecipeError as error:
             faults += [f"{variant_name({'name': '?', **block})}: {fault}" for fault in error.faults]
             checked.append(None)

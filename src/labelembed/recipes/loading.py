@@ -88,15 +88,18 @@ def load_recipe(
         name_or_path: Of a recipe that ships, or a YAML file.
         settings: `key.key=value`, the values read as YAML.
         data: Path of the data, for `data.path`.
-        objective: A variant that takes the place of the recipe's objective, see `parse_variant`.
+        objective: A variant that takes the place of the recipe's objective, see `parse_variant` and
+            `with_own_arguments`.
 
     Raises:
         RecipeError: With every fault found.
     """
     values, name, source = read_recipe(name_or_path)
     values = copy.deepcopy(values)
+    variant: dict[str, Any] = {}
     if objective is not None:
-        values["objective"] = parse_variant(objective, source="--objective")
+        variant = parse_variant(objective, source="--objective")
+        values["objective"] = with_own_arguments(variant, values.get("objective"))
     if settings:
         source += " with --set"
     faults = [fault for setting in settings if (fault := _set(values, setting))]
@@ -108,7 +111,8 @@ def load_recipe(
         raise RecipeError(faults + error.faults, source=source) from None
     if faults:
         raise RecipeError(faults, source=source)
-    beside = None if objective is not None else Path(name_or_path).parent
+    # What the recipe itself points to may lie beside it; a path that was typed does not.
+    beside = None if {"embedding", "teacher"} & variant.keys() else Path(name_or_path).parent
     return with_whole_paths(recipe, beside), name
 
 
@@ -193,6 +197,21 @@ def parse_variant(text: str | dict[str, Any], *, source: str) -> dict[str, Any]:
             raise RecipeError(
                 [f"{name.strip()}: {key.strip()}: {shown(value)} cannot be read: {error}"], source=source
             ) from error
+    return block
+
+
+def with_own_arguments(block: dict[str, Any], own: Any) -> dict[str, Any]:
+    """Returns a variant's block with what the recipe says of the same objective, where the variant does not say it.
+
+    A recipe over 50,000 words says that its label embedding is compressed; one that is named beside one-hot, or with
+    another temperature, is so too.
+
+    Args:
+        block: The variant, as `parse_variant` reads it.
+        own: The recipe's own objective: a block, or a name.
+    """
+    if isinstance(own, dict) and own.get("name") == block.get("name"):
+        return own | block
     return block
 
 

@@ -29,7 +29,8 @@ class Decoding:
     Args:
         beam: Hypotheses kept for each sentence; 1: greedy.
         n_best: Hypotheses returned for each sentence.
-        length_penalty: Scores are divided by ((5 + length) / 6) to this power.
+        length_penalty: Scores are divided by ((5 + length) / 6) to this power; 0: wide beams prefer short sentences,
+            the more so the softer the targets were.
         minimum_length: Tokens before a sentence may end.
         maximum_length: Tokens at most; None: twice the source's and ten.
         replace_unknown: Put the source word with the highest attention in the place of an unknown word.
@@ -37,7 +38,7 @@ class Decoding:
 
     beam: int = 1
     n_best: int = 1
-    length_penalty: float = 0.0
+    length_penalty: float = 1.0
     minimum_length: int = 0
     maximum_length: int | None = None
     replace_unknown: bool = False
