@@ -40,6 +40,7 @@ def _everything(
 
 from labelembed.cli import (  # noqa: E402 - they need `app`
     bench_verb,
+    compare_verb,
     geometry_verb,
     reading_verbs,
     recipe_verbs,
@@ -52,6 +53,7 @@ from labelembed.cli import (  # noqa: E402 - they need `app`
 
 for _verbs in (
     training_verbs,
+    compare_verb,
     reading_verbs,
     report_verbs,
     geometry_verb,

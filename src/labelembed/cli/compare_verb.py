@@ -1,0 +1,126 @@
+"""The verb `compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labelembed.cli.many_runs import cluster_of, until_stopped
+from labelembed.cli.options import (
+    CalibrationOption,
+    DataOption,
+    DeviceOption,
+    DryRunOption,
+    JsonOption,
+    QuietOption,
+    RecipeArgument,
+    SetOption,
+    TensorBoardOption,
+)
+from labelembed.cli.results import say_comparison, say_estimate
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command(
+        epilog="Example: labelembed compare digits-mlp "
+        "--objectives one_hot,label_smoothing:smoothing=0.4,label_embedding:preset=paper:temperature=3 --seeds 5"
+    )(compare)
+
+
+def compare(
+    recipe: RecipeArgument,
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            "--objectives",
+            metavar="NAME[:KEY=VALUE...],...",
+            help="Variants to compare, each a row; by default the recipe's own.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="N|S1,S2,...", help="How many seeds, or which.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", metavar="VARIANT", help="What the others are compared with.")
+    ] = None,
+    data: DataOption = None,
+    settings: SetOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The comparison folder; by default comparisons/RECIPE."),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Runs at once, one thread each; by default one a core.")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            metavar="ADDRESS",
+            help="Make the runs on the workers of this dask scheduler (tcp://HOST:PORT) instead.",
+        ),
+    ] = None,
+    no_calibration: CalibrationOption = False,
+    tensorboard: TensorBoardOption = False,
+    dry_run: DryRunOption = False,
+    device: DeviceOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train several objectives with several seeds and say which is better, and how sure that is."""
+    from labelembed.cli.display import ComparisonDisplay, reading_shown
+    from labelembed.errors import ClusterError
+    from labelembed.recipes.comparing import (
+        available_cores,
+        plan_comparison,
+        refuse_run_folder,
+        run_comparison,
+        try_networks,
+    )
+    from labelembed.recipes.loading import load_recipe
+    from labelembed.recipes.running import cached_data
+    from labelembed.training.cluster_connection import count_workers
+    from labelembed.training.tensorboard import log_journal, require_tensorboard
+
+    if cluster is not None and jobs is not None:
+        raise ClusterError("--jobs: goes with one machine; with --cluster each worker makes one run at a time")
+    if tensorboard:
+        require_tensorboard()
+    settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
+    chosen, name = load_recipe(recipe, settings=settings, data=data)
+    out = out or Path("comparisons") / name
+    refuse_run_folder(out)
+    plan = plan_comparison(chosen, name, out, objectives=objectives, seeds=seeds, baseline=baseline)
+    finished = len(plan.finished())
+    runs = len(plan.runs)
+    if dry_run and cluster is not None:
+        jobs = max(1, count_workers(cluster))
+    jobs = min(jobs or available_cores(), max(1, runs - finished))
+    if dry_run:
+        say_estimate(chosen, runs=runs, finished=finished, jobs=jobs, as_json=as_json, plan=plan)
+        return
+    if finished < runs:
+        with reading_shown(quiet=quiet) as reading:
+            rows = cached_data(chosen, progress=reading)
+        for note in rows.notes:
+            typer.echo(f"data: {note}", err=True)
+        try_networks(plan, rows)  # a fault is said once, here, before anything is written
+    if finished and not quiet:
+        typer.echo(f"{finished} of {runs} runs reused", err=True)
+    if finished < runs:
+        display = ComparisonDisplay(total=runs, reused=finished, epochs=chosen.epochs, quiet=quiet)
+
+        def work() -> dict[str, str]:
+            with cluster_of(cluster, plan, out) as machines, display.watching():
+                how: dict[str, Any] = {"cluster": machines, "device": device, "tensorboard": tensorboard}
+                return run_comparison(plan, out, jobs=jobs, observe=display, **how)
+
+        failed = until_stopped(work, recipe, out)
+    else:
+        failed = run_comparison(plan, out, jobs=jobs, device=device)
+    for done in plan.finished() if tensorboard else ():
+        log_journal(done)  # of runs that were made without it
+    say_comparison(out, failed, anything_new=finished < runs, as_json=as_json)
