@@ -10,6 +10,7 @@ from labelembed.objectives.objective import Objective
 from labelembed.objectives.one_hot import OneHot, OneHotTerms
 from labelembed.objectives.online_label_smoothing import OnlineLabelSmoothing, OnlineLabelSmoothingTerms
 from labelembed.objectives.retrospection import Retrospection, RetrospectionTerms
+from labelembed.objectives.search_space import Choices, Dimension, Range, SearchSpace, Simplex
 from labelembed.objectives.split_state import clip_gradients, keep_split, own_state, whole_state
 from labelembed.objectives.static_labels import StaticLabels, StaticLabelsTerms
 from labelembed.objectives.teacher_free import TeacherFree, TeacherFreeTerms
@@ -32,8 +33,10 @@ __all__ = [
     "OBJECTIVES",
     "AdaptiveLabels",
     "AdaptiveLabelsTerms",
+    "Choices",
     "ConfidencePenalty",
     "ConfidencePenaltyTerms",
+    "Dimension",
     "Distillation",
     "DistillationTerms",
     "LabelEmbedding",
@@ -45,8 +48,11 @@ __all__ = [
     "OneHotTerms",
     "OnlineLabelSmoothing",
     "OnlineLabelSmoothingTerms",
+    "Range",
     "Retrospection",
     "RetrospectionTerms",
+    "SearchSpace",
+    "Simplex",
     "StaticLabels",
     "StaticLabelsTerms",
     "TeacherFree",

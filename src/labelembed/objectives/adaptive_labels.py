@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import distances, full_precision
 from labelembed.objectives.objective import Objective
+from labelembed.objectives.search_space import Choices, SearchSpace
 
 
 class AdaptiveLabelsTerms(NamedTuple):
@@ -68,6 +69,12 @@ class AdaptiveLabels(Objective):
         >>> objective.logits(torch.randn(5, 8)).shape
         torch.Size([5, 3])
     """
+
+    search_space: ClassVar[SearchSpace] = {
+        "update": Choices(("batch", "moving_average", "epoch")),
+        "repel_weight": Choices((0.0, 1.0, 3.0, 10.0)),
+        "gradient_through_centroids": Choices((True, False)),
+    }
 
     steps: Tensor
     centroids: Tensor

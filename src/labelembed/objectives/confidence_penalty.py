@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +11,7 @@ from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
 from labelembed.heads import full_precision
 from labelembed.objectives.objective import Objective
+from labelembed.objectives.search_space import Range, SearchSpace
 
 
 class ConfidencePenaltyTerms(NamedTuple):
@@ -45,6 +46,8 @@ class ConfidencePenalty(Objective):
         >>> torch.allclose(terms.total, terms.output - 0.2 * terms.entropy)
         True
     """
+
+    search_space: ClassVar[SearchSpace] = {"penalty_weight": Range(0.01, 2.0, log=True)}
 
     def __init__(
         self,

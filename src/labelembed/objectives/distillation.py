@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from labelembed.heads import full_precision
 from labelembed.heads.soft_rows import entropy, soft_cross_entropy
 from labelembed.objectives.objective import Objective
 from labelembed.objectives.row_numbers import counted_row_numbers
+from labelembed.objectives.search_space import Range, SearchSpace
 from labelembed.objectives.soft_label_table import SoftLabelTable, kept_entries
 
 
@@ -64,6 +65,11 @@ class Distillation(Objective):
         >>> torch.allclose(terms.total, 0.1 * terms.output + 0.9 * 2.0**2 * terms.teacher)
         True
     """
+
+    search_space: ClassVar[SearchSpace] = {
+        "teacher_weight": Range(0.1, 1.0),
+        "temperature": Range(1.0, 10.0, log=True),
+    }
 
     # Not in checkpoints either: what the teacher says never changes, and a run folder holds it once.
     training_buffers = frozenset({"teacher_logits"})

@@ -17,6 +17,7 @@ from labelembed.heads.label_shards import LabelShards
 from labelembed.objectives.label_embedding_arguments import (
     AUXILIARY_TYPES,
     SAMPLE_COUPLING,
+    SEARCH_SPACE,
     UNKNOWN_END,
     UNKNOWN_LENGTH,
     embedding_faults,
@@ -106,6 +107,7 @@ class LabelEmbedding(Objective):
         torch.Size([3, 3])
     """
 
+    search_space = SEARCH_SPACE
     embedding: Tensor
     compressed_rows: Tensor
     compressed_columns: Tensor
@@ -306,8 +308,7 @@ class LabelEmbedding(Objective):
     @torch.no_grad()
     def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
         """Returns E as similarities; of a compressed one above 2,000 labels the rows of A as vectors, by cosine."""
-        names = self.label_names(names)
-        source = type(self).__name__
+        names, source = self.label_names(names), type(self).__name__
         if hasattr(self, "compressed_rows") and self.num_labels > DENSE_GEOMETRY_LABELS:
             vectors = self.of_all_labels(self.compressed_rows).float().cpu().clone()
             return LabelGeometry(names, vectors=vectors, metric="cosine", source=source)

@@ -16,6 +16,7 @@ from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import HeadSettings
 from labelembed.heads.label_shards import LabelShards
+from labelembed.objectives.search_space import Range, SearchSpace, Simplex
 from labelembed.objectives.split_labels import require_chunks
 from labelembed.whole_batch import LateMean
 
@@ -26,6 +27,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "published_code": {"output_weight": 0.5, "target_weight": 0.5, "uniform_weight": 0.0, "hinge_reduction": "sum"},
     # Not in the paper: the learned similarity together with a share of label smoothing.
     "mixture": {"output_weight": 0.3, "target_weight": 0.5, "uniform_weight": 0.2, "hinge_reduction": "mean"},
+}
+# The presets differ in their weights most of all, so that what is found is none of theirs.
+SEARCH_SPACE: SearchSpace = {
+    "temperature": Range(1.0, 8.0, log=True),
+    "weights": Simplex(("output_weight", "target_weight", "uniform_weight")),
+    "embedding_learning_rate": Range(0.3, 10.0, log=True),
 }
 # Where Linux tells a container how much memory it may use.
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")

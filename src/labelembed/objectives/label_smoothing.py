@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +11,7 @@ from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
 from labelembed.heads import NODES, chosen_for, full_precision, linear_cross_entropy
 from labelembed.objectives.objective import Objective
+from labelembed.objectives.search_space import Range, SearchSpace
 from labelembed.objectives.split_labels import require_chunks
 
 
@@ -47,6 +48,8 @@ class LabelSmoothing(Objective):
         >>> torch.allclose(terms.total, 0.8 * terms.output + 0.2 * terms.uniform)
         True
     """
+
+    search_space: ClassVar[SearchSpace] = {"smoothing": Range(0.02, 0.9)}
 
     def __init__(
         self,

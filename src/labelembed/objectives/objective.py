@@ -16,6 +16,7 @@ from labelembed.geometry import LabelGeometry
 from labelembed.heads import vocabulary_prediction
 from labelembed.heads.label_shards import LabelShards
 from labelembed.objectives import split_labels, step_rows
+from labelembed.objectives.search_space import SearchSpace
 from labelembed.objectives.terms import Terms
 
 
@@ -39,6 +40,7 @@ class Objective(nn.Module, ABC):
 
     #: Buffers that training remembers by and prediction does not need: checkpoints hold them, saved models do not.
     training_buffers: ClassVar[frozenset[str]] = frozenset()
+    search_space: ClassVar[SearchSpace] = {}  # what `labelembed tune` looks for good values of
 
     def __init__(
         self,
@@ -101,9 +103,8 @@ class Objective(nn.Module, ABC):
         num_labels = layer.out_features if num_labels is None else num_labels
         objective = cls(layer.in_features, num_labels, bias=layer.bias is not None, **arguments)
         if objective.output_size != layer.out_features:
-            raise ValueError(
-                f"`layer` must have {objective.output_size} outputs for {num_labels} labels, got {layer.out_features}"
-            )
+            wanted = f"must have {objective.output_size} outputs for {num_labels} labels"
+            raise ValueError(f"`layer` {wanted}, got {layer.out_features}")
         objective.to(device=layer.weight.device, dtype=layer.weight.dtype)
         split = objective.split()
         objective.output = layer if split is None else split_labels.part_of_layer(split, layer)
@@ -178,8 +179,7 @@ class Objective(nn.Module, ABC):
             second = self(hidden, others, other_rows)
         finally:
             self._half = 0
-        seconds = second._asdict()
-        both = {name: share * term + (1 - share) * seconds[name] for name, term in first._asdict().items()}
+        both = {name: share * term + (1 - share) * getattr(second, name) for name, term in first._asdict().items()}
         found: Terms = type(first)(**both)
         return found
 

@@ -15,6 +15,7 @@ from labelembed.geometry import LabelGeometry
 from labelembed.heads import full_precision
 from labelembed.heads.soft_rows import soft_cross_entropy
 from labelembed.objectives.objective import Objective
+from labelembed.objectives.search_space import Range, SearchSpace, Simplex
 from labelembed.objectives.similarity_table import DENSE_LABELS, SimilarityTable
 from labelembed.objectives.terms import Terms
 
@@ -73,6 +74,11 @@ class OnlineLabelSmoothing(Objective):
         >>> objective.label_geometry(["cat", "dog", "car"]).soft_targets().shape
         torch.Size([3, 3])
     """
+
+    search_space: ClassVar[SearchSpace] = {
+        "weights": Simplex(("similarity_weight", "uniform_weight"), rest=True),
+        "temperature": Range(1.0, 4.0, log=True),
+    }
 
     training_buffers: ClassVar[frozenset[str]] = frozenset({"gathering.values", "gathering.labels", "gathering.seen"})
 

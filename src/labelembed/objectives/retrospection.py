@@ -17,6 +17,7 @@ from labelembed.heads import full_precision
 from labelembed.heads.soft_rows import SparseRows, dense, entropy, soft_cross_entropy
 from labelembed.objectives.objective import Objective
 from labelembed.objectives.row_numbers import counted_row_numbers
+from labelembed.objectives.search_space import Range, SearchSpace
 from labelembed.objectives.similarity_table import DENSE_LABELS
 from labelembed.objectives.soft_label_store import SoftLabelStore
 from labelembed.objectives.soft_label_table import bytes_needed
@@ -75,6 +76,12 @@ class Retrospection(Objective):
         >>> bool(terms.total == terms.output)
         True
     """
+
+    search_space: ClassVar[SearchSpace] = {
+        "final_weight": Range(0.1, 0.95),
+        "temperature": Range(1.0, 10.0, log=True),
+        "store_every": Range(1, 10, log=True, whole=True),
+    }
 
     training_buffers: ClassVar[frozenset[str]] = frozenset(
         {"store.values", "store.labels", "store.generation", "row_labels"}

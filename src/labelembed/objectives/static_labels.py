@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import distances, full_precision
 from labelembed.objectives.objective import Objective
+from labelembed.objectives.search_space import Choices, Range, SearchSpace
 from labelembed.special_tokens import BEGIN, PAD, SPECIAL_TOKENS, UNKNOWN
 
 LOSSES = ("huber", "squared", "cosine")
@@ -71,6 +72,11 @@ class StaticLabels(Objective):
         >>> objective.outputs(torch.randn(4, 8)).shape, objective.logits(torch.randn(4, 8)).shape
         (torch.Size([4, 50]), torch.Size([4, 3]))
     """
+
+    search_space: ClassVar[SearchSpace] = {
+        "loss": Choices(("huber", "squared", "cosine")),
+        "delta": Range(0.1, 3.0, log=True),
+    }
 
     vectors: Tensor
 

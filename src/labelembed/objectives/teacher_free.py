@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +12,7 @@ from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
 from labelembed.heads import full_precision
 from labelembed.objectives.objective import Objective
+from labelembed.objectives.search_space import Range, SearchSpace
 
 PRESETS = ("published_code", "paper")
 
@@ -59,6 +60,11 @@ class TeacherFree(Objective):
         >>> torch.allclose(terms.total, 0.7 * terms.output + 0.3 * terms.teacher)
         True
     """
+
+    search_space: ClassVar[SearchSpace] = {
+        "teacher_weight": Range(0.05, 0.95),
+        "temperature": Range(1.0, 40.0, log=True),
+    }
 
     def __init__(
         self,

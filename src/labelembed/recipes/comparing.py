@@ -3,48 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from labelembed.errors import RecipeError, RunFolderError, nearest
-from labelembed.recipes.blocks import ComparisonBlock, checked_seeds
+from labelembed.errors import RunFolderError
+from labelembed.recipes.blocks import ComparisonBlock
 from labelembed.recipes.building import network_for
-from labelembed.recipes.given import points_outside, whole_paths
-from labelembed.recipes.loading import (
-    parse_variant,
-    split_variants,
-    variant_folder,
-    variant_name,
-    with_own_arguments,
-    with_whole_paths,
-)
+from labelembed.recipes.given import whole_paths
+from labelembed.recipes.loading import with_whole_paths
 from labelembed.recipes.running import refuse_other_recipe, run_job
-from labelembed.recipes.schema import Recipe, parse_recipe
+from labelembed.recipes.schema import Recipe
+from labelembed.recipes.variants import Variant, baseline_among, seeds_of, variants_of
 from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder, write_json
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.training_data import TrainingData
 from labelembed.training.workers import Event, Job, run_jobs
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One row of the table: an objective with its settings.
-
-    Args:
-        name: As people read it.
-        folder: Its folder below ``runs/``.
-        objective: The block of the recipe.
-    """
-
-    name: str
-    folder: str
-    objective: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -95,90 +72,30 @@ def plan_comparison(
         RecipeError: With every fault of every variant.
         RunFolderError: When a folder holds the run of another recipe.
     """
-    block = recipe.comparison or ComparisonBlock()
-    texts: Sequence[str | dict[str, Any]] = block.objectives if objectives is None else split_variants(objectives)
-    variants = _variants(recipe, texts, source="comparison.objectives" if objectives is None else "--objectives")
-    chosen = checked_seeds(block.seeds) if seeds is None else _seeds(seeds)
+    variants = variants_of(recipe, objectives)
     if baseline is not None:
-        base = _baseline(variants, baseline, source="--baseline")
+        base = baseline_among(variants, baseline, source="--baseline")
     else:
-        base = _baseline(variants, block.baseline, source="comparison.baseline")
+        block = recipe.comparison or ComparisonBlock()
+        base = baseline_among(variants, block.baseline, source="comparison.baseline")
+    return plan_runs(recipe, recipe_name, out, variants=variants, baseline=base, seeds=seeds_of(recipe, seeds))
+
+
+def plan_runs(
+    recipe: Recipe, recipe_name: str, out: Path, *, variants: list[Variant], baseline: str, seeds: list[int]
+) -> ComparisonPlan:
+    """Returns the plan of checked variants, with every existing folder looked into; see `plan_comparison`."""
     runs = []
-    for seed in chosen:  # seed by seed, so that an early look compares all variants
+    for seed in seeds:  # seed by seed, so that an early look compares all variants
         for variant in variants:
-            run = recipe.model_copy(update={"objective": variant.objective, "seed": seed, "comparison": None})
-            runs.append((variant, seed, run, out / "runs" / variant.folder / f"seed-{seed}"))
+            folder = out / "runs" / variant.folder / f"seed-{seed}"
+            runs.append((variant, seed, variant.recipe_of(recipe, seed), folder))
     published = [figure.model_dump() for figure in recipe.published or ()]
-    plan = ComparisonPlan(recipe_name, variants, base, chosen, runs, published)
+    plan = ComparisonPlan(recipe_name, variants, baseline, seeds, runs, published)
     for *_, run, folder in plan.runs:
         if RunFolder(folder).state() != "empty":
             refuse_other_recipe(run, RunFolder(folder))
     return plan
-
-
-def _variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, source: str) -> list[Variant]:
-    if not texts:
-        raise RecipeError(["no objective to compare"], source=source)
-    blocks = [parse_variant(text, source=source) for text in texts]
-    checked: list[dict[str, Any] | None] = []
-    faults: list[str] = []
-    for block in blocks:
-        try:
-            whole = with_own_arguments(block, recipe.objective)
-            checked.append(parse_recipe(recipe.of_one_run() | {"objective": whole}, source=source).objective)
-        except RecipeError as error:
-            faults += [f"{variant_name({'name': '?', **block})}: {fault}" for fault in error.faults]
-            checked.append(None)
-    variants: list[Variant] = []
-    for block, objective in zip(blocks, checked, strict=True):
-        if objective is None:
-            continue
-        variant = Variant(_name_among(block, blocks), variant_folder(block), objective)
-        if points_outside(recipe.model_copy(update={"objective": objective})):
-            # Two files may have one name, as those that runs leave.
-            digest = hashlib.sha256(json.dumps(block, default=str).encode()).hexdigest()[:8]
-            variant = replace(variant, folder=f"{variant.folder}-{digest}")
-        if any(variant.objective == other.objective or variant.name == other.name for other in variants):
-            faults.append(f"{variant.name}: stands more than once among the objectives")
-        variants.append(variant)
-    if faults:
-        raise RecipeError(faults, source=source)
-    return variants
-
-
-def _name_among(block: dict[str, Any], blocks: list[dict[str, Any]]) -> str:
-    """Returns a variant's name; with whole paths where the names of the files are not enough."""
-    name = variant_name(block)
-    alike = [other for other in blocks if "name" in other and variant_name(other) == name]
-    return name if all(other == block for other in alike) else variant_name(block, whole_paths=True)
-
-
-def _seeds(given: str) -> list[int]:
-    parts = [part.strip() for part in given.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() for part in parts):
-        message = f"{given!r} must be a number of seeds, or seeds with commas between them (one seed: '12,')"
-        raise RecipeError([message], source="--seeds")
-    try:
-        return checked_seeds([int(part) for part in parts] if "," in given else int(parts[0]))
-    except ValueError as error:
-        raise RecipeError([str(error)], source="--seeds") from error
-
-
-def _baseline(variants: list[Variant], wanted: str | None, *, source: str) -> str:
-    if wanted is None:
-        return variants[0].name
-    if wanted.strip() in [variant.name for variant in variants]:  # as the table prints it
-        return wanted.strip()
-    block = parse_variant(wanted, source=source)
-    names = (variant_name(block), variant_name(block, whole_paths=True))
-    exact = [variant for variant in variants if variant.name in names]
-    matching = exact or [variant for variant in variants if variant.objective["name"] in names]
-    if len(matching) != 1:
-        listed = ", ".join(variant.name for variant in variants)
-        what = "stands for more than one of" if matching else "is none of"
-        hint = "" if matching else nearest(names[0], [variant.name for variant in variants])
-        raise RecipeError([f"{wanted!r} {what} the variants{hint}: {listed}"], source=source)
-    return matching[0].name
 
 
 def try_networks(plan: ComparisonPlan, data: TrainingData) -> None:

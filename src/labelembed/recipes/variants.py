@@ -1,0 +1,138 @@
+"""Variants of an objective: what is typed or listed in a recipe, checked and named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from labelembed.errors import RecipeError, nearest
+from labelembed.recipes.blocks import ComparisonBlock, checked_seeds
+from labelembed.recipes.given import points_outside
+from labelembed.recipes.loading import parse_variant, split_variants, variant_folder, variant_name, with_own_arguments
+from labelembed.recipes.schema import Recipe, parse_recipe
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table: an objective with its settings.
+
+    Args:
+        name: As people read it.
+        folder: Its folder below ``runs/``.
+        objective: The block of the recipe.
+        given: The block as it was asked for, without defaults.
+        settings: Other blocks of the recipe that are this variant's own, as tuning chose them.
+    """
+
+    name: str
+    folder: str
+    objective: dict[str, Any]
+    given: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def recipe_of(self, recipe: Recipe, seed: int) -> Recipe:
+        """Returns the recipe of one run: this variant's, with a seed."""
+        own = {"objective": self.objective, **self.settings}
+        return recipe.model_copy(update=own | {"seed": seed, "comparison": None})
+
+
+def variants_of(recipe: Recipe, objectives: str | None) -> list[Variant]:
+    """Returns the variants of a comma-separated list, or of the recipe's own where that is None."""
+    if objectives is not None:
+        return checked_variants(recipe, split_variants(objectives), source="--objectives")
+    block = recipe.comparison or ComparisonBlock()
+    return checked_variants(recipe, block.objectives, source="comparison.objectives")
+
+
+def seeds_of(recipe: Recipe, seeds: str | None) -> list[int]:
+    """Returns the seeds of a comparison: those typed, else the recipe's own."""
+    block = recipe.comparison or ComparisonBlock()
+    return checked_seeds(block.seeds) if seeds is None else given_seeds(seeds)
+
+
+def checked_variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, source: str) -> list[Variant]:
+    """Returns the variants of a list, every one of them checked with the recipe it goes into.
+
+    Args:
+        recipe: Everything but the objective.
+        texts: The variants, see `loading.parse_variant`.
+        source: The option or key they come from, for messages.
+
+    Raises:
+        RecipeError: With every fault of every variant.
+    """
+    if not texts:
+        raise RecipeError(["no objective to compare"], source=source)
+    blocks = [parse_variant(text, source=source) for text in texts]
+    checked: list[dict[str, Any] | None] = []
+    faults: list[str] = []
+    for block in blocks:
+        try:
+            whole = with_own_arguments(block, recipe.objective)
+            checked.append(parse_recipe(recipe.of_one_run() | {"objective": whole}, source=source).objective)
+        except RecipeError as error:
+            faults += [f"{variant_name({'name': '?', **block})}: {fault}" for fault in error.faults]
+            checked.append(None)
+    variants: list[Variant] = []
+    for block, objective in zip(blocks, checked, strict=True):
+        if objective is None:
+            continue
+        variant = Variant(_name_among(block, blocks), variant_folder(block), objective, block)
+        if points_outside(recipe.model_copy(update={"objective": objective})):
+            # Two files may have one name, as those that runs leave.
+            digest = hashlib.sha256(json.dumps(block, default=str).encode()).hexdigest()[:8]
+            variant = replace(variant, folder=f"{variant.folder}-{digest}")
+        if any(variant.objective == other.objective or variant.name == other.name for other in variants):
+            faults.append(f"{variant.name}: stands more than once among the objectives")
+        variants.append(variant)
+    if faults:
+        raise RecipeError(faults, source=source)
+    return variants
+
+
+def _name_among(block: dict[str, Any], blocks: list[dict[str, Any]]) -> str:
+    """Returns a variant's name; with whole paths where the names of the files are not enough."""
+    name = variant_name(block)
+    alike = [other for other in blocks if "name" in other and variant_name(other) == name]
+    return name if all(other == block for other in alike) else variant_name(block, whole_paths=True)
+
+
+def given_seeds(given: str, *, source: str = "--seeds") -> list[int]:
+    """Returns the seeds of a text: a number of them, or a list with commas.
+
+    Raises:
+        RecipeError: It is neither.
+    """
+    parts = [part.strip() for part in given.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts):
+        message = f"{given!r} must be a number of seeds, or seeds with commas between them (one seed: '12,')"
+        raise RecipeError([message], source=source)
+    try:
+        return checked_seeds([int(part) for part in parts] if "," in given else int(parts[0]))
+    except ValueError as error:
+        raise RecipeError([str(error)], source=source) from error
+
+
+def baseline_among(variants: list[Variant], wanted: str | None, *, source: str) -> str:
+    """Returns the name of the variant that is meant; None: the first.
+
+    Raises:
+        RecipeError: None of them is, or more than one.
+    """
+    if wanted is None:
+        return variants[0].name
+    if wanted.strip() in [variant.name for variant in variants]:  # as the table prints it
+        return wanted.strip()
+    block = parse_variant(wanted, source=source)
+    names = (variant_name(block), variant_name(block, whole_paths=True))
+    exact = [variant for variant in variants if variant.name in names]
+    matching = exact or [variant for variant in variants if variant.objective["name"] in names]
+    if len(matching) != 1:
+        listed = ", ".join(variant.name for variant in variants)
+        what = "stands for more than one of" if matching else "is none of"
+        hint = "" if matching else nearest(names[0], [variant.name for variant in variants])
+        raise RecipeError([f"{wanted!r} {what} the variants{hint}: {listed}"], source=source)
+    return matching[0].name
