@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     """The rows of one optimiser step, or one process's share of them.
 
     Attributes:
-        inputs: Inputs [B, ...], uint8 or float32, as the split holds them.
+        inputs: Inputs [B, ...], uint8, int32 (numbers of words) or float32, as the split holds them.
         labels: Labels [B], int64.
         rows: Positions [B] of these rows in their split, int64; an objective that keeps a memory for each
             training row finds its place by them.
@@ -36,7 +36,7 @@ class Split:
     """One part of a data set (training, development or test), whole in memory or in a mapped file.
 
     Args:
-        inputs: Inputs [N, ...], uint8 or float32.
+        inputs: Inputs [N, ...], uint8, int32 (numbers of words) or float32.
         labels: Labels [N], int64, on the same device.
 
     Raises:
@@ -48,8 +48,8 @@ class Split:
     labels: Tensor
 
     def __post_init__(self) -> None:
-        if self.inputs.dtype not in (torch.uint8, torch.float32):
-            raise TypeError(f"`inputs` must be uint8 or float32, got {self.inputs.dtype}")
+        if self.inputs.dtype not in (torch.uint8, torch.int32, torch.float32):
+            raise TypeError(f"`inputs` must be uint8, int32 or float32, got {self.inputs.dtype}")
         if self.labels.dtype != torch.int64:
             raise TypeError(f"`labels` must be int64, got {self.labels.dtype}")
         if self.inputs.ndim == 0 or self.labels.shape != self.inputs.shape[:1]:
@@ -146,7 +146,7 @@ class Split:
 def _selected(inputs: Tensor, rows: Tensor) -> Tensor:
     needed = len(rows) * math.prod(inputs.shape[1:]) * inputs.element_size()
     if inputs.device.type == "cpu" and needed > mapped.MAPPED_ABOVE_BYTES:
-        dtype = "uint8" if inputs.dtype == torch.uint8 else "float32"
+        dtype = str(inputs.dtype).removeprefix("torch.")
         with contextlib.suppress(OSError):  # no room on the disk: perhaps there is in memory
             copy = torch.from_numpy(mapped.mapped_rows((len(rows), *inputs.shape[1:]), dtype, cache_folder()))
             return torch.index_select(inputs, 0, rows, out=copy)

@@ -23,6 +23,7 @@ class RawData:
     Attributes:
         train: Training rows, inputs [N, C, H, W] or [N, F].
         test: Test rows of the same shape, or None.
+        development: Rows to choose by that the data bring themselves; then none are held out. None: they bring none.
         names: Names of the labels 0, 1, ...
         input_range: Smallest and largest value an input can have, in the units of the inputs.
         source: Where the data came from, for messages and reports.
@@ -35,6 +36,7 @@ class RawData:
     input_range: tuple[float, float]
     source: str
     notes: tuple[str, ...] = ()
+    development: Split | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -160,11 +160,11 @@ def columns_of(file: Path) -> list[Column]:
         DataError: It is no parquet file, or damaged.
     """
     schema = read_schema(file)
-    noted = _described_features(schema)
+    noted = described_features(schema)
     return [Column(field.name, field.type, noted.get(field.name, {})) for field in schema]
 
 
-def _described_features(schema: Any) -> Mapping[str, Any]:
+def described_features(schema: Any) -> Mapping[str, Any]:
     """Returns what the schema's `huggingface` metadata say of each column; nothing where there are none."""
     try:
         noted = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]

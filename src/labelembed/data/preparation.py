@@ -19,10 +19,10 @@ def prepare(
 ) -> LabelledData:
     """Returns the data set for a run.
 
-    The development rows are held out first, so that they are the same rows however few are trained on. Then
-    only `train_rows` training rows are kept, in the order they stood in: the beginning of a random order that
-    is stratified by label and always the same (see `stratified_order`), so that a smaller training set is
-    part of a larger one.
+    The development rows are held out first (unless the data bring their own), so that they are the same rows however
+    few are trained on. Then only `train_rows` training rows are kept, in the order they stood in: the beginning of a
+    random order that is stratified by label and always the same (see `stratified_order`), so that a smaller training
+    set is part of a larger one.
 
     Args:
         raw: What a reader returned.
@@ -40,13 +40,18 @@ def prepare(
     faults.raise_if_any()
     names = require_names(raw.names, None, raw.source)
     input_shape = tuple(raw.train.inputs.shape[1:])
-    for part, split in (("training", raw.train), ("test", raw.test)):
+    for part, split in (("training", raw.train), ("development", raw.development), ("test", raw.test)):
         if split is not None:
             _check(split, f"{raw.source}: {part} set", input_shape, len(names))
-    try:
-        train, held_out = hold_out(raw.train, development)
-    except DataError as error:
-        raise DataError(f"{raw.source}: {error}") from None
+    notes = list(raw.notes)
+    train, held_out = raw.train, raw.development
+    if held_out is None:
+        try:
+            train, held_out = hold_out(raw.train, development)
+        except DataError as error:
+            raise DataError(f"{raw.source}: {error}") from None
+    elif development is not None:
+        notes.append(f"development rows: {len(held_out):,} of the data's own; data.development holds out none")
     if train_rows is not None:
         if train_rows > len(train):
             raise DataError(
@@ -67,7 +72,7 @@ def prepare(
         input_shape=input_shape,
         input_range=raw.input_range,
         source=raw.source,
-        notes=(*raw.notes, *balance_notes(raw.train.labels, names)),
+        notes=(*notes, *balance_notes(raw.train.labels, names)),
     )
 
 

@@ -1,0 +1,108 @@
+"""The text of a file: its bytes, unpacked where they are gzipped, read in the encoding found or given."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from pathlib import Path
+
+from labelembed.data.streams import read_at_most
+from labelembed.errors import DataError
+
+#: A file of more bytes is refused: its rows would fill the memory several times over.
+MAXIMUM_BYTES = 2**32
+_GZIP_MAGIC = b"\x1f\x8b"
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def is_encoding(name: str) -> bool:
+    """Tells whether Python knows a text encoding of that name."""
+    try:
+        "".encode(name)
+    except (LookupError, ValueError, TypeError):  # ValueError: a name with a zero byte
+        return False
+    return True
+
+
+def read_text(file: Path, *, encoding: str | None) -> str:
+    """Returns the text of a file.
+
+    Args:
+        file: A text file, plain or gzipped.
+        encoding: Of the file; None: UTF-8, or what a byte order mark says.
+
+    Raises:
+        DataError: The file cannot be read, is empty, or is written in another encoding; names the line.
+    """
+    content = _content(file)
+    if not content.strip():
+        raise DataError(f"{file}: is empty")
+    marked = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    found = encoding or marked
+    try:
+        return content.decode(found).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: {_refusal(content, error, found, given=encoding is not None)}") from None
+    except UnicodeError as error:  # utf-16 without a mark where one is needed
+        raise DataError(f"{file}: is not written in {found!r} ({error})") from None
+
+
+def _content(file: Path) -> bytes:
+    try:
+        with file.open("rb") as raw:
+            if file.stat().st_size > MAXIMUM_BYTES:
+                raise DataError(f"{file}: has more than {MAXIMUM_BYTES:,} bytes; parquet files may be larger")
+            zipped = raw.read(2) == _GZIP_MAGIC
+            raw.seek(0)
+            stream = io.BufferedReader(gzip.GzipFile(fileobj=raw)) if zipped else raw
+            content = read_at_most(stream, MAXIMUM_BYTES + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{file}: the gzip file is cut off or damaged ({error})") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
+    if len(content) > MAXIMUM_BYTES:
+        raise DataError(f"{file}: unpacks to more than {MAXIMUM_BYTES:,} bytes; parquet files may be larger")
+    return bytes(content)
+
+
+def _refusal(content: bytes, error: UnicodeDecodeError, encoding: str, *, given: bool) -> str:
+    line = content.count(b"\n", 0, error.start) + 1
+    byte = f"byte 0x{content[error.start]:02x}"
+    if given or encoding != "utf-8":
+        return (
+            f"line {line:,} is not written in {encoding!r} ({byte}); give the file's own with --set data.encoding=..."
+        )
+    beginning = content[:4096]
+    if beginning.count(0) > len(beginning) // 4:
+        side = "le" if beginning[1::2].count(0) >= beginning[::2].count(0) else "be"
+        return f"looks like UTF-16; say so with --set data.encoding=utf-16-{side}"
+    good: list[int] = []
+    bad: list[int] = []
+    for number, row in enumerate(content.split(b"\n"), start=1):
+        if not row.isascii():
+            try:
+                row.decode()
+            except UnicodeDecodeError:
+                bad.append(number)
+            else:
+                good.append(number)
+    way = "--set data.encoding=cp1252 reads it as Windows writes western European"
+    if not good:
+        others = f", and so are {len(bad) - 1:,} more lines" if len(bad) > 1 else ""
+        return f"line {line:,} is not UTF-8 ({byte}){others}; name the file's encoding: {way}"
+    return (
+        f"mixes encodings: {_lines(bad)} not UTF-8 (line {bad[0]:,}: {byte}), {_lines(good)} "
+        f"(line {good[0]:,}); bring the file to one encoding first; {way}, with wrong letters in line {good[0]:,}"
+    )
+
+
+def _lines(numbers: list[int]) -> str:
+    return "1 line is" if len(numbers) == 1 else f"{len(numbers):,} lines are"

@@ -1,0 +1,194 @@
+"""Which column holds the texts and which the labels: by name, then by what stands in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from labelembed.data.checks import printable
+from labelembed.data.columns.column_table import ColumnTable, Value, is_missing
+from labelembed.data.columns.parts import missing_column
+from labelembed.errors import DataError
+
+_LABEL_WORDS = (
+    "label", "labels", "class", "target", "category", "sentiment", "intent", "polarity", "topic", "tag", "emotion",
+    "rating", "stars", "score", "genre", "spam", "toxic", "outcome", "verdict", "y",
+)  # fmt: skip
+_TEXT_WORDS = (
+    "text", "texts", "review", "sentence", "comment", "message", "content", "document", "body", "utterance", "tweet",
+    "post", "description", "abstract", "article", "question", "query", "headline", "title", "summary", "subject",
+)  # fmt: skip
+#: A column of labels has so many different values at most.
+_MOST_LABELS = 10_000
+_LOOKED_AT = 20_000
+# Texts found by what they are: words on average, and how many times as long as the next longest column.
+_TEXT_WORDS_LEAST = 4.0
+_TEXT_LONGER = 3.0
+
+
+def find_columns(table: ColumnTable, *, text: str | None, label: str | None) -> tuple[str, str]:
+    """Returns the columns of texts and of labels: those given, and otherwise those found.
+
+    Raises:
+        DataError: A column that is given is not there, or one cannot be told; names the columns, what they hold, and
+            the settings to type.
+    """
+    for key, name in (("text_column", text), ("label_column", label)):
+        if name is not None and name not in table.columns:
+            raise DataError(missing_column(table, key, name))
+    if text is not None and text == label:
+        raise DataError(f"{table.source}: column {text!r} cannot hold both the texts and the labels")
+    found_label = label or find_label_column(table, without=[text] if text else [])
+    found_text = text or _find_text_column(table, without=found_label)
+    if found_text is None or found_label is None:
+        raise DataError(_unclear(table, text=found_text, label=found_label))
+    return found_text, found_label
+
+
+def find_text_column(table: ColumnTable, *, text: str | None) -> str:
+    """Returns the column of texts alone, for rows that need no label.
+
+    Raises:
+        DataError: As `find_columns`.
+    """
+    if text is not None and text not in table.columns:
+        raise DataError(missing_column(table, "text_column", text))
+    found = text or _find_text_column(table, without=find_label_column(table, without=[]))
+    if found is None:
+        raise DataError(_unclear(table, text=None, label=""))
+    return found
+
+
+def find_label_column(table: ColumnTable, *, without: Sequence[str]) -> str | None:
+    """Returns the column of labels, None where it is unclear."""
+    columns = [name for name in table.columns if name not in without]
+    if len(columns) == 0:
+        return None
+    named = [name for name in _by_name(columns, _LABEL_WORDS) if may_be_labels(table, name)]
+    if named:
+        return named[0]
+    # a file of label names knows better than any guess
+    known = [name for name in columns if name in table.label_names]
+    candidates = known or [name for name in columns if _looks_like_labels(table, name)]
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _find_text_column(table: ColumnTable, *, without: str | None) -> str | None:
+    columns = [name for name in table.columns if name != without and _holds_texts(table, name)]
+    named = _by_name(columns, _TEXT_WORDS)
+    words = {name: _mean_words(table, name) for name in columns}
+    if named:
+        # 'text_id' is no text, nor is 'title' where the next column is ten times as long
+        exact = [name for name in named if words[name] >= 1.5] or named
+        return exact[0] if words[exact[0]] > 1 or len(columns) == 1 else None
+    longest = sorted(columns, key=lambda name: -words[name])
+    if not longest or words[longest[0]] < _TEXT_WORDS_LEAST:
+        return None
+    alone = len(longest) == 1 or words[longest[0]] >= _TEXT_LONGER * words[longest[1]]
+    return longest[0] if alone else None
+
+
+def _by_name(columns: Sequence[str], words: Sequence[str]) -> list[str]:
+    """Returns the columns called so, or with such a word in their name: `Star_Rating`, `reviewText`."""
+    exact = [name for word in words for name in columns if name.strip().lower() == word]
+    parts = {name: _parts(name) for name in columns}
+    inside = [name for word in words for name in columns if word in parts[name] and "id" not in parts[name]]
+    return list(dict.fromkeys([*exact, *inside]))
+
+
+def _parts(name: str) -> set[str]:
+    apart = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name)
+    return set(re.split(r"[^a-z]+", apart.lower()))
+
+
+def may_be_labels(table: ColumnTable, name: str) -> bool:
+    """Tells whether the values of a column repeat, as labels do: two or more, and fewer than half as many as rows."""
+    if name in table.label_names:
+        return True
+    values = [value for value in table.columns[name] if not is_missing(value)]
+    different = len(set(values))
+    return 2 <= different <= max(2, min(_MOST_LABELS, len(values) // 2))
+
+
+def _looks_like_labels(table: ColumnTable, name: str) -> bool:
+    """As `may_be_labels`, for a column whose name says nothing: few values, short, no fractions."""
+    values = _seen(table, name)
+    different = set(values)
+    if not may_be_labels(table, name) or len(different) > max(2, min(200, len(values) // 5)):
+        return False
+    return all(_is_short(value) for value in different)
+
+
+def _is_short(value: Value) -> bool:
+    if isinstance(value, float):
+        return value.is_integer()
+    return _words(str(value)) <= 5 and not re.fullmatch(r"[-+]?\d*[.,]\d+", str(value).strip())
+
+
+def _holds_texts(table: ColumnTable, name: str) -> bool:
+    values = _seen(table, name)
+    texts = sum(isinstance(value, str) and re.search(r"[^\W\d_]", value) is not None for value in values)
+    return texts > len(values) // 2
+
+
+def _mean_words(table: ColumnTable, name: str) -> float:
+    values = [value for value in _seen(table, name) if isinstance(value, str)]
+    return sum(map(_words, values)) / max(1, len(values))
+
+
+def _words(text: str) -> float:
+    """Returns how many words a text has; of languages written without spaces four letters stand for one."""
+    apart = len(text.split())
+    return apart if text.isascii() else max(apart, sum(ord(letter) >= 0x2E80 for letter in text) / 4)
+
+
+def _seen(table: ColumnTable, name: str) -> list[Value]:
+    return [value for value in table.columns[name][:_LOOKED_AT] if not is_missing(value)]
+
+
+def described(table: ColumnTable, name: str) -> str:
+    """Returns a column with what it holds: ``stars (5 values: 1, 2, 3, 4, 5)``."""
+    if name in table.left_aside:
+        return f"{printable(name)} ({table.left_aside[name]})"
+    values = _seen(table, name)
+    different = list(dict.fromkeys(str(value) for value in values))
+    if not values:
+        what = "empty"
+    elif len(different) <= max(2, min(20, len(values) // 2)):
+        shown = ", ".join(printable(value[:20]) for value in sorted(different)[:4])
+        what = f"{len(different)} value{'s' if len(different) > 1 else ''}: {shown}"
+        what += ", ..." if len(different) > 4 else ""
+    elif _holds_texts(table, name):
+        words = _mean_words(table, name)
+        what = f"texts of {words:.0f} words" if words >= 2 else f"{len(different):,} different short texts"
+    else:
+        what = f"{len(different):,} different numbers" if _numbers(values) else f"{len(different):,} different values"
+    return f"{printable(name)[:40]} ({what})"
+
+
+def _numbers(values: Iterable[Value]) -> bool:
+    return all(not isinstance(value, str) or re.fullmatch(r"[-+\d.,eE]+", value.strip()) for value in values)
+
+
+def _unclear(table: ColumnTable, *, text: str | None, label: str | None) -> str:
+    missing = [key for key, found in (("text", text), ("label", label)) if found is None]
+    what = " and which the ".join(f"{key}s" for key in missing)
+    settings = " ".join(f"--set data.{key}_column=NAME" for key in missing)
+    names = [*table.columns, *table.left_aside]
+    shown = [f"  {described(table, name)}" for name in names[:6]]
+    if len(names) > 6:
+        shown.append(f"  and {len(names) - 6} more: {', '.join(map(printable, names[6:18]))}"[:200])
+    lines = [f"{table.source}: which column holds the {what} is unclear; name it: {settings}", *shown]
+    hint = _hint(table)
+    return "\n".join([*lines, hint] if hint else lines)
+
+
+def _hint(table: ColumnTable) -> str:
+    names = list(table.columns)
+    if len(names) == 1 and not table.typed:
+        return "It has one column only: where its cells are cut at something else, --set data.delimiter=..."
+    unlike_names = any(len(name.split()) > 6 or re.fullmatch(r"[-\d.]*", name) for name in names)
+    repeated = any(name in table.columns[name] for name in names)
+    if not table.typed and (unlike_names or repeated):
+        return "Is its first row no heading? Name the columns: --set data.columns='[NAME, NAME, ...]'"
+    return ""

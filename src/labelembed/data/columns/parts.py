@@ -1,0 +1,218 @@
+"""The training, development and test rows of a data set: one file, a folder of files, or a saved data set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labelembed.data.checks import printable
+from labelembed.data.columns.arrow_rows import parquet_table, saved_splits, saved_table
+from labelembed.data.columns.column_table import ColumnTable, is_missing
+from labelembed.data.columns.decoding import is_encoding, read_text
+from labelembed.data.columns.delimited import delimited_table
+from labelembed.data.columns.json_rows import json_lines_table, json_table
+from labelembed.data.listing import PARTS
+from labelembed.data.parquet_shards import find_shards
+from labelembed.data.streams import require_file
+from labelembed.errors import ArgumentFaults, DataError, nearest
+
+ACCEPTED = "a .csv, .tsv, .jsonl, .json or .parquet file (or .gz of it), a folder of them, or a saved data set"
+_KINDS = {
+    ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
+    ".parquet": "parquet",
+}  # fmt: skip
+_FILE_NAME = re.compile(rf"(?:.*[-_.])?(?P<part>{'|'.join(PARTS)})", re.IGNORECASE)
+_SPLIT_WORDS = ("split", "set", "subset", "partition")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How files are read.
+
+    Attributes:
+        delimiter: Between the cells of CSV files; None: found.
+        encoding: Of text files; None: UTF-8, or what a byte order mark says.
+        columns: Names of the columns of CSV files without a heading; None: they have one.
+    """
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    columns: Sequence[str] | None = None
+
+    def faults(self) -> ArgumentFaults:
+        """Returns what is wrong with it."""
+        faults = ArgumentFaults()
+        one = self.delimiter is None or (len(self.delimiter) == 1 and self.delimiter not in '\r\n"')
+        faults.require(one, "delimiter", self.delimiter, 'must be one character (a tab: "\\t")')
+        known = self.encoding is None or is_encoding(self.encoding)
+        faults.require(known, "encoding", self.encoding, "must be a text encoding, for instance cp1252 or utf-16")
+        named = self.columns is None or bool(self.columns)
+        faults.require(named, "columns", self.columns, "must name one column or more")
+        return faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Rows by what they are for; `development` and `test` are None where there are none."""
+
+    train: ColumnTable
+    development: ColumnTable | None
+    test: ColumnTable | None
+    source: Path
+
+    @property
+    def tables(self) -> dict[str, ColumnTable]:
+        """The parts there are, by name."""
+        found = {"train": self.train, "development": self.development, "test": self.test}
+        return {name: table for name, table in found.items() if table is not None}
+
+
+def read_parts(path: Path, reading: Reading, *, split: str | None = None) -> Parts:
+    """Returns the rows of a data set, columns not yet looked at.
+
+    Args:
+        path: A file; a folder with ``train``, ``test`` and ``dev`` files of any kind, or with one file; or a data set
+            that the `datasets` library saved (`save_to_disk`).
+        reading: How files are read.
+        split: Column that says what each row is for, of one file; None: the one named `split` or the like in which
+            every value is the name of a part, if any.
+
+    Raises:
+        DataError: Nothing there can be read; names file and row.
+    """
+    try:
+        is_folder = path.is_dir()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    if not is_folder:
+        return _by_column(read_file(path, reading), path, split)
+    tables = _of_saved(path)
+    if tables is None:
+        tables = _of_folder(path, reading)
+    if "train" not in tables:
+        raise DataError(f"{path}: has no training rows; found {', '.join(sorted(tables))}")
+    if list(tables) == ["train"]:
+        return _by_column(tables["train"], path, split)
+    if split is not None:
+        raise DataError(f"{path}: has a file for each part already; leave `split_column` out")
+    train = tables["train"]
+    for name, table in tables.items():
+        missing = [column for column in train.columns if column not in table.columns]
+        if missing and name != "test":  # a test set may come without labels, which is seen to later
+            raise DataError(
+                f"{table.source}: has no column {missing[0]!r}, which the training rows have; it has {table.listed()}"
+            )
+    return _with_parts(tables, path)
+
+
+def read_file(file: Path, reading: Reading) -> ColumnTable:
+    """Returns the rows of one file.
+
+    Raises:
+        DataError: It cannot be read; names the row.
+    """
+    require_file(file, ACCEPTED)
+    kind = _kind_of(file)
+    if kind == "parquet":
+        return parquet_table([file], file)
+    if kind is None:
+        raise DataError(f"{file}: unknown kind of file {''.join(file.suffixes[-2:])!r:.40}; expected {ACCEPTED}")
+    text = read_text(file, encoding=reading.encoding)
+    if kind == "jsonl":
+        return json_lines_table(text, file)
+    if kind == "json":
+        return json_table(text, file)
+    return delimited_table(text, file, delimiter=reading.delimiter, tabs=kind == "tsv", columns=reading.columns)
+
+
+def _kind_of(file: Path) -> str | None:
+    name = file.with_suffix("") if file.suffix.lower() == ".gz" else file
+    return _KINDS.get(name.suffix.lower())
+
+
+def _of_saved(folder: Path) -> dict[str, ColumnTable] | None:
+    splits = saved_splits(folder)
+    if splits is None:
+        return None
+    found = {PARTS[name.lower()]: place for name, place in splits.items() if name.lower() in PARTS}
+    if not found and len(splits) == 1:
+        found = {"train": next(iter(splits.values()))}
+    if "train" not in found:
+        raise DataError(f"{folder}: has no split 'train'; it has {', '.join(sorted(splits))}")
+    return {name: saved_table(place) for name, place in found.items()}
+
+
+def _of_folder(folder: Path, reading: Reading) -> dict[str, ColumnTable]:
+    try:
+        files = sorted(entry for entry in folder.iterdir() if entry.is_file() and _kind_of(entry) is not None)
+        seen = ", ".join(sorted(printable(entry.name) for entry in folder.iterdir())[:8]) or "nothing"
+        parquet = any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from None
+    if parquet and not (len(files) == 1 and files[0].suffix.lower() == ".parquet"):
+        shards = find_shards(folder)
+        return {name: parquet_table(entries, shards.folder) for name, entries in shards.files.items()}
+    by_part: dict[str, list[Path]] = {}
+    for file in files:
+        match = _FILE_NAME.fullmatch(file.name.split(".")[0])
+        if match is not None:
+            by_part.setdefault(PARTS[match["part"].lower()], []).append(file)
+    several = next((found for found in by_part.values() if len(found) > 1), None)
+    if several is not None:
+        raise DataError(f"{folder}: {several[0].name} and {several[1].name} are for the same rows; keep one of them")
+    if "train" in by_part:
+        return {name: read_file(found[0], reading) for name, found in by_part.items()}
+    if len(files) == 1:
+        return {"train": read_file(files[0], reading)}
+    raise DataError(
+        f"{folder}: has no training rows; expected train.csv (.tsv, .jsonl, .parquet) with test.csv and dev.csv if "
+        f"there are such, one file alone, or a saved data set; found {seen}"
+    )
+
+
+def _with_parts(tables: dict[str, ColumnTable], source: Path) -> Parts:
+    """Validation rows are the test set where there is none, as is usual where test labels are kept secret."""
+    validation, test = tables.get("validation"), tables.get("test")
+    if test is None:
+        return Parts(train=tables["train"], development=None, test=validation, source=source)
+    return Parts(train=tables["train"], development=validation, test=test, source=source)
+
+
+def _by_column(table: ColumnTable, source: Path, split: str | None) -> Parts:
+    """Cuts one table into parts where a column says what each row is for."""
+    if split is None:
+        split = next((name for name in table.columns if _says_parts(name, table)), None)
+        if split is None:
+            return Parts(train=table, development=None, test=None, source=source)
+    elif split not in table.columns:
+        raise DataError(missing_column(table, "split_column", split))
+    rows: dict[str, list[int]] = {}
+    for row, value in enumerate(table.columns[split]):
+        part = PARTS.get(value.strip().lower()) if isinstance(value, str) else None
+        if part is None:
+            raise DataError(
+                f"{source}: {table.place(row)} has {value!r:.60} in column {split!r}; expected {', '.join(PARTS)}"
+            )
+        rows.setdefault(part, []).append(row)
+    if "train" not in rows:
+        raise DataError(f"{source}: has no training row in column {split!r}; found {', '.join(sorted(rows))}")
+    return _with_parts({part: table.select(places) for part, places in rows.items()}, source)
+
+
+def _says_parts(name: str, table: ColumnTable) -> bool:
+    values = set(table.columns[name]) if name.strip().lower() in _SPLIT_WORDS else set()
+    return "train" in {PARTS.get(str(value).strip().lower()) for value in values} and all(
+        not is_missing(value) and str(value).strip().lower() in PARTS for value in values
+    )
+
+
+def missing_column(table: ColumnTable, key: str, name: str) -> str:
+    """Returns the message of a column that was named and is not there."""
+    if name in table.left_aside:
+        return f"{table.source}: `{key}`: column {name!r} holds {table.left_aside[name]}; texts or numbers are read"
+    folded = {column.strip().casefold(): column for column in table.columns}
+    other = folded.get(name.strip().casefold())
+    hint = f" (did you mean {other!r}?)" if other else nearest(name, table.columns)
+    return f"{table.source}: `{key}`: no column {name!r}{hint}; there are: {table.listed()}"

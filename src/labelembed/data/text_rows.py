@@ -1,0 +1,179 @@
+"""Labelled texts as they stand in a user's files, before anything is learned from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from labelembed.data.columns.column_table import ColumnTable, is_missing
+from labelembed.data.columns.finding import find_columns, find_text_column
+from labelembed.data.columns.labels import LabelReading, labelled_parts
+from labelembed.data.columns.parts import Parts, Reading, missing_column, read_file, read_parts
+from labelembed.errors import DataError
+
+_NUMBER = re.compile(r"\s*[-+]?[\d.,]+(e[-+]?\d+)?\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledTexts:
+    """Texts and their labels.
+
+    Args:
+        texts: N texts.
+        labels: Labels [N], int64.
+    """
+
+    texts: Sequence[str]
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TextRows:
+    """A data set of labelled texts.
+
+    Attributes:
+        train: Training rows.
+        development: Rows to choose by that the data bring themselves, or None.
+        test: Test rows, of the data's own or held out.
+        names: Names of the labels 0, 1, ...
+        source: Where they came from, for messages and reports.
+        notes: What the user should know of the data, one line each.
+    """
+
+    train: LabelledTexts
+    development: LabelledTexts | None
+    test: LabelledTexts
+    names: tuple[str, ...]
+    source: str
+    notes: tuple[str, ...]
+
+
+def read_text_rows(
+    *,
+    path: str,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    columns: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    merge_labels: bool | None = None,
+    minimum_label_rows: int = 1,
+    skip_incomplete: bool = False,
+    test_fraction: float | None = None,
+) -> TextRows:
+    """Returns the labelled texts of CSV, TSV, JSON lines or parquet files, or of a saved data set.
+
+    Args:
+        path: A file, a folder with train, test and dev files, or a data set that the `datasets` library saved.
+        text_column: Column of the texts; null: found by its name, then by what stands in it.
+        label_column: Column of the labels; null: found likewise.
+        split_column: Column that says which rows are train, dev and test; null: one named `split` or the like, if any.
+        columns: Names of the columns of a CSV file without a heading.
+        delimiter: Between the cells of a CSV file; null: found.
+        encoding: Of text files; null: UTF-8, or what a byte order mark says.
+        merge_labels: Make labels that differ by case or spaces only one (true) or keep them apart (false); null: refuse
+            such labels.
+        minimum_label_rows: Leave out labels with fewer training rows.
+        skip_incomplete: Leave out rows without a text or a label, with a note, instead of refusing the file.
+        test_fraction: Part of the rows that becomes the test set where there is none; null: 0.2.
+
+    Raises:
+        DataError: The files cannot be read, a column cannot be told, or rows cannot be used; names file and row, and
+            the setting that goes on.
+        ValueError: An argument is out of its range.
+    """
+    reading = Reading(delimiter=delimiter, encoding=encoding, columns=columns)
+    labelling = LabelReading(
+        merge=merge_labels,
+        minimum_rows=minimum_label_rows,
+        skip_incomplete=skip_incomplete,
+        test_fraction=test_fraction,
+    )
+    faults = reading.faults()
+    faults.faults += labelling.faults().faults
+    faults.raise_if_any()
+    parts = read_parts(Path(path).expanduser(), reading, split=split_column)
+    text, label = find_columns(parts.train, text=text_column, label=label_column)
+    notes: list[str] = []
+    if text_column is None or label_column is None:
+        notes.append(f"columns found: the texts in {text!r}, the labels in {label!r}")
+    parts = _with_texts(parts, text, skip=skip_incomplete, notes=notes)
+    found = labelled_parts(parts, label, labelling)
+
+    def rows(part: str) -> LabelledTexts:
+        return LabelledTexts(found.tables[part].columns[text], found.labels[part])
+
+    return TextRows(
+        train=rows("train"),
+        development=rows("development") if "development" in found.tables else None,
+        test=rows("test"),
+        names=found.names,
+        source=f"texts in {parts.source}",
+        notes=(*notes, *found.notes),
+    )
+
+
+def read_texts(
+    path: Path,
+    *,
+    text_column: str | None = None,
+    columns: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+) -> tuple[list[str], list[str]]:
+    """Returns the texts of one file without labels, and where each stands in it: ``row 17``.
+
+    Raises:
+        DataError: As `read_text_rows`.
+    """
+    reading = Reading(delimiter=delimiter, encoding=encoding, columns=columns)
+    reading.faults().raise_if_any()
+    table = read_file(path, reading)
+    name = find_text_column(table, text=text_column)
+    table = _complete(table, name, skip=False, notes=[])
+    return table.columns[name], [table.place(row) for row in range(len(table))]
+
+
+def _with_texts(parts: Parts, column: str, *, skip: bool, notes: list[str]) -> Parts:
+    kept: dict[str, ColumnTable | None] = {"train": None, "development": None, "test": None}
+    for part, table in parts.tables.items():
+        if column not in table.columns:
+            raise DataError(missing_column(table, "text_column", column))
+        kept[part] = _complete(table, column, skip=skip, notes=notes)
+    train = kept["train"]
+    assert train is not None
+    return Parts(train=train, development=kept["development"], test=kept["test"], source=parts.source)
+
+
+def _complete(table: ColumnTable, column: str, *, skip: bool, notes: list[str]) -> ColumnTable:
+    """Returns the rows that have a text; refuses a column of numbers, and rows without a text unless `skip`."""
+    values = table.columns[column]
+    missing = [row for row, value in enumerate(values) if is_missing(value)]
+    others = [row for row, value in enumerate(values) if not isinstance(value, str) and not is_missing(value)]
+    numeric = sum(isinstance(value, str) and _NUMBER.fullmatch(value) is not None for value in values)
+    if numeric + len(others) > (len(values) - len(missing)) // 2:
+        raise DataError(
+            f"{table.source}: column {column!r} holds numbers in {numeric + len(others):,} of {len(table):,} rows; "
+            f"name the column of the texts with --set data.text_column=...; there are: {table.listed()}"
+        )
+    if not missing and not others:
+        return table
+    wrong = [
+        f"{what} in {len(rows):,} ({table.places(rows)})"
+        for what, rows in (("no text", missing), ("a number", others))
+        if rows
+    ]
+    said = f"column {column!r} has {' and '.join(wrong)} of {len(table):,} rows"
+    if not skip:
+        raise DataError(f"{table.source}: {said}; leave those rows out with --set data.skip_incomplete=true")
+    notes.append(f"rows left out: {said}")
+    without = {*missing, *others}
+    return table.select([row for row in range(len(table)) if row not in without])

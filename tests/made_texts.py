@@ -1,0 +1,73 @@
+"""Small labelled texts for the tests, and files that hold them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from pathlib import Path
+
+GOOD = ["fine", "lovely", "great", "moving", "clever", "warm", "honest", "bright"]
+BAD = ["dull", "awful", "clumsy", "boring", "stale", "noisy", "vulgar", "endless"]
+PLAIN = ["the", "film", "a", "plot", "of", "actors", "with", "scenes", "and", "music", "was", "in", "it", "by", "its"]
+
+
+def reviews(count, *, seed=0, labels=("pos", "neg")):
+    """Returns `count` (text, label) in turn; words of praise or blame among plain ones say the label."""
+    draw = random.Random(seed)
+    rows = []
+    for number in range(count):
+        telling = (GOOD, BAD)[number % 2]
+        words = [
+            draw.choice(telling) if draw.random() < 0.4 else draw.choice(PLAIN) for _ in range(draw.randint(6, 14))
+        ]
+        rows.append((" ".join(words), labels[number % 2]))
+    return rows
+
+
+def write_csv(file: Path, rows, *heading, delimiter=",", encoding="utf-8"):
+    """Writes rows with a heading, quoted where it must be."""
+    with file.open("w", newline="", encoding=encoding) as stream:
+        csv.writer(stream, delimiter=delimiter).writerows([heading, *rows] if heading else rows)
+    return file
+
+
+def write_json_lines(file: Path, rows, *heading):
+    """Writes an object a line."""
+    file.write_text("".join(json.dumps(dict(zip(heading, row, strict=True))) + "\n" for row in rows))
+    return file
+
+
+def write_columns(file: Path, columns, *, label_names=None):
+    """Writes a parquet file; `label_names` by column as the hub's metadata have them."""
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(_arrow(columns, label_names), file)
+    return file
+
+
+def write_saved(folder: Path, columns, *, label_names=None, files=1):
+    """Writes a split as the `datasets` library's `save_to_disk` does: arrow streams and state.json."""
+    import pyarrow
+
+    folder.mkdir(parents=True)
+    table = _arrow(columns, label_names)
+    names = [f"data-{number:05d}-of-{files:05d}.arrow" for number in range(files)]
+    size = -(-len(table) // files)
+    for number, name in enumerate(names):
+        with pyarrow.OSFile(str(folder / name), "wb") as sink, pyarrow.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table.slice(number * size, size))
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
+    (folder / "dataset_info.json").write_text("{}")
+    return folder
+
+
+def _arrow(columns, label_names):
+    import pyarrow
+
+    table = pyarrow.table(columns)
+    if label_names is None:
+        return table
+    features = {name: {"names": list(names), "_type": "ClassLabel"} for name, names in label_names.items()}
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
