@@ -89,7 +89,7 @@ class Opened:
         self.page.goto(path.as_uri())
 
     def __enter__(self):
-        self.wait_for("document.documentElement.dataset.ready === 'labels'")
+        self.wait_for("document.documentElement.dataset.ready === 'all'")
         return self
 
     def wait_for(self, condition):
@@ -323,3 +323,24 @@ def test_fifty_thousand_labels_open_and_answer_at_once(browser, large):
         began = time.perf_counter()
         assert all("haus49" in name for name in opened.texts("#label-found .label"))
         assert time.perf_counter() - began < 10
+
+
+def test_of_many_variants_the_best_are_shown_at_first_and_any_can_be(browser, tmp_path_factory):
+    errors = {"one_hot": {0: 0.2}} | {f"label_smoothing smoothing={nth}": {0: 0.1 + nth / 1000} for nth in range(39)}
+    page = write_report(make_comparison(tmp_path_factory.mktemp("many"), errors))
+    with Opened(browser, page) as opened:
+        pressed = "#curves-toggles button[aria-pressed=true]"
+        assert opened.page.locator(pressed).count() == 12
+        assert opened.texts(pressed)[:2] == ["one_hot", "label_smoothing smoothing=0"]
+        drawn = "() => document.querySelector('#curves-plot canvas').toDataURL().length"
+        before = opened.page.evaluate(drawn)
+        opened.page.click("#curves-choice button:text-is('all')")
+        assert opened.page.locator(pressed).count() == 40
+        assert opened.page.evaluate(drawn) != before
+        opened.page.click("#curves-choice button:text-is('none')")
+        assert opened.page.locator(pressed).count() == 0
+        opened.page.click("#curves-choice button:text-is('the best and the baseline')")
+        assert opened.page.evaluate(drawn) == before
+        table = opened.page.locator(".tall:has(table[data-table=measures])")
+        table.scroll_into_view_if_needed()
+        assert table.evaluate("box => box.scrollHeight > box.clientHeight && box.clientHeight <= 640")

@@ -80,7 +80,7 @@ def test_page_shows_errors_and_says_which_runs_left_none(folder):
     (run_path(folder, EMBEDDING, 1) / "evidence" / "errors.json").write_text('{"labels": 4}')
     text = write_report(folder).read_text(encoding="utf-8")
     assert "label_embedding, seed 1: evidence/errors.json: damaged" in text
-    assert "one_hot: its runs left no evidence of their errors" in text
+    assert "one_hot: the runs left no evidence of their errors" in text
     assert "a picture of cat, taken for dog" in text
     assert text.count('<img src="data:image/png;base64,') == 2
 

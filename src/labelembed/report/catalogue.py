@@ -6,7 +6,7 @@ from pathlib import Path
 
 from labelembed.errors import RunFolderError, nearest, unknown_name
 from labelembed.report.comparison import Comparison, VariantRuns
-from labelembed.report.curves import curve_measures, curve_sketch, series_positions
+from labelembed.report.curves import curve_measures, curve_sketch
 from labelembed.report.drawing import Sketch
 from labelembed.report.error_figures import confused_likeness, confusion_figure, rank_figure, reliability_figure
 from labelembed.report.errors_seen import SeenErrors, seen_errors
@@ -14,10 +14,10 @@ from labelembed.report.figures import seed_dots
 from labelembed.report.gathering import load_several
 from labelembed.report.label_groups import reference_for
 from labelembed.report.labels_shown import label_pictures
+from labelembed.report.ranking import best_method, drawn_positions, series_positions
 from labelembed.report.sentences_seen import seen_sentences
 from labelembed.report.similarities import LabelSimilarities, label_similarities
 from labelembed.report.table import comparison_rows
-from labelembed.report.verdict import best_method
 
 FIGURES = (
     "curves",
@@ -123,7 +123,8 @@ def _chosen(comparison: Comparison, wanted: str | None) -> VariantRuns:
 def _of_all(comparison: Comparison, name: str) -> Sketch | None:
     order = series_positions(comparison)
     found: list[tuple[str, int, SeenErrors, VariantRuns]] = []
-    for position, variant in enumerate(comparison.variants):
+    for position in drawn_positions(comparison):
+        variant = comparison.variants[position]
         errors = seen_errors(variant)
         if errors is not None:
             found.append((variant.name, order[position], errors, variant))

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.report.comparison import Comparison
-from labelembed.report.drawing import LINE_STYLES, Sketch, add_legend, line_style, series_colour, series_number
+from labelembed.report.drawing import INK, Sketch, add_legend, line_style, series_colour
 from labelembed.report.formatting import number, wrapped
+from labelembed.report.ranking import drawn_positions, others_note, series_positions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _WIDTH = 7.6
-# Of more runs the lines of each are a grey fog, and a page full of them is heavy; the interactive chart has them all.
-_MOST_LINES = 60
+# Of more the lines of each run are a grey fog, and a page full of them is heavy; the interactive chart has them all.
+_MOST_POINTS = 3_000
+_MOST_POINTS_OF_ERRORS = 8_000
 _SPLIT_MEASURES = ("error", "bleu", "nll", "top5_error")
 _IN_WORDS = {"error": "error", "nll": "NLL", "bleu": "BLEU", "top5_error": "top-5 error"}
 _FRACTIONS = ("error", "bleu", "top5_error")
@@ -95,17 +97,24 @@ def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = F
     if not curves:
         return None
     order = series_positions(comparison)
+    shown = [position for position in drawn_positions(comparison) if position in curves]
+    others = [_mean_curve(found) for position, found in curves.items() if position not in shown]
     lowest, highest, is_cut = _range_of([curve for found in curves.values() for curve in found])
-    many_runs = sum(map(len, curves.values())) > _MOST_LINES and measure.name != "error"
+    points = sum(len(curve) for position in shown for curve in curves[position])
+    shaded = points > (_MOST_POINTS_OF_ERRORS if measure.name == "error" else _MOST_POINTS)
 
     def paint(figure: Figure) -> None:
         from matplotlib.ticker import MaxNLocator
 
         axes = figure.subplots()
-        for position, found in curves.items():
-            colour = series_colour(order[position])
+        if others:
+            _shade(axes, others, color=INK, alpha=0.12)
+        for position in shown:
+            found, colour = curves[position], series_colour(order[position])
             style = line_style(order[position]) if len(curves) > 1 else "-"
-            for curve in found if len(found) > 1 and not many_runs else ():
+            if shaded and len(found) > 1:
+                _shade(axes, found, color=colour, alpha=0.15)
+            for curve in found if len(found) > 1 and not shaded else ():
                 _line(axes, curve, color=colour, alpha=0.3, linewidth=0.7)
             label = wrapped(comparison.variants[position].name, 24)
             _line(axes, _mean_curve(found), color=colour, linestyle=style, linewidth=1.9, label=label)
@@ -125,10 +134,13 @@ def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = F
 
     scale = 100 if measure.is_fraction else 1
     unit = f" {measure.unit}" if measure.unit else ""
-    several = any(len(found) > 1 for found in curves.values())
-    caption = "Each run light, the mean over seeds dark." if several and not many_runs else ""
-    if many_runs:
-        caption = "The mean over the seeds of each variant; the lines of the runs are in the table of numbers."
+    caption = ""
+    if any(len(curves[position]) > 1 for position in shown):
+        caption = "Each run light, the mean over seeds dark."
+        if shaded:
+            caption = "The mean over seeds, shaded from the lowest to the highest run; the numbers have every run."
+    if others:
+        caption += f" {others_note(len(shown), len(others))}, shaded in grey from the lowest to the highest mean."
     if is_cut and not log:
         caption += f" The axis ends at {number(scale * highest, 1)}{unit}: the first epochs lie above it."
     if any(not np.isfinite(curve).all() for found in curves.values() for curve in found):
@@ -138,48 +150,13 @@ def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = F
         caption += " The runs are of unequal length; a mean ends with the shortest of its runs."
     last = [
         f"{comparison.variants[position].name} "
-        f"{number(scale * float(np.mean([_known(curve)[-1] for curve in found])), 2 if scale == 100 else 3)}{unit}"
-        for position, found in curves.items()
+        f"{number(scale * float(np.mean([_known(curve)[-1] for curve in curves[position]])), 2 if scale == 100 else 3)}"
+        f"{unit}"
+        for position in shown
     ]
     description = f"Lines of {measure.title} over epochs. Mean in the last epoch: {'; '.join(last)}."
     title = f"{measure.title[:1].upper()}{measure.title[1:]} over epochs"
     return Sketch(f"curves-{measure.key}", (_WIDTH, 3.3), title, description, paint, caption.strip())
-
-
-def curve_data(comparison: Comparison, measures: Sequence[CurveMeasure]) -> dict[str, Any]:
-    """Returns what the interactive chart draws, as JSON values; every number with six digits that count."""
-    order = series_positions(comparison)
-    several = len(comparison.variants) > 1
-    shown = [
-        {
-            "name": variant.name,
-            "colour": series_number(order[position]),
-            "dash": _dash(order[position]) if several else [],
-            "seeds": list(variant.runs),
-        }
-        for position, variant in enumerate(comparison.variants)
-    ]
-    values = [
-        {
-            "key": measure.key,
-            "title": measure.title,
-            "unit": measure.unit,
-            "scale": 100 if measure.is_fraction else 1,
-            "runs": [
-                [_rounded(run.curve(measure.place, measure.name)) for run in variant.runs.values()]
-                for variant in comparison.variants
-            ],
-        }
-        for measure in measures
-    ]
-    return {"series": shown, "measures": values}
-
-
-def series_positions(comparison: Comparison) -> dict[int, int]:
-    """Returns the colour and style of each variant by its position: 0, the grey one, for the baseline."""
-    others = [i for i, variant in enumerate(comparison.variants) if variant.name != comparison.baseline]
-    series = {position: place for place, position in enumerate(others, start=1)}
-    return {position: series.get(position, 0) for position in range(len(comparison.variants))}
 
 
 def percent_axis(axis: object) -> None:
@@ -199,6 +176,15 @@ def _curves(comparison: Comparison, measure: CurveMeasure) -> dict[int, list[NDA
 def _line(axes: Axes, curve: NDArray[np.float64], **style: object) -> None:
     alone = np.isfinite(curve).sum() == 1  # one point makes no line
     axes.plot(np.arange(1, len(curve) + 1), curve, marker="o" if alone else None, markersize=4, **style)  # type: ignore[arg-type]
+
+
+def _shade(axes: Axes, curves: Sequence[NDArray[np.float64]], **style: object) -> None:
+    """Fills from the lowest to the highest of the curves, which may be of unequal length and have gaps."""
+    every = np.full((len(curves), max(map(len, curves))), np.nan)
+    for row, curve in zip(every, curves, strict=True):
+        row[: len(curve)] = np.where(np.isfinite(curve), curve, np.nan)
+    low, high = np.fmin.reduce(every), np.fmax.reduce(every)
+    axes.fill_between(np.arange(1, every.shape[1] + 1), low, high, linewidth=0, **style)  # type: ignore[arg-type]
 
 
 def _mean_curve(curves: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -224,12 +210,3 @@ def _range_of(curves: Sequence[NDArray[np.float64]]) -> tuple[float, float, bool
         highest = float(later.max())
     margin = 0.06 * ((highest - lowest) or abs(highest) or 0.01)
     return max(0.0, lowest - margin) if lowest >= 0 else lowest - margin, highest + margin, is_cut
-
-
-def _dash(position: int) -> list[float]:
-    style = LINE_STYLES[(position + position // 7) % len(LINE_STYLES)]
-    return [] if isinstance(style, str) else [2 * part for part in style[1]]
-
-
-def _rounded(curve: NDArray[np.float64]) -> list[float | None]:
-    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in curve.tolist()]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from labelembed.report.comparison import Comparison, VariantRuns
-from labelembed.report.curves import series_positions
 from labelembed.report.drawing import Sketch
 from labelembed.report.error_figures import (
     ConfusedLikeness,
@@ -16,7 +17,8 @@ from labelembed.report.error_figures import (
     reliability_figure,
 )
 from labelembed.report.errors_seen import SeenErrors, seen_errors
-from labelembed.report.formatting import counted, number, seeds_text, shortened
+from labelembed.report.formatting import counted, listed, number, seeds_text, shortened
+from labelembed.report.ranking import by_weight, series_positions
 from labelembed.report.reproduction import label_names
 from labelembed.report.similarities import LabelSimilarities, SimilaritiesOf, label_similarities
 
@@ -33,6 +35,7 @@ def error_section(
     order = series_positions(comparison)
     found: list[tuple[VariantRuns, int, SeenErrors]] = []
     silent: list[str] = []
+    older: list[str] = []
     for position, variant in enumerate(comparison.variants):
         errors = seen_errors(variant)
         if errors is not None:
@@ -40,10 +43,12 @@ def error_section(
             if errors.unknown:
                 silent.append(f"{variant.name}, {seeds_text(errors.unknown)}: {next(iter(errors.unknown.values()))}")
         elif variant.runs:
-            silent.append(f"{variant.name}: its runs left no evidence of their errors, as those of older versions")
+            older.append(variant.name)
     if not found:
         return None
-    drawn = found[:_MOST_DRAWN]
+    if older:
+        silent.append(f"{listed(older)}: the runs left no evidence of their errors, as those of older versions")
+    drawn = _most_important(found, comparison)
     likeness: list[tuple[str, int, ConfusedLikeness]] = []
     detailed: list[dict[str, Any]] = []
     for variant, position, errors in drawn:
@@ -57,12 +62,24 @@ def error_section(
         reliability_figure([(variant.name, position, errors) for variant, position, errors in drawn]),
         rank_figure(likeness),
     ]
+    if len(drawn) < len(found):
+        note = f"Drawn are {len(drawn)} of {len(found)} variants, the best and the baseline."
+        figures = [sketch and replace(sketch, caption=f"{sketch.caption} {note}") for sketch in figures]
     return {
         "split": found[0][2].split,
         "figures": [sketch for sketch in figures if sketch is not None],
         "detailed": detailed,
         "silent": silent,
     }
+
+
+def _most_important(
+    found: Sequence[tuple[VariantRuns, int, SeenErrors]], comparison: Comparison
+) -> list[tuple[VariantRuns, int, SeenErrors]]:
+    """Returns those that can be told apart in one figure, in the comparison's order."""
+    there = {variant.name for variant, _, _ in found}
+    names = [variant.name for variant in by_weight(comparison) if variant.name in there][:_MOST_DRAWN]
+    return [one for one in found if one[0].name in names]
 
 
 def _is_shown(variant: VariantRuns, comparison: Comparison, method: VariantRuns | None) -> bool:

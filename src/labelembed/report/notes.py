@@ -166,6 +166,6 @@ def _unpaired_notes(rows: Sequence[Row]) -> list[str]:
         if row.unpaired:
             names.setdefault(row.unpaired, []).append(row.name)
     return [
-        f"For want of a partner not in the difference: {seeds_text(seeds)} ({', '.join(variants)})."
+        f"For want of a partner not in the difference: {seeds_text(seeds)} ({listed(variants)})."
         for seeds, variants in names.items()
     ]

@@ -11,7 +11,8 @@ from typing import Any
 
 from labelembed.report.comparison import Comparison, VariantRuns
 from labelembed.report.cost import cost_rows
-from labelembed.report.curves import CurveMeasure, curve_data, curve_measures, curve_sketch, series_positions
+from labelembed.report.curve_data import curve_data
+from labelembed.report.curves import CurveMeasure, curve_measures, curve_sketch
 from labelembed.report.drawing import Sketch
 from labelembed.report.error_sections import error_section
 from labelembed.report.figures import seed_dots
@@ -33,12 +34,13 @@ from labelembed.report.notes import failure_notes, reading_notes
 from labelembed.report.packing import script_json
 from labelembed.report.page_tables import cost_table, differences_table, kendall_table, measures_table
 from labelembed.report.published import published_lines
+from labelembed.report.ranking import best_method, by_weight, series_positions
 from labelembed.report.reproduction import describe_reproduction
 from labelembed.report.sentences_seen import seen_sentences
 from labelembed.report.similarities import SimilaritiesOf, read_once
 from labelembed.report.table import Row, comparison_rows
 from labelembed.report.typesetting import breakable, numbers_json, typeset, unbroken
-from labelembed.report.verdict import best_method, verdict
+from labelembed.report.verdict import verdict
 from labelembed.report.writing import write_text
 
 # uPlot is not ours; its licence stands beside it.
@@ -123,13 +125,17 @@ def _page(comparison: Comparison, reference_of: Callable[[Sequence[str]], Refere
         curves=_curves(comparison, measures),
         curve_data=curve_data(comparison, measures) if measures else None,
         dots=_dots(comparison, rows),
-        labels=_labels(comparison, reference_of, _by_weight(comparison, method), similarities_of),
+        labels=_labels(comparison, reference_of, by_weight(comparison), similarities_of),
         errors=error_section(comparison, method, similarities_of),
         sentences=seen_sentences(comparison, method) if method is not None else None,
-        cost=cost_table(costs, reference_row, series) if costs else None,
+        cost=cost_table(costs, reference_row, _by_name(comparison, series)) if costs else None,
         reproduction=describe_reproduction(comparison),
         variants=[variant.name for variant in comparison.variants],
     )
+
+
+def _by_name(comparison: Comparison, series: dict[int, int]) -> dict[str, int]:
+    return {variant.name: series[position] for position, variant in enumerate(comparison.variants)}
 
 
 def _subtitle(comparison: Comparison) -> str:
@@ -147,12 +153,6 @@ def _curves(comparison: Comparison, measures: Sequence[CurveMeasure]) -> list[Sk
 def _dots(comparison: Comparison, rows: Sequence[Row]) -> Sketch | None:
     # The dot of a single run would say no more than the table does.
     return seed_dots(comparison, rows, "seeds") if comparison.baseline is not None else None
-
-
-def _by_weight(comparison: Comparison, method: VariantRuns | None) -> list[VariantRuns]:
-    """Returns the variants, the one that the verdict is about first, the baseline after it."""
-    first = [one for one in (method, comparison.baseline_runs) if one is not None]
-    return list({one.name: one for one in [*first, *comparison.variants]}.values())
 
 
 def _labels(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labelembed.measures import PairedComparison, Summary
@@ -69,8 +69,14 @@ def differences_table(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return groups
 
 
-def cost_table(costs: Sequence[CostRow], reference: str | None, series: dict[int, int]) -> dict[str, Any]:
-    """Returns a line for each variant: seconds an epoch, against the reference, memory, numbers that are trained."""
+def cost_table(costs: Sequence[CostRow], reference: str | None, series: Mapping[str, int]) -> dict[str, Any]:
+    """Returns a line for each variant: seconds an epoch, against the reference, memory, numbers that are trained.
+
+    Args:
+        costs: What `cost_rows` returned.
+        reference: What ratios are to; None for none.
+        series: The position of each variant's colour, by its name.
+    """
     decimals = seconds_decimals(costs)
     headings = [("seconds an epoch", ""), ("peak memory", ""), ("trained numbers", ""), ("a run", "s")]
     if reference is not None:
@@ -78,7 +84,7 @@ def cost_table(costs: Sequence[CostRow], reference: str | None, series: dict[int
     if any(row.epochs_saved is not None for row in costs):
         headings.append(("epochs saved", "%"))
     lines = []
-    for position, row in enumerate(costs):
+    for row in costs:
         cells: list[Cell] = [(summary_text(row.epoch_seconds, decimals), _full(row.epoch_seconds))]
         if reference is not None:
             cells.append(("1" if row.name == reference else summary_text(row.ratio, 2), _full(row.ratio)))
@@ -88,7 +94,7 @@ def cost_table(costs: Sequence[CostRow], reference: str | None, series: dict[int
         if any(other.epochs_saved is not None for other in costs):
             saved = row.epochs_saved
             cells.append((NOTHING if saved is None else number(100 * saved, 1), _repr(saved)))
-        lines.append({"name": row.name, "series": series_number(series.get(position, 0)), "cells": cells})
+        lines.append({"name": row.name, "series": series_number(series[row.name]), "cells": cells})
     return {"headings": headings, "rows": lines, "reference": reference}
 
 

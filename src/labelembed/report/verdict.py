@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from labelembed.measures import PairedComparison, summarise
-from labelembed.report.comparison import Comparison, RunRecord, Split, VariantRuns
+from labelembed.measures import PairedComparison
+from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
 from labelembed.report.formatting import counted, number, p_text, points
+from labelembed.report.ranking import is_smoothing, ranked
 from labelembed.report.table import Row, compare_by_seed, comparison_rows, smallest_corrected_p
 
 _LEVEL = 0.05
-_SMOOTHING = "label_smoothing"
 
 
 def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[str]:
@@ -39,14 +38,14 @@ def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[s
     others = [variant for variant in finished if variant.name != baseline.name]
     if not others:
         return [f"Only {baseline.name} has finished runs, so there is nothing to compare it with."]
-    methods = [variant for variant in others if not _is_smoothing(variant)]
-    method, chosen_on = _best(methods or others, comparison)
+    methods = [variant for variant in others if not is_smoothing(variant)]
+    (method, *_), chosen_on = ranked(methods or others, comparison)
     statements = [_against_baseline(method, baseline, comparison, rows), *_limits(method, rows)]
     if len(methods or others) > 1:
         statements.append(f"{method.name} was chosen among {len(methods or others)} by its {chosen_on}.")
-    smoothings = [variant for variant in finished if _is_smoothing(variant)]
+    smoothings = [variant for variant in finished if is_smoothing(variant)]
     if methods and smoothings:
-        smoothing, chosen_on = _best(smoothings, comparison)
+        (smoothing, *_), chosen_on = ranked(smoothings, comparison)
         if smoothing.name != baseline.name:
             against = _against_smoothing(method, smoothing, comparison)
             chosen = f" That smoothing was chosen among {len(smoothings)} by its {chosen_on}."
@@ -54,36 +53,8 @@ def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[s
     return statements
 
 
-def best_method(comparison: Comparison) -> VariantRuns | None:
-    """Returns the variant that the verdict is about; None where no run has finished."""
-    finished = [variant for variant in comparison.variants if variant.runs]
-    others = [variant for variant in finished if variant.name != comparison.baseline]
-    methods = [variant for variant in others if not _is_smoothing(variant)]
-    candidates = methods or others or finished
-    return _best(candidates, comparison)[0] if candidates else None
-
-
-def _is_smoothing(variant: VariantRuns) -> bool:
-    return variant.objective.get("name") == _SMOOTHING
-
-
 def _words(comparison: Comparison) -> str:
     return f"{comparison.split} {'BLEU' if comparison.headline == 'bleu' else 'error'}"
-
-
-def _best(variants: list[VariantRuns], comparison: Comparison) -> tuple[VariantRuns, str]:
-    """Returns the variant that is best on average on development rows, and in words what it was chosen by."""
-    measure = comparison.headline
-    developed = all(variant.measures("development", measure) for variant in variants)
-    chosen_on: Split = "development" if developed else comparison.split
-
-    def loss(variant: VariantRuns) -> float:
-        values = variant.measures(chosen_on, measure)
-        mean = summarise(list(values.values())).mean if values else math.nan
-        return math.inf if math.isnan(mean) else -mean if measure == "bleu" else mean
-
-    flattered = " itself, which flatters it" if chosen_on == comparison.split and len(variants) > 1 else ""
-    return min(variants, key=loss), f"{chosen_on} {'BLEU' if measure == 'bleu' else 'error'}{flattered}"
 
 
 def _against_baseline(variant: VariantRuns, baseline: VariantRuns, comparison: Comparison, rows: Sequence[Row]) -> str:

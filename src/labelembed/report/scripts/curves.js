@@ -1,40 +1,48 @@
 "use strict";
 // The interactive curves: uPlot draws, this says what. The drawn figures stay for print and for download.
 
-(() => {
+page.waits.push((async () => {
   const data = page.data("curves-data");
-  if (!data || typeof uPlot === "undefined") return;
-  const measureOf = new Map(data.measures.map((measure) => [measure.key, measure]));
+  if (!data || typeof uPlot === "undefined" || typeof DecompressionStream === "undefined") return;
+  document.getElementById("curves").classList.add("live");
+  const { epochs, measures } = JSON.parse(new TextDecoder().decode(await page.unpacked(data.packed)));
+  const measureOf = new Map(measures.map((measure) => [measure.key, measure]));
   const select = document.getElementById("curves-measure");
   const log = document.getElementById("curves-log");
   const every = document.getElementById("curves-runs");
   const place = document.getElementById("curves-plot");
   const readout = document.getElementById("curves-readout");
-  const hidden = new Set();
+  const hidden = new Set(data.series.flatMap((series, number) => (series.shown ? [] : [number])));
   let chart = null;
 
-  for (const measure of data.measures) select.append(page.element("option", { value: measure.key, text: measure.title }));
+  for (const measure of measures) select.append(page.element("option", { value: measure.key, text: measure.title }));
 
   const dash = (series) => (series.dash.length ? series.dash : undefined);
   const toggles = document.getElementById("curves-toggles");
   data.series.forEach((series, number) => {
     const sample = `<svg width="34" height="8" aria-hidden="true"><line x1="1" y1="4" x2="33" y2="4" stroke="var(--series-${Number(series.colour)})" stroke-width="2.5" stroke-dasharray="${series.dash.map(Number).join(" ")}"/></svg>`;
-    const button = page.element("button", { type: "button", "aria-pressed": "true", dir: "auto" });
+    const button = page.element("button", { type: "button", dir: "auto", "data-number": number });
     button.innerHTML = sample;
     button.append(page.element("span", { text: series.name }));
     button.addEventListener("click", () => {
       if (hidden.has(number)) hidden.delete(number);
       else hidden.add(number);
-      button.setAttribute("aria-pressed", String(!hidden.has(number)));
+      press();
       draw();
     });
     toggles.append(button);
   });
+  // Of many those that are drawn stand first.
+  toggles.prepend(...[...toggles.children].filter((button) => data.series[button.dataset.number].shown));
+  const press = () => [...toggles.children].forEach((button) => {
+    button.setAttribute("aria-pressed", String(!hidden.has(Number(button.dataset.number))));
+  });
+  press();
 
   const mean = (runs) => {
     const length = Math.min(...runs.map((run) => run.length));
-    return Array.from({ length }, (_, epoch) => {
-      const values = runs.map((run) => run[epoch]);
+    return Array.from({ length }, (_, at) => {
+      const values = runs.map((run) => run[at]);
       return values.includes(null) ? null : values.reduce((one, other) => one + other, 0) / values.length;
     });
   };
@@ -44,21 +52,21 @@
 
   const text = (value) => (value === null || value === undefined ? "\u2013" : Number(value.toPrecision(4)).toString());
 
-  function tell(epoch, measure, means) {
-    if (epoch === null || epoch === undefined) { readout.textContent = ""; return; }
+  function tell(at, measure, means) {
+    if (at === null || at === undefined) { readout.textContent = ""; return; }
     const parts = data.series.flatMap((series, number) => (
-      hidden.has(number) || !means[number] ? [] : [`${series.name}: ${text(means[number][epoch])}`]));
-    readout.textContent = `Epoch ${epoch + 1}, ${measure.title}${measure.unit ? ` (${measure.unit})` : ""}, mean. ${parts.join(" \u00b7 ")}`;
+      hidden.has(number) || !means[number] ? [] : [`${series.name}: ${text(means[number][at])}`]));
+    readout.textContent = `Epoch ${epochs[at]}, ${measure.title}${measure.unit ? ` (${measure.unit})` : ""}, mean. ${parts.join(" \u00b7 ")}`;
   }
 
   function draw() {
     const measure = measureOf.get(select.value);
-    const epochs = Math.max(1, ...measure.runs.flat().map((run) => run.length));
-    const columns = [Array.from({ length: epochs }, (_, epoch) => epoch + 1)];
+    const length = Math.max(1, ...measure.runs.flat().map((run) => run.length));
+    const columns = [epochs.slice(0, length)];
     const series = [{}];
     const means = [];
     const add = (values, options) => {
-      columns.push(Array.from({ length: epochs }, (_, epoch) => values[epoch] ?? null));
+      columns.push(Array.from({ length }, (_, at) => values[at] ?? null));
       series.push({ spanGaps: false, points: { show: values.filter((value) => value !== null).length === 1 }, ...options });
     };
     measure.runs.forEach((runs, number) => {
@@ -102,13 +110,13 @@
     }
   }
 
-  let epoch = 0;
   place.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step || !chart) return;
     event.preventDefault();
-    epoch = Math.min(chart.data[0].length - 1, Math.max(0, (chart.cursor.idx ?? epoch - step) + step));
-    chart.setCursor({ left: chart.valToPos(epoch + 1, "x"), top: 10 });
+    const from = chart.cursor.idx ?? (step > 0 ? -1 : chart.data[0].length);
+    const at = Math.min(chart.data[0].length - 1, Math.max(0, from + step));
+    chart.setCursor({ left: chart.valToPos(epochs[at], "x"), top: 10 });
   });
 
   // The numbers of all runs go with each drawn figure.
@@ -117,20 +125,36 @@
     const button = page.element("button", { type: "button", text: "CSV", "aria-label": `CSV of ${measure.title}` });
     button.addEventListener("click", () => {
       const rows = measure.runs.flatMap((runs, number) => runs.flatMap((run, nth) => run.map((value, at) => (
-        [data.series[number].name, data.series[number].seeds[nth], at + 1, value]))));
+        [data.series[number].name, data.series[number].seeds[nth], epochs[at], value]))));
       page.save(`${figure.dataset.figure}.csv`, page.csv([["variant", "seed", "epoch", measure.title], ...rows]));
     });
     figure.querySelector(".downloads").append(button);
   }
 
+  if (data.every > 1) {
+    document.getElementById("curves-thinned").textContent = `Of every ${data.every} epochs the last one is here, for there are very many numbers; the journals of the runs have all.`;
+  }
+  if (data.series.length > 12) {
+    const choose = (text, wanted) => {
+      const button = page.element("button", { type: "button", text });
+      button.addEventListener("click", () => {
+        hidden.clear();
+        data.series.forEach((series, number) => { if (!wanted(series)) hidden.add(number); });
+        press();
+        draw();
+      });
+      return button;
+    };
+    document.getElementById("curves-choice").append(
+      choose("all", () => true), choose("none", () => false), choose("the best and the baseline", (series) => series.shown));
+  }
   document.getElementById("curves-chart").hidden = false;
-  document.getElementById("curves").classList.add("live");
   for (const control of [select, log, every]) control.addEventListener("change", draw);
   page.onTheme.push(draw);
-  let last = 0;
+  let last = Math.round(place.getBoundingClientRect().width);
   new ResizeObserver(([entry]) => {
     const width = Math.round(entry.contentRect.width);
     if (width !== last) { last = width; draw(); }
   }).observe(place);
   draw();
-})();
+})());

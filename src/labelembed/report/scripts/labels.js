@@ -96,7 +96,7 @@
     list.dataset.shown = query.value;
   }
 
-  (async () => {
+  page.waits.push((async () => {
     if (typeof DecompressionStream === "undefined") return;  // an old browser has the printed list
     names = JSON.parse(new TextDecoder().decode(await page.unpacked(data.names)));
     lower = names.map((name) => name.toLowerCase());
@@ -107,9 +107,8 @@
     await show();
     query.addEventListener("input", show);
     select.addEventListener("change", show);
-    document.documentElement.dataset.ready = "labels";
     page.onNames?.();
-  })();
+  })());
 })();
 
 (() => {
@@ -165,7 +164,7 @@
     const named = view.cells <= 40;
     const letters = 12;
     const short = (name) => (name.length > 18 ? `${name.slice(0, 17)}\u2026` : name);
-    context.font = `${letters}px ${page.colour("--letters")}`;
+    context.font = `${letters}px ${page.letters()}`;
     const widest = named ? Math.max(...Array.from({ length: view.cells }, (_, nth) => Math.max(
       ...[view.y, view.x].map((from) => context.measureText(short(names(variant, from + nth))).width)))) : 0;
     const gap = named ? Math.min(widest + 10, width * 0.28) : 2;
@@ -182,7 +181,7 @@
     const step = side / view.cells;
     if (named) {
       context.fillStyle = page.colour("--ink");
-      context.font = `${Math.min(letters, step * 0.9)}px ${page.colour("--letters")}`;
+      context.font = `${Math.min(letters, step * 0.9)}px ${page.letters()}`;
       context.textBaseline = "middle";
       for (let nth = 0; nth < view.cells; nth += 1) {
         context.textAlign = "right";
@@ -269,5 +268,7 @@
   page.onNames = draw;
   document.getElementById("heat").hidden = false;
   new ResizeObserver(draw).observe(canvas.parentElement);
-  open(0);
+  page.waits.push(open(0));
 })();
+
+Promise.all(page.waits).then(() => { document.documentElement.dataset.ready = "all"; });

@@ -17,8 +17,15 @@ const page = {
     return found ? JSON.parse(found.textContent) : null;
   },
 
+  // One of the style's colours as it is now: by day or by night is decided where it is used.
   colour(name) {
-    return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    page.probe ??= document.body.appendChild(page.element("span", { hidden: "" }));
+    page.probe.style.color = `var(${name})`;
+    return getComputedStyle(page.probe).color;
+  },
+
+  letters() {
+    return getComputedStyle(document.body).fontFamily;
   },
 
   // Base64 of deflated bytes, as the report packs its tables.
@@ -47,6 +54,9 @@ const page = {
   },
 
   onTheme: [],
+
+  // What has to be unpacked before the page is whole.
+  waits: [],
 };
 
 (() => {

@@ -1,0 +1,83 @@
+"""Which variants come first: the one that the verdict is about, the baseline, then the others, the best first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from labelembed.measures import summarise
+from labelembed.report.comparison import Comparison, Split, VariantRuns
+
+#: Lines of more variants than these cannot be told apart; of more the first by `by_weight` are drawn.
+MOST_NAMED = 12
+_SMOOTHING = "label_smoothing"
+
+
+def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[list[VariantRuns], str]:
+    """Returns variants by their mean on development rows, the best first, and in words what they were ranked by.
+
+    By test rows only where one of them has no development rows. A variant without a number comes last.
+    """
+    measure = comparison.headline
+    developed = all(variant.measures("development", measure) for variant in variants)
+    chosen_on: Split = "development" if developed else comparison.split
+
+    def loss(variant: VariantRuns) -> float:
+        values = variant.measures(chosen_on, measure)
+        mean = summarise(list(values.values())).mean if values else math.nan
+        return math.inf if math.isnan(mean) else -mean if measure == "bleu" else mean
+
+    flattered = " itself, which flatters it" if chosen_on == comparison.split and len(variants) > 1 else ""
+    return sorted(variants, key=loss), f"{chosen_on} {'BLEU' if measure == 'bleu' else 'error'}{flattered}"
+
+
+def best_method(comparison: Comparison) -> VariantRuns | None:
+    """Returns the variant that the verdict is about; None where no run has finished.
+
+    It is the best of those that are neither the baseline nor label smoothing, where there are such.
+    """
+    finished = [variant for variant in comparison.variants if variant.runs]
+    others = [variant for variant in finished if variant.name != comparison.baseline]
+    methods = [variant for variant in others if not is_smoothing(variant)]
+    candidates = methods or others or finished
+    return ranked(candidates, comparison)[0][0] if candidates else None
+
+
+def is_smoothing(variant: VariantRuns) -> bool:
+    """Returns whether the variant is label smoothing, which every method is held against."""
+    return variant.objective.get("name") == _SMOOTHING
+
+
+def by_weight(comparison: Comparison) -> list[VariantRuns]:
+    """Returns all variants: the verdict's, the baseline, and the others.
+
+    Of a few the others stay in the order in which they were asked for; of more than `MOST_NAMED` the best come first.
+    """
+    first = [one for one in (best_method(comparison), comparison.baseline_runs) if one is not None]
+    many = len(comparison.variants) > MOST_NAMED
+    finished = [variant for variant in comparison.variants if variant.runs]
+    others = ranked(finished, comparison)[0] if many and finished else []
+    return list({one.name: one for one in [*first, *others, *comparison.variants]}.values())
+
+
+def series_positions(comparison: Comparison) -> dict[int, int]:
+    """Returns the colour and style of each variant by its position: 0, the grey one, for the baseline.
+
+    The colours of the variants that are drawn all differ, in their line's style at least.
+    """
+    many = len(comparison.variants) > MOST_NAMED
+    order = by_weight(comparison) if many else comparison.variants
+    others = [variant.name for variant in order if variant.name != comparison.baseline]
+    series = {name: place for place, name in enumerate(others, start=1)}
+    return {position: series.get(variant.name, 0) for position, variant in enumerate(comparison.variants)}
+
+
+def drawn_positions(comparison: Comparison, most: int = MOST_NAMED) -> list[int]:
+    """Returns the positions of the variants that a figure draws each for itself, in the comparison's order."""
+    names = {variant.name for variant in by_weight(comparison)[:most]}
+    return [position for position, variant in enumerate(comparison.variants) if variant.name in names]
+
+
+def others_note(drawn: int, others: int) -> str:
+    """Returns, for a caption, which of many variants are drawn each for itself."""
+    return f"Drawn are {drawn} of {drawn + others} variants, the best and the baseline; the {others} others"
