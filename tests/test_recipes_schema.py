@@ -53,7 +53,13 @@ def faults_of(*changes):
 
 def test_smallest_recipe_gets_every_key():
     recipe = parse_recipe(SMALLEST, source="test")
-    assert recipe.model == {"name": "mlp", "hidden_sizes": [500, 500], "dropout": 0.0, "initialization": "pytorch"}
+    assert recipe.model == {
+        "name": "mlp",
+        "hidden_sizes": [500, 500],
+        "batch_norm": False,
+        "dropout": 0.0,
+        "initialization": "pytorch",
+    }
     assert recipe.optimizer["name"] == "adam"
     assert recipe.schedule == {"name": "constant", "warmup_fraction": 0.0}
     assert recipe.data == {

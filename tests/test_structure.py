@@ -15,6 +15,7 @@ LEVELS = {
     "seeds": 0,
     "special_tokens": 0,
     "whole_batch": 0,
+    "pretrained_text": 0.5,
     "heads": 1,
     "models": 1,
     "data": 1,

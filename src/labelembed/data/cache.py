@@ -53,8 +53,8 @@ def cached_array(made_from: Mapping[str, Any], make: Callable[[], Array]) -> Arr
         made_from: All that the array depends on, as JSON: digests of files, settings, and a version of the code.
         make: Makes the array.
     """
-    key = json.dumps(made_from, sort_keys=True, ensure_ascii=False)
-    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    key = _key_of(made_from)
+    name = _name_of(key)
     folder = cache_folder()
     kept = _kept(folder / f"{name}.npy", folder / f"{name}.json")
     if kept is not None:
@@ -63,6 +63,14 @@ def cached_array(made_from: Mapping[str, Any], make: Callable[[], Array]) -> Arr
     with contextlib.suppress(OSError):
         _keep(array, folder, name, key)
     return array
+
+
+def forget_array(made_from: Mapping[str, Any]) -> None:
+    """Removes what `cached_array` kept, where it did."""
+    name = _name_of(_key_of(made_from))
+    for file in (cache_folder() / f"{name}.json", cache_folder() / f"{name}.npy"):
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
 
 
 def cached_bytes(
@@ -81,8 +89,8 @@ def cached_bytes(
     Raises:
         DataError: The array needs a file, and the folder of the cache cannot be written or has no room for it.
     """
-    key = json.dumps(made_from, sort_keys=True, ensure_ascii=False)
-    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    key = _key_of(made_from)
+    name = _name_of(key)
     folder = cache_folder()
     array_file, manifest = folder / f"{name}.npy", folder / f"{name}.json"
     kept = _kept(array_file, manifest)
@@ -141,6 +149,14 @@ def _kept(array_file: Path, manifest: Path) -> Array | None:
             return read_npy(stream, length=length, where=str(array_file))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, DataError):
         return None
+
+
+def _key_of(made_from: Mapping[str, Any]) -> str:
+    return json.dumps(made_from, sort_keys=True, ensure_ascii=False)
+
+
+def _name_of(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def _digest(noted: str | None) -> str | None:

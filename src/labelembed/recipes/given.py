@@ -13,8 +13,9 @@ from typing import Any
 from labelembed.data import LabelledData
 from labelembed.errors import DataError, RecipeError, nearest
 from labelembed.geometry import LabelGeometry
-from labelembed.models.text_encoder import PACKAGE, encode_names
+from labelembed.models.text_encoder import encode_names
 from labelembed.objectives import OBJECTIVES
+from labelembed.pretrained_text import PACKAGE
 from labelembed.recipes import teacher
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.signature import keys_of

@@ -1,0 +1,191 @@
+"""Fixed features of texts: the last hidden states of a transformers model, averaged over the tokens.
+
+Computed once and kept in the cache by content, in parts, so that work that was cut short goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from labelembed.data.cache import cached_array, forget_array
+from labelembed.data.picture_files import ReadingProgress
+from labelembed.errors import ArgumentFaults, DataError
+from labelembed.pretrained_text import encoder_digest, load_encoder, load_tokenizer, mean_hidden, most_tokens
+
+#: Part of the cache's key: another number where the features change.
+FEATURES_VERSION = 1
+Precision = Literal["float32", "bf16"]
+
+# Texts that are kept together before all are: so many are lost at most when the work is cut short.
+_PART_ROWS = 512
+_TEXTS_A_TASK = 1_000
+# Tokens of a batch. What a processor's caches hold; a GPU wants more at once.
+_TOKENS_A_BATCH = {"cpu": 4_096, "cuda": 65_536}
+
+Array = npt.NDArray[Any]
+Tokens = list[list[int]]
+
+
+def text_features(
+    texts: Sequence[str],
+    *,
+    folder: Path,
+    maximum_tokens: int = 256,
+    precision: Precision = "float32",
+    progress: ReadingProgress | None = None,
+) -> Array:
+    """Returns features [N, D] of texts, float32: hidden states averaged over the tokens that are no padding.
+
+    Texts of like length go through the encoder together, so that little is padding. What is found is kept in the
+    cache by the content of texts and encoder.
+
+    Args:
+        texts: N texts.
+        folder: Of a transformers model with its tokenizer, weights in safetensors form.
+        maximum_tokens: Tokens of a text that are read, those that begin and end it among them.
+        precision: `bf16`: matrix products in bf16, about twice as fast where the processor has it; the features
+            then differ by about half a per cent.
+        progress: Called with (done, total) while texts are read.
+
+    Raises:
+        DataError: The encoder cannot be read.
+        ValueError: An argument is out of its range.
+    """
+    faults = ArgumentFaults()
+    faults.require(maximum_tokens >= 3, "maximum_tokens", maximum_tokens, "must be >= 3")
+    faults.choice("precision", precision, ("float32", "bf16"))
+    faults.require(len(texts) > 0, "texts", "none", "must be one or more")
+    faults.raise_if_any()
+    made_from = {
+        "what": "text features",
+        "version": FEATURES_VERSION,
+        "encoder": encoder_digest(folder),
+        "maximum_tokens": maximum_tokens,
+        "precision": precision,
+        "texts": _digest(texts),
+    }
+    parts: list[dict[str, Any]] = []
+
+    def make() -> Array:
+        return _in_parts(texts, folder, made_from, parts, maximum_tokens, precision, progress)
+
+    features = cached_array(made_from, make)
+    for part in parts:  # the whole stands for them now
+        forget_array(part)
+    return features
+
+
+def _digest(texts: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        content = text.encode("utf-8", "surrogatepass")
+        digest.update(len(content).to_bytes(8, "little") + content)  # or two texts could pass for others
+    return digest.hexdigest()
+
+
+def _in_parts(
+    texts: Sequence[str],
+    folder: Path,
+    made_from: dict[str, Any],
+    parts: list[dict[str, Any]],
+    maximum_tokens: int,
+    precision: Precision,
+    progress: ReadingProgress | None,
+) -> Array:
+    encode = TextEncoder(folder, maximum_tokens=maximum_tokens, precision=precision)
+    tokens = tokens_of(texts, encode.tokenizer, maximum_tokens=maximum_tokens)
+    lengths = np.array([len(each) for each in tokens], dtype=np.int64)
+    order = np.argsort(lengths, kind="stable")
+    features: Array | None = None
+    for begin in range(0, len(order), _PART_ROWS):
+        rows = order[begin : begin + _PART_ROWS]
+        parts.append(made_from | {"part": begin})
+        found = cached_array(parts[-1], partial(encode.features, [tokens[row] for row in rows]))
+        if features is None:
+            features = np.empty((len(texts), found.shape[1]), dtype=np.float32)
+        features[rows] = found
+        if progress is not None:
+            progress(begin + len(rows), len(order))
+    assert features is not None
+    return features
+
+
+def tokens_of(texts: Sequence[str], tokenizer: Any, *, maximum_tokens: int) -> Tokens:
+    """Returns the numbers of each text's tokens, with those that begin and end it; at most `maximum_tokens`."""
+    found: Tokens = []
+    # Some tokenizers find nothing in an empty text, and an encoder cannot read nothing.
+    ends = (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id, 0)
+    nothing = [next(number for number in ends if number is not None)]
+    for begin in range(0, len(texts), _TEXTS_A_TASK):
+        chunk = list(texts[begin : begin + _TEXTS_A_TASK])
+        read = tokenizer(chunk, truncation=True, max_length=maximum_tokens, return_attention_mask=False)
+        found += [tokens or nothing for tokens in read["input_ids"]]
+    return found
+
+
+class TextEncoder:
+    """A transformers model that turns tokens into features.
+
+    Args:
+        folder: Of the model.
+        maximum_tokens: Of a text, to see that the model can read as many.
+        precision: See `text_features`.
+
+    Raises:
+        DataError: It cannot be read, or reads fewer tokens.
+    """
+
+    def __init__(self, folder: Path, *, maximum_tokens: int, precision: Precision) -> None:
+        self.tokenizer = load_tokenizer(folder)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = load_encoder(folder).to(self.device)
+        self.precision = precision
+        refuse_too_long(maximum_tokens, self.tokenizer, self.model, folder)
+
+    @torch.inference_mode()
+    def features(self, tokens: Tokens) -> Array:
+        """Returns features [N, D] of texts that are sorted by their length."""
+        parts = []
+        with self._autocast():
+            for batch in _batches(tokens, _TOKENS_A_BATCH[self.device.type]):
+                numbers = np.zeros((len(batch), len(batch[-1])), dtype=np.int64)
+                mask = np.zeros_like(numbers)
+                for row, each in enumerate(batch):
+                    numbers[row, : len(each)], mask[row, : len(each)] = each, 1
+                inputs = (torch.from_numpy(part).to(self.device) for part in (numbers, mask))
+                parts.append(mean_hidden(self.model, *inputs).float().cpu())
+        return torch.cat(parts).numpy()
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+def _batches(tokens: Tokens, budget: int) -> Iterator[Tokens]:
+    """Gives texts that follow each other, as many as have so many tokens with their padding; one at least."""
+    begin = 0
+    for end, each in enumerate(tokens):
+        if end > begin and len(each) * (end + 1 - begin) > budget:
+            yield tokens[begin:end]
+            begin = end
+    yield tokens[begin:]
+
+
+def refuse_too_long(maximum_tokens: int, tokenizer: Any, model: Any, folder: Path) -> None:
+    """Raises DataError where an encoder cannot read so many tokens."""
+    limit = most_tokens(tokenizer, model)
+    if limit is not None and maximum_tokens > limit:
+        raise DataError(
+            f"{folder}: reads {limit} tokens of a text at most, and data.maximum_tokens is {maximum_tokens}; "
+            f"set it to {limit} or less"
+        )

