@@ -24,6 +24,7 @@ LEVELS = {
     "objectives": 2,
     "training": 3,
     "recipes": 4,
+    "tuning": 5,
     "report": 5,
     "integrations": 5,
     "cli": 6,

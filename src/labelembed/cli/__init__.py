@@ -49,11 +49,13 @@ from labelembed.cli import (  # noqa: E402 - they need `app`
     text_verbs,
     training_verbs,
     translate_verb,
+    tune_verb,
 )
 
 for _verbs in (
     training_verbs,
     compare_verb,
+    tune_verb,
     reading_verbs,
     report_verbs,
     geometry_verb,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from labelembed.cli.many_runs import cluster_of, until_stopped
+from labelembed.cli.many_runs import cluster_to, until_stopped
 from labelembed.cli.options import (
     CalibrationOption,
     DataOption,
@@ -20,6 +20,7 @@ from labelembed.cli.options import (
     TensorBoardOption,
 )
 from labelembed.cli.results import say_comparison, say_estimate
+from labelembed.cli.tune_verb import PruneOption, SpaceOption
 
 
 def register(app: typer.Typer) -> None:
@@ -63,6 +64,19 @@ def compare(
             help="Make the runs on the workers of this dask scheduler (tcp://HOST:PORT) instead.",
         ),
     ] = None,
+    tuned: Annotated[
+        bool,
+        typer.Option("--tuned", help="First tune every variant on the development rows, by equally many trials."),
+    ] = False,
+    trials: Annotated[
+        int | None, typer.Option("--trials", metavar="N", help="Of --tuned: trials of each variant; 10.")
+    ] = None,
+    trial_seeds: Annotated[
+        str | None,
+        typer.Option("--trial-seeds", metavar="N|S1,S2,...", help="Of --tuned: none of the comparison's; one."),
+    ] = None,
+    space: SpaceOption = None,
+    prune: PruneOption = "none",
     no_calibration: CalibrationOption = False,
     tensorboard: TensorBoardOption = False,
     dry_run: DryRunOption = False,
@@ -72,9 +86,11 @@ def compare(
 ) -> None:
     """Train several objectives with several seeds and say which is better, and how sure that is."""
     from labelembed.cli.display import ComparisonDisplay, reading_shown
-    from labelembed.errors import ClusterError
+    from labelembed.cli.tuned_comparison import plan_of_tuning, say_both_estimates, tuned_plan
+    from labelembed.errors import ClusterError, RecipeError
     from labelembed.recipes.comparing import (
         available_cores,
+        files_of,
         plan_comparison,
         refuse_run_folder,
         run_comparison,
@@ -87,6 +103,11 @@ def compare(
 
     if cluster is not None and jobs is not None:
         raise ClusterError("--jobs: goes with one machine; with --cluster each worker makes one run at a time")
+    only_tuned = {"--trials": trials, "--trial-seeds": trial_seeds, "--space": space}
+    only_tuned |= {"--prune": prune if prune != "none" else None}
+    asked = [option for option, value in only_tuned.items() if value is not None]
+    if asked and not tuned:
+        raise RecipeError([f"goes with --tuned; tune alone is `labelembed tune {recipe}`"], source=asked[0])
     if tensorboard:
         require_tensorboard()
     settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
@@ -94,6 +115,15 @@ def compare(
     out = out or Path("comparisons") / name
     refuse_run_folder(out)
     plan = plan_comparison(chosen, name, out, objectives=objectives, seeds=seeds, baseline=baseline)
+    if tuned:
+        how_many = 10 if trials is None else trials
+        tuning = plan_of_tuning(plan, chosen, out, trials=how_many, seeds=trial_seeds, space=space or [], prune=prune)
+        if dry_run:
+            at_once = jobs or (max(1, count_workers(cluster)) if cluster is not None else available_cores())
+            say_both_estimates(plan, tuning, chosen, jobs=at_once, as_json=as_json)
+            return
+        made_by: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device, "quiet": quiet}
+        plan = tuned_plan(plan, tuning, chosen, out, f"{recipe}, --out {out}", **made_by)
     finished = len(plan.finished())
     runs = len(plan.runs)
     if dry_run and cluster is not None:
@@ -114,11 +144,11 @@ def compare(
         display = ComparisonDisplay(total=runs, reused=finished, epochs=chosen.epochs, quiet=quiet)
 
         def work() -> dict[str, str]:
-            with cluster_of(cluster, plan, out) as machines, display.watching():
+            with cluster_to(cluster, out, files_of(plan)) as machines, display.watching():
                 how: dict[str, Any] = {"cluster": machines, "device": device, "tensorboard": tensorboard}
                 return run_comparison(plan, out, jobs=jobs, observe=display, **how)
 
-        failed = until_stopped(work, recipe, out)
+        failed = until_stopped(work, f"{recipe}, --out {out}")
     else:
         failed = run_comparison(plan, out, jobs=jobs, device=device)
     for done in plan.finished() if tensorboard else ():

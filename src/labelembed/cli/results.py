@@ -47,6 +47,8 @@ def say_comparison(out: Path, failed: dict[str, str], *, anything_new: bool, as_
     else:
         typer.echo("\n".join(report.verdict(comparison, rows)) + "\n")
         report.print_comparison(rows)
+        for line in report.tuning_lines(comparison):
+            typer.echo(f"Tuned: {line}")
         typer.echo(f"report: {page}    table: {table}")
     # A run whose process was killed has left no word in its folder.
     failed = {f"{row.name} seed {seed}": why for row in rows for seed, why in row.failed.items()} | failed

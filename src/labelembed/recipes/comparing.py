@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -35,6 +35,7 @@ class ComparisonPlan:
         seeds: Of the runs; the same for every variant, so that differences are paired.
         runs: One (variant, seed, recipe, folder) for each run.
         published: What papers report for the recipe, for the report.
+        tuning: How the variants' arguments were found, for the report; None where nothing was tuned.
     """
 
     recipe_name: str
@@ -43,6 +44,7 @@ class ComparisonPlan:
     seeds: list[int]
     runs: list[tuple[Variant, int, Recipe, Path]]
     published: list[dict[str, Any]] = field(default_factory=list)
+    tuning: dict[str, Any] | None = None
 
     def finished(self) -> list[Path]:
         """Returns the folders of the runs that are done."""
@@ -164,6 +166,7 @@ def run_comparison(
         "published": plan.published,
         "reused": len(done),
         "made": len(todo),
+        **({} if plan.tuning is None else {"tuning": plan.tuning}),
     }
     write_json(out / "comparison.json", about)
     failed: dict[str, str] = {}
@@ -180,8 +183,13 @@ def run_comparison(
 
 def files_of(plan: ComparisonPlan) -> list[str]:
     """Returns the files and folders that the runs of a plan read, as whole paths."""
+    return files_of_recipes([recipe for *_, recipe, _ in plan.runs])
+
+
+def files_of_recipes(recipes: Sequence[Recipe]) -> list[str]:
+    """Returns the files and folders that runs of recipes read, as whole paths."""
     found: dict[str, None] = {}
-    for *_, recipe, _ in plan.runs:
+    for recipe in recipes:
         run = with_whole_paths(recipe)
         named = [run.data.get("path"), run.model.get("weights"), *whole_paths(run, None).values()]
         found |= dict.fromkeys(str(value).removeprefix("text:") for value in named if value is not None)

@@ -177,8 +177,8 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None]) -> 
 
 def refuse_other_recipe(recipe: Recipe, folder: RunFolder) -> None:
     """Raises RunFolderError, with the differences, when a folder holds the run of another recipe."""
-    wanted = _flat(as_kept(recipe))
-    present = _flat(stored_recipe(folder).of_one_run())
+    wanted = flat_recipe(as_kept(recipe))
+    present = flat_recipe(stored_recipe(folder).of_one_run())
     differing = [
         f"{key}: here {present.get(key)!r}, asked for {wanted.get(key)!r}"
         for key in sorted(wanted.keys() | present.keys())
@@ -206,11 +206,12 @@ def stored_recipe(folder: RunFolder) -> Recipe:
         raise RunFolderError(f"{folder.path}: its recipe.yaml is damaged: {error}") from error
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_recipe(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns a recipe's values by their whole keys, without the path of its data, which may move."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= flat_recipe(value, f"{prefix}{key}.")
         elif (prefix, key) != ("data.", "path"):  # data that moved is held to its fingerprint, not its path
             flat[f"{prefix}{key}"] = value
     return flat

@@ -9,6 +9,7 @@ from labelembed.report.page import write_report
 from labelembed.report.table import Row, comparison_rows
 from labelembed.report.table_files import runs_as_cells, variants_as_cells, write_csv, write_runs_csv
 from labelembed.report.table_printing import print_comparison, rich_table, rows_as_json
+from labelembed.report.tuning_shown import tuning_lines, tuning_rows
 from labelembed.report.verdict import verdict
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "rows_as_json",
     "runs_as_cells",
     "table_notes",
+    "tuning_lines",
+    "tuning_rows",
     "variants_as_cells",
     "verdict",
     "write_csv",

@@ -109,6 +109,7 @@ class Comparison:
         seeds: The seeds that were asked for.
         published: What papers report for the recipe: mappings with `objective`, `measure`, `value` and `source`.
         left_out: Folders that were given with others and cannot be shown, and why.
+        tuning: How the variants' arguments were found, see `tuning_shown`; None where nothing was tuned.
     """
 
     path: Path
@@ -118,6 +119,7 @@ class Comparison:
     seeds: list[int]
     published: list[dict[str, Any]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    tuning: dict[str, Any] | None = None
 
     @property
     def split(self) -> Split:
@@ -179,8 +181,16 @@ def _load_comparison(path: Path) -> Comparison:
     about = _read_description(path / "comparison.json")
     variants = [_load_variant(path / "runs", variant, about["seeds"]) for variant in about["variants"]]
     refuse_different_data(variants)
-    published = published_figures(about.get("published"))
-    return Comparison(path, str(about["recipe"]), about["baseline"], variants, list(about["seeds"]), published)
+    published, tuning = published_figures(about.get("published")), about.get("tuning")
+    return Comparison(
+        path,
+        str(about["recipe"]),
+        about["baseline"],
+        variants,
+        list(about["seeds"]),
+        published,
+        tuning=tuning if isinstance(tuning, dict) else None,
+    )
 
 
 def refuse_different_data(variants: list[VariantRuns]) -> None:

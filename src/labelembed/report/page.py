@@ -39,6 +39,7 @@ from labelembed.report.reproduction import describe_reproduction
 from labelembed.report.sentences_seen import seen_sentences
 from labelembed.report.similarities import SimilaritiesOf, read_once
 from labelembed.report.table import Row, comparison_rows
+from labelembed.report.tuning_shown import tuning_rows
 from labelembed.report.typesetting import breakable, numbers_json, typeset, unbroken
 from labelembed.report.verdict import verdict
 from labelembed.report.writing import write_text
@@ -130,6 +131,7 @@ def _page(comparison: Comparison, reference_of: Callable[[Sequence[str]], Refere
         sentences=seen_sentences(comparison, method) if method is not None else None,
         cost=cost_table(costs, reference_row, _by_name(comparison, series)) if costs else None,
         reproduction=describe_reproduction(comparison),
+        tuning=tuning_rows(comparison),
         variants=[variant.name for variant in comparison.variants],
     )
 

@@ -9,6 +9,7 @@ from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
 from labelembed.report.formatting import counted, number, p_text, points
 from labelembed.report.ranking import is_smoothing, ranked
 from labelembed.report.table import Row, compare_by_seed, comparison_rows, smallest_corrected_p
+from labelembed.report.tuning_shown import tuning_statement
 
 _LEVEL = 0.05
 
@@ -50,7 +51,7 @@ def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[s
             against = _against_smoothing(method, smoothing, comparison)
             chosen = f" That smoothing was chosen among {len(smoothings)} by its {chosen_on}."
             statements.append(against + (chosen if len(smoothings) > 1 else ""))
-    return statements
+    return [*statements, *tuning_statement(comparison)]
 
 
 def _words(comparison: Comparison) -> str:

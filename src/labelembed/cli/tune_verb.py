@@ -1,0 +1,103 @@
+"""The verb `tune`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from labelembed.cli.options import (
+    DataOption,
+    DeviceOption,
+    DryRunOption,
+    JsonOption,
+    QuietOption,
+    RecipeArgument,
+    SetOption,
+)
+
+SpaceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--space",
+        metavar="KEY=LOW:HIGH[:log]|KEY=A,B,...",
+        help="Tune this key too, or otherwise, e.g. optimizer.learning_rate=1e-4:1e-1:log; may be repeated.",
+    ),
+]
+PruneOption = Annotated[
+    Literal["none", "median"],
+    typer.Option("--prune", help="`median`: give up runs that are worse than the median of the trials before."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command(epilog="Example: labelembed tune digits-mlp --objectives label_smoothing,label_embedding --trials 10")(
+        tune
+    )
+
+
+def tune(
+    recipe: RecipeArgument,
+    trials: Annotated[int, typer.Option("--trials", metavar="N", help="Trials of each objective.")] = 10,
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            "--objectives",
+            metavar="NAME[:KEY=VALUE...],...",
+            help="What to tune; by default the recipe's own variants. Their values are the first trial's.",
+        ),
+    ] = None,
+    space: SpaceOption = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="N|S1,S2,...", help="Of each trial; by default one that compare does not use."),
+    ] = None,
+    prune: PruneOption = "none",
+    data: DataOption = None,
+    settings: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The tuning's folder; by default tuning/RECIPE.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Runs at once, one thread each; by default one a core.")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", metavar="ADDRESS", help="Make the runs on the workers of this dask scheduler."),
+    ] = None,
+    dry_run: DryRunOption = False,
+    device: DeviceOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Find good arguments of objectives on the development rows, by the same number of trials for each."""
+    from labelembed.cli.tuning_runs import make_tuning, say_tuning_estimate, tuning_failure, tuning_lines
+    from labelembed.recipes.loading import load_recipe
+    from labelembed.recipes.variants import seeds_of, variants_of
+    from labelembed.tuning import plan_tuning, write_tuning
+
+    chosen, name = load_recipe(recipe, settings=settings or [], data=data)
+    plan = plan_tuning(
+        chosen,
+        name,
+        out or Path("tuning") / name,
+        variants=variants_of(chosen, objectives),
+        trials=trials,
+        seeds=seeds,
+        taken_seeds=seeds_of(chosen, None),
+        space=space or [],
+        pruning=prune,
+    )
+    if dry_run:
+        say_tuning_estimate(plan, jobs=jobs, as_json=as_json)
+        return
+    command = f"{recipe}, --out {plan.out}"
+    outcomes, problems = make_tuning(plan, command, jobs=jobs, cluster=cluster, device=device, quiet=quiet)
+    about = write_tuning(plan, outcomes)
+    typer.echo(json.dumps(about, allow_nan=False) if as_json else "\n".join(tuning_lines(about, plan.out)))
+    failure = tuning_failure(about, problems)
+    if failure is not None:
+        raise failure

@@ -1,0 +1,229 @@
+"""`tune` and `compare --tuned` on the command line: what they print, leave, refuse, and how they are stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+
+from labelembed.recipes import comparing
+from labelembed.report import load_comparison, tuning_rows, verdict, write_report
+from labelembed.training.workers import Event, outcome_of
+from labelembed.tuning import trials
+from tests.made_cli import call, succeed
+
+SMALL = ["--set", "model.hidden_sizes=[8]", "--set", "epochs=1", "--set", "batch_size=200", "--device", "cpu", "-q"]
+ALIKE = ["--tuned", "--objectives", "label_smoothing,label_smoothing:smoothing=0.4"]
+TWO = ["--objectives", "one_hot,label_smoothing"]
+
+
+@pytest.fixture
+def made(monkeypatch, tmp_path):
+    """Makes the runs in this process and counts them; `stop_after` sends Ctrl-C when so many are done."""
+    monkeypatch.chdir(tmp_path)
+    jobs_made, wishes = [], {"stop_after": None}
+
+    def run_here(jobs, run, *, processes):
+        for job in jobs:
+            kind, result, message = outcome_of(run, job.payload, lambda progress: None, lambda: False)
+            jobs_made.append(job)
+            yield Event(job, kind, result=result, message=message)
+            if len(jobs_made) == wishes["stop_after"]:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(trials, "run_jobs", run_here)
+    monkeypatch.setattr(comparing, "run_jobs", run_here)
+    return jobs_made, wishes
+
+
+def test_tune_prints_a_table_and_what_can_be_pasted(made):
+    shown = succeed("tune", "digits-mlp", "--trials", 3, *TWO, *SMALL).out
+    assert "one_hot: nothing to tune" in shown
+    assert "label_smoothing: 3 trials (seed 1000) over smoothing 0.02 to 0.9" in shown
+    assert "as it was" in shown
+    (best,) = [line.removeprefix("  best: ") for line in shown.splitlines() if line.startswith("  best: ")]
+    assert best.startswith("label_smoothing")
+    about = succeed("tune", "digits-mlp", "--trials", 3, *TWO, *SMALL, "--json").json
+    assert len(made[0]) == 3  # the second call has made none
+    assert about["variants"][1]["variant"] == best
+    assert about["seeds"] == [1000]
+    assert {trial["state"] for trial in about["variants"][1]["trials"]} == {"finished"}
+    compared = succeed(
+        "compare", "digits-mlp", "--objectives", f"one_hot,{best}", "--seeds", 1, "--dry-run", *SMALL
+    ).out
+    assert compared.startswith("2 runs")
+
+
+def test_tune_with_a_space_of_its_own_and_a_rate(made):
+    space = ["--space", "objective.smoothing=0.3:0.4", "--space", "optimizer.learning_rate=1e-3,1e-2"]
+    about = succeed("tune", "digits-mlp", "--trials", 3, *TWO, *space, *SMALL, "--json").json
+    one_hot, smoothing = about["variants"]
+    assert len(one_hot["trials"]) == len(smoothing["trials"]) == 3
+    assert set(one_hot["space"]) == {"optimizer.learning_rate"}
+    tried = [trial["arguments"]["objective.smoothing"] for trial in smoothing["trials"][1:]]
+    assert all(0.3 <= value <= 0.4 for value in tried)
+    shown = succeed("tune", "digits-mlp", "--trials", 3, *TWO, *space, *SMALL).out
+    if smoothing["settings"]:
+        assert f"--set optimizer.learning_rate={smoothing['settings']['optimizer.learning_rate']}" in shown
+
+
+def test_tune_says_what_it_would_do(made, tmp_path):
+    said = succeed("tune", "digits-mlp", "--trials", 4, "--seeds", 2, *TWO, *SMALL, "--dry-run", "--json").json
+    assert said["runs"] == 8
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--objectives", "label_smothing"], "did you mean 'label_smoothing'"),
+        (["--trials", "0"], "--trials: must be from 1 to 10,000, got 0"),
+        (["--space", "objective.smoothing=0:3"], "must be in [0, 1], got 3"),
+        (["--space", "data.path=a,b"], "only keys of objective, optimizer, schedule"),
+        (["--seeds", "none"], "--seeds"),
+        (["--jobs", "2", "--cluster", "tcp://nowhere:1"], "--jobs: goes with one machine"),
+        (["--set", "data.development=null", "--set", "selection.by=last_epoch"], "needs development rows"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused_and_nothing_written(made, tmp_path, words, said):
+    called = call("tune", "digits-mlp", *TWO, *SMALL, *words)
+    assert called.code == 2
+    assert said in called.err
+    assert "Traceback" not in called.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_recipes_folder_and_a_damaged_journal_are_refused(made, tmp_path):
+    tune = ["tune", "digits-mlp", "--trials", 1, *TWO, *SMALL, "--out", "t"]
+    succeed(*tune)
+    called = call(*tune, "--set", "batch_size=100")
+    assert called.code == 2
+    assert "batch_size: here 200, asked for 100" in called.err
+    (tmp_path / "t" / "optuna.journal").write_text("{no journal\n{}\n")
+    called = call(*tune)
+    assert called.code == 2
+    assert "optuna.journal: damaged" in called.err
+    assert len(called.err.splitlines()) <= 10
+    for made_folder, name in (("r", "recipe.yaml"), ("c", "comparison.json")):
+        (tmp_path / made_folder).mkdir()
+        (tmp_path / made_folder / name).write_text("{}")
+        called = call(*tune, "--out", made_folder)
+        assert called.code == 2
+        assert "choose another folder with --out" in called.err
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(made, tmp_path):
+    jobs, wishes = made
+    tune = ["tune", "digits-mlp", "--trials", 6, *TWO, *SMALL, "--out", "t"]
+    whole = succeed(*tune[:-1], "whole", "--json").json
+    jobs.clear()
+    wishes["stop_after"] = 3
+    called = call(*tune)
+    assert called.code == 130
+    assert "finished runs are kept" in called.err
+    assert "--out t" in called.err
+    wishes["stop_after"] = None
+    again = succeed(*tune, "--json").json
+    assert len(jobs) == 6
+    assert again == whole
+
+
+def test_a_tuning_without_any_score_fails_with_the_reason(made):
+    rate = ["--space", "optimizer.learning_rate=1e30", "--set", "optimizer.learning_rate=1e30"]
+    called = call("tune", "digits-mlp", "--objectives", "one_hot", "--trials", 2, *rate, *SMALL)
+    assert called.code == 1
+    assert "no trial has a score" in called.err
+    assert "not finite" in called.err
+
+
+def test_a_tuned_comparison_gives_everybody_the_same_trials_and_says_so(made, tmp_path):
+    objectives = "one_hot,label_smoothing:smoothing=0.3,confidence_penalty"
+    compare = ["compare", "digits-mlp", "--tuned", "--trials", 3, "--objectives", objectives, "--seeds", "2", *SMALL]
+    shown = succeed(*compare, "--out", "c").out
+    assert len(made[0]) == 2 * 3 + 3 * 2
+    verdict = (
+        "label_smoothing smoothing=0.3 tuned and confidence_penalty tuned were chosen by 3 trials each (seed 1000) "
+    )
+    assert verdict + "on the development rows. Of one_hot there is nothing to tune." in shown
+    about = json.loads((tmp_path / "c" / "comparison.json").read_text())
+    assert about["baseline"] == "one_hot"
+    assert about["seeds"] == [0, 1]
+    assert {tuple(entry["space"]): entry["trials"] for entry in about["tuning"]["variants"]} == {
+        (): 0,
+        ("objective.smoothing",): 3,
+        ("objective.penalty_weight",): 3,
+    }
+    for variant, entry in zip(about["variants"], about["tuning"]["variants"], strict=True):
+        assert variant["name"] == entry["name"]
+        for key, value in entry["arguments"].items():
+            assert variant["objective"][key.removeprefix("objective.")] == value
+        assert (tmp_path / "c" / "runs" / variant["folder"] / "seed-1" / "result.json").is_file()
+    # The trials' seed is none of the comparison's.
+    assert {path.name for path in (tmp_path / "c" / "tuning" / "trials").glob("*/*/*")} == {"seed-1000"}
+    page = (tmp_path / "c" / "report.html").read_text()
+    assert 'data-table="tuning"' in page
+    assert "smoothing: 0.02 to 0.9" in page
+    before = len(made[0])
+    rows = succeed(*compare, "--out", "c", "--json").json
+    assert len(made[0]) == before
+    assert [row["name"] for row in rows] == [variant["name"] for variant in about["variants"]]
+
+
+def test_a_tuned_comparison_of_rates_runs_each_with_its_own(made, tmp_path):
+    rate = ["--space", "optimizer.learning_rate=1e-3,1e-2", "--trials", 3, "--baseline", "label_smoothing"]
+    succeed("compare", "digits-mlp", "--tuned", *TWO, *rate, "--seeds", "1", *SMALL, "--out", "c")
+    about = json.loads((tmp_path / "c" / "comparison.json").read_text())
+    assert about["baseline"] == "label_smoothing tuned"
+    for variant, entry in zip(about["variants"], about["tuning"]["variants"], strict=True):
+        chosen = entry["arguments"].get("optimizer.learning_rate", 0.001)
+        recipe = (tmp_path / "c" / "runs" / variant["folder"] / "seed-0" / "recipe.yaml").read_text()
+        assert f"learning_rate: {chosen}" in recipe
+
+
+def test_a_tuned_comparison_says_what_it_would_do(made, tmp_path):
+    compare = ["compare", "digits-mlp", "--tuned", "--trials", 4, *TWO, "--seeds", 3, *SMALL]
+    assert succeed(*compare, "--dry-run", "--json").json["runs"] == 4 + 2 * 3
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--trials", "3"], "--trials: goes with --tuned"),
+        (["--space", "objective.smoothing=0.1:0.2"], "--space: goes with --tuned"),
+        (["--prune", "median"], "--prune: goes with --tuned"),
+        (["--tuned", "--seeds", "3", "--trial-seeds", "2,9"], "seed 2 is one of the comparison's"),
+        (["--tuned", "--trials", "0"], "must be from 1"),
+        (
+            [
+                "--tuned",
+                "--objectives",
+                "label_smoothing,label_smoothing:smoothing=0.4",
+                "--baseline",
+                "label_smoothing",
+            ],
+            "",
+        ),
+        ([*ALIKE, "--baseline", "label_smoothing"], ""),
+        ([*ALIKE, "--baseline", "label_smoothing:smoothing=0.4"], "differs from another variant only in what is tuned"),
+    ],
+)
+def test_what_cannot_be_compared_tuned_is_refused(made, tmp_path, words, said):
+    called = call("compare", "digits-mlp", *TWO, *SMALL, *words, *([] if said else ["--dry-run"]))
+    assert called.code == (2 if said else 0)
+    assert said in called.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_stands_whatever_is_said_of_the_tuning(made, tmp_path):
+    succeed("compare", "digits-mlp", *TWO, "--seeds", "1", *SMALL, "--out", "c")
+    file = tmp_path / "c" / "comparison.json"
+    about = json.loads(file.read_text())
+    damaged = [[], {"variants": 3}, {"variants": [3, {}], "seeds": ["x"]}, {"variants": [{"space": 1, "score": "x"}]}]
+    for tuning in damaged:
+        file.write_text(json.dumps(about | {"tuning": tuning}))
+        comparison = load_comparison(tmp_path / "c")
+        assert len(verdict(comparison)) >= 2
+        assert len(tuning_rows(comparison)) <= 1
+    assert write_report(tmp_path / "c").is_file()
