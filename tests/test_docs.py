@@ -25,6 +25,7 @@ OPTIONAL = ("transformers", "lightning", "timm")
 # Shorter than a reader would run it, with the same words before.
 SHORT = {
     "digits": ["--set", "epochs=1", "--set", "data.train_rows=200", "--seeds", "1"],
+    "mine": ["--set", "epochs=1", "--seeds", "1"],
     "mnist": ["--set", "epochs=1", "--set", "batch_size=10", "--set", "data.development.first=10"],
     "corpus": ["--set", "epochs=1", "--set", "model.width=16", "--set", "model.embedding_size=16", "--seeds", "1"],
 }
@@ -58,6 +59,8 @@ def shortened(words):
     kind = "mnist" if "--data" in words else "digits"
     if "corpus" in words:
         kind = "corpus"
+    if "mine.npz" in words:
+        kind = "mine"
     extra = SHORT[kind]
     if words[0] != "compare":
         extra = extra[: extra.index("--seeds")] if "--seeds" in extra else extra
@@ -69,6 +72,8 @@ def test_shell_block_runs(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_idx_folder(tmp_path / "mnist")
     write_example_text(tmp_path)
+    inputs = np.random.default_rng(0).normal(size=(300, 12)).astype("float32")
+    np.savez(tmp_path / "mine.npz", inputs=inputs, labels=np.arange(300) % 3, names=["low", "middle", "high"])
     Image.fromarray(np.zeros((5, 4), dtype=np.uint8)).save(tmp_path / "picture.png")
     for line in text.splitlines():
         words = shlex.split(line.replace("path/to/mnist", "mnist"), comments=True)
