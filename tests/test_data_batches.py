@@ -101,7 +101,7 @@ def test_batches_refuses_wrong_arguments_at_once(arguments, message):
 @pytest.mark.parametrize(
     ("inputs", "labels", "error", "message"),
     [
-        (torch.zeros(3, 2, dtype=torch.float64), torch.zeros(3).long(), TypeError, "`inputs` must be uint8, int32 or float32"),
+        (torch.zeros(3, 2, dtype=torch.float64), torch.zeros(3).long(), TypeError, "must be uint8, int32 or float32"),
         (torch.zeros(3, 2), torch.zeros(3), TypeError, "`labels` must be int64, got torch.float32"),
         (torch.zeros(3, 2), torch.zeros(4).long(), ValueError, r"got shapes \(4,\) and \(3, 2\)"),
         (torch.zeros(3, 2), torch.zeros(3, 1).long(), ValueError, r"got shapes \(3, 1\) and \(3, 2\)"),

@@ -26,6 +26,7 @@ from tests.made_cli import SMALL, call, succeed
 from tests.made_corpus import write_corpus
 from tests.made_data import made_colours, picture_bytes, write_idx_folder, write_parquet
 from tests.made_pictures import write_classes
+from tests.made_texts import reviews, write_csv
 
 SHIPPED = sorted(shipped_recipes())
 SMALLEST = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 10\n"
@@ -134,6 +135,8 @@ def test_full_recipe_passes_check_and_resolves_to_the_shipped_one(name, plenty, 
     if name == "images-backbone":
         pytest.importorskip("timm", reason="needs timm: pip install 'labelembed[backbones]'")
     plenty = own_pictures if name.startswith("images-") else plenty
+    if read_recipe(name)[0]["data"]["name"] == "labelled-text":
+        plenty = write_csv(tmp_path / "reviews.csv", reviews(200), "text", "label")
     if read_recipe(name)[0]["data"]["name"] in CORPORA:
         plenty = write_corpus(tmp_path / "made", shared_vocabulary=True).folder
     data = [] if name.startswith("digits-") else ["--data", plenty]

@@ -257,7 +257,10 @@ def test_a_variant_of_the_recipes_own_objective_keeps_what_it_does_not_say(tmp_p
     # The recipe's own list of variants and the option of `train` say the same.
     listed = {variant.name: variant.objective for variant in plan_comparison(recipe, name, tmp_path).variants}
     assert listed["label_embedding"] == own
-    assert load_recipe("translation-lstm", data="corpus", objective="label_embedding:preset=mixture:rank=64")[0].objective == changed
+    assert (
+        load_recipe("translation-lstm", data="corpus", objective="label_embedding:preset=mixture:rank=64")[0].objective
+        == changed
+    )
     assert load_recipe("translation-lstm", data="corpus", objective="one_hot")[0].objective == found["one_hot"]
 
 

@@ -106,7 +106,9 @@ def _measure_text(name: str, value: float) -> str:
 
 def predict(
     run: RunArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An image, a .npy array or an idx file.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An image, a .npy array, an idx file, or a file of rows.")
+    ],
     top: Annotated[int, typer.Option("--top", min=1, help="How many labels to show a row.")] = 3,
     invert: Annotated[
         bool, typer.Option("--invert", help="Exchange dark and light: for dark digits on white paper.")
@@ -114,13 +116,10 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Say which label each input of a file has, and with what probability."""
-    from labelembed.data import read_inputs
     from labelembed.recipes.saved_run import SavedRun
 
     saved = SavedRun.load(run)
-    inputs, names, notes = read_inputs(
-        file, input_shape=saved.input_shape, input_range=saved.input_range, invert=invert, fit=saved.fit
-    )
+    inputs, names, notes = saved.read_inputs(file, invert=invert)
     for note in notes:
         typer.echo(f"note: {note}", err=True)
     rows = saved.predict(inputs, names)

@@ -8,6 +8,7 @@ becomes a folder by `preprocess`, which `read_corpus` opens as a `TextCorpus` of
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from labelembed.data.arrays import read_arrays
 from labelembed.data.batch import Batch, Split
@@ -22,6 +23,7 @@ from labelembed.data.digits import read_digits
 from labelembed.data.idx import read_idx
 from labelembed.data.idx_folder import read_idx_folder
 from labelembed.data.image_folder import read_images
+from labelembed.data.labelled_text import read_labelled_text
 from labelembed.data.manifest import read_manifest
 from labelembed.data.pair_files import PairFiles
 from labelembed.data.parquet_folder import read_parquet
@@ -29,10 +31,13 @@ from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.picture_fitting import Fit
 from labelembed.data.preparation import prepare
 from labelembed.data.preprocessing import preprocess
+from labelembed.data.row_content import Encoding
 from labelembed.data.sentence_pairs import PairBatch, PairInputs, SentencePairs, TokenBudget
 from labelembed.data.sentences import Sentences
 from labelembed.data.single_inputs import read_inputs
+from labelembed.data.text_rows import read_text_rows, read_texts
 from labelembed.data.vocabulary import Vocabulary
+from labelembed.data.word_bags import WordBags
 
 #: The readers a recipe can name, each with its arguments.
 DATA: dict[str, Callable[..., RawData]] = {
@@ -43,7 +48,14 @@ DATA: dict[str, Callable[..., RawData]] = {
     "cifar": read_cifar,
     "images": read_images,
     "manifest": read_manifest,
+    "labelled-text": read_labelled_text,
 }
+
+#: The data whose inputs are numbers of words, for networks that read such.
+WORD_DATA = frozenset({"labelled-text"})
+
+#: How a run folder is read of data whose inputs were made by what was learned from the training rows.
+ENCODINGS: dict[str, Callable[[Path], Encoding]] = {"labelled-text": WordBags.load}
 
 #: The readers of sentence pairs.
 CORPORA: dict[str, Callable[..., TextCorpus]] = {"corpus": open_corpus}
@@ -51,9 +63,12 @@ CORPORA: dict[str, Callable[..., TextCorpus]] = {"corpus": open_corpus}
 __all__ = [
     "CORPORA",
     "DATA",
+    "ENCODINGS",
+    "WORD_DATA",
     "Batch",
     "CorpusSettings",
     "DevelopmentSplit",
+    "Encoding",
     "Fit",
     "LabelledData",
     "PairBatch",
@@ -68,6 +83,7 @@ __all__ = [
     "TextCorpus",
     "TokenBudget",
     "Vocabulary",
+    "WordBags",
     "hold_out",
     "open_corpus",
     "prepare",
@@ -80,7 +96,10 @@ __all__ = [
     "read_idx_folder",
     "read_images",
     "read_inputs",
+    "read_labelled_text",
     "read_manifest",
     "read_parquet",
+    "read_text_rows",
+    "read_texts",
     "stratified_order",
 ]

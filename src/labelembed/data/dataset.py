@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from labelembed.data.batch import Split
+from labelembed.data.row_content import Encoding, RowContent
 
 # Elements turned to float64 at a time (8 MiB), so that statistics need no float copy of the data.
 _CHUNK_ELEMENTS = 2**20
@@ -24,6 +26,8 @@ class RawData:
         train: Training rows, inputs [N, C, H, W] or [N, F].
         test: Test rows of the same shape, or None.
         development: Rows to choose by that the data bring themselves; then none are held out. None: they bring none.
+        content: What the rows are, where inputs are made of them only when it is known which are trained on; then the
+            inputs of the splits are the rows' numbers in it, [N, 1].
         names: Names of the labels 0, 1, ...
         input_range: Smallest and largest value an input can have, in the units of the inputs.
         source: Where the data came from, for messages and reports.
@@ -37,6 +41,7 @@ class RawData:
     source: str
     notes: tuple[str, ...] = ()
     development: Split | None = None
+    content: RowContent | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -52,6 +57,9 @@ class LabelledData:
         input_range: Smallest and largest value an input can have: (0, 255) for images of bytes.
         source: Where the data came from.
         notes: What the user should know of the data, one line each.
+        encoding: What made inputs of the rows, learned from the training rows; None where a reader did.
+        texts: What the rows of a split are, as a person reads them, by the split's name and the row; None where only
+            their inputs are known.
     """
 
     train: Split
@@ -62,6 +70,8 @@ class LabelledData:
     input_range: tuple[float, float]
     source: str
     notes: tuple[str, ...] = ()
+    encoding: Encoding | None = None
+    texts: Callable[[str, int], str] | None = None
 
     @property
     def num_labels(self) -> int:

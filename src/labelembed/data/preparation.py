@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from labelembed.data.batch import Split
 from labelembed.data.checks import first_fault, require_finite, require_names
 from labelembed.data.data_notes import balance_notes
 from labelembed.data.dataset import LabelledData, RawData
 from labelembed.data.development import DevelopmentSplit, hold_out, stratified_order
+from labelembed.data.row_content import Encoding, RowContent
 from labelembed.errors import ArgumentFaults, DataError
 
 
@@ -16,6 +19,7 @@ def prepare(
     development: DevelopmentSplit | None,
     train_rows: int | None = None,
     batch_size: int | None = None,
+    encoding: Encoding | None = None,
 ) -> LabelledData:
     """Returns the data set for a run.
 
@@ -29,6 +33,8 @@ def prepare(
         development: Which training rows are held out; None for none.
         train_rows: How many training rows to keep; None for all.
         batch_size: Rows of an optimiser step, to see that the training set has as many; None leaves it unseen.
+        encoding: What a run has learned already of rows that become inputs here; None: it is learned from the training
+            rows that stay.
 
     Raises:
         DataError: A split is empty, a row cannot be used, or there are fewer training rows than asked for.
@@ -64,7 +70,7 @@ def prepare(
             f"{raw.source}: `batch_size` {batch_size:,} is larger than the training set, "
             f"which has {_rows_left(train, held_out)}; take at most {len(train):,}"
         )
-    return LabelledData(
+    data = LabelledData(
         train=train,
         development=held_out,
         test=raw.test,
@@ -73,6 +79,27 @@ def prepare(
         input_range=raw.input_range,
         source=raw.source,
         notes=(*notes, *balance_notes(raw.train.labels, names)),
+    )
+    return data if raw.content is None else _encoded(data, raw.content, encoding)
+
+
+def _encoded(data: LabelledData, content: RowContent, encoding: Encoding | None) -> LabelledData:
+    """Returns the data with inputs in the place of the numbers of rows."""
+    numbers = {name: split.inputs[:, 0].long() for name, split in data.splits.items()}
+    if encoding is None:
+        try:
+            encoding = content.fit(numbers["train"])
+        except DataError as error:
+            raise DataError(f"{data.source}: {error}") from None
+    splits = {name: Split(content.inputs(encoding, numbers[name]), split.labels) for name, split in data.splits.items()}
+    return replace(
+        data,
+        **splits,  # type: ignore[arg-type]
+        input_shape=tuple(splits["train"].inputs.shape[1:]),
+        input_range=encoding.input_range,
+        notes=(*data.notes, *encoding.notes),
+        encoding=encoding,
+        texts=lambda split, row: content.shown(int(numbers[split][row])),
     )
 
 

@@ -43,6 +43,7 @@ class TextRows:
         development: Rows to choose by that the data bring themselves, or None.
         test: Test rows, of the data's own or held out.
         names: Names of the labels 0, 1, ...
+        column: The column of the texts.
         source: Where they came from, for messages and reports.
         notes: What the user should know of the data, one line each.
     """
@@ -51,6 +52,7 @@ class TextRows:
     development: LabelledTexts | None
     test: LabelledTexts
     names: tuple[str, ...]
+    column: str
     source: str
     notes: tuple[str, ...]
 
@@ -116,6 +118,7 @@ def read_text_rows(
         development=rows("development") if "development" in found.tables else None,
         test=rows("test"),
         names=found.names,
+        column=text,
         source=f"texts in {parts.source}",
         notes=(*notes, *found.notes),
     )
@@ -125,11 +128,20 @@ def read_texts(
     path: Path,
     *,
     text_column: str | None = None,
+    expected: str | None = None,
     columns: Sequence[str] | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
 ) -> tuple[list[str], list[str]]:
     """Returns the texts of one file without labels, and where each stands in it: ``row 17``.
+
+    Args:
+        path: The file.
+        text_column: Column of the texts; None: `expected` where the file has it, its only column, or found.
+        expected: The column that texts of this kind stand in elsewhere.
+        columns: See `read_text_rows`.
+        delimiter: See `read_text_rows`.
+        encoding: See `read_text_rows`.
 
     Raises:
         DataError: As `read_text_rows`.
@@ -137,7 +149,8 @@ def read_texts(
     reading = Reading(delimiter=delimiter, encoding=encoding, columns=columns)
     reading.faults().raise_if_any()
     table = read_file(path, reading)
-    name = find_text_column(table, text=text_column)
+    likely = expected if expected in table.columns else next(iter(table.columns)) if len(table.columns) == 1 else None
+    name = find_text_column(table, text=text_column or likely)
     table = _complete(table, name, skip=False, notes=[])
     return table.columns[name], [table.place(row) for row in range(len(table))]
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from labelembed.models.attention_lstm import AttentionLSTM
 from labelembed.models.augmentation import Augmentation
 from labelembed.models.backbones import Backbone
+from labelembed.models.bag_of_words import BagOfWords
 from labelembed.models.beam_search import BeamSearch, Hypothesis
 from labelembed.models.cnn import CNN
 from labelembed.models.mixing import Mixing
@@ -36,6 +37,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "resnet": ResNet,
     "paper_resnet": PaperResNet,
     "timm": Backbone,
+    "bag_of_words": BagOfWords,
 }
 
 # Networks from (source, target) to hidden rows [B, T, H], for BeamSearch as well.
@@ -52,6 +54,7 @@ __all__ = [
     "AttentionLSTM",
     "Augmentation",
     "Backbone",
+    "BagOfWords",
     "BeamSearch",
     "Encoder",
     "Hypothesis",

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from labelembed import seeds
-from labelembed.data import CORPORA, DATA, LabelledData, ReadingProgress, TextCorpus, prepare
+from labelembed.data import CORPORA, DATA, Encoding, LabelledData, ReadingProgress, TextCorpus, prepare
 from labelembed.errors import LabelEmbedError, RecipeError
 from labelembed.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing
 from labelembed.objectives import OBJECTIVES, Objective
@@ -51,8 +51,10 @@ def build_data(recipe: Recipe, *, progress: ReadingProgress | None = None) -> Tr
     return build_rows(recipe, progress=progress)
 
 
-def build_rows(recipe: Recipe, *, progress: ReadingProgress | None = None) -> LabelledData:
-    """Reads labelled rows and cuts them into splits; see `build_data`."""
+def build_rows(
+    recipe: Recipe, *, progress: ReadingProgress | None = None, encoding: Encoding | None = None
+) -> LabelledData:
+    """Reads labelled rows and cuts them into splits; see `build_data`, and `prepare` for `encoding`."""
     reader = DATA[recipe.data["name"]]
     arguments = {key: recipe.data[key] for key in keys_of(reader)}
     if takes(reader, "progress"):
@@ -64,6 +66,7 @@ def build_rows(recipe: Recipe, *, progress: ReadingProgress | None = None) -> La
         development=recipe.development(),
         train_rows=recipe.data["train_rows"],
         batch_size=recipe.rows_of_a_step(len(raw.names)),
+        encoding=encoding,
     )
 
 
@@ -98,6 +101,7 @@ def _network_for(recipe: Recipe, data: TrainingData, *, base: Path | None, num_r
         recipe,
         num_labels=data.num_labels,
         input_shape=data.input_shape,
+        input_range=data.input_range,
         scaling=build_scaling(recipe, data),
         num_rows=num_rows,
         base=base,
@@ -148,7 +152,8 @@ def build_network(
     *,
     num_labels: int,
     input_shape: tuple[int, ...],
-    scaling: InputScaling,
+    scaling: nn.Module,
+    input_range: tuple[float, float] = (0.0, 1.0),
     num_rows: int = 0,
     base: Path | None = None,
     data: LabelledData | None = None,
@@ -163,6 +168,7 @@ def build_network(
         num_labels: C.
         input_shape: Of one input.
         scaling: Of the inputs.
+        input_range: Smallest and largest value of an input; of words the numbers that there are.
         num_rows: Training rows, for objectives that remember each of them; 0 where nothing is trained.
         base: The run folder, where the recipe's files are looked for first.
         data: What is trained on, for objectives that are given something made from it; None: to predict only.
@@ -173,7 +179,10 @@ def build_network(
     seed = recipe.seed
     with _refusals("model"), seeds.seeded(seed, "encoder"):
         model_arguments = _model_arguments(recipe, base=base, trained=data is None)
-        encoder: Any = MODELS[recipe.model["name"]](input_shape=input_shape, **model_arguments)
+        kind = MODELS[recipe.model["name"]]
+        if takes(kind, "vocabulary_size"):
+            model_arguments["vocabulary_size"] = int(input_range[1]) + 1
+        encoder: Any = kind(input_shape=input_shape, **model_arguments)
     objective = _build_objective(recipe, encoder, num_labels, num_rows=num_rows, base=base, data=data)
     with _refusals("data"):
         how = recipe.data
@@ -223,8 +232,10 @@ def _refusals(kind: str) -> Iterator[None]:
         raise RecipeError([f"{kind}: cannot be built, is it too large for the memory? ({reason})"]) from error
 
 
-def build_scaling(recipe: Recipe, data: LabelledData) -> InputScaling:
-    """Returns the input scaling the recipe asks for, with the numbers of the training rows."""
+def build_scaling(recipe: Recipe, data: LabelledData) -> nn.Module:
+    """Returns the input scaling the recipe asks for, with the numbers of the training rows; of words none."""
+    if recipe.of_words:
+        return nn.Identity()
     if recipe.data["scaling"] == "standard":
         mean, deviation = data.input_statistics()
         return InputScaling(offset=mean.tolist(), scale=deviation.tolist())
@@ -232,8 +243,10 @@ def build_scaling(recipe: Recipe, data: LabelledData) -> InputScaling:
     return InputScaling(offset=[float(low)], scale=[float(high - low) or 1.0])
 
 
-def empty_scaling(recipe: Recipe, input_shape: tuple[int, ...]) -> InputScaling:
+def empty_scaling(recipe: Recipe, input_shape: tuple[int, ...]) -> nn.Module:
     """Returns an input scaling of the right shape, for saved numbers to be loaded into."""
+    if recipe.of_words:
+        return nn.Identity()
     channels = input_shape[0] if recipe.data["scaling"] == "standard" else 1
     return InputScaling(offset=[1.0] * channels, scale=[1.0] * channels)
 

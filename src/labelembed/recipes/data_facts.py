@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from labelembed.data import TextCodec, TextCorpus
+from labelembed.data import ENCODINGS, Encoding, LabelledData, TextCodec, TextCorpus
+from labelembed.data.word_bags import SETTINGS_FILE, VOCABULARY_FILE
 from labelembed.errors import DataError, RunFolderError
+from labelembed.training.files import write_bytes
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.training_data import TrainingData
 
 _SIDES = ("source", "target")
-CODEC_FILES = tuple(f"{side}-{file}" for side in _SIDES for file in ("codec.json", "vocabulary.txt", "subwords.model"))
+#: What a run folder keeps of the vocabulary of a corpus or of labelled texts, or of a table's columns.
+CODEC_FILES = (
+    VOCABULARY_FILE,
+    SETTINGS_FILE,
+    *(f"{side}-{file}" for side in _SIDES for file in ("codec.json", "vocabulary.txt", "subwords.model")),
+)
 
 
 def data_facts(data: TrainingData) -> dict[str, Any]:
@@ -35,10 +42,31 @@ def data_facts(data: TrainingData) -> dict[str, Any]:
 
 
 def keep_codecs(data: TrainingData, folder: RunFolder) -> None:
-    """Writes a corpus's vocabularies into a run folder, which is all that translating needs of the corpus."""
+    """Writes into a run folder what predicting needs of the data: vocabularies, or how columns become numbers."""
+    if isinstance(data, LabelledData) and data.encoding is not None:
+        for name, content in data.encoding.files().items():
+            write_bytes(folder.path / name, content)
     if isinstance(data, TextCorpus):
         for side, codec in zip(_SIDES, (data.source_codec, data.target_codec), strict=True):
             codec.save(folder.path, side)
+
+
+def kept_encoding(kind: str, folder: RunFolder) -> Encoding | None:
+    """Returns what made inputs of rows, as a run folder keeps it; None of data of whose inputs nothing was learned.
+
+    Args:
+        kind: Name of the data in the recipe.
+        folder: The run's.
+
+    Raises:
+        RunFolderError: When a file is missing or damaged.
+    """
+    if kind not in ENCODINGS:
+        return None
+    try:
+        return ENCODINGS[kind](folder.path)
+    except DataError as error:
+        raise RunFolderError(str(error)) from error
 
 
 def kept_codecs(folder: RunFolder) -> tuple[TextCodec, TextCodec]:

@@ -48,8 +48,30 @@ def _faults_with_a_corpus(recipe: Recipe) -> list[str]:
     return faults
 
 
-def _faults_with_rows(recipe: Recipe) -> list[str]:
+def _faults_with_words(recipe: Recipe) -> list[str]:
+    """Returns what of a recipe does not go with inputs that are numbers of words, or asks for them of other data."""
+    name, kind = recipe.model["name"], recipe.data["name"]
+    readers = sorted(model for model, found in MODELS.items() if getattr(found, "reads_words", False))
+    if not recipe.of_words:
+        if name not in readers:
+            return []
+        return [f"model.name: {name!r} reads words, not data {kind!r}; these do: {_others(readers)}"]
     faults = []
+    if name in MODELS and name not in readers:
+        faults.append(f"model.name: {name!r} cannot read the words of data {kind!r}; these can: {', '.join(readers)}")
+    for key, default in DataCommon().model_dump().items():
+        if key not in ("development", "train_rows", "mixing_alpha") and recipe.data[key] != default:
+            wanted = "left out" if default is None else repr(default)
+            faults.append(f"data.{key}: must be {wanted} with data {kind!r}, whose inputs are words")
+    return faults
+
+
+def _others(readers: list[str]) -> str:
+    return ", ".join(sorted(model for model in MODELS if model not in readers))
+
+
+def _faults_with_rows(recipe: Recipe) -> list[str]:
+    faults = _faults_with_words(recipe)
     kind = recipe.data["name"]
     if recipe.model["name"] in SEQUENCE_MODELS:
         wanted = ", ".join(sorted(MODELS))

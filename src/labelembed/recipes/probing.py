@@ -12,7 +12,7 @@ from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry
 from labelembed.models import MODELS, SEQUENCE_MODELS
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.signature import POINTED_TO, construction_faults, keys_of
+from labelembed.recipes.signature import POINTED_TO, construction_faults, keys_of, takes
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES
 
@@ -76,6 +76,8 @@ def value_faults(kind: str, block: dict[str, Any]) -> list[str]:
                 if name in SEQUENCE_MODELS:
                     sizes = {"source_vocabulary_size": 8, "target_vocabulary_size": 8}
                     return construction_faults(kind, SEQUENCE_MODELS[name], **sizes, **arguments)
+                if takes(MODELS[name], "vocabulary_size"):
+                    arguments |= {"vocabulary_size": 8}
                 return construction_faults(kind, MODELS[name], input_shape=(1, 32, 32), **arguments)
     return []
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from labelembed.data import Fit, LabelledData, Split
+from labelembed.data import Encoding, Fit, LabelledData, Split, WordBags, read_inputs, read_texts
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.recipes.building import build_network, build_rows, empty_scaling
+from labelembed.recipes.data_facts import kept_encoding
 from labelembed.recipes.running import stored_recipe
 from labelembed.recipes.saved_weights import with_saved_weights
 from labelembed.recipes.schema import Recipe
@@ -33,6 +34,8 @@ class SavedRun:
         input_range: Smallest and largest value of the inputs.
         temperature: What the logits are divided by: fitted on the development rows after training; 1 where
             none was fitted, as in folders of older versions.
+        encoding: What makes inputs of texts or of a table's rows, as learned from the training rows; None where files
+            hold the inputs themselves.
     """
 
     folder: RunFolder
@@ -42,6 +45,7 @@ class SavedRun:
     input_shape: tuple[int, ...]
     input_range: tuple[float, float]
     temperature: float = 1.0
+    encoding: Encoding | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> SavedRun:
@@ -69,11 +73,13 @@ class SavedRun:
                 recipe,
                 num_labels=len(names),
                 input_shape=input_shape,
+                input_range=(low, high),
                 scaling=empty_scaling(recipe, input_shape),
                 base=folder.path,
             ),
         )
-        return cls(folder, recipe, network, names, input_shape, (low, high), _temperature(folder))
+        encoding = kept_encoding(recipe.data["name"], folder)
+        return cls(folder, recipe, network, names, input_shape, (low, high), _temperature(folder), encoding)
 
     @property
     def fit(self) -> Fit | None:
@@ -98,7 +104,7 @@ class SavedRun:
                 raise RecipeError([f"--data: data {recipe.data['name']!r} takes no path"], source=str(self.folder.path))
             # Rows to measure need not be enough to train on.
             recipe = recipe.model_copy(update={"data": recipe.data | {"path": path}, "batch_size": 1})
-        data = build_rows(recipe)
+        data = build_rows(recipe, encoding=self.encoding)
         if data.names != self.names:
             raise DataError(
                 f"{data.source}: has the labels {_few(data.names)}, the run was trained on {_few(self.names)}"
@@ -108,6 +114,30 @@ class SavedRun:
                 f"{data.source}: inputs are {list(data.input_shape)}, the run was trained on {list(self.input_shape)}"
             )
         return data
+
+    def read_inputs(self, file: Path, *, invert: bool = False) -> tuple[Tensor, list[str], list[str]]:
+        """Reads what is to be predicted from a file: pictures and arrays, or texts where the run was trained on such.
+
+        Args:
+            file: An image, an array, or a file of rows as the run's own data.
+            invert: Exchange dark and light, of pictures.
+
+        Returns:
+            inputs: [N, *input_shape].
+            names: What each row is called.
+            notes: What the user should know.
+
+        Raises:
+            DataError: When the file cannot be used.
+        """
+        if isinstance(self.encoding, WordBags):
+            own = ("text_column", "columns", "delimiter", "encoding")
+            how = {key: self.recipe.data[key] for key in own}
+            texts, places = read_texts(file, expected=self.encoding.column, **how)
+            return self.encoding.encode_texts(texts), [f"{file.name} {place}" for place in places], []
+        return read_inputs(
+            file, input_shape=self.input_shape, input_range=self.input_range, invert=invert, fit=self.fit
+        )
 
     def evaluate(self, split: Split) -> dict[str, float]:
         """Returns the measures of a split at the run's temperature, as fractions and nats."""

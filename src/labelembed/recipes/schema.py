@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from labelembed.data import CORPORA, DATA, DevelopmentSplit, TokenBudget
+from labelembed.data import CORPORA, DATA, WORD_DATA, DevelopmentSplit, TokenBudget
 from labelembed.errors import RecipeError, nearest
 from labelembed.models import MODELS, SEQUENCE_MODELS
 from labelembed.objectives import OBJECTIVES
@@ -81,6 +81,11 @@ class Recipe(Block):
     def of_sentences(self) -> bool:
         """Whether the data are a corpus of sentence pairs."""
         return self.data["name"] in CORPORA
+
+    @property
+    def of_words(self) -> bool:
+        """Whether the inputs are numbers of words, which nothing scales or changes."""
+        return self.data["name"] in WORD_DATA
 
     def settings(self, num_labels: int) -> TrainingSettings:
         """Returns what the training loop must know, for data with so many labels."""

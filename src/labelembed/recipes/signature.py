@@ -32,6 +32,7 @@ SUPPLIED = frozenset(
         "input_shape",
         "source_vocabulary_size",
         "target_vocabulary_size",
+        "vocabulary_size",
         "output_std",
         "ignore_index",
         "network",

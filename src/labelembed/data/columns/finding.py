@@ -20,7 +20,7 @@ _TEXT_WORDS = (
 )  # fmt: skip
 #: A column of labels has so many different values at most.
 _MOST_LABELS = 10_000
-_LOOKED_AT = 20_000
+_LOOKED_AT = 2_000
 # Texts found by what they are: words on average, and how many times as long as the next longest column.
 _TEXT_WORDS_LEAST = 4.0
 _TEXT_LONGER = 3.0

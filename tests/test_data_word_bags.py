@@ -1,0 +1,141 @@
+"""Bags of words: as the loops of the naive form, learned from the training rows only, kept as plain text."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelembed.data import DevelopmentSplit, prepare, read_labelled_text
+from labelembed.data.word_bags import SETTINGS_FILE, VOCABULARY_FILE, TextContent, WordBags
+from labelembed.data.words import WordRows, words_of
+from labelembed.errors import DataError
+from tests.made_texts import reviews, write_csv
+from tests.naive.bag_of_words import naive_row, naive_vocabulary, naive_words
+
+TEXTS = st.lists(st.lists(st.sampled_from(["a", "b", "c", "d's", "!", "É"]), max_size=9).map(" ".join), max_size=12)
+
+
+def rows_of(bags, texts):
+    return [[number for number in row if number] for row in bags.encode_texts(texts).tolist()]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    train=TEXTS,
+    new=TEXTS,
+    ngrams=st.integers(1, 4),
+    minimum_texts=st.integers(1, 3),
+    maximum_features=st.integers(1, 30),
+    maximum_words=st.integers(1, 10),
+)
+def test_vocabulary_and_rows_are_those_of_the_naive_form(train, new, **how):
+    wanted = naive_vocabulary(train, **how)
+    words = WordRows.of(train, maximum_words=how["maximum_words"])
+    if not wanted:
+        with pytest.raises(DataError, match="no word stands in"):
+            WordBags.fit(words, **how)
+        return
+    bags = WordBags.fit(words, **how)
+    assert list(bags.features) == wanted
+    sizes = {"ngrams": how["ngrams"], "maximum_words": how["maximum_words"]}
+    assert rows_of(bags, train) == [naive_row(text, wanted, **sizes) for text in train]
+    assert bags.row_length == max(1, *(len(naive_row(text, wanted, **sizes)) for text in train))
+    assert rows_of(bags, new) == [naive_row(text, wanted, **sizes)[: bags.row_length] for text in new]
+
+
+@given(st.text(max_size=60).filter(lambda text: all(ord(letter) < 0x2E80 for letter in text)))
+def test_words_are_those_of_the_naive_form(text):
+    assert words_of(text.replace("_", " ").replace("\u2019", "'")) == naive_words(
+        text.replace("_", " ").replace("\u2019", "'"), 100
+    )
+
+
+def test_letters_of_scripts_without_spaces_are_words():
+    assert words_of("很好ok的") == ["很", "好", "ok", "的"]
+    assert words_of("don\u2019t") == ["don't"]
+
+
+def test_vocabulary_knows_the_training_rows_only(tmp_path):
+    rows = [(f"{text} only{n}", label) for n, (text, label) in enumerate(reviews(60))]
+    raw = read_labelled_text(path=str(write_csv(tmp_path / "r.csv", rows, "text", "label")), minimum_texts=1, ngrams=1)
+    data = prepare(raw, development=DevelopmentSplit(fraction=0.25), train_rows=20)
+    numbers = {name: {f"only{n}" for n in range(60) if _has(data, name, f"only{n}")} for name in data.splits}
+    assert {name: len(found) for name, found in numbers.items()} == {"train": 20, "development": 12, "test": 12}
+    assert set(data.encoding.features) >= numbers["train"]
+    assert set(data.encoding.features).isdisjoint(numbers["development"] | numbers["test"])
+    assert data.input_range == (0.0, float(len(data.encoding.features)))
+    for name, split in data.splits.items():
+        assert split.inputs.dtype == torch.int32
+        again = data.encoding.encode_texts([data.texts(name, row) for row in range(len(split))])
+        assert torch.equal(split.inputs, again)
+
+
+def _has(data, split, word):
+    return any(word in data.texts(split, row).split() for row in range(len(data.splits[split])))
+
+
+def test_development_rows_of_the_data_are_taken(tmp_path):
+    for name, begin, end in (("train", 0, 40), ("dev", 40, 50), ("test", 50, 60)):
+        write_csv(tmp_path / f"{name}.csv", reviews(60)[begin:end], "text", "label")
+    data = prepare(read_labelled_text(path=str(tmp_path)), development=DevelopmentSplit(fraction=0.5))
+    assert [len(split) for split in data.splits.values()] == [40, 10, 10]
+    assert [data.texts("development", row) for row in range(10)] == [text for text, _ in reviews(60)[40:50]]
+    assert "development rows: 10 of the data's own; data.development holds out none" in data.notes
+
+
+def test_what_was_learned_is_kept_and_read_again(tmp_path):
+    content = TextContent([t for t, _ in reviews(30)], ngrams=3, minimum_texts=2, maximum_features=50, maximum_words=9)
+    bags = content.fit(torch.arange(30))
+    for name, kept in bags.files().items():
+        (tmp_path / name).write_bytes(kept)
+    again = WordBags.load(tmp_path)
+    new = [text for text, _ in reviews(20, seed=1)]
+    assert torch.equal(again.encode_texts(new), bags.encode_texts(new))
+    assert again.files() == bags.files()
+    assert (tmp_path / VOCABULARY_FILE).read_text().splitlines() == list(bags.features)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "about", "message"),
+    [
+        (None, {}, "words.txt: cannot be read (No such file or directory)"),
+        ("a\n\nb\n", {}, "words.txt: damaged, a line is empty or stands twice"),
+        ("a\nb\na\n", {}, "words.txt: damaged, a line is empty or stands twice"),
+        ("a\n", {"format": "x"}, "words.json: damaged, or of another version; expected the format"),
+        ("a\n", {"row_length": 0}, "words.json: damaged, row_length and maximum_words are [0, 5]"),
+        ("a\n", {"row_length": True}, "words.json: damaged, row_length and maximum_words are [True, 5]"),
+        ("a\n", None, "words.txt or words.json is damaged"),
+    ],
+)
+def test_damaged_vocabulary_is_refused(tmp_path, vocabulary, about, message):
+    if vocabulary is not None:
+        (tmp_path / VOCABULARY_FILE).write_text(vocabulary)
+    settings = {"format": "labelembed.words.1", "row_length": 3, "maximum_words": 5}
+    (tmp_path / SETTINGS_FILE).write_text("{" if about is None else json.dumps(settings | about))
+    with pytest.raises(DataError) as caught:
+        WordBags.load(tmp_path)
+    assert message in str(caught.value)
+
+
+def test_arguments_out_of_their_range_are_named_together():
+    with pytest.raises(ValueError, match="ngrams") as caught:
+        TextContent([], ngrams=6, minimum_texts=0, maximum_features=0, maximum_words=0)
+    assert str(caught.value).splitlines() == [
+        "`ngrams` must be 1 to 5, got 6",
+        "`minimum_texts` must be >= 1, got 0",
+        "`maximum_features` must be >= 1, got 0",
+        "`maximum_words` must be >= 1, got 0",
+    ]
+
+
+def test_selected_texts_keep_their_words():
+    texts = ["a b", "", "c", "a c b"]
+    rows = WordRows.of(texts, maximum_words=9).select(np.array([3, 1, 0, 3]))
+    found = [[rows.lexicon[n] for n in rows.numbers[begin:end]] for begin, end in pairwise(rows.starts)]
+    assert found == [["a", "c", "b"], [], ["a", "b"], ["a", "c", "b"]]

@@ -1,0 +1,147 @@
+"""Runs on labelled texts through the command line: train, resume, compare, evaluate, predict; what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from labelembed.errors import RecipeError
+from labelembed.recipes.loading import load_recipe
+from labelembed.recipes.running import run_recipe
+from labelembed.recipes.saved_run import SavedRun
+from tests.made_cli import call, succeed
+from tests.made_texts import reviews, write_csv, write_json_lines
+
+QUICK = ["--set", "epochs=2", "--set", "batch_size=20", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
+
+
+def write_reviews(tmp_path, count=200, *, seed=0):
+    rows = [(n, *row) for n, row in enumerate(reviews(count, seed=seed))]
+    return write_csv(tmp_path / "reviews.csv", rows, "nr", "Kommentar", "Urteil")
+
+
+def trained(tmp_path, *words, out="run"):
+    succeed("train", "text-bag", "--data", write_reviews(tmp_path), "--out", tmp_path / out, *QUICK, *words)
+    return tmp_path / out
+
+
+def test_a_run_learns_what_the_words_say_and_predicts_new_rows(tmp_path):
+    run = trained(tmp_path, "--set", "epochs=10")
+    assert json.loads((run / "result.json").read_text())["test"]["error"] <= 0.05
+    assert {"words.txt", "words.json"} <= {file.name for file in run.iterdir()}
+    # the data are no longer needed, nor is a label in the new file
+    (tmp_path / "reviews.csv").unlink()
+    write_csv(tmp_path / "new.csv", [("lovely great warm",), ("dull awful",)], "Kommentar")
+    rows = succeed("predict", run, tmp_path / "new.csv", "--json").json
+    assert [(row["input"], row["label"]) for row in rows] == [("new.csv row 2", "pos"), ("new.csv row 3", "neg")]
+
+
+def test_evaluate_reads_other_rows_with_the_words_of_the_training(tmp_path):
+    run = trained(tmp_path, "--set", "epochs=10")
+    both = tmp_path / "both"
+    both.mkdir()
+    write_csv(both / "train.csv", reviews(20, seed=3), "Kommentar", "Urteil")
+    # words that were never seen in training get no place
+    write_csv(
+        both / "test.csv", [(f"unheard {text} of", label) for text, label in reviews(40, seed=4)], "Kommentar", "Urteil"
+    )
+    assert succeed("evaluate", run, "--data", both, "--json").json["error"] <= 0.05
+    other = write_csv(tmp_path / "other.csv", reviews(20, labels=("good", "bad")), "Kommentar", "Urteil")
+    refused = call("evaluate", run, "--data", other)
+    assert refused.code == 2
+    assert "has the labels bad, good, the run was trained on neg, pos" in refused.err
+
+
+def test_a_run_that_lost_its_end_finds_the_same_words_again(tmp_path):
+    file = write_reviews(tmp_path)
+    recipe, _ = load_recipe("text-bag", data=str(file), settings=["epochs=2", "batch_size=20"])
+    run_recipe(recipe, tmp_path / "whole")
+    succeed("train", "text-bag", "--data", file, "--out", tmp_path / "begun", *QUICK)
+    for name in ("result.json", "model.safetensors"):
+        (tmp_path / "begun" / name).unlink()
+    succeed("resume", tmp_path / "begun", "--quiet")
+    one, other = (SavedRun.load(tmp_path / name).network.state_dict() for name in ("whole", "begun"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_compare_gives_a_verdict_on_a_file_that_nobody_has_seen(tmp_path):
+    file = write_reviews(tmp_path)
+    words = ["compare", "text-bag", "--data", file, "--out", tmp_path / "all", "--seeds", "1", *QUICK]
+    words += ["--objectives", "one_hot,label_embedding", "--jobs", "1"]
+    assert succeed(*words).out.startswith("With the one seed they share, the test error of label_embedding is ")
+    assert (tmp_path / "all" / "report.html").is_file()
+
+
+def test_a_run_goes_on_only_with_the_same_rows(tmp_path):
+    run = trained(tmp_path)
+    (run / "result.json").unlink()
+    write_csv(
+        tmp_path / "reviews.csv", [(n, *row) for n, row in enumerate(reviews(200, seed=5))], "nr", "Kommentar", "Urteil"
+    )
+    refused = call("resume", run)
+    assert refused.code == 2
+    assert "the run began with other data" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "message"),
+    [
+        (
+            "text-bag",
+            "model=mlp",
+            "model.name: 'mlp' cannot read the words of data 'labelled-text'; these can: bag_of_words",
+        ),
+        (
+            "text-bag",
+            "data.scaling=standard",
+            "data.scaling: must be 'unit' with data 'labelled-text', whose inputs are words",
+        ),
+        (
+            "text-bag",
+            "data.mixing=mixup",
+            "data.mixing: must be 'none' with data 'labelled-text', whose inputs are words",
+        ),
+        (
+            "text-bag",
+            "data.cutout=3",
+            "data.cutout: must be left out with data 'labelled-text', whose inputs are words",
+        ),
+        (
+            "digits-mlp",
+            "model={name: bag_of_words}",
+            "model.name: 'bag_of_words' reads words, not data 'digits'; these do: ",
+        ),
+    ],
+)
+def test_what_does_not_go_with_words_is_refused(recipe, setting, message):
+    data = "reviews.csv" if recipe == "text-bag" else None
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe, data=data, settings=[setting])
+    wanted = message.format(kind="'labelled-text'") if recipe == "text-bag" else message
+    assert any(fault.startswith(wanted) for fault in caught.value.faults), caught.value.faults
+
+
+def test_a_teacher_of_other_words_is_refused(tmp_path):
+    teacher = trained(tmp_path, "--objective", "one_hot")
+    same = ["--objective", f"distillation:teacher={teacher}"]
+    trained(tmp_path, *same, out="pupil")
+    refused = call(
+        "train", "text-bag", "--data", tmp_path / "reviews.csv", "--out", tmp_path / "other", *QUICK, *same,
+        "--set", "data.ngrams=1",
+    )  # fmt: skip
+    assert refused.code == 2
+    assert "objective.teacher" in refused.err
+
+
+def test_json_lines_train_as_well(tmp_path):
+    file = write_json_lines(tmp_path / "reviews.jsonl", reviews(100), "message", "class")
+    rows = succeed("check", "text-bag", "--data", file, "--json").json["rows"]
+    assert rows == {"train": 72, "development": 8, "test": 20}
