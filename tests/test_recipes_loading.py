@@ -137,6 +137,9 @@ def test_full_recipe_passes_check_and_resolves_to_the_shipped_one(name, plenty, 
     plenty = own_pictures if name.startswith("images-") else plenty
     if read_recipe(name)[0]["data"]["name"] == "labelled-text":
         plenty = write_csv(tmp_path / "reviews.csv", reviews(200), "text", "label")
+    if read_recipe(name)[0]["data"]["name"] == "table":
+        rows = [(n / 7, n * n % 11, ("red", "blue")[n % 2]) for n in range(200)]
+        plenty = write_csv(tmp_path / "table.csv", rows, "length", "width", "class")
     if read_recipe(name)[0]["data"]["name"] in CORPORA:
         plenty = write_corpus(tmp_path / "made", shared_vocabulary=True).folder
     data = [] if name.startswith("digits-") else ["--data", plenty]

@@ -35,6 +35,8 @@ from labelembed.data.row_content import Encoding
 from labelembed.data.sentence_pairs import PairBatch, PairInputs, SentencePairs, TokenBudget
 from labelembed.data.sentences import Sentences
 from labelembed.data.single_inputs import read_inputs
+from labelembed.data.table import read_table
+from labelembed.data.table_encoding import TableEncoding
 from labelembed.data.text_rows import read_text_rows, read_texts
 from labelembed.data.vocabulary import Vocabulary
 from labelembed.data.word_bags import WordBags
@@ -49,13 +51,14 @@ DATA: dict[str, Callable[..., RawData]] = {
     "images": read_images,
     "manifest": read_manifest,
     "labelled-text": read_labelled_text,
+    "table": read_table,
 }
 
 #: The data whose inputs are numbers of words, for networks that read such.
 WORD_DATA = frozenset({"labelled-text"})
 
 #: How a run folder is read of data whose inputs were made by what was learned from the training rows.
-ENCODINGS: dict[str, Callable[[Path], Encoding]] = {"labelled-text": WordBags.load}
+ENCODINGS: dict[str, Callable[[Path], Encoding]] = {"labelled-text": WordBags.load, "table": TableEncoding.load}
 
 #: The readers of sentence pairs.
 CORPORA: dict[str, Callable[..., TextCorpus]] = {"corpus": open_corpus}
@@ -79,6 +82,7 @@ __all__ = [
     "SentencePairs",
     "Sentences",
     "Split",
+    "TableEncoding",
     "TextCodec",
     "TextCorpus",
     "TokenBudget",
@@ -99,6 +103,7 @@ __all__ = [
     "read_labelled_text",
     "read_manifest",
     "read_parquet",
+    "read_table",
     "read_text_rows",
     "read_texts",
     "stratified_order",

@@ -79,6 +79,7 @@ def read_labelled_text(
         maximum_features=maximum_features,
         maximum_words=maximum_words,
         column=rows.column,
+        source=rows.source,
     )
     return raw_rows(content, {name: part.labels for name, part in found.items()}, rows.names, rows.source, rows.notes)
 

@@ -86,11 +86,7 @@ def prepare(
 def _encoded(data: LabelledData, content: RowContent, encoding: Encoding | None) -> LabelledData:
     """Returns the data with inputs in the place of the numbers of rows."""
     numbers = {name: split.inputs[:, 0].long() for name, split in data.splits.items()}
-    if encoding is None:
-        try:
-            encoding = content.fit(numbers["train"])
-        except DataError as error:
-            raise DataError(f"{data.source}: {error}") from None
+    encoding = encoding or content.fit(numbers["train"])
     splits = {name: Split(content.inputs(encoding, numbers[name]), split.labels) for name, split in data.splits.items()}
     return replace(
         data,

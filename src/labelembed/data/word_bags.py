@@ -224,6 +224,7 @@ class TextContent:
         maximum_features: See `WordBags.fit`.
         maximum_words: See `WordBags.fit`.
         column: See `WordBags`.
+        source: Where the texts came from, for messages.
 
     Raises:
         ValueError: A number is less than 1, or `ngrams` more than 5.
@@ -238,6 +239,7 @@ class TextContent:
         maximum_features: int,
         maximum_words: int,
         column: str | None = None,
+        source: str = "texts",
     ) -> None:
         faults = ArgumentFaults()
         faults.require(1 <= ngrams <= 5, "ngrams", ngrams, "must be 1 to 5")
@@ -250,7 +252,7 @@ class TextContent:
         faults.raise_if_any()
         self.texts = texts
         self._words = WordRows.of(texts, maximum_words=maximum_words)
-        self._column = column
+        self._column, self._source = column, source
         self._settings = {
             "ngrams": ngrams,
             "minimum_texts": minimum_texts,
@@ -260,7 +262,10 @@ class TextContent:
 
     def fit(self, rows: Tensor) -> WordBags:
         """Returns the vocabulary of the texts at these positions [N]."""
-        return WordBags.fit(self._words.select(rows.numpy()), **self._settings, column=self._column)
+        try:
+            return WordBags.fit(self._words.select(rows.numpy()), **self._settings, column=self._column)
+        except DataError as error:
+            raise DataError(f"{self._source}: {error}") from None
 
     def inputs(self, encoding: WordBags, rows: Tensor) -> Tensor:
         """Returns the features [N, row_length] of the texts at these positions [N]."""

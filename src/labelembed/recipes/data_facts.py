@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from labelembed.data import ENCODINGS, Encoding, LabelledData, TextCodec, TextCorpus
+from labelembed.data.table_encoding import COLUMNS_FILE
 from labelembed.data.word_bags import SETTINGS_FILE, VOCABULARY_FILE
 from labelembed.errors import DataError, RunFolderError
 from labelembed.training.files import write_bytes
@@ -16,6 +17,7 @@ _SIDES = ("source", "target")
 CODEC_FILES = (
     VOCABULARY_FILE,
     SETTINGS_FILE,
+    COLUMNS_FILE,
     *(f"{side}-{file}" for side in _SIDES for file in ("codec.json", "vocabulary.txt", "subwords.model")),
 )
 

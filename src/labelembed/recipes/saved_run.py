@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from labelembed.data import Encoding, Fit, LabelledData, Split, WordBags, read_inputs, read_texts
+from labelembed.data import Encoding, Fit, LabelledData, Split, TableEncoding, WordBags, read_inputs, read_texts
+from labelembed.data.columns.parts import Reading, read_file
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.recipes.building import build_network, build_rows, empty_scaling
 from labelembed.recipes.data_facts import kept_encoding
@@ -135,6 +136,11 @@ class SavedRun:
             how = {key: self.recipe.data[key] for key in own}
             texts, places = read_texts(file, expected=self.encoding.column, **how)
             return self.encoding.encode_texts(texts), [f"{file.name} {place}" for place in places], []
+        if isinstance(self.encoding, TableEncoding):
+            reading = Reading(**{key: self.recipe.data[key] for key in ("columns", "delimiter", "encoding")})
+            table = read_file(file, reading)
+            names = [f"{file.name} {table.place(row)}" for row in range(len(table))]
+            return self.encoding.encode(table), names, []
         return read_inputs(
             file, input_shape=self.input_shape, input_range=self.input_range, invert=invert, fit=self.fit
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,3 +98,8 @@ def is_missing(value: Value) -> bool:
     if isinstance(value, str):
         return not value or value.isspace()
     return value is None or value != value
+
+
+def without_columns(table: ColumnTable, names: Collection[str]) -> ColumnTable:
+    """Returns a table without some of its columns."""
+    return replace(table, columns={name: values for name, values in table.columns.items() if name not in names})

@@ -12,7 +12,8 @@ from labelembed.errors import DataError
 
 _LABEL_WORDS = (
     "label", "labels", "class", "target", "category", "sentiment", "intent", "polarity", "topic", "tag", "emotion",
-    "rating", "stars", "score", "genre", "spam", "toxic", "outcome", "verdict", "y",
+    "rating", "stars", "score", "genre", "spam", "toxic", "outcome", "verdict", "diagnosis",
+    "species", "survived", "churn", "result", "y",
 )  # fmt: skip
 _TEXT_WORDS = (
     "text", "texts", "review", "sentence", "comment", "message", "content", "document", "body", "utterance", "tweet",
@@ -56,6 +57,20 @@ def find_text_column(table: ColumnTable, *, text: str | None) -> str:
     found = text or _find_text_column(table, without=find_label_column(table, without=[]))
     if found is None:
         raise DataError(_unclear(table, text=None, label=""))
+    return found
+
+
+def find_only_labels(table: ColumnTable, *, label: str | None) -> str:
+    """Returns the column of labels of a table without texts.
+
+    Raises:
+        DataError: As `find_columns`.
+    """
+    if label is not None and label not in table.columns:
+        raise DataError(missing_column(table, "label_column", label))
+    found = label or find_label_column(table, without=[])
+    if found is None:
+        raise DataError(_unclear(table, text="", label=None))
     return found
 
 
@@ -174,7 +189,8 @@ def _unclear(table: ColumnTable, *, text: str | None, label: str | None) -> str:
     missing = [key for key, found in (("text", text), ("label", label)) if found is None]
     what = " and which the ".join(f"{key}s" for key in missing)
     settings = " ".join(f"--set data.{key}_column=NAME" for key in missing)
-    names = [*table.columns, *table.left_aside]
+    likely = [name for name in table.columns if label is None and _looks_like_labels(table, name)]
+    names = list(dict.fromkeys([*likely, *table.columns, *table.left_aside]))
     shown = [f"  {described(table, name)}" for name in names[:6]]
     if len(names) > 6:
         shown.append(f"  and {len(names) - 6} more: {', '.join(map(printable, names[6:18]))}"[:200])

@@ -1,0 +1,146 @@
+"""Tables of numbers and categories: the reader `table`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from labelembed.data.columns.column_table import ColumnTable, without_columns
+from labelembed.data.columns.finding import find_only_labels
+from labelembed.data.columns.labels import LabelReading, labelled_parts
+from labelembed.data.columns.parts import Reading, missing_column, read_parts
+from labelembed.data.dataset import RawData
+from labelembed.data.labelled_text import raw_rows
+from labelembed.data.table_columns import Kind
+from labelembed.data.table_encoding import TableEncoding
+from labelembed.data.table_fitting import fit_columns
+from labelembed.errors import DataError
+
+
+class TableContent:
+    """Rows of a table that become inputs.
+
+    Args:
+        tables: Training, development and test rows, those that there are.
+        asked: See `fit_columns`.
+        most_categories: See `fit_columns`.
+    """
+
+    def __init__(
+        self, tables: Sequence[ColumnTable], *, asked: Mapping[str, Kind | None], most_categories: int
+    ) -> None:
+        self.tables = list(tables)
+        self._asked = asked
+        self._most_categories = most_categories
+
+    def fit(self, rows: Tensor) -> TableEncoding:
+        """Returns what was learned of the training rows at these positions [N]."""
+        table, places = self._located(rows)
+        return fit_columns(table, places, asked=self._asked, most_categories=self._most_categories)
+
+    def inputs(self, encoding: TableEncoding, rows: Tensor) -> Tensor:
+        """Returns the inputs [N, F] of the rows at these positions [N], which are of one part."""
+        return encoding.encode(*self._located(rows))
+
+    def shown(self, row: int) -> str:
+        """Returns a row: ``age=39, sex=male``."""
+        begin = 0
+        for table in self.tables:
+            if row < begin + len(table):
+                return ", ".join(f"{name}={values[row - begin]}" for name, values in table.columns.items())
+            begin += len(table)
+        raise IndexError(row)
+
+    def _located(self, rows: Tensor) -> tuple[ColumnTable, list[int]]:
+        begin = 0
+        for table in self.tables:
+            if len(rows) == 0 or int(rows[0]) < begin + len(table):
+                return table, (rows - begin).tolist()
+            begin += len(table)
+        raise IndexError(int(rows[0]))
+
+
+def read_table(
+    *,
+    path: str,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    numeric: list[str] | None = None,
+    categorical: list[str] | None = None,
+    leave_out: list[str] | None = None,
+    most_categories: int = 50,
+    columns: list[str] | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    merge_labels: bool | None = None,
+    minimum_label_rows: int = 1,
+    skip_incomplete: bool = False,
+    test_fraction: float | None = None,
+) -> RawData:
+    """Returns a table of CSV, TSV, JSON lines or parquet, or a saved data set, as numbers.
+
+    Columns of numbers are filled with the median and scaled, columns of categories get an input for each category.
+    Dates, texts, and columns with another value in nearly every row are left out. All of this is learned from the
+    training rows that stay when development and test rows are held out.
+
+    Args:
+        path: A file, a folder with train, test and dev files, or a data set that the `datasets` library saved.
+        label_column: Column of the labels; null: found by its name, then by what stands in it.
+        split_column: Column that says which rows are train, dev and test; null: one named `split` or the like, if any.
+        numeric: Columns that are numbers, whatever they look like.
+        categorical: Columns that are categories, whatever they look like: codes, for instance.
+        leave_out: Columns that are not to be learned from.
+        most_categories: Inputs of a column of categories at most; the rarest share one.
+        columns: Names of the columns of a CSV file without a heading.
+        delimiter: Between the cells of a CSV file; null: found.
+        encoding: Of text files; null: UTF-8, or what a byte order mark says.
+        merge_labels: Make labels that differ by case or spaces only one (true) or keep them apart (false); null: refuse
+            such labels.
+        minimum_label_rows: Leave out labels with fewer training rows.
+        skip_incomplete: Leave out rows without a label, with a note, instead of refusing the file.
+        test_fraction: Part of the rows that becomes the test set where there is none; null: 0.2.
+
+    Raises:
+        DataError: The files cannot be read, the labels cannot be told, or rows cannot be used; names file and row, and
+            the setting that goes on.
+        ValueError: An argument is out of its range.
+    """
+    reading = Reading(delimiter=delimiter, encoding=encoding, columns=columns)
+    labelling = LabelReading(
+        merge=merge_labels,
+        minimum_rows=minimum_label_rows,
+        skip_incomplete=skip_incomplete,
+        test_fraction=test_fraction,
+    )
+    asked: dict[str, Kind | None] = {}
+    faults = reading.faults()
+    faults.faults += labelling.faults().faults
+    faults.require(most_categories >= 2, "most_categories", most_categories, "must be >= 2")
+    kinds: list[tuple[str, list[str] | None, Kind | None]] = [
+        ("numeric", numeric, "numeric"),
+        ("categorical", categorical, "categorical"),
+        ("leave_out", leave_out, None),
+    ]
+    for key, names, kind in kinds:
+        for name in names or []:
+            faults.require(name not in asked, key, name, "must not name a column that is named already")
+            asked[name] = kind
+    faults.raise_if_any()
+    parts = read_parts(Path(path).expanduser(), reading, split=split_column)
+    label = find_only_labels(parts.train, label=label_column)
+    for key, names, _ in kinds:
+        for name in names or []:
+            if name not in parts.train.columns and name not in parts.train.left_aside:
+                raise DataError(missing_column(parts.train, key, name))
+    if asked.get(label, "leave out") is not None and label in asked:
+        raise DataError(f"{parts.source}: column {label!r} holds the labels, and cannot be learned from")
+    found = labelled_parts(parts, label, labelling)
+    notes = [] if label_column is not None else [f"column found: the labels in {label!r}"]
+    order = [part for part in ("train", "development", "test") if part in found.tables]
+    content = TableContent(
+        [without_columns(found.tables[part], (label,)) for part in order], asked=asked, most_categories=most_categories
+    )
+    labels = {part: found.labels[part] for part in order}
+    return raw_rows(content, labels, found.names, f"table {parts.source}", (*notes, *found.notes))

@@ -1,0 +1,204 @@
+"""Tables: scikit-learn's numbers, learned from training rows only, kept as JSON; columns that are no use are named."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from labelembed.data import DevelopmentSplit, prepare, read_table
+from labelembed.data.columns.parts import Reading, read_file
+from labelembed.data.table_columns import kind_of
+from labelembed.data.table_encoding import COLUMNS_FILE, TableEncoding
+from labelembed.data.table_fitting import fit_columns, transformer
+from labelembed.errors import DataError
+from tests.made_texts import write_columns, write_csv, write_json_lines
+
+
+def made_rows(count, *, seed=0):
+    """Returns rows of (age, city, code, class): a number with gaps, categories some of them rare, and a label."""
+    draw = random.Random(seed)
+    rows = []
+    for number in range(count):
+        city = draw.choice(["Bonn", "Bonn", "Ulm", "Ulm", "Kiel", "Jena", f"village {draw.randint(0, 5)}"])
+        age = "" if draw.random() < 0.2 else draw.randint(20, 70) + 0.5
+        rows.append((age, city if draw.random() < 0.9 else "", draw.randint(1, 3), ("no", "yes")[number % 2]))
+    return rows
+
+
+HEADING = ("age", "city", "code", "class")
+
+
+def test_inputs_are_those_of_scikit_learn(tmp_path):
+    table = read_file(write_csv(tmp_path / "t.csv", made_rows(120), *HEADING), Reading())
+    asked = {"code": "categorical", "class": None}
+    encoding = fit_columns(table, range(80), asked=asked, most_categories=4)
+
+    def matrix(rows):
+        ages = [float(value) if value else np.nan for value in table.columns["age"]]
+        texts = [[value or None for value in table.columns[name]] for name in ("city", "code")]
+        return np.array([[ages[row], texts[0][row], texts[1][row]] for row in rows], dtype=object)
+
+    fitted = transformer([0], [1, 2], most_categories=4).fit(matrix(range(80)))
+    for rows in (range(80), range(80, 120)):  # the second with villages that were not seen
+        wanted = fitted.transform(matrix(rows)).astype(np.float32)
+        np.testing.assert_array_equal(encoding.encode(table, rows).numpy(), wanted)
+    assert encoding.categorical[0].others
+    assert encoding.numeric[0].indicator
+
+
+def test_columns_are_fitted_on_the_training_rows_only(tmp_path):
+    # a far value in every row but those that are trained on would move the mean
+    rows = [(float(n % 5), ("no", "yes")[n % 2]) for n in range(60)]
+    raw = read_table(path=str(write_csv(tmp_path / "t.csv", rows, "x", "class")))
+    data = prepare(raw, development=DevelopmentSplit(fraction=0.25), train_rows=20)
+    (column,) = data.encoding.numeric
+    held = {name: [data.texts(name, row) for row in range(len(split))] for name, split in data.splits.items()}
+    values = [float(text.removeprefix("x=")) for text in held["train"]]
+    assert {name: len(found) for name, found in held.items()} == {"train": 20, "development": 12, "test": 12}
+    assert (column.mean, column.deviation) == pytest.approx((np.mean(values), np.std(values)), abs=1e-12)
+    assert data.train.inputs.mean().item() == pytest.approx(0, abs=1e-6)
+    assert data.input_shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind", "reason"),
+    [
+        ("x", ["1", "2.5", "", "-3e2", "NA"], "numeric", ""),
+        ("x", ["1,5", "2,25", "1.234,5", "7"], "numeric", ""),
+        ("x", [1, 2, None, 3.5], "numeric", ""),
+        ("x", [True, False, None], "categorical", ""),
+        ("x", ["a", "b", "a"], "categorical", ""),
+        ("x", [str(n) for n in range(30)], None, "numbers the rows"),
+        ("customerId", [str(n * 7919 % 104729) for n in range(30)], None, "numbers the rows"),
+        ("x", [str(n * 7919 % 104729) for n in range(30)], "numeric", ""),
+        ("x", ["2024-01-05", "2023-12-31 10:00"], None, "dates"),
+        ("x", ["05.01.2024", "31.12.23"], None, "dates"),
+        ("x", [f"a remark of several words {n}" for n in range(30)], None, "texts"),
+        ("x", [f"key{n}" for n in range(30)], None, "another value in nearly every row"),
+        ("x", ["", None, "NA"], None, "no value"),
+        ("x", ["7", "7", ""], None, "one value only"),
+        # mostly numbers: what is none is asked about, and not taken for thirty categories
+        ("x", [*map(str, range(0, 300, 10)), "unknown"], "numeric", ""),
+    ],
+)
+def test_columns_are_told_by_their_values(name, values, kind, reason):
+    found = kind_of(name, values)
+    assert (found.kind, found.reason) == (kind, reason)
+
+
+def test_what_is_used_and_left_out_is_told(tmp_path):
+    rows = [(n, age, city, "2024-01-05", "red", label) for n, (age, city, _, label) in enumerate(made_rows(100))]
+    file = write_csv(tmp_path / "t.csv", rows, "nr", "age", "city", "day", "colour", "class")
+    data = prepare(read_table(path=str(file), most_categories=5, leave_out=["colour"]), development=None)
+    assert "columns used: 1 of numbers, 1 of categories, together 7 inputs" in data.notes
+    assert "columns left out: nr (numbers the rows), day (dates), colour (as asked)" in [
+        note.replace("one value only", "dates") for note in data.notes
+    ]
+    assert "rare categories taken together, in: city" in data.notes
+
+
+def test_typed_files_give_the_same_inputs(tmp_path):
+    pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
+    rows = made_rows(60)
+    typed = [(age or None, city or None, code, label) for age, city, code, label in rows]
+    files = [
+        write_csv(tmp_path / "t.csv", rows, *HEADING),
+        write_json_lines(tmp_path / "t.jsonl", typed, *HEADING),
+        write_columns(tmp_path / "t.parquet", dict(zip(HEADING, map(list, zip(*typed, strict=True)), strict=True))),
+    ]
+    found = [prepare(read_table(path=str(file)), development=DevelopmentSplit(fraction=0.2)) for file in files]
+    assert len({data.fingerprint() for data in found}) == 1
+
+
+def test_what_was_learned_is_kept_and_read_again(tmp_path):
+    table = read_file(write_csv(tmp_path / "t.csv", made_rows(90), *HEADING), Reading())
+    encoding = fit_columns(table, range(50), asked={"class": None}, most_categories=4)
+    (tmp_path / COLUMNS_FILE).write_bytes(encoding.files()[COLUMNS_FILE])
+    again = TableEncoding.load(tmp_path)
+    assert torch.equal(again.encode(table), encoding.encode(table))
+    assert again.files() == encoding.files()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda kept: kept.clear(),
+        lambda kept: kept["numeric"][0].update(deviation=0),
+        lambda kept: kept["numeric"][0].update(mean="1"),
+        lambda kept: kept["categorical"][0].update(categories=[1]),
+        lambda kept: kept["categorical"][0].update(more=1),
+        lambda kept: kept.update(format="labelembed.columns.0"),
+    ],
+)
+def test_damaged_columns_are_refused(tmp_path, damage):
+    table = read_file(write_csv(tmp_path / "t.csv", made_rows(50), *HEADING), Reading())
+    kept = json.loads(fit_columns(table, range(50), asked={}, most_categories=4).files()[COLUMNS_FILE])
+    damage(kept)
+    (tmp_path / COLUMNS_FILE).write_text(json.dumps(kept))
+    with pytest.raises(DataError, match=r"columns\.json: damaged, or of another version"):
+        TableEncoding.load(tmp_path)
+
+
+def test_new_rows_without_a_column_or_with_a_word_for_a_number_are_refused(tmp_path):
+    table = read_file(write_csv(tmp_path / "t.csv", made_rows(50), *HEADING), Reading())
+    encoding = fit_columns(table, range(50), asked={"class": None}, most_categories=4)
+    fewer = read_file(write_csv(tmp_path / "fewer.csv", [("Bonn",)], "city"), Reading())
+    with pytest.raises(DataError, match=r"fewer\.csv: has no column 'age', which the training rows had; it has city"):
+        encoding.encode(fewer)
+    wrong = read_file(write_csv(tmp_path / "wrong.csv", [*made_rows(3), ("old", "Ulm", 1, "no")], *HEADING), Reading())
+    with pytest.raises(DataError) as caught:
+        encoding.encode(wrong)
+    assert str(caught.value) == (
+        f"{tmp_path}/wrong.csv: row 5: column 'age' holds numbers, but 'old' stands there; repair it, or say what the "
+        "column is: --set 'data.categorical=[age]' or --set 'data.leave_out=[age]'"
+    )
+
+
+def test_infinite_numbers_are_refused(tmp_path):
+    rows = [(float(n) if n != 7 else float("inf"), ("a", "b")[n % 2]) for n in range(40)]
+    file = write_json_lines(tmp_path / "t.jsonl", rows, "x", "class")
+    with pytest.raises(DataError, match="line 8: column 'x' holds numbers, but 'inf' stands there"):
+        prepare(read_table(path=str(file)), development=None)
+
+
+def test_far_values_of_new_rows_stay_in_the_range_of_a_network(tmp_path):
+    table = read_file(write_csv(tmp_path / "t.csv", [(n,) for n in range(10)], "x"), Reading())
+    encoding = fit_columns(table, range(10), asked={"x": "numeric"}, most_categories=4)
+    far = read_file(write_csv(tmp_path / "far.csv", [("1e300",), ("-1e300",)], "x"), Reading())
+    assert encoding.encode(far).tolist() == [[20.0], [-20.0]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"numeric": ["aeg"]}, "`numeric`: no column 'aeg' (did you mean 'age'?); there are: age, city, code, class"),
+        ({"numeric": ["class"]}, "column 'class' holds the labels, and cannot be learned from"),
+        ({"numeric": ["city"]}, ": column 'city' holds numbers, but '"),
+        ({"leave_out": ["age", "city", "code"]}, "has no column to learn from: age (as asked), city (as asked), code"),
+        ({"label_column": "clas"}, "`label_column`: no column 'clas' (did you mean 'class'?)"),
+    ],
+)
+def test_columns_named_wrongly_are_refused(tmp_path, options, message):
+    file = write_csv(tmp_path / "t.csv", made_rows(40), *HEADING)
+    with pytest.raises(DataError) as caught:
+        prepare(read_table(path=str(file), **options), development=None)
+    assert message in str(caught.value)
+    assert str(caught.value).count("t.csv") == 1
+
+
+def test_arguments_out_of_their_range_are_named_together(tmp_path):
+    with pytest.raises(ValueError, match="most_categories") as caught:
+        read_table(path=str(tmp_path), numeric=["age"], leave_out=["age"], most_categories=1)
+    assert str(caught.value).splitlines() == [
+        "`most_categories` must be >= 2, got 1",
+        "`leave_out` must not name a column that is named already, got 'age'",
+    ]
+
+
+def test_the_labels_may_be_named_among_what_is_left_out(tmp_path):
+    file = write_csv(tmp_path / "t.csv", made_rows(40), *HEADING)
+    assert prepare(read_table(path=str(file), leave_out=["class"]), development=None).names == ("no", "yes")
