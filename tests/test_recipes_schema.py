@@ -174,7 +174,7 @@ def test_key_that_is_no_text_is_refused(key):
     ("kind", "name", "fault"),
     [
         ("objective", "one_ht", "unknown objective 'one_ht' (did you mean 'one_hot'?); there are: "),
-        ("model", "lstm", "unknown model 'lstm'; there are: attention_lstm, cnn, "),
+        ("model", "lstm", "unknown model 'lstm'; there are: attention_lstm, bag_of_words, cnn, "),
         ("data", "mnist", "unknown data 'mnist' (did you mean 'manifest'?); there are: arrays, cifar, corpus, "),
         ("optimizer", "adm", "unknown optimizer 'adm' (did you mean 'adam'?); there are: adam, adamw, sgd"),
         ("schedule", "cosin", "unknown schedule 'cosin' (did you mean 'cosine'?); there are: constant, cosine, "),
