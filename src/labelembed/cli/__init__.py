@@ -41,6 +41,7 @@ def _everything(
 from labelembed.cli import (  # noqa: E402 - they need `app`
     bench_verb,
     compare_verb,
+    export_verb,
     geometry_verb,
     reading_verbs,
     recipe_verbs,
@@ -63,6 +64,7 @@ for _verbs in (
     text_verbs,
     translate_verb,
     score_verb,
+    export_verb,
     bench_verb,
 ):
     _verbs.register(app)
