@@ -44,6 +44,22 @@ def test_a_run_learns_what_the_words_say_and_predicts_new_rows(tmp_path):
     assert [(row["input"], row["label"]) for row in rows] == [("new.csv row 2", "pos"), ("new.csv row 3", "neg")]
 
 
+def test_a_report_shows_the_worst_texts_and_nothing_of_them_is_markup(tmp_path):
+    # texts that say nothing of their label are got wrong
+    rows = [(f"the <b>plot</b> & {'very ' * 100}long", ("pos", "neg")[n % 2]) for n in range(40)]
+    file = write_csv(tmp_path / "r.csv", rows, "text", "label")
+    succeed("train", "text-bag", "--data", file, "--out", "run", *QUICK)
+    worst = json.loads((tmp_path / "run" / "evidence" / "errors.json").read_text())["worst"]
+    assert worst
+    assert all(one["text"].startswith("the <b>plot</b> & very") and one["text"].endswith(" …") for one in worst)
+    assert all(len(one["text"]) <= 302 for one in worst)
+    succeed("report", "run")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.count("<q>the &lt;b&gt;plot&lt;/b&gt; &amp; very very") == len(worst)
+    assert "The worst rows" in page
+    assert "<b>plot" not in page
+
+
 def test_evaluate_reads_other_rows_with_the_words_of_the_training(tmp_path):
     run = trained(tmp_path, "--set", "epochs=10")
     both = tmp_path / "both"

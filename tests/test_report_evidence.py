@@ -98,6 +98,7 @@ def test_page_shows_errors_and_says_which_runs_left_none(folder):
         {"reliability": None},
         {"worst": [{"row": 1, "label": 0, "predicted": 1, "share": 0.1, "predicted_share": 0.2, "png": '"><script>'}]},
         {"worst": [{"row": 1, "label": 77, "predicted": 1, "share": 0.1, "predicted_share": 0.2, "png": "AAAA"}]},
+        {"worst": [{"row": 1, "label": 0, "predicted": 1, "share": 0.1, "predicted_share": 0.2, "text": "x" * 1_001}]},
         {"worst": None},
     ],
 )

@@ -109,7 +109,8 @@ def _detail(
         "confused": _confused(errors, names),
         "worst": [
             {
-                "png": "".join(str(one["png"]).split()),
+                "png": "".join(str(one.get("png", "")).split()),
+                "text": one.get("text", ""),
                 "row": one["row"],
                 "label": shortened(names[one["label"]], _NAME_LENGTH),
                 "predicted": shortened(names[one["predicted"]], _NAME_LENGTH),

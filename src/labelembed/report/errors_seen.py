@@ -16,6 +16,7 @@ from labelembed.training.run_folder import RunFolder
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
 _MOST_PICTURES = 12
+_MOST_LETTERS = 1_000
 _BINS = 15
 
 
@@ -47,7 +48,7 @@ class SeenErrors:
         of_label: Rows of each label over all runs, or None with thousands of labels.
         reliability: Before any temperature.
         calibrated: With the temperature of each run; None where any has none.
-        worst: Pictures of the first run with the highest loss, see `training.evidence`.
+        worst: Pictures or texts of the first run with the highest loss, see `training.evidence`.
         worst_seed: The seed of that run.
         unknown: Runs of older versions that left nothing, and why others cannot be read, by seed.
     """
@@ -174,8 +175,10 @@ def _is_picture(one: object, labels: int) -> bool:
         return False
     shares = [one.get(name) for name in ("share", "predicted_share")]
     known = all(isinstance(share, (int, float)) and 0 <= share <= 1.000001 for share in shares)
-    png = one.get("png")
+    png, text = one.get("png"), one.get("text")
     named = max(one["label"], one["predicted"]) < labels
+    if isinstance(text, str):
+        return known and named and len(text) <= _MOST_LETTERS and png is None
     return known and named and isinstance(png, str) and bool(_BASE64.fullmatch(png)) and len(png) < 100_000
 
 

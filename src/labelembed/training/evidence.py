@@ -29,6 +29,7 @@ MOST_PAIRS = 20_000
 _MOST_COUNTED = 5_000
 _WORST = 12
 _PICTURE_SIDE = 64
+_TEXT_LETTERS = 300
 # Rows whose logits [rows, C] are held at a time.
 _LOGIT_ROWS = 1_024
 
@@ -57,7 +58,8 @@ def error_evidence(
         `split`, `rows`, `labels`; `confusions`, ``[[right, predicted, count], ...]`` the most frequent first, and how
         many of them were `left_out`; `of_label` and `right`, counts for each label (null above 5,000);
         `reliability`, `before` and `calibrated`, each with `count`, `confidence` and `accuracy` for bins of equal
-        width (null where a bin is empty); `worst`, of pictures those with the highest loss as PNG in base64.
+        width (null where a bin is empty); `worst`, those with the highest loss: pictures as PNG in base64,
+        texts and rows of tables by their beginning.
     """
     split = shown_split(data)
     if split is None:
@@ -127,9 +129,9 @@ def _bins(found: ReliabilityBins) -> dict[str, list[Any]]:
 
 
 def _worst(data: LabelledData, split: str, found: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:
-    """Returns the wrong rows with the highest loss, as small pictures; none where the inputs are no pictures."""
+    """Returns the wrong rows with the highest loss: as small pictures, or as texts; none where neither can be shown."""
     shape = data.input_shape
-    if len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 4:
+    if data.texts is None and (len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 4):
         return []
     wrong = np.flatnonzero(found["labels"] != found["predicted"])
     worst = wrong[np.argsort(-found["loss"][wrong], kind="stable")[:_WORST]]
@@ -141,10 +143,20 @@ def _worst(data: LabelledData, split: str, found: dict[str, NDArray[Any]]) -> li
             "predicted": int(found["predicted"][row]),
             "share": float(found["share"][row]),
             "predicted_share": float(found["confidence"][row]),
-            "png": _png(inputs[int(row)], data.input_range),
         }
+        | (
+            {"png": _png(inputs[int(row)], data.input_range)}
+            if data.texts is None
+            else {"text": _shortened(data.texts(split, int(row)))}
+        )
         for row in worst
     ]
+
+
+def _shortened(text: str) -> str:
+    """Returns the beginning of a text in one line."""
+    line = " ".join(text[: 4 * _TEXT_LETTERS].split())
+    return line if len(line) <= _TEXT_LETTERS else f"{line[:_TEXT_LETTERS].rstrip()} …"
 
 
 def _png(picture: Tensor, input_range: tuple[float, float]) -> str:

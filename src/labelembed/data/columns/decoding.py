@@ -77,9 +77,7 @@ def _refusal(content: bytes, error: UnicodeDecodeError, encoding: str, *, given:
     line = content.count(b"\n", 0, error.start) + 1
     byte = f"byte 0x{content[error.start]:02x}"
     if given or encoding != "utf-8":
-        return (
-            f"line {line:,} is not written in {encoding!r} ({byte}); give the file's own with --set data.encoding=..."
-        )
+        return f"line {line:,} is not written in {encoding!r} ({byte}); name the file's own: --set data.encoding=..."
     beginning = content[:4096]
     if beginning.count(0) > len(beginning) // 4:
         side = "le" if beginning[1::2].count(0) >= beginning[::2].count(0) else "be"

@@ -43,6 +43,12 @@ def find_columns(table: ColumnTable, *, text: str | None, label: str | None) -> 
     found_text = text or _find_text_column(table, without=found_label)
     if found_text is None or found_label is None:
         raise DataError(_unclear(table, text=found_text, label=found_label))
+    if label is None and not table.typed and found_label in {str(value) for value in table.columns[found_label]}:
+        raise DataError(
+            f"{table.source}: its first row looks like no heading, for {found_label!r} stands below it too; name the "
+            "columns with --set data.columns='[NAME, NAME, ...]', or name that of the labels with "
+            f"--set data.label_column={found_label!r}"
+        )
     return found_text, found_label
 
 
@@ -85,6 +91,8 @@ def find_label_column(table: ColumnTable, *, without: Sequence[str]) -> str | No
     # a file of label names knows better than any guess
     known = [name for name in columns if name in table.label_names]
     candidates = known or [name for name in columns if _looks_like_labels(table, name)]
+    if not candidates:  # what is wrong with a column of that name is told later
+        candidates = [name for name in columns if name.strip().lower() in _LABEL_WORDS][:1]
     return candidates[0] if len(candidates) == 1 else None
 
 
@@ -96,6 +104,8 @@ def _find_text_column(table: ColumnTable, *, without: str | None) -> str | None:
         # 'text_id' is no text, nor is 'title' where the next column is ten times as long
         exact = [name for name in named if words[name] >= 1.5] or named
         return exact[0] if words[exact[0]] > 1 or len(columns) == 1 else None
+    if not columns:  # what is wrong with a column of that name is told later
+        return next((name for word in _TEXT_WORDS for name in table.columns if name.strip().lower() == word), None)
     longest = sorted(columns, key=lambda name: -words[name])
     if not longest or words[longest[0]] < _TEXT_WORDS_LEAST:
         return None

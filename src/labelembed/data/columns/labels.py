@@ -99,8 +99,8 @@ def labelled_parts(parts: Parts, column: str, how: LabelReading) -> LabelledPart
         unknown = sorted({str(name) for name in found if name not in number})
         if unknown:
             raise DataError(
-                f"{tables[part].source}: {_few(unknown)}: in column {column!r} of the {part} rows, but of no training "
-                f"row; the training rows have {_few(names)}"
+                f"{tables[part].source}: column {column!r} of the {part} rows has labels that no training row has: "
+                f"{_few(unknown)}; the training rows have {_few(names)}"
             )
         labels[part] = torch.tensor([number[str(name)] for name in found], dtype=torch.int64)
     if "test" not in tables:
@@ -239,9 +239,10 @@ def _refuse_no_labels(counts: Mapping[str, int], rows: int, column: str, source:
         )
     fractions = [name for name in counts if _has_fraction(name)]
     if len(fractions) > _MOST_FRACTIONS and len(fractions) > different // 2:
+        shown = ", ".join(f"{float(name):.3g}" for name in sorted(fractions)[:3])
         raise DataError(
-            f"{source}: column {column!r} holds {different:,} numbers with fractions ({_few(sorted(fractions)[:3])}, "
-            "...): measurements, not labels; name another with --set data.label_column=..."
+            f"{source}: column {column!r} holds {different:,} numbers with fractions ({shown}, ...): "
+            "measurements, not labels; name another with --set data.label_column=..."
         )
 
 
