@@ -54,7 +54,7 @@ def test_python_block_runs(text, tmp_path, monkeypatch):
 
 def shortened(words):
     """Returns a command's words, made to take a second; options that stand already are left as they are."""
-    if words[0] not in ("train", "compare", "check"):
+    if words[0] not in ("train", "compare", "check", "tune"):
         return words
     kind = "mnist" if "--data" in words else "digits"
     if "corpus" in words:
@@ -64,7 +64,7 @@ def shortened(words):
     extra = SHORT[kind]
     if words[0] != "compare":
         extra = extra[: extra.index("--seeds")] if "--seeds" in extra else extra
-    return [*words, *extra]
+    return [*words, *extra, *(["--trials", "1"] if words[0] == "tune" or "--tuned" in words else [])]
 
 
 @pytest.mark.parametrize("text", blocks("sh"))

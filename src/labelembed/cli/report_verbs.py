@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from labelembed.cli.options import RunArgument
+
 _FIGURES = "curves (--measure), seeds, heatmap, dendrogram, map, reliability, confusion, confused-ranks, attention"
 
 BaselineOption = Annotated[
@@ -25,6 +27,7 @@ WordnetOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Adds the verbs."""
     app.command(epilog="Example: labelembed report runs/first")(report)
+    app.command(epilog="Example: labelembed card runs/first --output README.md")(card)
     app.command(epilog="Example: labelembed figure curves runs/first -o curves.pdf")(figure)
 
 
@@ -44,6 +47,19 @@ def report(
     from labelembed.report import write_report
 
     typer.echo(str(write_report(*paths, out=out, baseline=baseline, groups=groups, wordnet=wordnet)))
+
+
+def card(
+    run: RunArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="By default README.md in the run folder."),
+    ] = None,
+) -> None:
+    """Write a run's model card: data, measures, calibration, labels, recipe, cost and limits as Markdown."""
+    from labelembed.report import write_card
+
+    typer.echo(str(write_card(run, output)))
 
 
 def figure(

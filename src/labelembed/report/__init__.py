@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns, load_comparison
 from labelembed.report.gathering import load_several
+from labelembed.report.model_card import model_card, write_card
 from labelembed.report.notes import table_notes
 from labelembed.report.page import write_report
 from labelembed.report.table import Row, comparison_rows
@@ -20,6 +21,7 @@ __all__ = [
     "comparison_rows",
     "load_comparison",
     "load_several",
+    "model_card",
     "print_comparison",
     "rich_table",
     "rows_as_json",
@@ -29,6 +31,7 @@ __all__ = [
     "tuning_rows",
     "variants_as_cells",
     "verdict",
+    "write_card",
     "write_csv",
     "write_report",
     "write_runs_csv",

@@ -1,0 +1,297 @@
+"""A model card: what a run is, what it was trained on and reached, and what is not known of it, as Markdown.
+
+The header is YAML as Hugging Face's model cards have it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from labelembed.errors import DataError, RunFolderError
+from labelembed.report.citations import citations_of
+from labelembed.report.comparison import Comparison, RunRecord, VariantRuns, environment_of, load_comparison
+from labelembed.report.cost import cost_rows, memory_text
+from labelembed.report.formatting import MEASURES, NOTHING, counted, number, shortened
+from labelembed.report.run_checks import number_in
+from labelembed.report.table import Row, comparison_rows
+from labelembed.report.tuning_shown import tuning_rows
+from labelembed.report.verdict import verdict
+from labelembed.report.writing import write_text
+from labelembed.training.run_folder import RunFolder
+
+LISTED_LABELS = 20
+_NEIGHBOURS = 3
+_LONGEST_TEXT = 1_000
+_NATS = ("nll", "brier", "perplexity")
+_IN_WORDS = {
+    "error": "error",
+    "top5_error": "top-5 error",
+    "nll": "negative log-likelihood, nats",
+    "calibration_error": "calibration error",
+    "brier": "Brier score",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "perplexity": "perplexity",
+}
+
+
+def write_card(run: str | Path, path: str | Path | None = None) -> Path:
+    """Writes the model card of a finished run; of one of a comparison with the measures over its seeds.
+
+    Args:
+        run: The run folder; ``runs/<variant>/seed-<n>`` of a comparison too.
+        path: The file; None: ``README.md`` in the run folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunFolderError: There is no finished run, it is damaged, or the card cannot be written.
+    """
+    folder = Path(run)
+    place = folder / "README.md" if path is None else Path(path)
+    if place.is_dir():
+        raise RunFolderError(f"{place}: is a folder; name a file with --output")
+    return write_text(place, model_card(folder))
+
+
+def model_card(run: str | Path) -> str:
+    """Returns the model card of a finished run as Markdown; see `write_card`."""
+    from jinja2 import Environment, StrictUndefined
+
+    folder = Path(run)
+    if (folder / "comparison.json").is_file():
+        example = next((one.parent for one in sorted(folder.glob("runs/*/seed-*/result.json"))), folder / "runs")
+        raise RunFolderError(f"{folder}: is a comparison; a card is of one run, for instance {example}")
+    single = load_comparison(folder)
+    variant = single.variants[0]
+    record = next(iter(variant.runs.values()))
+    environment, recipe = environment_of(record), RunFolder(folder).recipe()
+    told = environment.get("data")
+    data: dict[str, Any] = told if isinstance(told, dict) else {}
+    template = files("labelembed.report").joinpath("templates", "card.md").read_text(encoding="utf-8")
+    surroundings = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    surroundings.filters.update(text=markdown_text)
+    return (
+        surroundings.from_string(template)
+        .render(
+            header=_header(record, recipe, data, title=_title(recipe, record)),
+            title=_title(recipe, record),
+            task=_TASKS[_task(recipe, data)],
+            writes=_task(recipe, data) == "translation",
+            objective=str(variant.objective.get("name")),
+            network=str((recipe.get("model") or {}).get("name")),
+            statement=verdict(single)[0],
+            data=_data_lines(data),
+            notes=[str(note) for note in data.get("notes") or []],
+            measures=_measures(record),
+            calibration=_calibration(record),
+            labels=_labels(folder),
+            cost=_cost(single),
+            comparison=_of_comparison(folder),
+            recipe=_fenced((folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace").rstrip(), "yaml"),
+            command=_fenced(_command(environment), "sh"),
+            environment=_environment(environment),
+            selected=str(record.result.get("selected_by", "nothing known")),
+            citations=citations_of(str(variant.objective.get("name"))),
+            has_test=record.result.get("test") is not None,
+        )
+        .strip()
+        + "\n"
+    )
+
+
+def markdown_text(value: object) -> str:
+    """Returns a text in one line with nothing in it that Markdown or HTML would take for a sign of its own."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~$!&])", r"\\\1", shortened(str(value), _LONGEST_TEXT))
+
+
+def _fenced(text: str, language: str) -> str:
+    """Returns text as a block of code, whose fence is longer than any in the text."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+_TASKS = {
+    "image-classification": "classifier of pictures",
+    "text-classification": "classifier of texts",
+    "tabular-classification": "classifier of vectors",
+    "translation": "network that writes sentences",
+}
+
+
+def _task(recipe: dict[str, Any], data: dict[str, Any]) -> str:
+    name = str((recipe.get("data") or {}).get("name"))
+    if not data.get("input_shape") or recipe.get("decoding"):
+        return "translation"
+    if "text" in name:
+        return "text-classification"
+    return "image-classification" if len(data["input_shape"]) == 3 else "tabular-classification"
+
+
+def _title(recipe: dict[str, Any], record: RunRecord) -> str:
+    objective, data = recipe.get("objective") or {}, recipe.get("data") or {}
+    model = recipe.get("model") or {}
+    return f"{data.get('name')} {model.get('name')} {objective.get('name')}, seed {record.seed}"
+
+
+def _header(record: RunRecord, recipe: dict[str, Any], data: dict[str, Any], *, title: str) -> str:
+    """Returns the YAML header of the card."""
+    test = record.result.get("test")
+    split = "test" if test else "development"
+    measured: dict[str, Any] = test or record.result.get("development") or {}
+    metrics = [{"type": "accuracy", "name": f"{split} accuracy", "value": 1 - measured["error"]}]
+    for name in ("bleu", "chrf", "nll", "calibration_error"):
+        value = number_in(measured.get(name))
+        if value is not None:
+            metrics.append({"type": name, "name": f"{split} {_IN_WORDS[name]}", "value": value})
+    dataset = {"name": shortened(str(data.get("source")), _LONGEST_TEXT), "type": str(recipe["data"].get("name"))}
+    task = {"type": _task(recipe, data)}
+    objective = str((recipe.get("objective") or {}).get("name"))
+    values = {
+        "library_name": "labelembed",
+        "pipeline_tag": task["type"],
+        "tags": ["labelembed", objective],
+        "metrics": [metric["type"] for metric in metrics],
+        "model-index": [{"name": title, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}],
+    }
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).strip()
+
+
+def _data_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
+    names = data.get("names")
+    rows = data.get("rows")
+    lines = [("source", str(data.get("source", "not known")))]
+    if isinstance(rows, dict):
+        lines.append(("rows", ", ".join(f"{part} {size:,}" for part, size in rows.items() if isinstance(size, int))))
+    if isinstance(names, list):
+        lines.append(("labels", f"{len(names):,}: {', '.join(map(str, names[:LISTED_LABELS]))}"))
+        if len(names) > LISTED_LABELS:
+            lines[-1] = ("labels", lines[-1][1] + ", ...")
+    if data.get("input_shape"):
+        low, high = (data.get("input_range") or (None, None))[:2]
+        lines.append(("one input", f"{' x '.join(map(str, data['input_shape']))}, values from {low} to {high}"))
+    lines.append(("fingerprint of the content", str(data.get("fingerprint", "not known"))))
+    return lines
+
+
+def _measures(record: RunRecord) -> list[tuple[str, str, str, str]]:
+    """Returns a line a measure: its name, and it on the development rows, the test rows, and these calibrated."""
+    found = []
+    for name, words in _IN_WORDS.items():
+        cells = [
+            _value(name, record.measure("development", name)),
+            _value(name, record.measure("test", name)),
+            _value(name, record.measure("test", name, calibrated=True)),
+        ]
+        if any(cell != NOTHING for cell in cells):
+            found.append((words, *cells))
+    return found  # type: ignore[return-value]
+
+
+def _value(name: str, value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    return number(value, 3) if name in _NATS else f"{number(100 * value, 2)} %"
+
+
+def _calibration(record: RunRecord) -> str:
+    if record.temperature is None:
+        return "No temperature was fitted, so the probabilities are as the network gives them."
+    split = "test" if record.result.get("test") else "development"
+    before = record.measure("test" if split == "test" else "development", "calibration_error")
+    after = record.measure("test" if split == "test" else "development", "calibration_error", calibrated=True)
+    moved = f"from {_value('error', before)} to {_value('error', after)}"
+    return (
+        f"Divide the logits by the temperature {number(record.temperature, 4)}, which was fitted on the development "
+        f"rows after training: it takes the expected calibration error on the {split} rows {moved}. `labelembed "
+        "predict` and `labelembed export --probabilities` do so."
+    )
+
+
+def _labels(folder: Path) -> dict[str, Any] | None:
+    try:
+        geometry = RunFolder(folder).label_geometry()
+        if len(geometry) < 2:
+            return None
+        listed = geometry.names[:LISTED_LABELS]
+        near = geometry.neighbours_of(listed, k=min(_NEIGHBOURS, len(geometry) - 1))
+    except (DataError, OSError, KeyError, ValueError):
+        return None
+    kind = "probability in the label's soft target" if geometry.similarities is not None else geometry.metric
+    return {
+        "lines": [(name, ", ".join(f"{one.name} ({one.score:.3g})" for one in near[name])) for name in listed],
+        "count": len(geometry),
+        "kind": {"euclidean": "minus the distance of the label vectors", "cosine": "cosine of the label vectors"}.get(
+            kind, kind
+        ),
+        "source": geometry.source,
+    }
+
+
+def _cost(single: Comparison) -> list[tuple[str, str]]:
+    _, (row,) = cost_rows(single, comparison_rows(single))
+    lines = [("numbers that are trained", NOTHING if row.parameters is None else f"{row.parameters:,}")]
+    if row.epoch_seconds is not None:
+        lines.append(("seconds an epoch", number(row.epoch_seconds.mean, 2)))
+    if row.seconds is not None:
+        lines.append(("seconds of the run", number(row.seconds.mean, 1)))
+    return [*lines, ("peak memory", memory_text(row))]
+
+
+def _of_comparison(folder: Path) -> dict[str, Any] | None:
+    """Returns what the comparison that the run is one of shows; None where it is none of any."""
+    whole = folder.resolve()
+    root = whole.parents[2] if len(whole.parents) > 2 else whole
+    if whole.parent.parent.name != "runs" or not (root / "comparison.json").is_file():
+        return None
+    try:
+        comparison = load_comparison(root)
+    except RunFolderError:
+        return None
+    rows = comparison_rows(comparison)
+    place = next((at for at, one in enumerate(comparison.variants) if _holds(one, whole)), None)
+    if place is None:
+        return None
+    tuned = [one for one in tuning_rows(comparison) if one.name == rows[place].name and one.space]
+    return {
+        "name": rows[place].name,
+        "n": counted(rows[place].n, "seed"),
+        "seeds": ", ".join(map(str, rows[place].seeds)),
+        "measures": _over_seeds(rows[place]),
+        "verdict": verdict(comparison, rows),
+        "tuned": f"{tuned[0].trials} trials over {'; '.join(tuned[0].space)}" if tuned else "",
+    }
+
+
+def _holds(variant: VariantRuns, folder: Path) -> bool:
+    return any(run.folder.resolve() == folder for run in variant.runs.values())
+
+
+def _over_seeds(row: Row) -> list[tuple[str, str]]:
+    shown = [measure for measure in MEASURES if measure.summary(row) is not None]
+    return [(f"{one.heading}{', ' + one.unit if one.unit else ''}", one.text(row)) for one in shown]
+
+
+def _command(environment: dict[str, Any]) -> str:
+    words = environment.get("command")
+    return shlex.join(map(str, words)) if isinstance(words, list) else "labelembed train recipe.yaml"
+
+
+def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
+    packages = environment.get("packages")
+    versions = packages.items() if isinstance(packages, dict) else ()
+    lines = [
+        (key, str(environment[key])) for key in ("device", "processor", "python", "commit") if environment.get(key)
+    ]
+    return [*lines, ("packages", ", ".join(f"{name} {version}" for name, version in versions if version))]
