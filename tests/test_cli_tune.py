@@ -9,9 +9,9 @@ import pytest
 
 from labelembed.recipes import comparing
 from labelembed.report import load_comparison, tuning_rows, verdict, write_report
-from labelembed.training.workers import Event, outcome_of
 from labelembed.tuning import trials
 from tests.made_cli import call, succeed
+from tests.made_in_process import run_jobs_here
 
 SMALL = ["--set", "model.hidden_sizes=[8]", "--set", "epochs=1", "--set", "batch_size=200", "--device", "cpu", "-q"]
 ALIKE = ["--tuned", "--objectives", "label_smoothing,label_smoothing:smoothing=0.4"]
@@ -25,10 +25,9 @@ def made(monkeypatch, tmp_path):
     jobs_made, wishes = [], {"stop_after": None}
 
     def run_here(jobs, run, *, processes):
-        for job in jobs:
-            kind, result, message = outcome_of(run, job.payload, lambda progress: None, lambda: False)
-            jobs_made.append(job)
-            yield Event(job, kind, result=result, message=message)
+        for event in run_jobs_here(jobs, run):
+            jobs_made.append(event.job)
+            yield event
             if len(jobs_made) == wishes["stop_after"]:
                 signal.raise_signal(signal.SIGINT)
 

@@ -13,9 +13,11 @@ from PIL import Image
 from labelembed.recipes.loading import read_recipe
 from labelembed.recipes.plain_yaml import plain_values
 from labelembed.recipes.schema import Recipe, parse_recipe
+from labelembed.tuning import trials
 from tests.made_cli import call
 from tests.made_corpus import write_example_text
 from tests.made_data import write_idx_folder
+from tests.made_in_process import run_jobs_here
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -70,6 +72,7 @@ def shortened(words):
 @pytest.mark.parametrize("text", blocks("sh"))
 def test_shell_block_runs(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trials, "run_jobs", run_jobs_here)
     write_idx_folder(tmp_path / "mnist")
     write_example_text(tmp_path)
     inputs = np.random.default_rng(0).normal(size=(300, 12)).astype("float32")

@@ -15,11 +15,11 @@ from labelembed.recipes.running import cached_data
 from labelembed.recipes.variants import variants_of
 from labelembed.training.interruption import StopRequest
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.workers import Event, outcome_of
 from labelembed.tuning import plan_tuning, run_tuning, trials, tuned_variants, write_tuning
 from labelembed.tuning.pruning import Watch
 from labelembed.tuning.space import arguments_at, parse_space, recipe_with, space_of
 from labelembed.tuning.study import JOURNAL, Trial, TrialStore, proposal, rounds
+from tests.made_in_process import run_jobs_here
 
 SMALL = ["model.hidden_sizes=[8]", "epochs=1", "batch_size=200", "checkpoints.time_share=1"]
 
@@ -28,14 +28,7 @@ SMALL = ["model.hidden_sizes=[8]", "epochs=1", "batch_size=200", "checkpoints.ti
 def in_this_process(monkeypatch):
     """Makes the runs here, one after the other: worker processes have tests of their own."""
 
-    def run_here(jobs, run, *, processes):
-        for job in jobs:
-            kind, result, message = outcome_of(run, job.payload, lambda progress: None, lambda: False)
-            if kind == "interrupted":
-                raise InterruptedTraining(message)
-            yield Event(job, kind, result=result, message=message)
-
-    monkeypatch.setattr(trials, "run_jobs", run_here)
+    monkeypatch.setattr(trials, "run_jobs", run_jobs_here)
 
 
 def recipe_of(*settings):
