@@ -226,3 +226,19 @@ def test_a_report_stands_whatever_is_said_of_the_tuning(made, tmp_path):
         assert verdict(comparison)[0].startswith("With the one seed")
         assert len(tuning_rows(comparison)) <= 1
     assert write_report(tmp_path / "c").is_file()
+
+
+def test_a_cluster_makes_the_trials_that_this_machine_makes(made, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="the extra `cluster` (distributed) is not installed")
+    tune = ["tune", "digits-mlp", "--trials", 2, *TWO, *SMALL, "--json"]
+    here = succeed(*tune, "--out", "here").json
+    made[0].clear()
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0", protocol="tcp://", host="127.0.0.1"
+    ) as local:
+        there = succeed(*tune, "--out", "there", "--cluster", local.scheduler_address).json
+    assert there == here
+    assert made[0] == []
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == sorted(
+        path.name for path in (tmp_path / "here").iterdir()
+    )
