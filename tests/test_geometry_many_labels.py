@@ -60,6 +60,38 @@ def test_neighbours_of_all_labels_equal_plain_loops(kind, k, monkeypatch):
         assert [near.score for near in found[name]] == pytest.approx([scores[other] for other in expected], abs=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["euclidean", "cosine"])
+@pytest.mark.parametrize("shift", [0.0, 100.0])
+def test_coarse_neighbours_are_the_same_to_six_digits(kind, shift, monkeypatch):
+    """Far from the origin products of vectors lose digits; what is the same in all of them is taken off first."""
+    vectors = torch.randn(40, 6, generator=torch.Generator().manual_seed(1)) + (shift if kind == "euclidean" else 0)
+    monkeypatch.setattr(nearest, "_SCORES_AT_ONCE", 3 * 40)
+    asked = [7, 0, 39, 12]
+    geometry = LabelGeometry([str(label) for label in range(40)], vectors=vectors, metric=kind)
+    places, scores = nearest.nearest_labels(vectors, asked, 5, kind=kind, coarse=True)
+    assert scores.dtype == torch.float64
+    for label, near, found in zip(asked, places.tolist(), scores.tolist(), strict=True):
+        exact = naive_scores(geometry, label)
+        expected = sorted((other for other in range(40) if other != label), key=lambda other: -exact[other])[:5]
+        assert near == expected
+        # Six digits of the largest score; a distance is the root of a difference, and keeps half as many near 0.
+        assert found == pytest.approx([exact[other] for other in expected], rel=2e-5)
+
+
+def test_coarse_neighbours_of_equal_vectors_have_distance_0_and_no_label_is_its_own():
+    vectors = torch.tensor([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0], [5.0, 5.0]])
+    places, scores = nearest.nearest_labels(vectors, range(4), 3, kind="euclidean", coarse=True)
+    assert places[0].tolist() == [1, 2, 3]
+    assert scores[0].tolist() == pytest.approx([0.0, -(5**0.5), -5.0], abs=1e-3)
+    assert all(label not in near for label, near in enumerate(places.tolist()))
+    _, cosines = nearest.nearest_labels(vectors, range(4), 3, kind="cosine", coarse=True)
+    assert cosines[2].tolist() == [0.0, 0.0, 0.0]  # a vector of zeros is like nothing
+    soft = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
+    one, other = (nearest.nearest_labels(soft, range(5), 2, kind="similarities", coarse=coarse) for coarse in (0, 1))
+    assert torch.equal(one[0], other[0])
+    assert torch.equal(one[1], other[1])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", [1, 3, 10])
 def test_equal_scores_come_in_the_order_of_the_labels(kind, k):

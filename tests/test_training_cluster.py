@@ -28,6 +28,7 @@ from labelembed.training.interruption import StopRequest
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.workers import Job
 from tests.made_cli import call, succeed
+from tests.made_tensorboard import journal_for_tensorboard, tensorboard_shows
 from tests.made_training import (
     CommandLines,
     attempt,
@@ -142,6 +143,17 @@ def test_table_is_that_of_this_machine_and_the_second_call_makes_nothing(two_pro
     # No scheduler is asked for where nothing is left to do.
     again = succeed(*WORDS, "--seeds", 2, "--cluster", NO_SCHEDULER, "--out", "machines")
     assert again.err == "4 of 4 runs reused\n"
+
+
+def test_tensorboard_is_written_by_the_workers_as_here(two_processes, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    monkeypatch.chdir(tmp_path)
+    succeed(*WORDS, "--seeds", 1, "--cluster", two_processes, "--out", "machines", "--tensorboard", "--quiet")
+    runs = sorted((tmp_path / "machines" / "runs").glob("*/seed-0"))
+    assert len(runs) == 2
+    for run in runs:
+        assert len(list((run / "tensorboard").iterdir())) == 1
+        assert tensorboard_shows(run) == journal_for_tensorboard(run)
 
 
 def test_run_of_a_killed_worker_goes_on_elsewhere_from_its_checkpoint(two_processes, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import torch
 from labelembed.recipes.loading import load_recipe
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call
+from tests.made_tensorboard import journal_for_tensorboard, tensorboard_shows
 from tests.made_training import assert_same_run, one_thread, train  # noqa: F401
 
 gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
@@ -35,9 +37,9 @@ SETTINGS = [
 WHOLE = [*SETTINGS, "micro_batches=1"]
 
 
-def launched(launcher, out, settings):
+def launched(launcher, out, settings, *more):
     options = [word for setting in settings for word in ("--set", setting)]
-    words = ["-m", "labelembed", "train", "digits-mlp", *options, "--out", str(out), "--device", "cpu", "--json"]
+    words = ["-m", "labelembed", "train", "digits-mlp", *options, "--out", str(out), "--device", "cpu", "--json", *more]
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": loopback}
     command = [sys.executable, "-m", *LAUNCHERS[launcher], *words]
@@ -48,7 +50,8 @@ def launched(launcher, out, settings):
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_run_of_a_launcher_is_that_of_one_process_and_printed_once(launcher, tmp_path):
     settings = ["epochs=3"]
-    with launched(launcher, tmp_path / "two", [*SETTINGS, *settings]) as process:
+    more = ["--tensorboard"] if launcher == "torchrun" and importlib.util.find_spec("tensorboard") else []
+    with launched(launcher, tmp_path / "two", [*SETTINGS, *settings], *more) as process:
         out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     recipe, _ = load_recipe("digits-mlp", settings=[*WHOLE, *settings])
@@ -56,6 +59,9 @@ def test_run_of_a_launcher_is_that_of_one_process_and_printed_once(launcher, tmp
     assert_same_run(tmp_path / "two", tmp_path / "one")
     assert json.loads(out)["status"] == "finished"  # one line, of one process
     assert err.count("epoch 3/3") == 1
+    if more:  # one log, of one process, and none of its lines twice
+        assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1
+        assert tensorboard_shows(tmp_path / "two") == journal_for_tensorboard(tmp_path / "two")
 
 
 def test_process_killed_under_torchrun_ends_the_run_with_a_word_and_one_process_goes_on(tmp_path):

@@ -9,35 +9,11 @@ import pytest
 from labelembed.errors import LabelEmbedError
 from labelembed.recipes.running import start_over
 from labelembed.training.progress import Progress
-from labelembed.training.run_folder import RunFolder
 from labelembed.training.tensorboard import journal_logged, log_journal
 from tests.made_cli import SMALL, call, succeed
 from tests.made_data import write_idx_folder
 from tests.made_runs import journal_lines, make_run, measures
-
-
-def shown(path):
-    """Returns what TensorBoard reads: (step, value) by tag."""
-    accumulator = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"
-    ).EventAccumulator(str(path / "tensorboard"))
-    accumulator.Reload()
-    return {
-        tag: [(event.step, event.value) for event in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]
-    }
-
-
-def of_journal(path):
-    """Returns what the journal says, in the same form, in single precision as TensorBoard's files."""
-    expected = {}
-    for line in RunFolder(path).journal():
-        numbers = {"seconds": line["seconds"], "learning_rate": line["learning_rate"]}
-        numbers |= {"training_seconds": line["training_seconds"]} if "training_seconds" in line else {}
-        for place in ("train", "development", "test"):
-            numbers |= {f"{place}/{name}": number for name, number in (line[place] or {}).items()}
-        for tag, number in numbers.items():
-            expected.setdefault(tag, []).append((line["epoch"], pytest.approx(number, rel=1e-6)))
-    return expected
+from tests.made_tensorboard import journal_for_tensorboard, tensorboard_shows
 
 
 def watched(folder, lines, *, asked=True, warn=pytest.fail):
@@ -59,9 +35,11 @@ def folder(tmp_path):
 def test_epochs_are_those_of_the_journal(folder):
     seen = watched(folder, journal_lines([0.5, None, 0.25]))
     assert [progress.epoch for progress in seen] == [1, 2, 3]
-    assert shown(folder.path) == of_journal(folder.path)
-    assert [step for step, _ in shown(folder.path)["test/error"]] == [1, 3]
-    assert {"train/total", "train/output", "development/nll", "learning_rate", "seconds"} <= shown(folder.path).keys()
+    assert tensorboard_shows(folder.path) == journal_for_tensorboard(folder.path)
+    assert [step for step, _ in tensorboard_shows(folder.path)["test/error"]] == [1, 3]
+    assert {"train/total", "train/output", "development/nll", "learning_rate", "seconds"} <= tensorboard_shows(
+        folder.path
+    ).keys()
 
 
 def test_resumed_run_has_each_step_once(folder):
@@ -70,15 +48,15 @@ def test_resumed_run_has_each_step_once(folder):
     folder.keep_journal(1)  # the checkpoint was of epoch 1
     again = journal_lines([0.5, 0.45, 0.35, 0.25])
     watched(folder, again[1:], asked=False)
-    assert shown(folder.path) == of_journal(folder.path)
-    assert [step for step, _ in shown(folder.path)["test/error"]] == [1, 2, 3, 4]
+    assert tensorboard_shows(folder.path) == journal_for_tensorboard(folder.path)
+    assert [step for step, _ in tensorboard_shows(folder.path)["test/error"]] == [1, 2, 3, 4]
 
 
 def test_epoch_that_a_kill_kept_from_the_log_is_there_after_resuming(folder):
     watched(folder, journal_lines([0.5]))
     folder.append_journal(journal_lines([0.5, 0.4])[1])  # killed before the log was written
     watched(folder, journal_lines([0.5, 0.4, 0.3])[2:])
-    assert [step for step, _ in shown(folder.path)["test/error"]] == [1, 2, 3]
+    assert [step for step, _ in tensorboard_shows(folder.path)["test/error"]] == [1, 2, 3]
 
 
 def test_reader_that_has_read_the_old_file_forgets_it(folder):
@@ -101,7 +79,7 @@ def test_ended_run_gets_its_log_later_once(folder):
     for line in journal_lines([0.5, 0.25]):
         folder.append_journal(line)
     log_journal(folder.path)
-    assert shown(folder.path) == of_journal(folder.path)
+    assert tensorboard_shows(folder.path) == journal_for_tensorboard(folder.path)
     files = sorted((folder.path / "tensorboard").iterdir())
     log_journal(folder.path)
     assert sorted((folder.path / "tensorboard").iterdir()) == files
@@ -134,12 +112,12 @@ def test_train_and_compare_leave_the_log(tmp_path, monkeypatch):
     write_idx_folder(tmp_path / "mnist")
     train = ["train", "mnist-mlp", "--data", "mnist", *SMALL, "--out", "run"]
     succeed(*train, "--tensorboard")
-    assert shown(tmp_path / "run") == of_journal(tmp_path / "run")
+    assert tensorboard_shows(tmp_path / "run") == journal_for_tensorboard(tmp_path / "run")
     compare = ["compare", "mnist-mlp", "--data", "mnist", *SMALL, "--objectives", "one_hot", "--out", "compared"]
     succeed(*compare, "--seeds", "1", "--jobs", "1")
     runs = tmp_path / "compared" / "runs" / "one_hot"
     assert not (runs / "seed-0" / "tensorboard").exists()
     succeed(*compare, "--seeds", "2", "--jobs", "1", "--tensorboard")
     for seed in (0, 1):
-        assert len(shown(runs / f"seed-{seed}")["test/error"]) == 2
-        assert shown(runs / f"seed-{seed}") == of_journal(runs / f"seed-{seed}")
+        assert len(tensorboard_shows(runs / f"seed-{seed}")["test/error"]) == 2
+        assert tensorboard_shows(runs / f"seed-{seed}") == journal_for_tensorboard(runs / f"seed-{seed}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,25 @@ def measures_text(line: dict[str, Any] | None) -> str:
         return ""
     parts = [f"{name} {_headline(line[name])}" for name in ("development", "test") if line.get(name)]
     return ", ".join(parts)
+
+
+def terms_text(line: dict[str, Any] | None) -> str:
+    """Returns the mean of each term of the loss in an epoch, for a progress line: ``total 0.53, output 0.31``."""
+    terms = (line or {}).get("train")
+    if not isinstance(terms, dict):
+        return ""
+    # Of a loss of one term the total says it all, and a term that is 0 is mostly one that is not asked for.
+    shown = [name for name in terms if terms[name]] if len(terms) > 2 else list(terms)[:1]
+    return ", ".join(f"{name} {terms[name]:.3g}" for name in shown)
+
+
+def _epoch_text(line: dict[str, Any] | None) -> str:
+    return "; ".join(text for text in (measures_text(line), terms_text(line)) if text)
+
+
+def _is_live() -> bool:
+    """Returns whether lines can be written over: not into a file or a pipe, nor on a terminal that only prints."""
+    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def _headline(measures: dict[str, Any]) -> str:
@@ -74,7 +94,7 @@ def counting_shown(text: str, *, quiet: bool = False) -> Iterator[Callable[[int]
 @contextmanager
 def _said(*, quiet: bool) -> Iterator[Callable[[str, bool], None]]:
     """Gives a callback for a text that is shown now and then, and whether it is the last one."""
-    live = sys.stderr.isatty()
+    live = _is_live()
     said_at = time.monotonic()
     open_line = False
 
@@ -114,19 +134,20 @@ class RunDisplay:
     @contextmanager
     def watching(self) -> Iterator[RunDisplay]:
         """Keeps the display up for the time of the block."""
-        if not self.quiet and sys.stderr.isatty():
+        if not self.quiet and _is_live():
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bars
+            from rich.table import Column
 
             columns = (
                 TextColumn("epoch {task.fields[epoch]}"),
-                BarColumn(),
+                BarColumn(20),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[left]}"),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[text]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             )
-            with Bars(*columns, console=Console(stderr=True)) as self._live:
+            with Bars(*columns, console=Console(stderr=True), expand=True) as self._live:
                 self._task = self._live.add_task("", total=1.0, epoch="", left="", text="")
                 yield self
         else:
@@ -139,7 +160,7 @@ class RunDisplay:
         if self._first is None:
             self._first, self._began = done, time.monotonic()
         left = self._time_left(done, progress.epochs) if done < progress.epochs else "done"
-        self._text = measures_text(progress.line) or self._text
+        self._text = _epoch_text(progress.line) or self._text
         if self._live is not None:
             epoch = f"{min(progress.epoch + 1, progress.epochs)}/{progress.epochs}"
             share = done / progress.epochs
@@ -196,13 +217,16 @@ class ComparisonDisplay:
     @contextmanager
     def watching(self) -> Iterator[ComparisonDisplay]:
         """Keeps the display up for the time of the block."""
-        if not self.quiet and sys.stderr.isatty():
+        if not self.quiet and _is_live():
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bars
+            from rich.table import Column
 
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
-            with Bars(*columns, console=Console(stderr=True)) as self._live:
+            # What is too long for the terminal is cut at its end: a table of many runs must not grow at every epoch.
+            text = TextColumn("{task.fields[text]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
+            columns = (TextColumn("{task.description}"), BarColumn(20), text)
+            with Bars(*columns, console=Console(stderr=True), expand=True) as self._live:
                 self._all = self._live.add_task(self._heading(), total=self.total, completed=self.done, text="starting")
                 yield self
         else:
@@ -240,7 +264,7 @@ class ComparisonDisplay:
     def _show(self, name: str, at: float, progress: Progress) -> None:
         if name not in self._tasks:
             self._tasks[name] = self._live.add_task(f"  {name}", total=self.epochs, text="")
-        self._texts[name] = measures_text(progress.line) or self._texts.get(name, "")
+        self._texts[name] = _epoch_text(progress.line) or self._texts.get(name, "")
         text = f"epoch {min(progress.epoch + 1, progress.epochs)}/{progress.epochs} {self._texts[name]}"
         self._live.update(self._tasks[name], completed=at, text=text)
         self._live.update(self._all, completed=self.done + sum(self._now.values()) / self.epochs, text=self._left())

@@ -18,6 +18,7 @@ from labelembed.report.heat_map import heat_data, heat_map, likeness_text
 from labelembed.report.label_figures import dendrogram, label_map
 from labelembed.report.label_groups import Reference
 from labelembed.report.packing import packed_neighbours, packed_text
+from labelembed.report.ranking import drawn_positions
 from labelembed.report.similarities import (
     LabelSimilarities,
     Neighbours,
@@ -129,22 +130,26 @@ def label_pictures(similarities: LabelSimilarities, variant: str, reference: Ref
 
 
 def kendall_rows(comparison: Comparison, sections: Sequence[LabelSection], reference: Reference) -> list[KendallRow]:
-    """Returns each variant's agreement with WordNet, and the published ones; nothing without WordNet."""
+    """Returns each variant's agreement with WordNet, and the published ones; nothing without WordNet.
+
+    A variant that learned nothing about labels has its class means in the table, which the others are to better.
+    """
     if reference.wordnet is None:
         return []
     rows = []
     names = next(section.similarities.names for section in sections if section.similarities.names)
-    variants = {variant.name: variant for variant in comparison.variants}
-    for section in sections:
-        if section.similarities.names != names:
-            continue
-        learned = [_tau(geometry, reference) for geometry in section.similarities.geometries.values()]
+    learned_by = {one.variant: one.similarities for one in sections if one.similarities.names == names}
+    for position in drawn_positions(comparison):
+        variant = comparison.variants[position]
+        similarities = learned_by.get(variant.name)
+        learned = [_tau(geometry, reference) for geometry in (similarities.geometries.values() if similarities else ())]
         means = [
             _tau(geometry, reference)
-            for run in variants[section.variant].runs.values()
+            for run in variant.runs.values()
             if (geometry := class_means_of(run)) is not None and geometry.names == names
         ]
-        rows.append(KendallRow(section.variant, _summary(learned), _summary(means)))
+        if learned or means:
+            rows.append(KendallRow(variant.name, _summary(learned), _summary(means)))
     return rows + [KendallRow(name, None, None, value) for name, value in published_scores(names).items()]
 
 

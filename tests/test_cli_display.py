@@ -1,0 +1,193 @@
+"""What a run and a comparison show while they go on: on a terminal, into a pipe, with --quiet, without colours."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("pty", reason="no pseudo-terminals here")
+
+from labelembed.cli import display
+from labelembed.cli.display import ComparisonDisplay, RunDisplay, duration
+from labelembed.training.progress import Progress
+from labelembed.training.workers import Event, Job
+from tests.made_terminal import Terminal, terminal
+
+LINE = {
+    "train": {"total": 0.61, "output": 0.41, "target": 0.2, "hinge": 0.0},
+    "development": {"error": 0.125},
+    "test": {"error": 0.25},
+}
+
+
+class Clock:
+    """Seconds that pass when it is said."""
+
+    def __init__(self, monkeypatch):
+        self.now = 100.0
+        monkeypatch.setattr(display, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return Clock(monkeypatch)
+
+
+def at(epoch, *, batch=0, line=None, epochs=4):
+    return Progress(epoch, epochs, batch, 10, 1.0, line)
+
+
+def draw(shown):
+    """Draws what stands now; by itself a display is drawn ten times a second."""
+    if shown._live is not None:
+        shown._live.refresh()
+
+
+def run_shown(clock, shown):
+    """Lets a run of four epochs pass: from its start, then an epoch in ten seconds."""
+    with shown.watching():
+        shown(at(0))
+        clock.now += 10
+        shown(at(1, line=LINE))
+        clock.now += 5
+        shown(at(1, batch=5))
+        draw(shown)
+
+
+def comparison_shown(clock, shown):
+    """Lets two of three runs pass, of which one was made before and one ends after 40 seconds."""
+    first, second = Job("one_hot seed 1", None), Job("label_embedding seed 0", None)
+    with shown.watching():
+        shown(Event(first, "progress", at(0)))
+        clock.now += 20
+        shown(Event(first, "progress", at(2, line=LINE)))
+        draw(shown)
+        clock.now += 20
+        shown(Event(first, "done", result={"development": {"error": 0.1}, "seconds": 40.0}))
+        shown(Event(second, "progress", at(0)))
+        clock.now += 10
+        shown(Event(second, "progress", at(1, line=LINE)))
+        draw(shown)
+        shown(Event(second, "failed", message="the loss is nan [at] step 3\nmore"))
+
+
+def test_run_on_a_terminal_shows_epoch_terms_development_measure_and_time_left(clock, monkeypatch):
+    with terminal(monkeypatch) as shown:
+        run_shown(clock, RunDisplay())
+    last = shown.lines[-1]
+    assert last.startswith("epoch 2/4 ")
+    assert "25 s left" in last  # an epoch and a half took 15 seconds, two and a half are left
+    assert last.endswith("development error 12.50%, test error 25.00%; total 0.61, output 0.41, target 0.2")
+    assert "\x1b[?25l" in shown.raw  # the cursor is hidden, and comes back
+    assert shown.raw.index("\x1b[?25h") > shown.raw.index("\x1b[?25l")
+
+
+def test_comparison_on_a_terminal_shows_its_runs_and_the_time_left_for_all(clock, monkeypatch):
+    with terminal(monkeypatch) as shown:
+        comparison_shown(clock, ComparisonDisplay(total=3, reused=1, epochs=4))
+    text = shown.text
+    # Two epochs in 20 seconds; two of this run and four of the other are left.
+    assert re.search(r"1 of 3 runs [━ ╸╺]+about 1 min 0 s left", text)
+    assert re.search(
+        r"  one_hot seed 1 +[━╸╺]+ epoch 3/4 development error 12.50%, test error 25.00%; total 0.61, output 0.41, "
+        "target 0.2",
+        text,
+    )
+    # Five epochs in 50 seconds, three are left.
+    assert re.search(r"2 of 3 runs [━ ╸╺]+about 30 s left", text)
+    assert "[3/3] label_embedding seed 0: FAILED: the loss is nan [at] step 3" in shown.lines
+    assert re.search(r"3 of 3 runs [━ ╸╺]+done", text)
+
+
+def test_narrow_terminal_cuts_a_line_and_never_wraps_it(clock, monkeypatch):
+    with terminal(monkeypatch, columns=60) as shown:
+        comparison_shown(clock, ComparisonDisplay(total=3, reused=1, epochs=4))
+    assert all(len(line) <= 60 for line in shown.lines if "FAILED" not in line)
+    assert any("…" in line for line in shown.lines)
+
+
+def test_no_color_is_heard(clock, monkeypatch):
+    coloured = r"\x1b\[[0-9;]*3[0-9][0-9;]*m"
+    with terminal(monkeypatch) as shown:
+        run_shown(clock, RunDisplay())
+    assert re.search(coloured, shown.raw)
+    with terminal(monkeypatch, NO_COLOR="1") as shown:
+        run_shown(clock, RunDisplay())
+    assert not re.search(coloured, shown.raw)
+    assert "epoch 2/4" in shown.text
+
+
+def test_terminal_that_only_prints_and_a_pipe_get_plain_lines(clock, monkeypatch):
+    plain = [
+        "epoch 1/4: development error 12.50%, test error 25.00%; total 0.61, output 0.41, target 0.2; 30 s left",
+    ]
+    with terminal(monkeypatch, TERM="dumb") as shown:
+        run_shown(clock, RunDisplay())
+    assert shown.lines == plain
+    assert "\x1b" not in shown.raw
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    run_shown(clock, RunDisplay())
+    assert sys.stderr.getvalue().splitlines() == plain
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    comparison_shown(clock, ComparisonDisplay(total=3, reused=1, epochs=4))
+    assert sys.stderr.getvalue().splitlines() == [
+        "[2/3] one_hot seed 1: development error 10.00% (40 s); about 40 s left",
+        "[3/3] label_embedding seed 0: FAILED: the loss is nan [at] step 3",
+    ]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_quiet_says_nothing(clock, monkeypatch, live):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    if live:
+        with terminal(monkeypatch) as shown:
+            run_shown(clock, RunDisplay(quiet=True))
+            comparison_shown(clock, ComparisonDisplay(total=3, reused=1, epochs=4, quiet=True))
+        assert shown.raw == ""
+    else:
+        run_shown(clock, RunDisplay(quiet=True))
+        comparison_shown(clock, ComparisonDisplay(total=3, reused=1, epochs=4, quiet=True))
+        assert sys.stderr.getvalue() == ""
+
+
+def test_loss_of_one_term_is_told_once(clock, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    shown = RunDisplay()
+    with shown.watching():
+        shown(at(0))
+        clock.now += 10
+        shown(at(1, line={"train": {"total": 0.5, "output": 0.5}, "development": {"bleu": 0.25, "error": 0.5}}))
+    assert sys.stderr.getvalue() == ("epoch 1/4: development BLEU 25.00 (token error 50.00%); total 0.5; 30 s left\n")
+
+
+def test_durations_are_said_as_people_do():
+    assert [duration(seconds) for seconds in (3.21, 59, 250, 7500)] == ["3.2 s", "59 s", "4 min 10 s", "2 h 5 min"]
+
+
+def test_comparison_in_a_pseudo_terminal_from_start_to_end(tmp_path):
+    words = ["compare", "digits-mlp", "--set", "epochs=12", "--set", "data.train_rows=400", "--seeds", "1"]
+    words += ["--set", "model.hidden_sizes=[8]", "--objectives", "one_hot,label_embedding", "--jobs", "1"]
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
+    master, slave = os.openpty()
+    command = [sys.executable, "-m", "labelembed", *words, "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdin=slave, stdout=subprocess.PIPE, stderr=slave, env=environment, text=True)
+    os.close(slave)
+    shown = Terminal()
+    shown.take(master)
+    out, _ = process.communicate(timeout=240)
+    os.close(master)
+    assert process.returncode == 0, shown.text
+    assert re.search(r"0 of 2 runs [━ ╸╺]+about .* left", shown.text)
+    assert re.search(
+        r"  label_embedding seed 0 [━ ╸╺]+epoch \d+/12 development error [\d.]+%.*; total [\d.]+", shown.text
+    )
+    assert re.search(r"2 of 2 runs [━ ╸╺]+done", shown.text)
+    assert "\x1b" not in out  # the table goes into a pipe, and the bar does not
+    assert "label_embedding" in out
