@@ -11,7 +11,7 @@ from typing import Any
 
 from labelembed.errors import RunFolderError, nearest
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns, load_comparison, refuse_different_data
-from labelembed.report.formatting import shortened
+from labelembed.report.formatting import counted, shortened
 from labelembed.training.run_folder import RunFolder
 
 _LONGEST_REASON = 300
@@ -73,12 +73,19 @@ def _together(found: Sequence[Comparison]) -> Comparison:
     published = [entry for one in found for entry in one.published]
     return Comparison(
         found[0].path,
-        " + ".join(dict.fromkeys(one.recipe for one in found)),
+        _title(found),
         (wanted or [variants[0].name])[0],
         variants,
         seeds,
         [entry for place, entry in enumerate(published) if entry not in published[:place]],
     )
+
+
+def _title(found: Sequence[Comparison]) -> str:
+    """Returns the names of the comparisons, and how many runs were given by themselves: their folders say little."""
+    names = list(dict.fromkeys(one.recipe for one in found if one.baseline is not None))
+    runs = sum(one.baseline is None for one in found)
+    return " + ".join([*names, *([counted(runs, "run")] if runs else [])])
 
 
 def _seeds(variant: VariantRuns) -> list[int]:

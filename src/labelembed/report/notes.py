@@ -15,6 +15,7 @@ _LONGEST_REASON = 300
 _SELECTED = {
     "development error": "at the epoch with the lowest development error",
     "development nll": "at the epoch with the lowest development NLL",
+    "development bleu": "at the epoch with the highest development BLEU",
     "last epoch": "after the last epoch",
 }
 

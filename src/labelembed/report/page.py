@@ -106,6 +106,8 @@ def _page(comparison: Comparison, reference_of: Callable[[Sequence[str]], Refere
     series, method = series_positions(comparison), best_method(comparison)
     measures, similarities_of = curve_measures(comparison), read_once()
     reference_row, costs = cost_rows(comparison, rows)
+    errors = error_section(comparison, method, similarities_of)
+    sentences = seen_sentences(comparison, method) if method is not None else None
     return environment.get_template("page.html").render(
         style=style,
         script=script,
@@ -121,19 +123,32 @@ def _page(comparison: Comparison, reference_of: Callable[[Sequence[str]], Refere
         speed_split=comparison.speed_split,
         differences=differences_table(rows),
         published=published_lines(comparison, rows),
-        notes=reading_notes(rows),
+        notes=[*reading_notes(rows), *_silence(comparison, errors, sentences)],
         failures=[f"{path}: {why}" for path, why in comparison.left_out.items()] + failure_notes(rows),
         curves=_curves(comparison, measures),
         curve_data=curve_data(comparison, measures) if measures else None,
         dots=_dots(comparison, rows),
         labels=_labels(comparison, reference_of, by_weight(comparison), similarities_of),
-        errors=error_section(comparison, method, similarities_of),
-        sentences=seen_sentences(comparison, method) if method is not None else None,
+        errors=errors,
+        sentences=sentences,
         cost=cost_table(costs, reference_row, _by_name(comparison, series)) if costs else None,
         reproduction=describe_reproduction(comparison),
         tuning=tuning_rows(comparison),
         variants=[variant.name for variant in comparison.variants],
     )
+
+
+def _silence(comparison: Comparison, errors: object, sentences: object) -> list[str]:
+    """Returns why parts are not in the page that a reader may look for."""
+    if not any(variant.runs for variant in comparison.variants):
+        return []
+    absent = ["errors"] if errors is None else []
+    absent += ["translations"] if sentences is None and comparison.headline == "bleu" else []
+    if not absent:
+        return []
+    return [
+        f"No {' and no '.join(absent)} to look into: the runs left no evidence of them, as those of older versions."
+    ]
 
 
 def _by_name(comparison: Comparison, series: dict[int, int]) -> dict[str, int]:
