@@ -239,6 +239,7 @@ def test_a_cluster_makes_the_trials_that_this_machine_makes(made, tmp_path):
         there = succeed(*tune, "--out", "there", "--cluster", local.scheduler_address).json
     assert there == here
     assert made[0] == []
+    assert succeed(*tune, "--out", "there", "--cluster", "tcp://127.0.0.1:9").json == here  # nothing is left to do
     assert sorted(path.name for path in (tmp_path / "there").iterdir()) == sorted(
         path.name for path in (tmp_path / "here").iterdir()
     )

@@ -205,6 +205,24 @@ def test_the_verb_writes_a_file_that_gives_the_labels_of_predict(run, tmp_path):
     assert "logits" in shown
 
 
+def test_a_network_that_reads_numbers_of_words_is_exported(tmp_path):
+    rows = [f"{'good fine' if row % 2 else 'bad awful'} film {row},{'up' if row % 2 else 'down'}" for row in range(60)]
+    (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    words = ["--data", tmp_path / "reviews.csv", "--set", "epochs=1", "--set", "batch_size=20", "--quiet"]
+    succeed("train", "text-bag", *words, "--device", "cpu", "--out", tmp_path / "run")
+    succeed("export", tmp_path / "run")
+    saved = SavedRun.load(tmp_path / "run")
+    inputs = saved.read_data().splits["development"].inputs
+    assert inputs.dtype == torch.int32
+    session = session_of(tmp_path / "run" / "model.onnx")
+    with torch.no_grad():
+        expected = saved.network.logits(inputs).numpy()
+    assert expected.std() > 1e-6
+    np.testing.assert_allclose(session.run(None, {"inputs": inputs.numpy()})[0], expected, atol=CLOSE)
+    (given,) = session.get_inputs()
+    assert given.type == "tensor(int32)"
+
+
 def test_what_cannot_be_exported_is_refused(run, tmp_path):
     for words, said in (
         ([tmp_path], "no recipe.yaml"),

@@ -29,6 +29,7 @@ def objectives(as_json: JsonOption = False) -> None:
             name: {
                 "summary": summary(kind),
                 "keys": {key.name: None if key.required else key.default for key in keys_of(kind).values()},
+                "search_space": {key: str(dimension) for key, dimension in kind.search_space.items()},
                 "required": [key.name for key in keys_of(kind).values() if key.required],
             }
             for name, kind in OBJECTIVES.items()

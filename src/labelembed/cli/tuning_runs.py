@@ -75,7 +75,8 @@ def make_tuning(
 
     def work() -> tuple[list[Outcome], dict[str, str]]:
         files = files_of_recipes(firsts)
-        with cluster_to(cluster, plan.out, files) as machines, display.watching():
+        # No scheduler is asked for where nothing is left to do.
+        with cluster_to(cluster if finished < total else None, plan.out, files) as machines, display.watching():
             how: dict[str, Any] = {"cluster": machines, "device": device, "observe": display}
             return run_tuning(plan, fingerprint=rows.fingerprint(), jobs=jobs or available_cores(), **how)
 

@@ -46,7 +46,7 @@ class PredictionGraph(nn.Module):
         probabilities: Return the distribution at the run's temperature, as `SavedRun.probabilities`; otherwise the
             objective's logits as they are.
 
-    Shapes: inputs [N, *input_shape] float32, output [N, C] float32.
+    Shapes: inputs [N, *input_shape] float32, or int32 where the network reads numbers of words; output [N, C] float32.
     """
 
     def __init__(self, saved: SavedRun, *, probabilities: bool = False) -> None:
@@ -142,7 +142,7 @@ def _about(saved: SavedRun, output: str) -> dict[str, str]:
         "format": "labelembed.classifier.1",
         "labelembed": __version__,
         "labels": json.dumps(saved.names, ensure_ascii=False),
-        "inputs": "float32 [batch, " + ", ".join(map(str, saved.input_shape)) + "], as the data hold them",
+        "inputs": f"{_input_type(saved)} [batch, {', '.join(map(str, saved.input_shape))}], as the data hold them",
         "input_shape": json.dumps(saved.input_shape),
         "input_range": json.dumps(saved.input_range),
         "output": output,
@@ -152,9 +152,17 @@ def _about(saved: SavedRun, output: str) -> dict[str, str]:
     }
 
 
+def _input_type(saved: SavedRun) -> str:
+    """Returns what inputs are: numbers of words for a network that reads those."""
+    return "int32" if getattr(saved.network.encoder, "reads_words", False) else "float32"
+
+
 def _made_inputs(saved: SavedRun, rows: int) -> Tensor:
     low, high = saved.input_range
     generator = seeds.generator(rows, "export")
+    if _input_type(saved) == "int32":
+        size = (rows, *saved.input_shape)
+        return torch.randint(int(low), int(high) + 1, size, generator=generator, dtype=torch.int32)
     return low + (high - low) * torch.rand(rows, *saved.input_shape, generator=generator)
 
 
