@@ -162,11 +162,11 @@ def unfilled_encoder(folder: Path) -> Any:
 
 
 def without_extras(model: Any) -> Any:
-    """Returns a model as its hidden states need it: of an encoder-decoder the encoder, and no pooler."""
+    """Returns a model as its hidden states need it: of an encoder-decoder the encoder, and no pooler; in float32."""
     model = model.get_encoder() if model.config.is_encoder_decoder else model
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
-    return model.eval()
+    return model.float().eval()  # some are saved in half precision
 
 
 def mean_hidden(model: Any, tokens: Tensor, mask: Tensor) -> Tensor:

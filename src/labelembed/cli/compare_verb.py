@@ -133,7 +133,7 @@ def compare(
         say_estimate(chosen, runs=runs, finished=finished, jobs=jobs, as_json=as_json, plan=plan)
         return
     if finished < runs:
-        with reading_shown(quiet=quiet) as reading:
+        with reading_shown(chosen.data["name"], quiet=quiet) as reading:
             rows = cached_data(chosen, progress=reading)
         for note in rows.notes:
             typer.echo(f"data: {note}", err=True)

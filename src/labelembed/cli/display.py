@@ -62,21 +62,42 @@ def _headline(measures: dict[str, Any]) -> str:
     return f"{bleu} (token {error})" if bleu else error
 
 
-def _decoding_text(done: int, total: int) -> str:
-    return f"decoding pictures: {done:,} of {total:,} ({done / max(total, 1):.0%})"
+class ReadingText:
+    """Says how far the reading of data is that takes long.
+
+    Args:
+        kind: Name of the data in the recipe.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._what = "texts through the encoder" if kind == "text-features" else "decoding pictures"
+        self._first: tuple[int, float] | None = None
+
+    def __call__(self, done: int, total: int) -> str:
+        """Returns how much is done, and how long the rest will take by what was done since the first call."""
+        text = f"{self._what}: {done:,} of {total:,} ({done / max(total, 1):.0%})"
+        now = time.monotonic()
+        if self._first is None:
+            self._first = done, now
+        before, began = self._first
+        if before < done < total:
+            text += f", {duration((now - began) / (done - before) * (total - done))} left"
+        return text
 
 
 @contextmanager
-def reading_shown(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Gives a callback that shows on standard error how far the decoding of pictures is.
+def reading_shown(kind: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Gives a callback that shows on standard error how far the reading of data is.
 
     On a terminal one line is written over and over; elsewhere a line every ten seconds.
 
     Args:
+        kind: Name of the data in the recipe.
         quiet: Show nothing.
     """
+    text = ReadingText(kind)
     with _said(quiet=quiet) as say:
-        yield lambda done, total: say(_decoding_text(done, total), done >= total)
+        yield lambda done, total: say(text(done, total), done >= total)
 
 
 @contextmanager
@@ -120,11 +141,13 @@ class RunDisplay:
     """Shows one run.
 
     Args:
+        kind: Name of the data in the recipe.
         quiet: Show nothing.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, kind: str = "", *, quiet: bool = False) -> None:
         self.quiet = quiet
+        self._reading = ReadingText(kind)
         self._live: Any = None
         self._printed_at = 0.0
         self._first: float | None = None  # epochs done when we began to watch: a resumed run has a head start
@@ -172,8 +195,8 @@ class RunDisplay:
                 print(f"epoch {progress.epoch}/{progress.epochs}: {self._text}; {left}", file=sys.stderr, flush=True)
 
     def reading(self, done: int, total: int) -> None:
-        """Takes how far the decoding of pictures is, before the first epoch."""
-        self._before_training(_decoding_text(done, total), done / max(total, 1))
+        """Takes how far the reading of the data is, before the first epoch."""
+        self._before_training(self._reading(done, total), done / max(total, 1))
 
     def asking(self, done: int, total: int) -> None:
         """Takes how far it is that the teacher is asked about the training rows, before the first epoch."""

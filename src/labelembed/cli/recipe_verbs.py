@@ -89,7 +89,7 @@ def check(
 
     chosen, name = load_recipe(recipe, settings=settings or [], data=data)
     plan = plan_comparison(chosen, name, Path("comparisons") / f".check-{name}")
-    with reading_shown(quiet=as_json) as reading:
+    with reading_shown(chosen.data["name"], quiet=as_json) as reading:
         found = build_data(chosen, progress=reading)
     network = network_for(chosen, found, to_try=True)
     notes = [*found.notes, *memory_notes(chosen, found)]

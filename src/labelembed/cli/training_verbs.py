@@ -80,7 +80,7 @@ def train(
     rows = None
     if overwrite and (out / "recipe.yaml").exists():
         # what is there goes only when what is to take its place can begin
-        with reading_shown(quiet=quiet) as reading:
+        with reading_shown(chosen.data["name"], quiet=quiet) as reading:
             rows = build_data(chosen, progress=reading)
         network_for(chosen, rows, to_try=True)
         with one_for_all(device=device) as first:
@@ -140,7 +140,7 @@ def _run(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    display = RunDisplay(quiet=quiet or process_number() > 0)
+    display = RunDisplay(recipe.data["name"], quiet=quiet or process_number() > 0)
     with stop_on_signals() as stop, display.watching():
         result = run_recipe(
             recipe,

@@ -61,7 +61,7 @@ def make_tuning(
     require_optuna()
     for variant in plan.left_out:
         typer.echo(f"note: {variant.name} is left out: it differs from another only in what is tuned", err=True)
-    with reading_shown(quiet=quiet) as reading:
+    with reading_shown(plan.recipe.data["name"], quiet=quiet) as reading:
         rows = cached_data(plan.recipe, progress=reading)
     for note in rows.notes:
         typer.echo(f"data: {note}", err=True)

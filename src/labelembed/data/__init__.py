@@ -20,6 +20,7 @@ from labelembed.data.corpus_settings import CorpusSettings
 from labelembed.data.dataset import LabelledData, RawData
 from labelembed.data.development import DevelopmentSplit, hold_out, stratified_order
 from labelembed.data.digits import read_digits
+from labelembed.data.encoded_text import read_text_features, read_text_tokens
 from labelembed.data.idx import read_idx
 from labelembed.data.idx_folder import read_idx_folder
 from labelembed.data.image_folder import read_images
@@ -37,6 +38,7 @@ from labelembed.data.sentences import Sentences
 from labelembed.data.single_inputs import read_inputs
 from labelembed.data.table import read_table
 from labelembed.data.table_encoding import TableEncoding
+from labelembed.data.text_encodings import FeatureEncoding, TokenEncoding
 from labelembed.data.text_rows import read_text_rows, read_texts
 from labelembed.data.vocabulary import Vocabulary
 from labelembed.data.word_bags import WordBags
@@ -52,13 +54,20 @@ DATA: dict[str, Callable[..., RawData]] = {
     "manifest": read_manifest,
     "labelled-text": read_labelled_text,
     "table": read_table,
+    "text-features": read_text_features,
+    "text-tokens": read_text_tokens,
 }
 
 #: The data whose inputs are numbers of words, for networks that read such.
-WORD_DATA = frozenset({"labelled-text"})
+WORD_DATA = frozenset({"labelled-text", "text-tokens"})
 
 #: How a run folder is read of data whose inputs were made by what was learned from the training rows.
-ENCODINGS: dict[str, Callable[[Path], Encoding]] = {"labelled-text": WordBags.load, "table": TableEncoding.load}
+ENCODINGS: dict[str, Callable[[Path], Encoding]] = {
+    "labelled-text": WordBags.load,
+    "table": TableEncoding.load,
+    "text-features": FeatureEncoding.load,
+    "text-tokens": TokenEncoding.load,
+}
 
 #: The readers of sentence pairs.
 CORPORA: dict[str, Callable[..., TextCorpus]] = {"corpus": open_corpus}
@@ -72,6 +81,7 @@ __all__ = [
     "CorpusSettings",
     "DevelopmentSplit",
     "Encoding",
+    "FeatureEncoding",
     "Fit",
     "LabelledData",
     "PairBatch",
@@ -86,6 +96,7 @@ __all__ = [
     "TextCodec",
     "TextCorpus",
     "TokenBudget",
+    "TokenEncoding",
     "Vocabulary",
     "WordBags",
     "hold_out",
@@ -104,7 +115,9 @@ __all__ = [
     "read_manifest",
     "read_parquet",
     "read_table",
+    "read_text_features",
     "read_text_rows",
+    "read_text_tokens",
     "read_texts",
     "stratified_order",
 ]

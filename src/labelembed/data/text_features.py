@@ -71,7 +71,7 @@ def text_features(
         "encoder": encoder_digest(folder),
         "maximum_tokens": maximum_tokens,
         "precision": precision,
-        "texts": _digest(texts),
+        "texts": digest_of_texts(texts),
     }
     parts: list[dict[str, Any]] = []
 
@@ -84,7 +84,8 @@ def text_features(
     return features
 
 
-def _digest(texts: Sequence[str]) -> str:
+def digest_of_texts(texts: Sequence[str]) -> str:
+    """Returns the SHA-256 of texts in their order."""
     digest = hashlib.sha256()
     for text in texts:
         content = text.encode("utf-8", "surrogatepass")

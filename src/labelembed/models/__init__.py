@@ -17,6 +17,7 @@ from labelembed.models.resnet import ResNet
 from labelembed.models.scaling import InputScaling
 from labelembed.models.sequence_transformer import TransformerSeq2Seq
 from labelembed.models.small_resnet import SmallResNet
+from labelembed.models.text_transformer import TextTransformer
 
 
 class Encoder(Protocol):
@@ -38,6 +39,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "paper_resnet": PaperResNet,
     "timm": Backbone,
     "bag_of_words": BagOfWords,
+    "text_transformer": TextTransformer,
 }
 
 # Networks from (source, target) to hidden rows [B, T, H], for BeamSearch as well.
@@ -63,5 +65,6 @@ __all__ = [
     "PaperResNet",
     "ResNet",
     "SmallResNet",
+    "TextTransformer",
     "TransformerSeq2Seq",
 ]

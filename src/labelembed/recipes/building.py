@@ -12,9 +12,11 @@ from torch.optim import Optimizer
 
 from labelembed import seeds
 from labelembed.data import CORPORA, DATA, Encoding, LabelledData, ReadingProgress, TextCorpus, prepare
+from labelembed.data.text_encodings import ENCODER_FOLDER
 from labelembed.errors import LabelEmbedError, RecipeError
 from labelembed.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing
 from labelembed.objectives import OBJECTIVES, Objective
+from labelembed.pretrained_text import encoder_folder
 from labelembed.recipes.given import objective_arguments, refuse_other_labels
 from labelembed.recipes.memory import refuse_too_large
 from labelembed.recipes.schema import Recipe
@@ -34,12 +36,15 @@ def _arguments(block: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in block.items() if key != "name"}
 
 
-def build_data(recipe: Recipe, *, progress: ReadingProgress | None = None) -> TrainingData:
+def build_data(
+    recipe: Recipe, *, progress: ReadingProgress | None = None, encoding: Encoding | None = None
+) -> TrainingData:
     """Reads the data and cuts them into splits, which a corpus comes in.
 
     Args:
         recipe: Whose data.
-        progress: Called with (done, total) while pictures are decoded.
+        encoding: See `prepare`.
+        progress: Called with (done, total) while pictures are decoded, or texts go through an encoder.
 
     Raises:
         DataError: When the data cannot be used.
@@ -48,7 +53,7 @@ def build_data(recipe: Recipe, *, progress: ReadingProgress | None = None) -> Tr
         corpus = CORPORA[recipe.data["name"]]
         with _refusals("data"):
             return corpus(**{key: recipe.data[key] for key in keys_of(corpus)})
-    return build_rows(recipe, progress=progress)
+    return build_rows(recipe, progress=progress, encoding=encoding)
 
 
 def build_rows(
@@ -180,6 +185,8 @@ def build_network(
     with _refusals("model"), seeds.seeded(seed, "encoder"):
         model_arguments = _model_arguments(recipe, base=base, trained=data is None)
         kind = MODELS[recipe.model["name"]]
+        if takes(kind, "encoder_folder"):
+            model_arguments |= _encoder_arguments(recipe, base=base, trained=data is None)
         if takes(kind, "vocabulary_size"):
             model_arguments["vocabulary_size"] = int(input_range[1]) + 1
         encoder: Any = kind(input_shape=input_shape, **model_arguments)
@@ -216,6 +223,16 @@ def _model_arguments(recipe: Recipe, *, base: Path | None, trained: bool) -> dic
         # A run that goes on takes its weights from its checkpoint; the file it began with may be gone.
         trained = load_newest(RunFolder(base).checkpoints)[0] is not None
     return arguments | {"weights": None} if given is not None and trained else arguments
+
+
+def _encoder_arguments(recipe: Recipe, *, base: Path | None, trained: bool) -> dict[str, Any]:
+    """Returns where a pre-trained encoder is, and whether its weights are wanted: a run that has its own has them."""
+    if base is not None and not trained:
+        trained = load_newest(RunFolder(base).checkpoints)[0] is not None
+    kept = None if base is None else base / ENCODER_FOLDER
+    if trained and kept is not None and (kept / "config.json").is_file():
+        return {"encoder_folder": kept, "encoder_filled": False}
+    return {"encoder_folder": encoder_folder(recipe.data["encoder"]), "encoder_filled": True}
 
 
 @contextmanager

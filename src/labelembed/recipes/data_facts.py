@@ -6,6 +6,7 @@ from typing import Any
 
 from labelembed.data import ENCODINGS, Encoding, LabelledData, TextCodec, TextCorpus
 from labelembed.data.table_encoding import COLUMNS_FILE
+from labelembed.data.text_encodings import FEATURES_FILE, TOKENS_FILE
 from labelembed.data.word_bags import SETTINGS_FILE, VOCABULARY_FILE
 from labelembed.errors import DataError, RunFolderError
 from labelembed.training.files import write_bytes
@@ -18,6 +19,8 @@ CODEC_FILES = (
     VOCABULARY_FILE,
     SETTINGS_FILE,
     COLUMNS_FILE,
+    FEATURES_FILE,
+    TOKENS_FILE,
     *(f"{side}-{file}" for side in _SIDES for file in ("codec.json", "vocabulary.txt", "subwords.model")),
 )
 
@@ -47,6 +50,7 @@ def keep_codecs(data: TrainingData, folder: RunFolder) -> None:
     """Writes into a run folder what predicting needs of the data: vocabularies, or how columns become numbers."""
     if isinstance(data, LabelledData) and data.encoding is not None:
         for name, content in data.encoding.files().items():
+            (folder.path / name).parent.mkdir(exist_ok=True)
             write_bytes(folder.path / name, content)
     if isinstance(data, TextCorpus):
         for side, codec in zip(_SIDES, (data.source_codec, data.target_codec), strict=True):

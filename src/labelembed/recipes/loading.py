@@ -163,6 +163,9 @@ def with_whole_paths(recipe: Recipe, beside: Path | None = None) -> Recipe:
     changes: dict[str, Any] = {}
     if recipe.data.get("path") is not None:
         changes["data"] = recipe.data | {"path": str(Path(recipe.data["path"]).expanduser().absolute())}
+    if recipe.data.get("encoder") is not None:
+        block = changes.get("data", recipe.data)
+        changes["data"] = block | {"encoder": str(Path(recipe.data["encoder"]).expanduser().absolute())}
     if recipe.model.get("weights") is not None:
         changes["model"] = recipe.model | {"weights": str(Path(recipe.model["weights"]).expanduser().absolute())}
     changes["objective"] = recipe.objective | whole_paths(recipe, beside)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.data import ReadingProgress
+from labelembed.data.text_encodings import ENCODER_FOLDER
 from labelembed.errors import RunFolderError, TrainingError
 from labelembed.recipes.beginning import begin, give_teacher
 from labelembed.recipes.building import (
@@ -19,7 +20,7 @@ from labelembed.recipes.building import (
     build_schedule,
     network_for,
 )
-from labelembed.recipes.data_facts import CODEC_FILES
+from labelembed.recipes.data_facts import CODEC_FILES, kept_encoding
 from labelembed.recipes.finishing import WRITTEN_FOLDER, conclude, finish, forget_soft_labels, note_failure
 from labelembed.recipes.given import (
     KEPT_FILES,
@@ -86,7 +87,10 @@ def run_recipe(
         forget_soft_labels(folder)  # a kill may have come between the result and this
         return folder.result()
     if data is None:
-        data = build_data(recipe, progress=reading)
+        # What a run has learned of its data, or keeps of an encoder, it goes on with.
+        begun = folder.state() != "empty" and "encoder" in recipe.data
+        encoding = kept_encoding(recipe.data["name"], folder) if begun else None
+        data = build_data(recipe, progress=reading, encoding=encoding)
     for note in data.notes:
         warn(f"data: {note}")
     for note in memory_notes(recipe, data):
@@ -230,7 +234,7 @@ def start_over(path: Path) -> None:
     """Removes what a run left in a folder, and nothing else."""
     folder = RunFolder(path)
     folder.require_run()
-    below = (path / name for name in (SOFT_LABELS_FOLDER, WRITTEN_FOLDER, LOG_FOLDER))
+    below = (path / name for name in (SOFT_LABELS_FOLDER, WRITTEN_FOLDER, LOG_FOLDER, ENCODER_FOLDER))
     for left in (folder.checkpoints, folder.evidence_folder, *below):
         shutil.rmtree(left, ignore_errors=True)
     for name in (

@@ -9,7 +9,18 @@ from typing import Any
 
 from torch import Tensor
 
-from labelembed.data import Encoding, Fit, LabelledData, Split, TableEncoding, WordBags, read_inputs, read_texts
+from labelembed.data import (
+    Encoding,
+    FeatureEncoding,
+    Fit,
+    LabelledData,
+    Split,
+    TableEncoding,
+    TokenEncoding,
+    WordBags,
+    read_inputs,
+    read_texts,
+)
 from labelembed.data.columns.parts import Reading, read_file
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.recipes.building import build_network, build_rows, empty_scaling
@@ -131,7 +142,7 @@ class SavedRun:
         Raises:
             DataError: When the file cannot be used.
         """
-        if isinstance(self.encoding, WordBags):
+        if isinstance(self.encoding, WordBags | FeatureEncoding | TokenEncoding):
             own = ("text_column", "columns", "delimiter", "encoding")
             how = {key: self.recipe.data[key] for key in own}
             texts, places = read_texts(file, expected=self.encoding.column, **how)

@@ -33,6 +33,8 @@ SUPPLIED = frozenset(
         "source_vocabulary_size",
         "target_vocabulary_size",
         "vocabulary_size",
+        "encoder_folder",
+        "encoder_filled",
         "output_std",
         "ignore_index",
         "network",

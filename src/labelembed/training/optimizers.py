@@ -16,15 +16,18 @@ from labelembed.training.network import Network
 def parameter_groups(
     network: Network, *, learning_rate: float, weight_decay: float, head_weight_decay: float | None
 ) -> list[dict[str, Any]]:
-    """Returns the encoder's group and the groups the objective asks for, some with a learning rate of their own.
+    """Returns the encoder's groups and those the objective asks for, some with a learning rate of their own.
 
     A weight that both have, as an embedding tied to the output layer, counts as the objective's.
     """
     of_objective = {id(parameter) for parameter in network.objective.parameters()}
-    own = [parameter for parameter in network.encoder.parameters() if id(parameter) not in of_objective]
-    encoder = {"params": own, "weight_decay": weight_decay}
+    asked = getattr(network.encoder, "parameter_groups", None)
+    of_encoder: list[dict[str, Any]] = [{"params": network.encoder.parameters()}] if asked is None else asked()
+    for group in of_encoder:
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in of_objective]
+        group["weight_decay"] = weight_decay
     of_head = weight_decay if head_weight_decay is None else head_weight_decay
-    groups = [group for group in (encoder, *network.objective.parameter_groups(of_head)) if group["params"]]
+    groups = [group for group in (*of_encoder, *network.objective.parameter_groups(of_head)) if group["params"]]
     for group in groups:
         if "learning_rate_factor" in group:
             group["lr"] = learning_rate * group.pop("learning_rate_factor")

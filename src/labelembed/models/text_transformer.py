@@ -1,0 +1,151 @@
+"""A transformers encoder that is trained on, its last hidden states averaged over the tokens of each text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from labelembed.errors import ArgumentFaults
+from labelembed.pretrained_text import load_encoder, mean_hidden, unfilled_encoder
+
+# Tokens that are looked at together where nothing is learned, padding among them.
+_TOKENS_AT_ONCE = 8_192
+
+
+class TextTransformer(nn.Module):
+    """A pre-trained encoder from a local folder, all of it or its upper layers fine-tuned.
+
+    Nothing is downloaded, and no code of the folder is run. Batches are padded to their own longest text.
+
+    Args:
+        input_shape: (tokens,): the length of a row.
+        encoder_folder: Of the transformers model, which `data.encoder` names.
+        encoder_filled: Begin with the folder's weights; otherwise with random ones, for others to be loaded into.
+        layers_frozen: The embeddings and so many of the lowest layers stay as they are; 0: everything is trained.
+        learning_rate_factor: The encoder's learning rate as a multiple of the optimiser's, at which the output layers
+            learn: 0.02 of 1e-3 is 2e-5.
+        dropout: Probability of dropping a hidden unit of the mean; the encoder has its own inside.
+
+    Attributes:
+        hidden_size: Width of the rows returned.
+        output_std: None: the output layer starts in PyTorch's own way.
+
+    Shapes: inputs [N, tokens] int32, each token's number plus 1 and 0 where there is none; output [N, hidden_size].
+
+    Raises:
+        DataError: The folder cannot be read; see `pretrained_text`.
+        ValueError: An argument is out of its range.
+    """
+
+    #: Inputs are numbers of tokens, which no scaling may touch.
+    reads_words = True
+    output_std: float | None = None
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int],
+        encoder_folder: Path,
+        encoder_filled: bool = True,
+        layers_frozen: int = 0,
+        learning_rate_factor: float = 0.02,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        faults = self._faults(layers_frozen, learning_rate_factor, dropout)
+        faults.raise_if_any()
+        self.layers: Any = load_encoder(encoder_folder) if encoder_filled else unfilled_encoder(encoder_folder)
+        limit = getattr(self.layers.config, "max_position_embeddings", None)
+        fits = not isinstance(limit, int) or input_shape[0] <= limit
+        faults.require(fits, "input_shape", list(input_shape), f"must be at most {limit} tokens (data.maximum_tokens)")
+        faults.raise_if_any()
+        _freeze(self.layers, layers_frozen)
+        self.layers.train()
+        self.learning_rate_factor = learning_rate_factor
+        self.dropout = nn.Dropout(dropout)
+        self.hidden_size = int(self.layers.config.hidden_size)
+
+    @staticmethod
+    def _faults(layers_frozen: int, learning_rate_factor: float, dropout: float) -> ArgumentFaults:
+        faults = ArgumentFaults()
+        faults.require(layers_frozen >= 0, "layers_frozen", layers_frozen, "must be >= 0")
+        faults.require(learning_rate_factor > 0, "learning_rate_factor", learning_rate_factor, "must be > 0")
+        faults.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
+        return faults
+
+    @classmethod
+    def check_arguments(
+        cls, *, input_shape: Sequence[int], layers_frozen: int, learning_rate_factor: float, dropout: float
+    ) -> None:
+        """Raises what is wrong with the arguments, without building anything.
+
+        Raises:
+            ValueError: An argument is out of its range.
+        """
+        cls._faults(layers_frozen, learning_rate_factor, dropout).raise_if_any()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Returns hidden rows [N, hidden_size]."""
+        if torch.is_grad_enabled():
+            hidden = self._means(inputs)
+        else:
+            # Texts of like length together, so that little is padding.
+            lengths = (inputs > 0).sum(dim=1)
+            order = lengths.argsort()
+            means = [self._means(inputs[rows]) for rows in _groups(order, lengths)]
+            hidden = torch.cat(means)[order.argsort()]
+        dropped: Tensor = self.dropout(hidden)
+        return dropped
+
+    def _means(self, inputs: Tensor) -> Tensor:
+        if inputs.shape[0] == 0:  # a process without rows of its own: most encoders cannot read nothing
+            return self._means(inputs.new_ones(1, 1))[:0]
+        present = inputs > 0
+        longest = max(1, int(present.any(dim=0).sum()))  # rows are filled up at their end
+        tokens = (inputs[:, :longest].long() - 1).clamp_min(0)
+        return mean_hidden(self.layers, tokens, present[:, :longest].long()).float()
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns what is trained, with its own learning rate; see `training.optimizers`."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return [{"params": trained, "learning_rate_factor": self.learning_rate_factor}]
+
+
+def _groups(order: Tensor, lengths: Tensor) -> Iterator[Tensor]:
+    """Gives the rows in their order, as many at once as have so many tokens with their padding; one at least."""
+    sorted_lengths = lengths[order].tolist()
+    begin = 0
+    for end, length in enumerate(sorted_lengths):
+        if end > begin and length * (end + 1 - begin) > _TOKENS_AT_ONCE:
+            yield order[begin:end]
+            begin = end
+    yield order[begin:]
+
+
+def _freeze(model: nn.Module, layers: int) -> None:
+    """Takes the embeddings and the lowest layers out of what is trained.
+
+    Raises:
+        ValueError: There are fewer layers.
+    """
+    if layers == 0:
+        return
+    name, stack = max(
+        ((name, part) for name, part in model.named_modules() if isinstance(part, nn.ModuleList)),
+        key=lambda entry: len(entry[1]),
+    )
+    faults = ArgumentFaults()
+    faults.require(layers <= len(stack), "layers_frozen", layers, f"must be at most {len(stack)}, the encoder's layers")
+    faults.raise_if_any()
+    kept = {id(parameter) for layer in stack[layers:] for parameter in layer.parameters()}
+    reached = False
+    for parameter_name, parameter in model.named_parameters():
+        of_stack = parameter_name.startswith(f"{name}.")
+        reached = reached or of_stack
+        # What comes after the layers, a last normalisation, is trained with them.
+        if id(parameter) not in kept and (of_stack or not reached):
+            parameter.requires_grad_(False)
