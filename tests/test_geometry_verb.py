@@ -16,7 +16,8 @@ from labelembed.geometry import LabelGeometry, leaf_order, linkage, multidimensi
 from labelembed.geometry.label_tree import read_newick
 from labelembed.geometry.scores import geometry_scores, published_scores
 from labelembed.geometry.senses import shipped_senses
-from labelembed.report.label_figures import dendrogram, distance_heat_map, label_map
+from labelembed.report.distance_figure import distance_heat_map
+from labelembed.report.label_figures import dendrogram, label_map
 
 from .made_cli import SMALL, call, succeed
 from .made_data import write_idx_folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 from labelembed.errors import RunFolderError
@@ -11,6 +12,7 @@ from labelembed.report import load_comparison
 from labelembed.report.catalogue import FIGURES, draw_figure
 from labelembed.report.curves import CurveMeasure, curve_measures, curve_sketch
 from labelembed.report.formatting import wrapped
+from labelembed.report.label_figures import dendrogram, label_map
 from tests.made_cli import call, succeed
 from tests.made_evidence import leave_errors, leave_sentences
 from tests.made_runs import embedding_geometry, make_comparison, run_path
@@ -107,3 +109,19 @@ def test_long_names_break_behind_signs():
     assert wrapped("label_smoothing smoothing=0.4", 24) == "label_smoothing\nsmoothing=0.4"
     assert all(len(line) <= 24 for line in wrapped("objective_with_a_name=that_never_ends_at_all", 24).split("\n"))
     assert wrapped("objective_with_a_name=that_never_ends", 24).split("\n")[0] == "objective_with_a_name="
+
+
+def test_tree_and_map_have_their_numbers():
+    names, joined = ("cat", "dog", "ship"), np.array([[0.0, 1.0, 0.5, 2.0], [2.0, 3.0, 2.0, 3.0]])
+    assert dendrogram(names, joined).numbers == [
+        ["join", "one", "other", "distance", "labels"],
+        [1, "cat", "dog", 0.5, 2],
+        [2, "ship", "join 1", 2.0, 3],
+    ]
+    points = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    assert label_map(names, points).numbers == [
+        ["label", "x", "y"],
+        ["cat", 0.0, 1.0],
+        ["dog", 2.0, 3.0],
+        ["ship", 4.0, 5.0],
+    ]

@@ -1,4 +1,4 @@
-"""Figures of a label geometry, for the page or a file of their own: tree, map and heat map."""
+"""Figures of a label geometry, for the page or a file of their own: tree and map."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.geometry import Alignment, tree_of
-from labelembed.report.drawing import INK, Sketch, cells, series_colour
+from labelembed.report.drawing import INK, Sketch, series_colour
 from labelembed.report.formatting import shortened
 from labelembed.report.label_groups import LabelGroups
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # More names than these cannot be read, and the figure would be metres long.
-_MOST_NAMES = 150
-_MOST_CELLS = 1000
+MOST_LABEL_NAMES = 150
 _NAME_LENGTH = 28
 _LETTER = 0.55  # mean width of a letter, in its height
 # Beside the colours, so that they are told apart without them.
@@ -44,7 +43,7 @@ def dendrogram(
         key: Begins every id in the SVG.
     """
     root = tree_of(joined, names)
-    count, named = len(names), len(names) <= _MOST_NAMES
+    count, named = len(names), len(names) <= MOST_LABEL_NAMES
     place: dict[int, float] = {}
     segments: list[list[tuple[float, float]]] = []
     of_segments: list[int | None] = []
@@ -66,7 +65,7 @@ def dendrogram(
         segments += [[(height, y), (child.height or 0.0, y)] for y, child in zip(at, node.children, strict=True)]
         of_segments += [group[id(node)], *(group[id(child)] for child in node.children)]
     of_labels = [group_of_label.get(name) for name in ordered]
-    ordered = [_short(name) for name in ordered]
+    ordered = [short_label(name) for name in ordered]
     margin = 0.09 * max(map(len, ordered)) if named else 0.0
 
     def paint(figure: Figure) -> None:
@@ -103,7 +102,19 @@ def dendrogram(
     if groups is not None:
         description += f" Coloured by {groups.source}: {'; '.join(groups.names)}."
     size = (4.2 + margin, 0.9 + (0.19 * count if named else 8.0) + legend)
-    return Sketch(key, size, f"Hierarchy of {count:,} labels", description, paint)
+    numbers = _joins(names, joined) if named else []
+    return Sketch(key, size, f"Hierarchy of {count:,} labels", description, paint, numbers=numbers)
+
+
+def _joins(names: Sequence[str], joined: NDArray[np.float64]) -> list[list[object]]:
+    """Returns a line for each join of the tree, nearest first: what is joined, at which distance, into how many."""
+    called = [*names, *(f"join {number}" for number in range(1, len(joined) + 1))]
+    lines: list[list[object]] = [["join", "one", "other", "distance", "labels"]]
+    lines += [
+        [number, called[int(one)], called[int(other)], distance, int(labels)]
+        for number, (one, other, distance, labels) in enumerate(joined.tolist(), start=1)
+    ]
+    return lines
 
 
 def label_map(
@@ -125,10 +136,10 @@ def label_map(
         groups: Of the labels that are drawn; each has a colour and a mark.
         key: Begins every id in the SVG.
     """
-    count, named = len(names), len(names) <= _MOST_NAMES
+    count, named = len(names), len(names) <= MOST_LABEL_NAMES
     ours = points if alignment is None else alignment.points
     theirs = None if alignment is None else alignment.reference
-    shown = [_short(name) for name in names]
+    shown = [short_label(name) for name in names]
     everything = ours if theirs is None else np.concatenate([ours, theirs])
     letters = 8.5 if count <= 60 else 7.0
     page = _Page(everything, width=5.5 if count <= 25 else 7.5 if count <= 60 else 10.0, border=40 if named else 24)
@@ -163,50 +174,12 @@ def label_map(
     over = f", over those of {reference}; disparity {alignment.disparity:.3f}" if alignment is not None else ""
     description = f"{count} labels as points of a plane, by multidimensional scaling of their distances{over}."
     size = (page.width / 72, page.height / 72)
-    return Sketch(key, size, f"Map of {count:,} labels{over}", description, paint)
-
-
-def distance_heat_map(
-    names: Sequence[str], distances: NDArray[np.float64], order: Sequence[int], *, key: str = "distances"
-) -> Sketch:
-    """Returns the distances between labels, in the order of the tree.
-
-    Args:
-        names: The labels, in the order of their numbers.
-        distances: [C, C].
-        order: The labels' numbers from first to last, as `geometry.leaf_order` gives them.
-        key: Begins every id in the SVG.
-    """
-    count, named = len(names), len(names) <= _MOST_NAMES
-    table = distances[np.ix_(order, order)].astype(np.float64)
-    if count > _MOST_CELLS:
-        edges = np.linspace(0, count, _MOST_CELLS + 1).astype(int)
-        table = np.add.reduceat(np.add.reduceat(table, edges[:-1]), edges[:-1], axis=1)
-        table /= np.outer(np.diff(edges), np.diff(edges))
-    shown = [_short(names[number]) for number in order]
-    step = 0.19 if count <= 40 else 0.115
-    side = 1.4 + (step * count + 0.07 * max(map(len, shown)) if named else 6.0)
-
-    def paint(figure: Figure) -> None:
-        axes = figure.subplots()
-        blocks, extent = cells(table)
-        top = float(table.max()) or 1.0
-        image = axes.imshow(blocks, cmap="viridis_r", interpolation="none", vmin=0, vmax=top, extent=extent)
-        axes.spines[:].set_visible(False)
-        letters = 8.5 if count <= 40 else 6.5
-        ticks = range(count) if named else []
-        turned = 90 if max(map(len, shown)) > 2 else 0
-        axes.set_xticks(ticks, shown if named else [], rotation=turned, fontsize=letters)
-        axes.set_yticks(ticks, shown if named else [], fontsize=letters)
-        axes.tick_params(length=0)
-        bar = figure.colorbar(image, ax=axes, shrink=0.6, label="distance")
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(length=0)
-
-    description = (
-        f"Heat map of the distances between {count} labels, like ones beside each other: {', '.join(shown[:10])}."
-    )
-    return Sketch(key, (side + 1.1, side), f"Distances between {count:,} labels", description, paint)
+    numbers: list[list[object]] = []
+    if named:
+        numbers = [["label", "x", "y", *(["x there", "y there"] if theirs is not None else [])]]
+        both = ours if theirs is None else np.concatenate([ours, theirs], axis=1)
+        numbers += [[name, *place] for name, place in zip(names, both.tolist(), strict=True)]
+    return Sketch(key, size, f"Map of {count:,} labels{over}", description, paint, numbers=numbers)
 
 
 class _Page:
@@ -273,7 +246,9 @@ def _write_legend(figure: Figure, groups: LabelGroups) -> None:
         Line2D([], [], color=_group_colour(number), marker=_MARKERS[_of_six(number)], linewidth=1.4, markersize=5)
         for number in range(len(groups.names))
     ]
-    figure.legend(lines, [_short(name) for name in groups.names], loc="outside lower left", frameon=False, fontsize=8)
+    figure.legend(
+        lines, [short_label(name) for name in groups.names], loc="outside lower left", frameon=False, fontsize=8
+    )
 
 
 def _of_six(group: int | None) -> int:
@@ -289,7 +264,7 @@ def _mark(group: int | None) -> str:
     return _SIGNS[_of_six(group)]
 
 
-def _short(name: str) -> str:
+def short_label(name: str) -> str:
     """Names that differ at their ends only must still be told apart."""
     line = shortened(name, 10_000)
     return line if len(line) <= _NAME_LENGTH else f"{line[: _NAME_LENGTH - 11].rstrip()}…{line[-10:].lstrip()}"

@@ -12,7 +12,8 @@ from torch import Tensor
 from labelembed.errors import RunFolderError
 from labelembed.geometry import LabelGeometry, label_plane, leaf_order, linkage, to_json, to_newick
 from labelembed.geometry.clustering import LinkageMethod
-from labelembed.report.label_figures import dendrogram, distance_heat_map, label_map
+from labelembed.report.distance_figure import distance_heat_map
+from labelembed.report.label_figures import dendrogram, label_map
 from labelembed.report.writing import write_text
 
 
