@@ -16,7 +16,7 @@ from labelembed.recipes.variants import variants_of
 from labelembed.training.interruption import StopRequest
 from labelembed.training.run_folder import RunFolder
 from labelembed.tuning import plan_tuning, run_tuning, trials, tuned_variants, write_tuning
-from labelembed.tuning.pruning import Watch
+from labelembed.tuning.pruning import Watch, limits_of
 from labelembed.tuning.space import arguments_at, parse_space, recipe_with, space_of
 from labelembed.tuning.study import JOURNAL, Trial, TrialStore, proposal, rounds
 from tests.made_in_process import run_jobs_here
@@ -506,6 +506,24 @@ def test_a_run_is_given_up_at_the_first_epoch_that_is_above_its_limit():
     bleu = Watch([-0.2, -0.2], "bleu")
     bleu.see({"epoch": 1, "development": {"bleu": 0.1}})
     assert bleu.gives_up
+
+
+def test_limits_are_medians_of_the_lowest_errors_so_far_and_begin_after_a_quarter(tmp_path):
+    plan = plan_of(tmp_path, settings=["epochs=8"], pruning="median")
+    (tuned,) = plan.tuned
+    curves = [[0.9, 0.8, 0.85, 0.3], [0.9, 0.6, 0.5, 0.5], [0.7, 0.7, 0.2, 0.9], [0.5, 0.4, 0.4, 0.4]]
+    for number, errors in enumerate(curves):
+        folder = plan.folder_of(tuned, number, 1000)
+        folder.path.mkdir(parents=True)
+        for line in journal_of(errors):
+            folder.append_journal(line)
+    before = [Trial(number, {}, {}, "finished", 0.5) for number in range(4)]
+    limits = limits_of(plan, tuned, before)[1000]
+    # The lowest so far after the second epoch: 0.8, 0.6, 0.7, 0.4; later on the runs that have ended early keep theirs.
+    expected = [float("inf"), 0.65, 0.45, 0.35, 0.35, 0.35, 0.35, 0.35]
+    assert limits == pytest.approx(expected)
+    assert limits_of(plan, tuned, before[:3]) is None  # too few for a median
+    assert limits_of(plan_of(tmp_path, settings=["epochs=8"]), tuned, before) is None  # not asked for
 
 
 def test_runs_below_the_median_are_given_up_and_resumed_alike(tmp_path):
