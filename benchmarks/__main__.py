@@ -25,6 +25,7 @@ from benchmarks import (
     saving,
     similar_words,
     step_time,
+    text_bag,
     translation,
     triton_head,
 )
@@ -42,6 +43,7 @@ BENCHMARKS = {
     "beam": beam.run,
     "corpus": corpus.run,
     "similar_words": similar_words.run,
+    "text_bag": text_bag.run,
     "translation": translation.run,
     "heads": heads.run,
     "integrations": integrations.run,

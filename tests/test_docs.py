@@ -18,6 +18,7 @@ from tests.made_cli import call
 from tests.made_corpus import write_example_text
 from tests.made_data import write_idx_folder
 from tests.made_in_process import run_jobs_here
+from tests.made_texts import reviews, write_csv
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,6 +28,7 @@ OPTIONAL = ("transformers", "lightning", "timm")
 # Shorter than a reader would run it, with the same words before.
 SHORT = {
     "digits": ["--set", "epochs=1", "--set", "data.train_rows=200", "--seeds", "1"],
+    "reviews": ["--set", "epochs=1", "--set", "batch_size=10", "--seeds", "1"],
     "mine": ["--set", "epochs=1", "--seeds", "1"],
     "mnist": ["--set", "epochs=1", "--set", "batch_size=10", "--set", "data.development.first=10"],
     "corpus": ["--set", "epochs=1", "--set", "model.width=16", "--set", "model.embedding_size=16", "--seeds", "1"],
@@ -63,6 +65,8 @@ def shortened(words):
         kind = "corpus"
     if "mine.npz" in words:
         kind = "mine"
+    if "reviews.csv" in words or "table.csv" in words:
+        kind = "reviews"
     extra = SHORT[kind]
     if words[0] != "compare":
         extra = extra[: extra.index("--seeds")] if "--seeds" in extra else extra
@@ -75,6 +79,11 @@ def test_shell_block_runs(text, tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "run_jobs", run_jobs_here)
     write_idx_folder(tmp_path / "mnist")
     write_example_text(tmp_path)
+    write_csv(tmp_path / "reviews.csv", reviews(60), "review", "stars")
+    write_csv(tmp_path / "new.csv", [(text,) for text, _ in reviews(3)], "review")
+    table = [(n % 7 + 0.5, ("red", "blue")[n % 3 % 2], ("low", "high")[n % 2]) for n in range(60)]
+    write_csv(tmp_path / "table.csv", table, "length", "colour", "outcome")
+    write_csv(tmp_path / "new-rows.csv", [row[:2] for row in table[:3]], "length", "colour")
     inputs = np.random.default_rng(0).normal(size=(300, 12)).astype("float32")
     np.savez(tmp_path / "mine.npz", inputs=inputs, labels=np.arange(300) % 3, names=["low", "middle", "high"])
     Image.fromarray(np.zeros((5, 4), dtype=np.uint8)).save(tmp_path / "picture.png")
