@@ -26,6 +26,7 @@ from benchmarks import (
     similar_words,
     step_time,
     text_bag,
+    text_features,
     translation,
     triton_head,
 )
@@ -34,6 +35,7 @@ BENCHMARKS = {
     "class_means": class_means.run,
     "geometry_scores": geometry_scores.run,
     "step_time": step_time.run,
+    "text_features": text_features.run,
     "import_time": import_time.run,
     "epoch_share": epoch_share.run,
     "parallel_runs": parallel_runs.run,
