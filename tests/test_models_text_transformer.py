@@ -68,6 +68,15 @@ def test_decoders_and_encoder_decoders_can_be_trained(tmp_path, make):
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.filterwarnings("ignore")  # of the exporter and of transformers
+def test_the_exported_form_gives_the_same_rows_for_any_number_of_texts(folder):
+    model, inputs = built(folder).eval(), inputs_of(TEXTS)
+    with torch.no_grad():
+        exported = torch.export.export(model, (inputs,), dynamic_shapes=({0: torch.export.Dim("texts")},)).module()
+        for rows in (inputs, inputs[:3], inputs.repeat(2, 1)):
+            torch.testing.assert_close(exported(rows), model(rows), rtol=0, atol=1e-6)  # another padding
+
+
 def test_padding_moves_nothing(folder):
     model = built(folder, dropout=0.0)
     longer = torch.cat([inputs_of(TEXTS), torch.zeros(len(TEXTS), 5, dtype=torch.int32)], dim=1)
