@@ -39,10 +39,10 @@ def fault_of(text):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("digits-mpl", "unknown recipe 'digits-mpl' (did you mean 'digits-mlp'?); there are: "),
+        ("digits-mpl", "unknown recipe 'digits-mpl' (did you mean 'digits-mlp'?); `labelembed recipes` lists "),
         ("nowhere.yaml", "nowhere.yaml: no such file"),
         ("mine.yaml", "mine.yaml: no such file (did you mean 'mein.yaml'?)"),
-        ("", "unknown recipe ''; there are: "),
+        ("", "unknown recipe ''; `labelembed recipes` lists "),
     ],
 )
 def test_recipe_that_is_not_there(name, message):

@@ -343,4 +343,7 @@ def test_of_many_variants_the_best_are_shown_at_first_and_any_can_be(browser, tm
         assert opened.page.evaluate(drawn) == before
         table = opened.page.locator(".tall:has(table[data-table=measures])")
         table.scroll_into_view_if_needed()
-        assert table.evaluate("box => box.scrollHeight > box.clientHeight && box.clientHeight <= 640")
+        # What is out of sight is laid out once it comes into view, a frame later.
+        opened.page.wait_for_function(
+            "box => box.scrollHeight > box.clientHeight && box.clientHeight <= 640", arg=table.element_handle()
+        )

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from labelembed.errors import RecipeError, nearest, unknown_name
+from labelembed.errors import RecipeError, nearest
 from labelembed.recipes.given import whole_paths
 from labelembed.recipes.plain_yaml import MAXIMUM_BYTES, plain_values
 from labelembed.recipes.schema import TABLES, Recipe, kind_of, parse_recipe
@@ -48,7 +48,8 @@ def read_recipe(name_or_path: str) -> tuple[dict[str, Any], str, str]:
     path = Path(name_or_path)
     if not path.is_file():
         if path.suffix not in (".yaml", ".yml"):
-            raise RecipeError([f"{unknown_name('recipe', name_or_path, shipped)}; or give a .yaml file"], source="")
+            what = f"unknown recipe {name_or_path!r}{nearest(name_or_path, sorted(shipped))}"
+            raise RecipeError([f"{what}; `labelembed recipes` lists what there is; or give a .yaml file"], source="")
         raise RecipeError([f"no such file{_similar_file(path)}"], source=str(path))
     try:
         if path.stat().st_size > MAXIMUM_BYTES:
