@@ -46,7 +46,7 @@ class PredictionGraph(nn.Module):
         probabilities: Return the distribution at the run's temperature, as `SavedRun.probabilities`; otherwise the
             objective's logits as they are.
 
-    Shapes: inputs [N, *input_shape] float32, or int32 where the network reads numbers of words; output [N, C] float32.
+    Shapes: inputs [N, ...] float32, or int32 where the network reads numbers of words; output [N, C] float32.
     """
 
     def __init__(self, saved: SavedRun, *, probabilities: bool = False) -> None:

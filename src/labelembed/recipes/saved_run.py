@@ -135,7 +135,7 @@ class SavedRun:
             invert: Exchange dark and light, of pictures.
 
         Returns:
-            inputs: [N, *input_shape].
+            inputs: [N, ...].
             names: What each row is called.
             notes: What the user should know.
 
