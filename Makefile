@@ -12,11 +12,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/.cache/inductor
 
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test test-reliability check bench docs clean
 
 help:
 	@echo "make demo   install into .venv and compare three objectives on the digits (about a minute)"
 	@echo "make test   install into .venv and run every check and test"
+	@echo "make test-reliability   the fifteen checks of docs/reliability.md at full size (about 40 minutes)"
 	@echo "make check  ruff, mypy --strict and the tests of the structure only"
 	@echo "make bench  print speed ratios measured on this machine"
 	@echo "make docs   build the documentation into docs/_build/html"
@@ -44,6 +45,9 @@ demo: .venv/.base
 
 test: .venv/.test check
 	$(BIN)/python -m pytest -n 2
+
+test-reliability: .venv/.test
+	LABELEMBED_RELIABILITY=full $(BIN)/python -m pytest -n 2 tests/reliability
 
 check: .venv/.test
 	$(BIN)/ruff check .
