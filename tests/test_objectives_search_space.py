@@ -87,6 +87,7 @@ def test_even_shares_draw_weights_evenly():
 def test_weights_outside_the_simplex_have_no_shares():
     assert Simplex(("a", "b", "c")).shares_of([1, 1, 0]) is None
     assert Simplex(("a", "b", "c")).shares_of([0.2, 0.2, 0.2]) is None
-    assert Simplex(("a", "b"), rest=True).shares_of([0.2, 0.2]) is not None
+    with_rest = Simplex(("a", "b"), rest=True)
+    assert with_rest.at(with_rest.shares_of([0.2, 0.2])) == pytest.approx({"a": 0.2, "b": 0.2})
     assert Simplex(("a", "b"), rest=True).shares_of([0.9, 0.2]) is None
     assert Simplex(("a", "b"), rest=True).shares_of([-0.1, 0.2]) is None

@@ -10,17 +10,20 @@ import typer
 from labelembed.cli.many_runs import cluster_to, until_stopped
 from labelembed.cli.options import (
     CalibrationOption,
+    ClusterOption,
     DataOption,
     DeviceOption,
     DryRunOption,
+    JobsOption,
     JsonOption,
+    PruneOption,
     QuietOption,
     RecipeArgument,
     SetOption,
+    SpaceOption,
     TensorBoardOption,
 )
 from labelembed.cli.results import say_comparison, say_estimate
-from labelembed.cli.tune_verb import PruneOption, SpaceOption
 
 
 def register(app: typer.Typer) -> None:
@@ -53,17 +56,8 @@ def compare(
         Path | None,
         typer.Option("--out", metavar="DIR", help="The comparison folder; by default comparisons/RECIPE."),
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Runs at once, one thread each; by default one a core.")
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster",
-            metavar="ADDRESS",
-            help="Make the runs on the workers of this dask scheduler (tcp://HOST:PORT) instead.",
-        ),
-    ] = None,
+    jobs: JobsOption = None,
+    cluster: ClusterOption = None,
     tuned: Annotated[
         bool,
         typer.Option("--tuned", help="First tune every variant on the development rows, by equally many trials."),

@@ -32,3 +32,26 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say how many runs
 DeviceOption = Annotated[
     Literal["cpu"] | None, typer.Option("--device", help="`cpu` keeps off a GPU; by default what there is.")
 ]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, help="Runs at once, one thread each; by default one a core.")
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Make the runs on the workers of this dask scheduler (tcp://HOST:PORT) instead.",
+    ),
+]
+SpaceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--space",
+        metavar="KEY=LOW:HIGH[:log]|KEY=A,B,...",
+        help="Tune this key too, or otherwise, e.g. optimizer.learning_rate=1e-4:1e-1:log; may be repeated.",
+    ),
+]
+PruneOption = Annotated[
+    Literal["none", "median"],
+    typer.Option("--prune", help="`median`: give up runs that are worse than the median of the trials before."),
+]

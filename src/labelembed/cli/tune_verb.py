@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from labelembed.cli.options import (
+    ClusterOption,
     DataOption,
     DeviceOption,
     DryRunOption,
+    JobsOption,
     JsonOption,
+    PruneOption,
     QuietOption,
     RecipeArgument,
     SetOption,
+    SpaceOption,
 )
-
-SpaceOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--space",
-        metavar="KEY=LOW:HIGH[:log]|KEY=A,B,...",
-        help="Tune this key too, or otherwise, e.g. optimizer.learning_rate=1e-4:1e-1:log; may be repeated.",
-    ),
-]
-PruneOption = Annotated[
-    Literal["none", "median"],
-    typer.Option("--prune", help="`median`: give up runs that are worse than the median of the trials before."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -61,13 +52,8 @@ def tune(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="The tuning's folder; by default tuning/RECIPE.")
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Runs at once, one thread each; by default one a core.")
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option("--cluster", metavar="ADDRESS", help="Make the runs on the workers of this dask scheduler."),
-    ] = None,
+    jobs: JobsOption = None,
+    cluster: ClusterOption = None,
     dry_run: DryRunOption = False,
     device: DeviceOption = None,
     quiet: QuietOption = False,

@@ -11,7 +11,7 @@ from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.row_content import RowContent
 from labelembed.data.text_encodings import FeatureContent, FeatureEncoding, TokenContent
 from labelembed.data.text_features import Precision
-from labelembed.data.text_rows import LabelledTexts, TextRows, read_text_rows
+from labelembed.data.text_rows import TextRows, read_text_rows
 
 
 def read_text_features(
@@ -80,7 +80,7 @@ def read_text_features(
     how = FeatureEncoding(
         encoder=encoder, maximum_tokens=maximum_tokens, precision=encoder_precision, column=rows.column
     )
-    return _raw(FeatureContent(_texts(rows), how, progress=progress), rows, names)
+    return _raw(FeatureContent(rows.texts, how, progress=progress), rows, names)
 
 
 def read_text_tokens(
@@ -137,19 +137,10 @@ def read_text_tokens(
         skip_incomplete=skip_incomplete,
         test_fraction=test_fraction,
     )
-    content = TokenContent(_texts(rows), encoder=encoder, maximum_tokens=maximum_tokens, column=rows.column)
+    content = TokenContent(rows.texts, encoder=encoder, maximum_tokens=maximum_tokens, column=rows.column)
     return _raw(content, rows, names)
-
-
-def _texts(rows: TextRows) -> list[str]:
-    return [text for part in _parts(rows).values() for text in part.texts]
-
-
-def _parts(rows: TextRows) -> dict[str, LabelledTexts]:
-    parts = {"train": rows.train, "development": rows.development, "test": rows.test}
-    return {name: part for name, part in parts.items() if part is not None}
 
 
 def _raw(content: RowContent, rows: TextRows, names: Sequence[str] | None) -> RawData:
     found = rows.names if names is None else require_names(names, len(rows.names), rows.source)
-    return raw_rows(content, {name: part.labels for name, part in _parts(rows).items()}, found, rows.source, rows.notes)
+    return raw_rows(content, rows.labels, found, rows.source, rows.notes)

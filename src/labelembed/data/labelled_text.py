@@ -70,10 +70,8 @@ def read_labelled_text(
         skip_incomplete=skip_incomplete,
         test_fraction=test_fraction,
     )
-    parts = {"train": rows.train, "development": rows.development, "test": rows.test}
-    found = {name: part for name, part in parts.items() if part is not None}
     content = TextContent(
-        [text for part in found.values() for text in part.texts],
+        rows.texts,
         ngrams=ngrams,
         minimum_texts=minimum_texts,
         maximum_features=maximum_features,
@@ -81,7 +79,7 @@ def read_labelled_text(
         column=rows.column,
         source=rows.source,
     )
-    return raw_rows(content, {name: part.labels for name, part in found.items()}, rows.names, rows.source, rows.notes)
+    return raw_rows(content, rows.labels, rows.names, rows.source, rows.notes)
 
 
 def raw_rows(

@@ -56,6 +56,22 @@ class TextRows:
     source: str
     notes: tuple[str, ...]
 
+    @property
+    def parts(self) -> dict[str, LabelledTexts]:
+        """The parts that there are by name: `train`, `development`, `test`, in that order."""
+        parts = {"train": self.train, "development": self.development, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of all parts, one part after the other."""
+        return [text for part in self.parts.values() for text in part.texts]
+
+    @property
+    def labels(self) -> dict[str, Tensor]:
+        """The labels [N] of each part."""
+        return {name: part.labels for name, part in self.parts.items()}
+
 
 def read_text_rows(
     *,
