@@ -48,4 +48,5 @@ def pytest_terminal_summary(terminalreporter):
     if lines:
         terminalreporter.section(f"reliability, {'full' if FULL else 'short'} form")
         for check in CHECKS:
-            terminalreporter.write_line(lines.get(check, Line()).text(check))
+            if FULL or check in lines:
+                terminalreporter.write_line(lines.get(check, Line()).text(check))

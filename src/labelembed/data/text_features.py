@@ -52,8 +52,8 @@ def text_features(
         texts: N texts.
         folder: Of a transformers model with its tokenizer, weights in safetensors form.
         maximum_tokens: Tokens of a text that are read, those that begin and end it among them.
-        precision: `bf16`: matrix products in bf16, about twice as fast where the processor has it; the features
-            then differ by about half a per cent.
+        precision: `bf16`: matrix products in bf16, about twice as fast where the processor has AMX, else slower; the
+            features then differ by about half a per cent.
         progress: Called with (done, total) while texts are read.
 
     Raises:

@@ -1,0 +1,181 @@
+"""R13: what the comparison calls a difference is one as often as it says, through folders, table and verdict."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from labelembed.measures import paired_comparison
+from labelembed.report import comparison_rows, load_comparison, verdict, write_csv
+from tests.made_runs import make_comparison
+from tests.made_training import no_flush  # noqa: F401
+from tests.reliability.figures import sized
+
+# Hundreds of folders are written, and none is killed.
+pytestmark = pytest.mark.usefixtures("no_flush")
+EXACT = {"rel": 0, "abs": 1e-12}
+
+# 97.5 % quantiles of Student's t by degrees of freedom, from the incomplete beta function in 40 digits.
+T = {
+    1: 12.70620473617470465,
+    2: 4.302652729749463852,
+    3: 3.182446305283709593,
+    4: 2.776445105197794358,
+    5: 2.570581835636315515,
+    6: 2.446911851144969971,
+    7: 2.364624251592785342,
+    8: 2.306004135204166683,
+    9: 2.262157162798205543,
+}
+# Differences to the baseline in thousandths, their sum, the sum of the squares of their deviations from their mean, and
+# of the 2^n patterns of signs how many have a sum as far from 0 (none below six seeds, where no p is given).
+TABLES = [
+    ([3, 1], 4, "2", None),
+    ([5, 4, 6], 15, "2", None),
+    ([2, -2, 2], 2, "32/3", None),
+    ([1, 2, 3, 4], 10, "5", None),
+    ([-1, 0, 1, 2, 3], 5, "10", None),
+    ([10, 0, 0, 0, 0], 10, "80", None),
+    ([1, 2, 3, 4, 5, 6], 21, "35/2", 2),
+    ([1, 1, 1, 1, 1, -1], 4, "10/3", 14),
+    ([2, 2, 2, 2, 2, 2], 12, "0", 2),
+    ([-3, -1, -4, -1, -5, -9], -23, "269/6", 2),
+    ([5, -5, 5, -5, 5, -4], 1, "845/6", 64),
+    ([1, 2, 3, 4, 5, 6, 7], 28, "28", 2),
+    ([0, 0, 0, 0, 0, 0, 1], 1, "6/7", 128),
+    ([8, 7, 6, 5, 4, 3, 2, -1], 34, "119/2", 4),
+    ([1, -1, 1, -1, 1, -1, 1, -1], 0, "8", 256),
+    ([3, 1, 4, 1, 5, 9, 2, 6], 31, "423/8", 2),
+    ([-2, -4, -6, -8, -10, -12, -14, -16], -72, "168", 2),
+    ([7, -1, 3, 3, -2, 6, 4, 0], 20, "74", 24),
+    ([1, 1, 2, 2, 3, 3, 4, 4, -9], 11, "1148/9", 232),
+    ([12, 11, 10, 9, 8, 7, 6, 5, 4, -3], 69, "1689/10", 4),
+]
+
+
+def errors_of(differences):
+    """Returns the errors of a baseline and of a method that differ by so many thousandths, by seed."""
+    baseline = {seed: (100 + 7 * seed) / 1000 for seed in range(len(differences))}
+    return baseline, {seed: (100 + 7 * seed + more) / 1000 for seed, more in enumerate(differences)}
+
+
+def cells_of(folder):
+    """Returns the lines of the comparison's CSV file by variant."""
+    file = write_csv(comparison_rows(load_comparison(folder)), folder / "comparison.csv")
+    with file.open(newline="") as stream:
+        return {line["variant"]: line for line in csv.DictReader(stream)}
+
+
+def test_hand_worked_tables_stand_in_the_file(tmp_path, figure):
+    equal = 0
+    for number, (differences, total, squares, patterns) in enumerate(TABLES):
+        baseline, method = errors_of(differences)
+        folder = make_comparison(tmp_path / str(number), {"one_hot": baseline, "label_embedding": method})
+        cells, n = cells_of(folder)["label_embedding"], len(differences)
+        half = T[n - 1] * math.sqrt(float(Fraction(squares)) / (n - 1) / n) / 1000
+        mean = total / n / 1000
+        assert int(cells["difference_n"]) == n
+        assert float(cells["difference"]) == pytest.approx(mean, **EXACT), differences
+        assert float(cells["interval_low"]) == pytest.approx(mean - half, **EXACT), differences
+        assert float(cells["interval_high"]) == pytest.approx(mean + half, **EXACT), differences
+        expected = "" if patterns is None else repr(patterns / 2**n)
+        # One comparison: Holm's correction leaves it as it is.
+        assert (cells["p_value"], cells["p_holm"]) == (expected, expected), differences
+        equal += 1
+    figure.count("hand-worked tables equal to 1e-12", equal, 20)
+
+
+def test_holms_correction_over_one_table_is_the_hand_worked_one(tmp_path):
+    # p of 2 / 64, 14 / 64, 64 / 64 and 2 / 64, times 4, 2, 1 and 3 in ascending order, none below the one before.
+    chosen = {"first": TABLES[6][0], "second": TABLES[7][0], "third": TABLES[10][0], "fourth": TABLES[9][0]}
+    errors = {"one_hot": errors_of([0] * 6)[0]} | {name: errors_of(given)[1] for name, given in chosen.items()}
+    objectives = {name: {"name": "one_hot" if name == "one_hot" else "label_embedding"} for name in errors}
+    cells = cells_of(make_comparison(tmp_path / "made", errors, objectives=objectives))
+    found = {name: float(cells[name]["p_holm"]) for name in chosen}
+    assert found == {"first": 8 / 64, "second": 28 / 64, "third": 1.0, "fourth": 8 / 64}
+
+
+def test_reversed_order_gives_the_mirrored_verdict(tmp_path, figure):
+    mirrored = 0
+    for number, (differences, *_) in enumerate(TABLES):
+        baseline, method = errors_of(differences)
+        folder = make_comparison(tmp_path / f"{number}", {"one_hot": baseline, "label_embedding": method})
+        there, forth = cells_of(folder)["label_embedding"], verdict(load_comparison(folder))
+        # The same runs the other way round: asked for in the other order, the other one the baseline.
+        errors = {"label_embedding": method, "one_hot": baseline}
+        folder = make_comparison(tmp_path / f"{number} reversed", errors, baseline="label_embedding")
+        back, returned = cells_of(folder)["one_hot"], verdict(load_comparison(folder))
+        assert float(back["difference"]) == -float(there["difference"])
+        assert float(back["interval_low"]) == -float(there["interval_high"])
+        assert float(back["interval_high"]) == -float(there["interval_low"])
+        same = ("difference_n", "p_value", "p_holm", "detectable_difference")
+        assert [back[name] for name in same] == [there[name] for name in same]
+        assert [mirrored_words(sentence) for sentence in forth] == [without_ends(sentence) for sentence in returned]
+        mirrored += 1
+    figure.count("comparisons whose reverse says the mirrored thing", mirrored, len(TABLES))
+
+
+def mirrored_words(sentence: str) -> str:
+    """Returns what a statement says with variants and directions exchanged; an interval's ends are left out."""
+    words = {"one_hot": "label_embedding", "lowers": "raises", "lower": "higher"}
+    words |= {other: word for word, other in words.items()}
+    sentence = re.sub(r"\b(" + "|".join(words) + r")\b", lambda found: words[found[1]], sentence)
+    return without_ends(sentence)
+
+
+def without_ends(sentence: str) -> str:
+    """Returns a statement without the ends of an interval around a signed difference, which the table has."""
+    return re.sub(r"interval of the difference [^,]*,", "", sentence)
+
+
+COMPARISONS = sized(short=2_000, full=20_000)
+# Three standard deviations of a share of 5 % in so many comparisons, no wider than the 1.5 points that are promised.
+WITHIN = min(0.015, 3 * math.sqrt(0.05 * 0.95 / COMPARISONS))
+
+
+@pytest.mark.parametrize("kind", ["smooth", "errors of 360 rows"])
+def test_a_method_and_itself_differ_as_often_as_promised(kind, figure):
+    random = np.random.default_rng(2026)
+    luck = random.normal(0.05, 0.01, size=(COMPARISONS, 1, 8)).clip(0.005)
+    if kind == "smooth":
+        runs = luck + random.normal(0, 0.002, size=(COMPARISONS, 2, 8))
+    else:  # whole numbers of rows, so that many differences are equal and some are none
+        runs = random.binomial(360, np.broadcast_to(luck, (COMPARISONS, 2, 8))) / 360
+    found = [paired_comparison(ours, theirs) for ours, theirs in runs]
+    missed = float(np.mean([not one.interval_low <= 0 <= one.interval_high for one in found]))
+    alarms = float(np.mean([one.p_value < 0.05 for one in found]))
+    figure.at_most(f"coverage of {COMPARISONS:,} intervals ({kind}), distance from 95 %", abs(missed - 0.05), WITHIN)
+    if kind == "smooth":
+        figure.at_most(f"false alarms in {COMPARISONS:,} tests ({kind}), distance from 5 %", abs(alarms - 0.05), WITHIN)
+    else:  # ties only make the exact test more careful
+        figure.at_most(f"false alarms in {COMPARISONS:,} tests ({kind})", alarms, 0.05 + WITHIN)
+
+
+def test_a_true_difference_is_covered_as_often_as_promised(figure):
+    random = np.random.default_rng(2027)
+    differences = random.normal(-0.003, 0.004, size=(COMPARISONS, 8))
+    found = [paired_comparison(one, np.zeros(8)) for one in differences]
+    missed = float(np.mean([not one.interval_low <= -0.003 <= one.interval_high for one in found]))
+    figure.at_most(f"coverage of a true difference in {COMPARISONS:,}, distance from 95 %", abs(missed - 0.05), WITHIN)
+
+
+def test_verdicts_over_folders_say_a_difference_as_often_as_promised(tmp_path, figure):
+    # The whole way: run folders, table, Holm's correction, words. Fewer of them, for each is 16 files to write.
+    times, said = sized(short=40, full=400), 0
+    random = np.random.default_rng(2028)
+    for number in range(times):
+        luck = random.normal(0.05, 0.01, size=8)
+        errors = {
+            name: dict(enumerate((luck + random.normal(0, 0.002, size=8)).tolist()))
+            for name in ("one_hot", "label_embedding")
+        }
+        sentence = verdict(load_comparison(make_comparison(tmp_path / str(number), errors)))[0]
+        said += "lowers" in sentence or "raises" in sentence
+    # Of so many, at 5 % each: four standard deviations above what is to be expected.
+    most = 0.05 * times + 4 * math.sqrt(0.05 * 0.95 * times)
+    figure.at_most(f"verdicts of {times} folders that claim a difference where there is none", said, most)
