@@ -1,0 +1,290 @@
+"""R12: the same comparison gives the same bytes, in however many processes; what is kept is found by content alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from labelembed.data import read_images, read_parquet
+from labelembed.data.cache import cache_folder
+from labelembed.training.run_folder import RunFolder
+from tests.made_cli import succeed
+from tests.made_corpus import write_corpus
+from tests.made_data import made_colours, write_image, write_picture_folder
+from tests.made_in_process import run_jobs_here
+from tests.made_training import contents, differences, timeless
+from tests.reliability.figures import FULL, sized
+
+DIGITS = ["digits-mlp", "--objectives", "one_hot,label_smoothing,label_embedding,adaptive_labels", "--seeds", "2"]
+DIGITS += ["--set", "model.hidden_sizes=[16]", "--set", "model.dropout=0.2", "--set", "epochs=2"]
+DIGITS += ["--set", "data.train_rows=300", "--set", "batch_size=50"]
+
+
+def compare(words, out, *, jobs):
+    succeed("compare", *words, "--out", out, "--jobs", jobs, "--device", "cpu", "--quiet")
+    return out
+
+
+def tables(out):
+    """Returns the comparison's files for machines, without the columns that say how long something took."""
+    found = {}
+    for name in ("comparison.csv", "runs.csv"):
+        with (out / name).open(newline="") as file:
+            found[name] = [
+                {column: cell for column, cell in line.items() if "seconds" not in column}
+                for line in csv.DictReader(file)
+            ]
+    about = timeless(json.loads((out / "comparison.json").read_text()))
+    found["comparison.json"] = {key: value for key, value in about.items() if key not in ("reused", "made")}
+    return found
+
+
+def unlike(first, second):
+    """Returns what is not the same, to the last bit, in two comparisons: tables, and all that their runs left."""
+    wrong = [name for name, table in tables(first).items() if table != tables(second)[name]]
+    runs = sorted(path.parent.relative_to(first) for path in first.glob("runs/*/*/result.json"))
+    assert runs == sorted(path.parent.relative_to(second) for path in second.glob("runs/*/*/result.json"))
+    assert len(runs) > 1
+    for run in runs:
+        wrong += [f"{run}: {name}" for name in differences(contents(first / run), contents(second / run))]
+        one, other = ((folder / run / "model.safetensors").read_bytes() for folder in (first, second))
+        wrong += [f"{run}: bytes of the weights"] if one != other else []
+    return wrong
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A comparison made in this process, one run after the other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("labelembed.recipes.comparing.run_jobs", run_jobs_here)
+        return compare(DIGITS, tmp_path_factory.mktemp("digits") / "one", jobs=1)
+
+
+@pytest.mark.parametrize("jobs", sized(short=[2], full=[1, 2, 4]))
+def test_comparison_is_the_same_in_any_number_of_processes(jobs, digits, tmp_path, figure):
+    found = unlike(digits, compare(DIGITS, tmp_path / "other", jobs=jobs))
+    assert found == []
+    figure.count("comparisons equal to the one made by one process, bit for bit", 1, 1)
+
+
+def test_second_call_leaves_every_byte_but_when_it_was(digits):
+    before = {path: path.read_bytes() for path in digits.rglob("*") if path.is_file()}
+    compare(DIGITS, digits, jobs=4)
+    after = {path: path.read_bytes() for path in digits.rglob("*") if path.is_file()}
+    assert before.keys() == after.keys()
+    changed = {path.name for path in before if before[path] != after[path]}
+    assert changed <= {"comparison.json"}  # how many runs were reused
+
+
+def test_comparison_is_one_run_after_the_other_by_hand(digits, tmp_path):
+    words = [*DIGITS[:1], *DIGITS[5:], "--set", "seed=1", "--threads", 1, "--device", "cpu", "--quiet"]
+    succeed("train", *words, "--objective", "label_embedding", "--out", tmp_path / "alone")
+    (of_comparison,) = digits.glob("runs/label_embedding*/seed-1")
+    # What the comparison says besides of a run is its recipe's own comparison block, and where the run lies.
+    assert differences(contents(tmp_path / "alone"), contents(of_comparison)) == []
+
+
+def test_differences_would_be_seen(digits, tmp_path):
+    # Two seeds of one comparison are not the same run: a look that finds nothing there would find nothing at all.
+    one, other = sorted(digits.glob("runs/one_hot*/seed-*"))
+    assert {"journal", "result"} <= set(differences(contents(one), contents(other)))
+    assert RunFolder(one).journal() != RunFolder(other).journal()
+
+
+@pytest.mark.skipif(not FULL, reason="in the full form only: starting the workers takes 20 seconds")
+def test_comparison_of_sentences_is_the_same_in_any_number_of_processes(tmp_path, figure):
+    write_corpus(tmp_path)
+    words = [
+        "translation-lstm",
+        "--data",
+        tmp_path / "corpus",
+        "--objectives",
+        "one_hot,label_embedding",
+        "--seeds",
+        "2",
+    ]
+    words += ["--set", "model={name: attention_lstm, width: 12, embedding_size: 8, dropout: 0.3}", "--set", "epochs=2"]
+    words += ["--set", "objective.rank=4", "--set", "batch_size=8"]
+    one, other = (compare(words, tmp_path / str(jobs), jobs=jobs) for jobs in (1, 2))
+    assert unlike(one, other) == []
+    figure.count("comparisons equal to the one made by one process, bit for bit", 1, 1)
+
+
+# ---------------------------------------------------------------------------------------------- caches
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def entries():
+    """Returns the names of the arrays that are kept."""
+    return {path.name for path in cache_folder().glob("*.npy")}
+
+
+def check_changes(read, real, harmless, figure, monkeypatch, tmp_path):
+    """Holds a reader to its cache: after a harmless change it finds what is kept, after a real one it makes it anew.
+
+    Args:
+        read: Returns the tensor; what is kept grows when it had to be made.
+        real: Changes by name that must miss; each may return arguments for `read`.
+        harmless: Changes by name that must hit; they may add up.
+    """
+    read()
+    hits = misses = 0
+    for name, change in harmless.items():
+        change()
+        before = entries()
+        found = read()
+        assert entries() == before, f"{name}: was made anew"
+        assert torch.equal(found, afresh(read, monkeypatch, tmp_path)), f"{name}: what was found is stale"
+        hits += 1
+    for name, change in real.items():
+        before = entries()
+        arguments = change() or {}
+        found = read(**arguments)
+        assert entries() > before, f"{name}: what is kept was found all the same"
+        assert torch.equal(found, afresh(lambda arguments=arguments: read(**arguments), monkeypatch, tmp_path)), name
+        misses += 1
+    figure.count("harmless changes that find what is kept", hits, len(harmless))
+    figure.count("real changes that make it anew", misses, len(real))
+
+
+def afresh(read, monkeypatch, tmp_path):
+    """Returns what is read where nothing is kept."""
+    with monkeypatch.context() as other:
+        other.setenv("LABELEMBED_CACHE", str(tmp_path / f"empty-{len(list(tmp_path.iterdir()))}"))
+        return read()
+
+
+def test_picture_files_are_found_by_content(tmp_path, figure, monkeypatch):
+    root = [tmp_path / "pictures"]
+    for number, pixels in enumerate(made_colours(12)):
+        split, label = ("test" if number % 3 == 0 else "train"), ("cat", "dog")[number % 2]
+        (root[0] / split / label).mkdir(parents=True, exist_ok=True)
+        write_image(root[0] / split / label / f"{number:02}.png", pixels)
+
+    def read(**how):
+        return read_images(path=str(root[0]), **how).train.inputs
+
+    def move():
+        shutil.move(root[0], tmp_path / "moved")
+        root[0] = tmp_path / "moved"
+
+    def touch():
+        for path in root[0].rglob("*.png"):
+            os.utime(path, (1, 1))
+
+    def rename_class():
+        for split in ("train", "test"):
+            (root[0] / split / "dog").rename(root[0] / split / "hound")
+
+    def change_a_pixel():
+        pixels = made_colours(12)[1]
+        pixels[0, 0, 0] ^= 1
+        write_image(root[0] / "train" / "hound" / "01.png", pixels)
+
+    def swap_two():
+        one, other = (root[0] / "train" / "hound" / name for name in ("01.png", "05.png"))
+        content = one.read_bytes()
+        one.write_bytes(other.read_bytes())
+        other.write_bytes(content)
+
+    def of_other_proportions():
+        write_image(root[0] / "train" / "cat" / "20.png", made_colours(1)[0][:8])
+        return {"image_size": 8, "fit": "pad"}
+
+    harmless = {"moved": move, "touched": touch, "a label's name": rename_class}
+    real = {
+        "one pixel": change_a_pixel,
+        "two pictures exchanged": swap_two,
+        "one picture less": lambda: (root[0] / "train" / "cat" / "02.png").unlink(),
+        "another size": lambda: {"image_size": 8},
+        "another fit": of_other_proportions,
+    }
+    check_changes(read, real, harmless, figure, monkeypatch, tmp_path)
+
+
+def test_pictures_in_parquet_are_found_by_content(tmp_path, figure, monkeypatch):
+    root = [write_picture_folder(tmp_path / "pictures")]
+
+    def read(**how):
+        return read_parquet(path=str(root[0]), **how).train.inputs
+
+    def move():
+        shutil.move(root[0], tmp_path / "moved")
+        root[0] = tmp_path / "moved"
+
+    def copy():
+        shutil.copytree(root[0], tmp_path / "copied")
+        root[0] = tmp_path / "copied"
+
+    def train(change):
+        pictures = made_colours(7)
+        write_picture_folder(root[0], train=change(pictures))
+
+    def one_bit(pictures):
+        pictures[0, 0, 0, 0] ^= 1
+        return pictures
+
+    harmless = {
+        "moved": move,
+        "copied": copy,
+        "touched": lambda: [os.utime(path, (1, 1)) for path in root[0].iterdir()],
+    }
+    real = {
+        "one bit": lambda: train(one_bit),
+        "two rows exchanged": lambda: train(lambda pictures: pictures[[1, 0, 2, 3, 4, 5, 6]]),
+        "one row more": lambda: train(lambda pictures: np.concatenate([pictures, pictures[:1]])),
+        "features": lambda: {"features": "gradient_histograms"},
+        "other rows": lambda: train(lambda pictures: 255 - pictures),
+    }
+    check_changes(read, real, harmless, figure, monkeypatch, tmp_path)
+
+
+def test_features_of_texts_are_found_by_content(tmp_path, figure, monkeypatch):
+    pytest.importorskip("transformers", reason="features of texts need transformers: the extra `text`")
+    from labelembed.data import read_text_features
+    from tests.made_text_encoder import write_encoder
+    from tests.made_texts import reviews, write_csv
+
+    encoder, file = [write_encoder(tmp_path / "encoder")], [tmp_path / "reviews.csv"]
+    rows = reviews(24)
+    write_csv(file[0], rows, "text", "label")
+
+    def read(maximum_tokens=16, **how):
+        given = {"encoder": str(encoder[0]), "maximum_tokens": maximum_tokens, **how}
+        content = read_text_features(path=str(file[0]), **given).content
+        every = torch.arange(len(content.texts))
+        return content.inputs(content.fit(every), every)
+
+    def move():
+        file[0] = file[0].rename(tmp_path / "moved.csv")
+        encoder[0] = encoder[0].rename(tmp_path / "moved encoder")
+
+    def rewritten(change):
+        nonlocal rows
+        rows = change(rows)
+        write_csv(file[0], rows, "text", "label")
+
+    harmless = {
+        "moved": move,
+        "touched": lambda: os.utime(file[0], (1, 1)),
+        "labels": lambda: rewritten(lambda old: [(text, {"pos": "good", "neg": "bad"}[label]) for text, label in old]),
+    }
+    real = {
+        "one letter": lambda: rewritten(lambda old: [(old[0][0] + " the", old[0][1]), *old[1:]]),
+        "another order": lambda: rewritten(lambda old: old[::-1]),
+        "tokens of a text": lambda: {"maximum_tokens": 4},
+        "precision": lambda: {"encoder_precision": "bf16"},
+        "weights": lambda: write_encoder(encoder[0], seed=5) and None,
+    }
+    check_changes(read, real, harmless, figure, monkeypatch, tmp_path)
