@@ -8,6 +8,7 @@ import pytest
 
 from labelembed.errors import RunFolderError
 from labelembed.report import comparison_rows, load_comparison, load_several, write_report
+from labelembed.report.published import published_lines
 from labelembed.training.run_folder import RunFolder
 from tests.made_runs import ENVIRONMENT, fail_run, journal_lines, make_comparison, make_run, measures, run_path
 
@@ -117,3 +118,26 @@ def test_published_figures_stand_beside_ours(tmp_path):
     assert "<td>1.43 ± 0.06 (n = 20)</td><td>1.45 ± 0.07 (n = 2)</td>" in text
     assert "not in this comparison" in text
     assert text.count("Sun et al. 2017") == 2
+
+
+def test_published_figure_stands_beside_the_variant_it_names_most_closely(tmp_path):
+    errors = {name: {0: 0.2, 1: 0.3} for name in ("one_hot", "adaptive_labels", "adaptive_labels label_dimension=20")}
+    objectives = {"one_hot": {"name": "one_hot"}, "adaptive_labels": {"name": "adaptive_labels"}}
+    objectives["adaptive_labels label_dimension=20"] = {"name": "adaptive_labels", "label_dimension": 20}
+    folder = make_comparison(tmp_path, errors, objectives=objectives)
+    about = json.loads((folder / "comparison.json").read_text())
+    table = {"measure": "test_error", "source": "table 3"}
+    about["published"] = [
+        {"objective": "adaptive_labels", "value": 0.157} | table,
+        {"objective": {"name": "adaptive_labels", "label_dimension": 20}, "value": 0.162} | table,
+        {"objective": "adaptive_labels", "value": 0.11, "measure": "test_error", "source": "another paper"},
+    ]
+    (folder / "comparison.json").write_text(json.dumps(about))
+    comparison = load_comparison(folder)
+    lines = published_lines(comparison, comparison_rows(comparison))
+    assert [(line.variant, line.published, line.source) for line in lines] == [
+        ("adaptive_labels", "15.70", "table 3"),
+        ("adaptive_labels label_dimension=20", "16.20", "table 3"),
+        ("adaptive_labels", "11.00", "another paper"),
+        ("adaptive_labels label_dimension=20", "11.00", "another paper"),
+    ]

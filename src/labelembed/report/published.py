@@ -45,12 +45,12 @@ def published_lines(comparison: Comparison, rows: Sequence[Row]) -> list[Publish
             text += f" ± {number(column.scale * deviation, column.decimals)}"
         runs = figure.get("runs")
         text += f" (n = {runs})" if isinstance(runs, int) else ""
-        wanted = figure["objective"]
-        wanted = {"name": wanted} if isinstance(wanted, str) else wanted
+        wanted = _wanted(figure)
         called = " ".join(str(part) if key == "name" else f"{key}={part}" for key, part in wanted.items())
         heading = f"{column.heading} ({column.unit})" if column.unit else column.heading
         source = str(figure.get("source", ""))
-        matching = [row for row, variant in zip(rows, comparison.variants, strict=True) if _is_of(variant, wanted)]
+        alike = [_wanted(other) for other in comparison.published if _is_beside(other, figure)]
+        matching = [row for row, v in zip(rows, comparison.variants, strict=True) if _is_of(v, wanted, among=alike)]
         for row in matching:
             ours = column.text(row) + (f" (n = {row.n})" if column.summary(row) else "")
             lines.append(PublishedLine(row.name, called, heading, text, ours, source))
@@ -59,5 +59,21 @@ def published_lines(comparison: Comparison, rows: Sequence[Row]) -> list[Publish
     return lines
 
 
-def _is_of(variant: VariantRuns, wanted: dict[str, Any]) -> bool:
-    return bool(variant.runs) and all(variant.objective.get(key) == value for key, value in wanted.items())
+def _wanted(figure: dict[str, Any]) -> dict[str, Any]:
+    objective = figure["objective"]
+    return {"name": objective} if isinstance(objective, str) else dict(objective)
+
+
+def _is_beside(figure: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Tells whether two figures are of one measure and one table of a paper."""
+    return all(figure.get(key) == other.get(key) for key in ("measure", "source"))
+
+
+def _is_of(variant: VariantRuns, wanted: dict[str, Any], *, among: Sequence[dict[str, Any]]) -> bool:
+    """Tells whether a figure is of a variant: it names its arguments, and no other of the table names more of them."""
+    named = [len(each) for each in among if _matches(variant, each)]
+    return bool(variant.runs) and _matches(variant, wanted) and len(wanted) == max(named)
+
+
+def _matches(variant: VariantRuns, wanted: dict[str, Any]) -> bool:
+    return all(variant.objective.get(key) == value for key, value in wanted.items())
