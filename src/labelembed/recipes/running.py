@@ -168,6 +168,8 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None]) -> 
     for line in damaged:
         warn(f"damaged checkpoint passed over: {line}")
     if checkpoint is None:
+        if damaged:
+            warn(f"{folder.path}: none of its {len(damaged)} checkpoints is whole; the run begins anew")
         return
     try:
         trainer.restore(checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -45,7 +46,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
     Raises:
         TrainingError: When it cannot be written; what was there before is kept.
     """
-    final = folder / f"step-{checkpoint.step:010d}"
+    final = folder / _folder_name(checkpoint.step)
     temporary = folder / f".tmp-{os.getpid()}-{checkpoint.step}"
     with saving(folder.parent):
         try:
@@ -60,7 +61,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
                 file.name: {"sha256": sha256(file), "bytes": file.stat().st_size}
                 for file in sorted(temporary.iterdir())
             }
-            write_json(temporary / MANIFEST, {"format": FORMAT_VERSION, "files": listed})
+            manifest = {"format": FORMAT_VERSION, "files": listed}
+            write_json(temporary / MANIFEST, manifest | {"sha256": manifest_digest(manifest)})
             flush_folder(temporary)
             if final.exists():  # made before the run was resumed from an older one
                 shutil.rmtree(final)
@@ -75,6 +77,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
         if other not in kept:
             shutil.rmtree(other, ignore_errors=True)
     return final
+
+
+def manifest_digest(manifest: dict[str, Any]) -> str:
+    """Returns the SHA-256 of what a manifest says, in hexadecimal; its entry `sha256` is no part of it."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -104,6 +111,10 @@ def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, damaged
 
 
+def _folder_name(step: int) -> str:
+    return f"step-{step:010d}"
+
+
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True) if folder.is_dir() else []
 
@@ -113,12 +124,15 @@ def _verified(path: Path) -> list[str]:
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         version = int(manifest["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"no readable manifest ({error})") from error
+        said = manifest.pop("sha256", None)  # of what the manifest says: without it a bit more could be a newer format
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{MANIFEST} cannot be read ({error})") from error
+    if said is not None and said != manifest_digest(manifest):
+        raise ValueError(f"{MANIFEST} has changed since it was written")
     if version > FORMAT_VERSION:
         raise RunFolderError(f"{path}: written by a newer labelembed (format {version}); update labelembed")
-    if version < 1 or "state.json" not in manifest["files"]:
-        raise ValueError(f"no readable manifest (format {version}, files {manifest['files']})")
+    if version < 1 or set(manifest) != {"format", "files"} or "state.json" not in manifest["files"]:
+        raise ValueError(f"{MANIFEST} is none that labelembed writes (format {version}, of {sorted(manifest)})")
     for name, expected in manifest["files"].items():
         file = path / Path(name).name
         if not file.is_file():
@@ -132,6 +146,8 @@ def _verified(path: Path) -> list[str]:
 
 def _read(path: Path, names: list[str]) -> Checkpoint:
     values = json.loads((path / "state.json").read_text())
+    if path.name != _folder_name(int(values["step"])):
+        raise ValueError(f"state.json is of step {values['step']}")
     # Only what the manifest lists: of another file in the folder nobody knows where it comes from.
     files = [path / Path(name).name for name in names if name.endswith(".safetensors")]
     tensors = {file.stem: load_tensors(file.read_bytes()) for file in files}

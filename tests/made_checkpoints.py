@@ -1,0 +1,69 @@
+"""Small checkpoints, and calls of the system that fail, for the tests of what is saved."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+
+import pytest
+import torch
+
+from labelembed.training.checkpoints import Checkpoint, load_newest, manifest_digest, save_checkpoint
+
+FILES = ["best.safetensors", "manifest.json", "network.safetensors", "state.json"]
+
+
+def made_checkpoint(step):
+    """Returns a checkpoint all of whose values tell its step."""
+    weights = {"weight": torch.full((3, 2), float(step)), "count": torch.tensor(step)}
+    return Checkpoint(step, {"network": weights, "best": {"weight": torch.arange(5.0) + step}}, {"sums": [step, 0.1]})
+
+
+def save(folder, *steps, **arguments):
+    """Saves the checkpoints of these steps; returns the folder of the last."""
+    for step in steps:
+        path = save_checkpoint(folder, made_checkpoint(step), **arguments)
+    return path
+
+
+def assert_loads(folder, step, damaged=0):
+    """The newest whole one is that of `step`, value for value; so many newer ones are named as damaged."""
+    found, lines = load_newest(folder)
+    assert len(lines) == damaged
+    expected = made_checkpoint(step)
+    assert (found.step, found.values) == (step, expected.values)
+    torch.testing.assert_close(found.tensors, expected.tensors, rtol=0, atol=0)
+    return lines
+
+
+def rewrite(path, name, content):
+    """Replaces a file of a checkpoint and makes the manifest say that all is well."""
+    (path / name).write_bytes(content)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    write_manifest(path, manifest)
+
+
+def write_manifest(path, manifest):
+    """Writes a manifest that vouches for itself."""
+    said = {key: value for key, value in manifest.items() if key != "sha256"}
+    (path / "manifest.json").write_text(json.dumps(said | {"sha256": manifest_digest(said)}))
+
+
+@contextlib.contextmanager
+def failing(module, name, *, at, number=errno.ENOSPC):
+    """Makes the call of a function with that number fail; yields the list of calls made."""
+    real, calls = getattr(module, name), []
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == at:
+            raise OSError(number, os.strerror(number), str(args[0]))
+        return real(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, name, counted)
+        yield calls
