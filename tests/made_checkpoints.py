@@ -24,6 +24,7 @@ def made_checkpoint(step):
 
 def save(folder, *steps, **arguments):
     """Saves the checkpoints of these steps; returns the folder of the last."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
     for step in steps:
         path = save_checkpoint(folder, made_checkpoint(step), **arguments)
     return path

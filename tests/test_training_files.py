@@ -76,7 +76,7 @@ def test_folder_is_made_and_left_as_it_was(tmp_path):
 
 
 def test_missing_space_is_told_in_megabytes_before_anything_begins(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=12_400_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=10**9, free=12_400_000))
     with pytest.raises(RunFolderError) as error:
         make_writable_folder(tmp_path / "run", needed_bytes=1_500_000_000)
     assert str(error.value).startswith(f"{tmp_path / 'run'}: the disk has 12 MB left and the run needs about 1,500 MB")
@@ -85,7 +85,7 @@ def test_missing_space_is_told_in_megabytes_before_anything_begins(tmp_path, mon
 
 
 def test_run_that_would_not_fit_is_not_begun(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=10**9, free=1_000_000))
     with pytest.raises(RunFolderError, match="the disk has 1 MB left"):
         train(small_recipe(), tmp_path / "run")
     assert RunFolder(tmp_path / "run").state() == "empty"
@@ -128,23 +128,33 @@ def test_file_in_place_of_a_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (errno.ENOSPC, "the disk is full"),
-        (errno.EDQUOT, "the disk is full"),
+        (errno.ENOSPC, "the disk is full: about 1,234,567 bytes are needed and 4,096 bytes are free"),
+        (
+            errno.EDQUOT,
+            "the disk is full (your quota of it is used up): about 1,234,567 bytes are needed and 4,096 bytes are free",
+        ),
         (errno.EROFS, "cannot save (Read-only file system)"),
         (errno.EIO, "cannot save (Input/output error)"),
     ],
 )
-def test_failed_save_says_what_is_wrong_and_how_to_go_on(number, words, tmp_path):
-    with pytest.raises(TrainingError) as error, saving(tmp_path):
+def test_failed_save_says_what_is_wrong_and_how_to_go_on(number, words, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=10**9, free=4096))
+    with pytest.raises(TrainingError) as error, saving(tmp_path, needed_bytes=1_234_567):
         raise OSError(number, os.strerror(number))
     assert str(error.value).startswith(f"{tmp_path}: {words}; the last whole checkpoint is kept.")
     assert str(error.value).endswith(f"labelembed resume {tmp_path}")
     assert isinstance(error.value.__cause__, OSError)
 
 
-def test_saving_is_about_the_disk_alone(tmp_path):
-    with pytest.raises(KeyError), saving(tmp_path):
-        raise KeyError("a fault of ours")
+@pytest.mark.parametrize("error", [KeyError("a fault of ours"), BrokenPipeError(errno.EPIPE, "nobody reads on")])
+def test_saving_is_about_the_disk_alone(error, tmp_path):
+    with pytest.raises(type(error)), saving(tmp_path):
+        raise error
+
+
+def test_failed_save_of_a_file_elsewhere_names_it(tmp_path):
+    with pytest.raises(TrainingError, match=r"cannot save \(Permission denied: /elsewhere/file\)"), saving(tmp_path):
+        raise OSError(errno.EACCES, "Permission denied", "/elsewhere/file")
 
 
 # ---- run folders

@@ -3,107 +3,128 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
+import re
 import shutil
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from labelembed.errors import TrainingError
+from labelembed.errors import LabelEmbedError, RunFolderError, TrainingError
+from labelembed.training.checkpoints import load_newest
+from labelembed.training.files import make_writable_folder, saving
 from labelembed.training.run_folder import RunFolder
-from tests.made_checkpoints import assert_loads, failing, save
+from tests.made_full_disk import FailingDisk
+from tests.made_small_disk import outcome_on_small_disk
 from tests.made_training import (
-    checkpoint_names,
     contents,
     differences,
-    kill_after,
     newest,
     one_thread,  # noqa: F401
     small_recipe,
+    stop_after,
     train,
 )
+from tests.reliability.figures import sized
 
-# What a save calls to change the disk.
-CALLS = {"flush": (os, "fsync"), "rename": (os, "replace"), "open": (Path, "open"), "make folder": (Path, "mkdir")}
-
-
-@pytest.mark.parametrize("call", CALLS)
-def test_full_disk_at_any_call_leaves_the_last_checkpoint_and_says_how_to_go_on(call, tmp_path):
-    folder = tmp_path / "run" / "checkpoints"
-    save(folder, 1, 2)
-    with failing(*CALLS[call], at=None) as calls:
-        save(folder, 3)
-    assert len(calls) >= 2
-    for at in range(1, len(calls) + 1):
-        with failing(*CALLS[call], at=at), pytest.raises(TrainingError) as error:
-            save(folder, 4)
-        assert str(error.value).startswith(f"{tmp_path / 'run'}: the disk is full")
-        assert f"labelembed resume {tmp_path / 'run'}" in str(error.value)
-        if "step-0000000004" in os.listdir(folder):  # the last flush failed, after the rename: the new one is whole
-            assert (call, at) == ("flush", len(calls))
-            assert_loads(folder, 4)
-            shutil.rmtree(folder / "step-0000000004")
-        assert sorted(os.listdir(folder)) == ["step-0000000002", "step-0000000003"]
-        assert_loads(folder, 3)
-    save(folder, 4)
-    assert_loads(folder, 4)
+# What is said of a full disk.
+NEEDED_AND_FREE = r"the disk is full: about [\d,]+ bytes are needed and [\d,]+ bytes are free; the last whole"
 
 
-def test_full_disk_while_a_file_is_written_leaves_no_part_of_it(tmp_path, monkeypatch):
-    class FullFile(io.FileIO):
-        room = 0
+# ---- every call of a run
 
-        def write(self, content):
-            FullFile.room -= len(content)
-            if FullFile.room < 0:
-                super().write(bytes(content)[: len(content) // 2])
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return super().write(content)
-
-    folder = tmp_path / "run" / "checkpoints"
-    save(folder, 1, 2)
-    size = sum(file.stat().st_size for file in (folder / "step-0000000002").iterdir())
-    real = Path.open
-    for room in range(0, size, size // 7):
-        FullFile.room = room
-        with monkeypatch.context() as patched:
-            patched.setattr(
-                Path, "open", lambda path, mode="r", **rest: FullFile(path, mode) if "w" in mode else real(path, mode)
-            )
-            with pytest.raises(TrainingError, match="the disk is full"):
-                save(folder, 3)
-        assert sorted(os.listdir(folder)) == ["step-0000000001", "step-0000000002"]
-        assert_loads(folder, 2)
+CASES = {
+    "label embedding": small_recipe(),
+    "soft labels on the disk": small_recipe(
+        objective={"name": "retrospection", "store_every": 1, "storage": "disk"}, epochs=2
+    ),
+}
+# Of the calls by which a run writes these are made to fail, evenly spread, each in a run of its own.
+FAILED_CALLS = sized(short=14, full=1000)
 
 
-@pytest.mark.parametrize("name", ["fsync", "replace"])
-def test_run_on_a_full_disk_fails_by_name_and_goes_on_when_there_is_space(name, tmp_path):
-    recipe = small_recipe()
-    train(recipe, tmp_path / "unbroken")
-    folder = tmp_path / "run"
-    kill_after(recipe, folder, 8)
-    # The first call is that of the journal, as it is put right; then comes the save after the second epoch.
-    with failing(os, name, at=4), pytest.raises(TrainingError, match="the disk is full") as error:
+@pytest.fixture(scope="module", params=CASES)
+def counted(request, tmp_path_factory):
+    """A recipe, what its run leaves, and the calls by which it writes."""
+    recipe, folder = CASES[request.param], tmp_path_factory.mktemp("unbroken") / "run"
+    with FailingDisk(folder).mounted() as disk:
         train(recipe, folder)
-    assert error.value.exit_code == 1
-    assert RunFolder(folder).state() == "failed"
-    assert "labelembed resume" in RunFolder(folder).result()["message"]
-    assert newest(folder).step == 5
-    assert checkpoint_names(folder) == ["step-0000000005"]
-    train(recipe, folder)
-    assert differences(contents(folder), contents(tmp_path / "unbroken")) == []
+    return recipe, contents(folder), disk.calls
 
 
-def test_journal_on_a_full_disk_is_a_failed_save_too(tmp_path, monkeypatch):
-    recipe = small_recipe()
+def test_full_disk_at_any_call_of_a_run_is_told_and_costs_nothing_that_was_saved(counted, tmp_path, figure):
+    recipe, expected, calls = counted
+    assert {call.split()[0] for call in calls} >= {"open", "write", "fsync", "replace", "mkdir"}
+    chosen = sorted({round(place * (len(calls) - 1) / (FAILED_CALLS - 1)) + 1 for place in range(FAILED_CALLS)})
+    told = kept = same = 0
+    for at in chosen:
+        folder = tmp_path / str(at)
+        # The disk stays full, or has room again at once: in both cases the run stops at the first call that fails.
+        disk = FailingDisk(folder, at=at, only_once=at % 2 == 0)
+        with disk.mounted(), pytest.raises(LabelEmbedError) as error:
+            train(recipe, folder)
+        message, begun = str(error.value), "replace recipe.yaml" in calls[: at - 1]
+        assert message.startswith(f"{folder}: "), (calls[at - 1], message)
+        if calls[at - 1].split()[-1] in ("run", f".probe-{os.getpid()}") or at == 1:
+            told += (error.value.exit_code, "No space left on device" in message) == (2, True)  # nothing was begun
+        else:
+            told += error.value.exit_code == 1 and re.search(NEEDED_AND_FREE, message) is not None
+        assert RunFolder(folder).state() in (("unfinished", "failed") if begun else ("empty",))
+        saved = [int(call[-10:]) for call in disk.calls[: at - 1] if call.startswith("replace step-")]
+        found, damaged = load_newest(folder / "checkpoints")
+        kept += damaged == [] and (found.step if found else None) == (saved[-1] if saved else None)
+        train(recipe, folder)  # there is room again
+        same += differences(contents(folder), expected) == []
+        left = [path.name for path in folder.rglob(".*")]
+        assert left == [], (calls[at - 1], left)
+    figure.count("full disk told with needed and free bytes", told, len(chosen))
+    figure.count("last checkpoint whole", kept, len(chosen))
+    figure.count("ended bit-equal when there was room", same, len(chosen))
 
-    def fail(folder, line):
+
+def test_real_file_system_that_fills_up_under_a_run(tmp_path, figure):
+    outcome = outcome_on_small_disk(tmp_path, "full")
+    # Looked at before the first step: with both figures, and nothing is begun.
+    assert re.search(
+        r"large: the disk has 17 MB left and the run needs about 30 MB; free some space", outcome["message"]
+    )
+    assert (outcome["code"], outcome["state"]) == (2, "empty")
+    run = outcome["run"]
+    assert re.search(NEEDED_AND_FREE, run["message"]), run
+    assert int(re.search(r"([\d,]+) bytes are free", run["message"])[1].replace(",", "")) < 2**15
+    assert (run["code"], run["kept"], run["damaged"], run["differences"]) == (1, 5, [], [])
+    assert run["steps"] == 10  # it stops at the first save that fails
+    figure.count("real full disks survived", 1, 1)
+
+
+# ---- before the first step
+
+
+def test_run_that_would_not_fit_is_not_gone_on_with(tmp_path, monkeypatch):
+    stop_after(small_recipe(), tmp_path / "run", 7)
+    usage = SimpleNamespace(total=10**9, free=100_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(RunFolderError, match="the disk has 0 MB left and the run needs about 1 MB") as error:
+        train(small_recipe(), tmp_path / "run")
+    assert error.value.exit_code == 2
+    assert newest(tmp_path / "run").step == 7
+    usage.free = 2_000_000
+    assert train(small_recipe(), tmp_path / "run")["status"] == "finished"
+
+
+@pytest.mark.parametrize(("total", "free"), [(0, 0), (0, 7), (10**9, 0), (2**63, 2**63 - 1)])
+def test_file_system_that_does_not_tell_its_room_stops_no_run(total, free, tmp_path, monkeypatch):
+    # Some of networks tell 0 bytes of 0, some 0 although they can be written, some more than there can be.
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=total, free=free))
+    make_writable_folder(tmp_path / "run", needed_bytes=10**12)
+
+
+def test_file_system_that_cannot_be_asked_stops_no_run(tmp_path, monkeypatch):
+    def fail(path):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(shutil, "disk_usage", fail)
+    make_writable_folder(tmp_path / "run", needed_bytes=10**12)
+    expected = pytest.raises(TrainingError, match="about 5 bytes are needed and what is free is not told")
+    with expected, saving(tmp_path, needed_bytes=5):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(RunFolder, "append_journal", fail)
-        with pytest.raises(TrainingError, match="the disk is full"):
-            train(recipe, tmp_path / "run")
-    train(recipe, tmp_path / "run")
-    assert RunFolder(tmp_path / "run").state() == "finished"

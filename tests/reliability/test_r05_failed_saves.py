@@ -1,15 +1,49 @@
-"""R5: a save that fails stops the run at once, with the folder and the reason."""
+"""R5: a save that fails stops the run at once, with the folder and the reason; nothing goes on training."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from labelembed.errors import TrainingError
-from tests.made_checkpoints import assert_loads, failing, save
+from labelembed.recipes.comparing import plan_comparison, run_comparison
+from labelembed.recipes.loading import load_recipe
+from labelembed.training.checkpoints import save_checkpoint
+from labelembed.training.run_folder import RunFolder
+from tests.made_checkpoints import assert_loads, failing, made_checkpoint, save
+from tests.made_full_disk import FailingDisk
+from tests.made_in_process import run_jobs_here
+from tests.made_small_disk import outcome_on_small_disk
+from tests.made_training import (
+    BATCHES,
+    after_steps,
+    contents,
+    differences,
+    one_thread,  # noqa: F401
+    small_recipe,
+    train,
+)
+
+KINDS = {
+    errno.EROFS: "cannot save (Read-only file system)",
+    errno.EACCES: "cannot save (Permission denied)",
+    errno.EDQUOT: "the disk is full (your quota of it is used up): about",
+    errno.EIO: "cannot save (Input/output error)",
+    errno.ESTALE: "cannot save (Stale file handle)",
+}
+# The file whose writing fails, and the optimiser steps that are made by then.
+PLACES = {
+    "journal.jsonl": BATCHES,
+    ".network.safetensors.writing": BATCHES,
+    ".model.safetensors.writing": 3 * BATCHES,
+    ".label_geometry.safetensors.writing": 3 * BATCHES,
+    ".errors.json.writing": 3 * BATCHES,
+    ".result.json.writing": 3 * BATCHES,
+}
 
 
 @pytest.fixture
@@ -18,29 +52,104 @@ def two(tmp_path):
     return tmp_path / "checkpoints", save(tmp_path / "checkpoints", 1, 2)
 
 
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """What the small run leaves, and the calls by which it writes."""
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    with FailingDisk(folder).mounted() as disk:
+        train(small_recipe(), folder)
+    return contents(folder), disk.calls
+
+
+@pytest.mark.parametrize("number", KINDS, ids=errno.errorcode.get)
+def test_any_failed_save_stops_the_run_at_once(number, unbroken, tmp_path, figure):
+    expected, calls = unbroken
+    stopped = same = 0
+    for place, steps in PLACES.items():
+        folder = tmp_path / place.strip(".")
+        made = []
+        at = calls.index(f"open {place}") + 1
+        disk = FailingDisk(folder, at=at, number=number, only_once=True)
+        with disk.mounted(), after_steps(1, lambda made=made: made.append(1)), pytest.raises(TrainingError) as error:
+            train(small_recipe(), folder)
+        assert str(error.value).startswith(f"{folder}: {KINDS[number]}"), place
+        stopped += (error.value.exit_code, len(made)) == (1, steps)
+        train(small_recipe(), folder)
+        same += differences(contents(folder), expected) == []
+    figure.count("failed saves that stopped the run at once", stopped, len(PLACES))
+    figure.count("ended bit-equal when it could be saved", same, len(PLACES))
+
+
+@pytest.mark.parametrize(
+    "objective",
+    ["label_embedding", {"name": "retrospection", "store_every": 1, "storage": "disk"}],
+    ids=["label embedding", "soft labels on the disk"],
+)
+@pytest.mark.parametrize("every_steps", [None, 1], ids=["saved every epoch", "saved every step"])
+def test_run_folder_removed_during_the_run_stops_it_and_is_not_made_anew(objective, every_steps, tmp_path, figure):
+    folder, made = tmp_path / "run", []
+    checkpoints = {"minimum_seconds": 0.0, "every_steps": every_steps, "time_share": 1.0}
+
+    def remove():
+        made.append(1)
+        if len(made) == BATCHES + 2:
+            shutil.rmtree(folder)
+
+    with after_steps(1, remove), pytest.raises(TrainingError) as error:
+        train(small_recipe(objective=objective, checkpoints=checkpoints), folder)
+    assert str(error.value).startswith(f"{folder}: cannot save (No such file or directory), the folder is not there")
+    assert error.value.exit_code == 1
+    # At the first save after it was removed.
+    assert len(made) == (BATCHES + 2 if every_steps else 2 * BATCHES)
+    assert not folder.exists()
+    figure.count("removed run folders noticed", 1, 1)
+
+
+def test_real_file_system_that_becomes_read_only_under_a_run(tmp_path, figure):
+    run = outcome_on_small_disk(tmp_path, "read-only")["run"]
+    assert f"{tmp_path / 'disk' / 'run'}: cannot save (Read-only file system); the last whole" in run["message"]
+    assert (run["code"], run["kept"], run["damaged"], run["differences"]) == (1, BATCHES, [], [])
+    assert run["steps"] == 2 * BATCHES
+    figure.count("real read-only file systems noticed", 1, 1)
+
+
+def test_run_of_a_comparison_that_cannot_be_saved_is_failed_with_the_reason_and_the_others_are_made(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("labelembed.recipes.comparing.run_jobs", run_jobs_here)
+    settings = ["data.train_rows=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=2"]
+    recipe, name = load_recipe("digits-mlp", settings=settings)
+    plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot,label_smoothing,label_embedding", seeds="1")
+    folder = plan.runs[1][3]
+    folder.mkdir(parents=True)
+    (folder / "checkpoints").write_text("a file stands where the checkpoints go")
+    failed = run_comparison(plan, tmp_path, device="cpu")
+    assert list(failed) == ["label_smoothing seed 0"]
+    assert failed["label_smoothing seed 0"].startswith(f"{folder}: cannot save (File exists)")
+    assert [RunFolder(run[3]).state() for run in plan.runs] == ["finished", "failed", "finished"]
+    (folder / "checkpoints").unlink()
+    assert run_comparison(plan, tmp_path, device="cpu") == {}
+
+
+# ---- single saves
+
+
 @pytest.mark.parametrize(
     ("number", "words"),
     [(errno.EROFS, "Read-only file system"), (errno.EACCES, "Permission denied"), (errno.EIO, "Input/output error")],
 )
-def test_any_other_failed_save_stops_with_its_reason(number, words, two):
+def test_failed_checkpoint_leaves_the_one_before(number, words, two):
     folder, _ = two
     expected = pytest.raises(TrainingError, match=rf"cannot save \({words}\).*labelembed resume")
     with failing(Path, "mkdir", at=1, number=number), expected:
-        save(folder, 3)
+        save_checkpoint(folder, made_checkpoint(3))
     assert_loads(folder, 2)
 
 
-def test_quota_that_is_used_up_is_a_full_disk(two):
-    folder, _ = two
-    expected = pytest.raises(TrainingError, match="the disk is full")
-    with failing(os, "fsync", at=1, number=errno.EDQUOT), expected:
-        save(folder, 3)
-
-
-def test_run_folder_that_was_removed_stops_the_save(tmp_path):
+def test_file_in_place_of_the_run_folder_stops_the_save(tmp_path):
     (tmp_path / "run").write_text("a file stands where the run folder was")
     with pytest.raises(TrainingError, match="cannot save"):
-        save(tmp_path / "run" / "checkpoints", 1)
+        save_checkpoint(tmp_path / "run" / "checkpoints", made_checkpoint(1))
 
 
 def test_folder_that_cannot_be_written_stops_the_save(two):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,8 +217,16 @@ class LabelGeometry:
         """Writes one safetensors file, under a temporary name first; returns its path."""
         path = Path(path)
         temporary = path.with_name(f".{path.name}.writing")
-        temporary.write_bytes(self.to_bytes())
-        return temporary.replace(path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(self.to_bytes())
+                file.flush()
+                os.fsync(file.fileno())
+            return temporary.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):  # half a file would only fill a full disk further
+                temporary.unlink()
+            raise
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

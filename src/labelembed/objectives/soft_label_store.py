@@ -68,7 +68,7 @@ class SoftLabelStore(nn.Module):
     def begin(self) -> None:
         """Begins to store every row anew."""
         if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=not self.filled, exist_ok=True)  # nothing is begun anew in a folder that is gone
             self._new_files = self._mapped(self.generations + 1, new=True)
 
     def end(self) -> None:

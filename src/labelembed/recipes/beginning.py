@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from labelembed.errors import RunFolderError
@@ -50,8 +51,9 @@ def begin(
             f"{folder.path}: holds checkpoints but no recipe.yaml to say of what run; choose another folder with --out"
         )
     processes = trainer.accelerator.num_processes
-    make_writable_folder(folder.path, needed_bytes=_bytes_on_disk(recipe, data, trainer.network, processes))
-    with saving(folder.path):
+    needed = _bytes_on_disk(recipe, data, trainer.network, processes)
+    make_writable_folder(folder.path, needed_bytes=needed)
+    with saving(folder.path, needed_bytes=needed, way_on="When it can be saved again, give the same command again"):
         if needs_table(recipe):
             teacher = teacher_path(Path(recipe.objective["teacher"]))
             file, where = folder.path / TEACHER_FILE, trainer.accelerator.device
@@ -64,6 +66,20 @@ def begin(
             about |= {"published": [figure.model_dump() for figure in recipe.published]}
         folder.write_environment(about)
         folder.write_recipe(as_kept(recipe), heading="The resolved recipe of this run; it runs the run again.")
+
+
+def refuse_without_room(recipe: Recipe, folder: RunFolder, data: TrainingData, trainer: Trainer) -> None:
+    """Looks before a run goes on whether the disk has room for what it will still write.
+
+    Raises:
+        RunFolderError: When the folder cannot be written, or the disk has no room.
+    """
+    needed = _bytes_on_disk(recipe, data, trainer.network, trainer.accelerator.num_processes)
+    taken = 0
+    for file in folder.path.rglob("*"):
+        with contextlib.suppress(OSError):
+            taken += file.stat().st_size
+    make_writable_folder(folder.path, needed_bytes=max(0, needed - taken))
 
 
 def _bytes_on_disk(recipe: Recipe, data: TrainingData, network: Network, processes: int) -> int:

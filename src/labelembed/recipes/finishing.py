@@ -27,6 +27,8 @@ from labelembed.training.translation import measure_text
 
 # Where a run on a corpus leaves what it wrote: SPLIT.txt, a line for each sentence.
 WRITTEN_FOLDER = "translations"
+# About what the JSON files that a run ends with take, in bytes.
+_SMALL_FILES = 100_000
 
 
 def note_failure(folder: RunFolder, trainer: Trainer, message: str) -> None:
@@ -70,10 +72,10 @@ def conclude(recipe: Recipe, trainer: Trainer, result: dict[str, Any]) -> dict[s
         if split == shown_split(data) and (trainer.accelerator.is_main_process or trainer.network.is_split):
             sentences = sentence_evidence(trainer.network, data, split, written, autocast=autocast)
         if trainer.accelerator.is_main_process:
-            with saving(trainer.folder.path):
+            text = "".join(f"{line}\n" for line in written).encode()
+            with saving(trainer.folder.path, needed_bytes=len(text) + _SMALL_FILES):
                 (trainer.folder.path / WRITTEN_FOLDER).mkdir(exist_ok=True)
-                text = "".join(f"{line}\n" for line in written)
-                write_bytes(trainer.folder.path / WRITTEN_FOLDER / f"{split}.txt", text.encode())
+                write_bytes(trainer.folder.path / WRITTEN_FOLDER / f"{split}.txt", text)
                 if sentences is not None:
                     trainer.folder.write_evidence("sentences", sentences)
     return found
@@ -94,8 +96,10 @@ def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict
     if not trainer.accelerator.is_main_process:
         return
     by_means = LabelGeometry(names, vectors=means, source=f"{type(network.objective).__name__}, class means")
-    with saving(folder.path):
-        contiguous = {name: value.contiguous() for name, value in weights.items()}
+    contiguous = {name: value.contiguous() for name, value in weights.items()}
+    tables = [table for one in (geometry, by_means) for table in (one.vectors, one.similarities) if table is not None]
+    needed = sum(value.nbytes for value in (*contiguous.values(), *tables))
+    with saving(folder.path, needed_bytes=needed + _SMALL_FILES):
         # One entry only: safetensors writes several in any order, and equal runs should give equal files.
         about = {"format": "labelembed.network.1"}
         write_bytes(folder.model_file, tensor_bytes(contiguous, metadata=about))

@@ -12,7 +12,7 @@ from typing import Any
 from labelembed.data import ReadingProgress
 from labelembed.data.text_encodings import ENCODER_FOLDER
 from labelembed.errors import RunFolderError, TrainingError
-from labelembed.recipes.beginning import begin, give_teacher
+from labelembed.recipes.beginning import begin, give_teacher, refuse_without_room
 from labelembed.recipes.building import (
     SOFT_LABELS_FOLDER,
     build_data,
@@ -39,7 +39,7 @@ from labelembed.training.network import Network
 from labelembed.training.peak_memory import begin_peak
 from labelembed.training.processes import lost_processes_told, meet
 from labelembed.training.progress import Progress, ignore_progress
-from labelembed.training.run_folder import RunFolder
+from labelembed.training.run_folder import JOURNAL_LINE_BYTES, RunFolder
 from labelembed.training.tensorboard import LOG_FOLDER, journal_logged
 from labelembed.training.training_data import TrainingData
 
@@ -140,16 +140,20 @@ def _trained(
     writes = trainer.accelerator.is_main_process
     if writes and not begun:
         begin(recipe, folder, data, trainer, device=device, stop=stop, asking=asking)
+    elif writes:
+        refuse_without_room(recipe, folder, data, trainer)
     trainer.accelerator.wait_for_everyone()
     give_teacher(recipe, folder, data, network)
     _go_on(folder, trainer, warn)
     if writes:
-        with saving(folder.path):
+        with saving(folder.path, needed_bytes=JOURNAL_LINE_BYTES * (trainer.position.epoch + 1)):
             folder.keep_journal(trainer.position.epoch)
             folder.forget_result()
     logged = journal_logged(folder, observe, asked=tensorboard, warn=warn) if writes else nullcontext(observe)
     try:
-        with logged as trainer.observe:
+        # What an objective keeps in files of its own is saved as well.
+        own_files = network.objective.folder_bytes(recipe.epochs) or None
+        with logged as trainer.observe, saving(folder.path, needed_bytes=own_files):
             result = trainer.run()
     except TrainingError as error:
         if writes:

@@ -20,6 +20,8 @@ from labelembed.training.files import flush_folder, saving, sha256, write_bytes,
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+# About what the JSON files of a checkpoint take, in bytes.
+_SMALL_FILES = 10_000
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
     """
     final = folder / _folder_name(checkpoint.step)
     temporary = folder / f".tmp-{os.getpid()}-{checkpoint.step}"
-    with saving(folder.parent):
+    tensors_of = [value for tensors in checkpoint.tensors.values() for value in tensors.values()]
+    with saving(folder.parent, needed_bytes=sum(value.nbytes for value in tensors_of) + _SMALL_FILES):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)  # in a run folder that was removed nothing is begun anew
             for left in folder.glob(".tmp-*"):  # of a process that was killed: the run has one owner
                 shutil.rmtree(left, ignore_errors=True)
             temporary.mkdir()

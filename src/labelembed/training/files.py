@@ -74,23 +74,57 @@ def make_writable_folder(path: Path, *, needed_bytes: int = 0) -> None:
         raise RunFolderError(
             f"{path}: cannot write here ({error.strerror}); choose another folder with --out"
         ) from error
-    free = shutil.disk_usage(path).free
-    if free < needed_bytes:
+    refuse_full_disk(path, needed_bytes)
+
+
+def refuse_full_disk(folder: Path, needed_bytes: int) -> None:
+    """Raises RunFolderError, with both figures, when the disk of a writable folder has not so many bytes left."""
+    free = disk_free(folder)
+    # A file system that says it has nothing left, and has just been written to, does not count its bytes.
+    if free and free < needed_bytes:
         raise RunFolderError(
-            f"{path}: the disk has {free / 1e6:,.0f} MB left and the run needs about {needed_bytes / 1e6:,.0f} MB; "
+            f"{folder}: the disk has {free / 1e6:,.0f} MB left and the run needs about {needed_bytes / 1e6:,.0f} MB; "
             "free some space or choose another folder with --out"
         )
 
 
+def disk_free(folder: Path) -> int | None:
+    """Returns how many bytes are left where a folder is, or was; None where the file system does not tell."""
+    for place in (folder, *folder.parents):
+        with contextlib.suppress(OSError):
+            usage = shutil.disk_usage(place)
+            return usage.free if usage.total > 0 else None
+    return None
+
+
 @contextmanager
-def saving(folder: Path) -> Iterator[None]:
-    """Turns a failed save into an error that stops the run and says how to go on; none is swallowed."""
+def saving(folder: Path, *, needed_bytes: int | None = None, way_on: str = "") -> Iterator[None]:
+    """Turns a failed save into an error that stops the run and says how to go on; none is swallowed.
+
+    Args:
+        folder: The run folder.
+        needed_bytes: About how many bytes are written, for the message; None: not known.
+        way_on: What to do when it can be saved again; empty: to resume the run.
+
+    Raises:
+        TrainingError: In the place of an OSError.
+    """
     try:
         yield
+    except ConnectionError:  # whoever was told how the run goes has left: no fault of the disk
+        raise
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        what = "the disk is full" if full else f"cannot save ({error.strerror or error})"
+        elsewhere = error.filename if not str(error.filename or "").startswith(str(folder)) else None
+        what = f"cannot save ({error.strerror or error}{f': {elsewhere}' if elsewhere else ''})"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            needed = "" if needed_bytes is None else f"about {needed_bytes:,} bytes are needed and "
+            free = disk_free(folder)
+            left = "what is free is not told" if free is None else f"{free:,} bytes are free"
+            quota = " (your quota of it is used up)" if error.errno == errno.EDQUOT else ""
+            what = f"the disk is full{quota}: {needed}{left}"
+        elif not folder.is_dir():
+            what += ", the folder is not there any more"
         raise TrainingError(
             f"{folder}: {what}; the last whole checkpoint is kept. "
-            f"When there is space again: labelembed resume {folder}"
+            + (way_on or f"When it can be saved again: labelembed resume {folder}")
         ) from error

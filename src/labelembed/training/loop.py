@@ -24,7 +24,7 @@ from labelembed.training.optimizer_steps import OptimizerSteps
 from labelembed.training.placement import free_bytes, placed
 from labelembed.training.precision import make_accelerator, prepared
 from labelembed.training.progress import Progress, ignore_progress
-from labelembed.training.run_folder import RunFolder
+from labelembed.training.run_folder import JOURNAL_LINE_BYTES, RunFolder
 from labelembed.training.run_state import RunState
 from labelembed.training.saving_times import SavingTimes
 from labelembed.training.schedules import Schedule
@@ -191,7 +191,7 @@ class Trainer:
         self.state.term_sums = {}
         self._select(line)
         if self.accelerator.is_main_process:
-            with saving(self.folder.path):
+            with saving(self.folder.path, needed_bytes=JOURNAL_LINE_BYTES):
                 self.folder.append_journal(line)
         stopping, due = self._stopping_or_saving(epoch_ends=True)
         needed = self.network.objective.needs_checkpoint() or position.epoch == self.settings.epochs

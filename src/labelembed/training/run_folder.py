@@ -27,6 +27,8 @@ from labelembed.errors import RunFolderError
 from labelembed.geometry import LabelGeometry
 from labelembed.training.files import write_bytes, write_json
 
+# About what one epoch takes in the journal: what a file system gives it.
+JOURNAL_LINE_BYTES = 4_096
 State = Literal["empty", "unfinished", "finished", "failed"]
 
 
