@@ -57,6 +57,22 @@ class TrainingError(LabelEmbedError):
     exit_code = 1
 
 
+class DivergedTraining(TrainingError):  # noqa: N818 - what happened, as with InterruptedTraining
+    """A run whose loss, gradient or weights are not finite any more.
+
+    Args:
+        message: What is not finite, and where.
+        step: The optimiser step at which it was seen, from 1.
+    """
+
+    def __init__(self, message: str, *, step: int) -> None:
+        super().__init__(message)
+        self.step = step
+
+    def __reduce__(self) -> tuple[Any, ...]:  # `step` must survive the way back from a worker process
+        return (partial(type(self), step=self.step), (str(self),))
+
+
 class LostProcess(LabelEmbedError):  # noqa: N818 - said by a process that is there of one that is not
     """One of the processes of a run has died or hangs; the run can be resumed."""
 

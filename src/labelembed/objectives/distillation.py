@@ -139,6 +139,14 @@ class Distillation(Objective):
         total = (1 - self.teacher_weight) * output + self.teacher_weight * self.temperature**2 * teacher
         return DistillationTerms(total=total, output=output, teacher=teacher)
 
+    def remembered(self, rows: Tensor) -> dict[str, Tensor]:
+        """Returns what is kept outside the buffers of rows [n], by name: what the teacher says of them."""
+        return (
+            {}
+            if self._table is None
+            else {"the teacher's table": self._table.values[rows.to(self._table.values.device)]}
+        )
+
     def _places(self, labels: Tensor, rows: Tensor | None) -> Tensor:
         """Returns the row numbers [n] of the rows that count."""
         table = self.teacher_logits if self._table is None else self._table.values

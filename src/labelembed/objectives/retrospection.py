@@ -178,6 +178,13 @@ class Retrospection(Objective):
             self._put(places, logits.detach(), labels)
         return RetrospectionTerms(total=total, output=output, retrospection=retrospection)
 
+    def remembered(self, rows: Tensor) -> dict[str, Tensor]:
+        """Returns what is kept outside the buffers of rows [n], by name: their soft labels that lie on the disk."""
+        if self.store.folder is None or not self.store.filled:
+            return {}
+        stored = self.store.rows(rows)
+        return {"the stored soft labels": stored.values if isinstance(stored, SparseRows) else stored}
+
     def _places(self, labels: Tensor, rows: Tensor | None) -> Tensor:
         """Returns the row numbers [n] of the rows that count."""
         return counted_row_numbers(

@@ -9,6 +9,7 @@ from typing import Any
 from safetensors.torch import save as tensor_bytes
 
 from labelembed.data import TextCorpus
+from labelembed.errors import DivergedTraining, TrainingError
 from labelembed.geometry import LabelGeometry
 from labelembed.objectives import whole_state
 from labelembed.recipes.building import SOFT_LABELS_FOLDER
@@ -31,12 +32,13 @@ WRITTEN_FOLDER = "translations"
 _SMALL_FILES = 100_000
 
 
-def note_failure(folder: RunFolder, trainer: Trainer, message: str) -> None:
+def note_failure(folder: RunFolder, trainer: Trainer, error: TrainingError) -> None:
     """Writes that a run failed, and why."""
     result = {
         "format": 1,
         "status": "failed",
-        "message": message,
+        "message": str(error),
+        "diverged_at_step": error.step if isinstance(error, DivergedTraining) else None,
         "epochs": trainer.position.epoch,
         "seconds": round(trainer.position.seconds, 3),
         "parameters": trainer.network.parameter_count(),

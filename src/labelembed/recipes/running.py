@@ -157,7 +157,7 @@ def _trained(
             result = trainer.run()
     except TrainingError as error:
         if writes:
-            note_failure(folder, trainer, str(error))
+            note_failure(folder, trainer, error)
         raise TrainingError(str(error)) from error
     trainer.network.load_prediction_state(trainer.selected_weights())
     result |= conclude(recipe, trainer, result)

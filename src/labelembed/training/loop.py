@@ -16,7 +16,7 @@ from labelembed import seeds
 from labelembed.errors import InterruptedTraining
 from labelembed.training.checkpoints import Checkpoint, save_checkpoint
 from labelembed.training.files import saving
-from labelembed.training.finite import refuse_predictions, refuse_weights
+from labelembed.training.finite import refuse_loaded, refuse_moments, refuse_predictions, refuse_weights
 from labelembed.training.interruption import StopRequest
 from labelembed.training.measuring import measure, selected_by, selection_score
 from labelembed.training.network import Network
@@ -105,6 +105,10 @@ class Trainer:
             TrainingError: When a term is not finite, or a checkpoint cannot be saved.
             InterruptedTraining: After a signal; the state is saved.
         """
+        source = (
+            "what the run begins with" if self.position.step == 0 else f"the checkpoint of step {self.position.step}"
+        )
+        refuse_loaded(self.network, source=f"{self.folder.path}: {source}")
         if self.position.step == 0:
             seeds.seed_everything(self.settings.seed, "training")
         if self.settings.compile or self.accelerator.device.type != "cpu":
@@ -166,13 +170,14 @@ class Trainer:
         number = self.position.batch
         rows = rows_of_step(batch, self.data.train, batch_size=self.settings.batch_size, number=number)
         where = f"epoch {self.position.epoch + 1}, batch {number + 1} of {self.batches}"
-        values = self.steps.make(batch, step_rows=rows, where=f"step {self.position.step + 1} ({where})")
+        step = self.position.step + 1
+        values = self.steps.make(batch, step_rows=rows, step=step, where=f"step {step} ({where})")
         for name, value in values.items():
             self.state.term_sums[name] = self.state.term_sums.get(name, 0.0) + value * rows
 
     def _finish_epoch(self, started: float) -> None:
         position, data = self.position, self.data
-        refuse_weights(self.network, where=self._here())
+        refuse_weights(self.network, when=f"after {self._here()}", step=position.step)
         trained = time.perf_counter() - started
         rows = data.train.num_rows
         line: dict[str, Any] = {
@@ -206,7 +211,7 @@ class Trainer:
         try:
             return measure(self.network, self.data, split, autocast=self.accelerator.autocast)
         except ValueError as error:
-            raise refuse_predictions(error, where=self._here()) from error
+            raise refuse_predictions(error, where=self._here(), step=self.position.step) from error
 
     def _here(self) -> str:
         return f"step {self.position.step} (epoch {self.position.epoch + 1})"
@@ -276,7 +281,9 @@ class Trainer:
 
     def save(self) -> None:
         """Saves a checkpoint of where the run stands."""
-        refuse_weights(self.network, where=self._here())
+        step, when = self.position.step, f"after {self._here()}"
+        refuse_weights(self.network, when=when, step=step)
+        refuse_moments(self.network, self.optimizer, when=when, step=step)
         writes = self.accelerator.is_main_process
         if writes or self.network.is_split:
             with self.saving_times.saving():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
@@ -12,11 +13,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from labelembed.objectives import clip_gradients
-from labelembed.training.finite import refuse_terms
+from labelembed.training.finite import gradients_of, refuse_endless_overflow, refuse_step
 from labelembed.training.micro_batches import micro_batches, number_of_micro_batches
 from labelembed.training.network import Network
 from labelembed.training.placement import on_device
 from labelembed.training.training_data import AnyBatch
+
+# Of fp16's loss: it begins at 65,536 and is halved at every overflow, so a gradient that overflows here is above 1e9.
+_LOWEST_SCALE = 2.0**-14
 
 
 class OptimizerSteps:
@@ -51,28 +55,41 @@ class OptimizerSteps:
         self.scheduler = scheduler
         self.micro_batches = micro_batches
         self.max_gradient_norm = max_gradient_norm
+        self.parameters = [value for value in network.parameters() if value.requires_grad]
 
-    def make(self, batch: AnyBatch, *, step_rows: int, where: str) -> dict[str, float]:
+    def make(self, batch: AnyBatch, *, step_rows: int, step: int, where: str) -> dict[str, float]:
         """Makes one step and returns the terms of all its rows.
 
         Args:
             batch: This process's share of the step.
             step_rows: Rows (of sentences labels) of the step over all processes together.
+            step: Its number, from 1.
             where: The step, for messages.
 
         Raises:
-            TrainingError: A term is not finite; the weights have not moved.
+            DivergedTraining: A term or a gradient is not finite; the weights have not moved.
         """
         batch = on_device(batch, self.accelerator.device)
         processes = self.accelerator.num_processes
         count = number_of_micro_batches(batch, self.micro_batches, step_rows=step_rows, processes=processes)
         self.optimizer.zero_grad()
-        values = self._backward(batch, count)
-        if not all(map(math.isfinite, values.values())):
-            refuse_terms(values, where=where)
+        parts = micro_batches(batch, count)
+        names, total = self._backward(parts)
+        # fp16 scales its gradients, finds those that overflow by itself, and leaves out such a step.
+        scaler = self.accelerator.scaler
+        gradients = gradients_of(self.parameters) if scaler is None else []
+        norms = torch.stack(torch._foreach_norm(gradients)).to(total) if gradients else total.new_empty(0)
+        # One transfer for all; the sums are Python's, so that a resumed epoch adds up to the same digits.
+        numbers = self._of_all_processes(torch.cat([total, norms])).tolist()
+        values = dict(zip(names, numbers, strict=False))
+        if not all(map(math.isfinite, numbers)):
+            with self.accelerator.autocast():
+                refuse_step(self.network, values, parts, step=step, where=where)
         if self.max_gradient_norm is not None:
             self._clip(self.max_gradient_norm)
         self.optimizer.step()
+        if scaler is not None and self.optimizer.step_was_skipped and scaler.get_scale() < _LOWEST_SCALE:  # type: ignore[attr-defined]
+            refuse_endless_overflow(self.network, step=step, where=where)
         self.scheduler.step()
         return values
 
@@ -82,9 +99,9 @@ class OptimizerSteps:
             return
         clip_gradients(self.network, max_norm)
 
-    def _backward(self, batch: AnyBatch, count: int) -> dict[str, float]:
-        """Goes back from the loss of every micro-batch and returns the step's terms."""
-        parts = micro_batches(batch, count)
+    def _backward(self, parts: Sequence[AnyBatch]) -> tuple[tuple[str, ...], Tensor]:
+        """Goes back from the loss of every micro-batch; returns the step's terms of this process, and their names."""
+        count = len(parts)
         sums: list[Tensor] = []
         names: tuple[str, ...] = ()
         with self.objective.accumulate([part.labels for part in parts]) if count > 1 else nullcontext():
@@ -96,10 +113,15 @@ class OptimizerSteps:
                 named = terms._asdict()
                 names = tuple(named)
                 sums.append(torch.stack([term.detach() for term in named.values()]))
-        total = sums[0] if count == 1 else torch.stack(sums).sum(dim=0)
-        # Each process' terms are its share, such that their average is the whole. With it every process sees what is
-        # not finite anywhere, and none waits for another that has stopped.
-        if self.accelerator.num_processes > 1:
-            total = self.accelerator.reduce(total, reduction="mean")
-        # One transfer for all terms; the sums are Python's, so that a resumed epoch adds up to the same digits.
-        return dict(zip(names, total.tolist(), strict=True))
+        return names, sums[0] if count == 1 else torch.stack(sums).sum(dim=0)
+
+    def _of_all_processes(self, numbers: Tensor) -> Tensor:
+        """Returns the mean over the processes of a step's terms and gradients' norms.
+
+        Each process' terms are its share, such that their average is the whole. With it every process sees what is not
+        finite anywhere, and none waits for another that has stopped.
+        """
+        if self.accelerator.num_processes == 1:
+            return numbers
+        found: Tensor = self.accelerator.reduce(numbers, reduction="mean")
+        return found
