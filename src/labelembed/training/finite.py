@@ -182,7 +182,7 @@ def _layer_not_finite(network: Network, parts: Sequence[AnyBatch]) -> str:
             first.append(name)
 
     handles = [
-        module.register_forward_hook(lambda module, arguments, output, name=name: look(name, output))  # type: ignore[misc]
+        module.register_forward_hook(lambda module, arguments, output, name=name: look(name, output))
         for name, module in network.named_modules()
         if name.startswith("encoder") and not list(module.children())
     ]
