@@ -190,6 +190,21 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     return sorted(name for name in first.keys() | second.keys() if not same(first.get(name), second.get(name)))
 
 
+def unbroken_runs(places: pytest.TempPathFactory) -> Callable[[Recipe], dict[str, Any]]:
+    """Returns a function that returns what an unbroken run of a recipe leaves; each is made once."""
+    made: dict[str, dict[str, Any]] = {}
+
+    def contents_of(recipe: Recipe) -> dict[str, Any]:
+        key = recipe.model_dump_json()
+        if key not in made:
+            folder = places.mktemp("unbroken") / "run"
+            train(recipe, folder)
+            made[key] = contents(folder)
+        return made[key]
+
+    return contents_of
+
+
 def _assert_close(found: Any, expected: Any, where: str) -> None:
     if isinstance(expected, dict):
         assert found.keys() == expected.keys(), where
@@ -220,7 +235,10 @@ def assert_same_run(folder: Path, single: Path) -> None:
 
 
 def command_line(arguments: Sequence[str], output: str, environment: dict[str, str], kill_at: str | None) -> None:
-    """Runs `labelembed` with both its outputs in a file; `kill_at="replace 2"` kills it at the second call of that."""
+    """Runs `labelembed` with both its outputs in a file; `kill_at="replace 2"` kills it at the second call of that.
+
+    Once it answers signals it says so in a file.
+    """
     os.setpgrp()  # a terminal signals a whole group, and here that is this process with its children
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
@@ -231,9 +249,11 @@ def command_line(arguments: Sequence[str], output: str, environment: dict[str, s
     if kill_at is not None:
         name, number = kill_at.split()
         _kill_at_call(shutil if name == "rmtree" else os, name, int(number))
-    from labelembed.cli import main
+    from labelembed import cli
 
-    main()
+    app = cli.app
+    cli.app = lambda: (Path(f"{output}-ready").touch(), app())
+    cli.main()
 
 
 def _kill_at_call(module: Any, name: str, number: int) -> None:
@@ -250,7 +270,7 @@ def _kill_at_call(module: Any, name: str, number: int) -> None:
 
 
 # torch._dynamo is what the first optimiser of a process imports, and takes longest.
-_PRELOADED = ["pytest", "labelembed.recipes.running", "sklearn.datasets", "torch._dynamo"]
+_PRELOADED = ["pytest", "labelembed.cli", "filelock", "labelembed.recipes.running", "sklearn.datasets", "torch._dynamo"]
 
 
 def fork_server() -> Any:
@@ -293,6 +313,10 @@ class Command:
             self.process.join(5)
             raise AssertionError(f"does not end: {self.output()}")
         return int(self.process.exitcode)
+
+    def ready(self) -> bool:
+        """Tells whether it answers signals."""
+        return Path(f"{self._output}-ready").exists()
 
     def running(self) -> bool:
         """Tells whether it has not ended."""

@@ -17,9 +17,10 @@ from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.geometry import LabelGeometry
 from labelembed.models.text_encoder import encode_names
 from labelembed.recipes import given
+from labelembed.recipes.beginning import start_over
 from labelembed.recipes.building import build_data
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.running import cached_data, run_recipe, start_over
+from labelembed.recipes.running import cached_data, run_recipe
 from labelembed.recipes.saved_run import SavedRun
 from labelembed.training.evaluation import predicted_logits
 from labelembed.training.run_folder import RunFolder

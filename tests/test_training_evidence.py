@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from labelembed.measures import confusions
-from labelembed.recipes.running import run_recipe, start_over
+from labelembed.recipes.beginning import start_over
+from labelembed.recipes.running import run_recipe
 from labelembed.recipes.saved_run import SavedRun
 from labelembed.recipes.schema import parse_recipe
 from labelembed.report import write_report

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
-import sys
 
 import pytest
-import torch
 
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.running import stored_recipe
 from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
+from tests.made_survival import gloo, start_two
 from tests.made_training import (
     CommandLines,
     assert_same_run,
@@ -26,7 +24,6 @@ from tests.made_training import (
     with_saved_geometry,
 )
 
-gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
 pytestmark = pytest.mark.skipif(not gloo, reason="this torch has no gloo, by which processes on a CPU talk")
 
 # The last of 9 batches has one row, so that one of the processes has none. Plain descent: Adam divides by the
@@ -37,7 +34,6 @@ SETTINGS = [
     "batch_size=50",
     "optimizer={name: sgd, learning_rate: 0.1}",
 ]
-LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
 @pytest.fixture(scope="module")
@@ -45,22 +41,9 @@ def commands(tmp_path_factory):
     return CommandLines(tmp_path_factory.mktemp("outputs"))
 
 
-def start_two(commands, *words, last=((), ()), environment=None):
-    """Starts two processes with the same words, and some more of their own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": LOOPBACK}
-    meeting |= environment or {}
-    ranks = [meeting | {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"} for rank in range(2)]
-    return [
-        commands.start(*words, *own, "--device", "cpu", environment=rank) for rank, own in zip(ranks, last, strict=True)
-    ]
-
-
 def train_words(folder, settings, recipe="digits-mlp"):
     options = [word for setting in settings for word in ("--set", setting)]
-    return ["train", recipe, *options, "--out", str(folder), "--threads", "1"]
+    return ["train", recipe, *options, "--out", str(folder), "--threads", "1", "--device", "cpu"]
 
 
 @pytest.mark.parametrize("objective", ["label_embedding", "one_hot", "distillation", "static_labels"])
@@ -125,7 +108,7 @@ def test_processes_whose_clocks_differ_stay_together_and_one_signal_stops_both(c
     shutil.copytree(tmp_path / "two", tmp_path / "one of two")
     train(stored_recipe(RunFolder(tmp_path / "one of two")), tmp_path / "one of two")
     assert_same_run(tmp_path / "one of two", tmp_path / "one")
-    for command in start_two(commands, "resume", str(tmp_path / "two")):
+    for command in start_two(commands, "resume", str(tmp_path / "two"), "--device", "cpu"):
         assert command.code() == 0, command.output()
     assert_same_run(tmp_path / "two", tmp_path / "one")
 
@@ -148,7 +131,7 @@ def test_processes_killed_in_the_middle_of_an_epoch_go_on_there(commands, tmp_pa
     if newest(tmp_path / "two").step % 9 == 0:
         shutil.rmtree(tmp_path / "two" / "checkpoints" / checkpoint_names(tmp_path / "two")[-1])
     assert newest(tmp_path / "two").step % 9 != 0
-    for command in start_two(commands, "resume", str(tmp_path / "two")):
+    for command in start_two(commands, "resume", str(tmp_path / "two"), "--device", "cpu"):
         assert command.code() == 0, command.output()
     assert_same_run(tmp_path / "two", tmp_path / "one")
 
@@ -160,7 +143,7 @@ def test_run_of_one_process_goes_on_in_two(storage, commands, tmp_path):
     recipe, _ = load_recipe("digits-mlp", settings=[*SETTINGS, "epochs=4", f"objective={objective}"])
     train(recipe, tmp_path / "one")
     stop_after(recipe, tmp_path / "two", 21)  # 3 steps into the third epoch
-    for command in start_two(commands, "resume", str(tmp_path / "two")):
+    for command in start_two(commands, "resume", str(tmp_path / "two"), "--device", "cpu"):
         assert command.code() == 0, command.output()
     assert_same_run(tmp_path / "two", tmp_path / "one")
 

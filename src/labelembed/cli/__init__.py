@@ -10,6 +10,7 @@ import typer
 from labelembed import __version__
 from labelembed.cli.launched import process_count, process_number, refuse_several
 from labelembed.errors import LabelEmbedError
+from labelembed.training.interruption import StopRequest, signal_of, stop_on_signals
 
 app = typer.Typer(
     name="labelembed",
@@ -71,14 +72,20 @@ for _verbs in (
 
 
 def main() -> None:
-    """Runs the command line; exits with 0, 2 (something to correct), 1 (a run failed) or 130 (Ctrl-C)."""
+    """Runs the command line; exits with 0, 2 (something to correct), 1 (a run failed), 130 or 143 (stopped)."""
+    stop = StopRequest()
     try:  # typer itself prints what is wrong with an option, and exits with 2
-        app()
+        with stop_on_signals(at_once=True) as stop:
+            app()
         code = 0
+    except SystemExit:  # by which typer answers Ctrl-C too
+        if not stop.by_signal:
+            raise
+        code = complain("stopped", 128 + (stop.signal_number or 2))
     except LabelEmbedError as error:
         code = complain(_of_this_process(str(error)), error.exit_code)
-    except KeyboardInterrupt:
-        code = complain("stopped", 130)
+    except KeyboardInterrupt as stopped:
+        code = complain("stopped", 128 + signal_of(stopped))
     except BrokenPipeError:  # the reader of a pipe has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -101,5 +108,5 @@ def complain(message: str, code: int) -> int:
     lines = [line if len(line) <= 1000 else f"{line[:1000]}..." for line in message.splitlines()] or ["failed"]
     if len(lines) > 10:
         lines = [*lines[:9], f"... and {len(lines) - 9} lines more"]
-    print("\n".join(["error: " + lines[0], *lines[1:]] if code != 130 else lines), file=sys.stderr)
+    print("\n".join(["error: " + lines[0], *lines[1:]] if code not in (130, 143) else lines), file=sys.stderr)
     return code

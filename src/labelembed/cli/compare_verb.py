@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,10 @@ from labelembed.cli.options import (
     TensorBoardOption,
 )
 from labelembed.cli.results import say_comparison, say_estimate
+
+if TYPE_CHECKING:
+    from labelembed.recipes.comparing import ComparisonPlan
+    from labelembed.recipes.schema import Recipe
 
 
 def register(app: typer.Typer) -> None:
@@ -79,21 +83,17 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Train several objectives with several seeds and say which is better, and how sure that is."""
-    from labelembed.cli.display import ComparisonDisplay, reading_shown
     from labelembed.cli.tuned_comparison import plan_of_tuning, say_both_estimates, tuned_plan
     from labelembed.errors import ClusterError, RecipeError
     from labelembed.recipes.comparing import (
         available_cores,
-        files_of,
         plan_comparison,
         refuse_run_folder,
-        run_comparison,
-        try_networks,
     )
     from labelembed.recipes.loading import load_recipe
-    from labelembed.recipes.running import cached_data
     from labelembed.training.cluster_connection import count_workers
-    from labelembed.training.tensorboard import log_journal, require_tensorboard
+    from labelembed.training.run_lock import locked
+    from labelembed.training.tensorboard import require_tensorboard
 
     if cluster is not None and jobs is not None:
         raise ClusterError("--jobs: goes with one machine; with --cluster each worker makes one run at a time")
@@ -109,23 +109,47 @@ def compare(
     out = out or Path("comparisons") / name
     refuse_run_folder(out)
     plan = plan_comparison(chosen, name, out, objectives=objectives, seeds=seeds, baseline=baseline)
+    tuning = None
     if tuned:
         how_many = 10 if trials is None else trials
         tuning = plan_of_tuning(plan, chosen, out, trials=how_many, seeds=trial_seeds, space=space or [], prune=prune)
-        if dry_run:
-            at_once = jobs or (max(1, count_workers(cluster)) if cluster is not None else available_cores())
+    if dry_run:
+        at_once = jobs or (max(1, count_workers(cluster)) if cluster is not None else available_cores())
+        if tuning is not None:
             say_both_estimates(plan, tuning, chosen, jobs=at_once, as_json=as_json)
             return
-        made_by: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device, "quiet": quiet}
-        plan = tuned_plan(plan, tuning, chosen, out, f"{recipe}, --out {out}", **made_by)
-    finished = len(plan.finished())
-    runs = len(plan.runs)
-    if dry_run and cluster is not None:
-        jobs = max(1, count_workers(cluster))
-    jobs = min(jobs or available_cores(), max(1, runs - finished))
-    if dry_run:
+        finished, runs = len(plan.finished()), len(plan.runs)
+        jobs = min(at_once, max(1, runs - finished))
         say_estimate(chosen, runs=runs, finished=finished, jobs=jobs, as_json=as_json, plan=plan)
         return
+    made_by: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device, "quiet": quiet}
+    with locked(out, doing="made"):  # the trials of its tuning lie in it
+        if tuning is not None:
+            plan = tuned_plan(plan, tuning, chosen, out, f"{recipe}, --out {out}", **made_by)
+        _compare(plan, chosen, out, f"{recipe}, --out {out}", **made_by, tensorboard=tensorboard, as_json=as_json)
+
+
+def _compare(
+    plan: ComparisonPlan,
+    chosen: Recipe,
+    out: Path,
+    command: str,
+    *,
+    jobs: int | None,
+    cluster: str | None,
+    device: str | None,
+    quiet: bool,
+    tensorboard: bool,
+    as_json: bool,
+) -> None:
+    """Makes the runs of a plan and says what they show; the folder is locked."""
+    from labelembed.cli.display import ComparisonDisplay, reading_shown
+    from labelembed.recipes.comparing import available_cores, files_of, run_comparison, try_networks
+    from labelembed.recipes.running import cached_data
+    from labelembed.training.tensorboard import log_journal
+
+    finished, runs = len(plan.finished()), len(plan.runs)
+    jobs = min(jobs or available_cores(), max(1, runs - finished))
     if finished < runs:
         with reading_shown(chosen.data["name"], quiet=quiet) as reading:
             rows = cached_data(chosen, progress=reading)
@@ -139,12 +163,17 @@ def compare(
 
         def work() -> dict[str, str]:
             with cluster_to(cluster, out, files_of(plan)) as machines, display.watching():
-                how: dict[str, Any] = {"cluster": machines, "device": device, "tensorboard": tensorboard}
+                how: dict[str, Any] = {
+                    "cluster": machines,
+                    "device": device,
+                    "tensorboard": tensorboard,
+                    "has_lock": True,
+                }
                 return run_comparison(plan, out, jobs=jobs, observe=display, **how)
 
-        failed = until_stopped(work, f"{recipe}, --out {out}")
+        failed = until_stopped(work, command)
     else:
-        failed = run_comparison(plan, out, jobs=jobs, device=device)
+        failed = run_comparison(plan, out, jobs=jobs, device=device, has_lock=True)
     for done in plan.finished() if tensorboard else ():
         log_journal(done)  # of runs that were made without it
     say_comparison(out, failed, anything_new=finished < runs, as_json=as_json)

@@ -34,29 +34,12 @@ def until_stopped(work: Callable[[], Made], command: str) -> Made:
         work: Makes the runs.
         command: What to give again to go on: the recipe and its folder.
     """
-    import os
-    import signal
-
     from labelembed.errors import InterruptedTraining
+    from labelembed.training.interruption import signal_of, stop_on_signals
 
-    asked: list[int] = []
-
-    def handle(number: int, frame: Any) -> None:
-        if number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
-            # Held back here, while a worker starts, but another thread took it: let it wait for this one.
-            signal.raise_signal(number)
-            return
-        if asked:
-            os._exit(128 + number)
-        asked.append(number)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return work()
-    except KeyboardInterrupt:
+        with stop_on_signals(at_once=True):
+            return work()
+    except KeyboardInterrupt as stopped:
         message = f"stopped; finished runs are kept. To go on, give the same command again ({command})"
-        raise InterruptedTraining(message, signal_number=asked[0] if asked else signal.SIGINT) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        raise InterruptedTraining(message, signal_number=signal_of(stopped)) from None

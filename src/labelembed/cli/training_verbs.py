@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +23,9 @@ from labelembed.cli.options import (
     TensorBoardOption,
 )
 from labelembed.cli.results import calibration_text, say_estimate
+
+if TYPE_CHECKING:
+    from labelembed.recipes.schema import Recipe
 
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of torch; by default torch's own choice.")
@@ -57,14 +61,11 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train one network into a run folder."""
-    from labelembed.cli.display import reading_shown
     from labelembed.errors import RunFolderError
-    from labelembed.recipes.building import build_data, network_for
     from labelembed.recipes.loading import load_recipe
-    from labelembed.recipes.running import refuse_other_recipe, start_over
-    from labelembed.training.processes import one_for_all
     from labelembed.training.run_folder import RunFolder
-    from labelembed.training.tensorboard import log_journal, require_tensorboard
+    from labelembed.training.run_lock import locked
+    from labelembed.training.tensorboard import require_tensorboard
 
     if tensorboard:
         require_tensorboard()
@@ -77,7 +78,36 @@ def train(
         return
     if (out / "comparison.json").exists():
         raise RunFolderError(f"{out}: holds a comparison; choose another folder with --out")
-    rows = None
+    if folder.state() == "finished" and not overwrite:
+        held: AbstractContextManager[None] = nullcontext()
+    else:
+        held = locked(out)  # from the first look into the folder on
+    with held:
+        _train(
+            chosen,
+            out,
+            overwrite=overwrite,
+            tensorboard=tensorboard,
+            threads=threads,
+            device=device,
+            quiet=quiet,
+            as_json=as_json,
+        )
+
+
+def _train(
+    chosen: Recipe, out: Path, *, overwrite: bool, tensorboard: bool, device: str | None, quiet: bool, **rest: Any
+) -> None:
+    from labelembed.cli.display import reading_shown
+    from labelembed.errors import RunFolderError
+    from labelembed.recipes.beginning import start_over
+    from labelembed.recipes.building import build_data, network_for
+    from labelembed.recipes.running import refuse_other_recipe
+    from labelembed.training.processes import one_for_all
+    from labelembed.training.run_folder import RunFolder
+    from labelembed.training.tensorboard import log_journal
+
+    folder, rows = RunFolder(out), None
     if overwrite and (out / "recipe.yaml").exists():
         # what is there goes only when what is to take its place can begin
         with reading_shown(chosen.data["name"], quiet=quiet) as reading:
@@ -98,8 +128,7 @@ def train(
         raise RunFolderError(
             f"{out}: this run {how}; to go on: labelembed resume {out}; to begin anew: add --overwrite"
         )
-    more = {"data": rows, "tensorboard": tensorboard}
-    _run(chosen, out, threads=threads, device=device, quiet=quiet, as_json=as_json, **more)
+    _run(chosen, out, device=device, quiet=quiet, data=rows, tensorboard=tensorboard, has_lock=True, **rest)
 
 
 def resume(
@@ -141,7 +170,7 @@ def _run(
     if threads is not None:
         torch.set_num_threads(threads)
     display = RunDisplay(recipe.data["name"], quiet=quiet or process_number() > 0)
-    with stop_on_signals() as stop, display.watching():
+    with stop_on_signals(at_once=True) as stop, display.watching():
         result = run_recipe(
             recipe,
             out,

@@ -58,6 +58,7 @@ def translate(
     from labelembed.data.text_lines import line_blocks
     from labelembed.errors import InterruptedTraining, LabelEmbedError
     from labelembed.recipes.saved_translator import SavedTranslator
+    from labelembed.training.interruption import signal_of
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -81,9 +82,10 @@ def translate(
                 show(done)
     except ValueError as error:
         raise LabelEmbedError(f"after {done:,} lines: {error}") from error
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         where = f"in {output}" if output is not None else "written"
-        raise InterruptedTraining(f"stopped; the first {done:,} lines are {where}", signal_number=2) from None
+        message = f"stopped; the first {done:,} lines are {where}"
+        raise InterruptedTraining(message, signal_number=signal_of(stopped)) from None
     if done == 0:
         raise LabelEmbedError(f"{'standard input' if file == '-' else file}: holds no line")
     if output is not None:

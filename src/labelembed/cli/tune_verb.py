@@ -63,6 +63,7 @@ def tune(
     from labelembed.cli.tuning_runs import make_tuning, say_tuning_estimate, tuning_failure, tuning_lines
     from labelembed.recipes.loading import load_recipe
     from labelembed.recipes.variants import seeds_of, variants_of
+    from labelembed.training.run_lock import locked
     from labelembed.tuning import plan_tuning, write_tuning
 
     chosen, name = load_recipe(recipe, settings=settings or [], data=data)
@@ -81,8 +82,9 @@ def tune(
         say_tuning_estimate(plan, jobs=jobs, as_json=as_json)
         return
     command = f"{recipe}, --out {plan.out}"
-    outcomes, problems = make_tuning(plan, command, jobs=jobs, cluster=cluster, device=device, quiet=quiet)
-    about = write_tuning(plan, outcomes)
+    with locked(plan.out, doing="made"):
+        outcomes, problems = make_tuning(plan, command, jobs=jobs, cluster=cluster, device=device, quiet=quiet)
+        about = write_tuning(plan, outcomes)
     typer.echo(json.dumps(about, allow_nan=False) if as_json else "\n".join(tuning_lines(about, plan.out)))
     failure = tuning_failure(about, problems)
     if failure is not None:

@@ -42,7 +42,7 @@ def say_tuning_estimate(plan: TuningPlan, *, jobs: int | None, as_json: bool) ->
 def make_tuning(
     plan: TuningPlan, command: str, *, jobs: int | None, cluster: str | None, device: str | None, quiet: bool
 ) -> tuple[list[Outcome], dict[str, str]]:
-    """Makes the trials with progress shown; see `tuning.run_tuning`.
+    """Makes the trials with progress shown; the caller has the folder's lock. See `tuning.run_tuning`.
 
     Raises:
         ClusterError: When both `jobs` and a cluster are asked for.
@@ -77,7 +77,7 @@ def make_tuning(
         files = files_of_recipes(firsts)
         # No scheduler is asked for where nothing is left to do.
         with cluster_to(cluster if finished < total else None, plan.out, files) as machines, display.watching():
-            how: dict[str, Any] = {"cluster": machines, "device": device, "observe": display}
+            how: dict[str, Any] = {"cluster": machines, "device": device, "observe": display, "has_lock": True}
             return run_tuning(plan, fingerprint=rows.fingerprint(), jobs=jobs or available_cores(), **how)
 
     return until_stopped(work, command)

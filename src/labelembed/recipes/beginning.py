@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from pathlib import Path
 
+from labelembed.data.text_encodings import ENCODER_FOLDER
 from labelembed.errors import RunFolderError
 from labelembed.objectives import Distillation
-from labelembed.recipes.data_facts import data_facts, keep_codecs
-from labelembed.recipes.given import as_kept, files_to_keep
+from labelembed.recipes.building import SOFT_LABELS_FOLDER
+from labelembed.recipes.data_facts import CODEC_FILES, data_facts, keep_codecs
+from labelembed.recipes.finishing import WRITTEN_FOLDER
+from labelembed.recipes.given import KEPT_FILES, as_kept, files_to_keep
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.teacher import TEACHER_FILE, teacher_path
 from labelembed.recipes.teacher_table import Asking, TableKind, needs_table, open_table, write_table
@@ -18,6 +22,7 @@ from labelembed.training.interruption import StopRequest
 from labelembed.training.loop import Trainer
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
+from labelembed.training.tensorboard import LOG_FOLDER
 from labelembed.training.training_data import TrainingData
 
 
@@ -98,3 +103,25 @@ def give_teacher(recipe: Recipe, folder: RunFolder, data: TrainingData, network:
     """Gives an objective that needs it the table of its teacher, which lies in the run folder."""
     if isinstance(network.objective, Distillation) and needs_table(recipe):
         network.objective.teach(open_table(folder.path / TEACHER_FILE, recipe, data))
+
+
+def start_over(path: Path) -> None:
+    """Removes what a run left in a folder, and nothing else."""
+    folder = RunFolder(path)
+    folder.require_run()
+    below = (path / name for name in (SOFT_LABELS_FOLDER, WRITTEN_FOLDER, LOG_FOLDER, ENCODER_FOLDER))
+    for left in (folder.checkpoints, folder.evidence_folder, *below):
+        shutil.rmtree(left, ignore_errors=True)
+    for name in (
+        "result.json",
+        "journal.jsonl",
+        "model.safetensors",
+        "label_geometry.safetensors",
+        "class_means.safetensors",
+        "report.html",
+        *KEPT_FILES,
+        *CODEC_FILES,
+        "environment.json",
+        "recipe.yaml",
+    ):
+        (path / name).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,7 @@ from labelembed.recipes.variants import Variant, baseline_among, seeds_of, varia
 from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder, write_json
 from labelembed.training.run_folder import RunFolder
+from labelembed.training.run_lock import locked
 from labelembed.training.training_data import TrainingData
 from labelembed.training.workers import Event, Job, run_jobs
 
@@ -121,6 +123,7 @@ def run_comparison(
     device: str | None = None,
     tensorboard: bool = False,
     observe: Callable[[Event], None] = lambda event: None,
+    has_lock: bool = False,
 ) -> dict[str, str]:
     """Makes the runs that are not finished and writes ``comparison.json``.
 
@@ -132,13 +135,29 @@ def run_comparison(
         device: `cpu`, or None for what there is.
         tensorboard: Write the runs' journals for TensorBoard too.
         observe: Called with what happens to each run.
+        has_lock: The caller has the folder's lock (`training.run_lock`); otherwise it is taken here.
 
     Returns:
         Why runs failed, by the name of the run; they are listed in the table and tried again next time.
 
     Raises:
+        RunFolderError: When another process makes the comparison, or the folder cannot be written.
         InterruptedTraining: After a signal.
     """
+    with nullcontext() if has_lock else locked(out, doing="made"):
+        return _made(plan, out, jobs=jobs, cluster=cluster, device=device, tensorboard=tensorboard, observe=observe)
+
+
+def _made(
+    plan: ComparisonPlan,
+    out: Path,
+    *,
+    jobs: int,
+    cluster: Cluster | None,
+    device: str | None,
+    tensorboard: bool,
+    observe: Callable[[Event], None],
+) -> dict[str, str]:
     make_writable_folder(out)
     session = "" if cluster is None else cluster.ticket.session
     done = {str(folder) for folder in plan.finished()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache, partial
@@ -10,20 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.data import ReadingProgress
-from labelembed.data.text_encodings import ENCODER_FOLDER
-from labelembed.errors import RunFolderError, TrainingError
+from labelembed.errors import InterruptedTraining, RunFolderError, TrainingError
 from labelembed.recipes.beginning import begin, give_teacher, refuse_without_room
 from labelembed.recipes.building import (
-    SOFT_LABELS_FOLDER,
     build_data,
     build_optimizer,
     build_schedule,
     network_for,
 )
-from labelembed.recipes.data_facts import CODEC_FILES, kept_encoding
-from labelembed.recipes.finishing import WRITTEN_FOLDER, conclude, finish, forget_soft_labels, note_failure
+from labelembed.recipes.data_facts import kept_encoding
+from labelembed.recipes.finishing import conclude, finish, forget_soft_labels, note_failure
 from labelembed.recipes.given import (
-    KEPT_FILES,
     as_kept,
     differences_from_kept,
 )
@@ -32,7 +28,7 @@ from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.recipes.teacher_table import Asking
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.files import saving
-from labelembed.training.interruption import StopRequest
+from labelembed.training.interruption import Stopped, StopRequest
 from labelembed.training.loop import Trainer
 from labelembed.training.micro_batches import coupling_notes
 from labelembed.training.network import Network
@@ -40,8 +36,12 @@ from labelembed.training.peak_memory import begin_peak
 from labelembed.training.processes import lost_processes_told, meet
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import JOURNAL_LINE_BYTES, RunFolder
-from labelembed.training.tensorboard import LOG_FOLDER, journal_logged
+from labelembed.training.run_lock import locked
+from labelembed.training.tensorboard import journal_logged
 from labelembed.training.training_data import TrainingData
+
+# Seconds that a run of a comparison waits for the process that made it before.
+_PATIENCE = 20.0
 
 
 def run_recipe(
@@ -56,6 +56,8 @@ def run_recipe(
     reading: ReadingProgress | None = None,
     asking: Asking = lambda done, total: None,
     tensorboard: bool = False,
+    has_lock: bool = False,
+    patience: float = 0.0,
 ) -> dict[str, Any]:
     """Brings the run of a recipe in a folder to its end: begins it, goes on with it, or finds it done.
 
@@ -70,17 +72,52 @@ def run_recipe(
         reading: Called with (done, total) while pictures are decoded.
         asking: Called with (done, total) while a teacher is asked about the training rows.
         tensorboard: Write the journal for TensorBoard too, as a run that has such a log does in any case.
+        has_lock: The caller has the folder's lock (`training.run_lock`); otherwise it is taken here.
+        patience: Seconds to wait for another process that trains this run.
 
     Returns:
         What stands in ``result.json``.
 
     Raises:
-        RunFolderError: When the folder holds the run of another recipe, is damaged, or cannot be written.
+        RunFolderError: When another process trains the run, or the folder holds the run of another recipe, is damaged,
+            or cannot be written.
         TrainingError: When the run fails; the folder says why.
         LostProcess: When of several processes another has died or hangs; the run can be resumed.
         InterruptedTraining: When it was asked to stop; it can be resumed.
     """
     folder = RunFolder(out)
+    stop = stop or StopRequest()
+    how: dict[str, Any] = {"observe": observe, "stop": stop, "device": device, "warn": warn, "asking": asking}
+    more: dict[str, Any] = {"data": data, "reading": reading, "tensorboard": tensorboard}
+    unlocked = has_lock or folder.state() == "finished"
+    with nullcontext() if unlocked else locked(folder.path, patience=patience, stop=stop):
+        try:
+            with stop.now_at_once(True):
+                return _run(recipe, folder, **more, **how)
+        except Stopped as stopped:
+            raise InterruptedTraining(_way_on(folder), signal_number=stopped.signal_number) from None
+
+
+def _way_on(folder: RunFolder) -> str:
+    state = folder.state()
+    if state == "empty":
+        return f"stopped before the run in {folder.path} began; to begin it, give the same command again"
+    if state == "finished":
+        return f"stopped; the run in {folder.path} had finished, nothing is left to do"
+    return f"stopped between two steps; to go on: labelembed resume {folder.path}"
+
+
+def _run(
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    data: TrainingData | None,
+    device: str | None,
+    warn: Callable[[str], None],
+    reading: ReadingProgress | None,
+    **how: Any,
+) -> dict[str, Any]:
+    """Does what `run_recipe` says, with the folder's lock."""
     if folder.state() != "empty":
         refuse_other_recipe(recipe, folder)
     if folder.state() == "finished":
@@ -106,8 +143,7 @@ def run_recipe(
     if begun:
         _refuse_other_data(folder, data)
     with lost_processes_told(folder.path):
-        how: dict[str, Any] = {"observe": observe, "stop": stop, "device": device, "warn": warn, "asking": asking}
-        return _trained(recipe, folder, data, network, begun=begun, tensorboard=tensorboard, **how)
+        return _trained(recipe, folder, data, network, begun=begun, device=device, warn=warn, **how)
 
 
 def _trained(
@@ -236,28 +272,6 @@ def _refuse_other_data(folder: RunFolder, data: TrainingData) -> None:
         )
 
 
-def start_over(path: Path) -> None:
-    """Removes what a run left in a folder, and nothing else."""
-    folder = RunFolder(path)
-    folder.require_run()
-    below = (path / name for name in (SOFT_LABELS_FOLDER, WRITTEN_FOLDER, LOG_FOLDER, ENCODER_FOLDER))
-    for left in (folder.checkpoints, folder.evidence_folder, *below):
-        shutil.rmtree(left, ignore_errors=True)
-    for name in (
-        "result.json",
-        "journal.jsonl",
-        "model.safetensors",
-        "label_geometry.safetensors",
-        "class_means.safetensors",
-        "report.html",
-        *KEPT_FILES,
-        *CODEC_FILES,
-        "environment.json",
-        "recipe.yaml",
-    ):
-        (path / name).unlink(missing_ok=True)
-
-
 class _Reading:
     """The progress callback of a reading; equal to any other, so that it is no part of the cache's key."""
 
@@ -291,6 +305,8 @@ def cached_data(recipe: Recipe, *, progress: ReadingProgress | None = None, sess
 def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> dict[str, Any]:
     """Makes one run of a comparison in a worker process; see `training.workers` and `training.cluster`."""
     recipe = parse_recipe(payload["recipe"], source=payload["source"])
-    data = cached_data(recipe, session=payload.get("session", ""))
     how = {"device": payload["device"], "tensorboard": payload.get("tensorboard", False)}
-    return run_recipe(recipe, payload["folder"], data=data, observe=observe, stop=stop, **how)
+    with stop.now_at_once(True):
+        data = cached_data(recipe, session=payload.get("session", ""))
+    # One that was lost may still be saving when its run is handed on.
+    return run_recipe(recipe, payload["folder"], data=data, observe=observe, stop=stop, patience=_PATIENCE, **how)

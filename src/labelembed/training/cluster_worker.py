@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from labelembed import __version__
+from labelembed.training.interruption import StopRequest
 from labelembed.training.progress import Progress
 from labelembed.training.workers import Run, outcome_of
 
@@ -156,7 +157,8 @@ def make_run(
 
     tell("begun", None)
     with _watched(flag) as asked, _in_place_of_a_command(ticket.command, threads):
-        return outcome_of(run, payload, _sparing(tell), lambda: asked.is_set() or not wanted())
+        stop = StopRequest(also=lambda: asked.is_set() or not wanted())
+        return outcome_of(run, payload, _sparing(tell), stop)
 
 
 def flag_name(ticket: Ticket) -> str:

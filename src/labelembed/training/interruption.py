@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import NoReturn
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# For so long a signal may stay unheard where it should end the work at once: Python hears none while it waits for C.
+_UNHEARD_SECONDS = 2.0
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that ends the work at once, where there is no step whose end it would wait for."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__()
+        self.signal_number = signal_number
+
+
+def signal_of(stopped: KeyboardInterrupt) -> int:
+    """Returns the signal that a KeyboardInterrupt comes of."""
+    return stopped.signal_number if isinstance(stopped, Stopped) else signal.SIGINT
 
 
 class StopRequest:
@@ -15,10 +37,17 @@ class StopRequest:
 
     Args:
         also: A further question, for instance whether the parent process has asked its workers to stop.
+
+    Attributes:
+        at_once: Whether a signal should end the work now, for no step is in progress: data are read, or what is left
+            is measured. What is on the disk is then what the same command goes on with.
+        by_signal: Whether this process has had the signal itself.
     """
 
     def __init__(self, *, also: Callable[[], bool] = lambda: False) -> None:
         self.signal_number: int | None = None
+        self.at_once = False
+        self.by_signal = False
         self._also = also
 
     def requested(self) -> bool:
@@ -27,23 +56,147 @@ class StopRequest:
             self.signal_number = signal.SIGINT
         return self.signal_number is not None
 
+    @contextmanager
+    def now_at_once(self, at_once: bool) -> Iterator[None]:
+        """For the time of the block signals end the work at once, or wait to be asked about."""
+        before, self.at_once = self.at_once, at_once
+        try:
+            yield
+        finally:
+            self.at_once = before
+        if before and self.by_signal:  # it came after the last question
+            raise Stopped(self.signal_number or signal.SIGINT)
+
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Catches the first SIGINT or SIGTERM as a request; a second one leaves at once."""
+def stop_on_signals(*, at_once: bool = False) -> Iterator[StopRequest]:
+    """Catches the first SIGINT or SIGTERM as a request; a second one leaves at once.
+
+    Args:
+        at_once: Whether to begin with the first one ends the work by raising `Stopped`; see `StopRequest`.
+    """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request  # only the main thread may set handlers; there the caller is in charge
-        return
+    request.at_once = at_once
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        if request.signal_number is not None:
-            os._exit(128 + number)
-        request.signal_number = number
+    def handle(number: int) -> None:
+        request.signal_number, request.by_signal = number, True
+        if request.at_once:
+            raise Stopped(number)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals_to(handle, at_once=lambda: request.at_once):
         yield request
+
+
+@contextmanager
+def signals_to(handle: Callable[[int], None], *, at_once: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Has the first SIGINT or SIGTERM of the block handled, and a second one leave at once.
+
+    Only the main thread may set handlers; in another one the caller is in charge and nothing is done.
+
+    Args:
+        handle: Called with the number.
+        at_once: Whether one that is not heard for seconds, for a library does not return, should end the process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+
+    def first_or_second(number: int, frame: FrameType | None) -> None:
+        _WATCH.heard()
+        if number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+            # Held back here, while a worker starts, but another thread took it: let it wait for this one.
+            signal.raise_signal(number)
+            return
+        if heard:
+            leave_now(number)
+        heard.append(number)
+        handle(number)
+
+    before = {number: signal.signal(number, first_or_second) for number in _SIGNALS}
+    try:
+        with _WATCH.watching(at_once):
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+_TO_REMOVE: dict[Path, int] = {}
+
+
+@contextmanager
+def removed_when_leaving(path: Path) -> Iterator[None]:
+    """Has a file removed where the block is left by a second signal, which unwinds nothing."""
+    _TO_REMOVE[path] = os.getpid()
+    try:
+        yield
+    finally:
+        _TO_REMOVE.pop(path, None)
+
+
+def leave_now(number: int) -> NoReturn:
+    """Ends the process as by a signal, with no lock left."""
+    forget_files()
+    os._exit(128 + number)
+
+
+def forget_files() -> None:
+    """Removes what `removed_when_leaving` names."""
+    for path, process in list(_TO_REMOVE.items()):
+        if process == os.getpid():
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+class _Watch:
+    """Hears signals while the main thread waits for a library, where Python's own handlers do not run.
+
+    The interpreter writes every signal's number into a pipe, at which a thread listens: a second signal leaves
+    whatever the main thread does, and so does a first one that should end the work at once.
+    """
+
+    def __init__(self) -> None:
+        self._asked: list[Callable[[], bool]] = []
+        self._heard_at = 0.0
+        self._unheard = 0
+        self._writes = -1
+
+    @contextmanager
+    def watching(self, at_once: Callable[[], bool]) -> Iterator[None]:
+        if sys.platform == "win32":  # its pipes cannot be told of signals
+            yield
+            return
+        if self._writes < 0:
+            reads, self._writes = os.pipe()
+            os.set_blocking(self._writes, False)
+            threading.Thread(target=self._listen, args=(reads,), daemon=True).start()
+        self._asked.append(at_once)
+        before = signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            self._asked.pop()
+
+    def heard(self) -> None:
+        """Says that the main thread has had a signal."""
+        self._heard_at, self._unheard = time.monotonic(), 0
+
+    def _listen(self, reads: int) -> None:
+        while True:
+            for number in os.read(reads, 1):
+                if number in _SIGNALS:
+                    threading.Thread(target=self._judge, args=(number, time.monotonic()), daemon=True).start()
+
+    def _judge(self, number: int, came_at: float) -> None:
+        time.sleep(_UNHEARD_SECONDS)
+        # This thread may have come to its turn later than the handler.
+        if not self._asked or self._heard_at > came_at - 1.0:
+            return
+        self._unheard += 1
+        if self._unheard > 1 or self._asked[-1]():
+            leave_now(number)
+
+
+_WATCH = _Watch()

@@ -115,8 +115,9 @@ class Trainer:
             size, parts = self.settings.batch_size, self.accelerator.num_processes * self.settings.micro_batches
             rows = -(-size // parts) if isinstance(size, int) else size
             warm_up(self.network, self.data, rows, autocast=self.accelerator.autocast)
-        while self.position.epoch < self.settings.epochs and not self._out_of_patience():
-            self._train_epoch()
+        with self.stop.now_at_once(False):
+            while self.position.epoch < self.settings.epochs and not self._out_of_patience():
+                self._train_epoch()
         return self._result()
 
     def _train_epoch(self) -> None:

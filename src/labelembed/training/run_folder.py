@@ -12,6 +12,7 @@
 ``checkpoints/``                          all that resuming needs
 ``report.html``                           one page, made on demand
 ``tensorboard/``                          the journal for TensorBoard, where it was asked for
+``.lock``                                 while a process trains the run: which one
 ========================================  ===========================================================
 """
 

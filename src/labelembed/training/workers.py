@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import torch
 
 from labelembed.errors import InterruptedTraining, LabelEmbedError
-from labelembed.training.interruption import StopRequest
+from labelembed.training.interruption import StopRequest, forget_files
 from labelembed.training.progress import Progress
 
 
@@ -173,11 +173,15 @@ def _serve(pipe: Connection, run: Run, threads: int) -> None:
     """Makes the runs that come through the pipe, until told to leave."""
     torch.set_num_threads(threads)
     stop = threading.Event()
+    request = StopRequest(also=stop.is_set)
     payloads: queue.SimpleQueue[tuple[Any] | None] = queue.SimpleQueue()
 
     def leave(*_: object) -> None:
         stop.set()
         payloads.put(None)
+        if request.at_once:  # no step to wait for, and what is on the disk is enough to go on
+            forget_files()
+            os._exit(0)
 
     # Ctrl-C reaches every process of the terminal; the parent decides, and tells the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -189,6 +193,7 @@ def _serve(pipe: Connection, run: Run, threads: int) -> None:
             try:
                 message = pipe.recv()
             except Exception:  # the parent is gone, and nobody waits for the run
+                forget_files()
                 os._exit(1)
             if message == _LEAVE:
                 leave()
@@ -197,25 +202,23 @@ def _serve(pipe: Connection, run: Run, threads: int) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     while (payload := payloads.get()) is not None and not stop.is_set():
-        pipe.send(outcome_of(run, payload[0], lambda progress: pipe.send(("progress", progress, "")), stop.is_set))
+        pipe.send(outcome_of(run, payload[0], lambda progress: pipe.send(("progress", progress, "")), request))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # all is saved, and taking torch down in order would keep the user waiting for a second
 
 
-def outcome_of(
-    run: Run, payload: Any, observe: Callable[[Progress], None], asked: Callable[[], bool]
-) -> tuple[str, Any, str]:
+def outcome_of(run: Run, payload: Any, observe: Callable[[Progress], None], stop: StopRequest) -> tuple[str, Any, str]:
     """Makes one run and returns how it ended: (`done`, result, ""), or `interrupted` or `failed` with a message.
 
     Args:
         run: See `run_jobs`.
         payload: What it gets.
         observe: Called with where the run stands.
-        asked: Whether it should save where it stands and stop.
+        stop: Whether it should save where it stands and stop.
     """
     try:
-        return "done", run(payload, observe, StopRequest(also=asked)), ""
+        return "done", run(payload, observe, stop), ""
     except InterruptedTraining as stopped:
         return "interrupted", None, str(stopped)
     except LabelEmbedError as error:

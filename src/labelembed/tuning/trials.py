@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +15,7 @@ from labelembed.training.files import make_writable_folder
 from labelembed.training.interruption import StopRequest
 from labelembed.training.progress import Progress
 from labelembed.training.run_folder import RunFolder
+from labelembed.training.run_lock import locked
 from labelembed.training.workers import Event, Job, run_jobs
 from labelembed.tuning.planning import TunedVariant, TuningPlan
 from labelembed.tuning.pruning import Watch, limits_of
@@ -43,6 +45,7 @@ def run_tuning(
     cluster: Cluster | None = None,
     device: str | None = None,
     observe: Callable[[Event], None] = lambda event: None,
+    has_lock: bool = False,
 ) -> tuple[list[Outcome], dict[str, str]]:
     """Makes the trials that are not finished.
 
@@ -53,6 +56,7 @@ def run_tuning(
         cluster: Whose workers make the runs instead.
         device: `cpu`, or None for what there is.
         observe: Called with what happens to each run.
+        has_lock: The caller has the folder's lock (`training.run_lock`); otherwise it is taken here.
 
     Returns:
         What came of each variant, in the plan's order, and why runs could not be made, by their name: such trials stay
@@ -60,9 +64,22 @@ def run_tuning(
         trial without a score.
 
     Raises:
-        RunFolderError: When the folder holds another tuning, or is damaged.
+        RunFolderError: When another process makes the tuning, or the folder holds another one, or is damaged.
         InterruptedTraining: After a signal.
     """
+    with nullcontext() if has_lock else locked(plan.out, doing="made"):
+        return _tuned(plan, fingerprint, jobs=jobs, cluster=cluster, device=device, observe=observe)
+
+
+def _tuned(
+    plan: TuningPlan,
+    fingerprint: str,
+    *,
+    jobs: int,
+    cluster: Cluster | None,
+    device: str | None,
+    observe: Callable[[Event], None],
+) -> tuple[list[Outcome], dict[str, str]]:
     make_writable_folder(plan.out)
     store = TrialStore(plan.out / JOURNAL)
     maximise = plan.measure == "bleu"

@@ -1,0 +1,129 @@
+"""Runs that are killed and signalled in processes of their own, and what an unbroken one leaves."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labelembed.recipes.loading import load_recipe
+from labelembed.recipes.running import run_recipe
+from tests.made_corpus import write_corpus
+from tests.made_training import Command, CommandLines, contents
+
+gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+# Saved after every 3 steps and every epoch: at most times there is a save under way.
+OFTEN = "checkpoints={minimum_seconds: 0, every_steps: 3, time_share: 1}"
+SELDOM = "checkpoints={minimum_seconds: 1000}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of run.
+
+    Args:
+        recipe: Name of the recipe.
+        settings: What differs from it; when it saves is no part of the numbers and stands apart.
+        steps: Optimiser steps in all.
+        processes: How many make it together.
+    """
+
+    recipe: str
+    settings: Sequence[str]
+    steps: int
+    processes: int = 1
+
+    def train(self, out: Path, *, saves: str = OFTEN) -> list[str]:
+        """Returns the words that begin the run."""
+        options = [word for setting in (*self.settings, saves) for word in ("--set", setting)]
+        return ["train", self.recipe, *options, "--out", str(out), "--threads", "1", "--device", "cpu", "--quiet"]
+
+    def resume(self, out: Path) -> list[str]:
+        """Returns the words that go on with it."""
+        return ["resume", str(out), "--device", "cpu", "--quiet"]
+
+    def start(self, commands: CommandLines, words: Sequence[str]) -> list[Command]:
+        """Begins its processes."""
+        return [commands.start(*words)] if self.processes == 1 else start_two(commands, *words)
+
+    def unbroken(self, commands: CommandLines, out: Path) -> dict[str, Any]:
+        """Returns what a run leaves that nobody disturbs."""
+        if self.processes == 1:
+            recipe, _ = load_recipe(self.recipe, settings=[*self.settings, SELDOM])
+            before = torch.get_num_threads()
+            torch.set_num_threads(1)
+            run_recipe(recipe, out, device="cpu")
+            torch.set_num_threads(before)
+        else:
+            for command in self.start(commands, self.train(out, saves=SELDOM)):
+                assert command.code() == 0, command.output()
+        return contents(out)
+
+
+def cases(folder: Path) -> dict[str, Case]:
+    """Returns the kinds of runs by name; a small corpus for them is made in the folder.
+
+    With two processes dropout draws the same in a resumed run only where both have shares of one size, of sentences
+    that is padded length too.
+    """
+    rows = ["data.train_rows=400", "model.hidden_sizes=[24]", "model.dropout=0.2", "batch_size=50", "epochs=20"]
+    text = [
+        f"data.path={write_corpus(folder).folder}",
+        "model={name: attention_lstm, width: 12, embedding_size: 8, dropout: 0.3}",
+        "optimizer={name: adam, learning_rate: 0.01}",
+        "max_gradient_norm=5",
+        "batch_size=8",
+        "epochs=8",
+    ]
+    even = [*text, "model.dropout=0.0"]
+    return {
+        "rows": Case("digits-mlp", rows, 160),
+        "sentences": Case("translation-lstm", text, 64),
+        "rows, two processes": Case("digits-mlp", rows, 160, processes=2),
+        "sentences, two processes": Case("translation-lstm", even, 64, processes=2),
+    }
+
+
+def start_two(
+    commands: CommandLines,
+    *words: str,
+    last: Sequence[Sequence[str]] = ((), ()),
+    environment: dict[str, str] | None = None,
+) -> list[Command]:
+    """Starts two processes of one run, as torchrun does, with the same words and some more of their own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": LOOPBACK}
+    meeting |= environment or {}
+    ranks = [meeting | {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"} for rank in range(2)]
+    return [commands.start(*words, *own, environment=rank) for rank, own in zip(ranks, last, strict=True)]
+
+
+def saves(folder: Path) -> list[Path]:
+    """Returns the folders of saves under way, or left by a kill."""
+    return list((folder / "checkpoints").glob(".tmp-*"))
+
+
+def step_of(folder: Path) -> int:
+    """Returns the step of the newest checkpoint by its name, 0 when there is none."""
+    names = [path.name for path in (folder / "checkpoints").glob("step-*")]
+    return int(max(names).removeprefix("step-")) if names else 0
+
+
+def made_once(make: Callable[[str], dict[str, Any]]) -> Callable[[str], dict[str, Any]]:
+    """Returns a function that makes what belongs to a name when it is first asked for."""
+    made: dict[str, dict[str, Any]] = {}
+
+    def given(name: str) -> dict[str, Any]:
+        if name not in made:
+            made[name] = make(name)
+        return made[name]
+
+    return given

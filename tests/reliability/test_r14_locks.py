@@ -1,0 +1,276 @@
+"""R14: of several processes that want one folder one writes it, the others say which and write nothing."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import filelock
+import pytest
+
+from labelembed.errors import InterruptedTraining, RunFolderError
+from labelembed.recipes.comparing import plan_comparison, run_comparison
+from labelembed.recipes.loading import load_recipe
+from labelembed.recipes.running import run_recipe
+from labelembed.training import run_lock
+from labelembed.training.interruption import StopRequest
+from labelembed.training.run_folder import RunFolder
+from labelembed.training.run_lock import LOCK, locked
+from tests.made_cli import call, listing, succeed
+from tests.made_training import (
+    CommandLines,
+    after_steps,
+    fork_server,
+    one_thread,  # noqa: F401
+    small_recipe,
+    stop_after,
+    train,
+    wait_until,
+)
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork server and SIGKILL")
+
+SMALL = ["data.train_rows=190", "model.hidden_sizes=[12]", "batch_size=40", "objective=one_hot"]
+ENDLESS = [*SMALL, "epochs=100000", "checkpoints={minimum_seconds: 1000}"]
+
+
+def words(verb, out, settings=ENDLESS, *more):
+    options = [word for setting in settings for word in ("--set", setting)]
+    return [verb, "digits-mlp", *options, "--out", str(out), "--device", "cpu", "--quiet", *more]
+
+
+@pytest.fixture
+def commands(tmp_path):
+    (tmp_path / "outputs").mkdir()
+    return CommandLines(tmp_path / "outputs")
+
+
+@pytest.fixture(params=["flock", "soft"])
+def kind(request, monkeypatch):
+    """Both ways of locking: the second as on a file system that has no locks."""
+    if request.param == "soft":
+        without_flock(monkeypatch.setattr)
+    return request.param
+
+
+def without_flock(change):
+    def refuse(*_, **__):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    change(filelock, "FileLock", refuse)
+
+
+def owner(folder):
+    process, host = (folder / LOCK).read_text().splitlines()[:2]
+    assert host.split("?")[0] == socket.gethostname()
+    return int(process)
+
+
+def test_of_twenty_starts_at_once_one_runs_and_the_others_name_it(commands, tmp_path, figure):
+    out = tmp_path / "run"
+    started = [commands.start(*words("train", out)) for _ in range(20)]
+    wait_until(lambda: sum(command.running() for command in started) == 1, started[0], pause=0.02)
+    (running,) = [command for command in started if command.running()]
+    wait_until(lambda: len(RunFolder(out).journal()) > 1, running, pause=0.02)
+    assert owner(out) == running.process.pid
+    said = f"error: {out}: is being trained by process {running.process.pid} on {socket.gethostname()}; wait for it"
+    others = [command for command in started if command is not running]
+    refused = [command for command in others if command.code() == 2 and command.output().startswith(said)]
+    figure.count("starts refused with the pid of the one that runs", len(refused), 19)
+    # Resuming and starting over are refused alike, and what the run has written is left as it is.
+    for late in (["resume", str(out), "--quiet"], words("train", out, ENDLESS, "--overwrite")):
+        command = commands.start(*late)
+        assert command.code() == 2, command.output()
+        assert command.output().startswith(said)
+    assert running.running()
+    running.signal(signal.SIGTERM)
+    assert running.code() == 143, running.output()
+    assert not (out / LOCK).exists()
+    journal = RunFolder(out).journal()
+    assert [line["epoch"] for line in journal] == list(range(1, len(journal) + 1))
+    assert sorted(os.listdir(out)) == ["checkpoints", "environment.json", "journal.jsonl", "recipe.yaml"]
+
+
+@pytest.mark.parametrize("verb", ["compare", "compare --tuned", "tune"])
+def test_second_comparison_or_tuning_of_a_folder_is_refused(verb, tmp_path):
+    pytest.importorskip("optuna")
+    (tmp_path / "file").touch()
+    with locked(tmp_path, doing="made"):
+        before = listing(tmp_path)
+        called = call(*words(verb.split()[0], tmp_path, SMALL, *verb.split()[1:], "--objectives", "label_smoothing"))
+        assert called.code == 2
+        said = f"error: {tmp_path}: is being made by process {os.getpid()} on {socket.gethostname()}; wait for it or"
+        assert called.err.startswith(said)
+        assert listing(tmp_path) == before
+
+
+def test_lock_of_a_killed_process_is_taken_over(commands, tmp_path):
+    out = tmp_path / "run"
+    command = commands.start(*words("train", out))
+    wait_until(lambda: len(RunFolder(out).journal()) > 1, command, pause=0.02)
+    command.signal(signal.SIGKILL)
+    assert command.code() == -signal.SIGKILL
+    assert owner(out) == command.process.pid
+    again = commands.start("resume", str(out), "--device", "cpu", "--quiet")
+    wait_until(lambda: owner(out) == again.process.pid, again, pause=0.02)
+    again.signal(signal.SIGTERM)
+    assert again.code() == 143, again.output()
+    assert not (out / LOCK).exists()
+
+
+def test_lock_file_that_a_dead_process_left_is_taken_over_without_flock_too(kind, tmp_path):
+    dead = fork_server().Process(target=os.getpid)
+    dead.start()
+    dead.join()
+    (tmp_path / LOCK).write_text(f"{dead.pid}\n{socket.gethostname()}\n")
+    with locked(tmp_path):
+        assert owner(tmp_path) == os.getpid()
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_lock_of_another_host_is_not_taken_over_without_flock(monkeypatch, tmp_path):
+    without_flock(monkeypatch.setattr)
+    (tmp_path / LOCK).write_text("12\nelsewhere\n")
+    with pytest.raises(RunFolderError, match="is being trained by process 12 on elsewhere; wait for it or stop it"):
+        locked(tmp_path).__enter__()
+    assert (tmp_path / LOCK).read_text() == "12\nelsewhere\n"
+
+
+def test_one_folder_twice_in_a_process_is_refused_at_once(kind, tmp_path):
+    with locked(tmp_path / "run"):
+        with pytest.raises(RunFolderError, match=f"is being trained by process {os.getpid()} on"):
+            locked(tmp_path / "run").__enter__()
+        assert owner(tmp_path / "run") == os.getpid()
+        with locked(tmp_path / "other"):
+            pass
+    assert list(tmp_path.iterdir()) == []  # nothing came into the folders
+    with locked(tmp_path / "run"):
+        (tmp_path / "run" / "file").touch()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["file"]
+
+
+def test_library_call_refuses_a_run_that_is_being_made_and_readers_do_not(tmp_path):
+    recipe, folder, refused = small_recipe(), tmp_path / "run", []
+
+    def look():
+        if refused:
+            return
+        with pytest.raises(RunFolderError, match="is being trained by process") as error:
+            train(recipe, folder)
+        refused.append(error)
+        assert RunFolder(folder).state() == "unfinished"
+        assert RunFolder(folder).recipe()["epochs"] == 3
+
+    with after_steps(7, look):
+        train(recipe, folder)
+    assert len(refused) == 1
+    assert RunFolder(folder).state() == "finished"
+    with locked(folder):  # a finished run is read, also while somebody has the folder
+        assert train(recipe, folder) == RunFolder(folder).result()
+        before = listing(folder)
+        succeed("neighbours", str(folder), "3")
+        succeed("card", str(folder), "-o", str(tmp_path / "card.md"))
+        succeed("report", str(folder), "-o", str(tmp_path / "page.html"))
+        assert listing(folder) == before
+
+
+def test_lock_is_let_go_however_a_run_ends(tmp_path):
+    recipe = small_recipe()
+    stop_after(recipe, tmp_path, 3)
+    assert not (tmp_path / LOCK).exists()
+    with pytest.raises(RunFolderError, match="another recipe"):
+        train(small_recipe(epochs=5), tmp_path)
+    assert not (tmp_path / LOCK).exists()
+    train(recipe, tmp_path)
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_comparison_from_python_is_locked(tmp_path):
+    recipe, name = load_recipe("digits-mlp", settings=SMALL)
+    plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot", seeds="1")
+    with locked(tmp_path), pytest.raises(RunFolderError, match="is being made by process"):
+        run_comparison(plan, tmp_path, device="cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_of_a_comparison_waits_for_the_process_that_made_it_before(tmp_path):
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold():
+        with locked(tmp_path):
+            held.set()
+            let_go.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    asked = []
+
+    def also():
+        asked.append(1)
+        if len(asked) == 3:
+            let_go.set()
+        return False
+
+    with locked(tmp_path, patience=60, stop=StopRequest(also=also)):
+        assert len(asked) >= 3
+    thread.join()
+    with locked(tmp_path), pytest.raises(InterruptedTraining, match="stopped while it waited"):
+        locked(tmp_path, patience=60, stop=StopRequest(also=lambda: True)).__enter__()
+
+
+def test_other_processes_of_a_run_take_no_lock(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with locked(tmp_path):
+        assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("RANK", "0")
+    with locked(tmp_path):
+        assert owner(tmp_path) == os.getpid()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_folder_that_cannot_be_locked_is_refused_with_the_reason(number, monkeypatch, tmp_path):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(filelock, "FileLock", refuse)
+    with pytest.raises(RunFolderError, match=rf"run: cannot write here \({os.strerror(number)}\); choose"):
+        run_recipe(small_recipe(), tmp_path / "run", device="cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _count(folder, times, soft):
+    """Adds to a number in a file again and again, each time with the lock, and removes what it made."""
+    if soft:
+        without_flock(setattr)
+    run_lock._LOOK_SECONDS = 0.0005
+    counter = Path(folder).parent / "counter"
+    for _ in range(times):
+        with locked(Path(folder), patience=100):
+            before = counter.read_text()
+            os.sched_yield()
+            counter.write_text(f"{int(before) + 1}")
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["flock", "soft"])
+def test_no_two_processes_have_a_lock_that_is_removed_every_time(soft, tmp_path, figure):
+    # The file and the folder go and come back each time: whoever opened the old file must not take it for the new one.
+    (tmp_path / "counter").write_text("0")
+    times = 40 if soft else 150
+    context: multiprocessing.context.ForkServerContext = fork_server()
+    processes = [context.Process(target=_count, args=(str(tmp_path / "run"), times, soft)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    figure.count(
+        "times that a contended lock was held by one alone", int((tmp_path / "counter").read_text()), 4 * times
+    )
+    assert list((tmp_path).rglob(LOCK)) == []
