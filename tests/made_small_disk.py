@@ -49,6 +49,12 @@ def _mounted(folder: Path, *options: str) -> None:
     subprocess.run(["mount", *options, str(folder)], check=True, timeout=30)
 
 
+def _made_read_only(folder: Path) -> None:
+    """Lays the file system over itself, read-only: itself cannot be, while a run has its lock open for writing."""
+    _mounted(folder, "--bind", str(folder))
+    _mounted(folder, "-o", "remount,bind,ro")
+
+
 def _fill(folder: Path) -> None:
     with contextlib.suppress(OSError), (folder / "ballast").open("wb", buffering=0) as file:
         for size in (2**16, 2**12):
@@ -97,8 +103,8 @@ def main() -> None:
         outcome["run"] = _broken_by(
             disk / "run",
             folder / "unbroken",
-            lambda: _mounted(disk, "-o", "remount,ro"),
-            lambda: _mounted(disk, "-o", "remount,rw"),
+            lambda: _made_read_only(disk),
+            lambda: subprocess.run(["umount", str(disk)], check=True, timeout=30),
         )
     (folder / "outcome.json").write_text(json.dumps(outcome))
 
