@@ -29,18 +29,24 @@ def png(shade: int = 120) -> str:
 
 
 def leave_errors(
-    folder: Path, confusions: Sequence[tuple[int, int, int]], *, labels: int, of_label: int = 10, pictures: int = 2
+    folder: Path,
+    confusions: Sequence[tuple[int, int, int]],
+    *,
+    labels: int,
+    of_label: int | list[int] = 10,
+    pictures: int = 2,
 ) -> None:
-    """Leaves evidence of these mistakes in a run folder."""
+    """Leaves evidence of these mistakes in a run folder; `of_label` is how many rows each label has."""
+    rows = [of_label] * labels if isinstance(of_label, int) else of_label
     value = {
         "format": 1,
         "split": "test",
-        "rows": labels * of_label,
+        "rows": sum(rows),
         "labels": labels,
         "confusions": [list(pair) for pair in confusions],
         "left_out": 0,
-        "of_label": [of_label] * labels,
-        "right": [of_label] * labels,
+        "of_label": rows,
+        "right": rows,
         "reliability": {
             "before": bins({7: (4, 0.5, 0.75), 14: (6, 0.98, 1.0)}),
             "calibrated": bins({10: (10, 0.7, 0.9)}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from labelembed.report import load_comparison, verdict
+from tests.made_evidence import leave_errors
 from tests.made_runs import fail_run, journal_lines, make_comparison, make_run, measures, run_path
 
 SMOOTHING = "label_smoothing smoothing=0.4"
@@ -141,3 +142,34 @@ def test_a_single_run_says_what_it_reached_and_that_one_run_has_no_spread(tmp_pa
     (sentence,) = verdict(load_comparison(tmp_path))
     assert "a test error of 1.45 % and a development error of 1.60 % after epoch 2 of 2" in sentence
     assert "One run has no spread" in sentence
+
+
+def _counts_of_labels(path, errors, counts):
+    folder = make_comparison(path, errors)
+    for variant, by_seed in errors.items():
+        for seed in by_seed:
+            leave_errors(run_path(folder, variant, seed), [(0, 1, 1)], labels=len(counts), of_label=counts)
+    return verdict(load_comparison(folder))
+
+
+def test_that_nothing_was_learned_is_said_first(tmp_path):
+    # 56 of 120 rows have the other label.
+    errors = {"one_hot": {0: 56 / 120, 1: 56 / 120}, "label_embedding": {0: 56 / 120, 1: 57 / 120}}
+    found = _counts_of_labels(tmp_path / "all", errors, [64, 56])
+    assert found[0] == (
+        "No variant does better than always giving the most frequent label (46.67 % test error): by that measure "
+        "nothing was learned. More epochs, a higher learning rate or smaller batches may help (--set epochs=..., "
+        "--set optimizer.learning_rate=...)."
+    )
+    errors["label_embedding"] = {0: 0.2, 1: 0.25}
+    found = _counts_of_labels(tmp_path / "one", errors, [64, 56])
+    assert found[0] == "one_hot is no better than always giving the most frequent label (46.67 % test error)."
+    errors["one_hot"] = {0: 0.25, 1: 0.25}
+    found = _counts_of_labels(tmp_path / "none", errors, [64, 56])
+    assert not any("most frequent" in statement for statement in found)
+
+
+def test_a_single_run_that_learned_nothing_says_so(tmp_path):
+    folder = make_run(tmp_path / "run", test=measures(0.5), journal=journal_lines([0.5]))
+    leave_errors(folder.path, [(0, 1, 1)], labels=2, of_label=[5, 5])
+    assert verdict(load_comparison(folder.path))[1].startswith("The run does not do better than always giving")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labelembed.measures import PairedComparison
+from labelembed.report.chance import chance_statements
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
 from labelembed.report.formatting import counted, number, p_text, points
 from labelembed.report.ranking import is_smoothing, ranked
@@ -20,7 +21,7 @@ def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[s
     The first is about the method that is best on the development rows, by the error or of translations by BLEU, and
     the baseline (about label smoothing only where there is no other method), followed by what limits it; then,
     where there is a label smoothing besides, the same method and the best smoothing. What was chosen, and by what,
-    is said.
+    is said. Where a variant is no better than always giving the most frequent label, that stands before all else.
 
     Args:
         comparison: What `load_comparison` read.
@@ -30,8 +31,9 @@ def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[s
         One statement or more; of a single run, what it reached.
     """
     baseline = comparison.baseline_runs
+    nothing_learned = chance_statements(comparison)
     if baseline is None:
-        return [_single_run(comparison)]
+        return [_single_run(comparison), *nothing_learned]
     rows = comparison_rows(comparison) if rows is None else rows
     finished = [variant for variant in comparison.variants if variant.runs]
     if not finished:
@@ -41,7 +43,7 @@ def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[s
         return [f"Only {baseline.name} has finished runs, so there is nothing to compare it with."]
     methods = [variant for variant in others if not is_smoothing(variant)]
     (method, *_), chosen_on = ranked(methods or others, comparison)
-    statements = [_against_baseline(method, baseline, comparison, rows), *_limits(method, rows)]
+    statements = [*nothing_learned, _against_baseline(method, baseline, comparison, rows), *_limits(method, rows)]
     if len(methods or others) > 1:
         statements.append(f"{method.name} was chosen among {len(methods or others)} by its {chosen_on}.")
     smoothings = [variant for variant in finished if is_smoothing(variant)]
