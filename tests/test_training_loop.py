@@ -17,13 +17,12 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from labelembed.errors import InterruptedTraining, RecipeError, TrainingError
+from labelembed.errors import InterruptedTraining, RecipeError
 from labelembed.models import InputScaling
-from labelembed.objectives import OBJECTIVES, LabelEmbedding, Objective
+from labelembed.objectives import LabelEmbedding, Objective
 from labelembed.recipes.building import build_network
 from labelembed.recipes.running import cached_data, run_recipe
 from labelembed.training import evaluation, measuring
-from labelembed.training.checkpoints import load_newest
 from labelembed.training.interruption import StopRequest, stop_on_signals
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
@@ -35,16 +34,11 @@ from tests.made_training import (
     EPOCHS,
     STEPS,
     checkpoint_names,
-    contents,
-    differences,
     newest,
     no_flush,  # noqa: F401
-    objective_cases,
     one_thread,  # noqa: F401
     small_recipe,
-    stop_after,
     train,
-    with_saved_geometry,
 )
 
 pytestmark = pytest.mark.usefixtures("no_flush")
@@ -61,126 +55,9 @@ def hooks():
         handle.remove()
 
 
-# ---- NaN and infinity
-
-
-def spoil_terms(hooks, step, **values):
-    """Replaces terms of the objective at one step (from 1)."""
-    made = 0
-
-    def spoil(module, arguments, terms):
-        nonlocal made
-        if not isinstance(module, Objective):
-            return None
-        made += 1
-        if made != step:
-            return None
-        return terms._replace(**{name: getattr(terms, name) * 0 + value for name, value in values.items()})
-
-    hooks.append(register_module_forward_hook(spoil))
-
-
-def spoil_weights(hooks, step, group, value):
-    """Puts a value into the first weights of one of the optimiser's groups after one step (from 1)."""
-    made = 0
-
-    def spoil(optimizer, *_):
-        nonlocal made
-        made += 1
-        if made == step:
-            optimizer.param_groups[group]["params"][0].data[0] = value
-
-    hooks.append(register_optimizer_step_post_hook(spoil))
-
-
 def terms_of(name):
     terms = build(name, 2, 2)(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([0]))
     return list(terms._asdict())
-
-
-def fails(recipe, folder, match):
-    """Trains, which must fail; the folder must say why and hold nothing that is not finite."""
-    with pytest.raises(TrainingError, match=match) as error:
-        train(recipe, folder)
-    assert error.value.exit_code == 1
-    assert RunFolder(folder).state() == "failed"
-    result = RunFolder(folder).result()
-    assert (result["status"], result["message"]) == ("failed", str(error.value))
-    assert not (folder / "model.safetensors").exists()
-    checkpoint, damaged = load_newest(folder / "checkpoints")
-    assert damaged == []
-    if checkpoint is not None:
-        for tensors in checkpoint.tensors.values():
-            assert all(torch.isfinite(value).all() for value in tensors.values() if value.is_floating_point())
-    return result
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize(("name", "term"), [(name, term) for name in OBJECTIVES for term in terms_of(name)])
-def test_term_that_is_not_finite_ends_the_run_by_name(name, term, value, hooks, tmp_path):
-    # The term alone, as when its weight is 0, and with the total that it spoils.
-    for number, values in enumerate([{term: value}, {"total": math.nan} | {term: value}]):
-        made = tmp_path / f"made-{number}"
-        made.mkdir()
-        recipe = small_recipe(objective=with_saved_geometry(objective_cases()[name], made))
-        spoil_terms(hooks, 7, **values)
-        where = rf"term `{term}` is {value} at step 7 \(epoch 2, batch 2 of 5\)"
-        result = fails(recipe, tmp_path / str(number), where)
-        assert result["epochs"] == 1
-        assert newest(tmp_path / str(number)).step == BATCHES
-        hooks.pop().remove()
-
-
-def test_weight_that_is_not_finite_is_not_saved(hooks, tmp_path):
-    recipe = small_recipe(checkpoints={"every_steps": 1, "minimum_seconds": 1000.0, "time_share": 1})
-    spoil_weights(hooks, 3, 0, math.nan)
-    fails(recipe, tmp_path / "run", r"weights are not finite after step 3 \(epoch 1\): `encoder.layers.1.weight`")
-    assert newest(tmp_path / "run").step == 2
-
-
-def test_weight_that_is_not_finite_between_saves_is_seen_at_the_next_step(hooks, tmp_path):
-    spoil_weights(hooks, 7, 0, math.nan)
-    fails(small_recipe(), tmp_path / "run", r"term `output` is nan at step 8 \(epoch 2, batch 3 of 5\)")
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize("step", [BATCHES, STEPS])
-def test_label_table_that_is_not_finite_is_not_selected(step, value, hooks, tmp_path):
-    # No prediction depends on E, so that no measure shows it.
-    spoil_weights(hooks, step, -1, value)
-    what = rf"weights are not finite after step {step} \(epoch {step // BATCHES}\): `objective.embedding`"
-    fails(small_recipe(), tmp_path / "run", what)
-
-
-def test_buffer_of_the_objective_that_is_not_finite_is_not_selected(tmp_path, monkeypatch):
-    class Remembering(OBJECTIVES["one_hot"]):
-        def __init__(self, *arguments, **named):
-            super().__init__(*arguments, **named)
-            self.register_buffer("centroids", torch.zeros(3))
-
-        def end_epoch(self):
-            self.centroids[1] = math.nan
-
-    monkeypatch.setitem(OBJECTIVES, "one_hot", Remembering)
-    fails(small_recipe(objective="one_hot"), tmp_path / "run", "`objective.centroids`")
-
-
-def test_predictions_that_overflow_end_the_run(hooks, tmp_path):
-    # The weight is finite; its product with a hidden row is not.
-    spoil_weights(hooks, BATCHES, 0, 3e38)
-    fails(small_recipe(model=PLAIN), tmp_path / "run", r"predictions are not finite after step 5 \(epoch 1\)")
-
-
-def test_failed_run_goes_on_from_its_last_checkpoint(hooks, tmp_path):
-    recipe = small_recipe()
-    train(recipe, tmp_path / "unbroken")
-    spoil_terms(hooks, 12, output=math.nan)
-    fails(recipe, tmp_path / "run", "step 12")
-    hooks.pop().remove()
-    stop_after(recipe, tmp_path / "run", 2)
-    assert RunFolder(tmp_path / "run").state() == "unfinished"  # no longer failed
-    train(recipe, tmp_path / "run")
-    assert differences(contents(tmp_path / "run"), contents(tmp_path / "unbroken")) == []
 
 
 # ---- what is written down

@@ -50,8 +50,8 @@ def say_comparison(out: Path, failed: dict[str, str], *, anything_new: bool, as_
         for line in report.tuning_lines(comparison):
             typer.echo(f"Tuned: {line}")
         typer.echo(f"report: {page}    table: {table}")
-    # A run whose process was killed has left no word in its folder.
-    failed = {f"{row.name} seed {seed}": why for row in rows for seed, why in row.failed.items()} | failed
+    # A run that could not even begin has left no word in its folder.
+    failed = failed | {f"{row.name} seed {seed}": why for row in rows for seed, why in row.failed.items()}
     if failed:
         heading = f"{len(failed)} run{'s' if len(failed) != 1 else ''} failed; the same command tries again"
         reasons = [f"{name}: {(why.splitlines() or ['no reason'])[0]}" for name, why in failed.items()]

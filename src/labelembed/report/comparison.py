@@ -281,13 +281,19 @@ def _load_variant(runs_folder: Path, variant: dict[str, Any], seeds: list[int]) 
             if state == "finished":
                 runs[seed] = _load_run(folder, seed)
             elif state == "failed":
-                failed[seed] = str(folder.result().get("message") or "it failed without a message")
+                failed[seed] = _why(folder.result())
             else:
                 missing.append(seed)
         except (RunFolderError, OSError) as error:
             # The folder's path is on the page already, by variant and seed.
             failed[seed] = str(error).replace(f"{folder.path}/", "")
     return VariantRuns(variant["name"], dict(variant["objective"]), runs, failed, missing)
+
+
+def _why(result: dict[str, Any]) -> str:
+    """Returns why a run failed, from its ``result.json``."""
+    message, step = str(result.get("message") or "it failed without a message"), result.get("diverged_at_step")
+    return f"diverged at step {step}: {message}" if isinstance(step, int) else message
 
 
 def _load_single_run(path: Path) -> Comparison:

@@ -1,0 +1,465 @@
+"""R8: NaN and infinity are caught before the step that they would spoil, by name, whatever they are in."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import math
+
+import pytest
+import torch
+from torch.nn.modules.module import register_module_forward_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from labelembed import report, seeds
+from labelembed.cli.results import say_comparison
+from labelembed.errors import DivergedTraining, TrainingError
+from labelembed.objectives import OBJECTIVES, Objective
+from labelembed.recipes import running
+from labelembed.recipes.comparing import plan_comparison, run_comparison
+from labelembed.recipes.loading import load_recipe
+from labelembed.recipes.running import cached_data
+from labelembed.training.checkpoints import load_newest, save_checkpoint
+from labelembed.training.run_folder import RunFolder
+from tests.made_corpus_runs import OVER_TOKENS, sequence_recipe
+from tests.made_in_process import run_jobs_here
+from tests.made_objectives import build
+from tests.made_training import (
+    BATCHES,
+    STEPS,
+    contents,
+    differences,
+    newest,
+    no_flush,  # noqa: F401
+    objective_cases,
+    one_thread,  # noqa: F401
+    small_recipe,
+    stop_after,
+    train,
+    with_saved_geometry,
+)
+from tests.reliability.figures import sized
+
+pytestmark = pytest.mark.usefixtures("no_flush")
+
+PLAIN = {"name": "mlp", "hidden_sizes": [12]}  # no dropout
+# The step before which something is spoiled, from 1: the second of the second epoch.
+STEP = 7
+VALUES = sized(short=[math.nan], full=[math.nan, math.inf])
+TERM_VALUES = sized(short=[math.inf], full=[math.nan, math.inf])
+
+
+@pytest.fixture
+def hooks():
+    """Collects handles of hooks on all modules and optimisers, which are removed after the test."""
+    handles = []
+    yield handles
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.fixture
+def networks(monkeypatch):
+    """Collects the networks that runs build."""
+    found, build_one = [], running.network_for
+
+    def kept(*arguments, **named):
+        found.append(build_one(*arguments, **named))
+        return found[-1]
+
+    monkeypatch.setattr(running, "network_for", kept)
+    return found
+
+
+def spoil_terms(hooks, step, **values):
+    """Replaces terms of the objective at one step (from 1)."""
+    made = 0
+
+    def spoil(module, arguments, terms):
+        nonlocal made
+        if not isinstance(module, Objective):
+            return None
+        made += 1
+        if made != step:
+            return None
+        return terms._replace(**{name: getattr(terms, name) * 0 + value for name, value in values.items()})
+
+    hooks.append(register_module_forward_hook(spoil))
+
+
+def spoil_weights(hooks, step, group, value):
+    """Puts a value into the first weights of one of the optimiser's groups after one step (from 1)."""
+    made = 0
+
+    def spoil(optimizer, *_):
+        nonlocal made
+        made += 1
+        if made == step:
+            optimizer.param_groups[group]["params"][0].data[0] = value
+
+    hooks.append(register_optimizer_step_post_hook(spoil))
+
+
+def terms_of(name):
+    terms = build(name, 2, 2)(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([0]))
+    return list(terms._asdict())
+
+
+def fails(recipe, folder, match):
+    """Trains, which must fail; the folder must say why and hold nothing that is not finite."""
+    with pytest.raises(TrainingError, match=match) as error:
+        train(recipe, folder)
+    assert_failed(folder, error.value)
+    return RunFolder(folder).result()
+
+
+def assert_failed(folder, error, *, step=None):
+    """The folder says why and holds nothing that is not finite; returns the message."""
+    assert error.exit_code == 1
+    assert RunFolder(folder).state() == "failed"
+    result = RunFolder(folder).result()
+    assert (result["status"], result["message"]) == ("failed", str(error))
+    assert result["diverged_at_step"] == (step or result["diverged_at_step"])
+    assert isinstance(result["diverged_at_step"], int)
+    assert not (folder / "model.safetensors").exists()
+    checkpoint, damaged = load_newest(folder / "checkpoints")
+    assert damaged == []
+    if checkpoint is not None:
+        for tensors in checkpoint.tensors.values():
+            assert all(torch.isfinite(value).all() for value in tensors.values() if value.is_floating_point())
+    return str(error)
+
+
+@pytest.mark.parametrize("value", TERM_VALUES)
+@pytest.mark.parametrize(("name", "term"), [(name, term) for name in OBJECTIVES for term in terms_of(name)])
+def test_term_that_is_not_finite_ends_the_run_by_name(name, term, value, hooks, tmp_path, figure):
+    # The term alone, as when its weight is 0, and with the total that it spoils.
+    for number, values in enumerate([{term: value}, {"total": math.nan} | {term: value}]):
+        made = tmp_path / f"made-{number}"
+        made.mkdir()
+        recipe = small_recipe(objective=with_saved_geometry(objective_cases()[name], made))
+        spoil_terms(hooks, 7, **values)
+        where = rf"term `{term}` is {value} at step 7 \(epoch 2, batch 2 of 5\)"
+        result = fails(recipe, tmp_path / str(number), where)
+        assert result["epochs"] == 1
+        assert newest(tmp_path / str(number)).step == BATCHES
+        hooks.pop().remove()
+        figure.count("caught before the step, by name", 1, 1)
+
+
+def test_weight_that_is_not_finite_is_not_saved(hooks, tmp_path):
+    recipe = small_recipe(checkpoints={"every_steps": 1, "minimum_seconds": 1000.0, "time_share": 1})
+    spoil_weights(hooks, 3, 0, math.nan)
+    fails(recipe, tmp_path / "run", r"weights are not finite after step 3 \(epoch 1\): `encoder.layers.1.weight`")
+    assert newest(tmp_path / "run").step == 2
+
+
+def test_weight_that_is_not_finite_between_saves_is_seen_at_the_next_step(hooks, tmp_path):
+    spoil_weights(hooks, 7, 0, math.nan)
+    fails(small_recipe(), tmp_path / "run", r"term `output` is nan at step 8 \(epoch 2, batch 3 of 5\)")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("step", [BATCHES, STEPS])
+def test_label_table_that_is_not_finite_is_not_selected(step, value, hooks, tmp_path):
+    # No prediction depends on E, so that no measure shows it.
+    spoil_weights(hooks, step, -1, value)
+    what = rf"weights are not finite after step {step} \(epoch {step // BATCHES}\): `objective.embedding`"
+    fails(small_recipe(), tmp_path / "run", what)
+
+
+def test_buffer_of_the_objective_that_is_not_finite_is_not_selected(tmp_path, monkeypatch):
+    class Remembering(OBJECTIVES["one_hot"]):
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
+            self.register_buffer("centroids", torch.zeros(3))
+
+        def end_epoch(self):
+            self.centroids[1] = math.nan
+
+    monkeypatch.setitem(OBJECTIVES, "one_hot", Remembering)
+    fails(small_recipe(objective="one_hot"), tmp_path / "run", "`objective.centroids`")
+
+
+def test_predictions_that_overflow_end_the_run(hooks, tmp_path):
+    # The weight is finite; its product with a hidden row is not.
+    spoil_weights(hooks, BATCHES, 0, 3e38)
+    fails(small_recipe(model=PLAIN), tmp_path / "run", r"predictions are not finite after step 5 \(epoch 1\)")
+
+
+def test_failed_run_goes_on_from_its_last_checkpoint(hooks, tmp_path):
+    recipe = small_recipe()
+    train(recipe, tmp_path / "unbroken")
+    spoil_terms(hooks, 12, output=math.nan)
+    fails(recipe, tmp_path / "run", "step 12")
+    hooks.pop().remove()
+    stop_after(recipe, tmp_path / "run", 2)
+    assert RunFolder(tmp_path / "run").state() == "unfinished"  # no longer failed
+    train(recipe, tmp_path / "run")
+    assert differences(contents(tmp_path / "run"), contents(tmp_path / "unbroken")) == []
+
+
+# ---- every objective, whatever is spoiled
+
+
+def before_step(hooks, step, act):
+    """Calls `act` once, when the step before the given one has been made; returns the steps made."""
+    made = []
+
+    def count(*_):
+        made.append(1)
+        if len(made) == step - 1:
+            act()
+
+    hooks.append(register_optimizer_step_post_hook(count))
+    return made
+
+
+def spoil_first_weight(network, value):
+    name, weight = next(iter(network.named_parameters()))
+    weight.data.view(-1)[0] = value
+    return name
+
+
+def spoil_first_gradient(network, value):
+    name, weight = next(iter(network.named_parameters()))
+    weight.register_hook(lambda gradient: gradient + torch.zeros_like(gradient).index_fill_(0, torch.tensor(0), value))
+    return name
+
+
+SPOILED = {"weight": spoil_first_weight, "gradient": spoil_first_gradient}
+# What an objective keeps of the labels or the rows.
+TABLES = {
+    "label_embedding": "objective.embedding",
+    "adaptive_labels": "objective.centroids",
+    "retrospection": "objective.store.values",
+    "online_label_smoothing": "objective.similarities.values",
+    "distillation": "objective.teacher_logits",
+    "static_labels": "objective.vectors",
+}
+
+
+def diverges(recipe, folder, made, *, data=None, step=STEP):
+    """Trains, which must stop before the step that is spoiled; returns the message."""
+    with pytest.raises(TrainingError) as error:
+        train(recipe, folder) if data is None else running.run_recipe(recipe, folder, data=data, device="cpu")
+    assert len(made) == step - 1, str(error.value)
+    return assert_failed(folder, error.value, step=step)
+
+
+def objective_of(name, folder):
+    objective = objective_cases()[name] | ({"store_every": 1} if name == "retrospection" else {})
+    return with_saved_geometry(objective, folder)
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("what", SPOILED)
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_weight_or_gradient_that_is_not_finite_moves_no_weight(name, what, value, hooks, networks, tmp_path, figure):
+    recipe = small_recipe(objective=objective_of(name, tmp_path))
+    spoiled = []
+    made = before_step(hooks, STEP, lambda: spoiled.append(SPOILED[what](networks[-1], value)))
+    message = diverges(recipe, tmp_path / "run", made)
+    assert f"at step {STEP} (epoch 2, batch 2 of 5)" in message
+    if what == "gradient":
+        assert message.startswith(f"the gradient is not finite: that of `{spoiled[0]}` at step")
+    else:
+        assert f"before it `{spoiled[0]}` is not finite" in message
+    assert newest(tmp_path / "run").step == BATCHES
+    figure.count("caught before the step, by name", 1, 1)
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_input_that_is_not_finite_is_named_by_its_row(name, value, hooks, tmp_path, figure):
+    recipe = small_recipe(objective=objective_of(name, tmp_path))
+    data = cached_data(recipe)
+    spoiled = type(data.train)(data.train.inputs.float(), data.train.labels)
+    data = dataclasses.replace(data, train=spoiled)
+    rows = sorted(seeds.row_order(len(spoiled), recipe.seed, 1)[45:47].tolist())  # of the second batch of 40
+
+    def spoil():
+        spoiled.inputs.view(len(spoiled), -1)[rows, 3] = value
+
+    message = diverges(recipe, tmp_path / "run", before_step(hooks, STEP, spoil), data=data)
+    assert (
+        f"at step {STEP} (epoch 2, batch 2 of 5); the input is not finite: training rows {rows[0]}, {rows[1]}"
+        in message
+    )
+    figure.count("caught before the step, by name", 1, 1)
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("name", TABLES)
+def test_table_of_an_objective_that_is_not_finite_is_named(name, value, hooks, networks, tmp_path, figure):
+    # Centroids that are taken from every batch anew would heal at once.
+    case = "adaptive, every third step" if name == "adaptive_labels" else name
+    recipe = small_recipe(objective=objective_of(case, tmp_path))
+
+    def spoil():
+        network = networks[-1]
+        values = dict(network.named_parameters()) | dict(network.named_buffers())
+        values[TABLES[name]].data[:] = value
+
+    message = diverges(recipe, tmp_path / "run", before_step(hooks, STEP, spoil))
+    assert f"before it `{TABLES[name]}` is not finite" in message
+    figure.count("caught before the step, by name", 1, 1)
+
+
+def test_every_objective_is_tried_and_every_table_is_known():
+    assert set(OBJECTIVES) <= set(objective_cases())
+    without = {"one_hot", "label_smoothing", "confidence_penalty", "teacher_free"}
+    assert set(TABLES) | without == set(OBJECTIVES)
+    for name in without:
+        assert not [key for key, value in build(name, 2, 2).named_buffers() if value.is_floating_point()]
+
+
+@pytest.mark.parametrize("what", SPOILED)
+@pytest.mark.parametrize("name", OVER_TOKENS)
+def test_weight_or_gradient_that_is_not_finite_moves_no_weight_over_tokens(
+    name, what, hooks, networks, made_corpus, tmp_path, figure
+):
+    objective = {"name": name} | ({"embedding": "compressed", "rank": 4} if name == "label_embedding" else {})
+    recipe = sequence_recipe(made_corpus, objective=objective, epochs=1)
+    spoiled = []
+    made = before_step(hooks, 4, lambda: spoiled.append(SPOILED[what](networks[-1], math.nan)))
+    message = diverges(recipe, tmp_path / "run", made, step=4)
+    assert f"`{spoiled[0]}`" in message
+    assert "at step 4 (epoch 1, batch 4 of 8)" in message
+    figure.count("caught before the step, by name", 1, 1)
+
+
+@pytest.fixture(scope="module")
+def made_corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    sequence_recipe(folder)
+    return folder
+
+
+# ---- ways to make a step
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"micro_batches": 4},
+        {"max_gradient_norm": 0.1},
+        {"precision": "bf16"},
+        {"micro_batches": 3, "max_gradient_norm": 0.1},
+    ],
+    ids=["micro-batches", "clipped", "bf16", "both"],
+)
+def test_gradient_that_is_not_finite_is_seen_however_steps_are_made(changes, hooks, networks, tmp_path):
+    made = before_step(hooks, STEP, lambda: spoil_first_gradient(networks[-1], math.inf))
+    message = diverges(small_recipe(**changes), tmp_path / "run", made)
+    assert message.startswith("the gradient is not finite: that of `encoder.layers.1.weight` at step 7")
+
+
+def test_gradient_whose_squares_overflow_is_finite(hooks, networks, tmp_path):
+    # Its norm is infinite in float32, no number in it is.
+    def enlarge():
+        weight = next(iter(networks[-1].parameters()))
+        weight.register_hook(lambda gradient: torch.full_like(gradient, 1e25))
+
+    before_step(hooks, 2, enlarge)
+    recipe = small_recipe(optimizer={"name": "sgd", "learning_rate": 1e-30}, objective="one_hot")
+    assert train(recipe, tmp_path / "run")["status"] == "finished"
+
+
+def test_moment_of_the_optimizer_that_overflows_is_not_saved(hooks, networks, tmp_path):
+    # Adam keeps squares: of a finite gradient of 1e25 they are infinite, and the weight would never move again.
+    def enlarge():
+        weight = next(iter(networks[-1].parameters()))
+        weight.register_hook(lambda gradient: torch.full_like(gradient, 1e25))
+
+    before_step(hooks, STEP, enlarge)
+    what = r"overflow what is kept of them after step 10 .*: `encoder.layers.1.weight` \(exp_avg_sq\) of the optimiser"
+    fails(small_recipe(), tmp_path / "run", what)
+    assert newest(tmp_path / "run").step == BATCHES
+
+
+def test_layer_whose_output_overflows_is_named(hooks, networks, tmp_path):
+    recipe = small_recipe(model={"name": "mlp", "hidden_sizes": [12, 8]})
+
+    def enlarge():
+        weights = [weight for weight in networks[-1].encoder.parameters() if weight.ndim == 2]
+        for weight in weights:
+            weight.data.fill_(1e25)
+
+    message = diverges(recipe, tmp_path / "run", before_step(hooks, STEP, enlarge))
+    assert "the first layer that gives such is `encoder.layers." in message
+
+
+def test_checkpoint_that_is_not_finite_is_not_gone_on_with(tmp_path):
+    stop_after(small_recipe(), tmp_path / "run", 7)
+    checkpoint = newest(tmp_path / "run")
+    checkpoint.tensors["network"]["objective.embedding"][0, 0] = math.nan
+    save_checkpoint(tmp_path / "run" / "checkpoints", checkpoint)
+    with pytest.raises(TrainingError, match=r"step 7: `objective\.embedding` holds a value that is not"):
+        train(small_recipe(), tmp_path / "run")
+
+
+def test_stored_soft_labels_on_the_disk_that_are_not_finite_are_named(hooks, tmp_path):
+    recipe = small_recipe(objective={"name": "retrospection", "store_every": 1, "storage": "disk"})
+
+    def spoil():
+        [file] = (tmp_path / "run").rglob("soft-labels-0-1.values")
+        with file.open("r+b") as opened:
+            opened.write(b"\xff" * file.stat().st_size)  # NaN in float16
+
+    message = diverges(recipe, tmp_path / "run", before_step(hooks, STEP, spoil))
+    assert "before it `the stored soft labels` is not finite" in message
+
+
+# ---- what is told of it
+
+
+def test_diverged_seed_is_counted_and_told_in_table_files_and_report(hooks, networks, tmp_path, monkeypatch, figure):
+    monkeypatch.setattr("labelembed.recipes.comparing.run_jobs", run_jobs_here)
+    settings = ["data.train_rows=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=2"]
+    recipe, name = load_recipe("digits-mlp", settings=settings)
+    plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot,label_smoothing", seeds="2")
+    # Ten steps a run: the third run is that of one_hot with the second seed.
+    assert (plan.runs[2][0].name, plan.runs[2][1]) == ("one_hot", 1)
+    before_step(hooks, 2 * 10 + 4, lambda: spoil_first_gradient(networks[-1], math.nan))
+    failed = run_comparison(plan, tmp_path, device="cpu")
+    assert list(failed) == ["one_hot seed 1"]
+    printed, reason = io.StringIO(), "diverged at step 4: the gradient is not finite: that of `encoder.layers.1.weight`"
+    with contextlib.redirect_stdout(printed), pytest.raises(TrainingError) as error:
+        say_comparison(tmp_path, failed, anything_new=True, as_json=False)
+    assert f"one_hot seed 1: {reason}" in str(error.value)
+    told = [f"Failed: one_hot, seed 1: {reason}" in " ".join(printed.getvalue().split())]
+    told += [reason in " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())]
+    with (tmp_path / "runs.csv").open(newline="") as file:
+        [line] = [line for line in csv.DictReader(file) if (line["variant"], line["seed"]) == ("one_hot", "1")]
+    told += [line["status"] == "failed" and line["message"].startswith(reason)]
+    with (tmp_path / "comparison.csv").open(newline="") as file:
+        [row] = [line for line in csv.DictReader(file) if line["variant"] == "one_hot"]
+    told += [(row["n"], row["failed_seeds"]) == ("1", "1")]
+    assert report.comparison_rows(report.load_comparison(tmp_path))[0].failed.keys() == {1}
+    assert RunFolder(plan.runs[2][3]).result()["diverged_at_step"] == 4
+    figure.count("places that tell of the diverged seed", sum(told), 4)
+
+
+# ---- fp16
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="fp16 needs a GPU")
+def test_fp16_leaves_out_steps_that_overflow_and_stops_when_all_do(hooks, networks, tmp_path):
+    recipe = small_recipe(precision="fp16", epochs=2)
+    made = []
+
+    def overflow_once():
+        weight = next(iter(networks[-1].parameters()))
+        made.append(weight.register_hook(lambda gradient: (made.pop().remove(), gradient * math.inf)[1]))
+
+    before_step(hooks, 2, overflow_once)
+    assert running.run_recipe(recipe, tmp_path / "once", data=cached_data(recipe))["status"] == "finished"
+    assert made == []
+    recipe = small_recipe(precision="fp16", epochs=20)
+    hooks.pop().remove()
+    before_step(hooks, 2, lambda: spoil_first_gradient(networks[-1].cuda(), math.nan))
+    with pytest.raises(DivergedTraining, match=r"layers.1.weight` at step .* however small the loss is scaled"):
+        running.run_recipe(recipe, tmp_path / "always", data=cached_data(recipe))
