@@ -65,8 +65,13 @@ def succeed(*words: object) -> Called:
 
 
 def listing(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Everything below a folder, with its content: what must not change."""
+    """Everything below a folder, with its content: what must not change; of large files the time and the length."""
+
+    def known(path: Path) -> tuple[int, bytes]:
+        about = path.stat()
+        large = about.st_size > 2**20
+        return about.st_mtime_ns, str(about.st_size).encode() if large else path.read_bytes()
+
     return {
-        str(path.relative_to(folder)): (0, b"") if path.is_dir() else (path.stat().st_mtime_ns, path.read_bytes())
-        for path in sorted(folder.rglob("*"))
+        str(path.relative_to(folder)): (0, b"") if path.is_dir() else known(path) for path in sorted(folder.rglob("*"))
     }

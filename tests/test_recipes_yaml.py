@@ -118,7 +118,7 @@ def test_huge_file_is_refused_without_being_read():
     path = written("")
     os.truncate(path, 10_000_000)
     began = time.perf_counter()
-    with pytest.raises(RecipeError, match=r"my\.yaml: larger than 200,000 bytes"):
+    with pytest.raises(RecipeError, match=r"my\.yaml: larger than 100,000 bytes"):
         load_recipe(path)
     assert time.perf_counter() - began < 1
 

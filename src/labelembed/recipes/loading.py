@@ -50,7 +50,8 @@ def read_recipe(name_or_path: str) -> tuple[dict[str, Any], str, str]:
         if path.suffix not in (".yaml", ".yml"):
             what = f"unknown recipe {name_or_path!r}{nearest(name_or_path, sorted(shipped))}"
             raise RecipeError([f"{what}; `labelembed recipes` lists what there is; or give a .yaml file"], source="")
-        raise RecipeError([f"no such file{_similar_file(path)}"], source=str(path))
+        missing = "is a folder; name a file" if path.is_dir() else f"no such file{_similar_file(path)}"
+        raise RecipeError([missing], source=str(path))
     try:
         if path.stat().st_size > MAXIMUM_BYTES:
             raise RecipeError([f"larger than {MAXIMUM_BYTES:,} bytes, which no recipe is"], source=str(path))

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from yaml.constructor import ConstructorError
 
-MAXIMUM_BYTES = 200_000
+MAXIMUM_BYTES = 100_000  # a second and a half of reading, where it is all brackets and commas
 # References (`*name`) may make a few lines stand for millions of values.
 MAXIMUM_VALUES = 100_000
 _MERGE = "tag:yaml.org,2002:merge"

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from labelembed.errors import RunFolderError
 from labelembed.report.comparison import Comparison, VariantRuns
 from labelembed.report.cost import cost_rows
 from labelembed.report.curve_data import curve_data
@@ -82,6 +83,8 @@ def write_report(
         raise ValueError("give one run or comparison folder or more")
     comparison = load_several(paths, baseline=baseline)
     place = Path(out) if out is not None else (Path(paths[0]) if len(paths) == 1 else Path()) / "report.html"
+    if place.is_dir():
+        raise RunFolderError(f"{place}: is a folder; name a file with --out")
 
     def reference_of(names: Sequence[str]) -> Reference:
         return reference_for(names, groups=groups, wordnet=wordnet)

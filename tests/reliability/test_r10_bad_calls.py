@@ -1,0 +1,192 @@
+"""R10: what a user can get wrong: the one message that `bad_calls.txt` holds, exit code 2, at once, nothing written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.made_bad_calls import write_bad_data, write_bad_inputs, write_bad_recipes, write_bad_runs
+from tests.made_cli import call, listing
+from tests.made_data import write_idx_folder
+from tests.reliability.figures import sized
+
+SECONDS = 2.0
+TYPOS = "Typos"
+
+
+class Bad(NamedTuple):
+    """One line of the table: the words after `labelembed`, what is said, and the heading that it stands below."""
+
+    words: str
+    said: str
+    heading: str
+
+
+def read_table() -> list[Bad]:
+    """Returns what `bad_calls.txt` holds: `$ words`, then the message to the next empty line."""
+    found = []
+    heading = ""
+    for block in Path(__file__).with_name("bad_calls.txt").read_text().split("\n\n"):
+        lines = block.strip("\n").split("\n")
+        if lines[0].startswith("# "):
+            heading = lines[0].removeprefix("# ").split(":")[0]
+        else:
+            found.append(Bad(lines[0].removeprefix("$ labelembed "), "\n".join(lines[1:]), heading))
+    return found
+
+
+TABLE = read_table()
+CALLED = sized(short=TABLE[::2], full=TABLE)
+
+
+def fits(said: str, wanted: str, here: Path) -> bool:
+    """Tells whether a message is the one held; `...` stands for what is not ours to word, as in a doctest.
+
+    Of `usage: WORD WORD` every word must stand in what typer says of the options; it may be broken within its box.
+    """
+    if wanted.startswith("usage: "):
+        told = " ".join(said.replace("│", " ").split())
+        return told.startswith(("Usage: ", "╭─ Error")) and all(word in told for word in wanted.split()[1:])
+    pattern = ".*".join(map(re.escape, wanted.replace("{here}", str(here)).split("...")))
+    return re.fullmatch(pattern, said.removesuffix("\n"), flags=re.DOTALL) is not None
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One folder with everything that the calls name; none of them may change it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("bad"))
+        write_idx_folder(Path("mnist"))
+        write_bad_recipes()
+        write_bad_data()
+        write_bad_runs()
+        write_bad_inputs()
+        return Path.cwd()
+
+
+def faults_of(called, message: str) -> list[str]:
+    faults = []
+    if called.code != 2:
+        faults.append(f"exit {called.code}")
+    if called.out:
+        faults.append(f"on standard output: {called.out}")
+    if "Traceback" in message:
+        faults.append("a traceback")
+    if len(message.splitlines()) > 10:
+        faults.append(f"{len(message.splitlines())} lines")
+    if max(map(len, message.splitlines()), default=0) > 400:
+        faults.append("a line of more than 400 letters")
+    return faults
+
+
+@pytest.mark.parametrize("bad", CALLED, ids=[bad.words for bad in CALLED])
+def test_bad_call_is_refused_with_the_message_held(bad, folder, monkeypatch, figure):
+    monkeypatch.chdir(folder)
+    before = listing(folder)
+    began = time.process_time()
+    called = call(*shlex.split(bad.words))
+    seconds = time.process_time() - began
+    faults = faults_of(called, called.err)
+    after = listing(folder)
+    if after != before:
+        faults.append(f"written or removed: {sorted(set(after) ^ set(before)) or 'another content'}")
+    if not fits(called.err, bad.said, folder):
+        faults.append(f"it said\n{called.err}\ninstead of\n{bad.said}")
+    print("\n".join(faults))
+    figure.count("bad calls refused as the table says", int(not faults), 1)
+    figure.at_most("processor seconds of a refusal", round(seconds, 2), SECONDS)
+
+
+def test_the_table_is_as_long_as_promised():
+    assert len({bad.words for bad in TABLE}) == len(TABLE) >= 280
+
+
+def test_every_typo_is_told_the_right_name():
+    typos = [bad for bad in TABLE if bad.heading == TYPOS]
+    assert len(typos) >= 35
+    assert [bad.words for bad in typos if "did you mean" not in bad.said and not bad.said.startswith("usage: ")] == []
+
+
+def test_a_message_is_compared_to_its_end():
+    assert fits("error: a: b\n", "error: a: ...", Path("/x"))
+    assert fits("error: /x/y: b\n", "error: {here}/y: b", Path("/x"))
+    assert not fits("error: a: b\nerror: c\n", "error: a: b", Path("/x"))
+    assert not fits("Usage: x\n│ No such option: --a │\n", "usage: --a --b", Path("/x"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "check typo.yaml",
+        "train mnist-mlp --data cut",
+        "train digits-mlp --sett a=3",
+        "resume run_result",
+        "report comparison",
+    ],
+)
+def test_a_process_of_its_own_says_the_same(words, folder, figure):
+    (bad,) = [bad for bad in TABLE if bad.words == words]
+    before = listing(folder)
+    code = "import sys, torch; from labelembed.cli import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *shlex.split(words)], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    faults = [] if ran.returncode == 2 and ran.stdout == "" else [f"exit {ran.returncode}: {ran.stdout}"]
+    faults += [] if fits(ran.stderr, bad.said, folder) else [ran.stderr]
+    faults += [] if listing(folder) == before else ["something was written"]
+    print("\n".join(faults))
+    figure.count("the same in a process of its own", int(not faults), 1)
+
+
+# ------------------------------------------------------------------------------------- what needs more than a call
+
+
+@pytest.fixture
+def refused(folder, monkeypatch):
+    """Calls the command line, which must refuse: returns its message."""
+    monkeypatch.chdir(folder)
+
+    def refuse(*words):
+        before = listing(folder)
+        called = call(*words)
+        assert faults_of(called, called.err) == []
+        assert listing(folder) == before, "something was written"
+        return called.err
+
+    return refuse
+
+
+def test_empty_words_are_refused(refused):
+    assert "--data: is empty" in refused("check", "mnist-mlp", "--data", "")
+    assert "--objectives: no objective to compare" in refused("compare", "digits-mlp", "--objectives", "")
+    assert "--baseline: ''" in refused("compare", "digits-mlp", "--baseline", "")
+    assert "--seeds: ''" in refused("compare", "digits-mlp", "--seeds", "")
+    assert "--objective: ''" in refused("train", "digits-mlp", "--objective", "")
+    assert "unknown recipe ''" in refused("train", "")
+
+
+def test_message_stays_short_whatever_is_given(refused):
+    assert len(refused("check", "digits-mlp", "--set", f"objective.preset={'x' * 9000}")) < 300
+    assert len(refused("check", "digits-mlp", "--set", f"epochs={'[' * 3000}")) < 300
+    assert len(refused("train", "digits-mlp", "--objective", f"one_hot:{'x' * 9000}")) < 400
+
+
+def test_full_disk_is_seen_before_anything_is_written(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
+    called = call("train", "digits-mlp", "--set", "epochs=1", "--out", "full")
+    assert called.code == 2
+    assert called.err.startswith("error: full: the disk has 0 MB left and the run needs about ")
+    assert called.err.endswith("free some space or choose another folder with --out\n")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert call("evaluate", folder / "run").code == 0  # what needs no room needs none
