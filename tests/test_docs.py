@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from labelembed.recipes.loading import read_recipe
-from labelembed.recipes.plain_yaml import plain_values
 from labelembed.recipes.schema import Recipe, parse_recipe
+from labelembed.training.plain_yaml import plain_values
 from labelembed.tuning import trials
 from tests.made_cli import call
 from tests.made_corpus import write_example_text

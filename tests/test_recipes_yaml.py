@@ -11,7 +11,7 @@ import pytest
 
 from labelembed.errors import RecipeError
 from labelembed.recipes.loading import load_recipe, parse_variant
-from labelembed.recipes.plain_yaml import MAXIMUM_BYTES, plain_values
+from labelembed.training.plain_yaml import MAXIMUM_BYTES, plain_values
 
 SMALLEST = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 10\n"
 

@@ -72,6 +72,8 @@ def restore(tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         if f"cuda.{index}" in tensors:
             torch.cuda.set_rng_state(tensors[f"cuda.{index}"].cpu(), index)
     kind, keys, position, has_gauss, cached = values["numpy"]
+    if not 0 <= position <= len(keys) == 624:  # NumPy would read beyond the end of its own memory
+        raise ValueError(f"NumPy's random state is at {position} of {len(keys)} words")
     np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), position, has_gauss, cached))
     version, words, gauss = values["python"]
     random.setstate((version, tuple(words), gauss))

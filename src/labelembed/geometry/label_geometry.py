@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -218,6 +218,7 @@ class LabelGeometry:
         path = Path(path)
         temporary = path.with_name(f".{path.name}.writing")
         try:
+            temporary.unlink(missing_ok=True)  # of a process that was killed, or a link that leads elsewhere
             with temporary.open("wb") as file:
                 file.write(self.to_bytes())
                 file.flush()
@@ -241,11 +242,13 @@ class LabelGeometry:
         try:
             with safe_open(path, framework="pt") as file:
                 about: dict[str, Any] = file.metadata() or {}
-                tables = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-        except (SafetensorError, OSError, ValueError) as error:
-            raise DataError(f"{path}: damaged, or no safetensors file ({error})") from error
-        if about.get("format") != "labelembed.label_geometry" or set(tables) - {"vectors", "similarities"}:
-            raise DataError(f"{path}: a safetensors file, but not a label geometry (holds {sorted(tables)[:5]})")
+                keys = sorted(file.keys())
+                ours = about.get("format") == "labelembed.label_geometry" and set(keys) <= {"vectors", "similarities"}
+                tables = {key: file.get_tensor(key) for key in keys} if ours else {}
+        except Exception as error:  # what a header can say makes the reader raise nearly anything
+            raise DataError(f"{path}: damaged, or no safetensors file ({str(error)[:300]})") from error
+        if not ours:
+            raise DataError(f"{path}: a safetensors file, but not a label geometry (holds {keys[:5]!r:.400})")
         try:
             if int(about["version"]) > FORMAT_VERSION:
                 raise DataError(f"{path}: written by a newer labelembed (format {about['version']}); update labelembed")

@@ -11,9 +11,9 @@ from typing import Any
 
 from labelembed.errors import RecipeError, nearest
 from labelembed.recipes.given import whole_paths
-from labelembed.recipes.plain_yaml import MAXIMUM_BYTES, plain_values
 from labelembed.recipes.schema import TABLES, Recipe, kind_of, parse_recipe
 from labelembed.recipes.wording import shown
+from labelembed.training.plain_yaml import MAXIMUM_BYTES, plain_values
 
 
 def shipped_recipes() -> dict[str, str]:

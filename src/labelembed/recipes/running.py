@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.data import ReadingProgress
-from labelembed.errors import InterruptedTraining, RunFolderError, TrainingError
+from labelembed.errors import InterruptedTraining, LabelEmbedError, RunFolderError, TrainingError
 from labelembed.recipes.beginning import begin, give_teacher, refuse_without_room
 from labelembed.recipes.building import (
     build_data,
@@ -213,7 +213,9 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None]) -> 
         return
     try:
         trainer.restore(checkpoint)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except LabelEmbedError:
+        raise
+    except Exception as error:  # what is damaged, or of another run, makes torch raise nearly anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise RunFolderError(
             f"{folder.checkpoints}: the checkpoint of step {checkpoint.step} is not of this run ({reason}); "

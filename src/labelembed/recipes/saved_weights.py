@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
+from safetensors import safe_open
 
-from labelembed.errors import RecipeError, RunFolderError
+from labelembed.errors import DataError, RunFolderError
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
 
@@ -23,12 +23,40 @@ def with_saved_weights(folder: RunFolder, build: Callable[[], Network]) -> Netwo
         RunFolderError: When the weights are damaged, or not of that network.
     """
     try:
+        _refuse_larger_network(folder, build)
         network = build()
-        network.load_prediction_state(load_file(folder.model_file))
+        network.load_prediction_state(_weights(folder, network))
         wrong = next((name for name, value in network.state_dict().items() if not value.isfinite().all()), None)
         if wrong is not None:
             raise RuntimeError(f"{wrong} holds a value that is not finite")
-    except (SafetensorError, OSError, RuntimeError, RecipeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except (DataError, RunFolderError):
+        raise
+    except Exception as error:  # whatever a file or a recipe that is not of this run makes torch raise
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise RunFolderError(f"{folder.model_file}: damaged, or not of this run's recipe ({reason})") from error
     return network.eval()
+
+
+def _refuse_larger_network(folder: RunFolder, build: Callable[[], Network]) -> None:
+    """Raises RuntimeError where the recipe's network has more numbers than the file has bytes.
+
+    It is built without memory first: a folder that somebody else made may say that its network fills any.
+    """
+    held = folder.model_file.stat().st_size
+    try:
+        with torch.device("meta"):
+            sketch = build()
+    except (NotImplementedError, RuntimeError, TypeError, ValueError):  # a part that cannot be sketched
+        return
+    numbers = sum(value.numel() for value in sketch.parameters())
+    if numbers > held:
+        raise RuntimeError(f"the network has {numbers:,} numbers and the file {held:,} bytes")
+
+
+def _weights(folder: RunFolder, network: Network) -> dict[str, torch.Tensor]:
+    with safe_open(folder.model_file, framework="pt") as file:
+        names = set(file.keys())
+        other = sorted(names - network.state_dict().keys())
+        if other:  # before any of thousands is made
+            raise RuntimeError(f"unknown weights {', '.join(other[:3])}")
+        return {name: file.get_tensor(name) for name in names}

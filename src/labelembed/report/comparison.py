@@ -7,7 +7,6 @@ never hides the others.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.errors import RunFolderError
+from labelembed.json_files import read_json
 from labelembed.report.run_checks import FORMAT_VERSION, journal_fault, number_in, result_fault
 from labelembed.training.run_folder import RunFolder
 
@@ -230,7 +230,7 @@ def published_figures(given: object) -> list[dict[str, Any]]:
 
 def _read_description(file: Path) -> dict[str, Any]:
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
+        about = read_json(file)
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{file}: damaged, cannot be read ({error})") from error
     if isinstance(about, dict) and isinstance(about.get("format"), int) and about["format"] > FORMAT_VERSION:

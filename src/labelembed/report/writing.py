@@ -24,7 +24,9 @@ def write_bytes(path: Path, content: bytes) -> Path:
     # Two reports of one folder may be written at once.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
-        temporary.write_bytes(content)
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # never through a link that leads elsewhere
+            file.write(content)
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -10,18 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
 from labelembed.errors import RunFolderError
+from labelembed.json_files import read_json
 from labelembed.training.files import flush_folder, saving, sha256, write_bytes, write_json
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 # About what the JSON files of a checkpoint take, in bytes.
 _SMALL_FILES = 10_000
+# Of 40,000 tensors: each takes twenty times its line of the header in memory.
+_HEADER_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,10 @@ def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     for path in _newest_first(folder):
         try:
             return _read(path, _verified(path)), damaged
-        except (OSError, ValueError, TypeError, AttributeError, KeyError, SafetensorError) as error:
-            damaged.append(f"{path}: {error}")
+        except RunFolderError:
+            raise
+        except Exception as error:  # a damaged file makes the readers raise nearly anything, MemoryError included
+            damaged.append(f"{path}: {str(error) or type(error).__name__}")
     return None, damaged
 
 
@@ -125,7 +129,7 @@ def _newest_first(folder: Path) -> list[Path]:
 def _verified(path: Path) -> list[str]:
     """Returns the names of a checkpoint's files, all of them as the manifest says; raises ValueError otherwise."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = read_json(path / MANIFEST)
         version = int(manifest["format"])
         said = manifest.pop("sha256", None)  # of what the manifest says: without it a bit more could be a newer format
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -148,10 +152,17 @@ def _verified(path: Path) -> list[str]:
 
 
 def _read(path: Path, names: list[str]) -> Checkpoint:
-    values = json.loads((path / "state.json").read_text())
+    values = read_json(path / "state.json")
     if path.name != _folder_name(int(values["step"])):
         raise ValueError(f"state.json is of step {values['step']}")
     # Only what the manifest lists: of another file in the folder nobody knows where it comes from.
     files = [path / Path(name).name for name in names if name.endswith(".safetensors")]
-    tensors = {file.stem: load_tensors(file.read_bytes()) for file in files}
+    tensors = {file.stem: _tensors(file) for file in files}
     return Checkpoint(step=int(values.pop("step")), tensors=tensors, values=values)
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    content = file.read_bytes()
+    if int.from_bytes(content[:8], "little") > _HEADER_BYTES:
+        raise ValueError(f"{file.name} says that its header is longer than {_HEADER_BYTES:,} bytes")
+    return load_tensors(content)

@@ -32,7 +32,8 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     """
     temporary = path.with_name(f".{path.name}.writing")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)  # of a process that was killed, or a link that leads elsewhere
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             if durable:

@@ -158,15 +158,47 @@ def state_tensors(optimizer: Optimizer) -> tuple[dict[str, torch.Tensor], dict[s
 
 
 def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
-    """Restores what `state_tensors` returned."""
+    """Restores what `state_tensors` returned; learning rates, betas and the like are the optimiser's own.
+
+    Raises:
+        ValueError: It is the state of another optimiser.
+    """
     state: dict[int, dict[str, Any]] = {}
     for key, value in {**tensors, **values["state"]}.items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": values["param_groups"]})
+    own = optimizer.state_dict()["param_groups"]
+    if [group["params"] for group in values["param_groups"]] != [group["params"] for group in own]:
+        raise ValueError("the optimiser's state is that of other weights")
+    _require_moments(optimizer, state)
+    optimizer.load_state_dict({"state": state, "param_groups": own})
     # A file holds every tensor row by row. The fused steps walk through the memory of weight and moments side by side,
     # whatever their strides: for weights that lie channels last they would take the moments of other weights.
     for parameter, entries in optimizer.state.items():
         for name, value in entries.items():
             if isinstance(value, torch.Tensor) and value.ndim and value.shape == parameter.shape:
                 entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+# What each optimiser remembers of a weight. Others would only show in the middle of a step.
+_MOMENTS: dict[type[Optimizer], frozenset[str]] = {
+    Adam: frozenset({"step", "exp_avg", "exp_avg_sq"}),
+    AdamW: frozenset({"step", "exp_avg", "exp_avg_sq"}),
+    SGD: frozenset({"momentum_buffer"}),
+}
+
+
+def _require_moments(optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    kind: Any = type(getattr(optimizer, "optimizer", optimizer))  # Accelerate wraps it
+    wanted = _MOMENTS.get(kind)
+    for number, entries in state.items():
+        if not 0 <= number < len(parameters) or (wanted is not None and entries.keys() != wanted):
+            raise ValueError(f"the optimiser's state of weight {number} holds {sorted(entries)[:5]}")
+        for name, value in entries.items():
+            if name == "step":
+                fits = isinstance(value, torch.Tensor) and value.numel() == 1 and bool(value.isfinite() & (value >= 0))
+            else:
+                fits = value is None or (isinstance(value, torch.Tensor) and value.shape == parameters[number].shape)
+            if not fits:
+                raise ValueError(f"the optimiser's {name} of weight {number} is not of this run's weights")

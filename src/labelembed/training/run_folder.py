@@ -26,7 +26,15 @@ import yaml
 
 from labelembed.errors import RunFolderError
 from labelembed.geometry import LabelGeometry
+from labelembed.json_files import parse_json, read_bounded, read_json
 from labelembed.training.files import write_bytes, write_json
+from labelembed.training.plain_yaml import plain_values
+
+# A recipe that a run has resolved has every key, each with its default.
+_RECIPE_BYTES = 400_000
+# What a run reads in its folder and writes into it.
+_SUFFIXES = (".yaml", ".json", ".jsonl", ".safetensors", ".txt", ".model")
+_FOLDERS = ("checkpoints", "evidence", "translations", "soft_labels", "encoder", "tensorboard")
 
 # About what one epoch takes in the journal: what a file system gives it.
 JOURNAL_LINE_BYTES = 4_096
@@ -54,16 +62,33 @@ class RunFolder:
 
     def state(self) -> State:
         """Returns how far the run got; `failed` when it stopped by a fault of its own."""
+        self.refuse_links()
         if not self._recipe.exists():
             return "empty"
         if not self._result.exists():
             return "unfinished"
         return "finished" if self.result().get("status") == "finished" else "failed"
 
+    def refuse_links(self) -> None:
+        """Raises RunFolderError where something in the folder is a link that leads out of it.
+
+        A run folder may come from anybody; what is written into it and read from it stays in it.
+        """
+        own = self.path.resolve()
+        for entry in self.path.iterdir() if self.path.is_dir() else ():
+            if entry.name not in _FOLDERS and entry.suffix not in _SUFFIXES:
+                continue  # a run may stand in a folder of other things
+            for one in (entry, *(entry.rglob("*") if entry.is_dir() and not entry.is_symlink() else ())):
+                if one.is_symlink() and not one.resolve().is_relative_to(own):
+                    raise RunFolderError(
+                        f"{one}: is a link that leads out of the run folder; put the file itself there, or remove it"
+                    )
+
     def require_run(self) -> None:
         """Raises RunFolderError unless the folder holds a run."""
         if not self.path.exists():
             raise RunFolderError(f"{self.path}: no such folder; a run folder is what `labelembed train` leaves")
+        self.refuse_links()
         if not self._recipe.is_file():
             inside = sorted(entry.name for entry in self.path.iterdir())[:5] if self.path.is_dir() else []
             hint = "; it is a comparison folder, its runs are below runs/" if "runs" in inside else ""
@@ -88,8 +113,10 @@ class RunFolder:
         """Returns the resolved recipe as plain values."""
         self.require_run()
         try:
-            recipe = yaml.safe_load(self._recipe.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+            if self._recipe.stat().st_size > _RECIPE_BYTES:
+                raise ValueError(f"larger than {_RECIPE_BYTES:,} bytes, which no recipe is")
+            recipe = plain_values(self._recipe.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise RunFolderError(f"{self._recipe}: damaged, cannot be read ({error})") from error
         if not isinstance(recipe, dict):
             raise RunFolderError(f"{self._recipe}: damaged, holds no recipe")
@@ -123,14 +150,17 @@ class RunFolder:
         """
         if not self._journal.exists():
             return []
-        lines = self._journal.read_bytes().split(b"\n")
+        try:
+            lines = read_bounded(self._journal).split(b"\n")
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{self._journal}: damaged, cannot be read ({error})") from error
         entries: list[dict[str, Any]] = []
         for number, text in enumerate(lines, start=1):
             if not text.strip():
                 continue
             try:
-                entry = json.loads(text)
-                if not isinstance(entry, dict) or not isinstance(entry.get("epoch"), int):
+                entry = parse_json(text)
+                if not isinstance(entry, dict) or type(entry.get("epoch")) is not int:
                     raise ValueError("no epoch in it")
             except ValueError as error:
                 if number == len(lines):  # no line break after it: cut short
@@ -175,7 +205,7 @@ class RunFolder:
 
     def _read_json(self, path: Path) -> dict[str, Any]:
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = read_json(path)
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
         if not isinstance(value, dict):

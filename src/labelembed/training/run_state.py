@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -72,13 +74,64 @@ class RunState:
             checkpoint: What `checkpoint` returned, read back.
         """
         values = checkpoint.values
+        position = _position(values["position"])
+        if position.step != checkpoint.step:
+            raise ValueError(f"it is of step {checkpoint.step} by one number and of step {position.step} by another")
         self.network.load_state_dict(own_state(self.network, checkpoint.tensors["network"]))
         moments = own_moments(self.network, self.optimizer, checkpoint.tensors["optimizer"])
         load_state(self.optimizer, moments, values["optimizer"])
-        self.scheduler.load_state_dict(values["scheduler"] | {"lr_lambdas": [None] * len(self.scheduler.lr_lambdas)})
+        self._restore_scheduler(values["scheduler"])
         if self.scaler is not None and values["scaler"]:
             self.scaler.load_state_dict(values["scaler"])
         seeds.restore(checkpoint.tensors["random"], values["random"])
-        self.position = Position(**values["position"])
-        self.term_sums = dict(values["term_sums"])
+        self.term_sums = {name: _number(value, "a sum of terms") for name, value in values["term_sums"].items()}
         self.best_weights = own_state(self.network, checkpoint.tensors.get("best", {}))
+        _require_same_form(self.best_weights, self.network.prediction_state() if self.best_weights else {})
+        self.position = position
+
+    def _restore_scheduler(self, saved: Mapping[str, Any]) -> None:
+        """Counts on from the step that was saved; base rates and their factors are those of the recipe."""
+        scheduler = self.scheduler
+        # Fewer than the run's own where fp16 left a step out.
+        scheduler.last_epoch = _whole(saved["last_epoch"], "the scheduler's step")
+        scheduler._step_count = scheduler.last_epoch + 1
+        rates = [
+            base * factor(scheduler.last_epoch)
+            for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+        ]
+        for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        scheduler._last_lr = list(rates)
+
+
+def _position(saved: Mapping[str, Any]) -> Position:
+    """Returns where a run stood; raises ValueError or TypeError where that is nowhere."""
+    position = Position(**saved)
+    for name in ("epoch", "batch", "step", "best_epoch"):
+        _whole(getattr(position, name), f"position.{name}")
+    for name in ("seconds", "epoch_seconds"):
+        _number(getattr(position, name), f"position.{name}")
+    if position.best_score is not None:
+        _number(position.best_score, "position.best_score")
+    line = position.best_line
+    known = isinstance(line, dict) and (position.best_epoch == 0 or {"train", "development", "test"} <= line.keys())
+    if not known or position.best_epoch > position.epoch or (position.epoch > 0 and position.best_epoch == 0):
+        raise ValueError("it does not say which epoch was the best")
+    return position
+
+
+def _whole(value: object, what: str) -> int:
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise ValueError(f"{what} is {value!r:.60}, no whole number from 0 up")
+    return value
+
+
+def _number(value: object, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{what} is {value!r:.60}, no number")
+    return value
+
+
+def _require_same_form(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    if found.keys() != wanted.keys() or any(found[name].shape != value.shape for name, value in wanted.items()):
+        raise ValueError("the weights of the best epoch are those of another network")

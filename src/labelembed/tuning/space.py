@@ -9,11 +9,11 @@ from typing import Any
 
 from labelembed.errors import RecipeError, nearest
 from labelembed.objectives import OBJECTIVES, Choices, Dimension, Range, Simplex
-from labelembed.recipes.plain_yaml import plain_values
 from labelembed.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.recipes.signature import keys_of
 from labelembed.recipes.variants import Variant
 from labelembed.recipes.wording import shown
+from labelembed.training.plain_yaml import plain_values
 
 SOURCE = "--space"
 # What may be tuned: the rest is either the data, which all are compared on, or what a run costs.

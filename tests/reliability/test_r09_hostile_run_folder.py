@@ -1,0 +1,331 @@
+"""R9: checkpoints and run folders made to harm: our own errors only, little memory, no code, nothing outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import struct
+import traceback
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from labelembed.errors import LabelEmbedError, RunFolderError
+from labelembed.geometry import LabelGeometry
+from labelembed.json_files import MAXIMUM_BYTES, MAXIMUM_VALUES
+from labelembed.recipes.saved_run import SavedRun
+from labelembed.report import write_card, write_report
+from labelembed.training.checkpoints import load_newest
+from labelembed.training.run_folder import RunFolder
+from tests.made_cli import call, listing
+from tests.made_hostile import mutated_file, pickle_bomb, vouch_for
+from tests.made_training import no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
+from tests.made_watching import memory_taken, watched
+from tests.reliability.figures import sized
+
+KEYS = sized(short=200_000, full=MAXIMUM_VALUES // 2)
+CASES = sized(short=300, full=10_000)
+# Python's own, torch's allocator and a parsed header, over what is said of the file.
+_SLACK = 64 * 2**20
+# Of 500,000 values a list of small ones takes thirty times its text.
+_BYTES_A_VALUE = 150
+
+RECIPES = {
+    "label embedding": small_recipe(),
+    "retrospection": small_recipe(objective={"name": "retrospection", "store_every": 1, "top_k": 3}),
+}
+
+
+def read_everything(folder: RunFolder) -> None:
+    folder.state()
+    folder.recipe()
+    folder.environment()
+    folder.journal()
+    folder.result()
+    folder.evidence("errors")
+
+
+def call_refuses_or_works(*words: object) -> None:
+    called = call(*words)
+    assert called.code in (0, 1, 2), called.err
+    assert "Traceback" not in called.err
+
+
+# What is done with a folder, and how often of a hundred: the slow ones less.
+UNFINISHED = {
+    "load_newest": (70, lambda folder, recipe: load_newest(folder / "checkpoints")),
+    "resume": (8, lambda folder, recipe: train(recipe, folder)),
+    "readers": (22, lambda folder, recipe: read_everything(RunFolder(folder))),
+}
+FINISHED = {
+    "readers": (40, lambda folder, recipe: read_everything(RunFolder(folder))),
+    "geometry": (35, lambda folder, recipe: RunFolder(folder).label_geometry().all_neighbours()),
+    "weights": (15, lambda folder, recipe: SavedRun.load(folder)),
+    "card": (5, lambda folder, recipe: write_card(folder)),
+    "neighbours": (5, lambda folder, recipe: call_refuses_or_works("neighbours", folder)),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A stopped and a finished run of each recipe, the files of each, and a pickle that would make a file."""
+    place = tmp_path_factory.mktemp("runs")
+    for name, recipe in RECIPES.items():
+        stop_after(recipe, place / name / "half", 7)
+        train(recipe, place / name / "done")
+        shutil.rmtree(place / name / "done" / "checkpoints")
+    return place
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+
+
+def damaged_copy(run: Path, to: Path, chance: random.Random, bomb: bytes) -> str:
+    """Copies a run with one file damaged; nine times in ten the manifest of a checkpoint fits the damage."""
+    shutil.copytree(run, to)
+    file = to / chance.choice(files_of(run))
+    file.write_bytes(mutated_file(file.name, file.read_bytes(), chance, bomb))
+    if file.parent.parent.name == "checkpoints" and file.name != "manifest.json" and chance.random() < 0.9:
+        vouch_for(file.parent)
+    return str(file.relative_to(to))
+
+
+def test_damaged_folders_are_refused_or_read(runs, tmp_path_factory, figure):
+    place = tmp_path_factory.mktemp("hostile")
+    outside = place / "outside"
+    outside.mkdir()
+    bomb = pickle_bomb(outside / "sentinel")
+    seen: Counter[str] = Counter()
+    faults: list[str] = []
+    cache = Path(os.environ["LABELEMBED_CACHE"])
+
+    @settings(
+        max_examples=CASES,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate,),  # a case is no smaller for a smaller number
+    )
+    @given(st.integers(0, 2**63))
+    def refused_or_read(number):
+        chance = random.Random(number)
+        name = chance.choice(list(RECIPES))
+        half = chance.random() < 0.6
+        ways = UNFINISHED if half else FINISHED
+        way = chance.choices(list(ways), [often for often, _ in ways.values()])[0]
+        folder = place / "copy"
+        file = damaged_copy(runs / name / ("half" if half else "done"), folder, chance, bomb)
+        with watched(folder, cache) as done:
+            try:
+                ways[way][1](folder, RECIPES[name])
+                seen["read"] += 1
+            except LabelEmbedError as error:
+                seen["refused"] += 1
+                done += ["a long message"] if len(str(error)) > 2500 else []
+            except BaseException:
+                done.append(traceback.format_exc(limit=-4))
+        shutil.rmtree(folder)
+        done += map(str, outside.iterdir())
+        if done:
+            faults.append("\n".join([f"{number}: {name}, {file}, {way}", *done]))
+
+    refused_or_read()
+    print("\n\n".join(faults[:8]))
+    figure.count("damaged run folders refused by our own errors, or read", seen["read"] + seen["refused"], CASES)
+    assert faults == []
+    assert seen["refused"] > CASES / 20
+
+
+# ------------------------------------------------------------------------------------------------ each file a pickle
+
+
+@pytest.mark.parametrize("which", ["half", "done"])
+def test_pickle_under_every_name_is_never_loaded(which, runs, tmp_path, figure):
+    run = runs / "label embedding" / which
+    names = files_of(run)
+    refused = 0
+    for number, name in enumerate(names):
+        folder = tmp_path / str(number)
+        shutil.copytree(run, folder)
+        (folder / name).write_bytes(pickle_bomb(tmp_path / "sentinel"))
+        if name.parts[0] == "checkpoints" and name.name != "manifest.json":
+            vouch_for(folder / name.parent)
+        with watched(folder, Path(os.environ["LABELEMBED_CACHE"])) as done:
+            for words in (["resume", folder], ["evaluate", folder], ["neighbours", folder], ["card", folder]):
+                called = call(*words)
+                assert called.code in (0, 2), called.err
+                assert "Traceback" not in called.err
+        assert done == [], name
+        refused += not (tmp_path / "sentinel").exists()
+    figure.count("pickles under every name never loaded", refused, len(names))
+
+
+# ------------------------------------------------------------------------------------------------ out of the folder
+
+
+def linked(folder: Path, name: str, target: Path) -> None:
+    path = folder / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(target)
+
+
+LINKS = (
+    "recipe.yaml", "environment.json", "journal.jsonl", "result.json", "model.safetensors",
+    "label_geometry.safetensors", "class_means.safetensors", "evidence", "evidence/errors.json", "checkpoints", "checkpoints/step-0000000005",
+    "checkpoints/step-0000000007/network.safetensors", "checkpoints/step-9999999999", "translations",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_link_out_of_the_folder_is_refused_and_not_followed(name, runs, tmp_path, figure):
+    folder, outside = tmp_path / "run", tmp_path / "outside"
+    shutil.copytree(runs / "label embedding" / "half", folder)
+    kept = runs / "label embedding" / ("half" if (folder / name).exists() else "done") / name
+    if kept.is_file():
+        outside.mkdir()
+        shutil.copy(kept, outside / kept.name)
+    else:
+        shutil.copytree(kept if kept.is_dir() else folder / "checkpoints" / "step-0000000007", outside)
+    linked(folder, name, outside / kept.name if kept.is_file() else outside)
+    before = listing(outside)
+    with watched(folder, Path(os.environ["LABELEMBED_CACHE"])) as done:
+        for words in (
+            ["resume", folder],
+            ["evaluate", folder],
+            ["neighbours", folder],
+            ["card", folder],
+            ["report", folder],
+        ):
+            called = call(*words)
+            assert called.code == 2, words
+            assert f"{name}: is a link that leads out of the run folder" in called.err
+    assert done == []
+    assert listing(outside) == before
+    figure.count("links out of the folder not followed", 1, 1)
+
+
+def test_link_within_the_folder_is_followed(runs, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(runs / "label embedding" / "done", folder)
+    (folder / "model.safetensors").rename(folder / "weights.safetensors")
+    (folder / "model.safetensors").symlink_to("weights.safetensors")
+    SavedRun.load(folder)
+    (tmp_path / "link").symlink_to(folder)  # to a whole run
+    SavedRun.load(tmp_path / "link")
+
+
+TEMPORARY = (".recipe.yaml", ".journal.jsonl", ".result.json", ".model.safetensors", ".label_geometry.safetensors")
+
+
+@pytest.mark.parametrize("name", TEMPORARY)
+def test_nothing_is_written_through_a_link_in_the_place_of_a_temporary_file(name, runs, tmp_path, figure):
+    folder = tmp_path / "run"
+    shutil.copytree(runs / "label embedding" / "half", folder)
+    (tmp_path / "precious").write_text("precious")
+    (folder / f"{name}.writing").symlink_to(tmp_path / "precious")
+    train(RECIPES["label embedding"], folder)
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert RunFolder(folder).state() == "finished"
+    figure.count("nothing written through links", 1, 1)
+
+
+def test_comparison_of_a_folder_elsewhere_is_refused(tmp_path):
+    (tmp_path / "c").mkdir()
+    for name in ("../../outside", "/etc", "..", "a/b", ""):
+        variant = {"name": "a", "folder": name, "objective": {"name": "one_hot"}}
+        about = {"format": 1, "recipe": "r", "baseline": "a", "seeds": [0], "variants": [variant]}
+        (tmp_path / "c" / "comparison.json").write_text(json.dumps(about))
+        with pytest.raises(RunFolderError, match="a folder's name"):
+            write_report(tmp_path / "c")
+
+
+# ------------------------------------------------------------------------------------------------ memory
+
+
+def header_of(length: int) -> bytes:
+    """A safetensors file whose header is as long and has as many tensors as it can."""
+    one = b'"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},'
+    text = b"{" + b"".join(one % number for number in range(length // 56))
+    text = text[:-1] + b"}"
+    return struct.pack("<Q", len(text)) + text
+
+
+HUGE = {
+    "values": lambda path: path.write_bytes(b"[" + b"[]," * (MAXIMUM_VALUES * 2) + b"[]]"),
+    "keys": lambda path: path.write_bytes(
+        b"{" + b",".join(b'"%d":0' % n for n in range(sized(short=200_000, full=MAXIMUM_VALUES // 2))) + b"}"
+    ),
+    "text": lambda path: path.write_bytes(b'{"a": "' + b"x" * (MAXIMUM_BYTES - 20) + b'"}'),
+    "nested": lambda path: path.write_bytes(b"[" * 10_000_000),
+    "sparse": lambda path: os.truncate(path, 2**40),
+}
+
+
+@pytest.mark.parametrize("kind", HUGE)
+@pytest.mark.parametrize(
+    "name", ["environment.json", "journal.jsonl", "result.json", "recipe.yaml", "evidence/errors.json"]
+)
+def test_huge_file_takes_little_memory(kind, name, runs, tmp_path, figure):
+    folder = tmp_path / "run"
+    shutil.copytree(runs / "label embedding" / "done", folder)
+    HUGE[kind](folder / name)
+    limit = 2 * min((folder / name).stat().st_size, MAXIMUM_BYTES) + MAXIMUM_VALUES * _BYTES_A_VALUE + _SLACK
+    with memory_taken() as taken:
+        try:
+            read_everything(RunFolder(folder))
+            said = ""
+        except LabelEmbedError as error:
+            said = str(error)
+    assert len(said) < 1000
+    figure.at_most("bytes for a huge JSON file, of its limit", round(taken[0] / limit, 2), 1.0)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "a header of 100 MB", "a header that lies"])
+def test_huge_weights_take_at_most_twice_their_size(kind, runs, tmp_path, figure):
+    folder = tmp_path / "run"
+    shutil.copytree(runs / "label embedding" / "done", folder)
+    shutil.copytree(runs / "label embedding" / "half" / "checkpoints", folder / "checkpoints")
+    content = {
+        "sparse": b"",
+        "a header of 100 MB": header_of(sized(short=10_000_000, full=99_000_000)),
+        "a header that lies": struct.pack("<Q", 99_000_000) + b"{" * 1000,
+    }[kind]
+    newest = folder / "checkpoints" / "step-0000000007"
+    places = [folder / "model.safetensors", folder / "label_geometry.safetensors", newest / "network.safetensors"]
+    for file in places:
+        file.write_bytes(content)
+        if kind == "sparse":
+            os.truncate(file, sized(short=2**28, full=2**32))
+    vouch_for(newest)
+    size = places[0].stat().st_size
+    limit = (0 if kind == "sparse" else 8 * size if "MB" in kind else 2 * size) + _SLACK
+    for read in (SavedRun.load, lambda run: LabelGeometry.load(run / "label_geometry.safetensors")):
+        with memory_taken() as taken, pytest.raises(LabelEmbedError):
+            read(folder)
+        figure.at_most("bytes for huge weights, of the limit", round(taken[0] / limit, 2), 1.0)
+    with memory_taken() as taken:
+        checkpoint, damaged = load_newest(folder / "checkpoints")
+    assert (checkpoint.step, len(damaged)) == (5, 1) if kind != "a header of 100 MB" else True
+    figure.at_most("bytes for a huge checkpoint, of the limit", round(taken[0] / (2 * size + limit), 2), 1.0)
+
+
+@pytest.mark.parametrize("changes", [{"hidden_sizes": [60_000, 60_000]}, {"input_shape": [1, 30_000, 30_000]}])
+def test_run_that_says_it_is_huge_is_refused_before_it_is_built(changes, runs, tmp_path, figure):
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(runs / "label embedding" / "done", folder.path)
+    recipe, environment = folder.recipe(), folder.environment()
+    recipe["model"] |= {key: value for key, value in changes.items() if key == "hidden_sizes"}
+    environment["data"] |= {key: value for key, value in changes.items() if key == "input_shape"}
+    folder.write_recipe(recipe)
+    folder.write_environment(environment)
+    with memory_taken() as taken, pytest.raises(RunFolderError, match="not of this run's recipe"):
+        SavedRun.load(folder.path)
+    figure.at_most("bytes for a run that says it is huge, of 64 MB", round(taken[0] / _SLACK, 2), 1.0)
