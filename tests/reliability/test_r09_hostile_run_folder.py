@@ -181,7 +181,7 @@ LINKS = (
     "recipe.yaml", "environment.json", "journal.jsonl", "result.json", "model.safetensors",
     "label_geometry.safetensors",
     "class_means.safetensors", "evidence", "evidence/errors.json", "checkpoints", "checkpoints/step-0000000005",
-    "checkpoints/step-0000000007/network.safetensors", "checkpoints/step-9999999999", "translations",
+    "checkpoints/step-0000000007/network.safetensors", "checkpoints/step-9999999999", "translations", ".lock",
 )  # fmt: skip
 
 
@@ -190,12 +190,15 @@ def test_link_out_of_the_folder_is_refused_and_not_followed(name, runs, tmp_path
     folder, outside = tmp_path / "run", tmp_path / "outside"
     shutil.copytree(runs / "label embedding" / "half", folder)
     kept = runs / "label embedding" / ("half" if (folder / name).exists() else "done") / name
-    if kept.is_file():
+    if name == ".lock":
+        outside.mkdir()
+        (outside / name).write_text("precious")
+    elif kept.is_file():
         outside.mkdir()
         shutil.copy(kept, outside / kept.name)
     else:
         shutil.copytree(kept if kept.is_dir() else folder / "checkpoints" / "step-0000000007", outside)
-    linked(folder, name, outside / kept.name if kept.is_file() else outside)
+    linked(folder, name, outside / kept.name if (outside / kept.name).is_file() else outside)
     before = listing(outside)
     with watched(folder, Path(os.environ["LABELEMBED_CACHE"])) as done:
         for words in (

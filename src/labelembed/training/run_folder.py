@@ -34,7 +34,7 @@ from labelembed.training.plain_yaml import plain_values
 _RECIPE_BYTES = 400_000
 # What a run reads in its folder and writes into it.
 _SUFFIXES = (".yaml", ".json", ".jsonl", ".safetensors", ".txt", ".model")
-_FOLDERS = ("checkpoints", "evidence", "translations", "soft_labels", "encoder", "tensorboard")
+_NAMES = (".lock", "checkpoints", "evidence", "translations", "soft_labels", "encoder", "tensorboard")
 
 # About what one epoch takes in the journal: what a file system gives it.
 JOURNAL_LINE_BYTES = 4_096
@@ -76,7 +76,7 @@ class RunFolder:
         """
         own = self.path.resolve()
         for entry in self.path.iterdir() if self.path.is_dir() else ():
-            if entry.name not in _FOLDERS and entry.suffix not in _SUFFIXES:
+            if entry.name not in _NAMES and entry.suffix not in _SUFFIXES:
                 continue  # a run may stand in a folder of other things
             for one in (entry, *(entry.rglob("*") if entry.is_dir() and not entry.is_symlink() else ())):
                 if one.is_symlink() and not one.resolve().is_relative_to(own):
