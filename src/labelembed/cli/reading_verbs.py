@@ -41,7 +41,7 @@ def evaluate(
 ) -> None:
     """Measure a finished run: error, NLL, calibration before and after; of translations BLEU, chrF and ROUGE."""
     from labelembed.errors import DataError
-    from labelembed.recipes.running import stored_recipe
+    from labelembed.recipes.changing import stored_recipe
     from labelembed.recipes.saved_run import SavedRun
     from labelembed.training.run_folder import RunFolder
 

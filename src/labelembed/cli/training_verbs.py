@@ -27,6 +27,9 @@ from labelembed.cli.results import calibration_text, say_estimate
 if TYPE_CHECKING:
     from labelembed.recipes.schema import Recipe
 
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Go on with the run in the folder with a changed recipe, where its weights fit.")
+]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of torch; by default torch's own choice.")
 ]
@@ -52,6 +55,7 @@ def train(
         typer.Option("--out", metavar="DIR", help="The run folder; by default runs/RECIPE/OBJECTIVE/seed-N."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the run that is in the folder.")] = False,
+    force: ForceOption = False,
     no_calibration: CalibrationOption = False,
     tensorboard: TensorBoardOption = False,
     dry_run: DryRunOption = False,
@@ -78,7 +82,7 @@ def train(
         return
     if (out / "comparison.json").exists():
         raise RunFolderError(f"{out}: holds a comparison; choose another folder with --out")
-    if folder.state() == "finished" and not overwrite:
+    if folder.state() == "finished" and not overwrite and not force:
         held: AbstractContextManager[None] = nullcontext()
     else:
         held = locked(out)  # from the first look into the folder on
@@ -87,6 +91,7 @@ def train(
             chosen,
             out,
             overwrite=overwrite,
+            force=force,
             tensorboard=tensorboard,
             threads=threads,
             device=device,
@@ -96,13 +101,21 @@ def train(
 
 
 def _train(
-    chosen: Recipe, out: Path, *, overwrite: bool, tensorboard: bool, device: str | None, quiet: bool, **rest: Any
+    chosen: Recipe,
+    out: Path,
+    *,
+    overwrite: bool,
+    force: bool,
+    tensorboard: bool,
+    device: str | None,
+    quiet: bool,
+    **rest: Any,
 ) -> None:
     from labelembed.cli.display import reading_shown
     from labelembed.errors import RunFolderError
     from labelembed.recipes.beginning import start_over
     from labelembed.recipes.building import build_data, network_for
-    from labelembed.recipes.running import refuse_other_recipe
+    from labelembed.recipes.changing import differences, refuse_other_recipe
     from labelembed.training.processes import one_for_all
     from labelembed.training.run_folder import RunFolder
     from labelembed.training.tensorboard import log_journal
@@ -118,34 +131,40 @@ def _train(
                 start_over(out)
     state = folder.state()
     if state != "empty":
-        refuse_other_recipe(chosen, folder)
-    if state == "finished":
+        refuse_other_recipe(chosen, folder, force=force)
+    changed = force and state != "empty" and bool(differences(chosen, folder))
+    if state == "finished" and not changed:
         _say(f"{out}: finished already, nothing to do (--overwrite trains it anew)", err=True)
         if tensorboard and process_number() == 0:
             log_journal(out)
-    elif state != "empty":
+    elif state != "empty" and not force:
         how = "failed" if state == "failed" else "has begun and not finished"
         raise RunFolderError(
             f"{out}: this run {how}; to go on: labelembed resume {out}; to begin anew: add --overwrite"
         )
-    _run(chosen, out, device=device, quiet=quiet, data=rows, tensorboard=tensorboard, has_lock=True, **rest)
+    _run(
+        chosen, out, device=device, quiet=quiet, data=rows, tensorboard=tensorboard, has_lock=True, force=force, **rest
+    )
 
 
 def resume(
     run: RunArgument,
+    settings: SetOption = None,
+    force: ForceOption = False,
     device: DeviceOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a run that was stopped; needs only its folder."""
     from labelembed.errors import RunFolderError
-    from labelembed.recipes.running import stored_recipe
+    from labelembed.recipes.changing import changed_recipe, differences, refuse_other_recipe, stored_recipe
     from labelembed.training.run_folder import RunFolder
 
     folder = RunFolder(run)
-    recipe = stored_recipe(folder)
+    recipe = changed_recipe(folder, settings) if settings else stored_recipe(folder)
+    refuse_other_recipe(recipe, folder, force=force)
     threads = None
-    if folder.state() == "finished":
+    if folder.state() == "finished" and not differences(recipe, folder):
         _say(f"{run}: finished already, nothing to do", err=True)
     else:
         # The same number of threads adds up in the same order, so the numbers are those of an unbroken run.
@@ -154,7 +173,7 @@ def resume(
         if not isinstance(about.get("data"), dict) or not (isinstance(threads, int) and threads > 0):
             what = "missing or damaged, it does not say what the run began with"
             raise RunFolderError(f"{run / 'environment.json'}: {what}")
-    _run(recipe, run, threads=threads, device=device, quiet=quiet, as_json=as_json)
+    _run(recipe, run, threads=threads, device=device, quiet=quiet, as_json=as_json, force=force)
 
 
 def _run(

@@ -10,6 +10,7 @@ from labelembed.data.text_encodings import ENCODER_FOLDER
 from labelembed.errors import RunFolderError
 from labelembed.objectives import Distillation
 from labelembed.recipes.building import SOFT_LABELS_FOLDER
+from labelembed.recipes.changing import HEADING
 from labelembed.recipes.data_facts import CODEC_FILES, data_facts, keep_codecs
 from labelembed.recipes.finishing import WRITTEN_FOLDER
 from labelembed.recipes.given import KEPT_FILES, as_kept, files_to_keep
@@ -70,7 +71,7 @@ def begin(
         if recipe.published:
             about |= {"published": [figure.model_dump() for figure in recipe.published]}
         folder.write_environment(about)
-        folder.write_recipe(as_kept(recipe), heading="The resolved recipe of this run; it runs the run again.")
+        folder.write_recipe(as_kept(recipe), heading=HEADING)
 
 
 def refuse_without_room(recipe: Recipe, folder: RunFolder, data: TrainingData, trainer: Trainer) -> None:
@@ -122,6 +123,7 @@ def start_over(path: Path) -> None:
         *KEPT_FILES,
         *CODEC_FILES,
         "environment.json",
+        *(kept.name for kept in path.glob("recipe.*.yaml")),
         "recipe.yaml",
     ):
         (path / name).unlink(missing_ok=True)

@@ -13,9 +13,10 @@ from typing import Any, cast
 from labelembed.errors import RunFolderError
 from labelembed.recipes.blocks import ComparisonBlock
 from labelembed.recipes.building import network_for
+from labelembed.recipes.changing import refuse_other_recipe
 from labelembed.recipes.given import whole_paths
 from labelembed.recipes.loading import with_whole_paths
-from labelembed.recipes.running import refuse_other_recipe, run_job
+from labelembed.recipes.running import run_job
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.variants import Variant, baseline_among, seeds_of, variants_of
 from labelembed.training.cluster import Cluster

@@ -104,7 +104,7 @@ def load_recipe(
         values["objective"] = with_own_arguments(variant, values.get("objective"))
     if settings:
         source += " with --set"
-    faults = [fault for setting in settings if (fault := _set(values, setting))]
+    faults = [fault for setting in settings if (fault := put_setting(values, setting))]
     if data is not None:
         faults += _put_data(values, data)
     try:
@@ -129,8 +129,8 @@ def _put_data(values: dict[str, Any], path: str) -> list[str]:
     return []
 
 
-def _set(values: dict[str, Any], setting: str) -> str | None:
-    """Puts one `a.b=value` into the values; returns what is wrong with it, if anything."""
+def put_setting(values: dict[str, Any], setting: str) -> str | None:
+    """Puts one `a.b=value` into a recipe's values; returns what is wrong with it, if anything."""
     path, sign, text = setting.partition("=")
     keys = path.strip().split(".")
     if not sign or not all(keys):

@@ -17,12 +17,9 @@ from labelembed.recipes.building import (
     build_schedule,
     network_for,
 )
+from labelembed.recipes.changing import differences, record_change, refuse_change_behind, refuse_other_recipe
 from labelembed.recipes.data_facts import kept_encoding
 from labelembed.recipes.finishing import conclude, finish, forget_soft_labels, note_failure
-from labelembed.recipes.given import (
-    as_kept,
-    differences_from_kept,
-)
 from labelembed.recipes.memory import memory_notes
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.recipes.teacher_table import Asking
@@ -58,6 +55,7 @@ def run_recipe(
     tensorboard: bool = False,
     has_lock: bool = False,
     patience: float = 0.0,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Brings the run of a recipe in a folder to its end: begins it, goes on with it, or finds it done.
 
@@ -74,6 +72,8 @@ def run_recipe(
         tensorboard: Write the journal for TensorBoard too, as a run that has such a log does in any case.
         has_lock: The caller has the folder's lock (`training.run_lock`); otherwise it is taken here.
         patience: Seconds to wait for another process that trains this run.
+        force: Go on with a recipe that is not the folder's, from where the run stands, where its weights fit; the
+            folder then says what was changed when. The schedule is that of the new recipe, from the step reached.
 
     Returns:
         What stands in ``result.json``.
@@ -88,8 +88,8 @@ def run_recipe(
     folder = RunFolder(out)
     stop = stop or StopRequest()
     how: dict[str, Any] = {"observe": observe, "stop": stop, "device": device, "warn": warn, "asking": asking}
-    more: dict[str, Any] = {"data": data, "reading": reading, "tensorboard": tensorboard}
-    unlocked = has_lock or folder.state() == "finished"
+    more: dict[str, Any] = {"data": data, "reading": reading, "tensorboard": tensorboard, "force": force}
+    unlocked = has_lock or (folder.state() == "finished" and not force)
     with nullcontext() if unlocked else locked(folder.path, patience=patience, stop=stop):
         try:
             with stop.now_at_once(True):
@@ -115,12 +115,15 @@ def _run(
     device: str | None,
     warn: Callable[[str], None],
     reading: ReadingProgress | None,
+    force: bool,
     **how: Any,
 ) -> dict[str, Any]:
     """Does what `run_recipe` says, with the folder's lock."""
+    changed = False
     if folder.state() != "empty":
-        refuse_other_recipe(recipe, folder)
-    if folder.state() == "finished":
+        refuse_other_recipe(recipe, folder, force=force)
+        changed = force and bool(differences(recipe, folder))
+    if folder.state() == "finished" and not changed:
         forget_soft_labels(folder)  # a kill may have come between the result and this
         return folder.result()
     if data is None:
@@ -143,7 +146,7 @@ def _run(
     if begun:
         _refuse_other_data(folder, data)
     with lost_processes_told(folder.path):
-        return _trained(recipe, folder, data, network, begun=begun, device=device, warn=warn, **how)
+        return _trained(recipe, folder, data, network, begun=begun, changed=changed, device=device, warn=warn, **how)
 
 
 def _trained(
@@ -153,6 +156,7 @@ def _trained(
     network: Network,
     *,
     begun: bool,
+    changed: bool,
     observe: Callable[[Progress], None],
     stop: StopRequest | None,
     device: str | None,
@@ -180,10 +184,14 @@ def _trained(
         refuse_without_room(recipe, folder, data, trainer)
     trainer.accelerator.wait_for_everyone()
     give_teacher(recipe, folder, data, network)
-    _go_on(folder, trainer, warn)
+    _go_on(folder, trainer, warn, changed=changed)
+    if changed:
+        refuse_change_behind(recipe, folder, trainer.position)
     if writes:
         with saving(folder.path, needed_bytes=JOURNAL_LINE_BYTES * (trainer.position.epoch + 1)):
             folder.keep_journal(trainer.position.epoch)
+            if changed:
+                record_change(recipe, folder, trainer.position)
             folder.forget_result()
     logged = journal_logged(folder, observe, asked=tensorboard, warn=warn) if writes else nullcontext(observe)
     try:
@@ -202,7 +210,7 @@ def _trained(
     return result
 
 
-def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None]) -> None:
+def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None], *, changed: bool) -> None:
     """Puts the trainer where the newest whole checkpoint was saved; without one it stays at the beginning."""
     checkpoint, damaged = load_newest(folder.checkpoints)
     for line in damaged:
@@ -217,52 +225,15 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None]) -> 
         raise
     except Exception as error:  # what is damaged, or of another run, makes torch raise nearly anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        if changed:
+            raise RunFolderError(
+                f"{folder.path}: what the run has learned does not fit the changed recipe ({reason}); "
+                "choose another --out"
+            ) from error
         raise RunFolderError(
             f"{folder.checkpoints}: the checkpoint of step {checkpoint.step} is not of this run ({reason}); "
             f"without the folder the run begins anew"
         ) from error
-
-
-def refuse_other_recipe(recipe: Recipe, folder: RunFolder) -> None:
-    """Raises RunFolderError, with the differences, when a folder holds the run of another recipe."""
-    wanted = flat_recipe(as_kept(recipe))
-    present = flat_recipe(stored_recipe(folder).of_one_run())
-    differing = [
-        f"{key}: here {present.get(key)!r}, asked for {wanted.get(key)!r}"
-        for key in sorted(wanted.keys() | present.keys())
-        if wanted.get(key) != present.get(key)
-    ]
-    differing += differences_from_kept(recipe, folder.path)
-    if differing:
-        raise RunFolderError(
-            f"{folder.path}: holds the run of another recipe; choose another --out. It differs in\n  "
-            + "\n  ".join(differing[:6])
-            + (f"\n  and {len(differing) - 6} more" if len(differing) > 6 else "")
-        )
-
-
-def stored_recipe(folder: RunFolder) -> Recipe:
-    """Returns the recipe of a run folder.
-
-    Raises:
-        RunFolderError: When there is no run, or its recipe is damaged.
-    """
-    values = folder.recipe()
-    try:
-        return parse_recipe(values, source=str(folder.path / "recipe.yaml"))
-    except Exception as error:
-        raise RunFolderError(f"{folder.path}: its recipe.yaml is damaged: {error}") from error
-
-
-def flat_recipe(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns a recipe's values by their whole keys, without the path of its data, which may move."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= flat_recipe(value, f"{prefix}{key}.")
-        elif (prefix, key) != ("data.", "path"):  # data that moved is held to its fingerprint, not its path
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _refuse_other_data(folder: RunFolder, data: TrainingData) -> None:

@@ -24,8 +24,8 @@ from labelembed.data import (
 from labelembed.data.columns.parts import Reading, read_file
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.recipes.building import build_network, build_rows, empty_scaling
+from labelembed.recipes.changing import stored_recipe
 from labelembed.recipes.data_facts import kept_encoding
-from labelembed.recipes.running import stored_recipe
 from labelembed.recipes.saved_weights import with_saved_weights
 from labelembed.recipes.schema import Recipe
 from labelembed.training.evaluation import BeforeAndAfter, evaluate_both, predicted_logits

@@ -12,8 +12,8 @@ from labelembed.data import TextCodec, TextCorpus, read_corpus
 from labelembed.errors import DataError, RunFolderError
 from labelembed.models import Hypothesis
 from labelembed.recipes.building import build_sequence_network
+from labelembed.recipes.changing import stored_recipe
 from labelembed.recipes.data_facts import kept_codecs
-from labelembed.recipes.running import stored_recipe
 from labelembed.recipes.saved_weights import with_saved_weights
 from labelembed.recipes.schema import Recipe
 from labelembed.special_tokens import UNKNOWN

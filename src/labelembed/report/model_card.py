@@ -292,6 +292,8 @@ def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
     packages = environment.get("packages")
     versions = packages.items() if isinstance(packages, dict) else ()
     lines = [
-        (key, str(environment[key])) for key in ("device", "processor", "python", "commit") if environment.get(key)
+        (key, "; ".join(map(str, told)) if isinstance(told := environment[key], list) else str(told))
+        for key in ("changes", "device", "processor", "python", "commit")
+        if environment.get(key)
     ]
     return [*lines, ("packages", ", ".join(f"{name} {version}" for name, version in versions if version))]

@@ -2,6 +2,7 @@
 
 ========================================  ===========================================================
 ``recipe.yaml``                           the fully resolved recipe, which runs the run again
+``recipe.N.yaml``                         those before it, where it was changed by force
 ``environment.json``                      versions, machine, commit, command, fingerprint of the data
 ``journal.jsonl``                         one line an epoch
 ``result.json``                           written last: what the selected epoch reached, or why it failed
@@ -38,6 +39,8 @@ _NAMES = (".lock", "checkpoints", "evidence", "translations", "soft_labels", "en
 
 # About what one epoch takes in the journal: what a file system gives it.
 JOURNAL_LINE_BYTES = 4_096
+RESULT_FORMAT = 1
+
 State = Literal["empty", "unfinished", "finished", "failed"]
 
 
@@ -174,8 +177,16 @@ class RunFolder:
         write_json(self._result, result)
 
     def result(self) -> dict[str, Any]:
-        """Returns how the run ended; empty when it has not."""
-        return self._read_json(self._result) if self._result.exists() else {}
+        """Returns how the run ended; empty when it has not.
+
+        Raises:
+            RunFolderError: When it is damaged, or of a newer version.
+        """
+        result = self._read_json(self._result) if self._result.exists() else {}
+        version = result.get("format", RESULT_FORMAT)
+        if type(version) is int and version > RESULT_FORMAT:
+            raise RunFolderError(f"{self._result}: written by a newer labelembed (format {version}); update labelembed")
+        return result
 
     def forget_result(self) -> None:
         """Makes an ended run one to go on with."""

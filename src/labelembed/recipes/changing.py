@@ -1,0 +1,138 @@
+"""The recipe of a run folder beside the one that is asked for: refused with the differences, or taken by force."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from labelembed.errors import RecipeError, RunFolderError
+from labelembed.recipes.given import as_kept, differences_from_kept
+from labelembed.recipes.loading import put_setting, with_whole_paths
+from labelembed.recipes.schema import Recipe, parse_recipe
+from labelembed.training.files import write_bytes
+from labelembed.training.run_folder import RunFolder
+from labelembed.training.settings import Position
+
+HEADING = "The resolved recipe of this run; it runs the run again."
+# With another of these the run would be neither the old one nor the new one: what it has learned, the rows it has seen
+# of the epoch in progress, and what its best epoch was chosen by belong to the old one.
+_FIXED = ("data.", "model.name", "objective.name", "optimizer.name", "batch_size", "seed", "selection.by")
+
+
+def stored_recipe(folder: RunFolder) -> Recipe:
+    """Returns the recipe of a run folder.
+
+    Raises:
+        RunFolderError: When there is no run, or its recipe is damaged.
+    """
+    values = folder.recipe()
+    try:
+        return parse_recipe(values, source=str(folder.path / "recipe.yaml"))
+    except Exception as error:
+        raise RunFolderError(f"{folder.path}: its recipe.yaml is damaged: {error}") from error
+
+
+def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
+    """Returns the recipe of a run folder with `key.key=value` settings put into it.
+
+    Raises:
+        RecipeError: When a setting is none, or the recipe with it is none.
+        RunFolderError: When there is no run, or its recipe is damaged.
+    """
+    stored_recipe(folder)
+    values = folder.recipe()
+    source = f"{folder.path / 'recipe.yaml'} with --set"
+    faults = [fault for setting in settings if (fault := put_setting(values, setting))]
+    if faults:
+        raise RecipeError(faults, source=source)
+    return with_whole_paths(parse_recipe(values, source=source), folder.path)
+
+
+def flat_recipe(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns a recipe's values by their whole keys, without the path of its data, which may move."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flat_recipe(value, f"{prefix}{key}.")
+        elif (prefix, key) != ("data.", "path"):  # data that moved is held to its fingerprint, not its path
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def differences(recipe: Recipe, folder: RunFolder) -> dict[str, tuple[Any, Any]]:
+    """Returns the keys in which a recipe differs from that of a run folder, with the value here and the one asked for.
+
+    Raises:
+        RunFolderError: When there is no run, or its recipe is damaged.
+    """
+    wanted = flat_recipe(as_kept(recipe))
+    present = flat_recipe(stored_recipe(folder).of_one_run())
+    return {
+        key: (present.get(key), wanted.get(key))
+        for key in sorted(wanted.keys() | present.keys())
+        if wanted.get(key) != present.get(key)
+    }
+
+
+def refuse_other_recipe(recipe: Recipe, folder: RunFolder, *, force: bool = False) -> None:
+    """Raises RunFolderError, with the differences, when a folder holds the run of another recipe.
+
+    Args:
+        recipe: What is asked for.
+        folder: The run folder.
+        force: Refuse only what a run cannot go on with.
+    """
+    found = differences(recipe, folder)
+    if force:
+        found = {key: values for key, values in found.items() if key.startswith(_FIXED)}
+    differing = [f"{key}: here {here!r}, asked for {asked!r}" for key, (here, asked) in found.items()]
+    differing += differences_from_kept(recipe, folder.path)
+    if not differing:
+        return
+    way = "choose another --out, or go on with the changed recipe by --force"
+    if force:
+        way = "with such a change it cannot go on, not by --force either; choose another --out"
+    raise RunFolderError(
+        f"{folder.path}: holds the run of another recipe; {way}. It differs in\n  "
+        + "\n  ".join(differing[:6])
+        + (f"\n  and {len(differing) - 6} more" if len(differing) > 6 else "")
+    )
+
+
+def refuse_change_behind(recipe: Recipe, folder: RunFolder, position: Position) -> None:
+    """Raises RunFolderError when a changed recipe ends before the place where the run stands, or it stands nowhere."""
+    if position.step == 0 and folder.state() == "finished":
+        raise RunFolderError(
+            f"{folder.path}: the run has finished and left no checkpoint to go on from; use another --out"
+        )
+    least = position.epoch + (position.batch > 0)
+    if recipe.epochs < least:
+        stands = f"in epoch {least}" if position.batch else f"after epoch {least}"
+        what = f"epochs: must be {least} or more, the run stands {stands}, got {recipe.epochs}"
+        raise RunFolderError(f"{folder.path}: {what}")
+
+
+def record_change(recipe: Recipe, folder: RunFolder, position: Position) -> None:
+    """Writes a changed recipe into a run folder, keeps the one before as ``recipe.N.yaml``, and notes what changed.
+
+    The note stands in ``environment.json`` as `changes`, which the report and the model card show.
+    """
+    found = differences(recipe, folder)
+    if not found:
+        return
+    before = _kept_before(folder.path)
+    changes = "; ".join(f"{key} {here!r} became {asked!r}" for key, (here, asked) in found.items())
+    noted = folder.environment()
+    known = noted.get("changes")
+    line = f"at step {position.step} (epoch {position.epoch + 1}): {changes}; before: {before.name}"
+    write_bytes(before, (folder.path / "recipe.yaml").read_bytes())
+    folder.write_environment(noted | {"changes": [*(known if isinstance(known, list) else []), line]})
+    folder.write_recipe(as_kept(recipe), heading=HEADING)
+
+
+def _kept_before(folder: Path) -> Path:
+    number = 1
+    while (folder / f"recipe.{number}.yaml").exists():
+        number += 1
+    return folder / f"recipe.{number}.yaml"

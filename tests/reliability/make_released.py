@@ -1,0 +1,60 @@
+"""Makes the run folder that a release leaves behind for the releases after it: stopped in the middle, with its result.
+
+Run it once with the release installed, from the root of the checkout, and never again for that version:
+
+    python -m tests.reliability.make_released
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+import labelembed
+from labelembed.training import environment
+from labelembed.training.run_folder import RunFolder
+from tests.made_training import small_recipe, stop_after, train
+
+RELEASED = Path(__file__).parent / "released"
+STOPPED_AT = 7
+
+
+def make(place: Path) -> None:
+    """Writes `run`, stopped after step 7 of 15, and `expected.json`: the journal and the result of the whole run."""
+    torch.set_num_threads(1)
+    recipe = small_recipe(schedule={"name": "cosine"})
+    run = place / "run"
+    with (
+        mock.patch.object(sys, "argv", ["labelembed", "train", "recipe.yaml"]),
+        mock.patch.object(environment, "_processor", return_value="a processor"),
+        mock.patch.object(environment.platform, "platform", return_value="a platform"),
+        mock.patch.object(environment, "_commit", return_value=None),
+    ):
+        stop_after(recipe, run, STOPPED_AT)
+    for left in [run / ".lock", *sorted((run / "checkpoints").iterdir())[:-1]]:
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as whole:
+        result = train(recipe, Path(whole) / "run")
+        journal = RunFolder(Path(whole) / "run").journal()
+    known = ("epochs", "selected_epoch", "selected_by", "parameters", "train", "development", "test", "temperature")
+    expected = {
+        "stopped_at": STOPPED_AT,
+        "result": {key: result[key] for key in known},
+        "journal": [{key: line[key] for key in ("epoch", "train", "development", "test")} for line in journal],
+    }
+    (place / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    place = RELEASED / labelembed.__version__
+    if place.exists():
+        sys.exit(f"{place}: is there already, and a release has one run only")
+    place.mkdir(parents=True)
+    make(place)
+    print(place)

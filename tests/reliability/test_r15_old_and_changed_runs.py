@@ -1,0 +1,214 @@
+"""R15: runs of every release go on as they would have; a changed recipe goes on by force; newer files are told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from labelembed.recipes.changing import stored_recipe
+from labelembed.training.checkpoints import load_newest
+from labelembed.training.run_folder import RunFolder
+from tests.made_cli import call, listing, succeed
+from tests.made_hostile import vouch_for
+from tests.made_training import no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
+
+RELEASED = sorted((Path(__file__).parent / "released").iterdir())
+# Other versions of torch and other processors add up in another order.
+TOLERANCE = 1e-6
+FORCED = "goes on by force"
+
+
+def numbers(value, path=""):
+    """Every number of a JSON value by its place; texts as they are."""
+    if isinstance(value, dict):
+        return {place: n for key, part in value.items() for place, n in numbers(part, f"{path}.{key}").items()}
+    if isinstance(value, list):
+        return {place: n for key, part in enumerate(value) for place, n in numbers(part, f"{path}[{key}]").items()}
+    return {path: value}
+
+
+def differing(found, wanted):
+    found, wanted = numbers(found), numbers(wanted)
+    return [
+        f"{place}: {found.get(place)!r} instead of {value!r}"
+        for place, value in wanted.items()
+        if found.get(place) != value
+        and not (isinstance(value, float) and found.get(place) == pytest.approx(value, rel=TOLERANCE, abs=TOLERANCE))
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ old runs
+
+
+@pytest.mark.parametrize("release", RELEASED, ids=[path.name for path in RELEASED])
+def test_run_of_a_release_ends_with_its_recorded_result(release, tmp_path, figure):
+    shutil.copytree(release / "run", tmp_path / "run")
+    expected = json.loads((release / "expected.json").read_text())
+    before, damaged = load_newest(tmp_path / "run" / "checkpoints")
+    assert (before.step, damaged) == (expected["stopped_at"], [])
+    kept = RunFolder(release / "run").journal()
+    succeed("resume", tmp_path / "run", "--quiet")
+    folder = RunFolder(tmp_path / "run")
+    assert folder.journal()[: len(kept)] == kept  # what was done is as it was, to the last bit
+    faults = differing({"result": folder.result(), "journal": folder.journal()},
+                       {key: expected[key] for key in ("result", "journal")})  # fmt: skip
+    print("\n".join(faults))
+    figure.count("releases whose run ends as recorded", int(not faults), 1)
+    for verb in ("evaluate", "neighbours", "card", "report"):
+        succeed(verb, tmp_path / "run")
+
+
+def test_recorded_numbers_are_held(tmp_path):
+    expected = json.loads((RELEASED[0] / "expected.json").read_text())
+    changed = json.loads(json.dumps(expected))
+    changed["result"]["test"]["nll"] += 1e-4
+    assert differing(changed, expected) == [
+        f".result.test.nll: {changed['result']['test']['nll']!r} instead of {expected['result']['test']['nll']!r}"
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ changed recipes
+
+
+@pytest.fixture
+def half(tmp_path, monkeypatch):
+    """A run stopped after step 7, in its second of three epochs."""
+    monkeypatch.chdir(tmp_path)
+    stop_after(small_recipe(schedule={"name": "cosine"}), tmp_path / "run", 7)
+    return RunFolder(tmp_path / "run")
+
+
+def test_changed_recipe_is_refused_with_its_differences(half, figure):
+    before = listing(half.path)
+    refused = 0
+    for words in (
+        ["resume", "run", "--set", "epochs=5", "--set", "optimizer.learning_rate=0.5"],
+        ["train", "run/recipe.yaml", "--set", "epochs=5", "--set", "optimizer.learning_rate=0.5", "--out", "run"],
+    ):
+        called = call(*words)
+        assert (called.code, called.err) == (
+            2,
+            "error: run: holds the run of another recipe; choose another --out, or go on with the changed recipe by "
+            "--force. It differs in\n"
+            "  epochs: here 3, asked for 5\n"
+            "  optimizer.learning_rate: here 0.01, asked for 0.5\n",
+        )
+        refused += listing(half.path) == before
+    figure.count("changed recipes refused without --force", refused, 2)
+
+
+@pytest.mark.parametrize("verb", ["resume", "train"])
+def test_changed_recipe_goes_on_by_force_and_the_folder_says_so(verb, half, figure):
+    first = ["resume", "run"] if verb == "resume" else ["train", "run/recipe.yaml", "--out", "run"]
+    changes = ["--set", "epochs=5", "--set", "optimizer.learning_rate=0.5", "--force", "--quiet"]
+    succeed(*first, *changes)
+    journal = half.journal()
+    assert [line["epoch"] for line in journal] == [1, 2, 3, 4, 5]
+    # cosine over 25 steps, of which 10, 15, ... are made: the schedule is that of the new number of epochs
+    from labelembed.training.schedules import cosine
+
+    rates = [0.5 * cosine()(min(step, 24), 5, 25) for step in (10, 15, 20, 25)]
+    assert [line["learning_rate"] for line in journal[1:]] == pytest.approx(rates, rel=1e-12)
+    assert (stored_recipe(half).epochs, RunFolder(half.path).result()["epochs"]) == (5, 5)
+    assert "epochs: 3" in (half.path / "recipe.1.yaml").read_text()
+    noted = "at step 7 (epoch 2): epochs 3 became 5; optimizer.learning_rate 0.01 became 0.5; before: recipe.1.yaml"
+    assert half.environment()["changes"] == [noted]
+    succeed("card", "run")
+    succeed("report", "run")
+    texts = [" ".join((half.path / name).read_text().split()) for name in ("README.md", "report.html")]
+    said = [noted in text.replace("\\", "") for text in texts]
+    figure.count(FORCED, sum(said) == 2, 1)
+
+
+def test_finished_run_goes_on_with_more_epochs(tmp_path, monkeypatch, figure):
+    monkeypatch.chdir(tmp_path)
+    train(small_recipe(), tmp_path / "run")
+    train(small_recipe(epochs=5), tmp_path / "whole")
+    succeed("resume", "run", "--set", "epochs=5", "--force", "--quiet")
+    # With a rate that does not depend on the number of epochs this is the run of five epochs.
+    here, there = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole"))
+    assert here.keys() == there.keys()
+    figure.count(FORCED, int(all(bool((here[name] == there[name]).all()) for name in there)), 1)
+    again = call("resume", "run", "--set", "epochs=6", "--force", "--quiet")
+    assert again.code == 0, again.err
+    assert len(RunFolder("run").environment()["changes"]) == 2
+    assert (tmp_path / "run" / "recipe.2.yaml").is_file()
+
+
+def test_force_without_a_change_only_goes_on(half):
+    succeed("train", "run/recipe.yaml", "--out", "run", "--force", "--quiet")
+    assert "changes" not in half.environment()
+    assert not (half.path / "recipe.1.yaml").exists()
+    called = succeed("resume", "run", "--force")
+    assert "finished already" in called.err
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("model.hidden_sizes=[13]", "run: what the run has learned does not fit the changed recipe (RuntimeError: "),
+        ("objective=one_hot", "not by --force either; choose another --out. It differs in\n  objective.name: here"),
+        ("optimizer=sgd", "not by --force either; choose another --out. It differs in\n  optimizer.name: here 'adam'"),
+        ("batch_size=20", "not by --force either; choose another --out. It differs in\n  batch_size: here 40, asked"),
+        ("seed=1", "not by --force either; choose another --out. It differs in\n  seed: here 0, asked for 1"),
+        ("data.train_rows=100", "not by --force either; choose another --out. It differs in\n  data.train_rows: here"),
+        ("selection.by=last_epoch", "not by --force either; choose another --out. It differs in\n  selection.by: here"),
+        ("epochs=1", "run: epochs: must be 2 or more, the run stands in epoch 2, got 1\n"),
+        ("epochs=0", "run/recipe.yaml with --set: epochs: must be >= 1, got 0\n"),
+        ("epocs=4", "run/recipe.yaml with --set: epocs: unknown key (did you mean 'epochs'?)\n"),
+    ],
+)
+def test_what_cannot_go_on_is_refused_even_by_force(setting, said, half, figure):
+    before = listing(half.path)
+    called = call("resume", "run", "--set", setting, "--force")
+    assert called.code == 2
+    assert said in called.err
+    assert len(called.err.splitlines()) <= 10
+    figure.count("changes that do not fit refused by force too", int(listing(half.path) == before), 1)
+
+
+def test_starting_over_removes_the_recipes_of_before(half):
+    succeed("resume", "run", "--set", "epochs=4", "--force", "--quiet")
+    succeed("train", "run/recipe.yaml", "--out", "run", "--overwrite", "--quiet")
+    assert not (half.path / "recipe.1.yaml").exists()
+
+
+# ------------------------------------------------------------------------------------------------ newer files
+
+
+def test_newer_formats_are_told_and_nothing_is_done(tmp_path, monkeypatch, figure):
+    monkeypatch.chdir(tmp_path)
+    recipe = small_recipe()
+    stop_after(recipe, tmp_path / "run", 7)
+    train(recipe, tmp_path / "done")
+    newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
+    vouch_for(newest)
+    manifest = json.loads((newest / "manifest.json").read_text())
+    (newest / "manifest.json").write_text(json.dumps(manifest | {"format": 2}))
+    result = RunFolder("done").result()
+    Path("done/result.json").write_text(json.dumps(result | {"format": 2}))
+    table = load_file("done/label_geometry.safetensors")
+    about = {"format": "labelembed.label_geometry", "version": "2", "names": json.dumps(list("0123456789"))}
+    save_file(table, "newer.safetensors", metadata=about)
+    Path("c").mkdir()
+    Path("c/comparison.json").write_text(json.dumps({"format": 2}))
+    newer = "written by a newer labelembed (format 2); update labelembed\n"
+    told = 0
+    calls = {
+        "resume run": f"run/checkpoints/{newest.name}: {newer}",
+        "resume done": f"done/result.json: {newer}",
+        "evaluate done": f"done/result.json: {newer}",
+        "report done": f"done/result.json: {newer}",
+        "geometry newer.safetensors": f"newer.safetensors: {newer}",
+        "report c": f"c/comparison.json: {newer}",
+    }
+    before = listing(tmp_path)
+    for words, said in calls.items():
+        called = call(*words.split())
+        assert (called.code, called.err) == (2, f"error: {said}"), words
+        told += listing(tmp_path) == before
+    figure.count("newer formats told", told, len(calls))
