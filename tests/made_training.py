@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import importlib
 import json
 import multiprocessing
 import os
@@ -234,10 +235,13 @@ def assert_same_run(folder: Path, single: Path) -> None:
 # ---- the command line in a process of its own
 
 
-def command_line(arguments: Sequence[str], output: str, environment: dict[str, str], kill_at: str | None) -> None:
+def command_line(
+    arguments: Sequence[str], output: str, environment: dict[str, str], kill_at: str | None, waits_in: str | None
+) -> None:
     """Runs `labelembed` with both its outputs in a file; `kill_at="replace 2"` kills it at the second call of that.
 
-    Once it answers signals it says so in a file.
+    With `waits_in="module:name"` a call of that never ends. Once it answers signals, or has come so far, it says so in
+    a file.
     """
     os.setpgrp()  # a terminal signals a whole group, and here that is this process with its children
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -251,9 +255,19 @@ def command_line(arguments: Sequence[str], output: str, environment: dict[str, s
         _kill_at_call(shutil if name == "rmtree" else os, name, int(number))
     from labelembed import cli
 
-    app = cli.app
-    cli.app = lambda: (Path(f"{output}-ready").touch(), app())
+    ready, app = Path(f"{output}-ready"), cli.app
+    if waits_in is None:
+        cli.app = lambda: (ready.touch(), app())
+    else:
+        module, name = waits_in.split(":")
+        setattr(importlib.import_module(module), name, lambda *_, **__: _wait_for_ever(ready))
     cli.main()
+
+
+def _wait_for_ever(ready: Path) -> None:
+    ready.touch()
+    while True:  # a signal that comes just before one long sleep would not end it
+        time.sleep(0.01)
 
 
 def _kill_at_call(module: Any, name: str, number: int) -> None:
@@ -289,11 +303,18 @@ class CommandLines:
         self._started = 0
         self._context = fork_server()
 
-    def start(self, *arguments: str, environment: dict[str, str] | None = None, kill_at: str | None = None) -> Command:
-        """Begins one process."""
+    def start(
+        self,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        kill_at: str | None = None,
+        waits_in: str | None = None,
+    ) -> Command:
+        """Begins one process; see `command_line`."""
         self._started += 1
         output = self._folder / f"output-{self._started}"
-        process = self._context.Process(target=command_line, args=(arguments, str(output), environment or {}, kill_at))
+        how = (arguments, str(output), environment or {}, kill_at, waits_in)
+        process = self._context.Process(target=command_line, args=how)
         process.start()
         return Command(process, output)
 
@@ -315,7 +336,7 @@ class Command:
         return int(self.process.exitcode)
 
     def ready(self) -> bool:
-        """Tells whether it answers signals."""
+        """Tells whether it answers signals, or has come to where it waits."""
         return Path(f"{self._output}-ready").exists()
 
     def running(self) -> bool:

@@ -10,7 +10,7 @@ import typer
 from labelembed import __version__
 from labelembed.cli.launched import process_count, process_number, refuse_several
 from labelembed.errors import LabelEmbedError
-from labelembed.training.interruption import StopRequest, signal_of, stop_on_signals
+from labelembed.training.interruption import STOPPED, StopRequest, signal_of, stop_on_signals
 
 app = typer.Typer(
     name="labelembed",
@@ -81,11 +81,11 @@ def main() -> None:
     except SystemExit:  # by which typer answers Ctrl-C too
         if not stop.by_signal:
             raise
-        code = complain("stopped", 128 + (stop.signal_number or 2))
+        code = complain(STOPPED, 128 + (stop.signal_number or 2))
     except LabelEmbedError as error:
         code = complain(_of_this_process(str(error)), error.exit_code)
     except KeyboardInterrupt as stopped:
-        code = complain("stopped", 128 + signal_of(stopped))
+        code = complain(STOPPED, 128 + signal_of(stopped))
     except BrokenPipeError:  # the reader of a pipe has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

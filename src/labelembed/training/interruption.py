@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+STOPPED = "stopped; to go on, give the same command again"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # For so long a signal may stay unheard where it should end the work at once: Python hears none while it waits for C.
 _UNHEARD_SECONDS = 2.0
@@ -196,6 +197,8 @@ class _Watch:
             return
         self._unheard += 1
         if self._unheard > 1 or self._asked[-1]():
+            with contextlib.suppress(OSError):  # where standard error is closed
+                os.write(2, f"{STOPPED}\n".encode())
             leave_now(number)
 
 
