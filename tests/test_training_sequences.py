@@ -1,4 +1,4 @@
-"""The one loop over a corpus: what is counted, what is measured, and that a broken-off run ends as an unbroken one."""
+"""The one loop over a corpus: what is counted and what is measured."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from labelembed.training.training_data import batches, evaluation_batches
 from labelembed.training.training_pass import class_means
 from labelembed.training.translation import text_measures, token_measures
 from tests.made_corpus import write_corpus
-from tests.made_corpus_runs import OVER_TOKENS, sequence_recipe
+from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import (
     contents,
-    differences,
     no_flush,  # noqa: F401
     one_thread,  # noqa: F401
     stop_after,
@@ -102,15 +101,6 @@ def test_epoch_with_the_highest_bleu_is_selected(made, tmp_path):
     result = train(sequence_recipe(made, epochs=5, seed=3), tmp_path)
     scores = [line["development"]["bleu"] for line in RunFolder(tmp_path).journal()]
     assert result["selected_epoch"] == 1 + scores.index(max(scores))
-
-
-@pytest.mark.parametrize("objective", OVER_TOKENS)
-def test_broken_off_run_of_every_objective_ends_as_an_unbroken_one(objective, made, tmp_path):
-    recipe = sequence_recipe(made, objective={"name": objective})
-    train(recipe, tmp_path / "unbroken")
-    stop_after(recipe, tmp_path / "broken", 11)
-    train(recipe, tmp_path / "broken")
-    assert differences(contents(tmp_path / "broken"), contents(tmp_path / "unbroken")) == []
 
 
 def test_tied_output_layer_is_one_with_the_embedding_after_training_and_resuming(made, tmp_path):

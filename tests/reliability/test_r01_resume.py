@@ -1,4 +1,4 @@
-"""A run that was broken off and resumed is, to the last bit, the run that was not."""
+"""R1: a run that was broken off and resumed is, to the last bit, the run that was not; positions are next door."""
 
 from __future__ import annotations
 
@@ -31,18 +31,13 @@ from tests.made_training import (
     small_recipe,
     stop_after,
     train,
+    unbroken_runs,
     with_saved_geometry,
 )
 
 pytestmark = pytest.mark.usefixtures("no_flush")
 
 CASES = objective_cases()
-# Steps made by each process before it is stopped; what is left is the last one's.
-POSITIONS = {
-    "mid epoch": [7],
-    "last batch of an epoch": [BATCHES],
-    "first step, before an epoch's last batch, last step but one": [1, BATCHES - 2, STEPS - BATCHES],
-}
 TRAINING = {
     "adamw, cosine": {
         "optimizer": {"name": "adamw", "weight_decay": 0.1},
@@ -67,35 +62,8 @@ TRAINING = {
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    """Returns what an unbroken run of a recipe leaves; each is made once."""
-    made = {}
-
-    def contents_of(recipe):
-        key = recipe.model_dump_json()
-        if key not in made:
-            folder = tmp_path_factory.mktemp("unbroken") / "run"
-            train(recipe, folder)
-            made[key] = contents(folder)
-        return made[key]
-
-    return contents_of
-
-
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("case", CASES)
-def test_resumed_run_equals_unbroken_run(case, position, unbroken, tmp_path, tmp_path_factory):
-    geometry = tmp_path_factory.getbasetemp()  # one place, for one recipe in all tests
-    recipe = small_recipe(objective=with_saved_geometry(CASES[case], geometry))
-    made = 0
-    for steps in POSITIONS[position]:
-        stopped = stop_after(recipe, tmp_path / "run", steps)
-        made += steps
-        assert stopped.exit_code == 130
-        assert f"labelembed resume {tmp_path / 'run'}" in str(stopped)
-        assert RunFolder(tmp_path / "run").state() == "unfinished"
-        assert newest(tmp_path / "run").step == made
-    train(recipe, tmp_path / "run")
-    assert differences(contents(tmp_path / "run"), unbroken(recipe)) == []
+    """What an unbroken run of a recipe leaves; each is made once."""
+    return unbroken_runs(tmp_path_factory)
 
 
 def test_run_resumed_after_every_step_equals_unbroken_run(unbroken, tmp_path):

@@ -1,0 +1,168 @@
+"""R2: processes really killed: whatever moment it hits, the same command ends with the unbroken run's numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from labelembed.training.run_folder import RunFolder
+from tests.made_survival import SELDOM, cases, gloo, made_once, saves, step_of
+from tests.made_training import (
+    CommandLines,
+    contents,
+    differences,
+    newest,
+    one_thread,  # noqa: F401
+    wait_until,
+)
+from tests.reliability.figures import sized
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork server and SIGKILL")
+
+# The calls by which a save changes the disk. The third rename of a new run, of the journal, is the first with a run
+# to resume; a resumed one writes its journal, then saves five or six files and their folder again and again.
+CALLS = [
+    *(f"fsync {number}" for number in sized(short=range(1, 14, 4), full=range(1, 14))),
+    *(f"replace {number}" for number in sized(short=range(1, 9, 2), full=range(1, 9))),
+    *(f"rmtree {number}" for number in sized(short=range(1, 4, 2), full=range(1, 4))),
+]
+KILLS = {
+    "rows": sized(short=6, full=100),
+    "sentences": sized(short=3, full=50),
+    "rows, two processes": sized(short=2, full=30),
+    "sentences, two processes": sized(short=1, full=20),
+}
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    return CommandLines(tmp_path_factory.mktemp("outputs"))
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    return cases(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory, commands, kinds):
+    """What a run that nobody disturbed leaves; each is made once."""
+    return made_once(lambda name: kinds[name].unbroken(commands, tmp_path_factory.mktemp("unbroken") / "run"))
+
+
+def finish(case, folder, commands, words=None):
+    for command in case.start(commands, words or case.resume(folder)):
+        assert command.code() == 0, command.output()
+        assert "damaged" not in command.output()  # a kill leaves no broken checkpoint, whenever it comes
+
+
+def killed(case, folder, commands, words, *, aimed, chance):
+    """Starts the run, kills one of its processes once it has moved on, and tells whether that was inside a save.
+
+    None: the run ended before.
+    """
+    before = step_of(folder)
+    started = case.start(commands, words)
+    victim = started[0] if aimed else chance.choice(started)  # the first one saves
+    wait_until(lambda: step_of(folder) > before, victim)
+    if aimed:
+        wait_until(lambda: bool(saves(folder)), victim)
+    else:
+        time.sleep(chance.uniform(0.0, 0.06))
+    if not victim.running():
+        assert [command.code() for command in started] == [0] * len(started), victim.output()
+        return None
+    victim.signal(signal.SIGKILL)
+    assert victim.code() == -signal.SIGKILL, victim.output()
+    for other in started:
+        if other is not victim:
+            assert other.code() == 1, other.output()
+            assert "another process has died or hangs" in other.output()
+            assert f"labelembed resume {folder}" in other.output()
+    assert RunFolder(folder).state() == "unfinished"
+    return bool(saves(folder))
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_runs_killed_at_random_moments_end_as_if_they_had_not(name, commands, kinds, expected, tmp_path, figure):
+    if "two" in name and not gloo:
+        pytest.skip("this torch has no gloo, by which processes on a CPU talk")
+    case, chance = kinds[name], random.Random(20261101)
+    kills, inside, resumed, runs = 0, 0, 0, 0
+    while kills < KILLS[name]:
+        runs += 1
+        folder = tmp_path / f"run-{runs}"
+        words, hits, over = case.train(folder), 0, False
+        # Not to the run's last steps, where it would end before it is hit.
+        while kills < KILLS[name] and step_of(folder) < 0.85 * case.steps:
+            hit = killed(case, folder, commands, words, aimed=kills % 2 == 0, chance=chance)
+            words = case.resume(folder)
+            if hit is None:
+                over = True
+                break
+            kills, hits, inside = kills + 1, hits + 1, inside + hit
+        if not over:
+            finish(case, folder, commands)
+        assert differences(contents(folder), expected(name)) == [], folder
+        assert saves(folder) == []
+        resumed += hits
+    figure.count("kills after which the same command ended with the unbroken run's numbers", resumed, kills)
+    figure.count("kills inside a save, a quarter of all or more", min(4 * inside, kills), kills)
+
+
+def test_run_killed_at_every_call_of_a_save_ends_as_if_it_had_not(commands, kinds, expected, tmp_path, figure):
+    case, folder = kinds["rows"], tmp_path / "run"
+    words, runs = case.train(folder), 1
+    for kill_at in ["replace 3", *CALLS]:
+        if step_of(folder) > 0.8 * case.steps:
+            finish(case, folder, commands)
+            assert differences(contents(folder), expected("rows")) == []
+            runs, folder = runs + 1, tmp_path / f"run-{runs}"
+            finish_first = commands.start(*case.train(folder), kill_at="replace 3")
+            assert finish_first.code() == -signal.SIGKILL
+            words = case.resume(folder)
+        command = commands.start(*words, kill_at=kill_at)
+        assert command.code() == -signal.SIGKILL, command.output()
+        assert RunFolder(folder).state() == "unfinished"
+        if step_of(folder):
+            newest(folder)  # is whole
+        words = case.resume(folder)
+    finish(case, folder, commands)
+    assert differences(contents(folder), expected("rows")) == []
+    figure.count("calls of a save at which a run was killed and resumed", len(CALLS), len(CALLS))
+
+
+def test_run_killed_before_its_first_checkpoint_begins_anew(commands, kinds, expected, tmp_path):
+    case, folder = kinds["rows"], tmp_path / "run"
+    command = commands.start(*case.train(folder, saves=SELDOM))
+    wait_until(lambda: len(RunFolder(folder).journal()) >= 2, command)
+    command.signal(signal.SIGKILL)
+    assert command.code() == -signal.SIGKILL
+    assert not (folder / "checkpoints").exists()
+    assert RunFolder(folder).state() == "unfinished"
+    finish(case, folder, commands)
+    assert differences(contents(folder), expected("rows")) == []
+
+
+def test_program_started_as_users_start_it_survives_a_kill(kinds, expected, tmp_path):
+    case, folder = kinds["rows"], tmp_path / "run"
+    program = [sys.executable, "-m", "labelembed"]
+    with subprocess.Popen([*program, *case.train(folder)], stderr=subprocess.PIPE) as process:
+        until = time.monotonic() + 150
+        while not (step_of(folder) and saves(folder)):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < until
+        process.kill()
+        assert process.wait(30) == -signal.SIGKILL
+    words = [*program, *case.resume(folder), "--json"]
+    answer = subprocess.run(words, capture_output=True, text=True, timeout=150)
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["status"] == "finished"
+    assert differences(contents(folder), expected("rows")) == []
