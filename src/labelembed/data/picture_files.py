@@ -152,6 +152,9 @@ def _made(
             except DataError as error:
                 faults[row] = str(error)
                 continue
+            except Exception as error:  # of a thread nobody would know at which file it was
+                name, what = shown_file(files[row], root), f"{type(error).__name__}: {error}"
+                raise DataError(f"{name}: cannot be decoded here ({what})") from error
             pixels[row] = picture
             counts.update(changes)
         return counts, faults

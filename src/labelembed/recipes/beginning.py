@@ -25,6 +25,7 @@ from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.tensorboard import LOG_FOLDER
 from labelembed.training.training_data import TrainingData
+from labelembed.training.worker_log import LOG_FILE
 
 
 def begin(
@@ -122,6 +123,7 @@ def start_over(path: Path) -> None:
         "report.html",
         *KEPT_FILES,
         *CODEC_FILES,
+        LOG_FILE,
         "environment.json",
         *(kept.name for kept in path.glob("recipe.*.yaml")),
         "recipe.yaml",

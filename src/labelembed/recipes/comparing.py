@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,11 +21,14 @@ from labelembed.recipes.running import run_job
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.variants import Variant, baseline_among, seeds_of, variants_of
 from labelembed.training.cluster import Cluster
-from labelembed.training.files import make_writable_folder, write_json
+from labelembed.training.files import make_writable_folder, saving, write_json
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import locked
 from labelembed.training.training_data import TrainingData
+from labelembed.training.worker_log import LOG_FILE, with_last_lines
 from labelembed.training.workers import Event, Job, run_jobs
+
+_DESCRIPTION_BYTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,7 @@ def _made(
                 "tensorboard": tensorboard,
                 "session": session,
             },
+            log=folder / LOG_FILE,
         )
         for variant, seed, run, folder in plan.runs
         if str(folder) not in done
@@ -188,8 +193,11 @@ def _made(
         "made": len(todo),
         **({} if plan.tuning is None else {"tuning": plan.tuning}),
     }
-    write_json(out / "comparison.json", about)
+    write = partial(_write_description, out, about)
+    write()
+    of_job = {f"{variant.name} seed {seed}": (variant.name, seed) for variant, seed, *_ in plan.runs}
     failed: dict[str, str] = {}
+    without_a_word: list[dict[str, Any]] = []
     # Closed here and now, whatever `observe` raises: closing is what tells the workers to stop.
     events = run_jobs(todo, run_job, processes=jobs) if cluster is None else cluster.run_jobs(todo, run_job)
     jobs_at_work = cast("Generator[Event]", events)
@@ -198,7 +206,30 @@ def _made(
             observe(event)
             if event.kind == "failed":
                 failed[event.job.name] = event.message
+                if not _tells_its_failure(event.job.payload["folder"]):
+                    failed[event.job.name] = why = with_last_lines(event.message, event.job.log)
+                    name, seed = of_job[event.job.name]
+                    without_a_word.append({"variant": name, "seed": seed, "message": why})
+                    write(failed=without_a_word)
     return failed
+
+
+def _write_description(out: Path, about: dict[str, Any], **more: Any) -> None:
+    """Writes ``comparison.json``.
+
+    Raises:
+        TrainingError: When it cannot be written.
+    """
+    with saving(out, needed_bytes=_DESCRIPTION_BYTES, way_on="When it can be saved again, give the same command again"):
+        write_json(out / "comparison.json", about | more)
+
+
+def _tells_its_failure(folder: str) -> bool:
+    """Tells whether a run that failed has written why into its folder; one that was killed has not."""
+    try:
+        return RunFolder(folder).state() == "failed"
+    except RunFolderError:
+        return False
 
 
 def files_of(plan: ComparisonPlan) -> list[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from labelembed.errors import RunFolderError
 from labelembed.json_files import read_json
-from labelembed.report.run_checks import FORMAT_VERSION, journal_fault, number_in, result_fault
+from labelembed.report.run_checks import FORMAT_VERSION, journal_fault, noted_failures, number_in, reason, result_fault
 from labelembed.training.run_folder import RunFolder
 
 Split = Literal["test", "development"]
@@ -179,7 +179,8 @@ def load_comparison(path: str | Path) -> Comparison:
 
 def _load_comparison(path: Path) -> Comparison:
     about = _read_description(path / "comparison.json")
-    variants = [_load_variant(path / "runs", variant, about["seeds"]) for variant in about["variants"]]
+    runs, seeds = path / "runs", about["seeds"]
+    variants = [_load_variant(runs, one, seeds, noted_failures(about, one["name"])) for one in about["variants"]]
     refuse_different_data(variants)
     published, tuning = published_figures(about.get("published")), about.get("tuning")
     return Comparison(
@@ -270,7 +271,7 @@ def _is_variant(variant: object) -> bool:
     return folder not in ("", "..") and Path(folder).name == folder
 
 
-def _load_variant(runs_folder: Path, variant: dict[str, Any], seeds: list[int]) -> VariantRuns:
+def _load_variant(runs_folder: Path, variant: dict[str, Any], seeds: list[int], noted: dict[int, str]) -> VariantRuns:
     runs: dict[int, RunRecord] = {}
     failed: dict[int, str] = {}
     missing: list[int] = []
@@ -281,7 +282,9 @@ def _load_variant(runs_folder: Path, variant: dict[str, Any], seeds: list[int]) 
             if state == "finished":
                 runs[seed] = _load_run(folder, seed)
             elif state == "failed":
-                failed[seed] = _why(folder.result())
+                failed[seed] = reason(folder.result())
+            elif seed in noted:
+                failed[seed] = noted[seed]
             else:
                 missing.append(seed)
         except (RunFolderError, OSError) as error:
@@ -290,20 +293,13 @@ def _load_variant(runs_folder: Path, variant: dict[str, Any], seeds: list[int]) 
     return VariantRuns(variant["name"], dict(variant["objective"]), runs, failed, missing)
 
 
-def _why(result: dict[str, Any]) -> str:
-    """Returns why a run failed, from its ``result.json``."""
-    message, step = str(result.get("message") or "it failed without a message"), result.get("diverged_at_step")
-    return f"diverged at step {step}: {message}" if isinstance(step, int) else message
-
-
 def _load_single_run(path: Path) -> Comparison:
     folder = RunFolder(path)
     folder.require_finished()
     recipe = folder.recipe()
     asked = recipe.get("objective")
     objective = dict(asked) if isinstance(asked, dict) else {}
-    seed = recipe.get("seed")
-    seed = seed if isinstance(seed, int) else 0
+    seed = recipe["seed"] if isinstance(recipe.get("seed"), int) else 0
     variant = VariantRuns(str(objective.get("name", "run")), objective, {seed: _load_run(folder, seed)}, {}, [])
     published = published_figures(environment_of(variant.runs[seed]).get("published"))
     return Comparison(path, str(recipe.get("name") or path.resolve().name), None, [variant], [seed], published)

@@ -11,7 +11,7 @@ from labelembed.report.table import Row, smallest_corrected_p
 _MOST_SEEDS_FOR_EXACT_P = 16
 _FEWEST_SEEDS_FOR_P = 6
 _LEVEL = 0.05
-_LONGEST_REASON = 300
+_LONGEST_REASON = 500
 _SELECTED = {
     "development error": "at the epoch with the lowest development error",
     "development nll": "at the epoch with the lowest development NLL",

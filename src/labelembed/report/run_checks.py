@@ -58,3 +58,22 @@ def number_in(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def reason(result: dict[str, Any]) -> str:
+    """Returns why a run failed, from its ``result.json``."""
+    message, step = str(result.get("message") or "it failed without a message"), result.get("diverged_at_step")
+    return f"diverged at step {step}: {message}" if isinstance(step, int) else message
+
+
+def noted_failures(about: dict[str, Any], variant: str) -> dict[int, str]:
+    """Returns by seed why runs of a variant failed that left no word themselves, from ``comparison.json``."""
+    noted = about.get("failed")
+    entries = [entry for entry in (noted if isinstance(noted, list) else []) if isinstance(entry, dict)]
+    return {
+        entry["seed"]: entry["message"]
+        for entry in entries
+        if entry.get("variant") == variant
+        and isinstance(entry.get("seed"), int)
+        and isinstance(entry.get("message"), str)
+    }

@@ -12,6 +12,7 @@
 ``evidence/``                             what it gets wrong and a sample of what it wrote, small, for the report
 ``checkpoints/``                          all that resuming needs
 ``report.html``                           one page, made on demand
+``worker.log``                            of a run of a comparison: what its process wrote, the end of it
 ``tensorboard/``                          the journal for TensorBoard, where it was asked for
 ``.lock``                                 while a process trains the run: which one
 ========================================  ===========================================================

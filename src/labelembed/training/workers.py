@@ -8,6 +8,7 @@ message in anybody's way, and no doubt about which run it was making.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import queue
@@ -18,9 +19,11 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +31,7 @@ import torch
 from labelembed.errors import InterruptedTraining, LabelEmbedError
 from labelembed.training.interruption import StopRequest, forget_files
 from labelembed.training.progress import Progress
+from labelembed.training.worker_log import note_progress, output_kept
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,12 @@ class Job:
     Args:
         name: For people, for instance "one_hot seed 3".
         payload: What `run` gets; must pickle.
+        log: Where what its process writes is kept, see `worker_log`; None: nowhere.
     """
 
     name: str
     payload: Any
+    log: Path | None = None
 
 
 class Event(NamedTuple):
@@ -85,7 +91,7 @@ def run_jobs(jobs: Iterable[Job], run: Run, *, processes: int, threads: int = 1)
                     workers.append(_Worker(context, run, threads))
                     idle.append(workers[-1])
                 first = waiting.popleft()
-                idle.pop().begin(first, todo[first].payload)
+                idle.pop().begin(first, todo[first])
             ready = wait([worker.pipe for worker in workers])
             for worker in [worker for worker in workers if worker.pipe in ready]:
                 kind, content, text = worker.hear()
@@ -100,7 +106,7 @@ def run_jobs(jobs: Iterable[Job], run: Run, *, processes: int, threads: int = 1)
                 elif kind in ("died", "interrupted"):
                     deaths[index] += 1
                     if deaths[index] > 1:
-                        message = "its process died twice (killed, or out of memory)"
+                        message = f"its process died twice ({worker.end_told()})"
                         yield Event(todo.pop(index), "failed", message=message)
                     else:
                         waiting.appendleft(index)
@@ -136,11 +142,11 @@ class _Worker:
             self._process.start()
         theirs.close()  # so that the pipe ends when the process does
 
-    def begin(self, index: int, payload: Any) -> None:
+    def begin(self, index: int, job: Job) -> None:
         """Gives the process, which is idle, a run to make."""
         self.index = index
         with contextlib.suppress(OSError):  # dead already: `hear` will say so
-            self.pipe.send((payload,))
+            self.pipe.send(job)
 
     def hear(self) -> tuple[str, Any, str]:
         """Returns the next message as (kind, content, text); `died` when there will be none."""
@@ -154,6 +160,14 @@ class _Worker:
         """Returns the run that is over, and makes the process idle."""
         index, self.index = self.index, None
         return index
+
+    def end_told(self) -> str:
+        """Returns how the process, which has ended, did."""
+        code = self._process.exitcode or 0
+        if code >= 0:
+            return f"it ended with exit code {code} and no word"
+        names = {signal.SIGKILL: "killed by SIGKILL: by somebody, or by the system for want of memory"}
+        return names.get(signal.Signals(-code), f"by {signal.Signals(-code).name}")
 
     def ask_to_leave(self) -> None:
         """Asks for the state to be saved, and the process to end."""
@@ -174,11 +188,13 @@ def _serve(pipe: Connection, run: Run, threads: int) -> None:
     torch.set_num_threads(threads)
     stop = threading.Event()
     request = StopRequest(also=stop.is_set)
-    payloads: queue.SimpleQueue[tuple[Any] | None] = queue.SimpleQueue()
+    jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # where there is no standard error
+        faulthandler.enable()  # a fault of memory leaves where it was in the log
 
     def leave(*_: object) -> None:
         stop.set()
-        payloads.put(None)
+        jobs.put(None)
         if request.at_once:  # no step to wait for, and what is on the disk is enough to go on
             forget_files()
             os._exit(0)
@@ -198,11 +214,19 @@ def _serve(pipe: Connection, run: Run, threads: int) -> None:
             if message == _LEAVE:
                 leave()
             else:
-                payloads.put(message)
+                jobs.put(message)
 
     threading.Thread(target=listen, daemon=True).start()
-    while (payload := payloads.get()) is not None and not stop.is_set():
-        pipe.send(outcome_of(run, payload[0], lambda progress: pipe.send(("progress", progress, "")), request))
+
+    def tell(progress: Progress, *, to_log: bool) -> None:
+        pipe.send(("progress", progress, ""))
+        if to_log:
+            note_progress(progress)
+
+    while (job := jobs.get()) is not None and not stop.is_set():
+        with output_kept(job.log, job.name):
+            outcome = outcome_of(run, job.payload, partial(tell, to_log=job.log is not None), request)
+        pipe.send(outcome)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # all is saved, and taking torch down in order would keep the user waiting for a second
@@ -224,4 +248,5 @@ def outcome_of(run: Run, payload: Any, observe: Callable[[Progress], None], stop
     except LabelEmbedError as error:
         return "failed", None, str(error)
     except Exception as error:  # one run's fault must not take the others with it
+        traceback.print_exc()
         return "failed", None, f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}"

@@ -17,6 +17,7 @@ from labelembed.training.interruption import StopRequest
 from labelembed.training.progress import Progress
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import locked
+from labelembed.training.worker_log import LOG_FILE, with_last_lines
 from labelembed.training.workers import Event, Job, run_jobs
 from labelembed.tuning.planning import TunedVariant, TuningPlan
 from labelembed.tuning.pruning import Watch, limits_of
@@ -158,7 +159,7 @@ def _jobs(
                 "measure": plan.measure,
             }
             seeds = f" seed {seed}" if len(plan.seeds) > 1 else ""
-            found.append(Job(f"{one.tuned.variant.name} trial {trial.number}{seeds}", payload))
+            found.append(Job(f"{one.tuned.variant.name} trial {trial.number}{seeds}", payload, folder.path / LOG_FILE))
     return found
 
 
@@ -184,7 +185,7 @@ def _made(
         for event in at_work:
             observe(event)
             if event.kind == "failed" and RunFolder(event.job.payload["folder"]).state() != "failed":
-                problems[event.job.name] = event.message
+                problems[event.job.name] = with_last_lines(event.message, event.job.log)
             if event.kind == "done" and event.result.get("given_up"):
                 given_up.add(event.job.payload["folder"])
     return given_up
