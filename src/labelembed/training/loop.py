@@ -285,12 +285,10 @@ class Trainer:
         step, when = self.position.step, f"after {self._here()}"
         refuse_weights(self.network, when=when, step=step)
         refuse_moments(self.network, self.optimizer, when=when, step=step)
-        writes = self.accelerator.is_main_process
-        if writes or self.network.is_split:
-            with self.saving_times.saving():
-                checkpoint = self.state.checkpoint()
-                if writes:
-                    save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.settings.checkpoints.keep)
+        with self.saving_times.saving():
+            checkpoint = self.state.checkpoint()
+            if self.accelerator.is_main_process:
+                save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.settings.checkpoints.keep)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Puts everything back to where a checkpoint was saved."""

@@ -18,6 +18,7 @@ from labelembed.objectives.split_state import own_moments, whole_moments
 from labelembed.training.checkpoints import Checkpoint
 from labelembed.training.network import Network
 from labelembed.training.optimizers import load_state, state_tensors
+from labelembed.training.random_states import states_of_others, take_own_state
 from labelembed.training.settings import Position
 
 
@@ -44,11 +45,9 @@ class RunState:
     best_weights: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
     def checkpoint(self) -> Checkpoint:
-        """Returns it all, with all random states; where labels are split, whole in the first process.
-
-        Then all processes must call it together.
-        """
+        """Returns it all, with all random states, whole in the first process; all must call it together."""
         random_tensors, random_values = seeds.capture()
+        random_tensors |= states_of_others(next(self.network.parameters()).device)
         optimizer_tensors, optimizer_values = state_tensors(self.optimizer)
         values: dict[str, Any] = {
             "position": dataclasses.asdict(self.position),
@@ -84,6 +83,7 @@ class RunState:
         if self.scaler is not None and values["scaler"]:
             self.scaler.load_state_dict(values["scaler"])
         seeds.restore(checkpoint.tensors["random"], values["random"])
+        take_own_state(checkpoint.tensors["random"], next(self.network.parameters()).device)
         self.term_sums = {name: _number(value, "a sum of terms") for name, value in values["term_sums"].items()}
         self.best_weights = own_state(self.network, checkpoint.tensors.get("best", {}))
         _require_same_form(self.best_weights, self.network.prediction_state() if self.best_weights else {})
