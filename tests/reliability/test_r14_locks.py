@@ -141,6 +141,15 @@ def test_lock_of_another_host_is_not_taken_over_without_flock(monkeypatch, tmp_p
     assert (tmp_path / LOCK).read_text() == "12\nelsewhere\n"
 
 
+@pytest.mark.parametrize("text", ["", "nonsense", "0\nada\n", "-1\nada\n", "12", "9" * 30 + "\nHERE\n", "\xff\n\n"])
+def test_lock_that_names_nobody_is_a_lock_all_the_same(text, monkeypatch, tmp_path):
+    monkeypatch.setattr(run_lock, "_NAMELESS_SECONDS", 0.1)
+    with locked(tmp_path):
+        (tmp_path / LOCK).write_bytes(text.replace("HERE", socket.gethostname()).encode("latin-1"))
+        with pytest.raises(RunFolderError, match="is being trained by another process; wait for it or stop it"):
+            locked(tmp_path).__enter__()
+
+
 def test_one_folder_twice_in_a_process_is_refused_at_once(kind, tmp_path):
     with locked(tmp_path / "run"):
         with pytest.raises(RunFolderError, match=f"is being trained by process {os.getpid()} on"):

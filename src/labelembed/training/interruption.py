@@ -105,7 +105,7 @@ def signals_to(handle: Callable[[int], None], *, at_once: Callable[[], bool] = l
 
     def first_or_second(number: int, frame: FrameType | None) -> None:
         _WATCH.heard()
-        if number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        if sys.platform != "win32" and number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
             # Held back here, while a worker starts, but another thread took it: let it wait for this one.
             signal.raise_signal(number)
             return

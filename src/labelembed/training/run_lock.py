@@ -152,15 +152,23 @@ def _owner(path: Path) -> tuple[int, str] | None:
     try:
         process, host = path.read_text(encoding="utf-8", errors="replace").splitlines()[:2]
         number = int(process)
-        if number < 1:
-            return None
-        if host == socket.gethostname():
-            os.kill(number, 0)
-    except PermissionError:  # it lives, and is another user's
-        pass
-    except (OSError, ValueError, OverflowError):
+    except (OSError, ValueError):
+        return None
+    if number < 1 or (host == socket.gethostname() and not _lives(number)):
         return None
     return number, host.split("?")[0]
+
+
+def _lives(process: int) -> bool:
+    if os.name != "posix":  # elsewhere there is no harmless signal
+        return True
+    try:
+        os.kill(process, 0)
+    except PermissionError:  # another user's
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _let_go(lock: BaseFileLock, path: Path) -> None:
