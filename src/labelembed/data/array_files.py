@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelembed.data.checks import printable
-from labelembed.data.streams import DEFLATE_RATIO, MAXIMUM_BYTES, read_npy, require_file
+from labelembed.data.streams import DEFLATE_RATIO, MAXIMUM_BYTES, most_unpacked, read_npy, require_file
 from labelembed.errors import DataError, nearest
 
 SPLIT = ("train_inputs", "train_labels", "test_inputs", "test_labels")
@@ -57,6 +57,11 @@ def _of_archive(file: Path) -> dict[str, Array]:
                 info = members[name]
                 # what the archive says of a member is as little to be trusted as what the member says of itself
                 length = min(info.file_size, (info.compress_size + 64) * DEFLATE_RATIO)
+                if info.file_size > most_unpacked(info.compress_size):
+                    raise DataError(
+                        f"{file}: {name}: {info.compress_size:,} bytes would unpack to {info.file_size:,}, more than "
+                        "any data do; save it with np.savez if they are right"
+                    )
                 with archive.open(info) as stream:
                     arrays[name] = read_npy(cast(BinaryIO, stream), length=length, where=f"{file}: {name}")
             return arrays

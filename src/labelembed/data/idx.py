@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from labelembed.data.streams import DEFLATE_RATIO, read_at_most, require_file, require_size, sizes
+from labelembed.data.streams import DEFLATE_RATIO, most_unpacked, read_at_most, require_file, require_size, sizes
 from labelembed.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -46,7 +46,7 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
             file.seek(0)
             if zipped:
                 with gzip.GzipFile(fileobj=file) as stream:
-                    return _read_array(cast(BinaryIO, stream), path, packed_bytes * DEFLATE_RATIO, zipped=True)
+                    return _read_array(cast(BinaryIO, stream), path, packed_bytes, zipped=True)
             return _read_array(file, path, packed_bytes, zipped=False)
     except EOFError:
         raise DataError(
@@ -69,8 +69,9 @@ def looks_like_idx(beginning: bytes) -> bool:
     )
 
 
-def _read_array(stream: BinaryIO, path: Path, most_bytes: int, *, zipped: bool) -> npt.NDArray[Any]:
-    """Reads header and numbers; `most_bytes` is what the stream can hold at the most (plain: what it holds)."""
+def _read_array(stream: BinaryIO, path: Path, file_bytes: int, *, zipped: bool) -> npt.NDArray[Any]:
+    """Reads header and numbers of a file of so many bytes."""
+    most_bytes = file_bytes * DEFLATE_RATIO if zipped else file_bytes
     magic = bytes(read_at_most(stream, 4))
     if not looks_like_idx(magic):
         raise DataError(
@@ -92,6 +93,11 @@ def _read_array(stream: BinaryIO, path: Path, most_bytes: int, *, zipped: bool) 
         found = f"{held:,}" if not zipped else f"a gzip stream that can hold {held:,} at the most"
         raise DataError(f"{path}: expected {what}, found {found}; the file is cut off or its header is wrong")
     require_size(shape, dtype.itemsize, str(path))
+    if zipped and declared > most_unpacked(file_bytes):
+        raise DataError(
+            f"{path}: {file_bytes:,} bytes would unpack to {declared:,}, more than any data do; unpack it yourself if "
+            "they are right"
+        )
     content = read_at_most(stream, declared + 1)  # reading over the end also compares gzip's check sum
     if len(content) != declared:
         found = f"{len(content):,}" if len(content) < declared else "more"

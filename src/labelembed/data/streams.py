@@ -16,7 +16,16 @@ from labelembed.errors import DataError
 MAXIMUM_BYTES = 8 * 2**30
 # Deflate makes a byte into 1,032 at the most, so a small file cannot hold what a huge header announces.
 DEFLATE_RATIO = 1032
+#: A compressed file that unpacks to more bytes than these, and to more than `UNPACKED_RATIO` times its own, is refused:
+#: data of people unpack to five or ten times their file, and what a bomb unpacks to, to a thousand times.
+UNPACKED_BYTES = 2**28
+UNPACKED_RATIO = 100
 _PIECE_BYTES = 2**20
+
+
+def most_unpacked(packed: int) -> int:
+    """Returns to how many bytes a compressed file, or a member of an archive, of `packed` bytes may unpack."""
+    return min(MAXIMUM_BYTES, max(UNPACKED_BYTES, UNPACKED_RATIO * packed))
 
 
 def require_file(path: Path, accepted: str) -> None:

@@ -8,7 +8,7 @@ import io
 import zlib
 from pathlib import Path
 
-from labelembed.data.streams import read_at_most
+from labelembed.data.streams import most_unpacked, read_at_most
 from labelembed.errors import DataError
 
 #: A file of more bytes is refused: its rows would fill the memory several times over.
@@ -58,18 +58,20 @@ def read_text(file: Path, *, encoding: str | None) -> str:
 def _content(file: Path) -> bytes:
     try:
         with file.open("rb") as raw:
-            if file.stat().st_size > MAXIMUM_BYTES:
+            held = file.stat().st_size
+            if held > MAXIMUM_BYTES:
                 raise DataError(f"{file}: has more than {MAXIMUM_BYTES:,} bytes; parquet files may be larger")
             zipped = raw.read(2) == _GZIP_MAGIC
             raw.seek(0)
             stream = io.BufferedReader(gzip.GzipFile(fileobj=raw)) if zipped else raw
-            content = read_at_most(stream, MAXIMUM_BYTES + 1)
+            most = min(MAXIMUM_BYTES, most_unpacked(held)) if zipped else MAXIMUM_BYTES
+            content = read_at_most(stream, most + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{file}: the gzip file is cut off or damaged ({error})") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
-    if len(content) > MAXIMUM_BYTES:
-        raise DataError(f"{file}: unpacks to more than {MAXIMUM_BYTES:,} bytes; parquet files may be larger")
+    if len(content) > most:
+        raise DataError(f"{file}: {held:,} bytes unpack to more than {most:,}; unpack it yourself if they are right")
     return bytes(content)
 
 

@@ -1,0 +1,235 @@
+"""Data sets that cannot be trained on, and odd ones that can, of every kind that is read."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from tests.made_corpus import made_pairs, write_corpus, write_pair_files, write_text
+from tests.made_data import (
+    made_arrays,
+    made_colours,
+    made_images,
+    picture_bytes,
+    write_arrays,
+    write_idx_folder,
+    write_image,
+    write_parquet,
+)
+from tests.made_pictures import write_cifar_binary, write_cifar_python, write_classes
+from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
+
+_RUN = "objective: one_hot\nepochs: 1\nbatch_size: 4\noptimizer: sgd\n"
+RECIPES = {
+    **{
+        name: f"data: {name}\nmodel: {{name: mlp, hidden_sizes: [4]}}\n"
+        for name in ("idx", "arrays", "images", "parquet", "cifar", "manifest", "table")
+    },
+    "text": "data: labelled-text\nmodel: bag_of_words\n",
+    "corpus": "data: corpus\nmodel: {name: attention_lstm, embedding_size: 4}\n",
+    "norm": "data: arrays\nmodel: {name: mlp, hidden_sizes: [4], batch_norm: true}\n",
+}  # fmt: skip
+
+
+def write_recipes() -> None:
+    for name, text in RECIPES.items():
+        Path(f"{name}.yaml").write_text(text + _RUN)
+
+
+def _changed(file: Path, place: int, content: bytes) -> None:
+    found = bytearray(file.read_bytes())
+    found[place : place + len(content)] = content
+    file.write_bytes(bytes(found))
+
+
+def write_idx_sets() -> None:
+    write_idx_folder(Path("idx-one"), train_labels=np.zeros(30, np.uint8), test_labels=np.zeros(10, np.uint8))
+    write_idx_folder(Path("idx-empty"), train_images=made_images(0), train_labels=np.zeros(0, np.uint8))
+    labels = np.arange(30, dtype=np.int8) % 10
+    labels[4] = -3
+    write_idx_folder(Path("idx-negative"), train_labels=labels)
+    write_idx_folder(Path("idx-float"), train_labels=np.arange(30, dtype=np.float32) % 10)
+    write_idx_folder(Path("idx-lying"))
+    _changed(Path("idx-lying/train-images-idx3-ubyte"), 4, struct.pack(">I", 2**31))
+    write_idx_folder(Path("idx-bomb"))
+    image = Path("idx-bomb/train-images-idx3-ubyte")
+    image.unlink()
+    Path(f"{image}.gz").write_bytes(
+        gzip.compress(bytes((0, 0, 8, 3)) + struct.pack(">3I", 400_000, 28, 28) + bytes(400_000 * 784), 1, mtime=0)
+    )
+    write_idx_folder(Path("idx-huge"))
+    _changed(Path("idx-huge/train-images-idx3-ubyte"), 4, struct.pack(">3I", *[2**32 - 1] * 3))
+    write_idx_folder(Path("idx-type"))
+    _changed(Path("idx-type/train-labels-idx1-ubyte"), 2, b"\x0a")
+    write_idx_folder(Path("idx-swapped"), train_images=np.arange(30, dtype=np.uint8), train_labels=made_images(30))
+
+
+def write_array_sets() -> None:
+    write_arrays(Path("one.npz"), train_labels=np.zeros(12, int), test_labels=np.zeros(6, int))
+    write_arrays(Path("empty.npz"), train_inputs=np.zeros((0, 5)), train_labels=np.zeros(0, int))
+    write_arrays(Path("fraction.npz"), train_labels=np.array([0.5] + [1.0, 2.0] * 5 + [0.0]))
+    write_arrays(Path("identity.npz"), train_labels=np.arange(12) * 1000)
+    write_arrays(Path("onehot.npz"), train_labels=np.eye(12)[:, :3])
+    write_arrays(Path("width.npz"), test_inputs=np.zeros((6, 4)))
+    write_arrays(Path("constant.npz"), train_inputs=np.full((12, 5), 7.0), test_inputs=np.full((6, 5), 7.0))
+    write_arrays(Path("large.npz"), train_inputs=np.full((12, 5), 1e300))
+    write_arrays(Path("names.npz"), names=np.array(["a", "b"]))
+    write_arrays(Path("twice.npz"), names=np.array(["a", "b", "a"]))
+    write_arrays(Path("pixels-last.npz"), train_inputs=np.zeros((12, 8, 8, 3)), test_inputs=np.zeros((6, 8, 8, 3)))
+    np.savez(Path("objects.npz"), **made_arrays(train_labels=np.array([{"a": 1}] * 12, dtype=object)))
+    write_arrays(
+        Path("alone.npz"), train_inputs=np.random.default_rng(0).random((13, 5)), train_labels=np.arange(13) % 3
+    )
+    np.savez_compressed(Path("bomb.npz"), **made_arrays(train_inputs=np.zeros((12, 3_000_000))))
+    for name in ("folder", "folder-lying", "folder-nan"):
+        Path(name).mkdir()
+        for key, array in made_arrays().items():
+            np.save(Path(name, f"{key}.npy"), array)
+    header = Path("folder/train_inputs.npy").read_bytes()[:128]
+    _changed(Path("folder-lying/train_inputs.npy"), 0, header.replace(b"(12, 5)", b"(99, 5)"))
+    wrong = np.load("folder/train_inputs.npy")
+    wrong[3, 1] = np.inf
+    np.save("folder-nan/train_inputs.npy", wrong)
+    Path("folder/names.txt").write_bytes(b"a\nb\xff\nc\n")
+
+
+def write_picture_sets() -> None:
+    write_classes(Path("one-class"), {"cat": 6})
+    write_classes(Path("empty-class"), {"cat": 6, "dog": 6})
+    shutil.rmtree(Path("empty-class/dog"))
+    Path("empty-class/dog").mkdir()
+    write_classes(Path("sizes"), {"cat": 6, "dog": 6})
+    write_image(Path("sizes/cat/other.png"), made_colours(1, size=5)[0])
+    write_classes(Path("cut-picture"), {"cat": 6, "dog": 6})
+    first = sorted(Path("cut-picture/cat").iterdir())[0]
+    first.rename(first.with_name("a.png"))
+    Path("cut-picture/cat/a.png").write_bytes(Path("cut-picture/cat/a.png").read_bytes()[:60])
+    write_classes(Path("empty-picture"), {"cat": 6, "dog": 6})
+    Path("empty-picture/cat/a.png").write_bytes(b"")
+    write_classes(Path("picture-bomb"), {"cat": 6, "dog": 6})
+    Path("picture-bomb/cat/a.png").write_bytes(png_of(50_000, 50_000))
+    for name, text in {
+        "gone": "path,label\n" + "".join(f"one-class/cat/gone{n}.png,{'ab'[n % 2]}\n" for n in range(10)),
+        "no-label": "path,label\na.png,x\nb.png,\n",
+        "no-part": "path,label,split\na.png,x,train\nb.png,y,tset\n",
+    }.items():
+        Path(f"{name}.csv").write_text(text)
+    write_cifar_binary(Path("cifar-cut"), 10)
+    file = Path("cifar-cut/data_batch_2.bin")
+    file.write_bytes(file.read_bytes()[:-1])
+    write_cifar_binary(Path("cifar-label"), 10)
+    _changed(Path("cifar-label/data_batch_1.bin"), 3073, b"\x0b")
+    write_cifar_python(Path("cifar-pickle"), 10)
+    Path("cifar-pickle/data_batch_1").write_bytes(b"cos\nsystem\n(S'touch hacked'\ntR.")
+    Path("cifar-none").mkdir()
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG of a few hundred kilobytes at most that says it has so many pixels, all black."""
+    import zlib
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(min(100_000_000, height * (width // 8 + 1))), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def write_parquet_sets() -> None:
+    rows = 8
+    vectors = [[float(row), 1.0] for row in range(rows)]
+    labels = [row % 2 for row in range(rows)]
+    for name, changes in {
+        "fine": {},
+        "ragged": {"x": [*vectors[:5], [1.0], *vectors[6:]]},
+        "missing": {"x": [*vectors[:5], [1.0, None], *vectors[6:]]},
+        "nan": {"x": [*vectors[:5], [1.0, float("nan")], *vectors[6:]]},
+        "negative": {"label": [0, 1, 0, -1, 0, 1, 0, 1]},
+        "null": {"label": [0, 1, 0, None, 0, 1, 0, 1]},
+    }.items():
+        folder = Path(f"parquet-{name}")
+        write_parquet(folder / "train.parquet", **({"x": vectors, "label": labels} | changes))
+        write_parquet(folder / "test.parquet", x=vectors, label=labels)
+    shutil.copytree("parquet-fine", "parquet-cut")
+    file = Path("parquet-cut/test.parquet")
+    file.write_bytes(file.read_bytes()[:-20])
+    shutil.copytree("parquet-fine", "parquet-shard")
+    Path("parquet-shard/train.parquet").rename("parquet-shard/train-00000-of-00002.parquet")
+    picture = picture_bytes(made_colours(1, size=8)[0])
+    for name, content in {"damaged": picture[:80], "bomb": png_of(50_000, 50_000)}.items():
+        write_parquet(
+            Path(f"pictures-{name}/train.parquet"), img=[picture, picture, content, picture], label=[0, 1, 0, 1]
+        )
+        write_parquet(Path(f"pictures-{name}/test.parquet"), img=[picture, picture], label=[0, 1])
+
+
+def write_text_sets() -> None:
+    rows = reviews(40)
+    write_csv(Path("text.csv"), rows, "text", "label")
+    with gzip.open("bomb.csv.gz", "wb", compresslevel=1) as file:
+        file.write(b"text,label\n")
+        for _ in range(150):
+            file.write(b"x" * 1_000_000 + b",a\n" + b"x" * 1_000_000 + b",b\n")
+    write_csv(
+        Path("empty-text.csv"),
+        [(" " if n == 7 else text, label) for n, (text, label) in enumerate(rows)],
+        "text",
+        "label",
+    )
+    write_csv(Path("unknown.csv"), [*rows, *[("zzz" + "q" * n, "pos") for n in range(4)]], "text", "label")
+    Path("utf16.csv").write_text("text,label\nä b,pos\n", encoding="utf-16")
+    write_json_lines(Path("nested.jsonl"), [({"a": text}, label) for text, label in rows], "text", "label")
+    Path("half.jsonl").write_text('{"text": "a \\ud800", "label": "x"}\n' * 4 + '{"text": "b", "label": "y"}\n' * 4)
+    write_columns(
+        Path("bytes.parquet"), {"text": [text.encode() for text, _ in rows], "label": [label for _, label in rows]}
+    )
+    numbers = [(n / 7, n * n % 11, ("red", "blue")[n % 2]) for n in range(40)]
+    write_csv(Path("table.csv"), numbers, "length", "width", "class")
+    write_csv(Path("table-word.csv"), [*numbers, ("long", 3, "red")], "length", "width", "class")
+    write_csv(Path("table-inf.csv"), [*numbers, ("inf", 3, "red")], "length", "width", "class")
+    write_csv(
+        Path("table-constant.csv"), [(1, 2, ("red", "blue")[n % 2]) for n in range(40)], "length", "width", "class"
+    )
+    write_csv(Path("table-only.csv"), [(("red", "blue")[n % 2],) for n in range(40)], "class")
+
+
+def write_sentence_sets() -> None:
+    pairs = made_pairs(20)
+    write_pair_files(Path(), "good", pairs)
+    write_text(Path("short.target"), [target for _, target in pairs[:-1]])
+    write_text(Path("blank.source"), [source if n != 4 else "" for n, (source, _) in enumerate(pairs)])
+    write_text(Path("all-blank.source"), ["" for _ in pairs])
+    Path("latin.source").write_bytes("".join(f"{source} é\n" for source, _ in pairs).encode("latin-1"))
+    Path("long.source").write_bytes(b"x" * 3_000_000 + b"\n")
+    write_text(Path("bad.jsonl"), ['{"source": "a", "target": "b"}', '{"source": "a", "target": 3}'])
+    write_text(Path("bad.tsv"), ["a\tb", "a\tb\tc"])
+    Path("cut.source.gz").write_bytes(gzip.compress(b"a\n" * 1000)[:-9])
+    write_corpus(Path("made"))
+    tokens, words = "train-source.npy", "source-vocabulary.txt"
+    for name in ("missing", "token", "vocabulary", "newer", "cut"):
+        shutil.copytree("made/corpus", f"corpus-{name}")
+    Path("corpus-missing", tokens).unlink()
+    _changed(Path("corpus-token", tokens), 128, b"\xff\xff")
+    _changed(Path("corpus-vocabulary", words), 0, b"x")
+    Path("corpus-newer/corpus.json").write_text('{"format": 2, "files": {}}')
+    Path("corpus-cut", tokens).write_bytes(Path("corpus-cut", tokens).read_bytes()[:-2])
+    shutil.copytree("made/corpus", "corpus-empty")
+    about = json.loads(Path("corpus-empty/corpus.json").read_text())
+    Path("corpus-empty/corpus.json").write_text(json.dumps(about | {"splits": {}}))
+
+
+def write_all() -> None:
+    """Writes all of them into the current folder."""
+    write_recipes()
+    write_idx_sets()
+    write_array_sets()
+    write_picture_sets()
+    write_parquet_sets()
+    write_text_sets()
+    write_sentence_sets()

@@ -1,0 +1,58 @@
+"""Tables of calls of the command line and what each must say, kept as text: `bad_calls.txt`, `bad_data.txt`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.made_cli import Called
+
+LINES, LETTERS = 10, 400
+
+
+class Case(NamedTuple):
+    """One line of a table: the words after `labelembed`, what is said, and the heading that it stands below."""
+
+    words: str
+    said: str
+    heading: str
+
+
+def read_table(name: str) -> list[Case]:
+    """Returns what a table holds: `$ labelembed WORDS`, then the message to the next empty line."""
+    found = []
+    heading = ""
+    for block in Path(__file__).with_name(name).read_text().split("\n\n"):
+        lines = block.strip("\n").split("\n")
+        if lines[0].startswith("# "):
+            heading = lines[0].removeprefix("# ").split(":")[0]
+        else:
+            found.append(Case(lines[0].removeprefix("$ labelembed "), "\n".join(lines[1:]), heading))
+    return found
+
+
+def fits(said: str, wanted: str, here: Path) -> bool:
+    """Tells whether a message is the one held; `...` stands for what is not ours to word, as in a doctest.
+
+    Of `usage: WORD WORD` every word must stand in what typer says of the options; it may be broken within its box.
+    """
+    if wanted.startswith("usage: "):
+        told = " ".join(said.replace("│", " ").split())
+        return told.startswith(("Usage: ", "╭─ Error")) and all(word in told for word in wanted.split()[1:])
+    pattern = ".*".join(map(re.escape, wanted.replace("{here}", str(here)).split("...")))
+    return re.fullmatch(pattern, said.removesuffix("\n"), flags=re.DOTALL) is not None
+
+
+def faults_of(called: Called, said: str, here: Path) -> list[str]:
+    """Returns what is wrong with how a call was answered; `said` may be `fine: TEXT`, of which its output has TEXT."""
+    if said.startswith("fine: "):
+        good = called.code == 0 and said.removeprefix("fine: ") in called.out
+        return [] if good else [f"exit {called.code}\n{called.out}{called.err}\ninstead of\n{said}"]
+    faults = [] if called.code == 2 else [f"exit {called.code}"]
+    faults += [f"on standard output: {called.out}"] if called.out else []
+    faults += ["a traceback"] if "Traceback" in called.err else []
+    lines = called.err.splitlines()
+    faults += [f"{len(lines)} lines"] if len(lines) > LINES else []
+    faults += ["a long line"] if max(map(len, lines), default=0) > LETTERS + len(str(here)) else []
+    return faults if fits(called.err, said, here) else [*faults, f"it said\n{called.err}\ninstead of\n{said}"]

@@ -1,0 +1,226 @@
+"""R11: files of every kind with bits flipped, cut and spliced, and bombs: our own errors, little memory, no code."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+import shutil
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from labelembed.data import (
+    CorpusSettings,
+    PairFiles,
+    preprocess,
+    read_arrays,
+    read_cifar,
+    read_idx,
+    read_images,
+    read_inputs,
+    read_parquet,
+)
+from labelembed.data.corpus_folder import read_corpus
+from labelembed.data.manifest import read_manifest
+from labelembed.data.streams import UNPACKED_BYTES
+from labelembed.data.table import read_table
+from labelembed.data.text_rows import read_text_rows
+from labelembed.errors import LabelEmbedError
+from labelembed.geometry import LabelGeometry, read_hierarchy
+from labelembed.recipes.loading import load_recipe
+from labelembed.training.run_folder import RunFolder
+from tests.made_corpus import made_pairs, write_corpus, write_pair_files
+from tests.made_data import made_arrays, made_images, write_arrays, write_idx, write_image, write_picture_folder
+from tests.made_hostile import mutated_bytes, pickle_bomb
+from tests.made_pictures import write_cifar_binary, write_cifar_python, write_classes, write_tar
+from tests.made_runs import embedding_geometry, journal_lines, make_run, measures
+from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
+from tests.made_watching import memory_taken, watched
+from tests.reliability.figures import sized
+
+CASES = sized(short=12, full=400)
+#: What reading may take besides twice the file: what a compressed file may unpack to, twice, and the readers' own.
+_MEMORY = 2 * UNPACKED_BYTES + 2**28
+
+
+def preprocessed(place: Path) -> None:
+    out = place.with_name("corpus-made")
+    try:
+        files = PairFiles(place / "train.source", place / "train.target")
+        preprocess(train=files, development=None, test=None, out=out, settings=CorpusSettings())
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def run(place: Path) -> Path:
+    make_run(place, test=measures(0.1), journal=journal_lines([0.3, 0.2, 0.1]))
+    return place
+
+
+def npy_folder(place: Path) -> None:
+    place.mkdir()
+    for name, array in made_arrays().items():
+        np.save(place / f"{name}.npy", array)
+
+
+def picture_list(place: Path) -> None:
+    write_classes(place, {"a": 4, "b": 4}, size=4)
+    files = sorted(path.relative_to(place) for path in place.rglob("*.png"))
+    write_csv(place / "list.csv", [(str(file), file.parts[0]) for file in files], "path", "label")
+
+
+def cifar_tar(place: Path) -> None:
+    place.mkdir()
+    write_cifar_binary(place / "cifar-10-batches-bin", 10, rows=1)
+    write_tar(place / "cifar.tar.gz", place / "cifar-10-batches-bin")
+    shutil.rmtree(place / "cifar-10-batches-bin")
+
+
+def one_file(write):
+    def made(place: Path) -> None:
+        place.mkdir()
+        write(place)
+
+    return made
+
+
+ROWS = reviews(24)
+NUMBERS = [(n / 7, n * n % 11, ("red", "blue")[n % 2]) for n in range(24)]
+COLUMNS = {"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]}
+SMALL_CSV = b"text,label\n" + b"a b,x\nc d,y\n" * 8
+RECIPE = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 4\n"
+# Of each reader: what makes the files in a folder, and what reads the folder.
+READERS = {
+    "idx": (one_file(lambda at: write_idx(at / "f", made_images(4))), lambda at: read_idx(at / "f")),
+    "idx, gzip": (one_file(lambda at: write_idx(at / "f", made_images(4), zipped=True)), lambda at: read_idx(at / "f")),
+    "npz": (one_file(lambda at: write_arrays(at / "f.npz")), lambda at: read_arrays(path=str(at / "f.npz"))),
+    "npy folder": (npy_folder, lambda at: read_arrays(path=str(at))),
+    "CIFAR": (lambda at: write_cifar_binary(at, 10, rows=1), lambda at: read_cifar(path=str(at))),
+    "CIFAR, Python": (lambda at: write_cifar_python(at, 10, rows=1), lambda at: read_cifar(path=str(at))),
+    "CIFAR, tar": (cifar_tar, lambda at: read_cifar(path=str(at / "cifar.tar.gz"))),
+    "picture folder": (lambda at: write_classes(at, {"a": 3, "b": 3}, size=4), lambda at: read_images(path=str(at))),
+    "picture list": (picture_list, lambda at: read_manifest(path=str(at / "list.csv"))),
+    "jpeg": (
+        one_file(lambda at: write_image(at / "f.jpg", made_images(1, height=28, width=28)[0])),
+        lambda at: read_inputs(at / "f.jpg", input_shape=(1, 28, 28), input_range=(0.0, 255.0)),
+    ),
+    "parquet": (write_picture_folder, lambda at: read_parquet(path=str(at))),
+    "parquet of texts": (
+        one_file(lambda at: write_columns(at / "f.parquet", COLUMNS)),
+        lambda at: read_text_rows(path=str(at / "f.parquet")),
+    ),
+    "saved data set": (lambda at: write_saved(at, COLUMNS), lambda at: read_text_rows(path=str(at))),
+    "csv": (
+        one_file(lambda at: write_csv(at / "f.csv", ROWS, "text", "label")),
+        lambda at: read_text_rows(path=str(at / "f.csv")),
+    ),
+    "csv, gzip": (
+        one_file(
+            lambda at: (at / "f.csv.gz").write_bytes(gzip.compress(b"text,label\n" + b"a b,x\nc d,y\n" * 8, mtime=0))
+        ),
+        lambda at: read_text_rows(path=str(at / "f.csv.gz")),
+    ),
+    "json lines": (
+        one_file(lambda at: write_json_lines(at / "f.jsonl", ROWS, "text", "label")),
+        lambda at: read_text_rows(path=str(at / "f.jsonl")),
+    ),
+    "table": (
+        one_file(lambda at: write_csv(at / "f.csv", NUMBERS, "length", "width", "class")),
+        lambda at: read_table(path=str(at / "f.csv")),
+    ),
+    "sentence pairs": (lambda at: write_pair_files(at, "train", made_pairs(12)), preprocessed),
+    "corpus": (lambda at: write_corpus(at, train=12, development=4, test=4), lambda at: read_corpus(at / "corpus")),
+    "recipe": (
+        one_file(
+            lambda at: (at / "f.yaml").write_text(
+                "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 4\n"
+            )
+        ),
+        lambda at: load_recipe(str(at / "f.yaml")),
+    ),
+    "groups": (
+        one_file(lambda at: (at / "f.yaml").write_text("animals: [cat, dog]\nthings: [car, ship]\n")),
+        lambda at: read_hierarchy(at / "f.yaml", ("cat", "dog", "car", "ship")),
+    ),
+    "geometry": (
+        one_file(lambda at: embedding_geometry("abcd").save(at / "f.safetensors")),
+        lambda at: LabelGeometry.load(at / "f.safetensors"),
+    ),
+    "journal": (run, lambda at: RunFolder(at).journal()),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_fuzzed_files_are_read_or_refused(name, tmp_path, figure):
+    write, read = READERS[name]
+    write(tmp_path / "whole")
+    read(tmp_path / "whole")
+    files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*") if path.is_file())
+    bomb = pickle_bomb(tmp_path / "sentinel")
+    faults: list[str] = []
+    most = [0.0]
+    cache = Path(os.environ["LABELEMBED_CACHE"])
+
+    @settings(
+        max_examples=CASES,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate,),
+    )
+    @given(st.integers(0, 2**63))
+    def read_or_refused(number):
+        chance = random.Random(number)
+        place = tmp_path / "copy"
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(tmp_path / "whole", place)
+        file = place / chance.choice(files)
+        content = file.read_bytes()
+        file.write_bytes(bomb if chance.random() < 0.03 else mutated_bytes(content, chance))
+        allowed = 2 * file.stat().st_size + _MEMORY
+        with watched(place, tmp_path, cache) as done, memory_taken() as taken:
+            try:
+                read(place)
+            except LabelEmbedError as error:
+                done += ["a long message"] if len(str(error)) > 2500 else []
+            except BaseException:
+                done.append(traceback.format_exc(limit=-4))
+        most[0] = max(most[0], round(taken[0] / allowed, 2))
+        if (tmp_path / "sentinel").exists():
+            done.append("the pickle was loaded")
+        if done:
+            faults.append("\n".join([f"{number}: {file.name}", *done]))
+
+    read_or_refused()
+    print("\n\n".join(faults[:5]))
+    figure.count("fuzzed files read or refused", CASES - len(faults), CASES)
+    figure.at_most("bytes for a fuzzed file, of the limit", most[0], 1.0)
+
+
+def black(width: int, height: int, path: Path) -> Path:
+    Image.new("1", (width, height)).save(path)
+    return path
+
+
+def test_picture_of_billions_of_pixels_is_refused_unread(tmp_path, figure):
+    file = black(20_000, 10_000, tmp_path / "f.png")
+    assert file.stat().st_size < 200_000
+    with memory_taken() as taken, pytest.raises(LabelEmbedError, match="more than 89,478,485 pixels, the limit"):
+        read_inputs(file, input_shape=(1, 28, 28), input_range=(0.0, 255.0))
+    figure.at_most("bytes for a picture of 200 million pixels, of 64 MB", round(taken[0] / 2**26, 2), 1.0)
+
+
+def test_gzip_of_zeros_is_refused_before_it_fills_the_memory(tmp_path, figure):
+    with gzip.open(tmp_path / "f.csv.gz", "wb", compresslevel=1) as file:
+        for _ in range(sized(short=280, full=2_000)):
+            file.write(bytes(2**20))
+    with memory_taken() as taken, pytest.raises(LabelEmbedError, match="unpack to more than 268,435,456"):
+        read_text_rows(path=str(tmp_path / "f.csv.gz"))
+    figure.at_most("bytes for a gzip of zeros, of the limit", round(taken[0] / (2 * UNPACKED_BYTES), 2), 1.0)
