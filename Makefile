@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/.cache/inductor
 
-.PHONY: help demo test test-reliability check bench docs clean
+.PHONY: help demo test test-reliability check bench docs audit clean
 
 help:
 	@echo "make demo   install into .venv and compare three objectives on the digits (about a minute)"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-reliability   the fifteen checks of docs/reliability.md at full size (about 40 minutes)"
 	@echo "make check  ruff, mypy --strict and the tests of the structure only"
 	@echo "make bench  print speed ratios measured on this machine"
+	@echo "make audit  look the installed packages up among the known vulnerabilities; says so where it cannot"
 	@echo "make docs   build the documentation into docs/_build/html"
 	@echo "make clean  remove .venv, caches and what was built"
 
@@ -60,6 +61,17 @@ bench: .venv/.test
 
 docs: .venv/.docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html
+
+# Fails where a package is known to be vulnerable; without a network it says that nothing was looked up, and does not fail.
+audit: .venv/.base
+	@mkdir -p .cache
+	@$(BIN)/python -m pip install --quiet pip-audit || \
+		{ echo "audit: pip-audit cannot be installed, so nothing was looked up"; exit 0; }; \
+	$(BIN)/python -m pip_audit --skip-editable --progress-spinner off >.cache/audit.txt 2>.cache/audit.errors; code=$$?; \
+	cat .cache/audit.txt; tail -n 3 .cache/audit.errors; \
+	if [ $$code -ne 0 ] && ! grep -q 'known vulnerabilit' .cache/audit.errors; then \
+		echo "audit: the database cannot be reached, so nothing was looked up"; exit 0; fi; \
+	exit $$code
 
 clean:
 	rm -rf .venv .cache docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -76,6 +76,9 @@ def model_card(run: str | Path) -> str:
     variant = single.variants[0]
     record = next(iter(variant.runs.values()))
     environment, recipe = environment_of(record), RunFolder(folder).recipe()
+    for block in ("data", "model", "objective"):
+        if not isinstance(recipe.get(block), dict):
+            raise RunFolderError(f"{folder / 'recipe.yaml'}: damaged, {block!r} is no mapping")
     told = environment.get("data")
     data: dict[str, Any] = told if isinstance(told, dict) else {}
     template = files("labelembed.report").joinpath("templates", "card.md").read_text(encoding="utf-8")
