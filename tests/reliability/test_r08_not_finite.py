@@ -29,6 +29,7 @@ from tests.made_objectives import build
 from tests.made_training import (
     BATCHES,
     STEPS,
+    CommandLines,
     contents,
     differences,
     newest,
@@ -41,6 +42,7 @@ from tests.made_training import (
     with_saved_geometry,
 )
 from tests.reliability.figures import sized
+from tests.test_training_processes import start_two, train_words
 
 pytestmark = pytest.mark.usefixtures("no_flush")
 
@@ -463,3 +465,21 @@ def test_fp16_leaves_out_steps_that_overflow_and_stops_when_all_do(hooks, networ
     before_step(hooks, 2, lambda: spoil_first_gradient(networks[-1].cuda(), math.nan))
     with pytest.raises(DivergedTraining, match=r"layers.1.weight` at step .* however small the loss is scaled"):
         running.run_recipe(recipe, tmp_path / "always", data=cached_data(recipe))
+
+
+# ---- several processes
+
+
+@pytest.mark.parametrize("how", ["", ", vocabulary_parallel: true"], ids=["each with all labels", "labels split"])
+def test_two_processes_stop_alike_with_the_same_words(how, tmp_path, figure):
+    commands = CommandLines(tmp_path)
+    settings = ["objective={name: label_embedding, embedding: compressed, rank: 4" + how + "}", "epochs=3"]
+    settings += ["data.train_rows=190", "batch_size=40", "model.hidden_sizes=[12]"]
+    settings += ["optimizer={name: sgd, learning_rate: 1e30}"]
+    words = train_words(tmp_path / "run", settings)
+    ended = [(command.code(), command.output()) for command in start_two(commands, *words)]
+    said = [output[output.index("the loss is not finite: ") :].strip() for _, output in ended]
+    assert said[0] == said[1]
+    assert "; what the encoder gives is finite, what the objective makes of it is not. Try" in said[0]
+    figure.count("processes that stopped alike", sum(code == 1 for code, _ in ended), 2)
+    assert RunFolder(tmp_path / "run").result()["diverged_at_step"] == 2

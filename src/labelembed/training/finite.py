@@ -174,7 +174,7 @@ def _remembered_not_finite(network: Network, parts: Sequence[AnyBatch]) -> list[
 
 @torch.no_grad()
 def _layer_not_finite(network: Network, parts: Sequence[AnyBatch]) -> str:
-    """Returns, for the message, the first layer of the encoder that gives what is not finite, once more asked."""
+    """Returns, for the message, the first layer that gives what is not finite, once more asked."""
     first: list[str] = []
 
     def look(name: str, output: object) -> None:
@@ -192,4 +192,6 @@ def _layer_not_finite(network: Network, parts: Sequence[AnyBatch]) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    return f"; the first layer that gives such is `{first[0]}`" if first else ""
+    if first:
+        return f"; the first layer that gives such is `{first[0]}`"
+    return "; what the encoder gives is finite, what the objective makes of it is not"

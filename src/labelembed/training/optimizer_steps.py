@@ -74,14 +74,14 @@ class OptimizerSteps:
         count = number_of_micro_batches(batch, self.micro_batches, step_rows=step_rows, processes=processes)
         self.optimizer.zero_grad()
         parts = micro_batches(batch, count)
-        names, total = self._backward(parts)
+        terms = self._backward(parts)
         # fp16 scales its gradients, finds those that overflow by itself, and leaves out such a step.
         scaler = self.accelerator.scaler
         gradients = gradients_of(self.parameters) if scaler is None else []
-        norms = torch.stack(torch._foreach_norm(gradients)).to(total) if gradients else total.new_empty(0)
+        norms = torch._foreach_norm(gradients) if gradients else ()
         # One transfer for all; the sums are Python's, so that a resumed epoch adds up to the same digits.
-        numbers = self._of_all_processes(torch.cat([total, norms])).tolist()
-        values = dict(zip(names, numbers, strict=False))
+        numbers = self._of_all_processes(torch.stack([*terms.values(), *norms])).tolist()
+        values = dict(zip(terms, numbers, strict=False))
         if not all(map(math.isfinite, numbers)):
             with self.accelerator.autocast():
                 refuse_step(self.network, values, parts, step=step, where=where)
@@ -99,21 +99,21 @@ class OptimizerSteps:
             return
         clip_gradients(self.network, max_norm)
 
-    def _backward(self, parts: Sequence[AnyBatch]) -> tuple[tuple[str, ...], Tensor]:
-        """Goes back from the loss of every micro-batch; returns the step's terms of this process, and their names."""
+    def _backward(self, parts: Sequence[AnyBatch]) -> dict[str, Tensor]:
+        """Goes back from the loss of every micro-batch; returns the step's terms of this process."""
         count = len(parts)
-        sums: list[Tensor] = []
-        names: tuple[str, ...] = ()
+        found: list[dict[str, Tensor]] = []
         with self.objective.accumulate([part.labels for part in parts]) if count > 1 else nullcontext():
             for number, part in enumerate(parts, start=1):
                 # Gradients are sent once, with those of the last micro-batch.
                 with self.accelerator.no_sync(self.model) if number < count else nullcontext():
                     terms = self.model(part.inputs, part.labels, part.rows)
                     self.accelerator.backward(terms.total)
-                named = terms._asdict()
-                names = tuple(named)
-                sums.append(torch.stack([term.detach() for term in named.values()]))
-        return names, sums[0] if count == 1 else torch.stack(sums).sum(dim=0)
+                found.append({name: term.detach() for name, term in terms._asdict().items()})
+        if count == 1:
+            return found[0]
+        sums = torch.stack([torch.stack([*one.values()]) for one in found]).sum(dim=0)
+        return dict(zip(found[0], sums.unbind(), strict=True))
 
     def _of_all_processes(self, numbers: Tensor) -> Tensor:
         """Returns the mean over the processes of a step's terms and gradients' norms.
