@@ -82,7 +82,7 @@ def train(
         return
     if (out / "comparison.json").exists():
         raise RunFolderError(f"{out}: holds a comparison; choose another folder with --out")
-    if folder.state() == "finished" and not overwrite and not force:
+    if not overwrite and not force and folder.state() == "finished":
         held: AbstractContextManager[None] = nullcontext()
     else:
         held = locked(out)  # from the first look into the folder on
