@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -203,6 +203,14 @@ class Retrospection(Objective):
             rows, said, labels = whole_batch.gathered(rows, said, labels)
         self.store.put(rows, said)
         self.row_labels.index_copy_(0, rows, labels.to(self.row_labels.dtype))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        if (
+            len(self.row_labels)
+            and not -1 <= int(self.row_labels.min()) <= int(self.row_labels.max()) < self.num_labels
+        ):
+            rest[-1].append(f"{prefix}row_labels: names labels that there are not")  # torch's list of what is wrong
 
     def end_epoch(self) -> None:
         """With ``store="steps"`` all rows of a k-th epoch are stored now."""

@@ -37,6 +37,7 @@ class SoftLabelStore(nn.Module):
     def __init__(self, num_rows: int, num_labels: int, *, top_k: int | None = None, folder: Path | None = None) -> None:
         super().__init__()
         self.num_rows = num_rows
+        self.num_labels = num_labels
         self.width = kept_entries(num_labels, top_k)
         self.sparse = self.width < num_labels
         self.label_dtype = label_type(num_labels)
@@ -117,6 +118,8 @@ class SoftLabelStore(nn.Module):
             mapped = torch.empty(0, dtype=dtype)
             if size:
                 mapped = torch.from_file(str(path), shared=True, size=size, dtype=dtype)
+            if not new and dtype == self.label_dtype and self._strangers(mapped):
+                raise RunFolderError(f"{path}: damaged, it names labels that there are not; begin the run anew")
             found.append(mapped.view(-1, self.width))
         return SoftLabelTable(found[0], found[1] if self.sparse else None)
 
@@ -129,5 +132,11 @@ class SoftLabelStore(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *rest)
+        if self.folder is None and self.sparse and self._strangers(self.labels):
+            rest[-1].append(f"{prefix}labels: names labels that there are not")  # torch's list of what is wrong
         self.generations = int(self.generation)
         self._files = None
+
+    def _strangers(self, labels: Tensor) -> bool:
+        """Tells whether any of some labels is none of the C; of a checkpoint nobody knows who has made it."""
+        return labels.numel() > 0 and not (int(labels.min()) >= 0 and int(labels.max()) < self.num_labels)

@@ -237,7 +237,8 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None], *, 
 
 
 def _refuse_other_data(folder: RunFolder, data: TrainingData) -> None:
-    known = folder.environment().get("data", {}).get("fingerprint")
+    begun_with = folder.environment().get("data")
+    known = begun_with.get("fingerprint") if isinstance(begun_with, dict) else None
     if known is not None and known != data.fingerprint():
         raise RunFolderError(
             f"{folder.path}: the run began with other data than {data.source} now holds "

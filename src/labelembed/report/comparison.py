@@ -250,14 +250,14 @@ def _description_fault(about: object) -> str:
         return f"has no {', '.join(absent)}"
     variants, seeds = about["variants"], about["seeds"]
     if not (isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds)):
-        return f"`seeds` must be a list of whole numbers, got {seeds!r}"
+        return f"`seeds` must be a list of whole numbers, got {seeds!r:.80}"
     if not (isinstance(variants, list) and variants and all(_is_variant(variant) for variant in variants)):
         return "`variants` must be a list of mappings with `name`, `folder` (a folder's name) and `objective`"
     names = [variant["name"] for variant in variants]
     if len(set(names)) != len(names):
         return f"two variants have one name: {sorted(names)}"
     if about["baseline"] not in names:
-        return f"the baseline {about['baseline']!r} is none of the variants {sorted(names)}"
+        return f"the baseline {about['baseline']!r:.80} is none of the variants {sorted(names)!r:.300}"
     return ""
 
 

@@ -95,7 +95,7 @@ def model_card(run: str | Path) -> str:
             network=str((recipe.get("model") or {}).get("name")),
             statement=verdict(single)[0],
             data=_data_lines(data),
-            notes=[str(note) for note in data.get("notes") or []],
+            notes=[str(note) for note in _list(data.get("notes"))],
             measures=_measures(record),
             calibration=_calibration(record),
             labels=_labels(folder),
@@ -171,6 +171,11 @@ def _header(record: RunRecord, recipe: dict[str, Any], data: dict[str, Any], *, 
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).strip()
 
 
+def _list(value: object) -> list[Any]:
+    """Returns a list as it is, and for anything else, in a damaged file, none."""
+    return value if isinstance(value, list) else []
+
+
 def _data_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     names = data.get("names")
     rows = data.get("rows")
@@ -181,9 +186,9 @@ def _data_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("labels", f"{len(names):,}: {', '.join(map(str, names[:LISTED_LABELS]))}"))
         if len(names) > LISTED_LABELS:
             lines[-1] = ("labels", lines[-1][1] + ", ...")
-    if data.get("input_shape"):
-        low, high = (data.get("input_range") or (None, None))[:2]
-        lines.append(("one input", f"{' x '.join(map(str, data['input_shape']))}, values from {low} to {high}"))
+    shape, ends = _list(data.get("input_shape")), _list(data.get("input_range"))
+    if shape and len(ends) == 2:
+        lines.append(("one input", f"{' x '.join(map(str, shape))}, values from {ends[0]} to {ends[1]}"))
     lines.append(("fingerprint of the content", str(data.get("fingerprint", "not known"))))
     return lines
 

@@ -18,7 +18,7 @@ def result_fault(result: dict[str, Any]) -> str:
         return f"result.json: written by a newer labelembed (format {result['format']}); update labelembed"
     calibrated = result.get("calibrated")
     if not (calibrated is None or isinstance(calibrated, dict)):
-        return f"result.json: damaged, the calibrated measures are {calibrated!r}"
+        return f"result.json: damaged, the calibrated measures are {calibrated!r:.80}"
     places: list[tuple[str, Any]] = [(split, result.get(split)) for split in ("development", "test")]
     places += [(f"calibrated {split}", (calibrated or {}).get(split)) for split in ("development", "test")]
     for split, measures in places:
@@ -30,7 +30,7 @@ def result_fault(result: dict[str, Any]) -> str:
             if value is None:
                 continue
             if number_in(value) is None or (name in _FRACTIONS and not 0 <= value <= 1):
-                return f"result.json: damaged, the {split} measure {name} is {value!r}"
+                return f"result.json: damaged, the {split} measure {name:.40} is {value!r:.80}"
     if result.get("development") is None and result.get("test") is None:
         return "result.json: damaged, has neither development nor test measures"
     return ""
@@ -46,7 +46,7 @@ def journal_fault(journal: list[dict[str, Any]]) -> str:
         for split in ("development", "test"):
             measures = entry.get(split)
             if not (measures is None or isinstance(measures, dict)):
-                return f"journal.jsonl: damaged, epoch {entry['epoch']} has {measures!r} as {split}"
+                return f"journal.jsonl: damaged, epoch {entry['epoch']} has {measures!r:.80} as {split}"
             error = number_in((measures or {}).get("error"))
             if error is not None and not 0 <= error <= 1:
                 return f"journal.jsonl: damaged, epoch {entry['epoch']} has the {split} error {error!r}, no fraction"
