@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from labelembed.errors import LabelEmbedError, RunFolderError, TrainingError
+from labelembed.recipes.comparing import plan_comparison, run_comparison
+from labelembed.recipes.loading import load_recipe
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.files import make_writable_folder, saving
 from labelembed.training.run_folder import RunFolder
@@ -128,3 +130,14 @@ def test_file_system_that_cannot_be_asked_stops_no_run(tmp_path, monkeypatch):
     expected = pytest.raises(TrainingError, match="about 5 bytes are needed and what is free is not told")
     with expected, saving(tmp_path, needed_bytes=5):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_comparison_on_a_full_disk_says_what_is_needed_and_goes_on_by_the_same_command(tmp_path):
+    recipe, name = load_recipe("digits-mlp", settings=["data.train_rows=190", "model.hidden_sizes=[12]", "epochs=1"])
+    plan = plan_comparison(recipe, name, tmp_path / "out", objectives="one_hot", seeds="1")
+    (tmp_path / "out").mkdir()
+    disk = FailingDisk(tmp_path / "out" / ".comparison", at=1)
+    with disk.mounted(), pytest.raises(TrainingError, match=NEEDED_AND_FREE) as error:
+        run_comparison(plan, tmp_path / "out", device="cpu")
+    assert str(error.value).endswith("When it can be saved again, give the same command again")
+    assert error.value.exit_code == 1
