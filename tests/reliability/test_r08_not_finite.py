@@ -15,13 +15,15 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from labelembed import report, seeds
 from labelembed.cli.results import say_comparison
-from labelembed.errors import DivergedTraining, TrainingError
+from labelembed.errors import TrainingError
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.recipes import running
 from labelembed.recipes.comparing import plan_comparison, run_comparison
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.running import cached_data
+from labelembed.training import loop
 from labelembed.training.checkpoints import load_newest, save_checkpoint
+from labelembed.training.precision import make_accelerator
 from labelembed.training.run_folder import RunFolder
 from tests.made_corpus_runs import OVER_TOKENS, sequence_recipe
 from tests.made_in_process import run_jobs_here
@@ -448,6 +450,37 @@ def test_diverged_seed_is_counted_and_told_in_table_files_and_report(hooks, netw
 # ---- fp16
 
 
+@pytest.fixture
+def scaled(monkeypatch):
+    """Lets runs on the CPU scale their loss as fp16 does on a GPU."""
+
+    def make(precision, *, device=None):
+        accelerator = make_accelerator("float32", device=device)
+        accelerator.scaler = torch.amp.GradScaler("cpu")
+        return accelerator
+
+    monkeypatch.setattr(loop, "make_accelerator", make)
+
+
+@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step:UserWarning")  # Accelerate puts its own in the place
+def test_scaled_loss_leaves_out_steps_that_overflow_and_stops_when_all_do(scaled, hooks, networks, tmp_path):
+    def overflow_once():
+        weight = next(iter(networks[-1].parameters()))
+        handle = weight.register_hook(lambda gradient: (handle.remove(), gradient * math.inf)[1])
+
+    before_step(hooks, 2, overflow_once)
+    train(small_recipe(), tmp_path / "once")
+    # 65,536 halved once.
+    assert newest(tmp_path / "once").values["scaler"]["scale"] == 2**15
+    hooks.pop().remove()
+    made = before_step(hooks, 6, lambda: spoil_first_gradient(networks[-1], math.nan))
+    message = r"that of `encoder.layers.1.weight` at step 37 .*, however small the loss is scaled"
+    with pytest.raises(TrainingError, match=message):
+        train(small_recipe(epochs=10), tmp_path / "always")
+    assert len(made) == 36  # five, and 31 halvings from 2 to the 16th to 2 to the -15th
+    assert RunFolder(tmp_path / "always").result()["diverged_at_step"] == 37
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="fp16 needs a GPU")
 def test_fp16_leaves_out_steps_that_overflow_and_stops_when_all_do(hooks, networks, tmp_path):
     recipe = small_recipe(precision="fp16", epochs=2)
@@ -463,7 +496,7 @@ def test_fp16_leaves_out_steps_that_overflow_and_stops_when_all_do(hooks, networ
     recipe = small_recipe(precision="fp16", epochs=20)
     hooks.pop().remove()
     before_step(hooks, 2, lambda: spoil_first_gradient(networks[-1].cuda(), math.nan))
-    with pytest.raises(DivergedTraining, match=r"layers.1.weight` at step .* however small the loss is scaled"):
+    with pytest.raises(TrainingError, match=r"layers.1.weight` at step .* however small the loss is scaled"):
         running.run_recipe(recipe, tmp_path / "always", data=cached_data(recipe))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -109,16 +108,16 @@ def refuse_predictions(error: ValueError, *, where: str, step: int) -> DivergedT
     return DivergedTraining(f"the predictions are not finite after {where}: {error}. {_WAY_OUT}", step=step)
 
 
-def refuse_endless_overflow(network: Network, *, step: int, where: str) -> NoReturn:
-    """Raises DivergedTraining for fp16 gradients that overflow however small the loss is scaled."""
+def refuse_endless_overflow(network: Network, *, step: int, where: str) -> None:
+    """Raises DivergedTraining for fp16 gradients that overflow however small the loss is scaled, if they do."""
     named = {name: value.grad for name, value in network.named_parameters()}
     of_weights = [name for name, value in named.items() if value is not None and not value.isfinite().all()]
-    which = f"that of `{of_weights[0]}`" if of_weights else "that of a weight"
-    raise DivergedTraining(
-        f"the gradient is not finite: {which} at {where}, however small the loss is scaled. "
-        "Try a lower optimizer.learning_rate, or precision: bf16 or float32",
-        step=step,
-    )
+    for name in of_weights:
+        raise DivergedTraining(
+            f"the gradient is not finite: that of `{name}` at {where}, however small the loss is scaled. "
+            "Try a lower optimizer.learning_rate, or precision: bf16 or float32",
+            step=step,
+        )
 
 
 def gradients_of(parameters: Iterable[Tensor]) -> list[Tensor]:

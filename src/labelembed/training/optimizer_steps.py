@@ -85,11 +85,12 @@ class OptimizerSteps:
         if not all(map(math.isfinite, numbers)):
             with self.accelerator.autocast():
                 refuse_step(self.network, values, parts, step=step, where=where)
+        # A fused optimiser does not tell which steps it left out, so it is the scale that is asked.
+        if scaler is not None and scaler.get_scale() < _LOWEST_SCALE:
+            refuse_endless_overflow(self.network, step=step, where=where)
         if self.max_gradient_norm is not None:
             self._clip(self.max_gradient_norm)
         self.optimizer.step()
-        if scaler is not None and self.optimizer.step_was_skipped and scaler.get_scale() < _LOWEST_SCALE:  # type: ignore[attr-defined]
-            refuse_endless_overflow(self.network, step=step, where=where)
         self.scheduler.step()
         return values
 
