@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from torch.nn.modules.module import register_module_forward_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.training.run_folder import RunFolder
@@ -51,21 +52,25 @@ def stopped(recipe, folder, *steps):
 
 def killed_between_micro_batches(recipe, folder):
     """Kills in the eighth step, after the gradients of the first of its parts."""
-    parts = 0
+    calls: list[bool] = []
+    made: list[bool] = []
 
     def kill(module, *_):
-        nonlocal parts
-        if isinstance(module, Objective) and module.training:
-            parts += 1
-            if parts == 7 * recipe.micro_batches + 2:
+        if isinstance(module, Objective) and module.training and len(made) == 7:
+            calls.append(True)
+            if len(calls) == 3:  # of mixed rows there are two a part
                 raise Killed
 
-    handle = register_module_forward_hook(kill)
+    handles = [
+        register_module_forward_hook(kill),
+        register_optimizer_step_post_hook(lambda *_: made.append(True)),
+    ]
     try:
         with pytest.raises(Killed):
             train(recipe, folder)
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     assert newest(folder).step == 7
 
 
@@ -208,6 +213,8 @@ BREAKS = [(11,), (8,), (1, 6, 5), (7,), (3,), (23,)]
 def test_resumed_run_on_sentences_is_the_unbroken_one(number, steps, unbroken, corpus, tmp_path, figure):
     objective, changes = OF_SENTENCES[number]
     recipe = sequence_recipe(corpus, objective={"name": objective}, **changes)
+    if steps == (23,) and "batch_size" in changes:  # as many tokens take fewer steps
+        steps = (16,)
     for made in steps:
         stop_after(recipe, tmp_path, made)
     assert newest(tmp_path).step == sum(steps)
