@@ -7,6 +7,8 @@ from dataclasses import astuple
 
 import pytest
 
+from tests.made_survival import cases, made_once
+from tests.made_training import CommandLines
 from tests.reliability.figures import CHECKS, FULL, Figure, Line, Recorder
 
 _PROPERTY = "reliability figure"
@@ -22,6 +24,24 @@ def check_of(path: str) -> str | None:
 def figure(record_property):
     """Takes the figures of a test: `figure.count(what, reached, wanted)`, `figure.at_most(what, value, limit)`."""
     return Recorder(lambda one: record_property(_PROPERTY, astuple(one)))
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory):
+    """Starts command lines in processes of their own."""
+    return CommandLines(tmp_path_factory.mktemp("outputs"))
+
+
+@pytest.fixture(scope="session")
+def kinds(tmp_path_factory):
+    """The kinds of runs that are killed and signalled."""
+    return cases(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory, commands, kinds):
+    """What a run that nobody disturbed leaves, by its kind; each is made once."""
+    return made_once(lambda name: kinds[name].unbroken(commands, tmp_path_factory.mktemp("unbroken") / "run"))
 
 
 def pytest_collection_modifyitems(items):

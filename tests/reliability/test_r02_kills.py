@@ -13,9 +13,8 @@ import time
 import pytest
 
 from labelembed.training.run_folder import RunFolder
-from tests.made_survival import SELDOM, cases, gloo, made_once, saves, step_of
+from tests.made_survival import SELDOM, gloo, saves, step_of
 from tests.made_training import (
-    CommandLines,
     contents,
     differences,
     newest,
@@ -39,22 +38,6 @@ KILLS = {
     "rows, two processes": sized(short=2, full=30),
     "sentences, two processes": sized(short=1, full=20),
 }
-
-
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory):
-    return CommandLines(tmp_path_factory.mktemp("outputs"))
-
-
-@pytest.fixture(scope="module")
-def kinds(tmp_path_factory):
-    return cases(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory, commands, kinds):
-    """What a run that nobody disturbed leaves; each is made once."""
-    return made_once(lambda name: kinds[name].unbroken(commands, tmp_path_factory.mktemp("unbroken") / "run"))
 
 
 def finish(case, folder, commands, words=None):

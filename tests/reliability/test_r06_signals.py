@@ -18,9 +18,8 @@ from labelembed.training import interruption
 from labelembed.training.interruption import stop_on_signals
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import LOCK
-from tests.made_survival import SELDOM, cases, gloo, made_once, saves, step_of
+from tests.made_survival import SELDOM, gloo, saves, step_of
 from tests.made_training import (
-    CommandLines,
     checkpoint_names,
     contents,
     differences,
@@ -45,22 +44,6 @@ HOW_MANY = {
 }
 # Within so many seconds a process is to end that has no step to save; on a machine with much else to do.
 SOON = 5.0
-
-
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory):
-    return CommandLines(tmp_path_factory.mktemp("outputs"))
-
-
-@pytest.fixture(scope="module")
-def kinds(tmp_path_factory):
-    return cases(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory, commands, kinds):
-    """What a run that nobody disturbed leaves; each is made once."""
-    return made_once(lambda name: kinds[name].unbroken(commands, tmp_path_factory.mktemp("unbroken") / "run"))
 
 
 def signalled(case, folder, commands, words, chance):
