@@ -15,7 +15,7 @@ from labelembed.cli.many_runs import until_stopped
 from labelembed.errors import InterruptedTraining
 from labelembed.recipes import running
 from labelembed.training import interruption
-from labelembed.training.interruption import stop_on_signals
+from labelembed.training.interruption import Stopped, stop_on_signals
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import LOCK
 from tests.made_survival import SELDOM, gloo, saves, step_of
@@ -104,7 +104,9 @@ def test_signals_at_random_moments_leave_a_run_that_goes_on(name, commands, kind
         assert differences(contents(folder), expected(name)) == [], folder
         assert saves(folder) == []
         assert not (folder / LOCK).exists()
-    figure.count("signals answered with 130 or 143, after which the run ended as an unbroken one", answered, answered)
+    figure.count(
+        "signals answered with 130 or 143, after which the run ended as an unbroken one", answered, HOW_MANY[name]
+    )
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=["ctrl-c", "sigterm"])
@@ -276,3 +278,25 @@ def test_many_runs_say_which_signal_stopped_them():
         with pytest.raises(InterruptedTraining, match=r"give the same command again \(digits") as stopped:
             until_stopped(lambda number=number: os.kill(os.getpid(), number), "digits, --out there")
         assert stopped.value.exit_code == 128 + number
+
+
+class Finalised:
+    """Is signalled while it is finalised, where Python can raise nothing."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+        for _ in range(100):  # the handler runs between two instructions
+            pass
+
+
+def test_signal_whose_exception_is_swallowed_is_heard_all_the_same(capfd):
+    def work_on():
+        Finalised()
+        time.sleep(30)
+
+    began = time.monotonic()
+    with pytest.raises(Stopped) as stopped, stop_on_signals(at_once=True):
+        work_on()
+    assert stopped.value.signal_number == signal.SIGTERM
+    assert time.monotonic() - began < 30
+    assert "ignored" not in capfd.readouterr().err

@@ -18,6 +18,8 @@ STOPPED = "stopped; to go on, give the same command again"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # For so long a signal may stay unheard where it should end the work at once: Python hears none while it waits for C.
 _UNHEARD_SECONDS = 2.0
+# After so long a signal is sent again whose exception was swallowed; what swallowed it is over by then.
+_AGAIN_SECONDS = 0.05
 
 
 class Stopped(KeyboardInterrupt):
@@ -114,11 +116,23 @@ def signals_to(handle: Callable[[int], None], *, at_once: Callable[[], bool] = l
         heard.append(number)
         handle(number)
 
+    def swallowed(what: sys.UnraisableHookArgs) -> None:
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            unraisable(what)
+            return
+        # It was raised where nothing can be, within a finaliser say: the signal comes once more, as the first one.
+        heard.clear()
+        again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), signal_of(what.exc_value)))
+        again.daemon = True
+        again.start()
+
     before = {number: signal.signal(number, first_or_second) for number in _SIGNALS}
+    unraisable, sys.unraisablehook = sys.unraisablehook, swallowed
     try:
         with _WATCH.watching(at_once):
             yield
     finally:
+        sys.unraisablehook = unraisable
         for number, handler in before.items():
             signal.signal(number, handler)
 
