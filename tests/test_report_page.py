@@ -276,6 +276,6 @@ def test_settings_show_what_differs_and_where_the_runs_differ(tmp_path):
 def test_an_unwritable_folder_is_one_clear_error(tmp_path):
     make_comparison(tmp_path, {"one_hot": {0: 0.1}})
     (tmp_path / "report.html").mkdir()
-    with pytest.raises(RunFolderError, match=r"report\.html: cannot be written"):
+    with pytest.raises(RunFolderError, match=r"report\.html: is a folder; name a file with --out"):
         write_report(tmp_path)
     assert not [file for file in tmp_path.iterdir() if "writing" in file.name]

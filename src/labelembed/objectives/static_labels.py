@@ -206,7 +206,7 @@ def _with_apart(vectors: Tensor, never: list[int]) -> Tensor:
 
     Where they were, at the mean, they would be the nearest to every output that is in doubt.
     """
-    others = torch.ones(len(vectors), dtype=torch.bool)
+    others = torch.ones(len(vectors), dtype=torch.bool, device=vectors.device)
     others[never] = False
     mean = vectors[others].mean(dim=0)
     length = torch.linalg.vector_norm(mean)
