@@ -300,3 +300,13 @@ def test_signal_whose_exception_is_swallowed_is_heard_all_the_same(capfd):
     assert stopped.value.signal_number == signal.SIGTERM
     assert time.monotonic() - began < 30
     assert "ignored" not in capfd.readouterr().err
+
+
+def test_signal_does_not_take_the_place_of_an_error_that_is_being_told():
+    # torchrun sends SIGTERM to a process that is just about to say that another one has died.
+    with stop_on_signals(at_once=True) as stop:
+        with pytest.raises(RuntimeError, match="another process has died"), stop.now_at_once(False):
+            raise RuntimeError("another process has died")
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        assert stop.requested()

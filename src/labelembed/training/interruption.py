@@ -61,12 +61,17 @@ class StopRequest:
 
     @contextmanager
     def now_at_once(self, at_once: bool) -> Iterator[None]:
-        """For the time of the block signals end the work at once, or wait to be asked about."""
+        """For the time of the block signals end the work at once, or wait to be asked about.
+
+        An error that leaves the block goes before a signal that comes while it is told.
+        """
         before, self.at_once = self.at_once, at_once
         try:
             yield
-        finally:
-            self.at_once = before
+        except Exception:
+            self.at_once = False
+            raise
+        self.at_once = before
         if before and self.by_signal:  # it came after the last question
             raise Stopped(self.signal_number or signal.SIGINT)
 
