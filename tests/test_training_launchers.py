@@ -81,7 +81,7 @@ def test_process_killed_under_torchrun_ends_the_run_with_a_word_and_one_process_
         os.kill(process_of_rank(process.pid, 1), signal.SIGKILL)
         _, err = process.communicate(timeout=240)
     assert process.returncode == 1
-    assert "error: process 0 of 2: another process has died or hangs" in err
+    assert "process 0 of 2: another process has died or hangs" in err
     assert f"labelembed resume {folder}" in err
     assert RunFolder(folder).state() == "unfinished"
     resumed = call("resume", str(folder), "--device", "cpu", "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache, partial
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.data import ReadingProgress
-from labelembed.errors import InterruptedTraining, LabelEmbedError, RunFolderError, TrainingError
+from labelembed.errors import InterruptedTraining, LabelEmbedError, LostProcess, RunFolderError, TrainingError
 from labelembed.recipes.beginning import begin, give_teacher, refuse_without_room
 from labelembed.recipes.building import (
     build_data,
@@ -96,6 +97,11 @@ def run_recipe(
                 return _run(recipe, folder, **more, **how)
         except Stopped as stopped:
             raise InterruptedTraining(_way_on(folder), signal_number=stopped.signal_number) from None
+        except LostProcess as lost:
+            if not stop.by_signal:
+                raise
+            # All were signalled, and another one has left before; or the launcher ends this one because it has died.
+            raise InterruptedTraining(str(lost), signal_number=stop.signal_number or signal.SIGTERM) from lost
 
 
 def _way_on(folder: RunFolder) -> str:
