@@ -109,6 +109,7 @@ def signals_to(handle: Callable[[int], None], *, at_once: Callable[[], bool] = l
         yield
         return
     heard: list[int] = []
+    again: list[threading.Timer] = []
 
     def first_or_second(number: int, frame: FrameType | None) -> None:
         _WATCH.heard()
@@ -126,10 +127,11 @@ def signals_to(handle: Callable[[int], None], *, at_once: Callable[[], bool] = l
             unraisable(what)
             return
         # It was raised where nothing can be, within a finaliser say: the signal comes once more, as the first one.
+        number = heard[-1] if heard else signal_of(what.exc_value)
         heard.clear()
-        again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), signal_of(what.exc_value)))
-        again.daemon = True
-        again.start()
+        again.append(threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number)))
+        again[-1].daemon = True
+        again[-1].start()
 
     before = {number: signal.signal(number, first_or_second) for number in _SIGNALS}
     unraisable, sys.unraisablehook = sys.unraisablehook, swallowed
@@ -138,6 +140,8 @@ def signals_to(handle: Callable[[int], None], *, at_once: Callable[[], bool] = l
             yield
     finally:
         sys.unraisablehook = unraisable
+        for timer in again:
+            timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
 
