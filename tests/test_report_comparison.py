@@ -176,5 +176,4 @@ def test_without_test_rows_the_comparison_is_about_development_rows(tmp_path):
     assert comparison.split == "development"
     assert rows[1].test_error is None
     assert rows[1].error == rows[1].development_error
-    assert rows[1].error_difference is not None
     assert rows[1].error_difference.difference == pytest.approx(-0.04 / 3, abs=1e-12)

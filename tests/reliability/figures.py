@@ -73,7 +73,6 @@ class Recorder:
     """What a test calls with its figures; each is noted first, so that the table shows a missed one, then asserted."""
 
     note: Callable[[Figure], None]
-    noted: list[Figure] = field(default_factory=list)
 
     def count(self, what: str, reached: int, wanted: int) -> None:
         """Notes that so many of so many passed."""
@@ -84,7 +83,6 @@ class Recorder:
         self._take(Figure(what, reached, limit, kind="limit"))
 
     def _take(self, figure: Figure) -> None:
-        self.noted.append(figure)
         self.note(figure)
         assert figure.holds, str(figure)
 

