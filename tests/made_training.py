@@ -344,8 +344,9 @@ class Command:
         return bool(self.process.is_alive())
 
     def signal(self, number: int) -> None:
-        """Sends a signal."""
-        os.kill(self.process.pid, number)
+        """Sends a signal, if there is still somebody to hear it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, number)
 
     def output(self) -> str:
         """Returns what it has printed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import typer
@@ -10,7 +11,8 @@ import typer
 from labelembed import __version__
 from labelembed.cli.launched import process_count, process_number, refuse_several
 from labelembed.errors import LabelEmbedError
-from labelembed.training.interruption import STOPPED, StopRequest, signal_of, stop_on_signals
+from labelembed.training.interruption import STOPPED, StopRequest, interruption_behind, signal_of, stop_on_signals
+from labelembed.training.leaving import Ending
 
 app = typer.Typer(
     name="labelembed",
@@ -73,28 +75,35 @@ for _verbs in (
 
 def main() -> None:
     """Runs the command line; exits with 0, 2 (something to correct), 1 (a run failed), 130 or 143 (stopped)."""
+    ending = Ending()
+    ending.take_signals()
+    ending.exit(_called())
+
+
+def _called() -> int:
+    """Calls the verb; returns the exit code, once what is wrong has been said."""
     stop = StopRequest()
     try:  # typer itself prints what is wrong with an option, and exits with 2
         with stop_on_signals(at_once=True) as stop:
             app()
-        code = 0
-    except SystemExit:  # by which typer answers Ctrl-C too
-        if not stop.by_signal:
-            raise
-        code = complain(STOPPED, 128 + (stop.signal_number or 2))
+        return 0
+    except SystemExit as left:  # by which typer answers Ctrl-C too
+        stopped = interruption_behind(left)
+        if stopped is not None or stop.by_signal:
+            return complain(STOPPED, 128 + (signal_of(stopped) if stopped else stop.signal_number or signal.SIGINT))
+        return left.code if isinstance(left.code, int) else int(left.code is not None)
     except LabelEmbedError as error:
-        code = complain(_of_this_process(str(error)), error.exit_code)
-    except KeyboardInterrupt as stopped:
-        code = complain(STOPPED, 128 + signal_of(stopped))
+        return complain(_of_this_process(str(error)), error.exit_code)
+    except KeyboardInterrupt as interrupted:
+        return complain(STOPPED, 128 + signal_of(interrupted))
     except BrokenPipeError:  # the reader of a pipe has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        return 0
     except RecursionError:
-        code = complain("a file is nested too deeply to be read", 2)
+        return complain("a file is nested too deeply to be read", 2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        code = complain(f"{where}{error.strerror or error}", 2)
-    sys.exit(code)
+        return complain(f"{where}{error.strerror or error}", 2)
 
 
 def _of_this_process(message: str) -> str:

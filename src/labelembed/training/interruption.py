@@ -10,12 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+
+from labelembed.training.leaving import SIGNALS, leave_now
 
 STOPPED = "stopped; to go on, give the same command again"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # For so long a signal may stay unheard where it should end the work at once: Python hears none while it waits for C.
 _UNHEARD_SECONDS = 2.0
 # After so long a signal is sent again whose exception was swallowed; what swallowed it is over by then.
@@ -35,6 +34,13 @@ def signal_of(stopped: KeyboardInterrupt) -> int:
     return stopped.signal_number if isinstance(stopped, Stopped) else signal.SIGINT
 
 
+def interruption_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Returns the KeyboardInterrupt that another error was made of, if it was."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 class StopRequest:
     """Says whether the run should stop, and by which signal; asked after every step.
 
@@ -45,12 +51,14 @@ class StopRequest:
         at_once: Whether a signal should end the work now, for no step is in progress: data are read, or what is left
             is measured. What is on the disk is then what the same command goes on with.
         by_signal: Whether this process has had the signal itself.
+        raised: Whether that was answered by an exception, `Stopped`, wherever the process then was.
     """
 
     def __init__(self, *, also: Callable[[], bool] = lambda: False) -> None:
         self.signal_number: int | None = None
         self.at_once = False
         self.by_signal = False
+        self.raised = False
         self._also = also
 
     def requested(self) -> bool:
@@ -67,13 +75,27 @@ class StopRequest:
         """
         before, self.at_once = self.at_once, at_once
         try:
-            yield
+            with self.as_itself():
+                yield
         except Exception:
             self.at_once = False
             raise
         self.at_once = before
         if before and self.by_signal:  # it came after the last question
             raise Stopped(self.signal_number or signal.SIGINT)
+
+    @contextmanager
+    def as_itself(self) -> Iterator[None]:
+        """Has `Stopped` leave the block as that, also where a library has made another error of it.
+
+        It is raised within whatever calls back into Python, and to that it is a callback that has failed.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self.raised:
+                raise Stopped(self.signal_number or signal.SIGINT) from error
+            raise
 
 
 @contextmanager
@@ -89,9 +111,10 @@ def stop_on_signals(*, at_once: bool = False) -> Iterator[StopRequest]:
     def handle(number: int) -> None:
         request.signal_number, request.by_signal = number, True
         if request.at_once:
+            request.raised = True
             raise Stopped(number)
 
-    with signals_to(handle, at_once=lambda: request.at_once):
+    with signals_to(handle, at_once=lambda: request.at_once), request.as_itself():
         yield request
 
 
@@ -114,11 +137,11 @@ def signals_to(handle: Callable[[int], None], *, at_once: Callable[[], bool] = l
     def first_or_second(number: int, frame: FrameType | None) -> None:
         _WATCH.heard()
         if sys.platform != "win32" and number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
-            # Held back here, while a worker starts, but another thread took it: let it wait for this one.
+            # Held back here, see `held_back`, but another thread took it: let it wait for this one.
             signal.raise_signal(number)
             return
         if heard:
-            leave_now(number)
+            leave_now(128 + number)
         heard.append(number)
         handle(number)
 
@@ -133,7 +156,7 @@ def signals_to(handle: Callable[[int], None], *, at_once: Callable[[], bool] = l
         again[-1].daemon = True
         again[-1].start()
 
-    before = {number: signal.signal(number, first_or_second) for number in _SIGNALS}
+    before = {number: signal.signal(number, first_or_second) for number in SIGNALS}
     unraisable, sys.unraisablehook = sys.unraisablehook, swallowed
     try:
         with _WATCH.watching(at_once):
@@ -144,33 +167,6 @@ def signals_to(handle: Callable[[int], None], *, at_once: Callable[[], bool] = l
             timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-_TO_REMOVE: dict[Path, int] = {}
-
-
-@contextmanager
-def removed_when_leaving(path: Path) -> Iterator[None]:
-    """Has a file removed where the block is left by a second signal, which unwinds nothing."""
-    _TO_REMOVE[path] = os.getpid()
-    try:
-        yield
-    finally:
-        _TO_REMOVE.pop(path, None)
-
-
-def leave_now(number: int) -> NoReturn:
-    """Ends the process as by a signal, with no lock left."""
-    forget_files()
-    os._exit(128 + number)
-
-
-def forget_files() -> None:
-    """Removes what `removed_when_leaving` names."""
-    for path, process in list(_TO_REMOVE.items()):
-        if process == os.getpid():
-            with contextlib.suppress(OSError):
-                path.unlink()
 
 
 class _Watch:
@@ -210,7 +206,7 @@ class _Watch:
     def _listen(self, reads: int) -> None:
         while True:
             for number in os.read(reads, 1):
-                if number in _SIGNALS:
+                if number in SIGNALS:
                     threading.Thread(target=self._judge, args=(number, time.monotonic()), daemon=True).start()
 
     def _judge(self, number: int, came_at: float) -> None:
@@ -222,7 +218,7 @@ class _Watch:
         if self._unheard > 1 or self._asked[-1]():
             with contextlib.suppress(OSError):  # where standard error is closed
                 os.write(2, f"{STOPPED}\n".encode())
-            leave_now(number)
+            leave_now(128 + number)
 
 
 _WATCH = _Watch()

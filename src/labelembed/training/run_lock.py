@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelembed.errors import InterruptedTraining, RunFolderError
-from labelembed.training.interruption import StopRequest, removed_when_leaving
+from labelembed.training.interruption import StopRequest
+from labelembed.training.leaving import held_back, keep_when_leaving, remove_when_leaving
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -57,20 +58,21 @@ def locked(
         return
     path = folder / LOCK
     made: list[Path] = []
-    lock = None
+    taken: list[BaseFileLock] = []
     try:
         try:
-            lock = _acquired(path, made, doing, patience, stop)
+            _acquire(path, taken, made, doing, patience, stop)
         except OSError as error:
             raise _unwritable(folder, error) from error
-        with removed_when_leaving(path):
-            yield
+        yield
     finally:
-        if lock is not None:
-            _let_go(lock, path)
-        for empty in reversed(made):
-            with contextlib.suppress(OSError):  # not empty, or gone
-                empty.rmdir()
+        with held_back():
+            for lock in taken:
+                _let_go(lock, path)
+            for empty in reversed(made):
+                with contextlib.suppress(OSError):  # not empty, or gone
+                    empty.rmdir()
+                keep_when_leaving(empty)
 
 
 def _unwritable(folder: Path, error: OSError) -> RunFolderError:
@@ -82,15 +84,20 @@ def _is_first() -> bool:
     return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
-def _acquired(path: Path, made: list[Path], doing: str, patience: float, stop: StopRequest | None) -> BaseFileLock:
-    """Returns the lock, taken; notes in `made` the folders that had to be made."""
+def _acquire(
+    path: Path, taken: list[BaseFileLock], made: list[Path], doing: str, patience: float, stop: StopRequest | None
+) -> None:
+    """Takes the lock and notes it in `taken`; notes in `made` the folders that had to be made."""
     import filelock
 
     began = time.monotonic()
     while True:
         try:
-            _make(path.parent, made)
-            return _taken(path)
+            with held_back():  # what is there is to be known as ours
+                _make(path.parent, made)
+                taken.append(_taken(path))
+                remove_when_leaving(path)
+            return
         except (filelock.Timeout, _Moved, FileNotFoundError):  # another has it, or is removing file or folder
             owner = _owner(path)
         waited = time.monotonic() - began
@@ -116,6 +123,7 @@ def _make(folder: Path, made: list[Path]) -> None:
             raise
         if place not in made:
             made.append(place)
+            remove_when_leaving(place)
 
 
 def _taken(path: Path) -> BaseFileLock:
@@ -180,3 +188,4 @@ def _let_go(lock: BaseFileLock, path: Path) -> None:
             path.unlink()
     with contextlib.suppress(OSError):
         lock.release()
+    keep_when_leaving(path)

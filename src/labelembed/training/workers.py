@@ -29,7 +29,8 @@ from typing import Any, NamedTuple
 import torch
 
 from labelembed.errors import InterruptedTraining, LabelEmbedError
-from labelembed.training.interruption import StopRequest, forget_files
+from labelembed.training.interruption import StopRequest
+from labelembed.training.leaving import SIGNALS, held_back, leave_now
 from labelembed.training.progress import Progress
 from labelembed.training.worker_log import note_progress, output_kept
 
@@ -61,7 +62,6 @@ class Event(NamedTuple):
 
 Run = Callable[[Any, Callable[[Progress], None], StopRequest], Any]
 
-_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _LEAVE = "leave"  # to a worker: save where the run stands, then end
 
 
@@ -119,17 +119,6 @@ def run_jobs(jobs: Iterable[Job], run: Run, *, processes: int, threads: int = 1)
             worker.wait_for_end()
 
 
-@contextlib.contextmanager
-def _held_back(signals: set[signal.Signals]) -> Iterator[None]:
-    """Lets signals wait for the time of the block, also in a process started in it."""
-    resource_tracker.ensure_running()  # multiprocessing would start it now, and let the signals pass again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class _Worker:
     """The parent's side of one process: which run it makes, and the way to it."""
 
@@ -138,7 +127,8 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         # Daemonic: should the parent end without a word, it sends SIGTERM, on which a worker saves and leaves.
         self._process = context.Process(target=_serve, args=(theirs, run, threads), daemon=True)
-        with _held_back(_SIGNALS):  # until the process has its own answer to them, see `_serve`
+        resource_tracker.ensure_running()  # multiprocessing would start it below, and let the signals pass again
+        with held_back():  # until the process has its own answer to them, see `_serve`
             self._process.start()
         theirs.close()  # so that the pipe ends when the process does
 
@@ -196,21 +186,19 @@ def _serve(pipe: Connection, run: Run, threads: int) -> None:
         stop.set()
         jobs.put(None)
         if request.at_once:  # no step to wait for, and what is on the disk is enough to go on
-            forget_files()
-            os._exit(0)
+            leave_now(0)
 
     # Ctrl-C reaches every process of the terminal; the parent decides, and tells the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, leave)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def listen() -> None:
         while True:
             try:
                 message = pipe.recv()
             except Exception:  # the parent is gone, and nobody waits for the run
-                forget_files()
-                os._exit(1)
+                leave_now(1)
             if message == _LEAVE:
                 leave()
             else:

@@ -1,0 +1,109 @@
+"""The end of a process: with the exit code that was earned, no lock left, and no part of a pair of steps done alone."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Ending:
+    """What signals do outside `stop_on_signals`, in a process that is about to end or has hardly begun.
+
+    Without it one that comes while the last message is written, or while the interpreter takes itself down, would
+    have the process die of it, and another code would come out than the one that was earned.
+    """
+
+    def __init__(self) -> None:
+        self._code: int | None = None
+        self._heard = False
+        self._of_caller = set(_TO_REMOVE)
+
+    def take_signals(self) -> None:
+        """Takes SIGINT and SIGTERM for the rest of the process; within it other handlers may stand for a time.
+
+        Only the main thread may set handlers; in another one the caller is in charge and nothing is done.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in SIGNALS:
+            signal.signal(number, self._hear)
+        # Registered first it is called last, and what follows it takes the handlers of Python away.
+        atexit.register(_ignore_signals)
+
+    def exit(self, code: int) -> NoReturn:
+        """Ends the process with this code, from now on at once where a signal comes; removes what was made for it."""
+        self._code = code
+        # What a signal has kept from being removed in its place.
+        remove_what_is_left(but=self._of_caller)
+        sys.exit(code)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self._code is not None:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError, RuntimeError):  # closed, or interrupted in its writing
+                    stream.flush()
+            leave_now(self._code)
+        if self._heard:
+            leave_now(128 + number)
+        self._heard = True
+
+
+def _ignore_signals() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Lets signals wait for the time of the block, also in a process started in it.
+
+    For steps of which none should be done without the other; nothing in it may take long.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# What this process has made and removes when it ends in whatever way: path -> the process, for one may be forked.
+_TO_REMOVE: dict[Path, int] = {}
+
+
+def remove_when_leaving(path: Path) -> None:
+    """Has a file, or a folder that is empty, removed where `leave_now` unwinds nothing."""
+    _TO_REMOVE[path] = os.getpid()
+
+
+def keep_when_leaving(path: Path) -> None:
+    """Takes `remove_when_leaving` back."""
+    _TO_REMOVE.pop(path, None)
+
+
+def leave_now(code: int) -> NoReturn:
+    """Ends the process with no lock left."""
+    remove_what_is_left()
+    os._exit(code)
+
+
+def remove_what_is_left(*, but: Collection[Path] = ()) -> None:
+    """Removes what `remove_when_leaving` was told, the last first."""
+    for path, process in reversed(list(_TO_REMOVE.items())):
+        if process == os.getpid() and path not in but:
+            keep_when_leaving(path)
+            with contextlib.suppress(OSError):  # gone, or a folder with something in it
+                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
