@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from labelembed.errors import RunFolderError
 from labelembed.report.comparison import Comparison, RunRecord
+from labelembed.report.errors_seen import evidence_of_errors
 from labelembed.report.formatting import listed, number
-from labelembed.training.run_folder import RunFolder
 
 
 def chance_error(comparison: Comparison) -> float | None:
@@ -50,11 +49,8 @@ def chance_statements(comparison: Comparison) -> list[str]:
 
 
 def _counts(run: RunRecord, split: str) -> list[int]:
-    try:
-        found = RunFolder(run.folder).evidence("errors")
-    except RunFolderError:
+    found = evidence_of_errors(run)
+    if isinstance(found, str) or found["split"] != split or not found["of_label"] or not sum(found["of_label"]):
         return []
-    counts = found.get("of_label")
-    if found.get("split") != split or not isinstance(counts, list):
-        return []
-    return counts if all(isinstance(count, int) for count in counts) and sum(counts) > 0 else []
+    counts: list[int] = found["of_label"]
+    return counts

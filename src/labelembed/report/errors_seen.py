@@ -84,7 +84,7 @@ def seen_errors(variant: VariantRuns) -> SeenErrors | None:
     unknown: dict[int, str] = {}
     read: dict[int, dict[str, Any]] = {}
     for seed, run in variant.runs.items():
-        found = _read(run)
+        found = evidence_of_errors(run)
         if isinstance(found, str):
             unknown[seed] = found
         elif read and any(found[key] != next(iter(read.values()))[key] for key in ("labels", "split")):
@@ -115,8 +115,8 @@ def seen_errors(variant: VariantRuns) -> SeenErrors | None:
     )
 
 
-def _read(run: RunRecord) -> dict[str, Any] | str:
-    """Returns the evidence of a run, or why there is none."""
+def evidence_of_errors(run: RunRecord) -> dict[str, Any] | str:
+    """Returns what a run has left of its errors, of the form it should have, or why there is nothing."""
     try:
         found = RunFolder(run.folder).evidence("errors")
     except RunFolderError as error:
