@@ -106,7 +106,7 @@ def test_compare_reads_the_texts_once_for_all_runs(tmp_path):
     words += ["--set", "data.names=[dull, fine]"]  # words that the tokenizer knows
     words += ["--set", "data.encoder=encoder", "--objectives", "one_hot,static_labels:embedding=text:encoder"]
     assert "With the one seed they share, the test error of static_labels" in succeed(*words, "--quiet").out
-    assert len(list((tmp_path / "cache").glob("*.npy"))) == 1
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 2  # the features, and which texts are cut
 
 
 @pytest.mark.usefixtures("encoder")

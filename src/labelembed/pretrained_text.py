@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,6 +189,22 @@ def most_tokens(tokenizer: Any, model: Any) -> int | None:
     limits = [getattr(tokenizer, "model_max_length", None), getattr(model.config, "max_position_embeddings", None)]
     # A tokenizer without a limit of its own says 10^30; some count positions from 2 up, which their tokenizer knows.
     known = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
+    return min(known, default=None)
+
+
+def most_tokens_said(folder: Path) -> int | None:
+    """Returns what `most_tokens` does, as far as the folder's JSON files say it, with nothing loaded."""
+    known = []
+    for name, keys in (
+        ("tokenizer_config.json", ("model_max_length",)),
+        ("config.json", ("max_position_embeddings", "n_positions")),
+    ):
+        try:
+            said = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue
+        limits = [said.get(key) for key in keys] if isinstance(said, dict) else []
+        known += [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
     return min(known, default=None)
 
 

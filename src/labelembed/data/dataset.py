@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from labelembed.data.batch import Split
+from labelembed.data.cut_texts import CutTexts
 from labelembed.data.row_content import Encoding, RowContent
 
 # Elements turned to float64 at a time (8 MiB), so that statistics need no float copy of the data.
@@ -60,6 +61,7 @@ class LabelledData:
         encoding: What made inputs of the rows, learned from the training rows; None where a reader did.
         texts: What the rows of a split are, as a person reads them, by the split's name and the row; None where only
             their inputs are known.
+        cut: How many texts are longer than what is read of them, which a note says too; None where none is.
     """
 
     train: Split
@@ -72,6 +74,7 @@ class LabelledData:
     notes: tuple[str, ...] = ()
     encoding: Encoding | None = None
     texts: Callable[[str, int], str] | None = None
+    cut: CutTexts | None = None
 
     @property
     def num_labels(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from labelembed.data.batch import Split
 from labelembed.data.checks import first_fault, require_finite, require_names
 from labelembed.data.data_notes import balance_notes
@@ -88,12 +90,14 @@ def _encoded(data: LabelledData, content: RowContent, encoding: Encoding | None)
     numbers = {name: split.inputs[:, 0].long() for name, split in data.splits.items()}
     encoding = encoding or content.fit(numbers["train"])
     splits = {name: Split(content.inputs(encoding, numbers[name]), split.labels) for name, split in data.splits.items()}
+    cut = content.cut(encoding, torch.cat(list(numbers.values())))
     return replace(
         data,
         **splits,  # type: ignore[arg-type]
         input_shape=tuple(splits["train"].inputs.shape[1:]),
         input_range=encoding.input_range,
-        notes=(*data.notes, *encoding.notes),
+        notes=(*data.notes, *encoding.notes, *([] if cut is None else [cut.note])),
+        cut=cut,
         encoding=encoding,
         texts=lambda split, row: content.shown(int(numbers[split][row])),
     )

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from labelembed.data.cut_texts import CutTexts
+
 
 class Encoding(Protocol):
     """What was learned from the training rows, and turns rows of the same kind into inputs.
@@ -44,6 +46,13 @@ class RowContent(Protocol):
         Args:
             encoding: What `fit` of content of the same kind returned.
             rows: Which rows.
+        """
+        ...
+
+    def cut(self, encoding: Any, rows: Tensor) -> CutTexts | None:
+        """Returns how many of the rows at these positions [N] (int64) are longer than what is read of them.
+
+        Asked after `inputs`, of the same encoding; None where none is, or where rows are no texts.
         """
         ...
 

@@ -44,6 +44,10 @@ class TableContent:
         """Returns the inputs [N, F] of the rows at these positions [N], which are of one part."""
         return encoding.encode(*self._located(rows))
 
+    def cut(self, encoding: TableEncoding, rows: Tensor) -> None:
+        """Returns that nothing is cut."""
+        return None
+
     def shown(self, row: int) -> str:
         """Returns a row: ``age=39, sex=male``."""
         begin = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +14,18 @@ import torch
 from torch import Tensor
 
 from labelembed.data.cache import cached_array
+from labelembed.data.cut_texts import CutTexts, kept_marks
 from labelembed.data.picture_files import ReadingProgress
-from labelembed.data.text_features import Precision, digest_of_texts, text_features, tokens_of
+from labelembed.data.text_features import Marks, Precision, digest_of_texts, text_features, tokens_of
 from labelembed.errors import ArgumentFaults, DataError
-from labelembed.pretrained_text import TOKENIZER_SUFFIXES, encoder_digest, encoder_folder, load_tokenizer, model_files
+from labelembed.pretrained_text import (
+    TOKENIZER_SUFFIXES,
+    encoder_digest,
+    encoder_folder,
+    load_tokenizer,
+    model_files,
+    most_tokens_said,
+)
 
 FEATURES_FILE = "text-features.json"
 TOKENS_FILE = "text-tokens.json"
@@ -72,8 +80,14 @@ class FeatureEncoding:
             raise DataError(f"{folder / FEATURES_FILE}: damaged, holds other values than it was written with")
         return kept
 
-    def encode_texts(self, texts: Sequence[str], *, progress: ReadingProgress | None = None) -> Tensor:
-        """Returns features [N, D] of texts, float32.
+    def encode_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        progress: ReadingProgress | None = None,
+        tell_cut: Callable[[Marks], None] = lambda is_cut: None,
+    ) -> Tensor:
+        """Returns features [N, D] of texts, float32; for `tell_cut` see `text_features`.
 
         Raises:
             DataError: The encoder cannot be read, or is not the one that the run began with.
@@ -82,7 +96,7 @@ class FeatureEncoding:
         if self.digest is not None and encoder_digest(folder) != self.digest:
             raise DataError(f"{folder}: holds another encoder than the one this run was trained on; put that one back")
         how: dict[str, Any] = {"maximum_tokens": self.maximum_tokens, "precision": self.precision}
-        return torch.from_numpy(text_features(texts, folder=folder, progress=progress, **how))
+        return torch.from_numpy(text_features(texts, folder=folder, progress=progress, tell_cut=tell_cut, **how))
 
 
 class FeatureContent:
@@ -101,6 +115,7 @@ class FeatureContent:
         self._encoding = encoding
         self._progress = progress
         self._features: Tensor | None = None
+        self._is_cut: Marks | None = None
 
     def fit(self, rows: Tensor) -> FeatureEncoding:
         """Returns the encoding, of which nothing is learned from the rows."""
@@ -109,8 +124,15 @@ class FeatureContent:
     def inputs(self, encoding: FeatureEncoding, rows: Tensor) -> Tensor:
         """Returns the features [N, D] of the texts at these positions [N]."""
         if self._features is None:  # of all rows at once, so that texts of like length find each other
-            self._features = encoding.encode_texts(self.texts, progress=self._progress)
+            self._features = encoding.encode_texts(self.texts, progress=self._progress, tell_cut=self._keep_cut)
         return self._features.index_select(0, rows)
+
+    def _keep_cut(self, is_cut: Marks) -> None:
+        self._is_cut = is_cut
+
+    def cut(self, encoding: FeatureEncoding, rows: Tensor) -> CutTexts | None:
+        """Returns how many of the texts at these positions [N] have more tokens than are read; None: none."""
+        return _cut(self.texts, rows, encoder_folder(encoding.encoder), encoding.maximum_tokens, self._is_cut)
 
     def shown(self, row: int) -> str:
         """Returns a text."""
@@ -162,8 +184,13 @@ class TokenEncoding:
             raise DataError(f"{folder / TOKENS_FILE}: damaged, maximum_tokens is {about.get('maximum_tokens')!r}")
         return cls(encoder_folder(folder / ENCODER_FOLDER), about["maximum_tokens"], about.get("column"))
 
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Returns each text's tokens [N, maximum_tokens], int32: their numbers plus 1, then zeros."""
+    def encode_texts(self, texts: Sequence[str], *, tell_cut: Callable[[Marks], None] = lambda is_cut: None) -> Tensor:
+        """Returns each text's tokens [N, maximum_tokens], int32: their numbers plus 1, then zeros.
+
+        Args:
+            texts: N texts.
+            tell_cut: Called with whether each text has more tokens [N], where the tokens are not kept already.
+        """
         limit = self.maximum_tokens
         longest = self.tokenizer.model_max_length
         if limit > longest:
@@ -181,7 +208,9 @@ class TokenEncoding:
 
         def make() -> Any:
             inputs = np.zeros((len(texts), limit), dtype=np.int32)
-            for row, tokens in enumerate(tokens_of(texts, self.tokenizer, maximum_tokens=limit)):
+            found, is_cut = tokens_of(texts, self.tokenizer, maximum_tokens=limit)
+            tell_cut(is_cut)
+            for row, tokens in enumerate(found):
                 inputs[row, : len(tokens)] = np.array(tokens) + 1
             return inputs
 
@@ -208,6 +237,7 @@ class TokenContent:
         self.texts = texts
         self._encoder, self._maximum_tokens, self._column = encoder, maximum_tokens, column
         self._tokens: Tensor | None = None
+        self._is_cut: Marks | None = None
 
     def fit(self, rows: Tensor) -> TokenEncoding:
         """Returns the encoding, of which nothing is learned from the rows."""
@@ -216,12 +246,33 @@ class TokenContent:
     def inputs(self, encoding: TokenEncoding, rows: Tensor) -> Tensor:
         """Returns the tokens [N, maximum_tokens] of the texts at these positions [N]."""
         if self._tokens is None:
-            self._tokens = encoding.encode_texts(self.texts)
+            self._tokens = encoding.encode_texts(self.texts, tell_cut=self._keep_cut)
         return self._tokens.index_select(0, rows)
+
+    def _keep_cut(self, is_cut: Marks) -> None:
+        self._is_cut = is_cut
+
+    def cut(self, encoding: TokenEncoding, rows: Tensor) -> CutTexts | None:
+        """Returns how many of the texts at these positions [N] have more tokens than are read; None: none."""
+        return _cut(self.texts, rows, encoding.folder, encoding.maximum_tokens, self._is_cut)
 
     def shown(self, row: int) -> str:
         """Returns a text."""
         return self.texts[row]
+
+
+def _cut(
+    texts: Sequence[str], rows: Tensor, folder: Path, maximum_tokens: int, is_cut: Marks | None
+) -> CutTexts | None:
+    """Returns how many texts at these positions have more tokens; `is_cut` [N]: which, where that is known already."""
+
+    def make() -> Marks:
+        return tokens_of(texts, load_tokenizer(folder), maximum_tokens=maximum_tokens)[1] if is_cut is None else is_cut
+
+    tokenizer = encoder_digest(folder, weights=False)
+    marks = kept_marks(digest_of_texts(texts), tokenizer, maximum_tokens=maximum_tokens, make=make)
+    limits: dict[str, Any] = {"setting": "maximum_tokens", "limit": maximum_tokens}
+    return CutTexts.among(marks, rows, most=lambda: most_tokens_said(folder), **limits)
 
 
 def _settings(file: Path, wanted: str) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ Computed once and kept in the cache by content, in parts, so that work that was 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ _TOKENS_A_BATCH = {"cpu": 4_096, "cuda": 65_536}
 
 Array = npt.NDArray[Any]
 Tokens = list[list[int]]
+Marks = npt.NDArray[np.bool_]
 
 
 def text_features(
@@ -42,6 +43,7 @@ def text_features(
     maximum_tokens: int = 256,
     precision: Precision = "float32",
     progress: ReadingProgress | None = None,
+    tell_cut: Callable[[Marks], None] = lambda is_cut: None,
 ) -> Array:
     """Returns features [N, D] of texts, float32: hidden states averaged over the tokens that are no padding.
 
@@ -55,6 +57,7 @@ def text_features(
         precision: `bf16`: matrix products in bf16, about twice as fast where the processor has AMX, else slower; the
             features then differ by about half a per cent.
         progress: Called with (done, total) while texts are read.
+        tell_cut: Called with whether each text has more tokens [N], where the features are not kept already.
 
     Raises:
         DataError: The encoder cannot be read.
@@ -76,7 +79,10 @@ def text_features(
     parts: list[dict[str, Any]] = []
 
     def make() -> Array:
-        return _in_parts(texts, folder, made_from, parts, maximum_tokens, precision, progress)
+        encode = TextEncoder(folder, maximum_tokens=maximum_tokens, precision=precision)
+        tokens, is_cut = tokens_of(texts, encode.tokenizer, maximum_tokens=maximum_tokens)
+        tell_cut(is_cut)
+        return _in_parts(tokens, encode, made_from, parts, progress)
 
     features = cached_array(made_from, make)
     for part in parts:  # the whole stands for them now
@@ -94,16 +100,12 @@ def digest_of_texts(texts: Sequence[str]) -> str:
 
 
 def _in_parts(
-    texts: Sequence[str],
-    folder: Path,
+    tokens: Tokens,
+    encode: TextEncoder,
     made_from: dict[str, Any],
     parts: list[dict[str, Any]],
-    maximum_tokens: int,
-    precision: Precision,
     progress: ReadingProgress | None,
 ) -> Array:
-    encode = TextEncoder(folder, maximum_tokens=maximum_tokens, precision=precision)
-    tokens = tokens_of(texts, encode.tokenizer, maximum_tokens=maximum_tokens)
     lengths = np.array([len(each) for each in tokens], dtype=np.int64)
     order = np.argsort(lengths, kind="stable")
     features: Array | None = None
@@ -112,7 +114,7 @@ def _in_parts(
         parts.append(made_from | {"part": begin})
         found = cached_array(parts[-1], partial(encode.features, [tokens[row] for row in rows]))
         if features is None:
-            features = np.empty((len(texts), found.shape[1]), dtype=np.float32)
+            features = np.empty((len(tokens), found.shape[1]), dtype=np.float32)
         features[rows] = found
         if progress is not None:
             progress(begin + len(rows), len(order))
@@ -120,17 +122,35 @@ def _in_parts(
     return features
 
 
-def tokens_of(texts: Sequence[str], tokenizer: Any, *, maximum_tokens: int) -> Tokens:
-    """Returns the numbers of each text's tokens, with those that begin and end it; at most `maximum_tokens`."""
+def tokens_of(texts: Sequence[str], tokenizer: Any, *, maximum_tokens: int) -> tuple[Tokens, Marks]:
+    """Returns the numbers of each text's tokens, with those that begin and end it, and whether it has more [N].
+
+    Args:
+        texts: N texts.
+        tokenizer: What cuts them.
+        maximum_tokens: Tokens of a text at most.
+    """
     found: Tokens = []
+    is_cut: list[bool] = []
     # Some tokenizers find nothing in an empty text, and an encoder cannot read nothing.
     ends = (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id, 0)
     nothing = [next(number for number in ends if number is not None)]
     for begin in range(0, len(texts), _TEXTS_A_TASK):
         chunk = list(texts[begin : begin + _TEXTS_A_TASK])
         read = tokenizer(chunk, truncation=True, max_length=maximum_tokens, return_attention_mask=False)
+        is_cut += [
+            len(tokens) >= maximum_tokens and _has_more(read, row, chunk[row], tokenizer, maximum_tokens)
+            for row, tokens in enumerate(read["input_ids"])
+        ]
         found += [tokens or nothing for tokens in read["input_ids"]]
-    return found
+    return found, np.array(is_cut, dtype=bool)
+
+
+def _has_more(read: Any, row: int, text: str, tokenizer: Any, maximum_tokens: int) -> bool:
+    """Tells whether a text that has as many tokens as are read has more."""
+    if read.encodings is not None:  # the library's fast tokenizers know what they cut off
+        return bool(read.encodings[row].overflowing)
+    return len(tokenizer(text, truncation=False, verbose=False)["input_ids"]) > maximum_tokens
 
 
 class TextEncoder:

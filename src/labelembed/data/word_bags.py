@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from labelembed.data.cut_texts import CutTexts
 from labelembed.data.ngrams import GramIndex, Numbers, different_numbers, grams_of, texts_with_each
 from labelembed.data.words import WordRows
 from labelembed.errors import ArgumentFaults, DataError
@@ -229,6 +230,11 @@ class TextContent:
     def inputs(self, encoding: WordBags, rows: Tensor) -> Tensor:
         """Returns the features [N, row_length] of the texts at these positions [N]."""
         return encoding.encode(self._words.select(rows.numpy()))
+
+    def cut(self, encoding: WordBags, rows: Tensor) -> CutTexts | None:
+        """Returns how many of the texts at these positions [N] have more words than are read; None: none."""
+        limit = self._settings["maximum_words"]
+        return CutTexts.among(self._words.is_cut, rows, setting="maximum_words", limit=limit, most=lambda: None)
 
     def shown(self, row: int) -> str:
         """Returns a text."""

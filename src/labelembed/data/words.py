@@ -37,11 +37,13 @@ class WordRows:
         numbers: Places of the words in the lexicon [words], int64, text after text.
         starts: Where each text begins in `numbers` [N + 1], int64; the last is its length.
         lexicon: Every word that occurs.
+        is_cut: Whether a text has more words than are read of it [N].
     """
 
     numbers: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
     lexicon: Sequence[str]
+    is_cut: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, texts: Iterable[str], *, maximum_words: int) -> WordRows:
@@ -49,12 +51,15 @@ class WordRows:
         place = _Places()
         rows: list[npt.NDArray[np.int64]] = []
         starts = [0]
+        is_cut = []
         for text in texts:
-            words = words_of(text)[:maximum_words]
+            words = words_of(text)
+            is_cut.append(len(words) > maximum_words)
+            words = words[:maximum_words]
             rows.append(np.fromiter(map(place.__getitem__, words), np.int64, len(words)))
             starts.append(starts[-1] + len(words))
         numbers = np.concatenate(rows) if rows else np.empty(0, np.int64)
-        return cls(numbers, np.array(starts, dtype=np.int64), list(place))
+        return cls(numbers, np.array(starts, dtype=np.int64), list(place), np.array(is_cut, dtype=bool))
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -65,7 +70,7 @@ class WordRows:
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         # the places of each text's words, text after text, without a loop over texts
         places = np.arange(starts[-1]) + np.repeat(self.starts[rows] - starts[:-1], lengths)
-        return WordRows(self.numbers[places], starts, self.lexicon)
+        return WordRows(self.numbers[places], starts, self.lexicon, self.is_cut[rows])
 
     def row_of_word(self) -> npt.NDArray[np.int64]:
         """Returns in which text each word stands [words]."""
@@ -73,7 +78,8 @@ class WordRows:
 
     def renumbered(self, places: npt.NDArray[np.int64], lexicon: Sequence[str]) -> WordRows:
         """Returns the texts over another lexicon; `places` [old words]: where each word stands there, -1: nowhere."""
-        return WordRows(places[self.numbers] if len(self.numbers) else self.numbers, self.starts, lexicon)
+        numbers = places[self.numbers] if len(self.numbers) else self.numbers
+        return WordRows(numbers, self.starts, lexicon, self.is_cut)
 
 
 class _Places(dict[str, int]):

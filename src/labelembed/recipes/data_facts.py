@@ -39,6 +39,9 @@ def data_facts(data: TrainingData) -> dict[str, Any]:
             "levels": [codec.level for codec in codecs],
             "vocabulary_sizes": [len(codec.vocabulary) for codec in codecs],
         }
+    if data.cut is not None:
+        cut = data.cut
+        about["cut_texts"] = {"count": cut.count, "of": cut.of, cut.setting: cut.limit}
     return about | {
         "names": list(data.names),
         "input_shape": list(data.input_shape),
