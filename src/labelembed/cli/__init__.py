@@ -10,9 +10,10 @@ import typer
 
 from labelembed import __version__
 from labelembed.cli.launched import process_count, process_number, refuse_several
+from labelembed.cli.steady_stream import steady
 from labelembed.errors import LabelEmbedError
 from labelembed.training.interruption import STOPPED, StopRequest, interruption_behind, signal_of, stop_on_signals
-from labelembed.training.leaving import Ending
+from labelembed.training.leaving import SIGNALS, Ending
 
 app = typer.Typer(
     name="labelembed",
@@ -74,9 +75,11 @@ for _verbs in (
 
 
 def main() -> None:
-    """Runs the command line; exits with 0, 2 (something to correct), 1 (a run failed), 130 or 143 (stopped)."""
+    """Runs the command line; exits with 0, 2 (something to correct), 1 (a run failed), 129, 130 or 143 (stopped)."""
     ending = Ending()
     ending.take_signals()
+    if sys.stderr is not None:
+        sys.stderr = steady(sys.stderr)
     ending.exit(_called())
 
 
@@ -117,5 +120,5 @@ def complain(message: str, code: int) -> int:
     lines = [line if len(line) <= 1000 else f"{line[:1000]}..." for line in message.splitlines()] or ["failed"]
     if len(lines) > 10:
         lines = [*lines[:9], f"... and {len(lines) - 9} lines more"]
-    print("\n".join(["error: " + lines[0], *lines[1:]] if code not in (130, 143) else lines), file=sys.stderr)
+    print("\n".join(["error: " + lines[0], *lines[1:]] if code - 128 not in SIGNALS else lines), file=sys.stderr)
     return code

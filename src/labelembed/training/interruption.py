@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the step in progress ends, its state is saved, then the run stops."""
+"""Ctrl-C, SIGTERM and SIGHUP: the step in progress ends, its state is saved, then the run stops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from labelembed.training.leaving import SIGNALS, leave_now
+from labelembed.training.leaving import HANGUP, SIGNALS, answered_signals, leave_now
 
 STOPPED = "stopped; to go on, give the same command again"
 # For so long a signal may stay unheard where it should end the work at once: Python hears none while it waits for C.
@@ -100,7 +100,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals(*, at_once: bool = False) -> Iterator[StopRequest]:
-    """Catches the first SIGINT or SIGTERM as a request; a second one leaves at once.
+    """Catches the first SIGINT, SIGTERM or SIGHUP as a request; a second one leaves at once.
 
     Args:
         at_once: Whether to begin with the first one ends the work by raising `Stopped`; see `StopRequest`.
@@ -120,7 +120,7 @@ def stop_on_signals(*, at_once: bool = False) -> Iterator[StopRequest]:
 
 @contextmanager
 def signals_to(handle: Callable[[int], None], *, at_once: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Has the first SIGINT or SIGTERM of the block handled, and a second one leave at once.
+    """Has the first SIGINT, SIGTERM or SIGHUP of the block handled, and a second one leave at once.
 
     Only the main thread may set handlers; in another one the caller is in charge and nothing is done.
 
@@ -140,6 +140,8 @@ def signals_to(handle: Callable[[int], None], *, at_once: Callable[[], bool] = l
             # Held back here, see `held_back`, but another thread took it: let it wait for this one.
             signal.raise_signal(number)
             return
+        if heard and number == HANGUP:
+            return
         if heard:
             leave_now(128 + number)
         heard.append(number)
@@ -156,7 +158,7 @@ def signals_to(handle: Callable[[int], None], *, at_once: Callable[[], bool] = l
         again[-1].daemon = True
         again[-1].start()
 
-    before = {number: signal.signal(number, first_or_second) for number in SIGNALS}
+    before = {number: signal.signal(number, first_or_second) for number in answered_signals()}
     unraisable, sys.unraisablehook = sys.unraisablehook, swallowed
     try:
         with _WATCH.watching(at_once):
@@ -214,7 +216,7 @@ class _Watch:
         # This thread may have come to its turn later than the handler.
         if not self._asked or self._heard_at > came_at - 1.0:
             return
-        self._unheard += 1
+        self._unheard += number != HANGUP or not self._unheard
         if self._unheard > 1 or self._asked[-1]():
             with contextlib.suppress(OSError):  # where standard error is closed
                 os.write(2, f"{STOPPED}\n".encode())

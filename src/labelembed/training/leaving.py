@@ -14,7 +14,15 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# A terminal or a connection was closed; Windows does not know it. It comes of the system, of the shell and after
+# SIGTERM of the session, and so it is never the second signal, the one by which somebody asks to leave at once.
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *(() if HANGUP is None else (HANGUP,)))
+
+
+def answered_signals() -> tuple[signal.Signals, ...]:
+    """Returns the signals that end this process' work: all, but SIGHUP where it was told to outlive its terminal."""
+    return tuple(one for one in SIGNALS if one != HANGUP or signal.getsignal(one) is not signal.SIG_IGN)
 
 
 class Ending:
@@ -30,13 +38,13 @@ class Ending:
         self._of_caller = set(_TO_REMOVE)
 
     def take_signals(self) -> None:
-        """Takes SIGINT and SIGTERM for the rest of the process; within it other handlers may stand for a time.
+        """Takes the signals for the rest of the process; within it other handlers may stand for a time.
 
         Only the main thread may set handlers; in another one the caller is in charge and nothing is done.
         """
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in SIGNALS:
+        for number in answered_signals():
             signal.signal(number, self._hear)
         # Registered first it is called last, and what follows it takes the handlers of Python away.
         atexit.register(_ignore_signals)
@@ -54,7 +62,7 @@ class Ending:
                 with contextlib.suppress(OSError, ValueError, RuntimeError):  # closed, or interrupted in its writing
                     stream.flush()
             leave_now(self._code)
-        if self._heard:
+        if self._heard and number != HANGUP:
             leave_now(128 + number)
         self._heard = True
 

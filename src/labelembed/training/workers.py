@@ -188,8 +188,9 @@ def _serve(pipe: Connection, run: Run, threads: int) -> None:
         if request.at_once:  # no step to wait for, and what is on the disk is enough to go on
             leave_now(0)
 
-    # Ctrl-C reaches every process of the terminal; the parent decides, and tells the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and a closed terminal reach every process of the terminal; the parent decides, and tells the workers.
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, leave)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
