@@ -48,13 +48,15 @@ def quick(monkeypatch):
     monkeypatch.setattr("labelembed.recipes.comparing.run_job", harmed_job)
 
 
-def planned(out, objectives, seeds):
-    recipe, name = load_recipe("digits-mlp", settings=SETTINGS)
+def planned(out, objectives, seeds, *more):
+    recipe, name = load_recipe("digits-mlp", settings=[*SETTINGS, *more])
     return plan_comparison(recipe, name, out, objectives=objectives, seeds=str(seeds))
 
 
-def compared(plan, out):
-    """Makes what is missing of a comparison; returns what failed, what was made, and the longest silence."""
+def compared(plan, out, cluster=None):
+    """Makes what is missing of a comparison, here or by the workers of a cluster; returns what failed, what was made,
+    and the longest silence.
+    """
     made, silence, heard = [], 0.0, time.monotonic()
 
     def observe(event):
@@ -63,7 +65,7 @@ def compared(plan, out):
         if event.kind == "done":
             made.append(event.job.name)
 
-    failed = run_comparison(plan, out, jobs=2, device="cpu", observe=observe)
+    failed = run_comparison(plan, out, jobs=2, cluster=cluster, device="cpu", observe=observe)
     return failed, made, max(silence, time.monotonic() - heard)
 
 
@@ -189,7 +191,8 @@ def test_killed_trial_of_a_tuning_is_told_stays_open_and_is_made_again(tmp_path,
 
 def test_log_keeps_what_the_process_and_its_libraries_write_and_stays_small(tmp_path, capfd, monkeypatch):
     log = tmp_path / "run" / LOG_FILE
-    with output_kept(log, "one_hot seed 3"):
+    with output_kept(log, "one_hot seed 3") as kept, output_kept(log.with_name("other"), "of a thread") as other:
+        assert (kept, other) == (True, False)  # a process has one output
         os.write(1, b"from Python\n")  # what pytest has put in the place of sys.stdout is not asked
         os.write(2, b"from a library\n")
         note_progress(Progress(2, 5, 0, 5, 1.0, {"train": {"total": 0.25}}))
@@ -211,9 +214,11 @@ def test_log_keeps_what_the_process_and_its_libraries_write_and_stays_small(tmp_
 
 def test_log_that_cannot_be_written_or_read_is_none(tmp_path, capfd):
     (tmp_path / "file").write_text("")
-    with output_kept(tmp_path / "file" / LOG_FILE, "a run"):
-        os.write(1, b"heard\n")
-    assert capfd.readouterr().out == "heard\n"
+    for path in (tmp_path / "file" / LOG_FILE, None):
+        with output_kept(path, "a run") as kept:
+            assert not kept
+            os.write(1, b"heard\n")
+        assert capfd.readouterr().out == "heard\n"
     assert last_lines(tmp_path / "none") == last_lines(None) == []
     assert with_last_lines("first\nsecond", None) == "first"
     (tmp_path / "log").write_bytes(b"\xff\x1b[31mred\n\n" + b"y" * 500)

@@ -24,6 +24,7 @@ from labelembed.training.cluster_worker import (
     Ticket,
     fault_of,
     look_around,
+    this_process,
     versions,
 )
 from labelembed.training.files import make_writable_folder
@@ -56,7 +57,7 @@ def open_cluster(
     folder = folder.absolute()
     with connected(address) as client:
         make_writable_folder(folder)
-        ticket = Ticket(uuid.uuid4().hex, str(folder), tuple(files), versions(), tuple(sys.argv))
+        ticket = Ticket(uuid.uuid4().hex, str(folder), tuple(files), versions(), tuple(sys.argv), this_process())
         probe = folder / PROBE
         try:
             probe.write_text(ticket.session, encoding="utf-8")

@@ -23,17 +23,27 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 2.0  # between two looks at which workers there are
 _ATTEMPTS = 2  # at a run that leaves no answer; dask itself counts the workers that die of one
+_DIED = "workers died of it again and again (killed, or out of memory)"
+
+
+@dataclass
+class _Task:
+    """A run to hand over: how often it left no answer, and how often no worker was left that could go on with it."""
+
+    job: Job
+    attempts: int = 0
+    stranded: int = 0
 
 
 @dataclass
 class _Underway:
     """A run that was handed over."""
 
-    job: Job
-    attempts: int
+    task: _Task
     future: Future[Any]
     worker: str
     begun: bool = False
+    missing: bool = False  # at the last look no worker had it
 
 
 class Work:
@@ -48,7 +58,7 @@ class Work:
     def __init__(self, cluster: Cluster, run: Run, threads: int) -> None:
         self._cluster, self._client, self._run, self._threads = cluster, cluster.client, run, threads
         self._underway: dict[int, _Underway] = {}
-        self._again: deque[tuple[Job, int]] = deque()
+        self._again: deque[_Task] = deque()
         # What dask's threads hear comes to this one here; None says that a run is over.
         self._inbox: queue.SimpleQueue[tuple[int, dict[str, Any] | None]] = queue.SimpleQueue()
 
@@ -63,9 +73,9 @@ class Work:
             free = [address for address in workers if address not in taken]
             while free and len(self._underway) < len(workers) and (self._again or more):
                 if self._again:
-                    self._hand_over(*self._again.popleft(), free.pop(0))
+                    self._hand_over(self._again.popleft(), free.pop(0))
                 elif (job := next(jobs, None)) is not None:
-                    self._hand_over(job, 0, free.pop(0))
+                    self._hand_over(_Task(job), free.pop(0))
                 else:
                     more = False
             if not self._underway and not self._again and not more:
@@ -77,15 +87,19 @@ class Work:
                     yield event
             if time.monotonic() - looked > LOOK_SECONDS:
                 workers = self._cluster.workers()
+                if any(underway.worker not in workers for underway in self._underway.values()):
+                    yield from self._stranded()
                 looked = time.monotonic()
 
-    def _hand_over(self, job: Job, attempts: int, worker: str) -> None:
-        number, ticket = next(self._cluster.numbers), self._cluster.ticket
+    def _hand_over(self, task: _Task, worker: str) -> None:
+        job, number, ticket = task.job, next(self._cluster.numbers), self._cluster.ticket
         future = self._client.submit(
             make_run,
             self._run,
             job.payload,
             ticket,
+            name=job.name,
+            log=None if job.log is None else str(job.log.absolute()),  # workers stand elsewhere
             number=number,
             scheduler=self._cluster.address,
             threads=self._threads,
@@ -94,8 +108,29 @@ class Work:
             workers=[worker],
             allow_other_workers=True,  # should this one die
         )
-        self._underway[number] = _Underway(job, attempts, future, worker)
+        self._underway[number] = _Underway(task, future, worker)
         future.add_done_callback(lambda future: self._inbox.put((number, None)))
+
+    def _stranded(self) -> Iterator[Event]:
+        """Takes back the runs that no worker has or will have, and yields those that were lost too often.
+
+        When a worker dies, dask gives its run to another one; where there is none just then, it keeps the run for a
+        worker of the same address, whoever else joins, and a worker that is started again has another address.
+        """
+        import dask
+
+        placed = {key for keys in asked(self._cluster.address, self._client.processing).values() for key in keys}
+        for number, underway in list(self._underway.items()):
+            missing = underway.future.status == "pending" and underway.future.key not in placed
+            if missing and underway.missing:  # twice: it may have been on its way
+                del self._underway[number]
+                underway.future.cancel()
+                underway.task.stranded += 1
+                if underway.task.stranded > dask.config.get("distributed.scheduler.allowed-failures"):
+                    yield Event(underway.task.job, "failed", message=_DIED)
+                else:
+                    self._again.appendleft(underway.task)
+            underway.missing = missing
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         message = event[1]
@@ -111,32 +146,33 @@ class Work:
         underway.worker, underway.begun = message["worker"], True
         if message["kind"] == "begun":
             return None
-        return Event(underway.job, "progress", progress=Progress(*json.loads(message["content"])))
+        return Event(underway.task.job, "progress", progress=Progress(*json.loads(message["content"])))
 
     def _over(self, underway: _Underway) -> Event | None:
         from distributed import KilledWorker
 
-        job, future = underway.job, underway.future
+        task, future = underway.task, underway.future
         if future.cancelled():  # by nobody but a client that has lost its scheduler
             raise lost(self._cluster.address)
         error = asked(self._cluster.address, future.exception)
         if isinstance(error, KilledWorker):
-            return Event(job, "failed", message="workers died of it again and again (killed, or out of memory)")
+            return Event(task.job, "failed", message=_DIED)
         if error is not None:
-            return self._once_more(underway, f"{type(error).__name__}: {error}")
+            return self._once_more(task, f"{type(error).__name__}: {error}")
         kind, result, message = asked(self._cluster.address, future.result)
         if kind == "unfit":
             self._cluster.leave_out(result, message)
-            self._again.appendleft((job, underway.attempts))
+            self._again.appendleft(task)
             return None
         if kind == "interrupted":
-            return self._once_more(underway, "its workers closed while it was made")
-        return Event(job, kind, result=result, message=message)
+            return self._once_more(task, "its workers closed while it was made")
+        return Event(task.job, kind, result=result, message=message)
 
-    def _once_more(self, underway: _Underway, message: str) -> Event | None:
-        if underway.attempts + 1 >= _ATTEMPTS:
-            return Event(underway.job, "failed", message=message)
-        self._again.appendleft((underway.job, underway.attempts + 1))
+    def _once_more(self, task: _Task, message: str) -> Event | None:
+        task.attempts += 1
+        if task.attempts >= _ATTEMPTS:
+            return Event(task.job, "failed", message=message)
+        self._again.appendleft(task)
         return None
 
     def leave(self) -> None:

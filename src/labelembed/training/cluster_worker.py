@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import importlib.metadata
 import json
 import os
@@ -22,6 +23,7 @@ import torch
 from labelembed import __version__
 from labelembed.training.interruption import StopRequest
 from labelembed.training.progress import Progress
+from labelembed.training.worker_log import note_progress, output_kept
 from labelembed.training.workers import Run, outcome_of
 
 TOPIC = "labelembed"  # of dask's events; one for all comparisons, for a scheduler keeps every topic for ever
@@ -41,6 +43,7 @@ class Ticket:
         files: What else must be there.
         versions: Of the packages, as the client has them.
         command: The client's words, which a run folder keeps.
+        process: The client's, as `this_process` says it; what that one writes is no worker's.
     """
 
     session: str
@@ -48,6 +51,12 @@ class Ticket:
     files: tuple[str, ...]
     versions: dict[str, str]
     command: tuple[str, ...]
+    process: str = ""
+
+
+def this_process() -> str:
+    """Returns what tells this process from those of all machines."""
+    return f"{socket.gethostname()} {os.getpid()}"
 
 
 def versions() -> dict[str, str]:
@@ -124,12 +133,21 @@ def fault_of(found: dict[str, Any], ticket: Ticket, *, address: str, scheduler: 
 
 
 def make_run(
-    run: Run, payload: Any, ticket: Ticket, *, number: int, scheduler: str, threads: int
+    run: Run,
+    payload: Any,
+    ticket: Ticket,
+    *,
+    name: str,
+    log: str | None,
+    number: int,
+    scheduler: str,
+    threads: int,
 ) -> tuple[str, Any, str]:
     """Makes one run in the process of a dask worker; what the client submits.
 
     It stops, having saved where it stands, when the client asks for it, when the client is gone (then the scheduler
-    has no use for the task any more), and when the worker itself closes.
+    has no use for the task any more), and when the worker itself closes. What the process writes meanwhile, dask's own
+    messages among it, is kept in the run's log, see `worker_log`.
 
     Returns:
         (`done`, result, ""), (`failed`, None, why), (`interrupted`, None, ""), or (`unfit`, address, why) from a worker
@@ -156,9 +174,15 @@ def make_run(
         return worker.status.name == "running" and task is not None and task.state == "executing"
 
     tell("begun", None)
-    with _watched(flag) as asked, _in_place_of_a_command(ticket.command, threads):
+    path = None if log is None or ticket.process == this_process() else Path(log)
+    with (
+        _watched(flag) as asked,
+        _in_place_of_a_command(ticket.command, threads),
+        output_kept(path, name) as kept,
+        _faults_told(),
+    ):
         stop = StopRequest(also=lambda: asked.is_set() or not wanted())
-        return outcome_of(run, payload, _sparing(tell), stop)
+        return outcome_of(run, payload, _sparing(tell, to_log=kept), stop)
 
 
 def flag_name(ticket: Ticket) -> str:
@@ -166,8 +190,13 @@ def flag_name(ticket: Ticket) -> str:
     return f"labelembed-stop-{ticket.session}"
 
 
-def _sparing(tell: Callable[[str, Any], None]) -> Callable[[Progress], None]:
-    """Passes on the ends of epochs, and now and then what lies between, for all goes through one scheduler."""
+def _sparing(tell: Callable[[str, Any], None], *, to_log: bool) -> Callable[[Progress], None]:
+    """Passes on the ends of epochs, and now and then what lies between, for all goes through one scheduler.
+
+    Args:
+        tell: Tells the client.
+        to_log: Whether the run has a log, for the ends of epochs.
+    """
     told = 0.0
 
     def observe(progress: Progress) -> None:
@@ -175,6 +204,8 @@ def _sparing(tell: Callable[[str, Any], None]) -> Callable[[Progress], None]:
         if progress.line is not None or time.monotonic() - told > _TELL_SECONDS:
             told = time.monotonic()
             tell("progress", progress)
+        if to_log:
+            note_progress(progress)
 
     return observe
 
@@ -209,3 +240,17 @@ def _in_place_of_a_command(command: tuple[str, ...], threads: int) -> Iterator[N
     finally:
         torch.set_num_threads(before)
         sys.argv = words
+
+
+@contextmanager
+def _faults_told() -> Iterator[None]:
+    """Has a fault of memory leave where it was on standard error, for the time of a run."""
+    if faulthandler.is_enabled():
+        yield
+        return
+    with suppress(AttributeError, OSError, ValueError):  # where there is no standard error
+        faulthandler.enable()
+    try:
+        yield
+    finally:
+        faulthandler.disable()

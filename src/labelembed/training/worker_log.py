@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,29 +17,43 @@ LOG_FILE = "worker.log"
 # Of an old log so much is kept; one that has grown to twice as much is cut.
 _KEPT_BYTES = 32_000
 _LINES, _LINE_LETTERS = 3, 100
+# Output is a process' own: of two runs in one, as threads make them, the first one's is kept.
+_IN_USE = threading.Lock()
 
 
 @contextlib.contextmanager
-def output_kept(path: Path | None, name: str) -> Iterator[None]:
+def output_kept(path: Path | None, name: str) -> Iterator[bool]:
     """Sends what this process writes to its standard output and error into a file, for the time of the block.
 
     Libraries written in C are heard too. Where the file cannot be written nothing is kept: the run itself will say what
-    is wrong with its folder.
+    is wrong with its folder. The block is given whether anything is kept.
 
     Args:
         path: The file, to whose end it is written; None: nothing is kept.
         name: Of the run.
     """
-    log = None if path is None else _opened(path)
-    if log is None:
-        yield
+    if path is None or not _IN_USE.acquire(blocking=False):
+        yield False
         return
+    try:
+        log = _opened(path)
+        if log is None:
+            yield False
+            return
+        with _in_place_of_output(log):
+            _write(f"{name}: begun in process {os.getpid()} on {platform.node()}")
+            yield True
+    finally:
+        _IN_USE.release()
+
+
+@contextlib.contextmanager
+def _in_place_of_output(log: int) -> Iterator[None]:
     kept = [os.dup(stream) for stream in (1, 2)]
     _flush()
     try:
         for stream in (1, 2):
             os.dup2(log, stream)
-        _write(f"{name}: begun in process {os.getpid()}")
         yield
     finally:
         _flush()
@@ -48,7 +64,7 @@ def output_kept(path: Path | None, name: str) -> Iterator[None]:
 
 
 def note_progress(progress: Progress) -> None:
-    """Writes a line at the end of an epoch, within `output_kept`."""
+    """Writes a line at the end of an epoch, where `output_kept` keeps it: a log is cut, no other output may be."""
     if progress.line is not None:
         total = progress.line["train"].get("total", float("nan"))
         _write(f"epoch {progress.epoch} of {progress.epochs}: loss {total:.6g}")

@@ -213,8 +213,8 @@ def _serve(pipe: Connection, run: Run, threads: int) -> None:
             note_progress(progress)
 
     while (job := jobs.get()) is not None and not stop.is_set():
-        with output_kept(job.log, job.name):
-            outcome = outcome_of(run, job.payload, partial(tell, to_log=job.log is not None), request)
+        with output_kept(job.log, job.name) as kept:
+            outcome = outcome_of(run, job.payload, partial(tell, to_log=kept), request)
         pipe.send(outcome)
     sys.stdout.flush()
     sys.stderr.flush()

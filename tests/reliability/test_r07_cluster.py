@@ -1,0 +1,140 @@
+"""R7 on a cluster: a run whose workers are killed is told with its last words, and alone is made again."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from labelembed.training import cluster_work
+from labelembed.training.cluster import open_cluster
+from labelembed.training.worker_log import LOG_FILE, last_lines
+from labelembed.training.workers import Job
+from tests.made_failing_jobs import HARMS, harmed_job
+from tests.made_training import do_job, fork_server, one_thread  # noqa: F401
+from tests.reliability.test_r07_killed_runs import LONGEST_SILENCE_SECONDS, compared, planned, told_of
+
+dask = pytest.importorskip("dask", reason="the extra `cluster` (distributed) is not installed")
+distributed = pytest.importorskip("distributed", reason="the extra `cluster` (distributed) is not installed")
+
+# Of dask, which gives a run to so many more workers than the first; by default to three.
+MORE_WORKERS = 1
+EPOCHS = 8
+HOW = {
+    "label_smoothing/seed-1": ("killed", 99),
+    "label_smoothing/seed-0": ("killed", 1),
+    "one_hot/seed-1": ("raises", 99),
+    "one_hot/seed-2": ("a fault of memory", 99),
+}
+DIED = "workers died of it again and again (killed, or out of memory)"
+
+
+@pytest.fixture
+def processes():
+    """Makes a scheduler with workers, each a process of its own, and gives its address; a dead one is started anew."""
+    fork_server()
+    settings = {
+        "distributed.worker.multiprocessing-method": "forkserver",
+        "distributed.scheduler.allowed-failures": MORE_WORKERS,
+    }
+    with contextlib.ExitStack() as made, dask.config.set(settings):
+        how = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0", "host": "127.0.0.1"}
+        yield lambda number: made.enter_context(distributed.LocalCluster(n_workers=number, **how)).scheduler_address
+
+
+def test_killed_runs_on_a_cluster_are_told_with_their_last_words_and_made_again_alone(
+    processes, tmp_path, monkeypatch, figure
+):
+    monkeypatch.setattr("labelembed.recipes.comparing.run_job", harmed_job)
+    monkeypatch.setattr(cluster_work, "LOOK_SECONDS", 0.3)
+    monkeypatch.chdir(tmp_path)  # the workers stand elsewhere, and the folder is given relative to here
+    out, address = Path("comparison"), processes(2)
+
+    def plan():
+        return planned(out, "one_hot,label_smoothing", 3, f"epochs={EPOCHS}")
+
+    runs = plan().runs
+    out.mkdir()
+    (out / HARMS).write_text(json.dumps(HOW))
+    names = {"/".join(folder.parts[-2:]): f"{variant.name} seed {seed}" for variant, seed, _, folder in runs}
+    lost = {names[run] for run, (_, times) in HOW.items() if times > 1}
+    with open_cluster(address, folder=out) as cluster:
+        failed, made, silence = compared(plan(), out, cluster)
+    assert set(failed) == lost
+    assert set(made) == set(names.values()) - lost
+    figure.count("results kept on a cluster", len(made), len(runs) - len(lost))
+    figure.at_most("longest silence, in seconds", silence, LONGEST_SILENCE_SECONDS)
+
+    fault = "RuntimeError: the job's own fault"
+    expected = {
+        "label_smoothing/seed-1": (DIED, f" of {EPOCHS}: loss "),  # after which it was killed
+        "one_hot/seed-1": (fault, fault),
+        "one_hot/seed-2": (DIED, ""),  # how much of its stack Python tells depends on its version
+    }
+    told = told_of(out, failed)
+    described = {
+        f"{e['variant']} seed {e['seed']}": e for e in json.loads((out / "comparison.json").read_text())["failed"]
+    }
+    places = 0
+    for run, (reason, end) in expected.items():
+        name = names[run]
+        variant, seed = name.split(" seed ")
+        assert failed[name].startswith(f"{reason}; the last lines of its worker.log: ")
+        assert end in failed[name]
+        line, why = told["runs"][variant, int(seed)], " ".join(failed[name].split())
+        found = [told["error"], told["terminal"], html.unescape(told["page"])]
+        found += [" ".join(text.split()) for text in (line["message"], described[name]["message"])]
+        places += sum(why in text for text in found)
+        assert line["status"] == "failed"
+    figure.count("places that tell of a lost run of a cluster with its last words", places, 5 * len(expected))
+    logs = {run: (out / "runs" / run / LOG_FILE).read_text() for run in names}
+    assert "Fatal Python error: Segmentation fault" in logs["one_hot/seed-2"]
+    assert "in _harm" in logs["one_hot/seed-1"]  # where it was raised
+    for run, log in logs.items():  # each has one of its own, and all of its attempts are in it
+        attempts = (out / f"attempts-{run.replace('/', '-')}").read_text()
+        assert log.count(f"{names[run]}: begun in process ") == log.count(": begun in process ") == len(attempts)
+        if names[run] not in lost:
+            assert f" epoch {EPOCHS} of {EPOCHS}: loss " in last_lines(out / "runs" / run / LOG_FILE)[-1]
+
+    (out / HARMS).write_text("{}")
+    with open_cluster(address, folder=out) as cluster:
+        failed, made, _ = compared(plan(), out, cluster)
+    assert (failed, set(made)) == ({}, lost)
+    figure.count("runs of a cluster made again, the lost ones alone", len(made), len(lost))
+
+
+def test_run_whose_worker_died_while_there_was_no_other_goes_on_when_one_is_back(processes, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster_work, "LOOK_SECONDS", 0.3)
+    deaths = {"once": 1, "again and again": 99}
+    payloads = {name: {"do": "die", "file": str(tmp_path / name), "deaths": deaths[name]} for name in deaths}
+    with open_cluster(processes(1), folder=tmp_path) as cluster:
+        events = list(cluster.run_jobs([Job(name, payload) for name, payload in payloads.items()], do_job))
+    over = {event.job.name: (event.kind, event.result, event.message) for event in events}
+    assert over == {"once": ("done", "survived", ""), "again and again": ("failed", None, DIED)}
+    assert [(tmp_path / name).read_text() for name in deaths] == ["xx", "x" * (1 + MORE_WORKERS)]
+
+
+def test_output_of_a_client_that_has_a_worker_in_it_stays_its_own(tmp_path, capfd):
+    log = tmp_path / "run" / LOG_FILE
+    with (
+        distributed.LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address=":0",
+            protocol="tcp://",
+            host="127.0.0.1",
+        ) as local,
+        open_cluster(local.scheduler_address, folder=tmp_path) as cluster,
+    ):
+        kinds = []
+        for event in cluster.run_jobs([Job("run", {"do": "work", "value": 1}, log)], do_job):
+            os.write(1, b"of the client\n")
+            kinds.append(event.kind)
+    assert kinds[-1] == "done"
+    assert "of the client" in capfd.readouterr().out
+    assert not log.exists()
