@@ -13,7 +13,7 @@ from labelembed.data.checks import printable
 from labelembed.data.dataset import RawData
 from labelembed.data.image_folder import PICTURE_SUFFIXES
 from labelembed.data.listing import PARTS, Listing, check_arguments, read_listing
-from labelembed.data.parquet_shards import columns_of, read_column
+from labelembed.data.parquet_shards import columns_of, read_table_columns
 from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.picture_fitting import Fit
 from labelembed.data.streams import require_file
@@ -216,18 +216,18 @@ def _of_json_lines(text: str, file: Path) -> Columns:
 def _of_parquet(file: Path) -> Columns:
     import pyarrow.types as types
 
-    columns: Columns = {}
+    used = []
     for column in columns_of(file):
         kind = column.type
         if types.is_dictionary(kind):
             kind = kind.value_type
         numbers = types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind)
         if types.is_string(kind) or types.is_large_string(kind) or numbers:
-            (values,) = read_column([file], column.name, column.type)
-            columns[column.name] = [_text(value) for value in values.to_pylist()]
-    if not columns:
+            used.append(column.name)
+    if not used:
         raise DataError(f"{file}: has no column of texts or numbers")
-    return columns
+    table = read_table_columns(file, used)
+    return {name: [_text(value) for value in table.column(name).to_pylist()] for name in used}
 
 
 def _text(value: Any) -> str | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from labelembed.data.checks import printable
+from labelembed.data.parquet_limits import Unpacking, read_columns
 from labelembed.errors import DataError
 
 #: How the splits are spelt, as they are kept apart here.
@@ -135,9 +136,10 @@ def read_column(files: list[Path], name: str, like: Any) -> list[Any]:
         like: The type the column must have, that of the first training file.
 
     Raises:
-        DataError: A file is damaged, lacks the column, or has it with another type.
+        DataError: A file is damaged, lacks the column, has it with another type, or unpacks to too much.
     """
     columns = []
+    unpacking = Unpacking(files)
     for file in files:
         schema = read_schema(file)
         if name not in schema.names:
@@ -146,11 +148,27 @@ def read_column(files: list[Path], name: str, like: Any) -> list[Any]:
             )
         if schema.field(name).type != like:
             raise DataError(f"{file}: column {name!r} holds {schema.field(name).type}; the training set has {like}")
-        try:
-            columns.append(parquet().read_table(file, columns=[name], partitioning=None).column(name))
-        except Exception as error:
-            raise DataError(f"{file}: is cut off or damaged ({_first_line(error)})") from None
+        columns.append(read_table_columns(file, [name], unpacking).column(name))
     return columns
+
+
+def read_table_columns(file: Path, names: Sequence[str], unpacking: Unpacking | None = None) -> Any:
+    """Returns columns of one file, a ``pyarrow.Table``.
+
+    Args:
+        file: The file.
+        names: The columns.
+        unpacking: Counts what several files unpack to; None: of this one alone.
+
+    Raises:
+        DataError: The file is damaged, or unpacks to too much.
+    """
+    try:
+        return read_columns(file, names, unpacking or Unpacking([file]))
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file makes pyarrow raise nearly anything
+        raise DataError(f"{file}: is cut off or damaged ({_first_line(error)})") from None
 
 
 def columns_of(file: Path) -> list[Column]:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from labelembed.data.columns.arrow_streams import read_stream, stream_schema
 from labelembed.data.columns.column_table import ColumnTable, Section
-from labelembed.data.parquet_shards import described_features, parquet, read_schema
+from labelembed.data.parquet_limits import Unpacking
+from labelembed.data.parquet_shards import described_features, parquet, read_schema, read_table_columns
 from labelembed.data.streams import require_file
 from labelembed.errors import DataError
 
@@ -22,7 +24,8 @@ def parquet_table(files: Sequence[Path], source: Path) -> ColumnTable:
     Raises:
         DataError: pyarrow is missing, a file is damaged, or lacks a column.
     """
-    return _table(files, source, read_schema, lambda file: parquet().read_table(file, partitioning=None))
+    unpacking = Unpacking(files)
+    return _table(files, source, read_schema, lambda file, names: read_table_columns(file, names, unpacking))
 
 
 def saved_splits(folder: Path) -> dict[str, Path] | None:
@@ -60,18 +63,9 @@ def saved_table(folder: Path) -> ColumnTable:
     files = [folder / name for name in names]
     for file in files:
         require_file(file, f"an arrow file, which {_STATE} lists")
-    return _table(files, folder, lambda file: _read_stream(file).schema, _read_stream)
-
-
-def _read_stream(file: Path) -> Any:
     parquet()  # says what to install where pyarrow is missing
-    import pyarrow
-
-    try:
-        with pyarrow.OSFile(str(file)) as source, pyarrow.ipc.open_stream(source) as stream:
-            return stream.read_all()
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{file}: is no arrow stream, cut off or damaged ({_first_line(error)})") from None
+    unpacking = Unpacking(files)
+    return _table(files, folder, stream_schema, lambda file, names: read_stream(file, names, unpacking))
 
 
 def _json(file: Path) -> Mapping[str, Any]:
@@ -83,37 +77,34 @@ def _json(file: Path) -> Mapping[str, Any]:
 
 
 def _table(
-    files: Sequence[Path], source: Path, schema_of: Callable[[Path], Any], read: Callable[[Path], Any]
+    files: Sequence[Path],
+    source: Path,
+    schema_of: Callable[[Path], Any],
+    read: Callable[[Path, Sequence[str]], Any],
 ) -> ColumnTable:
     schema = schema_of(files[0])
     twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"{files[0]}: has the column {twice!r} more than once; give each a name of its own")
     columns: dict[str, list[Any]] = {}
-    left_aside: dict[str, str] = {}
     sections = []
-    for number, file in enumerate(files):
-        try:
-            content = read(file)
-        except DataError:
-            raise
-        except Exception as error:  # a damaged file makes pyarrow raise nearly anything
-            raise DataError(f"{file}: is cut off or damaged ({_first_line(error)})") from None
-        missing = [name for name in schema.names if name not in content.schema.names]
+    kinds = {name: _kind(schema.field(name).type) for name in schema.names}
+    left_aside = {name: kind for name, kind in kinds.items() if kind is not None}
+    used = [name for name in schema.names if name not in left_aside]
+    if not used:
+        raise DataError(f"{files[0]}: has no column of texts or numbers; it has {', '.join(schema.names) or 'none'}")
+    for file in files:
+        held = schema if file == files[0] else schema_of(file)
+        missing = [name for name in schema.names if name not in held.names]
         if missing:
             raise DataError(f"{file}: has no column {missing[0]!r}, which {files[0].name} has")
+        content = read(file, used)
         sections.append(Section(file, "row", range(content.num_rows)))
-        for name in schema.names:
-            kind = _kind(schema.field(name).type)
-            if kind is not None:
-                left_aside[name] = kind
-                continue
+        for name in used:
             try:
                 columns.setdefault(name, []).extend(_values(content.column(name)))
             except Exception as error:
                 raise DataError(f"{file}: column {name!r} cannot be read ({_first_line(error)})") from None
-        if number == 0 and not columns:
-            raise DataError(f"{file}: has no column of texts or numbers; it has {', '.join(schema.names) or 'none'}")
     if not sum(len(section.numbers) for section in sections):
         raise DataError(f"{source}: has no row")
     return ColumnTable(
@@ -134,7 +125,10 @@ def _kind(type_: Any) -> str | None:
         type_ = type_.value_type
     if types.is_nested(type_):
         return "lists or structures"
-    if types.is_binary(type_) or types.is_large_binary(type_) or types.is_fixed_size_binary(type_):
+    if types.is_run_end_encoded(type_):
+        return "runs of equal values"
+    bytes_ = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
+    if any(is_kind(type_) for is_kind in bytes_):
         return "bytes"
     return None
 
