@@ -130,6 +130,9 @@ def test_held_out_test_rows_are_stratified_and_the_same_every_time(tmp_path):
         (("nr", "Kommentar", "Urteil"), lambda n, text, label: (n, text, label)),
         (("a", "b"), lambda n, text, label: (label, text)),
         (("Title", "Text", "Class"), lambda n, text, label: (f"title {n}", text, label)),
+        (("review_title", "review_body", "stars"), lambda n, text, label: (f"its title {n}", text, label)),
+        (("title", "Review body", "stars"), lambda n, text, label: (f"its title {n}", text, label)),
+        (("author", "Headline", "Class"), lambda n, text, label: (f"author {n % 7}", text, label)),
         (("текст", "оценка"), lambda n, text, label: (text, n % 2)),
     ],
 )

@@ -20,6 +20,8 @@ _TEXT_WORDS = (
     "text", "texts", "review", "sentence", "comment", "message", "content", "document", "body", "utterance", "tweet",
     "post", "description", "abstract", "article", "question", "query", "headline", "title", "summary", "subject",
 )  # fmt: skip
+# What is said in short: taken only where no other column is called a text.
+_SHORT_FORMS = {"title", "headline", "subject", "summary"}
 #: A column of labels has so many different values at most.
 _MOST_LABELS = 10_000
 _LOOKED_AT = 2_000
@@ -126,9 +128,11 @@ def _found_text_column(table: ColumnTable, *, without: str | None) -> str | None
     named = _by_name(columns, _TEXT_WORDS)
     words = {name: _mean_words(table, name) for name in columns}
     if named:
-        # 'text_id' is no text, nor is 'title' where the next column is ten times as long
-        exact = [name for name in named if words[name] >= 1.5] or named
-        return exact[0] if words[exact[0]] > 1 or len(columns) == 1 else None
+        # 'text_id' is no text, and 'review_title' not all of it where there is a 'review_body'
+        wordy = [name for name in named if words[name] >= 1.5]
+        wordy.sort(key=lambda name: bool(_parts(name) & _SHORT_FORMS))
+        best = (wordy or named)[0]
+        return best if words[best] > 1 or len(columns) == 1 else None
     if not columns:  # what is wrong with a column of that name is told later
         return next((name for word in _TEXT_WORDS for name in table.columns if name.strip().lower() == word), None)
     longest = sorted(columns, key=lambda name: -words[name])
