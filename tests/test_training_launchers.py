@@ -18,14 +18,15 @@ from labelembed.recipes.loading import load_recipe
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call
 from tests.made_tensorboard import journal_for_tensorboard, tensorboard_shows
-from tests.made_training import assert_same_run, one_thread, train  # noqa: F401
+from tests.made_training import assert_same_run, newest, one_thread, train  # noqa: F401
 
 gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
 pytestmark = pytest.mark.skipif(not gloo, reason="this torch has no gloo, by which processes on a CPU talk")
 
 LAUNCHERS = {
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
-    "accelerate launch": ["accelerate.commands.launch", "--cpu", "--num_processes", "2"],
+    # With --cpu it would start one process, whatever the number says.
+    "accelerate launch": ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"],
 }
 SETTINGS = [
     "data.train_rows=401",
@@ -54,6 +55,7 @@ def test_run_of_a_launcher_is_that_of_one_process_and_printed_once(launcher, tmp
     with launched(launcher, tmp_path / "two", [*SETTINGS, *settings], *more) as process:
         out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
+    assert "torch of process 1" in newest(tmp_path / "two").tensors["random"]  # there were two
     recipe, _ = load_recipe("digits-mlp", settings=[*WHOLE, *settings])
     train(recipe, tmp_path / "one")
     assert_same_run(tmp_path / "two", tmp_path / "one")

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from labelembed import __version__
-from labelembed.cli.launched import process_count, process_number, refuse_several
+from labelembed.cli.launched import end_with_launcher, process_count, process_number, refuse_several
 from labelembed.cli.steady_stream import steady
 from labelembed.errors import LabelEmbedError
 from labelembed.training.interruption import STOPPED, StopRequest, interruption_behind, signal_of, stop_on_signals
@@ -78,6 +78,7 @@ def main() -> None:
     """Runs the command line; exits with 0, 2 (something to correct), 1 (a run failed), 129, 130 or 143 (stopped)."""
     ending = Ending()
     ending.take_signals()
+    end_with_launcher()
     if sys.stderr is not None:
         sys.stderr = steady(sys.stderr)
     ending.exit(_called())

@@ -171,6 +171,11 @@ def signals_to(handle: Callable[[int], None], *, at_once: Callable[[], bool] = l
             signal.signal(number, handler)
 
 
+def signal_has_come() -> bool:
+    """Tells whether one of the signals has come to this process yet, within a block of `signals_to`."""
+    return _WATCH.has_come
+
+
 class _Watch:
     """Hears signals while the main thread waits for a library, where Python's own handlers do not run.
 
@@ -179,6 +184,7 @@ class _Watch:
     """
 
     def __init__(self) -> None:
+        self.has_come = False
         self._asked: list[Callable[[], bool]] = []
         self._heard_at = 0.0
         self._unheard = 0
@@ -209,6 +215,7 @@ class _Watch:
         while True:
             for number in os.read(reads, 1):
                 if number in SIGNALS:
+                    self.has_come = True
                     threading.Thread(target=self._judge, args=(number, time.monotonic()), daemon=True).start()
 
     def _judge(self, number: int, came_at: float) -> None:
