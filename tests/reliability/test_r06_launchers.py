@@ -75,7 +75,7 @@ def saved_and_goes_on(folder, err, steps_of_epoch):
 @only_linux
 @pytest.mark.skipif(not gloo, reason="this torch has no gloo, by which processes on a CPU talk")
 @pytest.mark.parametrize(("launcher", "number"), STOPS)
-def test_launcher_that_is_stopped_or_killed_saves_and_the_run_goes_on(launcher, number, tmp_path):
+def test_launcher_that_is_stopped_or_killed_saves_and_the_run_goes_on(launcher, number, tmp_path, figure):
     folder = tmp_path / "run"
     settings = [*SETTINGS, f"epochs={EPOCHS}", "optimizer.learning_rate=0.02", SELDOM]
     with launched(launcher, folder, settings) as process, none_left(folder):
@@ -84,6 +84,7 @@ def test_launcher_that_is_stopped_or_killed_saves_and_the_run_goes_on(launcher, 
         _, err = process.communicate(timeout=60)  # which the run itself has open too
     assert process.returncode != 0  # the launcher's own code
     saved_and_goes_on(folder, err, 9)
+    figure.count("launchers stopped or killed whose run was saved and went on", 1, 1)
 
 
 PARENT = """
