@@ -14,6 +14,7 @@ LEVELS = {
     "errors": 0,
     "json_files": 0,
     "seeds": 0,
+    "tensor_files": 0.25,
     "special_tokens": 0,
     "whole_batch": 0,
     "pretrained_text": 0.5,

@@ -33,9 +33,14 @@ def read_bounded(path: Path) -> bytes:
         content = file.read(MAXIMUM_BYTES + 1)  # of a pipe or a device nobody knows the length
     if len(content) > MAXIMUM_BYTES:
         raise ValueError(f"larger than {MAXIMUM_BYTES:,} bytes, which no such file is")
+    refuse_many_values(content)
+    return content
+
+
+def refuse_many_values(content: bytes) -> None:
+    """Raises ValueError, in one line, where JSON has more than `MAXIMUM_VALUES` values."""
     if sum(map(content.count, (b",", b"[", b"{"))) > MAXIMUM_VALUES:
         raise ValueError(f"more than {MAXIMUM_VALUES:,} values, which no such file has")
-    return content
 
 
 def parse_json(content: bytes | str) -> Any:

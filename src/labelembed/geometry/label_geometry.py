@@ -17,6 +17,8 @@ from torch import Tensor
 
 from labelembed.errors import DataError, nearest
 from labelembed.geometry.nearest import nearest_labels
+from labelembed.json_files import MAXIMUM_BYTES
+from labelembed.tensor_files import require_header
 
 FORMAT_VERSION = 1
 #: Above it the eigendecomposition of similarities takes many minutes and gigabytes.
@@ -240,6 +242,7 @@ class LabelGeometry:
         if not path.is_file():
             raise DataError(f"{path}: no such file; a label geometry is a .safetensors file that a run leaves")
         try:
+            require_header(path, most=MAXIMUM_BYTES)  # the names of all labels stand in it
             with safe_open(path, framework="pt") as file:
                 about: dict[str, Any] = file.metadata() or {}
                 keys = sorted(file.keys())

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelembed.errors import ArgumentFaults, DataError, nearest
+from labelembed.tensor_files import require_header
 
 INSTALL = "pip install 'labelembed[backbones]'"
 # A file of a training run often holds the weights beside other things.
@@ -184,6 +185,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
+            require_header(path)
             found: Any = load_file(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)

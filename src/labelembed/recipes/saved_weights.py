@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 
 from labelembed.errors import DataError, RecipeError, RunFolderError
+from labelembed.tensor_files import require_header
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
 
@@ -56,6 +57,7 @@ def _refuse_larger_network(folder: RunFolder, build: Callable[[], Network]) -> N
 
 
 def _weights(folder: RunFolder, network: Network) -> dict[str, torch.Tensor]:
+    require_header(folder.model_file)
     with safe_open(folder.model_file, framework="pt") as file:
         names = set(file.keys())
         other = sorted(names - network.state_dict().keys())

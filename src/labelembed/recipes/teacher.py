@@ -14,6 +14,7 @@ from torch import Tensor
 
 from labelembed.data import LabelledData, TextCorpus
 from labelembed.errors import DataError, RecipeError, RunFolderError
+from labelembed.tensor_files import require_header
 from labelembed.training.files import sha256
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
@@ -139,6 +140,7 @@ def about_table(path: Path, *formats: str) -> dict[str, Any]:
         DataError: When it is damaged, or of none of these formats.
     """
     try:
+        require_header(path)
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:

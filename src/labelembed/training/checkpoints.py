@@ -16,14 +16,13 @@ from torch import Tensor
 
 from labelembed.errors import RunFolderError
 from labelembed.json_files import read_json
+from labelembed.tensor_files import require_header
 from labelembed.training.files import flush_folder, saving, sha256, write_bytes, write_json
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 # About what the JSON files of a checkpoint take, in bytes.
 _SMALL_FILES = 10_000
-# Of 40,000 tensors: each takes twenty times its line of the header in memory.
-_HEADER_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,8 @@ def _read(path: Path, names: list[str]) -> Checkpoint:
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:
-    content = file.read_bytes()
-    if int.from_bytes(content[:8], "little") > _HEADER_BYTES:
-        raise ValueError(f"{file.name} says that its header is longer than {_HEADER_BYTES:,} bytes")
-    return load_tensors(content)
+    try:
+        require_header(file)
+    except ValueError as error:
+        raise ValueError(f"{file.name} has {error}") from None
+    return load_tensors(file.read_bytes())
