@@ -5,7 +5,6 @@ Where a run has several processes, all of them must call a function here togethe
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,8 +32,8 @@ def refuse_step(
 ) -> None:
     """Raises DivergedTraining for what is not finite in a step that has not moved the weights yet, and says what it is.
 
-    An input, a weight or a table that is not finite is named beside the loss or the gradient that it spoils. Where all
-    is finite, for it was a gradient's norm that overflowed (see `finite_if`), nothing is raised.
+    An input, a weight or a table that is not finite is named beside the loss or the gradient that it spoils. A norm may
+    be infinite where every gradient is finite, for its squares overflow first: that is no fault, and nothing is raised.
 
     Args:
         network: What is trained.
@@ -124,29 +123,7 @@ def refuse_endless_overflow(network: Network, *, step: int, where: str) -> None:
 def gradients_of(parameters: Iterable[Tensor]) -> list[Tensor]:
     """Returns the gradients there are; of a sparse one the values that it has."""
     found = [value.grad for value in parameters if value.grad is not None]
-    return [value._values().contiguous() if value.is_sparse else value for value in found]
-
-
-def finite_if(gradients: list[Tensor]) -> Sequence[Tensor]:
-    """Returns numbers that are all finite only if the gradients are, without waiting for the device.
-
-    On a CPU it is one number, of one operator for all of them, that by which steps in fp16 look at theirs: it writes
-    back what it reads, times one. A GPU takes all norms at once, and these may overflow where no gradient does.
-
-    Args:
-        gradients: One at least, all on one device.
-    """
-    device = gradients[0].device
-    if device.type != "cpu":
-        return torch._foreach_norm(gradients)
-    found = torch.zeros((), device=device)
-    torch._amp_foreach_non_finite_check_and_unscale_(gradients, found, _one(device))
-    return (found.atanh_(),)  # of 0 it is 0; of 1, for what is not finite, it is infinite
-
-
-@functools.cache
-def _one(device: torch.device) -> Tensor:
-    return torch.ones((), device=device)
+    return [value._values() if value.is_sparse else value for value in found]
 
 
 def _floating(*named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from labelembed.objectives import clip_gradients
-from labelembed.training.finite import finite_if, gradients_of, refuse_endless_overflow, refuse_step
+from labelembed.training.finite import gradients_of, refuse_endless_overflow, refuse_step
 from labelembed.training.micro_batches import micro_batches, number_of_micro_batches
 from labelembed.training.network import Network
 from labelembed.training.placement import on_device
@@ -78,9 +78,9 @@ class OptimizerSteps:
         # fp16 scales its gradients, finds those that overflow by itself, and leaves out such a step.
         scaler = self.accelerator.scaler
         gradients = gradients_of(self.parameters) if scaler is None else []
-        looks = finite_if(gradients) if gradients else ()
+        norms = torch._foreach_norm(gradients) if gradients else ()
         # One transfer for all; the sums are Python's, so that a resumed epoch adds up to the same digits.
-        numbers = self._of_all_processes(torch.stack([*terms.values(), *looks])).tolist()
+        numbers = self._of_all_processes(torch.stack([*terms.values(), *norms])).tolist()
         values = dict(zip(terms, numbers, strict=False))
         if not all(map(math.isfinite, numbers)):
             with self.accelerator.autocast():
@@ -117,7 +117,7 @@ class OptimizerSteps:
         return dict(zip(found[0], sums.unbind(), strict=True))
 
     def _of_all_processes(self, numbers: Tensor) -> Tensor:
-        """Returns the mean over the processes of a step's terms and of what tells of its gradients.
+        """Returns the mean over the processes of a step's terms and gradients' norms.
 
         Each process' terms are its share, such that their average is the whole. With it every process sees what is not
         finite anywhere, and none waits for another that has stopped.
