@@ -83,7 +83,7 @@ def model_card(run: str | Path) -> str:
     data: dict[str, Any] = told if isinstance(told, dict) else {}
     template = files("labelembed.report").joinpath("templates", "card.md").read_text(encoding="utf-8")
     surroundings = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    surroundings.filters.update(text=markdown_text)
+    surroundings.filters.update(text=markdown_text, code=markdown_code)
     return (
         surroundings.from_string(template)
         .render(
@@ -118,10 +118,20 @@ def markdown_text(value: object) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#|~$!&])", r"\\\1", shortened(str(value), _LONGEST_TEXT))
 
 
+def markdown_code(value: object) -> str:
+    """Returns a text in one line as code, between more backquotes than stand together in it."""
+    text = shortened(str(value), _LONGEST_TEXT)
+    fence = "`" * (1 + _longest_run(text))
+    return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"
+
+
+def _longest_run(text: str) -> int:
+    return max((len(run) for run in re.findall(r"`+", text)), default=0)
+
+
 def _fenced(text: str, language: str) -> str:
     """Returns text as a block of code, whose fence is longer than any in the text."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = "`" * max(3, _longest_run(text) + 1)
     return f"{fence}{language}\n{text}\n{fence}"
 
 

@@ -55,9 +55,13 @@ def journal_fault(journal: list[dict[str, Any]]) -> str:
 
 def number_in(value: object) -> float | None:
     """Returns a finite number as it is, and None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
+    return number if math.isfinite(number) else None
 
 
 def reason(result: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from labelembed.errors import RunFolderError
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
 from labelembed.report.drawing import Sketch
 from labelembed.report.formatting import shortened
+from labelembed.report.run_checks import number_in
 from labelembed.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -160,8 +161,7 @@ def _is_sentence(one: object) -> bool:
     if not isinstance(one, dict) or not isinstance(one.get("place"), int):
         return False
     texts = all(isinstance(one.get(name), str) for name in ("source", "reference", "output"))
-    score = one.get("score")
-    return texts and isinstance(score, (int, float)) and math.isfinite(score)
+    return texts and number_in(one.get("score")) is not None
 
 
 def _is_map(one: object) -> bool:
@@ -170,7 +170,9 @@ def _is_map(one: object) -> bool:
     source, output, weights = one.get("source"), one.get("output"), one.get("weights")
     if not (isinstance(source, list) and isinstance(output, list) and isinstance(weights, list) and output):
         return False
+    if not all(isinstance(token, str) for token in [*source, *output]):
+        return False
     return len(weights) == len(output) and all(
-        isinstance(row, list) and len(row) == len(source) and all(isinstance(value, int) for value in row)
+        isinstance(row, list) and len(row) == len(source) and all(number_in(value) is not None for value in row)
         for row in weights
     )
