@@ -139,7 +139,10 @@ def test_run_that_raises_ends_or_faults_is_told_with_its_last_words(tmp_path, fi
     fault = "RuntimeError: the job's own fault"
     expected = {
         1: (f"{fault}; the last lines of its worker.log: ", fault),
-        2: ("its process died twice (by SIGSEGV); the last lines of its worker.log: ", ""),
+        2: (
+            "its process died twice (by SIGSEGV); the last lines of its worker.log: Fatal Python error: Seg",
+            "in _harm",
+        ),
         3: ("its process died twice (it ended with exit code 7 and no word); the last", "the last word"),
     }
     told = told_of(out, failed)
@@ -225,6 +228,26 @@ def test_log_that_cannot_be_written_or_read_is_none(tmp_path, capfd):
     assert with_last_lines("first", tmp_path / "log") == (
         f"first; the last lines of its worker.log: \ufffd [31mred | {'y' * 100}"
     )
+
+
+def test_last_words_of_a_fault_of_memory_say_where_it_was(tmp_path):
+    dump = [
+        "Fatal Python error: Bus error",
+        "",
+        "Thread 0x2 (most recent call first):",
+        '  File "c.py", line 3 in wait',
+    ]
+    dump += [
+        "Current thread 0x1 (most recent call first):",
+        '  File "a.py", line 1 in inner',
+        '  File "b.py", line 2',
+        "",
+    ]
+    dump += ["Extension modules: numpy, torch"]
+    (tmp_path / "log").write_text("\n".join(["epoch 1 of 2", *dump]))
+    assert last_lines(tmp_path / "log") == [dump[0], 'File "a.py", line 1 in inner', 'File "b.py", line 2']
+    (tmp_path / "log").write_text("\n".join([*dump, "epoch 1 of 2", "epoch 2 of 2"]))
+    assert last_lines(tmp_path / "log")[1:] == ["epoch 1 of 2", "epoch 2 of 2"]
 
 
 # ---- pictures, decoded in threads

@@ -17,6 +17,9 @@ LOG_FILE = "worker.log"
 # Of an old log so much is kept; one that has grown to twice as much is cut.
 _KEPT_BYTES = 32_000
 _LINES, _LINE_LETTERS = 3, 100
+# So begins what `faulthandler` writes, so the thread of the fault, and so its last line, on any version of Python.
+_FAULT, _FAULT_THREAD = "Fatal Python error: ", "Current thread "
+_FAULT_ENDS = ("Extension modules: ", "File ", "Binary file ", "<")
 # Output is a process' own: of two runs in one, as threads make them, the first one's is kept.
 _IN_USE = threading.Lock()
 
@@ -74,7 +77,10 @@ def note_progress(progress: Progress) -> None:
 
 
 def last_lines(path: Path | None) -> list[str]:
-    """Returns the last lines of a log, shortened; none where there is no log."""
+    """Returns the last lines of a log, shortened; none where there is no log.
+
+    Of a fault of memory they are the first that tell of it: what it was, and where, the innermost call first.
+    """
     if path is None:
         return []
     with contextlib.suppress(OSError):
@@ -84,7 +90,12 @@ def last_lines(path: Path | None) -> list[str]:
         lines = [
             "".join(letter if letter.isprintable() else " " for letter in line).strip() for line in text.split("\n")
         ]
-        return [line[:_LINE_LETTERS] for line in lines if line][-_LINES:]
+        said = [line[:_LINE_LETTERS] for line in lines if line]
+        fault = max((place for place, line in enumerate(said) if line.startswith(_FAULT)), default=None)
+        if fault is not None and said[-1].startswith(_FAULT_ENDS):  # otherwise the process after it has written more
+            threads = [place for place, line in enumerate(said) if place > fault and line.startswith(_FAULT_THREAD)]
+            return [said[fault], *said[threads[0] + 1 :]][:_LINES] if threads else said[fault:][:_LINES]
+        return said[-_LINES:]
     return []
 
 
