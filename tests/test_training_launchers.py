@@ -23,10 +23,12 @@ from tests.made_training import assert_same_run, newest, one_thread, train  # no
 gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
 pytestmark = pytest.mark.skipif(not gloo, reason="this torch has no gloo, by which processes on a CPU talk")
 
+ALONE = "accelerate launch of one process"
 LAUNCHERS = {
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
     # With --cpu it would start one process, whatever the number says.
     "accelerate launch": ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"],
+    ALONE: ["accelerate.commands.launch", "--cpu", "--num_processes", "1"],
 }
 SETTINGS = [
     "data.train_rows=401",
@@ -48,7 +50,7 @@ def launched(launcher, out, settings, *more):
     return subprocess.Popen(command, env=environment, **pipes)
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", [name for name in LAUNCHERS if name != ALONE])
 def test_run_of_a_launcher_is_that_of_one_process_and_printed_once(launcher, tmp_path):
     settings = ["epochs=3"]
     more = ["--tensorboard"] if launcher == "torchrun" and importlib.util.find_spec("tensorboard") else []

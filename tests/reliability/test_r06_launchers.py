@@ -21,11 +21,9 @@ from tests.made_cli import call
 from tests.made_survival import SELDOM, gloo
 from tests.made_training import newest, one_thread  # noqa: F401
 from tests.reliability.figures import sized
-from tests.test_training_launchers import LAUNCHERS, SETTINGS, launched
+from tests.test_training_launchers import ALONE, SETTINGS, launched
 
 EPOCHS = 4000
-ALONE = "accelerate launch of one process"
-LAUNCHERS[ALONE] = ["accelerate.commands.launch", "--cpu", "--num_processes", "1"]
 # Which of them hears what; of those of one process the first dies at once of every signal, and hands on none.
 STOPS = sized(
     short=[(ALONE, signal.SIGTERM)],
