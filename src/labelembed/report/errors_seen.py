@@ -98,7 +98,7 @@ def seen_errors(variant: VariantRuns) -> SeenErrors | None:
     for found in read.values():
         for right, predicted, count in found["confusions"]:
             pairs[right, predicted] += count
-    of_label = [found["of_label"] for found in read.values()]
+    of_label: list[Any] = [found.get("of_label") for found in read.values()]
     bins = [found["reliability"] for found in read.values()]
     return SeenErrors(
         split=first["split"],
@@ -108,7 +108,7 @@ def seen_errors(variant: VariantRuns) -> SeenErrors | None:
         pairs=dict(pairs),
         of_label=np.sum(of_label, axis=0) if all(rows is not None for rows in of_label) else None,
         reliability=_added([one["before"] for one in bins]),
-        calibrated=_added([one["calibrated"] for one in bins]) if all(one["calibrated"] for one in bins) else None,
+        calibrated=_added([one["calibrated"] for one in bins]) if all(one.get("calibrated") for one in bins) else None,
         worst=first["worst"][:_MOST_PICTURES],
         worst_seed=first_seed,
         unknown=unknown,
