@@ -244,6 +244,7 @@ def command_line(
     a file.
     """
     os.setpgrp()  # a terminal signals a whole group, and here that is this process with its children
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests themselves were started with `nohup`
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(handle, stream)

@@ -25,8 +25,7 @@ ON_TERMINAL = """
 import os, signal, sys
 terminal, hangup, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 os.login_tty(terminal)
-if hangup == "ignored":
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN if hangup == "ignored" else signal.SIG_DFL)
 os.dup2(os.open(out, os.O_WRONLY | os.O_CREAT), 1)
 os.execv(sys.executable, [sys.executable, "-m", "labelembed", *sys.argv[4:]])
 """
@@ -116,6 +115,14 @@ def test_run_whose_progress_nobody_reads_any_more_goes_on(kinds, expected, tmp_p
     assert differences(contents(folder), expected("rows")) == []
 
 
+@pytest.fixture
+def hangup_answered():
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests were started with `nohup`
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup_answered")
 def test_hangup_is_never_the_second_signal():
     # The end of a session sends SIGTERM and then SIGHUP; a closed terminal sends SIGHUP, and so does its shell.
     for first in (signal.SIGTERM, signal.SIGHUP):
