@@ -37,7 +37,7 @@ every_setting = pytest.mark.parametrize("setting", SETTINGS)
 
 def make(setting, *, dtype=torch.float64, **arguments):
     with seeded(0, "objective"):
-        objective = AdaptiveLabels(HIDDEN, LABELS, **(SETTINGS[setting] | arguments)).to(dtype)
+        objective = AdaptiveLabels(HIDDEN, LABELS, bias=True, **(SETTINGS[setting] | arguments)).to(dtype)
         with torch.no_grad():
             for parameter in objective.parameters():
                 parameter.normal_()

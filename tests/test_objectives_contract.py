@@ -7,6 +7,7 @@ import io
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from labelembed.objectives import OBJECTIVES, Objective
@@ -91,7 +92,7 @@ def test_logits_are_scores_of_every_label_for_any_leading_shape(name):
         logits = objective.logits(hidden)
         assert logits.shape == (*shape, LABELS)
         outputs = objective.outputs(hidden)
-        torch.testing.assert_close(outputs, hidden @ objective.output.weight.T + objective.output.bias)
+        torch.testing.assert_close(outputs, F.linear(hidden, objective.output.weight, objective.output.bias))
         if is_linear(objective):
             torch.testing.assert_close(logits, outputs)
         assert bool(torch.isfinite(logits).all())
@@ -133,7 +134,7 @@ def test_label_geometry_refuses_another_number_of_names(name):
 
 @every_objective
 def test_the_same_seed_starts_with_the_same_output_layer(name):
-    other = make(name)
+    other = make(name, bias=True)
     with seeded(0, "objective"):
         first = OBJECTIVES["one_hot"](HIDDEN, other.output_size)
     assert torch.equal(other.output.weight, first.output.weight)
@@ -143,7 +144,7 @@ def test_the_same_seed_starts_with_the_same_output_layer(name):
 @every_objective
 def test_output_std_starts_the_output_layer_from_a_cut_normal(name):
     with seeded(0):
-        objective = build(name, 500, 40, output_std=0.01)
+        objective = build(name, 500, 40, output_std=0.01, bias=True)
     weight = objective.output.weight
     # A normal cut at two standard deviations has 0.8796 of its deviation; 20,000 draws show it to 0.5 %.
     assert weight.std().item() == pytest.approx(0.8796 * 0.01, rel=0.02)

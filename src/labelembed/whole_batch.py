@@ -5,23 +5,44 @@ therefore each process' own sum, times the number of processes, over the count o
 is exactly the gradient that one process would have had. Every normaliser of an objective comes from here.
 
 The rows of a step may also come one after the other, in micro-batches whose gradients add up (`accumulating`). How many
-rows count in all of them is told beforehand; of what is known only when the last one has been seen, `LateMean` sees to.
+rows count in all of them is told beforehand.
+
+Every function takes the `group` of processes that share the step: a process group, None for all that are up, or `ALONE`
+for a pass that belongs to no step, as in evaluation: nobody is waited for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+Group: TypeAlias = "dist.ProcessGroup | Literal['alone'] | None"
+ALONE: Final = "alone"
 
-def processes() -> int:
-    """Returns how many processes share the optimiser step."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+def processes(group: Group = None) -> int:
+    """Returns how many processes share the optimiser step.
+
+    Raises:
+        ValueError: This process is not in the group.
+    """
+    if group == ALONE or not (dist.is_available() and dist.is_initialized()):
+        return 1
+    count = dist.get_world_size(group)
+    if count < 1:
+        raise ValueError(f"process {dist.get_rank()} is not in the `process_group` that its objective was given")
+    return count
+
+
+def in_backward_pass() -> bool:
+    """Tells whether gradients are being computed: a forward pass is then a repetition (activation checkpointing)."""
+    # There is no public way to ask; torch's own activation checkpointing asks this one.
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
 class _Step:
@@ -30,31 +51,34 @@ class _Step:
     Args:
         counts: How many rows count in each micro-batch of this process.
         device: Where processes exchange numbers.
+        group: The processes that share the step.
     """
 
-    def __init__(self, counts: Sequence[int], *, device: torch.device | str) -> None:
+    def __init__(self, counts: Sequence[int], *, device: torch.device | str, group: Group) -> None:
         self.counts = frozenset(counts)
         self.row_count = sum(counts)
-        if processes() > 1:
+        if processes(group) > 1:
             row_count = torch.tensor(self.row_count, device=device)
-            dist.all_reduce(row_count)
+            dist.all_reduce(row_count, group=_group(group))
             self.row_count = int(row_count)
         self.seen: set[Hashable] = set()
-        self.means: dict[Hashable, LateMean] = {}
         self.held_back: dict[Hashable, tuple[Any, Callable[[Any], None]]] = {}
 
 
 # Not a variable of a thread: `nn.DataParallel` calls its replicas in threads of their own.
 _step: _Step | None = None
+# Whether the latest forward pass was that of a micro-batch: so is then its repetition in the backward pass.
+_accumulated = False
 
 
 @contextmanager
-def accumulating(counts: Sequence[int], *, device: torch.device | str = "cpu") -> Iterator[None]:
+def accumulating(counts: Sequence[int], *, device: torch.device | str = "cpu", group: Group = None) -> Iterator[None]:
     """Makes one optimiser step of all micro-batches of the block, in every process as many.
 
     Args:
         counts: How many rows count in each micro-batch of this process.
         device: Where processes exchange numbers.
+        group: The processes that share the step.
 
     Raises:
         RuntimeError: A step is under way already.
@@ -62,7 +86,7 @@ def accumulating(counts: Sequence[int], *, device: torch.device | str = "cpu") -
     global _step
     if _step is not None:
         raise RuntimeError("a step of several micro-batches is under way already: two cannot be accumulated at once")
-    _step = _Step(counts, device=device)
+    _step = _Step(counts, device=device, group=group)
     try:
         yield
         held_back = _step.held_back
@@ -98,12 +122,14 @@ def at_end_of_step(key: Hashable, content: Any, merge: Callable[[Any, Any], Any]
     _step.held_back[key] = content, act
 
 
-def share_of_step(count: Tensor) -> Tensor | float:
-    """Returns which share of the step's rows a micro-batch with so many in all processes has."""
-    return 1.0 if _step is None else count / max(_step.row_count, 1)
+def share_of_step(local_count: int, *, like: Tensor, group: Group = None) -> Tensor | float:
+    """Returns which share of the step's rows a micro-batch has, of which so many are this process'."""
+    if _step is None or group == ALONE:
+        return 1.0
+    return _over_processes(local_count, like=like, group=group).to(like.dtype) / max(_step.row_count, 1)
 
 
-def mean_factor(local_count: int, *, like: Tensor) -> Tensor | float:
+def mean_factor(local_count: int, *, like: Tensor, group: Group = None) -> Tensor | float:
     """Returns the factor that turns this process' sum over rows into its share of the mean over the whole step.
 
     The share is such that the average over the processes is the mean; the shares of micro-batches add up. Where
@@ -112,156 +138,113 @@ def mean_factor(local_count: int, *, like: Tensor) -> Tensor | float:
     Args:
         local_count: How many rows count in this process, in this micro-batch.
         like: The sum's own terms; the factor is of their type (float32 or float64) and on their device.
+        group: The processes that share the step.
 
     Raises:
         ValueError: So many rows were not announced, in a step of several micro-batches.
+        RuntimeError: A micro-batch is computed again (activation checkpointing) when its step is over.
     """
+    global _accumulated
+    if group == ALONE:
+        return count_factor(local_count, like=like, group=ALONE)
+    if not in_backward_pass():
+        _accumulated = _step is not None
+    elif _accumulated and _step is None:
+        raise RuntimeError(
+            "activation checkpointing computes a micro-batch again after its `accumulate` block, where the rows of the "
+            "step are no longer known; call `backward` in the block"
+        )
     if _step is None:
-        return count_factor(local_count, like=like)
+        return count_factor(local_count, like=like, group=group)
     if local_count not in _step.counts:
         announced = ", ".join(map(str, sorted(_step.counts)))
         raise ValueError(
             f"a micro-batch has {local_count} rows that count, and the step was announced with {announced}; give "
             "`accumulate` the labels of all micro-batches of the step"
         )
-    return processes() / max(_step.row_count, 1)
+    return processes(group) / max(_step.row_count, 1)
 
 
-def count_factor(local_count: Tensor | int, *, like: Tensor) -> Tensor | float:
+def count_factor(local_count: Tensor | int, *, like: Tensor, group: Group = None) -> Tensor | float:
     """Returns the factor of `mean_factor` where this micro-batch is all there is of what is counted."""
-    if processes() == 1:
+    if processes(group) == 1:
         if isinstance(local_count, int):
             return 1 / max(local_count, 1)
         # The type first: the reciprocal of whole numbers would be float32, whatever the sum is.
         return local_count.detach().to(like.dtype).clamp_min(1).reciprocal()
-    return processes() / _over_processes(local_count, like=like).to(like.dtype).clamp_min(1)
+    return processes(group) / _over_processes(local_count, like=like, group=group).to(like.dtype).clamp_min(1)
 
 
-def _over_processes(local_count: Tensor | int, *, like: Tensor) -> Tensor:
+def _group(group: Group) -> dist.ProcessGroup | None:
+    """Returns the group as torch takes it, for several processes."""
+    return None if isinstance(group, str) else group
+
+
+def _over_processes(local_count: Tensor | int, *, like: Tensor, group: Group) -> Tensor:
     count = torch.as_tensor(local_count, dtype=torch.int64, device=like.device).detach().clone()
-    if processes() > 1:
-        dist.all_reduce(count)
+    if processes(group) > 1:
+        dist.all_reduce(count, group=_group(group))
     return count
 
 
-class LateMean:
-    """A mean over rows of which nobody knows how many there will be before the step's last micro-batch.
-
-    The factor is that of the rows so far. With every micro-batch that comes, what earlier ones brought to the value
-    and to the gradients of `taught` parameters changes as the factor does, so that after the last all is as of one
-    batch. Gradients of these parameters from elsewhere stay as they are. It takes memory for another gradient.
-    """
-
-    def __init__(self) -> None:
-        self.factors: list[Tensor] = []
-        self._count: Tensor | None = None
-        self._sum: Tensor | None = None
-        self._taught: dict[Hashable, tuple[Tensor, Tensor]] = {}
-
-    def factor(self, local_count: Tensor | int, *, like: Tensor) -> Tensor:
-        """Returns the factor of the rows so far, these included; once a micro-batch."""
-        count = _over_processes(local_count, like=like)
-        self._count = count if self._count is None else self._count + count
-        self.factors.append(processes() / self._count.to(like.dtype).clamp_min(1))
-        return self.factors[-1]
-
-    def carried(self, local_sum: Tensor) -> Tensor:
-        """Returns what the value of the earlier micro-batches changes by; after `factor`, with this one's sum."""
-        before, local_sum = self._sum, local_sum.detach()
-        self._sum = local_sum if before is None else before + local_sum
-        return torch.zeros_like(local_sum) if before is None else before * (self.factors[-1] - self.factors[-2])
-
-    def taught(self, parameter: Tensor) -> Tensor:
-        """Returns a parameter as this mean is to use it, before `factor` is called."""
-        used: Tensor = _Taught.apply(parameter, self, id(parameter), len(self.factors))
-        return used
-
-    def gradient(self, key: Hashable, number: int, made: Tensor) -> Tensor:
-        """Returns what a parameter's gradient changes by, given what micro-batch `number` made of it."""
-        now = self.factors[-1]
-        own = made.to(now.dtype) / self.factors[number]
-        if key not in self._taught:
-            self._taught[key] = own, now
-            return (own * now).to(made.dtype)
-        earlier, used = self._taught[key]
-        change = own * now + earlier * (now - used)
-        self._taught[key] = earlier.add_(own), now
-        return change.to(made.dtype)
-
-
-class _Taught(torch.autograd.Function):
-    """A parameter itself; what flows back to it goes through `LateMean.gradient`."""
-
-    @staticmethod
-    def forward(ctx: Any, parameter: Tensor, mean: LateMean, key: Hashable, number: int) -> Tensor:
-        ctx.mean, ctx.key, ctx.number = mean, key, number
-        return parameter.view_as(parameter)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return ctx.mean.gradient(ctx.key, ctx.number, grads[0]), None, None, None
-
-
-def late_mean(key: Hashable) -> LateMean | None:
-    """Returns the step's mean of this key; None where the step has one batch, which knows all its rows."""
-    return None if _step is None else _step.means.setdefault(key, LateMean())
-
-
-def sum_factor() -> float:
+def sum_factor(group: Group = None) -> float:
     """Returns the factor that turns this process' sum into its share of the sum over the whole step."""
-    return float(processes())
+    return float(processes(group))
 
 
 class _SumOverProcesses(torch.autograd.Function):
     """The sum of a tensor over the processes; each process' loss sends its gradient to every process' part."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+        ctx.group = group
         total = values.clone()
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=group)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         gradient = grads[0].contiguous().clone()
-        dist.all_reduce(gradient)
-        return gradient
+        dist.all_reduce(gradient, group=ctx.group)
+        return gradient, None
 
 
-def total(values: Tensor) -> Tensor:
+def total(values: Tensor, *, group: Group = None) -> Tensor:
     """Returns the sum of `values` over the processes, with gradient; in one process `values` itself.
 
     Args:
         values: Of the same shape in every process.
+        group: The processes that share the step.
     """
-    summed: Tensor = values if processes() == 1 else _SumOverProcesses.apply(values)
+    summed: Tensor = values if processes(group) == 1 else _SumOverProcesses.apply(values, _group(group))
     return summed
 
 
-def class_sums(rows: Tensor, labels: Tensor, num_labels: int) -> tuple[Tensor, Tensor]:
+def class_sums(rows: Tensor, labels: Tensor, num_labels: int, *, group: Group = None) -> tuple[Tensor, Tensor]:
     """Returns sums [C, D] of the rows of each label over the whole step, with gradient, and their counts [C].
 
     Args:
         rows: [n, D] of this process.
         labels: [n] int64 in 0..C-1.
         num_labels: C.
+        group: The processes that share the step.
     """
     with_ones = torch.cat([rows, rows.new_ones(rows.shape[0], 1)], dim=1)
-    sums = total(rows.new_zeros(num_labels, with_ones.shape[1]).index_add(0, labels, with_ones))
+    sums = total(rows.new_zeros(num_labels, with_ones.shape[1]).index_add(0, labels, with_ones), group=group)
     return sums[:, :-1], sums[:, -1].detach()
 
 
-def row_counts(count: int, *, device: torch.device) -> list[int]:
+def row_counts(count: int, *, device: torch.device, group: Group = None) -> list[int]:
     """Returns how many rows each process has, of which this one has `count`."""
-    if processes() == 1:
+    if processes(group) == 1:
         return [count]
     local = torch.tensor(count, device=device)
-    counts = [torch.zeros_like(local) for _ in range(processes())]
-    dist.all_gather(counts, local)
+    counts = [torch.zeros_like(local) for _ in range(processes(group))]
+    dist.all_gather(counts, local, group=_group(group))
     return [int(each) for each in torch.stack(counts).tolist()]
 
 
-def gathered(*values: Tensor, counts: Sequence[int] | None = None) -> tuple[Tensor, ...]:
+def gathered(*values: Tensor, counts: Sequence[int] | None = None, group: Group = None) -> tuple[Tensor, ...]:
     """Returns tensors [n, ...] of all processes one after the other, without gradient; n may differ.
 
     In one process the tensors themselves.
@@ -269,15 +252,16 @@ def gathered(*values: Tensor, counts: Sequence[int] | None = None) -> tuple[Tens
     Args:
         values: With as many rows n, each.
         counts: The n of each process where it is known, as `row_counts` returns it.
+        group: The processes that share the step.
     """
-    if processes() == 1:
+    if processes(group) == 1:
         return values
-    counts = counts or row_counts(values[0].shape[0], device=values[0].device)
+    counts = counts or row_counts(values[0].shape[0], device=values[0].device, group=group)
     found = []
     for value in values:
         padded = value.detach().new_zeros(max(counts), *value.shape[1:])
         padded[: value.shape[0]] = value.detach()
         parts = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(parts, padded)
+        dist.all_gather(parts, padded, group=_group(group))
         found.append(torch.cat([part[:each] for part, each in zip(parts, counts, strict=True)]))
     return tuple(found)

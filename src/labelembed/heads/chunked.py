@@ -156,7 +156,9 @@ class _Sweep:
         if taught is not None:
             auxiliary = -taught.log_sum * taught.row_factor  # eq. 8
             hinge = taught.excess_sum * taught.hinge_factor  # eq. 12
-            embedding, self.right_factor = settings.mean_over_right(taught.embedding_sum(), taught.right)  # eq. 11
+            embedding, self.right_factor = settings.mean_over_right(  # eq. 11
+                taught.embedding_sum(), taught.right, rows=len(self.labels)
+            )
         return HeadTerms(total + auxiliary + hinge + embedding, output, target, auxiliary, hinge, embedding, uniform)
 
     def gradients(self, groups: LabelGroups) -> list[Tensor | None]:

@@ -30,6 +30,7 @@ class _Options(NamedTuple):
     chunk_rows: int
     dtype: torch.dtype
     learns: bool
+    group: whole_batch.Group
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -49,7 +50,7 @@ class _CrossEntropy(torch.autograd.Function):
         layer = LinearChunks(weight, bias, dtype=options.dtype, learns=(needs[1], needs[2]))
         even = EvenShare(layer, rows)
         exact = even.rows_sum
-        row_factor = float(whole_batch.mean_factor(len(rows), like=exact))
+        row_factor = float(whole_batch.mean_factor(len(rows), like=exact, group=options.group))
         sums = exact.new_zeros(3)
         d_hidden = torch.empty(hidden.shape, dtype=exact.dtype, device=hidden.device) if needs[0] else None
         most = min(options.chunk_rows, len(rows))
@@ -127,9 +128,10 @@ def cross_entropy_terms(
     label_smoothing: float,
     chunk_rows: int,
     soft_targets: Tensor | None = None,
+    group: whole_batch.Group = None,
 ) -> CrossEntropyTerms:
     """Computes the terms of `heads.linear_cross_entropy` in chunks; only `total` can be differentiated, once."""
-    options = _Options(label_smoothing, chunk_rows, compute_dtype(hidden), torch.is_grad_enabled())
+    options = _Options(label_smoothing, chunk_rows, compute_dtype(hidden), torch.is_grad_enabled(), group)
     with torch.autocast(hidden.device.type, enabled=False):
         return CrossEntropyTerms(*_CrossEntropy.apply(hidden, weight, bias, labels, soft_targets, options))
 
@@ -142,11 +144,12 @@ def plain_terms(
     *,
     label_smoothing: float,
     soft_targets: Tensor | None = None,
+    group: whole_batch.Group = None,
 ) -> CrossEntropyTerms:
     """Computes the terms of `heads.linear_cross_entropy` in plain lines: the definition of correct."""
     logits = full_precision(torch.nn.functional.linear(hidden, weight, bias))
     log_probabilities = torch.log_softmax(logits, dim=-1)
-    row_factor = whole_batch.mean_factor(hidden.shape[0], like=log_probabilities)
+    row_factor = whole_batch.mean_factor(hidden.shape[0], like=log_probabilities, group=group)
     if soft_targets is not None:
         output = -(full_precision(soft_targets) * log_probabilities).sum() * row_factor
     elif labels is not None:

@@ -55,7 +55,7 @@ class _Terms(torch.autograd.Function):
         right = (second.argmax(dim=1, keepdim=True) == index).to(first.dtype)
         softened = torch.softmax(second * (1 / settings.temperature), dim=1).mul_(right)
         by_row = torch.dot(softened.view(-1), log_embedded.view(-1))
-        embedding, right_factor = settings.mean_over_right(-by_row, right.sum())
+        embedding, right_factor = settings.mean_over_right(-by_row, right.sum(), rows=n)
         total = output * settings.output_weight + target * settings.target_weight + auxiliary + hinge + embedding
         uniform = output.new_zeros(())
         if settings.uniform_weight > 0:

@@ -44,7 +44,7 @@ class _Sweep:
         like: Tensor,
     ) -> None:
         self.settings, self.table, self.like = settings, table, like
-        self.num_labels = num_labels
+        self.num_labels, self.count = num_labels, count
         self.row_factor = float(settings.row_factor(count, like=like))
         # A row of a sample stands for several.
         self.second_factor = self.row_factor / settings.auxiliary_fraction
@@ -152,7 +152,7 @@ class _Sweep:
             auxiliary = sums["auxiliary"] * self.second_factor  # eq. 8
             hinge = sums["excess"] * self.hinge_factor  # eq. 12
         if has_second or settings.shared:
-            embedding, self.right_factor = settings.mean_over_right(sums["learned"], sums["right"])
+            embedding, self.right_factor = settings.mean_over_right(sums["learned"], sums["right"], rows=self.count)
         return HeadTerms(total + auxiliary + hinge + embedding, output, target, auxiliary, hinge, embedding, uniform)
 
 

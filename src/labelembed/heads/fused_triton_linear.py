@@ -136,6 +136,7 @@ class _Options(NamedTuple):
     chunk_rows: int | None
     dtype: torch.dtype
     learns: bool
+    group: whole_batch.Group
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -146,7 +147,7 @@ class _CrossEntropy(torch.autograd.Function):
         needs = [options.learns and need for need in ctx.needs_input_grad[:3]]
         smoothing, (count, num_labels) = options.label_smoothing, (len(hidden), weight.shape[0])
         layer = Layer(weight, bias, dtype=options.dtype, learns=(needs[1], needs[2]))
-        row_factor = float(whole_batch.mean_factor(count, like=layer.like))
+        row_factor = float(whole_batch.mean_factor(count, like=layer.like, group=options.group))
         d_hidden = torch.empty_like(hidden) if needs[0] else None
         size = chunk_size(count, num_labels, options.chunk_rows)
         buffer = layer.buffer(min(size, count))
@@ -186,8 +187,9 @@ def cross_entropy_terms(
     *,
     label_smoothing: float,
     chunk_rows: int | None,
+    group: whole_batch.Group = None,
 ) -> CrossEntropyTerms:
     """Computes the terms of `heads.linear_cross_entropy` by kernels; only `total` can be differentiated, once."""
-    options = _Options(label_smoothing, chunk_rows, compute_dtype(hidden), torch.is_grad_enabled())
+    options = _Options(label_smoothing, chunk_rows, compute_dtype(hidden), torch.is_grad_enabled(), group)
     with torch.autocast(hidden.device.type, enabled=False), on_device_of(hidden):
         return CrossEntropyTerms(*_CrossEntropy.apply(hidden, weight, bias, labels, options))

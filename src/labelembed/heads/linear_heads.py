@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from labelembed import whole_batch
 from labelembed.heads import chunked, chunked_linear, closed_form, reference, triton_ready, vocabulary_parallel
 from labelembed.heads.chunked_linear import CrossEntropyTerms
 from labelembed.heads.chunks import default_chunk_rows
@@ -87,6 +88,7 @@ def linear_cross_entropy(
     impl: Implementation = "auto",
     chunk_rows: int | None = None,
     shards: LabelShards | None = None,
+    group: whole_batch.Group = None,
 ) -> CrossEntropyTerms:
     """Computes the cross entropy of ``hidden weight^T + bias`` with labels, a mean over the rows of the whole step.
 
@@ -106,6 +108,7 @@ def linear_cross_entropy(
             it is the plain lines.)
         chunk_rows: How many rows at a time; fewer take less memory and a little longer. None: what is fastest.
         shards: Where the labels are split over processes, whose are whose: see `heads.vocabulary_parallel`.
+        group: The processes that share the step; None: all that are up; `whole_batch.ALONE`: none, as in evaluation.
 
     Raises:
         ValueError: When an argument is out of its range, or shapes or devices do not fit; the message has both. Or
@@ -127,16 +130,23 @@ def linear_cross_entropy(
         way = "reference" if learns else "chunked"
     if way not in NODES:
         return chunked_linear.plain_terms(
-            hidden, weight, bias, labels, label_smoothing=label_smoothing, soft_targets=soft_targets
+            hidden, weight, bias, labels, label_smoothing=label_smoothing, soft_targets=soft_targets, group=group
         )
     if way == "triton":
         found: CrossEntropyTerms = _fused("fused_triton_linear").cross_entropy_terms(
-            hidden, weight, bias, labels, label_smoothing=label_smoothing, chunk_rows=chunk_rows
+            hidden, weight, bias, labels, label_smoothing=label_smoothing, chunk_rows=chunk_rows, group=group
         )
         return found
     rows = chunk_rows or default_chunk_rows(weight.shape[0], device=hidden.device.type)
     return chunked_linear.cross_entropy_terms(
-        hidden, weight, bias, labels, label_smoothing=label_smoothing, soft_targets=soft_targets, chunk_rows=rows
+        hidden,
+        weight,
+        bias,
+        labels,
+        label_smoothing=label_smoothing,
+        soft_targets=soft_targets,
+        chunk_rows=rows,
+        group=group,
     )
 
 

@@ -16,7 +16,8 @@ def label_embedding_terms(
     log_embedded = F.log_softmax(full_precision(embedded), dim=-1)
     log_first = F.log_softmax(full_precision(first), dim=-1)
     none = log_first.new_zeros(())
-    row_factor = settings.row_factor(labels.shape[0], like=log_first)
+    n = labels.shape[0]
+    row_factor = settings.row_factor(n, like=log_first)
 
     output = F.nll_loss(log_first, labels, reduction="sum") * row_factor  # eq. 7
     target = -(log_embedded.detach().exp() * log_first).sum() * row_factor  # eq. 13
@@ -44,6 +45,6 @@ def label_embedding_terms(
     right = second.detach().argmax(dim=-1) == labels
     softened = F.softmax(second.detach() / settings.temperature, dim=-1)  # eq. 10
     by_row = -(softened * log_embedded).sum(dim=-1)  # eq. 11
-    embedding, _ = settings.mean_over_right(torch.where(right, by_row, 0).sum(), right.sum())
+    embedding, _ = settings.mean_over_right(torch.where(right, by_row, 0).sum(), right.sum(), rows=n)
     total = total + auxiliary + hinge + embedding
     return HeadTerms(total, output, target, auxiliary, hinge, embedding, uniform)

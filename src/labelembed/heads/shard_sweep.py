@@ -84,6 +84,7 @@ class ShardSweep:
         self.right = torch.zeros((), dtype=torch.int64, device=like.device)
         # The whole step's mean: not this process' share of it.
         processes = self.shards.processes
+        self.own_rows = own_rows
         mean = self.settings.row_factor(own_rows, like=like)
         self.row_factor = float(mean) / processes
         self.hinge_factor = float(self.settings.hinge_factor(mean)) / processes
@@ -282,7 +283,7 @@ class ShardSweep:
             hinge = (excess if settings.hinge_norm == 1 else excess.square()).sum() * self.hinge_factor  # eq. 12
         self.right_factor: Tensor | float = 0.0
         if self.learns:
-            shared = settings.mean_over_right(self.taught_normalisers - taught_dot, self.right)
+            shared = settings.mean_over_right(self.taught_normalisers - taught_dot, self.right, rows=self.own_rows)
             embedding, self.right_factor = shared[0] / self.shards.processes, shared[1] / self.shards.processes
         return HeadTerms(total + auxiliary + hinge + embedding, output, target, auxiliary, hinge, embedding, uniform)
 

@@ -36,8 +36,8 @@ class HeadSettings(NamedTuple):
     uniform_weight: float
     shared: bool = False
     """Whether E learns from the first output, and there is no second."""
-    late: whole_batch.LateMean | None = None
-    """The mean over the rows that are right, in a step of several micro-batches."""
+    group: whole_batch.Group = None
+    """The processes that share the step, see `whole_batch`; None: all that are up."""
     auxiliary_fraction: float = 1.0
     """The share of the rows that the second output and E learn from, in (0, 1]; see `sampling.sampled_rows`."""
     auxiliary_offset: float = 0.0
@@ -55,24 +55,25 @@ class HeadSettings(NamedTuple):
 
     def row_factor(self, count: int, *, like: Tensor) -> Tensor | float:
         """Returns 1 / the number of rows of the whole step that count."""
-        return whole_batch.mean_factor(count, like=like)
+        return whole_batch.mean_factor(count, like=like, group=self.group)
 
-    def mean_over_right(self, total: Tensor, count: Tensor) -> tuple[Tensor, Tensor | float]:
-        """Returns the mean over the rows of the step that are right, and its factor.
+    def mean_over_right(self, total: Tensor, count: Tensor, *, rows: int) -> tuple[Tensor, Tensor | float]:
+        """Returns the mean over the rows that are right, and its factor; of a micro-batch, times its share of the rows.
+
+        How many rows of a whole step are right is not known before its last micro-batch.
 
         Args:
             total: The sum over this process' rows of this micro-batch that are right.
             count: How many these are.
+            rows: How many rows this process has in the micro-batch, right or wrong.
         """
-        if self.late is None:
-            factor = whole_batch.count_factor(count, like=total)
-            return total * factor, factor
-        late_factor = self.late.factor(count, like=total)
-        return total * late_factor + self.late.carried(total), late_factor
+        factor = whole_batch.count_factor(count, like=total, group=self.group)
+        factor = factor * whole_batch.share_of_step(rows, like=total, group=self.group)
+        return total * factor, factor
 
     def hinge_factor(self, row_factor: Tensor | float) -> Tensor | float:
         """Returns what the sum of the hinge over this process' rows is multiplied with."""
-        return row_factor if self.hinge_reduction == "mean" else whole_batch.sum_factor()
+        return row_factor if self.hinge_reduction == "mean" else whole_batch.sum_factor(self.group)
 
 
 def full_precision(values: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ class AdaptiveLabels(Objective):
         gradient_through_centroids: bool = True,
         repel_weight: float = 0.0,
         prediction: Literal["training_set", "last"] = "training_set",
-        bias: bool = True,
+        bias: bool = False,
         ignore_index: int | None = -100,
         output_std: float | None = None,
     ) -> None:
@@ -168,32 +168,36 @@ class AdaptiveLabels(Objective):
         hidden, labels = self.counted(hidden, labels)
         z = full_precision(self.output(hidden))
         repel = z.new_zeros(())
-        updates = self.training and self._is_update()
+        moves = (self.update != "epoch" or self.repel_weight > 0) and self.moves_state()
+        updates = self.training and self._is_update(moves)
         centroids = self.centroids if self.training else self.prediction_centroids
         if updates and self.update != "epoch":
             moved = self._moved(z if self.gradient_through_centroids else z.detach(), labels)
-            self._keep(moved)
+            if moves:
+                self._keep(moved)
             if self.loss == "after_update":
                 centroids = moved
         if updates and self.repel_weight > 0:
             repel = self._repel(z, labels)
-        row_factor = whole_batch.mean_factor(labels.shape[0], like=z)
+        row_factor = whole_batch.mean_factor(labels.shape[0], like=z, group=self.step_group)
         output = F.cross_entropy(-distances(z, centroids), labels, reduction="sum") * row_factor
         total = output if self.repel_weight == 0 else output + self.repel_weight * repel
         return AdaptiveLabelsTerms(total=total, output=output, repel=repel)
 
-    def _is_update(self) -> bool:
-        """Tells whether this step updates, and counts it."""
+    def _is_update(self, moves: bool) -> bool:
+        """Tells whether this step updates, and counts it where it moves state."""
         if self.warmup_steps == 0 and self.update_every == 1:
             return True
-        # Counted twice: the buffer goes into checkpoints, and reading the number needs no wait for a GPU.
-        step, self._steps = self._steps, self._steps + 1
-        self.steps += 1
+        if moves and self.begins_step():
+            # Counted twice: the buffer goes into checkpoints, and reading the number needs no wait for a GPU.
+            self._steps += 1
+            self.steps += 1
+        step = self._steps - moves  # of a pass that is not counted the next one
         return step >= self.warmup_steps and (step - self.warmup_steps) % self.update_every == 0
 
     def _moved(self, z: Tensor, labels: Tensor) -> Tensor:
         """Returns the label vectors after an update with these rows, [C, D], with gradient (eq. 1)."""
-        sums, counts = whole_batch.class_sums(z, labels, self.num_labels)
+        sums, counts = whole_batch.class_sums(z, labels, self.num_labels, group=self.step_group)
         old = self.centroids.to(z.dtype)
         means = sums / counts.clamp_min(1)[:, None]
         if self.momentum > 0:
@@ -212,10 +216,11 @@ class AdaptiveLabels(Objective):
         The cosines of all pairs add up to the square of the directions' sum, and so they do within a class.
         """
         directions = z / z.norm(dim=1, keepdim=True).clamp_min(1e-6)
-        by_class, counts = whole_batch.class_sums(directions, labels, self.num_labels)
+        by_class, counts = whole_batch.class_sums(directions, labels, self.num_labels, group=self.step_group)
         unlike = by_class.sum(dim=0).square().sum() - by_class.square().sum()
         count = counts.sum()
-        return unlike / count.clamp_min(1).square() * whole_batch.share_of_step(count)
+        share = whole_batch.share_of_step(labels.shape[0], like=z, group=self.step_group)
+        return unlike / count.clamp_min(1).square() * share
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Returns minus the distances [..., C] to the label vectors; the softmax is eq. 2."""

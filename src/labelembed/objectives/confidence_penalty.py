@@ -75,7 +75,7 @@ class ConfidencePenalty(Objective):
         """Computes the terms; see `Objective.forward`."""
         hidden, labels = self.counted(hidden, labels)
         log_probabilities = F.log_softmax(full_precision(self.output(hidden)), dim=-1)
-        row_factor = whole_batch.mean_factor(labels.shape[0], like=log_probabilities)
+        row_factor = whole_batch.mean_factor(labels.shape[0], like=log_probabilities, group=self.step_group)
         output = F.nll_loss(log_probabilities, labels, reduction="sum") * row_factor
         entropy = -(log_probabilities.exp() * log_probabilities).sum() * row_factor
         total = output - self.penalty_weight * entropy

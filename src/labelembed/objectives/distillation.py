@@ -132,7 +132,7 @@ class Distillation(Objective):
         hidden, labels = self.counted(hidden, labels)
         places = self._places(given, rows)
         logits = full_precision(self.output(hidden))
-        row_factor = whole_batch.mean_factor(labels.shape[0], like=logits)
+        row_factor = whole_batch.mean_factor(labels.shape[0], like=logits, group=self.step_group)
         output = F.cross_entropy(logits, labels, reduction="sum") * row_factor
         log_probabilities = F.log_softmax(logits / self.temperature, dim=-1)
         teacher = self._divergence(places, log_probabilities).sum() * row_factor

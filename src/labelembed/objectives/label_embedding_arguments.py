@@ -18,7 +18,6 @@ from labelembed.heads import HeadSettings
 from labelembed.heads.label_shards import LabelShards
 from labelembed.objectives.search_space import Range, SearchSpace, Simplex
 from labelembed.objectives.split_labels import require_chunks
-from labelembed.whole_batch import LateMean
 
 # Where the paper (eq. 14) and the code published with it differ. The paper states no reduction of the hinge;
 # the published code adds 1e-8 to the count of right rows, which float32 cannot show and which is left out.
@@ -37,6 +36,7 @@ SEARCH_SPACE: SearchSpace = {
 # Where Linux tells a container how much memory it may use.
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 # What the second output layer's products may be computed in, as a recipe names it.
+RIGHT_COUPLING = "E learns from a mean over the rows that are predicted right, which each micro-batch takes of its own"
 SAMPLE_COUPLING = "the rows that o2 and E learn from are drawn from the rows of a batch"
 AUXILIARY_TYPES = {"bfloat16": torch.bfloat16}
 # The step at which a share of a run ends whose length nobody has told yet.
@@ -59,10 +59,10 @@ def head_settings(preset: str, **given: Any) -> HeadSettings:
     return HeadSettings(**numbers)
 
 
-def embedding_table(objective: nn.Module, late: LateMean | None = None) -> Tensor | tuple[Tensor, Tensor]:
-    """Returns E, or A and B (eq. 16), of an objective that has them; with a late mean as it teaches them."""
+def embedding_table(objective: nn.Module) -> Tensor | tuple[Tensor, Tensor]:
+    """Returns E, or A and B (eq. 16), of an objective that has them."""
     names = ("compressed_rows", "compressed_columns") if hasattr(objective, "compressed_rows") else ("embedding",)
-    found = [getattr(objective, name) if late is None else late.taught(getattr(objective, name)) for name in names]
+    found = [getattr(objective, name) for name in names]
     return (found[0], found[1]) if len(found) == 2 else found[0]
 
 

@@ -93,10 +93,11 @@ class LabelSmoothing(Objective):
                 label_smoothing=self.smoothing,
                 impl=way,
                 shards=self.split(),
+                group=self.step_group,
             )
             return LabelSmoothingTerms(*terms)
         log_probabilities = F.log_softmax(full_precision(self.output(hidden)), dim=-1)
-        row_factor = whole_batch.mean_factor(labels.shape[0], like=log_probabilities)
+        row_factor = whole_batch.mean_factor(labels.shape[0], like=log_probabilities, group=self.step_group)
         output = F.nll_loss(log_probabilities, labels, reduction="sum") * row_factor
         uniform = -log_probabilities.sum() / self.num_labels * row_factor
         total = (1 - self.smoothing) * output + self.smoothing * uniform

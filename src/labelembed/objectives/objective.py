@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Self
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from labelembed import whole_batch
@@ -33,6 +34,10 @@ class Objective(nn.Module, ABC):
             None: PyTorch's own way.
         vocabulary_parallel: Split the output layer's labels over the processes that are up; for objectives that do.
         faults: What a subclass found wrong with its own arguments, to be raised together.
+
+    Attributes:
+        process_group: The processes that share a training step, where these are not all that are up (None): the group
+            that DistributedDataParallel was given. In evaluation mode a process waits for no other.
 
     Raises:
         ValueError: When an argument is out of its range; one line for each.
@@ -66,6 +71,7 @@ class Objective(nn.Module, ABC):
         self.num_labels = num_labels
         self.output_size = num_labels if output_size is None else output_size
         self.ignore_index = ignore_index
+        self.process_group: dist.ProcessGroup | None = None
         self.output_std = output_std
         # Of a mixed step: 0 for the first labels of the rows, 1 for the second.
         self._half = 0
@@ -187,7 +193,8 @@ class Objective(nn.Module, ABC):
         """Makes one optimiser step of several micro-batches: means are over all their rows, state moves once.
 
         In the block call the objective with each micro-batch and go back from its ``total``; gradients and terms add
-        up to those of one batch, in however many processes, unless the objective couples rows (`row_coupling`).
+        up to those of one batch, in however many processes, unless the objective couples rows (`row_coupling`). A pass
+        in evaluation mode is no part of the step.
 
         Args:
             labels: The labels of each micro-batch of this process, in each process as many.
@@ -196,15 +203,38 @@ class Objective(nn.Module, ABC):
             RuntimeError: A step is being accumulated already.
         """
         counts = step_rows.row_counts(labels, ignore_index=self.ignore_index)
-        return whole_batch.accumulating(counts, device=self.output.weight.device)
+        return whole_batch.accumulating(counts, device=self.output.weight.device, group=self.process_group)
 
     @property
     def row_coupling(self) -> str | None:
         """Why micro-batches add up to something else than one batch; None where they add up to that."""
         return None
 
+    @property
+    def step_group(self) -> whole_batch.Group:
+        """The processes that share this forward pass; in evaluation mode it is this one's alone."""
+        if self.shards is not None:  # each has but its own labels, so that all must compute together
+            return None
+        return self.process_group if self.training else whole_batch.ALONE
+
+    def moves_state(self) -> bool:
+        """Tells whether this forward pass moves what the objective remembers: in training mode, with gradients.
+
+        Raises:
+            RuntimeError: Activation checkpointing computes the pass again: state would move twice, and the gradient
+                would be that of another state.
+        """
+        if not (self.training and torch.is_grad_enabled()):
+            return False
+        if whole_batch.in_backward_pass():
+            raise RuntimeError(
+                f"activation checkpointing computes {type(self).__name__} again, and what it remembers would move "
+                "twice a step; leave the objective out of the function that is checkpointed, the encoder may be in it"
+            )
+        return True
+
     def begins_step(self) -> bool:
-        """Tells whether this forward pass is the first of its optimiser step; asked once a pass."""
+        """Tells whether this forward pass, which moves state, is the first of its optimiser step; asked once a pass."""
         return self._half == 0 and whole_batch.is_first_in_step(self)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -76,9 +76,11 @@ class OneHot(Objective):
         way = chosen_for(self.impl, self.num_labels, self.output)
         if way in NODES:
             weight, bias = self.output.weight, self.output.bias
-            total = linear_cross_entropy(hidden, weight, bias, labels, impl=way, shards=self.split()).total
+            total = linear_cross_entropy(
+                hidden, weight, bias, labels, impl=way, shards=self.split(), group=self.step_group
+            ).total
             return OneHotTerms(total=total, output=total)
         logits = full_precision(self.output(hidden))
-        row_factor = whole_batch.mean_factor(labels.shape[0], like=logits)
+        row_factor = whole_batch.mean_factor(labels.shape[0], like=logits, group=self.step_group)
         output = F.cross_entropy(logits, labels, reduction="sum") * row_factor
         return OneHotTerms(total=output, output=output)

@@ -129,11 +129,16 @@ class OnlineLabelSmoothing(Objective):
         self.gathering = SimilarityTable(num_labels, top_k=top_k) if preset == "published" else None
 
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> OnlineLabelSmoothingTerms:
-        """Computes the terms; see `Objective.forward`. In training mode S then takes the rows in."""
+        """Computes the terms; see `Objective.forward`. In training mode S then takes the rows in.
+
+        Raises:
+            RuntimeError: Activation checkpointing computes the pass again, see `Objective.moves_state`.
+        """
+        moves = self.moves_state()
         hidden, labels = self.counted(hidden, labels)
         logits = full_precision(self.output(hidden))
         log_probabilities = F.log_softmax(logits, dim=-1)
-        row_factor = whole_batch.mean_factor(labels.shape[0], like=logits)
+        row_factor = whole_batch.mean_factor(labels.shape[0], like=logits, group=self.step_group)
         output = F.nll_loss(log_probabilities, labels, reduction="sum") * row_factor
         similarity = soft_cross_entropy(self.similarities.rows(labels), log_probabilities).sum() * row_factor
         total = self.output_weight * output + self.similarity_weight * similarity
@@ -141,7 +146,7 @@ class OnlineLabelSmoothing(Objective):
         if self.uniform_weight > 0:
             uniform = log_probabilities.sum() * (-row_factor / self.num_labels)
             total = total + self.uniform_weight * uniform
-        if self.training:
+        if moves:
             seen = (logits.detach(), log_probabilities.detach(), labels)
             if self._held_back is None:
                 self._remember(*seen)
@@ -165,7 +170,7 @@ class OnlineLabelSmoothing(Objective):
         said = log_probabilities.exp() if self.temperature == 1 else (logits / self.temperature).softmax(dim=-1)
         right = logits.argmax(dim=-1) == labels
         table = self.similarities if self.gathering is None else self.gathering
-        table.absorb(said, labels, right, momentum=self.momentum, half=half)
+        table.absorb(said, labels, right, momentum=self.momentum, half=half, group=self.step_group)
 
     def end_epoch(self) -> None:
         """Takes what was gathered in the epoch as S of the next; a label that was never right keeps its row."""

@@ -160,13 +160,13 @@ class Retrospection(Objective):
         Raises:
             ValueError: `rows` is missing where soft labels are stored or read, or is not one a row of the labels.
         """
-        storing = self.training and self._stores_now and self.store_during == "steps"
+        storing = self._stores_now and self.store_during == "steps" and self.moves_state()
         reading = self.training and self.store.filled
         places = self._places(labels, rows) if storing or reading else None
         hidden, labels = self.counted(hidden, labels)
         logits = full_precision(self.output(hidden))
         log_probabilities = F.log_softmax(logits, dim=-1)
-        row_factor = whole_batch.mean_factor(labels.shape[0], like=logits)
+        row_factor = whole_batch.mean_factor(labels.shape[0], like=logits, group=self.step_group)
         output = F.nll_loss(log_probabilities, labels, reduction="sum") * row_factor
         total, retrospection = output, logits.new_zeros(())
         if reading and places is not None:
@@ -200,7 +200,7 @@ class Retrospection(Objective):
         """Stores what the network says of rows; `everywhere`: every process has been given the same rows."""
         said = (full_precision(logits) / self.temperature).softmax(dim=-1)
         if not everywhere:
-            rows, said, labels = whole_batch.gathered(rows, said, labels)
+            rows, said, labels = whole_batch.gathered(rows, said, labels, group=self.step_group)
         self.store.put(rows, said)
         self.row_labels.index_copy_(0, rows, labels.to(self.row_labels.dtype))
 

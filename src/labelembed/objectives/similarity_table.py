@@ -70,7 +70,14 @@ class SimilarityTable(nn.Module):
 
     @torch.no_grad()
     def absorb(
-        self, probabilities: Tensor, labels: Tensor, has_part: Tensor, *, momentum: float | None, half: int = 0
+        self,
+        probabilities: Tensor,
+        labels: Tensor,
+        has_part: Tensor,
+        *,
+        momentum: float | None,
+        half: int = 0,
+        group: whole_batch.Group = None,
     ) -> None:
         """Moves the rows of the step's labels towards the step's mean predictions.
 
@@ -87,21 +94,22 @@ class SimilarityTable(nn.Module):
             has_part: [n] bool, which rows count.
             momentum: How much of the old is kept a row; None: as much as there was of it.
             half: Of mixed rows: whether `labels` are their first or their second.
+            group: The processes that share the step.
         """
         probabilities = probabilities.to(self.values.dtype)
         key = (self, half)
         if self.sparse:
             some = self._sums_of_some(probabilities, labels, has_part)
-            whole_batch.at_end_of_step(key, some, _joined, partial(self._absorb_some, momentum=momentum))
+            whole_batch.at_end_of_step(key, some, _joined, partial(self._absorb_some, momentum=momentum, group=group))
             return
         # No row is selected: the sizes stay the same at every step, and a GPU need not be waited for.
         weights = has_part.to(probabilities.dtype)[:, None]
         weighted = torch.cat([probabilities * weights, weights], dim=1)
         sums = weighted.new_zeros(self.num_labels, weighted.shape[1]).index_add_(0, labels, weighted)
-        whole_batch.at_end_of_step(key, sums, torch.add, partial(self._absorb_all, momentum=momentum))
+        whole_batch.at_end_of_step(key, sums, torch.add, partial(self._absorb_all, momentum=momentum, group=group))
 
-    def _absorb_all(self, sums: Tensor, *, momentum: float | None) -> None:
-        sums = whole_batch.total(sums)
+    def _absorb_all(self, sums: Tensor, *, momentum: float | None, group: whole_batch.Group) -> None:
+        sums = whole_batch.total(sums, group=group)
         means, counts = sums[:, :-1], sums[:, -1]
         keep = self._keep(self.seen, counts, momentum)[:, None]
         self.values.mul_(keep).add_(means * ((1 - keep) / counts.clamp_min(1)[:, None]))
@@ -113,9 +121,9 @@ class SimilarityTable(nn.Module):
         sums.index_add_(0, places, probabilities[has_part])
         return present, sums, torch.bincount(places, minlength=present.shape[0])
 
-    def _absorb_some(self, some: LabelSums, *, momentum: float | None) -> None:
-        if whole_batch.processes() > 1:
-            some = _by_label(*whole_batch.gathered(*some))
+    def _absorb_some(self, some: LabelSums, *, momentum: float | None, group: whole_batch.Group) -> None:
+        if whole_batch.processes(group) > 1:
+            some = _by_label(*whole_batch.gathered(*some, group=group))
         present, sums, counts = some
         keep = self._keep(self.seen[present], counts.to(sums.dtype), momentum)[:, None]
         old = dense(SparseRows(self.values[present], self.labels[present].long()), self.num_labels)

@@ -129,7 +129,7 @@ class StaticLabels(Objective):
         hidden, labels = self.counted(hidden, labels)
         found = full_precision(self.output(hidden))
         right = F.embedding(labels, self.vectors).to(found.dtype)
-        row_factor = whole_batch.mean_factor(labels.shape[0], like=found)
+        row_factor = whole_batch.mean_factor(labels.shape[0], like=found, group=self.step_group)
         if self.loss == "huber":
             distance = F.huber_loss(found, right, reduction="sum", delta=self.delta) / self.output_size
         elif self.loss == "squared":

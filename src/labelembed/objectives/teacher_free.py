@@ -118,7 +118,7 @@ class TeacherFree(Objective):
         logits = full_precision(self.output(hidden))
         log_probabilities = F.log_softmax(logits, dim=-1)
         count = labels.shape[0]
-        row_factor = whole_batch.mean_factor(count, like=log_probabilities)
+        row_factor = whole_batch.mean_factor(count, like=log_probabilities, group=self.step_group)
         true_sum = -F.nll_loss(log_probabilities, labels, reduction="sum")
         output = -true_sum * row_factor
         if self.preset == "paper":

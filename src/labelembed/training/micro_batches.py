@@ -44,7 +44,7 @@ def coupling_notes(network: Network, count: int) -> list[str]:
     coupling = network.objective.row_coupling
     if coupling is not None:
         name = type(network.objective).__name__
-        notes.append(f"micro_batches: for {name} each of the {count} parts of a step is a batch of its own: {coupling}")
+        notes.append(f"micro_batches: the {count} parts of a step are not the same as one batch for {name}: {coupling}")
     if any(isinstance(module, _BatchNorm) for module in network.encoder.modules()):
         notes.append(
             f"micro_batches: batch normalisation takes its statistics from each of the {count} parts of a step"

@@ -77,7 +77,7 @@ class ObjectiveForCausalLM(LanguageModel):
         loss = None
         if self.loss_is_wanted(shift_labels):
             terms = self.objective(hidden, shift_labels.to(hidden.device))
-            loss = objective_module.loss_of(terms, shift_labels, num_items_in_batch)
+            loss = objective_module.loss_of(self.objective, terms, shift_labels, num_items_in_batch)
         logits = None
         if not self.skips_logits(skip_logits, shift_labels):
             kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep

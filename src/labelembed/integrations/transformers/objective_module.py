@@ -74,16 +74,17 @@ def terms_of(objective: Objective, hidden: Tensor, labels: Tensor, rows: Tensor 
     if isinstance(objective, Distillation) and not objective.training:
         counted, known = objective.counted(hidden, labels)
         output = F.cross_entropy(full_precision(objective.output(counted)), known, reduction="sum")
-        output = output * whole_batch.mean_factor(known.shape[0], like=output)
+        output = output * whole_batch.mean_factor(known.shape[0], like=output, group=objective.step_group)
         return DistillationTerms(total=output, output=output, teacher=torch.zeros_like(output))
     terms: Terms = objective(hidden, labels, rows)
     return terms
 
 
-def loss_of(terms: Terms, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
+def loss_of(objective: Objective, terms: Terms, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
     """Returns the loss of a micro-batch as Trainer wants it: of a mean over the rows of the whole optimiser step.
 
     Args:
+        objective: Whose terms they are.
         terms: Of the micro-batch, means over its rows that count.
         labels: Its labels, -100 where a row does not count.
         num_items_in_batch: Rows that count in all micro-batches of the step; None: the micro-batch is the step.
@@ -94,7 +95,8 @@ def loss_of(terms: Terms, labels: Tensor, num_items_in_batch: Tensor | int | Non
     if isinstance(num_items_in_batch, Tensor):
         num_items_in_batch = num_items_in_batch.to(terms.total.device).float().mean()
     # The mean's own factor is taken back, so that what is left is this process' sum.
-    return terms.total / (whole_batch.count_factor(count, like=terms.total) * num_items_in_batch)
+    factor = whole_batch.count_factor(count, like=terms.total, group=objective.step_group)
+    return terms.total / (factor * num_items_in_batch)
 
 
 def needs_epochs(objective: Objective) -> bool:

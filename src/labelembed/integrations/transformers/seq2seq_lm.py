@@ -95,7 +95,7 @@ class ObjectiveForSeq2SeqLM(LanguageModel):
         )
         loss = None
         if labels is not None and self.loss_is_wanted(labels):
-            loss = objective_module.loss_of(self.objective(hidden, labels), labels, num_items_in_batch)
+            loss = objective_module.loss_of(self.objective, self.objective(hidden, labels), labels, num_items_in_batch)
         return Seq2SeqLMOutput(
             loss=loss,
             logits=None if self.skips_logits(skip_logits, labels) else self.objective.logits(hidden),

@@ -149,7 +149,7 @@ class ObjectiveForSequenceClassification(WrappedModel):
         loss = None
         if labels is not None and self.loss_is_wanted(labels):
             terms = objective_module.terms_of(self.objective, hidden, labels, rows)
-            loss = objective_module.loss_of(terms, labels, num_items_in_batch)
+            loss = objective_module.loss_of(self.objective, terms, labels, num_items_in_batch)
         return SequenceClassifierOutput(
             loss=loss,
             logits=None if self.skips_logits(skip_logits, labels) else self.objective.logits(hidden),
