@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from labelembed import whole_batch
 from labelembed.geometry import LabelGeometry
-from labelembed.objectives import OBJECTIVES
+from labelembed.objectives import OBJECTIVES, AdaptiveLabels, OneHot
 from labelembed.seeds import generator, seeded
 
 from .made_objectives import build
@@ -119,8 +120,26 @@ def made_batches(epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         yield inputs[rows], chosen, rows
 
 
-def train(model: nn.Module, rank: int = 0, world: int = 1, *, micro_batches: int = 1) -> dict[str, Any]:
-    """Returns state and terms after six steps of two epochs, the rows of each in so many micro-batches."""
+def shares(values: Tensor, rank: int, world: int, micro_batches: int, together: int) -> list[Tensor]:
+    """Returns the rows of each micro-batch of a process; `together`: those that so many processes have at once."""
+    if together > 1:
+        of_each = [shares(values, each, together, micro_batches, 1) for each in range(together)]
+        return [torch.cat(parts) for parts in zip(*of_each, strict=True)]
+    return list(values[rank::world].tensor_split(micro_batches))
+
+
+def train(
+    model: nn.Module, rank: int = 0, world: int = 1, *, micro_batches: int = 1, together: int = 1
+) -> dict[str, Any]:
+    """Returns state and terms after six steps of two epochs, the rows of each in so many micro-batches.
+
+    Args:
+        model: Of `EncoderAndObjective`; in several processes in a DistributedDataParallel.
+        rank: Of this process.
+        world: How many processes share a step.
+        micro_batches: In how many parts each process takes its rows.
+        together: One process takes the rows that so many would take at the same time.
+    """
     network = model.module if world > 1 else model
     objective = network.objective
     # Plain descent: Adam divides by the gradient's own size, so that where it is near 0 the rounding of a sum in
@@ -131,7 +150,8 @@ def train(model: nn.Module, rank: int = 0, world: int = 1, *, micro_batches: int
         objective.begin_epoch(epoch, EPOCHS)
         for batch in made_batches(epoch):
             optimizer.zero_grad()
-            parts = list(zip(*(values[rank::world].tensor_split(micro_batches) for values in batch), strict=True))
+            of_step = (shares(values, rank, world, micro_batches, together) for values in batch)
+            parts = list(zip(*of_step, strict=True))
             sums: dict[str, Tensor] = {}
             with objective.accumulate([labels for _, labels, _ in parts]) if micro_batches > 1 else nullcontext():
                 for number, (inputs, labels, rows) in enumerate(parts, start=1):
@@ -163,12 +183,77 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], value, rtol=0, atol=tolerance, msg=lambda text, name=name: name + text)
 
 
-def train_all(rank: int, world: int, folder: str, splits: tuple[int, ...]) -> None:
-    """Trains every case as one of several processes, and tries the sums they share."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
+def evaluate(rank: int = 0) -> dict[str, list[float]]:
+    """Returns the total of every case in evaluation mode, of other batches in each process and of more in the first."""
+    found = {}
+    for case in CASES:
+        model = EncoderAndObjective(case).eval()
+        batches = list(made_batches(0))[rank:]
+        with torch.no_grad():
+            found[case] = [model(*batch).total.item() for batch in batches]
+    return found
+
+
+# Every way in which processes talk: sums of counts, of class sums, of distributions, and what is gathered.
+GROUPED = ("paper", "chunked_one_hot", "adaptive_repel", "online", "online_sparse", "retrospection_steps")
+
+
+def train_in_groups(rank: int, world: int) -> dict[str, Any]:
+    """Returns what the processes of even and those of odd rank train, each group by itself: of three 0 and 2, and 1."""
+    groups = [dist.new_group(list(range(first, world, 2))) for first in range(2)]
+    group = groups[rank % 2]
+    size = dist.get_world_size(group)
+    found = {}
+    for case in GROUPED:
+        for micro_batches in (1, 2):
+            model = EncoderAndObjective(case)
+            model.objective.process_group = group
+            wrapped = DistributedDataParallel(model, process_group=group) if size > 1 else model
+            found[f"{case} {micro_batches}"] = train(wrapped, rank // 2, size, micro_batches=micro_batches)
+    stranger = OneHot(3, 2)
+    stranger.process_group = groups[1 - rank % 2]
     try:
-        results: dict[str, Any] = {}
+        stranger(torch.zeros(1, 3), torch.zeros(1, dtype=torch.int64))
+    except ValueError as error:
+        found["refusal"] = str(error)
+    return found
+
+
+def train_with_adam(rank: int = 0, world: int = 1) -> dict[str, Tensor]:
+    """Returns the state of `AdaptiveLabels` after 25 steps of Adam in float32, with ten rows a class in each batch."""
+    with seeded(0, "adam"):
+        encoder = nn.Sequential(nn.Linear(INPUTS, HIDDEN), nn.Tanh())
+        model = nn.ModuleDict({"encoder": encoder, "objective": AdaptiveLabels(HIDDEN, LABELS)})
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    source = generator(0, "rows of adam")
+    for _ in range(25):
+        inputs = torch.randn(10 * LABELS, INPUTS, generator=source)
+        labels = torch.arange(LABELS).repeat_interleave(10)
+        inputs[:, :LABELS] += nn.functional.one_hot(labels, LABELS)
+        optimizer.zero_grad()
+        model["objective"](model["encoder"](inputs[rank::world]), labels[rank::world]).total.backward()
+        for parameter in model.parameters():
+            if world > 1:
+                dist.all_reduce(parameter.grad)
+            parameter.grad /= world
+        optimizer.step()
+    return model.state_dict()
+
+
+def train_all(rank: int, world: int, folder: str, splits: tuple[int, ...]) -> None:
+    """Trains every case as one of several processes, evaluates, and tries the sums they share."""
+    torch.set_num_threads(1)
+    # Nobody waits for long in these tests, unless for a process that does not come.
+    patience = timedelta(seconds=60)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world, timeout=patience
+    )
+    try:
+        results: dict[str, Any] = {
+            "evaluation": evaluate(rank),
+            "adam": train_with_adam(rank, world),
+            "groups": train_in_groups(rank, world),
+        }
         for case in CASES:
             for micro_batches in splits:
                 # The terms are a tuple of scalars, which the wrapper passes through.

@@ -94,7 +94,7 @@ def test_layer_check_finds_a_fault():
 
 def test_files_fit_a_page():
     long = {str(path.relative_to(SOURCE)): len(path.read_text().splitlines()) for path in FILES}
-    assert {name: lines for name, lines in long.items() if lines > 320} == {}
+    assert {name: lines for name, lines in long.items() if lines > 350} == {}
 
 
 def test_no_file_is_named_for_nothing():

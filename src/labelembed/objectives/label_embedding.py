@@ -16,9 +16,9 @@ from labelembed.heads import HeadTerms
 from labelembed.heads.label_shards import LabelShards
 from labelembed.objectives.label_embedding_arguments import (
     AUXILIARY_TYPES,
-    RIGHT_COUPLING,
     SAMPLE_COUPLING,
     SEARCH_SPACE,
+    TEACHING_COUPLING,
     UNKNOWN_END,
     UNKNOWN_LENGTH,
     embedding_faults,
@@ -49,8 +49,8 @@ class LabelEmbedding(Objective):
         embedding  CE(softmax(sg(z2) / temperature), e)    trains E, or A, B  (eq. 11)
         uniform    CE(1/C, z1)                             trains h and o1    (not in the paper)
 
-    Every term is a mean over the rows that count; `embedding` over those rows that o2 gets right, in a step of several
-    micro-batches each its own mean times its share of the rows. The total is
+    Every term is a mean over the rows that count; `embedding` over those rows that o2 gets right, of a micro-batch by
+    itself times its share of the rows. The total is
     their weighted sum (eq. 14). With ``auxiliary="shared"`` there is no o2: E learns from sg(z1), on the rows that o1
     gets right, and `auxiliary` and `hinge` are 0 (not in the paper; a step costs little more than one-hot's).
     With a saved `LabelGeometry`, E is fixed, o2 is not built and
@@ -244,35 +244,30 @@ class LabelEmbedding(Objective):
         z1 = self.output(hidden)
         with heads.auxiliary_precision(settings, hidden):
             z2 = self.auxiliary(hidden.detach()) if len(layers) == 2 else None
-        table = embedding_table(self)
-        embedded = heads.embedding_rows(table, labels, sparse_gradients=settings.sparse_gradients)
-        return heads.label_embedding_terms(z1, z2, embedded, labels, settings, implementation=way)
+        return heads.label_embedding_terms(z1, z2, self.embedding_rows(labels), labels, settings, implementation=way)
 
     @property
     def row_coupling(self) -> str | None:
         """Why micro-batches are not one batch; see `Objective.row_coupling`."""
         if self.fixed:
             return None
-        return SAMPLE_COUPLING if self.settings.auxiliary_fraction < 1 else RIGHT_COUPLING
+        return SAMPLE_COUPLING if self.settings.auxiliary_fraction < 1 else TEACHING_COUPLING
 
     def _settings_now(self) -> heads.HeadSettings:
         """Returns the settings of this step, and counts it where something depends on its number."""
         settings = self.settings._replace(group=self.step_group)
         samples = settings.auxiliary_fraction < 1
-        if self.target_warmup_steps == 0 and not samples:
-            return settings
-        moves = self.moves_state()
+        moves = (self.target_warmup_steps > 0 or samples) and self.moves_state()
         begins = moves and self.begins_step()
-        settings = settings._replace(target_weight=self._target_weight_now(moves, begins))
+        if self.target_warmup_steps > 0:
+            settings = settings._replace(target_weight=self._target_weight_now(moves, begins))
         if not samples or not self.training:
             return settings._replace(auxiliary_fraction=1.0)
         if begins:
             self.sampling_steps += 1
         return settings._replace(auxiliary_offset=heads.offset_of_step(int(self.sampling_steps) - moves))
 
-    def _target_weight_now(self, moves: bool, begins: bool) -> Tensor | float:
-        if self.target_warmup_steps == 0:
-            return self.settings.target_weight
+    def _target_weight_now(self, moves: bool, begins: bool) -> Tensor:
         exact = torch.promote_types(self.output.weight.dtype, torch.float32)
         end = self._warmup_end()
         if begins:

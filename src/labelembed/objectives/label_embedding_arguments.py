@@ -35,9 +35,10 @@ SEARCH_SPACE: SearchSpace = {
 }
 # Where Linux tells a container how much memory it may use.
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
-# What the second output layer's products may be computed in, as a recipe names it.
-RIGHT_COUPLING = "E learns from a mean over the rows that are predicted right, which each micro-batch takes of its own"
+# Why micro-batches are not the same as one batch.
 SAMPLE_COUPLING = "the rows that o2 and E learn from are drawn from the rows of a batch"
+TEACHING_COUPLING = "E learns from a mean over the rows that are predicted right, and each micro-batch has its own"
+# What the second output layer's products may be computed in, as a recipe names it.
 AUXILIARY_TYPES = {"bfloat16": torch.bfloat16}
 # The step at which a share of a run ends whose length nobody has told yet.
 UNKNOWN_END = torch.iinfo(torch.int64).max

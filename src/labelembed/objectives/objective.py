@@ -36,8 +36,8 @@ class Objective(nn.Module, ABC):
         faults: What a subclass found wrong with its own arguments, to be raised together.
 
     Attributes:
-        process_group: The processes that share a training step, where these are not all that are up (None): the group
-            that DistributedDataParallel was given. In evaluation mode a process waits for no other.
+        process_group: The processes that share a training step, as DistributedDataParallel was given them; None: all
+            that are up. In evaluation mode a process waits for no other.
 
     Raises:
         ValueError: When an argument is out of its range; one line for each.
@@ -193,8 +193,8 @@ class Objective(nn.Module, ABC):
         """Makes one optimiser step of several micro-batches: means are over all their rows, state moves once.
 
         In the block call the objective with each micro-batch and go back from its ``total``; gradients and terms add
-        up to those of one batch, in however many processes, unless the objective couples rows (`row_coupling`). A pass
-        in evaluation mode is no part of the step.
+        up to those of one batch, in however many processes, unless the objective couples rows (`row_coupling`). Passes
+        in evaluation mode are no part of it.
 
         Args:
             labels: The labels of each micro-batch of this process, in each process as many.
@@ -212,8 +212,8 @@ class Objective(nn.Module, ABC):
 
     @property
     def step_group(self) -> whole_batch.Group:
-        """The processes that share this forward pass; in evaluation mode it is this one's alone."""
-        if self.shards is not None:  # each has but its own labels, so that all must compute together
+        """The processes that share this forward pass; in evaluation mode this one alone."""
+        if self.shards is not None:  # each process has some labels only: all compute together
             return None
         return self.process_group if self.training else whole_batch.ALONE
 
@@ -221,20 +221,12 @@ class Objective(nn.Module, ABC):
         """Tells whether this forward pass moves what the objective remembers: in training mode, with gradients.
 
         Raises:
-            RuntimeError: Activation checkpointing computes the pass again: state would move twice, and the gradient
-                would be that of another state.
+            RuntimeError: Activation checkpointing computes the pass a second time.
         """
-        if not (self.training and torch.is_grad_enabled()):
-            return False
-        if whole_batch.in_backward_pass():
-            raise RuntimeError(
-                f"activation checkpointing computes {type(self).__name__} again, and what it remembers would move "
-                "twice a step; leave the objective out of the function that is checkpointed, the encoder may be in it"
-            )
-        return True
+        return self.training and step_rows.is_differentiated(type(self).__name__)
 
     def begins_step(self) -> bool:
-        """Tells whether this forward pass, which moves state, is the first of its optimiser step; asked once a pass."""
+        """Tells whether this forward pass, of those that move state, is the first of its optimiser step."""
         return self._half == 0 and whole_batch.is_first_in_step(self)
 
     def logits(self, hidden: Tensor) -> Tensor:

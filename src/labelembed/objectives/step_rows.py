@@ -1,4 +1,4 @@
-"""The rows of a step that count: selected, and counted before any of them is learned from."""
+"""The rows of a step that count, selected and counted beforehand; and which passes over them are learned from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+
+from labelembed import whole_batch
 
 
 def counted_rows(
@@ -42,3 +44,21 @@ def row_counts(labels: Iterable[Tensor], *, ignore_index: int | None) -> list[in
         return [each.numel() for each in labels]
     counts = [(each != ignore_index).sum() for each in labels]
     return [int(count) for count in torch.stack(counts).tolist()] if counts else []
+
+
+def is_differentiated(name: str) -> bool:
+    """Tells whether a forward pass is one that gradients are wanted of, so that what is remembered moves with it.
+
+    Args:
+        name: Of the objective, for the message.
+
+    Raises:
+        RuntimeError: It is the repetition by activation checkpointing. State would move twice, and the gradient would
+            be that of another state than the loss.
+    """
+    if torch.is_grad_enabled() and whole_batch.in_backward_pass():
+        raise RuntimeError(
+            f"activation checkpointing computes {name} a second time, and what it remembers would move twice in a "
+            "step; leave the objective out of the function that is checkpointed (the encoder may be in it)"
+        )
+    return torch.is_grad_enabled()
