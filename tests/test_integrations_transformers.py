@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import copy
 
 import pytest
@@ -250,6 +251,18 @@ def test_objectives_that_need_epochs_say_so(tmp_path):
     stored = wrapped("retrospection", arguments={"store_every": 1})
     trainer(stored, tmp_path, texts(numbered=True), callbacks=[ObjectiveCallback()]).train()
     assert bool((stored.objective.row_labels >= 0).all())  # the pass has shown every row
+
+
+def test_saved_output_bias_that_the_objective_has_not_is_refused(tmp_path):
+    wrapped("adaptive_labels", arguments={"bias": True}).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["objective_arguments"]["bias"]  # as in a model of before, when a bias was what nobody spoke of
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r'has an output bias.* write "bias": true into the "objective_arguments"'):
+        ObjectiveForSequenceClassification.from_pretrained(tmp_path)
+    config["objective_arguments"]["bias"] = True
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert ObjectiveForSequenceClassification.from_pretrained(tmp_path).objective.output.bias is not None
 
 
 def test_means_over_the_training_set_predict(tmp_path):

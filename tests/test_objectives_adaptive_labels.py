@@ -240,6 +240,23 @@ def test_a_layer_of_another_width_is_the_label_dimension():
     assert objective.output is layer
 
 
+def test_output_layer_has_no_bias_unless_asked_for_as_its_gradient_would_be_rounding():
+    assert AdaptiveLabels(HIDDEN, LABELS).output.bias is None
+    objective = make("published")
+    objective(*make_rows(40, ignored=False)).total.backward()  # every label is there
+    assert objective.output.bias.grad.abs().max() < 1e-15
+    assert objective.output.weight.grad.abs().max() > 1e-3
+
+
+def test_a_bias_stays_where_a_layer_has_one_and_where_saved_weights_have_one():
+    layer = torch.nn.Linear(4, 30)
+    assert AdaptiveLabels.from_linear(layer, num_labels=3).output.bias is layer.bias
+    saved = AdaptiveLabels(4, 3, bias=True).state_dict()
+    with pytest.raises(RuntimeError, match="no output bias unless it is asked for; build it with bias=True"):
+        AdaptiveLabels(4, 3).load_state_dict(saved)
+    AdaptiveLabels(4, 3, bias=True).load_state_dict(saved)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

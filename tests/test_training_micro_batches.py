@@ -38,10 +38,9 @@ pytestmark = pytest.mark.usefixtures("no_flush")
 PLAIN = {"model": {"name": "mlp", "hidden_sizes": [12]}, "optimizer": {"name": "sgd", "learning_rate": 0.1}}
 OBJECTIVES = {
     "one_hot": {"name": "one_hot"},
-    "label_embedding": {"name": "label_embedding"},
-    "warm-up of half the run": {"name": "label_embedding", "target_warmup_steps": 0.5},
-    "chunked": {"name": "label_embedding", "impl": "chunked", "embedding": "compressed", "rank": 4},
-    "shared": {"name": "label_embedding", "auxiliary": "shared"},
+    "label_embedding, saved": {"name": "label_embedding", "embedding": "SAVED"},
+    "warm-up of half the run": {"name": "label_embedding", "embedding": "SAVED", "target_warmup_steps": 0.5},
+    "chunked": {"name": "label_embedding", "embedding": "SAVED", "impl": "chunked"},
     "online": {"name": "online_label_smoothing"},
     "online, published": {"name": "online_label_smoothing", "preset": "published", "top_k": 3},
     "retrospection, in its steps": {"name": "retrospection", "store_every": 1, "store": "steps"},
@@ -68,7 +67,7 @@ def test_corpus_in_micro_batches_leaves_what_whole_batches_leave(batch_size, tmp
         "data": {"name": "corpus", "path": str(write_corpus(tmp_path).folder)},
         "model": {"name": "attention_lstm", "width": 12, "embedding_size": 8, "dropout": 0.0},
         "optimizer": {"name": "sgd", "learning_rate": 0.1},
-        "objective": {"name": "label_embedding", "embedding": "compressed", "rank": 4},
+        "objective": {"name": "online_label_smoothing"},
         "epochs": 2,
         "batch_size": batch_size,
     }
@@ -101,12 +100,15 @@ def test_network_sees_a_quarter_of_the_rows_at_once(tmp_path, monkeypatch):
     assert seen == [10] * 16 + [8, 8, 7, 7]
 
 
-def test_objective_that_couples_rows_says_so(tmp_path):
+@pytest.mark.parametrize(("name", "reason"), [("adaptive_labels", "label vectors"), ("label_embedding", "E learns")])
+def test_objective_that_couples_rows_says_so(name, reason, tmp_path):
     notes = []
-    recipe = small_recipe(objective={"name": "adaptive_labels"}, micro_batches=2, epochs=1)
+    recipe = small_recipe(objective={"name": name}, micro_batches=2, epochs=1)
     train(recipe, tmp_path, warn=notes.append)
     (told,) = [note for note in notes if note.startswith("micro_batches: ")]
-    assert "for AdaptiveLabels each of the 2 parts of a step is a batch of its own" in told
+    named = "".join(part.title() for part in name.split("_"))
+    assert f"the 2 parts of a step are not the same as one batch for {named}: " in told
+    assert reason in told
 
 
 def test_batch_normalisation_is_told():

@@ -17,6 +17,7 @@ from labelembed.objectives import OBJECTIVES
 from labelembed.seeds import generator, seeded
 
 from .made_heads import made_tensors, run_head, settings
+from .made_splits import shares
 from .test_heads_chunked import SETTINGS, SIZES
 
 gloo = dist.is_available() and dist.is_gloo_available()
@@ -69,14 +70,17 @@ def batches():
         yield inputs, labels
 
 
-def train(model, rank, world, *, micro_batches=1):
-    """Returns the terms of five steps, the rows of each in so many parts; `model` has then made them."""
+def train(model, rank, world, *, micro_batches=1, together=1):
+    """Returns the terms of five steps, the rows of each in so many parts; `model` has then made them.
+
+    With `together` one process takes the parts that so many would take at the same time.
+    """
     objective = getattr(model, "module", model).objective
     optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
     history = []
     for inputs, labels in batches():
         optimizer.zero_grad()
-        parts = [values[rank::world].tensor_split(micro_batches) for values in (inputs, labels)]
+        parts = [shares(values, rank, world, micro_batches, together) for values in (inputs, labels)]
         sums = {}
         with objective.accumulate(parts[1]) if micro_batches > 1 else nullcontext():
             for some, its in zip(*parts, strict=True):
@@ -225,11 +229,12 @@ def test_made_batches_leave_processes_without_rows():
     assert len(set(counts[1][1])) > 1
 
 
-def test_micro_batches_of_split_labels_are_those_of_one_process_and_one_batch(ranks, alone):
-    state = dict(alone["paper"]["model"].state_dict())
+def test_micro_batches_of_split_labels_are_those_of_one_process(ranks):
+    model = EncoderAndObjective("paper")
+    history = train(model, 0, 1, micro_batches=2, together=len(ranks))
     for rank in ranks:
-        torch.testing.assert_close(rank["micro-batches"]["state"], state, rtol=0, atol=1e-10)
-        torch.testing.assert_close(rank["micro-batches"]["history"], alone["paper"]["history"], rtol=0, atol=1e-10)
+        torch.testing.assert_close(rank["micro-batches"]["state"], dict(model.state_dict()), rtol=0, atol=1e-10)
+        torch.testing.assert_close(rank["micro-batches"]["history"], history, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -62,6 +62,16 @@ def test_run_of_a_release_ends_with_its_recorded_result(release, tmp_path, figur
         succeed(verb, tmp_path / "run")
 
 
+def test_run_of_adaptive_labels_whose_recipe_says_bias_keeps_it(tmp_path, monkeypatch):
+    # As every run of 0.1.0 does, where a bias was the default; now there is none.
+    monkeypatch.chdir(tmp_path)
+    stop_after(small_recipe(objective={"name": "adaptive_labels", "bias": True}), tmp_path / "run", 7)
+    succeed("resume", "run", "--quiet")
+    assert "objective.output.bias" in load_file(tmp_path / "run" / "model.safetensors")
+    succeed("evaluate", "run")
+    assert small_recipe(objective={"name": "adaptive_labels"}).objective["bias"] is False  # and is stored so
+
+
 def test_recorded_numbers_are_held(tmp_path):
     expected = json.loads((RELEASED[0] / "expected.json").read_text())
     changed = json.loads(json.dumps(expected))

@@ -54,7 +54,8 @@ class AdaptiveLabels(Objective):
         repel_weight: lambda, weight of `repel`; the paper's "+rpl" is 10.
         prediction: Vectors that predict after an epoch: `training_set`: means over all training rows in evaluation
             mode, which costs a forward pass an epoch; `last`: those of training (the published code).
-        bias: Whether the output layer has a bias.
+        bias: Whether the output layer has a bias. It is not needed: where the label vectors are the batch's means, a
+            bias moves them as it moves the rows, and its gradient is rounding alone, which Adam takes for a direction.
         ignore_index: Rows with this label take no part in any term, nor in a mean; None: every row counts.
         output_std: Start of the output layer, see `Objective`.
 
@@ -137,7 +138,7 @@ class AdaptiveLabels(Objective):
 
     @classmethod
     def from_linear(cls, layer: nn.Linear, *, num_labels: int | None = None, **arguments: Any) -> Self:
-        """Takes over an existing output layer [H -> D]; its width is the label dimension.
+        """Takes over an existing output layer [H -> D]; its width is the label dimension, and a bias stays.
 
         Args:
             layer: The layer to own from now on; device and dtype follow it.
@@ -266,3 +267,5 @@ class AdaptiveLabels(Objective):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *rest)
         self._steps = int(self.steps)
+        if self.output.bias is None and f"{prefix}output.bias" in state_dict:
+            rest[-1].append("AdaptiveLabels has no output bias unless it is asked for; build it with bias=True")

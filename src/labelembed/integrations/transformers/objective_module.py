@@ -117,8 +117,14 @@ def require_epochs(objective: Objective, told: bool) -> None:
         )
 
 
-def refuse_missing(missing: Any, folder: object) -> None:
-    """Raises ValueError where saved weights lack those of the objective."""
+def refuse_other_weights(missing: Any, unexpected: Any, folder: object) -> None:
+    """Raises ValueError where saved weights lack those of the objective, or have an output bias that it has not."""
+    if "objective.output.bias" in unexpected:
+        # AdaptiveLabels had one where nothing was said of it.
+        raise ValueError(
+            f"{folder}: has an output bias, which the objective in its config.json has not; to load it, write "
+            '"bias": true into the "objective_arguments" there'
+        )
     lacking = sorted(name for name in missing if name.startswith("objective.") and name != "objective.teacher_logits")
     if lacking:
         raise ValueError(f"{folder}: has no weights of the objective ({', '.join(lacking[:4])}); was it saved by one?")

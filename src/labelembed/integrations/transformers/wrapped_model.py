@@ -59,7 +59,7 @@ class WrappedModel(PreTrainedModel):  # type: ignore[misc]
         """
         wants_info = named.pop("output_loading_info", False)
         model, info = super().from_pretrained(folder, *arguments, output_loading_info=True, **named)
-        objective_module.refuse_missing(info["missing_keys"], folder)
+        objective_module.refuse_other_weights(info["missing_keys"], info["unexpected_keys"], folder)
         objective_module.settle(model.objective)
         return (model, info) if wants_info else model
 
