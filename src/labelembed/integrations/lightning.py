@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -141,7 +142,12 @@ class ObjectiveModule(LightningModule):  # type: ignore[misc]
 
     def _epochs(self) -> int:
         most: int | None = self.trainer.max_epochs
-        return most if most is not None and most > 0 else self.current_epoch + 1
+        batches: int
+        if most is not None and most > 0:
+            return most
+        batches = int(self.trainer.estimated_stepping_batches) * self.trainer.accumulate_grad_batches
+        # A run of so many steps: as many epochs as they take.
+        return max(1, math.ceil(batches / max(1, int(self.trainer.num_training_batches))))
 
     def on_train_start(self) -> None:
         """Tells the objective how many steps there will be; a run that goes on has told it already."""
