@@ -55,8 +55,10 @@ def needed(name: str, num_labels: int) -> dict[str, Any]:
 
 
 def build(name: str, hidden_size: int, num_labels: int, **arguments: Any) -> Objective:
-    """Returns an objective as it starts, with what it needs and the arguments."""
-    return OBJECTIVES[name](hidden_size, num_labels, **(needed(name, num_labels) | arguments))
+    """Returns an objective as it starts in the first of ten epochs, with what it needs and the arguments."""
+    objective = OBJECTIVES[name](hidden_size, num_labels, **(needed(name, num_labels) | arguments))
+    objective.begin_epoch(0, 10)
+    return objective
 
 
 def made_case(

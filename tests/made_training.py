@@ -57,7 +57,11 @@ def objective_cases() -> dict[str, dict[str, Any]]:
 
     `SAVED` stands for the path of a saved geometry, `TEACHER` for the folder of a finished run.
     """
-    needed = {"static_labels": {"embedding": "SAVED"}, "distillation": {"teacher": "TEACHER"}}
+    needed = {
+        "static_labels": {"embedding": "SAVED"},
+        "distillation": {"teacher": "TEACHER"},
+        "retrospection": {"store_every": 2},  # of three epochs
+    }
     return {name: {"name": name} | needed.get(name, {}) for name in OBJECTIVES} | {
         "adaptive, every third step": {
             "name": "adaptive_labels",

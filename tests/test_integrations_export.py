@@ -189,6 +189,7 @@ def test_a_file_that_gives_something_else_is_not_written(tmp_path, monkeypatch):
 def run(tmp_path_factory):
     place = tmp_path_factory.mktemp("runs") / "first"
     words = [word for index, word in enumerate(SMALL) if "development" not in " ".join(SMALL[index : index + 2])]
+    words += ["--set", "batch_size=50"]  # of ten labels
     succeed("train", "digits-mlp", "--objective", "adaptive_labels", *words, "--out", place, "--device", "cpu")
     return place
 

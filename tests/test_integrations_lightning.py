@@ -110,8 +110,16 @@ def test_objectives_are_told_of_epochs_and_rows(tmp_path):
         fit(
             ObjectiveModule(encoder(), Retrospection(8, 3, num_rows=40, store="steps", store_every=1)),
             tmp_path,
+            epochs=2,
             rows=False,
         )
+
+
+def test_a_run_of_so_many_steps_tells_its_epochs(tmp_path):
+    remembering = Retrospection(8, 3, num_rows=40, store_every=1)
+    trainer = fit(ObjectiveModule(encoder(), remembering), tmp_path, epochs=-1, max_steps=10)
+    assert trainer.current_epoch == 3  # of four batches; the last two steps are of the third
+    assert remembering.weight == pytest.approx(0.9)  # of the last of three epochs
 
 
 @pytest.mark.filterwarnings("ignore:.*exists and is not empty")

@@ -32,6 +32,8 @@ SETTINGS = {
     "epoch": {"update": "epoch"},
     "last": {"prediction": "last"},
 }
+# Made batches are small; what is asked of them holds at any size.
+few_examples = pytest.mark.filterwarnings("ignore:AdaptiveLabels. the batch has")
 every_setting = pytest.mark.parametrize("setting", SETTINGS)
 
 
@@ -68,6 +70,7 @@ def naive_step(objective, hidden, labels, *, centroids=None, weight=None, bias=N
     return terms, new
 
 
+@few_examples
 @every_setting
 @pytest.mark.parametrize(("count", "ignored"), [(13, True), (13, False), (40, True), (1, False)])
 def test_terms_and_label_vectors_equal_the_naive_loops(setting, count, ignored):
@@ -93,6 +96,7 @@ def test_one_label_in_the_batch_equals_the_naive_loops(setting):
     assert terms.repel.item() == pytest.approx(0, abs=1e-12)  # no pair of different labels
 
 
+@few_examples
 @every_setting
 def test_gradients_equal_finite_differences_of_the_naive_loops(setting):
     objective = make(setting)
@@ -155,6 +159,7 @@ def test_evaluation_moves_nothing_and_goes_by_the_vectors_that_predict():
     assert all(torch.equal(value, state[name]) for name, value in objective.state_dict().items())
 
 
+@few_examples
 def test_a_row_on_its_own_label_vector_has_finite_gradients():
     objective = make("published", dtype=torch.float32)
     hidden = torch.randn(LABELS, HIDDEN, requires_grad=True)
@@ -163,6 +168,19 @@ def test_a_row_on_its_own_label_vector_has_finite_gradients():
     terms.total.backward()
     assert terms.total.isfinite()
     assert bool(hidden.grad.isfinite().all())
+
+
+def test_a_first_batch_of_about_one_example_a_class_is_warned_of_once():
+    hidden, labels = make_rows(9, ignored=False)[0], torch.tensor([0, 1, 2, 3, 4, 0, 1, 2, 3])
+    objective = make("published")
+    with pytest.warns(UserWarning, match=r"has 9 examples of 5 classes, .* larger batches .* or update='epoch'"):
+        objective(hidden, labels)
+    objective(hidden, labels)  # warnings are errors here
+    for settled in ({"update": "epoch"}, {"update": "moving_average"}):
+        AdaptiveLabels(HIDDEN, LABELS, **settled).double()(hidden, labels)
+    enough = make("published")
+    enough(hidden[:8], labels[:8] % 4)  # two of each class
+    enough(hidden[:1], labels[:1])  # the last batch of an epoch
 
 
 def test_prediction_is_the_nearest_vector_and_a_step_moves_what_predicts():

@@ -15,6 +15,8 @@ from labelembed.seeds import seeded
 
 from .made_objectives import build, needed
 
+# Made batches are small; what is promised holds at any size.
+pytestmark = pytest.mark.filterwarnings("ignore:AdaptiveLabels. the batch has")
 HIDDEN, LABELS = 6, 4
 NAMES = ("cat", "dog", "car", "bus")
 
@@ -223,6 +225,7 @@ def test_from_linear_takes_over_the_very_layer(name):
     for bias in (True, False):
         layer = nn.Linear(HIDDEN, make(name).output_size, bias=bias, dtype=torch.float64)
         objective = OBJECTIVES[name].from_linear(layer, num_labels=LABELS, **given)
+        objective.begin_epoch(0, 10)
         assert objective.output is layer
         assert (objective.hidden_size, objective.num_labels) == (HIDDEN, LABELS)
         assert {value.dtype for value in objective.parameters()} == {torch.float64}

@@ -120,6 +120,22 @@ def test_the_hinge_is_silent_below_the_limit_and_acts_above_it():
     assert objective(hidden, labels).hinge.item() == pytest.approx(0.7 * (1 - 0.999), rel=1e-9)
 
 
+@pytest.mark.parametrize(("preset", "binds"), [("paper", False), ("published_code", True)])
+def test_only_a_summed_hinge_turns_the_second_layer_back_above_the_limit(preset, binds):
+    """Cross entropy's slope in the right label's probability p is -1 / p, the averaged hinge's is 1."""
+    objective = make_label_embedding("full", preset=preset, confidence_limit=0.9)
+    with torch.no_grad():
+        objective.auxiliary.weight.zero_()
+        objective.auxiliary.bias.copy_(torch.tensor([7.0, 0, 0, 0, 0]))
+    probability = objective.auxiliary.bias.detach().softmax(dim=0)[0].item()
+    assert probability > 0.99
+    terms = objective(torch.zeros(6, 4, dtype=torch.float64), torch.zeros(6, dtype=torch.int64))
+    (gradient,) = torch.autograd.grad(terms.auxiliary + terms.hinge, objective.auxiliary.bias)
+    slope = -1 / probability + (6 if binds else 1)
+    assert gradient[0].item() == pytest.approx(slope * probability * (1 - probability), rel=1e-9)
+    assert (gradient[0] > 0) == binds
+
+
 def test_summed_hinge_is_the_mean_times_the_rows_that_count():
     mean = make_label_embedding("full", hinge_reduction="mean")
     summed = make_label_embedding("full", hinge_reduction="sum")

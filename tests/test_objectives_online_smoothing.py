@@ -62,11 +62,11 @@ def test_similarity_target_has_no_gradient_and_the_rest_has_that_of_its_mixture(
     leaf = hidden.clone().requires_grad_()
     counts = labels >= 0
     target = (
-        0.2 * torch.nn.functional.one_hot(labels[counts], LABELS).double()
+        0.3 * torch.nn.functional.one_hot(labels[counts], LABELS).double()
         + 0.5 * objective.similarities.values[labels[counts]]
     )
     logits = objective.logits(leaf)[counts]
-    expected = torch.nn.functional.cross_entropy(logits, target + 0.3 / LABELS)
+    expected = torch.nn.functional.cross_entropy(logits, target + 0.2 / LABELS)
     (wanted,) = torch.autograd.grad(expected, leaf)
     found = objective(leaf, labels).total
     found.backward()
@@ -119,6 +119,7 @@ def test_table_of_fifty_thousand_labels_takes_less_than_a_hundred_mebibytes():
     assert objective.similarities.sparse
     assert size < 100 * 2**20
     labels = torch.tensor([3, 49_999, 3])
+    objective.begin_epoch(0, 2)
     terms = objective(torch.randn(3, 2), labels)
     terms.total.backward()
     assert terms.similarity.item() == pytest.approx(terms.total.item() * 2 - terms.output.item(), rel=1e-5)
@@ -131,6 +132,24 @@ def test_geometry_of_online_smoothing_trains_as_it_did():
         objective.float()(hidden.float(), labels)
     geometry = objective.label_geometry()
     torch.testing.assert_close(geometry.soft_targets(), objective.similarities.whole(), rtol=1e-5, atol=1e-6)
+
+
+def test_published_form_needs_word_of_epochs_and_the_moving_average_does_not():
+    objective = filled(OnlineLabelSmoothing, preset="published")
+    hidden, labels = make_rows(objective)
+    assert filled(OnlineLabelSmoothing)(hidden, labels).total.isfinite()
+    with pytest.raises(RuntimeError, match=r"OnlineLabelSmoothing was never told of an epoch, and would train label"):
+        objective(hidden, labels)
+    with torch.no_grad():
+        assert objective(hidden, labels).total.isfinite()
+    assert objective.eval()(hidden, labels).total.isfinite()
+    objective.train().begin_epoch(0, 3)
+    assert objective(hidden, labels).total.isfinite()
+    objective.begin_epoch(0, 3)  # begun again, as after an interruption
+    with pytest.raises(RuntimeError, match=r"epoch 0 was never ended, .* call objective\.end_epoch\(\)"):
+        objective.begin_epoch(1, 3)
+    objective.end_epoch()
+    objective.begin_epoch(1, 3)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,14 @@ from labelembed.objectives.soft_label_table import bytes_needed
 from labelembed.seeds import generator
 
 from .made_remembering import HIDDEN, LABELS, filled, make_rows
-from .naive.remembering import naive_retrospection_terms, naive_sparse
+from .naive.differences import central_differences
+from .naive.remembering import (
+    naive_retrospection_gradients,
+    naive_retrospection_port_terms,
+    naive_retrospection_terms,
+    naive_sparse,
+    naive_staircase,
+)
 
 torch.set_num_threads(1)
 ROWS = 60
@@ -35,10 +42,22 @@ def train_epochs(objective, epochs, *, of):
     return hidden, labels, terms
 
 
+def naive_terms(preset, logits, labels, stored, *, epoch, epochs, store_every):
+    """The terms of either preset in epoch 1, 2, ..."""
+    if preset == "published_port":
+        return naive_retrospection_port_terms(logits, labels, stored, weight=0.9 * epoch / epochs)
+    weight = naive_staircase(epoch, epochs, store_every, 0.9)
+    return naive_retrospection_terms(logits, labels, stored, temperature=5.0, weight=weight)
+
+
+PRESETS = ["paper", "published_port"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("store", ["pass", "steps"])
 @pytest.mark.parametrize("top_k", [None, 2])
-def test_retrospection_equals_the_naive_loops(store, top_k):
-    objective = filled(Retrospection, num_rows=ROWS, store_every=2, store=store, top_k=top_k)
+def test_retrospection_equals_the_naive_loops(store, top_k, preset):
+    objective = filled(Retrospection, num_rows=ROWS, store_every=2, store=store, top_k=top_k, preset=preset)
     hidden, labels, last = train_epochs(objective, 2, of=10)
     assert last.total.item() == last.output.item()  # one-hot until soft labels are stored
     soft = (objective.logits(hidden) / 5).softmax(dim=1).tolist()
@@ -49,32 +68,112 @@ def test_retrospection_equals_the_naive_loops(store, top_k):
     rows = torch.randperm(ROWS)[:20]
     terms = objective(hidden[rows], labels[rows], rows)._asdict()
     logits = objective.logits(hidden[rows]).tolist()
-    expected = naive_retrospection_terms(logits, labels[rows].tolist(), [soft[int(r)] for r in rows], weight=0.9 * 0.3)
+    stored = [soft[int(r)] for r in rows]
+    expected = naive_terms(preset, logits, labels[rows].tolist(), stored, epoch=3, epochs=10, store_every=2)
     for name, value in terms.items():
-        # Stored in float16: 2^-11 of each entry.
-        assert value.item() == pytest.approx(expected[name], abs=2e-3), name
+        # Stored in float16: 2^-11 of each entry; in the total of `paper` times 0.18 tau^2 = 4.5.
+        assert value.item() == pytest.approx(expected[name], abs=1e-2 if name == "total" else 2e-3), name
     assert terms["retrospection"].item() > 0.01
 
 
-def test_retrospection_from_what_is_stored_is_exact():
-    objective = filled(Retrospection, num_rows=ROWS, store_every=1)
-    hidden, labels, _ = train_epochs(objective, 1, of=4)
-    stored = objective.store.rows(torch.arange(ROWS)).double()
-    objective.train().begin_epoch(1, 4)
-    leaf = hidden.clone().requires_grad_()
-    terms = objective(leaf, labels, torch.arange(ROWS))
-    logits = objective.logits(hidden).tolist()
-    expected = naive_retrospection_terms(logits, labels.tolist(), stored.tolist(), weight=0.9 * 2 / 4)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_retrospection_from_what_is_stored_is_exact_with_its_gradients(preset):
+    objective = Retrospection(LABELS, LABELS, num_rows=ROWS, store_every=1, preset=preset, bias=False).double()
+    objective.output.weight.data.copy_(torch.eye(LABELS))  # so that the hidden states are the logits
+    source = generator(0, "logits")
+    before, logits = (3 * torch.randn(ROWS, LABELS, generator=source, dtype=torch.float64) for _ in range(2))
+    labels = torch.randint(LABELS, (ROWS,), generator=source)
+    labels[::5] = -100
+    everything = torch.arange(ROWS)
+    objective.begin_epoch(0, 4)
+    objective.end_epoch()
+    objective.begin_pass()
+    objective.observe(before, labels.clamp_min(0), everything)
+    objective.end_pass()
+    objective.begin_epoch(1, 4)
+    stored = objective.store.rows(everything).double().tolist()
+    leaf = logits.clone().requires_grad_()
+    terms = objective(leaf, labels, everything)
+    terms.total.backward()
+    where = {"epoch": 2, "epochs": 4, "store_every": 1}
+    expected = naive_terms(preset, logits.tolist(), labels.tolist(), stored, **where)
     for name, value in terms._asdict().items():
         assert value.item() == pytest.approx(expected[name], abs=1e-10), name
-    terms.total.backward()
-    counts = labels >= 0
-    other = hidden.clone().requires_grad_()
-    logits = objective.logits(other)[counts]
-    mixed = 0.55 * torch.nn.functional.one_hot(labels[counts], LABELS) + 0.45 * stored[counts]
-    (wanted,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, mixed, reduction="none").mean(), other)
-    # float16 rows add up to 1 within 1e-3; cross entropy's gradient of such rows differs by as little.
-    torch.testing.assert_close(leaf.grad, wanted, rtol=0, atol=1e-4)
+    port = preset == "published_port"
+    gradients = naive_retrospection_gradients(
+        logits.tolist(), labels.tolist(), stored, temperature=5.0, weight=0.45, port=port
+    )
+    torch.testing.assert_close(leaf.grad.tolist(), gradients, rtol=0, atol=1e-10)
+    numeric = central_differences(
+        {"logits": logits[:6]},
+        lambda at: naive_terms(preset, at["logits"].tolist(), labels[:6].tolist(), stored[:6], **where)["total"],
+    )
+    few = naive_retrospection_gradients(
+        logits[:6].tolist(), labels[:6].tolist(), stored[:6], temperature=5.0, weight=0.45, port=port
+    )
+    torch.testing.assert_close(few, numeric["logits"].tolist(), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_only_the_papers_form_leaves_alone_what_has_not_changed_since_storing(preset):
+    objective = filled(Retrospection, num_rows=ROWS, store_every=1, preset=preset)
+    hidden, labels, _ = train_epochs(objective, 1, of=4)
+    objective.train().begin_epoch(1, 4)
+    leaf = hidden.clone().requires_grad_()
+    objective(leaf, labels, torch.arange(ROWS)).retrospection.backward()
+    largest = leaf.grad.abs().max().item() * int((labels >= 0).sum())
+    if preset == "paper":
+        assert largest < 2e-3  # float16: 2^-12 of each entry, times the weights of the output layer
+    else:
+        assert largest > 0.3  # the output is pulled to its own softened form, changed or not
+
+
+@pytest.mark.parametrize(
+    ("preset", "expected"),
+    [
+        ("paper", [0, 0, 0.27, 0.27, 0.27, 0.54, 0.54, 0.54, 0.81, 0.81]),
+        ("published_port", [0.09, 0.18, 0.27, 0.36, 0.45, 0.54, 0.63, 0.72, 0.81, 0.9]),
+    ],
+)
+def test_the_weight_rises_as_the_preset_says(preset, expected):
+    objective = filled(Retrospection, num_rows=ROWS, store_every=3, preset=preset)
+    found = []
+    for epoch in range(10):
+        objective.store.generations = 1  # as if stored
+        objective.begin_epoch(epoch, 10)
+        found.append(objective.weight)
+    assert found == pytest.approx(expected)
+    if preset == "paper":
+        assert found == pytest.approx([naive_staircase(epoch, 10, 3, 0.9) for epoch in range(1, 11)])
+
+
+def test_an_argument_takes_the_place_of_the_presets():
+    mixed = Retrospection(4, 3, preset="published_port", soften_output=True)
+    assert (mixed.soften_output, mixed.weight_schedule) == (True, "linear")
+
+
+def test_training_without_word_of_epochs_is_refused():
+    objective = filled(Retrospection, num_rows=ROWS, store_every=2)
+    hidden, labels = make_rows(objective, ROWS)
+    rows = torch.arange(ROWS)
+    with pytest.raises(RuntimeError, match=r"Retrospection was never told of an epoch, and would train plain cross"):
+        objective(hidden, labels, rows)
+    with torch.no_grad():
+        assert objective(hidden, labels, rows).total.isfinite()
+    assert objective.eval()(hidden, labels).total.isfinite()
+    with pytest.raises(ValueError, match=r"`store_every` must be less than the number of epochs, 2, got 2"):
+        objective.begin_epoch(0, 2)
+
+
+@pytest.mark.parametrize("store", ["pass", "steps"])
+def test_a_loop_that_never_stores_is_refused_once_the_first_epochs_are_over(store):
+    objective = filled(Retrospection, num_rows=ROWS, store_every=2, store=store)
+    for epoch in range(2):
+        objective.begin_epoch(epoch, 10)
+        if store == "pass":
+            objective.end_epoch()  # and no pass
+    with pytest.raises(RuntimeError, match=r"2 epochs are over and no soft labels are stored: call objective\.end_"):
+        objective.begin_epoch(2, 10)
 
 
 @pytest.mark.parametrize("epochs", range(1, 8))
@@ -141,6 +240,7 @@ def test_store_of_a_million_rows_and_a_thousand_labels_is_possible():
 def test_rows_are_asked_for_only_where_they_are_needed():
     objective = filled(Retrospection, num_rows=ROWS, store_every=1)
     hidden, labels = make_rows(objective)
+    objective.begin_epoch(0, 4)
     assert objective(hidden, labels).total.isfinite()  # before anything is stored
     train_epochs(objective, 1, of=4)
     objective.eval()
@@ -162,6 +262,8 @@ def test_rows_are_asked_for_only_where_they_are_needed():
         ({"final_weight": 1.2}, r"`final_weight` must be in \[0, 1\]"),
         ({"store": "steps", "storage": "disk"}, "`store` must be 'pass' with storage 'disk'"),
         ({"storage": "disc"}, "did you mean 'disk'"),
+        ({"preset": "published"}, "`preset` must be one of 'paper', 'published_port', got 'published'"),
+        ({"weight_schedule": "steps"}, "`weight_schedule` must be one of 'staircase', 'linear', got 'steps'"),
     ],
 )
 def test_bad_arguments_of_retrospection_are_refused(arguments, message):

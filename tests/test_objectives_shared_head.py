@@ -106,7 +106,7 @@ def test_mixture_is_trained_on_the_target_it_says():
     objective = LabelEmbedding(HIDDEN, LABELS, preset="mixture").double()
     hidden, labels = make_rows(objective)
     counts = labels >= 0
-    target = 0.3 * torch.nn.functional.one_hot(labels[counts], LABELS).double() + 0.2 / LABELS
+    target = 0.2 * torch.nn.functional.one_hot(labels[counts], LABELS).double() + 0.3 / LABELS
     target = target + 0.5 * objective.embedding_rows(labels[counts]).detach().softmax(dim=1)
     expected = torch.nn.functional.cross_entropy(objective.logits(hidden)[counts], target)
     terms = objective(hidden, labels)

@@ -34,6 +34,7 @@ CASES = made_objectives.CASES | {
     "label_embedding, fixed": ("label_embedding", {"embedding": "SAVED"}),
     "online, published": ("online_label_smoothing", {"preset": "published", "top_k": 3}),
     "online, top 2": ("online_label_smoothing", {"top_k": 2, "temperature": 2.0}),
+    "retrospection": ("retrospection", {"store_every": 2}),  # 5 by default, and there are three epochs
     "retrospection, every epoch": ("retrospection", {"store_every": 1}),
     "retrospection, in its steps": ("retrospection", {"store_every": 1, "store": "steps", "top_k": 3}),
     "distillation, top 3": ("distillation", {"temperature": 2.0, "top_k": 3}),

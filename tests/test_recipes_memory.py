@@ -44,7 +44,7 @@ def test_bytes_are_those_of_what_is_remembered(objective, expected):
 
 @pytest.mark.parametrize("name", ["retrospection", "online_label_smoothing"])
 def test_bytes_are_those_of_the_buffers_that_are_made(name):
-    recipe = small_recipe(objective={"name": name, "top_k": 4})
+    recipe = small_recipe(objective={"name": name, "top_k": 4}, epochs=6)
     data = cached_data(recipe)
     buffers = network_for(recipe, data).objective.buffers()
     assert remembered_bytes(recipe, data) == sum(buffer.numel() * buffer.element_size() for buffer in buffers)
@@ -61,7 +61,7 @@ def test_every_objective_that_stores_by_entries_is_counted():
 
 
 def test_store_that_does_not_fit_is_refused_with_sizes_and_ways_out(tmp_path, monkeypatch):
-    recipe = small_recipe(objective={"name": "retrospection", "store": "steps"})
+    recipe = small_recipe(objective={"name": "retrospection", "store": "steps", "store_every": 1}, epochs=2)
     needed = remembered_bytes(recipe, cached_data(recipe))
     monkeypatch.setattr(memory, "machine_bytes", lambda: needed)
     assert len(memory_notes(recipe, cached_data(recipe))) == 1  # it just fits
@@ -73,7 +73,7 @@ def test_store_that_does_not_fit_is_refused_with_sizes_and_ways_out(tmp_path, mo
         "a small objective.top_k or objective.storage=disk with store=pass"
     ]
     assert not (tmp_path / "run").exists()
-    train(small_recipe(objective={"name": "retrospection", "storage": "disk"}, epochs=1), tmp_path / "run")
+    train(on_disk(epochs=2), tmp_path / "run")
     for block, way_out in (
         ({"name": "online_label_smoothing", "top_k": 9, "preset": "published"}, "an objective.top_k below 9"),
         ({"name": "online_label_smoothing"}, "a small objective.top_k"),
@@ -111,7 +111,7 @@ def test_check_and_train_print_the_note(tmp_path, monkeypatch):
     assert found.code == 0, found.err
     assert "  note        memory: retrospection takes 0.0 MB for 1,146 training rows and 10 labels" in found.out
     assert json.loads(call("check", *words, "--json").out)["notes"][-1].startswith("memory: retrospection takes")
-    found = call("train", *words, "--set", "epochs=1", "--quiet", "--out", "run")
+    found = call("train", *words, "--set", "epochs=6", "--quiet", "--out", "run")
     assert found.code == 0, found.err
     assert "memory: retrospection takes" in found.err
     monkeypatch.setattr(memory, "machine_bytes", lambda: 20_000)
@@ -159,7 +159,7 @@ def test_soft_labels_go_only_after_the_result_is_written(tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "soft_labels").exists()
 
 
-@pytest.mark.parametrize(("epochs", "pairs"), [(1, 1), (2, 2), (3, 3), (5, 3)])
+@pytest.mark.parametrize(("epochs", "pairs"), [(2, 2), (3, 3), (5, 3)])
 def test_room_for_soft_labels_is_asked_for(epochs, pairs, tmp_path, monkeypatch):
     asked, largest = [], 0
 
@@ -179,8 +179,9 @@ def test_room_for_soft_labels_is_asked_for(epochs, pairs, tmp_path, monkeypatch)
     monkeypatch.setattr(SoftLabelStore, "_mapped", watch)
     monkeypatch.setattr("labelembed.recipes.beginning.make_writable_folder", room)
     train(on_disk(epochs=epochs), tmp_path / "disk")
-    never = {"name": "retrospection", "store_every": 9, "storage": "disk"}
-    train(small_recipe(objective=never, epochs=epochs), tmp_path / "never")
+    with monkeypatch.context() as patch:
+        patch.setattr(OBJECTIVES["retrospection"], "folder_bytes", lambda self, epochs: 0)
+        train(on_disk(epochs=epochs), tmp_path / "unasked")
     assert asked[0] - asked[1] == largest == pairs * ROWS * LABELS * 2
 
 

@@ -1,11 +1,16 @@
-"""What a run refuses before it begins: labels in another order, checkpoints of nobody knows what."""
+"""What a run refuses before it begins: labels in another order, checkpoints of nobody knows what; runs of before."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from labelembed.data import DATA, RawData
 from labelembed.geometry import LabelGeometry
+from labelembed.recipes.changing import changed_recipe, stored_recipe
+from labelembed.recipes.estimate import seconds_of_run
+from labelembed.recipes.loading import load_recipe
+from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 
 ONE_EPOCH = ["--set", "epochs=1", "--set", "data.train_rows=100", "--quiet"]
@@ -53,3 +58,32 @@ def test_equal_runs_leave_equal_models(tmp_path):
     assert (tmp_path / "first" / "model.safetensors").read_bytes() == (
         tmp_path / "second" / "model.safetensors"
     ).read_bytes()
+
+
+@pytest.mark.parametrize("verb", ["check", "train", "compare"])
+def test_retrospection_that_would_never_read_what_it_stores_is_refused(verb, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--objectives", "one_hot,retrospection:store_every=2"]
+    words = words if verb == "compare" else ["--set", "objective={name: retrospection, store_every: 2}"]
+    called = call(verb, "digits-mlp", *words, "--set", "epochs=2", "--set", "data.train_rows=100")
+    assert called.code == 2
+    assert "objective.store_every: must be less than epochs, 2, got 2: 'retrospection' would be plain" in called.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_time_of_a_run_is_estimated_in_its_first_epoch():
+    settings = ["objective={name: retrospection, store: steps}", "epochs=6", "data.train_rows=100"]
+    assert seconds_of_run(load_recipe("digits-mlp", settings=settings)[0]) > 0
+
+
+def test_a_run_of_before_presets_goes_on_with_the_form_it_began_with(tmp_path):
+    objective = "objective={name: retrospection, preset: published_port, store_every: 1}"
+    succeed("train", "digits-mlp", "--set", objective, *ONE_EPOCH, "--set", "epochs=2", "--out", tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    file = folder.path / "recipe.yaml"
+    file.write_text(file.read_text().replace("preset: published_port, ", ""))
+    assert "preset" not in file.read_text()
+    assert stored_recipe(folder).objective["preset"] == "published_port"
+    assert changed_recipe(folder, ["epochs=3"]).objective["preset"] == "published_port"
+    succeed("resume", folder.path, "--set", "epochs=3", "--force", "--quiet")
+    assert "preset: published_port" in " ".join(file.read_text().split())

@@ -251,7 +251,10 @@ def test_a_variant_of_the_recipes_own_objective_keeps_what_it_does_not_say(tmp_p
     assert own == recipe.objective
     assert (own["embedding"], own["rank"]) == ("compressed", 128)
     changed = found["label_embedding preset=mixture rank=64"]
-    assert changed == own | {"preset": "mixture", "rank": 64}
+    # What presets decide comes from the preset that is named, and not from the recipe's own weights.
+    of_presets = dict.fromkeys(("output_weight", "target_weight", "uniform_weight", "hinge_reduction"))
+    assert (own["output_weight"], own["target_weight"], own["uniform_weight"]) == (0.3, 0.5, 0.2)
+    assert changed == own | of_presets | {"preset": "mixture", "rank": 64}
     assert found["label_embedding embedding=full"] == own | {"embedding": "full"}
     assert "embedding" not in found["one_hot"]
     # The recipe's own list of variants and the option of `train` say the same.

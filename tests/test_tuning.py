@@ -141,6 +141,14 @@ def test_a_given_key_takes_the_place_of_the_objectives_own_and_of_weights_that_a
     assert space["objective.output_weight"] == Choices((0.5,))
 
 
+@pytest.mark.parametrize(("epochs", "most"), [(30, 10), (4, 3), (2, None)])
+def test_soft_labels_are_tuned_to_be_stored_before_the_last_epoch(epochs, most):
+    recipe = recipe_of(f"epochs={epochs}")
+    (variant,) = variants_of(recipe, "retrospection:store_every=1")
+    found = space_of(variant, recipe, {}).get("objective.store_every")
+    assert found == (None if most is None else Range(1, most, log=True, whole=True))
+
+
 def test_a_key_goes_to_the_variants_that_have_it(tmp_path):
     plan = plan_of(tmp_path, "one_hot,label_smoothing", space=["objective.smoothing=0.1:0.2"])
     assert [set(tuned.space) for tuned in plan.tuned] == [set(), {"objective.smoothing"}]

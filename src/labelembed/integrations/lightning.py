@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -141,7 +142,12 @@ class ObjectiveModule(LightningModule):  # type: ignore[misc]
 
     def _epochs(self) -> int:
         most: int | None = self.trainer.max_epochs
-        return most if most is not None and most > 0 else self.current_epoch + 1
+        if most is not None and most > 0:
+            return most
+        # A run of so many steps: as many epochs as they take, once it is known how many batches an epoch has.
+        batches = float(self.trainer.num_training_batches)
+        steps = int(self.trainer.max_steps) * int(self.trainer.accumulate_grad_batches)
+        return math.ceil(steps / batches) if 0 < batches < math.inf and steps > 0 else int(self.current_epoch) + 1
 
     def on_train_start(self) -> None:
         """Tells the objective how many steps there will be; a run that goes on has told it already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -37,7 +38,8 @@ class AdaptiveLabels(Objective):
     ``total = output + repel_weight repel``; `repel` on steps that update (Algorithm 1). The label vectors start as
     one-hot rows (where D < C as random directions); a class without rows in the batch keeps its vector. The rows of
     a batch are coupled: a larger batch is another objective (the paper: 50 rows a class), and of a step that comes
-    in micro-batches each is a batch, whose `output` and `repel` count by its rows.
+    in micro-batches each is a batch, whose `output` and `repel` count by its rows. With about one example of a class in
+    a batch the class's mean is the example itself, at a distance of 0: the first step warns of it.
 
     Args:
         hidden_size: H, width of the hidden rows.
@@ -134,6 +136,7 @@ class AdaptiveLabels(Objective):
         self.register_buffer("prediction_centroids", start.clone())
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self._steps = 0
+        self._batch_seen = False
         self._pass: tuple[Tensor, Tensor] | None = None
 
     @classmethod
@@ -199,6 +202,11 @@ class AdaptiveLabels(Objective):
     def _moved(self, z: Tensor, labels: Tensor) -> Tensor:
         """Returns the label vectors after an update with these rows, [C, D], with gradient (eq. 1)."""
         sums, counts = whole_batch.class_sums(z, labels, self.num_labels, group=self.step_group)
+        if not self._batch_seen and not torch.compiler.is_compiling():
+            # Looked at once: the last batch of an epoch may well be small, and on a GPU each look costs a wait.
+            self._batch_seen = True
+            if self.update == "batch":
+                _warn_of_small_batch(counts)
         old = self.centroids.to(z.dtype)
         means = sums / counts.clamp_min(1)[:, None]
         if self.momentum > 0:
@@ -269,3 +277,15 @@ class AdaptiveLabels(Objective):
         self._steps = int(self.steps)
         if self.output.bias is None and f"{prefix}output.bias" in state_dict:
             rest[-1].append("AdaptiveLabels has no output bias unless it is asked for; build it with bias=True")
+
+
+def _warn_of_small_batch(counts: Tensor) -> None:
+    """Warns where a batch has fewer than two examples of a class, on average over the classes that it has."""
+    examples, classes = int(counts.sum()), int((counts > 0).sum())
+    if examples < 2 * classes:
+        warnings.warn(
+            f"AdaptiveLabels: the batch has {examples} examples of {classes} classes, so that the centroids are about "
+            "the examples themselves and nothing is learned from the distance to them; take larger batches (the paper: "
+            "50 examples a class) or update='epoch'",
+            stacklevel=2,
+        )

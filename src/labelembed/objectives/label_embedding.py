@@ -16,6 +16,7 @@ from labelembed.heads import HeadTerms
 from labelembed.heads.label_shards import LabelShards
 from labelembed.objectives.label_embedding_arguments import (
     AUXILIARY_TYPES,
+    PRESETS,
     SAMPLE_COUPLING,
     SEARCH_SPACE,
     TEACHING_COUPLING,
@@ -62,28 +63,28 @@ class LabelEmbedding(Objective):
         embedding: `full`, `compressed`, or a saved LabelGeometry of the same number of labels (fixed).
         rank: K, the compressed embedding's size (the paper's h); 100 is the paper's example.
         auxiliary: `separate`: a second output layer teaches E (the paper); `shared`: the first does.
-        auxiliary_fraction: The share of the rows that o2 and E learn from, in (0, 1]; 1 is the paper's. Other rows in
-            each step, each label its share; `auxiliary` and `hinge` are on average those of all rows, `embedding` is a
-            mean over the sampled rows that are right. In evaluation mode every row counts. See `docs/heads.md`.
+        auxiliary_fraction: The share of the rows that o2 and E learn from, in (0, 1], other rows in each step; 1 is the
+            paper's. In evaluation mode every row counts. See `docs/heads.md`.
         auxiliary_dtype: `bfloat16`: o2's matrix products in it, softmax and sums as before; None: as the rest.
-        sparse_gradients: Whether the gradient of a full E holds only the rows of the batch's labels: for
-            `torch.optim.SparseAdam`, `Adagrad` or `SGD` in a loop of your own; recipes take dense ones only.
-        initial_scale: What E starts as: a number times the identity (1 is the paper's); `log`: log C + 1.5, so that
-            softmax(E[y]) starts with about 0.8 on the label itself however many labels there are, where 1 over many
-            labels is nearly uniform. Compressed: ``B = A^T`` with so long rows. None: 1, and compressed at random.
+        sparse_gradients: Whether a full E's gradient holds only the rows of the batch's labels, for `SparseAdam`,
+            `Adagrad` or `SGD` in a loop of your own; recipes take dense ones only.
+        initial_scale: What E starts as: a number times the identity. With 1 (the paper's) softmax(E[y]) starts with
+            e / (e + C - 1) on y, almost uniform over many labels: 0.23 of 10, 0.03 of 100. `log`: log C + 1.5, so that
+            it is about 0.8 of any number. Compressed: ``B = A^T`` with so long rows. None: 1, and compressed at random.
         embedding_learning_rate: Factor on the optimiser's learning rate for E, A and B.
         decay_embedding: Whether weight decay reaches E, A and B; it pulls softmax(E) towards uniform.
         preset: `paper` (weights 1 and 1, hinge averaged), `published_code` (weights 0.5 and 0.5, hinge summed over
-            the batch, so that it weighs more in larger batches), or `mixture` (not in the paper: 0.3 of the label
-            itself, 0.5 of what was learned, 0.2 spread evenly).
+            the batch), or `mixture` (not in the paper: 0.2 of the label itself, 0.5 learned, 0.3 uniform). The weights
+            of `paper` sum to 2: with SGD twice the learning rate of weights that sum to 1, and half the weight decay
+            beside the loss. Its hinge slows o2 and cannot hold it at the limit: its slope in the right label's
+            probability p is 1, that of the cross entropy -1 / p.
         temperature: tau, how soft the distribution is that E learns from; > 0.
         confidence_limit: alpha, the probability of the right label above which the hinge acts; in [0, 1].
         hinge_norm: p, 1 or 2: the excess over the limit, or its square.
         hinge_reduction: `mean` or `sum` over the rows; None: the preset's.
         output_weight: Weight of `output`; None: the preset's.
         target_weight: Weight of `target`; None: the preset's.
-        uniform_weight: Weight of `uniform`, a share of the target spread evenly over all labels; None: the
-            preset's. With weights that sum to 1 the network is trained on
+        uniform_weight: Weight of `uniform`; None: the preset's. With weights that sum to 1 the network is trained on
             ``output_weight onehot + target_weight softmax(E[y]) + uniform_weight / C``.
         target_warmup_steps: Training steps for which `target` has no weight, while E is still noise (20,000 of
             about 50,000 in the published text code). A number between 0 and 1 is that share of the run's steps, which
@@ -92,8 +93,7 @@ class LabelEmbedding(Objective):
         ignore_index: Rows with this label take no part in any term; None: every row counts.
         output_std: Start of the output layers, see `Objective`.
         impl: `reference`: plain lines; `closed_form`: one node; `chunked`: never the logits of all rows at once, and
-            gradients of the total only; `triton`: the same by kernels on a GPU; `auto`: the closed form, and for many
-            labels chunks.
+            gradients of the total only; `triton`: the same by kernels on a GPU; `auto`: by the number of labels.
         vocabulary_parallel: Split the labels over the processes that are up, each with its part of both output layers,
             A and B (`compressed` only); see `docs/scale.md`. In one process: the plain chunks.
 
@@ -109,7 +109,7 @@ class LabelEmbedding(Objective):
         torch.Size([3, 3])
     """
 
-    search_space = SEARCH_SPACE
+    presets, search_space = PRESETS, SEARCH_SPACE
     embedding: Tensor
     compressed_rows: Tensor
     compressed_columns: Tensor

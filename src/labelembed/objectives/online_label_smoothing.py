@@ -14,13 +14,14 @@ from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import full_precision
 from labelembed.heads.soft_rows import soft_cross_entropy
+from labelembed.objectives.epochs import require_epoch
 from labelembed.objectives.objective import Objective
 from labelembed.objectives.search_space import Range, SearchSpace, Simplex
 from labelembed.objectives.similarity_table import DENSE_LABELS, SimilarityTable
 from labelembed.objectives.terms import Terms
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "moving_average": {"similarity_weight": 0.5, "uniform_weight": 0.3},
+    "moving_average": {"similarity_weight": 0.5, "uniform_weight": 0.2},
     "published": {"similarity_weight": 0.5, "uniform_weight": 0.0},
 }
 
@@ -45,17 +46,18 @@ class OnlineLabelSmoothing(Objective):
         uniform     CE(1/C, z)                                   (not in the paper)
         total       (1 - a - b) output + a similarity + b uniform
 
-    `published`: S is gathered over an epoch and used in the next, and is uniform in the first; a = 0.5, b = 0.
+    `published`: S is gathered over an epoch and used in the next, and is uniform in the first; a = 0.5, b = 0. It needs
+    `begin_epoch` before and `end_epoch` after each epoch, without which it does not train.
     `moving_average`: S follows the network at every step, ``S[c] = momentum S[c] + (1 - momentum) p`` for each right
-    row, and a share of the target is spread evenly: the learned similarity says which wrong labels are less wrong,
-    the even share keeps the network from being too sure.
+    row, and the target has a uniform component: 0.3 onehot + 0.5 S[y] + 0.2 / C. The learned similarity says which
+    wrong labels are less wrong, the uniform component keeps the network from becoming over-confident.
 
     Args:
         hidden_size: H, width of the hidden rows.
         num_labels: C, number of labels.
         preset: `moving_average` or `published`.
         similarity_weight: a; None: the preset's (0.5).
-        uniform_weight: b; None: the preset's (0.3 and 0). a + b is at most 1.
+        uniform_weight: b; None: the preset's (0.2 and 0). a + b is at most 1.
         temperature: How soft the predictions are that S is the mean of; > 0.
         momentum: How much of S[c] a row of class c leaves, in [0, 1]; `published` has none.
         top_k: Entries of S kept a label, the rest spread evenly; None: all up to 2,000 labels, 64 above.
@@ -65,6 +67,7 @@ class OnlineLabelSmoothing(Objective):
 
     Raises:
         ValueError: When an argument is out of its range.
+        RuntimeError: `published`, in training, when `begin_epoch` was never called.
 
     Example:
         >>> import torch
@@ -75,6 +78,7 @@ class OnlineLabelSmoothing(Objective):
         torch.Size([3, 3])
     """
 
+    presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
     search_space: ClassVar[SearchSpace] = {
         "weights": Simplex(("similarity_weight", "uniform_weight"), rest=True),
         "temperature": Range(1.0, 4.0, log=True),
@@ -127,13 +131,31 @@ class OnlineLabelSmoothing(Objective):
         self._held_back: list[tuple[Tensor, Tensor, Tensor]] | None = None
         # What is gathered in an epoch for the next.
         self.gathering = SimilarityTable(num_labels, top_k=top_k) if preset == "published" else None
+        self._epoch: int | None = None
+        self._ended = True
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Tells the objective that epoch `epoch` (from 0) of `epochs` begins.
+
+        Raises:
+            RuntimeError: `published`, when an earlier epoch was never ended: S would stay as it is.
+        """
+        if self.gathering is not None and not self._ended and self._epoch is not None and epoch > self._epoch:
+            raise RuntimeError(
+                f"epoch {self._epoch} was never ended, so that S would stay as it is: call objective.end_epoch() after "
+                "each epoch"
+            )
+        self._epoch, self._ended = epoch, False
 
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> OnlineLabelSmoothingTerms:
         """Computes the terms; see `Objective.forward`. In training mode S then takes the rows in.
 
         Raises:
             RuntimeError: Activation checkpointing computes the pass again, see `Objective.moves_state`.
+            RuntimeError: `published`, in training, when `begin_epoch` was never called.
         """
+        if self.gathering is not None:
+            require_epoch(self, self._epoch, otherwise="label smoothing of strength `similarity_weight`")
         moves = self.moves_state()
         hidden, labels = self.counted(hidden, labels)
         logits = full_precision(self.output(hidden))
@@ -174,6 +196,7 @@ class OnlineLabelSmoothing(Objective):
 
     def end_epoch(self) -> None:
         """Takes what was gathered in the epoch as S of the next; a label that was never right keeps its row."""
+        self._ended = True
         if self.gathering is not None:
             self.similarities.take(self.gathering)
 

@@ -15,6 +15,7 @@ from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import full_precision
 from labelembed.heads.soft_rows import SparseRows, dense, entropy, soft_cross_entropy
+from labelembed.objectives.epochs import require_epoch
 from labelembed.objectives.objective import Objective
 from labelembed.objectives.row_numbers import counted_row_numbers
 from labelembed.objectives.search_space import Range, SearchSpace
@@ -23,10 +24,14 @@ from labelembed.objectives.soft_label_store import SoftLabelStore
 from labelembed.objectives.soft_label_table import bytes_needed
 
 ROWS_AT_ONCE = 10_000
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"soften_output": True, "weight_schedule": "staircase"},
+    "published_port": {"soften_output": False, "weight_schedule": "linear"},
+}
 
 
 class RetrospectionTerms(NamedTuple):
-    """Terms of `Retrospection`: scalars; `retrospection` is 0 until soft labels are stored."""
+    """Terms of `Retrospection`: scalars, not weighted; `retrospection` is 0 until soft labels are stored."""
 
     total: Tensor
     output: Tensor
@@ -36,28 +41,40 @@ class RetrospectionTerms(NamedTuple):
 class Retrospection(Objective):
     """Trains on the network's own softened outputs of an earlier epoch (LWR; Deng, Zhang 2021).
 
-    The first k epochs are one-hot. After every k-th epoch ``s = softmax(z / temperature)`` is stored for each
-    training row; from then on, in epoch t (from 1) of T::
+    The first k = `store_every` epochs are plain cross entropy. After every k-th epoch ``s = softmax(z / tau)`` is
+    stored for each training example; from then on, in epoch t (from 1) of T::
 
         output         CE(onehot(y), z)
-        retrospection  KL(s || softmax(z))
-        total          (1 - beta) output + beta retrospection,    beta = final_weight t / T
+        retrospection  KL(s || softmax(z / tau))
+        total          alpha output + beta tau**2 retrospection,    alpha = 1 - beta
 
-    Needs `rows`, the positions of the batch's rows in the training set, and `begin_epoch`. Memory for R rows: 2 bytes
-    for each label up to 256 labels; above, the 32 largest entries with their labels in 4 to 6 bytes each (1.2 million
-    rows of 1,000 labels: 154 MB; whole, with ``top_k=1000``, 2.4 GB), again as much in every checkpoint; with
-    ``storage="disk"`` it is two such pairs of files instead (three while one is written; in a run folder they are
-    removed when the run has finished), and 4 bytes a row in memory and checkpoints.
+    `paper`: ``beta = final_weight k floor(t / k) / T``, a staircase that rises at every k-th epoch and reaches
+    `final_weight` in the last epoch where k divides T. The gradient of `retrospection` is 0 for an example whose output
+    has not changed since storing, up to the float16 of what is stored and the entries that `top_k` cuts.
+
+    `published_port` (what Yu, Verma 2022 compare with): ``(1 - beta) output + beta KL(s || softmax(z))`` with
+    ``beta = final_weight t / T``. The output itself is pulled to the softened one, changed or not, and so flattened.
+
+    Needs `rows`, the positions of the batch's rows in the training set, and `begin_epoch` and `end_epoch`: without them
+    it does not train. Memory for R rows: 2 bytes for each label up to 256 labels; above, the 32 largest entries with
+    their labels in 4 to 6 bytes each (1.2 million rows of 1,000 labels: 154 MB; whole, with ``top_k=1000``, 2.4 GB),
+    again as much in every checkpoint; with ``storage="disk"`` it is two such pairs of files instead (three while one is
+    written; in a run folder they are removed when the run has finished), and 4 bytes a row in memory and checkpoints.
 
     Args:
         hidden_size: H, width of the hidden rows.
         num_labels: C, number of labels.
         num_rows: R, rows of the training set; 0 where nothing is trained.
+        preset: `paper` or `published_port`, see above.
+        soften_output: Whether the output is divided by tau too, and the term weighted with tau squared; None: the
+            preset's (yes and no).
+        weight_schedule: How beta grows: `staircase` or `linear`; None: the preset's.
         temperature: tau, how soft the stored distributions are; > 0.
-        store_every: k, epochs from one storing to the next.
-        final_weight: beta in the last epoch; in [0, 1].
+        store_every: k, epochs from one storing to the next; less than the run's epochs.
+        final_weight: beta at the end of the run; in [0, 1].
         store: `pass`: at the end of the k-th epoch all rows are looked at once more, in evaluation mode, which costs a
-            forward pass; `steps`: what each row got in its own step of the k-th epoch is stored, which costs nothing.
+            forward pass; `steps`: what each row got in its own step of the k-th epoch is stored, which costs nothing
+            (as in the code published with the paper).
         top_k: Entries kept a row; None: all up to 256 labels, 32 above.
         storage: `memory`, or `disk`: files in the run folder, mapped into memory as they are read.
         store_folder: Where `disk` writes.
@@ -67,6 +84,7 @@ class Retrospection(Objective):
 
     Raises:
         ValueError: When an argument is out of its range.
+        RuntimeError: In training, when `begin_epoch` was never called.
 
     Example:
         >>> import torch
@@ -77,6 +95,7 @@ class Retrospection(Objective):
         True
     """
 
+    presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
     search_space: ClassVar[SearchSpace] = {
         "final_weight": Range(0.1, 0.95),
         "temperature": Range(1.0, 10.0, log=True),
@@ -95,6 +114,9 @@ class Retrospection(Objective):
         num_labels: int,
         *,
         num_rows: int = 0,
+        preset: Literal["paper", "published_port"] = "paper",
+        soften_output: bool | None = None,
+        weight_schedule: Literal["staircase", "linear"] | None = None,
         temperature: float = 5.0,
         store_every: int = 5,
         final_weight: float = 0.9,
@@ -106,8 +128,12 @@ class Retrospection(Objective):
         ignore_index: int | None = -100,
         output_std: float | None = None,
     ) -> None:
+        chosen = PRESETS.get(preset, PRESETS["paper"])
+        weight_schedule = chosen["weight_schedule"] if weight_schedule is None else weight_schedule
         faults = ArgumentFaults()
         faults.require(num_rows >= 0, "num_rows", num_rows, "must be >= 0")
+        faults.choice("preset", preset, tuple(PRESETS))
+        faults.choice("weight_schedule", weight_schedule, ("staircase", "linear"))
         faults.require(temperature > 0, "temperature", temperature, "must be > 0")
         faults.require(store_every >= 1, "store_every", store_every, "must be >= 1")
         faults.require(0 <= final_weight <= 1, "final_weight", final_weight, "must be in [0, 1]")
@@ -127,11 +153,14 @@ class Retrospection(Objective):
         if storage == "disk" and store_folder is None:
             store_folder = Path("soft-labels")
         self.num_rows = num_rows
+        self.soften_output: bool = chosen["soften_output"] if soften_output is None else soften_output
+        self.weight_schedule = weight_schedule
         self.temperature = temperature
         self.store_every = store_every
         self.final_weight = final_weight
         self.store_during = store
         self.weight = 0.0
+        self._epoch: int | None = None
         self._stores_now = self._just_stored = False
         self.store = SoftLabelStore(
             num_rows, num_labels, top_k=top_k, folder=store_folder if storage == "disk" else None
@@ -140,8 +169,27 @@ class Retrospection(Objective):
         self.register_buffer("row_labels", torch.full((num_rows,), -1, dtype=torch.int32))
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Sets beta, and whether this epoch's outputs are stored."""
-        self.weight = self.final_weight * (epoch + 1) / epochs
+        """Sets beta, and whether this epoch's outputs are stored.
+
+        Raises:
+            ValueError: The run ends before anything stored is read.
+            RuntimeError: The first k epochs are over and nothing was stored.
+        """
+        if epochs <= self.store_every:
+            raise ValueError(
+                f"`store_every` must be less than the number of epochs, {epochs}, got {self.store_every}: what is "
+                "stored would never be read; take a smaller `store_every`, or train longer"
+            )
+        if epoch >= self.store_every and not self.store.filled:
+            raise RuntimeError(
+                f"{self.store_every} epochs are over and no soft labels are stored: call objective.end_epoch() after "
+                "each epoch, then show it every training example where objective.needs_training_pass()"
+            )
+        done = epoch + 1
+        if self.weight_schedule == "staircase":
+            done -= done % self.store_every
+        self.weight = self.final_weight * done / epochs
+        self._epoch = epoch
         self._stores_now = (epoch + 1) % self.store_every == 0
         self._just_stored = False
         if self._stores_now and self.store_during == "steps":
@@ -160,6 +208,7 @@ class Retrospection(Objective):
         Raises:
             ValueError: `rows` is missing where soft labels are stored or read, or is not one a row of the labels.
         """
+        require_epoch(self, self._epoch, otherwise="plain cross entropy")
         storing = self._stores_now and self.store_during == "steps" and self.moves_state()
         reading = self.training and self.store.filled
         places = self._places(labels, rows) if storing or reading else None
@@ -171,9 +220,13 @@ class Retrospection(Objective):
         total, retrospection = output, logits.new_zeros(())
         if reading and places is not None:
             stored = self.store.rows(places, dtype=logits.dtype)
+            weight = self.weight
+            if self.soften_output:
+                log_probabilities = F.log_softmax(logits / self.temperature, dim=-1)
+                weight *= self.temperature**2
             divergence = soft_cross_entropy(stored, log_probabilities) - entropy(stored, self.num_labels)
             retrospection = divergence.sum() * row_factor
-            total = (1 - self.weight) * output + self.weight * retrospection
+            total = (1 - self.weight) * output + weight * retrospection
         if storing and places is not None:
             self._put(places, logits.detach(), labels)
         return RetrospectionTerms(total=total, output=output, retrospection=retrospection)

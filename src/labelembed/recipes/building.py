@@ -89,9 +89,21 @@ def network_for(recipe: Recipe, data: TrainingData, *, base: Path | None = None,
         RecipeError: When a part does not fit the data, or what the objective remembers does not fit the memory.
     """
     refuse_too_large(recipe, data)
+    _refuse_too_few_epochs(recipe)
     network = _network_for(recipe, data, base=base, num_rows=0 if to_try else data.train.num_rows)
     refuse_other_labels(recipe, data, base)
     return network
+
+
+def _refuse_too_few_epochs(recipe: Recipe) -> None:
+    """Raises RecipeError where the objective stores soft labels every k epochs and the run ends before they are read.
+
+    Not part of reading a recipe: a finished run of an older version may have one, and still predicts.
+    """
+    every = recipe.objective.get("store_every")
+    if every is not None and recipe.epochs <= every:
+        reason = f"{recipe.objective['name']!r} would be plain cross entropy; take a smaller one, or more epochs"
+        raise RecipeError([f"objective.store_every: must be less than epochs, {recipe.epochs}, got {every}: {reason}"])
 
 
 def _network_for(recipe: Recipe, data: TrainingData, *, base: Path | None, num_rows: int) -> Network:

@@ -55,6 +55,7 @@ def seconds_of_run(recipe: Recipe) -> float:
                 replace(recipe.settings(data.num_labels), epochs=1),
                 RunFolder(nowhere),
             )
+            network.objective.begin_epoch(0, recipe.epochs)
             times = trainer.time_steps(_WARM_STEPS + _STEPS)
             times = times[_WARM_STEPS:] or times[-1:]  # a large network makes fewer steps
             step = sorted(times)[len(times) // 2] if times else 0.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.errors import RecipeError, nearest
+from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.given import whole_paths
 from labelembed.recipes.schema import TABLES, Recipe, kind_of, parse_recipe
 from labelembed.recipes.wording import shown
@@ -209,14 +210,16 @@ def with_own_arguments(block: dict[str, Any], own: Any) -> dict[str, Any]:
     """Returns a variant's block with what the recipe says of the same objective, where the variant does not say it.
 
     A recipe over 50,000 words says that its label embedding is compressed; one that is named beside one-hot, or with
-    another temperature, is so too.
+    another temperature, is so too. A variant that names a preset takes from it all that presets decide.
 
     Args:
         block: The variant, as `parse_variant` reads it.
         own: The recipe's own objective: a block, or a name.
     """
     if isinstance(own, dict) and own.get("name") == block.get("name"):
-        return own | block
+        presets = getattr(OBJECTIVES.get(block["name"]), "presets", {}) if "preset" in block else {}
+        decided = {argument for preset in presets.values() for argument in preset}
+        return {key: value for key, value in own.items() if key not in decided} | block
     return block
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from labelembed.errors import RecipeError, nearest
@@ -89,6 +90,9 @@ def space_of(variant: Variant, recipe: Recipe, given: Mapping[str, Dimension]) -
     """
     name = variant.objective["name"]
     own = {f"objective.{key}": dimension for key, dimension in OBJECTIVES[name].search_space.items()}
+    every, most = own.pop("objective.store_every", None), recipe.epochs - 1  # what is stored must be read
+    if isinstance(every, Range) and most > every.low:
+        own["objective.store_every"] = replace(every, high=min(every.high, most))
     here = {key: dimension for key, dimension in given.items() if _key(key, variant, recipe) is not None}
     for key, dimension in list(own.items()):
         if isinstance(dimension, Simplex) and {f"objective.{one}" for one in dimension.arguments} & here.keys():

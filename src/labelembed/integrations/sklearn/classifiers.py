@@ -97,6 +97,9 @@ class RetrospectionClassifier(NamedClassifier):
     """Learning with Retrospection (Deng, Zhang 2021); see `Retrospection` and `ObjectiveClassifier`."""
 
     objective_name = "retrospection"
+    preset: Literal["paper", "published_port"] = "paper"
+    soften_output: bool | None = None
+    weight_schedule: Literal["staircase", "linear"] | None = None
     temperature: float = 5.0
     store_every: int = 5
     final_weight: float = 0.9
