@@ -226,9 +226,8 @@ def _value(name: str, value: float | None) -> str:
 
 def _calibration(record: RunRecord) -> str:
     if record.temperature is None:
-        why = str(record.result.get("calibration") or "").removeprefix("not fitted, ")
-        reason = f" ({markdown_text(why)})" if why and why != "off" else ""
-        return f"No temperature was fitted{reason}, so the probabilities are as the network gives them."
+        why = str(record.result.get("calibration") or "none noted").removeprefix("not fitted, ")
+        return f"No temperature was fitted (calibration: {markdown_text(why)}), so the probabilities are as the network gives them."
     split = "test" if record.result.get("test") else "development"
     before = record.measure("test" if split == "test" else "development", "calibration_error")
     after = record.measure("test" if split == "test" else "development", "calibration_error", calibrated=True)
