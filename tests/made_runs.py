@@ -101,6 +101,12 @@ def make_run(
     return folder
 
 
+def forget_checksums(path: Path) -> None:
+    """Takes the SHA-256 of its files out of a run's result: it is then as of an older version, or of a forger."""
+    folder = RunFolder(path)
+    folder.write_result({key: value for key, value in folder.result().items() if key != "files"})
+
+
 def fail_run(path: Path, message: str, *, seed: int = 0) -> None:
     """Makes the folder of a run that failed."""
     folder = RunFolder(path)

@@ -229,9 +229,7 @@ def test_train_leaves_a_run_folder_and_says_where(made, run):
         f"label_embedding: development error {result['development']['error']:.2%}, "
         f"test error {result['test']['error']:.2%} at epoch {result['selected_epoch']} of 2 "
         f"(by development error), {result['seconds']:.1f} s",
-        f"temperature {result['temperature']:.3g}, {result['calibration']}: "
-        f"test NLL {result['test']['nll']:.3f} -> {result['calibrated']['test']['nll']:.3f}, calibration error "
-        f"{result['test']['calibration_error']:.1%} -> {result['calibrated']['test']['calibration_error']:.1%}",
+        "no temperature: not fitted, 10 validation examples are fewer than 50",
         "run folder: run    next: labelembed report run",
     ]
 
@@ -418,12 +416,21 @@ def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):
     assert succeed("evaluate", "run", "--split", "train", "--json").json["rows"] == 20
 
 
-def test_evaluate_in_words(made, monkeypatch):
-    monkeypatch.chdir(made)
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    """A folder with a run that has validation examples enough for a temperature; tests only read it."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    words = ["--set", "model.hidden_sizes=[8]", "--set", "epochs=2", "--set", "data.development.fraction=0.15"]
+    succeed("train", "digits-mlp", *words, "--out", folder / "run", "--quiet")
+    return folder
+
+
+def test_evaluate_in_words(calibrated, monkeypatch):
+    monkeypatch.chdir(calibrated)
     result = result_of("run")
     test, after = result["test"], result["calibrated"]["test"]
     lines = succeed("evaluate", "run").out.splitlines()
-    assert lines[0] == f"idx files in {made}/mnist, test, 10 rows"
+    assert lines[0].endswith(", test, 449 rows")
     shown = {line[:20].strip(): line[20:].split() for line in lines[1:-1]}
     assert shown["error"] == [f"{test['error']:.2%}"]
     assert shown["top5 error"] == [f"{test['top5_error']:.2%}"]
@@ -434,8 +441,8 @@ def test_evaluate_in_words(made, monkeypatch):
     assert lines[-1] == f"calibrated: at temperature {result['temperature']:.3g}, which is that of predict"
 
 
-def test_evaluate_as_json_has_both(made, monkeypatch):
-    monkeypatch.chdir(made)
+def test_evaluate_as_json_has_both(calibrated, monkeypatch):
+    monkeypatch.chdir(calibrated)
     result = result_of("run")
     values = succeed("evaluate", "run", "--json").json
     assert values["temperature"] == result["temperature"]

@@ -109,6 +109,11 @@ def test_saving_replaces_the_file_of_before(tmp_path):
     assert LabelGeometry.load(str(path)).names == ("c",)
 
 
+def test_equal_geometries_are_equal_files():
+    geometry = LabelGeometry(('a "quoted"', "ß"), vectors=torch.arange(6.0).reshape(2, 3), source="test")
+    assert len({geometry.to_bytes() for _ in range(20)}) == 1  # the library writes the metadata in any order
+
+
 def test_missing_file_and_folder_are_refused_with_the_path(tmp_path):
     assert_refused(tmp_path / "absent.safetensors", "no such file")
     assert_refused(tmp_path, "no such file")

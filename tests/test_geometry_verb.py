@@ -21,6 +21,7 @@ from labelembed.report.label_figures import dendrogram, label_map
 
 from .made_cli import SMALL, call, succeed
 from .made_data import write_idx_folder
+from .made_runs import forget_checksums
 from .made_wordnet import write_wordnet
 from .naive.geometry import naive_agreement
 from .test_geometry_wordnet import needs_wordnet
@@ -114,6 +115,7 @@ def test_a_run_is_scored_with_its_class_means(tmp_path, monkeypatch):
     found = succeed("geometry", "run", "--json", "--export", "labels").json
     assert [row["geometry"] for row in found["rows"]] == expected
     assert {path.name for path in Path("labels").iterdir() if path.is_file()} == FILES
+    forget_checksums(Path("run"))
     # A run without learned labels of its own, and one whose class means are of other labels.
     made_geometry([str(number) for number in range(10)]).save("run/class_means.safetensors")
     found = succeed("geometry", "run", "--json", "--export", "labels").json

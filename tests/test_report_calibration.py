@@ -182,6 +182,16 @@ def test_a_run_without_a_temperature_is_left_out_and_counted(tmp_path):
     assert rows[1].calibrated_nll_difference.n == 1
     note = next(note for note in table_notes(rows) if note.startswith("Calibrated"))
     assert note.endswith("Not all runs have one: one_hot (1 of 2).")
+    assert rows[0].extreme_temperatures == ()
+
+
+def test_extreme_temperatures_are_named(tmp_path):
+    _make(tmp_path)
+    for seed, temperature in ((0, 20.5), (1, 0.05)):
+        folder = RunFolder(run_path(tmp_path, "one_hot", seed))
+        folder.write_result(folder.result() | {"temperature": temperature})
+    note = next(note for note in table_notes(comparison_rows(load_comparison(tmp_path))) if note.startswith("Calibrated"))
+    assert note.endswith("Extreme, outside 0.05 to 20: one_hot, seed 0; compare the NLL before and after.")
 
 
 def test_five_labels_or_fewer_have_no_top5(tmp_path):

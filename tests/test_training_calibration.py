@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from labelembed.recipes.running import cached_data
 from labelembed.recipes.saved_run import SavedRun
 from labelembed.training.evaluation import calibrate, predicted_logits
 from tests.made_cli import call, succeed
-from tests.made_training import contents, differences, small_recipe, stop_after, train
+from tests.made_training import contents, differences, small_recipe, stop_after, timeless, train
 
 TRAIN = ["train", "digits-mlp", "--set", "epochs=2", "--set", "model.hidden_sizes=[8]", "--out", "run", "--quiet"]
 
@@ -128,11 +129,34 @@ def test_development_rows_that_are_all_right_leave_a_doubt(finished):
     data, saved = cached_data(recipe), SavedRun.load(folder)
     logits = predicted_logits(saved.network, data.development.inputs)
     right = (logits.argmax(dim=1) == data.development.labels).nonzero()[:, 0]
-    few = type(data)(**{**vars(data), "development": data.development.select(right[:20])})
+    few = type(data)(**{**vars(data), "development": data.development.select(right[:50])})
     found = calibrate(saved.network, few)
     assert found["calibration"].endswith("which are all right, with the doubt of one row more")
     assert 0.01 < found["temperature"] < 1
     assert found["calibrated"]["test"]["nll"] < 100
+
+
+@pytest.mark.parametrize(("examples", "is_fitted"), [(49, False), (50, True)])
+def test_on_a_handful_of_validation_examples_it_is_not_fitted_and_said(finished, examples, is_fitted):
+    recipe, folder, _ = finished
+    data, saved = cached_data(recipe), SavedRun.load(folder)
+    few = type(data)(**{**vars(data), "development": data.development.select(torch.arange(examples))})
+    found = calibrate(saved.network, few)
+    assert (found["temperature"] is not None, found["calibrated"] is not None) == (is_fitted, is_fitted)
+    words = "fitted on the development rows" if is_fitted else "not fitted, 49 validation examples are fewer than 50"
+    assert found["calibration"] == words
+
+
+@pytest.mark.parametrize(("factor", "is_extreme"), [(0.1, True), (1.0, False), (200.0, True)])
+def test_extreme_temperature_is_noted(finished, factor, is_extreme):
+    recipe, folder, result = finished
+    saved = SavedRun.load(folder)
+    with torch.no_grad():
+        for value in saved.network.objective.output.parameters():
+            value.mul_(factor)
+    found = calibrate(saved.network, cached_data(recipe))
+    assert found["temperature"] == pytest.approx(factor * result["temperature"], rel=1e-3)
+    assert found["calibration"].endswith("; extreme, outside 0.05 to 20: compare the NLL before and after") == is_extreme
 
 
 def test_the_command_line_says_what_came_of_it(tmp_path, monkeypatch):
@@ -148,6 +172,13 @@ def test_the_command_line_says_what_came_of_it(tmp_path, monkeypatch):
     assert succeed(*TRAIN, "--set", "data.development=null", "--overwrite").out.splitlines()[1] == (
         "no temperature: not fitted, there are no development rows"
     )
+    few = ("--set", "data.development={rows: 7}", "--overwrite")
+    why = "7 validation examples are fewer than 50"
+    assert succeed(*TRAIN, *few).out.splitlines()[1] == f"no temperature: not fitted, {why}"
+    assert why in (succeed("card", "run"), Path("run/README.md").read_text())[1]
+    words = ("compare", *TRAIN[1:-3], "--objectives", "one_hot,label_smoothing", "--seeds", "1", *few[:2])
+    assert f"No temperature was fitted: {why}." in succeed(*words, "--out", "compared", "--quiet").out
+    assert f"No temperature was fitted: {why}." in Path("compared/report.html").read_text()
 
 
 def test_a_run_with_a_temperature_is_another_recipe_than_one_without(tmp_path, monkeypatch):
@@ -172,7 +203,7 @@ def test_rows_of_a_step_may_grow_with_the_labels(tmp_path):
     assert by_label.of_one_run()["batch_size"] == {"per_label": 4}
     assert "batch_size: {per_label: 4}\n" in (tmp_path / "by-label" / "recipe.yaml").read_text()
     plain = train(small_recipe(batch_size=40), tmp_path / "plain")
-    assert {**result, "seconds": 0} == {**plain, "seconds": 0}
+    assert timeless(result) == timeless(plain)
     assert train(by_label, tmp_path / "by-label") == result  # reads its own recipe back
 
 

@@ -6,16 +6,22 @@ import contextlib
 import errno
 import json
 import os
+import random
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from labelembed.errors import RunFolderError, TrainingError
 from labelembed.recipes.beginning import start_over
 from labelembed.recipes.running import run_recipe
+from labelembed.recipes.saved_run import SavedRun
+from labelembed.report import write_report
 from labelembed.training.files import make_writable_folder, saving, sha256, write_bytes, write_json
 from labelembed.training.run_folder import RunFolder
+from tests.made_cli import call, succeed
+from tests.made_runs import forget_checksums
 from tests.made_training import no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
 
 # ---- files
@@ -342,3 +348,87 @@ def test_resume_onto_a_full_disk_says_how_to_go_on(name, tmp_path, monkeypatch):
     with contextlib.suppress(FileNotFoundError):
         assert RunFolder(tmp_path / "run").state() in ("failed", "unfinished")
     assert train(small_recipe(), tmp_path / "run")["status"] == "finished"
+
+
+# ---- what a finished run wrote
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A finished run; tests copy it."""
+    train(small_recipe(), tmp_path_factory.mktemp("done") / "run")
+    return next(tmp_path_factory.getbasetemp().glob("done*/run"))
+
+
+def flip(file, *, bit):
+    content = bytearray(file.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    file.write_bytes(content)
+
+
+def test_each_flipped_bit_of_the_weights_is_refused_and_named(done, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(done, "run")
+    file = tmp_path / "run" / "model.safetensors"
+    whole, expected = file.read_bytes(), sha256(file)
+    bits = sorted(random.Random(0).sample(range(8 * len(whole)), 24))
+    refused = 0
+    for bit in bits:
+        flip(file, bit=bit)
+        called = call("evaluate", "run")
+        words = f"error: run/model.safetensors: has changed since the run wrote it: its SHA-256 is {sha256(file)}"
+        assert called.err.startswith(f"{words}, result.json says {expected}; put the file back"), called.err
+        refused += called.code == 2
+        file.write_bytes(whole)
+    assert refused == 24
+    assert succeed("evaluate", "run").err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("model", ["predict", "run", "input.npy"]),
+        ("model", ["export", "run", "--output", "out"]),
+        ("model", ["train", "digits-mlp", "--objective", "distillation:teacher=run", "--out", "student"]),
+        ("label_geometry", ["neighbours", "run"]),
+        ("label_geometry", ["geometry", "run"]),
+        ("label_geometry", ["geometry", "run/label_geometry.safetensors"]),
+        ("label_geometry", ["card", "run"]),
+        (
+            "label_geometry",
+            ["train", "digits-mlp", "--objective", "label_embedding:embedding=run/label_geometry.safetensors"],
+        ),
+        ("class_means", ["geometry", "run"]),
+    ],
+)
+def test_no_verb_reads_a_changed_file_of_a_run(name, words, done, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(done, "run")
+    np.save("input.npy", np.zeros((1, 8, 8), dtype=np.uint8))
+    file = tmp_path / "run" / f"{name}.safetensors"
+    flip(file, bit=8 * file.stat().st_size - 9)  # in the last number
+    called = call(*words)
+    assert called.code == 2
+    assert f"{name}.safetensors: has changed since the run wrote it" in called.err
+    forget_checksums(tmp_path / "run")  # as a run of before, which still loads
+    if words[0] != "train":
+        succeed(*words)
+
+
+def test_report_leaves_a_changed_file_out_and_says_so(done, tmp_path):
+    shutil.copytree(done, tmp_path / "run")
+    flip(tmp_path / "run" / "label_geometry.safetensors", bit=8 * 200)
+    page = write_report(tmp_path / "run").read_text()
+    assert "Left out, seed 0: label_geometry.safetensors: has changed since the run wrote it" in page
+
+
+@pytest.mark.parametrize("files", [["model.safetensors"], {"model.safetensors": 3}, "no", {"model.safetensors": None}])
+def test_digests_that_are_none_load_nothing_unless_there_is_none(files, done, tmp_path):
+    shutil.copytree(done, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    folder.write_result(folder.result() | {"files": files})
+    if files == {"model.safetensors": None}:
+        assert SavedRun.load(folder.path).names
+    else:
+        with pytest.raises(RunFolderError, match=r"model\.safetensors: has changed since the run wrote it"):
+            SavedRun.load(folder.path)

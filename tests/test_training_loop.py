@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import math
 import os
@@ -17,7 +18,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from labelembed.errors import InterruptedTraining, RecipeError
+from labelembed.errors import InterruptedTraining, RecipeError, TrainingError
 from labelembed.models import InputScaling
 from labelembed.objectives import LabelEmbedding, Objective
 from labelembed.recipes.building import build_network
@@ -27,6 +28,7 @@ from labelembed.training.interruption import StopRequest, stop_on_signals
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.run_folder import RunFolder
+from labelembed.training.run_state import RunState
 from labelembed.training.schedules import SCHEDULES
 from tests.made_objectives import build
 from tests.made_training import (
@@ -38,6 +40,7 @@ from tests.made_training import (
     no_flush,  # noqa: F401
     one_thread,  # noqa: F401
     small_recipe,
+    stop_after,
     train,
 )
 
@@ -82,19 +85,19 @@ def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
         assert 0 < line["training_seconds"] <= line["seconds"] < 60
         assert line["learning_rate"] == 0.02
         assert list(line["train"]) == terms_of("label_embedding")
-        for name, rows in (("development", 100), ("test", 449)):
-            measures = line[name]
-            assert {"error", "top5_error", "nll", "calibration_error", "brier"} == set(measures)
-            assert measures["error"] * rows == pytest.approx(round(measures["error"] * rows), abs=1e-9)
-            assert 0 <= measures["top5_error"] <= measures["error"] <= 1
-            assert 0 <= measures["calibration_error"] <= 1
+        assert line["test"] is None  # measured once, at the end
+    for rows, measures in ((449, result["test"]), *((100, line["development"]) for line in journal)):
+        assert {"error", "top5_error", "nll", "calibration_error", "brier"} == set(measures)
+        assert measures["error"] * rows == pytest.approx(round(measures["error"] * rows), abs=1e-9)
+        assert 0 <= measures["top5_error"] <= measures["error"] <= 1
+        assert 0 <= measures["calibration_error"] <= 1
     best = journal[result["selected_epoch"] - 1]
     temperature = result["temperature"]
     assert 0.01 <= temperature <= 100
     # What a temperature cannot move stands there as it is; test_training_calibration.py holds the rest.
     for name in ("development", "test"):
         for measure in ("error", "top5_error"):
-            assert result["calibrated"][name][measure] == best[name][measure]
+            assert result["calibrated"][name][measure] == result[name][measure]
     assert result == {
         "format": 1,
         "status": "finished",
@@ -107,11 +110,15 @@ def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
         "batch_size": 40,
         "train": best["train"],
         "development": best["development"],
-        "test": best["test"],
+        "test": result["test"],
         "temperature": temperature,
         "calibration": "fitted on the development rows",
         "calibrated": result["calibrated"],
         "peak_memory": result["peak_memory"],
+        "files": {
+            file: hashlib.sha256((tmp_path / "run" / file).read_bytes()).hexdigest()
+            for file in ("model.safetensors", "label_geometry.safetensors", "class_means.safetensors")
+        },
     }
     if result["peak_memory"] is not None:  # where the system tells
         assert result["peak_memory"]["bytes"] > 2**20
@@ -173,11 +180,56 @@ def test_epochs_are_told_to_the_objective(tmp_path, monkeypatch):
     assert told == [BATCHES * 3, (0, 3), "end", (1, 3), "end", (2, 3), "end"]
 
 
+# ---- the test set
+
+
+@pytest.mark.parametrize("data", [{"rows": 100}, None], ids=["validation set", "no validation set"])
+@pytest.mark.parametrize("objective", ["one_hot", "adaptive_labels", "retrospection"])
+def test_test_measures_are_those_of_the_selected_epoch_however_often_they_are_made(
+    objective, data, tmp_path, monkeypatch
+):
+    measured = []
+    evaluate = measuring.evaluate
+
+    def counted(network, split, **how):
+        measured.append(len(split))
+        return evaluate(network, split, **how)
+
+    monkeypatch.setattr(measuring, "evaluate", counted)
+    # With so large a rate the error goes up and down: the last epoch is not the best one.
+    fast = {"name": "sgd", "learning_rate": 3.0}
+    settings = {"data": {"name": "digits", "train_rows": 190, "development": data}, "optimizer": fast, "epochs": 6}
+    recipes = [small_recipe(objective=objective, test_every_epoch=every, **settings) for every in (False, True)]
+    once = train(recipes[0], tmp_path / "once")
+    assert measured.count(449) == 1
+    each = train(recipes[1], tmp_path / "each")
+    assert measured.count(449) == 1 + 6
+    journal = RunFolder(tmp_path / "each").journal()
+    assert all(line["test"] for line in journal)
+    assert once["test"] == each["test"] == journal[each["selected_epoch"] - 1]["test"]  # to the last bit
+    assert (each["selected_epoch"] < 6) == (data is not None)
+    assert once["files"] == each["files"]  # the weights are the same
+
+
+def test_test_examples_without_finite_predictions_end_the_run_with_the_epoch(tmp_path, monkeypatch):
+    evaluate = measuring.evaluate
+
+    def evaluated(network, split, **how):
+        if len(split) == 449:
+            raise ValueError("row 3 has a nan")
+        return evaluate(network, split, **how)
+
+    monkeypatch.setattr(measuring, "evaluate", evaluated)
+    with pytest.raises(TrainingError, match=r"not finite after epoch 3, the selected one: row 3 has a nan"):
+        train(small_recipe(selection={"by": "last_epoch"}), tmp_path / "run")
+    assert RunFolder(tmp_path / "run").state() == "failed"
+
+
 # ---- selection
 
 
-def script_measures(monkeypatch, errors):
-    """Makes development errors and likelihoods follow a script, in which the likelihood falls as the error rises."""
+def script_measures(monkeypatch, errors, nlls=None):
+    """Makes the validation set's error and NLL follow a script; without `nlls` the NLL falls as the error rises."""
     epoch = 0
 
     def evaluate(network, split, *, autocast=None):
@@ -185,7 +237,7 @@ def script_measures(monkeypatch, errors):
         if len(split) != 100:  # the test rows
             return {"error": 0.5, "nll": 1.0}
         epoch += 1
-        return {"error": errors[epoch - 1], "nll": 2 - errors[epoch - 1]}
+        return {"error": errors[epoch - 1], "nll": nlls[epoch - 1] if nlls else 2 - errors[epoch - 1]}
 
     monkeypatch.setattr(measuring, "evaluate", evaluate)
 
@@ -217,6 +269,44 @@ def test_first_of_the_lowest_is_selected_and_patience_ends_the_run(selection, ep
     train(shorter, tmp_path / "shorter")
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("run", "shorter")]
     torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
+TIED = [0.5, 0.2, 0.3, 0.2, 0.2, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("nlls", "selection", "selected"),
+    [
+        ([1.0, 0.8, 0.1, 0.7, 0.9, 0.7], {}, 4),
+        ([1.0, 0.8, 0.1, 0.8, 0.8, 0.8], {}, 2),
+        ([1.0, 0.8, 0.1, 0.9, 0.8, 0.6], {"patience": 3}, 2),
+        ([1.0, 0.8, 0.1, 0.7, 0.9, 0.6], {"patience": 3}, 6),
+    ],
+)
+def test_ties_of_the_error_are_broken_by_the_nll_also_across_a_resume(nlls, selection, selected, tmp_path, monkeypatch):
+    recipe = small_recipe(epochs=6, selection=selection, objective="one_hot")
+    script_measures(monkeypatch, TIED, nlls)
+    assert train(recipe, tmp_path / "whole")["selected_epoch"] == selected
+    script_measures(monkeypatch, TIED, nlls)
+    stop_after(recipe, tmp_path / "stopped", 2 * BATCHES + 1)  # in the third epoch
+    assert newest(tmp_path / "stopped").values["position"]["best_tie"] == 0.8
+    assert train(recipe, tmp_path / "stopped")["selected_epoch"] == selected
+
+
+def test_checkpoint_of_before_ties_were_broken_keeps_its_epoch(tmp_path, monkeypatch):
+    recipe = small_recipe(epochs=6, objective="one_hot")
+    script_measures(monkeypatch, TIED, [1.0, 0.8, 0.1, 0.7, 0.9, 0.7])
+    checkpoint = RunState.checkpoint
+
+    def older(self):
+        made = checkpoint(self)
+        del made.values["position"]["best_tie"]
+        return made
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunState, "checkpoint", older)
+        stop_after(recipe, tmp_path / "run", 2 * BATCHES + 1)
+    assert train(recipe, tmp_path / "run")["selected_epoch"] == 2
 
 
 # ---- precision

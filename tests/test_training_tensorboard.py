@@ -119,5 +119,5 @@ def test_train_and_compare_leave_the_log(tmp_path, monkeypatch):
     assert not (runs / "seed-0" / "tensorboard").exists()
     succeed(*compare, "--seeds", "2", "--jobs", "1", "--tensorboard")
     for seed in (0, 1):
-        assert len(tensorboard_shows(runs / f"seed-{seed}")["test/error"]) == 2
+        assert len(tensorboard_shows(runs / f"seed-{seed}")["development/error"]) == 2
         assert tensorboard_shows(runs / f"seed-{seed}") == journal_for_tensorboard(runs / f"seed-{seed}")

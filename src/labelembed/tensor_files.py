@@ -1,7 +1,8 @@
-"""Safetensors files that may be damaged or hostile: what their header takes in memory is bounded before parsing."""
+"""Safetensors files: headers of damaged or hostile ones are bounded before parsing, ours are equal for equal content."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from labelembed.json_files import refuse_many_values
@@ -35,3 +36,14 @@ def require_header(path: Path, *, most: int = HEADER_BYTES) -> None:
     if quotes > _QUOTES * HEADER_TENSORS:
         raise ValueError(f"a header of more than {HEADER_TENSORS:,} tensors, which no such file has")
     refuse_many_values(header)
+
+
+def with_sorted_header(content: bytes) -> bytes:
+    """Returns a safetensors file with its header in sorted order: the library writes metadata in any order.
+
+    Equal content then gives equal bytes, so that the SHA-256 of a file says whether it is the same.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)  # tensors begin at a multiple of eight bytes
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]

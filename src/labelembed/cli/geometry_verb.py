@@ -99,13 +99,14 @@ def _geometries(run: Path, first: int | None) -> dict[str, LabelGeometry]:
     from labelembed.training.run_folder import RunFolder
 
     if run.suffix == ".safetensors" or run.is_file():
+        RunFolder(run.parent).require_unchanged(run)
         found = {_LEARNED: LabelGeometry.load(run)}
     else:
         folder = RunFolder(run)
         folder.require_finished()
         found = {_LEARNED: folder.label_geometry()}
         if folder.class_means_file.exists():
-            found[_MEANS] = LabelGeometry.load(folder.class_means_file)
+            found[_MEANS] = folder.class_means()
             if found[_MEANS].names != found[_LEARNED].names:
                 what = f"its {len(found[_MEANS])} labels are not the {len(found[_LEARNED])} that the run has learned"
                 raise DataError(f"{folder.class_means_file}: {what}; the file is of another run")

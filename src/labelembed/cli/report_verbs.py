@@ -70,8 +70,8 @@ def figure(
         typer.Option("--out", "-o", metavar="FILE", help="Ends in .pdf, .svg or .png; by default NAME.pdf here."),
     ] = None,
     measure: Annotated[
-        str, typer.Option("--measure", help="Of curves: test-error, development-nll, train-target, ...")
-    ] = "test-error",
+        str | None, typer.Option("--measure", help="Of curves: test-error, development-nll, train-target, ...")
+    ] = None,
     log: Annotated[bool, typer.Option("--log", help="Of curves: a logarithmic axis.")] = False,
     variant: Annotated[
         str | None, typer.Option("--variant", help="Of labels and errors: whose; by default the best method's.")

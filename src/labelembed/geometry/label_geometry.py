@@ -18,7 +18,7 @@ from torch import Tensor
 from labelembed.errors import DataError, nearest
 from labelembed.geometry.nearest import nearest_labels
 from labelembed.json_files import MAXIMUM_BYTES
-from labelembed.tensor_files import require_header
+from labelembed.tensor_files import require_header, with_sorted_header
 
 FORMAT_VERSION = 1
 #: Above it the eigendecomposition of similarities takes many minutes and gigabytes.
@@ -213,7 +213,7 @@ class LabelGeometry:
             "metric": self.metric,
             "source": self.source,
         }
-        return bytes(save({kind: table.detach().cpu().contiguous()}, metadata=about))
+        return with_sorted_header(bytes(save({kind: table.detach().cpu().contiguous()}, metadata=about)))
 
     def save(self, path: str | Path) -> Path:
         """Writes one safetensors file, under a temporary name first; returns its path."""

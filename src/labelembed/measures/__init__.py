@@ -5,7 +5,7 @@ All errors, accuracies and probabilities are fractions in [0, 1]; per cent is a 
 
 from __future__ import annotations
 
-from labelembed.measures.calibration import fit_temperature
+from labelembed.measures.calibration import FEWEST_CALIBRATION_EXAMPLES, fit_temperature, is_extreme_temperature
 from labelembed.measures.classification import (
     ReliabilityBins,
     binned_reliability,
@@ -32,6 +32,7 @@ from labelembed.measures.text_lines import TextScore
 from labelembed.measures.translation import BootstrapScore, PairedBootstrap, bleu, chrf, paired_bootstrap
 
 __all__ = [
+    "FEWEST_CALIBRATION_EXAMPLES",
     "BootstrapScore",
     "Confusions",
     "PairedBootstrap",
@@ -52,6 +53,7 @@ __all__ = [
     "expected_calibration_error",
     "fit_temperature",
     "holm",
+    "is_extreme_temperature",
     "negative_log_likelihood",
     "paired_bootstrap",
     "paired_by_seed",

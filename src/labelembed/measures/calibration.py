@@ -11,6 +11,10 @@ from labelembed.measures.forecasts import blocks_of_rows, counted_rows, label_ra
 
 #: What a fitted temperature is held to.
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.01, 100.0
+#: Of fewer validation examples no temperature should be fitted: with 7 it raised a test NLL from 1.02 to 1.59.
+FEWEST_CALIBRATION_EXAMPLES = 50
+#: A fitted temperature outside is extreme, and worth a note.
+LOWEST_USUAL_TEMPERATURE, HIGHEST_USUAL_TEMPERATURE = 0.05, 20.0
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, ignore_index: int = -100) -> float:
@@ -22,6 +26,9 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, ignore_index: int =
     Where every row is right there is no lowest value: the likelihood grows for ever as t falls, and the first
     wrong row elsewhere would cost without limit. There each label is trusted to ``N / (N + 1)`` only, the rest
     spread over all labels, as after one more row of which nothing is known.
+
+    A handful of examples says too little: training fits none below `FEWEST_CALIBRATION_EXAMPLES`, 50. This
+    function takes any number.
 
     Args:
         logits: Scores ``[N, C]``, of rows that the classifier was not trained on.
@@ -71,6 +78,15 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, ignore_index: int =
 
     found = brentq(lambda log_inverse: _slope(scores, log_inverse, wanted), flattest, steepest, xtol=1e-10)
     return math.exp(-float(found))
+
+
+def is_extreme_temperature(temperature: float) -> bool:
+    """Tells whether a fitted temperature is outside 0.05 to 20, where few networks' are.
+
+    There the scale of the logits says next to nothing of how often the network is right, or nearly every validation
+    example was right.
+    """
+    return not LOWEST_USUAL_TEMPERATURE <= temperature <= HIGHEST_USUAL_TEMPERATURE
 
 
 def _slope(scores: NDArray[np.floating], log_inverse: float, wanted: float) -> float:

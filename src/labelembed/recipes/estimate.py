@@ -59,14 +59,17 @@ def seconds_of_run(recipe: Recipe) -> float:
             times = trainer.time_steps(_WARM_STEPS + _STEPS)
             times = times[_WARM_STEPS:] or times[-1:]  # a large network makes fewer steps
             step = sorted(times)[len(times) // 2] if times else 0.0
-            evaluation = _seconds_of_evaluation(trainer.network, data)
+            example = _seconds_of_an_example(trainer.network, data)
     finally:
         torch.set_num_threads(threads)
-    return recipe.epochs * (trainer.batches * step + evaluation)
+    sizes = {name: len(split) for name, split in data.splits.items() if name != "train"}
+    tested = recipe.epochs if recipe.test_every_epoch else 1
+    measured = recipe.epochs * sizes.get("development", 0) + tested * sizes.get("test", 0)
+    return recipe.epochs * trainer.batches * step + measured * example
 
 
-def _seconds_of_evaluation(network: Network, data: TrainingData) -> float:
-    """Returns about how long it takes to measure the development and test rows once."""
+def _seconds_of_an_example(network: Network, data: TrainingData) -> float:
+    """Returns about how long it takes to measure one validation or test example."""
     began = time.perf_counter()
     if isinstance(data, LabelledData):
         predicted_logits(network, data.train.inputs[:EVALUATION_ROWS])
@@ -74,5 +77,4 @@ def _seconds_of_evaluation(network: Network, data: TrainingData) -> float:
     else:
         tried = min(_SENTENCES, len(data.train))
         decode(network, [data.train.source[place] for place in range(tried)], Decoding())
-    others = sum(len(split) for name, split in data.splits.items() if name != "train")
-    return (time.perf_counter() - began) / tried * others
+    return (time.perf_counter() - began) / tried

@@ -17,7 +17,7 @@ from labelembed.recipes.schema import Recipe
 from labelembed.training.decoding import Decoding
 from labelembed.training.evaluation import calibrate
 from labelembed.training.evidence import error_evidence, shown_split
-from labelembed.training.files import saving, write_bytes
+from labelembed.training.files import saving, sha256, write_bytes
 from labelembed.training.loop import Trainer
 from labelembed.training.peak_memory import peak_memory
 from labelembed.training.run_folder import RunFolder
@@ -86,6 +86,7 @@ def conclude(recipe: Recipe, trainer: Trainer, result: dict[str, Any]) -> dict[s
 def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict[str, Any]) -> None:
     """Writes the selected weights, which the network has taken, the geometry, and the result last of all.
 
+    The result takes in the SHA-256 of the files, which is held against them whenever they are read.
     Of several processes the first one writes; the others must call it too where labels are split.
     """
     network, names = trainer.network, data.names
@@ -109,6 +110,8 @@ def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict
         by_means.save(folder.class_means_file)
         if errors is not None:
             folder.write_evidence("errors", errors)
+        written = (folder.model_file, folder.geometry_file, folder.class_means_file)
+        result["files"] = {file.name: sha256(file) for file in written}
         folder.write_result(result)
     forget_soft_labels(folder)
 

@@ -22,6 +22,7 @@ from labelembed.recipes.signature import keys_of
 from labelembed.recipes.teacher import TEACHER_FILE
 from labelembed.recipes.teacher_table import needs_table, refuse_unfit_teacher
 from labelembed.training.files import sha256
+from labelembed.training.run_folder import RunFolder
 from labelembed.training.training_data import TrainingData
 
 # Where a run folder keeps the labels' vectors or similarities that it was given.
@@ -98,6 +99,7 @@ def _geometry(recipe: Recipe, *, base: Path | None, data: TrainingData | None) -
     path, encoder = embedding_path(recipe, base=base), _text(recipe)
     try:
         if path is not None:
+            RunFolder(path.parent).require_unchanged(path)  # it may be what another run has learned
             return LabelGeometry.load(path)
         if encoder is None or data is None:
             raise DataError(f"the run folder keeps no {EMBEDDING_FILE}")

@@ -209,7 +209,6 @@ def _trained(
         if writes:
             note_failure(folder, trainer, error)
         raise TrainingError(str(error)) from error
-    trainer.network.load_prediction_state(trainer.selected_weights())
     result |= conclude(recipe, trainer, result)
     if writes or trainer.network.is_split:
         finish(folder, trainer, data, result)

@@ -21,9 +21,10 @@ def with_saved_weights(folder: RunFolder, build: Callable[[], Network]) -> Netwo
         build: Makes the network of the run's recipe.
 
     Raises:
-        RunFolderError: When the weights are damaged, or not of that network.
+        RunFolderError: When the weights are damaged, not those that the run wrote, or not of that network.
     """
     try:
+        folder.require_unchanged(folder.model_file)
         _refuse_larger_network(folder, build)
         network = build()
         network.load_prediction_state(_weights(folder, network))

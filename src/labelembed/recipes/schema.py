@@ -55,6 +55,9 @@ class Recipe(Block):
         None, description="scale gradients down to this norm, all parameters together; null: never"
     )
     selection: SelectionBlock = Field(SelectionBlock(), description="which epoch's weights are kept")
+    test_every_epoch: Annotated[bool, Field(strict=True)] = Field(
+        False, description="measure the test set after every epoch, as papers' curves do; false: once, at the end"
+    )
     calibration: Annotated[bool, Field(strict=True)] = Field(
         True, description="fit a temperature on the development rows after training"
     )
@@ -99,6 +102,7 @@ class Recipe(Block):
             max_gradient_norm=self.max_gradient_norm,
             selection=Selection(**self.selection.model_dump()),
             checkpoints=CheckpointPolicy(**self.checkpoints.model_dump()),
+            test_every_epoch=self.test_every_epoch,
         )
 
     def development(self) -> DevelopmentSplit | None:

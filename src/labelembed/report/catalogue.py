@@ -37,7 +37,7 @@ def draw_figure(
     run: str | Path,
     out: str | Path,
     *,
-    measure: str = "test-error",
+    measure: str | None = None,
     log: bool = False,
     variant: str | None = None,
     width: float | None = None,
@@ -51,7 +51,8 @@ def draw_figure(
         name: One of `FIGURES`.
         run: A run or comparison folder.
         out: The file; PDF, SVG or PNG, as its name ends.
-        measure: Of `curves`: place and name, as ``test-error``, ``development-nll``, ``train-target``.
+        measure: Of `curves`: place and name, as ``test-error``, ``development-nll``, ``train-target``; None: the test
+            error where it was measured after every epoch, else the validation error.
         log: Of `curves`: a logarithmic axis.
         variant: Of figures of labels and of errors: whose; None: the method that the verdict is about.
         width: In inches; None: as it was laid out.
@@ -96,8 +97,9 @@ _NEEDS = {
 }
 
 
-def _curves(comparison: Comparison, measure: str, *, log: bool) -> Sketch | None:
+def _curves(comparison: Comparison, measure: str | None, *, log: bool) -> Sketch | None:
     known = {one.key: one for one in curve_measures(comparison)}
+    measure = next(iter(known), "test-error") if measure is None else measure
     if measure not in known:
         there = ", ".join(known) or "none"
         raise RunFolderError(f"--measure: no curves of {measure!r}{nearest(measure, list(known))}; there are: {there}")

@@ -73,7 +73,10 @@ def _measures_note(rows: Sequence[Row]) -> str:
 def _calibration_notes(rows: Sequence[Row]) -> list[str]:
     counts = {row.temperature.n if row.temperature else 0 for row in rows if row.n}
     if counts == {0}:
-        return ["No temperature was fitted: there are no development rows, it was turned off, or the runs are older."]
+        ways = {way for row in rows for way in row.calibration}
+        why = {"off": "calibration is off", "none, for a corpus": "a corpus takes none"}
+        given = listed(sorted(why.get(way, shortened(way.removeprefix("not fitted, "), _LONGEST_REASON)) for way in ways))
+        return [f"No temperature was fitted: {given or 'the runs are older'}."]
     note = (
         "Calibrated: with the logits divided by a temperature that was fitted on the development rows after training; "
         "the errors stay as they are."
@@ -83,12 +86,20 @@ def _calibration_notes(rows: Sequence[Row]) -> list[str]:
         for row in rows
         if row.n and (row.temperature.n if row.temperature else 0) < row.n
     ]
-    return [note + (f" Not all runs have one: {listed(short)}." if short else "")]
+    extreme = [f"{row.name}, {seeds_text(row.extreme_temperatures)}" for row in rows if row.extreme_temperatures]
+    if short:
+        note += f" Not all runs have one: {listed(short)}."
+    if extreme:
+        note += f" Extreme, outside 0.05 to 20: {listed(extreme)}; compare the NLL before and after."
+    return [note]
 
 
 def _speed_note(rows: Sequence[Row]) -> list[str]:
     if not any(row.best_accuracy for row in rows):
-        return []
+        return [
+            "No speed of learning: without a validation set it is read off the test error over the epochs, which runs "
+            "measure with `test_every_epoch: true`."
+        ]
     note = f"Speed is read off the {rows[0].speed_split} error over the epochs. AUAC is the mean accuracy over them."
     if any(row.reachable for row in rows):
         note += (

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labelembed.errors import DataError
+from labelembed.errors import DataError, RunFolderError
 from labelembed.geometry import LabelGeometry, leaf_order
 from labelembed.geometry.nearest import nearest_labels
 from labelembed.report.comparison import RunRecord, VariantRuns
@@ -140,8 +140,8 @@ def read_once() -> SimilaritiesOf:
 def class_means_of(run: RunRecord) -> LabelGeometry | None:
     """Returns the geometry of a run's mean outputs, which every objective leaves; None where it cannot be read."""
     try:
-        return LabelGeometry.load(RunFolder(run.folder).class_means_file)
-    except DataError:
+        return RunFolder(run.folder).class_means()
+    except (DataError, RunFolderError):
         return None
 
 
@@ -153,7 +153,7 @@ def _geometries(variant: VariantRuns) -> Iterator[tuple[int, LabelGeometry | str
             continue
         try:
             yield seed, folder.label_geometry()
-        except DataError as error:
+        except (DataError, RunFolderError) as error:
             yield seed, str(error).replace(f"{folder.path}/", "")
 
 

@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from labelembed.measures import PairedComparison, Summary, holm, paired_by_seed, paired_comparison, summarise
+from labelembed.measures import (
+    PairedComparison,
+    Summary,
+    holm,
+    is_extreme_temperature,
+    paired_by_seed,
+    paired_comparison,
+    summarise,
+)
 from labelembed.report.comparison import Comparison, Headline, Split, VariantRuns
 from labelembed.report.speed import has_gap, variant_speed
 
@@ -43,6 +51,8 @@ class Row:
             on the development rows; None where none was. Errors are the same before and after.
         calibrated_calibration_error: The same for `calibration_error`.
         temperature: The fitted temperature.
+        calibration: In words how the temperatures came about or why there are none, each way once.
+        extreme_temperatures: Seeds whose temperature is outside 0.05 to 20.
         top5_error: Error of the five most probable labels; None where it was not measured.
         bleu: BLEU of what was written for the split's sentences, of a corpus; None otherwise.
         chrf: The same for chrF.
@@ -85,6 +95,8 @@ class Row:
     calibrated_nll: Summary | None
     calibrated_calibration_error: Summary | None
     temperature: Summary | None
+    calibration: tuple[str, ...]
+    extreme_temperatures: tuple[int, ...]
     top5_error: Summary | None
     bleu: Summary | None
     chrf: Summary | None
@@ -194,6 +206,14 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
         calibrated_nll=_summary(variant.measures(split, "nll", calibrated=True).values()),
         calibrated_calibration_error=_summary(variant.measures(split, "calibration_error", calibrated=True).values()),
         temperature=_summary(run.temperature for run in runs.values()),
+        calibration=tuple(sorted({how for run in runs.values() if isinstance(how := run.result.get("calibration"), str)})),
+        extreme_temperatures=tuple(
+            sorted(
+                seed
+                for seed, run in runs.items()
+                if run.temperature is not None and is_extreme_temperature(run.temperature)
+            )
+        ),
         top5_error=_summary(variant.measures(split, "top5_error").values()),
         bleu=_summary(variant.measures(split, "bleu").values()),
         chrf=_summary(variant.measures(split, "chrf").values()),

@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from labelembed.data import LabelledData, Split
-from labelembed.measures import classification_measures, fit_temperature
+from labelembed.measures import (
+    FEWEST_CALIBRATION_EXAMPLES,
+    classification_measures,
+    fit_temperature,
+    is_extreme_temperature,
+)
 from labelembed.training.network import Network
 from labelembed.training.training_data import EVALUATION_ROWS
 
@@ -68,7 +73,9 @@ def calibrate(
     wanted: bool = True,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, Any]:
-    """Fits a temperature on the development rows and measures with it; see `fit_temperature`.
+    """Fits a temperature on the validation set and measures with it; see `fit_temperature`.
+
+    On fewer than `FEWEST_CALIBRATION_EXAMPLES` none is fitted: it would do harm more often than not.
 
     Args:
         network: With the weights that are kept.
@@ -80,8 +87,11 @@ def calibrate(
         What ``result.json`` says of it: `temperature` (None where none was fitted), `calibration` (in words
         what was done, and why) and `calibrated`, the measures of `development` and `test` with it (or None).
     """
-    if not wanted or data.development is None:
+    held_out = 0 if data.development is None else len(data.development)
+    if not wanted or held_out < FEWEST_CALIBRATION_EXAMPLES:
         why = "off" if not wanted else "not fitted, there are no development rows"
+        if wanted and held_out:
+            why = f"not fitted, {held_out} validation examples are fewer than {FEWEST_CALIBRATION_EXAMPLES}"
         return {"temperature": None, "calibration": why, "calibrated": None}
     labels = {name: split.labels.cpu().numpy() for name, split in data.splits.items()}
     logits = {
@@ -96,6 +106,8 @@ def calibrate(
     how = "fitted on the development rows"
     if measured["development"]["error"] == 0:
         how += ", which are all right, with the doubt of one row more"
+    if is_extreme_temperature(temperature):
+        how += "; extreme, outside 0.05 to 20: compare the NLL before and after"
     return {
         "temperature": temperature,
         "calibration": how,

@@ -101,6 +101,9 @@ class Trainer:
     def run(self) -> dict[str, Any]:
         """Trains to the end and returns what the selected epoch reached, for ``result.json``.
 
+        The network then has the weights of that epoch. The test set is measured here, once, unless it was measured
+        after every epoch.
+
         Raises:
             TrainingError: When a term is not finite, or a checkpoint cannot be saved.
             InterruptedTraining: After a signal; the state is saved.
@@ -118,6 +121,7 @@ class Trainer:
         with self.stop.now_at_once(False):
             while self.position.epoch < self.settings.epochs and not self._out_of_patience():
                 self._train_epoch()
+        self.network.load_prediction_state(self.selected_weights())
         return self._result()
 
     def _train_epoch(self) -> None:
@@ -187,8 +191,8 @@ class Trainer:
             "training_seconds": round(trained, 4),
             "learning_rate": self.state.scheduler.get_last_lr()[0],
             "train": {name: value / rows for name, value in self.state.term_sums.items()},
-            "development": self._measure("development"),
-            "test": self._measure("test"),
+            "development": self._measure("development", self._here()),
+            "test": self._measure("test", self._here()) if self.settings.test_every_epoch else None,
         }
         seconds = time.perf_counter() - started
         line["seconds"] = round(seconds, 4)
@@ -207,12 +211,12 @@ class Trainer:
         if stopping and position.epoch < self.settings.epochs:
             self._leave()
 
-    def _measure(self, split: str) -> dict[str, Any] | None:
+    def _measure(self, split: str, where: str) -> dict[str, Any] | None:
         # Every process measures all of it: no rows to gather, and the same choice everywhere.
         try:
             return measure(self.network, self.data, split, autocast=self.accelerator.autocast)
         except ValueError as error:
-            raise refuse_predictions(error, where=self._here(), step=self.position.step) from error
+            raise refuse_predictions(error, where=where, step=self.position.step) from error
 
     def _here(self) -> str:
         return f"step {self.position.step} (epoch {self.position.epoch + 1})"
@@ -223,9 +227,11 @@ class Trainer:
 
     def _select(self, line: dict[str, Any]) -> None:
         by = self.selected_by()
-        score = selection_score(by, line)
-        if self.position.best_score is None or score < self.position.best_score:
-            self.position.best_score, self.position.best_epoch, self.position.best_line = score, line["epoch"], line
+        position, (score, tie) = self.position, selection_score(by, line)
+        broken = score == position.best_score and position.best_tie is not None and tie < position.best_tie
+        if position.best_score is None or score < position.best_score or broken:
+            position.best_score, position.best_tie = score, tie
+            position.best_epoch, position.best_line = line["epoch"], line
             if by != "last_epoch":  # otherwise the network itself is the best there is
                 self.state.best_weights = self.network.prediction_state()
 
@@ -239,6 +245,9 @@ class Trainer:
 
     def _result(self) -> dict[str, Any]:
         line = self.position.best_line
+        test = line["test"]
+        if test is None:
+            test = self._measure("test", f"epoch {self.position.best_epoch}, the selected one")
         return {
             "format": 1,
             "status": "finished",
@@ -251,7 +260,7 @@ class Trainer:
             "batch_size": getattr(self.settings.batch_size, "tokens", self.settings.batch_size),
             "train": line["train"],
             "development": line["development"],
-            "test": line["test"],
+            "test": test,
         }
 
     def _stopping_or_saving(self, *, epoch_ends: bool) -> tuple[bool, bool]:

@@ -43,15 +43,19 @@ def selected_by(selection: Selection, data: TrainingData) -> str:
     return "development_bleu" if isinstance(data, TextCorpus) else "development_error"
 
 
-def selection_score(by: str, line: dict[str, Any]) -> float:
-    """Returns the score of an epoch's journal line, the lower the better.
+def selection_score(by: str, line: dict[str, Any]) -> tuple[float, float]:
+    """Returns the score of an epoch's journal line and what breaks ties of it, the lower the better.
+
+    A small validation set has few possible errors, so that many epochs tie; the NLL tells them apart.
 
     Args:
         by: What `selected_by` returned.
         line: With the measures of the epoch.
     """
     if by == "last_epoch":
-        return -float(line["epoch"])
+        return -float(line["epoch"]), 0.0
     measure_name = by.removeprefix("development_")
     score = float(line["development"][measure_name])
-    return -score if measure_name == "bleu" else score
+    if measure_name == "error":
+        return score, float(line["development"]["nll"])
+    return (-score if measure_name == "bleu" else score), 0.0

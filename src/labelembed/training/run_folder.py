@@ -5,7 +5,8 @@
 ``recipe.N.yaml``                         those before it, where it was changed by force
 ``environment.json``                      versions, machine, commit, command, fingerprint of the data
 ``journal.jsonl``                         one line an epoch
-``result.json``                           written last: what the selected epoch reached, or why it failed
+``result.json``                           written last: what the selected epoch reached, or why it failed; with the
+                                          SHA-256 of the three ``.safetensors`` files below
 ``model.safetensors``                     the selected weights
 ``label_geometry.safetensors``            what was learned about the labels, from the selected weights
 ``class_means.safetensors``               mean output over the training rows of each label, for any objective
@@ -29,7 +30,7 @@ import yaml
 from labelembed.errors import RunFolderError
 from labelembed.geometry import LabelGeometry
 from labelembed.json_files import parse_json, read_bounded, read_json
-from labelembed.training.files import write_bytes, write_json
+from labelembed.training.files import sha256, write_bytes, write_json
 from labelembed.training.plain_yaml import plain_values
 
 # A recipe that a run has resolved has every key, each with its default.
@@ -212,8 +213,31 @@ class RunFolder:
 
         Raises:
             DataError: When the file is missing or damaged.
+            RunFolderError: When the file is not the one that the run wrote.
         """
+        self.require_unchanged(self.geometry_file)
         return LabelGeometry.load(self.geometry_file)
+
+    def class_means(self) -> LabelGeometry:
+        """Returns the mean output over the training examples of each label; raises as `label_geometry` does."""
+        self.require_unchanged(self.class_means_file)
+        return LabelGeometry.load(self.class_means_file)
+
+    def require_unchanged(self, file: Path) -> None:
+        """Raises RunFolderError where a file of the folder has another SHA-256 than ``result.json`` says.
+
+        A missing file, and one that ``result.json`` does not name, as those of older versions, is not looked at.
+        """
+        files = self.result().get("files", {})
+        expected = files.get(file.name) if isinstance(files, dict) else files
+        if expected is None or not file.is_file():
+            return
+        found = sha256(file)
+        if found != expected:
+            raise RunFolderError(
+                f"{file}: has changed since the run wrote it: its SHA-256 is {found}, {self._result.name} says "
+                f"{expected!s:.80}; put the file back from a copy, or train the run again with --overwrite"
+            )
 
     def _read_json(self, path: Path) -> dict[str, Any]:
         try:

@@ -111,8 +111,9 @@ def _position(saved: Mapping[str, Any]) -> Position:
         _whole(getattr(position, name), f"position.{name}")
     for name in ("seconds", "epoch_seconds"):
         _number(getattr(position, name), f"position.{name}")
-    if position.best_score is not None:
-        _number(position.best_score, "position.best_score")
+    for name in ("best_score", "best_tie"):
+        if getattr(position, name) is not None:
+            _number(getattr(position, name), f"position.{name}")
     line = position.best_line
     known = isinstance(line, dict) and (position.best_epoch == 0 or {"train", "development", "test"} <= line.keys())
     if not known or position.best_epoch > position.epoch or (position.epoch > 0 and position.best_epoch == 0):

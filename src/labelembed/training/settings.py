@@ -15,9 +15,10 @@ class Selection:
     """Which epoch's weights are kept.
 
     Args:
-        by: `development_error` or `development_nll`: the epoch with the lowest, the first of equals;
-            `development_bleu` (of a corpus): with the highest. `last_epoch`: the last one. `auto`:
-            development_error, of a corpus development_bleu, where there is a development set.
+        by: `development_error`: the epoch with the lowest, of equal errors the one with the lowest NLL;
+            `development_nll`: with the lowest NLL; `development_bleu` (of a corpus): with the highest. Of epochs that
+            are equal in all of it the first. `last_epoch`: the last one. `auto`: development_error, of a corpus
+            development_bleu, where there is a development set.
         patience: Stop after this many epochs without a new lowest; None: never.
     """
 
@@ -60,6 +61,7 @@ class TrainingSettings:
         max_gradient_norm: Gradients are scaled down to this norm, all parameters taken together; None: never.
         selection: Which epoch's weights are kept.
         checkpoints: When to save what resuming needs.
+        test_every_epoch: Measure the test set after every epoch as well. False: once, with the selected weights.
     """
 
     epochs: int
@@ -71,6 +73,7 @@ class TrainingSettings:
     max_gradient_norm: float | None = None
     selection: Selection = field(default_factory=Selection)
     checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
+    test_every_epoch: bool = False
 
 
 @dataclass
@@ -86,6 +89,8 @@ class Position:
         best_score: Lowest selection score so far, and the epoch (from 1) it was reached in.
         best_epoch: See `best_score`; 0 when there is none.
         best_line: The journal's line of that epoch.
+        best_tie: What breaks ties of the score: the lowest among the epochs with `best_score`. None: not known, as in
+            older checkpoints; a tie then leaves the epoch as it is.
     """
 
     epoch: int = 0
@@ -96,3 +101,4 @@ class Position:
     best_score: float | None = None
     best_epoch: int = 0
     best_line: dict[str, Any] = field(default_factory=dict)
+    best_tie: float | None = None
