@@ -1,4 +1,4 @@
-"""What is told of a data set: uneven labels, and pictures that stand in training and test."""
+"""What is told of a data set: uneven labels, and equal inputs in two parts or with two labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from labelembed.data import RawData, Split, prepare, read_parquet
-from labelembed.data.data_notes import balance_notes, overlap_notes, repeated_rows
+from labelembed.data.data_notes import balance_notes, repeat_notes, repeated_rows, repeated_texts
 from tests.made_data import made_colours, real_data_folder, write_picture_folder
 
 
@@ -32,13 +32,30 @@ def test_repeated_rows_are_the_same_in_every_byte():
     assert repeated_rows(pictures, np.asfortranarray(other)) == [(3, 1), (6, 5), (7, 1)]
 
 
-def test_overlap_counts_only_pairs_across_the_sets():
-    labels = {"train_labels": torch.tensor([0, 0, 1]), "test_labels": torch.tensor([0, 1, 1])}
-    found = overlap_notes([(1, 0), (3, 0), (5, 4)], name_of=lambda row: f"<{row}>", **labels)
-    assert found == ["1 test picture stands in the training set too: <3> = <0>"]
-    assert overlap_notes([(1, 0), (5, 4)], name_of=str, **labels) == []
-    found = overlap_notes([(3, 0), (4, 1)], name_of=str, **labels)
+def test_repeated_texts_are_equal_and_not_only_of_one_hash():
+    class SameHash(str):
+        def __hash__(self):
+            return 7
+
+    texts = [SameHash(text) for text in ("a", "b", "a", "c", "a")]
+    assert repeated_texts(texts, text_at=texts.__getitem__) == [(2, 0), (4, 0)]
+    assert repeated_texts(["b", "a", "c", "a"], text_at="bac".__getitem__) == [(3, 1)]
+
+
+def test_repeats_are_told_by_part_and_with_their_labels():
+    labels = {"training": torch.tensor([0, 0, 1]), "test": torch.tensor([0, 1, 1])}
+    how = {"shown": lambda row, earlier: f"{row} = {earlier}"}
+    found = repeat_notes([(1, 0), (3, 0), (5, 4)], labels=labels, **how)
+    assert found == ["1 test picture stands in the training set too: 3 = 0"]
+    assert repeat_notes([(1, 0), (5, 4)], labels=labels, **how) == []
+    found = repeat_notes([(3, 0), (4, 1)], labels=labels, **how)
     assert found == ["2 test pictures stand in the training set too, 1 of them with another label: 3 = 0, 4 = 1"]
+    three = {"training": torch.tensor([0, 1, 1, 0]), "validation": torch.tensor([1, 0]), "test": torch.tensor([0])}
+    assert repeat_notes([(2, 0), (3, 0), (4, 0), (6, 5)], labels=three, what="text", **how) == [
+        "1 training text has another label than an equal one: 2 = 0",
+        "1 validation text stands in the training set too, 1 of them with another label: 4 = 0",
+        "1 test text stands in the validation set too: 6 = 5",
+    ]
 
 
 def test_prepare_adds_to_what_the_reader_found():
@@ -62,5 +79,5 @@ def test_pictures_of_parquet_files_in_both_sets(tmp_path, monkeypatch):
 
 def test_cifar100_has_ten_pictures_in_both_sets():
     raw = read_parquet(path=str(real_data_folder("cifar100")), labels="fine_label")
-    (note,) = raw.notes
-    assert note.startswith("10 test pictures stand in the training set too, 6 of them with another label: ")
+    assert raw.notes[0].startswith("9 training pictures have another label than an equal one: train 17690 = train 11468")
+    assert raw.notes[1].startswith("10 test pictures stand in the training set too, 6 of them with another label: ")

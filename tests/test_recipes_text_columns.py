@@ -42,7 +42,7 @@ def test_a_run_learns_from_either_column(tmp_path, telling):
     assert json.loads((run / "result.json").read_text())["test"]["error"] <= 0.05
     assert yaml.safe_load((run / "recipe.yaml").read_text())["data"]["text_column"] == ["title", "body"]
     about = json.loads((run / "environment.json").read_text())["data"]
-    assert "columns found: the texts in 'title' and 'body', the labels in 'label'" in about["notes"]
+    assert about["notes"][0].startswith("labels are taken from column 'label': 2 labels, neg 64, pos 64; to take another")
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
@@ -74,7 +74,7 @@ def test_a_new_file_without_one_of_the_columns_is_refused(tmp_path):
     assert refused.code == 2
     assert refused.err == (
         f"error: {file}: columns 'title' and 'body' have no text in 1 (row 3) of 2 rows; leave those rows out with "
-        "--set data.skip_incomplete=true\n"
+        "data.skip_incomplete=true\n(a key of the recipe: change the file, or train with that key)\n"
     )
 
 
