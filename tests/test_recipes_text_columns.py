@@ -42,7 +42,7 @@ def test_a_run_learns_from_either_column(tmp_path, telling):
     assert json.loads((run / "result.json").read_text())["test"]["error"] <= 0.05
     assert yaml.safe_load((run / "recipe.yaml").read_text())["data"]["text_column"] == ["title", "body"]
     about = json.loads((run / "environment.json").read_text())["data"]
-    assert about["notes"][0].startswith("labels are taken from column 'label': 2 labels, neg 64, pos 64; to take another")
+    assert about["notes"][0].startswith("labels are taken from column 'label': 2 labels, neg 64, pos 64; ")
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
