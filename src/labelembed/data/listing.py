@@ -10,7 +10,7 @@ import torch
 
 from labelembed.data.batch import Split
 from labelembed.data.checks import printable, require_names
-from labelembed.data.data_notes import repeat_notes
+from labelembed.data.data_notes import label_column_note, repeat_notes
 from labelembed.data.dataset import RawData
 from labelembed.data.development import stratified_order
 from labelembed.data.picture_files import PictureRows, ReadingProgress, read_picture_files, shown_file
@@ -33,6 +33,7 @@ class Listing:
         validation: The same of a validation set that the data bring themselves, or None.
         source: What the data are, for messages and reports.
         notes: What the user should know of the files.
+        found_labels: The column of a list that the labels were found in, where others could be meant; None: none could.
     """
 
     root: Path
@@ -41,6 +42,7 @@ class Listing:
     source: str
     notes: tuple[str, ...] = ()
     validation: list[tuple[Path, str]] | None = None
+    found_labels: str | None = None
 
 
 def check_arguments(*, image_size: int | None, test_fraction: float | None) -> None:
@@ -114,6 +116,8 @@ def read_listing(
         if missing:
             held_out.append(f"no {part} picture of {_few(missing)}")
     notes = [*listing.notes, *held_out, *_picture_notes(files, listing.root, pictures)]
+    if listing.found_labels is not None:
+        notes.insert(0, label_column_note(listing.found_labels, parts["training"].labels, names, key="labels"))
     notes += repeat_notes(
         pictures.repeated,
         labels=dict(zip(listed, torch.split(labels, [len(entries) for entries in listed.values()]), strict=True)),

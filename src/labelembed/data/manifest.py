@@ -122,12 +122,14 @@ def read_list(file: Path, *, paths: str | None, labels: str | None, split: str |
     if "train" not in found:
         raise DataError(f"{file}: has no training row in column {split_column!r}")
     validation, test = validation_and_test(found)
+    others = columns.keys() - {path_column, label_column, split_column}
     return Listing(
         root=file.parent,
         train=found["train"],
         validation=validation,
         test=test,
         source=f"pictures listed in {file}",
+        found_labels=label_column if labels is None and others else None,
         notes=(NO_TEST_NOTE,) if "validation" in found and "test" not in found else (),
     )
 
