@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelembed.data import DATA, prepare, read_arrays, streams
+from labelembed.data import DATA, DevelopmentSplit, prepare, read_arrays, streams
 from labelembed.errors import DataError
 from tests.made_data import made_arrays, write_arrays
 
@@ -32,9 +32,14 @@ def test_read_arrays_returns_what_was_written(tmp_path):
     assert raw.train.labels.tolist() == arrays["train_labels"].tolist()
     assert raw.test.labels.tolist() == arrays["test_labels"].tolist()
     assert raw.names == ("0", "1", "2")
-    both = np.concatenate([arrays["train_inputs"], arrays["test_inputs"]]).astype(np.float32)
-    assert raw.input_range == (both.min(), both.max())
-    assert prepare(raw, development=None, batch_size=12).input_shape == (5,)
+    trained = arrays["train_inputs"].astype(np.float32)
+    data = prepare(raw, development=None, batch_size=12)
+    assert data.input_range == (trained.min(), trained.max())
+    assert data.input_shape == (5,)
+    # nor do training examples take part that are held out, or left out
+    for how in ({"development": DevelopmentSplit(rows=3)}, {"development": None, "train_rows": 6}):
+        data = prepare(raw, **how)
+        assert data.input_range == (data.train.inputs.min(), data.train.inputs.max())
 
 
 def test_read_arrays_compressed_and_by_columns(tmp_path):
@@ -60,7 +65,7 @@ def test_read_arrays_shapes(tmp_path, shape, expected):
 def test_read_arrays_range_of_scaled_inputs(tmp_path):
     inputs = np.random.default_rng(0).uniform(0.2, 0.7, (12, 5))
     raw = read_arrays(path=str(write_arrays(tmp_path / "d.npz", train_inputs=inputs, test_inputs=inputs[:6])))
-    assert raw.input_range == (0.0, 1.0)
+    assert prepare(raw, development=None).input_range == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("names", [np.array(["cat", "dög", "eel", "fly"]), np.array(["cat", "dog", "eel", "fly"], "S")])
@@ -124,7 +129,7 @@ FAULTS = {
         {"test_inputs": ROWS[:6].astype(np.uint8)},
         "test_inputs: expected rows of 5 float32 as in train_inputs, found 5 uint8",
     ),
-    "constant": ({"train_inputs": ROWS + 7, "test_inputs": ROWS[:6] + 7}, "every value of the inputs is 7.0"),
+    "constant": ({"train_inputs": ROWS + 7, "test_inputs": ROWS[:6] + 7}, "every value of the training inputs is 7.0"),
     "fewer labels": (
         {"train_labels": np.zeros(11, int)},
         "train_labels: expected 12 labels, one for each row of inputs, found 11",

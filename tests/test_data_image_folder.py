@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from labelembed.data import prepare, read_images
+from labelembed.data import DevelopmentSplit, prepare, read_images
 from labelembed.errors import DataError
 from tests.made_data import made_colours, picture_bytes, real_data_folder, write_image
 from tests.made_pictures import write_classes
@@ -45,20 +45,25 @@ def test_layout_with_parts(tmp_path, words):
     assert_rows_are(raw.test, sorted((tmp_path / words[1]).rglob("*.png")))
     assert raw.train.labels.tolist() == [0, 0, 1, 1, 1]
     assert raw.test.labels.tolist() == [0, 1, 1]
-    assert raw.notes == ((f"no test set: {words[1]} takes its place",) if words[1][0] == "v" else ())
+    assert raw.notes == (("no test set: the validation set takes its place",) if words[1][0] == "v" else ())
     with pytest.raises(DataError, match="has a test set of its own; leave `test_fraction` out"):
         read(tmp_path, test_fraction=0.1)
 
 
-def test_validation_beside_test_and_other_folders_are_left_aside(tmp_path):
+def test_validation_beside_test_is_used_and_other_folders_are_left_aside(tmp_path):
     for seed, part in enumerate(("train", "val", "test", "unlabelled")):
         write_classes(tmp_path / part, {"a": 2, "b": 2}, seed=seed)
     raw = read(tmp_path)
     assert_rows_are(raw.test, sorted((tmp_path / "test").rglob("*.png")))
-    assert raw.notes == (
-        "folders beside train left aside: unlabelled",
-        "val left aside; data.development holds out rows to choose by",
-    )
+    assert_rows_are(raw.development, sorted((tmp_path / "val").rglob("*.png")))
+    assert raw.development.labels.tolist() == [0, 0, 1, 1]
+    assert raw.notes == ("folders beside train left aside: unlabelled",)
+    data = prepare(raw, development=DevelopmentSplit(rows=1))
+    assert [len(split) for split in data.splits.values()] == [4, 4, 4]
+    assert "development rows: 4 of the data's own; data.development holds out none" in data.notes
+    write_classes(tmp_path / "val", {"c": 1}, seed=4)
+    with pytest.raises(DataError, match="c: no training picture, only validation pictures; the training set has a, b"):
+        read(tmp_path)
     (tmp_path / "valid").mkdir()
     with pytest.raises(DataError, match="both val and valid can be the validation set; keep one"):
         read(tmp_path)

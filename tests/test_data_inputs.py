@@ -113,6 +113,9 @@ def test_read_inputs_beyond_a_measured_range_is_told_and_taken(tmp_path):
     inputs, _, notes = read_inputs(write_npy(tmp_path / "a.npy", array), **FEATURES)
     assert inputs.tolist() == array.tolist()
     assert notes == ["row 2 has the value 9, while the network was trained on values of -2.5 to 4"]
+    unit = FEATURES | {"input_range": (0.0, 1.0)}
+    notes = read_inputs(write_npy(tmp_path / "a.npy", array), **unit)[2]
+    assert notes == ["row 2 has the value 9, while the network was trained on values of 0 to 1"]
     with pytest.raises(DataError, match="as float32: row 1 has the value inf"):
         read_inputs(write_npy(tmp_path / "a.npy", np.array([[0.0] * 6, [1e300] * 6])), **FEATURES)
 

@@ -1,13 +1,26 @@
-"""What is told of a data set: uneven labels, and pictures that stand in training and test."""
+"""What is told of a data set: uneven labels, and equal inputs in two parts or with two labels."""
 
 from __future__ import annotations
+
+import textwrap
 
 import numpy as np
 import torch
 
-from labelembed.data import RawData, Split, prepare, read_parquet
-from labelembed.data.data_notes import balance_notes, overlap_notes, repeated_rows
+from labelembed.data import (
+    DevelopmentSplit,
+    RawData,
+    Split,
+    prepare,
+    read_labelled_text,
+    read_manifest,
+    read_parquet,
+    read_table,
+)
+from labelembed.data.data_notes import balance_notes, label_column_note, repeat_notes, repeated_rows, repeated_texts
 from tests.made_data import made_colours, real_data_folder, write_picture_folder
+from tests.made_pictures import write_classes
+from tests.made_texts import reviews, write_csv
 
 
 def test_balance_is_told_above_three_to_one():
@@ -32,13 +45,30 @@ def test_repeated_rows_are_the_same_in_every_byte():
     assert repeated_rows(pictures, np.asfortranarray(other)) == [(3, 1), (6, 5), (7, 1)]
 
 
-def test_overlap_counts_only_pairs_across_the_sets():
-    labels = {"train_labels": torch.tensor([0, 0, 1]), "test_labels": torch.tensor([0, 1, 1])}
-    found = overlap_notes([(1, 0), (3, 0), (5, 4)], name_of=lambda row: f"<{row}>", **labels)
-    assert found == ["1 test picture stands in the training set too: <3> = <0>"]
-    assert overlap_notes([(1, 0), (5, 4)], name_of=str, **labels) == []
-    found = overlap_notes([(3, 0), (4, 1)], name_of=str, **labels)
+def test_repeated_texts_are_equal_and_not_only_of_one_hash():
+    class SameHash(str):
+        def __hash__(self):
+            return 7
+
+    texts = [SameHash(text) for text in ("a", "b", "a", "c", "a")]
+    assert repeated_texts(texts, text_at=texts.__getitem__) == [(2, 0), (4, 0)]
+    assert repeated_texts(["b", "a", "c", "a"], text_at="bac".__getitem__) == [(3, 1)]
+
+
+def test_repeats_are_told_by_part_and_with_their_labels():
+    labels = {"training": torch.tensor([0, 0, 1]), "test": torch.tensor([0, 1, 1])}
+    how = {"shown": lambda row, earlier: f"{row} = {earlier}"}
+    found = repeat_notes([(1, 0), (3, 0), (5, 4)], labels=labels, **how)
+    assert found == ["1 test picture stands in the training set too: 3 = 0"]
+    assert repeat_notes([(1, 0), (5, 4)], labels=labels, **how) == []
+    found = repeat_notes([(3, 0), (4, 1)], labels=labels, **how)
     assert found == ["2 test pictures stand in the training set too, 1 of them with another label: 3 = 0, 4 = 1"]
+    three = {"training": torch.tensor([0, 1, 1, 0]), "validation": torch.tensor([1, 0]), "test": torch.tensor([0])}
+    assert repeat_notes([(2, 0), (3, 0), (4, 0), (6, 5)], labels=three, what="text", **how) == [
+        "1 training text has another label than an equal one: 2 = 0",
+        "1 validation text stands in the training set too, 1 of them with another label: 4 = 0",
+        "1 test text stands in the validation set too: 6 = 5",
+    ]
 
 
 def test_prepare_adds_to_what_the_reader_found():
@@ -60,7 +90,65 @@ def test_pictures_of_parquet_files_in_both_sets(tmp_path, monkeypatch):
                          "test 0 = train 6, test 1 = train 2",)  # fmt: skip
 
 
+def test_texts_in_two_parts_and_equal_texts_with_two_labels_are_told(tmp_path):
+    rows = [(f"{text} {n}", label) for n, (text, label) in enumerate(reviews(20))]
+    write_csv(tmp_path / "train.csv", [*rows[:12], (rows[0][0], "neg")], "text", "label")
+    write_csv(tmp_path / "dev.csv", [*rows[12:16], rows[1]], "text", "label")
+    write_csv(tmp_path / "test.csv", [*rows[16:], rows[1], (rows[2][0], "neg"), rows[12]], "text", "label")
+    notes = prepare(read_labelled_text(path=str(tmp_path)), development=None).notes
+    assert [note for note in notes if "stand" in note or "equal" in note] == [
+        f"1 training text has another label than an equal one: {cut(rows[0])}",
+        f"1 validation text stands in the training set too: {cut(rows[1])}",
+        f"2 test texts stand in the training set too, 1 of them with another label: {cut(rows[1])}, {cut(rows[2])}",
+        f"1 test text stands in the validation set too: {cut(rows[12])}",
+    ]
+
+
+def cut(row):
+    return repr(textwrap.shorten(row[0], 60, placeholder=" ..."))
+
+
+def test_texts_that_are_held_out_are_looked_at_too(tmp_path):
+    write_csv(tmp_path / "train.csv", reviews(16) * 2, "text", "label")
+    write_csv(tmp_path / "test.csv", reviews(4, seed=1), "text", "label")
+    raw = read_labelled_text(path=str(tmp_path))
+    notes = prepare(raw, development=DevelopmentSplit(first=10)).notes
+    assert sum(note.startswith("10 validation texts stand in the training set too: ") for note in notes) == 1
+    assert not any("stand" in note for note in prepare(raw, development=None).notes)
+
+
+def test_table_rows_are_equal_by_the_columns_that_are_used(tmp_path):
+    heading = ("customer_id", "length", "colour", "class")
+    rows = [(n, n % 11 + n / 40, ("red", "blue")[n % 2], ("low", "high")[n % 2]) for n in range(40)]
+    write_csv(tmp_path / "train.csv", rows[:30], *heading)
+    write_csv(tmp_path / "test.csv", [*rows[30:], (99, *rows[3][1:3], "low")], *heading)
+    data = prepare(read_table(path=str(tmp_path)), development=None)
+    assert "customer_id" in data.encoding.left_out
+    (note,) = (note for note in data.notes if "stand" in note)
+    assert note == (
+        "1 test row stands in the training set too, 1 of them with another label: "
+        "'customer_id=99, length=3.075, colour=blue'"
+    )
+
+
+def test_a_label_column_that_was_found_among_others_is_told_with_its_counts(tmp_path):
+    write_classes(tmp_path / "pictures", {"cat": 3, "dog": 2})
+    files = sorted(tmp_path.rglob("*.png"))
+    rows = [(file.relative_to(tmp_path), file.parent.name, n % 2) for n, file in enumerate(files)]
+    file = str(write_csv(tmp_path / "list.csv", rows, "path", "label", "set aside"))
+    told = "labels are taken from column 'label': 2 labels, cat 2, dog 2; to take another: --set data.labels=NAME"
+    assert read_manifest(path=file).notes[0] == told
+    assert not any("taken from" in note for note in read_manifest(path=file, labels="label").notes)
+    only = str(write_csv(tmp_path / "only.csv", [row[:2] for row in rows], "path", "label"))
+    assert not any("taken from" in note for note in read_manifest(path=only).notes)
+    names = tuple("abcdefg")
+    assert label_column_note("kind", torch.tensor([3, 3, 3, 0, 0, 6, 5, 4]), names) == (
+        "labels are taken from column 'kind': 7 labels, d 3, a 2, e 1, f 1, g 1, ...; to take another: "
+        "--set data.label_column=NAME"
+    )
+
+
 def test_cifar100_has_ten_pictures_in_both_sets():
     raw = read_parquet(path=str(real_data_folder("cifar100")), labels="fine_label")
-    (note,) = raw.notes
-    assert note.startswith("10 test pictures stand in the training set too, 6 of them with another label: ")
+    assert raw.notes[0].startswith("9 training pictures have another label than an equal one: train 17690 = ")
+    assert raw.notes[1].startswith("10 test pictures stand in the training set too, 6 of them with another label: ")

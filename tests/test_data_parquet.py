@@ -59,15 +59,19 @@ def test_large_pictures_decoded_in_threads_keep_their_order(tmp_path):
     )
 
 
-def test_grey_pictures_have_one_channel_and_three_beside_colours(tmp_path):
+def test_pictures_have_one_channel_or_three_as_the_training_pictures(tmp_path):
     grey = made_images(7, height=16, width=16)
     raw = read_parquet(path=str(write_picture_folder(tmp_path / "grey", train=grey, test=grey[:4])))
     np.testing.assert_array_equal(raw.train.inputs[:, 0].numpy(), grey)
     assert raw.train.inputs.shape == (7, 1, 16, 16)
-    raw = read_parquet(path=str(write_picture_folder(tmp_path / "mixed", train=grey)))
-    assert raw.train.inputs.shape == (7, 3, 16, 16)
-    assert torch.equal(raw.train.inputs[:, 0], raw.train.inputs[:, 2])
-    np.testing.assert_array_equal(raw.test.inputs.numpy(), made_colours(4, seed=1).transpose(0, 3, 1, 2))
+    raw = read_parquet(path=str(write_picture_folder(tmp_path / "grey train", train=grey)))
+    np.testing.assert_array_equal(raw.train.inputs[:, 0].numpy(), grey)
+    luminance = made_colours(4, seed=1) @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(raw.test.inputs[:, 0].numpy(), luminance, atol=0.51)
+    assert raw.notes == ("test pictures with colours made grey, as the training pictures are",)
+    raw = read_parquet(path=str(write_picture_folder(tmp_path / "grey test", test=grey[:4])))
+    np.testing.assert_array_equal(raw.train.inputs.numpy(), made_colours(7).transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(raw.test.inputs.numpy(), np.repeat(grey[:4, None], 3, axis=1))
 
 
 def test_transparent_palette_and_turned_pictures(tmp_path):
@@ -197,7 +201,7 @@ def test_vectors(tmp_path, kind):
     raw = read_parquet(path=str(tmp_path))
     np.testing.assert_array_equal(raw.train.inputs.numpy(), rows)
     assert raw.train.inputs.dtype == torch.float32
-    assert raw.input_range == (float(rows.min()), float(rows.max()))
+    assert prepare(raw, development=None).input_range == (float(rows.min()), float(rows.max()))
 
 
 @pytest.mark.parametrize(
@@ -230,7 +234,7 @@ def test_vectors_of_other_length_in_test_and_no_pictures_for_features(tmp_path):
 # ------------------------------------------------------------------------------------------------------- files
 
 
-def test_spellings_of_files_and_what_is_left_out(tmp_path):
+def test_spellings_of_files_and_which_part_is_which(tmp_path):
     one = vectors(tmp_path / "one")
     for layout in ("data/train-00000-of-00001-0123456789abcdef.parquet", "train/0000.parquet", "set_train.parquet"):
         folder = tmp_path / layout.split(".")[0].replace("/", "_")
@@ -239,11 +243,14 @@ def test_spellings_of_files_and_what_is_left_out(tmp_path):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((one / f"{split}.parquet").read_bytes())
         assert len(read_parquet(path=str(folder)).test) == 2, layout
-    (one / "validation.parquet").write_bytes(b"is not read")
-    assert read_parquet(path=str(one)).source.endswith("one (validation set left out)")
-    (one / "test.parquet").replace(one / "validation.parquet")
+    write_parquet(one / "validation.parquet", vector=[[5.0, 6.0, 7.0]], label=["c"])
     raw = read_parquet(path=str(one))
-    assert (len(raw.test), raw.source.endswith("one (validation set as test set)")) == (2, True)
+    assert raw.development.inputs.tolist() == [[5.0, 6.0, 7.0]]
+    assert (raw.development.labels.tolist(), len(raw.train), len(raw.test)) == ([2], 6, 2)
+    (one / "test.parquet").unlink()
+    raw = read_parquet(path=str(one))
+    assert raw.test.inputs.tolist() == [[5.0, 6.0, 7.0]]
+    assert (raw.development, raw.notes) == (None, ("no test set: the validation set takes its place",))
     alone = read_parquet(path=str(one / "train.parquet"))
     assert (len(alone.train), alone.test) == (6, None)
 

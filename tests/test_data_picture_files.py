@@ -100,6 +100,17 @@ def test_new_pictures_are_resized_as_those_of_training(tmp_path):
         assert note.endswith(change[fit])
 
 
+def test_training_pictures_decide_whether_all_are_grey(tmp_path):
+    grey, colours = made_images(2, height=8, width=8), made_colours(1, size=8)[0]
+    files = [write_image(tmp_path / f"{n}.png", picture) for n, picture in enumerate([*grey, colours])]
+    found = read_picture_files(files, root=tmp_path, image_size=None, fit="crop", trained=2)
+    np.testing.assert_array_equal(found.pixels[:2, 0], grey)
+    np.testing.assert_allclose(found.pixels[2, 0], colours @ [0.299, 0.587, 0.114], atol=0.51)
+    assert found.converted == {"colours made grey, as the training pictures are": 1}
+    # the same files with another number of training pictures are not taken from the cache
+    assert read(files, tmp_path).pixels.shape == (3, 3, 8, 8)
+
+
 def test_fitting_keeps_what_it_says(tmp_path):
     # left half red, right half blue, 40 wide and 20 high
     pixels = np.zeros((20, 40, 3), np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 
 import pytest
 
@@ -93,6 +94,7 @@ def test_parts_come_from_files_and_from_a_column(tmp_path):
     (folder / "test.csv").unlink()
     without_test = read(folder)
     assert without_test.development is None
+    assert "no test set: the validation set takes its place" in without_test.notes
     assert pairs(without_test, "test") == sorted(ROWS[12:16])
 
 
@@ -103,7 +105,7 @@ def test_test_rows_whose_labels_are_secret_are_left_aside(tmp_path):
     rows = read(tmp_path)
     assert pairs(rows, "test") == sorted(ROWS[12:])
     assert "test rows without labels left aside: 1" in rows.notes
-    assert "the validation rows take their place" in rows.notes
+    assert "no test set: the validation set takes its place" in rows.notes
 
 
 def test_held_out_test_rows_are_stratified_and_the_same_every_time(tmp_path):
@@ -142,8 +144,9 @@ def test_columns_are_found(tmp_path, heading, row):
     place = next(p for p, value in enumerate(made[0]) if value == reviews(40)[0][0])
     assert sorted([*rows.train.texts, *rows.test.texts]) == sorted(entry[place] for entry in made)
     assert len(rows.names) == 2
-    (note,) = [note for note in rows.notes if note.startswith("columns found")]
-    assert repr(heading[place]) in note
+    assert f"texts are taken from column {heading[place]!r}" in rows.notes
+    (note,) = [note for note in rows.notes if note.startswith("labels are taken from column")]
+    assert re.search(r": 2 labels, \w+ 16, \w+ 16; to take another: --set data.label_column=NAME$", note)
 
 
 def test_texts_without_spaces_are_found(tmp_path):

@@ -84,7 +84,8 @@ def test_fashion_mnist_cnn_reads_idx_files(tmp_path):
     )
     settings = ["data.development.rows=20", "batch_size=20", "model.dense_size=8"]
     line, saved = run("fashion-mnist-cnn", data, tmp_path / "run", *settings)
-    assert 0 <= line["development"]["error"] <= 1
+    wrong = 20 * line["development"]["error"]  # of 20 rows
+    assert wrong == pytest.approx(round(wrong), abs=1e-9)
     assert saved.input_shape == (1, 28, 28)
 
 

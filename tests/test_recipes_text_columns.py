@@ -42,7 +42,7 @@ def test_a_run_learns_from_either_column(tmp_path, telling):
     assert json.loads((run / "result.json").read_text())["test"]["error"] <= 0.05
     assert yaml.safe_load((run / "recipe.yaml").read_text())["data"]["text_column"] == ["title", "body"]
     about = json.loads((run / "environment.json").read_text())["data"]
-    assert "columns found: the texts in 'title' and 'body', the labels in 'label'" in about["notes"]
+    assert about["notes"][0].startswith("labels are taken from column 'label': 2 labels, neg 64, pos 64; ")
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
@@ -63,6 +63,23 @@ def test_new_files_are_predicted_by_the_same_columns(tmp_path, kind):
     assert len({row["input"] for row in found}) == 3
 
 
+def test_hints_name_an_option_only_where_the_verb_has_it(tmp_path):
+    run = trained(tmp_path, "--set", "epochs=1")
+    named = write_csv(tmp_path / "windows.csv", [("a é", "b", "pos")] * 9, "title", "body", "label", encoding="cp1252")
+    for verb in (["evaluate", run, "--data"], ["predict", run]):
+        refused = call(*verb, named)
+        assert refused.code == 2
+        assert "name the file's encoding: data.encoding=cp1252" in refused.err
+        assert "--set" not in refused.err
+        assert refused.err.endswith("\n(a key of the recipe: change the file, or train with that key)\n")
+    refused = call("check", "text-bag-small", "--data", named)
+    assert "name the file's encoding: --set data.encoding=cp1252" in refused.err
+    assert "a key of the recipe" not in refused.err
+    told = call("evaluate", run)  # whose data are noted with hints
+    assert (told.code, "data: labels are taken from column 'label'" in told.err) == (0, True)
+    assert "--set" not in told.err
+
+
 def test_a_new_file_without_one_of_the_columns_is_refused(tmp_path):
     run = trained(tmp_path, "--set", "epochs=1")
     file = write_csv(tmp_path / "new.csv", [(" ".join(GOOD),)], "titel")
@@ -74,7 +91,7 @@ def test_a_new_file_without_one_of_the_columns_is_refused(tmp_path):
     assert refused.code == 2
     assert refused.err == (
         f"error: {file}: columns 'title' and 'body' have no text in 1 (row 3) of 2 rows; leave those rows out with "
-        "--set data.skip_incomplete=true\n"
+        "data.skip_incomplete=true\n(a key of the recipe: change the file, or train with that key)\n"
     )
 
 

@@ -106,7 +106,8 @@ def test_compare_reads_the_texts_once_for_all_runs(tmp_path):
     words += ["--set", "data.names=[dull, fine]"]  # words that the tokenizer knows
     words += ["--set", "data.encoder=encoder", "--objectives", "one_hot,static_labels:embedding=text:encoder"]
     assert "With the one seed they share, the test error of static_labels" in succeed(*words, "--quiet").out
-    assert len(list((tmp_path / "cache").glob("*.npy"))) == 2  # the features, and which texts are cut
+    # the features of the training and of the test texts, and which texts are cut
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 3
 
 
 @pytest.mark.usefixtures("encoder")
@@ -144,7 +145,7 @@ def test_an_encoder_that_lacks_a_file_is_refused_in_one_message(name, spoil, mes
     assert refused.code == 2
     assert message in refused.err
     assert refused.err.strip().splitlines()[-1].startswith("error: ")
-    assert len(refused.err.strip().splitlines()) <= 3  # two may be notes on the data
+    assert len(refused.err.strip().splitlines()) <= 4  # three may be notes on the data
     assert not (tmp_path / "run").exists()
 
 

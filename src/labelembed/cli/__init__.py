@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import Any
 
 import typer
 
 from labelembed import __version__
 from labelembed.cli.launched import end_with_launcher, process_count, process_number, refuse_several
+from labelembed.cli.options import without_set
 from labelembed.cli.steady_stream import steady
 from labelembed.errors import LabelEmbedError
 from labelembed.training.interruption import STOPPED, StopRequest, interruption_behind, signal_of, stop_on_signals
@@ -40,6 +42,10 @@ def _everything(
 ) -> None:
     """Train networks with learned label representations, and see honestly whether it helps."""
     refuse_several(context.invoked_subcommand)
+    group: Any = context.command
+    verb = group.get_command(context, context.invoked_subcommand or "")
+    if context.obj is not None and verb is not None:
+        context.obj["has_set"] = any("--set" in parameter.opts for parameter in verb.params)
 
 
 from labelembed.cli import (  # noqa: E402 - they need `app`
@@ -87,9 +93,10 @@ def main() -> None:
 def _called() -> int:
     """Calls the verb; returns the exit code, once what is wrong has been said."""
     stop = StopRequest()
+    verb = {"has_set": True}
     try:  # typer itself prints what is wrong with an option, and exits with 2
         with stop_on_signals(at_once=True) as stop:
-            app()
+            app(obj=verb)
         return 0
     except SystemExit as left:  # by which typer answers Ctrl-C too
         stopped = interruption_behind(left)
@@ -97,7 +104,10 @@ def _called() -> int:
             return complain(STOPPED, 128 + (signal_of(stopped) if stopped else stop.signal_number or signal.SIGINT))
         return left.code if isinstance(left.code, int) else int(left.code is not None)
     except LabelEmbedError as error:
-        return complain(_of_this_process(str(error)), error.exit_code)
+        message = str(error)
+        if not verb["has_set"] and "--set " in message:
+            message = f"{without_set(message)}\n(a key of the recipe: change the file, or train with that key)"
+        return complain(_of_this_process(message), error.exit_code)
     except KeyboardInterrupt as interrupted:
         return complain(STOPPED, 128 + signal_of(interrupted))
     except BrokenPipeError:  # the reader of a pipe has left, as `head` does

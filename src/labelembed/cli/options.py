@@ -55,3 +55,8 @@ PruneOption = Annotated[
     Literal["none", "median"],
     typer.Option("--prune", help="`median`: give up runs that are worse than the median of the trials before."),
 ]
+
+
+def without_set(message: str) -> str:
+    """Returns a message for a verb that has no `--set`: it names the keys of the recipe alone."""
+    return message.replace("--set ", "")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from labelembed.cli.options import DataOption, JsonOption, RunArgument
+from labelembed.cli.options import DataOption, JsonOption, RunArgument, without_set
 
 _IN_WORDS = {
     "error": "token error",
@@ -61,7 +61,7 @@ def evaluate(
         typer.echo(json.dumps(about | fit))
         return
     for note in found.notes:
-        typer.echo(f"data: {note}", err=True)
+        typer.echo(f"data: {without_set(note)}", err=True)
     typer.echo(f"{found.source}, {split}, {len(rows):,} rows")
     for name, value in before.items():
         in_words = name.replace("_", " ").replace("nll", "NLL").replace("brier", "Brier score")
@@ -121,7 +121,7 @@ def predict(
     saved = SavedRun.load(run)
     inputs, names, notes = saved.read_inputs(file, invert=invert)
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
+        typer.echo(f"note: {without_set(note)}", err=True)
     rows = saved.predict(inputs, names)
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False))

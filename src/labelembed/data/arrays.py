@@ -16,6 +16,7 @@ from labelembed.data.checks import first_fault, require_finite, require_names
 from labelembed.data.dataset import RawData
 from labelembed.data.development import stratified_order
 from labelembed.data.parquet_folder import read_parquet
+from labelembed.data.part_names import NO_TEST_NOTE, validation_and_test
 from labelembed.data.streams import sizes
 from labelembed.errors import ArgumentFaults, DataError
 
@@ -28,14 +29,16 @@ def read_arrays(*, path: str, test_fraction: float | None = None) -> RawData:
     The arrays are ``train_inputs``, ``train_labels``, ``test_inputs``, ``test_labels`` and, if wanted, ``names``;
     in a folder ``train_inputs.npy`` and so on, and the names may be ``names.txt`` with a name a line. Instead of
     the four there may be ``inputs`` and ``labels``, of which `test_fraction` becomes the test set, at random,
-    stratified by label, and always the same.
+    stratified by label, and always the same. ``validation_inputs`` and ``validation_labels`` (``val_``, ``valid_``,
+    ``dev_``) are the validation set if they are there, and the test set where there is no other.
 
     Inputs are uint8 or floating point, of shape [N, F], [N, H, W] or [N, C, H, W]; images without a channel
     axis get one. Labels are the whole numbers 0, 1, ...; without names there are as many labels as the largest
     training label says.
 
-    The range of the inputs is (0, 255) for uint8, (0, 1) for floating point that keeps within it, and
-    otherwise the smallest and the largest value found.
+    The range of the inputs is (0, 255) for uint8, (0, 1) for floating point whose training examples keep within it,
+    and otherwise the smallest and the largest value of the training examples. Values of other examples may lie outside;
+    they are not clipped, which is also what scikit-learn's MinMaxScaler does.
 
     A parquet file, or a folder of such, is read as the reader `parquet` does with its defaults.
 
@@ -55,37 +58,44 @@ def read_arrays(*, path: str, test_fraction: float | None = None) -> RawData:
     if file.suffix.lower() == ".parquet" or (file.is_dir() and not holds_arrays(file) and any(file.glob("*.parquet"))):
         return _with_test(read_parquet(path=path), test_fraction)
     arrays = read_named_arrays(file)
-    whole = "inputs" in arrays
-    train_key, test_key = ("", "") if whole else ("train_", "test_")
+    train_key = "" if "inputs" in arrays else "train_"
     names = _names(arrays.get("names"), file)
-    train_inputs = _inputs(arrays[f"{train_key}inputs"], f"{train_key}inputs", file)
-    test_inputs = train_inputs if whole else _inputs(arrays["test_inputs"], "test_inputs", file)
-    if train_inputs.shape[1:] != test_inputs.shape[1:] or train_inputs.dtype != test_inputs.dtype:
-        raise DataError(
-            f"{file}: test_inputs: expected rows of {sizes(train_inputs.shape[1:])} {train_inputs.dtype} as in "
-            f"train_inputs, found {sizes(test_inputs.shape[1:])} {test_inputs.dtype}"
-        )
+    keys = {"train": train_key, "validation": "validation_", "test": "test_"}
+    inputs = {
+        part: _inputs(arrays[f"{key}inputs"], f"{key}inputs", file)
+        for part, key in keys.items()
+        if f"{key}inputs" in arrays
+    }
+    first = inputs["train"]
+    for part, array in inputs.items():
+        if array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
+            raise DataError(
+                f"{file}: {keys[part]}inputs: expected rows of {sizes(first.shape[1:])} {first.dtype} as in "
+                f"{train_key}inputs, found {sizes(array.shape[1:])} {array.dtype}"
+            )
     labels = {
-        key: _labels(arrays[f"{key}labels"], f"{key}labels", len(inputs), file)
-        for key, inputs in ((train_key, train_inputs), (test_key, test_inputs))
+        part: _labels(arrays[f"{keys[part]}labels"], f"{keys[part]}labels", len(array), file)
+        for part, array in inputs.items()
     }
     if names is None:
-        names = _numbers_as_names(labels[train_key], f"{train_key}labels", file)
-    for key, found in labels.items():
+        names = _numbers_as_names(labels["train"], f"{train_key}labels", file)
+    for part, found in labels.items():
         count = len(names)
         fault = first_fault(found, lambda chunk, count=count: chunk >= count)  # type: ignore[misc]
         if fault is not None:
             why = f"there are {count} `names`" if "names" in arrays else "the largest training label says"
-            raise DataError(
-                f"{file}: {key}labels: row {fault[0]} has the label {fault[1]}; expected 0 to {count - 1}, as {why}"
-            )
-    test = Split(torch.from_numpy(test_inputs), torch.from_numpy(labels[test_key]))
+            where = f"{file}: {keys[part]}labels: row {fault[0]}"
+            raise DataError(f"{where} has the label {fault[1]}; expected 0 to {count - 1}, as {why}")
+    splits = {part: Split(torch.from_numpy(inputs[part]), torch.from_numpy(labels[part])) for part in inputs}
+    validation, test = validation_and_test(splits)
     raw = RawData(
-        train=Split(torch.from_numpy(train_inputs), torch.from_numpy(labels[train_key])),
-        test=None if whole else test,
+        train=splits["train"],
+        development=validation,
+        test=test,
         names=names,
-        input_range=_range(train_inputs, test_inputs, file),
+        input_range=_known_range(first, file),
         source=f"arrays in {file}",
+        notes=(NO_TEST_NOTE,) if "validation" in splits and validation is None else (),
     )
     return _with_test(raw, test_fraction)
 
@@ -180,13 +190,11 @@ def _numbers_as_names(train_labels: Array, name: str, file: Path) -> tuple[str, 
     return tuple(str(label) for label in range(largest + 1))
 
 
-def _range(train_inputs: Array, test_inputs: Array, file: Path) -> tuple[float, float]:
+def _known_range(train_inputs: Array, file: Path) -> tuple[float, float] | None:
+    """Returns the range of bytes; of floating point it is that of the examples that are trained on, see `prepare`."""
     if train_inputs.dtype == np.uint8:
         return 0.0, 255.0
-    lowest = min(float(train_inputs.min()), float(test_inputs.min()))
-    highest = max(float(train_inputs.max()), float(test_inputs.max()))
-    if lowest >= 0 and highest <= 1:
-        return 0.0, 1.0
-    if lowest == highest:
-        raise DataError(f"{file}: every value of the inputs is {lowest}; there is nothing to learn from")
-    return lowest, highest
+    lowest = float(train_inputs.min())
+    if lowest == float(train_inputs.max()) and not 0 <= lowest <= 1:
+        raise DataError(f"{file}: every value of the training inputs is {lowest}; there is nothing to learn from")
+    return None

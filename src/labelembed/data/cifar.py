@@ -14,7 +14,7 @@ import torch
 
 from labelembed.data.batch import Split
 from labelembed.data.checks import first_fault, printable, require_names
-from labelembed.data.data_notes import overlap_notes, repeated_rows
+from labelembed.data.data_notes import repeat_notes, repeated_rows
 from labelembed.data.dataset import RawData
 from labelembed.data.idx import GZIP_MAGIC
 from labelembed.data.restricted_pickle import arrays_of, restricted_load
@@ -94,11 +94,10 @@ def read_cifar(*, path: str, labels: Literal["fine", "coarse"] = "fine") -> RawD
             notes.append(f"the {part} set has {found:,} pictures; the published one has {expected:,}")
     splits = {part: Split(torch.from_numpy(pixels), torch.from_numpy(found)) for part, (pixels, found) in parts.items()}
     size = len(splits["train"])
-    notes += overlap_notes(
+    notes += repeat_notes(
         repeated_rows(parts["train"][0], parts["test"][0]),
-        train_labels=splits["train"].labels,
-        test_labels=splits["test"].labels,
-        name_of=lambda row: f"train {row}" if row < size else f"test {row - size}",
+        labels={"training": splits["train"].labels, "test": splits["test"].labels},
+        shown=lambda *pair: " = ".join(f"train {row}" if row < size else f"test {row - size}" for row in pair),
     )
     which = f", {labels} labels" if version.classes == 100 else ""
     return RawData(

@@ -1,12 +1,15 @@
-"""What the user should know of a data set: labels of very unequal size, pictures that stand in training and test."""
+"""What the user should know of a data set: labels of very unequal size, inputs that stand in two parts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
+
+from labelembed.data.checks import printable
 
 #: A largest label with more than so many times the rows of the smallest is told.
 UNBALANCED_ABOVE = 3.0
@@ -68,28 +71,78 @@ def repeated_rows(*arrays: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
     return repeated
 
 
-def overlap_notes(
-    repeated: Sequence[tuple[int, int]],
-    *,
-    train_labels: Tensor,
-    test_labels: Tensor,
-    name_of: Callable[[int], str],
-) -> list[str]:
-    """Returns a line where test pictures stand in the training set too: how many, and which.
+def repeated_texts(texts: Iterable[str], *, text_at: Callable[[int], str]) -> list[tuple[int, int]]:
+    """Returns (row, earlier row) for every text that is the same as an earlier one.
 
     Args:
-        repeated: What `repeated_rows` found in the training pictures followed by the test pictures.
-        train_labels: Labels [N] of the training pictures.
-        test_labels: Labels of the test pictures.
-        name_of: How a row is called, in the same numbering.
+        texts: Texts, one after the other; they are not kept.
+        text_at: Returns one of them again.
     """
-    count = len(train_labels)
-    both = [(row, earlier) for row, earlier in repeated if earlier < count <= row]
-    if not both:
-        return []
-    other = sum(int(test_labels[row - count]) != int(train_labels[earlier]) for row, earlier in both)
-    differing = f", {other} of them with another label" if other else ""
-    examples = ", ".join(f"{name_of(row)} = {name_of(earlier)}" for row, earlier in both[:_EXAMPLES])
-    more = f" and {len(both) - _EXAMPLES:,} more" if len(both) > _EXAMPLES else ""
-    pictures = "1 test picture stands" if len(both) == 1 else f"{len(both):,} test pictures stand"
-    return [f"{pictures} in the training set too{differing}: {examples}{more}"]
+    first: dict[int, int] = {}
+    found = ((row, first.setdefault(hash(text), row), text) for row, text in enumerate(texts))
+    return [(row, earlier) for row, earlier, text in found if earlier != row and text_at(earlier) == text]
+
+
+def repeat_notes(
+    repeated: Sequence[tuple[int, int]],
+    *,
+    labels: Mapping[str, Tensor],
+    shown: Callable[[int, int], str],
+    what: str = "picture",
+) -> list[str]:
+    """Returns what to say of equal inputs: those that stand in two parts, and training ones with several labels.
+
+    Args:
+        repeated: (row, earlier row) of equal inputs, the earlier one the first of its kind, over all parts in the order
+            of `labels`, the training set first.
+        labels: Labels [N] of each part, by its name in a sentence: `training`, `validation`, `test`.
+        shown: Returns a pair as a person finds it again.
+        what: What an input is called.
+    """
+    every = torch.cat(list(labels.values())).tolist()
+    part_of = [part for part, found in labels.items() for _ in range(len(found))]
+    notes = []
+    for (part, other), pairs in _by_parts(repeated, part_of).items():
+        differing = [pair for pair in pairs if every[pair[0]] != every[pair[1]]]
+        if part == other:
+            if part == "training" and differing:
+                one = f"1 training {what} has another label than an equal one"
+                many = f"{len(differing):,} training {what}s have another label than an equal one"
+                notes.append(f"{one if len(differing) == 1 else many}: {_examples(differing, shown)}")
+            continue
+        one, many = f"1 {part} {what} stands", f"{len(pairs):,} {part} {what}s stand"
+        but = f", {len(differing)} of them with another label" if differing else ""
+        notes.append(f"{one if len(pairs) == 1 else many} in the {other} set too{but}: {_examples(pairs, shown)}")
+    return notes
+
+
+def _by_parts(
+    repeated: Sequence[tuple[int, int]], part_of: Sequence[str]
+) -> dict[tuple[str, str], list[tuple[int, int]]]:
+    """Returns the pairs by the part of the later one and that of the earlier one."""
+    found: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for row, earlier in repeated:
+        found.setdefault((part_of[row], part_of[earlier]), []).append((row, earlier))
+    return found
+
+
+def _examples(pairs: Sequence[tuple[int, int]], shown: Callable[[int, int], str]) -> str:
+    more = f" and {len(pairs) - _EXAMPLES:,} more" if len(pairs) > _EXAMPLES else ""
+    return ", ".join(shown(*pair) for pair in pairs[:_EXAMPLES]) + more
+
+
+def label_column_note(column: str, labels: Tensor, names: Sequence[str], *, key: str = "label_column") -> str:
+    """Returns what to say of a column of labels that was found: how many labels, and the most frequent ones.
+
+    Args:
+        column: Its name.
+        labels: Labels [N] of the training examples.
+        names: Names of the labels 0, 1, ...
+        key: The key of `data` that names another column.
+    """
+    counts = np.bincount(labels.cpu().numpy(), minlength=len(names))
+    most = np.argsort(-counts, kind="stable")[:_EXAMPLES]
+    shown = ", ".join(f"{printable(names[label][:40])} {counts[label]:,}" for label in most)
+    more = ", ..." if len(names) > len(most) else ""
+    labels_of = f"labels are taken from column {printable(column)!r}: {len(names):,} labels"
+    return f"{labels_of}, {shown}{more}; to take another: --set data.{key}=NAME"

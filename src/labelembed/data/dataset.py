@@ -30,7 +30,8 @@ class RawData:
         content: What the rows are, where inputs are made of them only when it is known which are trained on; then the
             inputs of the splits are the rows' numbers in it, [N, 1].
         names: Names of the labels 0, 1, ...
-        input_range: Smallest and largest value an input can have, in the units of the inputs.
+        input_range: Smallest and largest value an input can have, in the units of the inputs; None: nothing says so,
+            and `prepare` takes those that the training examples have.
         source: Where the data came from, for messages and reports.
         notes: What the user should know of the data, one line each: pictures converted, rows left out.
     """
@@ -38,7 +39,7 @@ class RawData:
     train: Split
     test: Split | None
     names: tuple[str, ...]
-    input_range: tuple[float, float]
+    input_range: tuple[float, float] | None
     source: str
     notes: tuple[str, ...] = ()
     development: Split | None = None
@@ -55,7 +56,8 @@ class LabelledData:
         test: Test rows, or None.
         names: Names of the labels 0, 1, ...
         input_shape: Shape of one input: (channels, height, width), or (features,).
-        input_range: Smallest and largest value an input can have: (0, 255) for images of bytes.
+        input_range: Smallest and largest value an input can have: (0, 255) for images of bytes. Where nothing says so,
+            those of the training examples; others may lie outside, and are not clipped.
         source: Where the data came from.
         notes: What the user should know of the data, one line each.
         encoding: What made inputs of the rows, learned from the training rows; None where a reader did.

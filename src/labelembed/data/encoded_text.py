@@ -81,7 +81,7 @@ def read_text_features(
     how = FeatureEncoding(
         encoder=encoder, maximum_tokens=maximum_tokens, precision=encoder_precision, column=rows.column
     )
-    return _raw(FeatureContent(rows.texts, how, progress=progress), rows, names)
+    return _raw(FeatureContent([part.texts for part in rows.parts.values()], how, progress=progress), rows, names)
 
 
 def read_text_tokens(

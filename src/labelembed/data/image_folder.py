@@ -7,7 +7,8 @@ from pathlib import Path
 
 from labelembed.data.checks import printable
 from labelembed.data.dataset import RawData
-from labelembed.data.listing import PARTS, Listing, check_arguments, read_listing
+from labelembed.data.listing import Listing, check_arguments, read_listing
+from labelembed.data.part_names import NO_TEST_NOTE, PARTS, validation_and_test
 from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.picture_fitting import Fit
 from labelembed.errors import ArgumentFaults, DataError
@@ -35,8 +36,8 @@ def read_images(
     Layouts, found by looking:
 
     - ``class/name.jpg``: every folder is a label. There is no test set, so `test_fraction` of the pictures becomes one.
-    - ``train/class/name.jpg`` and ``test/class/name.jpg``; where there is no test folder a validation folder (``val``,
-      ``valid``, ``validation``, ``dev``) takes its place, and otherwise it is left alone.
+    - ``train/class/name.jpg`` and ``test/class/name.jpg``, with a validation folder (``val``, ``valid``,
+      ``validation``, ``dev``) or without; where there is no test folder the validation folder takes its place.
     - ``images/class/name.jpg`` with ``meta/train.txt`` and ``meta/test.txt``, which hold ``class/name`` a line, as
       Food-101 has it.
 
@@ -176,23 +177,22 @@ def _of_folder(folder: Path) -> Listing:
         if others:
             search.notes.append(f"folders beside {parts['train'].name} left aside: {', '.join(others[:_SHOWN])}")
         train = search.classes(parts["train"])
-        testing = parts.get("test", parts.get("validation"))
-        test = None if testing is None else search.classes(testing)
-        if "test" in parts and "validation" in parts:
-            search.notes.append(f"{parts['validation'].name} left aside; data.development holds out rows to choose by")
-        elif testing is not None and "test" not in parts:
-            search.notes.append(f"no test set: {testing.name} takes its place")
-        if test == []:
-            raise DataError(f"{testing}: holds no class folders; expected class/name.jpg")
+        validation, test = (None if place is None else search.classes(place) for place in validation_and_test(parts))
+        if "validation" in parts and "test" not in parts:
+            search.notes.append(NO_TEST_NOTE)
+        for place, found in zip(validation_and_test(parts), (validation, test), strict=True):
+            if found == []:
+                raise DataError(f"{place}: holds no class folders; expected class/name.jpg")
     else:
         if not tops:
             raise DataError(f"{folder}: {_what_instead(search)}; expected a folder a label: class/name.jpg")
         if len(tops) == 1 and not search.others and any(entry.is_dir() for entry in tops[0].iterdir()):
             return _of_folder(tops[0])  # an archive's own folder
-        train, test = search.classes(folder), None
+        train, validation, test = search.classes(folder), None, None
     if not train:
         raise DataError(f"{folder}: holds no pictures; expected a folder a label: class/name.jpg")
-    return Listing(root=folder, train=train, test=test, source=source, notes=search.all_notes())
+    notes = search.all_notes()
+    return Listing(root=folder, train=train, validation=validation, test=test, source=source, notes=notes)
 
 
 def _parts(folder: Path, tops: list[Path]) -> dict[str, Path]:

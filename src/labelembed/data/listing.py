@@ -10,7 +10,7 @@ import torch
 
 from labelembed.data.batch import Split
 from labelembed.data.checks import printable, require_names
-from labelembed.data.data_notes import overlap_notes
+from labelembed.data.data_notes import label_column_note, repeat_notes
 from labelembed.data.dataset import RawData
 from labelembed.data.development import stratified_order
 from labelembed.data.picture_files import PictureRows, ReadingProgress, read_picture_files, shown_file
@@ -19,11 +19,6 @@ from labelembed.errors import ArgumentFaults, DataError
 
 #: Part of the pictures that becomes the test set where there is none.
 TEST_FRACTION = 0.2
-#: How parts of a data set are spelt in folders, lists and columns.
-PARTS = {
-    "train": "train", "training": "train", "test": "test", "testing": "test",
-    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
-}  # fmt: skip
 _SHOWN = 8
 
 
@@ -35,8 +30,10 @@ class Listing:
         root: The folder that names in messages are relative to.
         train: (file, name of its label) of every training picture.
         test: The same of the test set, or None where rows are to be held out for it.
+        validation: The same of a validation set that the data bring themselves, or None.
         source: What the data are, for messages and reports.
         notes: What the user should know of the files.
+        found_labels: The column of a list that the labels were found in, where others could be meant; None: none could.
     """
 
     root: Path
@@ -44,6 +41,8 @@ class Listing:
     test: list[tuple[Path, str]] | None
     source: str
     notes: tuple[str, ...] = ()
+    validation: list[tuple[Path, str]] | None = None
+    found_labels: str | None = None
 
 
 def check_arguments(*, image_size: int | None, test_fraction: float | None) -> None:
@@ -71,8 +70,8 @@ def read_listing(
     Labels are numbered in the order of their names (as numbers where all are whole numbers).
 
     Raises:
-        DataError: There is no picture, a label stands in the test set only, pictures cannot be read and
-            `skip_unreadable` is off, or the pictures have several sizes and there is no `image_size`.
+        DataError: There is no picture, a label has no training picture, pictures cannot be read and `skip_unreadable`
+            is off, or the pictures have several sizes and there is no `image_size`.
     """
     listing, held_out = _with_test(listing, test_fraction)
     assert listing.test is not None
@@ -85,40 +84,49 @@ def read_listing(
         except UnicodeEncodeError:  # bytes of a file's name that are no UTF-8, which no file of a run could hold
             raise DataError(f"{listing.source}: the label {name!r} is no valid text; rename it") from None
     number = {name: place for place, name in enumerate(names)}
-    unknown = sorted({label for _, label in listing.test if label not in number})
-    if unknown:
-        raise DataError(
-            f"{listing.source}: {_few(unknown)}: no training picture, only test pictures; the training set has "
-            f"{_few(names)}"
-        )
-    files = [file for file, _ in (*listing.train, *listing.test)]
-    pictures = read_picture_files(files, root=listing.root, image_size=image_size, fit=fit, progress=progress)
+    listed = {"training": listing.train, "validation": listing.validation or [], "test": listing.test}
+    for part, entries in listed.items():
+        unknown = sorted({label for _, label in entries if label not in number})
+        if unknown:
+            raise DataError(
+                f"{listing.source}: {_few(unknown)}: no training picture, only {part} pictures; the training set has "
+                f"{_few(names)}"
+            )
+    rows = [entry for entries in listed.values() for entry in entries]
+    files = [file for file, _ in rows]
+    pictures = read_picture_files(
+        files, root=listing.root, trained=len(listing.train), image_size=image_size, fit=fit, progress=progress
+    )
     if pictures.unreadable and not skip_unreadable:
         _refuse_unreadable(listing, files, pictures)
-    labels = torch.tensor([number[label] for _, label in (*listing.train, *listing.test)], dtype=torch.int64)
-    count = len(listing.train)
-    parts = [
-        _readable(Split(torch.from_numpy(pictures.pixels[part]), labels[part]), part.start or 0, pictures)
-        for part in (slice(0, count), slice(count, len(files)))
-    ]
-    for split, part in zip(parts, ("training", "test"), strict=True):
+    labels = torch.tensor([number[label] for _, label in rows], dtype=torch.int64)
+    parts: dict[str, Split] = {}
+    begin = 0
+    for part, entries in listed.items():
+        if not entries:
+            continue
+        end = begin + len(entries)
+        split = _readable(Split(torch.from_numpy(pictures.pixels[begin:end]), labels[begin:end]), begin, pictures)
+        parts[part], begin = split, end
         missing = [name for place, name in enumerate(names) if not (split.labels == place).any()]
         if part == "training" and missing:
             raise DataError(f"{listing.source}: {_few(missing)}: no training picture can be read")
         if len(split) == 0:
             raise DataError(f"{listing.source}: no {part} picture can be read")
         if missing:
-            held_out.append(f"no test picture of {_few(missing)}")
+            held_out.append(f"no {part} picture of {_few(missing)}")
     notes = [*listing.notes, *held_out, *_picture_notes(files, listing.root, pictures)]
-    notes += overlap_notes(
+    if listing.found_labels is not None:
+        notes.insert(0, label_column_note(listing.found_labels, parts["training"].labels, names, key="labels"))
+    notes += repeat_notes(
         pictures.repeated,
-        train_labels=labels[:count],
-        test_labels=labels[count:],
-        name_of=lambda row: shown_file(files[row], listing.root),
+        labels=dict(zip(listed, torch.split(labels, [len(entries) for entries in listed.values()]), strict=True)),
+        shown=lambda row, earlier: " = ".join(shown_file(files[place], listing.root) for place in (row, earlier)),
     )
     return RawData(
-        train=parts[0],
-        test=parts[1],
+        train=parts["training"],
+        development=parts.get("validation"),
+        test=parts["test"],
         names=require_names(names, None, listing.source),
         input_range=(0.0, 255.0),
         source=listing.source,

@@ -12,8 +12,9 @@ from typing import Any
 from labelembed.data.checks import printable
 from labelembed.data.dataset import RawData
 from labelembed.data.image_folder import PICTURE_SUFFIXES
-from labelembed.data.listing import PARTS, Listing, check_arguments, read_listing
+from labelembed.data.listing import Listing, check_arguments, read_listing
 from labelembed.data.parquet_shards import columns_of, read_table_columns
+from labelembed.data.part_names import NO_TEST_NOTE, PARTS, validation_and_test
 from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.picture_fitting import Fit
 from labelembed.data.streams import require_file
@@ -44,8 +45,9 @@ def read_manifest(
 ) -> RawData:
     """Returns the data set of a list of picture files: CSV or TSV with a heading, JSON lines, or parquet.
 
-    Paths in it are relative to its folder. A column of parts (`train`, `val`, `test`) says which rows are the test set;
-    without test rows validation rows take their place, and without those `test_fraction` of the pictures does.
+    Paths in it are relative to its folder. A column of parts (`train`, `val`, `test`) says which pictures are the
+    validation set and which the test set; without a test set the validation set takes its place, and without both
+    `test_fraction` of the pictures does.
     Pictures are read as the reader `images` does.
 
     Args:
@@ -102,7 +104,7 @@ def read_list(file: Path, *, paths: str | None, labels: str | None, split: str |
         raise DataError(
             f"{file}: column {path_column!r} cannot hold both paths and labels; name them by `paths` and `labels`"
         )
-    found: dict[str, list[tuple[Path, str]]] = {"train": [], "validation": [], "test": []}
+    found: dict[str, list[tuple[Path, str]]] = {}
     for row in range(rows):
         where = f"{file}: row {first_row + row}"
         name, label = columns[path_column][row], columns[label_column][row]
@@ -116,22 +118,19 @@ def read_list(file: Path, *, paths: str | None, labels: str | None, split: str |
             part = PARTS.get((value or "").strip().lower(), "")
             if not part:
                 raise DataError(f"{where} has {value!r:.60} in column {split_column!r}; expected {', '.join(PARTS)}")
-        found[part].append((file.parent / name.strip(), label.strip()))
-    if not found["train"]:
+        found.setdefault(part, []).append((file.parent / name.strip(), label.strip()))
+    if "train" not in found:
         raise DataError(f"{file}: has no training row in column {split_column!r}")
-    notes = []
-    if found["validation"] and found["test"]:
-        notes.append(
-            f"validation rows left aside: {len(found['validation']):,}; data.development holds out rows to choose by"
-        )
-    elif found["validation"]:
-        notes.append("no test rows: the validation rows take their place")
+    validation, test = validation_and_test(found)
+    others = columns.keys() - {path_column, label_column, split_column}
     return Listing(
         root=file.parent,
         train=found["train"],
-        test=found["test"] or found["validation"] or None,
+        validation=validation,
+        test=test,
         source=f"pictures listed in {file}",
-        notes=tuple(notes),
+        found_labels=label_column if labels is None and others else None,
+        notes=(NO_TEST_NOTE,) if "validation" in found and "test" not in found else (),
     )
 
 

@@ -12,10 +12,11 @@ import torch
 
 from labelembed.data.batch import Split
 from labelembed.data.checks import require_names
-from labelembed.data.data_notes import overlap_notes, repeated_rows
+from labelembed.data.data_notes import label_column_note, repeat_notes, repeated_rows
 from labelembed.data.dataset import RawData
 from labelembed.data.parquet_inputs import Features, read_pictures, read_vectors
 from labelembed.data.parquet_shards import Column, columns_of, find_shards, read_column
+from labelembed.data.part_names import NO_TEST_NOTE, validation_and_test
 from labelembed.data.picture_files import ReadingProgress
 from labelembed.errors import ArgumentFaults, DataError, nearest
 
@@ -36,9 +37,9 @@ def read_parquet(
 ) -> RawData:
     """Returns the data set of a folder of parquet files as the Hugging Face hub has them.
 
-    The folder holds ``train.parquet`` or ``train-00000-of-00002.parquet`` and the like, and the same with `test`;
-    where there is no test set, the validation set takes its place, and otherwise it is left alone. One file is a
-    training set without a test set.
+    The folder holds ``train.parquet`` or ``train-00000-of-00002.parquet`` and the like, the same with `test` and, if
+    wanted, `validation`; where there is no test set, the validation set takes its place. One file is a training set
+    without a test set.
 
     Inputs are pictures (a column of {bytes, path}, PNG, JPEG, WebP, ..., all of one size), which become uint8
     [N, C, H, W], or vectors (a column of lists of numbers, all of one length), which become float32 [N, F].
@@ -65,15 +66,16 @@ def read_parquet(
     faults.raise_if_any()
     place = Path(path).expanduser()
     files, folder = find_shards(place)
-    left_out = "validation" if "test" in files and "validation" in files else None
-    splits = {"train": files["train"], "test": files.get("test", files.get("validation", []))}
-    if not place.is_file() and not splits["test"]:
+    validation, test = validation_and_test(files)
+    if not place.is_file() and not test:
         raise DataError(f"{folder}: has a training set but no test set; expected test.parquet and the like")
     columns = columns_of(files["train"][0])
     input_column = _input_column(columns, inputs, files["train"][0])
-    label_column = _label_column(columns, labels, input_column, files["train"][0])
-    shards = {split: paths for split, paths in splits.items() if paths}
+    label_column, is_guess = _label_column(columns, labels, input_column, files["train"][0])
+    given = {"train": files["train"], "validation": validation, "test": test}
+    shards = {split: paths for split, paths in given.items() if paths}
     numbers, found_names = _labels(shards, label_column)
+    notes = [NO_TEST_NOTE] if validation is None and "validation" in files else []
     if _is_vector(input_column.type):
         if features != "pixels":
             raise DataError(
@@ -81,35 +83,28 @@ def read_parquet(
             )
         arrays = {split: read_vectors(paths, input_column) for split, paths in shards.items()}
         _require_same_sizes(arrays, folder)
-        every = [bound for array in arrays.values() for bound in (float(array.min()), float(array.max()))]
-        input_range = (min(every), max(every))
     else:
-        arrays = read_pictures(shards, input_column, features, folder, progress)
-        input_range = (0.0, 255.0)
-        if features != "pixels":
-            input_range = (0.0, max(float(array.max()) for array in arrays.values()))
+        arrays, said = read_pictures(shards, input_column, features, folder, progress)
+        notes += said
     parts = {split: Split(torch.from_numpy(arrays[split]), torch.from_numpy(numbers[split])) for split in shards}
-    pictures = features == "pixels" and not _is_vector(input_column.type)
-    size = len(parts["train"])
-    notes = (
-        overlap_notes(
-            repeated_rows(arrays["train"], arrays["test"]),
-            train_labels=parts["train"].labels,
-            test_labels=parts["test"].labels,
-            name_of=lambda row: f"train {row}" if row < size else f"test {row - size}",
+    all_names = require_names(names or found_names, len(found_names), str(folder))
+    if is_guess:
+        notes.append(label_column_note(label_column.name, parts["train"].labels, all_names, key="labels"))
+    pixels = features == "pixels" and not _is_vector(input_column.type)
+    if pixels and test:
+        places = [f"{split} {row}" for split in shards for row in range(len(parts[split]))]
+        notes += repeat_notes(
+            repeated_rows(*arrays.values()),
+            labels={"training" if split == "train" else split: part.labels for split, part in parts.items()},
+            shown=lambda row, earlier: f"{places[row]} = {places[earlier]}",
         )
-        if pictures and "test" in arrays
-        else []
-    )
-    note = f" ({left_out} set left out)" if left_out else ""
-    if "test" not in files and "validation" in files:
-        note = " (validation set as test set)"
     return RawData(
         train=parts["train"],
+        development=parts.get("validation"),
         test=parts.get("test"),
-        names=require_names(names or found_names, len(found_names), str(folder)),
-        input_range=input_range,
-        source=f"parquet files in {folder}{note}",
+        names=all_names,
+        input_range=(0.0, 255.0) if pixels else None,
+        source=f"parquet files in {folder}",
         notes=tuple(notes),
     )
 
@@ -142,18 +137,19 @@ def _input_column(columns: Sequence[Column], name: str | None, file: Path) -> Co
     return usable[0]
 
 
-def _label_column(columns: Sequence[Column], name: str | None, inputs: Column, file: Path) -> Column:
+def _label_column(columns: Sequence[Column], name: str | None, inputs: Column, file: Path) -> tuple[Column, bool]:
+    """Returns the column of the labels, and whether it was chosen of several that could be."""
     usable = [column for column in columns if column != inputs and _is_label(column.type)]
     if name is not None:
         column = _chosen(columns, name, "labels", file)
         if column not in usable:
             raise DataError(f"{file}: column {name!r} holds {column.type}; labels are whole numbers or texts")
-        return column
+        return column, False
     with_names = [column for column in usable if isinstance(column.noted.get("names"), list)]
     with_words = [column for word in _LABEL_WORDS for column in usable if column.name.lower() == word]
     found = with_names[:1] or with_words[:1] or usable
     if len(found) == 1:
-        return found[0]
+        return found[0], len(usable) > 1
     which = "none" if not usable else "one of " + ", ".join(column.name for column in usable)
     raise DataError(f"{file}: which column holds the labels is unclear; name it by `labels` ({which})")
 
@@ -222,8 +218,9 @@ def _labels(shards: Mapping[str, list[Path]], column: Column) -> tuple[dict[str,
 
 
 def _require_same_sizes(arrays: Mapping[str, Array], folder: Path) -> None:
-    if "test" in arrays and arrays["test"].shape[1] != arrays["train"].shape[1]:
-        raise DataError(
-            f"{folder}: the test set has vectors of {arrays['test'].shape[1]:,} numbers, the training set of "
-            f"{arrays['train'].shape[1]:,}"
-        )
+    for split, array in arrays.items():
+        if array.shape[1] != arrays["train"].shape[1]:
+            raise DataError(
+                f"{folder}: the {split} set has vectors of {array.shape[1]:,} numbers, the training set of "
+                f"{arrays['train'].shape[1]:,}"
+            )

@@ -24,6 +24,8 @@ from labelembed.errors import DataError
 
 # Part of the cache's key: another number where the same files give other pixels.
 _PIXELS_VERSION = 1
+# The same of features: another number where pictures get another number of channels.
+_CHANNELS_VERSION = 2
 _ROWS_A_TASK = 512
 _PIXELS_FOR_THREADS = 128 * 128
 
@@ -75,8 +77,11 @@ def read_pictures(
     features: Features,
     folder: Path,
     progress: ReadingProgress | None = None,
-) -> dict[str, Array]:
-    """Returns the pictures or their features, from the cache where they are kept; `progress` hears of each split."""
+) -> tuple[dict[str, Array], list[str]]:
+    """Returns the pictures or their features, and what to say of them; all are grey where the training pictures are.
+
+    They come from the cache where they are kept; `progress` hears of each split.
+    """
     digests = {split: [file_digest(file) for file in files] for split, files in shards.items()}
     every = [digest for split in shards for digest in digests[split]]
 
@@ -89,7 +94,8 @@ def read_pictures(
         return _decoded(shards[split], column, first=_first_size(shards["train"], column), progress=progress)
 
     def described(split: str) -> Array:
-        made_from = {"what": features, "version": [_PIXELS_VERSION, FEATURES_VERSION], "column": column.name}
+        version = [_PIXELS_VERSION, FEATURES_VERSION, _CHANNELS_VERSION]
+        made_from = {"what": features, "version": version, "column": column.name}
         return cached_array(
             made_from | {"split": split, "files": every},
             lambda: gradient_histograms(channelled(split), where=str(folder)),
@@ -98,14 +104,27 @@ def read_pictures(
     loaded: dict[str, Array] = {}
 
     def channelled(split: str) -> Array:
-        """Returns the pictures with three channels where any split has colours."""
-        if not loaded:
-            loaded.update({name: pixels(name) for name in shards})
-        channels = max(array.shape[1] for array in loaded.values())
-        array = loaded[split]
-        return array if array.shape[1] == channels else np.repeat(array, channels, axis=1)
+        """Returns the pictures with as many channels as the training pictures have."""
+        for name in ("train", split):
+            if name not in loaded:
+                loaded[name] = pixels(name)
+        array, channels = loaded[split], loaded["train"].shape[1]
+        if array.shape[1] == channels:
+            return array
+        if channels == 3:
+            return np.repeat(array, 3, axis=1)
+        notes.append(f"{split} pictures with colours made grey, as the training pictures are")
+        return _grey(array)
 
-    return {split: channelled(split) if features == "pixels" else described(split) for split in shards}
+    notes: list[str] = []
+    return {split: channelled(split) if features == "pixels" else described(split) for split in shards}, notes
+
+
+def _grey(pictures: Array) -> Array:
+    """Returns pictures [N, 3, height, width] in grey [N, 1, height, width]."""
+    from PIL import Image
+
+    return np.stack([np.asarray(Image.fromarray(p.transpose(1, 2, 0)).convert("L"))[np.newaxis] for p in pictures])
 
 
 def _contents(files: list[Path], column: Column) -> list[tuple[str, bytes]]:

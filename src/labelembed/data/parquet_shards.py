@@ -10,15 +10,11 @@ from typing import Any, NamedTuple
 
 from labelembed.data.checks import printable
 from labelembed.data.parquet_limits import Unpacking, read_columns
+from labelembed.data.part_names import PARTS
 from labelembed.errors import DataError
 
-#: How the splits are spelt, as they are kept apart here.
-_SPLITS = {
-    "train": "train", "training": "train", "test": "test", "testing": "test",
-    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
-}  # fmt: skip
 _FILE_NAME = re.compile(
-    rf"(?:.*[-_.])?(?P<split>{'|'.join(_SPLITS)})(?:[-_.](?P<number>\d+)(?:[-_.]of[-_.](?P<count>\d+))?)?"
+    rf"(?:.*[-_.])?(?P<split>{'|'.join(PARTS)})(?:[-_.](?P<number>\d+)(?:[-_.]of[-_.](?P<count>\d+))?)?"
     r"(?:-[0-9a-f]{16})?\.parquet",
     re.IGNORECASE,
 )
@@ -70,14 +66,14 @@ def _shards_in(folder: Path) -> dict[str, list[Path]]:
     files: dict[str, list[Path]] = {}
     announced: dict[str, tuple[int, set[int]]] = {}
     for entry in sorted(folder.iterdir()):
-        if entry.is_dir() and entry.name.lower() in _SPLITS:
+        if entry.is_dir() and entry.name.lower() in PARTS:
             inside = sorted(child for child in entry.iterdir() if child.suffix.lower() == ".parquet")
             if inside:
-                files.setdefault(_SPLITS[entry.name.lower()], []).extend(inside)
+                files.setdefault(PARTS[entry.name.lower()], []).extend(inside)
         match = _FILE_NAME.fullmatch(entry.name)
         if match is None or not entry.is_file():
             continue
-        split = _SPLITS[match["split"].lower()]
+        split = PARTS[match["split"].lower()]
         files.setdefault(split, []).append(entry)
         if match["count"]:
             count, numbers = announced.setdefault(split, (int(match["count"]), set()))

@@ -25,7 +25,7 @@ from labelembed.errors import DataError
 ReadingProgress = Callable[[int, int], None]
 
 # Part of the cache's key: another number where the same files give other pixels or notes.
-_VERSION = 1
+_VERSION = 2
 _FILES_A_TASK = 64
 _PIXELS_FOR_THREADS = 128 * 128
 _MAXIMUM_FILE_BYTES = 2**29
@@ -38,8 +38,8 @@ class PictureRows(NamedTuple):
     """Decoded pictures, a row a file.
 
     Attributes:
-        pixels: uint8 [N, C, height, width], C = 1 where every picture is grey and otherwise 3; rows of unreadable files
-            are 0. Of very many pictures it lies in a file of the cache (see `cache.cached_bytes`).
+        pixels: uint8 [N, C, height, width], C = 1 where every training picture is grey and otherwise 3; rows of
+            unreadable files are 0. Of very many pictures it lies in a file of the cache (see `cache.cached_bytes`).
         unreadable: Why a file could not be read, by row.
         converted: How many pictures were changed, by what was done.
         repeated: (row, earlier row) of pictures that are the same.
@@ -62,6 +62,7 @@ def read_picture_files(
     root: Path,
     image_size: int | None,
     fit: Fit,
+    trained: int | None = None,
     progress: ReadingProgress | None = None,
 ) -> PictureRows:
     """Returns the pictures of files, from the cache where the same content was decoded before.
@@ -71,11 +72,14 @@ def read_picture_files(
         root: The folder that names in messages are relative to.
         image_size: Height and width of the result; None where all pictures have one size.
         fit: How pictures of other proportions are brought to it.
+        trained: How many of the files, the first ones, are training pictures; None: all. Whether these are all grey
+            decides whether all become grey or coloured.
         progress: Called while pictures are decoded, not where they come from the cache.
 
     Raises:
         DataError: No file is a picture, or the pictures have several sizes and there is no `image_size`.
     """
+    trained = len(files) if trained is None else trained
     with ThreadPoolExecutor(max_workers=_cores()) as threads:
         tasks = [files[begin : begin + _FILES_A_TASK] for begin in range(0, len(files), _FILES_A_TASK)]
         digests = [
@@ -85,11 +89,12 @@ def read_picture_files(
         "what": "picture files",
         "version": _VERSION,
         "files": hashlib.sha256("".join(digests).encode()).hexdigest(),
+        "trained": trained,
         "size": None if image_size is None else [image_size, fit],
     }
 
     def make(zeros: Callable[[tuple[int, ...]], Array]) -> tuple[Array, Any]:
-        return _made(files, root, image_size, fit, zeros, progress or (lambda done, total: None))
+        return _made(files, root, trained, image_size, fit, zeros, progress or (lambda done, total: None))
 
     pixels, noted = cached_bytes(made_from, make)
     return PictureRows(
@@ -121,6 +126,7 @@ def _digest(file: Path) -> str:
 def _made(
     files: Sequence[Path],
     root: Path,
+    trained: int,
     image_size: int | None,
     fit: Fit,
     zeros: Callable[[tuple[int, ...]], Array],
@@ -138,7 +144,7 @@ def _made(
         reason = f"{shown_file(files[0], root)}: {unreadable[0]}"
         raise DataError(f"{root}: none of its {len(files):,} pictures can be read; the first: {reason}")
     size = (image_size, image_size) if image_size is not None else _one_size(files, headers, root)
-    channels = 1 if all(header.grey for header in headers.values()) else 3
+    channels = 1 if all(header.grey for row, header in headers.items() if row < trained) else 3
     pixels = zeros((len(files), channels, *size))
     converted: Counter[str] = Counter()
     typical = np.median([header.size[0] * header.size[1] for header in headers.values()])
@@ -282,6 +288,8 @@ def _changes(image: Any, channels: int) -> list[str]:
     found = []
     if channels == 3 and mode in _GREY_MODES:
         found.append("grey used for red, green and blue")
+    if channels == 1 and mode not in _GREY_MODES:
+        found.append("colours made grey, as the training pictures are")
     if mode.startswith("I;16") or ";16" in str([tile[3] for tile in image.tile]):
         found.append("16 bits a channel made 8")
     if mode in ("P", "PA"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from textwrap import shorten
 
 import torch
+from torch import Tensor
 
 from labelembed.data.batch import Split
 from labelembed.data.checks import first_fault, require_finite, require_names
-from labelembed.data.data_notes import balance_notes
+from labelembed.data.data_notes import balance_notes, repeat_notes, repeated_texts
 from labelembed.data.dataset import LabelledData, RawData
 from labelembed.data.development import DevelopmentSplit, hold_out, stratified_order
 from labelembed.data.row_content import Encoding, RowContent
@@ -78,7 +82,7 @@ def prepare(
         test=raw.test,
         names=names,
         input_shape=input_shape,
-        input_range=raw.input_range,
+        input_range=raw.input_range or _value_range(train.inputs),
         source=raw.source,
         notes=(*notes, *balance_notes(raw.train.labels, names)),
     )
@@ -96,10 +100,37 @@ def _encoded(data: LabelledData, content: RowContent, encoding: Encoding | None)
         **splits,  # type: ignore[arg-type]
         input_shape=tuple(splits["train"].inputs.shape[1:]),
         input_range=encoding.input_range,
-        notes=(*data.notes, *encoding.notes, *([] if cut is None else [cut.note])),
+        notes=(
+            *data.notes,
+            *_repeats(splits, numbers, content, encoding),
+            *encoding.notes,
+            *([] if cut is None else [cut.note]),
+        ),
         cut=cut,
         encoding=encoding,
         texts=lambda split, row: content.shown(int(numbers[split][row])),
+    )
+
+
+def _value_range(inputs: Tensor) -> tuple[float, float]:
+    """Returns (0, 1) for training inputs that keep within it, and otherwise their smallest and largest value."""
+    low, high = (float(end) for end in torch.aminmax(inputs))
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+
+
+def _repeats(
+    splits: Mapping[str, Split], numbers: Mapping[str, Tensor], content: RowContent, encoding: Encoding
+) -> list[str]:
+    """Returns what to say of equal texts or table rows."""
+    rows = torch.cat(list(numbers.values())).tolist()
+    key = partial(content.key, encoding)
+    repeated = repeated_texts(map(key, rows), text_at=lambda place: key(rows[place]))
+    in_words = {"train": "training", "development": "validation", "test": "test"}
+    return repeat_notes(
+        repeated,
+        labels={in_words[name]: split.labels for name, split in splits.items()},
+        shown=lambda row, earlier: repr(shorten(content.shown(rows[row]), 60, placeholder=" ...")),
+        what=content.what,
     )
 
 

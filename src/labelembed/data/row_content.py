@@ -34,7 +34,13 @@ class Encoding(Protocol):
 
 
 class RowContent(Protocol):
-    """Rows as they were read, all parts of a data set together, numbered from 0."""
+    """Rows as they were read, all parts of a data set together, numbered from 0.
+
+    Attributes:
+        what: What a row is called: `text`, `row`.
+    """
+
+    what: str
 
     def fit(self, rows: Tensor) -> Encoding:
         """Returns the encoding learned from the rows at these positions [N] (int64), and from no others."""
@@ -54,6 +60,10 @@ class RowContent(Protocol):
 
         Asked after `inputs`, of the same encoding; None where none is, or where rows are no texts.
         """
+        ...
+
+    def key(self, encoding: Any, row: int) -> str:
+        """Returns a text that only rows share whose inputs are made of the same."""
         ...
 
     def shown(self, row: int) -> str:

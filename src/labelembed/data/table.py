@@ -11,6 +11,7 @@ from labelembed.data.columns.column_table import ColumnTable, without_columns
 from labelembed.data.columns.finding import find_only_labels
 from labelembed.data.columns.labels import LabelReading, labelled_parts
 from labelembed.data.columns.parts import Reading, missing_column, read_parts
+from labelembed.data.data_notes import label_column_note
 from labelembed.data.dataset import RawData
 from labelembed.data.labelled_text import raw_rows
 from labelembed.data.table_columns import Kind
@@ -27,6 +28,8 @@ class TableContent:
         asked: See `fit_columns`.
         most_categories: See `fit_columns`.
     """
+
+    what = "row"
 
     def __init__(
         self, tables: Sequence[ColumnTable], *, asked: Mapping[str, Kind | None], most_categories: int
@@ -48,22 +51,29 @@ class TableContent:
         """Returns that nothing is cut."""
         return None
 
+    def key(self, encoding: TableEncoding, row: int) -> str:
+        """Returns the values of a row in the columns that are used."""
+        table, place = self._at(row)
+        used = [column.name for column in encoding.numeric] + [column.name for column in encoding.categorical]
+        return repr([table.columns[name][place] for name in used])
+
     def shown(self, row: int) -> str:
         """Returns a row: ``age=39, sex=male``."""
-        begin = 0
+        table, place = self._at(row)
+        return ", ".join(f"{name}={values[place]}" for name, values in table.columns.items())
+
+    def _at(self, row: int) -> tuple[ColumnTable, int]:
         for table in self.tables:
-            if row < begin + len(table):
-                return ", ".join(f"{name}={values[row - begin]}" for name, values in table.columns.items())
-            begin += len(table)
+            if row < len(table):
+                return table, row
+            row -= len(table)
         raise IndexError(row)
 
     def _located(self, rows: Tensor) -> tuple[ColumnTable, list[int]]:
-        begin = 0
-        for table in self.tables:
-            if len(rows) == 0 or int(rows[0]) < begin + len(table):
-                return table, (rows - begin).tolist()
-            begin += len(table)
-        raise IndexError(int(rows[0]))
+        if len(rows) == 0:
+            return self.tables[0], []
+        table, place = self._at(int(rows[0]))
+        return table, (rows - int(rows[0]) + place).tolist()
 
 
 def read_table(
@@ -141,10 +151,10 @@ def read_table(
     if asked.get(label, "leave out") is not None and label in asked:
         raise DataError(f"{parts.source}: column {label!r} holds the labels, and cannot be learned from")
     found = labelled_parts(parts, label, labelling)
-    notes = [] if label_column is not None else [f"column found: the labels in {label!r}"]
     order = [part for part in ("train", "development", "test") if part in found.tables]
     content = TableContent(
         [without_columns(found.tables[part], (label,)) for part in order], asked=asked, most_categories=most_categories
     )
     labels = {part: found.labels[part] for part in order}
+    notes = [] if label_column is not None else [label_column_note(label, labels["train"], found.names)]
     return raw_rows(content, labels, found.names, f"table {parts.source}", (*notes, *found.notes))

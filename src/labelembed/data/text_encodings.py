@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -103,36 +103,50 @@ class FeatureContent:
     """Texts that become fixed features.
 
     Args:
-        texts: All texts of a data set.
+        texts: Texts of each part of a data set.
         encoding: With which encoder.
-        progress: Called with (done, total) while texts are read.
+        progress: Called with (done, total) while the texts of a part are read.
     """
 
+    what = "text"
+
     def __init__(
-        self, texts: Sequence[str], encoding: FeatureEncoding, *, progress: ReadingProgress | None = None
+        self, texts: Sequence[Sequence[str]], encoding: FeatureEncoding, *, progress: ReadingProgress | None = None
     ) -> None:
-        self.texts = texts
+        self.texts = [text for part in texts for text in part]
+        self._parts = texts
         self._encoding = encoding
         self._progress = progress
-        self._features: Tensor | None = None
-        self._is_cut: Marks | None = None
+        self._features: dict[int, Tensor] = {}
+        self._is_cut: dict[int, Marks] = {}
 
     def fit(self, rows: Tensor) -> FeatureEncoding:
         """Returns the encoding, of which nothing is learned from the rows."""
         return replace(self._encoding, digest=encoder_digest(encoder_folder(self._encoding.encoder)))
 
     def inputs(self, encoding: FeatureEncoding, rows: Tensor) -> Tensor:
-        """Returns the features [N, D] of the texts at these positions [N]."""
-        if self._features is None:  # of all rows at once, so that texts of like length find each other
-            self._features = encoding.encode_texts(self.texts, progress=self._progress, tell_cut=self._keep_cut)
-        return self._features.index_select(0, rows)
-
-    def _keep_cut(self, is_cut: Marks) -> None:
-        self._is_cut = is_cut
+        """Returns the features [N, D] of the texts at these positions [N], which are of one part."""
+        # A part goes through the encoder as a whole, so that texts of like length find each other, and alone: with
+        # which others a text is in a batch moves its features by a rounding.
+        part, begin = 0, 0
+        while len(rows) and int(rows[0]) >= begin + len(self._parts[part]):
+            begin += len(self._parts[part])
+            part += 1
+        if part not in self._features:
+            self._features[part] = encoding.encode_texts(
+                self._parts[part], progress=self._progress, tell_cut=partial(self._is_cut.__setitem__, part)
+            )
+        return self._features[part].index_select(0, rows - begin)
 
     def cut(self, encoding: FeatureEncoding, rows: Tensor) -> CutTexts | None:
         """Returns how many of the texts at these positions [N] have more tokens than are read; None: none."""
-        return _cut(self.texts, rows, encoder_folder(encoding.encoder), encoding.maximum_tokens, self._is_cut)
+        known = len(self._is_cut) == len(self._parts)
+        is_cut = np.concatenate([self._is_cut[part] for part in range(len(self._parts))]) if known else None
+        return _cut(self.texts, rows, encoder_folder(encoding.encoder), encoding.maximum_tokens, is_cut)
+
+    def key(self, encoding: object, row: int) -> str:
+        """Returns a text, which is the same as another one or not."""
+        return self.texts[row]
 
     def shown(self, row: int) -> str:
         """Returns a text."""
@@ -230,6 +244,8 @@ class TokenContent:
         ValueError: `maximum_tokens` is less than 3.
     """
 
+    what = "text"
+
     def __init__(self, texts: Sequence[str], *, encoder: str | None, maximum_tokens: int, column: str | None) -> None:
         faults = ArgumentFaults()
         faults.require(maximum_tokens >= 3, "maximum_tokens", maximum_tokens, "must be >= 3")
@@ -255,6 +271,10 @@ class TokenContent:
     def cut(self, encoding: TokenEncoding, rows: Tensor) -> CutTexts | None:
         """Returns how many of the texts at these positions [N] have more tokens than are read; None: none."""
         return _cut(self.texts, rows, encoding.folder, encoding.maximum_tokens, self._is_cut)
+
+    def key(self, encoding: object, row: int) -> str:
+        """Returns a text, which is the same as another one or not."""
+        return self.texts[row]
 
     def shown(self, row: int) -> str:
         """Returns a text."""

@@ -13,6 +13,7 @@ from labelembed.data.columns.finding import find_columns, find_text_columns, mor
 from labelembed.data.columns.joining import as_setting, column_names, name_faults, quoted, with_texts
 from labelembed.data.columns.labels import LabelReading, labelled_parts
 from labelembed.data.columns.parts import Parts, Reading, read_file, read_parts
+from labelembed.data.data_notes import label_column_note
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,14 +120,16 @@ def read_text_rows(
     parts = read_parts(Path(path).expanduser(), reading, split=split_column)
     texts, label = find_columns(parts.train, texts=column_names(text_column), label=label_column)
     notes: list[str] = []
-    if text_column is None or label_column is None:
-        notes.append(f"columns found: the texts in {quoted(texts)}, the labels in {label!r}")
+    if text_column is None:
+        notes.append(f"texts are taken from column {quoted(texts)}")
     others = more_texts(parts.train, texts[0], label) if text_column is None else []
     if others:
         together = as_setting([name for name in parts.train.columns if name in (*texts, *others)])
         notes.append(f"{quoted(others)} {'holds' if len(others) == 1 else 'hold'} texts too; {together} joins them")
     parts = _with_texts(parts, texts, skip=skip_incomplete, notes=notes)
     found = labelled_parts(parts, label, labelling)
+    if label_column is None:
+        notes.append(label_column_note(label, found.labels["train"], found.names))
 
     def rows(part: str) -> LabelledTexts:
         return LabelledTexts(found.tables[part].columns[texts[0]], found.labels[part])

@@ -15,6 +15,7 @@ from labelembed.data.columns.column_table import ColumnTable, Value, is_missing
 from labelembed.data.columns.parts import Parts, missing_column
 from labelembed.data.development import stratified_order
 from labelembed.data.listing import TEST_FRACTION, ordered_names
+from labelembed.data.part_names import NO_TEST_NOTE
 from labelembed.errors import ArgumentFaults, DataError
 
 _SHOWN = 8
@@ -82,7 +83,7 @@ def labelled_parts(parts: Parts, column: str, how: LabelReading) -> LabelledPart
     if "test" in tables and _has_no_labels(tables["test"], column):
         notes.append(f"test rows without labels left aside: {len(tables.pop('test')):,}")
         if "development" in tables:
-            notes.append("the validation rows take their place")
+            notes.append(NO_TEST_NOTE)
             tables["test"] = tables.pop("development")
     names_of: dict[str, list[str | None]] = {}
     for part, table in tables.items():
@@ -177,8 +178,10 @@ def _merge_spellings(
         )
     if how.merge is False:
         return
+    # by the training rows alone, for the order of the names says which number a label has
+    trained = Counter(names_of["train"])
     stands_for = {
-        name: max(found, key=lambda name: counts[name]).strip() for found in spellings.values() for name in found
+        name: max(found, key=lambda name: trained[name]).strip() for found in spellings.values() for name in found
     }
     merged = [
         f"{', '.join(repr(n) for n in found if stands_for[n] != n)} as {stands_for[found[0]]!r}" for found in several

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from labelembed.data.checks import printable
@@ -13,8 +13,8 @@ from labelembed.data.columns.column_table import ColumnTable, is_missing
 from labelembed.data.columns.decoding import is_encoding, read_text
 from labelembed.data.columns.delimited import delimited_table
 from labelembed.data.columns.json_rows import json_lines_table, json_table
-from labelembed.data.listing import PARTS
 from labelembed.data.parquet_shards import find_shards
+from labelembed.data.part_names import NO_TEST_NOTE, PARTS, validation_and_test
 from labelembed.data.streams import require_file
 from labelembed.errors import ArgumentFaults, DataError, nearest
 
@@ -173,11 +173,11 @@ def _of_folder(folder: Path, reading: Reading) -> dict[str, ColumnTable]:
 
 
 def _with_parts(tables: dict[str, ColumnTable], source: Path) -> Parts:
-    """Validation rows are the test set where there is none, as is usual where test labels are kept secret."""
-    validation, test = tables.get("validation"), tables.get("test")
-    if test is None:
-        return Parts(train=tables["train"], development=None, test=validation, source=source)
-    return Parts(train=tables["train"], development=validation, test=test, source=source)
+    train = tables["train"]
+    if "validation" in tables and "test" not in tables:
+        train = replace(train, notes=(*train.notes, NO_TEST_NOTE))
+    validation, test = validation_and_test(tables)
+    return Parts(train=train, development=validation, test=test, source=source)
 
 
 def _by_column(table: ColumnTable, source: Path, split: str | None) -> Parts:

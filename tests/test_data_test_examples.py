@@ -1,0 +1,266 @@
+"""Test examples move nothing: with others in their place training inputs and weights are the same, to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn.datasets
+import torch
+
+from labelembed.data import (
+    DATA,
+    DevelopmentSplit,
+    LabelledData,
+    PairFiles,
+    prepare,
+    preprocess,
+    stratified_order,
+    text_features,
+)
+from labelembed.recipes.running import run_recipe
+from labelembed.recipes.schema import parse_recipe
+from tests.made_data import (
+    made_colours,
+    made_images,
+    picture_bytes,
+    write_arrays,
+    write_idx_folder,
+    write_image,
+    write_parquet,
+)
+from tests.made_pictures import write_cifar_binary
+from tests.made_texts import BAD, GOOD, reviews, write_csv
+
+HELD_OUT = DevelopmentSplit(rows=4)
+LABELS = np.arange(24) % 3
+TEST_LABELS = np.arange(6) % 3
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABELEMBED_CACHE", str(tmp_path / "cache"))
+
+
+def numbers(rows: int, *, seed: int, scale: float = 1.0) -> np.ndarray:
+    return (scale * np.random.default_rng(seed).normal(size=(rows, 5))).astype(np.float32)
+
+
+def vectors(other: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test vectors; the other test vectors lie far outside."""
+    return numbers(24, seed=0), numbers(6, seed=1 + other, scale=100.0 if other else 1.0)
+
+
+def squares(other: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Grey training pictures; test pictures are grey too, or coloured."""
+    return made_images(24, height=16, width=16), (
+        made_colours(6, seed=1) if other else made_images(6, height=16, width=16, seed=1)
+    )
+
+
+# Each writes a data set with one or the other test examples, and returns the reader's arguments.
+
+
+def digits(folder: Path, other: bool, monkeypatch) -> dict[str, Any]:
+    pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
+    if other:
+        order = stratified_order(torch.from_numpy(labels), seed=0, purpose="digits test")
+        pixels[order[: round(0.25 * len(labels))]] = 16
+    monkeypatch.setattr(sklearn.datasets, "load_digits", lambda **_: (pixels, labels))
+    return {}
+
+
+def idx(folder, other, monkeypatch):
+    return {"path": write_idx_folder(folder, test_images=made_images(10, seed=1 + other))}
+
+
+def arrays(folder, other, monkeypatch):
+    folder.mkdir()
+    train, test = vectors(other)
+    changes = {"train_inputs": train, "train_labels": LABELS, "test_inputs": test, "test_labels": TEST_LABELS}
+    return {"path": write_arrays(folder / "data.npz", **changes)}
+
+
+def arrays_cut_in_two(folder, other, monkeypatch):
+    folder.mkdir()
+    inputs = np.concatenate(vectors(False))
+    labels = np.concatenate([LABELS, TEST_LABELS])
+    if other:
+        inputs[stratified_order(torch.from_numpy(labels), seed=0, purpose="test")[:6]] *= 100
+    np.savez(folder / "data.npz", inputs=inputs, labels=labels)
+    return {"path": folder / "data.npz", "test_fraction": 0.2}
+
+
+def parquet_vectors(folder, other, monkeypatch):
+    for name, rows, labels in zip(("train", "test"), vectors(other), (LABELS, TEST_LABELS), strict=True):
+        write_parquet(folder / f"{name}.parquet", vector=rows.tolist(), label=labels.tolist())
+    return {"path": folder}
+
+
+def parquet_pictures(folder, other, monkeypatch):
+    for name, rows, labels in zip(("train", "test"), squares(other), (LABELS, TEST_LABELS), strict=True):
+        write_parquet(folder / f"{name}.parquet", img=[picture_bytes(row) for row in rows], label=labels.tolist())
+    return {"path": folder}
+
+
+def parquet_features(folder, other, monkeypatch):
+    return parquet_pictures(folder, other, monkeypatch) | {"features": "gradient_histograms"}
+
+
+def cifar(folder, other, monkeypatch):
+    write_cifar_binary(folder, 10)
+    content = bytearray((folder / "test_batch.bin").read_bytes())
+    content[5:2000] = bytes(other for _ in content[5:2000])
+    (folder / "test_batch.bin").write_bytes(content)
+    return {"path": folder}
+
+
+def images(folder, other, monkeypatch):
+    for part, rows, labels in zip(("train", "test"), squares(other), (LABELS, TEST_LABELS), strict=True):
+        for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
+            (folder / part / f"class{label}").mkdir(parents=True, exist_ok=True)
+            write_image(folder / part / f"class{label}" / f"{number:02}.png", row)
+    return {"path": folder}
+
+
+def manifest(folder, other, monkeypatch):
+    images(folder, other, monkeypatch)
+    files = sorted(folder.rglob("*.png"))
+    rows = [(file.relative_to(folder), file.parent.name, file.parent.parent.name) for file in files]
+    return {"path": write_csv(folder / "list.csv", rows, "path", "label", "split")}
+
+
+def texts(folder, other, monkeypatch):
+    """Test texts of other words and lengths, which go through an encoder together, with labels spelt otherwise."""
+    folder.mkdir()
+    spelt = ("Neg", "pos ") if other else ("neg", "pos")
+    test = [(f"{text} {'film ' * 10 * other}", spelt[n % 2]) for n, (text, _) in enumerate(reviews(50, seed=1 + other))]
+    training = [(text, ("neg", "pos")[n % 2]) for n, (text, _) in enumerate(reviews(100))]
+    training[:40] = [(text, ("Neg", "pos ")[n % 2]) for n, (text, _) in enumerate(training[:40])]  # 20 of 50 each
+    write_csv(folder / "train.csv", training, "text", "label")
+    write_csv(folder / "test.csv", test, "text", "label")
+    return {"path": folder, "merge_labels": True}
+
+
+def encoded_texts(folder, other, monkeypatch):
+    from tests.made_text_encoder import write_encoder
+
+    def features(self, tokens):
+        """Stands for rounding, which hangs on the texts that go through the encoder together."""
+        return np.array([[len(each), sum(map(len, tokens))] for each in tokens], np.float32)
+
+    monkeypatch.setattr(text_features.TextEncoder, "features", features)
+    if not (folder.parent / "encoder").is_dir():
+        write_encoder(folder.parent / "encoder")
+    return texts(folder, other, monkeypatch) | {"encoder": folder.parent / "encoder", "maximum_tokens": 32}
+
+
+def table(folder, other, monkeypatch):
+    """Test rows with far values, other categories, and missing values where training rows have none."""
+    folder.mkdir()
+    words = ("red", "blue", "green")
+    for name, rows, labels in zip(("train", "test"), vectors(other), (LABELS, TEST_LABELS), strict=True):
+        seen = ("violet", "") if other and name == "test" else words
+        cells = [
+            ("" if other and name == "test" else row[0], row[1], seen[n % len(seen)], f"label {label}")
+            for n, (row, label) in enumerate(zip(rows, labels, strict=True))
+        ]
+        write_csv(folder / f"{name}.csv", cells, "length", "width", "colour", "label")
+    return {"path": folder}
+
+
+CASES = {
+    "digits": ("digits", digits),
+    "idx": ("idx", idx),
+    "arrays": ("arrays", arrays),
+    "arrays, test set held out": ("arrays", arrays_cut_in_two),
+    "parquet, vectors": ("parquet", parquet_vectors),
+    "parquet, pictures": ("parquet", parquet_pictures),
+    "parquet, features": ("parquet", parquet_features),
+    "cifar": ("cifar", cifar),
+    "images": ("images", images),
+    "manifest": ("manifest", manifest),
+    "labelled-text": ("labelled-text", texts),
+    "table": ("table", table),
+    "text-features": ("text-features", encoded_texts),
+    "text-tokens": ("text-tokens", encoded_texts),
+}
+RUNS = {
+    "arrays": {"name": "mlp", "hidden_sizes": [4]},
+    "parquet, vectors": {"name": "mlp", "hidden_sizes": [4]},
+    "images": {"name": "mlp", "hidden_sizes": [4], "batch_norm": True},
+    "labelled-text": {"name": "bag_of_words", "embedding_size": 4},
+    "table": {"name": "mlp", "hidden_sizes": [4], "dropout": 0.2},
+}
+
+
+def arguments_of(case: str, folder: Path, other: bool, monkeypatch) -> dict[str, Any]:
+    made = CASES[case][1](folder, other, monkeypatch)
+    return {key: str(value) if isinstance(value, Path) else value for key, value in made.items()}
+
+
+def learned(data: LabelledData) -> dict[str, Any]:
+    """All of the data that training may know."""
+    facts = {"names": data.names, "shape": data.input_shape, "range": data.input_range}
+    for name in ("train", "development"):
+        split = data.splits[name]
+        facts |= {f"{name} inputs": split.inputs.numpy().tobytes(), f"{name} labels": split.labels.tolist()}
+    if data.train.inputs.is_floating_point():
+        facts["statistics"] = [part.tolist() for part in data.input_statistics()]
+    return facts | {"encoding": data.encoding and data.encoding.files()}
+
+
+def test_every_reader_is_tried():
+    assert {reader for reader, _ in CASES.values()} == set(DATA)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_other_test_examples_change_nothing_that_is_trained_on(case, tmp_path, monkeypatch):
+    if "parquet" in case:
+        pytest.importorskip("pyarrow", reason="parquet files need pyarrow: the extra `hub`")
+    read = []
+    for other in (False, True):
+        arguments = arguments_of(case, tmp_path / str(other), other, monkeypatch)
+        read.append(prepare(DATA[CASES[case][0]](**arguments), development=HELD_OUT))
+    one, another = read
+    assert not torch.equal(one.test.inputs, another.test.inputs)
+    assert one.test.labels.shape == another.test.labels.shape
+    found, expected = learned(another), learned(one)
+    assert [name for name in expected if found[name] != expected[name]] == []
+
+
+@pytest.mark.parametrize("case", RUNS)
+def test_other_test_examples_change_no_weight(case, tmp_path, monkeypatch):
+    if "parquet" in case:
+        pytest.importorskip("pyarrow", reason="parquet files need pyarrow: the extra `hub`")
+    weights = []
+    for other in (False, True):
+        arguments = arguments_of(case, tmp_path / str(other), other, monkeypatch)
+        recipe = {
+            "data": {"name": CASES[case][0], "development": {"rows": 4}} | arguments,
+            "model": RUNS[case],
+            "objective": "label_embedding",
+            "epochs": 1,
+            "batch_size": 5,
+        }
+        run_recipe(parse_recipe(recipe, source="made"), tmp_path / f"run {other}", device="cpu")
+        weights.append((tmp_path / f"run {other}" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_other_test_sentences_change_nothing_of_a_corpus_but_the_test_set(tmp_path):
+    folders = []
+    for other in (False, True):
+        given = {}
+        for part, words in (("train", GOOD), ("development", GOOD[:4]), ("test", BAD if other else GOOD)):
+            file = tmp_path / f"{part} {other}.tsv"
+            file.write_text("".join(f"{word} film\t{word}\n" for word in words * 3))
+            given[part] = PairFiles(file)
+        folders.append(tmp_path / f"corpus {other}")
+        preprocess(**given, out=folders[-1])
+    contents = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders]
+    changed = {name for name in contents[0] if contents[0][name] != contents[1][name]}
+    assert changed
+    assert {name.split("-")[0].split(".")[0] for name in changed} <= {"test", "manifest", "corpus"}
