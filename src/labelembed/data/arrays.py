@@ -22,7 +22,7 @@ from labelembed.errors import ArgumentFaults, DataError
 Array = npt.NDArray[Any]
 
 
-def read_arrays(*, path: str, test_fraction: float | None = None) -> RawData:
+def read_arrays(*, path: str, test_fraction: float | None = None, to_measure: bool = False) -> RawData:
     """Returns the data set of an npz file or of a folder of npy files; nothing in them is unpickled.
 
     The arrays are ``train_inputs``, ``train_labels``, ``test_inputs``, ``test_labels`` and, if wanted, ``names``;
@@ -42,6 +42,8 @@ def read_arrays(*, path: str, test_fraction: float | None = None) -> RawData:
     Args:
         path: The file or the folder.
         test_fraction: Part of the rows that becomes the test set, where the data have none of their own.
+        to_measure: The rows are for a finished run to measure: none are held out for a test, and labels without names
+            are numbered as the run's.
 
     Raises:
         DataError: A file is missing, damaged or incomplete, or a row cannot be used.
@@ -53,7 +55,8 @@ def read_arrays(*, path: str, test_fraction: float | None = None) -> RawData:
     faults.raise_if_any()
     file = Path(path).expanduser()
     if file.suffix.lower() == ".parquet" or (file.is_dir() and not holds_arrays(file) and any(file.glob("*.parquet"))):
-        return _with_test(read_parquet(path=path), test_fraction)
+        rows = read_parquet(path=path, to_measure=to_measure)
+        return rows if to_measure else _with_test(rows, test_fraction)
     arrays = read_named_arrays(file)
     whole = "inputs" in arrays
     train_key, test_key = ("", "") if whole else ("train_", "test_")
@@ -69,9 +72,11 @@ def read_arrays(*, path: str, test_fraction: float | None = None) -> RawData:
         key: _labels(arrays[f"{key}labels"], f"{key}labels", len(inputs), file)
         for key, inputs in ((train_key, train_inputs), (test_key, test_inputs))
     }
-    if names is None:
+    if names is None and to_measure:
+        names = ()
+    elif names is None:
         names = _numbers_as_names(labels[train_key], f"{train_key}labels", file)
-    for key, found in labels.items():
+    for key, found in labels.items() if names else ():
         count = len(names)
         fault = first_fault(found, lambda chunk, count=count: chunk >= count)  # type: ignore[misc]
         if fault is not None:
@@ -87,7 +92,7 @@ def read_arrays(*, path: str, test_fraction: float | None = None) -> RawData:
         input_range=_range(train_inputs, test_inputs, file),
         source=f"arrays in {file}",
     )
-    return _with_test(raw, test_fraction)
+    return raw if to_measure else _with_test(raw, test_fraction)
 
 
 def _with_test(raw: RawData, test_fraction: float | None) -> RawData:

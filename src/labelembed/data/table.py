@@ -82,6 +82,7 @@ def read_table(
     minimum_label_rows: int = 1,
     skip_incomplete: bool = False,
     test_fraction: float | None = None,
+    to_measure: bool = False,
 ) -> RawData:
     """Returns a table of CSV, TSV, JSON lines or parquet, or a saved data set, as numbers.
 
@@ -105,6 +106,7 @@ def read_table(
         minimum_label_rows: Leave out labels with fewer training rows.
         skip_incomplete: Leave out rows without a label, with a note, instead of refusing the file.
         test_fraction: Part of the rows that becomes the test set where there is none; null: 0.2.
+        to_measure: The rows are for a finished run to measure: none are held out for a test, and any label will do.
 
     Raises:
         DataError: The files cannot be read, the labels cannot be told, or rows cannot be used; names file and row, and
@@ -117,6 +119,7 @@ def read_table(
         minimum_rows=minimum_label_rows,
         skip_incomplete=skip_incomplete,
         test_fraction=test_fraction,
+        to_measure=to_measure,
     )
     asked: dict[str, Kind | None] = {}
     faults = reading.faults()
@@ -132,10 +135,10 @@ def read_table(
             faults.require(name not in asked, key, name, "must not name a column that is named already")
             asked[name] = kind
     faults.raise_if_any()
-    parts = read_parts(Path(path).expanduser(), reading, split=split_column)
+    parts = read_parts(Path(path).expanduser(), reading, split=split_column, to_measure=to_measure)
     label = find_only_labels(parts.train, label=label_column)
     for key, names, _ in kinds:
-        for name in names or []:
+        for name in [] if to_measure else names or []:
             if name not in parts.train.columns and name not in parts.train.left_aside:
                 raise DataError(missing_column(parts.train, key, name))
     if asked.get(label, "leave out") is not None and label in asked:
@@ -147,4 +150,5 @@ def read_table(
         [without_columns(found.tables[part], (label,)) for part in order], asked=asked, most_categories=most_categories
     )
     labels = {part: found.labels[part] for part in order}
-    return raw_rows(content, labels, found.names, f"table {parts.source}", (*notes, *found.notes))
+    notes += found.notes
+    return raw_rows(content, labels, found.names, f"table {parts.source}", tuple(notes), label_column=label)
