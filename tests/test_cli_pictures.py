@@ -56,6 +56,15 @@ def test_train_tells_keeps_and_predicts_as_in_training(folder, tmp_path):
     assert set(predicted.json[0]["probabilities"]) == {"cat", "dog", "emu"}
     evaluated = succeed("evaluate", run)
     assert f"data: {NOTES[1]}" in evaluated.err
+    other = write_classes(tmp_path / "other", {"dog": 7, "emu": 3}, size=20)
+    assert succeed("evaluate", run, "--data", other).out.startswith(f"pictures in {other}, all 10 examples\n")
+    (other / "emu").rename(other / "eel")
+    refused = call("evaluate", run, "--data", other)
+    assert refused.code == 2
+    assert "has labels that the run does not know: eel (3 examples); its 3 labels are cat, dog, emu" in refused.err
+    refused = call("predict", run, "-")
+    assert refused.code == 2
+    assert "only texts are read from standard input" in refused.err
 
 
 def test_compare_tells_once(folder, tmp_path):

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 import labelembed
 from labelembed import cli
 from labelembed.cli import display
+from labelembed.data import read_idx
 from labelembed.geometry import LabelGeometry
 from labelembed.recipes.saved_run import SavedRun
 from tests.made_cli import SMALL, call, listing, succeed
@@ -464,15 +465,26 @@ def test_evaluate_needs_no_more_rows_than_there_are(run):
     assert succeed("evaluate", run, "--data", "few", "--json").json["rows"] == 10
 
 
-def test_evaluate_refuses_data_with_other_labels(run):
+def test_evaluate_refuses_labels_that_the_run_does_not_know(run):
     nine = np.arange(30, dtype=np.uint8) % 9
-    write_idx_folder(Path("nine"), train_labels=nine, test_labels=nine[:10])
+    write_idx_folder(Path("nine"), train_labels=nine + 3, test_labels=nine[:10] + 3)
     called = call("evaluate", run, "--data", "nine")
     assert called.code == 2
     assert called.err == (
-        "error: idx files in nine: has the labels 0, 1, 2, 3, 4, 5, ... (9), the run was trained on "
-        "0, 1, 2, 3, 4, 5, ... (10)\n"
+        "error: idx files in nine: has labels that the run does not know: 10 (4 examples), 11 (4 examples); its 10 "
+        "labels are 0, 1, 2, 3, 4, 5, 6, 7, ...\n"
     )
+
+
+def test_evaluate_numbers_labels_as_the_run_does(run):
+    # without the label 0 the file's first label is the run's second
+    odd = np.arange(30, dtype=np.uint8) % 9 + 1
+    write_idx_folder(Path("odd"), train_labels=odd, test_labels=odd[:10])
+    images = read_idx(Path("odd/t10k-images-idx3-ubyte"))
+    np.save("odd.npy", images)
+    predicted = [row["label"] for row in succeed("predict", run, "odd.npy", "--json").json]
+    wrong = sum(label != str(right) for label, right in zip(predicted, odd[:10], strict=True))
+    assert succeed("evaluate", run, "--data", "odd", "--json").json["error"] == wrong / 10
 
 
 def test_evaluate_says_which_splits_there_are(made):
@@ -553,8 +565,8 @@ def test_neighbours_are_those_of_the_geometry(run):
 def test_neighbours_in_words(run):
     (near,) = succeed("neighbours", run, 4, "-k", 1, "--json").json["4"]
     called = succeed("neighbours", run, 4, "-k", 1)
-    assert called.out == f"4: {near['name']} ({near['score']:.3g})\n"
-    assert called.err == "(in brackets: probability in the label's soft target)\n"
+    heading = "(in brackets: probability in the label's soft target)\n"
+    assert called.out == f"{heading}4: {near['name']} ({near['score']:.3g})\n"
 
 
 def test_report_of_a_run_is_one_page(run):
@@ -627,4 +639,8 @@ def test_arrays_are_trained_on_and_predicted():
     assert values["test"]["error"] < 0.05  # a line separates them
     np.save("new.npy", np.array([[2.0, 0.0, 0.0], [-2.0, 0.0, 0.0]], dtype=np.float32))
     assert [row["label"] for row in succeed("predict", "run", "new.npy", "--json").json] == ["high", "low"]
-    assert call("neighbours", "run").err == "(in brackets: minus the distance)\n"
+    unit = "minus the Euclidean distance of the label vectors of OneHot, class means"
+    assert call("neighbours", "run").out.splitlines()[0] == f"(in brackets: {unit})"
+    np.savez("whole.npz", inputs=inputs[:7], labels=labels[:7])
+    measured = succeed("evaluate", "run", "--data", "whole.npz").out
+    assert measured.startswith("arrays in whole.npz, all 7 examples\n")

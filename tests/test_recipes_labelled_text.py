@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -12,7 +13,7 @@ from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.running import run_recipe
 from labelembed.recipes.saved_run import SavedRun
 from tests.made_cli import call, succeed
-from tests.made_texts import reviews, write_csv, write_json_lines
+from tests.made_texts import BAD, GOOD, PLAIN, reviews, write_csv, write_json_lines
 
 QUICK = ["--set", "epochs=2", "--set", "batch_size=20", "--quiet"]
 
@@ -44,6 +45,69 @@ def test_a_run_learns_what_the_words_say_and_predicts_new_rows(tmp_path):
     assert [(row["input"], row["label"]) for row in rows] == [("new.csv row 2", "pos"), ("new.csv row 3", "neg")]
 
 
+def test_long_texts_are_read_to_the_documented_length(tmp_path):
+    run = trained(tmp_path, "--set", "epochs=10", "--set", "data.maximum_words=60")
+    longest = max(len(text.split()) for text, _ in reviews(200))
+    saved = SavedRun.load(run)
+    # plain words in front, of which the training texts are full: cut to the frequent ones, nothing is left but those
+    plain = " ".join(PLAIN * 3)
+    assert longest < len(PLAIN * 3) < 50
+    inputs, notes = saved.encode_texts([f"{plain} {' '.join(BAD)}", f"{plain} {' '.join(GOOD)}", "dull"])
+    assert notes == []
+    known = {feature: number for number, feature in enumerate(saved.encoding.features, start=1)}
+    for row, words in zip(inputs, (BAD, GOOD), strict=False):
+        assert {known[word] for word in words} <= set(row.tolist())
+    assert [row["label"] for row in saved.predict(inputs, ["a", "b", "c"])] == ["neg", "pos", "neg"]
+    too_long = write_csv(tmp_path / "long.csv", [(" ".join(GOOD * 8),), ("dull",)], "Kommentar")
+    called = succeed("predict", run, too_long)
+    assert called.err == "note: 1 text is longer than 60 words (of 2); the rest is not read, as in training\n"
+
+
+def test_a_training_text_becomes_the_same_inputs_again(tmp_path):
+    run = trained(tmp_path)
+    saved = SavedRun.load(run)
+    data = saved.read_data()
+    trained_on = [data.texts("train", row) for row in range(len(data.train))]
+    (tmp_path / "train.txt").write_text("".join(f"{text}\n" for text in trained_on))
+    inputs, names, notes = saved.read_inputs(tmp_path / "train.txt")
+    assert torch.equal(inputs, data.train.inputs)
+    assert (names[0], names[-1], notes) == ("train.txt line 1", f"train.txt line {len(trained_on)}", [])
+    one_by_one = torch.cat([saved.encode_texts([text])[0] for text in trained_on[:20]])
+    assert torch.equal(one_by_one, data.train.inputs[:20])
+
+
+def test_texts_without_a_heading_are_all_predicted(tmp_path, monkeypatch):
+    run = trained(tmp_path, "--set", "epochs=10")
+    content = 'lovely great\r\n\ndull, awful "boring\n'
+    (tmp_path / "new.txt").write_bytes(content.encode())
+    rows = succeed("predict", run, "new.txt", "--json").json
+    assert [(row["input"], row["label"]) for row in rows] == [("new.txt line 1", "pos"), ("new.txt line 3", "neg")]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    piped = succeed("predict", run, "-", "--json").json
+    assert [row["input"] for row in piped] == ["line 1", "line 3"]
+    assert [row["probabilities"] for row in piped] == [row["probabilities"] for row in rows]
+    for text, label in (("lovely great warm", "pos"), ("dull", "neg"), ("is it awful/dull? " * 40, "neg")):
+        assert [(row["input"], row["label"]) for row in succeed("predict", run, text, "--json").json] == [(text, label)]
+    assert succeed("predict", run, "dull").out.startswith("dull: neg (")
+
+
+@pytest.mark.parametrize("word", ["nowhere.csv", "no/where.txt.gz", "./nowhere", "/no/where"])
+def test_a_file_that_is_not_there_is_no_text(tmp_path, word):
+    refused = call("predict", trained(tmp_path, "--set", "epochs=1"), word)
+    assert refused.code == 2
+    assert "does not exist; expected a .csv" in refused.err
+
+
+def test_a_heading_that_is_not_the_runs_is_no_heading(tmp_path):
+    run = trained(tmp_path, "--set", "epochs=1")
+    refused = call("predict", run, write_csv(tmp_path / "new.csv", [("lovely great",), ("dull",)]))
+    assert refused.code == 2
+    assert refused.err == (
+        f"error: {tmp_path / 'new.csv'}: `text_column`: no column 'Kommentar'; there are: lovely great; that column "
+        "holds the texts of the training. Texts without a heading are read from a .txt file, one a line\n"
+    )
+
+
 def test_a_report_shows_the_worst_texts_and_nothing_of_them_is_markup(tmp_path):
     # texts that say nothing of their label are got wrong
     rows = [(f"the <b>plot</b> & {'very ' * 100}long", ("pos", "neg")[n % 2]) for n in range(40)]
@@ -73,7 +137,38 @@ def test_evaluate_reads_other_rows_with_the_words_of_the_training(tmp_path):
     other = write_csv(tmp_path / "other.csv", reviews(20, labels=("good", "bad")), "Kommentar", "Urteil")
     refused = call("evaluate", run, "--data", other)
     assert refused.code == 2
-    assert "has the labels bad, good, the run was trained on neg, pos" in refused.err
+    assert "has labels that the run does not know: bad (10 examples), good (10 examples)" in refused.err
+    assert "its 2 labels are neg, pos" in refused.err
+
+
+def test_a_file_is_measured_whole(tmp_path):
+    run = trained(tmp_path, "--set", "epochs=10")
+    rows = [(text, label, "x") for text, label in reviews(50, seed=3)]
+    # among other columns that could hold texts and labels, those of the run
+    test = write_csv(
+        tmp_path / "test.csv", [(x, label, text) for text, label, x in rows], "label", "Urteil", "Kommentar"
+    )
+    values = succeed("evaluate", run, "--data", test, "--json").json
+    assert (values["rows"], values["split"]) == (50, "all")
+    predicted = succeed("predict", run, test, "--json").json
+    wrong = sum(row["label"] != label for row, (_, label, _) in zip(predicted, rows, strict=True))
+    assert values["error"] == wrong / 50
+    assert succeed("evaluate", run, "--data", test).out.startswith(f"texts in {test}, all 50 examples\n")
+    # a file may lack a label, and be short
+    one = write_csv(tmp_path / "one.csv", [("lovely great", "pos")], "Kommentar", "Urteil")
+    assert succeed("evaluate", run, "--data", one, "--json").json["rows"] == 1
+    assert "names no train part; leave --split out" in call("evaluate", run, "--data", one, "--split", "train").err
+    # the run's own file is still measured by the part that was held out
+    assert succeed("evaluate", run, "--data", tmp_path / "reviews.csv", "--json").json["rows"] == 40
+
+
+def test_a_run_of_an_older_version_finds_the_labels_itself(tmp_path):
+    run = trained(tmp_path)
+    about = json.loads((run / "environment.json").read_text())
+    assert about["data"].pop("label_column") == "Urteil"
+    (run / "environment.json").write_text(json.dumps(about))
+    test = write_csv(tmp_path / "test.csv", reviews(30, seed=3), "Kommentar", "Urteil")
+    assert succeed("evaluate", run, "--data", test, "--json").json["rows"] == 30
 
 
 def test_a_run_that_lost_its_end_finds_the_same_words_again(tmp_path):

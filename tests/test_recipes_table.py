@@ -35,7 +35,18 @@ def test_a_run_learns_predicts_new_rows_and_measures_others(tmp_path):
     kept = json.loads((tmp_path / "run" / "columns.json").read_text())
     assert [column["name"] for column in kept["numeric"]] == ["temperature"]
     other = write_table(tmp_path / "other.csv", seed=1)
-    assert succeed("evaluate", "run", "--data", other, "--json").json["error"] <= 0.15
+    measured = succeed("evaluate", "run", "--data", other, "--json").json
+    assert (measured["rows"], measured["split"]) == (200, "all")
+    assert measured["error"] <= 0.15
+    heading = ("temperature", "cough", "diagnosis")
+    ill = write_csv(tmp_path / "ill.csv", [(39.0, "wet", "ill"), (38.9, "dry", "ill")], *heading)
+    assert succeed("evaluate", "run", "--data", ill, "--json").json["rows"] == 2
+    cold = write_csv(tmp_path / "cold.csv", [(37.0, "wet", "cold")] * 3, *heading)
+    refused = call("evaluate", "run", "--data", cold)
+    assert refused.code == 2
+    assert refused.err == (
+        f"error: table {cold}: has labels that the run does not know: cold (3 examples); its 2 labels are ill, well\n"
+    )
     file.unlink()
     new = write_csv(tmp_path / "new.csv", [("snoring", 39.2), ("none", 36.6)], "cough", "temperature")
     rows = succeed("predict", "run", new, "--json").json

@@ -95,6 +95,37 @@ def test_the_header_is_that_of_a_model_card(tmp_path):
     assert "license" not in header
 
 
+def test_numbers_have_the_digits_of_the_tables(tmp_path):
+    test = measures(1 - 0.7424999999999999, nll=0.69314718) | {"calibration_error": 0.0123456}
+    header = header_of(model_card(made_run(tmp_path / "run", test=test).path))
+    found = {one["type"]: one["value"] for one in header["model-index"][0]["results"][0]["metrics"]}
+    assert found == {"accuracy": 0.7425, "nll": 0.693, "calibration_error": 0.0123}
+
+
+@pytest.mark.parametrize("place", ["/home/me/private/mnist", "/home/me/my own data/mnist"])
+def test_the_card_names_no_folder_of_the_machine(tmp_path, place):
+    run = made_run(tmp_path / "run", recipe={"data": {"name": "idx", "path": place}})
+    notes = [f"{place}/train.csv: read without quotation marks", "a/b left aside: 3/4 of them"]
+    data = ENVIRONMENT["data"] | {"source": f"idx files in {place}", "notes": notes, "input_range": [-1.0, 0.123456789]}
+    command = ["labelembed", "train", "x", "--data", place, "--set", f"data.path={place}/", "--out", "../runs/first"]
+    command += ["--objective", f"distillation:teacher={place}/teacher:temperature=3"]
+    changes = [f"at step 3: data.path '{place}' became '{place}-2'"]
+    run.write_environment(
+        ENVIRONMENT | {"data": data | {"input_shape": [1, 2, 2]}, "command": command, "changes": changes}
+    )
+    card = model_card(run.path)
+    assert [part for part in ("/home", "private", "my own", "../", "runs/first") if part in card] == []
+    assert header_of(card)["model-index"][0]["results"][0]["dataset"]["name"] == "idx files in mnist"
+    assert dict(rows_of(section(card, "Data")))["source"] == "idx files in mnist"
+    assert "- mnist/train.csv: read without quotation marks" in card
+    assert "- a/b left aside: 3/4 of them" in card
+    assert "values from -1 to 0.123457" in card
+    made = section(card, "How it was made")
+    assert "labelembed train x --data mnist --set data.path=mnist --out first" in made
+    assert "distillation:teacher=teacher:temperature=3" in made
+    assert "\n  path: mnist\n" in made
+
+
 def test_without_test_rows_the_development_rows_speak_and_that_is_said(tmp_path):
     card = model_card(made_run(tmp_path / "run", test=None, calibrated=None).path)
     assert "There are no test rows" in section(card, "Measures")

@@ -82,7 +82,8 @@ def geometry(
         about = {"run": str(run), "labels": len(names), "rows": rows, "published_tau_b": published}
         typer.echo(json.dumps(about | {"written": [str(path) for path in written]}, ensure_ascii=False))
         return
-    _print(scores, len(names), published, tree)
+    units = {name: one.distance_unit for name, one in found.items()}
+    _print(scores, units, len(names), published, tree)
     if reference is None and tree is None:
         typer.echo("(--wordnet and --hierarchy FILE say how well this agrees with what is known)", err=True)
     if written:
@@ -136,7 +137,11 @@ def _export(found: dict[str, LabelGeometry], folder: Path, method: Any, referenc
 
 
 def _print(
-    scores: dict[str, GeometryScores], count: int, published: dict[str, float], hierarchy: Hierarchy | None
+    scores: dict[str, GeometryScores],
+    units: dict[str, str],
+    count: int,
+    published: dict[str, float],
+    hierarchy: Hierarchy | None,
 ) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -166,7 +171,7 @@ def _print(
         console.print(table)
     for name, one in scores.items():
         near = ", ".join(f"{a} - {b} ({distance:.3g})" for a, b, distance in one.nearest)
-        console.print(f"{name}, nearest pairs: {near}", markup=False, highlight=False)
+        console.print(f"{name}, nearest pairs (in brackets: {units[name]}): {near}", markup=False, highlight=False)
     _print_notes(first, count, published, hierarchy)
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from labelembed.cli.options import DataOption, JsonOption, RunArgument, without_set
+from labelembed.cli.options import JsonOption, RunArgument, without_set
+
+if TYPE_CHECKING:
+    from labelembed.recipes.saved_run import SavedRun
+
+MeasuredOption = Annotated[
+    str | None, typer.Option("--data", metavar="PATH", help="Other data to measure: a file or a folder.")
+]
 
 _IN_WORDS = {
     "error": "token error",
@@ -22,6 +31,8 @@ _IN_WORDS = {
 }
 # Without a label asked for nobody reads more, and of tens of thousands of words the list takes minutes.
 _MOST_LISTED = 200
+# Characters of a text that was given as an argument.
+_MOST_SHOWN = 80
 
 
 def register(app: typer.Typer) -> None:
@@ -33,13 +44,17 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     run: RunArgument,
-    data: DataOption = None,
+    data: MeasuredOption = None,
     split: Annotated[
-        Literal["test", "development", "train"], typer.Option("--split", help="Which rows to measure.")
+        Literal["test", "development", "train"], typer.Option("--split", help="Which part of the data to measure.")
     ] = "test",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a finished run: error, NLL, calibration before and after; of translations BLEU, chrF and ROUGE."""
+    """Measure a finished run: error, NLL, calibration before and after; of translations BLEU, chrF and ROUGE.
+
+    Without --data it is measured on the data it was trained on. Other data are measured whole, unless they name a part
+    for the test.
+    """
     from labelembed.errors import DataError
     from labelembed.recipes.changing import stored_recipe
     from labelembed.recipes.saved_run import SavedRun
@@ -50,19 +65,22 @@ def evaluate(
         return
     saved = SavedRun.load(run)
     found = saved.read_data(data)
+    whole = len(found.train) == 0
     rows = found.splits.get(split)
+    if whole and split != "test":
+        raise DataError(f"{found.source}: names no {split} part; leave --split out to measure all of it")
     if rows is None:
         raise DataError(f"{found.source}: has no {split} rows; it has {', '.join(found.splits)}")
     before, after = saved.evaluate_both(rows)
     fitted = saved.folder.result().get("temperature") is not None
     if as_json:
-        about = {"split": split, "rows": len(rows), "source": found.source} | before
+        about = {"split": "all" if whole else split, "rows": len(rows), "source": found.source} | before
         fit = {"temperature": saved.temperature if fitted else None, "calibrated": after if fitted else None}
         typer.echo(json.dumps(about | fit))
         return
     for note in found.notes:
         typer.echo(f"data: {without_set(note)}", err=True)
-    typer.echo(f"{found.source}, {split}, {len(rows):,} rows")
+    typer.echo(f"{found.source}, {f'all {len(rows):,} examples' if whole else f'{split}, {len(rows):,} rows'}")
     for name, value in before.items():
         in_words = name.replace("_", " ").replace("nll", "NLL").replace("brier", "Brier score")
         shown, calibrated = _measure_text(name, value), _measure_text(name, after[name])
@@ -106,8 +124,13 @@ def _measure_text(name: str, value: float) -> str:
 
 def predict(
     run: RunArgument,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="An image, a .npy array, an idx file, or a file of rows.")
+    inputs: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="An image, a .npy array, an idx file or a file of rows. Texts also: a .txt file with one text a line, "
+            "the same from standard input (-), or the text itself.",
+        ),
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="How many labels to show a row.")] = 3,
     invert: Annotated[
@@ -115,20 +138,55 @@ def predict(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say which label each input of a file has, and with what probability."""
+    """Say which label each input has, and with what probability."""
     from labelembed.recipes.saved_run import SavedRun
 
     saved = SavedRun.load(run)
-    inputs, names, notes = saved.read_inputs(file, invert=invert)
+    is_text = inputs != "-" and saved.reads_texts and _is_text(inputs)
+    if inputs == "-":
+        texts, names = _standard_input(saved)
+        values, notes = saved.encode_texts(texts)
+    elif is_text:
+        names = [inputs]
+        values, notes = saved.encode_texts(names)
+    else:
+        values, names, notes = saved.read_inputs(Path(inputs), invert=invert)
     for note in notes:
         typer.echo(f"note: {without_set(note)}", err=True)
-    rows = saved.predict(inputs, names)
+    rows = saved.predict(values, names)
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return
     for row in rows:
         best = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])[:top]
-        typer.echo(f"{row['input']}: " + ", ".join(f"{label} ({share:.1%})" for label, share in best))
+        name = _beginning(row["input"]) if is_text else row["input"]
+        typer.echo(f"{name}: " + ", ".join(f"{label} ({share:.1%})" for label, share in best))
+
+
+def _standard_input(saved: SavedRun) -> tuple[list[str], list[str]]:
+    """Returns the texts of standard input, one a line, and where each stands."""
+    from labelembed.data.columns.decoding import decoded
+    from labelembed.data.text_rows import text_lines
+    from labelembed.errors import DataError
+
+    if not saved.reads_texts:
+        raise DataError(f"-: only texts are read from standard input, and {saved.folder.path} reads none; name a file")
+    return text_lines(decoded(sys.stdin.buffer.read(), "standard input", encoding=saved.recipe.data["encoding"]))
+
+
+def _beginning(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN].rstrip()} ..."
+
+
+def _is_text(word: str) -> bool:
+    """Tells whether an argument is a text: it names no file that there is, and looks like no file's name."""
+    from labelembed.data.columns.parts import is_readable
+
+    with contextlib.suppress(OSError, ValueError):  # too long for a name, or with a zero byte
+        if Path(word).expanduser().exists():
+            return False
+    return not is_readable(Path(word)) and not word.startswith(("/", "./", "../", "~/"))
 
 
 def neighbours(
@@ -158,9 +216,6 @@ def neighbours(
             json.dumps({label: [n._asdict() for n in near] for label, near in found.items()}, ensure_ascii=False)
         )
         return
+    typer.echo(f"(in brackets: {geometry.score_unit})")
     for label, near in found.items():
         typer.echo(f"{label}: " + ", ".join(f"{n.name} ({n.score:.3g})" for n in near))
-    kinds = {"similarities": "probability in the label's soft target", "euclidean": "minus the distance"}
-    kinds["cosine"] = f"cosine of the label vectors of {geometry.source}" if geometry.source else "cosine"
-    kind = "similarities" if geometry.similarities is not None else geometry.metric
-    typer.echo(f"(in brackets: {kinds[kind]})", err=True)

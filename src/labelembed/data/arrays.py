@@ -23,7 +23,7 @@ from labelembed.errors import ArgumentFaults, DataError
 Array = npt.NDArray[Any]
 
 
-def read_arrays(*, path: str, test_fraction: float | None = None) -> RawData:
+def read_arrays(*, path: str, test_fraction: float | None = None, to_measure: bool = False) -> RawData:
     """Returns the data set of an npz file or of a folder of npy files; nothing in them is unpickled.
 
     The arrays are ``train_inputs``, ``train_labels``, ``test_inputs``, ``test_labels`` and, if wanted, ``names``;
@@ -45,6 +45,8 @@ def read_arrays(*, path: str, test_fraction: float | None = None) -> RawData:
     Args:
         path: The file or the folder.
         test_fraction: Part of the rows that becomes the test set, where the data have none of their own.
+        to_measure: The rows are for a finished run to measure: none are held out for a test, and labels without names
+            are numbered as the run's.
 
     Raises:
         DataError: A file is missing, damaged or incomplete, or a row cannot be used.
@@ -56,7 +58,8 @@ def read_arrays(*, path: str, test_fraction: float | None = None) -> RawData:
     faults.raise_if_any()
     file = Path(path).expanduser()
     if file.suffix.lower() == ".parquet" or (file.is_dir() and not holds_arrays(file) and any(file.glob("*.parquet"))):
-        return _with_test(read_parquet(path=path), test_fraction)
+        rows = read_parquet(path=path, to_measure=to_measure)
+        return rows if to_measure else _with_test(rows, test_fraction)
     arrays = read_named_arrays(file)
     train_key = "" if "inputs" in arrays else "train_"
     names = _names(arrays.get("names"), file)
@@ -77,9 +80,11 @@ def read_arrays(*, path: str, test_fraction: float | None = None) -> RawData:
         part: _labels(arrays[f"{keys[part]}labels"], f"{keys[part]}labels", len(array), file)
         for part, array in inputs.items()
     }
-    if names is None:
+    if names is None and to_measure:
+        names = ()
+    elif names is None:
         names = _numbers_as_names(labels["train"], f"{train_key}labels", file)
-    for part, found in labels.items():
+    for part, found in labels.items() if names else ():
         count = len(names)
         fault = first_fault(found, lambda chunk, count=count: chunk >= count)  # type: ignore[misc]
         if fault is not None:
@@ -97,7 +102,7 @@ def read_arrays(*, path: str, test_fraction: float | None = None) -> RawData:
         source=f"arrays in {file}",
         notes=(NO_TEST_NOTE,) if "validation" in splits and validation is None else (),
     )
-    return _with_test(raw, test_fraction)
+    return raw if to_measure else _with_test(raw, test_fraction)
 
 
 def _with_test(raw: RawData, test_fraction: float | None) -> RawData:

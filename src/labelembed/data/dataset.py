@@ -29,11 +29,12 @@ class RawData:
         development: Rows to choose by that the data bring themselves; then none are held out. None: they bring none.
         content: What the rows are, where inputs are made of them only when it is known which are trained on; then the
             inputs of the splits are the rows' numbers in it, [N, 1].
-        names: Names of the labels 0, 1, ...
+        names: Names of the labels 0, 1, ...; none: arrays to measure whose labels have numbers only.
         input_range: Smallest and largest value an input can have, in the units of the inputs; None: nothing says so,
             and `prepare` takes those that the training examples have.
         source: Where the data came from, for messages and reports.
         notes: What the user should know of the data, one line each: pictures converted, rows left out.
+        label_column: The column of the labels; None: not of a table.
     """
 
     train: Split
@@ -44,6 +45,7 @@ class RawData:
     notes: tuple[str, ...] = ()
     development: Split | None = None
     content: RowContent | None = None
+    label_column: str | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -64,6 +66,7 @@ class LabelledData:
         texts: What the rows of a split are, as a person reads them, by the split's name and the row; None where only
             their inputs are known.
         cut: How many texts are longer than what is read of them, which a note says too; None where none is.
+        label_column: See `RawData`.
     """
 
     train: Split
@@ -77,6 +80,7 @@ class LabelledData:
     encoding: Encoding | None = None
     texts: Callable[[str, int], str] | None = None
     cut: CutTexts | None = None
+    label_column: str | None = None
 
     @property
     def num_labels(self) -> int:

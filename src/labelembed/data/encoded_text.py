@@ -30,6 +30,7 @@ def read_text_features(
     minimum_label_rows: int = 1,
     skip_incomplete: bool = False,
     test_fraction: float | None = None,
+    to_measure: bool = False,
     names: list[str] | None = None,
     progress: ReadingProgress | None = None,
 ) -> RawData:
@@ -58,6 +59,7 @@ def read_text_features(
         minimum_label_rows: Leave out labels with fewer training rows.
         skip_incomplete: Leave out rows without a text or a label, with a note, instead of refusing the file.
         test_fraction: Part of the rows that becomes the test set where there is none; null: 0.2.
+        to_measure: The rows are for a finished run to measure: none are held out for a test, and any label will do.
         names: Names of the labels, in the order of the data's own names, instead of those.
         progress: Called with (done, total) while texts are read.
 
@@ -77,6 +79,7 @@ def read_text_features(
         minimum_label_rows=minimum_label_rows,
         skip_incomplete=skip_incomplete,
         test_fraction=test_fraction,
+        to_measure=to_measure,
     )
     how = FeatureEncoding(
         encoder=encoder, maximum_tokens=maximum_tokens, precision=encoder_precision, column=rows.column
@@ -99,6 +102,7 @@ def read_text_tokens(
     minimum_label_rows: int = 1,
     skip_incomplete: bool = False,
     test_fraction: float | None = None,
+    to_measure: bool = False,
     names: list[str] | None = None,
 ) -> RawData:
     """Returns labelled texts as the numbers of their tokens, for `text_transformer`, which begins with the encoder.
@@ -120,6 +124,7 @@ def read_text_tokens(
         minimum_label_rows: Leave out labels with fewer training rows.
         skip_incomplete: Leave out rows without a text or a label, with a note, instead of refusing the file.
         test_fraction: Part of the rows that becomes the test set where there is none; null: 0.2.
+        to_measure: The rows are for a finished run to measure: none are held out for a test, and any label will do.
         names: Names of the labels, in the order of the data's own names, instead of those.
 
     Raises:
@@ -138,6 +143,7 @@ def read_text_tokens(
         minimum_label_rows=minimum_label_rows,
         skip_incomplete=skip_incomplete,
         test_fraction=test_fraction,
+        to_measure=to_measure,
     )
     content = TokenContent(rows.texts, encoder=encoder, maximum_tokens=maximum_tokens, column=rows.column)
     return _raw(content, rows, names)
@@ -145,4 +151,4 @@ def read_text_tokens(
 
 def _raw(content: RowContent, rows: TextRows, names: Sequence[str] | None) -> RawData:
     found = rows.names if names is None else require_names(names, len(rows.names), rows.source)
-    return raw_rows(content, rows.labels, found, rows.source, rows.notes)
+    return raw_rows(content, rows.labels, found, rows.source, rows.notes, label_column=rows.label_column)

@@ -29,6 +29,7 @@ def read_images(
     fit: Fit = "crop",
     test_fraction: float | None = None,
     skip_unreadable: bool = False,
+    to_measure: bool = False,
     progress: ReadingProgress | None = None,
 ) -> RawData:
     """Returns the data set of a folder of pictures.
@@ -54,6 +55,7 @@ def read_images(
         fit: Where their proportions are others: `crop`, the middle; `stretch`; `pad`, black borders.
         test_fraction: Part of the pictures that becomes the test set where there is none; null: 0.2.
         skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the folder.
+        to_measure: The pictures are for a finished run to measure: none are held out for a test, and any label will do.
         progress: Called with (done, total) while pictures are decoded.
 
     Raises:
@@ -71,6 +73,7 @@ def read_images(
         fit=fit,
         test_fraction=test_fraction,
         skip_unreadable=skip_unreadable,
+        to_measure=to_measure,
         progress=progress,
     )
 

@@ -25,6 +25,7 @@ def read_labelled_text(
     minimum_label_rows: int = 1,
     skip_incomplete: bool = False,
     test_fraction: float | None = None,
+    to_measure: bool = False,
     ngrams: int = 2,
     minimum_texts: int = 2,
     maximum_features: int = 200_000,
@@ -48,6 +49,7 @@ def read_labelled_text(
         minimum_label_rows: Leave out labels with fewer training rows.
         skip_incomplete: Leave out rows without a text or a label, with a note, instead of refusing the file.
         test_fraction: Part of the rows that becomes the test set where there is none; null: 0.2.
+        to_measure: The rows are for a finished run to measure: none are held out for a test, and any label will do.
         ngrams: Words of a feature at most; 1: words alone, 2: pairs of neighbours too.
         minimum_texts: Training texts that a feature must stand in.
         maximum_features: Features at most, those of the most texts.
@@ -70,6 +72,7 @@ def read_labelled_text(
         minimum_label_rows=minimum_label_rows,
         skip_incomplete=skip_incomplete,
         test_fraction=test_fraction,
+        to_measure=to_measure,
     )
     content = TextContent(
         rows.texts,
@@ -80,20 +83,27 @@ def read_labelled_text(
         column=rows.column,
         source=rows.source,
     )
-    return raw_rows(content, rows.labels, rows.names, rows.source, rows.notes)
+    return raw_rows(content, rows.labels, rows.names, rows.source, rows.notes, label_column=rows.label_column)
 
 
 def raw_rows(
-    content: RowContent, labels: dict[str, Tensor], names: tuple[str, ...], source: str, notes: tuple[str, ...]
+    content: RowContent,
+    labels: dict[str, Tensor],
+    names: tuple[str, ...],
+    source: str,
+    notes: tuple[str, ...],
+    *,
+    label_column: str,
 ) -> RawData:
     """Returns the data set of rows that are made into inputs later.
 
     Args:
         content: The rows of all parts, one part after the other.
-        labels: Labels [N] of each part, in that order: `train`, `development` if there are such, `test`.
+        labels: Labels [N] of each part, in that order: `train`, and `development` and `test` if there are such.
         names: Names of the labels.
         source: Where they came from.
         notes: What the user should know.
+        label_column: The column of the labels.
     """
     splits: dict[str, Split] = {}
     begin = 0
@@ -104,10 +114,11 @@ def raw_rows(
     return RawData(
         train=splits["train"],
         development=splits.get("development"),
-        test=splits["test"],
+        test=splits.get("test"),
         names=names,
         input_range=(0.0, 1.0),
         source=source,
         notes=notes,
         content=content,
+        label_column=label_column,
     )

@@ -29,7 +29,7 @@ class Listing:
     Attributes:
         root: The folder that names in messages are relative to.
         train: (file, name of its label) of every training picture.
-        test: The same of the test set, or None where rows are to be held out for it.
+        test: The same of the test set; None: there is none, and rows are held out for it.
         validation: The same of a validation set that the data bring themselves, or None.
         source: What the data are, for messages and reports.
         notes: What the user should know of the files.
@@ -63,20 +63,24 @@ def read_listing(
     fit: Fit,
     test_fraction: float | None,
     skip_unreadable: bool,
+    to_measure: bool,
     progress: ReadingProgress | None,
 ) -> RawData:
     """Returns the data set of a list of picture files.
 
-    Labels are numbered in the order of their names (as numbers where all are whole numbers).
+    Labels are numbered in the order of their names (as numbers where all are whole numbers). Of pictures for a finished
+    run to measure (`to_measure`) none are held out for a test, and any label will do.
 
     Raises:
         DataError: There is no picture, a label has no training picture, pictures cannot be read and `skip_unreadable`
             is off, or the pictures have several sizes and there is no `image_size`.
     """
-    listing, held_out = _with_test(listing, test_fraction)
-    assert listing.test is not None
-    names = ordered_names({label for _, label in listing.train})
-    if len(names) < 2:
+    held_out: list[str] = []
+    if not to_measure:
+        listing, held_out = _with_test(listing, test_fraction)
+    test = listing.test or []
+    names = ordered_names({label for _, label in [*listing.train, *(test if to_measure else [])]})
+    if len(names) < 2 and not to_measure:
         raise DataError(f"{listing.source}: has one label only, {names[0]!r}; there is nothing to tell apart")
     for name in names:
         try:
@@ -84,7 +88,7 @@ def read_listing(
         except UnicodeEncodeError:  # bytes of a file's name that are no UTF-8, which no file of a run could hold
             raise DataError(f"{listing.source}: the label {name!r} is no valid text; rename it") from None
     number = {name: place for place, name in enumerate(names)}
-    listed = {"training": listing.train, "validation": listing.validation or [], "test": listing.test}
+    listed = {"training": listing.train, "validation": listing.validation or [], "test": test}
     for part, entries in listed.items():
         unknown = sorted({label for _, label in entries if label not in number})
         if unknown:
@@ -109,7 +113,7 @@ def read_listing(
         split = _readable(Split(torch.from_numpy(pictures.pixels[begin:end]), labels[begin:end]), begin, pictures)
         parts[part], begin = split, end
         missing = [name for place, name in enumerate(names) if not (split.labels == place).any()]
-        if part == "training" and missing:
+        if part == "training" and missing and not to_measure:
             raise DataError(f"{listing.source}: {_few(missing)}: no training picture can be read")
         if len(split) == 0:
             raise DataError(f"{listing.source}: no {part} picture can be read")
@@ -126,7 +130,7 @@ def read_listing(
     return RawData(
         train=parts["training"],
         development=parts.get("validation"),
-        test=parts["test"],
+        test=parts.get("test"),
         names=require_names(names, None, listing.source),
         input_range=(0.0, 255.0),
         source=listing.source,

@@ -41,6 +41,7 @@ def read_manifest(
     fit: Fit = "crop",
     test_fraction: float | None = None,
     skip_unreadable: bool = False,
+    to_measure: bool = False,
     progress: ReadingProgress | None = None,
 ) -> RawData:
     """Returns the data set of a list of picture files: CSV or TSV with a heading, JSON lines, or parquet.
@@ -60,6 +61,7 @@ def read_manifest(
         fit: Where their proportions are others: `crop`, the middle; `stretch`; `pad`, black borders.
         test_fraction: Part of the pictures that becomes the test set where there is none; null: 0.2.
         skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the list.
+        to_measure: The pictures are for a finished run to measure: none are held out for a test, and any label will do.
         progress: Called with (done, total) while pictures are decoded.
 
     Raises:
@@ -71,18 +73,21 @@ def read_manifest(
     faults.choice("fit", fit, ("crop", "stretch", "pad"))
     faults.raise_if_any()
     check_arguments(image_size=image_size, test_fraction=test_fraction)
-    listing = read_list(Path(path).expanduser(), paths=paths, labels=labels, split=split)
+    listing = read_list(Path(path).expanduser(), paths=paths, labels=labels, split=split, to_measure=to_measure)
     return read_listing(
         listing,
         image_size=image_size,
         fit=fit,
         test_fraction=test_fraction,
         skip_unreadable=skip_unreadable,
+        to_measure=to_measure,
         progress=progress,
     )
 
 
-def read_list(file: Path, *, paths: str | None, labels: str | None, split: str | None) -> Listing:
+def read_list(
+    file: Path, *, paths: str | None, labels: str | None, split: str | None, to_measure: bool = False
+) -> Listing:
     """Returns the pictures a list names; see `read_manifest`.
 
     Raises:
@@ -99,6 +104,8 @@ def read_list(file: Path, *, paths: str | None, labels: str | None, split: str |
     label_column = _chosen(file, columns, "labels", labels, _LABEL_WORDS)
     if label_column is None:
         raise DataError(f"{file}: which column holds the labels is unclear; name it by `labels` ({_listed(columns)})")
+    if to_measure and split not in columns:
+        split = None
     split_column = _chosen(file, columns, "split", split, _SPLIT_WORDS)
     if path_column == label_column:
         raise DataError(
@@ -119,6 +126,8 @@ def read_list(file: Path, *, paths: str | None, labels: str | None, split: str |
             if not part:
                 raise DataError(f"{where} has {value!r:.60} in column {split_column!r}; expected {', '.join(PARTS)}")
         found.setdefault(part, []).append((file.parent / name.strip(), label.strip()))
+    if "train" not in found and to_measure:
+        found = {"train": [*found.get("validation", []), *found.get("test", [])]}
     if "train" not in found:
         raise DataError(f"{file}: has no training row in column {split_column!r}")
     validation, test = validation_and_test(found)

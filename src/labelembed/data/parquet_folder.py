@@ -33,6 +33,7 @@ def read_parquet(
     inputs: str | None = None,
     names: list[str] | None = None,
     features: Features = "pixels",
+    to_measure: bool = False,
     progress: ReadingProgress | None = None,
 ) -> RawData:
     """Returns the data set of a folder of parquet files as the Hugging Face hub has them.
@@ -54,6 +55,7 @@ def read_parquet(
         names: Names of the labels in the order of their values, instead of those in the files.
         features: `pixels`: as they are. `gradient_histograms`: fixed features of pictures, 636 for 32 x 32 colour
             pixels; take `scaling: standard` with them.
+        to_measure: The rows are for a finished run to measure: a folder needs no test set, and any label will do.
         progress: Called with (done, total) while the pictures of a split are decoded.
 
     Raises:
@@ -67,14 +69,14 @@ def read_parquet(
     place = Path(path).expanduser()
     files, folder = find_shards(place)
     validation, test = validation_and_test(files)
-    if not place.is_file() and not test:
+    if not place.is_file() and not test and not to_measure:
         raise DataError(f"{folder}: has a training set but no test set; expected test.parquet and the like")
     columns = columns_of(files["train"][0])
     input_column = _input_column(columns, inputs, files["train"][0])
     label_column, is_guess = _label_column(columns, labels, input_column, files["train"][0])
     given = {"train": files["train"], "validation": validation, "test": test}
     shards = {split: paths for split, paths in given.items() if paths}
-    numbers, found_names = _labels(shards, label_column)
+    numbers, found_names = _labels(shards, label_column, every_part=to_measure)
     notes = [NO_TEST_NOTE] if validation is None and "validation" in files else []
     if _is_vector(input_column.type):
         if features != "pixels":
@@ -183,8 +185,10 @@ def _is_label(kind: Any) -> bool:
     )
 
 
-def _labels(shards: Mapping[str, list[Path]], column: Column) -> tuple[dict[str, Array], list[str]]:
-    """Returns the labels [N] of each split, int64 from 0, and their names."""
+def _labels(
+    shards: Mapping[str, list[Path]], column: Column, *, every_part: bool = False
+) -> tuple[dict[str, Array], list[str]]:
+    """Returns the labels [N] of each split, int64 from 0, and their names: of the training set, or of every part."""
     values: dict[str, list[tuple[Path, Array]]] = {}
     for split, files in shards.items():
         values[split] = []
@@ -199,7 +203,8 @@ def _labels(shards: Mapping[str, list[Path]], column: Column) -> tuple[dict[str,
         known: dict[Any, int] = {number: number for number in range(len(noted))}
         names, why = noted, f"0 to {len(noted) - 1}, for there are {len(noted)} class names"
     else:
-        seen = sorted({value for _, found in values["train"] for value in found})
+        of = [part for split in values for part in values[split]] if every_part else values["train"]
+        seen = sorted({value for _, found in of for value in found})
         if len(seen) == 0:
             raise DataError(f"{shards['train'][0]}: has no rows")
         known = {value: number for number, value in enumerate(seen)}

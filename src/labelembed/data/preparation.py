@@ -54,7 +54,7 @@ def prepare(
     input_shape = tuple(raw.train.inputs.shape[1:])
     for part, split in (("training", raw.train), ("development", raw.development), ("test", raw.test)):
         if split is not None:
-            _check(split, f"{raw.source}: {part} set", input_shape, len(names))
+            check_split(split, f"{raw.source}: {part} set", input_shape, len(names))
     notes = list(raw.notes)
     train, held_out = raw.train, raw.development
     if held_out is None:
@@ -85,12 +85,13 @@ def prepare(
         input_range=raw.input_range or _value_range(train.inputs),
         source=raw.source,
         notes=(*notes, *balance_notes(raw.train.labels, names)),
+        label_column=raw.label_column,
     )
-    return data if raw.content is None else _encoded(data, raw.content, encoding)
+    return data if raw.content is None else encoded(data, raw.content, encoding)
 
 
-def _encoded(data: LabelledData, content: RowContent, encoding: Encoding | None) -> LabelledData:
-    """Returns the data with inputs in the place of the numbers of rows."""
+def encoded(data: LabelledData, content: RowContent, encoding: Encoding | None) -> LabelledData:
+    """Returns the data with inputs in the place of the numbers of rows; for `encoding` see `prepare`."""
     numbers = {name: split.inputs[:, 0].long() for name, split in data.splits.items()}
     encoding = encoding or content.fit(numbers["train"])
     splits = {name: Split(content.inputs(encoding, numbers[name]), split.labels) for name, split in data.splits.items()}
@@ -134,7 +135,15 @@ def _repeats(
     )
 
 
-def _check(split: Split, where: str, input_shape: tuple[int, ...], num_labels: int) -> None:
+def check_split(split: Split, where: str, input_shape: tuple[int, ...], num_labels: int) -> None:
+    """Raises DataError where a part is empty, or an example of it cannot be used.
+
+    Args:
+        split: The part.
+        where: How messages call it.
+        input_shape: Of one input of the training set.
+        num_labels: C.
+    """
     if len(split) == 0 or split.inputs.numel() == 0:
         raise DataError(f"{where}: is empty; expected at least one row")
     if tuple(split.inputs.shape[1:]) != input_shape:

@@ -92,6 +92,7 @@ def read_table(
     minimum_label_rows: int = 1,
     skip_incomplete: bool = False,
     test_fraction: float | None = None,
+    to_measure: bool = False,
 ) -> RawData:
     """Returns a table of CSV, TSV, JSON lines or parquet, or a saved data set, as numbers.
 
@@ -115,6 +116,7 @@ def read_table(
         minimum_label_rows: Leave out labels with fewer training rows.
         skip_incomplete: Leave out rows without a label, with a note, instead of refusing the file.
         test_fraction: Part of the rows that becomes the test set where there is none; null: 0.2.
+        to_measure: The rows are for a finished run to measure: none are held out for a test, and any label will do.
 
     Raises:
         DataError: The files cannot be read, the labels cannot be told, or rows cannot be used; names file and row, and
@@ -127,6 +129,7 @@ def read_table(
         minimum_rows=minimum_label_rows,
         skip_incomplete=skip_incomplete,
         test_fraction=test_fraction,
+        to_measure=to_measure,
     )
     asked: dict[str, Kind | None] = {}
     faults = reading.faults()
@@ -142,10 +145,10 @@ def read_table(
             faults.require(name not in asked, key, name, "must not name a column that is named already")
             asked[name] = kind
     faults.raise_if_any()
-    parts = read_parts(Path(path).expanduser(), reading, split=split_column)
+    parts = read_parts(Path(path).expanduser(), reading, split=split_column, to_measure=to_measure)
     label = find_only_labels(parts.train, label=label_column)
     for key, names, _ in kinds:
-        for name in names or []:
+        for name in [] if to_measure else names or []:
             if name not in parts.train.columns and name not in parts.train.left_aside:
                 raise DataError(missing_column(parts.train, key, name))
     if asked.get(label, "leave out") is not None and label in asked:
@@ -157,4 +160,5 @@ def read_table(
     )
     labels = {part: found.labels[part] for part in order}
     notes = [] if label_column is not None else [label_column_note(label, labels["train"], found.names)]
-    return raw_rows(content, labels, found.names, f"table {parts.source}", (*notes, *found.notes))
+    notes += found.notes
+    return raw_rows(content, labels, found.names, f"table {parts.source}", tuple(notes), label_column=label)

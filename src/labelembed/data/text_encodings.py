@@ -98,6 +98,15 @@ class FeatureEncoding:
         how: dict[str, Any] = {"maximum_tokens": self.maximum_tokens, "precision": self.precision}
         return torch.from_numpy(text_features(texts, folder=folder, progress=progress, tell_cut=tell_cut, **how))
 
+    def is_cut(self, texts: Sequence[str]) -> Marks:
+        """Returns whether each text has more than `maximum_tokens` tokens [N]."""
+        return _marks(texts, encoder_folder(self.encoder), self.maximum_tokens, None)
+
+    @property
+    def limit(self) -> str:
+        """How much of a text is read."""
+        return f"{self.maximum_tokens:,} tokens"
+
 
 class FeatureContent:
     """Texts that become fixed features.
@@ -230,6 +239,15 @@ class TokenEncoding:
 
         return torch.from_numpy(cached_array(made_from, make))
 
+    def is_cut(self, texts: Sequence[str]) -> Marks:
+        """Returns whether each text has more than `maximum_tokens` tokens [N]."""
+        return _marks(texts, self.folder, self.maximum_tokens, None)
+
+    @property
+    def limit(self) -> str:
+        """How much of a text is read."""
+        return f"{self.maximum_tokens:,} tokens"
+
 
 class TokenContent:
     """Texts that become the numbers of their tokens.
@@ -285,14 +303,17 @@ def _cut(
     texts: Sequence[str], rows: Tensor, folder: Path, maximum_tokens: int, is_cut: Marks | None
 ) -> CutTexts | None:
     """Returns how many texts at these positions have more tokens; `is_cut` [N]: which, where that is known already."""
+    marks = _marks(texts, folder, maximum_tokens, is_cut)
+    limits: dict[str, Any] = {"setting": "maximum_tokens", "limit": maximum_tokens}
+    return CutTexts.among(marks, rows, most=lambda: most_tokens_said(folder), **limits)
 
+
+def _marks(texts: Sequence[str], folder: Path, maximum_tokens: int, is_cut: Marks | None) -> Marks:
     def make() -> Marks:
         return tokens_of(texts, load_tokenizer(folder), maximum_tokens=maximum_tokens)[1] if is_cut is None else is_cut
 
     tokenizer = encoder_digest(folder, weights=False)
-    marks = kept_marks(digest_of_texts(texts), tokenizer, maximum_tokens=maximum_tokens, make=make)
-    limits: dict[str, Any] = {"setting": "maximum_tokens", "limit": maximum_tokens}
-    return CutTexts.among(marks, rows, most=lambda: most_tokens_said(folder), **limits)
+    return kept_marks(digest_of_texts(texts), tokenizer, maximum_tokens=maximum_tokens, make=make)
 
 
 def _settings(file: Path, wanted: str) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 from torch import Tensor
 
 from labelembed.data.columns.column_table import ColumnTable
+from labelembed.data.columns.decoding import read_text
 from labelembed.data.columns.finding import find_columns, find_text_columns, more_texts
 from labelembed.data.columns.joining import as_setting, column_names, name_faults, quoted, with_texts
 from labelembed.data.columns.labels import LabelReading, labelled_parts
-from labelembed.data.columns.parts import Parts, Reading, read_file, read_parts
+from labelembed.data.columns.parts import ACCEPTED, Parts, Reading, missing_column, read_file, read_parts
 from labelembed.data.data_notes import label_column_note
+from labelembed.data.streams import require_file
+from labelembed.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,18 +43,20 @@ class TextRows:
     Attributes:
         train: Training rows.
         development: Rows to choose by that the data bring themselves, or None.
-        test: Test rows, of the data's own or held out.
+        test: Test rows, of the data's own or held out; None: rows to measure that name no test part.
         names: Names of the labels 0, 1, ...
         column: The column of the texts; None: they stood in several.
+        label_column: The column of the labels.
         source: Where they came from, for messages and reports.
         notes: What the user should know of the data, one line each.
     """
 
     train: LabelledTexts
     development: LabelledTexts | None
-    test: LabelledTexts
+    test: LabelledTexts | None
     names: tuple[str, ...]
     column: str | None
+    label_column: str
     source: str
     notes: tuple[str, ...]
 
@@ -84,6 +90,7 @@ def read_text_rows(
     minimum_label_rows: int = 1,
     skip_incomplete: bool = False,
     test_fraction: float | None = None,
+    to_measure: bool = False,
 ) -> TextRows:
     """Returns the labelled texts of CSV, TSV, JSON lines or parquet files, or of a saved data set.
 
@@ -101,6 +108,7 @@ def read_text_rows(
         minimum_label_rows: Leave out labels with fewer training rows.
         skip_incomplete: Leave out rows without a text or a label, with a note, instead of refusing the file.
         test_fraction: Part of the rows that becomes the test set where there is none; null: 0.2.
+        to_measure: The rows are for a finished run to measure: none are held out for a test, and any label will do.
 
     Raises:
         DataError: The files cannot be read, a column cannot be told, or rows cannot be used; names file and row, and
@@ -113,11 +121,12 @@ def read_text_rows(
         minimum_rows=minimum_label_rows,
         skip_incomplete=skip_incomplete,
         test_fraction=test_fraction,
+        to_measure=to_measure,
     )
     faults = reading.faults()
     faults.faults += name_faults(text_column).faults + labelling.faults().faults
     faults.raise_if_any()
-    parts = read_parts(Path(path).expanduser(), reading, split=split_column)
+    parts = read_parts(Path(path).expanduser(), reading, split=split_column, to_measure=to_measure)
     texts, label = find_columns(parts.train, texts=column_names(text_column), label=label_column)
     notes: list[str] = []
     if text_column is None:
@@ -137,9 +146,10 @@ def read_text_rows(
     return TextRows(
         train=rows("train"),
         development=rows("development") if "development" in found.tables else None,
-        test=rows("test"),
+        test=rows("test") if "test" in found.tables else None,
         names=found.names,
         column=texts[0] if len(texts) == 1 else None,
+        label_column=label,
         source=f"texts in {parts.source}",
         notes=(*notes, *found.notes),
     )
@@ -156,11 +166,14 @@ def read_texts(
 ) -> tuple[list[str], list[str]]:
     """Returns the texts of one file without labels, and where each stands in it: ``row 17``.
 
+    A ``.txt`` file (or ``.txt.gz``) has one text a line and no heading.
+
     Args:
         path: The file.
-        text_column: Column of the texts, or several, joined as in `read_text_rows`; None: `expected` where the file has
-            it, its only column, or found.
-        expected: The column that texts of this kind stand in elsewhere.
+        text_column: Column of the texts, or several, joined as in `read_text_rows`; None: `expected`, or where that is
+            None too the only column, or found.
+        expected: The column that the texts of the training stood in. A file that knows the names of its columns may
+            have one column of another name instead; in a CSV file that name could be the first text.
         columns: See `read_text_rows`.
         delimiter: See `read_text_rows`.
         encoding: See `read_text_rows`.
@@ -172,11 +185,26 @@ def read_texts(
     faults = reading.faults()
     faults.faults += name_faults(text_column).faults
     faults.raise_if_any()
+    require_file(path, ACCEPTED)
+    if path.name.lower().endswith((".txt", ".txt.gz")):
+        return text_lines(read_text(path, encoding=encoding))
     table = read_file(path, reading)
-    likely = expected if expected in table.columns else next(iter(table.columns)) if len(table.columns) == 1 else None
-    names = find_text_columns(table, texts=column_names(text_column or likely))
+    only = next(iter(table.columns)) if len(table.columns) == 1 else None
+    if text_column is None and expected is not None and expected not in table.columns:
+        if only is None or not table.typed:
+            what = f"{missing_column(table, 'text_column', expected)}; that column holds the texts of the training"
+            raise DataError(f"{what}. Texts without a heading are read from a .txt file, one a line")
+        expected = None
+    names = find_text_columns(table, texts=column_names(text_column or expected or only))
     table = with_texts(table, names, skip=False, notes=[])
     return table.columns[names[0]], [table.place(row) for row in range(len(table))]
+
+
+def text_lines(content: str) -> tuple[list[str], list[str]]:
+    """Returns the texts of a file with one text a line, and where each stands: ``line 17``; empty lines hold none."""
+    lines = re.split(r"\r\n|\n|\r", content)
+    found = [(line, f"line {number:,}") for number, line in enumerate(lines, start=1) if line.strip()]
+    return [line for line, _ in found], [place for _, place in found]
 
 
 def _with_texts(parts: Parts, columns: Sequence[str], *, skip: bool, notes: list[str]) -> Parts:

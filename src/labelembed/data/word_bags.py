@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -29,7 +30,8 @@ class WordBags:
 
     Args:
         features: Words, and n-grams as their words with a space between; the first has the number 1, for 0 fills up.
-        row_length: Features of a row at most, to which shorter rows are filled up.
+        row_length: Features of the longest training text, to which shorter rows are filled up; a longer text makes the
+            rows that are encoded with it longer.
         maximum_words: Words of a text that are read.
         column: The column that the texts stood in.
     """
@@ -103,21 +105,30 @@ class WordBags:
         return ()
 
     def encode(self, rows: WordRows) -> Tensor:
-        """Returns the features of each text [N, row_length], int32: ascending numbers, then zeros.
+        """Returns the features of each text [N, F], int32: ascending numbers, then zeros.
 
-        A text with more known features than `row_length` keeps the most frequent ones, which have the lowest numbers.
+        F is `row_length`, or the number of features of the longest of these texts where that is more.
         """
         row, number = self._found(rows)
         starts = np.searchsorted(row, np.arange(len(rows)))
         column = np.arange(len(row)) - starts[row] if len(row) else row
-        inside = column < self.row_length
-        inputs = np.zeros((len(rows), self.row_length), dtype=np.int32)
-        inputs[row[inside], column[inside]] = number[inside]
+        width = max(self.row_length, 1 + int(column.max(initial=-1)))
+        inputs = np.zeros((len(rows), width), dtype=np.int32)
+        inputs[row, column] = number
         return torch.from_numpy(inputs)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Returns the features of new texts; see `encode`."""
         return self.encode(WordRows.of(texts, maximum_words=self.maximum_words))
+
+    def is_cut(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Returns whether each text has more than `maximum_words` words [N]."""
+        return WordRows.of(texts, maximum_words=self.maximum_words).is_cut
+
+    @property
+    def limit(self) -> str:
+        """How much of a text is read."""
+        return f"{self.maximum_words:,} words"
 
     def _found(self, rows: WordRows) -> tuple[Numbers, Numbers]:
         """Returns (text, feature), each pair once and in order."""
@@ -230,7 +241,7 @@ class TextContent:
             raise DataError(f"{self._source}: {error}") from None
 
     def inputs(self, encoding: WordBags, rows: Tensor) -> Tensor:
-        """Returns the features [N, row_length] of the texts at these positions [N]."""
+        """Returns the features [N, F] of the texts at these positions [N]."""
         return encoding.encode(self._words.select(rows.numpy()))
 
     def cut(self, encoding: WordBags, rows: Tensor) -> CutTexts | None:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from labelembed import seeds
-from labelembed.data import CORPORA, DATA, Encoding, LabelledData, ReadingProgress, TextCorpus, prepare
+from labelembed.data import CORPORA, DATA, Encoding, LabelledData, RawData, ReadingProgress, TextCorpus, prepare
 from labelembed.data.text_encodings import ENCODER_FOLDER
 from labelembed.errors import LabelEmbedError, RecipeError
 from labelembed.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing
@@ -60,12 +60,7 @@ def build_rows(
     recipe: Recipe, *, progress: ReadingProgress | None = None, encoding: Encoding | None = None
 ) -> LabelledData:
     """Reads labelled rows and cuts them into splits; see `build_data`, and `prepare` for `encoding`."""
-    reader = DATA[recipe.data["name"]]
-    arguments = {key: recipe.data[key] for key in keys_of(reader)}
-    if takes(reader, "progress"):
-        arguments["progress"] = progress
-    with _refusals("data"):
-        raw = reader(**arguments)
+    raw = read_rows(recipe, progress=progress)
     return prepare(
         raw,
         development=recipe.development(),
@@ -73,6 +68,22 @@ def build_rows(
         batch_size=recipe.rows_of_a_step(len(raw.names)),
         encoding=encoding,
     )
+
+
+def read_rows(recipe: Recipe, *, progress: ReadingProgress | None = None, to_measure: bool = False) -> RawData:
+    """Reads labelled rows as they are.
+
+    Args:
+        recipe: Whose data.
+        progress: See `build_data`.
+        to_measure: They are for a finished run to measure: a reader holds none out for a test.
+    """
+    reader = DATA[recipe.data["name"]]
+    arguments = {key: recipe.data[key] for key in keys_of(reader)}
+    supplied = {"progress": progress, "to_measure": to_measure}
+    arguments |= {key: value for key, value in supplied.items() if takes(reader, key)}
+    with _refusals("data"):
+        return reader(**arguments)
 
 
 def network_for(recipe: Recipe, data: TrainingData, *, base: Path | None = None, to_try: bool = False) -> Network:

@@ -42,6 +42,8 @@ def data_facts(data: TrainingData) -> dict[str, Any]:
     if data.cut is not None:
         cut = data.cut
         about["cut_texts"] = {"count": cut.count, "of": cut.of, cut.setting: cut.limit}
+    if data.label_column is not None:
+        about["label_column"] = data.label_column
     return about | {
         "names": list(data.names),
         "input_shape": list(data.input_shape),

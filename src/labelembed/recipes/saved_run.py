@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,14 @@ from labelembed.data import (
     TableEncoding,
     TokenEncoding,
     WordBags,
+    prepare,
     read_inputs,
     read_texts,
 )
 from labelembed.data.columns.parts import Reading, read_file
+from labelembed.data.measured import all_measured, renumbered
 from labelembed.errors import DataError, RecipeError, RunFolderError
-from labelembed.recipes.building import build_network, build_rows, empty_scaling
+from labelembed.recipes.building import build_network, build_rows, empty_scaling, read_rows
 from labelembed.recipes.changing import stored_recipe
 from labelembed.recipes.data_facts import kept_encoding
 from labelembed.recipes.saved_weights import with_saved_weights
@@ -48,6 +52,7 @@ class SavedRun:
             none was fitted, as in folders of older versions.
         encoding: What makes inputs of texts or of a table's rows, as learned from the training rows; None where files
             hold the inputs themselves.
+        label_column: The column of the labels, of texts and tables; None in folders of older versions.
     """
 
     folder: RunFolder
@@ -58,6 +63,7 @@ class SavedRun:
     input_range: tuple[float, float]
     temperature: float = 1.0
     encoding: Encoding | None = None
+    label_column: str | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> SavedRun:
@@ -91,7 +97,18 @@ class SavedRun:
             ),
         )
         encoding = kept_encoding(recipe.data["name"], folder)
-        return cls(folder, recipe, network, names, input_shape, (low, high), _temperature(folder), encoding)
+        column = about.get("label_column")
+        return cls(
+            folder,
+            recipe,
+            network,
+            names,
+            input_shape,
+            (low, high),
+            _temperature(folder),
+            encoding,
+            column if isinstance(column, str) else None,
+        )
 
     @property
     def fit(self) -> Fit | None:
@@ -99,39 +116,100 @@ class SavedRun:
         return self.recipe.data.get("fit") if self.recipe.data.get("image_size") is not None else None
 
     def probabilities(self, inputs: Tensor) -> Tensor:
-        """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``."""
-        if tuple(inputs.shape[1:]) != self.input_shape:
+        """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``.
+
+        Bags of words may have any number of features.
+        """
+        if not self._fits(tuple(inputs.shape[1:])):
             raise ValueError(f"`inputs` must be [N, {', '.join(map(str, self.input_shape))}], got {list(inputs.shape)}")
         return (predicted_logits(self.network, inputs) / self.temperature).softmax(dim=-1)
 
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        # the bag of a text that is longer than every training text has more features
+        return shape == self.input_shape or (isinstance(self.encoding, WordBags) and len(shape) == 1)
+
     def read_data(self, path: str | None = None) -> LabelledData:
-        """Reads the data the run was trained on, or data of the same kind at another path.
+        """Reads the data the run was trained on, or data of the same kind at another path for the run to measure.
+
+        Data at another path are read with the run's columns, encoding and labels. Where they name parts, as folders
+        for training and test do, they have the same parts here. Otherwise every example is in the test set and the
+        training set is empty.
+
+        Args:
+            path: File or folder; None, or the recipe's own path: the data the run was trained on.
 
         Raises:
-            DataError: When the data cannot be used, or have other labels or inputs.
+            DataError: When the data cannot be used, or have other inputs, or labels that the run does not know.
         """
-        recipe = self.recipe
-        if path is not None:
-            if "path" not in recipe.data:
-                raise RecipeError([f"--data: data {recipe.data['name']!r} takes no path"], source=str(self.folder.path))
-            # Rows to measure need not be enough to train on.
-            recipe = recipe.model_copy(update={"data": recipe.data | {"path": path}, "batch_size": 1})
-        data = build_rows(recipe, encoding=self.encoding)
-        if data.names != self.names:
-            raise DataError(
-                f"{data.source}: has the labels {_few(data.names)}, the run was trained on {_few(self.names)}"
-            )
-        if data.input_shape != self.input_shape:
+        block = self.recipe.data
+        if path is not None and "path" not in block:
+            raise RecipeError([f"--data: data {block['name']!r} takes no path"], source=str(self.folder.path))
+        if path is None or _same_place(path, block["path"]):
+            more = {} if path is None else {"path": path}
+            data = build_rows(self._reading(more), encoding=self.encoding)
+            if data.names != self.names:
+                raise DataError(
+                    f"{data.source}: has the labels {_few(data.names)}, the run was trained on {_few(self.names)}"
+                )
+        else:
+            data = self._read_to_measure(path)
+        if not self._fits(data.input_shape):
             raise DataError(
                 f"{data.source}: inputs are {list(data.input_shape)}, the run was trained on {list(self.input_shape)}"
             )
         return data
 
+    def _read_to_measure(self, path: str) -> LabelledData:
+        block = self.recipe.data
+        found = {"label_column": self.label_column, "text_column": getattr(self.encoding, "column", None)}
+        more = {key: name for key, name in found.items() if key in block and block[key] is None}
+        if "test_fraction" in block:
+            more["test_fraction"] = None
+        recipe = self._reading(more | {"path": path})
+        raw = renumbered(
+            read_rows(recipe, to_measure=True),
+            self.names,
+            input_shape=self.input_shape,
+            merge=block.get("merge_labels", False),
+        )
+        if raw.test is None and raw.development is None:
+            return all_measured(raw, self.encoding)
+        return prepare(
+            raw, development=recipe.development(), train_rows=block["train_rows"], batch_size=1, encoding=self.encoding
+        )
+
+    def _reading(self, more: dict[str, Any]) -> Recipe:
+        # examples to measure need not be enough to train on
+        return self.recipe.model_copy(update={"data": self.recipe.data | more} | ({"batch_size": 1} if more else {}))
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether inputs are made of texts."""
+        return isinstance(self.encoding, WordBags | FeatureEncoding | TokenEncoding)
+
+    def encode_texts(self, texts: Sequence[str]) -> tuple[Tensor, list[str]]:
+        """Returns the inputs of texts, as those of the training texts were made, and what the user should know.
+
+        Args:
+            texts: N texts.
+
+        Raises:
+            DataError: The run was not trained on texts, or its encoder cannot be read.
+        """
+        encoding = self.encoding
+        if not isinstance(encoding, WordBags | FeatureEncoding | TokenEncoding):
+            raise DataError(f"{self.folder.path}: was not trained on texts (data {self.recipe.data['name']!r})")
+        cut = int(encoding.is_cut(texts).sum())
+        longer = "1 text is" if cut == 1 else f"{cut:,} texts are"
+        notes = [f"{longer} longer than {encoding.limit} (of {len(texts):,}); the rest is not read, as in training"]
+        return encoding.encode_texts(texts), notes if cut else []
+
     def read_inputs(self, file: Path, *, invert: bool = False) -> tuple[Tensor, list[str], list[str]]:
         """Reads what is to be predicted from a file: pictures and arrays, or texts where the run was trained on such.
 
         Args:
-            file: An image, an array, or a file of rows as the run's own data.
+            file: An image, an array, or a file of rows as the run's own data; of texts also a ``.txt`` file with one
+                text a line.
             invert: Exchange dark and light, of pictures.
 
         Returns:
@@ -142,11 +220,12 @@ class SavedRun:
         Raises:
             DataError: When the file cannot be used.
         """
-        if isinstance(self.encoding, WordBags | FeatureEncoding | TokenEncoding):
+        if self.reads_texts:
             own = ("text_column", "columns", "delimiter", "encoding")
             how = {key: self.recipe.data[key] for key in own}
-            texts, places = read_texts(file, expected=self.encoding.column, **how)
-            return self.encoding.encode_texts(texts), [f"{file.name} {place}" for place in places], []
+            texts, places = read_texts(file, expected=getattr(self.encoding, "column", None), **how)
+            inputs, notes = self.encode_texts(texts)
+            return inputs, [f"{file.name} {place}" for place in places], notes
         if isinstance(self.encoding, TableEncoding):
             reading = Reading(**{key: self.recipe.data[key] for key in ("columns", "delimiter", "encoding")})
             table = read_file(file, reading)
@@ -181,6 +260,12 @@ def _temperature(folder: RunFolder) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
         raise RunFolderError(f"{folder.path / 'result.json'}: damaged, the temperature is {value!r}")
     return float(value)
+
+
+def _same_place(path: str, own: str) -> bool:
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # a name too long, a zero byte, a loop of links
+        return Path(path).expanduser().resolve() == Path(own).expanduser().resolve()
+    return False
 
 
 def _few(names: tuple[str, ...]) -> str:

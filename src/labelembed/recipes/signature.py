@@ -39,6 +39,7 @@ SUPPLIED = frozenset(
         "ignore_index",
         "network",
         "progress",
+        "to_measure",
     }
 )
 # Arguments that hold what a recipe points to under another name: the teacher's logits by the folder of its run.

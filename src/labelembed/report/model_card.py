@@ -6,15 +6,20 @@ The header is YAML as Hugging Face's model cards have it.
 from __future__ import annotations
 
 import re
-import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from labelembed.errors import DataError, RunFolderError
 from labelembed.measures import is_extreme_temperature
+from labelembed.report.card_origin import (
+    as_yaml,
+    command_of,
+    data_of,
+    environment_lines,
+    folders_of,
+    recipe_without_folders,
+)
 from labelembed.report.citations import citations_of
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns, environment_of, load_comparison
 from labelembed.report.cost import cost_rows, memory_text
@@ -80,8 +85,8 @@ def model_card(run: str | Path) -> str:
     for block in ("data", "model", "objective"):
         if not isinstance(recipe.get(block), dict):
             raise RunFolderError(f"{folder / 'recipe.yaml'}: damaged, {block!r} is no mapping")
-    told = environment.get("data")
-    data: dict[str, Any] = told if isinstance(told, dict) else {}
+    folders = folders_of(recipe)
+    data = data_of(environment, folders)
     template = files("labelembed.report").joinpath("templates", "card.md").read_text(encoding="utf-8")
     surroundings = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     surroundings.filters.update(text=markdown_text, code=markdown_code)
@@ -96,15 +101,15 @@ def model_card(run: str | Path) -> str:
             network=str((recipe.get("model") or {}).get("name")),
             statement=verdict(single)[0],
             data=_data_lines(data),
-            notes=[str(note) for note in _list(data.get("notes"))],
+            notes=data["notes"],
             measures=_measures(record),
             calibration=_calibration(record),
             labels=_labels(folder),
             cost=_cost(single),
             comparison=_of_comparison(folder),
-            recipe=_fenced((folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace").rstrip(), "yaml"),
-            command=_fenced(_command(environment), "sh"),
-            environment=_environment(environment),
+            recipe=_fenced(as_yaml(recipe_without_folders(recipe)), "yaml"),
+            command=_fenced(command_of(environment), "sh"),
+            environment=environment_lines(environment, folders),
             selected=str(record.result.get("selected_by", "nothing known")),
             citations=citations_of(str(variant.objective.get("name"))),
             has_test=record.result.get("test") is not None,
@@ -164,11 +169,12 @@ def _header(record: RunRecord, recipe: dict[str, Any], data: dict[str, Any], *, 
     test = record.result.get("test")
     split = "test" if test else "development"
     measured: dict[str, Any] = test or record.result.get("development") or {}
-    metrics = [{"type": "accuracy", "name": f"{split} accuracy", "value": 1 - measured["error"]}]
+    metrics = [{"type": "accuracy", "name": f"{split} accuracy", "value": round(1 - measured["error"], 4)}]
     for name in ("bleu", "chrf", "nll", "calibration_error"):
         value = number_in(measured.get(name))
         if value is not None:
-            metrics.append({"type": name, "name": f"{split} {_IN_WORDS[name]}", "value": value})
+            rounded = round(value, 3 if name in _NATS else 4)  # the digits of the tables below
+            metrics.append({"type": name, "name": f"{split} {_IN_WORDS[name]}", "value": rounded})
     dataset = {"name": shortened(str(data.get("source")), _LONGEST_TEXT), "type": str(recipe["data"].get("name"))}
     task = {"type": _task(recipe, data)}
     objective = str((recipe.get("objective") or {}).get("name"))
@@ -179,7 +185,7 @@ def _header(record: RunRecord, recipe: dict[str, Any], data: dict[str, Any], *, 
         "metrics": [metric["type"] for metric in metrics],
         "model-index": [{"name": title, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}],
     }
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).strip()
+    return as_yaml(values)
 
 
 def _list(value: object) -> list[Any]:
@@ -199,9 +205,13 @@ def _data_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
             lines[-1] = ("labels", lines[-1][1] + ", ...")
     shape, ends = _list(data.get("input_shape")), _list(data.get("input_range"))
     if shape and len(ends) == 2:
-        lines.append(("one input", f"{' x '.join(map(str, shape))}, values from {ends[0]} to {ends[1]}"))
+        lines.append(("one input", f"{' x '.join(map(str, shape))}, values from {_end(ends[0])} to {_end(ends[1])}"))
     lines.append(("fingerprint of the content", str(data.get("fingerprint", "not known"))))
     return lines
+
+
+def _end(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _measures(record: RunRecord) -> list[tuple[str, str, str, str]]:
@@ -249,13 +259,10 @@ def _labels(folder: Path) -> dict[str, Any] | None:
         near = geometry.neighbours_of(listed, k=min(_NEIGHBOURS, len(geometry) - 1))
     except (DataError, OSError, KeyError, ValueError):
         return None
-    kind = "probability in the label's soft target" if geometry.similarities is not None else geometry.metric
     return {
         "lines": [(name, ", ".join(f"{one.name} ({one.score:.3g})" for one in near[name])) for name in listed],
         "count": len(geometry),
-        "kind": {"euclidean": "minus the distance of the label vectors", "cosine": "cosine of the label vectors"}.get(
-            kind, kind
-        ),
+        "kind": geometry.score_unit,
         "source": geometry.source,
     }
 
@@ -302,19 +309,3 @@ def _holds(variant: VariantRuns, folder: Path) -> bool:
 def _over_seeds(row: Row) -> list[tuple[str, str]]:
     shown = [measure for measure in MEASURES if measure.summary(row) is not None]
     return [(f"{one.heading}{', ' + one.unit if one.unit else ''}", one.text(row)) for one in shown]
-
-
-def _command(environment: dict[str, Any]) -> str:
-    words = environment.get("command")
-    return shlex.join(map(str, words)) if isinstance(words, list) else "labelembed train recipe.yaml"
-
-
-def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
-    packages = environment.get("packages")
-    versions = packages.items() if isinstance(packages, dict) else ()
-    lines = [
-        (key, "; ".join(map(str, told)) if isinstance(told := environment[key], list) else str(told))
-        for key in ("changes", "device", "processor", "python", "commit")
-        if environment.get(key)
-    ]
-    return [*lines, ("packages", ", ".join(f"{name} {version}" for name, version in versions if version))]

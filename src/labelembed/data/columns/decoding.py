@@ -42,17 +42,27 @@ def read_text(file: Path, *, encoding: str | None) -> str:
     Raises:
         DataError: The file cannot be read, is empty, or is written in another encoding; names the line.
     """
-    content = _content(file)
+    return decoded(_content(file), file, encoding=encoding)
+
+
+def decoded(content: bytes, source: Path | str, *, encoding: str | None) -> str:
+    """Returns bytes as text; see `read_text`.
+
+    Args:
+        content: The bytes.
+        source: Where they come from, for messages.
+        encoding: See `read_text`.
+    """
     if not content.strip():
-        raise DataError(f"{file}: is empty")
+        raise DataError(f"{source}: is empty")
     marked = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     found = encoding or marked
     try:
         return content.decode(found).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: {_refusal(content, error, found, given=encoding is not None)}") from None
+        raise DataError(f"{source}: {_refusal(content, error, found, given=encoding is not None)}") from None
     except UnicodeError as error:  # utf-16 without a mark where one is needed
-        raise DataError(f"{file}: is not written in {found!r} ({error})") from None
+        raise DataError(f"{source}: is not written in {found!r} ({error})") from None
 
 
 def _content(file: Path) -> bytes:

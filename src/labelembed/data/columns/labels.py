@@ -32,12 +32,15 @@ class LabelReading:
         minimum_rows: Labels with fewer training rows are left out.
         skip_incomplete: Leave rows without a label out; otherwise refuse them.
         test_fraction: Part of the rows that becomes the test set where there is none; None: 0.2.
+        to_measure: The rows are for a finished run to measure: none are held out or left out for their label, which may
+            be one of any part, and spellings are left to the run (see `measured`).
     """
 
     merge: bool | None = None
     minimum_rows: int = 1
     skip_incomplete: bool = False
     test_fraction: float | None = None
+    to_measure: bool = False
 
     def faults(self) -> ArgumentFaults:
         """Returns what is wrong with it."""
@@ -92,8 +95,11 @@ def labelled_parts(parts: Parts, column: str, how: LabelReading) -> LabelledPart
         known = tables["train"].label_names.get(column)
         names_of[part] = [_name_of(value, known, table, row) for row, value in enumerate(table.columns[column])]
     tables, names_of = _complete(tables, names_of, column, how, notes)
-    _merge_spellings(names_of, column, parts.source, how, notes)
-    tables, names_of, names = _frequent(tables, names_of, column, parts.source, how, notes)
+    if how.to_measure:
+        names = ordered_names({str(name) for found in names_of.values() for name in found})
+    else:
+        _merge_spellings(names_of, column, parts.source, how, notes)
+        tables, names_of, names = _frequent(tables, names_of, column, parts.source, how, notes)
     number = {name: place for place, name in enumerate(names)}
     labels = {}
     for part, found in names_of.items():
@@ -104,7 +110,9 @@ def labelled_parts(parts: Parts, column: str, how: LabelReading) -> LabelledPart
                 f"{_few(unknown)}; the training rows have {_few(names)}"
             )
         labels[part] = torch.tensor([number[str(name)] for name in found], dtype=torch.int64)
-    if "test" not in tables:
+    if how.to_measure:
+        pass
+    elif "test" not in tables:
         _hold_out_test(tables, labels, parts.source, how.test_fraction, notes)
     elif how.test_fraction is not None:
         raise DataError(f"{parts.source}: has a test set of its own; leave `test_fraction` out")

@@ -69,7 +69,7 @@ class Parts:
         return {name: table for name, table in found.items() if table is not None}
 
 
-def read_parts(path: Path, reading: Reading, *, split: str | None = None) -> Parts:
+def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_measure: bool = False) -> Parts:
     """Returns the rows of a data set, columns not yet looked at.
 
     Args:
@@ -78,6 +78,7 @@ def read_parts(path: Path, reading: Reading, *, split: str | None = None) -> Par
         reading: How files are read.
         split: Column that says what each row is for, of one file; None: the one named `split` or the like in which
             every value is the name of a part, if any.
+        to_measure: A file without the column `split`, or without training rows in it, is one part.
 
     Raises:
         DataError: Nothing there can be read; names file and row.
@@ -87,14 +88,14 @@ def read_parts(path: Path, reading: Reading, *, split: str | None = None) -> Par
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
     if not is_folder:
-        return _by_column(read_file(path, reading), path, split)
+        return _by_column(read_file(path, reading), path, split, to_measure)
     tables = _of_saved(path)
     if tables is None:
         tables = _of_folder(path, reading)
     if "train" not in tables:
         raise DataError(f"{path}: has no training rows; found {', '.join(sorted(tables))}")
     if list(tables) == ["train"]:
-        return _by_column(tables["train"], path, split)
+        return _by_column(tables["train"], path, split, to_measure)
     if split is not None:
         raise DataError(f"{path}: has a file for each part already; leave `split_column` out")
     train = tables["train"]
@@ -125,6 +126,11 @@ def read_file(file: Path, reading: Reading) -> ColumnTable:
     if kind == "json":
         return json_table(text, file)
     return delimited_table(text, file, delimiter=reading.delimiter, tabs=kind == "tsv", columns=reading.columns)
+
+
+def is_readable(file: Path) -> bool:
+    """Tells whether a file is of a kind that is read, by its name."""
+    return _kind_of(file) is not None
 
 
 def _kind_of(file: Path) -> str | None:
@@ -180,8 +186,10 @@ def _with_parts(tables: dict[str, ColumnTable], source: Path) -> Parts:
     return Parts(train=train, development=validation, test=test, source=source)
 
 
-def _by_column(table: ColumnTable, source: Path, split: str | None) -> Parts:
+def _by_column(table: ColumnTable, source: Path, split: str | None, to_measure: bool) -> Parts:
     """Cuts one table into parts where a column says what each row is for."""
+    if to_measure and split not in table.columns:
+        split = None
     if split is None:
         split = next((name for name in table.columns if _says_parts(name, table)), None)
         if split is None:
@@ -196,6 +204,8 @@ def _by_column(table: ColumnTable, source: Path, split: str | None) -> Parts:
                 f"{source}: {table.place(row)} has {value!r:.60} in column {split!r}; expected {', '.join(PARTS)}"
             )
         rows.setdefault(part, []).append(row)
+    if "train" not in rows and to_measure:
+        return Parts(train=table, development=None, test=None, source=source)
     if "train" not in rows:
         raise DataError(f"{source}: has no training row in column {split!r}; found {', '.join(sorted(rows))}")
     return _with_parts({part: table.select(places) for part, places in rows.items()}, source)
