@@ -268,6 +268,9 @@ def test_the_verdict_says_what_was_tuned_and_what_was_not(spaces, said):
         variants.append({"name": name, "space": texts, "trials": 4 if keys else 0})
     tuning = {"measure": "development error", "trials": 4, "seeds": [1000], "variants": variants}
     assert tuning_statement(SimpleNamespace(tuning=tuning)) == [said]
+    variants[-1]["rate_at_end"] = True
+    noted = "The learning rate chosen for b lies near an end of its range: a wider one may change the answer."
+    assert (noted in tuning_statement(SimpleNamespace(tuning=tuning))[0]) == ("b" in spaces)
 
 
 def test_a_report_stands_whatever_is_said_of_the_tuning(made, tmp_path):

@@ -197,6 +197,13 @@ def test_a_badly_set_learning_rate_does_not_decide(tmp_path, monkeypatch):
         assert run.optimizer["weight_decay"] == outcome.arguments["optimizer.weight_decay"]
 
 
+@pytest.mark.parametrize(("good", "at_end"), [(1e-3, False), (3e-3, False), (0.1, True), (1e-5, True)])
+def test_a_learning_rate_at_the_end_of_its_range_is_noted(tmp_path, monkeypatch, good, at_end):
+    faked(monkeypatch, lambda recipe: abs(math.log10(recipe["optimizer"]["learning_rate"] / good)))
+    plan = plan_of(tmp_path, "one_hot", count=15)  # from 1e-4 to 1e-2
+    assert [variant["rate_at_end"] for variant in write_tuning(plan, made(plan))["variants"]] == [at_end]
+
+
 def test_a_key_goes_to_the_variants_that_have_it(tmp_path):
     plan = plan_of(tmp_path, "one_hot,label_smoothing", space=["objective", "objective.smoothing=0.1:0.2"])
     assert [set(tuned.space) for tuned in plan.tuned] == [set(), {"objective.smoothing"}]

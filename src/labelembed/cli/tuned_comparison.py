@@ -103,6 +103,7 @@ def _for_the_report(about: dict[str, Any], names: dict[str, str]) -> dict[str, A
             "arguments": entry["arguments"],
             "score": entry["score"],
             "first_score": entry["first_score"],
+            "rate_at_end": entry["rate_at_end"],
         }
         for entry in about["variants"]
     ]

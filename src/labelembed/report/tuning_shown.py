@@ -22,6 +22,7 @@ class TuningRow:
         chosen: The chosen values; nothing where the objective stayed as it was.
         first: The score of the objective as it was asked for.
         best: The score of what was chosen.
+        rate_at_end: Whether the chosen learning rate lies near an end of its range.
     """
 
     name: str
@@ -31,6 +32,7 @@ class TuningRow:
     chosen: list[str]
     first: str
     best: str
+    rate_at_end: bool = False
 
 
 def tuning_rows(comparison: Comparison) -> list[TuningRow]:
@@ -53,6 +55,7 @@ def tuning_rows(comparison: Comparison) -> list[TuningRow]:
                 chosen=[f"{_key(key)}={value}" for key, value in _mapping(entry.get("arguments")).items()],
                 first=_score(entry.get("first_score"), measure),
                 best=_score(entry.get("score"), measure),
+                rate_at_end=entry.get("rate_at_end") is True,
             )
         )
     return found
@@ -74,6 +77,11 @@ def tuning_statement(comparison: Comparison) -> list[str]:
         each = " each" if len(tuned) > 1 else ""
         what, rest = _what_was_tuned([row for row in rows if row.space])
         statements = [f"{listed(tuned)}: {trials}{each}{of_seeds} chose {what} on the development rows.{rest}"]
+    if at_end := [row.name for row in rows if row.rate_at_end]:
+        statements.append(
+            f"The learning rate chosen for {listed(at_end)} lies near an end of its range: a wider one may change the "
+            "answer."
+        )
     if untuned:
         statements.append(f"{listed(untuned)} {'was' if len(untuned) == 1 else 'were'} not tuned.")
     return [" ".join(statements)]
