@@ -377,7 +377,8 @@ def do_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: S
 def _work(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
     for batch in range(3):
         observe(Progress(0, 1, batch, 3, 0.0, None))
-    return {"pid": os.getpid(), "threads": torch.get_num_threads(), "value": payload.get("value")}
+    known = {"pid": os.getpid(), "threads": torch.get_num_threads(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
+    return known | {"value": payload.get("value")}
 
 
 def _train(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:

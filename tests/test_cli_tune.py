@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
+from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from labelembed.recipes import comparing
 from labelembed.report import load_comparison, tuning_rows, verdict, write_report
+from labelembed.report.tuning_shown import tuning_statement
 from labelembed.tuning import trials
 from tests.made_cli import call, succeed
 from tests.made_in_process import run_jobs_here
@@ -24,7 +28,7 @@ def made(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     jobs_made, wishes = [], {"stop_after": None}
 
-    def run_here(jobs, run, *, processes):
+    def run_here(jobs, run, *, processes, gpus):
         for event in run_jobs_here(jobs, run):
             jobs_made.append(event.job)
             yield event
@@ -37,13 +41,14 @@ def made(monkeypatch, tmp_path):
 
 
 def test_tune_prints_a_table_and_what_can_be_pasted(made):
-    shown = succeed("tune", "digits-mlp", "--trials", 3, *TWO, *SMALL).out
+    own = ["--space", "objective"]
+    shown = succeed("tune", "digits-mlp", "--trials", 3, *TWO, *own, *SMALL).out
     assert "one_hot: nothing to tune" in shown
     assert "label_smoothing: 3 trials (seed 1000) over smoothing 0.02 to 0.9" in shown
     assert "as it was" in shown
     (best,) = [line.removeprefix("  best: ") for line in shown.splitlines() if line.startswith("  best: ")]
     assert best.startswith("label_smoothing")
-    about = succeed("tune", "digits-mlp", "--trials", 3, *TWO, *SMALL, "--json").json
+    about = succeed("tune", "digits-mlp", "--trials", 3, *TWO, *own, *SMALL, "--json").json
     assert len(made[0]) == 3  # the second call has made none
     assert about["variants"][1]["variant"] == best
     assert about["seeds"] == [1000]
@@ -56,6 +61,7 @@ def test_tune_prints_a_table_and_what_can_be_pasted(made):
 
 def test_tune_with_a_space_of_its_own_and_a_rate(made):
     space = ["--space", "objective.smoothing=0.3:0.4", "--space", "optimizer.learning_rate=1e-3,1e-2"]
+    space += ["--space", "objective"]
     about = succeed("tune", "digits-mlp", "--trials", 3, *TWO, *space, *SMALL, "--json").json
     one_hot, smoothing = about["variants"]
     assert len(one_hot["trials"]) == len(smoothing["trials"]) == 3
@@ -69,7 +75,7 @@ def test_tune_with_a_space_of_its_own_and_a_rate(made):
 
 def test_tune_says_what_it_would_do(made, tmp_path):
     said = succeed("tune", "digits-mlp", "--trials", 4, "--seeds", 2, *TWO, *SMALL, "--dry-run", "--json").json
-    assert said["runs"] == 8
+    assert said["runs"] == 2 * 4 * 2
     assert list(tmp_path.iterdir()) == []
 
 
@@ -124,7 +130,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(made, tmp_path):
     assert "--out t" in called.err
     wishes["stop_after"] = None
     again = succeed(*tune, "--json").json
-    assert len(jobs) == 6
+    assert len(jobs) == 2 * 6
     assert again == whole
 
 
@@ -140,24 +146,29 @@ def test_a_tuned_comparison_gives_everybody_the_same_trials_and_says_so(made, tm
     objectives = "one_hot,label_smoothing:smoothing=0.3,confidence_penalty"
     compare = ["compare", "digits-mlp", "--tuned", "--trials", 3, "--objectives", objectives, "--seeds", "2", *SMALL]
     shown = succeed(*compare, "--out", "c").out
-    assert len(made[0]) == 2 * 3 + 3 * 2
-    verdict = (
-        "label_smoothing smoothing=0.3 tuned and confidence_penalty tuned were chosen by 3 trials each (seed 1000) "
-    )
-    assert verdict + "on the development rows. Of one_hot there is nothing to tune." in shown
+    assert len(made[0]) == 3 * 3 + 3 * 2
+    assert (
+        "one_hot tuned, label_smoothing smoothing=0.3 tuned and confidence_penalty tuned: 3 trials each (seed 1000) "
+        "chose the learning rate, the weight decay and the objective's own arguments (where it has any) on the "
+        "development rows."
+    ) in shown
     about = json.loads((tmp_path / "c" / "comparison.json").read_text())
-    assert about["baseline"] == "one_hot"
+    assert about["baseline"] == "one_hot tuned"
     assert about["seeds"] == [0, 1]
+    of_all = ("optimizer.learning_rate", "optimizer.weight_decay")
     assert {tuple(entry["space"]): entry["trials"] for entry in about["tuning"]["variants"]} == {
-        (): 0,
-        ("objective.smoothing",): 3,
-        ("objective.penalty_weight",): 3,
+        of_all: 3,
+        ("objective.smoothing", *of_all): 3,
+        ("objective.penalty_weight", *of_all): 3,
     }
     for variant, entry in zip(about["variants"], about["tuning"]["variants"], strict=True):
         assert variant["name"] == entry["name"]
+        run = tmp_path / "c" / "runs" / variant["folder"] / "seed-1"
+        recipe = yaml.safe_load((run / "recipe.yaml").read_text())
         for key, value in entry["arguments"].items():
-            assert variant["objective"][key.removeprefix("objective.")] == value
-        assert (tmp_path / "c" / "runs" / variant["folder"] / "seed-1" / "result.json").is_file()
+            block, name = key.split(".")
+            assert recipe[block][name] == value
+        assert (run / "result.json").is_file()
     # The trials' seed is none of the comparison's.
     assert {path.name for path in (tmp_path / "c" / "tuning" / "trials").glob("*/*/*")} == {"seed-1000"}
     page = (tmp_path / "c" / "report.html").read_text()
@@ -170,7 +181,8 @@ def test_a_tuned_comparison_gives_everybody_the_same_trials_and_says_so(made, tm
 
 
 def test_a_tuned_comparison_of_rates_runs_each_with_its_own(made, tmp_path):
-    rate = ["--space", "optimizer.learning_rate=1e-3,1e-2", "--trials", 3, "--baseline", "label_smoothing"]
+    rate = ["--space", "optimizer.learning_rate=1e-3,1e-2", "--space", "objective", "--trials", 3]
+    rate += ["--baseline", "label_smoothing"]
     succeed("compare", "digits-mlp", "--tuned", *TWO, *rate, "--seeds", "1", *SMALL, "--out", "c")
     about = json.loads((tmp_path / "c" / "comparison.json").read_text())
     assert about["baseline"] == "label_smoothing tuned"
@@ -182,7 +194,17 @@ def test_a_tuned_comparison_of_rates_runs_each_with_its_own(made, tmp_path):
 
 def test_a_tuned_comparison_says_what_it_would_do(made, tmp_path):
     compare = ["compare", "digits-mlp", "--tuned", "--trials", 4, *TWO, "--seeds", 3, *SMALL]
-    assert succeed(*compare, "--dry-run", "--json").json["runs"] == 4 + 2 * 3
+    assert succeed(*compare, "--dry-run", "--json").json["runs"] == 2 * 4 + 2 * 3
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["compare", "--tuned"], ["tune"]], ids=["compare", "tune"])
+def test_a_dry_run_without_optuna_is_refused(made, tmp_path, monkeypatch, words):
+    monkeypatch.setitem(sys.modules, "optuna", None)  # as if it were not installed
+    called = call(*words, "digits-mlp", *TWO, *SMALL, "--dry-run")
+    assert called.code == 2
+    assert called.err.startswith("error: tuning needs the package optuna: pip install 'labelembed[tune]'")
+    assert called.out == ""
     assert list(tmp_path.iterdir()) == []
 
 
@@ -213,6 +235,42 @@ def test_what_cannot_be_compared_tuned_is_refused(made, tmp_path, words, said):
     assert called.code == (2 if said else 0)
     assert said in called.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("spaces", "said"),
+    [
+        (
+            {"a": ["optimizer.learning_rate"], "b": ["optimizer.learning_rate"]},
+            "a and b: 4 trials each (seed 1000) chose the learning rate on the development rows.",
+        ),
+        (
+            {"a": [], "b": ["objective.smoothing"]},
+            "b: 4 trials (seed 1000) chose the objective's own arguments on the development rows. "
+            "The learning rate is the recipe's for all. a was not tuned.",
+        ),
+        (
+            {"a": ["objective.x", "optimizer.weight_decay"], "b": ["optimizer.weight_decay"]},
+            "a and b: 4 trials each (seed 1000) chose the weight decay and the objective's own arguments (where it "
+            "has any) on the development rows. The learning rate is the recipe's for all.",
+        ),
+        (
+            {"a": ["objective.x", "held optimizer.learning_rate"]},
+            "a: 4 trials (seed 1000) chose the objective's own arguments on the development rows. "
+            "The learning rate is the recipe's for all.",
+        ),
+    ],
+)
+def test_the_verdict_says_what_was_tuned_and_what_was_not(spaces, said):
+    variants = []
+    for name, keys in spaces.items():
+        texts = {key.removeprefix("held "): "held at 0.1" if key.startswith("held ") else "0 to 1" for key in keys}
+        variants.append({"name": name, "space": texts, "trials": 4 if keys else 0})
+    tuning = {"measure": "development error", "trials": 4, "seeds": [1000], "variants": variants}
+    assert tuning_statement(SimpleNamespace(tuning=tuning)) == [said]
+    variants[-1]["rate_at_end"] = True
+    noted = "The learning rate chosen for b lies near an end of its range: a wider one may change the answer."
+    assert (noted in tuning_statement(SimpleNamespace(tuning=tuning))[0]) == ("b" in spaces)
 
 
 def test_a_report_stands_whatever_is_said_of_the_tuning(made, tmp_path):

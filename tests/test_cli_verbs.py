@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -24,7 +25,9 @@ from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_corpus import made_pairs, write_example_text, write_text
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_data import made_images, write_idx, write_idx_folder, write_image
+from tests.made_in_process import run_jobs_here
 from tests.made_training import train
+from tests.reliability.tables import read_table
 
 MNIST = ["mnist-mlp", "--data", "mnist", *SMALL]
 COMMAND = typer.main.get_command(cli.app)
@@ -307,6 +310,106 @@ def test_two_runs_of_one_recipe_are_equal(made):
     assert weights_of("one") == weights_of("two") == weights_of(made / "run")
 
 
+# ----------------------------------------------------------------------------------------- what errors advise
+
+
+def options_lacking(verb, text):
+    """Returns the options that a message of a verb names and the verb lacks; those after `labelembed VERB` are its."""
+    lacking = []
+    parts = re.split(r"labelembed ([a-z]+)(?=[^;`)\n]* --)([^;`)\n]*)", text)
+    for of_verb, said in [(verb, "".join(parts[::3])), *zip(parts[1::3], parts[2::3], strict=True)]:
+        known = {option for parameter in COMMAND.commands[of_verb].params for option in parameter.opts}
+        lacking += [option for option in re.findall(r"(?<![\w-])--[a-z-]+", said) if option not in known]
+    return lacking
+
+
+def test_options_that_a_verb_lacks_are_found():
+    assert options_lacking("compare", "choose another --out, or go on with the changed recipe by --force.") == [
+        "--force"
+    ]
+    assert options_lacking("compare", "goes on by `labelembed train --force` and --seeds; --set") == []
+    assert options_lacking("compare", "goes on by `labelembed resume --out`; --set") == ["--out"]
+
+
+@pytest.fixture(scope="module")
+def folders(made, tmp_path_factory):
+    """A finished run, comparison and tuning, and a run that has not finished."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("folders"))
+        patch.setattr("labelembed.recipes.comparing.run_jobs", run_jobs_here)
+        patch.setattr("labelembed.tuning.trials.run_jobs", run_jobs_here)
+        shutil.copytree(made / "mnist", "mnist")
+        shutil.copytree(made / "run", "run")
+        shutil.copytree(made / "run", "unfinished")
+        Path("unfinished/result.json").unlink()
+        succeed("compare", *MNIST, "--objectives", "one_hot", "--seeds", 1, "--out", "comparison")
+        tuned = ["--objectives", "one_hot", "--trials", 1, "--out", "tuning"]
+        succeed("tune", *MNIST, *tuned)
+        succeed("compare", *MNIST, "--tuned", *tuned[:-1], "tuned", "--seeds", 1)
+        return Path.cwd()
+
+
+CHANGED = ["--set", "optimizer.learning_rate=0.5"]
+RATES = ["--space", "optimizer.learning_rate=1e-3:1e-2"]
+ONE = ["--objectives", "one_hot"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", *MNIST, *CHANGED, "--out", "run"], "choose another --out, or go on with the changed recipe by --fo"),
+        (["train", *MNIST, *CHANGED, "--set", "batch_size=5", "--out", "run", "--force"], "choose another --out"),
+        (["train", *MNIST, "--out", "unfinished"], "add --overwrite"),
+        (["train", *MNIST, "--out", "comparison"], "choose another folder with --out"),
+        (["resume", "run", *CHANGED], "train anew in another folder, or go on with the changed recipe by --force"),
+        (["resume", "run", "--set", "batch_size=5", "--force"], "not by --force either; train anew in another folder"),
+        (["resume", "run", "--set", "epochs=1", "--force"], "epochs: must be 2 or more"),
+        (["compare", *MNIST, *ONE, "--seeds", 1, *CHANGED, "--out", "comparison"], "choose another --out. It differs"),
+        (["compare", *MNIST, *ONE, "--out", "run"], "choose another folder with --out"),
+        (["compare", *MNIST, "--tuned", *ONE, "--trials", 1, "--seeds", 1, *RATES, "--out", "tuned"], "another --out"),
+        (["compare", *MNIST, "--tuned", *ONE, "--seeds", 5, "--trial-seeds", "3,"], "--trial-seeds"),
+        (["compare", *MNIST, "--trials", 3], "labelembed tune"),
+        (["tune", *MNIST, *ONE, "--trials", 1, *CHANGED, "--out", "tuning"], "choose another --out. It differs"),
+        (["tune", *MNIST, *ONE, "--trials", 1, *RATES, "--out", "tuning"], "choose another --out"),
+        (["tune", *MNIST, *ONE, "--out", "comparison"], "choose another folder with --out"),
+        (["tune", *MNIST, *ONE, "--out", "run"], "choose another folder with --out"),
+    ],
+    ids=lambda value: (
+        " ".join(map(str, value)).replace(" ".join(map(str, MNIST)), "") if isinstance(value, list) else ""
+    ),
+)
+def test_errors_advise_only_what_the_verb_has(folders, monkeypatch, words, said):
+    monkeypatch.chdir(folders)
+    before = {name: value for name, value in listing(folders).items() if "/.lock" not in name}
+    called = call(*words)
+    assert called.code == 2, called.err
+    assert said in called.err
+    assert options_lacking(words[0], called.err) == []
+    assert listing(folders) == before
+
+
+def test_a_run_without_room_on_the_disk_is_not_advised_another_out(folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folders / "mnist", "mnist")
+    shutil.copytree(folders / "unfinished", "unfinished")
+    monkeypatch.setattr("labelembed.training.files.disk_free", lambda folder: 1)
+    for verb, way in (
+        ("resume", "move the run's folder to another place"),
+        ("train", "choose another folder with --out"),
+    ):
+        called = call(verb, *(["unfinished"] if verb == "resume" else [*MNIST, "--out", "new"]))
+        assert called.code == 2
+        assert called.err.endswith(f"free some space or {way}\n")
+        assert options_lacking(verb, called.err) == []
+
+
+def test_errors_of_the_table_advise_only_what_their_verb_has():
+    table = [bad for bad in read_table("bad_calls.txt") if bad.said.startswith("error: ")]
+    found = [(bad.words, options_lacking(bad.words.split()[0], bad.said)) for bad in table]
+    assert len(found) > 200
+    assert [(words, lacking) for words, lacking in found if lacking] == []
+
+
 # ---------------------------------------------------------------------------------------------------- dry runs
 
 
@@ -327,6 +430,26 @@ def test_dry_run_of_compare_counts_the_runs(made, tmp_path):
     assert " with 2 at once " in succeed(*words).out
     assert succeed(*words, "--objectives", "one_hot", "--seeds", "7,9", "--json").json["runs"] == 2
     assert listing(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "jobs", "said"),
+    [
+        ([], 2, "about 6.0 s with 2 at once, one on a GPU (nothing was written)"),
+        (["--jobs", 1], 1, "about 12 s, one at a time on a GPU (nothing was written)"),
+        (["--jobs", 6], 6, "about 2.0 s with 6 at once, up to 3 on a GPU (nothing was written)"),
+    ],
+)
+def test_dry_run_of_compare_says_on_how_many_gpus(made, monkeypatch, words, jobs, said):
+    monkeypatch.setattr("labelembed.recipes.estimate.seconds_of_run", lambda recipe: 1.0)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    compare = ["compare", "mnist-mlp", "--data", made / "mnist", *SMALL, "--dry-run", "--seeds", 4, *words]
+    shown = succeed(*compare).out
+    assert said in shown
+    values = succeed(*compare, "--json").json
+    assert (values["jobs"], values["gpus"]) == (jobs, 2)
+    assert succeed(*compare, "--device", "cpu", "--json").json["gpus"] == 0
 
 
 def test_dry_run_refuses_what_the_run_would_refuse():

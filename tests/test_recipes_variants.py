@@ -8,7 +8,8 @@ import pytest
 
 from labelembed.errors import RecipeError
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.comparing import plan_comparison
+from labelembed.recipes import comparing
+from labelembed.recipes.comparing import default_jobs, plan_comparison, run_comparison, visible_gpus
 from labelembed.recipes.loading import load_recipe, parse_variant, split_variants, variant_folder, variant_name
 
 
@@ -240,6 +241,57 @@ def test_seeds_of_the_recipe_hold_where_no_option_is_given():
     assert plan().seeds == list(range(8))
     assert plan(settings=["comparison.seeds=[4, 2]"]).seeds == [4, 2]
     assert plan(settings=["comparison=null"]).seeds == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "typed", "seeds"),
+    [
+        (["seed=5"], "1", [5]),
+        (["seed=5"], "3", [5, 6, 7]),
+        (["seed=5"], "0,9", [0, 9]),
+        (["seed=5", "comparison.seeds=2"], None, [5, 6]),
+        (["seed=5", "comparison.seeds=[4, 2]"], None, [4, 2]),
+    ],
+)
+def test_a_number_of_seeds_begins_at_the_recipes_seed(settings, typed, seeds):
+    made = plan(settings=settings, seeds=typed)
+    assert made.seeds == seeds
+    assert {run.seed for _, _, run, _ in made.runs} == set(seeds)
+
+
+def test_seeds_beyond_what_a_seed_may_be_are_refused():
+    message = plan_fault(settings=[f"seed={2**63 - 1}"], seeds="2")
+    assert message == f"--seeds: must be whole numbers below 2**63, got 2 from {2**63 - 1} on"
+
+
+# ------------------------------------------------------------------------------------------------------- GPUs
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
+    monkeypatch.setattr(comparing, "available_cores", lambda: 16)
+    assert (visible_gpus(None), default_jobs(None)) == (["0", "1"], 2)
+    assert (visible_gpus("cpu"), default_jobs("cpu")) == ([], 16)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5f")  # of those that this process sees
+    assert visible_gpus(None) == ["3", "GPU-5f"]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert (visible_gpus(None), default_jobs(None)) == ([], 16)
+
+
+@pytest.mark.parametrize(("device", "gpus"), [(None, ["0", "1"]), ("cpu", [])])
+def test_runs_of_a_comparison_are_made_on_the_gpus_that_there_are(two_gpus, monkeypatch, tmp_path, device, gpus):
+    told = []
+    monkeypatch.setattr(comparing, "run_jobs", lambda jobs, run, **how: (event for event in told.append(how) or ()))
+    recipe, name = load_recipe("digits-mlp")
+    made = plan_comparison(recipe, name, tmp_path, objectives="one_hot", seeds="3")
+    run_comparison(made, tmp_path, jobs=2, device=device)
+    assert told == [{"processes": 2, "gpus": gpus}]
 
 
 def test_a_variant_of_the_recipes_own_objective_keeps_what_it_does_not_say(tmp_path):

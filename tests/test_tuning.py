@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,8 @@ def test_a_given_key_takes_the_place_of_the_objectives_own_and_of_weights_that_a
         "objective.embedding_learning_rate",
         "objective.output_weight",
         "objective.rank",
+        "optimizer.learning_rate",
+        "optimizer.weight_decay",
     }
     assert space["objective.temperature"] == Range(2, 3)
     assert space["objective.rank"] == Range(10, 20, whole=True)
@@ -149,10 +152,70 @@ def test_soft_labels_are_tuned_to_be_stored_before_the_last_epoch(epochs, most):
     assert found == (None if most is None else Range(1, most, log=True, whole=True))
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "learning_rate", "weight_decay"),
+    [
+        (["optimizer={name: adam, learning_rate: 0.001}"], Range(1e-4, 1e-2, log=True), Range(1e-6, 1e-2, log=True)),
+        (["optimizer={name: sgd, learning_rate: 0.3}"], Range(0.03, 3.0, log=True), Range(1e-6, 1e-2, log=True)),
+        (
+            ["optimizer={name: sgd, learning_rate: 0.1, weight_decay: 5e-4}"],
+            Range(0.01, 1.0, log=True),
+            Range(5e-5, 5e-3, log=True),
+        ),
+        (
+            ["optimizer={name: adamw, learning_rate: 0.002, weight_decay: 0}"],
+            Range(2e-4, 0.02, log=True),
+            Range(1e-4, 1.0, log=True),
+        ),
+        (
+            ["optimizer={name: adamw, learning_rate: 0.001, weight_decay: 1.0}"],
+            Range(1e-4, 1e-2, log=True),
+            Range(0.1, 10.0, log=True),
+        ),
+    ],
+    ids=["adam", "sgd", "sgd with decay", "adamw", "adamw with decay"],
+)
+def test_learning_rate_and_weight_decay_of_every_objective_are_tuned(tmp_path, optimizer, learning_rate, weight_decay):
+    objectives = "one_hot,label_smoothing,label_embedding"
+    plan = plan_of(tmp_path, objectives, settings=optimizer)
+    wanted = {"optimizer.learning_rate": learning_rate, "optimizer.weight_decay": weight_decay}
+    for tuned in plan.tuned:
+        found = {key: value for key, value in tuned.space.items() if not key.startswith("objective.")}
+        assert found == wanted
+    assert plan.tuned[0].space == wanted  # cross entropy has nothing else
+    assert len({len(tuned.space) for tuned in plan.tuned}) == 3  # the others their own arguments
+    # A given range takes the place of this one, and `objective` leaves the recipe's optimiser as it is.
+    given = plan_of(tmp_path, "one_hot", settings=optimizer, space=["optimizer.learning_rate=1e-4:1e-3"])
+    assert given.tuned[0].space == wanted | {"optimizer.learning_rate": Range(1e-4, 1e-3)}
+    own = plan_of(tmp_path, objectives, settings=optimizer, space=["objective"])
+    assert [{key.partition(".")[0] for key in tuned.space} for tuned in own.tuned] == [set(), *[{"objective"}] * 2]
+
+
+def test_a_badly_set_learning_rate_does_not_decide(tmp_path, monkeypatch):
+    # Ten times as much as the recipe's would be best for both; smoothing makes no difference.
+    faked(monkeypatch, lambda recipe: abs(math.log10(recipe["optimizer"]["learning_rate"] / 0.01)))
+    plan = plan_of(tmp_path, "one_hot,label_smoothing", count=15)
+    outcomes = made(plan)
+    for outcome in outcomes:
+        assert outcome.records[0].trial.score == pytest.approx(1)  # the recipe as it stands is the first trial
+        assert outcome.best.trial.score < 0.15
+    for outcome, variant in zip(outcomes, tuned_variants(plan, outcomes), strict=True):
+        run = variant.recipe_of(plan.recipe, 0)
+        assert run.optimizer["learning_rate"] == outcome.arguments["optimizer.learning_rate"]
+        assert run.optimizer["weight_decay"] == outcome.arguments["optimizer.weight_decay"]
+
+
+@pytest.mark.parametrize(("good", "at_end"), [(1e-3, False), (3e-3, False), (0.1, True), (1e-5, True)])
+def test_a_learning_rate_at_the_end_of_its_range_is_noted(tmp_path, monkeypatch, good, at_end):
+    faked(monkeypatch, lambda recipe: abs(math.log10(recipe["optimizer"]["learning_rate"] / good)))
+    plan = plan_of(tmp_path, "one_hot", count=15)  # from 1e-4 to 1e-2
+    assert [variant["rate_at_end"] for variant in write_tuning(plan, made(plan))["variants"]] == [at_end]
+
+
 def test_a_key_goes_to_the_variants_that_have_it(tmp_path):
-    plan = plan_of(tmp_path, "one_hot,label_smoothing", space=["objective.smoothing=0.1:0.2"])
+    plan = plan_of(tmp_path, "one_hot,label_smoothing", space=["objective", "objective.smoothing=0.1:0.2"])
     assert [set(tuned.space) for tuned in plan.tuned] == [set(), {"objective.smoothing"}]
-    plan = plan_of(tmp_path, "one_hot,label_smoothing", space=["optimizer.learning_rate=1e-4:1e-2:log"])
+    plan = plan_of(tmp_path, "one_hot,label_smoothing", space=["objective", "optimizer.learning_rate=1e-4:1e-2:log"])
     assert [set(tuned.space) for tuned in plan.tuned] == [
         {"optimizer.learning_rate"},
         {"objective.smoothing", "optimizer.learning_rate"},
@@ -296,11 +359,9 @@ def test_every_objective_gets_the_same_number_of_trials(tmp_path, monkeypatch):
     plan = plan_of(tmp_path, "one_hot,label_smoothing,label_embedding,confidence_penalty", count=7)
     write_tuning(plan, made(plan))
     trials_of = {variant["name"]: len(variant["trials"]) for variant in about(plan)["variants"]}
-    assert trials_of == {"one_hot": 0, "label_smoothing": 7, "label_embedding": 7, "confidence_penalty": 7}
-    plan = plan_of(
-        tmp_path / "rates", "one_hot,label_smoothing", count=6, space=["optimizer.learning_rate=1e-4:1e-2:log"]
-    )
-    assert [len(outcome.records) for outcome in made(plan)] == [6, 6]
+    assert trials_of == {"one_hot": 7, "label_smoothing": 7, "label_embedding": 7, "confidence_penalty": 7}
+    plan = plan_of(tmp_path / "own", "one_hot,label_smoothing", count=6, space=["objective"])
+    assert [len(outcome.records) for outcome in made(plan)] == [0, 6]
 
 
 def test_the_first_trial_is_the_objective_as_it_was_asked_for(tmp_path, monkeypatch):
@@ -331,7 +392,7 @@ def test_equal_arguments_are_run_once(tmp_path, monkeypatch):
     runs = []
     faked(monkeypatch, lambda recipe: runs.append(recipe) or recipe["objective"]["hinge_norm"] / 10)
     space = ["objective.hinge_norm=1,2", "objective.temperature=2", "objective.embedding_learning_rate=1"]
-    space += ["objective.output_weight=1"]
+    space += ["objective.output_weight=1", "objective"]
     plan = plan_of(tmp_path, "label_embedding", count=8, space=space)
     (outcome,) = made(plan)
     assert len(outcome.records) == 8
@@ -426,6 +487,24 @@ def test_a_folder_of_another_tuning_is_refused_with_the_difference(tmp_path, mon
     assert "another tuning" in str(refused.value)
     assert "--out" in str(refused.value)
     assert "here" in str(refused.value).splitlines()[1]
+
+
+def test_a_tuning_of_the_objectives_own_arguments_is_refused_before_anything_is_added(tmp_path, monkeypatch):
+    faked(monkeypatch, lambda recipe: 0.1)
+    objectives = "one_hot,label_smoothing"  # of which the first had no study
+    before = records(made(plan_of(tmp_path, objectives, space=["objective"])))
+    journal = (tmp_path / JOURNAL).read_bytes()
+    with pytest.raises(RunFolderError) as refused:
+        made(plan_of(tmp_path, objectives))
+    heading, *lines = str(refused.value).splitlines()
+    assert "another tuning of label_smoothing; choose another --out, or go on" in heading
+    assert "by --space objective" in heading
+    assert lines == [
+        "  space optimizer.learning_rate: here not tuned, asked for '0.0001 to 0.01 (log)'",
+        "  space optimizer.weight_decay: here not tuned, asked for '1e-06 to 0.01 (log)'",
+    ]
+    assert (tmp_path / JOURNAL).read_bytes() == journal
+    assert records(made(plan_of(tmp_path, objectives, space=["objective"]))) == before
 
 
 def test_other_data_are_refused(tmp_path, monkeypatch):
@@ -584,8 +663,11 @@ def test_what_is_written_runs_again_as_the_best_trial(tmp_path):
     assert recipe.objective == recipe_with(plan.recipe, plan.tuned[0].variant, best.trial.arguments).objective
     assert recipe.data == plan.recipe.data
     lines = (plan.out / "trials.csv").read_text().splitlines()
-    assert lines[0] == "variant,trial,state,score,chosen,objective.smoothing"
-    assert len(lines) == 3
+    assert (
+        lines[0]
+        == "variant,trial,state,score,chosen,objective.smoothing,optimizer.learning_rate,optimizer.weight_decay"
+    )
+    assert len(lines) == 1 + 2 * 2
     text = written["variants"][0]["variant"]
     (pasted,) = variants_of(recipe_of(), text)
     assert pasted.objective == recipe.objective
@@ -597,7 +679,7 @@ def test_what_is_written_runs_again_as_the_best_trial(tmp_path):
 
 def test_settings_of_the_optimiser_go_into_variant_folder_and_recipe(tmp_path, monkeypatch):
     faked(monkeypatch, lambda recipe: recipe["optimizer"]["learning_rate"])
-    plan = plan_of(tmp_path, "one_hot", count=5, space=["optimizer.learning_rate=1e-5:1e-4:log"])
+    plan = plan_of(tmp_path, "one_hot", count=5, space=["objective", "optimizer.learning_rate=1e-5:1e-4:log"])
     (outcome,) = made(plan)
     rate = outcome.arguments["optimizer.learning_rate"]
     assert rate < 1e-4
@@ -620,7 +702,8 @@ def test_the_journal_is_one_that_optuna_reads(tmp_path, monkeypatch):
     backend = optuna.storages.journal.JournalFileBackend(str(plan.out / JOURNAL))
     study = optuna.load_study(storage=optuna.storages.JournalStorage(backend), study_name="label_smoothing")
     assert [trial.value for trial in study.trials] == [0.25] * 3
-    assert study.trials[0].params == {"objective.smoothing": 0.1}
+    # The recipe's weight decay is 0, which no range by its logarithm holds.
+    assert study.trials[0].params == {"objective.smoothing": 0.1, "optimizer.learning_rate": 0.001}
 
 
 def test_trials_of_a_store_are_those_that_were_added(tmp_path):
@@ -645,6 +728,17 @@ def test_data_without_development_rows_are_refused(tmp_path):
 def test_numbers_of_trials_that_are_none_are_refused(tmp_path, count):
     with pytest.raises(RecipeError, match=f"--trials: must be from 1 to 10,000, got {count}"):
         plan_of(tmp_path, count=count)
+
+
+@pytest.mark.parametrize(("device", "gpus"), [(None, ["0", "1"]), ("cpu", [])])
+def test_trials_are_made_on_the_gpus_that_there_are(tmp_path, monkeypatch, device, gpus):
+    told = []
+    monkeypatch.setattr(trials, "run_jobs", lambda jobs, run, **how: (event for event in told.append(how) or ()))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    run_tuning(plan_of(tmp_path, count=1), fingerprint="of the digits", jobs=3, device=device)
+    assert told == [{"processes": 3, "gpus": gpus}]
 
 
 def test_the_data_are_read_with_the_recipe(tmp_path):

@@ -17,7 +17,7 @@ from labelembed.recipes.comparing import plan_comparison, run_comparison
 from labelembed.recipes.loading import load_recipe
 from labelembed.training import workers
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.workers import Job, run_jobs
+from labelembed.training.workers import Job, least_used, run_jobs
 from tests.made_training import (
     CommandLines,
     contents,
@@ -43,12 +43,12 @@ def quick(monkeypatch):
     monkeypatch.setattr(workers, "multiprocessing", SimpleNamespace(get_context=lambda kind: context))
 
 
-def run_all(payloads, *, processes, at=lambda event: None, threads=1):
+def run_all(payloads, *, processes, at=lambda event: None, threads=1, gpus=()):
     """Runs jobs given by name; returns the last event of each, and all events."""
     jobs = [Job(name, payload) for name, payload in payloads.items()]
     events = []
     until = time.monotonic() + PATIENCE_SECONDS
-    for event in run_jobs(jobs, do_job, processes=processes, threads=threads):
+    for event in run_jobs(jobs, do_job, processes=processes, threads=threads, gpus=gpus):
         assert time.monotonic() < until
         events.append(event)
         at(event)
@@ -91,6 +91,23 @@ def test_jobs_share_processes_of_the_threads_asked_for(quick):
     processes = {event.result["pid"] for event in last.values()}
     assert len(processes) <= 2
     assert os.getpid() not in processes
+
+
+@pytest.mark.parametrize("gpus", [["4", "GPU-7"], []])
+def test_each_process_sees_a_gpu_of_its_own(quick, gpus):
+    payloads = {str(number): {"do": "work"} for number in range(5)}
+    last, _ = run_all(payloads, processes=2, gpus=gpus)
+    seen = {(event.result["pid"], event.result["gpu"]) for event in last.values()}
+    assert len(seen) == len({pid for pid, _ in seen}) == 2  # the same one in all runs of a process
+    assert {gpu for _, gpu in seen} == set(gpus or [os.environ.get("CUDA_VISIBLE_DEVICES")])
+
+
+def test_a_new_process_gets_the_gpu_that_the_fewest_use():
+    assert least_used(["0", "1"], []) == "0"
+    assert least_used(["0", "1"], ["0"]) == "1"
+    assert least_used(["0", "1"], ["1"]) == "0"  # the process on the first has died
+    assert least_used(["0", "1"], ["0", "1", "0"]) == "1"
+    assert least_used([], [None]) is None
 
 
 def test_no_jobs_need_no_process(monkeypatch):

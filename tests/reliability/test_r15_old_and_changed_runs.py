@@ -95,14 +95,15 @@ def half(tmp_path, monkeypatch):
 def test_changed_recipe_is_refused_with_its_differences(half, figure):
     before = listing(half.path)
     refused = 0
-    for words in (
-        ["resume", "run", "--set", "epochs=5", "--set", "optimizer.learning_rate=0.5"],
-        ["train", "run/recipe.yaml", "--set", "epochs=5", "--set", "optimizer.learning_rate=0.5", "--out", "run"],
+    changes = ["--set", "epochs=5", "--set", "optimizer.learning_rate=0.5"]
+    for words, anew in (
+        (["resume", "run", *changes], "train anew in another folder"),
+        (["train", "run/recipe.yaml", *changes, "--out", "run"], "choose another --out"),
     ):
         called = call(*words)
         assert (called.code, called.err) == (
             2,
-            "error: run: holds the run of another recipe; choose another --out, or go on with the changed recipe by "
+            f"error: run: holds the run of another recipe; {anew}, or go on with the changed recipe by "
             "--force. It differs in\n"
             "  epochs: here 3, asked for 5\n"
             "  optimizer.learning_rate: here 0.01, asked for 0.5\n",
@@ -161,12 +162,27 @@ def test_force_without_a_change_only_goes_on(half):
     ("setting", "said"),
     [
         ("model.hidden_sizes=[13]", "run: what the run has learned does not fit the changed recipe (RuntimeError: "),
-        ("objective=one_hot", "not by --force either; choose another --out. It differs in\n  objective.name: here"),
-        ("optimizer=sgd", "not by --force either; choose another --out. It differs in\n  optimizer.name: here 'adam'"),
-        ("batch_size=20", "not by --force either; choose another --out. It differs in\n  batch_size: here 40, asked"),
-        ("seed=1", "not by --force either; choose another --out. It differs in\n  seed: here 0, asked for 1"),
-        ("data.train_rows=100", "not by --force either; choose another --out. It differs in\n  data.train_rows: here"),
-        ("selection.by=last_epoch", "not by --force either; choose another --out. It differs in\n  selection.by: here"),
+        (
+            "objective=one_hot",
+            "not by --force either; train anew in another folder. It differs in\n  objective.name: here",
+        ),
+        (
+            "optimizer=sgd",
+            "not by --force either; train anew in another folder. It differs in\n  optimizer.name: here 'adam'",
+        ),
+        (
+            "batch_size=20",
+            "not by --force either; train anew in another folder. It differs in\n  batch_size: here 40, asked",
+        ),
+        ("seed=1", "not by --force either; train anew in another folder. It differs in\n  seed: here 0, asked for 1"),
+        (
+            "data.train_rows=100",
+            "not by --force either; train anew in another folder. It differs in\n  data.train_rows: here",
+        ),
+        (
+            "selection.by=last_epoch",
+            "not by --force either; train anew in another folder. It differs in\n  selection.by: here",
+        ),
         ("epochs=1", "run: epochs: must be 2 or more, the run stands in epoch 2, got 1\n"),
         ("epochs=0", "run/recipe.yaml with --set: epochs: must be >= 1, got 0\n"),
         ("epocs=4", "run/recipe.yaml with --set: epocs: unknown key (did you mean 'epochs'?)\n"),

@@ -49,7 +49,12 @@ def compare(
         ),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option("--seeds", metavar="N|S1,S2,...", help="How many seeds, or which.")
+        str | None,
+        typer.Option(
+            "--seeds",
+            metavar="N|S1,S2,...",
+            help="How many seeds, from the recipe's `seed` (0) on, or which (one: 5,).",
+        ),
     ] = None,
     baseline: Annotated[
         str | None, typer.Option("--baseline", metavar="VARIANT", help="What the others are compared with.")
@@ -64,7 +69,10 @@ def compare(
     cluster: ClusterOption = None,
     tuned: Annotated[
         bool,
-        typer.Option("--tuned", help="First tune every variant on the development rows, by equally many trials."),
+        typer.Option(
+            "--tuned",
+            help="First tune learning rate, weight decay and arguments of every variant, by equally many trials.",
+        ),
     ] = False,
     trials: Annotated[
         int | None, typer.Option("--trials", metavar="N", help="Of --tuned: trials of each variant; 10.")
@@ -86,14 +94,16 @@ def compare(
     from labelembed.cli.tuned_comparison import plan_of_tuning, say_both_estimates, tuned_plan
     from labelembed.errors import ClusterError, RecipeError
     from labelembed.recipes.comparing import (
-        available_cores,
+        default_jobs,
         plan_comparison,
         refuse_run_folder,
+        visible_gpus,
     )
     from labelembed.recipes.loading import load_recipe
     from labelembed.training.cluster_connection import count_workers
     from labelembed.training.run_lock import locked
     from labelembed.training.tensorboard import require_tensorboard
+    from labelembed.tuning.study import require_optuna
 
     if cluster is not None and jobs is not None:
         raise ClusterError("--jobs: goes with one machine; with --cluster each worker makes one run at a time")
@@ -104,6 +114,8 @@ def compare(
         raise RecipeError([f"goes with --tuned; tune alone is `labelembed tune {recipe}`"], source=asked[0])
     if tensorboard:
         require_tensorboard()
+    if tuned:
+        require_optuna()
     settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
     chosen, name = load_recipe(recipe, settings=settings, data=data)
     out = out or Path("comparisons") / name
@@ -114,13 +126,14 @@ def compare(
         how_many = 10 if trials is None else trials
         tuning = plan_of_tuning(plan, chosen, out, trials=how_many, seeds=trial_seeds, space=space or [], prune=prune)
     if dry_run:
-        at_once = jobs or (max(1, count_workers(cluster)) if cluster is not None else available_cores())
+        at_once = jobs or (max(1, count_workers(cluster)) if cluster is not None else default_jobs(device))
+        gpus = None if cluster is not None else len(visible_gpus(device))
         if tuning is not None:
-            say_both_estimates(plan, tuning, chosen, jobs=at_once, as_json=as_json)
+            say_both_estimates(plan, tuning, chosen, jobs=at_once, gpus=gpus, as_json=as_json)
             return
         finished, runs = len(plan.finished()), len(plan.runs)
         jobs = min(at_once, max(1, runs - finished))
-        say_estimate(chosen, runs=runs, finished=finished, jobs=jobs, as_json=as_json, plan=plan)
+        say_estimate(chosen, runs=runs, finished=finished, jobs=jobs, gpus=gpus, as_json=as_json, plan=plan)
         return
     made_by: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device, "quiet": quiet}
     with locked(out, doing="made"):  # the trials of its tuning lie in it
@@ -144,12 +157,12 @@ def _compare(
 ) -> None:
     """Makes the runs of a plan and says what they show; the folder is locked."""
     from labelembed.cli.display import ComparisonDisplay, reading_shown
-    from labelembed.recipes.comparing import available_cores, files_of, run_comparison, try_networks
+    from labelembed.recipes.comparing import default_jobs, files_of, run_comparison, try_networks
     from labelembed.recipes.running import cached_data
     from labelembed.training.tensorboard import log_journal
 
     finished, runs = len(plan.finished()), len(plan.runs)
-    jobs = min(jobs or available_cores(), max(1, runs - finished))
+    jobs = min(jobs or default_jobs(device), max(1, runs - finished))
     if finished < runs:
         with reading_shown(chosen.data["name"], quiet=quiet) as reading:
             rows = cached_data(chosen, progress=reading)

@@ -33,7 +33,8 @@ DeviceOption = Annotated[
     Literal["cpu"] | None, typer.Option("--device", help="`cpu` keeps off a GPU; by default what there is.")
 ]
 JobsOption = Annotated[
-    int | None, typer.Option("--jobs", "-j", min=1, help="Runs at once, one thread each; by default one a core.")
+    int | None,
+    typer.Option("--jobs", "-j", min=1, help="Runs at once, one thread each; by default one a GPU, else one a core."),
 ]
 ClusterOption = Annotated[
     str | None,
@@ -47,8 +48,9 @@ SpaceOption = Annotated[
     list[str] | None,
     typer.Option(
         "--space",
-        metavar="KEY=LOW:HIGH[:log]|KEY=A,B,...",
-        help="Tune this key too, or otherwise, e.g. optimizer.learning_rate=1e-4:1e-1:log; may be repeated.",
+        metavar="KEY=LOW:HIGH[:log]|KEY=A,B,...|objective",
+        help="Tune this key too, or otherwise, e.g. optimizer.learning_rate=1e-4:1e-1:log; may be repeated. "
+        "`objective`: the objective's own arguments only, not learning rate and weight decay.",
     ),
 ]
 PruneOption = Annotated[

@@ -58,8 +58,10 @@ def say_comparison(out: Path, failed: dict[str, str], *, anything_new: bool, as_
         raise TrainingError("\n".join([heading, *reasons]))
 
 
-def say_estimate(recipe: Any, *, runs: int, finished: int, jobs: int, as_json: bool, plan: Any = None) -> None:
-    """Prints how many runs are to be made and how long they will take."""
+def say_estimate(
+    recipe: Any, *, runs: int, finished: int, jobs: int, as_json: bool, plan: Any = None, gpus: int | None = None
+) -> None:
+    """Prints how many runs are to be made, how long they will take, and on how many GPUs (None: not known)."""
     from labelembed.cli.display import duration
     from labelembed.recipes.estimate import seconds_of_run
 
@@ -72,10 +74,15 @@ def say_estimate(recipe: Any, *, runs: int, finished: int, jobs: int, as_json: b
     each = [by_objective[json.dumps(run.objective, default=str)] for run in todo]
     seconds = sum(each) * (runs - finished) / runs / jobs
     if as_json:
-        typer.echo(json.dumps({"runs": runs, "finished": finished, "jobs": jobs, "seconds": round(seconds, 1)}))
+        told = {"runs": runs, "finished": finished, "jobs": jobs, "seconds": round(seconds, 1)}
+        typer.echo(json.dumps(told if gpus is None else told | {"gpus": gpus}))
         return
     reused = f", {finished} of them finished already" if finished else ""
     at_once = f" with {jobs} at once" if jobs > 1 else ""
+    if gpus and jobs == 1:
+        at_once = ", one at a time on a GPU"
+    elif gpus:
+        at_once += f", {'one' if jobs <= gpus else f'up to {-(-jobs // gpus)}'} on a GPU"
     typer.echo(
         f"{runs} run{'s' if runs != 1 else ''}{reused}; about {duration(seconds)}{at_once} (nothing was written)"
     )

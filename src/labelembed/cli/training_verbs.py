@@ -162,7 +162,7 @@ def resume(
 
     folder = RunFolder(run)
     recipe = changed_recipe(folder, settings) if settings else stored_recipe(folder)
-    refuse_other_recipe(recipe, folder, force=force)
+    refuse_other_recipe(recipe, folder, force=force, anew="train anew in another folder")
     threads = None
     if folder.state() == "finished" and not differences(recipe, folder):
         _say(f"{run}: finished already, nothing to do", err=True)

@@ -59,7 +59,7 @@ def tune(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find good arguments of objectives on the development rows, by the same number of trials for each."""
+    """Find a good learning rate, weight decay and arguments of each objective on the development rows."""
     from labelembed.cli.tuning_runs import make_tuning, say_tuning_estimate, tuning_failure, tuning_lines
     from labelembed.recipes.loading import load_recipe
     from labelembed.recipes.variants import seeds_of, variants_of
@@ -79,7 +79,7 @@ def tune(
         pruning=prune,
     )
     if dry_run:
-        say_tuning_estimate(plan, jobs=jobs, as_json=as_json)
+        say_tuning_estimate(plan, jobs=jobs, device=device, as_json=as_json)
         return
     command = f"{recipe}, --out {plan.out}"
     with locked(plan.out, doing="made"):

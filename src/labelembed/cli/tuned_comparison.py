@@ -49,12 +49,14 @@ def plan_of_tuning(
     return tuning
 
 
-def say_both_estimates(plan: ComparisonPlan, tuning: TuningPlan, recipe: Recipe, *, jobs: int, as_json: bool) -> None:
+def say_both_estimates(
+    plan: ComparisonPlan, tuning: TuningPlan, recipe: Recipe, *, jobs: int, gpus: int | None, as_json: bool
+) -> None:
     """Prints how many runs trials and comparison are together, and how long they take."""
     kept = [run for run in plan.runs if run[0].name not in [variant.name for variant in tuning.left_out]]
     both = replace(plan, runs=[*tuning.estimated_runs(), *kept])
     finished = min(finished_runs(tuning), len(tuning.estimated_runs()))
-    say_estimate(recipe, runs=len(both.runs), finished=finished, jobs=jobs, as_json=as_json, plan=both)
+    say_estimate(recipe, runs=len(both.runs), finished=finished, jobs=jobs, gpus=gpus, as_json=as_json, plan=both)
 
 
 def tuned_plan(
@@ -101,6 +103,7 @@ def _for_the_report(about: dict[str, Any], names: dict[str, str]) -> dict[str, A
             "arguments": entry["arguments"],
             "score": entry["score"],
             "first_score": entry["first_score"],
+            "rate_at_end": entry["rate_at_end"],
         }
         for entry in about["variants"]
     ]

@@ -22,11 +22,11 @@ def finished_runs(plan: TuningPlan) -> int:
     return sum(1 for _ in (plan.out / "trials").glob("*/*/*/result.json"))
 
 
-def say_tuning_estimate(plan: TuningPlan, *, jobs: int | None, as_json: bool) -> None:
+def say_tuning_estimate(plan: TuningPlan, *, jobs: int | None, device: str | None, as_json: bool) -> None:
     """Prints how many runs the trials are and how long they will take."""
     from types import SimpleNamespace
 
-    from labelembed.recipes.comparing import available_cores
+    from labelembed.recipes.comparing import default_jobs, visible_gpus
     from labelembed.tuning.study import require_optuna
 
     require_optuna()
@@ -35,8 +35,8 @@ def say_tuning_estimate(plan: TuningPlan, *, jobs: int | None, as_json: bool) ->
         typer.echo('{"runs": 0}' if as_json else "nothing to tune (nothing was written)")
         return
     how: dict[str, Any] = {"runs": len(runs), "finished": min(finished_runs(plan), len(runs))}
-    plan_of_runs = SimpleNamespace(runs=runs)
-    say_estimate(plan.recipe, **how, jobs=jobs or available_cores(), as_json=as_json, plan=plan_of_runs)
+    how |= {"jobs": jobs or default_jobs(device), "gpus": len(visible_gpus(device))}
+    say_estimate(plan.recipe, **how, as_json=as_json, plan=SimpleNamespace(runs=runs))
 
 
 def make_tuning(
@@ -51,7 +51,7 @@ def make_tuning(
     from labelembed.cli.display import ComparisonDisplay, reading_shown
     from labelembed.errors import ClusterError
     from labelembed.recipes.building import network_for
-    from labelembed.recipes.comparing import available_cores, files_of_recipes
+    from labelembed.recipes.comparing import default_jobs, files_of_recipes
     from labelembed.recipes.running import cached_data
     from labelembed.tuning import run_tuning
     from labelembed.tuning.study import require_optuna
@@ -78,7 +78,7 @@ def make_tuning(
         # No scheduler is asked for where nothing is left to do.
         with cluster_to(cluster if finished < total else None, plan.out, files) as machines, display.watching():
             how: dict[str, Any] = {"cluster": machines, "device": device, "observe": display, "has_lock": True}
-            return run_tuning(plan, fingerprint=rows.fingerprint(), jobs=jobs or available_cores(), **how)
+            return run_tuning(plan, fingerprint=rows.fingerprint(), jobs=jobs or default_jobs(device), **how)
 
     return until_stopped(work, command)
 

@@ -72,6 +72,8 @@ class Choices:
         return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
 
     def __str__(self) -> str:
+        if len(self.values) == 1:
+            return f"held at {self.values[0]}"
         return "one of " + ", ".join(str(value) for value in self.values)
 
 

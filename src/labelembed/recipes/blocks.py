@@ -90,7 +90,7 @@ class ComparisonBlock(Block):
         ["one_hot", "label_smoothing", "label_embedding"],
         description="variants: a name, name:key=value, or a mapping with name and keys",
     )
-    seeds: int | list[int] = Field(3, description="how many (from 0), or which")
+    seeds: int | list[int] = Field(3, description="how many, from the recipe's seed on, or which")
     baseline: str | None = Field(None, description="the variant the others are compared with; null: the first")
 
     @pydantic.field_validator("objectives", mode="before")
@@ -126,8 +126,8 @@ class PublishedBlock(Block):
     source: str = Field(description="paper and table")
 
 
-def checked_seeds(given: Any) -> list[int]:
-    """Returns the seeds meant by a number of seeds, or by a list of them.
+def checked_seeds(given: Any, *, first: int = 0) -> list[int]:
+    """Returns the seeds meant by a number of seeds, counted from `first` on, or by a list of them.
 
     Raises:
         ValueError: It is neither.
@@ -143,7 +143,9 @@ def checked_seeds(given: Any) -> list[int]:
         raise ValueError(f"must be a number of seeds from 1 up, or a list of seeds, got {shown(given)}")
     if given > MOST_SEEDS:
         raise ValueError(f"must be at most {MOST_SEEDS:,} seeds, got {given:,}; to name one seed give a list of one")
-    return list(range(given))
+    if first + given > 2**63:
+        raise ValueError(f"must be whole numbers below 2**63, got {given:,} from {first} on")
+    return list(range(first, first + given))
 
 
 class DataCommon(Block):

@@ -84,13 +84,16 @@ def differences(recipe: Recipe, folder: RunFolder) -> dict[str, tuple[Any, Any]]
     }
 
 
-def refuse_other_recipe(recipe: Recipe, folder: RunFolder, *, force: bool = False) -> None:
+def refuse_other_recipe(
+    recipe: Recipe, folder: RunFolder, *, force: bool | None = None, anew: str = "choose another --out"
+) -> None:
     """Raises RunFolderError, with the differences, when a folder holds the run of another recipe.
 
     Args:
         recipe: What is asked for.
         folder: The run folder.
-        force: Refuse only what a run cannot go on with.
+        force: True: refuse only what a run cannot go on with; False: it was not given; None: the verb has no `--force`.
+        anew: What the verb offers instead.
     """
     found = differences(recipe, folder)
     if force:
@@ -99,9 +102,9 @@ def refuse_other_recipe(recipe: Recipe, folder: RunFolder, *, force: bool = Fals
     differing += differences_from_kept(recipe, folder.path)
     if not differing:
         return
-    way = "choose another --out, or go on with the changed recipe by --force"
+    way = anew if force is None else f"{anew}, or go on with the changed recipe by --force"
     if force:
-        way = "with such a change it cannot go on, not by --force either; choose another --out"
+        way = f"with such a change it cannot go on, not by --force either; {anew}"
     raise RunFolderError(
         f"{folder.path}: holds the run of another recipe; {way}. It differs in\n  "
         + "\n  ".join(differing[:6])
@@ -113,7 +116,7 @@ def refuse_change_behind(recipe: Recipe, folder: RunFolder, position: Position) 
     """Raises RunFolderError when a changed recipe ends before the place where the run stands, or it stands nowhere."""
     if position.step == 0 and folder.state() == "finished":
         raise RunFolderError(
-            f"{folder.path}: the run has finished and left no checkpoint to go on from; use another --out"
+            f"{folder.path}: the run has finished and left no checkpoint to go on from; train anew in another folder"
         )
     least = position.epoch + (position.batch > 0)
     if recipe.epochs < least:

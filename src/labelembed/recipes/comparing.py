@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+
 from labelembed.errors import RunFolderError
 from labelembed.recipes.blocks import ComparisonBlock
 from labelembed.recipes.building import network_for
@@ -26,7 +28,7 @@ from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import locked
 from labelembed.training.training_data import TrainingData
 from labelembed.training.worker_log import LOG_FILE, with_last_lines
-from labelembed.training.workers import Event, Job, run_jobs
+from labelembed.training.workers import VISIBLE_GPUS, Event, Job, run_jobs
 
 _DESCRIPTION_BYTES = 10_000
 
@@ -135,7 +137,7 @@ def run_comparison(
     Args:
         plan: What `plan_comparison` returned.
         out: The comparison folder.
-        jobs: Worker processes of this machine, of one thread each.
+        jobs: Worker processes of this machine, of one thread and, where there are GPUs, one GPU each.
         cluster: Whose workers make the runs instead.
         device: `cpu`, or None for what there is.
         tensorboard: Write the runs' journals for TensorBoard too.
@@ -199,7 +201,10 @@ def _made(
     failed: dict[str, str] = {}
     without_a_word: list[dict[str, Any]] = []
     # Closed here and now, whatever `observe` raises: closing is what tells the workers to stop.
-    events = run_jobs(todo, run_job, processes=jobs) if cluster is None else cluster.run_jobs(todo, run_job)
+    if cluster is None:
+        events = run_jobs(todo, run_job, processes=jobs, gpus=visible_gpus(device))
+    else:
+        events = cluster.run_jobs(todo, run_job)
     jobs_at_work = cast("Generator[Event]", events)
     with contextlib.closing(jobs_at_work) as events:
         for event in events:
@@ -250,6 +255,26 @@ def files_of_recipes(recipes: Sequence[Recipe]) -> list[str]:
 def available_cores() -> int:
     """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def visible_gpus(device: str | None) -> list[str]:
+    """Returns the GPUs that runs may use, as `CUDA_VISIBLE_DEVICES` names them.
+
+    Args:
+        device: `cpu`: none; None: all that this process sees.
+    """
+    count = torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0
+    named = [name.strip() for name in os.environ.get(VISIBLE_GPUS, "").split(",") if name.strip()]
+    return named[:count] or [str(number) for number in range(count)]
+
+
+def default_jobs(device: str | None) -> int:
+    """Returns how many runs are made at once where nothing else is said: one a GPU, without a GPU one a core.
+
+    Args:
+        device: See `visible_gpus`.
+    """
+    return len(visible_gpus(device)) or available_cores()
 
 
 def refuse_run_folder(out: Path) -> None:

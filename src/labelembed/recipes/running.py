@@ -127,7 +127,7 @@ def _run(
     """Does what `run_recipe` says, with the folder's lock."""
     changed = False
     if folder.state() != "empty":
-        refuse_other_recipe(recipe, folder, force=force)
+        refuse_other_recipe(recipe, folder, force=force or None, anew="choose another folder")
         changed = force and bool(differences(recipe, folder))
     if folder.state() == "finished" and not changed:
         forget_soft_labels(folder)  # a kill may have come between the result and this
@@ -233,7 +233,7 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None], *, 
         if changed:
             raise RunFolderError(
                 f"{folder.path}: what the run has learned does not fit the changed recipe ({reason}); "
-                "choose another --out"
+                "train anew in another folder"
             ) from error
         raise RunFolderError(
             f"{folder.checkpoints}: the checkpoint of step {checkpoint.step} is not of this run ({reason}); "
@@ -247,7 +247,7 @@ def _refuse_other_data(folder: RunFolder, data: TrainingData) -> None:
     if known is not None and known != data.fingerprint():
         raise RunFolderError(
             f"{folder.path}: the run began with other data than {data.source} now holds "
-            "(the content differs); put the old data back, or begin a new run with another --out"
+            "(the content differs); put the old data back, or train anew in another folder"
         )
 
 

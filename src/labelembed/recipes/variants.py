@@ -48,9 +48,11 @@ def variants_of(recipe: Recipe, objectives: str | None) -> list[Variant]:
 
 
 def seeds_of(recipe: Recipe, seeds: str | None) -> list[int]:
-    """Returns the seeds of a comparison: those typed, else the recipe's own."""
+    """Returns the seeds of a comparison: those typed, else the recipe's own; a number of them begins at its `seed`."""
     block = recipe.comparison or ComparisonBlock()
-    return checked_seeds(block.seeds) if seeds is None else given_seeds(seeds)
+    if seeds is None:
+        return checked_seeds(block.seeds, first=recipe.seed)
+    return given_seeds(seeds, first=recipe.seed)
 
 
 def checked_variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, source: str) -> list[Variant]:
@@ -100,8 +102,8 @@ def _name_among(block: dict[str, Any], blocks: list[dict[str, Any]]) -> str:
     return name if all(other == block for other in alike) else variant_name(block, whole_paths=True)
 
 
-def given_seeds(given: str, *, source: str = "--seeds") -> list[int]:
-    """Returns the seeds of a text: a number of them, or a list with commas.
+def given_seeds(given: str, *, first: int = 0, source: str = "--seeds") -> list[int]:
+    """Returns the seeds of a text: a number of them, counted from `first` on, or a list with commas.
 
     Raises:
         RecipeError: It is neither.
@@ -111,7 +113,7 @@ def given_seeds(given: str, *, source: str = "--seeds") -> list[int]:
         message = f"{given!r} must be a number of seeds, or seeds with commas between them (one seed: '12,')"
         raise RecipeError([message], source=source)
     try:
-        return checked_seeds([int(part) for part in parts] if "," in given else int(parts[0]))
+        return checked_seeds([int(part) for part in parts] if "," in given else int(parts[0]), first=first)
     except ValueError as error:
         raise RecipeError([str(error)], source=source) from error
 

@@ -22,6 +22,7 @@ class TuningRow:
         chosen: The chosen values; nothing where the objective stayed as it was.
         first: The score of the objective as it was asked for.
         best: The score of what was chosen.
+        rate_at_end: Whether the chosen learning rate lies near an end of its range.
     """
 
     name: str
@@ -31,6 +32,7 @@ class TuningRow:
     chosen: list[str]
     first: str
     best: str
+    rate_at_end: bool = False
 
 
 def tuning_rows(comparison: Comparison) -> list[TuningRow]:
@@ -53,13 +55,14 @@ def tuning_rows(comparison: Comparison) -> list[TuningRow]:
                 chosen=[f"{_key(key)}={value}" for key, value in _mapping(entry.get("arguments")).items()],
                 first=_score(entry.get("first_score"), measure),
                 best=_score(entry.get("score"), measure),
+                rate_at_end=entry.get("rate_at_end") is True,
             )
         )
     return found
 
 
 def tuning_statement(comparison: Comparison) -> list[str]:
-    """Returns in a sentence or two that all were tuned alike, for the verdict; nothing where none was."""
+    """Returns what was tuned of which variants, and by how many trials, for the verdict; nothing where none was."""
     rows = tuning_rows(comparison)
     if not rows:
         return []
@@ -72,11 +75,34 @@ def tuning_statement(comparison: Comparison) -> list[str]:
         of_seeds = f" ({seeds_text(seeds)})" if isinstance(seeds, list) else ""
         trials = counted(int(number_in(tuning.get("trials")) or 0), "trial")
         each = " each" if len(tuned) > 1 else ""
-        verb = "were" if len(tuned) > 1 else "was"
-        statements = [f"{listed(tuned)} {verb} chosen by {trials}{each}{of_seeds} on the development rows."]
+        what, rest = _what_was_tuned([row for row in rows if row.space])
+        statements = [f"{listed(tuned)}: {trials}{each}{of_seeds} chose {what} on the development rows.{rest}"]
+    if at_end := [row.name for row in rows if row.rate_at_end]:
+        statements.append(
+            f"The learning rate chosen for {listed(at_end)} lies near an end of its range: a wider one may change the "
+            "answer."
+        )
     if untuned:
-        statements.append(f"Of {listed(untuned)} there is nothing to tune.")
+        statements.append(f"{listed(untuned)} {'was' if len(untuned) == 1 else 'were'} not tuned.")
     return [" ".join(statements)]
+
+
+def _what_was_tuned(rows: list[TuningRow]) -> tuple[str, str]:
+    """Returns in words what was tuned of variants, and that the learning rate was not where that is so."""
+    tuned = [
+        [key for key, _, how in (text.partition(": ") for text in row.space) if not how.startswith("held at")]
+        for row in rows
+    ]
+    shared = [
+        f"the {key.partition('.')[2].replace('_', ' ')}"
+        for key in tuned[0]
+        if "." in key and all(key in keys for keys in tuned)
+    ]
+    own = [any("." not in key for key in keys) for keys in tuned]
+    if any(own):
+        shared.append("the objective's own arguments" + ("" if all(own) else " (where it has any)"))
+    kept = "" if "the learning rate" in shared else " The learning rate is the recipe's for all."
+    return listed(shared or ["nothing"]), kept
 
 
 def tuning_lines(comparison: Comparison) -> list[str]:

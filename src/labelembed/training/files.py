@@ -72,9 +72,7 @@ def make_writable_folder(path: Path, *, needed_bytes: int = 0) -> None:
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        raise RunFolderError(
-            f"{path}: cannot write here ({error.strerror}); choose another folder with --out"
-        ) from error
+        raise RunFolderError(f"{path}: cannot write here ({error.strerror}); {elsewhere(path)}") from error
     refuse_full_disk(path, needed_bytes)
 
 
@@ -85,8 +83,14 @@ def refuse_full_disk(folder: Path, needed_bytes: int) -> None:
     if free and free < needed_bytes:
         raise RunFolderError(
             f"{folder}: the disk has {free / 1e6:,.0f} MB left and the run needs about {needed_bytes / 1e6:,.0f} MB; "
-            "free some space or choose another folder with --out"
+            f"free some space or {elsewhere(folder)}"
         )
+
+
+def elsewhere(folder: Path) -> str:
+    """Returns what to do about a folder that cannot be written; a run that has begun there is kept."""
+    has_begun = (folder / "recipe.yaml").is_file()  # `resume` has no --out
+    return "move the run's folder to another place" if has_begun else "choose another folder with --out"
 
 
 def disk_free(folder: Path) -> int | None:

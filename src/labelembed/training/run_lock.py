@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelembed.errors import InterruptedTraining, RunFolderError
+from labelembed.training.files import elsewhere
 from labelembed.training.interruption import StopRequest
 from labelembed.training.leaving import held_back, keep_when_leaving, remove_when_leaving
 
@@ -76,7 +77,7 @@ def locked(
 
 
 def _unwritable(folder: Path, error: OSError) -> RunFolderError:
-    return RunFolderError(f"{folder}: cannot write here ({error.strerror or error}); choose another folder with --out")
+    return RunFolderError(f"{folder}: cannot write here ({error.strerror or error}); {elsewhere(folder)}")
 
 
 def _is_first() -> bool:

@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import resource_tracker
@@ -62,10 +62,13 @@ class Event(NamedTuple):
 
 Run = Callable[[Any, Callable[[Progress], None], StopRequest], Any]
 
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 _LEAVE = "leave"  # to a worker: save where the run stands, then end
 
 
-def run_jobs(jobs: Iterable[Job], run: Run, *, processes: int, threads: int = 1) -> Iterator[Event]:
+def run_jobs(
+    jobs: Iterable[Job], run: Run, *, processes: int, threads: int = 1, gpus: Sequence[str] = ()
+) -> Iterator[Event]:
     """Makes runs in worker processes and yields what happens, as it happens.
 
     A worker that dies costs its own run alone: it is begun again once in a new process (a run goes on from
@@ -77,6 +80,8 @@ def run_jobs(jobs: Iterable[Job], run: Run, *, processes: int, threads: int = 1)
         run: Called in a worker as ``run(payload, observe, stop)``; a function of a module, for it is pickled.
         processes: How many at once.
         threads: Torch's threads in each.
+        gpus: As `CUDA_VISIBLE_DEVICES` names them. Each process sees one of them only, the one that the fewest others
+            see; none: all see what this one sees.
     """
     todo = dict(enumerate(jobs))
     waiting = deque(todo)
@@ -88,7 +93,8 @@ def run_jobs(jobs: Iterable[Job], run: Run, *, processes: int, threads: int = 1)
             idle = [worker for worker in workers if worker.index is None]
             while waiting and (idle or len(workers) < max(1, processes)):
                 if not idle:
-                    workers.append(_Worker(context, run, threads))
+                    gpu = least_used(gpus, [worker.gpu for worker in workers])
+                    workers.append(_Worker(context, run, threads, gpu))
                     idle.append(workers[-1])
                 first = waiting.popleft()
                 idle.pop().begin(first, todo[first])
@@ -119,14 +125,20 @@ def run_jobs(jobs: Iterable[Job], run: Run, *, processes: int, threads: int = 1)
             worker.wait_for_end()
 
 
+def least_used(gpus: Sequence[str], taken: Sequence[str | None]) -> str | None:
+    """Returns the GPU that stands least often among those taken, the first of equals; None where there is none."""
+    return min(gpus, key=taken.count, default=None)
+
+
 class _Worker:
     """The parent's side of one process: which run it makes, and the way to it."""
 
-    def __init__(self, context: SpawnContext, run: Run, threads: int) -> None:
+    def __init__(self, context: SpawnContext, run: Run, threads: int, gpu: str | None = None) -> None:
         self.index: int | None = None
+        self.gpu = gpu
         self.pipe, theirs = context.Pipe()
         # Daemonic: should the parent end without a word, it sends SIGTERM, on which a worker saves and leaves.
-        self._process = context.Process(target=_serve, args=(theirs, run, threads), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, run, threads, gpu), daemon=True)
         resource_tracker.ensure_running()  # multiprocessing would start it below, and let the signals pass again
         with held_back():  # until the process has its own answer to them, see `_serve`
             self._process.start()
@@ -173,8 +185,10 @@ class _Worker:
         self.pipe.close()
 
 
-def _serve(pipe: Connection, run: Run, threads: int) -> None:
+def _serve(pipe: Connection, run: Run, threads: int, gpu: str | None = None) -> None:
     """Makes the runs that come through the pipe, until told to leave."""
+    if gpu is not None:  # torch looks there once, at the first call that needs a GPU: none has come yet
+        os.environ[VISIBLE_GPUS] = gpu
     torch.set_num_threads(threads)
     stop = threading.Event()
     request = StopRequest(also=stop.is_set)

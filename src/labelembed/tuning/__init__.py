@@ -1,4 +1,4 @@
-"""Finding good arguments of an objective on the development rows, by the same number of trials for every objective."""
+"""Finding good learning rates, weight decays and arguments of objectives, by equally many trials for each."""
 
 from __future__ import annotations
 

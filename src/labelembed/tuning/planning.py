@@ -14,7 +14,7 @@ from labelembed.recipes.loading import with_whole_paths
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.variants import Variant, given_seeds
 from labelembed.training.run_folder import RunFolder
-from labelembed.tuning.space import parse_space, recipe_with, refuse_unknown_keys, space_of
+from labelembed.tuning.space import OBJECTIVE_ONLY, parse_space, recipe_with, refuse_unknown_keys, space_of
 
 Pruning = Literal["none", "median"]
 Measure = Literal["error", "nll", "bleu"]
@@ -114,7 +114,8 @@ def plan_tuning(
         trials: How many each gets.
         seeds: Of a trial: a number of them or a list; None: one. Those of a number are none of `taken_seeds`.
         taken_seeds: Those of the comparison, which must not be chosen by.
-        space: What else or otherwise is tuned, see `space.parse_space`.
+        space: What else or otherwise is tuned than learning rate, weight decay and the objective's own arguments, see
+            `space.parse_space`; with ``objective`` among it, the objective's own arguments only.
         pruning: See `TuningPlan`.
 
     Raises:
@@ -128,12 +129,13 @@ def plan_tuning(
         raise RecipeError([message], source="tuning")
     _refuse_other_folder(out)
     recipe = with_whole_paths(recipe)
-    given = parse_space(space)
+    objective_only = OBJECTIVE_ONLY in space
+    given = parse_space([text for text in space if text != OBJECTIVE_ONLY])
     refuse_unknown_keys(given, variants, recipe)
     tuned: list[TunedVariant] = []
     left_out: list[Variant] = []
     for variant in variants:
-        candidate = TunedVariant(variant, space_of(variant, recipe, given))
+        candidate = TunedVariant(variant, space_of(variant, recipe, given, objective_only=objective_only))
         alike = any(candidate.space and _untuned(candidate) == _untuned(other) for other in tuned)
         if alike:
             left_out.append(variant)

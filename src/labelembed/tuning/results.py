@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 
+from labelembed.objectives import Range
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.variants import Variant, checked_variants
 from labelembed.training.files import write_bytes, write_json
@@ -19,6 +21,9 @@ from labelembed.tuning.space import recipe_with
 from labelembed.tuning.study import Trial
 
 FILE = "tuning.json"
+_RATE = "optimizer.learning_rate"
+# Of the range's length, by its logarithm: of the default one a factor of 1.6.
+_NEAR = 0.1
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,17 @@ def _variant_as_json(plan: TuningPlan, outcome: Outcome) -> dict[str, Any]:
         "first_score": outcome.records[0].trial.score if outcome.records else None,
         "variant": outcome.variant_text(),
         "settings": outcome.settings(),
+        "rate_at_end": _rate_at_end(outcome),
     }
+
+
+def _rate_at_end(outcome: Outcome) -> bool:
+    """Tells whether the chosen learning rate lies near an end of its range, beyond which a better one may be."""
+    rate, space = outcome.arguments.get(_RATE), outcome.tuned.space.get(_RATE)
+    if rate is None or not isinstance(space, Range) or not space.log:
+        return False
+    share = math.log(rate / space.low) / math.log(space.high / space.low)
+    return min(share, 1 - share) < _NEAR
 
 
 def _trial_as_json(plan: TuningPlan, record: TrialRecord) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is tuned of a variant: the objective's own search space, and what `--space` says."""
+"""What is tuned of a variant: learning rate, weight decay, the objective's search space, and what `--space` says."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ from labelembed.recipes.wording import shown
 from labelembed.training.plain_yaml import plain_values
 
 SOURCE = "--space"
+# `--space objective`: learning rate and weight decay stay the recipe's.
+OBJECTIVE_ONLY = "objective"
+# From a tenth of the recipe's value to ten times as much: enough to mend a rate that is far off.
+_FACTOR = 10
+# Where the recipe has no weight decay there is nothing to stand in the middle. AdamW takes the decay times the learning
+# rate from each weight, so that useful values are larger than those of a penalty that is added to the gradient.
+_DECAYS = {"adamw": Range(1e-4, 1.0, log=True)}
+_PENALTIES = Range(1e-6, 1e-2, log=True)
 # What may be tuned: the rest is either the data, which all are compared on, or what a run costs.
 BLOCKS = ("objective", "optimizer", "schedule")
 _FORM = "must be key=low:high, key=low:high:log or key=value,value,..., for instance objective.smoothing=0.05:0.6"
@@ -76,14 +84,38 @@ def _value(text: str) -> Any:
         return plain_values(text)
 
 
-def space_of(variant: Variant, recipe: Recipe, given: Mapping[str, Dimension]) -> dict[str, Dimension]:
+def optimizer_space(recipe: Recipe) -> dict[str, Dimension]:
+    """Returns the learning rates and weight decays that every objective is tuned over, by key of the recipe.
+
+    Both are drawn evenly by their logarithm from a tenth of the recipe's value to ten times as much. Where the recipe
+    has no weight decay it is drawn from 1e-4 to 1 (AdamW), otherwise from 1e-6 to 1e-2.
+    """
+    optimizer, found = recipe.optimizer, {}
+    keys = keys_of(TABLES["optimizer"][optimizer["name"]])
+    if "learning_rate" in keys:
+        found["optimizer.learning_rate"] = _around(optimizer["learning_rate"])
+    if "weight_decay" in keys:
+        decay = optimizer["weight_decay"]
+        found["optimizer.weight_decay"] = _around(decay) if decay else _DECAYS.get(optimizer["name"], _PENALTIES)
+    return found
+
+
+def _around(value: float) -> Dimension:
+    # Without the last digits of a float, which would be printed: 0.3 / 10 is 0.03.
+    return Range(float(f"{value / _FACTOR:.6g}"), float(f"{value * _FACTOR:.6g}"), log=True)
+
+
+def space_of(
+    variant: Variant, recipe: Recipe, given: Mapping[str, Dimension], *, objective_only: bool = False
+) -> dict[str, Dimension]:
     """Returns what is tuned of a variant, by key of the recipe; empty where there is nothing.
 
     Args:
         variant: A checked variant.
         recipe: Everything but the objective.
-        given: What `parse_space` read; it takes the place of the objective's own space key by key. A weight takes the
+        given: What `parse_space` read; it takes the place of the space that there is, key by key. A weight takes the
             place of all weights that add up with it.
+        objective_only: Leave out what `optimizer_space` returns.
 
     Raises:
         RecipeError: When a key has a value that the recipe does not take.
@@ -93,6 +125,7 @@ def space_of(variant: Variant, recipe: Recipe, given: Mapping[str, Dimension]) -
     every, most = own.pop("objective.store_every", None), recipe.epochs - 1  # what is stored must be read
     if isinstance(every, Range) and most > every.low:
         own["objective.store_every"] = replace(every, high=min(every.high, most))
+    own |= {} if objective_only else optimizer_space(recipe)
     here = {key: dimension for key, dimension in given.items() if _key(key, variant, recipe) is not None}
     for key, dimension in list(own.items()):
         if isinstance(dimension, Simplex) and {f"objective.{one}" for one in dimension.arguments} & here.keys():

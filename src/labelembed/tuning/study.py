@@ -113,6 +113,30 @@ class TrialStore:
             way = "take the file away: finished runs below trials/ are used again"
             raise RunFolderError(f"{self.path}: damaged, cannot be read ({reason}); {way}") from error
 
+    def refuse_other(self, name: str, asked: Mapping[str, Any]) -> None:
+        """Raises RunFolderError, with the differences, where the study of a variant is there and of something else.
+
+        Args:
+            name: Of the variant's folder.
+            asked: What the trials are of, as flat JSON values.
+        """
+        import optuna
+
+        if name not in self._names:
+            return
+        with self._reading():
+            present = optuna.load_study(storage=self._storage, study_name=name).user_attrs.get("asked", {})
+            keys = sorted(key for key in {*asked, *present} if asked.get(key) != present.get(key))
+        if not keys:
+            return
+        lines = [f"{key}: here {_told(key, present)}, asked for {_told(key, asked)}" for key in keys[:5]]
+        lines += [f"and {len(keys) - 5} more"] if len(keys) > 5 else []
+        way = "choose another --out"
+        if all(key in asked and key not in present and key.startswith("space optimizer.") for key in keys):
+            way += ", or go on with the objective's own arguments only by --space objective"
+        heading = f"{self.path.parent}: holds another tuning of {name}; {way}. It differs in"
+        raise RunFolderError("\n  ".join([heading, *lines]))
+
     def study(self, name: str, asked: Mapping[str, Any], *, maximise: bool) -> Study:
         """Returns the study of a variant, made where there is none.
 
@@ -126,22 +150,15 @@ class TrialStore:
         """
         import optuna
 
+        self.refuse_other(name, asked)
         with self._reading():
-            if name not in self._names:
-                direction = "maximize" if maximise else "minimize"
-                study = optuna.create_study(storage=self._storage, study_name=name, direction=direction)
-                study.set_user_attr("asked", dict(asked))
-                self._names.add(name)
-                return study
-            study = optuna.load_study(storage=self._storage, study_name=name)
-            present = study.user_attrs.get("asked", {})
-            keys = sorted(key for key in {*asked, *present} if asked.get(key) != present.get(key))
-        if keys:
-            lines = [f"{key}: here {present.get(key)!r}, asked for {asked.get(key)!r}" for key in keys[:5]]
-            lines += [f"and {len(keys) - 5} more"] if len(keys) > 5 else []
-            heading = f"{self.path.parent}: holds another tuning of {name}; choose another --out. It differs in"
-            raise RunFolderError("\n  ".join([heading, *lines]))
-        return study
+            if name in self._names:
+                return optuna.load_study(storage=self._storage, study_name=name)
+            direction = "maximize" if maximise else "minimize"
+            study = optuna.create_study(storage=self._storage, study_name=name, direction=direction)
+            study.set_user_attr("asked", dict(asked))
+            self._names.add(name)
+            return study
 
     def trials(self, study: Study) -> list[Trial]:
         """Returns a study's trials.
@@ -187,6 +204,10 @@ class TrialStore:
         states = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
         with self._reading():
             study.tell(number, score, state=states[state])
+
+
+def _told(key: str, values: Mapping[str, Any]) -> str:
+    return "not tuned" if key.startswith("space ") and key not in values else repr(values.get(key))
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, cast
 
 from labelembed.recipes.changing import flat_recipe, refuse_other_recipe
+from labelembed.recipes.comparing import visible_gpus
 from labelembed.recipes.running import run_job
 from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder
@@ -54,7 +55,7 @@ def run_tuning(
     Args:
         plan: What `plan_tuning` returned.
         fingerprint: Of the data, which must stay the same for all trials.
-        jobs: Worker processes of this machine, of one thread each.
+        jobs: Worker processes of this machine, of one thread and, where there are GPUs, one GPU each.
         cluster: Whose workers make the runs instead.
         device: `cpu`, or None for what there is.
         observe: Called with what happens to each run.
@@ -85,8 +86,11 @@ def _tuned(
     make_writable_folder(plan.out)
     store = TrialStore(plan.out / JOURNAL)
     maximise = plan.measure == "bleu"
+    asked = {tuned.variant.folder: _asked(plan, tuned, fingerprint) for tuned in plan.with_space}
+    for name, what in asked.items():  # before any study is added beside those of another tuning
+        store.refuse_other(name, what)
     under_way = [
-        _Tuning(tuned, store.study(tuned.variant.folder, _asked(plan, tuned, fingerprint), maximise=maximise))
+        _Tuning(tuned, store.study(tuned.variant.folder, asked[tuned.variant.folder], maximise=maximise))
         for tuned in plan.with_space
     ]
     problems: dict[str, str] = {}
@@ -96,7 +100,7 @@ def _tuned(
             _propose(plan, store, one, begin, end)
             limits = limits_of(plan, one.tuned, one.trials[:begin])
             todo += _jobs(plan, one, begin, end, limits=limits, device=device, cluster=cluster)
-        given_up = _made(todo, jobs, cluster, observe, problems)
+        given_up = _made(todo, jobs, cluster, device, observe, problems)
         for one in under_way:
             _settle(plan, store, one, begin, end, given_up)
         if problems:  # what would come next depends on them
@@ -172,6 +176,7 @@ def _made(
     todo: list[Job],
     jobs: int,
     cluster: Cluster | None,
+    device: str | None,
     observe: Callable[[Event], None],
     problems: dict[str, str],
 ) -> set[str]:
@@ -179,7 +184,10 @@ def _made(
     given_up: set[str] = set()
     if not todo:
         return given_up
-    events = run_jobs(todo, run_trial, processes=jobs) if cluster is None else cluster.run_jobs(todo, run_trial)
+    if cluster is None:
+        events = run_jobs(todo, run_trial, processes=jobs, gpus=visible_gpus(device))
+    else:
+        events = cluster.run_jobs(todo, run_trial)
     # Closed here and now, whatever `observe` raises: closing is what tells the workers to stop.
     with contextlib.closing(cast("Generator[Event]", events)) as at_work:
         for event in at_work:
