@@ -18,6 +18,8 @@ from labelembed.measures.classification import (
     top_k_error,
 )
 from labelembed.measures.confusion import Confusions, confusions
+from labelembed.measures.joint_interval import JointInterval, joint_interval
+from labelembed.measures.mantel import MantelTest, mantel_test
 from labelembed.measures.rouge import rouge
 from labelembed.measures.speed import area_under_accuracy_curve, epochs_saved, epochs_to_reach
 from labelembed.measures.statistics import (
@@ -35,6 +37,8 @@ __all__ = [
     "FEWEST_CALIBRATION_EXAMPLES",
     "BootstrapScore",
     "Confusions",
+    "JointInterval",
+    "MantelTest",
     "PairedBootstrap",
     "PairedComparison",
     "ReliabilityBins",
@@ -54,6 +58,8 @@ __all__ = [
     "fit_temperature",
     "holm",
     "is_extreme_temperature",
+    "joint_interval",
+    "mantel_test",
     "negative_log_likelihood",
     "paired_bootstrap",
     "paired_by_seed",
