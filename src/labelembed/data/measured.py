@@ -82,7 +82,7 @@ def all_measured(raw: RawData, encoding: Encoding | None) -> LabelledData:
         test=raw.train,
         names=raw.names,
         input_shape=tuple(raw.train.inputs.shape[1:]),
-        input_range=raw.input_range,
+        input_range=raw.input_range or (0.0, 1.0),  # not used: the run scales by the range of its own training examples
         source=raw.source,
         notes=raw.notes,
         label_column=raw.label_column,
