@@ -25,7 +25,9 @@ def test_every_measure_equals_the_naive_one(seed):
     # Sums of at most 15 terms below 1: rounding stays below 1e-14.
     assert area_under_accuracy_curve(ours) == pytest.approx(naive_area_under_accuracy_curve(ours), abs=1e-12)
     assert epochs_to_reach(ours, target) == naive_epochs_to_reach(ours, target)
-    assert epochs_saved(ours, baseline) == pytest.approx(naive_epochs_saved(ours, baseline), abs=1e-12)
+    for of_all in (False, True):
+        expected = naive_epochs_saved(ours, baseline, of_all)
+        assert epochs_saved(ours, baseline, of_all=of_all) == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_area_is_the_mean_accuracy():

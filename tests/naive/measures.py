@@ -81,13 +81,16 @@ def naive_epochs_to_reach(errors, target):
     return None
 
 
-def naive_epochs_saved(errors, baseline_errors):
+def naive_epochs_saved(errors, baseline_errors, of_all=False):
     best_epoch, best = 1, baseline_errors[0]
     for epoch, error in enumerate(baseline_errors, start=1):
         if error < best:
             best_epoch, best = epoch, error
     reached = naive_epochs_to_reach(errors, best)
-    return None if reached is None else (best_epoch - reached) / best_epoch
+    if reached is None:
+        return None
+    whole = len(baseline_errors) if of_all else best_epoch
+    return (whole - reached) / whole
 
 
 def naive_mean(values):

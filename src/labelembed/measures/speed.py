@@ -62,15 +62,17 @@ def epochs_to_reach(errors: Sequence[float], target: float) -> int | None:
     return int(reached[0]) + 1 if reached.size else None
 
 
-def epochs_saved(errors: Sequence[float], baseline_errors: Sequence[float]) -> float | None:
-    """Returns which fraction of the epochs to the baseline's best was saved, ``1 - reached / best``.
+def epochs_saved(errors: Sequence[float], baseline_errors: Sequence[float], *, of_all: bool = False) -> float | None:
+    """Returns which fraction of the baseline's epochs was saved, ``1 - reached / best`` or ``1 - reached / all``.
 
     Here ``best`` is the number of epochs until the baseline first had its lowest error, and ``reached`` the
-    number of epochs until the run first was at or below that error.
+    number of epochs until the run first was at or below that error. The paper divides by all epochs of the baseline,
+    which counts those after its best as saved too.
 
     Args:
         errors: Error fraction of the run after each epoch.
-        baseline_errors: Error fraction of the baseline after each epoch, on the same rows.
+        baseline_errors: Error fraction of the baseline after each epoch, on the same examples.
+        of_all: Divide by all epochs of the baseline, as the paper does, instead of those to its best.
 
     Returns:
         A fraction below 1: 0.5 when half the epochs were enough, 0 when as many were needed, negative when
@@ -82,6 +84,8 @@ def epochs_saved(errors: Sequence[float], baseline_errors: Sequence[float]) -> f
     Example:
         >>> epochs_saved([0.4, 0.2, 0.2, 0.1], baseline_errors=[0.5, 0.4, 0.3, 0.2])
         0.5
+        >>> epochs_saved([0.4, 0.2], baseline_errors=[0.5, 0.4, 0.2, 0.3], of_all=True)
+        0.5
 
     Reference:
         Yu and Verma (2022), Improving model training via self-learned label representations, table 1,
@@ -90,7 +94,7 @@ def epochs_saved(errors: Sequence[float], baseline_errors: Sequence[float]) -> f
     baseline = _curve("baseline_errors", baseline_errors)
     best = int(baseline.argmin())
     reached = epochs_to_reach(errors, float(baseline[best]))
-    return None if reached is None else 1.0 - reached / (best + 1)
+    return None if reached is None else 1.0 - reached / (len(baseline) if of_all else best + 1)
 
 
 def _curve(name: str, errors: Sequence[float]) -> NDArray[np.float64]:

@@ -78,6 +78,7 @@ SPEED_MEASURES = (
     MeasureColumn("area_under_curve", "auac", "AUAC", "%", 100, 2),
     MeasureColumn("epochs_to_baseline", "epochs_to_baseline", "epochs to baseline", "", 1, 1),
     MeasureColumn("epochs_saved", "epochs_saved", "epochs saved", "%", 100, 1),
+    MeasureColumn("epochs_saved_of_all", "epochs_saved_of_all", "of all epochs", "%", 100, 1),
     MeasureColumn("seconds", "seconds", "seconds", "", 1, 1),
 )
 

@@ -23,6 +23,7 @@ class RunSpeed(NamedTuple):
             where it never was.
         epochs_saved: The fraction of the baseline run's epochs to its best that was saved, `epochs_saved`;
             None where its best was never reached.
+        epochs_saved_of_all: The same as a fraction of all its epochs, as the paper has it.
     """
 
     area_under_curve: float | None = None
@@ -31,6 +32,7 @@ class RunSpeed(NamedTuple):
     comparable: bool = False
     epochs_to_baseline: int | None = None
     epochs_saved: float | None = None
+    epochs_saved_of_all: float | None = None
 
 
 def run_speed(run: RunRecord, baseline: RunRecord | None, split: Split) -> RunSpeed:
@@ -53,7 +55,12 @@ def run_speed(run: RunRecord, baseline: RunRecord | None, split: Split) -> RunSp
         return alone
     theirs = _errors(other)
     reached = epochs_to_reach(errors, min(theirs))
-    return alone._replace(comparable=True, epochs_to_baseline=reached, epochs_saved=epochs_saved(errors, theirs))
+    return alone._replace(
+        comparable=True,
+        epochs_to_baseline=reached,
+        epochs_saved=epochs_saved(errors, theirs),
+        epochs_saved_of_all=epochs_saved(errors, theirs, of_all=True),
+    )
 
 
 def variant_speed(variant: VariantRuns, baseline: VariantRuns | None, split: Split) -> list[RunSpeed]:

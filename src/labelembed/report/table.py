@@ -65,6 +65,7 @@ class Row:
         epochs_to_baseline: Epochs until the error was at or below the lowest of the baseline's run with the
             same seed, over the runs that got there.
         epochs_saved: The fraction of the epochs to the baseline's best that was saved, over the same runs.
+        epochs_saved_of_all: The same as a fraction of all epochs of the baseline, as the second paper has it.
         reached: How many runs got there.
         reachable: How many runs had a baseline run to be compared with.
         seconds: Seconds of training.
@@ -110,6 +111,7 @@ class Row:
     best_epoch: Summary | None
     epochs_to_baseline: Summary | None
     epochs_saved: Summary | None
+    epochs_saved_of_all: Summary | None
     reached: int
     reachable: int
     seconds: Summary | None
@@ -252,6 +254,7 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
         best_epoch=_summary(speed.best_epoch for speed in speeds),
         epochs_to_baseline=_summary(speed.epochs_to_baseline for speed in speeds),
         epochs_saved=_summary(speed.epochs_saved for speed in speeds),
+        epochs_saved_of_all=_summary(speed.epochs_saved_of_all for speed in speeds),
         reached=sum(speed.epochs_to_baseline is not None for speed in speeds),
         reachable=sum(speed.comparable for speed in speeds),
         seconds=_summary(run.seconds for run in runs.values()),

@@ -142,7 +142,8 @@ def _finished_cells(run: RunRecord | None, comparison: Comparison, seed: int) ->
     cells["temperature"] = run.temperature if run else None
     speed = run_speed(run, other, comparison.speed_split) if run else RunSpeed()
     cells |= {"auac": speed.area_under_curve, "best_accuracy": speed.best_accuracy, "best_epoch": speed.best_epoch}
-    return cells | {"epochs_to_baseline": speed.epochs_to_baseline, "epochs_saved": speed.epochs_saved}
+    cells |= {"epochs_to_baseline": speed.epochs_to_baseline, "epochs_saved": speed.epochs_saved}
+    return cells | {"epochs_saved_of_all": speed.epochs_saved_of_all}
 
 
 def _joined(seeds: Iterable[int]) -> str:
