@@ -95,7 +95,7 @@ def test_micro_batches_of_processes_end_with_what_one_batch_in_one_process_does(
         torch.testing.assert_close(shared_terms(ranks, key, step), terms, rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.filterwarnings("ignore:AdaptiveLabels. the batch has")
+@pytest.mark.filterwarnings("ignore:AdaptiveLabels. fewer than two")
 @pytest.mark.parametrize("case", sorted(COUPLED))
 def test_objective_that_couples_rows_says_so_and_takes_each_micro_batch_for_a_batch(single, case):
     model = EncoderAndObjective(case)
