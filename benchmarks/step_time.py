@@ -35,6 +35,7 @@ def training_step(
     encoder = MLP(input_shape=(784,), initialization="paper")
     # Compiled code cannot branch on whether a row is ignored; there are none in classification.
     head = objective(500, LABELS, output_std=0.01, ignore_index=None if compiled else -100, **arguments)
+    head.begin_epoch(1, 10)
     optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], fused=True)
     rows = torch.arange(BATCHES * batch)
     inputs = torch.rand(len(rows), 784).split(batch)
@@ -67,7 +68,6 @@ def storing(*, store: str) -> Callable[..., nn.Module]:
             hidden_size, num_labels, num_rows=BATCHES * BATCH, store_every=1, store=store, **arguments
         )
         objective.store.generations = 1
-        objective.begin_epoch(1, 10)
         return objective
 
     return make

@@ -33,7 +33,7 @@ SETTINGS = {
     "last": {"prediction": "last"},
 }
 # Made batches are small; what is asked of them holds at any size.
-few_examples = pytest.mark.filterwarnings("ignore:AdaptiveLabels. the batch has")
+few_examples = pytest.mark.filterwarnings("ignore:AdaptiveLabels. fewer than two")
 every_setting = pytest.mark.parametrize("setting", SETTINGS)
 
 
@@ -173,7 +173,8 @@ def test_a_row_on_its_own_label_vector_has_finite_gradients():
 def test_a_first_batch_of_about_one_example_a_class_is_warned_of_once():
     hidden, labels = make_rows(9, ignored=False)[0], torch.tensor([0, 1, 2, 3, 4, 0, 1, 2, 3])
     objective = make("published")
-    with pytest.warns(UserWarning, match=r"has 9 examples of 5 classes, .* larger batches .* or update='epoch'"):
+    said = r"fewer than two examples a class in the batch \(9 in 5 classes\), .* larger batches .* or update='epoch'"
+    with pytest.warns(UserWarning, match=said):
         objective(hidden, labels)
     objective(hidden, labels)  # warnings are errors here
     for settled in ({"update": "epoch"}, {"update": "moving_average"}):

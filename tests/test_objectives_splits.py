@@ -110,7 +110,7 @@ def test_micro_batches_of_processes_end_with_what_one_process_ends_with(ranks, s
         torch.testing.assert_close(shared_terms(ranks, f"{case} {micro_batches}", step), terms, rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.filterwarnings("ignore:AdaptiveLabels. the batch has")
+@pytest.mark.filterwarnings("ignore:AdaptiveLabels. fewer than two")
 @pytest.mark.parametrize("case", sorted(COUPLED))
 def test_objective_that_couples_rows_says_so_for_micro_batches_add_up_to_another_step(single, case):
     model = EncoderAndObjective(case)

@@ -107,7 +107,7 @@ def spoil_weights(hooks, step, group, value):
 
 
 def terms_of(name):
-    terms = build(name, 2, 2)(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([0]))
+    terms = build(name, 2, 2)(torch.zeros(2, 2), torch.tensor([0, 0]), torch.tensor([0, 1]))
     return list(terms._asdict())
 
 

@@ -284,8 +284,8 @@ def _warn_of_small_batch(counts: Tensor) -> None:
     examples, classes = int(counts.sum()), int((counts > 0).sum())
     if examples < 2 * classes:
         warnings.warn(
-            f"AdaptiveLabels: the batch has {examples} examples of {classes} classes, so that the centroids are about "
-            "the examples themselves and nothing is learned from the distance to them; take larger batches (the paper: "
-            "50 examples a class) or update='epoch'",
+            f"AdaptiveLabels: fewer than two examples a class in the batch ({examples} in {classes} classes), so that "
+            "the centroids are about the examples themselves and nothing is learned from the distance to them; take "
+            "larger batches (the paper: 50 examples a class) or update='epoch'",
             stacklevel=2,
         )
