@@ -28,3 +28,8 @@ def sequence_recipe(folder: Path, **changes: Any) -> Recipe:
         "checkpoints": {"minimum_seconds": 0.0, "time_share": 1.0},
     }
     return parse_recipe(values | changes, source="made recipe")
+
+
+def over_tokens(name: str) -> dict[str, Any]:
+    """Returns an objective's block for these runs; retrospection reads what it stores from the second epoch on."""
+    return {"name": name} | ({"store_every": 1} if name == "retrospection" else {})

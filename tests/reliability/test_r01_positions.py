@@ -9,7 +9,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
-from tests.made_corpus_runs import OVER_TOKENS, sequence_recipe
+from tests.made_corpus_runs import OVER_TOKENS, over_tokens, sequence_recipe
 from tests.made_pictures import write_classes
 from tests.made_texts import reviews, write_csv
 from tests.made_training import (
@@ -212,7 +212,7 @@ BREAKS = [(11,), (8,), (1, 6, 5), (7,), (3,), (23,)]
 )
 def test_resumed_run_on_sentences_is_the_unbroken_one(number, steps, unbroken, corpus, tmp_path, figure):
     objective, changes = OF_SENTENCES[number]
-    recipe = sequence_recipe(corpus, objective={"name": objective}, **changes)
+    recipe = sequence_recipe(corpus, objective=over_tokens(objective), **changes)
     if steps == (23,) and "batch_size" in changes:  # as many tokens take fewer steps
         steps = (16,)
     for made in steps:

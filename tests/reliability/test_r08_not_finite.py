@@ -25,7 +25,7 @@ from labelembed.training import loop
 from labelembed.training.checkpoints import load_newest, save_checkpoint
 from labelembed.training.precision import make_accelerator
 from labelembed.training.run_folder import RunFolder
-from tests.made_corpus_runs import OVER_TOKENS, sequence_recipe
+from tests.made_corpus_runs import OVER_TOKENS, over_tokens, sequence_recipe
 from tests.made_in_process import run_jobs_here
 from tests.made_objectives import build
 from tests.made_training import (
@@ -325,8 +325,8 @@ def test_every_objective_is_tried_and_every_table_is_known():
 def test_weight_or_gradient_that_is_not_finite_moves_no_weight_over_tokens(
     name, what, hooks, networks, made_corpus, tmp_path, figure
 ):
-    objective = {"name": name} | ({"embedding": "compressed", "rank": 4} if name == "label_embedding" else {})
-    recipe = sequence_recipe(made_corpus, objective=objective, epochs=1)
+    objective = over_tokens(name) | ({"embedding": "compressed", "rank": 4} if name == "label_embedding" else {})
+    recipe = sequence_recipe(made_corpus, objective=objective, epochs=2)
     spoiled = []
     made = before_step(hooks, 4, lambda: spoiled.append(SPOILED[what](networks[-1], math.nan)))
     message = diverges(recipe, tmp_path / "run", made, step=4)
