@@ -82,7 +82,7 @@ def prepare(
         test=raw.test,
         names=names,
         input_shape=input_shape,
-        input_range=raw.input_range or _value_range(train.inputs),
+        input_range=raw.input_range or value_range(train.inputs),
         source=raw.source,
         notes=(*notes, *balance_notes(raw.train.labels, names)),
         label_column=raw.label_column,
@@ -113,7 +113,7 @@ def encoded(data: LabelledData, content: RowContent, encoding: Encoding | None) 
     )
 
 
-def _value_range(inputs: Tensor) -> tuple[float, float]:
+def value_range(inputs: Tensor) -> tuple[float, float]:
     """Returns (0, 1) for training inputs that keep within it, and otherwise their smallest and largest value."""
     low, high = (float(end) for end in torch.aminmax(inputs))
     return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)

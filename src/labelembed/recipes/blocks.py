@@ -156,7 +156,7 @@ class DataCommon(Block):
     )
     train_rows: PositiveInt | None = Field(None, description="train on so many rows only; null: all")
     scaling: Literal["unit", "standard"] = Field(
-        "unit", description="unit: the range of the inputs to [0, 1]; standard: mean 0 and deviation 1 a channel"
+        "unit", description="unit: the range of training inputs to [0, 1]; standard: mean 0 and deviation 1 a channel"
     )
     augmentation: Literal["none", "flip", "crop_flip"] = Field(
         "none", description="of training pictures: flip: mirrored; crop_flip: also moved by up to 4 pixels"
