@@ -190,9 +190,8 @@ def test_extreme_temperatures_are_named(tmp_path):
     for seed, temperature in ((0, 20.5), (1, 0.05)):
         folder = RunFolder(run_path(tmp_path, "one_hot", seed))
         folder.write_result(folder.result() | {"temperature": temperature})
-    note = next(
-        note for note in table_notes(comparison_rows(load_comparison(tmp_path))) if note.startswith("Calibrated")
-    )
+    rows = comparison_rows(load_comparison(tmp_path))
+    note = next(note for note in table_notes(rows) if note.startswith("Calibrated"))
     assert note.endswith("Extreme, outside 0.05 to 20: one_hot, seed 0; compare the NLL before and after.")
 
 

@@ -8,7 +8,18 @@ import math
 import pytest
 from rich.console import Console
 
-from labelembed.report import comparison_rows, load_comparison, rich_table, table_notes, write_csv, write_runs_csv
+from labelembed.errors import RunFolderError
+from labelembed.report import (
+    comparison_rows,
+    load_comparison,
+    rich_table,
+    table_notes,
+    write_csv,
+    write_report,
+    write_runs_csv,
+)
+from labelembed.report.catalogue import draw_figure
+from labelembed.report.curves import curve_measures
 from labelembed.report.speed import RunSpeed, run_speed
 from tests.made_runs import describe_comparison, journal_lines, make_run, measures, run_path
 
@@ -152,3 +163,48 @@ def test_a_run_without_a_curve_has_no_speed(tmp_path):
     assert run_speed(comparison.variants[0].runs[0], None, "test") == RunSpeed()
     (row,) = comparison_rows(comparison)
     assert row.area_under_curve is row.best_accuracy is None
+
+
+def _without_test_curves(path, *, development):
+    """Makes a comparison whose runs measured the test set once, at the end."""
+    curves = {name: {seed: ([None] * 4, one[1]) for seed, one in by_seed.items()} for name, by_seed in CURVES.items()}
+    return _make(path, curves, development=development)
+
+
+def test_without_test_errors_over_the_epochs_curves_and_speed_are_of_the_development_rows(tmp_path):
+    folder = _without_test_curves(tmp_path / "compared", development=True)
+    comparison = load_comparison(folder)
+    assert comparison_rows(comparison) == _rows(tmp_path / "each")  # the speed was never read off the test errors
+    assert [measure.key for measure in curve_measures(comparison)][:2] == ["development-error", "development-nll"]
+    drawn = draw_figure("curves", folder, tmp_path / "curves.svg").read_text()
+    assert "Lines of development error over epochs" in drawn
+    page = write_report(folder).read_text()
+    assert "Development error over epochs" in page
+    assert "Test error over epochs" not in page
+    assert '<h3>Speed <span class="unit">development rows</span></h3>' in page
+    with pytest.raises(
+        RunFolderError, match=r"of every epoch are there with `test_every_epoch: true` only\); there are"
+    ):
+        draw_figure("curves", folder, tmp_path / "curves.svg", measure="test-error")
+
+
+def test_without_any_errors_over_the_epochs_no_speed_is_told_and_why(tmp_path):
+    folder = _without_test_curves(tmp_path, development=False)
+    comparison = load_comparison(folder)
+    rows = comparison_rows(comparison)
+    assert (rows[0].split, rows[0].speed_split, rows[0].gaps, rows[0].epochs) == ("test", "test", (), (4, 4))
+    assert rows[1].area_under_curve is rows[1].best_accuracy is rows[1].epochs_saved is None
+    assert [note for note in table_notes(rows) if "test_every_epoch: true" in note] == [
+        "No speed of learning: without a validation set it is read off the test error over the epochs, which runs "
+        "measure with `test_every_epoch: true`."
+    ]
+    page = write_report(folder).read_text()
+    assert "error over epochs" not in page
+    assert "<h3>Speed</h3>" in page  # of it the seconds are left
+    console = Console(width=100, color_system=None)
+    with console.capture() as captured:
+        console.print(rich_table(rows))
+    assert "speed, test" not in captured.get()
+    assert "Training term total over epochs" in page
+    assert {line["auac"] for line in _read(write_runs_csv(comparison, tmp_path / "runs.csv"))} == {""}
+    assert draw_figure("curves", folder, tmp_path / "curves.svg").exists()

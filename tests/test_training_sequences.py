@@ -72,14 +72,19 @@ def test_journal_has_means_over_tokens_not_over_batches(made, tmp_path):
         objective="one_hot",
         model={"name": "attention_lstm", "width": 12, "embedding_size": 8, "dropout": 0.0},
         optimizer={"name": "sgd", "learning_rate": 1e-12},
+        test_every_epoch=True,
     )
-    train(recipe, tmp_path / "run")
+    result = train(recipe, tmp_path / "run")
     corpus = read_corpus(made / "corpus")
     loss, _, count = token_by_token(network_for(recipe, corpus), corpus.train)
     (line,) = RunFolder(tmp_path / "run").journal()
     assert line["train"]["output"] == pytest.approx(loss / count, rel=1e-5)
     assert {"bleu", "chrf", "rougeL", "perplexity", "error"} <= line["development"].keys()
     assert "bleu" not in line["test"]
+    assert result["test"] == result["test"] | line["test"]
+    once = train(recipe.model_copy(update={"test_every_epoch": False}), tmp_path / "once")
+    assert RunFolder(tmp_path / "once").journal()[0]["test"] is None
+    assert once["test"] == result["test"]
 
 
 @pytest.mark.parametrize("batch_size", [8, {"tokens": 60}])

@@ -1,4 +1,4 @@
-"""Safetensors files: headers of damaged or hostile ones are bounded before parsing, ours are equal for equal content."""
+"""Safetensors files: damaged or hostile headers are bounded before parsing; ours are equal for equal content."""
 
 from __future__ import annotations
 

@@ -54,6 +54,8 @@ def test_run_of_a_release_ends_with_its_recorded_result(release, tmp_path, figur
     succeed("resume", tmp_path / "run", "--quiet")
     folder = RunFolder(tmp_path / "run")
     assert folder.journal()[: len(kept)] == kept  # what was done is as it was, to the last bit
+    for line in expected["journal"][len(kept) :]:
+        line["test"] = None  # the run goes on in today's way: the test set is measured once, at the end
     faults = differing({"result": folder.result(), "journal": folder.journal()},
                        {key: expected[key] for key in ("result", "journal")})  # fmt: skip
     print("\n".join(faults))

@@ -102,7 +102,10 @@ def _curves(comparison: Comparison, measure: str | None, *, log: bool) -> Sketch
     measure = next(iter(known), "test-error") if measure is None else measure
     if measure not in known:
         there = ", ".join(known) or "none"
-        raise RunFolderError(f"--measure: no curves of {measure!r}{nearest(measure, list(known))}; there are: {there}")
+        hint = nearest(measure, list(known))
+        if not hint and measure.startswith("test"):
+            hint = " (test measures of every epoch are there with `test_every_epoch: true` only)"
+        raise RunFolderError(f"--measure: no curves of {measure!r}{hint}; there are: {there}")
     return curve_sketch(comparison, known[measure], log=log)
 
 

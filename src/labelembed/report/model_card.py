@@ -21,7 +21,7 @@ from labelembed.report.card_origin import (
     recipe_without_folders,
 )
 from labelembed.report.citations import citations_of
-from labelembed.report.comparison import Comparison, RunRecord, VariantRuns, environment_of, load_comparison
+from labelembed.report.comparison import Comparison, RunRecord, Split, VariantRuns, environment_of, load_comparison
 from labelembed.report.cost import cost_rows, memory_text
 from labelembed.report.formatting import MEASURES, NOTHING, counted, number, shortened
 from labelembed.report.run_checks import number_in
@@ -236,17 +236,17 @@ def _value(name: str, value: float | None) -> str:
 
 def _calibration(record: RunRecord) -> str:
     if record.temperature is None:
-        why = str(record.result.get("calibration") or "none noted").removeprefix("not fitted, ")
-        return f"No temperature was fitted (calibration: {markdown_text(why)}), so the probabilities are as the network gives them."
-    split = "test" if record.result.get("test") else "development"
-    before = record.measure("test" if split == "test" else "development", "calibration_error")
-    after = record.measure("test" if split == "test" else "development", "calibration_error", calibrated=True)
+        why = str(record.result.get("calibration", "the run is older")).removeprefix("not fitted, ")
+        return f"No temperature was fitted ({markdown_text(why)}): the probabilities are as the network gives them."
+    split: Split = "test" if record.result.get("test") else "development"
+    before = record.measure(split, "calibration_error")
+    after = record.measure(split, "calibration_error", calibrated=True)
     moved = f"from {_value('error', before)} to {_value('error', after)}"
     extreme = " and is extreme (outside 0.05 to 20)" if is_extreme_temperature(record.temperature) else ""
     return (
         f"Divide the logits by the temperature {number(record.temperature, 4)}, which was fitted on the development "
-        f"rows after training{extreme}: it takes the expected calibration error on the {split} rows {moved}. `labelembed "
-        "predict` and `labelembed export --probabilities` do so."
+        f"rows after training{extreme}: it takes the expected calibration error on the {split} rows {moved}. "
+        "`labelembed predict` and `labelembed export --probabilities` do so."
     )
 
 

@@ -76,11 +76,9 @@ def _calibration_notes(rows: Sequence[Row]) -> list[str]:
     counts = {row.temperature.n if row.temperature else 0 for row in rows if row.n}
     if counts == {0}:
         ways = {way for row in rows for way in row.calibration}
-        why = {"off": "calibration is off", "none, for a corpus": "a corpus takes none"}
-        given = listed(
-            sorted(why.get(way, shortened(way.removeprefix("not fitted, "), _LONGEST_REASON)) for way in ways)
-        )
-        return [f"No temperature was fitted: {given or 'the runs are older'}."]
+        words = {"off": "calibration is off", "none, for a corpus": "a corpus takes none"}
+        why = sorted(words.get(way, way.removeprefix("not fitted, ")) for way in ways)
+        return [f"No temperature was fitted: {shortened(listed(why), _LONGEST_REASON)}."]
     note = (
         "Calibrated: with the logits divided by a temperature that was fitted on the development rows after training; "
         "the errors stay as they are."

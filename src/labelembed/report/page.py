@@ -123,7 +123,8 @@ def _page(comparison: Comparison, reference_of: Callable[[Sequence[str]], Refere
         baseline=comparison.baseline,
         measures=measures_table(MEASURES, rows, series),
         speed=measures_table(SPEED_MEASURES, rows, series),
-        speed_split=comparison.speed_split,
+        # Without a curve of errors only the seconds are left, which are of no split.
+        speed_split=comparison.speed_split if any(row.best_accuracy for row in rows) else "",
         differences=differences_table(rows),
         published=published_lines(comparison, rows),
         notes=[*reading_notes(rows), *_silence(comparison, errors, sentences)],

@@ -234,15 +234,9 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
         calibrated_nll=_summary(variant.measures(split, "nll", calibrated=True).values()),
         calibrated_calibration_error=_summary(variant.measures(split, "calibration_error", calibrated=True).values()),
         temperature=_summary(run.temperature for run in runs.values()),
-        calibration=tuple(
-            sorted({how for run in runs.values() if isinstance(how := run.result.get("calibration"), str)})
-        ),
+        calibration=tuple(sorted({str(run.result.get("calibration", "the run is older")) for run in runs.values()})),
         extreme_temperatures=tuple(
-            sorted(
-                seed
-                for seed, run in runs.items()
-                if run.temperature is not None and is_extreme_temperature(run.temperature)
-            )
+            sorted(seed for seed, run in runs.items() if run.temperature and is_extreme_temperature(run.temperature))
         ),
         top5_error=_summary(variant.measures(split, "top5_error").values()),
         bleu=_summary(variant.measures(split, "bleu").values()),

@@ -124,8 +124,9 @@ def _text(measure: MeasureColumn, row: Row) -> str:
 
 def _speed_table(rows: Sequence[Row]) -> Table:
     columns = [measure for measure in _SPEED_SHOWN if any(measure.summary(row) is not None for row in rows)]
+    heading = f"speed, {rows[0].speed_split}" if any(row.best_accuracy for row in rows) else "speed"
     return _table(
-        [f"speed, {rows[0].speed_split}", *(_HEADINGS.get(measure.attribute, measure.heading) for measure in columns)],
+        [heading, *(_HEADINGS.get(measure.attribute, measure.heading) for measure in columns)],
         [[row.name, *(measure.text(row) for measure in columns)] for row in rows if row.n],
     )
 

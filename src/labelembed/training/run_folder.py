@@ -151,7 +151,7 @@ class RunFolder:
     def journal(self) -> list[dict[str, Any]]:
         """Returns one dictionary an epoch: `epoch` (from 1), `seconds`, `train`, `development`, `test`.
 
-        A last line that a kill cut short is left out.
+        `test` is None where the test set is measured once, at the end. A last line that a kill cut short is left out.
 
         Raises:
             RunFolderError: When another line is damaged.
