@@ -64,10 +64,10 @@ def test_repeats_are_told_by_part_and_with_their_labels():
     found = repeat_notes([(3, 0), (4, 1)], labels=labels, **how)
     assert found == ["2 test pictures stand in the training set too, 1 of them with another label: 3 = 0, 4 = 1"]
     three = {"training": torch.tensor([0, 1, 1, 0]), "validation": torch.tensor([1, 0]), "test": torch.tensor([0])}
-    assert repeat_notes([(2, 0), (3, 0), (4, 0), (6, 5)], labels=three, what="text", **how) == [
-        "1 training text has another label than an equal one: 2 = 0",
-        "1 validation text stands in the training set too, 1 of them with another label: 4 = 0",
-        "1 test text stands in the validation set too: 6 = 5",
+    assert repeat_notes([(2, 0), (3, 0), (4, 0), (6, 5)], labels=three, what="example", **how) == [
+        "1 training example has another label than an equal one: 2 = 0",
+        "1 validation example stands in the training set too, 1 of them with another label: 4 = 0",
+        "1 test example stands in the validation set too: 6 = 5",
     ]
 
 
@@ -97,10 +97,10 @@ def test_texts_in_two_parts_and_equal_texts_with_two_labels_are_told(tmp_path):
     write_csv(tmp_path / "test.csv", [*rows[16:], rows[1], (rows[2][0], "neg"), rows[12]], "text", "label")
     notes = prepare(read_labelled_text(path=str(tmp_path)), development=None).notes
     assert [note for note in notes if "stand" in note or "equal" in note] == [
-        f"1 training text has another label than an equal one: {cut(rows[0])}",
-        f"1 validation text stands in the training set too: {cut(rows[1])}",
-        f"2 test texts stand in the training set too, 1 of them with another label: {cut(rows[1])}, {cut(rows[2])}",
-        f"1 test text stands in the validation set too: {cut(rows[12])}",
+        f"1 training example has another label than an equal one: {cut(rows[0])}",
+        f"1 validation example stands in the training set too: {cut(rows[1])}",
+        f"2 test examples stand in the training set too, 1 of them with another label: {cut(rows[1])}, {cut(rows[2])}",
+        f"1 test example stands in the validation set too: {cut(rows[12])}",
     ]
 
 
@@ -113,7 +113,7 @@ def test_texts_that_are_held_out_are_looked_at_too(tmp_path):
     write_csv(tmp_path / "test.csv", reviews(4, seed=1), "text", "label")
     raw = read_labelled_text(path=str(tmp_path))
     notes = prepare(raw, development=DevelopmentSplit(first=10)).notes
-    assert sum(note.startswith("10 validation texts stand in the training set too: ") for note in notes) == 1
+    assert sum(note.startswith("10 validation examples stand in the training set too: ") for note in notes) == 1
     assert not any("stand" in note for note in prepare(raw, development=None).notes)
 
 
@@ -126,8 +126,7 @@ def test_table_rows_are_equal_by_the_columns_that_are_used(tmp_path):
     assert "customer_id" in data.encoding.left_out
     (note,) = (note for note in data.notes if "stand" in note)
     assert note == (
-        "1 test row stands in the training set too, 1 of them with another label: "
-        "'customer_id=99, length=3.075, colour=blue'"
+        "1 test example stands in the training set too, 1 of them with another label: 'length=3.075, colour=blue'"
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from textwrap import shorten
 
 import torch
@@ -124,14 +123,14 @@ def _repeats(
 ) -> list[str]:
     """Returns what to say of equal texts or table rows."""
     rows = torch.cat(list(numbers.values())).tolist()
-    key = partial(content.key, encoding)
-    repeated = repeated_texts(map(key, rows), text_at=lambda place: key(rows[place]))
+    texts = (content.shown(row, encoding) for row in rows)
+    repeated = repeated_texts(texts, text_at=lambda place: content.shown(rows[place], encoding))
     in_words = {"train": "training", "development": "validation", "test": "test"}
     return repeat_notes(
         repeated,
         labels={in_words[name]: split.labels for name, split in splits.items()},
-        shown=lambda row, earlier: repr(shorten(content.shown(rows[row]), 60, placeholder=" ...")),
-        what=content.what,
+        shown=lambda row, earlier: repr(shorten(content.shown(rows[row], encoding), 60, placeholder=" ...")),
+        what="example",
     )
 
 

@@ -34,13 +34,7 @@ class Encoding(Protocol):
 
 
 class RowContent(Protocol):
-    """Rows as they were read, all parts of a data set together, numbered from 0.
-
-    Attributes:
-        what: What a row is called: `text`, `row`.
-    """
-
-    what: str
+    """Rows as they were read, all parts of a data set together, numbered from 0."""
 
     def fit(self, rows: Tensor) -> Encoding:
         """Returns the encoding learned from the rows at these positions [N] (int64), and from no others."""
@@ -62,10 +56,6 @@ class RowContent(Protocol):
         """
         ...
 
-    def key(self, encoding: Any, row: int) -> str:
-        """Returns a text that only rows share whose inputs are made of the same."""
-        ...
-
-    def shown(self, row: int) -> str:
-        """Returns a row as a person reads it."""
+    def shown(self, row: int, encoding: Any = None) -> str:
+        """Returns a row as a person reads it; with `encoding` only that of it of which inputs are made."""
         ...

@@ -29,8 +29,6 @@ class TableContent:
         most_categories: See `fit_columns`.
     """
 
-    what = "row"
-
     def __init__(
         self, tables: Sequence[ColumnTable], *, asked: Mapping[str, Kind | None], most_categories: int
     ) -> None:
@@ -51,16 +49,11 @@ class TableContent:
         """Returns that nothing is cut."""
         return None
 
-    def key(self, encoding: TableEncoding, row: int) -> str:
-        """Returns the values of a row in the columns that are used."""
+    def shown(self, row: int, encoding: TableEncoding | None = None) -> str:
+        """Returns a row: ``age=39, sex=male``; with `encoding` without the columns that it leaves out."""
         table, place = self._at(row)
-        used = [column.name for column in encoding.numeric] + [column.name for column in encoding.categorical]
-        return repr([table.columns[name][place] for name in used])
-
-    def shown(self, row: int) -> str:
-        """Returns a row: ``age=39, sex=male``."""
-        table, place = self._at(row)
-        return ", ".join(f"{name}={values[place]}" for name, values in table.columns.items())
+        left_out = () if encoding is None else encoding.left_out
+        return ", ".join(f"{name}={values[place]}" for name, values in table.columns.items() if name not in left_out)
 
     def _at(self, row: int) -> tuple[ColumnTable, int]:
         for table in self.tables:

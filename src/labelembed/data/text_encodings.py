@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +119,6 @@ class FeatureContent:
         progress: Called with (done, total) while the texts of a part are read.
     """
 
-    what = "text"
-
     def __init__(
         self, texts: Sequence[Sequence[str]], encoding: FeatureEncoding, *, progress: ReadingProgress | None = None
     ) -> None:
@@ -135,29 +135,20 @@ class FeatureContent:
 
     def inputs(self, encoding: FeatureEncoding, rows: Tensor) -> Tensor:
         """Returns the features [N, D] of the texts at these positions [N], which are of one part."""
-        # A part goes through the encoder as a whole, so that texts of like length find each other, and alone: with
-        # which others a text is in a batch moves its features by a rounding.
-        part, begin = 0, 0
-        while len(rows) and int(rows[0]) >= begin + len(self._parts[part]):
-            begin += len(self._parts[part])
-            part += 1
+        # a part at once, so that texts of like length find each other, and alone: others in a batch move the rounding
+        ends = list(accumulate(map(len, self._parts)))
+        part = bisect_right(ends, int(rows[0])) if len(rows) else 0
         if part not in self._features:
-            self._features[part] = encoding.encode_texts(
-                self._parts[part], progress=self._progress, tell_cut=partial(self._is_cut.__setitem__, part)
-            )
-        return self._features[part].index_select(0, rows - begin)
+            tell_cut = partial(self._is_cut.__setitem__, part)
+            self._features[part] = encoding.encode_texts(self._parts[part], progress=self._progress, tell_cut=tell_cut)
+        return self._features[part].index_select(0, rows - (ends[part] - len(self._parts[part])))
 
     def cut(self, encoding: FeatureEncoding, rows: Tensor) -> CutTexts | None:
         """Returns how many of the texts at these positions [N] have more tokens than are read; None: none."""
-        known = len(self._is_cut) == len(self._parts)
-        is_cut = np.concatenate([self._is_cut[part] for part in range(len(self._parts))]) if known else None
+        is_cut = np.concatenate(list(self._is_cut.values())) if len(self._is_cut) == len(self._parts) else None
         return _cut(self.texts, rows, encoder_folder(encoding.encoder), encoding.maximum_tokens, is_cut)
 
-    def key(self, encoding: object, row: int) -> str:
-        """Returns a text, which is the same as another one or not."""
-        return self.texts[row]
-
-    def shown(self, row: int) -> str:
+    def shown(self, row: int, encoding: object = None) -> str:
         """Returns a text."""
         return self.texts[row]
 
@@ -262,8 +253,6 @@ class TokenContent:
         ValueError: `maximum_tokens` is less than 3.
     """
 
-    what = "text"
-
     def __init__(self, texts: Sequence[str], *, encoder: str | None, maximum_tokens: int, column: str | None) -> None:
         faults = ArgumentFaults()
         faults.require(maximum_tokens >= 3, "maximum_tokens", maximum_tokens, "must be >= 3")
@@ -290,11 +279,7 @@ class TokenContent:
         """Returns how many of the texts at these positions [N] have more tokens than are read; None: none."""
         return _cut(self.texts, rows, encoding.folder, encoding.maximum_tokens, self._is_cut)
 
-    def key(self, encoding: object, row: int) -> str:
-        """Returns a text, which is the same as another one or not."""
-        return self.texts[row]
-
-    def shown(self, row: int) -> str:
+    def shown(self, row: int, encoding: object = None) -> str:
         """Returns a text."""
         return self.texts[row]
 

@@ -201,8 +201,6 @@ class TextContent:
         ValueError: A number is less than 1, or `ngrams` more than 5.
     """
 
-    what = "text"
-
     def __init__(
         self,
         texts: Sequence[str],
@@ -249,10 +247,6 @@ class TextContent:
         limit = self._settings["maximum_words"]
         return CutTexts.among(self._words.is_cut, rows, setting="maximum_words", limit=limit, most=lambda: None)
 
-    def key(self, encoding: object, row: int) -> str:
-        """Returns a text, which is the same as another one or not."""
-        return self.texts[row]
-
-    def shown(self, row: int) -> str:
+    def shown(self, row: int, encoding: object = None) -> str:
         """Returns a text."""
         return self.texts[row]
