@@ -762,8 +762,8 @@ def test_arrays_are_trained_on_and_predicted():
     assert values["test"]["error"] < 0.05  # a line separates them
     np.save("new.npy", np.array([[2.0, 0.0, 0.0], [-2.0, 0.0, 0.0]], dtype=np.float32))
     assert [row["label"] for row in succeed("predict", "run", "new.npy", "--json").json] == ["high", "low"]
-    unit = "minus the Euclidean distance of the label vectors of OneHot, class means"
-    assert call("neighbours", "run").out.splitlines()[0] == f"(in brackets: {unit})"
+    heading = "(in brackets: minus the Euclidean distance between class means)"
+    assert call("neighbours", "run").out.splitlines()[0] == heading
     np.savez("whole.npz", inputs=inputs[:7], labels=labels[:7])
     measured = succeed("evaluate", "run", "--data", "whole.npz").out
     assert measured.startswith("arrays in whole.npz, all 7 examples\n")

@@ -81,8 +81,10 @@ def test_shell_block_runs(text, tmp_path, monkeypatch):
     write_example_text(tmp_path)
     write_csv(tmp_path / "reviews.csv", reviews(60), "review", "stars")
     write_csv(tmp_path / "new.csv", [(text,) for text, _ in reviews(3)], "review")
+    write_csv(tmp_path / "other.csv", reviews(8, seed=1), "review", "stars")
     table = [(n % 7 + 0.5, ("red", "blue")[n % 3 % 2], ("low", "high")[n % 2]) for n in range(60)]
     write_csv(tmp_path / "table.csv", table, "length", "colour", "outcome")
+    write_csv(tmp_path / "other-rows.csv", table[:5], "length", "colour", "outcome")
     write_csv(tmp_path / "new-rows.csv", [row[:2] for row in table[:3]], "length", "colour")
     inputs = np.random.default_rng(0).normal(size=(300, 12)).astype("float32")
     np.savez(tmp_path / "mine.npz", inputs=inputs, labels=np.arange(300) % 3, names=["low", "middle", "high"])

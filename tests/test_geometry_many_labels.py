@@ -213,7 +213,7 @@ def test_without_a_label_the_first_200_are_shown_and_it_is_said(run):
     called = succeed("neighbours", run, "-k", 1)
     lines = called.out.splitlines()
     assert len(lines) == 1 + 200
-    assert lines[0] == "(in brackets: cosine of the label vectors of LabelEmbedding)"
+    assert lines[0] == "(in brackets: cosine of label vectors)"
     assert lines[1].startswith("hund: ")
     assert called.err.splitlines() == ["note: the first 200 of 300 labels; --all shows every label"]
     as_json = succeed("neighbours", run, "--json")

@@ -68,7 +68,7 @@ def test_scores_are_those_of_the_library(folder):
 def test_scores_in_words(folder):
     called = succeed("geometry", "made.safetensors", "--wordnet", "--hierarchy", "groups.yaml")
     assert re.search(r"learned labels +-?0\.\d{3} +0\.\d{3} +-?\d\.\d{3} +\d+\.\d%", called.out)
-    assert "nearest pairs (in brackets: Euclidean distance of the label vectors): " in " ".join(called.out.split())
+    assert "nearest pairs (in brackets: Euclidean distance between label vectors): " in " ".join(called.out.split())
     assert "without food (its reference distances are all equal)" in called.err
     assert "by chance; hierarchy: groups.yaml" in called.err
     plain = succeed("geometry", "made.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -13,6 +14,7 @@ from labelembed.data import FeatureEncoding, TokenEncoding
 from labelembed.errors import DataError, RecipeError
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.running import run_recipe
+from labelembed.recipes.saved_run import SavedRun
 from tests.made_cli import call, succeed
 from tests.made_text_encoder import WORDS, write_encoder
 from tests.made_texts import BAD, GOOD, reviews, write_csv
@@ -58,6 +60,28 @@ def test_a_run_learns_and_predicts_new_texts(name, tmp_path):
     write_csv(tmp_path / "new.csv", [(" ".join(GOOD),), (" ".join(BAD),)], "Kommentar")
     rows = succeed("predict", tmp_path / "run", tmp_path / "new.csv", "--json").json
     assert [(row["input"], row["label"]) for row in rows] == [("new.csv row 2", "pos"), ("new.csv row 3", "neg")]
+    called = succeed("predict", tmp_path / "run", " ".join(GOOD * 5), "--json")
+    assert [row["label"] for row in called.json] == ["pos"]
+    note = r"note: 1 text is longer than \d+ tokens \(of 1\); the rest is not read, as in training\n"
+    assert re.fullmatch(note, called.err)
+    good = [row for row in reviews(20, seed=2) if row[1] == "pos"]
+    good = write_csv(tmp_path / "good.csv", good, "Kommentar", "Urteil")
+    measured = succeed("evaluate", tmp_path / "run", "--data", good, "--json").json
+    assert (measured["rows"], measured["split"]) == (10, "all")
+
+
+@pytest.mark.usefixtures("encoder")
+@pytest.mark.parametrize("name", list(FAST))
+def test_a_training_text_becomes_the_same_inputs_again(name, tmp_path):
+    run_recipe(recipe_of(name, tmp_path, "epochs=1"), tmp_path / "run")
+    saved = SavedRun.load(tmp_path / "run")
+    data = saved.read_data()
+    inputs, notes = saved.encode_texts([data.texts("train", row) for row in range(9)])
+    assert notes == []
+    if name == "text-finetune":
+        assert torch.equal(inputs, data.train.inputs[:9])
+    else:  # an encoder reads texts of like length together, and sums of other batches round otherwise
+        torch.testing.assert_close(inputs, data.train.inputs[:9], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.usefixtures("encoder")

@@ -52,8 +52,7 @@ def evaluate(
 ) -> None:
     """Measure a finished run: error, NLL, calibration before and after; of translations BLEU, chrF and ROUGE.
 
-    Without --data it is measured on the data it was trained on. Other data are measured whole, unless they name a part
-    for the test.
+    Without --data on the data it was trained on. Other data are measured whole, or by the part they name for the test.
     """
     from labelembed.errors import DataError
     from labelembed.recipes.changing import stored_recipe
@@ -171,7 +170,8 @@ def _standard_input(saved: SavedRun) -> tuple[list[str], list[str]]:
 
     if not saved.reads_texts:
         raise DataError(f"-: only texts are read from standard input, and {saved.folder.path} reads none; name a file")
-    return text_lines(decoded(sys.stdin.buffer.read(), "standard input", encoding=saved.recipe.data["encoding"]))
+    content = b"" if sys.stdin is None else sys.stdin.buffer.read()  # None: closed
+    return text_lines(decoded(content, "standard input", encoding=saved.recipe.data["encoding"]))
 
 
 def _beginning(text: str) -> str:

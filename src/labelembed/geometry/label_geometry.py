@@ -154,18 +154,21 @@ class LabelGeometry:
     @property
     def score_unit(self) -> str:
         """What the scores of `neighbours` are, in words."""
-        of = f" of {self.source}" if self.source else ""
         if self.similarities is not None:
             return "probability in the label's soft target"
-        kind = "minus the Euclidean distance" if self.metric == "euclidean" else "cosine"
-        return f"{kind} of the label vectors{of}"
+        kind = "minus the Euclidean distance between" if self.metric == "euclidean" else "cosine of"
+        return f"{kind} {self._points}"
 
     @property
     def distance_unit(self) -> str:
         """What `distances` are, in words."""
         if self.similarities is not None:
-            return "Euclidean distance of the labels as points of their scaled similarities"
-        return f"{'Euclidean distance' if self.metric == 'euclidean' else '1 - cosine'} of the label vectors"
+            return "Euclidean distance between the labels as points of their scaled similarities"
+        return f"{'Euclidean distance between' if self.metric == 'euclidean' else '1 - cosine of'} {self._points}"
+
+    @property
+    def _points(self) -> str:
+        return "class means" if self.source.endswith("class means") else "label vectors"
 
     def soft_targets(self) -> Tensor:
         """Returns [C, C], row y the soft target of label y; rows sum to 1.

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from labelembed import __version__, seeds
+from labelembed.data import WordBags
 from labelembed.errors import ArgumentFaults, LabelEmbedError, RunFolderError, TrainingError
 from labelembed.recipes.changing import stored_recipe
 from labelembed.recipes.saved_run import SavedRun
@@ -142,7 +143,7 @@ def _about(saved: SavedRun, output: str) -> dict[str, str]:
         "format": "labelembed.classifier.1",
         "labelembed": __version__,
         "labels": json.dumps(saved.names, ensure_ascii=False),
-        "inputs": f"{_input_type(saved)} [batch, {', '.join(map(str, saved.input_shape))}], as the data hold them",
+        "inputs": f"{_input_type(saved)} [batch, {_shape_in_words(saved)}], as the data hold them",
         "input_shape": json.dumps(saved.input_shape),
         "input_range": json.dumps(saved.input_range),
         "output": output,
@@ -157,11 +158,21 @@ def _input_type(saved: SavedRun) -> str:
     return "int32" if getattr(saved.network.encoder, "reads_words", False) else "float32"
 
 
+def _any_width(saved: SavedRun) -> bool:
+    """Tells whether inputs may have any length: bags of words, of which a longer text has more features."""
+    return isinstance(saved.encoding, WordBags)
+
+
+def _shape_in_words(saved: SavedRun) -> str:
+    return "features" if _any_width(saved) else ", ".join(map(str, saved.input_shape))
+
+
 def _made_inputs(saved: SavedRun, rows: int) -> Tensor:
     low, high = saved.input_range
     generator = seeds.generator(rows, "export")
     if _input_type(saved) == "int32":
-        size = (rows, *saved.input_shape)
+        # at least two features: of one, the exporter would take the number for fixed
+        size = (rows, saved.input_shape[0] + rows) if _any_width(saved) else (rows, *saved.input_shape)
         return torch.randint(int(low), int(high) + 1, size, generator=generator, dtype=torch.int32)
     return low + (high - low) * torch.rand(rows, *saved.input_shape, generator=generator)
 
@@ -180,10 +191,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _program(graph: PredictionGraph, saved: SavedRun) -> torch.export.ExportedProgram:
-    rows = {0: torch.export.Dim("batch")}
+    free = {0: torch.export.Dim("batch")} | ({1: torch.export.Dim("features")} if _any_width(saved) else {})
     try:
         with torch.no_grad():
-            return torch.export.export(graph, (_made_inputs(saved, 3),), dynamic_shapes=(rows,))
+            return torch.export.export(graph, (_made_inputs(saved, 3),), dynamic_shapes=(free,))
     except Exception as error:  # torch raises many kinds, some of them of its private modules
         raise _cannot(saved, "traced by torch.export", error) from error
 
@@ -222,6 +233,8 @@ def _onnx(
     model = converted.model_proto
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    if _any_width(saved):
+        model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "features"
     del model.graph.value_info[:]  # of intermediate values, which name the batch otherwise
     for key, text in about.items():
         entry = model.metadata_props.add()
