@@ -262,7 +262,7 @@ def command_line(
 
     ready, app = Path(f"{output}-ready"), cli.app
     if waits_in is None:
-        cli.app = lambda: (ready.touch(), app())
+        cli.app = lambda **given: (ready.touch(), app(**given))
     else:
         module, name = waits_in.split(":")
         setattr(importlib.import_module(module), name, lambda *_, **__: _wait_for_ever(ready))

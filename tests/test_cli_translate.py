@@ -150,7 +150,9 @@ def test_evaluate_gives_the_numbers_of_the_result(made):
 
 
 def test_neighbours_of_words(made):
-    assert succeed("neighbours", str(made / "run"), "v1", "--count", "3").out.startswith("v1: v")
+    unit, found = succeed("neighbours", str(made / "run"), "v1", "--count", "3").out.splitlines()
+    assert unit == "(in brackets: minus the Euclidean distance between class means)"
+    assert found.startswith("v1: v")
 
 
 def test_comparison_of_translations_is_decided_by_bleu(made, tmp_path):

@@ -186,7 +186,10 @@ def start_of(name, seed, folder):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_one_seed_gives_every_objective_the_same_start(name, tmp_path):
     one_hot = start_of("one_hot", 5, tmp_path)
-    torch.testing.assert_close(start_of(name, 5, tmp_path), one_hot, rtol=0, atol=0)
+    expected = start_of("one_hot", 5, tmp_path)
+    if name == "adaptive_labels":  # whose output layer has no bias
+        del expected["output"]["bias"]
+    torch.testing.assert_close(start_of(name, 5, tmp_path), expected, rtol=0, atol=0)
     for part in ("encoder", "output"):
         for key, value in start_of("one_hot", 6, tmp_path)[part].items():
             assert not torch.equal(value, one_hot[part][key])

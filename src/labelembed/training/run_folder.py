@@ -257,7 +257,7 @@ class RunFolder:
         if found != expected:
             raise RunFolderError(
                 f"{file}: has changed since the run wrote it: its SHA-256 is {found}, {self._result.name} says "
-                f"{expected!s:.80}; put the file back from a copy, or train the run again with --overwrite"
+                f"{expected!s:.80}; put the file back from a copy, or train the run again"
             )
 
     def _read_json(self, path: Path) -> dict[str, Any]:
