@@ -110,7 +110,7 @@ def test_a_single_strength_of_smoothing_is_not_tuned_and_that_is_said(tmp_path):
     (folder / "comparison.json").write_text(json.dumps(about | {"tuning": {"variants": tuned, "trials": 8}}))
     first, _, last = verdict(load_comparison(folder))
     assert "was not tuned" not in first
-    assert last.startswith(f"{SMOOTHING} was chosen by 8 trials")
+    assert last.startswith(f"{SMOOTHING}: 8 trials chose the objective's own arguments")
 
 
 def test_a_smoothing_without_a_finished_run_is_none(tmp_path):
