@@ -34,6 +34,7 @@ SETTINGS = [
     "data.train_rows=401",
     "model.hidden_sizes=[16]",
     "batch_size=50",
+    "objective=one_hot",  # E of label_embedding takes means of each micro-batch
     "micro_batches=2",
     "optimizer={name: sgd, learning_rate: 0.1}",
 ]
