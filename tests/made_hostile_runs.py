@@ -21,6 +21,7 @@ def read_everything(folder: RunFolder) -> None:
     folder.journal()
     folder.result()
     folder.evidence("errors")
+    folder.examples()
 
 
 def write_runs(place: Path) -> Path:

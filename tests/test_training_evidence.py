@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import save_file
 
+from labelembed.errors import RunFolderError
 from labelembed.measures import confusions
 from labelembed.recipes.beginning import start_over
 from labelembed.recipes.running import run_recipe
 from labelembed.recipes.saved_run import SavedRun
 from labelembed.recipes.schema import parse_recipe
 from labelembed.report import write_report
+from labelembed.training.example_outcomes import ExampleOutcomes, half_precision, outcome_bytes, read_outcomes
 from labelembed.training.peak_memory import begin_peak, peak_memory
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.sentence_evidence import sample_places
@@ -74,6 +78,74 @@ def test_evidence_is_what_the_saved_network_does(digits):
     assert (digits / "evidence" / "errors.json").stat().st_size < 20_000
 
 
+def test_outcome_of_every_test_example_is_kept(digits):
+    saved, folder = SavedRun.load(digits), RunFolder(digits)
+    rows, result = saved.read_data().splits["test"], folder.result()
+    logits = saved.network.logits(rows.inputs).detach().double()
+    found = folder.examples()
+    assert found.split == "test"
+    assert found.right.tolist() == (logits.argmax(dim=1) == rows.labels).tolist()
+    assert result["test"]["error"] == pytest.approx(1 - found.right.mean(), abs=1e-12)
+    # float16 has 11 bits.
+    for kept, temperature, measured in (
+        (found.nll, 1.0, result["test"]["nll"]),
+        (found.nll_calibrated, result["temperature"], result["calibrated"]["test"]["nll"]),
+    ):
+        losses = torch.nn.functional.cross_entropy(logits / temperature, rows.labels, reduction="none").numpy()
+        np.testing.assert_allclose(kept.astype(np.float64), losses, rtol=2**-10, atol=1e-6)
+        assert kept.astype(np.float64).mean() == pytest.approx(measured, rel=1e-3)
+    # A bit and two times two bytes an example, and the header.
+    assert folder.examples_file.stat().st_size < len(rows) * 4.125 + 400
+
+
+@pytest.mark.parametrize("examples", [1, 8, 13])
+@pytest.mark.parametrize("has_temperature", [False, True])
+def test_outcomes_are_read_as_they_were_written(examples, has_temperature, tmp_path):
+    random = np.random.default_rng(examples)
+    nll = half_precision(random.exponential(size=examples))
+    outcomes = ExampleOutcomes("development", random.random(examples) < 0.5, nll, nll / 2 if has_temperature else None)
+    RunFolder(tmp_path).write_examples(outcomes)
+    found = RunFolder(tmp_path).examples()
+    assert (found.split, found.right.tolist(), found.nll.tolist()) == ("development", outcomes.right.tolist(), [*nll])
+    assert (found.nll_calibrated is None) == (not has_temperature)
+    assert outcome_bytes(outcomes) == RunFolder(tmp_path).examples_file.read_bytes()
+
+
+def test_a_huge_loss_is_the_largest_number_that_is_kept():
+    assert half_precision(np.array([1e9, 2.0])).tolist() == [65504.0, 2.0]
+
+
+_HALF = np.zeros(9, dtype=np.float16)
+_ABOUT = {"format": 1, "split": "test", "examples": 9}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "about", "message"),
+    [
+        ({"right": np.zeros(3, np.uint8), "nll": _HALF}, _ABOUT, r"holds .* where 9 examples need"),
+        ({"right": np.zeros(2, np.uint8), "nll": _HALF[:8]}, _ABOUT, r"holds .* where 9 examples need"),
+        ({"right": np.zeros(2, np.uint8), "nll": _HALF.astype(np.float32)}, _ABOUT, r"holds .* where 9 examples need"),
+        ({"right": np.zeros(2, np.uint8)}, _ABOUT, r"holds .* where 9 examples need"),
+        ({"right": np.zeros(2, np.uint8), "nll": _HALF, "more": _HALF}, _ABOUT, r"holds .* where 9 examples need"),
+        ({"right": np.zeros(2, np.uint8), "nll": _HALF + np.float16("inf")}, _ABOUT, "a value that is not finite"),
+        ({"right": np.zeros(2, np.uint8), "nll": _HALF}, _ABOUT | {"examples": 10**12}, "how many examples"),
+        ({"right": np.zeros(2, np.uint8), "nll": _HALF}, _ABOUT | {"examples": True}, "how many examples"),
+        ({"right": np.zeros(2, np.uint8), "nll": _HALF}, _ABOUT | {"split": "train"}, "of which split"),
+        ({"right": np.zeros(2, np.uint8), "nll": _HALF}, _ABOUT | {"format": 2}, "in format 1"),
+        ({"right": np.zeros(2, np.uint8), "nll": _HALF}, None, "in format 1"),
+    ],
+)
+def test_outcomes_that_cannot_be_true_are_refused(tensors, about, message, tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.evidence_folder.mkdir()
+    metadata = None if about is None else {"examples": json.dumps(about)}
+    save_file(tensors, folder.examples_file, metadata=metadata)
+    with pytest.raises(ValueError, match=message):
+        read_outcomes(folder.examples_file)
+    with pytest.raises(RunFolderError, match=r"examples\.safetensors: damaged, cannot be read"):
+        folder.examples()
+
+
 def test_published_figures_go_with_the_run_and_start_over_takes_the_evidence(digits, tmp_path):
     assert RunFolder(digits).environment()["published"][0]["source"] == "a paper"
     assert "published" not in RunFolder(digits).recipe()
@@ -100,6 +172,7 @@ def test_sentences_and_attention_of_a_run_on_a_corpus(tmp_path, monkeypatch):
             assert len(row) == len(one["source"])
             assert sum(row) == pytest.approx(100, abs=len(row) / 2 + 1)  # rounded, each to a hundredth
     errors = RunFolder(tmp_path / "run").evidence("errors")
+    assert RunFolder(tmp_path / "run").examples() is None
     assert errors["worst"] == []
     assert sum(errors["of_label"]) == errors["rows"]
     text = write_report(tmp_path / "run").read_text(encoding="utf-8")

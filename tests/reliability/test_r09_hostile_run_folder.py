@@ -160,7 +160,8 @@ def linked(folder: Path, name: str, target: Path) -> None:
 LINKS = (
     "recipe.yaml", "environment.json", "journal.jsonl", "result.json", "model.safetensors",
     "label_geometry.safetensors",
-    "class_means.safetensors", "evidence", "evidence/errors.json", "checkpoints", "checkpoints/step-0000000005",
+    "class_means.safetensors", "evidence", "evidence/errors.json",
+    "evidence/examples.safetensors", "checkpoints", "checkpoints/step-0000000005",
     "checkpoints/step-0000000007/network.safetensors", "checkpoints/step-9999999999", "translations", ".lock",
 )  # fmt: skip
 

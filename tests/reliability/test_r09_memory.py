@@ -90,6 +90,7 @@ def test_huge_weights_take_little_memory(kind, runs, tmp_path, figure):
     }[kind]
     newest = folder / "checkpoints" / "step-0000000007"
     places = [folder / "model.safetensors", folder / "label_geometry.safetensors", newest / "network.safetensors"]
+    places.append(RunFolder(folder).examples_file)
     for file in places:
         file.write_bytes(content)
         if kind == "sparse":
@@ -99,7 +100,11 @@ def test_huge_weights_take_little_memory(kind, runs, tmp_path, figure):
     assert kind != "as many tensors as may be" or size < HEADER_BYTES
     parsed = HEADER_TENSORS * _BYTES_A_TENSOR if kind == "as many tensors as may be" else 0
     limit = parsed + _SLACK  # a longer header is not parsed
-    for read in (SavedRun.load, lambda run: LabelGeometry.load(run / "label_geometry.safetensors")):
+    for read in (
+        SavedRun.load,
+        lambda run: LabelGeometry.load(run / "label_geometry.safetensors"),
+        lambda run: RunFolder(run).examples(),
+    ):
         with memory_taken() as taken, pytest.raises(LabelEmbedError):
             read(folder)
         figure.at_most("bytes for huge weights, of the limit", round(taken[0] / limit, 2), 1.0)
@@ -125,6 +130,7 @@ HEADERS = {
 READERS = {
     "weights": lambda folder, file: SavedRun.load(folder),
     "geometry": lambda folder, file: LabelGeometry.load(file),
+    "examples": lambda folder, file: file.replace(RunFolder(folder).examples_file) and RunFolder(folder).examples(),
     "teacher": lambda folder, file: about_table(file, LOGITS),
     "backbone": lambda folder, file: read_weights(file),
     "encoder": lambda folder, file: load_encoder(file.parent),

@@ -53,8 +53,10 @@ def unlike(first, second):
     assert len(runs) > 1
     for run in runs:
         wrong += [f"{run}: {name}" for name in differences(contents(first / run), contents(second / run))]
-        one, other = ((folder / run / "model.safetensors").read_bytes() for folder in (first, second))
-        wrong += [f"{run}: bytes of the weights"] if one != other else []
+        for name in ("model.safetensors", "evidence/examples.safetensors"):
+            one, other = (folder / run / name for folder in (first, second))
+            if one.exists() or other.exists():  # of sentence pairs there are no outcomes of examples
+                wrong += [f"{run}: bytes of {name}"] if one.read_bytes() != other.read_bytes() else []
     return wrong
 
 

@@ -92,7 +92,7 @@ def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict
     weights = whole_state(network, trainer.selected_weights())
     means = class_means(network, data.train, autocast=trainer.accelerator.autocast())
     geometry = network.objective.label_geometry(names, class_means=means)
-    errors = error_evidence(
+    errors, examples = error_evidence(
         network, data, temperature=result.get("temperature"), autocast=trainer.accelerator.autocast()
     )
     if not trainer.accelerator.is_main_process:
@@ -101,6 +101,7 @@ def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict
     contiguous = {name: value.contiguous() for name, value in weights.items()}
     tables = [table for one in (geometry, by_means) for table in (one.vectors, one.similarities) if table is not None]
     needed = sum(value.nbytes for value in (*contiguous.values(), *tables))
+    needed += 0 if examples is None else 5 * len(examples.right)
     with saving(folder.path, needed_bytes=needed + _SMALL_FILES):
         # One entry only: safetensors writes several in any order, and equal runs should give equal files.
         about = {"format": "labelembed.network.1"}
@@ -109,6 +110,8 @@ def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict
         by_means.save(folder.class_means_file)
         if errors is not None:
             folder.write_evidence("errors", errors)
+        if examples is not None:
+            folder.write_examples(examples)
         folder.write_result(result)
     forget_soft_labels(folder)
 

@@ -1,7 +1,7 @@
 """What a run leaves for the report to look into: which labels it confuses, how sure it is, the worst pictures.
 
-Small JSON files in the folder ``evidence/`` of a run, made once from its selected weights. Nothing but the report
-reads them; a run without them is as good as any other.
+Small files in the folder ``evidence/`` of a run, made once from its selected weights: JSON, and the outcome of each
+test example. Nothing but the report reads them; a run without them is as good as any other.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from labelembed.data import LabelledData
 from labelembed.measures import ReliabilityBins, binned_reliability, confusions
+from labelembed.training.example_outcomes import ExampleOutcomes, half_precision
 from labelembed.training.network import Network
 from labelembed.training.training_data import TrainingData
 from labelembed.training.training_pass import hidden_rows
@@ -45,8 +46,11 @@ def error_evidence(
     *,
     temperature: float | None = None,
     autocast: AbstractContextManager[object] | None = None,
-) -> dict[str, Any] | None:
-    """Returns what the network gets wrong, as JSON values; None where there is nothing to measure on.
+) -> tuple[dict[str, Any] | None, ExampleOutcomes | None]:
+    """Returns what the network gets wrong, as JSON values, and the outcome of each example.
+
+    Both are None where there is nothing to measure on. Of sentence pairs there are no outcomes: the tokens of a
+    sentence are no independent examples.
 
     Args:
         network: With the weights that are kept.
@@ -55,21 +59,21 @@ def error_evidence(
         autocast: Precision to compute in; None: as the weights are.
 
     Returns:
-        `split`, `rows`, `labels`; `confusions`, ``[[right, predicted, count], ...]`` the most frequent first, and how
-        many of them were `left_out`; `of_label` and `right`, counts for each label (null above 5,000);
+        The first has `split`, `rows`, `labels`; `confusions`, ``[[right, predicted, count], ...]`` the most frequent
+        first, and how many of them were `left_out`; `of_label` and `right`, counts for each label (null above 5,000);
         `reliability`, `before` and `calibrated`, each with `count`, `confidence` and `accuracy` for bins of equal
         width (null where a bin is empty); `worst`, those with the highest loss: pictures as PNG in base64,
         texts and rows of tables by their beginning.
     """
     split = shown_split(data)
     if split is None:
-        return None
+        return None, None
     found = _outcomes(network, data, split, temperature=temperature, autocast=autocast)
     labels = network.objective.num_labels
     counted = confusions(found["labels"], found["predicted"], labels)
     told = labels <= _MOST_COUNTED
     right = found["labels"] == found["predicted"]
-    return {
+    errors = {
         "format": EVIDENCE_FORMAT,
         "split": split,
         "rows": len(right),
@@ -86,6 +90,10 @@ def error_evidence(
         },
         "worst": _worst(data, split, found) if isinstance(data, LabelledData) else [],
     }
+    if not isinstance(data, LabelledData):
+        return errors, None
+    calibrated = None if temperature is None else half_precision(found["calibrated_loss"])
+    return errors, ExampleOutcomes(split, right, half_precision(found["loss"]), calibrated)
 
 
 @torch.no_grad()
@@ -99,7 +107,8 @@ def _outcomes(
 ) -> dict[str, NDArray[Any]]:
     """Returns for each row [N] its label, the prediction, how sure it is and the loss in nats."""
     parts: dict[str, list[Tensor]] = {
-        name: [] for name in ("labels", "predicted", "confidence", "calibrated_confidence", "loss", "share")
+        name: []
+        for name in ("labels", "predicted", "confidence", "calibrated_confidence", "loss", "calibrated_loss", "share")
     }
     for hidden, labels, _ in hidden_rows(network, data.splits[split], autocast=autocast):
         for rows, truth in zip(torch.split(hidden, _LOGIT_ROWS), torch.split(labels, _LOGIT_ROWS), strict=True):
@@ -107,12 +116,14 @@ def _outcomes(
             log_shares = logits.log_softmax(-1)
             own = log_shares.gather(1, truth[:, None])[:, 0]
             best = log_shares.max(-1)
+            calibrated = (logits / (temperature or 1.0)).log_softmax(-1)
             found = {
                 "labels": truth,
                 "predicted": best.indices,
                 "confidence": best.values.exp(),
-                "calibrated_confidence": (logits / (temperature or 1.0)).softmax(-1).amax(-1),
+                "calibrated_confidence": calibrated.amax(-1).exp(),
                 "loss": -own,
+                "calibrated_loss": -calibrated.gather(1, truth[:, None])[:, 0],
                 "share": own.exp(),
             }
             for name, values in found.items():

@@ -9,7 +9,8 @@
 ``model.safetensors``                     the selected weights
 ``label_geometry.safetensors``            what was learned about the labels, from the selected weights
 ``class_means.safetensors``               mean output over the training rows of each label, for any objective
-``evidence/``                             what it gets wrong and a sample of what it wrote, small, for the report
+``evidence/``                             what it gets wrong and a sample of what it wrote, small, for the report;
+                                          right or wrong and NLL of each test example
 ``checkpoints/``                          all that resuming needs
 ``report.html``                           one page, made on demand
 ``worker.log``                            of a run of a comparison: what its process wrote, the end of it
@@ -29,6 +30,7 @@ import yaml
 from labelembed.errors import RunFolderError
 from labelembed.geometry import LabelGeometry
 from labelembed.json_files import parse_json, read_bounded, read_json
+from labelembed.training.example_outcomes import ExampleOutcomes, outcome_bytes, read_outcomes
 from labelembed.training.files import write_bytes, write_json
 from labelembed.training.plain_yaml import plain_values
 
@@ -59,6 +61,7 @@ class RunFolder:
         self.geometry_file = self.path / "label_geometry.safetensors"
         self.class_means_file = self.path / "class_means.safetensors"
         self.evidence_folder = self.path / "evidence"
+        self.examples_file = self.evidence_folder / "examples.safetensors"
         self._recipe = self.path / "recipe.yaml"
         self._environment = self.path / "environment.json"
         self._journal = self.path / "journal.jsonl"
@@ -206,6 +209,24 @@ class RunFolder:
         """
         path = self.evidence_folder / f"{name}.json"
         return self._read_json(path) if path.exists() else {}
+
+    def write_examples(self, outcomes: ExampleOutcomes) -> None:
+        """Writes right or wrong and NLL of each test example."""
+        self.evidence_folder.mkdir(exist_ok=True)
+        write_bytes(self.examples_file, outcome_bytes(outcomes))
+
+    def examples(self) -> ExampleOutcomes | None:
+        """Returns what `write_examples` wrote; None where there is nothing, as of older runs and of sentence pairs.
+
+        Raises:
+            RunFolderError: When it is damaged.
+        """
+        if not self.examples_file.exists():
+            return None
+        try:
+            return read_outcomes(self.examples_file)
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{self.examples_file}: damaged, cannot be read ({error})") from error
 
     def label_geometry(self) -> LabelGeometry:
         """Returns what the run learned about the labels.
