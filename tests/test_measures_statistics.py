@@ -1,4 +1,5 @@
 import doctest
+import importlib
 import math
 from fractions import Fraction
 
@@ -6,9 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from labelembed.measures import holm, paired_by_seed, paired_comparison, statistics, summarise
+from labelembed.measures import holm, joint_interval, mantel_test, paired_by_seed, paired_comparison, summarise
 from tests.naive.measures import (
     naive_holm,
+    naive_joint_interval,
+    naive_mantel_p,
     naive_mean,
     naive_power,
     naive_sign_flip_p,
@@ -46,18 +49,20 @@ T = {
         ([8, 7, 6, 5, 4, 3, 2, -1], [0] * 8, 4.25, T[7] * math.sqrt(8.5 / 8), 4 / 256),
         # four times 1, four times -1: every pattern is as far from 0; s^2 = 8 / 7
         ([1, -1] * 4, [0] * 8, 0, T[7] * math.sqrt(1 / 7), 1.0),
-        # no difference at all
-        ([3, 1, 4, 1, 5, 9, 2, 6], [3, 1, 4, 1, 5, 9, 2, 6], 0, 0, 1.0),
-        # nothing but zeros, which carry no rounding either
-        ([0] * 8, [0] * 8, 0, 0, 1.0),
+        # no difference at all, and nothing but zeros, which carry no rounding either: no spread, so no interval
+        ([3, 1, 4, 1, 5, 9, 2, 6], [3, 1, 4, 1, 5, 9, 2, 6], 0, math.nan, 1.0),
+        ([0] * 8, [0] * 8, 0, math.nan, 1.0),
+        # by the same with every seed, but for rounding
+        ([0.3, 0.4, 0.7], [0.2, 0.3, 0.6], 0.1, math.nan, None),
     ],
 )
 def test_paired_comparison_equals_hand_worked_tables(values, baseline, difference, half, p_value):
     found = paired_comparison(values, baseline)
     assert found.n == len(values)
     assert found.difference == pytest.approx(difference, **EXACT)
-    assert found.interval_low == pytest.approx(difference - half, **EXACT)
-    assert found.interval_high == pytest.approx(difference + half, **EXACT)
+    assert found.interval_low == pytest.approx(difference - half, nan_ok=True, **EXACT)
+    assert found.interval_high == pytest.approx(difference + half, nan_ok=True, **EXACT)
+    assert math.isnan(found.detectable) == math.isnan(half)
     assert found.p_value == p_value
     assert found.p_holm is None
 
@@ -280,6 +285,119 @@ def test_p_values_outside_their_range_are_refused(p_value):
         holm([0.5, None, p_value])
 
 
-def test_the_examples_run():
-    found = doctest.testmod(statistics)
-    assert (found.failed, found.attempted >= 5) == (0, True)
+# Seeds and examples that vary much, little and not at all; without `rest` everything is explained by them.
+EFFECTS = [(0.0, 0.1, 0.2), (0.02, 0.1, 0.15), (0.3, 0.01, 0.05), (0.0, 0.0, 0.2), (0.1, 0.2, 0.0), (0.1, 0.0, 0.0)]
+
+
+def crossed_effects(random, seeds, examples, effects):
+    of_seeds, of_examples, rest = effects
+    crossed = random.normal(0, of_seeds, size=(seeds, 1)) + random.normal(0, of_examples, size=(1, examples))
+    return crossed + random.normal(0, rest, size=(seeds, examples))
+
+
+@pytest.mark.parametrize("effects", EFFECTS)
+@pytest.mark.parametrize(("seeds", "examples"), [(2, 2), (2, 40), (3, 17), (8, 60)])
+def test_joint_interval_equals_the_naive_one(seeds, examples, effects):
+    random = np.random.default_rng(seeds * examples)
+    for confidence in (0.5, 0.95):
+        differences = crossed_effects(random, seeds, examples, effects) + 0.1
+        found = joint_interval(differences, confidence=confidence)
+        assert found[:2] == pytest.approx(naive_joint_interval(differences.tolist(), confidence), **EXACT)
+        assert found.examples == examples
+        # Another sample of examples cannot make it surer what other runs would give.
+        over_seeds = paired_comparison(differences.mean(axis=1), np.zeros(seeds), confidence=confidence)
+        assert found.low <= over_seeds.interval_low + 1e-12
+        assert found.high >= over_seeds.interval_high - 1e-12
+
+
+def test_joint_interval_of_whole_differences_is_the_hand_worked_one():
+    # Means of seeds 1/2, 1/2, 1/2: MS_s = 0. Means of examples 1, 1/3, 1/3, 1/3: MS_e = 3 * (1/3) / 3 = 1/3. What is
+    # left: in every column but the first a 1 and two 0, squares 3 * 2/3 = 2 over 6 degrees of freedom: 1/3. So the
+    # variance is MS_e / 12 = 1 / 36 with 3 degrees of freedom.
+    found = joint_interval([[1, 0, 0, 1], [1, 1, 0, 0], [1, 0, 1, 0]])
+    half = 3.1824463052837091 / 6
+    assert found == pytest.approx((0.5 - half, 0.5 + half, 4), **EXACT)
+
+
+def test_reversed_differences_give_the_mirrored_joint_interval():
+    differences = np.random.default_rng(3).normal(0.2, 1, size=(5, 30))
+    there, back = joint_interval(differences), joint_interval(-differences)
+    assert (back.low, back.high) == (-there.high, -there.low)
+
+
+@pytest.mark.parametrize(
+    "differences",
+    [
+        np.ones((1, 50)) * np.arange(50),  # one seed
+        np.arange(5.0)[:, None],  # one example
+        np.zeros((4, 30)),  # equal runs
+        np.full((4, 30), 0.1),  # the same everywhere, but for rounding of the means
+        [[1.0, -1.0], [-1.0, 1.0]],  # neither seeds nor examples differ
+    ],
+)
+def test_without_seeds_examples_or_variation_there_is_no_joint_interval(differences):
+    assert joint_interval(differences) is None
+
+
+@pytest.mark.parametrize(
+    ("differences", "confidence", "message"),
+    [
+        ([1.0, 2.0], 0.95, r"must be \[seeds, examples\], got shape \(2,\)"),
+        (np.zeros((0, 4)), 0.95, r"got shape \(0, 4\)"),
+        ([[1.0, math.nan], [0.0, 1.0]], 0.95, "must be finite"),
+        ([[1.0, 2.0], [0.0, 1.0]], 95, r"`confidence` must be in \(0, 1\), got 95"),
+    ],
+)
+def test_joint_interval_refuses_bad_arguments(differences, confidence, message):
+    with pytest.raises(ValueError, match=message):
+        joint_interval(differences, confidence=confidence)
+
+
+def symmetric(values):
+    return (values + values.T) / 2
+
+
+@pytest.mark.parametrize("members", [3, 5, 6])
+@pytest.mark.parametrize("kind", ["unrelated", "alike", "opposite"])
+def test_mantel_p_comes_near_the_exact_one(members, kind):
+    random = np.random.default_rng(members)
+    first, noise = (symmetric(random.normal(1, 1, size=(members, members))) for _ in range(2))
+    # Whole numbers, many of them 0, as confusions are.
+    second = {"unrelated": noise, "alike": first, "opposite": 2 - first}[kind]
+    second = np.maximum(np.round(2 * second), 0)
+    found = mantel_test(first, second)
+    exact = naive_mantel_p(first.tolist(), second.tolist())
+    # 999 shuffles: four standard deviations of a share, and the order given.
+    assert found.p_value == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 999) + 2e-3)
+    pairs = np.triu_indices(members, 1)
+    assert found.correlation == pytest.approx(stats.spearmanr(first[pairs], second[pairs]).statistic, **EXACT)
+    assert mantel_test(first, second) == found
+
+
+def test_mantel_is_as_careful_as_promised():
+    # Some labels are like all others, and other ones are often confused, without any relation: the pairs of a label are
+    # not independent, and a test over the 45 pairs as if they were finds a relation far too often.
+    random = np.random.default_rng(5)
+    times, found, by_pairs = 200, 0, 0
+    for _ in range(times):
+        of_labels = random.normal(size=(2, 10, 1))
+        tables = of_labels + of_labels.transpose(0, 2, 1) + 0.1 * symmetric(random.normal(size=(10, 10)))
+        found += mantel_test(*tables).p_value <= 0.05
+        pairs = np.triu_indices(10, 1)
+        by_pairs += stats.spearmanr(tables[0][pairs], tables[1][pairs]).pvalue <= 0.05
+    assert found / times <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / times)
+    assert by_pairs / times > 0.1
+
+
+def test_mantel_without_a_relation_to_test():
+    assert np.isnan(mantel_test(np.ones((3, 3)), np.eye(3))).all()
+    with pytest.raises(ValueError, match=r"C >= 3, both the same, got \(2, 2\) and \(2, 2\)"):
+        mantel_test(np.eye(2), np.eye(2))
+    with pytest.raises(ValueError, match=r"got \(3, 3\) and \(4, 4\)"):
+        mantel_test(np.eye(3), np.eye(4))
+
+
+@pytest.mark.parametrize(("module", "examples"), [("statistics", 5), ("joint_interval", 2)])
+def test_the_examples_run(module, examples):
+    found = doctest.testmod(importlib.import_module(f"labelembed.measures.{module}"))
+    assert (found.failed, found.attempted >= examples) == (0, True)

@@ -4,6 +4,8 @@ import itertools
 import math
 from fractions import Fraction
 
+from scipy import special
+
 
 def naive_softmax_row(row):
     top = max(row)
@@ -185,3 +187,49 @@ def naive_holm(p_values):
                 candidates.append(min(1.0, not_smaller * smaller))
         corrected.append(max(candidates))
     return corrected
+
+
+def naive_joint_interval(differences, confidence):
+    """The interval of a mean over seeds and examples: sums of squares and degrees of freedom as a textbook has them."""
+    n, total = len(differences), len(differences[0])
+    mean = math.fsum(math.fsum(row) for row in differences) / (n * total)
+    seed_means = [math.fsum(row) / total for row in differences]
+    example_means = [math.fsum(differences[s][i] for s in range(n)) / n for i in range(total)]
+    seeds = total * math.fsum((one - mean) ** 2 for one in seed_means) / (n - 1)
+    examples = n * math.fsum((one - mean) ** 2 for one in example_means) / (total - 1)
+    rest = 0.0
+    for s in range(n):
+        for i in range(total):
+            rest += (differences[s][i] - seed_means[s] - example_means[i] + mean) ** 2
+    rest /= (n - 1) * (total - 1)
+    parts = [(seeds, n - 1, 1), (examples, total - 1, 1), (rest, (n - 1) * (total - 1), -1)]
+    if rest >= min(seeds, examples):  # a variance component below 0
+        parts = [max(parts[:2])]
+    variance = sum(sign * square for square, _, sign in parts)
+    degrees = variance**2 / sum(square**2 / free for square, free, _ in parts)
+    halves = []
+    for square, free in ((variance, degrees), (seeds, n - 1)):
+        # The degrees of freedom are no whole number, for which `naive_t_critical` has no form.
+        halves.append(special.stdtrit(free, 0.5 + confidence / 2) * math.sqrt(square / (n * total)))
+    return mean - max(halves), mean + max(halves)
+
+
+def naive_mantel_p(first, second):
+    """The exact two-sided p of Mantel's test, over all orders of the members."""
+    members = range(len(first))
+    pairs = [(i, j) for i in members for j in members if i < j]
+    ranks_of = [naive_ranks([table[i][j] for i, j in pairs]) for table in (first, second)]
+    ranks = dict(zip(pairs, ranks_of[0], strict=True))
+    middle = (len(pairs) + 1) / 2
+
+    def together(order):
+        placed = [ranks[min(order[i], order[j]), max(order[i], order[j])] for i, j in pairs]
+        return math.fsum((a - middle) * (b - middle) for a, b in zip(placed, ranks_of[1], strict=True))
+
+    observed = abs(together(list(members)))
+    found = [abs(together(order)) >= observed - 1e-9 for order in itertools.permutations(members)]
+    return sum(found) / len(found)
+
+
+def naive_ranks(values):
+    return [sum(value > less for less in values) + (sum(value == same for same in values) + 1) / 2 for value in values]

@@ -18,6 +18,8 @@ from labelembed.measures.classification import (
     top_k_error,
 )
 from labelembed.measures.confusion import Confusions, confusions
+from labelembed.measures.joint_interval import JointInterval, joint_interval
+from labelembed.measures.mantel import MantelTest, mantel_test
 from labelembed.measures.rouge import rouge
 from labelembed.measures.speed import area_under_accuracy_curve, epochs_saved, epochs_to_reach
 from labelembed.measures.statistics import (
@@ -34,6 +36,8 @@ from labelembed.measures.translation import BootstrapScore, PairedBootstrap, ble
 __all__ = [
     "BootstrapScore",
     "Confusions",
+    "JointInterval",
+    "MantelTest",
     "PairedBootstrap",
     "PairedComparison",
     "ReliabilityBins",
@@ -52,6 +56,8 @@ __all__ = [
     "expected_calibration_error",
     "fit_temperature",
     "holm",
+    "joint_interval",
+    "mantel_test",
     "negative_log_likelihood",
     "paired_bootstrap",
     "paired_by_seed",

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from labelembed.measures.joint_interval import JointInterval
+
 # Of 2^n equally likely patterns of signs at least two are as extreme as any: with 5, 2 / 32 is above 0.05.
 _FEWEST_SEEDS_FOR_P = 6
 _MOST_SEEDS_FOR_ALL_FLIPS = 16
@@ -46,15 +48,18 @@ class PairedComparison(NamedTuple):
     Attributes:
         n: Number of pairs.
         difference: Mean difference, method minus baseline.
-        interval_low: Lower end of the paired t interval; nan for one pair.
-        interval_high: Upper end of the paired t interval; nan for one pair.
+        interval_low: Lower end of the paired t interval over seeds; nan for one pair, and where all pairs differ by
+            the same (equal runs, too): without a spread there is nothing to tell chance by.
+        interval_high: Upper end of it.
         p_value: Two-sided p of the sign-flip test; None below 6 pairs, where it cannot fall below 0.05.
         p_holm: `p_value` after Holm's correction. None until the caller, who knows all comparisons with the
             baseline, sets it: ``comparison._replace(p_holm=corrected)``.
         detectable: The smallest true difference, in absolute value, that a two-sided paired t test at 5 %
             would find, with its sign, with a probability of 80 %, given this many pairs and this spread (in
-            standard deviations of the differences: 1.68 for 5 pairs, 1.16 for 8, 0.75 for 16); nan for one
-            pair.
+            standard deviations of the differences: 1.68 for 5 pairs, 1.16 for 8, 0.75 for 16); nan where there
+            is no interval.
+        joint: The interval over seeds and test examples. None until the caller, who has the outcome of each example,
+            sets it, and where there is none; see `joint_interval`.
     """
 
     n: int
@@ -64,6 +69,7 @@ class PairedComparison(NamedTuple):
     p_value: float | None
     p_holm: float | None
     detectable: float
+    joint: JointInterval | None = None
 
 
 def summarise(values: Sequence[float]) -> Summary:
@@ -128,7 +134,8 @@ def paired_comparison(
     differences = ours - theirs
     n, mean, spread = len(differences), float(differences.mean()), _standard_deviation(differences)
     half, detectable = float("nan"), float("nan")
-    if n > 1:
+    rounding = 4 * float(np.finfo(np.float64).eps) * float(np.abs(ours).max() + np.abs(theirs).max())
+    if n > 1 and np.ptp(differences) > rounding:
         half = _t_quantile(0.5 + confidence / 2, n - 1) * spread / n**0.5
         detectable = _detectable_effect(n) * spread
     p_value = None
