@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
+from labelembed.training.example_outcomes import ExampleOutcomes, half_precision
 from labelembed.training.run_folder import RunFolder
 
 
@@ -57,6 +59,13 @@ def leave_errors(
         ],
     }
     RunFolder(folder).write_evidence("errors", value)
+
+
+def leave_examples(folder: Path, right: Sequence[bool], *, split: str = "test", nll: float = 0.5) -> None:
+    """Leaves these outcomes of examples in a run folder, each with an NLL of so many nats, twice that when wrong."""
+    outcomes = np.asarray(right, dtype=bool)
+    losses = half_precision(np.where(outcomes, nll, 2 * nll))
+    RunFolder(folder).write_examples(ExampleOutcomes(split, outcomes, losses, losses / np.float16(2)))
 
 
 def leave_sentences(folder: Path, outputs: Sequence[tuple[str, float]], *, attention: bool = True) -> None:

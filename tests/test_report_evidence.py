@@ -13,6 +13,7 @@ from labelembed.geometry import LabelGeometry
 from labelembed.report import comparison_rows, load_comparison, write_report
 from labelembed.report.cost import cost_rows
 from labelembed.report.error_figures import calibration_gap, confused_likeness
+from labelembed.report.error_sections import error_section
 from labelembed.report.errors_seen import seen_errors
 from labelembed.report.sentences_seen import seen_sentences
 from labelembed.report.similarities import label_similarities
@@ -60,6 +61,28 @@ def test_confused_labels_are_held_against_likeness(folder):
     pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
     scores = [likeness[i, j] + likeness[j, i] for i, j in pairs]
     assert alike.correlation == pytest.approx(_naive_spearman(scores, [6, 0, 1, 0, 0, 3]), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        # Similar labels stand side by side on a line: neighbours confused, far ones confused, and any.
+        (lambda i, j: 8 - abs(i - j), "the more alike two labels are, the more they are confused"),
+        (lambda i, j: abs(i - j), "the more alike two labels are, the less they are confused"),
+        (lambda i, j: (i + j) % 2 + 1, "no relation is shown"),
+    ],
+)
+def test_a_relation_of_likeness_and_confusion_is_said_only_where_it_is_clear_of_chance(pairs, said, tmp_path):
+    names = tuple("abcdefgh")
+    places = torch.arange(8.0)
+    table = LabelGeometry(names, similarities=-0.5 * (places[:, None] - places).abs())
+    make_comparison(tmp_path, {"one_hot": {0: 0.2}, EMBEDDING: {0: 0.1}}, geometry={EMBEDDING: {0: table}})
+    confused = [(i, j, pairs(i, j)) for i in range(8) for j in range(8) if i != j]
+    leave_errors(run_path(tmp_path, EMBEDDING, 0), confused, labels=8)
+    shown = [one["correlation"] for one in error_section(load_comparison(tmp_path), _variant(tmp_path))["detailed"]]
+    assert len(shown) == 1
+    assert said in shown[0]
+    assert "by Mantel's test" in shown[0]
 
 
 def _naive_spearman(one, other):

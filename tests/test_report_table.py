@@ -6,6 +6,7 @@ import csv
 import json
 import math
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -18,8 +19,10 @@ from labelembed.report import (
     rows_as_json,
     table_notes,
     write_csv,
+    write_report,
     write_runs_csv,
 )
+from tests.made_evidence import leave_examples
 from tests.made_runs import fail_run, make_comparison, run_path
 
 SMOOTHING = "label_smoothing smoothing=0.4"
@@ -146,6 +149,44 @@ def test_csv_has_the_rows_numbers_to_the_last_digit(tmp_path):
     assert float(smoothing["nll_difference"]) == rows[1].nll_difference.difference
     assert lines[0]["difference"] == ""
     assert sorted(file.name for file in tmp_path.iterdir() if "writing" in file.name) == []
+
+
+def _with_examples(path):
+    """Makes the comparison with 100 examples a run, the first of which are right."""
+    make_comparison(path, SIX)
+    for name, by_seed in SIX.items():
+        for seed, error in by_seed.items():
+            leave_examples(run_path(path, name, seed), np.arange(100) < round(100 * (1 - error)))
+    return comparison_rows(load_comparison(path))
+
+
+def test_the_interval_over_seeds_and_examples_stands_in_every_table(tmp_path):
+    rows = _with_examples(tmp_path)
+    difference = rows[1].error_difference
+    # Wider than over seeds alone, around the same difference.
+    assert difference.joint.low < difference.interval_low
+    assert difference.joint.low + difference.joint.high == pytest.approx(2 * difference.difference, abs=1e-12)
+    assert difference.joint.examples == 100
+    line = _read(write_csv(rows, tmp_path / "comparison.csv"))[1]
+    assert float(line["joint_interval_low"]) == difference.joint.low
+    assert float(line["joint_interval_high"]) == difference.joint.high
+    assert float(line["nll_joint_interval_high"]) == rows[1].nll_difference.joint.high
+    assert line["calibrated_nll_joint_interval_low"] == line["top5_joint_interval_low"] == ""
+    found = json.loads(json.dumps(rows_as_json(rows), allow_nan=False))[1]["error_difference"]
+    assert found["joint"] == {"low": difference.joint.low, "high": difference.joint.high, "examples": 100}
+    shown = f"{100 * difference.joint.low:.2f} to {100 * difference.joint.high:.2f}"
+    printed = _printed(rows)
+    assert "examples" in printed[printed.index("minus one_hot") - 200 :]
+    assert shown in printed
+    assert all(len(line.rstrip()) <= 100 for line in printed.splitlines())
+    assert shown in write_report(tmp_path).read_text(encoding="utf-8").replace("\u2212", "-")
+
+
+def test_without_outcomes_of_examples_the_other_tables_stay(tmp_path):
+    rows = _rows(tmp_path)
+    assert json.loads(json.dumps(rows_as_json(rows)))[1]["error_difference"]["joint"] is None
+    assert _read(write_csv(rows, tmp_path / "comparison.csv"))[1]["joint_interval_low"] == ""
+    assert "examples" not in _printed(rows)
 
 
 def test_runs_csv_has_every_run_with_those_that_failed(tmp_path):

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 
-from labelembed.report import load_comparison, verdict
-from tests.made_evidence import leave_errors
+from labelembed.measures import joint_interval
+from labelembed.report import comparison_rows, load_comparison, table_notes, verdict
+from labelembed.training.run_folder import RunFolder
+from tests.made_evidence import leave_errors, leave_examples
 from tests.made_runs import fail_run, journal_lines, make_comparison, make_run, measures, run_path
 
 SMOOTHING = "label_smoothing smoothing=0.4"
+NO_SMOOTHING = "No label smoothing is in this comparison: what it would give is not known."
+NOT_TUNED = " Label smoothing was not tuned: one strength only; compare --tuned tunes it."
 EIGHT = [0.0200, 0.0192, 0.0196, 0.0188, 0.0204, 0.0196, 0.0199, 0.0193]
 
 
@@ -30,19 +37,24 @@ def test_a_lower_error_is_said_with_interval_and_seeds(tmp_path):
     # half = 2.3646 * 5.855 / sqrt(8) = 4.895
     assert _verdict(tmp_path, {"one_hot": BASE, "label_embedding": LOWER}) == [
         "label_embedding lowers the test error by 0.48 points against one_hot "
-        "(95 % interval 0.43 to 0.53, n = 8 seeds)."
+        "(95 % interval over seeds 0.43 to 0.53, n = 8 seeds).",
+        NO_SMOOTHING,
     ]
 
 
 def test_the_mirrored_comparison_gives_the_mirrored_verdict(tmp_path):
+    # NLL is three times the error, and ECE half of it.
     assert _verdict(tmp_path, {"one_hot": BASE, "label_embedding": LOWER}, baseline="label_embedding") == [
         "one_hot raises the test error by 0.48 points against label_embedding "
-        "(95 % interval 0.43 to 0.53, n = 8 seeds)."
+        "(95 % interval over seeds 0.43 to 0.53, n = 8 seeds).",
+        NO_SMOOTHING,
+        "Worse than with label_embedding: NLL before calibration (by 0.014 nats) and ECE before calibration "
+        "(by 0.24 points).",
     ]
 
 
 def test_an_interval_with_zero_is_no_difference_shown_and_not_equal(tmp_path):
-    (sentence,) = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": SAME})
+    sentence, _ = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": SAME})
     assert sentence.startswith("No difference in test error is shown between label_embedding and one_hot")
     assert "could have shown one of" in sentence
     assert "not the same as equal" in sentence
@@ -51,16 +63,29 @@ def test_an_interval_with_zero_is_no_difference_shown_and_not_equal(tmp_path):
 
 def test_small_differences_are_not_rounded_to_nothing(tmp_path):
     tiny = _shifted(*[-0.000040] * 7, -0.000044)
-    (sentence,) = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": tiny})
+    sentence, _ = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": tiny})
     assert "by 0.004 points" in sentence
 
 
 def test_the_same_error_with_every_seed_is_said_so(tmp_path):
-    (sentence,) = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": BASE})
+    sentence, _ = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": BASE})
     assert sentence == "label_embedding has the same test error as one_hot with every one of 8 seeds."
 
 
-def test_a_method_is_also_compared_with_the_best_smoothing_by_development_error(tmp_path):
+@pytest.mark.parametrize(("more", "word"), [(-1, "lower"), (1, "higher")])
+def test_the_same_difference_with_every_seed_has_no_interval(more, word, tmp_path):
+    # One of 449 test examples with every seed.
+    sentence, *_ = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": _shifted(*[more / 449] * 8)})
+    assert sentence == (
+        f"The test error of label_embedding is 0.22 points {word} than that of one_hot with every one of 8 seeds. "
+        "Every seed differs by the same 0.22 points: no interval over seeds."
+    )
+    rows = comparison_rows(load_comparison(tmp_path))
+    assert "No interval over seeds where every seed differs by the same." in table_notes(rows)
+    assert not any("Could show" in note for note in table_notes(rows))
+
+
+def test_the_best_smoothing_by_development_error_comes_first(tmp_path):
     errors = {
         "one_hot": BASE,
         "label_smoothing smoothing=0.1": LOWER,
@@ -70,14 +95,184 @@ def test_a_method_is_also_compared_with_the_best_smoothing_by_development_error(
     # On the test rows 0.1 is better, on the development rows 0.4: the choice must not look at the test rows.
     development = errors | {SMOOTHING: dict.fromkeys(range(8), 0.001)}
     first, second = _verdict(tmp_path, errors, development_errors=development)
-    assert first.startswith("label_embedding lowers")
-    assert second.startswith(f"It lowers the test error by 0.28 points against {SMOOTHING} (95 % interval")
-    assert second.endswith("That smoothing was chosen among 2 by its development error.")
+    assert first.startswith(f"label_embedding lowers the test error by 0.28 points against {SMOOTHING} (95 % interval")
+    assert first.endswith("That smoothing was chosen among 2 by its development error.")
+    assert second.startswith("label_embedding lowers the test error by 0.48 points against one_hot")
+
+
+def test_a_single_strength_of_smoothing_is_not_tuned_and_that_is_said(tmp_path):
+    errors = {"one_hot": BASE, SMOOTHING: SAME, "label_embedding": LOWER}
+    first, _ = _verdict(tmp_path / "as asked", errors)
+    assert first.endswith(NOT_TUNED)
+    folder = make_comparison(tmp_path / "tuned", errors)
+    about = json.loads((folder / "comparison.json").read_text())
+    tuned = [{"name": SMOOTHING, "space": {"objective.smoothing": "0.05 to 0.9"}, "trials": 8}]
+    (folder / "comparison.json").write_text(json.dumps(about | {"tuning": {"variants": tuned, "trials": 8}}))
+    first, _, last = verdict(load_comparison(folder))
+    assert "was not tuned" not in first
+    assert last.startswith(f"{SMOOTHING} was chosen by 8 trials")
+
+
+def test_a_smoothing_without_a_finished_run_is_none(tmp_path):
+    folder = make_comparison(tmp_path, {"one_hot": BASE, SMOOTHING: {0: 0.02}, "label_embedding": LOWER})
+    fail_run(run_path(folder, SMOOTHING, 0), "nan")
+    assert verdict(load_comparison(folder))[1] == ("No label smoothing has finished: what it would give is not known.")
+
+
+def test_the_verdict_is_about_a_learned_method_where_there_is_one(tmp_path):
+    # The penalty is better than both, but treats all wrong classes alike.
+    errors = {SMOOTHING: BASE, "one_hot": LOWER, "confidence_penalty": LOWER, "label_embedding": SAME}
+    first, second = _verdict(tmp_path / "learned", errors)[:2]
+    assert first.startswith(f"No difference in test error is shown between label_embedding and {SMOOTHING}")
+    assert second.startswith("label_embedding raises the test error by 0.48 points against one_hot")
+    del errors["label_embedding"]
+    assert _verdict(tmp_path / "none", errors)[0].startswith("confidence_penalty lowers")
+
+
+def test_what_got_worse_is_said_and_nothing_that_may_be_chance(tmp_path):
+    nll = {
+        "one_hot": dict(enumerate([0.10, 0.11, 0.12, 0.10, 0.11, 0.12, 0.10, 0.11])),
+        SMOOTHING: dict(enumerate([0.60, 0.40, 0.61, 0.39, 0.62, 0.38, 0.50, 0.50])),
+        "label_embedding": dict(enumerate([0.50, 0.51, 0.52, 0.53, 0.50, 0.51, 0.52, 0.53])),
+    }
+    folder = make_comparison(tmp_path, {"one_hot": BASE, SMOOTHING: SAME, "label_embedding": LOWER}, nll=nll)
+    for name, seconds, ece in (("label_embedding", 32, 0.3), (SMOOTHING, 31, 0.1), ("one_hot", 20, 0.35)):
+        for seed in range(8):
+            run = RunFolder(run_path(folder, name, seed))
+            test = run.result()["test"] | {"calibration_error": ece + 0.001 * (seed % 3) * (name == SMOOTHING)}
+            run.write_result(run.result() | {"seconds": seconds, "test": test})
+    # Against smoothing the NLL may be chance, and 1.03 times the time is little; against one-hot the ECE is better.
+    assert _verdict_of(folder)[-1] == (
+        f"Worse than with {SMOOTHING}: ECE before calibration (by 19.91 points). "
+        "Worse than with one_hot: NLL before calibration (by 0.406 nats) and training time (1.60 times)."
+    )
+
+
+def _verdict_of(folder):
+    return verdict(load_comparison(folder))
+
+
+# ------------------------------------------------------------------------------------- over seeds and test examples
+
+
+def _with_outcomes(path, right, **settings):
+    """Makes a comparison of the outcomes [seeds, examples] of each variant."""
+    errors = {name: dict(enumerate((1 - outcomes.mean(axis=1)).tolist())) for name, outcomes in right.items()}
+    folder = make_comparison(path, errors, **settings)
+    for name, outcomes in right.items():
+        for seed, one in enumerate(outcomes):
+            leave_examples(run_path(folder, name, seed), one)
+    return folder
+
+
+def _outcomes(*gained, seeds=8, examples=400):
+    """Returns outcomes of which the last 40 examples are wrong, but with each seed so many of them right."""
+    right = np.ones((seeds, examples), dtype=bool)
+    right[:, -40:] = False
+    for seed, count in enumerate(gained):
+        right[seed, -40 : examples - 40 + count] = True
+    return right
+
+
+FEW, MANY = (4, 5, 6, 4, 5, 6, 4, 6), (20, 22, 21, 20, 23, 21, 20, 21)
+
+
+@pytest.mark.parametrize(("gained", "is_open"), [((1, 2, 1, 1, 2, 1, 1, 1), True), (MANY, False)])
+def test_a_verdict_has_both_intervals_and_says_what_the_second_leaves_open(gained, is_open, tmp_path):
+    ours, theirs = _outcomes(*gained), _outcomes()
+    folder = _with_outcomes(tmp_path, {"one_hot": theirs, "label_embedding": ours})
+    low, high, examples = joint_interval(100.0 * ours - 100.0 * theirs)
+    assert (low < 0, examples) == (is_open, 400)
+    first, *_ = _verdict_of(folder)
+    assert "lowers the test error by" in first
+    assert "(95 % interval over seeds " in first
+    said = f"n = 8 seeds); over seeds and test examples {low:.2f} to {high:.2f}"
+    assert first.endswith(said + (": another sample of test examples could turn it round." if is_open else "."))
+    found = load_comparison(folder)
+    row = comparison_rows(found)[1]
+    assert row.error_difference.joint == pytest.approx((-high / 100, -low / 100, 400), abs=1e-12)
+    # Wrong examples have an NLL of 1, right ones of 0.5; calibrated half of it.
+    assert row.nll_difference.joint == pytest.approx((-high / 200, -low / 200, 400), abs=1e-12)
+    assert row.calibrated_nll_difference is None  # their results have none
+    assert row.no_joint_interval == ""
+    assert any("on another sample of 400 examples" in note for note in table_notes(comparison_rows(found)))
+
+
+def test_the_mirrored_comparison_has_the_mirrored_joint_interval(tmp_path):
+    right = {"one_hot": _outcomes(), "label_embedding": _outcomes(*FEW)}
+    there = _verdict_of(_with_outcomes(tmp_path / "there", right))[0]
+    back = _verdict_of(_with_outcomes(tmp_path / "back", right, baseline="label_embedding"))[0]
+    assert there.replace("label_embedding lowers", "one_hot raises").replace("one_hot (", "label_embedding (") == back
+
+
+def test_no_difference_shown_has_both_intervals(tmp_path):
+    right = {"one_hot": _outcomes(*FEW), "label_embedding": _outcomes(*FEW[::-1])}
+    first, *_ = _verdict_of(_with_outcomes(tmp_path, right))
+    assert first.startswith("No difference in test error is shown")
+    assert "(95 % interval of the difference over seeds " in first
+    assert ", over seeds and test examples -" in first
+
+
+def test_one_difference_with_every_seed_still_has_the_interval_over_examples(tmp_path):
+    right = {"one_hot": _outcomes(), "label_embedding": _outcomes(*[8] * 8)}
+    first, *_ = _verdict_of(_with_outcomes(tmp_path, right))
+    assert "Every seed differs by the same 2.00 points: no interval over seeds; over seeds and test examples -" in first
+
+
+def _without_files(folder):
+    for name in ("one_hot", "label_embedding"):
+        for seed in range(8):
+            RunFolder(run_path(folder, name, seed)).examples_file.unlink()
+
+
+def _without_fingerprint(folder):
+    run = RunFolder(run_path(folder, "one_hot", 3))
+    run.write_environment(run.environment() | {"data": {"source": "digits"}})
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (_without_files, "the runs keep no outcome of each example, as those of older versions and those on sentence"),
+        (_without_fingerprint, "it is not known that all runs have the same examples: there is no fingerprint of"),
+        (
+            lambda folder: leave_examples(run_path(folder, "one_hot", 3), [True] * 360 + [False] * 41),
+            "the runs have different numbers of test examples",
+        ),
+        (
+            lambda folder: leave_examples(run_path(folder, "one_hot", 3), [True] * 400),
+            "one_hot, seed 3: the kept outcomes are not those of its result.json",
+        ),
+        (
+            lambda folder: leave_examples(run_path(folder, "one_hot", 3), [True] * 9, split="development"),
+            "one_hot, seed 3: it keeps outcomes of the development examples, and the comparison is about the test exam",
+        ),
+        (
+            lambda folder: RunFolder(run_path(folder, "label_embedding", 0)).examples_file.write_bytes(b"x" * 99),
+            "label_embedding, seed 0: evidence/examples.safetensors: damaged, cannot be read",
+        ),
+    ],
+)
+def test_why_there_is_no_joint_interval_is_said(change, why, tmp_path):
+    folder = _with_outcomes(tmp_path, {"one_hot": _outcomes(), "label_embedding": _outcomes(*FEW)})
+    change(folder)
+    rows = comparison_rows(load_comparison(folder))
+    assert rows[1].error_difference.joint is None
+    assert not np.isnan(rows[1].error_difference.interval_low)
+    notes = [note for note in table_notes(rows) if note.startswith("No interval over seeds and test examples: ")]
+    assert len(notes) == 1
+    assert why in notes[0]
+    assert not any("over seeds and test examples" in statement for statement in _verdict_of(folder))
+
+
+def test_why_there_is_no_joint_interval_is_said_once_of_all_variants(tmp_path):
+    rows = comparison_rows(load_comparison(make_comparison(tmp_path, {"one_hot": BASE, SMOOTHING: SAME, "x": LOWER})))
+    assert sum("No interval over seeds and test examples" in note for note in table_notes(rows)) == 1
 
 
 def test_the_best_of_several_methods_is_said_to_be_chosen(tmp_path):
     errors = {"one_hot": BASE, "label_embedding preset=paper": SAME, "label_embedding temperature=3": LOWER}
-    first, second = _verdict(tmp_path, errors)
+    first, second, _ = _verdict(tmp_path, errors)
     assert first.startswith("label_embedding temperature=3 lowers")
     assert second == "label_embedding temperature=3 was chosen among 2 by its development error."
 
@@ -86,6 +281,7 @@ def test_smoothing_as_the_baseline_is_not_compared_twice(tmp_path):
     statements = _verdict(tmp_path, {SMOOTHING: BASE, "label_embedding": LOWER})
     assert len(statements) == 1
     assert f"against {SMOOTHING}" in statements[0]
+    assert statements[0].endswith(NOT_TUNED)
 
 
 def test_smoothing_alone_is_the_first_sentence(tmp_path):
@@ -106,7 +302,7 @@ def test_a_p_against_the_interval_is_said(tmp_path):
     errors = {"one_hot": BASE, "label_embedding": mixed}
     errors |= {f"label_embedding temperature={t}": SAME for t in (1, 2, 3)}
     development = errors | {"label_embedding": dict.fromkeys(range(8), 0.001)}
-    first, second, _ = _verdict(tmp_path, errors, development_errors=development)
+    first, second, *_ = _verdict(tmp_path, errors, development_errors=development)
     assert first.startswith("label_embedding lowers")
     assert second == "But the sign-flip p is 0.062 after Holm's correction: it may be chance."
 
@@ -114,9 +310,17 @@ def test_a_p_against_the_interval_is_said(tmp_path):
 def test_one_seed_gets_no_interval_and_is_told_so(tmp_path):
     errors = {"one_hot": {0: 0.02}, SMOOTHING: {0: 0.017}, "label_embedding": {0: 0.015}}
     first, second = _verdict(tmp_path, errors)
-    assert "0.50 points lower than that of one_hot" in first
+    assert f"0.20 points lower than that of {SMOOTHING}" in first
     assert "One seed gives no interval" in first
-    assert second == f"It is 0.20 points lower than that of {SMOOTHING}; with one seed that may be chance."
+    assert second == "It is 0.50 points lower than that of one_hot, which may be chance as well."
+
+
+def test_a_p_against_the_interval_is_said_of_smoothing_too(tmp_path):
+    # Five of six seeds on one side: 4 of 64 patterns of signs are as far from 0.
+    mixed = _shifted(-0.003, -0.003, -0.003, -0.003, -0.003, 0.0012)
+    first, second, *_ = _verdict(tmp_path, {"one_hot": BASE, SMOOTHING: BASE, "label_embedding": mixed})
+    assert first.startswith("label_embedding lowers")
+    assert second == "But the sign-flip p is 0.062: it may be chance."
 
 
 @pytest.mark.parametrize(
@@ -133,7 +337,7 @@ def test_without_finished_runs_nothing_is_compared(tmp_path, kept, expected):
 
 
 def test_seeds_that_do_not_overlap_compare_nothing(tmp_path):
-    (sentence,) = _verdict(tmp_path, {"one_hot": {0: 0.02, 1: 0.02}, "label_embedding": {2: 0.015, 3: 0.015}})
+    sentence, _ = _verdict(tmp_path, {"one_hot": {0: 0.02, 1: 0.02}, "label_embedding": {2: 0.015, 3: 0.015}})
     assert sentence == "label_embedding and one_hot share no finished seed, so nothing is compared."
 
 

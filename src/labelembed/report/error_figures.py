@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from labelembed.measures import mantel_test
 from labelembed.report.drawing import INK, Sketch, add_legend, cells, line_style, series_colour
 from labelembed.report.errors_seen import Reliability, SeenErrors
 from labelembed.report.formatting import counted, number, shortened, wrapped
@@ -31,6 +32,7 @@ class ConfusedLikeness(NamedTuple):
     Attributes:
         correlation: Spearman's rank correlation, over all pairs of labels, of how alike two are and how often they
             are confused, whichever way; nan where either is the same for all pairs.
+        p_value: Two-sided p of `correlation` by Mantel's permutation test; nan where that is.
         pairs: Over how many pairs.
         by_rank: [C - 1], the share of the mistakes in which the prediction is the most, second most, ... similar
             label of the right one.
@@ -38,6 +40,7 @@ class ConfusedLikeness(NamedTuple):
     """
 
     correlation: float
+    p_value: float
     pairs: int
     by_rank: NDArray[np.float64]
     mistakes: int
@@ -55,15 +58,13 @@ def confused_likeness(errors: SeenErrors, similarities: LabelSimilarities) -> Co
     if not confused.any():
         return None
     likeness = similarities.likeness.copy()
-    upper = np.triu_indices(count, 1)
-    alike, often = (likeness + likeness.T)[upper], (confused + confused.T)[upper]
+    correlation, p_value = mantel_test(likeness + likeness.T, confused + confused.T)
     np.fill_diagonal(likeness, -np.inf)
     ranks = np.empty((count, count), dtype=np.int64)
     ranks[np.arange(count)[:, None], np.argsort(-likeness, axis=1, kind="stable")] = np.arange(count)
     by_rank = np.bincount(ranks.ravel(), weights=confused.ravel(), minlength=count)[: count - 1]
-    return ConfusedLikeness(
-        _rank_correlation(alike, often), len(alike), by_rank / by_rank.sum(), round(float(by_rank.sum()))
-    )
+    pairs = count * (count - 1) // 2
+    return ConfusedLikeness(correlation, p_value, pairs, by_rank / by_rank.sum(), round(float(by_rank.sum())))
 
 
 def confusion_table(errors: SeenErrors, count: int) -> NDArray[np.float64]:
@@ -264,14 +265,6 @@ def reliability_figure(found: Sequence[tuple[str, int, SeenErrors]], key: str = 
 def calibration_gap(found: Reliability) -> float:
     """Returns the expected calibration error of all rows together, a fraction."""
     return float(np.nansum(found.count * np.abs(found.accuracy - found.confidence)) / max(found.count.sum(), 1))
-
-
-def _rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
-        return float("nan")
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(one, other).statistic)
 
 
 def _coarse(table: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,12 +17,13 @@ from labelembed.report.error_figures import (
     reliability_figure,
 )
 from labelembed.report.errors_seen import SeenErrors, seen_errors
-from labelembed.report.formatting import counted, listed, number, seeds_text, shortened
+from labelembed.report.formatting import counted, listed, number, p_text, seeds_text, shortened
 from labelembed.report.ranking import by_weight, series_positions
 from labelembed.report.reproduction import label_names
 from labelembed.report.similarities import LabelSimilarities, SimilaritiesOf, label_similarities
 
 _MOST_CONFUSED = 12
+_LEVEL = 0.05
 _NAME_LENGTH = 40
 # Lines of more variants than these cannot be told apart.
 _MOST_DRAWN = 7
@@ -136,14 +137,15 @@ def _correlation_text(alike: ConfusedLikeness | None) -> str:
     )
     if math.isnan(alike.correlation):
         return text
-    strength = (
-        "the more alike two labels are, the more they are confused"
-        if alike.correlation > 0
-        else ("alike labels are not the confused ones")
-    )
+    if alike.p_value > _LEVEL:
+        strength = "no relation is shown"
+    elif alike.correlation > 0:
+        strength = "the more alike two labels are, the more they are confused"
+    else:
+        strength = "the more alike two labels are, the less they are confused"
     return text + (
         f" Rank correlation of likeness and confusion over {alike.pairs:,} pairs of labels: "
-        f"{number(alike.correlation, 2)} ({strength})."
+        f"{number(alike.correlation, 2)} (p = {p_text(alike.p_value)} by Mantel's test: {strength})."
     )
 
 

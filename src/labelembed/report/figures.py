@@ -81,9 +81,12 @@ def seed_dots(comparison: Comparison, rows: Sequence[Row], key: str) -> Sketch |
 
     caption = "Every dot is a run, the stroke the mean."
     if with_differences:
-        has_interval = any(row.headline_difference and row.headline_difference.n > 1 for _, row in shown)
+        found = [row.headline_difference for _, row in shown if row.headline_difference is not None]
+        has_interval = any(not math.isnan(difference.interval_low) for difference in found)
         caption += " Right: differences between runs of the same seed" + (
-            "; the bar below the dots is the 95 % interval of their mean." if has_interval else "; one has no interval."
+            "; the bar below the dots is the 95 % interval of their mean over seeds."
+            if has_interval
+            else "; one run, or runs that all differ by the same, have no interval."
         )
     means = listed(
         [

@@ -105,11 +105,18 @@ def p_text(p_value: float | None) -> str:
 
 
 def interval_text(comparison: PairedComparison, *, scale: float, decimals: int) -> str:
-    """Returns ``low to high``, or a dash where there is no interval."""
+    """Returns the interval over seeds, ``low to high``, or a dash where there is none."""
     if math.isnan(comparison.interval_low):
         return NOTHING
     low, high = (number(scale * end, decimals) for end in (comparison.interval_low, comparison.interval_high))
     return f"{low} to {high}"
+
+
+def joint_text(comparison: PairedComparison, *, scale: float, decimals: int) -> str:
+    """Returns the interval over seeds and test examples, or a dash."""
+    if comparison.joint is None:
+        return NOTHING
+    return " to ".join(number(scale * end, decimals) for end in comparison.joint[:2])
 
 
 def detectable_text(comparison: PairedComparison) -> str:

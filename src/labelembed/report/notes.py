@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from labelembed.report.formatting import counted, detectable_text, listed, seeds_text, shortened
@@ -40,7 +41,8 @@ def reading_notes(rows: Sequence[Row]) -> list[str]:
     compared = [row for row in rows if row.error_difference is not None]
     if compared:
         baseline = next(row.name for row in rows if row.is_baseline)
-        notes += [_difference_note(compared, baseline), *_p_notes(compared), *_detectable_notes(compared)]
+        notes += [_difference_note(compared, baseline), *_joint_notes(compared), *_p_notes(compared)]
+        notes += _detectable_notes(compared)
     return [*notes, *_unpaired_notes(rows)]
 
 
@@ -116,7 +118,7 @@ def _difference_note(compared: Sequence[Row], baseline: str) -> str:
     note = f"Differences are {compared[0].split} error minus that of {baseline}, paired by seed, in percentage points"
     counts = [row.error_difference.n for row in compared if row.error_difference]
     if max(counts) > 1:
-        note += ", with the 95 % interval of the paired t"
+        note += ", with the 95 % interval of the paired t over seeds"
     if max(counts) >= _FEWEST_SEEDS_FOR_P:
         exact = "exact" if max(counts) <= _MOST_SEEDS_FOR_EXACT_P else "sampled"
         note += f"; p from the {exact} sign-flip test"
@@ -124,6 +126,23 @@ def _difference_note(compared: Sequence[Row], baseline: str) -> str:
         if len(corrected) > 1:
             note += f", corrected by Holm over {counted(len(corrected), 'comparison')}"
     return note + "."
+
+
+def _joint_notes(compared: Sequence[Row]) -> list[str]:
+    """Returns which question each interval answers, and why there is none over seeds and test examples."""
+    found = [one for row in compared if (one := row.headline_difference) is not None]
+    examples = next((one.joint.examples for one in found if one.joint is not None), None)
+    notes = []
+    if any(one.n > 1 and math.isnan(one.interval_low) for one in found):
+        notes.append("No interval over seeds where every seed differs by the same.")
+    if examples is not None:
+        notes.append(
+            "The interval over seeds says what other runs would give on these same test examples; the one over seeds "
+            f"and test examples what other runs on another sample of {examples:,} examples of the same kind would give."
+        )
+    for why in dict.fromkeys(row.no_joint_interval for row in compared if row.no_joint_interval):
+        notes.append(f"No interval over seeds and test examples: {why}.")
+    return notes
 
 
 def _p_notes(compared: Sequence[Row]) -> list[str]:
@@ -150,7 +169,7 @@ def _detectable_notes(compared: Sequence[Row]) -> list[str]:
     shown = [
         f"{detectable_text(row.error_difference)} points ({row.name})"
         for row in compared
-        if row.error_difference is not None and row.error_difference.n > 1
+        if row.error_difference is not None and not math.isnan(row.error_difference.detectable)
     ]
     if not shown:
         return []

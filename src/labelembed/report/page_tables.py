@@ -14,6 +14,7 @@ from labelembed.report.formatting import (
     MeasureColumn,
     detectable_text,
     interval_text,
+    joint_text,
     number,
     p_text,
 )
@@ -116,11 +117,12 @@ def kendall_table(rows: Sequence[KendallRow]) -> list[dict[str, Any]]:
 
 
 def _difference_cells(difference: PairedComparison, *, scale: float, decimals: int) -> list[Cell]:
-    """Returns difference, interval, p, corrected p and what could be shown: as shown, and in full precision."""
+    """Returns difference, both intervals, p, corrected p and what could be shown: as shown, and in full precision."""
     could_show = NOTHING if math.isnan(difference.detectable) else number(scale * difference.detectable, decimals)
     return [
         (number(scale * difference.difference, decimals), repr(difference.difference)),
         (interval_text(difference, scale=scale, decimals=decimals), ""),
+        (joint_text(difference, scale=scale, decimals=decimals), ""),
         (p_text(difference.p_value), _repr(difference.p_value)),
         (p_text(difference.p_holm), _repr(difference.p_holm)),
         (detectable_text(difference) if scale == 100 else could_show, ""),

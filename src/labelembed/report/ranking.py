@@ -10,7 +10,9 @@ from labelembed.report.comparison import Comparison, Split, VariantRuns
 
 #: Lines of more variants than these cannot be told apart; of more the first by `by_weight` are drawn.
 MOST_NAMED = 12
-_SMOOTHING = "label_smoothing"
+_SMOOTHING, _ONE_HOT = "label_smoothing", "one_hot"
+# They treat all wrong classes alike: nothing about the labels is learned or given.
+_ALL_LABELS_ALIKE = {_ONE_HOT, _SMOOTHING, "confidence_penalty", "teacher_free"}
 
 
 def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[list[VariantRuns], str]:
@@ -32,20 +34,32 @@ def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[lis
 
 
 def best_method(comparison: Comparison) -> VariantRuns | None:
-    """Returns the variant that the verdict is about; None where no run has finished.
-
-    It is the best of those that are neither the baseline nor label smoothing, where there are such.
-    """
+    """Returns the best of `method_candidates`, which the verdict is about; None where no run has finished."""
     finished = [variant for variant in comparison.variants if variant.runs]
-    others = [variant for variant in finished if variant.name != comparison.baseline]
-    methods = [variant for variant in others if not is_smoothing(variant)]
-    candidates = methods or others or finished
+    candidates = method_candidates(comparison) or finished
     return ranked(candidates, comparison)[0][0] if candidates else None
+
+
+def method_candidates(comparison: Comparison) -> list[VariantRuns]:
+    """Returns the finished variants that the verdict's method is chosen among; the baseline is none of them.
+
+    The learned methods, those that use how labels relate; where there are none the other methods, then label smoothing,
+    then cross entropy.
+    """
+    others = [variant for variant in comparison.variants if variant.runs and variant.name != comparison.baseline]
+    learned = [variant for variant in others if variant.objective.get("name") not in _ALL_LABELS_ALIKE]
+    methods = learned or [variant for variant in others if not is_smoothing(variant) and not is_one_hot(variant)]
+    return methods or [variant for variant in others if is_smoothing(variant)] or others
 
 
 def is_smoothing(variant: VariantRuns) -> bool:
     """Returns whether the variant is label smoothing, which every method is held against."""
     return variant.objective.get("name") == _SMOOTHING
+
+
+def is_one_hot(variant: VariantRuns) -> bool:
+    """Returns whether the variant is cross entropy with one-hot targets."""
+    return variant.objective.get("name") == _ONE_HOT
 
 
 def by_weight(comparison: Comparison) -> list[VariantRuns]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from labelembed.measures import PairedComparison, Summary, holm, paired_by_seed, paired_comparison, summarise
 from labelembed.report.comparison import Comparison, Headline, Split, VariantRuns
+from labelembed.report.joint_intervals import joint_intervals
 from labelembed.report.speed import has_gap, variant_speed
 
 # Differences to the baseline, each a family of its own for Holm's correction.
@@ -66,6 +67,8 @@ class Row:
         top5_difference: The same for `top5_error`, a family of its own.
         nll_difference: The same for `nll`.
         calibrated_nll_difference: The same for `calibrated_nll`.
+        no_joint_interval: Why there is no interval over seeds and test examples; empty where there is one, for the
+            baseline and for one seed.
         unpaired: Seeds that only one of the variant and the baseline has.
     """
 
@@ -106,6 +109,7 @@ class Row:
     top5_difference: PairedComparison | None
     nll_difference: PairedComparison | None
     calibrated_nll_difference: PairedComparison | None
+    no_joint_interval: str
     unpaired: tuple[int, ...]
 
     @property
@@ -161,19 +165,41 @@ def smallest_corrected_p(rows: Sequence[Row]) -> float | None:
     return min((p_value for p_value in smallest if p_value is not None), default=None)
 
 
-def compare_by_seed(
-    values: Mapping[int, float], baseline: Mapping[int, float]
-) -> tuple[PairedComparison | None, tuple[int, ...]]:
-    """Returns the paired comparison over the common seeds, None without one, and the seeds left out."""
-    ours, theirs, left_out = paired_by_seed(values, baseline)
-    return (paired_comparison(ours, theirs) if ours else None), tuple(left_out)
+class Differences(NamedTuple):
+    """A variant minus another, paired by seed.
+
+    Attributes:
+        of: Each measure's; None without a common seed that has it.
+        unpaired: Seeds of which only one of the two has an error.
+        no_joint_interval: See `Row.no_joint_interval`.
+    """
+
+    of: dict[str, PairedComparison | None]
+    unpaired: tuple[int, ...]
+    no_joint_interval: str
+
+
+def compare_variants(variant: VariantRuns, reference: VariantRuns, split: Split) -> Differences:
+    """Returns the paired differences of two variants, with the intervals over seeds and over seeds and examples."""
+    joint = joint_intervals(variant, reference, split)
+    found: dict[str, PairedComparison | None] = {}
+    unpaired: list[int] = []
+    for measure in ("error", "bleu", "top5_error", "nll", "calibration_error", "calibrated_nll"):
+        calibrated, name = measure.startswith("calibrated"), measure.removeprefix("calibrated_")
+        both = (one.measures(split, name, calibrated=calibrated) for one in (variant, reference))
+        ours, theirs, left_out = paired_by_seed(*both)
+        unpaired = left_out if measure == "error" else unpaired
+        difference = paired_comparison(ours, theirs) if ours else None
+        if difference is not None and difference.n == joint.seeds:
+            difference = difference._replace(joint=joint.of.get(measure))
+        found[measure] = difference
+    return Differences(found, tuple(unpaired), joint.absent)
 
 
 def _row(variant: VariantRuns, comparison: Comparison) -> Row:
     split, baseline, runs = comparison.split, comparison.baseline_runs, variant.runs
     is_baseline = baseline is not None and variant.name == baseline.name
-    compared_with = None if is_baseline else baseline
-    error_difference, unpaired = _difference(variant, compared_with, split, "error")
+    found = None if is_baseline or baseline is None else compare_variants(variant, baseline, split)
     curves = {seed: run.error_curve(comparison.speed_split) for seed, run in runs.items()}
     speeds = variant_speed(variant, baseline, comparison.speed_split)
     lengths = [len(curve) for curve in curves.values()]
@@ -210,22 +236,14 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
         epochs=(min(lengths, default=0), max(lengths, default=0)),
         gaps=tuple(sorted(seed for seed, curve in curves.items() if has_gap(curve))),
         selected_by=tuple(sorted({str(run.result.get("selected_by", "unknown")) for run in runs.values()})),
-        error_difference=error_difference,
-        bleu_difference=_difference(variant, compared_with, split, "bleu")[0],
-        top5_difference=_difference(variant, compared_with, split, "top5_error")[0],
-        nll_difference=_difference(variant, compared_with, split, "nll")[0],
-        calibrated_nll_difference=_difference(variant, compared_with, split, "nll", calibrated=True)[0],
-        unpaired=unpaired,
+        error_difference=found and found.of["error"],
+        bleu_difference=found and found.of["bleu"],
+        top5_difference=found and found.of["top5_error"],
+        nll_difference=found and found.of["nll"],
+        calibrated_nll_difference=found and found.of["calibrated_nll"],
+        no_joint_interval=found.no_joint_interval if found else "",
+        unpaired=found.unpaired if found else (),
     )
-
-
-def _difference(
-    variant: VariantRuns, baseline: VariantRuns | None, split: Split, measure: str, *, calibrated: bool = False
-) -> tuple[PairedComparison | None, tuple[int, ...]]:
-    if baseline is None:
-        return None, ()
-    ours, theirs = (runs.measures(split, measure, calibrated=calibrated) for runs in (variant, baseline))
-    return compare_by_seed(ours, theirs)
 
 
 def _summary(values: Iterable[float | None]) -> Summary | None:

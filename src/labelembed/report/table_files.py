@@ -24,8 +24,9 @@ def write_csv(rows: Sequence[Row], path: str | Path) -> Path:
     """Writes one line a variant.
 
     Errors, differences and intervals are fractions, NLL is in nats; a number that there is not is an empty
-    cell. `measured_on` says which rows `nll`, `difference` and the like are of, `speed_measured_on` those of
-    `auac`, `best_accuracy` and the like; `epochs_to_baseline_of` is how many runs might have got there.
+    cell. `interval_low` and `interval_high` are over seeds, `joint_interval_low` and `joint_interval_high` over seeds
+    and test examples. `measured_on` says which rows `nll`, `difference` and the like are of, `speed_measured_on`
+    those of `auac`, `best_accuracy` and the like; `epochs_to_baseline_of` is how many runs might have got there.
 
     Args:
         rows: What `comparison_rows` returned.
@@ -102,11 +103,14 @@ def _variant_cells(row: Row) -> dict[str, object]:
 
 
 def _difference_cells(difference: PairedComparison | None, prefix: str) -> dict[str, object]:
+    joint = difference.joint if difference else None
     return {
         f"{prefix}difference_n": difference.n if difference else None,
         f"{prefix}difference": difference.difference if difference else None,
         f"{prefix}interval_low": difference.interval_low if difference else None,
         f"{prefix}interval_high": difference.interval_high if difference else None,
+        f"{prefix}joint_interval_low": joint.low if joint else None,
+        f"{prefix}joint_interval_high": joint.high if joint else None,
         f"{prefix}p_value": difference.p_value if difference else None,
         f"{prefix}p_holm": difference.p_holm if difference else None,
         f"{prefix}detectable_difference": difference.detectable if difference else None,

@@ -16,6 +16,7 @@ from labelembed.report.formatting import (
     MeasureColumn,
     detectable_text,
     interval_text,
+    joint_text,
     number,
     p_text,
 )
@@ -131,6 +132,7 @@ def _differences_table(rows: Sequence[Row]) -> Table:
     baseline = next((row.name for row in rows if row.is_baseline), "")
     points = f"{rows[0].split} {'BLEU' if rows[0].headline == 'bleu' else 'error'}\npoints"
     calibrated = any(row.calibrated_nll_difference for row in rows)
+    joint = any(row.headline_difference and row.headline_difference.joint for row in rows)
     cells = []
     for row in rows:
         error, nll = row.headline_difference, row.calibrated_nll_difference if calibrated else row.nll_difference
@@ -142,6 +144,7 @@ def _differences_table(rows: Sequence[Row]) -> Table:
                 str(error.n),
                 number(100 * error.difference, 2),
                 interval_text(error, scale=100, decimals=2),
+                *([joint_text(error, scale=100, decimals=2)] if joint else []),
                 p_text(error.p_value),
                 p_text(error.p_holm),
                 detectable_text(error),
@@ -149,7 +152,15 @@ def _differences_table(rows: Sequence[Row]) -> Table:
                 p_text(nll.p_holm) if nll else NOTHING,
             ]
         )
-    headings = ["n", points, "95 %\ninterval", "p", "p\nHolm", "could\nshow"]
+    headings = [
+        "n",
+        points,
+        "95 % interval,\nseeds",
+        *(["seeds and\nexamples"] if joint else []),
+        "p",
+        "p\nHolm",
+        "could\nshow",
+    ]
     headings += ["NLL,\ncalibr.", "NLL\np Holm"] if calibrated else ["NLL", "NLL\np Holm"]
     return _table([f"minus {baseline}", *headings], cells)
 

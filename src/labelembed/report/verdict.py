@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import fmean
 
 from labelembed.measures import PairedComparison
 from labelembed.report.chance import chance_statements
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
-from labelembed.report.formatting import counted, number, p_text, points
-from labelembed.report.ranking import is_smoothing, ranked
-from labelembed.report.table import Row, compare_by_seed, comparison_rows, smallest_corrected_p
-from labelembed.report.tuning_shown import tuning_statement
+from labelembed.report.formatting import counted, listed, number, p_text, points
+from labelembed.report.ranking import is_one_hot, is_smoothing, method_candidates, ranked
+from labelembed.report.table import Row, compare_variants, comparison_rows, smallest_corrected_p
+from labelembed.report.tuning_shown import tuning_rows, tuning_statement
 
 _LEVEL = 0.05
+# More training time than this, as a ratio, is said.
+_SLOWER = 1.05
 
 
 def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[str]:
     """Returns what the comparison shows, in a few statements of a sentence or two, the most important first.
 
-    The first is about the method that is best on the development rows, by the error or of translations by BLEU, and
-    the baseline (about label smoothing only where there is no other method), followed by what limits it; then,
-    where there is a label smoothing besides, the same method and the best smoothing. What was chosen, and by what,
-    is said. Where a variant is no better than always giving the most frequent label, that stands before all else.
+    They are about the learned method that is best on the development rows, by the error or of translations by BLEU:
+    first against the best label smoothing, then against cross entropy, then against the baseline where that is neither.
+    Each difference has its interval over seeds and, where the runs keep the outcome of each example, the one over seeds
+    and test examples. What was chosen, and by what, what was not tuned and what got worse is said. Where a variant is
+    no better than always giving the most frequent label, that stands before all else.
 
     Args:
         comparison: What `load_comparison` read.
@@ -38,44 +43,83 @@ def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[s
     finished = [variant for variant in comparison.variants if variant.runs]
     if not finished:
         return ["No run has finished, so there is nothing to compare."]
-    others = [variant for variant in finished if variant.name != baseline.name]
-    if not others:
+    candidates = method_candidates(comparison)
+    if not candidates:
         return [f"Only {baseline.name} has finished runs, so there is nothing to compare it with."]
-    methods = [variant for variant in others if not is_smoothing(variant)]
-    (method, *_), chosen_on = ranked(methods or others, comparison)
-    statements = [*nothing_learned, _against_baseline(method, baseline, comparison, rows), *_limits(method, rows)]
-    if len(methods or others) > 1:
-        statements.append(f"{method.name} was chosen among {len(methods or others)} by its {chosen_on}.")
+    (method, *_), chosen_on = ranked(candidates, comparison)
+    statements, worse = [*nothing_learned], []
+    for place, reference in enumerate(_references(method, baseline, finished, comparison)):
+        found = compare_variants(method, reference, comparison.split).of
+        difference = found[comparison.headline]
+        if reference.name == baseline.name:  # corrected by Holm
+            difference = next(row for row in rows if row.name == method.name).headline_difference
+        statement = _against(method, reference, difference, comparison, first=place == 0)
+        statements.append(statement + (_tuning_of_smoothing(finished, comparison) if is_smoothing(reference) else ""))
+        statements += _limits(difference, rows)
+        worse += _what_got_worse(method, reference, found)
+    if len(candidates) > 1:
+        statements.append(f"{method.name} was chosen among {len(candidates)} by its {chosen_on}.")
+    if not any(is_smoothing(variant) for variant in finished):
+        absent = "has finished" if any(map(is_smoothing, comparison.variants)) else "is in this comparison"
+        statements.append(f"No label smoothing {absent}: what it would give is not known.")
+    return [*statements, *([" ".join(worse)] if worse else []), *tuning_statement(comparison)]
+
+
+def _references(
+    method: VariantRuns, baseline: VariantRuns, finished: Sequence[VariantRuns], comparison: Comparison
+) -> list[VariantRuns]:
+    """Returns what the method is held against, the most important first."""
     smoothings = [variant for variant in finished if is_smoothing(variant)]
-    if methods and smoothings:
-        (smoothing, *_), chosen_on = ranked(smoothings, comparison)
-        if smoothing.name != baseline.name:
-            against = _against_smoothing(method, smoothing, comparison)
-            chosen = f" That smoothing was chosen among {len(smoothings)} by its {chosen_on}."
-            statements.append(against + (chosen if len(smoothings) > 1 else ""))
-    return [*statements, *tuning_statement(comparison)]
+    one_hot = [variant for variant in finished if is_one_hot(variant)][:1]
+    smoothing = ranked(smoothings, comparison)[0][:1] if smoothings else []
+    if is_smoothing(method) or is_one_hot(method):
+        order = [baseline, *one_hot]
+    else:
+        order = [*smoothing, *one_hot, *([] if is_smoothing(baseline) else [baseline])]
+    return list({one.name: one for one in order if one.name != method.name and one.runs}.values())
+
+
+def _tuning_of_smoothing(finished: Sequence[VariantRuns], comparison: Comparison) -> str:
+    """Returns how the strength of the label smoothing was found."""
+    smoothings = [variant for variant in finished if is_smoothing(variant)]
+    if len(smoothings) > 1:
+        return f" That smoothing was chosen among {len(smoothings)} by its {ranked(smoothings, comparison)[1]}."
+    if any(row.space for row in tuning_rows(comparison) if row.name == smoothings[0].name):
+        return ""  # the last statement says how all variants were tuned
+    return " Label smoothing was not tuned: one strength only; compare --tuned tunes it."
 
 
 def _words(comparison: Comparison) -> str:
     return f"{comparison.split} {'BLEU' if comparison.headline == 'bleu' else 'error'}"
 
 
-def _against_baseline(variant: VariantRuns, baseline: VariantRuns, comparison: Comparison, rows: Sequence[Row]) -> str:
-    row = next(row for row in rows if row.name == variant.name)
-    difference = row.headline_difference
+def _against(
+    method: VariantRuns,
+    reference: VariantRuns,
+    difference: PairedComparison | None,
+    comparison: Comparison,
+    *,
+    first: bool,
+) -> str:
     if difference is None:
-        return f"{variant.name} and {baseline.name} share no finished seed, so nothing is compared."
+        if not first:
+            return f"{method.name} shares no finished seed with {reference.name}."
+        return f"{method.name} and {reference.name} share no finished seed, so nothing is compared."
     if difference.n == 1:
-        return _one_pair(variant, baseline, difference, _words(comparison))
-    return _difference_sentence(variant.name, baseline.name, difference, _words(comparison), variant.name)
+        if not first:
+            return f"It is {_lower_or_higher(difference)} that of {reference.name}, which may be chance as well."
+        return _one_pair(method, reference, difference, _words(comparison))
+    return _difference_sentence(method.name, reference.name, difference, comparison)
 
 
-def _limits(variant: VariantRuns, rows: Sequence[Row]) -> list[str]:
-    """Returns that the p does not bear out what the interval shows, where that is so."""
-    difference = next(row for row in rows if row.name == variant.name).headline_difference
-    if difference is None or not _excludes_zero(difference):
+def _limits(difference: PairedComparison | None, rows: Sequence[Row]) -> list[str]:
+    """Returns that the p does not bear out what the interval over seeds shows, where that is so."""
+    if difference is None or not _excludes_zero(difference) or difference.p_value is None:
         return []
-    if difference.p_holm is None or difference.p_holm <= _LEVEL:
+    if difference.p_holm is None:
+        uncertain = f"But the sign-flip p is {p_text(difference.p_value)}: it may be chance."
+        return [uncertain] if difference.p_value > _LEVEL else []
+    if difference.p_holm <= _LEVEL:
         return []
     smallest = smallest_corrected_p(rows)
     if smallest is not None and smallest > _LEVEL:
@@ -86,32 +130,72 @@ def _limits(variant: VariantRuns, rows: Sequence[Row]) -> list[str]:
     return [f"But the sign-flip p is {p_text(difference.p_holm)} after Holm's correction: it may be chance."]
 
 
-def _against_smoothing(variant: VariantRuns, smoothing: VariantRuns, comparison: Comparison) -> str:
-    split, measure = comparison.split, comparison.headline
-    difference, _ = compare_by_seed(variant.measures(split, measure), smoothing.measures(split, measure))
-    if difference is None:
-        return f"With {smoothing.name} it shares no finished seed."
-    if difference.n == 1:
-        return f"It is {_lower_or_higher(difference)} that of {smoothing.name}; with one seed that may be chance."
-    return _difference_sentence(variant.name, smoothing.name, difference, _words(comparison), "It")
+def _what_got_worse(
+    method: VariantRuns, reference: VariantRuns, found: dict[str, PairedComparison | None]
+) -> list[str]:
+    """Returns in a sentence which costs the method has: only what is clear of chance, and time by its ratio."""
+    worse = []
+    nll, ece = found["nll"], found["calibration_error"]
+    if nll is not None and nll.interval_low > 0:
+        worse.append(f"NLL before calibration (by {number(nll.difference, 3)} nats)")
+    if ece is not None and ece.interval_low > 0:
+        worse.append(f"ECE before calibration (by {points(ece.difference)[0]} points)")
+    ratios = [
+        ours / theirs
+        for seed in method.runs.keys() & reference.runs.keys()
+        if (ours := method.runs[seed].seconds) and (theirs := reference.runs[seed].seconds)
+    ]
+    if ratios and fmean(ratios) > _SLOWER:
+        worse.append(f"training time ({number(fmean(ratios), 2)} times)")
+    return [f"Worse than with {reference.name}: {listed(worse)}."] if worse else []
 
 
-def _difference_sentence(name: str, other: str, difference: PairedComparison, words: str, subject: str) -> str:
-    n = f"n = {counted(difference.n, 'seed')}"
-    if difference.difference == 0 and difference.interval_low == difference.interval_high:
-        return f"{subject} has the same {words} as {other} with every one of {counted(difference.n, 'seed')}."
+def _difference_sentence(name: str, other: str, difference: PairedComparison, comparison: Comparison) -> str:
+    words, seeds = _words(comparison), counted(difference.n, "seed")
+    sign, verb = (-1, "lowers") if difference.difference < 0 else (1, "raises")
+    if math.isnan(difference.interval_low):
+        joint = _joint_clause(difference, comparison, sign=1)
+        if difference.difference == 0:
+            return f"{name} has the same {words} as {other} with every one of {seeds}{joint}."
+        size = points(abs(difference.difference))[0]
+        return (
+            f"The {words} of {name} is {_lower_or_higher(difference)} that of {other} with every one of {seeds}. "
+            f"Every seed differs by the same {size} points: no interval over seeds{joint}."
+        )
     if _excludes_zero(difference):
-        verb = "lowers" if difference.difference < 0 else "raises"
         ends = sorted((abs(difference.interval_low), abs(difference.interval_high)))
         size, low, high = points(abs(difference.difference), *ends)
-        return f"{subject} {verb} the {words} by {size} points against {other} (95 % interval {low} to {high}, {n})."
+        return (
+            f"{name} {verb} the {words} by {size} points against {other} (95 % interval over seeds {low} to {high}, "
+            f"n = {seeds}){_joint_clause(difference, comparison, sign=sign)}."
+        )
     low, high = points(difference.interval_low, difference.interval_high)
     shown = points(difference.detectable)[0]
+    joint = _joint_ends(difference, comparison, sign=1)
     return (
         f"No difference in {words} is shown between {name} and {other}: on average the first is "
-        f"{_lower_or_higher(difference)} the second (95 % interval of the difference {low} to {high}, {n}). "
+        f"{_lower_or_higher(difference)} the second (95 % interval of the difference over seeds {low} to {high}, "
+        f"{f'{joint}, ' if joint else ''}n = {seeds}). "
         f"These seeds could have shown one of {shown} points; that none is shown is not the same as equal."
     )
+
+
+def _joint_ends(difference: PairedComparison, comparison: Comparison, *, sign: int) -> str:
+    """Returns the interval over seeds and examples in words, of `sign` times the difference; empty without one."""
+    if difference.joint is None:
+        return ""
+    low, high = points(*sorted(sign * end for end in difference.joint[:2]))
+    return f"over seeds and {comparison.split} examples {low} to {high}"
+
+
+def _joint_clause(difference: PairedComparison, comparison: Comparison, *, sign: int) -> str:
+    """Returns the end of a sentence: the interval over seeds and examples, and whether it leaves the sign open."""
+    ends = _joint_ends(difference, comparison, sign=sign)
+    if not ends or difference.joint is None:
+        return ""
+    is_open = difference.joint.low <= 0 <= difference.joint.high
+    open_words = f": another sample of {comparison.split} examples could turn it round" if is_open else ""
+    return f"; {ends}{open_words}"
 
 
 def _one_pair(variant: VariantRuns, baseline: VariantRuns, difference: PairedComparison, words: str) -> str:
