@@ -91,7 +91,7 @@ def test_comparison_with_one_seed_has_no_interval_and_says_so(tmp_path):
     text = " ".join((tmp_path / "c" / "report.html").read_text(encoding="utf-8").split())
     assert "One seed gives no interval: this may be chance, more seeds would tell." in text
     assert "With one seed there is neither an interval nor a p" in text
-    assert "one has no interval" in text  # below the dots
+    assert "one run, or runs that all differ by the same, have no interval" in text  # below the dots
 
 
 def test_strange_names_of_labels_variants_and_sentences_are_shown_as_they_are(tmp_path):
