@@ -243,8 +243,8 @@ def train_with_adam(rank: int = 0, world: int = 1) -> dict[str, Tensor]:
 def train_all(rank: int, world: int, folder: str, splits: tuple[int, ...]) -> None:
     """Trains every case as one of several processes, evaluates, and tries the sums they share."""
     torch.set_num_threads(1)
-    # Nobody waits for long in these tests, unless for a process that does not come.
-    patience = timedelta(seconds=60)
+    # Nobody waits for so long, unless for a process that does not come.
+    patience = timedelta(seconds=200)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world, timeout=patience
     )

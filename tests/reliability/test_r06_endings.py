@@ -27,7 +27,7 @@ PLACES = {
 CODE = """
 import os, signal, sys
 from labelembed import cli
-def hit(kill=os.kill, process=os.getpid(), number={number}):
+def hit(obj=None, kill=os.kill, process=os.getpid(), number={number}):
     kill(process, number)
     for _ in range(1000):  # the handler runs between two instructions
         pass
