@@ -78,8 +78,9 @@ def read_listing(
     held_out: list[str] = []
     if not to_measure:
         listing, held_out = _with_test(listing, test_fraction)
-    test = listing.test or []
-    names = ordered_names({label for _, label in [*listing.train, *(test if to_measure else [])]})
+    listed = {"training": listing.train, "validation": listing.validation or [], "test": listing.test or []}
+    decided_by = listed.values() if to_measure else [listing.train]
+    names = ordered_names({label for entries in decided_by for _, label in entries})
     if len(names) < 2 and not to_measure:
         raise DataError(f"{listing.source}: has one label only, {names[0]!r}; there is nothing to tell apart")
     for name in names:
@@ -88,7 +89,6 @@ def read_listing(
         except UnicodeEncodeError:  # bytes of a file's name that are no UTF-8, which no file of a run could hold
             raise DataError(f"{listing.source}: the label {name!r} is no valid text; rename it") from None
     number = {name: place for place, name in enumerate(names)}
-    listed = {"training": listing.train, "validation": listing.validation or [], "test": test}
     for part, entries in listed.items():
         unknown = sorted({label for _, label in entries if label not in number})
         if unknown:

@@ -127,7 +127,7 @@ def read_list(
                 raise DataError(f"{where} has {value!r:.60} in column {split_column!r}; expected {', '.join(PARTS)}")
         found.setdefault(part, []).append((file.parent / name.strip(), label.strip()))
     if "train" not in found and to_measure:
-        found = {"train": [*found.get("validation", []), *found.get("test", [])]}
+        found = {"train": [entry for entries in found.values() for entry in entries]}
     if "train" not in found:
         raise DataError(f"{file}: has no training row in column {split_column!r}")
     validation, test = validation_and_test(found)
