@@ -44,7 +44,10 @@ class DecoderState:
 
 
 class EncoderDecoder(nn.Module):
-    """The call of both networks; each adds `encode`, `step` and `_all_at_once`."""
+    """The call of both networks; each adds `encode`, `step` and `_all_at_once`.
+
+    Each has `target_embedding`, the decoder's, and `tied_output`, whether an output layer is to share its weights.
+    """
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
         """Returns hidden states [B, T, hidden_size] from (source [B, S], target [B, T]), the target given."""

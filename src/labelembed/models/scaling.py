@@ -34,5 +34,5 @@ class InputScaling(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Scales a batch; see the class."""
         shape = (-1,) + (1,) * (inputs.ndim - 2)
-        # In place: uint8 pictures are read and written no more often than a copy in float32 would be.
+        # The difference is new, so that the inputs stay as they are.
         return (inputs.float() - self.offset.view(shape)).mul_(self.factor.view(shape))
