@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.timing import interleaved
 from labelembed.models import AttentionLSTM, BeamSearch
-from labelembed.models.attention_lstm import AttentionLSTMState
+from labelembed.models.encoder_decoder import DecoderState
 from labelembed.special_tokens import BEGIN, END, PAD
 
 LABELS, WIDTH, SENTENCES, LENGTH, BEAM, ROUNDS = 8_000, 256, 64, 12, 10, 3
@@ -24,7 +24,7 @@ Found = list[list[int]]
 class Counted:
     """The decoder's state, and how many tokens are written."""
 
-    state: AttentionLSTMState
+    state: DecoderState
     length: int
 
     def select(self, index: Tensor) -> Counted:

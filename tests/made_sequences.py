@@ -21,7 +21,7 @@ def made_pairs(lengths=LENGTHS, target_length=6):
 
 
 def stepped(model, source, target):
-    """Returns hidden rows [B, T, H] and attention [B, T, S], one token at a time."""
+    """Returns hidden states [B, T, H] and attention [B, T, S], one token at a time."""
     state = model.encode(source)
     rows = []
     for tokens in target.unbind(1):

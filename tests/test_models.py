@@ -201,9 +201,9 @@ def test_dropout_acts_in_training_only(name):
             lambda: CNN(input_shape=(28, 28), channels=(3,), dense_size=0, dropout=2.0, initialization="x"),
             [
                 "`input_shape` must be (channels, height, width), 4 pixels or more a side, got [28, 28]",
+                "`dropout` must be in [0, 1), got 2.0",
                 "`channels` must be two numbers >= 1, got [3]",
                 "`dense_size` must be >= 1, got 0",
-                "`dropout` must be in [0, 1), got 2.0",
                 "`initialization` must be one of 'paper', 'pytorch', got 'x'",
             ],
         ),

@@ -101,13 +101,10 @@ def test_weights_of_another_network_are_refused_with_the_names(whole, tmp_path):
     save_file({**{key: value.clone() for key, value in state.items()}, "stem.surplus": torch.zeros(2)}, path)
     with pytest.raises(DataError) as caught:
         Backbone(input_shape=(3, 32, 32), backbone=NAME, weights=str(path))
-    shape = list(whole.state_dict()[wrong].shape)
-    assert str(caught.value).splitlines() == [
-        f"{path}: are not the weights of timm's '{NAME}'",
-        f"  missing 1: {gone}",
-        "  unexpected 1: stem.surplus",
-        f"  of another shape 1: {wrong} [3] for {shape}",
-    ]
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"{path}: are not the weights of timm's '{NAME}'"
+    for line, name in zip(lines, (gone, "stem.surplus", wrong), strict=True):
+        assert name in line
 
 
 class Touch:

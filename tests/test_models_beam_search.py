@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from labelembed.models import BeamSearch
-from labelembed.models.best_candidates import best_candidates
+from labelembed.models.beam_search import best_candidates
 from labelembed.special_tokens import BEGIN, END, PAD, UNKNOWN
 from tests.naive.beam_search import naive_beam_search, naive_best_sequences, naive_greedy_search
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from labelembed import pretrained_text
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.geometry import LabelGeometry
-from labelembed.models.text_encoder import encode_names
+from labelembed.models.text_transformer import encode_names
 from labelembed.recipes import given
 from labelembed.recipes.beginning import start_over
 from labelembed.recipes.building import build_data

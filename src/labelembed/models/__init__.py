@@ -1,35 +1,23 @@
-"""Networks that return hidden rows [N, H]; the output layer belongs to the objective."""
+"""Networks that return hidden states [N, H]; the output layer belongs to the objective.
 
-from typing import Protocol
+Each is called with a batch of inputs and has `hidden_size`, the H of what it returns, and `output_std`, the standard
+deviation that the weights of an output layer start with; None: PyTorch's own way. Constructors raise a ValueError that
+names every argument out of its range.
+"""
 
-from torch import Tensor, nn
+from torch import nn
 
 from labelembed.models.attention_lstm import AttentionLSTM
-from labelembed.models.augmentation import Augmentation
+from labelembed.models.augmentation import Augmentation, Mixing
 from labelembed.models.backbones import Backbone
 from labelembed.models.bag_of_words import BagOfWords
 from labelembed.models.beam_search import BeamSearch, Hypothesis
 from labelembed.models.cnn import CNN
-from labelembed.models.mixing import Mixing
 from labelembed.models.mlp import MLP
-from labelembed.models.paper_resnet import PaperResNet
-from labelembed.models.resnet import ResNet
+from labelembed.models.resnet import PaperResNet, ResNet, SmallResNet
 from labelembed.models.scaling import InputScaling
 from labelembed.models.sequence_transformer import TransformerSeq2Seq
-from labelembed.models.small_resnet import SmallResNet
 from labelembed.models.text_transformer import TextTransformer
-
-
-class Encoder(Protocol):
-    """What every network here offers."""
-
-    hidden_size: int
-    output_std: float | None
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """Returns hidden rows [N, hidden_size]."""
-        ...
-
 
 MODELS: dict[str, type[nn.Module]] = {
     "mlp": MLP,
@@ -42,7 +30,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "text_transformer": TextTransformer,
 }
 
-# Networks from (source, target) to hidden rows [B, T, H], for BeamSearch as well.
+# Networks from (source, target) to hidden states [B, T, H], for BeamSearch as well.
 SEQUENCE_MODELS: dict[str, type[nn.Module]] = {
     "attention_lstm": AttentionLSTM,
     "sequence_transformer": TransformerSeq2Seq,
@@ -58,7 +46,6 @@ __all__ = [
     "Backbone",
     "BagOfWords",
     "BeamSearch",
-    "Encoder",
     "Hypothesis",
     "InputScaling",
     "Mixing",

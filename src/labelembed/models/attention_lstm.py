@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from labelembed.errors import ArgumentFaults
-from labelembed.models.source_rows import SourceRows, empty_batch_stand_in, real_tokens
+from labelembed.models.encoder_decoder import DecoderState, EncoderDecoder, real_tokens, sequence_faults
 
 
-@dataclass(frozen=True)
-class AttentionLSTMState:
-    """Where the decoder stands, one row a hypothesis.
-
-    Attributes:
-        source: Contexts [B, S, width] and which of them are real [B, S], and the sentence that each row reads.
-        hidden: Hidden states [layers, N, width].
-        cell: Cell states [layers, N, width].
-    """
-
-    source: SourceRows
-    hidden: Tensor
-    cell: Tensor
-
-    def select(self, index: Tensor) -> AttentionLSTMState:
-        """Returns the state with rows `index` [M] in this order; rows may be repeated or left out."""
-        return AttentionLSTMState(
-            self.source.select(index), self.hidden.index_select(1, index), self.cell.index_select(1, index)
-        )
-
-
-class AttentionLSTM(nn.Module):
+class AttentionLSTM(EncoderDecoder):
     """An LSTM reads the source, a second one writes the target and attends to all of the source at each word.
 
     Luong's global attention with the "general" score, computed after the recurrent layers (no input feeding), so
@@ -44,7 +22,7 @@ class AttentionLSTM(nn.Module):
 
     The bridge has no parameters: the decoder starts from the encoder's last hidden and cell states, layer by layer.
     Of a bidirectional encoder each direction is half as wide, and the two are put side by side. Dropout acts on
-    the embeddings, between the layers, and on the rows returned.
+    the embeddings, between the layers, and on the hidden states returned.
 
     Args:
         source_vocabulary_size: Number of source tokens, the special ones among them.
@@ -57,13 +35,8 @@ class AttentionLSTM(nn.Module):
         shared_embeddings: Whether source and target use one embedding; takes a shared vocabulary.
         tied_output: Whether the output layer of the objective uses the weights of the target embedding; takes an
             `embedding_size` that is `width`, and an objective with one output a label.
-        initial_range: r of the paper's start, every parameter from U(-r, r); None: PyTorch's own.
-
-    Attributes:
-        hidden_size: Width of the rows returned.
-        output_std: Standard deviation the output layer should start with, that of U(-r, r); None for PyTorch's own.
-        target_embedding: The decoder's embedding, for an output layer that shares its weights; for that,
-            `embedding_size` must be `width`.
+        initial_range: r of the paper's start, every parameter from U(-r, r), and an output layer of the same
+            deviation; None: PyTorch's own.
 
     Shapes: source [B, S], target [B, T], output [B, T, hidden_size].
 
@@ -88,8 +61,6 @@ class AttentionLSTM(nn.Module):
         tied_output: bool = False,
         initial_range: float | None = 0.1,
     ) -> None:
-        super().__init__()
-        faults = ArgumentFaults()
         sizes = {
             "source_vocabulary_size": source_vocabulary_size,
             "target_vocabulary_size": target_vocabulary_size,
@@ -97,17 +68,13 @@ class AttentionLSTM(nn.Module):
             "width": width,
             "layers": layers,
         }
-        for name, size in sizes.items():
-            faults.require(size >= 1, name, size, "must be >= 1")
+        faults = sequence_faults(sizes, shared_embeddings=shared_embeddings, dropout=dropout)
         faults.require(not bidirectional or width % 2 == 0, "width", width, "must be even for a bidirectional encoder")
-        faults.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
-        same = not shared_embeddings or source_vocabulary_size == target_vocabulary_size
-        rule = f"must be the source's {source_vocabulary_size} for shared embeddings"
-        faults.require(same, "target_vocabulary_size", target_vocabulary_size, rule)
         tied = not tied_output or embedding_size == width
         faults.require(tied, "embedding_size", embedding_size, f"must be the width {width} for a tied output layer")
         faults.require(initial_range is None or initial_range > 0, "initial_range", initial_range, "must be > 0")
         faults.raise_if_any()
+        super().__init__()
         self.target_embedding = nn.Embedding(target_vocabulary_size, embedding_size)
         self.source_embedding = (
             self.target_embedding if shared_embeddings else nn.Embedding(source_vocabulary_size, embedding_size)
@@ -127,55 +94,44 @@ class AttentionLSTM(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.tied_output = tied_output
         self.hidden_size = width
-        self.output_std = None if initial_range is None else initial_range / math.sqrt(3)
+        self.output_std = None if initial_range is None else initial_range / math.sqrt(3)  # that of U(-r, r)
         if initial_range is not None:
             for parameter in self.parameters():
                 nn.init.uniform_(parameter, -initial_range, initial_range)
 
-    def forward(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
-        """Returns hidden rows [B, T, hidden_size] from (source [B, S], target [B, T]), the target given."""
-        source, target = inputs
-        if len(source) == 0:
-            return self.forward(empty_batch_stand_in(target))[:0, : target.shape[1]]
-        state = self.encode(source)
-        written, _ = self.decoder(self.dropout(self.target_embedding(target)), (state.hidden, state.cell))
-        return self._attend(written, state.source)[0]
+    def _all_at_once(self, source: Tensor, target: Tensor) -> Tensor:
+        return self._written(target, self.encode(source))[0]
 
-    def encode(self, source: Tensor) -> AttentionLSTMState:
-        """Returns the state that decoding starts from; source [B, S], PAD after the end of each row."""
+    def encode(self, source: Tensor) -> DecoderState:
+        """Returns the state that decoding starts from; source [B, S], PAD after the end of each sentence."""
         real = real_tokens(source)
         embedded = self.dropout(self.source_embedding(source))
-        if len(source) == 0:
-            nothing = embedded.new_zeros(self.decoder.num_layers, 0, self.hidden_size)
-            contexts = embedded.new_zeros(0, source.shape[1], self.hidden_size)
-            return AttentionLSTMState(SourceRows.of(contexts, real), nothing, nothing)
         # Packed: the direction that reads from the end must not begin in the padding.
         packed = pack_padded_sequence(embedded, real.sum(1).cpu(), batch_first=True, enforce_sorted=False)
-        read, (hidden, cell) = self.encoder(packed)
+        read, last = self.encoder(packed)
         contexts, _ = pad_packed_sequence(read, batch_first=True, total_length=source.shape[1])
-        return AttentionLSTMState(SourceRows.of(contexts, real), self._bridge(hidden), self._bridge(cell))
+        hidden, cell = (self._bridge(part).transpose(0, 1) for part in last)
+        return DecoderState.of_batch(contexts, real, (hidden, cell))
 
-    def step(self, tokens: Tensor, state: AttentionLSTMState) -> tuple[Tensor, AttentionLSTMState, Tensor]:
-        """Returns the hidden rows [N, hidden_size] after `tokens` [N], the next state and the attention [N, S]."""
-        embedded = self.dropout(self.target_embedding(tokens))[:, None]
-        if len(tokens) == 0:
-            nothing = embedded.new_zeros(0, self.hidden_size)
-            return nothing, state, embedded.new_zeros(0, state.source.real.shape[1])
-        written, (hidden, cell) = self.decoder(embedded, (state.hidden, state.cell))
-        rows, weights = self._attend(written, state.source)
-        return rows[:, 0], replace(state, hidden=hidden, cell=cell), weights[:, 0]
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor]:
+        """Returns the hidden states [N, hidden_size] after `tokens` [N], the next state and the attention [N, S]."""
+        hidden, weights, carried = self._written(tokens[:, None], state)
+        return hidden[:, 0], replace(state, carried=carried), weights[:, 0]
 
-    def _bridge(self, states: Tensor) -> Tensor:
+    def _bridge(self, last: Tensor) -> Tensor:
         """Returns [layers, B, width] from the encoder's last states, [layers * directions, B, width / directions]."""
         if not self.encoder.bidirectional:
-            return states
-        by_layer = states.reshape(-1, 2, *states.shape[1:])
+            return last
+        by_layer = last.reshape(-1, 2, *last.shape[1:])
         return torch.cat([by_layer[:, 0], by_layer[:, 1]], dim=-1)
 
-    def _attend(self, written: Tensor, source: SourceRows) -> tuple[Tensor, Tensor]:
-        """Returns the rows [N, T, width] and the weights [N, T, S] for the decoder's outputs [N, T, width]."""
-        contexts = source.values
+    def _written(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Returns the hidden states [N, T, width] after tokens [N, T], the attention [N, T, S], and what is carried."""
+        hidden, cell = (part.transpose(0, 1).contiguous() for part in state.carried)
+        written, last = self.decoder(self.dropout(self.target_embedding(tokens)), (hidden, cell))
+        contexts = state.source
         scores = self.query(written) @ contexts.transpose(1, 2).to(written.dtype)
-        weights = scores.float().masked_fill(~source.real[:, None], -torch.inf).softmax(-1)
+        weights = scores.float().masked_fill(~state.real[:, None], -torch.inf).softmax(-1)
         read = weights.to(contexts.dtype) @ contexts
-        return self.dropout(torch.tanh(self.output(torch.cat([read, written], dim=-1)))), weights
+        attended = self.dropout(torch.tanh(self.output(torch.cat([read, written], dim=-1))))
+        return attended, weights, tuple(part.transpose(0, 1) for part in last)

@@ -1,9 +1,13 @@
-"""Changed copies of training pictures, whole batches at once, on the device."""
+"""Changed training pictures, whole batches at once, on the device: augmentation, mixup and CutMix.
+
+All draws come from torch's global generator of the inputs' device, as those of dropout do, so that a resumed run goes
+on with the same pictures.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +16,7 @@ from torch import Tensor, nn
 from labelembed.errors import ArgumentFaults
 
 Augmentations = Literal["none", "flip", "crop_flip"]
+Mixings = Literal["none", "mixup", "cutmix"]
 #: Pixels a crop may be moved by to each side, as is usual for 32 x 32 pictures (He et al. 2016).
 CROP_PIXELS = 4
 
@@ -21,8 +26,7 @@ class Augmentation(nn.Module):
 
     `flip` mirrors each picture left to right with probability 1/2; `crop_flip` also moves it by up to 4 pixels each
     way and fills with 0, which after the scaling `standard` is the mean colour. `cutout` then puts 0 in a square with
-    its middle anywhere in the picture, cut off at the border (DeVries, Taylor 2017). All draws come from torch's global
-    generator of the inputs' device, as those of dropout do, so that a resumed run goes on with the same pictures.
+    its middle anywhere in the picture, cut off at the border (DeVries, Taylor 2017).
 
     Args:
         augmentation: `none`, `flip` or `crop_flip`.
@@ -40,11 +44,9 @@ class Augmentation(nn.Module):
         faults = ArgumentFaults()
         faults.choice("augmentation", augmentation, get_args(Augmentations))
         pictures = len(input_shape) == 3
-        shape = "x".join(map(str, input_shape))
-        rule = f"must be 'none' for inputs of {shape}, no pictures"
-        faults.require(pictures or augmentation == "none", "augmentation", augmentation, rule)
-        rule = f"must be None for inputs of {shape}, no pictures"
-        faults.require(pictures or cutout is None, "cutout", cutout, rule)
+        flat = f"for inputs of {'x'.join(map(str, input_shape))}, no pictures"
+        faults.require(pictures or augmentation == "none", "augmentation", augmentation, f"must be 'none' {flat}")
+        faults.require(pictures or cutout is None, "cutout", cutout, f"must be None {flat}")
         faults.require(cutout is None or cutout >= 1, "cutout", cutout, "must be >= 1, or None")
         faults.raise_if_any()
         self.augmentation = augmentation
@@ -76,9 +78,84 @@ def _moved(pictures: Tensor, most: int) -> Tensor:
 def _cut_out(pictures: Tensor, side: int) -> Tensor:
     """Returns pictures [N, C, H, W] with 0 in a square of `side` pixels, its middle any of the picture's."""
     count, _, height, width = pictures.shape
-    inside = []
-    for size in (height, width):
-        first = torch.randint(0, size, (count, 1), device=pictures.device) - side // 2
-        pixels = torch.arange(size, device=pictures.device)
-        inside.append((pixels >= first) & (pixels < first + side))
-    return pictures.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
+    rows, columns = (
+        _span(torch.randint(0, size, (count, 1), device=pictures.device) - side // 2, side, size)
+        for size in (height, width)
+    )
+    return pictures.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+
+
+class Mixed(NamedTuple):
+    """A batch mixed with itself.
+
+    Attributes:
+        inputs: [N, C, H, W], each example mixed with its partner.
+        partners: Positions [N] in the batch, int64.
+        share: How much of an example is its own, a scalar in [0, 1]; the rest is its partner's.
+    """
+
+    inputs: Tensor
+    partners: Tensor
+    share: Tensor
+
+
+class Mixing(nn.Module):
+    """Mixes each picture with another of the batch, at random; used in training only.
+
+    One share is drawn for a batch, from Beta(alpha, alpha), and a random order of it gives each example its partner.
+    `mixup` (Zhang et al. 2018): ``share * picture + (1 - share) * partner``. `cutmix` (Yun et al. 2019): a rectangle
+    of ``1 - share`` of the picture, anywhere, is taken from the partner; where the border cuts it, the share is what
+    is left.
+
+    Args:
+        mixing: `mixup` or `cutmix`.
+        alpha: Of the Beta distribution; 1: every share is as likely as any other, less: mostly near 0 and 1.
+        input_shape: Shape of one input; (C, H, W) for `cutmix`.
+
+    Raises:
+        ValueError: An argument is out of its range, or `cutmix` is asked for of inputs that are no pictures.
+    """
+
+    def __init__(self, mixing: Mixings, *, alpha: float = 1.0, input_shape: Sequence[int]) -> None:
+        super().__init__()
+        faults = ArgumentFaults()
+        faults.choice("mixing", mixing, get_args(Mixings)[1:])
+        faults.require(alpha > 0, "mixing_alpha", alpha, "must be > 0")
+        pictures = mixing != "cutmix" or len(input_shape) == 3
+        shape = "x".join(map(str, input_shape))
+        faults.require(pictures, "mixing", mixing, f"must be 'none' or 'mixup' for inputs of {shape}, no pictures")
+        faults.raise_if_any()
+        self.mixing = mixing
+        self.alpha = alpha
+
+    def forward(self, inputs: Tensor) -> Mixed:
+        """Returns a batch [N, ...] mixed with itself; see the class."""
+        device = inputs.device
+        alpha = torch.tensor(self.alpha, device=device)
+        share = torch.distributions.Beta(alpha, alpha, validate_args=False).sample()
+        partners = torch.randperm(inputs.shape[0], device=device)
+        others = inputs[partners]
+        if self.mixing == "mixup":
+            return Mixed(torch.lerp(others, inputs, share.to(inputs.dtype)), partners, share)
+        inside = _rectangle(inputs.shape[2], inputs.shape[3], 1 - share)
+        share = 1 - inside.float().mean()
+        return Mixed(torch.where(inside, others, inputs), partners, share)
+
+
+def _rectangle(height: int, width: int, share: Tensor) -> Tensor:
+    """Returns [H, W] bool: a rectangle with `share` of the picture, its middle anywhere, cut off at the border."""
+    # No number leaves the device: a GPU need not be waited for.
+    side = share.sqrt()
+    middle = torch.rand(2, device=share.device)
+    lengths = [(side * size).round() for size in (height, width)]
+    rows, columns = (
+        _span((place * size).floor() - (length / 2).floor(), length, size)
+        for place, length, size in zip(middle, lengths, (height, width), strict=True)
+    )
+    return rows[:, None] & columns
+
+
+def _span(first: Tensor, length: Tensor | int, size: int) -> Tensor:
+    """Returns bool [..., size], which of `size` pixels stand from `first` [..., 1] on for `length`."""
+    pixels = torch.arange(size, device=first.device)
+    return (pixels >= first) & (pixels < first + length)

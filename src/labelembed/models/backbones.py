@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,6 @@ from labelembed.errors import ArgumentFaults, DataError, nearest
 from labelembed.tensor_files import require_header
 
 INSTALL = "pip install 'labelembed[backbones]'"
-# A file of a training run often holds the weights beside other things.
-_NESTED = ("state_dict", "model")
-_SHOWN = 8
 
 
 class Backbone(nn.Module):
@@ -34,16 +32,14 @@ class Backbone(nn.Module):
             they have it (Yu, Verma 2022 double those under 32 pixels). 1: as they are.
         dropout: Probability of dropping a hidden unit.
 
-    Attributes:
-        hidden_size: Width of the rows returned.
-        output_std: None: the output layer starts in PyTorch's own way.
-
     Shapes: inputs [N, channels, height, width], output [N, hidden_size].
 
     Raises:
         DataError: timm is missing, or the file of weights cannot be read or is of another architecture.
         ValueError: An argument is out of its range.
     """
+
+    output_std: float | None = None
 
     def __init__(
         self,
@@ -64,10 +60,8 @@ class Backbone(nn.Module):
         while min(height, width) * self.factor < enlarge:
             self.factor *= 2
         size = (height * self.factor, width * self.factor)
-        arguments: dict[str, Any] = {}
         config = timm.models.get_pretrained_cfg(backbone)
-        if config is not None and config.fixed_input_size:
-            arguments["img_size"] = size
+        arguments = {"img_size": size} if config is not None and config.fixed_input_size else {}
         colours = 3 if channels == 1 else channels
         self.repeats = colours // channels
         # `pretrained` would fetch the weights.
@@ -78,7 +72,6 @@ class Backbone(nn.Module):
             _load(self.layers, Path(weights).expanduser(), backbone)
         self.dropout = nn.Dropout(dropout)
         self.hidden_size = _width(self.layers, colours, size, backbone)
-        self.output_std: float | None = None
         self.to(memory_format=torch.channels_last)
 
     @staticmethod
@@ -102,13 +95,13 @@ class Backbone(nn.Module):
         faults.raise_if_any()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Returns hidden rows [N, hidden_size]."""
+        """Returns hidden states [N, hidden_size]."""
         if self.factor > 1:
             inputs = F.interpolate(inputs, scale_factor=self.factor, mode="nearest")
         if self.repeats > 1:
             inputs = inputs.expand(-1, self.repeats, -1, -1)
-        # The last batch of an epoch may be one row, and where that is one pixel in the end it has no deviation to be
-        # normalised by: then by the running one.
+        # The last batch of an epoch may be one example, and where that is one pixel in the end it has no deviation to
+        # be normalised by: then by the running one.
         alone = self.training and inputs.shape[0] == 1
         if alone:
             self.layers.eval()
@@ -122,55 +115,36 @@ def _timm() -> Any:
     try:
         import timm
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision made for another torch
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise DataError(f"the model 'timm' needs the packages timm and torchvision: {INSTALL} ({reason})") from error
+        message = f"the model 'timm' needs the packages timm and torchvision: {INSTALL} ({_reason(error)})"
+        raise DataError(message) from error
     return timm
 
 
 @torch.no_grad()
 def _width(layers: nn.Module, channels: int, size: tuple[int, int], backbone: str) -> int:
-    """Returns the width of the rows; timm's own number is not that of every architecture."""
-    was_training = layers.training
+    """Returns the width of the hidden states; timm's own number is not that of every architecture."""
     layers.eval()
     try:
-        rows = layers(torch.zeros(1, channels, *size))
+        hidden = layers(torch.zeros(1, channels, *size))
     except (RuntimeError, AssertionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise DataError(f"model: {backbone!r} cannot read pictures of {size[0]}x{size[1]} ({reason})") from error
-    finally:
-        layers.train(was_training)
-    if rows.ndim != 2:
-        raise DataError(f"model: {backbone!r} returns {list(rows.shape)} for a picture, not one row")
-    return int(rows.shape[1])
+        message = f"model: {backbone!r} cannot read pictures of {size[0]}x{size[1]} ({_reason(error)})"
+        raise DataError(message) from error
+    layers.train()
+    if hidden.ndim != 2:
+        raise DataError(f"model: {backbone!r} returns {list(hidden.shape)} for a picture, not one hidden state")
+    return int(hidden.shape[1])
 
 
 def _load(layers: Any, path: Path, backbone: str) -> None:
     """Loads weights; those of the classifier, which is not there, are left out."""
-    found = read_weights(path)
     names = layers.pretrained_cfg.get("classifier") or ()
-    classifiers = (names,) if isinstance(names, str) else tuple(names)
-    given = {
-        name: value
-        for name, value in found.items()
-        if not any(name == classifier or name.startswith(f"{classifier}.") for classifier in classifiers)
-    }
-    wanted = layers.state_dict()
-    # Counters of batches, which training does not need and older files do not have.
-    missing = [name for name in wanted if name not in given and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in given if name not in wanted]
-    other = [
-        f"{name} {list(given[name].shape)} for {list(wanted[name].shape)}"
-        for name in given
-        if name in wanted and given[name].shape != wanted[name].shape
-    ]
-    faults = [
-        f"{what} {len(entries)}: {', '.join(entries[:_SHOWN])}{', ...' if len(entries) > _SHOWN else ''}"
-        for what, entries in (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
-        if entries
-    ]
-    if faults:
-        raise DataError(f"{path}: are not the weights of timm's {backbone!r}\n  " + "\n  ".join(faults))
-    layers.load_state_dict(given, strict=False)
+    classifiers = tuple(f"{name}." for name in ((names,) if isinstance(names, str) else names))
+    given = {name: value for name, value in read_weights(path).items() if not f"{name}.".startswith(classifiers)}
+    try:
+        layers.load_state_dict(given)
+    except RuntimeError as error:
+        faults = (textwrap.shorten(line, 400, placeholder=" ...") for line in str(error).splitlines()[1:5])
+        raise DataError("\n  ".join([f"{path}: are not the weights of timm's {backbone!r}", *faults])) from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -190,11 +164,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes the readers raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise DataError(f"{path}: cannot be read as weights ({reason}); save them as .safetensors") from error
-    for name in _NESTED:
+        raise DataError(f"{path}: cannot be read as weights ({_reason(error)}); save them as .safetensors") from error
+    for name in ("state_dict", "model"):  # a file of a training run often holds the weights beside other things
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
             found = found[name]
     if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise DataError(f"{path}: holds no weights; expected tensors by name, by themselves or below 'state_dict'")
     return {str(name).removeprefix("module."): value for name, value in found.items()}
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]

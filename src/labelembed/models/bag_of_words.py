@@ -19,16 +19,12 @@ class BagOfWords(nn.Module):
     mean 0.
 
     Args:
-        input_shape: (features,): the length of a row of numbers.
-        vocabulary_size: Numbers there are, 0 among them, which fills up rows and has no vector.
+        input_shape: (features,): the length of one input.
+        vocabulary_size: Numbers there are, 0 among them, which fills up inputs and has no vector.
         embedding_size: Width of the vectors; 10 in the paper.
         layer_size: Width of a hidden layer with ReLU on the mean; null: none, as in the paper.
         feature_dropout: Probability of leaving a feature out of its text in training.
-        dropout: Probability of dropping a unit of the hidden rows in training.
-
-    Attributes:
-        hidden_size: Width of the rows returned.
-        output_std: None: the output layer starts in PyTorch's own way.
+        dropout: Probability of dropping a hidden unit in training.
 
     Shapes: inputs [N, features] int32, 0 where there is none; output [N, hidden_size].
     """
@@ -64,7 +60,7 @@ class BagOfWords(nn.Module):
         self.hidden_size = layer_size or embedding_size
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Returns hidden rows [N, hidden_size]."""
+        """Returns hidden states [N, hidden_size]."""
         present = inputs != 0
         if self.training and self.feature_dropout > 0:
             present = present & (torch.rand(inputs.shape, device=inputs.device) >= self.feature_dropout)
@@ -73,7 +69,7 @@ class BagOfWords(nn.Module):
             vectors = self.embedding(inputs) * present[..., None]
             means = vectors.sum(dim=1) / counts.clamp(min=1)[:, None]
         else:
-            # rows are mostly filling: the bags are summed over what is there
+            # inputs are mostly filling: the bags are summed over what is there
             ends = counts.cumsum(0)
             means = F.embedding_bag(inputs[present], self.embedding.weight, (ends - counts).int(), mode="mean")
         hidden: Tensor = self.dropout(means)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from labelembed.errors import ArgumentFaults
-from labelembed.models.best_candidates import best_candidates
 from labelembed.special_tokens import BEGIN, END, PAD, UNKNOWN
+
+# Columns whose maximum is looked at first, and from how many columns on that is worth it; measured at 8,000 columns.
+_BLOCK = 32
+_MANY = 1024
 
 
 class SearchState(Protocol):
-    """What a step function keeps between steps, one row a hypothesis."""
+    """What a step function keeps between steps, for N hypotheses."""
 
     def select(self, index: Tensor) -> Self:
-        """Returns the rows `index` [M] in this order; rows may be repeated or left out."""
+        """Returns the state of the hypotheses `index` [M] in this order; they may be repeated or left out."""
         ...
 
 
@@ -34,7 +37,7 @@ class Hypothesis:
         score: What hypotheses are ordered by: the log-probability over the length penalty.
         log_probability: Sum of the log-probabilities of the tokens and, where it ended, of END.
         attention: For each token the source position with the highest attention; None when the step function
-            tells of none.
+            returns no attention.
         finished: Whether END was reached; only a sentence that never ended has hypotheses that were cut.
     """
 
@@ -46,12 +49,12 @@ class Hypothesis:
 
 
 @dataclass
-class _Beams:
-    """The open hypotheses of the sentences still searched, [A, W] for A sentences, best first."""
+class _Sentence:
+    """What was found for a sentence: at most `n_best` hypotheses, best first, of so many that `ended`."""
 
-    scores: Tensor
-    tokens: Tensor  # [A, W, t]
-    attention: Tensor | None  # [A, W, t]
+    limit: int
+    ended: int = 0
+    found: list[Hypothesis] = field(default_factory=list)
 
 
 class BeamSearch:
@@ -126,10 +129,10 @@ class BeamSearch:
         """Returns for each sentence its hypotheses, best first; at least one, at most `n_best`.
 
         Args:
-            step: Takes the last tokens [N] and a state of N rows; returns the log-probabilities [N, C] of what
+            step: Takes the last tokens [N] and a state of N hypotheses; returns the log-probabilities [N, C] of what
                 comes next, the next state, and the attention [N, S] or None. The first call has the BEGIN of
                 every sentence, N = `batch_size`.
-            state: The state to begin with, one row a sentence.
+            state: The state to begin with, one hypothesis a sentence.
             batch_size: Number of sentences.
             source_lengths: Tokens of each source, END counted or not; needed when there is no maximum length.
             device: Where the tokens given to `step` live; None: that of `source_lengths`, or PyTorch's default.
@@ -137,41 +140,47 @@ class BeamSearch:
         Raises:
             ValueError: When the lengths do not fit, or when what `step` returns are no log-probabilities.
         """
-        limits = self._limits(batch_size, source_lengths)
+        sentences = [_Sentence(limit) for limit in self._limits(batch_size, source_lengths)]
         if device is None and isinstance(source_lengths, Tensor):
             device = source_lengths.device
-        found: list[list[Hypothesis]] = [[] for _ in range(batch_size)]
-        ended = [0] * batch_size  # finished hypotheses, those that were not good enough to keep among them
-        active = list(range(batch_size))
-        beams = _Beams(
-            torch.zeros(batch_size, 1, device=device),
-            torch.zeros(batch_size, 1, 0, dtype=torch.long, device=device),
-            None,
-        )
+        # The open hypotheses of the A sentences that are not done, best first: sums of log-probabilities [A, W]; tokens
+        # so far, each with the source position that had the highest attention, [A, W, t, 2].
+        active = sentences
+        totals = torch.zeros(batch_size, 1, device=device)
+        history = torch.zeros(batch_size, 1, 0, 2, dtype=torch.long, device=device)
         tokens = torch.full((batch_size,), BEGIN, dtype=torch.long, device=device)
-        length = 0
         while active:
             log_probabilities, state, attention = step(tokens, state)
-            if length == 0 and attention is not None:
-                beams.attention = beams.tokens  # nothing attended yet
-            may_go_on = torch.tensor([length < limits[sentence] for sentence in active], device=tokens.device)
-            scores, parents, chosen, endings = self._continuations(beams.scores, log_probabilities, may_go_on, length)
-            self._finish(found, ended, active, beams, endings, length)
+            _, width, length, _ = history.shape
+            attends = attention is not None
+            only_end = torch.tensor([length == sentence.limit for sentence in active], device=tokens.device)
+            reached, parents, tokens = self._continuations(totals, log_probabilities, only_end, length)
+            ends = tokens == END
+            places, ranks = (ends & (reached > -torch.inf))[:, : self.beam].nonzero().unbind(1)
+            endings = (places, parents[places, ranks], reached[places, ranks])
+            for place, parent, total in zip(*(part.tolist() for part in endings), strict=True):
+                self._finish(active[place], total, history[place, parent], attends)
+            reached, order = reached.masked_fill(ends, -torch.inf).sort(dim=1, descending=True, stable=True)
+            reached, order = reached[:, : self.beam], order[:, : self.beam]
             kept = []
-            for place, best in enumerate(scores[:, 0].tolist()):
-                sentence = active[place]
-                if self._is_done(best, found[sentence], ended[sentence], length + 1, limits[sentence]):
-                    found[sentence] = found[sentence] or self._cut(beams, place)
-                else:
+            for place, (sentence, best) in enumerate(zip(active, reached[:, 0].tolist(), strict=True)):
+                if not self._is_done(sentence, best, length + 1):
                     kept.append(place)
-            if not kept:
-                break
-            beams, rows = _continued(beams, kept, scores, parents, chosen, attention)
-            state = state.select(rows)
-            tokens = beams.tokens[..., -1].flatten()
+                elif not sentence.found:
+                    sentence.found = self._cut(totals[place], history[place], attends)
             active = [active[place] for place in kept]
-            length += 1
-        return found
+            if not active:
+                break
+            rest = torch.tensor(kept, device=tokens.device)
+            totals, order = reached[rest], order[rest]
+            # Where less than a beam of continuations is possible, impossible ones go on as unknown words.
+            tokens = tokens[rest].gather(1, order).masked_fill(totals == -torch.inf, UNKNOWN).flatten()
+            rows = (rest[:, None] * width + parents[rest].gather(1, order)).flatten()
+            state = state.select(rows)
+            attended = torch.zeros_like(tokens) if attention is None else attention.argmax(1)[rows]
+            history = torch.cat([history.flatten(0, 1)[rows], torch.stack([tokens, attended], dim=1)[:, None]], dim=1)
+            history = history.view(*totals.shape, length + 1, 2)
+        return [sentence.found for sentence in sentences]
 
     def _limits(self, batch_size: int, source_lengths: Tensor | Sequence[int] | None) -> list[int]:
         """Returns the most tokens of each sentence."""
@@ -185,93 +194,65 @@ class BeamSearch:
         return [max(2 * int(size) + 10, self.minimum_length) for size in lengths]
 
     def _continuations(
-        self, open_scores: Tensor, log_probabilities: Tensor, may_go_on: Tensor, length: int
-    ) -> tuple[Tensor, Tensor, Tensor, list[tuple[int, int, float]]]:
-        """Returns the best continuations, and those that end.
+        self, totals: Tensor, log_probabilities: Tensor, only_end: Tensor, length: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the best continuations of each sentence, those that end among them.
 
         Args:
-            open_scores: Sums of log-probabilities [A, W].
+            totals: Sums of log-probabilities of the open hypotheses [A, W].
             log_probabilities: Of the next token, [A * W, C].
-            may_go_on: Which sentences are below their maximum length, bool [A].
+            only_end: Which sentences are at their maximum length, bool [A].
             length: Tokens of the open hypotheses.
 
         Returns:
-            Sums, parents and tokens of the next open hypotheses, each [A, W'], best first, minus infinity where there
-            are no more; and (place of the sentence, parent, sum) of those that ended, best first.
+            Sums, parents and tokens, each [A, W * K], best first, minus infinity for what may not be.
         """
-        sentences, width = open_scores.shape
-        # Three of the best may be tokens that cannot go on.
+        # PAD, BEGIN and END may be among the best and not be allowed.
         values, tokens = best_candidates(log_probabilities, self.beam + 3)
-        if values.numel() and not bool((values[:, 0] <= 1e-3).all()):
+        highest = float(values[:, 0].max())
+        if not highest <= 1e-3:
             raise ValueError(
-                f"`step` must return log-probabilities, not above 0, got {float(values[:, 0].max())}; "
+                f"`step` must return log-probabilities, not above 0, got {highest}; "
                 "logits.float().log_softmax(-1) makes them"
             )
-        special = (tokens == PAD) | (tokens == BEGIN) | (tokens == END)
-        values = values.masked_fill(special, -torch.inf)
-        ending = log_probabilities[:, END : END + 1]
+        forbidden = (tokens == PAD) | (tokens == BEGIN)
         if length < self.minimum_length:
-            ending = torch.full_like(ending, -torch.inf)
-        values = torch.cat([values, ending], dim=1).float().clamp_max(0)
-        tokens = torch.cat([tokens.masked_fill(special, UNKNOWN), torch.full_like(tokens[:, :1], END)], dim=1)
-        # In the order in which equal ones are to come.
-        tokens, order = tokens.sort(dim=1, stable=True)
-        values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
-        choices = tokens.shape[1]
-        tokens = tokens.gather(1, order).view(sentences, width, choices)
-        totals = open_scores[..., None] + values.view(sentences, width, choices)
-        totals = totals.masked_fill(~may_go_on[:, None, None] & (tokens != END), -torch.inf).flatten(1)
-        totals, order = totals.sort(dim=1, descending=True, stable=True)
-        tokens, parents = tokens.flatten(1).gather(1, order), order // choices
-        ends = tokens == END
-        finished = (ends[:, : self.beam] & (totals[:, : self.beam] > -torch.inf)).nonzero()
-        places, ranks = finished.unbind(1)
-        endings = list(
-            zip(places.tolist(), parents[places, ranks].tolist(), totals[places, ranks].tolist(), strict=True)
-        )
-        # Each open hypothesis ends in one way, so the best `beam + width` hold `beam` that go on.
-        first = min(self.beam + width, width * choices)
-        going_on = ends[:, :first].to(torch.uint8).sort(dim=1, stable=True).indices[:, : first - width]
-        totals, parents, tokens = (part.gather(1, going_on) for part in (totals, parents, tokens))
-        return totals, parents, tokens, endings
+            forbidden |= tokens == END
+        values = values.float().clamp_max(0).masked_fill(forbidden, -torch.inf)
+        ending = torch.full_like(values, -torch.inf)
+        ending[:, 0] = log_probabilities[:, END].clamp_max(0)
+        stop = only_end.repeat_interleave(totals.shape[1])[:, None]
+        values, tokens = torch.where(stop, ending, values), tokens.masked_fill(stop, END)
+        choices = values.shape[1]
+        reached = (totals.flatten()[:, None] + values).view(len(totals), -1)
+        reached, order = reached.sort(dim=1, descending=True, stable=True)
+        return reached, order // choices, tokens.view(len(totals), -1).gather(1, order)
 
-    def _finish(
-        self,
-        found: list[list[Hypothesis]],
-        ended: list[int],
-        active: list[int],
-        beams: _Beams,
-        endings: list[tuple[int, int, float]],
-        length: int,
-    ) -> None:
-        """Adds the hypotheses that ended to what was found, and keeps the `n_best` of each sentence."""
-        for place, parent, total in endings:
-            sentence = active[place]
-            ended[sentence] += 1
-            score = total / self._penalty(length + 1)
-            best = found[sentence]
-            if len(best) < self.n_best or score > best[-1].score:
-                best.append(_hypothesis(beams, place, parent, score, total))
-                best.sort(key=lambda one: -one.score)  # stable: of equal ones the first that finished
-                del best[self.n_best :]
+    def _finish(self, sentence: _Sentence, total: float, history: Tensor, attends: bool) -> None:
+        """Counts a hypothesis with the history [t, 2] that ended, and keeps it if it is one of the `n_best`."""
+        sentence.ended += 1
+        score, found = total / self._penalty(len(history) + 1), sentence.found
+        if len(found) < self.n_best or score > found[-1].score:
+            found.append(_hypothesis(history, score, total, attends))
+            found.sort(key=lambda one: -one.score)  # stable: of equal ones the first that finished
+            del found[self.n_best :]
 
-    def _is_done(self, total: float, found: list[Hypothesis], ended: int, length: int, limit: int) -> bool:
-        """Returns whether a sentence whose best open hypothesis has the sum `total` and `length` tokens is done."""
-        if total == -float("inf") or ended >= self.beam:
+    def _is_done(self, sentence: _Sentence, best: float, length: int) -> bool:
+        """Returns whether a sentence whose best open hypothesis has the sum `best` and `length` tokens is done."""
+        if best == -float("inf") or sentence.ended >= self.beam:
             return True
-        if len(found) < self.n_best:
+        if len(sentence.found) < self.n_best:
             return False
         # The sum can only fall; what the penalty can still make of it stands at one end of the lengths left.
-        lengths = (max(length, self.minimum_length) + 1, limit + 1)
-        return max(total / self._penalty(length) for length in lengths) <= found[-1].score
+        lengths = (max(length, self.minimum_length) + 1, sentence.limit + 1)
+        return max(best / self._penalty(length) for length in lengths) <= sentence.found[-1].score
 
-    def _cut(self, beams: _Beams, place: int) -> list[Hypothesis]:
-        """Returns the hypotheses of a sentence none of which could end, as far as they came."""
-        totals = beams.scores[place].tolist()[: self.n_best]
-        penalty = self._penalty(beams.tokens.shape[2])
+    def _cut(self, totals: Tensor, histories: Tensor, attends: bool) -> list[Hypothesis]:
+        """Returns the open hypotheses [W], [W, t, 2] of a sentence none of which could end, as far as they came."""
+        penalty = self._penalty(histories.shape[1])
         return [
-            _hypothesis(beams, place, row, total / penalty, total, finished=False)
-            for row, total in enumerate(totals)
+            _hypothesis(history, total / penalty, total, attends, finished=False)
+            for total, history in zip(totals.tolist()[: self.n_best], histories, strict=False)
             if total > -float("inf")
         ]
 
@@ -279,25 +260,49 @@ class BeamSearch:
         return float(((5 + length) / 6) ** self.length_penalty)
 
 
-def _hypothesis(
-    beams: _Beams, place: int, row: int, score: float, total: float, *, finished: bool = True
-) -> Hypothesis:
-    attention = None if beams.attention is None else tuple(beams.attention[place, row].tolist())
-    return Hypothesis(tuple(beams.tokens[place, row].tolist()), score, total, attention, finished)
+def _hypothesis(history: Tensor, score: float, total: float, attends: bool, *, finished: bool = True) -> Hypothesis:
+    tokens, attended = history.T.tolist()
+    return Hypothesis(tuple(tokens), score, total, tuple(attended) if attends else None, finished)
 
 
-def _continued(
-    beams: _Beams, kept: list[int], scores: Tensor, parents: Tensor, chosen: Tensor, attention: Tensor | None
-) -> tuple[_Beams, Tensor]:
-    """Returns the open hypotheses of the sentences at the places `kept`, and the row that each came from."""
-    places = torch.tensor(kept, device=scores.device)
-    width = beams.scores.shape[1]
-    parents = parents[places]
-    rows = (places[:, None] * width + parents).flatten()
-    before = beams.tokens.flatten(0, 1)[rows].view(*parents.shape, -1)
-    tokens = torch.cat([before, chosen[places][..., None]], dim=2)
-    attended = None
-    if attention is not None and beams.attention is not None:
-        attended = torch.cat([beams.attention.flatten(0, 1)[rows], attention.argmax(1)[rows][:, None]], dim=1)
-        attended = attended.view_as(tokens)
-    return _Beams(scores[places], tokens, attended), rows
+def best_candidates(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Returns the `count` largest values of each line and their columns, without sorting the lines.
+
+    Args:
+        values: [N, C].
+        count: How many of each line; all of them when C is smaller.
+
+    Shapes: returns [N, min(count, C)] twice, largest first, equal values by column. Which columns stand for
+    values of minus infinity is not defined.
+    """
+    count = min(count, values.shape[1])
+    # One more than asked for shows whether the last one has an equal that was left out.
+    found, columns = _largest(values, min(count + 1, values.shape[1]))
+    last = found[:, count - 1]
+    cut = ((last == found[:, -1]) & (last > -torch.inf)).nonzero()[:, 0]
+    found, columns = found[:, :count], columns[:, :count]
+    if count < values.shape[1] and len(cut):
+        ordered, order = values[cut].sort(dim=1, descending=True, stable=True)
+        found, columns = found.clone(), columns.clone()
+        found[cut], columns[cut] = ordered[:, :count], order[:, :count]
+    columns, order = columns.sort(dim=1)
+    found, order = found.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return found, columns.gather(1, order)
+
+
+def _largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Returns what `topk` does, ties in any order."""
+    columns = values.shape[1]
+    blocks = columns // _BLOCK
+    if columns < _MANY or blocks < 4 * count:
+        found, places = values.topk(count, dim=1)
+        return found, places
+    # The `count` largest stand in the `count` blocks whose maxima are largest, or in the columns left over.
+    blocked = values[:, : blocks * _BLOCK].reshape(len(values), blocks, _BLOCK)
+    chosen = blocked.amax(-1).topk(count, dim=1, sorted=False).indices
+    inside = torch.arange(_BLOCK, device=values.device)
+    kept = (chosen[..., None] * _BLOCK + inside).flatten(1)
+    rest = torch.arange(blocks * _BLOCK, columns, device=values.device)
+    kept = torch.cat([kept, rest.expand(len(values), -1)], dim=1)
+    found, within = values.gather(1, kept).topk(count, dim=1)
+    return found, kept.gather(1, within)

@@ -5,28 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from labelembed.errors import ArgumentFaults
-from labelembed.models.initialization import Initialization, truncated_normal_
+
+#: How the weights start: as in Sun et al. 2017, or PyTorch's own way.
+Initialization = Literal["paper", "pytorch"]
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU; returns the last hidden rows, the objective owns the output layer.
+    """Linear layers with ReLU.
 
     Args:
         input_shape: Shape of one input; flattened.
         hidden_sizes: Widths of the hidden layers; 500 and 500 in the paper.
-        batch_norm: Normalise the hidden units over the rows of a batch after each ReLU, as Yu and Verma (2022) do over
-            fixed features of texts; a batch of one row by the running mean and deviation.
+        batch_norm: Normalise the hidden units over the batch after each ReLU, as Yu and Verma (2022) do over fixed
+            features of texts; a batch of one example by the running mean and deviation.
         dropout: Probability of dropping a hidden unit after each layer; 0 in the paper.
         initialization: `paper`: weights from N(0, 0.1) cut at two standard deviations, output layer 0.01,
             biases 0. `pytorch`: PyTorch's own.
-
-    Attributes:
-        hidden_size: Width of the rows returned.
-        output_std: Standard deviation the output layer should start with; None for PyTorch's own way.
 
     Shapes: inputs [N, *input_shape], output [N, hidden_size].
     """
@@ -47,7 +46,7 @@ class MLP(nn.Module):
         sizes_hold = len(hidden_sizes) > 0 and all(size >= 1 for size in hidden_sizes)
         faults.require(sizes_hold, "hidden_sizes", list(hidden_sizes), "must be one or more widths >= 1")
         faults.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
-        faults.choice("initialization", initialization, ("paper", "pytorch"))
+        faults.choice("initialization", initialization, get_args(Initialization))
         faults.raise_if_any()
         layers: list[nn.Module] = [nn.Flatten()]
         for width_in, width_out in pairwise([math.prod(input_shape), *hidden_sizes]):
@@ -57,18 +56,31 @@ class MLP(nn.Module):
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))
         self.layers = nn.Sequential(*layers)
+        self.batch_norm = batch_norm
         self.hidden_size = hidden_sizes[-1]
-        self.output_std = 0.01 if initialization == "paper" else None
-        if initialization == "paper":
-            truncated_normal_(self, standard_deviation=0.1)
+        self.output_std = paper_start_(self.layers) if initialization == "paper" else None
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Returns hidden rows [N, hidden_size]."""
-        # A batch of one row has no deviation to be normalised by.
-        alone = [layer for layer in self.layers if isinstance(layer, nn.BatchNorm1d)] if inputs.shape[0] == 1 else []
-        for layer in alone:
-            layer.eval()
+        """Returns hidden states [N, hidden_size]."""
+        # A batch of one example has no deviation to be normalised by.
+        alone = self.training and self.batch_norm and inputs.shape[0] == 1
+        if alone:
+            self.layers.eval()
         hidden: Tensor = self.layers(inputs)
-        for layer in alone:
-            layer.train(self.training)
+        if alone:
+            self.layers.train()
         return hidden
+
+
+def paper_start_(module: nn.Module) -> float:
+    """Draws weights from N(0, 0.1) cut at two deviations, as TensorFlow's initialiser does, and sets biases to 0.
+
+    Returns:
+        The standard deviation for the output layer, 0.01 (Sun et al. 2017, appendix B).
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d):
+            nn.init.trunc_normal_(part.weight, std=0.1, a=-0.2, b=0.2)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    return 0.01

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class InputScaling(nn.Module):
-    """Returns ``(inputs - offset) / scale`` in floating point, channel by channel.
+    """Returns ``(inputs - offset) / scale`` in float32, channel by channel.
 
     Images stay uint8 until they are on the device; the scaling travels with the model's weights, so that
     a saved run reads raw inputs.
@@ -30,18 +30,9 @@ class InputScaling(nn.Module):
             raise ValueError(f"`scale` must not hold a zero, got {list(scale)}")
         self.register_buffer("offset", torch.tensor(offset, dtype=torch.float32))
         self.register_buffer("factor", 1 / torch.tensor(scale, dtype=torch.float32))
-        self._centred = any(value != 0 for value in offset)
-        self.register_load_state_dict_post_hook(_look_at_offset)  # type: ignore[no-untyped-call]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Scales a batch; see the class."""
         shape = (-1,) + (1,) * (inputs.ndim - 2)
-        values = inputs.float()
-        if self._centred:
-            values = values - self.offset.view(shape)
-        return values * self.factor.view(shape)
-
-
-def _look_at_offset(scaling: InputScaling, incompatible_keys: object) -> None:
-    """Notes whether the loaded offset is to be taken off at all."""
-    scaling._centred = bool((scaling.offset != 0).any())
+        # The difference is new, so that the inputs stay as they are.
+        return (inputs.float() - self.offset.view(shape)).mul_(self.factor.view(shape))

@@ -13,7 +13,7 @@ from typing import Any
 from labelembed.data import LabelledData
 from labelembed.errors import DataError, RecipeError, nearest
 from labelembed.geometry import LabelGeometry
-from labelembed.models.text_encoder import encode_names
+from labelembed.models.text_transformer import encode_names
 from labelembed.objectives import OBJECTIVES
 from labelembed.pretrained_text import PACKAGE
 from labelembed.recipes import teacher

@@ -1,9 +1,10 @@
-"""Squares cut out of training pictures, and pictures mixed in pairs."""
+"""Changed training pictures: mirrored, moved, with a square cut out, and mixed in pairs."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from labelembed.errors import RecipeError
@@ -18,6 +19,55 @@ SHAPE = (3, 8, 10)
 def pictures(count: int) -> torch.Tensor:
     """Pictures whose every value is different, none of them 0."""
     return torch.arange(1, count * 240 + 1, dtype=torch.float32).view(count, *SHAPE)
+
+
+def test_flip_mirrors_about_half_of_the_pictures_whole():
+    inputs = pictures(200)
+    outputs = Augmentation("flip", input_shape=SHAPE)(inputs)
+    same = (outputs == inputs).flatten(1).all(1)
+    mirrored = (outputs == inputs.flip(3)).flatten(1).all(1)
+    assert bool((same ^ mirrored).all())
+    # five deviations of a binomial of 200 and 1/2
+    assert abs(int(mirrored.sum()) - 100) < 5 * 50**0.5
+
+
+def test_crop_moves_each_picture_by_up_to_four_pixels_and_fills_with_zero():
+    inputs = pictures(300)
+    outputs = Augmentation("crop_flip", input_shape=SHAPE)(inputs)
+    assert outputs.shape == inputs.shape
+    padded = F.pad(inputs, (4, 4, 4, 4))
+    seen = set()
+    for before, after in zip(padded, outputs, strict=True):
+        found = [
+            (top, left, mirrored)
+            for top in range(9)
+            for left in range(9)
+            for mirrored in (False, True)
+            if torch.equal(before[:, top : top + 8, left : left + 10], after.flip(2) if mirrored else after)
+        ]
+        assert len(found) == 1
+        seen |= set(found)
+    assert {top for top, _, _ in seen} == set(range(9))
+    assert {left for _, left, _ in seen} == set(range(9))
+    assert {mirrored for *_, mirrored in seen} == {False, True}
+    assert len(seen) > 100  # both directions and the mirror are drawn on their own: 162 there are
+
+
+@pytest.mark.parametrize("kind", ["none", "flip", "crop_flip"])
+def test_augmentation_acts_in_training_only_and_repeats_with_the_generator(kind):
+    augmentation = Augmentation(kind, input_shape=SHAPE)
+    inputs = pictures(20)
+    torch.manual_seed(3)
+    first = augmentation(inputs)
+    second = augmentation(inputs)
+    torch.manual_seed(3)
+    assert torch.equal(augmentation(inputs), first)
+    assert torch.equal(first, second) == (kind == "none")
+    assert augmentation(inputs[:0]).shape == (0, *SHAPE)
+    augmentation.eval()
+    before = torch.get_rng_state()
+    assert torch.equal(augmentation(inputs), inputs)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("side", [1, 3, 4, 30])
@@ -140,6 +190,17 @@ def network(**data):
     return build_network(recipe, num_labels=3, input_shape=SHAPE, scaling=nn.Identity())
 
 
+def test_network_augments_scaled_pictures_in_training():
+    made = network(augmentation="flip")
+    seen = []
+    made.encoder.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    inputs = pictures(50)
+    made.hidden(inputs)
+    made.eval().hidden(inputs)
+    assert not torch.equal(seen[0], inputs)
+    assert torch.equal(seen[1], inputs)
+
+
 def test_network_mixes_in_training_and_gives_the_objective_both_labels():
     made = network(mixing="mixup", mixing_alpha=2.0)
     inputs, labels = pictures(9) / 1000, torch.arange(9) % 3
@@ -159,10 +220,11 @@ def test_network_mixes_in_training_and_gives_the_objective_both_labels():
 def test_recipes_name_what_does_not_fit_pictures():
     flat = {"num_labels": 3, "input_shape": (636,), "scaling": nn.Identity()}
     recipe = {"model": {"name": "mlp"}, "objective": "one_hot", "epochs": 1, "batch_size": 10}
-    for key, value in (("cutout", 4), ("mixing", "cutmix")):
+    for key, value in (("augmentation", "flip"), ("cutout", 4), ("mixing", "cutmix")):
         checked = parse_recipe(recipe | {"data": {"name": "digits", key: value}}, source="test")
         with pytest.raises(RecipeError, match=rf"data\.{key}: must be .* for inputs of 636, no pictures"):
             build_network(checked, **flat)
     with pytest.raises(RecipeError) as caught:
-        network(cutout=0, mixing="blend", mixing_alpha=0.0)
-    assert [fault.split(":")[0] for fault in caught.value.faults] == ["data.cutout", "data.mixing", "data.mixing_alpha"]
+        network(augmentation="turn", cutout=0, mixing="blend", mixing_alpha=0.0)
+    keys = ["data.augmentation", "data.cutout", "data.mixing", "data.mixing_alpha"]
+    assert [fault.split(":")[0] for fault in caught.value.faults] == keys

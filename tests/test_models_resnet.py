@@ -1,4 +1,4 @@
-"""The residual networks of He et al. and of the first paper: sizes, what a block computes, and what is refused."""
+"""The residual networks: sizes, what a block computes, and what is refused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from labelembed.models import PaperResNet, ResNet
-from labelembed.models.residual import BasicBlock
+from labelembed.models import PaperResNet, ResNet, SmallResNet
+from labelembed.models.resnet import BasicBlock
 from labelembed.seeds import seeded
 
 torch.set_num_threads(1)
@@ -101,6 +101,43 @@ def test_block_equals_its_lines_written_out(shortcut, width_in, width_out, strid
     assert torch.equal(inputs, before)  # nothing in it is changed in place
 
 
+def test_default_small_resnet_has_the_weights_it_says():
+    model = SmallResNet(input_shape=SHAPE)
+    convolutions = 3 * 32 * 16 + 32 * 64 * 9 + 64 * 128 * 9 + 2 * 128 * 128 * 9
+    assert sum(parameter.numel() for parameter in model.parameters()) == convolutions + 2 * (32 + 64 + 128 * 3)
+    assert (model.hidden_size, model.output_std) == (128, None)
+
+
+def test_small_resnet_equals_its_layers_written_out():
+    model = SmallResNet(input_shape=(2, 17, 20), channels=(3, 4, 5)).double().eval()
+    convolutions = [part for part in model.modules() if isinstance(part, nn.Conv2d)]
+    norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.normal_(norm.running_mean)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+
+    def layer(values: torch.Tensor, place: int) -> torch.Tensor:
+        norm = norms[place]
+        values = F.conv2d(values, convolutions[place].weight, stride=2 if place == 0 else 1, padding=1)
+        shift, scale = norm.running_mean.view(-1, 1, 1), (norm.running_var + norm.eps).sqrt().view(-1, 1, 1)
+        values = (values - shift) / scale * norm.weight.view(-1, 1, 1) + norm.bias.view(-1, 1, 1)
+        return values.clamp_min(0)
+
+    inputs = torch.randn(3, 2, 17, 20, dtype=torch.float64)
+    values = F.max_pool2d(layer(layer(inputs, 0), 1), 2)
+    values = F.max_pool2d(layer(values, 2), 2)
+    expected = (values + layer(layer(values, 3), 4)).mean((2, 3))
+    torch.testing.assert_close(model(inputs), expected, rtol=0, atol=1e-12)
+
+
+def test_small_resnet_trains_on_a_single_picture_of_the_smallest_size():
+    model = SmallResNet(input_shape=(1, 16, 16))
+    model(torch.randn(1, 1, 16, 16)).square().sum().backward()
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in model.parameters())
+
+
 MADE = {
     "resnet": lambda **changes: ResNet(input_shape=(3, 16, 16), depth=8, channels=(4, 5, 6), **changes),
     "paper_resnet 8": lambda **changes: PaperResNet(input_shape=(3, 16, 16), channels=(4, 5, 6), **changes),
@@ -167,30 +204,34 @@ def test_convolutions_start_as_he_et_al_have_it():
             lambda: ResNet(input_shape=(3, 7, 32), depth=18, channels=(1, 0, 2), shortcut="paddin", dropout=1.0),
             [
                 "`input_shape` must be (channels, height, width), 8 pixels or more a side, got [3, 7, 32]",
+                "`dropout` must be in [0, 1), got 1.0",
                 "`depth` must be 6 n + 2: 8, 14, 20, 32, 44, 56, ..., got 18",
                 "`channels` must be three numbers >= 1, got [1, 0, 2]",
                 "`shortcut` must be one of 'padding', 'projection', got 'paddin' (did you mean 'padding'?)",
-                "`dropout` must be in [0, 1), got 1.0",
             ],
         ),
         (lambda: ResNet(input_shape=SHAPE, depth=2), ["`depth` must be 6 n + 2: 8, 14, 20, 32, 44, 56, ..., got 2"]),
         (
             lambda: PaperResNet(input_shape=(3, 12, 32), channels=(1, 2), dropout=-1.0),
             [
-                "`channels` must be 3 numbers >= 1 for depth 8, got [1, 2]",
-                "`input_shape` must be (channels, height, width), 13 pixels or more a side with depth 8, "
-                "got [3, 12, 32]",
+                "`input_shape` must be (channels, height, width), 13 pixels or more a side, got [3, 12, 32]",
                 "`dropout` must be in [0, 1), got -1.0",
+                "`channels` must be 3 numbers >= 1 for depth 8, got [1, 2]",
             ],
         ),
         (
             lambda: PaperResNet(input_shape=(3, 24, 32), depth=18),
-            [
-                "`input_shape` must be (channels, height, width), 25 pixels or more a side with depth 18, "
-                "got [3, 24, 32]"
-            ],
+            ["`input_shape` must be (channels, height, width), 25 pixels or more a side, got [3, 24, 32]"],
         ),
         (lambda: PaperResNet(input_shape=SHAPE, depth=10), ["`depth` must be one of 8, 18, got 10"]),
+        (
+            lambda: SmallResNet(input_shape=(1, 16, 15), channels=(1, 2), dropout=1.0),
+            [
+                "`input_shape` must be (channels, height, width), 16 pixels or more a side, got [1, 16, 15]",
+                "`dropout` must be in [0, 1), got 1.0",
+                "`channels` must be three numbers >= 1, got [1, 2]",
+            ],
+        ),
     ],
 )
 def test_arguments_that_make_no_network_are_all_named(make, lines):

@@ -1,0 +1,341 @@
+"""The networks that write sentences: one contract for both, then what is each one's own."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from labelembed.models import AttentionLSTM, BeamSearch, TransformerSeq2Seq
+from labelembed.models.sequence_transformer import sinusoids
+from labelembed.seeds import seeded
+from labelembed.special_tokens import PAD
+from tests.made_sequences import LENGTHS, made_pairs, stepped
+from tests.naive.attention import naive_general_attention
+
+LSTMS = [
+    {"bidirectional": True, "layers": 1},
+    {"bidirectional": False, "layers": 1},
+    {"bidirectional": True, "layers": 2},
+    {"bidirectional": False, "layers": 3},
+]
+TRANSFORMERS = [
+    {"heads": 2, "encoder_layers": 1, "decoder_layers": 1},
+    {"heads": 4, "encoder_layers": 2, "decoder_layers": 3},
+]
+
+
+def lstm(**arguments):
+    sizes = {"source_vocabulary_size": 11, "target_vocabulary_size": 13, "embedding_size": 6, "width": 8}
+    with seeded(0, "encoder"):
+        return AttentionLSTM(**sizes | {"initial_range": 0.8, "layers": 2} | arguments)
+
+
+def transformer(**arguments):
+    sizes = {"source_vocabulary_size": 11, "target_vocabulary_size": 13, "width": 8, "feedforward": 12}
+    sizes |= {"heads": 4, "encoder_layers": 2, "decoder_layers": 2, "maximum_length": 20}
+    with seeded(0, "encoder"):
+        model = TransformerSeq2Seq(**sizes | arguments)
+    # Biases start at nothing and normalisation at the identity, where a fault in either would not show.
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1:
+            generator = torch.Generator().manual_seed(len(name))
+            parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+both = pytest.mark.parametrize("built", [lstm, transformer])
+every_shape = pytest.mark.parametrize(
+    ("built", "shape"), [(lstm, shape) for shape in LSTMS] + [(transformer, shape) for shape in TRANSFORMERS]
+)
+# PyTorch's Transformer layers run other code in inference.
+either_mode = pytest.mark.parametrize("training", [False, True])
+
+
+# -------------------------------------------------------------------------------------------------- the contract
+
+
+@either_mode
+@every_shape
+def test_target_at_once_equals_token_by_token(built, shape, training):
+    model = built(**shape, dropout=0.0).train(training)
+    source, target = made_pairs()
+    with torch.set_grad_enabled(training):
+        hidden = model((source, target))
+        rows, attention = stepped(model, source, target)
+    assert hidden.shape == (4, 6, model.hidden_size)
+    torch.testing.assert_close(rows, hidden, rtol=0, atol=1e-5)
+    # The weights of what is real are all there are.
+    torch.testing.assert_close(attention.sum(-1), torch.ones(4, 6), rtol=0, atol=1e-6)
+    padding = (source == PAD)[:, None].expand_as(attention)
+    assert bool((attention[padding] == 0).all())
+    assert bool((attention[~padding] > 0).all())
+
+
+@either_mode
+@every_shape
+def test_sentence_reads_the_same_alone_and_in_a_padded_batch(built, shape, training):
+    model = built(**shape, dropout=0.0).train(training)
+    source, target = made_pairs()
+    with torch.set_grad_enabled(training):
+        together = model((source, target))
+        for row, length in enumerate(LENGTHS):
+            for size in (length, 9):
+                one = torch.full((1, size), PAD)
+                one[0, :length] = source[row, :length]
+                alone = model((one, target[row : row + 1]))
+                torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-5)
+
+
+@both
+def test_what_is_written_later_changes_nothing_before(built):
+    model = built().eval()
+    source, target = made_pairs()
+    changed = target.clone()
+    changed[:, 4:] = PAD
+    before, after = model((source, target)), model((source, changed))
+    torch.testing.assert_close(before[:, :4], after[:, :4], rtol=0, atol=1e-6)
+    assert not torch.allclose(before[:, 4:], after[:, 4:], atol=1e-3)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@every_shape
+def test_every_parameter_has_a_gradient(built, shape, shared):
+    size = {"source_vocabulary_size": 13} if shared else {}
+    model = built(**shape, **size, shared_embeddings=shared)
+    assert (model.source_embedding is model.target_embedding) == shared
+    weights = torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(0))
+    (model(made_pairs()) * weights).sum().backward()
+    assert [name for name, one in model.named_parameters() if one.grad is None or not one.grad.abs().sum() > 0] == []
+
+
+@both
+def test_padding_has_no_gradient(built):
+    model = built(dropout=0.0)
+    source, target = made_pairs()
+    target[:, 3:] = PAD
+    model((source, target))[:, :3].square().sum().backward()
+    assert not model.source_embedding.weight.grad[PAD].any()
+    assert not model.target_embedding.weight.grad[PAD].any()
+
+
+@either_mode
+@both
+def test_empty_batch_gives_no_hidden_states_and_gradients_of_zero(built, training):
+    model = built().train(training)
+    for size in (1, 4):
+        hidden = model((torch.zeros(0, size, dtype=torch.long), torch.zeros(0, size, dtype=torch.long)))
+        assert hidden.shape == (0, size, model.hidden_size)
+    hidden.sum().backward()
+    assert all(not one.grad.any() for one in model.parameters())
+
+
+@both
+def test_source_of_nothing_is_read_as_one_token(built):
+    model = built().eval()
+    source, target = made_pairs([3, 1])
+    source[1] = PAD
+    assert bool(torch.isfinite(model((source, target))).all())
+
+
+@pytest.mark.parametrize("index", [[2, 0, 1, 3], [1, 1, 3, 3, 0], [2]])
+@both
+def test_selected_hypotheses_go_on_as_they_would_have(built, index):
+    model = built().eval()
+    source, target = made_pairs()
+    _, state, _ = model.step(target[:, 0], model.encode(source))
+    chosen = torch.tensor(index)
+    hidden, _, attention = model.step(target[:, 1], state)
+    some, selected, some_attention = model.step(target[chosen, 1], state.select(chosen))
+    torch.testing.assert_close(some, hidden[chosen], rtol=0, atol=1e-5)
+    torch.testing.assert_close(some_attention, attention[chosen], rtol=0, atol=1e-5)
+    # A second choice among the chosen still reads the sentences it should.
+    last = selected.select(torch.tensor([0, 0]))
+    _, once, _ = model.step(target[:, 1], state)
+    expected = model.step(target[:, 2], once)[0][index[0]].expand(2, -1)
+    torch.testing.assert_close(model.step(target[index[:1] * 2, 2], last)[0], expected, rtol=0, atol=1e-5)
+
+
+@both
+def test_dropout_acts_in_training_only(built):
+    model = built(dropout=0.5)
+    pairs = made_pairs()
+    assert not torch.equal(model(pairs), model(pairs))
+    model.eval()
+    assert torch.equal(model(pairs), model(pairs))
+
+
+@either_mode
+@both
+def test_bfloat16_autocast_stays_near_float32(built, training):
+    model = built(dropout=0.0).train(training)
+    pairs = made_pairs()
+    with torch.set_grad_enabled(training):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            hidden = model(pairs)
+            rows, _ = stepped(model, *pairs)
+        # Values of about 1, steps of 2^-8 in bfloat16, a few dozen of them through the layers.
+        torch.testing.assert_close(hidden.float(), model(pairs), rtol=0, atol=0.15)
+        torch.testing.assert_close(rows.float(), model(pairs), rtol=0, atol=0.15)
+
+
+@both
+def test_search_in_a_batch_equals_search_alone(built):
+    model = built().eval()
+    with seeded(1):
+        layer = nn.Linear(8, 13)
+
+    def step(tokens, state):
+        hidden, state, attention = model.step(tokens, state)
+        return (6 * layer(hidden)).log_softmax(-1), state, attention
+
+    source, _ = made_pairs()
+    search = BeamSearch(beam=4, n_best=2, maximum_length=12)
+    found = search.search(step, model.encode(source), batch_size=4)
+    assert len({one.tokens for hypotheses in found for one in hypotheses}) > 2
+    for row, length in enumerate(LENGTHS):
+        (alone,) = search.search(step, model.encode(source[row : row + 1, :length]), batch_size=1)
+        assert [(one.tokens, one.attention) for one in alone] == [(one.tokens, one.attention) for one in found[row]]
+        assert all(place < length for one in found[row] for place in one.attention)
+
+
+@pytest.mark.parametrize(
+    ("built", "arguments", "lines"),
+    [
+        (lstm, {"width": 7}, ["`width` must be even for a bidirectional encoder, got 7"]),
+        (lstm, {"layers": 0, "dropout": 1.0}, ["`layers` must be >= 1, got 0", "`dropout` must be in [0, 1), got 1.0"]),
+        (
+            lstm,
+            {"shared_embeddings": True, "tied_output": True},
+            [
+                "`target_vocabulary_size` must be the source's 11 for shared embeddings, got 13",
+                "`embedding_size` must be the width 8 for a tied output layer, got 6",
+            ],
+        ),
+        (lstm, {"initial_range": 0.0}, ["`initial_range` must be > 0, got 0.0"]),
+        (
+            lstm,
+            {"embedding_size": 0, "source_vocabulary_size": 0},
+            ["`source_vocabulary_size` must be >= 1, got 0", "`embedding_size` must be >= 1, got 0"],
+        ),
+        (transformer, {"heads": 3}, ["`width` must be even and a multiple of the 3 heads, got 8"]),
+        (transformer, {"width": 7, "heads": 7}, ["`width` must be even and a multiple of the 7 heads, got 7"]),
+        (
+            transformer,
+            {"heads": 0, "dropout": -1},
+            ["`heads` must be >= 1, got 0", "`dropout` must be in [0, 1), got -1"],
+        ),
+        (
+            transformer,
+            {"shared_embeddings": True, "maximum_length": 0},
+            [
+                "`maximum_length` must be >= 1, got 0",
+                "`target_vocabulary_size` must be the source's 11 for shared embeddings, got 13",
+            ],
+        ),
+    ],
+)
+def test_arguments_that_make_no_network_are_all_named(built, arguments, lines):
+    with pytest.raises(ValueError, match="got") as caught:
+        built(**arguments)
+    assert str(caught.value).splitlines() == lines
+
+
+# ---------------------------------------------------------------------------------------------- the attention LSTM
+
+
+@pytest.mark.parametrize("shape", LSTMS)
+def test_hidden_states_of_the_lstm_are_those_of_the_equations(shape):
+    model = lstm(**shape).double().eval()
+    (source, target), length = made_pairs([7]), 7
+    # One LSTM over one sentence, then every position by itself.
+    contexts, (hidden, cell) = model.encoder(model.source_embedding(source))
+    if shape["bidirectional"]:
+        hidden, cell = (
+            torch.stack([torch.cat([part[2 * layer], part[2 * layer + 1]], -1) for layer in range(shape["layers"])])
+            for part in (hidden, cell)
+        )
+    written, _ = model.decoder(model.target_embedding(target), (hidden, cell))
+    matrices = model.query.weight.tolist(), model.output.weight.tolist()
+    returned, weights = model((source, target)), stepped(model, source, target)[1]
+    assert weights.shape == (1, 6, length)
+    for place in range(6):
+        rows, expected = naive_general_attention(*matrices, contexts[0].tolist(), written[0, place].tolist())
+        # The attention is computed in float32.
+        assert returned[0, place].tolist() == pytest.approx(rows, abs=1e-6)
+        assert weights[0, place].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_lstm_starts_uniform_within_the_range():
+    model = AttentionLSTM(source_vocabulary_size=500, target_vocabulary_size=600)
+    for name, parameter in model.state_dict().items():
+        assert 0.09 < float(parameter.abs().max()) <= 0.1 * (1 + 1e-6), name  # 0.1 in float32 is a little more
+        # The deviation of a uniform number; n is at least 512, five of its own deviations are 0.1 of it.
+        assert float(parameter.std()) == pytest.approx(0.2 / 12**0.5, rel=0.1), name
+    assert model.output_std == pytest.approx(0.1 / 3**0.5)
+    own = AttentionLSTM(source_vocabulary_size=500, target_vocabulary_size=600, initial_range=None)
+    assert float(own.target_embedding.weight.detach().std()) == pytest.approx(1.0, rel=0.05)
+    assert own.output_std is None
+
+
+def test_width_may_be_odd_for_one_direction():
+    assert lstm(width=7, bidirectional=False)(made_pairs()).shape == (4, 6, 7)
+
+
+# ------------------------------------------------------------------------------------------------- the Transformer
+
+
+def test_attention_is_that_of_the_last_layer():
+    model = transformer(heads=2).eval()
+    source, target = made_pairs()
+    seen = {}
+    attend = model.decoder.layers[-1].multihead_attn
+
+    def note(module, arguments, keywords):
+        seen["query"], seen["memory"] = arguments[:2]
+
+    handle = attend.register_forward_pre_hook(note, with_kwargs=True)
+    model((source, target))
+    handle.remove()
+    _, weights = attend(seen["query"], seen["memory"], seen["memory"], key_padding_mask=source == PAD)
+    torch.testing.assert_close(stepped(model, source, target)[1], weights, rtol=0, atol=1e-5)
+
+
+def test_positions_are_the_sinusoids_of_the_paper():
+    found = sinusoids(30, 6)
+    for place in range(30):
+        angles = [place / 10_000 ** (2 * k / 6) for k in range(3)]
+        expected = [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
+        assert found[place].tolist() == pytest.approx(expected, abs=1e-5)
+    model = transformer().eval()
+    source = torch.tensor([[5, 6, 3]])
+    swapped = torch.tensor([[6, 5, 3]])
+    target = torch.tensor([[2, 5]])
+    assert not torch.allclose(model((source, target)), model((swapped, target)), atol=1e-3)
+    assert "positions" not in model.state_dict()
+
+
+def test_transformer_layers_start_differently_and_embeddings_at_length_one():
+    model = TransformerSeq2Seq(source_vocabulary_size=400, target_vocabulary_size=300)
+    for layers in (model.encoder.layers, model.decoder.layers):
+        first, second = (layer.linear1.weight for layer in layers[:2])
+        assert not torch.equal(first, second)
+    for embedding in (model.source_embedding, model.target_embedding):
+        # 256 numbers of N(0, 1/256): squared length 1 with deviation sqrt(2 / 256), the mean of 300 far nearer.
+        assert float(embedding.weight.detach().norm(dim=1).mean()) == pytest.approx(1.0, abs=0.03)
+    assert model.output_std is None
+
+
+def test_sequences_longer_than_the_transformer_takes_are_refused():
+    model = transformer(maximum_length=5).eval()
+    source, target = made_pairs([5, 2], target_length=5)
+    model((source, target))
+    rule = r"tokens is longer than the network's `maximum_length` of 5; shorten it"
+    with pytest.raises(ValueError, match=f"a source of 6 {rule}"):
+        model((torch.full((1, 6), 4), target[:1]))
+    with pytest.raises(ValueError, match=f"a target of 7 {rule}"):
+        model((source[:1], torch.full((1, 7), 4)))
+    with pytest.raises(ValueError, match=f"a target of 6 {rule}"):
+        stepped(model, source, torch.full((2, 6), 4))
