@@ -53,13 +53,6 @@ def test_every_method_joins_the_nearest_first(method):
     assert last is None or joined[2, 2] == pytest.approx(last)
 
 
-def test_similarities_are_joined_by_their_distances():
-    table = torch.randn(5, 5, generator=torch.Generator().manual_seed(1))
-    geometry = LabelGeometry("abcde", similarities=table)
-    expected = naive_average_linkage(geometry.distances().tolist())
-    assert linkage(geometry)[:, 2] == pytest.approx(expected, abs=1e-12)
-
-
 @pytest.mark.parametrize(
     ("geometry", "method", "words"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ import torch
 from labelembed.errors import DataError
 from labelembed.geometry import WordNet, kendall_agreement
 
-from .made_wordnet import TREE, write_wordnet
+from .made_wordnet import write_wordnet
 
 try:
     REAL = WordNet()
@@ -152,12 +151,6 @@ def test_folder_comes_from_argument_environment_and_usual_places(tmp_path, monke
     monkeypatch.setenv("WNSEARCHDIR", str(tmp_path / "absent"))
     with pytest.raises(DataError, match="WNSEARCHDIR says so"):
         WordNet()
-
-
-def test_made_tree_is_written_with_every_name(tmp_path):
-    made = WordNet(write_wordnet(tmp_path))
-    assert all(made.gloss(name) == f"made gloss of {name}" for name in TREE)
-    assert Path(made.path) == tmp_path
 
 
 @needs_wordnet

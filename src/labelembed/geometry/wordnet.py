@@ -170,14 +170,14 @@ class WordNet:
 
     @cached_property
     def _data(self) -> bytes:
-        return _read(self.path / "data.noun")
+        return (self.path / "data.noun").read_bytes()
 
     @cached_property
     def _offsets(self) -> dict[str, list[int]]:
         """The synsets of each lemma, its first sense first."""
         file = self.path / "index.noun"
         found = {}
-        for number, line in enumerate(_read(file).decode("utf-8", "replace").splitlines(), start=1):
+        for number, line in enumerate(file.read_text("utf-8", errors="replace").splitlines(), start=1):
             if line.startswith(" "):  # the licence
                 continue
             # lemma n synset_count pointer_count [pointer]... sense_count tagged_count [offset]...
@@ -246,13 +246,6 @@ def _folder(path: str | Path | None) -> Path:
 
 def _holds_nouns(folder: Path) -> bool:
     return (folder / "index.noun").is_file() and (folder / "data.noun").is_file()
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
 
 
 def _damaged(file: Path, what: str) -> DataError:
