@@ -194,7 +194,7 @@ def test_shipped_senses_have_every_label_and_agree_with_each_other():
 def test_shipped_senses_are_in_wordnet_and_of_the_right_kind(name):
     senses = shipped_senses(name)
     labels = [label for label, sense in senses.items() if sense]
-    REAL.synsets(labels, senses)
+    assert REAL.distances(labels, senses).isfinite().all()
     if name == "awa2":  # furs, places and units are 12 steps and more from the mammals
         assert all(REAL.distance(senses[label], "mammal") <= 8 for label in labels)
     if name == "cifar100":

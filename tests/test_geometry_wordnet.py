@@ -102,10 +102,6 @@ def test_dropped_names_are_left_out_of_the_score_and_named(made):
         made.distances(names, missing="skip")
 
 
-def test_gloss_is_what_the_file_says(made):
-    assert made.gloss("dog.n.02") == "made gloss of sausage"
-
-
 @pytest.mark.parametrize(
     ("file", "damage", "words"),
     [
@@ -161,9 +157,3 @@ def test_real_distances_are_those_of_nltk():
     assert REAL.distance("entity", "dog") == 8  # through domestic animal, shorter than through canine
     assert REAL.distance("Paris", "london") == 2  # two instances of national capital
     assert REAL.distance("golden_retriever", "Dog") == 4  # retriever, sporting dog, hunting dog
-
-
-@needs_wordnet
-def test_real_glosses_are_found_by_sense():
-    assert "mammal" in REAL.gloss("otter.n.02")
-    assert "fur" in REAL.gloss("otter")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,13 +34,6 @@ _WAY_OUT = (
 )
 _WRITTEN_SYNSET = re.compile(r"(?P<lemma>.+)\.(?P<part>[a-z])\.(?P<number>\d{1,4})")
 _LISTED = 7  # lines of an error that the command line shows in full
-
-
-class Synset(NamedTuple):
-    """One meaning of a noun: its `name` as ``otter.n.02``, and the byte at which its line begins in data.noun."""
-
-    name: str
-    offset: int
 
 
 class WordNet:
@@ -94,50 +87,31 @@ class WordNet:
         Raises:
             DataError: When WordNet lacks names; all are listed, each with near names.
         """
+        if missing not in ("raise", "drop"):
+            raise ValueError(f"`missing` must be 'raise' or 'drop', got {missing!r}")
+        words = {name: senses.get(name, name) if senses is not None else name for name in names}
+        lacking = {name: word for name, word in words.items() if word is not None and self._look_up(word) is None}
+        if lacking and missing == "raise":
+            raise DataError(self._refusal(lacking, len(names)))
         table = np.full((len(names), len(names)), np.nan)
+        found = [self._look_up(words[name] or "") for name in names]
+        offsets = {label: offset for label, offset in enumerate(found) if offset is not None}
+        table[np.ix_(list(offsets), list(offsets))] = np.inf
         below: dict[int, list[tuple[int, int]]] = {}  # each ancestor: labels below it, and how far below
-        for label, synset in enumerate(self.synsets(names, senses, missing=missing)):
-            for ancestor, steps in self._ancestors(synset.offset).items() if synset else ():
+        for label, offset in offsets.items():
+            for ancestor, steps in self._ancestors(offset).items():
                 below.setdefault(ancestor, []).append((label, steps))
-        there = sorted({label for pairs in below.values() for label, _ in pairs})
-        table[np.ix_(there, there)] = np.inf
         for pairs in below.values():
             labels, steps_up = np.array(pairs).T
             block = np.ix_(labels, labels)
             table[block] = np.minimum(table[block], steps_up[:, None] + steps_up)
         return torch.from_numpy(table)
 
-    def synsets(
-        self,
-        names: Sequence[str],
-        senses: Mapping[str, str | None] | None = None,
-        *,
-        missing: Literal["raise", "drop"] = "raise",
-    ) -> list[Synset | None]:
-        """Returns the synset of each name; None where `senses` or ``missing="drop"`` leave it out.
-
-        Raises:
-            DataError: When WordNet lacks names; all are listed, each with near names.
-        """
-        if missing not in ("raise", "drop"):
-            raise ValueError(f"`missing` must be 'raise' or 'drop', got {missing!r}")
-        words = {name: senses.get(name, name) if senses is not None else name for name in names}
-        found = {name: None if word is None else self._look_up(word) for name, word in words.items()}
-        lacking = {name: word for name, word in words.items() if word is not None and found[name] is None}
-        if lacking and missing == "raise":
-            raise DataError(self._refusal(lacking, len(names)))
-        return [found[name] for name in names]
-
-    def gloss(self, name: str) -> str:
-        """Returns what WordNet says that a noun means."""
-        (synset,) = self.synsets([name])
-        assert synset is not None
-        return self._line(synset.offset).partition(b"|")[2].decode("utf-8", "replace").strip()
-
-    def _look_up(self, word: str) -> Synset | None:
+    def _look_up(self, word: str) -> int | None:
+        """Returns a synset as the byte at which its line begins in data.noun; None where WordNet lacks the word."""
         lemma, part, number = _parts(word)
         offsets = self._offsets.get(lemma, []) if part == "n" else []
-        return Synset(f"{lemma}.n.{number:02d}", offsets[number - 1]) if 1 <= number <= len(offsets) else None
+        return offsets[number - 1] if 1 <= number <= len(offsets) else None
 
     def _ancestors(self, offset: int) -> dict[int, int]:
         """Returns the least number of steps up to each ancestor, the synset itself among them (0)."""
