@@ -92,26 +92,20 @@ def test_names_keep_their_letters(tmp_path):
         ("t.csv", "cat,a\ndog,a\n", ["holds each of the 6 labels once", "'eagle', 'car', 'bus', 'oak tree'"]),
         ("t.csv", "label,group\ncat,a\ndog\n", ["row 3", "expected label,group, got 'dog'"]),
         ("t.nwk", "((cat,dog),car;", ["no Newick", "a ( is not closed"]),
-        ("t.nwk", "(cat,dog))", ["no Newick", ") at character 10 without an open ("]),
-        ("t.nwk", "(oak tree,dog);", ["a second name at character 6"]),
-        ("t.nwk", "(cat:x,dog);", ["no number after : at character 6"]),
-        ("t.nwk", "(cat,'dog);", ["is not closed or does not belong there"]),
-        ("t.nwk", "(cat,dog)", ["it has no final ;"]),
-        ("t.nwk", "(cat,dog);(car)", ["text after the final ;"]),
+        ("t.nwk", "(cat,dog))", ["no Newick, ')' at character 10 is out of place"]),
+        ("t.nwk", "(oak tree,dog);", ["'tree' at character 6 is out of place"]),
+        ("t.nwk", "(cat,dog)", ["the final ; is missing"]),
+        ("t.nwk", "(cat,dog);(car)", ["'(' at character 11 is out of place"]),
+        ("t.nwk", "(cat,dog),car;", ["',' at character 10 is out of place"]),
         ("t.nwk", "", ["cut short"]),
-        ("t.yaml", "a: [cat]\na: [dog]\n", ["'a' stands in line 1 as well"]),
-        ("t.json", '{"a": ["cat"], "a": ["dog"]}', ["'a' stands twice"]),
         ("t.json", '{"a": ["cat", null]}', ["group 'a': None is no label"]),
         ("t.json", '{"a": ["cat"', ["cannot be read"]),
         ("t.yaml", "a: [cat\n", ["cannot be read"]),
-        ("t.yaml", "a: []\n", ["group 'a' holds no labels"]),
+        ("t.yaml", "a: [cat, dog]\nb:\n", ["group 'b': '' is no label"]),
         ("t.yaml", "- cat\n- dog\n", ["holds no mapping"]),
         ("t.yaml", "", ["holds no mapping"]),
-        ("t.yaml", "a: &x [cat]\nb: *x\n", ["references (*name) are not read"]),
         ("t.yaml", "a: " + "[" * 5000, ["cannot be read"]),
         ("t.json", '{"a": ' + "[" * 200_000, ["nested too deeply"]),
-        ("t.yaml", f"a: [{'cat, ' * 250_000}]\n", ["YAML of 1,250,006 letters, at most 1,000,000; write it as JSON"]),
-        ("t.json", "x" * 10_000_001, ["10,000,001 bytes; such a file has at most 10,000,000"]),
         ("t.txt", "cat\n", ["a hierarchy is a file of groups"]),
     ],
 )
@@ -141,7 +135,7 @@ def test_shipped_groups_of_cifar_100_are_20_of_5():
     assert len(names) == 100
     assert sorted(groups.count(group) for group in set(groups)) == [5] * 20
     assert set(hierarchy.distances().unique().tolist()) == {0, 2, 4}
-    plain = {node.name.replace("-", "_") for node in hierarchy.root.children}
+    plain = {path[-1].replace("-", "_") for path in hierarchy.paths}
     assert plain == set(shipped_senses("cifar100_groups"))
 
 
@@ -200,7 +194,7 @@ def test_shipped_senses_have_every_label_and_agree_with_each_other():
 def test_shipped_senses_are_in_wordnet_and_of_the_right_kind(name):
     senses = shipped_senses(name)
     labels = [label for label, sense in senses.items() if sense]
-    REAL.synsets(labels, senses)
+    assert REAL.distances(labels, senses).isfinite().all()
     if name == "awa2":  # furs, places and units are 12 steps and more from the mammals
         assert all(REAL.distance(senses[label], "mammal") <= 8 for label in labels)
     if name == "cifar100":

@@ -1,224 +1,243 @@
-"""Labels by name and number, their neighbours, distances and soft targets, against plain loops."""
+"""Similar labels among many: the same as one by one, in the memory of a block, and from a run's file."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
-from labelembed.geometry import LabelGeometry, Neighbour
+from labelembed.errors import DataError
+from labelembed.geometry import LabelGeometry, nearest
+from labelembed.objectives import LabelEmbedding
+from tests.made_cli import call, succeed
+from tests.made_runs import make_run, measures
 
 from .naive.cross_entropy import naive_softmax
 
-torch.set_num_threads(1)  # with tensors this small, threads that wait for each other take most of the time
-ANIMALS = ("cat", "dog", "horse", "car")
+torch.set_num_threads(1)
+KINDS = ["euclidean", "cosine", "similarities"]
 
 
-def make_vectors(count=7, size=3, seed=0, **arguments):
-    vectors = torch.randn(count, size, generator=torch.Generator().manual_seed(seed))
-    return LabelGeometry([f"label {index}" for index in range(count)], vectors=vectors, **arguments)
-
-
-def make_similarities(count=7, seed=0):
-    table = torch.randn(count, count, generator=torch.Generator().manual_seed(seed))
-    return LabelGeometry([f"label {index}" for index in range(count)], similarities=table)
-
-
-def naive_euclidean(one, other):
-    return math.sqrt(sum((a - b) ** 2 for a, b in zip(one, other, strict=True)))
-
-
-def naive_cosine(one, other):
-    product = sum(a * b for a, b in zip(one, other, strict=True))
-    return product / math.sqrt(sum(a * a for a in one)) / math.sqrt(sum(b * b for b in other))
-
-
-def naive_distances(points, distance):
-    return torch.tensor([[distance(one, other) for other in points] for one in points], dtype=torch.float64)
-
-
-def naive_embedding_distances(table):
-    """The label embedding's way: symmetrise, scale to 0..1, V sqrt(max(L, 0)), Euclidean."""
-    count = len(table)
-    symmetric = [[(table[i][j] + table[j][i]) / 2 for j in range(count)] for i in range(count)]
-    low, high = min(map(min, symmetric)), max(map(max, symmetric))
-    scaled = np.array([[(value - low) / (high - low) for value in row] for row in symmetric])
-    values, eigenvectors = np.linalg.eigh(scaled)
-    points = [
-        [float(eigenvectors[i, k]) * math.sqrt(max(float(values[k]), 0.0)) for k in range(count)] for i in range(count)
-    ]
-    return naive_distances(points, naive_euclidean)
-
-
-def test_position_is_found_by_name_and_by_number():
-    geometry = LabelGeometry(ANIMALS, similarities=torch.eye(4))
-    assert [geometry.position(name) for name in ANIMALS] == [0, 1, 2, 3]
-    assert [geometry.position(number) for number in range(4)] == [0, 1, 2, 3]
-    assert len(geometry) == 4
-
-
-def test_position_of_a_number_prefers_the_label_of_that_name():
-    geometry = LabelGeometry(("2", "1", "0"), similarities=torch.eye(3))
-    assert geometry.position(2) == geometry.position("2") == 0
-    assert geometry.position(0) == geometry.position("0") == 2
-
-
-@pytest.mark.parametrize("label", ["hrose", "horses"])
-def test_unknown_name_gives_a_key_error_with_the_nearest(label):
-    geometry = LabelGeometry(ANIMALS, similarities=torch.eye(4))
-    with pytest.raises(KeyError) as caught:
-        geometry.position(label)
-    expected = f"no label {label!r} (did you mean 'horse'?); there are 4: cat, dog, horse, car"
-    assert caught.value.args[0] == expected
-
-
-@pytest.mark.parametrize("label", [4, -1, 10**6, "", "quite unlike"])
-def test_a_label_that_is_like_none_gives_a_key_error_without_a_guess(label):
-    geometry = LabelGeometry(ANIMALS, similarities=torch.eye(4))
-    with pytest.raises(KeyError, match="there are 4: cat, dog, horse, car") as caught:
-        geometry.neighbours(label)
-    assert "did you mean" not in caught.value.args[0]
-
-
-def test_unknown_name_among_many_lists_ten_only():
-    names = [f"n{index:03}" for index in range(500)]
-    with pytest.raises(KeyError, match=r"there are 500: n000, .*, n009, \.\.\."):
-        LabelGeometry(names, vectors=torch.zeros(500, 1)).position("something")
-
-
-def test_neighbours_of_points_come_nearest_first_with_minus_the_distance():
-    points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0], [0.0, -2.0]])
-    geometry = LabelGeometry(ANIMALS, vectors=points)
-    assert geometry.neighbours("cat") == [Neighbour("horse", -1.0), Neighbour("car", -2.0), Neighbour("dog", -5.0)]
-    assert geometry.neighbours(1, k=1) == [Neighbour("horse", pytest.approx(-math.sqrt(20)))]
-
-
-def test_neighbours_by_cosine_come_most_aligned_first():
-    points = torch.tensor([[1.0, 0.0], [-5.0, 0.0], [10.0, 10.0], [0.0, 3.0]])
-    found = LabelGeometry(ANIMALS, vectors=points, metric="cosine").neighbours("cat")
-    assert [neighbour.name for neighbour in found] == ["horse", "car", "dog"]
-    assert [neighbour.score for neighbour in found] == pytest.approx([math.sqrt(0.5), 0.0, -1.0], abs=1e-12)
-
-
-def test_neighbours_by_similarity_score_with_the_soft_target():
-    geometry = make_similarities()
-    for label in range(7):
-        soft = naive_softmax(geometry.similarities[label].tolist())
-        expected = sorted((index for index in range(7) if index != label), key=lambda index: -soft[index])
-        found = geometry.neighbours(label, k=6)
-        assert [neighbour.name for neighbour in found] == [f"label {index}" for index in expected]
-        # Float64 softmax of seven numbers.
-        assert [neighbour.score for neighbour in found] == pytest.approx([soft[index] for index in expected], abs=1e-12)
-
-
-def test_neighbours_read_the_row_of_the_label_and_not_its_column():
-    table = torch.tensor([[0.0, 5.0, 1.0], [0.0, 0.0, 9.0], [0.0, 0.0, 0.0]])
-    geometry = LabelGeometry(("a", "b", "c"), similarities=table)
-    assert [neighbour.name for neighbour in geometry.neighbours("a")] == ["b", "c"]
-    assert [neighbour.name for neighbour in geometry.neighbours("b")] == ["c", "a"]
-
-
-@pytest.mark.parametrize("kind", ["euclidean", "cosine", "similarities"])
-def test_tied_neighbours_come_in_the_order_of_their_numbers(kind):
-    names = [f"label {index}" for index in range(50)]
+def make(kind, count=40, size=6, seed=0, *, coarse=False):
+    """Returns a geometry; a coarse one has few different values, and so many equal scores."""
+    source = torch.Generator().manual_seed(seed)
+    width = count if kind == "similarities" else size
+    table = torch.randint(0, 3, (count, width), generator=source).float() if coarse else None
+    table = torch.randn(count, width, generator=source) if table is None else table
+    names = [f"label {index}" for index in range(count)]
     if kind == "similarities":
-        geometry = LabelGeometry(names, similarities=torch.eye(50))
-    else:
-        geometry = LabelGeometry(names, vectors=torch.eye(50), metric=kind)
-    found = [neighbour.name for neighbour in geometry.neighbours("label 20", k=49)]
-    assert found == [name for name in names if name != "label 20"]
+        return LabelGeometry(names, similarities=table)
+    return LabelGeometry(names, vectors=table, metric=kind)
 
 
-@pytest.mark.parametrize(("k", "count"), [(0, 0), (-3, 0), (1, 1), (6, 6), (7, 6), (10**6, 6)])
-def test_neighbours_are_at_most_all_the_others(k, count):
-    found = [neighbour.name for neighbour in make_vectors().neighbours(3, k=k)]
-    assert len(found) == len(set(found)) == count
-    assert "label 3" not in found
+def naive_scores(geometry, label):
+    if geometry.similarities is not None:
+        return naive_softmax(geometry.similarities[label].tolist())
+    rows = geometry.vectors.tolist()
+    if geometry.metric == "euclidean":
+        return [-math.dist(rows[label], row) for row in rows]
+    lengths = [math.sqrt(sum(a * a for a in row)) for row in rows]
+    products = [sum(a * b for a, b in zip(rows[label], row, strict=True)) for row in rows]
+    return [
+        product / (lengths[label] * length) if length and lengths[label] else 0.0
+        for product, length in zip(products, lengths, strict=True)
+    ]
 
 
-def test_a_single_label_has_no_neighbours_and_no_distance():
-    geometry = LabelGeometry(("alone",), similarities=torch.tensor([[2.0]]))
-    assert geometry.neighbours("alone") == []
-    assert geometry.distances().tolist() == [[0.0]]
-    assert geometry.soft_targets().tolist() == [[1.0]]
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 5, 39, 100])
+def test_neighbours_of_all_labels_equal_plain_loops(kind, k, monkeypatch):
+    geometry = make(kind)
+    monkeypatch.setattr(nearest, "_SCORES_AT_ONCE", 3 * 40)  # blocks of three labels, the last of one
+    found = geometry.all_neighbours(k)
+    assert list(found) == list(geometry.names)
+    for label, name in enumerate(geometry.names):
+        scores = naive_scores(geometry, label)
+        expected = sorted((other for other in range(40) if other != label), key=lambda other: -scores[other])[:k]
+        assert [near.name for near in found[name]] == [f"label {other}" for other in expected]
+        # Float64 over six coordinates, or a softmax of 40.
+        assert [near.score for near in found[name]] == pytest.approx([scores[other] for other in expected], abs=1e-12)
 
 
-def test_euclidean_and_cosine_distances_equal_plain_loops():
-    for seed in range(3):
-        points = make_vectors(seed=seed).vectors.tolist()
-        euclidean = make_vectors(seed=seed).distances()
-        cosine = make_vectors(seed=seed, metric="cosine").distances()
-        # Float64 over three coordinates.
-        torch.testing.assert_close(euclidean, naive_distances(points, naive_euclidean), rtol=0, atol=1e-12)
-        expected = naive_distances(points, lambda one, other: 1 - naive_cosine(one, other))
-        torch.testing.assert_close(cosine, expected, rtol=0, atol=1e-12)
+@pytest.mark.parametrize("kind", ["euclidean", "cosine"])
+@pytest.mark.parametrize("shift", [0.0, 100.0])
+def test_coarse_neighbours_are_the_same_to_six_digits(kind, shift, monkeypatch):
+    """Far from the origin products of vectors lose digits; what is the same in all of them is taken off first."""
+    vectors = torch.randn(40, 6, generator=torch.Generator().manual_seed(1)) + (shift if kind == "euclidean" else 0)
+    monkeypatch.setattr(nearest, "_SCORES_AT_ONCE", 3 * 40)
+    asked = [7, 0, 39, 12]
+    geometry = LabelGeometry([str(label) for label in range(40)], vectors=vectors, metric=kind)
+    places, scores = nearest.nearest_labels(vectors, asked, 5, kind=kind, coarse=True)
+    assert scores.dtype == torch.float64
+    for label, near, found in zip(asked, places.tolist(), scores.tolist(), strict=True):
+        exact = naive_scores(geometry, label)
+        expected = sorted((other for other in range(40) if other != label), key=lambda other: -exact[other])[:5]
+        assert near == expected
+        # Six digits of the largest score; a distance is the root of a difference, and keeps half as many near 0.
+        assert found == pytest.approx([exact[other] for other in expected], rel=2e-5)
 
 
-@pytest.mark.parametrize("count", [2, 7, 20])
-def test_distances_of_similarities_equal_the_eigendecomposition_recipe(count):
-    for seed in range(3):
-        geometry = make_similarities(count, seed)
-        expected = naive_embedding_distances(geometry.similarities.double().tolist())
-        # The square root of an eigenvalue near 0 may turn rounding of 1e-16 into 1e-8.
-        torch.testing.assert_close(geometry.distances(), expected, rtol=0, atol=1e-7)
-        assert float(geometry.distances().max()) > 0.1
+def test_coarse_neighbours_of_equal_vectors_have_distance_0_and_no_label_is_its_own():
+    vectors = torch.tensor([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0], [5.0, 5.0]])
+    places, scores = nearest.nearest_labels(vectors, range(4), 3, kind="euclidean", coarse=True)
+    assert places[0].tolist() == [1, 2, 3]
+    assert scores[0].tolist() == pytest.approx([0.0, -(5**0.5), -5.0], abs=1e-3)
+    assert all(label not in near for label, near in enumerate(places.tolist()))
+    _, cosines = nearest.nearest_labels(vectors, range(4), 3, kind="cosine", coarse=True)
+    assert cosines[2].tolist() == [0.0, 0.0, 0.0]  # a vector of zeros is like nothing
+    soft = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
+    one, other = (nearest.nearest_labels(soft, range(5), 2, kind="similarities", coarse=coarse) for coarse in (0, 1))
+    assert torch.equal(one[0], other[0])
+    assert torch.equal(one[1], other[1])
 
 
-def test_distances_of_the_identity_are_all_equal():
-    distances = LabelGeometry(ANIMALS, similarities=torch.eye(4)).distances()
-    torch.testing.assert_close(distances, (2**0.5) * (1 - torch.eye(4, dtype=torch.float64)), rtol=0, atol=1e-12)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_equal_scores_come_in_the_order_of_the_labels(kind, k):
+    """With three different values an entry most scores have equals, also across the edge of the k."""
+    geometry = make(kind, count=60, size=2, coarse=True)
+    for label, name in enumerate(geometry.names):
+        scores = naive_scores(geometry, label)
+        others = sorted(
+            (other for other in range(60) if other != label), key=lambda other: (-round(scores[other], 9), other)
+        )
+        assert [near.name for near in geometry.all_neighbours(k)[name]] == [f"label {other}" for other in others[:k]]
 
 
-def test_distances_of_equal_similarities_are_zero():
-    assert torch.equal(LabelGeometry(ANIMALS, similarities=torch.ones(4, 4)).distances(), torch.zeros(4, 4).double())
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_labels_are_given_by_name_or_number_in_the_order_asked(kind):
+    geometry = make(kind)
+    found = geometry.neighbours_of(["label 7", 3, "label 39"], k=4)
+    assert list(found) == ["label 7", "label 3", "label 39"]
+    everything = geometry.all_neighbours(4)
+    for name, near in found.items():
+        assert [one.name for one in near] == [one.name for one in geometry.neighbours(name, k=4)]
+        assert [one.name for one in near] == [one.name for one in everything[name]]
+    assert geometry.neighbours_of([]) == {}
+    with pytest.raises(KeyError, match=r"no label 'lable 7' \(did you mean 'label 7'\?\); there are 40"):
+        geometry.neighbours_of(["label 3", "lable 7"])
 
 
-@pytest.mark.parametrize("kind", ["euclidean", "cosine", "similarities"])
-@pytest.mark.parametrize("count", [2, 67, 300])
-def test_distances_are_symmetric_not_negative_and_zero_on_the_diagonal(kind, count):
-    geometry = make_similarities(count) if kind == "similarities" else make_vectors(count, 33, metric=kind)
-    distances = geometry.distances()
-    assert distances.dtype == torch.float64
-    assert torch.equal(distances, distances.T)
-    assert bool((distances.diagonal() == 0).all())
-    assert bool((distances >= 0).all())
+def test_a_label_whose_name_is_anothers_number_is_its_own():
+    geometry = LabelGeometry(("2", "0", "1"), vectors=torch.tensor([[1.0], [2.0], [4.0]]))
+    assert {name: near[0].name for name, near in geometry.all_neighbours(1).items()} == {"2": "0", "0": "2", "1": "0"}
 
 
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_distances_between_equal_points_are_zero(metric):
-    points = torch.randn(20, 33, generator=torch.Generator().manual_seed(0)).repeat(2, 1)
-    names = [str(index) for index in range(40)]
-    distances = LabelGeometry(names, vectors=points, metric=metric).distances()
-    twins = torch.cat([distances.diagonal(20), distances.diagonal(-20)])
-    assert bool((twins >= 0).all())
-    assert float(twins.max()) < 1e-15  # a unit in the last place of a cosine of 1
+@pytest.mark.parametrize("seed", range(5))
+def test_a_labels_neighbours_do_not_depend_on_who_else_is_asked_for(seed):
+    geometry = make("cosine", count=301, size=37, seed=seed)
+    everything = geometry.all_neighbours(4)
+    for name in geometry.names[::50]:
+        assert geometry.neighbours(name, k=4) == everything[name]
 
 
-def test_close_labels_keep_their_distance():
-    """Where inner products of large vectors would cancel every digit."""
-    points = torch.tensor([[1e4, 1e4], [1e4, 1e4 + 1 / 512]])
-    distances = LabelGeometry(("a", "b"), vectors=points).distances()
-    assert float(distances[0, 1]) == float(points[1, 1] - points[0, 1])
-    assert 0.0009 < float(distances[0, 1]) < 0.003
+def test_labels_without_direction_are_alike_to_nothing():
+    geometry = LabelGeometry(("a", "b", "zero"), vectors=torch.tensor([[1.0, 0], [1.0, 1.0], [0, 0]]), metric="cosine")
+    assert [near.score for near in geometry.neighbours("zero")] == [0.0, 0.0]
+    assert geometry.neighbours("a")[-1] == ("zero", 0.0)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_soft_targets_of_similarities_are_their_softmax(dtype):
-    table = make_similarities().similarities.to(dtype)
-    geometry = LabelGeometry([str(index) for index in range(7)], similarities=table)
-    soft = geometry.soft_targets()
-    expected = torch.tensor([naive_softmax(row) for row in table.tolist()])
-    assert soft.dtype == torch.float32
-    torch.testing.assert_close(soft, expected, rtol=1e-5, atol=1e-6)  # a float32 softmax
-    torch.testing.assert_close(soft.sum(dim=1), torch.ones(7), rtol=0, atol=1e-6)
+def test_a_block_of_scores_is_all_that_is_made(monkeypatch):
+    """No score of all labels with all is made at once."""
+    sizes = []
+    largest = nearest._largest
+
+    def watched(scores, k):
+        sizes.append(scores.numel())
+        return largest(scores, k)
+
+    monkeypatch.setattr(nearest, "_largest", watched)
+    monkeypatch.setattr(nearest, "_SCORES_AT_ONCE", 40_000)
+    geometry = make("cosine", count=2_000, size=8)
+    found = geometry.all_neighbours(3)
+    assert len(found) == 2_000
+    assert max(sizes) == 40_000
+    assert sum(sizes) == 2_000 * 2_000
 
 
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_soft_targets_of_vectors_are_the_softmax_of_minus_the_distances(metric):
-    geometry = make_vectors(metric=metric)
-    expected = torch.tensor([naive_softmax((-row).tolist()) for row in geometry.distances()])
-    torch.testing.assert_close(geometry.soft_targets(), expected, rtol=1e-5, atol=1e-6)
-    assert geometry.soft_targets().argmax(dim=1).tolist() == list(range(7))
-    torch.testing.assert_close(geometry.soft_targets().sum(dim=1), torch.ones(7), rtol=0, atol=1e-6)
+# ---- the geometry of a compressed embedding
+
+
+def compressed(num_labels, **arguments):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return LabelEmbedding(3, num_labels, embedding="compressed", rank=4, **arguments)
+
+
+@pytest.mark.parametrize(("num_labels", "of_rows"), [(2_000, False), (2_001, True)])
+def test_above_2000_labels_a_compressed_embedding_gives_the_rows_of_a_by_cosine(num_labels, of_rows):
+    objective = compressed(num_labels)
+    geometry = objective.label_geometry()
+    if not of_rows:
+        assert torch.equal(geometry.similarities, objective.embedding_rows(torch.arange(num_labels)).detach())
+        return
+    assert torch.equal(geometry.vectors, objective.compressed_rows.detach())
+    assert (geometry.metric, geometry.source) == ("cosine", "LabelEmbedding")
+    assert len(geometry.to_bytes()) < 200_000  # 16 MB as similarities
+
+
+def test_a_full_embedding_stays_similarities():
+    assert LabelEmbedding(3, 2_001).label_geometry().similarities.shape == (2_001, 2_001)
+
+
+def test_files_of_earlier_versions_are_read(tmp_path):
+    """They hold vectors without a metric, or by Euclid, or similarities of many labels."""
+    from safetensors.torch import save_file
+
+    about = {"format": "labelembed.label_geometry", "version": "1", "names": '["a", "b"]', "source": "LabelEmbedding"}
+    save_file({"vectors": torch.eye(2)}, tmp_path / "old.safetensors", metadata=about)
+    assert LabelGeometry.load(tmp_path / "old.safetensors").metric == "euclidean"
+    save_file({"similarities": torch.eye(2)}, tmp_path / "dense.safetensors", metadata=about)
+    assert LabelGeometry.load(tmp_path / "dense.safetensors").neighbours("a")[0].name == "b"
+    save_file({"vectors": torch.eye(2)}, tmp_path / "other.safetensors", metadata=about | {"metric": "taxicab"})
+    with pytest.raises(DataError, match="damaged label geometry"):
+        LabelGeometry.load(tmp_path / "other.safetensors")
+
+
+# ---- the verb
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run's folder whose geometry is of many words."""
+    names = ["hund", "katze", *(f"wort{number}" for number in range(298))]
+    table = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    geometry = LabelGeometry(names, vectors=table, metric="cosine", source="LabelEmbedding")
+    folder = tmp_path_factory.mktemp("many") / "run"
+    make_run(folder, test=measures(0.1), geometry=geometry)
+    return folder
+
+
+def test_without_a_label_the_first_200_are_shown_and_it_is_said(run):
+    called = succeed("neighbours", run, "-k", 1)
+    lines = called.out.splitlines()
+    assert len(lines) == 1 + 200
+    assert lines[0] == "(in brackets: cosine of label vectors)"
+    assert lines[1].startswith("hund: ")
+    assert called.err.splitlines() == ["note: the first 200 of 300 labels; --all shows every label"]
+    as_json = succeed("neighbours", run, "--json")
+    assert len(as_json.json) == 200
+    assert "--all" in as_json.err
+
+
+def test_all_shows_every_label(run):
+    called = succeed("neighbours", run, "--all", "--json")
+    assert len(called.json) == 300
+    assert called.err == ""
+
+
+def test_labels_asked_for_are_shown_and_no_more(run):
+    geometry = LabelGeometry.load(run / "label_geometry.safetensors")
+    called = succeed("neighbours", run, "katze", "hund", "-k", 2, "--json")
+    assert list(called.json) == ["katze", "hund"]
+    expected = [{"name": near.name, "score": near.score} for near in geometry.neighbours("katze", k=2)]
+    assert called.json["katze"] == expected
+    assert called.err == ""
+
+
+def test_an_unknown_word_is_refused_with_the_nearest(run):
+    called = call("neighbours", run, "hund", "katse")
+    assert called.code == 2
+    assert called.out == ""
+    assert "no label 'katse' (did you mean 'katze'?)" in called.err

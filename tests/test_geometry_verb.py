@@ -12,8 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.geometry import LabelGeometry, leaf_order, linkage, multidimensional_scaling, procrustes_disparity
-from labelembed.geometry.label_tree import read_newick
+from labelembed.geometry import (
+    LabelGeometry,
+    leaf_order,
+    linkage,
+    multidimensional_scaling,
+    procrustes_disparity,
+    to_newick,
+)
 from labelembed.geometry.scores import geometry_scores, published_scores
 from labelembed.geometry.senses import shipped_senses
 from labelembed.report.distance_figure import distance_heat_map
@@ -134,8 +140,7 @@ def test_exported_files_hold_the_geometry(folder):
     assert "out/deep" in called.out
     geometry = made_geometry()
     joined = linkage(geometry, method="complete")
-    leaves = [leaf.name for leaf in read_newick((out / "tree.nwk").read_text()).leaves()]
-    assert leaves == [NAMES[number] for number in leaf_order(joined)]
+    assert (out / "tree.nwk").read_text() == to_newick(joined, NAMES)
     assert json.loads((out / "tree.json").read_text())["height"] == joined[-1, 2]
     rows = list(csv.reader((out / "distances.csv").read_text().splitlines()))
     assert rows[0] == ["label", *NAMES]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ import torch
 from labelembed.errors import DataError
 from labelembed.geometry import WordNet, kendall_agreement
 
-from .made_wordnet import TREE, write_wordnet
+from .made_wordnet import write_wordnet
 
 try:
     REAL = WordNet()
@@ -103,80 +102,24 @@ def test_dropped_names_are_left_out_of_the_score_and_named(made):
         made.distances(names, missing="skip")
 
 
-def test_gloss_is_what_the_file_says(made):
-    assert made.gloss("dog.n.02") == "made gloss of sausage"
-
-
-def damage_index_cut(folder):
-    file = folder / "index.noun"
-    file.write_bytes(file.read_bytes()[:-9])
-    return "index.noun: line", "cut short"
-
-
-def damage_index_line(folder):
-    file = folder / "index.noun"
-    file.write_bytes(file.read_bytes().replace(b"dog n 2 1 @ 2 0", b"dog n 2 x @ 2 0"))
-    return "index.noun: line", "'dog' does not read"
-
-
-def damage_index_count(folder):
-    file = folder / "index.noun"
-    file.write_bytes(file.read_bytes().replace(b"dog n 2 1 @ 2 0", b"dog n 3 1 @ 2 0"))
-    return "index.noun: line", "'dog' does not read"
-
-
-def damage_index_empty(folder):
-    (folder / "index.noun").write_bytes(b"")
-    return "index.noun: line 1", "cut short"
-
-
-def damage_data_cut(folder):
-    file = folder / "data.noun"
-    file.write_bytes(file.read_bytes()[: len(file.read_bytes()) // 3])
-    return "data.noun: line", "cut short"
-
-
-def damage_data_shifted(folder):
-    file = folder / "data.noun"
-    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
-    return "data.noun: line", "no synset begins"
-
-
-def damage_data_pointers(folder):
-    file = folder / "data.noun"
-    file.write_bytes(file.read_bytes().replace(b" 002 @ ", b" 009 @ "))
-    return "data.noun: line", "no synset begins"
-
-
 @pytest.mark.parametrize(
-    "damage",
+    ("file", "damage", "words"),
     [
-        damage_index_cut,
-        damage_index_line,
-        damage_index_count,
-        damage_index_empty,
-        damage_data_cut,
-        damage_data_shifted,
-        damage_data_pointers,
+        ("index.noun", lambda text: text[:-19], "index.noun: line 18 does not read as a noun's"),  # cut short
+        ("index.noun", lambda text: text.replace(b"dog n 2 1 @ 2", b"dog n 2 x @ 2"), "does not read as a noun's"),
+        ("index.noun", lambda text: text.replace(b"dog n 2 1 @ 2", b"dog n 3 1 @ 2"), "does not read as a noun's"),
+        ("data.noun", lambda text: text[: len(text) // 3], "no synset begins at byte"),
+        ("data.noun", lambda text: text.replace(b"\n", b"\r\n"), "no synset begins at byte"),
+        ("data.noun", lambda text: text.replace(b" n 02 ", b" n zz "), "is no synset"),
     ],
 )
-def test_damaged_files_are_named_with_the_line(tmp_path, damage):
+def test_damaged_files_are_named(tmp_path, file, damage, words):
     folder = write_wordnet(tmp_path)
-    words = damage(folder)
+    (folder / file).write_bytes(damage((folder / file).read_bytes()))
     with pytest.raises(DataError) as caught:
         WordNet(folder).distance("dog", "rex")
-    for word in (str(folder), *words, "wordnet-base"):
+    for word in (str(folder / file), words, "wordnet-base"):
         assert word in str(caught.value)
-
-
-def test_damaged_line_is_the_line_of_the_file(tmp_path):
-    folder = write_wordnet(tmp_path)
-    lines = (folder / "data.noun").read_bytes().splitlines()
-    place = next(number for number, line in enumerate(lines, start=1) if b" dog " in line)
-    text = b"\n".join([*lines[: place - 1], b"?" * len(lines[place - 1]), *lines[place:], b""])
-    (folder / "data.noun").write_bytes(text)
-    with pytest.raises(DataError, match=rf"data\.noun: line {place}: "):
-        WordNet(folder).distance("rex", "cat")
 
 
 def test_missing_wordnet_says_how_to_get_it(tmp_path, monkeypatch):
@@ -184,14 +127,14 @@ def test_missing_wordnet_says_how_to_get_it(tmp_path, monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(DataError, match=r"(?s)no WordNet there.*apt install wordnet-base.*WNdb-3\.0"):
         WordNet(tmp_path)
-    monkeypatch.setattr("labelembed.geometry.wordnet_files._USUAL_FOLDERS", (str(tmp_path / "absent"),))
+    monkeypatch.setattr("labelembed.geometry.wordnet._USUAL_FOLDERS", (str(tmp_path / "absent"),))
     with pytest.raises(DataError, match=r"not in any of the usual folders .*apt install wordnet-base"):
         WordNet()
 
 
 def test_folder_comes_from_argument_environment_and_usual_places(tmp_path, monkeypatch):
     folders = {name: write_wordnet(tmp_path / name) for name in ("argument", "searched", "home/dict", "usual")}
-    monkeypatch.setattr("labelembed.geometry.wordnet_files._USUAL_FOLDERS", (str(folders["usual"]),))
+    monkeypatch.setattr("labelembed.geometry.wordnet._USUAL_FOLDERS", (str(folders["usual"]),))
     monkeypatch.setenv("WNSEARCHDIR", str(folders["searched"]))
     monkeypatch.setenv("WNHOME", str(tmp_path / "home"))
     assert WordNet(folders["argument"]).path == folders["argument"]
@@ -206,12 +149,6 @@ def test_folder_comes_from_argument_environment_and_usual_places(tmp_path, monke
         WordNet()
 
 
-def test_made_tree_is_written_with_every_name(tmp_path):
-    made = WordNet(write_wordnet(tmp_path))
-    assert all(made.gloss(name) == f"made gloss of {name}" for name in TREE)
-    assert Path(made.path) == tmp_path
-
-
 @needs_wordnet
 def test_real_distances_are_those_of_nltk():
     # As nltk 3.10.4 gives them, which was equal for 1,500 random pairs of senses as well.
@@ -220,9 +157,3 @@ def test_real_distances_are_those_of_nltk():
     assert REAL.distance("entity", "dog") == 8  # through domestic animal, shorter than through canine
     assert REAL.distance("Paris", "london") == 2  # two instances of national capital
     assert REAL.distance("golden_retriever", "Dog") == 4  # retriever, sporting dog, hunting dog
-
-
-@needs_wordnet
-def test_real_glosses_are_found_by_sense():
-    assert "mammal" in REAL.gloss("otter.n.02")
-    assert "fur" in REAL.gloss("otter")

@@ -4,7 +4,7 @@ scipy and scikit-learn are imported where they are used, not with the room.
 """
 
 from labelembed.geometry.agreement import AgreementResult, kendall_agreement
-from labelembed.geometry.clustering import leaf_order, linkage, to_json, to_newick, tree_of
+from labelembed.geometry.clustering import leaf_order, linkage, to_json, to_newick
 from labelembed.geometry.hierarchy import (
     GroupAgreement,
     Hierarchy,
@@ -45,5 +45,4 @@ __all__ = [
     "shipped_hierarchies",
     "to_json",
     "to_newick",
-    "tree_of",
 ]

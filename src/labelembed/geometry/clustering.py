@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.geometry.label_geometry import LabelGeometry
-from labelembed.geometry.label_tree import TreeNode, json_of, newick_of
 
 #: scipy needs 1.6 GB at 20,000 labels, and nobody reads a tree of that many.
 MOST_LABELS = 5_000
@@ -29,16 +30,12 @@ def linkage(geometry: LabelGeometry, method: LinkageMethod = "average") -> NDArr
     Raises:
         ValueError: When there are too few or too many labels, or the method does not fit.
     """
-    if method not in get_args(LinkageMethod):
-        raise ValueError(f"`method` must be one of {', '.join(get_args(LinkageMethod))}, got {method!r}")
     if method == "ward" and (geometry.vectors is None or geometry.metric != "euclidean"):
         raise ValueError("`method` ward needs vectors compared by Euclidean distance; take average")
-    if len(geometry) < 2:
-        raise ValueError("a tree needs two labels or more, got 1")
-    if len(geometry) > MOST_LABELS:
+    if not 2 <= len(geometry) <= MOST_LABELS:
         raise ValueError(
-            f"a tree of {len(geometry):,} labels cannot be read, at most {MOST_LABELS:,}; take some, for instance "
-            f"the first: geometry.select(range({MOST_LABELS}))"
+            f"a tree has 2 to {MOST_LABELS:,} labels, got {len(geometry):,}; of more take some, for instance the "
+            f"first: geometry.select(range({MOST_LABELS}))"
         )
     from scipy.cluster import hierarchy
     from scipy.spatial.distance import squareform
@@ -49,35 +46,55 @@ def linkage(geometry: LabelGeometry, method: LinkageMethod = "average") -> NDArr
 
 
 def leaf_order(joined: NDArray[np.float64]) -> list[int]:
-    """Returns the labels' numbers from left to right in the tree that `linkage` returned."""
-    return [int(leaf.name) for leaf in tree_of(joined, [str(number) for number in range(len(joined) + 1)]).leaves()]
+    """Returns the label indices from left to right in the tree that `linkage` returned."""
+    from scipy.cluster.hierarchy import leaves_list
+
+    order: list[int] = leaves_list(joined).tolist()
+    return order
 
 
-def tree_of(joined: NDArray[np.float64], names: Sequence[str]) -> TreeNode:
-    """Returns what `linkage` returned as a tree whose leaves are the labels.
+def to_newick(joined: NDArray[np.float64], names: Sequence[str]) -> str:
+    """Returns what `linkage` returned as Newick text with branch lengths.
 
-    A branch is as long as the nodes' distances are apart, halved, so that the way between two labels is the
-    distance at which they join.
+    A branch is half as long as the distances of its two nodes are apart, so that the way between two labels is the
+    distance at which they join. Names with other than letters, digits and ``.+-`` are quoted.
 
     Raises:
         ValueError: When names and labels are of different number.
     """
-    if len(joined) + 1 != len(names):
-        raise ValueError(f"the tree has {len(joined) + 1} labels, but there are {len(names)} names")
-    nodes = [TreeNode(name) for name in names]
-    for one, other, height, _ in joined:
-        children = [nodes[int(one)], nodes[int(other)]]
-        for child in children:
-            child.length = max(float(height) - (child.height or 0.0), 0.0) / 2
-        nodes.append(TreeNode(children=children, height=float(height)))
-    return nodes[-1]
+    # Other readers take an underscore outside quotes for a space.
+    plain = re.compile(r"[A-Za-z0-9.+-]+")
+    leaves = [name if plain.fullmatch(name) else "'" + name.replace("'", "''") + "'" for name in names]
 
+    def group(height: float, children: list[tuple[str, float]]) -> str:
+        return "(" + ",".join(f"{text}:{max(height - below, 0) / 2:.10g}" for text, below in children) + ")"
 
-def to_newick(joined: NDArray[np.float64], names: Sequence[str]) -> str:
-    """Returns what `linkage` returned as Newick text with branch lengths; see `tree_of`."""
-    return newick_of(tree_of(joined, names))
+    return _written(joined, leaves, group) + ";\n"
 
 
 def to_json(joined: NDArray[np.float64], names: Sequence[str]) -> str:
-    """Returns what `linkage` returned as nested JSON, ``{"name", "height", "children"}``; see `tree_of`."""
-    return json_of(tree_of(joined, names))
+    """Returns what `linkage` returned as nested JSON: ``{"name"}`` a label, ``{"name", "height", "children"}`` a group.
+
+    Raises:
+        ValueError: When names and labels are of different number.
+    """
+    leaves = [json.dumps({"name": name}, ensure_ascii=False) for name in names]
+
+    def group(height: float, children: list[tuple[str, float]]) -> str:
+        return f'{{"name": "", "height": {height!r}, "children": [{", ".join(text for text, _ in children)}]}}'
+
+    return _written(joined, leaves, group) + "\n"
+
+
+def _written(
+    joined: NDArray[np.float64], leaves: list[str], group: Callable[[float, list[tuple[str, float]]], str]
+) -> str:
+    """Returns the whole tree as text, joined from below: the tree of single linkage may be as deep as it has labels."""
+    if len(joined) + 1 != len(leaves):
+        raise ValueError(f"the tree has {len(joined) + 1} labels, but there are {len(leaves)} names")
+    nodes = [(leaf, 0.0) for leaf in leaves]
+    for one, other, height, _ in joined.tolist():
+        children = [nodes[int(one)], nodes[int(other)]]
+        nodes[int(one)] = nodes[int(other)] = ("", 0.0)  # or a deep tree's texts would all be kept
+        nodes.append((group(height, children), height))
+    return nodes[-1][0]

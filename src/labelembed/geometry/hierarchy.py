@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from labelembed.errors import DataError, nearest, unknown_name
 from labelembed.geometry.agreement import AgreementResult, kendall_agreement
-from labelembed.geometry.label_tree import TreeNode, path_lengths, read_newick
-from labelembed.geometry.small_files import read_mapping, read_text
+from labelembed.geometry.mapping_files import read_mapping, read_text
 
 _SHIPPED = Path(__file__).with_name("hierarchies")
 _NEWICK = (".nwk", ".newick", ".tree", ".tre", ".nw")
 _FORMS = "groups (.yaml, .yml, .json), a table label,group (.csv) or Newick (.nwk)"
+# A quoted name ('' stands for one '), a comment, a sign, or a name without any of them.
+_NEWICK_TOKEN = re.compile(r"'((?:[^']|'')*)'|\[[^\]]*\]|([(),:;])|([^\s()\[\],:;]+)")
 
 
 @dataclass(frozen=True)
@@ -29,28 +32,32 @@ class Hierarchy:
     """A tree whose leaves are the labels of a task, each once.
 
     Attributes:
-        root: The tree.
-        names: The labels, in the order of their numbers.
+        names: The labels, in the order of their indices.
+        paths: For each label the names of the groups that it is in, the largest first.
         source: The file, or the name of one that ships.
     """
 
-    root: TreeNode
     names: tuple[str, ...]
+    paths: tuple[tuple[str, ...], ...]
     source: str = ""
 
     def distances(self) -> Tensor:
         """Returns [C, C] float64, the number of edges between labels: 2 within a group."""
-        return path_lengths(self.root, self.names)
+        lengths = np.array([len(path) + 1.0 for path in self.paths])
+        table = lengths[:, None] + lengths
+        for level in range(1, int(lengths.max())):
+            begins = [path[:level] if len(path) >= level else None for path in self.paths]
+            number = {path: index for index, path in enumerate(dict.fromkeys(begins))}
+            groups = np.array([-1 if path is None else number[path] for path in begins])
+            # A group that two labels share is on the way to neither.
+            table -= 2 * ((groups[:, None] == groups) & (groups >= 0))
+        np.fill_diagonal(table, 0)
+        return torch.from_numpy(table)
 
     def groups(self) -> list[int]:
-        """Returns a number for each label; equal where two labels hang from the same node."""
-        group_of = {
-            child.name: number
-            for number, node in enumerate(self.root.walk())
-            for child in node.children
-            if not child.children
-        }
-        return [group_of[name] for name in self.names]
+        """Returns a number for each label; equal where two labels are in the same smallest group."""
+        number = {path: index for index, path in enumerate(dict.fromkeys(self.paths))}
+        return [number[path] for path in self.paths]
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def read_hierarchy(source: str | Path, names: Sequence[str]) -> Hierarchy:
     Args:
         source: A file: groups as YAML or JSON (``{group: [labels]}``, groups in groups to any depth), a CSV table
             ``label,group``, or Newick; or the name of one that ships (``cifar100``).
-        names: The labels, in the order of their numbers.
+        names: The labels, in the order of their indices.
 
     Raises:
         DataError: When the file cannot be read, or labels are missing, repeated or unknown; all are listed.
@@ -93,20 +100,19 @@ def read_hierarchy(source: str | Path, names: Sequence[str]) -> Hierarchy:
                 f"{unknown_name('hierarchy', str(source), shipped_hierarchies())}, or give a file: {_FORMS}"
             )
         path = _SHIPPED / f"{source}.yaml"
-    kind, called = path.suffix.lower(), str(source)
+    kind = path.suffix.lower()
     if kind in (".yaml", ".yml", ".json"):
-        root = _of_groups(path, read_mapping(path))
+        groups: Any = read_mapping(path)
     elif kind == ".csv":
-        root = _of_table(path, read_text(path))
+        groups = _of_table(path, read_text(path))
     elif kind in _NEWICK:
-        try:
-            root = read_newick(read_text(path))
-        except ValueError as error:
-            raise DataError(f"{path}: no Newick, {error}") from error
+        groups = _of_newick(path, read_text(path))
     else:
         raise DataError(f"{path}: a hierarchy is a file of {_FORMS}")
-    _require_each_once(called, [leaf.name for leaf in root.leaves()], names)
-    return Hierarchy(root, tuple(names), called)
+    leaves = _leaves(path, groups)
+    _require_each_once(str(source), [label for label, _ in leaves], names)
+    paths = dict(leaves)
+    return Hierarchy(tuple(names), tuple(paths[name] for name in names), str(source))
 
 
 def group_agreement(distances: ArrayLike, hierarchy: Hierarchy) -> GroupAgreement:
@@ -114,7 +120,7 @@ def group_agreement(distances: ArrayLike, hierarchy: Hierarchy) -> GroupAgreemen
 
     Args:
         distances: [C, C], the labels in the order of `hierarchy.names`.
-        hierarchy: As `read_hierarchy` returns it. A group is what hangs from one node.
+        hierarchy: As `read_hierarchy` returns it.
 
     Raises:
         ValueError: When the distances are of another number of labels, or not finite.
@@ -123,7 +129,7 @@ def group_agreement(distances: ArrayLike, hierarchy: Hierarchy) -> GroupAgreemen
     table = np.asarray(distances, dtype=np.float64).copy()
     np.fill_diagonal(table, np.inf)
     groups = np.array(hierarchy.groups())
-    same = groups[:, None] == groups[None]
+    same = groups[:, None] == groups
     np.fill_diagonal(same, False)
     counted = same.any(axis=1)
     if not counted.any():
@@ -135,42 +141,64 @@ def group_agreement(distances: ArrayLike, hierarchy: Hierarchy) -> GroupAgreemen
     return GroupAgreement(kendall, float(shares[counted].mean()), float(chance[counted].mean()), int(counted.sum()))
 
 
-def _of_groups(path: Path, groups: dict[str, Any]) -> TreeNode:
-    root = TreeNode()
-    todo: list[tuple[TreeNode, Any]] = [(root, groups)]
+def _leaves(path: Path, groups: Any) -> list[tuple[str, tuple[str, ...]]]:
+    """Returns each label of nested groups with the groups that it is in, the largest first."""
+    found: list[tuple[str, tuple[str, ...]]] = []
+    todo: list[tuple[tuple[str, ...], Any]] = [((), groups)]
     while todo:
-        node, value = todo.pop()
-        if not value:
-            raise DataError(f"{path}: group {node.name!r} holds no labels; write it as group: [label, label]")
-        for entry in value if isinstance(value, list) else [value]:
-            if isinstance(entry, dict) and isinstance(value, list):
-                todo.append((node, entry))
-            elif isinstance(entry, dict):
-                for name, inside in entry.items():
-                    node.children.append(TreeNode(str(name)))
-                    todo.append((node.children[-1], inside))
-            elif isinstance(entry, str) and entry:
-                node.children.append(TreeNode(entry))
-            else:
-                raise DataError(f"{path}: group {node.name!r}: {entry!r} is no label; write labels as texts")
-    return root
+        above, value = todo.pop()
+        if isinstance(value, dict):
+            todo += [((*above, name), inside) for name, inside in value.items()]
+        elif isinstance(value, list):
+            todo += [(above, inside) for inside in value]
+        elif isinstance(value, str) and value:
+            found.append((value, above))
+        else:
+            raise DataError(f"{path}: group {above[-1]!r}: {value!r} is no label; write labels as texts")
+    return found[::-1]  # in the order of the file
 
 
-def _of_table(path: Path, text: str) -> TreeNode:
-    root = TreeNode()
-    groups: dict[str, TreeNode] = {}
+def _of_table(path: Path, text: str) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
     for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
         cells = [cell.strip() for cell in row]
         if not any(cells) or (number == 1 and [cell.lower() for cell in cells] == ["label", "group"]):
             continue
         if len(cells) != 2 or not all(cells):
             raise DataError(f"{path}: row {number}: expected label,group, got {','.join(row)[:60]!r}")
-        label, group = cells
-        if group not in groups:
-            groups[group] = TreeNode(group)
-            root.children.append(groups[group])
-        groups[group].children.append(TreeNode(label))
-    return root
+        groups.setdefault(cells[1], []).append(cells[0])
+    return groups
+
+
+def _of_newick(path: Path, text: str) -> list[Any]:
+    """Returns the groups of a Newick text; those without a name are numbered, branch lengths are left out."""
+    open_groups: list[list[Any]] = [[]]
+    before = ""
+    for token in _NEWICK_TOKEN.finditer(text):
+        quoted, sign, word = token.groups()
+        name = quoted.replace("''", "'") if quoted is not None else word
+        if sign == "(" and before in ("", "(", ","):
+            open_groups.append([])
+        elif sign == ")" and len(open_groups) > 1:
+            inside = open_groups.pop()
+            open_groups[-1].append({f"group {token.start() + 1}": inside})
+        elif name is not None and before in ("(", ","):
+            open_groups[-1].append(name)
+        elif name is not None and before == ")":
+            (inside,) = open_groups[-1].pop().values()
+            open_groups[-1].append({name: inside})
+        elif sign is None and name is None:
+            continue  # a comment
+        elif sign in (":", ";") or (sign == "," and len(open_groups) > 1) or (name is not None and before == ":"):
+            pass
+        else:
+            raise DataError(
+                f"{path}: no Newick, {token.group()[:60]!r} at character {token.start() + 1} is out of place"
+            )
+        before = sign or "name"
+    if len(open_groups) != 1 or before != ";":
+        raise DataError(f"{path}: no Newick, cut short: a ( is not closed or the final ; is missing")
+    return open_groups[0]
 
 
 def _require_each_once(called: str, leaves: list[str], names: Sequence[str]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -42,7 +42,7 @@ class LabelGeometry:
     Adaptive Labels, eq. 2).
 
     Args:
-        names: The labels' names, in the order of their numbers; all different.
+        names: The labels' names, in the order of their indices; all different.
         vectors: [C, D], one point a label.
         similarities: [C, C], row y the logits of label y's soft target.
         metric: How vectors are compared; similarities ignore it.
@@ -66,9 +66,9 @@ class LabelGeometry:
     _positions: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        table = self.vectors if self.vectors is not None else self.similarities
-        if table is None or (self.vectors is not None and self.similarities is not None):
+        if (self.vectors is None) == (self.similarities is None):
             raise ValueError("give exactly one of `vectors` and `similarities`")
+        table = self._table
         names = tuple(str(name) for name in self.names)
         count = len(names)
         if count == 0:
@@ -93,7 +93,7 @@ class LabelGeometry:
         return len(self.names)
 
     def position(self, label: str | int) -> int:
-        """Returns the number of a label given by name, or by number where no label has that name.
+        """Returns the index of a label given by name, or by index where no label has that name.
 
         Raises:
             KeyError: When there is no such label; the message names the nearest.
@@ -106,16 +106,18 @@ class LabelGeometry:
         raise KeyError(f"no label {str(label)!r}{nearest(str(label), self.names)}; there are {len(self)}: {few}")
 
     def select(self, labels: Iterable[str | int]) -> Self:
-        """Returns the geometry of some of the labels, given by name or number, in the order given.
+        """Returns the geometry of some of the labels, given by name or index, in the order given.
 
         Raises:
             KeyError: When there is no such label.
         """
         chosen = [self.position(label) for label in labels]
-        table = self.vectors[chosen] if self.vectors is not None else None
-        square = self.similarities[chosen][:, chosen] if self.similarities is not None else None
-        names = tuple(self.names[position] for position in chosen)
-        return type(self)(names, vectors=table, similarities=square, metric=self.metric, source=self.source)
+        return replace(
+            self,
+            names=tuple(self.names[position] for position in chosen),
+            vectors=None if self.vectors is None else self.vectors[chosen],
+            similarities=None if self.similarities is None else self.similarities[chosen][:, chosen],
+        )
 
     def neighbours(self, label: str | int, k: int = 5) -> list[Neighbour]:
         """Returns the `k` labels most like `label`, itself left out, most alike first.
@@ -123,7 +125,8 @@ class LabelGeometry:
         The score is the probability that `label`'s soft target gives to the other (similarities), minus
         the Euclidean distance, or the cosine (vectors).
         """
-        return self._nearest([self.position(label)], k)[0]
+        (found,) = self.neighbours_of([label], k).values()
+        return found
 
     def neighbours_of(self, labels: Iterable[str | int], k: int = 5) -> dict[str, list[Neighbour]]:
         """Returns the `neighbours` of several labels by name, in the order given; for many faster than one by one.
@@ -132,24 +135,22 @@ class LabelGeometry:
             KeyError: When there is no such label.
         """
         positions = [self.position(label) for label in labels]
+        kind = self.metric if self.similarities is None else "similarities"
+        places, scores = nearest_labels(self._table, positions, k, kind=kind)
         return {
-            self.names[position]: near for position, near in zip(positions, self._nearest(positions, k), strict=True)
+            self.names[position]: [Neighbour(self.names[place], score) for place, score in zip(*near, strict=True)]
+            for position, *near in zip(positions, places.tolist(), scores.tolist(), strict=True)
         }
 
     def all_neighbours(self, k: int = 5) -> dict[str, list[Neighbour]]:
         """Returns the `neighbours` of every label by name; no table [C, C] is made."""
-        return dict(zip(self.names, self._nearest(range(len(self)), k), strict=True))
+        return self.neighbours_of(self.names, k)
 
-    def _nearest(self, positions: Sequence[int], k: int) -> list[list[Neighbour]]:
-        if self.similarities is not None:
-            found = nearest_labels(self.similarities, positions, k, kind="similarities")
-        else:
-            assert self.vectors is not None
-            found = nearest_labels(self.vectors, positions, k, kind=self.metric)
-        return [
-            [Neighbour(self.names[number], score) for number, score in zip(numbers, scores, strict=True)]
-            for numbers, scores in zip(*(part.tolist() for part in found), strict=True)
-        ]
+    @property
+    def _table(self) -> Tensor:
+        table = self.vectors if self.vectors is not None else self.similarities
+        assert table is not None  # as `__post_init__` holds
+        return table
 
     @property
     def score_unit(self) -> str:
@@ -207,8 +208,7 @@ class LabelGeometry:
             values, eigenvectors = torch.linalg.eigh(scaled)
             points = eigenvectors * values.clamp_min(0).sqrt()
         else:
-            assert self.vectors is not None
-            points = self.vectors.double()
+            points = self._table.double()
             if self.metric == "cosine":
                 unit = torch.nn.functional.normalize(points, dim=1)
                 # Rounding makes the cosine of equal directions a little more than 1.
@@ -223,8 +223,6 @@ class LabelGeometry:
     def to_bytes(self) -> bytes:
         """Returns the safetensors form that `save` writes."""
         kind = "similarities" if self.similarities is not None else "vectors"
-        table = self.similarities if self.similarities is not None else self.vectors
-        assert table is not None
         about = {
             "format": "labelembed.label_geometry",
             "version": str(FORMAT_VERSION),
@@ -232,7 +230,7 @@ class LabelGeometry:
             "metric": self.metric,
             "source": self.source,
         }
-        return with_sorted_header(bytes(save({kind: table.detach().cpu().contiguous()}, metadata=about)))
+        return with_sorted_header(bytes(save({kind: self._table.detach().cpu().contiguous()}, metadata=about)))
 
     def save(self, path: str | Path) -> Path:
         """Writes one safetensors file, under a temporary name first; returns its path."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 
 # Scores of a block, in float64 64 MiB.
 _SCORES_AT_ONCE = 1 << 23
-_VECTORS_AT_ONCE = 1_024
 
 
 def nearest_labels(
@@ -24,71 +23,50 @@ def nearest_labels(
 ) -> tuple[Tensor, Tensor]:
     """Returns for each label asked for the k others that are most like it, most alike first.
 
-    Equal scores come in the order of the labels, so that every machine gives the same. All is computed in float64;
-    memory is a block's, and that of the vectors at this precision where many labels are asked for.
+    Equal scores come in the order of the labels, so that every machine gives the same.
 
     Args:
         table: [C, D] vectors, or [C, C] the logits of soft targets.
-        asked: [n] numbers of labels.
+        asked: [n] indices of labels.
         k: How many others; at most C - 1 are there.
         kind: How likeness is scored: minus the distance, the cosine, or the probability in the asked label's soft
             target.
-        coarse: In float32 and by products of matrices: several times as fast for tens of thousands of vectors, right to
-            about six digits of the largest score; labels that are closer to each other than that may change places.
+        coarse: Vectors in float32 and distances by products of matrices: several times as fast for tens of thousands
+            of vectors, right to about six digits of the largest score.
 
     Returns:
-        The others' numbers [n, k] and their scores [n, k], float64.
+        The others' indices [n, k] and their scores [n, k], float64.
     """
-    labels = table.shape[0]
-    k = min(max(k, 0), labels - 1)
-    numbers, scores = torch.empty(len(asked), k, dtype=torch.int64), torch.empty(len(asked), k, dtype=torch.float64)
-    if k == 0 or not len(asked):
-        return numbers, scores
+    k = min(max(k, 0), table.shape[0] - 1)
+    if k == 0:
+        return torch.empty(len(asked), 0, dtype=torch.int64), torch.empty(len(asked), 0, dtype=torch.float64)
     table = table.detach().cpu()
-    places = torch.as_tensor(asked, dtype=torch.int64)
-    rows = max(1, _SCORES_AT_ONCE // labels)
-    if coarse and kind != "similarities":
-        return _coarse(table.float(), places, k, rows=rows, kind=kind)
-    pieces: Iterable[Tensor] = (piece.double() for piece in torch.split(table, _VECTORS_AT_ONCE))
-    if kind != "similarities" and len(places) > rows:
-        pieces = list(pieces)  # for one block of labels alone each is made where it is used, which is faster
-    for start in range(0, len(places), rows):
-        block = places[start : start + rows]
-        found = _scores(table[block].double(), pieces, kind)
-        found[torch.arange(len(block)), block] = -torch.inf  # no label is a neighbour of itself
-        scores[start : start + rows], numbers[start : start + rows] = _largest(found, k)
-    return numbers, scores
-
-
-def _coarse(table: Tensor, places: Tensor, k: int, *, rows: int, kind: str) -> tuple[Tensor, Tensor]:
-    table = F.normalize(table, dim=1, eps=1e-12) if kind == "cosine" else table - table.mean(dim=0)
-    squares = table.square().sum(dim=1)
-    numbers, values = torch.empty(len(places), k, dtype=torch.int64), torch.empty(len(places), k, dtype=torch.float64)
-    for start in range(0, len(places), rows):
-        block = places[start : start + rows]
-        found = table[block] @ table.T
-        if kind != "cosine":
-            found -= squares / 2  # minus half the squared distance, but for what is the same in the whole row
-        found[torch.arange(len(block)), block] = -torch.inf
-        # Copied: what topk returns holds on to all that it has sorted.
-        values[start : start + rows], numbers[start : start + rows] = found.topk(k, dim=1)
-    if kind != "cosine":
-        values = -(squares[places].double()[:, None] - 2 * values).clamp_min(0).sqrt()
-    return numbers, values
-
-
-def _scores(points: Tensor, pieces: Iterable[Tensor], kind: str) -> Tensor:
-    """Returns the scores [n, C] of rows [n, ...] of the table with all of its rows."""
-    if kind == "similarities":
-        return points.softmax(dim=1)
+    if kind != "similarities":
+        table = table.to(torch.float32 if coarse else torch.float64)
     if kind == "cosine":
-        points = F.normalize(points, dim=1)
-        parts = [points @ piece.T / torch.linalg.vector_norm(piece, dim=1).clamp_min(1e-12) for piece in pieces]
+        table = F.normalize(table, dim=1)
+    elif kind == "euclidean" and coarse:
+        table = table - table.mean(dim=0)  # far from the origin products of vectors lose digits
+    found = []
+    for labels in torch.split(torch.as_tensor(asked, dtype=torch.int64), max(1, _SCORES_AT_ONCE // table.shape[0])):
+        scores = _scores(table, labels, kind, coarse)
+        scores[torch.arange(len(labels)), labels] = -torch.inf  # no label is a neighbour of itself
+        found.append(_largest(scores, k))
+    values, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return indices, values.double()
+
+
+def _scores(table: Tensor, labels: Tensor, kind: str, coarse: bool) -> Tensor:
+    """Returns the scores [n, C] of labels [n] with all labels."""
+    rows = table[labels]
+    if kind == "similarities":
+        return rows.double().softmax(dim=1)
+    if kind == "cosine":
         # The last digit of a product depends on how many rows it is made with, and equal vectors are to be equal.
-        return torch.cat(parts, dim=1).round_(decimals=12)
-    # The exact form, not the one by inner products, whose rounding shows between close labels.
-    mode = "donot_use_mm_for_euclid_dist"
-    return torch.cat([-torch.cdist(points, piece, compute_mode=mode) for piece in pieces], dim=1)
+        return rows @ table.T if coarse else (rows @ table.T).round_(decimals=12)
+    # The exact form, where it can be had: the rounding of inner products shows between close labels.
+    mode = "use_mm_for_euclid_dist" if coarse else "donot_use_mm_for_euclid_dist"
+    return -torch.cdist(rows, table, compute_mode=mode)
 
 
 def _largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""All that can be said about a geometry in numbers: agreement with WordNet and with a hierarchy, nearest labels."""
+"""A geometry in numbers: its nearest labels, and its agreement with WordNet and with a hierarchy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from labelembed.geometry.agreement import AgreementResult, kendall_agreement
@@ -24,8 +23,6 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = {
     "fashion_mnist": {"LwAL": 0.306, "LwAL10": 0.494, "LwAL10+rpl": 0.305},
     "awa2": {"LwAL": 0.299, "LwAL10": 0.288, "LwAL10+rpl": 0.260},
 }
-# Of more the map is no picture any longer, and takes minutes.
-_MOST_MAPPED = 1_000
 
 
 @dataclass(frozen=True)
@@ -35,8 +32,7 @@ class GeometryScores:
     Attributes:
         nearest: The pairs of labels with the smallest distances: two names and the distance.
         wordnet: Kendall's tau-b to WordNet; None where it was not asked for.
-        disparity: Between the labels' map and WordNet's, from 0 (alike) to 1; None where there is none, or with more
-            than 1,000 labels.
+        disparity: Between the labels' map and WordNet's, from 0 (alike) to 1; None where there is none.
         hierarchy: Agreement with a hierarchy; None where none was given.
     """
 
@@ -47,20 +43,20 @@ class GeometryScores:
 
     def as_json(self) -> dict[str, Any]:
         """Returns plain values; null where there is no number."""
-        return {
+        found: dict[str, Any] = {
             "nearest": [{"labels": [one, other], "distance": distance} for one, other, distance in self.nearest],
-            "wordnet": None
-            if self.wordnet is None
-            else _kendall_json(self.wordnet) | {"procrustes_disparity": self.disparity},
-            "hierarchy": None
-            if self.hierarchy is None
-            else _kendall_json(self.hierarchy.kendall)
-            | {
+            "wordnet": None,
+            "hierarchy": None,
+        }
+        if self.wordnet is not None:
+            found["wordnet"] = _kendall_json(self.wordnet) | {"procrustes_disparity": self.disparity}
+        if self.hierarchy is not None:
+            found["hierarchy"] = _kendall_json(self.hierarchy.kendall) | {
                 "same_group": _number(self.hierarchy.same_group),
                 "same_group_by_chance": _number(self.hierarchy.by_chance),
                 "same_group_labels": self.hierarchy.labels,
-            },
-        }
+            }
+        return found
 
 
 def geometry_scores(
@@ -79,19 +75,16 @@ def geometry_scores(
     """
     if hierarchy is not None and hierarchy.names != geometry.names:
         raise ValueError("the hierarchy is of other labels, or has them in another order")
-    names, distances = geometry.names, geometry.distances()
-    upper = torch.ones_like(distances, dtype=torch.bool).triu(diagonal=1)
-    flat = torch.where(upper, distances, math.inf).flatten()
-    count = min(pairs, int(upper.sum()))
-    smallest, where = torch.topk(flat, count, largest=False)
-    rows, columns = np.unravel_index(where.numpy(), tuple(distances.shape))
+    names, distances = geometry.names, geometry.distances().numpy()
+    rows, columns = np.triu_indices(len(names), k=1)
+    smallest = np.argsort(distances[rows, columns], kind="stable")[:pairs]
     nearest = [
-        (names[row], names[column], float(distance))
-        for row, column, distance in zip(rows, columns, smallest, strict=True)
+        (names[one], names[other], float(distances[one, other]))
+        for one, other in zip(rows[smallest], columns[smallest], strict=True)
     ]
-    over = label_plane(distances, wordnet).alignment if wordnet is not None and len(names) <= _MOST_MAPPED else None
+    over = None if wordnet is None else label_plane(distances, wordnet).alignment
     return GeometryScores(
-        sorted(nearest, key=lambda pair: pair[2]),
+        nearest,
         None if wordnet is None else kendall_agreement(distances, wordnet, names),
         None if over is None else over.disparity,
         None if hierarchy is None else group_agreement(distances, hierarchy),

@@ -1,30 +1,39 @@
-"""How far apart two labels are in WordNet's tree of nouns."""
+"""How far apart two labels are in WordNet's tree of nouns, read from Princeton's own files.
+
+index.noun and data.noun are as their manual page wndb(5WN) describes them; nltk reads another layout.
+"""
 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from labelembed.errors import DataError
-from labelembed.geometry.wordnet_files import NounFiles, wordnet_folder
 
+_USUAL_FOLDERS = (
+    "/usr/share/wordnet",
+    "/usr/share/WordNet-3.0/dict",
+    "/usr/local/WordNet-3.0/dict",
+    "/usr/local/share/WordNet/dict",
+    "/opt/homebrew/opt/wordnet/dict",
+    "/opt/homebrew/opt/wordnet/share/WordNet/dict",
+    "/usr/local/opt/wordnet/dict",
+)
+_WAY_OUT = (
+    "On Debian and Ubuntu: apt install wordnet-base. Elsewhere: unpack Princeton's archive WNdb-3.0 "
+    "(wordnet.princeton.edu) and give the folder with index.noun and data.noun, as a path or in WNSEARCHDIR"
+)
 _WRITTEN_SYNSET = re.compile(r"(?P<lemma>.+)\.(?P<part>[a-z])\.(?P<number>\d{1,4})")
 _LISTED = 7  # lines of an error that the command line shows in full
-Missing = Literal["raise", "drop"]
-
-
-class Synset(NamedTuple):
-    """One meaning of a noun: its `name` as ``otter.n.02``, and its place in data.noun."""
-
-    name: str
-    offset: int
 
 
 class WordNet:
@@ -42,13 +51,11 @@ class WordNet:
 
     Example:
         >>> WordNet().distance("dog", "cat")  # doctest: +SKIP
-        4
+        4.0
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        self.path = wordnet_folder(path)
-        self._files = NounFiles(self.path)
-        self._ancestors: dict[int, dict[int, int]] = {}
+        self.path = _folder(path)
 
     def distance(self, one: str, other: str) -> float:
         """Returns the number of edges between two nouns; infinite where they have no hypernym in common.
@@ -59,21 +66,19 @@ class WordNet:
         Raises:
             DataError: When WordNet lacks a name; with near names.
         """
-        up, down = (self._above(synset.offset) for synset in self.synsets([one, other]) if synset is not None)
-        ways = [steps + down[ancestor] for ancestor, steps in up.items() if ancestor in down]
-        return min(ways, default=float("inf"))
+        return float(self.distances([one, other])[0, 1])
 
     def distances(
         self,
         names: Sequence[str],
         senses: Mapping[str, str | None] | None = None,
         *,
-        missing: Missing = "raise",
+        missing: Literal["raise", "drop"] = "raise",
     ) -> Tensor:
         """Returns [C, C] float64, the `distance` between each two names.
 
         Args:
-            names: Labels, in the order of their numbers.
+            names: Labels, in the order of their indices.
             senses: The synset that each label means, as `senses_for` gives them; None for a label that is to be
                 left out. A label that it does not hold means its first sense.
             missing: ``"drop"`` leaves out what WordNet lacks, too. The rows and columns of what is left out are
@@ -82,60 +87,85 @@ class WordNet:
         Raises:
             DataError: When WordNet lacks names; all are listed, each with near names.
         """
-        above = [self._above(found.offset) if found else None for found in self.synsets(names, senses, missing=missing)]
-        there = [column for column, steps_to in enumerate(above) if steps_to is not None]
-        below: dict[int, list[tuple[int, int]]] = {}
-        for column in there:
-            for ancestor, steps in (above[column] or {}).items():
-                below.setdefault(ancestor, []).append((column, steps))
-        # An array of columns and one of their steps for each ancestor: 1,000 labels in a tenth of a second.
-        arrays = {ancestor: np.array(pairs, dtype=np.int64).T for ancestor, pairs in below.items()}
-        table = np.full((len(names), len(names)), np.nan)
-        for row in there:
-            table[row, there] = np.inf
-            for ancestor, steps in (above[row] or {}).items():
-                columns, more = arrays[ancestor]
-                table[row, columns] = np.minimum(table[row, columns], steps + more)
-        return torch.from_numpy(table)
-
-    def synsets(
-        self,
-        names: Sequence[str],
-        senses: Mapping[str, str | None] | None = None,
-        *,
-        missing: Missing = "raise",
-    ) -> list[Synset | None]:
-        """Returns the synset of each name; None where `senses` or ``missing="drop"`` leave it out.
-
-        Raises:
-            DataError: When WordNet lacks names; all are listed, each with near names.
-        """
         if missing not in ("raise", "drop"):
             raise ValueError(f"`missing` must be 'raise' or 'drop', got {missing!r}")
-        found: list[Synset | None] = []
-        lacking: dict[str, str] = {}
-        for name in names:
-            word = senses.get(name, name) if senses is not None else name
-            found.append(None if word is None else self._look_up(word))
-            if word is not None and found[-1] is None:
-                lacking[name] = word
+        words = {name: senses.get(name, name) if senses is not None else name for name in names}
+        lacking = {name: word for name, word in words.items() if word is not None and self._look_up(word) is None}
         if lacking and missing == "raise":
             raise DataError(self._refusal(lacking, len(names)))
+        table = np.full((len(names), len(names)), np.nan)
+        found = [self._look_up(words[name] or "") for name in names]
+        offsets = {label: offset for label, offset in enumerate(found) if offset is not None}
+        table[np.ix_(list(offsets), list(offsets))] = np.inf
+        below: dict[int, list[tuple[int, int]]] = {}  # each ancestor: labels below it, and how far below
+        for label, offset in offsets.items():
+            for ancestor, steps in self._ancestors(offset).items():
+                below.setdefault(ancestor, []).append((label, steps))
+        for pairs in below.values():
+            labels, steps_up = np.array(pairs).T
+            block = np.ix_(labels, labels)
+            table[block] = np.minimum(table[block], steps_up[:, None] + steps_up)
+        return torch.from_numpy(table)
+
+    def _look_up(self, word: str) -> int | None:
+        """Returns a synset as the byte at which its line begins in data.noun; None where WordNet lacks the word."""
+        lemma, part, number = _parts(word)
+        offsets = self._offsets.get(lemma, []) if part == "n" else []
+        return offsets[number - 1] if 1 <= number <= len(offsets) else None
+
+    def _ancestors(self, offset: int) -> dict[int, int]:
+        """Returns the least number of steps up to each ancestor, the synset itself among them (0)."""
+        steps, newest, height = {offset: 0}, {offset}, 0
+        while newest:  # breadth first, so that the first way found is a shortest
+            height += 1
+            newest = {above for synset in newest for above in self._hypernyms(synset)} - steps.keys()
+            steps |= dict.fromkeys(newest, height)
+        return steps
+
+    def _hypernyms(self, offset: int) -> list[int]:
+        """Returns the synsets right above one, instance hypernyms (``Paris`` is a ``city``) among them."""
+        # offset file_number n word_count(hexadecimal) [word id]... pointer_count [symbol offset part source]... | gloss
+        words = self._line(offset).split(b"|")[0].split()
+        try:
+            first = 5 + 2 * int(words[3], 16)
+            pointers = words[first : first + 4 * int(words[first - 1])]
+            return [
+                int(to) for symbol, to in zip(pointers[::4], pointers[1::4], strict=True) if symbol in (b"@", b"@i")
+            ]
+        except (ValueError, IndexError):
+            raise _damaged(self.path / "data.noun", f"the line at byte {offset} is no synset") from None
+
+    def _line(self, offset: int) -> bytes:
+        """Returns a synset's line; it begins with its own offset, which shows where a file was changed or cut."""
+        line = self._data[offset : self._data.find(b"\n", offset)]
+        if not line.startswith(b"%08d " % offset):
+            raise _damaged(self.path / "data.noun", f"no synset begins at byte {offset}, where index.noun has one")
+        return line
+
+    @cached_property
+    def _data(self) -> bytes:
+        return (self.path / "data.noun").read_bytes()
+
+    @cached_property
+    def _offsets(self) -> dict[str, list[int]]:
+        """The synsets of each lemma, its first sense first."""
+        file = self.path / "index.noun"
+        found = {}
+        for number, line in enumerate(file.read_text("utf-8", errors="replace").splitlines(), start=1):
+            if line.startswith(" "):  # the licence
+                continue
+            # lemma n synset_count pointer_count [pointer]... sense_count tagged_count [offset]...
+            words = line.split()
+            try:
+                found[words[0]] = [int(word) for word in words[6 + int(words[3]) :]]
+                if len(found[words[0]]) != int(words[2]):
+                    raise ValueError
+            except (ValueError, IndexError):
+                raise _damaged(file, f"line {number} does not read as a noun's") from None
         return found
 
-    def gloss(self, name: str) -> str:
-        """Returns what WordNet says that a noun means."""
-        return next(self._files.gloss(synset.offset) for synset in self.synsets([name]) if synset is not None)
-
-    def _look_up(self, word: str) -> Synset | None:
-        lemma, part, number = _parts(word)
-        if part != "n" or lemma not in self._files.lemmas:
-            return None
-        offsets = self._files.offsets(lemma)
-        return Synset(f"{lemma}.n.{number:02d}", offsets[number - 1]) if 1 <= number <= len(offsets) else None
-
     def _refusal(self, lacking: dict[str, str], count: int) -> str:
-        heading = f"{self._files.index_file}: WordNet lacks {len(lacking)} of {count} names"
+        heading = f"{self.path / 'index.noun'}: WordNet lacks {len(lacking)} of {count} names"
         lines = [f"{heading}; give their senses, or ask to score without them:"]
         words = [(name if word == name else f"{name} (as {word})", word) for name, word in lacking.items()]
         # All are named, but only the first with what is near, so that the message stays short.
@@ -148,28 +178,16 @@ class WordNet:
     def _near(self, word: str) -> str:
         """Returns what might have been meant by a word that WordNet lacks, as ``": ..."``."""
         lemma, part, _ = _parts(word)
-        lemmas = self._files.lemmas
         if part != "n":
             return ": only nouns, written as otter.n.02"
-        if lemma in lemmas:
-            return f": its senses are {lemma}.n.01 to {lemma}.n.{len(self._files.offsets(lemma)):02d}"
+        if lemma in self._offsets:
+            return f": its senses are {lemma}.n.01 to {lemma}.n.{len(self._offsets[lemma]):02d}"
         # The words of a compound are near (`fish` of `aquarium_fish`), and what is spelt alike; difflib takes
         # seconds for all 117,000 lemmas.
-        near = [one for one in re.split(r"[\W_]+", lemma) if one in lemmas]
-        alike = [other for other in lemmas if other[:1] == lemma[:1] and abs(len(other) - len(lemma)) <= 2]
+        near = [one for one in re.split(r"[\W_]+", lemma) if one in self._offsets]
+        alike = [other for other in self._offsets if other[:1] == lemma[:1] and abs(len(other) - len(lemma)) <= 2]
         near += [one for one in difflib.get_close_matches(lemma, alike, n=3, cutoff=0.6) if one not in near]
         return f": near {', '.join(near[:4])}" if near else ""
-
-    def _above(self, offset: int) -> dict[int, int]:
-        """Returns the least number of steps up to each ancestor, the synset itself among them (0)."""
-        if offset not in self._ancestors:
-            steps, newest, height = {offset: 0}, {offset}, 0
-            while newest:  # breadth first, so that the first way found is a shortest
-                height += 1
-                newest = {above for synset in newest for above in self._files.hypernyms(synset)} - steps.keys()
-                steps |= dict.fromkeys(newest, height)
-            self._ancestors[offset] = steps
-        return self._ancestors[offset]
 
 
 def _parts(word: str) -> tuple[str, str, int]:
@@ -177,3 +195,32 @@ def _parts(word: str) -> tuple[str, str, int]:
     plain = re.sub(r"\s+", "_", word.strip().lower())
     written = _WRITTEN_SYNSET.fullmatch(plain)
     return (written["lemma"], written["part"], int(written["number"])) if written else (plain, "n", 1)
+
+
+def _folder(path: str | Path | None) -> Path:
+    """Returns the folder with WordNet's nouns: the one given, else by the environment, else a usual one."""
+    said = ""
+    if path is not None:
+        chosen = Path(path)
+    elif folder := os.environ.get("WNSEARCHDIR"):
+        chosen, said = Path(folder), " (WNSEARCHDIR says so)"
+    elif home := os.environ.get("WNHOME"):
+        chosen, said = Path(home) / "dict", " (WNHOME says so)"
+    else:
+        there = [Path(folder) for folder in _USUAL_FOLDERS if _holds_nouns(Path(folder))]
+        if not there:
+            raise DataError(f"WordNet is not in any of the usual folders ({_USUAL_FOLDERS[0]}, ...). {_WAY_OUT}")
+        chosen = there[0]
+    if _holds_nouns(chosen / "dict"):  # as the archive unpacks
+        chosen = chosen / "dict"
+    if not _holds_nouns(chosen):
+        raise DataError(f"{chosen}: no WordNet there, it lacks index.noun or data.noun{said}. {_WAY_OUT}")
+    return chosen
+
+
+def _holds_nouns(folder: Path) -> bool:
+    return (folder / "index.noun").is_file() and (folder / "data.noun").is_file()
+
+
+def _damaged(file: Path, what: str) -> DataError:
+    return DataError(f"{file}: {what}; the file is damaged or not WordNet's. {_WAY_OUT}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from labelembed.geometry import Alignment, tree_of
+from labelembed.geometry import Alignment, leaf_order
 from labelembed.report.drawing import INK, Sketch, series_colour
 from labelembed.report.formatting import shortened
 from labelembed.report.label_groups import LabelGroups
@@ -42,30 +42,24 @@ def dendrogram(
         groups: Colours the labels, and the branches whose labels are all of one group.
         key: Begins every id in the SVG.
     """
-    root = tree_of(joined, names)
+    order = leaf_order(joined)
     count, named = len(names), len(names) <= MOST_LABEL_NAMES
-    place: dict[int, float] = {}
+    group: list[int | None] = list(groups.of) if groups is not None else [None] * count
+    of_labels = [group[label] for label in order]
+    ordered = [short_label(names[label]) for label in order]
+    place = np.argsort(order).astype(float).tolist()
+    heights = [0.0] * count
     segments: list[list[tuple[float, float]]] = []
     of_segments: list[int | None] = []
-    ordered: list[str] = []
-    group_of_label = dict(zip(names, groups.of, strict=True)) if groups is not None else {}
-    group: dict[int, int | None] = {}
-    for node in root.walk():
-        if not node.children:
-            place[id(node)] = float(len(ordered))
-            group[id(node)] = group_of_label.get(node.name)
-            ordered.append(node.name)
-            continue
-        at = [place[id(child)] for child in node.children]
-        below = {group[id(child)] for child in node.children}
-        group[id(node)] = below.pop() if len(below) == 1 else None
-        place[id(node)] = sum(at) / len(at)
-        height = node.height or 0.0
+    for one, other, height, _ in joined.tolist():
+        children = [int(one), int(other)]
+        at = [place[child] for child in children]
+        group.append(group[children[0]] if group[children[0]] == group[children[1]] else None)
         segments.append([(height, min(at)), (height, max(at))])
-        segments += [[(height, y), (child.height or 0.0, y)] for y, child in zip(at, node.children, strict=True)]
-        of_segments += [group[id(node)], *(group[id(child)] for child in node.children)]
-    of_labels = [group_of_label.get(name) for name in ordered]
-    ordered = [short_label(name) for name in ordered]
+        segments += [[(height, y), (heights[child], y)] for y, child in zip(at, children, strict=True)]
+        of_segments += [group[-1], *(group[child] for child in children)]
+        place.append(sum(at) / 2)
+        heights.append(height)
     margin = 0.09 * max(map(len, ordered)) if named else 0.0
 
     def paint(figure: Figure) -> None:
@@ -77,7 +71,7 @@ def dendrogram(
             colour = _group_colour(number) if groups is not None else series_colour(1)
             x, y = np.array(points).T
             axes.plot(x, y, color=colour, linewidth=1.0 if named else 0.4, solid_capstyle="butt")
-        top = root.height or 1.0
+        top = heights[-1] or 1.0
         axes.set_xlim(1.03 * top, 0)
         axes.set_ylim(count - 0.5, -0.5)
         axes.yaxis.tick_right()

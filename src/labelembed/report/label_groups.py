@@ -87,13 +87,9 @@ def reference_for(names: Sequence[str], *, groups: str | Path | None = None, wor
 
 def _given_groups(source: str | Path, names: Sequence[str]) -> LabelGroups:
     hierarchy = read_hierarchy(source, names)
-    called: dict[str, str] = {}
-    for node in hierarchy.root.walk():
-        for child in node.children:
-            if not child.children:
-                called[child.name] = node.name
-    kinds = list(dict.fromkeys(called[name] for name in names))
-    return LabelGroups(f"groups of {source}", tuple(kinds), tuple(kinds.index(called[name]) for name in names))
+    called = [path[-1] for path in hierarchy.paths]
+    kinds = list(dict.fromkeys(called))
+    return LabelGroups(f"groups of {source}", tuple(kinds), tuple(kinds.index(kind) for kind in called))
 
 
 def _wordnet_groups(names: Sequence[str], distances: NDArray[np.float64]) -> LabelGroups | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from labelembed.errors import DataError, nearest
-from labelembed.geometry.small_files import read_mapping
+from labelembed.geometry.mapping_files import read_mapping
 
 #: Files that ship; where two hold the same names they mean the same by them.
 SHIPPED = ("cifar10", "cifar100", "cifar100_groups", "fashion_mnist", "awa2")
