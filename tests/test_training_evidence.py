@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from labelembed.errors import RunFolderError
-from labelembed.measures import confusions
+from labelembed.metrics import confusions
 from labelembed.recipes.beginning import start_over
 from labelembed.recipes.running import run_recipe
 from labelembed.recipes.saved_run import SavedRun

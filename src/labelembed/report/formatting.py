@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from labelembed.measures import PairedComparison, Summary
+from labelembed.metrics import PairedComparison, Summary
 from labelembed.report.table import Row
 
 NOTHING = "-"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.errors import DataError, RunFolderError
-from labelembed.measures import is_extreme_temperature
+from labelembed.metrics import is_extreme_temperature
 from labelembed.report.card_origin import (
     as_yaml,
     command_of,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from labelembed.measures import (
+from labelembed.metrics import (
     PairedComparison,
     Summary,
     holm,

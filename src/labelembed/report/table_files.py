@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from labelembed.measures import PairedComparison
+from labelembed.metrics import PairedComparison
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
 from labelembed.report.formatting import MEASURES, SPEED_MEASURES
 from labelembed.report.speed import RunSpeed, run_speed

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from labelembed.measures import calibration, classification_measures, fit_temperature, negative_log_likelihood
+from labelembed.metrics import calibration, classification_metrics, fit_temperature, negative_log_likelihood
 from tests.naive.measures import naive_negative_log_likelihood
 
 
@@ -123,17 +123,17 @@ def test_what_has_no_temperature_is_refused(logits, labels, error, message):
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 6.0])
 def test_measures_at_a_temperature_are_those_of_the_divided_logits(temperature):
     logits, labels = drawn(9, rows=400, labels=8)
-    measured = classification_measures(logits, labels, temperature=temperature)
-    divided = classification_measures(logits / temperature, labels)
+    measured = classification_metrics(logits, labels, temperature=temperature)
+    divided = classification_metrics(logits / temperature, labels)
     assert measured == pytest.approx(divided, abs=1e-12)
-    plain = classification_measures(logits, labels)
+    plain = classification_metrics(logits, labels)
     assert (measured["error"], measured["top5_error"]) == (plain["error"], plain["top5_error"])
 
 
 def test_calibration_lowers_likelihood_and_calibration_error_of_an_unsure_classifier():
     logits, labels = drawn(10, rows=4000, labels=6, temperature=0.3)
-    before = classification_measures(logits, labels)
-    after = classification_measures(logits, labels, temperature=fit_temperature(logits, labels))
+    before = classification_metrics(logits, labels)
+    after = classification_metrics(logits, labels, temperature=fit_temperature(logits, labels))
     assert after["nll"] < before["nll"] - 0.2
     assert after["calibration_error"] < before["calibration_error"] / 3
 
@@ -141,7 +141,7 @@ def test_calibration_lowers_likelihood_and_calibration_error_of_an_unsure_classi
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
 def test_a_temperature_that_is_none_is_refused(temperature):
     with pytest.raises(ValueError, match="`temperature` must be a finite number > 0"):
-        classification_measures([[1.0, 2.0]], [0], temperature=temperature)
+        classification_metrics([[1.0, 2.0]], [0], temperature=temperature)
 
 
 def test_the_examples_run():

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from labelembed.measures.forecasts import Forecasts, counted_rows, label_ranks, softmax_forecasts
+from labelembed.metrics.forecasts import Forecasts, counted_rows, label_ranks, softmax_forecasts
 
 
 class ReliabilityBins(NamedTuple):
@@ -206,7 +206,7 @@ def expected_calibration_error(
     return _calibration_error(reliability(logits, labels, bins=bins, ignore_index=ignore_index))
 
 
-def classification_measures(
+def classification_metrics(
     logits: ArrayLike, labels: ArrayLike, *, bins: int = 15, temperature: float = 1.0, ignore_index: int = -100
 ) -> dict[str, float]:
     """Returns all measures of one evaluation, with a single pass of the softmax.
@@ -230,7 +230,7 @@ def classification_measures(
         TypeError: If the labels are not integers.
 
     Example:
-        >>> measured = classification_measures([[0.0, 0.0], [9.0, -999.0]], [0, 0])
+        >>> measured = classification_metrics([[0.0, 0.0], [9.0, -999.0]], [0, 0])
         >>> {name: round(value, 3) for name, value in measured.items()}
         {'error': 0.0, 'nll': 0.347, 'calibration_error': 0.25, 'brier': 0.25}
     """

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from labelembed.measures.forecasts import blocks_of_rows, counted_rows, label_ranks
+from labelembed.metrics.forecasts import blocks_of_rows, counted_rows, label_ranks
 
 #: What a fitted temperature is held to.
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.01, 100.0
@@ -40,7 +40,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, ignore_index: int =
         Below 1 the classifier was too unsure, above 1 too sure.
 
     Raises:
-        ValueError: As described at the top of `measures.classification`, and if a right label's logit is
+        ValueError: As described at the top of `metrics.classification`, and if a right label's logit is
             minus infinity, for then no temperature gives a likelihood.
         TypeError: If the labels are not integers.
 

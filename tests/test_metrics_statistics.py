@@ -1,13 +1,14 @@
 import doctest
 import importlib
 import math
+import sys
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from labelembed.measures import holm, joint_interval, mantel_test, paired_by_seed, paired_comparison, summarise
+from labelembed.metrics import holm, joint_interval, mantel_test, paired_by_seed, paired_comparison, summarise
 from tests.naive.measures import (
     naive_holm,
     naive_joint_interval,
@@ -399,5 +400,12 @@ def test_mantel_without_a_relation_to_test():
 
 @pytest.mark.parametrize(("module", "examples"), [("statistics", 5), ("joint_interval", 2)])
 def test_the_examples_run(module, examples):
-    found = doctest.testmod(importlib.import_module(f"labelembed.measures.{module}"))
+    found = doctest.testmod(importlib.import_module(f"labelembed.metrics.{module}"))
     assert (found.failed, found.attempted >= examples) == (0, True)
+
+
+def test_the_old_name_of_the_package_still_works_with_a_warning():
+    sys.modules.pop("labelembed.measures", None)
+    with pytest.warns(DeprecationWarning, match=r"labelembed\.measures is labelembed\.metrics now"):
+        old = importlib.import_module("labelembed.measures")
+    assert old.joint_interval is joint_interval

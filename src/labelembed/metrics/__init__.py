@@ -5,24 +5,24 @@ All errors, accuracies and probabilities are fractions in [0, 1]; per cent is a 
 
 from __future__ import annotations
 
-from labelembed.measures.calibration import FEWEST_CALIBRATION_EXAMPLES, fit_temperature, is_extreme_temperature
-from labelembed.measures.classification import (
+from labelembed.metrics.calibration import FEWEST_CALIBRATION_EXAMPLES, fit_temperature, is_extreme_temperature
+from labelembed.metrics.classification import (
     ReliabilityBins,
     binned_reliability,
     brier_score,
-    classification_measures,
+    classification_metrics,
     error_rate,
     expected_calibration_error,
     negative_log_likelihood,
     reliability,
     top_k_error,
 )
-from labelembed.measures.confusion import Confusions, confusions
-from labelembed.measures.joint_interval import JointInterval, joint_interval
-from labelembed.measures.mantel import MantelTest, mantel_test
-from labelembed.measures.rouge import rouge
-from labelembed.measures.speed import area_under_accuracy_curve, epochs_saved, epochs_to_reach
-from labelembed.measures.statistics import (
+from labelembed.metrics.confusion import Confusions, confusions
+from labelembed.metrics.joint_interval import JointInterval, joint_interval
+from labelembed.metrics.mantel import MantelTest, mantel_test
+from labelembed.metrics.rouge import rouge
+from labelembed.metrics.speed import area_under_accuracy_curve, epochs_saved, epochs_to_reach
+from labelembed.metrics.statistics import (
     PairedComparison,
     Summary,
     holm,
@@ -30,8 +30,8 @@ from labelembed.measures.statistics import (
     paired_comparison,
     summarise,
 )
-from labelembed.measures.text_lines import TextScore
-from labelembed.measures.translation import BootstrapScore, PairedBootstrap, bleu, chrf, paired_bootstrap
+from labelembed.metrics.text_lines import TextScore
+from labelembed.metrics.translation import BootstrapScore, PairedBootstrap, bleu, chrf, paired_bootstrap
 
 __all__ = [
     "FEWEST_CALIBRATION_EXAMPLES",
@@ -49,7 +49,7 @@ __all__ = [
     "bleu",
     "brier_score",
     "chrf",
-    "classification_measures",
+    "classification_metrics",
     "confusions",
     "epochs_saved",
     "epochs_to_reach",

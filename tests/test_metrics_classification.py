@@ -6,10 +6,10 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from labelembed.measures import (
+from labelembed.metrics import (
     brier_score,
     classification,
-    classification_measures,
+    classification_metrics,
     error_rate,
     expected_calibration_error,
     negative_log_likelihood,
@@ -63,7 +63,7 @@ def test_every_measure_equals_the_naive_one(seed):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_classification_measures_equals_the_single_ones(seed):
+def test_classification_metrics_equals_the_single_ones(seed):
     logits, labels = random_case(seed)
     expected = {
         "error": error_rate(logits, labels),
@@ -73,12 +73,12 @@ def test_classification_measures_equals_the_single_ones(seed):
     }
     if logits.shape[1] > 5:
         expected["top5_error"] = top_k_error(logits, labels, k=5)
-    assert classification_measures(logits, labels) == expected
+    assert classification_metrics(logits, labels) == expected
 
 
 @pytest.mark.parametrize(("num_labels", "present"), [(5, False), (6, True)])
-def test_classification_measures_leaves_out_a_top5_error_that_is_always_zero(num_labels, present):
-    assert ("top5_error" in classification_measures(np.zeros((2, num_labels)), [0, 1])) is present
+def test_classification_metrics_leaves_out_a_top5_error_that_is_always_zero(num_labels, present):
+    assert ("top5_error" in classification_metrics(np.zeros((2, num_labels)), [0, 1])) is present
 
 
 def test_negative_log_likelihood_equals_scipy():
@@ -95,7 +95,7 @@ def test_blocks_of_rows_leave_no_row_out():
     log_probability = log_softmax(logits, axis=1)
     likelihood = -log_probability[np.arange(20_001), labels].mean()
     squared = ((np.exp(log_probability) - np.eye(10)[labels]) ** 2).sum(axis=1).mean()
-    measured = classification_measures(logits, labels)
+    measured = classification_metrics(logits, labels)
     assert measured["error"] == (logits.argmax(axis=1) != labels).mean()
     assert measured["nll"] == pytest.approx(likelihood, **EXACT)
     assert measured["brier"] == pytest.approx(squared, **EXACT)
@@ -122,15 +122,15 @@ def test_a_confidence_on_an_edge_belongs_to_the_bin_below(num_labels):
 
 
 def test_certain_forecasts_reach_the_ends_of_every_scale():
-    right = classification_measures([[900.0, -900.0]], [0])
+    right = classification_metrics([[900.0, -900.0]], [0])
     assert right == {"error": 0.0, "nll": 0.0, "calibration_error": 0.0, "brier": 0.0}
     assert math.copysign(1.0, right["nll"]) == 1.0
-    wrong = classification_measures([[900.0, -900.0]], [1])
+    wrong = classification_metrics([[900.0, -900.0]], [1])
     assert wrong == {"error": 1.0, "nll": 1800.0, "calibration_error": 1.0, "brier": 2.0}
 
 
 def test_a_label_ruled_out_has_infinite_loss_and_the_rest_stays_finite():
-    measured = classification_measures([[0.0, -math.inf, 0.0]], [1])
+    measured = classification_metrics([[0.0, -math.inf, 0.0]], [1])
     assert measured == {"error": 1.0, "nll": math.inf, "calibration_error": 0.5, "brier": 1.5}
 
 
@@ -141,7 +141,7 @@ def test_equal_logits_are_ordered_by_label_number():
 
 
 def test_one_label_is_always_right_and_certain():
-    measured = classification_measures([[3.0], [-2.0]], [0, 0])
+    measured = classification_metrics([[3.0], [-2.0]], [0, 0])
     assert measured == {"error": 0.0, "nll": 0.0, "calibration_error": 0.0, "brier": 0.0}
 
 
@@ -152,28 +152,28 @@ def test_ignored_rows_are_as_if_they_were_not_there(ignore_index):
     masked, kept = labels.copy(), np.arange(30) % 3 != 0
     masked[~kept] = ignore_index
     logits[0] = np.nan  # what an ignored row holds must not matter
-    expected = classification_measures(logits[kept], labels[kept])
-    assert classification_measures(logits, masked, ignore_index=ignore_index) == expected
+    expected = classification_metrics(logits[kept], labels[kept])
+    assert classification_metrics(logits, masked, ignore_index=ignore_index) == expected
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "int64"])
 def test_other_number_types_are_measured_in_float64(dtype):
     given = (np.random.default_rng(5).normal(size=(200, 8)) * 4).astype(dtype)
     labels = np.random.default_rng(6).integers(0, 8, size=200)
-    measured = classification_measures(given, labels.astype(np.uint8))
-    assert measured == classification_measures(given.astype(np.float64), labels)
+    measured = classification_metrics(given, labels.astype(np.uint8))
+    assert measured == classification_metrics(given.astype(np.float64), labels)
 
 
 def test_tensors_may_be_given():
     logits, labels = random_case(7)
     given = torch.from_numpy(logits), torch.from_numpy(labels)
-    assert classification_measures(*given) == classification_measures(logits, labels)
+    assert classification_metrics(*given) == classification_metrics(logits, labels)
 
 
 def test_nothing_given_is_changed():
     logits, labels = random_case(8)
     before = logits.copy(), labels.copy()
-    classification_measures(logits, labels)
+    classification_metrics(logits, labels)
     np.testing.assert_array_equal(logits, before[0])
     np.testing.assert_array_equal(labels, before[1])
 
@@ -186,7 +186,7 @@ MEASURES = [
     brier_score,
     reliability,
     expected_calibration_error,
-    classification_measures,
+    classification_metrics,
 ]
 
 
@@ -223,7 +223,7 @@ def test_a_k_outside_the_labels_is_refused(k):
 
 
 @pytest.mark.parametrize("bins", [0, -3, 2.5])
-@pytest.mark.parametrize("measure", [reliability, expected_calibration_error, classification_measures])
+@pytest.mark.parametrize("measure", [reliability, expected_calibration_error, classification_metrics])
 def test_bins_below_one_are_refused(measure, bins):
     with pytest.raises(ValueError, match=f"`bins` must be a whole number of at least 1, got {bins}"):
         measure(np.zeros((2, 3)), [0, 1], bins=bins)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelembed.measures.joint_interval import JointInterval
+from labelembed.metrics.joint_interval import JointInterval
 
 # Of 2^n equally likely patterns of signs at least two are as extreme as any: with 5, 2 / 32 is above 0.05.
 _FEWEST_SEEDS_FOR_P = 6
