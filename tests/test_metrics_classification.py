@@ -1,3 +1,5 @@
+"""The metrics of one evaluation against their naive forms and scikit-learn's, limits, and bad input."""
+
 import doctest
 import math
 
@@ -5,22 +7,15 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
+from sklearn import metrics as sklearn_metrics
 
-from labelembed.metrics import (
-    brier_score,
-    classification,
-    classification_metrics,
-    error_rate,
-    expected_calibration_error,
-    negative_log_likelihood,
-    reliability,
-    top_k_error,
-)
+from labelembed.metrics import binned_reliability, classification, classification_metrics, confusions, fit_temperature
 from tests.naive.measures import (
     naive_brier_score,
     naive_calibration_error,
     naive_negative_log_likelihood,
     naive_reliability,
+    naive_softmax_row,
     naive_top_k_error,
 )
 
@@ -42,50 +37,54 @@ def random_case(seed):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_every_measure_equals_the_naive_one(seed):
+def test_every_metric_equals_the_naive_one(seed):
     logits, labels = random_case(seed)
     num_labels = logits.shape[1]
-    assert error_rate(logits, labels) == naive_top_k_error(logits, labels, 1)
-    for k in range(1, num_labels + 1):
-        assert top_k_error(logits, labels, k=k) == naive_top_k_error(logits, labels, k)
-    assert negative_log_likelihood(logits, labels) == pytest.approx(
-        naive_negative_log_likelihood(logits, labels), **EXACT
-    )
-    assert brier_score(logits, labels) == pytest.approx(naive_brier_score(logits, labels), **EXACT)
     for bins in (1, 7, 15):
-        assert expected_calibration_error(logits, labels, bins=bins) == pytest.approx(
-            naive_calibration_error(logits, labels, bins), **EXACT
+        measured = classification_metrics(logits, labels, bins=bins)
+        expected = {
+            "error": naive_top_k_error(logits, labels, 1),
+            "nll": naive_negative_log_likelihood(logits, labels),
+            "calibration_error": naive_calibration_error(logits, labels, bins),
+            "brier": naive_brier_score(logits, labels),
+        }
+        if num_labels >= 4:
+            k = 5 if num_labels >= 10 else 2
+            expected[f"top{k}_error"] = naive_top_k_error(logits, labels, k)
+        kept = labels != -100
+        truth, predicted = labels[kept], logits[kept].argmax(axis=1)
+        expected["macro_f1"] = sklearn_metrics.f1_score(truth, predicted, average="macro")
+        expected["balanced_accuracy"] = sklearn_metrics.recall_score(
+            truth, predicted, labels=np.unique(truth), average="macro"
         )
-        found, naive = reliability(logits, labels, bins=bins), naive_reliability(logits, labels, bins)
+        assert measured == pytest.approx(expected, **EXACT)
+
+
+@pytest.mark.parametrize("seed", range(0, 40, 4))
+def test_reliability_equals_the_naive_one(seed):
+    logits, labels = random_case(seed)
+    kept = labels != -100
+    confidence = [max(naive_softmax_row(row)) for row in logits[kept]]
+    for bins in (1, 7, 15):
+        found = binned_reliability(logits[kept].argmax(axis=1) == labels[kept], confidence, bins=bins)
+        naive = naive_reliability(logits, labels, bins)
         assert found.count.tolist() == [count for count, _, _ in naive]
         assert found.confidence.tolist() == pytest.approx([mean for _, mean, _ in naive], nan_ok=True, **EXACT)
         assert found.accuracy.tolist() == pytest.approx([mean for _, _, mean in naive], nan_ok=True, **EXACT)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_classification_metrics_equals_the_single_ones(seed):
-    logits, labels = random_case(seed)
-    expected = {
-        "error": error_rate(logits, labels),
-        "nll": negative_log_likelihood(logits, labels),
-        "calibration_error": expected_calibration_error(logits, labels),
-        "brier": brier_score(logits, labels),
-    }
-    if logits.shape[1] > 5:
-        expected["top5_error"] = top_k_error(logits, labels, k=5)
-    assert classification_metrics(logits, labels) == expected
+@pytest.mark.parametrize(("num_labels", "present"), [(3, set()), (4, {"top2_error"}), (10, {"top5_error"})])
+def test_which_top_k_error_there_is_depends_on_the_number_of_labels(num_labels, present):
+    measured = classification_metrics(np.zeros((2, num_labels)), [0, 1])
+    assert {name for name in measured if name.startswith("top")} == present
 
 
-@pytest.mark.parametrize(("num_labels", "present"), [(5, False), (6, True)])
-def test_classification_metrics_leaves_out_a_top5_error_that_is_always_zero(num_labels, present):
-    assert ("top5_error" in classification_metrics(np.zeros((2, num_labels)), [0, 1])) is present
-
-
-def test_negative_log_likelihood_equals_scipy():
-    logits = np.random.default_rng(1).normal(size=(500, 30)) * 50
-    labels = np.random.default_rng(2).integers(0, 30, size=500)
-    expected = -log_softmax(logits, axis=1)[np.arange(500), labels].mean()
-    assert negative_log_likelihood(logits, labels) == pytest.approx(expected, **EXACT)
+def test_macro_f1_and_balanced_accuracy_equal_the_hand_example():
+    # True 0, 0, 0, 1, predicted 0, 0, 2, 1, of five labels. F1 of 0: 2 * 2 / (3 + 2) = 0.8, of 1: 1, of 2: 0. Recall of
+    # 0: 2 / 3, of 1: 1. Labels 3 and 4 do not occur.
+    measured = classification_metrics(np.eye(5)[[0, 0, 2, 1]], [0, 0, 0, 1])
+    assert measured["macro_f1"] == pytest.approx(0.6, **EXACT)
+    assert measured["balanced_accuracy"] == pytest.approx(5 / 6, **EXACT)
 
 
 def test_blocks_of_rows_leave_no_row_out():
@@ -99,50 +98,41 @@ def test_blocks_of_rows_leave_no_row_out():
     assert measured["error"] == (logits.argmax(axis=1) != labels).mean()
     assert measured["nll"] == pytest.approx(likelihood, **EXACT)
     assert measured["brier"] == pytest.approx(squared, **EXACT)
-    assert reliability(logits, labels).count.sum() == 20_001
+
+
+BEST = {"error": 0.0, "nll": 0.0, "calibration_error": 0.0, "brier": 0.0, "macro_f1": 1.0, "balanced_accuracy": 1.0}
+WORST = {"error": 1.0, "calibration_error": 1.0, "brier": 2.0, "macro_f1": 0.0, "balanced_accuracy": 0.0}
 
 
 def test_calibration_error_equals_the_hand_example():
     # Top probabilities 0.9 (right, wrong), 0.7 (right, right) and 0.55 (wrong), in five bins of width 0.2:
     # (1 * |0 - 0.55| + 2 * |1 - 0.7| + 2 * |0.5 - 0.9|) / 5 = 1.95 / 5
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.7, 0.3], [0.45, 0.55]])
-    labels = [0, 1, 1, 0, 0]
-    found = reliability(np.log(probabilities), labels, bins=5)
-    assert found.count.tolist() == [0, 0, 1, 2, 2]
-    assert found.confidence.tolist() == pytest.approx([math.nan, math.nan, 0.55, 0.7, 0.9], nan_ok=True)
-    assert found.accuracy.tolist() == pytest.approx([math.nan, math.nan, 0.0, 1.0, 0.5], nan_ok=True)
-    assert expected_calibration_error(np.log(probabilities), labels, bins=5) == pytest.approx(0.39, **EXACT)
+    measured = classification_metrics(np.log(probabilities), [0, 1, 1, 0, 0], bins=5)
+    assert measured["calibration_error"] == pytest.approx(0.39, **EXACT)
 
 
 @pytest.mark.parametrize("num_labels", range(2, 40))
 def test_a_confidence_on_an_edge_belongs_to_the_bin_below(num_labels):
-    # Equal logits, as an untrained network has them: the confidence 1 / C is the first bin's right end.
-    assert reliability(np.zeros((1, num_labels)), [0], bins=num_labels).count.tolist()[:2] == [1, 0]
-    assert reliability(np.zeros((1, num_labels)), [0], bins=1).count.tolist() == [1]
+    # Equal logits, as an untrained network has them: the confidence 1 / C, to the last bit, is the first bin's right
+    # end. Both examples in one bin: |1 / 2 - 1 / C|.
+    measured = classification_metrics(np.zeros((2, num_labels)), [0, 1], bins=num_labels)
+    assert measured["calibration_error"] == abs(0.5 - 1 / num_labels)
+    assert binned_reliability([True], [1 / num_labels], bins=num_labels).count.tolist()[:2] == [1, 0]
 
 
-def test_certain_forecasts_reach_the_ends_of_every_scale():
+def test_certain_probabilities_reach_the_ends_of_every_scale():
     right = classification_metrics([[900.0, -900.0]], [0])
-    assert right == {"error": 0.0, "nll": 0.0, "calibration_error": 0.0, "brier": 0.0}
+    assert right == BEST
     assert math.copysign(1.0, right["nll"]) == 1.0
     wrong = classification_metrics([[900.0, -900.0]], [1])
-    assert wrong == {"error": 1.0, "nll": 1800.0, "calibration_error": 1.0, "brier": 2.0}
+    assert wrong == WORST | {"nll": 1800.0}
+    assert classification_metrics([[3.0], [-2.0]], [0, 0]) == BEST  # one label
 
 
 def test_a_label_ruled_out_has_infinite_loss_and_the_rest_stays_finite():
     measured = classification_metrics([[0.0, -math.inf, 0.0]], [1])
-    assert measured == {"error": 1.0, "nll": math.inf, "calibration_error": 0.5, "brier": 1.5}
-
-
-def test_equal_logits_are_ordered_by_label_number():
-    logits = np.zeros((4, 4))
-    assert error_rate(logits, [0, 1, 2, 3]) == 0.75
-    assert [top_k_error(logits, [0, 1, 2, 3], k=k) for k in (1, 2, 3, 4)] == [0.75, 0.5, 0.25, 0.0]
-
-
-def test_one_label_is_always_right_and_certain():
-    measured = classification_metrics([[3.0], [-2.0]], [0, 0])
-    assert measured == {"error": 0.0, "nll": 0.0, "calibration_error": 0.0, "brier": 0.0}
+    assert measured == WORST | {"nll": math.inf, "calibration_error": 0.5, "brier": 1.5}
 
 
 @pytest.mark.parametrize("ignore_index", [-100, 2])
@@ -170,6 +160,14 @@ def test_tensors_may_be_given():
     assert classification_metrics(*given) == classification_metrics(logits, labels)
 
 
+def test_a_network_may_give_its_logits_as_they_are():
+    logits = torch.from_numpy(random_case(7)[0])
+    labels = logits.argmax(-1)
+    low = logits.bfloat16()
+    assert classification_metrics(low, labels) == classification_metrics(low.double(), labels)
+    assert fit_temperature(logits.requires_grad_(), labels) == fit_temperature(logits.detach(), labels)
+
+
 def test_nothing_given_is_changed():
     logits, labels = random_case(8)
     before = logits.copy(), labels.copy()
@@ -179,18 +177,9 @@ def test_nothing_given_is_changed():
 
 
 NAN = np.array([[0.0, 1.0], [0.0, 1.0], [np.nan, 1.0], [np.nan, 1.0]])
-MEASURES = [
-    error_rate,
-    lambda logits, labels: top_k_error(logits, labels, k=1),
-    negative_log_likelihood,
-    brier_score,
-    reliability,
-    expected_calibration_error,
-    classification_metrics,
-]
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("metric", [classification_metrics, fit_temperature])
 @pytest.mark.parametrize(
     ("logits", "labels", "error", "message"),
     [
@@ -206,29 +195,38 @@ MEASURES = [
         (np.array([[-np.inf, -np.inf]]), [0], ValueError, "got -inf in row 0"),
         (np.zeros((3, 3)), [0, -100, 3], ValueError, r"in 0\.\.2 or -100, got 3 in row 2"),
         (np.zeros((3, 3)), [0, -1, 3], ValueError, r"`labels` must be in 0\.\.2 or -100, got -1 in row 1"),
-        (np.zeros((2, 3)), [-100, -100], ValueError, "must have a row that counts, got 2 times -100"),
+        (np.zeros((2, 3)), [-100, -100], ValueError, "must have an example that counts, got 2 times -100"),
         (np.zeros((2, 3)), [0.0, 1.0], TypeError, "`labels` must be integers, got dtype float64"),
         (np.zeros((2, 3)), [True, False], TypeError, "`labels` must be integers, got dtype bool"),
     ],
 )
-def test_bad_arrays_are_refused_by_every_measure(measure, logits, labels, error, message):
+def test_bad_arrays_are_refused(metric, logits, labels, error, message):
     with pytest.raises(error, match=message):
-        measure(logits, labels)
-
-
-@pytest.mark.parametrize("k", [0, 4, -1, 1.5])
-def test_a_k_outside_the_labels_is_refused(k):
-    with pytest.raises(ValueError, match=rf"`k` must be a whole number in 1\.\.3, .* got {k}"):
-        top_k_error(np.zeros((2, 3)), [0, 1], k=k)
+        metric(logits, labels)
 
 
 @pytest.mark.parametrize("bins", [0, -3, 2.5])
-@pytest.mark.parametrize("measure", [reliability, expected_calibration_error, classification_metrics])
-def test_bins_below_one_are_refused(measure, bins):
+def test_bins_below_one_are_refused(bins):
     with pytest.raises(ValueError, match=f"`bins` must be a whole number of at least 1, got {bins}"):
-        measure(np.zeros((2, 3)), [0, 1], bins=bins)
+        classification_metrics(np.zeros((2, 3)), [0, 1], bins=bins)
+
+
+def test_confusions_equal_scikit_learns_table():
+    random = np.random.default_rng(12)
+    labels, predicted = random.integers(0, 7, size=(2, 300))
+    found = confusions(labels, predicted, 8)
+    table = sklearn_metrics.confusion_matrix(labels, predicted, labels=range(8))
+    assert (found.rows.tolist(), found.right.tolist()) == (table.sum(axis=1).tolist(), table.diagonal().tolist())
+    assert {(one, other): count for one, other, count in found.pairs.tolist()} == {
+        (one, other): table[one, other] for one in range(8) for other in range(8) if one != other and table[one, other]
+    }
+    order = [(-count, one, other) for one, other, count in found.pairs.tolist()]
+    assert order == sorted(order)
+    assert confusions([1], [1], 2).pairs.shape == (0, 3)
+    with pytest.raises(ValueError, match=r"`predicted` must be in 0..1, got 5 to 5"):
+        confusions([0], [5], 2)
 
 
 def test_the_examples_run():
     found = doctest.testmod(classification)
-    assert (found.failed, found.attempted >= 7) == (0, True)
+    assert (found.failed, found.attempted >= 3) == (0, True)

@@ -7,17 +7,12 @@ from __future__ import annotations
 
 from labelembed.metrics.calibration import FEWEST_CALIBRATION_EXAMPLES, fit_temperature, is_extreme_temperature
 from labelembed.metrics.classification import (
+    Confusions,
     ReliabilityBins,
     binned_reliability,
-    brier_score,
     classification_metrics,
-    error_rate,
-    expected_calibration_error,
-    negative_log_likelihood,
-    reliability,
-    top_k_error,
+    confusions,
 )
-from labelembed.metrics.confusion import Confusions, confusions
 from labelembed.metrics.joint_interval import JointInterval, joint_interval
 from labelembed.metrics.mantel import MantelTest, mantel_test
 from labelembed.metrics.rouge import rouge
@@ -47,25 +42,19 @@ __all__ = [
     "area_under_accuracy_curve",
     "binned_reliability",
     "bleu",
-    "brier_score",
     "chrf",
     "classification_metrics",
     "confusions",
     "epochs_saved",
     "epochs_to_reach",
-    "error_rate",
-    "expected_calibration_error",
     "fit_temperature",
     "holm",
     "is_extreme_temperature",
     "joint_interval",
     "mantel_test",
-    "negative_log_likelihood",
     "paired_bootstrap",
     "paired_by_seed",
     "paired_comparison",
-    "reliability",
     "rouge",
     "summarise",
-    "top_k_error",
 ]
