@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from labelembed.measures import bleu, chrf, paired_bootstrap, rouge
+from labelembed.metrics import bleu, chrf, paired_bootstrap, rouge
 from tests.made_cli import call, succeed
 
 pytest.importorskip("sacrebleu")

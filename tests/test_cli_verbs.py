@@ -558,6 +558,8 @@ def test_evaluate_in_words(calibrated, monkeypatch):
     shown = {line[:20].strip(): line[20:].split() for line in lines[1:-1]}
     assert shown["error"] == [f"{test['error']:.2%}"]
     assert shown["top5 error"] == [f"{test['top5_error']:.2%}"]
+    assert shown["macro-F1"] == [f"{test['macro_f1']:.2%}"]
+    assert shown["balanced accuracy"] == [f"{test['balanced_accuracy']:.2%}"]
     assert shown["NLL"] == [f"{test['nll']:.4f}", "calibrated", f"{after['nll']:.4f}"]
     errors = [f"{measures['calibration_error']:.2%}" for measures in (test, after)]
     assert shown["calibration error"] == [errors[0], "calibrated", errors[1]]

@@ -195,6 +195,25 @@ def test_extreme_temperatures_are_named(tmp_path):
     assert note.endswith("Extreme, outside 0.05 to 20: one_hot, seed 0; compare the NLL before and after.")
 
 
+def test_macro_f1_and_balanced_accuracy_stand_in_the_files_alone(tmp_path):
+    _make(tmp_path)
+    for seed, value in enumerate((0.5, 0.7)):
+        folder = RunFolder(run_path(tmp_path, "one_hot", seed))
+        result = folder.result()
+        result["test"] |= {"macro_f1": value, "balanced_accuracy": value / 2, "top2_error": value / 4}
+        folder.write_result(result)
+    comparison = load_comparison(tmp_path)
+    first, second = _read(write_csv(comparison_rows(comparison), tmp_path / "comparison.csv"))[:2]
+    assert float(first["macro_f1_mean"]) == pytest.approx(0.6, abs=1e-12)
+    assert float(first["balanced_accuracy_mean"]) == pytest.approx(0.3, abs=1e-12)
+    assert second["macro_f1_mean"] == second["top2_error_mean"] == ""  # runs of a version that did not measure them
+    run = _read(write_runs_csv(comparison, tmp_path / "runs.csv"))[0]
+    assert (run["test_macro_f1"], run["test_balanced_accuracy"], run["development_macro_f1"]) == ("0.5", "0.25", "")
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "top-2 error" in page
+    assert "macro" not in page
+
+
 def test_five_labels_or_fewer_have_no_top5(tmp_path):
     rows = _rows(tmp_path, top5=False)
     assert rows[1].top5_error is rows[1].top5_difference is None

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from labelembed.measures import joint_interval
+from labelembed.metrics import joint_interval
 from labelembed.report import comparison_rows, load_comparison, table_notes, verdict
 from labelembed.training.run_folder import RunFolder
 from tests.made_evidence import leave_errors, leave_examples

@@ -21,7 +21,8 @@ LEVELS = {
     "heads": 1,
     "models": 1,
     "data": 1,
-    "measures": 1,
+    "metrics": 1,
+    "measures": 2,
     "geometry": 1,
     "objectives": 2,
     "training": 3,
@@ -37,7 +38,7 @@ LEVELS = {
 # Rooms that may know less than their level allows.
 MAY_KNOW = {
     "objectives": {"errors", "seeds", "special_tokens", "whole_batch", "heads", "geometry"},
-    "report": {"errors", "json_files", "measures", "geometry", "training.run_folder"},
+    "report": {"errors", "json_files", "metrics", "geometry", "training.run_folder"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from labelembed.errors import RunFolderError
-from labelembed.measures import classification_measures, fit_temperature
+from labelembed.metrics import classification_metrics, fit_temperature
 from labelembed.recipes.running import cached_data
 from labelembed.recipes.saved_run import SavedRun
 from labelembed.training.evaluation import calibrate, predicted_logits
@@ -43,7 +43,7 @@ def test_calibrated_measures_stand_beside_the_plain_ones(finished):
     for name in ("development", "test"):
         split = data.splits[name]
         logits = predicted_logits(saved.network, split.inputs)
-        assert result["calibrated"][name] == classification_measures(
+        assert result["calibrated"][name] == classification_metrics(
             logits, split.labels, temperature=result["temperature"]
         )
         assert result["calibrated"][name]["error"] == result[name]["error"]
@@ -63,7 +63,7 @@ def test_a_saved_run_predicts_and_evaluates_with_it(finished):
     assert saved.evaluate(test) == result["calibrated"]["test"]
     assert saved.evaluate_both(test) == (result["test"], result["calibrated"]["test"])
     # And the measures are those of what it predicts; float32 rounds the probabilities.
-    assert classification_measures(probabilities.log(), test.labels)["nll"] == pytest.approx(
+    assert classification_metrics(probabilities.log(), test.labels)["nll"] == pytest.approx(
         result["calibrated"]["test"]["nll"], abs=1e-5
     )
 

@@ -14,7 +14,6 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from labelembed.errors import RunFolderError
-from labelembed.measures import confusions
 from labelembed.recipes.beginning import start_over
 from labelembed.recipes.running import run_recipe
 from labelembed.recipes.saved_run import SavedRun
@@ -41,16 +40,6 @@ def digits(tmp_path_factory):
     published = [{"objective": "one_hot", "value": 0.01, "source": "a paper"}]
     run_recipe(parse_recipe(DIGITS | {"published": published}, source="test"), folder, device="cpu")
     return folder
-
-
-def test_confusions_are_counted():
-    pairs, rows, right = confusions([0, 0, 1, 2, 2, 2, 1], [0, 1, 1, 0, 0, 1, 0], 4)
-    assert pairs.tolist() == [[2, 0, 2], [0, 1, 1], [1, 0, 1], [2, 1, 1]]
-    assert rows.tolist() == [2, 2, 3, 0]
-    assert right.tolist() == [1, 1, 0, 0]
-    assert confusions([1], [1], 2).pairs.shape == (0, 3)
-    with pytest.raises(ValueError, match=r"`predicted` must be in 0..1, got 5 to 5"):
-        confusions([0], [5], 2)
 
 
 def test_evidence_is_what_the_saved_network_does(digits):

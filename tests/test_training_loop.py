@@ -87,7 +87,8 @@ def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
         assert list(line["train"]) == terms_of("label_embedding")
         assert line["test"] is None  # measured once, at the end
     for rows, measures in ((449, result["test"]), *((100, line["development"]) for line in journal)):
-        assert {"error", "top5_error", "nll", "calibration_error", "brier"} == set(measures)
+        ranked = {"error", "top5_error", "macro_f1", "balanced_accuracy"}
+        assert ranked | {"nll", "calibration_error", "brier"} == set(measures)
         assert measures["error"] * rows == pytest.approx(round(measures["error"] * rows), abs=1e-9)
         assert 0 <= measures["top5_error"] <= measures["error"] <= 1
         assert 0 <= measures["calibration_error"] <= 1
@@ -96,7 +97,7 @@ def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
     assert 0.01 <= temperature <= 100
     # What a temperature cannot move stands there as it is; test_training_calibration.py holds the rest.
     for name in ("development", "test"):
-        for measure in ("error", "top5_error"):
+        for measure in ("error", "top5_error", "macro_f1", "balanced_accuracy"):
             assert result["calibrated"][name][measure] == result[name][measure]
     assert result == {
         "format": 1,

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from labelembed.data import TokenBudget, read_corpus
-from labelembed.measures import bleu
+from labelembed.metrics import bleu
 from labelembed.recipes.building import network_for
 from labelembed.recipes.running import run_recipe
 from labelembed.training.decoding import Decoding, decode

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labelembed.errors import DataError, LabelEmbedError, RecipeError, RunFolderError, TrainingError
     from labelembed.geometry import LabelGeometry, Neighbour
+    from labelembed.metrics import fit_temperature
     from labelembed.notebook import Comparison, Run
     from labelembed.objectives import (
         OBJECTIVES,
@@ -49,6 +50,7 @@ _HOMES = {
     "TrainingError": "errors",
     "LabelGeometry": "geometry",
     "Neighbour": "geometry",
+    "fit_temperature": "metrics",
     "OBJECTIVES": "objectives",
     "AdaptiveLabels": "objectives",
     "OnlineLabelSmoothing": "objectives",
@@ -96,6 +98,7 @@ __all__ = [
     "Terms",
     "TrainingError",
     "clip_gradients",
+    "fit_temperature",
     "keep_split",
     "own_state",
     "whole_state",

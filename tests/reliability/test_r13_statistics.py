@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from labelembed.measures import joint_interval, paired_comparison
+from labelembed.metrics import joint_interval, paired_comparison
 from labelembed.report import comparison_rows, load_comparison, verdict, write_csv
 from tests.made_runs import make_comparison
 from tests.made_training import no_flush  # noqa: F401

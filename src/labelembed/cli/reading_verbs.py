@@ -19,6 +19,7 @@ MeasuredOption = Annotated[
     str | None, typer.Option("--data", metavar="PATH", help="Other data to measure: a file or a folder.")
 ]
 
+_MEASURE_WORDS = {"nll": "NLL", "brier": "Brier score", "macro_f1": "macro-F1"}
 _IN_WORDS = {
     "error": "token error",
     "top5_error": "top-5 token error",
@@ -81,9 +82,9 @@ def evaluate(
         typer.echo(f"data: {without_set(note)}", err=True)
     typer.echo(f"{found.source}, {f'all {len(rows):,} examples' if whole else f'{split}, {len(rows):,} rows'}")
     for name, value in before.items():
-        in_words = name.replace("_", " ").replace("nll", "NLL").replace("brier", "Brier score")
+        in_words = _MEASURE_WORDS.get(name, name.replace("_", " "))
         shown, calibrated = _measure_text(name, value), _measure_text(name, after[name])
-        moved = fitted and name not in ("error", "top5_error")
+        moved = fitted and name in ("nll", "calibration_error", "brier")
         typer.echo(f"  {in_words:<18} {shown:<8} {f'calibrated {calibrated}' if moved else ''}".rstrip())
     typer.echo(
         f"calibrated: at temperature {saved.temperature:.3g}, which is that of predict"
@@ -118,7 +119,7 @@ def _evaluate_translations(run: Path, data: str | None, split: str, *, as_json: 
 
 
 def _measure_text(name: str, value: float) -> str:
-    return f"{value:.2%}" if name.endswith("error") else f"{value:.4f}"
+    return f"{value:.4f}" if name in ("nll", "brier", "perplexity") else f"{value:.2%}"
 
 
 def predict(

@@ -14,7 +14,7 @@ import typer
 from labelembed.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from labelembed.measures import PairedBootstrap, TextScore
+    from labelembed.metrics import PairedBootstrap, TextScore
 
 _METRICS = ("bleu", "chrf", "rouge")
 _CALLED = {"bleu": "BLEU", "chrf": "chrF", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
@@ -54,7 +54,7 @@ def score(
 ) -> None:
     """Score sentences by references: BLEU and chrF with sacrebleu's signature, ROUGE for words or characters."""
     from labelembed.errors import LabelEmbedError
-    from labelembed.measures import bleu, chrf, paired_bootstrap, rouge
+    from labelembed.metrics import bleu, chrf, paired_bootstrap, rouge
 
     metrics = _chosen(metric)
     paired = [name for name in metrics if name != "rouge"]

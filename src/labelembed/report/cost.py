@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from labelembed.measures import Summary, summarise
+from labelembed.metrics import Summary, summarise
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
 from labelembed.report.formatting import NOTHING, number
 from labelembed.report.run_checks import number_in

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelembed.measures import mantel_test
+from labelembed.metrics import mantel_test
 from labelembed.report.drawing import INK, Sketch, add_legend, cells, line_style, series_colour
 from labelembed.report.errors_seen import Reliability, SeenErrors
 from labelembed.report.formatting import counted, number, shortened, wrapped

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from labelembed.measures import PairedComparison, summarise
+from labelembed.metrics import PairedComparison, summarise
 from labelembed.report.comparison import Comparison
 from labelembed.report.curves import percent_axis
 from labelembed.report.drawing import INK, Sketch, series_colour

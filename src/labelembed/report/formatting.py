@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from labelembed.measures import PairedComparison, Summary
+from labelembed.metrics import PairedComparison, Summary
 from labelembed.report.table import Row
 
 NOTHING = "-"
@@ -59,6 +59,7 @@ class MeasureColumn:
 MEASURES = (
     MeasureColumn("test_error", "test_error", "test error", "%", 100, 2),
     MeasureColumn("top5_error", "top5_error", "top-5 error", "%", 100, 2),
+    MeasureColumn("top2_error", "top2_error", "top-2 error", "%", 100, 2),
     MeasureColumn("bleu", "bleu", "BLEU", "%", 100, 2),
     MeasureColumn("chrf", "chrf", "chrF", "%", 100, 2),
     MeasureColumn("rouge_l", "rouge_l", "ROUGE-L", "%", 100, 2),
@@ -70,6 +71,11 @@ MEASURES = (
     MeasureColumn("development_error", "development_error", "development error", "%", 100, 2),
     MeasureColumn("temperature", "temperature", "temperature", "", 1, 2),
     MeasureColumn("brier", "brier", "Brier score", "", 1, 3),
+)
+# In the CSV files only, for the tables are wide enough.
+FILE_MEASURES = (
+    MeasureColumn("macro_f1", "macro_f1", "macro-F1", "%", 100, 2),
+    MeasureColumn("balanced_accuracy", "balanced_accuracy", "balanced accuracy", "%", 100, 2),
 )
 # As in the second paper's tables: how fast, and how good at best.
 SPEED_MEASURES = (

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.errors import RunFolderError
-from labelembed.measures import JointInterval, joint_interval
+from labelembed.metrics import JointInterval, joint_interval
 from labelembed.report.comparison import RunRecord, Split, VariantRuns, environment_of
 from labelembed.training.run_folder import RunFolder
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from labelembed.geometry import kendall_agreement, label_plane
 from labelembed.geometry.scores import published_scores
-from labelembed.measures import Summary, summarise
+from labelembed.metrics import Summary, summarise
 from labelembed.report.comparison import Comparison, VariantRuns
 from labelembed.report.drawing import Sketch
 from labelembed.report.formatting import counted, shortened

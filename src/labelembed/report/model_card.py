@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.errors import DataError, RunFolderError
-from labelembed.measures import is_extreme_temperature
+from labelembed.metrics import is_extreme_temperature
 from labelembed.report.card_origin import (
     as_yaml,
     command_of,
@@ -38,6 +38,9 @@ _NATS = ("nll", "brier", "perplexity")
 _IN_WORDS = {
     "error": "error",
     "top5_error": "top-5 error",
+    "top2_error": "top-2 error",
+    "macro_f1": "macro-F1",
+    "balanced_accuracy": "balanced accuracy",
     "nll": "negative log-likelihood, nats",
     "calibration_error": "calibration error",
     "brier": "Brier score",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labelembed.measures import PairedComparison, Summary
+from labelembed.metrics import PairedComparison, Summary
 from labelembed.report.cost import CostRow, memory_text, seconds_decimals, summary_text
 from labelembed.report.drawing import series_number
 from labelembed.report.formatting import (

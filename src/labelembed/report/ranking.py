@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from labelembed.measures import summarise
+from labelembed.metrics import summarise
 from labelembed.report.comparison import Comparison, Split, VariantRuns
 
 #: Lines of more variants than these cannot be told apart; of more the first by `by_weight` are drawn.

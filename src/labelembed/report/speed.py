@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelembed.measures import area_under_accuracy_curve, epochs_saved, epochs_to_reach
+from labelembed.metrics import area_under_accuracy_curve, epochs_saved, epochs_to_reach
 from labelembed.report.comparison import RunRecord, Split, VariantRuns
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from labelembed.measures import (
+from labelembed.metrics import (
     PairedComparison,
     Summary,
     holm,
@@ -55,6 +55,9 @@ class Row:
         calibration: In words how the temperatures came about or why there are none, each way once.
         extreme_temperatures: Seeds whose temperature is outside 0.05 to 20.
         top5_error: Error of the five most probable labels; None where it was not measured.
+        top2_error: The same of the two most probable labels, of 4 to 9 labels.
+        macro_f1: Mean F1 of the labels; None where it was not measured.
+        balanced_accuracy: Mean accuracy over the labels; None where it was not measured.
         bleu: BLEU of what was written for the split's sentences, of a corpus; None otherwise.
         chrf: The same for chrF.
         rouge_l: The same for ROUGE-L.
@@ -102,6 +105,9 @@ class Row:
     calibration: tuple[str, ...]
     extreme_temperatures: tuple[int, ...]
     top5_error: Summary | None
+    top2_error: Summary | None
+    macro_f1: Summary | None
+    balanced_accuracy: Summary | None
     bleu: Summary | None
     chrf: Summary | None
     rouge_l: Summary | None
@@ -239,6 +245,9 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
             sorted(seed for seed, run in runs.items() if run.temperature and is_extreme_temperature(run.temperature))
         ),
         top5_error=_summary(variant.measures(split, "top5_error").values()),
+        top2_error=_summary(variant.measures(split, "top2_error").values()),
+        macro_f1=_summary(variant.measures(split, "macro_f1").values()),
+        balanced_accuracy=_summary(variant.measures(split, "balanced_accuracy").values()),
         bleu=_summary(variant.measures(split, "bleu").values()),
         chrf=_summary(variant.measures(split, "chrf").values()),
         rouge_l=_summary(variant.measures(split, "rougeL").values()),

@@ -8,14 +8,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from labelembed.measures import PairedComparison
+from labelembed.metrics import PairedComparison
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
-from labelembed.report.formatting import MEASURES, SPEED_MEASURES
+from labelembed.report.formatting import FILE_MEASURES, MEASURES, SPEED_MEASURES
 from labelembed.report.speed import RunSpeed, run_speed
 from labelembed.report.table import DIFFERENCES, Row
 from labelembed.report.writing import write_text
 
-_RUN_MEASURES = ("error", "nll", "calibration_error", "brier", "top5_error", "bleu", "chrf", "rougeL", "perplexity")
+_RUN_MEASURES = (
+    *("error", "nll", "calibration_error", "brier", "top5_error", "top2_error", "macro_f1", "balanced_accuracy"),
+    *("bleu", "chrf", "rougeL", "perplexity"),
+)
 # Those that a temperature moves.
 _CALIBRATED_MEASURES = ("nll", "calibration_error", "brier")
 
@@ -88,7 +91,7 @@ def _variant_cells(row: Row) -> dict[str, object]:
         "failed_seeds": _joined(row.failed),
         "missing_seeds": _joined(row.missing),
     }
-    for measure in (*MEASURES, *SPEED_MEASURES):
+    for measure in (*MEASURES, *FILE_MEASURES, *SPEED_MEASURES):
         summary = measure.summary(row)
         cells[f"{measure.column}_mean"] = summary.mean if summary else None
         cells[f"{measure.column}_sd"] = summary.standard_deviation if summary else None

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # What a terminal has room for; the page and the CSV file have the others too.
-_SHOWN = ("top5_error", "nll", "calibrated_nll", "calibration_error")
+_SHOWN = ("top5_error", "top2_error", "nll", "calibrated_nll", "calibration_error")
 _SHOWN_OF_TEXT = ("bleu", "chrf", "rouge_l", "perplexity")
 _HEADINGS = {
     "test_error": "test\nerror %",
     "development_error": "development\nerror %",
     "top5_error": "top-5\nerror %",
+    "top2_error": "top-2\nerror %",
     "calibrated_nll": "NLL,\ncalibrated",
     "calibration_error": "calibr.\nerror %",
     "best_accuracy": "best\naccuracy %",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
-from labelembed.measures import PairedComparison
+from labelembed.metrics import PairedComparison
 from labelembed.report.chance import chance_statements
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
 from labelembed.report.formatting import counted, listed, number, p_text, points

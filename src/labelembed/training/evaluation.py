@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from labelembed.data import LabelledData, Split
-from labelembed.measures import (
+from labelembed.metrics import (
     FEWEST_CALIBRATION_EXAMPLES,
-    classification_measures,
+    classification_metrics,
     fit_temperature,
     is_extreme_temperature,
 )
@@ -55,14 +55,14 @@ def evaluate(
 ) -> dict[str, float]:
     """Returns the measures of a split: error, NLL, calibration error and Brier score, as fractions and nats."""
     logits = predicted_logits(network, split.inputs, autocast=autocast)
-    return classification_measures(logits.numpy(), split.labels.cpu().numpy())
+    return classification_metrics(logits.numpy(), split.labels.cpu().numpy())
 
 
 def evaluate_both(network: Network, split: Split, *, temperature: float) -> BeforeAndAfter:
     """Returns the measures of a split as `evaluate` does, without and with a temperature, from one prediction."""
     logits, labels = predicted_logits(network, split.inputs).numpy(), split.labels.cpu().numpy()
     return BeforeAndAfter(
-        classification_measures(logits, labels), classification_measures(logits, labels, temperature=temperature)
+        classification_metrics(logits, labels), classification_metrics(logits, labels, temperature=temperature)
     )
 
 
@@ -101,7 +101,7 @@ def calibrate(
     }
     temperature = fit_temperature(logits["development"], labels["development"])
     measured = {
-        name: classification_measures(found, labels[name], temperature=temperature) for name, found in logits.items()
+        name: classification_metrics(found, labels[name], temperature=temperature) for name, found in logits.items()
     }
     how = "fitted on the development rows"
     if measured["development"]["error"] == 0:

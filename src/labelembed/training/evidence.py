@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labelembed.data import LabelledData
-from labelembed.measures import ReliabilityBins, binned_reliability, confusions
+from labelembed.metrics import ReliabilityBins, binned_reliability, confusions
 from labelembed.training.example_outcomes import ExampleOutcomes, half_precision
 from labelembed.training.network import Network
 from labelembed.training.training_data import TrainingData

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from labelembed.data import TextCorpus
-from labelembed.measures import chrf
+from labelembed.metrics import chrf
 from labelembed.special_tokens import BEGIN, END
 from labelembed.training.decoding import Decoding, decode
 from labelembed.training.evidence import EVIDENCE_FORMAT

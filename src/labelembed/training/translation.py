@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from labelembed.data import SentencePairs, TextCodec, TextCorpus
-from labelembed.measures import bleu, chrf, rouge
+from labelembed.metrics import bleu, chrf, rouge
 from labelembed.models import Hypothesis
 from labelembed.special_tokens import UNKNOWN
 from labelembed.training.decoding import Decoding, decode

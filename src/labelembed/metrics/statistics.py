@@ -2,8 +2,8 @@
 
 Runs with the same seed start alike and see the same data, so what is compared is the difference of each
 pair. A handful of seeds is the rule. There an interval of bootstrap percentiles covers far too seldom (with
-8 seeds 87 % instead of 95 %); the paired t interval covers as often as it says. The p value comes from all
-sign flips of the differences and needs no normal distribution.
+8 seeds 87 % instead of 95 %); the paired t interval covers as often as it says. The p value comes from sign flips
+of the differences and needs no normal distribution. Intervals and p values are scipy's.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelembed.measures.joint_interval import JointInterval
+from labelembed.metrics.joint_interval import JointInterval
 
 # Of 2^n equally likely patterns of signs at least two are as extreme as any: with 5, 2 / 32 is above 0.05.
 _FEWEST_SEEDS_FOR_P = 6
 _MOST_SEEDS_FOR_ALL_FLIPS = 16
 _RANDOM_FLIPS = (1 << 16) - 1
 _RANDOM_FLIPS_SEED = 20_171_010
-_FLIPS_AT_ONCE = 1 << 12
 
 _LEVEL = 0.05
 _POWER = 0.80
@@ -132,18 +131,21 @@ def paired_comparison(
     if not 0 < confidence < 1:
         raise ValueError(f"`confidence` must be in (0, 1), got {confidence!r}")
     differences = ours - theirs
-    n, mean, spread = len(differences), float(differences.mean()), _standard_deviation(differences)
-    half, detectable = float("nan"), float("nan")
-    rounding = 4 * float(np.finfo(np.float64).eps) * float(np.abs(ours).max() + np.abs(theirs).max())
+    n, mean = len(differences), float(differences.mean())
+    low = high = detectable = float("nan")
+    # Of less spread scipy would warn that it is nothing but rounding.
+    rounding = 20 * float(np.finfo(np.float64).eps) * float(np.abs(ours).max() + np.abs(theirs).max())
     if n > 1 and np.ptp(differences) > rounding:
-        half = _t_quantile(0.5 + confidence / 2, n - 1) * spread / n**0.5
-        detectable = _detectable_effect(n) * spread
+        from scipy import stats  # half a second to import, and only comparisons need it
+
+        low, high = (float(end) for end in stats.ttest_rel(ours, theirs).confidence_interval(confidence))
+        detectable = _detectable_effect(n) * _standard_deviation(differences)
     p_value = None
     if n >= _FEWEST_SEEDS_FOR_P:
         # What the given values carry as rounding, not what differs: 0.3 - 0.2 and 0.2 - 0.1 are the same.
         rounding = n * float(np.finfo(np.float64).eps) * float(np.abs(ours).sum() + np.abs(theirs).sum())
         p_value = _sign_flip_p(differences, rounding)
-    return PairedComparison(n, mean, mean - half, mean + half, p_value, None, detectable)
+    return PairedComparison(n, mean, low, high, p_value, None, detectable)
 
 
 def paired_by_seed(
@@ -218,31 +220,26 @@ def _standard_deviation(values: NDArray[np.float64]) -> float:
 def _sign_flip_p(differences: NDArray[np.float64], rounding: float) -> float:
     """Returns the two-sided p of the sign-flip test; sums within `rounding` of the observed one are ties."""
     threshold = abs(float(differences.sum())) - rounding
-    if len(differences) > _MOST_SEEDS_FOR_ALL_FLIPS:
-        return _random_sign_flip_p(differences, threshold)
-    # A pattern and its opposite are equally far from 0, so the first sign stays and half the patterns do.
-    sums = differences[:1]
-    for difference in differences[1:]:
-        sums = np.concatenate([sums + difference, sums - difference])
-    return float(np.count_nonzero(np.abs(sums) >= threshold) / len(sums))
-
-
-def _random_sign_flip_p(differences: NDArray[np.float64], threshold: float) -> float:
-    random = np.random.default_rng(_RANDOM_FLIPS_SEED)
-    as_extreme = 1  # the observed pattern is one of those drawn from, so p is never 0
-    for start in range(0, _RANDOM_FLIPS, _FLIPS_AT_ONCE):
-        rows = min(_FLIPS_AT_ONCE, _RANDOM_FLIPS - start)
-        signs = 2.0 * random.integers(0, 2, size=(rows, len(differences)), dtype=np.int8) - 1.0
-        as_extreme += int(np.count_nonzero(np.abs(signs @ differences) >= threshold))
-    return as_extreme / (_RANDOM_FLIPS + 1)
-
-
-# scipy.stats takes half a second to import, and only comparisons need it: hence inside the functions.
-@lru_cache(maxsize=256)
-def _t_quantile(probability: float, degrees: int) -> float:
+    if len(differences) <= _MOST_SEEDS_FOR_ALL_FLIPS:
+        # 500 times as fast as `permutation_test` for 16 seeds, which takes 0.2 s. A pattern and its opposite are
+        # equally far from 0, so the first sign stays and half the patterns do.
+        sums = differences[:1]
+        for difference in differences[1:]:
+            sums = np.concatenate([sums + difference, sums - difference])
+        return float(np.count_nonzero(np.abs(sums) >= threshold) / len(sums))
     from scipy import stats
 
-    return float(stats.t.ppf(probability, degrees))
+    # scipy counts equality up to the rounding of the statistic, not up to that of the values: hence 1 or 0.
+    found = stats.permutation_test(
+        (differences,),
+        lambda flipped, axis: 1.0 * (np.abs(flipped.sum(axis)) >= threshold),
+        permutation_type="samples",
+        vectorized=True,
+        alternative="greater",
+        n_resamples=_RANDOM_FLIPS,
+        random_state=np.random.default_rng(_RANDOM_FLIPS_SEED),
+    )
+    return float(found.pvalue)
 
 
 @lru_cache(maxsize=256)
@@ -250,7 +247,7 @@ def _detectable_effect(n: int) -> float:
     """Returns the true mean, in standard deviations, that n pairs show with the power and level above."""
     from scipy import optimize, stats
 
-    critical = _t_quantile(1 - _LEVEL / 2, n - 1)
+    critical = float(stats.t.ppf(1 - _LEVEL / 2, n - 1))
 
     def lacking(shift: float) -> float:
         # Only the tail on the true side: rejecting on the other has a probability below one in a million

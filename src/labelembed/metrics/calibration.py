@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from labelembed.measures.forecasts import blocks_of_rows, counted_rows, label_ranks
+from labelembed.metrics.classification import blocks_of_examples, counted_examples
 
 #: What a fitted temperature is held to.
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.01, 100.0
@@ -20,28 +20,35 @@ LOWEST_USUAL_TEMPERATURE, HIGHEST_USUAL_TEMPERATURE = 0.05, 20.0
 def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, ignore_index: int = -100) -> float:
     """Returns the temperature t at which ``softmax(logits / t)`` has the lowest negative log-likelihood.
 
-    The order of a row's labels stays, and with it every error. The negative log-likelihood is convex in 1 / t,
+    Soft targets leave a network under-confident, one-hot targets often over-confident. Two lines correct it, with the
+    logits of the validation set::
+
+        temperature = labelembed.fit_temperature(validation_logits, validation_labels)
+        probabilities = (objective.logits(hidden) / temperature).softmax(-1)
+
+    The order of an example's labels stays, and with it every error. The negative log-likelihood is convex in 1 / t,
     with the slope ``mean_n(sum_c p_nc logits_nc - logits_n,label)``, whose zero is searched for in log t.
 
-    Where every row is right there is no lowest value: the likelihood grows for ever as t falls, and the first
-    wrong row elsewhere would cost without limit. There each label is trusted to ``N / (N + 1)`` only, the rest
-    spread over all labels, as after one more row of which nothing is known.
+    Where every example is right there is no lowest value: the likelihood grows for ever as t falls, and the first
+    wrong example elsewhere would cost without limit. There each label is trusted to ``N / (N + 1)`` only, the rest
+    spread over all labels, as after one more example of which nothing is known.
 
-    A handful of examples says too little: training fits none below `FEWEST_CALIBRATION_EXAMPLES`, 50. This
+    A handful of examples says too little: `labelembed train` fits none below `FEWEST_CALIBRATION_EXAMPLES`, 50. This
     function takes any number.
 
     Args:
-        logits: Scores ``[N, C]``, of rows that the classifier was not trained on.
-        labels: Right labels ``[N]``, integers in 0..C-1 or `ignore_index`.
-        ignore_index: Rows with this label do not count.
+        logits: Scores ``[N, C]`` of examples that the classifier was not trained on; arrays, or tensors of any device.
+        labels: True classes ``[N]``, integers in 0..C-1 or `ignore_index`.
+        ignore_index: Examples with this label do not count.
 
     Returns:
-        The temperature, held to 0.01..100; 1.0 where it makes no difference (every row's logits are equal).
-        Below 1 the classifier was too unsure, above 1 too sure.
+        The temperature, held to 0.01..100; 1.0 where it makes no difference (every example's logits are equal).
+        Below 1 the classifier was under-confident, above 1 over-confident.
 
     Raises:
-        ValueError: As described at the top of `measures.classification`, and if a right label's logit is
-            minus infinity, for then no temperature gives a likelihood.
+        ValueError: For empty arrays, shapes that do not fit, labels outside 0..C-1, no example that counts, logits
+            without a finite maximum, and a true class whose logit is minus infinity, for then no temperature gives a
+            likelihood.
         TypeError: If the labels are not integers.
 
     Example:
@@ -52,7 +59,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, ignore_index: int =
     Reference:
         Guo et al. (2017), On calibration of modern neural networks, section 4.2.
     """
-    scores, truth = counted_rows(logits, labels, ignore_index)
+    scores, truth, predicted = counted_examples(logits, labels, ignore_index)
     own = np.take_along_axis(scores, truth[:, None], axis=1)[:, 0].astype(np.float64)
     impossible = np.flatnonzero(np.isneginf(own))
     if impossible.size:
@@ -66,7 +73,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, ignore_index: int =
     low, high = _slope(scores, flattest, wanted), _slope(scores, steepest, wanted)
     if low == high == 0:
         return 1.0
-    if high <= 0 and not label_ranks(scores, truth).any():
+    if high <= 0 and (predicted == truth).all():
         doubt = 1 / (len(truth) + 1)
         wanted = (1 - doubt) * wanted + doubt * _mean_score(scores)
         low, high = _slope(scores, flattest, wanted), _slope(scores, steepest, wanted)
@@ -92,7 +99,7 @@ def is_extreme_temperature(temperature: float) -> bool:
 def _slope(scores: NDArray[np.floating], log_inverse: float, wanted: float) -> float:
     """Returns the slope of the negative log-likelihood in 1 / t: the expected score less the wanted one."""
     inverse, total = math.exp(log_inverse), 0.0
-    for block in blocks_of_rows(scores):
+    for block in blocks_of_examples(scores):
         shifted = _shifted(scores[block])
         probability = np.exp(inverse * shifted)
         # A label at minus infinity has no share in what is expected; its product with 0 would be nan.
@@ -104,7 +111,7 @@ def _slope(scores: NDArray[np.floating], log_inverse: float, wanted: float) -> f
 def _mean_score(scores: NDArray[np.floating]) -> float:
     """Returns the mean of the finite scores, each less its row's largest."""
     total, number = 0.0, 0
-    for block in blocks_of_rows(scores):
+    for block in blocks_of_examples(scores):
         shifted = _shifted(scores[block])
         finite = np.isfinite(shifted)
         total, number = total + float(shifted[finite].sum()), number + int(finite.sum())

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from labelembed.errors import ArgumentFaults
-from labelembed.measures.text_lines import LEVELS, Level, TextScore, check_lines, mostly_without_spaces, split_tokens
+from labelembed.metrics.text_lines import LEVELS, Level, TextScore, check_lines, mostly_without_spaces, split_tokens
 
 MEASURES = ("rouge1", "rouge2", "rougeL")
 

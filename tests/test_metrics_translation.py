@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from labelembed.errors import DataError
-from labelembed.measures import bleu, chrf, paired_bootstrap, translation
+from labelembed.metrics import bleu, chrf, paired_bootstrap, translation
 
 sacrebleu = pytest.importorskip("sacrebleu")
 
@@ -189,7 +189,7 @@ def test_without_sacrebleu_the_way_out_is_named(monkeypatch):
 
 
 def test_sacrebleu_is_not_imported_before_it_is_needed():
-    code = "import labelembed.measures, sys; print('sacrebleu' in sys.modules)"
+    code = "import labelembed.metrics, sys; print('sacrebleu' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
 

@@ -9,8 +9,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from labelembed.measures import rouge
-from labelembed.measures.rouge import longest_common_subsequence
+from labelembed.metrics import rouge
+from labelembed.metrics.rouge import longest_common_subsequence
 from tests.naive.rouge import naive_longest_common_subsequence, naive_rouge
 
 NAMES = ("rouge1", "rouge2", "rougeL")
@@ -153,5 +153,5 @@ def test_unknown_level_is_refused_with_the_nearest():
 
 
 def test_the_examples_in_the_docstrings_run():
-    # By its full name: `labelembed.measures.rouge` is the function.
-    assert doctest.testmod(sys.modules["labelembed.measures.rouge"]).failed == 0
+    # By its full name: `labelembed.metrics.rouge` is the function.
+    assert doctest.testmod(sys.modules["labelembed.metrics.rouge"]).failed == 0

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from labelembed.measures import area_under_accuracy_curve, epochs_saved, epochs_to_reach, speed
+from labelembed.metrics import area_under_accuracy_curve, epochs_saved, epochs_to_reach, speed
 from tests.naive.measures import (
     naive_area_under_accuracy_curve,
     naive_epochs_saved,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 from labelembed.errors import ArgumentFaults, DataError, unknown_name
-from labelembed.measures.text_lines import TextScore, check_lines, mostly_without_spaces
+from labelembed.metrics.text_lines import TextScore, check_lines, mostly_without_spaces
 
 Tokenizer = Literal["13a", "none", "zh", "char", "intl"]
 #: sacrebleu has more, which download a model or need a further package.

@@ -1,0 +1,265 @@
+"""What a classifier's logits are worth: errors, F1, likelihood, Brier score, calibration, and which labels it confuses.
+
+The functions take ``logits [N, C]``, whose softmax are the predicted probabilities, and ``labels [N]``: anything that
+`numpy.asarray` reads, or tensors of any device and precision. Examples whose label equals `ignore_index` take no part,
+whatever their logits hold. All is computed in float64, by blocks of examples, so that 50,000 examples of 1,000 labels
+need no float64 copy of the whole.
+
+They are plain numpy, for scikit-learn's functions take five to eight times as long for one evaluation, `log_loss` cuts
+every loss off at 36 nats, `top_k_accuracy_score` orders equal logits the other way round than `numpy.argmax`, and
+`confusion_matrix` holds all C x C pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# Numbers in one block of examples: half a megabyte of float64 stays in a core's cache.
+_BLOCK_NUMBERS = 1 << 16
+
+
+class ReliabilityBins(NamedTuple):
+    """A reliability diagram: the examples sorted by their top probability into bins of equal width.
+
+    Bin b of M holds the top probabilities in (b / M, (b + 1) / M].
+
+    Attributes:
+        count: Examples in each bin ``[bins]``.
+        confidence: Mean top probability in each bin ``[bins]``; nan where the bin is empty.
+        accuracy: Fraction of right predictions in each bin ``[bins]``; nan where the bin is empty.
+    """
+
+    count: NDArray[np.int64]  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+
+
+class Confusions(NamedTuple):
+    """Wrong predictions, counted.
+
+    Attributes:
+        pairs: [P, 3], true class, predicted class and how many examples; the most frequent first, of equal ones the
+            smaller labels. Only pairs that occur, and none of a label with itself.
+        rows: [C], how many examples each label has.
+        right: [C], how many of them are predicted rightly.
+    """
+
+    pairs: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    right: NDArray[np.int64]
+
+
+def classification_metrics(
+    logits: ArrayLike, labels: ArrayLike, *, bins: int = 15, temperature: float = 1.0, ignore_index: int = -100
+) -> dict[str, float]:
+    """Returns all metrics of one evaluation, with a single pass of the softmax.
+
+    - ``error``: fraction of examples whose highest logit is not the label's. Equal logits are ordered by label number,
+      lowest first, as with `numpy.argmax`.
+    - ``top5_error`` (C >= 10) or ``top2_error`` (4 <= C <= 9): fraction of examples whose label is not among the 5 or 2
+      highest logits. With fewer labels it says little and is left out.
+    - ``nll``: mean of ``-log softmax(logits)[label]``, in nats; infinite if a label's logit is minus infinity.
+    - ``calibration_error``: ECE, ``sum_b count_b / N |accuracy_b - confidence_b|``, see `binned_reliability`.
+    - ``brier``: mean of ``sum_c (p_c - [c = label])^2``, in [0, 2] (Brier 1950).
+    - ``macro_f1``: mean over labels of the F1 of each, ``2 right / (examples + predictions)``; labels that are neither
+      true nor predicted for any example do not count, as in scikit-learn.
+    - ``balanced_accuracy``: mean over the labels that have examples of the fraction that is predicted rightly.
+
+    Args:
+        logits: Scores ``[N, C]``.
+        labels: True classes ``[N]``, integers in 0..C-1 or `ignore_index`.
+        bins: Number of bins of the ECE.
+        temperature: What the logits are divided by before the softmax, see `fit_temperature`. Which label is predicted
+            comes from the logits as they are, so that no rounding moves it.
+        ignore_index: Examples with this label do not count.
+
+    Returns:
+        The metrics by name; errors, F1, accuracy and ECE are fractions in [0, 1].
+
+    Raises:
+        ValueError: If `bins` is less than 1 or `temperature` is not above 0 and finite; for empty arrays, shapes that
+            do not fit, labels outside 0..C-1, no example that counts, and one that counts whose largest logit is not
+            finite (minus infinity for single labels is allowed: they have probability 0).
+        TypeError: If the labels are not integers.
+
+    Example:
+        >>> measured = classification_metrics([[0.0, 0.0], [9.0, -999.0]], [0, 0])
+        >>> list(measured)
+        ['error', 'nll', 'calibration_error', 'brier', 'macro_f1', 'balanced_accuracy']
+        >>> measured["error"], round(measured["nll"], 3), measured["calibration_error"], measured["brier"]
+        (0.0, 0.347, 0.25, 0.25)
+    """
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"`temperature` must be a finite number > 0, got {temperature!r}")
+    scores, truth, predicted = counted_examples(logits, labels, ignore_index)
+    num_labels = scores.shape[1]
+    right = predicted == truth
+    measured = {"error": float(np.count_nonzero(~right) / len(truth))}
+    if num_labels >= 4:
+        k = 5 if num_labels >= 10 else 2
+        measured[f"top{k}_error"] = float(np.count_nonzero(_label_ranks(scores, truth) >= k) / len(truth))
+    loss, confidence, brier = _probability_scores(scores, truth, temperature)
+    bins_found = binned_reliability(right, confidence, bins=bins)
+    gap = np.abs(bins_found.accuracy - bins_found.confidence)
+    measured["nll"] = float(loss.mean())
+    measured["calibration_error"] = float(np.nansum(bins_found.count * gap) / len(truth))
+    measured["brier"] = float(brier.mean())
+    examples, predictions, hits = (
+        np.bincount(which, minlength=num_labels) for which in (truth, predicted, truth[right])
+    )
+    present, seen = examples > 0, examples + predictions > 0
+    measured["macro_f1"] = float(np.mean(2 * hits[seen] / (examples + predictions)[seen]))
+    measured["balanced_accuracy"] = float(np.mean(hits[present] / examples[present]))
+    return measured
+
+
+def binned_reliability(right: ArrayLike, confidence: ArrayLike, *, bins: int = 15) -> ReliabilityBins:
+    """Returns confidence and accuracy of the examples, in bins of equal width of the top probability.
+
+    Args:
+        right: Whether each prediction is right ``[N]``.
+        confidence: Top probabilities ``[N]``, in (0, 1].
+        bins: Number of bins M; bin b is open on the left and closed on the right, (b / M, (b + 1) / M].
+
+    Raises:
+        ValueError: If `bins` is less than 1.
+
+    Example:
+        >>> binned_reliability([True, False], [0.5, 1.0], bins=2).accuracy.tolist()
+        [1.0, 0.0]
+
+    Reference:
+        Guo et al. (2017), On calibration of modern neural networks, equations 1 to 3.
+    """
+    if not (isinstance(bins, (int, np.integer)) and bins >= 1):
+        raise ValueError(f"`bins` must be a whole number of at least 1, got {bins!r}")
+    correct, top = np.asarray(right, dtype=np.bool_), np.asarray(confidence, dtype=np.float64)
+    where = np.searchsorted(np.arange(1, bins) / bins, top, side="left")
+    count = np.bincount(where, minlength=bins)
+    occupied = np.where(count > 0, count, np.nan)
+    return ReliabilityBins(
+        count,
+        np.bincount(where, weights=top, minlength=bins) / occupied,
+        np.bincount(where, weights=correct, minlength=bins) / occupied,
+    )
+
+
+def confusions(labels: ArrayLike, predicted: ArrayLike, num_labels: int) -> Confusions:
+    """Counts wrong predictions by true and predicted class; no table [C, C] is made.
+
+    Args:
+        labels: [N], true classes in 0..C-1.
+        predicted: [N], predicted classes.
+        num_labels: C.
+
+    Raises:
+        ValueError: When the two are of different shape, or a label is not in 0..C-1.
+    """
+    truth, found = np.asarray(labels, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
+    if truth.ndim != 1 or truth.shape != found.shape:
+        raise ValueError(f"`labels` and `predicted` must both be [N], got {truth.shape} and {found.shape}")
+    for name, array in (("labels", truth), ("predicted", found)):
+        if array.size and (array.min() < 0 or array.max() >= num_labels):
+            raise ValueError(f"`{name}` must be in 0..{num_labels - 1}, got {array.min()} to {array.max()}")
+    wrong = truth != found
+    keys, counts = np.unique(truth[wrong] * num_labels + found[wrong], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    pairs = np.stack([keys[order] // num_labels, keys[order] % num_labels, counts[order]], axis=1)
+    return Confusions(
+        pairs.reshape(-1, 3),
+        np.bincount(truth, minlength=num_labels),
+        np.bincount(truth[~wrong], minlength=num_labels),
+    )
+
+
+def counted_examples(
+    logits: ArrayLike, labels: ArrayLike, ignore_index: int
+) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.int64]]:
+    """Returns logits ``[N', C]``, labels ``[N']`` and predicted labels ``[N']`` of the examples that count.
+
+    Raises:
+        ValueError: As `classification_metrics` says; examples are named by their number in what was given.
+        TypeError: If the labels are not integers.
+    """
+    scores, given = _array(logits), _array(labels)
+    for name, array in (("logits", scores), ("labels", given)):
+        if array.size == 0:
+            raise ValueError(f"`{name}` must not be empty, got shape {array.shape}")
+    if scores.ndim != 2 or given.shape != scores.shape[:1]:
+        raise ValueError(f"`logits` and `labels` must be [N, C] and [N], got {scores.shape} and {given.shape}")
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"`labels` must be integers, got dtype {given.dtype}")
+    if scores.dtype.kind != "f":
+        scores = scores.astype(np.float64)
+    truth = given.astype(np.int64)
+    rows = np.flatnonzero(truth != ignore_index)
+    if rows.size == 0:
+        raise ValueError(f"`labels` must have an example that counts, got {truth.size} times {ignore_index}")
+    if rows.size < truth.size:
+        scores, truth = scores[rows], truth[rows]
+    outside = np.flatnonzero((truth < 0) | (truth >= scores.shape[1]))
+    if outside.size:
+        row, label = rows[outside[0]], truth[outside[0]]
+        allowed = f"in 0..{scores.shape[1] - 1} or {ignore_index}"
+        raise ValueError(f"`labels` must be {allowed}, got {label} in row {row}")
+    # One look at the largest logit finds all that has no softmax: nan, plus infinity, all minus infinity.
+    predicted = scores.argmax(axis=1)
+    largest = scores[np.arange(len(scores)), predicted]
+    broken = np.flatnonzero(~np.isfinite(largest))
+    if broken.size:
+        row, value = rows[broken[0]], largest[broken[0]]
+        raise ValueError(f"`logits` must have a finite maximum in every row, got {value} in row {row}")
+    return scores, truth, predicted
+
+
+def blocks_of_examples(scores: NDArray[np.floating]) -> Iterator[slice]:
+    """Returns the slices of examples to work through one after another."""
+    rows = max(1, _BLOCK_NUMBERS // scores.shape[1])
+    for start in range(0, len(scores), rows):
+        yield slice(start, start + rows)
+
+
+def _array(values: Any) -> NDArray[Any]:
+    """Returns what was given as an array; a tensor without its gradient, from its device, bfloat16 as float32."""
+    if hasattr(values, "detach"):  # torch is not imported for this: reports do without it
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() and values.dtype.itemsize < 4 else values
+    return np.asarray(values)
+
+
+def _label_ranks(scores: NDArray[np.floating], truth: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns how many labels stand before the right one in a stable sort, highest logit first ``[N]``."""
+    ranks = np.empty(len(scores), dtype=np.int64)
+    columns = np.arange(scores.shape[1])
+    for block in blocks_of_examples(scores):
+        part, label = scores[block], truth[block, None]
+        own = np.take_along_axis(part, label, axis=1)
+        ranks[block] = np.count_nonzero((part > own) | ((part == own) & (columns < label)), axis=1)
+    return ranks
+
+
+def _probability_scores(
+    scores: NDArray[np.floating], truth: NDArray[np.int64], temperature: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Returns, each ``[N]``, the loss -log p[label], the largest probability and the Brier score of the softmax p."""
+    loss, confidence, brier = (np.empty(len(scores)) for _ in range(3))
+    for block in blocks_of_examples(scores):
+        label = truth[block, None]
+        shifted = scores[block].astype(np.float64)
+        shifted -= shifted.max(axis=1, keepdims=True)
+        shifted /= temperature
+        own = np.take_along_axis(shifted, label, axis=1)[:, 0]
+        probability = np.exp(shifted, out=shifted)
+        total = probability.sum(axis=1)
+        loss[block] = np.log(total) - own
+        # Not exp(max log p): for C equal logits this is 1 / C to the last bit, which may be a bin's edge.
+        confidence[block] = 1 / total
+        probability /= total[:, None]
+        np.put_along_axis(probability, label, np.take_along_axis(probability, label, axis=1) - 1, axis=1)
+        brier[block] = np.einsum("nc,nc->n", probability, probability)
+    return loss, confidence, brier

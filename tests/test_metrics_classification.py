@@ -1,0 +1,232 @@
+"""The metrics of one evaluation against their naive forms and scikit-learn's, limits, and bad input."""
+
+import doctest
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+from sklearn import metrics as sklearn_metrics
+
+from labelembed.metrics import binned_reliability, classification, classification_metrics, confusions, fit_temperature
+from tests.naive.measures import (
+    naive_brier_score,
+    naive_calibration_error,
+    naive_negative_log_likelihood,
+    naive_reliability,
+    naive_softmax_row,
+    naive_top_k_error,
+)
+
+# Float64 sums of at most a few hundred terms near 1: far below 1e-12 in any order of summing.
+EXACT = {"rel": 1e-12, "abs": 1e-12}
+
+
+def random_case(seed):
+    """Returns logits and labels: some with many ties, some with one label, some rows ignored."""
+    random = np.random.default_rng(seed)
+    rows, num_labels = int(random.integers(1, 60)), int(random.integers(1, 13))
+    logits = random.normal(size=(rows, num_labels)) * random.choice([0.1, 1.0, 20.0])
+    if seed % 3 == 0:
+        logits = random.integers(-1, 2, size=(rows, num_labels)).astype(float)
+    labels = random.integers(0, num_labels, size=rows)
+    if seed % 4 == 0:
+        labels[1:][random.random(rows - 1) < 0.3] = -100
+    return logits, labels
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_metric_equals_the_naive_one(seed):
+    logits, labels = random_case(seed)
+    num_labels = logits.shape[1]
+    for bins in (1, 7, 15):
+        measured = classification_metrics(logits, labels, bins=bins)
+        expected = {
+            "error": naive_top_k_error(logits, labels, 1),
+            "nll": naive_negative_log_likelihood(logits, labels),
+            "calibration_error": naive_calibration_error(logits, labels, bins),
+            "brier": naive_brier_score(logits, labels),
+        }
+        if num_labels >= 4:
+            k = 5 if num_labels >= 10 else 2
+            expected[f"top{k}_error"] = naive_top_k_error(logits, labels, k)
+        kept = labels != -100
+        truth, predicted = labels[kept], logits[kept].argmax(axis=1)
+        expected["macro_f1"] = sklearn_metrics.f1_score(truth, predicted, average="macro")
+        expected["balanced_accuracy"] = sklearn_metrics.recall_score(
+            truth, predicted, labels=np.unique(truth), average="macro"
+        )
+        assert measured == pytest.approx(expected, **EXACT)
+
+
+@pytest.mark.parametrize("seed", range(0, 40, 4))
+def test_reliability_equals_the_naive_one(seed):
+    logits, labels = random_case(seed)
+    kept = labels != -100
+    confidence = [max(naive_softmax_row(row)) for row in logits[kept]]
+    for bins in (1, 7, 15):
+        found = binned_reliability(logits[kept].argmax(axis=1) == labels[kept], confidence, bins=bins)
+        naive = naive_reliability(logits, labels, bins)
+        assert found.count.tolist() == [count for count, _, _ in naive]
+        assert found.confidence.tolist() == pytest.approx([mean for _, mean, _ in naive], nan_ok=True, **EXACT)
+        assert found.accuracy.tolist() == pytest.approx([mean for _, _, mean in naive], nan_ok=True, **EXACT)
+
+
+@pytest.mark.parametrize(("num_labels", "present"), [(3, set()), (4, {"top2_error"}), (10, {"top5_error"})])
+def test_which_top_k_error_there_is_depends_on_the_number_of_labels(num_labels, present):
+    measured = classification_metrics(np.zeros((2, num_labels)), [0, 1])
+    assert {name for name in measured if name.startswith("top")} == present
+
+
+def test_macro_f1_and_balanced_accuracy_equal_the_hand_example():
+    # True 0, 0, 0, 1, predicted 0, 0, 2, 1, of five labels. F1 of 0: 2 * 2 / (3 + 2) = 0.8, of 1: 1, of 2: 0. Recall of
+    # 0: 2 / 3, of 1: 1. Labels 3 and 4 do not occur.
+    measured = classification_metrics(np.eye(5)[[0, 0, 2, 1]], [0, 0, 0, 1])
+    assert measured["macro_f1"] == pytest.approx(0.6, **EXACT)
+    assert measured["balanced_accuracy"] == pytest.approx(5 / 6, **EXACT)
+
+
+def test_blocks_of_rows_leave_no_row_out():
+    # 200,000 numbers are more than three blocks, and the last one is not full.
+    random = np.random.default_rng(3)
+    logits, labels = random.normal(size=(20_001, 10)), random.integers(0, 10, size=20_001)
+    log_probability = log_softmax(logits, axis=1)
+    likelihood = -log_probability[np.arange(20_001), labels].mean()
+    squared = ((np.exp(log_probability) - np.eye(10)[labels]) ** 2).sum(axis=1).mean()
+    measured = classification_metrics(logits, labels)
+    assert measured["error"] == (logits.argmax(axis=1) != labels).mean()
+    assert measured["nll"] == pytest.approx(likelihood, **EXACT)
+    assert measured["brier"] == pytest.approx(squared, **EXACT)
+
+
+BEST = {"error": 0.0, "nll": 0.0, "calibration_error": 0.0, "brier": 0.0, "macro_f1": 1.0, "balanced_accuracy": 1.0}
+WORST = {"error": 1.0, "calibration_error": 1.0, "brier": 2.0, "macro_f1": 0.0, "balanced_accuracy": 0.0}
+
+
+def test_calibration_error_equals_the_hand_example():
+    # Top probabilities 0.9 (right, wrong), 0.7 (right, right) and 0.55 (wrong), in five bins of width 0.2:
+    # (1 * |0 - 0.55| + 2 * |1 - 0.7| + 2 * |0.5 - 0.9|) / 5 = 1.95 / 5
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.7, 0.3], [0.45, 0.55]])
+    measured = classification_metrics(np.log(probabilities), [0, 1, 1, 0, 0], bins=5)
+    assert measured["calibration_error"] == pytest.approx(0.39, **EXACT)
+
+
+@pytest.mark.parametrize("num_labels", range(2, 40))
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below(num_labels):
+    # Equal logits, as an untrained network has them: the confidence 1 / C, to the last bit, is the first bin's right
+    # end. Both examples in one bin: |1 / 2 - 1 / C|.
+    measured = classification_metrics(np.zeros((2, num_labels)), [0, 1], bins=num_labels)
+    assert measured["calibration_error"] == abs(0.5 - 1 / num_labels)
+    assert binned_reliability([True], [1 / num_labels], bins=num_labels).count.tolist()[:2] == [1, 0]
+
+
+def test_certain_probabilities_reach_the_ends_of_every_scale():
+    right = classification_metrics([[900.0, -900.0]], [0])
+    assert right == BEST
+    assert math.copysign(1.0, right["nll"]) == 1.0
+    wrong = classification_metrics([[900.0, -900.0]], [1])
+    assert wrong == WORST | {"nll": 1800.0}
+    assert classification_metrics([[3.0], [-2.0]], [0, 0]) == BEST  # one label
+
+
+def test_a_label_ruled_out_has_infinite_loss_and_the_rest_stays_finite():
+    measured = classification_metrics([[0.0, -math.inf, 0.0]], [1])
+    assert measured == WORST | {"nll": math.inf, "calibration_error": 0.5, "brier": 1.5}
+
+
+@pytest.mark.parametrize("ignore_index", [-100, 2])
+def test_ignored_rows_are_as_if_they_were_not_there(ignore_index):
+    random = np.random.default_rng(4)
+    logits, labels = random.normal(size=(30, 7)), random.integers(3, 7, size=30)
+    masked, kept = labels.copy(), np.arange(30) % 3 != 0
+    masked[~kept] = ignore_index
+    logits[0] = np.nan  # what an ignored row holds must not matter
+    expected = classification_metrics(logits[kept], labels[kept])
+    assert classification_metrics(logits, masked, ignore_index=ignore_index) == expected
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int64"])
+def test_other_number_types_are_measured_in_float64(dtype):
+    given = (np.random.default_rng(5).normal(size=(200, 8)) * 4).astype(dtype)
+    labels = np.random.default_rng(6).integers(0, 8, size=200)
+    measured = classification_metrics(given, labels.astype(np.uint8))
+    assert measured == classification_metrics(given.astype(np.float64), labels)
+
+
+def test_tensors_may_be_given():
+    logits, labels = random_case(7)
+    given = torch.from_numpy(logits), torch.from_numpy(labels)
+    assert classification_metrics(*given) == classification_metrics(logits, labels)
+
+
+def test_a_network_may_give_its_logits_as_they_are():
+    logits = torch.from_numpy(random_case(7)[0])
+    labels = logits.argmax(-1)
+    low = logits.bfloat16()
+    assert classification_metrics(low, labels) == classification_metrics(low.double(), labels)
+    assert fit_temperature(logits.requires_grad_(), labels) == fit_temperature(logits.detach(), labels)
+
+
+def test_nothing_given_is_changed():
+    logits, labels = random_case(8)
+    before = logits.copy(), labels.copy()
+    classification_metrics(logits, labels)
+    np.testing.assert_array_equal(logits, before[0])
+    np.testing.assert_array_equal(labels, before[1])
+
+
+NAN = np.array([[0.0, 1.0], [0.0, 1.0], [np.nan, 1.0], [np.nan, 1.0]])
+
+
+@pytest.mark.parametrize("metric", [classification_metrics, fit_temperature])
+@pytest.mark.parametrize(
+    ("logits", "labels", "error", "message"),
+    [
+        (np.zeros((0, 3)), np.zeros(0, int), ValueError, r"`logits` must not be empty, got shape \(0, 3\)"),
+        (np.zeros((2, 0)), [0, 0], ValueError, r"`logits` must not be empty, got shape \(2, 0\)"),
+        (np.zeros((2, 3)), [], ValueError, r"`labels` must not be empty, got shape \(0,\)"),
+        (np.zeros((2, 3)), [0, 1, 2], ValueError, r"\[N, C\] and \[N\], got \(2, 3\) and \(3,\)"),
+        (np.zeros((2, 3)), [[0], [1]], ValueError, r"\[N, C\] and \[N\], got \(2, 3\) and \(2, 1\)"),
+        (np.zeros(3), [0, 1, 2], ValueError, r"\[N, C\] and \[N\], got \(3,\) and \(3,\)"),
+        (NAN, [0, 1, 0, 1], ValueError, "`logits` must have a finite maximum in every row, got nan in row 2"),
+        (NAN, [-100, 1, -100, 1], ValueError, "got nan in row 3"),
+        (np.array([[0.0, np.inf]]), [0], ValueError, "got inf in row 0"),
+        (np.array([[-np.inf, -np.inf]]), [0], ValueError, "got -inf in row 0"),
+        (np.zeros((3, 3)), [0, -100, 3], ValueError, r"in 0\.\.2 or -100, got 3 in row 2"),
+        (np.zeros((3, 3)), [0, -1, 3], ValueError, r"`labels` must be in 0\.\.2 or -100, got -1 in row 1"),
+        (np.zeros((2, 3)), [-100, -100], ValueError, "must have an example that counts, got 2 times -100"),
+        (np.zeros((2, 3)), [0.0, 1.0], TypeError, "`labels` must be integers, got dtype float64"),
+        (np.zeros((2, 3)), [True, False], TypeError, "`labels` must be integers, got dtype bool"),
+    ],
+)
+def test_bad_arrays_are_refused(metric, logits, labels, error, message):
+    with pytest.raises(error, match=message):
+        metric(logits, labels)
+
+
+@pytest.mark.parametrize("bins", [0, -3, 2.5])
+def test_bins_below_one_are_refused(bins):
+    with pytest.raises(ValueError, match=f"`bins` must be a whole number of at least 1, got {bins}"):
+        classification_metrics(np.zeros((2, 3)), [0, 1], bins=bins)
+
+
+def test_confusions_equal_scikit_learns_table():
+    random = np.random.default_rng(12)
+    labels, predicted = random.integers(0, 7, size=(2, 300))
+    found = confusions(labels, predicted, 8)
+    table = sklearn_metrics.confusion_matrix(labels, predicted, labels=range(8))
+    assert (found.rows.tolist(), found.right.tolist()) == (table.sum(axis=1).tolist(), table.diagonal().tolist())
+    assert {(one, other): count for one, other, count in found.pairs.tolist()} == {
+        (one, other): table[one, other] for one in range(8) for other in range(8) if one != other and table[one, other]
+    }
+    order = [(-count, one, other) for one, other, count in found.pairs.tolist()]
+    assert order == sorted(order)
+    assert confusions([1], [1], 2).pairs.shape == (0, 3)
+    with pytest.raises(ValueError, match=r"`predicted` must be in 0..1, got 5 to 5"):
+        confusions([0], [5], 2)
+
+
+def test_the_examples_run():
+    found = doctest.testmod(classification)
+    assert (found.failed, found.attempted >= 3) == (0, True)
