@@ -30,9 +30,6 @@ COUPLED = {case for case in CASES if EncoderAndObjective(case).objective.row_cou
 SPLIT = [case for case in CASES if case not in COUPLED]
 WORLDS = {2: (1, 4), 3: (1, 2)}
 
-# Batches of a few examples a class are what is tested here.
-pytestmark = pytest.mark.filterwarnings("ignore:AdaptiveLabels:UserWarning")
-
 
 @pytest.fixture(scope="module", params=[pytest.param(world, marks=needs_gloo) for world in WORLDS])
 def ranks(request, tmp_path_factory):
