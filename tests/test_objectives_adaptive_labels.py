@@ -33,7 +33,6 @@ SETTINGS = {
     "last": {"prediction": "last"},
 }
 # Made batches are small; what is asked of them holds at any size.
-few_examples = pytest.mark.filterwarnings("ignore:AdaptiveLabels. fewer than two")
 every_setting = pytest.mark.parametrize("setting", SETTINGS)
 
 
@@ -70,7 +69,6 @@ def naive_step(objective, hidden, labels, *, centroids=None, weight=None, bias=N
     return terms, new
 
 
-@few_examples
 @every_setting
 @pytest.mark.parametrize(("count", "ignored"), [(13, True), (13, False), (40, True), (1, False)])
 def test_terms_and_label_vectors_equal_the_naive_loops(setting, count, ignored):
@@ -96,7 +94,6 @@ def test_one_label_in_the_batch_equals_the_naive_loops(setting):
     assert terms.repel.item() == pytest.approx(0, abs=1e-12)  # no pair of different labels
 
 
-@few_examples
 @every_setting
 def test_gradients_equal_finite_differences_of_the_naive_loops(setting):
     objective = make(setting)
@@ -159,7 +156,6 @@ def test_evaluation_moves_nothing_and_goes_by_the_vectors_that_predict():
     assert all(torch.equal(value, state[name]) for name, value in objective.state_dict().items())
 
 
-@few_examples
 def test_a_row_on_its_own_label_vector_has_finite_gradients():
     objective = make("published", dtype=torch.float32)
     hidden = torch.randn(LABELS, HIDDEN, requires_grad=True)

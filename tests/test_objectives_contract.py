@@ -16,7 +16,6 @@ from labelembed.seeds import seeded
 from .made_objectives import build, needed
 
 # Made batches are small; what is promised holds at any size.
-pytestmark = pytest.mark.filterwarnings("ignore:AdaptiveLabels. fewer than two")
 HIDDEN, LABELS = 6, 4
 NAMES = ("cat", "dog", "car", "bus")
 

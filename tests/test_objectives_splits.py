@@ -98,7 +98,6 @@ def test_micro_batches_end_with_the_parameters_and_the_state_of_one_batch(single
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.filterwarnings("ignore:AdaptiveLabels")  # of few rows a class
 def test_micro_batches_of_processes_end_with_what_one_process_ends_with(ranks, single, case):
     world = len(ranks)
     micro_batches = 4 if world == 2 else 2
@@ -111,9 +110,7 @@ def test_micro_batches_of_processes_end_with_what_one_process_ends_with(ranks, s
         torch.testing.assert_close(shared_terms(ranks, f"{case} {micro_batches}", step), terms, rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.filterwarnings("ignore:AdaptiveLabels. fewer than two")
 @pytest.mark.parametrize("case", sorted(COUPLED))
-@pytest.mark.filterwarnings("ignore:AdaptiveLabels")
 def test_objective_that_couples_rows_says_so_for_micro_batches_add_up_to_another_step(single, case):
     model = EncoderAndObjective(case)
     assert "mean" in model.objective.row_coupling
@@ -138,7 +135,6 @@ def test_adaptive_labels_under_adam_end_as_in_one_process(ranks):
 
 
 @pytest.mark.parametrize("case", GROUPED)
-@pytest.mark.filterwarnings("ignore:AdaptiveLabels")
 def test_step_is_shared_by_the_process_group_of_the_objective(ranks, single, case):
     for number, rank in enumerate(ranks):
         assert_close(rank["groups"][f"{case} 1"]["state"], single[case]["state"])
