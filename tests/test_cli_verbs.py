@@ -172,7 +172,7 @@ def test_objectives_are_listed():
     lines = succeed("objectives").out.splitlines()
     listed = succeed("objectives", "--json").json
     assert [line.split()[0] for line in lines] == list(listed) == list(labelembed.OBJECTIVES)
-    keys = {"smoothing": 0.1, "bias": True, "impl": "auto", "vocabulary_parallel": False}
+    keys = {"smoothing": 0.1, "bias": True, "impl": "auto"}
     assert listed["label_smoothing"]["keys"] == keys
     assert listed["static_labels"]["required"] == ["embedding"]
     assert listed["static_labels"]["keys"]["embedding"] is None

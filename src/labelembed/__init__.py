@@ -31,10 +31,6 @@ if TYPE_CHECKING:
         StaticLabels,
         TeacherFree,
         Terms,
-        clip_gradients,
-        keep_split,
-        own_state,
-        whole_state,
     )
     from labelembed.recipes.saved_run import SavedRun
 
@@ -62,10 +58,6 @@ _HOMES = {
     "StaticLabels": "objectives",
     "TeacherFree": "objectives",
     "Terms": "objectives",
-    "clip_gradients": "objectives",
-    "keep_split": "objectives",
-    "own_state": "objectives",
-    "whole_state": "objectives",
     "SavedRun": "recipes.saved_run",
     "Comparison": "notebook",
     "Run": "notebook",
@@ -95,10 +87,6 @@ __all__ = [
     "TeacherFree",
     "Terms",
     "TrainingError",
-    "clip_gradients",
-    "keep_split",
-    "own_state",
-    "whole_state",
 ]
 
 

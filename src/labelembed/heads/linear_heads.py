@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelembed import whole_batch
-from labelembed.heads import chunked, chunked_linear, closed_form, reference, triton_ready, vocabulary_parallel
+from labelembed.heads import chunked, chunked_linear, closed_form, reference, triton_ready
 from labelembed.heads.chunked_linear import CrossEntropyTerms
 from labelembed.heads.chunks import default_chunk_rows
 from labelembed.heads.embedding_tables import embedding_rows
 from labelembed.heads.head_arguments import Implementation, head_faults, require_tables, require_targets
-from labelembed.heads.label_shards import LabelShards
 from labelembed.heads.terms import HeadSettings, HeadTerms, require_auxiliary
 
 # From so many labels on `auto` takes chunks. Measured on a CPU, H = 256, one thread: with 500 labels they take 1.4 of
@@ -87,7 +86,6 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     impl: Implementation = "auto",
     chunk_rows: int | None = None,
-    shards: LabelShards | None = None,
     group: whole_batch.Group = None,
 ) -> CrossEntropyTerms:
     """Computes the cross entropy of ``hidden weight^T + bias`` with labels, a mean over the rows of the whole step.
@@ -107,19 +105,12 @@ def linear_cross_entropy(
             `auto`: chunks for many labels. (`closed_form` is the label-embedding head's; here
             it is the plain lines.)
         chunk_rows: How many rows at a time; fewer take less memory and a little longer. None: what is fastest.
-        shards: Where the labels are split over processes, whose are whose: see `heads.vocabulary_parallel`.
         group: The processes that share the step; None: all that are up; `whole_batch.ALONE`: none, as in evaluation.
 
     Raises:
         ValueError: When an argument is out of its range, or shapes or devices do not fit; the message has both. Or
             kernels are asked for where they cannot run.
     """
-    if shards is not None:
-        if labels is None or soft_targets is not None:
-            raise ValueError("`soft_targets` must be None where labels are split over processes; give `labels`")
-        return vocabulary_parallel.linear_cross_entropy(
-            hidden, weight, bias, labels, shards, label_smoothing=label_smoothing, chunk_rows=chunk_rows
-        )
     faults = head_faults(hidden, weight, bias, labels, impl=impl, chunk_rows=chunk_rows)
     faults.require(0 <= label_smoothing <= 1, "label_smoothing", label_smoothing, "must be in [0, 1]")
     require_targets(faults, hidden, weight, labels, soft_targets, impl=impl)
@@ -162,7 +153,6 @@ def label_embedding_cross_entropy(
     *,
     impl: Implementation = "auto",
     chunk_rows: int | None = None,
-    shards: LabelShards | None = None,
 ) -> HeadTerms:
     """Computes the terms of the Label Embedding Network (Sun et al. 2017, eq. 14) from the hidden rows on.
 
@@ -181,15 +171,11 @@ def label_embedding_cross_entropy(
             differentiable once. `triton`: the same on a GPU, by kernels. `auto`: for many labels chunks,
             for few the closed form.
         chunk_rows: How many rows at a time; fewer take less memory and a little longer. None: what is fastest.
-        shards: Where the labels are split over processes, whose are whose: see `heads.vocabulary_parallel`.
 
     Raises:
         ValueError: When an argument is out of its range, or shapes or devices do not fit; the message has both. Or
             kernels are asked for where they cannot run.
     """
-    if shards is not None:
-        given = hidden, weight, bias, auxiliary_weight, auxiliary_bias, embedding, labels, settings, shards
-        return vocabulary_parallel.label_embedding_cross_entropy(*given, chunk_rows=chunk_rows)
     faults = head_faults(hidden, weight, bias, labels, impl=impl, chunk_rows=chunk_rows)
     require_tables(faults, hidden, weight, auxiliary_weight, auxiliary_bias, embedding)
     require_auxiliary(faults, settings)

@@ -162,11 +162,6 @@ def build_sequence_network(
         encoder: Any = SEQUENCE_MODELS[recipe.model["name"]](**sizes, **_arguments(recipe.model))
     objective = _build_objective(recipe, encoder, vocabulary_sizes[1], num_rows=num_rows, base=base, data=data)
     if encoder.tied_output:
-        if objective.shards is not None:
-            reason = (
-                "a target embedding has every label, and with objective.vocabulary_parallel the output layer a part"
-            )
-            raise RecipeError([f"model.tied_output: must be false: {reason}"])
         if objective.output.weight.shape != encoder.target_embedding.weight.shape:
             found, wanted = (list(layer.weight.shape) for layer in (objective.output, encoder.target_embedding))
             reason = f"the output layer is {found}, the target embedding {wanted}"

@@ -31,7 +31,7 @@ from labelembed.training.loop import Trainer
 from labelembed.training.micro_batches import coupling_notes
 from labelembed.training.network import Network
 from labelembed.training.peak_memory import begin_peak
-from labelembed.training.processes import lost_processes_told, meet
+from labelembed.training.processes import lost_processes_told
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import JOURNAL_LINE_BYTES, RunFolder
 from labelembed.training.run_lock import locked
@@ -141,8 +141,6 @@ def _run(
         warn(f"data: {note}")
     for note in memory_notes(recipe, data):
         warn(note)
-    if recipe.objective.get("vocabulary_parallel"):
-        meet(device=device)  # for how many processes there are says which labels each of them builds
     network = network_for(recipe, data, base=folder.path)
     if recipe.micro_batches > 1:
         for note in coupling_notes(network, recipe.micro_batches):
@@ -210,7 +208,7 @@ def _trained(
             note_failure(folder, trainer, error)
         raise TrainingError(str(error)) from error
     result |= conclude(recipe, trainer, result)
-    if writes or trainer.network.is_split:
+    if writes:
         finish(folder, trainer, data, result)
     return result
 
