@@ -151,8 +151,6 @@ def test_example_runs(verb, examples_folder, monkeypatch):
     assert words[0] == verb
     more = {
         "train": ["--set", "epochs=1", "--quiet"],
-        # The last of options counts.
-        "bench": ["--labels", 50, "--hidden", 4, "--rows", 20, "--rank", 2, "--rounds", 1, "--no-memory"],
         "compare": ["--set", "epochs=1", "--set", "model.hidden_sizes=[8]", "--seeds", 1, "--jobs", 1, "--quiet"],
     }
     called = succeed(*words, *more.get(verb, []))

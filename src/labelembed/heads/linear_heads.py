@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelembed import whole_batch
-from labelembed.heads import chunked, chunked_linear, closed_form, reference, triton_ready
+from labelembed.heads import chunked, chunked_linear, closed_form, reference
 from labelembed.heads.chunked_linear import CrossEntropyTerms
 from labelembed.heads.chunks import default_chunk_rows
 from labelembed.heads.embedding_tables import embedding_rows
@@ -22,7 +20,7 @@ from labelembed.heads.terms import HeadSettings, HeadTerms, require_auxiliary
 # the closed form's time for 64 rows and 0.9 for 1,024; with 1,000 labels 1.1 and 0.7; with 2,000 labels 0.8 and 0.6.
 CHUNKED_LABELS = 1_000
 # What reads the weights of the layers and does not call them: one node from the hidden rows on.
-NODES = ("chunked", "triton")
+NODES = ("chunked",)
 
 
 def chosen(impl: Implementation, num_labels: int, device: torch.device) -> Implementation:
@@ -34,22 +32,13 @@ def chosen(impl: Implementation, num_labels: int, device: torch.device) -> Imple
     Raises:
         ValueError: Triton is asked for where it cannot run.
     """
-    if impl == "triton" and (reason := triton_ready.why_not(device)):
-        instead = chosen("auto", num_labels, device)
-        raise ValueError(f"`impl` 'triton' cannot run here: {reason}; impl='auto' takes {instead!r}")
     if impl != "auto":
         return impl
     if torch.compiler.is_compiling():
         return "reference"
     if num_labels < CHUNKED_LABELS:
         return "closed_form"
-    # Not the kernels on a GPU either, until they have run on one: who asks for them gets them.
     return "chunked"
-
-
-def _fused(name: str) -> Any:
-    """Returns a module of kernels, which brings Triton with it: nobody waits for that before it is taken."""
-    return importlib.import_module(f"labelembed.heads.{name}")
 
 
 def chosen_for(impl: Implementation, num_labels: int, *layers: nn.Module) -> Implementation:
@@ -117,17 +106,12 @@ def linear_cross_entropy(
     faults.raise_if_any()
     way = chosen(impl, weight.shape[0], hidden.device)
     learns = torch.is_grad_enabled() and soft_targets is not None and soft_targets.requires_grad
-    if learns or (soft_targets is not None and way == "triton"):
-        way = "reference" if learns else "chunked"
+    if learns:
+        way = "reference"
     if way not in NODES:
         return chunked_linear.plain_terms(
             hidden, weight, bias, labels, label_smoothing=label_smoothing, soft_targets=soft_targets, group=group
         )
-    if way == "triton":
-        found: CrossEntropyTerms = _fused("fused_triton_linear").cross_entropy_terms(
-            hidden, weight, bias, labels, label_smoothing=label_smoothing, chunk_rows=chunk_rows, group=group
-        )
-        return found
     rows = chunk_rows or default_chunk_rows(weight.shape[0], device=hidden.device.type)
     return chunked_linear.cross_entropy_terms(
         hidden,
@@ -183,13 +167,9 @@ def label_embedding_cross_entropy(
     num_labels = weight.shape[0]
     way = chosen(impl, num_labels, hidden.device)
     if way in NODES:
-        node = _fused("fused_triton") if way == "triton" else chunked
-        rows = chunk_rows
-        if way != "triton" and rows is None:
-            rows = default_chunk_rows(num_labels, device=hidden.device.type)
+        rows = chunk_rows or default_chunk_rows(num_labels, device=hidden.device.type)
         layers = hidden, weight, bias, auxiliary_weight, auxiliary_bias
-        terms: HeadTerms = node.label_embedding_terms(*layers, embedding, labels, settings, chunk_rows=rows)
-        return terms
+        return chunked.label_embedding_terms(*layers, embedding, labels, settings, chunk_rows=rows)
     first = F.linear(hidden, weight, bias)
     second = None
     if auxiliary_weight is not None and not settings.shared:

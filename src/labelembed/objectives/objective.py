@@ -287,14 +287,6 @@ class Objective(nn.Module, ABC):
     def end_pass(self) -> None:
         """Tells the objective that it has seen every training row."""
 
-    def needs_checkpoint(self) -> bool:
-        """Tells whether the loop must save now, for the objective keeps files that a checkpoint speaks of."""
-        return False
-
-    def folder_bytes(self, epochs: int) -> int:
-        """Returns how many bytes of files the objective keeps at most in a run of so many epochs, for each process."""
-        return 0
-
     def counted(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the rows that count, hidden [n, H] and labels [n], from [N, H] or [B, T, H].
 

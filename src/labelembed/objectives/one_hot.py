@@ -31,8 +31,7 @@ class OneHot(Objective):
         bias: Whether the output layer has a bias.
         ignore_index: Rows with this label take no part; None: every row counts.
         output_std: Start of the output layer, see `Objective`.
-        impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `triton`: the same by kernels
-            on a GPU; `auto`: chunks for many labels.
+        impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `auto`: chunks for many labels.
 
     Example:
         >>> import torch
@@ -50,10 +49,10 @@ class OneHot(Objective):
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
-        impl: Literal["auto", "reference", "chunked", "triton"] = "auto",
+        impl: Literal["auto", "reference", "chunked"] = "auto",
     ) -> None:
         faults = ArgumentFaults()
-        faults.choice("impl", impl, ("auto", "reference", "chunked", "triton"))
+        faults.choice("impl", impl, ("auto", "reference", "chunked"))
         super().__init__(
             hidden_size,
             num_labels,

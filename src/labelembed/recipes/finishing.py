@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from typing import Any
 
 from safetensors.torch import save as tensor_bytes
@@ -11,7 +10,6 @@ from safetensors.torch import save as tensor_bytes
 from labelembed.data import TextCorpus
 from labelembed.errors import DivergedTraining, TrainingError
 from labelembed.geometry import LabelGeometry
-from labelembed.recipes.building import SOFT_LABELS_FOLDER
 from labelembed.recipes.schema import Recipe
 from labelembed.training.decoding import Decoding
 from labelembed.training.evaluation import calibrate
@@ -112,13 +110,3 @@ def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict
         if examples is not None:
             folder.write_examples(examples)
         folder.write_result(result)
-    forget_soft_labels(folder)
-
-
-def forget_soft_labels(folder: RunFolder) -> None:
-    """Removes the soft labels that a finished run keeps on the disk.
-
-    Only training reads them, and a finished run is never gone on with: its checkpoints may still name them. They go
-    after the result is written, for up to that moment a killed run goes on from its last checkpoint and reads them.
-    """
-    shutil.rmtree(folder.path / SOFT_LABELS_FOLDER, ignore_errors=True)

@@ -19,6 +19,9 @@ REMOVED: dict[str, Removed] = {
     "one_hot.vocabulary_parallel": Removed(False, _ONE_PROCESS.replace("embedding: compressed and ", "")),
     "label_smoothing.vocabulary_parallel": Removed(False, _ONE_PROCESS.replace("embedding: compressed and ", "")),
     "label_embedding.vocabulary_parallel": Removed(False, _ONE_PROCESS),
+    "retrospection.storage": Removed(
+        "memory", "soft labels are kept in memory; use a small top_k where that is too little"
+    ),
 }
 
 
