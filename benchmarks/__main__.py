@@ -28,7 +28,6 @@ from benchmarks import (
     text_bag,
     text_features,
     translation,
-    triton_head,
 )
 
 BENCHMARKS = {
@@ -51,7 +50,6 @@ BENCHMARKS = {
     "integrations": integrations.run,
     "million_labels": million_labels.run,
     "gpu": gpu.run,
-    "triton_head": triton_head.run,
 }
 
 

@@ -72,7 +72,6 @@ def objective_cases() -> dict[str, dict[str, Any]]:
         "online, published": {"name": "online_label_smoothing", "preset": "published", "top_k": 3},
         "retrospection, after every epoch": {"name": "retrospection", "store_every": 1},
         "retrospection, in its steps": {"name": "retrospection", "store_every": 1, "store": "steps", "top_k": 3},
-        "retrospection, on the disk": {"name": "retrospection", "store_every": 1, "storage": "disk"},
         "shared head": {"name": "label_embedding", "auxiliary": "shared", "embedding_learning_rate": 10.0},
         "compressed, warm-up": {
             "name": "label_embedding",

@@ -151,8 +151,6 @@ def test_example_runs(verb, examples_folder, monkeypatch):
     assert words[0] == verb
     more = {
         "train": ["--set", "epochs=1", "--quiet"],
-        # The last of options counts.
-        "bench": ["--labels", 50, "--hidden", 4, "--rows", 20, "--rank", 2, "--rounds", 1, "--no-memory"],
         "compare": ["--set", "epochs=1", "--set", "model.hidden_sizes=[8]", "--seeds", 1, "--jobs", 1, "--quiet"],
     }
     called = succeed(*words, *more.get(verb, []))
@@ -172,7 +170,7 @@ def test_objectives_are_listed():
     lines = succeed("objectives").out.splitlines()
     listed = succeed("objectives", "--json").json
     assert [line.split()[0] for line in lines] == list(listed) == list(labelembed.OBJECTIVES)
-    keys = {"smoothing": 0.1, "bias": True, "impl": "auto", "vocabulary_parallel": False}
+    keys = {"smoothing": 0.1, "bias": True, "impl": "auto"}
     assert listed["label_smoothing"]["keys"] == keys
     assert listed["static_labels"]["required"] == ["embedding"]
     assert listed["static_labels"]["keys"]["embedding"] is None

@@ -185,7 +185,7 @@ def test_threads_do_not_write_to_each_others_memory():
 
 @pytest.mark.parametrize("shape", [(), (7,), (0,), (50, 3)])
 def test_top_k_is_that_of_all_logits_and_never_holds_them(shape, monkeypatch):
-    monkeypatch.setattr("labelembed.heads.vocabulary_prediction.default_chunk_rows", lambda num_labels: 8)
+    monkeypatch.setattr("labelembed.objectives.objective.default_chunk_rows", lambda num_labels: 8)
     objective = OneHot(4, 40)
     hidden = torch.randn(*shape, 4, requires_grad=True)
     with torch.no_grad():

@@ -102,13 +102,6 @@ def test_the_exported_program_gives_what_the_run_gives(tmp_path, objective):
     assert json.loads(json.loads(extra["labelembed.json"])["labels"]) == list(NAMES)
 
 
-def test_a_head_with_split_labels_is_exported_whole(tmp_path):
-    saved = saved_of("label_embedding", vocabulary_parallel=True)
-    export_saved(saved, tmp_path / "m.onnx")
-    session = session_of(tmp_path / "m.onnx")
-    assert_same(saved, lambda inputs: session.run(None, {"inputs": inputs})[0])
-
-
 def test_probabilities_are_those_of_predict(tmp_path):
     saved = saved_of("static_labels", "cnn")
     made = export_saved(saved, tmp_path / "m.onnx", probabilities=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelembed.errors import RunFolderError
 from labelembed.objectives import Retrospection
 from labelembed.objectives.soft_label_store import SoftLabelStore
 from labelembed.objectives.soft_label_table import bytes_needed
@@ -205,30 +204,6 @@ def test_a_state_dict_carries_what_is_stored():
     assert torch.equal(first(hidden, labels, rows).total, second(hidden, labels, rows).total)
 
 
-def test_files_hold_what_memory_holds_and_the_last_two_stay(tmp_path):
-    in_memory = filled(Retrospection, num_rows=ROWS, store_every=1, top_k=3)
-    on_disk = filled(Retrospection, num_rows=ROWS, store_every=1, top_k=3, storage="disk", store_folder=tmp_path)
-    for objective in (in_memory, on_disk):
-        hidden, labels, last = train_epochs(objective, 4, of=9)
-        assert last.retrospection.item() > 0
-    rows = torch.arange(ROWS)
-    expected = in_memory.train()(hidden, labels, rows).total
-    assert torch.equal(on_disk.train()(hidden, labels, rows).total, expected)
-    assert on_disk.needs_checkpoint()
-    assert not in_memory.needs_checkpoint()
-    assert sorted({path.stem for path in tmp_path.iterdir()}) == ["soft-labels-0-3", "soft-labels-0-4"]
-    assert not any("store.values" in name for name in on_disk.state_dict())
-
-    again = filled(Retrospection, num_rows=ROWS, store_every=1, top_k=3, storage="disk", store_folder=tmp_path)
-    again.load_state_dict(on_disk.state_dict())
-    again.train().begin_epoch(3, 9)
-    assert torch.equal(again(hidden, labels, rows).total, expected)
-    (tmp_path / "soft-labels-0-4.values").write_bytes(b"short")
-    again.load_state_dict(on_disk.state_dict())
-    with pytest.raises(RunFolderError, match=r"soft-labels-0-4\.values: missing or cut short"):
-        again(hidden, labels, rows)
-
-
 def test_store_of_a_million_rows_and_a_thousand_labels_is_possible():
     assert bytes_needed(1_200_000, 1_000) == 1_200_000 * 32 * 4  # 154 MB
     assert bytes_needed(1_200_000, 1_000, top_k=1_000) == 2_400_000_000
@@ -260,8 +235,6 @@ def test_rows_are_asked_for_only_where_they_are_needed():
         ({"store_every": 0}, "`store_every` must be >= 1, got 0"),
         ({"temperature": -5.0}, "`temperature` must be > 0"),
         ({"final_weight": 1.2}, r"`final_weight` must be in \[0, 1\]"),
-        ({"store": "steps", "storage": "disk"}, "`store` must be 'pass' with storage 'disk'"),
-        ({"storage": "disc"}, "did you mean 'disk'"),
         ({"preset": "published"}, "`preset` must be one of 'paper', 'published_port', got 'published'"),
         ({"weight_schedule": "steps"}, "`weight_schedule` must be one of 'staircase', 'linear', got 'steps'"),
     ],

@@ -16,6 +16,7 @@ from labelembed.recipes.blocks import (
     SelectionBlock,
     checked_seeds,
 )
+from labelembed.recipes.removed import REMOVED
 from labelembed.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.recipes.signature import described_arguments, keys_of, summary
 
@@ -144,14 +145,22 @@ def test_unknown_key_names_the_nearest_at_every_level(key, fault):
 
 
 def test_unknown_key_with_no_near_one_lists_what_there_is():
-    assert faults_of(("objective.zzz", 1)) == [
-        "objective.zzz: unknown key of 'one_hot'; its keys: bias, impl, vocabulary_parallel"
-    ]
+    assert faults_of(("objective.zzz", 1)) == ["objective.zzz: unknown key of 'one_hot'; its keys: bias, impl"]
     assert faults_of(("selection.zzz", 1)) == ["selection.zzz: unknown key; there are: by, patience"]
     assert faults_of(("data.zzz", 1)) == [
         "data.zzz: unknown key of 'digits'; its keys: test_fraction, development, train_rows, scaling, augmentation, "
         "cutout, mixing, mixing_alpha"
     ]
+
+
+@pytest.mark.parametrize("place", REMOVED)
+def test_removed_option_says_what_to_use_and_passes_at_its_default(place):
+    """Saved recipes hold every default, so those of the first edition still load."""
+    name, key = place.split(".")
+    gone, block = REMOVED[place], ("objective", {"name": name})
+    assert faults_of(block, (f"objective.{key}", "other")) == [f"objective.{key}: was removed; {gone.instead}"]
+    found = parse_recipe(with_changes(block, (f"objective.{key}", gone.default)), source="test")
+    assert found == parse_recipe(with_changes(block), source="test")
 
 
 def test_key_of_another_component_is_refused():

@@ -19,6 +19,7 @@ LEVELS = {
     "whole_batch": 0,
     "pretrained_text": 0.5,
     "heads": 1,
+    "losses": 1,
     "models": 1,
     "data": 1,
     "metrics": 1,

@@ -32,10 +32,6 @@ if TYPE_CHECKING:
         StaticLabels,
         TeacherFree,
         Terms,
-        clip_gradients,
-        keep_split,
-        own_state,
-        whole_state,
     )
     from labelembed.recipes.saved_run import SavedRun
 
@@ -64,10 +60,6 @@ _HOMES = {
     "StaticLabels": "objectives",
     "TeacherFree": "objectives",
     "Terms": "objectives",
-    "clip_gradients": "objectives",
-    "keep_split": "objectives",
-    "own_state": "objectives",
-    "whole_state": "objectives",
     "SavedRun": "recipes.saved_run",
     "Comparison": "notebook",
     "Run": "notebook",
@@ -97,11 +89,7 @@ __all__ = [
     "TeacherFree",
     "Terms",
     "TrainingError",
-    "clip_gradients",
     "fit_temperature",
-    "keep_split",
-    "own_state",
-    "whole_state",
 ]
 
 

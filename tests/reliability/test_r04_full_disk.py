@@ -37,9 +37,6 @@ NEEDED_AND_FREE = r"the disk is full: about [\d,]+ bytes are needed and [\d,]+ b
 
 CASES = {
     "label embedding": small_recipe(),
-    "soft labels on the disk": small_recipe(
-        objective={"name": "retrospection", "store_every": 1, "storage": "disk"}, epochs=2
-    ),
 }
 # Of the calls by which a run writes these are made to fail, evenly spread, each in a run of its own.
 FAILED_CALLS = sized(short=14, full=1000)

@@ -80,13 +80,8 @@ def test_any_failed_save_stops_the_run_at_once(number, unbroken, tmp_path, figur
     figure.count("ended bit-equal when it could be saved", same, len(PLACES))
 
 
-@pytest.mark.parametrize(
-    "objective",
-    ["label_embedding", {"name": "retrospection", "store_every": 1, "storage": "disk"}],
-    ids=["label embedding", "soft labels on the disk"],
-)
 @pytest.mark.parametrize("every_steps", [None, 1], ids=["saved every epoch", "saved every step"])
-def test_run_folder_removed_during_the_run_stops_it_and_is_not_made_anew(objective, every_steps, tmp_path, figure):
+def test_run_folder_removed_during_the_run_stops_it_and_is_not_made_anew(every_steps, tmp_path, figure):
     folder, made = tmp_path / "run", []
     checkpoints = {"minimum_seconds": 0.0, "every_steps": every_steps, "time_share": 1.0}
 
@@ -96,7 +91,7 @@ def test_run_folder_removed_during_the_run_stops_it_and_is_not_made_anew(objecti
             shutil.rmtree(folder)
 
     with after_steps(1, remove), pytest.raises(TrainingError) as error:
-        train(small_recipe(objective=objective, checkpoints=checkpoints), folder)
+        train(small_recipe(checkpoints=checkpoints), folder)
     assert str(error.value).startswith(f"{folder}: cannot save (No such file or directory), the folder is not there")
     assert error.value.exit_code == 1
     # At the first save after it was removed.

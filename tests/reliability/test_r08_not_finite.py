@@ -405,18 +405,6 @@ def test_checkpoint_that_is_not_finite_is_not_gone_on_with(tmp_path):
         train(small_recipe(), tmp_path / "run")
 
 
-def test_stored_soft_labels_on_the_disk_that_are_not_finite_are_named(hooks, tmp_path):
-    recipe = small_recipe(objective={"name": "retrospection", "store_every": 1, "storage": "disk"})
-
-    def spoil():
-        [file] = (tmp_path / "run").rglob("soft-labels-0-1.values")
-        with file.open("r+b") as opened:
-            opened.write(b"\xff" * file.stat().st_size)  # NaN in float16
-
-    message = diverges(recipe, tmp_path / "run", before_step(hooks, STEP, spoil))
-    assert "before it `the stored soft labels` is not finite" in message
-
-
 # ---- what is told of it
 
 
@@ -503,10 +491,9 @@ def test_fp16_leaves_out_steps_that_overflow_and_stops_when_all_do(hooks, networ
 # ---- several processes
 
 
-@pytest.mark.parametrize("how", ["", ", vocabulary_parallel: true"], ids=["each with all labels", "labels split"])
-def test_two_processes_stop_alike_with_the_same_words(how, tmp_path, figure):
+def test_two_processes_stop_alike_with_the_same_words(tmp_path, figure):
     commands = CommandLines(tmp_path)
-    settings = ["objective={name: label_embedding, embedding: compressed, rank: 4" + how + "}", "epochs=3"]
+    settings = ["objective={name: label_embedding, embedding: compressed, rank: 4}", "epochs=3"]
     settings += ["data.train_rows=190", "batch_size=40", "model.hidden_sizes=[12]"]
     settings += ["optimizer={name: sgd, learning_rate: 1e30}"]
     words = train_words(tmp_path / "run", settings)

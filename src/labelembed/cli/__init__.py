@@ -49,7 +49,6 @@ def _everything(
 
 
 from labelembed.cli import (  # noqa: E402 - they need `app`
-    bench_verb,
     compare_verb,
     export_verb,
     geometry_verb,
@@ -75,7 +74,6 @@ for _verbs in (
     translate_verb,
     score_verb,
     export_verb,
-    bench_verb,
 ):
     _verbs.register(app)
 

@@ -84,7 +84,6 @@ def check(
     from labelembed.recipes.building import build_data, network_for
     from labelembed.recipes.comparing import plan_comparison
     from labelembed.recipes.loading import load_recipe
-    from labelembed.recipes.memory import memory_notes
     from labelembed.training.training_data import number_of_batches
 
     chosen, name = load_recipe(recipe, settings=settings or [], data=data)
@@ -92,7 +91,7 @@ def check(
     with reading_shown(chosen.data["name"], quiet=as_json) as reading:
         found = build_data(chosen, progress=reading)
     network = network_for(chosen, found, to_try=True)
-    notes = [*found.notes, *memory_notes(chosen, found)]
+    notes = list(found.notes)
     facts: dict[str, Any] = {
         "recipe": name,
         "source": found.source,

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from labelembed.errors import ArgumentFaults
 
-Implementation = Literal["auto", "reference", "closed_form", "chunked", "triton"]
-IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "reference", "closed_form", "chunked", "triton")
+Implementation = Literal["auto", "reference", "closed_form", "chunked"]
+IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "reference", "closed_form", "chunked")
 
 
 def head_faults(
@@ -57,7 +57,6 @@ def require_targets(
     kind = soft_targets.dtype
     faults.require(kind.is_floating_point, "soft_targets", str(kind), "must be floating point: labels go to `labels`")
     _require_device(faults, hidden, {"soft_targets": soft_targets})
-    faults.require(impl != "triton", "impl", impl, "must be another with `soft_targets`, of which there are no kernels")
     if torch.is_grad_enabled() and soft_targets.requires_grad:
         rule = "must need no gradient with impl='chunked'; detach them, or use impl='reference'"
         faults.require(impl != "chunked", "soft_targets", "requires_grad=True", rule)

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelembed import whole_batch
-from labelembed.heads import chunked, chunked_linear, closed_form, reference, triton_ready, vocabulary_parallel
+from labelembed.heads import chunked, chunked_linear, closed_form, reference
 from labelembed.heads.chunked_linear import CrossEntropyTerms
 from labelembed.heads.chunks import default_chunk_rows
 from labelembed.heads.embedding_tables import embedding_rows
 from labelembed.heads.head_arguments import Implementation, head_faults, require_tables, require_targets
-from labelembed.heads.label_shards import LabelShards
 from labelembed.heads.terms import HeadSettings, HeadTerms, require_auxiliary
 
 # From so many labels on `auto` takes chunks. Measured on a CPU, H = 256, one thread: with 500 labels they take 1.4 of
 # the closed form's time for 64 rows and 0.9 for 1,024; with 1,000 labels 1.1 and 0.7; with 2,000 labels 0.8 and 0.6.
 CHUNKED_LABELS = 1_000
 # What reads the weights of the layers and does not call them: one node from the hidden rows on.
-NODES = ("chunked", "triton")
+NODES = ("chunked",)
 
 
 def chosen(impl: Implementation, num_labels: int, device: torch.device) -> Implementation:
@@ -35,22 +32,13 @@ def chosen(impl: Implementation, num_labels: int, device: torch.device) -> Imple
     Raises:
         ValueError: Triton is asked for where it cannot run.
     """
-    if impl == "triton" and (reason := triton_ready.why_not(device)):
-        instead = chosen("auto", num_labels, device)
-        raise ValueError(f"`impl` 'triton' cannot run here: {reason}; impl='auto' takes {instead!r}")
     if impl != "auto":
         return impl
     if torch.compiler.is_compiling():
         return "reference"
     if num_labels < CHUNKED_LABELS:
         return "closed_form"
-    # Not the kernels on a GPU either, until they have run on one: who asks for them gets them.
     return "chunked"
-
-
-def _fused(name: str) -> Any:
-    """Returns a module of kernels, which brings Triton with it: nobody waits for that before it is taken."""
-    return importlib.import_module(f"labelembed.heads.{name}")
 
 
 def chosen_for(impl: Implementation, num_labels: int, *layers: nn.Module) -> Implementation:
@@ -87,7 +75,6 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     impl: Implementation = "auto",
     chunk_rows: int | None = None,
-    shards: LabelShards | None = None,
     group: whole_batch.Group = None,
 ) -> CrossEntropyTerms:
     """Computes the cross entropy of ``hidden weight^T + bias`` with labels, a mean over the rows of the whole step.
@@ -107,36 +94,24 @@ def linear_cross_entropy(
             `auto`: chunks for many labels. (`closed_form` is the label-embedding head's; here
             it is the plain lines.)
         chunk_rows: How many rows at a time; fewer take less memory and a little longer. None: what is fastest.
-        shards: Where the labels are split over processes, whose are whose: see `heads.vocabulary_parallel`.
         group: The processes that share the step; None: all that are up; `whole_batch.ALONE`: none, as in evaluation.
 
     Raises:
         ValueError: When an argument is out of its range, or shapes or devices do not fit; the message has both. Or
             kernels are asked for where they cannot run.
     """
-    if shards is not None:
-        if labels is None or soft_targets is not None:
-            raise ValueError("`soft_targets` must be None where labels are split over processes; give `labels`")
-        return vocabulary_parallel.linear_cross_entropy(
-            hidden, weight, bias, labels, shards, label_smoothing=label_smoothing, chunk_rows=chunk_rows
-        )
     faults = head_faults(hidden, weight, bias, labels, impl=impl, chunk_rows=chunk_rows)
     faults.require(0 <= label_smoothing <= 1, "label_smoothing", label_smoothing, "must be in [0, 1]")
     require_targets(faults, hidden, weight, labels, soft_targets, impl=impl)
     faults.raise_if_any()
     way = chosen(impl, weight.shape[0], hidden.device)
     learns = torch.is_grad_enabled() and soft_targets is not None and soft_targets.requires_grad
-    if learns or (soft_targets is not None and way == "triton"):
-        way = "reference" if learns else "chunked"
+    if learns:
+        way = "reference"
     if way not in NODES:
         return chunked_linear.plain_terms(
             hidden, weight, bias, labels, label_smoothing=label_smoothing, soft_targets=soft_targets, group=group
         )
-    if way == "triton":
-        found: CrossEntropyTerms = _fused("fused_triton_linear").cross_entropy_terms(
-            hidden, weight, bias, labels, label_smoothing=label_smoothing, chunk_rows=chunk_rows, group=group
-        )
-        return found
     rows = chunk_rows or default_chunk_rows(weight.shape[0], device=hidden.device.type)
     return chunked_linear.cross_entropy_terms(
         hidden,
@@ -162,7 +137,6 @@ def label_embedding_cross_entropy(
     *,
     impl: Implementation = "auto",
     chunk_rows: int | None = None,
-    shards: LabelShards | None = None,
 ) -> HeadTerms:
     """Computes the terms of the Label Embedding Network (Sun et al. 2017, eq. 14) from the hidden rows on.
 
@@ -181,15 +155,11 @@ def label_embedding_cross_entropy(
             differentiable once. `triton`: the same on a GPU, by kernels. `auto`: for many labels chunks,
             for few the closed form.
         chunk_rows: How many rows at a time; fewer take less memory and a little longer. None: what is fastest.
-        shards: Where the labels are split over processes, whose are whose: see `heads.vocabulary_parallel`.
 
     Raises:
         ValueError: When an argument is out of its range, or shapes or devices do not fit; the message has both. Or
             kernels are asked for where they cannot run.
     """
-    if shards is not None:
-        given = hidden, weight, bias, auxiliary_weight, auxiliary_bias, embedding, labels, settings, shards
-        return vocabulary_parallel.label_embedding_cross_entropy(*given, chunk_rows=chunk_rows)
     faults = head_faults(hidden, weight, bias, labels, impl=impl, chunk_rows=chunk_rows)
     require_tables(faults, hidden, weight, auxiliary_weight, auxiliary_bias, embedding)
     require_auxiliary(faults, settings)
@@ -197,13 +167,9 @@ def label_embedding_cross_entropy(
     num_labels = weight.shape[0]
     way = chosen(impl, num_labels, hidden.device)
     if way in NODES:
-        node = _fused("fused_triton") if way == "triton" else chunked
-        rows = chunk_rows
-        if way != "triton" and rows is None:
-            rows = default_chunk_rows(num_labels, device=hidden.device.type)
+        rows = chunk_rows or default_chunk_rows(num_labels, device=hidden.device.type)
         layers = hidden, weight, bias, auxiliary_weight, auxiliary_bias
-        terms: HeadTerms = node.label_embedding_terms(*layers, embedding, labels, settings, chunk_rows=rows)
-        return terms
+        return chunked.label_embedding_terms(*layers, embedding, labels, settings, chunk_rows=rows)
     first = F.linear(hidden, weight, bias)
     second = None
     if auxiliary_weight is not None and not settings.shared:

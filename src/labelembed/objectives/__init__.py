@@ -11,7 +11,6 @@ from labelembed.objectives.one_hot import OneHot, OneHotTerms
 from labelembed.objectives.online_label_smoothing import OnlineLabelSmoothing, OnlineLabelSmoothingTerms
 from labelembed.objectives.retrospection import Retrospection, RetrospectionTerms
 from labelembed.objectives.search_space import Choices, Dimension, Range, SearchSpace, Simplex
-from labelembed.objectives.split_state import clip_gradients, keep_split, own_state, whole_state
 from labelembed.objectives.static_labels import StaticLabels, StaticLabelsTerms
 from labelembed.objectives.teacher_free import TeacherFree, TeacherFreeTerms
 from labelembed.objectives.terms import Terms
@@ -58,8 +57,4 @@ __all__ = [
     "TeacherFree",
     "TeacherFreeTerms",
     "Terms",
-    "clip_gradients",
-    "keep_split",
-    "own_state",
-    "whole_state",
 ]

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from labelembed import heads
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import HeadTerms
-from labelembed.heads.label_shards import LabelShards
 from labelembed.objectives.label_embedding_arguments import (
     AUXILIARY_TYPES,
     PRESETS,
@@ -28,7 +27,6 @@ from labelembed.objectives.label_embedding_arguments import (
     initial_embedding,
     optimizer_groups,
     require_settings,
-    require_splittable,
 )
 from labelembed.objectives.objective import Objective
 
@@ -94,8 +92,6 @@ class LabelEmbedding(Objective):
         output_std: Start of the output layers, see `Objective`.
         impl: `reference`: plain lines; `closed_form`: one node; `chunked`: never the logits of all rows at once, and
             gradients of the total only; `triton`: the same by kernels on a GPU; `auto`: by the number of labels.
-        vocabulary_parallel: Split the labels over the processes that are up, each with its part of both output layers,
-            A and B (`compressed` only); see `docs/scale.md`. In one process: the plain chunks.
 
     Raises:
         ValueError: When an argument is out of its range, or the geometry has another number of labels.
@@ -144,7 +140,6 @@ class LabelEmbedding(Objective):
         ignore_index: int | None = -100,
         output_std: float | None = None,
         impl: heads.Implementation = "auto",
-        vocabulary_parallel: bool = False,
     ) -> None:
         settings = head_settings(
             preset,
@@ -177,19 +172,16 @@ class LabelEmbedding(Objective):
             target_warmup_steps=target_warmup_steps,
             auxiliary_dtype=auxiliary_dtype,
         )
-        if vocabulary_parallel:
-            require_splittable(faults, embedding, settings, impl=impl)
         super().__init__(
             hidden_size,
             num_labels,
             bias=bias,
             ignore_index=ignore_index,
             output_std=output_std,
-            vocabulary_parallel=vocabulary_parallel,
             faults=faults,
         )
         self.settings = settings
-        self.impl = "chunked" if vocabulary_parallel else impl
+        self.impl = impl
         self.embedding_learning_rate = embedding_learning_rate
         self.decay_embedding = decay_embedding
         is_share = 0 < target_warmup_steps < 1
@@ -206,8 +198,7 @@ class LabelEmbedding(Objective):
             return
         if auxiliary == "separate":
             self.auxiliary = self.new_layer(bias=bias)
-        shards = self.shards or LabelShards(num_labels)
-        for name, value in initial_embedding(shards, embedding, rank=rank, initial_scale=initial_scale).items():
+        for name, value in initial_embedding(num_labels, embedding, rank=rank, initial_scale=initial_scale).items():
             self.register_parameter(name, nn.Parameter(value))
 
     @classmethod
@@ -239,7 +230,7 @@ class LabelEmbedding(Objective):
             second, second_bias = (None, None) if o2 is None else (o2.weight, o2.bias)
             table = embedding_table(self)
             return heads.label_embedding_cross_entropy(
-                hidden, o1.weight, o1.bias, second, second_bias, table, labels, settings, impl=way, shards=self.split()
+                hidden, o1.weight, o1.bias, second, second_bias, table, labels, settings, impl=way
             )
         z1 = self.output(hidden)
         with heads.auxiliary_precision(settings, hidden):
@@ -303,21 +294,15 @@ class LabelEmbedding(Objective):
         decay = weight_decay * self.decay_embedding
         return optimizer_groups(self, weight_decay=weight_decay, embedding_decay=decay, learning_rate_factor=rate)
 
-    def label_dimensions(self) -> dict[str, int]:
-        """Returns the parameters that are split; see `Objective.label_dimensions`."""
-        found = super().label_dimensions()
-        return found | ({"compressed_columns": 1} if found else {})
-
     @torch.no_grad()
     def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
         """Returns E as similarities; of a compressed one above 2,000 labels the rows of A as vectors, by cosine."""
         names, source = self.label_names(names), type(self).__name__
         if hasattr(self, "compressed_rows") and self.num_labels > DENSE_GEOMETRY_LABELS:
-            vectors = self.of_all_labels(self.compressed_rows).float().cpu().clone()
+            vectors = self.compressed_rows.float().cpu().clone()
             return LabelGeometry(names, vectors=vectors, metric="cosine", source=source)
         if hasattr(self, "compressed_rows"):
-            left, right = self.of_all_labels(self.compressed_rows), self.of_all_labels(self.compressed_columns, 1)
-            similarities = F.relu(left @ right).float().cpu()
+            similarities = F.relu(self.compressed_rows @ self.compressed_columns).float().cpu()
         else:
             similarities = self.embedding.detach().float().cpu().clone()
         return LabelGeometry(names, similarities=similarities, source=source)

@@ -15,9 +15,7 @@ from labelembed import heads
 from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.heads import HeadSettings
-from labelembed.heads.label_shards import LabelShards
 from labelembed.objectives.search_space import Range, SearchSpace, Simplex
-from labelembed.objectives.split_labels import require_chunks
 
 # Where the paper (eq. 14) and the code published with it differ. The paper states no reduction of the hinge;
 # the published code adds 1e-8 to the count of right rows, which float32 cannot show and which is left out.
@@ -69,17 +67,16 @@ def embedding_table(objective: nn.Module) -> Tensor | tuple[Tensor, Tensor]:
 
 
 def initial_embedding(
-    shards: LabelShards, embedding: Literal["full", "compressed"], *, rank: int, initial_scale: float | str | None
+    num_labels: int, embedding: Literal["full", "compressed"], *, rank: int, initial_scale: float | str | None
 ) -> dict[str, Tensor]:
-    """Returns what E, or A and B, start as, by the names of the parameters; of this process' labels."""
-    num_labels = shards.num_labels
+    """Returns what E, or A and B, start as, by the names of the parameters."""
     scale = math.log(num_labels) + 1.5 if isinstance(initial_scale, str) else initial_scale
     if embedding == "full":
         return {"embedding": torch.eye(num_labels) * (1.0 if scale is None else scale)}
-    rows = shards.drawn(num_labels, rank, Tensor.normal_)
+    rows = torch.randn(num_labels, rank)
     if scale is None:
         # The entries of A B start with variance 1; the relu then keeps half of them.
-        columns = shards.drawn(rank, num_labels, Tensor.normal_, dimension=1)
+        columns = torch.randn(rank, num_labels)
         return {"compressed_rows": rows, "compressed_columns": columns / rank**0.5}
     rows = F.normalize(rows, dim=1) * scale**0.5
     return {"compressed_rows": rows, "compressed_columns": rows.T.clone()}
@@ -196,14 +193,3 @@ def require_settings(
     is_whole = is_share or (target_warmup_steps >= 0 and float(target_warmup_steps).is_integer())
     rule = "must be a whole number of steps >= 0, or a share of the run between 0 and 1"
     faults.require(is_whole, "target_warmup_steps", target_warmup_steps, rule)
-
-
-def require_splittable(
-    faults: ArgumentFaults, embedding: str | LabelGeometry, settings: HeadSettings, *, impl: str
-) -> None:
-    """Notes what cannot be with labels that are split over processes."""
-    require_chunks(faults, impl, vocabulary_parallel=True)
-    given = "a saved geometry" if isinstance(embedding, LabelGeometry) else embedding
-    rule = "must be 'compressed' with vocabulary_parallel=True: a table [C, C] has no share that a process could hold"
-    faults.require(given == "compressed", "embedding", given, rule)
-    heads.require_no_auxiliary(faults, settings, where="with vocabulary_parallel=True")

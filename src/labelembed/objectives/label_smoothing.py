@@ -12,7 +12,6 @@ from labelembed.errors import ArgumentFaults
 from labelembed.heads import NODES, chosen_for, full_precision, linear_cross_entropy
 from labelembed.objectives.objective import Objective
 from labelembed.objectives.search_space import Range, SearchSpace
-from labelembed.objectives.split_labels import require_chunks
 
 
 class LabelSmoothingTerms(NamedTuple):
@@ -36,10 +35,7 @@ class LabelSmoothing(Objective):
         bias: Whether the output layer has a bias.
         ignore_index: Rows with this label take no part; None: every row counts.
         output_std: Start of the output layer, see `Objective`.
-        impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `triton`: the same by kernels
-            on a GPU; `auto`: chunks for many labels.
-        vocabulary_parallel: Split the labels over the processes that are up, each with its part of the output layer
-            (see `docs/scale.md`). In one process: the plain chunks.
+        impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `auto`: chunks for many labels.
 
     Example:
         >>> import torch
@@ -60,24 +56,21 @@ class LabelSmoothing(Objective):
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
-        impl: Literal["auto", "reference", "chunked", "triton"] = "auto",
-        vocabulary_parallel: bool = False,
+        impl: Literal["auto", "reference", "chunked"] = "auto",
     ) -> None:
         faults = ArgumentFaults()
         faults.require(0 <= smoothing <= 1, "smoothing", smoothing, "must be in [0, 1]")
-        faults.choice("impl", impl, ("auto", "reference", "chunked", "triton"))
-        require_chunks(faults, impl, vocabulary_parallel=vocabulary_parallel)
+        faults.choice("impl", impl, ("auto", "reference", "chunked"))
         super().__init__(
             hidden_size,
             num_labels,
             bias=bias,
             ignore_index=ignore_index,
             output_std=output_std,
-            vocabulary_parallel=vocabulary_parallel,
             faults=faults,
         )
         self.smoothing = smoothing
-        self.impl = "chunked" if vocabulary_parallel else impl
+        self.impl = impl
 
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> LabelSmoothingTerms:
         """Computes the terms; see `Objective.forward`."""
@@ -92,7 +85,6 @@ class LabelSmoothing(Objective):
                 labels,
                 label_smoothing=self.smoothing,
                 impl=way,
-                shards=self.split(),
                 group=self.step_group,
             )
             return LabelSmoothingTerms(*terms)

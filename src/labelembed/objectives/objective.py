@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
-from labelembed.heads import vocabulary_prediction
-from labelembed.heads.label_shards import LabelShards
-from labelembed.objectives import split_labels, step_rows
+from labelembed.heads.chunks import default_chunk_rows
+from labelembed.objectives import step_rows
 from labelembed.objectives.search_space import SearchSpace
 from labelembed.objectives.terms import Terms
 
@@ -32,7 +31,6 @@ class Objective(nn.Module, ABC):
         ignore_index: Rows with this label take no part in any term, normaliser or state; None: every row counts.
         output_std: Start the output layer from N(0, output_std) cut at two standard deviations with bias 0;
             None: PyTorch's own way.
-        vocabulary_parallel: Split the output layer's labels over the processes that are up; for objectives that do.
         faults: What a subclass found wrong with its own arguments, to be raised together.
 
     Attributes:
@@ -56,7 +54,6 @@ class Objective(nn.Module, ABC):
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
-        vocabulary_parallel: bool = False,
         faults: ArgumentFaults | None = None,
     ) -> None:
         super().__init__()
@@ -65,7 +62,6 @@ class Objective(nn.Module, ABC):
         faults.require(num_labels >= 1, "num_labels", num_labels, "must be >= 1")
         faults.require(output_size is None or output_size >= 1, "output_size", output_size, "must be >= 1, or None")
         faults.require(output_std is None or output_std > 0, "output_std", output_std, "must be > 0, or None")
-        self.shards = split_labels.shards_for(num_labels, wanted=vocabulary_parallel, faults=faults)
         faults.raise_if_any()
         self.hidden_size = hidden_size
         self.num_labels = num_labels
@@ -79,17 +75,14 @@ class Objective(nn.Module, ABC):
         self.output = self.new_layer(bias=bias)
 
     def new_layer(self, *, bias: bool = True) -> nn.Linear:
-        """Returns a layer [H -> D] that starts as the output layer does; where labels are split, this process' part."""
-        shards = self.shards if self.shards is not None and self.shards.processes > 1 else None
-        if shards is not None and self.output_std is None:
-            return split_labels.part_of_new_layer(shards, self.hidden_size, bias=bias)
+        """Returns a layer [H -> D] that starts as the output layer does."""
         layer = nn.Linear(self.hidden_size, self.output_size, bias=bias)
         if self.output_std is not None:
             limit = 2 * self.output_std
             nn.init.trunc_normal_(layer.weight, std=self.output_std, a=-limit, b=limit)
             if bias:
                 nn.init.zeros_(layer.bias)
-        return layer if shards is None else split_labels.part_of_layer(shards, layer)
+        return layer
 
     @classmethod
     def from_linear(cls, layer: nn.Linear, *, num_labels: int | None = None, **arguments: Any) -> Self:
@@ -112,22 +105,8 @@ class Objective(nn.Module, ABC):
             wanted = f"must have {objective.output_size} outputs for {num_labels} labels"
             raise ValueError(f"`layer` {wanted}, got {layer.out_features}")
         objective.to(device=layer.weight.device, dtype=layer.weight.dtype)
-        split = objective.split()
-        objective.output = layer if split is None else split_labels.part_of_layer(split, layer)
+        objective.output = layer
         return objective
-
-    def split(self) -> LabelShards | None:
-        """Returns whose labels are whose where they are split over several processes; None where all are here.
-
-        Raises:
-            RuntimeError: Other processes are up than were, or a DistributedDataParallel would average what is split.
-        """
-        return None if self.shards is None else split_labels.checked(self.shards, self.parameters())
-
-    def label_dimensions(self) -> dict[str, int]:
-        """Returns the parameters of which this process has its labels' part alone, and the dimension of the labels."""
-        split = self.shards is not None and self.shards.processes > 1
-        return dict.fromkeys((name for name, _ in self.named_parameters()), 0) if split else {}
 
     @abstractmethod
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> Terms:
@@ -145,8 +124,6 @@ class Objective(nn.Module, ABC):
     @property
     def mixing_refusal(self) -> str | None:
         """Why this objective cannot learn from rows that belong to two labels; None where it can (see `mixed`)."""
-        if self.shards is not None:
-            return "with vocabulary_parallel a step has one total over all processes, and each would draw a share"
         return None
 
     def mixed(
@@ -213,8 +190,6 @@ class Objective(nn.Module, ABC):
     @property
     def step_group(self) -> whole_batch.Group:
         """The processes that share this forward pass; in evaluation mode this one alone."""
-        if self.shards is not None:  # each process has some labels only: all compute together
-            return None
         return self.process_group if self.training else whole_batch.ALONE
 
     def moves_state(self) -> bool:
@@ -230,13 +205,7 @@ class Objective(nn.Module, ABC):
         return self._half == 0 and whole_batch.is_first_in_step(self)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Returns scores [..., C] whose argmax predicts and whose softmax is the predicted distribution.
-
-        Where labels are split all processes must ask together, and get scores without gradient; `top_k` is cheaper.
-        """
-        split = self.split()
-        if split is not None:
-            return vocabulary_prediction.logits(hidden, self.output.weight, self.output.bias, split)
+        """Returns scores [..., C] whose argmax predicts and whose softmax is the predicted distribution."""
         scores: Tensor = self.output(hidden)
         return scores
 
@@ -244,8 +213,7 @@ class Objective(nn.Module, ABC):
     def top_k(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Returns the k highest logits [..., k] of hidden rows [..., H] and their labels [..., k], highest first.
 
-        Of many rows and labels the logits are never held all at once. Where labels are split all processes must ask
-        together, each for rows of its own.
+        Of many rows and labels the logits are never held all at once.
 
         Raises:
             ValueError: `k` is not in 1..C.
@@ -253,22 +221,15 @@ class Objective(nn.Module, ABC):
         faults = ArgumentFaults()
         faults.require(1 <= k <= self.num_labels, "k", k, f"must be in 1..{self.num_labels}, the number of labels")
         faults.raise_if_any()
-        split = self.split()
-        if split is not None:
-            return vocabulary_prediction.top_k(hidden, self.output.weight, self.output.bias, split, k)
-        return vocabulary_prediction.top_k_of(self.logits, hidden, self.num_labels, k)
+        rows = torch.split(hidden.reshape(-1, hidden.shape[-1]), default_chunk_rows(self.num_labels))
+        best = [self.logits(some).topk(k, dim=-1) for some in rows]
+        scores, labels = (torch.cat(parts).view(*hidden.shape[:-1], k) for parts in zip(*best, strict=True))
+        return scores, labels
 
     def outputs(self, hidden: Tensor) -> Tensor:
         """Returns what the output layer says [..., D]; class means are taken of this."""
-        if self.shards is not None:
-            return Objective.logits(self, hidden)
         out: Tensor = self.output(hidden)
         return out
-
-    def of_all_labels(self, parameter: Tensor, dimension: int = 0) -> Tensor:
-        """Returns a parameter with the labels of all processes, without gradient; where they are split all must ask."""
-        split = self.split()
-        return parameter.detach() if split is None else split.whole(parameter, dimension)
 
     def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
         """Returns where the labels stand to each other.
@@ -285,7 +246,7 @@ class Objective(nn.Module, ABC):
         if class_means is not None:
             vectors = class_means.detach().float().cpu().clone()
             return LabelGeometry(names, vectors=vectors, source=f"{source}, class means")
-        vectors = self.of_all_labels(self.output.weight).float().cpu().clone()
+        vectors = self.output.weight.detach().float().cpu().clone()
         return LabelGeometry(names, vectors=vectors, metric="cosine", source=source)
 
     def label_names(self, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -325,14 +286,6 @@ class Objective(nn.Module, ABC):
 
     def end_pass(self) -> None:
         """Tells the objective that it has seen every training row."""
-
-    def needs_checkpoint(self) -> bool:
-        """Tells whether the loop must save now, for the objective keeps files that a checkpoint speaks of."""
-        return False
-
-    def folder_bytes(self, epochs: int) -> int:
-        """Returns how many bytes of files the objective keeps at most in a run of so many epochs, for each process."""
-        return 0
 
     def counted(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the rows that count, hidden [n, H] and labels [n], from [N, H] or [B, T, H].

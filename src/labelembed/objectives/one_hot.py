@@ -11,7 +11,6 @@ from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
 from labelembed.heads import NODES, chosen_for, full_precision, linear_cross_entropy
 from labelembed.objectives.objective import Objective
-from labelembed.objectives.split_labels import require_chunks
 
 
 class OneHotTerms(NamedTuple):
@@ -32,10 +31,7 @@ class OneHot(Objective):
         bias: Whether the output layer has a bias.
         ignore_index: Rows with this label take no part; None: every row counts.
         output_std: Start of the output layer, see `Objective`.
-        impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `triton`: the same by kernels
-            on a GPU; `auto`: chunks for many labels.
-        vocabulary_parallel: Split the labels over the processes that are up, each with its part of the output layer
-            (see `docs/scale.md`). In one process: the plain chunks.
+        impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `auto`: chunks for many labels.
 
     Example:
         >>> import torch
@@ -53,22 +49,19 @@ class OneHot(Objective):
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
-        impl: Literal["auto", "reference", "chunked", "triton"] = "auto",
-        vocabulary_parallel: bool = False,
+        impl: Literal["auto", "reference", "chunked"] = "auto",
     ) -> None:
         faults = ArgumentFaults()
-        faults.choice("impl", impl, ("auto", "reference", "chunked", "triton"))
-        require_chunks(faults, impl, vocabulary_parallel=vocabulary_parallel)
+        faults.choice("impl", impl, ("auto", "reference", "chunked"))
         super().__init__(
             hidden_size,
             num_labels,
             bias=bias,
             ignore_index=ignore_index,
             output_std=output_std,
-            vocabulary_parallel=vocabulary_parallel,
             faults=faults,
         )
-        self.impl = "chunked" if vocabulary_parallel else impl
+        self.impl = impl
 
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> OneHotTerms:
         """Computes the terms; see `Objective.forward`."""
@@ -76,9 +69,7 @@ class OneHot(Objective):
         way = chosen_for(self.impl, self.num_labels, self.output)
         if way in NODES:
             weight, bias = self.output.weight, self.output.bias
-            total = linear_cross_entropy(
-                hidden, weight, bias, labels, impl=way, shards=self.split(), group=self.step_group
-            ).total
+            total = linear_cross_entropy(hidden, weight, bias, labels, impl=way, group=self.step_group).total
             return OneHotTerms(total=total, output=total)
         logits = full_precision(self.output(hidden))
         row_factor = whole_batch.mean_factor(labels.shape[0], like=logits, group=self.step_group)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -21,7 +20,6 @@ from labelembed.objectives.row_numbers import counted_row_numbers
 from labelembed.objectives.search_space import Range, SearchSpace
 from labelembed.objectives.similarity_table import DENSE_LABELS
 from labelembed.objectives.soft_label_store import SoftLabelStore
-from labelembed.objectives.soft_label_table import bytes_needed
 
 ROWS_AT_ONCE = 10_000
 PRESETS: dict[str, dict[str, Any]] = {
@@ -58,8 +56,7 @@ class Retrospection(Objective):
     Needs `rows`, the positions of the batch's rows in the training set, and `begin_epoch` and `end_epoch`: without them
     it does not train. Memory for R rows: 2 bytes for each label up to 256 labels; above, the 32 largest entries with
     their labels in 4 to 6 bytes each (1.2 million rows of 1,000 labels: 154 MB; whole, with ``top_k=1000``, 2.4 GB),
-    again as much in every checkpoint; with ``storage="disk"`` it is two such pairs of files instead (three while one is
-    written; in a run folder they are removed when the run has finished), and 4 bytes a row in memory and checkpoints.
+    again as much in every checkpoint.
 
     Args:
         hidden_size: H, width of the hidden rows.
@@ -76,8 +73,6 @@ class Retrospection(Objective):
             forward pass; `steps`: what each row got in its own step of the k-th epoch is stored, which costs nothing
             (as in the code published with the paper).
         top_k: Entries kept a row; None: all up to 256 labels, 32 above.
-        storage: `memory`, or `disk`: files in the run folder, mapped into memory as they are read.
-        store_folder: Where `disk` writes.
         bias: Whether the output layer has a bias.
         ignore_index: Rows with this label take no part; None: every row counts.
         output_std: Start of the output layer, see `Objective`.
@@ -122,8 +117,6 @@ class Retrospection(Objective):
         final_weight: float = 0.9,
         store: Literal["pass", "steps"] = "pass",
         top_k: int | None = None,
-        storage: Literal["memory", "disk"] = "memory",
-        store_folder: Path | None = None,
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
@@ -139,9 +132,6 @@ class Retrospection(Objective):
         faults.require(0 <= final_weight <= 1, "final_weight", final_weight, "must be in [0, 1]")
         faults.choice("store", store, ("pass", "steps"))
         faults.require(top_k is None or top_k >= 1, "top_k", top_k, "must be >= 1, or None")
-        faults.choice("storage", storage, ("memory", "disk"))
-        # Rows overwritten one by one would not be those that a checkpoint in the middle of the epoch speaks of.
-        faults.require(storage == "memory" or store == "pass", "store", store, "must be 'pass' with storage 'disk'")
         super().__init__(
             hidden_size,
             num_labels,
@@ -150,8 +140,6 @@ class Retrospection(Objective):
             output_std=output_std,
             faults=faults,
         )
-        if storage == "disk" and store_folder is None:
-            store_folder = Path("soft-labels")
         self.num_rows = num_rows
         self.soften_output: bool = chosen["soften_output"] if soften_output is None else soften_output
         self.weight_schedule = weight_schedule
@@ -161,10 +149,8 @@ class Retrospection(Objective):
         self.store_during = store
         self.weight = 0.0
         self._epoch: int | None = None
-        self._stores_now = self._just_stored = False
-        self.store = SoftLabelStore(
-            num_rows, num_labels, top_k=top_k, folder=store_folder if storage == "disk" else None
-        )
+        self._stores_now = False
+        self.store = SoftLabelStore(num_rows, num_labels, top_k=top_k)
         # For the class means of what is stored; -1: nothing is.
         self.register_buffer("row_labels", torch.full((num_rows,), -1, dtype=torch.int32))
 
@@ -191,9 +177,6 @@ class Retrospection(Objective):
         self.weight = self.final_weight * done / epochs
         self._epoch = epoch
         self._stores_now = (epoch + 1) % self.store_every == 0
-        self._just_stored = False
-        if self._stores_now and self.store_during == "steps":
-            self.store.begin()
 
     @property
     def mixing_refusal(self) -> str | None:
@@ -230,13 +213,6 @@ class Retrospection(Objective):
         if storing and places is not None:
             self._put(places, logits.detach(), labels)
         return RetrospectionTerms(total=total, output=output, retrospection=retrospection)
-
-    def remembered(self, rows: Tensor) -> dict[str, Tensor]:
-        """Returns what is kept outside the buffers of rows [n], by name: their soft labels that lie on the disk."""
-        if self.store.folder is None or not self.store.filled:
-            return {}
-        stored = self.store.rows(rows)
-        return {"the stored soft labels": stored.values if isinstance(stored, SparseRows) else stored}
 
     def _places(self, labels: Tensor, rows: Tensor | None) -> Tensor:
         """Returns the row numbers [n] of the rows that count."""
@@ -275,10 +251,6 @@ class Retrospection(Objective):
         """Tells whether this is a k-th epoch, after which every row is stored."""
         return self._stores_now and self.store_during == "pass"
 
-    def begin_pass(self) -> None:
-        """Begins to store every row."""
-        self.store.begin()
-
     def observe(self, hidden: Tensor, labels: Tensor, rows: Tensor) -> None:
         """Stores rows [N, H]."""
         places = self._places(labels, rows)
@@ -288,20 +260,6 @@ class Retrospection(Objective):
     def end_pass(self) -> None:
         """All rows are stored."""
         self.store.end()
-        self._just_stored = True
-
-    def folder_bytes(self, epochs: int) -> int:
-        """Returns the most that the files of stored distributions take together; 0 with ``storage="memory"``.
-
-        The pair being written stands beside the last two.
-        """
-        if self.store.folder is None:
-            return 0
-        return min(3, epochs // self.store_every) * bytes_needed(self.num_rows, self.num_labels, top_k=self.store.width)
-
-    def needs_checkpoint(self) -> bool:
-        """Tells whether new files have just taken the place of those that earlier checkpoints speak of."""
-        return self._just_stored and self.store.folder is not None
 
     @torch.no_grad()
     def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:

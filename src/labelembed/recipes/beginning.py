@@ -9,7 +9,6 @@ from pathlib import Path
 from labelembed.data.text_encodings import ENCODER_FOLDER
 from labelembed.errors import RunFolderError
 from labelembed.objectives import Distillation
-from labelembed.recipes.building import SOFT_LABELS_FOLDER
 from labelembed.recipes.changing import HEADING
 from labelembed.recipes.data_facts import CODEC_FILES, data_facts, keep_codecs
 from labelembed.recipes.finishing import WRITTEN_FOLDER
@@ -57,8 +56,7 @@ def begin(
         raise RunFolderError(
             f"{folder.path}: holds checkpoints but no recipe.yaml to say of what run; choose another folder with --out"
         )
-    processes = trainer.accelerator.num_processes
-    needed = _bytes_on_disk(recipe, data, trainer.network, processes)
+    needed = _bytes_on_disk(recipe, data, trainer.network)
     make_writable_folder(folder.path, needed_bytes=needed)
     with saving(folder.path, needed_bytes=needed, way_on="When it can be saved again, give the same command again"):
         if needs_table(recipe):
@@ -81,7 +79,7 @@ def refuse_without_room(recipe: Recipe, folder: RunFolder, data: TrainingData, t
     Raises:
         RunFolderError: When the folder cannot be written, or the disk has no room.
     """
-    needed = _bytes_on_disk(recipe, data, trainer.network, trainer.accelerator.num_processes)
+    needed = _bytes_on_disk(recipe, data, trainer.network)
     taken = 0
     for file in folder.path.rglob("*"):
         with contextlib.suppress(OSError):
@@ -89,15 +87,13 @@ def refuse_without_room(recipe: Recipe, folder: RunFolder, data: TrainingData, t
     make_writable_folder(folder.path, needed_bytes=max(0, needed - taken))
 
 
-def _bytes_on_disk(recipe: Recipe, data: TrainingData, network: Network, processes: int) -> int:
+def _bytes_on_disk(recipe: Recipe, data: TrainingData, network: Network) -> int:
     """Returns about how many bytes a run writes at most."""
     # Weights, their best and Adam's two moments in each of keep + 1 checkpoints, and the result; with them what the
     # objective remembers, which for a large training set is the most of it.
     checkpoints = recipe.checkpoints.keep + 1
     remembered = sum(buffer.numel() * buffer.element_size() for buffer in network.buffers())
-    files = network.objective.folder_bytes(recipe.epochs) * processes
-    if needs_table(recipe):
-        files += TableKind.of(recipe, data).size
+    files = TableKind.of(recipe, data).size if needs_table(recipe) else 0
     return 4 * network.parameter_count() * (4 * checkpoints + 1) + remembered * checkpoints + files + 1_000_000
 
 
@@ -111,7 +107,7 @@ def start_over(path: Path) -> None:
     """Removes what a run left in a folder, and nothing else."""
     folder = RunFolder(path)
     folder.require_run()
-    below = (path / name for name in (SOFT_LABELS_FOLDER, WRITTEN_FOLDER, LOG_FOLDER, ENCODER_FOLDER))
+    below = (path / name for name in ("soft_labels", WRITTEN_FOLDER, LOG_FOLDER, ENCODER_FOLDER))
     for left in (folder.checkpoints, folder.evidence_folder, *below):
         shutil.rmtree(left, ignore_errors=True)
     for name in (

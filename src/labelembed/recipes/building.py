@@ -18,7 +18,6 @@ from labelembed.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScalin
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.pretrained_text import encoder_folder
 from labelembed.recipes.given import objective_arguments, refuse_other_labels
-from labelembed.recipes.memory import refuse_too_large
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.signature import argument_faults, keys_of, takes
 from labelembed.training.checkpoints import load_newest
@@ -29,7 +28,6 @@ from labelembed.training.schedules import SCHEDULES, Schedule
 from labelembed.training.training_data import TrainingData
 
 # Where an objective that remembers training rows on the disk keeps them.
-SOFT_LABELS_FOLDER = "soft_labels"
 
 
 def _arguments(block: dict[str, Any]) -> dict[str, Any]:
@@ -97,9 +95,8 @@ def network_for(recipe: Recipe, data: TrainingData, *, base: Path | None = None,
 
     Raises:
         DataError: When a saved geometry cannot be read.
-        RecipeError: When a part does not fit the data, or what the objective remembers does not fit the memory.
+        RecipeError: When a part does not fit the data.
     """
-    refuse_too_large(recipe, data)
     _refuse_too_few_epochs(recipe)
     network = _network_for(recipe, data, base=base, num_rows=0 if to_try else data.train.num_rows)
     refuse_other_labels(recipe, data, base)
@@ -162,11 +159,6 @@ def build_sequence_network(
         encoder: Any = SEQUENCE_MODELS[recipe.model["name"]](**sizes, **_arguments(recipe.model))
     objective = _build_objective(recipe, encoder, vocabulary_sizes[1], num_rows=num_rows, base=base, data=data)
     if encoder.tied_output:
-        if objective.shards is not None:
-            reason = (
-                "a target embedding has every label, and with objective.vocabulary_parallel the output layer a part"
-            )
-            raise RecipeError([f"model.tied_output: must be false: {reason}"])
         if objective.output.weight.shape != encoder.target_embedding.weight.shape:
             found, wanted = (list(layer.weight.shape) for layer in (objective.output, encoder.target_embedding))
             reason = f"the output layer is {found}, the target embedding {wanted}"
@@ -231,8 +223,6 @@ def _build_objective(
     arguments |= {"hidden_size": encoder.hidden_size, "num_labels": num_labels, "output_std": encoder.output_std}
     if takes(kind, "num_rows"):
         arguments["num_rows"] = num_rows
-    if takes(kind, "store_folder"):
-        arguments["store_folder"] = None if base is None else base / SOFT_LABELS_FOLDER
     with _refusals("objective"), seeds.seeded(recipe.seed, "objective"):
         objective: Objective = kind(**arguments)
     return objective

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from typing import Any
 
 from safetensors.torch import save as tensor_bytes
@@ -11,8 +10,6 @@ from safetensors.torch import save as tensor_bytes
 from labelembed.data import TextCorpus
 from labelembed.errors import DivergedTraining, TrainingError
 from labelembed.geometry import LabelGeometry
-from labelembed.objectives import whole_state
-from labelembed.recipes.building import SOFT_LABELS_FOLDER
 from labelembed.recipes.schema import Recipe
 from labelembed.training.decoding import Decoding
 from labelembed.training.evaluation import calibrate
@@ -70,8 +67,7 @@ def conclude(recipe: Recipe, trainer: Trainer, result: dict[str, Any]) -> dict[s
         measures, written = measure_text(trainer.network, data, split, Decoding(**how), autocast=autocast)
         found[split] = result[split] | measures
         sentences = None
-        # Where labels are split the processes find out together what the network would have said.
-        if split == shown_split(data) and (trainer.accelerator.is_main_process or trainer.network.is_split):
+        if split == shown_split(data) and trainer.accelerator.is_main_process:
             sentences = sentence_evidence(trainer.network, data, split, written, autocast=autocast)
         if trainer.accelerator.is_main_process:
             text = "".join(f"{line}\n" for line in written).encode()
@@ -87,17 +83,15 @@ def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict
     """Writes the selected weights, which the network has taken, the geometry, and the result last of all.
 
     The result takes in the SHA-256 of the files, which is held against them whenever they are read.
-    Of several processes the first one writes; the others must call it too where labels are split.
+    Of several processes the first one calls it.
     """
     network, names = trainer.network, data.names
-    weights = whole_state(network, trainer.selected_weights())
+    weights = trainer.selected_weights()
     means = class_means(network, data.train, autocast=trainer.accelerator.autocast())
     geometry = network.objective.label_geometry(names, class_means=means)
     errors, examples = error_evidence(
         network, data, temperature=result.get("temperature"), autocast=trainer.accelerator.autocast()
     )
-    if not trainer.accelerator.is_main_process:
-        return
     by_means = LabelGeometry(names, vectors=means, source=f"{type(network.objective).__name__}, class means")
     contiguous = {name: value.contiguous() for name, value in weights.items()}
     tables = [table for one in (geometry, by_means) for table in (one.vectors, one.similarities) if table is not None]
@@ -116,13 +110,3 @@ def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict
         if examples is not None:
             folder.write_examples(examples)
         folder.write_result(result)
-    forget_soft_labels(folder)
-
-
-def forget_soft_labels(folder: RunFolder) -> None:
-    """Removes the soft labels that a finished run keeps on the disk.
-
-    Only training reads them, and a finished run is never gone on with: its checkpoints may still name them. They go
-    after the result is written, for up to that moment a killed run goes on from its last checkpoint and reads them.
-    """
-    shutil.rmtree(folder.path / SOFT_LABELS_FOLDER, ignore_errors=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from labelembed import whole_batch
 from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry
 from labelembed.models import MODELS, SEQUENCE_MODELS
@@ -41,7 +40,7 @@ def _without_files(block: dict[str, Any]) -> dict[str, Any]:
     arguments |= {name: None for name, key in POINTED_TO.items() if key in keys}
     if "embedding" in keys and (keys["embedding"].required or block.get("embedding") not in ("full", "compressed")):
         made = LabelGeometry(("0", "1"), vectors=torch.eye(2))
-        arguments["embedding"] = made if keys["embedding"].required or block.get("vocabulary_parallel") else "full"
+        arguments["embedding"] = made if keys["embedding"].required else "full"
     return arguments
 
 
@@ -65,9 +64,7 @@ def value_faults(kind: str, block: dict[str, Any]) -> list[str]:
         return construction_faults(kind, SCHEDULES[name], **arguments)
     with torch.random.fork_rng(devices=[]):
         if kind == "objective":
-            return construction_faults(
-                kind, OBJECTIVES[name], hidden_size=2, num_labels=_labels_to_try(block), **_without_files(block)
-            )
+            return construction_faults(kind, OBJECTIVES[name], hidden_size=2, num_labels=2, **_without_files(block))
         if kind == "model":
             check = getattr((MODELS | SEQUENCE_MODELS)[name], "check_arguments", None)
             if check is not None:
@@ -82,11 +79,6 @@ def value_faults(kind: str, block: dict[str, Any]) -> list[str]:
     return []
 
 
-def _labels_to_try(block: dict[str, Any]) -> int:
-    """Returns with how many labels an objective is tried: two, or one for each process that they are split over."""
-    return max(2, whole_batch.processes()) if block.get("vocabulary_parallel") else 2
-
-
 def _checked_only(kind: str, check: Callable[..., None], arguments: dict[str, Any]) -> list[str]:
     """Returns what a network that is not built here says of its arguments; nothing where its package is missing."""
     try:
@@ -98,6 +90,6 @@ def _checked_only(kind: str, check: Callable[..., None], arguments: dict[str, An
 def mixing_faults(block: dict[str, Any]) -> list[str]:
     """Returns why the objective of a block, whose arguments hold, cannot learn from mixed rows; nothing if it can."""
     with torch.random.fork_rng(devices=[]):
-        objective = OBJECTIVES[block["name"]](hidden_size=2, num_labels=_labels_to_try(block), **_without_files(block))
+        objective = OBJECTIVES[block["name"]](hidden_size=2, num_labels=2, **_without_files(block))
     reason = objective.mixing_refusal
     return [] if reason is None else [f"data.mixing: must be 'none' with the objective {block['name']!r}: {reason}"]

@@ -20,8 +20,7 @@ from labelembed.recipes.building import (
 )
 from labelembed.recipes.changing import differences, record_change, refuse_change_behind, refuse_other_recipe
 from labelembed.recipes.data_facts import kept_encoding
-from labelembed.recipes.finishing import conclude, finish, forget_soft_labels, note_failure
-from labelembed.recipes.memory import memory_notes
+from labelembed.recipes.finishing import conclude, finish, note_failure
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.recipes.teacher_table import Asking
 from labelembed.training.checkpoints import load_newest
@@ -31,7 +30,7 @@ from labelembed.training.loop import Trainer
 from labelembed.training.micro_batches import coupling_notes
 from labelembed.training.network import Network
 from labelembed.training.peak_memory import begin_peak
-from labelembed.training.processes import lost_processes_told, meet
+from labelembed.training.processes import lost_processes_told
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import JOURNAL_LINE_BYTES, RunFolder
 from labelembed.training.run_lock import locked
@@ -130,7 +129,6 @@ def _run(
         refuse_other_recipe(recipe, folder, force=force or None, anew="choose another folder")
         changed = force and bool(differences(recipe, folder))
     if folder.state() == "finished" and not changed:
-        forget_soft_labels(folder)  # a kill may have come between the result and this
         return folder.result()
     if data is None:
         # What a run has learned of its data, or keeps of an encoder, it goes on with.
@@ -139,10 +137,6 @@ def _run(
         data = build_data(recipe, progress=reading, encoding=encoding)
     for note in data.notes:
         warn(f"data: {note}")
-    for note in memory_notes(recipe, data):
-        warn(note)
-    if recipe.objective.get("vocabulary_parallel"):
-        meet(device=device)  # for how many processes there are says which labels each of them builds
     network = network_for(recipe, data, base=folder.path)
     if recipe.micro_batches > 1:
         for note in coupling_notes(network, recipe.micro_batches):
@@ -201,16 +195,14 @@ def _trained(
             folder.forget_result()
     logged = journal_logged(folder, observe, asked=tensorboard, warn=warn) if writes else nullcontext(observe)
     try:
-        # What an objective keeps in files of its own is saved as well.
-        own_files = network.objective.folder_bytes(recipe.epochs) or None
-        with logged as trainer.observe, saving(folder.path, needed_bytes=own_files):
+        with logged as trainer.observe, saving(folder.path):
             result = trainer.run()
     except TrainingError as error:
         if writes:
             note_failure(folder, trainer, error)
         raise TrainingError(str(error)) from error
     result |= conclude(recipe, trainer, result)
-    if writes or trainer.network.is_split:
+    if writes:
         finish(folder, trainer, data, result)
     return result
 

@@ -24,6 +24,7 @@ from labelembed.recipes.blocks import (
 from labelembed.recipes.kinds import kind_faults
 from labelembed.recipes.numbers import BatchSize, Number, PositiveInt, Seed
 from labelembed.recipes.probing import mixing_faults, value_faults
+from labelembed.recipes.removed import without_removed
 from labelembed.recipes.signature import resolve
 from labelembed.recipes.wording import refusal, shown
 from labelembed.training.optimizers import OPTIMIZERS
@@ -147,6 +148,9 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
         if not isinstance(block, dict):
             faults.append(f"{kind}: must be a mapping with a name, got {kind_of(block)}")
             continue
+        if kind == "objective":
+            block, found = without_removed(block)
+            faults += found
         common: dict[str, Any] = {}
         if kind == "data":
             common = {key: block[key] for key in DataCommon.model_fields if key in block}

@@ -28,7 +28,6 @@ SUPPLIED = frozenset(
         "hidden_size",
         "num_labels",
         "num_rows",
-        "store_folder",
         "input_shape",
         "source_vocabulary_size",
         "target_vocabulary_size",

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from labelembed import whole_batch
 from labelembed.errors import DivergedTraining, TrainingError
-from labelembed.heads.label_shards import stacked
 from labelembed.training.network import Network
 from labelembed.training.training_data import AnyBatch
 
@@ -132,7 +132,7 @@ def _floating(*named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _not_finite(named: Mapping[str, Tensor | None], network: Network) -> list[str]:
-    """Returns the names of tensors that are not finite; where labels are split, in any process."""
+    """Returns the names of tensors that are not finite."""
     if not named:
         return []
     device = next(network.parameters()).device
@@ -141,8 +141,6 @@ def _not_finite(named: Mapping[str, Tensor | None], network: Network) -> list[st
     finite = torch.stack(
         [there if value is None else torch.isfinite(value).all().to(device, non_blocking=True) for value in values]
     )
-    if network.is_split:  # all stop, or none: one that went on would wait for the others
-        finite = stacked(finite.to(torch.uint8)).amin(dim=0)
     return [name for name, holds in zip(named, finite.tolist(), strict=True) if not holds]
 
 
@@ -158,7 +156,8 @@ def _rows_not_finite(parts: Sequence[AnyBatch]) -> list[int]:
     if rows:
         some = torch.cat(rows)[: len(found)]
         found[: len(some)] = some
-    return sorted({row for row in stacked(found).flatten().tolist() if row >= 0})
+    (of_all,) = whole_batch.gathered(found)
+    return sorted({row for row in of_all.tolist() if row >= 0})
 
 
 @torch.no_grad()

@@ -204,8 +204,7 @@ class Trainer:
             with saving(self.folder.path, needed_bytes=JOURNAL_LINE_BYTES):
                 self.folder.append_journal(line)
         stopping, due = self._stopping_or_saving(epoch_ends=True)
-        needed = self.network.objective.needs_checkpoint() or position.epoch == self.settings.epochs
-        if stopping or due or needed:
+        if stopping or due or position.epoch == self.settings.epochs:
             self.save()
         self.observe(Progress(position.epoch, self.settings.epochs, 0, self.batches, position.seconds, line))
         if stopping and position.epoch < self.settings.epochs:

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from labelembed.data import PairInputs
 from labelembed.models import Mixing
-from labelembed.objectives import Objective, Terms, keep_split
-from labelembed.objectives.split_state import split_parameters
+from labelembed.objectives import Objective, Terms
 
 
 class Network(nn.Module):
@@ -37,7 +36,6 @@ class Network(nn.Module):
         self.objective = objective
         # DistributedDataParallel's own attribute: what every process keeps for itself need not be sent at every step.
         self._ddp_params_and_buffers_to_ignore = sorted(self._training_buffers())
-        keep_split(self)
 
     def forward(self, inputs: Tensor | PairInputs, labels: Tensor, rows: Tensor | None = None) -> Terms:
         """Returns the objective's terms for a batch: inputs [N, ...], labels [N], rows [N]; of sentences [B, T]."""
@@ -68,10 +66,7 @@ class Network(nn.Module):
         return {f"objective.{name}" for name in self.objective.training_buffers}
 
     def prediction_state(self) -> dict[str, Tensor]:
-        """Returns what prediction needs of the state, on the CPU: all but what only training remembers by.
-
-        Where labels are split, this process' part of them.
-        """
+        """Returns what prediction needs of the state, on the CPU: all but what only training remembers by."""
         state = self.state_dict()
         left_out = self._training_buffers()
         return {name: value.detach().cpu().clone() for name, value in state.items() if name not in left_out}
@@ -86,17 +81,5 @@ class Network(nn.Module):
         self.load_state_dict({**kept, **state})
 
     def parameter_count(self) -> int:
-        """Returns how many numbers are trained, those of all processes' labels among them."""
-        split = split_parameters(self)
-        count = 0
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                shards, _ = split.get(name, (None, 0))
-                own = parameter.numel()
-                count += own if shards is None else own // shards.count * shards.num_labels
-        return count
-
-    @property
-    def is_split(self) -> bool:
-        """Whether each process has a part of the labels: then all must ask together for what is of all of them."""
-        return bool(self.objective.label_dimensions())
+        """Returns how many numbers are trained."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from labelembed.objectives import clip_gradients
 from labelembed.training.finite import gradients_of, refuse_endless_overflow, refuse_step
 from labelembed.training.micro_batches import micro_batches, number_of_micro_batches
 from labelembed.training.network import Network
@@ -89,16 +88,10 @@ class OptimizerSteps:
         if scaler is not None and scaler.get_scale() < _LOWEST_SCALE:
             refuse_endless_overflow(self.network, step=step, where=where)
         if self.max_gradient_norm is not None:
-            self._clip(self.max_gradient_norm)
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_gradient_norm)
         self.optimizer.step()
         self.scheduler.step()
         return values
-
-    def _clip(self, max_norm: float) -> None:
-        if not self.network.is_split:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), max_norm)
-            return
-        clip_gradients(self.network, max_norm)
 
     def _backward(self, parts: Sequence[AnyBatch]) -> dict[str, Tensor]:
         """Goes back from the loss of every micro-batch; returns the step's terms of this process."""

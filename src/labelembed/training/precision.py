@@ -8,7 +8,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from labelembed.errors import RecipeError
-from labelembed.objectives.split_state import split_parameters
 from labelembed.training.network import Network
 from labelembed.training.processes import meet, on_cpu
 from labelembed.training.settings import Precision
@@ -40,19 +39,8 @@ def prepared(accelerator: Accelerator, network: Network, optimizer: Optimizer) -
 
     Args:
         accelerator: Of the run.
-        network: What DistributedDataParallel is not to average, it has named already.
+        network: What is trained.
         optimizer: Over the network's parameters.
-
-    Raises:
-        RecipeError: For fp16 where labels are split over processes.
     """
-    split = split_parameters(network)
-    if split and accelerator.mixed_precision == "fp16":
-        # Its scaler leaves out the steps whose gradients are not finite, and would in one process alone.
-        raise RecipeError(["precision: 'fp16' does not go with objective.vocabulary_parallel; 'bf16' or 'float32' do"])
-    common = any(value.requires_grad for name, value in network.named_parameters() if name not in split)
-    if split and not common:
-        # DistributedDataParallel refuses a model of which it has nothing to average, as one with a frozen encoder.
-        return accelerator.prepare_model(network, evaluation_mode=True), accelerator.prepare_optimizer(optimizer)
     model, wrapped = accelerator.prepare(network, optimizer)
     return model, wrapped

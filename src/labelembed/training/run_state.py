@@ -13,8 +13,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from labelembed import seeds
-from labelembed.objectives import own_state, whole_state
-from labelembed.objectives.split_state import own_moments, whole_moments
 from labelembed.training.checkpoints import Checkpoint
 from labelembed.training.network import Network
 from labelembed.training.optimizers import load_state, state_tensors
@@ -45,7 +43,7 @@ class RunState:
     best_weights: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
     def checkpoint(self) -> Checkpoint:
-        """Returns it all, with all random states, whole in the first process; all must call it together."""
+        """Returns it all, with the random states of all processes, which must call it together."""
         random_tensors, random_values = seeds.capture()
         random_tensors |= states_of_others(next(self.network.parameters()).device)
         optimizer_tensors, optimizer_values = state_tensors(self.optimizer)
@@ -58,12 +56,12 @@ class RunState:
             "random": random_values,
         }
         tensors = {
-            "network": whole_state(self.network),
-            "optimizer": whole_moments(self.network, self.optimizer, optimizer_tensors),
+            "network": self.network.state_dict(),
+            "optimizer": optimizer_tensors,
             "random": random_tensors,
         }
         if self.best_weights:
-            tensors["best"] = whole_state(self.network, self.best_weights)
+            tensors["best"] = self.best_weights
         return Checkpoint(self.position.step, tensors, values)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -76,16 +74,15 @@ class RunState:
         position = _position(values["position"])
         if position.step != checkpoint.step:
             raise ValueError(f"it is of step {checkpoint.step} by one number and of step {position.step} by another")
-        self.network.load_state_dict(own_state(self.network, checkpoint.tensors["network"]))
-        moments = own_moments(self.network, self.optimizer, checkpoint.tensors["optimizer"])
-        load_state(self.optimizer, moments, values["optimizer"])
+        self.network.load_state_dict(checkpoint.tensors["network"])
+        load_state(self.optimizer, checkpoint.tensors["optimizer"], values["optimizer"])
         self._restore_scheduler(values["scheduler"])
         if self.scaler is not None and values["scaler"]:
             self.scaler.load_state_dict(values["scaler"])
         seeds.restore(checkpoint.tensors["random"], values["random"])
         take_own_state(checkpoint.tensors["random"], next(self.network.parameters()).device)
         self.term_sums = {name: _number(value, "a sum of terms") for name, value in values["term_sums"].items()}
-        self.best_weights = own_state(self.network, checkpoint.tensors.get("best", {}))
+        self.best_weights = dict(checkpoint.tensors.get("best", {}))
         _require_same_form(self.best_weights, self.network.prediction_state() if self.best_weights else {})
         self.position = position
 

@@ -1,0 +1,320 @@
+"""The label-embedding loss over many labels, without ever holding the logits [N, C] of all examples.
+
+Same terms as `losses.reference`, from the hidden states on. Some examples at a time (a *chunk*), the logits of both layers are
+computed, overwritten by their softmax, that by their gradient, and folded into the gradients of the layers. So all gradients
+exist at the end of the forward pass, and the backward pass only multiplies them.
+
+What keeps it near the time of its matrix products (with p = softmax(z), all derivatives times the example's scale):
+
+- d (output + target + uniform) / d z1 = w p1 - w_output onehot - w_target softmax(e) - w_uniform / C, w the sum of the weights:
+  one softmax and one product for three terms. w multiplies the hidden states instead, which are smaller.
+- d (auxiliary + hinge) / d z2 = (p2 - onehot) (1 - [p2[y] > limit] p2[y] ...): a factor for each example, again on the hidden states.
+- Examples are sorted by label, so that softmax(e) and its gradient are computed once for each distinct label of a *block*, the
+  examples whose elementwise work fits a processor's cache.
+- On a CPU softmax(z2 / temperature) is computed for the examples that o2 gets right only. A GPU takes all of them with weight 0
+  and every example as a label of its own: to select would wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from labelembed.losses.precision import full_precision
+from labelembed.losses.terms import LabelEmbeddingTerms
+
+# Folding a chunk into a weight's gradient reads and writes all of that gradient: with 128 examples that costs a third
+# of the product, with 512 a twelfth. Of few labels more fit a processor's last cache, of very many fewer fit in memory.
+_EXAMPLES, _CACHE_BYTES, _CPU_BYTES, _GPU_BYTES = 512, 2**24, 2**28, 2**31
+_BLOCK_EXAMPLES, _BLOCK_BYTES = 128, 6 * 2**20
+
+
+class Settings(NamedTuple):
+    """Numbers of the loss, as `LabelEmbedding` explains them, and how sums over processes are taken."""
+
+    output_weight: float = 1.0
+    target_weight: float = 0.0
+    uniform_weight: float = 0.0
+    temperature: float = 2.0
+    confidence_limit: float = 0.9
+    teaches: bool = False
+    """Whether E learns, from o2 or, where there is none, from o1 (``auxiliary="shared"``)."""
+    global_sum: Callable[[Tensor], Tensor] = lambda value: value
+
+
+def chunk_size(num_labels: int, *, device: str = "cpu") -> int:
+    """Returns how many examples' logits over `num_labels` labels are held at a time on a type of device."""
+    usual = max(_EXAMPLES, _CACHE_BYTES // (4 * num_labels))
+    return min(usual, max(32, (_CPU_BYTES if device == "cpu" else _GPU_BYTES) // (4 * num_labels)))
+
+
+class _Layer:
+    """A linear layer over chunks: its logits, and the gradients of weight [C, H] and bias [C] as they add up.
+
+    Products are of `dtype`; sums are float32, of float64 layers float64.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, learns: bool) -> None:
+        self.weight, self.exact = weight.to(dtype), full_precision(weight.new_empty(0, dtype=dtype)).dtype
+        self.bias = None if bias is None else bias.to(self.exact)
+        self.d_weight = torch.zeros_like(weight, dtype=self.exact) if learns else None
+        self.d_bias = torch.zeros_like(self.bias) if learns and self.bias is not None else None
+
+    def logits(self, hidden: Tensor, out: Tensor) -> Tensor:
+        if self.weight.dtype != self.exact:
+            out.copy_(hidden @ self.weight.T)
+            return out if self.bias is None else out.add_(self.bias)
+        if self.bias is None:
+            return torch.mm(hidden, self.weight.T, out=out)
+        return torch.addmm(self.bias, hidden, self.weight.T, out=out)
+
+    def fold(self, slopes: Tensor, hidden: Tensor, scales: Tensor) -> None:
+        """Adds the gradients of a loss that changes by ``scales[i] * slopes[i]`` with the logits of example i."""
+        if self.d_bias is not None:
+            self.d_bias.addmv_(slopes.T, scales)
+        if self.d_weight is None:
+            return
+        if self.weight.dtype == self.exact:
+            self.d_weight.addmm_(slopes.T, hidden * scales[:, None])
+            return
+        peak = scales.abs().amax().clamp_min(torch.finfo(scales.dtype).tiny)  # 1 / N alone would vanish in float16
+        part = slopes.to(hidden.dtype).T @ (hidden * (scales / peak)[:, None].to(hidden.dtype))
+        self.d_weight.addcmul_(part, peak)
+
+    def back(self, slopes: Tensor, scales: Tensor) -> Tensor:
+        """Returns the gradient [c, H] of the hidden states."""
+        return (slopes.to(self.weight.dtype) @ self.weight).to(self.exact).mul_(scales[:, None])
+
+
+class _Table:
+    """E [C, C], or relu(A B) with A [C, K] and B [K, C] (eq. 16): rows for some labels, and their gradients."""
+
+    def __init__(self, left: Tensor, right: Tensor | None, exact: torch.dtype, *, learns: bool) -> None:
+        self.left, self.right = left.to(exact), None if right is None else right.to(exact)
+        self.d_left = torch.zeros_like(self.left) if learns else None
+        self.d_right = torch.zeros_like(self.right) if learns and self.right is not None else None
+
+    def rows(self, labels: Tensor, out: Tensor) -> Tensor:
+        if self.right is None:
+            return torch.index_select(self.left, 0, labels, out=out)
+        return torch.mm(self.left[labels], self.right, out=out).relu_()
+
+    def fold(self, labels: Tensor, slopes: Tensor, rows: Tensor) -> None:
+        """Adds slopes [u, C] at the rows [u, C] of labels [u]; overwrites the slopes."""
+        if self.d_left is None:
+            return
+        if self.right is None:
+            self.d_left.index_add_(0, labels, slopes)
+            return
+        torch.ops.aten.threshold_backward.grad_input(slopes, rows, 0, grad_input=slopes)  # relu, in place
+        self.d_left.index_add_(0, labels, slopes @ self.right.T)
+        if self.d_right is not None:
+            self.d_right.addmm_(self.left[labels].T, slopes)
+
+
+class _Pass:
+    """One pass over the examples: the terms and all gradients."""
+
+    def __init__(self, settings: Settings, first: _Layer, second: _Layer | None, table: _Table | None) -> None:
+        self.settings, self.first, self.second, self.table = settings, first, second, table
+        self.weight_sum = (settings.output_weight + settings.target_weight + settings.uniform_weight) or 1.0
+        # Sums over examples, times their scales, by the name of the term.
+        self.sums = {name: first.weight.new_zeros((), dtype=first.exact) for name in LabelEmbeddingTerms._fields}
+        self.right = self.sums["total"].clone()
+        self.d_hidden: Tensor | None = None
+
+    def run(self, hidden: Tensor, labels: Tensor, scales: Tensor, hinge_scales: Tensor, chunk: int) -> None:
+        count = self.first.weight.shape[0]
+        block = max(1, min(_BLOCK_EXAMPLES, chunk // 4, max(16, _BLOCK_BYTES // (4 * count))))
+        like = self.sums["total"]
+        logits = [like.new_empty(min(chunk, len(labels)), count) for _ in range(1 if self.second is None else 2)]
+        buffers = [like.new_empty(min(block, len(labels)), count) for _ in range(0 if self.table is None else 4)]
+        for some in torch.argsort(labels, stable=True).split(chunk):
+            states, true, scale = hidden[some], labels[some, None], scales[some]
+            z1 = self.first.logits(states, logits[0][: len(some)])
+            z2 = z1 if self.second is None else self.second.logits(states, logits[1][: len(some)])
+            hits = _right(z2, true) if self.settings.teaches else None
+            for begin in range(0, len(some), block):
+                part = slice(begin, begin + block)
+                soft, places = None, true[part, 0]
+                if self.table is not None:
+                    names, places = _distinct(true[part, 0])
+                    e = self.table.rows(names, buffers[0][: len(names)])
+                    soft = torch.softmax(e, dim=1, out=buffers[1][: len(names)])
+                    if hits is not None:
+                        self._teach(names, places, e, soft, z2[part], hits[part], scale[part], buffers[2], buffers[3])
+                self._output(z1[part], true[part], scale[part], soft, places, buffers[2:])
+            scale = scale * self.weight_sum
+            self.first.fold(z1, states, scale)
+            if self.d_hidden is not None:
+                self.d_hidden[some] = self.first.back(z1, scale)
+            if self.second is not None:
+                self._auxiliary(z2, true, states, scales[some], hinge_scales[some])
+
+    def _teach(
+        self, names: Tensor, places: Tensor, e: Tensor, soft: Tensor, z2: Tensor, hits: Tensor, scale: Tensor,
+        taught: Tensor, work: Tensor,
+    ) -> None:  # fmt: skip
+        """Eq. 10 and 11 for a block: CE(softmax(z2 / temperature), e) = logsumexp(e) - softmax(z2 / temperature) . e."""
+        if z2.device.type == "cpu":
+            some = hits.nonzero().squeeze(1)
+            z2, places, scale = torch.index_select(z2, 0, some, out=work[: len(some)]), places[some], scale[some]
+        else:
+            z2, scale = work[: len(z2)].copy_(z2), scale * hits
+        softened = torch.softmax(z2.mul_(1 / self.settings.temperature), dim=1, out=z2).mul_(scale[:, None])
+        taught = taught[: len(names)].zero_().index_add_(0, places, softened)
+        mass = scale.new_zeros(len(names)).index_add_(0, places, scale)
+        self.right += mass.sum()
+        self.sums["embedding"] += mass @ _logsumexp(e.amax(dim=1), soft) - torch.dot(taught.view(-1), e.view(-1))
+        assert self.table is not None
+        self.table.fold(names, taught.neg_().addcmul_(soft, mass[:, None]), e)
+
+    def _output(
+        self, z: Tensor, true: Tensor, scale: Tensor, soft: Tensor | None, places: Tensor, work: list[Tensor]
+    ) -> None:
+        """Eq. 7 and 13 for a block, whose logits become their gradient divided by the sum of the weights."""
+        settings, weight_sum, count = self.settings, self.weight_sum, z.shape[1]
+        highest, at_true = z.amax(dim=1), z.gather(1, true)
+        even = z.mean(dim=1) if settings.uniform_weight else None
+        dots = None
+        if soft is not None:
+            soft = torch.index_select(soft, 0, places, out=work[0][: len(z)])
+            dots = torch.mul(z, soft, out=work[1][: len(z)]).sum(dim=1)
+        torch.softmax(z, dim=1, out=z)
+        normaliser = _logsumexp(highest, z)
+        self.sums["output"] += scale @ (normaliser - at_true[:, 0])
+        if soft is not None:
+            self.sums["target"] += scale @ (normaliser - dots)
+            z.sub_(soft, alpha=settings.target_weight / weight_sum)
+        if even is not None:
+            self.sums["uniform"] += scale @ (normaliser - even)
+            z.sub_(settings.uniform_weight / weight_sum / count)
+        z.scatter_add_(1, true, z.new_full((1, 1), -settings.output_weight / weight_sum).expand_as(true))
+
+    def _auxiliary(self, z: Tensor, true: Tensor, hidden: Tensor, scale: Tensor, hinge_scale: Tensor) -> None:
+        """Eq. 8 and 12 for a chunk, whose logits are overwritten."""
+        assert self.second is not None
+        highest, at_true = z.amax(dim=1), z.gather(1, true)[:, 0]
+        log_true = at_true - _logsumexp(highest, torch.softmax(z, dim=1, out=z))
+        excess = (log_true.exp() - self.settings.confidence_limit).clamp_min(0)
+        self.sums["auxiliary"] -= scale @ log_true
+        self.sums["hinge"] += hinge_scale @ excess
+        z.scatter_add_(1, true, z.new_full((1, 1), -1.0).expand_as(true))
+        self.second.fold(z, hidden, scale - (excess > 0) * log_true.exp() * hinge_scale)
+
+    def finish(self, scales: Tensor) -> LabelEmbeddingTerms:
+        """Returns the terms; `embedding` is the mean over the examples of all processes that o2 gets right."""
+        settings, sums = self.settings, self.sums
+        if settings.teaches and self.table is not None:
+            all_scales, right = settings.global_sum(torch.stack([scales.sum(), self.right])).unbind()
+            factor = torch.where(right > 0, all_scales / right, 0)
+            sums["embedding"] *= factor
+            for gradient in (self.table.d_left, self.table.d_right):
+                if gradient is not None:
+                    gradient.mul_(factor)
+        total = sums["auxiliary"] + sums["hinge"] + sums["embedding"]
+        for name in ("output", "target", "uniform"):
+            total = total + getattr(settings, f"{name}_weight") * sums[name]
+        return LabelEmbeddingTerms(**{**sums, "total": total})
+
+
+class _LabelEmbedding(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        hidden, weight, bias, weight2, bias2, left, right, labels, scales, hinge_scales, settings, chunk, learns = arguments
+        ctx.set_materialize_grads(False)
+        device = hidden.device.type
+        low = torch.is_autocast_enabled(device) and hidden.dtype != torch.float64
+        dtype = torch.get_autocast_dtype(device) if low else hidden.dtype
+        needs = [learns and need for need in ctx.needs_input_grad]
+        with torch.autocast(device, enabled=False):
+            first = _Layer(weight, bias, dtype, learns=needs[1] or needs[2])
+            second = None if weight2 is None else _Layer(weight2, bias2, dtype, learns=needs[3] or needs[4])
+            table = None if left is None else _Table(left, right, first.exact, learns=needs[5] or needs[6])
+            made = _Pass(settings, first, second, table)
+            made.d_hidden = torch.empty_like(hidden, dtype=first.exact) if needs[0] else None
+            scales, hinge_scales = scales.to(first.exact), hinge_scales.to(first.exact)
+            made.run(hidden.to(dtype), labels, scales, hinge_scales, chunk)
+            terms = made.finish(scales)
+        found = [made.d_hidden, first.d_weight, first.d_bias]
+        found += [None, None] if second is None else [second.d_weight, second.d_bias]
+        found += [None, None] if table is None else [table.d_left, table.d_right]
+        ctx.made = [
+            None if not need or gradient is None else gradient.to(value.dtype)
+            for need, gradient, value in zip(needs, found, arguments, strict=False)
+        ]
+        ctx.mark_non_differentiable(*terms[1:])
+        return tuple(terms)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, total: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        if ctx.made is None:
+            raise RuntimeError("the chunked loss has handed out its gradients; set `impl='reference'` to go back twice")
+        made, ctx.made = ctx.made, None
+        return (*(None if gradient is None else gradient.mul_(total) for gradient in made), *[None] * 6)
+
+
+def label_embedding_terms(
+    hidden: Tensor,
+    labels: Tensor,
+    scales: Tensor,
+    hinge_scales: Tensor,
+    first: tuple[Tensor, Tensor | None],
+    second: tuple[Tensor, Tensor | None] | None,
+    embedding: tuple[Tensor, Tensor | None] | None,
+    settings: Settings,
+    *,
+    chunk: int | None = None,
+) -> LabelEmbeddingTerms:
+    """Computes the terms of `LabelEmbedding`, and with no embedding those of cross entropy with label smoothing.
+
+    `total` alone can be differentiated, once; the other terms carry no gradient.
+
+    Args:
+        hidden: [N, H].
+        labels: [N] in 0..C-1.
+        scales: [N], what each example's loss is multiplied with: 1 / N for a mean, 0 for an ignored example.
+        hinge_scales: [N], the same for the hinge.
+        first: Weight [C, H] and bias [C] (or None) of o1.
+        second: Those of o2; None where there is none.
+        embedding: E [C, C] and None, or A [C, K] and B [K, C]; None: no `target`, no `embedding`.
+        settings: Weights and constants.
+        chunk: How many examples' logits are held at a time; None: `chunk_size`.
+    """
+    if hidden.device.type == "cpu":
+        keep = scales.nonzero().squeeze(1)
+        if len(keep) < len(scales):
+            hidden, labels, scales, hinge_scales = hidden[keep], labels[keep], scales[keep], hinge_scales[keep]
+    chunk = chunk or chunk_size(first[0].shape[0], device=hidden.device.type)
+    arguments = (hidden, *first, *(second or (None, None)), *(embedding or (None, None)))
+    terms = _LabelEmbedding.apply(*arguments, labels, scales, hinge_scales, settings, chunk, torch.is_grad_enabled())
+    return LabelEmbeddingTerms(*terms)
+
+
+def _distinct(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the distinct labels [u] of sorted labels [b], and where each of these is among them [b]."""
+    if labels.device.type != "cpu":
+        return labels, torch.arange(len(labels), device=labels.device)
+    return torch.unique_consecutive(labels, return_inverse=True)
+
+
+def _right(logits: Tensor, true: Tensor) -> Tensor:
+    """Returns whether the argmax [c] of logits [c, C] is the true label [c, 1]; of equals the first counts."""
+    if logits.device.type != "cpu":
+        return logits.argmax(dim=1) == true[:, 0]
+    # On a CPU the maximum of the other labels takes a tenth of the time of argmax.
+    at_true = logits.gather(1, true)
+    others = logits.scatter_(1, true, -torch.inf).amax(dim=1, keepdim=True)
+    logits.scatter_(1, true, at_true)
+    right, tied = (at_true > others)[:, 0], (at_true == others)[:, 0].nonzero().squeeze(1)
+    right[tied] = logits[tied].argmax(dim=1) == true[tied, 0]
+    return right
+
+
+def _logsumexp(highest: Tensor, soft: Tensor) -> Tensor:
+    """Returns logsumexp [n] of logits from their maximum [n] and softmax [n, C], whose own maximum cannot vanish."""
+    return highest - soft.amax(dim=1).log()
