@@ -17,12 +17,6 @@ VARIANTS: dict[str, Callable[[int], Objective]] = {
     "one_hot": lambda size: OneHot(size, WORDS),
     "label_smoothing": lambda size: LabelSmoothing(size, WORDS),
     "label_embedding": lambda size: LabelEmbedding(size, WORDS, embedding="compressed", rank=128),
-    "1/4 of the rows": lambda size: LabelEmbedding(
-        size, WORDS, embedding="compressed", rank=128, auxiliary_fraction=0.25
-    ),
-    "1/4 of the rows, o2 in bfloat16": lambda size: LabelEmbedding(
-        size, WORDS, embedding="compressed", rank=128, auxiliary_fraction=0.25, auxiliary_dtype="bfloat16"
-    ),
     "shared head": lambda size: LabelEmbedding(size, WORDS, embedding="compressed", rank=128, auxiliary="shared"),
 }
 

@@ -35,7 +35,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "reference": ("label_embedding", {"confidence_limit": 0.2, "impl": "reference"}),
     "paper": ("label_embedding", {"preset": "paper", "confidence_limit": 0.2}),
     "published_code": ("label_embedding", {"preset": "published_code", "confidence_limit": 0.2}),
-    "squared_hinge": ("label_embedding", {"hinge_norm": 2, "confidence_limit": 0.2, "uniform_weight": 0.2}),
+    "uniform": ("label_embedding", {"confidence_limit": 0.2, "uniform_weight": 0.2}),
     "compressed": ("label_embedding", {"embedding": "compressed", "rank": 3, "confidence_limit": 0.2}),
     "shared": ("label_embedding", {"auxiliary": "shared", "initial_scale": "log"}),
     "fixed": ("label_embedding", {"embedding": "geometry"}),

@@ -227,8 +227,8 @@ def test_the_optimiser_leaves_label_embeddings_undecayed(tmp_path):
     found = {id(each): group for group in groups for each in group["params"]}
     names = dict(model.named_parameters())
     assert len(found) == len(names)
-    assert found[id(names["objective.embedding"])]["weight_decay"] == 0
-    assert found[id(names["objective.embedding"])]["lr"] == pytest.approx(0.3)
+    assert found[id(names["objective.embedding.weight"])]["weight_decay"] == 0
+    assert found[id(names["objective.embedding.weight"])]["lr"] == pytest.approx(0.3)
     assert found[id(names["objective.output.weight"])]["weight_decay"] == 0.5
     assert found[id(names["model.embeddings.word_embeddings.weight"])]["weight_decay"] == 0.5
     assert found[id(names["model.embeddings.LayerNorm.weight"])]["weight_decay"] == 0

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from labelembed.heads import distances
+from labelembed.losses import distances
 from labelembed.objectives import AdaptiveLabels
 from labelembed.seeds import generator, seeded
 

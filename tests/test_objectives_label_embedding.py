@@ -10,6 +10,7 @@ from torch import nn
 
 from labelembed.geometry import LabelGeometry
 from labelembed.objectives import LabelEmbedding, label_embedding
+from labelembed.objectives.embeddings import FIRST_NAMES
 
 from .test_objectives_naive import make_label_embedding, make_rows
 
@@ -17,7 +18,7 @@ from .test_objectives_naive import make_label_embedding, make_rows
 @pytest.mark.parametrize("num_labels", [1, 2, 10, 100])
 def test_embedding_starts_as_the_identity(num_labels):
     objective = LabelEmbedding(3, num_labels)
-    assert torch.equal(objective.embedding, torch.eye(num_labels))
+    assert torch.equal(objective.embedding.weight, torch.eye(num_labels))
     soft = objective.label_geometry().soft_targets()
     expected = math.e / (math.e + num_labels - 1)
     # A float32 softmax of up to 100 numbers.
@@ -26,10 +27,9 @@ def test_embedding_starts_as_the_identity(num_labels):
 
 def test_compressed_embedding_has_the_sizes_of_equation_16():
     objective = LabelEmbedding(3, 30, embedding="compressed", rank=7)
-    assert objective.compressed_rows.shape == (30, 7)
-    assert objective.compressed_columns.shape == (7, 30)
-    assert not hasattr(objective, "embedding")
-    rows = objective.embedding_rows(torch.arange(30))
+    assert objective.embedding.left.shape == (30, 7)
+    assert objective.embedding.right.shape == (7, 30)
+    rows = objective.embedding(torch.arange(30))
     assert rows.shape == (30, 30)
     assert bool((rows >= 0).all())
     assert bool((rows == 0).any())
@@ -42,7 +42,7 @@ def test_compressed_embedding_starts_at_the_same_scale_for_every_rank(rank):
         torch.manual_seed(0)
         objective = LabelEmbedding(3, 300, embedding="compressed", rank=rank)
     # relu of a unit normal has the mean square 1/2; the rows share A, so rank 4 scatters by some 10 %.
-    assert objective.embedding_rows(torch.arange(300)).square().mean().item() == pytest.approx(0.5, rel=0.3)
+    assert objective.embedding(torch.arange(300)).square().mean().item() == pytest.approx(0.5, rel=0.3)
 
 
 @pytest.mark.parametrize(
@@ -52,13 +52,13 @@ def test_compressed_embedding_starts_at_the_same_scale_for_every_rank(rank):
 def test_presets_give_the_documented_weights_and_arguments_override_them(
     preset, output_weight, target_weight, hinge_reduction
 ):
-    settings = LabelEmbedding(3, 4, preset=preset).settings
+    settings = LabelEmbedding(3, 4, preset=preset)
     assert (settings.output_weight, settings.target_weight) == (output_weight, target_weight)
     assert settings.hinge_reduction == hinge_reduction
-    assert (settings.temperature, settings.confidence_limit, settings.hinge_norm) == (2.0, 0.9, 1)
+    assert (settings.temperature, settings.confidence_limit) == (2.0, 0.9)
     assert settings.uniform_weight == 0.0
     other = {"paper": "sum", "published_code": "mean"}[preset]
-    chosen = LabelEmbedding(3, 4, preset=preset, output_weight=0.0, target_weight=0.25, hinge_reduction=other).settings
+    chosen = LabelEmbedding(3, 4, preset=preset, output_weight=0.0, target_weight=0.25, hinge_reduction=other)
     assert (chosen.output_weight, chosen.target_weight, chosen.hinge_reduction) == (0.0, 0.25, other)
 
 
@@ -164,7 +164,7 @@ def test_the_compressed_start_by_log_is_sure_of_the_label_over_many_labels(rank,
         objective = LabelEmbedding(3, 8_000, embedding="compressed", rank=rank, initial_scale="log")
     labels = torch.arange(0, 8_000, 40)
     with torch.no_grad():
-        own = objective.embedding_rows(labels).softmax(dim=1)[torch.arange(len(labels)), labels]
+        own = objective.embedding(labels).softmax(dim=1)[torch.arange(len(labels)), labels]
     # Were all rows orthogonal: e^1.5 / (e^1.5 + 1) = 0.818.
     assert low < own.mean().item() < 0.82
     assert own.min().item() > low - 0.1
@@ -175,7 +175,7 @@ def test_saved_geometry_trains_a_new_model_on_its_soft_targets(tmp_path):
     path = learned.label_geometry([f"label {index}" for index in range(5)]).save(tmp_path / "e.safetensors")
     objective = LabelEmbedding(4, 5, embedding=LabelGeometry.load(path)).double()
     hidden, labels = make_rows(objective, ignored=False)
-    soft = torch.softmax(learned.embedding.detach().double(), dim=1)
+    soft = torch.softmax(learned.embedding.weight.detach().double(), dim=1)
     log_probabilities = torch.log_softmax(objective.logits(hidden), dim=1)
     output = -log_probabilities[torch.arange(len(labels)), labels].mean()
     target = -(soft[labels] * log_probabilities).sum(dim=1).mean()
@@ -190,12 +190,12 @@ def test_geometry_of_vectors_trains_on_the_softmax_of_minus_their_distances():
     objective = LabelEmbedding(4, 3, embedding=geometry).double()
     between = torch.tensor([[0.0, 5.0, 1.0], [5.0, 0.0, 18**0.5], [1.0, 18**0.5, 0.0]], dtype=torch.float64)
     # The geometry is float32 on its way into the objective.
-    torch.testing.assert_close(objective.embedding, -between, rtol=1e-6, atol=0)
+    torch.testing.assert_close(objective.embedding.weight, -between, rtol=1e-6, atol=0)
 
 
 def test_fixed_embedding_does_not_share_memory_with_the_geometry():
     geometry = LabelGeometry(("a", "b"), similarities=torch.eye(2))
-    LabelEmbedding(4, 2, embedding=geometry).embedding.zero_()
+    LabelEmbedding(4, 2, embedding=geometry).embedding.weight.zero_()
     assert torch.equal(geometry.similarities, torch.eye(2))
 
 
@@ -210,27 +210,43 @@ def test_state_dict_round_trip_keeps_every_embedding(kind):
 
 @pytest.mark.parametrize(
     ("kind", "learned"),
-    [("full", {"embedding"}), ("compressed", {"compressed_rows", "compressed_columns"}), ("fixed", set())],
+    [("full", {"embedding.weight"}), ("compressed", {"embedding.left", "embedding.right"}), ("fixed", set())],
 )
-def test_parameter_groups_do_not_decay_the_embedding_unless_asked(kind, learned):
-    for decay_embedding in (False, True):
-        objective = make_label_embedding(kind, decay_embedding=decay_embedding)
-        names = {id(parameter): name for name, parameter in objective.named_parameters()}
-        groups = objective.parameter_groups(0.2)
-        listed = [(names[id(p)], group["weight_decay"]) for group in groups for p in group["params"]]
-        decay = dict(listed)
-        assert len(listed) == len(decay)
-        assert set(decay) == set(names.values())
-        assert {name for name in decay if decay[name] == 0} == (set() if decay_embedding else learned)
-        assert {decay[name] for name in set(decay) - learned} == {0.2}
-        torch.optim.AdamW(groups)
+def test_parameter_groups_do_not_decay_the_embedding(kind, learned):
+    objective = make_label_embedding(kind)
+    names = {id(parameter): name for name, parameter in objective.named_parameters()}
+    groups = objective.parameter_groups(0.2)
+    listed = [(names[id(p)], group["weight_decay"]) for group in groups for p in group["params"]]
+    decay = dict(listed)
+    assert len(listed) == len(decay)
+    assert set(decay) == set(names.values())
+    assert {name for name in decay if decay[name] == 0} == learned
+    assert {decay[name] for name in set(decay) - learned} == {0.2}
+    torch.optim.AdamW(groups)
+
+
+@pytest.mark.parametrize("kind", ["full", "compressed", "fixed"])
+def test_state_of_version_0_1_loads_by_its_old_names(kind):
+    objective, other = make_label_embedding(kind), make_label_embedding(kind, seed=1)
+    old = {new: name for name, new in FIRST_NAMES.items()}
+    state = {old.get(name, name): value for name, value in objective.state_dict().items()}
+    assert state.keys() != objective.state_dict().keys()
+    other.load_state_dict(state)
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in objective.state_dict().items())
+
+
+def test_full_embedding_of_very_many_labels_is_refused():
+    with pytest.raises(ValueError, match=r"`embedding` must be 'compressed' for more than 20,000 labels: E takes 16"):
+        LabelEmbedding(4, 20_001)
+    with torch.device("meta"):
+        LabelEmbedding(4, 20_000)
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_from_linear_starts_the_second_layer_as_an_independent_copy(bias):
     layer = nn.Linear(4, 5, bias=bias)
     objective = LabelEmbedding.from_linear(layer, preset="published_code")
-    assert objective.settings.output_weight == 0.5
+    assert objective.output_weight == 0.5
     assert objective.auxiliary is not layer
     assert torch.equal(objective.auxiliary.weight, layer.weight)
     assert (objective.auxiliary.bias is None) == (not bias)
@@ -242,8 +258,8 @@ def test_from_linear_starts_the_second_layer_as_an_independent_copy(bias):
 def test_from_linear_with_a_geometry_builds_no_second_layer_and_follows_the_dtype():
     geometry = LabelGeometry(("a", "b"), similarities=torch.eye(2))
     objective = LabelEmbedding.from_linear(nn.Linear(3, 2, dtype=torch.float64), embedding=geometry)
-    assert not hasattr(objective, "auxiliary")
-    assert objective.embedding.dtype == torch.float64
+    assert objective.auxiliary is None
+    assert objective.embedding.weight.dtype == torch.float64
 
 
 def test_from_linear_of_a_frozen_layer_still_trains_the_second():
@@ -260,4 +276,4 @@ def test_label_geometry_of_very_many_compressed_labels_is_the_rows_of_a(monkeypa
     large = make_label_embedding("compressed", num_labels=10)
     geometry = large.label_geometry()
     assert geometry.similarities is None
-    assert torch.equal(geometry.vectors, large.compressed_rows.detach().float())
+    assert torch.equal(geometry.vectors, large.embedding.left.detach().float())

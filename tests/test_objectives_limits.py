@@ -133,7 +133,7 @@ def test_no_row_that_counts_gives_a_total_of_zero_that_goes_back(name, shape):
 def test_one_row_equals_that_row_repeated(name):
     objective = OBJECTIVE_MAKERS[name]()
     if name == "published_code":
-        objective.settings = objective.settings._replace(hinge_reduction="mean")  # a sum would triple
+        objective.hinge_reduction = "mean"  # a sum would triple
     hidden, labels = make_rows(objective, count=1, ignored=False)
     row = torch.tensor([6])
     one = objective(hidden, labels, row)._asdict()
@@ -163,7 +163,7 @@ def test_large_temperature_teaches_the_uniform_distribution(kind):
     hidden, labels = make_rows(objective)
     counts = labels != -100
     right = counts & (objective.auxiliary(hidden).argmax(dim=1) == labels)
-    rows = objective.embedding_rows(labels[right]).tolist()
+    rows = objective.embedding(labels[right]).tolist()
     expected = sum(naive_cross_entropy([1 / 5] * 5, row) for row in rows) / len(rows)
     # Logits of about 3 over 1e9 leave 3e-9 of a difference from uniform.
     assert objective(hidden, labels).embedding.item() == pytest.approx(expected, abs=1e-7)
@@ -188,7 +188,7 @@ def test_three_thousand_labels_equal_the_naive_loops(kind):
     objective = make_label_embedding(kind, num_labels=3000, confidence_limit=1e-3)
     hidden, labels = make_rows(objective, count=5, ignored=False)
     lists = as_lists(objective, hidden, labels)
-    naive = naive_objective_terms(lists, lists, labels.tolist(), objective.settings)
+    naive = naive_objective_terms(lists, lists, labels.tolist(), objective)
     leaf = hidden.clone().requires_grad_()
     terms = objective(leaf, labels)
     assert_terms(terms, naive)

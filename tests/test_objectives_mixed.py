@@ -81,7 +81,7 @@ def online_label_smoothing(objective, logits, labels, others, places):
 
 
 def label_embedding(objective, logits, labels, others, places):
-    table = objective.embedding.tolist()
+    table = objective.embedding.weight.tolist()
     target = naive_mixed_cross_entropy(logits, labels, others, SHARE, lambda label, _: naive_softmax(table[label]))
     return {"target": target, "uniform": 0.0}
 
@@ -122,7 +122,7 @@ def test_label_embedding_counts_a_row_for_the_label_that_the_second_head_sees():
     found = mixed(objective, hidden, labels, partners, rows)
     second = objective.auxiliary
     logits = [naive_linear(second.weight.tolist(), second.bias.tolist(), row) for row in hidden.tolist()]
-    table, limit = objective.embedding.tolist(), objective.settings.confidence_limit
+    table, limit = objective.embedding.weight.tolist(), objective.confidence_limit
     assert found.auxiliary.item() == pytest.approx(
         naive_mixed_output(logits, labels.tolist(), labels[partners].tolist(), SHARE), rel=1e-10
     )

@@ -30,7 +30,8 @@ def low_and_exact(name, dtype):
     exact.load_state_dict(low.state_dict())
     hidden, labels = make_rows(exact, count=33)
     hidden = hidden.to(dtype)
-    if hasattr(exact, "auxiliary"):  # logits that round to a tie may be right in one precision and wrong in the other
+    if getattr(exact, "auxiliary", None) is not None:
+        # Logits that round to a tie may be right in one precision and wrong in the other
         top = exact.auxiliary(hidden.double()).topk(2, dim=1).values
         labels[(top[:, 0] - top[:, 1]) < 0.1] = -100
     return low, exact, hidden, labels

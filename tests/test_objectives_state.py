@@ -17,7 +17,6 @@ HIDDEN, LABELS, ROWS = 6, 4, 24
 # Whose forward pass moves something, and whose does not.
 MOVING = {
     "warm-up": ("label_embedding", {"target_warmup_steps": 2}),
-    "sample": ("label_embedding", {"auxiliary_fraction": 0.5}),
     "online": ("online_label_smoothing", {"momentum": 0.8}),
     "online, sparse": ("online_label_smoothing", {"momentum": 0.8, "top_k": 2}),
     "online, published": ("online_label_smoothing", {"preset": "published"}),
@@ -29,7 +28,6 @@ MOVING = {
 STILL = {
     "one_hot": ("one_hot", {}),
     "reference": ("label_embedding", {"impl": "reference", "confidence_limit": 0.2}),
-    "closed_form": ("label_embedding", {"impl": "closed_form", "confidence_limit": 0.2}),
     "chunked": ("label_embedding", {"impl": "chunked", "confidence_limit": 0.2}),
     "compressed": ("label_embedding", {"embedding": "compressed", "rank": 3}),
     "centroids of an epoch": ("adaptive_labels", {"update": "epoch"}),

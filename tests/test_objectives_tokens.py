@@ -25,7 +25,7 @@ SENTENCES, LENGTH = 6, 7
 # Every objective by its defaults, and every way in which one keeps, gathers or counts.
 CASES = made_objectives.CASES | {
     "label_embedding, published": ("label_embedding", {"preset": "published_code", "confidence_limit": 0.2}),
-    "label_embedding, mixture": ("label_embedding", {"preset": "mixture", "hinge_norm": 2, "confidence_limit": 0.2}),
+    "label_embedding, mixture": ("label_embedding", {"preset": "mixture", "confidence_limit": 0.2}),
     "label_embedding, shared": ("label_embedding", {"auxiliary": "shared"}),
     "label_embedding, compressed": (
         "label_embedding",

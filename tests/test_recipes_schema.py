@@ -311,8 +311,6 @@ def test_wrong_value_is_refused_in_plain_words(key, value, fault):
         ("temperature", float("nan"), "must be a finite number, got nan"),
         ("temperature", "1e400", "must be a finite number, got '1e400'"),
         ("confidence_limit", 1.5, "must be in [0, 1], got 1.5"),
-        ("hinge_norm", 3, "must be 1 or 2, got 3"),
-        ("hinge_norm", True, "must be 1 or 2, got True"),
         ("rank", 0, "must be >= 1, got 0"),
         ("rank", 2.5, "must be a whole number, got 2.5"),
         ("output_weight", -1, "must be >= 0, got -1.0"),
@@ -389,30 +387,11 @@ def test_faults_of_every_kind_are_told_together():
 
 
 def test_several_faults_of_one_block_are_told_together():
-    block = {"name": "label_embedding", "tempreture": 1, "rank": "x", "hinge_norm": 7, "confidence_limit": 2}
+    block = {"name": "label_embedding", "tempreture": 1, "rank": "x", "confidence_limit": 2}
     assert faults_of(("objective", block)) == [
         "objective.tempreture: unknown key of 'label_embedding' (did you mean 'temperature'?)",
         "objective.rank: must be a whole number, got 'x'",
-        "objective.hinge_norm: must be 1 or 2, got 7",
         "objective.confidence_limit: must be in [0, 1], got 2.0",
-    ]
-
-
-def test_sparse_gradients_are_refused_where_no_optimiser_takes_them():
-    faults = faults_of(("objective", {"name": "label_embedding", "sparse_gradients": True}), ("optimizer.name", "sgd"))
-    assert len(faults) == 1
-    assert faults[0].startswith("objective.sparse_gradients: must be false: 'sgd', as every optimiser of a recipe")
-
-
-def test_options_of_many_labels_are_keys_of_a_recipe():
-    block = {"name": "label_embedding", "auxiliary_fraction": 0.25, "auxiliary_dtype": "bfloat16"}
-    recipe = parse_recipe(with_changes(("objective", block)), source="test")
-    assert recipe.objective["auxiliary_fraction"] == 0.25
-    assert recipe.objective["auxiliary_dtype"] == "bfloat16"
-    wrong = faults_of(("objective", block | {"auxiliary_fraction": 1.5, "auxiliary_dtype": "bfloat61"}))
-    assert sorted(fault.split(":")[0] for fault in wrong) == [
-        "objective.auxiliary_dtype",
-        "objective.auxiliary_fraction",
     ]
 
 

@@ -381,7 +381,7 @@ def test_weight_decay_reaches_all_but_the_label_embedding(name, embedding):
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
-    learned = {"objective.embedding", "objective.compressed_rows", "objective.compressed_columns"}
+    learned = {"objective.embedding.weight", "objective.embedding.left", "objective.embedding.right"}
     for key, value in network.named_parameters():
         if key in learned:
             torch.testing.assert_close(value, before[key], rtol=0, atol=0)

@@ -226,7 +226,7 @@ def test_variants_that_differ_only_in_what_is_tuned_are_tuned_once(tmp_path):
     plan = plan_of(tmp_path, "label_smoothing,one_hot,label_smoothing:smoothing=0.4")
     assert [tuned.variant.name for tuned in plan.tuned] == ["label_smoothing", "one_hot"]
     assert [variant.name for variant in plan.left_out] == ["label_smoothing smoothing=0.4"]
-    plan = plan_of(tmp_path, "label_embedding:hinge_norm=1,label_embedding:hinge_norm=2")
+    plan = plan_of(tmp_path, "label_embedding:rank=4,label_embedding:rank=8")
     assert len(plan.tuned) == 2
 
 
@@ -390,8 +390,8 @@ def test_a_trial_without_a_score_is_never_chosen_and_says_why(tmp_path):
 
 def test_equal_arguments_are_run_once(tmp_path, monkeypatch):
     runs = []
-    faked(monkeypatch, lambda recipe: runs.append(recipe) or recipe["objective"]["hinge_norm"] / 10)
-    space = ["objective.hinge_norm=1,2", "objective.temperature=2", "objective.embedding_learning_rate=1"]
+    faked(monkeypatch, lambda recipe: runs.append(recipe) or recipe["objective"]["rank"] / 10)
+    space = ["objective.rank=1,2", "objective.temperature=2", "objective.embedding_learning_rate=1"]
     space += ["objective.output_weight=1", "objective"]
     plan = plan_of(tmp_path, "label_embedding", count=8, space=space)
     (outcome,) = made(plan)

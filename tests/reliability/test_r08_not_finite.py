@@ -170,7 +170,7 @@ def test_weight_that_is_not_finite_between_saves_is_seen_at_the_next_step(hooks,
 def test_label_table_that_is_not_finite_is_not_selected(step, value, hooks, tmp_path):
     # No prediction depends on E, so that no measure shows it.
     spoil_weights(hooks, step, -1, value)
-    what = rf"weights are not finite after step {step} \(epoch {step // BATCHES}\): `objective.embedding`"
+    what = rf"weights are not finite after step {step} \(epoch {step // BATCHES}\): `objective.embedding.weight`"
     fails(small_recipe(), tmp_path / "run", what)
 
 
@@ -236,7 +236,7 @@ def spoil_first_gradient(network, value):
 SPOILED = {"weight": spoil_first_weight, "gradient": spoil_first_gradient}
 # What an objective keeps of the labels or the rows.
 TABLES = {
-    "label_embedding": "objective.embedding",
+    "label_embedding": "objective.embedding.weight",
     "adaptive_labels": "objective.centroids",
     "retrospection": "objective.store.values",
     "online_label_smoothing": "objective.similarities.values",
@@ -399,9 +399,9 @@ def test_layer_whose_output_overflows_is_named(hooks, networks, tmp_path):
 def test_checkpoint_that_is_not_finite_is_not_gone_on_with(tmp_path):
     stop_after(small_recipe(), tmp_path / "run", 7)
     checkpoint = newest(tmp_path / "run")
-    checkpoint.tensors["network"]["objective.embedding"][0, 0] = math.nan
+    checkpoint.tensors["network"]["objective.embedding.weight"][0, 0] = math.nan
     save_checkpoint(tmp_path / "run" / "checkpoints", checkpoint)
-    with pytest.raises(TrainingError, match=r"step 7: `objective\.embedding` holds a value that is not"):
+    with pytest.raises(TrainingError, match=r"step 7: `objective\.embedding\.weight` holds a value that is not"):
         train(small_recipe(), tmp_path / "run")
 
 

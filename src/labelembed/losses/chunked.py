@@ -1,18 +1,18 @@
 """The label-embedding loss over many labels, without ever holding the logits [N, C] of all examples.
 
-Same terms as `losses.reference`, from the hidden states on. Some examples at a time (a *chunk*), the logits of both layers are
-computed, overwritten by their softmax, that by their gradient, and folded into the gradients of the layers. So all gradients
+Same terms as `losses.reference`, from the hidden states on. The logits of some examples at a time (a *chunk*) are
+overwritten by their softmax, that by their gradient, which is folded into the gradients of the layers. So all gradients
 exist at the end of the forward pass, and the backward pass only multiplies them.
 
 What keeps it near the time of its matrix products (with p = softmax(z), all derivatives times the example's scale):
 
-- d (output + target + uniform) / d z1 = w p1 - w_output onehot - w_target softmax(e) - w_uniform / C, w the sum of the weights:
-  one softmax and one product for three terms. w multiplies the hidden states instead, which are smaller.
-- d (auxiliary + hinge) / d z2 = (p2 - onehot) (1 - [p2[y] > limit] p2[y] ...): a factor for each example, again on the hidden states.
-- Examples are sorted by label, so that softmax(e) and its gradient are computed once for each distinct label of a *block*, the
-  examples whose elementwise work fits a processor's cache.
-- On a CPU softmax(z2 / temperature) is computed for the examples that o2 gets right only. A GPU takes all of them with weight 0
-  and every example as a label of its own: to select would wait for it.
+- d (output + target + uniform) / d z1 = w p1 - w_output onehot - w_target softmax(e) - w_uniform / C, w the sum of the
+  weights: one softmax and one product for three terms. w multiplies the hidden states instead, which are smaller.
+- d (auxiliary + hinge) / d z2 = (p2 - onehot) (1 - [p2[y] > limit] p2[y]): a factor, again on the hidden states.
+- Examples are sorted by label, so that softmax(e) and its gradient are computed once for each distinct label of a
+  *block*, the examples whose elementwise work fits a processor's cache.
+- On a CPU softmax(z2 / temperature) is computed for the examples that o2 gets right only. A GPU takes all of them with
+  weight 0 and every example as a label of its own: to select would wait for it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from labelembed.losses.precision import full_precision
-from labelembed.losses.terms import LabelEmbeddingTerms
+from labelembed.losses.reference import LabelEmbeddingTerms, full_precision
 
 # Folding a chunk into a weight's gradient reads and writes all of that gradient: with 128 examples that costs a third
 # of the product, with 512 a twelfth. Of few labels more fit a processor's last cache, of very many fewer fit in memory.
@@ -37,7 +36,8 @@ class Settings(NamedTuple):
 
     output_weight: float = 1.0
     target_weight: float = 0.0
-    uniform_weight: float = 0.0
+    uniform_weight: float | None = None
+    """None: the term is not computed."""
     temperature: float = 2.0
     confidence_limit: float = 0.9
     teaches: bool = False
@@ -120,7 +120,7 @@ class _Pass:
 
     def __init__(self, settings: Settings, first: _Layer, second: _Layer | None, table: _Table | None) -> None:
         self.settings, self.first, self.second, self.table = settings, first, second, table
-        self.weight_sum = (settings.output_weight + settings.target_weight + settings.uniform_weight) or 1.0
+        self.weight_sum = settings.output_weight + settings.target_weight + (settings.uniform_weight or 0)
         # Sums over examples, times their scales, by the name of the term.
         self.sums = {name: first.weight.new_zeros((), dtype=first.exact) for name in LabelEmbeddingTerms._fields}
         self.right = self.sums["total"].clone()
@@ -132,7 +132,7 @@ class _Pass:
         like = self.sums["total"]
         logits = [like.new_empty(min(chunk, len(labels)), count) for _ in range(1 if self.second is None else 2)]
         buffers = [like.new_empty(min(block, len(labels)), count) for _ in range(0 if self.table is None else 4)]
-        for some in torch.argsort(labels, stable=True).split(chunk):
+        for some in torch.split(torch.argsort(labels, stable=True), chunk) if len(labels) else ():
             states, true, scale = hidden[some], labels[some, None], scales[some]
             z1 = self.first.logits(states, logits[0][: len(some)])
             z2 = z1 if self.second is None else self.second.logits(states, logits[1][: len(some)])
@@ -158,7 +158,7 @@ class _Pass:
         self, names: Tensor, places: Tensor, e: Tensor, soft: Tensor, z2: Tensor, hits: Tensor, scale: Tensor,
         taught: Tensor, work: Tensor,
     ) -> None:  # fmt: skip
-        """Eq. 10 and 11 for a block: CE(softmax(z2 / temperature), e) = logsumexp(e) - softmax(z2 / temperature) . e."""
+        """Eq. 10 and 11 for a block: CE(softmax(z2 / tau), e) = logsumexp(e) - softmax(z2 / tau) . e."""
         if z2.device.type == "cpu":
             some = hits.nonzero().squeeze(1)
             z2, places, scale = torch.index_select(z2, 0, some, out=work[: len(some)]), places[some], scale[some]
@@ -176,23 +176,21 @@ class _Pass:
         self, z: Tensor, true: Tensor, scale: Tensor, soft: Tensor | None, places: Tensor, work: list[Tensor]
     ) -> None:
         """Eq. 7 and 13 for a block, whose logits become their gradient divided by the sum of the weights."""
-        settings, weight_sum, count = self.settings, self.weight_sum, z.shape[1]
-        highest, at_true = z.amax(dim=1), z.gather(1, true)
-        even = z.mean(dim=1) if settings.uniform_weight else None
-        dots = None
+        settings, divisor = self.settings, self.weight_sum or 1.0
+        dots = {"output": z.gather(1, true)[:, 0]}  # of the target distributions with the logits
+        if settings.uniform_weight is not None:
+            dots["uniform"] = z.mean(dim=1)
         if soft is not None:
             soft = torch.index_select(soft, 0, places, out=work[0][: len(z)])
-            dots = torch.mul(z, soft, out=work[1][: len(z)]).sum(dim=1)
-        torch.softmax(z, dim=1, out=z)
-        normaliser = _logsumexp(highest, z)
-        self.sums["output"] += scale @ (normaliser - at_true[:, 0])
+            dots["target"] = torch.mul(z, soft, out=work[1][: len(z)]).sum(dim=1)
+        normaliser = _logsumexp(z.amax(dim=1), torch.softmax(z, dim=1, out=z))
+        for name, dot in dots.items():
+            self.sums[name] += scale @ (normaliser - dot)
         if soft is not None:
-            self.sums["target"] += scale @ (normaliser - dots)
-            z.sub_(soft, alpha=settings.target_weight / weight_sum)
-        if even is not None:
-            self.sums["uniform"] += scale @ (normaliser - even)
-            z.sub_(settings.uniform_weight / weight_sum / count)
-        z.scatter_add_(1, true, z.new_full((1, 1), -settings.output_weight / weight_sum).expand_as(true))
+            z.sub_(soft, alpha=settings.target_weight / divisor)
+        if settings.uniform_weight:
+            z.sub_(settings.uniform_weight / divisor / z.shape[1])
+        z.scatter_add_(1, true, z.new_full((1, 1), -settings.output_weight / divisor).expand_as(true))
 
     def _auxiliary(self, z: Tensor, true: Tensor, hidden: Tensor, scale: Tensor, hinge_scale: Tensor) -> None:
         """Eq. 8 and 12 for a chunk, whose logits are overwritten."""
@@ -217,14 +215,16 @@ class _Pass:
                     gradient.mul_(factor)
         total = sums["auxiliary"] + sums["hinge"] + sums["embedding"]
         for name in ("output", "target", "uniform"):
-            total = total + getattr(settings, f"{name}_weight") * sums[name]
+            total = total + (getattr(settings, f"{name}_weight") or 0) * sums[name]
         return LabelEmbeddingTerms(**{**sums, "total": total})
 
 
 class _LabelEmbedding(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
-        hidden, weight, bias, weight2, bias2, left, right, labels, scales, hinge_scales, settings, chunk, learns = arguments
+        hidden, weight, bias, weight2, bias2, left, right, labels, scales, hinge_scales, settings, chunk, learns = (
+            arguments
+        )
         ctx.set_materialize_grads(False)
         device = hidden.device.type
         low = torch.is_autocast_enabled(device) and hidden.dtype != torch.float64
@@ -239,9 +239,11 @@ class _LabelEmbedding(torch.autograd.Function):
             scales, hinge_scales = scales.to(first.exact), hinge_scales.to(first.exact)
             made.run(hidden.to(dtype), labels, scales, hinge_scales, chunk)
             terms = made.finish(scales)
-        found = [made.d_hidden, first.d_weight, first.d_bias]
-        found += [None, None] if second is None else [second.d_weight, second.d_bias]
-        found += [None, None] if table is None else [table.d_left, table.d_right]
+        found = [made.d_hidden, first.d_weight, first.d_bias, None, None, None, None]
+        if second is not None:
+            found[3:5] = second.d_weight, second.d_bias
+        if table is not None:
+            found[5:] = table.d_left, table.d_right
         ctx.made = [
             None if not need or gradient is None else gradient.to(value.dtype)
             for need, gradient, value in zip(needs, found, arguments, strict=False)
@@ -250,8 +252,10 @@ class _LabelEmbedding(torch.autograd.Function):
         return tuple(terms)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, total: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        # Not `once_differentiable`: it lets a second derivative pass as 0 where the loss' own gradient is a constant.
+        if torch.is_grad_enabled():
+            raise RuntimeError("the chunked loss can be differentiated once, not twice; set `impl='reference'`")
         if ctx.made is None:
             raise RuntimeError("the chunked loss has handed out its gradients; set `impl='reference'` to go back twice")
         made, ctx.made = ctx.made, None
@@ -299,7 +303,8 @@ def _distinct(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the distinct labels [u] of sorted labels [b], and where each of these is among them [b]."""
     if labels.device.type != "cpu":
         return labels, torch.arange(len(labels), device=labels.device)
-    return torch.unique_consecutive(labels, return_inverse=True)
+    names, places = torch.unique_consecutive(labels, return_inverse=True)
+    return names, places
 
 
 def _right(logits: Tensor, true: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The methods, one file each: output layer and loss in one module, named terms out."""
 
-from labelembed.heads import HeadTerms as LabelEmbeddingTerms
+from labelembed.losses import LabelEmbeddingTerms
 from labelembed.objectives.adaptive_labels import AdaptiveLabels, AdaptiveLabelsTerms
 from labelembed.objectives.confidence_penalty import ConfidencePenalty, ConfidencePenaltyTerms
 from labelembed.objectives.distillation import Distillation, DistillationTerms

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
-from labelembed.heads import distances, full_precision
+from labelembed.losses import distances, full_precision
 from labelembed.objectives.objective import Objective
 from labelembed.objectives.search_space import Choices, SearchSpace
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
-from labelembed.heads import full_precision
-from labelembed.heads.soft_rows import entropy, soft_cross_entropy
+from labelembed.losses import full_precision
+from labelembed.losses.soft_targets import entropy, soft_cross_entropy
 from labelembed.objectives.objective import Objective
 from labelembed.objectives.row_numbers import counted_row_numbers
 from labelembed.objectives.search_space import Range, SearchSpace

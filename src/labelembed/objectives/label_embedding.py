@@ -4,55 +4,69 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelembed import heads
+from labelembed import whole_batch
+from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
-from labelembed.heads import HeadTerms
-from labelembed.objectives.label_embedding_arguments import (
-    AUXILIARY_TYPES,
-    PRESETS,
-    SAMPLE_COUPLING,
-    SEARCH_SPACE,
-    TEACHING_COUPLING,
-    UNKNOWN_END,
-    UNKNOWN_LENGTH,
-    embedding_faults,
-    embedding_table,
-    head_settings,
-    initial_embedding,
-    optimizer_groups,
-    require_settings,
+from labelembed.losses import (
+    IMPLEMENTATIONS,
+    Implementation,
+    LabelEmbeddingTerms,
+    chunked,
+    full_precision,
+    takes_chunks,
 )
+from labelembed.losses import reference as losses
+from labelembed.objectives.embeddings import CompressedEmbedding, FixedEmbedding, FullEmbedding, take_first_names
 from labelembed.objectives.objective import Objective
+from labelembed.objectives.search_space import Range, SearchSpace, Simplex
 
-# A dense [C, C] table is 16 MB at so many labels, and grows with their square: to a gigabyte at 16,000.
+# Where the paper (eq. 14) and the code published with it differ. The paper states no reduction of the hinge;
+# the published code adds 1e-8 to the count of right examples, which float32 cannot show and which is left out.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"output_weight": 1.0, "target_weight": 1.0, "uniform_weight": 0.0, "hinge_reduction": "mean"},
+    "published_code": {"output_weight": 0.5, "target_weight": 0.5, "uniform_weight": 0.0, "hinge_reduction": "sum"},
+    # Not in the paper: the learned similarity together with a share of label smoothing, with the weights measured in
+    # docs/results.md.
+    "mixture": {"output_weight": 0.2, "target_weight": 0.5, "uniform_weight": 0.3, "hinge_reduction": "mean"},
+}
+# The presets differ in their weights most of all, so that what is found is none of theirs.
+SEARCH_SPACE: SearchSpace = {
+    "temperature": Range(1.0, 8.0, log=True),
+    "weights": Simplex(("output_weight", "target_weight", "uniform_weight")),
+    "embedding_learning_rate": Range(0.3, 10.0, log=True),
+}
+# A dense [C, C] table is 16 MB at so many labels, and a gigabyte at 16,000.
 DENSE_GEOMETRY_LABELS = 2_000
+# E, its gradient and Adam's two moments take 16 C^2 bytes: 6.4 GB at so many labels.
+FULL_LABELS = 20_000
+# The step at which a share of a run ends whose length nobody has told yet.
+UNKNOWN_END = torch.iinfo(torch.int64).max
 
 
 class LabelEmbedding(Objective):
     """Learns which labels are alike, and trains on those soft targets (Sun et al. 2017).
 
-    With hidden rows h, two output layers ``z1 = o1(h)``, ``z2 = o2(sg(h))`` (sg: no gradient), and the label's
+    With hidden states h, two output layers ``z1 = o1(h)``, ``z2 = o2(sg(h))`` (sg: no gradient), and the label's
     embedding ``e = E[y]`` (`full`, E [C, C] starting as the identity) or ``e = relu(A[y] B)`` (`compressed`,
     eq. 16)::
 
         output     CE(onehot(y), z1)                       trains h and o1    (eq. 7)
         target     CE(softmax(sg(e)), z1)                  trains h and o1    (eq. 13)
         auxiliary  CE(onehot(y), z2)                       trains o2          (eq. 8)
-        hinge      max(0, softmax(z2)[y] - limit) ** norm  trains o2          (eq. 12)
+        hinge      max(0, softmax(z2)[y] - limit)          trains o2          (eq. 12)
         embedding  CE(softmax(sg(z2) / temperature), e)    trains E, or A, B  (eq. 11)
         uniform    CE(1/C, z1)                             trains h and o1    (not in the paper)
 
-    Every term is a mean over the rows that count; `embedding` over those rows that o2 gets right, of a micro-batch by
-    itself times its share of the rows. The total is
-    their weighted sum (eq. 14). With ``auxiliary="shared"`` there is no o2: E learns from sg(z1), on the rows that o1
-    gets right, and `auxiliary` and `hinge` are 0 (not in the paper; a step costs little more than one-hot's).
-    With a saved `LabelGeometry`, E is fixed, o2 is not built and
+    Every term is a mean over the examples that count; `embedding` over those that o2 gets right, of a micro-batch by
+    itself times its share of the step. The total is their weighted sum (eq. 14). With ``auxiliary="shared"`` there is
+    no o2: E learns from sg(z1), on the examples that o1 gets right, and `auxiliary` and `hinge` are 0 (not in the paper;
+    a step costs little more than one-hot's). With a saved `LabelGeometry`, E is fixed, o2 is not built and
     ``total = output_weight output + target_weight target`` (eq. 17).
 
     Args:
@@ -61,16 +75,10 @@ class LabelEmbedding(Objective):
         embedding: `full`, `compressed`, or a saved LabelGeometry of the same number of labels (fixed).
         rank: K, the compressed embedding's size (the paper's h); 100 is the paper's example.
         auxiliary: `separate`: a second output layer teaches E (the paper); `shared`: the first does.
-        auxiliary_fraction: The share of the rows that o2 and E learn from, in (0, 1], other rows in each step; 1 is the
-            paper's. In evaluation mode every row counts. See `docs/heads.md`.
-        auxiliary_dtype: `bfloat16`: o2's matrix products in it, softmax and sums as before; None: as the rest.
-        sparse_gradients: Whether a full E's gradient holds only the rows of the batch's labels, for `SparseAdam`,
-            `Adagrad` or `SGD` in a loop of your own; recipes take dense ones only.
         initial_scale: What E starts as: a number times the identity. With 1 (the paper's) softmax(E[y]) starts with
             e / (e + C - 1) on y, almost uniform over many labels: 0.23 of 10, 0.03 of 100. `log`: log C + 1.5, so that
             it is about 0.8 of any number. Compressed: ``B = A^T`` with so long rows. None: 1, and compressed at random.
         embedding_learning_rate: Factor on the optimiser's learning rate for E, A and B.
-        decay_embedding: Whether weight decay reaches E, A and B; it pulls softmax(E) towards uniform.
         preset: `paper` (weights 1 and 1, hinge averaged), `published_code` (weights 0.5 and 0.5, hinge summed over
             the batch), or `mixture` (not in the paper: 0.2 of the label itself, 0.5 learned, 0.3 uniform). The weights
             of `paper` sum to 2: with SGD twice the learning rate of weights that sum to 1, and half the weight decay
@@ -78,7 +86,6 @@ class LabelEmbedding(Objective):
             probability p is 1, that of the cross entropy -1 / p.
         temperature: tau, how soft the distribution is that E learns from; > 0.
         confidence_limit: alpha, the probability of the right label above which the hinge acts; in [0, 1].
-        hinge_norm: p, 1 or 2: the excess over the limit, or its square.
         hinge_reduction: `mean` or `sum` over the rows; None: the preset's.
         output_weight: Weight of `output`; None: the preset's.
         target_weight: Weight of `target`; None: the preset's.
@@ -90,11 +97,12 @@ class LabelEmbedding(Objective):
         bias: Whether the output layers have a bias.
         ignore_index: Rows with this label take no part in any term; None: every row counts.
         output_std: Start of the output layers, see `Objective`.
-        impl: `reference`: plain lines; `closed_form`: one node; `chunked`: never the logits of all rows at once, and
-            gradients of the total only; `triton`: the same by kernels on a GPU; `auto`: by the number of labels.
+        impl: `reference`: the plain lines; `chunked`: some examples' logits at a time, where `total` alone can be
+            differentiated, once; `auto`: chunks from 1,000 labels on.
 
     Raises:
-        ValueError: When an argument is out of its range, or the geometry has another number of labels.
+        ValueError: When an argument is out of its range, the geometry has another number of labels, or a full E is
+            wanted for more than 20,000.
 
     Example:
         >>> import torch
@@ -106,11 +114,7 @@ class LabelEmbedding(Objective):
     """
 
     presets, search_space = PRESETS, SEARCH_SPACE
-    embedding: Tensor
-    compressed_rows: Tensor
-    compressed_columns: Tensor
     steps: Tensor
-    sampling_steps: Tensor
     warmup_end: Tensor
 
     def __init__(
@@ -121,16 +125,11 @@ class LabelEmbedding(Objective):
         embedding: Literal["full", "compressed"] | LabelGeometry = "full",
         rank: int = 100,
         auxiliary: Literal["separate", "shared"] = "separate",
-        auxiliary_fraction: float = 1.0,
-        auxiliary_dtype: Literal["bfloat16"] | None = None,
-        sparse_gradients: bool = False,
         initial_scale: float | Literal["log"] | None = None,
         embedding_learning_rate: float = 1.0,
-        decay_embedding: bool = False,
         preset: Literal["paper", "published_code", "mixture"] = "paper",
         temperature: float = 2.0,
         confidence_limit: float = 0.9,
-        hinge_norm: Literal[1, 2] = 1,
         hinge_reduction: Literal["mean", "sum"] | None = None,
         output_weight: float | None = None,
         target_weight: float | None = None,
@@ -139,67 +138,70 @@ class LabelEmbedding(Objective):
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
-        impl: heads.Implementation = "auto",
+        impl: Implementation = "auto",
     ) -> None:
-        settings = head_settings(
-            preset,
-            output_weight=output_weight,
-            target_weight=target_weight,
-            uniform_weight=uniform_weight,
-            hinge_reduction=hinge_reduction,
-            temperature=temperature,
-            confidence_limit=confidence_limit,
-            hinge_norm=hinge_norm,
-            shared=auxiliary == "shared" and not isinstance(embedding, LabelGeometry),
-            auxiliary_fraction=auxiliary_fraction,
-            auxiliary_dtype=AUXILIARY_TYPES.get(auxiliary_dtype or ""),
-            sparse_gradients=sparse_gradients,
-        )
-        faults = embedding_faults(
-            num_labels,
-            embedding=embedding,
-            rank=rank,
-            auxiliary=auxiliary,
-            initial_scale=initial_scale,
-            embedding_learning_rate=embedding_learning_rate,
-            sparse_gradients=sparse_gradients,
-        )
-        require_settings(
-            faults,
-            settings,
-            preset=preset,
-            impl=impl,
-            target_warmup_steps=target_warmup_steps,
-            auxiliary_dtype=auxiliary_dtype,
-        )
-        super().__init__(
-            hidden_size,
-            num_labels,
-            bias=bias,
-            ignore_index=ignore_index,
-            output_std=output_std,
-            faults=faults,
-        )
-        self.settings = settings
-        self.impl = impl
-        self.embedding_learning_rate = embedding_learning_rate
-        self.decay_embedding = decay_embedding
+        given: dict[str, Any] = {
+            "output_weight": output_weight,
+            "target_weight": target_weight,
+            "uniform_weight": uniform_weight,
+            "hinge_reduction": hinge_reduction,
+        }
+        numbers = dict(PRESETS.get(preset, PRESETS["paper"]))
+        numbers |= {name: value for name, value in given.items() if value is not None}
+        faults = ArgumentFaults()
+        if isinstance(embedding, LabelGeometry):
+            rule = f"must have {num_labels} labels as the data has"
+            faults.require(len(embedding) == num_labels, "embedding", len(embedding), rule)
+        else:
+            faults.choice("embedding", embedding, ("full", "compressed"))
+            rule = f"must be 'compressed' for more than {FULL_LABELS:,} labels: E takes 16 C^2 bytes to train"
+            faults.require(embedding != "full" or num_labels <= FULL_LABELS, "embedding", embedding, rule)
+        faults.require(rank >= 1, "rank", rank, "must be >= 1")
+        faults.choice("auxiliary", auxiliary, ("separate", "shared"))
+        if isinstance(initial_scale, str):
+            faults.choice("initial_scale", initial_scale, ("log",))
+        elif initial_scale is not None:
+            faults.require(initial_scale > 0, "initial_scale", initial_scale, "must be > 0, 'log' or None")
+        rate = embedding_learning_rate
+        faults.require(rate > 0, "embedding_learning_rate", rate, "must be > 0")
+        faults.choice("preset", preset, tuple(PRESETS))
+        faults.require(temperature > 0, "temperature", temperature, "must be > 0")
+        faults.require(0 <= confidence_limit <= 1, "confidence_limit", confidence_limit, "must be in [0, 1]")
+        faults.choice("impl", impl, IMPLEMENTATIONS)
+        faults.choice("hinge_reduction", numbers["hinge_reduction"], ("mean", "sum"))
+        for name in ("output_weight", "target_weight", "uniform_weight"):
+            faults.require(numbers[name] >= 0, name, numbers[name], "must be >= 0")
         is_share = 0 < target_warmup_steps < 1
+        is_whole = is_share or (target_warmup_steps >= 0 and float(target_warmup_steps).is_integer())
+        rule = "must be a whole number of steps >= 0, or a share of the run between 0 and 1"
+        faults.require(is_whole, "target_warmup_steps", target_warmup_steps, rule)
+        super().__init__(
+            hidden_size, num_labels, bias=bias, ignore_index=ignore_index, output_std=output_std, faults=faults
+        )
+        self.output_weight: float = numbers["output_weight"]
+        self.target_weight: float = numbers["target_weight"]
+        self.uniform_weight: float = numbers["uniform_weight"]
+        self.hinge_reduction: str = numbers["hinge_reduction"]
+        self.temperature = temperature
+        self.confidence_limit = confidence_limit
+        self.embedding_learning_rate = embedding_learning_rate
+        self.impl = impl
         self.target_warmup_steps = target_warmup_steps if is_share else int(target_warmup_steps)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         if is_share:
             self.register_buffer("warmup_end", torch.tensor(UNKNOWN_END))
             self._knows_warmup_end = False
-        if auxiliary_fraction < 1:
-            self.register_buffer("sampling_steps", torch.zeros((), dtype=torch.int64))
-        self.fixed = isinstance(embedding, LabelGeometry)
+        self.learns_embedding = not isinstance(embedding, LabelGeometry)
+        separate = self.learns_embedding and auxiliary == "separate"
+        self.auxiliary = self.new_layer(bias=bias) if separate else None
+        self.embedding: FullEmbedding | CompressedEmbedding | FixedEmbedding
         if isinstance(embedding, LabelGeometry):
-            self.register_buffer("embedding", embedding.logits().clone())
-            return
-        if auxiliary == "separate":
-            self.auxiliary = self.new_layer(bias=bias)
-        for name, value in initial_embedding(num_labels, embedding, rank=rank, initial_scale=initial_scale).items():
-            self.register_parameter(name, nn.Parameter(value))
+            self.embedding = FixedEmbedding(embedding)
+        elif embedding == "full":
+            self.embedding = FullEmbedding(num_labels, initial_scale=initial_scale)
+        else:
+            self.embedding = CompressedEmbedding(num_labels, rank, initial_scale=initial_scale)
+        self.register_load_state_dict_pre_hook(take_first_names)  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_linear(cls, layer: nn.Linear, **arguments: Any) -> Self:
@@ -210,65 +212,100 @@ class LabelEmbedding(Objective):
             arguments: The objective's own keyword arguments.
         """
         objective = super().from_linear(layer, **arguments)
-        if hasattr(objective, "auxiliary"):
+        if objective.auxiliary is not None:
             # It learns even where the layer is frozen: E is taught by what o2 gets right.
             objective.auxiliary = copy.deepcopy(objective.output).requires_grad_(True)
         return objective
 
-    def embedding_rows(self, labels: Tensor) -> Tensor:
-        """Returns e [n, C] for labels [n]."""
-        return heads.embedding_rows(embedding_table(self), labels, sparse_gradients=self.settings.sparse_gradients)
+    def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> LabelEmbeddingTerms:
+        """Computes the terms; see `Objective.forward`. In chunks only `total` can be differentiated."""
+        h, y = self.counted(hidden, labels)
+        target_weight = self._target_weight_now()
+        layers = [layer for layer in (self.output, self.auxiliary) if layer is not None]
+        if takes_chunks(self.impl, self.num_labels, *layers):
+            return self._in_chunks(h, y, float(target_weight))
+        z1, e = self.output(h), self.embedding(y)
+        log_p1, log_e = losses.log_softmax(z1), losses.log_softmax(e)
+        mean = whole_batch.mean_factor(len(y), like=log_p1, group=self.step_group)
+        hinge_mean = mean if self.hinge_reduction == "mean" else whole_batch.sum_factor(self.step_group)
+        uniform = auxiliary = hinge = embedding = log_p1.new_zeros(())
 
-    def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> HeadTerms:
-        """Computes the terms; see `Objective.forward`."""
-        hidden, labels = self.counted(hidden, labels)
-        settings = self._settings_now()
-        layers = [self.output, self.auxiliary] if hasattr(self, "auxiliary") else [self.output]
-        way = heads.chosen_for(self.impl, self.num_labels, *layers)
-        if way in heads.NODES:
-            o1, o2 = layers[0], layers[-1] if len(layers) == 2 else None
-            second, second_bias = (None, None) if o2 is None else (o2.weight, o2.bias)
-            table = embedding_table(self)
-            return heads.label_embedding_cross_entropy(
-                hidden, o1.weight, o1.bias, second, second_bias, table, labels, settings, impl=way
-            )
-        z1 = self.output(hidden)
-        with heads.auxiliary_precision(settings, hidden):
-            z2 = self.auxiliary(hidden.detach()) if len(layers) == 2 else None
-        return heads.label_embedding_terms(z1, z2, self.embedding_rows(labels), labels, settings, implementation=way)
+        output = losses.cross_entropy(log_p1, y).sum() * mean  # eq. 7
+        target = losses.target_cross_entropy(log_e, log_p1).sum() * mean  # eq. 13
+        total = self.output_weight * output + target_weight * target
+        if self.uniform_weight > 0:
+            uniform = losses.uniform_cross_entropy(log_p1).sum() * mean
+            total = total + self.uniform_weight * uniform
+        z2 = z1
+        if self.auxiliary is not None:
+            z2 = self.auxiliary(h.detach())
+            log_p_true = -losses.cross_entropy(losses.log_softmax(z2), y)
+            auxiliary = -log_p_true.sum() * mean  # eq. 8
+            hinge = losses.hinge(log_p_true, self.confidence_limit).sum() * hinge_mean  # eq. 12
+            total = total + auxiliary + hinge
+        if self.learns_embedding:
+            right = z2.argmax(dim=-1) == y
+            taught = losses.taught_cross_entropy(z2, log_e, self.temperature)  # eq. 10, 11
+            embedding = torch.where(right, taught, 0).sum() * self._mean_over_right(right, like=log_p1)
+            total = total + embedding  # eq. 14; without o2 and E's own term eq. 17
+        return LabelEmbeddingTerms(total, output, target, auxiliary, hinge, embedding, uniform)
+
+    def _mean_over_right(self, right: Tensor, *, like: Tensor) -> Tensor | float:
+        """Returns 1 / the number of examples that are right [n]; of a micro-batch, times its share of the step.
+
+        How many examples of a whole step are right is not known before its last micro-batch.
+        """
+        group = self.step_group
+        factor = whole_batch.count_factor(right.sum(), like=like, group=group)
+        return factor * whole_batch.share_of_step(len(right), like=like, group=group)
+
+    def _in_chunks(self, hidden: Tensor, labels: Tensor, target_weight: float) -> LabelEmbeddingTerms:
+        """Computes the terms from the hidden states that count [n, H] on, without all logits at once."""
+        ones = full_precision(hidden).new_ones(len(labels))
+        mean = whole_batch.mean_factor(len(labels), like=ones, group=self.step_group)
+        hinge_mean = mean if self.hinge_reduction == "mean" else whole_batch.sum_factor(self.step_group)
+        settings = chunked.Settings(
+            output_weight=self.output_weight,
+            target_weight=target_weight,
+            uniform_weight=self.uniform_weight or None,
+            temperature=self.temperature,
+            confidence_limit=self.confidence_limit,
+            teaches=self.learns_embedding,
+            global_sum=partial(whole_batch.total, group=self.step_group),
+        )
+        return chunked.label_embedding_terms(
+            hidden,
+            labels,
+            ones * mean,
+            ones * hinge_mean,
+            (self.output.weight, self.output.bias),
+            None if self.auxiliary is None else (self.auxiliary.weight, self.auxiliary.bias),
+            self.embedding.factors(),
+            settings,
+        )
 
     @property
     def row_coupling(self) -> str | None:
         """Why micro-batches are not one batch; see `Objective.row_coupling`."""
-        if self.fixed:
+        if not self.learns_embedding:
             return None
-        return SAMPLE_COUPLING if self.settings.auxiliary_fraction < 1 else TEACHING_COUPLING
+        return "E learns from a mean over the rows that are predicted right, and each micro-batch has its own"
 
-    def _settings_now(self) -> heads.HeadSettings:
-        """Returns the settings of this step, and counts it where something depends on its number."""
-        settings = self.settings._replace(group=self.step_group)
-        samples = settings.auxiliary_fraction < 1
-        moves = (self.target_warmup_steps > 0 or samples) and self.moves_state()
-        begins = moves and self.begins_step()
-        if self.target_warmup_steps > 0:
-            settings = settings._replace(target_weight=self._target_weight_now(moves, begins))
-        if not samples or not self.training:
-            return settings._replace(auxiliary_fraction=1.0)
-        if begins:
-            self.sampling_steps += 1
-        return settings._replace(auxiliary_offset=heads.offset_of_step(int(self.sampling_steps) - moves))
-
-    def _target_weight_now(self, moves: bool, begins: bool) -> Tensor:
-        exact = torch.promote_types(self.output.weight.dtype, torch.float32)
+    def _target_weight_now(self) -> Tensor | float:
+        """Returns the weight of `target` in this step, and counts the step where that depends on its number."""
+        if self.target_warmup_steps == 0:
+            return self.target_weight
         end = self._warmup_end()
-        if begins:
+        moves = self.moves_state()
+        if moves and self.begins_step():
             self.steps += 1
         made = self.steps - 1 if moves else self.steps  # without this one
-        return self.settings.target_weight * (made >= end).to(exact)
+        exact = torch.promote_types(self.output.weight.dtype, torch.float32)
+        return self.target_weight * (made >= end).to(exact)
 
     def begin_training(self, steps: int) -> None:
         """Tells of how many steps `target_warmup_steps` is a share; once a run, before its first step."""
-        if hasattr(self, "warmup_end"):
+        if not isinstance(self.target_warmup_steps, int):
             self.warmup_end.fill_(round(self.target_warmup_steps * steps))
 
     def _warmup_end(self) -> Tensor | int:
@@ -277,12 +314,15 @@ class LabelEmbedding(Objective):
             return self.target_warmup_steps
         if self.training and not self._knows_warmup_end:  # asked once: on a GPU to look costs a wait
             if int(self.warmup_end) == UNKNOWN_END:
-                raise ValueError(UNKNOWN_LENGTH.format(self.target_warmup_steps))
+                raise ValueError(
+                    f"`target_warmup_steps` {self.target_warmup_steps} is a share of the run's steps, and nobody has "
+                    "told how many there will be; call objective.begin_training(steps) before the first"
+                )
             self._knows_warmup_end = True
         return self.warmup_end
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Returns optimiser groups in which E, A and B are not decayed, unless `decay_embedding`.
+        """Returns optimiser groups in which E, A and B are not decayed.
 
         Weight decay pulls softmax(E) towards uniform, which would be a hidden label smoothing. With
         `embedding_learning_rate` the embedding's group has a `learning_rate_factor`.
@@ -290,19 +330,21 @@ class LabelEmbedding(Objective):
         Args:
             weight_decay: For the output layers.
         """
-        rate = self.embedding_learning_rate
-        decay = weight_decay * self.decay_embedding
-        return optimizer_groups(self, weight_decay=weight_decay, embedding_decay=decay, learning_rate_factor=rate)
+        learned = list(self.embedding.parameters())
+        layers = [layer for layer in (self.output, self.auxiliary) if layer is not None]
+        parameters = [parameter for layer in layers for parameter in layer.parameters()]
+        groups: list[dict[str, Any]] = [{"params": parameters, "weight_decay": weight_decay}]
+        if learned:
+            groups.append({"params": learned, "weight_decay": 0.0})
+            if self.embedding_learning_rate != 1:
+                groups[-1]["learning_rate_factor"] = self.embedding_learning_rate
+        return groups
 
     @torch.no_grad()
     def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
         """Returns E as similarities; of a compressed one above 2,000 labels the rows of A as vectors, by cosine."""
         names, source = self.label_names(names), type(self).__name__
-        if hasattr(self, "compressed_rows") and self.num_labels > DENSE_GEOMETRY_LABELS:
-            vectors = self.compressed_rows.float().cpu().clone()
+        if isinstance(self.embedding, CompressedEmbedding) and self.num_labels > DENSE_GEOMETRY_LABELS:
+            vectors = self.embedding.left.float().cpu().clone()
             return LabelGeometry(names, vectors=vectors, metric="cosine", source=source)
-        if hasattr(self, "compressed_rows"):
-            similarities = F.relu(self.compressed_rows @ self.compressed_columns).float().cpu()
-        else:
-            similarities = self.embedding.detach().float().cpu().clone()
-        return LabelGeometry(names, similarities=similarities, source=source)
+        return LabelGeometry(names, similarities=self.embedding.table().float().cpu().clone(), source=source)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
-from labelembed.heads import NODES, chosen_for, full_precision, linear_cross_entropy
+from labelembed.losses import IMPLEMENTATIONS, Implementation, chunked, full_precision, takes_chunks
 from labelembed.objectives.objective import Objective
 from labelembed.objectives.search_space import Range, SearchSpace
 
@@ -56,11 +56,11 @@ class LabelSmoothing(Objective):
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
-        impl: Literal["auto", "reference", "chunked"] = "auto",
+        impl: Implementation = "auto",
     ) -> None:
         faults = ArgumentFaults()
         faults.require(0 <= smoothing <= 1, "smoothing", smoothing, "must be in [0, 1]")
-        faults.choice("impl", impl, ("auto", "reference", "chunked"))
+        faults.choice("impl", impl, IMPLEMENTATIONS)
         super().__init__(
             hidden_size,
             num_labels,
@@ -75,19 +75,13 @@ class LabelSmoothing(Objective):
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> LabelSmoothingTerms:
         """Computes the terms; see `Objective.forward`."""
         hidden, labels = self.counted(hidden, labels)
-        way = chosen_for(self.impl, self.num_labels, self.output)
-        if way in NODES:
-            weight, bias = self.output.weight, self.output.bias
-            terms = linear_cross_entropy(
-                hidden,
-                weight,
-                bias,
-                labels,
-                label_smoothing=self.smoothing,
-                impl=way,
-                group=self.step_group,
-            )
-            return LabelSmoothingTerms(*terms)
+        if takes_chunks(self.impl, self.num_labels, self.output):
+            ones = full_precision(hidden).new_ones(len(labels))
+            scales = ones * whole_batch.mean_factor(len(labels), like=ones, group=self.step_group)
+            settings = chunked.Settings(output_weight=1 - self.smoothing, uniform_weight=self.smoothing)
+            first = self.output.weight, self.output.bias
+            terms = chunked.label_embedding_terms(hidden, labels, scales, scales, first, None, None, settings)
+            return LabelSmoothingTerms(total=terms.total, output=terms.output, uniform=terms.uniform)
         log_probabilities = F.log_softmax(full_precision(self.output(hidden)), dim=-1)
         row_factor = whole_batch.mean_factor(labels.shape[0], like=log_probabilities, group=self.step_group)
         output = F.nll_loss(log_probabilities, labels, reduction="sum") * row_factor

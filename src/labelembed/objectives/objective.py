@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
-from labelembed.heads.chunks import default_chunk_rows
+from labelembed.losses import chunk_size
 from labelembed.objectives import step_rows
 from labelembed.objectives.search_space import SearchSpace
 from labelembed.objectives.terms import Terms
@@ -221,7 +221,7 @@ class Objective(nn.Module, ABC):
         faults = ArgumentFaults()
         faults.require(1 <= k <= self.num_labels, "k", k, f"must be in 1..{self.num_labels}, the number of labels")
         faults.raise_if_any()
-        rows = torch.split(hidden.reshape(-1, hidden.shape[-1]), default_chunk_rows(self.num_labels))
+        rows = torch.split(hidden.reshape(-1, hidden.shape[-1]), chunk_size(self.num_labels))
         best = [self.logits(some).topk(k, dim=-1) for some in rows]
         scores, labels = (torch.cat(parts).view(*hidden.shape[:-1], k) for parts in zip(*best, strict=True))
         return scores, labels

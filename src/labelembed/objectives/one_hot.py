@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
-from labelembed.heads import NODES, chosen_for, full_precision, linear_cross_entropy
+from labelembed.losses import IMPLEMENTATIONS, Implementation, chunked, full_precision, takes_chunks
 from labelembed.objectives.objective import Objective
 
 
@@ -49,10 +49,10 @@ class OneHot(Objective):
         bias: bool = True,
         ignore_index: int | None = -100,
         output_std: float | None = None,
-        impl: Literal["auto", "reference", "chunked"] = "auto",
+        impl: Implementation = "auto",
     ) -> None:
         faults = ArgumentFaults()
-        faults.choice("impl", impl, ("auto", "reference", "chunked"))
+        faults.choice("impl", impl, IMPLEMENTATIONS)
         super().__init__(
             hidden_size,
             num_labels,
@@ -66,10 +66,13 @@ class OneHot(Objective):
     def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> OneHotTerms:
         """Computes the terms; see `Objective.forward`."""
         hidden, labels = self.counted(hidden, labels)
-        way = chosen_for(self.impl, self.num_labels, self.output)
-        if way in NODES:
-            weight, bias = self.output.weight, self.output.bias
-            total = linear_cross_entropy(hidden, weight, bias, labels, impl=way, group=self.step_group).total
+        if takes_chunks(self.impl, self.num_labels, self.output):
+            ones = full_precision(hidden).new_ones(len(labels))
+            scales = ones * whole_batch.mean_factor(len(labels), like=ones, group=self.step_group)
+            first = self.output.weight, self.output.bias
+            total = chunked.label_embedding_terms(
+                hidden, labels, scales, scales, first, None, None, chunked.Settings()
+            ).total
             return OneHotTerms(total=total, output=total)
         logits = full_precision(self.output(hidden))
         row_factor = whole_batch.mean_factor(labels.shape[0], like=logits, group=self.step_group)

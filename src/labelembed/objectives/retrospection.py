@@ -12,8 +12,8 @@ from torch import Tensor
 from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
-from labelembed.heads import full_precision
-from labelembed.heads.soft_rows import SparseRows, dense, entropy, soft_cross_entropy
+from labelembed.losses import full_precision
+from labelembed.losses.soft_targets import SparseRows, dense, entropy, soft_cross_entropy
 from labelembed.objectives.epochs import require_epoch
 from labelembed.objectives.objective import Objective
 from labelembed.objectives.row_numbers import counted_row_numbers

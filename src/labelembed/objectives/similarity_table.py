@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from labelembed import whole_batch
-from labelembed.heads.soft_rows import SparseRows, dense, sparse
+from labelembed.losses.soft_targets import SparseRows, dense, sparse
 
 # A whole table of so many labels takes 16 MB, and moving it costs less than most networks' step.
 DENSE_LABELS = 2_000

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from labelembed.heads.soft_rows import SparseRows, label_type
+from labelembed.losses.soft_targets import SparseRows, label_type
 from labelembed.objectives.soft_label_table import SoftLabelTable, kept_entries
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from labelembed.heads import default_chunk_rows
-from labelembed.heads.soft_rows import SparseRows, label_type, sparse
+from labelembed.losses import chunk_size
+from labelembed.losses.soft_targets import SparseRows, label_type, sparse
 
 # Up to so many labels a row is kept whole; above, by its largest entries.
 WHOLE_ROW_LABELS = 256
@@ -46,7 +46,7 @@ class SoftLabelTable(NamedTuple):
         num_rows, num_labels = logits.shape
         table = cls.even(num_rows, num_labels, top_k=top_k, device=logits.device)
         table = cls(table.values.clone(), None if table.labels is None else table.labels.clone())
-        for rows in torch.split(torch.arange(num_rows, device=logits.device), default_chunk_rows(num_labels)):
+        for rows in torch.split(torch.arange(num_rows, device=logits.device), chunk_size(num_labels)):
             table.put(rows, torch.softmax(logits[rows].float() / temperature, dim=1))
         return table
 

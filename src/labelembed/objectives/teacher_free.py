@@ -10,7 +10,7 @@ from torch import Tensor
 
 from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
-from labelembed.heads import full_precision
+from labelembed.losses import full_precision
 from labelembed.objectives.objective import Objective
 from labelembed.objectives.search_space import Range, SearchSpace
 

@@ -20,11 +20,6 @@ _OF_ROWS = {
 def kind_faults(recipe: Recipe) -> list[str]:
     """Returns what of a recipe is for the other kind of data than it names, or for no recipe's training loop."""
     faults = _faults_with_a_corpus(recipe) if recipe.of_sentences else _faults_with_rows(recipe)
-    if recipe.objective.get("sparse_gradients"):
-        faults.append(
-            f"objective.sparse_gradients: must be false: {recipe.optimizer['name']!r}, as every optimiser of a recipe, "
-            "takes dense gradients only; sparse ones are for a loop of your own with torch.optim.SparseAdam"
-        )
     size = recipe.batch_size
     if isinstance(size, int) and recipe.micro_batches > size:
         faults.append(f"micro_batches: must be at most batch_size, {size}, got {recipe.micro_batches}")

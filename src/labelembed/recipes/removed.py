@@ -19,6 +19,11 @@ REMOVED: dict[str, Removed] = {
     "one_hot.vocabulary_parallel": Removed(False, _ONE_PROCESS.replace("embedding: compressed and ", "")),
     "label_smoothing.vocabulary_parallel": Removed(False, _ONE_PROCESS.replace("embedding: compressed and ", "")),
     "label_embedding.vocabulary_parallel": Removed(False, _ONE_PROCESS),
+    "label_embedding.auxiliary_fraction": Removed(1.0, "use auxiliary: shared, which needs no second layer"),
+    "label_embedding.auxiliary_dtype": Removed(None, "use precision: bf16, or auxiliary: shared"),
+    "label_embedding.sparse_gradients": Removed(False, "use embedding: compressed"),
+    "label_embedding.hinge_norm": Removed(1, "the hinge is the paper's: its norm is 1"),
+    "label_embedding.decay_embedding": Removed(False, "weight decay no longer reaches E"),
     "retrospection.storage": Removed(
         "memory", "soft labels are kept in memory; use a small top_k where that is too little"
     ),

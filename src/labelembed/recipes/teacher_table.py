@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 
 from labelembed.data.mapped import reserve
 from labelembed.errors import DataError, InterruptedTraining, RecipeError
-from labelembed.heads import default_chunk_rows
-from labelembed.heads.soft_rows import label_type
+from labelembed.losses import chunk_size
+from labelembed.losses.soft_targets import label_type
 from labelembed.objectives.soft_label_table import SoftLabelTable, bytes_needed, kept_entries
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.teacher import (
@@ -188,7 +188,7 @@ def _ask(
     arrays = _new_file(file, kind, about)
     parts = {name: torch.from_numpy(array) for name, array in arrays.items()}
     table = SoftLabelTable(parts["values"], parts.get("labels"))
-    done, at_once = 0, default_chunk_rows(kind.num_labels)
+    done, at_once = 0, chunk_size(kind.num_labels)
     try:
         for hidden, _, rows in hidden_rows(network, data.train):
             if stop.requested():

@@ -74,6 +74,10 @@ class RunState:
         position = _position(values["position"])
         if position.step != checkpoint.step:
             raise ValueError(f"it is of step {checkpoint.step} by one number and of step {position.step} by another")
+        best = checkpoint.tensors.get("best", {})
+        if best:  # through the network, which refuses those of another one and knows names of earlier versions
+            self.network.load_prediction_state(best)
+            self.best_weights = self.network.prediction_state()
         self.network.load_state_dict(checkpoint.tensors["network"])
         load_state(self.optimizer, checkpoint.tensors["optimizer"], values["optimizer"])
         self._restore_scheduler(values["scheduler"])
@@ -82,8 +86,6 @@ class RunState:
         seeds.restore(checkpoint.tensors["random"], values["random"])
         take_own_state(checkpoint.tensors["random"], next(self.network.parameters()).device)
         self.term_sums = {name: _number(value, "a sum of terms") for name, value in values["term_sums"].items()}
-        self.best_weights = dict(checkpoint.tensors.get("best", {}))
-        _require_same_form(self.best_weights, self.network.prediction_state() if self.best_weights else {})
         self.position = position
 
     def _restore_scheduler(self, saved: Mapping[str, Any]) -> None:
@@ -128,8 +130,3 @@ def _number(value: object, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"{what} is {value!r:.60}, no number")
     return value
-
-
-def _require_same_form(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    if found.keys() != wanted.keys() or any(found[name].shape != value.shape for name, value in wanted.items()):
-        raise ValueError("the weights of the best epoch are those of another network")

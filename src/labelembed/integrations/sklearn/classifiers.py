@@ -63,17 +63,14 @@ class LabelEmbeddingClassifier(NamedClassifier):
     auxiliary: Literal["separate", "shared"] = "separate"
     initial_scale: float | Literal["log"] | None = None
     embedding_learning_rate: float = 1.0
-    decay_embedding: bool = False
     preset: Literal["paper", "published_code", "mixture"] = "paper"
     temperature: float = 2.0
     confidence_limit: float = 0.9
-    hinge_norm: Literal[1, 2] = 1
     hinge_reduction: Literal["mean", "sum"] | None = None
     output_weight: float | None = None
     target_weight: float | None = None
     uniform_weight: float | None = None
     target_warmup_steps: int | float = 0
-    auxiliary_fraction: float = 1.0
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

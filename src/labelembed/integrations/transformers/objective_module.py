@@ -11,9 +11,9 @@ from torch import Tensor
 
 from labelembed import seeds, whole_batch
 from labelembed.geometry import LabelGeometry
-from labelembed.heads import full_precision
 from labelembed.integrations.objective_building import build_objective
 from labelembed.integrations.transformers.configuration import ObjectiveConfig
+from labelembed.losses import full_precision
 from labelembed.objectives import (
     AdaptiveLabels,
     Distillation,

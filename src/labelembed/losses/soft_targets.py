@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from labelembed.heads.terms import full_precision
+from labelembed.losses.reference import full_precision
 
 
 class SparseRows(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from labelembed.heads.terms import full_precision
+from labelembed.losses.reference import full_precision
 
 # Below this squared distance two points count as one: the distance is 1e-6 there and has no gradient.
 SMALLEST_SQUARE = 1e-12

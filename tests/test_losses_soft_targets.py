@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelembed.heads.soft_rows import SparseRows, dense, entropy, soft_cross_entropy, sparse
+from labelembed.losses.soft_targets import SparseRows, dense, entropy, soft_cross_entropy, sparse
 from labelembed.seeds import generator
 
 from .naive.remembering import naive_sparse

@@ -1,0 +1,371 @@
+"""The chunked loss against the plain lines: terms, every gradient, memory, precision, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from labelembed.geometry import LabelGeometry
+from labelembed.losses import chunk_size, chunked, full_precision, linear_cross_entropy
+from labelembed.objectives import LabelEmbedding, LabelSmoothing, OneHot
+from labelembed.seeds import generator, seeded
+
+from .naive.chunked_head import naive_smoothed_total
+
+torch.set_num_threads(1)
+HIDDEN = 4
+# Float64 sums of some hundred numbers near 1, in another order.
+TOLERANCE = 1e-12
+KINDS = ("full", "compressed", "fixed", "shared", "shared, compressed")
+SETTINGS = {
+    "plain": {},
+    "uniform": {"uniform_weight": 0.3},
+    "hinge summed": {"hinge_reduction": "sum", "uniform_weight": 0.3, "confidence_limit": 0.0},
+    "target only": {"output_weight": 0.0, "target_weight": 1.0},
+    "neither": {"output_weight": 0.0, "target_weight": 0.0},
+    "sharp": {"temperature": 0.3, "uniform_weight": 1.0},
+    "flat": {"temperature": float("inf")},
+}
+# Examples and labels: none, one, more than a block of one label, one label in all, many labels seen once.
+SIZES = ((0, 5), (1, 5), (40, 7), (33, 1), (150, 3), (60, 90))
+
+
+def made(kind, num_labels, *, impl="reference", dtype=torch.float64, **arguments):
+    """An objective away from its start: its parameters are noise, so that it is sure of itself."""
+    given = {"confidence_limit": 0.3, "output_weight": 0.7, "target_weight": 0.4, "rank": 3} | arguments
+    with seeded(0, "objective"):
+        if kind == "fixed":
+            table = torch.randn(num_labels, num_labels)
+            given["embedding"] = LabelGeometry([str(label) for label in range(num_labels)], similarities=table)
+        else:
+            given["embedding"] = "compressed" if "compressed" in kind else "full"
+            given["auxiliary"] = "shared" if "shared" in kind else "separate"
+        objective = LabelEmbedding(HIDDEN, num_labels, impl=impl, **given).double()
+        with torch.no_grad():
+            for parameter in objective.parameters():
+                parameter.normal_()
+    return objective.to(dtype)
+
+
+def made_examples(objective, count, *, ignored=False):
+    """Hidden states and labels, three in four of which are what teaches E says."""
+    source = generator(0, "examples")
+    hidden = torch.randn(count, HIDDEN, generator=source, dtype=torch.float64).to(objective.output.weight.dtype)
+    with torch.no_grad():
+        labels = (objective.auxiliary or objective.output)(hidden).argmax(dim=1)
+    labels[3::4] = torch.randint(objective.num_labels, (len(labels[3::4]),), generator=source)
+    if ignored:
+        labels[::5] = -100
+    return hidden, labels
+
+
+def result_of(objective, hidden, labels, *, scale=1.0):
+    """The terms, and the gradients of ``scale * total``."""
+    leaf = hidden.detach().clone().requires_grad_()
+    objective.zero_grad()
+    terms = objective(leaf, labels)
+    (terms.total * scale).backward()
+    gradients = {name: value.grad for name, value in objective.named_parameters()}
+    return {name: term.detach() for name, term in terms._asdict().items()}, gradients | {"hidden": leaf.grad}
+
+
+def assert_alike(kind, count, num_labels, *, scale=1.0, ignored=False, **arguments):
+    plain, fast = (made(kind, num_labels, impl=impl, **arguments) for impl in ("reference", "chunked"))
+    hidden, labels = made_examples(plain, count, ignored=ignored)
+    expected, found = (result_of(one, hidden, labels, scale=scale) for one in (plain, fast))
+    torch.testing.assert_close(found, expected, rtol=TOLERANCE, atol=TOLERANCE)
+    return found
+
+
+@pytest.fixture
+def chunks_of(monkeypatch):
+    """Makes chunks hold so many examples."""
+    return lambda size: monkeypatch.setattr(chunked, "chunk_size", lambda num_labels, *, device: size)
+
+
+# ------------------------------------------------------------------------------------------- values and gradients
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_chunks_have_the_terms_and_gradients_of_the_plain_lines(kind, case, chunks_of):
+    for size in SIZES:
+        assert_alike(kind, *size, **SETTINGS[case])
+    chunks_of(7)
+    for size in SIZES:
+        assert_alike(kind, *size, **SETTINGS[case])
+
+
+@pytest.mark.parametrize("size", [1, 2, 13, 39, 40, 41])
+@pytest.mark.parametrize("kind", ["full", "compressed"])
+def test_chunk_edges_through_the_examples_of_a_label_change_nothing(kind, size, chunks_of):
+    chunks_of(size)
+    for scale, ignored in ((1.0, False), (2.5, True)):
+        assert_alike(kind, 40, 3, scale=scale, ignored=ignored, uniform_weight=0.2)
+
+
+@pytest.mark.parametrize("impl", ["reference", "chunked"])
+def test_no_right_example_teaches_nothing_and_of_equal_logits_the_first_counts(impl):
+    objective = made("full", 6, impl=impl)
+    hidden, _ = made_examples(objective, 20)
+    terms, gradients = result_of(objective, hidden, objective.auxiliary(hidden).argmin(dim=1))
+    assert terms["embedding"] == 0
+    assert not gradients["embedding.weight"].any()
+    with torch.no_grad():
+        objective.auxiliary.weight.zero_()
+        objective.auxiliary.bias.zero_()  # all labels tie: the first is predicted
+    _, gradients = result_of(objective, hidden, torch.arange(20) % 6)
+    assert gradients["embedding.weight"].any(dim=1).tolist() == [True] + [False] * 5
+
+
+@pytest.mark.parametrize("impl", ["reference", "chunked"])
+def test_logits_of_thousands_have_finite_terms_and_gradients(impl):
+    objective = made("full", 5, impl=impl, dtype=torch.float32, uniform_weight=0.1)
+    hidden, labels = made_examples(objective, 20)
+    terms, gradients = result_of(objective, hidden * 1e4, labels)
+    assert all(bool(value.isfinite().all()) for value in (*terms.values(), *gradients.values()))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("impl", ["reference", "chunked"])
+def test_linear_cross_entropy_is_that_of_torch_and_of_the_loops(impl, smoothing):
+    source = generator(0, "linear")
+    tensors = [torch.randn(*shape, generator=source, dtype=torch.float64) for shape in ((9, 4), (5, 4), (5,))]
+    labels = torch.tensor([0, 1, 2, 3, 4, -100, 1, 1, 3])
+    found, expected = ([value.clone().requires_grad_() for value in tensors] for _ in range(2))
+    loss = linear_cross_entropy(*found, labels, label_smoothing=smoothing, impl=impl, chunk=4)
+    wanted = F.cross_entropy(F.linear(*expected), labels, label_smoothing=smoothing)
+    for value in (loss, wanted):
+        (2.5 * value).backward()
+    counts = labels >= 0
+    hidden, weight, bias = (value.tolist() for value in (tensors[0][counts], *tensors[1:]))
+    naive = naive_smoothed_total(hidden, (weight, bias), labels[counts].tolist(), smoothing=smoothing)
+    assert loss.item() == pytest.approx(naive, abs=TOLERANCE)
+    torch.testing.assert_close([v.grad for v in found], [v.grad for v in expected], rtol=0, atol=TOLERANCE)
+    none = linear_cross_entropy(found[0], found[1], None, torch.full((9,), -100), impl=impl)
+    assert none.item() == 0
+    none.backward()
+
+
+# ------------------------------------------------------------------------------------- memory, precision, refusals
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the most elements that any tensor had that an operation made."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        result = function(*arguments, **(keywords or {}))
+        found = [value.numel() for value in tree_leaves(result) if isinstance(value, torch.Tensor)]
+        self.elements = max([self.elements, *found])
+        return result
+
+
+def largest_of(function):
+    with LargestTensor() as seen:
+        function()
+    return seen.elements
+
+
+@pytest.mark.parametrize("kind", ["compressed", "shared, compressed"])
+def test_no_tensor_of_all_examples_and_labels_is_made(kind, chunks_of):
+    chunks_of(20)
+    found = {}
+    for impl in ("reference", "chunked"):
+        objective = made(kind, 50, impl=impl, uniform_weight=0.3)
+        hidden, labels = made_examples(objective, 300)
+        found[impl] = largest_of(lambda: result_of(objective, hidden, labels))  # noqa: B023
+    assert found["reference"] == 300 * 50
+    assert found["chunked"] <= max(20 * 50, 300 * HIDDEN)
+
+
+def test_chunks_hold_fewer_examples_of_more_labels_but_never_few():
+    assert chunk_size(100) == 2**24 // 400
+    assert chunk_size(8_000) == 524
+    assert chunk_size(131_072) == 512
+    assert chunk_size(10_000_000) == 32
+    assert chunk_size(1_000_000, device="cuda") > chunk_size(1_000_000)
+
+
+@pytest.mark.parametrize("kind", ["full", "compressed"])
+@pytest.mark.parametrize(("dtype", "digits"), [(torch.bfloat16, 8), (torch.float16, 11)])
+def test_low_precision_is_as_near_to_the_exact_gradients_as_the_plain_lines(kind, dtype, digits, chunks_of):
+    chunks_of(16)
+    low = {impl: made(kind, 9, impl=impl, dtype=dtype, uniform_weight=0.2) for impl in ("reference", "chunked")}
+    exact = made(kind, 9, impl="reference", dtype=dtype, uniform_weight=0.2).double()  # of the rounded parameters
+    hidden, labels = made_examples(exact, 60)
+    hidden = hidden.to(dtype)
+    # Examples whose two highest logits round to one may be right in one precision and wrong in the other.
+    top = exact.auxiliary(hidden.double()).topk(2, dim=1).values
+    clear = top[:, 0] - top[:, 1] > 0.1
+    hidden, labels = hidden[clear], labels[clear]
+    wanted, plain, found = (
+        result_of(one, rows, labels)
+        for one, rows in ((exact, hidden.double()), (low["reference"], hidden), (low["chunked"], hidden))
+    )
+    for name, value in found[0].items():
+        assert value.dtype == torch.float32
+        assert value.item() == pytest.approx(wanted[0][name].item(), abs=8 * 2**-digits), name
+    for name, gradient in found[1].items():
+        assert gradient.dtype == dtype
+        error = (gradient.double() - wanted[1][name]).abs().max()
+        naive = (plain[1][name].double() - wanted[1][name]).abs().max()
+        assert error <= naive + wanted[1][name].abs().max() * 2**-digits, name
+
+
+def test_autocast_computes_in_its_type_and_keeps_sums_in_float32():
+    objective = made("compressed", 9, impl="chunked", dtype=torch.float32)
+    hidden, labels = made_examples(objective, 60)
+    exact = result_of(objective, hidden, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = result_of(objective, hidden, labels)
+    assert not torch.equal(found[1]["hidden"], exact[1]["hidden"])
+    for name, gradient in found[1].items():
+        assert gradient.dtype == torch.float32
+        assert (gradient - exact[1][name]).abs().max() <= 0.1 * exact[1][name].abs().max(), name
+
+
+def test_chunks_are_differentiated_once_and_by_their_total_alone():
+    objective = made("full", 6, impl="chunked")
+    hidden, labels = made_examples(objective, 12)
+    hidden.requires_grad_()
+    terms = objective(hidden, labels)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        terms.output.backward()
+    with pytest.raises(RuntimeError, match="can be differentiated once, not twice"):
+        torch.autograd.grad(terms.total, hidden, create_graph=True)
+    terms = objective(hidden, labels)
+    terms.total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="has handed out its gradients"):
+        terms.total.backward()
+    with torch.no_grad():
+        assert torch.equal(objective(hidden, labels).total, terms.total)
+    objective.output.requires_grad_(False)
+    result_of(objective, hidden, labels)
+    assert objective.output.weight.grad is None
+    assert objective.auxiliary.weight.grad.any()
+
+
+def test_full_precision_changes_float16_and_bfloat16_only():
+    kinds = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    found = [full_precision(torch.ones(1, dtype=kind)).dtype for kind in kinds]
+    assert found == [torch.float32, torch.float32, torch.float32, torch.float64]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"impl": "chunkd"}, r"`impl` must be one of 'auto', .*, got 'chunkd' \(did you mean 'chunked'\?\)"),
+        ({"chunk": 0}, r"`chunk` must be >= 1, or None, got 0"),
+        ({"weight": (5, 3)}, r"`weight` must be \[C, H\] for hidden states \[8, 4\] \[n, H\], got \[5, 3\]"),
+        ({"labels": 7}, r"`labels` must be \[n\] for hidden states \[8, 4\] \[n, H\], got \[7\]"),
+        ({"bias": (6,)}, r"`bias` must be \[C\] for \[5, 4\], got \[6\]"),
+        ({"label_smoothing": 1.5}, r"`label_smoothing` must be in \[0, 1\], got 1.5"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_both_shapes(change, message):
+    shapes = {"weight": (5, 4), "bias": (5,)}
+    how = {name: value for name, value in change.items() if name in ("impl", "chunk", "label_smoothing")}
+    tensors = [torch.zeros(change.get(name, shape)) for name, shape in shapes.items()]
+    labels = torch.zeros(change.get("labels", 8), dtype=torch.int64)
+    with pytest.raises(ValueError, match=message):
+        linear_cross_entropy(torch.zeros(8, 4), *tensors, labels, **how)
+
+
+# ------------------------------------------------------------------------------------------------- in objectives
+
+OBJECTIVES = {
+    "one_hot": (OneHot, {}),
+    "label_smoothing": (LabelSmoothing, {"smoothing": 0.2}),
+    "no smoothing": (LabelSmoothing, {"smoothing": 0.0}),
+    "full": (LabelEmbedding, {"uniform_weight": 0.1}),
+    "compressed": (LabelEmbedding, {"embedding": "compressed", "rank": 3, "target_warmup_steps": 2}),
+    "shared": (LabelEmbedding, {"auxiliary": "shared"}),
+}
+
+
+def trained(case, impl, *, tied=False, bias=True):
+    """The parameters and last terms after three steps of a small network, some examples ignored."""
+    kind, arguments = OBJECTIVES[case]
+    with seeded(0, "network"):
+        table = nn.Embedding(12, 4, dtype=torch.float64)
+        objective = kind(4, 12, impl=impl, bias=bias, **arguments).double()
+        if tied:
+            objective.output.weight = table.weight
+        words, labels = torch.randint(12, (2, 3, 10))
+    labels[:, ::3] = -100
+    parameters = list({id(value): value for value in [*table.parameters(), *objective.parameters()]}.values())
+    optimizer = torch.optim.SGD(parameters, lr=0.5)
+    for _ in range(3):
+        optimizer.zero_grad()
+        terms = objective(table(words).tanh(), labels)
+        terms.total.backward()
+        optimizer.step()
+    terms = {f"term {name}": value.detach() for name, value in terms._asdict().items()}
+    found = {name: value.detach() for name, value in objective.named_parameters()}
+    return found | terms | {"table": table.weight.detach()}
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("case", OBJECTIVES)
+def test_objectives_train_to_the_same_parameters_tied_or_not(case, tied):
+    for bias in (True, False):
+        expected = trained(case, "reference", tied=tied, bias=bias)
+        found = trained(case, "chunked", tied=tied, bias=bias)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)  # float64, three steps
+
+
+@pytest.mark.parametrize("case", OBJECTIVES)
+def test_batch_of_nothing_but_ignored_examples_is_zero_and_goes_back(case):
+    kind, arguments = OBJECTIVES[case]
+    for dtype in (torch.float32, torch.bfloat16):
+        objective = kind(4, 12, impl="chunked", **arguments).to(dtype)
+        terms = objective(torch.full((3, 4), torch.nan, dtype=dtype), torch.full((3,), -100))
+        assert all(value.item() == 0 for value in terms)
+        terms.total.backward()
+        assert all(value.grad is None or not value.grad.any() for value in objective.parameters())
+
+
+def test_auto_takes_chunks_for_many_labels_and_plain_layers(monkeypatch):
+    taken = []
+    original = chunked.label_embedding_terms
+    monkeypatch.setattr(chunked, "label_embedding_terms", lambda *given: taken.append(1) or original(*given))
+    monkeypatch.setattr("labelembed.losses.linear.CHUNKED_LABELS", 12)
+    hidden, labels = torch.randn(5, 4), torch.arange(5)
+    LabelEmbedding(4, 11)(hidden, labels)
+    LabelEmbedding(4, 12, impl="reference")(hidden, labels)
+    assert not taken
+    LabelEmbedding(4, 12)(hidden, labels)
+    assert len(taken) == 1
+    hooked = LabelEmbedding(4, 12)
+    seen = []
+    hooked.output.register_forward_hook(lambda *given: seen.append(1))
+    hooked(hidden, labels)
+    assert len(taken) == 1
+    assert seen == [1]
+    hooked.impl = "chunked"
+    with pytest.raises(ValueError, match=r"`impl` 'chunked' reads the weights of an nn\.Linear without hooks"):
+        hooked(hidden, labels)
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (0,), (50, 3)])
+def test_top_k_is_that_of_all_logits_and_never_holds_them(shape, monkeypatch):
+    monkeypatch.setattr("labelembed.objectives.objective.chunk_size", lambda num_labels: 8)
+    objective = OneHot(4, 40)
+    hidden = torch.randn(*shape, 4, requires_grad=True)
+    with torch.no_grad():
+        scores, labels = objective.logits(hidden).topk(3, dim=-1)
+    found = objective.top_k(hidden, 3)
+    assert torch.equal(found[1], labels)
+    torch.testing.assert_close(found[0], scores)
+    assert not found[0].requires_grad
+    assert largest_of(lambda: objective.top_k(hidden, 3)) <= max(8 * 40, hidden.numel())
+    with pytest.raises(ValueError, match=r"`k` must be in 1\.\.40, the number of labels, got 41"):
+        objective.top_k(hidden, 41)
