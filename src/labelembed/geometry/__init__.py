@@ -1,6 +1,6 @@
 """What was learned about the labels: where they stand to each other, and how well that agrees with a reference.
 
-scipy and scikit-learn are imported where they are used, not with the room.
+scipy is imported where it is used, not with the room.
 """
 
 from labelembed.geometry.agreement import AgreementResult, kendall_agreement

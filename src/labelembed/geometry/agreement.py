@@ -16,7 +16,7 @@ class AgreementResult:
 
     Attributes:
         mean: The mean over the labels that have a tau; nan where none has.
-        per_label: Label and its tau, in the order of the labels' numbers.
+        per_label: Label and its tau, in the order of their indices.
         left_out: Label and why it has no tau. Nothing is left out in silence.
     """
 
@@ -41,7 +41,7 @@ def kendall_agreement(
         learned_distances: [C, C], e.g. `LabelGeometry.distances`.
         reference_distances: [C, C], e.g. `WordNet.distances`. A label whose row is nan throughout is left
             out, of the other rows as well.
-        names: Of the labels; their numbers by default.
+        names: Of the labels; their indices by default.
 
     Raises:
         ValueError: When the tables or the names are of different number, or a learned distance is not finite.

@@ -23,7 +23,7 @@ def nearest_labels(
 ) -> tuple[Tensor, Tensor]:
     """Returns for each label asked for the k others that are most like it, most alike first.
 
-    Equal scores come in the order of the labels, so that every machine gives the same.
+    Equal scores come in the order of the labels, so that every machine gives the same, unless `coarse`.
 
     Args:
         table: [C, D] vectors, or [C, C] the logits of soft targets.
@@ -47,11 +47,12 @@ def nearest_labels(
         table = F.normalize(table, dim=1)
     elif kind == "euclidean" and coarse:
         table = table - table.mean(dim=0)  # far from the origin products of vectors lose digits
-    found = []
+    found: list[Sequence[Tensor]] = []
     for labels in torch.split(torch.as_tensor(asked, dtype=torch.int64), max(1, _SCORES_AT_ONCE // table.shape[0])):
         scores = _scores(table, labels, kind, coarse)
         scores[torch.arange(len(labels)), labels] = -torch.inf  # no label is a neighbour of itself
-        found.append(_largest(scores, k))
+        # Copied: what topk returns holds on to all that it has sorted.
+        found.append([part.clone() for part in scores.topk(k, dim=1)] if coarse else _largest(scores, k))
     values, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
     return indices, values.double()
 
