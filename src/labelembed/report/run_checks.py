@@ -7,15 +7,10 @@ from typing import Any
 
 FORMAT_VERSION = 1
 # Measures that are fractions; the others only have to be finite.
-_FRACTIONS: tuple[str, ...] = (
-    "error",
-    "calibration_error",
-    "top5_error",
-    "top2_error",
-    "macro_f1",
-    "balanced_accuracy",
+_FRACTIONS = (
+    *("error", "calibration_error", "top5_error", "top2_error", "macro_f1", "balanced_accuracy"),
+    *("bleu", "chrf", "rouge1", "rouge2", "rougeL"),
 )
-_FRACTIONS += ("bleu", "chrf", "rouge1", "rouge2", "rougeL")
 # A damaged number must not ask for a curve that fills the memory.
 _MOST_EPOCHS = 1_000_000
 
