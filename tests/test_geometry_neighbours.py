@@ -170,9 +170,9 @@ def test_above_2000_labels_a_compressed_embedding_gives_the_rows_of_a_by_cosine(
     objective = compressed(num_labels)
     geometry = objective.label_geometry()
     if not of_rows:
-        assert torch.equal(geometry.similarities, objective.embedding_rows(torch.arange(num_labels)).detach())
+        assert torch.equal(geometry.similarities, objective.embedding(torch.arange(num_labels)).detach())
         return
-    assert torch.equal(geometry.vectors, objective.compressed_rows.detach())
+    assert torch.equal(geometry.vectors, objective.embedding.left.detach())
     assert (geometry.metric, geometry.source) == ("cosine", "LabelEmbedding")
     assert len(geometry.to_bytes()) < 200_000  # 16 MB as similarities
 

@@ -204,9 +204,7 @@ def numeric_gradients(lists, labels, settings, step=1e-6):
 @pytest.mark.parametrize("kind", EMBEDDINGS)
 @pytest.mark.usefixtures("implementation")
 def test_label_embedding_gradients_equal_finite_differences_of_the_naive_loops(preset, kind):
-    objective = make_label_embedding(
-        kind, hidden_size=3, num_labels=4, preset=preset, uniform_weight=0.3, rank=2
-    )
+    objective = make_label_embedding(kind, hidden_size=3, num_labels=4, preset=preset, uniform_weight=0.3, rank=2)
     hidden, labels = make_rows(objective, count=7)
     numeric = numeric_gradients(as_lists(objective, hidden), labels.tolist(), objective)
     leaf = hidden.clone().requires_grad_()

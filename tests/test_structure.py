@@ -148,9 +148,10 @@ def test_naive_forms_import_nothing_of_the_package():
 
 def test_public_import_stays_light():
     heavy = ("matplotlib", "timm", "transformers", "triton", "pandas", "sklearn", "typer", "accelerate", "pydantic")
-    heavy += ("lightning", "pytorch_lightning")
+    heavy += ("lightning", "pytorch_lightning", "sacrebleu")
     code = (
-        "import labelembed, labelembed.integrations, sys; labelembed.LabelEmbedding, labelembed.LabelGeometry\n"
+        "import labelembed, labelembed.integrations, labelembed.metrics, sys\n"
+        "labelembed.LabelEmbedding, labelembed.LabelGeometry\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -167,7 +167,7 @@ def paired_bootstrap(
     faults.raise_if_any()
     by_name = {"bleu": lambda: _bleu(tokenize, lowercase), "chrf": lambda: _chrf(lowercase, 0)}
     named = [("baseline", list(baseline)), ("system", list(system))]
-    test = _significance().PairedTest
+    test = _sacrebleu().significance.PairedTest
     found: dict[str, PairedBootstrap] = {}
     for name in metrics:
         with _sacrebleu_seed(seed):
@@ -193,50 +193,38 @@ def _bleu(tokenize: str, lowercase: bool) -> Any:
     faults.choice("tokenize", tokenize, TOKENIZERS)
     faults.raise_if_any()
     # `force`: sacrebleu would print that texts look tokenised; here that is a note.
-    return _metrics().BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
+    return _sacrebleu().metrics.BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
 
 
 def _chrf(lowercase: bool, word_order: int) -> Any:
     faults = ArgumentFaults()
     faults.require(word_order >= 0, "word_order", word_order, "must be >= 0")
     faults.raise_if_any()
-    return _metrics().CHRF(lowercase=lowercase, word_order=word_order)
+    return _sacrebleu().metrics.CHRF(lowercase=lowercase, word_order=word_order)
 
 
-def _metrics() -> Any:
+def _sacrebleu() -> Any:
     try:
         import sacrebleu.metrics
-    except ImportError as error:
-        raise DataError(_missing(error)) from error
-    return sacrebleu.metrics
-
-
-def _significance() -> Any:
-    try:
         import sacrebleu.significance
     except ImportError as error:
-        raise DataError(_missing(error)) from error
-    return sacrebleu.significance
-
-
-def _missing(error: ImportError) -> str:
-    return (
-        f'BLEU and chrF are computed by sacrebleu, which cannot be imported ({error}); pip install "labelembed[text]"'
-    )
+        raise DataError(
+            f"BLEU and chrF are computed by sacrebleu, which cannot be imported ({error}); "
+            'pip install "labelembed[text]"'
+        ) from error
+    return sacrebleu
 
 
 @contextmanager
 def _sacrebleu_seed(seed: int) -> Iterator[None]:
     """Gives sacrebleu its seed in the one way it takes it, and puts the environment back."""
-    before = os.environ.get("SACREBLEU_SEED")
+    before = {name: value for name, value in os.environ.items() if name == "SACREBLEU_SEED"}
     os.environ["SACREBLEU_SEED"] = str(seed)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["SACREBLEU_SEED"]
-        else:
-            os.environ["SACREBLEU_SEED"] = before
+        del os.environ["SACREBLEU_SEED"]
+        os.environ |= before
 
 
 def _fraction(per_cent: float) -> float:

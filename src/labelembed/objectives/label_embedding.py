@@ -65,8 +65,8 @@ class LabelEmbedding(Objective):
 
     Every term is a mean over the examples that count; `embedding` over those that o2 gets right, of a micro-batch by
     itself times its share of the step. The total is their weighted sum (eq. 14). With ``auxiliary="shared"`` there is
-    no o2: E learns from sg(z1), on the examples that o1 gets right, and `auxiliary` and `hinge` are 0 (not in the paper;
-    a step costs little more than one-hot's). With a saved `LabelGeometry`, E is fixed, o2 is not built and
+    no o2: E learns from sg(z1), on the examples that o1 gets right, and `auxiliary` and `hinge` are 0 (not in the
+    paper; a step costs little more than one-hot's). With a saved `LabelGeometry`, E is fixed, o2 is not built and
     ``total = output_weight output + target_weight target`` (eq. 17).
 
     Args:
