@@ -14,8 +14,8 @@ from labelembed.losses.reference import cross_entropy, log_softmax, uniform_cros
 
 Implementation = Literal["auto", "reference", "chunked"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "reference", "chunked")
-# From so many labels on `auto` takes chunks. Measured on a CPU, H = 256, one thread: with 500 labels they take 1.4 of
-# the plain lines' time for 64 examples and 0.9 for 1,024; with 1,000 labels 1.1 and 0.7; with 2,000 0.8 and 0.6.
+# From so many labels on `auto` takes chunks. Measured on a CPU, full E, H = 256, one thread: from 500 to 4,000 labels they
+# take 0.9 of the plain lines' time for 1,024 examples, and 1.1 to 1.4 for 64; what decides is the memory of all logits.
 CHUNKED_LABELS = 1_000
 
 
