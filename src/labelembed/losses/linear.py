@@ -14,8 +14,8 @@ from labelembed.losses.reference import cross_entropy, log_softmax, uniform_cros
 
 Implementation = Literal["auto", "reference", "chunked"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "reference", "chunked")
-# From so many labels on `auto` takes chunks. Measured on a CPU, full E, H = 256, one thread: from 500 to 4,000 labels they
-# take 0.9 of the plain lines' time for 1,024 examples, and 1.1 to 1.4 for 64; what decides is the memory of all logits.
+# From so many labels on `auto` takes chunks. Measured on a CPU, full E, H = 256, one thread: from 500 to 4,000 labels
+# they take 0.9 of the plain lines' time for 1,024 examples, and 1.1 to 1.4 for 64; memory decides.
 CHUNKED_LABELS = 1_000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -43,7 +44,7 @@ class DecoderState:
         return DecoderState(self.source.index_select(0, index), self.real.index_select(0, index), sentence, carried)
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(nn.Module, ABC):
     """The call of both networks; each adds `encode`, `step` and `_all_at_once`.
 
     Each has `target_embedding`, the decoder's, and `tied_output`, whether an output layer is to share its weights.
@@ -59,9 +60,9 @@ class EncoderDecoder(nn.Module):
         stand_in = target.new_full((1, max(1, target.shape[1])), BEGIN)
         return self._all_at_once(source, stand_in)[:0, : target.shape[1]]
 
+    @abstractmethod
     def _all_at_once(self, source: Tensor, target: Tensor) -> Tensor:
         """Returns hidden states [B, T, hidden_size]; the batch is not empty."""
-        raise NotImplementedError
 
 
 def sequence_faults(sizes: Mapping[str, int], *, shared_embeddings: bool, dropout: float) -> ArgumentFaults:
