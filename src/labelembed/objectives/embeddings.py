@@ -20,12 +20,10 @@ FIRST_NAMES = {
 }
 
 
-class FullEmbedding(nn.Module):
-    """E [C, C], a learned row for each label; starts as `scale` times the identity."""
+class _WholeEmbedding(nn.Module):
+    """E [C, C] itself, learned or not."""
 
-    def __init__(self, num_labels: int, *, initial_scale: Scale = None) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.eye(num_labels) * (_number(initial_scale, num_labels) or 1.0))
+    weight: Tensor
 
     def forward(self, labels: Tensor) -> Tensor:
         """Returns e = E[y] [n, C]."""
@@ -38,6 +36,14 @@ class FullEmbedding(nn.Module):
     def table(self) -> Tensor:
         """Returns E [C, C]."""
         return self.weight
+
+
+class FullEmbedding(_WholeEmbedding):
+    """E [C, C], a learned row for each label; starts as `scale` times the identity."""
+
+    def __init__(self, num_labels: int, *, initial_scale: Scale = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(num_labels) * (_number(initial_scale, num_labels) or 1.0))
 
 
 class CompressedEmbedding(nn.Module):
@@ -70,26 +76,12 @@ class CompressedEmbedding(nn.Module):
         return F.relu(self.left @ self.right)
 
 
-class FixedEmbedding(nn.Module):
+class FixedEmbedding(_WholeEmbedding):
     """The E of a saved geometry, which does not learn (eq. 17)."""
-
-    weight: Tensor
 
     def __init__(self, geometry: LabelGeometry) -> None:
         super().__init__()
         self.register_buffer("weight", geometry.logits().clone())
-
-    def forward(self, labels: Tensor) -> Tensor:
-        """Returns e = E[y] [n, C]."""
-        return F.embedding(labels, self.weight)
-
-    def factors(self) -> tuple[Tensor, Tensor | None]:
-        """Returns E and nothing to multiply it with."""
-        return self.weight, None
-
-    def table(self) -> Tensor:
-        """Returns E [C, C]."""
-        return self.weight
 
 
 def _number(scale: Scale, num_labels: int) -> float | None:
