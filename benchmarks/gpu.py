@@ -44,7 +44,7 @@ def trainer_of(path: Path, out: Path, *settings: str) -> Trainer:
         recipe,
         num_labels=data.num_labels,
         input_shape=data.input_shape,
-        num_rows=len(data.train),
+        num_examples=len(data.train),
         scaling=build_scaling(recipe, data),
         data=data,
     )

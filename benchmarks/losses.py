@@ -27,8 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelembed.losses import linear_cross_entropy
-from labelembed.objectives import LabelEmbedding
+from labelembed.objectives import LabelEmbedding, OneHot
 
 # Of glibc's malloc: large blocks stay with the process, as a library's own pool would keep them.
 KEEP_PAGES = {
@@ -94,7 +93,8 @@ class Made:
                 how = {"linear_bias": layer.bias, "options": nn.LinearCrossEntropyOptions()}
                 loss = F.linear_cross_entropy
                 return lambda: loss(self.hidden, layer.weight, self.labels, **how), [self.hidden, *given]
-            return lambda: linear_cross_entropy(self.hidden, *given, self.labels, impl="chunked"), [self.hidden, *given]
+            chunked = OneHot.from_linear(layer, impl="chunked")
+            return lambda: chunked(self.hidden, self.labels).total, [self.hidden, *given]
         made = self.objective(
             embedding="full" if FULL in name else "compressed",
             auxiliary="shared" if SHARED in name else "separate",

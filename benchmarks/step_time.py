@@ -33,17 +33,16 @@ def training_step(
     """Returns a function that makes one optimiser step on the next batch of made-up pixels."""
     torch.manual_seed(0)
     encoder = MLP(input_shape=(784,), initialization="paper")
-    # Compiled code cannot branch on whether a row is ignored; there are none in classification.
-    head = objective(500, LABELS, output_std=0.01, ignore_index=None if compiled else -100, **arguments)
-    head.begin_epoch(1, 10)
+    head = objective(500, LABELS, output_std=0.01, **arguments)
+    head.start_epoch(0, 10, BATCHES)
     optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], fused=True)
-    rows = torch.arange(BATCHES * batch)
-    inputs = torch.rand(len(rows), 784).split(batch)
-    labels = torch.randint(0, LABELS, (len(rows),)).split(batch)
-    places = rows.split(batch)
+    examples = torch.arange(BATCHES * batch)
+    inputs = torch.rand(len(examples), 784).split(batch)
+    labels = torch.randint(0, LABELS, (len(examples),)).split(batch)
+    places = examples.split(batch)
 
-    def total(x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        loss: torch.Tensor = head(encoder(x), y, rows).total
+    def total(x: torch.Tensor, y: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        loss: torch.Tensor = head(encoder(x), y, indices).total
         return loss
 
     loss_of = torch.compile(total) if compiled else total
@@ -65,7 +64,7 @@ def storing(*, store: str) -> Callable[..., nn.Module]:
 
     def make(hidden_size: int, num_labels: int, **arguments: Any) -> nn.Module:
         objective = Retrospection(
-            hidden_size, num_labels, num_rows=BATCHES * BATCH, store_every=1, store=store, **arguments
+            hidden_size, num_labels, num_examples=BATCHES * BATCH, store_every=1, store=store, **arguments
         )
         objective.store.generations = 1
         return objective

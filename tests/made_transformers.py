@@ -112,7 +112,7 @@ def texts(rows=24, *, labels=3, ignored=(), numbered=False, seed=0):
     for row, each in enumerate(inputs):
         label = -100 if row in ignored else int(each[0]) % labels
         example = {"input_ids": each, "attention_mask": torch.ones_like(each), "labels": torch.tensor(label)}
-        found.append(example | ({"rows": torch.tensor(row)} if numbered else {}))
+        found.append(example | ({"indices": torch.tensor(row)} if numbered else {}))
     return found
 
 

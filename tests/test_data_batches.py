@@ -19,22 +19,22 @@ def test_batches_follow_the_order_and_tell_their_rows():
     split = made_split(23)
     order = torch.randperm(23, generator=torch.Generator().manual_seed(1))
     batches = list(split.batches(5, order=order))
-    assert [len(batch.rows) for batch in batches] == [5, 5, 5, 5, 3]
+    assert [len(batch.indices) for batch in batches] == [5, 5, 5, 5, 3]
     assert split.number_of_batches(5) == 5
     for number, batch in enumerate(batches):
-        assert torch.equal(batch.rows, order[number * 5 : number * 5 + 5])
-        assert batch.rows.dtype == torch.int64
-        assert torch.equal(batch.inputs, split.inputs[batch.rows])
-        assert torch.equal(batch.labels, split.labels[batch.rows])
+        assert torch.equal(batch.indices, order[number * 5 : number * 5 + 5])
+        assert batch.indices.dtype == torch.int64
+        assert torch.equal(batch.inputs, split.inputs[batch.indices])
+        assert torch.equal(batch.labels, split.labels[batch.indices])
 
 
 def test_batches_without_an_order_are_the_rows_as_they_stand():
-    assert torch.equal(joined(made_split(23).batches(5)).rows, torch.arange(23))
+    assert torch.equal(joined(made_split(23).batches(5)).indices, torch.arange(23))
 
 
 def test_batches_drop_last_leaves_out_only_a_smaller_batch():
-    assert [len(batch.rows) for batch in made_split(23).batches(5, drop_last=True)] == [5, 5, 5, 5]
-    assert [len(batch.rows) for batch in made_split(20).batches(5, drop_last=True)] == [5, 5, 5, 5]
+    assert [len(batch.indices) for batch in made_split(23).batches(5, drop_last=True)] == [5, 5, 5, 5]
+    assert [len(batch.indices) for batch in made_split(20).batches(5, drop_last=True)] == [5, 5, 5, 5]
     assert made_split(23).number_of_batches(5, drop_last=True) == 4
     assert made_split(20).number_of_batches(5, drop_last=True) == 4
     assert list(made_split(3).batches(5, drop_last=True)) == []
@@ -57,10 +57,10 @@ def test_batches_of_all_processes_make_up_each_batch(processes):
     shares = [list(split.batches(5, order=order, process=p, processes=processes)) for p in range(processes)]
     assert {len(share) for share in shares} == {6}  # the last batch has 1 row, and every process a step for it
     for number, batch in enumerate(whole):
-        rows = [share[number].rows for share in shares]
-        assert all(torch.equal(rows[p], batch.rows[p::processes]) for p in range(processes))
-        assert torch.equal(torch.cat(rows).sort().values, batch.rows.sort().values)
-        assert all(torch.equal(share[number].inputs, split.inputs[share[number].rows]) for share in shares)
+        rows = [share[number].indices for share in shares]
+        assert all(torch.equal(rows[p], batch.indices[p::processes]) for p in range(processes))
+        assert torch.equal(torch.cat(rows).sort().values, batch.indices.sort().values)
+        assert all(torch.equal(share[number].inputs, split.inputs[share[number].indices]) for share in shares)
     assert shares[-1][5].inputs.shape == (0, 2)
 
 
@@ -75,7 +75,7 @@ def test_batches_may_be_changed_in_place():
 
 
 def test_batches_order_may_be_a_part_or_repeat_rows():
-    assert joined(made_split(9).batches(2, order=torch.tensor([4, 4, 0]))).rows.tolist() == [4, 4, 0]
+    assert joined(made_split(9).batches(2, order=torch.tensor([4, 4, 0]))).indices.tolist() == [4, 4, 0]
     assert list(made_split(9).batches(2, order=torch.tensor([], dtype=torch.int64))) == []
 
 

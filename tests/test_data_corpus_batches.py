@@ -37,7 +37,7 @@ def numbers_of(batch: PairBatch) -> list[int]:
 
 
 def tensors(batch: PairBatch):
-    return [*batch.inputs, batch.labels, batch.rows]
+    return [*batch.inputs, batch.labels, batch.indices]
 
 
 def same(first, second):
@@ -54,9 +54,9 @@ def test_batches_without_an_order_are_the_naive_ones(batch_size):
     assert len(batches) == split.number_of_batches(batch_size)
     for number, batch in enumerate(batches):
         expected = range(number * batch_size, min((number + 1) * batch_size, 37))
-        found = [each.tolist() for each in (*batch.inputs, batch.labels, batch.rows)]
+        found = [each.tolist() for each in (*batch.inputs, batch.labels, batch.indices)]
         assert found == list(naive_batch(pairs, list(expected)))
-        assert {each.dtype for each in (*batch.inputs, batch.labels, batch.rows)} == {torch.int64}
+        assert {each.dtype for each in (*batch.inputs, batch.labels, batch.indices)} == {torch.int64}
 
 
 @pytest.mark.parametrize("batch_size", [8, TokenBudget(40)])
@@ -73,7 +73,7 @@ def test_bucketed_batches_are_the_naive_ones_in_an_order_drawn_from_the_order(ba
     assert found != cut  # the batches themselves are visited in another order than by length
     for batch in split.batches(batch_size, order=order):
         expected = naive_batch(pairs, numbers_of(batch))
-        assert [each.tolist() for each in (*batch.inputs, batch.labels, batch.rows)] == list(expected)
+        assert [each.tolist() for each in (*batch.inputs, batch.labels, batch.indices)] == list(expected)
 
 
 @pytest.mark.parametrize("batch_size", [5, TokenBudget(33)])
@@ -115,10 +115,10 @@ def test_rows_number_every_target_token_once():
     rows, labels = [], []
     for batch in split.batches(7, order=seeds.row_order(37, seed=0, epoch=0)):
         counts = batch.labels != -100
-        assert (batch.rows[~counts] == 0).all()
-        rows += batch.rows[counts].tolist()
+        assert (batch.indices[~counts] == 0).all()
+        rows += batch.indices[counts].tolist()
         labels += batch.labels[counts].tolist()
-    assert sorted(rows) == list(range(split.num_rows))
+    assert sorted(rows) == list(range(split.num_examples))
     all_labels = [token for _, target in pairs for token in (*target, 3)]
     assert labels == [all_labels[row] for row in rows]
 
@@ -141,7 +141,7 @@ def test_a_share_without_pairs_is_an_empty_batch():
     _, split = made(5)
     last = list(split.batches(4, process=1, processes=2))[-1]
     assert last.labels.shape[0] == last.inputs.source.shape[0] == 0
-    assert last.labels.shape == last.rows.shape == last.inputs.target.shape
+    assert last.labels.shape == last.indices.shape == last.inputs.target.shape
 
 
 def test_an_epoch_goes_on_in_its_middle():

@@ -82,7 +82,7 @@ def test_validation_goes_by_the_means_over_the_training_set(tmp_path):
     module = ObjectiveModule(encoder(), AdaptiveLabels(8, 3), learning_rate=0.02)
     trainer = fit(module, tmp_path, epochs=3, validation=True)
     with torch.no_grad():
-        outputs = module.eval().objective.outputs(module.encoder(INPUTS))
+        outputs = module.eval().objective.output(module.encoder(INPUTS))
         centroids = torch.stack([outputs[label == LABELS].mean(dim=0) for label in range(3)])
         logits = -torch.cdist(outputs, centroids)
     torch.testing.assert_close(module.objective.prediction_centroids, centroids)
@@ -95,20 +95,20 @@ def test_validation_goes_by_the_means_over_the_training_set(tmp_path):
 
 
 def test_objectives_are_told_of_epochs_and_rows(tmp_path):
-    remembering = Retrospection(8, 3, num_rows=40, store_every=1)
+    remembering = Retrospection(8, 3, num_examples=40, store_every=1)
     trainer = fit(ObjectiveModule(encoder(), remembering), tmp_path, epochs=2)
-    assert torch.equal(remembering.row_labels.long(), LABELS)
+    assert torch.equal(remembering.store.classes.long(), LABELS)
     assert trainer.callback_metrics["train/retrospection"] > 0
-    assert remembering.weight == pytest.approx(0.9)  # of the last epoch
+    assert remembering.beta == pytest.approx(0.9)  # of the last epoch
     published = OnlineLabelSmoothing(8, 3, preset="published")
     fit(ObjectiveModule(encoder(), published, learning_rate=0.05), tmp_path, epochs=2)
     assert not torch.allclose(published.similarities.whole(), torch.full((3, 3), 1 / 3))
     warming = LabelEmbedding(8, 3, target_warmup_steps=0.5)
     fit(ObjectiveModule(encoder(), warming), tmp_path, epochs=2)
-    assert warming.warmup_end == 4
-    with pytest.raises(ValueError, match="`rows` must be"):
+    assert warming._warmup_end == 4
+    with pytest.raises(ValueError, match="`indices` must be"):
         fit(
-            ObjectiveModule(encoder(), Retrospection(8, 3, num_rows=40, store="steps", store_every=1)),
+            ObjectiveModule(encoder(), Retrospection(8, 3, num_examples=40, store="steps", store_every=1)),
             tmp_path,
             epochs=2,
             rows=False,
@@ -116,10 +116,10 @@ def test_objectives_are_told_of_epochs_and_rows(tmp_path):
 
 
 def test_a_run_of_so_many_steps_tells_its_epochs(tmp_path):
-    remembering = Retrospection(8, 3, num_rows=40, store_every=1)
+    remembering = Retrospection(8, 3, num_examples=40, store_every=1)
     trainer = fit(ObjectiveModule(encoder(), remembering), tmp_path, epochs=-1, max_steps=10)
     assert trainer.current_epoch == 3  # of four batches; the last two steps are of the third
-    assert remembering.weight == pytest.approx(0.9)  # of the last of three epochs
+    assert remembering.beta == pytest.approx(0.9)  # of the last of three epochs
 
 
 @pytest.mark.filterwarnings("ignore:.*exists and is not empty")

@@ -216,7 +216,7 @@ def test_what_only_training_remembers_is_not_pickled():
     fitted = RetrospectionClassifier(**(QUICK | {"max_iter": 6}), store_every=2, random_state=0).fit(inputs, numbers)
     assert "stored soft labels" in fitted.label_geometry_.source
     assert fitted.history_[-1]["retrospection"] > 0
-    assert fitted.network_.objective.num_rows == 0
+    assert fitted.network_.objective.store.num_examples == 0
     plain = OneHotClassifier(**(QUICK | {"max_iter": 6}), random_state=0).fit(inputs, numbers)
     # The store would be 2,000 rows of 3 labels in float16 and their labels: 20,000 bytes.
     assert len(pickle.dumps(fitted)) < len(pickle.dumps(plain)) + 10_000

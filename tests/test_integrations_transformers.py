@@ -24,7 +24,7 @@ from tests.made_objectives import label_vectors, teacher_logits
 from tests.made_transformers import TINY, bert, llama, state, texts, tokens, trainer
 
 NEEDED = {
-    "retrospection": {"num_rows": 24, "store_every": 1},
+    "retrospection": {"num_examples": 24, "store_every": 1},
     "static_labels": {"embedding": label_vectors(3)},
     "distillation": {"teacher_logits": teacher_logits(3)},
 }
@@ -250,7 +250,7 @@ def test_objectives_that_need_epochs_say_so(tmp_path):
             trainer(model, tmp_path, texts(numbered=True)).train()
     stored = wrapped("retrospection", arguments={"store_every": 1})
     trainer(stored, tmp_path, texts(numbered=True), callbacks=[ObjectiveCallback()]).train()
-    assert bool((stored.objective.row_labels >= 0).all())  # the pass has shown every row
+    assert bool((stored.objective.store.classes >= 0).all())  # the pass has shown every row
 
 
 def test_saved_output_bias_that_the_objective_has_not_is_refused(tmp_path):
@@ -272,7 +272,7 @@ def test_means_over_the_training_set_predict(tmp_path):
     given = batch(rows)
     labels = given.pop("labels")
     with torch.no_grad():
-        outputs = model.eval().objective.outputs(model.hidden_rows(**given)[0])
+        outputs = model.eval().objective.output(model.hidden_states_of(**given)[0])
     expected = torch.stack([outputs[labels == label].mean(dim=0) for label in range(3)])
     torch.testing.assert_close(model.objective.prediction_centroids, expected, atol=1e-6, rtol=1e-5)
 
@@ -303,6 +303,6 @@ def test_an_encoder_from_a_folder(tmp_path):
     given = tokens(2, 5)
     with torch.no_grad():
         expected = encoder.eval()(given).pooler_output
-        torch.testing.assert_close(model.eval().hidden_rows(given)[0], expected)
+        torch.testing.assert_close(model.eval().hidden_states_of(given)[0], expected)
     assert isinstance(model.dropout, nn.Dropout)
     assert model.config.backbone.hidden_size == TINY["hidden_size"]

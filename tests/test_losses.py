@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from labelembed.geometry import LabelGeometry
-from labelembed.losses import chunk_size, chunked, full_precision, linear_cross_entropy
+from labelembed.losses import chunk_size, chunked, full_precision
 from labelembed.objectives import LabelEmbedding, LabelSmoothing, OneHot
 from labelembed.seeds import generator, seeded
 
@@ -132,23 +132,25 @@ def test_logits_of_thousands_have_finite_terms_and_gradients(impl):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("impl", ["reference", "chunked"])
-def test_linear_cross_entropy_is_that_of_torch_and_of_the_loops(impl, smoothing):
+def test_smoothed_cross_entropy_is_that_of_torch_and_of_the_loops(impl, smoothing, chunks_of):
+    chunks_of(4)
     source = generator(0, "linear")
     tensors = [torch.randn(*shape, generator=source, dtype=torch.float64) for shape in ((9, 4), (5, 4), (5,))]
     labels = torch.tensor([0, 1, 2, 3, 4, -100, 1, 1, 3])
-    found, expected = ([value.clone().requires_grad_() for value in tensors] for _ in range(2))
-    loss = linear_cross_entropy(*found, labels, label_smoothing=smoothing, impl=impl, chunk=4)
+    objective = LabelSmoothing(4, 5, smoothing=smoothing, impl=impl).double()
+    objective.output.weight.data, objective.output.bias.data = tensors[1].clone(), tensors[2].clone()
+    hidden = tensors[0].clone().requires_grad_()
+    expected = [value.clone().requires_grad_() for value in tensors]
+    loss = objective(hidden, labels).total
     wanted = F.cross_entropy(F.linear(*expected), labels, label_smoothing=smoothing)
     for value in (loss, wanted):
         (2.5 * value).backward()
     counts = labels >= 0
-    hidden, weight, bias = (value.tolist() for value in (tensors[0][counts], *tensors[1:]))
-    naive = naive_smoothed_total(hidden, (weight, bias), labels[counts].tolist(), smoothing=smoothing)
+    given, weight, bias = (value.tolist() for value in (tensors[0][counts], *tensors[1:]))
+    naive = naive_smoothed_total(given, (weight, bias), labels[counts].tolist(), smoothing=smoothing)
     assert loss.item() == pytest.approx(naive, abs=TOLERANCE)
-    torch.testing.assert_close([v.grad for v in found], [v.grad for v in expected], rtol=0, atol=TOLERANCE)
-    none = linear_cross_entropy(found[0], found[1], None, torch.full((9,), -100), impl=impl)
-    assert none.item() == 0
-    none.backward()
+    found = [hidden.grad, objective.output.weight.grad, objective.output.bias.grad]
+    torch.testing.assert_close(found, [value.grad for value in expected], rtol=0, atol=TOLERANCE)
 
 
 # ------------------------------------------------------------------------------------- memory, precision, refusals
@@ -259,26 +261,6 @@ def test_full_precision_changes_float16_and_bfloat16_only():
     assert found == [torch.float32, torch.float32, torch.float32, torch.float64]
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"impl": "chunkd"}, r"`impl` must be one of 'auto', .*, got 'chunkd' \(did you mean 'chunked'\?\)"),
-        ({"chunk": 0}, r"`chunk` must be >= 1, or None, got 0"),
-        ({"weight": (5, 3)}, r"`weight` must be \[C, H\] for hidden states \[8, 4\] \[n, H\], got \[5, 3\]"),
-        ({"labels": 7}, r"`labels` must be \[n\] for hidden states \[8, 4\] \[n, H\], got \[7\]"),
-        ({"bias": (6,)}, r"`bias` must be \[C\] for \[5, 4\], got \[6\]"),
-        ({"label_smoothing": 1.5}, r"`label_smoothing` must be in \[0, 1\], got 1.5"),
-    ],
-)
-def test_what_does_not_fit_is_refused_with_both_shapes(change, message):
-    shapes = {"weight": (5, 4), "bias": (5,)}
-    how = {name: value for name, value in change.items() if name in ("impl", "chunk", "label_smoothing")}
-    tensors = [torch.zeros(change.get(name, shape)) for name, shape in shapes.items()]
-    labels = torch.zeros(change.get("labels", 8), dtype=torch.int64)
-    with pytest.raises(ValueError, match=message):
-        linear_cross_entropy(torch.zeros(8, 4), *tensors, labels, **how)
-
-
 # ------------------------------------------------------------------------------------------------- in objectives
 
 OBJECTIVES = {
@@ -353,19 +335,3 @@ def test_auto_takes_chunks_for_many_labels_and_plain_layers(monkeypatch):
     hooked.impl = "chunked"
     with pytest.raises(ValueError, match=r"`impl` 'chunked' reads the weights of an nn\.Linear without hooks"):
         hooked(hidden, labels)
-
-
-@pytest.mark.parametrize("shape", [(), (7,), (0,), (50, 3)])
-def test_top_k_is_that_of_all_logits_and_never_holds_them(shape, monkeypatch):
-    monkeypatch.setattr("labelembed.objectives.objective.chunk_size", lambda num_labels: 8)
-    objective = OneHot(4, 40)
-    hidden = torch.randn(*shape, 4, requires_grad=True)
-    with torch.no_grad():
-        scores, labels = objective.logits(hidden).topk(3, dim=-1)
-    found = objective.top_k(hidden, 3)
-    assert torch.equal(found[1], labels)
-    torch.testing.assert_close(found[0], scores)
-    assert not found[0].requires_grad
-    assert largest_of(lambda: objective.top_k(hidden, 3)) <= max(8 * 40, hidden.numel())
-    with pytest.raises(ValueError, match=r"`k` must be in 1\.\.40, the number of labels, got 41"):
-        objective.top_k(hidden, 41)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelembed.losses.soft_targets import SparseRows, dense, entropy, soft_cross_entropy, sparse
+from labelembed.losses.soft_targets import SparseTargets, dense, entropy, soft_cross_entropy, sparse
 from labelembed.seeds import generator
 
 from .naive.remembering import naive_sparse
@@ -25,6 +25,6 @@ def test_sparse_rows_have_the_cross_entropy_and_entropy_of_their_dense_form(k):
 
 
 def test_entropy_of_a_sure_row_is_zero():
-    sure = SparseRows(torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.int64))
+    sure = SparseTargets(torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.int64))
     assert entropy(sure, 4).item() == 0
     assert entropy(torch.tensor([[0.0, 1.0]]), 2).item() == 0

@@ -43,6 +43,7 @@ def make(setting, *, dtype=torch.float64, **arguments):
             for parameter in objective.parameters():
                 parameter.normal_()
         objective.centroids.normal_()
+    objective.start_epoch(0, 10, 10)
     return objective
 
 
@@ -150,7 +151,7 @@ def test_evaluation_moves_nothing_and_goes_by_the_vectors_that_predict():
     state = copy.deepcopy(objective.state_dict())
     hidden, labels = make_rows()
     terms = objective(hidden, labels)
-    z = objective.outputs(hidden).tolist()
+    z = objective.output(hidden).tolist()
     expected = naive_adaptive_labels_output(z, labels.tolist(), objective.prediction_centroids.tolist())
     assert terms.total.item() == terms.output.item() == pytest.approx(expected, abs=1e-10)
     assert all(torch.equal(value, state[name]) for name, value in objective.state_dict().items())
@@ -174,7 +175,9 @@ def test_a_first_batch_of_about_one_example_a_class_is_warned_of_once():
         objective(hidden, labels)
     objective(hidden, labels)  # warnings are errors here
     for settled in ({"update": "epoch"}, {"update": "moving_average"}):
-        AdaptiveLabels(HIDDEN, LABELS, **settled).double()(hidden, labels)
+        calm = AdaptiveLabels(HIDDEN, LABELS, **settled).double()
+        calm.start_epoch(0, 3, 10)
+        calm(hidden, labels)
     enough = make("published")
     enough(hidden[:8], labels[:8] % 4)  # two of each class
     enough(hidden[:1], labels[:1])  # the last batch of an epoch
@@ -184,7 +187,7 @@ def test_prediction_is_the_nearest_vector_and_a_step_moves_what_predicts():
     objective = make("ten times")
     objective(*make_rows(40))
     hidden, _ = make_rows(20, seed=9)
-    vectors, z = objective.centroids.tolist(), objective.outputs(hidden).tolist()
+    vectors, z = objective.centroids.tolist(), objective.output(hidden).tolist()
     expected = [[-naive_distance(row, vector) for vector in vectors] for row in z]
     torch.testing.assert_close(objective.logits(hidden).tolist(), expected, rtol=0, atol=1e-10)
 
@@ -194,13 +197,9 @@ def test_a_pass_over_the_training_rows_gives_the_means_of_all(setting):
     objective = make(setting)
     hidden, labels = make_rows(50, labels=LABELS - 1)
     before = objective.centroids.clone()
-    assert objective.needs_training_pass() == (setting != "last")
-    objective.eval().begin_pass()
-    for part in torch.arange(50).split(20):
-        objective.observe(hidden[part], labels[part], part)
-    objective.end_pass()
+    objective.eval().end_epoch(lambda: ((hidden[part], labels[part], part) for part in torch.arange(50).split(20)))
     means = torch.tensor(
-        naive_centroids(objective.outputs(hidden).tolist(), labels.tolist(), before.tolist()), dtype=torch.float64
+        naive_centroids(objective.output(hidden).tolist(), labels.tolist(), before.tolist()), dtype=torch.float64
     )
     if setting != "last":
         torch.testing.assert_close(objective.prediction_centroids, means, rtol=0, atol=1e-12)

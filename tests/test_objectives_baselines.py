@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from labelembed.objectives import ConfidencePenalty, LabelSmoothing, OneHot, TeacherFree
+from labelembed.seeds import seeded
 
-from .made_objectives import CASES, made_case, made_rows
+from .made_objectives import build, made_examples
 from .naive.confidence_penalty import naive_confidence_penalty_terms
 from .naive.cross_entropy import naive_linear
 from .naive.differences import central_differences
@@ -29,7 +30,7 @@ def teacher_free(objective, logits, labels, rows):
         logits,
         labels,
         true_probability=objective.true_probability,
-        temperature=objective.temperature,
+        temperature=objective.tau,
         teacher_weight=objective.teacher_weight,
         preset=objective.preset,
     )
@@ -41,7 +42,7 @@ def distillation(objective, logits, labels, rows):
         labels,
         rows,
         objective.teacher_logits.tolist(),
-        temperature=objective.temperature,
+        temperature=objective.tau,
         teacher_weight=objective.teacher_weight,
     )
 
@@ -57,8 +58,22 @@ NAIVE = {
     "distillation": distillation,
     "static_labels": static_labels,
 }
-BASELINES = [case for case, (name, _) in CASES.items() if name in NAIVE]
-every_case = pytest.mark.parametrize("case", BASELINES)
+CASES = {
+    "confidence_penalty": ("confidence_penalty", {}),
+    "confidence_penalty, strong": ("confidence_penalty", {"penalty_weight": 0.7}),
+    "teacher_free": ("teacher_free", {}),
+    "teacher_free, paper": ("teacher_free", {"preset": "paper", "temperature": 3.0, "teacher_weight": 0.6}),
+    "teacher_free, sure": ("teacher_free", {"preset": "paper", "true_probability": 1.0, "teacher_weight": 0.4}),
+    "teacher_free, sharp": ("teacher_free", {"temperature": 0.5, "true_probability": 0.7, "teacher_weight": 1.0}),
+    "distillation": ("distillation", {}),
+    "distillation, warm": ("distillation", {"temperature": 1.0, "teacher_weight": 0.5}),
+    "distillation, alone": ("distillation", {"temperature": 7.0, "teacher_weight": 1.0}),
+    "static_labels": ("static_labels", {}),
+    "static_labels, narrow": ("static_labels", {"delta": 0.3, "normalize": False}),
+    "static_labels, squared": ("static_labels", {"loss": "squared"}),
+    "static_labels, cosine": ("static_labels", {"loss": "cosine", "normalize": False}),
+}
+every_case = pytest.mark.parametrize("case", CASES)
 
 
 def naive_terms(case, objective, hidden, labels, rows, *, weight=None, bias=None):
@@ -72,12 +87,14 @@ def naive_terms(case, objective, hidden, labels, rows, *, weight=None, bias=None
     return NAIVE[CASES[case][0]](objective, logits, labels.flatten().tolist(), rows.flatten().tolist())
 
 
-def made_batch(case, shape=(13,), *, ignored=True, **arguments):
-    objective = made_case(case, **arguments)
-    count = torch.Size(shape).numel()
-    hidden, labels = made_rows(objective, count, ignored=ignored)
-    rows = torch.randperm(200, generator=torch.Generator().manual_seed(3))[:count]
-    return objective, hidden.view(*shape, -1), labels.view(shape), rows
+def made_batch(case, shape=(13,), *, ignored=True, hidden_size=4, num_labels=5, dtype=torch.float64, **arguments):
+    name, given = CASES[case]
+    with seeded(0, "objective"):
+        objective = build(name, hidden_size, num_labels, **(given | arguments)).to(dtype)
+        with torch.no_grad():
+            for parameter in objective.parameters():
+                parameter.normal_()
+    return objective, *made_examples(objective, *shape, ignored=ignored)
 
 
 def assert_naive(case, objective, hidden, labels, rows):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from labelembed.objectives import Distillation
-from labelembed.objectives.soft_label_table import SoftLabelTable, bytes_needed
+from labelembed.objectives.soft_labels import SoftLabelTable, bytes_needed
 from labelembed.seeds import generator, seeded
 
 from .made_objectives import teacher_logits
@@ -36,7 +36,7 @@ def made_objective(top_k, **arguments):
         objective = Distillation(
             HIDDEN,
             LABELS,
-            teacher_logits=teacher_logits(LABELS, rows=TOKENS),
+            teacher_logits=teacher_logits(LABELS, examples=TOKENS),
             temperature=TEMPERATURE,
             teacher_weight=WEIGHT,
             top_k=top_k,
@@ -47,12 +47,12 @@ def made_objective(top_k, **arguments):
 
 def exact(objective):
     """Gives the objective its table in float64, so that nothing is rounded."""
-    table = objective._table
-    logits = teacher_logits(LABELS, rows=TOKENS).double()
+    table = objective.teacher_table
+    logits = teacher_logits(LABELS, examples=TOKENS).double()
     whole = torch.softmax(logits / TEMPERATURE, dim=1)
     labels = table.labels
     values = whole if labels is None else whole.gather(1, labels.long())
-    objective.teach(SoftLabelTable(values, labels))
+    objective.teacher_table = SoftLabelTable(values, labels)
     return objective
 
 
@@ -63,7 +63,7 @@ def naive_terms(objective, hidden, labels, rows, top_k):
         logits,
         labels.tolist(),
         rows.tolist(),
-        teacher_logits(LABELS, rows=TOKENS).double().tolist(),
+        teacher_logits(LABELS, examples=TOKENS).double().tolist(),
         temperature=TEMPERATURE,
         teacher_weight=WEIGHT,
         top_k=top_k,
@@ -111,7 +111,7 @@ def test_gradient_over_tokens_is_that_of_finite_differences():
 
 @pytest.mark.parametrize("top_k", [1, 2, LABELS])
 def test_table_holds_the_largest_softened_entries(top_k):
-    logits = teacher_logits(LABELS, rows=7)
+    logits = teacher_logits(LABELS, examples=7)
     table = SoftLabelTable.of_logits(logits, temperature=TEMPERATURE, top_k=top_k)
     assert table.values.dtype == torch.float16
     assert table.labels is None or table.labels.dtype == torch.int16
@@ -136,12 +136,12 @@ def test_sizes_that_are_told_are_those_of_the_tables():
         assert held == bytes_needed(5, labels, top_k=top_k)
 
 
-def test_even_table_takes_the_memory_of_one_row_and_says_nothing():
-    table = SoftLabelTable.even(10**9, 1_000)
+def test_uniform_table_takes_the_memory_of_one_example():
+    table = SoftLabelTable.uniform(10**9, 1_000)
     assert table.values.shape == (10**9, 32)
     assert table.values.untyped_storage().nbytes() == 64
     objective = Distillation(HIDDEN, 1_000, teacher_logits=None, teacher_weight=1.0, temperature=1.0)
-    objective.teach(table)
+    objective.teacher_table = table
     with torch.no_grad():
         objective.output.weight.zero_()
         objective.output.bias.zero_()

@@ -12,7 +12,7 @@ from torch import nn
 from labelembed.geometry import LabelGeometry
 from labelembed.objectives import Distillation, StaticLabels
 
-from .made_objectives import ROWS, label_vectors, made_case, made_rows, teacher_logits
+from .made_objectives import label_vectors, made_examples, made_mode, teacher_logits
 from .naive.cross_entropy import naive_linear
 from .naive.static_labels import naive_static_logits
 
@@ -24,8 +24,8 @@ LOSSES = ("huber", "squared", "cosine")
 
 
 def made_distillation(**arguments):
-    objective = made_case("distillation", **arguments)
-    hidden, labels = made_rows(objective)
+    objective = made_mode("distillation", **arguments)
+    hidden, labels, _ = made_examples(objective)
     return objective, hidden, labels, torch.arange(20, 20 + len(labels))
 
 
@@ -39,45 +39,18 @@ def test_teacher_is_looked_up_by_row():
     assert abs(total.item() - other.item()) > 1e-3
 
 
-def test_rows_of_sequences_may_have_their_shape():
+def test_evaluation_without_indices_is_the_cross_entropy():
     objective, hidden, labels, rows = made_distillation()
-    flat = objective(hidden[:12], labels[:12], rows[:12])
-    shaped = objective(hidden[:12].view(3, 4, -1), labels[:12].view(3, 4), rows[:12].view(3, 4))
-    torch.testing.assert_close(tuple(shaped), tuple(flat), rtol=0, atol=1e-12)
-
-
-def test_rows_that_are_ignored_need_not_be_rows_of_the_teacher():
-    objective, hidden, labels, rows = made_distillation()
-    expected = objective(hidden, labels, rows)
-    rows[labels == -100] = 10**9
-    torch.testing.assert_close(tuple(objective(hidden, labels, rows)), tuple(expected), rtol=0, atol=0)
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (None, "`rows` must be [4], places in the training set, got None: the teacher is asked about each row"),
-        (
-            torch.arange(3),
-            "`rows` must be [4], places in the training set, got [3]: the teacher is asked about each row",
-        ),
-        (torch.tensor([0, 1, 2, ROWS]), f"`rows` must be in 0..{ROWS - 1}, the rows of the training set, got {ROWS}"),
-        (torch.tensor([0, -1, 2, 3]), f"`rows` must be in 0..{ROWS - 1}, the rows of the training set, got -1"),
-    ],
-)
-def test_rows_that_are_not_of_the_teacher_are_refused(rows, message):
-    objective = made_case("distillation")
-    hidden = torch.zeros(4, 4, dtype=torch.float64)
-    with pytest.raises(ValueError, match="rows") as caught:
-        objective(hidden, torch.zeros(4, dtype=torch.int64), rows)
-    assert str(caught.value) == message
+    terms = objective.eval()(hidden, labels)
+    assert terms.total.item() == terms.output.item() == objective(hidden, labels, rows).output.item()
+    assert terms.teacher.item() == 0
 
 
 def test_without_a_teacher_it_predicts_and_does_not_train():
     taught, hidden, labels, rows = made_distillation()
     objective = Distillation(4, 5, teacher_logits=None).double()
     objective.load_state_dict(taught.state_dict())  # which does not carry the teacher
-    assert set(taught.state_dict()) == {"output.weight", "output.bias"}
+    assert set(taught.state_dict()) == {"output.weight", "output.bias", "temperature"}
     assert torch.equal(objective.logits(hidden), taught.logits(hidden))
     with pytest.raises(ValueError, match="`teacher_logits` must be given to train, got None"):
         objective(hidden, labels, rows)
@@ -89,7 +62,6 @@ def test_the_table_is_a_copy_that_follows_the_module():
     table.zero_()
     assert bool((objective.teacher_logits != 0).any())
     assert objective.double().teacher_logits.dtype == torch.float64
-    assert set(Distillation.training_buffers) == {"teacher_logits"}
     assert torch.equal(copy.deepcopy(objective).teacher_logits, objective.teacher_logits)
 
 
@@ -131,8 +103,8 @@ def test_training_brings_the_outputs_to_the_teacher():
 
 
 def static(loss="huber", **arguments):
-    objective = made_case("static_labels", loss=loss, **arguments)
-    return objective, *made_rows(objective)
+    objective = made_mode("static_labels", loss=loss, **arguments)
+    return objective, *made_examples(objective)[:2]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -149,15 +121,15 @@ def test_static_logits_equal_the_naive_loops(loss, normalize):
 
 
 def test_losses_are_those_of_torch():
-    hidden, labels = made_rows(made_case("static_labels"))
+    hidden, labels, _ = made_examples(made_mode("static_labels"))
     counts = labels != -100
     for loss, function in (
         ("huber", lambda found, right: F.huber_loss(found, right, delta=0.7)),
         ("squared", F.mse_loss),
         ("cosine", lambda found, right: (1 - F.cosine_similarity(found, right)).mean()),
     ):
-        objective = made_case("static_labels", loss=loss, delta=0.7)
-        expected = function(objective.outputs(hidden[counts]), objective.vectors[labels[counts]])
+        objective = made_mode("static_labels", loss=loss, delta=0.7)
+        expected = function(objective.output(hidden[counts]), objective.vectors[labels[counts]])
         torch.testing.assert_close(objective(hidden, labels).total, expected, rtol=0, atol=1e-12)
 
 

@@ -96,7 +96,7 @@ def naive_objective_terms(moving, held, labels, settings):
         terms |= {"auxiliary": 0.0, "hinge": 0.0, "embedding": 0.0}
     else:
         constants = {
-            "temperature": settings.temperature,
+            "temperature": settings.tau,
             "confidence_limit": settings.confidence_limit,
             "hinge_reduction": settings.hinge_reduction,
         }

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from labelembed.objectives import Retrospection
-from labelembed.objectives.soft_label_store import SoftLabelStore
-from labelembed.objectives.soft_label_table import bytes_needed
+from labelembed.objectives.soft_labels import SoftLabelStore, bytes_needed
 from labelembed.seeds import generator
 
 from .made_remembering import HIDDEN, LABELS, filled, make_rows
@@ -29,15 +28,11 @@ def train_epochs(objective, epochs, *, of):
     hidden, labels = make_rows(objective, ROWS)
     terms = None
     for epoch in range(epochs):
-        objective.train().begin_epoch(epoch, of)
+        objective.train().start_epoch(epoch, of, 10)
         for rows in torch.randperm(ROWS, generator=generator(epoch, "order")).split(25):
             terms = objective(hidden[rows], labels[rows], rows)
-        objective.end_epoch()
-        if objective.needs_training_pass():
-            objective.eval().begin_pass()
-            for rows in torch.arange(ROWS).split(40):
-                objective.observe(hidden[rows], labels[rows], rows)
-            objective.end_pass()
+        parts = [(hidden[rows], labels[rows], rows) for rows in torch.arange(ROWS).split(40)]
+        objective.eval().end_epoch(lambda parts=parts: parts)
     return hidden, labels, terms
 
 
@@ -56,14 +51,14 @@ PRESETS = ["paper", "published_port"]
 @pytest.mark.parametrize("store", ["pass", "steps"])
 @pytest.mark.parametrize("top_k", [None, 2])
 def test_retrospection_equals_the_naive_loops(store, top_k, preset):
-    objective = filled(Retrospection, num_rows=ROWS, store_every=2, store=store, top_k=top_k, preset=preset)
+    objective = filled(Retrospection, num_examples=ROWS, store_every=2, store=store, top_k=top_k, preset=preset)
     hidden, labels, last = train_epochs(objective, 2, of=10)
     assert last.total.item() == last.output.item()  # one-hot until soft labels are stored
     soft = (objective.logits(hidden) / 5).softmax(dim=1).tolist()
     soft = [naive_sparse(row, top_k or LABELS) for row in soft]
     with torch.no_grad():
         objective.output.weight.normal_()
-    objective.train().begin_epoch(2, 10)
+    objective.train().start_epoch(2, 10, 10)
     rows = torch.randperm(ROWS)[:20]
     terms = objective(hidden[rows], labels[rows], rows)._asdict()
     logits = objective.logits(hidden[rows]).tolist()
@@ -77,20 +72,17 @@ def test_retrospection_equals_the_naive_loops(store, top_k, preset):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_retrospection_from_what_is_stored_is_exact_with_its_gradients(preset):
-    objective = Retrospection(LABELS, LABELS, num_rows=ROWS, store_every=1, preset=preset, bias=False).double()
+    objective = Retrospection(LABELS, LABELS, num_examples=ROWS, store_every=1, preset=preset, bias=False).double()
     objective.output.weight.data.copy_(torch.eye(LABELS))  # so that the hidden states are the logits
     source = generator(0, "logits")
     before, logits = (3 * torch.randn(ROWS, LABELS, generator=source, dtype=torch.float64) for _ in range(2))
     labels = torch.randint(LABELS, (ROWS,), generator=source)
     labels[::5] = -100
     everything = torch.arange(ROWS)
-    objective.begin_epoch(0, 4)
-    objective.end_epoch()
-    objective.begin_pass()
-    objective.observe(before, labels.clamp_min(0), everything)
-    objective.end_pass()
-    objective.begin_epoch(1, 4)
-    stored = objective.store.rows(everything).double().tolist()
+    objective.start_epoch(0, 4, 10)
+    objective.end_epoch(lambda: [(before, labels.clamp_min(0), everything)])
+    objective.start_epoch(1, 4, 10)
+    stored = objective.store.at(everything).double().tolist()
     leaf = logits.clone().requires_grad_()
     terms = objective(leaf, labels, everything)
     terms.total.backward()
@@ -115,9 +107,9 @@ def test_retrospection_from_what_is_stored_is_exact_with_its_gradients(preset):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_only_the_papers_form_leaves_alone_what_has_not_changed_since_storing(preset):
-    objective = filled(Retrospection, num_rows=ROWS, store_every=1, preset=preset)
+    objective = filled(Retrospection, num_examples=ROWS, store_every=1, preset=preset)
     hidden, labels, _ = train_epochs(objective, 1, of=4)
-    objective.train().begin_epoch(1, 4)
+    objective.train().start_epoch(1, 4, 10)
     leaf = hidden.clone().requires_grad_()
     objective(leaf, labels, torch.arange(ROWS)).retrospection.backward()
     largest = leaf.grad.abs().max().item() * int((labels >= 0).sum())
@@ -135,12 +127,12 @@ def test_only_the_papers_form_leaves_alone_what_has_not_changed_since_storing(pr
     ],
 )
 def test_the_weight_rises_as_the_preset_says(preset, expected):
-    objective = filled(Retrospection, num_rows=ROWS, store_every=3, preset=preset)
+    objective = filled(Retrospection, num_examples=ROWS, store_every=3, preset=preset)
     found = []
     for epoch in range(10):
         objective.store.generations = 1  # as if stored
-        objective.begin_epoch(epoch, 10)
-        found.append(objective.weight)
+        objective.start_epoch(epoch, 10, 10)
+        found.append(objective.beta)
     assert found == pytest.approx(expected)
     if preset == "paper":
         assert found == pytest.approx([naive_staircase(epoch, 10, 3, 0.9) for epoch in range(1, 11)])
@@ -151,42 +143,33 @@ def test_an_argument_takes_the_place_of_the_presets():
     assert (mixed.soften_output, mixed.weight_schedule) == (True, "linear")
 
 
-def test_training_without_word_of_epochs_is_refused():
-    objective = filled(Retrospection, num_rows=ROWS, store_every=2)
-    hidden, labels = make_rows(objective, ROWS)
-    rows = torch.arange(ROWS)
-    with pytest.raises(RuntimeError, match=r"Retrospection was never told of an epoch, and would train plain cross"):
-        objective(hidden, labels, rows)
-    with torch.no_grad():
-        assert objective(hidden, labels, rows).total.isfinite()
-    assert objective.eval()(hidden, labels).total.isfinite()
+def test_a_run_that_ends_before_anything_stored_is_read_is_refused():
+    objective = filled(Retrospection, num_examples=ROWS, store_every=2)
     with pytest.raises(ValueError, match=r"`store_every` must be less than the number of epochs, 2, got 2"):
-        objective.begin_epoch(0, 2)
+        objective.start_epoch(0, 2, 10)
 
 
 @pytest.mark.parametrize("store", ["pass", "steps"])
 def test_a_loop_that_never_stores_is_refused_once_the_first_epochs_are_over(store):
-    objective = filled(Retrospection, num_rows=ROWS, store_every=2, store=store)
+    objective = filled(Retrospection, num_examples=ROWS, store_every=2, store=store)
     for epoch in range(2):
-        objective.begin_epoch(epoch, 10)
-        if store == "pass":
-            objective.end_epoch()  # and no pass
+        objective.start_epoch(epoch, 10, 10)
     with pytest.raises(RuntimeError, match=r"2 epochs are over and no soft labels are stored: call objective\.end_"):
-        objective.begin_epoch(2, 10)
+        objective.start_epoch(2, 10, 10)
 
 
 @pytest.mark.parametrize("epochs", range(1, 8))
 def test_rows_are_stored_after_every_third_epoch(epochs):
-    objective = filled(Retrospection, num_rows=ROWS, store_every=3)
+    objective = filled(Retrospection, num_examples=ROWS, store_every=3)
     train_epochs(objective, epochs, of=10)
     assert objective.store.generations == int(objective.store.generation) == epochs // 3
     assert objective.store.filled == (epochs >= 3)
 
 
 def test_rows_that_are_ignored_are_not_stored_and_the_geometry_is_of_the_others():
-    objective = filled(Retrospection, num_rows=ROWS, store_every=1)
+    objective = filled(Retrospection, num_examples=ROWS, store_every=1)
     hidden, labels, _ = train_epochs(objective, 1, of=4)
-    assert torch.equal(objective.row_labels.long(), torch.where(labels >= 0, labels, -1))
+    assert torch.equal(objective.store.classes.long(), torch.where(labels >= 0, labels, -1))
     soft = (objective.logits(hidden) / 5).softmax(dim=1)
     expected = torch.stack([soft[labels == c].mean(dim=0) for c in labels[labels >= 0].unique()])
     found = objective.label_geometry().vectors[labels[labels >= 0].unique()].double()
@@ -194,12 +177,12 @@ def test_rows_that_are_ignored_are_not_stored_and_the_geometry_is_of_the_others(
 
 
 def test_a_state_dict_carries_what_is_stored():
-    first = filled(Retrospection, num_rows=ROWS, store_every=1, top_k=3)
+    first = filled(Retrospection, num_examples=ROWS, store_every=1, top_k=3)
     hidden, labels, _ = train_epochs(first, 1, of=4)
-    second = Retrospection(HIDDEN, LABELS, num_rows=ROWS, store_every=1, top_k=3).double()
+    second = Retrospection(HIDDEN, LABELS, num_examples=ROWS, store_every=1, top_k=3).double()
     second.load_state_dict(first.state_dict())
     for objective in (first, second):
-        objective.train().begin_epoch(1, 4)
+        objective.train().start_epoch(1, 4, 10)
     rows = torch.arange(ROWS)
     assert torch.equal(first(hidden, labels, rows).total, second(hidden, labels, rows).total)
 
@@ -208,30 +191,20 @@ def test_store_of_a_million_rows_and_a_thousand_labels_is_possible():
     assert bytes_needed(1_200_000, 1_000) == 1_200_000 * 32 * 4  # 154 MB
     assert bytes_needed(1_200_000, 1_000, top_k=1_000) == 2_400_000_000
     store = SoftLabelStore(1_000, 1_000)
-    held = sum(buffer.numel() * buffer.element_size() for name, buffer in store.named_buffers() if name != "generation")
+    held = sum(buffer.numel() * buffer.element_size() for buffer in (store.values, store.labels))
     assert held == bytes_needed(1_000, 1_000)
 
 
-def test_rows_are_asked_for_only_where_they_are_needed():
-    objective = filled(Retrospection, num_rows=ROWS, store_every=1)
-    hidden, labels = make_rows(objective)
-    objective.begin_epoch(0, 4)
-    assert objective(hidden, labels).total.isfinite()  # before anything is stored
-    train_epochs(objective, 1, of=4)
-    objective.eval()
-    assert objective(hidden, labels).retrospection.item() == 0
-    objective.train()
-    with pytest.raises(ValueError, match=r"`rows` must be \[13\].* got None: Retrospection remembers every row"):
-        objective(hidden, labels)
-    # The first of the 13 rows is ignored: its number counts as little as its label.
-    with pytest.raises(ValueError, match=r"`rows` must be in 0\.\.59, the rows of the training set, got 60"):
-        objective(hidden, labels, torch.arange(13) * 5)
+def test_evaluation_reads_nothing_that_is_stored():
+    objective = filled(Retrospection, num_examples=ROWS, store_every=1)
+    hidden, labels, _ = train_epochs(objective, 1, of=4)
+    assert objective.eval()(hidden, labels).retrospection.item() == 0
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_rows": -1}, "`num_rows` must be >= 0"),
+        ({"num_examples": -1}, "`num_examples` must be >= 0"),
         ({"store_every": 0}, "`store_every` must be >= 1, got 0"),
         ({"temperature": -5.0}, "`temperature` must be > 0"),
         ({"final_weight": 1.2}, r"`final_weight` must be in \[0, 1\]"),

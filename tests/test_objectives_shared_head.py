@@ -68,7 +68,7 @@ def naive_terms(moving, held, labels, settings):
         a, b = tables["embedding.left"].tolist(), tables["embedding.right"].tolist()
         return lambda label: naive_compressed_row(a, b, label)
 
-    constants = {"temperature": settings.temperature}
+    constants = {"temperature": settings.tau}
     first, held_first = logits(moving), logits(held)
     terms = naive_label_embedding_terms(first, held_first, embedding(held), labels, **constants)
     taught = naive_label_embedding_terms(first, held_first, embedding(moving), labels, **constants)

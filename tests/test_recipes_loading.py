@@ -32,7 +32,7 @@ from tests.made_texts import reviews, write_csv
 SHIPPED = sorted(shipped_recipes())
 SMALLEST = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 10\n"
 # What `one_hot` has besides its name, as it stands when nobody says otherwise.
-ONE_HOT = {"bias": True, "impl": "auto"}
+ONE_HOT = {"bias": True, "impl": "auto", "weight": None}
 
 
 @pytest.fixture(autouse=True)

@@ -145,7 +145,7 @@ def test_unknown_key_names_the_nearest_at_every_level(key, fault):
 
 
 def test_unknown_key_with_no_near_one_lists_what_there_is():
-    assert faults_of(("objective.zzz", 1)) == ["objective.zzz: unknown key of 'one_hot'; its keys: bias, impl"]
+    assert faults_of(("objective.zzz", 1)) == ["objective.zzz: unknown key of 'one_hot'; its keys: impl, weight, bias"]
     assert faults_of(("selection.zzz", 1)) == ["selection.zzz: unknown key; there are: by, patience"]
     assert faults_of(("data.zzz", 1)) == [
         "data.zzz: unknown key of 'digits'; its keys: test_fraction, development, train_rows, scaling, augmentation, "

@@ -17,7 +17,7 @@ LEVELS = {
     "seeds": 0,
     "tensor_files": 0.25,
     "special_tokens": 0,
-    "whole_batch": 0,
+    "distributed": 0,
     "pretrained_text": 0.5,
     "losses": 1,
     "models": 1,
@@ -38,7 +38,7 @@ LEVELS = {
 }
 # Rooms that may know less than their level allows.
 MAY_KNOW = {
-    "objectives": {"errors", "seeds", "special_tokens", "whole_batch", "losses", "geometry"},
+    "objectives": {"errors", "seeds", "special_tokens", "distributed", "losses", "geometry"},
     "report": {"errors", "json_files", "metrics", "geometry", "training.run_folder"},
 }
 # Files that still import each other in a circle: none may join them.

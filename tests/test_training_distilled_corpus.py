@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from labelembed.data import read_corpus
 from labelembed.errors import DataError, InterruptedTraining, RecipeError, RunFolderError
-from labelembed.objectives.soft_label_table import bytes_needed
+from labelembed.objectives.soft_labels import bytes_needed
 from labelembed.recipes import teacher_table
 from labelembed.recipes.building import network_for
 from labelembed.recipes.estimate import seconds_of_run
@@ -62,7 +62,7 @@ def teachers_logits(folder, pairs):
     logits = {}
     for batch in pairs.batches(1):
         said = network.logits(batch.inputs)[0].double().tolist()
-        logits |= dict(zip(batch.rows[0].tolist(), said, strict=True))
+        logits |= dict(zip(batch.indices[0].tolist(), said, strict=True))
     return logits
 
 
@@ -74,8 +74,8 @@ def test_table_is_what_the_teacher_says_of_each_sentence_alone(top_k, made, tmp_
     corpus = read_corpus(made / "corpus")
     table = open_table(tmp_path / "run" / "teacher.safetensors", recipe, corpus)
     logits = teachers_logits(made / "teacher", corpus.train)
-    assert sorted(logits) == list(range(corpus.train.num_rows))
-    assert asked[-1] == (corpus.train.num_rows, corpus.train.num_rows)
+    assert sorted(logits) == list(range(corpus.train.num_examples))
+    assert asked[-1] == (corpus.train.num_examples, corpus.train.num_examples)
     assert (table.labels is None) == (top_k is None)  # 24 words: all are kept
     for row, said in logits.items():
         expected = naive_sparse(naive_softmax(said, 2.0), top_k or corpus.num_labels)
@@ -102,7 +102,7 @@ def test_terms_of_a_run_are_the_naive_ones(made, tmp_path):
         for batch in corpus.train.batches(1):
             logits.append(student.logits(batch.inputs)[0].double().tolist())
             labels.append(batch.labels[0].tolist())
-            rows.append(batch.rows[0].tolist())
+            rows.append(batch.indices[0].tolist())
     said = teachers_logits(made / "teacher", corpus.train)
     expected = naive_token_distillation_terms(logits, labels, rows, said, temperature=2.0, teacher_weight=0.6, top_k=4)
     (line,) = RunFolder(tmp_path / "run").journal()
@@ -170,7 +170,7 @@ def test_table_that_does_not_fit_is_refused_with_what_differs(made, tmp_path):
         return str(caught.value)
 
     assert "at temperature 2.0, the recipe has 3.0" in refused(top_k=3, temperature=3.0)
-    rows = read_corpus(made / "corpus").train.num_rows
+    rows = read_corpus(made / "corpus").train.num_examples
     assert f"of [{rows}, 3] and [{rows}, 3] entries, needed are [{rows}, 4] (`top_k`)" in refused(top_k=4)
     assert refused(top_k=4).endswith(way_out)
     write_corpus(tmp_path / "others", train=70)
@@ -242,7 +242,7 @@ def test_room_for_the_table_is_asked_for_before_it_is_made(made, tmp_path, monke
         "labelembed.recipes.beginning.make_writable_folder",
         lambda path, *, needed_bytes: asked.append(needed_bytes) or path.mkdir(parents=True, exist_ok=True),
     )
-    rows = read_corpus(made / "corpus").train.num_rows
+    rows = read_corpus(made / "corpus").train.num_examples
     for top_k in (1, 12):
         train(distilled(made, objective={"top_k": top_k}, epochs=1), tmp_path / f"run-{top_k}")
     assert asked[1] - asked[0] == bytes_needed(rows, 24, top_k=12) - bytes_needed(rows, 24, top_k=1) == rows * 11 * 4

@@ -149,7 +149,7 @@ def test_terms_of_the_journal_are_means_over_the_rows_of_the_epoch(tmp_path):
     assert terms == pytest.approx(
         {"total": 0.75 * output + 0.25 * uniform, "output": output, "uniform": uniform}, rel=1e-6
     )
-    order = torch.cat([batch.rows for batch in data.train.batches(40)])
+    order = torch.cat([batch.indices for batch in data.train.batches(40)])
     unweighted = np.mean([by_row[piece].mean() for piece in np.split(order.numpy(), range(40, 190, 40))])
     assert unweighted != pytest.approx(output, rel=1e-4)
 
@@ -174,11 +174,13 @@ def test_watcher_hears_of_every_epoch(tmp_path):
 
 def test_epochs_are_told_to_the_objective(tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr(Objective, "begin_epoch", lambda self, epoch, epochs: told.append((epoch, epochs)))
-    monkeypatch.setattr(Objective, "end_epoch", lambda self: told.append("end"))
-    monkeypatch.setattr(LabelEmbedding, "begin_training", lambda self, steps: told.append(steps))
+    monkeypatch.setattr(Objective, "start_epoch", lambda self, *where: told.append(where))
+    monkeypatch.setattr(
+        Objective, "end_epoch", lambda self, examples: told.append(sum(len(y) for _, y, _ in examples()))
+    )
     train(small_recipe(), tmp_path / "run")
-    assert told == [BATCHES * 3, (0, 3), "end", (1, 3), "end", (2, 3), "end"]
+    assert told[::2] == [(epoch, 3, BATCHES) for epoch in range(3)]
+    assert told[1::2] == [190] * 3  # every training example
 
 
 # ---- the test set

@@ -54,7 +54,7 @@ def test_token_measures_are_those_of_each_sentence_alone(made):
     corpus = read_corpus(made / "corpus")
     network = network_for(sequence_recipe(made), corpus)
     loss, wrong, count = token_by_token(network, corpus.development)
-    assert count == corpus.development.num_rows
+    assert count == corpus.development.num_examples
     network.train()
     found = token_measures(network, corpus.development)
     assert network.training
@@ -139,8 +139,8 @@ def test_gradients_above_the_norm_are_scaled_down(made, tmp_path):
 
 def test_evaluation_batches_hold_every_pair_once(made):
     corpus = read_corpus(made / "corpus")
-    rows = torch.cat([batch.rows[batch.labels >= 0] for batch in evaluation_batches(corpus.train)])
-    assert sorted(rows.tolist()) == list(range(corpus.train.num_rows))
+    rows = torch.cat([batch.indices[batch.labels >= 0] for batch in evaluation_batches(corpus.train)])
+    assert sorted(rows.tolist()) == list(range(corpus.train.num_examples))
 
 
 def test_class_means_of_a_corpus_are_those_of_its_tokens(made):
@@ -149,7 +149,7 @@ def test_class_means_of_a_corpus_are_those_of_its_tokens(made):
     means = class_means(network, corpus.train)
     outputs, labels = [], []
     for batch in corpus.train.batches(1):
-        outputs.append(network.objective.outputs(network.hidden(batch.inputs))[0].detach().double())
+        outputs.append(network.objective.output(network.hidden(batch.inputs))[0].detach().double())
         labels.append(batch.labels[0])
     outputs, labels = torch.cat(outputs), torch.cat(labels)
     for label in labels.unique().tolist():

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from labelembed.errors import InterruptedTraining, RecipeError, RunFolderError
-from labelembed.objectives import Choices, Range, Simplex
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.running import cached_data
 from labelembed.recipes.variants import variants_of
@@ -18,6 +17,7 @@ from labelembed.training.interruption import StopRequest
 from labelembed.training.run_folder import RunFolder
 from labelembed.tuning import plan_tuning, run_tuning, trials, tuned_variants, write_tuning
 from labelembed.tuning.pruning import Watch, limits_of
+from labelembed.tuning.search_spaces import Choices, Range, Simplex
 from labelembed.tuning.space import arguments_at, parse_space, recipe_with, space_of
 from labelembed.tuning.study import JOURNAL, Trial, TrialStore, proposal, rounds
 from tests.made_in_process import run_jobs_here

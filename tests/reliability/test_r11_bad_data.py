@@ -43,7 +43,7 @@ def test_the_table_has_every_reader():
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_batch_in_which_no_row_counts_is_a_loss_of_zero(name, rows, figure):
     objective = build(name, 4, 3)
-    objective.begin_training(10)
+    objective.start_epoch(0, 2, 5)
     hidden = torch.randn(rows, 4, requires_grad=True)
     terms = objective(hidden, torch.full((rows,), -100), torch.arange(rows))
     terms.total.backward()
@@ -55,7 +55,7 @@ def test_batch_in_which_no_row_counts_is_a_loss_of_zero(name, rows, figure):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_label_that_is_none_is_refused(name, label, figure):
     objective = build(name, 4, 3)
-    objective.begin_training(10)
+    objective.start_epoch(0, 2, 5)
     with pytest.raises((ValueError, IndexError, RuntimeError)):
         objective(torch.randn(2, 4), torch.tensor([0, label]), torch.arange(2))
     figure.count("labels out of range refused", 1, 1)

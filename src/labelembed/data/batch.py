@@ -1,4 +1,4 @@
-"""Rows in memory and the batches cut from them; every batch carries the numbers of its rows."""
+"""Examples in memory and the batches cut from them; every batch carries the indices of its examples."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from labelembed.errors import ArgumentFaults
 
 
 class Batch(NamedTuple):
-    """The rows of one optimiser step, or one process's share of them.
+    """The examples of one optimiser step, or one process's share of them.
 
     Attributes:
         inputs: Inputs [B, ...], uint8, int32 (numbers of words) or float32, as the split holds them.
         labels: Labels [B], int64.
-        rows: Positions [B] of these rows in their split, int64; an objective that keeps a memory for each
-            training row finds its place by them.
+        indices: Where these examples stand in their split [B], int64; an objective that remembers each training
+            example finds its place by them.
     """
 
     inputs: Tensor
     labels: Tensor
-    rows: Tensor
+    indices: Tensor
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -66,8 +66,8 @@ class Split:
         return self.labels.shape[0]
 
     @property
-    def num_rows(self) -> int:
-        """How many labels there are, which objectives that remember rows number."""
+    def num_examples(self) -> int:
+        """How many labels there are, which objectives that remember examples index."""
         return len(self)
 
     def to(self, device: torch.device | str) -> Split:

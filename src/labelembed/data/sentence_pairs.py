@@ -1,4 +1,4 @@
-"""Pairs of sentences and the batches cut from them, bucketed by length; every target token has its row number."""
+"""Pairs of sentences and the batches cut from them, bucketed by length; every target token has its index."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ class PairBatch(NamedTuple):
     Attributes:
         inputs: Source [B, S] and target [B, T].
         labels: Labels [B, T], int64: the target sentence, END, then -100.
-        rows: Positions [B, T] of these labels among all target tokens of the split, the END of each sentence counted;
+        indices: Where these labels stand among all target tokens of the split [B, T], the END of each sentence counted;
             int64, 0 at padding.
         tokens: How many labels the step learns from, over all processes together.
     """
 
     inputs: PairInputs
     labels: Tensor
-    rows: Tensor
+    indices: Tensor
     tokens: int
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
         """Returns this batch on `device`."""
-        labels, rows = (part.to(device, non_blocking=non_blocking) for part in (self.labels, self.rows))
-        return PairBatch(self.inputs.to(device, non_blocking), labels, rows, self.tokens)
+        labels, indices = (part.to(device, non_blocking=non_blocking) for part in (self.labels, self.indices))
+        return PairBatch(self.inputs.to(device, non_blocking), labels, indices, self.tokens)
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class SentencePairs:
         return len(self.source)
 
     @property
-    def num_rows(self) -> int:
-        """Number of target tokens, the END of each sentence counted, which objectives that remember rows number."""
+    def num_examples(self) -> int:
+        """Number of target tokens, the END of each sentence counted, which objectives that remember them index."""
         return len(self.target.tokens) + len(self)
 
     def number_of_batches(self, batch_size: int | TokenBudget, *, bucketed: bool = True) -> int:
@@ -188,12 +188,12 @@ class SentencePairs:
         target = np.zeros(words.shape, np.int64)
         target[:, 0] = BEGIN
         target[:, 1:][words[:, :-1]] = tokens
-        rows = (self.target.offsets[numbers] + numbers)[:, None] + places
-        rows[places > lengths[:, None]] = 0
+        indices = (self.target.offsets[numbers] + numbers)[:, None] + places
+        indices[places > lengths[:, None]] = 0
         return PairBatch(
             PairInputs(torch.from_numpy(source), torch.from_numpy(target)),
             torch.from_numpy(labels),
-            torch.from_numpy(rows),
+            torch.from_numpy(indices),
             int(self.target.lengths[whole].sum()) + len(whole),
         )
 

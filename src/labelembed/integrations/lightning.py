@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from labelembed.errors import ArgumentFaults
-from labelembed.integrations.training_rows import show_training_rows
+from labelembed.integrations.training_examples import training_examples
 from labelembed.objectives import Objective
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
@@ -30,14 +31,14 @@ except ImportError:
 class ObjectiveModule(LightningModule):  # type: ignore[misc]
     """Trains an encoder and an objective in Lightning's Trainer, and tells the objective of steps and epochs.
 
-    A batch is ``(inputs, labels)``, ``(inputs, labels, rows)`` or a mapping with these names; `rows` are the positions
-    of the inputs in the training set, for objectives that remember them. Logged are the mean of every term as
-    ``train/NAME``, and ``val/`` and ``test/`` `error` (a fraction) and `nll`. The training rows are shown to an
-    objective that asks for them before the epoch's validation. With ``accumulate_grad_batches`` the loss is Lightning's
-    mean of the micro-batches' means.
+    A batch is ``(inputs, labels)``, ``(inputs, labels, indices)`` or a mapping with these names; `indices` are the
+    positions of the inputs in the training set, for objectives that remember them. Logged are the mean of every term as
+    ``train/NAME``, and ``val/`` and ``test/`` `error` (a fraction) and `nll`. An
+    objective that needs the training examples once more gets them before the epoch's validation. With
+    ``accumulate_grad_batches`` the loss is Lightning's mean of the micro-batches' means.
 
     Args:
-        encoder: From inputs to hidden rows [N, H].
+        encoder: From inputs to hidden states [N, H].
         objective: Owns the output layer.
         optimizer: `adam`, `adamw`, `sgd`, or a function from parameter groups to an optimiser of yours.
         learning_rate: Step size before the schedule's factor.
@@ -79,16 +80,16 @@ class ObjectiveModule(LightningModule):  # type: ignore[misc]
 
     @staticmethod
     def parts(batch: Any) -> tuple[Any, Tensor, Tensor | None]:
-        """Returns inputs, labels and rows (None where there are none) of a batch; override it for other batches."""
+        """Returns inputs, labels and indices (None where there are none) of a batch; override it for other batches."""
         if isinstance(batch, Mapping):
-            return batch["inputs"], batch["labels"], batch.get("rows")
-        inputs, labels, *rows = batch
-        return inputs, labels, rows[0] if rows else None
+            return batch["inputs"], batch["labels"], batch.get("indices")
+        inputs, labels, *indices = batch
+        return inputs, labels, indices[0] if indices else None
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Returns the loss of a batch, and logs its terms."""
-        inputs, labels, rows = self.parts(batch)
-        terms = self.objective(self.encoder(inputs), labels, rows)
+        inputs, labels, indices = self.parts(batch)
+        terms = self.objective(self.encoder(inputs), labels, indices)
         named = {f"train/{name}": term.detach() for name, term in terms._asdict().items()}
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=len(labels))
         total: Tensor = terms.total
@@ -149,28 +150,21 @@ class ObjectiveModule(LightningModule):  # type: ignore[misc]
         steps = int(self.trainer.max_steps) * int(self.trainer.accumulate_grad_batches)
         return math.ceil(steps / batches) if 0 < batches < math.inf and steps > 0 else int(self.current_epoch) + 1
 
-    def on_train_start(self) -> None:
-        """Tells the objective how many steps there will be; a run that goes on has told it already."""
-        if self.trainer.global_step == 0:
-            # Each micro-batch is a step to the objective.
-            steps = int(self.trainer.estimated_stepping_batches) * self.trainer.accumulate_grad_batches
-            self.objective.begin_training(steps)
-
     def on_train_epoch_start(self) -> None:
-        """Begins the objective's epoch."""
-        self.objective.begin_epoch(self.current_epoch, self._epochs())
+        """Starts the objective's epoch."""
+        epochs = self._epochs()
+        # Each micro-batch is a step to the objective.
+        steps = int(self.trainer.estimated_stepping_batches) * self.trainer.accumulate_grad_batches
+        self.objective.start_epoch(self.current_epoch, epochs, max(1, steps // epochs))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Ends the objective's epoch after its last batch, before validation and checkpoints of it."""
         if not self.trainer.is_last_batch:
             return
-        self.objective.end_epoch()
-        if self.objective.needs_training_pass():
-            rows_at_once = len(self.parts(batch)[1])
-            loader = self.trainer.train_dataloader
-            size = getattr(loader, "batch_size", None) or rows_at_once
-            show_training_rows(self, self.objective, loader, self._read, batch_size=size)
+        loader = self.trainer.train_dataloader
+        size = getattr(loader, "batch_size", None) or len(self.parts(batch)[1])
+        self.objective.end_epoch(partial(training_examples, self, loader, self._read, batch_size=size))
 
     def _read(self, batch: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-        inputs, labels, rows = self.parts(self.transfer_batch_to_device(batch, self.device, 0))
-        return self.encoder(inputs), labels, rows
+        inputs, labels, indices = self.parts(self.transfer_batch_to_device(batch, self.device, 0))
+        return self.encoder(inputs), labels, indices

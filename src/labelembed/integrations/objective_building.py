@@ -67,7 +67,7 @@ def build_objective(
         arguments: Its hyper-parameters.
         hidden_size: H.
         num_labels: C.
-        supplied: What is known from elsewhere, as `num_rows`.
+        supplied: What is known from elsewhere, as `num_examples`.
 
     Raises:
         ValueError: An argument is unknown, of another type or out of its range; one line for each.

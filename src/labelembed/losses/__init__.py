@@ -2,7 +2,13 @@
 
 from labelembed.losses.chunked import chunk_size
 from labelembed.losses.distances import distances
-from labelembed.losses.linear import CHUNKED_LABELS, IMPLEMENTATIONS, Implementation, linear_cross_entropy, takes_chunks
+from labelembed.losses.linear import (
+    CHUNKED_LABELS,
+    IMPLEMENTATIONS,
+    Implementation,
+    smoothed_cross_entropy,
+    takes_chunks,
+)
 from labelembed.losses.reference import LabelEmbeddingTerms, full_precision
 
 __all__ = [
@@ -13,6 +19,6 @@ __all__ = [
     "chunk_size",
     "distances",
     "full_precision",
-    "linear_cross_entropy",
+    "smoothed_cross_entropy",
     "takes_chunks",
 ]

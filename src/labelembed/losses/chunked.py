@@ -35,7 +35,8 @@ class Settings(NamedTuple):
     """Numbers of the loss, as `LabelEmbedding` explains them, and how sums over processes are taken."""
 
     output_weight: float = 1.0
-    target_weight: float = 0.0
+    target_weight: float | Tensor = 0.0
+    """A scalar tensor where it changes in training, so that a GPU need not be waited for."""
     uniform_weight: float | None = None
     """None: the term is not computed."""
     temperature: float = 2.0
@@ -90,7 +91,7 @@ class _Layer:
 
 
 class _Table:
-    """E [C, C], or relu(A B) with A [C, K] and B [K, C] (eq. 16): rows for some labels, and their gradients."""
+    """E [C, C], or relu(A B) with A [C, K] and B [K, C] (eq. 16): E[y] for some labels, and their gradients."""
 
     def __init__(self, left: Tensor, right: Tensor | None, exact: torch.dtype, *, learns: bool) -> None:
         self.left, self.right = left.to(exact), None if right is None else right.to(exact)
@@ -121,6 +122,10 @@ class _Pass:
     def __init__(self, settings: Settings, first: _Layer, second: _Layer | None, table: _Table | None) -> None:
         self.settings, self.first, self.second, self.table = settings, first, second, table
         self.weight_sum = settings.output_weight + settings.target_weight + (settings.uniform_weight or 0)
+        positive = self.weight_sum > 0
+        self.divisor = (
+            torch.where(positive, self.weight_sum, 1) if isinstance(positive, Tensor) else self.weight_sum or 1.0
+        )
         # Sums over examples, times their scales, by the name of the term.
         self.sums = {name: first.weight.new_zeros((), dtype=first.exact) for name in LabelEmbeddingTerms._fields}
         self.right = self.sums["total"].clone()
@@ -176,7 +181,7 @@ class _Pass:
         self, z: Tensor, true: Tensor, scale: Tensor, soft: Tensor | None, places: Tensor, work: list[Tensor]
     ) -> None:
         """Eq. 7 and 13 for a block, whose logits become their gradient divided by the sum of the weights."""
-        settings, divisor = self.settings, self.weight_sum or 1.0
+        settings, divisor = self.settings, self.divisor
         dots = {"output": z.gather(1, true)[:, 0]}  # of the target distributions with the logits
         if settings.uniform_weight is not None:
             dots["uniform"] = z.mean(dim=1)
@@ -187,10 +192,11 @@ class _Pass:
         for name, dot in dots.items():
             self.sums[name] += scale @ (normaliser - dot)
         if soft is not None:
-            z.sub_(soft, alpha=settings.target_weight / divisor)
+            share = settings.target_weight / divisor
+            z.addcmul_(soft, share, value=-1) if isinstance(share, Tensor) else z.sub_(soft, alpha=share)
         if settings.uniform_weight:
             z.sub_(settings.uniform_weight / divisor / z.shape[1])
-        z.scatter_add_(1, true, z.new_full((1, 1), -settings.output_weight / divisor).expand_as(true))
+        z.scatter_add_(1, true, (z.new_ones(1, 1) * (-settings.output_weight / divisor)).expand_as(true))
 
     def _auxiliary(self, z: Tensor, true: Tensor, hidden: Tensor, scale: Tensor, hinge_scale: Tensor) -> None:
         """Eq. 8 and 12 for a chunk, whose logits are overwritten."""

@@ -1,16 +1,14 @@
-"""Output layer and loss in one: which form runs, and cross entropy for people with an output layer of their own."""
+"""Output layer and loss in one: which form runs, and cross entropy with label smoothing in either."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelembed.errors import ArgumentFaults
 from labelembed.losses import chunked
-from labelembed.losses.reference import cross_entropy, log_softmax, uniform_cross_entropy
+from labelembed.losses.reference import LabelEmbeddingTerms, cross_entropy, log_softmax, uniform_cross_entropy
 
 Implementation = Literal["auto", "reference", "chunked"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "reference", "chunked")
@@ -48,59 +46,28 @@ def _is_plain(layer: nn.Module) -> bool:
     return type(layer).forward is nn.Linear.forward and not any(hooks)
 
 
-def linear_cross_entropy(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    labels: Tensor,
-    *,
-    label_smoothing: float = 0.0,
-    ignore_index: int = -100,
-    impl: Implementation = "auto",
-    chunk: int | None = None,
-) -> Tensor:
-    """Computes the mean cross entropy of ``hidden weight^T + bias`` with labels, without all logits at once.
-
-    The same as ``F.cross_entropy(F.linear(hidden, weight, bias), labels, label_smoothing=...)``, but 0 where no
-    example counts.
+def smoothed_cross_entropy(
+    layer: nn.Module, hidden: Tensor, labels: Tensor, scales: Tensor, *, smoothing: float | None, impl: Implementation
+) -> LabelEmbeddingTerms:
+    """Computes ``(1 - s) CE(onehot(y), z) + s CE(1/C, z)`` of ``z = layer(h)``: `total`, `output` and `uniform`.
 
     Args:
+        layer: The output layer [H -> C].
         hidden: [n, H].
-        weight: [C, H].
-        bias: [C] or None.
-        labels: [n] int64 in 0..C-1 or `ignore_index`.
-        label_smoothing: Weight of the uniform component, in [0, 1].
-        ignore_index: Examples with this label do not count.
-        impl: `reference`: plain lines. `chunked`: some examples' logits at a time, gradients made in the forward pass;
-            can be differentiated once. `auto`: chunks from 1,000 labels on.
-        chunk: How many examples at a time; fewer take less memory and more time. None: what is fastest.
-
-    Raises:
-        ValueError: An argument is out of its range, or shapes do not fit.
-
-    Example:
-        >>> hidden, weight = torch.randn(8, 4), torch.randn(5000, 4, requires_grad=True)
-        >>> linear_cross_entropy(hidden, weight, None, torch.arange(8), label_smoothing=0.1).backward()
+        labels: [n] in 0..C-1.
+        scales: [n], what each example's loss is multiplied with; 0 for an ignored example.
+        smoothing: s; None: 0, and `uniform` is not computed.
+        impl: See `takes_chunks`. In chunks `total` alone can be differentiated, once.
     """
-    faults = ArgumentFaults()
-    faults.choice("impl", impl, IMPLEMENTATIONS)
-    faults.require(chunk is None or chunk >= 1, "chunk", chunk, "must be >= 1, or None")
-    faults.require(0 <= label_smoothing <= 1, "label_smoothing", label_smoothing, "must be in [0, 1]")
-    fits = hidden.ndim == weight.ndim == 2 and weight.shape[1] == hidden.shape[1]
-    shape = list(hidden.shape)
-    faults.require(fits, "weight", list(weight.shape), f"must be [C, H] for hidden states {shape} [n, H]")
-    same = labels.shape == hidden.shape[:1]
-    faults.require(same, "labels", list(labels.shape), f"must be [n] for hidden states {shape} [n, H]")
-    fits = bias is None or bias.shape == weight.shape[:1]
-    faults.require(fits, "bias", None if bias is None else list(bias.shape), f"must be [C] for {list(weight.shape)}")
-    faults.raise_if_any()
-    counts = labels != ignore_index
-    scales = counts / counts.sum().clamp_min(1)
-    hidden, labels = hidden.masked_fill(~counts[:, None], 0), labels.masked_fill(~counts, 0)
-    if takes_chunks(impl, weight.shape[0]):
-        settings = chunked.Settings(output_weight=1 - label_smoothing, uniform_weight=label_smoothing)
-        how = (scales, scales, (weight, bias), None, None, settings)
-        return chunked.label_embedding_terms(hidden, labels, *how, chunk=chunk).total
-    log_p = log_softmax(F.linear(hidden, weight, bias))
-    losses = (1 - label_smoothing) * cross_entropy(log_p, labels) + label_smoothing * uniform_cross_entropy(log_p)
-    return (losses * scales.to(log_p.dtype)).sum()
+    if isinstance(layer, nn.Linear) and takes_chunks(impl, layer.out_features, layer):
+        settings = chunked.Settings(output_weight=1 - (smoothing or 0), uniform_weight=smoothing)
+        first = layer.weight, layer.bias
+        return chunked.label_embedding_terms(hidden, labels, scales, scales, first, None, None, settings)
+    log_p = log_softmax(layer(hidden))
+    nothing = log_p.new_zeros(())
+    output = total = (cross_entropy(log_p, labels) * scales).sum()
+    uniform = nothing
+    if smoothing is not None:
+        uniform = (uniform_cross_entropy(log_p) * scales).sum()
+        total = (1 - smoothing) * output + smoothing * uniform
+    return LabelEmbeddingTerms(total, output, nothing, nothing, nothing, nothing, uniform)

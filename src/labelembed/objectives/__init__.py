@@ -2,18 +2,16 @@
 
 from labelembed.losses import LabelEmbeddingTerms
 from labelembed.objectives.adaptive_labels import AdaptiveLabels, AdaptiveLabelsTerms
+from labelembed.objectives.base import Objective, Terms
 from labelembed.objectives.confidence_penalty import ConfidencePenalty, ConfidencePenaltyTerms
 from labelembed.objectives.distillation import Distillation, DistillationTerms
 from labelembed.objectives.label_embedding import LabelEmbedding
 from labelembed.objectives.label_smoothing import LabelSmoothing, LabelSmoothingTerms
-from labelembed.objectives.objective import Objective
 from labelembed.objectives.one_hot import OneHot, OneHotTerms
 from labelembed.objectives.online_label_smoothing import OnlineLabelSmoothing, OnlineLabelSmoothingTerms
 from labelembed.objectives.retrospection import Retrospection, RetrospectionTerms
-from labelembed.objectives.search_space import Choices, Dimension, Range, SearchSpace, Simplex
 from labelembed.objectives.static_labels import StaticLabels, StaticLabelsTerms
 from labelembed.objectives.teacher_free import TeacherFree, TeacherFreeTerms
-from labelembed.objectives.terms import Terms
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "one_hot": OneHot,
@@ -32,10 +30,8 @@ __all__ = [
     "OBJECTIVES",
     "AdaptiveLabels",
     "AdaptiveLabelsTerms",
-    "Choices",
     "ConfidencePenalty",
     "ConfidencePenaltyTerms",
-    "Dimension",
     "Distillation",
     "DistillationTerms",
     "LabelEmbedding",
@@ -47,11 +43,8 @@ __all__ = [
     "OneHotTerms",
     "OnlineLabelSmoothing",
     "OnlineLabelSmoothingTerms",
-    "Range",
     "Retrospection",
     "RetrospectionTerms",
-    "SearchSpace",
-    "Simplex",
     "StaticLabels",
     "StaticLabelsTerms",
     "TeacherFree",

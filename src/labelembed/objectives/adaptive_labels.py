@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelembed import whole_batch
+from labelembed.distributed import class_sums
 from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.losses import distances, full_precision
-from labelembed.objectives.objective import Objective
-from labelembed.objectives.search_space import Choices, SearchSpace
+from labelembed.losses.reference import cross_entropy, log_softmax
+from labelembed.objectives.base import Objective, TrainingExamples
+from labelembed.objectives.examples import Examples
 
 
 class AdaptiveLabelsTerms(NamedTuple):
@@ -27,22 +28,24 @@ class AdaptiveLabelsTerms(NamedTuple):
 
 
 class AdaptiveLabels(Objective):
-    """Pulls each row to the centroid of its class, and predicts the nearest one (Yu, Verma 2022).
+    """Pulls each example to the centroid of its class, and predicts the nearest one (Yu, Verma 2022).
 
     With outputs ``z = output(h)`` [N, D] and label vectors ``yhat`` [C, D]::
 
-        yhat_c   mean of z over the rows of class c                            (eq. 1)
+        yhat_c   mean of z over the examples of class c                        (eq. 1)
         output   CE(onehot(y), softmax(-||z - yhat_c||_2))                     (eq. 2)
         repel    mean over all pairs (i, j) of 1{y_i != y_j} cos(z_i, z_j)     (eq. 3)
 
     ``total = output + repel_weight repel``; `repel` on steps that update (Algorithm 1). The label vectors start as
-    one-hot rows (where D < C as random directions); a class without rows in the batch keeps its vector. The rows of
-    a batch are coupled: a larger batch is another objective (the paper: 50 rows a class), and of a step that comes
-    in micro-batches each is a batch, whose `output` and `repel` count by its rows. With about one example of a class in
-    a batch the class's mean is the example itself, at a distance of 0: the first step warns of it.
+    one-hot vectors (where D < C as random directions); a class without examples in the batch keeps its vector.
+
+    The examples of a batch are coupled: a larger batch is another objective (the paper: 50 examples a class). Under
+    gradient accumulation each micro-batch is a batch and a step of its own, whose `output` and `repel` count by its
+    examples. With about one example of a class in a batch the class's mean is the example itself, at a distance of 0:
+    the first step warns of it.
 
     Args:
-        hidden_size: H, width of the hidden rows.
+        hidden_size: H, width of the hidden states.
         num_labels: C, number of labels.
         label_dimension: D, length of a label's vector; None: C ("LwAL"). 10 C is the paper's "LwAL10".
         update: What the label vectors are in training: `batch`: the batch's means (the paper); `moving_average`:
@@ -52,17 +55,19 @@ class AdaptiveLabels(Objective):
         warmup_steps: w, steps before the first update.
         loss: `after_update`: the step's loss goes by the new vectors (the published code); `before_update`: by the
             old ones (Algorithm 1).
-        gradient_through_centroids: Whether the loss after an update also moves the rows by way of their means.
+        gradient_through_centroids: Whether the loss after an update also moves the examples by way of their means.
         repel_weight: lambda, weight of `repel`; the paper's "+rpl" is 10.
-        prediction: Vectors that predict after an epoch: `training_set`: means over all training rows in evaluation
-            mode, which costs a forward pass an epoch; `last`: those of training (the published code).
+        prediction: Vectors that predict after an epoch: `training_set`: means over all training examples, which
+            `end_epoch` is given, at the cost of a forward pass; `last`: those of training (the published code).
         bias: Whether the output layer has a bias. It is not needed: where the label vectors are the batch's means, a
-            bias moves them as it moves the rows, and its gradient is rounding alone, which Adam takes for a direction.
-        ignore_index: Rows with this label take no part in any term, nor in a mean; None: every row counts.
-        output_std: Start of the output layer, see `Objective`.
+            bias moves them as it moves the outputs. Its gradient is rounding alone, which Adam takes for a direction.
+        weight: See `Objective`; the label vectors are means without weights.
+        ignore_index: See `Objective`.
+        output_std: See `Objective`.
 
     Raises:
         ValueError: When an argument is out of its range.
+        RuntimeError: With ``update="epoch"``, in training, when `start_epoch` was never called.
 
     Example:
         >>> import torch
@@ -72,12 +77,6 @@ class AdaptiveLabels(Objective):
         >>> objective.logits(torch.randn(5, 8)).shape
         torch.Size([5, 3])
     """
-
-    search_space: ClassVar[SearchSpace] = {
-        "update": Choices(("batch", "moving_average", "epoch")),
-        "repel_weight": Choices((0.0, 1.0, 3.0, 10.0)),
-        "gradient_through_centroids": Choices((True, False)),
-    }
 
     steps: Tensor
     centroids: Tensor
@@ -97,6 +96,7 @@ class AdaptiveLabels(Objective):
         gradient_through_centroids: bool = True,
         repel_weight: float = 0.0,
         prediction: Literal["training_set", "last"] = "training_set",
+        weight: Sequence[float] | Tensor | None = None,
         bias: bool = False,
         ignore_index: int | None = -100,
         output_std: float | None = None,
@@ -116,6 +116,7 @@ class AdaptiveLabels(Objective):
             hidden_size,
             num_labels,
             output_size=label_dimension if label_dimension is None else max(label_dimension, 1),  # faults hold the rest
+            weight=weight,
             bias=bias,
             ignore_index=ignore_index,
             output_std=output_std,
@@ -137,7 +138,6 @@ class AdaptiveLabels(Objective):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self._steps = 0
         self._batch_seen = False
-        self._pass: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def from_linear(cls, layer: nn.Linear, *, num_labels: int | None = None, **arguments: Any) -> Self:
@@ -153,55 +153,58 @@ class AdaptiveLabels(Objective):
         return super().from_linear(layer, num_labels=num_labels, **arguments)
 
     @property
-    def mixing_refusal(self) -> str:
-        """Why rows of two labels are refused."""
-        return "a label's vector is the mean of the rows of that label, and a mixed row is of two"
-
-    @property
-    def row_coupling(self) -> str | None:
-        """Why a micro-batch is a batch: the label vectors are means over its rows, and `repel` is over their pairs."""
+    def batch_dependent(self) -> str | None:
+        """Why a micro-batch is a batch: the label vectors are means over it, and `repel` is over its pairs."""
         if self.update == "epoch" and self.repel_weight == 0:
             return None
-        return "the label vectors are means over the rows of a batch, and the repel term is over their pairs"
+        return "the label vectors are means over the examples of a batch, and the repel term is over their pairs"
 
-    def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> AdaptiveLabelsTerms:
+    def forward(
+        self,
+        hidden: Tensor,
+        labels: Tensor,
+        indices: Tensor | None = None,
+        *,
+        sample_weight: Tensor | None = None,
+        num_items_in_step: Tensor | int | None = None,
+    ) -> AdaptiveLabelsTerms:
         """Computes the terms; see `Objective.forward`.
 
         In training mode the label vectors move; in evaluation mode the loss goes by those that predict.
         """
-        hidden, labels = self.counted(hidden, labels)
-        z = full_precision(self.output(hidden))
+        if self.update == "epoch":
+            self._require_epoch("against the vectors it started with")
+        examples = self._examples(hidden, labels, sample_weight, num_items_in_step)
+        z = full_precision(self.output(examples.hidden))
         repel = z.new_zeros(())
-        moves = (self.update != "epoch" or self.repel_weight > 0) and self.moves_state()
-        updates = self.training and self._is_update(moves)
+        updates = self.training and self._is_update()
         centroids = self.centroids if self.training else self.prediction_centroids
         if updates and self.update != "epoch":
-            moved = self._moved(z if self.gradient_through_centroids else z.detach(), labels)
-            if moves:
+            moved = self._moved(z if self.gradient_through_centroids else z.detach(), examples)
+            if self._updates_state:
                 self._keep(moved)
             if self.loss == "after_update":
                 centroids = moved
         if updates and self.repel_weight > 0:
-            repel = self._repel(z, labels)
-        row_factor = whole_batch.mean_factor(labels.shape[0], like=z, group=self.step_group)
-        output = F.cross_entropy(-distances(z, centroids), labels, reduction="sum") * row_factor
+            repel = self._repel(z, examples)
+        output = examples.mean(cross_entropy(log_softmax(-distances(z, centroids)), examples.labels))
         total = output if self.repel_weight == 0 else output + self.repel_weight * repel
         return AdaptiveLabelsTerms(total=total, output=output, repel=repel)
 
-    def _is_update(self, moves: bool) -> bool:
-        """Tells whether this step updates, and counts it where it moves state."""
+    def _is_update(self) -> bool:
+        """Tells whether this batch updates, and counts it where it changes state."""
         if self.warmup_steps == 0 and self.update_every == 1:
             return True
-        if moves and self.begins_step():
+        step = self._steps
+        if self._updates_state:
             # Counted twice: the buffer goes into checkpoints, and reading the number needs no wait for a GPU.
             self._steps += 1
             self.steps += 1
-        step = self._steps - moves  # of a pass that is not counted the next one
         return step >= self.warmup_steps and (step - self.warmup_steps) % self.update_every == 0
 
-    def _moved(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Returns the label vectors after an update with these rows, [C, D], with gradient (eq. 1)."""
-        sums, counts = whole_batch.class_sums(z, labels, self.num_labels, group=self.step_group)
+    def _moved(self, z: Tensor, examples: Examples) -> Tensor:
+        """Returns the label vectors after an update with these examples, [C, D], with gradient (eq. 1)."""
+        sums, counts = class_sums(z, examples.labels, examples.counts, self.num_labels, group=examples.group)
         if not self._batch_seen and not torch.compiler.is_compiling():
             # Looked at once: the last batch of an epoch may well be small, and on a GPU each look costs a wait.
             self._batch_seen = True
@@ -219,17 +222,17 @@ class AdaptiveLabels(Objective):
         self.centroids = centroids.detach().to(self.centroids.dtype)
         self.prediction_centroids = self.centroids.clone()
 
-    def _repel(self, z: Tensor, labels: Tensor) -> Tensor:
+    def _repel(self, z: Tensor, examples: Examples) -> Tensor:
         """Returns eq. 3 as a mean over all pairs.
 
         The cosines of all pairs add up to the square of the directions' sum, and so they do within a class.
         """
         directions = z / z.norm(dim=1, keepdim=True).clamp_min(1e-6)
-        by_class, counts = whole_batch.class_sums(directions, labels, self.num_labels, group=self.step_group)
+        by_class, counts = class_sums(
+            directions, examples.labels, examples.counts, self.num_labels, group=examples.group
+        )
         unlike = by_class.sum(dim=0).square().sum() - by_class.square().sum()
-        count = counts.sum()
-        share = whole_batch.share_of_step(labels.shape[0], like=z, group=self.step_group)
-        return unlike / count.clamp_min(1).square() * share
+        return unlike / counts.sum().clamp_min(1).square() * examples.step_share()
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Returns minus the distances [..., C] to the label vectors; the softmax is eq. 2."""
@@ -239,37 +242,36 @@ class AdaptiveLabels(Objective):
     def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
         """Returns the label vectors that predict."""
         vectors = self.prediction_centroids.float().cpu().clone()
-        return LabelGeometry(self.label_names(names), vectors=vectors, source=type(self).__name__)
+        return LabelGeometry(self._names(names), vectors=vectors, source=type(self).__name__)
 
-    def needs_training_pass(self) -> bool:
-        """Tells whether means over the training set are wanted."""
-        return self.prediction == "training_set" or self.update == "epoch"
+    @torch.no_grad()
+    def end_epoch(self, training_examples: TrainingExamples | None = None) -> None:
+        """Takes the means over the training set, where they predict or train; see `Objective.end_epoch`.
 
-    def begin_pass(self) -> None:
-        """Begins the sums over the training set."""
+        A label without examples keeps its vector.
+
+        Raises:
+            ValueError: Means over the training set are wanted and `training_examples` is None.
+        """
+        if self.prediction != "training_set" and self.update != "epoch":
+            return
+        if training_examples is None:
+            raise ValueError(
+                "`training_examples` must be given, got None: AdaptiveLabels takes means over the training set after "
+                "each epoch; or take prediction='last' (and another update than 'epoch')"
+            )
         sums = torch.zeros_like(self.centroids, dtype=torch.float64)
-        self._pass = (sums, sums.new_zeros(self.num_labels))
-
-    @torch.no_grad()
-    def observe(self, hidden: Tensor, labels: Tensor, rows: Tensor) -> None:
-        """Adds rows [N, H] to the sums."""
-        assert self._pass is not None
-        sums, counts = self._pass
-        hidden, labels = self.counted(hidden, labels)
-        sums.index_add_(0, labels, self.output(hidden).double())
-        counts += torch.bincount(labels, minlength=self.num_labels)
-
-    @torch.no_grad()
-    def end_pass(self) -> None:
-        """Takes the means over the training set; a label without rows keeps its vector."""
-        assert self._pass is not None
-        sums, counts = self._pass
-        means = (sums / counts.clamp_min(1)[:, None]).to(self.centroids.dtype)
-        found = torch.where(counts[:, None] > 0, means, self.centroids)
-        self._pass = None
+        numbers = sums.new_zeros(self.num_labels)
+        for hidden, labels, _ in training_examples():
+            examples = self._examples(hidden, labels, None, None)
+            counts = examples.counts.double()
+            sums.index_add_(0, examples.labels, self.output(examples.hidden).double() * counts[:, None])
+            numbers.index_add_(0, examples.labels, counts)
+        means = (sums / numbers.clamp_min(1)[:, None]).to(self.centroids.dtype)
+        found = torch.where(numbers[:, None] > 0, means, self.centroids)
         if self.update == "epoch":
             self._keep(found)
-        elif self.prediction == "training_set":
+        else:
             self.prediction_centroids = found
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:

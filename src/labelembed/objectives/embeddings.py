@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from labelembed.geometry import LabelGeometry
 
 Scale = float | Literal["log"] | None
-# What the parameters were called when they stood in the objective itself; saved runs of version 0.1 hold these names.
-FIRST_NAMES = {
+# What the parameters of version 0.1 were called in saved runs.
+OLD_NAMES = {
     "embedding": "embedding.weight",
     "compressed_rows": "embedding.left",
     "compressed_columns": "embedding.right",
@@ -88,8 +88,11 @@ def _number(scale: Scale, num_labels: int) -> float | None:
     return math.log(num_labels) + 1.5 if isinstance(scale, str) else scale
 
 
-def take_first_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def take_old_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Renames in a state what version 0.1 called otherwise; a hook before `load_state_dict`."""
-    for old, new in FIRST_NAMES.items():
+    for old, new in OLD_NAMES.items():
         if prefix + old in state:
             state[prefix + new] = state.pop(prefix + old)
+    state.pop(f"{prefix}warmup_end", None)  # follows from the length of the run
+    if f"{prefix}steps" in state:  # whole steps, where `progress` counts millionths
+        state[f"{prefix}progress"] = state.pop(f"{prefix}steps") * 1_000_000

@@ -5,48 +5,35 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from labelembed import whole_batch
+from labelembed.distributed import global_count, process_count
 from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
-from labelembed.losses import (
-    IMPLEMENTATIONS,
-    Implementation,
-    LabelEmbeddingTerms,
-    chunked,
-    full_precision,
-    takes_chunks,
-)
+from labelembed.losses import IMPLEMENTATIONS, Implementation, LabelEmbeddingTerms, chunked, takes_chunks
 from labelembed.losses import reference as losses
-from labelembed.objectives.embeddings import CompressedEmbedding, FixedEmbedding, FullEmbedding, take_first_names
-from labelembed.objectives.objective import Objective
-from labelembed.objectives.search_space import Range, SearchSpace, Simplex
+from labelembed.objectives.base import CommonArguments, Objective
+from labelembed.objectives.embeddings import CompressedEmbedding, FixedEmbedding, FullEmbedding, take_old_names
+from labelembed.objectives.examples import Examples
 
 # Where the paper (eq. 14) and the code published with it differ. The paper states no reduction of the hinge;
 # the published code adds 1e-8 to the count of right examples, which float32 cannot show and which is left out.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"output_weight": 1.0, "target_weight": 1.0, "uniform_weight": 0.0, "hinge_reduction": "mean"},
     "published_code": {"output_weight": 0.5, "target_weight": 0.5, "uniform_weight": 0.0, "hinge_reduction": "sum"},
-    # Not in the paper: the learned similarity together with a share of label smoothing, with the weights measured in
-    # docs/results.md.
+    # Not in the paper: the learned similarity with the uniform component of label smoothing, with the weights measured
+    # in docs/results.md.
     "mixture": {"output_weight": 0.2, "target_weight": 0.5, "uniform_weight": 0.3, "hinge_reduction": "mean"},
-}
-# The presets differ in their weights most of all, so that what is found is none of theirs.
-SEARCH_SPACE: SearchSpace = {
-    "temperature": Range(1.0, 8.0, log=True),
-    "weights": Simplex(("output_weight", "target_weight", "uniform_weight")),
-    "embedding_learning_rate": Range(0.3, 10.0, log=True),
 }
 # A dense [C, C] table is 16 MB at so many labels, and a gigabyte at 16,000.
 DENSE_GEOMETRY_LABELS = 2_000
 # E, its gradient and Adam's two moments take 16 C^2 bytes: 6.4 GB at so many labels.
 FULL_LABELS = 20_000
-# The step at which a share of a run ends whose length nobody has told yet.
-UNKNOWN_END = torch.iinfo(torch.int64).max
+# `progress` counts in millionths, since a micro-batch is a part of a step.
+_STEP, _ROUNDING = 1_000_000, 10_000
 
 
 class LabelEmbedding(Objective):
@@ -63,21 +50,23 @@ class LabelEmbedding(Objective):
         embedding  CE(softmax(sg(z2) / temperature), e)    trains E, or A, B  (eq. 11)
         uniform    CE(1/C, z1)                             trains h and o1    (not in the paper)
 
-    Every term is a mean over the examples that count; `embedding` over those that o2 gets right, of a micro-batch by
-    itself times its share of the step. The total is their weighted sum (eq. 14). With ``auxiliary="shared"`` there is
-    no o2: E learns from sg(z1), on the examples that o1 gets right, and `auxiliary` and `hinge` are 0 (not in the
-    paper; a step costs little more than one-hot's). With a saved `LabelGeometry`, E is fixed, o2 is not built and
-    ``total = output_weight output + target_weight target`` (eq. 17).
+    Every term is a mean over the examples that count; `embedding` over those of the batch that o2 gets right (of a
+    micro-batch by itself, times its share of the step). The total is their weighted sum (eq. 14).
+
+    With ``auxiliary="shared"`` there is no o2: E learns from sg(z1), on the examples that o1 gets right, and
+    `auxiliary` and `hinge` are 0 (not in the paper; a step costs little more than one-hot's). With a saved
+    `LabelGeometry`, E is fixed, o2 is not built and ``total = output_weight output + target_weight target`` (eq. 17).
 
     Args:
-        hidden_size: H, width of the hidden rows.
+        hidden_size: H, width of the hidden states.
         num_labels: C, number of labels.
         embedding: `full`, `compressed`, or a saved LabelGeometry of the same number of labels (fixed).
         rank: K, the compressed embedding's size (the paper's h); 100 is the paper's example.
         auxiliary: `separate`: a second output layer teaches E (the paper); `shared`: the first does.
         initial_scale: What E starts as: a number times the identity. With 1 (the paper's) softmax(E[y]) starts with
             e / (e + C - 1) on y, almost uniform over many labels: 0.23 of 10, 0.03 of 100. `log`: log C + 1.5, so that
-            it is about 0.8 of any number. Compressed: ``B = A^T`` with so long rows. None: 1, and compressed at random.
+            it is about 0.8 of any number. Compressed: ``B = A^T`` with rows of that length. None: 1, and
+            compressed at random.
         embedding_learning_rate: Factor on the optimiser's learning rate for E, A and B.
         preset: `paper` (weights 1 and 1, hinge averaged), `published_code` (weights 0.5 and 0.5, hinge summed over
             the batch), or `mixture` (not in the paper: 0.2 of the label itself, 0.5 learned, 0.3 uniform). The weights
@@ -86,19 +75,17 @@ class LabelEmbedding(Objective):
             probability p is 1, that of the cross entropy -1 / p.
         temperature: tau, how soft the distribution is that E learns from; > 0.
         confidence_limit: alpha, the probability of the right label above which the hinge acts; in [0, 1].
-        hinge_reduction: `mean` or `sum` over the rows; None: the preset's.
+        hinge_reduction: `mean` or `sum` over the examples; None: the preset's.
         output_weight: Weight of `output`; None: the preset's.
         target_weight: Weight of `target`; None: the preset's.
         uniform_weight: Weight of `uniform`; None: the preset's. With weights that sum to 1 the network is trained on
             ``output_weight onehot + target_weight softmax(E[y]) + uniform_weight / C``.
         target_warmup_steps: Training steps for which `target` has no weight, while E is still noise (20,000 of
             about 50,000 in the published text code). A number between 0 and 1 is that share of the run's steps, which
-            `begin_training` must be told before the first.
-        bias: Whether the output layers have a bias.
-        ignore_index: Rows with this label take no part in any term; None: every row counts.
-        output_std: Start of the output layers, see `Objective`.
+            `start_epoch` must be told before the first.
         impl: `reference`: the plain lines; `chunked`: some examples' logits at a time, where `total` alone can be
             differentiated, once; `auto`: chunks from 1,000 labels on.
+        common: What every objective takes, see `Objective`; `bias` and `output_std` are of both output layers.
 
     Raises:
         ValueError: When an argument is out of its range, the geometry has another number of labels, or a full E is
@@ -113,9 +100,8 @@ class LabelEmbedding(Objective):
         torch.Size([3, 3])
     """
 
-    presets, search_space = PRESETS, SEARCH_SPACE
-    steps: Tensor
-    warmup_end: Tensor
+    presets = PRESETS
+    progress: Tensor
 
     def __init__(
         self,
@@ -135,10 +121,8 @@ class LabelEmbedding(Objective):
         target_weight: float | None = None,
         uniform_weight: float | None = None,
         target_warmup_steps: int | float = 0,
-        bias: bool = True,
-        ignore_index: int | None = -100,
-        output_std: float | None = None,
         impl: Implementation = "auto",
+        **common: Unpack[CommonArguments],
     ) -> None:
         given: dict[str, Any] = {
             "output_weight": output_weight,
@@ -175,25 +159,22 @@ class LabelEmbedding(Objective):
         is_whole = is_share or (target_warmup_steps >= 0 and float(target_warmup_steps).is_integer())
         rule = "must be a whole number of steps >= 0, or a share of the run between 0 and 1"
         faults.require(is_whole, "target_warmup_steps", target_warmup_steps, rule)
-        super().__init__(
-            hidden_size, num_labels, bias=bias, ignore_index=ignore_index, output_std=output_std, faults=faults
-        )
+        super().__init__(hidden_size, num_labels, faults=faults, **common)
         self.output_weight: float = numbers["output_weight"]
         self.target_weight: float = numbers["target_weight"]
         self.uniform_weight: float = numbers["uniform_weight"]
         self.hinge_reduction: str = numbers["hinge_reduction"]
-        self.temperature = temperature
+        self.tau = temperature
         self.confidence_limit = confidence_limit
         self.embedding_learning_rate = embedding_learning_rate
         self.impl = impl
         self.target_warmup_steps = target_warmup_steps if is_share else int(target_warmup_steps)
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        if is_share:
-            self.register_buffer("warmup_end", torch.tensor(UNKNOWN_END))
-            self._knows_warmup_end = False
+        # The step at which the warm-up ends; of a share nobody knows it before `start_epoch`.
+        self._warmup_end: int | None = None if is_share else int(target_warmup_steps)
+        self.register_buffer("progress", torch.zeros((), dtype=torch.int64))
         self.learns_embedding = not isinstance(embedding, LabelGeometry)
         separate = self.learns_embedding and auxiliary == "separate"
-        self.auxiliary = self.new_layer(bias=bias) if separate else None
+        self.auxiliary = self._new_layer(bias=self.output.bias is not None) if separate else None
         self.embedding: FullEmbedding | CompressedEmbedding | FixedEmbedding
         if isinstance(embedding, LabelGeometry):
             self.embedding = FixedEmbedding(embedding)
@@ -201,7 +182,7 @@ class LabelEmbedding(Objective):
             self.embedding = FullEmbedding(num_labels, initial_scale=initial_scale)
         else:
             self.embedding = CompressedEmbedding(num_labels, rank, initial_scale=initial_scale)
-        self.register_load_state_dict_pre_hook(take_first_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(take_old_names)  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_linear(cls, layer: nn.Linear, **arguments: Any) -> Self:
@@ -217,67 +198,78 @@ class LabelEmbedding(Objective):
             objective.auxiliary = copy.deepcopy(objective.output).requires_grad_(True)
         return objective
 
-    def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> LabelEmbeddingTerms:
+    def forward(
+        self,
+        hidden: Tensor,
+        labels: Tensor,
+        indices: Tensor | None = None,
+        *,
+        sample_weight: Tensor | None = None,
+        num_items_in_step: Tensor | int | None = None,
+    ) -> LabelEmbeddingTerms:
         """Computes the terms; see `Objective.forward`. In chunks only `total` can be differentiated."""
-        h, y = self.counted(hidden, labels)
-        target_weight = self._target_weight_now()
+        examples = self._examples(hidden, labels, sample_weight, num_items_in_step)
+        h, y = examples.hidden, examples.labels
+        target_weight = self._target_weight_now(examples, num_items_in_step)
         layers = [layer for layer in (self.output, self.auxiliary) if layer is not None]
         if takes_chunks(self.impl, self.num_labels, *layers):
-            return self._in_chunks(h, y, float(target_weight))
+            return self._in_chunks(examples, target_weight)
         z1, e = self.output(h), self.embedding(y)
         log_p1, log_e = losses.log_softmax(z1), losses.log_softmax(e)
-        mean = whole_batch.mean_factor(len(y), like=log_p1, group=self.step_group)
-        hinge_mean = mean if self.hinge_reduction == "mean" else whole_batch.sum_factor(self.step_group)
         uniform = auxiliary = hinge = embedding = log_p1.new_zeros(())
 
-        output = losses.cross_entropy(log_p1, y).sum() * mean  # eq. 7
-        target = losses.target_cross_entropy(log_e, log_p1).sum() * mean  # eq. 13
+        output = examples.mean(losses.cross_entropy(log_p1, y))  # eq. 7
+        target = examples.mean(losses.target_cross_entropy(log_e, log_p1))  # eq. 13
         total = self.output_weight * output + target_weight * target
         if self.uniform_weight > 0:
-            uniform = losses.uniform_cross_entropy(log_p1).sum() * mean
+            uniform = examples.mean(losses.uniform_cross_entropy(log_p1))
             total = total + self.uniform_weight * uniform
         z2 = z1
         if self.auxiliary is not None:
             z2 = self.auxiliary(h.detach())
             log_p_true = -losses.cross_entropy(losses.log_softmax(z2), y)
-            auxiliary = -log_p_true.sum() * mean  # eq. 8
-            hinge = losses.hinge(log_p_true, self.confidence_limit).sum() * hinge_mean  # eq. 12
+            auxiliary = examples.mean(-log_p_true)  # eq. 8
+            hinge = (losses.hinge(log_p_true, self.confidence_limit) * self._hinge_scales(examples)).sum()  # eq. 12
             total = total + auxiliary + hinge
         if self.learns_embedding:
             right = z2.argmax(dim=-1) == y
-            taught = losses.taught_cross_entropy(z2, log_e, self.temperature)  # eq. 10, 11
-            embedding = torch.where(right, taught, 0).sum() * self._mean_over_right(right, like=log_p1)
+            taught = losses.taught_cross_entropy(z2, log_e, self.tau)  # eq. 10, 11
+            embedding = self._mean_over_right(taught, right, examples)
             total = total + embedding  # eq. 14; without o2 and E's own term eq. 17
         return LabelEmbeddingTerms(total, output, target, auxiliary, hinge, embedding, uniform)
 
-    def _mean_over_right(self, right: Tensor, *, like: Tensor) -> Tensor | float:
-        """Returns 1 / the number of examples that are right [n]; of a micro-batch, times its share of the step.
+    def _hinge_scales(self, examples: Examples) -> Tensor:
+        """Returns what the hinge of each example is multiplied with [N]."""
+        if self.hinge_reduction == "mean":
+            return examples.scales
+        return examples.weights * process_count(examples.group)
+
+    def _mean_over_right(self, values: Tensor, right: Tensor, examples: Examples) -> Tensor:
+        """Returns the mean of values [N] over the examples that are right [N], times the batch's share of the step.
 
         How many examples of a whole step are right is not known before its last micro-batch.
         """
-        group = self.step_group
-        factor = whole_batch.count_factor(right.sum(), like=like, group=group)
-        return factor * whole_batch.share_of_step(len(right), like=like, group=group)
+        scales = torch.where(right, examples.scales, 0)
+        sums = global_count(torch.stack([examples.scales.sum(), scales.sum()]), group=examples.group)
+        factor = torch.where(sums[1] > 0, sums[0] / sums[1], 0)
+        return (values * scales).sum() * factor
 
-    def _in_chunks(self, hidden: Tensor, labels: Tensor, target_weight: float) -> LabelEmbeddingTerms:
-        """Computes the terms from the hidden states that count [n, H] on, without all logits at once."""
-        ones = full_precision(hidden).new_ones(len(labels))
-        mean = whole_batch.mean_factor(len(labels), like=ones, group=self.step_group)
-        hinge_mean = mean if self.hinge_reduction == "mean" else whole_batch.sum_factor(self.step_group)
+    def _in_chunks(self, examples: Examples, target_weight: Tensor | float) -> LabelEmbeddingTerms:
+        """Computes the terms without all logits at once."""
         settings = chunked.Settings(
             output_weight=self.output_weight,
             target_weight=target_weight,
             uniform_weight=self.uniform_weight or None,
-            temperature=self.temperature,
+            temperature=self.tau,
             confidence_limit=self.confidence_limit,
             teaches=self.learns_embedding,
-            global_sum=partial(whole_batch.total, group=self.step_group),
+            global_sum=partial(global_count, group=examples.group),
         )
         return chunked.label_embedding_terms(
-            hidden,
-            labels,
-            ones * mean,
-            ones * hinge_mean,
+            examples.hidden,
+            examples.labels,
+            examples.scales,
+            self._hinge_scales(examples),
             (self.output.weight, self.output.bias),
             None if self.auxiliary is None else (self.auxiliary.weight, self.auxiliary.bias),
             self.embedding.factors(),
@@ -285,41 +277,36 @@ class LabelEmbedding(Objective):
         )
 
     @property
-    def row_coupling(self) -> str | None:
-        """Why micro-batches are not one batch; see `Objective.row_coupling`."""
+    def batch_dependent(self) -> str | None:
+        """Why micro-batches are not one batch; see `Objective.batch_dependent`."""
         if not self.learns_embedding:
             return None
-        return "E learns from a mean over the rows that are predicted right, and each micro-batch has its own"
+        return "E learns from a mean over the examples that are predicted right, and each micro-batch has its own"
 
-    def _target_weight_now(self) -> Tensor | float:
+    def start_epoch(self, epoch: int, epochs: int, steps: int) -> None:
+        """Tells of how many steps `target_warmup_steps` is a share; see `Objective.start_epoch`."""
+        super().start_epoch(epoch, epochs, steps)
+        if not isinstance(self.target_warmup_steps, int):
+            self._warmup_end = round(self.target_warmup_steps * epochs * steps)
+
+    def _target_weight_now(self, examples: Examples, num_items_in_step: Tensor | int | None) -> Tensor | float:
         """Returns the weight of `target` in this step, and counts the step where that depends on its number."""
         if self.target_warmup_steps == 0:
             return self.target_weight
-        end = self._warmup_end()
-        moves = self.moves_state()
-        if moves and self.begins_step():
-            self.steps += 1
-        made = self.steps - 1 if moves else self.steps  # without this one
-        exact = torch.promote_types(self.output.weight.dtype, torch.float32)
-        return self.target_weight * (made >= end).to(exact)
-
-    def begin_training(self, steps: int) -> None:
-        """Tells of how many steps `target_warmup_steps` is a share; once a run, before its first step."""
-        if not isinstance(self.target_warmup_steps, int):
-            self.warmup_end.fill_(round(self.target_warmup_steps * steps))
-
-    def _warmup_end(self) -> Tensor | int:
-        """Returns the number of steps after which `target` begins."""
-        if isinstance(self.target_warmup_steps, int):
-            return self.target_warmup_steps
-        if self.training and not self._knows_warmup_end:  # asked once: on a GPU to look costs a wait
-            if int(self.warmup_end) == UNKNOWN_END:
-                raise ValueError(
+        if self._warmup_end is None:
+            if self._updates_state:
+                raise RuntimeError(
                     f"`target_warmup_steps` {self.target_warmup_steps} is a share of the run's steps, and nobody has "
-                    "told how many there will be; call objective.begin_training(steps) before the first"
+                    "told how many there are: call objective.start_epoch(epoch, epochs, steps) before each epoch"
                 )
-            self._knows_warmup_end = True
-        return self.warmup_end
+            return 0.0
+        begun = self.progress + _ROUNDING >= self._warmup_end * _STEP
+        if self._updates_state:
+            # A new tensor: the old one stands in `begun`.
+            self.progress = self.progress + (
+                _STEP if num_items_in_step is None else (examples.step_share() * _STEP).round().long()
+            )
+        return self.target_weight * begun.to(examples.weights.dtype)
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Returns optimiser groups in which E, A and B are not decayed.
@@ -343,7 +330,7 @@ class LabelEmbedding(Objective):
     @torch.no_grad()
     def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
         """Returns E as similarities; of a compressed one above 2,000 labels the rows of A as vectors, by cosine."""
-        names, source = self.label_names(names), type(self).__name__
+        names, source = self._names(names), type(self).__name__
         if isinstance(self.embedding, CompressedEmbedding) and self.num_labels > DENSE_GEOMETRY_LABELS:
             vectors = self.embedding.left.float().cpu().clone()
             return LabelGeometry(names, vectors=vectors, metric="cosine", source=source)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
-from labelembed.losses import IMPLEMENTATIONS, Implementation, chunked, full_precision, takes_chunks
-from labelembed.objectives.objective import Objective
+from labelembed.losses import IMPLEMENTATIONS, Implementation, smoothed_cross_entropy
+from labelembed.objectives.base import CommonArguments, Objective
 
 
 class OneHotTerms(NamedTuple):
@@ -23,15 +21,14 @@ class OneHotTerms(NamedTuple):
 class OneHot(Objective):
     """Cross entropy of the output with the one-hot label (Sun et al. 2017, eq. 4).
 
-    ``output = CE(onehot(y), z)``, a mean over the rows that count; ``total = output``.
+    ``output = CE(onehot(y), z)``, a mean over the examples that count; ``total = output``.
 
     Args:
-        hidden_size: H, width of the hidden rows.
+        hidden_size: H, width of the hidden states.
         num_labels: C, number of labels.
-        bias: Whether the output layer has a bias.
-        ignore_index: Rows with this label take no part; None: every row counts.
-        output_std: Start of the output layer, see `Objective`.
-        impl: `reference`: plain lines; `chunked`: never the logits of all rows at once; `auto`: chunks for many labels.
+        impl: `reference`: plain lines; `chunked`: never the logits of all examples at once; `auto`: chunks from 1,000
+            labels on.
+        common: What every objective takes, see `Objective`.
 
     Example:
         >>> import torch
@@ -42,39 +39,25 @@ class OneHot(Objective):
     """
 
     def __init__(
-        self,
-        hidden_size: int,
-        num_labels: int,
-        *,
-        bias: bool = True,
-        ignore_index: int | None = -100,
-        output_std: float | None = None,
-        impl: Implementation = "auto",
+        self, hidden_size: int, num_labels: int, *, impl: Implementation = "auto", **common: Unpack[CommonArguments]
     ) -> None:
         faults = ArgumentFaults()
         faults.choice("impl", impl, IMPLEMENTATIONS)
-        super().__init__(
-            hidden_size,
-            num_labels,
-            bias=bias,
-            ignore_index=ignore_index,
-            output_std=output_std,
-            faults=faults,
-        )
+        super().__init__(hidden_size, num_labels, faults=faults, **common)
         self.impl = impl
 
-    def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> OneHotTerms:
+    def forward(
+        self,
+        hidden: Tensor,
+        labels: Tensor,
+        indices: Tensor | None = None,
+        *,
+        sample_weight: Tensor | None = None,
+        num_items_in_step: Tensor | int | None = None,
+    ) -> OneHotTerms:
         """Computes the terms; see `Objective.forward`."""
-        hidden, labels = self.counted(hidden, labels)
-        if takes_chunks(self.impl, self.num_labels, self.output):
-            ones = full_precision(hidden).new_ones(len(labels))
-            scales = ones * whole_batch.mean_factor(len(labels), like=ones, group=self.step_group)
-            first = self.output.weight, self.output.bias
-            total = chunked.label_embedding_terms(
-                hidden, labels, scales, scales, first, None, None, chunked.Settings()
-            ).total
-            return OneHotTerms(total=total, output=total)
-        logits = full_precision(self.output(hidden))
-        row_factor = whole_batch.mean_factor(labels.shape[0], like=logits, group=self.step_group)
-        output = F.cross_entropy(logits, labels, reduction="sum") * row_factor
+        examples = self._examples(hidden, labels, sample_weight, num_items_in_step)
+        output = smoothed_cross_entropy(
+            self.output, examples.hidden, examples.labels, examples.scales, smoothing=None, impl=self.impl
+        ).total
         return OneHotTerms(total=output, output=output)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.losses import distances, full_precision
-from labelembed.objectives.objective import Objective
-from labelembed.objectives.search_space import Choices, Range, SearchSpace
+from labelembed.objectives.base import CommonArguments, Objective
 from labelembed.special_tokens import BEGIN, PAD, SPECIAL_TOKENS, UNKNOWN
 
 LOSSES = ("huber", "squared", "cosine")
-# Below this squared length a row has no direction; its gradient stays finite.
+# Below this squared length a vector has no direction; its gradient stays finite.
 SMALLEST_SQUARE = 1e-12
 
 
@@ -32,8 +30,8 @@ class StaticLabelsTerms(NamedTuple):
 class StaticLabels(Objective):
     """Regression to a fixed vector of each label, the nearest of which predicts (Chen et al. 2021, "StaticLabel").
 
-    The output layer ``z = o(h)`` is as wide as the vectors v, [C, D]. ``total = output``, a mean over the rows
-    that count of a distance between z and ``v_y``:
+    The output layer ``z = o(h)`` is as wide as the vectors v, [C, D]. ``total = output``, a mean over the
+    examples that count of a distance between z and ``v_y``:
 
     - `huber`: ``mean_d of d**2 / 2 where |d| <= delta, delta (|d| - delta / 2) beyond``, ``d = z - v_y``; a mean
       over the D entries as in the Huber losses of PyTorch and Keras;
@@ -44,10 +42,10 @@ class StaticLabels(Objective):
     softmax is a distribution, but nothing has trained it to be calibrated: fit a temperature.
 
     Args:
-        hidden_size: H, width of the hidden rows.
+        hidden_size: H, width of the hidden states.
         num_labels: C, number of labels.
         embedding: The labels' vectors: a saved LabelGeometry of the same labels. Of one with similarities the
-            vectors are its soft targets, [C, C]. The special tokens of a vocabulary that no training row has, and
+            vectors are its soft targets, [C, C]. The special tokens of a vocabulary that no training example has, and
             that a run's class means therefore give one vector, are put opposite the mean of the others. In a recipe
             also `text` (the labels' names, read by a packaged text encoder) or `text:PATH` (by a transformers model
             in a folder).
@@ -55,9 +53,7 @@ class StaticLabels(Objective):
         delta: Where the Huber loss turns from a square into a line; > 0.
         normalize: Scale every vector to the length sqrt(D), a mean square of 1 an entry: then delta and the mean
             over D say the same whatever made the vectors, and no label is nearer for being shorter.
-        bias: Whether the output layer has a bias.
-        ignore_index: Rows with this label take no part; None: every row counts.
-        output_std: Start of the output layer, see `Objective`.
+        common: What every objective takes, see `Objective`.
 
     Raises:
         ValueError: When an argument is out of its range, the geometry has another number of labels, or its
@@ -69,14 +65,9 @@ class StaticLabels(Objective):
         >>> objective = StaticLabels(8, 3, embedding=words)
         >>> objective(torch.randn(4, 8), torch.tensor([0, 1, 2, 1])).total.shape
         torch.Size([])
-        >>> objective.outputs(torch.randn(4, 8)).shape, objective.logits(torch.randn(4, 8)).shape
+        >>> objective.output(torch.randn(4, 8)).shape, objective.logits(torch.randn(4, 8)).shape
         (torch.Size([4, 50]), torch.Size([4, 3]))
     """
-
-    search_space: ClassVar[SearchSpace] = {
-        "loss": Choices(("huber", "squared", "cosine")),
-        "delta": Range(0.1, 3.0, log=True),
-    }
 
     vectors: Tensor
 
@@ -89,9 +80,7 @@ class StaticLabels(Objective):
         loss: Literal["huber", "squared", "cosine"] = "huber",
         delta: float = 1.0,
         normalize: bool = True,
-        bias: bool = True,
-        ignore_index: int | None = -100,
-        output_std: float | None = None,
+        **common: Unpack[CommonArguments],
     ) -> None:
         faults = ArgumentFaults()
         faults.choice("loss", loss, LOSSES)
@@ -107,10 +96,8 @@ class StaticLabels(Objective):
             hidden_size,
             num_labels,
             output_size=None if vectors is None else vectors.shape[1],
-            bias=bias,
-            ignore_index=ignore_index,
-            output_std=output_std,
             faults=faults,
+            **common,
         )
         self.loss = loss
         self.delta = delta
@@ -124,19 +111,26 @@ class StaticLabels(Objective):
             num_labels = len(embedding)
         return super().from_linear(layer, num_labels=num_labels, **arguments)
 
-    def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> StaticLabelsTerms:
+    def forward(
+        self,
+        hidden: Tensor,
+        labels: Tensor,
+        indices: Tensor | None = None,
+        *,
+        sample_weight: Tensor | None = None,
+        num_items_in_step: Tensor | int | None = None,
+    ) -> StaticLabelsTerms:
         """Computes the terms; see `Objective.forward`."""
-        hidden, labels = self.counted(hidden, labels)
-        found = full_precision(self.output(hidden))
-        right = F.embedding(labels, self.vectors).to(found.dtype)
-        row_factor = whole_batch.mean_factor(labels.shape[0], like=found, group=self.step_group)
+        examples = self._examples(hidden, labels, sample_weight, num_items_in_step)
+        found = full_precision(self.output(examples.hidden))
+        wanted = F.embedding(examples.labels, self.vectors).to(found.dtype)
         if self.loss == "huber":
-            distance = F.huber_loss(found, right, reduction="sum", delta=self.delta) / self.output_size
+            distance = F.huber_loss(found, wanted, reduction="none", delta=self.delta).mean(dim=-1)
         elif self.loss == "squared":
-            distance = F.mse_loss(found, right, reduction="sum") / self.output_size
+            distance = F.mse_loss(found, wanted, reduction="none").mean(dim=-1)
         else:
-            distance = (1 - (_directions(found) * _directions(right)).sum(dim=-1)).sum()
-        output = distance * row_factor
+            distance = 1 - (_directions(found) * _directions(wanted)).sum(dim=-1)
+        output = examples.mean(distance)
         return StaticLabelsTerms(total=output, output=output)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -153,12 +147,12 @@ class StaticLabels(Objective):
         source = type(self).__name__ if class_means is None else f"{type(self).__name__}, class means"
         vectors = (self.vectors if class_means is None else class_means).detach().float().cpu().clone()
         metric: Literal["cosine", "euclidean"] = "cosine" if self.loss == "cosine" else "euclidean"
-        return LabelGeometry(self.label_names(names), vectors=vectors, metric=metric, source=source)
+        return LabelGeometry(self._names(names), vectors=vectors, metric=metric, source=source)
 
 
-def _directions(rows: Tensor) -> Tensor:
-    """Returns rows [..., D] of length 1; a row of length 0 stays, with a finite gradient."""
-    return rows / rows.square().sum(dim=-1, keepdim=True).clamp_min(SMALLEST_SQUARE).sqrt()
+def _directions(vectors: Tensor) -> Tensor:
+    """Returns vectors [..., D] scaled to length 1; one of length 0 stays, with a finite gradient."""
+    return vectors / vectors.square().sum(dim=-1, keepdim=True).clamp_min(SMALLEST_SQUARE).sqrt()
 
 
 def _vectors_of(
@@ -192,9 +186,9 @@ def _vectors_of(
 
 
 def _never_seen(names: Sequence[str], alike: Tensor) -> list[int]:
-    """Returns the special tokens of a vocabulary that no training row has.
+    """Returns the special tokens of a vocabulary that no training example has.
 
-    The class means of a run give every label without rows the mean over all: they are those with another's vector.
+    The class means of a run give every label without examples the mean over all: they share another's vector.
     """
     if tuple(names[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
         return []

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple, Unpack
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from labelembed import whole_batch
 from labelembed.errors import ArgumentFaults
 from labelembed.losses import full_precision
-from labelembed.objectives.objective import Objective
-from labelembed.objectives.search_space import Range, SearchSpace
+from labelembed.losses.reference import cross_entropy, log_softmax
+from labelembed.objectives.base import CommonArguments, Objective
 
 PRESETS = ("published_code", "paper")
 
@@ -33,22 +31,20 @@ class TeacherFree(Objective):
 
     - `published_code`: ``teacher = KL(softmax(p^d / tau) || softmax(z))``. The code published with the paper
       softens p^d by a softmax over the probabilities themselves and leaves the network's output as it is. Its
-      KL is a mean over rows *and* labels times a multiplier, 100 for the 100 labels of CIFAR-100; so the sum
+      KL is a mean over examples *and* labels times a multiplier, 100 for the 100 labels of CIFAR-100; so the sum
       over labels that stands here is that code with the multiplier C.
     - `paper`: ``teacher = KL(softmax(log(p^d) / tau) || softmax(z / tau))``, the equation with the temperature
       on both sides as in any distillation. There is no factor tau squared, neither here nor there: at
       tau = 20 the gradient of this term is small.
 
     Args:
-        hidden_size: H, width of the hidden rows.
+        hidden_size: H, width of the hidden states.
         num_labels: C, number of labels; with one label the teacher gives it all.
         true_probability: a, what the teacher gives the right label; in (0, 1].
         temperature: tau, how soft the teacher is made; > 0.
         teacher_weight: w (the paper's alpha), the share of the teacher in the loss, in [0, 1].
         preset: `published_code` or `paper`, see above.
-        bias: Whether the output layer has a bias.
-        ignore_index: Rows with this label take no part; None: every row counts.
-        output_std: Start of the output layer, see `Objective`.
+        common: What every objective takes, see `Objective`.
 
     Raises:
         ValueError: When an argument is out of its range.
@@ -61,11 +57,6 @@ class TeacherFree(Objective):
         True
     """
 
-    search_space: ClassVar[SearchSpace] = {
-        "teacher_weight": Range(0.05, 0.95),
-        "temperature": Range(1.0, 40.0, log=True),
-    }
-
     def __init__(
         self,
         hidden_size: int,
@@ -75,25 +66,16 @@ class TeacherFree(Objective):
         temperature: float = 20.0,
         teacher_weight: float = 0.1,
         preset: Literal["published_code", "paper"] = "published_code",
-        bias: bool = True,
-        ignore_index: int | None = -100,
-        output_std: float | None = None,
+        **common: Unpack[CommonArguments],
     ) -> None:
         faults = ArgumentFaults()
         faults.require(0 < true_probability <= 1, "true_probability", true_probability, "must be in (0, 1]")
         faults.require(temperature > 0, "temperature", temperature, "must be > 0")
         faults.require(0 <= teacher_weight <= 1, "teacher_weight", teacher_weight, "must be in [0, 1]")
         faults.choice("preset", preset, PRESETS)
-        super().__init__(
-            hidden_size,
-            num_labels,
-            bias=bias,
-            ignore_index=ignore_index,
-            output_std=output_std,
-            faults=faults,
-        )
+        super().__init__(hidden_size, num_labels, faults=faults, **common)
         self.true_probability = true_probability
-        self.temperature = temperature
+        self.tau = temperature
         self.teacher_weight = teacher_weight
         self.preset = preset
         self._true_share = self._softened_share()
@@ -109,27 +91,32 @@ class TeacherFree(Objective):
         else:
             difference = math.log(self.true_probability / other) if other > 0 else math.inf
         # The softmax of two values, one of them standing `others` times; as a sigmoid it cannot overflow.
-        odds = difference / self.temperature - math.log(others)
+        odds = difference / self.tau - math.log(others)
         return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
 
-    def forward(self, hidden: Tensor, labels: Tensor, rows: Tensor | None = None) -> TeacherFreeTerms:
+    def forward(
+        self,
+        hidden: Tensor,
+        labels: Tensor,
+        indices: Tensor | None = None,
+        *,
+        sample_weight: Tensor | None = None,
+        num_items_in_step: Tensor | int | None = None,
+    ) -> TeacherFreeTerms:
         """Computes the terms; see `Objective.forward`."""
-        hidden, labels = self.counted(hidden, labels)
-        logits = full_precision(self.output(hidden))
-        log_probabilities = F.log_softmax(logits, dim=-1)
-        count = labels.shape[0]
-        row_factor = whole_batch.mean_factor(count, like=log_probabilities, group=self.step_group)
-        true_sum = -F.nll_loss(log_probabilities, labels, reduction="sum")
-        output = -true_sum * row_factor
+        examples = self._examples(hidden, labels, sample_weight, num_items_in_step)
+        logits = full_precision(self.output(examples.hidden))
+        log_p = log_softmax(logits)
+        output = examples.mean(cross_entropy(log_p, examples.labels))
         if self.preset == "paper":
-            log_probabilities = F.log_softmax(logits / self.temperature, dim=-1)
-            true_sum = -F.nll_loss(log_probabilities, labels, reduction="sum")
+            log_p = log_softmax(logits / self.tau)
         # The teacher has two values only, so that no table [N, C] of it is made.
         share = self._true_share
-        other = (1 - share) / max(self.num_labels - 1, 1)
-        entropy = -_times_log(share) - max(self.num_labels - 1, 1) * _times_log(other)
-        cross_entropy = -(share - other) * true_sum - other * log_probabilities.sum()
-        teacher = (cross_entropy - count * entropy) * row_factor
+        others = max(self.num_labels - 1, 1)
+        other = (1 - share) / others
+        entropy = -_times_log(share) - others * _times_log(other)
+        to_teacher = (share - other) * cross_entropy(log_p, examples.labels) - other * log_p.sum(dim=-1)
+        teacher = examples.mean(to_teacher - entropy)
         total = (1 - self.teacher_weight) * output + self.teacher_weight * teacher
         return TeacherFreeTerms(total=total, output=output, teacher=teacher)
 

@@ -100,7 +100,7 @@ def _bytes_on_disk(recipe: Recipe, data: TrainingData, network: Network) -> int:
 def give_teacher(recipe: Recipe, folder: RunFolder, data: TrainingData, network: Network) -> None:
     """Gives an objective that needs it the table of its teacher, which lies in the run folder."""
     if isinstance(network.objective, Distillation) and needs_table(recipe):
-        network.objective.teach(open_table(folder.path / TEACHER_FILE, recipe, data))
+        network.objective.teacher_table = open_table(folder.path / TEACHER_FILE, recipe, data)
 
 
 def start_over(path: Path) -> None:

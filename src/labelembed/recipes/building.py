@@ -98,7 +98,7 @@ def network_for(recipe: Recipe, data: TrainingData, *, base: Path | None = None,
         RecipeError: When a part does not fit the data.
     """
     _refuse_too_few_epochs(recipe)
-    network = _network_for(recipe, data, base=base, num_rows=0 if to_try else data.train.num_rows)
+    network = _network_for(recipe, data, base=base, num_examples=0 if to_try else data.train.num_examples)
     refuse_other_labels(recipe, data, base)
     return network
 
@@ -114,21 +114,21 @@ def _refuse_too_few_epochs(recipe: Recipe) -> None:
         raise RecipeError([f"objective.store_every: must be less than epochs, {recipe.epochs}, got {every}: {reason}"])
 
 
-def _network_for(recipe: Recipe, data: TrainingData, *, base: Path | None, num_rows: int) -> Network:
+def _network_for(recipe: Recipe, data: TrainingData, *, base: Path | None, num_examples: int) -> Network:
     if isinstance(data, TextCorpus):
         shared = data.source_codec.vocabulary == data.target_codec.vocabulary
         if recipe.model.get("shared_embeddings") and not shared:
             reason = "the corpus has a vocabulary for each side (labelembed preprocess --shared-vocabulary makes one)"
             raise RecipeError([f"model.shared_embeddings: must be false: {reason}"])
         sizes = len(data.source_codec.vocabulary), len(data.target_codec.vocabulary)
-        return build_sequence_network(recipe, vocabulary_sizes=sizes, num_rows=num_rows, base=base, data=data)
+        return build_sequence_network(recipe, vocabulary_sizes=sizes, num_examples=num_examples, base=base, data=data)
     return build_network(
         recipe,
         num_labels=data.num_labels,
         input_shape=data.input_shape,
         input_range=data.input_range,
         scaling=build_scaling(recipe, data),
-        num_rows=num_rows,
+        num_examples=num_examples,
         base=base,
         data=data,
     )
@@ -138,7 +138,7 @@ def build_sequence_network(
     recipe: Recipe,
     *,
     vocabulary_sizes: tuple[int, int],
-    num_rows: int = 0,
+    num_examples: int = 0,
     base: Path | None = None,
     data: TextCorpus | None = None,
 ) -> Network:
@@ -147,7 +147,7 @@ def build_sequence_network(
     Args:
         recipe: What to build.
         vocabulary_sizes: Of source and target.
-        num_rows: Target tokens of the training sentences, for objectives that remember each of them.
+        num_examples: Target tokens of the training sentences, for objectives that remember each of them.
         base: The run folder, where the recipe's files are looked for first.
         data: What is trained on; None: to predict only.
 
@@ -157,7 +157,7 @@ def build_sequence_network(
     sizes = dict(zip(("source_vocabulary_size", "target_vocabulary_size"), vocabulary_sizes, strict=True))
     with _refusals("model"), seeds.seeded(recipe.seed, "encoder"):
         encoder: Any = SEQUENCE_MODELS[recipe.model["name"]](**sizes, **_arguments(recipe.model))
-    objective = _build_objective(recipe, encoder, vocabulary_sizes[1], num_rows=num_rows, base=base, data=data)
+    objective = _build_objective(recipe, encoder, vocabulary_sizes[1], num_examples=num_examples, base=base, data=data)
     if encoder.tied_output:
         if objective.output.weight.shape != encoder.target_embedding.weight.shape:
             found, wanted = (list(layer.weight.shape) for layer in (objective.output, encoder.target_embedding))
@@ -174,7 +174,7 @@ def build_network(
     input_shape: tuple[int, ...],
     scaling: nn.Module,
     input_range: tuple[float, float] = (0.0, 1.0),
-    num_rows: int = 0,
+    num_examples: int = 0,
     base: Path | None = None,
     data: LabelledData | None = None,
 ) -> Network:
@@ -189,7 +189,7 @@ def build_network(
         input_shape: Of one input.
         scaling: Of the inputs.
         input_range: Smallest and largest value of an input; of words the numbers that there are.
-        num_rows: Training rows, for objectives that remember each of them; 0 where nothing is trained.
+        num_examples: Training rows, for objectives that remember each of them; 0 where nothing is trained.
         base: The run folder, where the recipe's files are looked for first.
         data: What is trained on, for objectives that are given something made from it; None: to predict only.
 
@@ -205,7 +205,7 @@ def build_network(
         if takes(kind, "vocabulary_size"):
             model_arguments["vocabulary_size"] = int(input_range[1]) + 1
         encoder: Any = kind(input_shape=input_shape, **model_arguments)
-    objective = _build_objective(recipe, encoder, num_labels, num_rows=num_rows, base=base, data=data)
+    objective = _build_objective(recipe, encoder, num_labels, num_examples=num_examples, base=base, data=data)
     with _refusals("data"):
         how = recipe.data
         augmentation = Augmentation(how["augmentation"], cutout=how["cutout"], input_shape=input_shape)
@@ -216,13 +216,13 @@ def build_network(
 
 
 def _build_objective(
-    recipe: Recipe, encoder: Any, num_labels: int, *, num_rows: int, base: Path | None, data: TrainingData | None
+    recipe: Recipe, encoder: Any, num_labels: int, *, num_examples: int, base: Path | None, data: TrainingData | None
 ) -> Objective:
     arguments = objective_arguments(recipe, base=base, data=data)
     kind = OBJECTIVES[recipe.objective["name"]]
     arguments |= {"hidden_size": encoder.hidden_size, "num_labels": num_labels, "output_std": encoder.output_std}
-    if takes(kind, "num_rows"):
-        arguments["num_rows"] = num_rows
+    if takes(kind, "num_examples"):
+        arguments["num_examples"] = num_examples
     with _refusals("objective"), seeds.seeded(recipe.seed, "objective"):
         objective: Objective = kind(**arguments)
     return objective

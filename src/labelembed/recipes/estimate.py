@@ -15,7 +15,7 @@ from labelembed.objectives import Distillation
 from labelembed.recipes.building import build_optimizer, build_schedule, network_for
 from labelembed.recipes.running import cached_data
 from labelembed.recipes.schema import Recipe
-from labelembed.recipes.teacher_table import even_table, needs_table
+from labelembed.recipes.teacher_table import needs_table, uniform_table
 from labelembed.training.decoding import Decoding, decode
 from labelembed.training.evaluation import predicted_logits
 from labelembed.training.loop import Trainer
@@ -46,7 +46,7 @@ def seconds_of_run(recipe: Recipe) -> float:
         with tempfile.TemporaryDirectory() as nowhere, seeds.seeded(recipe.seed, "estimate"):
             network = network_for(recipe, data)
             if isinstance(network.objective, Distillation) and needs_table(recipe):
-                network.objective.teach(even_table(recipe, data))
+                network.objective.teacher_table = uniform_table(recipe, data)
             trainer = Trainer(
                 network,
                 partial(build_optimizer, recipe),
@@ -55,7 +55,7 @@ def seconds_of_run(recipe: Recipe) -> float:
                 replace(recipe.settings(data.num_labels), epochs=1),
                 RunFolder(nowhere),
             )
-            network.objective.begin_epoch(0, recipe.epochs)
+            network.objective.start_epoch(0, recipe.epochs, trainer.batches)
             times = trainer.time_steps(_WARM_STEPS + _STEPS)
             times = times[_WARM_STEPS:] or times[-1:]  # a large network makes fewer steps
             step = sorted(times)[len(times) // 2] if times else 0.0

@@ -87,10 +87,10 @@ def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict
     """
     network, names = trainer.network, data.names
     weights = trainer.selected_weights()
-    means = class_means(network, data.train, autocast=trainer.accelerator.autocast())
+    means = class_means(network, data.train, autocast=trainer.accelerator.autocast)
     geometry = network.objective.label_geometry(names, class_means=means)
     errors, examples = error_evidence(
-        network, data, temperature=result.get("temperature"), autocast=trainer.accelerator.autocast()
+        network, data, temperature=result.get("temperature"), autocast=trainer.accelerator.autocast
     )
     by_means = LabelGeometry(names, vectors=means, source=f"{type(network.objective).__name__}, class means")
     contiguous = {name: value.contiguous() for name, value in weights.items()}

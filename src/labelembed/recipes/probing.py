@@ -12,6 +12,7 @@ from labelembed.geometry import LabelGeometry
 from labelembed.models import MODELS, SEQUENCE_MODELS
 from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.signature import POINTED_TO, construction_faults, keys_of, takes
+from labelembed.training.network import mixing_refusal
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES
 
@@ -31,17 +32,18 @@ class _NoNetwork:
 
 
 def _without_files(block: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of an objective for two labels, with nothing of them in a file.
+    """Returns the arguments of an objective for a few labels, with made things in the place of files.
 
-    What is asked of what a recipe points to, is asked when it is there.
+    What a recipe points to is checked when it is read.
     """
+    labels = len(block.get("weight") or (0, 1))
     keys = keys_of(OBJECTIVES[block["name"]])
     arguments = {key: value for key, value in block.items() if key not in ("name", *POINTED_TO.values())}
     arguments |= {name: None for name, key in POINTED_TO.items() if key in keys}
     if "embedding" in keys and (keys["embedding"].required or block.get("embedding") not in ("full", "compressed")):
-        made = LabelGeometry(("0", "1"), vectors=torch.eye(2))
+        made = LabelGeometry([str(label) for label in range(labels)], vectors=torch.eye(labels))
         arguments["embedding"] = made if keys["embedding"].required else "full"
-    return arguments
+    return arguments | {"hidden_size": 2, "num_labels": labels}
 
 
 def value_faults(kind: str, block: dict[str, Any]) -> list[str]:
@@ -64,7 +66,7 @@ def value_faults(kind: str, block: dict[str, Any]) -> list[str]:
         return construction_faults(kind, SCHEDULES[name], **arguments)
     with torch.random.fork_rng(devices=[]):
         if kind == "objective":
-            return construction_faults(kind, OBJECTIVES[name], hidden_size=2, num_labels=2, **_without_files(block))
+            return construction_faults(kind, OBJECTIVES[name], **_without_files(block))
         if kind == "model":
             check = getattr((MODELS | SEQUENCE_MODELS)[name], "check_arguments", None)
             if check is not None:
@@ -88,8 +90,8 @@ def _checked_only(kind: str, check: Callable[..., None], arguments: dict[str, An
 
 
 def mixing_faults(block: dict[str, Any]) -> list[str]:
-    """Returns why the objective of a block, whose arguments hold, cannot learn from mixed rows; nothing if it can."""
+    """Returns why the objective of a valid block cannot learn from mixed examples; nothing if it can."""
     with torch.random.fork_rng(devices=[]):
-        objective = OBJECTIVES[block["name"]](hidden_size=2, num_labels=2, **_without_files(block))
-    reason = objective.mixing_refusal
+        objective = OBJECTIVES[block["name"]](**_without_files(block))
+    reason = mixing_refusal(objective)
     return [] if reason is None else [f"data.mixing: must be 'none' with the objective {block['name']!r}: {reason}"]

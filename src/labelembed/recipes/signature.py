@@ -15,9 +15,11 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import pydantic
+from torch import Tensor
 
 from labelembed.errors import nearest, unknown_name
 from labelembed.geometry import LabelGeometry
+from labelembed.objectives.base import CommonArguments, Objective
 from labelembed.recipes.wording import refusal, shown
 
 # No key counts further; a longer number is a slip, and no tensor could have that size.
@@ -27,7 +29,7 @@ SUPPLIED = frozenset(
     {
         "hidden_size",
         "num_labels",
-        "num_rows",
+        "num_examples",
         "input_shape",
         "source_vocabulary_size",
         "target_vocabulary_size",
@@ -62,11 +64,12 @@ class Key(NamedTuple):
 @cache
 def keys_of(component: Callable[..., Any]) -> dict[str, Key]:
     """Returns the keys of a class or function, in the order of its signature."""
-    function = component.__init__ if inspect.isclass(component) else component
-    hints = typing.get_type_hints(function)
-    words = described_arguments(inspect.getdoc(component) or "")
+    hints, words = _hints(component), described_arguments(inspect.getdoc(component) or "")
+    if _is_objective(component):
+        # What every objective takes is documented once, by the base class.
+        hints, words = _hints(Objective) | hints, described_arguments(inspect.getdoc(Objective) or "") | words
     found = {}
-    for name, parameter in inspect.signature(component).parameters.items():
+    for name, parameter in _parameters(component).items():
         if name not in SUPPLIED and parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             called = POINTED_TO.get(name, name)
             annotation = str if name in POINTED_TO else _recipe_type(hints.get(name, Any))
@@ -76,13 +79,33 @@ def keys_of(component: Callable[..., Any]) -> dict[str, Key]:
 
 def takes(component: Callable[..., Any], argument: str) -> bool:
     """Tells whether a class or function has an argument of that name."""
-    return argument in inspect.signature(component).parameters
+    return argument in _parameters(component)
+
+
+def _is_objective(component: Callable[..., Any]) -> bool:
+    return inspect.isclass(component) and issubclass(component, Objective)
+
+
+def _hints(component: Callable[..., Any]) -> dict[str, Any]:
+    return typing.get_type_hints(component.__init__ if inspect.isclass(component) else component)
+
+
+def _parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Returns the parameters of a class or function, `**common` of an objective written out."""
+    found = dict(inspect.signature(component).parameters)
+    if _is_objective(component) and "common" in found:
+        base = inspect.signature(Objective).parameters
+        found = {name: value for name, value in found.items() if name != "common"}
+        found |= {name: base[name] for name in CommonArguments.__annotations__}
+    return found
 
 
 def _recipe_type(annotation: Any) -> Any:
     """Returns the type as YAML can hold it: a saved geometry is given by its path, a tuple or sequence as a list."""
     if annotation is LabelGeometry:
         return str
+    if annotation == Sequence[float] | Tensor | None:  # numbers, which Python callers may give as a tensor
+        return list[float] | None
     parts = typing.get_args(annotation)
     origin = typing.get_origin(annotation)
     if parts and LabelGeometry in parts:

@@ -21,7 +21,7 @@ from labelembed.data.mapped import reserve
 from labelembed.errors import DataError, InterruptedTraining, RecipeError
 from labelembed.losses import chunk_size
 from labelembed.losses.soft_targets import label_type
-from labelembed.objectives.soft_label_table import SoftLabelTable, bytes_needed, kept_entries
+from labelembed.objectives.soft_labels import SoftLabelTable, bytes_needed, kept_entries
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.teacher import (
     SOFT_LABELS,
@@ -32,7 +32,7 @@ from labelembed.recipes.teacher import (
 )
 from labelembed.training.interruption import StopRequest
 from labelembed.training.training_data import TrainingData
-from labelembed.training.training_pass import hidden_rows
+from labelembed.training.training_pass import hidden_states
 
 _SAFETENSORS_NAMES = {torch.float16: "F16", torch.int16: "I16", torch.int32: "I32"}
 _NUMPY_TYPES = {torch.float16: np.float16, torch.int16: np.int16, torch.int32: np.int32}
@@ -44,7 +44,7 @@ Asking = Callable[[int, int], None]
 class TableKind(NamedTuple):
     """What a table must be of to fit a recipe and its data."""
 
-    num_rows: int
+    num_examples: int
     num_labels: int
     entries: int
     temperature: float
@@ -54,12 +54,12 @@ class TableKind(NamedTuple):
         """Returns the kind of table that a recipe needs for its data."""
         objective = recipe.objective
         entries = kept_entries(data.num_labels, objective["top_k"])
-        return cls(data.train.num_rows, data.num_labels, entries, float(objective["temperature"]))
+        return cls(data.train.num_examples, data.num_labels, entries, float(objective["temperature"]))
 
     @property
     def size(self) -> int:
         """Bytes of the file."""
-        return bytes_needed(self.num_rows, self.num_labels, top_k=self.entries) + 1_000
+        return bytes_needed(self.num_examples, self.num_labels, top_k=self.entries) + 1_000
 
     @property
     def parts(self) -> dict[str, torch.dtype]:
@@ -73,10 +73,10 @@ def needs_table(recipe: Recipe) -> bool:
     return "teacher" in recipe.objective and (recipe.of_sentences or recipe.objective["top_k"] is not None)
 
 
-def even_table(recipe: Recipe, data: TrainingData) -> SoftLabelTable:
-    """Returns a table that says nothing and takes no memory, for steps that are made to see how long they take."""
+def uniform_table(recipe: Recipe, data: TrainingData) -> SoftLabelTable:
+    """Returns a uniform table that takes no memory, for steps that are made to see how long they take."""
     kind = TableKind.of(recipe, data)
-    return SoftLabelTable.even(kind.num_rows, kind.num_labels, top_k=kind.entries)
+    return SoftLabelTable.uniform(kind.num_examples, kind.num_labels, top_k=kind.entries)
 
 
 def refuse_unfit_teacher(path: Path, recipe: Recipe, data: TrainingData) -> None:
@@ -103,11 +103,11 @@ def open_table(path: Path, recipe: Recipe, data: TrainingData) -> SoftLabelTable
     faults = []
     if about.get("data") != data.fingerprint():
         faults.append("of other training rows than the data's")
-    elif any(list(part.shape) != [kind.num_rows, kind.entries] for part in parts.values()) or len(parts) < len(
+    elif any(list(part.shape) != [kind.num_examples, kind.entries] for part in parts.values()) or len(parts) < len(
         kind.parts
     ):
         shapes = " and ".join(str(list(part.shape)) for part in parts.values())
-        faults.append(f"of {shapes} entries, needed are {[kind.num_rows, kind.entries]} (`top_k`)")
+        faults.append(f"of {shapes} entries, needed are {[kind.num_examples, kind.entries]} (`top_k`)")
     if about.get("temperature") != kind.temperature:
         faults.append(f"at temperature {about.get('temperature')}, the recipe has {kind.temperature}")
     if faults:
@@ -190,7 +190,7 @@ def _ask(
     table = SoftLabelTable(parts["values"], parts.get("labels"))
     done, at_once = 0, chunk_size(kind.num_labels)
     try:
-        for hidden, _, rows in hidden_rows(network, data.train):
+        for hidden, _, rows in hidden_states(network, data.train):
             if stop.requested():
                 message = "stopped while the teacher was asked; the run has not begun, the same command begins it"
                 raise InterruptedTraining(message, signal_number=stop.signal_number or 2)
@@ -199,7 +199,7 @@ def _ask(
                 refuse_values_that_are_not_finite(logits, places, given)
                 table.put(places, torch.softmax(logits / kind.temperature, dim=-1))
             done += len(rows)
-            observe(done, kind.num_rows)
+            observe(done, kind.num_examples)
     except ValueError as error:  # a sentence longer than the network can read
         raise RecipeError([f"objective.teacher: {given} cannot read the training data: {error}"]) from error
     for array in arrays.values():
@@ -211,8 +211,8 @@ def _new_file(file: Path, kind: TableKind, about: dict[str, Any]) -> dict[str, n
     header: dict[str, Any] = {"__metadata__": {"about": json.dumps(about)}}
     end = 0
     for name, dtype in kind.parts.items():
-        begin, end = end, end + kind.num_rows * kind.entries * dtype.itemsize
-        shape = [kind.num_rows, kind.entries]
+        begin, end = end, end + kind.num_examples * kind.entries * dtype.itemsize
+        shape = [kind.num_examples, kind.entries]
         header[name] = {"dtype": _SAFETENSORS_NAMES[dtype], "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # the format's own: what follows is aligned
@@ -224,7 +224,7 @@ def _new_file(file: Path, kind: TableKind, about: dict[str, Any]) -> dict[str, n
             dtype=_NUMPY_TYPES[dtype],
             mode="r+",
             offset=8 + len(text) + header[name]["data_offsets"][0],
-            shape=(kind.num_rows, kind.entries),
+            shape=(kind.num_examples, kind.entries),
         )
         for name, dtype in kind.parts.items()
     }

@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import io
 import math
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from labelembed.metrics import ReliabilityBins, binned_reliability, confusions
 from labelembed.training.example_outcomes import ExampleOutcomes, half_precision
 from labelembed.training.network import Network
 from labelembed.training.training_data import TrainingData
-from labelembed.training.training_pass import hidden_rows
+from labelembed.training.training_pass import hidden_states
 
 EVIDENCE_FORMAT = 1
 MOST_PAIRS = 20_000
@@ -45,7 +46,7 @@ def error_evidence(
     data: TrainingData,
     *,
     temperature: float | None = None,
-    autocast: AbstractContextManager[object] | None = None,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> tuple[dict[str, Any] | None, ExampleOutcomes | None]:
     """Returns what the network gets wrong, as JSON values, and the outcome of each example.
 
@@ -56,7 +57,7 @@ def error_evidence(
         network: With the weights that are kept.
         data: Whose test rows are shown; without test rows the development rows.
         temperature: What the logits are divided by for the calibrated reliability; None for none.
-        autocast: Precision to compute in; None: as the weights are.
+        autocast: Makes the context that sets the precision.
 
     Returns:
         The first has `split`, `rows`, `labels`; `confusions`, ``[[right, predicted, count], ...]`` the most frequent
@@ -103,14 +104,14 @@ def _outcomes(
     split: str,
     *,
     temperature: float | None,
-    autocast: AbstractContextManager[object] | None,
+    autocast: Callable[[], AbstractContextManager[object]],
 ) -> dict[str, NDArray[Any]]:
     """Returns for each row [N] its label, the prediction, how sure it is and the loss in nats."""
     parts: dict[str, list[Tensor]] = {
         name: []
         for name in ("labels", "predicted", "confidence", "calibrated_confidence", "loss", "calibrated_loss", "share")
     }
-    for hidden, labels, _ in hidden_rows(network, data.splits[split], autocast=autocast):
+    for hidden, labels, _ in hidden_states(network, data.splits[split], autocast=autocast):
         for rows, truth in zip(torch.split(hidden, _LOGIT_ROWS), torch.split(labels, _LOGIT_ROWS), strict=True):
             logits = network.objective.logits(rows).float()
             log_shares = logits.log_softmax(-1)

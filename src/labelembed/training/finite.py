@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from labelembed import whole_batch
+from labelembed.distributed import gather
 from labelembed.errors import DivergedTraining, TrainingError
 from labelembed.training.network import Network
 from labelembed.training.training_data import AnyBatch
@@ -44,7 +44,7 @@ def refuse_step(
     """
     spoiled = _not_finite(_floating(network.named_parameters(), network.named_buffers()), network)
     rows = _rows_not_finite(parts)
-    remembered = _remembered_not_finite(network, parts)
+    of_teacher = _teacher_not_finite(network, parts)
     wrong = [name for name, value in terms.items() if not math.isfinite(value)]
     if not wrong:
         named = {name: value.grad for name, value in network.named_parameters() if value.requires_grad}
@@ -60,7 +60,7 @@ def refuse_step(
         shown = ", ".join(map(str, rows[:_MOST_ROWS])) + (", ..." if len(rows) > _MOST_ROWS else "")
         which = "row" if len(rows) == 1 else "rows"
         raise DivergedTraining(f"{what}; the input is not finite: training {which} {shown}", step=step)
-    for place in (*spoiled, *remembered):
+    for place in (*spoiled, *of_teacher):
         raise DivergedTraining(f"{what}; before it `{place}` is not finite. {_WAY_OUT}", step=step)
     layer = _layer_not_finite(network, parts) if wrong else ""
     raise DivergedTraining(f"{what}{layer}. {_WAY_OUT}", step=step)
@@ -149,25 +149,25 @@ def _rows_not_finite(parts: Sequence[AnyBatch]) -> list[int]:
     """Returns the numbers of some training rows whose input is not finite, in any process."""
     found = torch.full((_MOST_ROWS + 1,), -1, dtype=torch.int64, device=parts[0].labels.device)
     rows = [
-        part.rows[~torch.isfinite(part.inputs).flatten(1).all(dim=1)]
+        part.indices[~torch.isfinite(part.inputs).flatten(1).all(dim=1)]
         for part in parts
         if isinstance(part.inputs, Tensor) and part.inputs.is_floating_point()
     ]
     if rows:
         some = torch.cat(rows)[: len(found)]
         found[: len(some)] = some
-    (of_all,) = whole_batch.gathered(found)
+    (of_all,) = gather(found)
     return sorted({row for row in of_all.tolist() if row >= 0})
 
 
 @torch.no_grad()
-def _remembered_not_finite(network: Network, parts: Sequence[AnyBatch]) -> list[str]:
-    """Returns which of an objective's tables outside its buffers has a row of the step that is not finite."""
-    remembered = getattr(network.objective, "remembered", None)
-    if remembered is None:
+def _teacher_not_finite(network: Network, parts: Sequence[AnyBatch]) -> list[str]:
+    """Returns the teacher's table, which is no buffer, where its entries for the step are not all finite."""
+    table = getattr(network.objective, "teacher_table", None)
+    if table is None:
         return []
-    rows = torch.cat([part.rows[part.labels >= 0] for part in parts])
-    return [name for name, value in remembered(rows).items() if not value.isfinite().all()]
+    indices = torch.cat([part.indices[part.labels >= 0] for part in parts])
+    return [] if table.values[indices.to(table.values.device)].isfinite().all() else ["the teacher's table"]
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
@@ -30,7 +31,7 @@ from labelembed.training.saving_times import SavingTimes
 from labelembed.training.schedules import Schedule
 from labelembed.training.settings import Position, TrainingSettings
 from labelembed.training.training_data import AnyBatch, TrainingData, batches, number_of_batches, rows_of_step
-from labelembed.training.training_pass import show_training_rows
+from labelembed.training.training_pass import hidden_states
 from labelembed.training.warm_up import warm_up
 
 _ESTIMATE_SECONDS = 10.0
@@ -76,7 +77,6 @@ class Trainer:
         optimizer = make_optimizer(self.network)
         self.batches = number_of_batches(self.data.train, settings.batch_size)
         steps = self.batches * settings.epochs
-        network.objective.begin_training(steps)
         self.model, self.optimizer = prepared(self.accelerator, self.network, optimizer)
         # The schedule's own scheduler, not Accelerate's, which would step once for every process.
         scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), self.batches, steps))
@@ -128,7 +128,7 @@ class Trainer:
         position, settings = self.position, self.settings
         started = time.perf_counter() - position.epoch_seconds
         order = seeds.row_order(len(self.data.train), settings.seed, position.epoch)
-        self.network.objective.begin_epoch(position.epoch, settings.epochs)
+        self.network.objective.start_epoch(position.epoch, settings.epochs, self.batches)
         self.network.train()
         of_epoch = batches(
             self.data.train,
@@ -150,9 +150,8 @@ class Trainer:
                 if stopping:
                     self._leave()
             self._show(started)
-        self.network.objective.end_epoch()
-        if self.network.objective.needs_training_pass():
-            show_training_rows(self.network, self.data.train, autocast=self.accelerator.autocast())
+        examples = partial(hidden_states, self.network, self.data.train, autocast=self.accelerator.autocast)
+        self.network.objective.end_epoch(examples)
         self._finish_epoch(started)
 
     def time_steps(self, steps: int) -> list[float]:
@@ -184,7 +183,7 @@ class Trainer:
         position, data = self.position, self.data
         refuse_weights(self.network, when=f"after {self._here()}", step=position.step)
         trained = time.perf_counter() - started
-        rows = data.train.num_rows
+        rows = data.train.num_examples
         line: dict[str, Any] = {
             "epoch": position.epoch + 1,
             "seconds": 0.0,

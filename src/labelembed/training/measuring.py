@@ -27,7 +27,7 @@ def measure(
     if isinstance(data, TextCorpus):
         from labelembed.training.translation import measure_text, token_measures
 
-        measures: dict[str, Any] = token_measures(network, data.splits[split], autocast=autocast())
+        measures: dict[str, Any] = token_measures(network, data.splits[split], autocast=autocast)
         if split == "development":
             measures |= measure_text(network, data, split, Decoding(), autocast=autocast)[0]
         return measures

@@ -27,24 +27,24 @@ def number_of_micro_batches(batch: AnyBatch, count: int, *, step_rows: int, proc
 
 
 def micro_batches(batch: AnyBatch, count: int) -> list[AnyBatch]:
-    """Cuts a batch into so many micro-batches, whose sizes differ by one at the most."""
+    """Cuts a batch into so many micro-batches, whose sizes differ by one at most."""
     if count == 1:
         return [batch]
-    labels, rows = batch.labels.tensor_split(count), batch.rows.tensor_split(count)
+    labels, indices = batch.labels.tensor_split(count), batch.indices.tensor_split(count)
     if isinstance(batch, PairBatch):
         inputs = zip(*(part.tensor_split(count) for part in batch.inputs), strict=True)
-        parts = zip(inputs, labels, rows, strict=True)
+        parts = zip(inputs, labels, indices, strict=True)
         return [PairBatch(PairInputs(*pair), its, places, batch.tokens) for pair, its, places in parts]
-    return [Batch(*part) for part in zip(batch.inputs.tensor_split(count), labels, rows, strict=True)]
+    return [Batch(*part) for part in zip(batch.inputs.tensor_split(count), labels, indices, strict=True)]
 
 
 def coupling_notes(network: Network, count: int) -> list[str]:
     """Returns why so many micro-batches are not the same as one batch, a line for each reason."""
     notes = []
-    coupling = network.objective.row_coupling
-    if coupling is not None:
+    reason = network.objective.batch_dependent
+    if reason is not None:
         name = type(network.objective).__name__
-        notes.append(f"micro_batches: the {count} parts of a step are not the same as one batch for {name}: {coupling}")
+        notes.append(f"micro_batches: the {count} parts of a step are not the same as one batch for {name}: {reason}")
     if any(isinstance(module, _BatchNorm) for module in network.encoder.modules()):
         notes.append(
             f"micro_batches: batch normalisation takes its statistics from each of the {count} parts of a step"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from labelembed.data import PairInputs
 from labelembed.models import Mixing
-from labelembed.objectives import Objective, Terms
+from labelembed.objectives import AdaptiveLabels, Objective, Retrospection, Terms
 
 
 class Network(nn.Module):
@@ -14,10 +15,10 @@ class Network(nn.Module):
 
     Args:
         scaling: Turns stored inputs into what the encoder reads.
-        encoder: Returns hidden rows [N, H]; of sentences [B, T, H].
+        encoder: Returns hidden states [N, H]; of sentences [B, T, H].
         objective: Owns the output layer.
         augmentation: Changes scaled inputs in training mode; None for none.
-        mixing: Mixes the rows of a batch in pairs in training mode; None for none.
+        mixing: Mixes the examples of a batch in pairs in training mode; None for none.
     """
 
     def __init__(
@@ -37,24 +38,35 @@ class Network(nn.Module):
         # DistributedDataParallel's own attribute: what every process keeps for itself need not be sent at every step.
         self._ddp_params_and_buffers_to_ignore = sorted(self._training_buffers())
 
-    def forward(self, inputs: Tensor | PairInputs, labels: Tensor, rows: Tensor | None = None) -> Terms:
-        """Returns the objective's terms for a batch: inputs [N, ...], labels [N], rows [N]; of sentences [B, T]."""
+    def forward(
+        self,
+        inputs: Tensor | PairInputs,
+        labels: Tensor,
+        indices: Tensor | None = None,
+        *,
+        num_items_in_step: Tensor | None = None,
+    ) -> Terms:
+        """Returns the objective's terms for a batch: inputs [N, ...], labels [N], indices [N]; of sentences [B, T].
+
+        With mixing each example counts twice: for its own label by its share, and for its partner's by the rest.
+        """
         if self.mixing is None or not self.training:
-            terms: Terms = self.objective(self.hidden(inputs), labels, rows)
+            terms: Terms = self.objective(self.hidden(inputs), labels, indices, num_items_in_step=num_items_in_step)
             return terms
         mixed = self.mixing(self.augmentation(self.scaling(inputs)))
-        partners = mixed.partners
-        return self.objective.mixed(
-            self.encoder(mixed.inputs),
-            labels,
-            labels[partners],
-            mixed.share,
-            rows=rows,
-            other_rows=None if rows is None else rows[partners],
+        hidden = self.encoder(mixed.inputs)
+        share = mixed.share.to(hidden.dtype).expand(len(labels))
+        terms = self.objective(
+            torch.cat([hidden, hidden]),
+            torch.cat([labels, labels[mixed.partners]]),
+            None if indices is None else torch.cat([indices, indices[mixed.partners]]),
+            sample_weight=torch.cat([share, 1 - share]),
+            num_items_in_step=num_items_in_step,
         )
+        return terms
 
     def hidden(self, inputs: Tensor | PairInputs) -> Tensor:
-        """Returns hidden rows [N, H]."""
+        """Returns hidden states [N, H]."""
         hidden: Tensor = self.encoder(self.augmentation(self.scaling(inputs)))
         return hidden
 
@@ -63,16 +75,22 @@ class Network(nn.Module):
         return self.objective.logits(self.hidden(inputs))
 
     def _training_buffers(self) -> set[str]:
-        return {f"objective.{name}" for name in self.objective.training_buffers}
+        """Returns the names of the buffers that only training needs: those of modules marked `training_only`."""
+        return {
+            f"{module_name}.{name}"
+            for module_name, module in self.named_modules()
+            if getattr(module, "training_only", False)
+            for name, _ in module.named_buffers(recurse=False)
+        }
 
     def prediction_state(self) -> dict[str, Tensor]:
-        """Returns what prediction needs of the state, on the CPU: all but what only training remembers by."""
+        """Returns what prediction needs of the state, on the CPU: all but what only training needs."""
         state = self.state_dict()
         left_out = self._training_buffers()
         return {name: value.detach().cpu().clone() for name, value in state.items() if name not in left_out}
 
     def load_prediction_state(self, state: dict[str, Tensor]) -> None:
-        """Takes what `prediction_state` returned; what only training remembers by stays as it is.
+        """Takes what `prediction_state` returned; what only training needs stays as it is.
 
         Raises:
             RuntimeError: When a value is missing, is not known, or has another shape.
@@ -81,5 +99,14 @@ class Network(nn.Module):
         self.load_state_dict({**kept, **state})
 
     def parameter_count(self) -> int:
-        """Returns how many numbers are trained."""
+        """Returns the number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+
+def mixing_refusal(objective: Objective) -> str | None:
+    """Returns why an objective cannot learn from mixed examples (mixup, CutMix); None where it can."""
+    if isinstance(objective, AdaptiveLabels):
+        return "a label's vector is the mean of the examples of that label, and a mixed example has two"
+    if isinstance(objective, Retrospection) and objective.store_during == "steps":
+        return "store: 'steps' stores what the network predicts in an example's own step, which is mixed; take 'pass'"
+    return None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from labelembed.distributed import global_count
 from labelembed.training.finite import gradients_of, refuse_endless_overflow, refuse_step
 from labelembed.training.micro_batches import micro_batches, number_of_micro_batches
 from labelembed.training.network import Network
@@ -97,17 +98,24 @@ class OptimizerSteps:
         """Goes back from the loss of every micro-batch; returns the step's terms of this process."""
         count = len(parts)
         found: list[dict[str, Tensor]] = []
-        with self.objective.accumulate([part.labels for part in parts]) if count > 1 else nullcontext():
-            for number, part in enumerate(parts, start=1):
-                # Gradients are sent once, with those of the last micro-batch.
-                with self.accelerator.no_sync(self.model) if number < count else nullcontext():
-                    terms = self.model(part.inputs, part.labels, part.rows)
-                    self.accelerator.backward(terms.total)
-                found.append({name: term.detach() for name, term in terms._asdict().items()})
+        items = self._items_in_step(parts) if count > 1 else None
+        for number, part in enumerate(parts, start=1):
+            # Gradients are sent once, with those of the last micro-batch.
+            with self.accelerator.no_sync(self.model) if number < count else nullcontext():
+                terms = self.model(part.inputs, part.labels, part.indices, num_items_in_step=items)
+                self.accelerator.backward(terms.total)
+            found.append({name: term.detach() for name, term in terms._asdict().items()})
         if count == 1:
             return found[0]
         sums = torch.stack([torch.stack([*one.values()]) for one in found]).sum(dim=0)
         return dict(zip(found[0], sums.unbind(), strict=True))
+
+    def _items_in_step(self, parts: Sequence[AnyBatch]) -> Tensor:
+        """Returns how many examples count in the step over all processes; with class weights the sum of those."""
+        labels = torch.cat([part.labels.flatten() for part in parts])
+        counts, weight = labels >= 0, self.objective.weight
+        weights = counts.float() if weight is None else weight[labels.clamp_min(0)] * counts
+        return global_count(weights.sum(), group=self.objective.process_group)
 
     def _of_all_processes(self, numbers: Tensor) -> Tensor:
         """Returns the mean over the processes of a step's terms and gradients' norms.

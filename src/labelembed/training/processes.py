@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 
-from labelembed import whole_batch
+from labelembed.distributed import process_count
 from labelembed.errors import LostProcess, RecipeError
 
 TIMEOUT_VARIABLE = "LABELEMBED_PROCESS_TIMEOUT"
@@ -73,7 +73,7 @@ def lost_processes_told(way_on: str | Path) -> Iterator[None]:
             raise
         alone = not dist.is_initialized()
         number = os.environ.get("RANK", "?") if alone else dist.get_rank()
-        count = os.environ.get("WORLD_SIZE", "?") if alone else whole_batch.processes()
+        count = os.environ.get("WORLD_SIZE", "?") if alone else process_count()
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         how = f"labelembed resume {way_on}" if isinstance(way_on, Path) else way_on
         raise LostProcess(

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from labelembed import whole_batch
+from labelembed.distributed import process_count
 
 
 def states_of_others(device: torch.device) -> dict[str, Tensor]:
@@ -15,7 +15,7 @@ def states_of_others(device: torch.device) -> dict[str, Tensor]:
     Args:
         device: Of the network, on which processes exchange tensors.
     """
-    count = whole_batch.processes()
+    count = process_count()
     found: dict[str, Tensor] = {}
     if count == 1:
         return found
@@ -34,7 +34,7 @@ def take_own_state(saved: dict[str, Tensor], device: torch.device) -> None:
         saved: By name, with those of `states_of_others`.
         device: Of the network.
     """
-    number, count = (dist.get_rank(), whole_batch.processes()) if whole_batch.processes() > 1 else (0, 1)
+    number, count = (dist.get_rank(), process_count()) if process_count() > 1 else (0, 1)
     if number == 0 or _name("torch", count - 1) not in saved or _name("torch", count) in saved:
         return
     torch.set_rng_state(saved[_name("torch", number)])

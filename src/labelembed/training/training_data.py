@@ -62,12 +62,12 @@ def evaluation_batches(rows: Rows) -> Iterator[AnyBatch]:
     return rows.batches(EVALUATION_ROWS)
 
 
-def counted_rows(hidden: Tensor, batch: AnyBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns hidden rows [n, H], labels [n] and row numbers [n] of a batch, the padding of sentences left out."""
+def counted_examples(hidden: Tensor, batch: AnyBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns hidden states [n, H], labels [n] and indices [n] of a batch, the padding of sentences left out."""
     if isinstance(batch, Batch):
-        return hidden, batch.labels, batch.rows
+        return hidden, batch.labels, batch.indices
     counts = batch.labels >= 0
-    return hidden[counts], batch.labels[counts], batch.rows[counts]
+    return hidden[counts], batch.labels[counts], batch.indices[counts]
 
 
 def rows_of_step(batch: AnyBatch, rows: Rows, *, batch_size: int | TokenBudget, number: int) -> int:

@@ -16,7 +16,7 @@ from labelembed.models import Hypothesis
 from labelembed.special_tokens import UNKNOWN
 from labelembed.training.decoding import Decoding, decode
 from labelembed.training.network import Network
-from labelembed.training.training_pass import hidden_rows
+from labelembed.training.training_pass import hidden_states
 
 # Rows whose logits [rows, C] are held at a time.
 _LOGIT_ROWS = 1_024
@@ -24,7 +24,7 @@ _LOGIT_ROWS = 1_024
 
 @torch.no_grad()
 def token_measures(
-    network: Network, pairs: SentencePairs, *, autocast: AbstractContextManager[object] | None = None
+    network: Network, pairs: SentencePairs, *, autocast: Callable[[], AbstractContextManager[object]] = nullcontext
 ) -> dict[str, float]:
     """Returns the measures over all target tokens, END among them, each told the right words before it.
 
@@ -33,7 +33,7 @@ def token_measures(
         own distribution, whatever it was trained on.
     """
     nll, wrong, far, count = 0.0, 0, 0, 0
-    for hidden, labels, _ in hidden_rows(network, pairs, autocast=autocast):
+    for hidden, labels, _ in hidden_states(network, pairs, autocast=autocast):
         for part, wanted in zip(torch.split(hidden, _LOGIT_ROWS), torch.split(labels, _LOGIT_ROWS), strict=True):
             logits = network.objective.logits(part).float()
             nll += float(F.cross_entropy(logits, wanted, reduction="sum"))

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from labelembed.errors import RecipeError, RunFolderError
-from labelembed.objectives import Dimension, Simplex
 from labelembed.recipes.loading import with_whole_paths
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.variants import Variant, given_seeds
 from labelembed.training.run_folder import RunFolder
+from labelembed.tuning.search_spaces import Dimension, Simplex
 from labelembed.tuning.space import OBJECTIVE_ONLY, parse_space, recipe_with, refuse_unknown_keys, space_of
 
 Pruning = Literal["none", "median"]

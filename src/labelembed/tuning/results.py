@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from labelembed.objectives import Range
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.variants import Variant, checked_variants
 from labelembed.training.files import write_bytes, write_json
 from labelembed.training.run_folder import RunFolder
 from labelembed.tuning.planning import TunedVariant, TuningPlan
+from labelembed.tuning.search_spaces import Range
 from labelembed.tuning.space import recipe_with
 from labelembed.tuning.study import Trial
 

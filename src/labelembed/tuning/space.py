@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from labelembed.errors import RecipeError, nearest
-from labelembed.objectives import OBJECTIVES, Choices, Dimension, Range, Simplex
 from labelembed.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.recipes.signature import keys_of
 from labelembed.recipes.variants import Variant
 from labelembed.recipes.wording import shown
 from labelembed.training.plain_yaml import plain_values
+from labelembed.tuning.search_spaces import SEARCH_SPACES, Choices, Dimension, Range, Simplex
 
 SOURCE = "--space"
 # `--space objective`: learning rate and weight decay stay the recipe's.
@@ -121,7 +121,7 @@ def space_of(
         RecipeError: When a key has a value that the recipe does not take.
     """
     name = variant.objective["name"]
-    own = {f"objective.{key}": dimension for key, dimension in OBJECTIVES[name].search_space.items()}
+    own = {f"objective.{key}": dimension for key, dimension in SEARCH_SPACES[name].items()}
     every, most = own.pop("objective.store_every", None), recipe.epochs - 1  # what is stored must be read
     if isinstance(every, Range) and most > every.low:
         own["objective.store_every"] = replace(every, high=min(every.high, most))

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from labelembed.errors import LabelEmbedError, RunFolderError
-from labelembed.objectives import Choices, Dimension, Simplex
 from labelembed.seeds import derived_seed
+from labelembed.tuning.search_spaces import Choices, Dimension, Simplex
 from labelembed.tuning.space import parameter_names
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from labelembed.integrations.objective_building import build_objective
 from labelembed.integrations.sklearn import fitting
 from labelembed.integrations.sklearn.matrix_rows import MatrixRows, rows_of
 from labelembed.integrations.sklearn.parts import geometry_of_classes, new_encoder, taught, width_of
-from labelembed.objectives import OBJECTIVES
+from labelembed.objectives import OBJECTIVES, Distillation, Retrospection
 from labelembed.recipes.signature import takes
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
@@ -174,8 +174,8 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _network(self, inputs: Any, num_rows: int, seed: int, *, teacher_logits: Any = None) -> Network:
-        """Returns the network as training begins with it; `num_rows` 0: it remembers no rows."""
+    def _network(self, inputs: Any, num_examples: int, seed: int, *, teacher_logits: Any = None) -> Network:
+        """Returns the network as training begins with it; `num_examples` 0: it remembers no rows."""
         with seeds.seeded(seed, "encoder"):
             encoder = new_encoder(
                 self.encoder, inputs.shape[1:], hidden_sizes=self.hidden_layer_sizes, dropout=self.dropout
@@ -186,8 +186,8 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(arguments.get("embedding"), LabelGeometry):
             arguments["embedding"] = geometry_of_classes(arguments["embedding"], self.classes_)
         supplied: dict[str, Any] = {"output_std": getattr(encoder, "output_std", None), "ignore_index": None}
-        if takes(OBJECTIVES[name], "num_rows"):
-            supplied["num_rows"] = num_rows
+        if takes(OBJECTIVES[name], "num_examples"):
+            supplied["num_examples"] = num_examples
         if takes(OBJECTIVES[name], "teacher_logits"):
             supplied["teacher_logits"] = teacher_logits
         with seeds.seeded(seed, "objective"):
@@ -228,10 +228,9 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         order, batch_size = seeds.row_order(len(rows), seed, epoch), self._batch_size(rows)
         if self.encoder is not None and len(order) > 1 and len(order) % batch_size == 1:
             order = order[:-1]  # another row each time: one row alone cannot be normalised over a batch
-        network.objective.begin_epoch(epoch, epochs)
+        network.objective.start_epoch(epoch, epochs, fitting.number_of_batches(rows, batch_size))
         terms = fitting.train_epoch(network, optimizer, scheduler, rows, order=order, batch_size=batch_size)
-        network.objective.end_epoch()
-        fitting.show_rows(network, rows)
+        fitting.end_epoch(network, rows)
         self.history_.append(terms)
         self.n_iter_ = epoch + 1
         if self.verbose:
@@ -243,7 +242,6 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         optimizer = self._make_optimizer(network)
         factor = SCHEDULES[self.schedule]()
         scheduler = LambdaLR(optimizer, lambda step: factor(min(step, steps - 1), each, steps))
-        network.objective.begin_training(steps)
         self._part_seed = seed
         self._begin_history()
         best, best_epoch, best_state, since = -np.inf, 0, None, 0
@@ -270,7 +268,7 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.__dict__.pop("_optimizer", None)
         self._describe(network, class_means=class_means)
         self.network_ = network
-        if network.objective.training_buffers:
+        if isinstance(network.objective, (Retrospection, Distillation)):
             sample = next(iter(rows.batches(1))).inputs
             kept = self._network(sample, 0, seed)
             kept.load_prediction_state(network.prediction_state())

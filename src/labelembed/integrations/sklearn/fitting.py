@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -14,7 +15,7 @@ from labelembed.integrations.sklearn.matrix_rows import MatrixRows, SparseMatrix
 from labelembed.training.network import Network
 from labelembed.training.placement import on_device
 from labelembed.training.training_data import EVALUATION_ROWS, Rows
-from labelembed.training.training_pass import class_means, show_training_rows
+from labelembed.training.training_pass import class_means, hidden_states
 
 #: Of so many labels a table of means, and of distances between all of them, is still small.
 MOST_MEANS = 4_000
@@ -52,7 +53,7 @@ def train_epoch(
     network.train()
     for batch in rows.batches(batch_size, order=order):
         placed = on_device(batch, device)
-        terms = network(placed.inputs, placed.labels, placed.rows)
+        terms = network(placed.inputs, placed.labels, placed.indices)
         optimizer.zero_grad()
         terms.total.backward()
         optimizer.step()
@@ -73,10 +74,9 @@ def train_epoch(
     return means
 
 
-def show_rows(network: Network, rows: MatrixRows) -> None:
-    """Shows every row once to an objective that asks for it, after an epoch."""
-    if network.objective.needs_training_pass():
-        show_training_rows(network, _as_rows(rows))
+def end_epoch(network: Network, rows: MatrixRows) -> None:
+    """Ends the objective's epoch, which may look at every example once more."""
+    network.objective.end_epoch(partial(hidden_states, network, _as_rows(rows)))
 
 
 def means_of_labels(network: Network, rows: MatrixRows) -> Tensor | None:

@@ -10,7 +10,6 @@ from transformers import AutoModelForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 
-from labelembed.integrations.transformers import objective_module
 from labelembed.integrations.transformers.language_models import LanguageModel
 
 
@@ -63,7 +62,7 @@ class ObjectiveForCausalLM(LanguageModel):
         """
         # Not an argument of its own: Trainer would wait for it in every batch, as for all whose name says label.
         shift_labels = inputs.pop("shift_labels", None)
-        hidden, outputs = self.hidden_rows(
+        hidden, outputs = self.hidden_states_of(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -76,8 +75,7 @@ class ObjectiveForCausalLM(LanguageModel):
             shift_labels = F.pad(labels[..., 1:], (0, 1), value=-100)
         loss = None
         if self.loss_is_wanted(shift_labels):
-            terms = self.objective(hidden, shift_labels.to(hidden.device))
-            loss = objective_module.loss_of(self.objective, terms, shift_labels, num_items_in_batch)
+            loss = self.objective_loss(hidden, shift_labels.to(hidden.device), num_items_in_batch)
         logits = None
         if not self.skips_logits(skip_logits, shift_labels):
             kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep

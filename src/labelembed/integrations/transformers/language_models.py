@@ -67,7 +67,7 @@ class LanguageModel(WrappedModel, GenerationMixin):  # type: ignore[misc]
         """
         raise ValueError("the objective is built for its vocabulary: resize the model before you wrap it")
 
-    def hidden_rows(self, **inputs: Any) -> tuple[Tensor, Any]:
+    def hidden_states_of(self, **inputs: Any) -> tuple[Tensor, Any]:
         """Returns hidden rows [B, T, H] as the objective reads them, and the network's outputs."""
         outputs = self.model(**{name: value for name, value in inputs.items() if value is not None})
         hidden = outputs.last_hidden_state
@@ -152,7 +152,7 @@ def require_same_outputs(language_model: Any, wrapped: Any, inputs: Mapping[str,
     """
     modes = language_model.training, wrapped.training
     before = language_model.eval()(**inputs).logits
-    after = wrapped.objective.output(wrapped.eval().hidden_rows(**inputs)[0])
+    after = wrapped.objective.output(wrapped.eval().hidden_states_of(**inputs)[0])
     language_model.train(modes[0])
     wrapped.train(modes[1])
     # The same layers on the same rows; the rest is rounding, in bfloat16 too.

@@ -6,23 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from labelembed import seeds, whole_batch
+from labelembed import seeds
 from labelembed.geometry import LabelGeometry
 from labelembed.integrations.objective_building import build_objective
 from labelembed.integrations.transformers.configuration import ObjectiveConfig
-from labelembed.losses import full_precision
-from labelembed.objectives import (
-    AdaptiveLabels,
-    Distillation,
-    DistillationTerms,
-    Objective,
-    OnlineLabelSmoothing,
-    Retrospection,
-    Terms,
-)
+from labelembed.objectives import AdaptiveLabels, Distillation, Objective, OnlineLabelSmoothing, Retrospection
 
 # What a configuration says in the place of a label geometry.
 GEOMETRY = "label_geometry"
@@ -66,39 +55,6 @@ def objective_of(config: ObjectiveConfig, *, hidden_size: int, num_labels: int) 
         return build_objective(config.objective, arguments, hidden_size=hidden_size, num_labels=num_labels)
 
 
-def terms_of(objective: Objective, hidden: Tensor, labels: Tensor, rows: Tensor | None) -> Terms:
-    """Returns an objective's terms; in evaluation mode those of distillation are of the labels alone.
-
-    A teacher's table is of the training rows, and the rows of an evaluation have other places.
-    """
-    if isinstance(objective, Distillation) and not objective.training:
-        counted, known = objective.counted(hidden, labels)
-        output = F.cross_entropy(full_precision(objective.output(counted)), known, reduction="sum")
-        output = output * whole_batch.mean_factor(known.shape[0], like=output, group=objective.step_group)
-        return DistillationTerms(total=output, output=output, teacher=torch.zeros_like(output))
-    terms: Terms = objective(hidden, labels, rows)
-    return terms
-
-
-def loss_of(objective: Objective, terms: Terms, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
-    """Returns the loss of a micro-batch as Trainer wants it: of a mean over the rows of the whole optimiser step.
-
-    Args:
-        objective: Whose terms they are.
-        terms: Of the micro-batch, means over its rows that count.
-        labels: Its labels, -100 where a row does not count.
-        num_items_in_batch: Rows that count in all micro-batches of the step; None: the micro-batch is the step.
-    """
-    if num_items_in_batch is None:
-        return terms.total
-    count = (labels != -100).sum()
-    if isinstance(num_items_in_batch, Tensor):
-        num_items_in_batch = num_items_in_batch.to(terms.total.device).float().mean()
-    # The mean's own factor is taken back, so that what is left is this process' sum.
-    factor = whole_batch.count_factor(count, like=terms.total, group=objective.step_group)
-    return terms.total / (factor * num_items_in_batch)
-
-
 def needs_epochs(objective: Objective) -> bool:
     """Tells whether an objective learns nothing of its own, or something else, unless it is told of epochs."""
     if isinstance(objective, AdaptiveLabels):
@@ -113,7 +69,7 @@ def require_epochs(objective: Objective, told: bool) -> None:
     if not told and needs_epochs(objective):
         raise ValueError(
             f"{type(objective).__name__} must be told of epochs: give Trainer callbacks=[ObjectiveCallback()], or in "
-            "your own loop call objective.begin_epoch and end_epoch and set model.told_of_epochs = True"
+            "your own loop call objective.start_epoch and end_epoch and set model.told_of_epochs = True"
         )
 
 
@@ -136,5 +92,5 @@ def settle(objective: Objective) -> None:
 
 
 def is_remembering(objective: Objective) -> bool:
-    """Tells whether an objective remembers each training row."""
+    """Tells whether an objective remembers each training example."""
     return isinstance(objective, (Retrospection, Distillation))

@@ -9,7 +9,6 @@ from transformers import AutoModelForSeq2SeqLM
 from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
-from labelembed.integrations.transformers import objective_module
 from labelembed.integrations.transformers.language_models import LanguageModel
 
 
@@ -81,7 +80,7 @@ class ObjectiveForSeq2SeqLM(LanguageModel):
         """
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-        hidden, outputs = self.hidden_rows(
+        hidden, outputs = self.hidden_states_of(
             input_ids=input_ids,
             attention_mask=attention_mask,
             decoder_input_ids=decoder_input_ids,
@@ -95,7 +94,7 @@ class ObjectiveForSeq2SeqLM(LanguageModel):
         )
         loss = None
         if labels is not None and self.loss_is_wanted(labels):
-            loss = objective_module.loss_of(self.objective, self.objective(hidden, labels), labels, num_items_in_batch)
+            loss = self.objective_loss(hidden, labels, num_items_in_batch)
         return Seq2SeqLMOutput(
             loss=loss,
             logits=None if self.skips_logits(skip_logits, labels) else self.objective.logits(hidden),

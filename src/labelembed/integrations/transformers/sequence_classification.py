@@ -65,11 +65,11 @@ class ObjectiveForSequenceClassification(WrappedModel):
             num_labels: C; None: as many as `id2label` has.
             id2label: The labels' names, in the order of their numbers.
             objective: Name of the objective.
-            objective_arguments: Its hyper-parameters; `retrospection` needs `num_rows`, `distillation` a table
-                `teacher_logits` [R, C], and both a column `rows` in the data.
+            objective_arguments: Its hyper-parameters; `retrospection` needs `num_examples`, `distillation` a table
+                `teacher_logits` [R, C], and both a column `indices` in the data.
             pooling: `pooler` (the encoder's own), `first`, `last` or `mean`; `auto`: what the encoder has or is made
                 for.
-            dropout: Of the pooled row.
+            dropout: Of the pooled hidden state.
 
         Raises:
             ValueError: An argument is out of its range.
@@ -98,10 +98,10 @@ class ObjectiveForSequenceClassification(WrappedModel):
         built = build_objective(objective, objective_arguments, hidden_size=width, num_labels=len(names))
         return cls.of_parts(config, encoder, built.to(device=encoder.device, dtype=encoder.dtype))
 
-    def hidden_rows(
+    def hidden_states_of(
         self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **inputs: Any
     ) -> tuple[Tensor, Any]:
-        """Returns one hidden row [B, H] a text, and the encoder's outputs."""
+        """Returns one hidden state [B, H] a text, and the encoder's outputs."""
         given = {"input_ids": input_ids, "attention_mask": attention_mask, **inputs}
         outputs = self.model(**{name: value for name, value in given.items() if value is not None})
         mask = attention_mask
@@ -119,7 +119,7 @@ class ObjectiveForSequenceClassification(WrappedModel):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        rows: Tensor | None = None,
+        indices: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         skip_logits: bool | None = None,
         **inputs: Any,
@@ -133,12 +133,12 @@ class ObjectiveForSequenceClassification(WrappedModel):
             position_ids: [B, T].
             inputs_embeds: [B, T, H] in the place of `input_ids`.
             labels: [B], int64; -100: the text takes no part.
-            rows: [B] positions of the texts in the training set, for objectives that remember them.
+            indices: [B] positions of the texts in the training set, for objectives that remember them.
             num_items_in_batch: Texts that count in the whole optimiser step; Trainer gives it.
             skip_logits: Leave the logits out; None: in training, where there are labels.
             inputs: Whatever else the encoder takes.
         """
-        hidden, outputs = self.hidden_rows(
+        hidden, outputs = self.hidden_states_of(
             input_ids,
             attention_mask,
             token_type_ids=token_type_ids,
@@ -148,8 +148,7 @@ class ObjectiveForSequenceClassification(WrappedModel):
         )
         loss = None
         if labels is not None and self.loss_is_wanted(labels):
-            terms = objective_module.terms_of(self.objective, hidden, labels, rows)
-            loss = objective_module.loss_of(self.objective, terms, labels, num_items_in_batch)
+            loss = self.objective_loss(hidden, labels, num_items_in_batch, indices)
         return SequenceClassifierOutput(
             loss=loss,
             logits=None if self.skips_logits(skip_logits, labels) else self.objective.logits(hidden),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 from transformers.trainer_pt_utils import get_parameter_names
 
-from labelembed.integrations.training_rows import ReadBatch, show_training_rows
+from labelembed.integrations.training_examples import ReadBatch, training_examples
 from labelembed.objectives import Objective
 
 # What `Trainer` leaves out of weight decay as well.
@@ -19,7 +20,7 @@ _NOT_DECAYED = ("bias", "layernorm", "rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm
 
 
 class ObjectiveCallback(TrainerCallback):  # type: ignore[misc]
-    """Tells a model's objective of the run: its length, its epochs, and the training rows where it asks to see them.
+    """Tells a model's objective of the run: its length, its epochs, and the training examples where it needs them.
 
     `retrospection`, `online_label_smoothing` as published, `adaptive_labels` that predict by (or learn from) means over
     the training set, and a `target_warmup_steps` that is a share of the run need it; for the others it does nothing
@@ -45,17 +46,14 @@ class ObjectiveCallback(TrainerCallback):  # type: ignore[misc]
             )
         module = _unwrapped(model)
         module.told_of_epochs = True
-        objective: Objective = module.objective
-        if state.global_step == 0:
-            # Each micro-batch is a step to the objective.
-            objective.begin_training(state.max_steps * args.gradient_accumulation_steps)
-        _warn_of_decay(objective, parts.get("optimizer"))
+        _warn_of_decay(module.objective, parts.get("optimizer"))
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, model: Any = None, **parts: Any) -> None:
-        """Begins the objective's epoch."""
+        """Starts the objective's epoch."""
         epochs = math.ceil(state.num_train_epochs)
         self._ended = False
-        _unwrapped(model).objective.begin_epoch(min(int(state.epoch or 0), epochs - 1), epochs)
+        epoch, steps = min(int(state.epoch or 0), epochs - 1), max(1, state.max_steps // epochs)
+        _unwrapped(model).objective.start_epoch(epoch, epochs, steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **parts: Any) -> None:
         """Ends the objective's epoch after its last step: a checkpoint of that step, made next, must know of it."""
@@ -71,19 +69,17 @@ class ObjectiveCallback(TrainerCallback):  # type: ignore[misc]
             return
         self._ended = True
         module = _unwrapped(model)
-        module.objective.end_epoch()
-        if module.objective.needs_training_pass():
-            size = args.per_device_eval_batch_size
-            show_training_rows(module, module.objective, batches, _reader(module), batch_size=size)
+        size = args.per_device_eval_batch_size
+        module.objective.end_epoch(partial(training_examples, module, batches, _reader(module), batch_size=size))
 
 
 def _reader(model: Any) -> ReadBatch:
-    """Returns how hidden rows are made of a batch of Trainer's: a dictionary with `labels`, and `rows` where given."""
+    """Returns how a batch of Trainer becomes hidden states, its `labels`, and its `indices` where given."""
 
     def read(batch: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         given = {name: value.to(model.device) for name, value in batch.items() if torch.is_tensor(value)}
-        labels, rows = given.pop("labels"), given.pop("rows", None)
-        return model.hidden_rows(**given)[0], labels, rows
+        labels, indices = given.pop("labels"), given.pop("indices", None)
+        return model.hidden_states_of(**given)[0], labels, indices
 
     return read
 
@@ -92,7 +88,7 @@ def parameter_groups(model: Any, *, learning_rate: float, weight_decay: float) -
     """Returns optimiser groups with the decay and the learning rates that the objective asks for.
 
     Trainer by itself gives every weight the same decay and rate, label embeddings too, and decay pulls those towards
-    an even distribution. Norms and biases of the network are not decayed, as in Trainer.
+    a uniform distribution. Norms and biases of the network are not decayed, as in Trainer.
 
     Args:
         model: One of the `ObjectiveFor...` models.
@@ -138,7 +134,7 @@ def _warn_of_decay(objective: Objective, optimizer: Any) -> None:
     groups = getattr(optimizer, "param_groups", ())
     if any(group.get("weight_decay") and spared & {id(each) for each in group["params"]} for group in groups):
         warnings.warn(
-            "weight decay reaches the label embedding and pulls it towards an even distribution; give Trainer "
+            "weight decay reaches the label embedding and pulls it towards a uniform distribution; give Trainer "
             "optimizers=(AdamW(parameter_groups(model, ...)), None)",
             stacklevel=2,
         )

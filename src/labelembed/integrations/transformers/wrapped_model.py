@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 
+from labelembed.distributed import process_count
 from labelembed.integrations.transformers import objective_module
 from labelembed.integrations.transformers.configuration import ObjectiveConfig
 from labelembed.objectives import Objective
@@ -77,6 +78,24 @@ class WrappedModel(PreTrainedModel):  # type: ignore[misc]
         if self.training:
             objective_module.require_epochs(self.objective, self.told_of_epochs)
         return True
+
+    def objective_loss(
+        self, hidden: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None, indices: Tensor | None = None
+    ) -> Tensor:
+        """Returns the loss as Trainer wants it: of a mean over all examples of the optimiser step.
+
+        Args:
+            hidden: [B, H] or [B, T, H].
+            labels: [B] or [B, T]; -100: no part.
+            num_items_in_batch: Examples that count in all micro-batches of the step; None: the batch is the step.
+            indices: Where the examples stand in the training set; None where nobody remembers them.
+        """
+        if isinstance(num_items_in_batch, Tensor):
+            num_items_in_batch = num_items_in_batch.to(hidden.device).float().mean()
+        terms = self.objective(hidden, labels, indices, num_items_in_step=num_items_in_batch)
+        total: Tensor = terms.total
+        # With a number of items Trainer itself multiplies by the number of processes.
+        return total if num_items_in_batch is None else total / process_count(self.objective.process_group)
 
     def skips_logits(self, skip: bool | None, labels: Any) -> bool:
         """Tells whether the logits are left out: as was said, else in training where there are labels."""

@@ -1,7 +1,7 @@
-"""What there is to tune about an objective, as plain data that stands beside its arguments.
+"""What there is to tune about each objective, as plain data.
 
-An objective's `search_space` maps a name to one of these. The name is that of an argument, but for a `Simplex`, which
-is of several arguments and has a name of its own.
+A search space maps a name to a dimension. The name is that of an argument, but for a `Simplex`, which is of several
+arguments and has a name of its own.
 """
 
 from __future__ import annotations
@@ -132,3 +132,32 @@ class Simplex:
 
 Dimension: TypeAlias = Range | Choices | Simplex
 SearchSpace: TypeAlias = Mapping[str, Dimension]
+
+SEARCH_SPACES: dict[str, SearchSpace] = {
+    "one_hot": {},
+    "label_smoothing": {"smoothing": Range(0.02, 0.9)},
+    # The presets differ in their weights most of all, so that what is found is none of theirs.
+    "label_embedding": {
+        "temperature": Range(1.0, 8.0, log=True),
+        "weights": Simplex(("output_weight", "target_weight", "uniform_weight")),
+        "embedding_learning_rate": Range(0.3, 10.0, log=True),
+    },
+    "adaptive_labels": {
+        "update": Choices(("batch", "moving_average", "epoch")),
+        "repel_weight": Choices((0.0, 1.0, 3.0, 10.0)),
+        "gradient_through_centroids": Choices((True, False)),
+    },
+    "retrospection": {
+        "final_weight": Range(0.1, 0.95),
+        "temperature": Range(1.0, 10.0, log=True),
+        "store_every": Range(1, 10, log=True, whole=True),
+    },
+    "online_label_smoothing": {
+        "weights": Simplex(("similarity_weight", "uniform_weight"), rest=True),
+        "temperature": Range(1.0, 4.0, log=True),
+    },
+    "confidence_penalty": {"penalty_weight": Range(0.01, 2.0, log=True)},
+    "teacher_free": {"teacher_weight": Range(0.05, 0.95), "temperature": Range(1.0, 40.0, log=True)},
+    "distillation": {"teacher_weight": Range(0.1, 1.0), "temperature": Range(1.0, 10.0, log=True)},
+    "static_labels": {"loss": Choices(("huber", "squared", "cosine")), "delta": Range(0.1, 3.0, log=True)},
+}

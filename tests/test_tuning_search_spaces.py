@@ -7,11 +7,12 @@ import math
 
 import pytest
 
-from labelembed.objectives import OBJECTIVES, Choices, Range, Simplex
+from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.probing import value_faults
 from labelembed.recipes.signature import keys_of, resolve
+from labelembed.tuning.search_spaces import SEARCH_SPACES, Choices, Range, Simplex
 
-DECLARED = [(name, key) for name, kind in OBJECTIVES.items() for key in kind.search_space]
+DECLARED = [(name, key) for name, space in SEARCH_SPACES.items() for key in space]
 
 
 def arguments_at(key, dimension, share):
@@ -21,7 +22,8 @@ def arguments_at(key, dimension, share):
 
 
 def test_every_objective_but_one_hot_has_something_to_tune():
-    assert {name for name, kind in OBJECTIVES.items() if not kind.search_space} == {"one_hot"}
+    assert SEARCH_SPACES.keys() == OBJECTIVES.keys()
+    assert {name for name, space in SEARCH_SPACES.items() if not space} == {"one_hot"}
 
 
 @pytest.mark.parametrize(("name", "key"), DECLARED)
@@ -30,7 +32,7 @@ def test_every_value_of_a_space_is_one_that_the_objective_takes(name, key):
     needed = {"teacher": "somewhere", "embedding": "somewhere"}
     required = {needed_key: needed[needed_key] for needed_key, about in keys_of(kind).items() if about.required}
     for share in (0.0, 0.3, 0.77, 1.0):
-        chosen = arguments_at(key, kind.search_space[key], share)
+        chosen = arguments_at(key, SEARCH_SPACES[name][key], share)
         assert set(chosen) <= set(keys_of(kind))
         block, faults = resolve("objective", OBJECTIVES, {"name": name, **required, **chosen})
         assert faults == []
