@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labelembed.cli.chosen_recipe import chosen_recipe
 from labelembed.cli.many_runs import cluster_to, until_stopped
 from labelembed.cli.options import (
     CalibrationOption,
@@ -99,7 +100,6 @@ def compare(
         refuse_run_folder,
         visible_gpus,
     )
-    from labelembed.recipes.loading import load_recipe
     from labelembed.training.cluster_connection import count_workers
     from labelembed.training.run_lock import locked
     from labelembed.training.tensorboard import require_tensorboard
@@ -117,7 +117,7 @@ def compare(
     if tuned:
         require_optuna()
     settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
-    chosen, name = load_recipe(recipe, settings=settings, data=data)
+    chosen, name = chosen_recipe(recipe, settings=settings, data=data)
     out = out or Path("comparisons") / name
     refuse_run_folder(out)
     plan = plan_comparison(chosen, name, out, objectives=objectives, seeds=seeds, baseline=baseline)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from labelembed.cli.chosen_recipe import chosen_recipe
 from labelembed.cli.options import (
     ClusterOption,
     DataOption,
@@ -61,12 +62,11 @@ def tune(
 ) -> None:
     """Find a good learning rate, weight decay and arguments of each objective on the development rows."""
     from labelembed.cli.tuning_runs import make_tuning, say_tuning_estimate, tuning_failure, tuning_lines
-    from labelembed.recipes.loading import load_recipe
     from labelembed.recipes.variants import seeds_of, variants_of
     from labelembed.training.run_lock import locked
     from labelembed.tuning import plan_tuning, write_tuning
 
-    chosen, name = load_recipe(recipe, settings=settings or [], data=data)
+    chosen, name = chosen_recipe(recipe, settings=settings, data=data)
     plan = plan_tuning(
         chosen,
         name,
