@@ -10,7 +10,7 @@ from labelembed.data.dataset import RawData
 from labelembed.data.listing import Listing, check_arguments, read_listing
 from labelembed.data.part_names import NO_TEST_NOTE, PARTS, validation_and_test
 from labelembed.data.picture_files import ReadingProgress
-from labelembed.data.picture_fitting import Fit
+from labelembed.data.picture_fitting import Fit, ImageSize
 from labelembed.errors import ArgumentFaults, DataError
 
 #: Endings of file names that are taken for pictures, in lower case.
@@ -25,7 +25,7 @@ _SHOWN = 8
 def read_images(
     *,
     path: str,
-    image_size: int | None = None,
+    image_size: ImageSize = None,
     fit: Fit = "crop",
     test_fraction: float | None = None,
     skip_unreadable: bool = False,
@@ -51,7 +51,8 @@ def read_images(
 
     Args:
         path: The folder.
-        image_size: Height and width that pictures are brought to; null: they all have one size.
+        image_size: Height and width that pictures are brought to; auto: the median of the training pictures' shorter
+            sides, but 16 to 64; null: they all have one size.
         fit: Where their proportions are others: `crop`, the middle; `stretch`; `pad`, black borders.
         test_fraction: Part of the pictures that becomes the test set where there is none; null: 0.2.
         skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the folder.
