@@ -15,11 +15,11 @@ from labelembed.cli.options import (
     DataOption,
     DeviceOption,
     DryRunOption,
+    FittingRecipeArgument,
     JobsOption,
     JsonOption,
     PruneOption,
     QuietOption,
-    RecipeArgument,
     SetOption,
     SpaceOption,
     TensorBoardOption,
@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    recipe: RecipeArgument,
+    recipe: FittingRecipeArgument = None,
     objectives: Annotated[
         str | None,
         typer.Option(
@@ -111,7 +111,7 @@ def compare(
     only_tuned |= {"--prune": prune if prune != "none" else None}
     asked = [option for option, value in only_tuned.items() if value is not None]
     if asked and not tuned:
-        raise RecipeError([f"goes with --tuned; tune alone is `labelembed tune {recipe}`"], source=asked[0])
+        raise RecipeError([f"goes with --tuned; tune alone is `labelembed tune {recipe or 'RECIPE'}`"], source=asked[0])
     if tensorboard:
         require_tensorboard()
     if tuned:
@@ -138,8 +138,10 @@ def compare(
     made_by: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device, "quiet": quiet}
     with locked(out, doing="made"):  # the trials of its tuning lie in it
         if tuning is not None:
-            plan = tuned_plan(plan, tuning, chosen, out, f"{recipe}, --out {out}", **made_by)
-        _compare(plan, chosen, out, f"{recipe}, --out {out}", **made_by, tensorboard=tensorboard, as_json=as_json)
+            plan = tuned_plan(plan, tuning, chosen, out, f"{recipe or name}, --out {out}", **made_by)
+        _compare(
+            plan, chosen, out, f"{recipe or name}, --out {out}", **made_by, tensorboard=tensorboard, as_json=as_json
+        )
 
 
 def _compare(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from labelembed.cli.chosen_recipe import chosen_recipe
-from labelembed.cli.options import DataOption, JsonOption, RecipeArgument, SetOption
+from labelembed.cli.options import DataOption, FittingRecipeArgument, JsonOption, RecipeArgument, SetOption
 
 
 def register(app: typer.Typer) -> None:
@@ -75,7 +75,7 @@ def init(
 
 
 def check(
-    recipe: RecipeArgument,
+    recipe: FittingRecipeArgument = None,
     data: DataOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,

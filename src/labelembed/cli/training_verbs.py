@@ -16,9 +16,9 @@ from labelembed.cli.options import (
     DataOption,
     DeviceOption,
     DryRunOption,
+    FittingRecipeArgument,
     JsonOption,
     QuietOption,
-    RecipeArgument,
     RunArgument,
     SetOption,
     TensorBoardOption,
@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: RecipeArgument,
+    recipe: FittingRecipeArgument = None,
     data: DataOption = None,
     settings: SetOption = None,
     objective: Annotated[

@@ -14,11 +14,11 @@ from labelembed.cli.options import (
     DataOption,
     DeviceOption,
     DryRunOption,
+    FittingRecipeArgument,
     JobsOption,
     JsonOption,
     PruneOption,
     QuietOption,
-    RecipeArgument,
     SetOption,
     SpaceOption,
 )
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def tune(
-    recipe: RecipeArgument,
+    recipe: FittingRecipeArgument = None,
     trials: Annotated[int, typer.Option("--trials", metavar="N", help="Trials of each objective.")] = 10,
     objectives: Annotated[
         str | None,
@@ -81,7 +81,7 @@ def tune(
     if dry_run:
         say_tuning_estimate(plan, jobs=jobs, device=device, as_json=as_json)
         return
-    command = f"{recipe}, --out {plan.out}"
+    command = f"{recipe or name}, --out {plan.out}"
     with locked(plan.out, doing="made"):
         outcomes, problems = make_tuning(plan, command, jobs=jobs, cluster=cluster, device=device, quiet=quiet)
         about = write_tuning(plan, outcomes)

@@ -96,6 +96,15 @@ def find_images(folder: Path) -> Listing:
         raise DataError(f"{str(folder)!r}: cannot be read ({error})") from None
 
 
+def holds_pictures(folder: Path) -> bool:
+    """Tells whether a folder, or one within it, has a file that is called as pictures are."""
+    for _, inner, names in os.walk(folder):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        if any(Path(name).suffix.lower() in PICTURE_SUFFIXES for name in names if not name.startswith(".")):
+            return True
+    return False
+
+
 class _Search:
     """Collects pictures, and counts what is passed over."""
 
