@@ -310,6 +310,31 @@ def test_settings_do_not_leak_into_the_next_recipe():
     assert loaded().data["development"]["seed"] == 0
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_another_objective_drops_the_arguments_of_the_old_one_and_says_so(order):
+    said = []
+    path = written(SMALLEST.replace("one_hot", "{name: label_embedding, temperature: 3, preset: paper}"))
+    settings = ["objective.name=label_smoothing", "objective.smoothing=0.3"][::order]
+    objective = loaded(*settings, recipe=path, say=said.append).objective
+    assert said == ["objective.name=label_smoothing: dropped temperature, preset of label_embedding"]
+    assert (objective["name"], objective["smoothing"]) == ("label_smoothing", 0.3)
+    assert loaded(recipe=path, objective="one_hot", say=said.append).objective == {"name": "one_hot"} | ONE_HOT
+    assert said[1:] == ["--objective one_hot: dropped temperature, preset of label_embedding"]
+    # the same objective keeps them, an unknown one is refused as ever
+    assert loaded("objective.name=label_embedding", recipe=path, say=said.append).objective["temperature"] == 3
+    (fault,) = settings_faults("objective.name=one_hat", recipe=path)
+    assert fault.startswith("objective.name: unknown objective 'one_hat' (did you mean 'one_hot'?)")
+    (fault,) = settings_faults("objective.name=label_smoothing", "objective.temperature=2", recipe=path)
+    assert fault.startswith("objective.temperature: unknown key of 'label_smoothing'")
+    assert len(said) == 2
+
+
+def test_check_prints_what_another_objective_drops():
+    checked = succeed("check", "digits-mlp", "--set", "objective.name=one_hot", "--json")
+    assert checked.err == "objective.name=one_hot: dropped preset of label_embedding\n"
+    assert checked.json["objective"] == "one_hot"
+
+
 # ------------------------------------------------------------------------------------------------------ --data
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labelembed.cli.chosen_recipe import chosen_recipe
 from labelembed.cli.many_runs import cluster_to, until_stopped
 from labelembed.cli.options import (
     CalibrationOption,
@@ -14,11 +15,11 @@ from labelembed.cli.options import (
     DataOption,
     DeviceOption,
     DryRunOption,
+    FittingRecipeArgument,
     JobsOption,
     JsonOption,
     PruneOption,
     QuietOption,
-    RecipeArgument,
     SetOption,
     SpaceOption,
     TensorBoardOption,
@@ -39,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    recipe: RecipeArgument,
+    recipe: FittingRecipeArgument = None,
     objectives: Annotated[
         str | None,
         typer.Option(
@@ -99,7 +100,6 @@ def compare(
         refuse_run_folder,
         visible_gpus,
     )
-    from labelembed.recipes.loading import load_recipe
     from labelembed.training.cluster_connection import count_workers
     from labelembed.training.run_lock import locked
     from labelembed.training.tensorboard import require_tensorboard
@@ -111,13 +111,13 @@ def compare(
     only_tuned |= {"--prune": prune if prune != "none" else None}
     asked = [option for option, value in only_tuned.items() if value is not None]
     if asked and not tuned:
-        raise RecipeError([f"goes with --tuned; tune alone is `labelembed tune {recipe}`"], source=asked[0])
+        raise RecipeError([f"goes with --tuned; tune alone is `labelembed tune {recipe or 'RECIPE'}`"], source=asked[0])
     if tensorboard:
         require_tensorboard()
     if tuned:
         require_optuna()
     settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
-    chosen, name = load_recipe(recipe, settings=settings, data=data)
+    chosen, name = chosen_recipe(recipe, settings=settings, data=data)
     out = out or Path("comparisons") / name
     refuse_run_folder(out)
     plan = plan_comparison(chosen, name, out, objectives=objectives, seeds=seeds, baseline=baseline)
@@ -138,8 +138,10 @@ def compare(
     made_by: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device, "quiet": quiet}
     with locked(out, doing="made"):  # the trials of its tuning lie in it
         if tuning is not None:
-            plan = tuned_plan(plan, tuning, chosen, out, f"{recipe}, --out {out}", **made_by)
-        _compare(plan, chosen, out, f"{recipe}, --out {out}", **made_by, tensorboard=tensorboard, as_json=as_json)
+            plan = tuned_plan(plan, tuning, chosen, out, f"{recipe or name}, --out {out}", **made_by)
+        _compare(
+            plan, chosen, out, f"{recipe or name}, --out {out}", **made_by, tensorboard=tensorboard, as_json=as_json
+        )
 
 
 def _compare(

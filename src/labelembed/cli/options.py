@@ -10,6 +10,13 @@ import typer
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A recipe that ships (see `labelembed recipes`) or a YAML file.")
 ]
+FittingRecipeArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe that ships (see `labelembed recipes`) or a YAML file; without one the recipe that fits --data.",
+    ),
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 DataOption = Annotated[
     str | None, typer.Option("--data", metavar="PATH", help="Where the data are; the same as --set data.path=PATH.")

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from labelembed.cli.options import DataOption, JsonOption, RecipeArgument, SetOption
+from labelembed.cli.chosen_recipe import chosen_recipe
+from labelembed.cli.options import DataOption, FittingRecipeArgument, JsonOption, RecipeArgument, SetOption
 
 
 def register(app: typer.Typer) -> None:
@@ -75,7 +76,7 @@ def init(
 
 
 def check(
-    recipe: RecipeArgument,
+    recipe: FittingRecipeArgument = None,
     data: DataOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -84,10 +85,9 @@ def check(
     from labelembed.cli.display import reading_shown
     from labelembed.recipes.building import build_data, network_for
     from labelembed.recipes.comparing import plan_comparison
-    from labelembed.recipes.loading import load_recipe
     from labelembed.training.training_data import number_of_batches
 
-    chosen, name = load_recipe(recipe, settings=settings or [], data=data)
+    chosen, name = chosen_recipe(recipe, settings=settings, data=data)
     plan = plan_comparison(chosen, name, Path("comparisons") / f".check-{name}")
     with reading_shown(chosen.data["name"], quiet=as_json) as reading:
         found = build_data(chosen, progress=reading)

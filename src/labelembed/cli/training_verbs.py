@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labelembed.cli.chosen_recipe import chosen_recipe
 from labelembed.cli.launched import process_number
 from labelembed.cli.options import (
     CalibrationOption,
     DataOption,
     DeviceOption,
     DryRunOption,
+    FittingRecipeArgument,
     JsonOption,
     QuietOption,
-    RecipeArgument,
     RunArgument,
     SetOption,
     TensorBoardOption,
@@ -44,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: RecipeArgument,
+    recipe: FittingRecipeArgument = None,
     data: DataOption = None,
     settings: SetOption = None,
     objective: Annotated[
@@ -66,7 +67,6 @@ def train(
 ) -> None:
     """Train one network into a run folder."""
     from labelembed.errors import RunFolderError
-    from labelembed.recipes.loading import load_recipe
     from labelembed.training.run_folder import RunFolder
     from labelembed.training.run_lock import locked
     from labelembed.training.tensorboard import require_tensorboard
@@ -74,7 +74,7 @@ def train(
     if tensorboard:
         require_tensorboard()
     settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
-    chosen, name = load_recipe(recipe, settings=settings, data=data, objective=objective)
+    chosen, name = chosen_recipe(recipe, settings=settings, data=data, objective=objective)
     out = out or Path("runs") / name / str(chosen.objective["name"]) / f"seed-{chosen.seed}"
     folder = RunFolder(out)
     if dry_run:

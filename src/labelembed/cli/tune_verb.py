@@ -8,16 +8,17 @@ from typing import Annotated
 
 import typer
 
+from labelembed.cli.chosen_recipe import chosen_recipe
 from labelembed.cli.options import (
     ClusterOption,
     DataOption,
     DeviceOption,
     DryRunOption,
+    FittingRecipeArgument,
     JobsOption,
     JsonOption,
     PruneOption,
     QuietOption,
-    RecipeArgument,
     SetOption,
     SpaceOption,
 )
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def tune(
-    recipe: RecipeArgument,
+    recipe: FittingRecipeArgument = None,
     trials: Annotated[int, typer.Option("--trials", metavar="N", help="Trials of each objective.")] = 10,
     objectives: Annotated[
         str | None,
@@ -61,12 +62,11 @@ def tune(
 ) -> None:
     """Find a good learning rate, weight decay and arguments of each objective on the development rows."""
     from labelembed.cli.tuning_runs import make_tuning, say_tuning_estimate, tuning_failure, tuning_lines
-    from labelembed.recipes.loading import load_recipe
     from labelembed.recipes.variants import seeds_of, variants_of
     from labelembed.training.run_lock import locked
     from labelembed.tuning import plan_tuning, write_tuning
 
-    chosen, name = load_recipe(recipe, settings=settings or [], data=data)
+    chosen, name = chosen_recipe(recipe, settings=settings, data=data)
     plan = plan_tuning(
         chosen,
         name,
@@ -81,7 +81,7 @@ def tune(
     if dry_run:
         say_tuning_estimate(plan, jobs=jobs, device=device, as_json=as_json)
         return
-    command = f"{recipe}, --out {plan.out}"
+    command = f"{recipe or name}, --out {plan.out}"
     with locked(plan.out, doing="made"):
         outcomes, problems = make_tuning(plan, command, jobs=jobs, cluster=cluster, device=device, quiet=quiet)
         about = write_tuning(plan, outcomes)

@@ -110,6 +110,24 @@ def read_cifar(*, path: str, labels: Literal["fine", "coarse"] = "fine") -> RawD
     )
 
 
+def published_version(place: Path) -> tuple[str, int] | None:
+    """Returns title and number of classes of the CIFAR files at a place; None: no file is called like one of them.
+
+    Raises:
+        DataError: Some are there and others are missing, or an archive is damaged.
+    """
+    if place.is_file() and not place.name.lower().endswith((".tar.gz", ".tgz", ".tar")):
+        return None
+    try:
+        files, where = _find(place)
+    except DataError:
+        if place.is_file():
+            raise
+        return None
+    version = _version(files, where)
+    return version.title, version.classes
+
+
 def _find(place: Path) -> tuple[Files, Path]:
     """Returns the files there are to read, by name, and where they lie."""
     try:

@@ -88,6 +88,11 @@ def read_idx_folder(*, path: str, names: list[str] | None = None, prefix: str | 
     )
 
 
+def holds_idx(folder: Path) -> bool:
+    """Tells whether a folder has a file that is called as those of the MNIST family are."""
+    return any(_FILE_NAME.fullmatch(entry.name) for entry in folder.iterdir())
+
+
 def _find_files(folder: Path, prefix: str | None) -> Files:
     try:
         if folder.is_file():

@@ -10,7 +10,7 @@ from labelembed.data.dataset import RawData
 from labelembed.data.listing import Listing, check_arguments, read_listing
 from labelembed.data.part_names import NO_TEST_NOTE, PARTS, validation_and_test
 from labelembed.data.picture_files import ReadingProgress
-from labelembed.data.picture_fitting import Fit
+from labelembed.data.picture_fitting import Fit, ImageSize
 from labelembed.errors import ArgumentFaults, DataError
 
 #: Endings of file names that are taken for pictures, in lower case.
@@ -25,7 +25,7 @@ _SHOWN = 8
 def read_images(
     *,
     path: str,
-    image_size: int | None = None,
+    image_size: ImageSize = None,
     fit: Fit = "crop",
     test_fraction: float | None = None,
     skip_unreadable: bool = False,
@@ -51,7 +51,8 @@ def read_images(
 
     Args:
         path: The folder.
-        image_size: Height and width that pictures are brought to; null: they all have one size.
+        image_size: Height and width that pictures are brought to; auto: the median of the training pictures' shorter
+            sides, but 16 to 64; null: they all have one size.
         fit: Where their proportions are others: `crop`, the middle; `stretch`; `pad`, black borders.
         test_fraction: Part of the pictures that becomes the test set where there is none; null: 0.2.
         skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the folder.
@@ -93,6 +94,15 @@ def find_images(folder: Path) -> Listing:
         raise DataError(f"{error.filename or folder}: cannot be read ({error.strerror or error})") from None
     except ValueError as error:  # a path with a zero byte
         raise DataError(f"{str(folder)!r}: cannot be read ({error})") from None
+
+
+def holds_pictures(folder: Path) -> bool:
+    """Tells whether a folder, or one within it, has a file that is called as pictures are."""
+    for _, inner, names in os.walk(folder):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        if any(Path(name).suffix.lower() in PICTURE_SUFFIXES for name in names if not name.startswith(".")):
+            return True
+    return False
 
 
 class _Search:

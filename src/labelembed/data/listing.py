@@ -14,12 +14,14 @@ from labelembed.data.data_notes import label_column_note, repeat_notes
 from labelembed.data.dataset import RawData
 from labelembed.data.development import stratified_order
 from labelembed.data.picture_files import PictureRows, ReadingProgress, read_picture_files, shown_file
-from labelembed.data.picture_fitting import Fit
+from labelembed.data.picture_fitting import EXTREME_ABOVE, Fit, ImageSize, automatic_side
 from labelembed.errors import ArgumentFaults, DataError
 
 #: Part of the pictures that becomes the test set where there is none.
 TEST_FRACTION = 0.2
 _SHOWN = 8
+# Of pictures of an extreme shape a larger share is told.
+_MANY_EXTREME = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +47,12 @@ class Listing:
     found_labels: str | None = None
 
 
-def check_arguments(*, image_size: int | None, test_fraction: float | None) -> None:
+def check_arguments(*, image_size: ImageSize, test_fraction: float | None) -> None:
     """Raises ValueError where a reader's arguments are out of their range."""
     faults = ArgumentFaults()
-    whole = image_size is None or (isinstance(image_size, int) and not isinstance(image_size, bool))
-    inside = whole and (image_size is None or 1 <= image_size <= 4096)
-    faults.require(inside, "image_size", image_size, "must be a whole number of 1 to 4096")
+    whole = isinstance(image_size, int) and not isinstance(image_size, bool) and 1 <= image_size <= 4096
+    known = whole or image_size in (None, "auto")
+    faults.require(known, "image_size", image_size, "must be a whole number of 1 to 4096, or 'auto'")
     share = test_fraction is None or (not isinstance(test_fraction, bool) and 0 < test_fraction < 1)
     faults.require(share, "test_fraction", test_fraction, "must be a number between 0 and 1, both excluded")
     faults.raise_if_any()
@@ -59,7 +61,7 @@ def check_arguments(*, image_size: int | None, test_fraction: float | None) -> N
 def read_listing(
     listing: Listing,
     *,
-    image_size: int | None,
+    image_size: ImageSize,
     fit: Fit,
     test_fraction: float | None,
     skip_unreadable: bool,
@@ -119,7 +121,8 @@ def read_listing(
             raise DataError(f"{listing.source}: no {part} picture can be read")
         if missing:
             held_out.append(f"no {part} picture of {_few(missing)}")
-    notes = [*listing.notes, *held_out, *_picture_notes(files, listing.root, pictures)]
+    notes = [*listing.notes, *held_out, *_size_notes(pictures, image_size, fit)]
+    notes += _picture_notes(files, listing.root, pictures)
     if listing.found_labels is not None:
         notes.insert(0, label_column_note(listing.found_labels, parts["training"].labels, names, key="labels"))
     notes += repeat_notes(
@@ -194,6 +197,25 @@ def _readable(split: Split, begin: int, pictures: PictureRows) -> Split:
         return split
     rows = [row for row in range(len(split)) if begin + row not in pictures.unreadable]
     return split if len(rows) == len(split) else split.select(torch.tensor(rows, dtype=torch.int64))
+
+
+def _size_notes(pictures: PictureRows, image_size: ImageSize, fit: Fit) -> list[str]:
+    """Returns which size was taken where it follows the pictures, and whether many lose most of themselves by it."""
+    notes = []
+    if image_size == "auto":
+        side = automatic_side(pictures.typical)
+        why = "the median of the training pictures' shorter sides"
+        if pictures.typical != side:
+            most = "most" if pictures.typical > side else "least"
+            why = f"the {most} that `auto` takes ({why} is {pictures.typical:,})"
+        notes.append(f"pictures become {side} x {side}, {why}; another size: --set data.image_size=NUMBER")
+    number = len(pictures.pixels)
+    if image_size is not None and fit == "crop" and pictures.extreme > _MANY_EXTREME * number:
+        notes.append(
+            f"{pictures.extreme:,} of {number:,} pictures have a side more than {EXTREME_ABOVE} times as long as the "
+            "other and are cut to their middle; to keep all of them: --set data.fit=pad"
+        )
+    return notes
 
 
 def _picture_notes(files: list[Path], root: Path, pictures: PictureRows) -> list[str]:

@@ -16,7 +16,7 @@ from labelembed.data.listing import Listing, check_arguments, read_listing
 from labelembed.data.parquet_shards import columns_of, read_table_columns
 from labelembed.data.part_names import NO_TEST_NOTE, PARTS, validation_and_test
 from labelembed.data.picture_files import ReadingProgress
-from labelembed.data.picture_fitting import Fit
+from labelembed.data.picture_fitting import Fit, ImageSize
 from labelembed.data.streams import require_file
 from labelembed.errors import ArgumentFaults, DataError, nearest
 
@@ -37,7 +37,7 @@ def read_manifest(
     paths: str | None = None,
     labels: str | None = None,
     split: str | None = None,
-    image_size: int | None = None,
+    image_size: ImageSize = None,
     fit: Fit = "crop",
     test_fraction: float | None = None,
     skip_unreadable: bool = False,
@@ -57,7 +57,8 @@ def read_manifest(
             values end as pictures do.
         labels: Column of the labels, texts or whole numbers; null: the one named `label`, `class` or the like.
         split: Column of the parts; null: the one named `split`, `set`, `subset` or `partition`, if any.
-        image_size: Height and width that pictures are brought to; null: they all have one size.
+        image_size: Height and width that pictures are brought to; auto: the median of the training pictures' shorter
+            sides, but 16 to 64; null: they all have one size.
         fit: Where their proportions are others: `crop`, the middle; `stretch`; `pad`, black borders.
         test_fraction: Part of the pictures that becomes the test set where there is none; null: 0.2.
         skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the list.

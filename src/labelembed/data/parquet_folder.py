@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,46 @@ from labelembed.errors import ArgumentFaults, DataError, nearest
 _LABEL_WORDS = ("label", "labels", "fine_label", "class", "target")
 
 Array = npt.NDArray[Any]
+
+
+class ParquetFacts(NamedTuple):
+    """What parquet files hold, seen without decoding a picture.
+
+    Attributes:
+        inputs: What one input is.
+        counts: Examples by part: `train` and, where there are such, `validation` and `test`.
+        classes: How many labels there are.
+    """
+
+    inputs: Literal["pictures", "vectors"]
+    counts: dict[str, int]
+    classes: int
+
+
+def look_into_parquet(place: Path, *, labels: str | None = None) -> ParquetFacts | None:
+    """Returns what the parquet files of a folder, or one file, hold; None where that is no pictures and no vectors.
+
+    Vectors beside a column of texts are left to those who read texts.
+
+    Args:
+        place: The folder or the file.
+        labels: See `read_parquet`.
+
+    Raises:
+        DataError: As `read_parquet`.
+    """
+    files, _ = find_shards(place)
+    columns = columns_of(files["train"][0])
+    pictures = [column for column in columns if _is_picture(column.type)]
+    inputs = [*pictures, *(column for column in columns if _is_vector(column.type))]
+    if not inputs:
+        return None
+    label, _ = _label_column(columns, labels, inputs[0], files["train"][0])
+    if not pictures and any(_is_text(column.type) for column in columns if column != label):
+        return None
+    numbers, names = _labels(files, label, every_part=True)
+    counts = {part: len(found) for part, found in numbers.items()}
+    return ParquetFacts("pictures" if pictures else "vectors", counts, len(names))
 
 
 def read_parquet(
@@ -180,9 +220,13 @@ def _is_vector(kind: Any) -> bool:
 def _is_label(kind: Any) -> bool:
     import pyarrow.types as types
 
-    return bool(
-        types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind)
-    )
+    return bool(types.is_integer(kind) or _is_text(kind) or types.is_boolean(kind))
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
 def _labels(

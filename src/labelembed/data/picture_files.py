@@ -17,7 +17,15 @@ import numpy.typing as npt
 from labelembed.data.cache import cached_bytes
 from labelembed.data.checks import printable
 from labelembed.data.data_notes import repeated_rows
-from labelembed.data.picture_fitting import Fit, fitted, reduce_while_decoding
+from labelembed.data.picture_fitting import (
+    Fit,
+    ImageSize,
+    automatic_side,
+    fitted,
+    is_extreme,
+    reduce_while_decoding,
+    typical_side,
+)
 from labelembed.data.pictures import FORMATS, bombs_refused, plain_picture
 from labelembed.errors import DataError
 
@@ -25,7 +33,7 @@ from labelembed.errors import DataError
 ReadingProgress = Callable[[int, int], None]
 
 # Part of the cache's key: another number where the same files give other pixels or notes.
-_VERSION = 2
+_VERSION = 3
 _FILES_A_TASK = 64
 _PIXELS_FOR_THREADS = 128 * 128
 _MAXIMUM_FILE_BYTES = 2**29
@@ -43,12 +51,16 @@ class PictureRows(NamedTuple):
         unreadable: Why a file could not be read, by row.
         converted: How many pictures were changed, by what was done.
         repeated: (row, earlier row) of pictures that are the same.
+        typical: The `typical_side` of the training pictures as they are stored.
+        extreme: How many pictures are of an extreme shape, see `is_extreme`.
     """
 
     pixels: Array
     unreadable: dict[int, str]
     converted: dict[str, int]
     repeated: list[tuple[int, int]]
+    typical: int
+    extreme: int
 
 
 class _Header(NamedTuple):
@@ -60,7 +72,7 @@ def read_picture_files(
     files: Sequence[Path],
     *,
     root: Path,
-    image_size: int | None,
+    image_size: ImageSize,
     fit: Fit,
     trained: int | None = None,
     progress: ReadingProgress | None = None,
@@ -70,7 +82,7 @@ def read_picture_files(
     Args:
         files: The files, at least one.
         root: The folder that names in messages are relative to.
-        image_size: Height and width of the result; None where all pictures have one size.
+        image_size: Height and width of the result, see `ImageSize`.
         fit: How pictures of other proportions are brought to it.
         trained: How many of the files, the first ones, are training pictures; None: all. Whether these are all grey
             decides whether all become grey or coloured.
@@ -102,6 +114,8 @@ def read_picture_files(
         {int(row): str(reason) for row, reason in noted["unreadable"]},
         {str(what): int(count) for what, count in noted["converted"].items()},
         [(int(row), int(earlier)) for row, earlier in noted["repeated"]],
+        int(noted["typical"]),
+        int(noted["extreme"]),
     )
 
 
@@ -127,7 +141,7 @@ def _made(
     files: Sequence[Path],
     root: Path,
     trained: int,
-    image_size: int | None,
+    image_size: ImageSize,
     fit: Fit,
     zeros: Callable[[tuple[int, ...]], Array],
     progress: ReadingProgress,
@@ -143,11 +157,17 @@ def _made(
     if not headers:
         reason = f"{shown_file(files[0], root)}: {unreadable[0]}"
         raise DataError(f"{root}: none of its {len(files):,} pictures can be read; the first: {reason}")
-    size = (image_size, image_size) if image_size is not None else _one_size(files, headers, root)
+    sizes = [header.size for row, header in headers.items() if row < trained]
+    typical = typical_side(sizes or [header.size for header in headers.values()])
+    if image_size is None:
+        size = _one_size(files, headers, root)
+    else:
+        side = automatic_side(typical) if image_size == "auto" else image_size
+        size = (side, side)
     channels = 1 if all(header.grey for row, header in headers.items() if row < trained) else 3
     pixels = zeros((len(files), channels, *size))
     converted: Counter[str] = Counter()
-    typical = np.median([header.size[0] * header.size[1] for header in headers.values()])
+    pixels_each = np.median([header.size[0] * header.size[1] for header in headers.values()])
 
     def decode(rows: Sequence[int]) -> tuple[Counter[str], dict[int, str]]:
         counts: Counter[str] = Counter()
@@ -168,7 +188,7 @@ def _made(
     rows = list(headers)
     tasks = [rows[begin : begin + _FILES_A_TASK] for begin in range(0, len(rows), _FILES_A_TASK)]
     # Of small pictures most of the time goes to Python itself, where threads only wait for each other.
-    workers = _cores() if typical >= _PIXELS_FOR_THREADS else 1
+    workers = _cores() if pixels_each >= _PIXELS_FOR_THREADS else 1
     done = 0
     for task, (counts, faults) in zip(tasks, _in_threads(decode, tasks, workers), strict=True):
         converted.update(counts)
@@ -177,7 +197,8 @@ def _made(
         progress(done, len(rows))
     repeated = [pair for pair in repeated_rows(pixels) if not unreadable.keys() & set(pair)]
     noted = {"unreadable": sorted(unreadable.items()), "converted": dict(sorted(converted.items()))}
-    return pixels, noted | {"repeated": repeated}
+    extreme = sum(is_extreme(header.size) for header in headers.values())
+    return pixels, noted | {"repeated": repeated, "typical": typical, "extreme": extreme}
 
 
 def _in_threads(

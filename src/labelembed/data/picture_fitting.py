@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -10,9 +12,34 @@ if TYPE_CHECKING:
 
 #: How a picture of other proportions is made to fit; see `fitted`.
 Fit = Literal["crop", "stretch", "pad"]
+#: Height and width that pictures are brought to; `auto`: see `automatic_side`; None: they all have one size.
+ImageSize = int | Literal["auto"] | None
+#: The smallest and the largest size that `auto` takes; networks for pictures need the smallest.
+SMALLEST_AUTO, LARGEST_AUTO = 16, 64
+#: Pictures are extreme whose longer side is more than so many times their shorter one.
+EXTREME_ABOVE = 3
 # Of a large JPEG only every second, fourth or eighth pixel is computed, the mean of those around it; the picture is
 # still this many times as large as needed, so that the filter below does most of the work.
 _REDUCING_GAP = 2
+
+
+def typical_side(sizes: Iterable[tuple[int, int]]) -> int:
+    """Returns the median of the shorter sides of pictures, rounded down.
+
+    Args:
+        sizes: (height, width) of each; at least one.
+    """
+    return int(statistics.median(min(size) for size in sizes))
+
+
+def automatic_side(typical: int) -> int:
+    """Returns the height and width that `auto` stands for: the `typical_side` of the training pictures, 16 to 64."""
+    return max(SMALLEST_AUTO, min(typical, LARGEST_AUTO))
+
+
+def is_extreme(size: tuple[int, int]) -> bool:
+    """Tells whether a picture of this (height, width) loses most of itself where it is cut to its middle."""
+    return max(size) > EXTREME_ABOVE * min(size)
 
 
 def reduce_while_decoding(image: Image, size: tuple[int, int], fit: Fit) -> None:

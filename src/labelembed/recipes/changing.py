@@ -8,7 +8,7 @@ from typing import Any
 
 from labelembed.errors import RecipeError, RunFolderError
 from labelembed.recipes.given import as_kept, differences_from_kept
-from labelembed.recipes.loading import put_setting, with_whole_paths
+from labelembed.recipes.loading import put_settings, with_whole_paths
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.training.files import write_bytes
 from labelembed.training.run_folder import RunFolder
@@ -52,7 +52,7 @@ def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
     stored_recipe(folder)
     values = _stored_values(folder)
     source = f"{folder.path / 'recipe.yaml'} with --set"
-    faults = [fault for setting in settings if (fault := put_setting(values, setting))]
+    faults = put_settings(values, settings)
     if faults:
         raise RecipeError(faults, source=source)
     return with_whole_paths(parse_recipe(values, source=source), folder.path)

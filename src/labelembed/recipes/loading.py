@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,7 @@ def load_recipe(
     settings: Sequence[str] = (),
     data: str | None = None,
     objective: str | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> tuple[Recipe, str]:
     """Returns a checked recipe and its name.
 
@@ -93,6 +94,7 @@ def load_recipe(
         data: Path of the data, for `data.path`.
         objective: A variant that takes the place of the recipe's objective, see `parse_variant` and
             `with_own_arguments`.
+        say: Called with a line for each objective whose arguments were dropped, since another takes its place.
 
     Raises:
         RecipeError: With every fault found.
@@ -102,10 +104,11 @@ def load_recipe(
     variant: dict[str, Any] = {}
     if objective is not None:
         variant = parse_variant(objective, source="--objective")
+        _say_dropped(f"--objective {variant['name']}", values, variant["name"], say)
         values["objective"] = with_own_arguments(variant, values.get("objective"))
     if settings:
         source += " with --set"
-    faults = [fault for setting in settings if (fault := put_setting(values, setting))]
+    faults = put_settings(values, settings, say=say)
     if data is not None:
         faults += _put_data(values, data)
     try:
@@ -128,6 +131,37 @@ def _put_data(values: dict[str, Any], path: str) -> list[str]:
     if isinstance(block, dict):  # anything else is refused with the recipe
         values["data"] = block | {"path": path}
     return []
+
+
+def put_settings(
+    values: dict[str, Any], settings: Sequence[str], *, say: Callable[[str], None] | None = None
+) -> list[str]:
+    """Puts every `a.b=value` into a recipe's values; returns what is wrong with them.
+
+    Where `objective.name` names another objective, the arguments of the old one are dropped first. The order of the
+    settings does not matter for that: arguments that are set for the new objective stay.
+
+    Args:
+        values: Of the recipe; they are changed.
+        settings: As they were typed.
+        say: Called with a line that names what was dropped.
+    """
+    for setting in settings:
+        key, _, name = (part.strip() for part in setting.partition("="))
+        if key == "objective.name" and name in OBJECTIVES and _say_dropped(setting, values, name, say):
+            values["objective"] = {"name": name}
+    return [fault for setting in settings if (fault := put_setting(values, setting))]
+
+
+def _say_dropped(asked: str, values: dict[str, Any], name: str, say: Callable[[str], None] | None) -> bool:
+    """Says which arguments the objective of a recipe loses to another one; returns whether it has any to lose."""
+    own = values.get("objective")
+    if not isinstance(own, dict) or own.get("name") in (None, name):
+        return False
+    arguments = [str(key) for key in own if key != "name"]
+    if arguments and say is not None:
+        say(f"{asked.strip()}: dropped {', '.join(arguments)} of {own['name']}")
+    return bool(arguments)
 
 
 def put_setting(values: dict[str, Any], setting: str) -> str | None:

@@ -165,6 +165,8 @@ class SavedRun:
         more = {key: name for key, name in found.items() if key in block and block[key] is None}
         if "test_fraction" in block:
             more["test_fraction"] = None
+        if block.get("image_size") == "auto":  # of the run's own pictures
+            more["image_size"] = self.input_shape[1]
         recipe = self._reading(more | {"path": path})
         raw = renumbered(
             read_rows(recipe, to_measure=True),

@@ -108,6 +108,15 @@ def find_label_column(table: ColumnTable, *, without: Sequence[str]) -> str | No
     return candidates[0] if len(candidates) == 1 else None
 
 
+def surely_texts(table: ColumnTable, name: str) -> bool:
+    """Tells whether a column holds what a text classifier reads, and not a name or a title in a table of numbers.
+
+    Several words will do where it is called as texts are; otherwise twice as many.
+    """
+    called_so = bool(_by_name([name], _TEXT_WORDS)) and not _parts(name) & _SHORT_FORMS
+    return _mean_words(table, name) >= _TEXT_WORDS_LEAST * (1 if called_so else 2)
+
+
 def more_texts(table: ColumnTable, text: str | None, label: str | None) -> list[str]:
     """Returns the columns beside that of the texts that hold texts too, by their names or by their length."""
     columns = [name for name in table.columns if name not in (text, label) and _holds_texts(table, name)]

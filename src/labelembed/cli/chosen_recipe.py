@@ -1,0 +1,51 @@
+"""The recipe a verb works with: the one that was typed, or the one that fits the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from labelembed.cli.launched import process_number
+
+if TYPE_CHECKING:
+    from labelembed.recipes.schema import Recipe
+
+
+def chosen_recipe(
+    recipe: str | None, *, settings: Sequence[str] | None, data: str | None, objective: str | None = None
+) -> tuple[Recipe, str]:
+    """Returns a checked recipe and its name.
+
+    What was found at `data`, where no recipe was typed, and what the settings dropped are printed to standard error.
+
+    Args:
+        recipe: A recipe that ships, or a YAML file; None: the one that fits the data.
+        settings: Those of `--set`.
+        data: That of `--data`.
+        objective: That of `--objective`.
+
+    Raises:
+        typer.BadParameter: There is neither a recipe nor a path.
+        DataError: No recipe fits the data.
+    """
+    from labelembed.recipes.loading import load_recipe
+
+    settings = list(settings or [])
+    if recipe is None:
+        from labelembed.recipes.fitting import fitting_recipe, path_in
+
+        path = path_in(settings) if data is None else data
+        if path is None:
+            message = "missing; name a recipe, or give --data PATH and the recipe that fits is taken"
+            raise typer.BadParameter(message, param_hint="RECIPE")
+        fitting = fitting_recipe(path, settings)
+        _say(fitting.line)
+        recipe, settings = fitting.recipe, [*fitting.settings, *settings]
+    return load_recipe(recipe, settings=settings, data=data, objective=objective, say=_say)
+
+
+def _say(line: str) -> None:
+    if process_number() == 0:
+        typer.echo(line, err=True)
