@@ -41,7 +41,7 @@ def _without_files(block: dict[str, Any]) -> dict[str, Any]:
     arguments = {key: value for key, value in block.items() if key not in ("name", *POINTED_TO.values())}
     arguments |= {name: None for name, key in POINTED_TO.items() if key in keys}
     if "embedding" in keys and (keys["embedding"].required or block.get("embedding") not in ("full", "compressed")):
-        made = LabelGeometry([str(label) for label in range(labels)], vectors=torch.eye(labels))
+        made = LabelGeometry(tuple(map(str, range(labels))), vectors=torch.eye(labels))
         arguments["embedding"] = made if keys["embedding"].required else "full"
     return arguments | {"hidden_size": 2, "num_labels": labels}
 
