@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.made_data import mnist_sized
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.running import cached_data, run_recipe
+from labelembed.runs.run import cached_data, run_recipe
 from labelembed.training.loop import Trainer
 from labelembed.training.run_folder import RunFolder
 

@@ -13,9 +13,9 @@ import torch
 
 from labelembed.models import Augmentation, InputScaling, PaperResNet
 from labelembed.objectives import LabelEmbedding
-from labelembed.recipes.building import build_network, build_optimizer, build_scaling, build_schedule
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.running import cached_data
+from labelembed.runs.build import build_network, build_optimizer, build_scaling, build_schedule
+from labelembed.runs.run import cached_data
 from labelembed.training.loop import Trainer
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.warm_up import warm_up
@@ -46,7 +46,7 @@ def trainer_of(path: Path, out: Path, *settings: str) -> Trainer:
         input_shape=data.input_shape,
         num_examples=len(data.train),
         scaling=build_scaling(recipe, data),
-        data=data,
+        trained=True,
     )
     optimizer = partial(build_optimizer, recipe)
     made = Trainer(network, optimizer, build_schedule(recipe), data, recipe.settings(LABELS), RunFolder(out))

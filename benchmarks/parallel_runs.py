@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from benchmarks.made_data import mnist_sized
-from labelembed.recipes.comparing import plan_comparison, run_comparison
 from labelembed.recipes.loading import load_recipe
+from labelembed.runs.comparison import plan_comparison, run_comparison
 
 SEEDS, EPOCHS = 8, 3
 

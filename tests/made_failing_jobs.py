@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from labelembed.recipes.running import run_job
+from labelembed.runs.run import run_job
 from labelembed.training.interruption import StopRequest
 from labelembed.training.progress import Progress
 from tests.made_training import attempt

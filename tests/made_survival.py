@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.running import run_recipe
+from labelembed.runs.run import run_recipe
 from tests.made_corpus import write_corpus
 from tests.made_training import Command, CommandLines, contents
 

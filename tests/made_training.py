@@ -26,8 +26,8 @@ from labelembed import seeds
 from labelembed.errors import DataError, InterruptedTraining
 from labelembed.geometry import LabelGeometry
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.running import cached_data, run_job, run_recipe
 from labelembed.recipes.schema import Recipe, parse_recipe
+from labelembed.runs.run import cached_data, run_job, run_recipe
 from labelembed.training.checkpoints import Checkpoint, load_newest
 from labelembed.training.interruption import StopRequest
 from labelembed.training.progress import Progress
@@ -290,7 +290,7 @@ def _kill_at_call(module: Any, name: str, number: int) -> None:
 
 
 # torch._dynamo is what the first optimiser of a process imports, and takes longest.
-_PRELOADED = ["pytest", "labelembed.cli", "filelock", "labelembed.recipes.running", "sklearn.datasets", "torch._dynamo"]
+_PRELOADED = ["pytest", "labelembed.cli", "filelock", "labelembed.runs.run", "sklearn.datasets", "torch._dynamo"]
 
 
 def fork_server() -> Any:

@@ -10,9 +10,9 @@ import signal
 import pytest
 
 from labelembed.errors import RecipeError, RunFolderError
-from labelembed.recipes.kinds import kind_faults
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.saved_translator import SavedTranslator
+from labelembed.recipes.schema import kind_faults
+from labelembed.runs.saved_translator import SavedTranslator
 from labelembed.training.decoding import Decoding
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
@@ -113,7 +113,7 @@ def test_unknown_words_are_replaced_by_what_was_looked_at(made, lines):
 
 
 def test_ctrl_c_keeps_what_is_done(made, lines, tmp_path, monkeypatch):
-    monkeypatch.setattr("labelembed.recipes.saved_translator._LINES_AT_ONCE", 5)
+    monkeypatch.setattr("labelembed.runs.saved_translator._LINES_AT_ONCE", 5)
     (tmp_path / "lines.txt").write_text("".join(f"{line}\n" for line in lines))
     whole = succeed("translate", str(made / "run"), "lines.txt").out.splitlines()
     real, calls = SavedTranslator._translated, []

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from labelembed.recipes import comparing
 from labelembed.report import load_comparison, tuning_rows, verdict, write_report
 from labelembed.report.tuning_shown import tuning_statement
+from labelembed.runs import comparison
 from labelembed.tuning import trials
 from tests.made_cli import call, succeed
 from tests.made_in_process import run_jobs_here
@@ -36,7 +36,7 @@ def made(monkeypatch, tmp_path):
                 signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(trials, "run_jobs", run_here)
-    monkeypatch.setattr(comparing, "run_jobs", run_here)
+    monkeypatch.setattr(comparison, "run_jobs", run_here)
     return jobs_made, wishes
 
 

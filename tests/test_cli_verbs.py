@@ -20,7 +20,7 @@ from labelembed import cli
 from labelembed.cli import display
 from labelembed.data import read_idx
 from labelembed.geometry import LabelGeometry
-from labelembed.recipes.saved_run import SavedRun
+from labelembed.runs.saved_run import SavedRun
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_corpus import made_pairs, write_example_text, write_text
 from tests.made_corpus_runs import sequence_recipe
@@ -170,7 +170,7 @@ def test_objectives_are_listed():
     lines = succeed("objectives").out.splitlines()
     listed = succeed("objectives", "--json").json
     assert [line.split()[0] for line in lines] == list(listed) == list(labelembed.OBJECTIVES)
-    keys = {"smoothing": 0.1, "bias": True, "impl": "auto"}
+    keys = {"smoothing": 0.1, "impl": "auto", "weight": None, "bias": True}
     assert listed["label_smoothing"]["keys"] == keys
     assert listed["static_labels"]["required"] == ["embedding"]
     assert listed["static_labels"]["keys"]["embedding"] is None
@@ -334,7 +334,7 @@ def folders(made, tmp_path_factory):
     """A finished run, comparison and tuning, and a run that has not finished."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("folders"))
-        patch.setattr("labelembed.recipes.comparing.run_jobs", run_jobs_here)
+        patch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
         patch.setattr("labelembed.tuning.trials.run_jobs", run_jobs_here)
         shutil.copytree(made / "mnist", "mnist")
         shutil.copytree(made / "run", "run")
@@ -439,7 +439,7 @@ def test_dry_run_of_compare_counts_the_runs(made, tmp_path):
     ],
 )
 def test_dry_run_of_compare_says_on_how_many_gpus(made, monkeypatch, words, jobs, said):
-    monkeypatch.setattr("labelembed.recipes.estimate.seconds_of_run", lambda recipe: 1.0)
+    monkeypatch.setattr("labelembed.runs.estimate.seconds_of_run", lambda recipe: 1.0)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     compare = ["compare", "mnist-mlp", "--data", made / "mnist", *SMALL, "--dry-run", "--seeds", 4, *words]

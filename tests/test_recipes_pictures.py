@@ -9,8 +9,8 @@ import torch
 from labelembed.errors import RecipeError
 from labelembed.models import PaperResNet
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.running import run_recipe
-from labelembed.recipes.saved_run import SavedRun
+from labelembed.runs.run import run_recipe
+from labelembed.runs.saved_run import SavedRun
 from labelembed.training.run_folder import RunFolder
 from tests.made_data import made_colours, made_images, picture_bytes, write_idx_folder, write_parquet
 from tests.made_pictures import write_classes
@@ -68,7 +68,7 @@ def test_cifar100_resnet18_learns_a_fifth_as_fast_from_epochs_40_and_80(tmp_path
     line, saved = run("cifar100-resnet18", data, tmp_path / "run", narrow, "data.train_rows=8", "batch_size=8")
     assert saved.names[99] == "name99"  # the fine labels
     assert line["train"]["total"] > 0
-    from labelembed.recipes.building import build_schedule
+    from labelembed.runs.build import build_schedule
 
     schedule = build_schedule(load_recipe("cifar100-resnet18", data="anywhere")[0])
     rates = [schedule(epoch * 390, 390, 39_000) for epoch in (0, 39, 40, 79, 80, 99)]

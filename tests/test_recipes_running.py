@@ -7,9 +7,9 @@ import torch
 
 from labelembed.data import DATA, RawData
 from labelembed.geometry import LabelGeometry
-from labelembed.recipes.changing import changed_recipe, stored_recipe
-from labelembed.recipes.estimate import seconds_of_run
 from labelembed.recipes.loading import load_recipe
+from labelembed.runs.estimate import seconds_of_run
+from labelembed.runs.recipe_diff import changed_recipe, stored_recipe
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 

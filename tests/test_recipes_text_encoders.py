@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from labelembed.data import FeatureEncoding, TokenEncoding
 from labelembed.errors import DataError, RecipeError
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.running import run_recipe
-from labelembed.recipes.saved_run import SavedRun
+from labelembed.runs.run import run_recipe
+from labelembed.runs.saved_run import SavedRun
 from tests.made_cli import call, succeed
 from tests.made_text_encoder import WORDS, write_encoder
 from tests.made_texts import BAD, GOOD, reviews, write_csv

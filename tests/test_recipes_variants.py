@@ -8,9 +8,9 @@ import pytest
 
 from labelembed.errors import RecipeError
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes import comparing
-from labelembed.recipes.comparing import default_jobs, plan_comparison, run_comparison, visible_gpus
 from labelembed.recipes.loading import load_recipe, parse_variant, split_variants, variant_folder, variant_name
+from labelembed.runs import comparison
+from labelembed.runs.comparison import default_jobs, plan_comparison, run_comparison, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def two_gpus(monkeypatch):
 
 
 def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
-    monkeypatch.setattr(comparing, "available_cores", lambda: 16)
+    monkeypatch.setattr(comparison, "available_cores", lambda: 16)
     assert (visible_gpus(None), default_jobs(None)) == (["0", "1"], 2)
     assert (visible_gpus("cpu"), default_jobs("cpu")) == ([], 16)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5f")  # of those that this process sees
@@ -287,7 +287,7 @@ def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
 @pytest.mark.parametrize(("device", "gpus"), [(None, ["0", "1"]), ("cpu", [])])
 def test_runs_of_a_comparison_are_made_on_the_gpus_that_there_are(two_gpus, monkeypatch, tmp_path, device, gpus):
     told = []
-    monkeypatch.setattr(comparing, "run_jobs", lambda jobs, run, **how: (event for event in told.append(how) or ()))
+    monkeypatch.setattr(comparison, "run_jobs", lambda jobs, run, **how: (event for event in told.append(how) or ()))
     recipe, name = load_recipe("digits-mlp")
     made = plan_comparison(recipe, name, tmp_path, objectives="one_hot", seeds="3")
     run_comparison(made, tmp_path, jobs=2, device=device)

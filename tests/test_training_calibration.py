@@ -10,8 +10,8 @@ import torch
 
 from labelembed.errors import RunFolderError
 from labelembed.metrics import classification_metrics, fit_temperature
-from labelembed.recipes.running import cached_data
-from labelembed.recipes.saved_run import SavedRun
+from labelembed.runs.run import cached_data
+from labelembed.runs.saved_run import SavedRun
 from labelembed.training.evaluation import calibrate, predicted_logits
 from tests.made_cli import call, succeed
 from tests.made_training import contents, differences, small_recipe, stop_after, timeless, train

@@ -17,9 +17,9 @@ import torch
 
 from labelembed.errors import ClusterError, InterruptedTraining, TrainingError
 from labelembed.geometry import LabelGeometry
-from labelembed.recipes import running
-from labelembed.recipes.comparing import files_of, plan_comparison
 from labelembed.recipes.loading import load_recipe
+from labelembed.runs import run as run_module
+from labelembed.runs.comparison import files_of, plan_comparison
 from labelembed.training import cluster as client_side
 from labelembed.training import cluster_connection, cluster_work, cluster_worker, workers
 from labelembed.training.cluster import open_cluster
@@ -271,9 +271,9 @@ def test_data_are_read_anew_for_another_session(tmp_path, monkeypatch):
         read.append(data)
         return {}
 
-    monkeypatch.setattr(running, "run_recipe", note)
+    monkeypatch.setattr(run_module, "run_recipe", note)
     for session in ("one", "one", "two"):
-        running.run_job(job_of(recipe, tmp_path) | {"session": session}, lambda progress: None, StopRequest())
+        run_module.run_job(job_of(recipe, tmp_path) | {"session": session}, lambda progress: None, StopRequest())
     assert read[0] is read[1]
     assert read[2] is not read[0]
 

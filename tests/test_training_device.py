@@ -14,7 +14,7 @@ from labelembed import seeds
 from labelembed.data import Batch, LabelledData, Split
 from labelembed.models import SmallResNet
 from labelembed.objectives import LabelEmbedding
-from labelembed.recipes.running import cached_data
+from labelembed.runs.run import cached_data
 from labelembed.training.network import Network
 from labelembed.training.placement import bytes_of, free_bytes, on_device, placed
 from labelembed.training.warm_up import warm_up

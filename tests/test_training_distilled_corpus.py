@@ -13,12 +13,12 @@ from safetensors import safe_open
 from labelembed.data import read_corpus
 from labelembed.errors import DataError, InterruptedTraining, RecipeError, RunFolderError
 from labelembed.objectives.soft_labels import bytes_needed
-from labelembed.recipes import teacher_table
-from labelembed.recipes.building import network_for
-from labelembed.recipes.estimate import seconds_of_run
-from labelembed.recipes.running import cached_data, run_recipe
-from labelembed.recipes.saved_translator import SavedTranslator
-from labelembed.recipes.teacher_table import open_table
+from labelembed.runs import teacher_table
+from labelembed.runs.estimate import seconds_of_run
+from labelembed.runs.run import cached_data, run_recipe
+from labelembed.runs.saved_translator import SavedTranslator
+from labelembed.runs.teacher_table import open_table
+from labelembed.runs.training_network import network_for
 from labelembed.training.interruption import StopRequest
 from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
@@ -175,7 +175,7 @@ def test_table_that_does_not_fit_is_refused_with_what_differs(made, tmp_path):
     assert refused(top_k=4).endswith(way_out)
     write_corpus(tmp_path / "others", train=70)
     other = sequence_recipe(tmp_path / "others", objective={**distilled(made).objective, "teacher": str(table)})
-    with pytest.raises(RecipeError, match="holds soft labels of other training rows than the data's"):
+    with pytest.raises(RecipeError, match="holds soft labels of other training examples than the data's"):
         train(other, tmp_path / "other")
     table.write_bytes(table.read_bytes()[:-2])
     with pytest.raises(DataError, match=r"teacher\.safetensors: damaged"):
@@ -239,7 +239,7 @@ def test_stopping_while_the_teacher_is_asked_leaves_nothing_begun(made, tmp_path
 def test_room_for_the_table_is_asked_for_before_it_is_made(made, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "labelembed.recipes.beginning.make_writable_folder",
+        "labelembed.runs.run_setup.make_writable_folder",
         lambda path, *, needed_bytes: asked.append(needed_bytes) or path.mkdir(parents=True, exist_ok=True),
     )
     rows = read_corpus(made / "corpus").train.num_examples
@@ -259,7 +259,7 @@ def test_teacher_without_finite_logits_is_refused(made, tmp_path, monkeypatch):
         return network
 
     monkeypatch.setattr(teacher_table, "teacher_network", broken)
-    with pytest.raises(RecipeError, match=r"objective\.teacher: .* gives no finite logits for training row \d+"):
+    with pytest.raises(RecipeError, match=r"objective\.teacher: .* gives no finite logits for training example \d+"):
         train(distilled(made), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -14,11 +14,11 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from labelembed.errors import RunFolderError
-from labelembed.recipes.beginning import start_over
-from labelembed.recipes.running import run_recipe
-from labelembed.recipes.saved_run import SavedRun
 from labelembed.recipes.schema import parse_recipe
 from labelembed.report import write_report
+from labelembed.runs.run import run_recipe
+from labelembed.runs.run_setup import start_over
+from labelembed.runs.saved_run import SavedRun
 from labelembed.training.example_outcomes import ExampleOutcomes, half_precision, outcome_bytes, read_outcomes
 from labelembed.training.peak_memory import begin_peak, peak_memory
 from labelembed.training.run_folder import RunFolder

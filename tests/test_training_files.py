@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from labelembed.errors import RunFolderError, TrainingError
-from labelembed.recipes.beginning import start_over
-from labelembed.recipes.running import run_recipe
-from labelembed.recipes.saved_run import SavedRun
 from labelembed.report import write_report
+from labelembed.runs.run import run_recipe
+from labelembed.runs.run_setup import start_over
+from labelembed.runs.saved_run import SavedRun
 from labelembed.training.files import make_writable_folder, saving, sha256, write_bytes, write_json
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
@@ -106,7 +106,7 @@ def test_space_asked_for_is_more_than_the_run_takes(tmp_path, monkeypatch):
     )
     asked = []
     monkeypatch.setattr(
-        "labelembed.recipes.beginning.make_writable_folder",
+        "labelembed.runs.run_setup.make_writable_folder",
         lambda path, *, needed_bytes: (asked.append(needed_bytes), make_writable_folder(path)),
     )
     train(recipe, tmp_path / "run")
@@ -313,7 +313,7 @@ def test_folder_without_a_run_is_refused_with_what_it_holds(tmp_path):
 
 
 def test_recipe_of_a_run_folder_runs_the_run_again(tmp_path):
-    from labelembed.recipes.changing import stored_recipe
+    from labelembed.runs.recipe_diff import stored_recipe
 
     recipe = small_recipe()
     first = train(recipe, tmp_path / "first")

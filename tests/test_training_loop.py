@@ -21,8 +21,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from labelembed.errors import InterruptedTraining, RecipeError, TrainingError
 from labelembed.models import InputScaling
 from labelembed.objectives import LabelEmbedding, Objective
-from labelembed.recipes.building import build_network
-from labelembed.recipes.running import cached_data, run_recipe
+from labelembed.runs.build import build_network
+from labelembed.runs.run import cached_data, run_recipe
 from labelembed.training import evaluation, measuring
 from labelembed.training.interruption import StopRequest, stop_on_signals
 from labelembed.training.network import Network

@@ -11,8 +11,8 @@ from torch import nn
 from labelembed.data import Batch, TokenBudget
 from labelembed.errors import RecipeError, TrainingError
 from labelembed.objectives import OneHot
-from labelembed.recipes.building import network_for
-from labelembed.recipes.running import cached_data
+from labelembed.runs.run import cached_data
+from labelembed.runs.training_network import network_for
 from labelembed.training.loop import Trainer
 from labelembed.training.micro_batches import coupling_notes, micro_batches, number_of_micro_batches
 from labelembed.training.network import Network

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from labelembed.data import TokenBudget, read_corpus
 from labelembed.metrics import bleu
-from labelembed.recipes.building import network_for
-from labelembed.recipes.running import run_recipe
+from labelembed.runs.run import run_recipe
+from labelembed.runs.training_network import network_for
 from labelembed.training.decoding import Decoding, decode
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.training_data import batches, evaluation_batches

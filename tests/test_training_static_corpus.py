@@ -8,8 +8,8 @@ import torch
 from labelembed.data import read_corpus
 from labelembed.errors import RecipeError
 from labelembed.geometry import LabelGeometry
-from labelembed.recipes.building import network_for
-from labelembed.recipes.saved_translator import SavedTranslator
+from labelembed.runs.saved_translator import SavedTranslator
+from labelembed.runs.training_network import network_for
 from labelembed.special_tokens import BEGIN, PAD, SPECIAL_TOKENS, UNKNOWN
 from labelembed.training.decoding import Decoding
 from labelembed.training.run_folder import RunFolder

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from labelembed.errors import LabelEmbedError
-from labelembed.recipes.beginning import start_over
+from labelembed.runs.run_setup import start_over
 from labelembed.training.progress import Progress
 from labelembed.training.tensorboard import journal_logged, log_journal
 from tests.made_cli import SMALL, call, succeed

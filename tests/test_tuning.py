@@ -11,8 +11,8 @@ import yaml
 
 from labelembed.errors import InterruptedTraining, RecipeError, RunFolderError
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.running import cached_data
 from labelembed.recipes.variants import variants_of
+from labelembed.runs.run import cached_data
 from labelembed.training.interruption import StopRequest
 from labelembed.training.run_folder import RunFolder
 from labelembed.tuning import plan_tuning, run_tuning, trials, tuned_variants, write_tuning

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         TeacherFree,
         Terms,
     )
-    from labelembed.recipes.saved_run import SavedRun
+    from labelembed.runs.saved_run import SavedRun
 
 __version__ = "0.1.0"
 
@@ -60,7 +60,7 @@ _HOMES = {
     "StaticLabels": "objectives",
     "TeacherFree": "objectives",
     "Terms": "objectives",
-    "SavedRun": "recipes.saved_run",
+    "SavedRun": "runs.saved_run",
     "Comparison": "notebook",
     "Run": "notebook",
 }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from labelembed.geometry import LabelGeometry
-    from labelembed.recipes.saved_run import SavedRun
+    from labelembed.runs.saved_run import SavedRun
 
 _SPLITS = ("train", "development", "test")
 
@@ -98,7 +98,7 @@ class Run:
         Raises:
             RunFolderError: When the run has not finished, is of a corpus (see `SavedTranslator`), or is damaged.
         """
-        from labelembed.recipes.saved_run import SavedRun
+        from labelembed.runs.saved_run import SavedRun
 
         return SavedRun.load(self.path)
 

@@ -13,8 +13,8 @@ from labelembed.cli import training_verbs
 from labelembed.errors import RunFolderError
 from labelembed.models import InputScaling
 from labelembed.objectives import OBJECTIVES, Objective
-from labelembed.recipes.building import build_network
-from labelembed.recipes.running import cached_data, run_recipe
+from labelembed.runs.build import build_network
+from labelembed.runs.run import cached_data, run_recipe
 from labelembed.training.run_folder import RunFolder
 from tests.made_training import (
     BATCHES,

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from labelembed.errors import LabelEmbedError, RunFolderError, TrainingError
-from labelembed.recipes.comparing import plan_comparison, run_comparison
 from labelembed.recipes.loading import load_recipe
+from labelembed.runs.comparison import plan_comparison, run_comparison
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.files import make_writable_folder, saving
 from labelembed.training.run_folder import RunFolder

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from labelembed.errors import TrainingError
-from labelembed.recipes.comparing import plan_comparison, run_comparison
 from labelembed.recipes.loading import load_recipe
+from labelembed.runs.comparison import plan_comparison, run_comparison
 from labelembed.training.checkpoints import save_checkpoint
 from labelembed.training.run_folder import RunFolder
 from tests.made_checkpoints import assert_loads, failing, made_checkpoint, save
@@ -111,7 +111,7 @@ def test_real_file_system_that_becomes_read_only_under_a_run(tmp_path, figure):
 def test_run_of_a_comparison_that_cannot_be_saved_is_failed_with_the_reason_and_the_others_are_made(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("labelembed.recipes.comparing.run_jobs", run_jobs_here)
+    monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
     settings = ["data.train_rows=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=2"]
     recipe, name = load_recipe("digits-mlp", settings=settings)
     plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot,label_smoothing,label_embedding", seeds="1")

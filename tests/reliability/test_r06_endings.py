@@ -80,9 +80,9 @@ def test_message_that_nobody_reads_does_not_hold_the_process(number):
 def test_signal_of_which_a_library_made_an_error_of_its_own_is_told_as_a_signal(number, error, tmp_path):
     # As pydantic does with what its callbacks raise, NumPy with what reading a file raises, and typer.
     place = (
-        "from labelembed import errors\nfrom labelembed.recipes import running\ndef fails(*_, **__):\n"
+        "from labelembed import errors\nfrom labelembed.runs import run\ndef fails(*_, **__):\n"
         f"    try:\n        hit()\n    except BaseException as stopped:\n        raise {error} from stopped\n"
-        "running.build_data = fails"
+        "run.build_data = fails"
     )
     found = ended(place, number, "train", "digits-mlp", "--out", str(tmp_path / "run"), "--quiet")
     assert found.returncode == 128 + number, found.stderr

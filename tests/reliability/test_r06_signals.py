@@ -13,7 +13,7 @@ import pytest
 
 from labelembed.cli.many_runs import until_stopped
 from labelembed.errors import InterruptedTraining
-from labelembed.recipes import running
+from labelembed.runs import run as run_module
 from labelembed.training import interruption
 from labelembed.training.interruption import Stopped, stop_on_signals
 from labelembed.training.run_folder import RunFolder
@@ -183,11 +183,11 @@ def test_verbs_of_many_runs_stop_their_runs_and_go_on_with_them(verb, times, com
 
 
 BEFORE_TRAINING = {
-    "train": (["train", "digits-mlp"], "labelembed.recipes.running:build_data"),
-    "compare": (["compare", "digits-mlp", "--jobs", "1"], "labelembed.recipes.running:build_data"),
-    "tune": (["tune", "digits-mlp", "--jobs", "1"], "labelembed.recipes.running:build_data"),
-    "compare --tuned": (["compare", "digits-mlp", "--tuned"], "labelembed.recipes.running:build_data"),
-    "train, building the network": (["train", "digits-mlp"], "labelembed.recipes.running:network_for"),
+    "train": (["train", "digits-mlp"], "labelembed.runs.run:build_data"),
+    "compare": (["compare", "digits-mlp", "--jobs", "1"], "labelembed.runs.run:build_data"),
+    "tune": (["tune", "digits-mlp", "--jobs", "1"], "labelembed.runs.run:build_data"),
+    "compare --tuned": (["compare", "digits-mlp", "--tuned"], "labelembed.runs.run:build_data"),
+    "train, building the network": (["train", "digits-mlp"], "labelembed.runs.run:network_for"),
     "train, before the first step": (["train", "digits-mlp"], "labelembed.training.loop:number_of_batches"),
 }
 
@@ -227,7 +227,7 @@ def test_signal_while_a_corpus_is_made_leaves_nothing(commands, tmp_path):
 def test_signal_before_the_first_step_or_after_the_last_stops_at_once(phase, late, monkeypatch, tmp_path):
     recipe = small_recipe()
     train(recipe, tmp_path / "unbroken")
-    done = getattr(running, phase)
+    done = getattr(run_module, phase)
     if phase == "_refuse_other_data":  # of runs that go on
         with stop_on_signals(at_once=True) as stop, pytest.raises(InterruptedTraining):
             train(recipe, tmp_path / "run", stop=stop, observe=lambda progress: os.kill(os.getpid(), signal.SIGINT))
@@ -239,7 +239,7 @@ def test_signal_before_the_first_step_or_after_the_last_stops_at_once(phase, lat
         os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(running, phase, hit)
+        patch.setattr(run_module, phase, hit)
         with stop_on_signals(at_once=True) as stop, pytest.raises(InterruptedTraining) as stopped:
             train(recipe, tmp_path / "run", stop=stop)
     assert stopped.value.exit_code == 143

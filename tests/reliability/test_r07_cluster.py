@@ -49,7 +49,7 @@ def processes():
 def test_killed_runs_on_a_cluster_are_told_with_their_last_words_and_made_again_alone(
     processes, tmp_path, monkeypatch, figure
 ):
-    monkeypatch.setattr("labelembed.recipes.comparing.run_job", harmed_job)
+    monkeypatch.setattr("labelembed.runs.comparison.run_job", harmed_job)
     monkeypatch.setattr(cluster_work, "LOOK_SECONDS", 0.3)
     monkeypatch.chdir(tmp_path)  # the workers stand elsewhere, and the folder is given relative to here
     out, address = Path("comparison"), processes(2)

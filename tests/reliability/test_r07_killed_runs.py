@@ -17,10 +17,10 @@ from labelembed.cli.tuning_runs import tuning_failure
 from labelembed.data import picture_files
 from labelembed.data.picture_files import read_picture_files
 from labelembed.errors import DataError, TrainingError
-from labelembed.recipes.comparing import plan_comparison, run_comparison
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.running import cached_data
 from labelembed.recipes.variants import variants_of
+from labelembed.runs.comparison import plan_comparison, run_comparison
+from labelembed.runs.run import cached_data
 from labelembed.training import worker_log, workers
 from labelembed.training.progress import Progress
 from labelembed.training.worker_log import LOG_FILE, last_lines, note_progress, output_kept, with_last_lines
@@ -45,7 +45,7 @@ def quick(monkeypatch):
     """Starts workers from the fork server, where torch is imported already; harm comes to the runs asked for."""
     context = fork_server()
     monkeypatch.setattr(workers, "multiprocessing", SimpleNamespace(get_context=lambda kind: context))
-    monkeypatch.setattr("labelembed.recipes.comparing.run_job", harmed_job)
+    monkeypatch.setattr("labelembed.runs.comparison.run_job", harmed_job)
 
 
 def planned(out, objectives, seeds, *more):

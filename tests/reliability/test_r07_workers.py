@@ -13,8 +13,8 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from labelembed.errors import RunFolderError, TrainingError
 from labelembed.objectives import Objective
-from labelembed.recipes.comparing import plan_comparison, run_comparison
 from labelembed.recipes.loading import load_recipe
+from labelembed.runs.comparison import plan_comparison, run_comparison
 from labelembed.training import workers
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.workers import Job, least_used, run_jobs

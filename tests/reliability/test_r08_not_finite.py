@@ -17,10 +17,10 @@ from labelembed import report, seeds
 from labelembed.cli.results import say_comparison
 from labelembed.errors import TrainingError
 from labelembed.objectives import OBJECTIVES, Objective
-from labelembed.recipes import running
-from labelembed.recipes.comparing import plan_comparison, run_comparison
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.running import cached_data
+from labelembed.runs import run as run_module
+from labelembed.runs.comparison import plan_comparison, run_comparison
+from labelembed.runs.run import cached_data
 from labelembed.training import loop
 from labelembed.training.checkpoints import load_newest, save_checkpoint
 from labelembed.training.precision import make_accelerator
@@ -67,13 +67,13 @@ def hooks():
 @pytest.fixture
 def networks(monkeypatch):
     """Collects the networks that runs build."""
-    found, build_one = [], running.network_for
+    found, build_one = [], run_module.network_for
 
     def kept(*arguments, **named):
         found.append(build_one(*arguments, **named))
         return found[-1]
 
-    monkeypatch.setattr(running, "network_for", kept)
+    monkeypatch.setattr(run_module, "network_for", kept)
     return found
 
 
@@ -248,7 +248,7 @@ TABLES = {
 def diverges(recipe, folder, made, *, data=None, step=STEP):
     """Trains, which must stop before the step that is spoiled; returns the message."""
     with pytest.raises(TrainingError) as error:
-        train(recipe, folder) if data is None else running.run_recipe(recipe, folder, data=data, device="cpu")
+        train(recipe, folder) if data is None else run_module.run_recipe(recipe, folder, data=data, device="cpu")
     assert len(made) == step - 1, str(error.value)
     return assert_failed(folder, error.value, step=step)
 
@@ -409,7 +409,7 @@ def test_checkpoint_that_is_not_finite_is_not_gone_on_with(tmp_path):
 
 
 def test_diverged_seed_is_counted_and_told_in_table_files_and_report(hooks, networks, tmp_path, monkeypatch, figure):
-    monkeypatch.setattr("labelembed.recipes.comparing.run_jobs", run_jobs_here)
+    monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
     settings = ["data.train_rows=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=2"]
     recipe, name = load_recipe("digits-mlp", settings=settings)
     plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot,label_smoothing", seeds="2")
@@ -479,13 +479,13 @@ def test_fp16_leaves_out_steps_that_overflow_and_stops_when_all_do(hooks, networ
         made.append(weight.register_hook(lambda gradient: (made.pop().remove(), gradient * math.inf)[1]))
 
     before_step(hooks, 2, overflow_once)
-    assert running.run_recipe(recipe, tmp_path / "once", data=cached_data(recipe))["status"] == "finished"
+    assert run_module.run_recipe(recipe, tmp_path / "once", data=cached_data(recipe))["status"] == "finished"
     assert made == []
     recipe = small_recipe(precision="fp16", epochs=20)
     hooks.pop().remove()
     before_step(hooks, 2, lambda: spoil_first_gradient(networks[-1].cuda(), math.nan))
     with pytest.raises(TrainingError, match=r"layers.1.weight` at step .* however small the loss is scaled"):
-        running.run_recipe(recipe, tmp_path / "always", data=cached_data(recipe))
+        run_module.run_recipe(recipe, tmp_path / "always", data=cached_data(recipe))
 
 
 # ---- several processes

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from labelembed.errors import LabelEmbedError, RunFolderError
-from labelembed.recipes.saved_run import SavedRun
 from labelembed.report import write_card, write_report
+from labelembed.runs.saved_run import SavedRun
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, listing

@@ -64,7 +64,7 @@ def unlike(first, second):
 def digits(tmp_path_factory):
     """A comparison made in this process, one run after the other."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("labelembed.recipes.comparing.run_jobs", run_jobs_here)
+        patch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
         return compare(DIGITS, tmp_path_factory.mktemp("digits") / "one", jobs=1)
 
 

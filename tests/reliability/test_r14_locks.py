@@ -15,9 +15,9 @@ import filelock
 import pytest
 
 from labelembed.errors import InterruptedTraining, RunFolderError
-from labelembed.recipes.comparing import plan_comparison, run_comparison
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.running import run_recipe
+from labelembed.runs.comparison import plan_comparison, run_comparison
+from labelembed.runs.run import run_recipe
 from labelembed.training import run_lock
 from labelembed.training.interruption import StopRequest
 from labelembed.training.run_folder import RunFolder

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from labelembed.recipes.changing import stored_recipe
+from labelembed.runs.recipe_diff import stored_recipe
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, listing, succeed

@@ -27,8 +27,8 @@ from labelembed.cli.options import (
 from labelembed.cli.results import say_comparison, say_estimate
 
 if TYPE_CHECKING:
-    from labelembed.recipes.comparing import ComparisonPlan
     from labelembed.recipes.schema import Recipe
+    from labelembed.runs.comparison import ComparisonPlan
 
 
 def register(app: typer.Typer) -> None:
@@ -94,7 +94,7 @@ def compare(
     """Train several objectives with several seeds and say which is better, and how sure that is."""
     from labelembed.cli.tuned_comparison import plan_of_tuning, say_both_estimates, tuned_plan
     from labelembed.errors import ClusterError, RecipeError
-    from labelembed.recipes.comparing import (
+    from labelembed.runs.comparison import (
         default_jobs,
         plan_comparison,
         refuse_run_folder,
@@ -159,8 +159,8 @@ def _compare(
 ) -> None:
     """Makes the runs of a plan and says what they show; the folder is locked."""
     from labelembed.cli.display import ComparisonDisplay, reading_shown
-    from labelembed.recipes.comparing import default_jobs, files_of, run_comparison, try_networks
-    from labelembed.recipes.running import cached_data
+    from labelembed.runs.comparison import default_jobs, files_of, run_comparison, try_networks
+    from labelembed.runs.run import cached_data
     from labelembed.training.tensorboard import log_journal
 
     finished, runs = len(plan.finished()), len(plan.runs)

@@ -13,7 +13,7 @@ import typer
 from labelembed.cli.options import JsonOption, RunArgument, without_set
 
 if TYPE_CHECKING:
-    from labelembed.recipes.saved_run import SavedRun
+    from labelembed.runs.saved_run import SavedRun
 
 MeasuredOption = Annotated[
     str | None, typer.Option("--data", metavar="PATH", help="Other data to measure: a file or a folder.")
@@ -56,8 +56,8 @@ def evaluate(
     Without --data on the data it was trained on. Other data are measured whole, or by the part they name for the test.
     """
     from labelembed.errors import DataError
-    from labelembed.recipes.changing import stored_recipe
-    from labelembed.recipes.saved_run import SavedRun
+    from labelembed.runs.recipe_diff import stored_recipe
+    from labelembed.runs.saved_run import SavedRun
     from labelembed.training.run_folder import RunFolder
 
     if stored_recipe(RunFolder(run)).of_sentences:
@@ -95,7 +95,7 @@ def evaluate(
 
 def _evaluate_translations(run: Path, data: str | None, split: str, *, as_json: bool) -> None:
     from labelembed.errors import DataError
-    from labelembed.recipes.saved_translator import SavedTranslator
+    from labelembed.runs.saved_translator import SavedTranslator
 
     saved = SavedTranslator.load(run)
     corpus = saved.read_corpus(data)
@@ -139,7 +139,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Say which label each input has, and with what probability."""
-    from labelembed.recipes.saved_run import SavedRun
+    from labelembed.runs.saved_run import SavedRun
 
     saved = SavedRun.load(run)
     is_text = inputs != "-" and saved.reads_texts and _is_text(inputs)

@@ -83,8 +83,9 @@ def check(
 ) -> None:
     """Read a recipe and its data, build the network, and train nothing."""
     from labelembed.cli.display import reading_shown
-    from labelembed.recipes.building import build_data, network_for
-    from labelembed.recipes.comparing import plan_comparison
+    from labelembed.runs.build import build_data
+    from labelembed.runs.comparison import plan_comparison
+    from labelembed.runs.training_network import network_for
     from labelembed.training.training_data import number_of_batches
 
     chosen, name = chosen_recipe(recipe, settings=settings, data=data)

@@ -63,7 +63,7 @@ def say_estimate(
 ) -> None:
     """Prints how many runs are to be made, how long they will take, and on how many GPUs (None: not known)."""
     from labelembed.cli.display import duration
-    from labelembed.recipes.estimate import seconds_of_run
+    from labelembed.runs.estimate import seconds_of_run
 
     todo = [run for _, _, run, folder in plan.runs] if plan is not None else [recipe]
     by_objective: dict[str, float] = {}

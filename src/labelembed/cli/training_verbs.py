@@ -113,9 +113,10 @@ def _train(
 ) -> None:
     from labelembed.cli.display import reading_shown
     from labelembed.errors import RunFolderError
-    from labelembed.recipes.beginning import start_over
-    from labelembed.recipes.building import build_data, network_for
-    from labelembed.recipes.changing import differences, refuse_other_recipe
+    from labelembed.runs.build import build_data
+    from labelembed.runs.recipe_diff import differences, refuse_other_recipe
+    from labelembed.runs.run_setup import start_over
+    from labelembed.runs.training_network import network_for
     from labelembed.training.processes import one_for_all
     from labelembed.training.run_folder import RunFolder
     from labelembed.training.tensorboard import log_journal
@@ -157,7 +158,7 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped; needs only its folder."""
     from labelembed.errors import RunFolderError
-    from labelembed.recipes.changing import changed_recipe, differences, refuse_other_recipe, stored_recipe
+    from labelembed.runs.recipe_diff import changed_recipe, differences, refuse_other_recipe, stored_recipe
     from labelembed.training.run_folder import RunFolder
 
     folder = RunFolder(run)
@@ -183,7 +184,7 @@ def _run(
 
     from labelembed.cli.display import RunDisplay, duration, measures_text
     from labelembed.errors import RunFolderError
-    from labelembed.recipes.running import run_recipe
+    from labelembed.runs.run import run_recipe
     from labelembed.training.interruption import stop_on_signals
 
     if threads is not None:

@@ -14,7 +14,7 @@ import typer
 from labelembed.cli.options import JsonOption, QuietOption, RunArgument
 
 if TYPE_CHECKING:
-    from labelembed.recipes.saved_translator import TranslatedLine
+    from labelembed.runs.saved_translator import TranslatedLine
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +57,7 @@ def translate(
     from labelembed.cli.display import counting_shown
     from labelembed.data.text_lines import line_blocks
     from labelembed.errors import InterruptedTraining, LabelEmbedError
-    from labelembed.recipes.saved_translator import SavedTranslator
+    from labelembed.runs.saved_translator import SavedTranslator
     from labelembed.training.interruption import signal_of
 
     if threads is not None:

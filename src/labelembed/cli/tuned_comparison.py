@@ -10,8 +10,8 @@ from labelembed.cli.results import say_estimate
 from labelembed.cli.tuning_runs import finished_runs, make_tuning, tuning_failure
 
 if TYPE_CHECKING:
-    from labelembed.recipes.comparing import ComparisonPlan
     from labelembed.recipes.schema import Recipe
+    from labelembed.runs.comparison import ComparisonPlan
     from labelembed.tuning import TuningPlan
 
 FOLDER = "tuning"
@@ -76,7 +76,7 @@ def tuned_plan(
     Raises:
         TrainingError: When a variant has no trial with a score, or runs could not be made.
     """
-    from labelembed.recipes.comparing import plan_runs
+    from labelembed.runs.comparison import plan_runs
     from labelembed.tuning import tuned_variants, write_tuning
 
     outcomes, problems = make_tuning(tuning, command, jobs=jobs, cluster=cluster, device=device, quiet=quiet)

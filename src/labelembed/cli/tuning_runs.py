@@ -26,7 +26,7 @@ def say_tuning_estimate(plan: TuningPlan, *, jobs: int | None, device: str | Non
     """Prints how many runs the trials are and how long they will take."""
     from types import SimpleNamespace
 
-    from labelembed.recipes.comparing import default_jobs, visible_gpus
+    from labelembed.runs.comparison import default_jobs, visible_gpus
     from labelembed.tuning.study import require_optuna
 
     require_optuna()
@@ -50,9 +50,9 @@ def make_tuning(
     """
     from labelembed.cli.display import ComparisonDisplay, reading_shown
     from labelembed.errors import ClusterError
-    from labelembed.recipes.building import network_for
-    from labelembed.recipes.comparing import default_jobs, files_of_recipes
-    from labelembed.recipes.running import cached_data
+    from labelembed.runs.comparison import default_jobs, files_of_recipes
+    from labelembed.runs.run import cached_data
+    from labelembed.runs.training_network import network_for
     from labelembed.tuning import run_tuning
     from labelembed.tuning.study import require_optuna
 

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from labelembed import __version__, seeds
 from labelembed.data import WordBags
 from labelembed.errors import ArgumentFaults, LabelEmbedError, RunFolderError, TrainingError
-from labelembed.recipes.changing import stored_recipe
-from labelembed.recipes.saved_run import SavedRun
+from labelembed.runs.recipe_diff import stored_recipe
+from labelembed.runs.saved_run import SavedRun
 from labelembed.training.files import write_bytes
 from labelembed.training.run_folder import RunFolder
 

@@ -1,4 +1,4 @@
-"""The label embedding E of `LabelEmbedding` in its three forms: each returns the rows e [n, C] of labels [n]."""
+"""The label embedding E of `LabelEmbedding` in its three forms: each returns e [n, C] for labels [n]."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ class Examples(NamedTuple):
         labels: [N], in 0..C-1.
         counts: [N] bool: which examples take part.
         weights: [N], class weight times sample weight, in at least float32.
-        total_weight: The weights of the whole optimiser step, over all processes.
+        scales: [N], what each example's loss is multiplied with, so that the sum is this process's share of the mean.
+        total_weight: The weights of the whole optimiser step, over all processes; 1 where nothing counts.
         group: The processes that share the step.
     """
 
@@ -26,15 +27,9 @@ class Examples(NamedTuple):
     labels: Tensor
     counts: Tensor
     weights: Tensor
+    scales: Tensor
     total_weight: Tensor
     group: Group
-
-    @property
-    def scales(self) -> Tensor:
-        """What each example's loss is multiplied with [N], so that the sum is this process's share of the mean."""
-        # Where nothing counts the divisor is 1, so that an empty sum stays 0.
-        divisor = torch.where(self.total_weight > 0, self.total_weight, 1)
-        return self.weights * (process_count(self.group) / divisor)
 
     def mean(self, losses: Tensor) -> Tensor:
         """Returns this process's share of the weighted mean of losses [N] over the whole optimiser step."""
@@ -42,8 +37,7 @@ class Examples(NamedTuple):
 
     def step_share(self) -> Tensor:
         """Returns which share of the optimiser step's weight this pass has, over all processes."""
-        own = global_count(self.weights.sum(), group=self.group)
-        return own / torch.where(self.total_weight > 0, self.total_weight, 1)
+        return global_count(self.weights.sum(), group=self.group) / self.total_weight
 
 
 def make_examples(
@@ -94,7 +88,9 @@ def make_examples(
         total_weight = global_count(weights.sum(), group=group)
     else:
         total_weight = torch.as_tensor(num_items_in_step, dtype=weights.dtype, device=weights.device)
-    return Examples(hidden, labels, counts, weights, total_weight, group)
+    total_weight = torch.where(total_weight > 0, total_weight, 1)  # so that an empty sum stays 0
+    scales = weights * (process_count(group) / total_weight)
+    return Examples(hidden, labels, counts, weights, scales, total_weight, group)
 
 
 def checked_indices(

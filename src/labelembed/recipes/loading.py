@@ -11,7 +11,7 @@ from typing import Any
 
 from labelembed.errors import RecipeError, nearest
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.given import whole_paths
+from labelembed.recipes.references import whole_paths
 from labelembed.recipes.schema import TABLES, Recipe, kind_of, parse_recipe
 from labelembed.recipes.wording import shown
 from labelembed.training.plain_yaml import MAXIMUM_BYTES, plain_values

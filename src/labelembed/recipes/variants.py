@@ -10,8 +10,8 @@ from typing import Any
 
 from labelembed.errors import RecipeError, nearest
 from labelembed.recipes.blocks import ComparisonBlock, checked_seeds
-from labelembed.recipes.given import points_outside
 from labelembed.recipes.loading import parse_variant, split_variants, variant_folder, variant_name, with_own_arguments
+from labelembed.recipes.references import points_outside
 from labelembed.recipes.schema import Recipe, parse_recipe
 
 

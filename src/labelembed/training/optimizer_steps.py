@@ -32,7 +32,7 @@ class OptimizerSteps:
         network: The network itself.
         optimizer: What moves it.
         scheduler: Counts the steps.
-        micro_batches: In how many parts the rows of a step are taken.
+        micro_batches: In how many parts the examples of a step are taken.
         max_gradient_norm: Gradients are scaled down to this norm; None: never.
     """
 
@@ -58,7 +58,7 @@ class OptimizerSteps:
         self.parameters = [value for value in network.parameters() if value.requires_grad]
 
     def make(self, batch: AnyBatch, *, step_rows: int, step: int, where: str) -> dict[str, float]:
-        """Makes one step and returns the terms of all its rows.
+        """Makes one step and returns the terms of all its examples.
 
         Args:
             batch: This process's share of the step.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from labelembed.errors import InterruptedTraining
-from labelembed.recipes.running import run_job
+from labelembed.runs.run import run_job
 from labelembed.training.interruption import StopRequest
 from labelembed.training.progress import Progress
 from labelembed.training.run_folder import RunFolder

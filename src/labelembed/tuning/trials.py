@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, cast
 
-from labelembed.recipes.changing import flat_recipe, refuse_other_recipe
-from labelembed.recipes.comparing import visible_gpus
-from labelembed.recipes.running import run_job
+from labelembed.runs.comparison import visible_gpus
+from labelembed.runs.recipe_diff import flat_recipe, refuse_other_recipe
+from labelembed.runs.run import run_job
 from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder
 from labelembed.training.interruption import StopRequest

@@ -11,11 +11,12 @@ from typing import NamedTuple
 from labelembed.data import TextCodec, TextCorpus, read_corpus
 from labelembed.errors import DataError, RunFolderError
 from labelembed.models import Hypothesis
-from labelembed.recipes.building import build_sequence_network
-from labelembed.recipes.changing import stored_recipe
-from labelembed.recipes.data_facts import kept_codecs
-from labelembed.recipes.saved_weights import with_saved_weights
 from labelembed.recipes.schema import Recipe
+from labelembed.runs.build import build_sequence_network
+from labelembed.runs.data_facts import kept_codecs
+from labelembed.runs.embedding import given_embedding
+from labelembed.runs.recipe_diff import stored_recipe
+from labelembed.runs.saved_weights import with_saved_weights
 from labelembed.special_tokens import UNKNOWN
 from labelembed.training.decoding import Decoding, decode
 from labelembed.training.network import Network
@@ -88,7 +89,13 @@ class SavedTranslator:
         source, target = kept_codecs(folder)
         sizes = len(source.vocabulary), len(target.vocabulary)
         network = with_saved_weights(
-            folder, lambda: build_sequence_network(recipe, vocabulary_sizes=sizes, base=folder.path)
+            folder,
+            lambda: build_sequence_network(
+                recipe,
+                vocabulary_sizes=sizes,
+                base=folder.path,
+                embedding=given_embedding(recipe, base=folder.path),
+            ),
         )
         return cls(folder, recipe, network, source, target)
 

@@ -6,16 +6,26 @@ import contextlib
 import shutil
 from pathlib import Path
 
+from labelembed.data import LabelledData
 from labelembed.data.text_encodings import ENCODER_FOLDER
 from labelembed.errors import RunFolderError
 from labelembed.objectives import Distillation
-from labelembed.recipes.changing import HEADING
-from labelembed.recipes.data_facts import CODEC_FILES, data_facts, keep_codecs
-from labelembed.recipes.finishing import WRITTEN_FOLDER
-from labelembed.recipes.given import KEPT_FILES, as_kept, files_to_keep
+from labelembed.recipes.references import (
+    EMBEDDING_FILE,
+    KEPT_FILES,
+    TEACHER_FILE,
+    as_kept,
+    embedding_path,
+    needs_table,
+    teacher_path,
+)
 from labelembed.recipes.schema import Recipe
-from labelembed.recipes.teacher import TEACHER_FILE, teacher_path
-from labelembed.recipes.teacher_table import Asking, TableKind, needs_table, open_table, write_table
+from labelembed.runs.data_facts import CODEC_FILES, data_facts, keep_codecs
+from labelembed.runs.embedding import given_embedding
+from labelembed.runs.recipe_diff import HEADING
+from labelembed.runs.run_results import WRITTEN_FOLDER
+from labelembed.runs.teacher import table_bytes
+from labelembed.runs.teacher_table import Asking, TableKind, open_table, write_table
 from labelembed.training.environment import describe_environment
 from labelembed.training.files import make_writable_folder, saving, write_bytes
 from labelembed.training.interruption import StopRequest
@@ -63,7 +73,7 @@ def begin(
             teacher = teacher_path(Path(recipe.objective["teacher"]))
             file, where = folder.path / TEACHER_FILE, trainer.accelerator.device
             write_table(file, teacher, recipe, data, device=where, observe=asking, stop=stop)
-        for name, content in files_to_keep(recipe, data).items():
+        for name, content in _files_to_keep(recipe, data).items():
             write_bytes(folder.path / name, content)
         keep_codecs(data, folder)
         about = describe_environment(device=device) | {"data": data_facts(data)}
@@ -71,6 +81,19 @@ def begin(
             about |= {"published": [figure.model_dump() for figure in recipe.published]}
         folder.write_environment(about)
         folder.write_recipe(as_kept(recipe), heading=HEADING)
+
+
+def _files_to_keep(recipe: Recipe, data: TrainingData) -> dict[str, bytes]:
+    """Returns what a run folder keeps of what the recipe points to, by the file's name."""
+    files: dict[str, bytes] = {}
+    path, embedding = embedding_path(recipe), given_embedding(recipe, data=data)
+    if path is not None:
+        files[EMBEDDING_FILE] = path.read_bytes()
+    elif embedding is not None:
+        files[EMBEDDING_FILE] = embedding.to_bytes()
+    if "teacher" in recipe.objective and isinstance(data, LabelledData) and not needs_table(recipe):
+        files[TEACHER_FILE] = table_bytes(teacher_path(Path(recipe.objective["teacher"])), data)
+    return files
 
 
 def refuse_without_room(recipe: Recipe, folder: RunFolder, data: TrainingData, trainer: Trainer) -> None:

@@ -11,18 +11,14 @@ from typing import Any
 
 from labelembed.data import ReadingProgress
 from labelembed.errors import InterruptedTraining, LabelEmbedError, LostProcess, RunFolderError, TrainingError
-from labelembed.recipes.beginning import begin, give_teacher, refuse_without_room
-from labelembed.recipes.building import (
-    build_data,
-    build_optimizer,
-    build_schedule,
-    network_for,
-)
-from labelembed.recipes.changing import differences, record_change, refuse_change_behind, refuse_other_recipe
-from labelembed.recipes.data_facts import kept_encoding
-from labelembed.recipes.finishing import conclude, finish, note_failure
 from labelembed.recipes.schema import Recipe, parse_recipe
-from labelembed.recipes.teacher_table import Asking
+from labelembed.runs.build import build_data, build_optimizer, build_schedule
+from labelembed.runs.data_facts import kept_encoding
+from labelembed.runs.recipe_diff import differences, record_change, refuse_change_behind, refuse_other_recipe
+from labelembed.runs.run_results import conclude, finish, note_failure
+from labelembed.runs.run_setup import begin, give_teacher, refuse_without_room
+from labelembed.runs.teacher_table import Asking
+from labelembed.runs.training_network import network_for
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.files import saving
 from labelembed.training.interruption import Stopped, StopRequest

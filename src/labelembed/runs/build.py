@@ -7,27 +7,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from labelembed import seeds
-from labelembed.data import CORPORA, DATA, Encoding, LabelledData, RawData, ReadingProgress, TextCorpus, prepare
+from labelembed.data import CORPORA, DATA, Encoding, LabelledData, RawData, ReadingProgress, prepare
 from labelembed.data.text_encodings import ENCODER_FOLDER
 from labelembed.errors import LabelEmbedError, RecipeError
+from labelembed.geometry import LabelGeometry
 from labelembed.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.pretrained_text import encoder_folder
-from labelembed.recipes.given import objective_arguments, refuse_other_labels
 from labelembed.recipes.schema import Recipe
-from labelembed.recipes.signature import argument_faults, keys_of, takes
+from labelembed.recipes.signature import POINTED_TO, argument_faults, keys_of, takes
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.schedules import SCHEDULES, Schedule
 from labelembed.training.training_data import TrainingData
-
-# Where an objective that remembers training rows on the disk keeps them.
 
 
 def _arguments(block: dict[str, Any]) -> dict[str, Any]:
@@ -84,63 +82,15 @@ def read_rows(recipe: Recipe, *, progress: ReadingProgress | None = None, to_mea
         return reader(**arguments)
 
 
-def network_for(recipe: Recipe, data: TrainingData, *, base: Path | None = None, to_try: bool = False) -> Network:
-    """Builds the network that is trained on the data; see `build_network`.
-
-    Args:
-        recipe: What to build.
-        data: What it is trained on.
-        base: The run folder.
-        to_try: It is built to see whether it can be, and remembers no rows.
-
-    Raises:
-        DataError: When a saved geometry cannot be read.
-        RecipeError: When a part does not fit the data.
-    """
-    _refuse_too_few_epochs(recipe)
-    network = _network_for(recipe, data, base=base, num_examples=0 if to_try else data.train.num_examples)
-    refuse_other_labels(recipe, data, base)
-    return network
-
-
-def _refuse_too_few_epochs(recipe: Recipe) -> None:
-    """Raises RecipeError where the objective stores soft labels every k epochs and the run ends before they are read.
-
-    Not part of reading a recipe: a finished run of an older version may have one, and still predicts.
-    """
-    every = recipe.objective.get("store_every")
-    if every is not None and recipe.epochs <= every:
-        reason = f"{recipe.objective['name']!r} would be plain cross entropy; take a smaller one, or more epochs"
-        raise RecipeError([f"objective.store_every: must be less than epochs, {recipe.epochs}, got {every}: {reason}"])
-
-
-def _network_for(recipe: Recipe, data: TrainingData, *, base: Path | None, num_examples: int) -> Network:
-    if isinstance(data, TextCorpus):
-        shared = data.source_codec.vocabulary == data.target_codec.vocabulary
-        if recipe.model.get("shared_embeddings") and not shared:
-            reason = "the corpus has a vocabulary for each side (labelembed preprocess --shared-vocabulary makes one)"
-            raise RecipeError([f"model.shared_embeddings: must be false: {reason}"])
-        sizes = len(data.source_codec.vocabulary), len(data.target_codec.vocabulary)
-        return build_sequence_network(recipe, vocabulary_sizes=sizes, num_examples=num_examples, base=base, data=data)
-    return build_network(
-        recipe,
-        num_labels=data.num_labels,
-        input_shape=data.input_shape,
-        input_range=data.input_range,
-        scaling=build_scaling(recipe, data),
-        num_examples=num_examples,
-        base=base,
-        data=data,
-    )
-
-
 def build_sequence_network(
     recipe: Recipe,
     *,
     vocabulary_sizes: tuple[int, int],
     num_examples: int = 0,
     base: Path | None = None,
-    data: TextCorpus | None = None,
+    trained: bool = False,
+    embedding: LabelGeometry | None = None,
+    teacher_logits: Tensor | None = None,
 ) -> Network:
     """Builds encoder-decoder and objective over the tokens of the target; see `build_network`.
 
@@ -149,7 +99,9 @@ def build_sequence_network(
         vocabulary_sizes: Of source and target.
         num_examples: Target tokens of the training sentences, for objectives that remember each of them.
         base: The run folder, where the recipe's files are looked for first.
-        data: What is trained on; None: to predict only.
+        trained: Whether it is to be trained; otherwise it is to predict only.
+        embedding: The geometry that the objective is given; None: it is given none.
+        teacher_logits: Always None: the table of a corpus's teacher is given when the run begins.
 
     Raises:
         RecipeError: When a part does not fit the corpus.
@@ -157,7 +109,8 @@ def build_sequence_network(
     sizes = dict(zip(("source_vocabulary_size", "target_vocabulary_size"), vocabulary_sizes, strict=True))
     with _refusals("model"), seeds.seeded(recipe.seed, "encoder"):
         encoder: Any = SEQUENCE_MODELS[recipe.model["name"]](**sizes, **_arguments(recipe.model))
-    objective = _build_objective(recipe, encoder, vocabulary_sizes[1], num_examples=num_examples, base=base, data=data)
+    given = {"num_examples": num_examples, "embedding": embedding, "teacher_logits": teacher_logits}
+    objective = _build_objective(recipe, encoder, vocabulary_sizes[1], **given)
     if encoder.tied_output:
         if objective.output.weight.shape != encoder.target_embedding.weight.shape:
             found, wanted = (list(layer.weight.shape) for layer in (objective.output, encoder.target_embedding))
@@ -176,7 +129,9 @@ def build_network(
     input_range: tuple[float, float] = (0.0, 1.0),
     num_examples: int = 0,
     base: Path | None = None,
-    data: LabelledData | None = None,
+    trained: bool = False,
+    embedding: LabelGeometry | None = None,
+    teacher_logits: Tensor | None = None,
 ) -> Network:
     """Builds input scaling, encoder and objective.
 
@@ -191,21 +146,24 @@ def build_network(
         input_range: Smallest and largest value of an input; of words the numbers that there are.
         num_examples: Training rows, for objectives that remember each of them; 0 where nothing is trained.
         base: The run folder, where the recipe's files are looked for first.
-        data: What is trained on, for objectives that are given something made from it; None: to predict only.
+        trained: Whether it is to be trained; otherwise it is to predict only.
+        embedding: The geometry that the objective is given; None: it is given none.
+        teacher_logits: The teacher's logits of the training examples [R, C], where there is a teacher.
 
     Raises:
         RecipeError: When a part does not fit the data.
     """
     seed = recipe.seed
     with _refusals("model"), seeds.seeded(seed, "encoder"):
-        model_arguments = _model_arguments(recipe, base=base, trained=data is None)
+        model_arguments = _model_arguments(recipe, base=base, trained=trained)
         kind = MODELS[recipe.model["name"]]
         if takes(kind, "encoder_folder"):
-            model_arguments |= _encoder_arguments(recipe, base=base, trained=data is None)
+            model_arguments |= _encoder_arguments(recipe, base=base, trained=trained)
         if takes(kind, "vocabulary_size"):
             model_arguments["vocabulary_size"] = int(input_range[1]) + 1
         encoder: Any = kind(input_shape=input_shape, **model_arguments)
-    objective = _build_objective(recipe, encoder, num_labels, num_examples=num_examples, base=base, data=data)
+    given = {"num_examples": num_examples, "embedding": embedding, "teacher_logits": teacher_logits}
+    objective = _build_objective(recipe, encoder, num_labels, **given)
     with _refusals("data"):
         how = recipe.data
         augmentation = Augmentation(how["augmentation"], cutout=how["cutout"], input_shape=input_shape)
@@ -215,14 +173,14 @@ def build_network(
     return Network(scaling, encoder, objective, augmentation, mixing)
 
 
-def _build_objective(
-    recipe: Recipe, encoder: Any, num_labels: int, *, num_examples: int, base: Path | None, data: TrainingData | None
-) -> Objective:
-    arguments = objective_arguments(recipe, base=base, data=data)
+def _build_objective(recipe: Recipe, encoder: Any, num_labels: int, **given: Any) -> Objective:
+    """Builds the recipe's objective with those of the `given` arguments that it takes."""
     kind = OBJECTIVES[recipe.objective["name"]]
+    arguments = {key: value for key, value in _arguments(recipe.objective).items() if key not in POINTED_TO.values()}
+    if given["embedding"] is None:
+        del given["embedding"]
+    arguments |= {key: value for key, value in given.items() if takes(kind, key)}
     arguments |= {"hidden_size": encoder.hidden_size, "num_labels": num_labels, "output_std": encoder.output_std}
-    if takes(kind, "num_examples"):
-        arguments["num_examples"] = num_examples
     with _refusals("objective"), seeds.seeded(recipe.seed, "objective"):
         objective: Objective = kind(**arguments)
     return objective

@@ -15,13 +15,13 @@ import torch
 
 from labelembed.errors import RunFolderError
 from labelembed.recipes.blocks import ComparisonBlock
-from labelembed.recipes.building import network_for
-from labelembed.recipes.changing import refuse_other_recipe
-from labelembed.recipes.given import whole_paths
 from labelembed.recipes.loading import with_whole_paths
-from labelembed.recipes.running import run_job
+from labelembed.recipes.references import whole_paths
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.variants import Variant, baseline_among, seeds_of, variants_of
+from labelembed.runs.recipe_diff import refuse_other_recipe
+from labelembed.runs.run import run_job
+from labelembed.runs.training_network import network_for
 from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder, saving, write_json
 from labelembed.training.run_folder import RunFolder

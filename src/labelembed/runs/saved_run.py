@@ -27,11 +27,12 @@ from labelembed.data import (
 from labelembed.data.columns.parts import Reading, read_file
 from labelembed.data.measured import all_measured, renumbered
 from labelembed.errors import DataError, RecipeError, RunFolderError
-from labelembed.recipes.building import build_network, build_rows, empty_scaling, read_rows
-from labelembed.recipes.changing import stored_recipe
-from labelembed.recipes.data_facts import kept_encoding
-from labelembed.recipes.saved_weights import with_saved_weights
 from labelembed.recipes.schema import Recipe
+from labelembed.runs.build import build_network, build_rows, empty_scaling, read_rows
+from labelembed.runs.data_facts import kept_encoding
+from labelembed.runs.embedding import given_embedding
+from labelembed.runs.recipe_diff import stored_recipe
+from labelembed.runs.saved_weights import with_saved_weights
 from labelembed.training.evaluation import BeforeAndAfter, evaluate_both, predicted_logits
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
@@ -94,6 +95,7 @@ class SavedRun:
                 input_range=(low, high),
                 scaling=empty_scaling(recipe, input_shape),
                 base=folder.path,
+                embedding=given_embedding(recipe, base=folder.path),
             ),
         )
         encoding = kept_encoding(recipe.data["name"], folder)

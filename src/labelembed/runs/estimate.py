@@ -12,10 +12,12 @@ import torch
 from labelembed import seeds
 from labelembed.data import LabelledData
 from labelembed.objectives import Distillation
-from labelembed.recipes.building import build_optimizer, build_schedule, network_for
-from labelembed.recipes.running import cached_data
+from labelembed.recipes.references import needs_table
 from labelembed.recipes.schema import Recipe
-from labelembed.recipes.teacher_table import needs_table, uniform_table
+from labelembed.runs.build import build_optimizer, build_schedule
+from labelembed.runs.run import cached_data
+from labelembed.runs.teacher_table import uniform_table
+from labelembed.runs.training_network import network_for
 from labelembed.training.decoding import Decoding, decode
 from labelembed.training.evaluation import predicted_logits
 from labelembed.training.loop import Trainer

@@ -23,13 +23,8 @@ from labelembed.losses import chunk_size
 from labelembed.losses.soft_targets import label_type
 from labelembed.objectives.soft_labels import SoftLabelTable, bytes_needed, kept_entries
 from labelembed.recipes.schema import Recipe
-from labelembed.recipes.teacher import (
-    SOFT_LABELS,
-    about_table,
-    identity,
-    refuse_values_that_are_not_finite,
-    teacher_network,
-)
+from labelembed.runs.teacher import refuse_values_that_are_not_finite, teacher_network
+from labelembed.runs.teacher_files import SOFT_LABELS, about_table, identity
 from labelembed.training.interruption import StopRequest
 from labelembed.training.training_data import TrainingData
 from labelembed.training.training_pass import hidden_states
@@ -68,11 +63,6 @@ class TableKind(NamedTuple):
         return labels | {"values": torch.float16}
 
 
-def needs_table(recipe: Recipe) -> bool:
-    """Tells whether a recipe's teacher is kept by its largest entries, and not by all logits."""
-    return "teacher" in recipe.objective and (recipe.of_sentences or recipe.objective["top_k"] is not None)
-
-
 def uniform_table(recipe: Recipe, data: TrainingData) -> SoftLabelTable:
     """Returns a uniform table that takes no memory, for steps that are made to see how long they take."""
     kind = TableKind.of(recipe, data)
@@ -92,7 +82,7 @@ def open_table(path: Path, recipe: Recipe, data: TrainingData) -> SoftLabelTable
 
     Raises:
         DataError: When it cannot be read.
-        RecipeError: When it is of other training rows, another temperature or another number of entries.
+        RecipeError: When it is of other training examples, another temperature or another number of entries.
     """
     about, kind = about_table(path, SOFT_LABELS), TableKind.of(recipe, data)
     try:
@@ -102,7 +92,7 @@ def open_table(path: Path, recipe: Recipe, data: TrainingData) -> SoftLabelTable
         raise DataError(f"{path}: damaged table of a teacher's soft labels ({error})") from error
     faults = []
     if about.get("data") != data.fingerprint():
-        faults.append("of other training rows than the data's")
+        faults.append("of other training examples than the data's")
     elif any(list(part.shape) != [kind.num_examples, kind.entries] for part in parts.values()) or len(parts) < len(
         kind.parts
     ):

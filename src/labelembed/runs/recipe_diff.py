@@ -7,10 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.errors import RecipeError, RunFolderError
-from labelembed.recipes.given import as_kept, differences_from_kept
+from labelembed.geometry import LabelGeometry
 from labelembed.recipes.loading import put_settings, with_whole_paths
+from labelembed.recipes.references import (
+    EMBEDDING_FILE,
+    TEACHER_FILE,
+    as_kept,
+    embedding_path,
+    teacher_path,
+    text_encoder,
+)
 from labelembed.recipes.schema import Recipe, parse_recipe
-from labelembed.training.files import write_bytes
+from labelembed.runs.embedding import encoder_source
+from labelembed.runs.teacher_files import identity
+from labelembed.training.files import sha256, write_bytes
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.settings import Position
 
@@ -99,7 +109,7 @@ def refuse_other_recipe(
     if force:
         found = {key: values for key, values in found.items() if key.startswith(_FIXED)}
     differing = [f"{key}: here {here!r}, asked for {asked!r}" for key, (here, asked) in found.items()]
-    differing += differences_from_kept(recipe, folder.path)
+    differing += _differences_from_kept(recipe, folder.path)
     if not differing:
         return
     way = anew if force is None else f"{anew}, or go on with the changed recipe by --force"
@@ -110,6 +120,25 @@ def refuse_other_recipe(
         + "\n  ".join(differing[:6])
         + (f"\n  and {len(differing) - 6} more" if len(differing) > 6 else "")
     )
+
+
+def _differences_from_kept(recipe: Recipe, folder: Path) -> list[str]:
+    """Returns in what the things a recipe points to differ from what a run folder keeps of them."""
+    found = []
+    kept, encoder = folder / EMBEDDING_FILE, text_encoder(recipe)
+    asked = embedding_path(recipe, base=folder)
+    if encoder is not None and kept.is_file():
+        source = LabelGeometry.load(kept).source
+        if source != encoder_source(encoder):
+            found.append(f"objective.embedding: here of {source!r}, asked for {encoder_source(encoder)!r}")
+    elif asked is not None and asked.is_file() and kept.is_file() and sha256(asked) != sha256(kept):
+        found.append("objective.embedding: the saved geometry has another content")
+    if "teacher" in recipe.objective and (folder / TEACHER_FILE).is_file():
+        given = teacher_path(Path(recipe.objective["teacher"]))
+        here, there = identity(folder / TEACHER_FILE), identity(given)
+        if None not in (here, there) and here != there:
+            found.append("objective.teacher: the teacher is another run")
+    return found
 
 
 def refuse_change_behind(recipe: Recipe, folder: RunFolder, position: Position) -> None:

@@ -1,0 +1,81 @@
+"""The network that a run trains: built with what its objective is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from labelembed.data import LabelledData, TextCorpus
+from labelembed.errors import RecipeError
+from labelembed.recipes.references import needs_table, teacher_path
+from labelembed.recipes.schema import Recipe
+from labelembed.runs.build import build_network, build_scaling, build_sequence_network
+from labelembed.runs.embedding import given_embedding, refuse_other_labels
+from labelembed.runs.teacher import teacher_logits
+from labelembed.runs.teacher_table import refuse_unfit_teacher
+from labelembed.training.network import Network
+from labelembed.training.training_data import TrainingData
+
+
+def network_for(recipe: Recipe, data: TrainingData, *, base: Path | None = None, to_try: bool = False) -> Network:
+    """Builds the network that is trained on the data; see `build_network`.
+
+    Args:
+        recipe: What to build.
+        data: What it is trained on.
+        base: The run folder.
+        to_try: It is built to see whether it can be, and remembers no examples.
+
+    Raises:
+        DataError: When a saved geometry cannot be read.
+        RecipeError: When a part does not fit the data.
+        RunFolderError: When the teacher is no finished run.
+    """
+    _refuse_too_few_epochs(recipe)
+    given: dict[str, Any] = {
+        "num_examples": 0 if to_try else data.train.num_examples,
+        "base": base,
+        "trained": True,
+        "embedding": given_embedding(recipe, base=base, data=data),
+        "teacher_logits": _teacher_logits(recipe, data, base),
+    }
+    if isinstance(data, TextCorpus):
+        shared = data.source_codec.vocabulary == data.target_codec.vocabulary
+        if recipe.model.get("shared_embeddings") and not shared:
+            reason = "the corpus has a vocabulary for each side (labelembed preprocess --shared-vocabulary makes one)"
+            raise RecipeError([f"model.shared_embeddings: must be false: {reason}"])
+        sizes = len(data.source_codec.vocabulary), len(data.target_codec.vocabulary)
+        network = build_sequence_network(recipe, vocabulary_sizes=sizes, **given)
+    else:
+        network = build_network(
+            recipe,
+            num_labels=data.num_labels,
+            input_shape=data.input_shape,
+            input_range=data.input_range,
+            scaling=build_scaling(recipe, data),
+            **given,
+        )
+    refuse_other_labels(recipe, data, base)
+    return network
+
+
+def _teacher_logits(recipe: Recipe, data: TrainingData, base: Path | None) -> Any:
+    """Returns the logits of the recipe's teacher; None where there is none, or its table is read as the run begins."""
+    if "teacher" not in recipe.objective:
+        return None
+    path = teacher_path(Path(recipe.objective["teacher"]), base=base)
+    if needs_table(recipe):
+        refuse_unfit_teacher(path, recipe, data)
+        return None
+    return teacher_logits(path, data) if isinstance(data, LabelledData) else None
+
+
+def _refuse_too_few_epochs(recipe: Recipe) -> None:
+    """Raises RecipeError where the objective stores soft labels every k epochs and the run ends before they are read.
+
+    Not part of reading a recipe: a finished run of an older version may have one, and still predicts.
+    """
+    every = recipe.objective.get("store_every")
+    if every is not None and recipe.epochs <= every:
+        reason = f"{recipe.objective['name']!r} would be plain cross entropy; take a smaller one, or more epochs"
+        raise RecipeError([f"objective.store_every: must be less than epochs, {recipe.epochs}, got {every}: {reason}"])
