@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from labelembed.data import DevelopmentSplit, prepare, read_table
-from labelembed.data.columns.parts import Reading, read_file
+from labelembed.data.files.parts import Reading, read_file
 from labelembed.data.table_columns import kind_of
 from labelembed.data.table_encoding import COLUMNS_FILE, TableEncoding
 from labelembed.data.table_fitting import fit_columns, transformer
@@ -38,8 +38,8 @@ def test_inputs_are_those_of_scikit_learn(tmp_path):
     encoding = fit_columns(table, range(80), asked=asked, most_categories=4)
 
     def matrix(rows):
-        ages = [float(value) if value else np.nan for value in table.columns["age"]]
-        texts = [[value or None for value in table.columns[name]] for name in ("city", "code")]
+        ages = [float(value) if value else np.nan for value in table.values("age")]
+        texts = [[value or None for value in table.values(name)] for name in ("city", "code")]
         return np.array([[ages[row], texts[0][row], texts[1][row]] for row in rows], dtype=object)
 
     fitted = transformer([0], [1, 2], most_categories=4).fit(matrix(range(80)))

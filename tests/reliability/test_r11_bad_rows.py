@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from labelembed.data.columns.delimited import MAXIMUM_CELL
-from labelembed.data.text_rows import read_text_rows
+from labelembed.data.files.csv import MAXIMUM_CELL
+from labelembed.data.files.texts import read_text_rows
 from labelembed.errors import DataError
 from tests.made_cli import call
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
@@ -245,7 +245,7 @@ def test_csv_files_are_refused(tmp_path, write, options, message):
     [
         (
             '{"text": "a", "label": "x"}\n\n["a", "x"]\n',
-            "f.jsonl: line 3 is a list; expected an object, {column: value, ...}, in every line",
+            "f.jsonl: line 3 is a list; expected an object, {column: value, ...}",
         ),
         (
             '{"text": "a", "label": "x"}\n{"text": \n',

@@ -27,10 +27,10 @@ from labelembed.data import (
     read_parquet,
 )
 from labelembed.data.corpus_folder import read_corpus
+from labelembed.data.files.texts import read_text_rows
 from labelembed.data.manifest import read_manifest
-from labelembed.data.streams import UNPACKED_BYTES, most_unpacked
+from labelembed.data.streams import UNPACKED_BYTES
 from labelembed.data.table import read_table
-from labelembed.data.text_rows import read_text_rows
 from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry, read_hierarchy
 from labelembed.recipes.loading import load_recipe
@@ -215,13 +215,3 @@ def test_picture_of_billions_of_pixels_is_refused_unread(tmp_path, figure):
     with memory_taken() as taken, pytest.raises(LabelEmbedError, match="more than 89,478,485 pixels, the limit"):
         read_inputs(file, input_shape=(1, 28, 28), input_range=(0.0, 255.0))
     figure.at_most("bytes for a picture of 200 million pixels, of 64 MB", round(taken[0] / 2**26, 2), 1.0)
-
-
-def test_gzip_of_zeros_is_refused_before_it_fills_the_memory(tmp_path, figure):
-    with gzip.open(tmp_path / "f.csv.gz", "wb", compresslevel=1) as file:
-        for _ in range(sized(short=280, full=2_000)):
-            file.write(bytes(2**20))
-    with memory_taken() as taken, pytest.raises(LabelEmbedError, match="bytes unpack to more than"):
-        read_text_rows(path=str(tmp_path / "f.csv.gz"))
-    limit = 2 * most_unpacked((tmp_path / "f.csv.gz").stat().st_size)
-    figure.at_most("bytes for a gzip of zeros, of the limit", round(taken[0] / limit, 2), 1.0)

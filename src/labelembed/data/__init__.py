@@ -18,9 +18,9 @@ from labelembed.data.corpus import TextCorpus
 from labelembed.data.corpus_folder import open_corpus, read_corpus
 from labelembed.data.corpus_settings import CorpusSettings
 from labelembed.data.dataset import LabelledData, RawData
-from labelembed.data.development import DevelopmentSplit, hold_out, stratified_order
 from labelembed.data.digits import read_digits
 from labelembed.data.encoded_text import read_text_features, read_text_tokens
+from labelembed.data.files.texts import read_new_texts, read_text_rows
 from labelembed.data.idx import read_idx
 from labelembed.data.idx_folder import read_idx_folder
 from labelembed.data.image_folder import read_images
@@ -36,10 +36,10 @@ from labelembed.data.row_content import Encoding
 from labelembed.data.sentence_pairs import PairBatch, PairInputs, SentencePairs, TokenBudget
 from labelembed.data.sentences import Sentences
 from labelembed.data.single_inputs import read_inputs
+from labelembed.data.splits import DevelopmentSplit, hold_out, stratified_order
 from labelembed.data.table import read_table
 from labelembed.data.table_encoding import TableEncoding
 from labelembed.data.text_encodings import FeatureEncoding, TokenEncoding
-from labelembed.data.text_rows import read_text_rows, read_texts
 from labelembed.data.vocabulary import Vocabulary
 from labelembed.data.word_bags import WordBags
 
@@ -113,11 +113,11 @@ __all__ = [
     "read_inputs",
     "read_labelled_text",
     "read_manifest",
+    "read_new_texts",
     "read_parquet",
     "read_table",
     "read_text_features",
     "read_text_rows",
     "read_text_tokens",
-    "read_texts",
     "stratified_order",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelembed.data.checks import printable
-from labelembed.data.part_names import PARTS
+from labelembed.data.splits import PARTS
 from labelembed.data.streams import DEFLATE_RATIO, MAXIMUM_BYTES, most_unpacked, read_npy, require_file
 from labelembed.errors import DataError, nearest
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from labelembed.data.checks import require_names
 from labelembed.data.dataset import RawData
+from labelembed.data.files.texts import TextRows, read_text_rows
 from labelembed.data.labelled_text import raw_rows
 from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.row_content import RowContent
 from labelembed.data.text_encodings import FeatureContent, FeatureEncoding, TokenContent
 from labelembed.data.text_features import Precision
-from labelembed.data.text_rows import TextRows, read_text_rows
 
 
 def read_text_features(

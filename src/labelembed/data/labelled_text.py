@@ -7,8 +7,8 @@ from torch import Tensor
 
 from labelembed.data.batch import Split
 from labelembed.data.dataset import RawData
+from labelembed.data.files.texts import read_text_rows
 from labelembed.data.row_content import RowContent
-from labelembed.data.text_rows import read_text_rows
 from labelembed.data.word_bags import TextContent
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from labelembed.data.columns.column_table import ColumnTable
+from labelembed.data.files.table import Table
 from labelembed.data.table_columns import ColumnKind, Kind, category_of, kind_of
 from labelembed.data.table_encoding import CategoricalColumn, NumericColumn, TableEncoding, numbers_in, told_where
 from labelembed.errors import DataError
 
 
 def fit_columns(
-    table: ColumnTable, rows: Sequence[int], *, asked: Mapping[str, Kind | None], most_categories: int
+    table: Table, rows: Sequence[int], *, asked: Mapping[str, Kind | None], most_categories: int
 ) -> TableEncoding:
     """Learns how columns become numbers: scikit-learn's ColumnTransformer, whose numbers are then taken out of it.
 
@@ -33,7 +33,8 @@ def fit_columns(
     """
     kinds: dict[str, ColumnKind] = {}
     left_out = dict(table.left_aside)
-    for name, values in table.columns.items():
+    for name in table.names:
+        values = table.values(name)
         if name in asked and asked[name] is None:
             left_out[name] = "as asked"
             continue
@@ -49,7 +50,8 @@ def fit_columns(
     categorical = [name for name, found in kinds.items() if found.kind == "categorical"]
     matrix = np.empty((len(rows), len(kinds)), dtype=object)
     for place, name in enumerate([*numeric, *categorical]):
-        values = [table.columns[name][row] for row in rows]
+        column = table.values(name)
+        values = [column[row] for row in rows]
         if name in numeric:
             with told_where(table, rows):
                 matrix[:, place] = numbers_in(name, values, comma=kinds[name].comma)
