@@ -133,12 +133,14 @@ def hold_out_test(
     if not 0 < count < len(labels):
         side = "training" if count else "test"
         raise DataError(f"{where}: `test_fraction` {share:g} of {len(labels):,} {what} leaves an empty {side} set")
-    order = stratified_order(labels, seed=0, purpose=purpose)
-    is_test = torch.zeros(len(labels), dtype=torch.bool)
-    is_test[order[:count]] = torch.isin(labels[order[:count]], labels[order[count:]])
-    held = f"{int(is_test.sum()):,} of {len(labels):,} {what} held out for it"
+    order = stratified_order(labels, seed=0, purpose=purpose).numpy()
+    values = labels.cpu().numpy()
+    is_test = np.zeros(len(values), dtype=bool)
+    is_test[order[:count]] = np.isin(values[order[:count]], values[order[count:]])
+    held = f"{is_test.sum():,} of {len(values):,} {what} held out for it"
     note = f"no test set: {held}, stratified and always the same (test_fraction {share:g})"
-    return (~is_test).nonzero()[:, 0], is_test.nonzero()[:, 0], note
+    train, test = (torch.from_numpy(np.flatnonzero(chosen)) for chosen in (~is_test, is_test))
+    return train, test, note
 
 
 def stratified_order(labels: Tensor, *, seed: int, purpose: str) -> Tensor:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAXIMUM_CELL = 2_000_000
 _DELIMITERS = ",;\t|"
 _LOOKED_AT = 100
+_LOOKED_AT_CHARACTERS = 2**20
 _QUOTING: dict[bool, Literal[0, 3]] = {True: csv.QUOTE_MINIMAL, False: csv.QUOTE_NONE}
 # csv.field_size_limit is one for the whole process.
 _LIMIT = threading.Lock()
@@ -121,12 +122,15 @@ def found_delimiter(text: str) -> str:
 
 
 def _first_lengths(text: str, delimiter: str) -> list[int]:
+    beginning = text[:_LOOKED_AT_CHARACTERS]
     with _cells_up_to(MAXIMUM_CELL):
         try:
-            rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-            return [len(cells) for cells in islice((cells for cells in rows if cells), _LOOKED_AT)]
+            rows = csv.reader(io.StringIO(beginning, newline=""), delimiter=delimiter)
+            lengths = [len(cells) for cells in islice((cells for cells in rows if cells), _LOOKED_AT)]
         except csv.Error:
             return []
+    is_cut = len(beginning) < len(text) and 1 < len(lengths) < _LOOKED_AT
+    return lengths[:-1] if is_cut else lengths
 
 
 def _has_loose_marks(text: str, file: Path) -> bool:
