@@ -30,7 +30,7 @@ RECIPES = {
         name: f"data: {name}\nmodel: {{name: mlp, hidden_sizes: [4]}}\n"
         for name in ("idx", "arrays", "images", "parquet", "cifar", "manifest", "table")
     },
-    "text": "data: labelled-text\nmodel: bag_of_words\n",
+    "text": "data: texts\nmodel: bag_of_words\n",
     "corpus": "data: corpus\nmodel: {name: attention_lstm, embedding_size: 4}\n",
     "norm": "data: arrays\nmodel: {name: mlp, hidden_sizes: [4], batch_norm: true}\n",
 }  # fmt: skip

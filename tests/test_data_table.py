@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from labelembed.data import DevelopmentSplit, prepare, read_table
+from labelembed.data.encoders.table import COLUMNS_FILE, TableEncoding
+from labelembed.data.encoders.table_columns import kind_of
+from labelembed.data.encoders.table_fitting import fit_columns, transformer
 from labelembed.data.files.parts import Reading, read_file
-from labelembed.data.table_columns import kind_of
-from labelembed.data.table_encoding import COLUMNS_FILE, TableEncoding
-from labelembed.data.table_fitting import fit_columns, transformer
 from labelembed.errors import DataError
 from tests.made_texts import write_columns, write_csv, write_json_lines
 

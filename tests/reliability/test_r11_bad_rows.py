@@ -328,7 +328,7 @@ def test_the_limit_of_a_cell_is_not_left_behind(tmp_path):
             "book.xlsx: unknown kind of file '.xlsx'; expected a .csv, .tsv, .jsonl, .json or .parquet file",
         ),
         ("f.csv", ["--set", "data.encoding=utf-9"], "data.encoding: must be a text encoding, for instance cp1252"),
-        ("f.csv", ["--set", "data.txt_column=a"], "data.txt_column: unknown key of 'labelled-text' (did you mean "),
+        ("f.csv", ["--set", "data.txt_column=a"], "data.txt_column: unknown key of 'texts' (did you mean "),
         ("f.csv", ["--set", "data.merge_labels=perhaps"], "data.merge_labels: must be "),
     ],
 )

@@ -29,8 +29,8 @@ from labelembed.data import (
 from labelembed.data.corpus_folder import read_corpus
 from labelembed.data.files.texts import read_text_rows
 from labelembed.data.manifest import read_manifest
+from labelembed.data.readers.table import read_table
 from labelembed.data.streams import UNPACKED_BYTES
-from labelembed.data.table import read_table
 from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry, read_hierarchy
 from labelembed.recipes.loading import load_recipe

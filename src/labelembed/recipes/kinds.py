@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from labelembed.data import encoding_kind
 from labelembed.models import MODELS, SEQUENCE_MODELS
 from labelembed.recipes.blocks import DataCommon
 
@@ -45,22 +46,27 @@ def _faults_with_a_corpus(recipe: Recipe) -> list[str]:
 
 def _faults_with_words(recipe: Recipe) -> list[str]:
     """Returns what of a recipe does not go with inputs that are numbers of words, or asks for them of other data."""
-    name, kind = recipe.model["name"], recipe.data["name"]
+    name, kind = recipe.model["name"], _data_of(recipe)
     readers = sorted(model for model, found in MODELS.items() if getattr(found, "reads_words", False))
     if not recipe.of_words:
         if name not in readers:
             return []
-        return [f"model.name: {name!r} reads words, not data {kind!r}; these do: {_others(readers)}"]
+        return [f"model.name: {name!r} reads words, not {kind}; these do: {_others(readers)}"]
     faults = []
-    if kind != "text-tokens":  # an encoder reads the tokens of its own tokenizer
+    if encoding_kind(recipe.data) != "tokens":  # an encoder reads the tokens of its own tokenizer
         readers.remove("text_transformer")
     if name in MODELS and name not in readers:
-        faults.append(f"model.name: {name!r} cannot read the words of data {kind!r}; these can: {', '.join(readers)}")
+        faults.append(f"model.name: {name!r} cannot read the words of {kind}; these can: {', '.join(readers)}")
     for key, default in DataCommon().model_dump().items():
         if key not in ("development", "train_rows", "mixing_alpha") and recipe.data[key] != default:
             wanted = "left out" if default is None else repr(default)
-            faults.append(f"data.{key}: must be {wanted} with data {kind!r}, whose inputs are words")
+            faults.append(f"data.{key}: must be {wanted} with {kind}")
     return faults
+
+
+def _data_of(recipe: Recipe) -> str:
+    kind = recipe.data["name"]
+    return f"data {kind!r} (inputs: {recipe.data['inputs']})" if kind == "texts" else f"data {kind!r}"
 
 
 def _others(readers: list[str]) -> str:

@@ -96,7 +96,7 @@ class SavedRun:
                 base=folder.path,
             ),
         )
-        encoding = kept_encoding(recipe.data["name"], folder)
+        encoding = kept_encoding(recipe.data, folder)
         column = about.get("label_column")
         return cls(
             folder,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from labelembed.data import CORPORA, DATA, WORD_DATA, DevelopmentSplit, TokenBudget
+from labelembed.data import CORPORA, DATA, OLD_NAMES, DevelopmentSplit, TokenBudget, encoding_kind
 from labelembed.errors import RecipeError, nearest
 from labelembed.models import MODELS, SEQUENCE_MODELS
 from labelembed.objectives import OBJECTIVES
@@ -89,7 +89,7 @@ class Recipe(Block):
     @property
     def of_words(self) -> bool:
         """Whether the inputs are numbers of words, which nothing scales or changes."""
-        return self.data["name"] in WORD_DATA
+        return encoding_kind(self.data) in ("words", "tokens")
 
     def settings(self, num_labels: int) -> TrainingSettings:
         """Returns what the training loop must know, for data with so many labels."""
@@ -153,6 +153,7 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
             faults += found
         common: dict[str, Any] = {}
         if kind == "data":
+            block = {**block, **OLD_NAMES.get(str(block.get("name")), {})}
             common = {key: block[key] for key in DataCommon.model_fields if key in block}
             block = {key: value for key, value in block.items() if key not in DataCommon.model_fields}
         known = list(DataCommon.model_fields) if kind == "data" else []

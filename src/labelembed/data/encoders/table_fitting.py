@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from labelembed.data.encoders.table import CategoricalColumn, NumericColumn, TableEncoding, numbers_in, told_where
+from labelembed.data.encoders.table_columns import ColumnKind, Kind, category_of, kind_of
 from labelembed.data.files.table import Table
-from labelembed.data.table_columns import ColumnKind, Kind, category_of, kind_of
-from labelembed.data.table_encoding import CategoricalColumn, NumericColumn, TableEncoding, numbers_in, told_where
 from labelembed.errors import DataError
 
 

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from labelembed.data.data_notes import label_column_note
 from labelembed.data.dataset import RawData
+from labelembed.data.encoders.table import TableEncoding
+from labelembed.data.encoders.table_columns import Kind
+from labelembed.data.encoders.table_fitting import fit_columns
 from labelembed.data.files.columns import find_only_labels
 from labelembed.data.files.labels import LabelReading, labelled_tables
 from labelembed.data.files.parts import Reading, read_parts
 from labelembed.data.files.table import Table, missing_column
-from labelembed.data.labelled_text import raw_rows
-from labelembed.data.table_columns import Kind
-from labelembed.data.table_encoding import TableEncoding
-from labelembed.data.table_fitting import fit_columns
+from labelembed.data.readers.texts import raw_rows
 from labelembed.errors import DataError
 
 # What the rest of the package calls the validation set.

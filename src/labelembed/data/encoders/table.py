@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from labelembed.data.checks import printable
+from labelembed.data.encoders.table_columns import category_of, is_nothing, number_of
 from labelembed.data.files.table import Table
-from labelembed.data.table_columns import category_of, is_nothing, number_of
 from labelembed.errors import DataError
 
 COLUMNS_FILE = "columns.json"
