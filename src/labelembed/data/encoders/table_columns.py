@@ -42,13 +42,16 @@ class ColumnKind:
     comma: bool = False
 
 
-def kind_of(name: str, values: Sequence[Any], *, asked: Kind | None = None) -> ColumnKind:
+def kind_of(
+    name: str, values: Sequence[Any], *, asked: Kind | None = None, places: Sequence[int] | None = None
+) -> ColumnKind:
     """Returns what a column's training values are; of a column of numbers some may still be none.
 
     Args:
         name: The column.
         values: Of the training rows.
         asked: What the user says that it is; None: found.
+        places: Where the rows stand among all, in ascending order; None: one after the other.
     """
     found = [value for value in values if not is_nothing(value)]
     comma = _written_with_commas(found)
@@ -65,8 +68,10 @@ def kind_of(name: str, values: Sequence[Any], *, asked: Kind | None = None) -> C
         return ColumnKind("categorical")
     if all(number_of(value, comma=comma) is not None for value in found):
         whole = all(float(number_of(value, comma=comma) or 0).is_integer() for value in found)
-        if whole and len(different) == len(values) > 10 and (_is_id(name) or _counts_up(found, comma=comma)):
-            return ColumnKind(None, "numbers the rows")
+        if whole and len(different) == len(values) > 10:
+            numbers = [number_of(value, comma=comma) or 0.0 for value in found]
+            if _is_id(name) or _counts_up(numbers, places or range(len(numbers))):
+                return ColumnKind(None, "counts the examples")
         return ColumnKind("numeric", comma=comma)
     if len(different) > _FEW and sum(number_of(value, comma=comma) is not None for value in found) > len(found) // 2:
         return ColumnKind("numeric", comma=comma)  # and what is no number is asked about
@@ -111,11 +116,10 @@ def _written_with_commas(values: Sequence[Any]) -> bool:
     return with_commas > len(texts) // 2 and with_commas > sum(_NUMBER.fullmatch(text) is not None for text in texts)
 
 
-def _counts_up(values: Sequence[Any], *, comma: bool) -> bool:
-    """Tells whether whole numbers, all different, lie about as close as the numbers of rows do."""
-    numbers = [number_of(value, comma=comma) or 0.0 for value in values]
-    # rows held out leave gaps in what counts the rows
-    return max(numbers) - min(numbers) < 3 * len(numbers) and numbers == sorted(numbers)
+def _counts_up(numbers: Sequence[float], places: Sequence[int]) -> bool:
+    """Tells whether whole numbers ascend about as fast as the places of their rows do."""
+    # test examples held out before, or rows left out by hand, leave gaps in what counts the examples
+    return numbers == sorted(numbers) and numbers[-1] - numbers[0] < 3 * (places[-1] - places[0] + 1)
 
 
 def _is_id(name: str) -> bool:

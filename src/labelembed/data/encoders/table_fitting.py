@@ -1,11 +1,12 @@
-"""Learning from the training rows of a table how its columns become numbers, through scikit-learn."""
+"""Learning from the training rows of a table how its columns become numbers."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from labelembed.data.encoders.table import CategoricalColumn, NumericColumn, TableEncoding, numbers_in, told_where
 from labelembed.data.encoders.table_columns import ColumnKind, Kind, category_of, kind_of
@@ -16,14 +17,14 @@ from labelembed.errors import DataError
 def fit_columns(
     table: Table, rows: Sequence[int], *, asked: Mapping[str, Kind | None], most_categories: int
 ) -> TableEncoding:
-    """Learns how columns become numbers: scikit-learn's ColumnTransformer, whose numbers are then taken out of it.
+    """Learns how columns become numbers, to the same numbers as scikit-learn's scalers and encoders.
 
     Numbers are filled with the median and scaled; categories get an input each, the rarest of a column that has too
     many one together, which is also that of categories seen later only.
 
     Args:
         table: The training rows and others.
-        rows: Which of them are trained on.
+        rows: Which of them are trained on, in ascending order.
         asked: What the user says that columns are, None: to be left out; other columns are looked at. Columns that are
             not to be inputs, as that of the labels, are to be left out of `table`.
         most_categories: Inputs of a column of categories at most.
@@ -31,85 +32,51 @@ def fit_columns(
     Raises:
         DataError: No column can be used, or a column of numbers has a value that is none.
     """
-    kinds: dict[str, ColumnKind] = {}
+    numeric: list[NumericColumn] = []
+    categorical: list[CategoricalColumn] = []
     left_out = dict(table.left_aside)
     for name in table.names:
-        values = table.values(name)
         if name in asked and asked[name] is None:
             left_out[name] = "as asked"
             continue
-        found = kind_of(name, [values[row] for row in rows], asked=asked.get(name))
+        every = table.values(name)
+        values = [every[row] for row in rows]
+        found = kind_of(name, values, asked=asked.get(name), places=rows)
         if found.kind is None:
             left_out[name] = found.reason
+        elif found.kind == "numeric":
+            with told_where(table, rows):
+                numeric.append(_numeric_column(name, numbers_in(name, values, comma=found.comma), found))
         else:
-            kinds[name] = found
-    if not kinds:
+            categorical.append(_categorical_column(name, [category_of(value) for value in values], most_categories))
+    if not numeric and not categorical:
         why = ", ".join(f"{name} ({reason})" for name, reason in list(left_out.items())[:8])
         raise DataError(f"{table.source}: has no column to learn from: {why or 'none but the labels'}")
-    numeric = [name for name, found in kinds.items() if found.kind == "numeric"]
-    categorical = [name for name, found in kinds.items() if found.kind == "categorical"]
-    matrix = np.empty((len(rows), len(kinds)), dtype=object)
-    for place, name in enumerate([*numeric, *categorical]):
-        column = table.values(name)
-        values = [column[row] for row in rows]
-        if name in numeric:
-            with told_where(table, rows):
-                matrix[:, place] = numbers_in(name, values, comma=kinds[name].comma)
-        else:
-            matrix[:, place] = [category_of(value) for value in values]
-    fitted = transformer(range(len(numeric)), range(len(numeric), len(kinds)), most_categories=most_categories)
-    fitted.fit(matrix)
-    return TableEncoding(
-        numeric=_numeric_columns(fitted, numeric, kinds),
-        categorical=_categorical_columns(fitted, categorical),
-        left_out=left_out,
+    return TableEncoding(numeric=numeric, categorical=categorical, left_out=left_out)
+
+
+def _numeric_column(name: str, numbers: npt.NDArray[np.float64], found: ColumnKind) -> NumericColumn:
+    missing = np.isnan(numbers)
+    median = float(np.median(numbers[~missing])) if not missing.all() else 0.0
+    filled = np.where(missing, median, numbers)
+    mean, deviation = float(filled.mean()), float(filled.std())
+    is_constant = deviation <= 10 * np.finfo(np.float64).eps * abs(mean)  # up to rounding
+    return NumericColumn(
+        name=name,
+        median=median,
+        mean=mean,
+        deviation=1.0 if is_constant else deviation,
+        indicator=bool(missing.any()),
+        comma=found.comma,
     )
 
 
-def transformer(numeric: Sequence[int], categorical: Sequence[int], *, most_categories: int) -> Any:
-    """Returns scikit-learn's ColumnTransformer for a matrix of objects with these columns."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.impute import MissingIndicator, SimpleImputer
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
-
-    numbers = FunctionTransformer(_as_numbers)
-    scaled = make_pipeline(numbers, SimpleImputer(strategy="median"), StandardScaler())
-    missing = make_pipeline(numbers, MissingIndicator(features="missing-only", error_on_new=False))
-    categories = OneHotEncoder(
-        handle_unknown="infrequent_if_exist", max_categories=most_categories, sparse_output=False, dtype=np.float64
-    )
-    parts = []
-    if len(numeric):
-        parts += [("numbers", scaled, list(numeric)), ("missing", missing, list(numeric))]
-    if len(categorical):
-        parts.append(("categories", categories, list(categorical)))
-    return ColumnTransformer(parts)
-
-
-def _as_numbers(matrix: Any) -> Any:
-    return np.asarray(matrix, dtype=np.float64)
-
-
-def _numeric_columns(fitted: Any, names: Sequence[str], kinds: Mapping[str, ColumnKind]) -> list[NumericColumn]:
-    if not names:
-        return []
-    scaled, missing = fitted.named_transformers_["numbers"], fitted.named_transformers_["missing"]
-    indicated = set(missing[-1].features_.tolist())
-    numbers = zip(scaled[1].statistics_, scaled[2].mean_, scaled[2].scale_, strict=True)
-    return [
-        NumericColumn(name, float(median), float(mean), float(scale), place in indicated, kinds[name].comma)
-        for place, (name, (median, mean, scale)) in enumerate(zip(names, numbers, strict=True))
-    ]
-
-
-def _categorical_columns(fitted: Any, names: Sequence[str]) -> list[CategoricalColumn]:
-    if not names:
-        return []
-    encoder = fitted.named_transformers_["categories"]
-    found = []
-    for name, categories, rare in zip(names, encoder.categories_, encoder.infrequent_categories_, strict=True):
-        together = set() if rare is None else set(rare.tolist())
-        own = tuple(category for category in categories.tolist() if category not in together)
-        found.append(CategoricalColumn(name, own, rare is not None))
-    return found
+def _categorical_column(name: str, categories: Sequence[str | None], most: int) -> CategoricalColumn:
+    counts = Counter(categories)
+    # missing ones come last, as scikit-learn has them
+    different = sorted(counts, key=lambda category: (category is None, category or ""))
+    if len(different) <= most:
+        return CategoricalColumn(name, tuple(different), others=False)
+    rarest_first = sorted(different, key=lambda category: counts[category])
+    rare = set(rarest_first[: len(different) - (most - 1)])
+    return CategoricalColumn(name, tuple(category for category in different if category not in rare), others=True)
