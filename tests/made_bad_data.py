@@ -56,12 +56,6 @@ def write_idx_sets() -> None:
     write_idx_folder(Path("idx-float"), train_labels=np.arange(30, dtype=np.float32) % 10)
     write_idx_folder(Path("idx-lying"))
     _changed(Path("idx-lying/train-images-idx3-ubyte"), 4, struct.pack(">I", 2**31))
-    write_idx_folder(Path("idx-bomb"))
-    image = Path("idx-bomb/train-images-idx3-ubyte")
-    image.unlink()
-    Path(f"{image}.gz").write_bytes(
-        gzip.compress(bytes((0, 0, 8, 3)) + struct.pack(">3I", 400_000, 28, 28) + bytes(400_000 * 784), 1, mtime=0)
-    )
     write_idx_folder(Path("idx-huge"))
     _changed(Path("idx-huge/train-images-idx3-ubyte"), 4, struct.pack(">3I", *[2**32 - 1] * 3))
     write_idx_folder(Path("idx-type"))
@@ -85,7 +79,6 @@ def write_array_sets() -> None:
     write_arrays(
         Path("alone.npz"), train_inputs=np.random.default_rng(0).random((13, 5)), train_labels=np.arange(13) % 3
     )
-    np.savez_compressed(Path("bomb.npz"), **made_arrays(train_inputs=np.zeros((12, 3_000_000))))
     for name in ("folder", "folder-lying", "folder-nan"):
         Path(name).mkdir()
         for key, array in made_arrays().items():

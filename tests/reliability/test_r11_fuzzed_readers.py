@@ -30,7 +30,6 @@ from labelembed.data.corpus_folder import read_corpus
 from labelembed.data.files.texts import read_text_rows
 from labelembed.data.manifest import read_manifest
 from labelembed.data.readers.table import read_table
-from labelembed.data.streams import UNPACKED_BYTES
 from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry, read_hierarchy
 from labelembed.recipes.loading import load_recipe
@@ -46,7 +45,7 @@ from tests.reliability.figures import sized
 
 CASES = sized(short=12, full=400)
 #: What reading may take besides twice the file: what a compressed file may unpack to, twice, and the readers' own.
-_MEMORY = 2 * UNPACKED_BYTES + 2**28
+_MEMORY = 2**29 + 2**28
 
 
 def preprocessed(place: Path) -> None:

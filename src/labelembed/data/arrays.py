@@ -12,11 +12,10 @@ import torch
 
 from labelembed.data.array_files import holds_arrays, read_named_arrays
 from labelembed.data.batch import Split
-from labelembed.data.checks import first_fault, require_finite, require_names
+from labelembed.data.checks import first_fault, require_finite, require_names, sizes
 from labelembed.data.dataset import RawData
 from labelembed.data.parquet_folder import read_parquet
 from labelembed.data.splits import NO_TEST_NOTE, hold_out_test, validation_and_test
-from labelembed.data.streams import sizes
 from labelembed.errors import ArgumentFaults, DataError
 
 Array = npt.NDArray[Any]

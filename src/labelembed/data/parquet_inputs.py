@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from labelembed.data.cache import cached_array, file_digest
-from labelembed.data.checks import require_finite
+from labelembed.data.checks import require_finite, require_size
 from labelembed.data.files.parquet import Column, read_column
 from labelembed.data.picture_features import FEATURES_VERSION, gradient_histograms
 from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.pictures import bombs_refused, decode_picture
-from labelembed.data.streams import require_size
 from labelembed.errors import DataError
 
 # Part of the cache's key: another number where the same files give other pixels.

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from labelembed.data.checks import printable
+from labelembed.data.checks import printable, require_file
 from labelembed.data.files.table import Table, table_of
 from labelembed.data.splits import PARTS
-from labelembed.data.streams import require_file
 from labelembed.errors import DataError
 
 #: Columns that hold more bytes, and ten times as many as their files, are refused: they would not fit into memory.

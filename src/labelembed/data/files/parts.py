@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from labelembed.data.checks import printable
+from labelembed.data.checks import printable, require_file
 from labelembed.data.files.csv import read_csv
 from labelembed.data.files.jsonl import read_json
 from labelembed.data.files.parquet import find_shards, read_parquet_table, read_saved_table, saved_splits
 from labelembed.data.files.table import Table, missing_column
 from labelembed.data.files.text import is_encoding, read_text
 from labelembed.data.splits import NO_TEST_NOTE, PARTS, validation_and_test
-from labelembed.data.streams import require_file
 from labelembed.errors import ArgumentFaults, DataError
 
 ACCEPTED = "a .csv, .tsv, .jsonl, .json or .parquet file (or .gz of it), a folder of them, or a saved data set"

@@ -10,13 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
+from labelembed.data.checks import require_file
 from labelembed.data.data_notes import label_column_note
 from labelembed.data.files.columns import as_setting, find_columns, find_text_columns, more_texts
 from labelembed.data.files.labels import LabelReading, labelled_tables
 from labelembed.data.files.parts import ACCEPTED, Reading, read_file, read_parts
 from labelembed.data.files.table import Table, is_missing, missing_column
 from labelembed.data.files.text import read_text
-from labelembed.data.streams import require_file
 from labelembed.errors import ArgumentFaults, DataError
 
 #: What stands between the texts of two columns.
