@@ -177,7 +177,7 @@ def _require_heading(heading: list[str], file: Path, text: str, delimiter: str, 
     if given and len(heading) == 1:
         better = found_delimiter(text)
         cells = (_first_lengths(text, better) or [1])[0]
-        if cells > 1:
+        if cells > 1 and better != delimiter:
             raise DataError(
                 f"{file}: has one column only, {heading[0]!r:.60}, when cut at {_shown(delimiter)}; cut at "
                 f"{_shown(better)} it has {cells}: --set data.delimiter='{_typed(better)}'"
