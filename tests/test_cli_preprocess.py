@@ -83,7 +83,7 @@ def test_settings_reach_the_corpus(text):
     [
         (["--train", "no", "train.target.gz"], "no: does not exist; expected two text files of the same number"),
         (["--train", "train.source.gz", "dev.target.gz"], "train.source.gz has 50 lines and dev.target.gz has 8;"),
-        (["--train", "train.source.gz"], "one file must be a table (.tsv) or JSON lines (.jsonl)"),
+        (["--train", "train.source.gz"], "one file must have two columns; expected two text files"),
         (["--train"], "--train needs a file of source lines and one of target lines, or one file of pairs"),
         (["--train", "a", "b", "c"], "unexpected extra argument"),
         ([*TRAIN[1:], "--vocabulary-size", "4"], "`vocabulary_size` must be > 4, the special tokens <pad>, <unk>, <s>"),

@@ -8,9 +8,7 @@ from labelembed.cli import display
 from labelembed.cli.display import ReadingText
 
 
-@pytest.mark.parametrize(
-    ("kind", "what"), [("text-features", "texts through the encoder"), ("images", "decoding pictures")]
-)
+@pytest.mark.parametrize(("kind", "what"), [("texts", "texts through the encoder"), ("images", "decoding pictures")])
 def test_reading_says_how_long_the_rest_will_take(kind, what, monkeypatch):
     clock = iter([100.0, 130.0, 190.0])
     monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))

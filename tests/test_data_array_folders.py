@@ -61,7 +61,7 @@ def test_faults_of_a_folder_name_the_file(tmp_path):
     np.save(folder / "test_labels.npy", np.arange(6) % 3)
     whole_file = (folder / "train_inputs.npy").read_bytes()
     (folder / "train_inputs.npy").write_bytes(whole_file[:-8])
-    with pytest.raises(DataError, match=r"train_inputs\.npy: expected 480 bytes .* found 472; the file is cut off"):
+    with pytest.raises(DataError, match=r"train_inputs\.npy: no npy array, cut off or damaged"):
         read_arrays(path=str(folder))
     np.save(folder / "train_inputs.npy", np.array([{"a": 1}] * 12, dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match=r"train_inputs\.npy: holds Python objects \(pickle\), which are never loaded"):

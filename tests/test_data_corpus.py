@@ -304,7 +304,10 @@ def test_when_every_pair_is_too_long_nothing_is_made(tmp_path):
         ("p.jsonl", ["[1]"], {}, "line 1 is no JSON object"),
         ("p.jsonl", ['{"source": "\\ud800", "target": "b"}'], {}, "line 1 has half a character"),
         ("p.jsonl", ["", " "], {}, "is empty"),
-        ("p.csv", ["source,target"], {}, "one file must be a table"),
+        ("p.csv", ["source,target"], {}, "has a heading and no row: source, target"),
+        ("p.doc", ["source,target"], {}, "one file must have two columns"),
+        ("p.csv", ["source,target", "a,b", "c"], {}, "row 3 has 1 cell"),
+        ("p.json", ['[{"source": "a"}, {"source": "b", "target": "c"}]'], {}, "entry 0 has no text in column 'target'"),
     ],
 )
 def test_a_file_of_pairs_that_cannot_be_read_is_refused(tmp_path, name, lines, columns, message):
@@ -321,6 +324,8 @@ def test_a_file_of_pairs_that_cannot_be_read_is_refused(tmp_path, name, lines, c
         ("p.tsv", ["b\tx\ta", 'd\tx\t"c'], {"source_column": "3", "target_column": "1"}),
         ("p.jsonl", ['{"en": "a", "de": "b"}', '{"en": "\\"c", "de": "d"}'],
          {"source_column": "en", "target_column": "de"}),
+        ("p.csv", ["id,target,source", "1,b,a", '2,d,"""c"'], {}),
+        ("p.json", ['[{"source": "a", "target": "b"}, {"source": "\\"c", "target": "d"}]'], {}),
         ("p.ndjson", ['{"translation": {"en": "a", "de": "b"}}', '{"translation": {"en": "\\"c", "de": "d"}}'],
          {"source_column": "translation.en", "target_column": "translation.de"}),
     ],

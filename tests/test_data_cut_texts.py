@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import prepare, read_labelled_text
+from labelembed.data import prepare, read_texts
 from labelembed.data.cut_texts import CutTexts
 from tests.made_cli import succeed
 from tests.made_texts import write_csv
@@ -55,7 +55,7 @@ def test_no_more_is_asked_for_than_an_encoder_reads():
 
 @pytest.mark.parametrize(("words", "count"), [(2, 40), (3, 11), (5, 11), (6, 0)])
 def test_bags_count_the_texts_of_all_parts(tmp_path, words, count):
-    raw = read_labelled_text(path=str(write_parts(tmp_path)), maximum_words=words)
+    raw = read_texts(path=str(write_parts(tmp_path)), maximum_words=words)
     data = prepare(raw, development=None)
     if count == 0:
         assert data.cut is None
@@ -66,7 +66,7 @@ def test_bags_count_the_texts_of_all_parts(tmp_path, words, count):
 
 
 def test_rows_that_take_no_part_are_not_counted(tmp_path):
-    raw = read_labelled_text(path=str(write_parts(tmp_path, long=(20, 4, 0))), maximum_words=5)
+    raw = read_texts(path=str(write_parts(tmp_path, long=(20, 4, 0))), maximum_words=5)
     cut = prepare(raw, development=None, train_rows=6).cut
     assert (cut.count, cut.of) == (10, 26)
 

@@ -273,11 +273,11 @@ def test_unbalanced_labels_and_repeated_pictures_are_told(tmp_path):
 
 
 def test_real_pictures_written_out_as_a_folder_are_the_same_data(tmp_path):
+    from labelembed.data.files.parquet import pyarrow_parquet
     from labelembed.data.parquet_inputs import decode_picture
-    from labelembed.data.parquet_shards import parquet
 
     file = real_data_folder("cifar10") / "test-00000-of-00001.parquet"
-    rows = next(parquet().ParquetFile(file).iter_batches(batch_size=60)).to_pylist()
+    rows = next(pyarrow_parquet().ParquetFile(file).iter_batches(batch_size=60)).to_pylist()
     for number, row in enumerate(rows):
         (tmp_path / f"{row['label']:02}").mkdir(exist_ok=True)
         (tmp_path / f"{row['label']:02}" / f"{number:03}.webp").write_bytes(row["img"]["bytes"])

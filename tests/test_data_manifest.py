@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelembed.data import read_manifest
+from labelembed.data.files.parts import Reading
 from labelembed.data.manifest import read_list
 from labelembed.errors import DataError
 from tests.made_data import write_parquet
@@ -116,19 +117,27 @@ def test_labels_that_are_numbers_and_pictures_of_any_size(folder):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.csv", "", "is empty; expected a heading"),
-        ("a.csv", "path,label\n", "names no picture"),
+        ("a.csv", "", "is empty"),
+        ("a.csv", "path,label\n", "has a heading and no row: path, label"),
         ("a.csv", "path,path\nx,y\n", "has the column 'path' more than once"),
-        ("a.csv", "path,label\nx\n", "row 2 has 1 values; the heading has 2"),
+        ("a.csv", "path,label\nx\n", "row 2 has 1 cell when cut at ',', the heading has 2 cells"),
         ("a.csv", "path,label\nx,a\n ,a\n", "row 3 has no path in column 'path'"),
         ("a.csv", "path,label\nx,\n", "row 2 has no label (a text or a whole number) in column 'label'"),
-        ("a.csv", 'path,label\n"x,a\n', "cannot be read as a table"),
-        ("a.csv", b"path,label\n\xff,a\n", "expected UTF-8"),
-        ("a.jsonl", '{"path": "x"\n', "row 1 is no JSON"),
-        ("a.jsonl", "\n[1]\n", "row 2 is no JSON object with keys"),
-        ("a.jsonl", '{"path": "x", "label": 1.5}\n', "row 1 has no label (a text or a whole number) in column 'label'"),
-        ("a.jsonl", "[" * 100_000, "row 1 is no JSON"),
-        ("a.txt", "path,label\nx,a\n", "unknown kind of list '.txt'; expected a list of pictures: .csv"),
+        ("a.csv", 'path,label\n"x,a\n', "row 2, which begins in line 2, has a quotation mark that is never closed"),
+        (
+            "a.csv",
+            b"path,label\n\xff,a\n",
+            "line 2 is not UTF-8 (byte 0xff); name the file's encoding",
+        ),
+        ("a.jsonl", '{"path": "x"\n', "line 1 is no JSON"),
+        ("a.jsonl", "\n[1]\n", "line 2 is a list; expected an object"),
+        (
+            "a.jsonl",
+            '{"path": "x", "label": 1.5}\n',
+            "line 1 has no label (a text or a whole number)",
+        ),
+        ("a.jsonl", "[" * 100_000, "line 1 is no JSON"),
+        ("a.doc", "path,label\nx,a\n", "unknown kind of file '.doc'; expected a .csv, .tsv"),
         ("a.parquet", "no parquet", "is no parquet file, cut off or damaged"),
     ],
 )
@@ -151,10 +160,20 @@ def test_pictures_that_are_missing_or_of_another_folder(folder):
     assert len(read(write_csv(other, rows), skip_unreadable=True).train) == 3
     with pytest.raises(DataError, match=r"emu: no training picture, only test pictures"):
         read(write_csv(other, [*rows[:4], (rows[0][0], "emu", "test")]))
-    with pytest.raises(DataError, match="does not exist; expected a list of pictures"):
+    with pytest.raises(DataError, match=r"does not exist; expected a \.csv"):
         read(folder / "nothing.csv")
-    with pytest.raises(DataError, match="is a folder; expected a list of pictures"):
+    with pytest.raises(DataError, match=r"is a folder; expected a \.csv"):
         read(folder)
+
+
+def test_lists_are_read_with_the_delimiter_and_encoding_given(folder):
+    (folder / "pictures" / "cat").rename(folder / "pictures" / "kätzchen")
+    rows = [(path.replace("cat", "kätzchen"), *rest) for path, *rest in ROWS]
+    text = table(rows, "path", "label", "split", separator="^")
+    (folder / "list.csv").write_text(text, encoding="cp1252")
+    assert len(read(folder / "list.csv", delimiter="^", encoding="cp1252").train) == 3
+    with pytest.raises(ValueError, match="`delimiter` must be one character"):
+        read(folder / "list.csv", delimiter="^^")
 
 
 def test_picture_on_several_rows_is_told(folder):
@@ -171,7 +190,7 @@ def test_any_text_is_a_list_or_refused_with_the_file(tmp_path_factory, text, kin
     heading = "path,label\n" if kind == "csv" else ""
     file.write_text(heading + text, encoding="utf-8", errors="replace", newline="")
     try:
-        listing = read_list(file, paths=None, labels=None, split=None)
+        listing = read_list(file, reading=Reading(), paths=None, labels=None, split=None)
     except DataError as error:
         message = str(error)
     else:

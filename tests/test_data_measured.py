@@ -60,12 +60,10 @@ def arrays(tmp_path, labels):
 
 
 MADE = {
-    ("labelled-text", "csv"): lambda at, labels: texts(at, "csv", labels),
-    ("labelled-text", "tsv"): lambda at, labels: texts(at, "tsv", labels),
-    ("labelled-text", "jsonl"): lambda at, labels: texts(at, "jsonl", labels),
-    ("labelled-text", "parquet"): lambda at, labels: texts(at, "parquet", labels),
-    ("text-features", "csv"): lambda at, labels: texts(at, "csv", labels),
-    ("text-tokens", "csv"): lambda at, labels: texts(at, "csv", labels),
+    ("texts", "csv"): lambda at, labels: texts(at, "csv", labels),
+    ("texts", "tsv"): lambda at, labels: texts(at, "tsv", labels),
+    ("texts", "jsonl"): lambda at, labels: texts(at, "jsonl", labels),
+    ("texts", "parquet"): lambda at, labels: texts(at, "parquet", labels),
     ("table", "csv"): lambda at, labels: texts(at, "csv", labels),
     ("images", "folder"): pictures,
     ("manifest", "csv"): picture_list,
@@ -79,7 +77,7 @@ MADE = {
 @pytest.mark.parametrize("labels", [("pos",) * 5, ("pos", "neg", "neg", "pos", "neg", "neg")], ids=["one", "two"])
 def test_every_example_is_measured_under_the_runs_labels(tmp_path, reader, kind, labels):
     more = {"image_size": 8} if reader in ("images", "manifest") else {}
-    if reader in ("labelled-text", "text-features", "text-tokens", "table"):
+    if reader in ("texts", "table"):
         more["label_column"] = "label"
     path = MADE[reader, kind](tmp_path, labels)
     raw = DATA[reader](path=str(path), to_measure=True, **more)
@@ -103,7 +101,7 @@ def test_labels_without_names_keep_their_numbers(tmp_path):
 
 def test_spellings_are_those_of_the_run_where_labels_are_merged(tmp_path):
     file = write_csv(tmp_path / "t.csv", [("a b", "POS "), ("c d", "neg"), ("e f", "Neg")], "text", "label")
-    raw = DATA["labelled-text"](path=str(file), label_column="label", text_column="text", to_measure=True)
+    raw = DATA["texts"](path=str(file), label_column="label", text_column="text", to_measure=True)
     assert renumbered(raw, RUN, input_shape=(1,), merge=True).train.labels.tolist() == [2, 0, 0]
     with pytest.raises(DataError, match=r"does not know: Neg \(1 example\), POS  \(1 example\)"):
         renumbered(raw, RUN, input_shape=(1,), merge=None)
@@ -122,14 +120,12 @@ def test_grey_pictures_are_measured_by_a_run_of_coloured_ones(tmp_path):
 def test_a_column_of_parts_without_training_rows_names_no_parts(tmp_path, values):
     rows = [(text, label, part) for (text, label), part in zip(reviews(4), values, strict=True)]
     file = write_csv(tmp_path / "t.csv", rows, "text", "label", "split")
-    raw = DATA["labelled-text"](
-        path=str(file), text_column="text", label_column="label", split_column="split", to_measure=True
-    )
+    raw = DATA["texts"](path=str(file), text_column="text", label_column="label", split_column="split", to_measure=True)
     assert (len(raw.train), raw.development, raw.test) == (4, None, None)
 
 
 def test_parts_that_the_data_name_are_kept(tmp_path):
     for name, count in (("train", 10), ("dev", 4), ("test", 6)):
         write_csv(tmp_path / f"{name}.csv", reviews(count), "text", "label")
-    raw = DATA["labelled-text"](path=str(tmp_path), to_measure=True)
+    raw = DATA["texts"](path=str(tmp_path), to_measure=True)
     assert [len(part) for part in (raw.train, raw.development, raw.test)] == [10, 4, 6]

@@ -12,10 +12,10 @@ from labelembed.data import (
     RawData,
     Split,
     prepare,
-    read_labelled_text,
     read_manifest,
     read_parquet,
     read_table,
+    read_texts,
 )
 from labelembed.data.data_notes import balance_notes, label_column_note, repeat_notes, repeated_rows, repeated_texts
 from tests.made_data import made_colours, real_data_folder, write_picture_folder
@@ -95,7 +95,7 @@ def test_texts_in_two_parts_and_equal_texts_with_two_labels_are_told(tmp_path):
     write_csv(tmp_path / "train.csv", [*rows[:12], (rows[0][0], "neg")], "text", "label")
     write_csv(tmp_path / "dev.csv", [*rows[12:16], rows[1]], "text", "label")
     write_csv(tmp_path / "test.csv", [*rows[16:], rows[1], (rows[2][0], "neg"), rows[12]], "text", "label")
-    notes = prepare(read_labelled_text(path=str(tmp_path)), development=None).notes
+    notes = prepare(read_texts(path=str(tmp_path)), development=None).notes
     assert [note for note in notes if "stand" in note or "equal" in note] == [
         f"1 training example has another label than an equal one: {cut(rows[0])}",
         f"1 validation example stands in the training set too: {cut(rows[1])}",
@@ -111,7 +111,7 @@ def cut(row):
 def test_texts_that_are_held_out_are_looked_at_too(tmp_path):
     write_csv(tmp_path / "train.csv", reviews(16) * 2, "text", "label")
     write_csv(tmp_path / "test.csv", reviews(4, seed=1), "text", "label")
-    raw = read_labelled_text(path=str(tmp_path))
+    raw = read_texts(path=str(tmp_path))
     notes = prepare(raw, development=DevelopmentSplit(first=10)).notes
     assert sum(note.startswith("10 validation examples stand in the training set too: ") for note in notes) == 1
     assert not any("stand" in note for note in prepare(raw, development=None).notes)

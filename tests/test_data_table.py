@@ -8,12 +8,16 @@ import random
 import numpy as np
 import pytest
 import torch
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from labelembed.data import DevelopmentSplit, prepare, read_table
-from labelembed.data.columns.parts import Reading, read_file
-from labelembed.data.table_columns import kind_of
-from labelembed.data.table_encoding import COLUMNS_FILE, TableEncoding
-from labelembed.data.table_fitting import fit_columns, transformer
+from labelembed.data.encoders.table import COLUMNS_FILE, TableEncoding
+from labelembed.data.encoders.table_columns import kind_of
+from labelembed.data.encoders.table_fitting import fit_columns
+from labelembed.data.files.parts import Reading, read_file
 from labelembed.errors import DataError
 from tests.made_texts import write_columns, write_csv, write_json_lines
 
@@ -38,11 +42,17 @@ def test_inputs_are_those_of_scikit_learn(tmp_path):
     encoding = fit_columns(table, range(80), asked=asked, most_categories=4)
 
     def matrix(rows):
-        ages = [float(value) if value else np.nan for value in table.columns["age"]]
-        texts = [[value or None for value in table.columns[name]] for name in ("city", "code")]
+        ages = [float(value) if value else np.nan for value in table.values("age")]
+        texts = [[value or None for value in table.values(name)] for name in ("city", "code")]
         return np.array([[ages[row], texts[0][row], texts[1][row]] for row in rows], dtype=object)
 
-    fitted = transformer([0], [1, 2], most_categories=4).fit(matrix(range(80)))
+    numbers = FunctionTransformer(lambda values: np.asarray(values, dtype=np.float64))
+    rare = {"handle_unknown": "infrequent_if_exist", "max_categories": 4, "sparse_output": False}
+    fitted = ColumnTransformer([
+        ("numbers", make_pipeline(numbers, SimpleImputer(strategy="median"), StandardScaler()), [0]),
+        ("missing", make_pipeline(numbers, MissingIndicator(features="missing-only", error_on_new=False)), [0]),
+        ("categories", OneHotEncoder(**rare), [1, 2]),
+    ]).fit(matrix(range(80)))  # fmt: skip
     for rows in (range(80), range(80, 120)):  # the second with villages that were not seen
         wanted = fitted.transform(matrix(rows)).astype(np.float32)
         np.testing.assert_array_equal(encoding.encode(table, rows).numpy(), wanted)
@@ -72,8 +82,8 @@ def test_columns_are_fitted_on_the_training_rows_only(tmp_path):
         ("x", [1, 2, None, 3.5], "numeric", ""),
         ("x", [True, False, None], "categorical", ""),
         ("x", ["a", "b", "a"], "categorical", ""),
-        ("x", [str(n) for n in range(30)], None, "numbers the rows"),
-        ("customerId", [str(n * 7919 % 104729) for n in range(30)], None, "numbers the rows"),
+        ("x", [str(n) for n in range(30)], None, "counts the examples"),
+        ("customerId", [str(n * 7919 % 104729) for n in range(30)], None, "counts the examples"),
         ("x", [str(n * 7919 % 104729) for n in range(30)], "numeric", ""),
         ("x", ["2024-01-05", "2023-12-31 10:00"], None, "dates"),
         ("x", ["05.01.2024", "31.12.23"], None, "dates"),
@@ -95,10 +105,20 @@ def test_what_is_used_and_left_out_is_told(tmp_path):
     file = write_csv(tmp_path / "t.csv", rows, "nr", "age", "city", "day", "colour", "class")
     data = prepare(read_table(path=str(file), most_categories=5, leave_out=["colour"]), development=None)
     assert "columns used: 1 of numbers, 1 of categories, together 7 inputs" in data.notes
-    assert "columns left out: nr (numbers the rows), day (dates), colour (as asked)" in [
+    assert "columns left out: nr (counts the examples), day (dates), colour (as asked)" in [
         note.replace("one value only", "dates") for note in data.notes
     ]
     assert "rare categories taken together, in: city" in data.notes
+
+
+@pytest.mark.parametrize("begin", [0, 1, 1000])
+@pytest.mark.parametrize("train_rows", [None, 30])
+def test_a_column_that_counts_the_examples_is_left_out_however_few_are_trained_on(tmp_path, begin, train_rows):
+    rows = [(begin + n, (n * 7919) % 101, ("no", "yes")[n % 2]) for n in range(300)]
+    raw = read_table(path=str(write_csv(tmp_path / "t.csv", rows, "nr", "x", "class")))
+    data = prepare(raw, development=DevelopmentSplit(fraction=0.25), train_rows=train_rows)
+    assert [column.name for column in data.encoding.numeric] == ["x"]
+    assert "columns left out: nr (counts the examples)" in data.notes
 
 
 def test_typed_files_give_the_same_inputs(tmp_path):

@@ -157,6 +157,14 @@ def encoded_texts(folder, other, monkeypatch):
     return texts(folder, other, monkeypatch) | {"encoder": folder.parent / "encoder", "maximum_tokens": 32}
 
 
+def encoded_features(folder, other, monkeypatch):
+    return encoded_texts(folder, other, monkeypatch) | {"inputs": "features"}
+
+
+def encoded_tokens(folder, other, monkeypatch):
+    return encoded_texts(folder, other, monkeypatch) | {"inputs": "tokens"}
+
+
 def table(folder, other, monkeypatch):
     """Test rows with far values, other categories, and missing values where training rows have none."""
     folder.mkdir()
@@ -182,16 +190,16 @@ CASES = {
     "cifar": ("cifar", cifar),
     "images": ("images", images),
     "manifest": ("manifest", manifest),
-    "labelled-text": ("labelled-text", texts),
+    "texts": ("texts", texts),
     "table": ("table", table),
-    "text-features": ("text-features", encoded_texts),
-    "text-tokens": ("text-tokens", encoded_texts),
+    "texts, features": ("texts", encoded_features),
+    "texts, tokens": ("texts", encoded_tokens),
 }
 RUNS = {
     "arrays": {"name": "mlp", "hidden_sizes": [4]},
     "parquet, vectors": {"name": "mlp", "hidden_sizes": [4]},
     "images": {"name": "mlp", "hidden_sizes": [4], "batch_norm": True},
-    "labelled-text": {"name": "bag_of_words", "embedding_size": 4},
+    "texts": {"name": "bag_of_words", "embedding_size": 4},
     "table": {"name": "mlp", "hidden_sizes": [4], "dropout": 0.2},
 }
 

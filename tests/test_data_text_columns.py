@@ -8,9 +8,10 @@ import shlex
 import pytest
 import torch
 
-from labelembed.data import DevelopmentSplit, prepare, read_labelled_text
-from labelembed.data.columns.joining import as_setting
-from labelembed.data.text_rows import read_text_rows, read_texts
+from labelembed.data import DevelopmentSplit, prepare, read_texts
+from labelembed.data.files.columns import as_setting
+from labelembed.data.files.parts import Reading
+from labelembed.data.files.texts import read_new_texts, read_text_rows
 from labelembed.errors import DataError
 from labelembed.training.plain_yaml import plain_values
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
@@ -48,7 +49,7 @@ def test_every_kind_of_file_gives_the_joined_texts(tmp_path, kind):
         (joined, int(label == "pos")) for joined, (_, _, label) in zip(JOINED, ROWS, strict=True)
     )
     if kind != "saved":
-        found, places = read_texts(path, text_column=BOTH)
+        found, places = read_new_texts(path, Reading(), text_column=BOTH)
         assert found == JOINED
         assert len(places) == 40
 
@@ -114,7 +115,7 @@ def test_columns_that_cannot_be_are_named(tmp_path, columns, options, message):
     assert str(caught.value) == f"{file}: {message}"
     if not options:
         with pytest.raises(DataError) as caught:
-            read_texts(file, text_column=columns)
+            read_new_texts(file, Reading(), text_column=columns)
         assert str(caught.value) == f"{file}: {message}"
 
 
@@ -146,7 +147,7 @@ def test_columns_that_hold_no_texts_are_named(tmp_path):
 )
 def test_lists_that_name_a_column_twice_or_none_are_refused(tmp_path, columns, message):
     file = write_csv(tmp_path / "r.csv", ROWS, *BOTH, "label")
-    for call in (lambda: read(file, columns), lambda: read_texts(file, text_column=columns)):
+    for call in (lambda: read(file, columns), lambda: read_new_texts(file, Reading(), text_column=columns)):
         with pytest.raises(ValueError, match="text_column") as caught:
             call()
         assert str(caught.value) == message
@@ -198,7 +199,7 @@ def test_other_columns_are_other_data(tmp_path):
     rows = [(f"{first} {n}", text, label) for n, (first, text, label) in enumerate(ROWS)]
     file = write_csv(tmp_path / "r.csv", rows, *BOTH, "label")
     found = [
-        prepare(read_labelled_text(path=str(file), text_column=columns), development=DevelopmentSplit(fraction=0.25))
+        prepare(read_texts(path=str(file), text_column=columns), development=DevelopmentSplit(fraction=0.25))
         for columns in (BOTH, "body", BOTH)
     ]
     first, other, again = (data.fingerprint() for data in found)

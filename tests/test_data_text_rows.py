@@ -8,7 +8,8 @@ import re
 
 import pytest
 
-from labelembed.data.text_rows import read_text_rows, read_texts
+from labelembed.data.files.parts import Reading
+from labelembed.data.files.texts import read_new_texts, read_text_rows
 from labelembed.errors import DataError
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
 
@@ -217,11 +218,11 @@ def test_rare_labels_are_told_and_left_out_when_asked(tmp_path):
 
 def test_texts_alone_are_read_with_their_places(tmp_path):
     file = write_csv(tmp_path / "new.csv", [(text, n) for n, (text, _) in enumerate(reviews(3))], "text", "id")
-    texts, places = read_texts(file)
+    texts, places = read_new_texts(file, Reading())
     assert texts == [text for text, _ in reviews(3)]
     assert places == ["row 2", "row 3", "row 4"]
     lines = write_json_lines(tmp_path / "new.jsonl", [(text,) for text, _ in reviews(3)], "anything")
-    assert read_texts(lines, text_column="anything")[1] == ["line 1", "line 2", "line 3"]
+    assert read_new_texts(lines, Reading(), text_column="anything")[1] == ["line 1", "line 2", "line 3"]
 
 
 def test_arguments_out_of_their_range_are_named_together(tmp_path):

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelembed.data import DevelopmentSplit, prepare, read_labelled_text
+from labelembed.data import DevelopmentSplit, prepare, read_texts
 from labelembed.data.word_bags import SETTINGS_FILE, VOCABULARY_FILE, TextContent, WordBags
 from labelembed.data.words import WordRows, words_of
 from labelembed.errors import DataError
@@ -64,7 +64,7 @@ def test_letters_of_scripts_without_spaces_are_words():
 
 def test_vocabulary_knows_the_training_rows_only(tmp_path):
     rows = [(f"{text} only{n}", label) for n, (text, label) in enumerate(reviews(60))]
-    raw = read_labelled_text(path=str(write_csv(tmp_path / "r.csv", rows, "text", "label")), minimum_texts=1, ngrams=1)
+    raw = read_texts(path=str(write_csv(tmp_path / "r.csv", rows, "text", "label")), minimum_texts=1, ngrams=1)
     data = prepare(raw, development=DevelopmentSplit(fraction=0.25), train_rows=20)
     numbers = {name: {f"only{n}" for n in range(60) if _has(data, name, f"only{n}")} for name in data.splits}
     assert {name: len(found) for name, found in numbers.items()} == {"train": 20, "development": 12, "test": 12}
@@ -84,7 +84,7 @@ def _has(data, split, word):
 def test_development_rows_of_the_data_are_taken(tmp_path):
     for name, begin, end in (("train", 0, 40), ("dev", 40, 50), ("test", 50, 60)):
         write_csv(tmp_path / f"{name}.csv", reviews(60)[begin:end], "text", "label")
-    data = prepare(read_labelled_text(path=str(tmp_path)), development=DevelopmentSplit(fraction=0.5))
+    data = prepare(read_texts(path=str(tmp_path)), development=DevelopmentSplit(fraction=0.5))
     assert [len(split) for split in data.splits.values()] == [40, 10, 10]
     assert [data.texts("development", row) for row in range(10)] == [text for text, _ in reviews(60)[40:50]]
     assert "development rows: 10 of the data's own; data.development holds out none" in data.notes

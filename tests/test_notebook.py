@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 
 import pytest
 import torch
@@ -61,7 +60,8 @@ def test_rows_say_the_errors_that_went_in(folder):
 
 @pytest.mark.parametrize(("file", "method"), [("comparison.csv", "table"), ("runs.csv", "run_table")])
 def test_table_has_the_numbers_of_the_file(folder, file, method):
-    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    import pandas
+
     table = getattr(labelembed.Comparison.load(folder), method)()
     with (folder / file).open(newline="") as opened:
         written = list(csv.DictReader(opened))
@@ -102,7 +102,8 @@ def test_journal_is_a_row_an_epoch(tmp_path):
     assert [row["train_output"] for row in rows] == [0.5, 0.25, 0.5 / 3]
     assert list(rows[0])[:3] == ["epoch", "seconds", "learning_rate"]
     assert all(list(row) == list(rows[0]) for row in rows)
-    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    import pandas
+
     table = run.table()
     assert table.loc[3, "development_nll"] == 0.375
     assert pandas.isna(table.loc[2, "test_error"])
@@ -153,15 +154,6 @@ def test_damaged_journal_is_refused(tmp_path):
     make_run(tmp_path / "run", journal=journal_lines([0.5, 0.25])[::-1], test=measures(0.25))
     with pytest.raises(labelembed.RunFolderError, match=r"run/journal.jsonl: damaged, epoch 1 stands after epoch 2"):
         labelembed.Run.load(tmp_path / "run")
-
-
-def test_table_without_pandas_names_the_extra(folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    comparison = labelembed.Comparison.load(folder)
-    for table in (comparison.table, comparison.run_table, comparison.run("one_hot", 0).table):
-        with pytest.raises(labelembed.LabelEmbedError, match=r"pip install 'labelembed\[notebook\]'"):
-            table()
-    assert len(comparison.rows()) == 2
 
 
 def test_html_shows_the_reports_cells_and_escapes(tmp_path):

@@ -10,6 +10,7 @@ import torch
 
 from labelembed.errors import RecipeError
 from labelembed.recipes.loading import load_recipe
+from labelembed.recipes.schema import parse_recipe
 from labelembed.runs.run import run_recipe
 from labelembed.runs.saved_run import SavedRun
 from tests.made_cli import call, succeed
@@ -208,22 +209,22 @@ def test_a_run_goes_on_only_with_the_same_rows(tmp_path):
         (
             "text-bag",
             "model=mlp",
-            "model.name: 'mlp' cannot read the words of data 'labelled-text'; these can: bag_of_words",
+            "model.name: 'mlp' cannot read the words of data 'texts' (inputs: words); these can: bag_of_words",
         ),
         (
             "text-bag",
             "data.scaling=standard",
-            "data.scaling: must be 'unit' with data 'labelled-text', whose inputs are words",
+            "data.scaling: must be 'unit' with data 'texts' (inputs: words)",
         ),
         (
             "text-bag",
             "data.mixing=mixup",
-            "data.mixing: must be 'none' with data 'labelled-text', whose inputs are words",
+            "data.mixing: must be 'none' with data 'texts' (inputs: words)",
         ),
         (
             "text-bag",
             "data.cutout=3",
-            "data.cutout: must be left out with data 'labelled-text', whose inputs are words",
+            "data.cutout: must be left out with data 'texts' (inputs: words)",
         ),
         (
             "digits-mlp",
@@ -236,8 +237,28 @@ def test_what_does_not_go_with_words_is_refused(recipe, setting, message):
     data = "reviews.csv" if recipe == "text-bag" else None
     with pytest.raises(RecipeError) as caught:
         load_recipe(recipe, data=data, settings=[setting])
-    wanted = message.format(kind="'labelled-text'") if recipe == "text-bag" else message
-    assert any(fault.startswith(wanted) for fault in caught.value.faults), caught.value.faults
+    assert any(fault.startswith(message) for fault in caught.value.faults), caught.value.faults
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"), [("labelled-text", "words"), ("text-features", "features"), ("text-tokens", "tokens")]
+)
+def test_names_of_before_stand_for_the_reader_of_texts(name, inputs):
+    recipe, _ = load_recipe("text-bag", data="r.csv", settings=["data.name=texts", "data.inputs=words"])
+    block = {"name": name, "path": "r.csv", "label_column": "y"}
+    model = {"words": "bag_of_words", "features": "mlp", "tokens": "text_transformer"}[inputs]
+    run = {"data": block, "model": model, "objective": "one_hot", "epochs": 1, "batch_size": 2}
+    found = parse_recipe(run, source="made").data
+    assert (found["name"], found["inputs"], found["label_column"]) == ("texts", inputs, "y")
+    assert found.keys() == recipe.data.keys()
+
+
+def test_settings_of_other_inputs_are_refused_together(tmp_path):
+    words = ["check", "text-bag", "--data", write_reviews(tmp_path), "--set", "data.encoder=bert"]
+    refused = call(*words, "--set", "data.maximum_tokens=10")
+    assert refused.code == 2
+    assert "data.encoder: is for inputs: features or tokens, got " in refused.err
+    assert "data.maximum_tokens: is for inputs: features or tokens, got 10" in refused.err
 
 
 def test_a_teacher_of_other_words_is_refused(tmp_path):

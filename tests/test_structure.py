@@ -154,3 +154,17 @@ def test_public_import_stays_light():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_recipe_is_checked_without_what_reads_tables():
+    code = (
+        "import sys\n"
+        "from labelembed.recipes.loading import load_recipe\n"
+        "from labelembed.cli import main\n"
+        "load_recipe('text-bag', data='reviews.csv')\n"
+        "sys.argv = ['labelembed', 'check', 'mnist-mlp', '--data', 'nowhere']\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    print(ended.code)\n"
+        "print([name for name in ('pandas', 'pyarrow', 'datasets', 'sklearn') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split("\n")[:2] == ["2", "[]"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelembed import report
-from labelembed.errors import LabelEmbedError, RunFolderError, nearest
+from labelembed.errors import RunFolderError, nearest
 from labelembed.report.formatting import MEASURES, NOTHING, SPEED_MEASURES
 from labelembed.report.run_checks import journal_fault, number_in
 from labelembed.training.run_folder import RunFolder, State
@@ -75,11 +75,7 @@ class Run:
         return [{column: line.get(column) for column in ordered} for line in lines]
 
     def table(self) -> DataFrame:
-        """Returns `rows` as a pandas DataFrame with the epoch as index.
-
-        Raises:
-            LabelEmbedError: When pandas is not installed.
-        """
+        """Returns `rows` as a pandas DataFrame with the epoch as index."""
         frame = _data_frame(self.rows())
         return frame.set_index("epoch") if "epoch" in frame else frame
 
@@ -187,11 +183,7 @@ class Comparison:
         return report.variants_as_cells(self.measured)
 
     def table(self) -> DataFrame:
-        """Returns `rows` as a pandas DataFrame.
-
-        Raises:
-            LabelEmbedError: When pandas is not installed.
-        """
+        """Returns `rows` as a pandas DataFrame."""
         return _data_frame(self.rows())
 
     def run_rows(self) -> list[dict[str, Any]]:
@@ -199,11 +191,7 @@ class Comparison:
         return report.runs_as_cells(self.read)
 
     def run_table(self) -> DataFrame:
-        """Returns `run_rows` as a pandas DataFrame.
-
-        Raises:
-            LabelEmbedError: When pandas is not installed.
-        """
+        """Returns `run_rows` as a pandas DataFrame."""
         return _data_frame(self.run_rows())
 
     def verdict(self) -> str:
@@ -257,13 +245,8 @@ def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _data_frame(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
-    try:
-        import pandas
-    except ImportError as error:
-        raise LabelEmbedError(
-            "a table needs pandas, which cannot be imported "
-            f"({error}): pip install 'labelembed[notebook]'; the rows are there without it, as dictionaries"
-        ) from error
+    import pandas  # here, so that `import labelembed` stays light
+
     frame = pandas.DataFrame(list(rows))
     # A column without one number is of numbers all the same, as in the CSV file read back.
     return frame.astype({column: "float64" for column in frame if frame[column].isna().all()})

@@ -155,7 +155,7 @@ def test_resumed_run_of_every_head_and_precision_is_the_unbroken_one(way, positi
 def texts_recipe(folder):
     if not (folder / "rows.csv").exists():
         write_csv(folder / "rows.csv", reviews(300), "text", "label")
-    data = {"name": "labelled-text", "path": str(folder / "rows.csv"), "development": {"rows": 30}, "train_rows": 190}
+    data = {"name": "texts", "path": str(folder / "rows.csv"), "development": {"rows": 30}, "train_rows": 190}
     return small_recipe(data=data, model={"name": "bag_of_words", "embedding_size": 6, "dropout": 0.2})
 
 

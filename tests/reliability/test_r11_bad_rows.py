@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from labelembed.data.columns.delimited import MAXIMUM_CELL
-from labelembed.data.text_rows import read_text_rows
+from labelembed.data.files.csv import MAXIMUM_CELL
+from labelembed.data.files.texts import read_text_rows
 from labelembed.errors import DataError
 from tests.made_cli import call
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
@@ -245,7 +245,7 @@ def test_csv_files_are_refused(tmp_path, write, options, message):
     [
         (
             '{"text": "a", "label": "x"}\n\n["a", "x"]\n',
-            "f.jsonl: line 3 is a list; expected an object, {column: value, ...}, in every line",
+            "f.jsonl: line 3 is a list; expected an object, {column: value, ...}",
         ),
         (
             '{"text": "a", "label": "x"}\n{"text": \n',
@@ -328,7 +328,7 @@ def test_the_limit_of_a_cell_is_not_left_behind(tmp_path):
             "book.xlsx: unknown kind of file '.xlsx'; expected a .csv, .tsv, .jsonl, .json or .parquet file",
         ),
         ("f.csv", ["--set", "data.encoding=utf-9"], "data.encoding: must be a text encoding, for instance cp1252"),
-        ("f.csv", ["--set", "data.txt_column=a"], "data.txt_column: unknown key of 'labelled-text' (did you mean "),
+        ("f.csv", ["--set", "data.txt_column=a"], "data.txt_column: unknown key of 'texts' (did you mean "),
         ("f.csv", ["--set", "data.merge_labels=perhaps"], "data.merge_labels: must be "),
     ],
 )

@@ -254,7 +254,7 @@ def test_pictures_in_parquet_are_found_by_content(tmp_path, figure, monkeypatch)
 
 def test_features_of_texts_are_found_by_content(tmp_path, figure, monkeypatch):
     pytest.importorskip("transformers", reason="features of texts need transformers: the extra `text`")
-    from labelembed.data import read_text_features
+    from labelembed.data import read_texts
     from tests.made_text_encoder import write_encoder
     from tests.made_texts import reviews, write_csv
 
@@ -264,7 +264,7 @@ def test_features_of_texts_are_found_by_content(tmp_path, figure, monkeypatch):
 
     def read(maximum_tokens=16, **how):
         given = {"encoder": str(encoder[0]), "maximum_tokens": maximum_tokens, **how}
-        raw = read_text_features(path=str(file[0]), **given)
+        raw = read_texts(path=str(file[0]), inputs="features", **given)
         encoding = raw.content.fit(raw.train.inputs[:, 0])
         return torch.cat([raw.content.inputs(encoding, part.inputs[:, 0]) for part in (raw.train, raw.test)])
 

@@ -70,7 +70,7 @@ class ReadingText:
     """
 
     def __init__(self, kind: str) -> None:
-        self._what = "texts through the encoder" if kind == "text-features" else "decoding pictures"
+        self._what = "texts through the encoder" if kind == "texts" else "decoding pictures"
         self._first: tuple[int, float] | None = None
 
     def __call__(self, done: int, total: int) -> str:

@@ -165,8 +165,8 @@ def predict(
 
 def _standard_input(saved: SavedRun) -> tuple[list[str], list[str]]:
     """Returns the texts of standard input, one a line, and where each stands."""
-    from labelembed.data.columns.decoding import decoded
-    from labelembed.data.text_rows import text_lines
+    from labelembed.data.files.text import decoded
+    from labelembed.data.files.texts import text_lines
     from labelembed.errors import DataError
 
     if not saved.reads_texts:
@@ -182,7 +182,7 @@ def _beginning(text: str) -> str:
 
 def _is_text(word: str) -> bool:
     """Tells whether an argument is a text: it names no file that there is, and looks like no file's name."""
-    from labelembed.data.columns.parts import is_readable
+    from labelembed.data.files.parts import is_readable
 
     with contextlib.suppress(OSError, ValueError):  # too long for a name, or with a zero byte
         if Path(word).expanduser().exists():

@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
 
 def _pairs_option(name: str, what: str) -> Any:
     return typer.Option(
-        name, metavar="SOURCE TARGET", help=f"{what}: two line-aligned files, or one of pairs (.tsv, .jsonl)."
+        name, metavar="SOURCE TARGET", help=f"{what}: two line-aligned files, or one of pairs (.tsv, .csv, .jsonl)."
     )
 
 

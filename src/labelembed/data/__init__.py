@@ -7,8 +7,9 @@ becomes a folder by `preprocess`, which `read_corpus` opens as a `TextCorpus` of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from labelembed.data.arrays import read_arrays
 from labelembed.data.batch import Batch, Split
@@ -18,13 +19,12 @@ from labelembed.data.corpus import TextCorpus
 from labelembed.data.corpus_folder import open_corpus, read_corpus
 from labelembed.data.corpus_settings import CorpusSettings
 from labelembed.data.dataset import LabelledData, RawData
-from labelembed.data.development import DevelopmentSplit, hold_out, stratified_order
 from labelembed.data.digits import read_digits
-from labelembed.data.encoded_text import read_text_features, read_text_tokens
+from labelembed.data.encoders.table import TableEncoding
+from labelembed.data.files.texts import read_new_texts, read_text_rows
 from labelembed.data.idx import read_idx
 from labelembed.data.idx_folder import read_idx_folder
 from labelembed.data.image_folder import read_images
-from labelembed.data.labelled_text import read_labelled_text
 from labelembed.data.manifest import read_manifest
 from labelembed.data.pair_files import PairFiles
 from labelembed.data.parquet_folder import read_parquet
@@ -32,14 +32,14 @@ from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.picture_fitting import Fit
 from labelembed.data.preparation import prepare
 from labelembed.data.preprocessing import preprocess
+from labelembed.data.readers.table import read_table
+from labelembed.data.readers.texts import read_texts
 from labelembed.data.row_content import Encoding
 from labelembed.data.sentence_pairs import PairBatch, PairInputs, SentencePairs, TokenBudget
 from labelembed.data.sentences import Sentences
 from labelembed.data.single_inputs import read_inputs
-from labelembed.data.table import read_table
-from labelembed.data.table_encoding import TableEncoding
+from labelembed.data.splits import DevelopmentSplit, hold_out, stratified_order
 from labelembed.data.text_encodings import FeatureEncoding, TokenEncoding
-from labelembed.data.text_rows import read_text_rows, read_texts
 from labelembed.data.vocabulary import Vocabulary
 from labelembed.data.word_bags import WordBags
 
@@ -52,22 +52,31 @@ DATA: dict[str, Callable[..., RawData]] = {
     "cifar": read_cifar,
     "images": read_images,
     "manifest": read_manifest,
-    "labelled-text": read_labelled_text,
+    "texts": read_texts,
     "table": read_table,
-    "text-features": read_text_features,
-    "text-tokens": read_text_tokens,
 }
 
-#: The data whose inputs are numbers of words, for networks that read such.
-WORD_DATA = frozenset({"labelled-text", "text-tokens"})
+#: Names that readers had before, with what stands for them now.
+OLD_NAMES: dict[str, dict[str, str]] = {
+    "labelled-text": {"name": "texts", "inputs": "words"},
+    "text-features": {"name": "texts", "inputs": "features"},
+    "text-tokens": {"name": "texts", "inputs": "tokens"},
+}
 
-#: How a run folder is read of data whose inputs were made by what was learned from the training rows.
+#: How a run folder is read of data whose inputs were made by what was learned from the training examples.
 ENCODINGS: dict[str, Callable[[Path], Encoding]] = {
-    "labelled-text": WordBags.load,
+    "words": WordBags.load,
+    "features": FeatureEncoding.load,
+    "tokens": TokenEncoding.load,
     "table": TableEncoding.load,
-    "text-features": FeatureEncoding.load,
-    "text-tokens": TokenEncoding.load,
 }
+
+
+def encoding_kind(block: Mapping[str, Any]) -> str | None:
+    """Returns which of `ENCODINGS` makes inputs of the data of a recipe's block; None: the files hold inputs."""
+    kind = str(block["inputs"] if block["name"] == "texts" else block["name"])
+    return kind if kind in ENCODINGS else None
+
 
 #: The readers of sentence pairs.
 CORPORA: dict[str, Callable[..., TextCorpus]] = {"corpus": open_corpus}
@@ -76,7 +85,7 @@ __all__ = [
     "CORPORA",
     "DATA",
     "ENCODINGS",
-    "WORD_DATA",
+    "OLD_NAMES",
     "Batch",
     "CorpusSettings",
     "DevelopmentSplit",
@@ -99,6 +108,7 @@ __all__ = [
     "TokenEncoding",
     "Vocabulary",
     "WordBags",
+    "encoding_kind",
     "hold_out",
     "open_corpus",
     "prepare",
@@ -111,13 +121,11 @@ __all__ = [
     "read_idx_folder",
     "read_images",
     "read_inputs",
-    "read_labelled_text",
     "read_manifest",
+    "read_new_texts",
     "read_parquet",
     "read_table",
-    "read_text_features",
     "read_text_rows",
-    "read_text_tokens",
     "read_texts",
     "stratified_order",
 ]

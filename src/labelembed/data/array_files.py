@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from labelembed.data.checks import printable
-from labelembed.data.part_names import PARTS
-from labelembed.data.streams import DEFLATE_RATIO, MAXIMUM_BYTES, most_unpacked, read_npy, require_file
+from labelembed.data.checks import printable, require_file
+from labelembed.data.splits import PARTS
 from labelembed.errors import DataError, nearest
 
 SPLIT = ("train_inputs", "train_labels", "test_inputs", "test_labels")
@@ -40,8 +40,7 @@ def read_named_arrays(place: Path) -> dict[str, Array]:
     In a folder the names may be a text file, ``names.txt``, with a name a line.
 
     Raises:
-        DataError: The place or an array is missing, or a file is damaged; each is read only after its announced
-            size was compared with its length, and nothing is unpickled.
+        DataError: The place or an array is missing, or a file is damaged; nothing is unpickled.
     """
     return _of_folder(place) if place.is_dir() else _of_archive(place)
 
@@ -54,57 +53,69 @@ def holds_arrays(folder: Path) -> bool:
         raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from None
 
 
+def read_npy(place: Path) -> Array:
+    """Returns the array of an npy file; Python objects (pickle) are refused unread.
+
+    Raises:
+        DataError: The file is no npy array, cut off, or holds something else than numbers or text.
+    """
+    with _refusals(place):
+        # mapped, so that no memory is taken on the word of a header
+        return _usable(np.array(np.load(place, mmap_mode="r", allow_pickle=False)), str(place))
+
+
 def _of_archive(file: Path) -> dict[str, Array]:
     require_file(file, ACCEPTED)
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            arrays = {}
-            for name, called in _wanted(set(members), file).items():
-                info = members[called]
-                # what the archive says of a member is as little to be trusted as what the member says of itself
-                length = min(info.file_size, (info.compress_size + 64) * DEFLATE_RATIO)
-                if info.file_size > most_unpacked(info.compress_size):
-                    raise DataError(
-                        f"{file}: {called}: {info.compress_size:,} bytes would unpack to {info.file_size:,}, more than "
-                        "any data do; save it with np.savez if they are right"
-                    )
-                with archive.open(info) as stream:
-                    arrays[name] = read_npy(cast(BinaryIO, stream), length=length, where=f"{file}: {called}")
-            return arrays
-    except DataError:
-        raise
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{file}: expected {ACCEPTED}; it is no zip archive or damaged ({error})") from None
-    except Exception as error:  # encrypted, unknown compression, damaged stream: each raises a type of its own
-        raise DataError(f"{file}: cannot be read ({type(error).__name__}: {error})") from None
+    with _refusals(file):
+        if not zipfile.is_zipfile(file):
+            raise DataError(f"{file}: expected {ACCEPTED}; it is no zip archive or damaged")
+        arrays = {}
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            for name, called in _wanted(set(archive.files), file).items():
+                where = f"{file}: {called}"
+                with _refusals(where):
+                    arrays[name] = _usable(archive[called], where)
+        return arrays
 
 
 def _of_folder(folder: Path) -> dict[str, Array]:
-    try:
+    with _refusals(folder):
         found = {entry.stem: entry for entry in folder.iterdir() if entry.suffix == ".npy"}
         if not found:
             raise DataError(f"{folder}: is a folder; expected {ACCEPTED}")
+        arrays = {name: read_npy(found[called]) for name, called in _wanted(set(found), folder).items()}
         text = folder / "names.txt"
-        arrays = {}
-        for name, called in _wanted(set(found), folder).items():
-            with found[called].open("rb") as stream:
-                length = os.fstat(stream.fileno()).st_size
-                arrays[name] = read_npy(stream, length=length, where=str(found[called]))
         if "names" not in arrays and text.is_file():
-            arrays["names"] = np.array(_lines(text), dtype=np.str_)
+            try:
+                arrays["names"] = np.array(text.read_text(encoding="utf-8-sig").splitlines(), dtype=np.str_)
+            except UnicodeDecodeError as error:
+                raise DataError(f"{text}: expected UTF-8 ({error})") from None
         return arrays
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from None
 
 
-def _lines(file: Path) -> list[str]:
-    if file.stat().st_size > MAXIMUM_BYTES // 2**10:
-        raise DataError(f"{file}: is larger than {MAXIMUM_BYTES // 2**10:,} bytes, which no list of names is")
+def _usable(array: Any, where: str) -> Array:
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{where}: no npy array, cut off or damaged")
+    if array.dtype.kind not in "biufSU" or array.dtype.itemsize == 0:
+        raise DataError(f"{where}: expected numbers, found {array.dtype}")
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
+
+
+@contextmanager
+def _refusals(where: Path | str) -> Iterator[None]:
+    """Turns what NumPy and zipfile raise, each damage a type of its own, into DataError."""
     try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: expected UTF-8 ({error})") from None
+        yield
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"{where}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        if "allow_pickle" in reason or "Python objects" in reason:
+            reason = "holds Python objects (pickle), which are never loaded; save it as an array of numbers"
+            raise DataError(f"{where}: {reason}") from None
+        raise DataError(f"{where}: no npy array, cut off or damaged ({reason})") from None
 
 
 def _wanted(there: set[str], place: Path) -> dict[str, str]:

@@ -12,12 +12,10 @@ import torch
 
 from labelembed.data.array_files import holds_arrays, read_named_arrays
 from labelembed.data.batch import Split
-from labelembed.data.checks import first_fault, require_finite, require_names
+from labelembed.data.checks import first_fault, require_finite, require_names, sizes
 from labelembed.data.dataset import RawData
-from labelembed.data.development import stratified_order
 from labelembed.data.parquet_folder import read_parquet
-from labelembed.data.part_names import NO_TEST_NOTE, validation_and_test
-from labelembed.data.streams import sizes
+from labelembed.data.splits import NO_TEST_NOTE, hold_out_test, validation_and_test
 from labelembed.errors import ArgumentFaults, DataError
 
 Array = npt.NDArray[Any]
@@ -113,16 +111,8 @@ def _with_test(raw: RawData, test_fraction: float | None) -> RawData:
         return raw
     if test_fraction is None:
         raise DataError(f"{raw.source}: has no test set; cut one off, for instance with --set data.test_fraction=0.2")
-    number = round(test_fraction * len(raw.train))
-    if not 0 < number < len(raw.train):
-        raise DataError(
-            f"{raw.source}: `test_fraction` {test_fraction} of {len(raw.train):,} rows leaves an empty "
-            f"{'training' if number else 'test'} set"
-        )
-    # a seed of its own, not the run's, so that every run is tested on the same rows
-    order = stratified_order(raw.train.labels, seed=0, purpose="test")
-    test, train = (raw.train.select(rows.sort().values) for rows in (order[:number], order[number:]))
-    return replace(raw, train=train, test=test)
+    rows = hold_out_test(raw.train.labels, test_fraction, where=raw.source, what="rows")
+    return replace(raw, train=raw.train.select(rows[0]), test=raw.train.select(rows[1]))
 
 
 def _inputs(array: Array, name: str, file: Path) -> Array:

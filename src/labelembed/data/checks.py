@@ -1,8 +1,10 @@
-"""Finding the first row that is wrong, and checking names of labels."""
+"""Files that must be there, arrays that must fit into memory, the first value that is wrong, names of labels."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,39 @@ from labelembed.errors import DataError
 
 Array = npt.NDArray[Any]
 _CHUNK_ELEMENTS = 2**20
+#: The most bytes that one array may have.
+MAXIMUM_BYTES = 8 * 2**30
+
+
+def require_file(path: Path, accepted: str) -> None:
+    """Raises DataError unless `path` is a file; `accepted` says what it should be."""
+    try:
+        if path.is_file():
+            return
+        kind = "is a folder" if path.is_dir() else "is no ordinary file" if path.exists() else "does not exist"
+    except (OSError, ValueError) as error:  # a name too long for the system, or with a zero byte
+        kind = f"cannot be read ({error})"
+    raise DataError(f"{path}: {kind}; expected {accepted}")
+
+
+def require_size(shape: tuple[int, ...], item_bytes: int, where: str) -> int:
+    """Returns the bytes that an array of `shape` takes.
+
+    Raises:
+        DataError: It is more than `MAXIMUM_BYTES`.
+    """
+    # a dimension of 0 must not hide another that no array can have
+    if math.prod(max(size, 1) for size in shape) * item_bytes > MAXIMUM_BYTES:
+        raise DataError(
+            f"{where}: {sizes(shape)} values of {item_bytes} bytes are too many; "
+            f"the limit is {MAXIMUM_BYTES // 2**30} GiB"
+        )
+    return math.prod(shape) * item_bytes
+
+
+def sizes(shape: tuple[int, ...]) -> str:
+    """Returns a shape for messages: ``60,000 x 28 x 28``."""
+    return " x ".join(f"{size:,}" for size in shape) or "1"
 
 
 def first_fault(values: Array, is_wrong: Callable[[Array], Array]) -> tuple[int, Any] | None:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from labelembed.data.checks import require_file
 from labelembed.data.levels import LEVELS, Characters, Level, Segmenter, Subwords, Words
-from labelembed.data.streams import require_file
 from labelembed.data.vocabulary import Vocabulary
 from labelembed.errors import ArgumentFaults, DataError
 from labelembed.special_tokens import BEGIN, END, PAD

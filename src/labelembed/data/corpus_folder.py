@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.data.cache import file_digest
+from labelembed.data.checks import require_file
 from labelembed.data.codec import TextCodec
 from labelembed.data.corpus import SPLITS, TextCorpus, offsets_file, tokens_file
 from labelembed.data.sentence_pairs import SentencePairs
 from labelembed.data.sentences import Sentences
-from labelembed.data.streams import require_file
 from labelembed.errors import DataError
 
 #: The file that says what the others are; written last.

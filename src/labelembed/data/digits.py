@@ -7,8 +7,8 @@ import torch
 
 from labelembed.data.batch import Split
 from labelembed.data.dataset import RawData
-from labelembed.data.development import stratified_order
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.data.splits import hold_out_test
+from labelembed.errors import ArgumentFaults
 
 
 def read_digits(*, test_fraction: float = 0.25) -> RawData:
@@ -32,17 +32,12 @@ def read_digits(*, test_fraction: float = 0.25) -> RawData:
     pixels, labels = load_digits(return_X_y=True)
     inputs = torch.from_numpy(np.asarray(pixels, dtype=np.uint8).reshape(-1, 1, 8, 8))
     everything = Split(inputs, torch.from_numpy(np.asarray(labels, dtype=np.int64)))
-    number = round(test_fraction * len(everything))
-    if not 0 < number < len(everything):
-        raise DataError(
-            f"digits: `test_fraction` {test_fraction} of {len(everything):,} images leaves an empty "
-            f"{'training' if number else 'test'} set"
-        )
-    # a seed of its own, not the run's, so that every run is tested on the same images
-    order = stratified_order(everything.labels, seed=0, purpose="digits test")
+    train, test, _ = hold_out_test(
+        everything.labels, test_fraction, where="digits", what="images", purpose="digits test"
+    )
     return RawData(
-        train=everything.select(order[number:].sort().values),
-        test=everything.select(order[:number].sort().values),
+        train=everything.select(train),
+        test=everything.select(test),
         names=tuple(str(digit) for digit in range(10)),
         input_range=(0.0, 16.0),
         source="handwritten digits of scikit-learn",

@@ -12,10 +12,9 @@ import numpy.typing as npt
 import torch
 
 from labelembed.data.batch import Split
-from labelembed.data.checks import printable, require_names
+from labelembed.data.checks import printable, require_names, sizes
 from labelembed.data.dataset import RawData
 from labelembed.data.idx import read_idx
-from labelembed.data.streams import sizes
 from labelembed.errors import DataError, unknown_name
 
 FASHION_NAMES = (

@@ -8,9 +8,9 @@ from pathlib import Path
 from labelembed.data.checks import printable
 from labelembed.data.dataset import RawData
 from labelembed.data.listing import Listing, check_arguments, read_listing
-from labelembed.data.part_names import NO_TEST_NOTE, PARTS, validation_and_test
 from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.picture_fitting import Fit, ImageSize
+from labelembed.data.splits import NO_TEST_NOTE, PARTS, validation_and_test
 from labelembed.errors import ArgumentFaults, DataError
 
 #: Endings of file names that are taken for pictures, in lower case.

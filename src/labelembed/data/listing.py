@@ -12,13 +12,12 @@ from labelembed.data.batch import Split
 from labelembed.data.checks import printable, require_names
 from labelembed.data.data_notes import label_column_note, repeat_notes
 from labelembed.data.dataset import RawData
-from labelembed.data.development import stratified_order
+from labelembed.data.files.labels import ordered_names
 from labelembed.data.picture_files import PictureRows, ReadingProgress, read_picture_files, shown_file
 from labelembed.data.picture_fitting import EXTREME_ABOVE, Fit, ImageSize, automatic_side
+from labelembed.data.splits import hold_out_test
 from labelembed.errors import ArgumentFaults, DataError
 
-#: Part of the pictures that becomes the test set where there is none.
-TEST_FRACTION = 0.2
 _SHOWN = 8
 # Of pictures of an extreme shape a larger share is told.
 _MANY_EXTREME = 0.1
@@ -141,13 +140,6 @@ def read_listing(
     )
 
 
-def ordered_names(found: set[str]) -> list[str]:
-    """Returns label names in order: as numbers where all are whole numbers, and otherwise as texts."""
-    # int() would take '٣' and '1_0' as well; '01' and '1' must stay apart
-    numbers = all(name.isascii() and name.isdecimal() and len(name) < 19 for name in found)
-    return sorted(found, key=lambda name: (int(name), name)) if numbers else sorted(found)
-
-
 def _few(names: Sequence[str]) -> str:
     shown = ", ".join(printable(name) for name in names[:_SHOWN])
     return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
@@ -159,26 +151,12 @@ def _with_test(listing: Listing, test_fraction: float | None) -> tuple[Listing, 
         if test_fraction is not None:
             raise DataError(f"{listing.source}: has a test set of its own; leave `test_fraction` out")
         return listing, []
-    share = TEST_FRACTION if test_fraction is None else test_fraction
     labels = [label for _, label in listing.train]
-    count = round(share * len(labels))
-    if not 0 < count < len(labels):
-        raise DataError(
-            f"{listing.source}: `test_fraction` {share:g} of {len(labels):,} pictures leaves an empty "
-            f"{'training' if count else 'test'} set"
-        )
     number = {name: place for place, name in enumerate(sorted(set(labels)))}
-    # a seed of its own, not the run's, so that every run is tested on the same pictures
-    order = stratified_order(torch.tensor([number[label] for label in labels]), seed=0, purpose="test").numpy()
-    trained = {labels[row] for row in order[count:]}
-    chosen = {int(row) for row in order[:count] if labels[row] in trained}  # a label's only picture is trained on
-    test = [entry for row, entry in enumerate(listing.train) if row in chosen]
-    train = [entry for row, entry in enumerate(listing.train) if row not in chosen]
-    note = (
-        f"no test set: {len(test):,} of {len(labels):,} pictures held out for it, stratified and always the same "
-        f"(test_fraction {share:g})"
-    )
-    return replace(listing, train=train, test=test), [note]
+    numbers = torch.tensor([number[label] for label in labels])
+    train, test, note = hold_out_test(numbers, test_fraction, where=listing.source, what="pictures")
+    chosen = [[listing.train[row] for row in rows.tolist()] for rows in (train, test)]
+    return replace(listing, train=chosen[0], test=chosen[1]), [note]
 
 
 def _refuse_unreadable(listing: Listing, files: list[Path], pictures: PictureRows) -> None:

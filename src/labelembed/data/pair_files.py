@@ -1,4 +1,4 @@
-"""Pairs of lines from what the user has: two line-aligned text files, or one table or list of JSON with two columns."""
+"""Pairs of lines from what the user has: two line-aligned text files, or one file with two columns."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.data.checks import printable
+from labelembed.data.files.parts import Reading, is_readable, read_file
 from labelembed.data.text_lines import BytesRead, line_blocks
 from labelembed.errors import DataError, nearest
 
 _SOURCE_WORDS = ("source", "src", "input", "text", "document", "article")
 _TARGET_WORDS = ("target", "tgt", "trg", "output", "translation", "reference", "summary")
 _TABLES, _LISTS = (".tsv", ".txt"), (".jsonl", ".ndjson")
-ACCEPTED = "two text files of the same number of lines, or one file of pairs (.tsv, .jsonl), each plain or gzipped"
+ACCEPTED = "two text files of the same number of lines, or one file of pairs (.tsv, .jsonl, .csv, .parquet)"
 
 #: Source lines and as many target lines.
 PairBlock = tuple[list[str], list[str]]
@@ -62,11 +63,24 @@ class PairFiles:
 
     def _of_one(self, bytes_read: BytesRead | None) -> Iterator[PairBlock]:
         name = self.source.name.removesuffix(".gz").lower()
-        if not name.endswith(_TABLES + _LISTS):
-            raise DataError(
-                f"{self.source}: one file must be a table (.tsv) or JSON lines (.jsonl); expected {ACCEPTED}"
-            )
-        return self._rows(name.endswith(_LISTS), bytes_read)
+        if name.endswith(_TABLES + _LISTS):  # which may be very large, and are read block by block
+            return self._rows(name.endswith(_LISTS), bytes_read)
+        if not is_readable(self.source):
+            raise DataError(f"{self.source}: one file must have two columns; expected {ACCEPTED}")
+        return iter([self._whole()])
+
+    def _whole(self) -> PairBlock:
+        """Returns the pairs of a file that is read as labelled texts are: CSV, parquet, a list of JSON."""
+        table = read_file(self.source, Reading())
+        pairs: list[list[str]] = []
+        for column in self._columns(table.names):
+            pairs.append([])
+            for row, value in enumerate(table.values(column)):
+                try:
+                    pairs[-1].append(_text(value, column))
+                except ValueError as error:
+                    raise DataError(f"{self.source}: {table.place(row)} {error}") from None
+        return pairs[0], pairs[1]
 
     def _rows(self, of_json: bool, bytes_read: BytesRead | None) -> Iterator[PairBlock]:
         number = 0

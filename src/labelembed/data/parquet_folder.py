@@ -14,10 +14,10 @@ from labelembed.data.batch import Split
 from labelembed.data.checks import require_names
 from labelembed.data.data_notes import label_column_note, repeat_notes, repeated_rows
 from labelembed.data.dataset import RawData
+from labelembed.data.files.parquet import Column, columns_of, find_shards, read_column
 from labelembed.data.parquet_inputs import Features, read_pictures, read_vectors
-from labelembed.data.parquet_shards import Column, columns_of, find_shards, read_column
-from labelembed.data.part_names import NO_TEST_NOTE, validation_and_test
 from labelembed.data.picture_files import ReadingProgress
+from labelembed.data.splits import NO_TEST_NOTE, validation_and_test
 from labelembed.errors import ArgumentFaults, DataError, nearest
 
 # Which of several plain columns holds the labels, where no class names say so.
@@ -236,7 +236,7 @@ def _labels(
     values: dict[str, list[tuple[Path, Array]]] = {}
     for split, files in shards.items():
         values[split] = []
-        for file, chunks in zip(files, read_column(files, column.name, column.type), strict=True):
+        for file, chunks in zip(files, read_column(files, column), strict=True):
             found: Array = np.array(chunks.to_pylist(), dtype=object)
             missing = np.array([value is None for value in found], dtype=bool)
             if missing.any():

@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from labelembed.data.cache import cached_array, file_digest
-from labelembed.data.checks import require_finite
-from labelembed.data.parquet_shards import Column, read_column
+from labelembed.data.checks import require_finite, require_size
+from labelembed.data.files.parquet import Column, read_column
 from labelembed.data.picture_features import FEATURES_VERSION, gradient_histograms
 from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.pictures import bombs_refused, decode_picture
-from labelembed.data.streams import require_size
 from labelembed.errors import DataError
 
 # Part of the cache's key: another number where the same files give other pixels.
@@ -43,7 +42,7 @@ def read_vectors(files: list[Path], column: Column) -> Array:
 
     parts: list[Array] = []
     width: int | None = None
-    for file, chunks in zip(files, read_column(files, column.name, column.type), strict=True):
+    for file, chunks in zip(files, read_column(files, column), strict=True):
         lengths = compute.list_value_length(chunks).to_numpy()
         if len(lengths) == 0:
             continue
@@ -130,7 +129,7 @@ def _grey(pictures: Array) -> Array:
 def _contents(files: list[Path], column: Column) -> list[tuple[str, bytes]]:
     """Returns (file and row, encoded picture) of every row."""
     rows = []
-    for file, chunks in zip(files, read_column(files, column.name, column.type), strict=True):
+    for file, chunks in zip(files, read_column(files, column), strict=True):
         for row, value in enumerate(chunks.to_pylist()):
             content = value.get("bytes") if isinstance(value, dict) else value
             where = f"{file}: row {row} of column {column.name!r}"

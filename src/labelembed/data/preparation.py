@@ -13,8 +13,8 @@ from labelembed.data.batch import Split
 from labelembed.data.checks import first_fault, require_finite, require_names
 from labelembed.data.data_notes import balance_notes, repeat_notes, repeated_texts
 from labelembed.data.dataset import LabelledData, RawData
-from labelembed.data.development import DevelopmentSplit, hold_out, stratified_order
 from labelembed.data.row_content import Encoding, RowContent
+from labelembed.data.splits import DevelopmentSplit, hold_out, stratified_order
 from labelembed.errors import ArgumentFaults, DataError
 
 

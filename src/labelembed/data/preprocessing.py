@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelembed.data.cache import file_digest
+from labelembed.data.checks import require_file
 from labelembed.data.codec import TextCodec, lowered
 from labelembed.data.corpus import SPLITS, TextCorpus, offsets_file, text_file, tokens_file
 from labelembed.data.corpus_folder import FORMAT, MANIFEST, files_of, fingerprint_of, read_corpus
@@ -24,7 +25,6 @@ from labelembed.data.corpus_settings import CorpusSettings
 from labelembed.data.counting import token_counter
 from labelembed.data.pair_files import ACCEPTED, PairFiles
 from labelembed.data.sentences import SentenceWriter
-from labelembed.data.streams import require_file
 from labelembed.errors import DataError
 from labelembed.special_tokens import UNKNOWN
 

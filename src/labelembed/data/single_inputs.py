@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from labelembed.data.checks import first_fault, require_finite
+from labelembed.data.array_files import read_npy
+from labelembed.data.checks import first_fault, require_file, require_finite, sizes
 from labelembed.data.idx import GZIP_MAGIC, looks_like_idx, read_idx
 from labelembed.data.picture_fitting import Fit
 from labelembed.data.pictures import read_picture
-from labelembed.data.streams import read_npy, require_file, sizes
 from labelembed.errors import DataError
 
 ACCEPTED = "an image (PNG, JPEG, WebP, GIF, BMP, TIFF), a .npy array or an idx image file (gzip'd or not)"
@@ -89,11 +89,7 @@ def read_inputs(
 
 
 def _read_npy_file(path: Path) -> Array:
-    try:
-        with path.open("rb") as file:
-            array = read_npy(file, length=path.stat().st_size, where=str(path))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    array = read_npy(path)
     if array.dtype.kind not in "biuf":
         raise DataError(f"{path}: expected an array of numbers, found {array.dtype}")
     if array.dtype.kind == "b":

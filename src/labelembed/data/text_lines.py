@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from labelembed.data.streams import require_file
+from labelembed.data.checks import require_file
 from labelembed.errors import DataError
 
 #: A line of more bytes is refused: it is no sentence, and one such line alone could fill the memory of a training step.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from labelembed.data.streams import require_file
+from labelembed.data.checks import require_file
 from labelembed.errors import DataError
 from labelembed.special_tokens import SPECIAL_TOKENS, UNKNOWN
 

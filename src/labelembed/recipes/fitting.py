@@ -12,33 +12,33 @@ from labelembed.data import read_arrays, read_idx_folder
 from labelembed.data.array_files import holds_arrays
 from labelembed.data.checks import printable
 from labelembed.data.cifar import published_version
-from labelembed.data.columns.arrow_rows import saved_splits
-from labelembed.data.columns.column_table import ColumnTable, is_missing
-from labelembed.data.columns.finding import (
+from labelembed.data.corpus_folder import MANIFEST, read_manifest_of
+from labelembed.data.encoders.table_columns import kind_of
+from labelembed.data.files.columns import (
     find_columns,
     find_label_column,
     find_only_labels,
     find_text_columns,
     surely_texts,
 )
-from labelembed.data.columns.joining import column_names, quoted
-from labelembed.data.columns.parts import Parts, Reading, is_readable, read_parts
-from labelembed.data.corpus_folder import MANIFEST, read_manifest_of
+from labelembed.data.files.parquet import saved_splits
+from labelembed.data.files.parts import Parts, Reading, is_readable, read_parts
+from labelembed.data.files.table import Table, is_missing
 from labelembed.data.idx_folder import FASHION_NAMES, holds_idx
 from labelembed.data.image_folder import PICTURE_SUFFIXES, find_images, holds_pictures
 from labelembed.data.listing import Listing
 from labelembed.data.manifest import read_list
 from labelembed.data.parquet_folder import look_into_parquet
-from labelembed.data.part_names import PARTS
-from labelembed.data.table_columns import kind_of
+from labelembed.data.splits import PARTS
 from labelembed.errors import DataError, nearest
 from labelembed.recipes.loading import put_setting
 
 #: The recipe for each reader, where it is named and nobody need look.
 OF_READER = {
     "idx": "mnist-mlp", "arrays": "vectors-mlp", "parquet": "cifar10-small", "cifar": "cifar10-small",
-    "images": "images-resnet", "manifest": "images-resnet", "labelled-text": "text-bag", "table": "table-mlp",
-    "text-features": "text-features", "text-tokens": "text-finetune", "corpus": "translation-lstm",
+    "images": "images-resnet", "manifest": "images-resnet", "texts": "text-bag", "table": "table-mlp",
+    "labelled-text": "text-bag", "text-features": "text-features", "text-tokens": "text-finetune",
+    "corpus": "translation-lstm",
 }  # fmt: skip
 # Of fewer texts the recipe for few of them learns more.
 _FEW_TEXTS = 5_000
@@ -268,8 +268,8 @@ def _columns(place: Path, given: Given) -> Fitting | None:
     if reading.faults().faults:
         reading = Reading()  # what is wrong with it is said with the recipe
     parts = read_parts(place, reading, split=_text(given, "split_column"))
-    if any(_names_pictures(parts.train, name) for name in parts.train.columns):
-        return _listed(place, given)
+    if any(_names_pictures(parts["train"], name) for name in parts["train"].names):
+        return _listed(place, given, reading)
     return _of_table(parts, given)
 
 
@@ -278,25 +278,25 @@ def _names(value: Any) -> list[str] | None:
     return value if isinstance(value, list) and value and all(isinstance(name, str) for name in value) else None
 
 
-def _listed(place: Path, given: Given) -> Fitting:
+def _listed(place: Path, given: Given, reading: Reading) -> Fitting:
     if place.is_dir():
         lists = ", ".join(str(entry) for entry in _lists(place)[:3])
         raise DataError(f"{place}: holds a list of pictures; give the list itself: --data {lists}")
     paths, labels, split = (_text(given, key) for key in ("paths", "labels", "split"))
-    listing = read_list(place, paths=paths, labels=labels, split=split)
+    listing = read_list(place, reading=reading, paths=paths, labels=labels, split=split)
     return Fitting(f"a list of {_shown(listing)}", OF_READER["manifest"], ("data.name=manifest",))
 
 
-def _names_pictures(table: ColumnTable, name: str) -> bool:
-    values = [value for value in table.columns[name][:_LOOKED_AT] if not is_missing(value)]
+def _names_pictures(table: Table, name: str) -> bool:
+    values = [value for value in table.values(name)[:_LOOKED_AT] if not is_missing(value)]
     return bool(values) and all(
         isinstance(value, str) and Path(value.strip()).suffix.lower() in PICTURE_SUFFIXES for value in values
     )
 
 
 def _of_table(parts: Parts, given: Given) -> Fitting:
-    table, label = parts.train, _text(given, "label_column")
-    count = sum(map(len, parts.tables.values()))
+    table, label = parts["train"], _text(given, "label_column")
+    count = sum(map(len, parts.values()))
     texts = _text_columns(table, given, label)
     if texts:
         texts, label = find_columns(table, texts=texts, label=label)
@@ -305,17 +305,16 @@ def _of_table(parts: Parts, given: Given) -> Fitting:
     label = find_only_labels(table, label=label)
     if not _usable(table, without={label}):
         find_columns(table, texts=(), label=label)  # which says what would be needed
-    found = (
-        f"{count:,} examples, {_classes(table, label):,} classes, {len(table.columns) - 1:,} columns and the labels "
-    )
-    return Fitting(f"{found}in {quoted([label])}", OF_READER["table"])
+    found = f"{count:,} examples, {_classes(table, label):,} classes, {len(table.names) - 1:,} columns and the labels "
+    return Fitting(f"{found}in {label!r}", OF_READER["table"])
 
 
-def _text_columns(table: ColumnTable, given: Given, label: str | None) -> tuple[str, ...]:
+def _text_columns(table: Table, given: Given, label: str | None) -> tuple[str, ...]:
     """Returns the columns of texts, none where the rows are to be read as numbers and categories."""
     asked = given.get("text_column")
-    if isinstance(asked, str) or _names(asked):
-        return tuple(column_names(asked))
+    asked = [asked] if isinstance(asked, str) else _names(asked)
+    if asked:
+        return tuple(asked)
     if _ONLY_TABLES & given.keys():
         return ()
     label = label or find_label_column(table, without=())
@@ -328,14 +327,14 @@ def _text_columns(table: ColumnTable, given: Given, label: str | None) -> tuple[
     return (text,) if surely_texts(table, text) or len(_usable(table, without={text, label})) < 2 else ()
 
 
-def _usable(table: ColumnTable, *, without: set[str | None]) -> list[str]:
+def _usable(table: Table, *, without: set[str | None]) -> list[str]:
     """Returns the columns of numbers and categories."""
-    columns = {name: values[:_LOOKED_AT] for name, values in table.columns.items() if name not in without}
-    return [name for name, values in columns.items() if kind_of(name, values).kind is not None]
+    names = [name for name in table.names if name not in without]
+    return [name for name in names if kind_of(name, table.values(name)[:_LOOKED_AT]).kind is not None]
 
 
-def _classes(table: ColumnTable, label: str) -> int:
-    return len({str(value).strip() for value in table.columns[label] if not is_missing(value)})
+def _classes(table: Table, label: str) -> int:
+    return len({str(value).strip() for value in table.values(label) if not is_missing(value)})
 
 
 _KINDS: tuple[Callable[[Path, Given], Fitting | None], ...] = (

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from labelembed.data import CORPORA, DATA, WORD_DATA, DevelopmentSplit, TokenBudget
+from labelembed.data import CORPORA, DATA, OLD_NAMES, DevelopmentSplit, TokenBudget, encoding_kind
 from labelembed.errors import RecipeError, nearest
 from labelembed.models import MODELS, SEQUENCE_MODELS
 from labelembed.objectives import OBJECTIVES
@@ -88,7 +88,7 @@ class Recipe(Block):
     @property
     def of_words(self) -> bool:
         """Whether the inputs are numbers of words, which nothing scales or changes."""
-        return self.data["name"] in WORD_DATA
+        return encoding_kind(self.data) in ("words", "tokens")
 
     def settings(self, num_labels: int) -> TrainingSettings:
         """Returns what the training loop must know, for data with so many labels."""
@@ -152,6 +152,7 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
             faults += found
         common: dict[str, Any] = {}
         if kind == "data":
+            block = {**block, **OLD_NAMES.get(str(block.get("name")), {})}
             common = {key: block[key] for key in DataCommon.model_fields if key in block}
             block = {key: value for key, value in block.items() if key not in DataCommon.model_fields}
         known = list(DataCommon.model_fields) if kind == "data" else []
@@ -255,22 +256,27 @@ def _faults_with_a_corpus(recipe: Recipe) -> list[str]:
 
 def _faults_with_words(recipe: Recipe) -> list[str]:
     """Returns what of a recipe does not go with inputs that are numbers of words, or asks for them of other data."""
-    name, kind = recipe.model["name"], recipe.data["name"]
+    name, kind = recipe.model["name"], _data_of(recipe)
     readers = sorted(model for model, found in MODELS.items() if getattr(found, "reads_words", False))
     if not recipe.of_words:
         if name not in readers:
             return []
-        return [f"model.name: {name!r} reads words, not data {kind!r}; these do: {_others(readers)}"]
+        return [f"model.name: {name!r} reads words, not {kind}; these do: {_others(readers)}"]
     faults = []
-    if kind != "text-tokens":  # an encoder reads the tokens of its own tokenizer
+    if encoding_kind(recipe.data) != "tokens":  # an encoder reads the tokens of its own tokenizer
         readers.remove("text_transformer")
     if name in MODELS and name not in readers:
-        faults.append(f"model.name: {name!r} cannot read the words of data {kind!r}; these can: {', '.join(readers)}")
+        faults.append(f"model.name: {name!r} cannot read the words of {kind}; these can: {', '.join(readers)}")
     for key, default in DataCommon().model_dump().items():
         if key not in ("development", "train_rows", "mixing_alpha") and recipe.data[key] != default:
             wanted = "left out" if default is None else repr(default)
-            faults.append(f"data.{key}: must be {wanted} with data {kind!r}, whose inputs are words")
+            faults.append(f"data.{key}: must be {wanted} with {kind}")
     return faults
+
+
+def _data_of(recipe: Recipe) -> str:
+    kind = recipe.data["name"]
+    return f"data {kind!r} (inputs: {recipe.data['inputs']})" if kind == "texts" else f"data {kind!r}"
 
 
 def _others(readers: list[str]) -> str:

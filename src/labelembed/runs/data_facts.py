@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from labelembed.data import ENCODINGS, Encoding, LabelledData, TextCodec, TextCorpus
-from labelembed.data.table_encoding import COLUMNS_FILE
+from labelembed.data import ENCODINGS, Encoding, LabelledData, TextCodec, TextCorpus, encoding_kind
+from labelembed.data.encoders.table import COLUMNS_FILE
 from labelembed.data.text_encodings import FEATURES_FILE, TOKENS_FILE
 from labelembed.data.word_bags import SETTINGS_FILE, VOCABULARY_FILE
 from labelembed.errors import DataError, RunFolderError
@@ -62,17 +63,18 @@ def keep_codecs(data: TrainingData, folder: RunFolder) -> None:
             codec.save(folder.path, side)
 
 
-def kept_encoding(kind: str, folder: RunFolder) -> Encoding | None:
+def kept_encoding(block: Mapping[str, Any], folder: RunFolder) -> Encoding | None:
     """Returns what made inputs of rows, as a run folder keeps it; None of data of whose inputs nothing was learned.
 
     Args:
-        kind: Name of the data in the recipe.
+        block: The recipe's block `data`.
         folder: The run's.
 
     Raises:
         RunFolderError: When a file is missing or damaged.
     """
-    if kind not in ENCODINGS:
+    kind = encoding_kind(block)
+    if kind is None:
         return None
     try:
         return ENCODINGS[kind](folder.path)

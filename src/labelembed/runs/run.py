@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from labelembed.data import ReadingProgress
+from labelembed.data import ReadingProgress, encoding_kind
 from labelembed.errors import InterruptedTraining, LabelEmbedError, LostProcess, RunFolderError, TrainingError
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.runs.build import build_data, build_optimizer, build_schedule
@@ -128,8 +128,8 @@ def _run(
         return folder.result()
     if data is None:
         # What a run has learned of its data, or keeps of an encoder, it goes on with.
-        begun = folder.state() != "empty" and "encoder" in recipe.data
-        encoding = kept_encoding(recipe.data["name"], folder) if begun else None
+        begun = folder.state() != "empty" and encoding_kind(recipe.data) in ("features", "tokens")
+        encoding = kept_encoding(recipe.data, folder) if begun else None
         data = build_data(recipe, progress=reading, encoding=encoding)
     for note in data.notes:
         warn(f"data: {note}")

@@ -22,9 +22,9 @@ from labelembed.data import (
     WordBags,
     prepare,
     read_inputs,
-    read_texts,
+    read_new_texts,
 )
-from labelembed.data.columns.parts import Reading, read_file
+from labelembed.data.files.parts import Reading, read_file
 from labelembed.data.measured import all_measured, renumbered
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.recipes.schema import Recipe
@@ -98,7 +98,7 @@ class SavedRun:
                 embedding=given_embedding(recipe, base=folder.path),
             ),
         )
-        encoding = kept_encoding(recipe.data["name"], folder)
+        encoding = kept_encoding(recipe.data, folder)
         column = about.get("label_column")
         return cls(
             folder,
@@ -187,6 +187,11 @@ class SavedRun:
         return self.recipe.model_copy(update={"data": self.recipe.data | more} | ({"batch_size": 1} if more else {}))
 
     @property
+    def _file_reading(self) -> Reading:
+        """How files of texts or of a table are read: as those of the training were."""
+        return Reading(**{key: self.recipe.data[key] for key in ("columns", "delimiter", "encoding")})
+
+    @property
     def reads_texts(self) -> bool:
         """Whether inputs are made of texts."""
         return isinstance(self.encoding, WordBags | FeatureEncoding | TokenEncoding)
@@ -225,14 +230,13 @@ class SavedRun:
             DataError: When the file cannot be used.
         """
         if self.reads_texts:
-            own = ("text_column", "columns", "delimiter", "encoding")
-            how = {key: self.recipe.data[key] for key in own}
-            texts, places = read_texts(file, expected=getattr(self.encoding, "column", None), **how)
+            expected = getattr(self.encoding, "column", None)
+            column = self.recipe.data["text_column"]
+            texts, places = read_new_texts(file, self._file_reading, text_column=column, expected=expected)
             inputs, notes = self.encode_texts(texts)
             return inputs, [f"{file.name} {place}" for place in places], notes
         if isinstance(self.encoding, TableEncoding):
-            reading = Reading(**{key: self.recipe.data[key] for key in ("columns", "delimiter", "encoding")})
-            table = read_file(file, reading)
+            table = read_file(file, self._file_reading)
             names = [f"{file.name} {table.place(row)}" for row in range(len(table))]
             return self.encoding.encode(table), names, []
         return read_inputs(

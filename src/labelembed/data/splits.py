@@ -1,8 +1,10 @@
-"""Holding rows out of the training set, the same rows whatever the seed of the run."""
+"""What the parts of a data set are for, and holding examples out: the same ones whatever the seed of the run."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +13,31 @@ from torch import Tensor
 from labelembed.data.batch import Split
 from labelembed.errors import ArgumentFaults, DataError
 from labelembed.seeds import generator
+
+Part = TypeVar("Part")
+
+#: How parts are spelt in file names, folders, lists and columns.
+PARTS = {
+    "train": "train", "training": "train", "test": "test", "testing": "test",
+    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
+}  # fmt: skip
+#: What a reader notes where there is a validation part and no test part.
+NO_TEST_NOTE = "no test set: the validation set takes its place"
+#: Part of the examples that becomes the test set where nothing else is asked for.
+TEST_FRACTION = 0.2
+
+
+def validation_and_test(parts: Mapping[str, Part]) -> tuple[Part | None, Part | None]:
+    """Returns the validation set and the test set of a data set that comes in parts; every reader goes by this rule.
+
+    A validation part is the validation set, and none is held out of the training examples. Only where there is no test
+    part it is the test set, as is usual where test labels are kept secret.
+
+    Args:
+        parts: By name: `validation` and `test` where there are such.
+    """
+    validation, test = parts.get("validation"), parts.get("test")
+    return (None, validation) if test is None else (validation, test)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +103,44 @@ def hold_out(train: Split, how: DevelopmentSplit | None) -> tuple[Split, Split |
     _require_both_sides(number, len(train), wording)
     order = stratified_order(train.labels, seed=how.seed, purpose="development")
     return train.select(order[number:].sort().values), train.select(order[:number].sort().values)
+
+
+def hold_out_test(
+    labels: Tensor, fraction: float | None, *, where: str, what: str, purpose: str = "test"
+) -> tuple[Tensor, Tensor, str]:
+    """Returns which examples are trained on and which become the test set, where the data bring none.
+
+    They are stratified by label and always the same, so that every run is tested on the same examples. A label's only
+    example is trained on.
+
+    Args:
+        labels: Labels [N], int64.
+        fraction: Part of the examples that becomes the test set; None: 0.2.
+        where: The data set, for messages.
+        what: What its examples are called: `rows`, `pictures`.
+        purpose: See `stratified_order`.
+
+    Returns:
+        train: Positions in ascending order.
+        test: Those of the test set.
+        note: What to say of it.
+
+    Raises:
+        DataError: One of both would be empty.
+    """
+    share = TEST_FRACTION if fraction is None else fraction
+    count = round(share * len(labels))
+    if not 0 < count < len(labels):
+        side = "training" if count else "test"
+        raise DataError(f"{where}: `test_fraction` {share:g} of {len(labels):,} {what} leaves an empty {side} set")
+    order = stratified_order(labels, seed=0, purpose=purpose).numpy()
+    values = labels.cpu().numpy()
+    is_test = np.zeros(len(values), dtype=bool)
+    is_test[order[:count]] = np.isin(values[order[:count]], values[order[count:]])
+    held = f"{is_test.sum():,} of {len(values):,} {what} held out for it"
+    note = f"no test set: {held}, stratified and always the same (test_fraction {share:g})"
+    train, test = (torch.from_numpy(np.flatnonzero(chosen)) for chosen in (~is_test, is_test))
+    return train, test, note
 
 
 def stratified_order(labels: Tensor, *, seed: int, purpose: str) -> Tensor:

@@ -1,26 +1,28 @@
-"""From a column's values to labels: spellings that differ, rare and missing labels, rows held out for a test."""
+"""From the values of a column to labels: missing, rare and differently spelt ones, examples held out for a test."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from labelembed.data.checks import printable
-from labelembed.data.columns.column_table import ColumnTable, Value, is_missing
-from labelembed.data.columns.parts import Parts, missing_column
-from labelembed.data.development import stratified_order
-from labelembed.data.listing import TEST_FRACTION, ordered_names
-from labelembed.data.part_names import NO_TEST_NOTE
+from labelembed.data.files.parts import Parts
+from labelembed.data.files.table import Table, is_missing, missing_column
+from labelembed.data.splits import NO_TEST_NOTE, hold_out_test
 from labelembed.errors import ArgumentFaults, DataError
 
 _SHOWN = 8
 # Numbers with fractions are labels where they are as few as the steps of a rating.
 _MOST_FRACTIONS = 20
+
+# The labels' names of each part, by the part; None: missing.
+_Names = dict[str, list[str | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,54 +54,52 @@ class LabelReading:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class LabelledParts:
-    """Rows with their labels, ready to be made into inputs.
+class LabelledTables:
+    """Tables with their labels, ready to be made into inputs.
 
     Attributes:
-        tables: Rows by part: `train`, `test` and, where there is one, `development`.
+        tables: `train`, and `validation` and `test` where there are such, in that order.
         labels: Labels [N] of each part, int64.
         names: Names of the labels 0, 1, ...
-        source: Where they came from.
         notes: What the user should know, one line each.
     """
 
-    tables: Mapping[str, ColumnTable]
+    tables: Parts
     labels: Mapping[str, Tensor]
     names: tuple[str, ...]
-    source: Path
     notes: tuple[str, ...]
 
 
-def labelled_parts(parts: Parts, column: str, how: LabelReading) -> LabelledParts:
+def labelled_tables(tables: Parts, column: str, how: LabelReading, source: Path) -> LabelledTables:
     """Returns the rows that have a label, with a test set held out where there is none.
 
     Labels are numbered in the order of their names (as numbers where all are whole numbers), or as the file numbers
     them where it knows their names.
 
+    Args:
+        tables: As `read_parts` returned them.
+        column: That of the labels.
+        how: See the class.
+        source: The data set's file or folder, for messages.
+
     Raises:
         DataError: Labels are missing or differ by case or spaces only, there is one label, there are about as many as
             rows, or one stands in the test rows only; names the column, and the setting that goes on.
     """
-    how.faults().raise_if_any()
-    notes = [note for table in parts.tables.values() for note in table.notes]
-    tables = dict(parts.tables)
-    if "test" in tables and _has_no_labels(tables["test"], column):
-        notes.append(f"test rows without labels left aside: {len(tables.pop('test')):,}")
-        if "development" in tables:
-            notes.append(NO_TEST_NOTE)
-            tables["test"] = tables.pop("development")
-    names_of: dict[str, list[str | None]] = {}
+    notes = [note for table in tables.values() for note in table.notes]
+    tables = _without_secret_test(tables, column, notes)
+    names_of: _Names = {}
     for part, table in tables.items():
-        if column not in table.columns:
+        if column not in table.names:
             raise DataError(missing_column(table, "label_column", column))
         known = tables["train"].label_names.get(column)
-        names_of[part] = [_name_of(value, known, table, row) for row, value in enumerate(table.columns[column])]
+        names_of[part] = [_name_of(value, known, table, row) for row, value in enumerate(table.values(column))]
     tables, names_of = _complete(tables, names_of, column, how, notes)
     if how.to_measure:
         names = ordered_names({str(name) for found in names_of.values() for name in found})
     else:
-        _merge_spellings(names_of, column, parts.source, how, notes)
-        tables, names_of, names = _frequent(tables, names_of, column, parts.source, how, notes)
+        _merge_spellings(names_of, column, source, how, notes)
+        tables, names_of, names = _frequent(tables, names_of, column, source, how, notes)
     number = {name: place for place, name in enumerate(names)}
     labels = {}
     for part, found in names_of.items():
@@ -110,22 +110,38 @@ def labelled_parts(parts: Parts, column: str, how: LabelReading) -> LabelledPart
                 f"{_few(unknown)}; the training rows have {_few(names)}"
             )
         labels[part] = torch.tensor([number[str(name)] for name in found], dtype=torch.int64)
-    if how.to_measure:
-        pass
-    elif "test" not in tables:
-        _hold_out_test(tables, labels, parts.source, how.test_fraction, notes)
-    elif how.test_fraction is not None:
-        raise DataError(f"{parts.source}: has a test set of its own; leave `test_fraction` out")
-    return LabelledParts(tables=tables, labels=labels, names=tuple(names), source=parts.source, notes=tuple(notes))
+    if "test" in tables and how.test_fraction is not None and not how.to_measure:
+        raise DataError(f"{source}: has a test set of its own; leave `test_fraction` out")
+    if "test" not in tables and not how.to_measure:
+        train, test, note = hold_out_test(labels["train"], how.test_fraction, where=str(source), what="rows")
+        tables = tables | {name: tables["train"].select(r.tolist()) for name, r in (("train", train), ("test", test))}
+        labels |= {"train": labels["train"][train], "test": labels["train"][test]}
+        notes.append(note)
+    return LabelledTables(tables=tables, labels=labels, names=tuple(names), notes=tuple(notes))
 
 
-def _has_no_labels(table: ColumnTable, column: str) -> bool:
-    """Tells whether a test set's labels are kept secret: no column, nothing in it, or -1 everywhere."""
-    values = table.columns.get(column)
-    return values is None or all(is_missing(value) or value == -1 for value in values)
+def ordered_names(found: set[str]) -> list[str]:
+    """Returns label names in order: as numbers where all are whole numbers, and otherwise as texts."""
+    # int() would take '٣' and '1_0' as well; '01' and '1' must stay apart
+    numbers = all(name.isascii() and name.isdecimal() and len(name) < 19 for name in found)
+    return sorted(found, key=lambda name: (int(name), name)) if numbers else sorted(found)
 
 
-def _name_of(value: Value, known: Sequence[str] | None, table: ColumnTable, row: int) -> str | None:
+def _without_secret_test(tables: Parts, column: str, notes: list[str]) -> Parts:
+    """Leaves a test set aside whose labels are kept secret: no column, nothing in it, or -1 everywhere."""
+    if "test" not in tables:
+        return tables
+    test = tables["test"]
+    if column in test.names and any(not is_missing(value) and value != -1 for value in test.values(column)):
+        return tables
+    notes.append(f"test rows without labels left aside: {len(test):,}")
+    if "validation" not in tables:
+        return {"train": tables["train"]}
+    notes.append(NO_TEST_NOTE)
+    return {"train": tables["train"], "test": tables["validation"]}
+
+
+def _name_of(value: Any, known: Sequence[str] | None, table: Table, row: int) -> str | None:
     if is_missing(value) or (known is not None and value == -1):
         return None
     if known is not None and isinstance(value, int) and not isinstance(value, bool):
@@ -142,16 +158,11 @@ def _name_of(value: Value, known: Sequence[str] | None, table: ColumnTable, row:
 
 
 def _complete(
-    tables: dict[str, ColumnTable],
-    names_of: dict[str, list[str | None]],
-    column: str,
-    how: LabelReading,
-    notes: list[str],
-) -> tuple[dict[str, ColumnTable], dict[str, list[str | None]]]:
-    kept_tables, kept_names = {}, {}
-    for part, found in names_of.items():
-        missing = [row for row, name in enumerate(found) if name is None]
-        table = tables[part]
+    tables: Parts, names_of: _Names, column: str, how: LabelReading, notes: list[str]
+) -> tuple[Parts, _Names]:
+    """Returns the rows that have a label; refuses those without unless they are to be skipped."""
+    for part, table in tables.items():
+        missing = [row for row, name in enumerate(names_of[part]) if name is None]
         if missing and not how.skip_incomplete:
             raise DataError(
                 f"{table.source}: column {column!r} has no label in {len(missing):,} of {len(table):,} rows "
@@ -159,15 +170,20 @@ def _complete(
             )
         if missing:
             notes.append(f"rows without a label left out: {len(missing):,} of {len(table):,} ({table.places(missing)})")
-        rows = [row for row, name in enumerate(found) if name is not None]
-        kept_tables[part] = table.select(rows) if missing else table
-        kept_names[part] = [found[row] for row in rows] if missing else found
+    return _chosen(tables, names_of, lambda name: name is not None)
+
+
+def _chosen(tables: Parts, names_of: _Names, is_chosen: Callable[[str | None], bool]) -> tuple[Parts, _Names]:
+    """Returns the rows with the chosen labels."""
+    kept_tables, kept_names = dict(tables), dict(names_of)
+    for part, found in names_of.items():
+        rows = [row for row, name in enumerate(found) if is_chosen(name)]
+        if len(rows) < len(found):
+            kept_tables[part], kept_names[part] = tables[part].select(rows), [found[row] for row in rows]
     return kept_tables, kept_names
 
 
-def _merge_spellings(
-    names_of: dict[str, list[str | None]], column: str, source: Path, how: LabelReading, notes: list[str]
-) -> None:
+def _merge_spellings(names_of: _Names, column: str, source: Path, how: LabelReading, notes: list[str]) -> None:
     """Makes labels that differ by case or spaces one, if that is asked for; otherwise asks."""
     counts = Counter(name for found in names_of.values() for name in found if name is not None)
     spellings: dict[str, list[str]] = {}
@@ -201,25 +217,15 @@ def _merge_spellings(
 
 
 def _frequent(
-    tables: dict[str, ColumnTable],
-    names_of: dict[str, list[str | None]],
-    column: str,
-    source: Path,
-    how: LabelReading,
-    notes: list[str],
-) -> tuple[dict[str, ColumnTable], dict[str, list[str | None]], list[str]]:
+    tables: Parts, names_of: _Names, column: str, source: Path, how: LabelReading, notes: list[str]
+) -> tuple[Parts, _Names, list[str]]:
     """Returns the rows of labels with enough training rows, and the names in order; refuses what are no labels."""
-    train = names_of["train"]
-    counts = Counter(str(name) for name in train)
-    _refuse_no_labels(counts, len(train), column, source)
-    rare = sorted(name for name, count in counts.items() if count < how.minimum_rows)
+    counts = Counter(str(name) for name in names_of["train"])
+    _refuse_no_labels(counts, len(names_of["train"]), column, source)
+    rare = {name for name, count in counts.items() if count < how.minimum_rows}
     if rare:
-        kept_tables, kept_names = {}, {}
-        for part, found in names_of.items():
-            rows = [row for row, name in enumerate(found) if name not in set(rare)]
-            kept_tables[part], kept_names[part] = tables[part].select(rows), [found[row] for row in rows]
-        notes.append(f"labels with fewer than {how.minimum_rows} training rows left out: {_few(rare)}")
-        tables, names_of = kept_tables, kept_names
+        notes.append(f"labels with fewer than {how.minimum_rows} training rows left out: {_few(sorted(rare))}")
+        tables, names_of = _chosen(tables, names_of, lambda name: name not in rare)
         counts = Counter(str(name) for name in names_of["train"])
     if len(counts) < 2:
         only = _few(sorted(counts)) or "none"
@@ -262,31 +268,6 @@ def _has_fraction(name: str) -> bool:
         return not float(name).is_integer()
     except (ValueError, OverflowError):
         return False
-
-
-def _hold_out_test(
-    tables: dict[str, ColumnTable], labels: dict[str, Tensor], source: Path, fraction: float | None, notes: list[str]
-) -> None:
-    share = TEST_FRACTION if fraction is None else fraction
-    train, train_labels = tables["train"], labels["train"]
-    count = round(share * len(train))
-    if not 0 < count < len(train):
-        raise DataError(
-            f"{source}: `test_fraction` {share:g} of {len(train):,} rows leaves an empty "
-            f"{'training' if count else 'test'} set"
-        )
-    # a seed of its own, not the run's, so that every run is tested on the same rows
-    order = stratified_order(train_labels, seed=0, purpose="test")
-    stays = set(train_labels[order[count:]].tolist())
-    # a label's only row is trained on
-    chosen = sorted(row for row in order[:count].tolist() if int(train_labels[row]) in stays)
-    left = sorted(set(range(len(train))) - set(chosen))
-    tables["train"], tables["test"] = train.select(left), train.select(chosen)
-    labels["train"], labels["test"] = train_labels[left], train_labels[chosen]
-    notes.append(
-        f"no test set: {len(chosen):,} of {len(train):,} rows held out for it, stratified and always the same "
-        f"(test_fraction {share:g})"
-    )
 
 
 def _rows(count: int) -> str:

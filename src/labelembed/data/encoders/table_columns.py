@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from labelembed.data.columns.column_table import Value, is_missing
+from labelembed.data.files.table import is_missing
 
 Kind = Literal["numeric", "categorical"]
 
@@ -42,13 +42,16 @@ class ColumnKind:
     comma: bool = False
 
 
-def kind_of(name: str, values: Sequence[Value], *, asked: Kind | None = None) -> ColumnKind:
+def kind_of(
+    name: str, values: Sequence[Any], *, asked: Kind | None = None, places: Sequence[int] | None = None
+) -> ColumnKind:
     """Returns what a column's training values are; of a column of numbers some may still be none.
 
     Args:
         name: The column.
         values: Of the training rows.
         asked: What the user says that it is; None: found.
+        places: Where the rows stand among all, in ascending order; None: one after the other.
     """
     found = [value for value in values if not is_nothing(value)]
     comma = _written_with_commas(found)
@@ -65,8 +68,10 @@ def kind_of(name: str, values: Sequence[Value], *, asked: Kind | None = None) ->
         return ColumnKind("categorical")
     if all(number_of(value, comma=comma) is not None for value in found):
         whole = all(float(number_of(value, comma=comma) or 0).is_integer() for value in found)
-        if whole and len(different) == len(values) > 10 and (_is_id(name) or _counts_up(found, comma=comma)):
-            return ColumnKind(None, "numbers the rows")
+        if whole and len(different) == len(values) > 10:
+            numbers = [number_of(value, comma=comma) or 0.0 for value in found]
+            if _is_id(name) or _counts_up(numbers, places or range(len(numbers))):
+                return ColumnKind(None, "counts the examples")
         return ColumnKind("numeric", comma=comma)
     if len(different) > _FEW and sum(number_of(value, comma=comma) is not None for value in found) > len(found) // 2:
         return ColumnKind("numeric", comma=comma)  # and what is no number is asked about
@@ -79,12 +84,12 @@ def kind_of(name: str, values: Sequence[Value], *, asked: Kind | None = None) ->
     return ColumnKind("categorical")
 
 
-def is_nothing(value: Value) -> bool:
+def is_nothing(value: Any) -> bool:
     """Tells whether a value is missing, or a word that stands for nothing."""
     return is_missing(value) or (isinstance(value, str) and value.strip().lower() in MISSING_WORDS)
 
 
-def number_of(value: Value, *, comma: bool = False) -> float | None:
+def number_of(value: Any, *, comma: bool = False) -> float | None:
     """Returns a value as a number, None where it is none; `comma`: commas stand for points."""
     if isinstance(value, str):
         text = value.strip()
@@ -94,7 +99,7 @@ def number_of(value: Value, *, comma: bool = False) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def category_of(value: Value) -> str | None:
+def category_of(value: Any) -> str | None:
     """Returns a value as the name of its category; None where it is missing."""
     if is_nothing(value):
         return None
@@ -103,7 +108,7 @@ def category_of(value: Value) -> str | None:
     return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 
-def _written_with_commas(values: Sequence[Value]) -> bool:
+def _written_with_commas(values: Sequence[Any]) -> bool:
     texts = [value.strip() for value in values if isinstance(value, str)]
     if not any("," in text for text in texts):
         return False
@@ -111,11 +116,10 @@ def _written_with_commas(values: Sequence[Value]) -> bool:
     return with_commas > len(texts) // 2 and with_commas > sum(_NUMBER.fullmatch(text) is not None for text in texts)
 
 
-def _counts_up(values: Sequence[Value], *, comma: bool) -> bool:
-    """Tells whether whole numbers, all different, lie about as close as the numbers of rows do."""
-    numbers = [number_of(value, comma=comma) or 0.0 for value in values]
-    # rows held out leave gaps in what counts the rows
-    return max(numbers) - min(numbers) < 3 * len(numbers) and numbers == sorted(numbers)
+def _counts_up(numbers: Sequence[float], places: Sequence[int]) -> bool:
+    """Tells whether whole numbers ascend about as fast as the places of their rows do."""
+    # test examples held out before, or rows left out by hand, leave gaps in what counts the examples
+    return numbers == sorted(numbers) and numbers[-1] - numbers[0] < 3 * (places[-1] - places[0] + 1)
 
 
 def _is_id(name: str) -> bool:

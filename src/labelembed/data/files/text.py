@@ -1,18 +1,14 @@
-"""The text of a file: its bytes, unpacked where they are gzipped, read in the encoding found or given."""
+"""The text of a file: unpacked where it is gzipped, in the encoding found or given."""
 
 from __future__ import annotations
 
 import codecs
 import gzip
-import io
 import zlib
 from pathlib import Path
 
-from labelembed.data.streams import most_unpacked, read_at_most
 from labelembed.errors import DataError
 
-#: A file of more bytes is refused: its rows would fill the memory several times over.
-MAXIMUM_BYTES = 2**32
 _GZIP_MAGIC = b"\x1f\x8b"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -40,9 +36,17 @@ def read_text(file: Path, *, encoding: str | None) -> str:
         encoding: Of the file; None: UTF-8, or what a byte order mark says.
 
     Raises:
-        DataError: The file cannot be read, is empty, or is written in another encoding; names the line.
+        DataError: The file cannot be read, is empty, or has another encoding; names the line.
     """
-    return decoded(_content(file), file, encoding=encoding)
+    try:
+        content = file.read_bytes()
+        if content.startswith(_GZIP_MAGIC):
+            content = gzip.decompress(content)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{file}: the gzip file is cut off or damaged ({error})") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
+    return decoded(content, file, encoding=encoding)
 
 
 def decoded(content: bytes, source: Path | str, *, encoding: str | None) -> str:
@@ -55,34 +59,17 @@ def decoded(content: bytes, source: Path | str, *, encoding: str | None) -> str:
     """
     if not content.strip():
         raise DataError(f"{source}: is empty")
-    marked = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
-    found = encoding or marked
+    found = encoding or next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
-        return content.decode(found).removeprefix("\ufeff")
+        text = content.decode(found).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise DataError(f"{source}: {_refusal(content, error, found, given=encoding is not None)}") from None
     except UnicodeError as error:  # utf-16 without a mark where one is needed
         raise DataError(f"{source}: is not written in {found!r} ({error})") from None
-
-
-def _content(file: Path) -> bytes:
-    try:
-        with file.open("rb") as raw:
-            held = file.stat().st_size
-            if held > MAXIMUM_BYTES:
-                raise DataError(f"{file}: has more than {MAXIMUM_BYTES:,} bytes; parquet files may be larger")
-            zipped = raw.read(2) == _GZIP_MAGIC
-            raw.seek(0)
-            stream = io.BufferedReader(gzip.GzipFile(fileobj=raw)) if zipped else raw
-            most = min(MAXIMUM_BYTES, most_unpacked(held)) if zipped else MAXIMUM_BYTES
-            content = read_at_most(stream, most + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{file}: the gzip file is cut off or damaged ({error})") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
-    if len(content) > most:
-        raise DataError(f"{file}: {held:,} bytes unpack to more than {most:,}; unpack it yourself if they are right")
-    return bytes(content)
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(f"{source}: {_utf16_hint(content) or f'line {line:,} has a zero byte, which no text has'}")
+    return text
 
 
 def _refusal(content: bytes, error: UnicodeDecodeError, encoding: str, *, given: bool) -> str:
@@ -90,10 +77,8 @@ def _refusal(content: bytes, error: UnicodeDecodeError, encoding: str, *, given:
     byte = f"byte 0x{content[error.start]:02x}"
     if given or encoding != "utf-8":
         return f"line {line:,} is not written in {encoding!r} ({byte}); name the file's own: --set data.encoding=..."
-    beginning = content[:4096]
-    if beginning.count(0) > len(beginning) // 4:
-        side = "le" if beginning[1::2].count(0) >= beginning[::2].count(0) else "be"
-        return f"looks like UTF-16; say so with --set data.encoding=utf-16-{side}"
+    if hint := _utf16_hint(content):
+        return hint
     good: list[int] = []
     bad: list[int] = []
     for number, row in enumerate(content.split(b"\n"), start=1):
@@ -112,6 +97,15 @@ def _refusal(content: bytes, error: UnicodeDecodeError, encoding: str, *, given:
         f"mixes encodings: {_lines(bad)} not UTF-8 (line {bad[0]:,}: {byte}), {_lines(good)} "
         f"(line {good[0]:,}); bring the file to one encoding first; {way}, with wrong letters in line {good[0]:,}"
     )
+
+
+def _utf16_hint(content: bytes) -> str:
+    """Returns what to say of a file that looks like UTF-16 without a byte order mark; nothing where it does not."""
+    beginning = content[:4096]
+    if beginning.count(0) <= len(beginning) // 4:
+        return ""
+    side = "le" if beginning[1::2].count(0) >= beginning[::2].count(0) else "be"
+    return f"looks like UTF-16; say so with --set data.encoding=utf-16-{side}"
 
 
 def _lines(numbers: list[int]) -> str:

@@ -7,17 +7,20 @@ from pathlib import Path
 
 from torch import Tensor
 
-from labelembed.data.columns.column_table import ColumnTable, without_columns
-from labelembed.data.columns.finding import find_only_labels
-from labelembed.data.columns.labels import LabelReading, labelled_parts
-from labelembed.data.columns.parts import Reading, missing_column, read_parts
 from labelembed.data.data_notes import label_column_note
 from labelembed.data.dataset import RawData
-from labelembed.data.labelled_text import raw_rows
-from labelembed.data.table_columns import Kind
-from labelembed.data.table_encoding import TableEncoding
-from labelembed.data.table_fitting import fit_columns
+from labelembed.data.encoders.table import TableEncoding
+from labelembed.data.encoders.table_columns import Kind
+from labelembed.data.encoders.table_fitting import fit_columns
+from labelembed.data.files.columns import find_only_labels
+from labelembed.data.files.labels import LabelReading, labelled_tables
+from labelembed.data.files.parts import Reading, read_parts
+from labelembed.data.files.table import Table, missing_column
+from labelembed.data.readers.texts import raw_rows
 from labelembed.errors import DataError
+
+# What the rest of the package calls the validation set.
+_DEVELOPMENT = {"validation": "development"}
 
 
 class TableContent:
@@ -29,10 +32,9 @@ class TableContent:
         most_categories: See `fit_columns`.
     """
 
-    def __init__(
-        self, tables: Sequence[ColumnTable], *, asked: Mapping[str, Kind | None], most_categories: int
-    ) -> None:
+    def __init__(self, tables: Sequence[Table], *, asked: Mapping[str, Kind | None], most_categories: int) -> None:
         self.tables = list(tables)
+        self._values = [{name: table.values(name) for name in table.names} for table in tables]
         self._asked = asked
         self._most_categories = most_categories
 
@@ -51,22 +53,24 @@ class TableContent:
 
     def shown(self, row: int, encoding: TableEncoding | None = None) -> str:
         """Returns a row: ``age=39, sex=male``; with `encoding` without the columns that it leaves out."""
-        table, place = self._at(row)
+        part, place = self._at(row)
         left_out = () if encoding is None else encoding.left_out
-        return ", ".join(f"{name}={values[place]}" for name, values in table.columns.items() if name not in left_out)
+        columns = self._values[part].items()
+        return ", ".join(f"{name}={values[place]}" for name, values in columns if name not in left_out)
 
-    def _at(self, row: int) -> tuple[ColumnTable, int]:
-        for table in self.tables:
+    def _at(self, row: int) -> tuple[int, int]:
+        """Returns the table that holds a row, and its position in it."""
+        for part, table in enumerate(self.tables):
             if row < len(table):
-                return table, row
+                return part, row
             row -= len(table)
         raise IndexError(row)
 
-    def _located(self, rows: Tensor) -> tuple[ColumnTable, list[int]]:
+    def _located(self, rows: Tensor) -> tuple[Table, list[int]]:
         if len(rows) == 0:
             return self.tables[0], []
-        table, place = self._at(int(rows[0]))
-        return table, (rows - int(rows[0]) + place).tolist()
+        part, place = self._at(int(rows[0]))
+        return self.tables[part], (rows - int(rows[0]) + place).tolist()
 
 
 def read_table(
@@ -138,20 +142,21 @@ def read_table(
             faults.require(name not in asked, key, name, "must not name a column that is named already")
             asked[name] = kind
     faults.raise_if_any()
-    parts = read_parts(Path(path).expanduser(), reading, split=split_column, to_measure=to_measure)
-    label = find_only_labels(parts.train, label=label_column)
+    source = Path(path).expanduser()
+    tables = read_parts(source, reading, split=split_column, to_measure=to_measure)
+    train = tables["train"]
+    label = find_only_labels(train, label=label_column)
     for key, names, _ in kinds:
         for name in [] if to_measure else names or []:
-            if name not in parts.train.columns and name not in parts.train.left_aside:
-                raise DataError(missing_column(parts.train, key, name))
+            if name not in train.names and name not in train.left_aside:
+                raise DataError(missing_column(train, key, name))
     if asked.get(label, "leave out") is not None and label in asked:
-        raise DataError(f"{parts.source}: column {label!r} holds the labels, and cannot be learned from")
-    found = labelled_parts(parts, label, labelling)
-    order = [part for part in ("train", "development", "test") if part in found.tables]
+        raise DataError(f"{source}: column {label!r} holds the labels, and cannot be learned from")
+    found = labelled_tables(tables, label, labelling, source)
     content = TableContent(
-        [without_columns(found.tables[part], (label,)) for part in order], asked=asked, most_categories=most_categories
+        [table.without((label,)) for table in found.tables.values()], asked=asked, most_categories=most_categories
     )
-    labels = {part: found.labels[part] for part in order}
+    labels = {_DEVELOPMENT.get(part, part): values for part, values in found.labels.items()}
     notes = [] if label_column is not None else [label_column_note(label, labels["train"], found.names)]
     notes += found.notes
-    return raw_rows(content, labels, found.names, f"table {parts.source}", tuple(notes), label_column=label)
+    return raw_rows(content, labels, found.names, f"table {source}", tuple(notes), label_column=label)

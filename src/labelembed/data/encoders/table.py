@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from labelembed.data.checks import printable
-from labelembed.data.columns.column_table import ColumnTable, Value
-from labelembed.data.table_columns import category_of, is_nothing, number_of
+from labelembed.data.encoders.table_columns import category_of, is_nothing, number_of
+from labelembed.data.files.table import Table
 from labelembed.errors import DataError
 
 COLUMNS_FILE = "columns.json"
@@ -29,12 +29,12 @@ _FARTHEST = 20.0
 class NotANumber(Exception):  # noqa: N818 - said of a value
     """A value of a column of numbers that is none."""
 
-    def __init__(self, column: str, row: int, value: Value) -> None:
+    def __init__(self, column: str, row: int, value: Any) -> None:
         super().__init__(column, row, value)
         self.column, self.row, self.value = column, row, value
 
 
-def numbers_in(name: str, values: Sequence[Value], *, comma: bool) -> npt.NDArray[np.float64]:
+def numbers_in(name: str, values: Sequence[Any], *, comma: bool) -> npt.NDArray[np.float64]:
     """Returns the values of a column as numbers [N], nan where they are missing.
 
     Raises:
@@ -50,7 +50,7 @@ def numbers_in(name: str, values: Sequence[Value], *, comma: bool) -> npt.NDArra
 
 
 @contextmanager
-def told_where(table: ColumnTable, rows: Sequence[int]) -> Iterator[None]:
+def told_where(table: Table, rows: Sequence[int]) -> Iterator[None]:
     """Turns NotANumber of values at these rows of a table into a DataError that names the place."""
     try:
         yield
@@ -87,7 +87,7 @@ class NumericColumn:
         """How many inputs it gives."""
         return 1 + self.indicator
 
-    def encode(self, values: Sequence[Value]) -> npt.NDArray[np.float64]:
+    def encode(self, values: Sequence[Any]) -> npt.NDArray[np.float64]:
         """Returns the inputs [N, width].
 
         Raises:
@@ -121,7 +121,7 @@ class CategoricalColumn:
         """How many inputs it gives."""
         return len(self.categories) + self.others
 
-    def encode(self, values: Sequence[Value]) -> npt.NDArray[np.float64]:
+    def encode(self, values: Sequence[Any]) -> npt.NDArray[np.float64]:
         """Returns the inputs [N, width]; a category that is not known has zeros, or is one of the others."""
         inputs = np.zeros((len(values), self.width))
         number = {category: column for column, category in enumerate(self.categories)}
@@ -177,7 +177,7 @@ class TableEncoding:
             notes.append(f"rare categories taken together, in: {', '.join(map(printable, others[:8]))}")
         return tuple(notes)
 
-    def encode(self, table: ColumnTable, rows: Sequence[int] | None = None) -> Tensor:
+    def encode(self, table: Table, rows: Sequence[int] | None = None) -> Tensor:
         """Returns the inputs [N, width], float32: numbers, then categories, in the order of the columns.
 
         Args:
@@ -190,12 +190,12 @@ class TableEncoding:
         rows = range(len(table)) if rows is None else rows
         parts = []
         for column in self._columns:
-            values = table.columns.get(column.name)
-            if values is None:
+            if column.name not in table.names:
                 raise DataError(
                     f"{table.source}: has no column {column.name!r}, which the training rows had; it has "
                     f"{table.listed()}"
                 )
+            values = table.values(column.name)
             with told_where(table, rows):
                 parts.append(column.encode([values[row] for row in rows]))
         return torch.from_numpy(np.concatenate(parts, axis=1).astype(np.float32))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from labelembed.data.checks import printable
-from labelembed.data.columns.column_table import ColumnTable, Value, is_missing
-from labelembed.data.columns.joining import as_setting
-from labelembed.data.columns.parts import missing_column
+from labelembed.data.files.table import Table, is_missing, missing_column
 from labelembed.errors import DataError
 
 _LABEL_WORDS = (
@@ -30,9 +31,12 @@ _TEXT_WORDS_LEAST = 4.0
 _TEXT_LONGER = 3.0
 # Further columns of texts that are told at most.
 _MOST_TOLD = 3
+_PLAIN = re.compile(r"[^\W\d]\w*( \w+)*")
+# What YAML takes for something else than a text.
+_NO_TEXTS = frozenset({"null", "true", "false", "yes", "no", "on", "off"})
 
 
-def find_columns(table: ColumnTable, *, texts: Sequence[str], label: str | None) -> tuple[tuple[str, ...], str]:
+def find_columns(table: Table, *, texts: Sequence[str], label: str | None) -> tuple[tuple[str, ...], str]:
     """Returns the columns of texts and that of labels: those given, and otherwise those found.
 
     Args:
@@ -45,15 +49,15 @@ def find_columns(table: ColumnTable, *, texts: Sequence[str], label: str | None)
             the settings to type.
     """
     for key, name in (*(("text_column", text) for text in texts), ("label_column", label)):
-        if name is not None and name not in table.columns:
+        if name is not None and name not in table.names:
             raise DataError(missing_column(table, key, name))
     if label in texts:
         raise DataError(f"{table.source}: column {label!r} cannot hold both the texts and the labels")
     found_label = label or find_label_column(table, without=texts)
-    found_texts = tuple(texts) or _find_text_column(table, without=found_label)
+    found_texts = tuple(texts or filter(None, [_text_column(table, without=found_label)]))
     if not found_texts or found_label is None:
         raise DataError(_unclear(table, texts=bool(found_texts), label=found_label))
-    if label is None and not table.typed and found_label in {str(value) for value in table.columns[found_label]}:
+    if label is None and not table.typed and found_label in {str(value) for value in table.values(found_label)}:
         raise DataError(
             f"{table.source}: its first row looks like no heading, for {found_label!r} stands below it too; name the "
             "columns with --set data.columns='[NAME, NAME, ...]', or name that of the labels with "
@@ -62,29 +66,29 @@ def find_columns(table: ColumnTable, *, texts: Sequence[str], label: str | None)
     return found_texts, found_label
 
 
-def find_text_columns(table: ColumnTable, *, texts: Sequence[str]) -> tuple[str, ...]:
+def find_text_columns(table: Table, *, texts: Sequence[str]) -> tuple[str, ...]:
     """Returns the columns of texts alone, those given or else one that is found, for rows that need no label.
 
     Raises:
         DataError: As `find_columns`.
     """
     for text in texts:
-        if text not in table.columns:
+        if text not in table.names:
             raise DataError(missing_column(table, "text_column", text))
     label = find_label_column(table, without=[])
-    found = tuple(texts) or _find_text_column(table, without=label)
+    found = tuple(texts or filter(None, [_text_column(table, without=label)]))
     if not found:
         raise DataError(_unclear(table, texts=False, label=label or ""))
     return found
 
 
-def find_only_labels(table: ColumnTable, *, label: str | None) -> str:
+def find_only_labels(table: Table, *, label: str | None) -> str:
     """Returns the column of labels of a table without texts.
 
     Raises:
         DataError: As `find_columns`.
     """
-    if label is not None and label not in table.columns:
+    if label is not None and label not in table.names:
         raise DataError(missing_column(table, "label_column", label))
     found = label or find_label_column(table, without=[])
     if found is None:
@@ -92,12 +96,12 @@ def find_only_labels(table: ColumnTable, *, label: str | None) -> str:
     return found
 
 
-def find_label_column(table: ColumnTable, *, without: Sequence[str]) -> str | None:
+def find_label_column(table: Table, *, without: Sequence[str]) -> str | None:
     """Returns the column of labels, None where it is unclear."""
-    columns = [name for name in table.columns if name not in without]
+    columns = [name for name in table.names if name not in without]
     if len(columns) == 0:
         return None
-    named = [name for name in _by_name(columns, _LABEL_WORDS) if may_be_labels(table, name)]
+    named = [name for name in _by_name(columns, _LABEL_WORDS) if _may_be_labels(table, name)]
     if named:
         return named[0]
     # a file of label names knows better than any guess
@@ -108,7 +112,7 @@ def find_label_column(table: ColumnTable, *, without: Sequence[str]) -> str | No
     return candidates[0] if len(candidates) == 1 else None
 
 
-def surely_texts(table: ColumnTable, name: str) -> bool:
+def surely_texts(table: Table, name: str) -> bool:
     """Tells whether a column holds what a text classifier reads, and not a name or a title in a table of numbers.
 
     Several words will do where it is called as texts are; otherwise twice as many.
@@ -117,23 +121,18 @@ def surely_texts(table: ColumnTable, name: str) -> bool:
     return _mean_words(table, name) >= _TEXT_WORDS_LEAST * (1 if called_so else 2)
 
 
-def more_texts(table: ColumnTable, text: str | None, label: str | None) -> list[str]:
+def more_texts(table: Table, text: str | None, label: str | None) -> list[str]:
     """Returns the columns beside that of the texts that hold texts too, by their names or by their length."""
-    columns = [name for name in table.columns if name not in (text, label) and _holds_texts(table, name)]
+    columns = [name for name in table.names if name not in (text, label) and _holds_texts(table, name)]
     named = _by_name(columns, _TEXT_WORDS)
     words = {name: _mean_words(table, name) for name in columns}
     found = [name for name in columns if words[name] >= (1.5 if name in named else _TEXT_WORDS_LEAST)]
     return found[:_MOST_TOLD]
 
 
-def _find_text_column(table: ColumnTable, *, without: str | None) -> tuple[str, ...]:
-    """Returns the column of texts, none where it is unclear."""
-    found = _found_text_column(table, without=without)
-    return () if found is None else (found,)
-
-
-def _found_text_column(table: ColumnTable, *, without: str | None) -> str | None:
-    columns = [name for name in table.columns if name != without and _holds_texts(table, name)]
+def _text_column(table: Table, *, without: str | None) -> str | None:
+    """Returns the column of texts, None where it is unclear."""
+    columns = [name for name in table.names if name != without and _holds_texts(table, name)]
     named = _by_name(columns, _TEXT_WORDS)
     words = {name: _mean_words(table, name) for name in columns}
     if named:
@@ -143,7 +142,7 @@ def _found_text_column(table: ColumnTable, *, without: str | None) -> str | None
         best = (wordy or named)[0]
         return best if words[best] > 1 or len(columns) == 1 else None
     if not columns:  # what is wrong with a column of that name is told later
-        return next((name for word in _TEXT_WORDS for name in table.columns if name.strip().lower() == word), None)
+        return next((name for word in _TEXT_WORDS for name in table.names if name.strip().lower() == word), None)
     longest = sorted(columns, key=lambda name: -words[name])
     if not longest or words[longest[0]] < _TEXT_WORDS_LEAST:
         return None
@@ -164,37 +163,37 @@ def _parts(name: str) -> set[str]:
     return set(re.split(r"[^a-z]+", apart.lower()))
 
 
-def may_be_labels(table: ColumnTable, name: str) -> bool:
+def _may_be_labels(table: Table, name: str) -> bool:
     """Tells whether the values of a column repeat, as labels do: two or more, and fewer than half as many as rows."""
     if name in table.label_names:
         return True
-    values = [value for value in table.columns[name] if not is_missing(value)]
+    values = [value for value in table.values(name) if not is_missing(value)]
     different = len(set(values))
     return 2 <= different <= max(2, min(_MOST_LABELS, len(values) // 2))
 
 
-def _looks_like_labels(table: ColumnTable, name: str) -> bool:
-    """As `may_be_labels`, for a column whose name says nothing: few values, short, no fractions."""
+def _looks_like_labels(table: Table, name: str) -> bool:
+    """As `_may_be_labels`, for a column whose name says nothing: few values, short, no fractions."""
     values = _seen(table, name)
     different = set(values)
-    if not may_be_labels(table, name) or len(different) > max(2, min(200, len(values) // 5)):
+    if not _may_be_labels(table, name) or len(different) > max(2, min(200, len(values) // 5)):
         return False
     return all(_is_short(value) for value in different)
 
 
-def _is_short(value: Value) -> bool:
+def _is_short(value: Any) -> bool:
     if isinstance(value, float):
         return value.is_integer()
     return _words(str(value)) <= 5 and not re.fullmatch(r"[-+]?\d*[.,]\d+", str(value).strip())
 
 
-def _holds_texts(table: ColumnTable, name: str) -> bool:
+def _holds_texts(table: Table, name: str) -> bool:
     values = _seen(table, name)
     texts = sum(isinstance(value, str) and re.search(r"[^\W\d_]", value) is not None for value in values)
     return texts > len(values) // 2
 
 
-def _mean_words(table: ColumnTable, name: str) -> float:
+def _mean_words(table: Table, name: str) -> float:
     values = [value for value in _seen(table, name) if isinstance(value, str)]
     return sum(map(_words, values)) / max(1, len(values))
 
@@ -205,11 +204,11 @@ def _words(text: str) -> float:
     return apart if text.isascii() else max(apart, sum(ord(letter) >= 0x2E80 for letter in text) / 4)
 
 
-def _seen(table: ColumnTable, name: str) -> list[Value]:
-    return [value for value in table.columns[name][:_LOOKED_AT] if not is_missing(value)]
+def _seen(table: Table, name: str) -> list[Any]:
+    return [value for value in table.values(name)[:_LOOKED_AT] if not is_missing(value)]
 
 
-def described(table: ColumnTable, name: str) -> str:
+def described(table: Table, name: str) -> str:
     """Returns a column with what it holds: ``stars (5 values: 1, 2, 3, 4, 5)``."""
     if name in table.left_aside:
         return f"{printable(name)} ({table.left_aside[name]})"
@@ -229,11 +228,11 @@ def described(table: ColumnTable, name: str) -> str:
     return f"{printable(name)[:40]} ({what})"
 
 
-def _numbers(values: Iterable[Value]) -> bool:
+def _numbers(values: Iterable[Any]) -> bool:
     return all(not isinstance(value, str) or re.fullmatch(r"[-+\d.,eE]+", value.strip()) for value in values)
 
 
-def _unclear(table: ColumnTable, *, texts: bool, label: str | None) -> str:
+def _unclear(table: Table, *, texts: bool, label: str | None) -> str:
     """Returns the message where it is unclear what holds the texts or the labels.
 
     Args:
@@ -244,8 +243,8 @@ def _unclear(table: ColumnTable, *, texts: bool, label: str | None) -> str:
     missing = [key for key, known in (("text", texts), ("label", label is not None)) if not known]
     what = " and which the ".join(f"{key}s" for key in missing)
     settings = " ".join(f"--set data.{key}_column=NAME" for key in missing)
-    likely = [name for name in table.columns if label is None and _looks_like_labels(table, name)]
-    names = list(dict.fromkeys([*likely, *table.columns, *table.left_aside]))
+    likely = [name for name in table.names if label is None and _looks_like_labels(table, name)]
+    names = list(dict.fromkeys([*likely, *table.names, *table.left_aside]))
     shown = [f"  {described(table, name)}" for name in names[:6]]
     if len(names) > 6:
         shown.append(f"  and {len(names) - 6} more: {', '.join(map(printable, names[6:18]))}"[:200])
@@ -257,12 +256,19 @@ def _unclear(table: ColumnTable, *, texts: bool, label: str | None) -> str:
     return "\n".join([*lines, hint] if hint else lines)
 
 
-def _hint(table: ColumnTable) -> str:
-    names = list(table.columns)
+def _hint(table: Table) -> str:
+    names = list(table.names)
     if len(names) == 1 and not table.typed:
         return "It has one column only: where its cells are cut at something else, --set data.delimiter=..."
     unlike_names = any(len(name.split()) > 6 or re.fullmatch(r"[-\d.]*", name) for name in names)
-    repeated = any(name in table.columns[name] for name in names)
+    repeated = any(name in table.values(name) for name in names)
     if not table.typed and (unlike_names or repeated):
         return "Is its first row no heading? Name the columns: --set data.columns='[NAME, NAME, ...]'"
     return ""
+
+
+def as_setting(names: Sequence[str]) -> str:
+    """Returns how several columns are named on the command line: ``--set data.text_column='[title, body]'``."""
+    plain = [_PLAIN.fullmatch(name) is not None and name.lower() not in _NO_TEXTS for name in names]
+    shown = [name if as_is else json.dumps(name) for name, as_is in zip(names, plain, strict=True)]
+    return f"--set data.text_column={shlex.quote('[' + ', '.join(shown) + ']')}"

@@ -1,4 +1,4 @@
-"""The training, development and test rows of a data set: one file, a folder of files, or a saved data set."""
+"""The training, validation and test rows of a data set: one file, a folder of files, or a saved data set."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from labelembed.data.checks import printable
-from labelembed.data.columns.arrow_rows import parquet_table, saved_splits, saved_table
-from labelembed.data.columns.column_table import ColumnTable, is_missing
-from labelembed.data.columns.decoding import is_encoding, read_text
-from labelembed.data.columns.delimited import delimited_table
-from labelembed.data.columns.json_rows import json_lines_table, json_table
-from labelembed.data.parquet_shards import find_shards
-from labelembed.data.part_names import NO_TEST_NOTE, PARTS, validation_and_test
-from labelembed.data.streams import require_file
-from labelembed.errors import ArgumentFaults, DataError, nearest
+from labelembed.data.checks import printable, require_file
+from labelembed.data.files.csv import read_csv
+from labelembed.data.files.jsonl import read_json
+from labelembed.data.files.parquet import find_shards, read_parquet_table, read_saved_table, saved_splits
+from labelembed.data.files.table import Table, missing_column
+from labelembed.data.files.text import is_encoding, read_text
+from labelembed.data.splits import NO_TEST_NOTE, PARTS, validation_and_test
+from labelembed.errors import ArgumentFaults, DataError
 
 ACCEPTED = "a .csv, .tsv, .jsonl, .json or .parquet file (or .gz of it), a folder of them, or a saved data set"
 _KINDS = {
@@ -25,6 +23,10 @@ _KINDS = {
 }  # fmt: skip
 _FILE_NAME = re.compile(rf"(?:.*[-_.])?(?P<part>{'|'.join(PARTS)})", re.IGNORECASE)
 _SPLIT_WORDS = ("split", "set", "subset", "partition")
+
+
+#: Tables by what they are for: `train`, `validation`, `test`.
+Parts = dict[str, Table]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,24 +55,8 @@ class Reading:
         return faults
 
 
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """Rows by what they are for; `development` and `test` are None where there are none."""
-
-    train: ColumnTable
-    development: ColumnTable | None
-    test: ColumnTable | None
-    source: Path
-
-    @property
-    def tables(self) -> dict[str, ColumnTable]:
-        """The parts there are, by name."""
-        found = {"train": self.train, "development": self.development, "test": self.test}
-        return {name: table for name, table in found.items() if table is not None}
-
-
 def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_measure: bool = False) -> Parts:
-    """Returns the rows of a data set, columns not yet looked at.
+    """Returns the tables of a data set: `train`, and `validation` and `test` where there are such.
 
     Args:
         path: A file; a folder with ``train``, ``test`` and ``dev`` files of any kind, or with one file; or a data set
@@ -100,15 +86,15 @@ def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_mea
         raise DataError(f"{path}: has a file for each part already; leave `split_column` out")
     train = tables["train"]
     for name, table in tables.items():
-        missing = [column for column in train.columns if column not in table.columns]
+        missing = [column for column in train.names if column not in table.names]
         if missing and name != "test":  # a test set may come without labels, which is seen to later
             raise DataError(
                 f"{table.source}: has no column {missing[0]!r}, which the training rows have; it has {table.listed()}"
             )
-    return _with_parts(tables, path)
+    return _with_roles(tables)
 
 
-def read_file(file: Path, reading: Reading) -> ColumnTable:
+def read_file(file: Path, reading: Reading) -> Table:
     """Returns the rows of one file.
 
     Raises:
@@ -117,15 +103,13 @@ def read_file(file: Path, reading: Reading) -> ColumnTable:
     require_file(file, ACCEPTED)
     kind = _kind_of(file)
     if kind == "parquet":
-        return parquet_table([file], file)
+        return read_parquet_table([file], file)
     if kind is None:
         raise DataError(f"{file}: unknown kind of file {''.join(file.suffixes[-2:])!r:.40}; expected {ACCEPTED}")
     text = read_text(file, encoding=reading.encoding)
-    if kind == "jsonl":
-        return json_lines_table(text, file)
-    if kind == "json":
-        return json_table(text, file)
-    return delimited_table(text, file, delimiter=reading.delimiter, tabs=kind == "tsv", columns=reading.columns)
+    if kind in ("jsonl", "json"):
+        return read_json(text, file, lines=kind == "jsonl")
+    return read_csv(text, file, delimiter=reading.delimiter, tabs=kind == "tsv", columns=reading.columns)
 
 
 def is_readable(file: Path) -> bool:
@@ -138,7 +122,7 @@ def _kind_of(file: Path) -> str | None:
     return _KINDS.get(name.suffix.lower())
 
 
-def _of_saved(folder: Path) -> dict[str, ColumnTable] | None:
+def _of_saved(folder: Path) -> Parts | None:
     splits = saved_splits(folder)
     if splits is None:
         return None
@@ -147,10 +131,10 @@ def _of_saved(folder: Path) -> dict[str, ColumnTable] | None:
         found = {"train": next(iter(splits.values()))}
     if "train" not in found:
         raise DataError(f"{folder}: has no split 'train'; it has {', '.join(sorted(splits))}")
-    return {name: saved_table(place) for name, place in found.items()}
+    return {name: read_saved_table(place) for name, place in found.items()}
 
 
-def _of_folder(folder: Path, reading: Reading) -> dict[str, ColumnTable]:
+def _of_folder(folder: Path, reading: Reading) -> Parts:
     try:
         files = sorted(entry for entry in folder.iterdir() if entry.is_file() and _kind_of(entry) is not None)
         seen = ", ".join(sorted(printable(entry.name) for entry in folder.iterdir())[:8]) or "nothing"
@@ -159,7 +143,7 @@ def _of_folder(folder: Path, reading: Reading) -> dict[str, ColumnTable]:
         raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from None
     if parquet and not (len(files) == 1 and files[0].suffix.lower() == ".parquet"):
         shards = find_shards(folder)
-        return {name: parquet_table(entries, shards.folder) for name, entries in shards.files.items()}
+        return {name: read_parquet_table(entries, shards.folder) for name, entries in shards.files.items()}
     by_part: dict[str, list[Path]] = {}
     for file in files:
         match = _FILE_NAME.fullmatch(file.name.split(".")[0])
@@ -178,26 +162,28 @@ def _of_folder(folder: Path, reading: Reading) -> dict[str, ColumnTable]:
     )
 
 
-def _with_parts(tables: dict[str, ColumnTable], source: Path) -> Parts:
+def _with_roles(tables: Parts) -> Parts:
+    """Returns the tables after the rule of `validation_and_test`, noted on the training table."""
     train = tables["train"]
     if "validation" in tables and "test" not in tables:
         train = replace(train, notes=(*train.notes, NO_TEST_NOTE))
     validation, test = validation_and_test(tables)
-    return Parts(train=train, development=validation, test=test, source=source)
+    found = {"train": train, "validation": validation, "test": test}
+    return {part: table for part, table in found.items() if table is not None}
 
 
-def _by_column(table: ColumnTable, source: Path, split: str | None, to_measure: bool) -> Parts:
+def _by_column(table: Table, source: Path, split: str | None, to_measure: bool) -> Parts:
     """Cuts one table into parts where a column says what each row is for."""
-    if to_measure and split not in table.columns:
+    if to_measure and split not in table.names:
         split = None
     if split is None:
-        split = next((name for name in table.columns if _says_parts(name, table)), None)
+        split = next((name for name in table.names if _says_parts(name, table)), None)
         if split is None:
-            return Parts(train=table, development=None, test=None, source=source)
-    elif split not in table.columns:
+            return {"train": table}
+    elif split not in table.names:
         raise DataError(missing_column(table, "split_column", split))
     rows: dict[str, list[int]] = {}
-    for row, value in enumerate(table.columns[split]):
+    for row, value in enumerate(table.values(split)):
         part = PARTS.get(value.strip().lower()) if isinstance(value, str) else None
         if part is None:
             raise DataError(
@@ -205,24 +191,15 @@ def _by_column(table: ColumnTable, source: Path, split: str | None, to_measure: 
             )
         rows.setdefault(part, []).append(row)
     if "train" not in rows and to_measure:
-        return Parts(train=table, development=None, test=None, source=source)
+        return {"train": table}
     if "train" not in rows:
         raise DataError(f"{source}: has no training row in column {split!r}; found {', '.join(sorted(rows))}")
-    return _with_parts({part: table.select(places) for part, places in rows.items()}, source)
+    return _with_roles({part: table.select(places) for part, places in rows.items()})
 
 
-def _says_parts(name: str, table: ColumnTable) -> bool:
-    values = set(table.columns[name]) if name.strip().lower() in _SPLIT_WORDS else set()
-    return "train" in {PARTS.get(str(value).strip().lower()) for value in values} and all(
-        not is_missing(value) and str(value).strip().lower() in PARTS for value in values
-    )
-
-
-def missing_column(table: ColumnTable, key: str, name: str) -> str:
-    """Returns the message of a column that was named and is not there."""
-    if name in table.left_aside:
-        return f"{table.source}: `{key}`: column {name!r} holds {table.left_aside[name]}; texts or numbers are read"
-    folded = {column.strip().casefold(): column for column in table.columns}
-    other = folded.get(name.strip().casefold())
-    hint = f" (did you mean {other!r}?)" if other else nearest(name, table.columns)
-    return f"{table.source}: `{key}`: no column {name!r}{hint}; there are: {table.listed()}"
+def _says_parts(name: str, table: Table) -> bool:
+    """Tells whether a column is called as one of parts, and every value is the name of one, `train` among them."""
+    if name.strip().lower() not in _SPLIT_WORDS:
+        return False
+    parts = {PARTS.get(str(value).strip().lower()) for value in set(table.values(name))}
+    return "train" in parts and None not in parts

@@ -1,0 +1,196 @@
+"""CSV and TSV files: pandas reads them, and Python's own parser says where a row is ragged or a quotation mark open."""
+
+from __future__ import annotations
+
+import csv
+import io
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from labelembed.data.checks import printable
+from labelembed.data.files.table import Table
+from labelembed.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas
+
+#: A cell of more characters is refused: most often a quotation mark that is never closed.
+MAXIMUM_CELL = 2_000_000
+_DELIMITERS = ",;\t|"
+_LOOKED_AT = 100
+_LOOKED_AT_CHARACTERS = 2**20
+_QUOTING: dict[bool, Literal[0, 3]] = {True: csv.QUOTE_MINIMAL, False: csv.QUOTE_NONE}
+# csv.field_size_limit is one for the whole process.
+_LIMIT = threading.Lock()
+
+
+def read_csv(
+    text: str, file: Path, *, delimiter: str | None = None, tabs: bool = False, columns: Sequence[str] | None = None
+) -> Table:
+    """Returns the rows of a table written as text, its values all texts.
+
+    Args:
+        text: The file's text.
+        file: The file, for messages.
+        delimiter: Between cells; None: the one that cuts the first rows into equally many.
+        tabs: Without `delimiter`, cells are cut at tabs.
+        columns: Names of the columns of a file that has no heading.
+
+    Raises:
+        DataError: The text is no table, has no row, or a column twice; names the row.
+    """
+    cut_at = delimiter or ("\t" if tabs else found_delimiter(text))
+    quoted = not (cut_at == "\t" and '"' in text and _has_loose_marks(text, file))
+    first, lengths = _scanned(text, file, cut_at, quoted=quoted)
+    if not first:
+        raise DataError(f"{file}: is empty")
+    heading = [name.strip() for name in (first if columns is None else columns)]
+    _require_heading(heading, file, text, cut_at, given=delimiter is not None)
+    numbers = [number for number, length in enumerate(lengths, start=1) if length]
+    if columns is None:
+        del numbers[0]
+    if not numbers:
+        raise DataError(f"{file}: has a heading and no row: {', '.join(map(printable, heading[:12]))}")
+    ragged = next((number for number in numbers if lengths[number - 1] != len(heading)), None)
+    if ragged is not None:
+        whose = "`columns` has" if columns is not None else "the heading has"
+        raise DataError(
+            f"{file}: row {ragged:,} has {_counted(lengths[ragged - 1])} when cut at {_shown(cut_at)}, {whose} "
+            f"{_counted(len(heading))}; put texts that hold a {_shown(cut_at)} in quotation marks, or name another "
+            "delimiter with --set data.delimiter=..."
+        )
+    frame = _frame(text, file, heading, cut_at, quoted=quoted).iloc[[number - 1 for number in numbers]]
+    frame.index = numbers
+    note = f"{file.name}: read without quotation marks: taken for letters, they stand unpaired"
+    return Table(source=file, frame=frame, word="row", typed=False, notes=() if quoted else (note,))
+
+
+def _frame(text: str, file: Path, names: Sequence[str], delimiter: str, *, quoted: bool) -> pandas.DataFrame:
+    """Returns the cells as a frame of texts, that of the heading and of empty rows with them."""
+    import pandas
+
+    try:
+        return pandas.read_csv(
+            io.BytesIO(text.encode("utf-8", "replace")),
+            sep=delimiter,
+            header=None,
+            names=names,
+            index_col=False,
+            dtype=object,
+            na_filter=False,
+            skip_blank_lines=False,
+            quoting=_QUOTING[quoted],
+            engine="c" if delimiter.isascii() else "python",
+        )
+    except pandas.errors.ParserError as error:
+        raise DataError(f"{file}: cannot be read as a table ({' '.join(str(error).split())[:120]})") from None
+
+
+def _scanned(text: str, file: Path, delimiter: str, *, quoted: bool) -> tuple[list[str], list[int]]:
+    """Returns the first row that is not empty, and how many cells every row has; 0: an empty row.
+
+    Raises:
+        DataError: A quotation mark stands where none may, or a cell is too large; names row and line.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=_QUOTING[quoted])
+    first: list[str] = []
+    lengths: list[int] = []
+    begin = 1
+    with _cells_up_to(MAXIMUM_CELL):
+        try:
+            for cells in reader:
+                first = first or cells
+                lengths.append(len(cells))
+                begin = reader.line_num + 1
+        except csv.Error as error:
+            raise DataError(f"{file}: {_refusal(str(error), len(lengths) + 1, begin)}") from None
+    return first, lengths
+
+
+def found_delimiter(text: str) -> str:
+    """Returns the delimiter that cuts the first rows into equally many cells, the most where several do."""
+
+    def evenness(delimiter: str) -> tuple[bool, int]:
+        lengths = _first_lengths(text, delimiter)
+        return len(set(lengths)) == 1 and lengths[0] > 1, lengths[0] if lengths else 0
+
+    return max(_DELIMITERS, key=evenness)
+
+
+def _first_lengths(text: str, delimiter: str) -> list[int]:
+    beginning = text[:_LOOKED_AT_CHARACTERS]
+    with _cells_up_to(MAXIMUM_CELL):
+        try:
+            rows = csv.reader(io.StringIO(beginning, newline=""), delimiter=delimiter)
+            lengths = [len(cells) for cells in islice((cells for cells in rows if cells), _LOOKED_AT)]
+        except csv.Error:
+            return []
+    is_cut = len(beginning) < len(text) and 1 < len(lengths) < _LOOKED_AT
+    return lengths[:-1] if is_cut else lengths
+
+
+def _has_loose_marks(text: str, file: Path) -> bool:
+    """Tells whether a file cut at tabs has quotation marks that are letters: about half are written without quoting."""
+    plain = [length for length in _scanned(text, file, "\t", quoted=False)[1] if length]
+    if len(set(plain)) > 1:
+        return False
+    try:
+        return len(plain) > len([length for length in _scanned(text, file, "\t", quoted=True)[1] if length])
+    except DataError:
+        return True
+
+
+def _refusal(said: str, number: int, line: int) -> str:
+    where = f"row {number:,}, which begins in line {line:,},"
+    if "field larger" in said:
+        return (
+            f"{where} has a cell of more than {MAXIMUM_CELL:,} characters; cut it, or close the quotation mark that "
+            "stands open in that row"
+        )
+    if "unexpected end" in said:
+        return f"{where} has a quotation mark that is never closed"
+    if "expected after" in said:
+        return f"{where} has letters after a closing quotation mark; write a quotation mark inside a text twice"
+    return f"{where} cannot be read as a row ({said})"
+
+
+@contextmanager
+def _cells_up_to(characters: int) -> Iterator[None]:
+    with _LIMIT:
+        before = csv.field_size_limit(characters)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
+
+
+def _require_heading(heading: list[str], file: Path, text: str, delimiter: str, *, given: bool) -> None:
+    twice = next((name for name in heading if heading.count(name) > 1), None)
+    if twice == "":
+        raise DataError(f"{file}: its heading has more than one column without a name; name each column")
+    if twice is not None:
+        raise DataError(f"{file}: its heading has the column {twice!r} more than once; give each a name of its own")
+    if given and len(heading) == 1:
+        better = found_delimiter(text)
+        cells = (_first_lengths(text, better) or [1])[0]
+        if cells > 1 and better != delimiter:
+            raise DataError(
+                f"{file}: has one column only, {heading[0]!r:.60}, when cut at {_shown(delimiter)}; cut at "
+                f"{_shown(better)} it has {cells}: --set data.delimiter='{_typed(better)}'"
+            )
+
+
+def _counted(cells: int) -> str:
+    return "1 cell" if cells == 1 else f"{cells:,} cells"
+
+
+def _shown(delimiter: str) -> str:
+    return "tabs" if delimiter == "\t" else repr(delimiter)
+
+
+def _typed(delimiter: str) -> str:
+    return '"\\t"' if delimiter == "\t" else f'"{delimiter}"'
