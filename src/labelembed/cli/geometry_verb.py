@@ -37,7 +37,7 @@ def geometry(
     ] = None,
     hierarchy: Annotated[
         str | None,
-        typer.Option("--hierarchy", metavar="FILE", help="Groups (YAML, JSON, CSV), Newick, or `cifar100`."),
+        typer.Option("--hierarchy", metavar="FILE", help="Groups (YAML, JSON, CSV), or `cifar100`."),
     ] = None,
     method: Annotated[
         Literal["average", "complete", "single", "ward"], typer.Option("--method", help="How groups of labels join.")

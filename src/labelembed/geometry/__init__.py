@@ -4,7 +4,7 @@ scipy is imported where it is used, not with the room.
 """
 
 from labelembed.geometry.agreement import AgreementResult, kendall_agreement
-from labelembed.geometry.clustering import leaf_order, linkage, to_json, to_newick
+from labelembed.geometry.clustering import leaf_order, linkage, to_json
 from labelembed.geometry.hierarchy import (
     GroupAgreement,
     Hierarchy,
@@ -44,5 +44,4 @@ __all__ = [
     "senses_for",
     "shipped_hierarchies",
     "to_json",
-    "to_newick",
 ]

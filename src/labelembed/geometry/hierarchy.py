@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +20,7 @@ from labelembed.geometry.agreement import AgreementResult, kendall_agreement
 from labelembed.geometry.mapping_files import read_mapping, read_text
 
 _SHIPPED = Path(__file__).with_name("hierarchies")
-_NEWICK = (".nwk", ".newick", ".tree", ".tre", ".nw")
-_FORMS = "groups (.yaml, .yml, .json), a table label,group (.csv) or Newick (.nwk)"
-# A quoted name ('' stands for one '), a comment, a sign, or a name without any of them.
-_NEWICK_TOKEN = re.compile(r"'((?:[^']|'')*)'|\[[^\]]*\]|([(),:;])|([^\s()\[\],:;]+)")
+_FORMS = "groups (.yaml, .yml, .json) or a table label,group (.csv)"
 
 
 @dataclass(frozen=True)
@@ -86,8 +82,8 @@ def read_hierarchy(source: str | Path, names: Sequence[str]) -> Hierarchy:
     """Reads a hierarchy of these labels.
 
     Args:
-        source: A file: groups as YAML or JSON (``{group: [labels]}``, groups in groups to any depth), a CSV table
-            ``label,group``, or Newick; or the name of one that ships (``cifar100``).
+        source: A file: groups as YAML or JSON (``{group: [labels]}``, groups in groups to any depth), or a CSV table
+            ``label,group``; or the name of one that ships (``cifar100``).
         names: The labels, in the order of their indices.
 
     Raises:
@@ -105,8 +101,6 @@ def read_hierarchy(source: str | Path, names: Sequence[str]) -> Hierarchy:
         groups: Any = read_mapping(path)
     elif kind == ".csv":
         groups = _of_table(path, read_text(path))
-    elif kind in _NEWICK:
-        groups = _of_newick(path, read_text(path))
     else:
         raise DataError(f"{path}: a hierarchy is a file of {_FORMS}")
     leaves = _leaves(path, groups)
@@ -168,37 +162,6 @@ def _of_table(path: Path, text: str) -> dict[str, list[str]]:
             raise DataError(f"{path}: row {number}: expected label,group, got {','.join(row)[:60]!r}")
         groups.setdefault(cells[1], []).append(cells[0])
     return groups
-
-
-def _of_newick(path: Path, text: str) -> list[Any]:
-    """Returns the groups of a Newick text; those without a name are numbered, branch lengths are left out."""
-    open_groups: list[list[Any]] = [[]]
-    before = ""
-    for token in _NEWICK_TOKEN.finditer(text):
-        quoted, sign, word = token.groups()
-        name = quoted.replace("''", "'") if quoted is not None else word
-        if sign == "(" and before in ("", "(", ","):
-            open_groups.append([])
-        elif sign == ")" and len(open_groups) > 1:
-            inside = open_groups.pop()
-            open_groups[-1].append({f"group {token.start() + 1}": inside})
-        elif name is not None and before in ("(", ","):
-            open_groups[-1].append(name)
-        elif name is not None and before == ")":
-            (inside,) = open_groups[-1].pop().values()
-            open_groups[-1].append({name: inside})
-        elif sign is None and name is None:
-            continue  # a comment
-        elif sign in (":", ";") or (sign == "," and len(open_groups) > 1) or (name is not None and before == ":"):
-            pass
-        else:
-            raise DataError(
-                f"{path}: no Newick, {token.group()[:60]!r} at character {token.start() + 1} is out of place"
-            )
-        before = sign or "name"
-    if len(open_groups) != 1 or before != ";":
-        raise DataError(f"{path}: no Newick, cut short: a ( is not closed or the final ; is missing")
-    return open_groups[0]
 
 
 def _require_each_once(called: str, leaves: list[str], names: Sequence[str]) -> None:
