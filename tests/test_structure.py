@@ -17,6 +17,7 @@ LEVELS = {
     "seeds": 0,
     "tensor_files": 0.25,
     "special_tokens": 0,
+    "stable_topk": 0,
     "whole_batch": 0,
     "pretrained_text": 0.5,
     "losses": 1,

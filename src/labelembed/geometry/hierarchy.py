@@ -1,4 +1,4 @@
-"""A hierarchy of labels that people have made, and how well a geometry agrees with it."""
+"""A hierarchy of labels that people have made."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from labelembed.errors import DataError, nearest, unknown_name
-from labelembed.geometry.agreement import AgreementResult, kendall_agreement
 from labelembed.geometry.mapping_files import read_mapping, read_text
 
 _SHIPPED = Path(__file__).with_name("hierarchies")
@@ -56,23 +54,6 @@ class Hierarchy:
         return [number[path] for path in self.paths]
 
 
-@dataclass(frozen=True)
-class GroupAgreement:
-    """How well distances agree with a hierarchy.
-
-    Attributes:
-        kendall: Tau-b to the path lengths in the tree.
-        same_group: The share of labels whose nearest label is of their own group; nan without such labels.
-        by_chance: That share if every other label were as likely to be the nearest.
-        labels: How many labels the two are over: those whose group has another label.
-    """
-
-    kendall: AgreementResult
-    same_group: float
-    by_chance: float
-    labels: int
-
-
 def shipped_hierarchies() -> list[str]:
     """Returns the names of the hierarchies that ship."""
     return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
@@ -107,32 +88,6 @@ def read_hierarchy(source: str | Path, names: Sequence[str]) -> Hierarchy:
     _require_each_once(str(source), [label for label, _ in leaves], names)
     paths = dict(leaves)
     return Hierarchy(tuple(names), tuple(paths[name] for name in names), str(source))
-
-
-def group_agreement(distances: ArrayLike, hierarchy: Hierarchy) -> GroupAgreement:
-    """Returns how well distances between labels agree with a hierarchy.
-
-    Args:
-        distances: [C, C], the labels in the order of `hierarchy.names`.
-        hierarchy: As `read_hierarchy` returns it.
-
-    Raises:
-        ValueError: When the distances are of another number of labels, or not finite.
-    """
-    kendall = kendall_agreement(distances, hierarchy.distances(), hierarchy.names)
-    table = np.asarray(distances, dtype=np.float64).copy()
-    np.fill_diagonal(table, np.inf)
-    groups = np.array(hierarchy.groups())
-    same = groups[:, None] == groups
-    np.fill_diagonal(same, False)
-    counted = same.any(axis=1)
-    if not counted.any():
-        return GroupAgreement(kendall, float("nan"), float("nan"), 0)
-    # Of several nearest labels each counts for its part.
-    near = table == table.min(axis=1, keepdims=True)
-    shares = (near & same).sum(axis=1) / near.sum(axis=1)
-    chance = same.sum(axis=1) / (len(table) - 1)
-    return GroupAgreement(kendall, float(shares[counted].mean()), float(chance[counted].mean()), int(counted.sum()))
 
 
 def _leaves(path: Path, groups: Any) -> list[tuple[str, tuple[str, ...]]]:

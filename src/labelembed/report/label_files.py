@@ -45,7 +45,7 @@ def export_geometry(
         raise RunFolderError(f"{folder}: cannot be made ({error.strerror})") from error
     return [
         dendrogram(names, joined).save(folder / "dendrogram.svg"),
-        label_map(shown, plane.points, alignment=plane.alignment).save(folder / "map.svg"),
+        label_map(shown, plane).save(folder / "map.svg"),
         distance_heat_map(names, distances, order).save(folder / "heat-map.svg"),
         write_text(folder / "tree.json", to_json(joined, names)),
         write_text(folder / "distances.csv", _table(names, distances)),
