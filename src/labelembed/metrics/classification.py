@@ -45,12 +45,12 @@ class Confusions(NamedTuple):
     Attributes:
         pairs: [P, 3], true class, predicted class and how many examples; the most frequent first, of equal ones the
             smaller labels. Only pairs that occur, and none of a label with itself.
-        rows: [C], how many examples each label has.
+        examples: [C], how many each label has.
         right: [C], how many of them are predicted rightly.
     """
 
     pairs: NDArray[np.int64]
-    rows: NDArray[np.int64]
+    examples: NDArray[np.int64]
     right: NDArray[np.int64]
 
 
@@ -197,31 +197,31 @@ def counted_examples(
     if scores.dtype.kind != "f":
         scores = scores.astype(np.float64)
     truth = given.astype(np.int64)
-    rows = np.flatnonzero(truth != ignore_index)
-    if rows.size == 0:
+    counted = np.flatnonzero(truth != ignore_index)
+    if counted.size == 0:
         raise ValueError(f"`labels` must have an example that counts, got {truth.size} times {ignore_index}")
-    if rows.size < truth.size:
-        scores, truth = scores[rows], truth[rows]
+    if counted.size < truth.size:
+        scores, truth = scores[counted], truth[counted]
     outside = np.flatnonzero((truth < 0) | (truth >= scores.shape[1]))
     if outside.size:
-        row, label = rows[outside[0]], truth[outside[0]]
+        example, label = counted[outside[0]], truth[outside[0]]
         allowed = f"in 0..{scores.shape[1] - 1} or {ignore_index}"
-        raise ValueError(f"`labels` must be {allowed}, got {label} in row {row}")
+        raise ValueError(f"`labels` must be {allowed}, got {label} in example {example}")
     # One look at the largest logit finds all that has no softmax: nan, plus infinity, all minus infinity.
     predicted = scores.argmax(axis=1)
     largest = scores[np.arange(len(scores)), predicted]
     broken = np.flatnonzero(~np.isfinite(largest))
     if broken.size:
-        row, value = rows[broken[0]], largest[broken[0]]
-        raise ValueError(f"`logits` must have a finite maximum in every row, got {value} in row {row}")
+        example, value = counted[broken[0]], largest[broken[0]]
+        raise ValueError(f"`logits` must have a finite maximum in every example, got {value} in example {example}")
     return scores, truth, predicted
 
 
 def blocks_of_examples(scores: NDArray[np.floating]) -> Iterator[slice]:
     """Returns the slices of examples to work through one after another."""
-    rows = max(1, _BLOCK_NUMBERS // scores.shape[1])
-    for start in range(0, len(scores), rows):
-        yield slice(start, start + rows)
+    size = max(1, _BLOCK_NUMBERS // scores.shape[1])
+    for start in range(0, len(scores), size):
+        yield slice(start, start + size)
 
 
 def _array(values: Any) -> NDArray[Any]:
