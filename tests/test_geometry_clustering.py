@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 
-import hypothesis
 import numpy as np
 import pytest
 import torch
-from hypothesis import strategies
+from scipy.spatial import procrustes
 
-from labelembed.errors import DataError
 from labelembed.geometry import (
     LabelGeometry,
     label_plane,
     leaf_order,
     linkage,
     multidimensional_scaling,
-    procrustes_disparity,
-    read_hierarchy,
     to_json,
-    to_newick,
 )
 
 from .naive.geometry import naive_average_linkage
@@ -92,49 +86,6 @@ def test_distances_of_very_many_similarities_are_refused(monkeypatch):
     assert LabelGeometry("abcd", vectors=torch.eye(4)).distances().shape == (4, 4)
 
 
-def read_back(folder, text, names):
-    (folder / "tree.nwk").write_text(text, encoding="utf-8")
-    return read_hierarchy(folder / "tree.nwk", names)
-
-
-def test_newick_quotes_what_other_readers_would_change():
-    names = ["a_b", "a b", "it's", "a.b-1"]
-    geometry = LabelGeometry(names, vectors=torch.tensor([[0.0], [1.0], [10.0], [12.0]]))
-    assert to_newick(linkage(geometry), names) == "(('a_b':0.5,'a b':0.5):4.75,('it''s':1,a.b-1:1):4.25);\n"
-
-
-def test_way_between_two_labels_is_the_distance_at_which_they_join():
-    geometry = LabelGeometry("abc", vectors=torch.tensor([[0.0], [1.0], [4.0]], dtype=torch.float64))
-    assert to_newick(linkage(geometry), "abc") == "(c:1.75,(a:0.5,b:0.5):1.25);\n"
-
-
-@hypothesis.given(
-    names=strategies.lists(
-        strategies.text(strategies.characters(exclude_categories=["C"]), min_size=1, max_size=8),
-        min_size=2,
-        max_size=6,
-        unique=True,
-    )
-)
-@hypothesis.settings(
-    deadline=None, max_examples=60, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
-)
-def test_newick_keeps_any_names_and_the_tree(tmp_path, names):
-    points = torch.cumsum(torch.arange(len(names)), 0).double()[:, None]  # each joins those before it, one by one
-    joined = linkage(LabelGeometry(names, vectors=points), method="single")
-    edges = read_back(tmp_path, to_newick(joined, names), names).distances()
-    assert edges[0].tolist() == [0, *range(2, len(names) + 1)]
-
-
-@hypothesis.given(text=strategies.text(alphabet="(),:;'[] ab1.", max_size=30))
-@hypothesis.settings(
-    deadline=None, max_examples=300, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
-)
-def test_newick_of_anything_is_read_or_refused(tmp_path, text):
-    with contextlib.suppress(DataError):  # any other exception fails
-        assert read_back(tmp_path, text, ("a", "b")).distances()[0, 1] >= 2
-
-
 def test_json_holds_the_tree():
     geometry = LabelGeometry("abc", vectors=torch.tensor([[0.0], [1.0], [4.0]], dtype=torch.float64))
     inner = {"name": "", "height": 1.0, "children": [{"name": "a"}, {"name": "b"}]}
@@ -151,20 +102,19 @@ def test_a_tree_as_deep_as_it_has_labels_is_written():
     names = [str(number) for number in range(count)]
     joined = linkage(LabelGeometry(names, vectors=points), method="single")
     assert sorted(leaf_order(joined)) == list(range(count))
-    assert to_newick(joined, names).count("(") == count - 1
     assert to_json(joined, names).count('"children"') == count - 1
 
 
 def test_names_of_another_number_are_refused():
     with pytest.raises(ValueError, match="the tree has 6 labels, but there are 5 names"):
-        to_newick(linkage(made_geometry()), NAMES[:5])
+        to_json(linkage(made_geometry()), NAMES[:5])
 
 
 def test_scaling_finds_a_plane_again():
     points = np.random.default_rng(0).normal(size=(12, 2))
     distances = LabelGeometry([str(n) for n in range(12)], vectors=torch.from_numpy(points)).distances()
     found = multidimensional_scaling(distances)
-    assert procrustes_disparity(found, points).disparity < 1e-12
+    assert procrustes(found, points)[2] < 1e-12
     assert np.array_equal(found, multidimensional_scaling(distances))
 
 
@@ -205,29 +155,17 @@ def test_scaling_refuses_what_are_no_distances(distances, dimensions, words):
         multidimensional_scaling(distances, dimensions)
 
 
-def test_procrustes_does_not_see_moving_turning_scaling_and_mirroring():
+def test_map_does_not_see_moving_turning_scaling_and_mirroring():
     points = np.random.default_rng(0).normal(size=(8, 2))
     turned = points @ np.array([[0.6, 0.8], [0.8, -0.6]]) * 7 + 3
-    found = procrustes_disparity(points, turned)
+    tables = [np.linalg.norm(one[:, None] - one, axis=-1) for one in (points, turned)]
+    found = label_plane(*tables)
     assert found.disparity == pytest.approx(0, abs=1e-12)
-    assert found.points == pytest.approx(found.reference, abs=1e-12)
+    assert found.points == pytest.approx(found.reference, abs=1e-9)
     other = np.random.default_rng(1).normal(size=(8, 2))
-    found = procrustes_disparity(points, other)
+    found = label_plane(tables[0], np.linalg.norm(other[:, None] - other, axis=-1))
     assert found.disparity == pytest.approx(((found.points - found.reference) ** 2).sum())
     assert 0.1 < found.disparity < 1
-
-
-@pytest.mark.parametrize(
-    ("points", "reference", "words"),
-    [
-        (np.zeros((3, 2)), np.zeros((4, 2)), "same shape"),
-        (np.full((3, 2), np.nan), np.eye(3, 2), "infs or NaNs"),
-        (np.zeros((3, 2)), np.random.default_rng(0).normal(size=(3, 2)), "unique"),
-    ],
-)
-def test_procrustes_refuses_what_cannot_be_laid_over(points, reference, words):
-    with pytest.raises(ValueError, match=words):
-        procrustes_disparity(points, reference)
 
 
 def test_map_is_laid_over_a_reference_without_what_it_lacks():
@@ -238,10 +176,9 @@ def test_map_is_laid_over_a_reference_without_what_it_lacks():
     found = label_plane(distances, reference)
     ours, theirs = (multidimensional_scaling(table[np.ix_(rows, rows)]) for table in (distances, reference))
     assert found.labels == rows
-    assert np.array_equal(found.points, ours)
-    assert found.alignment.disparity == procrustes_disparity(ours, theirs).disparity
+    assert all(map(np.array_equal, (found.reference, found.points, found.disparity), procrustes(theirs, ours)))
     for other in (None, np.full((6, 6), np.nan), np.where(np.eye(6) > 0, 0, np.inf)):
         plain = label_plane(distances, other)
         assert plain.labels == list(range(6))
-        assert plain.alignment is None
-    assert label_plane(distances, np.zeros((6, 6))).alignment is None  # one point for all labels fits nothing
+        assert plain.reference is plain.disparity is None
+    assert label_plane(distances, np.zeros((6, 6))).disparity is None  # one point for all labels fits nothing

@@ -1,4 +1,4 @@
-"""Hierarchies that people give: files of four forms, what is wrong with them, and agreement with a geometry."""
+"""Hierarchies that people give: files of three forms, what is wrong with them, and agreement with a geometry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ PARENTS = {
 }
 NESTED = {"animals": {"mammals": ["cat", "dog"], "birds": "eagle"}, "vehicles": ["car", "bus"]}
 YAML = "animals:\n  - mammals: [cat, dog]\n  - eagle\nvehicles: [car, bus]\noak: oak tree\n"
-NEWICK = "(((cat:1,dog:2)mammals,eagle)animals,[a comment](car,bus)vehicles,'oak tree':0.5)all;"
 CSV = 'label,group\ncat,animals\ndog,animals\ncar,vehicles\nbus, vehicles\n\neagle,animals\n"oak tree",plants\n'
 
 
@@ -38,12 +37,6 @@ def write(folder, name, text):
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def test_newick_gives_the_number_of_edges_whatever_the_lengths(tmp_path):
-    hierarchy = read_hierarchy(write(tmp_path, "tree.nwk", NEWICK), NAMES)
-    assert hierarchy.distances().tolist() == naive_path_lengths(PARENTS, NAMES)
-    assert hierarchy.distances().dtype == torch.float64
 
 
 def test_nested_groups_give_the_number_of_edges(tmp_path):
@@ -91,13 +84,6 @@ def test_names_keep_their_letters(tmp_path):
         ("t.yaml", "a: [cat, dgo]\nb: [car, bus, eagle, fish]\n", ["unknown (2): 'dgo' (did you mean 'dog'?), 'fish'"]),
         ("t.csv", "cat,a\ndog,a\n", ["holds each of the 6 labels once", "'eagle', 'car', 'bus', 'oak tree'"]),
         ("t.csv", "label,group\ncat,a\ndog\n", ["row 3", "expected label,group, got 'dog'"]),
-        ("t.nwk", "((cat,dog),car;", ["no Newick", "a ( is not closed"]),
-        ("t.nwk", "(cat,dog))", ["no Newick, ')' at character 10 is out of place"]),
-        ("t.nwk", "(oak tree,dog);", ["'tree' at character 6 is out of place"]),
-        ("t.nwk", "(cat,dog)", ["the final ; is missing"]),
-        ("t.nwk", "(cat,dog);(car)", ["'(' at character 11 is out of place"]),
-        ("t.nwk", "(cat,dog),car;", ["',' at character 10 is out of place"]),
-        ("t.nwk", "", ["cut short"]),
         ("t.json", '{"a": ["cat", null]}', ["group 'a': None is no label"]),
         ("t.json", '{"a": ["cat"', ["cannot be read"]),
         ("t.yaml", "a: [cat\n", ["cannot be read"]),
@@ -107,6 +93,7 @@ def test_names_keep_their_letters(tmp_path):
         ("t.yaml", "a: " + "[" * 5000, ["cannot be read"]),
         ("t.json", '{"a": ' + "[" * 200_000, ["nested too deeply"]),
         ("t.txt", "cat\n", ["a hierarchy is a file of groups"]),
+        ("t.nwk", "(cat,dog);", ["a hierarchy is a file of groups (.yaml"]),
     ],
 )
 def test_bad_files_are_refused_with_what_is_wrong(tmp_path, name, text, words):

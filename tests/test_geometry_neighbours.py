@@ -141,13 +141,13 @@ def test_labels_without_direction_are_alike_to_nothing():
 def test_a_block_of_scores_is_all_that_is_made(monkeypatch):
     """No score of all labels with all is made at once."""
     sizes = []
-    largest = nearest._largest
+    largest = nearest.stable_topk
 
     def watched(scores, k):
         sizes.append(scores.numel())
         return largest(scores, k)
 
-    monkeypatch.setattr(nearest, "_largest", watched)
+    monkeypatch.setattr(nearest, "stable_topk", watched)
     monkeypatch.setattr(nearest, "_SCORES_AT_ONCE", 40_000)
     geometry = make("cosine", count=2_000, size=8)
     found = geometry.all_neighbours(3)

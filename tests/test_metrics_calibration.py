@@ -88,7 +88,7 @@ def test_many_rows_by_blocks_equal_few_rows():
 
 
 def test_a_true_class_with_probability_zero_has_no_temperature():
-    with pytest.raises(ValueError, match="got -inf for label 1 in counted row 1"):
+    with pytest.raises(ValueError, match="got -inf for label 1 in counted example 1"):
         fit_temperature([[1.0, 2.0], [1.0, -np.inf]], [1, 1])
 
 

@@ -189,12 +189,12 @@ NAN = np.array([[0.0, 1.0], [0.0, 1.0], [np.nan, 1.0], [np.nan, 1.0]])
         (np.zeros((2, 3)), [0, 1, 2], ValueError, r"\[N, C\] and \[N\], got \(2, 3\) and \(3,\)"),
         (np.zeros((2, 3)), [[0], [1]], ValueError, r"\[N, C\] and \[N\], got \(2, 3\) and \(2, 1\)"),
         (np.zeros(3), [0, 1, 2], ValueError, r"\[N, C\] and \[N\], got \(3,\) and \(3,\)"),
-        (NAN, [0, 1, 0, 1], ValueError, "`logits` must have a finite maximum in every row, got nan in row 2"),
-        (NAN, [-100, 1, -100, 1], ValueError, "got nan in row 3"),
-        (np.array([[0.0, np.inf]]), [0], ValueError, "got inf in row 0"),
-        (np.array([[-np.inf, -np.inf]]), [0], ValueError, "got -inf in row 0"),
-        (np.zeros((3, 3)), [0, -100, 3], ValueError, r"in 0\.\.2 or -100, got 3 in row 2"),
-        (np.zeros((3, 3)), [0, -1, 3], ValueError, r"`labels` must be in 0\.\.2 or -100, got -1 in row 1"),
+        (NAN, [0, 1, 0, 1], ValueError, "`logits` must have a finite maximum in every example, got nan in example 2"),
+        (NAN, [-100, 1, -100, 1], ValueError, "got nan in example 3"),
+        (np.array([[0.0, np.inf]]), [0], ValueError, "got inf in example 0"),
+        (np.array([[-np.inf, -np.inf]]), [0], ValueError, "got -inf in example 0"),
+        (np.zeros((3, 3)), [0, -100, 3], ValueError, r"in 0\.\.2 or -100, got 3 in example 2"),
+        (np.zeros((3, 3)), [0, -1, 3], ValueError, r"`labels` must be in 0\.\.2 or -100, got -1 in example 1"),
         (np.zeros((2, 3)), [-100, -100], ValueError, "must have an example that counts, got 2 times -100"),
         (np.zeros((2, 3)), [0.0, 1.0], TypeError, "`labels` must be integers, got dtype float64"),
         (np.zeros((2, 3)), [True, False], TypeError, "`labels` must be integers, got dtype bool"),
@@ -216,7 +216,7 @@ def test_confusions_equal_scikit_learns_table():
     labels, predicted = random.integers(0, 7, size=(2, 300))
     found = confusions(labels, predicted, 8)
     table = sklearn_metrics.confusion_matrix(labels, predicted, labels=range(8))
-    assert (found.rows.tolist(), found.right.tolist()) == (table.sum(axis=1).tolist(), table.diagonal().tolist())
+    assert (found.examples.tolist(), found.right.tolist()) == (table.sum(axis=1).tolist(), table.diagonal().tolist())
     assert {(one, other): count for one, other, count in found.pairs.tolist()} == {
         (one, other): table[one, other] for one in range(8) for other in range(8) if one != other and table[one, other]
     }

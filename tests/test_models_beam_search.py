@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from labelembed.models import BeamSearch
-from labelembed.models.beam_search import best_candidates
 from labelembed.special_tokens import BEGIN, END, PAD, UNKNOWN
+from labelembed.stable_topk import stable_topk
 from tests.naive.beam_search import naive_beam_search, naive_best_sequences, naive_greedy_search
 
 
@@ -253,21 +253,21 @@ def test_low_precision_log_probabilities_are_summed_in_float32():
 @pytest.mark.parametrize("shape", [(6, 5), (5, 40), (7, 1024), (3, 8000), (4, 3001), (0, 2000)])
 @pytest.mark.parametrize("count", [1, 2, 13])
 @pytest.mark.parametrize("distinct", [2, 30, None])
-def test_best_candidates_are_what_a_stable_sort_has_first(shape, count, distinct):
+def test_stable_topk_is_what_a_stable_sort_has_first(shape, count, distinct):
     generator = torch.Generator().manual_seed(count)
     values = torch.randn(shape, generator=generator)
     if distinct:
         values = -torch.randint(distinct, shape, generator=generator).float()
     ordered, order = values.sort(dim=1, descending=True, stable=True)
-    found, places = best_candidates(values, count)
+    found, places = stable_topk(values, count)
     assert torch.equal(found, ordered[:, :count])
     assert torch.equal(places, order[:, :count])
 
 
-def test_best_candidates_keep_the_few_that_are_possible():
+def test_stable_topk_keeps_the_few_that_are_possible():
     values = torch.full((2, 2000), -torch.inf)
     values[0, 1999], values[0, 3], values[1, 1000] = -1.0, -1.0, -2.0
-    found, places = best_candidates(values, 4)
+    found, places = stable_topk(values, 4)
     assert found[0].tolist() == [-1.0, -1.0, -float("inf"), -float("inf")]
     assert places[0, :2].tolist() == [3, 1999]
     assert (float(found[1, 0]), int(places[1, 0])) == (-2.0, 1000)

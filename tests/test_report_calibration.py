@@ -214,6 +214,22 @@ def test_macro_f1_and_balanced_accuracy_stand_in_the_files_alone(tmp_path):
     assert "macro" not in page
 
 
+def test_differences_of_few_labels_are_of_the_top2_error(tmp_path):
+    _make(tmp_path, top5=False)
+    for variant in load_comparison(tmp_path).variants:
+        for seed, run in variant.runs.items():
+            folder = RunFolder(run.folder)
+            result = folder.result()
+            result["test"]["top2_error"] = 0.3 + 0.1 * seed - (0.02 if variant.name != "one_hot" else 0)
+            folder.write_result(result)
+    one_hot, smoothing = comparison_rows(load_comparison(tmp_path))[:2]
+    assert one_hot.top2_difference is smoothing.top5_difference is None
+    assert smoothing.top2_difference.difference == pytest.approx(-0.02, abs=1e-12)
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "top-2 error" in page
+    assert "top-5" not in page
+
+
 def test_five_labels_or_fewer_have_no_top5(tmp_path):
     rows = _rows(tmp_path, top5=False)
     assert rows[1].top5_error is rows[1].top5_difference is None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from labelembed.errors import RunFolderError
+from labelembed.geometry import LabelMap
 from labelembed.report import load_comparison
 from labelembed.report.catalogue import FIGURES, draw_figure
 from labelembed.report.curves import CurveMeasure, curve_measures, curve_sketch
@@ -119,7 +120,7 @@ def test_tree_and_map_have_their_numbers():
         [2, "ship", "join 1", 2.0, 3],
     ]
     points = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
-    assert label_map(names, points).numbers == [
+    assert label_map(names, LabelMap([0, 1, 2], points)).numbers == [
         ["label", "x", "y"],
         ["cat", 0.0, 1.0],
         ["dog", 2.0, 3.0],

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.geometry import LabelGeometry, WordNet, multidimensional_scaling, procrustes_disparity
+from labelembed.geometry import LabelGeometry, WordNet, label_plane
 from labelembed.report import load_comparison, write_report
 from labelembed.report.label_groups import reference_for
 from labelembed.report.labels_shown import kendall_rows, label_sections
@@ -116,9 +116,7 @@ def test_label_that_wordnet_lacks_has_no_group_and_is_said(tmp_path):
 
 def test_map_is_laid_over_wordnets(tmp_path):
     learned, _ = _made(tmp_path / "c", seeds=(0,))
-    theirs = multidimensional_scaling(WordNet().distances(NAMES).numpy())
-    ours = multidimensional_scaling(learned[0].distances().numpy())
-    disparity = procrustes_disparity(ours, theirs).disparity
+    disparity = label_plane(learned[0].distances(), WordNet().distances(NAMES)).disparity
     page = write_report(tmp_path / "c").read_text(encoding="utf-8")
     assert f"over those of WordNet; disparity {disparity:.3f}" in page
 

@@ -18,6 +18,7 @@ LEVELS = {
     "tensor_files": 0.25,
     "special_tokens": 0,
     "distributed": 0,
+    "stable_topk": 0,
     "pretrained_text": 0.5,
     "losses": 1,
     "models": 1,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from labelembed.geometry import AgreementResult, Hierarchy, LabelGeometry
-    from labelembed.geometry.scores import GeometryScores
+    from labelembed.geometry.agreement import GeometryScores
 
 _LEARNED, _MEANS = "learned labels", "class means of the outputs"
 
@@ -37,7 +37,7 @@ def geometry(
     ] = None,
     hierarchy: Annotated[
         str | None,
-        typer.Option("--hierarchy", metavar="FILE", help="Groups (YAML, JSON, CSV), Newick, or `cifar100`."),
+        typer.Option("--hierarchy", metavar="FILE", help="Groups (YAML, JSON, CSV), or `cifar100`."),
     ] = None,
     method: Annotated[
         Literal["average", "complete", "single", "ward"], typer.Option("--method", help="How groups of labels join.")
@@ -56,7 +56,7 @@ def geometry(
     """Score what a run learned about its labels, and draw it."""
     from labelembed.errors import LabelEmbedError
     from labelembed.geometry import WordNet, read_hierarchy, read_senses, senses_for
-    from labelembed.geometry.scores import geometry_scores, published_scores
+    from labelembed.geometry.agreement import geometry_scores, published_scores
 
     found = _geometries(run, first)
     names = next(iter(found.values())).names

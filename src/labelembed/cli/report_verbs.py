@@ -17,7 +17,7 @@ BaselineOption = Annotated[
 ]
 GroupsOption = Annotated[
     str | None,
-    typer.Option("--groups", metavar="FILE", help="Groups that colour labels: YAML, JSON, CSV, Newick, or `cifar100`."),
+    typer.Option("--groups", metavar="FILE", help="Groups that colour labels: YAML, JSON, CSV, or `cifar100`."),
 ]
 WordnetOption = Annotated[
     bool, typer.Option("--wordnet", help="Hold the labels against WordNet by their names, if no senses for them ship.")

@@ -3,29 +3,16 @@
 scipy is imported where it is used, not with the room.
 """
 
-from labelembed.geometry.agreement import AgreementResult, kendall_agreement
-from labelembed.geometry.clustering import leaf_order, linkage, to_json, to_newick
-from labelembed.geometry.hierarchy import (
-    GroupAgreement,
-    Hierarchy,
-    group_agreement,
-    read_hierarchy,
-    shipped_hierarchies,
-)
+from labelembed.geometry.agreement import AgreementResult, GroupAgreement, group_agreement, kendall_agreement
+from labelembed.geometry.clustering import leaf_order, linkage, to_json
+from labelembed.geometry.hierarchy import Hierarchy, read_hierarchy, shipped_hierarchies
 from labelembed.geometry.label_geometry import LabelGeometry, Neighbour
-from labelembed.geometry.projection import (
-    Alignment,
-    LabelMap,
-    label_plane,
-    multidimensional_scaling,
-    procrustes_disparity,
-)
+from labelembed.geometry.projection import LabelMap, label_plane, multidimensional_scaling
 from labelembed.geometry.senses import read_senses, senses_for
 from labelembed.geometry.wordnet import WordNet
 
 __all__ = [
     "AgreementResult",
-    "Alignment",
     "GroupAgreement",
     "Hierarchy",
     "LabelGeometry",
@@ -38,11 +25,9 @@ __all__ = [
     "leaf_order",
     "linkage",
     "multidimensional_scaling",
-    "procrustes_disparity",
     "read_hierarchy",
     "read_senses",
     "senses_for",
     "shipped_hierarchies",
     "to_json",
-    "to_newick",
 ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -53,48 +52,18 @@ def leaf_order(joined: NDArray[np.float64]) -> list[int]:
     return order
 
 
-def to_newick(joined: NDArray[np.float64], names: Sequence[str]) -> str:
-    """Returns what `linkage` returned as Newick text with branch lengths.
-
-    A branch is half as long as the distances of its two nodes are apart, so that the way between two labels is the
-    distance at which they join. Names with other than letters, digits and ``.+-`` are quoted.
-
-    Raises:
-        ValueError: When names and labels are of different number.
-    """
-    # Other readers take an underscore outside quotes for a space.
-    plain = re.compile(r"[A-Za-z0-9.+-]+")
-    leaves = [name if plain.fullmatch(name) else "'" + name.replace("'", "''") + "'" for name in names]
-
-    def group(height: float, children: list[tuple[str, float]]) -> str:
-        return "(" + ",".join(f"{text}:{max(height - below, 0) / 2:.10g}" for text, below in children) + ")"
-
-    return _written(joined, leaves, group) + ";\n"
-
-
 def to_json(joined: NDArray[np.float64], names: Sequence[str]) -> str:
     """Returns what `linkage` returned as nested JSON: ``{"name"}`` a label, ``{"name", "height", "children"}`` a group.
 
     Raises:
         ValueError: When names and labels are of different number.
     """
-    leaves = [json.dumps({"name": name}, ensure_ascii=False) for name in names]
-
-    def group(height: float, children: list[tuple[str, float]]) -> str:
-        return f'{{"name": "", "height": {height!r}, "children": [{", ".join(text for text, _ in children)}]}}'
-
-    return _written(joined, leaves, group) + "\n"
-
-
-def _written(
-    joined: NDArray[np.float64], leaves: list[str], group: Callable[[float, list[tuple[str, float]]], str]
-) -> str:
-    """Returns the whole tree as text, joined from below: the tree of single linkage may be as deep as it has labels."""
-    if len(joined) + 1 != len(leaves):
-        raise ValueError(f"the tree has {len(joined) + 1} labels, but there are {len(leaves)} names")
-    nodes = [(leaf, 0.0) for leaf in leaves]
+    if len(joined) + 1 != len(names):
+        raise ValueError(f"the tree has {len(joined) + 1} labels, but there are {len(names)} names")
+    # Joined as text from below: the tree of single linkage may be as deep as it has labels.
+    nodes = [json.dumps({"name": name}, ensure_ascii=False) for name in names]
     for one, other, height, _ in joined.tolist():
-        children = [nodes[int(one)], nodes[int(other)]]
-        nodes[int(one)] = nodes[int(other)] = ("", 0.0)  # or a deep tree's texts would all be kept
-        nodes.append((group(height, children), height))
-    return nodes[-1][0]
+        children = f"{nodes[int(one)]}, {nodes[int(other)]}"
+        nodes[int(one)] = nodes[int(other)] = ""  # or the texts of all groups of a deep tree would be kept
+        nodes.append(f'{{"name": "", "height": {height!r}, "children": [{children}]}}')
+    return nodes[-1] + "\n"

@@ -1,10 +1,9 @@
-"""A hierarchy of labels that people have made, and how well a geometry agrees with it."""
+"""A hierarchy of labels that people have made."""
 
 from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from labelembed.errors import DataError, nearest, unknown_name
-from labelembed.geometry.agreement import AgreementResult, kendall_agreement
 from labelembed.geometry.mapping_files import read_mapping, read_text
 
 _SHIPPED = Path(__file__).with_name("hierarchies")
-_NEWICK = (".nwk", ".newick", ".tree", ".tre", ".nw")
-_FORMS = "groups (.yaml, .yml, .json), a table label,group (.csv) or Newick (.nwk)"
-# A quoted name ('' stands for one '), a comment, a sign, or a name without any of them.
-_NEWICK_TOKEN = re.compile(r"'((?:[^']|'')*)'|\[[^\]]*\]|([(),:;])|([^\s()\[\],:;]+)")
+_FORMS = "groups (.yaml, .yml, .json) or a table label,group (.csv)"
 
 
 @dataclass(frozen=True)
@@ -60,23 +54,6 @@ class Hierarchy:
         return [number[path] for path in self.paths]
 
 
-@dataclass(frozen=True)
-class GroupAgreement:
-    """How well distances agree with a hierarchy.
-
-    Attributes:
-        kendall: Tau-b to the path lengths in the tree.
-        same_group: The share of labels whose nearest label is of their own group; nan without such labels.
-        by_chance: That share if every other label were as likely to be the nearest.
-        labels: How many labels the two are over: those whose group has another label.
-    """
-
-    kendall: AgreementResult
-    same_group: float
-    by_chance: float
-    labels: int
-
-
 def shipped_hierarchies() -> list[str]:
     """Returns the names of the hierarchies that ship."""
     return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
@@ -86,8 +63,8 @@ def read_hierarchy(source: str | Path, names: Sequence[str]) -> Hierarchy:
     """Reads a hierarchy of these labels.
 
     Args:
-        source: A file: groups as YAML or JSON (``{group: [labels]}``, groups in groups to any depth), a CSV table
-            ``label,group``, or Newick; or the name of one that ships (``cifar100``).
+        source: A file: groups as YAML or JSON (``{group: [labels]}``, groups in groups to any depth), or a CSV table
+            ``label,group``; or the name of one that ships (``cifar100``).
         names: The labels, in the order of their indices.
 
     Raises:
@@ -105,40 +82,12 @@ def read_hierarchy(source: str | Path, names: Sequence[str]) -> Hierarchy:
         groups: Any = read_mapping(path)
     elif kind == ".csv":
         groups = _of_table(path, read_text(path))
-    elif kind in _NEWICK:
-        groups = _of_newick(path, read_text(path))
     else:
         raise DataError(f"{path}: a hierarchy is a file of {_FORMS}")
     leaves = _leaves(path, groups)
     _require_each_once(str(source), [label for label, _ in leaves], names)
     paths = dict(leaves)
     return Hierarchy(tuple(names), tuple(paths[name] for name in names), str(source))
-
-
-def group_agreement(distances: ArrayLike, hierarchy: Hierarchy) -> GroupAgreement:
-    """Returns how well distances between labels agree with a hierarchy.
-
-    Args:
-        distances: [C, C], the labels in the order of `hierarchy.names`.
-        hierarchy: As `read_hierarchy` returns it.
-
-    Raises:
-        ValueError: When the distances are of another number of labels, or not finite.
-    """
-    kendall = kendall_agreement(distances, hierarchy.distances(), hierarchy.names)
-    table = np.asarray(distances, dtype=np.float64).copy()
-    np.fill_diagonal(table, np.inf)
-    groups = np.array(hierarchy.groups())
-    same = groups[:, None] == groups
-    np.fill_diagonal(same, False)
-    counted = same.any(axis=1)
-    if not counted.any():
-        return GroupAgreement(kendall, float("nan"), float("nan"), 0)
-    # Of several nearest labels each counts for its part.
-    near = table == table.min(axis=1, keepdims=True)
-    shares = (near & same).sum(axis=1) / near.sum(axis=1)
-    chance = same.sum(axis=1) / (len(table) - 1)
-    return GroupAgreement(kendall, float(shares[counted].mean()), float(chance[counted].mean()), int(counted.sum()))
 
 
 def _leaves(path: Path, groups: Any) -> list[tuple[str, tuple[str, ...]]]:
@@ -168,37 +117,6 @@ def _of_table(path: Path, text: str) -> dict[str, list[str]]:
             raise DataError(f"{path}: row {number}: expected label,group, got {','.join(row)[:60]!r}")
         groups.setdefault(cells[1], []).append(cells[0])
     return groups
-
-
-def _of_newick(path: Path, text: str) -> list[Any]:
-    """Returns the groups of a Newick text; those without a name are numbered, branch lengths are left out."""
-    open_groups: list[list[Any]] = [[]]
-    before = ""
-    for token in _NEWICK_TOKEN.finditer(text):
-        quoted, sign, word = token.groups()
-        name = quoted.replace("''", "'") if quoted is not None else word
-        if sign == "(" and before in ("", "(", ","):
-            open_groups.append([])
-        elif sign == ")" and len(open_groups) > 1:
-            inside = open_groups.pop()
-            open_groups[-1].append({f"group {token.start() + 1}": inside})
-        elif name is not None and before in ("(", ","):
-            open_groups[-1].append(name)
-        elif name is not None and before == ")":
-            (inside,) = open_groups[-1].pop().values()
-            open_groups[-1].append({name: inside})
-        elif sign is None and name is None:
-            continue  # a comment
-        elif sign in (":", ";") or (sign == "," and len(open_groups) > 1) or (name is not None and before == ":"):
-            pass
-        else:
-            raise DataError(
-                f"{path}: no Newick, {token.group()[:60]!r} at character {token.start() + 1} is out of place"
-            )
-        before = sign or "name"
-    if len(open_groups) != 1 or before != ";":
-        raise DataError(f"{path}: no Newick, cut short: a ( is not closed or the final ; is missing")
-    return open_groups[0]
 
 
 def _require_each_once(called: str, leaves: list[str], names: Sequence[str]) -> None:

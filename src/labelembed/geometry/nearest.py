@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from labelembed.stable_topk import stable_topk
+
 # Scores of a block, in float64 64 MiB.
 _SCORES_AT_ONCE = 1 << 23
 
@@ -52,7 +54,7 @@ def nearest_labels(
         scores = _scores(table, labels, kind, coarse)
         scores[torch.arange(len(labels)), labels] = -torch.inf  # no label is a neighbour of itself
         # Copied: what topk returns holds on to all that it has sorted.
-        found.append([part.clone() for part in scores.topk(k, dim=1)] if coarse else _largest(scores, k))
+        found.append([part.clone() for part in scores.topk(k, dim=1)] if coarse else stable_topk(scores, k))
     values, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
     return indices, values.double()
 
@@ -68,16 +70,3 @@ def _scores(table: Tensor, labels: Tensor, kind: str, coarse: bool) -> Tensor:
     # The exact form, where it can be had: the rounding of inner products shows between close labels.
     mode = "use_mm_for_euclid_dist" if coarse else "donot_use_mm_for_euclid_dist"
     return -torch.cdist(rows, table, compute_mode=mode)
-
-
-def _largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Returns the k largest of each row and their places; of equal ones the first."""
-    values, places = scores.topk(k, dim=1)
-    places, order = places.sort(dim=1)
-    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
-    places = places.gather(1, order)
-    # Where the smallest of them has equals beyond, `topk` has taken any of these.
-    for row in ((scores >= values[:, -1:]).sum(dim=1) > k).nonzero().flatten().tolist():
-        ordered = scores[row].sort(descending=True, stable=True)
-        values[row], places[row] = ordered.values[:k], ordered.indices[:k]
-    return values, places

@@ -8,56 +8,48 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-class Alignment(NamedTuple):
-    """Two maps of the same labels, laid over each other.
-
-    Attributes:
-        disparity: The sum of squared distances between the two, from 0 (alike) to 1.
-        points: [C, d], the first map, moved, scaled and turned to fit.
-        reference: [C, d], the second, centred at 0 and scaled to a sum of squares of 1.
-    """
-
-    disparity: float
-    points: NDArray[np.float64]
-    reference: NDArray[np.float64]
-
-
 class LabelMap(NamedTuple):
     """Labels in a plane.
 
     Attributes:
         labels: The indices of those drawn: all, or those that the reference has.
-        points: [L, 2], as `multidimensional_scaling` gives them.
-        alignment: Over the reference's own map; None without a reference, or where all points of one fall together.
+        points: [L, 2], as `multidimensional_scaling` gives them, or laid over the reference's.
+        reference: [L, 2], the map of the reference; None without one, or where all points of a map fall together.
+        disparity: The sum of squared distances between the two maps, from 0 (alike) to 1; None without a reference.
     """
 
     labels: list[int]
     points: NDArray[np.float64]
-    alignment: Alignment | None
+    reference: NDArray[np.float64] | None = None
+    disparity: float | None = None
 
 
 def label_plane(distances: ArrayLike, reference: ArrayLike | None = None) -> LabelMap:
     """Returns the map of labels, laid over the map of a reference's distances where there is one.
 
+    Moving, scaling, turning and mirroring do not count (Procrustes analysis, `scipy.spatial.procrustes`).
+
     Args:
         distances: [C, C].
         reference: [C, C], e.g. `WordNet.distances`; labels whose row is nan throughout are left out. Fewer than three
-            labels, or an infinite distance, give no alignment: two points fit any two.
+            labels, or an infinite distance, give no reference: two points fit any two.
 
     Raises:
         ValueError: As `multidimensional_scaling`.
     """
     table = np.asarray(distances, dtype=np.float64)
-    if reference is not None:
-        theirs = np.asarray(reference, dtype=np.float64)
-        there = np.flatnonzero(~np.isnan(theirs).all(axis=1)).tolist()
-        theirs = theirs[np.ix_(there, there)]
-        if len(there) > 2 and np.isfinite(theirs).all():
-            ours_at = multidimensional_scaling(table[np.ix_(there, there)])
-            theirs_at = multidimensional_scaling(theirs)
-            different = np.ptp(ours_at) > 0 and np.ptp(theirs_at) > 0
-            return LabelMap(there, ours_at, procrustes_disparity(ours_at, theirs_at) if different else None)
-    return LabelMap(list(range(len(table))), multidimensional_scaling(table), None)
+    theirs = np.full_like(table, np.nan) if reference is None else np.asarray(reference, dtype=np.float64)
+    known = np.flatnonzero(~np.isnan(theirs).all(axis=1))
+    theirs = theirs[np.ix_(known, known)]
+    if len(known) < 3 or not np.isfinite(theirs).all():
+        return LabelMap(list(range(len(table))), multidimensional_scaling(table))
+    ours_at, theirs_at = (multidimensional_scaling(one) for one in (table[np.ix_(known, known)], theirs))
+    if not (np.ptp(ours_at) > 0 and np.ptp(theirs_at) > 0):
+        return LabelMap(known.tolist(), ours_at)
+    from scipy.spatial import procrustes
+
+    theirs_at, ours_at, disparity = procrustes(theirs_at, ours_at)
+    return LabelMap(known.tolist(), ours_at, theirs_at, float(disparity))
 
 
 def multidimensional_scaling(distances: ArrayLike, dimensions: int = 2) -> NDArray[np.float64]:
@@ -94,21 +86,3 @@ def multidimensional_scaling(distances: ArrayLike, dimensions: int = 2) -> NDArr
     largest = points[np.abs(points).argmax(axis=0), range(dimensions)]
     upright: NDArray[np.float64] = points * np.where(largest < 0, -1.0, 1.0)
     return upright
-
-
-def procrustes_disparity(points: ArrayLike, reference: ArrayLike) -> Alignment:
-    """Returns two maps of the same labels laid over each other, and what is left between them.
-
-    Moving, scaling, turning and mirroring do not count (Procrustes analysis, `scipy.spatial.procrustes`).
-
-    Args:
-        points: [C, d].
-        reference: [C, d].
-
-    Raises:
-        ValueError: When they are of different shape, not finite, or all points of one fall together.
-    """
-    from scipy.spatial import procrustes
-
-    standard, aligned, disparity = procrustes(np.asarray(reference), np.asarray(points))
-    return Alignment(float(disparity), aligned, standard)

@@ -63,11 +63,12 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, ignore_index: int =
     own = np.take_along_axis(scores, truth[:, None], axis=1)[:, 0].astype(np.float64)
     impossible = np.flatnonzero(np.isneginf(own))
     if impossible.size:
-        row = impossible[0]
+        example = impossible[0]
         raise ValueError(
-            f"`logits` must be finite for the right labels, got -inf for label {truth[row]} in counted row {row}"
+            f"`logits` must be finite for the right labels, got -inf for label {truth[example]} "
+            f"in counted example {example}"
         )
-    own -= scores.max(axis=1)  # the slope does not change when a row is shifted
+    own -= scores.max(axis=1)  # the slope does not change when an example's scores are shifted
     flattest, steepest = -math.log(HIGHEST_TEMPERATURE), -math.log(LOWEST_TEMPERATURE)
     wanted = float(own.mean())
     low, high = _slope(scores, flattest, wanted), _slope(scores, steepest, wanted)
@@ -109,7 +110,7 @@ def _slope(scores: NDArray[np.floating], log_inverse: float, wanted: float) -> f
 
 
 def _mean_score(scores: NDArray[np.floating]) -> float:
-    """Returns the mean of the finite scores, each less its row's largest."""
+    """Returns the mean of the finite scores, each less its example's largest."""
     total, number = 0.0, 0
     for block in blocks_of_examples(scores):
         shifted = _shifted(scores[block])

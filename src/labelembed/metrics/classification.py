@@ -45,12 +45,12 @@ class Confusions(NamedTuple):
     Attributes:
         pairs: [P, 3], true class, predicted class and how many examples; the most frequent first, of equal ones the
             smaller labels. Only pairs that occur, and none of a label with itself.
-        rows: [C], how many examples each label has.
+        examples: [C], how many each label has.
         right: [C], how many of them are predicted rightly.
     """
 
     pairs: NDArray[np.int64]
-    rows: NDArray[np.int64]
+    examples: NDArray[np.int64]
     right: NDArray[np.int64]
 
 
@@ -98,12 +98,12 @@ def classification_metrics(
         raise ValueError(f"`temperature` must be a finite number > 0, got {temperature!r}")
     scores, truth, predicted = counted_examples(logits, labels, ignore_index)
     num_labels = scores.shape[1]
-    right = predicted == truth
-    measured = {"error": float(np.count_nonzero(~right) / len(truth))}
+    ranks, loss, confidence, brier = _example_scores(scores, truth, temperature)
+    measured = {"error": float(np.count_nonzero(ranks) / len(truth))}
     if num_labels >= 4:
         k = 5 if num_labels >= 10 else 2
-        measured[f"top{k}_error"] = float(np.count_nonzero(_label_ranks(scores, truth) >= k) / len(truth))
-    loss, confidence, brier = _probability_scores(scores, truth, temperature)
+        measured[f"top{k}_error"] = float(np.count_nonzero(ranks >= k) / len(truth))
+    right = ranks == 0
     bins_found = binned_reliability(right, confidence, bins=bins)
     gap = np.abs(bins_found.accuracy - bins_found.confidence)
     measured["nll"] = float(loss.mean())
@@ -197,31 +197,31 @@ def counted_examples(
     if scores.dtype.kind != "f":
         scores = scores.astype(np.float64)
     truth = given.astype(np.int64)
-    rows = np.flatnonzero(truth != ignore_index)
-    if rows.size == 0:
+    counted = np.flatnonzero(truth != ignore_index)
+    if counted.size == 0:
         raise ValueError(f"`labels` must have an example that counts, got {truth.size} times {ignore_index}")
-    if rows.size < truth.size:
-        scores, truth = scores[rows], truth[rows]
+    if counted.size < truth.size:
+        scores, truth = scores[counted], truth[counted]
     outside = np.flatnonzero((truth < 0) | (truth >= scores.shape[1]))
     if outside.size:
-        row, label = rows[outside[0]], truth[outside[0]]
+        example, label = counted[outside[0]], truth[outside[0]]
         allowed = f"in 0..{scores.shape[1] - 1} or {ignore_index}"
-        raise ValueError(f"`labels` must be {allowed}, got {label} in row {row}")
+        raise ValueError(f"`labels` must be {allowed}, got {label} in example {example}")
     # One look at the largest logit finds all that has no softmax: nan, plus infinity, all minus infinity.
     predicted = scores.argmax(axis=1)
     largest = scores[np.arange(len(scores)), predicted]
     broken = np.flatnonzero(~np.isfinite(largest))
     if broken.size:
-        row, value = rows[broken[0]], largest[broken[0]]
-        raise ValueError(f"`logits` must have a finite maximum in every row, got {value} in row {row}")
+        example, value = counted[broken[0]], largest[broken[0]]
+        raise ValueError(f"`logits` must have a finite maximum in every example, got {value} in example {example}")
     return scores, truth, predicted
 
 
 def blocks_of_examples(scores: NDArray[np.floating]) -> Iterator[slice]:
     """Returns the slices of examples to work through one after another."""
-    rows = max(1, _BLOCK_NUMBERS // scores.shape[1])
-    for start in range(0, len(scores), rows):
-        yield slice(start, start + rows)
+    size = max(1, _BLOCK_NUMBERS // scores.shape[1])
+    for start in range(0, len(scores), size):
+        yield slice(start, start + size)
 
 
 def _array(values: Any) -> NDArray[Any]:
@@ -232,34 +232,30 @@ def _array(values: Any) -> NDArray[Any]:
     return np.asarray(values)
 
 
-def _label_ranks(scores: NDArray[np.floating], truth: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns how many labels stand before the right one in a stable sort, highest logit first ``[N]``."""
+def _example_scores(
+    scores: NDArray[np.floating], truth: NDArray[np.int64], temperature: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Returns, each ``[N]``, the label's rank and -log p[label], the largest p and the Brier score of the softmax p.
+
+    The rank is how many labels stand before the right one in a stable sort, highest logit first.
+    """
     ranks = np.empty(len(scores), dtype=np.int64)
+    loss, confidence, brier = (np.empty(len(scores)) for _ in range(3))
     columns = np.arange(scores.shape[1])
     for block in blocks_of_examples(scores):
         part, label = scores[block], truth[block, None]
         own = np.take_along_axis(part, label, axis=1)
         ranks[block] = np.count_nonzero((part > own) | ((part == own) & (columns < label)), axis=1)
-    return ranks
-
-
-def _probability_scores(
-    scores: NDArray[np.floating], truth: NDArray[np.int64], temperature: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Returns, each ``[N]``, the loss -log p[label], the largest probability and the Brier score of the softmax p."""
-    loss, confidence, brier = (np.empty(len(scores)) for _ in range(3))
-    for block in blocks_of_examples(scores):
-        label = truth[block, None]
-        shifted = scores[block].astype(np.float64)
+        shifted = part.astype(np.float64)
         shifted -= shifted.max(axis=1, keepdims=True)
         shifted /= temperature
-        own = np.take_along_axis(shifted, label, axis=1)[:, 0]
+        loss[block] = -np.take_along_axis(shifted, label, axis=1)[:, 0]
         probability = np.exp(shifted, out=shifted)
         total = probability.sum(axis=1)
-        loss[block] = np.log(total) - own
+        loss[block] += np.log(total)
         # Not exp(max log p): for C equal logits this is 1 / C to the last bit, which may be a bin's edge.
         confidence[block] = 1 / total
         probability /= total[:, None]
         np.put_along_axis(probability, label, np.take_along_axis(probability, label, axis=1) - 1, axis=1)
         brier[block] = np.einsum("nc,nc->n", probability, probability)
-    return loss, confidence, brier
+    return ranks, loss, confidence, brier

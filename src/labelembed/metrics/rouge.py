@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from labelembed.errors import ArgumentFaults
 from labelembed.metrics.text_lines import LEVELS, Level, TextScore, check_lines, mostly_without_spaces, split_tokens
@@ -18,18 +17,8 @@ from labelembed.metrics.text_lines import LEVELS, Level, TextScore, check_lines,
 MEASURES = ("rouge1", "rouge2", "rougeL")
 
 
-class Overlap(NamedTuple):
-    """How much two texts have in common; fractions in [0, 1], 0 where a text has nothing to count.
-
-    Attributes:
-        f1: Harmonic mean of precision and recall.
-        precision: Share of the hypothesis that the reference has.
-        recall: Share of the reference that the hypothesis has.
-    """
-
-    f1: float
-    precision: float
-    recall: float
+# F1, precision (the share of the hypothesis that the reference has) and recall (the reverse) of two texts.
+Overlap = tuple[float, float, float]
 
 
 def rouge(
@@ -73,14 +62,12 @@ def rouge(
     faults = ArgumentFaults()
     faults.choice("level", level, LEVELS)
     faults.raise_if_any()
-    sums = {name: [0.0, 0.0, 0.0] for name in MEASURES}
+    found: dict[str, list[Overlap]] = {name: [] for name in MEASURES}
     for hypothesis, *wanted in zip(hypotheses, *references, strict=True):
         tokens = split_tokens(hypothesis, level=level, lowercase=lowercase)
-        rows = [_overlaps(tokens, split_tokens(line, level=level, lowercase=lowercase)) for line in wanted]
+        overlaps = [_overlaps(tokens, split_tokens(line, level=level, lowercase=lowercase)) for line in wanted]
         for name in MEASURES:
-            best = max((row[name] for row in rows), key=lambda overlap: overlap.f1)
-            for place, part in enumerate(best):
-                sums[name][place] += part
+            found[name].append(max((one[name] for one in overlaps), key=lambda overlap: overlap[0]))
     case = "lower" if lowercase else "mixed"
     signature = f"nrefs:{len(references)}|case:{case}|level:{level}|mean:sentences"
     if len(references) > 1:
@@ -90,8 +77,8 @@ def rouge(
         notes = ("most letters are of a script without spaces, whose lines are few long words; take level='character'",)
     scores = {}
     for name in MEASURES:
-        mean = Overlap(*(total / len(hypotheses) for total in sums[name]))
-        scores[name] = TextScore(mean.f1, signature, {"precision": mean.precision, "recall": mean.recall}, notes)
+        f1, precision, recall = (sum(part) / len(hypotheses) for part in zip(*found[name], strict=True))
+        scores[name] = TextScore(f1, signature, {"precision": precision, "recall": recall}, notes)
     return scores
 
 
@@ -109,9 +96,10 @@ def _common(hypothesis: Sequence[object], reference: Sequence[object]) -> int:
 
 
 def _overlap(common: int, of_hypothesis: int, of_reference: int) -> Overlap:
+    """Returns F1, precision and recall, 0 where nothing is in common or there is nothing to count."""
     if common == 0:
-        return Overlap(0.0, 0.0, 0.0)
-    return Overlap(2 * common / (of_hypothesis + of_reference), common / of_hypothesis, common / of_reference)
+        return 0.0, 0.0, 0.0
+    return 2 * common / (of_hypothesis + of_reference), common / of_hypothesis, common / of_reference
 
 
 def longest_common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """How fast a run learns, from its curve of errors over epochs.
 
 A curve is a sequence of error fractions in [0, 1], one an epoch, the first epoch first. Errors are compared
-with ``<=`` as they are: two curves measured on the same rows hold the same fractions to the last bit.
+with ``<=`` as they are: two curves measured on the same examples hold the same fractions to the last bit.
 """
 
 from __future__ import annotations

@@ -11,10 +11,7 @@ from torch import Tensor
 
 from labelembed.errors import ArgumentFaults
 from labelembed.special_tokens import BEGIN, END, PAD, UNKNOWN
-
-# Columns whose maximum is looked at first, and from how many columns on that is worth it; measured at 8,000 columns.
-_BLOCK = 32
-_MANY = 1024
+from labelembed.stable_topk import stable_topk
 
 
 class SearchState(Protocol):
@@ -208,7 +205,7 @@ class BeamSearch:
             Sums, parents and tokens, each [A, W * K], best first, minus infinity for what may not be.
         """
         # PAD, BEGIN and END may be among the best and not be allowed.
-        values, tokens = best_candidates(log_probabilities, self.beam + 3)
+        values, tokens = stable_topk(log_probabilities, self.beam + 3)
         highest = float(values[:, 0].max())
         if not highest <= 1e-3:
             raise ValueError(
@@ -263,46 +260,3 @@ class BeamSearch:
 def _hypothesis(history: Tensor, score: float, total: float, attends: bool, *, finished: bool = True) -> Hypothesis:
     tokens, attended = history.T.tolist()
     return Hypothesis(tuple(tokens), score, total, tuple(attended) if attends else None, finished)
-
-
-def best_candidates(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Returns the `count` largest values of each line and their columns, without sorting the lines.
-
-    Args:
-        values: [N, C].
-        count: How many of each line; all of them when C is smaller.
-
-    Shapes: returns [N, min(count, C)] twice, largest first, equal values by column. Which columns stand for
-    values of minus infinity is not defined.
-    """
-    count = min(count, values.shape[1])
-    # One more than asked for shows whether the last one has an equal that was left out.
-    found, columns = _largest(values, min(count + 1, values.shape[1]))
-    last = found[:, count - 1]
-    cut = ((last == found[:, -1]) & (last > -torch.inf)).nonzero()[:, 0]
-    found, columns = found[:, :count], columns[:, :count]
-    if count < values.shape[1] and len(cut):
-        ordered, order = values[cut].sort(dim=1, descending=True, stable=True)
-        found, columns = found.clone(), columns.clone()
-        found[cut], columns[cut] = ordered[:, :count], order[:, :count]
-    columns, order = columns.sort(dim=1)
-    found, order = found.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return found, columns.gather(1, order)
-
-
-def _largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Returns what `topk` does, ties in any order."""
-    columns = values.shape[1]
-    blocks = columns // _BLOCK
-    if columns < _MANY or blocks < 4 * count:
-        found, places = values.topk(count, dim=1)
-        return found, places
-    # The `count` largest stand in the `count` blocks whose maxima are largest, or in the columns left over.
-    blocked = values[:, : blocks * _BLOCK].reshape(len(values), blocks, _BLOCK)
-    chosen = blocked.amax(-1).topk(count, dim=1, sorted=False).indices
-    inside = torch.arange(_BLOCK, device=values.device)
-    kept = (chosen[..., None] * _BLOCK + inside).flatten(1)
-    rest = torch.arange(blocks * _BLOCK, columns, device=values.device)
-    kept = torch.cat([kept, rest.expand(len(values), -1)], dim=1)
-    found, within = values.gather(1, kept).topk(count, dim=1)
-    return found, kept.gather(1, within)

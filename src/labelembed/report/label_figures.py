@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from labelembed.geometry import Alignment, leaf_order
+from labelembed.geometry import LabelMap, leaf_order
 from labelembed.report.drawing import INK, Sketch, series_colour
 from labelembed.report.formatting import shortened
 from labelembed.report.label_groups import LabelGroups
@@ -113,9 +113,8 @@ def _joins(names: Sequence[str], joined: NDArray[np.float64]) -> list[list[objec
 
 def label_map(
     names: Sequence[str],
-    points: NDArray[np.float64],
+    plane: LabelMap,
     *,
-    alignment: Alignment | None = None,
     reference: str = "WordNet",
     groups: LabelGroups | None = None,
     key: str = "map",
@@ -123,16 +122,14 @@ def label_map(
     """Returns the labels as points of a plane; over a reference's points, where they are laid over each other.
 
     Args:
-        names: The labels, in the order of their numbers.
-        points: [C, 2], as `geometry.multidimensional_scaling` gives them.
-        alignment: As `geometry.procrustes_disparity` gives it; its points are drawn instead of `points`.
-        reference: What the alignment's reference is called.
+        names: The labels that the map has.
+        plane: As `geometry.label_plane` gives it.
+        reference: What the map's reference is called.
         groups: Of the labels that are drawn; each has a colour and a mark.
         key: Begins every id in the SVG.
     """
     count, named = len(names), len(names) <= MOST_LABEL_NAMES
-    ours = points if alignment is None else alignment.points
-    theirs = None if alignment is None else alignment.reference
+    ours, theirs = plane.points, plane.reference
     shown = [short_label(name) for name in names]
     everything = ours if theirs is None else np.concatenate([ours, theirs])
     letters = 8.5 if count <= 60 else 7.0
@@ -165,7 +162,7 @@ def label_map(
         if named:
             _write_names(axes, page, ours_at, shown, letters=letters)
 
-    over = f", over those of {reference}; disparity {alignment.disparity:.3f}" if alignment is not None else ""
+    over = f", over those of {reference}; disparity {plane.disparity:.3f}" if theirs is not None else ""
     description = f"{count} labels as points of a plane, by multidimensional scaling of their distances{over}."
     size = (page.width / 72, page.height / 72)
     numbers: list[list[object]] = []

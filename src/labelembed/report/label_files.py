@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from labelembed.errors import RunFolderError
-from labelembed.geometry import LabelGeometry, label_plane, leaf_order, linkage, to_json, to_newick
+from labelembed.geometry import LabelGeometry, label_plane, leaf_order, linkage, to_json
 from labelembed.geometry.clustering import LinkageMethod
 from labelembed.report.distance_figure import distance_heat_map
 from labelembed.report.label_figures import dendrogram, label_map
@@ -20,7 +20,7 @@ from labelembed.report.writing import write_text
 def export_geometry(
     geometry: LabelGeometry, folder: Path, *, method: LinkageMethod = "average", reference: Tensor | None = None
 ) -> list[Path]:
-    """Writes dendrogram.svg, map.svg, heat-map.svg, tree.nwk, tree.json and distances.csv; returns their paths.
+    """Writes dendrogram.svg, map.svg, heat-map.svg, tree.json and distances.csv; returns their paths.
 
     Args:
         geometry: Two labels or more, at most `MOST_LABELS`.
@@ -45,9 +45,8 @@ def export_geometry(
         raise RunFolderError(f"{folder}: cannot be made ({error.strerror})") from error
     return [
         dendrogram(names, joined).save(folder / "dendrogram.svg"),
-        label_map(shown, plane.points, alignment=plane.alignment).save(folder / "map.svg"),
+        label_map(shown, plane).save(folder / "map.svg"),
         distance_heat_map(names, distances, order).save(folder / "heat-map.svg"),
-        write_text(folder / "tree.nwk", to_newick(joined, names)),
         write_text(folder / "tree.json", to_json(joined, names)),
         write_text(folder / "distances.csv", _table(names, distances)),
     ]

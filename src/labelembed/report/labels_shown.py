@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from labelembed.geometry import kendall_agreement, label_plane
-from labelembed.geometry.scores import published_scores
+from labelembed.geometry.agreement import published_scores
 from labelembed.metrics import Summary, summarise
 from labelembed.report.comparison import Comparison, VariantRuns
 from labelembed.report.drawing import Sketch
@@ -125,7 +125,7 @@ def label_pictures(similarities: LabelSimilarities, variant: str, reference: Ref
     plane = label_plane(similarities.distances, theirs)
     names = [similarities.names[place] for place in plane.labels]
     groups = groups.select(plane.labels) if groups is not None else None
-    found["map"] = label_map(names, plane.points, alignment=plane.alignment, groups=groups, key=f"{key}-map")
+    found["map"] = label_map(names, plane, groups=groups, key=f"{key}-map")
     return found
 
 

@@ -51,6 +51,7 @@ def differences_table(rows: Sequence[Row]) -> list[dict[str, Any]]:
         ("error_difference", f"{split} error", "points", 100, 2),
         ("bleu_difference", f"{split} BLEU", "points", 100, 2),
         ("top5_difference", f"{split} top-5 error", "points", 100, 2),
+        ("top2_difference", f"{split} top-2 error", "points", 100, 2),
         ("nll_difference", "NLL", "nats", 1, 3),
         ("calibrated_nll_difference", "NLL, calibrated", "nats", 1, 3),
     )

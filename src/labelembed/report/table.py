@@ -24,6 +24,7 @@ DIFFERENCES = (
     "error_difference",
     "bleu_difference",
     "top5_difference",
+    "top2_difference",
     "nll_difference",
     "calibrated_nll_difference",
 )
@@ -79,6 +80,7 @@ class Row:
             common seed. `p_holm` is corrected over all variants compared with the baseline.
         bleu_difference: The same for `bleu`, a family of its own; more is better.
         top5_difference: The same for `top5_error`, a family of its own.
+        top2_difference: The same for `top2_error`.
         nll_difference: The same for `nll`.
         calibrated_nll_difference: The same for `calibrated_nll`.
         no_joint_interval: Why there is no interval over seeds and test examples; empty where there is one, for the
@@ -127,6 +129,7 @@ class Row:
     error_difference: PairedComparison | None
     bleu_difference: PairedComparison | None
     top5_difference: PairedComparison | None
+    top2_difference: PairedComparison | None
     nll_difference: PairedComparison | None
     calibrated_nll_difference: PairedComparison | None
     no_joint_interval: str
@@ -204,7 +207,7 @@ def compare_variants(variant: VariantRuns, reference: VariantRuns, split: Split)
     joint = joint_intervals(variant, reference, split)
     found: dict[str, PairedComparison | None] = {}
     unpaired: list[int] = []
-    for measure in ("error", "bleu", "top5_error", "nll", "calibration_error", "calibrated_nll"):
+    for measure in ("error", "bleu", "top5_error", "top2_error", "nll", "calibration_error", "calibrated_nll"):
         calibrated, name = measure.startswith("calibrated"), measure.removeprefix("calibrated_")
         both = (one.measures(split, name, calibrated=calibrated) for one in (variant, reference))
         ours, theirs, left_out = paired_by_seed(*both)
@@ -267,6 +270,7 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
         error_difference=found and found.of["error"],
         bleu_difference=found and found.of["bleu"],
         top5_difference=found and found.of["top5_error"],
+        top2_difference=found and found.of["top2_error"],
         nll_difference=found and found.of["nll"],
         calibrated_nll_difference=found and found.of["calibrated_nll"],
         no_joint_interval=found.no_joint_interval if found else "",

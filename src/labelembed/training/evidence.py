@@ -81,7 +81,7 @@ def error_evidence(
         "labels": labels,
         "confusions": counted.pairs[:MOST_PAIRS].tolist(),
         "left_out": max(0, len(counted.pairs) - MOST_PAIRS),
-        "of_label": counted.rows.tolist() if told else None,
+        "of_label": counted.examples.tolist() if told else None,
         "right": counted.right.tolist() if told else None,
         "reliability": {
             "before": _bins(binned_reliability(right, found["confidence"])),

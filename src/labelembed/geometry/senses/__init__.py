@@ -11,7 +11,7 @@ from labelembed.geometry.mapping_files import read_mapping
 
 #: Files that ship; where two hold the same names they mean the same by them.
 SHIPPED = ("cifar10", "cifar100", "cifar100_groups", "fashion_mnist", "awa2")
-_NOTHING = ("", "null", "~")
+_NOTHING = (None, "", "null", "~")
 _SYNSET = re.compile(r".+\.n\.\d{1,4}")
 
 Senses = dict[str, str | None]
@@ -61,7 +61,7 @@ def read_senses(path: str | Path, names: Sequence[str]) -> Senses:
     for name, value in read_mapping(path).items():
         if name not in names:
             faults.append(f"there is no label {name!r}{nearest(name, names) if len(faults) < 10 else ''}")
-        elif value is None or (isinstance(value, str) and (value in _NOTHING or _SYNSET.fullmatch(value))):
+        elif _synset(value) is None or (isinstance(value, str) and _SYNSET.fullmatch(value)):
             senses[name] = _synset(value)
         else:
             faults.append(f"{name}: {value!r} is no synset; write it as otter.n.02, or null to leave the label out")
@@ -73,7 +73,7 @@ def read_senses(path: str | Path, names: Sequence[str]) -> Senses:
 
 
 def _synset(value: str | None) -> str | None:
-    return None if value is None or value in _NOTHING else value
+    return None if value in _NOTHING else value
 
 
 def _plain(name: str) -> str:
