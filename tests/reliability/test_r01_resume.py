@@ -14,6 +14,7 @@ from labelembed.errors import RunFolderError
 from labelembed.models import InputScaling
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.runs.build import build_network
+from labelembed.runs.embedding import given_embedding
 from labelembed.runs.run import cached_data, run_recipe
 from labelembed.training.run_folder import RunFolder
 from tests.made_training import (
@@ -179,7 +180,8 @@ def test_checkpoint_of_another_network_is_refused_and_named(tmp_path):
 
 def start_of(name, seed, folder):
     recipe = small_recipe(objective=with_saved_geometry(CASES[name], folder), seed=seed)
-    network = build_network(recipe, num_labels=10, input_shape=(1, 8, 8), scaling=InputScaling(offset=[0], scale=[1]))
+    scaling, embedding = InputScaling(offset=[0], scale=[1]), given_embedding(recipe)
+    network = build_network(recipe, num_labels=10, input_shape=(1, 8, 8), scaling=scaling, embedding=embedding)
     return {"encoder": network.encoder.state_dict(), "output": network.objective.output.state_dict()}
 
 
