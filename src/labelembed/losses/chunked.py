@@ -39,6 +39,7 @@ class Settings(NamedTuple):
     """A scalar tensor where it changes in training, so that a GPU need not be waited for."""
     uniform_weight: float | None = None
     """None: the term is not computed."""
+    hinge_weight: float | Tensor = 1.0
     temperature: float = 2.0
     confidence_limit: float = 0.9
     teaches: bool = False
@@ -131,7 +132,7 @@ class _Pass:
         self.right = self.sums["total"].clone()
         self.d_hidden: Tensor | None = None
 
-    def run(self, hidden: Tensor, labels: Tensor, scales: Tensor, hinge_scales: Tensor, chunk: int) -> None:
+    def run(self, hidden: Tensor, labels: Tensor, scales: Tensor, chunk: int) -> None:
         count = self.first.weight.shape[0]
         block = max(1, min(_BLOCK_EXAMPLES, chunk // 4, max(16, _BLOCK_BYTES // (4 * count))))
         like = self.sums["total"]
@@ -157,7 +158,7 @@ class _Pass:
             if self.d_hidden is not None:
                 self.d_hidden[some] = self.first.back(z1, scale)
             if self.second is not None:
-                self._auxiliary(z2, true, states, scales[some], hinge_scales[some])
+                self._auxiliary(z2, true, states, scales[some])
 
     def _teach(
         self, names: Tensor, places: Tensor, e: Tensor, soft: Tensor, z2: Tensor, hits: Tensor, scale: Tensor,
@@ -198,16 +199,16 @@ class _Pass:
             z.sub_(settings.uniform_weight / divisor / z.shape[1])
         z.scatter_add_(1, true, (z.new_ones(1, 1) * (-settings.output_weight / divisor)).expand_as(true))
 
-    def _auxiliary(self, z: Tensor, true: Tensor, hidden: Tensor, scale: Tensor, hinge_scale: Tensor) -> None:
+    def _auxiliary(self, z: Tensor, true: Tensor, hidden: Tensor, scale: Tensor) -> None:
         """Eq. 8 and 12 for a chunk, whose logits are overwritten."""
         assert self.second is not None
         highest, at_true = z.amax(dim=1), z.gather(1, true)[:, 0]
         log_true = at_true - _logsumexp(highest, torch.softmax(z, dim=1, out=z))
         excess = (log_true.exp() - self.settings.confidence_limit).clamp_min(0)
         self.sums["auxiliary"] -= scale @ log_true
-        self.sums["hinge"] += hinge_scale @ excess
+        self.sums["hinge"] += (scale @ excess) * self.settings.hinge_weight
         z.scatter_add_(1, true, z.new_full((1, 1), -1.0).expand_as(true))
-        self.second.fold(z, hidden, scale - (excess > 0) * log_true.exp() * hinge_scale)
+        self.second.fold(z, hidden, scale * (1 - (excess > 0) * log_true.exp() * self.settings.hinge_weight))
 
     def finish(self, scales: Tensor) -> LabelEmbeddingTerms:
         """Returns the terms; `embedding` is the mean over the examples of all processes that o2 gets right."""
@@ -228,9 +229,7 @@ class _Pass:
 class _LabelEmbedding(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
-        hidden, weight, bias, weight2, bias2, left, right, labels, scales, hinge_scales, settings, chunk, learns = (
-            arguments
-        )
+        hidden, weight, bias, weight2, bias2, left, right, labels, scales, settings, chunk, learns = arguments
         ctx.set_materialize_grads(False)
         device = hidden.device.type
         low = torch.is_autocast_enabled(device) and hidden.dtype != torch.float64
@@ -242,8 +241,8 @@ class _LabelEmbedding(torch.autograd.Function):
             table = None if left is None else _Table(left, right, first.exact, learns=needs[5] or needs[6])
             made = _Pass(settings, first, second, table)
             made.d_hidden = torch.empty_like(hidden, dtype=first.exact) if needs[0] else None
-            scales, hinge_scales = scales.to(first.exact), hinge_scales.to(first.exact)
-            made.run(hidden.to(dtype), labels, scales, hinge_scales, chunk)
+            scales = scales.to(first.exact)
+            made.run(hidden.to(dtype), labels, scales, chunk)
             terms = made.finish(scales)
         found = [made.d_hidden, first.d_weight, first.d_bias, None, None, None, None]
         if second is not None:
@@ -265,20 +264,17 @@ class _LabelEmbedding(torch.autograd.Function):
         if ctx.made is None:
             raise RuntimeError("the chunked loss has handed out its gradients; set `impl='reference'` to go back twice")
         made, ctx.made = ctx.made, None
-        return (*(None if gradient is None else gradient.mul_(total) for gradient in made), *[None] * 6)
+        return (*(None if gradient is None else gradient.mul_(total) for gradient in made), *[None] * 5)
 
 
 def label_embedding_terms(
     hidden: Tensor,
     labels: Tensor,
     scales: Tensor,
-    hinge_scales: Tensor,
     first: tuple[Tensor, Tensor | None],
     second: tuple[Tensor, Tensor | None] | None,
     embedding: tuple[Tensor, Tensor | None] | None,
     settings: Settings,
-    *,
-    chunk: int | None = None,
 ) -> LabelEmbeddingTerms:
     """Computes the terms of `LabelEmbedding`, and with no embedding those of cross entropy with label smoothing.
 
@@ -288,20 +284,18 @@ def label_embedding_terms(
         hidden: [N, H].
         labels: [N] in 0..C-1.
         scales: [N], what each example's loss is multiplied with: 1 / N for a mean, 0 for an ignored example.
-        hinge_scales: [N], the same for the hinge.
         first: Weight [C, H] and bias [C] (or None) of o1.
         second: Those of o2; None where there is none.
         embedding: E [C, C] and None, or A [C, K] and B [K, C]; None: no `target`, no `embedding`.
         settings: Weights and constants.
-        chunk: How many examples' logits are held at a time; None: `chunk_size`.
     """
     if hidden.device.type == "cpu":
         keep = scales.nonzero().squeeze(1)
         if len(keep) < len(scales):
-            hidden, labels, scales, hinge_scales = hidden[keep], labels[keep], scales[keep], hinge_scales[keep]
-    chunk = chunk or chunk_size(first[0].shape[0], device=hidden.device.type)
+            hidden, labels, scales = hidden[keep], labels[keep], scales[keep]
+    chunk = chunk_size(first[0].shape[0], device=hidden.device.type)
     arguments = (hidden, *first, *(second or (None, None)), *(embedding or (None, None)))
-    terms = _LabelEmbedding.apply(*arguments, labels, scales, hinge_scales, settings, chunk, torch.is_grad_enabled())
+    terms = _LabelEmbedding.apply(*arguments, labels, scales, settings, chunk, torch.is_grad_enabled())
     return LabelEmbeddingTerms(*terms)
 
 

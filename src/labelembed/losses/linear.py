@@ -62,7 +62,7 @@ def smoothed_cross_entropy(
     if isinstance(layer, nn.Linear) and takes_chunks(impl, layer.out_features, layer):
         settings = chunked.Settings(output_weight=1 - (smoothing or 0), uniform_weight=smoothing)
         first = layer.weight, layer.bias
-        return chunked.label_embedding_terms(hidden, labels, scales, scales, first, None, None, settings)
+        return chunked.label_embedding_terms(hidden, labels, scales, first, None, None, settings)
     log_p = log_softmax(layer(hidden))
     nothing = log_p.new_zeros(())
     output = total = (cross_entropy(log_p, labels) * scales).sum()

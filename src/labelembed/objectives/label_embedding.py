@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, Unpack
 import torch
 from torch import Tensor, nn
 
-from labelembed.distributed import global_count, process_count
+from labelembed.distributed import global_count
 from labelembed.errors import ArgumentFaults
 from labelembed.geometry import LabelGeometry
 from labelembed.losses import IMPLEMENTATIONS, Implementation, LabelEmbeddingTerms, chunked, takes_chunks
@@ -229,7 +229,9 @@ class LabelEmbedding(Objective):
             z2 = self.auxiliary(h.detach())
             log_p_true = -losses.cross_entropy(losses.log_softmax(z2), y)
             auxiliary = examples.mean(-log_p_true)  # eq. 8
-            hinge = (losses.hinge(log_p_true, self.confidence_limit) * self._hinge_scales(examples)).sum()  # eq. 12
+            hinge = examples.mean(losses.hinge(log_p_true, self.confidence_limit)) * self._hinge_weight(
+                examples
+            )  # eq. 12
             total = total + auxiliary + hinge
         if self.learns_embedding:
             right = z2.argmax(dim=-1) == y
@@ -238,11 +240,9 @@ class LabelEmbedding(Objective):
             total = total + embedding  # eq. 14; without o2 and E's own term eq. 17
         return LabelEmbeddingTerms(total, output, target, auxiliary, hinge, embedding, uniform)
 
-    def _hinge_scales(self, examples: Examples) -> Tensor:
-        """Returns what the hinge of each example is multiplied with [N]."""
-        if self.hinge_reduction == "mean":
-            return examples.scales
-        return examples.weights * process_count(examples.group)
+    def _hinge_weight(self, examples: Examples) -> Tensor | float:
+        """Returns what the mean hinge is multiplied with: a sum is the mean times the weight of the step."""
+        return 1.0 if self.hinge_reduction == "mean" else examples.total_weight
 
     def _mean_over_right(self, values: Tensor, right: Tensor, examples: Examples) -> Tensor:
         """Returns the mean of values [N] over the examples that are right [N], times the batch's share of the step.
@@ -260,6 +260,7 @@ class LabelEmbedding(Objective):
             output_weight=self.output_weight,
             target_weight=target_weight,
             uniform_weight=self.uniform_weight or None,
+            hinge_weight=self._hinge_weight(examples),
             temperature=self.tau,
             confidence_limit=self.confidence_limit,
             teaches=self.learns_embedding,
@@ -269,7 +270,6 @@ class LabelEmbedding(Objective):
             examples.hidden,
             examples.labels,
             examples.scales,
-            self._hinge_scales(examples),
             (self.output.weight, self.output.bias),
             None if self.auxiliary is None else (self.auxiliary.weight, self.auxiliary.bias),
             self.embedding.factors(),
