@@ -8,9 +8,6 @@ import sys
 
 import pytest
 
-from labelembed.training import run_lock
-from labelembed.training.interruption import Stopped, stop_on_signals
-
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 
 SIGNALS = {"ctrl-c": signal.SIGINT, "sigterm": signal.SIGTERM}
@@ -89,28 +86,3 @@ def test_signal_of_which_a_library_made_an_error_of_its_own_is_told_as_a_signal(
     assert "give the same command again" in found.stderr
     assert "Traceback" not in found.stderr
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("number", SIGNALS.values(), ids=SIGNALS)
-@pytest.mark.parametrize("step", ["_make", "_taken", "_let_go"])
-@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
-def test_signal_while_a_lock_is_taken_or_let_go_leaves_none(number, step, late, tmp_path, monkeypatch):
-    done = getattr(run_lock, step)
-
-    def hit(*arguments):
-        if not late:
-            signal.raise_signal(number)
-        given = done(*arguments)
-        if late:
-            signal.raise_signal(number)
-        return given
-
-    monkeypatch.setattr(run_lock, step, hit)
-    with pytest.raises(Stopped) as stopped, stop_on_signals(at_once=True):  # noqa: SIM117 - the lock is the inner one
-        with run_lock.locked(tmp_path / "new" / "run"):
-            pass
-    assert stopped.value.signal_number == number
-    assert list(tmp_path.iterdir()) == []
-    monkeypatch.undo()
-    with run_lock.locked(tmp_path / "new" / "run"):
-        assert [path.name for path in (tmp_path / "new" / "run").iterdir()] == [run_lock.LOCK]

@@ -14,7 +14,6 @@ import pytest
 
 from labelembed.training.interruption import stop_on_signals
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.run_lock import LOCK
 from tests.made_survival import SELDOM
 from tests.made_training import contents, differences, newest, no_flush, one_thread  # noqa: F401
 
@@ -69,7 +68,6 @@ def test_closed_terminal_saves_the_step_and_the_run_goes_on(kinds, commands, exp
         os.close(master)
         assert process.wait(60) == 128 + signal.SIGHUP
     assert "epoch" in shown
-    assert not (folder / LOCK).exists()
     assert newest(folder).step >= 16
     assert (tmp_path / "stdout").read_text() == ""
     (command,) = case.start(commands, case.resume(folder))
@@ -90,7 +88,6 @@ def test_closed_terminal_stops_the_runs_of_a_comparison(tmp_path):
     runs = [RunFolder(path.parent) for path in out.rglob("recipe.yaml")]
     assert [run.state() for run in runs] == ["unfinished", "unfinished"]
     assert all(newest(run.path).step for run in runs if run.journal())
-    assert list(out.rglob(LOCK)) == []
 
 
 def test_run_that_is_to_outlive_its_terminal_does(kinds, expected, tmp_path):

@@ -73,7 +73,6 @@ def signalled(case, folder, commands, words, chance):
     said = "".join(command.output() for command in started)
     assert codes == {128 + number}, said
     assert "Traceback" not in said
-    assert not (folder / LOCK).exists()
     if not twice:
         begun = RunFolder(folder).state() != "empty"
         assert "give the same command again" in said or (begun and f"labelembed resume {folder}" in said)
@@ -105,7 +104,6 @@ def test_signals_at_random_moments_leave_a_run_that_goes_on(name, commands, kind
                 assert command.code() == 0, command.output()
         assert differences(contents(folder), expected(name)) == [], folder
         assert saves(folder) == []
-        assert not (folder / LOCK).exists()
     figure.count(
         "signals answered with 129, 130 or 143, after which the run ended as an unbroken one", answered, HOW_MANY[name]
     )
@@ -159,12 +157,10 @@ def test_verbs_of_many_runs_stop_their_runs_and_go_on_with_them(verb, times, com
         time.sleep(0.01)
     assert command.code() == 128 + number, command.output()
     assert "Traceback" not in command.output()
-    assert not (out / LOCK).exists()
     runs = [RunFolder(path.parent) for path in out.rglob("recipe.yaml")]
     assert runs
     if times == 1:
         assert f"give the same command again (digits-mlp, --out {out})" in command.output()
-        assert list(out.rglob(LOCK)) == []
         saved = [newest(run.path).step for run in runs if run.journal()]
         assert saved
         assert all(step > 8 for step in saved)
@@ -179,7 +175,6 @@ def test_verbs_of_many_runs_stop_their_runs_and_go_on_with_them(verb, times, com
     )
     command.signal(signal.SIGTERM)
     assert command.code() == 143, command.output()
-    assert list(out.rglob(LOCK)) == []
 
 
 BEFORE_TRAINING = {
@@ -243,7 +238,6 @@ def test_signal_before_the_first_step_or_after_the_last_stops_at_once(phase, lat
         with stop_on_signals(at_once=True) as stop, pytest.raises(InterruptedTraining) as stopped:
             train(recipe, tmp_path / "run", stop=stop)
     assert stopped.value.exit_code == 143
-    assert not (tmp_path / "run" / LOCK).exists()
     state = RunFolder(tmp_path / "run").state()
     ways = {"empty": "give the same command again", "unfinished": "labelembed resume", "finished": "nothing is left"}
     assert ways[state] in str(stopped.value)

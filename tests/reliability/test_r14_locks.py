@@ -51,21 +51,6 @@ def commands(tmp_path):
     return CommandLines(tmp_path / "outputs")
 
 
-@pytest.fixture(params=["flock", "soft"])
-def kind(request, monkeypatch):
-    """Both ways of locking: the second as on a file system that has no locks."""
-    if request.param == "soft":
-        without_flock(monkeypatch.setattr)
-    return request.param
-
-
-def without_flock(change):
-    def refuse(*_, **__):
-        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-
-    change(filelock, "FileLock", refuse)
-
-
 def owner(folder):
     process, host = (folder / LOCK).read_text().splitlines()[:2]
     assert host.split("?")[0] == socket.gethostname()
@@ -94,10 +79,9 @@ def test_of_twenty_starts_at_once_one_runs_and_the_others_name_it(commands, tmp_
     assert running.running()
     running.signal(signal.SIGTERM)
     assert running.code() == 143, running.output()
-    assert not (out / LOCK).exists()
     journal = RunFolder(out).journal()
     assert [line["epoch"] for line in journal] == list(range(1, len(journal) + 1))
-    assert sorted(os.listdir(out)) == ["checkpoints", "environment.json", "journal.jsonl", "recipe.yaml"]
+    assert sorted(os.listdir(out)) == [LOCK, "checkpoints", "environment.json", "journal.jsonl", "recipe.yaml"]
 
 
 @pytest.mark.parametrize("verb", ["compare", "compare --tuned", "tune"])
@@ -124,37 +108,17 @@ def test_lock_of_a_killed_process_is_taken_over(commands, tmp_path):
     wait_until(lambda: owner(out) == again.process.pid, again, pause=0.02)
     again.signal(signal.SIGTERM)
     assert again.code() == 143, again.output()
-    assert not (out / LOCK).exists()
 
 
-def test_lock_file_that_a_dead_process_left_is_taken_over_without_flock_too(kind, tmp_path):
-    dead = fork_server().Process(target=os.getpid)
-    dead.start()
-    dead.join()
-    (tmp_path / LOCK).write_text(f"{dead.pid}\n{socket.gethostname()}\n")
+@pytest.mark.parametrize("text", ["", "nonsense", "12", "\xff\n\n"])
+def test_lock_that_names_nobody_is_a_lock_all_the_same(text, tmp_path):
     with locked(tmp_path):
-        assert owner(tmp_path) == os.getpid()
-    assert not (tmp_path / LOCK).exists()
-
-
-def test_lock_of_another_host_is_not_taken_over_without_flock(monkeypatch, tmp_path):
-    without_flock(monkeypatch.setattr)
-    (tmp_path / LOCK).write_text("12\nelsewhere\n")
-    with pytest.raises(RunFolderError, match="is being trained by process 12 on elsewhere; wait for it or stop it"):
-        locked(tmp_path).__enter__()
-    assert (tmp_path / LOCK).read_text() == "12\nelsewhere\n"
-
-
-@pytest.mark.parametrize("text", ["", "nonsense", "0\nada\n", "-1\nada\n", "12", "9" * 30 + "\nHERE\n", "\xff\n\n"])
-def test_lock_that_names_nobody_is_a_lock_all_the_same(text, monkeypatch, tmp_path):
-    monkeypatch.setattr(run_lock, "_NAMELESS_SECONDS", 0.1)
-    with locked(tmp_path):
-        (tmp_path / LOCK).write_bytes(text.replace("HERE", socket.gethostname()).encode("latin-1"))
+        (tmp_path / LOCK).write_bytes(text.encode("latin-1"))
         with pytest.raises(RunFolderError, match="is being trained by another process; wait for it or stop it"):
             locked(tmp_path).__enter__()
 
 
-def test_one_folder_twice_in_a_process_is_refused_at_once(kind, tmp_path):
+def test_one_folder_twice_in_a_process_is_refused_at_once(tmp_path):
     with locked(tmp_path / "run"):
         with pytest.raises(RunFolderError, match=f"is being trained by process {os.getpid()} on"):
             locked(tmp_path / "run").__enter__()
@@ -164,7 +128,7 @@ def test_one_folder_twice_in_a_process_is_refused_at_once(kind, tmp_path):
     assert list(tmp_path.iterdir()) == []  # nothing came into the folders
     with locked(tmp_path / "run"):
         (tmp_path / "run" / "file").touch()
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["file"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [LOCK, "file"]
 
 
 def test_library_call_refuses_a_run_that_is_being_made_and_readers_do_not(tmp_path):
@@ -195,12 +159,13 @@ def test_library_call_refuses_a_run_that_is_being_made_and_readers_do_not(tmp_pa
 def test_lock_is_let_go_however_a_run_ends(tmp_path):
     recipe = small_recipe()
     stop_after(recipe, tmp_path, 3)
-    assert not (tmp_path / LOCK).exists()
+    with locked(tmp_path):
+        pass
     with pytest.raises(RunFolderError, match="another recipe"):
         train(small_recipe(epochs=5), tmp_path)
-    assert not (tmp_path / LOCK).exists()
     train(recipe, tmp_path)
-    assert not (tmp_path / LOCK).exists()
+    with locked(tmp_path):
+        pass
 
 
 def test_comparison_from_python_is_locked(tmp_path):
@@ -208,7 +173,7 @@ def test_comparison_from_python_is_locked(tmp_path):
     plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot", seeds="1")
     with locked(tmp_path), pytest.raises(RunFolderError, match="is being made by process"):
         run_comparison(plan, tmp_path, device="cpu")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
 def test_run_of_a_comparison_waits_for_the_process_that_made_it_before(tmp_path):
@@ -258,12 +223,10 @@ def test_folder_that_cannot_be_locked_is_refused_with_the_reason(number, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def _count(folder, times, soft):
-    """Adds to a number in a file again and again, each time with the lock, and removes what it made."""
-    if soft:
-        without_flock(setattr)
+def _count(folder, times):
+    """Adds to a number in a file again and again, each time with the lock."""
     run_lock._LOOK_SECONDS = 0.0005
-    counter = Path(folder).parent / "counter"
+    counter = Path(folder) / "counter"
     for _ in range(times):
         with locked(Path(folder), patience=100):
             before = counter.read_text()
@@ -271,19 +234,15 @@ def _count(folder, times, soft):
             counter.write_text(f"{int(before) + 1}")
 
 
-@pytest.mark.parametrize("soft", [False, True], ids=["flock", "soft"])
-def test_no_two_processes_have_a_lock_that_is_removed_every_time(soft, tmp_path, figure):
-    # The file and the folder go and come back each time: whoever opened the old file must not take it for the new one.
+def test_no_two_processes_have_a_lock(tmp_path, figure):
     (tmp_path / "counter").write_text("0")
-    times = 40 if soft else 150
+    times = 150
     context: multiprocessing.context.ForkServerContext = fork_server()
-    processes = [context.Process(target=_count, args=(str(tmp_path / "run"), times, soft)) for _ in range(4)]
+    processes = [context.Process(target=_count, args=(str(tmp_path), times)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
-    figure.count(
-        "times that a contended lock was held by one alone", int((tmp_path / "counter").read_text()), 4 * times
-    )
-    assert list((tmp_path).rglob(LOCK)) == []
+    held = int((tmp_path / "counter").read_text())
+    figure.count("times that a contended lock was held by one alone", held, 4 * times)

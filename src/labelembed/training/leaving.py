@@ -1,4 +1,4 @@
-"""The end of a process: with the exit code that was earned, no lock left, and no part of a pair of steps done alone."""
+"""The end of a process: with the exit code that was earned, and no part of a pair of steps done alone."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -35,7 +34,6 @@ class Ending:
     def __init__(self) -> None:
         self._code: int | None = None
         self._heard = False
-        self._of_caller = set(_TO_REMOVE)
 
     def take_signals(self) -> None:
         """Takes the signals for the rest of the process; within it other handlers may stand for a time.
@@ -50,10 +48,8 @@ class Ending:
         atexit.register(_ignore_signals)
 
     def exit(self, code: int) -> NoReturn:
-        """Ends the process with this code, from now on at once where a signal comes; removes what was made for it."""
+        """Ends the process with this code, from now on at once where a signal comes."""
         self._code = code
-        # What a signal has kept from being removed in its place.
-        remove_what_is_left(but=self._of_caller)
         sys.exit(code)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
@@ -88,30 +84,6 @@ def held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-# What this process has made and removes when it ends in whatever way: path -> the process, for one may be forked.
-_TO_REMOVE: dict[Path, int] = {}
-
-
-def remove_when_leaving(path: Path) -> None:
-    """Has a file, or a folder that is empty, removed where `leave_now` unwinds nothing."""
-    _TO_REMOVE[path] = os.getpid()
-
-
-def keep_when_leaving(path: Path) -> None:
-    """Takes `remove_when_leaving` back."""
-    _TO_REMOVE.pop(path, None)
-
-
 def leave_now(code: int) -> NoReturn:
-    """Ends the process with no lock left."""
-    remove_what_is_left()
+    """Ends the process at once; its locks end with it."""
     os._exit(code)
-
-
-def remove_what_is_left(*, but: Collection[Path] = ()) -> None:
-    """Removes what `remove_when_leaving` was told, the last first."""
-    for path, process in reversed(list(_TO_REMOVE.items())):
-        if process == os.getpid() and path not in but:
-            keep_when_leaving(path)
-            with contextlib.suppress(OSError):  # gone, or a folder with something in it
-                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -16,7 +16,7 @@
 ``report.html``                           one page, made on demand
 ``worker.log``                            of a run of a comparison: what its process wrote, the end of it
 ``tensorboard/``                          the journal for TensorBoard, where it was asked for
-``.lock``                                 while a process trains the run: which one
+``.lock``                                 which process trains the run, or did last
 ========================================  ===========================================================
 """
 

@@ -1,13 +1,12 @@
-"""One process a folder: what is written into a run, a comparison or a tuning is written by the one with its lock.
+"""One process a folder: a run, a comparison or a tuning is written by the process that holds its lock.
 
-The lock is the operating system's own (`flock`), which ends with its process however that ends. Where a file system
-has none, the file itself is the lock, and one that a dead process of this machine has left is taken over.
+The lock is the operating system's own (`filelock`), which ends with its process however that ends. Its file stays, and
+says which process has it, or had it last.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import socket
 import time
@@ -19,28 +18,19 @@ from typing import TYPE_CHECKING
 from labelembed.errors import InterruptedTraining, RunFolderError
 from labelembed.training.files import elsewhere
 from labelembed.training.interruption import StopRequest
-from labelembed.training.leaving import held_back, keep_when_leaving, remove_when_leaving
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 LOCK = ".lock"
-# What a file system without locks answers.
-_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
-# For so long a lock may be without the name of a living owner: it has just been taken, or is just being let go.
-_NAMELESS_SECONDS = 2.0
 _LOOK_SECONDS = 0.05
-
-
-class _Moved(Exception):  # noqa: N818 - nothing is wrong
-    """The file that was locked is no longer the one of that name: its owner was removing it."""
 
 
 @contextmanager
 def locked(
     folder: Path, *, doing: str = "trained", patience: float = 0.0, stop: StopRequest | None = None
 ) -> Iterator[None]:
-    """Has the lock of a folder for the time of the block; of several processes of one run the first one has it.
+    """Holds the lock of a folder for the time of the block; of several processes of one run the first one holds it.
 
     A folder that is not there is made, and removed again where nothing came into it.
 
@@ -57,27 +47,49 @@ def locked(
     if not _is_first():
         yield
         return
-    path = folder / LOCK
-    made: list[Path] = []
-    taken: list[BaseFileLock] = []
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
+        lock = _acquired(folder, doing, time.monotonic() + patience, stop)
         try:
-            _acquire(path, taken, made, doing, patience, stop)
-        except OSError as error:
-            raise _unwritable(folder, error) from error
-        yield
+            yield
+        finally:
+            lock.release()
     finally:
-        with held_back():
-            for lock in taken:
-                _let_go(lock, path)
-            for empty in reversed(made):
-                with contextlib.suppress(OSError):  # not empty, or gone
-                    empty.rmdir()
-                keep_when_leaving(empty)
+        _remove_where_empty(folder, made)
 
 
-def _unwritable(folder: Path, error: OSError) -> RunFolderError:
-    return RunFolderError(f"{folder}: cannot write here ({error.strerror or error}); {elsewhere(folder)}")
+def _acquired(folder: Path, doing: str, until: float, stop: StopRequest | None) -> BaseFileLock:
+    """Returns the lock of a folder, taken."""
+    import filelock
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / LOCK, timeout=0)
+        while True:
+            with contextlib.suppress(filelock.Timeout):
+                lock.acquire()
+                break
+            if time.monotonic() >= until:
+                raise RunFolderError(f"{folder}: is being {doing} by {_owner(folder)}; wait for it or stop it")
+            if stop is not None and stop.requested():
+                message = f"stopped while it waited for {folder}, which another process is writing"
+                raise InterruptedTraining(message, signal_number=stop.signal_number or 2)
+            time.sleep(_LOOK_SECONDS)
+    except (OSError, NotImplementedError) as error:  # the second: a file system without locks
+        reason = f"cannot write here ({getattr(error, 'strerror', None) or error})"
+        raise RunFolderError(f"{folder}: {reason}; {elsewhere(folder)}") from error
+    with contextlib.suppress(OSError):  # a full disk: it is locked all the same
+        (folder / LOCK).write_text(f"{os.getpid()}\n{socket.gethostname()}\n", encoding="utf-8")
+    return lock
+
+
+def _remove_where_empty(folder: Path, made: list[Path]) -> None:
+    """Removes the folders that were made, where nothing came into them but the lock."""
+    with contextlib.suppress(OSError):  # not there
+        if made and [entry.name for entry in folder.iterdir()] in ([LOCK], []):
+            (folder / LOCK).unlink(missing_ok=True)
+            for empty in made:
+                empty.rmdir()
 
 
 def _is_first() -> bool:
@@ -85,108 +97,9 @@ def _is_first() -> bool:
     return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
-def _acquire(
-    path: Path, taken: list[BaseFileLock], made: list[Path], doing: str, patience: float, stop: StopRequest | None
-) -> None:
-    """Takes the lock and notes it in `taken`; notes in `made` the folders that had to be made."""
-    import filelock
-
-    began = time.monotonic()
-    while True:
-        try:
-            with held_back():  # what is there is to be known as ours
-                _make(path.parent, made)
-                taken.append(_taken(path))
-                remove_when_leaving(path)
-            return
-        except (filelock.Timeout, _Moved, FileNotFoundError):  # another has it, or is removing file or folder
-            owner = _owner(path)
-        waited = time.monotonic() - began
-        if waited >= patience + (_NAMELESS_SECONDS if owner is None else 0.0):
-            who = "another process" if owner is None else f"process {owner[0]} on {owner[1]}"
-            raise RunFolderError(f"{path.parent}: is being {doing} by {who}; wait for it or stop it")
-        if stop is not None and stop.requested():
-            message = f"stopped while it waited for {path.parent}, which another process is writing"
-            raise InterruptedTraining(message, signal_number=stop.signal_number or 2)
-        time.sleep(_LOOK_SECONDS)
-
-
-def _make(folder: Path, made: list[Path]) -> None:
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    for place in reversed(missing):
-        try:
-            place.mkdir()
-        except FileExistsError:  # another process was faster
-            continue
-        except FileNotFoundError as error:
-            if place.parent.is_dir():  # not that another process is removing it: there can be none, as in /proc
-                raise _unwritable(folder, error) from error
-            raise
-        if place not in made:
-            made.append(place)
-            remove_when_leaving(place)
-
-
-def _taken(path: Path) -> BaseFileLock:
-    """Takes the lock or raises filelock's Timeout."""
-    import filelock
-
-    def sign(handle: int) -> None:
-        # Whoever had it before may have removed the file between our opening it and locking it.
-        try:
-            ours, named = os.fstat(handle), path.stat()
-        except FileNotFoundError:
-            raise _Moved from None
-        if (ours.st_dev, ours.st_ino) != (named.st_dev, named.st_ino):
-            raise _Moved
-        text = f"{os.getpid()}\n{socket.gethostname()}\n".encode()
-        with contextlib.suppress(OSError):  # a full disk: it is locked all the same
-            os.ftruncate(handle, 0)
-            os.write(handle, text)
-
-    try:
-        lock: BaseFileLock = filelock.FileLock(path, timeout=0, on_acquired=sign)
-        lock.acquire()
-    except OSError as error:
-        if error.errno not in _NO_LOCKS or isinstance(error, filelock.Timeout):
-            raise
-        # It writes and reads the owner's name by itself.
-        lock = filelock.SoftFileLock(path, timeout=0)
-        lock.acquire()
-    return lock
-
-
-def _owner(path: Path) -> tuple[int, str] | None:
-    """Returns process and host that a lock file names; None where it names none, or one of this host that is dead."""
-    try:
-        process, host = path.read_text(encoding="utf-8", errors="replace").splitlines()[:2]
-        number = int(process)
-    except (OSError, ValueError):
-        return None
-    if number < 1 or (host == socket.gethostname() and not _lives(number)):
-        return None
-    return number, host.split("?")[0]
-
-
-def _lives(process: int) -> bool:
-    if os.name != "posix":  # elsewhere there is no harmless signal
-        return True
-    try:
-        os.kill(process, 0)
-    except PermissionError:  # another user's
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
-
-
-def _let_go(lock: BaseFileLock, path: Path) -> None:
-    """Removes the file while it is still locked, so that nobody's but our own goes, and lets the lock go."""
-    from filelock import UnixFileLock
-
-    with contextlib.suppress(OSError):
-        if isinstance(lock, UnixFileLock):  # others remove it themselves
-            path.unlink()
-    with contextlib.suppress(OSError):
-        lock.release()
-    keep_when_leaving(path)
+def _owner(folder: Path) -> str:
+    """Returns the process that has the lock, as it has written itself into the file."""
+    with contextlib.suppress(OSError, ValueError):
+        process, host = (folder / LOCK).read_text(encoding="utf-8").splitlines()[:2]
+        return f"process {int(process)} on {host.split('?')[0]}"
+    return "another process"
