@@ -69,7 +69,7 @@ def succeed(*words: object) -> Called:
 
 
 def listing(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Everything below a folder, with its content: what must not change; of large files the time and the length."""
+    """Everything below a folder but locks, with its content: what must not change; of large files time and length."""
 
     def known(path: Path) -> tuple[int, bytes]:
         about = path.stat()
@@ -77,5 +77,7 @@ def listing(folder: Path) -> dict[str, tuple[int, bytes]]:
         return about.st_mtime_ns, str(about.st_size).encode() if large else path.read_bytes()
 
     return {
-        str(path.relative_to(folder)): (0, b"") if path.is_dir() else known(path) for path in sorted(folder.rglob("*"))
+        str(path.relative_to(folder)): (0, b"") if path.is_dir() else known(path)
+        for path in sorted(folder.rglob("*"))
+        if path.name != ".lock"
     }

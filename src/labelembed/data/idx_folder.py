@@ -99,7 +99,8 @@ def _find_files(folder: Path, prefix: str | None) -> Files:
         if not folder.is_dir():
             raise DataError(f"{folder}: does not exist; expected a folder with four idx files")
         entries = sorted(folder.iterdir())
-        seen = [printable(entry.name) + ("/" if entry.is_dir() else "") for entry in entries]
+        shown = [entry for entry in entries if not entry.name.startswith(".")]
+        seen = [printable(entry.name) + ("/" if entry.is_dir() else "") for entry in shown]
         sets: dict[str, Files] = {}
         # plain files come first where both stand there: they need no unpacking
         for entry in sorted(entries, key=lambda entry: (entry.name.lower().endswith(".gz"), entry.name)):

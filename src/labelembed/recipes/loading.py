@@ -94,7 +94,7 @@ def load_recipe(
         data: Path of the data, for `data.path`.
         objective: A variant that takes the place of the recipe's objective, see `parse_variant` and
             `with_own_arguments`.
-        say: Called with a line for each objective whose arguments were dropped, since another takes its place.
+        say: Called with a line where `--set objective.name=...` drops the arguments of the recipe's own objective.
 
     Raises:
         RecipeError: With every fault found.
@@ -104,11 +104,11 @@ def load_recipe(
     variant: dict[str, Any] = {}
     if objective is not None:
         variant = parse_variant(objective, source="--objective")
-        _say_dropped(f"--objective {variant['name']}", values, variant["name"], say)
         values["objective"] = with_own_arguments(variant, values.get("objective"))
     if settings:
         source += " with --set"
-    faults = put_settings(values, settings, say=say)
+    notes: list[str] = []
+    faults = put_settings(values, settings, say=notes.append)
     if data is not None:
         faults += _put_data(values, data)
     try:
@@ -117,6 +117,9 @@ def load_recipe(
         raise RecipeError(faults + error.faults, source=source) from None
     if faults:
         raise RecipeError(faults, source=source)
+    if say is not None:
+        for note in notes:
+            say(note)
     # What the recipe itself points to may lie beside it; a path that was typed does not.
     beside = None if {"embedding", "teacher"} & variant.keys() else Path(name_or_path).parent
     return with_whole_paths(recipe, beside), name

@@ -98,7 +98,8 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: no such folder; a run folder is what `labelembed train` leaves")
         self.refuse_links()
         if not self._recipe.is_file():
-            inside = sorted(entry.name for entry in self.path.iterdir())[:5] if self.path.is_dir() else []
+            entries = self.path.iterdir() if self.path.is_dir() else ()
+            inside = sorted(entry.name for entry in entries if not entry.name.startswith("."))[:5]
             hint = "; it is a comparison folder, its runs are below runs/" if "runs" in inside else ""
             raise RunFolderError(f"{self.path}: no run folder, it has no recipe.yaml (holds {inside}){hint}")
 
