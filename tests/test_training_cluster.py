@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,12 +20,12 @@ from labelembed.recipes import running
 from labelembed.recipes.comparing import files_of, plan_comparison
 from labelembed.recipes.loading import load_recipe
 from labelembed.training import cluster as client_side
-from labelembed.training import cluster_connection, cluster_work, cluster_worker, workers
+from labelembed.training import cluster_connection, cluster_work, cluster_worker
 from labelembed.training.cluster import open_cluster
 from labelembed.training.cluster_worker import Ticket, fault_of
 from labelembed.training.interruption import StopRequest
+from labelembed.training.jobs import Job
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.workers import Job
 from tests.made_cli import call, succeed
 from tests.made_tensorboard import journal_for_tensorboard, tensorboard_shows
 from tests.made_training import (
@@ -124,7 +123,6 @@ def table(out):
 
 
 def test_table_is_that_of_this_machine_and_the_second_call_makes_nothing(two_processes, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "multiprocessing", SimpleNamespace(get_context=lambda kind: fork_server()))
     monkeypatch.chdir(tmp_path)  # the workers stand elsewhere, and the folder is given relative to here
     first = succeed(*WORDS, "--seeds", 2, "--jobs", 2, "--out", "jobs")
     second = succeed(*WORDS, "--seeds", 2, "--cluster", two_processes, "--out", "machines")

@@ -12,8 +12,8 @@ import pytest
 
 from labelembed.training import cluster_work
 from labelembed.training.cluster import open_cluster
+from labelembed.training.jobs import Job
 from labelembed.training.worker_log import LOG_FILE, last_lines
-from labelembed.training.workers import Job
 from tests.made_failing_jobs import HARMS, harmed_job
 from tests.made_training import do_job, fork_server, one_thread  # noqa: F401
 from tests.reliability.test_r07_killed_runs import LONGEST_SILENCE_SECONDS, compared, planned, told_of

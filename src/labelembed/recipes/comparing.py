@@ -24,11 +24,11 @@ from labelembed.recipes.schema import Recipe
 from labelembed.recipes.variants import Variant, baseline_among, seeds_of, variants_of
 from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder, saving, write_json
+from labelembed.training.jobs import VISIBLE_GPUS, Event, Job, run_jobs
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import locked
 from labelembed.training.training_data import TrainingData
 from labelembed.training.worker_log import LOG_FILE, with_last_lines
-from labelembed.training.workers import VISIBLE_GPUS, Event, Job, run_jobs
 
 _DESCRIPTION_BYTES = 10_000
 

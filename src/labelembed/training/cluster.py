@@ -1,6 +1,6 @@
 """Many runs on many machines, the client's side: dask.distributed hands them out and makes up for dead workers.
 
-The same jobs and the same events as in `workers.run_jobs`, so whoever watches need not know where runs are made.
+The same jobs and the same events as in `jobs.run_jobs`, so whoever watches need not know where runs are made.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from labelembed.training.cluster_worker import (
     versions,
 )
 from labelembed.training.files import make_writable_folder
-from labelembed.training.workers import Event, Job, Run
+from labelembed.training.jobs import Event, Job, Run
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -151,7 +151,7 @@ class Cluster:
         return f"worker {address} cannot load labelembed ({reason}); install on all machines: {wanted}"
 
     def run_jobs(self, jobs: Iterable[Job], run: Run, *, threads: int = 1) -> Iterator[Event]:
-        """Makes runs on the workers and yields what happens, as it happens; see `workers.run_jobs`.
+        """Makes runs on the workers and yields what happens, as it happens; see `jobs.run_jobs`.
 
         A worker that dies costs nothing but time: dask gives its run to another, where it goes on from its checkpoint,
         as often as the scheduler allows (`distributed.scheduler.allowed-failures`). When the caller leaves early, the

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from labelembed.training.cluster_connection import asked, lost
 from labelembed.training.cluster_worker import TOPIC, flag_name, make_run
+from labelembed.training.jobs import Event, Job, Run
 from labelembed.training.progress import Progress
-from labelembed.training.workers import Event, Job, Run
 
 if TYPE_CHECKING:
     from distributed import Future

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import importlib.metadata
 import json
 import os
@@ -22,9 +21,8 @@ import torch
 
 from labelembed import __version__
 from labelembed.training.interruption import StopRequest
+from labelembed.training.jobs import Job, Run, make
 from labelembed.training.progress import Progress
-from labelembed.training.worker_log import note_progress, output_kept
-from labelembed.training.workers import Run, outcome_of
 
 TOPIC = "labelembed"  # of dask's events; one for all comparisons, for a scheduler keeps every topic for ever
 PROBE = ".cluster-probe"
@@ -178,11 +176,10 @@ def make_run(
     with (
         _watched(flag) as asked,
         _in_place_of_a_command(ticket.command, threads),
-        output_kept(path, name) as kept,
-        _faults_told(),
     ):
         stop = StopRequest(also=lambda: asked.is_set() or not wanted())
-        return outcome_of(run, payload, _sparing(tell, to_log=kept), stop)
+        kind, content = make(run, Job(name, payload, path), _sparing(tell), stop)
+        return (kind, content, "") if kind == "done" else (kind, None, content)
 
 
 def flag_name(ticket: Ticket) -> str:
@@ -190,7 +187,7 @@ def flag_name(ticket: Ticket) -> str:
     return f"labelembed-stop-{ticket.session}"
 
 
-def _sparing(tell: Callable[[str, Any], None], *, to_log: bool) -> Callable[[Progress], None]:
+def _sparing(tell: Callable[[str, Any], None]) -> Callable[[Progress], None]:
     """Passes on the ends of epochs, and now and then what lies between, for all goes through one scheduler.
 
     Args:
@@ -204,8 +201,6 @@ def _sparing(tell: Callable[[str, Any], None], *, to_log: bool) -> Callable[[Pro
         if progress.line is not None or time.monotonic() - told > _TELL_SECONDS:
             told = time.monotonic()
             tell("progress", progress)
-        if to_log:
-            note_progress(progress)
 
     return observe
 
@@ -240,17 +235,3 @@ def _in_place_of_a_command(command: tuple[str, ...], threads: int) -> Iterator[N
     finally:
         torch.set_num_threads(before)
         sys.argv = words
-
-
-@contextmanager
-def _faults_told() -> Iterator[None]:
-    """Has a fault of memory leave where it was on standard error, for the time of a run."""
-    if faulthandler.is_enabled():
-        yield
-        return
-    with suppress(AttributeError, OSError, ValueError):  # where there is no standard error
-        faulthandler.enable()
-    try:
-        yield
-    finally:
-        faulthandler.disable()
