@@ -166,7 +166,7 @@ def _made(
     observe: Callable[[Event], None],
 ) -> dict[str, str]:
     make_writable_folder(out)
-    session = "" if cluster is None else cluster.ticket.session
+    session = "" if cluster is None else cluster.session
     done = {str(folder) for folder in plan.finished()}
     todo = [
         Job(

@@ -158,7 +158,7 @@ def _jobs(
                 "source": f"{plan.recipe_name}, {one.tuned.variant.name}, trial {trial.number}",
                 "folder": str(folder.path if cluster is None else folder.path.absolute()),
                 "device": device,
-                "session": "" if cluster is None else cluster.ticket.session,
+                "session": "" if cluster is None else cluster.session,
                 "limits": None if limits is None else limits[seed],
                 "measure": plan.measure,
             }
