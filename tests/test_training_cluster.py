@@ -108,7 +108,7 @@ def table(out):
         return [{name: value for name, value in row.items() if "seconds" not in name} for row in csv.DictReader(file)]
 
 
-# ------------------------------------------------------------------------------------- two processes, real deaths
+# ---- two processes, for runs and deaths that threads of this process cannot have
 
 
 def test_table_is_that_of_this_machine_and_the_second_call_makes_nothing(two_processes, tmp_path, monkeypatch):
@@ -133,6 +133,7 @@ def test_table_is_that_of_this_machine_and_the_second_call_makes_nothing(two_pro
 
 
 def test_ctrl_c_saves_what_is_under_way_and_the_same_command_goes_on(two_processes, tmp_path):
+    # A process of its own, for it is signalled and killed.
     commands = CommandLines(tmp_path)
     out = tmp_path / "comparison"
     words = [*WORDS, "--seeds", "1", "--cluster", two_processes, "--out", str(out)]

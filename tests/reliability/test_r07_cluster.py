@@ -1,4 +1,7 @@
-"""R7 on a cluster: a run whose workers are killed is told with its last words, and alone is made again."""
+"""R7 on a cluster: a run whose workers are killed is told with its last words, and alone is made again.
+
+The workers are processes, for they are killed by real signals.
+"""
 
 from __future__ import annotations
 

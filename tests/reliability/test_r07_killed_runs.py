@@ -21,7 +21,9 @@ from labelembed.recipes.comparing import plan_comparison, run_comparison
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.running import cached_data, run_job
 from labelembed.recipes.variants import variants_of
-from labelembed.training.jobs import Job, least_used, run_jobs
+from labelembed.training.interruption import StopRequest
+from labelembed.training.jobs import Job, least_used, make, run_jobs
+from labelembed.training.progress import ignore_progress
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.worker_log import LOG_FILE, last_lines, with_last_lines
 from tests.made_failing_jobs import HARMS, harmed_job
@@ -201,7 +203,7 @@ def test_killed_trial_of_a_tuning_is_told_stays_open_and_is_made_again(tmp_path,
     figure.count("killed trials made again, alone", 1, 1)
 
 
-# ---- runs in processes: what needs real ones
+# ---- runs in processes of their own: how they begin, die, are told to leave and are left alone
 
 
 def run_all(payloads, *, at=lambda event: None, **how):
@@ -287,6 +289,7 @@ def group_is_empty(leader):
 
 
 def test_killed_comparison_leaves_no_process(tmp_path):
+    # A whole command, for nothing of it may answer to SIGKILL.
     command = CommandLines(tmp_path).start(
         *("compare", "digits-mlp", "--objectives", "one_hot", "--seeds", "1", "--jobs", "1", "--device", "cpu"),
         *(word for setting in [*SETTINGS, "epochs=3000"] for word in ("--set", setting)),
@@ -380,8 +383,8 @@ def test_comparison_refuses_the_runs_of_another_recipe(tmp_path):
 def test_log_that_cannot_be_written_or_read_is_none(tmp_path):
     (tmp_path / "file").write_text("")
     job = Job("a run", {"do": "work", "value": 1}, tmp_path / "file" / LOG_FILE)
-    (event,) = run_jobs_here([job], do_job)
-    assert (event.kind, event.result["value"]) == ("done", 1)
+    kind, result = make(do_job, job, ignore_progress, StopRequest())
+    assert (kind, result["value"]) == ("done", 1)
     assert last_lines(tmp_path / "none") == last_lines(None) == []
     assert with_last_lines("first\nsecond", None) == "first"
     (tmp_path / "log").write_bytes(b"\xff\x1b[31mred\n\n" + b"y" * 500)
