@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from labelembed.training.interruption import StopRequest
-from labelembed.training.workers import Event, outcome_of
+from labelembed.training.jobs import event_of, make
+from labelembed.training.progress import ignore_progress
 
 
 def run_jobs_here(jobs, run, *, processes=1, gpus=()):
-    """Does what `workers.run_jobs` does, one run after the other; nobody asks them to stop."""
+    """Does what `jobs.run_jobs` does, one run after the other and without a log; nobody asks them to stop."""
     for job in jobs:
-        kind, result, message = outcome_of(run, job.payload, lambda progress: None, StopRequest())
-        yield Event(job, kind, result=result, message=message)
+        yield event_of(job, make(run, replace(job, log=None), ignore_progress, StopRequest()))

@@ -30,6 +30,7 @@ from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.runs.run import cached_data, run_job, run_recipe
 from labelembed.training.checkpoints import Checkpoint, load_newest
 from labelembed.training.interruption import StopRequest
+from labelembed.training.leaving import SIGNALS
 from labelembed.training.progress import Progress
 from labelembed.training.run_folder import RunFolder
 
@@ -183,6 +184,13 @@ def contents(folder: Path) -> dict[str, Any]:
     return found
 
 
+def left_by(folder: Path) -> dict[str, Any]:
+    """Returns what a run on a cluster leaves, without the state of Python's own generator: dask draws on it too."""
+    found = contents(folder)
+    found["checkpoint: random"].pop("python")
+    return found
+
+
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     """Returns the names of what is not the same to the last bit."""
 
@@ -249,6 +257,7 @@ def command_line(
     a file.
     """
     os.setpgrp()  # a terminal signals a whole group, and here that is this process with its children
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # held back where a comparison has started the server
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests themselves were started with `nohup`
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
@@ -297,7 +306,7 @@ def fork_server() -> Any:
     """Returns multiprocessing's fork server, which starts processes that have torch imported already."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    forkserver.ensure_running()  # here, where no signal is held back: its processes would begin so
+    forkserver.ensure_running()
     return context
 
 
@@ -379,7 +388,7 @@ def _work(payload: dict[str, Any], observe: Callable[[Progress], None], stop: St
     for batch in range(3):
         observe(Progress(0, 1, batch, 3, 0.0, None))
     known = {"pid": os.getpid(), "threads": torch.get_num_threads(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
-    return known | {"value": payload.get("value")}
+    return known | {"cache": os.environ.get("LABELEMBED_CACHE"), "value": payload.get("value")}
 
 
 def _train(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
@@ -420,7 +429,7 @@ def _chatter(payload: dict[str, Any], observe: Callable[[Progress], None], stop:
     number = 0
     while not stop.requested():
         number += 1
-        observe(Progress(0, 1, number, 3, 0.0, {"text": "x" * 10_000}))
+        observe(Progress(0, 1, number, 3, 0.0, {"train": {}, "text": "x" * 10_000}))
     Path(payload["file"] + "-saved").touch()
     raise InterruptedTraining("saved")
 

@@ -15,8 +15,8 @@ pytest.importorskip("pty", reason="no pseudo-terminals here")
 
 from labelembed.cli import display
 from labelembed.cli.display import ComparisonDisplay, RunDisplay, duration
+from labelembed.training.jobs import Event, Job
 from labelembed.training.progress import Progress
-from labelembed.training.workers import Event, Job
 from tests.made_terminal import Terminal, terminal
 
 LINE = {

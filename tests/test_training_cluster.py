@@ -21,26 +21,24 @@ from labelembed.recipes.loading import load_recipe
 from labelembed.runs import run as run_module
 from labelembed.runs.comparison import files_of, plan_comparison
 from labelembed.training import cluster as client_side
-from labelembed.training import cluster_connection, cluster_work, cluster_worker, workers
+from labelembed.training import cluster_worker
 from labelembed.training.cluster import open_cluster
-from labelembed.training.cluster_worker import Ticket, fault_of
+from labelembed.training.cluster_worker import Needs, fault_here
 from labelembed.training.interruption import StopRequest
+from labelembed.training.jobs import Job
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.workers import Job
 from tests.made_cli import call, succeed
-from tests.made_tensorboard import journal_for_tensorboard, tensorboard_shows
 from tests.made_training import (
     CommandLines,
     attempt,
-    contents,
     differences,
     do_job,
     fork_server,
     job_of,
+    left_by,
     newest,
     one_thread,  # noqa: F401
     small_recipe,
-    train,
     wait_until,
 )
 
@@ -104,27 +102,16 @@ def run_all(cluster, payloads, at=lambda event: None):
     return last, events
 
 
-def left_by(folder):
-    """Returns what a run leaves but the state of Python's own generator, on which dask's threads draw as well.
-
-    No part of a run draws on it.
-    """
-    found = contents(folder)
-    found["checkpoint: random"].pop("python")
-    return found
-
-
 def table(out):
     """Returns what comparison.csv says, without what says how long something took."""
     with (out / "comparison.csv").open() as file:
         return [{name: value for name, value in row.items() if "seconds" not in name} for row in csv.DictReader(file)]
 
 
-# ------------------------------------------------------------------------------------- two processes, real deaths
+# ---- two processes, for runs and deaths that threads of this process cannot have
 
 
 def test_table_is_that_of_this_machine_and_the_second_call_makes_nothing(two_processes, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "multiprocessing", SimpleNamespace(get_context=lambda kind: fork_server()))
     monkeypatch.chdir(tmp_path)  # the workers stand elsewhere, and the folder is given relative to here
     first = succeed(*WORDS, "--seeds", 2, "--jobs", 2, "--out", "jobs")
     second = succeed(*WORDS, "--seeds", 2, "--cluster", two_processes, "--out", "machines")
@@ -145,45 +132,8 @@ def test_table_is_that_of_this_machine_and_the_second_call_makes_nothing(two_pro
     assert again.err == "4 of 4 runs reused\n"
 
 
-def test_tensorboard_is_written_by_the_workers_as_here(two_processes, tmp_path, monkeypatch):
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
-    monkeypatch.chdir(tmp_path)
-    succeed(*WORDS, "--seeds", 1, "--cluster", two_processes, "--out", "machines", "--tensorboard", "--quiet")
-    runs = sorted((tmp_path / "machines" / "runs").glob("*/seed-0"))
-    assert len(runs) == 2
-    for run in runs:
-        assert len(list((run / "tensorboard").iterdir())) == 1
-        assert tensorboard_shows(run) == journal_for_tensorboard(run)
-
-
-def test_run_of_a_killed_worker_goes_on_elsewhere_from_its_checkpoint(two_processes, tmp_path):
-    recipe = small_recipe(checkpoints={"every_steps": 1, "minimum_seconds": 0.0, "time_share": 1.0})
-    train(recipe, tmp_path / "unbroken")
-    folder, attempts = tmp_path / "run", tmp_path / "attempts"
-    victims = []
-
-    def kill_after_the_first_epoch(event):
-        if event.job.name == "run" and event.kind == "progress" and event.progress.line and not victims:
-            victims.append(int((tmp_path / "attempts-pid").read_text()))
-            os.kill(victims[0], signal.SIGKILL)
-
-    with open_cluster(two_processes, folder=tmp_path) as cluster:
-        payloads = {
-            "run": {"do": "train", "job": job_of(recipe, folder), "file": str(attempts)},
-            "bystander": {"do": "work", "value": 3},
-        }
-        last, events = run_all(cluster, payloads, kill_after_the_first_epoch)
-    assert attempts.read_text() == "xx"
-    assert int((tmp_path / "attempts-pid").read_text()) not in victims
-    assert {name: event.kind for name, event in last.items()} == {"run": "done", "bystander": "done"}
-    epochs = [event.progress.epoch for event in events if event.progress and event.progress.line]
-    assert epochs[0] == 1
-    assert epochs[-1] == 3
-    assert len(set(epochs)) == len(epochs)  # no epoch that was told is made again
-    assert differences(left_by(folder), left_by(tmp_path / "unbroken")) == []
-
-
 def test_ctrl_c_saves_what_is_under_way_and_the_same_command_goes_on(two_processes, tmp_path):
+    # A process of its own, for it is signalled and killed.
     commands = CommandLines(tmp_path)
     out = tmp_path / "comparison"
     words = [*WORDS, "--seeds", "1", "--cluster", two_processes, "--out", str(out)]
@@ -245,22 +195,18 @@ def test_failing_job_costs_its_own_run_alone(here, tmp_path):
 
 
 def leaves_early(payload, observe, stop):
-    """Is interrupted by nobody we know of, as by a worker that closes, as often as the payload says."""
+    """Leaves by itself, as a run does whose worker closes, as often as the payload says."""
     if attempt(payload["file"]) <= payload["times"]:
         raise InterruptedTraining("saved")
     return "came to its end"
 
 
-def test_run_that_was_interrupted_elsewhere_is_handed_out_once_more(here, tmp_path):
-    jobs = [Job(str(times), {"file": str(tmp_path / str(times)), "times": times}) for times in (1, 2)]
+def test_run_whose_worker_closes_is_handed_out_again(here, tmp_path):
+    jobs = [Job(str(times), {"file": str(tmp_path / str(times)), "times": times}) for times in (1, 99)]
     with open_cluster(here().scheduler_address, folder=tmp_path) as cluster:
-        events = list(cluster.run_jobs(jobs, leaves_early))
-    assert [(event.job.name, event.kind, event.result) for event in events] == [
-        ("1", "done", "came to its end"),
-        ("2", "failed", None),
-    ]
-    assert events[1].message == "its workers closed while it was made"
-    assert [(tmp_path / name).read_text() for name in "12"] == ["xx", "xx"]
+        events = {event.job.name: event for event in cluster.run_jobs(jobs, leaves_early)}
+    assert (events["1"].kind, events["1"].result) == ("done", "came to its end")
+    assert (events["99"].kind, events["99"].message) == ("failed", "its workers closed while it was made")
 
 
 def test_data_are_read_anew_for_another_session(tmp_path, monkeypatch):
@@ -287,23 +233,6 @@ def test_what_runs_read_is_known_by_whole_paths(tmp_path, monkeypatch):
     assert files_of(plan) == [str(tmp_path / path) for path in ("mnist", "names.safetensors", "encoder")]
 
 
-def test_next_job_is_taken_when_a_worker_is_free_and_may_depend_on_what_came_before(here, tmp_path):
-    results = []
-
-    def jobs():
-        for number in range(3):
-            assert len(results) == number  # one worker: the one before is over
-            yield Job(str(number), {"do": "work", "value": sum(results) + 1})
-
-    with open_cluster(here().scheduler_address, folder=tmp_path) as cluster:
-        for _ in range(2):  # one cluster serves several times
-            results.clear()
-            for event in cluster.run_jobs(jobs(), do_job):
-                if event.kind == "done":
-                    results.append(event.result["value"])
-            assert results == [1, 2, 4]
-
-
 def test_leaving_early_waits_until_the_runs_have_saved(here, tmp_path):
     payloads = [{"do": "wait", "file": str(tmp_path / str(number))} for number in range(3)]
     with open_cluster(here(number=2).scheduler_address, folder=tmp_path) as cluster:
@@ -317,44 +246,16 @@ def test_leaving_early_waits_until_the_runs_have_saved(here, tmp_path):
     assert last["after"].result["value"] == 5
 
 
-def test_worker_that_joins_later_is_looked_at(here, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster_work, "LOOK_SECONDS", 0.1)
-    local = here()
-    said = []
-    with open_cluster(local.scheduler_address, folder=tmp_path, warn=said.append) as cluster:
-        go_on = tmp_path / "go on"
-        payload = {"do": "wait", "file": str(tmp_path / "first"), "until": str(go_on)}
-        more = {str(number): {"do": "work", "value": number} for number in range(3)}
-        joined = []
-
-        def join(event):
-            if event.job.name == "first" and not joined:
-                local.sync(start_worker, local, joined, 3)
-                local.sync(start_worker, local, joined, 1)
-            if event.job.name == "2" and event.kind == "done":
-                go_on.touch()  # all others were made by the worker that joined
-
-        last, _ = run_all(cluster, {"first": payload, **more}, join)
-        assert all(event.kind == "done" for event in last.values())
-        (line,) = said
-        assert line.startswith(f"left out: worker {joined[0].address} on ")
-        assert "has 3 threads" in line
-        assert joined[0].address not in cluster.workers()
-        for worker in joined:
-            local.sync(worker.close)
-
-
-def test_worker_that_became_unfit_gives_its_run_back(here, tmp_path, monkeypatch):
-    monkeypatch.setattr(client_side, "fault_of", lambda *_, **__: "")  # as it looked before
-    local, joined, said = here(), [], []
-    local.sync(start_worker, local, joined, 3)
-    with open_cluster(local.scheduler_address, folder=tmp_path, warn=said.append) as cluster:
-        assert len(cluster.workers()) == 2
-        last, _ = run_all(cluster, {str(number): {"do": "work", "value": number} for number in range(4)})
-        assert {name: event.result["value"] for name, event in last.items()} == {str(n): n for n in range(4)}
-        (line,) = said
-        assert line.startswith(f"left out: worker {joined[0].address} on ")
-        assert joined[0].address not in cluster.workers()
+def test_worker_that_joins_later_and_cannot_be_used_is_named(here, tmp_path):
+    local, joined = here(), []
+    payloads = [{"do": "wait", "file": str(tmp_path / str(number))} for number in range(3)]
+    with open_cluster(local.scheduler_address, folder=tmp_path) as cluster:
+        events = cluster.run_jobs([Job(str(number), payload) for number, payload in enumerate(payloads)], do_job)
+        assert next(events).job.name == "0"
+        local.sync(start_worker, local, joined, 3)
+        with pytest.raises(ClusterError, match=f"worker {joined[0].address} on .* has 3 threads"):
+            list(events)
+        assert (tmp_path / "0-saved").exists()
     local.sync(joined[0].close)
 
 
@@ -382,8 +283,7 @@ def test_scheduler_that_is_lost_is_said_and_the_run_saves(here, tmp_path):
         time.sleep(0.05)
 
 
-def test_no_worker_yet_is_said_and_waited_for(here, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster_work, "LOOK_SECONDS", 0.1)
+def test_no_worker_yet_is_said_and_waited_for(here, tmp_path):
     local = here(number=0)
     said, joined = [], []
 
@@ -392,7 +292,8 @@ def test_no_worker_yet_is_said_and_waited_for(here, tmp_path, monkeypatch):
         local.sync(start_worker, local, joined, 1)
 
     with open_cluster(local.scheduler_address, folder=tmp_path, warn=warn) as cluster:
-        assert cluster.workers() == [joined[0].address]
+        last, _ = run_all(cluster, {"run": {"do": "work", "value": 1}})
+    assert last["run"].result["value"] == 1
     address = local.scheduler_address
     command = f"dask worker {address} --nworkers N --nthreads 1"
     assert said == [f"waiting for workers of {address}; to start N on a machine: {command}"]
@@ -417,7 +318,7 @@ def refusal(*words):
 @pytest.fixture
 def alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cluster_worker, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(cluster_worker, "_PROBE_SECONDS", 0.2)
 
 
 @pytest.mark.parametrize(
@@ -434,7 +335,7 @@ def test_cluster_and_jobs_together_are_refused(alone):
 
 
 def test_scheduler_that_does_not_answer_is_refused(alone, monkeypatch):
-    monkeypatch.setattr(cluster_connection, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(client_side, "CONNECT_SECONDS", 1.0)
     line = refusal("--cluster", NO_SCHEDULER)
     assert line.startswith(f"error: --cluster {NO_SCHEDULER}: no dask scheduler can be reached there within 1 s (")
     assert line.endswith("; `dask scheduler` starts one and prints its address")
@@ -480,23 +381,20 @@ def test_files_that_a_worker_does_not_see_are_refused(here, tmp_path):
         pass
 
 
-def test_every_fault_of_a_worker_is_told_and_a_good_one_has_none():
-    ticket = Ticket("s", "/shared", (), {"torch": "2.6.0"}, ())
-    good = {"host": "m", "threads": 1, "versions": {"torch": "2.6.0"}, "sees": True, "writes": True, "missing": []}
-
-    def told(**changes):
-        return fault_of(good | changes, ticket, address="tcp://w:1", scheduler="tcp://s:2")
-
-    assert told() == ""
-    assert told(writes=False) == "worker tcp://w:1 on m cannot write in the folder /shared"
-    assert "torch None there and 2.6.0 here" in told(versions={})
+def test_folder_that_a_worker_cannot_write_is_refused(tmp_path, monkeypatch):
+    (tmp_path / cluster_worker.PROBE).write_text("s")
+    needs = Needs("tcp://s:2", "s", str(tmp_path), (), cluster_worker.versions())
+    worker = SimpleNamespace(address="tcp://w:1", state=SimpleNamespace(nthreads=1))
+    assert fault_here(needs, worker) == ""
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert fault_here(needs, worker).endswith(f" cannot write in the folder {tmp_path}")
 
 
 def test_worker_that_cannot_load_labelembed_is_refused(here, tmp_path, monkeypatch):
     def absent(*_):
         raise ModuleNotFoundError("No module named 'labelembed'")
 
-    monkeypatch.setattr(client_side, "look_around", absent)
+    monkeypatch.setattr(client_side, "fault_here", absent)
     wanted = (
         "cannot load labelembed .ModuleNotFoundError: No module named 'labelembed'.; install on all machines: labele"
     )

@@ -1,21 +1,22 @@
-"""R7 on a cluster: a run whose workers are killed is told with its last words, and alone is made again."""
+"""R7 on a cluster: a run whose workers are killed is told with its last words, and alone is made again.
+
+The workers are processes, for they are killed by real signals.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import html
 import json
-import os
 from pathlib import Path
 
 import pytest
 
-from labelembed.training import cluster_work
 from labelembed.training.cluster import open_cluster
+from labelembed.training.jobs import Job
 from labelembed.training.worker_log import LOG_FILE, last_lines
-from labelembed.training.workers import Job
 from tests.made_failing_jobs import HARMS, harmed_job
-from tests.made_training import do_job, fork_server, one_thread  # noqa: F401
+from tests.made_training import differences, do_job, fork_server, left_by, one_thread, train  # noqa: F401
 from tests.reliability.test_r07_killed_runs import LONGEST_SILENCE_SECONDS, compared, planned, told_of
 
 dask = pytest.importorskip("dask", reason="the extra `cluster` (distributed) is not installed")
@@ -50,7 +51,6 @@ def test_killed_runs_on_a_cluster_are_told_with_their_last_words_and_made_again_
     processes, tmp_path, monkeypatch, figure
 ):
     monkeypatch.setattr("labelembed.runs.comparison.run_job", harmed_job)
-    monkeypatch.setattr(cluster_work, "LOOK_SECONDS", 0.3)
     monkeypatch.chdir(tmp_path)  # the workers stand elsewhere, and the folder is given relative to here
     out, address = Path("comparison"), processes(2)
 
@@ -100,6 +100,11 @@ def test_killed_runs_on_a_cluster_are_told_with_their_last_words_and_made_again_
         if names[run] not in lost:
             assert f" epoch {EPOCHS} of {EPOCHS}: loss " in last_lines(out / "runs" / run / LOG_FILE)[-1]
 
+    # One that was killed once has gone on elsewhere from its checkpoint, as if nothing had happened.
+    (recipe, folder) = next(run[2:] for run in runs if run[3].parts[-2:] == ("label_smoothing", "seed-0"))
+    train(recipe, tmp_path / "alone")
+    assert differences(left_by(folder), left_by(tmp_path / "alone")) == []
+
     (out / HARMS).write_text("{}")
     with open_cluster(address, folder=out) as cluster:
         failed, made, _ = compared(plan(), out, cluster)
@@ -107,8 +112,7 @@ def test_killed_runs_on_a_cluster_are_told_with_their_last_words_and_made_again_
     figure.count("runs of a cluster made again, the lost ones alone", len(made), len(lost))
 
 
-def test_run_whose_worker_died_while_there_was_no_other_goes_on_when_one_is_back(processes, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster_work, "LOOK_SECONDS", 0.3)
+def test_run_whose_worker_died_while_there_was_no_other_goes_on_when_one_is_back(processes, tmp_path):
     deaths = {"once": 1, "again and again": 99}
     payloads = {name: {"do": "die", "file": str(tmp_path / name), "deaths": deaths[name]} for name in deaths}
     with open_cluster(processes(1), folder=tmp_path) as cluster:
@@ -116,25 +120,3 @@ def test_run_whose_worker_died_while_there_was_no_other_goes_on_when_one_is_back
     over = {event.job.name: (event.kind, event.result, event.message) for event in events}
     assert over == {"once": ("done", "survived", ""), "again and again": ("failed", None, DIED)}
     assert [(tmp_path / name).read_text() for name in deaths] == ["xx", "x" * (1 + MORE_WORKERS)]
-
-
-def test_output_of_a_client_that_has_a_worker_in_it_stays_its_own(tmp_path, capfd):
-    log = tmp_path / "run" / LOG_FILE
-    with (
-        distributed.LocalCluster(
-            n_workers=1,
-            threads_per_worker=1,
-            processes=False,
-            dashboard_address=":0",
-            protocol="tcp://",
-            host="127.0.0.1",
-        ) as local,
-        open_cluster(local.scheduler_address, folder=tmp_path) as cluster,
-    ):
-        kinds = []
-        for event in cluster.run_jobs([Job("run", {"do": "work", "value": 1}, log)], do_job):
-            os.write(1, b"of the client\n")
-            kinds.append(event.kind)
-    assert kinds[-1] == "done"
-    assert "of the client" in capfd.readouterr().out
-    assert not log.exists()

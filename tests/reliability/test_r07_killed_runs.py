@@ -7,8 +7,8 @@ import csv
 import io
 import json
 import os
+import signal
 import time
-from types import SimpleNamespace
 
 import pytest
 
@@ -16,17 +16,30 @@ from labelembed.cli.results import say_comparison
 from labelembed.cli.tuning_runs import tuning_failure
 from labelembed.data import picture_files
 from labelembed.data.picture_files import read_picture_files
-from labelembed.errors import DataError, TrainingError
+from labelembed.errors import DataError, RunFolderError, TrainingError
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.variants import variants_of
 from labelembed.runs.comparison import plan_comparison, run_comparison
-from labelembed.runs.run import cached_data
-from labelembed.training import worker_log, workers
-from labelembed.training.progress import Progress
-from labelembed.training.worker_log import LOG_FILE, last_lines, note_progress, output_kept, with_last_lines
+from labelembed.runs.run import cached_data, run_job
+from labelembed.training.interruption import StopRequest
+from labelembed.training.jobs import Job, least_used, make, run_jobs
+from labelembed.training.progress import ignore_progress
+from labelembed.training.run_folder import RunFolder
+from labelembed.training.worker_log import LOG_FILE, last_lines, with_last_lines
 from tests.made_failing_jobs import HARMS, harmed_job
+from tests.made_in_process import run_jobs_here
 from tests.made_pictures import write_classes
-from tests.made_training import contents, differences, fork_server, one_thread, train  # noqa: F401
+from tests.made_training import (
+    CommandLines,
+    contents,
+    differences,
+    do_job,
+    fork_server,
+    one_thread,  # noqa: F401
+    stop_after,
+    train,
+    wait_until,
+)
 from tests.reliability.figures import sized
 
 SETTINGS = [
@@ -38,13 +51,13 @@ SETTINGS = [
 ]
 SEEDS = sized(short=4, full=8)
 LONGEST_SILENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 100.0  # within which everything here has come to its end, on a machine with much else to do
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Starts workers from the fork server, where torch is imported already; harm comes to the runs asked for."""
-    context = fork_server()
-    monkeypatch.setattr(workers, "multiprocessing", SimpleNamespace(get_context=lambda kind: context))
+def harm(monkeypatch):
+    """Harm comes to the runs of comparisons that ask for it."""
+    fork_server()  # with what the tests import
     monkeypatch.setattr("labelembed.runs.comparison.run_job", harmed_job)
 
 
@@ -121,11 +134,12 @@ def test_three_killed_runs_of_a_comparison_cost_themselves_alone(tmp_path, figur
     figure.count("runs made again, the killed ones alone", len(made), 3)
     assert set(made) == lost
     figure.at_most("longest silence, in seconds", max(silence, silence_again), LONGEST_SILENCE_SECONDS)
-    # And they end as runs that nobody killed.
+    # And they end as runs that nobody killed, those too that were killed once.
     for variant, seed, recipe, folder in plan.runs:
-        if f"{variant.name} seed {seed}" in lost:
-            train(recipe, tmp_path / "here" / variant.name)
-            assert differences(contents(folder), contents(tmp_path / "here" / variant.name)) == []
+        if "/".join(folder.parts[-2:]) in killed | once:
+            here = tmp_path / "here" / f"{variant.name} {seed}"
+            train(recipe, here)
+            assert differences(contents(folder), contents(here)) == []
 
 
 def test_run_that_raises_ends_or_faults_is_told_with_its_last_words(tmp_path, figure):
@@ -189,39 +203,188 @@ def test_killed_trial_of_a_tuning_is_told_stays_open_and_is_made_again(tmp_path,
     figure.count("killed trials made again, alone", 1, 1)
 
 
+# ---- runs in processes of their own: how they begin, die, are told to leave and are left alone
+
+
+def run_all(payloads, *, at=lambda event: None, **how):
+    """Makes jobs given by name, two at once; returns the last event of each."""
+    events = []
+    until = time.monotonic() + PATIENCE_SECONDS
+    for event in run_jobs([Job(name, payload) for name, payload in payloads.items()], do_job, processes=2, **how):
+        assert time.monotonic() < until
+        events.append(event)
+        at(event)
+    assert sorted(event.job.name for event in events if event.kind != "progress") == sorted(payloads)  # once each
+    return {event.job.name: event for event in events}
+
+
+@pytest.mark.parametrize("gpus", [["4", "GPU-7"], []])
+def test_each_run_has_a_process_its_threads_and_a_gpu_of_its_own(gpus, monkeypatch):
+    monkeypatch.setenv("LABELEMBED_CACHE", "here")  # the fork server is older than this
+    last = run_all({str(number): {"do": "work", "value": number} for number in range(5)}, threads=2, gpus=gpus)
+    results = [event.result for event in last.values()]
+    assert {name: event.result["value"] for name, event in last.items()} == {str(number): number for number in range(5)}
+    assert len({result["pid"] for result in results} - {os.getpid()}) == 5
+    assert {(result["threads"], result["cache"]) for result in results} == {(2, "here")}
+    assert {result["gpu"] for result in results} == set(gpus or [os.environ.get("CUDA_VISIBLE_DEVICES")])
+
+
+def test_a_new_process_gets_the_gpu_that_the_fewest_use():
+    assert least_used(["0", "1"], []) == "0"
+    assert least_used(["0", "1"], ["0"]) == "1"
+    assert least_used(["0", "1"], ["1"]) == "0"  # the run on the first is over
+    assert least_used(["0", "1"], ["0", "1", "0"]) == "1"
+    assert least_used([], [None]) is None
+
+
+def test_a_death_or_an_error_costs_its_own_run_alone(tmp_path):
+    finished = tmp_path / "the others are over"
+
+    def note(event):
+        if event.job.name == "killed twice" and event.kind == "failed":
+            finished.touch()
+
+    last = run_all(
+        {
+            "bystander": {"do": "wait", "file": str(tmp_path / "bystander"), "until": str(finished)},
+            "killed once": {"do": "die", "file": str(tmp_path / "once"), "deaths": 1},
+            "told to end": {"do": "die", "file": str(tmp_path / "told"), "deaths": 1, "signal": signal.SIGTERM},
+            "a fault of the data": {"do": "raise", "error": "DataError"},
+            "killed twice": {"do": "die", "file": str(tmp_path / "twice"), "deaths": 2},
+            "after": {"do": "work", "value": 1},
+        },
+        at=note,
+    )
+    failed = {name: event.message for name, event in last.items() if event.kind == "failed"}
+    assert failed.keys() == {"killed twice", "a fault of the data"}
+    assert failed["a fault of the data"] == "the job's own fault"
+    assert "died twice" in failed["killed twice"]
+    assert last["killed once"].result == last["told to end"].result == "survived"
+    assert (tmp_path / "told-wait-saved").exists()  # SIGTERM left it the time to save
+    # How often each was begun: the bystander saw all four deaths, and none of them was its own.
+    begun = {name: (tmp_path / name).read_text() for name in ("bystander", "once", "told", "twice")}
+    assert begun == {"bystander": "x", "once": "xx", "told": "xx", "twice": "xx"}
+
+
+def test_leaving_early_lets_the_runs_save_and_ends_every_process(tmp_path):
+    payloads = [{"do": "chatter", "file": str(tmp_path / str(number))} for number in range(3)]
+    events = run_jobs([Job(str(number), payload) for number, payload in enumerate(payloads)], do_job, processes=2)
+    begun = time.monotonic()
+    heard = {next(events).job.name}
+    while heard != {"0", "1"}:
+        heard.add(next(events).job.name)
+    time.sleep(0.3)  # until the pipes, which nobody reads, are full
+    with pytest.raises(KeyboardInterrupt):
+        events.throw(KeyboardInterrupt)  # as Ctrl-C does
+    assert time.monotonic() - begun < PATIENCE_SECONDS
+    assert [(tmp_path / f"{number}-saved").exists() for number in range(3)] == [True, True, False]
+
+
+def group_is_empty(leader):
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_killed_comparison_leaves_no_process(tmp_path):
+    # A whole command, for nothing of it may answer to SIGKILL.
+    command = CommandLines(tmp_path).start(
+        *("compare", "digits-mlp", "--objectives", "one_hot", "--seeds", "1", "--jobs", "1", "--device", "cpu"),
+        *(word for setting in [*SETTINGS, "epochs=3000"] for word in ("--set", setting)),
+        *("--out", str(tmp_path / "comparison"), "--quiet"),
+    )
+    run = RunFolder(tmp_path / "comparison" / "runs" / "one_hot" / "seed-0")
+    wait_until(lambda: len(run.journal()) > 1, command, pause=0.01)
+    command.signal(signal.SIGKILL)
+    assert command.code() == -signal.SIGKILL
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not group_is_empty(command.process.pid):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+# ---- comparisons, in this process
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Makes the runs of a comparison in this process."""
+    monkeypatch.setattr("labelembed.runs.comparison.run_job", run_job)
+    monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
+
+
+def counted(out):
+    about = json.loads((out / "comparison.json").read_text())
+    return about["reused"], about["made"]
+
+
+def test_comparison_makes_what_is_missing_and_reuses_what_is_finished(here, tmp_path, monkeypatch):
+    out = tmp_path / "comparison"
+    plan = planned(out, "one_hot,label_embedding", 2)
+    folders = {f"{variant.name} seed {seed}": (recipe, folder) for variant, seed, recipe, folder in plan.runs}
+    assert list(folders) == [f"{name} seed {seed}" for seed in (0, 1) for name in ("one_hot", "label_embedding")]
+    # One run was broken off, one failed, one has finished; one was never begun.
+    stop_after(*folders["one_hot seed 0"], 7)
+    stop_after(*folders["label_embedding seed 0"], 7)
+    RunFolder(folders["label_embedding seed 0"][1]).write_result({"format": 1, "status": "failed", "message": "made"})
+    train(*folders["label_embedding seed 1"])
+    before = RunFolder(folders["label_embedding seed 1"][1]).result()
+
+    failed, made, _ = compared(plan, out)
+    assert failed == {}
+    assert sorted(made) == ["label_embedding seed 0", "one_hot seed 0", "one_hot seed 1"]
+    assert counted(out) == (1, 3)
+    assert RunFolder(folders["label_embedding seed 1"][1]).result() == before
+    for name, (recipe, folder) in folders.items():
+        train(recipe, tmp_path / "alone" / name)
+        assert differences(contents(folder), contents(tmp_path / "alone" / name)) == []
+
+    # The second time nothing is left to do, and no process is started.
+    monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs)
+    monkeypatch.setattr("labelembed.training.jobs._started", None)
+    again = planned(out, "one_hot,label_embedding", 2)
+    assert len(again.finished()) == 4
+    assert compared(again, out)[:2] == ({}, [])
+    assert counted(out) == (4, 0)
+
+
+def test_failed_runs_of_a_comparison_are_told_and_the_others_made(here, tmp_path):
+    out = tmp_path / "comparison"
+    plan = planned(out, "one_hot,label_embedding", 1)
+    # A file stands where the folder of one of the runs should be.
+    folder = plan.runs[1][3]
+    folder.parent.mkdir(parents=True)
+    folder.write_text("")
+    failed, made, _ = compared(plan, out)
+    assert (list(failed), made) == (["label_embedding seed 0"], ["one_hot seed 0"])
+    assert str(folder) in failed["label_embedding seed 0"]
+    folder.unlink()
+    assert compared(planned(out, "one_hot,label_embedding", 1), out)[:2] == ({}, ["label_embedding seed 0"])
+    assert counted(out) == (1, 1)
+
+
+def test_comparison_refuses_the_runs_of_another_recipe(tmp_path):
+    out = tmp_path / "comparison"
+    plan = planned(out, "one_hot", 1)
+    stop_after(*plan.runs[0][2:], 4)
+    with pytest.raises(RunFolderError) as error:
+        planned(out, "one_hot", 1, "batch_size=50", "optimizer.learning_rate=0.5")
+    assert str(plan.runs[0][3]) in str(error.value)
+    assert "batch_size: here 40, asked for 50" in str(error.value)
+    assert "optimizer.learning_rate: here 0.001, asked for 0.5" in str(error.value)
+    planned(out, "one_hot", 1)  # the recipe it was begun with is welcome
+
+
 # ---- the log
 
 
-def test_log_keeps_what_the_process_and_its_libraries_write_and_stays_small(tmp_path, capfd, monkeypatch):
-    log = tmp_path / "run" / LOG_FILE
-    with output_kept(log, "one_hot seed 3") as kept, output_kept(log.with_name("other"), "of a thread") as other:
-        assert (kept, other) == (True, False)  # a process has one output
-        os.write(1, b"from Python\n")  # what pytest has put in the place of sys.stdout is not asked
-        os.write(2, b"from a library\n")
-        note_progress(Progress(2, 5, 0, 5, 1.0, {"train": {"total": 0.25}}))
-    os.write(1, b"afterwards\n")
-    assert capfd.readouterr() == ("afterwards\n", "")
-    lines = log.read_text().splitlines()
-    assert "one_hot seed 3: begun in process" in lines[0]
-    assert {"from Python", "from a library"} <= set(lines)
-    assert "epoch 2 of 5: loss 0.25" in log.read_text()
-    assert len(last_lines(log)) == 3
-    monkeypatch.setattr(worker_log, "_KEPT_BYTES", 1000)
-    for _ in range(30):
-        with output_kept(log, "one_hot seed 3"):
-            os.write(1, b"x" * 200 + b"\n")
-            note_progress(Progress(3, 5, 0, 5, 1.0, {"train": {"total": 0.5}}))
-    assert log.stat().st_size < 2500
-    assert last_lines(log)[-1].endswith("epoch 3 of 5: loss 0.5") or last_lines(log)[-1] == "x" * 100
-
-
-def test_log_that_cannot_be_written_or_read_is_none(tmp_path, capfd):
+def test_log_that_cannot_be_written_or_read_is_none(tmp_path):
     (tmp_path / "file").write_text("")
-    for path in (tmp_path / "file" / LOG_FILE, None):
-        with output_kept(path, "a run") as kept:
-            assert not kept
-            os.write(1, b"heard\n")
-        assert capfd.readouterr().out == "heard\n"
+    job = Job("a run", {"do": "work", "value": 1}, tmp_path / "file" / LOG_FILE)
+    kind, result = make(do_job, job, ignore_progress, StopRequest())
+    assert (kind, result["value"]) == ("done", 1)
     assert last_lines(tmp_path / "none") == last_lines(None) == []
     assert with_last_lines("first\nsecond", None) == "first"
     (tmp_path / "log").write_bytes(b"\xff\x1b[31mred\n\n" + b"y" * 500)
@@ -231,23 +394,13 @@ def test_log_that_cannot_be_written_or_read_is_none(tmp_path, capfd):
 
 
 def test_last_words_of_a_fault_of_memory_say_where_it_was(tmp_path):
-    dump = [
-        "Fatal Python error: Bus error",
-        "",
-        "Thread 0x2 (most recent call first):",
-        '  File "c.py", line 3 in wait',
-    ]
-    dump += [
-        "Current thread 0x1 (most recent call first):",
-        '  File "a.py", line 1 in inner',
-        '  File "b.py", line 2',
-        "",
-    ]
-    dump += ["Extension modules: numpy, torch"]
-    (tmp_path / "log").write_text("\n".join(["epoch 1 of 2", *dump]))
+    begun = "2026-11-01 10:00:00 one_hot seed 3: begun in process 7 on m"
+    dump = ["Fatal Python error: Bus error", "", "Stack (most recent call first):", '  File "a.py", line 1 in inner']
+    dump += ['  File "b.py", line 2', '  File "c.py", line 3', "", "Extension modules: numpy, torch"]
+    (tmp_path / "log").write_text("\n".join([begun, "epoch 1 of 2", *dump]))
     assert last_lines(tmp_path / "log") == [dump[0], 'File "a.py", line 1 in inner', 'File "b.py", line 2']
-    (tmp_path / "log").write_text("\n".join([*dump, "epoch 1 of 2", "epoch 2 of 2"]))
-    assert last_lines(tmp_path / "log")[1:] == ["epoch 1 of 2", "epoch 2 of 2"]
+    (tmp_path / "log").write_text("\n".join([*dump, begun, "epoch 2 of 2"]))  # an attempt after it
+    assert last_lines(tmp_path / "log") == [begun, "epoch 2 of 2"]
 
 
 # ---- pictures, decoded in threads

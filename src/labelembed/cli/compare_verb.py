@@ -100,7 +100,7 @@ def compare(
         refuse_run_folder,
         visible_gpus,
     )
-    from labelembed.training.cluster_connection import count_workers
+    from labelembed.training.cluster import count_workers
     from labelembed.training.run_lock import locked
     from labelembed.training.tensorboard import require_tensorboard
     from labelembed.tuning.study import require_optuna

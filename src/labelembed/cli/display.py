@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labelembed.training.jobs import Event
     from labelembed.training.progress import Progress
-    from labelembed.training.workers import Event
 
 _PLAIN_LINE_SECONDS = 1.0
 _READING_LINE_SECONDS = 10.0

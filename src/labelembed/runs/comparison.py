@@ -24,11 +24,11 @@ from labelembed.runs.run import run_job
 from labelembed.runs.training_network import network_for
 from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder, saving, write_json
+from labelembed.training.jobs import VISIBLE_GPUS, Event, Job, run_jobs
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import locked
 from labelembed.training.training_data import TrainingData
 from labelembed.training.worker_log import LOG_FILE, with_last_lines
-from labelembed.training.workers import VISIBLE_GPUS, Event, Job, run_jobs
 
 _DESCRIPTION_BYTES = 10_000
 
@@ -166,7 +166,7 @@ def _made(
     observe: Callable[[Event], None],
 ) -> dict[str, str]:
     make_writable_folder(out)
-    session = "" if cluster is None else cluster.ticket.session
+    session = "" if cluster is None else cluster.session
     done = {str(folder) for folder in plan.finished()}
     todo = [
         Job(

@@ -270,7 +270,7 @@ def cached_data(recipe: Recipe, *, progress: ReadingProgress | None = None, sess
 
 
 def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> dict[str, Any]:
-    """Makes one run of a comparison in a worker process; see `training.workers` and `training.cluster`."""
+    """Makes one run of a comparison in a worker process; see `training.jobs` and `training.cluster`."""
     recipe = parse_recipe(payload["recipe"], source=payload["source"])
     how = {"device": payload["device"], "tensorboard": payload.get("tensorboard", False)}
     with stop.now_at_once(True):

@@ -2,61 +2,51 @@
 
 from __future__ import annotations
 
-import asyncio
-import faulthandler
-import importlib.metadata
-import json
+import contextlib
 import os
 import platform
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from labelembed import __version__
+from labelembed.errors import InterruptedTraining
 from labelembed.training.interruption import StopRequest
+from labelembed.training.jobs import Job, Outcome, Run, make
 from labelembed.training.progress import Progress
-from labelembed.training.worker_log import note_progress, output_kept
-from labelembed.training.workers import Run, outcome_of
+
+if TYPE_CHECKING:
+    from distributed import Worker
 
 TOPIC = "labelembed"  # of dask's events; one for all comparisons, for a scheduler keeps every topic for ever
 PROBE = ".cluster-probe"
-_LOOK_SECONDS = 5.0  # a network file system may show a new file a little later
-_TELL_SECONDS = 0.5
-_WATCH_SECONDS = 1.0
+_PROBE_SECONDS = 5.0  # a network file system may show a new file a little later
+_TELL_SECONDS = 0.5  # between two messages of a run
 
 
 @dataclass(frozen=True)
-class Ticket:
-    """What a worker must know of a client and agree with.
+class Needs:
+    """What every worker must have.
 
     Args:
-        session: Names this use of the cluster.
-        folder: The folder that all must see; the client has put a probe into it.
+        scheduler: Its address.
+        session: Names this use of the cluster; the client has put it into a file of the folder.
+        folder: Where runs are written.
         files: What else must be there.
         versions: Of the packages, as the client has them.
-        command: The client's words, which a run folder keeps.
-        process: The client's, as `this_process` says it; what that one writes is no worker's.
     """
 
+    scheduler: str
     session: str
     folder: str
     files: tuple[str, ...]
     versions: dict[str, str]
-    command: tuple[str, ...]
-    process: str = ""
-
-
-def this_process() -> str:
-    """Returns what tells this process from those of all machines."""
-    return f"{socket.gethostname()} {os.getpid()}"
 
 
 def versions() -> dict[str, str]:
@@ -64,193 +54,112 @@ def versions() -> dict[str, str]:
 
     What stands behind a plus (``2.6.0+cpu``) is the build, and may differ.
     """
-    try:
-        ours = importlib.metadata.version("labelembed")
-    except importlib.metadata.PackageNotFoundError:  # a source tree that is not installed
-        ours = __version__
     python = ".".join(platform.python_version_tuple()[:2])
-    return {"labelembed": ours, "torch": torch.__version__.split("+")[0], "python": python}
+    return {"labelembed": __version__, "torch": torch.__version__.split("+")[0], "python": python}
 
 
-async def look_around(ticket: Ticket, dask_worker: Any) -> dict[str, Any]:
-    """Returns what a client asks of a worker before it hands over runs, as JSON values.
-
-    Args:
-        ticket: The client's.
-        dask_worker: Given by dask, where this is called through `Client.run`.
-    """
-    probe = Path(ticket.folder) / PROBE
-    until = time.monotonic() + _LOOK_SECONDS
-    while not (seen := _holds(probe, ticket.session)) and time.monotonic() < until:
-        await asyncio.sleep(0.2)
-    return {
-        "host": socket.gethostname(),
-        "threads": int(dask_worker.state.nthreads),
-        "versions": versions(),
-        "sees": seen,
-        "writes": os.access(ticket.folder, os.W_OK),
-        "missing": [path for path in ticket.files if not Path(path).exists()],
-    }
-
-
-def _holds(probe: Path, session: str) -> bool:
-    with suppress(OSError):
-        os.listdir(probe.parent)  # has a network file system ask its server
-        return probe.read_text(encoding="utf-8") == session
-    return False
-
-
-def fault_of(found: dict[str, Any], ticket: Ticket, *, address: str, scheduler: str) -> str:
+def fault_here(needs: Needs, dask_worker: Worker) -> str:
     """Returns why a worker cannot be used, and what to do; empty when it can.
 
     Args:
-        found: What `look_around` saw there.
-        ticket: The client's.
-        address: Of the worker.
-        scheduler: Its address, for the commands that are told.
+        needs: What it must have.
+        dask_worker: Given by dask, where this is called through `Client.run`.
     """
-    who = f"worker {address} on {found['host']}"
-    if (threads := found["threads"]) != 1:
+    who = f"worker {dask_worker.address} on {socket.gethostname()}"
+    if (threads := dask_worker.state.nthreads) != 1:
         return (
             f"{who} has {threads} threads; a run changes the state of its whole process, so each needs one of its own: "
-            f"start workers with `dask worker {scheduler} --nworkers {max(threads, 1)} --nthreads 1`"
+            f"start workers with `dask worker {needs.scheduler} --nworkers {max(threads, 1)} --nthreads 1`"
         )
+    here = versions()
     differing = [
-        f"{name} {found['versions'].get(name)} there and {version} here"
-        for name, version in ticket.versions.items()
-        if found["versions"].get(name) != version
+        f"{name} {here.get(name)} there and {version} here"
+        for name, version in needs.versions.items()
+        if here.get(name) != version
     ]
     if differing:
         return f"{who} has other versions: {', '.join(differing)}; install the same ones on all machines"
-    if not found["sees"]:
+    if not _seen(Path(needs.folder) / PROBE, needs.session):
         shared = "runs need a folder on a file system that all machines see under one path"
-        return f"{who} does not see the folder {ticket.folder}; {shared}: name one with --out"
-    if not found["writes"]:
-        return f"{who} cannot write in the folder {ticket.folder}"
-    if found["missing"]:
-        return f"{who} does not see {found['missing'][0]}; put it on a file system that all machines see under one path"
+        return f"{who} does not see the folder {needs.folder}; {shared}: name one with --out"
+    if not os.access(needs.folder, os.W_OK):
+        return f"{who} cannot write in the folder {needs.folder}"
+    for path in needs.files:
+        if not Path(path).exists():
+            return f"{who} does not see {path}; put it on a file system that all machines see under one path"
     return ""
 
 
-def make_run(
-    run: Run,
-    payload: Any,
-    ticket: Ticket,
-    *,
-    name: str,
-    log: str | None,
-    number: int,
-    scheduler: str,
-    threads: int,
-) -> tuple[str, Any, str]:
+def _seen(probe: Path, session: str) -> bool:
+    until = time.monotonic() + _PROBE_SECONDS
+    while True:
+        with contextlib.suppress(OSError):
+            os.listdir(probe.parent)  # has a network file system ask its server
+            if probe.read_text(encoding="utf-8") == session:
+                return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+
+
+def keys_at_work(dask_worker: Worker) -> list[str]:
+    """Returns the keys of the tasks that a worker's threads are busy with, also of those that are cancelled."""
+    return [str(key) for key in dask_worker.active_threads.values()]
+
+
+def make_on_worker(job: Job, *, run: Run, needs: Needs, threads: int, words: Sequence[str]) -> Outcome:
     """Makes one run in the process of a dask worker; what the client submits.
 
-    It stops, having saved where it stands, when the client asks for it, when the client is gone (then the scheduler
-    has no use for the task any more), and when the worker itself closes. What the process writes meanwhile, dask's own
-    messages among it, is kept in the run's log, see `worker_log`.
+    It stops, having saved where it stands, when dask has no use for the task any more (the client has cancelled it or
+    is gone) and when the worker closes.
+
+    Args:
+        job: The run.
+        run: See `Cluster.run_jobs`.
+        needs: What the worker must have; it may have joined after the first look.
+        threads: Torch's threads.
+        words: Of the client's command, which a run folder keeps.
 
     Returns:
-        (`done`, result, ""), (`failed`, None, why), (`interrupted`, None, ""), or (`unfit`, address, why) from a worker
-        that joined later and cannot be used.
+        What `jobs.make` does, or (`unfit`, why).
+
+    Raises:
+        InterruptedTraining: When the worker closes; dask gives the run to another one.
     """
-    from distributed import Event as Flag
-    from distributed import get_client, get_worker
+    from distributed import Status, get_worker
 
     worker = get_worker()
     key = worker.get_current_task()
-    flag = Flag(flag_name(ticket), client=get_client())
-    if flag.is_set():
-        return "interrupted", None, ""
-    found = asyncio.run(look_around(ticket, worker))
-    if fault := fault_of(found, ticket, address=worker.address, scheduler=scheduler):
-        return "unfit", worker.address, fault
-
-    def tell(kind: str, content: Any) -> None:
-        about = {"session": ticket.session, "number": number, "kind": kind, "worker": worker.address}
-        worker.log_event(TOPIC, about | {"content": json.dumps(content)})
+    if fault := fault_here(needs, worker):
+        return "unfit", fault
+    last = 0.0
 
     def wanted() -> bool:
         task = worker.state.tasks.get(key)
-        return worker.status.name == "running" and task is not None and task.state == "executing"
+        open_still = worker.status in (Status.running, Status.paused)
+        return open_still and task is not None and task.state == "executing"
 
-    tell("begun", None)
-    path = None if log is None or ticket.process == this_process() else Path(log)
-    with (
-        _watched(flag) as asked,
-        _in_place_of_a_command(ticket.command, threads),
-        output_kept(path, name) as kept,
-        _faults_told(),
-    ):
-        stop = StopRequest(also=lambda: asked.is_set() or not wanted())
-        return outcome_of(run, payload, _sparing(tell, to_log=kept), stop)
+    def tell(progress: Progress) -> None:  # not all, for it goes through one scheduler
+        nonlocal last
+        if progress.line is not None or time.monotonic() - last > _TELL_SECONDS:
+            last = time.monotonic()
+            worker.log_event(TOPIC, {"key": key, "progress": list(progress)})
 
-
-def flag_name(ticket: Ticket) -> str:
-    """Returns the name of dask's event by which a client asks its runs to stop."""
-    return f"labelembed-stop-{ticket.session}"
+    with _as_the_client(words, threads):
+        outcome = make(run, job, tell, StopRequest(also=lambda: not wanted()))
+    if outcome[0] == "interrupted":
+        raise InterruptedTraining(outcome[1])
+    return outcome
 
 
-def _sparing(tell: Callable[[str, Any], None], *, to_log: bool) -> Callable[[Progress], None]:
-    """Passes on the ends of epochs, and now and then what lies between, for all goes through one scheduler.
-
-    Args:
-        tell: Tells the client.
-        to_log: Whether the run has a log, for the ends of epochs.
-    """
-    told = 0.0
-
-    def observe(progress: Progress) -> None:
-        nonlocal told
-        if progress.line is not None or time.monotonic() - told > _TELL_SECONDS:
-            told = time.monotonic()
-            tell("progress", progress)
-        if to_log:
-            note_progress(progress)
-
-    return observe
-
-
-@contextmanager
-def _watched(flag: Any) -> Iterator[threading.Event]:
-    """Gives an event of this process that is set soon after dask's is; training does not wait for the network."""
-    asked, over = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        with suppress(Exception):  # the scheduler is gone: the worker closes, which a run notices by itself
-            while not over.is_set():
-                if flag.wait(timeout=f"{_WATCH_SECONDS}s"):
-                    asked.set()
-                    return
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield asked
-    finally:
-        over.set()
-
-
-@contextmanager
-def _in_place_of_a_command(command: tuple[str, ...], threads: int) -> Iterator[None]:
-    """Lets the process have torch's threads and the words of the client, for the time of a run."""
-    before, words = torch.get_num_threads(), sys.argv
+@contextlib.contextmanager
+def _as_the_client(words: Sequence[str], threads: int) -> Iterator[None]:
+    """Lets the process have the client's words and torch's threads, for the time of a run."""
+    before, own = torch.get_num_threads(), sys.argv
     torch.set_num_threads(threads)
-    sys.argv = list(command)
+    sys.argv = list(words)
     try:
         yield
     finally:
         torch.set_num_threads(before)
-        sys.argv = words
-
-
-@contextmanager
-def _faults_told() -> Iterator[None]:
-    """Has a fault of memory leave where it was on standard error, for the time of a run."""
-    if faulthandler.is_enabled():
-        yield
-        return
-    with suppress(AttributeError, OSError, ValueError):  # where there is no standard error
-        faulthandler.enable()
-    try:
-        yield
-    finally:
-        faulthandler.disable()
+        sys.argv = own

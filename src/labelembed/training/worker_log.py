@@ -1,102 +1,79 @@
-"""What a worker process writes while it makes a run, kept beside the run: the last word of one that is killed."""
+"""What a run says while another process makes it, in a file of its folder: the last words of one that is killed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import platform
-import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
+import torch
+
+from labelembed.training.peak_memory import peak_memory
 from labelembed.training.progress import Progress
 
 LOG_FILE = "worker.log"
-# Of an old log so much is kept; one that has grown to twice as much is cut.
-_KEPT_BYTES = 32_000
+_TAIL_BYTES = 32_000  # of a log so much is read
 _LINES, _LINE_LETTERS = 3, 100
-# So begins what `faulthandler` writes, so the thread of the fault, and so its last line, on any version of Python.
-_FAULT, _FAULT_THREAD = "Fatal Python error: ", "Current thread "
-_FAULT_ENDS = ("Extension modules: ", "File ", "Binary file ", "<")
-# Output is a process' own: of two runs in one, as threads make them, the first one's is kept.
-_IN_USE = threading.Lock()
+_BEGUN = ": begun in process "
+_FAULT = "Fatal Python error: "  # so begins what `faulthandler` writes
+_NO_NEWS = "(most recent call first)"  # a heading of it
 
 
-@contextlib.contextmanager
-def output_kept(path: Path | None, name: str) -> Iterator[bool]:
-    """Sends what this process writes to its standard output and error into a file, for the time of the block.
+def opened_log(path: Path | None) -> BinaryIO:
+    """Opens the log of a run, to write at its end; what cannot be written is written nowhere.
 
-    Libraries written in C are heard too. Where the file cannot be written nothing is kept: the run itself will say what
-    is wrong with its folder. The block is given whether anything is kept.
-
-    Args:
-        path: The file, to whose end it is written; None: nothing is kept.
-        name: Of the run.
+    The run itself will say what is wrong with its folder.
     """
-    if path is None or not _IN_USE.acquire(blocking=False):
-        yield False
-        return
-    try:
-        log = _opened(path)
-        if log is None:
-            yield False
-            return
-        with _in_place_of_output(log):
-            _write(f"{name}: begun in process {os.getpid()} on {platform.node()}")
-            yield True
-    finally:
-        _IN_USE.release()
-
-
-@contextlib.contextmanager
-def _in_place_of_output(log: int) -> Iterator[None]:
-    kept = [os.dup(stream) for stream in (1, 2)]
-    _flush()
-    try:
-        for stream in (1, 2):
-            os.dup2(log, stream)
-        yield
-    finally:
-        _flush()
-        for stream, before in zip((1, 2), kept, strict=True):
-            os.dup2(before, stream)
-            os.close(before)
-        os.close(log)
-
-
-def note_progress(progress: Progress) -> None:
-    """Writes a line at the end of an epoch, where `output_kept` keeps it: a log is cut, no other output may be."""
-    if progress.line is not None:
-        total = progress.line["train"].get("total", float("nan"))
-        _write(f"epoch {progress.epoch} of {progress.epochs}: loss {total:.6g}")
+    if path is not None:
         with contextlib.suppress(OSError):
-            if os.fstat(1).st_size > 2 * _KEPT_BYTES:
-                _cut(1)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.open("ab", buffering=0)
+    return Path(os.devnull).open("ab", buffering=0)
+
+
+def note(log: BinaryIO, text: str) -> None:
+    """Writes lines, with the time before the first."""
+    with contextlib.suppress(OSError):  # a full disk: the next save says so
+        log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n".encode())
+
+
+def note_begin(log: BinaryIO, name: str) -> None:
+    """Writes that an attempt at a run begins."""
+    note(log, f"{name}{_BEGUN}{os.getpid()} on {platform.node()}")
+
+
+def note_epoch(log: BinaryIO, progress: Progress) -> None:
+    """Writes a line at the end of an epoch: the loss, and the memory that the process has needed so far."""
+    if progress.line is not None:
+        loss = progress.line["train"].get("total", float("nan"))
+        memory = peak_memory(torch.device("cpu"))
+        needed = f", {int(memory['bytes']) >> 20:,} MiB of memory" if memory else ""
+        note(log, f"epoch {progress.epoch} of {progress.epochs}: loss {loss:.6g}{needed}")
 
 
 def last_lines(path: Path | None) -> list[str]:
-    """Returns the last lines of a log, shortened; none where there is no log.
+    """Returns the last lines of the last attempt in a log, shortened; none where there is no log.
 
     Of a fault of memory they are the first that tell of it: what it was, and where, the innermost call first.
     """
     if path is None:
         return []
-    with contextlib.suppress(OSError):
+    try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _KEPT_BYTES))
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
             text = file.read().decode("utf-8", errors="replace")
-        lines = [
-            "".join(letter if letter.isprintable() else " " for letter in line).strip() for line in text.split("\n")
-        ]
-        said = [line[:_LINE_LETTERS] for line in lines if line]
-        fault = max((place for place, line in enumerate(said) if line.startswith(_FAULT)), default=None)
-        if fault is not None and said[-1].startswith(_FAULT_ENDS):  # otherwise the process after it has written more
-            threads = [place for place, line in enumerate(said) if place > fault and line.startswith(_FAULT_THREAD)]
-            return [said[fault], *said[threads[0] + 1 :]][:_LINES] if threads else said[fault:][:_LINES]
-        return said[-_LINES:]
-    return []
+    except OSError:
+        return []
+    lines = ["".join(letter if letter.isprintable() else " " for letter in line).strip() for line in text.split("\n")]
+    said = [line[:_LINE_LETTERS] for line in lines if line and not line.endswith(f"{_NO_NEWS}:")]
+    begun = max((place for place, line in enumerate(said) if _BEGUN in line), default=0)
+    for place, line in enumerate(said):
+        if place > begun and line.startswith(_FAULT):
+            return said[place:][:_LINES]
+    return said[begun:][-_LINES:]
 
 
 def with_last_lines(message: str, path: Path | None) -> str:
@@ -104,33 +81,3 @@ def with_last_lines(message: str, path: Path | None) -> str:
     first = (message.splitlines() or ["no reason"])[0]
     lines = last_lines(path)
     return f"{first}; the last lines of its {LOG_FILE}: {' | '.join(lines)}" if lines else first
-
-
-def _opened(path: Path) -> int | None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-    except OSError:
-        return None
-    with contextlib.suppress(OSError):
-        if os.fstat(log).st_size > _KEPT_BYTES:
-            _cut(log)
-    return log
-
-
-def _cut(log: int) -> None:
-    """Leaves the end of a log."""
-    end = os.pread(log, _KEPT_BYTES, max(0, os.fstat(log).st_size - _KEPT_BYTES))
-    os.ftruncate(log, 0)
-    os.write(log, end)
-
-
-def _write(line: str) -> None:
-    with contextlib.suppress(OSError):  # a full disk: the next save says so
-        os.write(1, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n".encode())
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()

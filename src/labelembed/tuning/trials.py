@@ -15,11 +15,11 @@ from labelembed.runs.run import run_job
 from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder
 from labelembed.training.interruption import StopRequest
+from labelembed.training.jobs import Event, Job, run_jobs
 from labelembed.training.progress import Progress
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import locked
 from labelembed.training.worker_log import LOG_FILE, with_last_lines
-from labelembed.training.workers import Event, Job, run_jobs
 from labelembed.tuning.planning import TunedVariant, TuningPlan
 from labelembed.tuning.pruning import Watch, limits_of
 from labelembed.tuning.results import Outcome, TrialRecord
@@ -158,7 +158,7 @@ def _jobs(
                 "source": f"{plan.recipe_name}, {one.tuned.variant.name}, trial {trial.number}",
                 "folder": str(folder.path if cluster is None else folder.path.absolute()),
                 "device": device,
-                "session": "" if cluster is None else cluster.ticket.session,
+                "session": "" if cluster is None else cluster.session,
                 "limits": None if limits is None else limits[seed],
                 "measure": plan.measure,
             }
@@ -200,7 +200,7 @@ def _made(
 
 
 def run_trial(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> dict[str, Any]:
-    """Makes one run of a trial in a worker process, which may be given up; see `training.workers`."""
+    """Makes one run of a trial in a worker process, which may be given up; see `training.jobs`."""
 
     def without_test(progress: Progress) -> None:
         line = progress.line

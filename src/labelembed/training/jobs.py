@@ -1,0 +1,248 @@
+"""Many runs on one machine: each in a process of its own, as many at once as are asked for.
+
+The standard library's fork server starts the processes. It has imported what a run needs, so that one is there at
+once, and it does nothing else, so that no thread or lock is copied half-way. Each process has a pipe of its own to this
+one and shares nothing with the others: one that is killed costs its own run alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from labelembed.errors import InterruptedTraining, LabelEmbedError
+from labelembed.training.interruption import StopRequest
+from labelembed.training.leaving import SIGNALS, held_back, leave_now
+from labelembed.training.progress import Progress
+from labelembed.training.worker_log import note, note_begin, note_epoch, opened_log
+
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+# Imported by the fork server besides the run's own module; the last one is what an optimiser imports first.
+_PRELOADED = ["filelock", "sklearn.datasets", "torch._dynamo"]
+_ATTEMPTS = 2  # at a run whose process dies
+
+Run = Callable[[Any, Callable[[Progress], None], StopRequest], Any]
+# How a run ended: `done` and its result, `failed` and why, or `interrupted`: it has saved where it stands.
+Outcome = tuple[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to make in another process.
+
+    Args:
+        name: For people, for instance "one_hot seed 3".
+        payload: What the run gets; must pickle.
+        log: Where what its process writes is kept, see `worker_log`; None: nowhere.
+    """
+
+    name: str
+    payload: Any
+    log: Path | None = None
+
+
+class Event(NamedTuple):
+    """What happened to a job: `progress` while it runs, then `done` with its result, or `failed` with why."""
+
+    job: Job
+    kind: str
+    progress: Progress | None = None
+    result: Any = None
+    message: str = ""
+
+
+@dataclass
+class _Running:
+    """A job that a process makes."""
+
+    job: Job
+    attempt: int
+    gpu: str | None
+    process: BaseProcess
+    over: bool = False
+
+
+def run_jobs(
+    jobs: Iterable[Job], run: Run, *, processes: int, threads: int = 1, gpus: Sequence[str] = ()
+) -> Iterator[Event]:
+    """Makes runs in processes of this machine and yields what happens, as it happens.
+
+    A run whose process dies is begun again once (it goes on from its checkpoint), then given up as failed. When the
+    caller leaves early, by Ctrl-C above all, the runs in progress are asked to save where they stand, and waited for.
+
+    Args:
+        jobs: What to do, in this order.
+        run: Called in the process as ``run(payload, observe, stop)``; a function of a module, for it is pickled.
+        processes: How many at once.
+        threads: Torch's threads in each.
+        gpus: As `CUDA_VISIBLE_DEVICES` names them. Each process sees one of them only, the one that the fewest others
+            see; none: all see what this one sees.
+    """
+    waiting = deque((job, 1) for job in jobs)
+    running: dict[Connection, _Running] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < max(1, processes):
+                job, attempt = waiting.popleft()
+                gpu = least_used(gpus, [one.gpu for one in running.values()])
+                resource_tracker.ensure_running()  # first, for starting it would end the block below
+                with held_back():  # so do the fork server and its processes begin
+                    pipe, process = _started(job, run, threads, gpu)
+                    running[pipe] = _Running(job, attempt, gpu, process)
+            ready = wait(list(running))
+            for pipe, one in [(pipe, one) for pipe, one in running.items() if pipe in ready]:
+                try:
+                    kind, content = pipe.recv()
+                except (EOFError, OSError):
+                    kind, content = "ended", None
+                if kind == "progress":
+                    yield Event(one.job, kind, progress=content)
+                elif kind in ("done", "failed"):
+                    one.over = True
+                    yield event_of(one.job, (kind, content))
+                elif kind == "ended":
+                    del running[pipe]
+                    pipe.close()
+                    one.process.join()
+                    if not one.over and one.attempt < _ATTEMPTS:
+                        waiting.appendleft((one.job, one.attempt + 1))
+                    elif not one.over:
+                        yield Event(one.job, "failed", message=f"its process died twice ({_end_of(one.process)})")
+    finally:
+        for one in running.values():
+            one.process.terminate()
+        for pipe, one in running.items():
+            with contextlib.suppress(EOFError, OSError):  # read on: a process must not block on a full pipe
+                while True:
+                    pipe.recv_bytes()
+            one.process.join()
+
+
+def event_of(job: Job, outcome: Outcome) -> Event:
+    """Returns the last event of a job that is done or has failed."""
+    kind, content = outcome
+    return Event(job, kind, result=content) if kind == "done" else Event(job, kind, message=content)
+
+
+def least_used(gpus: Sequence[str], taken: Sequence[str | None]) -> str | None:
+    """Returns the GPU that stands least often among those taken, the first of equals; None where there is none."""
+    return min(gpus, key=taken.count, default=None)
+
+
+def _started(job: Job, run: Run, threads: int, gpu: str | None) -> tuple[Connection, BaseProcess]:
+    """Starts the process of a run and returns the way to it."""
+    context: ForkServerContext | SpawnContext
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([run.__module__, *_PRELOADED])
+    else:  # Windows
+        context = multiprocessing.get_context("spawn")
+    environment = dict(os.environ) | ({} if gpu is None else {VISIBLE_GPUS: gpu})
+    pipe, theirs = context.Pipe()
+    # Daemonic: where this process ends without a word it sends SIGTERM, on which a run saves and leaves.
+    process = context.Process(target=_make_alone, args=(theirs, job, run, threads, environment), daemon=True)
+    process.start()
+    theirs.close()  # so that the pipe ends when the process does
+    return pipe, process
+
+
+def _end_of(process: BaseProcess) -> str:
+    """Returns how a process has ended."""
+    code = process.exitcode or 0
+    if code >= 0:
+        return f"it ended with exit code {code} and no word"
+    if code == -signal.SIGKILL:
+        return "killed by SIGKILL: by somebody, or by the system for want of memory"
+    return f"by {signal.Signals(-code).name}"
+
+
+def _make_alone(pipe: Connection, job: Job, run: Run, threads: int, environment: dict[str, str]) -> None:
+    """Makes one run in this process, which was started for it."""
+    stop = _stop_at_sigterm()
+    os.environ.clear()  # the fork server's own is as old as it is
+    os.environ.update(environment)
+    torch.set_num_threads(threads)
+
+    def tell(progress: Progress) -> None:
+        try:
+            pipe.send(("progress", progress))
+        except OSError:  # the other process is gone, and nobody waits for this run
+            signal.raise_signal(signal.SIGTERM)
+
+    if job.log is not None:
+        with opened_log(job.log) as log:
+            for stream in (1, 2):  # what libraries write goes there too
+                os.dup2(log.fileno(), stream)
+    outcome = make(run, job, tell, stop)
+    with contextlib.suppress(OSError):
+        pipe.send(outcome)
+
+
+def _stop_at_sigterm() -> StopRequest:
+    """Lets this process save and leave at SIGTERM, by which the one that started it asks for that.
+
+    Ctrl-C and a closed terminal reach every process of the terminal; the other one decides what comes of them.
+    """
+    asked: list[int] = []
+    stop = StopRequest(also=lambda: bool(asked))
+
+    def leave(number: int, _: object) -> None:
+        asked.append(number)
+        if stop.at_once:  # no step to wait for, and what is on the disk is enough to go on
+            leave_now(0)
+
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, leave)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    return stop
+
+
+def make(run: Run, job: Job, tell: Callable[[Progress], None], stop: StopRequest) -> Outcome:
+    """Makes one run in this process and returns how it ended.
+
+    Its log has a line an epoch, where an unforeseen error was raised, and where a fault of memory was.
+
+    Args:
+        run: See `run_jobs`.
+        job: The run.
+        tell: Called with where it stands.
+        stop: Whether it should save where it stands and stop.
+    """
+    with opened_log(job.log) as log:
+        note_begin(log, job.name)
+        if job.log is not None:
+            faulthandler.enable(log, all_threads=False)
+
+        def observe(progress: Progress) -> None:
+            note_epoch(log, progress)
+            tell(progress)
+
+        try:
+            return "done", run(job.payload, observe, stop)
+        except InterruptedTraining as stopped:
+            return "interrupted", str(stopped)
+        except LabelEmbedError as error:
+            return "failed", str(error)
+        except Exception as error:  # one run's fault must not take the others with it
+            note(log, traceback.format_exc())
+            return "failed", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}"
+        finally:
+            if job.log is not None:
+                faulthandler.disable()
