@@ -51,7 +51,7 @@ def test_read_digits_refuses_a_fraction_out_of_range(fraction):
 
 @pytest.mark.parametrize(("fraction", "side"), [(1e-5, "test"), (0.9999, "training")])
 def test_read_digits_refuses_an_empty_side(fraction, side):
-    with pytest.raises(DataError, match=f"of 1,797 images leaves an empty {side} set"):
+    with pytest.raises(DataError, match=f"of 1,797 examples leaves an empty {side} set"):
         read_digits(test_fraction=fraction)
 
 

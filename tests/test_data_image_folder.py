@@ -150,7 +150,7 @@ def test_folders_that_hold_no_classes(tmp_path):
     write_image(tmp_path / "one.png", made_colours(1)[0])
     with pytest.raises(DataError, match="holds 1 pictures but no folders, so nothing says what their labels are"):
         read(tmp_path)
-    with pytest.raises(DataError, match="is a file; expected a folder of pictures"):
+    with pytest.raises(DataError, match="is one picture; expected a folder of pictures"):
         read(tmp_path / "one.png")
     write_classes(tmp_path, {"only": 4})
     with pytest.raises(DataError, match="has one label only, 'only'"):
@@ -274,7 +274,7 @@ def test_unbalanced_labels_and_repeated_pictures_are_told(tmp_path):
 
 def test_real_pictures_written_out_as_a_folder_are_the_same_data(tmp_path):
     from labelembed.data.files.parquet import pyarrow_parquet
-    from labelembed.data.parquet_inputs import decode_picture
+    from labelembed.data.files.picture import decode
 
     file = real_data_folder("cifar10") / "test-00000-of-00001.parquet"
     rows = next(pyarrow_parquet().ParquetFile(file).iter_batches(batch_size=60)).to_pylist()
@@ -284,7 +284,7 @@ def test_real_pictures_written_out_as_a_folder_are_the_same_data(tmp_path):
     raw = read(tmp_path)
     found = {tuple(picture.flatten().tolist()[:300]): int(label) for picture, label in zip(*every(raw), strict=True)}
     for row in rows:
-        pixels = decode_picture(row["img"]["bytes"], "here", size=None).transpose(2, 0, 1)
+        pixels = decode(row["img"]["bytes"], channels=3)[0]
         assert raw.names[found[tuple(pixels.flatten().tolist()[:300])]] == f"{row['label']:02}"
 
 

@@ -163,14 +163,17 @@ def image_bytes(**options) -> bytes:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "unknown type of file; expected an image"),
-        (b"some text", r"unknown type of file; expected an image \(PNG, .*\), a .npy array or an idx image file"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 5\n", "unknown type of file"),
+        (b"", "no picture whatever its name says; expected an image"),
+        (
+            b"some text",
+            r"no picture .*; expected an image \(PNG, .*\), a .npy array or an idx image file",
+        ),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 5\n", "no picture whatever its name says"),
         (b"\x93NUMPY\x01\x00", "no npy array, cut off or damaged"),
-        (image_bytes(format="PNG")[:300], "the image is cut off or damaged"),
-        (image_bytes(format="JPEG")[:300], "the image is cut off or damaged"),
-        (b"\x1f\x8b\x08nothing", "damaged gzip|the gzip stream ends"),
-        (b"\x00\x00\x08\x03\x00\x00", "expected a header of 16 bytes"),
+        (image_bytes(format="PNG")[:300], "is cut off or damaged"),
+        (image_bytes(format="JPEG")[:300], "is cut off or damaged"),
+        (b"\x1f\x8b\x08nothing", "the gzip is cut off or damaged"),
+        (b"\x00\x00\x08\x03\x00\x00", "is no idx file, or cut off within its header"),
     ],
 )
 def test_read_inputs_wrong_files(tmp_path, content, expected):
@@ -192,7 +195,7 @@ def test_read_inputs_missing_file_and_folder(tmp_path):
 def test_read_inputs_image_bomb(tmp_path, monkeypatch, limit):
     path = write_image(tmp_path / "one.png", made_images(1, height=5, width=8)[0])
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(DataError, match=f"has more than {limit} pixels, the limit; make the image smaller"):
+    with pytest.raises(DataError, match=f"has more than {limit} pixels, the limit; make the picture smaller"):
         read_inputs(path, **GREY)
 
 

@@ -66,17 +66,17 @@ MADE = {
     ("texts", "parquet"): lambda at, labels: texts(at, "parquet", labels),
     ("table", "csv"): lambda at, labels: texts(at, "csv", labels),
     ("images", "folder"): pictures,
-    ("manifest", "csv"): picture_list,
+    ("images", "list"): picture_list,
     ("parquet", "file"): vectors,
-    ("arrays", "parquet"): vectors,
-    ("arrays", "npz"): arrays,
+    ("vectors", "parquet"): vectors,
+    ("vectors", "npz"): arrays,
 }
 
 
 @pytest.mark.parametrize(("reader", "kind"), list(MADE))
 @pytest.mark.parametrize("labels", [("pos",) * 5, ("pos", "neg", "neg", "pos", "neg", "neg")], ids=["one", "two"])
 def test_every_example_is_measured_under_the_runs_labels(tmp_path, reader, kind, labels):
-    more = {"image_size": 8} if reader in ("images", "manifest") else {}
+    more = {"image_size": 8} if reader == "images" else {}
     if reader in ("texts", "table"):
         more["label_column"] = "label"
     path = MADE[reader, kind](tmp_path, labels)
@@ -93,7 +93,7 @@ def test_every_example_is_measured_under_the_runs_labels(tmp_path, reader, kind,
 
 def test_labels_without_names_keep_their_numbers(tmp_path):
     np.savez(tmp_path / "a.npz", inputs=np.ones((4, 2), np.float32) * [[1], [2], [3], [4]], labels=[2, 0, 2, 1])
-    raw = DATA["arrays"](path=str(tmp_path / "a.npz"), to_measure=True)
+    raw = DATA["vectors"](path=str(tmp_path / "a.npz"), to_measure=True)
     assert renumbered(raw, RUN, input_shape=(2,)).train.labels.tolist() == [2, 0, 2, 1]
     with pytest.raises(DataError, match=r"does not know: 2 \(2 examples\); its 2 labels are neg, pos"):
         renumbered(raw, ("neg", "pos"), input_shape=(2,))

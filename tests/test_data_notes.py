@@ -12,7 +12,7 @@ from labelembed.data import (
     RawData,
     Split,
     prepare,
-    read_manifest,
+    read_images,
     read_parquet,
     read_table,
     read_texts,
@@ -85,9 +85,13 @@ def test_pictures_of_parquet_files_in_both_sets(tmp_path, monkeypatch):
     folder = write_picture_folder(tmp_path / "data", train=train, test=train[[6, 2]])
     calls: list[tuple[int, int]] = []
     raw = read_parquet(path=str(folder), progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(7, 7), (2, 2)]
-    assert raw.notes == ("2 test pictures stand in the training set too, 1 of them with another label: "
-                         "test 0 = train 6, test 1 = train 2",)  # fmt: skip
+    assert calls == [(9, 9)]
+    test, train_parts = "test-00000-of-00001.parquet", ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet")
+    places = [f"{train_parts[1]} row 3", f"{train_parts[0]} row 2"]
+    assert raw.notes == (
+        "2 test pictures stand in the training set too, 1 of them with another label: "
+        f"{test} row 0 = {places[0]}, {test} row 1 = {places[1]}",
+    )
 
 
 def test_texts_in_two_parts_and_equal_texts_with_two_labels_are_told(tmp_path):
@@ -136,10 +140,10 @@ def test_a_label_column_that_was_found_among_others_is_told_with_its_counts(tmp_
     rows = [(file.relative_to(tmp_path), file.parent.name, n % 2) for n, file in enumerate(files)]
     file = str(write_csv(tmp_path / "list.csv", rows, "path", "label", "set aside"))
     told = "labels are taken from column 'label': 2 labels, cat 2, dog 2; to take another: --set data.labels=NAME"
-    assert read_manifest(path=file).notes[0] == told
-    assert not any("taken from" in note for note in read_manifest(path=file, labels="label").notes)
+    assert read_images(path=file).notes[0] == told
+    assert not any("taken from" in note for note in read_images(path=file, labels="label").notes)
     only = str(write_csv(tmp_path / "only.csv", [row[:2] for row in rows], "path", "label"))
-    assert not any("taken from" in note for note in read_manifest(path=only).notes)
+    assert not any("taken from" in note for note in read_images(path=only).notes)
     names = tuple("abcdefg")
     assert label_column_note("kind", torch.tensor([3, 3, 3, 0, 0, 6, 5, 4]), names) == (
         "labels are taken from column 'kind': 7 labels, d 3, a 2, e 1, f 1, g 1, ...; to take another: "

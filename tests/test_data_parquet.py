@@ -68,7 +68,7 @@ def test_pictures_have_one_channel_or_three_as_the_training_pictures(tmp_path):
     np.testing.assert_array_equal(raw.train.inputs[:, 0].numpy(), grey)
     luminance = made_colours(4, seed=1) @ np.array([0.299, 0.587, 0.114])
     np.testing.assert_allclose(raw.test.inputs[:, 0].numpy(), luminance, atol=0.51)
-    assert raw.notes == ("test pictures with colours made grey, as the training pictures are",)
+    assert raw.notes == ("pictures converted: colours made grey: 4 (of 11)",)
     raw = read_parquet(path=str(write_picture_folder(tmp_path / "grey test", test=grey[:4])))
     np.testing.assert_array_equal(raw.train.inputs.numpy(), made_colours(7).transpose(0, 3, 1, 2))
     np.testing.assert_array_equal(raw.test.inputs.numpy(), np.repeat(grey[:4, None], 3, axis=1))
@@ -88,7 +88,7 @@ def test_transparent_palette_and_turned_pictures(tmp_path):
         picture_bytes(grey, "WEBP", exif=turned, lossless=True),
     ]
     write_parquet(tmp_path / "train.parquet", image=contents, label=[0, 1, 1])
-    inputs = read_parquet(path=str(tmp_path / "train.parquet")).train.inputs
+    inputs = read_parquet(path=str(tmp_path / "train.parquet"), to_measure=True).train.inputs
     assert inputs[0, :, 0, 0].tolist() == [10, 20, 30]
     assert inputs[0].flatten(1)[:, 1:].min() == 255
     np.testing.assert_array_equal(inputs[1, 1].numpy(), grey)
@@ -99,19 +99,23 @@ def test_transparent_palette_and_turned_pictures(tmp_path):
     ("content", "reason"),
     [
         (picture_bytes(made_colours(1)[0])[:200], "cut off or damaged"),
-        (b"no picture", "cannot be decoded as an image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "cannot be decoded as an image"),
+        (b"no picture", "no picture whatever its name says"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "no picture whatever its name says"),
         (b"", "has no picture in it"),
         (None, "has no picture in it"),
-        (picture_bytes(made_colours(1, size=17)[0]), "the image has 17 x 17 pixels, the first one .* 16 x 16"),
+        (
+            picture_bytes(made_colours(1, size=17)[0]),
+            r"the pictures have 2 sizes.* \(16 x 16\) .* \(17 x 17\); bring",
+        ),
     ],
 )
 def test_picture_that_cannot_be_used_is_named(tmp_path, content, reason):
     contents = [picture_bytes(picture) for picture in made_colours(3)]
     write_parquet(tmp_path / "train.parquet", img=[*contents[:2], content], label=[0, 1, 0])
     write_parquet(tmp_path / "test.parquet", img=contents, label=[0, 1, 0])
-    with pytest.raises(DataError, match=rf"train\.parquet: row 2 of column 'img': .*{reason}"):
+    with pytest.raises(DataError, match=reason) as raised:
         read_parquet(path=str(tmp_path))
+    assert "train.parquet row 2" in str(raised.value)
 
 
 def test_picture_of_too_many_pixels_is_refused_undecoded(tmp_path, monkeypatch):
@@ -119,8 +123,20 @@ def test_picture_of_too_many_pixels_is_refused_undecoded(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 255)
     folder = write_picture_folder(tmp_path, train=made_colours(6, seed=5))  # no other test has cached these
-    with pytest.raises(DataError, match=r"train-00000-of-00002\.parquet: row 0 .* more than 255 pixels, the limit"):
+    with pytest.raises(DataError, match=r"train-00000-of-00002\.parquet row 0: .* more than 255 pixels, the limit"):
         read_parquet(path=str(folder))
+
+
+def test_pictures_of_several_sizes_and_damaged_ones_are_read_as_those_of_a_folder(tmp_path):
+    contents = [picture_bytes(made_colours(1, size=size, seed=size)[0]) for size in (16, 20, 30, 24)] * 3
+    contents[5] = b"no picture"
+    write_parquet(tmp_path / "train.parquet", img=contents, label=[0, 1] * 6)
+    raw = read_parquet(path=str(tmp_path), image_size="auto", fit="pad", skip_unreadable=True, test_fraction=0.25)
+    assert raw.train.inputs.shape[1:] == (3, 24, 24)
+    assert len(raw.train) + len(raw.test) == 11
+    assert any(note.startswith("pictures become 24 x 24") for note in raw.notes)
+    assert any(note.startswith("unreadable pictures left out: 1 of 12: train.parquet row 5") for note in raw.notes)
+    assert any("in the training set too" in note for note in raw.notes)
 
 
 # ------------------------------------------------------------------------------------------------------ labels
@@ -180,7 +196,8 @@ def test_label_that_training_lacks_and_unclear_columns(tmp_path):
     write_parquet(tmp_path / "c.parquet", vector=[[1.0]], other=[[2.0]], label=[2])
     with pytest.raises(DataError, match="several columns can be the inputs; choose one by `inputs`: vector, other"):
         read_parquet(path=str(tmp_path / "c.parquet"))
-    assert read_parquet(path=str(tmp_path / "c.parquet"), inputs="other").train.inputs.tolist() == [[2.0]]
+    found = read_parquet(path=str(tmp_path / "c.parquet"), inputs="other", to_measure=True)
+    assert found.train.inputs.tolist() == [[2.0]]
     write_parquet(tmp_path / "d.parquet", text=["words"], label=[0])
     with pytest.raises(DataError, match=r"no column holds pictures .*; there are: text \(string\), label \(int64\)"):
         read_parquet(path=str(tmp_path / "d.parquet"))
@@ -252,7 +269,8 @@ def test_spellings_of_files_and_which_part_is_which(tmp_path):
     assert raw.test.inputs.tolist() == [[5.0, 6.0, 7.0]]
     assert (raw.development, raw.notes) == (None, ("no test set: the validation set takes its place",))
     alone = read_parquet(path=str(one / "train.parquet"))
-    assert (len(alone.train), alone.test) == (6, None)
+    assert (len(alone.train), len(alone.test)) == (5, 1)
+    assert read_parquet(path=str(one / "train.parquet"), to_measure=True).test is None
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):
@@ -263,8 +281,9 @@ def test_missing_and_damaged_files_are_named(tmp_path):
         read_parquet(path=str(tmp_path))
     folder = write_picture_folder(tmp_path / "p")
     (folder / "test-00000-of-00001.parquet").rename(tmp_path / "kept")
-    with pytest.raises(DataError, match="has a training set but no test set"):
-        read_parquet(path=str(folder))
+    held_out = read_parquet(path=str(folder))
+    assert (len(held_out.train), len(held_out.test)) == (6, 1)
+    assert held_out.notes[0].startswith("no test set: 1 of 7 pictures held out for it")
     (tmp_path / "kept").rename(folder / "test-00000-of-00001.parquet")
     shard = folder / "train-00001-of-00002.parquet"
     whole = shard.read_bytes()

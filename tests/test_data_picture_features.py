@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelembed.data import picture_features, read_parquet
-from labelembed.data.picture_features import gradient_histograms
+from labelembed.data import read_parquet
+from labelembed.data.encoders import gradient_histograms as module
+from labelembed.data.encoders.gradient_histograms import gradient_histograms
 from labelembed.errors import DataError
 from tests.made_data import made_colours, write_picture_folder
 from tests.naive.picture_features import naive_gradient_histograms
@@ -22,7 +23,7 @@ def smooth(rows: int, channels: int, height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("channels", "height", "width"), [(3, 32, 32), (1, 16, 16), (3, 16, 48)])
 def test_gradient_histograms_equal_their_naive_form(channels, height, width, monkeypatch):
-    monkeypatch.setattr(picture_features, "_ROWS_AT_ONCE", 2)  # so that chunks meet
+    monkeypatch.setattr(module, "_ROWS_AT_ONCE", 2)  # so that chunks meet
     pictures = smooth(3, channels, height, width)
     found = gradient_histograms(pictures, where="here")
     expected = np.array([naive_gradient_histograms(picture) for picture in pictures])

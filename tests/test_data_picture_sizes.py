@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import read_images, read_manifest
+from labelembed.data import read_images
 from labelembed.recipes.loading import load_recipe
 from tests.made_cli import call, succeed
 from tests.made_data import write_image
@@ -65,7 +65,7 @@ def test_a_size_that_the_pictures_have_changes_no_pixel(tmp_path):
         read_images(path=str(tmp_path), image_size="large")
     listed = ["path,label", *(f"{file},{file.parent.name}" for file in sorted(tmp_path.rglob("*.png")))]
     (tmp_path / "list.csv").write_text("\n".join(listed))
-    raw = read_manifest(path=str(tmp_path / "list.csv"), image_size="auto")
+    raw = read_images(path=str(tmp_path / "list.csv"), image_size="auto")
     assert raw.train.inputs.shape[1:] == (3, 28, 28)
 
 

@@ -78,16 +78,16 @@ def test_read_inputs_transparent_is_white(tmp_path):
 def test_read_inputs_deep_grey_is_not_cut_off(tmp_path):
     deep = ONE.astype(np.uint16) * 257
     inputs, _, notes = read_inputs(write_image(tmp_path / "deep.png", deep), **GREY)
-    assert notes == ["16 bits a pixel made 8"]
+    assert notes == ["16 bits a channel made 8"]
     np.testing.assert_array_equal(inputs[0, 0].numpy(), ONE)
-    with pytest.raises(DataError, match="has 32 bits a pixel; save the image with 8"):
+    with pytest.raises(DataError, match="has 32 bits a pixel; save the picture with 8"):
         read_inputs(write_image(tmp_path / "float.tiff", ONE.astype(np.float32)), **GREY)
 
 
 def test_read_inputs_first_frame_and_orientation(tmp_path):
     frames = [Image.fromarray(image) for image in made_images(3)]
     frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
-    assert "only the first of its 3 images is used" in read_inputs(tmp_path / "film.gif", **GREY)[2]
+    assert "only the first of several frames used" in read_inputs(tmp_path / "film.gif", **GREY)[2]
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     inputs, _, notes = read_inputs(write_image(tmp_path / "turned.png", ONE, exif=exif), **GREY)

@@ -181,22 +181,22 @@ def table(folder, other, monkeypatch):
 
 CASES = {
     "digits": ("digits", digits),
-    "idx": ("idx", idx),
-    "arrays": ("arrays", arrays),
-    "arrays, test set held out": ("arrays", arrays_cut_in_two),
+    "mnist": ("mnist", idx),
+    "vectors": ("vectors", arrays),
+    "vectors, test set held out": ("vectors", arrays_cut_in_two),
     "parquet, vectors": ("parquet", parquet_vectors),
     "parquet, pictures": ("parquet", parquet_pictures),
     "parquet, features": ("parquet", parquet_features),
     "cifar": ("cifar", cifar),
     "images": ("images", images),
-    "manifest": ("manifest", manifest),
+    "images, a list": ("images", manifest),
     "texts": ("texts", texts),
     "table": ("table", table),
     "texts, features": ("texts", encoded_features),
     "texts, tokens": ("texts", encoded_tokens),
 }
 RUNS = {
-    "arrays": {"name": "mlp", "hidden_sizes": [4]},
+    "vectors": {"name": "mlp", "hidden_sizes": [4]},
     "parquet, vectors": {"name": "mlp", "hidden_sizes": [4]},
     "images": {"name": "mlp", "hidden_sizes": [4], "batch_norm": True},
     "texts": {"name": "bag_of_words", "embedding_size": 4},

@@ -99,7 +99,7 @@ def write_sentences(at):
 
 
 TEXTS = "120 texts, 2 classes, columns text and kind; recipe text-bag-small"
-OF_PICTURES = f"data.name=arrays, data.test_fraction=0.2, {HELD_OUT}, {MORE_STEPS}"
+OF_PICTURES = f"{HELD_OUT}, {MORE_STEPS}"
 KINDS = {
     "csv": (lambda at: write_csv(at / "a.csv", reviews(120), "text", "kind"), TEXTS),
     "tsv": (lambda at: write_csv(at / "a.tsv", reviews(120), "text", "kind", delimiter="\t"), TEXTS),
@@ -117,11 +117,11 @@ KINDS = {
     ),
     "npz of vectors": (
         lambda at: write_arrays(at / "a.npz", 7, test=False, count=130),
-        "130 vectors of 7 numbers, 3 classes; recipe vectors-mlp with data.test_fraction=0.2",
+        "130 vectors of 7 numbers, 3 classes; recipe vectors-mlp",
     ),
     "npy of pictures": (
         lambda at: write_arrays(at / "arrays", 16, 16),
-        f"120 pictures of 16 x 16, 3 classes; recipe cifar10-small with data.name=arrays, {HELD_OUT}, {MORE_STEPS}",
+        f"120 pictures of 16 x 16, 3 classes; recipe cifar10-small with data.name=vectors, {HELD_OUT}, {MORE_STEPS}",
     ),
     "npz of tiny pictures": (
         lambda at: write_arrays(at / "a.npz", 8, 8, count=90),
@@ -142,11 +142,11 @@ KINDS = {
     ),
     "parquet of vectors": (
         lambda at: write_two(at, write_vectors),
-        "160 vectors in parquet files, 3 classes; recipe vectors-mlp with data.name=parquet",
+        "160 vectors in parquet files, 3 classes; recipe vectors-mlp",
     ),
     "parquet file of vectors": (
         lambda at: write_vectors(at / "a.parquet", 120),
-        "120 vectors in parquet files, 3 classes; recipe vectors-mlp with data.test_fraction=0.2",
+        "120 vectors in parquet files, 3 classes; recipe vectors-mlp",
     ),
     "class folders": (
         lambda at: write_classes(at / "a", {"cat": 40, "dog": 40}, size=20),
@@ -154,7 +154,7 @@ KINDS = {
     ),
     "list of pictures": (
         write_list,
-        "a list of 60 pictures, 2 classes; recipe images-resnet with data.name=manifest",
+        "a list of 60 pictures, 2 classes; recipe images-resnet",
     ),
     "corpus": (write_sentences, "94 sentence pairs; recipe translation-lstm"),
 }
@@ -193,9 +193,10 @@ def test_what_was_typed_decides(tmp_path):
     assert fitting_recipe(file, ["data.text_column=Name"]).recipe == "text-bag-small"
     assert "labels in 'Sex'" in fitting_recipe(file, ["data.label_column=Sex"]).line
     assert fitting_recipe(file, ["data.name=labelled-text"]).recipe == "text-bag"
+    assert fitting_recipe(file, ["data.name=manifest"]).recipe == "images-resnet"
     arrays = str(write_arrays(tmp_path / "a.npz", 16, 16, test=False))
     settings = fitting_recipe(arrays, ["data.test_fraction=0.5", "data.development.rows=4"]).settings
-    assert settings == ("data.name=arrays", "epochs=20", "batch_size=32")
+    assert settings == ("data.name=vectors", "epochs=20", "batch_size=32")
     two = write_csv(tmp_path / "two.csv", [*reviews(60)], "first", "second", delimiter="^")
     assert fitting_recipe(str(two), ["data.delimiter=^"]).found == "60 texts, 2 classes, columns first and second"
 

@@ -184,7 +184,7 @@ def test_key_that_is_no_text_is_refused(key):
     [
         ("objective", "one_ht", "unknown objective 'one_ht' (did you mean 'one_hot'?); there are: "),
         ("model", "lstm", "unknown model 'lstm'; there are: attention_lstm, bag_of_words, cnn, "),
-        ("data", "mnist", "unknown data 'mnist' (did you mean 'manifest'?); there are: arrays, cifar, corpus, "),
+        ("data", "mnits", "unknown data 'mnits' (did you mean 'mnist'?); there are: cifar, corpus, digits, images, "),
         ("optimizer", "adm", "unknown optimizer 'adm' (did you mean 'adam'?); there are: adam, adamw, sgd"),
         ("schedule", "cosin", "unknown schedule 'cosin' (did you mean 'cosine'?); there are: constant, cosine, "),
         ("objective", None, f"must be one of {THERE}, got None"),

@@ -14,8 +14,8 @@ import pytest
 
 from labelembed.cli.results import say_comparison
 from labelembed.cli.tuning_runs import tuning_failure
-from labelembed.data import picture_files
-from labelembed.data.picture_files import read_picture_files
+from labelembed.data.encoders import pictures
+from labelembed.data.encoders.pictures import PictureFolder, decode_pictures
 from labelembed.errors import DataError, RunFolderError, TrainingError
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.variants import variants_of
@@ -409,19 +409,20 @@ def test_last_words_of_a_fault_of_memory_say_where_it_was(tmp_path):
 def test_thread_that_fails_names_its_picture(tmp_path, monkeypatch, figure):
     write_classes(tmp_path, {"a": 40, "b": 40})
     files = sorted(tmp_path.rglob("*.png"))
-    decode, named = picture_files._decoded, 0
-    monkeypatch.setattr(picture_files, "_PIXELS_FOR_THREADS", 1)  # several threads, also for these
+    decode, named = pictures.decode, 0
+    contents = [file.read_bytes() for file in files]
+    monkeypatch.setattr(pictures, "_PIXELS_FOR_THREADS", 1)  # several threads, also for these
     for place in (0, 37, len(files) - 1):
 
-        def fail(file, *rest, place=place):
-            if file == files[place]:
+        def fail(content, place=place, **rest):
+            if content == contents[place]:
                 raise MemoryError("no room for the picture")
-            return decode(file, *rest)
+            return decode(content, **rest)
 
-        monkeypatch.setattr(picture_files, "_decoded", fail)
+        monkeypatch.setattr(pictures, "decode", fail)
         begun = time.monotonic()
         with pytest.raises(DataError) as error:
-            read_picture_files(files, root=tmp_path, image_size=9 + place, fit="crop")
+            decode_pictures(PictureFolder(tmp_path), files, where="here", image_size=9 + place, fit="crop")
         assert time.monotonic() - begun < LONGEST_SILENCE_SECONDS
         shown = files[place].relative_to(tmp_path).as_posix()
         named += str(error.value) == f"{shown}: cannot be decoded here (MemoryError: no room for the picture)"

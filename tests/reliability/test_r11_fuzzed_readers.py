@@ -19,16 +19,15 @@ from labelembed.data import (
     CorpusSettings,
     PairFiles,
     preprocess,
-    read_arrays,
     read_cifar,
     read_idx,
     read_images,
     read_inputs,
     read_parquet,
+    read_vectors,
 )
 from labelembed.data.corpus_folder import read_corpus
 from labelembed.data.files.texts import read_text_rows
-from labelembed.data.manifest import read_manifest
 from labelembed.data.readers.table import read_table
 from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry, read_hierarchy
@@ -98,13 +97,13 @@ RECIPE = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 4
 READERS = {
     "idx": (one_file(lambda at: write_idx(at / "f", made_images(4))), lambda at: read_idx(at / "f")),
     "idx, gzip": (one_file(lambda at: write_idx(at / "f", made_images(4), zipped=True)), lambda at: read_idx(at / "f")),
-    "npz": (one_file(lambda at: write_arrays(at / "f.npz")), lambda at: read_arrays(path=str(at / "f.npz"))),
-    "npy folder": (npy_folder, lambda at: read_arrays(path=str(at))),
+    "npz": (one_file(lambda at: write_arrays(at / "f.npz")), lambda at: read_vectors(path=str(at / "f.npz"))),
+    "npy folder": (npy_folder, lambda at: read_vectors(path=str(at))),
     "CIFAR": (lambda at: write_cifar_binary(at, 10, rows=1), lambda at: read_cifar(path=str(at))),
     "CIFAR, Python": (lambda at: write_cifar_python(at, 10, rows=1), lambda at: read_cifar(path=str(at))),
     "CIFAR, tar": (cifar_tar, lambda at: read_cifar(path=str(at / "cifar.tar.gz"))),
     "picture folder": (lambda at: write_classes(at, {"a": 3, "b": 3}, size=4), lambda at: read_images(path=str(at))),
-    "picture list": (picture_list, lambda at: read_manifest(path=str(at / "list.csv"))),
+    "picture list": (picture_list, lambda at: read_images(path=str(at / "list.csv"))),
     "jpeg": (
         one_file(lambda at: write_image(at / "f.jpg", made_images(1, height=28, width=28)[0])),
         lambda at: read_inputs(at / "f.jpg", input_shape=(1, 28, 28), input_range=(0.0, 255.0)),

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelembed.data import read_parquet, read_table, read_text_rows
+from labelembed.data import read_images, read_parquet, read_table, read_text_rows
 from labelembed.data.files import parquet
-from labelembed.data.manifest import read_manifest
 from labelembed.errors import DataError
 from tests.made_cli import call
 from tests.made_data import write_parquet
@@ -16,7 +15,7 @@ from tests.made_watching import memory_taken
 
 pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
 
-READERS = {"texts": read_text_rows, "table": read_table, "list of pictures": read_manifest, "pictures": read_parquet}
+READERS = {"texts": read_text_rows, "table": read_table, "list of pictures": read_images, "pictures": read_parquet}
 
 
 @pytest.fixture(autouse=True)

@@ -11,33 +11,32 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from labelembed.data.arrays import read_arrays
 from labelembed.data.batch import Batch, Split
-from labelembed.data.cifar import read_cifar
 from labelembed.data.codec import TextCodec
 from labelembed.data.corpus import TextCorpus
 from labelembed.data.corpus_folder import open_corpus, read_corpus
 from labelembed.data.corpus_settings import CorpusSettings
 from labelembed.data.dataset import LabelledData, RawData
-from labelembed.data.digits import read_digits
+from labelembed.data.encoders.pictures import ReadingProgress
 from labelembed.data.encoders.table import TableEncoding
+from labelembed.data.files.idx import read_idx
+from labelembed.data.files.picture import Fit
 from labelembed.data.files.texts import read_new_texts, read_text_rows
-from labelembed.data.idx import read_idx
-from labelembed.data.idx_folder import read_idx_folder
-from labelembed.data.image_folder import read_images
-from labelembed.data.manifest import read_manifest
+from labelembed.data.new_inputs import read_inputs
 from labelembed.data.pair_files import PairFiles
-from labelembed.data.parquet_folder import read_parquet
-from labelembed.data.picture_files import ReadingProgress
-from labelembed.data.picture_fitting import Fit
 from labelembed.data.preparation import prepare
 from labelembed.data.preprocessing import preprocess
+from labelembed.data.readers.cifar import read_cifar
+from labelembed.data.readers.digits import read_digits
+from labelembed.data.readers.images import read_images
+from labelembed.data.readers.mnist import read_mnist
+from labelembed.data.readers.parquet import read_parquet
 from labelembed.data.readers.table import read_table
 from labelembed.data.readers.texts import read_texts
+from labelembed.data.readers.vectors import read_vectors
 from labelembed.data.row_content import Encoding
 from labelembed.data.sentence_pairs import PairBatch, PairInputs, SentencePairs, TokenBudget
 from labelembed.data.sentences import Sentences
-from labelembed.data.single_inputs import read_inputs
 from labelembed.data.splits import DevelopmentSplit, hold_out, stratified_order
 from labelembed.data.text_encodings import FeatureEncoding, TokenEncoding
 from labelembed.data.vocabulary import Vocabulary
@@ -45,15 +44,14 @@ from labelembed.data.word_bags import WordBags
 
 #: The readers a recipe can name, each with its arguments.
 DATA: dict[str, Callable[..., RawData]] = {
-    "digits": read_digits,
-    "idx": read_idx_folder,
-    "arrays": read_arrays,
-    "parquet": read_parquet,
-    "cifar": read_cifar,
-    "images": read_images,
-    "manifest": read_manifest,
     "texts": read_texts,
     "table": read_table,
+    "images": read_images,
+    "vectors": read_vectors,
+    "parquet": read_parquet,
+    "mnist": read_mnist,
+    "cifar": read_cifar,
+    "digits": read_digits,
 }
 
 #: Names that readers had before, with what stands for them now.
@@ -61,6 +59,9 @@ OLD_NAMES: dict[str, dict[str, str]] = {
     "labelled-text": {"name": "texts", "inputs": "words"},
     "text-features": {"name": "texts", "inputs": "features"},
     "text-tokens": {"name": "texts", "inputs": "tokens"},
+    "manifest": {"name": "images"},
+    "arrays": {"name": "vectors"},
+    "idx": {"name": "mnist"},
 }
 
 #: How a run folder is read of data whose inputs were made by what was learned from the training examples.
@@ -113,19 +114,18 @@ __all__ = [
     "open_corpus",
     "prepare",
     "preprocess",
-    "read_arrays",
     "read_cifar",
     "read_corpus",
     "read_digits",
     "read_idx",
-    "read_idx_folder",
     "read_images",
     "read_inputs",
-    "read_manifest",
+    "read_mnist",
     "read_new_texts",
     "read_parquet",
     "read_table",
     "read_text_rows",
     "read_texts",
+    "read_vectors",
     "stratified_order",
 ]

@@ -1,4 +1,4 @@
-"""Arrays that take long to make, kept between runs and found again by the content they were made from."""
+"""Arrays that take long to make, kept between runs as ``.npy`` files and found again by what they were made from."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from labelembed.errors import DataError
 CACHE_VARIABLE = "LABELEMBED_CACHE"
 
 Array = npt.NDArray[Any]
+#: Returns an array of zeros of a shape, uint8, which may lie in a file.
+NewArray = Callable[[tuple[int, ...]], Array]
 
 
 def cache_folder() -> Path:
@@ -42,73 +44,42 @@ def file_digest(path: Path) -> str:
 
 
 def cached_array(made_from: Mapping[str, Any], make: Callable[[], Array]) -> Array:
-    """Returns the array kept for `made_from`, or makes and keeps it.
+    """Returns the array kept for `made_from`, or makes and keeps it; see `cached_with_notes`."""
+    return cached_with_notes(made_from, lambda new_array: (make(), None))[0]
 
-    An array stands as ``NAME.npy`` beside ``NAME.json`` with its SHA-256; both are written under temporary names
-    and renamed. What is missing or damaged is made anew, and a cache that cannot be written (a full disk, a
-    folder of somebody else's) costs only time: no fault of the cache is an error.
+
+def cached_with_notes(made_from: Mapping[str, Any], make: Callable[[NewArray], tuple[Array, Any]]) -> tuple[Array, Any]:
+    """Returns the array kept for `made_from` and what was noted of it, or makes and keeps both.
+
+    The array is ``KEY.npy`` in the folder of the cache, with ``KEY.json`` beside it, which says what it was made from.
+    What is missing or cut off is made anew, and a cache that cannot be written (a full disk, a folder of somebody
+    else's) costs only time. An array of more than `mapped.MAPPED_ABOVE_BYTES` is written into its file right away and
+    read from there as it is needed; changes to it stay in memory.
 
     Args:
         made_from: All that the array depends on, as JSON: digests of files, settings, and a version of the code.
-        make: Makes the array.
-    """
-    key = _key_of(made_from)
-    name = _name_of(key)
-    folder = cache_folder()
-    kept = _kept(folder / f"{name}.npy", folder / f"{name}.json")
-    if kept is not None:
-        return kept
-    array = make()
-    with contextlib.suppress(OSError):
-        _keep(array, folder, name, key)
-    return array
-
-
-def forget_array(made_from: Mapping[str, Any]) -> None:
-    """Removes what `cached_array` kept, where it did."""
-    name = _name_of(_key_of(made_from))
-    for file in (cache_folder() / f"{name}.json", cache_folder() / f"{name}.npy"):
-        with contextlib.suppress(OSError):
-            file.unlink(missing_ok=True)
-
-
-def cached_bytes(
-    made_from: Mapping[str, Any], make: Callable[[Callable[[tuple[int, ...]], Array]], tuple[Array, Any]]
-) -> tuple[Array, Any]:
-    """Returns an array of bytes kept for `made_from` with what was noted of it, or makes and keeps both.
-
-    As `cached_array`, but the array may be larger than the memory: one of more than `mapped.MAPPED_ABOVE_BYTES` is
-    written into its file right away and read from there as it is needed; changes to it stay in memory.
-
-    Args:
-        made_from: As in `cached_array`.
-        make: Is given a function that returns an array of zeros of a shape, uint8, fills it, and returns it with
-            what is to be noted, as JSON.
+        make: Is given a function that returns an array of zeros of a shape, uint8; returns an array and what is to be
+            noted of it, as JSON.
 
     Raises:
         DataError: The array needs a file, and the folder of the cache cannot be written or has no room for it.
     """
-    key = _key_of(made_from)
-    name = _name_of(key)
-    folder = cache_folder()
-    array_file, manifest = folder / f"{name}.npy", folder / f"{name}.json"
-    kept = _kept(array_file, manifest)
-    if kept is not None:
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            return kept, json.loads(json.loads(manifest.read_text(encoding="utf-8"))["noted"])
-    being_made = folder / f".{name}-{os.getpid()}-made.npy"
+    folder, name = cache_folder(), _name_of(made_from)
+    array_file, about_file = folder / f"{name}.npy", folder / f"{name}.json"
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, EOFError):
+        about = json.loads(about_file.read_text(encoding="utf-8"))
+        return _loaded(array_file), about["noted"]
+    # several runs may make the same array at once: each writes files of its own, the last rename stays
+    new_file, new_about = folder / f".{name}-{os.getpid()}.npy", folder / f".{name}-{os.getpid()}.json"
 
-    def zeros(shape: tuple[int, ...]) -> Array:
+    def new_array(shape: tuple[int, ...]) -> Array:
         if math.prod(shape) <= mapped.MAPPED_ABOVE_BYTES:
             return np.zeros(shape, np.uint8)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with being_made.open("wb") as stream:
-                header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False}
-                np.lib.format.write_array_header_1_0(stream, header | {"shape": shape})
-                begin = stream.tell()
-            mapped.reserve(being_made, begin + math.prod(shape))
-            return np.memmap(being_made, dtype=np.uint8, mode="r+", offset=begin, shape=shape)
+            array: Array = np.lib.format.open_memmap(new_file, mode="w+", dtype=np.uint8, shape=shape)
+            mapped.reserve(new_file, new_file.stat().st_size)
+            return array
         except OSError as error:
             raise DataError(
                 f"the decoded pictures take {math.prod(shape) / 2**30:.1f} GiB, for which {folder} has no room "
@@ -117,70 +88,41 @@ def cached_bytes(
             ) from None
 
     try:
-        array, noted = make(zeros)
+        array, noted = make(new_array)
         with contextlib.suppress(OSError):
-            made_file = None
+            folder.mkdir(parents=True, exist_ok=True)
             if isinstance(array, np.memmap):
                 array.flush()
-                made_file = being_made
-            _keep(array, folder, name, key, noted=json.dumps(noted), made_file=made_file)
-            if made_file is not None:
-                array = _mapped(array_file)
+            else:
+                with new_file.open("wb") as stream:
+                    np.lib.format.write_array(stream, array, allow_pickle=False)
+            about = {"made_from": made_from, "noted": noted}
+            new_about.write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
+            os.replace(new_about, about_file)
+            os.replace(new_file, array_file)
+            if isinstance(array, np.memmap):
+                array = _loaded(array_file)
         return array, noted
     finally:
-        being_made.unlink(missing_ok=True)
+        for file in (new_file, new_about):
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
 
 
-def _mapped(array_file: Path) -> Array:
-    """Returns the array of an npy file, mapped; what is changed in it stays in memory."""
-    return np.lib.format.open_memmap(array_file, mode="c")
+def forget_array(made_from: Mapping[str, Any]) -> None:
+    """Removes what was kept, where something was."""
+    for suffix in ("json", "npy"):
+        with contextlib.suppress(OSError):
+            (cache_folder() / f"{_name_of(made_from)}.{suffix}").unlink(missing_ok=True)
 
 
-def _kept(array_file: Path, manifest: Path) -> Array | None:
-    try:
-        noted = json.loads(manifest.read_text(encoding="utf-8"))
-        if noted["sha256"] != file_digest(array_file) or noted.get("noted_sha256") != _digest(noted.get("noted")):
-            return None
-        length = array_file.stat().st_size
-        if length > mapped.MAPPED_ABOVE_BYTES:
-            return _mapped(array_file)
-        array: Array = np.load(array_file, allow_pickle=False)
-        return array
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, DataError):
-        return None
+def _loaded(file: Path) -> Array:
+    """Returns a kept array; of a large one, what is looked at is read then, and what is changed stays in memory."""
+    array: Array = np.load(
+        file, mmap_mode="c" if file.stat().st_size > mapped.MAPPED_ABOVE_BYTES else None, allow_pickle=False
+    )
+    return array
 
 
-def _key_of(made_from: Mapping[str, Any]) -> str:
-    return json.dumps(made_from, sort_keys=True, ensure_ascii=False)
-
-
-def _name_of(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()[:32]
-
-
-def _digest(noted: str | None) -> str | None:
-    return None if noted is None else hashlib.sha256(noted.encode()).hexdigest()
-
-
-def _keep(
-    array: Array, folder: Path, name: str, key: str, *, noted: str | None = None, made_file: Path | None = None
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    # several runs may make the same array at once: each writes a file of its own, the last rename stays
-    array_file = made_file or folder / f".{name}-{os.getpid()}.npy"
-    manifest = folder / f".{name}-{os.getpid()}.json"
-    try:
-        if made_file is None:
-            with array_file.open("wb") as stream:
-                np.lib.format.write_array(stream, array, allow_pickle=False)
-        about = {"sha256": file_digest(array_file), "made_from": json.loads(key)}
-        if noted is not None:
-            about |= {"noted": noted, "noted_sha256": _digest(noted)}
-        manifest.write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
-        os.replace(array_file, folder / f"{name}.npy")
-        os.replace(manifest, folder / f"{name}.json")
-    except DataError as error:  # the file was taken away under our hands
-        raise OSError(str(error)) from None
-    finally:
-        array_file.unlink(missing_ok=True)
-        manifest.unlink(missing_ok=True)
+def _name_of(made_from: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]

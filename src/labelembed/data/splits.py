@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from labelembed.data.batch import Split
+from labelembed.data.dataset import RawData
 from labelembed.errors import ArgumentFaults, DataError
 from labelembed.seeds import generator
 
@@ -141,6 +142,29 @@ def hold_out_test(
     note = f"no test set: {held}, stratified and always the same (test_fraction {share:g})"
     train, test = (torch.from_numpy(np.flatnonzero(chosen)) for chosen in (~is_test, is_test))
     return train, test, note
+
+
+def with_test(raw: RawData, fraction: float | None, *, purpose: str = "test") -> RawData:
+    """Returns data with a test set: their own, or examples held out of the training set; see `hold_out_test`.
+
+    Raises:
+        DataError: They have a test set and `fraction` asks for another, or one side would be empty.
+    """
+    if raw.test is not None:
+        if fraction is not None:
+            raise DataError(f"{raw.source}: has a test set of its own; leave `test_fraction` out")
+        return raw
+    train, test, note = hold_out_test(raw.train.labels, fraction, where=raw.source, what="examples", purpose=purpose)
+    parts = {"train": raw.train.select(train), "test": raw.train.select(test)}
+    return replace(raw, **parts, notes=(*raw.notes, note))  # type: ignore[arg-type]
+
+
+def share_faults(fraction: float | None) -> ArgumentFaults:
+    """Returns what is wrong with a `test_fraction`."""
+    faults = ArgumentFaults()
+    inside = fraction is None or (not isinstance(fraction, bool) and 0 < fraction < 1)
+    faults.require(inside, "test_fraction", fraction, "must be a number between 0 and 1, both excluded")
+    return faults
 
 
 def stratified_order(labels: Tensor, *, seed: int, purpose: str) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from labelembed.data.cache import cached_array
 from labelembed.data.cut_texts import CutTexts, kept_marks
-from labelembed.data.picture_files import ReadingProgress
+from labelembed.data.encoders.pictures import ReadingProgress
 from labelembed.data.text_features import Marks, Precision, digest_of_texts, text_features, tokens_of
 from labelembed.errors import ArgumentFaults, DataError
 from labelembed.pretrained_text import (

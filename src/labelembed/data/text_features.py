@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from labelembed.data.cache import cached_array, forget_array
-from labelembed.data.picture_files import ReadingProgress
+from labelembed.data.encoders.pictures import ReadingProgress
 from labelembed.errors import ArgumentFaults, DataError
 from labelembed.pretrained_text import encoder_digest, load_encoder, load_tokenizer, mean_hidden, most_tokens
 

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from labelembed.data import read_arrays, read_idx_folder
-from labelembed.data.array_files import holds_arrays
+from labelembed.data import OLD_NAMES, read_mnist, read_vectors
 from labelembed.data.checks import printable
-from labelembed.data.cifar import published_version
 from labelembed.data.corpus_folder import MANIFEST, read_manifest_of
 from labelembed.data.encoders.table_columns import kind_of
+from labelembed.data.files.arrays import holds_arrays
 from labelembed.data.files.columns import (
     find_columns,
     find_label_column,
@@ -23,20 +22,22 @@ from labelembed.data.files.columns import (
 )
 from labelembed.data.files.parquet import saved_splits
 from labelembed.data.files.parts import Parts, Reading, is_readable, read_parts
+from labelembed.data.files.picture import PICTURE_SUFFIXES
 from labelembed.data.files.table import Table, is_missing
-from labelembed.data.idx_folder import FASHION_NAMES, holds_idx
-from labelembed.data.image_folder import PICTURE_SUFFIXES, find_images, holds_pictures
-from labelembed.data.listing import Listing
-from labelembed.data.manifest import read_list
-from labelembed.data.parquet_folder import look_into_parquet
+from labelembed.data.readers.cifar import published_version
+from labelembed.data.readers.image_list import read_list
+from labelembed.data.readers.images import find_images, holds_pictures
+from labelembed.data.readers.mnist import FASHION_NAMES, holds_idx
+from labelembed.data.readers.parquet import look_into_parquet
+from labelembed.data.readers.picture_data import Listing
 from labelembed.data.splits import PARTS
 from labelembed.errors import DataError, nearest
 from labelembed.recipes.loading import put_setting
 
 #: The recipe for each reader, where it is named and nobody need look.
 OF_READER = {
-    "idx": "mnist-mlp", "arrays": "vectors-mlp", "parquet": "cifar10-small", "cifar": "cifar10-small",
-    "images": "images-resnet", "manifest": "images-resnet", "texts": "text-bag", "table": "table-mlp",
+    "mnist": "mnist-mlp", "vectors": "vectors-mlp", "parquet": "cifar10-small", "cifar": "cifar10-small",
+    "images": "images-resnet", "texts": "text-bag", "table": "table-mlp",
     "labelled-text": "text-bag", "text-features": "text-features", "text-tokens": "text-finetune",
     "corpus": "translation-lstm",
 }  # fmt: skip
@@ -102,6 +103,8 @@ def fitting_recipe(path: str, settings: Sequence[str] = ()) -> Fitting:
             raise DataError(
                 f"{place}: does not exist{nearest(place.name, beside)}; expected a file or a folder of data"
             )
+        if isinstance(reader, str) and reader not in OF_READER:
+            reader = OLD_NAMES.get(reader, {}).get("name")
         if isinstance(reader, str) and reader in OF_READER:
             return Fitting(f"data {reader!r} in {place}", OF_READER[reader])
         found = next((found for look in _KINDS if (found := look(place, given)) is not None), None)
@@ -161,25 +164,24 @@ def _corpus(place: Path, given: Given) -> Fitting | None:
 def _arrays(place: Path, given: Given) -> Fitting | None:
     if not (place.suffix.lower() == ".npz" if place.is_file() else holds_arrays(place)):
         return None
-    raw = read_arrays(path=str(place), to_measure=True)
+    raw = read_vectors(path=str(place), to_measure=True)
     parts = [split for split in (raw.train, raw.development, raw.test) if split is not None]
     shape = raw.train.inputs.shape[1:]
-    settings = ["data.test_fraction=0.2"] if raw.test is None else []
     kind = "pictures" if len(shape) == 3 else "vectors"
     sizes = f"{' x '.join(map(str, shape[-2:]))}" if kind == "pictures" else f"{shape[0]:,} numbers"
     found = f"{sum(map(len, parts)):,} {kind} of {sizes}, {len(np.unique(raw.train.labels.numpy())):,} classes"
     if kind == "vectors" or min(shape[-2:]) < _SMALLEST_PICTURE:
-        return Fitting(found, OF_READER["arrays"], tuple(settings))
-    return _pictures(found, "arrays", train=len(raw.train), more=settings)
+        return Fitting(found, OF_READER["vectors"])
+    return _pictures(found, "vectors", train=len(raw.train))
 
 
 def _idx(place: Path, given: Given) -> Fitting | None:
     if not (place.is_dir() and holds_idx(place)):
         return None
-    raw = read_idx_folder(path=str(place), prefix=_text(given, "prefix"))
+    raw = read_mnist(path=str(place), prefix=_text(given, "prefix"))
     count = len(raw.train) + (0 if raw.test is None else len(raw.test))
     found = f"{count:,} pictures of idx files, {len(raw.names):,} classes"
-    recipe = "fashion-mnist-cnn" if raw.names == FASHION_NAMES else OF_READER["idx"]
+    recipe = "fashion-mnist-cnn" if raw.names == FASHION_NAMES else OF_READER["mnist"]
     return Fitting(found, recipe, _held_out(len(raw.train)))
 
 
@@ -192,19 +194,17 @@ def _cifar(place: Path, given: Given) -> Fitting | None:
 
 
 def _parquet(place: Path, given: Given) -> Fitting | None:
-    is_one = place.is_file()
-    if not (place.suffix.lower() == ".parquet" if is_one else _holds_parquet(place)):
+    if not (place.suffix.lower() == ".parquet" if place.is_file() else _holds_parquet(place)):
         return None
     facts = look_into_parquet(place, labels=_text(given, "labels"))
     if facts is None:
         return None
     count, train = sum(facts.counts.values()), facts.counts["train"]
     found = f"{count:,} {facts.inputs} in parquet files, {facts.classes:,} classes"
-    cut = ["data.test_fraction=0.2"] if is_one else []
     if facts.inputs == "vectors":
-        return Fitting(found, OF_READER["arrays"], (*([] if is_one else ["data.name=parquet"]), *cut))
+        return Fitting(found, OF_READER["vectors"])
     recipe = "cifar100-small" if facts.classes == 100 else "cifar10-small"
-    return _pictures(found, "arrays" if is_one else "parquet", train=train, more=cut, recipe=recipe)
+    return _pictures(found, "parquet", train=train, recipe=recipe)
 
 
 def _holds_parquet(folder: Path) -> bool:
@@ -214,9 +214,9 @@ def _holds_parquet(folder: Path) -> bool:
     return any(any(place.glob("*.parquet")) for place in folders)
 
 
-def _pictures(found: str, reader: str, *, train: int, more: Sequence[str], recipe: str = "cifar10-small") -> Fitting:
+def _pictures(found: str, reader: str, *, train: int, recipe: str = "cifar10-small") -> Fitting:
     settings = [] if reader == "parquet" else [f"data.name={reader}"]
-    settings += [*more, *_held_out(train)]
+    settings += _held_out(train)
     if train < _FEW_PICTURES:
         settings += ["epochs=20", "batch_size=32"]
     return Fitting(found, recipe, tuple(settings))
@@ -246,11 +246,11 @@ def _lists(folder: Path) -> list[Path]:
 
 
 def _labels_of(listing: Listing) -> set[str]:
-    return {label for _, label in listing.train}
+    return {label for _, label in listing.parts["train"]}
 
 
 def _shown(listing: Listing) -> str:
-    count = sum(len(entries) for entries in (listing.train, listing.validation, listing.test) if entries is not None)
+    count = sum(map(len, listing.parts.values()))
     return f"{count:,} pictures, {len(_labels_of(listing)):,} classes"
 
 
@@ -284,7 +284,7 @@ def _listed(place: Path, given: Given, reading: Reading) -> Fitting:
         raise DataError(f"{place}: holds a list of pictures; give the list itself: --data {lists}")
     paths, labels, split = (_text(given, key) for key in ("paths", "labels", "split"))
     listing = read_list(place, reading=reading, paths=paths, labels=labels, split=split)
-    return Fitting(f"a list of {_shown(listing)}", OF_READER["manifest"], ("data.name=manifest",))
+    return Fitting(f"a list of {_shown(listing)}", OF_READER["images"])
 
 
 def _names_pictures(table: Table, name: str) -> bool:

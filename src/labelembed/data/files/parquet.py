@@ -138,12 +138,8 @@ def columns_of(file: Path) -> list[Column]:
     return [Column(field.name, field.type, noted.get(field.name, {})) for field in schema]
 
 
-def read_column(files: Sequence[Path], column: Column) -> list[Any]:
-    """Returns a column as one ``pyarrow.ChunkedArray`` a file.
-
-    Raises:
-        DataError: A file is damaged, lacks the column, has it with another type, or they hold too much.
-    """
+def require_column(files: Sequence[Path], column: Column) -> None:
+    """Raises DataError where a file is damaged, lacks a column, has it with another type, or they hold too much."""
     for file in files:
         schema = _schema(file)
         if column.name not in schema.names:
@@ -154,6 +150,15 @@ def read_column(files: Sequence[Path], column: Column) -> list[Any]:
         if held != column.type:
             raise DataError(f"{file}: column {column.name!r} holds {held}; the training set has {column.type}")
     _require_room(files, [column.name])
+
+
+def read_column(files: Sequence[Path], column: Column) -> list[Any]:
+    """Returns a column as one ``pyarrow.ChunkedArray`` a file.
+
+    Raises:
+        DataError: As `require_column`.
+    """
+    require_column(files, column)
     return [_columns(file, [column.name]).column(0) for file in files]
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from labelembed.data.batch import Split
 from labelembed.data.checks import require_names
 from labelembed.data.dataset import RawData
+from labelembed.data.encoders.pictures import ReadingProgress
 from labelembed.data.files.texts import TextRows, read_text_rows
-from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.row_content import RowContent
 from labelembed.data.text_encodings import FeatureContent, FeatureEncoding, TokenContent
 from labelembed.data.text_features import Precision

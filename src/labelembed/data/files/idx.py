@@ -17,7 +17,6 @@ from labelembed.errors import DataError
 GZIP_MAGIC = b"\x1f\x8b"
 # third byte of the header -> the numbers that follow, most significant byte first
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_MOST_DIMENSIONS = 8
 
 
 def read_idx(path: Path) -> npt.NDArray[Any]:
@@ -39,39 +38,16 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
         content = path.read_bytes()
         if content.startswith(GZIP_MAGIC):
             content = gzip.decompress(content)
-    except EOFError:
-        raise DataError(
-            f"{path}: the gzip stream ends before its end mark; the file is cut off, so fetch it again"
-        ) from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: damaged gzip ({error}); fetch the file again") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: the gzip is cut off or damaged ({error}); fetch the file again") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return _array(content, path)
-
-
-def looks_like_idx(beginning: bytes) -> bool:
-    """Returns whether a file that begins with these four bytes or more can be a plain idx file."""
-    return (
-        len(beginning) >= 4
-        and beginning[:2] == b"\x00\x00"
-        and beginning[2] in _DTYPES
-        and 1 <= beginning[3] <= _MOST_DIMENSIONS
-    )
-
-
-def _array(content: bytes, path: Path) -> npt.NDArray[Any]:
-    """Returns the array of an idx file's bytes."""
-    if not looks_like_idx(content):
-        raise DataError(
-            f"{path}: expected an idx file, whose first bytes are 00 00, a type of 08 to 0e and 1 to "
-            f"{_MOST_DIMENSIONS} dimensions; found {content[:4].hex(' ') or 'an empty file'}"
-        )
-    dtype, begin = np.dtype(_DTYPES[content[2]]), 4 + 4 * content[3]
-    if len(content) < begin:
-        what = f"a header of {begin} bytes for {content[3]} dimensions"
-        raise DataError(f"{path}: expected {what}, found {len(content)}; the file is cut off")
-    shape = tuple(int(size) for size in np.frombuffer(content[4:begin], dtype=">u4"))
+    begin = 4 + 4 * content[3] if looks_like_idx(content) else 0
+    if not begin or len(content) < begin:
+        found = content[:4].hex(" ") or "an empty file"
+        raise DataError(f"{path}: is no idx file, or cut off within its header; it begins with {found}")
+    dtype = np.dtype(_DTYPES[content[2]])
+    shape = tuple(np.frombuffer(content[4:begin], dtype=">u4").tolist())
     declared, held = math.prod(shape) * dtype.itemsize, len(content) - begin
     if declared != held:
         reason = "the file is cut off or its header is wrong" if held < declared else "bytes follow the array"
@@ -82,3 +58,8 @@ def _array(content: bytes, path: Path) -> npt.NDArray[Any]:
     except ValueError as error:  # a size of 0 beside others that no array can have
         raise DataError(f"{path}: {sizes(shape)} is the shape of no array ({error})") from None
     return array.astype(dtype.newbyteorder("="))
+
+
+def looks_like_idx(beginning: bytes) -> bool:
+    """Returns whether a file that begins with these four bytes or more can be a plain idx file."""
+    return len(beginning) >= 4 and beginning[:2] == b"\x00\x00" and beginning[2] in _DTYPES and 1 <= beginning[3] <= 8

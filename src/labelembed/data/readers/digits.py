@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from labelembed.data.batch import Split
 from labelembed.data.dataset import RawData
-from labelembed.data.splits import hold_out_test
-from labelembed.errors import ArgumentFaults
+from labelembed.data.splits import share_faults, with_test
 
 
 def read_digits(*, test_fraction: float = 0.25) -> RawData:
@@ -23,22 +24,16 @@ def read_digits(*, test_fraction: float = 0.25) -> RawData:
         ValueError: `test_fraction` is out of its range.
         DataError: `test_fraction` is so small or so large that one side would be empty.
     """
-    faults = ArgumentFaults()
-    inside = not isinstance(test_fraction, bool) and 0 < test_fraction < 1
-    faults.require(inside, "test_fraction", test_fraction, "must be a number between 0 and 1, both excluded")
-    faults.raise_if_any()
+    share_faults(test_fraction).raise_if_any()
     from sklearn.datasets import load_digits  # costs a second to import
 
     pixels, labels = load_digits(return_X_y=True)
     inputs = torch.from_numpy(np.asarray(pixels, dtype=np.uint8).reshape(-1, 1, 8, 8))
-    everything = Split(inputs, torch.from_numpy(np.asarray(labels, dtype=np.int64)))
-    train, test, _ = hold_out_test(
-        everything.labels, test_fraction, where="digits", what="images", purpose="digits test"
-    )
-    return RawData(
-        train=everything.select(train),
-        test=everything.select(test),
+    raw = RawData(
+        train=Split(inputs, torch.from_numpy(np.asarray(labels, dtype=np.int64))),
+        test=None,
         names=tuple(str(digit) for digit in range(10)),
         input_range=(0.0, 16.0),
         source="handwritten digits of scikit-learn",
     )
+    return replace(with_test(raw, test_fraction, purpose="digits test"), notes=())

@@ -1,4 +1,4 @@
-"""Lists of pictures with their labels: CSV, TSV, JSON lines or parquet, with a column of paths."""
+"""Lists of picture files with their labels: CSV, TSV, JSON lines or parquet, with a column of paths."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from labelembed.data.dataset import RawData
+from labelembed.data.encoders.pictures import PictureFolder
 from labelembed.data.files.parts import Reading, read_file
+from labelembed.data.files.picture import PICTURE_SUFFIXES
 from labelembed.data.files.table import Table, missing_column
-from labelembed.data.image_folder import PICTURE_SUFFIXES
-from labelembed.data.listing import Listing, check_arguments, read_listing
-from labelembed.data.picture_files import ReadingProgress
-from labelembed.data.picture_fitting import Fit, ImageSize
-from labelembed.data.splits import NO_TEST_NOTE, PARTS, validation_and_test
+from labelembed.data.readers.picture_data import Entry, Listing
+from labelembed.data.splits import PARTS
 from labelembed.errors import DataError
 
 _PATH_WORDS = ("path", "paths", "file", "file_name", "filename", "filepath", "file_path", "image", "image_path",
@@ -22,72 +20,10 @@ _LABEL_WORDS = ("label", "labels", "class", "class_name", "category", "target", 
 _SPLIT_WORDS = ("split", "set", "subset", "partition")
 
 
-def read_manifest(
-    *,
-    path: str,
-    paths: str | None = None,
-    labels: str | None = None,
-    split: str | None = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    image_size: ImageSize = None,
-    fit: Fit = "crop",
-    test_fraction: float | None = None,
-    skip_unreadable: bool = False,
-    to_measure: bool = False,
-    progress: ReadingProgress | None = None,
-) -> RawData:
-    """Returns the data set of a list of picture files: CSV or TSV with a heading, JSON lines, or parquet.
-
-    Paths in it are relative to its folder. A column of parts (`train`, `val`, `test`) says which pictures are the
-    validation set and which the test set; without a test set the validation set takes its place, and without both
-    `test_fraction` of the pictures does.
-    Pictures are read as the reader `images` does.
-
-    Args:
-        path: The list.
-        paths: Column of the paths; null: the one named `path`, `file_name`, `image` or the like, or the only one whose
-            values end as pictures do.
-        labels: Column of the labels, texts or whole numbers; null: the one named `label`, `class` or the like.
-        split: Column of the parts; null: the one named `split`, `set`, `subset` or `partition`, if any.
-        delimiter: Between the cells of a CSV file; null: found.
-        encoding: Of text files; null: UTF-8, or what a byte order mark says.
-        image_size: Height and width that pictures are brought to; auto: the median of the training pictures' shorter
-            sides, but 16 to 64; null: they all have one size.
-        fit: Where their proportions are others: `crop`, the middle; `stretch`; `pad`, black borders.
-        test_fraction: Part of the pictures that becomes the test set where there is none; null: 0.2.
-        skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the list.
-        to_measure: The pictures are for a finished run to measure: none are held out for a test, and any label will do.
-        progress: Called with (done, total) while pictures are decoded.
-
-    Raises:
-        DataError: The list cannot be read, a column cannot be found, a row is incomplete, or the pictures cannot be
-            used (see the reader `images`).
-        ValueError: An argument is out of its range.
-    """
-    reading = Reading(delimiter=delimiter, encoding=encoding)
-    faults = reading.faults()
-    faults.choice("fit", fit, ("crop", "stretch", "pad"))
-    faults.raise_if_any()
-    check_arguments(image_size=image_size, test_fraction=test_fraction)
-    listing = read_list(
-        Path(path).expanduser(), reading=reading, paths=paths, labels=labels, split=split, to_measure=to_measure
-    )
-    return read_listing(
-        listing,
-        image_size=image_size,
-        fit=fit,
-        test_fraction=test_fraction,
-        skip_unreadable=skip_unreadable,
-        to_measure=to_measure,
-        progress=progress,
-    )
-
-
 def read_list(
     file: Path, *, reading: Reading, paths: str | None, labels: str | None, split: str | None, to_measure: bool = False
 ) -> Listing:
-    """Returns the pictures a list names; see `read_manifest`.
+    """Returns the pictures that a list names; see `read_images`.
 
     Raises:
         DataError: The list cannot be used; names file and row.
@@ -106,7 +42,7 @@ def read_list(
         raise DataError(
             f"{file}: column {path_column!r} cannot hold both paths and labels; name them by `paths` and `labels`"
         )
-    found: dict[str, list[tuple[Path, str]]] = {}
+    found: dict[str, list[Entry]] = {}
     parts = ["train"] * len(table) if split_column is None else table.values(split_column)
     for row, values in enumerate(zip(table.values(path_column), table.values(label_column), parts, strict=True)):
         where = f"{file}: {table.place(row)}"
@@ -123,16 +59,13 @@ def read_list(
         found = {"train": [entry for entries in found.values() for entry in entries]}
     if "train" not in found:
         raise DataError(f"{file}: has no training row in column {split_column!r}")
-    validation, test = validation_and_test(found)
     others = set(table.names) - {path_column, label_column, split_column}
     return Listing(
-        root=file.parent,
-        train=found["train"],
-        validation=validation,
-        test=test,
+        parts=found,
+        pictures=PictureFolder(file.parent),
+        where=str(file.parent),
         source=f"pictures listed in {file}",
         found_labels=label_column if labels is None and others else None,
-        notes=(NO_TEST_NOTE,) if "validation" in found and "test" not in found else (),
     )
 
 

@@ -1,12 +1,15 @@
-"""CIFAR-10 and CIFAR-100 as their authors publish them: the binary and the Python version."""
+"""CIFAR-10 and CIFAR-100: the binary and the Python version of their authors, and the parquet files of the hub."""
 
 from __future__ import annotations
 
-import gzip
+import codecs
+import io
+import pickle
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +19,14 @@ from labelembed.data.batch import Split
 from labelembed.data.checks import first_fault, printable, require_names
 from labelembed.data.data_notes import repeat_notes, repeated_rows
 from labelembed.data.dataset import RawData
-from labelembed.data.idx import GZIP_MAGIC
-from labelembed.data.restricted_pickle import arrays_of, restricted_load
+from labelembed.data.encoders.pictures import ReadingProgress
+from labelembed.data.readers.parquet import read_parquet
 from labelembed.errors import ArgumentFaults, DataError
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_PICTURE = (3, 32, 32)
 _PICTURE_BYTES = 3 * 32 * 32
-_PUBLISHED_ROWS = {"train": 50_000, "test": 10_000}
-# Five times a batch of the Python version of CIFAR-100, the largest file there is.
-_MAXIMUM_BYTES = 2**30
+_PUBLISHED_SIZES = {"train": 50_000, "test": 10_000}
+_ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 Array = npt.NDArray[Any]
 # How to get the content of a file, by the file's name.
@@ -40,11 +41,6 @@ class _Version(NamedTuple):
     classes: int  # 10 or 100
     pickled: bool
 
-    @property
-    def meta(self) -> str:
-        """The file of the names in the Python version."""
-        return "batches.meta" if self.classes == 10 else "meta"
-
 
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 # Plain bytes first, where a folder holds both.
@@ -57,17 +53,20 @@ _VERSIONS = (
 )  # fmt: skip
 
 
-def read_cifar(*, path: str, labels: Literal["fine", "coarse"] = "fine") -> RawData:
-    """Returns CIFAR-10 or CIFAR-100 from the files of their authors: the binary version, or the Python version.
+def read_cifar(
+    *, path: str, labels: Literal["fine", "coarse"] = "fine", progress: ReadingProgress | None = None
+) -> RawData:
+    """Returns CIFAR-10 or CIFAR-100: the binary or the Python version of its authors, or the hub's parquet files.
 
-    Pictures are uint8 [N, 3, 32, 32]. The files of the Python version are pickles: each instruction is looked at first,
-    only what makes arrays of bytes, lists, dictionaries, texts and whole numbers is carried out, and nothing that the
-    file names is ever called.
+    Pictures are uint8 [N, 3, 32, 32]. The files of the Python version are pickles, of which only what makes an array of
+    numbers is carried out.
 
     Args:
-        path: The folder with the files (``data_batch_1.bin`` ..., ``train.bin``, ``data_batch_1`` ..., ``train``), the
-            folder above, or the ``.tar.gz`` as it is published, which is not unpacked to the disk.
+        path: The folder with the files (``data_batch_1.bin`` ..., ``train.bin``, ``data_batch_1`` ..., ``train``,
+            ``train-*.parquet``), the folder above, or the ``.tar.gz`` as it is published, which is not unpacked to the
+            disk.
         labels: `fine`: the 100 labels of CIFAR-100; `coarse`: its 20 groups. CIFAR-10 has only its 10.
+        progress: Called with (done, total) while the pictures of parquet files are decoded.
 
     Raises:
         DataError: A file is missing, cut off or damaged, a label is out of its range, or a pickle asks for anything
@@ -78,24 +77,26 @@ def read_cifar(*, path: str, labels: Literal["fine", "coarse"] = "fine") -> RawD
     faults.choice("labels", labels, ("fine", "coarse"))
     faults.raise_if_any()
     place = Path(path).expanduser()
+    if any(any(folder.glob("*.parquet")) for folder in (place, place / "data")):
+        return read_parquet(path=path, labels="coarse_label" if labels == "coarse" else None, progress=progress)
     files, where = _find(place)
     version = _version(files, where)
     if labels == "coarse" and version.classes == 10:
         raise DataError(f"{where}: CIFAR-10 has no coarse labels; leave `labels` out")
-    parts: dict[str, tuple[Array, Array]] = {}
     count = version.classes if labels == "fine" else 20
+    names, notes = _names(files, version, labels, count, where)
+    splits: dict[str, Split] = {}
     for part, members in (("train", version.train), ("test", version.test)):
         read = [_read(files[name](), f"{where}/{name}", version, labels, count) for name in members]
-        parts[part] = (np.concatenate([pixels for pixels, _ in read]), np.concatenate([found for _, found in read]))
-    names, notes = _names(files, version, labels, count, where)
-    for part, expected in _PUBLISHED_ROWS.items():
-        found = len(parts[part][0])
-        if found != expected:
-            notes.append(f"the {part} set has {found:,} pictures; the published one has {expected:,}")
-    splits = {part: Split(torch.from_numpy(pixels), torch.from_numpy(found)) for part, (pixels, found) in parts.items()}
+        pixels, found = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
+        splits[part] = Split(torch.from_numpy(pixels), torch.from_numpy(found))
+        if len(pixels) != _PUBLISHED_SIZES[part]:
+            notes.append(
+                f"the {part} set has {len(pixels):,} pictures; the published one has {_PUBLISHED_SIZES[part]:,}"
+            )
     size = len(splits["train"])
     notes += repeat_notes(
-        repeated_rows(parts["train"][0], parts["test"][0]),
+        repeated_rows(*(split.inputs.numpy() for split in splits.values())),
         labels={"training": splits["train"].labels, "test": splits["test"].labels},
         shown=lambda *pair: " = ".join(f"train {row}" if row < size else f"test {row - size}" for row in pair),
     )
@@ -116,7 +117,7 @@ def published_version(place: Path) -> tuple[str, int] | None:
     Raises:
         DataError: Some are there and others are missing, or an archive is damaged.
     """
-    if place.is_file() and not place.name.lower().endswith((".tar.gz", ".tgz", ".tar")):
+    if place.is_file() and not place.name.lower().endswith(_ARCHIVES):
         return None
     try:
         files, where = _find(place)
@@ -137,7 +138,7 @@ def _find(place: Path) -> tuple[Files, Path]:
             raise DataError(f"{place}: does not exist; expected the folder of CIFAR's files, or the .tar.gz of them")
         for folder in (place, *(place / version.folder for version in _VERSIONS)):
             if folder.is_dir():
-                files = {entry.name: _reader_of(entry) for entry in folder.iterdir() if entry.is_file()}
+                files: Files = {entry.name: partial(_content, entry) for entry in folder.iterdir() if entry.is_file()}
                 if any(name in files for version in _VERSIONS for name in (*version.train, *version.test)):
                     return files, folder
         seen = ", ".join(sorted(printable(entry.name) for entry in place.iterdir())[:8]) or "nothing"
@@ -149,52 +150,24 @@ def _find(place: Path) -> tuple[Files, Path]:
     )
 
 
-def _reader_of(file: Path) -> Callable[[], bytes]:
-    def read() -> bytes:
-        try:
-            if file.stat().st_size > _MAXIMUM_BYTES:
-                raise DataError(f"{file}: has more than {_MAXIMUM_BYTES:,} bytes, which no CIFAR file has")
-            return file.read_bytes()
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
-
-    return read
-
-
-class _Limited:
-    """Reads a stream that may unpack to very much: up to what CIFAR can have."""
-
-    def __init__(self, stream: BinaryIO, file: Path) -> None:
-        self._stream, self._file, self._left = stream, file, _MAXIMUM_BYTES
-
-    def read(self, size: int) -> bytes:
-        """Returns the next bytes."""
-        content = self._stream.read(size)
-        self._left -= len(content)
-        if self._left < 0:
-            raise DataError(f"{self._file}: unpacks to more than {_MAXIMUM_BYTES:,} bytes, which CIFAR does not")
-        return content
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
 
 
 def _of_archive(file: Path) -> Files:
-    known = {name for version in _VERSIONS for name in (*version.train, *version.test, version.meta)}
-    known |= {"batches.meta.txt", "fine_label_names.txt", "coarse_label_names.txt"}
     contents: dict[str, bytes] = {}
     try:
-        with file.open("rb") as stored:
-            unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=stored) if stored.read(2) == GZIP_MAGIC else stored)
-            stored.seek(0)
-            with tarfile.open(fileobj=cast(Any, _Limited(unpacked, file)), mode="r|") as archive:
-                for member in archive:
-                    name = member.name.rsplit("/", 1)[-1]
-                    stream = archive.extractfile(member) if member.isreg() and name in known else None
-                    if stream is not None:
-                        contents[name] = stream.read()
-    except DataError:
-        raise
+        with tarfile.open(file) as archive:
+            for member in archive:
+                stream = archive.extractfile(member)
+                if stream is not None:
+                    contents[member.name.rsplit("/", 1)[-1]] = stream.read()
     except Exception as error:  # tarfile, gzip and zlib each raise types of their own
         raise DataError(f"{file}: is no .tar.gz, cut off or damaged ({str(error)[:120]})") from None
-    return {name: (lambda content=content: content) for name, content in contents.items()}  # type: ignore[misc]
+    return {name: partial(bytes, content) for name, content in contents.items()}
 
 
 def _version(files: Files, where: Path) -> _Version:
@@ -213,7 +186,13 @@ def _version(files: Files, where: Path) -> _Version:
 def _read(content: bytes, where: str, version: _Version, labels: str, count: int) -> tuple[Array, Array]:
     """Returns the pictures [N, 3, 32, 32] and labels [N] of one file."""
     if version.pickled:
-        pixels, found = _of_pickle(content, where, version, labels)
+        loaded = _load_pickle(content, where)
+        try:
+            key = "labels" if version.classes == 10 else f"{labels}_labels"
+            pixels = np.asarray(loaded["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
+            found = np.asarray(loaded[key], dtype=np.int64).reshape(len(pixels))
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
+            raise DataError(f"{where}: does not hold what a CIFAR batch does ({error})") from None
     else:
         ahead = 1 if version.classes == 10 else 2
         rows, rest = divmod(len(content), ahead + _PICTURE_BYTES)
@@ -225,48 +204,63 @@ def _read(content: bytes, where: str, version: _Version, labels: str, count: int
         records = np.frombuffer(content, dtype=np.uint8).reshape(rows, ahead + _PICTURE_BYTES)
         # CIFAR-100 has the coarse label first
         found = records[:, ahead - 1 if labels == "fine" else 0].astype(np.int64)
-        pixels = records[:, ahead:].reshape(rows, *_PICTURE)
+        pixels = records[:, ahead:].reshape(rows, 3, 32, 32)
     fault = first_fault(found, lambda chunk: (chunk < 0) | (chunk >= count))
     if fault is not None:
         raise DataError(f"{where}: row {fault[0]} has the label {fault[1]}; expected 0 to {count - 1}")
     return pixels, found
 
 
-def _of_pickle(content: bytes, where: str, version: _Version, labels: str) -> tuple[Array, Array]:
-    loaded = _dictionary(content, where)
-    key = "labels" if version.classes == 10 else f"{labels}_labels"
-    pixels, found = arrays_of(loaded.get("data")), loaded.get(key)
-    if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != _PICTURE_BYTES or len(pixels) == 0:
-        shape = f"an array {list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        raise DataError(f"{where}: `data`: expected an array [N, {_PICTURE_BYTES}] of bytes, found {shape}")
-    if not isinstance(found, list) or not all(type(label) is int for label in found) or len(found) != len(pixels):
-        what = f"{len(found):,} values" if isinstance(found, list) else "none"
-        raise DataError(f"{where}: `{key}`: expected {len(pixels):,} whole numbers, found {what}")
-    # numbers beyond int64 are out of range as well
-    limited = [min(max(label, -1), 2**31) for label in found]
-    return pixels.reshape(-1, *_PICTURE), np.array(limited, dtype=np.int64)
+# What makes an array in a pickle, of any version of NumPy and Python.
+_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
+_ALLOWED = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype, ("_codecs", "encode"): codecs.encode}
 
 
-def _dictionary(content: bytes, where: str) -> dict[str, Any]:
-    loaded = restricted_load(content, where)
+class _ArraysOnly(pickle.Unpickler):
+    """Loads numbers, texts, lists, dictionaries and NumPy arrays; whatever else a pickle asks for is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Returns what stands for a name; overrides what would import any module."""
+        if (module, name) in _ALLOWED:
+            return _ALLOWED[module, name]
+        if module in _MODULES and name in ("_reconstruct", "_frombuffer"):
+            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        raise DataError(
+            f"the pickle asks for {module}.{name}, which no CIFAR file needs; it is refused and nothing of it was run"
+        )
+
+
+def _load_pickle(content: bytes, where: str) -> dict[str, Any]:
+    try:
+        loaded = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    except Exception as error:  # a damaged pickle makes Python raise nearly anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise DataError(f"{where}: is damaged, or no CIFAR pickle ({reason})") from None
     if not isinstance(loaded, dict):
         raise DataError(f"{where}: expected a dictionary, found {type(loaded).__name__}")
-    return {key.decode("latin-1") if isinstance(key, bytes) else str(key): value for key, value in loaded.items()}
+    return {_text(key): value for key, value in loaded.items()}
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _names(files: Files, version: _Version, labels: str, count: int, where: Path) -> tuple[list[str], list[str]]:
     """Returns the names of the labels, and what to say where the file with them is missing."""
     if version.pickled:
-        if version.meta in files:
+        file = "batches.meta" if version.classes == 10 else "meta"
+        if file in files:
             key = "label_names" if version.classes == 10 else f"{labels}_label_names"
-            found = _dictionary(files[version.meta](), f"{where}/{version.meta}").get(key)
-            if not isinstance(found, list) or not all(isinstance(name, bytes | str) for name in found):
-                raise DataError(f"{where}/{version.meta}: `{key}`: expected a list of texts")
-            return [name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in found], []
+            found = _load_pickle(files[file](), f"{where}/{file}").get(key)
+            if not isinstance(found, list):
+                raise DataError(f"{where}/{file}: `{key}`: expected a list of texts")
+            return [_text(name) for name in found], []
     else:
         file = "batches.meta.txt" if version.classes == 10 else f"{labels}_label_names.txt"
         if file in files:
-            return files[file]().decode("utf-8", "replace").split(), []
+            return _text(files[file]()).split(), []
     if version.classes == 10:
         return list(CIFAR10_NAMES), []
     note = "the file with the labels' names is missing: they are called by their numbers"

@@ -1,9 +1,8 @@
-"""Folders of idx files: MNIST, Fashion-MNIST, KMNIST, EMNIST and data sets laid out like them."""
+"""Four idx files: MNIST, Fashion-MNIST, KMNIST, EMNIST and data sets laid out like them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from labelembed.data.batch import Split
 from labelembed.data.checks import printable, require_names, sizes
 from labelembed.data.dataset import RawData
-from labelembed.data.idx import read_idx
+from labelembed.data.files.idx import read_idx
 from labelembed.errors import DataError, unknown_name
 
 FASHION_NAMES = (
@@ -44,7 +43,7 @@ _OFFICIAL = {
 Files = dict[tuple[str, str], Path]
 
 
-def read_idx_folder(*, path: str, names: list[str] | None = None, prefix: str | None = None) -> RawData:
+def read_mnist(*, path: str, names: list[str] | None = None, prefix: str | None = None) -> RawData:
     """Returns the data set of a folder with four idx files: images and labels, for training and for the test.
 
     The files may be gzip'd or not, and spelt ``train-images-idx3-ubyte`` or ``train-images.idx3-ubyte``; the
@@ -168,7 +167,7 @@ def _split(images: npt.NDArray[Any], label_values: npt.NDArray[Any], values: npt
     return Split(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)))
 
 
-def _listed(values: Sequence[Any] | npt.NDArray[Any]) -> str:
+def _listed(values: npt.NDArray[Any]) -> str:
     shown = ", ".join(str(value) for value in values[:12])
     return shown if len(values) <= 12 else f"{shown}, ... {values[-1]} ({len(values)} labels)"
 

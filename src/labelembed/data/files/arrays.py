@@ -54,14 +54,13 @@ def holds_arrays(folder: Path) -> bool:
 
 
 def read_npy(place: Path) -> Array:
-    """Returns the array of an npy file; Python objects (pickle) are refused unread.
+    """Returns the array of an npy file, mapped: what is looked at is read then, and changes stay in memory.
 
     Raises:
         DataError: The file is no npy array, cut off, or holds something else than numbers or text.
     """
     with _refusals(place):
-        # mapped, so that no memory is taken on the word of a header
-        return _usable(np.array(np.load(place, mmap_mode="r", allow_pickle=False)), str(place))
+        return _usable(np.load(place, mmap_mode="c", allow_pickle=False), str(place))
 
 
 def _of_archive(file: Path) -> dict[str, Array]:
@@ -70,6 +69,7 @@ def _of_archive(file: Path) -> dict[str, Array]:
         if not zipfile.is_zipfile(file):
             raise DataError(f"{file}: expected {ACCEPTED}; it is no zip archive or damaged")
         arrays = {}
+        # np.load leaves a file that it cannot read open, where it has opened it
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             for name, called in _wanted(set(archive.files), file).items():
                 where = f"{file}: {called}"

@@ -1,4 +1,4 @@
-"""Folders of pictures: a folder a label (`class/name.jpg`), with or without folders for training and test."""
+"""Pictures and their labels: a folder for each class (`class/name.jpg`), or a list of files."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ from pathlib import Path
 
 from labelembed.data.checks import printable
 from labelembed.data.dataset import RawData
-from labelembed.data.listing import Listing, check_arguments, read_listing
-from labelembed.data.picture_files import ReadingProgress
-from labelembed.data.picture_fitting import Fit, ImageSize
-from labelembed.data.splits import NO_TEST_NOTE, PARTS, validation_and_test
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.data.encoders.pictures import PictureFolder, ReadingProgress
+from labelembed.data.files.parts import Reading
+from labelembed.data.files.picture import PICTURE_SUFFIXES, Fit, ImageSize
+from labelembed.data.readers.image_list import read_list
+from labelembed.data.readers.picture_data import Entry, Listing, PictureReading, read_listing
+from labelembed.data.splits import PARTS
+from labelembed.errors import DataError
 
-#: Endings of file names that are taken for pictures, in lower case.
-PICTURE_SUFFIXES = frozenset({
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
-    ".pnm",
-})  # fmt: skip
-_MAXIMUM_LIST_BYTES = 2**28
 _SHOWN = 8
 
 
@@ -29,12 +25,17 @@ def read_images(
     fit: Fit = "crop",
     test_fraction: float | None = None,
     skip_unreadable: bool = False,
+    paths: str | None = None,
+    labels: str | None = None,
+    split: str | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
     to_measure: bool = False,
     progress: ReadingProgress | None = None,
 ) -> RawData:
-    """Returns the data set of a folder of pictures.
+    """Returns the data set of a folder of pictures, or of a list of picture files.
 
-    Layouts, found by looking:
+    Layouts of a folder, found by looking:
 
     - ``class/name.jpg``: every folder is a label. There is no test set, so `test_fraction` of the pictures becomes one.
     - ``train/class/name.jpg`` and ``test/class/name.jpg``, with a validation folder (``val``, ``valid``,
@@ -44,32 +45,38 @@ def read_images(
 
     The names of the class folders, sorted, are the labels; a class may have folders within it. Pictures are told by
     the ending of their name in either case (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM); hidden and other files are passed
-    over and counted. Pictures become uint8 [N, 3, H, W], or [N, 1, H, W] where all of them are grey; what was converted
-    is counted in the notes. They are kept decoded in ``~/.cache/labelembed`` (or the folder that the environment
-    variable ``LABELEMBED_CACHE`` names) and found again by their content; those of more than 2 GiB lie in a file there
-    and are read as they are needed.
+    over and counted.
+
+    A list is a CSV or TSV file with a heading, JSON lines, or parquet, with a column of paths, relative to the list's
+    folder, and one of labels. A column of parts (`train`, `val`, `test`) is used as the folders of these names are.
+
+    Pictures become uint8 [N, 3, H, W], or [N, 1, H, W] where all of them are grey; what was converted is counted in
+    the notes. They are kept decoded in ``~/.cache/labelembed`` (or the folder that the environment variable
+    ``LABELEMBED_CACHE`` names) and found again by their content; those of more than 2 GiB lie in a file there and are
+    read as they are needed.
 
     Args:
-        path: The folder.
+        path: The folder or the list.
         image_size: Height and width that pictures are brought to; auto: the median of the training pictures' shorter
             sides, but 16 to 64; null: they all have one size.
         fit: Where their proportions are others: `crop`, the middle; `stretch`; `pad`, black borders.
         test_fraction: Part of the pictures that becomes the test set where there is none; null: 0.2.
-        skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the folder.
+        skip_unreadable: Leave out pictures that cannot be read, with a note, instead of refusing the data.
+        paths: Of a list, column of the paths; null: the one named `path`, `file_name`, `image` or the like, or the only
+            one whose values end as pictures do.
+        labels: Of a list, column of the labels, texts or whole numbers; null: the one named `label` or the like.
+        split: Of a list, column of the parts; null: the one named `split`, `set`, `subset` or `partition`, if any.
+        delimiter: Of a list, what stands between the cells of a CSV file; null: found.
+        encoding: Of a list, that of the text file; null: UTF-8, or what a byte order mark says.
         to_measure: The pictures are for a finished run to measure: none are held out for a test, and any label will do.
         progress: Called with (done, total) while pictures are decoded.
 
     Raises:
-        DataError: The folder has no such layout, a class has no pictures or stands in the test set only, the pictures
-            have several sizes and there is no `image_size`, or some cannot be read.
+        DataError: The folder has no such layout, the list cannot be read, a class has no pictures or stands in the test
+            set only, the pictures have several sizes and there is no `image_size`, or some cannot be read.
         ValueError: An argument is out of its range.
     """
-    faults = ArgumentFaults()
-    faults.choice("fit", fit, ("crop", "stretch", "pad"))
-    faults.raise_if_any()
-    check_arguments(image_size=image_size, test_fraction=test_fraction)
-    return read_listing(
-        find_images(Path(path).expanduser()),
+    how = PictureReading(
         image_size=image_size,
         fit=fit,
         test_fraction=test_fraction,
@@ -77,6 +84,22 @@ def read_images(
         to_measure=to_measure,
         progress=progress,
     )
+    reading = Reading(delimiter=delimiter, encoding=encoding)
+    faults = how.faults()
+    faults.faults += reading.faults().faults
+    faults.raise_if_any()
+    place = Path(path).expanduser()
+    try:
+        is_list = place.is_file()
+    except (OSError, ValueError) as error:  # a name too long for the system, or with a zero byte
+        raise DataError(f"{str(place)!r}: cannot be read ({error})") from None
+    if is_list and place.suffix.lower() in PICTURE_SUFFIXES:
+        raise DataError(f"{place}: is one picture; expected a folder of pictures, class/name.jpg, or a list of them")
+    if is_list:
+        listing = read_list(place, reading=reading, paths=paths, labels=labels, split=split, to_measure=to_measure)
+    else:
+        listing = find_images(place)
+    return read_listing(listing, how)
 
 
 def find_images(folder: Path) -> Listing:
@@ -87,13 +110,12 @@ def find_images(folder: Path) -> Listing:
     """
     try:
         if not folder.is_dir():
-            kind = "is a file" if folder.exists() else "does not exist"
-            raise DataError(f"{folder}: {kind}; expected a folder of pictures, class/name.jpg")
+            raise DataError(
+                f"{folder}: does not exist; expected a folder of pictures, class/name.jpg, or a list of them"
+            )
         return _of_folder(folder)
     except OSError as error:
         raise DataError(f"{error.filename or folder}: cannot be read ({error.strerror or error})") from None
-    except ValueError as error:  # a path with a zero byte
-        raise DataError(f"{str(folder)!r}: cannot be read ({error})") from None
 
 
 def holds_pictures(folder: Path) -> bool:
@@ -131,13 +153,13 @@ class _Search:
         else:
             self.others[printable(entry.relative_to(self.root).as_posix())] = None
 
-    def classes(self, place: Path) -> list[tuple[Path, str]]:
+    def classes(self, place: Path) -> list[Entry]:
         """Returns (file, class) of all pictures in the class folders of a folder.
 
         Raises:
             DataError: A class folder has none.
         """
-        found: list[tuple[Path, str]] = []
+        found: list[Entry] = []
         empty = []
         for folder in self.folders(place):
             pictures = self.pictures(folder)
@@ -178,34 +200,32 @@ class _Search:
 
 def _of_folder(folder: Path) -> Listing:
     search = _Search(folder)
-    source = f"pictures in {folder}"
-    lists = [folder / "meta" / name for name in ("train.txt", "test.txt")]
-    if (folder / "images").is_dir() and lists[0].is_file():
-        train, test = (_listed(file, folder / "images") if file.is_file() else None for file in lists)
-        return Listing(root=folder, train=train or [], test=test, source=source)
-    tops = search.folders(folder)
-    parts = _parts(folder, tops)
-    if "train" in parts:
-        others = [entry.name for entry in tops if entry not in parts.values()]
-        if others:
-            search.notes.append(f"folders beside {parts['train'].name} left aside: {', '.join(others[:_SHOWN])}")
-        train = search.classes(parts["train"])
-        validation, test = (None if place is None else search.classes(place) for place in validation_and_test(parts))
-        if "validation" in parts and "test" not in parts:
-            search.notes.append(NO_TEST_NOTE)
-        for place, found in zip(validation_and_test(parts), (validation, test), strict=True):
-            if found == []:
-                raise DataError(f"{place}: holds no class folders; expected class/name.jpg")
+    parts: dict[str, list[Entry]] = {}
+    if (folder / "images").is_dir() and (folder / "meta" / "train.txt").is_file():
+        lists = {part: folder / "meta" / f"{part}.txt" for part in ("train", "test")}
+        parts = {part: _listed(file, folder / "images") for part, file in lists.items() if file.is_file()}
     else:
-        if not tops:
+        tops = search.folders(folder)
+        places = _parts(folder, tops)
+        if places:
+            others = [entry.name for entry in tops if entry not in places.values()]
+            if others:
+                search.notes.append(f"folders beside {places['train'].name} left aside: {', '.join(others[:_SHOWN])}")
+        elif not tops:
             raise DataError(f"{folder}: {_what_instead(search)}; expected a folder a label: class/name.jpg")
-        if len(tops) == 1 and not search.others and any(entry.is_dir() for entry in tops[0].iterdir()):
+        elif len(tops) == 1 and not search.others and any(entry.is_dir() for entry in tops[0].iterdir()):
             return _of_folder(tops[0])  # an archive's own folder
-        train, validation, test = search.classes(folder), None, None
-    if not train:
-        raise DataError(f"{folder}: holds no pictures; expected a folder a label: class/name.jpg")
-    notes = search.all_notes()
-    return Listing(root=folder, train=train, validation=validation, test=test, source=source, notes=notes)
+        for part, place in (places or {"train": folder}).items():
+            parts[part] = search.classes(place)
+            if not parts[part]:
+                raise DataError(f"{place}: holds no pictures; expected a folder a label: class/name.jpg")
+    return Listing(
+        parts=parts,
+        pictures=PictureFolder(folder),
+        where=str(folder),
+        source=f"pictures in {folder}",
+        notes=search.all_notes(),
+    )
 
 
 def _parts(folder: Path, tops: list[Path]) -> dict[str, Path]:
@@ -229,10 +249,8 @@ def _what_instead(search: _Search) -> str:
     return f"holds no folders but {', '.join(list(search.others)[:5])}" if search.others else "is empty"
 
 
-def _listed(file: Path, images: Path) -> list[tuple[Path, str]]:
+def _listed(file: Path, images: Path) -> list[Entry]:
     """Returns (file, class) of the lines ``class/name`` of a list, the ending of the name left out or not."""
-    if file.stat().st_size > _MAXIMUM_LIST_BYTES:
-        raise DataError(f"{file}: has more than {_MAXIMUM_LIST_BYTES:,} bytes, which no list of pictures has")
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

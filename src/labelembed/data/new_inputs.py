@@ -11,14 +11,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from labelembed.data.array_files import read_npy
 from labelembed.data.checks import first_fault, require_file, require_finite, sizes
-from labelembed.data.idx import GZIP_MAGIC, looks_like_idx, read_idx
-from labelembed.data.picture_fitting import Fit
-from labelembed.data.pictures import read_picture
+from labelembed.data.files.arrays import read_npy
+from labelembed.data.files.idx import GZIP_MAGIC, looks_like_idx, read_idx
+from labelembed.data.files.picture import Fit, decode, decoding, look
 from labelembed.errors import DataError
 
 ACCEPTED = "an image (PNG, JPEG, WebP, GIF, BMP, TIFF), a .npy array or an idx image file (gzip'd or not)"
+_CHANGES = {
+    "stretch": "which changes its proportions",
+    "crop": "of its middle only",
+    "pad": "with black borders",
+}
 # Scales whose ends are fixed by what the values mean. Any other range is what the training data happened to
 # hold, and a new row may well go beyond it.
 _FIXED_RANGES = ((0.0, 1.0), (0.0, 16.0), (0.0, 255.0))
@@ -75,7 +79,7 @@ def read_inputs(
     else:
         if beginning.startswith((b"PK\x03\x04", b"\x80")):
             raise DataError(f"{path}: is an .npz, a zip or a pickle; expected {ACCEPTED}")
-        pixels = read_picture(path, input_shape=input_shape, accepted=ACCEPTED, notes=notes, fit=fit)
+        pixels = _read_picture(path, input_shape, fit or "stretch", notes)
         inputs, single = _scaled(pixels, input_range, path)[np.newaxis], True
     if inputs.dtype != np.uint8 or input_range not in _FIXED_RANGES:
         with np.errstate(over="ignore"):  # what is too large becomes infinite and is named
@@ -136,6 +140,29 @@ def _check_values(inputs: Array, input_range: tuple[float, float], path: Path, n
     if input_range in _FIXED_RANGES and not (inputs.ndim == 2 and high == 1):
         raise DataError(f"{path}: row {fault[0]} has the value {fault[1]:g}; {scale}")
     notes.append(f"row {fault[0]} has the value {fault[1]:g}, while {scale}")
+
+
+def _read_picture(path: Path, input_shape: tuple[int, ...], fit: Fit, notes: list[str]) -> Array:
+    """Returns the pixels [channels, height, width] of a picture, and notes what was done to it."""
+    try:
+        content = path.read_bytes()
+        with decoding():
+            height, width = look(content).size
+            if len(input_shape) != 3 or input_shape[0] not in (1, 3):
+                raise DataError(
+                    f"is an image, but the network takes inputs of shape {input_shape}; give a .npy array of that shape"
+                )
+            size = (input_shape[1], input_shape[2])
+            pixels, changes = decode(content, channels=input_shape[0], size=size, fit=fit)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}" + (f"; expected {ACCEPTED}" if "no picture" in str(error) else "")) from None
+    notes += changes
+    if (height, width) != size:
+        change = "" if height * size[1] == width * size[0] else f", {_CHANGES[fit]}"
+        notes.append(f"resized from {width}x{height} to {size[1]}x{size[0]}{change}")
+    return pixels
 
 
 def _scaled(pixels: Array, input_range: tuple[float, float], path: Path) -> Array:

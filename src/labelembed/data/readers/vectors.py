@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from labelembed.data.array_files import holds_arrays, read_named_arrays
 from labelembed.data.batch import Split
 from labelembed.data.checks import first_fault, require_finite, require_names, sizes
 from labelembed.data.dataset import RawData
-from labelembed.data.parquet_folder import read_parquet
-from labelembed.data.splits import NO_TEST_NOTE, hold_out_test, validation_and_test
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.data.files.arrays import holds_arrays, read_named_arrays
+from labelembed.data.readers.parquet import read_parquet
+from labelembed.data.splits import NO_TEST_NOTE, share_faults, validation_and_test, with_test
+from labelembed.errors import DataError
 
 Array = npt.NDArray[Any]
 
 
-def read_arrays(*, path: str, test_fraction: float | None = None, to_measure: bool = False) -> RawData:
+def read_vectors(*, path: str, test_fraction: float | None = None, to_measure: bool = False) -> RawData:
     """Returns the data set of an npz file or of a folder of npy files; nothing in them is unpickled.
 
     The arrays are ``train_inputs``, ``train_labels``, ``test_inputs``, ``test_labels`` and, if wanted, ``names``;
@@ -42,7 +41,7 @@ def read_arrays(*, path: str, test_fraction: float | None = None, to_measure: bo
 
     Args:
         path: The file or the folder.
-        test_fraction: Part of the rows that becomes the test set, where the data have none of their own.
+        test_fraction: Part of the examples that becomes the test set where there is none; null: 0.2.
         to_measure: The rows are for a finished run to measure: none are held out for a test, and labels without names
             are numbered as the run's.
 
@@ -50,14 +49,10 @@ def read_arrays(*, path: str, test_fraction: float | None = None, to_measure: bo
         DataError: A file is missing, damaged or incomplete, or a row cannot be used.
         ValueError: `test_fraction` is not between 0 and 1.
     """
-    faults = ArgumentFaults()
-    inside = test_fraction is None or (not isinstance(test_fraction, bool) and 0 < test_fraction < 1)
-    faults.require(inside, "test_fraction", test_fraction, "must be a number between 0 and 1, both excluded")
-    faults.raise_if_any()
+    share_faults(test_fraction).raise_if_any()
     file = Path(path).expanduser()
     if file.suffix.lower() == ".parquet" or (file.is_dir() and not holds_arrays(file) and any(file.glob("*.parquet"))):
-        rows = read_parquet(path=path, to_measure=to_measure)
-        return rows if to_measure else _with_test(rows, test_fraction)
+        return read_parquet(path=path, test_fraction=test_fraction, to_measure=to_measure)
     arrays = read_named_arrays(file)
     train_key = "" if "inputs" in arrays else "train_"
     names = _names(arrays.get("names"), file)
@@ -100,19 +95,7 @@ def read_arrays(*, path: str, test_fraction: float | None = None, to_measure: bo
         source=f"arrays in {file}",
         notes=(NO_TEST_NOTE,) if "validation" in splits and validation is None else (),
     )
-    return raw if to_measure else _with_test(raw, test_fraction)
-
-
-def _with_test(raw: RawData, test_fraction: float | None) -> RawData:
-    """Returns the data with a test set: their own, or rows cut off the training set."""
-    if raw.test is not None:
-        if test_fraction is not None:
-            raise DataError(f"{raw.source}: has a test set of its own; leave `test_fraction` out")
-        return raw
-    if test_fraction is None:
-        raise DataError(f"{raw.source}: has no test set; cut one off, for instance with --set data.test_fraction=0.2")
-    rows = hold_out_test(raw.train.labels, test_fraction, where=raw.source, what="rows")
-    return replace(raw, train=raw.train.select(rows[0]), test=raw.train.select(rows[1]))
+    return raw if to_measure else with_test(raw, test_fraction)
 
 
 def _inputs(array: Array, name: str, file: Path) -> Array:
@@ -133,11 +116,10 @@ def _inputs(array: Array, name: str, file: Path) -> Array:
     require_finite(array, where)
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite and is named below
-            converted = array.astype(np.float32)
-        if array.dtype.itemsize > 4:
-            fault = first_fault(converted, lambda chunk: ~np.isfinite(chunk))
-            if fault is not None:
-                raise DataError(f"{where}: row {fault[0]} has a value too large for float32; scale the inputs")
+            converted = array.astype(np.float32, copy=False)
+        fault = first_fault(converted, lambda chunk: ~np.isfinite(chunk)) if array.dtype.itemsize > 4 else None
+        if fault is not None:
+            raise DataError(f"{where}: row {fault[0]} has a value too large for float32; scale the inputs")
         array = converted
     return array[:, np.newaxis] if array.ndim == 3 else array
 
