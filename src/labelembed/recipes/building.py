@@ -15,6 +15,7 @@ from labelembed.data import CORPORA, DATA, Encoding, LabelledData, RawData, Read
 from labelembed.data.text_encodings import ENCODER_FOLDER
 from labelembed.errors import LabelEmbedError, RecipeError
 from labelembed.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing
+from labelembed.models.bag_of_words import texts_with_feature
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.pretrained_text import encoder_folder
 from labelembed.recipes.given import objective_arguments, refuse_other_labels
@@ -97,21 +98,21 @@ def network_for(recipe: Recipe, data: TrainingData, *, base: Path | None = None,
         DataError: When a saved geometry cannot be read.
         RecipeError: When a part does not fit the data.
     """
-    _refuse_too_few_epochs(recipe)
+    _refuse_too_few_epochs(recipe, data)
     network = _network_for(recipe, data, base=base, num_rows=0 if to_try else data.train.num_rows)
     refuse_other_labels(recipe, data, base)
     return network
 
 
-def _refuse_too_few_epochs(recipe: Recipe) -> None:
+def _refuse_too_few_epochs(recipe: Recipe, data: TrainingData) -> None:
     """Raises RecipeError where the objective stores soft labels every k epochs and the run ends before they are read.
 
     Not part of reading a recipe: a finished run of an older version may have one, and still predicts.
     """
-    every = recipe.objective.get("store_every")
-    if every is not None and recipe.epochs <= every:
+    every, epochs = recipe.objective.get("store_every"), recipe.settings(data.num_labels, train=data.train).epochs
+    if every is not None and epochs <= every:
         reason = f"{recipe.objective['name']!r} would be plain cross entropy; take a smaller one, or more epochs"
-        raise RecipeError([f"objective.store_every: must be less than epochs, {recipe.epochs}, got {every}: {reason}"])
+        raise RecipeError([f"objective.store_every: must be less than epochs, {epochs}, got {every}: {reason}"])
 
 
 def _network_for(recipe: Recipe, data: TrainingData, *, base: Path | None, num_rows: int) -> Network:
@@ -204,6 +205,8 @@ def build_network(
             model_arguments |= _encoder_arguments(recipe, base=base, trained=data is None)
         if takes(kind, "vocabulary_size"):
             model_arguments["vocabulary_size"] = int(input_range[1]) + 1
+        if takes(kind, "texts_with_feature") and data is not None:
+            model_arguments["texts_with_feature"] = texts_with_feature(data.train.inputs, int(input_range[1]) + 1)
         encoder: Any = kind(input_shape=input_shape, **model_arguments)
     objective = _build_objective(recipe, encoder, num_labels, num_rows=num_rows, base=base, data=data)
     with _refusals("data"):
