@@ -49,7 +49,9 @@ def trainer_of(path: Path, out: Path, *settings: str) -> Trainer:
         trained=True,
     )
     optimizer = partial(build_optimizer, recipe)
-    made = Trainer(network, optimizer, build_schedule(recipe), data, recipe.settings(LABELS), RunFolder(out))
+    made = Trainer(
+        network, optimizer, build_schedule(recipe), data, recipe.settings(LABELS, train=data.train), RunFolder(out)
+    )
     warm_up(made.network, made.data, BATCH, autocast=made.accelerator.autocast)
     made.time_steps(WARM_STEPS)
     return made

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sklearn.feature_extraction.text import TfidfTransformer
 
 from labelembed.models import BagOfWords
+from labelembed.models.bag_of_words import texts_with_feature
 from tests.naive.bag_of_words import naive_mean
 
 ROWS = torch.tensor([[3, 5, 0, 0], [1, 2, 3, 4], [0, 0, 0, 0], [5, 0, 0, 0]], dtype=torch.int32)
@@ -25,6 +27,38 @@ def test_hidden_rows_are_means_as_in_the_naive_form():
     assert model(ROWS[:0]).shape == (0, 3)
 
 
+def weighted(**arguments):
+    return built(weighting="tf-idf", texts_with_feature=texts_with_feature(ROWS, 6), **arguments)
+
+
+def test_texts_with_each_feature_are_counted_and_at_0_all_texts():
+    assert texts_with_feature(ROWS, 7).tolist() == [4, 1, 1, 2, 1, 2, 0]
+
+
+def test_tf_idf_weights_are_those_of_scikit_learn():
+    model = weighted().double()
+    there = torch.zeros(4, 6).scatter_(1, ROWS.long(), 1.0)[:, 1:]
+    weights = torch.from_numpy(TfidfTransformer().fit_transform(there.numpy()).toarray()).double()
+    # idf is kept in single precision
+    torch.testing.assert_close(model(ROWS), weights @ model.embedding.weight[1:], rtol=0, atol=1e-8)
+    assert model(ROWS)[2].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_tf_idf_weights_do_not_change_with_other_texts_or_longer_filling():
+    model = weighted().eval()
+    longer = torch.cat([ROWS, torch.zeros(4, 3, dtype=torch.int32)], dim=1)
+    torch.testing.assert_close(model(longer), model(ROWS), rtol=0, atol=0)
+    one_by_one = torch.cat([model(row[None]) for row in ROWS])
+    torch.testing.assert_close(one_by_one, model(ROWS), rtol=0, atol=1e-8)  # another order of the sums
+
+
+def test_inverse_frequencies_are_saved_with_the_weights():
+    model, again = weighted().eval(), built(weighting="tf-idf").eval()
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again(ROWS), model(ROWS))
+    assert "inverse_frequency" not in built().state_dict()
+
+
 def test_the_hidden_layer_is_a_relu_of_the_means():
     model = built(layer_size=7).double()
     means = built().double()(ROWS)
@@ -35,7 +69,11 @@ def test_the_hidden_layer_is_a_relu_of_the_means():
 
 
 def test_the_exported_form_gives_the_same_rows_for_any_number_of_texts():
-    model = built(layer_size=5).eval()
+    _check_export(built(layer_size=5).eval())
+    _check_export(weighted(layer_size=5).eval())
+
+
+def _check_export(model):
     exported = torch.export.export(model, (ROWS,), dynamic_shapes=({0: torch.export.Dim("texts")},)).module()
     for rows in (ROWS, ROWS[:3], ROWS.repeat(3, 1)):
         torch.testing.assert_close(exported(rows), model(rows), rtol=0, atol=1e-6)  # another order of the sums

@@ -142,7 +142,7 @@ def test_table_of_other_rows_or_damaged_is_refused(teacher, tmp_path):
     ):
         train(distilled(table, data=fewer), tmp_path / "other")
     other_rows = {"name": "digits", "train_rows": 190, "development": {"rows": 100, "seed": 1}}
-    with pytest.raises(RecipeError, match="other training rows"):
+    with pytest.raises(RecipeError, match="other training examples"):
         train(distilled(table, data=other_rows), tmp_path / "other")
     save_file({"logits": torch.zeros(190, 10)}, table)
     with pytest.raises(DataError, match="no table of a teacher's logits"):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from labelembed.errors import RecipeError
+from labelembed.models.bag_of_words import texts_with_feature
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.schema import parse_recipe
 from labelembed.runs.run import run_recipe
@@ -44,6 +45,38 @@ def test_a_run_learns_what_the_words_say_and_predicts_new_rows(tmp_path):
     write_csv(tmp_path / "new.csv", [("lovely great warm",), ("dull awful",)], "Kommentar")
     rows = succeed("predict", run, tmp_path / "new.csv", "--json").json
     assert [(row["input"], row["label"]) for row in rows] == [("new.csv row 2", "pos"), ("new.csv row 3", "neg")]
+
+
+def test_few_texts_have_more_epochs_so_that_there_are_as_many_steps(tmp_path):
+    few, more = (write_csv(tmp_path / f"{n}.csv", reviews(n), "text", "label") for n in (100, 400))
+    words = ["--set", "epochs.steps=48", "--set", "batch_size=20", "--set", "data.development.fraction=0.25"]
+    # 60 and 240 training texts: 3 and 12 steps an epoch
+    assert [succeed("check", "text-bag", "--data", file, *words, "--json").json["epochs"] for file in (few, more)] == [
+        16,
+        4,
+    ]
+    succeed("train", "text-bag", "--data", few, "--out", "run", "--quiet", *words)
+    assert len((tmp_path / "run" / "journal.jsonl").read_text().splitlines()) == 16
+    # a number takes the place of the steps, and a run that stands behind it does not go on
+    assert succeed("check", "text-bag", "--data", few, *words, "--set", "epochs=2", "--json").json["epochs"] == 2
+    refused = call("resume", "run", "--set", "epochs.steps=30", "--force", "--quiet")
+    assert refused.code == 2
+    assert "epochs: must be 16 or more, the run stands after epoch 16, got 10" in refused.err
+
+
+def test_a_comparison_of_so_many_steps_is_tuned_too(tmp_path):
+    file = write_reviews(tmp_path, 80)
+    words = ["compare", "text-bag", "--data", file, "--out", "all", "--seeds", "1", "--jobs", "1"]
+    words += ["--set", "epochs.steps=8", "--set", "batch_size=20", "--objectives", "one_hot,label_embedding"]
+    assert "of label_embedding tuned is" in succeed(*words, "--tuned", "--trials", "6").out
+
+
+def test_rare_words_are_features_of_few_texts(tmp_path):
+    data = SavedRun.load(trained(tmp_path)).read_data()
+    assert data.num_labels == 2
+    counts = texts_with_feature(data.train.inputs, len(data.encoding.features) + 1)
+    assert counts[1:].min() == 1
+    assert counts[0] == len(data.train)
 
 
 def test_long_texts_are_read_to_the_documented_length(tmp_path):
@@ -276,4 +309,4 @@ def test_a_teacher_of_other_words_is_refused(tmp_path):
 def test_json_lines_train_as_well(tmp_path):
     file = write_json_lines(tmp_path / "reviews.jsonl", reviews(100), "message", "class")
     rows = succeed("check", "text-bag", "--data", file, "--json").json["rows"]
-    assert rows == {"train": 72, "development": 8, "test": 20}
+    assert rows == {"train": 76, "development": 4, "test": 20}

@@ -6,7 +6,9 @@ import copy
 import inspect
 
 import pytest
+import torch
 
+from labelembed.data import Split
 from labelembed.errors import RecipeError
 from labelembed.recipes.blocks import (
     CheckpointBlock,
@@ -210,6 +212,17 @@ def test_missing_parts_are_all_named():
     ]
 
 
+@pytest.mark.parametrize(
+    ("epochs", "examples", "wanted"),
+    [(7, 100, 7), ({"steps": 30}, 100, 3), ({"steps": 31}, 100, 4), ({"steps": 31}, 95, 4), ({"steps": 30}, 5000, 1)],
+)
+def test_epochs_given_as_steps_are_as_many_as_have_them(epochs, examples, wanted):
+    recipe = parse_recipe(with_changes(("epochs", epochs)), source="test")
+    train = Split(torch.zeros(examples, 1, 8, 8), torch.zeros(examples, dtype=torch.int64))
+    assert recipe.settings(10, train=train).epochs == wanted
+    assert recipe.of_one_run()["epochs"] == epochs
+
+
 def test_missing_path_says_how_to_give_it():
     assert faults_of(("data", {"name": "idx"})) == ["data.path: missing; give it with --data PATH"]
 
@@ -232,6 +245,13 @@ def test_recipe_that_is_no_mapping_is_refused(values):
         ("epochs", 0, "must be >= 1, got 0"),
         ("epochs", 10**7, "must be <= 1,000,000, got 10000000"),
         ("epochs", None, "must be a whole number, got None"),
+        ("epochs", {"steps": 0}, "must be >= 1, got 0"),
+        (
+            "epochs",
+            {"hours": 3},
+            "must be a number of epochs, or {steps: STEPS} for as many as have so many optimiser steps, "
+            "got {'hours': 3}",
+        ),
         ("batch_size", -5, "must be >= 1, got -5"),
         ("seed", -1, "must be >= 0, got -1"),
         ("seed", 2**64, "must be <= 9,223,372,036,854,775,807, got 18446744073709551616"),

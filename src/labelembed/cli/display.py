@@ -223,12 +223,13 @@ class ComparisonDisplay:
     Args:
         total: Number of runs.
         reused: How many of them were finished before.
-        epochs: Of each run.
+        epochs: Of each run; of {steps: ...} the runs themselves tell.
         quiet: Show nothing.
     """
 
-    def __init__(self, *, total: int, reused: int, epochs: int, quiet: bool = False) -> None:
-        self.total, self.done, self.epochs, self.quiet = total, reused, epochs, quiet
+    def __init__(self, *, total: int, reused: int, epochs: int | dict[str, int], quiet: bool = False) -> None:
+        self.total, self.done, self.quiet = total, reused, quiet
+        self.epochs = epochs if isinstance(epochs, int) else 1
         self._began = time.monotonic()
         self._first: dict[str, float] = {}
         self._now: dict[str, float] = {}
@@ -264,6 +265,7 @@ class ComparisonDisplay:
         name = event.job.name
         if event.kind == "progress" and event.progress is not None:
             progress = event.progress
+            self.epochs = progress.epochs
             at = progress.epoch + progress.batch / max(progress.batches, 1)
             self._first.setdefault(name, at)
             self._now[name] = at

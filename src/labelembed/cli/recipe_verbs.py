@@ -94,6 +94,7 @@ def check(
         found = build_data(chosen, progress=reading)
     network = network_for(chosen, found, to_try=True)
     notes = list(found.notes)
+    training = chosen.settings(found.num_labels, train=found.train)
     facts: dict[str, Any] = {
         "recipe": name,
         "source": found.source,
@@ -102,7 +103,8 @@ def check(
         "input_shape": list(getattr(found, "input_shape", [])),
         "notes": notes,
         "parameters": network.parameter_count(),
-        "steps_per_epoch": number_of_batches(found.train, chosen.settings(found.num_labels).batch_size),
+        "steps_per_epoch": number_of_batches(found.train, training.batch_size),
+        "epochs": training.epochs,
         "objective": chosen.objective["name"],
         "comparison": [variant.name for variant in plan.variants],
     }
@@ -116,6 +118,6 @@ def check(
     for note in notes:
         typer.echo(f"  note        {note}")
     typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")
-    typer.echo(f"  training    {chosen.epochs} epochs of {facts['steps_per_epoch']:,} steps")
+    typer.echo(f"  training    {training.epochs} epochs of {facts['steps_per_epoch']:,} steps")
     seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) != 1 else ''}"
     typer.echo(f"  comparison  {', '.join(facts['comparison'])}; {seeds}")

@@ -33,11 +33,27 @@ def _number_or_another_measure(value: Any, check: pydantic.ValidatorFunctionWrap
     return {way: check(value[way])}
 
 
+def _number_or_steps(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
+    if not isinstance(value, dict):
+        return check(value)
+    if list(value) != ["steps"]:
+        raise ValueError(
+            f"must be a number of epochs, or {{steps: STEPS}} for as many as have so many optimiser steps, got {value}"
+        )
+    return {"steps": check(value["steps"])}
+
+
 if TYPE_CHECKING:
     BatchSize = int | dict[str, int]
+    Epochs = int | dict[str, int]
 else:  # checked as a number, so that what is wrong is said of a number
     BatchSize = Annotated[
         PositiveInt,
         pydantic.WrapValidator(_number_or_another_measure),
+        pydantic.PlainSerializer(lambda value: value, return_type=Any),
+    ]
+    Epochs = Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000, strict=True)],
+        pydantic.WrapValidator(_number_or_steps),
         pydantic.PlainSerializer(lambda value: value, return_type=Any),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -21,7 +22,7 @@ from labelembed.recipes.blocks import (
     PublishedBlock,
     SelectionBlock,
 )
-from labelembed.recipes.numbers import BatchSize, Number, PositiveInt, Seed
+from labelembed.recipes.numbers import BatchSize, Epochs, Number, PositiveInt, Seed
 from labelembed.recipes.probing import mixing_faults, value_faults
 from labelembed.recipes.removed import without_removed
 from labelembed.recipes.signature import resolve
@@ -29,6 +30,7 @@ from labelembed.recipes.wording import refusal, shown
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES
 from labelembed.training.settings import CheckpointPolicy, Selection, TrainingSettings
+from labelembed.training.training_data import Rows, number_of_batches
 
 
 class Recipe(Block):
@@ -39,7 +41,9 @@ class Recipe(Block):
     objective: dict[str, Any] = Field(description="output layer and loss")
     optimizer: dict[str, Any] = Field({"name": "adam"}, description="how the weights are moved")
     schedule: dict[str, Any] = Field({"name": "constant"}, description="how the learning rate goes")
-    epochs: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = Field(description="passes over the training rows")
+    epochs: Epochs = Field(
+        description="passes over the training rows; {steps: 2250}: as many as have so many optimiser steps"
+    )
     batch_size: BatchSize = Field(
         description="rows of one optimiser step; {per_label: 50}: 50 times the number of labels"
     )
@@ -90,11 +94,15 @@ class Recipe(Block):
         """Whether the inputs are numbers of words, which nothing scales or changes."""
         return encoding_kind(self.data) in ("words", "tokens")
 
-    def settings(self, num_labels: int) -> TrainingSettings:
-        """Returns what the training loop must know, for data with so many labels."""
+    def settings(self, num_labels: int, *, train: Rows) -> TrainingSettings:
+        """Returns what the training loop must know, for data with so many labels and these training examples."""
+        batch_size = self.sentences_of_a_step() if self.of_sentences else self.rows_of_a_step(num_labels)
+        epochs = self.epochs
+        if isinstance(epochs, dict):
+            epochs = math.ceil(epochs["steps"] / number_of_batches(train, batch_size))
         return TrainingSettings(
-            epochs=self.epochs,
-            batch_size=self.sentences_of_a_step() if self.of_sentences else self.rows_of_a_step(num_labels),
+            epochs=epochs,
+            batch_size=batch_size,
             micro_batches=self.micro_batches,
             seed=self.seed,
             precision=self.precision,

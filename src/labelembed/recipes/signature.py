@@ -34,6 +34,7 @@ SUPPLIED = frozenset(
         "source_vocabulary_size",
         "target_vocabulary_size",
         "vocabulary_size",
+        "texts_with_feature",
         "encoder_folder",
         "encoder_filled",
         "output_std",

@@ -132,6 +132,7 @@ def build_network(
     trained: bool = False,
     embedding: LabelGeometry | None = None,
     teacher_logits: Tensor | None = None,
+    texts_with_feature: Tensor | None = None,
 ) -> Network:
     """Builds input scaling, encoder and objective.
 
@@ -149,6 +150,7 @@ def build_network(
         trained: Whether it is to be trained; otherwise it is to predict only.
         embedding: The geometry that the objective is given; None: it is given none.
         teacher_logits: The teacher's logits of the training examples [R, C], where there is a teacher.
+        texts_with_feature: How many training texts have each feature, where the network weighs them by that.
 
     Raises:
         RecipeError: When a part does not fit the data.
@@ -161,6 +163,8 @@ def build_network(
             model_arguments |= _encoder_arguments(recipe, base=base, trained=trained)
         if takes(kind, "vocabulary_size"):
             model_arguments["vocabulary_size"] = int(input_range[1]) + 1
+        if takes(kind, "texts_with_feature"):
+            model_arguments["texts_with_feature"] = texts_with_feature
         encoder: Any = kind(input_shape=input_shape, **model_arguments)
     given = {"num_examples": num_examples, "embedding": embedding, "teacher_logits": teacher_logits}
     objective = _build_objective(recipe, encoder, num_labels, **given)

@@ -49,15 +49,16 @@ def seconds_of_run(recipe: Recipe) -> float:
             network = network_for(recipe, data)
             if isinstance(network.objective, Distillation) and needs_table(recipe):
                 network.objective.teacher_table = uniform_table(recipe, data)
+            settings = recipe.settings(data.num_labels, train=data.train)
             trainer = Trainer(
                 network,
                 partial(build_optimizer, recipe),
                 build_schedule(recipe),
                 data,
-                replace(recipe.settings(data.num_labels), epochs=1),
+                replace(settings, epochs=1),
                 RunFolder(nowhere),
             )
-            network.objective.start_epoch(0, recipe.epochs, trainer.batches)
+            network.objective.start_epoch(0, settings.epochs, trainer.batches)
             times = trainer.time_steps(_WARM_STEPS + _STEPS)
             times = times[_WARM_STEPS:] or times[-1:]  # a large network makes fewer steps
             step = sorted(times)[len(times) // 2] if times else 0.0
@@ -65,9 +66,9 @@ def seconds_of_run(recipe: Recipe) -> float:
     finally:
         torch.set_num_threads(threads)
     sizes = {name: len(split) for name, split in data.splits.items() if name != "train"}
-    tested = recipe.epochs if recipe.test_every_epoch else 1
-    measured = recipe.epochs * sizes.get("development", 0) + tested * sizes.get("test", 0)
-    return recipe.epochs * trainer.batches * step + measured * example
+    tested = settings.epochs if recipe.test_every_epoch else 1
+    measured = settings.epochs * sizes.get("development", 0) + tested * sizes.get("test", 0)
+    return settings.epochs * trainer.batches * step + measured * example
 
 
 def _seconds_of_an_example(network: Network, data: TrainingData) -> float:

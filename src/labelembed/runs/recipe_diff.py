@@ -141,16 +141,16 @@ def _differences_from_kept(recipe: Recipe, folder: Path) -> list[str]:
     return found
 
 
-def refuse_change_behind(recipe: Recipe, folder: RunFolder, position: Position) -> None:
-    """Raises RunFolderError when a changed recipe ends before the place where the run stands, or it stands nowhere."""
+def refuse_change_behind(epochs: int, folder: RunFolder, position: Position) -> None:
+    """Raises RunFolderError when a changed recipe of so many epochs ends before the run's place, or there is none."""
     if position.step == 0 and folder.state() == "finished":
         raise RunFolderError(
             f"{folder.path}: the run has finished and left no checkpoint to go on from; train anew in another folder"
         )
     least = position.epoch + (position.batch > 0)
-    if recipe.epochs < least:
+    if epochs < least:
         stands = f"in epoch {least}" if position.batch else f"after epoch {least}"
-        what = f"epochs: must be {least} or more, the run stands {stands}, got {recipe.epochs}"
+        what = f"epochs: must be {least} or more, the run stands {stands}, got {epochs}"
         raise RunFolderError(f"{folder.path}: {what}")
 
 

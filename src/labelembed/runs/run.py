@@ -166,7 +166,7 @@ def _trained(
         partial(build_optimizer, recipe),
         build_schedule(recipe),
         data,
-        recipe.settings(data.num_labels),
+        recipe.settings(data.num_labels, train=data.train),
         folder,
         observe=observe,
         stop=stop,
@@ -182,7 +182,7 @@ def _trained(
     give_teacher(recipe, folder, data, network)
     _go_on(folder, trainer, warn, changed=changed)
     if changed:
-        refuse_change_behind(recipe, folder, trainer.position)
+        refuse_change_behind(trainer.settings.epochs, folder, trainer.position)
     if writes:
         with saving(folder.path, needed_bytes=JOURNAL_LINE_BYTES * (trainer.position.epoch + 1)):
             folder.keep_journal(trainer.position.epoch)

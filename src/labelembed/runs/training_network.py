@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from labelembed.data import LabelledData, TextCorpus
 from labelembed.errors import RecipeError
+from labelembed.models import MODELS
+from labelembed.models.bag_of_words import texts_with_feature
 from labelembed.recipes.references import needs_table, teacher_path
 from labelembed.recipes.schema import Recipe
+from labelembed.recipes.signature import takes
 from labelembed.runs.build import build_network, build_scaling, build_sequence_network
 from labelembed.runs.embedding import given_embedding, refuse_other_labels
 from labelembed.runs.teacher import teacher_logits
@@ -31,7 +36,7 @@ def network_for(recipe: Recipe, data: TrainingData, *, base: Path | None = None,
         RecipeError: When a part does not fit the data.
         RunFolderError: When the teacher is no finished run.
     """
-    _refuse_too_few_epochs(recipe)
+    _refuse_too_few_epochs(recipe, data)
     given: dict[str, Any] = {
         "num_examples": 0 if to_try else data.train.num_examples,
         "base": base,
@@ -53,10 +58,18 @@ def network_for(recipe: Recipe, data: TrainingData, *, base: Path | None = None,
             input_shape=data.input_shape,
             input_range=data.input_range,
             scaling=build_scaling(recipe, data),
+            texts_with_feature=_texts_with_feature(recipe, data),
             **given,
         )
     refuse_other_labels(recipe, data, base)
     return network
+
+
+def _texts_with_feature(recipe: Recipe, data: LabelledData) -> Tensor | None:
+    """Returns how many training texts have each feature; None for a network that does not weigh them."""
+    if not takes(MODELS.get(recipe.model["name"], Network), "texts_with_feature"):
+        return None
+    return texts_with_feature(data.train.inputs, int(data.input_range[1]) + 1)
 
 
 def _teacher_logits(recipe: Recipe, data: TrainingData, base: Path | None) -> Any:
@@ -70,12 +83,12 @@ def _teacher_logits(recipe: Recipe, data: TrainingData, base: Path | None) -> An
     return teacher_logits(path, data) if isinstance(data, LabelledData) else None
 
 
-def _refuse_too_few_epochs(recipe: Recipe) -> None:
+def _refuse_too_few_epochs(recipe: Recipe, data: TrainingData) -> None:
     """Raises RecipeError where the objective stores soft labels every k epochs and the run ends before they are read.
 
     Not part of reading a recipe: a finished run of an older version may have one, and still predicts.
     """
-    every = recipe.objective.get("store_every")
-    if every is not None and recipe.epochs <= every:
+    every, epochs = recipe.objective.get("store_every"), recipe.settings(data.num_labels, train=data.train).epochs
+    if every is not None and epochs <= every:
         reason = f"{recipe.objective['name']!r} would be plain cross entropy; take a smaller one, or more epochs"
-        raise RecipeError([f"objective.store_every: must be less than epochs, {recipe.epochs}, got {every}: {reason}"])
+        raise RecipeError([f"objective.store_every: must be less than epochs, {epochs}, got {every}: {reason}"])

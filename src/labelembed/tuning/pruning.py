@@ -36,14 +36,17 @@ def limits_of(plan: TuningPlan, tuned: TunedVariant, before: Sequence[Trial]) ->
     finished = [trial.number for trial in before if trial.state == "finished"]
     if plan.pruning == "none" or len(finished) < _FEWEST_TRIALS:
         return None
-    epochs = plan.recipe.epochs
-    free = max(1, int(np.ceil(_WARM_UP_SHARE * epochs)))
     found = {}
     for seed in plan.seeds:
+        journals = [plan.folder_of(tuned, number, seed).journal() for number in finished]
+        epochs = plan.recipe.epochs
+        if isinstance(epochs, dict):  # of so many steps: those of the longest trial
+            epochs = max((line["epoch"] for journal in journals for line in journal), default=1)
+        free = max(1, int(np.ceil(_WARM_UP_SHARE * epochs)))
         curves = []
-        for number in finished:
+        for journal in journals:
             curve = np.full(epochs, np.inf)
-            for line in plan.folder_of(tuned, number, seed).journal():
+            for line in journal:
                 loss = _loss(line, plan.measure)
                 if loss is not None and line["epoch"] <= epochs:
                     curve[line["epoch"] - 1] = loss

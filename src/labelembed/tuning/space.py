@@ -122,7 +122,8 @@ def space_of(
     """
     name = variant.objective["name"]
     own = {f"objective.{key}": dimension for key, dimension in SEARCH_SPACES[name].items()}
-    every, most = own.pop("objective.store_every", None), recipe.epochs - 1  # what is stored must be read
+    every = own.pop("objective.store_every", None)
+    most = recipe.epochs - 1 if isinstance(recipe.epochs, int) else math.inf  # what is stored must be read
     if isinstance(every, Range) and most > every.low:
         own["objective.store_every"] = replace(every, high=min(every.high, most))
     own |= {} if objective_only else optimizer_space(recipe)
