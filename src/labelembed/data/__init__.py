@@ -20,7 +20,9 @@ from labelembed.data.corpus_folder import open_corpus, read_corpus
 from labelembed.data.corpus_settings import CorpusSettings
 from labelembed.data.dataset import LabelledData, RawData
 from labelembed.data.digits import read_digits
+from labelembed.data.encoders.bag_of_words import WordBags
 from labelembed.data.encoders.table import TableEncoding
+from labelembed.data.encoders.text_encoder import FeatureEncoding, TokenEncoding
 from labelembed.data.files.texts import read_new_texts, read_text_rows
 from labelembed.data.idx import read_idx
 from labelembed.data.idx_folder import read_idx_folder
@@ -39,9 +41,7 @@ from labelembed.data.sentence_pairs import PairBatch, PairInputs, SentencePairs,
 from labelembed.data.sentences import Sentences
 from labelembed.data.single_inputs import read_inputs
 from labelembed.data.splits import DevelopmentSplit, hold_out, stratified_order
-from labelembed.data.text_encodings import FeatureEncoding, TokenEncoding
 from labelembed.data.vocabulary import Vocabulary
-from labelembed.data.word_bags import WordBags
 
 #: The readers a recipe can name, each with its arguments.
 DATA: dict[str, Callable[..., RawData]] = {

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from labelembed.data import ENCODINGS, Encoding, LabelledData, TextCodec, TextCorpus, encoding_kind
+from labelembed.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE
 from labelembed.data.encoders.table import COLUMNS_FILE
-from labelembed.data.text_encodings import FEATURES_FILE, TOKENS_FILE
-from labelembed.data.word_bags import SETTINGS_FILE, VOCABULARY_FILE
+from labelembed.data.encoders.text_encoder import FEATURES_FILE, TOKENS_FILE
 from labelembed.errors import DataError, RunFolderError
 from labelembed.training.files import write_bytes
 from labelembed.training.run_folder import RunFolder

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from labelembed.data import LabelledData
-from labelembed.data.text_encodings import ENCODER_FOLDER
+from labelembed.data.encoders.text_encoder import ENCODER_FOLDER
 from labelembed.errors import RunFolderError
 from labelembed.objectives import Distillation
 from labelembed.recipes.references import (

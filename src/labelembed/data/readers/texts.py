@@ -10,12 +10,12 @@ from torch import Tensor
 from labelembed.data.batch import Split
 from labelembed.data.checks import require_names
 from labelembed.data.dataset import RawData
+from labelembed.data.encoders.bag_of_words import TextContent
+from labelembed.data.encoders.text_encoder import FeatureContent, FeatureEncoding, TokenContent
+from labelembed.data.encoders.text_features import Precision
 from labelembed.data.files.texts import TextRows, read_text_rows
 from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.row_content import RowContent
-from labelembed.data.text_encodings import FeatureContent, FeatureEncoding, TokenContent
-from labelembed.data.text_features import Precision
-from labelembed.data.word_bags import TextContent
 from labelembed.errors import ArgumentFaults
 
 Inputs = Literal["words", "features", "tokens"]
