@@ -14,10 +14,14 @@ from typing import Any
 from labelembed.data.arrays import read_arrays
 from labelembed.data.batch import Batch, Split
 from labelembed.data.cifar import read_cifar
-from labelembed.data.codec import TextCodec
-from labelembed.data.corpus import TextCorpus
-from labelembed.data.corpus_folder import open_corpus, read_corpus
-from labelembed.data.corpus_settings import CorpusSettings
+from labelembed.data.corpus.pair_files import PairFiles
+from labelembed.data.corpus.preprocessing import preprocess
+from labelembed.data.corpus.sentence_pairs import PairBatch, PairInputs, SentencePairs, TokenBudget
+from labelembed.data.corpus.sentences import Sentences
+from labelembed.data.corpus.settings import CorpusSettings
+from labelembed.data.corpus.text_corpus import TextCorpus, open_corpus, read_corpus
+from labelembed.data.corpus.tokenizer import Tokenizer
+from labelembed.data.corpus.vocabulary import Vocabulary
 from labelembed.data.dataset import LabelledData, RawData
 from labelembed.data.digits import read_digits
 from labelembed.data.encoders.bag_of_words import WordBags
@@ -28,20 +32,15 @@ from labelembed.data.idx import read_idx
 from labelembed.data.idx_folder import read_idx_folder
 from labelembed.data.image_folder import read_images
 from labelembed.data.manifest import read_manifest
-from labelembed.data.pair_files import PairFiles
 from labelembed.data.parquet_folder import read_parquet
 from labelembed.data.picture_files import ReadingProgress
 from labelembed.data.picture_fitting import Fit
 from labelembed.data.preparation import prepare
-from labelembed.data.preprocessing import preprocess
 from labelembed.data.readers.table import read_table
 from labelembed.data.readers.texts import read_texts
 from labelembed.data.row_content import Encoding
-from labelembed.data.sentence_pairs import PairBatch, PairInputs, SentencePairs, TokenBudget
-from labelembed.data.sentences import Sentences
 from labelembed.data.single_inputs import read_inputs
 from labelembed.data.splits import DevelopmentSplit, hold_out, stratified_order
-from labelembed.data.vocabulary import Vocabulary
 
 #: The readers a recipe can name, each with its arguments.
 DATA: dict[str, Callable[..., RawData]] = {
@@ -102,10 +101,10 @@ __all__ = [
     "Sentences",
     "Split",
     "TableEncoding",
-    "TextCodec",
     "TextCorpus",
     "TokenBudget",
     "TokenEncoding",
+    "Tokenizer",
     "Vocabulary",
     "WordBags",
     "encoding_kind",

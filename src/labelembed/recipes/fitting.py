@@ -12,7 +12,7 @@ from labelembed.data import read_arrays, read_idx_folder
 from labelembed.data.array_files import holds_arrays
 from labelembed.data.checks import printable
 from labelembed.data.cifar import published_version
-from labelembed.data.corpus_folder import MANIFEST, read_manifest_of
+from labelembed.data.corpus.text_corpus import MANIFEST, read_manifest_of
 from labelembed.data.encoders.table_columns import kind_of
 from labelembed.data.files.columns import (
     find_columns,

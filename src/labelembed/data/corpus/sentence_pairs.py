@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from labelembed import seeds
-from labelembed.data.sentences import Sentences
+from labelembed.data.corpus.sentences import Sentences
 from labelembed.errors import ArgumentFaults
 from labelembed.special_tokens import BEGIN, END
 
