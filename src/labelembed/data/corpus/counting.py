@@ -162,7 +162,7 @@ def train_subwords(lines: Sequence[str], *, vocabulary_size: int, kind: str, whe
             pad_id=PAD, unk_id=UNKNOWN, bos_id=BEGIN, eos_id=END,
             pad_piece=SPECIAL_TOKENS[PAD], unk_piece=SPECIAL_TOKENS[UNKNOWN],
             bos_piece=SPECIAL_TOKENS[BEGIN], eos_piece=SPECIAL_TOKENS[END], unk_surface=SPECIAL_TOKENS[UNKNOWN],
-            max_sentence_length=2 * MAXIMUM_LINE_BYTES,
+            max_sentence_length=MAXIMUM_LINE_BYTES,
             num_threads=1,  # sums of several threads come in any order
             minloglevel=2,
         )  # fmt: skip

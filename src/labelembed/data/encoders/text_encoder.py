@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -20,7 +20,7 @@ from labelembed.data.encoders.cut_texts import CutTexts
 from labelembed.data.encoders.text_features import Precision, features_of
 from labelembed.data.encoders.text_tokens import Marks, TokenizedTexts
 from labelembed.data.picture_files import ReadingProgress
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.errors import DataError
 from labelembed.pretrained_text import (
     TOKENIZER_SUFFIXES,
     encoder_digest,
@@ -83,6 +83,14 @@ class FeatureEncoding:
             raise DataError(f"{folder / FEATURES_FILE}: damaged, holds other values than it was written with")
         return kept
 
+    def with_digest(self) -> FeatureEncoding:
+        """Returns this encoding with the SHA-256 of its encoder.
+
+        Raises:
+            DataError: The encoder cannot be read.
+        """
+        return replace(self, digest=encoder_digest(encoder_folder(self.encoder)))
+
     def tokenized(self, texts: Sequence[str]) -> TokenizedTexts:
         """Returns texts to be cut into tokens."""
         return TokenizedTexts(texts, encoder_folder(self.encoder), self.maximum_tokens)
@@ -111,48 +119,6 @@ class FeatureEncoding:
     def limit(self) -> str:
         """How much of a text is read."""
         return f"{self.maximum_tokens:,} tokens"
-
-
-class FeatureContent:
-    """Texts that become fixed features.
-
-    Args:
-        texts: Texts of each part of a data set.
-        encoding: With which encoder.
-        progress: Called with (done, total) while the texts of a part are read.
-    """
-
-    def __init__(
-        self, texts: Sequence[Sequence[str]], encoding: FeatureEncoding, *, progress: ReadingProgress | None = None
-    ) -> None:
-        self.texts = [text for part in texts for text in part]
-        self._parts = texts
-        self._encoding = encoding
-        self._progress = progress
-        self._tokenized: list[TokenizedTexts] = []
-        self._features: dict[int, Tensor] = {}
-
-    def fit(self, rows: Tensor) -> FeatureEncoding:
-        """Returns the encoding, of which nothing is learned from the rows."""
-        return replace(self._encoding, digest=encoder_digest(encoder_folder(self._encoding.encoder)))
-
-    def inputs(self, encoding: FeatureEncoding, rows: Tensor) -> Tensor:
-        """Returns the features [N, D] of the texts at these positions [N], which are of one part."""
-        # a part at once, so that texts of like length find each other, and alone: others in a batch move the rounding
-        ends = list(accumulate(map(len, self._parts)))
-        part = bisect_right(ends, int(rows[0])) if len(rows) else 0
-        self._tokenized = self._tokenized or [encoding.tokenized(texts) for texts in self._parts]
-        if part not in self._features:
-            self._features[part] = encoding.encode(self._tokenized[part], progress=self._progress)
-        return self._features[part].index_select(0, rows - (ends[part] - len(self._parts[part])))
-
-    def cut(self, encoding: FeatureEncoding, rows: Tensor) -> CutTexts | None:
-        """Returns how many of the texts at these positions [N] have more tokens than are read; None: none."""
-        return _cut(self._tokenized, rows)
-
-    def shown(self, row: int, encoding: object = None) -> str:
-        """Returns a text."""
-        return self.texts[row]
 
 
 @dataclass(frozen=True)
@@ -208,7 +174,7 @@ class TokenEncoding:
         """Returns each text's tokens [N, maximum_tokens], int32: their numbers plus 1, then zeros."""
         return self.encode(self.tokenized(texts))
 
-    def encode(self, texts: TokenizedTexts) -> Tensor:
+    def encode(self, texts: TokenizedTexts, *, progress: ReadingProgress | None = None) -> Tensor:
         """Returns the tokens [N, maximum_tokens] of what `tokenized` returned; see `encode_texts`."""
         limit = self.maximum_tokens
         longest = self.tokenizer.model_max_length
@@ -243,53 +209,52 @@ class TokenEncoding:
         return f"{self.maximum_tokens:,} tokens"
 
 
-class TokenContent:
-    """Texts that become the numbers of their tokens.
+class EncodedTexts:
+    """Texts that an encoder turns into features, or its tokenizer into tokens.
 
     Args:
-        texts: All texts of a data set.
-        encoder: Folder of the encoder whose tokenizer cuts them; None: the packaged one.
-        maximum_tokens: See `TokenEncoding`.
-        column: See `TokenEncoding`.
-
-    Raises:
-        ValueError: `maximum_tokens` is less than 3.
+        texts: Texts of each part of a data set.
+        found: Returns with which encoder, and how; not asked where a run folder says it.
+        progress: Called with (done, total) while the texts of a part are read.
     """
 
-    def __init__(self, texts: Sequence[str], *, encoder: str | None, maximum_tokens: int, column: str | None) -> None:
-        faults = ArgumentFaults()
-        faults.require(maximum_tokens >= 3, "maximum_tokens", maximum_tokens, "must be >= 3")
-        faults.raise_if_any()
-        self.texts = texts
-        self._encoder, self._maximum_tokens, self._column = encoder, maximum_tokens, column
+    def __init__(
+        self,
+        texts: Sequence[Sequence[str]],
+        found: Callable[[], FeatureEncoding | TokenEncoding],
+        *,
+        progress: ReadingProgress | None = None,
+    ) -> None:
+        self.texts = [text for part in texts for text in part]
+        self._parts = texts
+        self._found = found
+        self._progress = progress
         self._tokenized: list[TokenizedTexts] = []
-        self._tokens: Tensor | None = None
+        self._inputs: dict[int, Tensor] = {}
 
-    def fit(self, rows: Tensor) -> TokenEncoding:
-        """Returns the encoding, of which nothing is learned from the rows."""
-        return TokenEncoding(encoder_folder(self._encoder), self._maximum_tokens, self._column)
+    def fit(self, rows: Tensor) -> FeatureEncoding | TokenEncoding:
+        """Returns the encoding, of which nothing is learned from the texts."""
+        return self._found()
 
-    def inputs(self, encoding: TokenEncoding, rows: Tensor) -> Tensor:
-        """Returns the tokens [N, maximum_tokens] of the texts at these positions [N]."""
-        if self._tokens is None:
-            self._tokenized = [encoding.tokenized(self.texts)]
-            self._tokens = encoding.encode(self._tokenized[0])
-        return self._tokens.index_select(0, rows)
+    def inputs(self, encoding: FeatureEncoding | TokenEncoding, rows: Tensor) -> Tensor:
+        """Returns the inputs [N, F] of the texts at these positions [N], which are of one part."""
+        # a part at once, so that texts of like length find each other, and alone: others in a batch move the rounding
+        ends = list(accumulate(map(len, self._parts)))
+        part = bisect_right(ends, int(rows[0])) if len(rows) else 0
+        self._tokenized = self._tokenized or [encoding.tokenized(texts) for texts in self._parts]
+        if part not in self._inputs:
+            self._inputs[part] = encoding.encode(self._tokenized[part], progress=self._progress)
+        return self._inputs[part].index_select(0, rows - (ends[part] - len(self._parts[part])))
 
-    def cut(self, encoding: TokenEncoding, rows: Tensor) -> CutTexts | None:
+    def cut(self, encoding: object, rows: Tensor) -> CutTexts | None:
         """Returns how many of the texts at these positions [N] have more tokens than are read; None: none."""
-        return _cut(self._tokenized, rows)
+        marks = np.concatenate([part.is_cut for part in self._tokenized])
+        folder, limit = self._tokenized[0].folder, self._tokenized[0].maximum_tokens
+        return CutTexts.among(marks, rows, setting="maximum_tokens", limit=limit, most=lambda: most_tokens_said(folder))
 
     def shown(self, row: int, encoding: object = None) -> str:
         """Returns a text."""
         return self.texts[row]
-
-
-def _cut(parts: Sequence[TokenizedTexts], rows: Tensor) -> CutTexts | None:
-    """Returns how many texts at these positions of all parts have more tokens than are read."""
-    marks = np.concatenate([part.is_cut for part in parts])
-    folder, limit = parts[0].folder, parts[0].maximum_tokens
-    return CutTexts.among(marks, rows, setting="maximum_tokens", limit=limit, most=lambda: most_tokens_said(folder))
 
 
 def _settings(file: Path, wanted: str) -> Mapping[str, Any]:
