@@ -53,7 +53,7 @@ def run() -> None:
     try:
         from transformers.utils import logging
 
-        from labelembed.data.text_features import text_features
+        from labelembed.data.encoders.text_features import text_features
         from labelembed.pretrained_text import packaged_model
 
         folder = packaged_model()

@@ -71,9 +71,9 @@ def test_settings_reach_the_corpus(text):
     words = ["--source-level", "character", "--lowercase", "--vocabulary-size", "6", "--max-length", "9"]
     called = succeed("preprocess", "--train", "a", "b", "--out", "corpus", *words)
     corpus = read_corpus("corpus")
-    assert corpus.source_codec.level, corpus.target_codec.level == ("character", "word")
-    assert corpus.source_codec.tokens("The DOG") == list("the dog")
-    assert corpus.target_codec.vocabulary.tokens[4:] == ("der", "hund")
+    assert corpus.source_tokenizer.level, corpus.target_tokenizer.level == ("character", "word")
+    assert corpus.source_tokenizer.tokens("The DOG") == list("the dog")
+    assert corpus.target_tokenizer.vocabulary.tokens[4:] == ("der", "hund")
     assert len(corpus.train) == 2
     assert "note: train: pairs with more than 9 tokens left out: 1" in called.err
 
@@ -137,7 +137,7 @@ def test_an_empty_folder_is_taken(text):
     assert len(read_corpus("corpus").train) == 50
 
 
-@pytest.mark.parametrize("moment", ["_codecs", "_write_split", "files_of", "json.dumps"])
+@pytest.mark.parametrize("moment", ["_tokenizers", "_write_split", "files_of", "json.dumps"])
 @pytest.mark.parametrize("replaces", [False, True])
 def test_ctrl_c_leaves_what_was_there(text, monkeypatch, moment, replaces):
     if replaces:
@@ -152,11 +152,11 @@ def test_ctrl_c_leaves_what_was_there(text, monkeypatch, moment, replaces):
         return true_dumps(*arguments, **keywords)
 
     asked, true_dumps = [], json.dumps
-    monkeypatch.setattr(f"labelembed.data.preprocessing.{moment}", stop)
+    monkeypatch.setattr(f"labelembed.data.corpus.preprocessing.{moment}", stop)
     called = call(*TRAIN, "--out", "corpus", "--overwrite")
     monkeypatch.undo()
     assert called.code == 130
-    assert asked == [{"_codecs": 0, "_write_split": 4, "files_of": 8, "json.dumps": asked[0]}[moment]]
+    assert asked == [{"_tokenizers": 0, "_write_split": 4, "files_of": 8, "json.dumps": asked[0]}[moment]]
     assert "Traceback" not in called.err
     assert listing(text) == before
 

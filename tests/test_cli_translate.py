@@ -102,11 +102,13 @@ def test_unknown_words_are_replaced_by_what_was_looked_at(made, lines):
     from labelembed.special_tokens import UNKNOWN
     from labelembed.training.translation import hypothesis_text
 
-    known = saved.target_codec.encode("v1")[0]
+    known = saved.target_tokenizer.encode("v1")[0]
     found = Hypothesis((known, UNKNOWN, UNKNOWN), 0.0, 0.0, attention=(0, 1, 2))
 
     def text(replace):
-        return hypothesis_text(found, "w1 strange", saved.source_codec, saved.target_codec, replace_unknown=replace)
+        return hypothesis_text(
+            found, "w1 strange", saved.source_tokenizer, saved.target_tokenizer, replace_unknown=replace
+        )
 
     assert text(True) == "v1 strange <unk>"  # the third looked at the end of the sentence
     assert text(False) == "v1 <unk> <unk>"

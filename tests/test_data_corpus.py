@@ -1,4 +1,4 @@
-"""Corpora: text in, arrays and codecs out; every fault of a text with its file and line."""
+"""Corpora: text in, arrays and tokenizers out; every fault of a text with its file and line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from labelembed.data import CorpusSettings, PairFiles, TextCodec, Vocabulary, counting, preprocess, read_corpus
-from labelembed.data.text_lines import MAXIMUM_LINE_BYTES, line_blocks
+from labelembed.data import CorpusSettings, PairFiles, Tokenizer, Vocabulary, preprocess, read_corpus
+from labelembed.data.corpus import counting
+from labelembed.data.corpus.lines import MAXIMUM_LINE_BYTES, line_blocks
+from labelembed.data.corpus.tokenizer import Characters, Words
 from labelembed.errors import DataError
 from labelembed.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files, write_text
@@ -35,14 +37,14 @@ def test_words_and_characters_are_the_naive_ones(tmp_path):
     for side, cut in ((0, str.split), (1, list)):
         lines = [cut(pair[side]) for pair in pairs]
         tokens = naive_vocabulary(lines, size=12, min_count=3)
-        codec, sentences = (found.source_codec, found.train.source) if side == 0 else (
-            found.target_codec, found.train.target)  # fmt: skip
-        assert list(codec.vocabulary.tokens) == tokens
+        tokenizer, sentences = (found.source_tokenizer, found.train.source) if side == 0 else (
+            found.target_tokenizer, found.train.target)  # fmt: skip
+        assert list(tokenizer.vocabulary.tokens) == tokens
         assert [each.tolist() for each in sentences] == [naive_numbers(line, tokens) for line in lines]
         about = found.counts["train"]["source" if side == 0 else "target"]
         numbers = [number for line in lines for number in naive_numbers(line, tokens)]
         assert about == {"tokens": len(numbers), "unknown": numbers.count(1)}
-    assert found.names == found.target_codec.vocabulary.tokens
+    assert found.names == found.target_tokenizer.vocabulary.tokens
     assert found.num_labels == len(found.names)
     assert found.to("cpu") is found
 
@@ -75,8 +77,11 @@ def test_texts_of_development_and_test_are_kept(tmp_path):
 def test_pairs_with_an_empty_line_are_left_out_together_and_counted(tmp_path):
     pairs = [("s1", "t1"), ("", "t2"), ("s3", " \t "), ("s4", "t4"), ("\u3000", "")]
     found = corpus_of(tmp_path, *zip(*pairs, strict=True), development=pairs)
-    for split, codec, word in ((found.train, found.source_codec, "s"), (found.development, found.source_codec, "s")):
-        assert [codec.decode(each) for each in split.source] == [f"{word}1", f"{word}4"]
+    for split, tokenizer, word in (
+        (found.train, found.source_tokenizer, "s"),
+        (found.development, found.source_tokenizer, "s"),
+    ):
+        assert [tokenizer.decode(each) for each in split.source] == [f"{word}1", f"{word}4"]
     assert found.references("development") == ["t1", "t4"]
     assert set(found.names) == {*SPECIAL_TOKENS, "t1", "t4"}  # what is left out is not counted either
     assert found.notes == (
@@ -90,20 +95,20 @@ def test_long_pairs_are_left_out_of_training_only(tmp_path):
     found = corpus_of(tmp_path, *zip(*pairs, strict=True), development=pairs, max_length=3)
     assert [len(found.train), len(found.development)] == [1, 3]
     assert found.notes == ("train: pairs with more than 3 tokens left out: 2",)
-    assert "c" not in found.source_codec.vocabulary.tokens
+    assert "c" not in found.source_tokenizer.vocabulary.tokens
     assert found.counts["development"]["source"]["unknown"] == 3
 
 
 def test_a_shared_vocabulary_is_counted_over_both_sides(tmp_path):
     found = corpus_of(tmp_path, ["a b", "c"], ["b b", "d"], shared_vocabulary=True)
     assert found.names == (*SPECIAL_TOKENS, "b", "a", "c", "d")
-    assert found.source_codec.vocabulary == found.target_codec.vocabulary
+    assert found.source_tokenizer.vocabulary == found.target_tokenizer.vocabulary
 
 
 def test_lower_case_reaches_tokens_and_references(tmp_path):
     found = corpus_of(tmp_path, ["Ab ab"], ["ÄÖ"], development=[("AB", "Äö")], lowercase=True)
     assert found.names[4:] == ("äö",)
-    assert found.source_codec.encode("aB AB").tolist() == [4, 4]
+    assert found.source_tokenizer.encode("aB AB").tolist() == [4, 4]
     assert found.references("development") == ["äö"]
 
 
@@ -122,11 +127,11 @@ def test_fingerprint_is_of_the_content_and_not_of_the_place(tmp_path):
     assert len(found | {first}) == 6
 
 
-# ------------------------------------------------------------------------------------------------------- codecs
+# ------------------------------------------------------------------------------------------------------- tokenizers
 
 
 def test_decode_stops_at_the_end_and_drops_padding(tmp_path):
-    words = TextCodec(level="word", vocabulary=Vocabulary((*SPECIAL_TOKENS, "a", "b")))
+    words = Words(Vocabulary((*SPECIAL_TOKENS, "a", "b")))
     assert words.decode([BEGIN, 4, PAD, 1, 5, END, 4, 99]) == "a <unk> b"
     assert words.decode(np.array([], np.uint16)) == ""
     with pytest.raises(ValueError, match="`ids` must be 0 to 5, got 6"):
@@ -134,11 +139,11 @@ def test_decode_stops_at_the_end_and_drops_padding(tmp_path):
 
 
 def test_characters_are_code_points_and_white_space_is_one_space():
-    codec = TextCodec(level="character", vocabulary=Vocabulary((*SPECIAL_TOKENS, " ", "狗", "𝄞", "b")))
-    assert codec.tokens("\t狗\u3000 𝄞?b ") == ["狗", " ", "𝄞", "?", "b"]
-    assert codec.encode("\t狗\u3000 𝄞?b ").tolist() == [5, 4, 6, 1, 7]
-    assert codec.decode([5, 4, 6]) == "狗 𝄞"
-    assert codec.encode("").tolist() == []
+    tokenizer = Characters(Vocabulary((*SPECIAL_TOKENS, " ", "狗", "𝄞", "b")))
+    assert tokenizer.tokens("\t狗\u3000 𝄞?b ") == ["狗", " ", "𝄞", "?", "b"]
+    assert tokenizer.encode("\t狗\u3000 𝄞?b ").tolist() == [5, 4, 6, 1, 7]
+    assert tokenizer.decode([5, 4, 6]) == "狗 𝄞"
+    assert tokenizer.encode("").tolist() == []
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
@@ -147,20 +152,20 @@ def test_subwords_have_our_special_tokens_and_come_back(tmp_path, kind, shared):
     pytest.importorskip("sentencepiece", reason="subwords need sentencepiece: the extra `text`")
     settings = {"level": "subword", "vocabulary_size": 22, "subword_kind": kind, "shared_vocabulary": shared}
     found = write_corpus(tmp_path / "x", **settings)
-    for codec, sentences, side in (
-        (found.source_codec, found.train.source, 0),
-        (found.target_codec, found.train.target, 1),
+    for tokenizer, sentences, side in (
+        (found.source_tokenizer, found.train.source, 0),
+        (found.target_tokenizer, found.train.target, 1),
     ):
-        assert codec.vocabulary.tokens[:4] == SPECIAL_TOKENS
-        assert len(codec.vocabulary) == 22
+        assert tokenizer.vocabulary.tokens[:4] == SPECIAL_TOKENS
+        assert len(tokenizer.vocabulary) == 22
         lines = [pair[side] for pair in made_pairs(60)]
-        assert [codec.decode(each) for each in sentences] == lines
-        assert [codec.encode(line).tolist() for line in lines] == [each.tolist() for each in sentences]
-        assert "".join(codec.tokens(lines[0])).replace("\u2581", " ").strip() == lines[0]
-        assert codec.vocabulary.encode(codec.tokens(lines[0])).tolist() == sentences[0].tolist()
-        assert codec.decode([2, *sentences[0], 3, 5, 0]) == lines[0]
-        assert not set(codec.encode("<s> w1 </s> <pad>").tolist()) & {0, 2, 3}
-    assert (found.source_codec.digest() == found.target_codec.digest()) == shared
+        assert [tokenizer.decode(each) for each in sentences] == lines
+        assert [tokenizer.encode(line).tolist() for line in lines] == [each.tolist() for each in sentences]
+        assert "".join(tokenizer.tokens(lines[0])).replace("\u2581", " ").strip() == lines[0]
+        assert tokenizer.vocabulary.encode(tokenizer.tokens(lines[0])).tolist() == sentences[0].tolist()
+        assert tokenizer.decode([2, *sentences[0], 3, 5, 0]) == lines[0]
+        assert not set(tokenizer.encode("<s> w1 </s> <pad>").tolist()) & {0, 2, 3}
+    assert (found.source_tokenizer.digest() == found.target_tokenizer.digest()) == shared
     again = write_corpus(tmp_path / "y", **settings)
     assert again.fingerprint() == found.fingerprint()
 
@@ -180,17 +185,15 @@ def test_missing_sentencepiece_names_the_extra(tmp_path, monkeypatch):
 
 def test_subwords_are_trained_on_lines_from_everywhere(monkeypatch):
     monkeypatch.setattr(counting, "SAMPLED_LINES", 10)
-    counter = counting.token_counter("subword", vocabulary_size=9, min_count=1, lowercase=False, subword_kind="bpe")
+    counter = counting.token_counter("subword", CorpusSettings(level="subword"))
     for begin in range(0, 100, 7):
         counter.add([str(number) for number in range(begin, min(begin + 7, 100))])
     assert counter._lines == [str(number) for number in range(0, 100, 16)]
 
 
-def test_codec_takes_what_its_level_needs():
-    with pytest.raises(ValueError, match=r"`subwords` must go with level 'subword'.*\n?.*`vocabulary`"):
-        TextCodec(level="subword", vocabulary=Vocabulary(SPECIAL_TOKENS))
+def test_a_level_that_is_none_is_refused():
     with pytest.raises(ValueError, match="`level` must be one of 'word', 'subword', 'character', got 'wrod'"):
-        TextCodec(level="wrod", vocabulary=Vocabulary(SPECIAL_TOKENS))
+        CorpusSettings(level="wrod")
 
 
 @pytest.mark.parametrize("level", ["word", "subword", "character"])
@@ -206,11 +209,11 @@ def test_real_sentences_come_back_at_every_level(tmp_path, level):
     settings = CorpusSettings(level=level, vocabulary_size=1000 if level == "subword" else None)
     found = preprocess(train=files, development=files, out=tmp_path / "corpus", settings=settings)
     assert len(found.train) == 1014
-    for codec, split, side in (
-        (found.source_codec, found.train.source, "en"),
-        (found.target_codec, found.train.target, "de"),
+    for tokenizer, split, side in (
+        (found.source_tokenizer, found.train.source, "en"),
+        (found.target_tokenizer, found.train.target, "de"),
     ):
-        assert [codec.decode(each) for each in split] == [" ".join(line.split()) for line in lines[side]]
+        assert [tokenizer.decode(each) for each in split] == [" ".join(line.split()) for line in lines[side]]
         assert not any((each == 1).any() for each in split)
     assert found.references("development") == lines["de"]
 
@@ -241,12 +244,12 @@ def test_lines_over_several_blocks_come_whole(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["x", "ä"])
-def test_a_line_over_the_limit_is_refused_with_its_line(tmp_path, text):
+def test_a_text_without_line_ends_is_refused_with_its_line(tmp_path, text):
     longest = MAXIMUM_LINE_BYTES // len(text.encode())
-    write_text(tmp_path / "a", ["s", text * longest])
-    assert sum(map(len, line_blocks(tmp_path / "a"))) == 2
+    write_text(tmp_path / "a", ["s", text * longest, "t"])
+    assert sum(map(len, line_blocks(tmp_path / "a"))) == 3
     for rest in (["t"], []):
-        write_text(tmp_path / "a", ["s", text * (longest + 1), *rest])
+        write_text(tmp_path / "a", ["s", text * (2 * longest + 1), *rest])
         with pytest.raises(DataError, match="a: line 2 is longer than 1,048,576 bytes"):
             list(line_blocks(tmp_path / "a"))
     (tmp_path / "a").write_bytes(b"s\n" + b"x" * 5_000_000)
@@ -301,7 +304,7 @@ def test_when_every_pair_is_too_long_nothing_is_made(tmp_path):
         ("p.tsv", ["a\tb\tc"], {"source_column": "2"}, "name both columns"),
         ("p.jsonl", ['{"source": "a", "target": "b"}', '{"source": 3}'], {}, "line 2 has no text in column 'source'"),
         ("p.jsonl", ['{"source": "a", "target": "b"}', "{"], {}, "line 2 is no JSON"),
-        ("p.jsonl", ["[1]"], {}, "line 1 is no JSON object"),
+        ("p.jsonl", ["[1]"], {}, "line 1 is a list; expected an object"),
         ("p.jsonl", ['{"source": "\\ud800", "target": "b"}'], {}, "line 1 has half a character"),
         ("p.jsonl", ["", " "], {}, "is empty"),
         ("p.csv", ["source,target"], {}, "has a heading and no row: source, target"),
@@ -372,14 +375,14 @@ def test_a_damaged_file_is_refused_by_its_name(tmp_path, name, how):
 
 
 @pytest.mark.parametrize("value", [24, 2**16 - 1])
-def test_a_token_outside_the_vocabulary_is_refused(tmp_path, value):
+def test_a_changed_token_is_refused(tmp_path, value):
     found = write_corpus(tmp_path)
     file = found.folder / "train-source.npy"
-    assert len(found.source_codec.vocabulary) == 24
+    assert len(found.source_tokenizer.vocabulary) == 24
     tokens = np.load(file)
     tokens[17] = value
     np.save(file, tokens)
-    with pytest.raises(DataError, match=rf"train-source.npy: is damaged: token 17 is {value}; the vocabulary has 24"):
+    with pytest.raises(DataError, match=r"train-source.npy: is damaged, its SHA-256 is another than in corpus.json"):
         read_corpus(found.folder)
 
 
@@ -389,7 +392,7 @@ def test_a_changed_manifest_is_refused(tmp_path):
     manifest = json.loads(file.read_text())
     manifest["files"]["train-source.npy"]["sha256"] = "0" * 64
     file.write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match="its fingerprint is not that of its files"):
+    with pytest.raises(DataError, match=r"train-source.npy: is damaged, its SHA-256 is another than in corpus.json"):
         read_corpus(found.folder)
 
 
@@ -399,4 +402,4 @@ def test_a_damaged_subword_model_is_not_read(tmp_path):
     file = found.folder / "target-subwords.model"
     file.write_bytes(file.read_bytes()[:-9] + b"\xff" * 9)
     with pytest.raises(DataError, match=r"target-subwords.model: is damaged"):
-        TextCodec.load(found.folder, "target")
+        Tokenizer.load(found.folder, "target")

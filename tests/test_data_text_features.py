@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import text_features as module
-from labelembed.data.text_features import TextEncoder
+from labelembed.data.encoders import text_features as module
+from labelembed.data.encoders.text_features import TextEncoder
 from labelembed.errors import DataError
 from labelembed.pretrained_text import encoder_digest, encoder_folder, load_encoder, load_tokenizer
 from tests.made_text_encoder import WORDS, tokenizer, write_encoder

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelembed.data import DevelopmentSplit, prepare, read_texts
-from labelembed.data.word_bags import SETTINGS_FILE, VOCABULARY_FILE, TextContent, WordBags
-from labelembed.data.words import WordRows, words_of
+from labelembed.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE, TextContent, WordBags, words_of
 from labelembed.errors import DataError
 from tests.made_texts import reviews, write_csv
 from tests.naive.bag_of_words import naive_row, naive_vocabulary, naive_words
@@ -36,18 +33,21 @@ def rows_of(bags, texts):
 )
 def test_vocabulary_and_rows_are_those_of_the_naive_form(train, new, **how):
     wanted = naive_vocabulary(train, **how)
-    words = WordRows.of(train, maximum_words=how["maximum_words"])
+    content = TextContent([*new, *train], **how)  # the new texts stand beside and are learned from in nothing
+    rows = torch.arange(len(new), len(new) + len(train))
     if not wanted:
         with pytest.raises(DataError, match="no word stands in"):
-            WordBags.fit(words, **how)
+            content.fit(rows)
         return
-    bags = WordBags.fit(words, **how)
+    bags = content.fit(rows)
     assert list(bags.features) == wanted
     sizes = {"ngrams": how["ngrams"], "maximum_words": how["maximum_words"]}
     assert rows_of(bags, train) == [naive_row(text, wanted, **sizes) for text in train]
     assert bags.row_length == max(1, *(len(naive_row(text, wanted, **sizes)) for text in train))
     # no feature of a text that is longer than every training text is lost
     assert rows_of(bags, new) == [naive_row(text, wanted, **sizes) for text in new]
+    assert torch.equal(content.inputs(bags, torch.arange(len(new))), bags.encode_texts(new))
+    assert content._grams.is_cut.tolist() == bags.is_cut([*new, *train]).tolist()
 
 
 @given(st.text(max_size=60).filter(lambda text: all(ord(letter) < 0x2E80 for letter in text)))
@@ -135,8 +135,8 @@ def test_arguments_out_of_their_range_are_named_together():
     ]
 
 
-def test_selected_texts_keep_their_words():
-    texts = ["a b", "", "c", "a c b"]
-    rows = WordRows.of(texts, maximum_words=9).select(np.array([3, 1, 0, 3]))
-    found = [[rows.lexicon[n] for n in rows.numbers[begin:end]] for begin, end in pairwise(rows.starts)]
-    assert found == [["a", "c", "b"], [], ["a", "b"], ["a", "c", "b"]]
+def test_texts_are_chosen_by_position():
+    content = TextContent(["a b", "", "c", "a c b"], ngrams=1, minimum_texts=1, maximum_features=9, maximum_words=9)
+    bags = content.fit(torch.tensor([0, 2]))
+    assert bags.features == ("a", "b", "c")
+    assert content.inputs(bags, torch.tensor([3, 1, 0, 3])).tolist() == [[1, 2, 3], [0, 0, 0], [1, 2, 0], [1, 2, 3]]

@@ -208,7 +208,7 @@ def test_signal_while_a_corpus_is_made_leaves_nothing(commands, tmp_path):
     for side in ("source", "target"):
         (tmp_path / side).write_text("a b\n" * 10)
     words = ["--train", str(tmp_path / "source"), str(tmp_path / "target"), "--out", str(tmp_path / "corpus")]
-    command = commands.start("preprocess", *words, waits_in="labelembed.data.preprocessing:_write_split")
+    command = commands.start("preprocess", *words, waits_in="labelembed.data.corpus.preprocessing:_write_split")
     wait_until(command.ready, command)
     assert any(path.name.startswith(".corpus-") for path in tmp_path.iterdir())
     command.signal(signal.SIGTERM)

@@ -26,7 +26,7 @@ from labelembed.data import (
     read_parquet,
     read_vectors,
 )
-from labelembed.data.corpus_folder import read_corpus
+from labelembed.data.corpus.text_corpus import read_corpus
 from labelembed.data.files.texts import read_text_rows
 from labelembed.data.readers.table import read_table
 from labelembed.errors import LabelEmbedError

@@ -111,7 +111,7 @@ def _lines(name: str) -> list[str]:
     Raises:
         DataError: When it is missing, empty or no UTF-8 text.
     """
-    from labelembed.data.text_lines import line_blocks
+    from labelembed.data.corpus.lines import line_blocks
     from labelembed.errors import DataError
 
     if name == _STANDARD_INPUT:

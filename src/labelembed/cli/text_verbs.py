@@ -159,8 +159,8 @@ def _as_json(corpus: TextCorpus) -> dict[str, Any]:
         "corpus": corpus.source,
         "fingerprint": corpus.fingerprint(),
         "vocabularies": {
-            side: {"level": codec.level, "size": len(codec.vocabulary)}
-            for side, codec in (("source", corpus.source_codec), ("target", corpus.target_codec))
+            side: {"level": tokenizer.level, "size": len(tokenizer.vocabulary)}
+            for side, tokenizer in (("source", corpus.source_tokenizer), ("target", corpus.target_tokenizer))
         },
         "splits": dict(corpus.counts),
         "notes": list(corpus.notes),
@@ -169,8 +169,8 @@ def _as_json(corpus: TextCorpus) -> dict[str, Any]:
 
 def _summary(corpus: TextCorpus) -> Iterator[str]:
     """Yields a line for each side's vocabulary and for each split."""
-    for side, codec in (("source", corpus.source_codec), ("target", corpus.target_codec)):
-        yield f"{side:<12} {len(codec.vocabulary):>9,} tokens in the vocabulary, {codec.level} level"
+    for side, tokenizer in (("source", corpus.source_tokenizer), ("target", corpus.target_tokenizer)):
+        yield f"{side:<12} {len(tokenizer.vocabulary):>9,} tokens in the vocabulary, {tokenizer.level} level"
     for split, about in corpus.counts.items():
         sides = ", ".join(
             f"{about[side]['tokens']:,} {side} tokens ({about[side]['unknown'] / about[side]['tokens']:.2%} unknown)"

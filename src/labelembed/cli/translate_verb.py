@@ -55,7 +55,7 @@ def translate(
     import torch
 
     from labelembed.cli.display import counting_shown
-    from labelembed.data.text_lines import line_blocks
+    from labelembed.data.corpus.lines import line_blocks
     from labelembed.errors import InterruptedTraining, LabelEmbedError
     from labelembed.runs.saved_translator import SavedTranslator
     from labelembed.training.interruption import signal_of

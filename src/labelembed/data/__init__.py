@@ -12,20 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.data.batch import Batch, Split
-from labelembed.data.codec import TextCodec
-from labelembed.data.corpus import TextCorpus
-from labelembed.data.corpus_folder import open_corpus, read_corpus
-from labelembed.data.corpus_settings import CorpusSettings
+from labelembed.data.corpus.pair_files import PairFiles
+from labelembed.data.corpus.preprocessing import preprocess
+from labelembed.data.corpus.sentence_pairs import PairBatch, PairInputs, SentencePairs, TokenBudget
+from labelembed.data.corpus.sentences import Sentences
+from labelembed.data.corpus.settings import CorpusSettings
+from labelembed.data.corpus.text_corpus import TextCorpus, open_corpus, read_corpus
+from labelembed.data.corpus.tokenizer import Tokenizer
+from labelembed.data.corpus.vocabulary import Vocabulary
 from labelembed.data.dataset import LabelledData, RawData
+from labelembed.data.encoders.bag_of_words import WordBags
 from labelembed.data.encoders.pictures import ReadingProgress
 from labelembed.data.encoders.table import TableEncoding
+from labelembed.data.encoders.text_encoder import FeatureEncoding, TokenEncoding
 from labelembed.data.files.idx import read_idx
 from labelembed.data.files.picture import Fit
 from labelembed.data.files.texts import read_new_texts, read_text_rows
 from labelembed.data.new_inputs import read_inputs
-from labelembed.data.pair_files import PairFiles
 from labelembed.data.preparation import prepare
-from labelembed.data.preprocessing import preprocess
 from labelembed.data.readers.cifar import read_cifar
 from labelembed.data.readers.digits import read_digits
 from labelembed.data.readers.images import read_images
@@ -35,12 +39,7 @@ from labelembed.data.readers.table import read_table
 from labelembed.data.readers.texts import read_texts
 from labelembed.data.readers.vectors import read_vectors
 from labelembed.data.row_content import Encoding
-from labelembed.data.sentence_pairs import PairBatch, PairInputs, SentencePairs, TokenBudget
-from labelembed.data.sentences import Sentences
 from labelembed.data.splits import DevelopmentSplit, hold_out, stratified_order
-from labelembed.data.text_encodings import FeatureEncoding, TokenEncoding
-from labelembed.data.vocabulary import Vocabulary
-from labelembed.data.word_bags import WordBags
 
 #: The readers a recipe can name, each with its arguments.
 DATA: dict[str, Callable[..., RawData]] = {
@@ -103,10 +102,10 @@ __all__ = [
     "Sentences",
     "Split",
     "TableEncoding",
-    "TextCodec",
     "TextCorpus",
     "TokenBudget",
     "TokenEncoding",
+    "Tokenizer",
     "Vocabulary",
     "WordBags",
     "encoding_kind",

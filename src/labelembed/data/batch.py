@@ -89,7 +89,7 @@ class Split:
         Raises:
             ValueError: `batch_size` is not a whole number of at least 1.
         """
-        _require_batch_size(batch_size)
+        require_whole("batch_size", batch_size)
         return _number_of_batches(len(self), batch_size, drop_last)
 
     def batches(
@@ -121,18 +121,14 @@ class Split:
         Raises:
             ValueError: An argument is out of its range; raised by this call, not by the first batch.
         """
-        _require_batch_size(batch_size)
+        require_whole("batch_size", batch_size)
         if order is None:
             rows = torch.arange(len(self), device=self.labels.device)
         else:
-            _require_order(order, len(self))
+            require_order(order, len(self))
             rows = order.to(self.labels.device)
         number = _number_of_batches(rows.shape[0], batch_size, drop_last)
-        faults = ArgumentFaults()
-        faults.require(0 <= start <= number, "start", start, f"must be 0 to {number}, the number of batches")
-        faults.require(processes >= 1, "processes", processes, "must be >= 1")
-        faults.require(0 <= process < max(processes, 1), "process", process, f"must be 0 to {processes - 1}")
-        faults.raise_if_any()
+        require_share(number, start=start, process=process, processes=processes)
         pieces = torch.split(rows, batch_size)[start:number]
         return self._gather(pieces, process, processes)
 
@@ -157,14 +153,25 @@ def _number_of_batches(rows: int, batch_size: int, drop_last: bool) -> int:
     return rows // batch_size if drop_last else -(-rows // batch_size)
 
 
-def _require_batch_size(batch_size: int) -> None:
+def require_whole(name: str, value: object) -> None:
+    """Raises ValueError unless an argument is a whole number of at least 1."""
     faults = ArgumentFaults()
-    whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
-    faults.require(whole and batch_size >= 1, "batch_size", batch_size, "must be a whole number >= 1")
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    faults.require(whole, name, value, "must be a whole number >= 1")
     faults.raise_if_any()
 
 
-def _require_order(order: Tensor, rows: int) -> None:
+def require_share(batches: int, *, start: int, process: int, processes: int) -> None:
+    """Raises ValueError unless an epoch of so many batches can begin there, and be shared so."""
+    faults = ArgumentFaults()
+    faults.require(0 <= start <= batches, "start", start, f"must be 0 to {batches}, the number of batches")
+    faults.require(processes >= 1, "processes", processes, "must be >= 1")
+    faults.require(0 <= process < max(processes, 1), "process", process, f"must be 0 to {processes - 1}")
+    faults.raise_if_any()
+
+
+def require_order(order: Tensor, rows: int) -> None:
+    """Raises ValueError unless `order` [M] holds positions of so many examples, int64."""
     if order.ndim != 1 or order.dtype != torch.int64:
         raise ValueError(f"`order` must be [M] of int64, got {list(order.shape)} of {order.dtype}")
     # On a GPU a position out of range would end the process, with a message that names nothing.

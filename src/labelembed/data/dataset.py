@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from labelembed.data.batch import Split
-from labelembed.data.cut_texts import CutTexts
+from labelembed.data.encoders.cut_texts import CutTexts
 from labelembed.data.row_content import Encoding, RowContent
 
 # Elements turned to float64 at a time (8 MiB), so that statistics need no float copy of the data.

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from labelembed.data.cut_texts import CutTexts
+from labelembed.data.encoders.cut_texts import CutTexts
 
 
 class Encoding(Protocol):

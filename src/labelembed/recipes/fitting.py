@@ -10,7 +10,7 @@ import numpy as np
 
 from labelembed.data import OLD_NAMES, read_mnist, read_vectors
 from labelembed.data.checks import printable
-from labelembed.data.corpus_folder import MANIFEST, read_manifest_of
+from labelembed.data.corpus.text_corpus import MANIFEST, read_manifest_of
 from labelembed.data.encoders.table_columns import kind_of
 from labelembed.data.files.arrays import holds_arrays
 from labelembed.data.files.columns import (

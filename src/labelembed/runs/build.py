@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from labelembed import seeds
 from labelembed.data import CORPORA, DATA, Encoding, LabelledData, RawData, ReadingProgress, prepare
-from labelembed.data.text_encodings import ENCODER_FOLDER
+from labelembed.data.encoders.text_encoder import ENCODER_FOLDER
 from labelembed.errors import LabelEmbedError, RecipeError
 from labelembed.geometry import LabelGeometry
 from labelembed.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScaling, Mixing

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from labelembed.data import ENCODINGS, Encoding, LabelledData, TextCodec, TextCorpus, encoding_kind
+from labelembed.data import ENCODINGS, Encoding, LabelledData, TextCorpus, Tokenizer, encoding_kind
+from labelembed.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE
 from labelembed.data.encoders.table import COLUMNS_FILE
-from labelembed.data.text_encodings import FEATURES_FILE, TOKENS_FILE
-from labelembed.data.word_bags import SETTINGS_FILE, VOCABULARY_FILE
+from labelembed.data.encoders.text_encoder import FEATURES_FILE, TOKENS_FILE
 from labelembed.errors import DataError, RunFolderError
 from labelembed.training.files import write_bytes
 from labelembed.training.run_folder import RunFolder
@@ -16,7 +16,7 @@ from labelembed.training.training_data import TrainingData
 
 _SIDES = ("source", "target")
 #: What a run folder keeps of the vocabulary of a corpus or of labelled texts, or of a table's columns.
-CODEC_FILES = (
+ENCODING_FILES = (
     VOCABULARY_FILE,
     SETTINGS_FILE,
     COLUMNS_FILE,
@@ -35,10 +35,10 @@ def data_facts(data: TrainingData) -> dict[str, Any]:
         "notes": list(data.notes),
     }
     if isinstance(data, TextCorpus):
-        codecs = (data.source_codec, data.target_codec)
+        tokenizers = (data.source_tokenizer, data.target_tokenizer)
         return about | {
-            "levels": [codec.level for codec in codecs],
-            "vocabulary_sizes": [len(codec.vocabulary) for codec in codecs],
+            "levels": [tokenizer.level for tokenizer in tokenizers],
+            "vocabulary_sizes": [len(tokenizer.vocabulary) for tokenizer in tokenizers],
         }
     if data.cut is not None:
         cut = data.cut
@@ -52,15 +52,15 @@ def data_facts(data: TrainingData) -> dict[str, Any]:
     }
 
 
-def keep_codecs(data: TrainingData, folder: RunFolder) -> None:
+def keep_tokenizers(data: TrainingData, folder: RunFolder) -> None:
     """Writes into a run folder what predicting needs of the data: vocabularies, or how columns become numbers."""
     if isinstance(data, LabelledData) and data.encoding is not None:
         for name, content in data.encoding.files().items():
             (folder.path / name).parent.mkdir(exist_ok=True)
             write_bytes(folder.path / name, content)
     if isinstance(data, TextCorpus):
-        for side, codec in zip(_SIDES, (data.source_codec, data.target_codec), strict=True):
-            codec.save(folder.path, side)
+        for side, tokenizer in zip(_SIDES, (data.source_tokenizer, data.target_tokenizer), strict=True):
+            tokenizer.save(folder.path, side)
 
 
 def kept_encoding(block: Mapping[str, Any], folder: RunFolder) -> Encoding | None:
@@ -82,14 +82,14 @@ def kept_encoding(block: Mapping[str, Any], folder: RunFolder) -> Encoding | Non
         raise RunFolderError(str(error)) from error
 
 
-def kept_codecs(folder: RunFolder) -> tuple[TextCodec, TextCodec]:
-    """Returns the codecs of source and target that a run folder keeps.
+def kept_tokenizers(folder: RunFolder) -> tuple[Tokenizer, Tokenizer]:
+    """Returns the tokenizers of source and target that a run folder keeps.
 
     Raises:
         RunFolderError: When a file is missing or damaged.
     """
     try:
-        source, target = (TextCodec.load(folder.path, side) for side in _SIDES)
+        source, target = (Tokenizer.load(folder.path, side) for side in _SIDES)
     except DataError as error:
         raise RunFolderError(str(error)) from error
     return source, target

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from labelembed.data import LabelledData
-from labelembed.data.text_encodings import ENCODER_FOLDER
+from labelembed.data.encoders.text_encoder import ENCODER_FOLDER
 from labelembed.errors import RunFolderError
 from labelembed.objectives import Distillation
 from labelembed.recipes.references import (
@@ -20,7 +20,7 @@ from labelembed.recipes.references import (
     teacher_path,
 )
 from labelembed.recipes.schema import Recipe
-from labelembed.runs.data_facts import CODEC_FILES, data_facts, keep_codecs
+from labelembed.runs.data_facts import ENCODING_FILES, data_facts, keep_tokenizers
 from labelembed.runs.embedding import given_embedding
 from labelembed.runs.recipe_diff import HEADING
 from labelembed.runs.run_results import WRITTEN_FOLDER
@@ -75,7 +75,7 @@ def begin(
             write_table(file, teacher, recipe, data, device=where, observe=asking, stop=stop)
         for name, content in _files_to_keep(recipe, data).items():
             write_bytes(folder.path / name, content)
-        keep_codecs(data, folder)
+        keep_tokenizers(data, folder)
         about = describe_environment(device=device) | {"data": data_facts(data)}
         if recipe.published:
             about |= {"published": [figure.model_dump() for figure in recipe.published]}
@@ -141,7 +141,7 @@ def start_over(path: Path) -> None:
         "class_means.safetensors",
         "report.html",
         *KEPT_FILES,
-        *CODEC_FILES,
+        *ENCODING_FILES,
         LOG_FILE,
         "environment.json",
         *(kept.name for kept in path.glob("recipe.*.yaml")),

@@ -8,12 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from labelembed.data import TextCodec, TextCorpus, read_corpus
+from labelembed.data import TextCorpus, Tokenizer, read_corpus
 from labelembed.errors import DataError, RunFolderError
 from labelembed.models import Hypothesis
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_sequence_network
-from labelembed.runs.data_facts import kept_codecs
+from labelembed.runs.data_facts import kept_tokenizers
 from labelembed.runs.embedding import given_embedding
 from labelembed.runs.recipe_diff import stored_recipe
 from labelembed.runs.saved_weights import with_saved_weights
@@ -63,15 +63,15 @@ class SavedTranslator:
         folder: Where it is.
         recipe: What it was trained with.
         network: In evaluation mode, on the CPU.
-        source_codec: From source text to tokens.
-        target_codec: From tokens to target text.
+        source_tokenizer: From source text to tokens.
+        target_tokenizer: From tokens to target text.
     """
 
     folder: RunFolder
     recipe: Recipe
     network: Network
-    source_codec: TextCodec
-    target_codec: TextCodec
+    source_tokenizer: Tokenizer
+    target_tokenizer: Tokenizer
 
     @classmethod
     def load(cls, path: str | Path) -> SavedTranslator:
@@ -86,7 +86,7 @@ class SavedTranslator:
         if not recipe.of_sentences:
             kind = recipe.data["name"]
             raise RunFolderError(f"{folder.path}: was trained on data {kind!r}, it translates nothing; see predict")
-        source, target = kept_codecs(folder)
+        source, target = kept_tokenizers(folder)
         sizes = len(source.vocabulary), len(target.vocabulary)
         network = with_saved_weights(
             folder,
@@ -120,8 +120,8 @@ class SavedTranslator:
     def other_vocabulary(self, corpus: TextCorpus) -> str | None:
         """Returns in what a corpus numbers its tokens in another way than the run's; None where it does not."""
         sides = {
-            "source": (corpus.source_codec, self.source_codec),
-            "target": (corpus.target_codec, self.target_codec),
+            "source": (corpus.source_tokenizer, self.source_tokenizer),
+            "target": (corpus.target_tokenizer, self.target_tokenizer),
         }
         for side, (theirs, ours) in sides.items():
             if theirs.digest() != ours.digest():
@@ -168,7 +168,7 @@ class SavedTranslator:
             observe(len(block))
 
     def _translated(self, lines: list[str], decoding: Decoding) -> list[TranslatedLine]:
-        tokens = [self.source_codec.encode(line) for line in lines]
+        tokens = [self.source_tokenizer.encode(line) for line in lines]
         written = [place for place, numbers in enumerate(tokens) if len(numbers)]
         found = dict(zip(written, decode(self.network, [tokens[place] for place in written], decoding), strict=True))
         return [
@@ -185,5 +185,5 @@ class SavedTranslator:
 
     def _text(self, hypothesis: Hypothesis, line: str, decoding: Decoding) -> str:
         return hypothesis_text(
-            hypothesis, line, self.source_codec, self.target_codec, replace_unknown=decoding.replace_unknown
+            hypothesis, line, self.source_tokenizer, self.target_tokenizer, replace_unknown=decoding.replace_unknown
         )

@@ -45,11 +45,11 @@ def network_for(recipe: Recipe, data: TrainingData, *, base: Path | None = None,
         "teacher_logits": _teacher_logits(recipe, data, base),
     }
     if isinstance(data, TextCorpus):
-        shared = data.source_codec.vocabulary == data.target_codec.vocabulary
+        shared = data.source_tokenizer.vocabulary == data.target_tokenizer.vocabulary
         if recipe.model.get("shared_embeddings") and not shared:
             reason = "the corpus has a vocabulary for each side (labelembed preprocess --shared-vocabulary makes one)"
             raise RecipeError([f"model.shared_embeddings: must be false: {reason}"])
-        sizes = len(data.source_codec.vocabulary), len(data.target_codec.vocabulary)
+        sizes = len(data.source_tokenizer.vocabulary), len(data.target_tokenizer.vocabulary)
         network = build_sequence_network(recipe, vocabulary_sizes=sizes, **given)
     else:
         network = build_network(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from labelembed.data import Batch, PairBatch
-from labelembed.data.sentence_pairs import PairInputs
+from labelembed.data.corpus.sentence_pairs import PairInputs
 from labelembed.training.network import Network
 from labelembed.training.training_data import AnyBatch
 

@@ -91,8 +91,8 @@ def _attention(
         tokens = best[0].tokens[:_MOST_TOKENS] if best else ()
         weights = _weights(network, [int(token) for token in pairs.source[place]], tokens, autocast=autocast)
         if weights:
-            named = [corpus.source_codec.vocabulary.tokens[token] for token in pairs.source[place]]
-            output = corpus.target_codec.vocabulary.decode(tokens)
+            named = [corpus.source_tokenizer.vocabulary.tokens[token] for token in pairs.source[place]]
+            output = corpus.target_tokenizer.vocabulary.decode(tokens)
             maps.append({"place": place, "source": [*named, "(end)"], "output": output, "weights": weights})
     return maps
 

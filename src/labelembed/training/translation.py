@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from labelembed.data import SentencePairs, TextCodec, TextCorpus
+from labelembed.data import SentencePairs, TextCorpus, Tokenizer
 from labelembed.metrics import bleu, chrf, rouge
 from labelembed.models import Hypothesis
 from labelembed.special_tokens import UNKNOWN
@@ -59,38 +59,45 @@ def texts(
     hypotheses: Sequence[Sequence[Hypothesis]],
     source_lines: Sequence[str],
     *,
-    source_codec: TextCodec,
-    target_codec: TextCodec,
+    source_tokenizer: Tokenizer,
+    target_tokenizer: Tokenizer,
     replace_unknown: bool = False,
 ) -> list[str]:
     """Returns the best hypothesis of each sentence as text; nothing where there is none."""
     return [
-        hypothesis_text(best[0], line, source_codec, target_codec, replace_unknown=replace_unknown) if best else ""
+        hypothesis_text(best[0], line, source_tokenizer, target_tokenizer, replace_unknown=replace_unknown)
+        if best
+        else ""
         for best, line in zip(hypotheses, source_lines, strict=True)
     ]
 
 
 def hypothesis_text(
-    hypothesis: Hypothesis, source_line: str, source_codec: TextCodec, target_codec: TextCodec, *, replace_unknown: bool
+    hypothesis: Hypothesis,
+    source_line: str,
+    source_tokenizer: Tokenizer,
+    target_tokenizer: Tokenizer,
+    *,
+    replace_unknown: bool,
 ) -> str:
     """Returns a hypothesis as text.
 
     Args:
         hypothesis: What the search found.
         source_line: What it is the translation of.
-        source_codec: Of the source.
-        target_codec: Of the target.
+        source_tokenizer: Of the source.
+        target_tokenizer: Of the target.
         replace_unknown: Put the source token with the highest attention in the place of an unknown one.
     """
-    whole = target_codec.level == "subword"  # whose pieces are no words that could stand for one another
+    whole = target_tokenizer.level == "subword"  # whose pieces are no words that could stand for one another
     if whole or not replace_unknown or hypothesis.attention is None or UNKNOWN not in hypothesis.tokens:
-        return target_codec.decode(hypothesis.tokens)
-    source = source_codec.tokens(source_line)
-    words = target_codec.vocabulary.decode(hypothesis.tokens)
+        return target_tokenizer.decode(hypothesis.tokens)
+    source = source_tokenizer.tokens(source_line)
+    words = target_tokenizer.vocabulary.decode(hypothesis.tokens)
     for place, (token, seen) in enumerate(zip(hypothesis.tokens, hypothesis.attention, strict=True)):
         if token == UNKNOWN and seen < len(source):  # beyond it stands END
             words[place] = source[seen]
-    return (" " if target_codec.level == "word" else "").join(words)
+    return (" " if target_tokenizer.level == "word" else "").join(words)
 
 
 def text_measures(hypotheses: Sequence[str], references: Sequence[str], *, level: str) -> dict[str, Any]:
@@ -124,8 +131,8 @@ def measure_text(
     written = texts(
         found,
         corpus.source_lines(split),
-        source_codec=corpus.source_codec,
-        target_codec=corpus.target_codec,
+        source_tokenizer=corpus.source_tokenizer,
+        target_tokenizer=corpus.target_tokenizer,
         replace_unknown=decoding.replace_unknown,
     )
-    return text_measures(written, corpus.references(split), level=corpus.target_codec.level), written
+    return text_measures(written, corpus.references(split), level=corpus.target_tokenizer.level), written

@@ -32,7 +32,7 @@ def read_json(text: str, file: Path, *, lines: bool = True) -> Table:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             where = f"{file}: line {number:,}"
-            rows.append(_object(parsed(line, where), where))
+            rows.append(parsed_object(line, where))
             numbers.append(number)
     return _table(rows, file, "line", numbers)
 
@@ -47,6 +47,15 @@ def parsed(text: str, where: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is no JSON ({str(error)[:120]})") from None
+
+
+def parsed_object(text: str, where: str) -> dict[str, Any]:
+    """Returns the object that a text of JSON holds.
+
+    Raises:
+        DataError: It is no JSON, or no object; begins with `where`.
+    """
+    return _object(parsed(text, where), where)
 
 
 def _object(row: Any, where: str) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from torch import Tensor
 from labelembed.data.batch import Split
 from labelembed.data.checks import require_names
 from labelembed.data.dataset import RawData
+from labelembed.data.encoders.bag_of_words import TextContent
 from labelembed.data.encoders.pictures import ReadingProgress
+from labelembed.data.encoders.text_encoder import EncodedTexts, FeatureEncoding, TokenEncoding
+from labelembed.data.encoders.text_features import Precision
 from labelembed.data.files.texts import TextRows, read_text_rows
 from labelembed.data.row_content import RowContent
-from labelembed.data.text_encodings import FeatureContent, FeatureEncoding, TokenContent
-from labelembed.data.text_features import Precision
-from labelembed.data.word_bags import TextContent
 from labelembed.errors import ArgumentFaults
+from labelembed.pretrained_text import encoder_folder
 
 Inputs = Literal["words", "features", "tokens"]
 
@@ -134,16 +135,24 @@ def _check_inputs(inputs: Inputs, given: dict[str, Any]) -> None:
     for name, value in given.items():
         those, default = _OF_INPUTS[name]
         faults.require(inputs in those or value == default, name, value, f"is for inputs: {' or '.join(those)}")
+    faults.require(given["maximum_tokens"] >= 3, "maximum_tokens", given["maximum_tokens"], "must be >= 3")
     faults.raise_if_any()
 
 
 def _content(rows: TextRows, inputs: Inputs, given: dict[str, Any], progress: ReadingProgress | None) -> RowContent:
     if inputs == "words":
         return TextContent(rows.texts, **given, column=rows.column, source=rows.source)
-    if inputs == "tokens":
-        return TokenContent(rows.texts, **given, column=rows.column)
-    how = FeatureEncoding(precision=given.pop("encoder_precision"), **given, column=rows.column)
-    return FeatureContent([part.texts for part in rows.parts.values()], how, progress=progress)
+
+    def encoding() -> FeatureEncoding | TokenEncoding:
+        encoder, most = given["encoder"], given["maximum_tokens"]
+        if inputs == "tokens":
+            return TokenEncoding(encoder_folder(encoder), most, rows.column)
+        precision = given["encoder_precision"]
+        return FeatureEncoding(
+            encoder=encoder, maximum_tokens=most, precision=precision, column=rows.column
+        ).with_digest()
+
+    return EncodedTexts([part.texts for part in rows.parts.values()], encoding, progress=progress)
 
 
 def raw_rows(

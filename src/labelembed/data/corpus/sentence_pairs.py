@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from labelembed import seeds
-from labelembed.data.sentences import Sentences
-from labelembed.errors import ArgumentFaults
+from labelembed.data.batch import require_order, require_share, require_whole
+from labelembed.data.corpus.sentences import Sentences
 from labelembed.special_tokens import BEGIN, END
 
 #: The label of padding, which no objective counts.
@@ -74,7 +74,7 @@ class TokenBudget:
     tokens: int
 
     def __post_init__(self) -> None:
-        _require_whole("tokens", self.tokens)
+        require_whole("tokens", self.tokens)
 
 
 class SentencePairs:
@@ -149,14 +149,13 @@ class SentencePairs:
             ValueError: An argument is out of its range; raised by this call, not by the first batch.
         """
         _require_batch_size(batch_size)
-        numbers = np.arange(len(self)) if order is None else self._by_length(_checked(order, len(self)))
+        numbers = np.arange(len(self))
+        if order is not None:
+            require_order(order, len(self))
+            numbers = self._by_length(order.cpu().numpy())
         cuts = self._cuts(numbers, batch_size)
         count = len(cuts) - 1
-        faults = ArgumentFaults()
-        faults.require(0 <= start <= count, "start", start, f"must be 0 to {count}, the number of batches")
-        faults.require(processes >= 1, "processes", processes, "must be >= 1")
-        faults.require(0 <= process < max(processes, 1), "process", process, f"must be 0 to {processes - 1}")
-        faults.raise_if_any()
+        require_share(count, start=start, process=process, processes=processes)
         visited = np.arange(count)
         if order is not None:
             drawn = seeds.generator(0, "batches", *order[:8].tolist())
@@ -217,23 +216,6 @@ class SentencePairs:
         return np.array([*cuts, len(numbers)] if len(numbers) else [0], np.int64)
 
 
-def _require_whole(name: str, value: object) -> None:
-    faults = ArgumentFaults()
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    faults.require(whole, name, value, "must be a whole number >= 1")
-    faults.raise_if_any()
-
-
 def _require_batch_size(batch_size: object) -> None:
     if not isinstance(batch_size, TokenBudget):
-        _require_whole("batch_size", batch_size)
-
-
-def _checked(order: Tensor, pairs: int) -> Numbers:
-    if order.ndim != 1 or order.dtype != torch.int64:
-        raise ValueError(f"`order` must be [M] of int64, got {list(order.shape)} of {order.dtype}")
-    numbers: Numbers = order.cpu().numpy()
-    if len(numbers) and (numbers.min() < 0 or numbers.max() >= pairs):
-        wrong = numbers.min() if numbers.min() < 0 else numbers.max()
-        raise ValueError(f"`order` must hold positions of 0 to {pairs - 1}, got {wrong}")
-    return numbers
+        require_whole("batch_size", batch_size)

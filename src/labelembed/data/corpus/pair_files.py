@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labelembed.data.checks import printable
+from labelembed.data.corpus.lines import BytesRead, line_blocks
+from labelembed.data.files.jsonl import parsed_object
 from labelembed.data.files.parts import Reading, is_readable, read_file
-from labelembed.data.text_lines import BytesRead, line_blocks
 from labelembed.errors import DataError, nearest
 
 _SOURCE_WORDS = ("source", "src", "input", "text", "document", "article")
@@ -20,8 +20,6 @@ ACCEPTED = "two text files of the same number of lines, or one file of pairs (.t
 
 #: Source lines and as many target lines.
 PairBlock = tuple[list[str], list[str]]
-# Gives the two texts of a row, or says what is wrong with it.
-_RowReader = Callable[[str], tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class PairFiles:
     def _of_one(self, bytes_read: BytesRead | None) -> Iterator[PairBlock]:
         name = self.source.name.removesuffix(".gz").lower()
         if name.endswith(_TABLES + _LISTS):  # which may be very large, and are read block by block
-            return self._rows(name.endswith(_LISTS), bytes_read)
+            return self._of_lines(name.endswith(_LISTS), bytes_read)
         if not is_readable(self.source):
             raise DataError(f"{self.source}: one file must have two columns; expected {ACCEPTED}")
         return iter([self._whole()])
@@ -74,69 +72,50 @@ class PairFiles:
         table = read_file(self.source, Reading())
         pairs: list[list[str]] = []
         for column in self._columns(table.names):
-            pairs.append([])
-            for row, value in enumerate(table.values(column)):
-                try:
-                    pairs[-1].append(_text(value, column))
-                except ValueError as error:
-                    raise DataError(f"{self.source}: {table.place(row)} {error}") from None
+            values = enumerate(table.values(column))
+            pairs.append([_text(value, column, f"{self.source}: {table.place(row)}") for row, value in values])
         return pairs[0], pairs[1]
 
-    def _rows(self, of_json: bool, bytes_read: BytesRead | None) -> Iterator[PairBlock]:
+    def _of_lines(self, of_json: bool, bytes_read: BytesRead | None) -> Iterator[PairBlock]:
+        """Yields the pairs of a file with a pair a line, which may be very large."""
         number = 0
-        read: _RowReader | None = None
+        columns: tuple[Any, Any] | None = None  # names of an object's keys, places in a table
+        width = 0
         for lines in line_blocks(self.source, bytes_read=bytes_read):
-            source: list[str] = []
-            target: list[str] = []
+            block: PairBlock = ([], [])
             for line in lines:
                 number += 1
-                if not line.strip():  # a line between rows is no pair
+                if not line.strip():  # a line between pairs is none
                     continue
-                try:
-                    if read is None:
-                        read, heading = self._json_reader(line) if of_json else self._table_reader(line)
-                        if heading:
-                            continue
-                    pair = read(line)
-                except ValueError as error:
-                    raise DataError(f"{self.source}: line {number:,} {error}") from None
-                source.append(pair[0])
-                target.append(pair[1])
-            yield source, target
+                where = f"{self.source}: line {number:,}"
+                cells: dict[Any, Any]
+                cells = _flat(parsed_object(line, where)) if of_json else dict(enumerate(line.split("\t")))
+                if columns is None:
+                    width = len(cells)
+                    columns, is_heading = (
+                        (self._columns(list(cells)), False) if of_json else self._table_columns(list(cells.values()))
+                    )
+                    if is_heading:
+                        continue
+                if not of_json and len(cells) != width:
+                    raise DataError(f"{where} has {len(cells)} columns, the first line has {width}")
+                for side, column in zip(block, columns, strict=True):
+                    side.append(_text(cells.get(column), column, where))
+            yield block
 
-    def _json_reader(self, first: str) -> tuple[_RowReader, bool]:
-        columns = _flat(_json_row(first))
-        source, target = self._columns(list(columns))
-
-        def read(line: str) -> tuple[str, str]:
-            row = _flat(_json_row(line))
-            return _text(row.get(source), source), _text(row.get(target), target)
-
-        return read, False
-
-    def _table_reader(self, first: str) -> tuple[_RowReader, bool]:
-        cells = first.split("\t")
+    def _table_columns(self, first: list[str]) -> tuple[tuple[int, int], bool]:
+        """Returns the places of source and target in the first line of a table, and whether it is a heading."""
         given = [name for name in (self.source_column, self.target_column) if name is not None]
-        numbered = [str(place + 1) for place in range(len(cells))]
-        words = {cell.strip().lower() for cell in cells}
-        no_heading = not given and len(cells) == 2 and not words & {*_SOURCE_WORDS, *_TARGET_WORDS}
-        if no_heading or (given and set(given) <= set(numbered) and not set(given) & set(cells)):
-            source, target = (
-                int(name) - 1 for name in ((numbered[0], numbered[1]) if no_heading else self._both(given))
-            )
-            heading = False
-        else:
-            names = [cell.strip() for cell in cells]
-            source, target = (names.index(name) for name in self._columns(names))
-            heading = True
-
-        def read(line: str) -> tuple[str, str]:
-            row = line.split("\t")
-            if len(row) != len(cells):
-                raise ValueError(f"has {len(row)} columns, the first line has {len(cells)}")
-            return row[source], row[target]
-
-        return read, heading
+        numbered = [str(place + 1) for place in range(len(first))]
+        names = [name.strip() for name in first]
+        known = {name.lower() for name in names} & {*_SOURCE_WORDS, *_TARGET_WORDS}
+        if not given and len(first) == 2 and not known:
+            return (0, 1), False
+        if given and set(given) <= set(numbered) and not set(given) & set(first):
+            source, target = self._both(given)
+            return (int(source) - 1, int(target) - 1), False
+        source, target = self._columns(names)
+        return (names.index(source), names.index(target)), True
 
     def _both(self, given: Sequence[str]) -> tuple[str, str]:
         if len(given) != 2 or given[0] == given[1]:
@@ -193,16 +172,6 @@ def _of_two(source: Path, target: Path, bytes_read: BytesRead | None) -> Iterato
         )
 
 
-def _json_row(line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"is no JSON ({str(error)[:120]})") from None
-    if not isinstance(row, dict):
-        raise ValueError("is no JSON object with keys, as every line must be")
-    return row
-
-
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     """Returns a row with the keys within a key as ``key.inner``."""
     inner = {
@@ -211,11 +180,11 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not isinstance(value, dict)} | inner
 
 
-def _text(value: Any, column: str) -> str:
+def _text(value: Any, column: str | int, where: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"has no text in column {column!r}, found {value!r:.60}")
+        raise DataError(f"{where} has no text in column {column!r}, found {value!r:.60}")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"has half a character (a lone surrogate) in column {column!r}") from None
+        raise DataError(f"{where} has half a character (a lone surrogate) in column {column!r}") from None
     return " ".join(value.split("\n")) if "\n" in value else value

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from labelembed.data.levels import LEVELS, Level, SubwordKind
 from labelembed.errors import ArgumentFaults
 from labelembed.special_tokens import SPECIAL_TOKENS
+
+#: What a token is.
+Level = Literal["word", "subword", "character"]
+LEVELS: tuple[Level, ...] = ("word", "subword", "character")
+SubwordKind = Literal["bpe", "unigram"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from labelembed.errors import DataError
-
 Array = npt.NDArray[Any]
-_CHECKED_AT_ONCE = 2**22
 
 
 class Sentences:
@@ -65,54 +62,18 @@ class Sentences:
         return self.tokens[places]
 
     @classmethod
-    def open(cls, tokens_file: Path, offsets_file: Path, *, count: int, vocabulary_size: int) -> Sentences:
+    def open(cls, tokens_file: Path, offsets_file: Path) -> Sentences:
         """Returns the sentences that `SentenceWriter` wrote, their tokens mapped from the file.
 
         Args:
             tokens_file: The array of tokens (.npy).
             offsets_file: The array of offsets (.npy).
-            count: How many sentences there must be.
-            vocabulary_size: Tokens must be below it; they are read through once, some megabytes at a time.
 
         Raises:
-            DataError: A file is missing or damaged, or does not hold what is expected; names it.
+            ValueError: The arrays do not belong together.
         """
-        tokens = _opened(tokens_file, (np.uint16, np.int32), mapped=True)
-        offsets = _opened(offsets_file, (np.int64,), mapped=False)
-        if len(offsets) != count + 1:
-            raise DataError(f"{offsets_file}: expected {count + 1:,} offsets, found {len(offsets):,}")
-        if offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) < 0).any():
-            raise DataError(f"{offsets_file}: is damaged: its offsets do not run from 0 to the {len(tokens):,} tokens")
-        _require_in_vocabulary(tokens_file, tokens, vocabulary_size)
-        return cls(tokens, offsets)
-
-
-def _opened(file: Path, dtypes: tuple[type, ...], *, mapped: bool) -> Array:
-    try:
-        array: Array = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{file}: is missing; make the corpus anew with labelembed preprocess") from None
-    except Exception as error:  # a damaged header makes numpy raise nearly anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise DataError(f"{file}: is damaged ({reason}); make the corpus anew with labelembed preprocess") from None
-    if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype not in [np.dtype(each) for each in dtypes]:
-        expected = " or ".join(np.dtype(each).name for each in dtypes)
-        raise DataError(f"{file}: expected a row of {expected}, found {getattr(array, 'dtype', type(array))}")
-    return array
-
-
-def _require_in_vocabulary(file: Path, tokens: Array, vocabulary_size: int) -> None:
-    """Raises DataError with the first token that is no number of the vocabulary."""
-    with file.open("rb") as stream:  # read, not mapped: pages that were looked at would count as memory
-        stream.seek(file.stat().st_size - tokens.nbytes)
-        for begin in range(0, len(tokens), _CHECKED_AT_ONCE):
-            chunk = np.fromfile(stream, tokens.dtype, min(_CHECKED_AT_ONCE, len(tokens) - begin))
-            if chunk.max() >= vocabulary_size or chunk.min() < 0:
-                place = int(np.argmax((chunk >= vocabulary_size) | (chunk < 0)))
-                raise DataError(
-                    f"{file}: is damaged: token {begin + place:,} is {chunk[place]}; the vocabulary has "
-                    f"{vocabulary_size:,} tokens"
-                )
+        tokens = np.load(tokens_file, mmap_mode="r", allow_pickle=False)
+        return cls(tokens, np.load(offsets_file, allow_pickle=False))
 
 
 class SentenceWriter:

@@ -125,16 +125,13 @@ class Vocabulary:
 def _fault(tokens: Sequence[str]) -> tuple[int, str] | None:
     """Returns (place, what is wrong) of the first token that cannot be, or None."""
     for place, special in enumerate(SPECIAL_TOKENS):
-        if place >= len(tokens) or tokens[place] != special:
+        if tokens[place : place + 1] != (special,):
             found = repr(tokens[place]) if place < len(tokens) else "its end"
             return place, f"must begin with the special tokens {', '.join(SPECIAL_TOKENS)}, found {found}"
-    if len(set(tokens)) == len(tokens) and "" not in tokens and "\n" not in "".join(tokens):
-        return None
-    seen: set[str] = set()
+    first: dict[str, int] = {}
     for place, token in enumerate(tokens):
         if not token or "\n" in token:
             return place, f"must have a token without line breaks in every place, found {token!r}"
-        if token in seen:
+        if first.setdefault(token, place) != place:
             return place, f"must have each token once, found {token!r} again"
-        seen.add(token)
     return None

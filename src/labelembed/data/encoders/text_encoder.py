@@ -6,7 +6,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from labelembed.data.cache import cached_array
-from labelembed.data.cut_texts import CutTexts, kept_marks
+from labelembed.data.encoders.cut_texts import CutTexts
 from labelembed.data.encoders.pictures import ReadingProgress
-from labelembed.data.text_features import Marks, Precision, digest_of_texts, text_features, tokens_of
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.data.encoders.text_features import Precision, features_of
+from labelembed.data.encoders.text_tokens import Marks, TokenizedTexts
+from labelembed.errors import DataError
 from labelembed.pretrained_text import (
     TOKENIZER_SUFFIXES,
     encoder_digest,
@@ -82,75 +83,42 @@ class FeatureEncoding:
             raise DataError(f"{folder / FEATURES_FILE}: damaged, holds other values than it was written with")
         return kept
 
-    def encode_texts(
-        self,
-        texts: Sequence[str],
-        *,
-        progress: ReadingProgress | None = None,
-        tell_cut: Callable[[Marks], None] = lambda is_cut: None,
-    ) -> Tensor:
-        """Returns features [N, D] of texts, float32; for `tell_cut` see `text_features`.
+    def with_digest(self) -> FeatureEncoding:
+        """Returns this encoding with the SHA-256 of its encoder.
+
+        Raises:
+            DataError: The encoder cannot be read.
+        """
+        return replace(self, digest=encoder_digest(encoder_folder(self.encoder)))
+
+    def tokenized(self, texts: Sequence[str]) -> TokenizedTexts:
+        """Returns texts to be cut into tokens."""
+        return TokenizedTexts(texts, encoder_folder(self.encoder), self.maximum_tokens)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Returns the features [N, D] of texts, float32.
 
         Raises:
             DataError: The encoder cannot be read, or is not the one that the run began with.
         """
-        folder = encoder_folder(self.encoder)
-        if self.digest is not None and encoder_digest(folder) != self.digest:
-            raise DataError(f"{folder}: holds another encoder than the one this run was trained on; put that one back")
-        how: dict[str, Any] = {"maximum_tokens": self.maximum_tokens, "precision": self.precision}
-        return torch.from_numpy(text_features(texts, folder=folder, progress=progress, tell_cut=tell_cut, **how))
+        return self.encode(self.tokenized(texts))
+
+    def encode(self, texts: TokenizedTexts, *, progress: ReadingProgress | None = None) -> Tensor:
+        """Returns the features [N, D] of what `tokenized` returned; see `encode_texts`."""
+        if self.digest is not None and encoder_digest(texts.folder) != self.digest:
+            raise DataError(
+                f"{texts.folder}: holds another encoder than the one this run was trained on; put that one back"
+            )
+        return torch.from_numpy(features_of(texts, precision=self.precision, progress=progress))
 
     def is_cut(self, texts: Sequence[str]) -> Marks:
         """Returns whether each text has more than `maximum_tokens` tokens [N]."""
-        return _marks(texts, encoder_folder(self.encoder), self.maximum_tokens, None)
+        return self.tokenized(texts).is_cut
 
     @property
     def limit(self) -> str:
         """How much of a text is read."""
         return f"{self.maximum_tokens:,} tokens"
-
-
-class FeatureContent:
-    """Texts that become fixed features.
-
-    Args:
-        texts: Texts of each part of a data set.
-        encoding: With which encoder.
-        progress: Called with (done, total) while the texts of a part are read.
-    """
-
-    def __init__(
-        self, texts: Sequence[Sequence[str]], encoding: FeatureEncoding, *, progress: ReadingProgress | None = None
-    ) -> None:
-        self.texts = [text for part in texts for text in part]
-        self._parts = texts
-        self._encoding = encoding
-        self._progress = progress
-        self._features: dict[int, Tensor] = {}
-        self._is_cut: dict[int, Marks] = {}
-
-    def fit(self, rows: Tensor) -> FeatureEncoding:
-        """Returns the encoding, of which nothing is learned from the rows."""
-        return replace(self._encoding, digest=encoder_digest(encoder_folder(self._encoding.encoder)))
-
-    def inputs(self, encoding: FeatureEncoding, rows: Tensor) -> Tensor:
-        """Returns the features [N, D] of the texts at these positions [N], which are of one part."""
-        # a part at once, so that texts of like length find each other, and alone: others in a batch move the rounding
-        ends = list(accumulate(map(len, self._parts)))
-        part = bisect_right(ends, int(rows[0])) if len(rows) else 0
-        if part not in self._features:
-            tell_cut = partial(self._is_cut.__setitem__, part)
-            self._features[part] = encoding.encode_texts(self._parts[part], progress=self._progress, tell_cut=tell_cut)
-        return self._features[part].index_select(0, rows - (ends[part] - len(self._parts[part])))
-
-    def cut(self, encoding: FeatureEncoding, rows: Tensor) -> CutTexts | None:
-        """Returns how many of the texts at these positions [N] have more tokens than are read; None: none."""
-        is_cut = np.concatenate(list(self._is_cut.values())) if len(self._is_cut) == len(self._parts) else None
-        return _cut(self.texts, rows, encoder_folder(encoding.encoder), encoding.maximum_tokens, is_cut)
-
-    def shown(self, row: int, encoding: object = None) -> str:
-        """Returns a text."""
-        return self.texts[row]
 
 
 @dataclass(frozen=True)
@@ -198,13 +166,16 @@ class TokenEncoding:
             raise DataError(f"{folder / TOKENS_FILE}: damaged, maximum_tokens is {about.get('maximum_tokens')!r}")
         return cls(encoder_folder(folder / ENCODER_FOLDER), about["maximum_tokens"], about.get("column"))
 
-    def encode_texts(self, texts: Sequence[str], *, tell_cut: Callable[[Marks], None] = lambda is_cut: None) -> Tensor:
-        """Returns each text's tokens [N, maximum_tokens], int32: their numbers plus 1, then zeros.
+    def tokenized(self, texts: Sequence[str]) -> TokenizedTexts:
+        """Returns texts to be cut into tokens."""
+        return TokenizedTexts(texts, self.folder, self.maximum_tokens)
 
-        Args:
-            texts: N texts.
-            tell_cut: Called with whether each text has more tokens [N], where the tokens are not kept already.
-        """
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Returns each text's tokens [N, maximum_tokens], int32: their numbers plus 1, then zeros."""
+        return self.encode(self.tokenized(texts))
+
+    def encode(self, texts: TokenizedTexts, *, progress: ReadingProgress | None = None) -> Tensor:
+        """Returns the tokens [N, maximum_tokens] of what `tokenized` returned; see `encode_texts`."""
         limit = self.maximum_tokens
         longest = self.tokenizer.model_max_length
         if limit > longest:
@@ -217,14 +188,12 @@ class TokenEncoding:
             "version": _TOKENS_VERSION,
             "tokenizer": encoder_digest(self.folder, weights=False),
             "maximum_tokens": limit,
-            "texts": digest_of_texts(texts),
+            "texts": texts.digest,
         }
 
         def make() -> Any:
-            inputs = np.zeros((len(texts), limit), dtype=np.int32)
-            found, is_cut = tokens_of(texts, self.tokenizer, maximum_tokens=limit)
-            tell_cut(is_cut)
-            for row, tokens in enumerate(found):
+            inputs = np.zeros((len(texts.texts), limit), dtype=np.int32)
+            for row, tokens in enumerate(texts.tokens):
                 inputs[row, : len(tokens)] = np.array(tokens) + 1
             return inputs
 
@@ -232,7 +201,7 @@ class TokenEncoding:
 
     def is_cut(self, texts: Sequence[str]) -> Marks:
         """Returns whether each text has more than `maximum_tokens` tokens [N]."""
-        return _marks(texts, self.folder, self.maximum_tokens, None)
+        return self.tokenized(texts).is_cut
 
     @property
     def limit(self) -> str:
@@ -240,65 +209,52 @@ class TokenEncoding:
         return f"{self.maximum_tokens:,} tokens"
 
 
-class TokenContent:
-    """Texts that become the numbers of their tokens.
+class EncodedTexts:
+    """Texts that an encoder turns into features, or its tokenizer into tokens.
 
     Args:
-        texts: All texts of a data set.
-        encoder: Folder of the encoder whose tokenizer cuts them; None: the packaged one.
-        maximum_tokens: See `TokenEncoding`.
-        column: See `TokenEncoding`.
-
-    Raises:
-        ValueError: `maximum_tokens` is less than 3.
+        texts: Texts of each part of a data set.
+        found: Returns with which encoder, and how; not asked where a run folder says it.
+        progress: Called with (done, total) while the texts of a part are read.
     """
 
-    def __init__(self, texts: Sequence[str], *, encoder: str | None, maximum_tokens: int, column: str | None) -> None:
-        faults = ArgumentFaults()
-        faults.require(maximum_tokens >= 3, "maximum_tokens", maximum_tokens, "must be >= 3")
-        faults.raise_if_any()
-        self.texts = texts
-        self._encoder, self._maximum_tokens, self._column = encoder, maximum_tokens, column
-        self._tokens: Tensor | None = None
-        self._is_cut: Marks | None = None
+    def __init__(
+        self,
+        texts: Sequence[Sequence[str]],
+        found: Callable[[], FeatureEncoding | TokenEncoding],
+        *,
+        progress: ReadingProgress | None = None,
+    ) -> None:
+        self.texts = [text for part in texts for text in part]
+        self._parts = texts
+        self._found = found
+        self._progress = progress
+        self._tokenized: list[TokenizedTexts] = []
+        self._inputs: dict[int, Tensor] = {}
 
-    def fit(self, rows: Tensor) -> TokenEncoding:
-        """Returns the encoding, of which nothing is learned from the rows."""
-        return TokenEncoding(encoder_folder(self._encoder), self._maximum_tokens, self._column)
+    def fit(self, rows: Tensor) -> FeatureEncoding | TokenEncoding:
+        """Returns the encoding, of which nothing is learned from the texts."""
+        return self._found()
 
-    def inputs(self, encoding: TokenEncoding, rows: Tensor) -> Tensor:
-        """Returns the tokens [N, maximum_tokens] of the texts at these positions [N]."""
-        if self._tokens is None:
-            self._tokens = encoding.encode_texts(self.texts, tell_cut=self._keep_cut)
-        return self._tokens.index_select(0, rows)
+    def inputs(self, encoding: FeatureEncoding | TokenEncoding, rows: Tensor) -> Tensor:
+        """Returns the inputs [N, F] of the texts at these positions [N], which are of one part."""
+        # a part at once, so that texts of like length find each other, and alone: others in a batch move the rounding
+        ends = list(accumulate(map(len, self._parts)))
+        part = bisect_right(ends, int(rows[0])) if len(rows) else 0
+        self._tokenized = self._tokenized or [encoding.tokenized(texts) for texts in self._parts]
+        if part not in self._inputs:
+            self._inputs[part] = encoding.encode(self._tokenized[part], progress=self._progress)
+        return self._inputs[part].index_select(0, rows - (ends[part] - len(self._parts[part])))
 
-    def _keep_cut(self, is_cut: Marks) -> None:
-        self._is_cut = is_cut
-
-    def cut(self, encoding: TokenEncoding, rows: Tensor) -> CutTexts | None:
+    def cut(self, encoding: object, rows: Tensor) -> CutTexts | None:
         """Returns how many of the texts at these positions [N] have more tokens than are read; None: none."""
-        return _cut(self.texts, rows, encoding.folder, encoding.maximum_tokens, self._is_cut)
+        marks = np.concatenate([part.is_cut for part in self._tokenized])
+        folder, limit = self._tokenized[0].folder, self._tokenized[0].maximum_tokens
+        return CutTexts.among(marks, rows, setting="maximum_tokens", limit=limit, most=lambda: most_tokens_said(folder))
 
     def shown(self, row: int, encoding: object = None) -> str:
         """Returns a text."""
         return self.texts[row]
-
-
-def _cut(
-    texts: Sequence[str], rows: Tensor, folder: Path, maximum_tokens: int, is_cut: Marks | None
-) -> CutTexts | None:
-    """Returns how many texts at these positions have more tokens; `is_cut` [N]: which, where that is known already."""
-    marks = _marks(texts, folder, maximum_tokens, is_cut)
-    limits: dict[str, Any] = {"setting": "maximum_tokens", "limit": maximum_tokens}
-    return CutTexts.among(marks, rows, most=lambda: most_tokens_said(folder), **limits)
-
-
-def _marks(texts: Sequence[str], folder: Path, maximum_tokens: int, is_cut: Marks | None) -> Marks:
-    def make() -> Marks:
-        return tokens_of(texts, load_tokenizer(folder), maximum_tokens=maximum_tokens)[1] if is_cut is None else is_cut
-
-    tokenizer = encoder_digest(folder, weights=False)
-    return kept_marks(digest_of_texts(texts), tokenizer, maximum_tokens=maximum_tokens, make=make)
 
 
 def _settings(file: Path, wanted: str) -> Mapping[str, Any]:

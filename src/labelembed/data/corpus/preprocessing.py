@@ -17,14 +17,24 @@ import numpy.typing as npt
 
 from labelembed.data.cache import file_digest
 from labelembed.data.checks import require_file
-from labelembed.data.codec import TextCodec, lowered
-from labelembed.data.corpus import SPLITS, TextCorpus, offsets_file, text_file, tokens_file
-from labelembed.data.corpus_folder import FORMAT, MANIFEST, files_of, fingerprint_of, read_corpus
-from labelembed.data.corpus_place import folder_being_made, stands_already
-from labelembed.data.corpus_settings import CorpusSettings
-from labelembed.data.counting import token_counter
-from labelembed.data.pair_files import ACCEPTED, PairFiles
-from labelembed.data.sentences import SentenceWriter
+from labelembed.data.corpus.counting import token_counter
+from labelembed.data.corpus.output_folder import folder_being_made, stands_already
+from labelembed.data.corpus.pair_files import ACCEPTED, PairFiles
+from labelembed.data.corpus.sentences import SentenceWriter
+from labelembed.data.corpus.settings import CorpusSettings
+from labelembed.data.corpus.text_corpus import (
+    FORMAT,
+    MANIFEST,
+    SPLITS,
+    TextCorpus,
+    files_of,
+    fingerprint_of,
+    offsets_file,
+    read_corpus,
+    text_file,
+    tokens_file,
+)
+from labelembed.data.corpus.tokenizer import Tokenizer, lowered
 from labelembed.errors import DataError
 from labelembed.special_tokens import UNKNOWN
 
@@ -74,16 +84,18 @@ def preprocess(
     with _collector_at_rest(), folder_being_made(out) as folder:
         bytes_of = {name: sum(file.stat().st_size for file in files.files) for name, files in pairs.items()}
         told = _Told(progress, bytes_of["train"] + sum(bytes_of.values()))
-        codecs = _codecs(train, settings, told)
-        for side, codec in zip(SIDES, codecs, strict=True):
-            codec.save(folder, side)
-        counts = {name: _write_split(folder, name, files, codecs, settings, told) for name, files in pairs.items()}
+        tokenizers = _tokenizers(train, settings, told)
+        for side, tokenizer in zip(SIDES, tokenizers, strict=True):
+            tokenizer.save(folder, side)
+        counts = {name: _write_split(folder, name, files, tokenizers, settings, told) for name, files in pairs.items()}
         written = files_of(folder)
         manifest = {
             "format": FORMAT,
             "fingerprint": fingerprint_of(written),
             **made_from,
-            "vocabularies": {side: len(codec.vocabulary) for side, codec in zip(SIDES, codecs, strict=True)},
+            "vocabularies": {
+                side: len(tokenizer.vocabulary) for side, tokenizer in zip(SIDES, tokenizers, strict=True)
+            },
             "splits": counts,
             "notes": _notes(counts, settings),
             "files": written,
@@ -112,19 +124,11 @@ def _inputs(files: PairFiles) -> dict[str, Any]:
     return {"files": digests} | ({} if files.target is not None else columns)
 
 
-def _codecs(train: PairFiles, settings: CorpusSettings, told: _Told) -> tuple[TextCodec, TextCodec]:
-    """Counts the tokens of the training pairs that are kept and returns the codecs of source and target."""
+def _tokenizers(train: PairFiles, settings: CorpusSettings, told: _Told) -> tuple[Tokenizer, Tokenizer]:
+    """Counts the tokens of the training pairs that are kept and returns the tokenizers of source and target."""
     told.what = "counting tokens"
-    counters = [
-        token_counter(
-            level,
-            vocabulary_size=settings.vocabulary_size,
-            min_count=settings.min_count,
-            lowercase=settings.lowercase,
-            subword_kind=settings.subword_kind,
-        )
-        for level in (settings.levels[:1] if settings.shared_vocabulary else settings.levels)
-    ]
+    levels = settings.levels[:1] if settings.shared_vocabulary else settings.levels
+    counters = [token_counter(level, settings) for level in levels]
     sides = (counters[0], counters[-1])
     # the length in subwords is not known before there are any
     limits = [None if level == "subword" else settings.max_length for level in settings.levels]
@@ -140,16 +144,16 @@ def _codecs(train: PairFiles, settings: CorpusSettings, told: _Told) -> tuple[Te
     told(0)
     wheres = [str(train.source), str(train.files[-1])]
     if settings.shared_vocabulary:
-        codec = counters[0].codec(" and ".join(dict.fromkeys(wheres)))
-        return codec, codec
-    return counters[0].codec(wheres[0]), counters[1].codec(wheres[1])
+        tokenizer = counters[0].tokenizer(" and ".join(dict.fromkeys(wheres)))
+        return tokenizer, tokenizer
+    return counters[0].tokenizer(wheres[0]), counters[1].tokenizer(wheres[1])
 
 
 def _write_split(
     folder: Path,
     split: str,
     files: PairFiles,
-    codecs: tuple[TextCodec, TextCodec],
+    tokenizers: tuple[Tokenizer, Tokenizer],
     settings: CorpusSettings,
     told: _Told,
 ) -> dict[str, Any]:
@@ -164,22 +168,22 @@ def _write_split(
                 SentenceWriter(
                     folder / tokens_file(split, side),
                     folder / offsets_file(split, side),
-                    vocabulary_size=len(codec.vocabulary),
+                    vocabulary_size=len(tokenizer.vocabulary),
                 )
             )
-            for side, codec in zip(SIDES, codecs, strict=True)
+            for side, tokenizer in zip(SIDES, tokenizers, strict=True)
         ]
         texts: list[IO[bytes] | None] = [
             None if split == "train" else stack.enter_context((folder / text_file(split, side)).open("wb"))
             for side in SIDES
         ]
         for block in files.blocks(bytes_read=told):
-            segments = [codec.segments(lines) for codec, lines in zip(codecs, block, strict=True)]
+            segments = [tokenizer.segments(lines) for tokenizer, lines in zip(tokenizers, block, strict=True)]
             lengths = [_lengths(each) for each in segments]
             kept, block_empty, block_long = _kept(lengths, limits)
             empty, too_long, pairs = empty + block_empty, too_long + block_long, pairs + int(kept.sum())
             for side in (0, 1):
-                numbers = codecs[side].numbers(_selected(segments[side], kept))
+                numbers = tokenizers[side].numbers(_selected(segments[side], kept))
                 unknown[side] += int(np.count_nonzero(numbers == UNKNOWN))
                 writers[side].add(numbers, lengths[side][kept])
                 text = texts[side]

@@ -12,7 +12,7 @@ from typing import IO, cast
 from labelembed.data.checks import require_file
 from labelembed.errors import DataError
 
-#: A line of more bytes is refused: it is no sentence, and one such line alone could fill the memory of a training step.
+#: A file with a line of more than twice as many bytes is refused: it is no text with a sentence a line.
 MAXIMUM_LINE_BYTES = 2**20
 _BLOCK_BYTES = 2**20
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -33,7 +33,7 @@ def line_blocks(path: Path, *, bytes_read: BytesRead | None = None) -> Iterator[
         bytes_read: Told how the reading goes on.
 
     Raises:
-        DataError: The file is missing or damaged, is not UTF-8, or has a line of more than `MAXIMUM_LINE_BYTES`;
+        DataError: The file is missing or damaged, is not UTF-8, or has a line that is far too long;
             names file and line.
     """
     path = Path(path)
@@ -58,7 +58,10 @@ def line_blocks(path: Path, *, bytes_read: BytesRead | None = None) -> Iterator[
                 before += len(lines)
                 yield lines
             if len(rest) > MAXIMUM_LINE_BYTES:
-                raise DataError(_too_long(path, before + 1))
+                raise DataError(
+                    f"{path}: line {before + 1:,} is longer than {MAXIMUM_LINE_BYTES:,} bytes, the limit of a line; "
+                    "is it a text with a sentence a line?"
+                )
             if not piece:
                 return
 
@@ -99,16 +102,4 @@ def _decoded(content: bytes, path: Path, before: int) -> list[str]:
         ) from None
     if "\r" in text:
         text = text.replace("\r\n", "\n")
-    lines = text.removesuffix("\n").split("\n")
-    if 4 * max(map(len, lines)) > MAXIMUM_LINE_BYTES:  # four bytes are the most that a character can have
-        for number, line in enumerate(lines, start=before + 1):
-            if len(line.encode()) > MAXIMUM_LINE_BYTES:
-                raise DataError(_too_long(path, number))
-    return lines
-
-
-def _too_long(path: Path, line: int) -> str:
-    return (
-        f"{path}: line {line:,} is longer than {MAXIMUM_LINE_BYTES:,} bytes, the limit of a line; "
-        "is it a text with a sentence a line?"
-    )
+    return text.removesuffix("\n").split("\n")

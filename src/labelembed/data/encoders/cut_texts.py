@@ -9,11 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from labelembed.data.cache import cached_array
-
-# Part of the cache's key: another number where other texts count as cut.
-_VERSION = 1
-
 
 @dataclass(frozen=True, kw_only=True)
 class CutTexts:
@@ -60,26 +55,3 @@ class CutTexts:
             return f"{said}, the most that the encoder reads, and are cut there"
         more = min(2 * self.limit, self.most or 2 * self.limit)
         return f"{said} and are cut there; --set data.{self.setting}={more} keeps more"
-
-
-def kept_marks(
-    texts: str, tokenizer: str, *, maximum_tokens: int, make: Callable[[], npt.NDArray[np.bool_]]
-) -> npt.NDArray[np.bool_]:
-    """Returns of every text whether it has more tokens [N], from the cache where it is kept.
-
-    Kept apart from what was made of the tokens, so that what an earlier version kept need not be made anew.
-
-    Args:
-        texts: Digest of the texts.
-        tokenizer: Digest of the tokenizer.
-        maximum_tokens: Tokens of a text that are read.
-        make: Returns the marks where they are not kept.
-    """
-    made_from = {
-        "what": "cut texts",
-        "version": _VERSION,
-        "tokenizer": tokenizer,
-        "maximum_tokens": maximum_tokens,
-        "texts": texts,
-    }
-    return cached_array(made_from, make)

@@ -5,8 +5,7 @@ Computed once and kept in the cache by content, in parts, so that work that was 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 
 from labelembed.data.cache import cached_array, forget_array
 from labelembed.data.encoders.pictures import ReadingProgress
+from labelembed.data.encoders.text_tokens import TokenizedTexts, Tokens
 from labelembed.errors import ArgumentFaults, DataError
 from labelembed.pretrained_text import encoder_digest, load_encoder, load_tokenizer, mean_hidden, most_tokens
 
@@ -27,13 +27,10 @@ Precision = Literal["float32", "bf16"]
 
 # Texts that are kept together before all are: so many are lost at most when the work is cut short.
 _PART_ROWS = 512
-_TEXTS_A_TASK = 1_000
 # Tokens of a batch. What a processor's caches hold; a GPU wants more at once.
 _TOKENS_A_BATCH = {"cpu": 4_096, "cuda": 65_536}
 
 Array = npt.NDArray[Any]
-Tokens = list[list[int]]
-Marks = npt.NDArray[np.bool_]
 
 
 def text_features(
@@ -43,7 +40,6 @@ def text_features(
     maximum_tokens: int = 256,
     precision: Precision = "float32",
     progress: ReadingProgress | None = None,
-    tell_cut: Callable[[Marks], None] = lambda is_cut: None,
 ) -> Array:
     """Returns features [N, D] of texts, float32: hidden states averaged over the tokens that are no padding.
 
@@ -57,16 +53,23 @@ def text_features(
         precision: `bf16`: matrix products in bf16, about twice as fast where the processor has AMX, else slower; the
             features then differ by about half a per cent.
         progress: Called with (done, total) while texts are read.
-        tell_cut: Called with whether each text has more tokens [N], where the features are not kept already.
 
     Raises:
         DataError: The encoder cannot be read.
         ValueError: An argument is out of its range.
     """
+    return features_of(TokenizedTexts(texts, folder, maximum_tokens), precision=precision, progress=progress)
+
+
+def features_of(
+    texts: TokenizedTexts, *, precision: Precision = "float32", progress: ReadingProgress | None = None
+) -> Array:
+    """Returns the features [N, D] of texts that know their tokenizer; see `text_features`."""
+    folder, maximum_tokens = texts.folder, texts.maximum_tokens
     faults = ArgumentFaults()
     faults.require(maximum_tokens >= 3, "maximum_tokens", maximum_tokens, "must be >= 3")
     faults.choice("precision", precision, ("float32", "bf16"))
-    faults.require(len(texts) > 0, "texts", "none", "must be one or more")
+    faults.require(len(texts.texts) > 0, "texts", "none", "must be one or more")
     faults.raise_if_any()
     made_from = {
         "what": "text features",
@@ -74,29 +77,18 @@ def text_features(
         "encoder": encoder_digest(folder),
         "maximum_tokens": maximum_tokens,
         "precision": precision,
-        "texts": digest_of_texts(texts),
+        "texts": texts.digest,
     }
     parts: list[dict[str, Any]] = []
 
     def make() -> Array:
         encode = TextEncoder(folder, maximum_tokens=maximum_tokens, precision=precision)
-        tokens, is_cut = tokens_of(texts, encode.tokenizer, maximum_tokens=maximum_tokens)
-        tell_cut(is_cut)
-        return _in_parts(tokens, encode, made_from, parts, progress)
+        return _in_parts(texts.tokens, encode, made_from, parts, progress)
 
     features = cached_array(made_from, make)
     for part in parts:  # the whole stands for them now
         forget_array(part)
     return features
-
-
-def digest_of_texts(texts: Sequence[str]) -> str:
-    """Returns the SHA-256 of texts in their order."""
-    digest = hashlib.sha256()
-    for text in texts:
-        content = text.encode("utf-8", "surrogatepass")
-        digest.update(len(content).to_bytes(8, "little") + content)  # or two texts could pass for others
-    return digest.hexdigest()
 
 
 def _in_parts(
@@ -122,37 +114,6 @@ def _in_parts(
     return features
 
 
-def tokens_of(texts: Sequence[str], tokenizer: Any, *, maximum_tokens: int) -> tuple[Tokens, Marks]:
-    """Returns the numbers of each text's tokens, with those that begin and end it, and whether it has more [N].
-
-    Args:
-        texts: N texts.
-        tokenizer: What cuts them.
-        maximum_tokens: Tokens of a text at most.
-    """
-    found: Tokens = []
-    is_cut: list[bool] = []
-    # Some tokenizers find nothing in an empty text, and an encoder cannot read nothing.
-    ends = (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id, 0)
-    nothing = [next(number for number in ends if number is not None)]
-    for begin in range(0, len(texts), _TEXTS_A_TASK):
-        chunk = list(texts[begin : begin + _TEXTS_A_TASK])
-        read = tokenizer(chunk, truncation=True, max_length=maximum_tokens, return_attention_mask=False)
-        is_cut += [
-            len(tokens) >= maximum_tokens and _has_more(read, row, chunk[row], tokenizer, maximum_tokens)
-            for row, tokens in enumerate(read["input_ids"])
-        ]
-        found += [tokens or nothing for tokens in read["input_ids"]]
-    return found, np.array(is_cut, dtype=bool)
-
-
-def _has_more(read: Any, row: int, text: str, tokenizer: Any, maximum_tokens: int) -> bool:
-    """Tells whether a text that has as many tokens as are read has more."""
-    if read.encodings is not None:  # the library's fast tokenizers know what they cut off
-        return bool(read.encodings[row].overflowing)
-    return len(tokenizer(text, truncation=False, verbose=False)["input_ids"]) > maximum_tokens
-
-
 class TextEncoder:
     """A transformers model that turns tokens into features.
 
@@ -166,11 +127,15 @@ class TextEncoder:
     """
 
     def __init__(self, folder: Path, *, maximum_tokens: int, precision: Precision) -> None:
-        self.tokenizer = load_tokenizer(folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load_encoder(folder).to(self.device)
         self.precision = precision
-        refuse_too_long(maximum_tokens, self.tokenizer, self.model, folder)
+        limit = most_tokens(load_tokenizer(folder), self.model)
+        if limit is not None and maximum_tokens > limit:
+            raise DataError(
+                f"{folder}: reads {limit} tokens of a text at most, and data.maximum_tokens is {maximum_tokens}; "
+                f"set it to {limit} or less"
+            )
 
     @torch.inference_mode()
     def features(self, tokens: Tokens) -> Array:
@@ -200,13 +165,3 @@ def _batches(tokens: Tokens, budget: int) -> Iterator[Tokens]:
             yield tokens[begin:end]
             begin = end
     yield tokens[begin:]
-
-
-def refuse_too_long(maximum_tokens: int, tokenizer: Any, model: Any, folder: Path) -> None:
-    """Raises DataError where an encoder cannot read so many tokens."""
-    limit = most_tokens(tokenizer, model)
-    if limit is not None and maximum_tokens > limit:
-        raise DataError(
-            f"{folder}: reads {limit} tokens of a text at most, and data.maximum_tokens is {maximum_tokens}; "
-            f"set it to {limit} or less"
-        )

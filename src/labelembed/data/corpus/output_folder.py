@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from labelembed.data.corpus_folder import MANIFEST, read_manifest_of
+from labelembed.data.corpus.text_corpus import MANIFEST, read_manifest_of
 from labelembed.errors import DataError
 
 
