@@ -30,7 +30,7 @@ def run() -> None:
 
     try:
         with tempfile.TemporaryDirectory() as folder:
-            settings = [f"epochs={EPOCHS}", "data.name=arrays", "objective=one_hot"]
+            settings = [f"epochs={EPOCHS}", "data.name=vectors", "objective=one_hot"]
             recipe, _ = load_recipe("mnist-mlp", data=str(mnist_sized(folder)), settings=settings)
             Trainer._step = timed  # type: ignore[method-assign]
             run_recipe(recipe, f"{folder}/run", data=cached_data(recipe))

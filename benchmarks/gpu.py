@@ -37,7 +37,7 @@ def cifar_sized(folder: Path) -> Path:
 
 def trainer_of(path: Path, out: Path, *settings: str) -> Trainer:
     """Returns the trainer of the recipe, warmed up."""
-    common = ["data.name=arrays", "objective=label_embedding"]
+    common = ["data.name=vectors", "objective=label_embedding"]
     recipe, _ = load_recipe("cifar100-resnet18", data=str(path), settings=[*common, *settings])
     data = cached_data(recipe)
     network = build_network(

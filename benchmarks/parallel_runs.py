@@ -16,7 +16,7 @@ SEEDS, EPOCHS = 8, 3
 def run() -> None:
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
-        settings = [f"epochs={EPOCHS}", "data.name=arrays"]
+        settings = [f"epochs={EPOCHS}", "data.name=vectors"]
         recipe, name = load_recipe("mnist-mlp", data=str(mnist_sized(folder)), settings=settings)
         for jobs in (1, 2):
             out = Path(folder) / f"jobs-{jobs}"

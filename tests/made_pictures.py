@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 import tarfile
 from pathlib import Path
@@ -90,20 +89,6 @@ def write_cifar_python(folder: Path, classes: int, *, protocol: int | None = Non
 def write_tar(file: Path, folder: Path, mode: str = "w:gz") -> Path:
     with tarfile.open(file, mode) as archive:
         archive.add(folder, arcname=folder.name)
-    return file
-
-
-def tar_of_zeros(file: Path, name: str, size: int) -> Path:
-    """A small file that unpacks to `size` zeros."""
-
-    class Zeros(io.RawIOBase):
-        def read(self, count: int = -1) -> bytes:
-            return bytes(count)
-
-    with tarfile.open(file, "w:gz", compresslevel=1) as archive:
-        member = tarfile.TarInfo(name)
-        member.size = size
-        archive.addfile(member, Zeros())
     return file
 
 

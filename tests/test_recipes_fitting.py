@@ -142,11 +142,11 @@ KINDS = {
     ),
     "parquet of vectors": (
         lambda at: write_two(at, write_vectors),
-        "160 vectors in parquet files, 3 classes; recipe vectors-mlp",
+        "160 vectors in parquet files, 3 classes; recipe vectors-mlp with data.name=parquet",
     ),
     "parquet file of vectors": (
         lambda at: write_vectors(at / "a.parquet", 120),
-        "120 vectors in parquet files, 3 classes; recipe vectors-mlp",
+        "120 vectors in parquet files, 3 classes; recipe vectors-mlp with data.name=parquet",
     ),
     "class folders": (
         lambda at: write_classes(at / "a", {"cat": 40, "dog": 40}, size=20),

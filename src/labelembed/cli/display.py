@@ -80,7 +80,11 @@ class ReadingText:
         if self._first is None:
             self._first = done, now
         before, began = self._first
-        if before < done < total:
+        if done >= total:
+            from labelembed.data.cache import cache_folder  # loaded by then; it would slow down `--help`
+
+            return f"{text}, kept in {cache_folder()}"
+        if before < done:
             text += f", {duration((now - began) / (done - before) * (total - done))} left"
         return text
 

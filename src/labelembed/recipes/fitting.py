@@ -202,7 +202,7 @@ def _parquet(place: Path, given: Given) -> Fitting | None:
     count, train = sum(facts.counts.values()), facts.counts["train"]
     found = f"{count:,} {facts.inputs} in parquet files, {facts.classes:,} classes"
     if facts.inputs == "vectors":
-        return Fitting(found, OF_READER["vectors"])
+        return Fitting(found, OF_READER["vectors"], ("data.name=parquet",))
     recipe = "cifar100-small" if facts.classes == 100 else "cifar10-small"
     return _pictures(found, "parquet", train=train, recipe=recipe)
 
