@@ -212,8 +212,14 @@ def _read(content: bytes, where: str, version: _Version, labels: str, count: int
 
 
 # What makes an array in a pickle, of any version of NumPy and Python.
-_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
-_ALLOWED = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype, ("_codecs", "encode"): codecs.encode}
+_RECONSTRUCT, _FROM_BUFFER = (np.zeros(1).__reduce_ex__(protocol)[0] for protocol in (2, 5))
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): codecs.encode,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _RECONSTRUCT for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _FROM_BUFFER for core in ("core", "_core")},
+}
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -223,8 +229,6 @@ class _ArraysOnly(pickle.Unpickler):
         """Returns what stands for a name; overrides what would import any module."""
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
-        if module in _MODULES and name in ("_reconstruct", "_frombuffer"):
-            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
         raise DataError(
             f"the pickle asks for {module}.{name}, which no CIFAR file needs; it is refused and nothing of it was run"
         )
