@@ -221,7 +221,7 @@ def test_train_leaves_a_run_folder_and_says_where(made, run):
     folder = made / "run"
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        *("recipe.yaml", "environment.json", "journal.jsonl", "result.json"),
+        *(".lock", "recipe.yaml", "environment.json", "journal.jsonl", "result.json"),
         *("model.safetensors", "label_geometry.safetensors", "class_means.safetensors", "checkpoints"),
         "evidence",
     }
