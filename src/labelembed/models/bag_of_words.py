@@ -96,7 +96,8 @@ class BagOfWords(nn.Module):
             present = present & (torch.rand(inputs.shape, device=inputs.device) >= self.feature_dropout)
         counts = present.sum(dim=1)
         if torch.compiler.is_exporting() or torch.compiler.is_compiling():  # shapes may not depend on the numbers
-            weights = present.float() if self.inverse_frequency is None else self.inverse_frequency[inputs] * present
+            frequency = self.inverse_frequency
+            weights = present.float() if frequency is None else frequency[inputs.long()] * present  # ONNX wants int64
             vectors = self.embedding(inputs) * weights[..., None]
             sums = vectors.sum(dim=1) / self._scale(weights)[:, None]
         else:
