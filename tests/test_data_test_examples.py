@@ -18,8 +18,8 @@ from labelembed.data import (
     prepare,
     preprocess,
     stratified_order,
-    text_features,
 )
+from labelembed.data.encoders import text_features
 from labelembed.recipes.schema import parse_recipe
 from labelembed.runs.run import run_recipe
 from tests.made_data import (
