@@ -183,9 +183,9 @@ def test_published_cifar_is_known_by_its_files(tmp_path):
 
 
 def test_many_texts_take_the_recipe_for_many(tmp_path):
-    assert fitting_recipe(str(write_csv(tmp_path / "a.csv", reviews(4_999), "text", "kind"))).recipe == "text-bag-small"
-    found = fitting_recipe(str(write_csv(tmp_path / "a.csv", reviews(5_000), "text", "kind")))
-    assert found.line == "5,000 texts, 2 classes, columns text and kind; recipe text-bag"
+    assert fitting_recipe(str(write_csv(tmp_path / "a.csv", reviews(1_999), "text", "kind"))).recipe == "text-bag-small"
+    found = fitting_recipe(str(write_csv(tmp_path / "a.csv", reviews(2_000), "text", "kind")))
+    assert found.line == "2,000 texts, 2 classes, columns text and kind; recipe text-bag"
 
 
 def test_what_was_typed_decides(tmp_path):

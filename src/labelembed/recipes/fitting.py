@@ -42,7 +42,7 @@ OF_READER = {
     "corpus": "translation-lstm",
 }  # fmt: skip
 # Of fewer texts the recipe for few of them learns more.
-_FEW_TEXTS = 5_000
+_FEW_TEXTS = 2_000
 # Recipes that hold out 5,000 examples, for 50,000 pictures, take another share of fewer, and more steps.
 _FEW_PICTURES = 20_000
 _SMALLEST_PICTURE = 16  # of the residual network

@@ -42,7 +42,7 @@ class Recipe(Block):
     optimizer: dict[str, Any] = Field({"name": "adam"}, description="how the weights are moved")
     schedule: dict[str, Any] = Field({"name": "constant"}, description="how the learning rate goes")
     epochs: Epochs = Field(
-        description="passes over the training rows; {steps: 2250}: as many as have so many optimiser steps"
+        description="passes over the training rows; {steps: 4500}: as many as have so many optimiser steps"
     )
     batch_size: BatchSize = Field(
         description="rows of one optimiser step; {per_label: 50}: 50 times the number of labels"
