@@ -218,6 +218,8 @@ def test_parquet_files_of_the_hub_are_read_as_well(tmp_path, labels):
     np.testing.assert_array_equal(raw.train.inputs.numpy(), made_colours(4, size=32).transpose(0, 3, 1, 2))
 
 
+# NumPy complains of a damaged dtype where it is freed and nothing can be raised.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 400), st.integers(0, 255))
 def test_damaged_pickle_is_refused_or_read(junk, place, byte):

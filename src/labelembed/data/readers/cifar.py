@@ -229,8 +229,9 @@ class _ArraysOnly(pickle.Unpickler):
         """Returns what stands for a name; overrides what would import any module."""
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
+        asked = f"{module[:60]}.{name[:60]}"
         raise DataError(
-            f"the pickle asks for {module}.{name}, which no CIFAR file needs; it is refused and nothing of it was run"
+            f"the pickle asks for {asked}, which no CIFAR file needs; it is refused and nothing of it was run"
         )
 
 
