@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,21 +26,6 @@ def require_file(path: Path, accepted: str) -> None:
     except (OSError, ValueError) as error:  # a name too long for the system, or with a zero byte
         kind = f"cannot be read ({error})"
     raise DataError(f"{path}: {kind}; expected {accepted}")
-
-
-def require_size(shape: tuple[int, ...], item_bytes: int, where: str) -> int:
-    """Returns the bytes that an array of `shape` takes.
-
-    Raises:
-        DataError: It is more than `MAXIMUM_BYTES`.
-    """
-    # a dimension of 0 must not hide another that no array can have
-    if math.prod(max(size, 1) for size in shape) * item_bytes > MAXIMUM_BYTES:
-        raise DataError(
-            f"{where}: {sizes(shape)} values of {item_bytes} bytes are too many; "
-            f"the limit is {MAXIMUM_BYTES // 2**30} GiB"
-        )
-    return math.prod(shape) * item_bytes
 
 
 def sizes(shape: tuple[int, ...]) -> str:

@@ -24,7 +24,7 @@ PARTS = {
 }  # fmt: skip
 #: What a reader notes where there is a validation part and no test part.
 NO_TEST_NOTE = "no test set: the validation set takes its place"
-#: Part of the examples that becomes the test set where nothing else is asked for.
+#: Default share of the examples that becomes the test set.
 TEST_FRACTION = 0.2
 
 

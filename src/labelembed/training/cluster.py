@@ -139,7 +139,7 @@ class Cluster:
                 time.sleep(_LOOK_SECONDS)
         finally:
             with contextlib.suppress(Exception):
-                if self.client.status == "running":  # of a scheduler that is gone nothing is asked
+                if self.client.status == "running":  # a scheduler that is gone cannot cancel
                     self.client.unsubscribe_topic(TOPIC)
                     self._leave(underway)
 

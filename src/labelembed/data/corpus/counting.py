@@ -33,7 +33,7 @@ from labelembed.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS, UNKNOWN
 SAMPLED_LINES = 200_000
 #: And on at most so many characters.
 SAMPLED_CHARACTERS = 2**25
-#: Pieces of a subword vocabulary where nothing else is asked for.
+#: Default number of pieces in a subword vocabulary.
 SUBWORDS = 8_000
 _COVERAGE = 0.9995
 

@@ -65,7 +65,7 @@ def read_csv(
         )
     frame = _frame(text, file, heading, cut_at, quoted=quoted).iloc[[number - 1 for number in numbers]]
     frame.index = numbers
-    note = f"{file.name}: read without quotation marks: taken for letters, they stand unpaired"
+    note = f"{file.name}: read without quotation marks: they do not come in pairs, so they are plain characters"
     return Table(source=file, frame=frame, word="row", typed=False, notes=() if quoted else (note,))
 
 

@@ -27,7 +27,7 @@ ImageSize = int | Literal["auto"] | None
 SMALLEST_AUTO, LARGEST_AUTO = 16, 64
 #: Pictures are extreme whose longer side is more than so many times their shorter one.
 EXTREME_ABOVE = 3
-#: Endings of file names that are taken for pictures, in lower case.
+#: File name endings of pictures, in lower case.
 PICTURE_SUFFIXES = frozenset({
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
     ".pnm",
