@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from labelembed.objectives.objective import Objective
+from labelembed.objectives.base import Objective
 
 from benchmarks.timing import interleaved, print_ratios
 from labelembed.models import AttentionLSTM
