@@ -229,9 +229,8 @@ class LabelEmbedding(Objective):
             z2 = self.auxiliary(h.detach())
             log_p_true = -losses.cross_entropy(losses.log_softmax(z2), y)
             auxiliary = examples.mean(-log_p_true)  # eq. 8
-            hinge = examples.mean(losses.hinge(log_p_true, self.confidence_limit)) * self._hinge_weight(
-                examples
-            )  # eq. 12
+            hinge = examples.mean(losses.hinge(log_p_true, self.confidence_limit))  # eq. 12
+            hinge = hinge * self._hinge_weight(examples)
             total = total + auxiliary + hinge
         if self.learns_embedding:
             right = z2.argmax(dim=-1) == y
