@@ -282,7 +282,7 @@ def label_embedding_terms(
         embedding: E [C, C] and None, or A [C, K] and B [K, C]; None: no `target`, no `embedding`.
         settings: Weights and constants.
     """
-    if hidden.device.type == "cpu":  # on a GPU the number of examples that count would have to be waited for
+    if hidden.device.type == "cpu" and not scales.all():  # on a GPU the answer would have to be waited for
         counts = scales != 0
         hidden, labels, scales = hidden[counts], labels[counts], scales[counts]
     arguments = (hidden, *first, *(second or (None, None)), *(embedding or (None, None)))

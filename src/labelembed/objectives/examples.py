@@ -19,7 +19,7 @@ class Examples(NamedTuple):
         counts: [N] bool: which examples take part.
         weights: [N], class weight times sample weight, in at least float32.
         scales: [N], what each example's loss is multiplied with, so that the sum is this process's share of the mean.
-        total_weight: The weights of the whole optimiser step, over all processes; 1 where nothing counts.
+        total_weight: The weights of the whole optimiser step, over all processes; never quite 0.
         group: The processes that share the step.
     """
 
@@ -33,7 +33,7 @@ class Examples(NamedTuple):
 
     def mean(self, losses: Tensor) -> Tensor:
         """Returns this process's share of the weighted mean of losses [N] over the whole optimiser step."""
-        return (losses * self.scales).sum()
+        return torch.dot(losses, self.scales)
 
     def step_share(self) -> Tensor:
         """Returns which share of the optimiser step's weight this pass has, over all processes."""
@@ -74,8 +74,9 @@ def make_examples(
     counts = torch.ones_like(labels, dtype=torch.bool) if ignore_index is None else labels != ignore_index
     if sample_weight is not None:
         counts = counts & (sample_weight.flatten() != 0)
-    hidden, labels = hidden.masked_fill(~counts[:, None], 0), labels.masked_fill(~counts, 0)
-    wrong = _out_of_range(labels, num_labels, counts)
+    if not (_may_look(counts) and bool(counts.all())):
+        hidden, labels = hidden.masked_fill(~counts[:, None], 0), labels.masked_fill(~counts, 0)
+    wrong = _out_of_range(labels, num_labels)
     if wrong is not None:
         allowed = "" if ignore_index is None else f" or {ignore_index} (ignored)"
         raise ValueError(f"`labels` must be in 0..{num_labels - 1}{allowed}, got {wrong}")
@@ -88,7 +89,7 @@ def make_examples(
         total_weight = global_count(weights.sum(), group=group)
     else:
         total_weight = torch.as_tensor(num_items_in_step, dtype=weights.dtype, device=weights.device)
-    total_weight = torch.where(total_weight > 0, total_weight, 1)  # so that an empty sum stays 0
+    total_weight = total_weight.clamp_min(1e-30)  # so that an empty sum stays 0
     scales = weights * (process_count(group) / total_weight)
     return Examples(hidden, labels, counts, weights, scales, total_weight, group)
 
@@ -114,7 +115,7 @@ def checked_indices(
         wanted = f"must be {list(labels.shape)}, where the examples stand in the training set"
         raise ValueError(f"`indices` {wanted}, got {found}: {reason}")
     indices = indices.flatten().masked_fill(~counts, 0)
-    wrong = _out_of_range(indices, num_examples, counts)
+    wrong = _out_of_range(indices, num_examples)
     if wrong is not None:
         raise ValueError(f"`indices` must be in 0..{num_examples - 1}, places in the training set, got {wrong}")
     return indices
@@ -135,9 +136,14 @@ def _require_shapes(hidden: Tensor, labels: Tensor, sample_weight: Tensor | None
         raise ValueError(f"`sample_weight` {wanted}, got {list(sample_weight.shape)}")
 
 
-def _out_of_range(numbers: Tensor, length: int, counts: Tensor) -> int | None:
-    """Returns a number that is not in 0..length-1, where that can be told without a wait or a graph break."""
-    if numbers.device.type != "cpu" or torch.compiler.is_compiling() or not bool(counts.any()):
+def _may_look(values: Tensor) -> bool:
+    """Tells whether Python may decide by the values: on a GPU it would wait for them, a compiled graph would break."""
+    return values.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _out_of_range(numbers: Tensor, length: int) -> int | None:
+    """Returns a number that is not in 0..length-1, where that can be told at once."""
+    if not _may_look(numbers) or numbers.numel() == 0:
         return None
     lowest, highest = (int(end) for end in numbers.aminmax())
     if lowest < 0:

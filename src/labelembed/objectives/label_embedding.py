@@ -249,9 +249,8 @@ class LabelEmbedding(Objective):
         How many examples of a whole step are right is not known before its last micro-batch.
         """
         scales = torch.where(right, examples.scales, 0)
-        sums = global_count(torch.stack([examples.scales.sum(), scales.sum()]), group=examples.group)
-        factor = torch.where(sums[1] > 0, sums[0] / sums[1], 0)
-        return (values * scales).sum() * factor
+        share, of_right = global_count(torch.stack([examples.scales.sum(), scales.sum()]), group=examples.group)
+        return torch.dot(values, scales) * (share / of_right.clamp_min(1e-30))  # where none is right the sum is 0
 
     def _in_chunks(self, examples: Examples, target_weight: Tensor | float) -> LabelEmbeddingTerms:
         """Computes the terms without all logits at once."""
