@@ -24,7 +24,6 @@ from labelembed.training import cluster as client_side
 from labelembed.training import cluster_worker
 from labelembed.training.cluster import open_cluster
 from labelembed.training.cluster_worker import Needs, fault_here
-from labelembed.training.interruption import StopRequest
 from labelembed.training.jobs import Job
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
@@ -219,7 +218,7 @@ def test_data_are_read_anew_for_another_session(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run_module, "run_recipe", note)
     for session in ("one", "one", "two"):
-        run_module.run_job(job_of(recipe, tmp_path) | {"session": session}, lambda progress: None, StopRequest())
+        run_module.run_job(job_of(recipe, tmp_path) | {"session": session}, lambda progress: None, lambda: False)
     assert read[0] is read[1]
     assert read[2] is not read[0]
 
