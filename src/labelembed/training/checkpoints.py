@@ -65,7 +65,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
             for name, tensors in checkpoint.tensors.items():
                 write_bytes(temporary / f"{name}.safetensors", tensor_bytes(_apart(tensors)))
             write_json(temporary / "state.json", {"step": checkpoint.step, **checkpoint.values})
-            files = {file.name: _facts(file) for file in sorted(temporary.iterdir())}
+            written = sorted(temporary.iterdir())
+            files = {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in written}
             manifest = {"format": FORMAT_VERSION, "files": files}
             write_json(temporary / MANIFEST, manifest | {"sha256": manifest_digest(manifest)})
             flush_folder(temporary)
@@ -86,10 +87,6 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
 def manifest_digest(manifest: dict[str, Any]) -> str:
     """Returns the SHA-256 of what a manifest says, in hexadecimal; its entry `sha256` is no part of it."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _facts(file: Path) -> dict[str, Any]:
-    return {"sha256": sha256(file), "bytes": file.stat().st_size}
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -136,7 +133,7 @@ def _read(path: Path) -> Checkpoint:
     for file, expected in files.items():
         if not file.is_file():
             raise ValueError(f"{file.name} is missing")
-        if file.stat().st_size != expected["bytes"] or _facts(file) != expected:
+        if file.stat().st_size != expected["bytes"] or sha256(file) != expected["sha256"]:
             raise ValueError(f"{file.name} has changed since it was written")
     values = read_json(path / "state.json")
     step = int(values.pop("step"))
@@ -158,16 +155,13 @@ def _listed(path: Path) -> dict[str, Any]:
         raise ValueError(f"{MANIFEST} has changed since it was written")
     if version > FORMAT_VERSION:
         raise RunFolderError(f"{path}: written by a newer labelembed (format {version}); update labelembed")
-    if manifest.keys() != {"format", "files"} or "state.json" not in manifest["files"]:
+    if version < 1 or manifest.keys() != {"format", "files"} or "state.json" not in manifest["files"]:
         raise ValueError(f"{MANIFEST} is none that labelembed writes ({sorted(manifest)})")
     return dict(manifest["files"])
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:
-    try:
-        require_header(file)
-    except ValueError as error:
-        raise ValueError(f"{file.name} has {error}") from None
+    require_header(file)
     return load_tensors(file.read_bytes())
 
 
@@ -184,12 +178,7 @@ class SavingTimes:
         self._seconds = 0.0
 
     def is_due(self, step: int, *, epoch_ends: bool) -> bool:
-        """Tells whether to save after a step.
-
-        Args:
-            step: Optimiser steps made.
-            epoch_ends: Whether it was an epoch's last.
-        """
+        """Tells whether to save after this optimiser step, which may have been an epoch's last."""
         age = time.monotonic() - self._ended
         if age < self._seconds * (1 / self.policy.time_share - 1):
             return False

@@ -85,8 +85,8 @@ def run_jobs(
 
     Args:
         jobs: What to do, in this order.
-        run: Called in the process as ``run(payload, observe, stop)``; a function of a module, for it is pickled. What
-            `stop` is here never says so, for the process gets SIGTERM.
+        run: Called in the process as ``run(payload, observe, stop)``; a function of a module, for it is pickled. `stop`
+            is never true here, for a process is asked to stop by SIGTERM.
         processes: How many at once.
         threads: Torch's threads in each.
         gpus: As `CUDA_VISIBLE_DEVICES` names them. Each process sees one of them only, the one that the fewest others
