@@ -123,6 +123,7 @@ def test_table_is_that_of_this_machine_and_the_second_call_makes_nothing(two_pro
         assert differences(left_by(other), left_by(run)) == []
         assert RunFolder(other).environment()["command"][1] == "compare"
         assert RunFolder(other).environment()["threads"] == 1
+        assert (other / "worker.log").exists()
     assert sorted(path.name for path in (tmp_path / "machines").iterdir()) == sorted(
         path.name for path in (tmp_path / "jobs").iterdir()
     )  # no probe is left

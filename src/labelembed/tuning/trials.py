@@ -162,7 +162,9 @@ def _jobs(
                 "measure": plan.measure,
             }
             seeds = f" seed {seed}" if len(plan.seeds) > 1 else ""
-            found.append(Job(f"{one.tuned.variant.name} trial {trial.number}{seeds}", payload, folder.path / LOG_FILE))
+            found.append(
+                Job(f"{one.tuned.variant.name} trial {trial.number}{seeds}", payload, folder.path.absolute() / LOG_FILE)
+            )
     return found
 
 
