@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +43,6 @@ def call(*words: object) -> Called:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several would wait for each other where tests run side by side
     run_module._data_of.cache_clear()  # a new process has read nothing yet
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with (
             mock.patch.object(sys, "argv", ["labelembed", *map(str, words)]),
@@ -56,8 +54,6 @@ def call(*words: object) -> Called:
         code = left.code if isinstance(left.code, int) else int(left.code is not None)
     finally:
         torch.set_num_threads(threads)
-        for number, handler in handlers.items():  # its own process would have ended
-            signal.signal(number, handler)
     return Called(code, out.getvalue(), err.getvalue())
 
 

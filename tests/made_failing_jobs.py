@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.runs.run import run_job
-from labelembed.training.interruption import StopRequest
 from labelembed.training.progress import Progress
 from tests.made_training import attempt
 
@@ -19,7 +18,7 @@ from tests.made_training import attempt
 HARMS = "harms.json"
 
 
-def harmed_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+def harmed_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
     """Makes a run of a comparison as `run_job` does, to which after its second epoch, or a later one where it
     goes on from there, happens what `HARMS` says.
     """

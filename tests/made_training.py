@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import importlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -29,10 +30,9 @@ from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.runs.run import cached_data, run_job, run_recipe
 from labelembed.training.checkpoints import Checkpoint, load_newest
-from labelembed.training.interruption import StopRequest
-from labelembed.training.leaving import SIGNALS
 from labelembed.training.progress import Progress
 from labelembed.training.run_folder import RunFolder
+from labelembed.training.signals import let_come, stop_after_step
 
 # 5 batches an epoch (the last of 30 rows), 3 epochs: 15 steps.
 BATCHES, EPOCHS = 5, 3
@@ -128,7 +128,7 @@ def stop_after(recipe: Recipe, folder: Path, steps: int) -> InterruptedTraining:
     """Trains until so many steps are made in this process, asks to stop as Ctrl-C would, and returns the answer."""
     asked: list[bool] = []
     with after_steps(steps, lambda: asked.append(True)), pytest.raises(InterruptedTraining) as stopped:
-        train(recipe, folder, stop=StopRequest(also=lambda: bool(asked)))
+        train(recipe, folder, stop=lambda: bool(asked))
     return stopped.value
 
 
@@ -257,8 +257,9 @@ def command_line(
     a file.
     """
     os.setpgrp()  # a terminal signals a whole group, and here that is this process with its children
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # held back where a comparison has started the server
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests themselves were started with `nohup`
+    let_come()  # held back where a comparison has started the server
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests were started with `nohup`
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # or in the background
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(handle, stream)
@@ -379,59 +380,65 @@ def wait_until(holds: Callable[[], bool], command: Command, *, pause: float = 0.
 # ---- jobs for worker processes: payloads say what to do
 
 
-def do_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+def do_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
     """Does what the payload says, see the functions below."""
     return _ACTIONS[payload["do"]](payload, observe, stop)
 
 
-def _work(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+def _work(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
     for batch in range(3):
         observe(Progress(0, 1, batch, 3, 0.0, None))
     known = {"pid": os.getpid(), "threads": torch.get_num_threads(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
     return known | {"cache": os.environ.get("LABELEMBED_CACHE"), "value": payload.get("value")}
 
 
-def _train(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+def _train(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
     if "file" in payload:
         attempt(payload["file"])
     return run_job(payload["job"], observe, stop)
 
 
-def _raise(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+def _raise(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
     raise {"ValueError": ValueError, "DataError": DataError}[payload["error"]]("the job's own fault")
 
 
-def _die(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+def _die(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
     """Is killed as often as the payload says, by SIGKILL or another signal; the attempts are counted in a file."""
     if attempt(payload["file"]) <= payload["deaths"]:
-        os.kill(os.getpid(), payload.get("signal", signal.SIGKILL))
-        _wait({"file": payload["file"] + "-wait"}, observe, stop)
+        _wait(
+            payload | {"file": payload["file"] + "-wait", "signal": payload.get("signal", signal.SIGKILL)},
+            observe,
+            stop,
+        )
     return "survived"
 
 
-def _wait(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+def _wait(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
     """Runs until it is asked to stop or a file appears; says so in a file, as a run saves a checkpoint."""
     attempt(payload["file"])
     observe(Progress(0, 1, 0, 3, 0.0, None))
     until = time.monotonic() + 150
-    while time.monotonic() < until:
-        if stop.requested():
-            Path(payload["file"] + "-saved").touch()
-            raise InterruptedTraining("saved")
-        if payload.get("until") and Path(payload["until"]).exists():
-            return "waited"
-        time.sleep(0.01)
+    with stop_after_step() as received:
+        if "signal" in payload:
+            os.kill(os.getpid(), payload["signal"])
+        while time.monotonic() < until:
+            if received.number or stop():
+                Path(payload["file"] + "-saved").touch()
+                raise InterruptedTraining("saved")
+            if payload.get("until") and Path(payload["until"]).exists():
+                return "waited"
+            time.sleep(0.01)
     raise AssertionError("never asked to stop")
 
 
-def _chatter(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> Any:
+def _chatter(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
     """Reports progress without end until asked to stop: more than a pipe holds."""
-    number = 0
-    while not stop.requested():
-        number += 1
-        observe(Progress(0, 1, number, 3, 0.0, {"train": {}, "text": "x" * 10_000}))
-    Path(payload["file"] + "-saved").touch()
-    raise InterruptedTraining("saved")
+    with stop_after_step() as received:
+        for number in itertools.count():
+            if received.number or stop():
+                Path(payload["file"] + "-saved").touch()
+                raise InterruptedTraining("saved")
+            observe(Progress(0, 1, number, 3, 0.0, {"train": {}, "text": "x" * 10_000}))
 
 
 _ACTIONS: dict[str, Callable[..., Any]] = {

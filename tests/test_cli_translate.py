@@ -123,7 +123,7 @@ def test_ctrl_c_keeps_what_is_done(made, lines, tmp_path, monkeypatch):
     def interrupted(self, *arguments):
         calls.append(1)
         if len(calls) == 3:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return real(self, *arguments)
 
     monkeypatch.setattr(SavedTranslator, "_translated", interrupted)

@@ -24,7 +24,6 @@ from labelembed.training import cluster as client_side
 from labelembed.training import cluster_worker
 from labelembed.training.cluster import open_cluster
 from labelembed.training.cluster_worker import Needs, fault_here
-from labelembed.training.interruption import StopRequest
 from labelembed.training.jobs import Job
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
@@ -124,6 +123,7 @@ def test_table_is_that_of_this_machine_and_the_second_call_makes_nothing(two_pro
         assert differences(left_by(other), left_by(run)) == []
         assert RunFolder(other).environment()["command"][1] == "compare"
         assert RunFolder(other).environment()["threads"] == 1
+        assert (other / "worker.log").exists()
     assert sorted(path.name for path in (tmp_path / "machines").iterdir()) == sorted(
         path.name for path in (tmp_path / "jobs").iterdir()
     )  # no probe is left
@@ -219,7 +219,7 @@ def test_data_are_read_anew_for_another_session(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run_module, "run_recipe", note)
     for session in ("one", "one", "two"):
-        run_module.run_job(job_of(recipe, tmp_path) | {"session": session}, lambda progress: None, StopRequest())
+        run_module.run_job(job_of(recipe, tmp_path) | {"session": session}, lambda progress: None, lambda: False)
     assert read[0] is read[1]
     assert read[2] is not read[0]
 

@@ -19,7 +19,6 @@ from labelembed.runs.run import cached_data, run_recipe
 from labelembed.runs.saved_translator import SavedTranslator
 from labelembed.runs.teacher_table import open_table
 from labelembed.runs.training_network import network_for
-from labelembed.training.interruption import StopRequest
 from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import sequence_recipe
@@ -217,7 +216,6 @@ def test_run_of_another_teacher_or_temperature_is_another_run(made, tmp_path):
 
 def test_stopping_while_the_teacher_is_asked_leaves_nothing_begun(made, tmp_path):
     asked = []
-    stop = StopRequest(also=lambda: len(asked) >= 1)
     corpus = read_corpus(made / "corpus")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("labelembed.training.training_data.EVALUATION_TOKENS", 60)
@@ -227,7 +225,7 @@ def test_stopping_while_the_teacher_is_asked_leaves_nothing_begun(made, tmp_path
                 tmp_path / "run",
                 data=corpus,
                 device="cpu",
-                stop=stop,
+                stop=lambda: len(asked) >= 1,
                 asking=lambda *at: asked.append(at),
             )
     assert caught.value.exit_code == 128 + signal.SIGINT

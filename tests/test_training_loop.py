@@ -6,9 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import math
-import os
 import signal
-import threading
 
 import numpy as np
 import pytest
@@ -24,18 +22,18 @@ from labelembed.objectives import LabelEmbedding, Objective
 from labelembed.runs.build import build_network
 from labelembed.runs.run import cached_data, run_recipe
 from labelembed.training import evaluation, measuring
-from labelembed.training.interruption import StopRequest, stop_on_signals
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_state import RunState
 from labelembed.training.schedules import SCHEDULES
+from labelembed.training.signals import SIGNALS
 from tests.made_objectives import build
 from tests.made_training import (
     BATCHES,
     EPOCHS,
     STEPS,
-    checkpoint_names,
+    after_steps,
     newest,
     no_flush,  # noqa: F401
     one_thread,  # noqa: F401
@@ -530,9 +528,8 @@ def test_whenever_it_is_asked_to_stop_what_is_done_is_saved(hooks, tmp_path):
         made.clear()
         asked = itertools.count(1)
         folder = tmp_path / str(question)
-        stop = StopRequest(also=lambda asked=asked, question=question: next(asked) >= question)
         try:
-            train(recipe, folder, stop=stop)
+            train(recipe, folder, stop=lambda asked=asked, question=question: next(asked) >= question)
         except InterruptedTraining:
             stopped_after.append(len(made))
         else:
@@ -547,41 +544,16 @@ def test_last_step_of_the_run_is_too_late_to_stop(tmp_path):
     made = []
     handle = register_optimizer_step_post_hook(lambda *_: made.append(1))
     try:
-        result = train(small_recipe(), tmp_path / "run", stop=StopRequest(also=lambda: len(made) == STEPS))
+        result = train(small_recipe(), tmp_path / "run", stop=lambda: len(made) == STEPS)
     finally:
         handle.remove()
     assert result["status"] == "finished"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_first_signal_is_a_request_and_handlers_are_put_back(number):
-    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
-    with stop_on_signals() as stop:
-        assert not stop.requested()
-        os.kill(os.getpid(), number)
-        assert stop.requested()
-        assert stop.signal_number == number
-    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
-
-
-def test_stop_by_signal_says_which(tmp_path):
-    with stop_on_signals() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(InterruptedTraining, match="stopped in epoch 1 of 3; to go on: labelembed") as stopped:
-            train(small_recipe(), tmp_path / "run", stop=stop)
-    assert stopped.value.exit_code == 143
-    assert checkpoint_names(tmp_path / "run") == ["step-0000000001"]
-
-
-def test_outside_the_main_thread_signals_are_left_to_the_caller():
-    before = signal.getsignal(signal.SIGINT)
-    found = []
-
-    def enter():
-        with stop_on_signals() as stop:
-            found.append((signal.getsignal(signal.SIGINT), stop.requested()))
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    assert found == [(before, False)]
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signal_in_training_saves_the_step_and_says_how_to_go_on(number, tmp_path):
+    with after_steps(7, lambda: signal.raise_signal(number)), pytest.raises(InterruptedTraining) as stopped:
+        train(small_recipe(), tmp_path / "run")
+    assert str(stopped.value) == f"stopped in epoch 2 of 3; to go on: labelembed resume {tmp_path / 'run'}"
+    assert stopped.value.exit_code == 128 + number
+    assert newest(tmp_path / "run").step == 7

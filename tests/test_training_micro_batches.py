@@ -13,10 +13,10 @@ from labelembed.errors import RecipeError, TrainingError
 from labelembed.objectives import OneHot
 from labelembed.runs.run import cached_data
 from labelembed.runs.training_network import network_for
+from labelembed.training.checkpoints import SavingTimes
 from labelembed.training.loop import Trainer
 from labelembed.training.micro_batches import coupling_notes, micro_batches, number_of_micro_batches
 from labelembed.training.network import Network
-from labelembed.training.saving_times import SavingTimes
 from labelembed.training.settings import CheckpointPolicy
 from tests.made_corpus import write_corpus
 from tests.made_training import (
@@ -179,7 +179,7 @@ def test_micro_batches_of_a_budget_of_tokens_hold_all_its_sentences(tmp_path):
 @pytest.mark.parametrize(("share", "expected"), [(0.05, [1, 9]), (0.2, [1, 3, 5, 7, 9]), (1.0, list(range(1, 10)))])
 def test_saves_take_at_most_their_share_of_the_time(share, expected, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("labelembed.training.saving_times.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("labelembed.training.checkpoints.time.monotonic", lambda: clock[0])
     times = SavingTimes(CheckpointPolicy(minimum_seconds=1000, every_steps=1, time_share=share))
     saved = []
     for step in range(1, 10):  # of 10 seconds; saving takes 4, so with a share of 0.05 it must be 76 seconds back
@@ -193,7 +193,7 @@ def test_saves_take_at_most_their_share_of_the_time(share, expected, monkeypatch
 
 def test_epochs_are_saved_when_the_last_save_is_old_enough(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("labelembed.training.saving_times.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("labelembed.training.checkpoints.time.monotonic", lambda: clock[0])
     times = SavingTimes(CheckpointPolicy(minimum_seconds=15, time_share=0.1))
     due = []
     for step in range(6):

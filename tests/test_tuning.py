@@ -13,7 +13,6 @@ from labelembed.errors import InterruptedTraining, RecipeError, RunFolderError
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.variants import variants_of
 from labelembed.runs.run import cached_data
-from labelembed.training.interruption import StopRequest
 from labelembed.training.run_folder import RunFolder
 from labelembed.tuning import plan_tuning, run_tuning, trials, tuned_variants, write_tuning
 from labelembed.tuning.pruning import Watch, limits_of
@@ -635,18 +634,18 @@ def test_a_worker_gives_up_by_its_limits_and_says_what_it_had_reached(tmp_path):
     recipe = plan.recipe_of(plan.tuned[0], {}, 1000)
     payload = {"recipe": recipe.of_one_run(), "source": "a test", "folder": str(tmp_path / "run"), "device": "cpu"}
     payload |= {"measure": "error", "limits": [1.0, 0.0, 0.0, 0.0, 0.0]}
-    result = trials.run_trial(payload, lambda progress: None, StopRequest())
+    result = trials.run_trial(payload, lambda progress: None, lambda: False)
     assert result["given_up"]
     assert len(RunFolder(tmp_path / "run").journal()) == 2
     assert result["development"] == RunFolder(tmp_path / "run").journal()[1]["development"]
     # Had it been killed before it could say so, it gives up again without another step.
-    assert trials.run_trial(payload, lambda progress: None, StopRequest()) == result
+    assert trials.run_trial(payload, lambda progress: None, lambda: False) == result
     # Asked to stop by others it is no run that was given up.
     with pytest.raises(InterruptedTraining):
         trials.run_trial(
             payload | {"folder": str(tmp_path / "other"), "limits": [1.0] * 5},
             lambda progress: None,
-            StopRequest(also=lambda: True),
+            lambda: True,
         )
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 
-from labelembed.cli import launched as launched_side
-from labelembed.cli.launched import is_launcher
-from labelembed.training import interruption
-from labelembed.training.interruption import signal_has_come, stop_on_signals
+from labelembed.cli.launched import end_with_launcher
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import LOCK
 from tests.made_cli import call
@@ -33,7 +30,9 @@ STOPS = sized(
         ("torchrun", signal.SIGINT),
     ],
 )
-only_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells what the parent is")
+only_linux = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="only Linux tells a process that its parent has ended"
+)
 
 
 @contextlib.contextmanager
@@ -84,92 +83,18 @@ def test_launcher_that_is_stopped_or_killed_saves_and_the_run_goes_on(launcher, 
     figure.count("launchers stopped or killed whose run was saved and went on", 1, 1)
 
 
-PARENT = """
-import subprocess, sys
-subprocess.Popen([sys.executable, "-m", "labelembed", *sys.argv[1:]]).wait()
-"""
-
-
-@contextlib.contextmanager
-def started_by(script, folder):
-    """Gives a Python script that has started a run, and the process of the run, once that is under way."""
-    script.write_text(PARENT)
-    words = ["train", "digits-mlp", "--out", str(folder), "--device", "cpu", "--quiet", "--set", "data.train_rows=400"]
-    words += [word for setting in (f"epochs={EPOCHS}", "batch_size=50", SELDOM) for word in ("--set", setting)]
-    start = [sys.executable, str(script), *words]
-    with subprocess.Popen(start, stderr=subprocess.PIPE, text=True) as process, none_left(folder):
-        under_way(process, folder)
-        yield process, int((folder / LOCK).read_text().split()[0])
-
-
 @only_linux
-def test_run_goes_on_without_a_parent_that_is_no_launcher(tmp_path):
-    folder = tmp_path / "run"
-    with started_by(tmp_path / "background", folder) as (parent, run):
-        parent.kill()
-        time.sleep(launched_side._LOOK_SECONDS + launched_side._GRACE_SECONDS + 1.0)
-        before = len(RunFolder(folder).journal())
-        until = time.monotonic() + 60
-        while len(RunFolder(folder).journal()) == before:
-            assert time.monotonic() < until
-            time.sleep(0.01)
-        os.kill(run, signal.SIGTERM)
-        saved_and_goes_on(folder, parent.communicate(timeout=60)[1], 8)
-
-
-def test_signal_that_comes_to_the_run_itself_is_known(monkeypatch):
-    monkeypatch.setattr(interruption._WATCH, "has_come", False)
-    with stop_on_signals() as stop:
-        assert not signal_has_come()
-        signal.raise_signal(signal.SIGINT)
-        until = time.monotonic() + 10
-        while not signal_has_come():
-            assert time.monotonic() < until
-    assert stop.by_signal
-
-
-def test_signal_is_sent_once_and_only_if_none_has_come(monkeypatch):
-    sent, parents = [], iter([4711, 4711, 1])
-    monkeypatch.setattr(os, "getppid", lambda: next(parents))
-    monkeypatch.setattr(os, "kill", lambda process, number: sent.append((process, number)))
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(launched_side, "signal_has_come", lambda: False)
-    launched_side._watch(4711)
-    assert sent == [(os.getpid(), signal.SIGTERM)]
-    parents = iter([1])
-    monkeypatch.setattr(launched_side, "signal_has_come", lambda: True)
-    launched_side._watch(4711)
-    assert len(sent) == 1
-
-
-LAUNCHING = [
-    "python -m accelerate.commands.launch --cpu train.py",
-    "/opt/bin/python3.11 /opt/bin/accelerate launch -m labelembed",
-    "/opt/bin/python3 -u /opt/bin/accelerate-launch train.py",
-    "python -m accelerate.commands.accelerate_cli launch train.py",
-    "/opt/bin/python /opt/bin/torchrun --nproc-per-node 2 -m labelembed",
-    "torchrun -m labelembed",
-    "python3 -u -m torch.distributed.run -m labelembed",
-]
-NOT_LAUNCHING = [
-    "bash",
-    "-bash",
-    "/bin/sh -c torchrun",
-    "bash run.sh torchrun",
-    "python sweep.py --launcher torchrun",
-    "python my_torchrun.py",
-    "accelerate config",
-    "python -m accelerate.commands.accelerate_cli config",
-    "python",
-    "",
-]
-
-
-@pytest.mark.parametrize("line", LAUNCHING)
-def test_command_line_of_a_launcher_is_known(line):
-    assert is_launcher(line.split())
-
-
-@pytest.mark.parametrize("line", NOT_LAUNCHING)
-def test_other_command_lines_are_none(line):
-    assert not is_launcher(line.split())
+@pytest.mark.parametrize("variable", ["TORCHELASTIC_RUN_ID", "ACCELERATE_DYNAMO_BACKEND", None])
+def test_only_what_a_launcher_has_started_ends_with_its_parent(variable, monkeypatch):
+    # A run that a shell has put into the background goes on when the shell ends.
+    for name in ("TORCHELASTIC_RUN_ID", "ACCELERATE_DYNAMO_BACKEND"):
+        monkeypatch.delenv(name, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(variable, "x")
+    prctl, number = ctypes.CDLL(None).prctl, ctypes.c_int()
+    try:
+        end_with_launcher()
+        prctl(2, ctypes.byref(number))  # PR_GET_PDEATHSIG
+        assert number.value == (0 if variable is None else signal.SIGHUP)
+    finally:
+        prctl(1, 0)

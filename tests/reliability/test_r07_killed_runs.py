@@ -21,7 +21,6 @@ from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.variants import variants_of
 from labelembed.runs.comparison import plan_comparison, run_comparison
 from labelembed.runs.run import cached_data, run_job
-from labelembed.training.interruption import StopRequest
 from labelembed.training.jobs import Job, least_used, make, run_jobs
 from labelembed.training.progress import ignore_progress
 from labelembed.training.run_folder import RunFolder
@@ -383,7 +382,7 @@ def test_comparison_refuses_the_runs_of_another_recipe(tmp_path):
 def test_log_that_cannot_be_written_or_read_is_none(tmp_path):
     (tmp_path / "file").write_text("")
     job = Job("a run", {"do": "work", "value": 1}, tmp_path / "file" / LOG_FILE)
-    kind, result = make(do_job, job, ignore_progress, StopRequest())
+    kind, result = make(do_job, job, ignore_progress, lambda: False)
     assert (kind, result["value"]) == ("done", 1)
     assert last_lines(tmp_path / "none") == last_lines(None) == []
     assert with_last_lines("first\nsecond", None) == "first"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from typing import Any
 
@@ -14,8 +13,7 @@ from labelembed.cli.launched import end_with_launcher, process_count, process_nu
 from labelembed.cli.options import without_set
 from labelembed.cli.steady_stream import steady
 from labelembed.errors import LabelEmbedError
-from labelembed.training.interruption import STOPPED, StopRequest, interruption_behind, signal_of, stop_on_signals
-from labelembed.training.leaving import SIGNALS, Ending
+from labelembed.training.signals import SIGNALS, Stopped, stop_at_once
 
 app = typer.Typer(
     name="labelembed",
@@ -80,34 +78,28 @@ for _verbs in (
 
 def main() -> None:
     """Runs the command line; exits with 0, 2 (something to correct), 1 (a run failed), 129, 130 or 143 (stopped)."""
-    ending = Ending()
-    ending.take_signals()
     end_with_launcher()
     if sys.stderr is not None:
         sys.stderr = steady(sys.stderr)
-    ending.exit(_called())
+    sys.exit(_called())
 
 
 def _called() -> int:
     """Calls the verb; returns the exit code, once what is wrong has been said."""
-    stop = StopRequest()
     verb = {"has_set": True}
     try:  # typer itself prints what is wrong with an option, and exits with 2
-        with stop_on_signals(at_once=True) as stop:
+        with stop_at_once():
             app(obj=verb)
         return 0
-    except SystemExit as left:  # by which typer answers Ctrl-C too
-        stopped = interruption_behind(left)
-        if stopped is not None or stop.by_signal:
-            return complain(STOPPED, 128 + (signal_of(stopped) if stopped else stop.signal_number or signal.SIGINT))
+    except Stopped as stopped:
+        return complain("stopped; to go on, give the same command again", 128 + stopped.signal_number)
+    except SystemExit as left:
         return left.code if isinstance(left.code, int) else int(left.code is not None)
     except LabelEmbedError as error:
         message = str(error)
         if not verb["has_set"] and "--set " in message:
             message = f"{without_set(message)}\n(a key of the recipe: change the file, or train with that key)"
         return complain(_of_this_process(message), error.exit_code)
-    except KeyboardInterrupt as interrupted:
-        return complain(STOPPED, 128 + signal_of(interrupted))
     except BrokenPipeError:  # the reader of a pipe has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -1,33 +1,19 @@
-"""What a launcher (torchrun, `accelerate launch`) is to this process: which of several it is, and the end of both.
-
-Torch is not needed for that.
-"""
+"""What a launcher (torchrun, `accelerate launch`) has started: which of several processes this is, and its end."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
-import threading
-import time
-from pathlib import Path
+import sys
 
 from labelembed.errors import LabelEmbedError
-from labelembed.training.interruption import signal_has_come
 
 #: Verbs that several processes can do together.
 TOGETHER = ("train", "resume")
-_LAUNCHERS = {
-    "torchrun",
-    "torch.distributed.run",
-    "torch.distributed.launch",
-    "accelerate launch",
-    "accelerate-launch",
-    "accelerate.commands.launch",
-    "accelerate.commands.accelerate_cli launch",
-}
-_LOOK_SECONDS = 0.5
-# What ends a launcher often comes to its processes too (Ctrl-C, a job that is cancelled), and may come a little later.
-_GRACE_SECONDS = 1.0
+# Each launcher's own variable, which is set in the processes that it starts.
+_LAUNCHED = ("TORCHELASTIC_RUN_ID", "ACCELERATE_DYNAMO_BACKEND")
+_PR_SET_PDEATHSIG = 1
 
 
 def process_number() -> int:
@@ -52,42 +38,13 @@ def refuse_several(verb: str | None) -> None:
 
 
 def end_with_launcher() -> None:
-    """Has this process get SIGTERM when the launcher that started it is gone and no signal came from anybody.
+    """Has the system send SIGHUP to this process when the launcher that started it has ended; only Linux can.
 
     `accelerate launch` of one process dies of a signal and leaves its process behind, and so does any launcher that is
-    killed. Where the parent is no launcher nothing is done: a program goes on when the shell ends that has put it into
-    the background. Only Linux tells what the parent is.
+    killed. It is SIGHUP because that is never a second signal: a launcher may have handed on another one before.
     """
-    parent = os.getppid()
-    if is_launcher(_words_of(parent)):
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-
-
-def is_launcher(words: list[str]) -> bool:
-    """Tells whether a command line is that of a launcher, called by its name or as a module of Python.
-
-    What it is given to launch, or a script that only mentions one, counts for nothing.
-    """
-    called = [word for place, word in enumerate(words) if place == 0 or not word.startswith("-")]
-    if called and Path(called[0]).name.startswith("python"):
-        del called[0]
-    program = Path(called[0]).name if called else ""
-    return program in _LAUNCHERS or " ".join([program, *called[1:2]]) in _LAUNCHERS
-
-
-def _words_of(process: int) -> list[str]:
-    try:
-        return Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
-    except OSError:
-        return []
-
-
-def _watch(launcher: int) -> None:
-    while os.getppid() == launcher:
-        time.sleep(_LOOK_SECONDS)
-    time.sleep(_GRACE_SECONDS)
-    if not signal_has_come():
-        os.kill(os.getpid(), signal.SIGTERM)
+    if sys.platform == "linux" and any(name in os.environ for name in _LAUNCHED):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGHUP)
 
 
 def _number(variable: str, otherwise: int) -> int:

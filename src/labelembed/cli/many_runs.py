@@ -28,18 +28,17 @@ def cluster_to(address: str | None, out: Path, files: Sequence[str]) -> Abstract
 
 
 def until_stopped(work: Callable[[], Made], command: str) -> Made:
-    """Returns what `work` does; at the first Ctrl-C or SIGTERM the runs save where they stand, a second one leaves.
+    """Returns what `work` does, and says how to go on where a signal ends it; the runs have saved where they stand.
 
     Args:
         work: Makes the runs.
         command: What to give again to go on: the recipe and its folder.
     """
     from labelembed.errors import InterruptedTraining
-    from labelembed.training.interruption import signal_of, stop_on_signals
+    from labelembed.training.signals import Stopped
 
     try:
-        with stop_on_signals(at_once=True):
-            return work()
-    except KeyboardInterrupt as stopped:
+        return work()
+    except Stopped as stopped:
         message = f"stopped; finished runs are kept. To go on, give the same command again ({command})"
-        raise InterruptedTraining(message, signal_number=signal_of(stopped)) from None
+        raise InterruptedTraining(message, signal_number=stopped.signal_number) from None

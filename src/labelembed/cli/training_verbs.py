@@ -185,17 +185,15 @@ def _run(
     from labelembed.cli.display import RunDisplay, duration, measures_text
     from labelembed.errors import RunFolderError
     from labelembed.runs.run import run_recipe
-    from labelembed.training.interruption import stop_on_signals
 
     if threads is not None:
         torch.set_num_threads(threads)
     display = RunDisplay(recipe.data["name"], quiet=quiet or process_number() > 0)
-    with stop_on_signals(at_once=True) as stop, display.watching():
+    with display.watching():
         result = run_recipe(
             recipe,
             out,
             observe=display,
-            stop=stop,
             device=device,
             warn=lambda text: _say(text, err=True),
             reading=display.reading,

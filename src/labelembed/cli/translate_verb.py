@@ -58,7 +58,7 @@ def translate(
     from labelembed.data.corpus.lines import line_blocks
     from labelembed.errors import InterruptedTraining, LabelEmbedError
     from labelembed.runs.saved_translator import SavedTranslator
-    from labelembed.training.interruption import signal_of
+    from labelembed.training.signals import Stopped
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -82,10 +82,10 @@ def translate(
                 show(done)
     except ValueError as error:
         raise LabelEmbedError(f"after {done:,} lines: {error}") from error
-    except KeyboardInterrupt as stopped:
+    except Stopped as stopped:
         where = f"in {output}" if output is not None else "written"
         message = f"stopped; the first {done:,} lines are {where}"
-        raise InterruptedTraining(message, signal_number=signal_of(stopped)) from None
+        raise InterruptedTraining(message, signal_number=stopped.signal_number) from None
     if done == 0:
         raise LabelEmbedError(f"{'standard input' if file == '-' else file}: holds no line")
     if output is not None:

@@ -179,7 +179,7 @@ def _made(
                 "tensorboard": tensorboard,
                 "session": session,
             },
-            log=folder / LOG_FILE,
+            log=folder.absolute() / LOG_FILE,  # a worker of a cluster is in another folder
         )
         for variant, seed, run, folder in plan.runs
         if str(folder) not in done

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache, partial
@@ -21,7 +20,6 @@ from labelembed.runs.teacher_table import Asking
 from labelembed.runs.training_network import network_for
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.files import saving
-from labelembed.training.interruption import Stopped, StopRequest
 from labelembed.training.loop import Trainer
 from labelembed.training.micro_batches import coupling_notes
 from labelembed.training.network import Network
@@ -30,6 +28,7 @@ from labelembed.training.processes import lost_processes_told
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import JOURNAL_LINE_BYTES, RunFolder
 from labelembed.training.run_lock import locked
+from labelembed.training.signals import Stopped
 from labelembed.training.tensorboard import journal_logged
 from labelembed.training.training_data import TrainingData
 
@@ -43,7 +42,7 @@ def run_recipe(
     *,
     data: TrainingData | None = None,
     observe: Callable[[Progress], None] = ignore_progress,
-    stop: StopRequest | None = None,
+    stop: Callable[[], bool] = lambda: False,
     device: str | None = None,
     warn: Callable[[str], None] = lambda message: None,
     reading: ReadingProgress | None = None,
@@ -60,7 +59,7 @@ def run_recipe(
         out: The run folder.
         data: The recipe's data where they are in memory already.
         observe: Called with where the run stands.
-        stop: Asked after every step whether to save and stop.
+        stop: Asked after every step whether to save and stop, as a signal has it do in the main thread.
         device: `cpu`, or None for what there is.
         warn: Called with what the user should know.
         reading: Called with (done, total) while pictures are decoded.
@@ -82,30 +81,17 @@ def run_recipe(
         InterruptedTraining: When it was asked to stop; it can be resumed.
     """
     folder = RunFolder(out)
-    stop = stop or StopRequest()
     how: dict[str, Any] = {"observe": observe, "stop": stop, "device": device, "warn": warn, "asking": asking}
     more: dict[str, Any] = {"data": data, "reading": reading, "tensorboard": tensorboard, "force": force}
     unlocked = has_lock or (folder.state() == "finished" and not force)
     with nullcontext() if unlocked else locked(folder.path, patience=patience, stop=stop):
         try:
-            with stop.now_at_once(True):
-                return _run(recipe, folder, **more, **how)
+            return _run(recipe, folder, **more, **how)
         except Stopped as stopped:
-            raise InterruptedTraining(_way_on(folder), signal_number=stopped.signal_number) from None
-        except LostProcess as lost:
-            if not stop.by_signal:
+            if folder.state() != "unfinished":
                 raise
-            # All were signalled, and another one has left before; or the launcher ends this one because it has died.
-            raise InterruptedTraining(str(lost), signal_number=stop.signal_number or signal.SIGTERM) from lost
-
-
-def _way_on(folder: RunFolder) -> str:
-    state = folder.state()
-    if state == "empty":
-        return f"stopped before the run in {folder.path} began; to begin it, give the same command again"
-    if state == "finished":
-        return f"stopped; the run in {folder.path} had finished, nothing is left to do"
-    return f"stopped between two steps; to go on: labelembed resume {folder.path}"
+            message = f"stopped; to go on: labelembed resume {folder.path}"
+            raise InterruptedTraining(message, signal_number=stopped.signal_number) from None
 
 
 def _run(
@@ -154,7 +140,7 @@ def _trained(
     begun: bool,
     changed: bool,
     observe: Callable[[Progress], None],
-    stop: StopRequest | None,
+    stop: Callable[[], bool],
     device: str | None,
     warn: Callable[[str], None],
     asking: Asking,
@@ -191,12 +177,17 @@ def _trained(
             folder.forget_result()
     logged = journal_logged(folder, observe, asked=tensorboard, warn=warn) if writes else nullcontext(observe)
     try:
-        with logged as trainer.observe, saving(folder.path):
+        with logged as trainer.observe, saving(folder.path), lost_processes_told(folder.path):
             result = trainer.run()
     except TrainingError as error:
         if writes:
             note_failure(folder, trainer, error)
         raise TrainingError(str(error)) from error
+    except LostProcess as lost:
+        if trainer.signal.number is None:
+            raise
+        # All were signalled, and another one had not begun to train.
+        raise InterruptedTraining(str(lost), signal_number=trainer.signal.number) from lost
     result |= conclude(recipe, trainer, result)
     if writes:
         finish(folder, trainer, data, result)
@@ -269,11 +260,10 @@ def cached_data(recipe: Recipe, *, progress: ReadingProgress | None = None, sess
     return _data_of(neutral.model_dump_json(), session, _Reading(progress))
 
 
-def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> dict[str, Any]:
+def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> dict[str, Any]:
     """Makes one run of a comparison in a worker process; see `training.jobs` and `training.cluster`."""
     recipe = parse_recipe(payload["recipe"], source=payload["source"])
     how = {"device": payload["device"], "tensorboard": payload.get("tensorboard", False)}
-    with stop.now_at_once(True):
-        data = cached_data(recipe, session=payload.get("session", ""))
+    data = cached_data(recipe, session=payload.get("session", ""))
     # One that was lost may still be saving when its run is handed on.
     return run_recipe(recipe, payload["folder"], data=data, observe=observe, stop=stop, patience=_PATIENCE, **how)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from labelembed.data import LabelledData
@@ -28,7 +29,6 @@ from labelembed.runs.teacher import table_bytes
 from labelembed.runs.teacher_table import Asking, TableKind, open_table, write_table
 from labelembed.training.environment import describe_environment
 from labelembed.training.files import make_writable_folder, saving, write_bytes
-from labelembed.training.interruption import StopRequest
 from labelembed.training.loop import Trainer
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
@@ -44,7 +44,7 @@ def begin(
     trainer: Trainer,
     *,
     device: str | None,
-    stop: StopRequest | None = None,
+    stop: Callable[[], bool] = lambda: False,
     asking: Asking = lambda done, total: None,
 ) -> None:
     """Makes the folder; the recipe comes last of what a run begins with, so that with it all is there.

@@ -25,7 +25,6 @@ from labelembed.objectives.soft_labels import SoftLabelTable, bytes_needed, kept
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.teacher import refuse_values_that_are_not_finite, teacher_network
 from labelembed.runs.teacher_files import SOFT_LABELS, about_table, identity
-from labelembed.training.interruption import StopRequest
 from labelembed.training.training_data import TrainingData
 from labelembed.training.training_pass import hidden_states
 
@@ -117,7 +116,7 @@ def write_table(
     *,
     device: torch.device,
     observe: Asking = lambda done, total: None,
-    stop: StopRequest | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Asks the teacher about every training row, in evaluation mode, and writes the table.
 
@@ -148,7 +147,7 @@ def write_table(
             except OSError:  # another disk, or one without such names
                 shutil.copyfile(given, temporary)
         else:
-            _ask(given, temporary, recipe, data, device=device, observe=observe, stop=stop or StopRequest())
+            _ask(given, temporary, recipe, data, device=device, observe=observe, stop=stop)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -166,7 +165,7 @@ def _ask(
     *,
     device: torch.device,
     observe: Asking,
-    stop: StopRequest,
+    stop: Callable[[], bool],
 ) -> None:
     network, kind = teacher_network(given, data).to(device), TableKind.of(recipe, data)
     about = {
@@ -181,9 +180,8 @@ def _ask(
     done, at_once = 0, chunk_size(kind.num_labels)
     try:
         for hidden, _, rows in hidden_states(network, data.train):
-            if stop.requested():
-                message = "stopped while the teacher was asked; the run has not begun, the same command begins it"
-                raise InterruptedTraining(message, signal_number=stop.signal_number or 2)
+            if stop():
+                raise InterruptedTraining("stopped while the teacher was asked; the same command begins the run")
             for some, places in zip(torch.split(hidden, at_once), torch.split(rows, at_once), strict=True):
                 logits = network.objective.logits(some).float()
                 refuse_values_that_are_not_finite(logits, places, given)

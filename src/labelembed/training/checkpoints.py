@@ -6,6 +6,9 @@ import hashlib
 import json
 import os
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from labelembed.errors import RunFolderError
 from labelembed.json_files import read_json
 from labelembed.tensor_files import require_header
 from labelembed.training.files import flush_folder, saving, sha256, write_bytes, write_json
+from labelembed.training.settings import CheckpointPolicy
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -50,9 +54,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
         TrainingError: When it cannot be written; what was there before is kept.
     """
     final = folder / _folder_name(checkpoint.step)
-    temporary = folder / f".tmp-{os.getpid()}-{checkpoint.step}"
-    tensors_of = [value for tensors in checkpoint.tensors.values() for value in tensors.values()]
-    with saving(folder.parent, needed_bytes=sum(value.nbytes for value in tensors_of) + _SMALL_FILES):
+    temporary = folder / f".tmp-{checkpoint.step}"
+    needed = sum(value.nbytes for tensors in checkpoint.tensors.values() for value in tensors.values())
+    with saving(folder.parent, needed_bytes=needed + _SMALL_FILES):
         try:
             folder.mkdir(exist_ok=True)  # in a run folder that was removed nothing is begun anew
             for left in folder.glob(".tmp-*"):  # of a process that was killed: the run has one owner
@@ -61,11 +65,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
             for name, tensors in checkpoint.tensors.items():
                 write_bytes(temporary / f"{name}.safetensors", tensor_bytes(_apart(tensors)))
             write_json(temporary / "state.json", {"step": checkpoint.step, **checkpoint.values})
-            listed = {
-                file.name: {"sha256": sha256(file), "bytes": file.stat().st_size}
-                for file in sorted(temporary.iterdir())
-            }
-            manifest = {"format": FORMAT_VERSION, "files": listed}
+            written = sorted(temporary.iterdir())
+            files = {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in written}
+            manifest = {"format": FORMAT_VERSION, "files": files}
             write_json(temporary / MANIFEST, manifest | {"sha256": manifest_digest(manifest)})
             flush_folder(temporary)
             if final.exists():  # made before the run was resumed from an older one
@@ -76,10 +78,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     # Newer ones are damaged and were passed over when the run was resumed: they must not count among the kept.
-    kept = [path for path in _newest_first(folder) if path.name <= final.name][:keep]
-    for other in _newest_first(folder):
-        if other not in kept:
-            shutil.rmtree(other, ignore_errors=True)
+    present = _newest_first(folder)
+    for other in set(present) - set(present[present.index(final) :][:keep]):
+        shutil.rmtree(other, ignore_errors=True)
     return final
 
 
@@ -109,7 +110,7 @@ def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     damaged: list[str] = []
     for path in _newest_first(folder):
         try:
-            return _read(path, _verified(path)), damaged
+            return _read(path), damaged
         except RunFolderError:
             raise
         except Exception as error:  # a damaged file makes the readers raise nearly anything, MemoryError included
@@ -125,44 +126,69 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True) if folder.is_dir() else []
 
 
-def _verified(path: Path) -> list[str]:
-    """Returns the names of a checkpoint's files, all of them as the manifest says; raises ValueError otherwise."""
+def _read(path: Path) -> Checkpoint:
+    """Returns a checkpoint whose files are all as its manifest says; raises ValueError otherwise."""
+    # Only what the manifest lists: of another file in the folder nobody knows where it comes from.
+    files = {path / Path(name).name: expected for name, expected in _listed(path).items()}
+    for file, expected in files.items():
+        if not file.is_file():
+            raise ValueError(f"{file.name} is missing")
+        if file.stat().st_size != expected["bytes"] or sha256(file) != expected["sha256"]:
+            raise ValueError(f"{file.name} has changed since it was written")
+    values = read_json(path / "state.json")
+    step = int(values.pop("step"))
+    if path.name != _folder_name(step):
+        raise ValueError(f"state.json is of step {step}")
+    tensors = {file.stem: _tensors(file) for file in files if file.suffix == ".safetensors"}
+    return Checkpoint(step, tensors, values)
+
+
+def _listed(path: Path) -> dict[str, Any]:
+    """Returns what the manifest of a checkpoint says of each of its files; raises ValueError where it is damaged."""
     try:
         manifest = read_json(path / MANIFEST)
         version = int(manifest["format"])
-        said = manifest.pop("sha256", None)  # of what the manifest says: without it a bit more could be a newer format
+        said = manifest.pop("sha256", None)  # without it a changed bit could make this a newer format
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{MANIFEST} cannot be read ({error})") from error
-    if said is not None and said != manifest_digest(manifest):
+    if said not in (None, manifest_digest(manifest)):
         raise ValueError(f"{MANIFEST} has changed since it was written")
     if version > FORMAT_VERSION:
         raise RunFolderError(f"{path}: written by a newer labelembed (format {version}); update labelembed")
-    if version < 1 or set(manifest) != {"format", "files"} or "state.json" not in manifest["files"]:
-        raise ValueError(f"{MANIFEST} is none that labelembed writes (format {version}, of {sorted(manifest)})")
-    for name, expected in manifest["files"].items():
-        file = path / Path(name).name
-        if not file.is_file():
-            raise ValueError(f"{name} is missing")
-        if file.stat().st_size != expected["bytes"]:
-            raise ValueError(f"{name} has {file.stat().st_size} bytes, {expected['bytes']} were written")
-        if sha256(file) != expected["sha256"]:
-            raise ValueError(f"{name} has changed since it was written")
-    return list(manifest["files"])
-
-
-def _read(path: Path, names: list[str]) -> Checkpoint:
-    values = read_json(path / "state.json")
-    if path.name != _folder_name(int(values["step"])):
-        raise ValueError(f"state.json is of step {values['step']}")
-    # Only what the manifest lists: of another file in the folder nobody knows where it comes from.
-    files = [path / Path(name).name for name in names if name.endswith(".safetensors")]
-    tensors = {file.stem: _tensors(file) for file in files}
-    return Checkpoint(step=int(values.pop("step")), tensors=tensors, values=values)
+    if version < 1 or manifest.keys() != {"format", "files"} or "state.json" not in manifest["files"]:
+        raise ValueError(f"{MANIFEST} is none that labelembed writes ({sorted(manifest)})")
+    return dict(manifest["files"])
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:
-    try:
-        require_header(file)
-    except ValueError as error:
-        raise ValueError(f"{file.name} has {error}") from None
+    require_header(file)
     return load_tensors(file.read_bytes())
+
+
+class SavingTimes:
+    """Says when a checkpoint is due: often enough, and never so often that a run does little else.
+
+    Args:
+        policy: What the recipe says.
+    """
+
+    def __init__(self, policy: CheckpointPolicy) -> None:
+        self.policy = policy
+        self._ended = time.monotonic()
+        self._seconds = 0.0
+
+    def is_due(self, step: int, *, epoch_ends: bool) -> bool:
+        """Tells whether to save after this optimiser step, which may have been an epoch's last."""
+        age = time.monotonic() - self._ended
+        if age < self._seconds * (1 / self.policy.time_share - 1):
+            return False
+        every = self.policy.every_steps
+        return (every is not None and step % every == 0) or (epoch_ends and age >= self.policy.minimum_seconds)
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Takes the time of a save."""
+        began = time.monotonic()
+        yield
+        self._ended = time.monotonic()
+        self._seconds = self._ended - began

@@ -17,7 +17,6 @@ import torch
 
 from labelembed import __version__
 from labelembed.errors import InterruptedTraining
-from labelembed.training.interruption import StopRequest
 from labelembed.training.jobs import Job, Outcome, Run, make
 from labelembed.training.progress import Progress
 
@@ -146,7 +145,7 @@ def make_on_worker(job: Job, *, run: Run, needs: Needs, threads: int, words: Seq
             worker.log_event(TOPIC, {"key": key, "progress": list(progress)})
 
     with _as_the_client(words, threads):
-        outcome = make(run, job, tell, StopRequest(also=lambda: not wanted()))
+        outcome = make(run, job, tell, lambda: not wanted())
     if outcome[0] == "interrupted":
         raise InterruptedTraining(outcome[1])
     return outcome

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +25,8 @@ from typing import Any, NamedTuple
 import torch
 
 from labelembed.errors import InterruptedTraining, LabelEmbedError
-from labelembed.training.interruption import StopRequest
-from labelembed.training.leaving import SIGNALS, held_back, leave_now
 from labelembed.training.progress import Progress
+from labelembed.training.signals import held_back, let_come, stop_at_once
 from labelembed.training.worker_log import note, note_begin, note_epoch, opened_log
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
@@ -36,7 +34,7 @@ VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 _PRELOADED = ["filelock", "sklearn.datasets", "torch._dynamo"]
 _ATTEMPTS = 2  # at a run whose process dies
 
-Run = Callable[[Any, Callable[[Progress], None], StopRequest], Any]
+Run = Callable[[Any, Callable[[Progress], None], Callable[[], bool]], Any]
 # How a run ended: `done` and its result, `failed` and why, or `interrupted`: it has saved where it stands.
 Outcome = tuple[str, Any]
 
@@ -87,7 +85,8 @@ def run_jobs(
 
     Args:
         jobs: What to do, in this order.
-        run: Called in the process as ``run(payload, observe, stop)``; a function of a module, for it is pickled.
+        run: Called in the process as ``run(payload, observe, stop)``; a function of a module, for it is pickled. `stop`
+            is never true here, for a process is asked to stop by SIGTERM.
         processes: How many at once.
         threads: Torch's threads in each.
         gpus: As `CUDA_VISIBLE_DEVICES` names them. Each process sees one of them only, the one that the fewest others
@@ -146,12 +145,8 @@ def least_used(gpus: Sequence[str], taken: Sequence[str | None]) -> str | None:
 
 def _started(job: Job, run: Run, threads: int, gpu: str | None) -> tuple[Connection, BaseProcess]:
     """Starts the process of a run and returns the way to it."""
-    context: ForkServerContext | SpawnContext
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([run.__module__, *_PRELOADED])
-    else:  # Windows
-        context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([run.__module__, *_PRELOADED])
     environment = dict(os.environ) | ({} if gpu is None else {VISIBLE_GPUS: gpu})
     pipe, theirs = context.Pipe()
     # Daemonic: where this process ends without a word it sends SIGTERM, on which a run saves and leaves.
@@ -173,7 +168,9 @@ def _end_of(process: BaseProcess) -> str:
 
 def _make_alone(pipe: Connection, job: Job, run: Run, threads: int, environment: dict[str, str]) -> None:
     """Makes one run in this process, which was started for it."""
-    stop = _stop_at_sigterm()
+    # Ctrl-C and a closed terminal reach every process of the terminal; the one that started this one sends SIGTERM.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     os.environ.clear()  # the fork server's own is as old as it is
     os.environ.update(environment)
     torch.set_num_threads(threads)
@@ -188,33 +185,14 @@ def _make_alone(pipe: Connection, job: Job, run: Run, threads: int, environment:
         with opened_log(job.log) as log:
             for stream in (1, 2):  # what libraries write goes there too
                 os.dup2(log.fileno(), stream)
-    outcome = make(run, job, tell, stop)
+    with stop_at_once():
+        let_come()
+        outcome = make(run, job, tell, lambda: False)
     with contextlib.suppress(OSError):
         pipe.send(outcome)
 
 
-def _stop_at_sigterm() -> StopRequest:
-    """Lets this process save and leave at SIGTERM, by which the one that started it asks for that.
-
-    Ctrl-C and a closed terminal reach every process of the terminal; the other one decides what comes of them.
-    """
-    asked: list[int] = []
-    stop = StopRequest(also=lambda: bool(asked))
-
-    def leave(number: int, _: object) -> None:
-        asked.append(number)
-        if stop.at_once:  # no step to wait for, and what is on the disk is enough to go on
-            leave_now(0)
-
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, leave)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    return stop
-
-
-def make(run: Run, job: Job, tell: Callable[[Progress], None], stop: StopRequest) -> Outcome:
+def make(run: Run, job: Job, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> Outcome:
     """Makes one run in this process and returns how it ended.
 
     Its log has a line an epoch, where an unforeseen error was raised, and where a fault of memory was.
@@ -223,7 +201,7 @@ def make(run: Run, job: Job, tell: Callable[[Progress], None], stop: StopRequest
         run: See `run_jobs`.
         job: The run.
         tell: Called with where it stands.
-        stop: Whether it should save where it stands and stop.
+        stop: Asked after every step whether to save and stop.
     """
     with opened_log(job.log) as log:
         note_begin(log, job.name)

@@ -15,10 +15,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from labelembed import seeds
 from labelembed.errors import InterruptedTraining
-from labelembed.training.checkpoints import Checkpoint, save_checkpoint
+from labelembed.training.checkpoints import Checkpoint, SavingTimes, save_checkpoint
 from labelembed.training.files import saving
 from labelembed.training.finite import refuse_loaded, refuse_moments, refuse_predictions, refuse_weights
-from labelembed.training.interruption import StopRequest
 from labelembed.training.measuring import measure, selected_by, selection_score
 from labelembed.training.network import Network
 from labelembed.training.optimizer_steps import OptimizerSteps
@@ -27,9 +26,9 @@ from labelembed.training.precision import make_accelerator, prepared
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import JOURNAL_LINE_BYTES, RunFolder
 from labelembed.training.run_state import RunState
-from labelembed.training.saving_times import SavingTimes
 from labelembed.training.schedules import Schedule
 from labelembed.training.settings import Position, TrainingSettings
+from labelembed.training.signals import Received, stop_after_step
 from labelembed.training.training_data import AnyBatch, TrainingData, batches, number_of_batches, rows_of_step
 from labelembed.training.training_pass import hidden_states
 from labelembed.training.warm_up import warm_up
@@ -48,7 +47,7 @@ class Trainer:
         settings: How the run goes.
         folder: Where journal and checkpoints go.
         observe: Called now and then with where the run stands.
-        stop: Asked after every step whether to save and stop.
+        stop: Asked after every step whether to save and stop, as a signal would have it.
         device: `cpu`, `cuda`, ...; None: what Accelerate finds.
     """
 
@@ -62,13 +61,14 @@ class Trainer:
         folder: RunFolder,
         *,
         observe: Callable[[Progress], None] = ignore_progress,
-        stop: StopRequest | None = None,
+        stop: Callable[[], bool] = lambda: False,
         device: str | None = None,
     ) -> None:
         self.settings = settings
         self.folder = folder
         self.observe = observe
-        self.stop = stop or StopRequest()
+        self.stop = stop
+        self.signal = Received()
         self.accelerator = make_accelerator(settings.precision, device=device)
         self.network = network.to(self.accelerator.device)
         self.data = placed(data, self.accelerator.device, free=free_bytes(self.accelerator.device))
@@ -118,7 +118,7 @@ class Trainer:
             size, parts = self.settings.batch_size, self.accelerator.num_processes * self.settings.micro_batches
             rows = -(-size // parts) if isinstance(size, int) else size
             warm_up(self.network, self.data, rows, autocast=self.accelerator.autocast)
-        with self.stop.now_at_once(False):
+        with stop_after_step() as self.signal:
             while self.position.epoch < self.settings.epochs and not self._out_of_patience():
                 self._train_epoch()
         self.network.load_prediction_state(self.selected_weights())
@@ -266,7 +266,7 @@ class Trainer:
         # The clock that says when to save is that of the process that writes.
         main = self.accelerator.is_main_process
         due = main and self.saving_times.is_due(self.position.step, epoch_ends=epoch_ends)
-        wishes = self.stop.requested(), due
+        wishes = self.signal.number is not None or self.stop(), due
         if self.accelerator.num_processes == 1:
             return wishes
         votes = torch.tensor(wishes, dtype=torch.int32, device=self.accelerator.device)
@@ -276,7 +276,7 @@ class Trainer:
     def _leave(self) -> NoReturn:
         where = f"epoch {self.position.epoch + 1} of {self.settings.epochs}"
         message = f"stopped in {where}; to go on: labelembed resume {self.folder.path}"
-        raise InterruptedTraining(message, signal_number=self.stop.signal_number or 2)
+        raise InterruptedTraining(message, signal_number=self.signal.number or 2)
 
     def _show(self, started: float) -> None:
         now = time.monotonic()

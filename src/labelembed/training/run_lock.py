@@ -9,30 +9,23 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from labelembed.errors import InterruptedTraining, RunFolderError
 from labelembed.training.files import elsewhere
-from labelembed.training.interruption import StopRequest
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 LOCK = ".lock"
-_LOOK_SECONDS = 0.05
 
 
 @contextmanager
 def locked(
-    folder: Path, *, doing: str = "trained", patience: float = 0.0, stop: StopRequest | None = None
+    folder: Path, *, doing: str = "trained", patience: float = 0.0, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[None]:
     """Holds the lock of a folder for the time of the block; of several processes of one run the first one holds it.
 
-    A folder that is not there is made, and removed again where nothing came into it.
+    A folder that is not there is made, and removed again where nothing came into it but the lock.
 
     Args:
         folder: To be written by this process alone.
@@ -44,57 +37,40 @@ def locked(
         RunFolderError: When another process has it, which is named, or the folder cannot be written.
         InterruptedTraining: When it was asked to stop while it waited.
     """
-    if not _is_first():
-        yield
-        return
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    try:
-        lock = _acquired(folder, doing, time.monotonic() + patience, stop)
-        try:
-            yield
-        finally:
-            lock.release()
-    finally:
-        _remove_where_empty(folder, made)
-
-
-def _acquired(folder: Path, doing: str, until: float, stop: StopRequest | None) -> BaseFileLock:
-    """Returns the lock of a folder, taken."""
     import filelock
 
+    if os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0":
+        yield  # the first of the processes has it
+        return
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    lock = filelock.FileLock(folder / LOCK, timeout=patience, fallback_to_soft=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / LOCK, timeout=0)
-        while True:
-            with contextlib.suppress(filelock.Timeout):
-                lock.acquire()
-                break
-            if time.monotonic() >= until:
-                raise RunFolderError(f"{folder}: is being {doing} by {_owner(folder)}; wait for it or stop it")
-            if stop is not None and stop.requested():
-                message = f"stopped while it waited for {folder}, which another process is writing"
-                raise InterruptedTraining(message, signal_number=stop.signal_number or 2)
-            time.sleep(_LOOK_SECONDS)
-    except (OSError, NotImplementedError) as error:  # the second: a file system without locks
-        reason = f"cannot write here ({getattr(error, 'strerror', None) or error})"
-        raise RunFolderError(f"{folder}: {reason}; {elsewhere(folder)}") from error
-    with contextlib.suppress(OSError):  # a full disk: it is locked all the same
-        (folder / LOCK).write_text(f"{os.getpid()}\n{socket.gethostname()}\n", encoding="utf-8")
-    return lock
+        lock.acquire(cancel_check=stop)
+        with contextlib.suppress(OSError):  # a full disk: it is locked all the same
+            (folder / LOCK).write_text(f"{os.getpid()}\n{socket.gethostname()}\n", encoding="utf-8")
+    except filelock.Timeout:
+        if stop():
+            message = f"stopped while it waited for {folder}, which another process is writing"
+            raise InterruptedTraining(message) from None
+        raise RunFolderError(f"{folder}: is being {doing} by {_owner(folder)}; wait for it or stop it") from None
+    except OSError as error:
+        _remove_where_empty(made)
+        raise RunFolderError(f"{folder}: cannot write here ({error.strerror}); {elsewhere(folder)}") from error
+    try:
+        yield
+    finally:
+        _remove_where_empty(made)  # while the lock is held: nobody else can have it then
+        lock.release()
 
 
-def _remove_where_empty(folder: Path, made: list[Path]) -> None:
-    """Removes the folders that were made, where nothing came into them but the lock."""
+def _remove_where_empty(made: list[Path]) -> None:
+    """Removes the folders that were made, the innermost first, where nothing but the lock has come into them."""
     with contextlib.suppress(OSError):  # not there
-        if made and [entry.name for entry in folder.iterdir()] in ([LOCK], []):
-            (folder / LOCK).unlink(missing_ok=True)
-            for empty in made:
-                empty.rmdir()
-
-
-def _is_first() -> bool:
-    """Tells whether this process is the one that writes, by what its launcher says, for they have not met yet."""
-    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+        if made and {entry.name for entry in made[0].iterdir()} <= {LOCK}:
+            (made[0] / LOCK).unlink(missing_ok=True)
+            for folder in made:
+                folder.rmdir()
 
 
 def _owner(folder: Path) -> str:

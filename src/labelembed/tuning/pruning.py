@@ -9,7 +9,6 @@ import numpy as np
 
 from labelembed.errors import InterruptedTraining
 from labelembed.runs.run import run_job
-from labelembed.training.interruption import StopRequest
 from labelembed.training.progress import Progress
 from labelembed.training.run_folder import RunFolder
 from labelembed.tuning.planning import TunedVariant, TuningPlan
@@ -73,7 +72,9 @@ class Watch:
         self._lowest = float("inf")
         self._line: dict[str, Any] = {}
 
-    def run(self, payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> dict[str, Any]:
+    def run(
+        self, payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]
+    ) -> dict[str, Any]:
         """Returns the run's result, or what it had reached with `given_up` true."""
         for line in RunFolder(payload["folder"]).journal():  # of a run that goes on
             self.see(line)
@@ -84,9 +85,8 @@ class Watch:
                 self.see(progress.line)
 
         if not self.gives_up:
-            request = StopRequest(also=lambda: self.gives_up or stop.requested())
             try:
-                return run_job(payload, watching, request)
+                return run_job(payload, watching, lambda: self.gives_up or stop())
             except InterruptedTraining:
                 if not self.gives_up:
                     raise

@@ -14,7 +14,6 @@ from labelembed.runs.recipe_diff import flat_recipe, refuse_other_recipe
 from labelembed.runs.run import run_job
 from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder
-from labelembed.training.interruption import StopRequest
 from labelembed.training.jobs import Event, Job, run_jobs
 from labelembed.training.progress import Progress
 from labelembed.training.run_folder import RunFolder
@@ -163,7 +162,9 @@ def _jobs(
                 "measure": plan.measure,
             }
             seeds = f" seed {seed}" if len(plan.seeds) > 1 else ""
-            found.append(Job(f"{one.tuned.variant.name} trial {trial.number}{seeds}", payload, folder.path / LOG_FILE))
+            found.append(
+                Job(f"{one.tuned.variant.name} trial {trial.number}{seeds}", payload, folder.path.absolute() / LOG_FILE)
+            )
     return found
 
 
@@ -199,7 +200,7 @@ def _made(
     return given_up
 
 
-def run_trial(payload: dict[str, Any], observe: Callable[[Progress], None], stop: StopRequest) -> dict[str, Any]:
+def run_trial(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> dict[str, Any]:
     """Makes one run of a trial in a worker process, which may be given up; see `training.jobs`."""
 
     def without_test(progress: Progress) -> None:

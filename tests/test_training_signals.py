@@ -1,0 +1,140 @@
+"""Signals: training notes the first one, other work ends by it, and a second one does what it does without us."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+
+import pytest
+
+from labelembed.errors import RunFolderError
+from labelembed.training.signals import SIGNALS, Stopped, stop_after_step, stop_at_once
+
+
+@pytest.fixture(autouse=True)
+def heard():
+    """Hears the signals that nobody else answers, also those that were ignored where the tests were started."""
+    numbers = []
+    before = {number: signal.signal(number, lambda number, _: numbers.append(number)) for number in SIGNALS}
+    yield numbers
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def handlers():
+    return [signal.getsignal(number) for number in SIGNALS]
+
+
+class Saved(Exception):  # noqa: N818 - it is no error
+    """By which training leaves once it has saved."""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_first_signal_in_training_is_noted_and_the_second_does_what_it_did_before(number, heard):
+    before = handlers()
+    with contextlib.suppress(Saved), stop_after_step() as received:
+        assert received.number is None
+        signal.raise_signal(number)
+        assert (received.number, heard) == (number, [])
+        signal.raise_signal(signal.SIGTERM)
+        assert (received.number, heard) == (number, [signal.SIGTERM])
+        raise Saved
+    assert handlers() == before
+    assert heard == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_first_signal_elsewhere_raises_and_the_second_does_what_it_did_before(number, heard):
+    def work():
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            assert heard == [signal.SIGINT]
+
+    before = handlers()
+    with pytest.raises(Stopped) as stopped, stop_at_once():
+        work()
+    assert (stopped.value.signal_number, stopped.value.code) == (number, 128 + number)
+    assert not isinstance(stopped.value, Exception)  # which libraries catch
+    assert handlers() == before
+
+
+@pytest.mark.parametrize("error", [ValueError("not a number"), RunFolderError("damaged")])
+def test_signal_of_which_a_library_made_its_own_error_is_that_signal(error):
+    def work():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException as stopped:
+            raise error from stopped
+
+    with pytest.raises(Stopped), stop_at_once():
+        work()
+    with pytest.raises(type(error)), stop_at_once():  # without a signal it is an error
+        raise error
+
+
+def test_second_signal_in_training_ends_a_command_at_once(heard):
+    def work():
+        with stop_after_step():
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Stopped) as stopped, stop_at_once():
+        work()
+    assert stopped.value.signal_number == signal.SIGINT
+    assert heard == []
+
+
+@pytest.mark.parametrize("first", SIGNALS)
+def test_hangup_is_never_the_second_signal(first, heard):
+    # The end of a session sends SIGTERM and then SIGHUP; a closed terminal sends SIGHUP, and so does its shell.
+    with contextlib.suppress(Saved), stop_after_step() as received:
+        signal.raise_signal(first)
+        signal.raise_signal(signal.SIGHUP)
+        assert received.number == first
+        raise Saved
+    assert heard == []
+
+
+def test_what_is_ignored_stays_ignored(heard):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` has it
+    with stop_at_once(), stop_after_step() as received:
+        signal.raise_signal(signal.SIGHUP)
+        assert received.number is None
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    assert heard == []
+
+
+def test_signal_after_the_last_step_comes_when_the_training_is_over(heard):
+    with stop_after_step():
+        signal.raise_signal(signal.SIGTERM)
+        assert heard == []
+    assert heard == [signal.SIGTERM]
+    with pytest.raises(Stopped), stop_at_once(), stop_after_step():
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_error_goes_before_a_signal_that_was_noted(heard):
+    def work():
+        with stop_after_step():
+            signal.raise_signal(signal.SIGTERM)
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        work()
+    assert heard == []
+
+
+def test_outside_the_main_thread_signals_are_left_to_the_caller():
+    before, found = handlers(), []
+
+    def enter():
+        with stop_at_once(), stop_after_step() as received:
+            found.append((handlers(), received.number))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == [(before, None)]
