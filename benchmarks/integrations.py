@@ -40,11 +40,22 @@ def training_step(model: Any, batches: list[dict[str, torch.Tensor]], folder: st
     return step
 
 
+def variants_of(
+    model: Any, batches: list[dict[str, torch.Tensor]], folder: str, more: dict[str, dict[str, Any]]
+) -> dict[str, Callable[[], None]]:
+    """Returns the steps of a model as it is and with objectives attached."""
+    from labelembed.integrations.transformers import attach
+
+    variants = {type(model).__name__: training_step(copy.deepcopy(model), batches, folder)}
+    for name, arguments in ({"one_hot": {}, "label_smoothing": {}} | more).items():
+        attached = attach(copy.deepcopy(model), name, **arguments)
+        variants[f"attached, {name}"] = training_step(attached.model, batches, folder)
+    return variants
+
+
 def classification(folder: str) -> dict[str, Callable[[], None]]:
     """Returns the steps of a small BERT with ten labels."""
     import transformers
-
-    from labelembed.integrations.transformers import ObjectiveForSequenceClassification
 
     config = transformers.BertConfig(
         vocab_size=5_000,
@@ -64,20 +75,12 @@ def classification(folder: str) -> dict[str, Callable[[], None]]:
         }
         for _ in range(8)
     ]
-    variants = {"BertForSequenceClassification": training_step(copy.deepcopy(theirs), batches, folder)}
-    for name in ("one_hot", "label_smoothing", "label_embedding"):
-        ours = ObjectiveForSequenceClassification.from_encoder(
-            copy.deepcopy(theirs.bert), num_labels=10, objective=name
-        )
-        variants[f"wrapped, {name}"] = training_step(ours, batches, folder)
-    return variants
+    return variants_of(theirs, batches, folder, {"label_embedding": {}})
 
 
 def language_model(folder: str) -> dict[str, Callable[[], None]]:
     """Returns the steps of a small Llama with 5,000 tokens."""
     import transformers
-
-    from labelembed.integrations.transformers import ObjectiveForCausalLM
 
     config = transformers.LlamaConfig(
         vocab_size=5_000,
@@ -93,17 +96,7 @@ def language_model(folder: str) -> dict[str, Callable[[], None]]:
     for _ in range(8):
         tokens = torch.randint(5, 5_000, (BATCH // 2, LENGTH))
         batches.append({"input_ids": tokens, "labels": tokens})
-    variants = {"LlamaForCausalLM": training_step(copy.deepcopy(theirs), batches, folder)}
-    for name, arguments in (
-        ("one_hot", {}),
-        ("label_smoothing", {}),
-        ("label_embedding", {"embedding": "compressed", "rank": 64}),
-    ):
-        ours = ObjectiveForCausalLM.from_language_model(
-            copy.deepcopy(theirs), objective=name, objective_arguments=arguments
-        )
-        variants[f"wrapped, {name}"] = training_step(ours, batches, folder)
-    return variants
+    return variants_of(theirs, batches, folder, {"label_embedding": {"embedding": "compressed", "rank": 64}})
 
 
 def run() -> None:
@@ -119,7 +112,7 @@ def run() -> None:
         with tempfile.TemporaryDirectory() as folder:
             print(f" classification, {BATCH} texts of {LENGTH} tokens, 10 labels")
             times = interleaved(classification(folder), rounds=10, calls=5)
-            print_ratios(times, baseline="BertForSequenceClassification", goals={"wrapped, one_hot": 1.03})
+            print_ratios(times, baseline="BertForSequenceClassification", goals={"attached, one_hot": 1.03})
             print(f" causal language model, {BATCH // 2} texts of {LENGTH} tokens, 5,000 tokens in the vocabulary")
             times = interleaved(language_model(folder), rounds=10, calls=3)
             print_ratios(times, baseline="LlamaForCausalLM", goals={})

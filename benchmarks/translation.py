@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from labelembed.objectives.base import Objective
 
 from benchmarks.timing import interleaved, print_ratios
 from labelembed.models import AttentionLSTM
 from labelembed.objectives import LabelEmbedding, LabelSmoothing, OneHot
+from labelembed.objectives.base import Objective
 from labelembed.special_tokens import BEGIN, SPECIAL_TOKENS
 
 WORDS, SENTENCES, LENGTH, ROUNDS = 8_000, 64, 14, 8

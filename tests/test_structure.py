@@ -43,10 +43,6 @@ MAY_KNOW = {
     "objectives": {"errors", "seeds", "special_tokens", "distributed", "losses", "geometry"},
     "report": {"errors", "json_files", "metrics", "geometry", "training.run_folder"},
 }
-# Files that still import each other in a circle: none may join them.
-IN_CIRCLES = {
-    *("integrations.sklearn.estimator", "integrations.sklearn.objective_classifier"),
-}
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -105,8 +101,8 @@ def module_of(path: Path) -> str:
 
 
 def order_of(graph: dict[str, set[str]]) -> list[str]:
-    """Returns modules in an order in which each imports earlier ones only; those in circles know nobody."""
-    known = {name: set() if name in IN_CIRCLES else imports & graph.keys() for name, imports in graph.items()}
+    """Returns modules in an order in which each imports earlier ones only."""
+    known = {name: imports & graph.keys() for name, imports in graph.items()}
     return list(graphlib.TopologicalSorter(known).static_order())
 
 

@@ -1,5 +1,5 @@
-"""The objectives inside the tools people already train with: scikit-learn, transformers, Lightning.
+"""The objectives inside the tools people already train with: transformers, scikit-learn, Lightning.
 
-Level 5 of the rooms, beside the report: thin adapters over objectives, training and recipes. Each lives in a module
-of its own that is imported by its full name, so that `import labelembed` imports none of those tools.
+Thin adapters over objectives, training and recipes. Each lives in a module of its own that is imported by its full
+name, so that `import labelembed` imports none of those tools.
 """

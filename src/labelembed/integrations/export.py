@@ -31,8 +31,8 @@ from labelembed.training.run_folder import RunFolder
 Format = Literal["onnx", "torch"]
 INSTALL = "pip install 'labelembed[export]'"
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
-# What is exported is tried with so many rows; in the graph their number is free.
-_TRIED_ROWS = (1, 3)
+# What is exported is tried with so many examples; in the graph their number is free.
+_TRIED_EXAMPLES = (1, 3)
 # Of the largest output: float32 sums in another order. Twice this is far more than any network was seen to have.
 _TOLERANCE = 1e-4
 # No ONNX file can be longer, and the graph takes some room too.
@@ -47,7 +47,7 @@ class PredictionGraph(nn.Module):
         probabilities: Return the distribution at the run's temperature, as `SavedRun.probabilities`; otherwise the
             objective's logits as they are.
 
-    Shapes: inputs [N, ...] float32, or int32 where the network reads numbers of words; output [N, C] float32.
+    Shapes: inputs [N, ...] float32, or int32 where the network reads word indices; output [N, C] float32.
     """
 
     def __init__(self, saved: SavedRun, *, probabilities: bool = False) -> None:
@@ -57,7 +57,7 @@ class PredictionGraph(nn.Module):
         self.probabilities = probabilities
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Returns one row of scores for each input."""
+        """Returns the scores [N, C]."""
         logits = self.network.logits(inputs).float()
         return (logits / self.temperature).softmax(dim=-1) if self.probabilities else logits
 
@@ -107,16 +107,11 @@ def export_run(
         reason = "networks that write sentences are not exported, for they are run step by step with a beam search"
         raise RunFolderError(f"{folder.path}: {reason}; labelembed translate runs them")
     path = folder.path / f"model{SUFFIXES[format]}" if path is None else Path(path)
-    refuse_place(path)
-    return export_saved(SavedRun.load(run), path, format=format, probabilities=probabilities)
-
-
-def refuse_place(path: Path) -> None:
-    """Raises RunFolderError where no file can be written."""
     if path.is_dir():
         raise RunFolderError(f"{path}: is a folder; name a file with --output")
     if not path.parent.is_dir():
         raise RunFolderError(f"{path}: there is no folder {path.parent}; name another file with --output")
+    return export_saved(SavedRun.load(run), path, format=format, probabilities=probabilities)
 
 
 def export_saved(saved: SavedRun, path: Path, *, format: Format = "onnx", probabilities: bool = False) -> Exported:
@@ -128,8 +123,8 @@ def export_saved(saved: SavedRun, path: Path, *, format: Format = "onnx", probab
         program = _program(graph, saved)
         content, tried = _onnx(program, saved, output, about) if format == "onnx" else _torch(program, about)
     difference = 0.0
-    for rows in _TRIED_ROWS:
-        inputs = _made_inputs(saved, rows)
+    for number in _TRIED_EXAMPLES:
+        inputs = _made_inputs(saved, number)
         with torch.no_grad():
             expected, found = graph(inputs), tried(inputs)
         difference = max(difference, _difference(found, expected, path))
@@ -154,7 +149,7 @@ def _about(saved: SavedRun, output: str) -> dict[str, str]:
 
 
 def _input_type(saved: SavedRun) -> str:
-    """Returns what inputs are: numbers of words for a network that reads those."""
+    """Returns the inputs' type; that of word indices is int32."""
     return "int32" if getattr(saved.network.encoder, "reads_words", False) else "float32"
 
 
@@ -167,24 +162,23 @@ def _shape_in_words(saved: SavedRun) -> str:
     return "features" if _any_width(saved) else ", ".join(map(str, saved.input_shape))
 
 
-def _made_inputs(saved: SavedRun, rows: int) -> Tensor:
+def _made_inputs(saved: SavedRun, number: int) -> Tensor:
     low, high = saved.input_range
-    generator = seeds.generator(rows, "export")
+    generator = seeds.generator(number, "export")
     if _input_type(saved) == "int32":
         # at least two features: of one, the exporter would take the number for fixed
-        size = (rows, saved.input_shape[0] + rows) if _any_width(saved) else (rows, *saved.input_shape)
+        size = (number, saved.input_shape[0] + number) if _any_width(saved) else (number, *saved.input_shape)
         return torch.randint(int(low), int(high) + 1, size, generator=generator, dtype=torch.int32)
-    return low + (high - low) * torch.rand(rows, *saved.input_shape, generator=generator)
+    return low + (high - low) * torch.rand(number, *saved.input_shape, generator=generator)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the exporters' own words about themselves from the user, who is told what matters."""
+    """Hides the exporters' warnings and log: what matters is raised."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logging.disable(before)
@@ -209,7 +203,7 @@ def _onnx(
     program: torch.export.ExportedProgram, saved: SavedRun, output: str, about: dict[str, str]
 ) -> tuple[bytes, Any]:
     try:
-        import onnx  # noqa: F401 - so that what is missing is said before the exporter begins
+        import onnx  # noqa: F401 - a missing package is named before the exporter begins
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
@@ -249,7 +243,7 @@ def _onnx(
 
 
 def _cannot(saved: SavedRun, what: str, error: Exception) -> LabelEmbedError:
-    """Returns the error of a network that has something which cannot be exported, with its name where it is told."""
+    """Returns the error of a network that cannot be exported, with the missing operator where torch names it."""
     text = str(error)
     operator = re.search(r"No ONNX function found for <OpOverload\(op='([^']+)'", text)
     model = saved.recipe.model["name"]

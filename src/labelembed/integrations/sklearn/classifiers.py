@@ -1,36 +1,95 @@
-"""A classifier of scikit-learn for each objective, its hyper-parameters among the estimator's own.
-
-Each takes its objective's arguments by the same names with the same defaults, and the settings of training that
-`ObjectiveClassifier` describes.
-"""
+"""A classifier of scikit-learn with any objective, and two whose hyper-parameters are among the estimator's own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
+from sklearn.base import clone
+
 from labelembed.geometry import LabelGeometry
-from labelembed.integrations.objective_building import checked_arguments
+from labelembed.integrations.objective_arguments import checked_arguments
 from labelembed.integrations.sklearn.estimator import NeuralClassifier
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class NamedClassifier(NeuralClassifier):
-    """A classifier of one objective, whose arguments are fields."""
+class ObjectiveClassifier(NeuralClassifier):
+    """A classifier of scikit-learn with any objective: a multilayer perceptron, or an encoder of one's own.
 
-    objective_name: ClassVar[str]
+    It is trained for `max_iter` epochs, or with `early_stopping` until the accuracy on the validation set rises no
+    more. Inputs are float32 and are not scaled: put a StandardScaler before it. No global random state is touched (but
+    NumPy's, by scikit-learn's own rule, where `random_state` is None).
 
-    def _objective_and_arguments(self) -> tuple[str, dict[str, Any]]:
-        common = {setting.name for setting in fields(NeuralClassifier)}
-        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in common}
-        return self.objective_name, checked_arguments(self.objective_name, own)
+    Args:
+        objective: Its name: `one_hot`, `label_smoothing`, `label_embedding`, ... (`labelembed objectives`).
+        objective_arguments: Its hyper-parameters by name; None: its defaults. `distillation` takes a `teacher`, any
+            classifier with `predict_proba`, of which a clone is fitted on the training examples (one that is fitted
+            already goes into scikit-learn's FrozenEstimator); None: this classifier with `one_hot`.
+        hidden_layer_sizes: Widths of the perceptron's hidden layers.
+        encoder: In the place of the perceptron a torch module that makes hidden states [N, H] of inputs [N, ...]
+            float32, copied before it is trained; or a function that makes one from the number of features.
+        dropout: Of the perceptron's hidden units.
+        optimizer: `adam`, `adamw` or `sgd`; label embeddings are not decayed.
+        learning_rate_init: Step size before the schedule's factor.
+        weight_decay: As the optimiser means it.
+        schedule: Of the learning rate: `constant`, `cosine`, `linear`, ...
+        batch_size: Examples a step; `auto`: min(200, N).
+        max_iter: Epochs, at most.
+        class_weight: Weight of each class in every loss by its label, or `balanced`; None: 1 each.
+        early_stopping: Stop after `n_iter_no_change` epochs without a gain of more than `tol` in accuracy on the
+            validation set; keep the weights of the best epoch.
+        calibrate: Fit one temperature on the validation set, by which `predict_proba` divides the logits: objectives
+            with soft targets leave a network under-confident. The labels that it predicts stay the same.
+        validation_fraction: Share of the examples that is held out, stratified, for `early_stopping` and `calibrate`.
+            For `calibrate` alone nothing is held out, and the temperature is 1, where that would be less than 50
+            examples or one of each class.
+        n_iter_no_change: See `early_stopping`.
+        tol: See `early_stopping`.
+        random_state: Seed of start, order of examples, dropout and hold-out; the same number gives the same classifier.
+        device: `cpu`, `cuda`, ...
+        verbose: Print the terms of each epoch.
+
+    Attributes:
+        classes_: The labels [C], sorted.
+        label_geometry_: `LabelGeometry` of the labels, by `str(label)`: what was learned about them.
+        temperature_: What the logits are divided by; 1 where none was fitted.
+        history_: For each epoch the mean of each term; `loss_curve_` the total's, `loss_` the last.
+        n_iter_: Epochs trained; `best_iter_` the one whose weights are kept.
+        validation_scores_: Accuracy on the validation set, for each epoch; `best_validation_score_` the best; None
+            without `early_stopping`.
+        network_: The trained module: `encoder` and `objective`.
+        n_features_in_: Features of an input.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> smoothed = ObjectiveClassifier("label_smoothing", objective_arguments={"smoothing": 0.3}, random_state=0)
+        >>> smoothed.fit(X, y).predict_proba(X).shape
+        (150, 3)
+    """
+
+    objective: str = field(default="one_hot", kw_only=False)
+    objective_arguments: Mapping[str, Any] | None = None
+
+    def _objective(self) -> tuple[str, dict[str, Any]]:
+        arguments = checked_arguments(self.objective, self.objective_arguments)
+        if self.objective == "distillation" and arguments.get("teacher") is None:
+            plain = {"objective": "one_hot", "objective_arguments": None, "early_stopping": False, "calibrate": False}
+            arguments["teacher"] = clone(self).set_params(**plain)
+        return self.objective, arguments
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class OneHotClassifier(NamedClassifier):
-    """Plain cross entropy, the baseline; see `OneHot` and `ObjectiveClassifier`."""
+class NamedClassifier(NeuralClassifier):
+    """A classifier of one objective, whose hyper-parameters are fields."""
 
-    objective_name = "one_hot"
+    objective_name: ClassVar[str]
+
+    def _objective(self) -> tuple[str, dict[str, Any]]:
+        common = {setting.name for setting in fields(NeuralClassifier)}
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in common}
+        return self.objective_name, checked_arguments(self.objective_name, own)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -71,114 +130,3 @@ class LabelEmbeddingClassifier(NamedClassifier):
     target_weight: float | None = None
     uniform_weight: float | None = None
     target_warmup_steps: int | float = 0
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class AdaptiveLabelsClassifier(NamedClassifier):
-    """Learning with Adaptive Labels (Yu, Verma 2022); see `AdaptiveLabels` and `ObjectiveClassifier`."""
-
-    objective_name = "adaptive_labels"
-    label_dimension: int | None = None
-    update: Literal["batch", "moving_average", "epoch"] = "batch"
-    momentum: float = 0.9
-    update_every: int = 1
-    warmup_steps: int = 0
-    loss: Literal["after_update", "before_update"] = "after_update"
-    gradient_through_centroids: bool = True
-    repel_weight: float = 0.0
-    prediction: Literal["training_set", "last"] = "training_set"
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class RetrospectionClassifier(NamedClassifier):
-    """Learning with Retrospection (Deng, Zhang 2021); see `Retrospection` and `ObjectiveClassifier`."""
-
-    objective_name = "retrospection"
-    preset: Literal["paper", "published_port"] = "paper"
-    soften_output: bool | None = None
-    weight_schedule: Literal["staircase", "linear"] | None = None
-    temperature: float = 5.0
-    store_every: int = 5
-    final_weight: float = 0.9
-    store: Literal["pass", "steps"] = "pass"
-    top_k: int | None = None
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class OnlineLabelSmoothingClassifier(NamedClassifier):
-    """Online label smoothing (Zhang et al. 2021); see `OnlineLabelSmoothing` and `ObjectiveClassifier`."""
-
-    objective_name = "online_label_smoothing"
-    preset: Literal["moving_average", "published"] = "moving_average"
-    similarity_weight: float | None = None
-    uniform_weight: float | None = None
-    temperature: float = 1.0
-    momentum: float = 0.99
-    top_k: int | None = None
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class ConfidencePenaltyClassifier(NamedClassifier):
-    """Cross entropy less the entropy of the output; see `ConfidencePenalty` and `ObjectiveClassifier`."""
-
-    objective_name = "confidence_penalty"
-    penalty_weight: float = 0.1
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class TeacherFreeClassifier(NamedClassifier):
-    """Teacher-free distillation (Yuan et al. 2020); see `TeacherFree` and `ObjectiveClassifier`."""
-
-    objective_name = "teacher_free"
-    true_probability: float = 0.99
-    temperature: float = 20.0
-    teacher_weight: float = 0.1
-    preset: Literal["published_code", "paper"] = "published_code"
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class DistillationClassifier(NamedClassifier):
-    """Learns what another classifier says of each training row; see `Distillation` and `ObjectiveClassifier`.
-
-    Args:
-        teacher: A classifier with `predict_proba`; a clone of it is fitted on the training rows (wrap one that is
-            fitted already in scikit-learn's FrozenEstimator). None: a `OneHotClassifier` of the same settings.
-    """
-
-    objective_name = "distillation"
-    teacher: Any = None
-    temperature: float = 4.0
-    teacher_weight: float = 0.9
-    top_k: int | None = None
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class StaticLabelsClassifier(NamedClassifier):
-    """Regression to a fixed vector of each label; see `StaticLabels` and `ObjectiveClassifier`.
-
-    Args:
-        embedding: The labels' vectors; each class is found by its name, `str(label)`.
-    """
-
-    objective_name = "static_labels"
-    embedding: LabelGeometry
-    loss: Literal["huber", "squared", "cosine"] = "huber"
-    delta: float = 1.0
-    normalize: bool = True
-
-
-CLASSIFIERS: dict[str, type[NamedClassifier]] = {
-    kind.objective_name: kind
-    for kind in (
-        OneHotClassifier,
-        LabelSmoothingClassifier,
-        LabelEmbeddingClassifier,
-        AdaptiveLabelsClassifier,
-        RetrospectionClassifier,
-        OnlineLabelSmoothingClassifier,
-        ConfidencePenaltyClassifier,
-        TeacherFreeClassifier,
-        DistillationClassifier,
-        StaticLabelsClassifier,
-    )
-}

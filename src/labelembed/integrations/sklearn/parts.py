@@ -1,22 +1,65 @@
-"""What a classifier is made of: its encoder, its teacher, the geometry of its classes."""
+"""What a classifier is made of: examples, encoder, one epoch of training, teacher, the geometry of its classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
+from labelembed.data import Batch
 from labelembed.geometry import LabelGeometry
-from labelembed.integrations.objective_building import hidden_size_of
 from labelembed.models import MLP
+from labelembed.training.network import Network
 
+# Examples at once where nothing is trained.
+EVALUATION_EXAMPLES = 1_000
 # What a teacher thinks impossible still has a finite logarithm.
 SMALLEST_PROBABILITY = 1e-12
+
+
+class Examples:
+    """Inputs [N, ...] of an array or a sparse matrix, labels [N] and weights [N] or None; batches are dense.
+
+    Args:
+        inputs: An array, or a matrix in CSR form.
+        labels: Numbers of the classes; None: 0, for what is to be predicted.
+        weights: float32, or None.
+    """
+
+    def __init__(self, inputs: Any, labels: Any = None, weights: Any = None) -> None:
+        self.inputs = inputs
+        self.labels = torch.as_tensor(np.zeros(inputs.shape[0]) if labels is None else labels, dtype=torch.int64)
+        self.weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float32)
+
+    def __len__(self) -> int:
+        return int(self.inputs.shape[0])
+
+    def select(self, indices: Any) -> Examples:
+        """Returns some of the examples."""
+        weights = None if self.weights is None else self.weights[indices]
+        return Examples(self.inputs[indices], self.labels[indices], weights)
+
+    def counted_labels(self) -> Tensor:
+        """Returns the labels, -100 where the weight is 0."""
+        return self.labels if self.weights is None else self.labels.masked_fill(self.weights == 0, -100)
+
+    def batches(self, batch_size: int, *, order: Tensor | None = None) -> Iterator[Batch]:
+        """Yields the batches of one pass, in the order given."""
+        order = torch.arange(len(self)) if order is None else order
+        for some in torch.split(order, batch_size):
+            inputs = self.inputs[some.numpy()]
+            inputs = inputs.toarray() if sparse.issparse(inputs) else inputs
+            yield Batch(torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)), self.labels[some], some)
 
 
 def new_encoder(
@@ -46,16 +89,73 @@ def new_encoder(
 
 @torch.no_grad()
 def width_of(encoder: nn.Module, shape: Sequence[int]) -> int:
-    """Returns H: what an encoder says, else the width of what it makes of one row of that shape."""
-    known = hidden_size_of(encoder)
-    if known is not None:
-        return known
+    """Returns H: an encoder's `hidden_size` or timm's `num_features`, else the width of what it makes of one input."""
+    for name in ("hidden_size", "num_features"):
+        if isinstance(getattr(encoder, name, None), int):
+            return int(getattr(encoder, name))
     was_training = encoder.training
     hidden = encoder.eval()(torch.zeros(1, *shape))
     encoder.train(was_training)
     if hidden.ndim != 2:
-        raise ValueError(f"`encoder` must make rows [N, H] of inputs [N, ...], got {list(hidden.shape)} of one row")
+        raise ValueError(f"`encoder` must make [N, H] of inputs [N, ...], got {list(hidden.shape)} of one input")
     return int(hidden.shape[1])
+
+
+def train_epoch(
+    network: Network,
+    optimizer: Optimizer,
+    scheduler: LambdaLR | None,
+    examples: Examples,
+    *,
+    order: Tensor,
+    batch_size: int,
+) -> dict[str, float]:
+    """Makes one pass over examples in the order given and returns the mean of each term over them.
+
+    Args:
+        network: On its device; left in training mode.
+        optimizer: Over its parameters.
+        scheduler: Of the learning rate, a step at a time; None: it stays.
+        examples: What is learned.
+        order: Indices of the examples to visit.
+        batch_size: Examples a step.
+
+    Raises:
+        ValueError: A term is not finite.
+    """
+    device = next(network.parameters()).device
+    sums: dict[str, Tensor] = {}
+    network.train()
+    for batch in examples.batches(batch_size, order=order):
+        weights = None if examples.weights is None else examples.weights[batch.indices].to(device)
+        inputs, labels, indices = (part.to(device) for part in batch)
+        terms = network.objective(network.hidden(inputs), labels, indices, sample_weight=weights)
+        optimizer.zero_grad()
+        terms.total.backward()
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+        for name, term in terms._asdict().items():
+            sums[name] = sums.get(name, 0.0) + term.detach().double() * len(labels)
+    # One look at the numbers an epoch: on a GPU each costs a wait.
+    means = {name: float(value) / len(order) for name, value in sums.items()}
+    # The total is wrong whenever a term is; the term says where to look.
+    wrong = sorted((name for name, value in means.items() if not math.isfinite(value)), key="total".__eq__)
+    if wrong:
+        raise ValueError(
+            f"the loss is not finite: term `{wrong[0]}` is {means[wrong[0]]}; scale the inputs (StandardScaler) or "
+            "lower `learning_rate_init`"
+        )
+    return means
+
+
+@torch.no_grad()
+def logits_of(network: Network, examples: Examples) -> Tensor:
+    """Returns the logits [N, C] in evaluation mode, float32 on the CPU."""
+    network.eval()
+    device = next(network.parameters()).device
+    found = [network.logits(batch.inputs.to(device)) for batch in examples.batches(EVALUATION_EXAMPLES)]
+    return torch.cat(found).float().cpu()
 
 
 def geometry_of_classes(geometry: LabelGeometry, classes: Any) -> LabelGeometry:
@@ -66,20 +166,22 @@ def geometry_of_classes(geometry: LabelGeometry, classes: Any) -> LabelGeometry:
     return geometry.select([str(label) for label in classes])
 
 
-def taught(teacher: Any, inputs: Any, labels: Any, classes: Any) -> tuple[Any, Tensor]:
-    """Returns a clone of the teacher, fitted, and its logits [N, C] of the rows it was fitted on.
+def taught(teacher: Any, examples: Examples, classes: Any) -> tuple[Any, Tensor]:
+    """Returns a clone of the teacher, fitted, and its logits [N, C] of the examples it was fitted on.
 
     Args:
-        teacher: A classifier with `predict_proba`.
-        inputs: [N, ...].
-        labels: [N].
+        teacher: A classifier with `predict_proba`; one whose `fit` takes weights gets those of the examples.
+        examples: What the student learns too.
         classes: [C], all labels in their order.
 
     Raises:
         ValueError: The teacher knows other labels, as one that was fitted before may.
     """
-    fitted = clone(teacher).fit(inputs, labels)
+    weights = {}
+    if examples.weights is not None and has_fit_parameter(teacher, "sample_weight"):
+        weights["sample_weight"] = examples.weights.numpy()
+    fitted = clone(teacher).fit(examples.inputs, classes[examples.labels.numpy()], **weights)
     if not np.array_equal(fitted.classes_, classes):
         raise ValueError(f"`teacher` must know the labels {list(classes)}, got {list(fitted.classes_)}")
-    said = np.asarray(fitted.predict_proba(inputs), dtype=np.float64).clip(SMALLEST_PROBABILITY)
-    return fitted, torch.from_numpy(np.log(said)).float()
+    probabilities = np.asarray(fitted.predict_proba(examples.inputs), dtype=np.float64).clip(SMALLEST_PROBABILITY)
+    return fitted, torch.from_numpy(np.log(probabilities)).float()

@@ -1,32 +1,9 @@
-"""Models of transformers with an objective in the place of the head and its loss, for `Trainer` and `generate`.
+"""Any model of transformers with an objective in the place of its last linear layer and its loss.
 
-Importing this module tells transformers' Auto classes of them, so that `AutoModelForCausalLM.from_pretrained` and its
-like find what `save_pretrained` wrote.
+`attach` changes a model in place; `Trainer`, `generate`, `save_pretrained` and a loop of your own work as before.
 """
 
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-)
+from labelembed.integrations.transformers.attaching import attach, load
+from labelembed.integrations.transformers.attachment import Attachment
 
-from labelembed.integrations.transformers.causal_lm import ObjectiveForCausalLM
-from labelembed.integrations.transformers.configuration import ObjectiveConfig
-from labelembed.integrations.transformers.seq2seq_lm import ObjectiveForSeq2SeqLM
-from labelembed.integrations.transformers.sequence_classification import ObjectiveForSequenceClassification
-from labelembed.integrations.transformers.training import ObjectiveCallback, parameter_groups
-
-AutoConfig.register(ObjectiveConfig.model_type, ObjectiveConfig)
-AutoModelForSequenceClassification.register(ObjectiveConfig, ObjectiveForSequenceClassification)
-AutoModelForCausalLM.register(ObjectiveConfig, ObjectiveForCausalLM)
-AutoModelForSeq2SeqLM.register(ObjectiveConfig, ObjectiveForSeq2SeqLM)
-
-__all__ = [
-    "ObjectiveCallback",
-    "ObjectiveConfig",
-    "ObjectiveForCausalLM",
-    "ObjectiveForSeq2SeqLM",
-    "ObjectiveForSequenceClassification",
-    "parameter_groups",
-]
+__all__ = ["Attachment", "attach", "load"]

@@ -1,4 +1,4 @@
-"""An objective from its name and arguments, checked as a recipe's are, with the messages of a constructor."""
+"""The arguments of an objective, checked as a recipe's are, with the messages of a constructor."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from labelembed.errors import unknown_name
 from labelembed.geometry import LabelGeometry
-from labelembed.objectives import OBJECTIVES, Objective
+from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.signature import POINTED_TO, SUPPLIED, keys_of, resolve
 
 
@@ -46,32 +45,3 @@ def _is_missing(fault: str, supplied: Mapping[str, Any]) -> bool:
     """Tells whether a fault is that of a key missing which was set aside, or which the caller must see to."""
     found = re.match(r"^objective\.(\w+): missing", fault)
     return found is not None and (found[1] in supplied or found[1] in POINTED_TO.values())
-
-
-def hidden_size_of(encoder: nn.Module) -> int | None:
-    """Returns the width of an encoder's rows where it says so: `hidden_size`, or timm's `num_features`."""
-    for name in ("hidden_size", "num_features"):
-        size = getattr(encoder, name, None)
-        if isinstance(size, int):
-            return size
-    return None
-
-
-def build_objective(
-    name: str, arguments: Mapping[str, Any] | None, *, hidden_size: int, num_labels: int, **supplied: Any
-) -> Objective:
-    """Returns an objective.
-
-    Args:
-        name: Of the objective, a key of `OBJECTIVES`.
-        arguments: Its hyper-parameters.
-        hidden_size: H.
-        num_labels: C.
-        supplied: What is known from elsewhere, as `num_examples`.
-
-    Raises:
-        ValueError: An argument is unknown, of another type or out of its range; one line for each.
-    """
-    found = checked_arguments(name, arguments) | supplied
-    objective: Objective = OBJECTIVES[name](hidden_size, num_labels, **found)
-    return objective
