@@ -11,8 +11,8 @@ import torch
 from benchmarks.made_data import mnist_sized
 from labelembed.recipes.loading import load_recipe
 from labelembed.runs.run import cached_data, run_recipe
-from labelembed.training.loop import Trainer
 from labelembed.training.run_folder import RunFolder
+from labelembed.training.trainer import Trainer
 
 EPOCHS = 4
 

@@ -16,9 +16,9 @@ from labelembed.objectives import LabelEmbedding
 from labelembed.recipes.loading import load_recipe
 from labelembed.runs.build import build_network, build_optimizer, build_scaling, build_schedule
 from labelembed.runs.run import cached_data
-from labelembed.training.loop import Trainer
+from labelembed.training.compile_warmup import warm_up
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.warm_up import warm_up
+from labelembed.training.trainer import Trainer
 
 LABELS, ROWS, BATCH = 100, 12_800, 128
 WARM_STEPS, STEPS, ROUNDS = 5, 40, 3
@@ -49,10 +49,8 @@ def trainer_of(path: Path, out: Path, *settings: str) -> Trainer:
         trained=True,
     )
     optimizer = partial(build_optimizer, recipe)
-    made = Trainer(
-        network, optimizer, build_schedule(recipe), data, recipe.settings(LABELS, train=data.train), RunFolder(out)
-    )
-    warm_up(made.network, made.data, BATCH, autocast=made.accelerator.autocast)
+    made = Trainer(network, optimizer, build_schedule(recipe), data, recipe, RunFolder(out))
+    warm_up(made.network, made.data, BATCH)
     made.time_steps(WARM_STEPS)
     return made
 

@@ -229,8 +229,9 @@ def _assert_close(found: Any, expected: Any, where: str) -> None:
         # Of the 449 rows, or the development rows, one or two may lie on the border between two labels.
         assert abs(found - expected) <= 2 / 200, where
     elif isinstance(expected, (torch.Tensor, float)):
-        # Float32 sums in another order, over 144 steps at most.
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5, msg=lambda text: f"{where}: {text}")
+        # Float32 sums in another order, over 144 steps at most; a stored soft label may be rounded to the next float16.
+        close = 2**-10 if isinstance(expected, torch.Tensor) and expected.dtype == torch.float16 else 1e-5
+        torch.testing.assert_close(found, expected, rtol=close, atol=1e-5, msg=lambda text: f"{where}: {text}")
     else:
         assert found == expected, where
 

@@ -100,7 +100,7 @@ def test_unknown_words_are_replaced_by_what_was_looked_at(made, lines):
     saved = SavedTranslator.load(made / "run")
     from labelembed.models import Hypothesis
     from labelembed.special_tokens import UNKNOWN
-    from labelembed.training.translation import hypothesis_text
+    from labelembed.training.decoding import hypothesis_text
 
     known = saved.target_tokenizer.encode("v1")[0]
     found = Hypothesis((known, UNKNOWN, UNKNOWN), 0.0, 0.0, attention=(0, 1, 2))
@@ -242,7 +242,7 @@ def test_recipes_that_mix_rows_and_sentences_are_refused(setting, words, made):
         ("batch_size={tokens: 100}", "batch_size: {tokens: N} is for a corpus"),
         ("decoding.beam=4", "decoding: is for a corpus"),
         ("selection.by=development_bleu", "'development_bleu' is for a corpus"),
-        ("batch_size={words: 3}", "batch_size: must be a number of rows"),
+        ("batch_size={words: 3}", "batch_size: must be a number of examples"),
     ],
 )
 def test_recipes_of_rows_with_parts_for_sentences_are_refused(setting, words):

@@ -13,7 +13,7 @@ import yaml
 from labelembed.data import CORPORA
 from labelembed.errors import RecipeError
 from labelembed.geometry import LabelGeometry
-from labelembed.recipes.blocks import DataCommon, DecodingBlock, checked_seeds
+from labelembed.recipes.blocks import DataCommon, checked_seeds
 from labelembed.recipes.loading import (
     load_recipe,
     read_recipe,
@@ -23,6 +23,7 @@ from labelembed.recipes.loading import (
 from labelembed.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.recipes.signature import keys_of
 from labelembed.recipes.writing import full_recipe
+from labelembed.training.decoding import Decoding
 from tests.made_cli import SMALL, call, succeed
 from tests.made_corpus import write_corpus
 from tests.made_data import made_colours, picture_bytes, write_idx_folder, write_parquet
@@ -158,7 +159,7 @@ def test_full_recipe_passes_check_and_resolves_to_the_shipped_one(name, plenty, 
     path = str(plenty) if data else None
     here, shipped = (load_recipe(which, data=path)[0] for which in ("my.yaml", name))
     if here.of_sentences and shipped.decoding is None:  # which means the defaults, that the full recipe spells out
-        shipped = shipped.model_copy(update={"decoding": DecodingBlock()})
+        shipped = shipped.model_copy(update={"decoding": Decoding()})
     assert here == shipped
 
 

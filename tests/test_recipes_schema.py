@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,16 +12,15 @@ import torch
 from labelembed.data import Split
 from labelembed.errors import RecipeError
 from labelembed.recipes.blocks import (
-    CheckpointBlock,
     ComparisonBlock,
     DataCommon,
     DevelopmentBlock,
-    SelectionBlock,
     checked_seeds,
 )
 from labelembed.recipes.removed import REMOVED
 from labelembed.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.recipes.signature import described_arguments, keys_of, summary
+from labelembed.training.settings import CheckpointPolicy, Selection
 
 SMALLEST = {
     "data": {"name": "digits"},
@@ -105,7 +105,7 @@ def test_every_key_of_every_component_is_described(kind, name):
 
 
 def test_every_key_of_every_block_is_described():
-    for block in (Recipe, DataCommon, SelectionBlock, CheckpointBlock, ComparisonBlock, DevelopmentBlock):
+    for block in (Recipe, DataCommon, Selection, CheckpointPolicy, ComparisonBlock, DevelopmentBlock):
         assert {name for name, field in block.model_fields.items() if not field.description} == set()
 
 
@@ -219,7 +219,7 @@ def test_missing_parts_are_all_named():
 def test_epochs_given_as_steps_are_as_many_as_have_them(epochs, examples, wanted):
     recipe = parse_recipe(with_changes(("epochs", epochs)), source="test")
     train = Split(torch.zeros(examples, 1, 8, 8), torch.zeros(examples, dtype=torch.int64))
-    assert recipe.settings(10, train=train).epochs == wanted
+    assert recipe.number_of_epochs(SimpleNamespace(train=train, num_labels=10)) == wanted
     assert recipe.of_one_run()["epochs"] == epochs
 
 

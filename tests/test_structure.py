@@ -89,9 +89,9 @@ def test_source_uses_no_relative_imports():
 
 
 def test_layer_check_finds_a_fault():
-    assert faults_of("objectives", {"training.loop"}) == ["training.loop"]
+    assert faults_of("objectives", {"training.trainer"}) == ["training.trainer"]
     assert faults_of("objectives", {"data"}) == ["data"]
-    assert faults_of("report", {"training.loop"}) == ["training.loop"]
+    assert faults_of("report", {"training.trainer"}) == ["training.trainer"]
     assert faults_of("report", {"training.run_folder"}) == []
     assert faults_of("models", {"geometry"}) == ["geometry"]
 

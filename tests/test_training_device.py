@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -15,9 +14,9 @@ from labelembed.data import Batch, LabelledData, Split
 from labelembed.models import SmallResNet
 from labelembed.objectives import LabelEmbedding
 from labelembed.runs.run import cached_data
+from labelembed.training.batches import free_bytes, on_device, placed
+from labelembed.training.compile_warmup import warm_up
 from labelembed.training.network import Network
-from labelembed.training.placement import bytes_of, free_bytes, on_device, placed
-from labelembed.training.warm_up import warm_up
 from tests.made_data import write_arrays
 from tests.made_training import (
     contents,
@@ -87,7 +86,6 @@ def made_data(rows: int = 20) -> LabelledData:
 def test_data_lie_on_the_device_when_half_of_its_free_memory_holds_them():
     data = made_data()
     size = 27 * (3 * 16 * 16 + 8)  # bytes of a picture and of its label
-    assert bytes_of(data) == size
     elsewhere = torch.device("meta")  # stands for a device of its own
     assert placed(data, elsewhere, free=2 * size).train.inputs.device == elsewhere
     assert placed(data, elsewhere, free=None).test.labels.device == elsewhere
@@ -105,7 +103,7 @@ def test_batches_go_to_the_device_that_they_are_not_on():
 
 def test_data_that_stay_behind_are_trained_on_all_the_same(recipe, tmp_path, monkeypatch):
     train(recipe(), tmp_path / "there")
-    monkeypatch.setattr("labelembed.training.loop.free_bytes", lambda device: 1)
+    monkeypatch.setattr("labelembed.training.batches.free_bytes", lambda device: 1)
     moved = []
     monkeypatch.setattr(LabelledData, "to", lambda *arguments: moved.append(arguments))
     train(recipe(), tmp_path / "left")
@@ -136,7 +134,7 @@ def test_warm_up_sends_every_size_of_batch_and_changes_nothing(training):
     random = torch.get_rng_state()
     seen = []
     network.encoder.register_forward_hook(lambda module, inputs, _: seen.append((module.training, len(inputs[0]))))
-    warm_up(network, data, 8, autocast=nullcontext)
+    warm_up(network, data, 8)
     assert seen == [(True, 8), (True, 4), (False, 20), (False, 7)]
     after = network.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())

@@ -218,7 +218,7 @@ def test_stopping_while_the_teacher_is_asked_leaves_nothing_begun(made, tmp_path
     asked = []
     corpus = read_corpus(made / "corpus")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("labelembed.training.training_data.EVALUATION_TOKENS", 60)
+        patch.setattr("labelembed.training.batches.EVALUATION_TOKENS", 60)
         with pytest.raises(InterruptedTraining, match="stopped while the teacher was asked") as caught:
             run_recipe(
                 distilled(made),

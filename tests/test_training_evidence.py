@@ -19,10 +19,10 @@ from labelembed.report import write_report
 from labelembed.runs.run import run_recipe
 from labelembed.runs.run_setup import start_over
 from labelembed.runs.saved_run import SavedRun
+from labelembed.training.diagnostics import sample_places
+from labelembed.training.environment import begin_peak, peak_memory
 from labelembed.training.example_outcomes import ExampleOutcomes, half_precision, outcome_bytes, read_outcomes
-from labelembed.training.peak_memory import begin_peak, peak_memory
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.sentence_evidence import sample_places
 from tests.made_corpus_runs import sequence_recipe
 
 DIGITS = {

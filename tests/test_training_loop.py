@@ -21,13 +21,13 @@ from labelembed.models import InputScaling
 from labelembed.objectives import LabelEmbedding, Objective
 from labelembed.runs.build import build_network
 from labelembed.runs.run import cached_data, run_recipe
-from labelembed.training import evaluation, measuring
+from labelembed.training import evaluation, trainer
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.run_state import RunState
 from labelembed.training.schedules import SCHEDULES
 from labelembed.training.signals import SIGNALS
+from labelembed.training.state import RunState
 from tests.made_objectives import build
 from tests.made_training import (
     BATCHES,
@@ -190,21 +190,21 @@ def test_test_measures_are_those_of_the_selected_epoch_however_often_they_are_ma
     objective, data, tmp_path, monkeypatch
 ):
     measured = []
-    evaluate = measuring.evaluate
+    evaluate = trainer.evaluate
 
-    def counted(network, split, **how):
-        measured.append(len(split))
-        return evaluate(network, split, **how)
+    def counted(network, data, split):
+        measured.append(split)
+        return evaluate(network, data, split)
 
-    monkeypatch.setattr(measuring, "evaluate", counted)
+    monkeypatch.setattr(trainer, "evaluate", counted)
     # With so large a rate the error goes up and down: the last epoch is not the best one.
     fast = {"name": "sgd", "learning_rate": 3.0}
     settings = {"data": {"name": "digits", "train_rows": 190, "development": data}, "optimizer": fast, "epochs": 6}
     recipes = [small_recipe(objective=objective, test_every_epoch=every, **settings) for every in (False, True)]
     once = train(recipes[0], tmp_path / "once")
-    assert measured.count(449) == 1
+    assert measured.count("test") == 1
     each = train(recipes[1], tmp_path / "each")
-    assert measured.count(449) == 1 + 6
+    assert measured.count("test") == 1 + 6
     journal = RunFolder(tmp_path / "each").journal()
     assert all(line["test"] for line in journal)
     assert once["test"] == each["test"] == journal[each["selected_epoch"] - 1]["test"]  # to the last bit
@@ -213,15 +213,15 @@ def test_test_measures_are_those_of_the_selected_epoch_however_often_they_are_ma
 
 
 def test_test_examples_without_finite_predictions_end_the_run_with_the_epoch(tmp_path, monkeypatch):
-    evaluate = measuring.evaluate
+    evaluate = trainer.evaluate
 
-    def evaluated(network, split, **how):
-        if len(split) == 449:
-            raise ValueError("row 3 has a nan")
-        return evaluate(network, split, **how)
+    def evaluated(network, data, split):
+        if split == "test":
+            raise ValueError("example 3 has a nan")
+        return evaluate(network, data, split)
 
-    monkeypatch.setattr(measuring, "evaluate", evaluated)
-    with pytest.raises(TrainingError, match=r"not finite after epoch 3, the selected one: row 3 has a nan"):
+    monkeypatch.setattr(trainer, "evaluate", evaluated)
+    with pytest.raises(TrainingError, match=r"not finite after epoch 3, the selected one: example 3 has a nan"):
         train(small_recipe(selection={"by": "last_epoch"}), tmp_path / "run")
     assert RunFolder(tmp_path / "run").state() == "failed"
 
@@ -233,14 +233,14 @@ def script_measures(monkeypatch, errors, nlls=None):
     """Makes the validation set's error and NLL follow a script; without `nlls` the NLL falls as the error rises."""
     epoch = 0
 
-    def evaluate(network, split, *, autocast=None):
+    def evaluate(network, data, split):
         nonlocal epoch
-        if len(split) != 100:  # the test rows
+        if split == "test":
             return {"error": 0.5, "nll": 1.0}
         epoch += 1
         return {"error": errors[epoch - 1], "nll": nlls[epoch - 1] if nlls else 2 - errors[epoch - 1]}
 
-    monkeypatch.setattr(measuring, "evaluate", evaluate)
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ def test_predictions_are_those_of_evaluation_mode_and_the_mode_is_put_back(train
     inputs = torch.randn(23, 4)
     expected = network.eval().logits(inputs).detach()
     network.train(training)
-    monkeypatch.setattr(evaluation, "EVALUATION_ROWS", 10)  # the last piece has 3 rows
+    monkeypatch.setattr(evaluation, "EVALUATION_EXAMPLES", 10)  # the last piece has 3 rows
     found = evaluation.predicted_logits(network, inputs)
     torch.testing.assert_close(found, expected)
     assert (found.dtype, found.requires_grad) == (torch.float32, False)

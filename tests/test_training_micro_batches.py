@@ -13,11 +13,11 @@ from labelembed.errors import RecipeError, TrainingError
 from labelembed.objectives import OneHot
 from labelembed.runs.run import cached_data
 from labelembed.runs.training_network import network_for
+from labelembed.training.batches import micro_batches, number_of_micro_batches
 from labelembed.training.checkpoints import SavingTimes
-from labelembed.training.loop import Trainer
-from labelembed.training.micro_batches import coupling_notes, micro_batches, number_of_micro_batches
-from labelembed.training.network import Network
+from labelembed.training.network import Network, coupling_notes
 from labelembed.training.settings import CheckpointPolicy
+from labelembed.training.trainer import Trainer
 from tests.made_corpus import write_corpus
 from tests.made_training import (
     assert_same_run,
@@ -152,7 +152,7 @@ def test_small_last_batch_comes_in_fewer_micro_batches_alike_in_all_processes():
 
     for rows, processes, expected in [(3, 1, 3), (1, 1, 1), (12, 1, 4), (5, 2, 3), (1, 2, 1), (2, 3, 1)]:
         for share in shares(rows, processes):
-            count = number_of_micro_batches(share, 4, step_rows=rows, processes=processes)
+            count = number_of_micro_batches(share, 4, step_examples=rows, processes=processes)
             assert count == expected
             parts = micro_batches(share, count)
             assert torch.cat([part.indices for part in parts]).tolist() == share.indices.tolist()

@@ -12,11 +12,10 @@ from labelembed.data import TokenBudget, read_corpus
 from labelembed.metrics import bleu
 from labelembed.runs.run import run_recipe
 from labelembed.runs.training_network import network_for
-from labelembed.training.decoding import Decoding, decode
+from labelembed.training.batches import batches, evaluation_batches
+from labelembed.training.decoding import Decoding, decode, text_metrics
+from labelembed.training.evaluation import class_means, token_metrics
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.training_data import batches, evaluation_batches
-from labelembed.training.training_pass import class_means
-from labelembed.training.translation import text_measures, token_measures
 from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import (
@@ -50,13 +49,13 @@ def token_by_token(network, pairs):
     return loss, wrong, count
 
 
-def test_token_measures_are_those_of_each_sentence_alone(made):
+def test_token_metrics_are_those_of_each_sentence_alone(made):
     corpus = read_corpus(made / "corpus")
     network = network_for(sequence_recipe(made), corpus)
     loss, wrong, count = token_by_token(network, corpus.development)
     assert count == corpus.development.num_examples
     network.train()
-    found = token_measures(network, corpus.development)
+    found = token_metrics(network, corpus.development)
     assert network.training
     assert found["error"] == wrong / count
     assert found["nll"] == pytest.approx(loss / count, rel=1e-5)
@@ -95,7 +94,7 @@ def test_run_on_a_corpus_leaves_texts_and_their_measures(batch_size, made, tmp_p
         written = (tmp_path / "translations" / f"{split}.txt").read_text().splitlines()
         assert len(written) == len(corpus.splits[split])
         assert result[split]["bleu"] == bleu(written, [corpus.references(split)]).value
-        assert result[split] == result[split] | text_measures(written, corpus.references(split), level="word")
+        assert result[split] == result[split] | text_metrics(written, corpus.references(split), level="word")
     assert result["temperature"] is None
     assert result["selected_by"] == "development bleu"
     geometry = RunFolder(tmp_path).label_geometry()

@@ -15,10 +15,10 @@ import torch
 
 from labelembed.errors import InterruptedTraining, LostProcess
 from labelembed.runs import run as run_module
-from labelembed.training.loop import Trainer
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import LOCK
 from labelembed.training.signals import SIGNALS, Stopped, stop_at_once
+from labelembed.training.trainer import Trainer
 from tests.made_cli import call
 from tests.made_survival import SELDOM, gloo, saves, step_of
 from tests.made_training import (
@@ -144,7 +144,7 @@ BEFORE_TRAINING = {
     "tune": (["tune", "--jobs", "1"], "labelembed.runs.run.build_data"),
     "compare --tuned": (["compare", "--tuned"], "labelembed.runs.run.build_data"),
     "train, building the network": (["train"], "labelembed.runs.run.network_for"),
-    "train, before the first step": (["train"], "labelembed.training.loop.number_of_batches"),
+    "train, before the first step": (["train"], "labelembed.training.batches.placed"),
 }
 
 

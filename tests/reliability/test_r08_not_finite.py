@@ -21,9 +21,9 @@ from labelembed.recipes.loading import load_recipe
 from labelembed.runs import run as run_module
 from labelembed.runs.comparison import plan_comparison, run_comparison
 from labelembed.runs.run import cached_data
-from labelembed.training import loop
+from labelembed.training import trainer
 from labelembed.training.checkpoints import load_newest, save_checkpoint
-from labelembed.training.precision import make_accelerator
+from labelembed.training.device import make_accelerator
 from labelembed.training.run_folder import RunFolder
 from tests.made_corpus_runs import OVER_TOKENS, over_tokens, sequence_recipe
 from tests.made_in_process import run_jobs_here
@@ -289,7 +289,7 @@ def test_input_that_is_not_finite_is_named_by_its_row(name, value, hooks, tmp_pa
 
     message = diverges(recipe, tmp_path / "run", before_step(hooks, STEP, spoil), data=data)
     assert (
-        f"at step {STEP} (epoch 2, batch 2 of 5); the input is not finite: training rows {rows[0]}, {rows[1]}"
+        f"at step {STEP} (epoch 2, batch 2 of 5); the input is not finite: training examples {rows[0]}, {rows[1]}"
         in message
     )
     figure.count("caught before the step, by name", 1, 1)
@@ -448,7 +448,7 @@ def scaled(monkeypatch):
         accelerator.scaler = torch.amp.GradScaler("cpu")
         return accelerator
 
-    monkeypatch.setattr(loop, "make_accelerator", make)
+    monkeypatch.setattr(trainer, "make_accelerator", make)
 
 
 @pytest.mark.filterwarnings("ignore:Seems like `optimizer.step:UserWarning")  # Accelerate puts its own in the place

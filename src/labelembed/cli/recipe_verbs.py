@@ -86,7 +86,7 @@ def check(
     from labelembed.runs.build import build_data
     from labelembed.runs.comparison import plan_comparison
     from labelembed.runs.training_network import network_for
-    from labelembed.training.training_data import number_of_batches
+    from labelembed.training.batches import number_of_batches
 
     chosen, name = chosen_recipe(recipe, settings=settings, data=data)
     plan = plan_comparison(chosen, name, Path("comparisons") / f".check-{name}")
@@ -94,7 +94,6 @@ def check(
         found = build_data(chosen, progress=reading)
     network = network_for(chosen, found, to_try=True)
     notes = list(found.notes)
-    training = chosen.settings(found.num_labels, train=found.train)
     facts: dict[str, Any] = {
         "recipe": name,
         "source": found.source,
@@ -103,8 +102,8 @@ def check(
         "input_shape": list(getattr(found, "input_shape", [])),
         "notes": notes,
         "parameters": network.parameter_count(),
-        "steps_per_epoch": number_of_batches(found.train, training.batch_size),
-        "epochs": training.epochs,
+        "steps_per_epoch": number_of_batches(found.train, chosen.step_size(found.num_labels)),
+        "epochs": chosen.number_of_epochs(found),
         "objective": chosen.objective["name"],
         "comparison": [variant.name for variant in plan.variants],
     }
@@ -118,6 +117,6 @@ def check(
     for note in notes:
         typer.echo(f"  note        {note}")
     typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")
-    typer.echo(f"  training    {training.epochs} epochs of {facts['steps_per_epoch']:,} steps")
+    typer.echo(f"  training    {facts['epochs']} epochs of {facts['steps_per_epoch']:,} steps")
     seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) != 1 else ''}"
     typer.echo(f"  comparison  {', '.join(facts['comparison'])}; {seeds}")

@@ -117,7 +117,7 @@ def _train(
     from labelembed.runs.recipe_diff import differences, refuse_other_recipe
     from labelembed.runs.run_setup import start_over
     from labelembed.runs.training_network import network_for
-    from labelembed.training.processes import one_for_all
+    from labelembed.training.device import one_for_all
     from labelembed.training.run_folder import RunFolder
     from labelembed.training.tensorboard import log_journal
 

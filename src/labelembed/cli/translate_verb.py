@@ -50,8 +50,6 @@ def translate(
     as_json: JsonOption = False,
 ) -> None:
     """Translate the lines of a text with a finished run; after Ctrl-C what is done is kept."""
-    import dataclasses
-
     import torch
 
     from labelembed.cli.display import counting_shown
@@ -65,17 +63,17 @@ def translate(
     saved = SavedTranslator.load(run)
     asked: dict[str, Any] = {
         "beam": max(n_best, 1) if beam is None and saved.decoding.beam < n_best else beam,
-        "n_best": n_best,
         "length_penalty": length_penalty,
         "maximum_length": maximum_length,
         "replace_unknown": replace_unknown or None,
     }
-    decoding = dataclasses.replace(saved.decoding, **{key: value for key, value in asked.items() if value is not None})
+    decoding = saved.decoding.model_copy(update={key: value for key, value in asked.items() if value is not None})
     lines = sys.stdin if file == "-" else (line for block in line_blocks(Path(file)) for line in block)
     done, strangers = 0, 0
     try:
         with _written(output) as out, counting_shown("translated {:,} lines", quiet=quiet) as show:
-            for number, line in enumerate(saved.translate((text.rstrip("\r\n") for text in lines), decoding)):
+            texts = (text.rstrip("\r\n") for text in lines)
+            for number, line in enumerate(saved.translate(texts, decoding, n_best=n_best)):
                 _write(out, number, line, n_best=n_best, as_json=as_json)
                 done += 1
                 strangers += bool(line.translations) and not line.known

@@ -1,23 +1,17 @@
-"""The parts of a recipe that are no component: which rows are held out, what is kept, what is compared."""
+"""The parts of a recipe that are no component: which examples are held out, what is compared."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from labelembed.data import DevelopmentSplit
-from labelembed.recipes.numbers import Number, PositiveInt, Seed
 from labelembed.recipes.wording import shown
+from labelembed.training.settings import Block, Number, PositiveInt, Seed
 
 MOST_SEEDS = 1_000
-
-
-class Block(pydantic.BaseModel):
-    """A part of a recipe: unknown keys are refused, and so are infinities."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DevelopmentBlock(Block):
@@ -39,48 +33,6 @@ class DevelopmentBlock(Block):
     def split(self) -> DevelopmentSplit:
         """Returns it as the data room takes it."""
         return DevelopmentSplit(first=self.first, fraction=self.fraction, rows=self.rows, seed=self.seed)
-
-
-class SelectionBlock(Block):
-    """Which epoch's weights are kept."""
-
-    by: Literal["auto", "development_error", "development_nll", "development_bleu", "last_epoch"] = Field(
-        "auto",
-        description="auto: development_error (of a corpus development_bleu) where there is a development set, "
-        "else last_epoch",
-    )
-    patience: PositiveInt | None = Field(None, description="stop after so many epochs without a new best")
-
-
-class CheckpointBlock(Block):
-    """When to save what resuming needs."""
-
-    minimum_seconds: Annotated[Number, Field(ge=0)] = Field(
-        10.0, description="save at the end of an epoch when the last save is this old"
-    )
-    every_steps: PositiveInt | None = Field(None, description="and after every so many steps, for long epochs")
-    time_share: Annotated[Number, Field(gt=0, le=1)] = Field(
-        0.05, description="share of the time that saving may take: saves that come sooner are left out; 1: none is"
-    )
-    keep: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(
-        2, description="how many are kept; the older one is there if one breaks"
-    )
-
-
-class DecodingBlock(Block):
-    """How a trained network's sentences are found, of a corpus: beam search when it is done, greedy while it trains."""
-
-    beam: Annotated[int, Field(ge=1, le=1000, strict=True)] = Field(1, description="hypotheses kept; 1: greedy")
-    length_penalty: Annotated[Number, Field(ge=0)] = Field(
-        1.0, description="scores are divided by ((5 + length) / 6) to this power; 0: long sentences lose"
-    )
-    minimum_length: Annotated[int, Field(ge=0, le=100_000, strict=True)] = Field(
-        0, description="tokens before a sentence may end"
-    )
-    maximum_length: PositiveInt | None = Field(None, description="tokens at most; null: twice the source's and ten")
-    replace_unknown: Annotated[bool, Field(strict=True)] = Field(
-        False, description="put the source word with the highest attention in the place of an unknown word"
-    )
 
 
 class ComparisonBlock(Block):

@@ -2,87 +2,47 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pydantic
 from pydantic import Field
 
-from labelembed.data import CORPORA, DATA, OLD_NAMES, DevelopmentSplit, TokenBudget, encoding_kind
+from labelembed.data import CORPORA, DATA, OLD_NAMES, DevelopmentSplit, encoding_kind
 from labelembed.errors import RecipeError, nearest
 from labelembed.models import MODELS, SEQUENCE_MODELS
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.blocks import (
-    Block,
-    CheckpointBlock,
-    ComparisonBlock,
-    DataCommon,
-    DecodingBlock,
-    DevelopmentBlock,
-    PublishedBlock,
-    SelectionBlock,
-)
-from labelembed.recipes.numbers import BatchSize, Epochs, Number, PositiveInt, Seed
+from labelembed.recipes.blocks import ComparisonBlock, DataCommon, DevelopmentBlock, PublishedBlock
 from labelembed.recipes.probing import mixing_faults, value_faults
 from labelembed.recipes.removed import without_removed
 from labelembed.recipes.signature import resolve
 from labelembed.recipes.wording import refusal, shown
+from labelembed.training.decoding import Decoding
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES
-from labelembed.training.settings import CheckpointPolicy, Selection, TrainingSettings
-from labelembed.training.training_data import Rows, number_of_batches
+from labelembed.training.settings import Block, Flag, TrainingSettings
 
 
-class Recipe(Block):
-    """One run, whole. The blocks with a `name` take the keys of the component of that name."""
+class _Components(Block):
+    """The blocks with a `name`, which take the keys of the component of that name."""
 
-    data: dict[str, Any] = Field(description="where the rows come from")
+    data: dict[str, Any] = Field(description="where the examples come from")
     model: dict[str, Any] = Field(description="the network below the output layer")
     objective: dict[str, Any] = Field(description="output layer and loss")
     optimizer: dict[str, Any] = Field({"name": "adam"}, description="how the weights are moved")
     schedule: dict[str, Any] = Field({"name": "constant"}, description="how the learning rate goes")
-    epochs: Epochs = Field(
-        description="passes over the training rows; {steps: 4500}: as many as have so many optimiser steps"
-    )
-    batch_size: BatchSize = Field(
-        description="rows of one optimiser step; {per_label: 50}: 50 times the number of labels"
-    )
-    micro_batches: PositiveInt = Field(
-        1, description="parts of a step's rows, taken one after the other where they do not fit into memory together"
-    )
-    seed: Seed = Field(0, description="start, order of rows, dropout")
-    precision: Literal["float32", "bf16", "fp16"] = Field("float32", description="bf16 and fp16: mixed precision")
-    compile: Annotated[bool, Field(strict=True)] = Field(
-        False, description="torch.compile the network: a minute at the start, then faster steps on a GPU"
-    )
-    max_gradient_norm: Annotated[Number, Field(gt=0)] | None = Field(
-        None, description="scale gradients down to this norm, all parameters together; null: never"
-    )
-    selection: SelectionBlock = Field(SelectionBlock(), description="which epoch's weights are kept")
-    test_every_epoch: Annotated[bool, Field(strict=True)] = Field(
-        False, description="measure the test set after every epoch, as papers' curves do; false: once, at the end"
-    )
-    calibration: Annotated[bool, Field(strict=True)] = Field(
-        True, description="fit a temperature on the development rows after training"
-    )
-    decoding: DecodingBlock | None = Field(
+
+
+class Recipe(TrainingSettings, _Components):
+    """One run, whole: its components, how it is trained, and what is done when it is over."""
+
+    calibration: Flag = Field(True, description="fit a temperature on the development rows after training")
+    decoding: Decoding | None = Field(
         None, description="of a corpus: how sentences are found when the run is done; null: greedily"
     )
-    checkpoints: CheckpointBlock = Field(CheckpointBlock(), description="when to save what resuming needs")
     comparison: ComparisonBlock | None = Field(None, description="what `labelembed compare` runs by default")
     published: list[PublishedBlock] | None = Field(
         None, description="figures of a paper for the report: objective, measure, value, deviation, runs, source"
     )
-
-    def rows_of_a_step(self, num_labels: int) -> int:
-        """Returns the batch size in rows, for data with so many labels."""
-        size = self.batch_size
-        return size["per_label"] * num_labels if isinstance(size, dict) else size
-
-    def sentences_of_a_step(self) -> int | TokenBudget:
-        """Returns the batch size of a corpus."""
-        size = self.batch_size
-        return TokenBudget(size["tokens"]) if isinstance(size, dict) else size
 
     @property
     def of_sentences(self) -> bool:
@@ -93,25 +53,6 @@ class Recipe(Block):
     def of_words(self) -> bool:
         """Whether the inputs are numbers of words, which nothing scales or changes."""
         return encoding_kind(self.data) in ("words", "tokens")
-
-    def settings(self, num_labels: int, *, train: Rows) -> TrainingSettings:
-        """Returns what the training loop must know, for data with so many labels and these training examples."""
-        batch_size = self.sentences_of_a_step() if self.of_sentences else self.rows_of_a_step(num_labels)
-        epochs = self.epochs
-        if isinstance(epochs, dict):
-            epochs = math.ceil(epochs["steps"] / number_of_batches(train, batch_size))
-        return TrainingSettings(
-            epochs=epochs,
-            batch_size=batch_size,
-            micro_batches=self.micro_batches,
-            seed=self.seed,
-            precision=self.precision,
-            compile=self.compile,
-            max_gradient_norm=self.max_gradient_norm,
-            selection=Selection(**self.selection.model_dump()),
-            checkpoints=CheckpointPolicy(**self.checkpoints.model_dump()),
-            test_every_epoch=self.test_every_epoch,
-        )
 
     def development(self) -> DevelopmentSplit | None:
         """Returns which rows are held out, None for none."""

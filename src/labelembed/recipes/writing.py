@@ -10,10 +10,12 @@ from typing import Any
 import yaml
 
 from labelembed.data import CORPORA
-from labelembed.recipes.blocks import CheckpointBlock, ComparisonBlock, DataCommon, DecodingBlock, SelectionBlock
+from labelembed.recipes.blocks import ComparisonBlock, DataCommon
 from labelembed.recipes.loading import read_recipe, recipe_heading, shipped_recipes
 from labelembed.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.recipes.signature import keys_of
+from labelembed.training.decoding import Decoding
+from labelembed.training.settings import Block
 
 _COMMENT_COLUMN = 42
 
@@ -48,16 +50,14 @@ def full_recipe(name: str) -> str:
             lines += _component(key, value, field.description or "")
         elif key == "decoding":
             if recipe.of_sentences:
-                lines += _block(key, (value or DecodingBlock()).model_dump(), DecodingBlock, field.description or "")
+                lines += _block(key, value or Decoding(), field.description or "")
         elif key == "comparison":
-            lines += _block(key, (value or ComparisonBlock()).model_dump(), ComparisonBlock, field.description or "")
+            lines += _block(key, value or ComparisonBlock(), field.description or "")
         elif key == "published":
             if value:
                 lines += ["", *_line(key, recipe.model_dump()[key], field.description or "")]
-        elif key == "selection":
-            lines += _block(key, value.model_dump(), SelectionBlock, field.description or "")
-        elif key == "checkpoints":
-            lines += _block(key, value.model_dump(), CheckpointBlock, field.description or "")
+        elif isinstance(value, Block):
+            lines += _block(key, value, field.description or "")
         else:
             lines += [""] if lines[-1].startswith(" ") else []  # behind a block
             lines += _line(key, value, field.description or "")
@@ -78,9 +78,9 @@ def _component(kind: str, block: dict[str, Any], description: str) -> list[str]:
     return lines
 
 
-def _block(kind: str, values: dict[str, Any], model: Any, description: str) -> list[str]:
-    lines = ["", f"{kind}:  # {description}"]
-    for key, field in model.model_fields.items():
+def _block(kind: str, block: Block, description: str) -> list[str]:
+    lines, values = ["", f"{kind}:  # {description}"], block.model_dump()
+    for key, field in type(block).model_fields.items():
         lines += _line(key, values[key], field.description or "", indent=2)
     return lines
 

@@ -48,7 +48,7 @@ class SeenErrors:
         of_label: Rows of each label over all runs, or None with thousands of labels.
         reliability: Before any temperature.
         calibrated: With the temperature of each run; None where any has none.
-        worst: Pictures or texts of the first run with the highest loss, see `training.evidence`.
+        worst: Pictures or texts of the first run with the highest loss, see `training.diagnostics`.
         worst_seed: The seed of that run.
         unknown: Runs of older versions that left nothing, and why others cannot be read, by seed.
     """

@@ -20,12 +20,12 @@ from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.pretrained_text import encoder_folder
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.signature import POINTED_TO, argument_faults, keys_of, takes
+from labelembed.training.batches import TrainingData, counted_in_examples
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.schedules import SCHEDULES, Schedule
-from labelembed.training.training_data import TrainingData
 
 
 def _arguments(block: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def build_rows(
         raw,
         development=recipe.development(),
         train_rows=recipe.data["train_rows"],
-        batch_size=recipe.rows_of_a_step(len(raw.names)),
+        batch_size=counted_in_examples(recipe.step_size(len(raw.names))),
         encoding=encoding,
     )
 

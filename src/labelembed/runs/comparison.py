@@ -22,12 +22,12 @@ from labelembed.recipes.variants import Variant, baseline_among, seeds_of, varia
 from labelembed.runs.recipe_diff import refuse_other_recipe
 from labelembed.runs.run import run_job
 from labelembed.runs.training_network import network_for
+from labelembed.training.batches import TrainingData
 from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder, saving, write_json
 from labelembed.training.jobs import VISIBLE_GPUS, Event, Job, run_jobs
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import locked
-from labelembed.training.training_data import TrainingData
 from labelembed.training.worker_log import LOG_FILE, with_last_lines
 
 _DESCRIPTION_BYTES = 10_000

@@ -10,9 +10,9 @@ from labelembed.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE
 from labelembed.data.encoders.table import COLUMNS_FILE
 from labelembed.data.encoders.text_encoder import FEATURES_FILE, TOKENS_FILE
 from labelembed.errors import DataError, RunFolderError
+from labelembed.training.batches import TrainingData
 from labelembed.training.files import write_bytes
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.training_data import TrainingData
 
 _SIDES = ("source", "target")
 #: What a run folder keeps of the vocabulary of a corpus or of labelled texts, or of a table's columns.

@@ -11,8 +11,8 @@ from labelembed.models.text_transformer import encode_names
 from labelembed.pretrained_text import PACKAGE
 from labelembed.recipes.references import EMBEDDING_FILE, embedding_path, learned_embeddings, text_encoder
 from labelembed.recipes.schema import Recipe
+from labelembed.training.batches import TrainingData
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.training_data import TrainingData
 
 
 def given_embedding(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -18,12 +17,12 @@ from labelembed.runs.build import build_optimizer, build_schedule
 from labelembed.runs.run import cached_data
 from labelembed.runs.teacher_table import uniform_table
 from labelembed.runs.training_network import network_for
+from labelembed.training.batches import EVALUATION_EXAMPLES, TrainingData
 from labelembed.training.decoding import Decoding, decode
 from labelembed.training.evaluation import predicted_logits
-from labelembed.training.loop import Trainer
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.training_data import EVALUATION_ROWS, TrainingData
+from labelembed.training.trainer import Trainer
 
 _WARM_STEPS, _STEPS = 3, 12
 # Translated to see how long that takes.
@@ -49,16 +48,15 @@ def seconds_of_run(recipe: Recipe) -> float:
             network = network_for(recipe, data)
             if isinstance(network.objective, Distillation) and needs_table(recipe):
                 network.objective.teacher_table = uniform_table(recipe, data)
-            settings = recipe.settings(data.num_labels, train=data.train)
             trainer = Trainer(
                 network,
                 partial(build_optimizer, recipe),
                 build_schedule(recipe),
                 data,
-                replace(settings, epochs=1),
+                recipe,
                 RunFolder(nowhere),
             )
-            network.objective.start_epoch(0, settings.epochs, trainer.batches)
+            network.objective.start_epoch(0, trainer.epochs, trainer.batches)
             times = trainer.time_steps(_WARM_STEPS + _STEPS)
             times = times[_WARM_STEPS:] or times[-1:]  # a large network makes fewer steps
             step = sorted(times)[len(times) // 2] if times else 0.0
@@ -66,17 +64,17 @@ def seconds_of_run(recipe: Recipe) -> float:
     finally:
         torch.set_num_threads(threads)
     sizes = {name: len(split) for name, split in data.splits.items() if name != "train"}
-    tested = settings.epochs if recipe.test_every_epoch else 1
-    measured = settings.epochs * sizes.get("development", 0) + tested * sizes.get("test", 0)
-    return settings.epochs * trainer.batches * step + measured * example
+    tested = trainer.epochs if recipe.test_every_epoch else 1
+    measured = trainer.epochs * sizes.get("development", 0) + tested * sizes.get("test", 0)
+    return trainer.epochs * trainer.batches * step + measured * example
 
 
 def _seconds_of_an_example(network: Network, data: TrainingData) -> float:
     """Returns about how long it takes to measure one validation or test example."""
     began = time.perf_counter()
     if isinstance(data, LabelledData):
-        predicted_logits(network, data.train.inputs[:EVALUATION_ROWS])
-        tried = min(EVALUATION_ROWS, len(data.train))
+        predicted_logits(network, data.train.inputs[:EVALUATION_EXAMPLES])
+        tried = min(EVALUATION_EXAMPLES, len(data.train))
     else:
         tried = min(_SENTENCES, len(data.train))
         decode(network, [data.train.source[place] for place in range(tried)], Decoding())

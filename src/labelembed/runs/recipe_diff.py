@@ -22,7 +22,7 @@ from labelembed.runs.embedding import encoder_source
 from labelembed.runs.teacher_files import identity
 from labelembed.training.files import sha256, write_bytes
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.settings import Position
+from labelembed.training.state import Position
 
 HEADING = "The resolved recipe of this run; it runs the run again."
 # With another of these the run would be neither the old one nor the new one: what it has learned, the rows it has seen

@@ -18,19 +18,18 @@ from labelembed.runs.run_results import conclude, finish, note_failure
 from labelembed.runs.run_setup import begin, give_teacher, refuse_without_room
 from labelembed.runs.teacher_table import Asking
 from labelembed.runs.training_network import network_for
+from labelembed.training.batches import TrainingData
 from labelembed.training.checkpoints import load_newest
+from labelembed.training.device import lost_processes_named
+from labelembed.training.environment import begin_peak
 from labelembed.training.files import saving
-from labelembed.training.loop import Trainer
-from labelembed.training.micro_batches import coupling_notes
-from labelembed.training.network import Network
-from labelembed.training.peak_memory import begin_peak
-from labelembed.training.processes import lost_processes_told
+from labelembed.training.network import Network, coupling_notes
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import JOURNAL_LINE_BYTES, RunFolder
 from labelembed.training.run_lock import locked
 from labelembed.training.signals import Stopped
 from labelembed.training.tensorboard import journal_logged
-from labelembed.training.training_data import TrainingData
+from labelembed.training.trainer import Trainer
 
 # Seconds that a run of a comparison waits for the process that made it before.
 _PATIENCE = 20.0
@@ -127,7 +126,7 @@ def _run(
     begun = folder.state() != "empty"
     if begun:
         _refuse_other_data(folder, data)
-    with lost_processes_told(folder.path):
+    with lost_processes_named(folder.path):
         return _trained(recipe, folder, data, network, begun=begun, changed=changed, device=device, warn=warn, **how)
 
 
@@ -152,7 +151,7 @@ def _trained(
         partial(build_optimizer, recipe),
         build_schedule(recipe),
         data,
-        recipe.settings(data.num_labels, train=data.train),
+        recipe,
         folder,
         observe=observe,
         stop=stop,
@@ -168,7 +167,7 @@ def _trained(
     give_teacher(recipe, folder, data, network)
     _go_on(folder, trainer, warn, changed=changed)
     if changed:
-        refuse_change_behind(trainer.settings.epochs, folder, trainer.position)
+        refuse_change_behind(trainer.epochs, folder, trainer.position)
     if writes:
         with saving(folder.path, needed_bytes=JOURNAL_LINE_BYTES * (trainer.position.epoch + 1)):
             folder.keep_journal(trainer.position.epoch)
@@ -177,7 +176,7 @@ def _trained(
             folder.forget_result()
     logged = journal_logged(folder, observe, asked=tensorboard, warn=warn) if writes else nullcontext(observe)
     try:
-        with logged as trainer.observe, saving(folder.path), lost_processes_told(folder.path):
+        with logged as trainer.observe, saving(folder.path), lost_processes_named(folder.path):
             result = trainer.run()
     except TrainingError as error:
         if writes:

@@ -11,17 +11,14 @@ from labelembed.data import TextCorpus
 from labelembed.errors import DivergedTraining, TrainingError
 from labelembed.geometry import LabelGeometry
 from labelembed.recipes.schema import Recipe
-from labelembed.training.decoding import Decoding
-from labelembed.training.evaluation import calibrate
-from labelembed.training.evidence import error_evidence, shown_split
+from labelembed.training.batches import TrainingData
+from labelembed.training.decoding import Decoding, measure_text
+from labelembed.training.diagnostics import error_diagnostics, sentence_diagnostics, shown_split
+from labelembed.training.environment import peak_memory
+from labelembed.training.evaluation import calibrate, class_means
 from labelembed.training.files import saving, sha256, write_bytes
-from labelembed.training.loop import Trainer
-from labelembed.training.peak_memory import peak_memory
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.sentence_evidence import sentence_evidence
-from labelembed.training.training_data import TrainingData
-from labelembed.training.training_pass import class_means
-from labelembed.training.translation import measure_text
+from labelembed.training.trainer import Trainer
 
 # Where a run on a corpus leaves what it wrote: SPLIT.txt, a line for each sentence.
 WRITTEN_FOLDER = "translations"
@@ -55,27 +52,26 @@ def conclude(recipe: Recipe, trainer: Trainer, result: dict[str, Any]) -> dict[s
         trainer: Whose network has the selected weights.
         result: What the run reached.
     """
-    data, autocast = trainer.data, trainer.accelerator.autocast
+    data, network, folder, writes = trainer.data, trainer.network, trainer.folder, trainer.accelerator.is_main_process
     result["peak_memory"] = peak_memory(trainer.accelerator.device)
     if not isinstance(data, TextCorpus):
-        return calibrate(trainer.network, data, wanted=recipe.calibration, autocast=autocast)
-    how = {} if recipe.decoding is None else recipe.decoding.model_dump()
+        return calibrate(network, data, wanted=recipe.calibration)
     found: dict[str, Any] = {"temperature": None, "calibration": "none, for a corpus", "calibrated": None}
     for split in data.splits:
         if split == "train":
             continue
-        measures, written = measure_text(trainer.network, data, split, Decoding(**how), autocast=autocast)
-        found[split] = result[split] | measures
-        sentences = None
-        if split == shown_split(data) and trainer.accelerator.is_main_process:
-            sentences = sentence_evidence(trainer.network, data, split, written, autocast=autocast)
-        if trainer.accelerator.is_main_process:
-            text = "".join(f"{line}\n" for line in written).encode()
-            with saving(trainer.folder.path, needed_bytes=len(text) + _SMALL_FILES):
-                (trainer.folder.path / WRITTEN_FOLDER).mkdir(exist_ok=True)
-                write_bytes(trainer.folder.path / WRITTEN_FOLDER / f"{split}.txt", text)
-                if sentences is not None:
-                    trainer.folder.write_evidence("sentences", sentences)
+        metrics, written = measure_text(network, data, split, recipe.decoding or Decoding())
+        found[split] = result[split] | metrics
+        if not writes:
+            continue
+        is_shown = split == shown_split(data)
+        sentences = sentence_diagnostics(network, data, split, written) if is_shown else None
+        text = "".join(f"{line}\n" for line in written).encode()
+        with saving(folder.path, needed_bytes=len(text) + _SMALL_FILES):
+            (folder.path / WRITTEN_FOLDER).mkdir(exist_ok=True)
+            write_bytes(folder.path / WRITTEN_FOLDER / f"{split}.txt", text)
+            if sentences is not None:
+                folder.write_evidence("sentences", sentences)
     return found
 
 
@@ -86,14 +82,11 @@ def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict
     Of several processes the first one calls it.
     """
     network, names = trainer.network, data.names
-    weights = trainer.selected_weights()
-    means = class_means(network, data.train, autocast=trainer.accelerator.autocast)
+    means = class_means(network, data.train)
     geometry = network.objective.label_geometry(names, class_means=means)
-    errors, examples = error_evidence(
-        network, data, temperature=result.get("temperature"), autocast=trainer.accelerator.autocast
-    )
+    errors, examples = error_diagnostics(network, data, temperature=result.get("temperature"))
     by_means = LabelGeometry(names, vectors=means, source=f"{type(network.objective).__name__}, class means")
-    contiguous = {name: value.contiguous() for name, value in weights.items()}
+    contiguous = {name: value.contiguous() for name, value in network.prediction_state().items()}
     tables = [table for one in (geometry, by_means) for table in (one.vectors, one.similarities) if table is not None]
     needed = sum(value.nbytes for value in (*contiguous.values(), *tables))
     needed += 0 if examples is None else 5 * len(examples.right)

@@ -27,13 +27,13 @@ from labelembed.runs.recipe_diff import HEADING
 from labelembed.runs.run_results import WRITTEN_FOLDER
 from labelembed.runs.teacher import table_bytes
 from labelembed.runs.teacher_table import Asking, TableKind, open_table, write_table
+from labelembed.training.batches import TrainingData
 from labelembed.training.environment import describe_environment
 from labelembed.training.files import make_writable_folder, saving, write_bytes
-from labelembed.training.loop import Trainer
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.tensorboard import LOG_FOLDER
-from labelembed.training.training_data import TrainingData
+from labelembed.training.trainer import Trainer
 from labelembed.training.worker_log import LOG_FILE
 
 

@@ -18,10 +18,10 @@ from labelembed.runs.embedding import given_embedding
 from labelembed.runs.recipe_diff import stored_recipe
 from labelembed.runs.saved_weights import with_saved_weights
 from labelembed.special_tokens import UNKNOWN
-from labelembed.training.decoding import Decoding, decode
+from labelembed.training.decoding import Decoding, decode, hypothesis_text, measure_text
+from labelembed.training.evaluation import token_metrics
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.translation import hypothesis_text, measure_text, token_measures
 
 # Lines translated together; sorted by length among themselves, and what is kept when the work is broken off.
 _LINES_AT_ONCE = 256
@@ -102,8 +102,7 @@ class SavedTranslator:
     @property
     def decoding(self) -> Decoding:
         """How the run's own test sentences were translated."""
-        block = self.recipe.decoding
-        return Decoding() if block is None else Decoding(**block.model_dump())
+        return self.recipe.decoding or Decoding()
 
     def read_corpus(self, path: str | None = None) -> TextCorpus:
         """Reads the corpus the run was trained on, or one of the same vocabularies at another path.
@@ -140,7 +139,7 @@ class SavedTranslator:
             split: `development` or `test`.
             decoding: How sentences are found; None: as the recipe says.
         """
-        tokens = token_measures(self.network, corpus.splits[split])
+        tokens = token_metrics(self.network, corpus.splits[split])
         return tokens | measure_text(self.network, corpus, split, decoding or self.decoding)[0]
 
     def translate(
@@ -148,6 +147,7 @@ class SavedTranslator:
         lines: Iterable[str],
         decoding: Decoding | None = None,
         *,
+        n_best: int = 1,
         observe: Callable[[int], None] = lambda lines: None,
     ) -> Iterator[TranslatedLine]:
         """Gives each line with its translations, in order, some hundred lines at a time.
@@ -155,22 +155,24 @@ class SavedTranslator:
         Args:
             lines: As people write them; what the corpus did to its lines (lower case, subwords) is done here too.
             decoding: How they are found; None: as the recipe says.
+            n_best: Translations of each line.
             observe: Told the number of lines after each part of the work.
 
         Raises:
             ValueError: When `decoding` has an argument out of its range, or a line is too long for the network.
         """
         decoding = self.decoding if decoding is None else decoding
-        decoding.search()  # says what is wrong before any line is read
+        decoding.search(n_best=n_best)  # says what is wrong before any line is read
         rest = iter(lines)
         while block := list(islice(rest, _LINES_AT_ONCE)):
-            yield from self._translated(block, decoding)
+            yield from self._translated(block, decoding, n_best)
             observe(len(block))
 
-    def _translated(self, lines: list[str], decoding: Decoding) -> list[TranslatedLine]:
+    def _translated(self, lines: list[str], decoding: Decoding, n_best: int) -> list[TranslatedLine]:
         tokens = [self.source_tokenizer.encode(line) for line in lines]
         written = [place for place, numbers in enumerate(tokens) if len(numbers)]
-        found = dict(zip(written, decode(self.network, [tokens[place] for place in written], decoding), strict=True))
+        best = decode(self.network, [tokens[place] for place in written], decoding, n_best=n_best)
+        found = dict(zip(written, best, strict=True))
         return [
             TranslatedLine(
                 line,

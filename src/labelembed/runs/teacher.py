@@ -16,9 +16,9 @@ from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.runs.saved_run import SavedRun
 from labelembed.runs.saved_translator import SavedTranslator
 from labelembed.runs.teacher_files import LOGITS, about_table, identity
+from labelembed.training.batches import TrainingData
 from labelembed.training.evaluation import predicted_logits
 from labelembed.training.network import Network
-from labelembed.training.training_data import TrainingData
 
 
 def teacher_network(path: Path, data: TrainingData) -> Network:
@@ -80,7 +80,7 @@ def teacher_logits(path: Path, data: LabelledData) -> Tensor:
 @lru_cache(maxsize=2)
 def _logits_of_run(path: Path, data: LabelledData) -> Tensor:
     network = teacher_network(path, data)
-    logits = predicted_logits(network, data.train.inputs.cpu()).float().cpu().clone()
+    logits = predicted_logits(network, data.train.inputs.cpu())
     refuse_values_that_are_not_finite(logits, torch.arange(len(logits)), path)
     return logits
 

@@ -25,8 +25,8 @@ from labelembed.objectives.soft_labels import SoftLabelTable, bytes_needed, kept
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.teacher import refuse_values_that_are_not_finite, teacher_network
 from labelembed.runs.teacher_files import SOFT_LABELS, about_table, identity
-from labelembed.training.training_data import TrainingData
-from labelembed.training.training_pass import hidden_states
+from labelembed.training.batches import TrainingData
+from labelembed.training.evaluation import hidden_states
 
 _SAFETENSORS_NAMES = {torch.float16: "F16", torch.int16: "I16", torch.int32: "I32"}
 _NUMPY_TYPES = {torch.float16: np.float16, torch.int16: np.int16, torch.int32: np.int32}

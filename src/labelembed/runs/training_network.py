@@ -18,8 +18,8 @@ from labelembed.runs.build import build_network, build_scaling, build_sequence_n
 from labelembed.runs.embedding import given_embedding, refuse_other_labels
 from labelembed.runs.teacher import teacher_logits
 from labelembed.runs.teacher_table import refuse_unfit_teacher
+from labelembed.training.batches import TrainingData
 from labelembed.training.network import Network
-from labelembed.training.training_data import TrainingData
 
 
 def network_for(recipe: Recipe, data: TrainingData, *, base: Path | None = None, to_try: bool = False) -> Network:
@@ -88,7 +88,7 @@ def _refuse_too_few_epochs(recipe: Recipe, data: TrainingData) -> None:
 
     Not part of reading a recipe: a finished run of an older version may have one, and still predicts.
     """
-    every, epochs = recipe.objective.get("store_every"), recipe.settings(data.num_labels, train=data.train).epochs
+    every, epochs = recipe.objective.get("store_every"), recipe.number_of_epochs(data)
     if every is not None and epochs <= every:
         reason = f"{recipe.objective['name']!r} would be plain cross entropy; take a smaller one, or more epochs"
         raise RecipeError([f"objective.store_every: must be less than epochs, {epochs}, got {every}: {reason}"])

@@ -1,20 +1,22 @@
-"""Sentences out of a trained network: greedy or by beam search, sentences of like length together."""
+"""Sentences out of a trained network: greedy or by beam search, as text, with BLEU, chrF and ROUGE."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from labelembed.data import TextCorpus, Tokenizer
+from labelembed.metrics import bleu, chrf, rouge
 from labelembed.models import BeamSearch, Hypothesis
-from labelembed.special_tokens import END, PAD
-from labelembed.training.network import Network
+from labelembed.special_tokens import END, PAD, UNKNOWN
+from labelembed.training.network import Network, evaluation_mode
+from labelembed.training.settings import Block, Flag, Number, PositiveInt
 
 # Hypotheses and source tokens of one batch: what attention holds for each step.
 _TOKENS_AT_ONCE = 20_000
@@ -22,104 +24,67 @@ _TOKENS_AT_ONCE = 20_000
 Tokens = npt.NDArray[np.integer[Any]]
 
 
-@dataclass(frozen=True)
-class Decoding:
-    """How sentences are found.
+class Decoding(Block):
+    """How a trained network's sentences are found, of a corpus: beam search when it is done, greedy while it trains."""
 
-    Args:
-        beam: Hypotheses kept for each sentence; 1: greedy.
-        n_best: Hypotheses returned for each sentence.
-        length_penalty: Scores are divided by ((5 + length) / 6) to this power; 0: wide beams prefer short sentences,
-            the more so the softer the targets were.
-        minimum_length: Tokens before a sentence may end.
-        maximum_length: Tokens at most; None: twice the source's and ten.
-        replace_unknown: Put the source word with the highest attention in the place of an unknown word.
-    """
+    beam: Annotated[int, Field(ge=1, le=1000, strict=True)] = Field(1, description="hypotheses kept; 1: greedy")
+    length_penalty: Annotated[Number, Field(ge=0)] = Field(
+        1.0,
+        description="scores are divided by ((5 + length) / 6) to this power; 0: long sentences lose, the more so the "
+        "softer the targets were",
+    )
+    minimum_length: Annotated[int, Field(ge=0, le=100_000, strict=True)] = Field(
+        0, description="tokens before a sentence may end"
+    )
+    maximum_length: PositiveInt | None = Field(None, description="tokens at most; null: twice the source's and ten")
+    replace_unknown: Flag = Field(
+        False, description="put the source word with the highest attention in the place of an unknown word"
+    )
 
-    beam: int = 1
-    n_best: int = 1
-    length_penalty: float = 1.0
-    minimum_length: int = 0
-    maximum_length: int | None = None
-    replace_unknown: bool = False
-
-    def search(self) -> BeamSearch:
-        """Returns the search.
+    def search(self, *, n_best: int = 1) -> BeamSearch:
+        """Returns the search for so many hypotheses of each sentence.
 
         Raises:
             ValueError: When an argument is out of its range.
         """
-        return BeamSearch(
-            beam=self.beam,
-            n_best=self.n_best,
-            length_penalty=self.length_penalty,
-            minimum_length=self.minimum_length,
-            maximum_length=self.maximum_length,
-        )
+        return BeamSearch(n_best=n_best, **self.model_dump(exclude={"replace_unknown"}))
 
 
+@torch.no_grad()
 def decode(
-    network: Network,
-    sources: Sequence[Tokens],
-    decoding: Decoding,
-    *,
-    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-    observe: Callable[[int, int], None] = lambda done, total: None,
+    network: Network, sources: Sequence[Tokens], decoding: Decoding, *, n_best: int = 1
 ) -> list[list[Hypothesis]]:
     """Returns the hypotheses of each sentence, best first, in the order of the sentences.
+
+    Sentences of like length are decoded together; the log-probabilities are float32 in any precision.
 
     Args:
         network: Of a sequence model; in evaluation mode for the time of this, its mode is put back.
         sources: Tokens of each sentence, without END.
         decoding: How they are found.
-        autocast: Makes the precision to compute in; the log-probabilities are float32 in any.
-        observe: Called with (done, total) after each batch.
+        n_best: Hypotheses returned for each sentence.
     """
+    search = decoding.search(n_best=n_best)
+    device = next(network.parameters()).device
+    encoder: Any = network.encoder
+
+    def step(tokens: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:
+        hidden, state, attention = encoder.step(tokens, state)
+        return network.objective.logits(hidden).float().log_softmax(-1), state, attention
+
     found: list[list[Hypothesis]] = [[] for _ in sources]
-    done = 0
-    for places, hypotheses in decoded_batches(network, sources, decoding, autocast=autocast):
-        for place, best in zip(places, hypotheses, strict=True):
-            found[place] = best
-        done += len(places)
-        observe(done, len(sources))
+    with evaluation_mode(network):
+        for places in _batches_by_length([len(source) for source in sources], beam=decoding.beam):
+            source = _padded([sources[place] for place in places]).to(device)
+            state, lengths = encoder.encode(source), (source != PAD).sum(1)
+            best = search.search(step, state, batch_size=len(places), source_lengths=lengths, device=device)
+            for place, hypotheses in zip(places, best, strict=True):
+                found[place] = hypotheses
     return found
 
 
-def decoded_batches(
-    network: Network,
-    sources: Sequence[Tokens],
-    decoding: Decoding,
-    *,
-    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-) -> Iterator[tuple[list[int], list[list[Hypothesis]]]]:
-    """Gives the places of some sentences and their hypotheses, until all have had their turn; see `decode`."""
-    search = decoding.search()
-    device = next(network.parameters()).device
-    encoder: Any = network.encoder
-    objective = network.objective
-
-    def step(tokens: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:
-        with autocast():
-            hidden, state, attention = encoder.step(tokens, state)
-            logits = objective.logits(hidden)
-        return logits.float().log_softmax(-1), state, attention
-
-    was_training = network.training
-    network.eval()
-    try:
-        for places in _batches_by_length([len(source) for source in sources], beam=decoding.beam):
-            source = _padded([sources[place] for place in places]).to(device)
-            with torch.no_grad():
-                with autocast():
-                    state = encoder.encode(source)
-                lengths = (source != PAD).sum(1)
-                yield places, search.search(step, state, batch_size=len(places), source_lengths=lengths, device=device)
-    finally:
-        network.train(was_training)
-
-
 def _batches_by_length(lengths: Sequence[int], *, beam: int) -> Iterator[list[int]]:
-    """Gives the places of sentences of like length, the longest first: what does not fit shows at once."""
+    """Yields the places of sentences of like length, the longest first: what does not fit shows at once."""
     batch: list[int] = []
     longest = 0
     for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
@@ -139,3 +104,61 @@ def _padded(sources: Sequence[Tokens]) -> Tensor:
         row[: len(source)] = source
         row[len(source)] = END
     return torch.from_numpy(table)
+
+
+def hypothesis_text(
+    hypothesis: Hypothesis,
+    source_line: str,
+    source_tokenizer: Tokenizer,
+    target_tokenizer: Tokenizer,
+    *,
+    replace_unknown: bool,
+) -> str:
+    """Returns a hypothesis as text.
+
+    Args:
+        hypothesis: What the search found.
+        source_line: What it is the translation of.
+        source_tokenizer: Of the source.
+        target_tokenizer: Of the target.
+        replace_unknown: Put the source token with the highest attention in the place of an unknown one.
+    """
+    whole = target_tokenizer.level == "subword"  # whose pieces are no words that could stand for one another
+    if whole or not replace_unknown or hypothesis.attention is None or UNKNOWN not in hypothesis.tokens:
+        return target_tokenizer.decode(hypothesis.tokens)
+    source = source_tokenizer.tokens(source_line)
+    words = target_tokenizer.vocabulary.decode(hypothesis.tokens)
+    for place, (token, seen) in enumerate(zip(hypothesis.tokens, hypothesis.attention, strict=True)):
+        if token == UNKNOWN and seen < len(source):  # beyond it stands END
+            words[place] = source[seen]
+    return (" " if target_tokenizer.level == "word" else "").join(words)
+
+
+def text_metrics(hypotheses: Sequence[str], references: Sequence[str], *, level: str) -> dict[str, Any]:
+    """Returns BLEU, chrF and the F1 of ROUGE-1, 2 and L as fractions.
+
+    Args:
+        hypotheses: What was written.
+        references: What should have been.
+        level: Of the target side; characters are counted as words for `character`.
+    """
+    by_character = level == "character"
+    found = rouge(hypotheses, [references], level="character" if by_character else "word")
+    return {
+        "bleu": bleu(hypotheses, [references], tokenize="char" if by_character else "13a").value,
+        "chrf": chrf(hypotheses, [references]).value,
+    } | {name: score.value for name, score in found.items()}
+
+
+def measure_text(
+    network: Network, corpus: TextCorpus, split: str, decoding: Decoding
+) -> tuple[dict[str, Any], list[str]]:
+    """Returns the metrics of what a network writes for a split, and the texts; an empty one where nothing was found."""
+    pairs = corpus.splits[split]
+    found = decode(network, [pairs.source[place] for place in range(len(pairs))], decoding)
+    tokenizers = corpus.source_tokenizer, corpus.target_tokenizer
+    written = [
+        hypothesis_text(best[0], line, *tokenizers, replace_unknown=decoding.replace_unknown) if best else ""
+        for best, line in zip(found, corpus.source_lines(split), strict=True)
+    ]
+    return text_metrics(written, corpus.references(split), level=corpus.target_tokenizer.level), written

@@ -1,7 +1,8 @@
-"""What a run ran on, for whoever reads its numbers later."""
+"""What a run ran on and how much memory it took, for whoever reads its numbers later."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -57,6 +58,33 @@ def _commit() -> str | None:
             return None
         answers.append(ran.stdout.strip())
     return answers[0] + ("-modified" if answers[1] else "")
+
+
+def begin_peak() -> None:
+    """Begins to count the peak of memory anew; where the system cannot, it stays that of the whole process."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # Linux, proc(5); several runs share a process
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> dict[str, int | str] | None:
+    """Returns the most bytes since `begin_peak`, and of what; None where the system does not tell.
+
+    Args:
+        device: Where the run was computed.
+
+    Returns:
+        ``{"bytes": ..., "of": "gpu"}`` is what PyTorch's tensors took on the GPU, ``"process"`` the resident memory of
+        the whole process, Python and libraries included.
+    """
+    if device.type == "cuda":
+        return {"bytes": int(torch.cuda.max_memory_allocated(device)), "of": "gpu"}
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return {"bytes": int(line.split()[1]) * 1024, "of": "process"}
+    return None
 
 
 @cache

@@ -1,91 +1,148 @@
-"""What a network predicts, and how good that is."""
+"""What a network says of a split in evaluation mode, and how good that is; examples and sentence pairs alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from labelembed.data import LabelledData, Split
+from labelembed.data import Batch, LabelledData, SentencePairs, Split, TextCorpus
 from labelembed.metrics import (
     FEWEST_CALIBRATION_EXAMPLES,
     classification_metrics,
     fit_temperature,
     is_extreme_temperature,
 )
-from labelembed.training.network import Network
-from labelembed.training.training_data import EVALUATION_ROWS
+from labelembed.training.batches import EVALUATION_EXAMPLES, Examples, TrainingData, evaluation_batches, on_device
+from labelembed.training.decoding import Decoding, measure_text
+from labelembed.training.network import Network, evaluation_mode
+
+# Means of the outputs are [C, C]; above so many labels the means of the hidden states, [C, H], take their place.
+OUTPUT_MEANS_LABELS = 4_000
+# Examples whose logits [n, C] are held at a time.
+_LOGITS_AT_ONCE = 1_024
 
 
-class BeforeAndAfter(NamedTuple):
-    """Measures of the probabilities as the network gives them, and with the logits divided by the temperature."""
+@torch.no_grad()
+def hidden_states(network: Network, split: Examples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yields hidden states [n, H], labels [n] and indices [n], each example once, in evaluation mode.
 
-    before: dict[str, float]
-    after: dict[str, float]
+    Args:
+        network: Its mode is put back.
+        split: The examples; of a corpus each target token is one.
+    """
+    device = next(network.parameters()).device
+    with evaluation_mode(network):
+        for batch in evaluation_batches(split):
+            placed = on_device(batch, device)
+            hidden = network.hidden(placed.inputs)
+            if isinstance(placed, Batch):
+                yield hidden, placed.labels, placed.indices
+            else:
+                counts = placed.labels >= 0  # without the padding of sentences
+                yield hidden[counts], placed.labels[counts], placed.indices[counts]
 
 
-@torch.inference_mode()
-def predicted_logits(
-    network: Network, inputs: Tensor, *, autocast: AbstractContextManager[object] | None = None
-) -> Tensor:
+@torch.no_grad()
+def logits_and_labels(network: Network, split: Examples) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields logits [n, C] float32 and labels [n], each example once, a thousand at a time; see `hidden_states`."""
+    for hidden, labels, _ in hidden_states(network, split):
+        for part, its in zip(torch.split(hidden, _LOGITS_AT_ONCE), torch.split(labels, _LOGITS_AT_ONCE), strict=True):
+            yield network.objective.logits(part).float(), its
+
+
+@torch.no_grad()
+def predicted_logits(network: Network, inputs: Tensor) -> Tensor:
     """Returns logits [N, C] float32 on the CPU, in evaluation mode; the network's mode is put back.
 
     Args:
         network: What predicts.
         inputs: [N, ...] as stored, on any device.
-        autocast: Precision to compute in; None: as the weights are.
     """
-    was_training = network.training
-    network.eval()
     device = next(network.parameters()).device
-    with autocast or nullcontext():
-        parts = [
-            network.logits(inputs[start : start + EVALUATION_ROWS].to(device)).float().cpu()
-            for start in range(0, len(inputs), EVALUATION_ROWS)
-        ]
-    network.train(was_training)
+    with evaluation_mode(network):
+        parts = [network.logits(part.to(device)).float().cpu() for part in torch.split(inputs, EVALUATION_EXAMPLES)]
     return torch.cat(parts)
 
 
-def evaluate(
-    network: Network, split: Split, *, autocast: AbstractContextManager[object] | None = None
-) -> dict[str, float]:
-    """Returns the measures of a split: error, NLL, calibration error and Brier score, as fractions and nats."""
-    logits = predicted_logits(network, split.inputs, autocast=autocast)
-    return classification_metrics(logits.numpy(), split.labels.cpu().numpy())
+def evaluate(network: Network, data: TrainingData, split: str) -> dict[str, Any] | None:
+    """Returns the metrics of a split, None where there is none.
+
+    Of labelled examples error, NLL, calibration error and the like. Of a corpus the metrics of its tokens, and of the
+    development sentences BLEU and the like of what the network writes for them, greedily; test sentences are written
+    when the run is over.
+    """
+    examples = data.splits.get(split)
+    if examples is None:
+        return None
+    if isinstance(examples, Split):
+        return classification_metrics(predicted_logits(network, examples.inputs).numpy(), examples.labels.cpu().numpy())
+    metrics: dict[str, Any] = token_metrics(network, examples)
+    if isinstance(data, TextCorpus) and split == "development":
+        metrics |= measure_text(network, data, split, Decoding())[0]
+    return metrics
+
+
+def token_metrics(network: Network, pairs: SentencePairs) -> dict[str, float]:
+    """Returns the metrics over all target tokens, END among them, each after the right words before it.
+
+    Returns:
+        `error` and `top5_error` (fractions), `nll` (nats a token) and `perplexity`, its exponential: of the network's
+        own distribution, whatever it was trained on.
+    """
+    nll, wrong, far, count = 0.0, 0, 0, 0
+    for logits, labels in logits_and_labels(network, pairs):
+        nll += float(F.cross_entropy(logits, labels, reduction="sum"))
+        # As an argmax does, of equal ones the first counts as predicted.
+        own = logits.gather(1, labels[:, None])
+        earlier = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
+        rank = ((logits > own) | ((logits == own) & earlier)).sum(1)
+        wrong += int((rank >= 1).sum())
+        far += int((rank >= 5).sum())
+        count += len(labels)
+    if not math.isfinite(nll):
+        raise ValueError("the network predicts values that are not finite")
+    mean = nll / count
+    return {
+        "error": wrong / count,
+        "top5_error": far / count,
+        "nll": mean,
+        "perplexity": math.exp(min(mean, 700.0)),
+    }
+
+
+class BeforeAndAfter(NamedTuple):
+    """Metrics of the probabilities as the network gives them, and with the logits divided by the temperature."""
+
+    before: dict[str, float]
+    after: dict[str, float]
 
 
 def evaluate_both(network: Network, split: Split, *, temperature: float) -> BeforeAndAfter:
-    """Returns the measures of a split as `evaluate` does, without and with a temperature, from one prediction."""
+    """Returns the metrics of a split without and with a temperature, from one prediction."""
     logits, labels = predicted_logits(network, split.inputs).numpy(), split.labels.cpu().numpy()
     return BeforeAndAfter(
         classification_metrics(logits, labels), classification_metrics(logits, labels, temperature=temperature)
     )
 
 
-def calibrate(
-    network: Network,
-    data: LabelledData,
-    *,
-    wanted: bool = True,
-    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-) -> dict[str, Any]:
+def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> dict[str, Any]:
     """Fits a temperature on the validation set and measures with it; see `fit_temperature`.
 
     On fewer than `FEWEST_CALIBRATION_EXAMPLES` none is fitted: it would do harm more often than not.
 
     Args:
         network: With the weights that are kept.
-        data: Test rows take part in nothing but their own measures.
-        wanted: False: nothing is fitted, and that is said.
-        autocast: Makes the precision that the network was measured in.
+        data: Test examples take part in nothing but their own metrics.
+        wanted: False: nothing is fitted, and the result says so.
 
     Returns:
-        What ``result.json`` says of it: `temperature` (None where none was fitted), `calibration` (in words
-        what was done, and why) and `calibrated`, the measures of `development` and `test` with it (or None).
+        For ``result.json``: `temperature` (None where none was fitted), `calibration` (in words what was done, and why)
+        and `calibrated`, the metrics of `development` and `test` with it (or None).
     """
     held_out = 0 if data.development is None else len(data.development)
     if not wanted or held_out < FEWEST_CALIBRATION_EXAMPLES:
@@ -93,23 +150,46 @@ def calibrate(
         if wanted and held_out:
             why = f"not fitted, {held_out} validation examples are fewer than {FEWEST_CALIBRATION_EXAMPLES}"
         return {"temperature": None, "calibration": why, "calibrated": None}
-    labels = {name: split.labels.cpu().numpy() for name, split in data.splits.items()}
-    logits = {
-        name: predicted_logits(network, split.inputs, autocast=autocast()).numpy()
+    found = {
+        name: (predicted_logits(network, split.inputs).numpy(), split.labels.cpu().numpy())
         for name, split in data.splits.items()
         if name != "train"
     }
-    temperature = fit_temperature(logits["development"], labels["development"])
-    measured = {
-        name: classification_metrics(found, labels[name], temperature=temperature) for name, found in logits.items()
-    }
+    temperature = fit_temperature(*found["development"])
+    metrics = {name: classification_metrics(*both, temperature=temperature) for name, both in found.items()}
     how = "fitted on the development rows"
-    if measured["development"]["error"] == 0:
+    if metrics["development"]["error"] == 0:
         how += ", which are all right, with the doubt of one row more"
     if is_extreme_temperature(temperature):
         how += "; extreme, outside 0.05 to 20: compare the NLL before and after"
     return {
         "temperature": temperature,
         "calibration": how,
-        "calibrated": {"temperature": temperature, "development": None, "test": None} | measured,
+        "calibrated": {"temperature": temperature, "development": None, "test": None} | metrics,
     }
+
+
+@torch.no_grad()
+def class_means(network: Network, split: Examples) -> Tensor:
+    """Returns the mean output [C, D] over the examples of each label, float32 on the CPU, in evaluation mode.
+
+    It shows which labels the network finds similar, whatever the objective. The outputs are the logits, or what an
+    objective compares with its label vectors. Above 4,000 labels the hidden states [C, H] take their place. A label
+    without examples gets the mean over all.
+
+    Args:
+        network: Its mode is put back.
+        split: The training examples.
+    """
+    objective = network.objective
+    of_outputs = objective.num_labels <= OUTPUT_MEANS_LABELS
+    width = objective.output_size if of_outputs else objective.hidden_size
+    device = next(network.parameters()).device
+    sums = torch.zeros(objective.num_labels, width, dtype=torch.float64, device=device)
+    counts = torch.zeros(objective.num_labels, dtype=torch.int64, device=device)
+    for hidden, labels, _ in hidden_states(network, split):
+        vectors = objective.output(hidden) if of_outputs else hidden
+        sums.index_add_(0, labels, vectors.double())
+        counts += torch.bincount(labels, minlength=objective.num_labels)
+    means = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp_min(1), sums.sum(0) / counts.sum())
+    return means.float().cpu()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from labelembed.data import PairInputs
 from labelembed.models import Mixing
@@ -19,6 +23,9 @@ class Network(nn.Module):
         objective: Owns the output layer.
         augmentation: Changes scaled inputs in training mode; None for none.
         mixing: Mixes the examples of a batch in pairs in training mode; None for none.
+
+    Attributes:
+        autocast: Makes the precision that evaluation computes in; as the weights are, unless a trainer sets it.
     """
 
     def __init__(
@@ -35,6 +42,7 @@ class Network(nn.Module):
         self.mixing = mixing
         self.encoder = encoder
         self.objective = objective
+        self.autocast: Callable[[], AbstractContextManager[object]] = nullcontext
         # DistributedDataParallel's own attribute: what every process keeps for itself need not be sent at every step.
         self._ddp_params_and_buffers_to_ignore = sorted(self._training_buffers())
 
@@ -110,3 +118,29 @@ def mixing_refusal(objective: Objective) -> str | None:
     if isinstance(objective, Retrospection) and objective.store_during == "steps":
         return "store: 'steps' stores what the network predicts in an example's own step, which is mixed; take 'pass'"
     return None
+
+
+def coupling_notes(network: Network, count: int) -> list[str]:
+    """Returns why so many micro-batches are not the same as one batch, a line for each reason."""
+    notes = []
+    reason = network.objective.batch_dependent
+    if reason is not None:
+        name = type(network.objective).__name__
+        notes.append(f"micro_batches: the {count} parts of a step are not the same as one batch for {name}: {reason}")
+    if any(isinstance(module, _BatchNorm) for module in network.encoder.modules()):
+        notes.append(
+            f"micro_batches: batch normalisation takes its statistics from each of the {count} parts of a step"
+        )
+    return notes
+
+
+@contextmanager
+def evaluation_mode(network: Network) -> Iterator[None]:
+    """Puts a network into evaluation mode and its precision for the time of a block; the mode is put back."""
+    was_training = network.training
+    network.eval()
+    try:
+        with network.autocast():
+            yield
+    finally:
+        network.train(was_training)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from labelembed.errors import ArgumentFaults
@@ -34,19 +33,34 @@ def parameter_groups(
     return groups
 
 
-def _fused(network: nn.Module) -> bool:
-    """Tells whether torch's fused step can take every parameter; it saves about a sixth of a small step."""
-    return all(
-        parameter.is_floating_point() and parameter.device.type in ("cpu", "cuda") for parameter in network.parameters()
-    )
-
-
-def _checked(*, learning_rate: float, weight_decay: float, head_weight_decay: float | None) -> ArgumentFaults:
-    faults = ArgumentFaults()
+def _build(
+    kind: Callable[..., Optimizer],
+    network: Network,
+    faults: ArgumentFaults,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    head_weight_decay: float | None,
+    **own: Any,
+) -> Optimizer:
+    """Builds torch's optimiser with the arguments that all share and its own; raises ValueError with all faults."""
     faults.require(learning_rate > 0, "learning_rate", learning_rate, "must be > 0")
     faults.require(weight_decay >= 0, "weight_decay", weight_decay, "must be >= 0")
     head = head_weight_decay
     faults.require(head is None or head >= 0, "head_weight_decay", head, "must be >= 0, or None")
+    faults.raise_if_any()
+    groups = parameter_groups(
+        network, learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head_weight_decay
+    )
+    # The fused step saves about a sixth of a small step.
+    fused = all(value.is_floating_point() and value.device.type in ("cpu", "cuda") for value in network.parameters())
+    return kind(groups, lr=learning_rate, fused=fused or None, **own)
+
+
+def _adam_faults(betas: tuple[float, float], epsilon: float) -> ArgumentFaults:
+    faults = ArgumentFaults()
+    faults.require(all(0 <= beta < 1 for beta in betas), "betas", list(betas), "must both be in [0, 1)")
+    faults.require(epsilon > 0, "epsilon", epsilon, "must be > 0")
     return faults
 
 
@@ -69,11 +83,8 @@ def adam(
         weight_decay: L2 penalty; label embeddings are left out of it.
         head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
-    _adam_checked(learning_rate, betas, epsilon, weight_decay, head_weight_decay)
-    groups = parameter_groups(
-        network, learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head_weight_decay
-    )
-    return Adam(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=_fused(network) or None)
+    common = {"learning_rate": learning_rate, "weight_decay": weight_decay, "head_weight_decay": head_weight_decay}
+    return _build(Adam, network, _adam_faults(betas, epsilon), betas=betas, eps=epsilon, **common)
 
 
 def adamw(
@@ -95,20 +106,8 @@ def adamw(
         weight_decay: Share of a weight, times the learning rate, taken away each step; label embeddings are left out.
         head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
-    _adam_checked(learning_rate, betas, epsilon, weight_decay, head_weight_decay)
-    groups = parameter_groups(
-        network, learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head_weight_decay
-    )
-    return AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=_fused(network) or None)
-
-
-def _adam_checked(
-    learning_rate: float, betas: tuple[float, float], epsilon: float, weight_decay: float, head: float | None
-) -> None:
-    faults = _checked(learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head)
-    faults.require(all(0 <= beta < 1 for beta in betas), "betas", list(betas), "must both be in [0, 1)")
-    faults.require(epsilon > 0, "epsilon", epsilon, "must be > 0")
-    faults.raise_if_any()
+    common = {"learning_rate": learning_rate, "weight_decay": weight_decay, "head_weight_decay": head_weight_decay}
+    return _build(AdamW, network, _adam_faults(betas, epsilon), betas=betas, eps=epsilon, **common)
 
 
 def sgd(
@@ -130,14 +129,11 @@ def sgd(
         weight_decay: L2 penalty; label embeddings are left out of it.
         head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
-    faults = _checked(learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head_weight_decay)
+    faults = ArgumentFaults()
     faults.require(0 <= momentum < 1, "momentum", momentum, "must be in [0, 1)")
     faults.require(momentum > 0 or not nesterov, "nesterov", nesterov, "needs a momentum > 0")
-    faults.raise_if_any()
-    groups = parameter_groups(
-        network, learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head_weight_decay
-    )
-    return SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=_fused(network) or None)
+    common = {"learning_rate": learning_rate, "weight_decay": weight_decay, "head_weight_decay": head_weight_decay}
+    return _build(SGD, network, faults, momentum=momentum, nesterov=nesterov, **common)
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
@@ -170,7 +166,7 @@ def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor], values: d
     own = optimizer.state_dict()["param_groups"]
     if [group["params"] for group in values["param_groups"]] != [group["params"] for group in own]:
         raise ValueError("the optimiser's state is that of other weights")
-    _require_moments(optimizer, state)
+    _refuse_other_moments(optimizer, state)
     optimizer.load_state_dict({"state": state, "param_groups": own})
     # A file holds every tensor row by row. The fused steps walk through the memory of weight and moments side by side,
     # whatever their strides: for weights that lie channels last they would take the moments of other weights.
@@ -181,17 +177,16 @@ def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor], values: d
 
 
 # What each optimiser remembers of a weight. Others would only show in the middle of a step.
-_MOMENTS: dict[type[Optimizer], frozenset[str]] = {
-    Adam: frozenset({"step", "exp_avg", "exp_avg_sq"}),
-    AdamW: frozenset({"step", "exp_avg", "exp_avg_sq"}),
-    SGD: frozenset({"momentum_buffer"}),
+_MOMENTS: dict[Any, set[str]] = {
+    Adam: {"step", "exp_avg", "exp_avg_sq"},
+    AdamW: {"step", "exp_avg", "exp_avg_sq"},
+    SGD: {"momentum_buffer"},
 }
 
 
-def _require_moments(optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> None:
+def _refuse_other_moments(optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    kind: Any = type(getattr(optimizer, "optimizer", optimizer))  # Accelerate wraps it
-    wanted = _MOMENTS.get(kind)
+    wanted = _MOMENTS.get(type(getattr(optimizer, "optimizer", optimizer)))  # Accelerate wraps it
     for number, entries in state.items():
         if not 0 <= number < len(parameters) or (wanted is not None and entries.keys() != wanted):
             raise ValueError(f"the optimiser's state of weight {number} holds {sorted(entries)[:5]}")

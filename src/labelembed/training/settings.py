@@ -1,104 +1,132 @@
-"""How a run goes: the numbers that are neither data, network, objective nor optimiser."""
+"""How a run goes: the numbers that are neither data, network, objective nor optimiser; a recipe holds them too."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pydantic
+from pydantic import ConfigDict, Field
 
 from labelembed.data import TokenBudget
+from labelembed.training.batches import TrainingData, number_of_batches
 
+# Strict: pydantic would take `true` for 1. The limit only keeps a slip of the finger from running for years.
+PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
 Precision = Literal["float32", "bf16", "fp16"]
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which epoch's weights are kept.
-
-    Args:
-        by: `development_error`: the epoch with the lowest, of equal errors the one with the lowest NLL;
-            `development_nll`: with the lowest NLL; `development_bleu` (of a corpus): with the highest. Of epochs that
-            are equal in all of it the first. `last_epoch`: the last one. `auto`: development_error, of a corpus
-            development_bleu, where there is a development set.
-        patience: Stop after this many epochs without a new lowest; None: never.
-    """
-
-    by: Literal["auto", "development_error", "development_nll", "development_bleu", "last_epoch"] = "auto"
-    patience: int | None = None
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, got {value}")
+    return value
 
 
-@dataclass(frozen=True)
-class CheckpointPolicy:
-    """When to save what resuming needs.
-
-    A checkpoint is made at the end of an epoch when the last is `minimum_seconds` old, on Ctrl-C, and at the end.
-
-    Args:
-        minimum_seconds: What a kill may cost at most, besides the epoch in progress.
-        every_steps: Save after every so many optimiser steps as well, for long epochs; None: never.
-        time_share: Share of the time that saving may take: what would come sooner after the last save is left out.
-            1: nothing is.
-        keep: How many are kept.
-    """
-
-    minimum_seconds: float = 10.0
-    every_steps: int | None = None
-    time_share: float = 0.05
-    keep: int = 2
+Number = Annotated[float, pydantic.BeforeValidator(_no_truth_value)]
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Everything `train` must know besides what it trains.
-
-    Args:
-        epochs: Passes over the training rows.
-        batch_size: Rows (of a corpus sentences, or a budget of tokens) of one optimiser step, over all processes
-            together.
-        micro_batches: In how many parts the rows of a step are taken, one after the other, in each process.
-        seed: Of the run: start, order of rows, dropout.
-        precision: `float32`, or mixed precision `bf16` or `fp16` (a GPU).
-        compile: Whether torch.compile makes the encoder.
-        max_gradient_norm: Gradients are scaled down to this norm, all parameters taken together; None: never.
-        selection: Which epoch's weights are kept.
-        checkpoints: When to save what resuming needs.
-        test_every_epoch: Measure the test set after every epoch as well. False: once, with the selected weights.
-    """
-
-    epochs: int
-    batch_size: int | TokenBudget
-    micro_batches: int = 1
-    seed: int = 0
-    precision: Precision = "float32"
-    compile: bool = False
-    max_gradient_norm: float | None = None
-    selection: Selection = field(default_factory=Selection)
-    checkpoints: CheckpointPolicy = field(default_factory=CheckpointPolicy)
-    test_every_epoch: bool = False
+def _examples_or_another_unit(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
+    if not isinstance(value, dict):
+        return check(value)
+    (unit,) = value if len(value) == 1 else (None,)
+    if unit not in ("per_label", "tokens"):
+        raise ValueError(
+            "must be a number of examples, {per_label: EXAMPLES} for so many for each label, or, of a corpus, "
+            f"{{tokens: TOKENS}} for as many sentences as have so many, got {value}"
+        )
+    return {unit: check(value[unit])}
 
 
-@dataclass
-class Position:
-    """Where a run stands; everything in it travels with a checkpoint as JSON.
+def _epochs_or_steps(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
+    if not isinstance(value, dict):
+        return check(value)
+    if list(value) != ["steps"]:
+        raise ValueError(
+            f"must be a number of epochs, or {{steps: STEPS}} for as many as have so many optimiser steps, got {value}"
+        )
+    return {"steps": check(value["steps"])}
 
-    Attributes:
-        epoch: Epochs finished.
-        batch: Batches finished of the epoch in progress.
-        step: Optimiser steps made.
-        seconds: Time spent in finished epochs, and in the present one before it was resumed.
-        epoch_seconds: Of that, in the epoch in progress.
-        best_score: Lowest selection score so far, and the epoch (from 1) it was reached in.
-        best_epoch: See `best_score`; 0 when there is none.
-        best_line: The journal's line of that epoch.
-        best_tie: What breaks ties of the score: the lowest among the epochs with `best_score`. None: not known, as in
-            older checkpoints; a tie then leaves the epoch as it is.
-    """
 
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    epoch_seconds: float = 0.0
-    best_score: float | None = None
-    best_epoch: int = 0
-    best_line: dict[str, Any] = field(default_factory=dict)
-    best_tie: float | None = None
+if TYPE_CHECKING:
+    BatchSize = int | dict[str, int]
+    Epochs = int | dict[str, int]
+else:  # checked as a number, so that the message is about a number
+    _AS_GIVEN = pydantic.PlainSerializer(lambda value: value, return_type=Any)
+    BatchSize = Annotated[PositiveInt, pydantic.WrapValidator(_examples_or_another_unit), _AS_GIVEN]
+    Epochs = Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000, strict=True)], pydantic.WrapValidator(_epochs_or_steps), _AS_GIVEN
+    ]
+
+
+class Block(pydantic.BaseModel):
+    """A part of a recipe: unknown keys are refused, and so are infinities."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Selection(Block):
+    """Which epoch's weights are kept: of equal errors those with the lowest NLL, of equal epochs the first."""
+
+    by: Literal["auto", "development_error", "development_nll", "development_bleu", "last_epoch"] = Field(
+        "auto",
+        description="auto: development_error (of a corpus development_bleu) where there is a development set, "
+        "else last_epoch",
+    )
+    patience: PositiveInt | None = Field(None, description="stop after so many epochs without a new best")
+
+
+class CheckpointPolicy(Block):
+    """When to save what resuming needs. On Ctrl-C and at the end of the run it is saved in any case."""
+
+    minimum_seconds: Annotated[Number, Field(ge=0)] = Field(
+        10.0, description="save at the end of an epoch when the last save is this old"
+    )
+    every_steps: PositiveInt | None = Field(None, description="and after every so many steps, for long epochs")
+    time_share: Annotated[Number, Field(gt=0, le=1)] = Field(
+        0.05, description="share of the time that saving may take: saves that come sooner are left out; 1: none is"
+    )
+    keep: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(
+        2, description="how many are kept; the older one is there if one breaks"
+    )
+
+
+class TrainingSettings(Block):
+    """Everything the trainer must know besides what it trains."""
+
+    epochs: Epochs = Field(
+        description="passes over the training set; {steps: 4500}: as many as have so many optimiser steps"
+    )
+    batch_size: BatchSize = Field(
+        description="examples of one optimiser step; {per_label: 50}: 50 times the number of labels"
+    )
+    micro_batches: PositiveInt = Field(
+        1, description="gradient accumulation: parts of a batch, one after the other where it does not fit into memory"
+    )
+    seed: Seed = Field(0, description="of the start, the order of the examples, dropout")
+    precision: Precision = Field("float32", description="bf16 and fp16: mixed precision")
+    compile: Flag = Field(
+        False, description="torch.compile the network: a minute at the start, then faster steps on a GPU"
+    )
+    max_gradient_norm: Annotated[Number, Field(gt=0)] | None = Field(
+        None, description="scale gradients down to this norm, all parameters together; null: never"
+    )
+    selection: Selection = Field(Selection(), description="which epoch's weights are kept")
+    checkpoints: CheckpointPolicy = Field(CheckpointPolicy(), description="when to save what resuming needs")
+    test_every_epoch: Flag = Field(
+        False, description="measure the test set after every epoch, as papers' curves do; false: once, at the end"
+    )
+
+    def step_size(self, num_labels: int) -> int | TokenBudget:
+        """Returns the batch size in examples, or of a corpus in sentences or tokens, for data with so many labels."""
+        size = self.batch_size
+        if isinstance(size, int):
+            return size
+        return TokenBudget(size["tokens"]) if "tokens" in size else size["per_label"] * num_labels
+
+    def number_of_epochs(self, data: TrainingData) -> int:
+        """Returns the number of epochs, for data that may have to be counted in steps."""
+        if isinstance(self.epochs, int):
+            return self.epochs
+        return math.ceil(self.epochs["steps"] / number_of_batches(data.train, self.step_size(data.num_labels)))

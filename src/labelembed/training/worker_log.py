@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import torch
 
-from labelembed.training.peak_memory import peak_memory
+from labelembed.training.environment import peak_memory
 from labelembed.training.progress import Progress
 
 LOG_FILE = "worker.log"

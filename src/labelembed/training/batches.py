@@ -1,0 +1,146 @@
+"""The batches of training and evaluation: cut from labelled examples or sentence pairs, placed on the device, split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from labelembed.data import Batch, LabelledData, PairBatch, SentencePairs, Split, TextCorpus, TokenBudget
+from labelembed.data.corpus.sentence_pairs import PairInputs
+
+TrainingData = LabelledData | TextCorpus
+Examples = Split | SentencePairs
+AnyBatch = Batch | PairBatch
+
+EVALUATION_EXAMPLES = 1_000
+# Of a corpus: as many sentences as have so many tokens.
+EVALUATION_TOKENS = 4_096
+# Share of a GPU's free memory that the data may take; the rest is for weights, gradients and activations.
+_LARGEST_SHARE = 0.5
+
+
+def number_of_batches(examples: Examples, batch_size: int | TokenBudget) -> int:
+    """Returns how many optimiser steps an epoch has.
+
+    Raises:
+        TypeError: A budget of tokens is given for examples that have none.
+    """
+    if isinstance(examples, SentencePairs):
+        return examples.number_of_batches(batch_size)
+    return examples.number_of_batches(counted_in_examples(batch_size))
+
+
+def batches(
+    examples: Examples,
+    batch_size: int | TokenBudget,
+    *,
+    order: Tensor | None = None,
+    start: int = 0,
+    process: int = 0,
+    processes: int = 1,
+) -> Iterator[AnyBatch]:
+    """Yields the batches of one pass; see `Split.batches` and `SentencePairs.batches`."""
+    if isinstance(examples, SentencePairs):
+        return examples.batches(batch_size, order=order, start=start, process=process, processes=processes)
+    size = counted_in_examples(batch_size)
+    return examples.batches(size, order=order, start=start, process=process, processes=processes)
+
+
+def evaluation_batches(examples: Examples) -> Iterator[AnyBatch]:
+    """Yields every example once; sentences of like length together, so that little is padding."""
+    if isinstance(examples, SentencePairs):
+        return examples.batches(TokenBudget(EVALUATION_TOKENS), order=torch.arange(len(examples)))
+    return examples.batches(EVALUATION_EXAMPLES)
+
+
+def examples_of_step(batch: AnyBatch, examples: Examples, *, batch_size: int | TokenBudget, number: int) -> int:
+    """Returns how many labels one optimiser step learns from, over all processes together.
+
+    Args:
+        batch: This process's share.
+        examples: What it was cut from.
+        batch_size: Of the step.
+        number: Of the batch in the epoch, from 0.
+    """
+    if isinstance(batch, PairBatch):
+        return batch.tokens
+    size = counted_in_examples(batch_size)
+    return min(size, len(examples) - number * size)
+
+
+def counted_in_examples(batch_size: int | TokenBudget) -> int:
+    """Returns a batch size of examples; raises TypeError for a budget of tokens, which only a corpus has."""
+    if isinstance(batch_size, TokenBudget):
+        raise TypeError("`batch_size` must be a number of examples: only a corpus has a budget of tokens")
+    return batch_size
+
+
+# ---- gradient accumulation
+
+
+def number_of_micro_batches(batch: AnyBatch, count: int, *, step_examples: int, processes: int) -> int:
+    """Returns in how many micro-batches a batch comes; the same in every process.
+
+    A small last batch comes in fewer, so that none is empty where that can be known.
+
+    Args:
+        batch: This process's share of the step.
+        count: How many are wanted.
+        step_examples: Examples of the step over all processes together; of sentences their tokens.
+        processes: How many share it.
+    """
+    if isinstance(batch, Batch):
+        return max(1, min(count, -(-step_examples // processes)))
+    return max(1, min(count, len(batch.labels))) if processes == 1 else count
+
+
+def micro_batches(batch: AnyBatch, count: int) -> list[AnyBatch]:
+    """Cuts a batch into so many micro-batches, whose sizes differ by one at most."""
+    if count == 1:
+        return [batch]
+    labels, indices = batch.labels.tensor_split(count), batch.indices.tensor_split(count)
+    if isinstance(batch, PairBatch):
+        pairs = zip(*(part.tensor_split(count) for part in batch.inputs), strict=True)
+        parts = zip(pairs, labels, indices, strict=True)
+        return [PairBatch(PairInputs(*pair), its, places, batch.tokens) for pair, its, places in parts]
+    return [Batch(*part) for part in zip(batch.inputs.tensor_split(count), labels, indices, strict=True)]
+
+
+# ---- where they lie
+
+
+def on_device(batch: AnyBatch, device: torch.device) -> AnyBatch:
+    """Returns a batch on the device; one that is there already is returned as it is.
+
+    To a GPU it goes through pinned memory, from where it is copied while the processor goes on.
+    """
+    if batch.labels.device.type == device.type:  # the device's number may be left out of one of them
+        return batch
+    if isinstance(batch, PairBatch):
+        return batch.to(device)
+    if device.type == "cuda":
+        return Batch(*(part.pin_memory().to(device, non_blocking=True) for part in batch))
+    return Batch(*(part.to(device) for part in batch))
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Returns how much memory of a GPU is free; None for other devices, which share the computer's memory."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+
+
+def placed(data: TrainingData, device: torch.device, *, free: int | None) -> TrainingData:
+    """Returns the data on the device, or where they are if they would take more than half of its free memory.
+
+    A corpus stays in its files, from which each batch is read.
+
+    Args:
+        data: What is trained on.
+        device: Where the network is.
+        free: Free memory of the device, see `free_bytes`; None: no limit.
+    """
+    if not isinstance(data, LabelledData):
+        return data
+    needed = sum(split.inputs.nbytes + split.labels.nbytes for split in data.splits.values())
+    return data if free is not None and needed > _LARGEST_SHARE * free else data.to(device)

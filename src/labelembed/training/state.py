@@ -1,0 +1,215 @@
+"""A run's whole state as a checkpoint, and back: what it takes to end with the same numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import pydantic
+import torch
+import torch.distributed as dist
+from pydantic import ConfigDict, Field
+from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from labelembed import seeds
+from labelembed.distributed import gather, process_count
+from labelembed.training.checkpoints import Checkpoint
+from labelembed.training.network import Network
+from labelembed.training.optimizers import load_state, state_tensors
+
+_Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
+_Number = Annotated[float, Field(strict=True)]
+
+
+@pydantic.dataclasses.dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False))
+class Position:
+    """Where a run stands; everything in it travels with a checkpoint as JSON.
+
+    Attributes:
+        epoch: Epochs finished.
+        batch: Batches finished of the epoch in progress.
+        step: Optimiser steps made.
+        seconds: Time spent in finished epochs, and in the present one before it was resumed.
+        epoch_seconds: Of that, in the epoch in progress.
+        best_score: Lowest selection score so far.
+        best_epoch: The epoch (from 1) it was reached in; 0 when there is none.
+        best_line: The journal's line of that epoch.
+        best_tie: What breaks ties of the score: the lowest among the epochs with `best_score`. None: not known, as in
+            older checkpoints; a tie then leaves the epoch as it is.
+    """
+
+    epoch: _Count = 0
+    batch: _Count = 0
+    step: _Count = 0
+    seconds: _Number = 0.0
+    epoch_seconds: _Number = 0.0
+    best_score: _Number | None = None
+    best_epoch: _Count = 0
+    best_line: dict[str, Any] = dataclasses.field(default_factory=dict)
+    best_tie: _Number | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _knows_its_best_epoch(self) -> Position:
+        known = self.best_epoch == 0 or {"train", "development", "test"} <= self.best_line.keys()
+        if not known or self.best_epoch > self.epoch or (self.epoch > 0 and self.best_epoch == 0):
+            raise ValueError("it does not say which epoch was the best")
+        return self
+
+
+class _Scheduler(pydantic.BaseModel):
+    last_epoch: _Count
+
+
+class _Saved(pydantic.BaseModel):
+    """The JSON values of a checkpoint that a run goes on with; what is out of range is refused."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    position: Position
+    term_sums: dict[str, _Number]
+    optimizer: dict[str, Any]
+    scheduler: _Scheduler
+    scaler: dict[str, Any]
+    random: dict[str, Any]
+
+
+class RunState:
+    """Everything that a run changes while it trains.
+
+    Args:
+        network: With the objective's buffers.
+        optimizer: With its moments.
+        scheduler: Counts the steps.
+        scaler: Of fp16; None otherwise.
+
+    Attributes:
+        position: Where the run stands, and its best epoch.
+        best_weights: State of the selected epoch's network, on the CPU; empty while there is none.
+    """
+
+    def __init__(self, network: Network, optimizer: Optimizer, scheduler: LambdaLR, scaler: GradScaler | None) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.scaler = scaler
+        self.position = Position()
+        self.best_weights: dict[str, Tensor] = {}
+        self._term_names: tuple[str, ...] = ()
+        self._term_sums: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    # ---- the terms of the epoch in progress, summed over its examples on the device
+
+    def add_terms(self, names: tuple[str, ...], means: Tensor, examples: int) -> None:
+        """Adds the terms of a step, means [T] over so many examples."""
+        # In float64, so that a resumed epoch adds up to the same digits; a device without it has to do with less.
+        sums = means.to(torch.float32 if means.device.type == "mps" else torch.float64) * examples
+        self._term_names = names
+        self._term_sums = sums if self._term_sums is None else self._term_sums + sums
+
+    def term_sums(self) -> dict[str, float]:
+        """Returns the sum of each term over the examples of the epoch so far."""
+        sums = [] if self._term_sums is None else self._term_sums.tolist()
+        return dict(zip(self._term_names, sums, strict=True))
+
+    def set_term_sums(self, sums: Mapping[str, float]) -> None:
+        """Takes sums as `term_sums` returns them; none at the beginning of an epoch."""
+        kind = torch.float32 if self.device.type == "mps" else torch.float64
+        self._term_names = tuple(sums)
+        self._term_sums = torch.tensor(list(sums.values()), dtype=kind, device=self.device) if sums else None
+
+    # ---- all of it
+
+    def checkpoint(self) -> Checkpoint:
+        """Returns it all, with the random states of all processes, which must call it together."""
+        random_tensors, random_values = seeds.capture()
+        random_tensors |= _random_states_of_others(self.device)
+        optimizer_tensors, optimizer_values = state_tensors(self.optimizer)
+        values: dict[str, Any] = {
+            "position": dataclasses.asdict(self.position),
+            "term_sums": self.term_sums(),
+            "optimizer": optimizer_values,
+            "scheduler": {key: value for key, value in self.scheduler.state_dict().items() if key != "lr_lambdas"},
+            "scaler": self.scaler.state_dict() if self.scaler is not None else {},
+            "random": random_values,
+        }
+        tensors = {"network": self.network.state_dict(), "optimizer": optimizer_tensors, "random": random_tensors}
+        if self.best_weights:
+            tensors["best"] = self.best_weights
+        return Checkpoint(self.position.step, tensors, values)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Puts everything back to where a checkpoint was saved.
+
+        Raises:
+            ValueError: It says something that cannot be, or is of another network or optimiser.
+        """
+        try:
+            saved = _Saved.model_validate(checkpoint.values)
+        except pydantic.ValidationError as error:
+            found = error.errors(include_url=False)[0]
+            raise ValueError(f"{'.'.join(map(str, found['loc']))}: {found['msg']}") from error
+        if saved.position.step != checkpoint.step:
+            raise ValueError(f"it is of step {checkpoint.step} by one number and {saved.position.step} by another")
+        best = checkpoint.tensors.get("best", {})
+        if best:  # through the network, which refuses those of another one and knows names of earlier versions
+            self.network.load_prediction_state(best)
+            self.best_weights = self.network.prediction_state()
+        self.network.load_state_dict(checkpoint.tensors["network"])
+        load_state(self.optimizer, checkpoint.tensors["optimizer"], saved.optimizer)
+        self._restore_scheduler(saved.scheduler.last_epoch)
+        if self.scaler is not None and saved.scaler:
+            self.scaler.load_state_dict(saved.scaler)
+        seeds.restore(checkpoint.tensors["random"], saved.random)
+        _take_own_random_state(checkpoint.tensors["random"], self.device)
+        self.set_term_sums(saved.term_sums)
+        self.position = saved.position
+
+    def _restore_scheduler(self, steps: int) -> None:
+        """Counts on from the step that was saved; base rates and their factors are those of the recipe."""
+        scheduler = self.scheduler
+        # Fewer than the run's own where fp16 left a step out.
+        scheduler.last_epoch = steps
+        scheduler._step_count = steps + 1
+        rates = [base * factor(steps) for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
+        for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        scheduler._last_lr = list(rates)
+
+
+# ---- each process draws its own dropout masks, for its own share of the examples
+
+
+def _random_states_of_others(device: torch.device) -> dict[str, Tensor]:
+    """Returns the states of the processes but the first, by name; all processes must call it together."""
+    own = {"torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        own["cuda"] = torch.cuda.get_rng_state(device)
+    found: dict[str, Tensor] = {}
+    for kind, state in own.items() if process_count() > 1 else ():
+        (of_all,) = gather(state.to(device)[None])
+        found |= {_name(kind, number): of_all[number].cpu() for number in range(1, len(of_all))}
+    return found
+
+
+def _take_own_random_state(saved: Mapping[str, Tensor], device: torch.device) -> None:
+    """Takes up this process's state, where as many processes go on as were stopped."""
+    count = process_count()
+    number = dist.get_rank() if count > 1 else 0
+    if number == 0 or _name("torch", count - 1) not in saved or _name("torch", count) in saved:
+        return
+    torch.set_rng_state(saved[_name("torch", number)])
+    if device.type == "cuda" and _name("cuda", number) in saved:
+        torch.cuda.set_rng_state(saved[_name("cuda", number)], device)
+
+
+def _name(kind: str, number: int) -> str:
+    return f"{kind} of process {number}"
