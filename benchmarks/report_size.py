@@ -79,11 +79,11 @@ def make_run(path: Path, objective: dict[str, Any], place: int, seed: int, *, ep
         shrunk = 0.05 + 0.5 / epoch
         line: dict[str, Any] = {"epoch": epoch, "seconds": 2.0, "training_seconds": shrunk + draws.random()}
         line["train"] = {term: shrunk * (3 + draws.random()) for term in TERMS}
-        folder.append_journal(line | {split: measured(shrunk, draws) for split in ("development", "test")})
-    ended: dict[str, Any] = {split: measured(0.06, draws) for split in ("development", "test")}
+        folder.append_journal(line | {split: measured(shrunk, draws) for split in ("validation", "test")})
+    ended: dict[str, Any] = {split: measured(0.06, draws) for split in ("validation", "test")}
     folder.write_result(
         {"format": 1, "status": "finished", "message": None, "epochs": epochs, "selected_epoch": epochs}
-        | {"selected_by": "development error", "seconds": 2.0 * epochs, "parameters": 650_000, "train": {"total": 0.1}}
+        | {"selected_by": "validation error", "seconds": 2.0 * epochs, "parameters": 650_000, "train": {"total": 0.1}}
         | {"temperature": 1 + draws.random(), "calibrated": ended, **ended}
     )
     table = torch.from_numpy(draws.normal(size=(LABELS, LABELS))).float()

@@ -167,7 +167,7 @@ def recipe_errors(
         chosen, _ = load_recipe(recipe, data=str(folder), objective=objective, settings=[*settings, f"seed={seed}"])
         with tempfile.TemporaryDirectory() as out:
             result = run_recipe(chosen, Path(out) / "run", device="cpu")
-        validation.append(100 * result["development"]["error"])
+        validation.append(100 * result["validation"]["error"])
         errors.append(100 * result["test"]["error"])
     return validation, errors, (time.perf_counter() - began) / seeds
 

@@ -34,10 +34,10 @@ def run() -> None:
             with tempfile.TemporaryDirectory() as out:
                 result = run_recipe(recipe, Path(out) / "run", data=data, device="cpu")
             whole = time.perf_counter() - began
-            accuracy = {split: 1 - result[split]["error"] for split in ("development", "test")}
+            accuracy = {split: 1 - result[split]["error"] for split in ("validation", "test")}
             print(
                 f"{objective:<16} {whole:6.1f} s a run, {read:.1f} s of it reading and counting words; accuracy "
-                f"{accuracy['development']:.2%} of {len(data.splits['development']):,} development rows, "
+                f"{accuracy['validation']:.2%} of {len(data.splits['validation']):,} validation examples, "
                 f"{accuracy['test']:.2%} of {len(data.splits['test']):,} test rows"
             )
     finally:

@@ -36,7 +36,7 @@ def write_bad_recipes():
         "key_1": SMALLEST + "1: 2\n",
         "name_list": SMALLEST.replace("objective: one_hot", "objective: {name: [one_hot]}"),
         "tabs": SMALLEST + "selection:\n\tby: last_epoch\n",
-        "inner_twice": SMALLEST + "selection:\n  by: last_epoch\n  by: development_error\n",
+        "inner_twice": SMALLEST + "selection:\n  by: last_epoch\n  by: validation_error\n",
         "nan": SMALLEST + "max_gradient_norm: .nan\n",
         "itself": SMALLEST + "comparison: &all {objectives: [*all]}\n",
         "bomb": "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
@@ -107,7 +107,7 @@ def write_bad_runs():
     Path("old_comparison/runs").mkdir(parents=True)
     for name, changes in {
         "newer_result": {"format": 2},
-        "no_errors": {"test": None, "development": None},
+        "no_errors": {"test": None, "validation": None},
         "error_7": {"test": {"error": 7}},
     }.items():
         shutil.copytree("run", name)

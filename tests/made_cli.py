@@ -17,7 +17,7 @@ from labelembed.runs import run as run_module
 
 #: A small network, for `train` and `compare`; with the 30 images of `write_idx_folder` an epoch is 2 steps.
 SMALL = ["--set", "model.hidden_sizes=[8]", "--set", "batch_size=10", "--set", "epochs=2"]
-SMALL += ["--set", "data.development.first=10", "--quiet"]
+SMALL += ["--set", "data.validation.first=10", "--quiet"]
 
 
 class Called(NamedTuple):

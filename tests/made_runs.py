@@ -24,20 +24,20 @@ ENVIRONMENT = {
 
 
 def journal_lines(
-    test_errors: Sequence[float | None], development_errors: Sequence[float | None] | None = None
+    test_errors: Sequence[float | None], validation_errors: Sequence[float | None] | None = None
 ) -> list[dict[str, Any]]:
     """Returns a journal with these errors; None for an epoch in which nothing was measured."""
-    development_errors = test_errors if development_errors is None else development_errors
+    validation_errors = test_errors if validation_errors is None else validation_errors
     return [
         {
             "epoch": epoch,
             "seconds": 2.0,
             "learning_rate": 0.001,
             "train": {"total": 1.0 / epoch, "output": 0.5 / epoch},
-            "development": None if development is None else {"error": development, "nll": 3 * development},
+            "validation": None if validation is None else {"error": validation, "nll": 3 * validation},
             "test": None if test is None else {"error": test, "nll": 3 * test},
         }
-        for epoch, (test, development) in enumerate(zip(test_errors, development_errors, strict=True), start=1)
+        for epoch, (test, validation) in enumerate(zip(test_errors, validation_errors, strict=True), start=1)
     ]
 
 
@@ -53,12 +53,12 @@ def make_run(
     seed: int = 0,
     objective: Mapping[str, Any] | None = None,
     test: Mapping[str, float] | None = None,
-    development: Mapping[str, float] | None = None,
+    validation: Mapping[str, float] | None = None,
     journal: Sequence[Mapping[str, Any]] = (),
     geometry: LabelGeometry | None = None,
     seconds: float = 30.0,
     recipe: Mapping[str, Any] | None = None,
-    selected_by: str = "development error",
+    selected_by: str = "validation error",
     calibrated: Mapping[str, Any] | None = None,
 ) -> RunFolder:
     """Makes the folder of a finished run; `calibrated` holds a temperature and the measures with it."""
@@ -92,7 +92,7 @@ def make_run(
             "seconds": seconds,
             "parameters": 650_000,
             "train": {"total": 0.1},
-            "development": dict(development) if development else None,
+            "validation": dict(validation) if validation else None,
             "test": dict(test) if test else None,
             "temperature": calibrated["temperature"] if calibrated else None,
             "calibrated": dict(calibrated) if calibrated else None,
@@ -156,7 +156,7 @@ def make_comparison(
     *,
     objectives: Mapping[str, Mapping[str, Any]] | None = None,
     baseline: str | None = None,
-    development_errors: Mapping[str, Mapping[int, float]] | None = None,
+    validation_errors: Mapping[str, Mapping[int, float]] | None = None,
     nll: Mapping[str, Mapping[int, float]] | None = None,
     curves: Mapping[str, Mapping[int, Sequence[float | None]]] | None = None,
     geometry: Mapping[str, Mapping[int, LabelGeometry]] | None = None,
@@ -164,7 +164,7 @@ def make_comparison(
 ) -> Path:
     """Makes a comparison folder from the test errors of each variant by seed.
 
-    What is not given follows from the errors: the development error is the test error, NLL three times it,
+    What is not given follows from the errors: the validation error is the test error, NLL three times it,
     and the curve falls over three epochs to it.
     """
     objectives = objectives or {name: {"name": name.split()[0]} for name in errors}
@@ -173,13 +173,13 @@ def make_comparison(
     for name, by_seed in errors.items():
         for seed, error in by_seed.items():
             curve = (curves or {}).get(name, {}).get(seed, [min(1.0, 4 * error), min(1.0, 2 * error), error])
-            developed = (development_errors or errors)[name][seed]
+            developed = (validation_errors or errors)[name][seed]
             make_run(
                 run_path(path, name, seed),
                 seed=seed,
                 objective=objectives[name],
                 test=measures(error, nll=nll[name][seed] if nll else None),
-                development=measures(developed),
+                validation=measures(developed),
                 journal=journal_lines(curve),
                 geometry=(geometry or {}).get(name, {}).get(seed),
                 seconds=seconds,

@@ -24,7 +24,7 @@ def journal_for_tensorboard(path):
     for line in RunFolder(path).journal():
         numbers = {"seconds": line["seconds"], "learning_rate": line["learning_rate"]}
         numbers |= {"training_seconds": line["training_seconds"]} if "training_seconds" in line else {}
-        for place in ("train", "development", "test"):
+        for place in ("train", "validation", "test"):
             numbers |= {f"{place}/{name}": number for name, number in (line[place] or {}).items()}
         for tag, number in numbers.items():
             expected.setdefault(tag, []).append((line["epoch"], pytest.approx(number, rel=1e-6)))

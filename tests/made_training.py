@@ -42,7 +42,7 @@ STEPS = BATCHES * EPOCHS
 def small_recipe(**changes: Any) -> Recipe:
     """Returns a recipe of 15 steps on the digits with dropout; a change to a block with a name replaces it."""
     values: dict[str, Any] = {
-        "data": {"name": "digits", "train_rows": 190, "development": {"rows": 100}},
+        "data": {"name": "digits", "train_rows": 190, "validation": {"rows": 100}},
         "model": {"name": "mlp", "hidden_sizes": [12], "dropout": 0.3},
         "objective": {"name": "label_embedding"},
         "optimizer": {"name": "adam", "learning_rate": 0.01},
@@ -226,7 +226,7 @@ def _assert_close(found: Any, expected: Any, where: str) -> None:
         for index, (one, other) in enumerate(zip(found, expected, strict=True)):
             _assert_close(one, other, f"{where}: {index}")
     elif where.endswith("error"):
-        # Of the 449 rows, or the development rows, one or two may lie on the border between two labels.
+        # Of the 449 rows, or the validation examples, one or two may lie on the border between two labels.
         assert abs(found - expected) <= 2 / 200, where
     elif isinstance(expected, (torch.Tensor, float)):
         # Float32 sums in another order, over 144 steps at most; a stored soft label may be rounded to the next float16.

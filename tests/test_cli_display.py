@@ -21,7 +21,7 @@ from tests.made_terminal import Terminal, terminal
 
 LINE = {
     "train": {"total": 0.61, "output": 0.41, "target": 0.2, "hinge": 0.0},
-    "development": {"error": 0.125},
+    "validation": {"error": 0.125},
     "test": {"error": 0.25},
 }
 
@@ -70,7 +70,7 @@ def comparison_shown(clock, shown):
         shown(Event(first, "progress", at(2, line=LINE)))
         draw(shown)
         clock.now += 20
-        shown(Event(first, "done", result={"development": {"error": 0.1}, "seconds": 40.0}))
+        shown(Event(first, "done", result={"validation": {"error": 0.1}, "seconds": 40.0}))
         shown(Event(second, "progress", at(0)))
         clock.now += 10
         shown(Event(second, "progress", at(1, line=LINE)))
@@ -78,13 +78,13 @@ def comparison_shown(clock, shown):
         shown(Event(second, "failed", message="the loss is nan [at] step 3\nmore"))
 
 
-def test_run_on_a_terminal_shows_epoch_terms_development_measure_and_time_left(clock, monkeypatch):
+def test_run_on_a_terminal_shows_epoch_terms_validation_measure_and_time_left(clock, monkeypatch):
     with terminal(monkeypatch) as shown:
         run_shown(clock, RunDisplay())
     last = shown.lines[-1]
     assert last.startswith("epoch 2/4 ")
     assert "25 s left" in last  # an epoch and a half took 15 seconds, two and a half are left
-    assert last.endswith("development error 12.50%, test error 25.00%; total 0.61, output 0.41, target 0.2")
+    assert last.endswith("validation error 12.50%, test error 25.00%; total 0.61, output 0.41, target 0.2")
     assert "\x1b[?25l" in shown.raw  # the cursor is hidden, and comes back
     assert shown.raw.index("\x1b[?25h") > shown.raw.index("\x1b[?25l")
 
@@ -96,7 +96,7 @@ def test_comparison_on_a_terminal_shows_its_runs_and_the_time_left_for_all(clock
     # Two epochs in 20 seconds; two of this run and four of the other are left.
     assert re.search(r"1 of 3 runs [━ ╸╺]+about 1 min 0 s left", text)
     assert re.search(
-        r"  one_hot seed 1 +[━╸╺]+ epoch 3/4 development error 12.50%, test error 25.00%; total 0.61, output 0.41, "
+        r"  one_hot seed 1 +[━╸╺]+ epoch 3/4 validation error 12.50%, test error 25.00%; total 0.61, output 0.41, "
         "target 0.2",
         text,
     )
@@ -126,7 +126,7 @@ def test_no_color_is_heard(clock, monkeypatch):
 
 def test_terminal_that_only_prints_and_a_pipe_get_plain_lines(clock, monkeypatch):
     plain = [
-        "epoch 1/4: development error 12.50%, test error 25.00%; total 0.61, output 0.41, target 0.2; 30 s left",
+        "epoch 1/4: validation error 12.50%, test error 25.00%; total 0.61, output 0.41, target 0.2; 30 s left",
     ]
     with terminal(monkeypatch, TERM="dumb") as shown:
         run_shown(clock, RunDisplay())
@@ -138,7 +138,7 @@ def test_terminal_that_only_prints_and_a_pipe_get_plain_lines(clock, monkeypatch
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     comparison_shown(clock, ComparisonDisplay(total=3, reused=1, epochs=4))
     assert sys.stderr.getvalue().splitlines() == [
-        "[2/3] one_hot seed 1: development error 10.00% (40 s); about 40 s left",
+        "[2/3] one_hot seed 1: validation error 10.00% (40 s); about 40 s left",
         "[3/3] label_embedding seed 0: FAILED: the loss is nan [at] step 3",
     ]
 
@@ -163,8 +163,8 @@ def test_loss_of_one_term_is_told_once(clock, monkeypatch):
     with shown.watching():
         shown(at(0))
         clock.now += 10
-        shown(at(1, line={"train": {"total": 0.5, "output": 0.5}, "development": {"bleu": 0.25, "error": 0.5}}))
-    assert sys.stderr.getvalue() == ("epoch 1/4: development BLEU 25.00 (token error 50.00%); total 0.5; 30 s left\n")
+        shown(at(1, line={"train": {"total": 0.5, "output": 0.5}, "validation": {"bleu": 0.25, "error": 0.5}}))
+    assert sys.stderr.getvalue() == ("epoch 1/4: validation BLEU 25.00 (token error 50.00%); total 0.5; 30 s left\n")
 
 
 def test_durations_are_said_as_people_do():
@@ -186,7 +186,7 @@ def test_comparison_in_a_pseudo_terminal_from_start_to_end(tmp_path):
     assert process.returncode == 0, shown.text
     assert re.search(r"0 of 2 runs [━ ╸╺]+about .* left", shown.text)
     assert re.search(
-        r"  label_embedding seed 0 [━ ╸╺]+epoch \d+/12 development error [\d.]+%.*; total [\d.]+", shown.text
+        r"  label_embedding seed 0 [━ ╸╺]+epoch \d+/12 validation error [\d.]+%.*; total [\d.]+", shown.text
     )
     assert re.search(r"2 of 2 runs [━ ╸╺]+done", shown.text)
     assert "\x1b" not in out  # the table goes into a pipe, and the bar does not

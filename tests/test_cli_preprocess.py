@@ -16,7 +16,7 @@ from tests.made_corpus import made_pairs, write_pair_files, write_text
 
 @pytest.fixture
 def text(tmp_path, monkeypatch):
-    """Train, development and test text in the working folder."""
+    """Train, validation and test text in the working folder."""
     monkeypatch.chdir(tmp_path)
     for seed, (name, count) in enumerate({"train": 50, "dev": 8, "test": 9}.items()):
         write_pair_files(tmp_path, name, made_pairs(count, seed=seed), suffix=".gz")
@@ -30,8 +30,8 @@ def test_two_files_a_split_become_a_corpus(text):
     split_words = ["--dev", "dev.source.gz", "dev.target.gz", "--test", "test.source.gz", "test.target.gz"]
     called = succeed(*TRAIN, *split_words, "--out", "corpus/")
     corpus = read_corpus("corpus")
-    assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 50, "development": 8, "test": 9}
-    assert [line.split()[0] for line in called.out.splitlines()] == ["source", "target", "train", "development", "test"]
+    assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 50, "validation": 8, "test": 9}
+    assert [line.split()[0] for line in called.out.splitlines()] == ["source", "target", "train", "validation", "test"]
     tokens = len(corpus.train.source.tokens)
     assert f"50 pairs, {tokens:,} source tokens (0.00% unknown)" in called.out
     assert "corpus made in" in called.err
@@ -62,7 +62,7 @@ def test_one_file_of_pairs_gives_the_same_arrays(text, name):
     one, two = read_corpus("one"), read_corpus("two")
     assert (one.train.source.tokens == two.train.source.tokens).all()
     assert (one.train.target.tokens == two.train.target.tokens).all()
-    assert one.references("development") == [target for _, target in pairs]
+    assert one.references("validation") == [target for _, target in pairs]
 
 
 def test_settings_reach_the_corpus(text):

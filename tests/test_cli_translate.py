@@ -146,7 +146,7 @@ def test_evaluate_gives_the_numbers_of_the_result(made):
     found = succeed("evaluate", str(made / "run"), "--json").json
     expected = RunFolder(made / "run").result()["test"]
     assert {name: found[name] for name in expected} == pytest.approx(expected)
-    shown = succeed("evaluate", str(made / "run"), "--split", "development").out
+    shown = succeed("evaluate", str(made / "run"), "--split", "validation").out
     assert "BLEU" in shown
     assert "perplexity" in shown
 
@@ -216,7 +216,7 @@ def test_another_corpus_is_refused(made, tmp_path):
         ("model=mlp", "model.name: 'mlp' cannot read the sentences"),
         ("data.augmentation=flip", "data.augmentation: must be left out of a corpus"),
         ("data.train_rows=5", "data.train_rows: must be left out of a corpus"),
-        ("data.development.fraction=0.1", "labelembed preprocess --dev"),
+        ("data.validation.fraction=0.1", "labelembed preprocess --dev"),
         ("batch_size={per_label: 5}", "batch_size: of a corpus"),
         ("compile=true", "compile: must be false"),
         ("decoding.beem=3", "decoding.beem: unknown key"),
@@ -241,7 +241,7 @@ def test_recipes_that_mix_rows_and_sentences_are_refused(setting, words, made):
         ("model=attention_lstm", "model.name: 'attention_lstm' reads a corpus"),
         ("batch_size={tokens: 100}", "batch_size: {tokens: N} is for a corpus"),
         ("decoding.beam=4", "decoding: is for a corpus"),
-        ("selection.by=development_bleu", "'development_bleu' is for a corpus"),
+        ("selection.by=validation_bleu", "'validation_bleu' is for a corpus"),
         ("batch_size={words: 3}", "batch_size: must be a number of examples"),
     ],
 )

@@ -88,7 +88,7 @@ def test_tune_says_what_it_would_do(made, tmp_path):
         (["--space", "data.path=a,b"], "only keys of objective, optimizer, schedule"),
         (["--seeds", "none"], "--seeds"),
         (["--jobs", "2", "--cluster", "tcp://nowhere:1"], "--jobs: goes with one machine"),
-        (["--set", "data.development=null", "--set", "selection.by=last_epoch"], "needs development rows"),
+        (["--set", "data.validation=null", "--set", "selection.by=last_epoch"], "needs validation examples"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused_and_nothing_written(made, tmp_path, words, said):
@@ -150,7 +150,7 @@ def test_a_tuned_comparison_gives_everybody_the_same_trials_and_says_so(made, tm
     assert (
         "one_hot tuned, label_smoothing smoothing=0.3 tuned and confidence_penalty tuned: 3 trials each (seed 1000) "
         "chose the learning rate, the weight decay and the objective's own arguments (where it has any) on the "
-        "development rows."
+        "validation examples."
     ) in shown
     about = json.loads((tmp_path / "c" / "comparison.json").read_text())
     assert about["baseline"] == "one_hot tuned"
@@ -242,21 +242,21 @@ def test_what_cannot_be_compared_tuned_is_refused(made, tmp_path, words, said):
     [
         (
             {"a": ["optimizer.learning_rate"], "b": ["optimizer.learning_rate"]},
-            "a and b: 4 trials each (seed 1000) chose the learning rate on the development rows.",
+            "a and b: 4 trials each (seed 1000) chose the learning rate on the validation examples.",
         ),
         (
             {"a": [], "b": ["objective.smoothing"]},
-            "b: 4 trials (seed 1000) chose the objective's own arguments on the development rows. "
+            "b: 4 trials (seed 1000) chose the objective's own arguments on the validation examples. "
             "The learning rate is the recipe's for all. a was not tuned.",
         ),
         (
             {"a": ["objective.x", "optimizer.weight_decay"], "b": ["optimizer.weight_decay"]},
             "a and b: 4 trials each (seed 1000) chose the weight decay and the objective's own arguments (where it "
-            "has any) on the development rows. The learning rate is the recipe's for all.",
+            "has any) on the validation examples. The learning rate is the recipe's for all.",
         ),
         (
             {"a": ["objective.x", "held optimizer.learning_rate"]},
-            "a: 4 trials (seed 1000) chose the objective's own arguments on the development rows. "
+            "a: 4 trials (seed 1000) chose the objective's own arguments on the validation examples. "
             "The learning rate is the recipe's for all.",
         ),
     ],
@@ -266,7 +266,7 @@ def test_the_verdict_says_what_was_tuned_and_what_was_not(spaces, said):
     for name, keys in spaces.items():
         texts = {key.removeprefix("held "): "held at 0.1" if key.startswith("held ") else "0 to 1" for key in keys}
         variants.append({"name": name, "space": texts, "trials": 4 if keys else 0})
-    tuning = {"measure": "development error", "trials": 4, "seeds": [1000], "variants": variants}
+    tuning = {"measure": "validation error", "trials": 4, "seeds": [1000], "variants": variants}
     assert tuning_statement(SimpleNamespace(tuning=tuning)) == [said]
     variants[-1]["rate_at_end"] = True
     noted = "The learning rate chosen for b lies near an end of its range: a wider one may change the answer."

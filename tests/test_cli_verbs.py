@@ -202,7 +202,7 @@ def test_check_reads_without_training(made, monkeypatch):
     shown = succeed("check", *MNIST[:-1])
     assert shown.out.splitlines() == [
         "mnist-mlp: fine",
-        f"  data        idx files in {made}/mnist: train 20, development 10, test 10; 10 labels, inputs [1, 4, 5]",
+        f"  data        idx files in {made}/mnist: train 20, validation 10, test 10; 10 labels, inputs [1, 4, 5]",
         "  network     448 parameters, objective label_embedding",
         "  training    2 epochs of 2 steps",
         "  comparison  one_hot, label_smoothing, label_embedding; 5 seeds",
@@ -228,9 +228,9 @@ def test_train_leaves_a_run_folder_and_says_where(made, run):
     result = result_of(folder)
     again = succeed("train", *MNIST, "--out", run)
     assert again.out.splitlines() == [
-        f"label_embedding: development error {result['development']['error']:.2%}, "
+        f"label_embedding: validation error {result['validation']['error']:.2%}, "
         f"test error {result['test']['error']:.2%} at epoch {result['selected_epoch']} of 2 "
-        f"(by development error), {result['seconds']:.1f} s",
+        f"(by validation error), {result['seconds']:.1f} s",
         "no temperature: not fitted, 10 validation examples are fewer than 50",
         "run folder: run    next: labelembed report run",
     ]
@@ -241,7 +241,7 @@ def test_train_reports_progress_on_standard_error_only():
     called = succeed(*words, "--out", "run", "--json")
     assert called.json["folder"] == "run"
     lines = called.err.splitlines()
-    assert lines[-1].startswith("epoch 2/2: development error ")
+    assert lines[-1].startswith("epoch 2/2: validation error ")
     assert lines[-1].endswith("; done")
     assert succeed(*words, "--out", "quiet", "--quiet").err == ""
 
@@ -253,10 +253,10 @@ def test_train_as_json_has_what_was_reached(made, monkeypatch):
     assert values["status"] == "finished"
     assert values["epochs"] == 2
     assert 1 <= values["selected_epoch"] <= 2
-    assert values["selected_by"] == "development error"
+    assert values["selected_by"] == "validation error"
     assert values["parameters"] == 448
     assert set(values["test"]) >= MEASURES
-    assert set(values["development"]) >= MEASURES
+    assert set(values["validation"]) >= MEASURES
     assert set(values["train"]) == {"total", "output", "target", "auxiliary", "hinge", "embedding", "uniform"}
 
 
@@ -470,7 +470,7 @@ def test_interrupted_run_says_how_to_go_on_and_ends_the_same(made, monkeypatch):
     assert call(*words, "broken").code == 2  # train does not go on by itself
     resumed = succeed("resume", "broken", "--json").json
     whole = succeed(*words, "whole", "--json").json
-    for measured in ("train", "development", "test", "selected_epoch", "epochs"):
+    for measured in ("train", "validation", "test", "selected_epoch", "epochs"):
         assert resumed[measured] == whole[measured]
     assert weights_of("broken") == weights_of("whole")
 
@@ -530,7 +530,7 @@ def test_loss_that_is_not_finite_exits_with_1(made):
 def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):
     monkeypatch.chdir(made)
     result = result_of("run")
-    for split, rows in (("test", 10), ("development", 10)):
+    for split, rows in (("test", 10), ("validation", 10)):
         values = succeed("evaluate", "run", "--split", split, "--json").json
         assert {name: values[name] for name in result[split]} == result[split]  # to the last digit
         assert (values["split"], values["rows"]) == (split, rows)
@@ -542,7 +542,7 @@ def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):
 def calibrated(tmp_path_factory):
     """A folder with a run that has validation examples enough for a temperature; tests only read it."""
     folder = tmp_path_factory.mktemp("calibrated")
-    words = ["--set", "model.hidden_sizes=[8]", "--set", "epochs=2", "--set", "data.development.fraction=0.15"]
+    words = ["--set", "model.hidden_sizes=[8]", "--set", "epochs=2", "--set", "data.validation.fraction=0.15"]
     succeed("train", "digits-mlp", *words, "--out", folder / "run", "--quiet")
     return folder
 
@@ -611,11 +611,11 @@ def test_evaluate_numbers_labels_as_the_run_does(run):
 
 
 def test_evaluate_says_which_splits_there_are(made):
-    words = ["mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "data.development=null", "--out", "run"]
+    words = ["mnist-mlp", "--data", made / "mnist", *SMALL, "--set", "data.validation=null", "--out", "run"]
     succeed("train", *words)
-    called = call("evaluate", "run", "--split", "development")
+    called = call("evaluate", "run", "--split", "validation")
     assert called.code == 2
-    assert called.err.endswith("has no development rows; it has train, test\n")
+    assert called.err.endswith("has no validation examples; it has train, test\n")
 
 
 # ----------------------------------------------------------------------------------------------------- predict
@@ -758,7 +758,7 @@ def test_arrays_are_trained_on_and_predicted():
     )
     values = succeed("train", "mine.yaml", "--data", "mine.npz", "--out", "run", "--quiet", "--json").json
     assert values["selected_by"] == "last epoch"
-    assert values["development"] is None
+    assert values["validation"] is None
     assert values["test"]["error"] < 0.05  # a line separates them
     np.save("new.npy", np.array([[2.0, 0.0, 0.0], [-2.0, 0.0, 0.0]], dtype=np.float32))
     assert [row["label"] for row in succeed("predict", "run", "new.npy", "--json").json] == ["high", "low"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import DevelopmentSplit, prepare, read_vectors
+from labelembed.data import ValidationSplit, prepare, read_vectors
 from labelembed.errors import DataError
 from tests.made_data import made_arrays, write_arrays, write_parquet
 
@@ -103,14 +103,14 @@ def test_own_test_set_and_half_named_arrays_are_not_mixed(tmp_path):
 def test_validation_arrays_are_the_validation_set_and_the_test_set_where_there_is_no_other(tmp_path, name):
     validation = {f"{name}_inputs": np.full((4, 5), 50.0), f"{name}_labels": np.array([2, 1, 0, 2])}
     raw = read_vectors(path=str(write_arrays(tmp_path / "a.npz", **validation)))
-    assert raw.development.labels.tolist() == [2, 1, 0, 2]
-    assert raw.development.inputs.unique().tolist() == [50.0]
-    data = prepare(raw, development=DevelopmentSplit(rows=3))
+    assert raw.validation.labels.tolist() == [2, 1, 0, 2]
+    assert raw.validation.inputs.unique().tolist() == [50.0]
+    data = prepare(raw, validation=ValidationSplit(rows=3))
     assert [len(split) for split in data.splits.values()] == [12, 4, 6]
     assert data.input_range[1] < 50
     folder = write_npy_folder(tmp_path / "b", **validation, test_inputs=None, test_labels=None)
     raw = read_vectors(path=str(folder))
-    assert (raw.development, raw.test.labels.tolist()) == (None, [2, 1, 0, 2])
+    assert (raw.validation, raw.test.labels.tolist()) == (None, [2, 1, 0, 2])
     assert raw.notes == ("no test set: the validation set takes its place",)
     np.save(folder / f"{name}_labels.npy", np.array([2, 1, 0, 3]))
     with pytest.raises(DataError, match="validation_labels: row 3 has the label 3; expected 0 to 2"):

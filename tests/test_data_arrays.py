@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelembed.data import DATA, OLD_NAMES, DevelopmentSplit, prepare, read_vectors
+from labelembed.data import DATA, OLD_NAMES, ValidationSplit, prepare, read_vectors
 from labelembed.errors import DataError
 from tests.made_data import made_arrays, write_arrays
 
@@ -33,11 +33,11 @@ def test_read_arrays_returns_what_was_written(tmp_path):
     assert raw.test.labels.tolist() == arrays["test_labels"].tolist()
     assert raw.names == ("0", "1", "2")
     trained = arrays["train_inputs"].astype(np.float32)
-    data = prepare(raw, development=None, batch_size=12)
+    data = prepare(raw, validation=None, batch_size=12)
     assert data.input_range == (trained.min(), trained.max())
     assert data.input_shape == (5,)
     # nor do training examples take part that are held out, or left out
-    for how in ({"development": DevelopmentSplit(rows=3)}, {"development": None, "train_rows": 6}):
+    for how in ({"validation": ValidationSplit(rows=3)}, {"validation": None, "train_rows": 6}):
         data = prepare(raw, **how)
         assert data.input_range == (data.train.inputs.min(), data.train.inputs.max())
 
@@ -65,7 +65,7 @@ def test_read_arrays_shapes(tmp_path, shape, expected):
 def test_read_arrays_range_of_scaled_inputs(tmp_path):
     inputs = np.random.default_rng(0).uniform(0.2, 0.7, (12, 5))
     raw = read_vectors(path=str(write_arrays(tmp_path / "d.npz", train_inputs=inputs, test_inputs=inputs[:6])))
-    assert prepare(raw, development=None).input_range == (0.0, 1.0)
+    assert prepare(raw, validation=None).input_range == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("names", [np.array(["cat", "dög", "eel", "fly"]), np.array(["cat", "dog", "eel", "fly"], "S")])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from labelembed.data import Batch, DevelopmentSplit, Split, hold_out, stratified_order
+from labelembed.data import Batch, Split, ValidationSplit, hold_out, stratified_order
 from labelembed.errors import DataError
 from tests.made_data import made_split
 
@@ -116,8 +116,8 @@ def test_split_refuses_tensors_that_do_not_go_together(inputs, labels, error, me
 
 
 def test_hold_out_first_rows_as_in_the_papers():
-    train, development = hold_out(made_split(23), DevelopmentSplit(first=5))
-    assert development.inputs[:, 0].tolist() == list(range(5))
+    train, validation = hold_out(made_split(23), ValidationSplit(first=5))
+    assert validation.inputs[:, 0].tolist() == list(range(5))
     assert train.inputs[:, 0].tolist() == list(range(5, 23))
     assert train.labels.tolist() == [row % 3 for row in range(5, 23)]
 
@@ -127,17 +127,17 @@ def test_hold_out_nothing():
     assert hold_out(split, None) == (split, None)
 
 
-@pytest.mark.parametrize("how", [DevelopmentSplit(fraction=0.2), DevelopmentSplit(rows=200)])
+@pytest.mark.parametrize("how", [ValidationSplit(fraction=0.2), ValidationSplit(rows=200)])
 def test_hold_out_at_random_is_stratified_and_a_partition(how):
     labels = torch.tensor([0] * 500 + [1] * 300 + [2] * 150 + [3] * 49 + [4])
     split = Split(torch.arange(1000, dtype=torch.float32)[:, None], labels)
-    train, development = hold_out(split, how)
+    train, validation = hold_out(split, how)
     # 200 of 1,000: a fifth of each label, to the row; the only row of label 4 stays in training
-    assert torch.bincount(development.labels, minlength=5).tolist() == [100, 60, 30, 10, 0]
-    rows = torch.cat([train.inputs[:, 0], development.inputs[:, 0]])
+    assert torch.bincount(validation.labels, minlength=5).tolist() == [100, 60, 30, 10, 0]
+    rows = torch.cat([train.inputs[:, 0], validation.inputs[:, 0]])
     assert torch.equal(rows.sort().values, split.inputs[:, 0])
     # in the order they stood in, and with their own labels
-    for part in (train, development):
+    for part in (train, validation):
         assert torch.equal(part.inputs[:, 0], part.inputs[:, 0].sort().values)
         assert torch.equal(part.labels, labels[part.inputs[:, 0].long()])
 
@@ -145,10 +145,10 @@ def test_hold_out_at_random_is_stratified_and_a_partition(how):
 def test_hold_out_depends_on_its_own_seed_only():
     split = made_split(100)
     torch.manual_seed(1)
-    first = hold_out(split, DevelopmentSplit(rows=20))[1]
+    first = hold_out(split, ValidationSplit(rows=20))[1]
     torch.manual_seed(2)
-    again = hold_out(split, DevelopmentSplit(rows=20))[1]
-    other = hold_out(split, DevelopmentSplit(rows=20, seed=1))[1]
+    again = hold_out(split, ValidationSplit(rows=20))[1]
+    other = hold_out(split, ValidationSplit(rows=20, seed=1))[1]
     assert torch.equal(first.inputs, again.inputs)
     assert not torch.equal(first.inputs, other.inputs)
 
@@ -175,10 +175,10 @@ def test_stratified_order_is_random_among_labels_and_rows():
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        (DevelopmentSplit(first=23), "first = 23 would leave nothing to train on.*has 23 rows; hold out fewer"),
-        (DevelopmentSplit(rows=5000), "rows = 5,000 would leave nothing to train on"),
-        (DevelopmentSplit(fraction=0.99), "fraction = 0.99 would leave nothing to train on"),
-        (DevelopmentSplit(fraction=0.01), "fraction = 0.01 of 23 training rows is no row"),
+        (ValidationSplit(first=23), "first = 23 would leave nothing to train on.*has 23 rows; hold out fewer"),
+        (ValidationSplit(rows=5000), "rows = 5,000 would leave nothing to train on"),
+        (ValidationSplit(fraction=0.99), "fraction = 0.99 would leave nothing to train on"),
+        (ValidationSplit(fraction=0.01), "fraction = 0.01 of 23 training rows is no row"),
     ],
 )
 def test_hold_out_refuses_an_empty_side(how, message):
@@ -189,7 +189,7 @@ def test_hold_out_refuses_an_empty_side(how, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "`development` must have exactly one of first, fraction, rows, got {}"),
+        ({}, "`validation` must have exactly one of first, fraction, rows, got {}"),
         ({"first": 1, "rows": 2}, "must have exactly one of first, fraction, rows, got {'first': 1, 'rows': 2}"),
         ({"first": 0}, "`first` must be a whole number >= 1, got 0"),
         ({"rows": 2.5}, "`rows` must be a whole number >= 1, got 2.5"),
@@ -200,6 +200,6 @@ def test_hold_out_refuses_an_empty_side(how, message):
         ({"fraction": 0.1, "seed": -1}, "`seed` must be a whole number >= 0, got -1"),
     ],
 )
-def test_development_split_refuses_wrong_arguments(arguments, message):
+def test_validation_split_refuses_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        DevelopmentSplit(**arguments)
+        ValidationSplit(**arguments)

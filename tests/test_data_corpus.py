@@ -20,11 +20,11 @@ from tests.made_data import real_data_folder
 from tests.naive.corpus import naive_numbers, naive_vocabulary
 
 
-def corpus_of(folder, source, target, *, development=None, **settings):
+def corpus_of(folder, source, target, *, validation=None, **settings):
     """A corpus of these lines, in FOLDER/corpus."""
     files = {"train": PairFiles(write_text(folder / "a", source), write_text(folder / "b", target))}
-    if development is not None:
-        files["development"] = write_pair_files(folder, "dev", development)
+    if validation is not None:
+        files["validation"] = write_pair_files(folder, "dev", validation)
     return preprocess(**files, out=folder / "corpus", settings=CorpusSettings(**settings))
 
 
@@ -65,38 +65,38 @@ def test_a_large_vocabulary_needs_larger_numbers(tmp_path):
     assert found.train.target.tokens.dtype == np.uint16
 
 
-def test_texts_of_development_and_test_are_kept(tmp_path):
-    found = write_corpus(tmp_path, development=5, test=0)
-    assert found.references("development") == [target for _, target in made_pairs(5, seed=1)]
-    assert found.source_lines("development") == [source for source, _ in made_pairs(5, seed=1)]
+def test_texts_of_validation_and_test_are_kept(tmp_path):
+    found = write_corpus(tmp_path, validation=5, test=0)
+    assert found.references("validation") == [target for _, target in made_pairs(5, seed=1)]
+    assert found.source_lines("validation") == [source for source, _ in made_pairs(5, seed=1)]
     for split in ("train", "test"):
-        with pytest.raises(DataError, match=f"keeps no text of '{split}'; it has that of development"):
+        with pytest.raises(DataError, match=f"keeps no text of '{split}'; it has that of validation"):
             found.references(split)
 
 
 def test_pairs_with_an_empty_line_are_left_out_together_and_counted(tmp_path):
     pairs = [("s1", "t1"), ("", "t2"), ("s3", " \t "), ("s4", "t4"), ("\u3000", "")]
-    found = corpus_of(tmp_path, *zip(*pairs, strict=True), development=pairs)
+    found = corpus_of(tmp_path, *zip(*pairs, strict=True), validation=pairs)
     for split, tokenizer, word in (
         (found.train, found.source_tokenizer, "s"),
-        (found.development, found.source_tokenizer, "s"),
+        (found.validation, found.source_tokenizer, "s"),
     ):
         assert [tokenizer.decode(each) for each in split.source] == [f"{word}1", f"{word}4"]
-    assert found.references("development") == ["t1", "t4"]
+    assert found.references("validation") == ["t1", "t4"]
     assert set(found.names) == {*SPECIAL_TOKENS, "t1", "t4"}  # what is left out is not counted either
     assert found.notes == (
         "train: pairs with an empty line left out: 3",
-        "development: pairs with an empty line left out: 3",
+        "validation: pairs with an empty line left out: 3",
     )
 
 
 def test_long_pairs_are_left_out_of_training_only(tmp_path):
     pairs = [("a b", "x y z"), ("a b c d", "x"), ("c", "x y z w")]
-    found = corpus_of(tmp_path, *zip(*pairs, strict=True), development=pairs, max_length=3)
-    assert [len(found.train), len(found.development)] == [1, 3]
+    found = corpus_of(tmp_path, *zip(*pairs, strict=True), validation=pairs, max_length=3)
+    assert [len(found.train), len(found.validation)] == [1, 3]
     assert found.notes == ("train: pairs with more than 3 tokens left out: 2",)
     assert "c" not in found.source_tokenizer.vocabulary.tokens
-    assert found.counts["development"]["source"]["unknown"] == 3
+    assert found.counts["validation"]["source"]["unknown"] == 3
 
 
 def test_a_shared_vocabulary_is_counted_over_both_sides(tmp_path):
@@ -106,10 +106,10 @@ def test_a_shared_vocabulary_is_counted_over_both_sides(tmp_path):
 
 
 def test_lower_case_reaches_tokens_and_references(tmp_path):
-    found = corpus_of(tmp_path, ["Ab ab"], ["ÄÖ"], development=[("AB", "Äö")], lowercase=True)
+    found = corpus_of(tmp_path, ["Ab ab"], ["ÄÖ"], validation=[("AB", "Äö")], lowercase=True)
     assert found.names[4:] == ("äö",)
     assert found.source_tokenizer.encode("aB AB").tolist() == [4, 4]
-    assert found.references("development") == ["äö"]
+    assert found.references("validation") == ["äö"]
 
 
 def test_what_a_text_spells_like_a_special_token_is_unknown(tmp_path):
@@ -122,7 +122,7 @@ def test_fingerprint_is_of_the_content_and_not_of_the_place(tmp_path):
     first = write_corpus(tmp_path / "x").fingerprint()
     assert write_corpus(tmp_path / "y").fingerprint() == first
     assert read_corpus(tmp_path / "x" / "corpus").fingerprint() == first
-    others = [{"train": 59}, {"development": 11}, {"min_count": 9}, {"lowercase": True}, {"level": "character"}]
+    others = [{"train": 59}, {"validation": 11}, {"min_count": 9}, {"lowercase": True}, {"level": "character"}]
     found = {write_corpus(tmp_path / str(number), **each).fingerprint() for number, each in enumerate(others)}
     assert len(found | {first}) == 6
 
@@ -207,7 +207,7 @@ def test_real_sentences_come_back_at_every_level(tmp_path, level):
             lines[side] = stream.read().split("\n")[:-1]
     files = PairFiles(folder / "val.en.gz", folder / "val.de.gz")
     settings = CorpusSettings(level=level, vocabulary_size=1000 if level == "subword" else None)
-    found = preprocess(train=files, development=files, out=tmp_path / "corpus", settings=settings)
+    found = preprocess(train=files, validation=files, out=tmp_path / "corpus", settings=settings)
     assert len(found.train) == 1014
     for tokenizer, split, side in (
         (found.source_tokenizer, found.train.source, "en"),
@@ -215,7 +215,7 @@ def test_real_sentences_come_back_at_every_level(tmp_path, level):
     ):
         assert [tokenizer.decode(each) for each in split] == [" ".join(line.split()) for line in lines[side]]
         assert not any((each == 1).any() for each in split)
-    assert found.references("development") == lines["de"]
+    assert found.references("validation") == lines["de"]
 
 
 # ------------------------------------------------------------------------------------------------------ bad text
@@ -358,7 +358,7 @@ def test_a_newer_format_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "name",
     ["corpus.json", "train-source.npy", "train-target-offsets.npy", "source-vocabulary.txt", "source-codec.json",
-     "development-target.txt"],
+     "validation-target.txt"],
 )  # fmt: skip
 @pytest.mark.parametrize("how", ["missing", "cut off", "changed"])
 def test_a_damaged_file_is_refused_by_its_name(tmp_path, name, how):

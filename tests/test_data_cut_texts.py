@@ -56,7 +56,7 @@ def test_no_more_is_asked_for_than_an_encoder_reads():
 @pytest.mark.parametrize(("words", "count"), [(2, 40), (3, 11), (5, 11), (6, 0)])
 def test_bags_count_the_texts_of_all_parts(tmp_path, words, count):
     raw = read_texts(path=str(write_parts(tmp_path)), maximum_words=words)
-    data = prepare(raw, development=None)
+    data = prepare(raw, validation=None)
     if count == 0:
         assert data.cut is None
         assert not any("cut there" in note for note in data.notes)
@@ -67,7 +67,7 @@ def test_bags_count_the_texts_of_all_parts(tmp_path, words, count):
 
 def test_rows_that_take_no_part_are_not_counted(tmp_path):
     raw = read_texts(path=str(write_parts(tmp_path, long=(20, 4, 0))), maximum_words=5)
-    cut = prepare(raw, development=None, train_rows=6).cut
+    cut = prepare(raw, validation=None, train_rows=6).cut
     assert (cut.count, cut.of) == (10, 26)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from labelembed.data import DATA, DevelopmentSplit, prepare, read_digits
+from labelembed.data import DATA, ValidationSplit, prepare, read_digits
 from labelembed.errors import DataError
 
 
@@ -56,6 +56,6 @@ def test_read_digits_refuses_an_empty_side(fraction, side):
 
 
 def test_read_digits_prepared():
-    data = prepare(read_digits(test_fraction=0.2), development=DevelopmentSplit(fraction=0.1), batch_size=64)
+    data = prepare(read_digits(test_fraction=0.2), validation=ValidationSplit(fraction=0.1), batch_size=64)
     assert [len(split) for split in data.splits.values()] == [1294, 144, 359]
     assert data.input_shape == (1, 8, 8)

@@ -188,7 +188,7 @@ def test_read_idx_folder_one_class_only_is_allowed(tmp_path):
 
 @pytest.fixture(scope="module")
 def mnist() -> LabelledData:
-    return prepare(read_mnist(path=str(real_data_folder("mnist"))), development=None)
+    return prepare(read_mnist(path=str(real_data_folder("mnist"))), validation=None)
 
 
 def test_real_mnist_has_its_published_numbers(mnist):

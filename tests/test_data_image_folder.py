@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from labelembed.data import DevelopmentSplit, prepare, read_images
+from labelembed.data import ValidationSplit, prepare, read_images
 from labelembed.errors import DataError
 from tests.made_data import made_colours, picture_bytes, real_data_folder, write_image
 from tests.made_pictures import write_classes
@@ -55,12 +55,12 @@ def test_validation_beside_test_is_used_and_other_folders_are_left_aside(tmp_pat
         write_classes(tmp_path / part, {"a": 2, "b": 2}, seed=seed)
     raw = read(tmp_path)
     assert_rows_are(raw.test, sorted((tmp_path / "test").rglob("*.png")))
-    assert_rows_are(raw.development, sorted((tmp_path / "val").rglob("*.png")))
-    assert raw.development.labels.tolist() == [0, 0, 1, 1]
+    assert_rows_are(raw.validation, sorted((tmp_path / "val").rglob("*.png")))
+    assert raw.validation.labels.tolist() == [0, 0, 1, 1]
     assert raw.notes == ("folders beside train left aside: unlabelled",)
-    data = prepare(raw, development=DevelopmentSplit(rows=1))
+    data = prepare(raw, validation=ValidationSplit(rows=1))
     assert [len(split) for split in data.splits.values()] == [4, 4, 4]
-    assert "development rows: 4 of the data's own; data.development holds out none" in data.notes
+    assert "validation examples: 4 of the data's own; data.validation holds out none" in data.notes
     write_classes(tmp_path / "val", {"c": 1}, seed=4)
     with pytest.raises(DataError, match="c: no training picture, only validation pictures; the training set has a, b"):
         read(tmp_path)
@@ -260,7 +260,7 @@ def test_unbalanced_labels_and_repeated_pictures_are_told(tmp_path):
         pixels = pixels_of(tmp_path / "train" / "many" / f"{number:03}.png").transpose(1, 2, 0)
         label = "few" if number == 0 else "many"
         write_image(tmp_path / "test" / label / f"same{number}.bmp", pixels)  # other bytes, the same pixels
-    data = prepare(read(tmp_path), development=None)
+    data = prepare(read(tmp_path), validation=None)
     (repeated,) = (note for note in data.notes if "in the training set too" in note)
     assert repeated.startswith("7 test pictures stand in the training set too, 1 of them with another label: ")
     assert "test/few/same0.bmp = train/many/000.png" in repeated

@@ -72,13 +72,13 @@ def test_every_kind_of_list_is_the_same_data(folder):
         assert raw.test.labels.tolist() == [0]
         assert raw.train.inputs.shape == (3, 3, 12, 12)
         assert raw.source == f"pictures listed in {file}"
-        assert raw.development.labels.tolist() == [1]
+        assert raw.validation.labels.tolist() == [1]
         assert raw.notes[-2:] == ("no validation picture of cat", "no test picture of dog")
 
 
 def test_parts_that_are_not_there(folder):
     raw = read(write_csv(folder, ROWS[:3] + ROWS[4:]))
-    assert raw.development is None
+    assert raw.validation is None
     assert "no test set: the validation set takes its place" in raw.notes
     raw = read(write_csv(folder, [row[:2] for row in ROWS], "file_name", "Class"), test_fraction=0.4)
     assert (len(raw.train), len(raw.test)) == (3, 2)

@@ -82,7 +82,7 @@ def test_every_example_is_measured_under_the_runs_labels(tmp_path, reader, kind,
     path = MADE[reader, kind](tmp_path, labels)
     raw = DATA[reader](path=str(path), to_measure=True, **more)
     found = renumbered(raw, RUN, input_shape=SHAPE)
-    assert (found.test, found.development) == (None, None)
+    assert (found.test, found.validation) == (None, None)
     wanted = sorted(RUN.index(label) for label in labels)
     assert sorted(found.train.labels.tolist()) == wanted
     data = all_measured(replace(found, content=None), None)
@@ -121,11 +121,11 @@ def test_a_column_of_parts_without_training_rows_names_no_parts(tmp_path, values
     rows = [(text, label, part) for (text, label), part in zip(reviews(4), values, strict=True)]
     file = write_csv(tmp_path / "t.csv", rows, "text", "label", "split")
     raw = DATA["texts"](path=str(file), text_column="text", label_column="label", split_column="split", to_measure=True)
-    assert (len(raw.train), raw.development, raw.test) == (4, None, None)
+    assert (len(raw.train), raw.validation, raw.test) == (4, None, None)
 
 
 def test_parts_that_the_data_name_are_kept(tmp_path):
     for name, count in (("train", 10), ("dev", 4), ("test", 6)):
         write_csv(tmp_path / f"{name}.csv", reviews(count), "text", "label")
     raw = DATA["texts"](path=str(tmp_path), to_measure=True)
-    assert [len(part) for part in (raw.train, raw.development, raw.test)] == [10, 4, 6]
+    assert [len(part) for part in (raw.train, raw.validation, raw.test)] == [10, 4, 6]

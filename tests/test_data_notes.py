@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from labelembed.data import (
-    DevelopmentSplit,
     RawData,
     Split,
+    ValidationSplit,
     prepare,
     read_images,
     read_parquet,
@@ -74,7 +74,7 @@ def test_repeats_are_told_by_part_and_with_their_labels():
 def test_prepare_adds_to_what_the_reader_found():
     split = Split(torch.zeros(5, 2), torch.tensor([0, 0, 0, 0, 1]))
     raw = RawData(train=split, test=None, names=("a", "b"), input_range=(0, 1), source="s", notes=("found",))
-    notes = prepare(raw, development=None).notes
+    notes = prepare(raw, validation=None).notes
     assert (notes[0], len(notes)) == ("found", 2)
     assert notes[1].startswith("unbalanced labels: a has 4")
 
@@ -99,7 +99,7 @@ def test_texts_in_two_parts_and_equal_texts_with_two_labels_are_told(tmp_path):
     write_csv(tmp_path / "train.csv", [*rows[:12], (rows[0][0], "neg")], "text", "label")
     write_csv(tmp_path / "dev.csv", [*rows[12:16], rows[1]], "text", "label")
     write_csv(tmp_path / "test.csv", [*rows[16:], rows[1], (rows[2][0], "neg"), rows[12]], "text", "label")
-    notes = prepare(read_texts(path=str(tmp_path)), development=None).notes
+    notes = prepare(read_texts(path=str(tmp_path)), validation=None).notes
     assert [note for note in notes if "stand" in note or "equal" in note] == [
         f"1 training example has another label than an equal one: {cut(rows[0])}",
         f"1 validation example stands in the training set too: {cut(rows[1])}",
@@ -116,9 +116,9 @@ def test_texts_that_are_held_out_are_looked_at_too(tmp_path):
     write_csv(tmp_path / "train.csv", reviews(16) * 2, "text", "label")
     write_csv(tmp_path / "test.csv", reviews(4, seed=1), "text", "label")
     raw = read_texts(path=str(tmp_path))
-    notes = prepare(raw, development=DevelopmentSplit(first=10)).notes
+    notes = prepare(raw, validation=ValidationSplit(first=10)).notes
     assert sum(note.startswith("10 validation examples stand in the training set too: ") for note in notes) == 1
-    assert not any("stand" in note for note in prepare(raw, development=None).notes)
+    assert not any("stand" in note for note in prepare(raw, validation=None).notes)
 
 
 def test_table_rows_are_equal_by_the_columns_that_are_used(tmp_path):
@@ -126,7 +126,7 @@ def test_table_rows_are_equal_by_the_columns_that_are_used(tmp_path):
     rows = [(n, n % 11 + n / 40, ("red", "blue")[n % 2], ("low", "high")[n % 2]) for n in range(40)]
     write_csv(tmp_path / "train.csv", rows[:30], *heading)
     write_csv(tmp_path / "test.csv", [*rows[30:], (99, *rows[3][1:3], "low")], *heading)
-    data = prepare(read_table(path=str(tmp_path)), development=None)
+    data = prepare(read_table(path=str(tmp_path)), validation=None)
     assert "customer_id" in data.encoding.left_out
     (note,) = (note for note in data.notes if "stand" in note)
     assert note == (

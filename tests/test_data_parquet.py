@@ -48,7 +48,7 @@ def test_pictures_come_as_they_are_stored(tmp_path, kind):
     assert raw.names == ("cat", "dog")
     assert raw.input_range == (0.0, 255.0)
     assert raw.source == f"parquet files in {folder}"
-    assert prepare(raw, development=None).input_shape == (3, 16, 16)
+    assert prepare(raw, validation=None).input_shape == (3, 16, 16)
 
 
 def test_large_pictures_decoded_in_threads_keep_their_order(tmp_path):
@@ -218,7 +218,7 @@ def test_vectors(tmp_path, kind):
     raw = read_parquet(path=str(tmp_path))
     np.testing.assert_array_equal(raw.train.inputs.numpy(), rows)
     assert raw.train.inputs.dtype == torch.float32
-    assert prepare(raw, development=None).input_range == (float(rows.min()), float(rows.max()))
+    assert prepare(raw, validation=None).input_range == (float(rows.min()), float(rows.max()))
 
 
 @pytest.mark.parametrize(
@@ -262,12 +262,12 @@ def test_spellings_of_files_and_which_part_is_which(tmp_path):
         assert len(read_parquet(path=str(folder)).test) == 2, layout
     write_parquet(one / "validation.parquet", vector=[[5.0, 6.0, 7.0]], label=["c"])
     raw = read_parquet(path=str(one))
-    assert raw.development.inputs.tolist() == [[5.0, 6.0, 7.0]]
-    assert (raw.development.labels.tolist(), len(raw.train), len(raw.test)) == ([2], 6, 2)
+    assert raw.validation.inputs.tolist() == [[5.0, 6.0, 7.0]]
+    assert (raw.validation.labels.tolist(), len(raw.train), len(raw.test)) == ([2], 6, 2)
     (one / "test.parquet").unlink()
     raw = read_parquet(path=str(one))
     assert raw.test.inputs.tolist() == [[5.0, 6.0, 7.0]]
-    assert (raw.development, raw.notes) == (None, ("no test set: the validation set takes its place",))
+    assert (raw.validation, raw.notes) == (None, ("no test set: the validation set takes its place",))
     alone = read_parquet(path=str(one / "train.parquet"))
     assert (len(alone.train), len(alone.test)) == (5, 1)
     assert read_parquet(path=str(one / "train.parquet"), to_measure=True).test is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import DevelopmentSplit, LabelledData, RawData, Split, prepare
+from labelembed.data import LabelledData, RawData, Split, ValidationSplit, prepare
 from labelembed.errors import DataError
 from tests.made_data import made_split
 
@@ -23,22 +23,22 @@ def made_raw(rows: int = 40, num_labels: int = 4, **changes) -> RawData:
 
 
 def test_prepare_returns_every_split():
-    data = prepare(made_raw(40), development=DevelopmentSplit(first=8), batch_size=32)
+    data = prepare(made_raw(40), validation=ValidationSplit(first=8), batch_size=32)
     assert [(name, len(split)) for name, split in data.splits.items()] == [
         ("train", 32),
-        ("development", 8),
+        ("validation", 8),
         ("test", 8),
     ]
     assert (data.num_labels, data.input_shape, data.input_range) == (4, (2,), (0.0, 400.0))
 
 
-def test_prepare_train_rows_are_stratified_nested_and_leave_development_alone():
-    how = DevelopmentSplit(fraction=0.25)
-    whole, small, smaller = (prepare(made_raw(400), development=how, train_rows=rows) for rows in (None, 100, 40))
+def test_prepare_train_rows_are_stratified_nested_and_leave_validation_alone():
+    how = ValidationSplit(fraction=0.25)
+    whole, small, smaller = (prepare(made_raw(400), validation=how, train_rows=rows) for rows in (None, 100, 40))
     assert torch.bincount(small.train.labels).tolist() == [25] * 4
     assert set(smaller.train.inputs[:, 0].tolist()) < set(small.train.inputs[:, 0].tolist())
     assert set(small.train.inputs[:, 0].tolist()) < set(whole.train.inputs[:, 0].tolist())
-    assert torch.equal(smaller.development.inputs, whole.development.inputs)
+    assert torch.equal(smaller.validation.inputs, whole.validation.inputs)
 
 
 def with_value(split: Split, row: int, value: float) -> Split:
@@ -63,11 +63,11 @@ def with_label(split: Split, row: int, label: int) -> Split:
         ),
         (
             {},
-            {"batch_size": 33, "development": DevelopmentSplit(first=8)},
+            {"batch_size": 33, "validation": ValidationSplit(first=8)},
             "which has 32 rows after 8 were held out; take at most 32",
         ),
         ({}, {"train_rows": 41}, "made: `train_rows` is 41, but the training set has 40 rows"),
-        ({}, {"development": DevelopmentSplit(first=40)}, "made: development: first = 40 would leave nothing"),
+        ({}, {"validation": ValidationSplit(first=40)}, "made: validation: first = 40 would leave nothing"),
         ({"train": made_split(0)}, {}, "made: training set: is empty"),
         ({"test": made_split(0)}, {}, "made: test set: is empty"),
         ({"train": with_value(made_split(), 7, float("nan"))}, {}, "training set: row 7 has the value nan"),
@@ -84,24 +84,24 @@ def with_label(split: Split, row: int, label: int) -> Split:
 )
 def test_prepare_refuses_what_cannot_be_trained_on(changes, arguments, message):
     with pytest.raises(DataError, match=message):
-        prepare(made_raw(**changes), **({"development": None} | arguments))
+        prepare(made_raw(**changes), **({"validation": None} | arguments))
 
 
 def test_prepare_refuses_wrong_arguments():
     with pytest.raises(ValueError, match="`train_rows` must be >= 1, got 0\n`batch_size` must be >= 1, got -1"):
-        prepare(made_raw(), development=None, train_rows=0, batch_size=-1)
+        prepare(made_raw(), validation=None, train_rows=0, batch_size=-1)
 
 
 def test_prepare_batch_as_large_as_the_training_set_and_a_batch_of_one():
     for batch_size in (40, 1):
-        assert len(prepare(made_raw(40), development=None, batch_size=batch_size).train) == 40
+        assert len(prepare(made_raw(40), validation=None, batch_size=batch_size).train) == 40
 
 
 # ---- fingerprint and statistics
 
 
 def made_data(**changes) -> LabelledData:
-    return replace(prepare(made_raw(), development=DevelopmentSplit(first=8)), **changes)
+    return replace(prepare(made_raw(), validation=ValidationSplit(first=8)), **changes)
 
 
 def test_fingerprint_is_of_the_content():
@@ -117,10 +117,10 @@ def test_fingerprint_is_of_the_content():
         made_data(train=with_label(data.train, 0, 3)),
         made_data(test=with_label(data.test, 0, 3)),
         made_data(test=None),
-        made_data(development=None),
+        made_data(validation=None),
         made_data(names=("label 0", "label 1", "label 2", "other")),
         made_data(train=Split(data.train.inputs.reshape(32, 1, 2), data.train.labels)),
-        prepare(made_raw(), development=DevelopmentSplit(first=9)),
+        prepare(made_raw(), validation=ValidationSplit(first=9)),
     ]
     assert len({data.fingerprint(), *(other.fingerprint() for other in changed)}) == len(changed) + 1
 

@@ -13,7 +13,7 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from labelembed.data import DevelopmentSplit, prepare, read_table
+from labelembed.data import ValidationSplit, prepare, read_table
 from labelembed.data.encoders.table import COLUMNS_FILE, TableEncoding
 from labelembed.data.encoders.table_columns import kind_of
 from labelembed.data.encoders.table_fitting import fit_columns
@@ -64,11 +64,11 @@ def test_columns_are_fitted_on_the_training_rows_only(tmp_path):
     # a far value in every row but those that are trained on would move the mean
     rows = [(float(n % 5), ("no", "yes")[n % 2]) for n in range(60)]
     raw = read_table(path=str(write_csv(tmp_path / "t.csv", rows, "x", "class")))
-    data = prepare(raw, development=DevelopmentSplit(fraction=0.25), train_rows=20)
+    data = prepare(raw, validation=ValidationSplit(fraction=0.25), train_rows=20)
     (column,) = data.encoding.numeric
     held = {name: [data.texts(name, row) for row in range(len(split))] for name, split in data.splits.items()}
     values = [float(text.removeprefix("x=")) for text in held["train"]]
-    assert {name: len(found) for name, found in held.items()} == {"train": 20, "development": 12, "test": 12}
+    assert {name: len(found) for name, found in held.items()} == {"train": 20, "validation": 12, "test": 12}
     assert (column.mean, column.deviation) == pytest.approx((np.mean(values), np.std(values)), abs=1e-12)
     assert data.train.inputs.mean().item() == pytest.approx(0, abs=1e-6)
     assert data.input_shape == (1,)
@@ -103,7 +103,7 @@ def test_columns_are_told_by_their_values(name, values, kind, reason):
 def test_what_is_used_and_left_out_is_told(tmp_path):
     rows = [(n, age, city, "2024-01-05", "red", label) for n, (age, city, _, label) in enumerate(made_rows(100))]
     file = write_csv(tmp_path / "t.csv", rows, "nr", "age", "city", "day", "colour", "class")
-    data = prepare(read_table(path=str(file), most_categories=5, leave_out=["colour"]), development=None)
+    data = prepare(read_table(path=str(file), most_categories=5, leave_out=["colour"]), validation=None)
     assert "columns used: 1 of numbers, 1 of categories, together 7 inputs" in data.notes
     assert "columns left out: nr (counts the examples), day (dates), colour (as asked)" in [
         note.replace("one value only", "dates") for note in data.notes
@@ -116,7 +116,7 @@ def test_what_is_used_and_left_out_is_told(tmp_path):
 def test_a_column_that_counts_the_examples_is_left_out_however_few_are_trained_on(tmp_path, begin, train_rows):
     rows = [(begin + n, (n * 7919) % 101, ("no", "yes")[n % 2]) for n in range(300)]
     raw = read_table(path=str(write_csv(tmp_path / "t.csv", rows, "nr", "x", "class")))
-    data = prepare(raw, development=DevelopmentSplit(fraction=0.25), train_rows=train_rows)
+    data = prepare(raw, validation=ValidationSplit(fraction=0.25), train_rows=train_rows)
     assert [column.name for column in data.encoding.numeric] == ["x"]
     assert "columns left out: nr (counts the examples)" in data.notes
 
@@ -130,7 +130,7 @@ def test_typed_files_give_the_same_inputs(tmp_path):
         write_json_lines(tmp_path / "t.jsonl", typed, *HEADING),
         write_columns(tmp_path / "t.parquet", dict(zip(HEADING, map(list, zip(*typed, strict=True)), strict=True))),
     ]
-    found = [prepare(read_table(path=str(file)), development=DevelopmentSplit(fraction=0.2)) for file in files]
+    found = [prepare(read_table(path=str(file)), validation=ValidationSplit(fraction=0.2)) for file in files]
     assert len({data.fingerprint() for data in found}) == 1
 
 
@@ -182,7 +182,7 @@ def test_infinite_numbers_are_refused(tmp_path):
     rows = [(float(n) if n != 7 else float("inf"), ("a", "b")[n % 2]) for n in range(40)]
     file = write_json_lines(tmp_path / "t.jsonl", rows, "x", "class")
     with pytest.raises(DataError, match="line 8: column 'x' holds numbers, but 'inf' stands there"):
-        prepare(read_table(path=str(file)), development=None)
+        prepare(read_table(path=str(file)), validation=None)
 
 
 def test_far_values_of_new_rows_stay_in_the_range_of_a_network(tmp_path):
@@ -205,7 +205,7 @@ def test_far_values_of_new_rows_stay_in_the_range_of_a_network(tmp_path):
 def test_columns_named_wrongly_are_refused(tmp_path, options, message):
     file = write_csv(tmp_path / "t.csv", made_rows(40), *HEADING)
     with pytest.raises(DataError) as caught:
-        prepare(read_table(path=str(file), **options), development=None)
+        prepare(read_table(path=str(file), **options), validation=None)
     assert message in str(caught.value)
     assert str(caught.value).count("t.csv") == 1
 
@@ -221,4 +221,4 @@ def test_arguments_out_of_their_range_are_named_together(tmp_path):
 
 def test_the_labels_may_be_named_among_what_is_left_out(tmp_path):
     file = write_csv(tmp_path / "t.csv", made_rows(40), *HEADING)
-    assert prepare(read_table(path=str(file), leave_out=["class"]), development=None).names == ("no", "yes")
+    assert prepare(read_table(path=str(file), leave_out=["class"]), validation=None).names == ("no", "yes")

@@ -12,9 +12,9 @@ import torch
 
 from labelembed.data import (
     DATA,
-    DevelopmentSplit,
     LabelledData,
     PairFiles,
+    ValidationSplit,
     prepare,
     preprocess,
     stratified_order,
@@ -34,7 +34,7 @@ from tests.made_data import (
 from tests.made_pictures import write_cifar_binary
 from tests.made_texts import BAD, GOOD, reviews, write_csv
 
-HELD_OUT = DevelopmentSplit(rows=4)
+HELD_OUT = ValidationSplit(rows=4)
 LABELS = np.arange(24) % 3
 TEST_LABELS = np.arange(6) % 3
 
@@ -212,7 +212,7 @@ def arguments_of(case: str, folder: Path, other: bool, monkeypatch) -> dict[str,
 def learned(data: LabelledData) -> dict[str, Any]:
     """All of the data that training may know."""
     facts = {"names": data.names, "shape": data.input_shape, "range": data.input_range}
-    for name in ("train", "development"):
+    for name in ("train", "validation"):
         split = data.splits[name]
         facts |= {f"{name} inputs": split.inputs.numpy().tobytes(), f"{name} labels": split.labels.tolist()}
     if data.train.inputs.is_floating_point():
@@ -231,7 +231,7 @@ def test_other_test_examples_change_nothing_that_is_trained_on(case, tmp_path, m
     read = []
     for other in (False, True):
         arguments = arguments_of(case, tmp_path / str(other), other, monkeypatch)
-        read.append(prepare(DATA[CASES[case][0]](**arguments), development=HELD_OUT))
+        read.append(prepare(DATA[CASES[case][0]](**arguments), validation=HELD_OUT))
     one, another = read
     assert not torch.equal(one.test.inputs, another.test.inputs)
     assert one.test.labels.shape == another.test.labels.shape
@@ -247,7 +247,7 @@ def test_other_test_examples_change_no_weight(case, tmp_path, monkeypatch):
     for other in (False, True):
         arguments = arguments_of(case, tmp_path / str(other), other, monkeypatch)
         recipe = {
-            "data": {"name": CASES[case][0], "development": {"rows": 4}} | arguments,
+            "data": {"name": CASES[case][0], "validation": {"rows": 4}} | arguments,
             "model": RUNS[case],
             "objective": "label_embedding",
             "epochs": 1,
@@ -262,7 +262,7 @@ def test_other_test_sentences_change_nothing_of_a_corpus_but_the_test_set(tmp_pa
     folders = []
     for other in (False, True):
         given = {}
-        for part, words in (("train", GOOD), ("development", GOOD[:4]), ("test", BAD if other else GOOD)):
+        for part, words in (("train", GOOD), ("validation", GOOD[:4]), ("test", BAD if other else GOOD)):
             file = tmp_path / f"{part} {other}.tsv"
             file.write_text("".join(f"{word} film\t{word}\n" for word in words * 3))
             given[part] = PairFiles(file)

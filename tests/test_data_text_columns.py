@@ -8,7 +8,7 @@ import shlex
 import pytest
 import torch
 
-from labelembed.data import DevelopmentSplit, prepare, read_texts
+from labelembed.data import ValidationSplit, prepare, read_texts
 from labelembed.data.files.columns import as_setting
 from labelembed.data.files.parts import Reading
 from labelembed.data.files.texts import read_new_texts, read_text_rows
@@ -199,7 +199,7 @@ def test_other_columns_are_other_data(tmp_path):
     rows = [(f"{first} {n}", text, label) for n, (first, text, label) in enumerate(ROWS)]
     file = write_csv(tmp_path / "r.csv", rows, *BOTH, "label")
     found = [
-        prepare(read_texts(path=str(file), text_column=columns), development=DevelopmentSplit(fraction=0.25))
+        prepare(read_texts(path=str(file), text_column=columns), validation=ValidationSplit(fraction=0.25))
         for columns in (BOTH, "body", BOTH)
     ]
     first, other, again = (data.fingerprint() for data in found)

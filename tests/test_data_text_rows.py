@@ -90,11 +90,11 @@ def test_parts_come_from_files_and_from_a_column(tmp_path):
     named = write_csv(tmp_path / "named.csv", parted, "text", "label", "use")
     for rows in (read(folder), read(file), read(named, split_column="use")):
         assert pairs(rows, "train") == sorted(ROWS[:12])
-        assert pairs(rows, "development") == sorted(ROWS[12:16])
+        assert pairs(rows, "validation") == sorted(ROWS[12:16])
         assert pairs(rows, "test") == sorted(ROWS[16:])
     (folder / "test.csv").unlink()
     without_test = read(folder)
-    assert without_test.development is None
+    assert without_test.validation is None
     assert "no test set: the validation set takes its place" in without_test.notes
     assert pairs(without_test, "test") == sorted(ROWS[12:16])
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelembed.data import DevelopmentSplit, prepare, read_texts
+from labelembed.data import ValidationSplit, prepare, read_texts
 from labelembed.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE, TextContent, WordBags, words_of
 from labelembed.errors import DataError
 from tests.made_texts import reviews, write_csv
@@ -65,11 +65,11 @@ def test_letters_of_scripts_without_spaces_are_words():
 def test_vocabulary_knows_the_training_rows_only(tmp_path):
     rows = [(f"{text} only{n}", label) for n, (text, label) in enumerate(reviews(60))]
     raw = read_texts(path=str(write_csv(tmp_path / "r.csv", rows, "text", "label")), minimum_texts=1, ngrams=1)
-    data = prepare(raw, development=DevelopmentSplit(fraction=0.25), train_rows=20)
+    data = prepare(raw, validation=ValidationSplit(fraction=0.25), train_rows=20)
     numbers = {name: {f"only{n}" for n in range(60) if _has(data, name, f"only{n}")} for name in data.splits}
-    assert {name: len(found) for name, found in numbers.items()} == {"train": 20, "development": 12, "test": 12}
+    assert {name: len(found) for name, found in numbers.items()} == {"train": 20, "validation": 12, "test": 12}
     assert set(data.encoding.features) >= numbers["train"]
-    assert set(data.encoding.features).isdisjoint(numbers["development"] | numbers["test"])
+    assert set(data.encoding.features).isdisjoint(numbers["validation"] | numbers["test"])
     assert data.input_range == (0.0, float(len(data.encoding.features)))
     for name, split in data.splits.items():
         assert split.inputs.dtype == torch.int32
@@ -81,13 +81,13 @@ def _has(data, split, word):
     return any(word in data.texts(split, row).split() for row in range(len(data.splits[split])))
 
 
-def test_development_rows_of_the_data_are_taken(tmp_path):
+def test_validation_rows_of_the_data_are_taken(tmp_path):
     for name, begin, end in (("train", 0, 40), ("dev", 40, 50), ("test", 50, 60)):
         write_csv(tmp_path / f"{name}.csv", reviews(60)[begin:end], "text", "label")
-    data = prepare(read_texts(path=str(tmp_path)), development=DevelopmentSplit(fraction=0.5))
+    data = prepare(read_texts(path=str(tmp_path)), validation=ValidationSplit(fraction=0.5))
     assert [len(split) for split in data.splits.values()] == [40, 10, 10]
-    assert [data.texts("development", row) for row in range(10)] == [text for text, _ in reviews(60)[40:50]]
-    assert "development rows: 10 of the data's own; data.development holds out none" in data.notes
+    assert [data.texts("validation", row) for row in range(10)] == [text for text, _ in reviews(60)[40:50]]
+    assert "validation examples: 10 of the data's own; data.validation holds out none" in data.notes
 
 
 def test_what_was_learned_is_kept_and_read_again(tmp_path):

@@ -30,7 +30,7 @@ SHORT = {
     "digits": ["--set", "epochs=1", "--set", "data.train_rows=200", "--seeds", "1"],
     "reviews": ["--set", "epochs=1", "--set", "batch_size=10", "--seeds", "1"],
     "mine": ["--set", "epochs=1", "--seeds", "1"],
-    "mnist": ["--set", "epochs=1", "--set", "batch_size=10", "--set", "data.development.first=10"],
+    "mnist": ["--set", "epochs=1", "--set", "batch_size=10", "--set", "data.validation.first=10"],
     "corpus": ["--set", "epochs=1", "--set", "model.width=16", "--set", "model.embedding_size=16", "--seeds", "1"],
 }
 

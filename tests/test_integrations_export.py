@@ -181,7 +181,7 @@ def test_a_file_that_gives_something_else_is_not_written(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     place = tmp_path_factory.mktemp("runs") / "first"
-    words = [word for index, word in enumerate(SMALL) if "development" not in " ".join(SMALL[index : index + 2])]
+    words = [word for index, word in enumerate(SMALL) if "validation" not in " ".join(SMALL[index : index + 2])]
     words += ["--set", "batch_size=50"]  # of ten labels
     succeed("train", "digits-mlp", "--objective", "adaptive_labels", *words, "--out", place, "--device", "cpu")
     return place
@@ -206,7 +206,7 @@ def test_a_network_that_reads_numbers_of_words_is_exported(tmp_path):
     succeed("train", "text-bag", *words, "--device", "cpu", "--out", tmp_path / "run")
     succeed("export", tmp_path / "run")
     saved = SavedRun.load(tmp_path / "run")
-    inputs = saved.read_data().splits["development"].inputs
+    inputs = saved.read_data().splits["validation"].inputs
     assert inputs.dtype == torch.int32
     session = session_of(tmp_path / "run" / "model.onnx")
     with torch.no_grad():

@@ -105,7 +105,7 @@ def test_journal_is_a_row_an_epoch(tmp_path):
     import pandas
 
     table = run.table()
-    assert table.loc[3, "development_nll"] == 0.375
+    assert table.loc[3, "validation_nll"] == 0.375
     assert pandas.isna(table.loc[2, "test_error"])
     assert table.index.tolist() == [1, 2, 3]
 
@@ -131,7 +131,7 @@ def test_trained_run_predicts_as_saved_run(tmp_path, monkeypatch):
     assert [row["input"] for row in run.predict(inputs)] == ["0", "1", "2"]
     assert run.probabilities(inputs).tolist() == [list(row["probabilities"].values()) for row in expected]
     assert run.label_geometry().names == run.saved.names
-    assert run.rows()[0]["development_error"] == run.result["development"]["error"]
+    assert run.rows()[0]["validation_error"] == run.result["validation"]["error"]
     assert "test_error" not in run.rows()[0]  # measured once, not after each epoch
 
 

@@ -49,7 +49,7 @@ def test_a_run_learns_what_the_words_say_and_predicts_new_rows(tmp_path):
 
 def test_few_texts_have_more_epochs_so_that_there_are_as_many_steps(tmp_path):
     few, more = (write_csv(tmp_path / f"{n}.csv", reviews(n), "text", "label") for n in (100, 400))
-    words = ["--set", "epochs.steps=48", "--set", "batch_size=20", "--set", "data.development.fraction=0.25"]
+    words = ["--set", "epochs.steps=48", "--set", "batch_size=20", "--set", "data.validation.fraction=0.25"]
     # 60 and 240 training texts: 3 and 12 steps an epoch
     assert [succeed("check", "text-bag", "--data", file, *words, "--json").json["epochs"] for file in (few, more)] == [
         16,
@@ -309,4 +309,4 @@ def test_a_teacher_of_other_words_is_refused(tmp_path):
 def test_json_lines_train_as_well(tmp_path):
     file = write_json_lines(tmp_path / "reviews.jsonl", reviews(100), "message", "class")
     rows = succeed("check", "text-bag", "--data", file, "--json").json["rows"]
-    assert rows == {"train": 76, "development": 4, "test": 20}
+    assert rows == {"train": 76, "validation": 4, "test": 20}

@@ -237,9 +237,9 @@ def test_set_changes_a_value_and_keeps_its_neighbours():
             {"name": "one_hot"} | ONE_HOT | {"bias": False},
         ),
         ("model.hidden_sizes=[4, 5]", lambda recipe: recipe.model["hidden_sizes"], [4, 5]),
-        ("data.development=null", lambda recipe: recipe.data["development"], None),
-        ("data.development=", lambda recipe: recipe.data["development"], None),
-        ("data.development={rows: 9}", lambda recipe: recipe.data["development"]["rows"], 9),
+        ("data.validation=null", lambda recipe: recipe.data["validation"], None),
+        ("data.validation=", lambda recipe: recipe.data["validation"], None),
+        ("data.validation={rows: 9}", lambda recipe: recipe.data["validation"]["rows"], 9),
         ("objective.hinge_reduction=sum", lambda recipe: recipe.objective["hinge_reduction"], "sum"),
         ("selection.by=last_epoch", lambda recipe: recipe.selection.by, "last_epoch"),
         (" epochs =4", lambda recipe: recipe.epochs, 4),
@@ -253,8 +253,8 @@ def test_set_reads_its_value_as_yaml(setting, read, value):
 
 def test_set_makes_the_blocks_that_are_missing():
     path = written(SMALLEST)
-    recipe = loaded("data.development.rows=5", "checkpoints.keep=3", "comparison.seeds=2", recipe=path)
-    assert (recipe.data["development"]["rows"], recipe.checkpoints.keep, recipe.comparison.seeds) == (5, 3, 2)
+    recipe = loaded("data.validation.rows=5", "checkpoints.keep=3", "comparison.seeds=2", recipe=path)
+    assert (recipe.data["validation"]["rows"], recipe.checkpoints.keep, recipe.comparison.seeds) == (5, 3, 2)
 
 
 def test_set_adds_a_key_to_a_component_given_by_name_alone():
@@ -307,9 +307,9 @@ def test_faults_of_settings_and_recipe_are_told_together():
 
 
 def test_settings_do_not_leak_into_the_next_recipe():
-    loaded("epochs=3", "data.development.seed=9")
+    loaded("epochs=3", "data.validation.seed=9")
     assert loaded().epochs != 3
-    assert loaded().data["development"]["seed"] == 0
+    assert loaded().data["validation"]["seed"] == 0
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -360,7 +360,7 @@ def test_data_that_cannot_be_used_is_refused():
 def test_check_says_what_a_recipe_would_do():
     checked = call("check", "digits-mlp", "--json")
     facts = checked.json
-    assert facts["rows"] == {"train": 1146, "development": 202, "test": 449}
+    assert facts["rows"] == {"train": 1146, "validation": 202, "test": 449}
     assert facts["steps_per_epoch"] == 23
     assert facts["labels"] == 10
     assert facts["comparison"] == ["one_hot", "label_smoothing", "label_embedding"]

@@ -54,7 +54,7 @@ def test_cifar10_resnet8_trains_an_epoch_at_the_papers_width(tmp_path):
     assert saved.network.encoder.layers[0][0].out_channels == 128
     assert saved.recipe.batch_size == 8
     assert line["train"]["total"] > 0
-    assert line["development"] is None  # as in the paper
+    assert line["validation"] is None  # as in the paper
     assert 0 <= line["test"]["error"] <= 1  # of the curves over the epochs
     assert line["learning_rate"] == 0.001
     # 4.9 million in the encoder, and both output layers and E
@@ -83,9 +83,9 @@ def test_fashion_mnist_cnn_reads_idx_files(tmp_path):
         test_images=made_images(10, height=28, width=28),
         zipped=True,
     )
-    settings = ["data.development.rows=20", "batch_size=20", "model.dense_size=8"]
+    settings = ["data.validation.rows=20", "batch_size=20", "model.dense_size=8"]
     line, saved = run("fashion-mnist-cnn", data, tmp_path / "run", *settings)
-    wrong = 20 * line["development"]["error"]  # of 20 rows
+    wrong = 20 * line["validation"]["error"]  # of 20 rows
     assert wrong == pytest.approx(round(wrong), abs=1e-9)
     assert saved.input_shape == (1, 28, 28)
 
@@ -99,7 +99,7 @@ def test_images_backbone_goes_on_from_a_file_that_may_then_be_gone(tmp_path):
     settings = ["model.backbone=test_resnet", "data.image_size=32", "batch_size=8", f"model.weights={weights}"]
     rate = "optimizer.learning_rate=1.0e-9"  # at which the weights stay what they were
     line, saved = run("images-backbone", data, tmp_path / "run", *settings, rate)
-    assert 0 <= line["development"]["error"] <= 1
+    assert 0 <= line["validation"]["error"] <= 1
     found = saved.network.encoder.layers.state_dict()
     kept = {name: value for name, value in found.items() if name.endswith("weight")}
     torch.testing.assert_close(kept, {name: state[name] for name in kept}, rtol=1e-6, atol=1e-6)

@@ -14,7 +14,7 @@ from labelembed.errors import RecipeError
 from labelembed.recipes.blocks import (
     ComparisonBlock,
     DataCommon,
-    DevelopmentBlock,
+    ValidationBlock,
     checked_seeds,
 )
 from labelembed.recipes.removed import REMOVED
@@ -68,7 +68,7 @@ def test_smallest_recipe_gets_every_key():
     assert recipe.data == {
         "name": "digits",
         "test_fraction": 0.25,
-        "development": None,
+        "validation": None,
         "train_rows": None,
         "scaling": "unit",
         "augmentation": "none",
@@ -85,7 +85,7 @@ def test_resolved_recipe_resolves_to_itself():
 
 
 def test_parsing_does_not_change_what_it_is_given():
-    values = with_changes(("data.development", {"first": 5}))
+    values = with_changes(("data.validation", {"first": 5}))
     before = copy.deepcopy(values)
     parse_recipe(values, source="test")
     assert values == before
@@ -105,7 +105,7 @@ def test_every_key_of_every_component_is_described(kind, name):
 
 
 def test_every_key_of_every_block_is_described():
-    for block in (Recipe, DataCommon, Selection, CheckpointPolicy, ComparisonBlock, DevelopmentBlock):
+    for block in (Recipe, DataCommon, Selection, CheckpointPolicy, ComparisonBlock, ValidationBlock):
         assert {name for name, field in block.model_fields.items() if not field.description} == set()
 
 
@@ -130,9 +130,9 @@ def test_described_arguments_are_arguments(kind, name):
             "schedule.warmup_fracton",
             "schedule.warmup_fracton: unknown key of 'constant' (did you mean 'warmup_fraction'?)",
         ),
-        ("data.developement", "data.developement: unknown key of 'digits' (did you mean 'development'?)"),
+        ("data.developement", "data.developement: unknown key of 'digits' (did you mean 'validation'?)"),
         ("data.test_fractoin", "data.test_fractoin: unknown key of 'digits' (did you mean 'test_fraction'?)"),
-        ("data.development.frist", "data.development.frist: unknown key (did you mean 'first'?)"),
+        ("data.validation.frist", "data.validation.frist: unknown key (did you mean 'first'?)"),
         ("selection.patients", "selection.patients: unknown key (did you mean 'patience'?)"),
         ("checkpoints.every_step", "checkpoints.every_step: unknown key (did you mean 'every_steps'?)"),
         ("comparison.base_line", "comparison.base_line: unknown key (did you mean 'baseline'?)"),
@@ -150,7 +150,7 @@ def test_unknown_key_with_no_near_one_lists_what_there_is():
     assert faults_of(("objective.zzz", 1)) == ["objective.zzz: unknown key of 'one_hot'; its keys: impl, weight, bias"]
     assert faults_of(("selection.zzz", 1)) == ["selection.zzz: unknown key; there are: by, patience"]
     assert faults_of(("data.zzz", 1)) == [
-        "data.zzz: unknown key of 'digits'; its keys: test_fraction, development, train_rows, scaling, augmentation, "
+        "data.zzz: unknown key of 'digits'; its keys: test_fraction, validation, train_rows, scaling, augmentation, "
         "cutout, mixing, mixing_alpha"
     ]
 
@@ -262,16 +262,16 @@ def test_recipe_that_is_no_mapping_is_refused(values):
         ("data.test_fraction", "half", "must be a number, got 'half'"),
         ("data.train_rows", 0, "must be >= 1, got 0"),
         ("data.scaling", "unitt", "must be 'unit' or 'standard', got 'unitt' (did you mean 'unit'?)"),
-        ("data.development", 5, "must be a mapping of keys, got 5"),
-        ("data.development", {}, "must give exactly one of first, fraction and rows, got none"),
+        ("data.validation", 5, "must be a mapping of keys, got 5"),
+        ("data.validation", {}, "must give exactly one of first, fraction and rows, got none"),
         (
-            "data.development",
+            "data.validation",
             {"first": 5, "rows": 6},
             "must give exactly one of first, fraction and rows, got first: 5 and rows: 6",
         ),
-        ("data.development.fraction", 1, "must be < 1, got 1"),
-        ("data.development.fraction", float("nan"), "must be a finite number, got nan"),
-        ("data.development.fraction", True, "must be a number, got True"),
+        ("data.validation.fraction", 1, "must be < 1, got 1"),
+        ("data.validation.fraction", float("nan"), "must be a finite number, got nan"),
+        ("data.validation.fraction", True, "must be a number, got True"),
         ("model.hidden_sizes", 5, "must be a list, got 5"),
         ("model.hidden_sizes", [8, "x"], "entry 2 must be a whole number, got 'x'"),
         ("model.hidden_sizes", [8, True], "entry 2 must be a whole number, got True"),
@@ -294,7 +294,7 @@ def test_recipe_that_is_no_mapping_is_refused(values):
         (
             "selection.by",
             "best",
-            "must be 'auto', 'development_error', 'development_nll', 'development_bleu' or 'last_epoch', got 'best'",
+            "must be 'auto', 'validation_error', 'validation_nll', 'validation_bleu' or 'last_epoch', got 'best'",
         ),
         ("selection.patience", 0, "must be >= 1, got 0"),
         ("checkpoints.keep", 1, "must be >= 2, got 1"),
@@ -374,14 +374,14 @@ def test_value_in_a_message_is_cut():
         assert len(fault) < 130
 
 
-def test_selection_by_development_needs_development_rows():
-    (fault,) = faults_of(("selection.by", "development_nll"))
+def test_selection_by_validation_needs_validation_rows():
+    (fault,) = faults_of(("selection.by", "validation_nll"))
     assert fault == (
-        "selection.by: 'development_nll' needs development rows; set data.development, "
-        "for instance --set data.development.fraction=0.1"
+        "selection.by: 'validation_nll' needs validation examples; set data.validation, "
+        "for instance --set data.validation.fraction=0.1"
     )
-    chosen = with_changes(("selection.by", "development_nll"), ("data.development", {"rows": 5}))
-    assert parse_recipe(chosen, source="test").selection.by == "development_nll"
+    chosen = with_changes(("selection.by", "validation_nll"), ("data.validation", {"rows": 5}))
+    assert parse_recipe(chosen, source="test").selection.by == "validation_nll"
 
 
 # --------------------------------------------------------------------------------------------- several at once

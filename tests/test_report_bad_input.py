@@ -76,7 +76,7 @@ def test_journal_cut_short_by_a_kill_is_read_to_its_last_whole_line(tmp_path):
 def test_what_is_no_number_in_a_journal_is_a_gap_in_any_curve(tmp_path):
     lines = journal_lines([0.4, 0.3, 0.2])
     lines[1]["train"] = {"total": float("nan"), "output": float("inf")}
-    lines[2]["development"] = {"error": None, "nll": float("-inf")}
+    lines[2]["validation"] = {"error": None, "nll": float("-inf")}
     folder = make_run(tmp_path / "run", test=measures(0.2), journal=lines)
     text = write_report(folder.path).read_text(encoding="utf-8")
     assert "NaN" not in text.split("<script>")[0]

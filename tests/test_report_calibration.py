@@ -36,13 +36,13 @@ def _make(path, numbers=NUMBERS, *, uncalibrated=(), top5=True):
             plain = {"error": 0.1 + five, "nll": nll, "calibration_error": calibration, "brier": 0.2}
             plain |= {"top5_error": five} if top5 else {}
             after = plain | {"nll": calibrated_nll, "calibration_error": calibrated}
-            both = {"temperature": temperature, "development": after, "test": after}
+            both = {"temperature": temperature, "validation": after, "test": after}
             make_run(
                 run_path(path, name, seed),
                 seed=seed,
                 objective={"name": name.split()[0]},
                 test=plain,
-                development=plain,
+                validation=plain,
                 journal=journal_lines([0.5, 0.3, plain["error"]]),
                 calibrated=None if (name, seed) in uncalibrated else both,
             )
@@ -136,7 +136,7 @@ def test_runs_csv_has_each_run_before_and_after(tmp_path):
     lines = {(line["variant"], line["seed"]): line for line in _read(write_runs_csv(comparison, tmp_path / "runs.csv"))}
     line = lines[LONG, "1"]
     assert (line["test_nll"], line["test_calibrated_nll"], line["temperature"]) == ("1.4", "0.58", "0.6")
-    assert (line["test_calibration_error"], line["development_calibrated_calibration_error"]) == ("0.44", "0.03")
+    assert (line["test_calibration_error"], line["validation_calibrated_calibration_error"]) == ("0.44", "0.03")
     assert lines["one_hot", "1"]["temperature"] == lines["one_hot", "1"]["test_calibrated_nll"] == ""
 
 
@@ -208,7 +208,7 @@ def test_macro_f1_and_balanced_accuracy_stand_in_the_files_alone(tmp_path):
     assert float(first["balanced_accuracy_mean"]) == pytest.approx(0.3, abs=1e-12)
     assert second["macro_f1_mean"] == second["top2_error_mean"] == ""  # runs of a version that did not measure them
     run = _read(write_runs_csv(comparison, tmp_path / "runs.csv"))[0]
-    assert (run["test_macro_f1"], run["test_balanced_accuracy"], run["development_macro_f1"]) == ("0.5", "0.25", "")
+    assert (run["test_macro_f1"], run["test_balanced_accuracy"], run["validation_macro_f1"]) == ("0.5", "0.25", "")
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "top-2 error" in page
     assert "macro" not in page
@@ -243,7 +243,7 @@ def test_five_labels_or_fewer_have_no_top5(tmp_path):
         ([1], "the calibrated measures are"),
         ({"test": {"nll": 1.0}}, "has no calibrated test error"),
         ({"test": {"error": 0.1, "calibration_error": 4.0}}, "the calibrated test measure calibration_error is 4.0"),
-        ({"development": {"error": 0.1, "nll": "low"}}, "the calibrated development measure nll is 'low'"),
+        ({"validation": {"error": 0.1, "nll": "low"}}, "the calibrated validation measure nll is 'low'"),
     ],
 )
 def test_damaged_calibrated_measures_are_a_failed_run(tmp_path, calibrated, message):

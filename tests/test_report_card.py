@@ -25,7 +25,7 @@ from tests.made_runs import (
 
 CALIBRATED = {
     "temperature": 0.5,
-    "development": measures(0.1, nll=0.2),
+    "validation": measures(0.1, nll=0.2),
     "test": measures(0.2, nll=0.25) | {"calibration_error": 0.031},
 }
 
@@ -34,7 +34,7 @@ def made_run(path, **more):
     how = {
         "objective": {"name": "label_embedding", "temperature": 3},
         "test": measures(0.2, nll=0.7),
-        "development": measures(0.1),
+        "validation": measures(0.1),
         "journal": journal_lines([0.3, 0.2]),
         "geometry": embedding_geometry(["0", "1", "2", "3"]),
         "calibrated": CALIBRATED,
@@ -126,12 +126,12 @@ def test_the_card_names_no_folder_of_the_machine(tmp_path, place):
     assert "\n  path: mnist\n" in made
 
 
-def test_without_test_rows_the_development_rows_speak_and_that_is_said(tmp_path):
+def test_without_test_rows_the_validation_rows_speak_and_that_is_said(tmp_path):
     card = model_card(made_run(tmp_path / "run", test=None, calibrated=None).path)
     assert "There are no test rows" in section(card, "Measures")
     assert "No temperature was fitted" in section(card, "Calibration")
     (result,) = header_of(card)["model-index"][0]["results"]
-    assert result["metrics"][0] == {"type": "accuracy", "name": "development accuracy", "value": 0.9}
+    assert result["metrics"][0] == {"type": "accuracy", "name": "validation accuracy", "value": 0.9}
 
 
 def test_the_card_of_a_comparisons_run_has_the_measures_over_its_seeds(tmp_path):
@@ -146,10 +146,10 @@ def test_the_card_of_a_comparisons_run_has_the_measures_over_its_seeds(tmp_path)
     assert "Its arguments were chosen" not in card
     file = tmp_path / "c" / "comparison.json"
     entry = {"name": "label_smoothing", "space": {"objective.smoothing": "0.02 to 0.9"}, "trials": 7}
-    tuning = {"measure": "development error", "trials": 7, "seeds": [1000], "variants": [entry]}
+    tuning = {"measure": "validation error", "trials": 7, "seeds": [1000], "variants": [entry]}
     file.write_text(json.dumps(json.loads(file.read_text()) | {"tuning": tuning}))
     card = model_card(run_path(tmp_path / "c", "label_smoothing", 1))
-    assert "chosen on the development rows by 7 trials over smoothing: 0.02 to 0.9" in card
+    assert "chosen on the validation examples by 7 trials over smoothing: 0.02 to 0.9" in card
     # A comparison that is damaged keeps no card of a run from being written.
     file.write_text("{")
     assert "### Over" not in model_card(run_path(tmp_path / "c", "label_smoothing", 1))

@@ -94,8 +94,8 @@ def _error_as_per_cent(folder: RunFolder) -> str:
 
 
 def _no_measures(folder: RunFolder) -> str:
-    folder.write_result(folder.result() | {"test": None, "development": None})
-    return "neither development nor test"
+    folder.write_result(folder.result() | {"test": None, "validation": None})
+    return "neither validation nor test"
 
 
 def _newer_result(folder: RunFolder) -> str:
@@ -158,14 +158,14 @@ def test_failed_missing_and_unfinished_runs_are_told_apart(tmp_path):
 
 def test_curve_has_gaps_where_the_journal_has_nothing_finite(tmp_path):
     journal = journal_lines([0.5, float("nan"), None, 0.2])
-    del journal[1]["development"]
+    del journal[1]["validation"]
     make_run(tmp_path, test=measures(0.2), journal=journal[:2] + journal[3:])
     run = load_comparison(tmp_path).variants[0].runs[0]
     np.testing.assert_array_equal(run.error_curve("test"), [0.5, np.nan, np.nan, 0.2])
-    np.testing.assert_array_equal(run.error_curve("development"), [0.5, np.nan, np.nan, 0.2])
+    np.testing.assert_array_equal(run.error_curve("validation"), [0.5, np.nan, np.nan, 0.2])
 
 
-def test_without_test_rows_the_comparison_is_about_development_rows(tmp_path):
+def test_without_test_rows_the_comparison_is_about_validation_rows(tmp_path):
     make_comparison(tmp_path, ERRORS)
     for name, by_seed in ERRORS.items():
         for seed in by_seed:
@@ -173,7 +173,7 @@ def test_without_test_rows_the_comparison_is_about_development_rows(tmp_path):
             folder.write_result(folder.result() | {"test": None})
     comparison = load_comparison(tmp_path)
     rows = comparison_rows(comparison)
-    assert comparison.split == "development"
+    assert comparison.split == "validation"
     assert rows[1].test_error is None
-    assert rows[1].error == rows[1].development_error
+    assert rows[1].error == rows[1].validation_error
     assert rows[1].error_difference.difference == pytest.approx(-0.04 / 3, abs=1e-12)

@@ -96,7 +96,7 @@ def test_command_writes_figures_and_several_runs(folder, tmp_path, monkeypatch):
 def test_curves_are_of_what_is_ever_other_than_zero(folder):
     comparison = load_comparison(folder)
     keys = [measure.key for measure in curve_measures(comparison)]
-    assert keys[:2] == ["test-error", "development-error"]
+    assert keys[:2] == ["test-error", "validation-error"]
     assert keys[-2:] == ["train-total", "train-output"]
     assert curve_sketch(comparison, CurveMeasure("train", "hinge")) is None
 

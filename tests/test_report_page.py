@@ -247,7 +247,7 @@ def test_report_of_a_single_run(tmp_path):
     make_run(
         tmp_path / "first",
         test=measures(0.02),
-        development=measures(0.03),
+        validation=measures(0.03),
         objective={"name": "label_embedding", "temperature": 3.0},
         journal=journal_lines([0.2, 0.1, 0.02]),
         geometry=embedding_geometry(["cat", "dog", "car"]),

@@ -24,7 +24,7 @@ from labelembed.report.speed import RunSpeed, run_speed
 from tests.made_runs import describe_comparison, journal_lines, make_run, measures, run_path
 
 OURS = "label_embedding"
-# By variant and seed: (test errors, development errors) over the epochs.
+# By variant and seed: (test errors, validation errors) over the epochs.
 CURVES = {
     "one_hot": {
         0: ([0.9, 0.9, 0.9, 0.1], [0.5, 0.4, 0.3, 0.2]),
@@ -39,7 +39,7 @@ CURVES = {
 }
 
 
-def _make(path, curves=CURVES, *, development=True):
+def _make(path, curves=CURVES, *, validation=True):
     describe_comparison(path, [(name, {"name": name}) for name in curves], seeds=range(3))
     for name, by_seed in curves.items():
         for seed, (test, developed) in by_seed.items():
@@ -48,8 +48,8 @@ def _make(path, curves=CURVES, *, development=True):
                 seed=seed,
                 objective={"name": name},
                 test=measures(0.1),
-                development=measures(0.1) if development else None,
-                journal=journal_lines(test, developed if development else [None] * len(test)),
+                validation=measures(0.1) if validation else None,
+                journal=journal_lines(test, developed if validation else [None] * len(test)),
             )
     return path
 
@@ -63,9 +63,9 @@ def _read(path):
         return list(csv.DictReader(file))
 
 
-def test_speed_is_of_the_development_rows_and_as_worked_by_hand(tmp_path):
+def test_speed_is_of_the_validation_rows_and_as_worked_by_hand(tmp_path):
     one_hot, ours = _rows(tmp_path)
-    assert (ours.split, ours.speed_split) == ("test", "development")
+    assert (ours.split, ours.speed_split) == ("test", "validation")
     # accuracies 0.6 0.8 0.9 0.8, and twice 0.6 0.7 0.8 0.8
     assert ours.area_under_curve.mean == pytest.approx((0.775 + 0.725 + 0.725) / 3, abs=1e-12)
     assert ours.best_accuracy.mean == pytest.approx((0.9 + 0.8 + 0.8) / 3, abs=1e-12)
@@ -84,8 +84,8 @@ def test_speed_is_of_the_development_rows_and_as_worked_by_hand(tmp_path):
     assert one_hot.epochs_to_baseline.mean == one_hot.best_epoch.mean == pytest.approx(10 / 3, abs=1e-12)
 
 
-def test_without_development_rows_it_is_of_the_test_rows(tmp_path):
-    one_hot, ours = _rows(tmp_path, development=False)
+def test_without_validation_rows_it_is_of_the_test_rows(tmp_path):
+    one_hot, ours = _rows(tmp_path, validation=False)
     assert ours.speed_split == "test"
     assert ours.area_under_curve.mean == pytest.approx(0.2, abs=1e-12)
     assert one_hot.best_epoch.mean == 4.0
@@ -109,7 +109,7 @@ def test_never_reached_is_a_dash_and_counted(tmp_path):
 def test_csv_says_which_rows_and_has_every_number(tmp_path):
     rows = _rows(tmp_path)
     cells = _read(write_csv(rows, tmp_path / "comparison.csv"))[1]
-    assert (cells["measured_on"], cells["speed_measured_on"]) == ("test", "development")
+    assert (cells["measured_on"], cells["speed_measured_on"]) == ("test", "validation")
     for column, summary in (
         ("auac", rows[1].area_under_curve),
         ("best_accuracy", rows[1].best_accuracy),
@@ -141,7 +141,7 @@ def test_print_fits_100_columns_and_says_how_many_got_there(tmp_path):
         console.print(rich_table(rows))
     printed = captured.get()
     assert all(len(line.rstrip()) <= 100 for line in printed.splitlines())
-    assert "speed, development" in printed
+    assert "speed, validation" in printed
     words = " ".join(printed.split())
     assert "2.5 ± 0.7 (2 of 3) 0.0 ± 70.7 30 ± 0" in words
     assert any("over the runs that got there (k of n)" in note for note in table_notes(rows))
@@ -149,7 +149,7 @@ def test_print_fits_100_columns_and_says_how_many_got_there(tmp_path):
 
 def test_a_single_run_has_its_own_speed_and_none_to_compare(tmp_path):
     folder = make_run(
-        tmp_path / "one", test=measures(0.1), development=measures(0.1), journal=journal_lines([0.4, 0.1, 0.3])
+        tmp_path / "one", test=measures(0.1), validation=measures(0.1), journal=journal_lines([0.4, 0.1, 0.3])
     )
     (row,) = comparison_rows(load_comparison(folder.path))
     assert (row.best_accuracy.mean, row.best_epoch.mean) == (0.9, 2.0)
@@ -165,24 +165,24 @@ def test_a_run_without_a_curve_has_no_speed(tmp_path):
     assert row.area_under_curve is row.best_accuracy is None
 
 
-def _without_test_curves(path, *, development):
+def _without_test_curves(path, *, validation):
     """Makes a comparison whose runs measured the test set once, at the end."""
     curves = {name: {seed: ([None] * 4, one[1]) for seed, one in by_seed.items()} for name, by_seed in CURVES.items()}
-    return _make(path, curves, development=development)
+    return _make(path, curves, validation=validation)
 
 
-def test_without_test_errors_over_the_epochs_curves_and_speed_are_of_the_development_rows(tmp_path):
-    folder = _without_test_curves(tmp_path / "compared", development=True)
+def test_without_test_errors_over_the_epochs_curves_and_speed_are_of_the_validation_rows(tmp_path):
+    folder = _without_test_curves(tmp_path / "compared", validation=True)
     comparison = load_comparison(folder)
     # The speed was never read off the test errors. As text, for an interval over equal differences is not a number.
     assert repr(comparison_rows(comparison)) == repr(_rows(tmp_path / "each"))
-    assert [measure.key for measure in curve_measures(comparison)][:2] == ["development-error", "development-nll"]
+    assert [measure.key for measure in curve_measures(comparison)][:2] == ["validation-error", "validation-nll"]
     drawn = draw_figure("curves", folder, tmp_path / "curves.svg").read_text()
-    assert "Lines of development error over epochs" in drawn
+    assert "Lines of validation error over epochs" in drawn
     page = write_report(folder).read_text()
-    assert "Development error over epochs" in page
+    assert "Validation error over epochs" in page
     assert "Test error over epochs" not in page
-    assert '<h3>Speed <span class="unit">development rows</span></h3>' in page
+    assert '<h3>Speed <span class="unit">validation examples</span></h3>' in page
     with pytest.raises(
         RunFolderError, match=r"of every epoch are there with `test_every_epoch: true` only\); there are"
     ):
@@ -190,7 +190,7 @@ def test_without_test_errors_over_the_epochs_curves_and_speed_are_of_the_develop
 
 
 def test_without_any_errors_over_the_epochs_no_speed_is_told_and_why(tmp_path):
-    folder = _without_test_curves(tmp_path, development=False)
+    folder = _without_test_curves(tmp_path, validation=False)
     comparison = load_comparison(folder)
     rows = comparison_rows(comparison)
     assert (rows[0].split, rows[0].speed_split, rows[0].gaps, rows[0].epochs) == ("test", "test", (), (4, 4))

@@ -85,18 +85,18 @@ def test_the_same_difference_with_every_seed_has_no_interval(more, word, tmp_pat
     assert not any("Could show" in note for note in table_notes(rows))
 
 
-def test_the_best_smoothing_by_development_error_comes_first(tmp_path):
+def test_the_best_smoothing_by_validation_error_comes_first(tmp_path):
     errors = {
         "one_hot": BASE,
         "label_smoothing smoothing=0.1": LOWER,
         SMOOTHING: _shifted(*[-0.002] * 8),
         "label_embedding": LOWER,
     }
-    # On the test rows 0.1 is better, on the development rows 0.4: the choice must not look at the test rows.
-    development = errors | {SMOOTHING: dict.fromkeys(range(8), 0.001)}
-    first, second = _verdict(tmp_path, errors, development_errors=development)
+    # On the test rows 0.1 is better, on the validation examples 0.4: the choice must not look at the test rows.
+    validation = errors | {SMOOTHING: dict.fromkeys(range(8), 0.001)}
+    first, second = _verdict(tmp_path, errors, validation_errors=validation)
     assert first.startswith(f"label_embedding lowers the test error by 0.28 points against {SMOOTHING} (95 % interval")
-    assert first.endswith("That smoothing was chosen among 2 by its development error.")
+    assert first.endswith("That smoothing was chosen among 2 by its validation error.")
     assert second.startswith("label_embedding lowers the test error by 0.48 points against one_hot")
 
 
@@ -244,8 +244,8 @@ def _without_fingerprint(folder):
             "one_hot, seed 3: the kept outcomes are not those of its result.json",
         ),
         (
-            lambda folder: leave_examples(run_path(folder, "one_hot", 3), [True] * 9, split="development"),
-            "one_hot, seed 3: it keeps outcomes of the development examples, and the comparison is about the test exam",
+            lambda folder: leave_examples(run_path(folder, "one_hot", 3), [True] * 9, split="validation"),
+            "one_hot, seed 3: it keeps outcomes of the validation examples, and the comparison is about the test exam",
         ),
         (
             lambda folder: RunFolder(run_path(folder, "label_embedding", 0)).examples_file.write_bytes(b"x" * 99),
@@ -274,7 +274,7 @@ def test_the_best_of_several_methods_is_said_to_be_chosen(tmp_path):
     errors = {"one_hot": BASE, "label_embedding preset=paper": SAME, "label_embedding temperature=3": LOWER}
     first, second, _ = _verdict(tmp_path, errors)
     assert first.startswith("label_embedding temperature=3 lowers")
-    assert second == "label_embedding temperature=3 was chosen among 2 by its development error."
+    assert second == "label_embedding temperature=3 was chosen among 2 by its validation error."
 
 
 def test_smoothing_as_the_baseline_is_not_compared_twice(tmp_path):
@@ -301,8 +301,8 @@ def test_a_p_against_the_interval_is_said(tmp_path):
     mixed = _shifted(-0.003, -0.003, -0.003, -0.003, -0.003, -0.003, -0.003, 0.0001)
     errors = {"one_hot": BASE, "label_embedding": mixed}
     errors |= {f"label_embedding temperature={t}": SAME for t in (1, 2, 3)}
-    development = errors | {"label_embedding": dict.fromkeys(range(8), 0.001)}
-    first, second, *_ = _verdict(tmp_path, errors, development_errors=development)
+    validation = errors | {"label_embedding": dict.fromkeys(range(8), 0.001)}
+    first, second, *_ = _verdict(tmp_path, errors, validation_errors=validation)
     assert first.startswith("label_embedding lowers")
     assert second == "But the sign-flip p is 0.062 after Holm's correction: it may be chance."
 
@@ -342,9 +342,9 @@ def test_seeds_that_do_not_overlap_compare_nothing(tmp_path):
 
 
 def test_a_single_run_says_what_it_reached_and_that_one_run_has_no_spread(tmp_path):
-    make_run(tmp_path, test=measures(0.0145), development=measures(0.016), journal=journal_lines([0.1, 0.0145]))
+    make_run(tmp_path, test=measures(0.0145), validation=measures(0.016), journal=journal_lines([0.1, 0.0145]))
     (sentence,) = verdict(load_comparison(tmp_path))
-    assert "a test error of 1.45 % and a development error of 1.60 % after epoch 2 of 2" in sentence
+    assert "a test error of 1.45 % and a validation error of 1.60 % after epoch 2 of 2" in sentence
     assert "One run has no spread" in sentence
 
 

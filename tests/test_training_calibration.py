@@ -27,20 +27,20 @@ def finished(tmp_path_factory):
     return recipe, folder, train(recipe, folder)
 
 
-def test_the_temperature_is_that_of_the_selected_weights_on_the_development_rows(finished):
+def test_the_temperature_is_that_of_the_selected_weights_on_the_validation_rows(finished):
     recipe, folder, result = finished
     data, saved = cached_data(recipe), SavedRun.load(folder)
-    logits = predicted_logits(saved.network, data.development.inputs)
-    assert result["temperature"] == fit_temperature(logits, data.development.labels)
+    logits = predicted_logits(saved.network, data.validation.inputs)
+    assert result["temperature"] == fit_temperature(logits, data.validation.labels)
     assert result["temperature"] < 1  # smoothing leaves a network unsure
     assert result == json.loads((folder / "result.json").read_text())
-    assert result["calibration"] == "fitted on the development rows"
+    assert result["calibration"] == "fitted on the validation examples"
 
 
 def test_calibrated_measures_stand_beside_the_plain_ones(finished):
     recipe, folder, result = finished
     data, saved = cached_data(recipe), SavedRun.load(folder)
-    for name in ("development", "test"):
+    for name in ("validation", "test"):
         split = data.splits[name]
         logits = predicted_logits(saved.network, split.inputs)
         assert result["calibrated"][name] == classification_metrics(
@@ -49,7 +49,7 @@ def test_calibrated_measures_stand_beside_the_plain_ones(finished):
         assert result["calibrated"][name]["error"] == result[name]["error"]
         assert result["calibrated"][name]["top5_error"] == result[name]["top5_error"]
     assert result["calibrated"]["temperature"] == result["temperature"]
-    assert result["calibrated"]["development"]["nll"] < result["development"]["nll"]
+    assert result["calibrated"]["validation"]["nll"] < result["validation"]["nll"]
     assert result["calibrated"]["test"]["calibration_error"] < result["test"]["calibration_error"]
 
 
@@ -117,19 +117,19 @@ def test_off_means_off(finished, tmp_path):
     assert SavedRun.load(tmp_path / "run").temperature == 1.0
 
 
-def test_without_development_rows_it_is_not_fitted_and_said(tmp_path):
+def test_without_validation_rows_it_is_not_fitted_and_said(tmp_path):
     recipe = small_recipe(data={"name": "digits", "train_rows": 190})
     result = train(recipe, tmp_path / "run")
     assert (result["temperature"], result["calibrated"]) == (None, None)
-    assert result["calibration"] == "not fitted, there are no development rows"
+    assert result["calibration"] == "not fitted, there are no validation examples"
 
 
-def test_development_rows_that_are_all_right_leave_a_doubt(finished):
+def test_validation_rows_that_are_all_right_leave_a_doubt(finished):
     recipe, folder, _ = finished
     data, saved = cached_data(recipe), SavedRun.load(folder)
-    logits = predicted_logits(saved.network, data.development.inputs)
-    right = (logits.argmax(dim=1) == data.development.labels).nonzero()[:, 0]
-    few = type(data)(**{**vars(data), "development": data.development.select(right[:50])})
+    logits = predicted_logits(saved.network, data.validation.inputs)
+    right = (logits.argmax(dim=1) == data.validation.labels).nonzero()[:, 0]
+    few = type(data)(**{**vars(data), "validation": data.validation.select(right[:50])})
     found = calibrate(saved.network, few)
     assert found["calibration"].endswith("which are all right, with the doubt of one row more")
     assert 0.01 < found["temperature"] < 1
@@ -140,10 +140,10 @@ def test_development_rows_that_are_all_right_leave_a_doubt(finished):
 def test_on_a_handful_of_validation_examples_it_is_not_fitted_and_said(finished, examples, is_fitted):
     recipe, folder, _ = finished
     data, saved = cached_data(recipe), SavedRun.load(folder)
-    few = type(data)(**{**vars(data), "development": data.development.select(torch.arange(examples))})
+    few = type(data)(**{**vars(data), "validation": data.validation.select(torch.arange(examples))})
     found = calibrate(saved.network, few)
     assert (found["temperature"] is not None, found["calibrated"] is not None) == (is_fitted, is_fitted)
-    words = "fitted on the development rows" if is_fitted else "not fitted, 49 validation examples are fewer than 50"
+    words = "fitted on the validation examples" if is_fitted else "not fitted, 49 validation examples are fewer than 50"
     assert found["calibration"] == words
 
 
@@ -164,16 +164,16 @@ def test_the_command_line_says_what_came_of_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = succeed(*TRAIN).out.splitlines()[1]
     assert line.startswith("temperature ")
-    assert "fitted on the development rows: test NLL" in line
+    assert "fitted on the validation examples: test NLL" in line
     assert succeed(*TRAIN, "--no-calibration", "--overwrite").out.splitlines()[1] == (
         "no temperature: calibration is off"
     )
     assert "calibration: false\n" in (tmp_path / "run" / "recipe.yaml").read_text()
     assert succeed("evaluate", "run").out.splitlines()[-1].startswith("no temperature was fitted")
-    assert succeed(*TRAIN, "--set", "data.development=null", "--overwrite").out.splitlines()[1] == (
-        "no temperature: not fitted, there are no development rows"
+    assert succeed(*TRAIN, "--set", "data.validation=null", "--overwrite").out.splitlines()[1] == (
+        "no temperature: not fitted, there are no validation examples"
     )
-    few = ("--set", "data.development={rows: 7}", "--overwrite")
+    few = ("--set", "data.validation={rows: 7}", "--overwrite")
     why = "7 validation examples are fewer than 50"
     assert succeed(*TRAIN, *few).out.splitlines()[1] == f"no temperature: not fitted, {why}"
     assert why in (succeed("card", "run"), Path("run/README.md").read_text())[1]

@@ -43,7 +43,7 @@ def recipe(tmp_path):
         test_inputs=pictures[:20],
         test_labels=labels[:20],
     )
-    data = {"name": "arrays", "path": str(path), "scaling": "standard", "development": {"fraction": 0.2}}
+    data = {"name": "arrays", "path": str(path), "scaling": "standard", "validation": {"fraction": 0.2}}
 
     def recipe(changes: dict | None = None, **data_changes):
         model = {"name": "small_resnet", "channels": [4, 4, 6]}
@@ -74,7 +74,7 @@ def made_data(rows: int = 20) -> LabelledData:
     split = Split(torch.randint(0, 256, (rows, 3, 16, 16), dtype=torch.uint8), torch.arange(rows) % 3)
     return LabelledData(
         train=split,
-        development=None,
+        validation=None,
         test=split.select(torch.arange(7)),
         names=("a", "b", "c"),
         input_shape=(3, 16, 16),

@@ -26,7 +26,7 @@ from labelembed.training.run_folder import RunFolder
 from tests.made_corpus_runs import sequence_recipe
 
 DIGITS = {
-    "data": {"name": "digits", "development": {"fraction": 0.15}},
+    "data": {"name": "digits", "validation": {"fraction": 0.15}},
     "model": {"name": "mlp", "hidden_sizes": [16]},
     "objective": {"name": "one_hot"},
     "epochs": 1,
@@ -92,10 +92,10 @@ def test_outcome_of_every_test_example_is_kept(digits):
 def test_outcomes_are_read_as_they_were_written(examples, has_temperature, tmp_path):
     random = np.random.default_rng(examples)
     nll = half_precision(random.exponential(size=examples))
-    outcomes = ExampleOutcomes("development", random.random(examples) < 0.5, nll, nll / 2 if has_temperature else None)
+    outcomes = ExampleOutcomes("validation", random.random(examples) < 0.5, nll, nll / 2 if has_temperature else None)
     RunFolder(tmp_path).write_examples(outcomes)
     found = RunFolder(tmp_path).examples()
-    assert (found.split, found.right.tolist(), found.nll.tolist()) == ("development", outcomes.right.tolist(), [*nll])
+    assert (found.split, found.right.tolist(), found.nll.tolist()) == ("validation", outcomes.right.tolist(), [*nll])
     assert (found.nll_calibrated is None) == (not has_temperature)
     assert outcome_bytes(outcomes) == RunFolder(tmp_path).examples_file.read_bytes()
 

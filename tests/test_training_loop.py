@@ -65,7 +65,7 @@ def terms_of(name):
 
 
 def test_learning_lowers_the_loss_and_the_error(tmp_path):
-    recipe = small_recipe(data={"name": "digits", "development": {"rows": 100}}, model=PLAIN)
+    recipe = small_recipe(data={"name": "digits", "validation": {"rows": 100}}, model=PLAIN)
     result = train(recipe, tmp_path / "run")
     journal = RunFolder(tmp_path / "run").journal()
     totals = [line["train"]["total"] for line in journal]
@@ -79,12 +79,12 @@ def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
     journal = RunFolder(tmp_path / "run").journal()
     assert [line["epoch"] for line in journal] == [1, 2, 3]
     for line in journal:
-        assert list(line) == ["epoch", "seconds", "training_seconds", "learning_rate", "train", "development", "test"]
+        assert list(line) == ["epoch", "seconds", "training_seconds", "learning_rate", "train", "validation", "test"]
         assert 0 < line["training_seconds"] <= line["seconds"] < 60
         assert line["learning_rate"] == 0.02
         assert list(line["train"]) == terms_of("label_embedding")
         assert line["test"] is None  # measured once, at the end
-    for rows, measures in ((449, result["test"]), *((100, line["development"]) for line in journal)):
+    for rows, measures in ((449, result["test"]), *((100, line["validation"]) for line in journal)):
         ranked = {"error", "top5_error", "macro_f1", "balanced_accuracy"}
         assert ranked | {"nll", "calibration_error", "brier"} == set(measures)
         assert measures["error"] * rows == pytest.approx(round(measures["error"] * rows), abs=1e-9)
@@ -94,7 +94,7 @@ def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
     temperature = result["temperature"]
     assert 0.01 <= temperature <= 100
     # What a temperature cannot move stands there as it is; test_training_calibration.py holds the rest.
-    for name in ("development", "test"):
+    for name in ("validation", "test"):
         for measure in ("error", "top5_error", "macro_f1", "balanced_accuracy"):
             assert result["calibrated"][name][measure] == result[name][measure]
     assert result == {
@@ -103,15 +103,15 @@ def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
         "message": None,
         "epochs": 3,
         "selected_epoch": best["epoch"],
-        "selected_by": "development error",
+        "selected_by": "validation error",
         "seconds": pytest.approx(sum(line["seconds"] for line in journal), abs=1e-3),
         "parameters": 64 * 12 + 12 + 2 * (12 * 10 + 10) + 100,
         "batch_size": 40,
         "train": best["train"],
-        "development": best["development"],
+        "validation": best["validation"],
         "test": result["test"],
         "temperature": temperature,
-        "calibration": "fitted on the development rows",
+        "calibration": "fitted on the validation examples",
         "calibrated": result["calibrated"],
         "peak_memory": result["peak_memory"],
         "files": {
@@ -152,11 +152,11 @@ def test_terms_of_the_journal_are_means_over_the_rows_of_the_epoch(tmp_path):
     assert unweighted != pytest.approx(output, rel=1e-4)
 
 
-def test_run_without_development_and_test_rows_says_so(tmp_path):
+def test_run_without_validation_and_test_rows_says_so(tmp_path):
     recipe = small_recipe(data={"name": "digits", "train_rows": 190})
     data = dataclasses.replace(cached_data(recipe), test=None)
     result = run_recipe(recipe, tmp_path / "run", data=data, device="cpu")
-    assert (result["development"], result["test"]) == (None, None)
+    assert (result["validation"], result["test"]) == (None, None)
     assert (result["selected_by"], result["selected_epoch"]) == ("last epoch", EPOCHS)
 
 
@@ -199,7 +199,7 @@ def test_test_measures_are_those_of_the_selected_epoch_however_often_they_are_ma
     monkeypatch.setattr(trainer, "evaluate", counted)
     # With so large a rate the error goes up and down: the last epoch is not the best one.
     fast = {"name": "sgd", "learning_rate": 3.0}
-    settings = {"data": {"name": "digits", "train_rows": 190, "development": data}, "optimizer": fast, "epochs": 6}
+    settings = {"data": {"name": "digits", "train_rows": 190, "validation": data}, "optimizer": fast, "epochs": 6}
     recipes = [small_recipe(objective=objective, test_every_epoch=every, **settings) for every in (False, True)]
     once = train(recipes[0], tmp_path / "once")
     assert measured.count("test") == 1
@@ -247,15 +247,15 @@ def script_measures(monkeypatch, errors, nlls=None):
     ("selection", "epochs", "selected"),
     [
         ({}, 6, 2),
-        ({"by": "development_error"}, 6, 2),
-        ({"by": "development_nll"}, 6, 5),
+        ({"by": "validation_error"}, 6, 2),
+        ({"by": "validation_nll"}, 6, 5),
         ({"by": "last_epoch"}, 6, 6),
         ({"by": "last_epoch", "patience": 1}, 6, 6),
         ({"patience": 1}, 3, 2),
         ({"patience": 3}, 5, 2),
         ({"patience": 4}, 6, 2),
-        ({"by": "development_nll", "patience": 1}, 2, 1),
-        ({"by": "development_nll", "patience": 2}, 6, 5),
+        ({"by": "validation_nll", "patience": 1}, 2, 1),
+        ({"by": "validation_nll", "patience": 2}, 6, 5),
     ],
 )
 def test_first_of_the_lowest_is_selected_and_patience_ends_the_run(selection, epochs, selected, tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ def recipe(tmp_path):
         test_inputs=pictures[:20],
         test_labels=labels[:20],
     )
-    data = {"name": "arrays", "path": str(path), "scaling": "standard", "development": {"fraction": 0.2}}
+    data = {"name": "arrays", "path": str(path), "scaling": "standard", "validation": {"fraction": 0.2}}
 
     def recipe(augmentation: str):
         model = {"name": "small_resnet", "channels": [4, 4, 6]}

@@ -52,10 +52,10 @@ def token_by_token(network, pairs):
 def test_token_metrics_are_those_of_each_sentence_alone(made):
     corpus = read_corpus(made / "corpus")
     network = network_for(sequence_recipe(made), corpus)
-    loss, wrong, count = token_by_token(network, corpus.development)
-    assert count == corpus.development.num_examples
+    loss, wrong, count = token_by_token(network, corpus.validation)
+    assert count == corpus.validation.num_examples
     network.train()
-    found = token_metrics(network, corpus.development)
+    found = token_metrics(network, corpus.validation)
     assert network.training
     assert found["error"] == wrong / count
     assert found["nll"] == pytest.approx(loss / count, rel=1e-5)
@@ -78,7 +78,7 @@ def test_journal_has_means_over_tokens_not_over_batches(made, tmp_path):
     loss, _, count = token_by_token(network_for(recipe, corpus), corpus.train)
     (line,) = RunFolder(tmp_path / "run").journal()
     assert line["train"]["output"] == pytest.approx(loss / count, rel=1e-5)
-    assert {"bleu", "chrf", "rougeL", "perplexity", "error"} <= line["development"].keys()
+    assert {"bleu", "chrf", "rougeL", "perplexity", "error"} <= line["validation"].keys()
     assert "bleu" not in line["test"]
     assert result["test"] == result["test"] | line["test"]
     once = train(recipe.model_copy(update={"test_every_epoch": False}), tmp_path / "once")
@@ -90,20 +90,20 @@ def test_journal_has_means_over_tokens_not_over_batches(made, tmp_path):
 def test_run_on_a_corpus_leaves_texts_and_their_measures(batch_size, made, tmp_path):
     result = train(sequence_recipe(made, batch_size=batch_size, decoding={"beam": 3}), tmp_path)
     corpus = read_corpus(made / "corpus")
-    for split in ("development", "test"):
+    for split in ("validation", "test"):
         written = (tmp_path / "translations" / f"{split}.txt").read_text().splitlines()
         assert len(written) == len(corpus.splits[split])
         assert result[split]["bleu"] == bleu(written, [corpus.references(split)]).value
         assert result[split] == result[split] | text_metrics(written, corpus.references(split), level="word")
     assert result["temperature"] is None
-    assert result["selected_by"] == "development bleu"
+    assert result["selected_by"] == "validation bleu"
     geometry = RunFolder(tmp_path).label_geometry()
     assert geometry.names == corpus.names
 
 
 def test_epoch_with_the_highest_bleu_is_selected(made, tmp_path):
     result = train(sequence_recipe(made, epochs=5, seed=3), tmp_path)
-    scores = [line["development"]["bleu"] for line in RunFolder(tmp_path).journal()]
+    scores = [line["validation"]["bleu"] for line in RunFolder(tmp_path).journal()]
     assert result["selected_epoch"] == 1 + scores.index(max(scores))
 
 
@@ -176,7 +176,7 @@ def test_decoding_does_not_depend_on_which_sentences_go_together(made, monkeypat
 
 
 def test_small_network_learns_to_translate(tmp_path):
-    write_corpus(tmp_path, train=600, development=40, test=40, longest=3)
+    write_corpus(tmp_path, train=600, validation=40, test=40, longest=3)
     recipe = sequence_recipe(
         tmp_path,
         epochs=12,

@@ -37,7 +37,7 @@ def test_epochs_are_those_of_the_journal(folder):
     assert [progress.epoch for progress in seen] == [1, 2, 3]
     assert tensorboard_shows(folder.path) == journal_for_tensorboard(folder.path)
     assert [step for step, _ in tensorboard_shows(folder.path)["test/error"]] == [1, 3]
-    assert {"train/total", "train/output", "development/nll", "learning_rate", "seconds"} <= tensorboard_shows(
+    assert {"train/total", "train/output", "validation/nll", "learning_rate", "seconds"} <= tensorboard_shows(
         folder.path
     ).keys()
 
@@ -119,5 +119,5 @@ def test_train_and_compare_leave_the_log(tmp_path, monkeypatch):
     assert not (runs / "seed-0" / "tensorboard").exists()
     succeed(*compare, "--seeds", "2", "--jobs", "1", "--tensorboard")
     for seed in (0, 1):
-        assert len(tensorboard_shows(runs / f"seed-{seed}")["development/error"]) == 2
+        assert len(tensorboard_shows(runs / f"seed-{seed}")["validation/error"]) == 2
         assert tensorboard_shows(runs / f"seed-{seed}") == journal_for_tensorboard(runs / f"seed-{seed}")

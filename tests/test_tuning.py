@@ -47,15 +47,15 @@ def made(plan, **how):
 
 
 def faked(monkeypatch, score, *, epochs=1, test=0.5):
-    """Runs nothing: a run's development error is what `score` says of its recipe."""
+    """Runs nothing: a run's validation error is what `score` says of its recipe."""
 
     def run_job(payload, observe, stop):
         folder = RunFolder(payload["folder"])
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.write_recipe(payload["recipe"])
         found = score(payload["recipe"])
-        folder.append_journal({"epoch": 1, "seconds": 1.0, "development": {"error": found}, "test": {"error": test}})
-        result = {"format": 1, "status": "finished", "development": {"error": found}, "test": {"error": test}}
+        folder.append_journal({"epoch": 1, "seconds": 1.0, "validation": {"error": found}, "test": {"error": test}})
+        result = {"format": 1, "status": "finished", "validation": {"error": found}, "test": {"error": test}}
         folder.write_result(result | {"seconds": 1.0})
         return folder.result()
 
@@ -92,7 +92,7 @@ def test_typed_spaces_are_ranges_logarithms_and_choices():
         ("objective.smoothing=0:0.6:log", "> 0 for a logarithmic range"),
         ("objective.smoothing=0.1:0.6:lin", "key=low:high:log"),
         ("objective.smoothing=low:high", "must be numbers"),
-        ("data.development=1,2", "only keys of objective, optimizer, schedule"),
+        ("data.validation=1,2", "only keys of objective, optimizer, schedule"),
         ("optimiser.learning_rate=0.1:1", "did you mean 'optimizer'"),
     ],
 )
@@ -304,7 +304,7 @@ def test_arguments_are_rounded_and_weights_leave_their_rest():
 # ---------------------------------------------------------------------------------------------- what is chosen
 
 
-def test_the_lowest_development_error_is_chosen_and_the_first_of_equals(tmp_path, monkeypatch):
+def test_the_lowest_validation_error_is_chosen_and_the_first_of_equals(tmp_path, monkeypatch):
     faked(monkeypatch, lambda recipe: round(abs(recipe["objective"]["smoothing"] - 0.5), 1))
     plan = plan_of(tmp_path, count=8)
     (outcome,) = made(plan)
@@ -324,9 +324,7 @@ def test_of_bleu_the_highest_is_chosen(tmp_path, monkeypatch):
         folder = RunFolder(payload["folder"])
         folder.path.mkdir(parents=True)
         folder.write_recipe(payload["recipe"])
-        folder.write_result(
-            {"status": "finished", "development": {"bleu": payload["recipe"]["objective"]["smoothing"]}}
-        )
+        folder.write_result({"status": "finished", "validation": {"bleu": payload["recipe"]["objective"]["smoothing"]}})
         return folder.result()
 
     monkeypatch.setattr(trials, "run_job", run_job)
@@ -577,7 +575,7 @@ def test_runs_that_could_not_be_made_stay_open_and_are_tried_again(tmp_path, mon
 
 
 def journal_of(errors):
-    return [{"epoch": epoch, "seconds": 1.0, "development": {"error": error}} for epoch, error in enumerate(errors, 1)]
+    return [{"epoch": epoch, "seconds": 1.0, "validation": {"error": error}} for epoch, error in enumerate(errors, 1)]
 
 
 def test_a_run_is_given_up_at_the_first_epoch_that_is_above_its_limit():
@@ -592,7 +590,7 @@ def test_a_run_is_given_up_at_the_first_epoch_that_is_above_its_limit():
     last.see(journal_of([0.9])[0])
     assert not last.gives_up
     bleu = Watch([-0.2, -0.2], "bleu")
-    bleu.see({"epoch": 1, "development": {"bleu": 0.1}})
+    bleu.see({"epoch": 1, "validation": {"bleu": 0.1}})
     assert bleu.gives_up
 
 
@@ -637,7 +635,7 @@ def test_a_worker_gives_up_by_its_limits_and_says_what_it_had_reached(tmp_path):
     result = trials.run_trial(payload, lambda progress: None, lambda: False)
     assert result["given_up"]
     assert len(RunFolder(tmp_path / "run").journal()) == 2
-    assert result["development"] == RunFolder(tmp_path / "run").journal()[1]["development"]
+    assert result["validation"] == RunFolder(tmp_path / "run").journal()[1]["validation"]
     # Had it been killed before it could say so, it gives up again without another step.
     assert trials.run_trial(payload, lambda progress: None, lambda: False) == result
     # Asked to stop by others it is no run that was given up.
@@ -672,7 +670,7 @@ def test_what_is_written_runs_again_as_the_best_trial(tmp_path):
     assert pasted.objective == recipe.objective
     # A trial is an ordinary run, whose folder says what it reached.
     folder = best.folders[0]
-    assert folder.result()["development"]["error"] == best.trial.score
+    assert folder.result()["validation"]["error"] == best.trial.score
     assert yaml.safe_load((folder.path / "recipe.yaml").read_text())["seed"] == 1000
 
 
@@ -718,9 +716,9 @@ def test_trials_of_a_store_are_those_that_were_added(tmp_path):
     assert found == [Trial(0, {}, {}, "failed"), Trial(1, point, {"objective.a": 0.5}, "finished", 0.125)]
 
 
-def test_data_without_development_rows_are_refused(tmp_path):
-    with pytest.raises(RecipeError, match=r"data\.development\.fraction"):
-        plan_of(tmp_path, settings=["data.development=null", "selection.by=last_epoch"])
+def test_data_without_validation_rows_are_refused(tmp_path):
+    with pytest.raises(RecipeError, match=r"data\.validation\.fraction"):
+        plan_of(tmp_path, settings=["data.validation=null", "selection.by=last_epoch"])
 
 
 @pytest.mark.parametrize("count", [0, -1, 10_001])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from labelembed.geometry import LabelGeometry
     from labelembed.runs.saved_run import SavedRun
 
-_SPLITS = ("train", "development", "test")
+_SPLITS = ("train", "validation", "test")
 
 
 class Run:
@@ -66,7 +66,7 @@ class Run:
         """Returns the journal as one flat dictionary an epoch, all with the same keys.
 
         `epoch`, `seconds`, `learning_rate` and the like, then each term as `train_<term>` and each measure as
-        `development_<measure>` or `test_<measure>`; None where an epoch has no such number.
+        `validation_<measure>` or `test_<measure>`; None where an epoch has no such number.
         """
         lines = [_flat(entry) for entry in self.journal]
         columns = dict.fromkeys(column for line in lines for column in line)

@@ -155,7 +155,7 @@ def test_resumed_run_of_every_head_and_precision_is_the_unbroken_one(way, positi
 def texts_recipe(folder):
     if not (folder / "rows.csv").exists():
         write_csv(folder / "rows.csv", reviews(300), "text", "label")
-    data = {"name": "texts", "path": str(folder / "rows.csv"), "development": {"rows": 30}, "train_rows": 190}
+    data = {"name": "texts", "path": str(folder / "rows.csv"), "validation": {"rows": 30}, "train_rows": 190}
     return small_recipe(data=data, model={"name": "bag_of_words", "embedding_size": 6, "dropout": 0.2})
 
 
@@ -163,7 +163,7 @@ def pictures_recipe(folder):
     if not (folder / "pictures").exists():
         write_classes(folder / "pictures", {"a": 150, "b": 150})
     data = {"name": "images", "path": str(folder / "pictures"), "image_size": 12, "train_rows": 190}
-    data |= {"development": {"rows": 30}, "augmentation": "crop_flip", "cutout": 4, "mixing": "mixup"}
+    data |= {"validation": {"rows": 30}, "augmentation": "crop_flip", "cutout": 4, "mixing": "mixup"}
     model = {"name": "mlp", "hidden_sizes": [8], "dropout": 0.2}
     return small_recipe(data=data, model=model, objective={"name": "label_smoothing"})
 

@@ -53,9 +53,9 @@ TRAINING = {
         "schedule": {"name": "linear"},
         "selection": {"by": "last_epoch"},
     },
-    "adam, likelihood": {"selection": {"by": "development_nll", "patience": 2}},
+    "adam, likelihood": {"selection": {"by": "validation_nll", "patience": 2}},
     "bf16": {"precision": "bf16"},
-    "standard scaling, no development": {
+    "standard scaling, no validation": {
         "data": {"name": "digits", "train_rows": 190, "scaling": "standard"},
     },
 }

@@ -55,7 +55,7 @@ def write_comparison(place: Path) -> Path:
     }  # fmt: skip
     about |= {
         "published": [{"objective": "one_hot", "measure": "test error", "value": 0.19, "source": "a paper"}],
-        "tuning": {"format": 1, "measure": "development error", "variants": [tuned]},
+        "tuning": {"format": 1, "measure": "validation error", "variants": [tuned]},
         "failed": [{"variant": "label_embedding", "seed": 2, "message": "killed by signal 9"}],
     }
     (path / "comparison.json").write_text(json.dumps(about))
@@ -67,9 +67,9 @@ def write_translation(place: Path) -> Path:
     run = make_run(
         place / "translation",
         test={"error": 0.4, "nll": 2.0, "bleu": 0.2},
-        development={"error": 0.4, "nll": 2.0, "bleu": 0.2},
+        validation={"error": 0.4, "nll": 2.0, "bleu": 0.2},
         journal=journal_lines([0.6, 0.4]),
-        calibrated={"temperature": 1.5, "test": measures(0.4), "development": measures(0.4)},
+        calibrated={"temperature": 1.5, "test": measures(0.4), "validation": measures(0.4)},
     )
     leave_sentences(run.path, [("one output", 0.2), ("another", 0.9)])
     return run.path
@@ -220,7 +220,7 @@ def test_markup_of_a_folder_would_be_seen(folders, tmp_path):
     assert RunFolder(folders[1][-1]).evidence("sentences")
 
 
-@pytest.mark.parametrize("place", [("test", "error"), ("development", "nll"), ("seconds",), ("temperature",)])
+@pytest.mark.parametrize("place", [("test", "error"), ("validation", "nll"), ("seconds",), ("temperature",)])
 def test_number_of_hundreds_of_digits_is_no_measure(place, tmp_path, figure):
     run = write_translation(tmp_path)
     result = json.loads((run / "result.json").read_text())

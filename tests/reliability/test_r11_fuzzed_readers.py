@@ -51,7 +51,7 @@ def preprocessed(place: Path) -> None:
     out = place.with_name("corpus-made")
     try:
         files = PairFiles(place / "train.source", place / "train.target")
-        preprocess(train=files, development=None, test=None, out=out, settings=CorpusSettings())
+        preprocess(train=files, validation=None, test=None, out=out, settings=CorpusSettings())
     finally:
         shutil.rmtree(out, ignore_errors=True)
 
@@ -133,7 +133,7 @@ READERS = {
         lambda at: read_table(path=str(at / "f.csv")),
     ),
     "sentence pairs": (lambda at: write_pair_files(at, "train", made_pairs(12)), preprocessed),
-    "corpus": (lambda at: write_corpus(at, train=12, development=4, test=4), lambda at: read_corpus(at / "corpus")),
+    "corpus": (lambda at: write_corpus(at, train=12, validation=4, test=4), lambda at: read_corpus(at / "corpus")),
     "recipe": (
         one_file(
             lambda at: (at / "f.yaml").write_text(

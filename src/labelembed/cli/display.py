@@ -33,7 +33,7 @@ def measures_text(line: dict[str, Any] | None) -> str:
     """Returns the errors of a journal's line, of translations BLEU, for a progress line."""
     if not line:
         return ""
-    parts = [f"{name} {_headline(line[name])}" for name in ("development", "test") if line.get(name)]
+    parts = [f"{name} {_headline(line[name])}" for name in ("validation", "test") if line.get(name)]
     return ", ".join(parts)
 
 

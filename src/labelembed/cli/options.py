@@ -30,7 +30,7 @@ SetOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 CalibrationOption = Annotated[
-    bool, typer.Option("--no-calibration", help="Fit no temperature on the development rows after training.")
+    bool, typer.Option("--no-calibration", help="Fit no temperature on the validation examples after training.")
 ]
 TensorBoardOption = Annotated[
     bool, typer.Option("--tensorboard", help="Write each run's journal for TensorBoard too (extra `track`).")

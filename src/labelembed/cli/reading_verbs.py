@@ -47,7 +47,7 @@ def evaluate(
     run: RunArgument,
     data: MeasuredOption = None,
     split: Annotated[
-        Literal["test", "development", "train"], typer.Option("--split", help="Which part of the data to measure.")
+        Literal["test", "validation", "train"], typer.Option("--split", help="Which part of the data to measure.")
     ] = "test",
     as_json: JsonOption = False,
 ) -> None:

@@ -70,7 +70,7 @@ def figure(
         typer.Option("--out", "-o", metavar="FILE", help="Ends in .pdf, .svg or .png; by default NAME.pdf here."),
     ] = None,
     measure: Annotated[
-        str | None, typer.Option("--measure", help="Of curves: test-error, development-nll, train-target, ...")
+        str | None, typer.Option("--measure", help="Of curves: test-error, validation-nll, train-target, ...")
     ] = None,
     log: Annotated[bool, typer.Option("--log", help="Of curves: a logarithmic axis.")] = False,
     variant: Annotated[

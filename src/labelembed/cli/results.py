@@ -19,7 +19,7 @@ def calibration_text(result: dict[str, Any]) -> str:
         return ""
     if not isinstance(calibrated, dict):
         return "no temperature: calibration is off" if how == "off" else f"no temperature: {how}"
-    split = "test" if calibrated.get("test") else "development"
+    split = "test" if calibrated.get("test") else "validation"
     before, after = result[split], calibrated[split]
     moved = [
         f"NLL {before['nll']:.3f} -> {after['nll']:.3f}",

@@ -67,7 +67,7 @@ def _pairs_option(name: str, what: str) -> Any:
 def preprocess(
     train: Annotated[tuple[str, str], _pairs_option("--train", "Training text")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The corpus folder to make.")],
-    dev: Annotated[tuple[str, str] | None, _pairs_option("--dev", "Development text")] = None,
+    dev: Annotated[tuple[str, str] | None, _pairs_option("--dev", "Validation text")] = None,
     test: Annotated[tuple[str, str] | None, _pairs_option("--test", "Test text")] = None,
     level: Annotated[LevelChoice, typer.Option("--level", help="What a token is.")] = "word",
     source_level: Annotated[
@@ -135,7 +135,7 @@ def preprocess(
     with text_progress(quiet=quiet) as progress:
         corpus = make_corpus(
             train=files(train),
-            development=files(dev) if dev else None,
+            validation=files(dev) if dev else None,
             test=files(test) if test else None,
             out=out,
             settings=settings,

@@ -60,7 +60,7 @@ def tune(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find a good learning rate, weight decay and arguments of each objective on the development rows."""
+    """Find a good learning rate, weight decay and arguments of each objective on the validation examples."""
     from labelembed.cli.tuning_runs import make_tuning, say_tuning_estimate, tuning_failure, tuning_lines
     from labelembed.recipes.variants import seeds_of, variants_of
     from labelembed.training.run_lock import locked

@@ -1,6 +1,6 @@
 """Data sets in memory: readers, splits, batches with row numbers.
 
-A reader turns what the user has into `RawData`; `prepare` holds out development rows, checks everything and
+A reader turns what the user has into `RawData`; `prepare` holds out validation examples, checks everything and
 returns `LabelledData`, whose splits give out batches. `read_inputs` reads new inputs to predict for. Parallel text
 becomes a folder by `preprocess`, which `read_corpus` opens as a `TextCorpus` of the same kind.
 """
@@ -39,7 +39,7 @@ from labelembed.data.readers.table import read_table
 from labelembed.data.readers.texts import read_texts
 from labelembed.data.readers.vectors import read_vectors
 from labelembed.data.row_content import Encoding
-from labelembed.data.splits import DevelopmentSplit, hold_out, stratified_order
+from labelembed.data.splits import ValidationSplit, hold_out, stratified_order
 
 #: The readers a recipe can name, each with its arguments.
 DATA: dict[str, Callable[..., RawData]] = {
@@ -88,7 +88,6 @@ __all__ = [
     "OLD_NAMES",
     "Batch",
     "CorpusSettings",
-    "DevelopmentSplit",
     "Encoding",
     "FeatureEncoding",
     "Fit",
@@ -106,6 +105,7 @@ __all__ = [
     "TokenBudget",
     "TokenEncoding",
     "Tokenizer",
+    "ValidationSplit",
     "Vocabulary",
     "WordBags",
     "encoding_kind",

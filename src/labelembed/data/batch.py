@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Split:
-    """One part of a data set (training, development or test), whole in memory or in a mapped file.
+    """One part of a data set (training, validation or test), whole in memory or in a mapped file.
 
     Args:
         inputs: Inputs [N, ...], uint8, int32 (numbers of words) or float32.

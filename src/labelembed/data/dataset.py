@@ -15,6 +15,8 @@ from labelembed.data.batch import Split
 from labelembed.data.encoders.cut_texts import CutTexts
 from labelembed.data.row_content import Encoding, RowContent
 
+# So that the data of an older run are known again.
+_NAMES_OF_FINGERPRINT = {"validation": "development"}  # of version 0.1
 # Elements turned to float64 at a time (8 MiB), so that statistics need no float copy of the data.
 _CHUNK_ELEMENTS = 2**20
 
@@ -26,7 +28,7 @@ class RawData:
     Attributes:
         train: Training rows, inputs [N, C, H, W] or [N, F].
         test: Test rows of the same shape, or None.
-        development: Rows to choose by that the data bring themselves; then none are held out. None: they bring none.
+        validation: Rows to choose by that the data bring themselves; then none are held out. None: they bring none.
         content: What the rows are, where inputs are made of them only when it is known which are trained on; then the
             inputs of the splits are the rows' numbers in it, [N, 1].
         names: Names of the labels 0, 1, ...; none: arrays to measure whose labels have numbers only.
@@ -43,7 +45,7 @@ class RawData:
     input_range: tuple[float, float] | None
     source: str
     notes: tuple[str, ...] = ()
-    development: Split | None = None
+    validation: Split | None = None
     content: RowContent | None = None
     label_column: str | None = None
 
@@ -54,7 +56,7 @@ class LabelledData:
 
     Attributes:
         train: Training rows without those held out; a batch's row numbers are positions in it.
-        development: Rows held out of the training set to choose by, or None.
+        validation: Rows held out of the training set to choose by, or None.
         test: Test rows, or None.
         names: Names of the labels 0, 1, ...
         input_shape: Shape of one input: (channels, height, width), or (features,).
@@ -70,7 +72,7 @@ class LabelledData:
     """
 
     train: Split
-    development: Split | None
+    validation: Split | None
     test: Split | None
     names: tuple[str, ...]
     input_shape: tuple[int, ...]
@@ -90,7 +92,7 @@ class LabelledData:
     @property
     def splits(self) -> dict[str, Split]:
         """The splits there are, by name."""
-        found = {"train": self.train, "development": self.development, "test": self.test}
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: split for name, split in found.items() if split is not None}
 
     def to(self, device: torch.device | str) -> LabelledData:
@@ -108,7 +110,8 @@ class LabelledData:
             for tensor in (split.inputs, split.labels):
                 array = np.ascontiguousarray(tensor.cpu().numpy())
                 # the heading keeps two arrays from passing for one, or [2, 3] for [3, 2]
-                digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+                heading = [_NAMES_OF_FINGERPRINT.get(name, name), array.dtype.str, array.shape]
+                digest.update(json.dumps(heading).encode())
                 digest.update(array.data)
         return digest.hexdigest()
 

@@ -45,7 +45,7 @@ def renumbered(
 
     unknown: Counter[str] = Counter()
     parts: dict[str, Split] = {}
-    for part, split in (("train", raw.train), ("development", raw.development), ("test", raw.test)):
+    for part, split in (("train", raw.train), ("validation", raw.validation), ("test", raw.test)):
         if split is None:
             continue
         labels, inverse, counts = np.unique(split.labels.numpy(), return_inverse=True, return_counts=True)
@@ -78,7 +78,7 @@ def all_measured(raw: RawData, encoding: Encoding | None) -> LabelledData:
     check_split(raw.train, raw.source, tuple(raw.train.inputs.shape[1:]), len(raw.names))
     data = LabelledData(
         train=Split(raw.train.inputs[:0], raw.train.labels[:0]),
-        development=None,
+        validation=None,
         test=raw.train,
         names=raw.names,
         input_shape=tuple(raw.train.inputs.shape[1:]),

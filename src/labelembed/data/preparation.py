@@ -14,28 +14,28 @@ from labelembed.data.checks import first_fault, require_finite, require_names
 from labelembed.data.data_notes import balance_notes, repeat_notes, repeated_texts
 from labelembed.data.dataset import LabelledData, RawData
 from labelembed.data.row_content import Encoding, RowContent
-from labelembed.data.splits import DevelopmentSplit, hold_out, stratified_order
+from labelembed.data.splits import ValidationSplit, hold_out, stratified_order
 from labelembed.errors import ArgumentFaults, DataError
 
 
 def prepare(
     raw: RawData,
     *,
-    development: DevelopmentSplit | None,
+    validation: ValidationSplit | None,
     train_rows: int | None = None,
     batch_size: int | None = None,
     encoding: Encoding | None = None,
 ) -> LabelledData:
     """Returns the data set for a run.
 
-    The development rows are held out first (unless the data bring their own), so that they are the same rows however
+    The validation examples are held out first (unless the data bring their own), so that they are the same rows however
     few are trained on. Then only `train_rows` training rows are kept, in the order they stood in: the beginning of a
     random order that is stratified by label and always the same (see `stratified_order`), so that a smaller training
     set is part of a larger one.
 
     Args:
         raw: What a reader returned.
-        development: Which training rows are held out; None for none.
+        validation: Which training rows are held out; None for none.
         train_rows: How many training rows to keep; None for all.
         batch_size: Rows of an optimiser step, to see that the training set has as many; None leaves it unseen.
         encoding: What a run has learned already of rows that become inputs here; None: it is learned from the training
@@ -51,18 +51,18 @@ def prepare(
     faults.raise_if_any()
     names = require_names(raw.names, None, raw.source)
     input_shape = tuple(raw.train.inputs.shape[1:])
-    for part, split in (("training", raw.train), ("development", raw.development), ("test", raw.test)):
+    for part, split in (("training", raw.train), ("validation", raw.validation), ("test", raw.test)):
         if split is not None:
             check_split(split, f"{raw.source}: {part} set", input_shape, len(names))
     notes = list(raw.notes)
-    train, held_out = raw.train, raw.development
+    train, held_out = raw.train, raw.validation
     if held_out is None:
         try:
-            train, held_out = hold_out(raw.train, development)
+            train, held_out = hold_out(raw.train, validation)
         except DataError as error:
             raise DataError(f"{raw.source}: {error}") from None
-    elif development is not None:
-        notes.append(f"development rows: {len(held_out):,} of the data's own; data.development holds out none")
+    elif validation is not None:
+        notes.append(f"validation examples: {len(held_out):,} of the data's own; data.validation holds out none")
     if train_rows is not None:
         if train_rows > len(train):
             raise DataError(
@@ -77,7 +77,7 @@ def prepare(
         )
     data = LabelledData(
         train=train,
-        development=held_out,
+        validation=held_out,
         test=raw.test,
         names=names,
         input_shape=input_shape,
@@ -125,10 +125,9 @@ def _repeats(
     rows = torch.cat(list(numbers.values())).tolist()
     texts = (content.shown(row, encoding) for row in rows)
     repeated = repeated_texts(texts, text_at=lambda place: content.shown(rows[place], encoding))
-    in_words = {"train": "training", "development": "validation", "test": "test"}
     return repeat_notes(
         repeated,
-        labels={in_words[name]: split.labels for name, split in splits.items()},
+        labels={"training" if name == "train" else name: split.labels for name, split in splits.items()},
         shown=lambda row, earlier: repr(shorten(content.shown(rows[row], encoding), 60, placeholder=" ...")),
         what="example",
     )

@@ -42,8 +42,8 @@ def validation_and_test(parts: Mapping[str, Part]) -> tuple[Part | None, Part | 
 
 
 @dataclass(frozen=True, kw_only=True)
-class DevelopmentSplit:
-    """Which rows of the training set become the development set; exactly one of the first three.
+class ValidationSplit:
+    """Which rows of the training set become the validation set; exactly one of the first three.
 
     Args:
         first: The first so many rows, as the papers do with MNIST (5,000).
@@ -67,7 +67,7 @@ class DevelopmentSplit:
             for name, value in (("first", self.first), ("fraction", self.fraction), ("rows", self.rows))
             if value is not None
         }
-        faults.require(len(given) == 1, "development", given, "must have exactly one of first, fraction, rows")
+        faults.require(len(given) == 1, "validation", given, "must have exactly one of first, fraction, rows")
         for name in ("first", "rows"):
             value = getattr(self, name)
             faults.require(value is None or _is_whole(value, 1), name, value, "must be a whole number >= 1")
@@ -80,8 +80,8 @@ class DevelopmentSplit:
         faults.raise_if_any()
 
 
-def hold_out(train: Split, how: DevelopmentSplit | None) -> tuple[Split, Split | None]:
-    """Returns the training rows that stay and the development rows, each in the order they stood in.
+def hold_out(train: Split, how: ValidationSplit | None) -> tuple[Split, Split | None]:
+    """Returns the training rows that stay and the validation examples, each in the order they stood in.
 
     Without `how` nothing is held out.
 
@@ -102,7 +102,7 @@ def hold_out(train: Split, how: DevelopmentSplit | None) -> tuple[Split, Split |
         assert how.fraction is not None  # the constructor has seen to it
         number, wording = round(how.fraction * len(train)), f"fraction = {how.fraction}"
     _require_both_sides(number, len(train), wording)
-    order = stratified_order(train.labels, seed=how.seed, purpose="development")
+    order = stratified_order(train.labels, seed=how.seed, purpose="development")  # of version 0.1: the same examples
     return train.select(order[number:].sort().values), train.select(order[:number].sort().values)
 
 
@@ -193,11 +193,11 @@ def stratified_order(labels: Tensor, *, seed: int, purpose: str) -> Tensor:
 def _require_both_sides(number: int, rows: int, wording: str) -> None:
     if number < 1:
         raise DataError(
-            f"development: {wording} of {rows:,} training rows is no row; ask for a larger part or leave it out"
+            f"validation: {wording} of {rows:,} training rows is no row; ask for a larger part or leave it out"
         )
     if number >= rows:
         raise DataError(
-            f"development: {wording} would leave nothing to train on, "
+            f"validation: {wording} would leave nothing to train on, "
             f"for the training set has {rows:,} rows; hold out fewer"
         )
 

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from labelembed.data import DevelopmentSplit
+from labelembed.data import ValidationSplit
 from labelembed.recipes.wording import shown
 from labelembed.training.settings import Block, Number, PositiveInt, Seed
 
 MOST_SEEDS = 1_000
 
 
-class DevelopmentBlock(Block):
+class ValidationBlock(Block):
     """Which training rows are held out to choose by; exactly one of `first`, `fraction` and `rows`."""
 
     first: PositiveInt | None = Field(None, description="the first so many rows of the training set")
@@ -23,16 +23,16 @@ class DevelopmentBlock(Block):
     seed: Seed = Field(0, description="of the random choice; the run's own seed does not change it")
 
     @pydantic.model_validator(mode="after")
-    def _exactly_one(self) -> DevelopmentBlock:
+    def _exactly_one(self) -> ValidationBlock:
         values = {name: getattr(self, name) for name in ("first", "fraction", "rows")}
         given = [f"{name}: {value}" for name, value in values.items() if value is not None]
         if len(given) != 1:
             raise ValueError(f"must give exactly one of first, fraction and rows, got {' and '.join(given) or 'none'}")
         return self
 
-    def split(self) -> DevelopmentSplit:
+    def split(self) -> ValidationSplit:
         """Returns it as the data room takes it."""
-        return DevelopmentSplit(first=self.first, fraction=self.fraction, rows=self.rows, seed=self.seed)
+        return ValidationSplit(first=self.first, fraction=self.fraction, rows=self.rows, seed=self.seed)
 
 
 class ComparisonBlock(Block):
@@ -103,7 +103,7 @@ def checked_seeds(given: Any, *, first: int = 0) -> list[int]:
 class DataCommon(Block):
     """Keys of `data` that every reader has."""
 
-    development: DevelopmentBlock | None = Field(
+    validation: ValidationBlock | None = Field(
         None, description="held out of the training rows to choose by: {first: N}, {fraction: F, seed: S} or {rows: N}"
     )
     train_rows: PositiveInt | None = Field(None, description="train on so many rows only; null: all")

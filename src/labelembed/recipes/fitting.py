@@ -165,7 +165,7 @@ def _arrays(place: Path, given: Given) -> Fitting | None:
     if not (place.suffix.lower() == ".npz" if place.is_file() else holds_arrays(place)):
         return None
     raw = read_vectors(path=str(place), to_measure=True)
-    parts = [split for split in (raw.train, raw.development, raw.test) if split is not None]
+    parts = [split for split in (raw.train, raw.validation, raw.test) if split is not None]
     shape = raw.train.inputs.shape[1:]
     kind = "pictures" if len(shape) == 3 else "vectors"
     sizes = f"{' x '.join(map(str, shape[-2:]))}" if kind == "pictures" else f"{shape[0]:,} numbers"
@@ -223,7 +223,7 @@ def _pictures(found: str, reader: str, *, train: int, recipe: str = "cifar10-sma
 
 
 def _held_out(train: int) -> tuple[str, ...]:
-    return ("data.development={fraction: 0.15}",) if train < _FEW_PICTURES else ()
+    return ("data.validation={fraction: 0.15}",) if train < _FEW_PICTURES else ()
 
 
 def _images(place: Path, given: Given) -> Fitting | None:

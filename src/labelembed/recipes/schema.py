@@ -7,16 +7,17 @@ from typing import Any
 import pydantic
 from pydantic import Field
 
-from labelembed.data import CORPORA, DATA, OLD_NAMES, DevelopmentSplit, encoding_kind
+from labelembed.data import CORPORA, DATA, OLD_NAMES, ValidationSplit, encoding_kind
 from labelembed.errors import RecipeError, nearest
 from labelembed.models import MODELS, SEQUENCE_MODELS
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.blocks import ComparisonBlock, DataCommon, DevelopmentBlock, PublishedBlock
+from labelembed.recipes.blocks import ComparisonBlock, DataCommon, PublishedBlock, ValidationBlock
 from labelembed.recipes.probing import mixing_faults, value_faults
 from labelembed.recipes.removed import without_removed
 from labelembed.recipes.signature import resolve
 from labelembed.recipes.wording import refusal, shown
 from labelembed.training.decoding import Decoding
+from labelembed.training.old_names import new_recipe
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES
 from labelembed.training.settings import Block, Flag, TrainingSettings
@@ -35,7 +36,7 @@ class _Components(Block):
 class Recipe(TrainingSettings, _Components):
     """One run, whole: its components, how it is trained, and what is done when it is over."""
 
-    calibration: Flag = Field(True, description="fit a temperature on the development rows after training")
+    calibration: Flag = Field(True, description="fit a temperature on the validation examples after training")
     decoding: Decoding | None = Field(
         None, description="of a corpus: how sentences are found when the run is done; null: greedily"
     )
@@ -54,10 +55,10 @@ class Recipe(TrainingSettings, _Components):
         """Whether the inputs are numbers of words, which nothing scales or changes."""
         return encoding_kind(self.data) in ("words", "tokens")
 
-    def development(self) -> DevelopmentSplit | None:
+    def validation(self) -> ValidationSplit | None:
         """Returns which rows are held out, None for none."""
-        how = self.data["development"]
-        return None if how is None else DevelopmentBlock(**how).split()
+        how = self.data["validation"]
+        return None if how is None else ValidationBlock(**how).split()
 
     def of_one_run(self) -> dict[str, Any]:
         """Returns the recipe as it stands in a run folder: plain values, without what it is compared with."""
@@ -85,6 +86,7 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
     """
     if not isinstance(values, dict):
         raise RecipeError([f"must be a mapping with data, model, objective, ...; got {kind_of(values)}"], source=source)
+    values = new_recipe(values)
     faults: list[str] = []
     blocks: dict[str, Any] = {}
     for kind, table in TABLES.items():
@@ -125,11 +127,11 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
         faults += kind_faults(recipe)
     if faults:
         raise RecipeError(faults, source=source)
-    chosen_by = recipe.selection.by.startswith("development")
-    if chosen_by and recipe.data["development"] is None and not recipe.of_sentences:
+    chosen_by = recipe.selection.by.startswith("validation")
+    if chosen_by and recipe.data["validation"] is None and not recipe.of_sentences:
         message = (
-            f"selection.by: {recipe.selection.by!r} needs development rows; set data.development, "
-            "for instance --set data.development.fraction=0.1"
+            f"selection.by: {recipe.selection.by!r} needs validation examples; set data.validation, "
+            "for instance --set data.validation.fraction=0.1"
         )
         raise RecipeError([message], source=source)
     return recipe
@@ -172,7 +174,7 @@ def _fields_at(model: type[pydantic.BaseModel], path: list[str]) -> list[str]:
 
 # What a corpus has of its own, or has no use for.
 _OF_ROWS = {
-    "development": "a corpus brings its own development sentences (labelembed preprocess --dev)",
+    "validation": "a corpus brings its own validation sentences (labelembed preprocess --dev)",
     "train_rows": "a corpus is preprocessed to the sentences wanted",
 }
 
@@ -217,7 +219,7 @@ def _faults_with_words(recipe: Recipe) -> list[str]:
     if name in MODELS and name not in readers:
         faults.append(f"model.name: {name!r} cannot read the words of {kind}; these can: {', '.join(readers)}")
     for key, default in DataCommon().model_dump().items():
-        if key not in ("development", "train_rows", "mixing_alpha") and recipe.data[key] != default:
+        if key not in ("validation", "train_rows", "mixing_alpha") and recipe.data[key] != default:
             wanted = "left out" if default is None else repr(default)
             faults.append(f"data.{key}: must be {wanted} with {kind}")
     return faults
@@ -242,6 +244,6 @@ def _faults_with_rows(recipe: Recipe) -> list[str]:
         faults.append(f"batch_size: {{tokens: N}} is for a corpus, not for data {kind!r}")
     if recipe.decoding is not None:
         faults.append(f"decoding: is for a corpus, not for data {kind!r}")
-    if recipe.selection.by == "development_bleu":
-        faults.append(f"selection.by: 'development_bleu' is for a corpus, not for data {kind!r}")
+    if recipe.selection.by == "validation_bleu":
+        faults.append(f"selection.by: 'validation_bleu' is for a corpus, not for data {kind!r}")
     return faults

@@ -51,7 +51,7 @@ def draw_figure(
         name: One of `FIGURES`.
         run: A run or comparison folder.
         out: The file; PDF, SVG or PNG, as its name ends.
-        measure: Of `curves`: place and name, as ``test-error``, ``development-nll``, ``train-target``; None: the test
+        measure: Of `curves`: place and name, as ``test-error``, ``validation-nll``, ``train-target``; None: the test
             error where it was measured after every epoch, else the validation error.
         log: Of `curves`: a logarithmic axis.
         variant: Of figures of labels and of errors: whose; None: the method that the verdict is about.

@@ -19,7 +19,7 @@ from labelembed.json_files import read_json
 from labelembed.report.run_checks import FORMAT_VERSION, journal_fault, noted_failures, number_in, reason, result_fault
 from labelembed.training.run_folder import RunFolder
 
-Split = Literal["test", "development"]
+Split = Literal["test", "validation"]
 #: What a comparison is decided by: the error, or of translations BLEU, of which more is better.
 Headline = Literal["error", "bleu"]
 
@@ -31,7 +31,7 @@ class RunRecord:
     Attributes:
         seed: Its seed.
         result: How it ended: `selected_epoch`, `selected_by`, `seconds`, and the measures of the selected
-            epoch under `development` and `test` (fractions; None where the recipe has no such rows), and the
+            epoch under `validation` and `test` (fractions; None where the recipe has no such rows), and the
             same below `calibrated` with the logits divided by `temperature` (None where none was fitted).
         journal: One dictionary an epoch, see `RunFolder.journal`.
         folder: Where it is.
@@ -49,7 +49,7 @@ class RunRecord:
 
     @property
     def temperature(self) -> float | None:
-        """The temperature fitted on the development rows, or None where none was."""
+        """The temperature fitted on the validation examples, or None where none was."""
         return number_in(self.result.get("temperature"))
 
     @property
@@ -62,7 +62,7 @@ class RunRecord:
         return self.curve(split, "error")
 
     def curve(self, place: str, name: str) -> NDArray[np.float64]:
-        """Returns a number of each epoch ``[epochs]``, of `train`, `development` or `test`; nan where there is none."""
+        """Returns a number of each epoch ``[epochs]``, of `train`, `validation` or `test`; nan where there is none."""
         epochs = max((int(entry["epoch"]) for entry in self.journal), default=0)
         curve = np.full(epochs, np.nan)
         for entry in self.journal:
@@ -125,8 +125,8 @@ class Comparison:
     def split(self) -> Split:
         """The rows that the comparison is about: the test set, where any run has one."""
         tested = any(variant.measures("test", "error") for variant in self.variants)
-        developed = any(variant.measures("development", "error") for variant in self.variants)
-        return "test" if tested or not developed else "development"
+        developed = any(variant.measures("validation", "error") for variant in self.variants)
+        return "test" if tested or not developed else "validation"
 
     @property
     def headline(self) -> Headline:
@@ -136,13 +136,13 @@ class Comparison:
 
     @property
     def speed_split(self) -> Split:
-        """The rows whose errors over the epochs say how fast a run learns: the development rows, where there are any.
+        """The examples whose errors over the epochs say how fast a run learns: those of validation, if there are any.
 
         The best of many epochs is a choice, and no choice is made by test rows where others are there for it.
         """
         runs = [run for variant in self.variants for run in variant.runs.values()]
-        developed = any(np.isfinite(run.error_curve("development")).any() for run in runs)
-        return "development" if developed else self.split
+        developed = any(np.isfinite(run.error_curve("validation")).any() for run in runs)
+        return "validation" if developed else self.split
 
     @property
     def baseline_runs(self) -> VariantRuns | None:

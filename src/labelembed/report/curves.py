@@ -32,7 +32,7 @@ class CurveMeasure:
     """What stands on the axis of one chart.
 
     Attributes:
-        place: `train`, `development` or `test`.
+        place: `train`, `validation` or `test`.
         name: The measure, or the term of the loss.
     """
 
@@ -63,7 +63,7 @@ class CurveMeasure:
 
 
 def curve_measures(comparison: Comparison) -> list[CurveMeasure]:
-    """Returns what there are curves of, test and development first; a term that is always 0 is none."""
+    """Returns what there are curves of, test and validation first; a term that is always 0 is none."""
     runs = [run for variant in comparison.variants for run in variant.runs.values()]
     terms = dict.fromkeys(
         str(name)
@@ -72,7 +72,7 @@ def curve_measures(comparison: Comparison) -> list[CurveMeasure]:
         if isinstance(entry.get("train"), dict)
         for name in entry["train"]
     )
-    wanted = [CurveMeasure(split, name) for name in _SPLIT_MEASURES for split in ("test", "development")]
+    wanted = [CurveMeasure(split, name) for name in _SPLIT_MEASURES for split in ("test", "validation")]
     wanted += [CurveMeasure("train", name) for name in terms]
     found = []
     for measure in wanted:

@@ -68,7 +68,7 @@ MEASURES = (
     MeasureColumn("calibrated_nll", "calibrated_nll", "NLL, calibrated", "nats", 1, 3),
     MeasureColumn("calibration_error", "calibration_error", "calibration error", "%", 100, 1),
     MeasureColumn("calibrated_calibration_error", "calibrated_calibration_error", "the same, calibrated", "%", 100, 1),
-    MeasureColumn("development_error", "development_error", "development error", "%", 100, 2),
+    MeasureColumn("validation_error", "validation_error", "validation error", "%", 100, 2),
     MeasureColumn("temperature", "temperature", "temperature", "", 1, 2),
     MeasureColumn("brier", "brier", "Brier score", "", 1, 3),
 )

@@ -170,8 +170,8 @@ def _title(recipe: dict[str, Any], record: RunRecord) -> str:
 def _header(record: RunRecord, recipe: dict[str, Any], data: dict[str, Any], *, title: str) -> str:
     """Returns the YAML header of the card."""
     test = record.result.get("test")
-    split = "test" if test else "development"
-    measured: dict[str, Any] = test or record.result.get("development") or {}
+    split = "test" if test else "validation"
+    measured: dict[str, Any] = test or record.result.get("validation") or {}
     metrics = [{"type": "accuracy", "name": f"{split} accuracy", "value": round(1 - measured["error"], 4)}]
     for name in ("bleu", "chrf", "nll", "calibration_error"):
         value = number_in(measured.get(name))
@@ -218,11 +218,11 @@ def _end(value: object) -> str:
 
 
 def _measures(record: RunRecord) -> list[tuple[str, str, str, str]]:
-    """Returns a line a measure: its name, and it on the development rows, the test rows, and these calibrated."""
+    """Returns a line a measure: its name, and it on the validation examples, the test rows, and these calibrated."""
     found = []
     for name, words in _IN_WORDS.items():
         cells = [
-            _value(name, record.measure("development", name)),
+            _value(name, record.measure("validation", name)),
             _value(name, record.measure("test", name)),
             _value(name, record.measure("test", name, calibrated=True)),
         ]
@@ -241,13 +241,13 @@ def _calibration(record: RunRecord) -> str:
     if record.temperature is None:
         why = str(record.result.get("calibration", "the run is older")).removeprefix("not fitted, ")
         return f"No temperature was fitted ({markdown_text(why)}): the probabilities are as the network gives them."
-    split: Split = "test" if record.result.get("test") else "development"
+    split: Split = "test" if record.result.get("test") else "validation"
     before = record.measure(split, "calibration_error")
     after = record.measure(split, "calibration_error", calibrated=True)
     moved = f"from {_value('error', before)} to {_value('error', after)}"
     extreme = " and is extreme (outside 0.05 to 20)" if is_extreme_temperature(record.temperature) else ""
     return (
-        f"Divide the logits by the temperature {number(record.temperature, 4)}, which was fitted on the development "
+        f"Divide the logits by the temperature {number(record.temperature, 4)}, which was fitted on the validation "
         f"rows after training{extreme}: it takes the expected calibration error on the {split} rows {moved}. "
         "`labelembed predict` and `labelembed export --probabilities` do so."
     )

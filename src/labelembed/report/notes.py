@@ -14,9 +14,9 @@ _FEWEST_SEEDS_FOR_P = 6
 _LEVEL = 0.05
 _LONGEST_REASON = 500
 _SELECTED = {
-    "development error": "at the epoch with the lowest development error",
-    "development nll": "at the epoch with the lowest development NLL",
-    "development bleu": "at the epoch with the highest development BLEU",
+    "validation error": "at the epoch with the lowest validation error",
+    "validation nll": "at the epoch with the lowest validation NLL",
+    "validation bleu": "at the epoch with the highest validation BLEU",
     "last epoch": "after the last epoch",
 }
 
@@ -80,8 +80,8 @@ def _calibration_notes(rows: Sequence[Row]) -> list[str]:
         why = sorted(words.get(way, way.removeprefix("not fitted, ")) for way in ways)
         return [f"No temperature was fitted: {shortened(listed(why), _LONGEST_REASON)}."]
     note = (
-        "Calibrated: with the logits divided by a temperature that was fitted on the development rows after training; "
-        "the errors stay as they are."
+        "Calibrated: with the logits divided by a temperature that was fitted on the validation examples after "
+        "training; the errors stay as they are."
     )
     short = [
         f"{row.name} ({row.temperature.n if row.temperature else 0} of {row.n})"

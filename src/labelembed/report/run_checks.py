@@ -22,8 +22,8 @@ def result_fault(result: dict[str, Any]) -> str:
     calibrated = result.get("calibrated")
     if not (calibrated is None or isinstance(calibrated, dict)):
         return f"result.json: damaged, the calibrated measures are {calibrated!r:.80}"
-    places: list[tuple[str, Any]] = [(split, result.get(split)) for split in ("development", "test")]
-    places += [(f"calibrated {split}", (calibrated or {}).get(split)) for split in ("development", "test")]
+    places: list[tuple[str, Any]] = [(split, result.get(split)) for split in ("validation", "test")]
+    places += [(f"calibrated {split}", (calibrated or {}).get(split)) for split in ("validation", "test")]
     for split, measures in places:
         if measures is None:
             continue
@@ -34,8 +34,8 @@ def result_fault(result: dict[str, Any]) -> str:
                 continue
             if number_in(value) is None or (name in _FRACTIONS and not 0 <= value <= 1):
                 return f"result.json: damaged, the {split} measure {name:.40} is {value!r:.80}"
-    if result.get("development") is None and result.get("test") is None:
-        return "result.json: damaged, has neither development nor test measures"
+    if result.get("validation") is None and result.get("test") is None:
+        return "result.json: damaged, has neither validation nor test measures"
     return ""
 
 
@@ -46,7 +46,7 @@ def journal_fault(journal: list[dict[str, Any]]) -> str:
         if not before < entry["epoch"] <= _MOST_EPOCHS:
             return f"journal.jsonl: damaged, epoch {entry['epoch']} stands after epoch {before}"
         before = entry["epoch"]
-        for split in ("development", "test"):
+        for split in ("validation", "test"):
             measures = entry.get(split)
             if not (measures is None or isinstance(measures, dict)):
                 return f"journal.jsonl: damaged, epoch {entry['epoch']} has {measures!r:.80} as {split}"

@@ -39,18 +39,18 @@ class Row:
         is_baseline: Whether the others are compared with it.
         headline: The measure that the comparison is decided by.
         split: The rows that the measures without a split in their name and the differences are of.
-        speed_split: The rows that the curve and what is read off it are of: the development rows, where there are
+        speed_split: The rows that the curve and what is read off it are of: the validation examples, where there are
             any.
         seeds: Seeds of the finished runs, ascending.
         failed: Why a run failed or cannot be read, by seed.
         missing: Seeds that have not run to the end.
-        development_error: Error on the development rows at the selected epoch; None where there are none.
+        validation_error: Error on the validation examples at the selected epoch; None where there are none.
         test_error: Error on the test rows at the selected epoch; None where there are none.
         nll: Negative log-likelihood in nats.
         calibration_error: Expected calibration error.
         brier: Brier score.
         calibrated_nll: As `nll`, after calibration: with the logits divided by the temperature that was fitted
-            on the development rows; None where none was. Errors are the same before and after.
+            on the validation examples; None where none was. Errors are the same before and after.
         calibrated_calibration_error: The same for `calibration_error`.
         temperature: The fitted temperature.
         calibration: In words how the temperatures came about or why there are none, each way once.
@@ -96,7 +96,7 @@ class Row:
     seeds: tuple[int, ...]
     failed: Mapping[int, str]
     missing: tuple[int, ...]
-    development_error: Summary | None
+    validation_error: Summary | None
     test_error: Summary | None
     nll: Summary | None
     calibration_error: Summary | None
@@ -143,7 +143,7 @@ class Row:
     @property
     def error(self) -> Summary | None:
         """The error on the rows that the comparison is about."""
-        return self.test_error if self.split == "test" else self.development_error
+        return self.test_error if self.split == "test" else self.validation_error
 
     @property
     def headline_difference(self) -> PairedComparison | None:
@@ -235,7 +235,7 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
         seeds=tuple(sorted(runs)),
         failed=dict(sorted(variant.failed.items())),
         missing=tuple(sorted(variant.missing)),
-        development_error=_summary(variant.measures("development", "error").values()),
+        validation_error=_summary(variant.measures("validation", "error").values()),
         test_error=_summary(variant.measures("test", "error").values()),
         nll=_summary(variant.measures(split, "nll").values()),
         calibration_error=_summary(variant.measures(split, "calibration_error").values()),

@@ -137,7 +137,7 @@ def _finished_cells(run: RunRecord | None, comparison: Comparison, seed: int) ->
         key: run.result.get(key) if run else None for key in ("epochs", "selected_epoch", "selected_by", "parameters")
     }
     cells["seconds"] = run.seconds if run else None
-    for split in ("development", "test"):
+    for split in ("validation", "test"):
         for name in _RUN_MEASURES:
             cells[f"{split}_{name}"] = run.measure(split, name) if run else None
             if name in _CALIBRATED_MEASURES:

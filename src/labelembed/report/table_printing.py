@@ -31,7 +31,7 @@ _SHOWN = ("top5_error", "top2_error", "nll", "calibrated_nll", "calibration_erro
 _SHOWN_OF_TEXT = ("bleu", "chrf", "rouge_l", "perplexity")
 _HEADINGS = {
     "test_error": "test\nerror %",
-    "development_error": "development\nerror %",
+    "validation_error": "validation\nerror %",
     "top5_error": "top-5\nerror %",
     "top2_error": "top-2\nerror %",
     "calibrated_nll": "NLL,\ncalibrated",

@@ -76,7 +76,7 @@ def tuning_statement(comparison: Comparison) -> list[str]:
         trials = counted(int(number_in(tuning.get("trials")) or 0), "trial")
         each = " each" if len(tuned) > 1 else ""
         what, rest = _what_was_tuned([row for row in rows if row.space])
-        statements = [f"{listed(tuned)}: {trials}{each}{of_seeds} chose {what} on the development rows.{rest}"]
+        statements = [f"{listed(tuned)}: {trials}{each}{of_seeds} chose {what} on the validation examples.{rest}"]
     if at_end := [row.name for row in rows if row.rate_at_end]:
         statements.append(
             f"The learning rate chosen for {listed(at_end)} lies near an end of its range: a wider one may change the "

@@ -22,7 +22,7 @@ _SLOWER = 1.05
 def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[str]:
     """Returns what the comparison shows, in a few statements of a sentence or two, the most important first.
 
-    They are about the learned method that is best on the development rows, by the error or of translations by BLEU:
+    They are about the learned method that is best on the validation examples, by the error or of translations by BLEU:
     first against the best label smoothing, then against cross entropy, then against the baseline where that is neither.
     Each difference has its interval over seeds and, where the runs keep the outcome of each example, the one over seeds
     and test examples. What was chosen, and by what, what was not tuned and what got worse is said. Where a variant is
@@ -222,8 +222,8 @@ def _single_run(comparison: Comparison) -> str:
     words = "BLEU" if comparison.headline == "bleu" else "error"
     reached = [
         f"{split} {words} of {number(100 * value, 2)}{'' if words == 'BLEU' else ' %'}"
-        for split in ("test", "development")
-        if (value := run.measure("test" if split == "test" else "development", comparison.headline)) is not None
+        for split in ("test", "validation")
+        if (value := run.measure("test" if split == "test" else "validation", comparison.headline)) is not None
     ]
     return (
         f"The run reached a {' and a '.join(reached)}{_selected(run)}. "

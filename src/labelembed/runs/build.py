@@ -59,7 +59,7 @@ def build_rows(
     raw = read_rows(recipe, progress=progress)
     return prepare(
         raw,
-        development=recipe.development(),
+        validation=recipe.validation(),
         train_rows=recipe.data["train_rows"],
         batch_size=counted_in_examples(recipe.step_size(len(raw.names))),
         encoding=encoding,

@@ -65,7 +65,7 @@ def seconds_of_run(recipe: Recipe) -> float:
         torch.set_num_threads(threads)
     sizes = {name: len(split) for name, split in data.splits.items() if name != "train"}
     tested = trainer.epochs if recipe.test_every_epoch else 1
-    measured = trainer.epochs * sizes.get("development", 0) + tested * sizes.get("test", 0)
+    measured = trainer.epochs * sizes.get("validation", 0) + tested * sizes.get("test", 0)
     return trainer.epochs * trainer.batches * step + measured * example
 
 

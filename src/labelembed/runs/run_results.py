@@ -44,7 +44,7 @@ def note_failure(folder: RunFolder, trainer: Trainer, error: TrainingError) -> N
 def conclude(recipe: Recipe, trainer: Trainer, result: dict[str, Any]) -> dict[str, Any]:
     """Returns what is measured once, with the selected weights, for ``result.json``.
 
-    Of rows a temperature is fitted; of a corpus the development and test sentences are translated as the recipe says,
+    Of rows a temperature is fitted; of a corpus the validation and test sentences are translated as the recipe says,
     and the texts written into the run folder.
 
     Args:

@@ -49,7 +49,7 @@ class SavedRun:
         names: Of the labels.
         input_shape: Of one input.
         input_range: Smallest and largest value of the inputs.
-        temperature: What the logits are divided by: fitted on the development rows after training; 1 where
+        temperature: What the logits are divided by: fitted on the validation examples after training; 1 where
             none was fitted, as in folders of older versions.
         encoding: What makes inputs of texts or of a table's rows, as learned from the training rows; None where files
             hold the inputs themselves.
@@ -176,10 +176,10 @@ class SavedRun:
             input_shape=self.input_shape,
             merge=block.get("merge_labels", False),
         )
-        if raw.test is None and raw.development is None:
+        if raw.test is None and raw.validation is None:
             return all_measured(raw, self.encoding)
         return prepare(
-            raw, development=recipe.development(), train_rows=block["train_rows"], batch_size=1, encoding=self.encoding
+            raw, validation=recipe.validation(), train_rows=block["train_rows"], batch_size=1, encoding=self.encoding
         )
 
     def _reading(self, more: dict[str, Any]) -> Recipe:

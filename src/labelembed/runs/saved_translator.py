@@ -136,7 +136,7 @@ class SavedTranslator:
 
         Args:
             corpus: What `read_corpus` returned.
-            split: `development` or `test`.
+            split: `validation` or `test`.
             decoding: How sentences are found; None: as the recipe says.
         """
         tokens = token_metrics(self.network, corpus.splits[split])

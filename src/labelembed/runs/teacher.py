@@ -52,7 +52,7 @@ def teacher_network(path: Path, data: TrainingData) -> Network:
         elif run.encoding is not None and data.encoding is not None and run.encoding.files() != data.encoding.files():
             faults.append(
                 f"objective.teacher: {path} learned other inputs from its training examples; give both runs the same "
-                "data, data.train_rows and data.development"
+                "data, data.train_rows and data.validation"
             )
     if faults:
         raise RecipeError(faults)

@@ -41,8 +41,8 @@ _MOST_TOKENS = 30
 
 
 def shown_split(data: TrainingData) -> str | None:
-    """Returns the split that a report shows: the test set, else the development set; None where there is neither."""
-    return next((name for name in ("test", "development") if name in data.splits), None)
+    """Returns the split that a report shows: the test set, else the validation set; None where there is neither."""
+    return next((name for name in ("test", "validation") if name in data.splits), None)
 
 
 def error_diagnostics(
@@ -55,7 +55,7 @@ def error_diagnostics(
 
     Args:
         network: With the weights that are kept.
-        data: Whose test examples are shown; without a test set those of the development set.
+        data: Whose test examples are shown; without a test set those of the validation set.
         temperature: What the logits are divided by for the calibrated reliability; None for none.
 
     Returns:
@@ -185,7 +185,7 @@ def sentence_diagnostics(network: Network, corpus: TextCorpus, split: str, writt
     Args:
         network: With the weights that are kept.
         corpus: What it was trained on.
-        split: `test` or `development`.
+        split: `test` or `validation`.
         written: What the network wrote for all its sentences.
 
     Returns:

@@ -73,7 +73,7 @@ def evaluate(network: Network, data: TrainingData, split: str) -> dict[str, Any]
     """Returns the metrics of a split, None where there is none.
 
     Of labelled examples error, NLL, calibration error and the like. Of a corpus the metrics of its tokens, and of the
-    development sentences BLEU and the like of what the network writes for them, greedily; test sentences are written
+    validation sentences BLEU and the like of what the network writes for them, greedily; test sentences are written
     when the run is over.
     """
     examples = data.splits.get(split)
@@ -82,7 +82,7 @@ def evaluate(network: Network, data: TrainingData, split: str) -> dict[str, Any]
     if isinstance(examples, Split):
         return classification_metrics(predicted_logits(network, examples.inputs).numpy(), examples.labels.cpu().numpy())
     metrics: dict[str, Any] = token_metrics(network, examples)
-    if isinstance(data, TextCorpus) and split == "development":
+    if isinstance(data, TextCorpus) and split == "validation":
         metrics |= measure_text(network, data, split, Decoding())[0]
     return metrics
 
@@ -142,11 +142,11 @@ def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> d
 
     Returns:
         For ``result.json``: `temperature` (None where none was fitted), `calibration` (in words what was done, and why)
-        and `calibrated`, the metrics of `development` and `test` with it (or None).
+        and `calibrated`, the metrics of `validation` and `test` with it (or None).
     """
-    held_out = 0 if data.development is None else len(data.development)
+    held_out = 0 if data.validation is None else len(data.validation)
     if not wanted or held_out < FEWEST_CALIBRATION_EXAMPLES:
-        why = "off" if not wanted else "not fitted, there are no development rows"
+        why = "off" if not wanted else "not fitted, there are no validation examples"
         if wanted and held_out:
             why = f"not fitted, {held_out} validation examples are fewer than {FEWEST_CALIBRATION_EXAMPLES}"
         return {"temperature": None, "calibration": why, "calibrated": None}
@@ -155,17 +155,17 @@ def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> d
         for name, split in data.splits.items()
         if name != "train"
     }
-    temperature = fit_temperature(*found["development"])
+    temperature = fit_temperature(*found["validation"])
     metrics = {name: classification_metrics(*both, temperature=temperature) for name, both in found.items()}
-    how = "fitted on the development rows"
-    if metrics["development"]["error"] == 0:
+    how = "fitted on the validation examples"
+    if metrics["validation"]["error"] == 0:
         how += ", which are all right, with the doubt of one row more"
     if is_extreme_temperature(temperature):
         how += "; extreme, outside 0.05 to 20: compare the NLL before and after"
     return {
         "temperature": temperature,
         "calibration": how,
-        "calibrated": {"temperature": temperature, "development": None, "test": None} | metrics,
+        "calibrated": {"temperature": temperature, "validation": None, "test": None} | metrics,
     }
 
 

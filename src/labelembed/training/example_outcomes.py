@@ -14,20 +14,21 @@ from numpy.typing import NDArray
 
 from labelembed.json_files import parse_json
 from labelembed.tensor_files import require_header
+from labelembed.training.old_names import with_new_words
 
 _FORMAT = 1
 _ABOUT = "examples"
 _HEADER_BYTES = 10_000
 # A file of more is refused before it is read: 5 bytes an example are 500 MB.
 _MOST_EXAMPLES = 100_000_000
-_SPLITS = ("test", "development")
+_SPLITS = ("test", "validation")
 
 
 class ExampleOutcomes(NamedTuple):
     """What a network says of each example of a split.
 
     Attributes:
-        split: `test`, or `development` where there is no test set.
+        split: `test`, or `validation` where there is no test set.
         right: Whether the predicted class is the true class, bool ``[N]``.
         nll: Negative log-likelihood in nats, float16 ``[N]``.
         nll_calibrated: The same with the logits divided by the fitted temperature; None where none was fitted.
@@ -91,7 +92,7 @@ def _about(metadata: dict[str, str] | None) -> tuple[str, int]:
     about = parse_json((metadata or {}).get(_ABOUT, "null"))
     if not isinstance(about, dict) or about.get("format") != _FORMAT:
         raise ValueError(f"does not say that it holds outcomes of examples in format {_FORMAT}")
-    split, examples = about.get("split"), about.get("examples")
+    split, examples = with_new_words(about.get("split")), about.get("examples")
     if split not in _SPLITS or type(examples) is not int or not 1 <= examples <= _MOST_EXAMPLES:
         raise ValueError(f"does not say of which split and how many examples, got {split!r:.40} and {examples!r:.40}")
     return str(split), examples

@@ -31,6 +31,7 @@ import yaml
 from labelembed.errors import RunFolderError
 from labelembed.geometry import LabelGeometry
 from labelembed.json_files import parse_json, read_bounded, read_json
+from labelembed.training import old_names
 from labelembed.training.example_outcomes import ExampleOutcomes, outcome_bytes, read_outcomes
 from labelembed.training.files import sha256, write_bytes, write_json
 from labelembed.training.plain_yaml import plain_values
@@ -129,7 +130,7 @@ class RunFolder:
             raise RunFolderError(f"{self._recipe}: damaged, cannot be read ({error})") from error
         if not isinstance(recipe, dict):
             raise RunFolderError(f"{self._recipe}: damaged, holds no recipe")
-        return recipe
+        return old_names.new_recipe(recipe)
 
     def write_environment(self, environment: dict[str, Any]) -> None:
         """Writes what the run ran on."""
@@ -137,7 +138,7 @@ class RunFolder:
 
     def environment(self) -> dict[str, Any]:
         """Returns what the run ran on; empty when it was not written yet."""
-        return self._read_json(self._environment) if self._environment.exists() else {}
+        return old_names.new_environment(self._read_json(self._environment)) if self._environment.exists() else {}
 
     def append_journal(self, line: dict[str, Any]) -> None:
         """Adds one epoch's line; see `journal`."""
@@ -150,7 +151,7 @@ class RunFolder:
         write_bytes(self._journal, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def journal(self) -> list[dict[str, Any]]:
-        """Returns one dictionary an epoch: `epoch` (from 1), `seconds`, `train`, `development`, `test`.
+        """Returns one dictionary an epoch: `epoch` (from 1), `seconds`, `train`, `validation`, `test`.
 
         `test` is None where the test set is measured once, at the end. A last line that a kill cut short is left out.
 
@@ -175,7 +176,7 @@ class RunFolder:
                 if number == len(lines):  # no line break after it: cut short
                     break
                 raise RunFolderError(f"{self._journal}: line {number} is damaged ({error})") from error
-            entries.append(entry)
+            entries.append(old_names.with_new_keys(entry))
         return entries
 
     def write_result(self, result: dict[str, Any]) -> None:
@@ -192,7 +193,7 @@ class RunFolder:
         version = result.get("format", RESULT_FORMAT)
         if type(version) is int and version > RESULT_FORMAT:
             raise RunFolderError(f"{self._result}: written by a newer labelembed (format {version}); update labelembed")
-        return result
+        return old_names.new_result(result)
 
     def forget_result(self) -> None:
         """Makes an ended run one to go on with."""
@@ -210,7 +211,8 @@ class RunFolder:
             RunFolderError: When it is damaged.
         """
         path = self.evidence_folder / f"{name}.json"
-        return self._read_json(path) if path.exists() else {}
+        found = self._read_json(path) if path.exists() else {}
+        return found | {"split": old_names.with_new_words(found["split"])} if "split" in found else found
 
     def write_examples(self, outcomes: ExampleOutcomes) -> None:
         """Writes right or wrong and NLL of each test example."""

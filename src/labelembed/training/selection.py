@@ -14,9 +14,9 @@ def selected_by(selection: Selection, data: TrainingData) -> str:
     """Returns what the selection goes by, with `auto` resolved."""
     if selection.by != "auto":
         return selection.by
-    if data.development is None:
+    if data.validation is None:
         return "last_epoch"
-    return "development_bleu" if isinstance(data, TextCorpus) else "development_error"
+    return "validation_bleu" if isinstance(data, TextCorpus) else "validation_error"
 
 
 def is_best(by: str, line: dict[str, Any], position: Position) -> bool:
@@ -44,8 +44,8 @@ def _score(by: str, line: dict[str, Any]) -> tuple[float, float]:
     """Returns the score of an epoch and what breaks ties of it, the lower the better."""
     if by == "last_epoch":
         return -float(line["epoch"]), 0.0
-    metric = by.removeprefix("development_")
-    score = float(line["development"][metric])
+    metric = by.removeprefix("validation_")
+    score = float(line["validation"][metric])
     if metric == "error":
-        return score, float(line["development"]["nll"])
+        return score, float(line["validation"]["nll"])
     return (-score if metric == "bleu" else score), 0.0

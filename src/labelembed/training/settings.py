@@ -69,9 +69,9 @@ class Block(pydantic.BaseModel):
 class Selection(Block):
     """Which epoch's weights are kept: of equal errors those with the lowest NLL, of equal epochs the first."""
 
-    by: Literal["auto", "development_error", "development_nll", "development_bleu", "last_epoch"] = Field(
+    by: Literal["auto", "validation_error", "validation_nll", "validation_bleu", "last_epoch"] = Field(
         "auto",
-        description="auto: development_error (of a corpus development_bleu) where there is a development set, "
+        description="auto: validation_error (of a corpus validation_bleu) where there is a validation set, "
         "else last_epoch",
     )
     patience: PositiveInt | None = Field(None, description="stop after so many epochs without a new best")

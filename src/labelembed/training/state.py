@@ -19,6 +19,7 @@ from labelembed import seeds
 from labelembed.distributed import gather, process_count
 from labelembed.training.checkpoints import Checkpoint
 from labelembed.training.network import Network
+from labelembed.training.old_names import with_new_keys
 from labelembed.training.optimizers import load_state, state_tensors
 
 _Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
@@ -52,9 +53,14 @@ class Position:
     best_line: dict[str, Any] = dataclasses.field(default_factory=dict)
     best_tie: _Number | None = None
 
+    @pydantic.field_validator("best_line", mode="before")
+    @classmethod
+    def _as_today(cls, line: Any) -> Any:
+        return with_new_keys(line)
+
     @pydantic.model_validator(mode="after")
     def _knows_its_best_epoch(self) -> Position:
-        known = self.best_epoch == 0 or {"train", "development", "test"} <= self.best_line.keys()
+        known = self.best_epoch == 0 or {"train", "validation", "test"} <= self.best_line.keys()
         if not known or self.best_epoch > self.epoch or (self.epoch > 0 and self.best_epoch == 0):
             raise ValueError("it does not say which epoch was the best")
         return self

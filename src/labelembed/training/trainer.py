@@ -265,7 +265,7 @@ class Trainer:
             "training_seconds": round(trained, 4),
             "learning_rate": self.scheduler.get_last_lr()[0],
             "train": {name: total / examples for name, total in self.state.term_sums().items()},
-            "development": self._evaluate("development", self._here()),
+            "validation": self._evaluate("validation", self._here()),
             "test": self._evaluate("test", self._here()) if self.settings.test_every_epoch else None,
         }
         return line | {"seconds": round(time.perf_counter() - started, 4)}
@@ -299,7 +299,7 @@ class Trainer:
             "parameters": self.network.parameter_count(),
             "batch_size": getattr(self.batch_size, "tokens", self.batch_size),
             "train": line["train"],
-            "development": line["development"],
+            "validation": line["validation"],
             "test": test,
         }
 

@@ -21,7 +21,7 @@ Measure = Literal["error", "nll", "bleu"]
 MOST_TRIALS = 10_000
 # Seeds from here on are nobody's first choice for a comparison.
 FIRST_SEED = 1_000
-_MEASURE_IN_WORDS = {"error": "development error", "nll": "development NLL", "bleu": "development BLEU"}
+_MEASURE_IN_WORDS = {"error": "validation error", "nll": "validation NLL", "bleu": "validation BLEU"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class TuningPlan:
         tuned: The objectives.
         trials: How many each of them gets, the first of which is the objective as it was asked for.
         seeds: Of every trial; its score is the mean over them.
-        measure: What is chosen by, on the development rows.
+        measure: What is chosen by, on the validation examples.
         pruning: `median`: a run that is worse than the median of the trials before it is given up.
         left_out: Variants that differ from an earlier one only in what is tuned.
     """
@@ -124,8 +124,8 @@ def plan_tuning(
     """
     if not 1 <= trials <= MOST_TRIALS:
         raise RecipeError([f"must be from 1 to {MOST_TRIALS:,}, got {trials}"], source="--trials")
-    if not recipe.of_sentences and recipe.data["development"] is None:
-        message = "needs development rows to choose by; hold some out with --set data.development.fraction=0.1"
+    if not recipe.of_sentences and recipe.data["validation"] is None:
+        message = "needs validation examples to choose by; hold some out with --set data.validation.fraction=0.1"
         raise RecipeError([message], source="tuning")
     _refuse_other_folder(out)
     recipe = with_whole_paths(recipe)
@@ -181,6 +181,6 @@ def _trial_seeds(given: str | None, taken: Sequence[int]) -> list[int]:
 
 def _measure(recipe: Recipe) -> Measure:
     by = recipe.selection.by
-    if by in ("development_error", "development_nll", "development_bleu"):
-        return by.removeprefix("development_")  # type: ignore[return-value]
+    if by in ("validation_error", "validation_nll", "validation_bleu"):
+        return by.removeprefix("validation_")  # type: ignore[return-value]
     return "bleu" if recipe.of_sentences else "error"

@@ -12,7 +12,7 @@ from labelembed.runs.run import run_job
 from labelembed.training.progress import Progress
 from labelembed.training.run_folder import RunFolder
 from labelembed.tuning.planning import TunedVariant, TuningPlan
-from labelembed.tuning.scores import development_score
+from labelembed.tuning.scores import validation_score
 from labelembed.tuning.study import Trial
 
 # With fewer finished trials there is no median worth the name.
@@ -61,7 +61,7 @@ class Watch:
 
     Args:
         limits: One for each epoch.
-        measure: On the development rows.
+        measure: On the validation examples.
     """
 
     def __init__(self, limits: Sequence[float], measure: str) -> None:
@@ -90,7 +90,7 @@ class Watch:
             except InterruptedTraining:
                 if not self.gives_up:
                     raise
-        return {"given_up": True, "seconds": self.seconds, "development": self._line.get("development")}
+        return {"given_up": True, "seconds": self.seconds, "validation": self._line.get("validation")}
 
     def see(self, line: dict[str, Any]) -> None:
         """Takes in an epoch's line of the journal."""
@@ -105,5 +105,5 @@ class Watch:
 
 
 def _loss(line: dict[str, Any], measure: str) -> float | None:
-    score = development_score(line, measure)
+    score = validation_score(line, measure)
     return -score if score is not None and measure == "bleu" else score

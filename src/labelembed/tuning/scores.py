@@ -1,4 +1,4 @@
-"""The development score of a run: the only number that tuning looks at."""
+"""The validation score of a run: the only number that tuning looks at."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from labelembed.training.run_folder import RunFolder
 
 
 def score_of(folder: RunFolder, measure: str) -> float:
-    """Returns the development measure of a finished run's selected epoch.
+    """Returns the validation measure of a finished run's selected epoch.
 
     Args:
         folder: Of the run.
@@ -19,17 +19,17 @@ def score_of(folder: RunFolder, measure: str) -> float:
     Raises:
         RunFolderError: The run has none.
     """
-    score = development_score(folder.result(), measure)
+    score = validation_score(folder.result(), measure)
     if score is None:
-        reason = f"damaged, or of a run without development rows: it has no development {measure}"
+        reason = f"damaged, or of a run without validation examples: it has no validation {measure}"
         raise RunFolderError(f"{folder.path / 'result.json'}: {reason}")
     return score
 
 
-def development_score(measured: dict[str, Any], measure: str) -> float | None:
-    """Returns a development measure of a result or of a journal's line; None where there is none that is finite."""
-    development = measured.get("development")
-    value = development.get(measure) if isinstance(development, dict) else None
+def validation_score(measured: dict[str, Any], measure: str) -> float | None:
+    """Returns a validation measure of a result or of a journal's line; None where there is none that is finite."""
+    validation = measured.get("validation")
+    value = validation.get(measure) if isinstance(validation, dict) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return float(value)

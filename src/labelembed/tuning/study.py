@@ -45,7 +45,7 @@ class Trial:
         parameters: The sampler's, see `space.arguments_at`; the first trial has those that it happens to have.
         arguments: The values by key of the recipe; none: the objective as it was asked for.
         state: How far it is.
-        score: The mean development score of its runs; None where it has none.
+        score: The mean validation score of its runs; None where it has none.
     """
 
     number: int

@@ -46,7 +46,7 @@ Progress = Callable[[str, int, int], None]
 def preprocess(
     *,
     train: PairFiles,
-    development: PairFiles | None = None,
+    validation: PairFiles | None = None,
     test: PairFiles | None = None,
     out: Path,
     settings: CorpusSettings | None = None,
@@ -61,7 +61,7 @@ def preprocess(
 
     Args:
         train: The training pairs; the vocabularies are counted over them.
-        development: Pairs to choose by, or None; their text is kept, as references.
+        validation: Pairs to choose by, or None; their text is kept, as references.
         test: Test pairs, or None; the same.
         out: The folder. A corpus of the same files and settings that is there already is returned as it is.
         settings: How text becomes tokens; None: as words.
@@ -72,13 +72,16 @@ def preprocess(
         DataError: A file cannot be used (names file and line), nothing is left, or `out` holds something else.
     """
     settings = settings or CorpusSettings()
-    given = {"train": train, "development": development, "test": test}
+    given = {"train": train, "validation": validation, "test": test}
     pairs = {name: files for name, files in given.items() if files is not None}
     for files in pairs.values():
         for file in files.files:
             require_file(file, ACCEPTED)
     out = Path(out).expanduser()
-    made_from = {"settings": asdict(settings), "inputs": {name: _inputs(files) for name, files in pairs.items()}}
+    made_from = {
+        "settings": asdict(settings),
+        "inputs": {SPLITS[name]: _inputs(files) for name, files in pairs.items()},
+    }
     if stands_already(out, made_from, overwrite=overwrite):
         return read_corpus(out)
     with _collector_at_rest(), folder_being_made(out) as folder:
@@ -96,7 +99,7 @@ def preprocess(
             "vocabularies": {
                 side: len(tokenizer.vocabulary) for side, tokenizer in zip(SIDES, tokenizers, strict=True)
             },
-            "splits": counts,
+            "splits": {SPLITS[name]: about for name, about in counts.items()},
             "notes": _notes(counts, settings),
             "files": written,
         }

@@ -22,7 +22,8 @@ from labelembed.errors import DataError
 #: The file that says what the others are; written last.
 MANIFEST = "corpus.json"
 FORMAT = 1
-SPLITS = ("train", "development", "test")
+#: The splits, and what the files of a corpus call them.
+SPLITS = {"train": "train", "validation": "development", "test": "test"}  # as folders of 0.1
 _AGAIN = "make the corpus anew with labelembed preprocess"
 
 
@@ -32,7 +33,7 @@ class TextCorpus:
 
     Attributes:
         train: Training pairs.
-        development: Pairs to choose by, or None.
+        validation: Pairs to choose by, or None.
         test: Test pairs, or None.
         source_tokenizer: Between text and token numbers of the source side.
         target_tokenizer: The same of the target side; its vocabulary are the labels.
@@ -43,7 +44,7 @@ class TextCorpus:
     """
 
     train: SentencePairs
-    development: SentencePairs | None
+    validation: SentencePairs | None
     test: SentencePairs | None
     source_tokenizer: Tokenizer
     target_tokenizer: Tokenizer
@@ -70,7 +71,7 @@ class TextCorpus:
     @property
     def splits(self) -> dict[str, SentencePairs]:
         """The splits there are, by name."""
-        found = {"train": self.train, "development": self.development, "test": self.test}
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: split for name, split in found.items() if split is not None}
 
     def to(self, device: torch.device | str) -> TextCorpus:
@@ -85,7 +86,7 @@ class TextCorpus:
         return self.digest
 
     def source_lines(self, split: str) -> list[str]:
-        """Returns the source lines of `development` or `test` as they stood in the text, one a pair.
+        """Returns the source lines of `validation` or `test` as they stood in the text, one a pair.
 
         Raises:
             DataError: The corpus has no such split, or keeps no text of it, as of the training pairs.
@@ -93,7 +94,7 @@ class TextCorpus:
         return self._lines(split, "source")
 
     def references(self, split: str) -> list[str]:
-        """Returns the target lines of `development` or `test` as they stood in the text, one a pair.
+        """Returns the target lines of `validation` or `test` as they stood in the text, one a pair.
 
         Where the target is made lower-case these are, too: they are what a translation is compared with.
 
@@ -111,17 +112,17 @@ class TextCorpus:
 
 def tokens_file(split: str, side: str) -> str:
     """Returns the name of the array of tokens of one side of a split."""
-    return f"{split}-{side}.npy"
+    return f"{SPLITS[split]}-{side}.npy"
 
 
 def offsets_file(split: str, side: str) -> str:
     """Returns the name of the array that says where each sentence begins."""
-    return f"{split}-{side}-offsets.npy"
+    return f"{SPLITS[split]}-{side}-offsets.npy"
 
 
 def text_file(split: str, side: str) -> str:
     """Returns the name of the text of one side of a split."""
-    return f"{split}-{side}.txt"
+    return f"{SPLITS[split]}-{side}.txt"
 
 
 def open_corpus(*, path: str) -> TextCorpus:
@@ -148,6 +149,7 @@ def read_corpus(path: Path | str) -> TextCorpus:
         for name, about in manifest["files"].items():
             if file_digest(folder / name) != about["sha256"]:
                 raise DataError(f"{folder / name}: is damaged, its SHA-256 is another than in {MANIFEST}; {_AGAIN}")
+        counts = {split: manifest["splits"][name] for split, name in SPLITS.items() if name in manifest["splits"]}
         splits = {
             split: SentencePairs(
                 *(
@@ -155,18 +157,17 @@ def read_corpus(path: Path | str) -> TextCorpus:
                     for side in ("source", "target")
                 )
             )
-            for split in SPLITS
-            if split in manifest["splits"]
+            for split in counts
         }
         return TextCorpus(
             train=splits["train"],
-            development=splits.get("development"),
+            validation=splits.get("validation"),
             test=splits.get("test"),
             source_tokenizer=Tokenizer.load(folder, "source"),
             target_tokenizer=Tokenizer.load(folder, "target"),
             folder=folder,
             digest=fingerprint_of(manifest["files"]),
-            counts=manifest["splits"],
+            counts=counts,
             notes=tuple(manifest["notes"]),
         )
     except (LookupError, TypeError, AttributeError, ValueError, OSError) as error:

@@ -46,7 +46,7 @@ class TextRows:
 
     Attributes:
         train: Training texts.
-        development: Texts to choose by that the data bring themselves, or None.
+        validation: Texts to choose by that the data bring themselves, or None.
         test: Test texts, of the data's own or held out; None: texts to measure that name no test part.
         names: Names of the labels 0, 1, ...
         column: The column of the texts; None: they stood in several.
@@ -56,7 +56,7 @@ class TextRows:
     """
 
     train: LabelledTexts
-    development: LabelledTexts | None
+    validation: LabelledTexts | None
     test: LabelledTexts | None
     names: tuple[str, ...]
     column: str | None
@@ -66,8 +66,8 @@ class TextRows:
 
     @property
     def parts(self) -> dict[str, LabelledTexts]:
-        """The parts that there are by name: `train`, `development`, `test`, in that order."""
-        parts = {"train": self.train, "development": self.development, "test": self.test}
+        """The parts that there are by name: `train`, `validation`, `test`, in that order."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None}
 
     @property
@@ -135,7 +135,7 @@ def read_text_rows(
     rows = {part: LabelledTexts(table.values(texts[0]), found.labels[part]) for part, table in found.tables.items()}
     return TextRows(
         train=rows["train"],
-        development=rows.get("validation"),
+        validation=rows.get("validation"),
         test=rows.get("test"),
         names=found.names,
         column=texts[0] if len(texts) == 1 else None,

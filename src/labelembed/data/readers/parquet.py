@@ -191,7 +191,7 @@ def read_parquet(
             notes.append(label_column_note(label_of.name, splits["train"].labels, label_names, key="labels"))
         raw = RawData(
             train=splits["train"],
-            development=validation,
+            validation=validation,
             test=test,
             names=label_names,
             input_range=None,

@@ -142,7 +142,7 @@ def read_listing(listing: Listing, how: PictureReading) -> RawData:
     )
     return RawData(
         train=splits["training"],
-        development=splits.get("validation"),
+        validation=splits.get("validation"),
         test=splits.get("test"),
         names=require_names(names, None, listing.source),
         input_range=(0.0, 255.0) if how.features == "pixels" else None,

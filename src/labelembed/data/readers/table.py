@@ -19,15 +19,12 @@ from labelembed.data.files.table import Table, missing_column
 from labelembed.data.readers.texts import raw_rows
 from labelembed.errors import DataError
 
-# What the rest of the package calls the validation set.
-_DEVELOPMENT = {"validation": "development"}
-
 
 class TableContent:
     """Rows of a table that become inputs.
 
     Args:
-        tables: Training, development and test rows, those that there are.
+        tables: Training, validation and test rows, those that there are.
         asked: See `fit_columns`.
         most_categories: See `fit_columns`.
     """
@@ -95,7 +92,7 @@ def read_table(
 
     Columns of numbers are filled with the median and scaled, columns of categories get an input for each category.
     Dates, texts, and columns with another value in nearly every row are left out. All of this is learned from the
-    training rows that stay when development and test rows are held out.
+    training rows that stay when validation and test rows are held out.
 
     Args:
         path: A file, a folder with train, test and dev files, or a data set that the `datasets` library saved.
@@ -156,7 +153,7 @@ def read_table(
     content = TableContent(
         [table.without((label,)) for table in found.tables.values()], asked=asked, most_categories=most_categories
     )
-    labels = {_DEVELOPMENT.get(part, part): values for part, values in found.labels.items()}
+    labels = dict(found.labels)
     notes = [] if label_column is not None else [label_column_note(label, labels["train"], found.names)]
     notes += found.notes
     return raw_rows(content, labels, found.names, f"table {source}", tuple(notes), label_column=label)

@@ -168,7 +168,7 @@ def raw_rows(
 
     Args:
         content: The rows of all parts, one part after the other.
-        labels: Labels [N] of each part, in that order: `train`, and `development` and `test` if there are such.
+        labels: Labels [N] of each part, in that order: `train`, and `validation` and `test` if there are such.
         names: Names of the labels.
         source: Where they came from.
         notes: What the user should know.
@@ -182,7 +182,7 @@ def raw_rows(
         begin += len(found)
     return RawData(
         train=splits["train"],
-        development=splits.get("development"),
+        validation=splits.get("validation"),
         test=splits.get("test"),
         names=names,
         input_range=(0.0, 1.0),
