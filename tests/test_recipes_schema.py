@@ -130,7 +130,7 @@ def test_described_arguments_are_arguments(kind, name):
             "schedule.warmup_fracton",
             "schedule.warmup_fracton: unknown key of 'constant' (did you mean 'warmup_fraction'?)",
         ),
-        ("data.developement", "data.developement: unknown key of 'digits' (did you mean 'validation'?)"),
+        ("data.validatoin", "data.validatoin: unknown key of 'digits' (did you mean 'validation'?)"),
         ("data.test_fractoin", "data.test_fractoin: unknown key of 'digits' (did you mean 'test_fraction'?)"),
         ("data.validation.frist", "data.validation.frist: unknown key (did you mean 'first'?)"),
         ("selection.patients", "selection.patients: unknown key (did you mean 'patience'?)"),

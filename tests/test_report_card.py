@@ -128,7 +128,7 @@ def test_the_card_names_no_folder_of_the_machine(tmp_path, place):
 
 def test_without_test_rows_the_validation_rows_speak_and_that_is_said(tmp_path):
     card = model_card(made_run(tmp_path / "run", test=None, calibrated=None).path)
-    assert "There are no test rows" in section(card, "Measures")
+    assert "There are no test examples" in section(card, "Measures")
     assert "No temperature was fitted" in section(card, "Calibration")
     (result,) = header_of(card)["model-index"][0]["results"]
     assert result["metrics"][0] == {"type": "accuracy", "name": "validation accuracy", "value": 0.9}

@@ -14,7 +14,7 @@ from labelembed.data import Batch, LabelledData, Split
 from labelembed.models import SmallResNet
 from labelembed.objectives import LabelEmbedding
 from labelembed.runs.run import cached_data
-from labelembed.training.batches import free_bytes, on_device, placed
+from labelembed.training.batches import free_bytes, placed
 from labelembed.training.compile_warmup import warm_up
 from labelembed.training.network import Network
 from tests.made_data import write_arrays
@@ -95,8 +95,8 @@ def test_data_lie_on_the_device_when_half_of_its_free_memory_holds_them():
 
 def test_batches_go_to_the_device_that_they_are_not_on():
     batch = next(made_data().train.batches(4))
-    assert on_device(batch, CPU) is batch
-    moved = on_device(batch, torch.device("meta"))
+    assert [part.data_ptr() for part in batch.to(CPU)] == [part.data_ptr() for part in batch]
+    moved = batch.to(torch.device("meta"))
     assert isinstance(moved, Batch)
     assert {part.device.type for part in moved} == {"meta"}
 

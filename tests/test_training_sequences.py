@@ -12,7 +12,7 @@ from labelembed.data import TokenBudget, read_corpus
 from labelembed.metrics import bleu
 from labelembed.runs.run import run_recipe
 from labelembed.runs.training_network import network_for
-from labelembed.training.batches import batches, evaluation_batches
+from labelembed.training.batches import evaluation_batches
 from labelembed.training.decoding import Decoding, decode, text_metrics
 from labelembed.training.evaluation import class_means, token_metrics
 from labelembed.training.run_folder import RunFolder
@@ -159,8 +159,8 @@ def test_budget_of_tokens_is_for_a_corpus_only():
     from labelembed.data import Split
 
     rows = Split(torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64))
-    with pytest.raises(TypeError, match="only a corpus"):
-        next(iter(batches(rows, TokenBudget(8))))
+    with pytest.raises(ValueError, match=r"must be a whole number >= 1, got TokenBudget\(tokens=8\)"):
+        rows.batches(TokenBudget(8))
 
 
 def test_decoding_does_not_depend_on_which_sentences_go_together(made, monkeypatch):

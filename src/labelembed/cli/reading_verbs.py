@@ -70,7 +70,7 @@ def evaluate(
     if whole and split != "test":
         raise DataError(f"{found.source}: names no {split} part; leave --split out to measure all of it")
     if rows is None:
-        raise DataError(f"{found.source}: has no {split} rows; it has {', '.join(found.splits)}")
+        raise DataError(f"{found.source}: has no {split} examples; it has {', '.join(found.splits)}")
     before, after = saved.evaluate_both(rows)
     fitted = saved.folder.result().get("temperature") is not None
     if as_json:

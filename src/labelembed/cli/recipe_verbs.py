@@ -86,7 +86,6 @@ def check(
     from labelembed.runs.build import build_data
     from labelembed.runs.comparison import plan_comparison
     from labelembed.runs.training_network import network_for
-    from labelembed.training.batches import number_of_batches
 
     chosen, name = chosen_recipe(recipe, settings=settings, data=data)
     plan = plan_comparison(chosen, name, Path("comparisons") / f".check-{name}")
@@ -102,7 +101,7 @@ def check(
         "input_shape": list(getattr(found, "input_shape", [])),
         "notes": notes,
         "parameters": network.parameter_count(),
-        "steps_per_epoch": number_of_batches(found.train, chosen.step_size(found.num_labels)),
+        "steps_per_epoch": found.train.number_of_batches(chosen.step_size(found.num_labels)),
         "epochs": chosen.number_of_epochs(found),
         "objective": chosen.objective["name"],
         "comparison": [variant.name for variant in plan.variants],

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from labelembed.data.batch import Batch, Split
+from labelembed.data.batch import Batch, Split, TokenBudget
 from labelembed.data.corpus.pair_files import PairFiles
 from labelembed.data.corpus.preprocessing import preprocess
-from labelembed.data.corpus.sentence_pairs import PairBatch, PairInputs, SentencePairs, TokenBudget
+from labelembed.data.corpus.sentence_pairs import PairBatch, PairInputs, SentencePairs
 from labelembed.data.corpus.sentences import Sentences
 from labelembed.data.corpus.settings import CorpusSettings
 from labelembed.data.corpus.text_corpus import TextCorpus, open_corpus, read_corpus

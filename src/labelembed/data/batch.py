@@ -30,6 +30,30 @@ class Batch(NamedTuple):
     labels: Tensor
     indices: Tensor
 
+    def to(self, device: torch.device | str) -> Batch:
+        """Returns this batch on `device`; to a GPU through pinned memory, while the processor goes on."""
+        device = torch.device(device)
+        if device.type == "cuda" and self.labels.device.type == "cpu":
+            return Batch(*(part.pin_memory().to(device, non_blocking=True) for part in self))
+        return Batch(*(part.to(device) for part in self))
+
+
+@dataclass(frozen=True)
+class TokenBudget:
+    """A batch size in tokens: pairs times the longest sentence of either side, END and padding counted.
+
+    Args:
+        tokens: Most tokens of a batch; a single pair that has more is a batch of its own.
+
+    Raises:
+        ValueError: `tokens` is not a whole number of at least 1.
+    """
+
+    tokens: int
+
+    def __post_init__(self) -> None:
+        require_whole("tokens", self.tokens)
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Split:
@@ -83,18 +107,17 @@ class Split:
         rows = rows.to(self.labels.device)
         return Split(_selected(self.inputs, rows), self.labels.index_select(0, rows))
 
-    def number_of_batches(self, batch_size: int, *, drop_last: bool = False) -> int:
+    def number_of_batches(self, batch_size: int | TokenBudget, *, drop_last: bool = False) -> int:
         """Returns how many batches one pass over all rows has.
 
         Raises:
             ValueError: `batch_size` is not a whole number of at least 1.
         """
-        require_whole("batch_size", batch_size)
-        return _number_of_batches(len(self), batch_size, drop_last)
+        return _number_of_batches(len(self), require_whole("batch_size", batch_size), drop_last)
 
     def batches(
         self,
-        batch_size: int,
+        batch_size: int | TokenBudget,
         *,
         order: Tensor | None = None,
         drop_last: bool = False,
@@ -110,7 +133,7 @@ class Split:
         What a batch holds is copied, so it may be changed in place.
 
         Args:
-            batch_size: Rows of one optimiser step, over all processes together.
+            batch_size: Rows of one optimiser step, over all processes together; a budget of tokens is refused.
             order: Positions [M] of the rows to visit, int64; without it the rows as they stand. A part
                 of the rows, or a row several times, is allowed.
             drop_last: Leave out the last batch where it is smaller than the others.
@@ -121,15 +144,15 @@ class Split:
         Raises:
             ValueError: An argument is out of its range; raised by this call, not by the first batch.
         """
-        require_whole("batch_size", batch_size)
+        size = require_whole("batch_size", batch_size)
         if order is None:
             rows = torch.arange(len(self), device=self.labels.device)
         else:
             require_order(order, len(self))
             rows = order.to(self.labels.device)
-        number = _number_of_batches(rows.shape[0], batch_size, drop_last)
+        number = _number_of_batches(rows.shape[0], size, drop_last)
         require_share(number, start=start, process=process, processes=processes)
-        pieces = torch.split(rows, batch_size)[start:number]
+        pieces = torch.split(rows, size)[start:number]
         return self._gather(pieces, process, processes)
 
     def _gather(self, pieces: tuple[Tensor, ...], process: int, processes: int) -> Iterator[Batch]:
@@ -153,12 +176,11 @@ def _number_of_batches(rows: int, batch_size: int, drop_last: bool) -> int:
     return rows // batch_size if drop_last else -(-rows // batch_size)
 
 
-def require_whole(name: str, value: object) -> None:
-    """Raises ValueError unless an argument is a whole number of at least 1."""
-    faults = ArgumentFaults()
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    faults.require(whole, name, value, "must be a whole number >= 1")
-    faults.raise_if_any()
+def require_whole(name: str, value: object) -> int:
+    """Returns an argument that is a whole number of at least 1; raises ValueError for any other."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise ValueError(f"`{name}` must be a whole number >= 1, got {value!r}")
 
 
 def require_share(batches: int, *, start: int, process: int, processes: int) -> None:

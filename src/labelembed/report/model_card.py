@@ -248,7 +248,7 @@ def _calibration(record: RunRecord) -> str:
     extreme = " and is extreme (outside 0.05 to 20)" if is_extreme_temperature(record.temperature) else ""
     return (
         f"Divide the logits by the temperature {number(record.temperature, 4)}, which was fitted on the validation "
-        f"rows after training{extreme}: it takes the expected calibration error on the {split} rows {moved}. "
+        f"examples after training{extreme}: it takes the expected calibration error on the {split} examples {moved}. "
         "`labelembed predict` and `labelembed export --probabilities` do so."
     )
 

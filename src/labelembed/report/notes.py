@@ -68,7 +68,7 @@ def _measures_note(rows: Sequence[Row]) -> str:
         ]
     )
     spread = "mean ± standard deviation over n seeds" if any(row.n > 1 for row in rows) else "one run, so no spread"
-    note = f"Measured on the {rows[0].split} rows {selected}: {spread}."
+    note = f"Measured on the {rows[0].split} examples {selected}: {spread}."
     return note
 
 

@@ -20,7 +20,7 @@ from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.pretrained_text import encoder_folder
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.signature import POINTED_TO, argument_faults, keys_of, takes
-from labelembed.training.batches import TrainingData, counted_in_examples
+from labelembed.training.batches import TrainingData
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
@@ -57,11 +57,12 @@ def build_rows(
 ) -> LabelledData:
     """Reads labelled rows and cuts them into splits; see `build_data`, and `prepare` for `encoding`."""
     raw = read_rows(recipe, progress=progress)
+    size = recipe.step_size(len(raw.names))
     return prepare(
         raw,
         validation=recipe.validation(),
         train_rows=recipe.data["train_rows"],
-        batch_size=counted_in_examples(recipe.step_size(len(raw.names))),
+        batch_size=size if isinstance(size, int) else None,
         encoding=encoding,
     )
 

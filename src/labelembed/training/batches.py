@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 from labelembed.data import Batch, LabelledData, PairBatch, SentencePairs, Split, TextCorpus, TokenBudget
 from labelembed.data.corpus.sentence_pairs import PairInputs
@@ -19,33 +18,6 @@ EVALUATION_EXAMPLES = 1_000
 EVALUATION_TOKENS = 4_096
 # Share of a GPU's free memory that the data may take; the rest is for weights, gradients and activations.
 _LARGEST_SHARE = 0.5
-
-
-def number_of_batches(examples: Examples, batch_size: int | TokenBudget) -> int:
-    """Returns how many optimiser steps an epoch has.
-
-    Raises:
-        TypeError: A budget of tokens is given for examples that have none.
-    """
-    if isinstance(examples, SentencePairs):
-        return examples.number_of_batches(batch_size)
-    return examples.number_of_batches(counted_in_examples(batch_size))
-
-
-def batches(
-    examples: Examples,
-    batch_size: int | TokenBudget,
-    *,
-    order: Tensor | None = None,
-    start: int = 0,
-    process: int = 0,
-    processes: int = 1,
-) -> Iterator[AnyBatch]:
-    """Yields the batches of one pass; see `Split.batches` and `SentencePairs.batches`."""
-    if isinstance(examples, SentencePairs):
-        return examples.batches(batch_size, order=order, start=start, process=process, processes=processes)
-    size = counted_in_examples(batch_size)
-    return examples.batches(size, order=order, start=start, process=process, processes=processes)
 
 
 def evaluation_batches(examples: Examples) -> Iterator[AnyBatch]:
@@ -66,15 +38,8 @@ def examples_of_step(batch: AnyBatch, examples: Examples, *, batch_size: int | T
     """
     if isinstance(batch, PairBatch):
         return batch.tokens
-    size = counted_in_examples(batch_size)
-    return min(size, len(examples) - number * size)
-
-
-def counted_in_examples(batch_size: int | TokenBudget) -> int:
-    """Returns a batch size of examples; raises TypeError for a budget of tokens, which only a corpus has."""
-    if isinstance(batch_size, TokenBudget):
-        raise TypeError("`batch_size` must be a number of examples: only a corpus has a budget of tokens")
-    return batch_size
+    assert isinstance(batch_size, int)
+    return min(batch_size, len(examples) - number * batch_size)
 
 
 # ---- gradient accumulation
@@ -109,20 +74,6 @@ def micro_batches(batch: AnyBatch, count: int) -> list[AnyBatch]:
 
 
 # ---- where they lie
-
-
-def on_device(batch: AnyBatch, device: torch.device) -> AnyBatch:
-    """Returns a batch on the device; one that is there already is returned as it is.
-
-    To a GPU it goes through pinned memory, from where it is copied while the processor goes on.
-    """
-    if batch.labels.device.type == device.type:  # the device's number may be left out of one of them
-        return batch
-    if isinstance(batch, PairBatch):
-        return batch.to(device)
-    if device.type == "cuda":
-        return Batch(*(part.pin_memory().to(device, non_blocking=True) for part in batch))
-    return Batch(*(part.to(device) for part in batch))
 
 
 def free_bytes(device: torch.device) -> int | None:

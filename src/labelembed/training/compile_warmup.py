@@ -8,7 +8,7 @@ import torch
 
 from labelembed import seeds
 from labelembed.data import SentencePairs, TokenBudget
-from labelembed.training.batches import EVALUATION_EXAMPLES, AnyBatch, Examples, TrainingData, batches, on_device
+from labelembed.training.batches import EVALUATION_EXAMPLES, AnyBatch, Examples, TrainingData
 from labelembed.training.network import Network, evaluation_mode
 
 
@@ -52,4 +52,4 @@ def _a_batch_of_each_size(network: Network, split: Examples, batch_size: int | T
         sizes = [size for size in (whole, rest) if size]
     device = next(network.parameters()).device
     for size in sizes:
-        yield on_device(next(batches(split, size)), device)
+        yield next(split.batches(size)).to(device)

@@ -17,7 +17,7 @@ from labelembed.metrics import (
     fit_temperature,
     is_extreme_temperature,
 )
-from labelembed.training.batches import EVALUATION_EXAMPLES, Examples, TrainingData, evaluation_batches, on_device
+from labelembed.training.batches import EVALUATION_EXAMPLES, Examples, TrainingData, evaluation_batches
 from labelembed.training.decoding import Decoding, measure_text
 from labelembed.training.network import Network, evaluation_mode
 
@@ -38,7 +38,7 @@ def hidden_states(network: Network, split: Examples) -> Iterator[tuple[Tensor, T
     device = next(network.parameters()).device
     with evaluation_mode(network):
         for batch in evaluation_batches(split):
-            placed = on_device(batch, device)
+            placed = batch.to(device)
             hidden = network.hidden(placed.inputs)
             if isinstance(placed, Batch):
                 yield hidden, placed.labels, placed.indices

@@ -37,7 +37,6 @@ def _build(
     kind: Callable[..., Optimizer],
     network: Network,
     faults: ArgumentFaults,
-    *,
     learning_rate: float,
     weight_decay: float,
     head_weight_decay: float | None,
@@ -83,8 +82,8 @@ def adam(
         weight_decay: L2 penalty; label embeddings are left out of it.
         head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
-    common = {"learning_rate": learning_rate, "weight_decay": weight_decay, "head_weight_decay": head_weight_decay}
-    return _build(Adam, network, _adam_faults(betas, epsilon), betas=betas, eps=epsilon, **common)
+    shared = learning_rate, weight_decay, head_weight_decay
+    return _build(Adam, network, _adam_faults(betas, epsilon), *shared, betas=betas, eps=epsilon)
 
 
 def adamw(
@@ -106,8 +105,8 @@ def adamw(
         weight_decay: Share of a weight, times the learning rate, taken away each step; label embeddings are left out.
         head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
-    common = {"learning_rate": learning_rate, "weight_decay": weight_decay, "head_weight_decay": head_weight_decay}
-    return _build(AdamW, network, _adam_faults(betas, epsilon), betas=betas, eps=epsilon, **common)
+    shared = learning_rate, weight_decay, head_weight_decay
+    return _build(AdamW, network, _adam_faults(betas, epsilon), *shared, betas=betas, eps=epsilon)
 
 
 def sgd(
@@ -132,8 +131,8 @@ def sgd(
     faults = ArgumentFaults()
     faults.require(0 <= momentum < 1, "momentum", momentum, "must be in [0, 1)")
     faults.require(momentum > 0 or not nesterov, "nesterov", nesterov, "needs a momentum > 0")
-    common = {"learning_rate": learning_rate, "weight_decay": weight_decay, "head_weight_decay": head_weight_decay}
-    return _build(SGD, network, faults, momentum=momentum, nesterov=nesterov, **common)
+    shared = learning_rate, weight_decay, head_weight_decay
+    return _build(SGD, network, faults, *shared, momentum=momentum, nesterov=nesterov)
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}

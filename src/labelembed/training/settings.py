@@ -9,7 +9,7 @@ import pydantic
 from pydantic import ConfigDict, Field
 
 from labelembed.data import TokenBudget
-from labelembed.training.batches import TrainingData, number_of_batches
+from labelembed.training.batches import TrainingData
 
 # Strict: pydantic would take `true` for 1. The limit only keeps a slip of the finger from running for years.
 PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
@@ -129,4 +129,4 @@ class TrainingSettings(Block):
         """Returns the number of epochs, for data that may have to be counted in steps."""
         if isinstance(self.epochs, int):
             return self.epochs
-        return math.ceil(self.epochs["steps"] / number_of_batches(data.train, self.step_size(data.num_labels)))
+        return math.ceil(self.epochs["steps"] / data.train.number_of_batches(self.step_size(data.num_labels)))

@@ -84,7 +84,7 @@ class Trainer:
         self.network.autocast = self.accelerator.autocast
         self.data = batching.placed(data, self.device, free=batching.free_bytes(self.device))
         self.batch_size = settings.step_size(data.num_labels)
-        self.batches = batching.number_of_batches(data.train, self.batch_size)
+        self.batches = data.train.number_of_batches(self.batch_size)
         self.epochs = settings.number_of_epochs(data)
         if settings.compile:
             self.network.encoder.compile()
@@ -162,8 +162,7 @@ class Trainer:
     def _batches(self) -> Iterator[AnyBatch]:
         """Returns this process's share of the batches of the epoch that are left."""
         position, examples = self.position, self.data.train
-        return batching.batches(
-            examples,
+        return examples.batches(
             self.batch_size,
             order=seeds.row_order(len(examples), self.settings.seed, position.epoch),
             start=position.batch,
@@ -178,7 +177,7 @@ class Trainer:
         settings, processes = self.settings, self.accelerator.num_processes
         number, train = self.position.batch, self.data.train
         examples = batching.examples_of_step(batch, train, batch_size=self.batch_size, number=number)
-        batch = batching.on_device(batch, self.device)
+        batch = batch.to(self.device)
         count = batching.number_of_micro_batches(
             batch, settings.micro_batches, step_examples=examples, processes=processes
         )
@@ -245,7 +244,7 @@ class Trainer:
         """
         times: list[float] = []
         self.network.train()
-        for batch in itertools.islice(batching.batches(self.data.train, self.batch_size), steps):
+        for batch in itertools.islice(self.data.train.batches(self.batch_size), steps):
             began = time.perf_counter()
             self._step(batch)
             times.append(time.perf_counter() - began)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from labelembed import seeds
-from labelembed.data.batch import require_order, require_share, require_whole
+from labelembed.data.batch import TokenBudget, require_order, require_share, require_whole
 from labelembed.data.corpus.sentences import Sentences
 from labelembed.special_tokens import BEGIN, END
 
@@ -58,23 +57,6 @@ class PairBatch(NamedTuple):
         """Returns this batch on `device`."""
         labels, indices = (part.to(device, non_blocking=non_blocking) for part in (self.labels, self.indices))
         return PairBatch(self.inputs.to(device, non_blocking), labels, indices, self.tokens)
-
-
-@dataclass(frozen=True)
-class TokenBudget:
-    """A batch size in tokens: pairs times the longest sentence of either side, END and padding counted.
-
-    Args:
-        tokens: Most tokens of a batch; a single pair that has more is a batch of its own.
-
-    Raises:
-        ValueError: `tokens` is not a whole number of at least 1.
-    """
-
-    tokens: int
-
-    def __post_init__(self) -> None:
-        require_whole("tokens", self.tokens)
 
 
 class SentencePairs:
