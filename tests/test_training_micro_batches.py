@@ -13,7 +13,7 @@ from labelembed.errors import RecipeError, TrainingError
 from labelembed.objectives import OneHot
 from labelembed.runs.run import cached_data
 from labelembed.runs.training_network import network_for
-from labelembed.training.batches import micro_batches, number_of_micro_batches
+from labelembed.training.batches import micro_batches
 from labelembed.training.checkpoints import SavingTimes
 from labelembed.training.network import Network, coupling_notes
 from labelembed.training.settings import CheckpointPolicy
@@ -152,9 +152,8 @@ def test_small_last_batch_comes_in_fewer_micro_batches_alike_in_all_processes():
 
     for rows, processes, expected in [(3, 1, 3), (1, 1, 1), (12, 1, 4), (5, 2, 3), (1, 2, 1), (2, 3, 1)]:
         for share in shares(rows, processes):
-            count = number_of_micro_batches(share, 4, step_examples=rows, processes=processes)
-            assert count == expected
-            parts = micro_batches(share, count)
+            parts = micro_batches(share, 4, step_examples=rows, processes=processes)
+            assert len(parts) == expected
             assert torch.cat([part.indices for part in parts]).tolist() == share.indices.tolist()
             assert max(len(part.labels) for part in parts) - min(len(part.labels) for part in parts) <= 1
 
@@ -167,7 +166,7 @@ def test_micro_batches_of_a_budget_of_tokens_hold_all_its_sentences(tmp_path):
         )
     )
     batch = next(data.train.batches(TokenBudget(100)))
-    parts = micro_batches(batch, 2)
+    parts = micro_batches(batch, 2, step_examples=batch.tokens, processes=1)
     assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)
     assert torch.equal(torch.cat([part.inputs.source for part in parts]), batch.inputs.source)
     assert {part.tokens for part in parts} == {batch.tokens}

@@ -45,24 +45,21 @@ def examples_of_step(batch: AnyBatch, examples: Examples, *, batch_size: int | T
 # ---- gradient accumulation
 
 
-def number_of_micro_batches(batch: AnyBatch, count: int, *, step_examples: int, processes: int) -> int:
-    """Returns in how many micro-batches a batch comes; the same in every process.
+def micro_batches(batch: AnyBatch, wanted: int, *, step_examples: int, processes: int) -> list[AnyBatch]:
+    """Cuts a batch into micro-batches, whose sizes differ by one at most; into as many in every process.
 
-    A small last batch comes in fewer, so that none is empty where that can be known.
+    A small last batch comes in fewer than wanted, so that none is empty where that can be known.
 
     Args:
         batch: This process's share of the step.
-        count: How many are wanted.
+        wanted: How many there should be.
         step_examples: Examples of the step over all processes together; of sentences their tokens.
         processes: How many share it.
     """
     if isinstance(batch, Batch):
-        return max(1, min(count, -(-step_examples // processes)))
-    return max(1, min(count, len(batch.labels))) if processes == 1 else count
-
-
-def micro_batches(batch: AnyBatch, count: int) -> list[AnyBatch]:
-    """Cuts a batch into so many micro-batches, whose sizes differ by one at most."""
+        count = max(1, min(wanted, -(-step_examples // processes)))
+    else:
+        count = max(1, min(wanted, len(batch.labels))) if processes == 1 else wanted
     if count == 1:
         return [batch]
     labels, indices = batch.labels.tensor_split(count), batch.indices.tensor_split(count)

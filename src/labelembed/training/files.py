@@ -73,17 +73,12 @@ def make_writable_folder(path: Path, *, needed_bytes: int = 0) -> None:
         probe.unlink()
     except OSError as error:
         raise RunFolderError(f"{path}: cannot write here ({error.strerror}); {elsewhere(path)}") from error
-    refuse_full_disk(path, needed_bytes)
-
-
-def refuse_full_disk(folder: Path, needed_bytes: int) -> None:
-    """Raises RunFolderError, with both figures, when the disk of a writable folder has not so many bytes left."""
-    free = disk_free(folder)
+    free = disk_free(path)
     # A file system that says it has nothing left, and has just been written to, does not count its bytes.
     if free and free < needed_bytes:
         raise RunFolderError(
-            f"{folder}: the disk has {free / 1e6:,.0f} MB left and the run needs about {needed_bytes / 1e6:,.0f} MB; "
-            f"free some space or {elsewhere(folder)}"
+            f"{path}: the disk has {free / 1e6:,.0f} MB left and the run needs about {needed_bytes / 1e6:,.0f} MB; "
+            f"free some space or {elsewhere(path)}"
         )
 
 

@@ -178,13 +178,10 @@ class Trainer:
         number, train = self.position.batch, self.data.train
         examples = batching.examples_of_step(batch, train, batch_size=self.batch_size, number=number)
         batch = batch.to(self.device)
-        count = batching.number_of_micro_batches(
-            batch, settings.micro_batches, step_examples=examples, processes=processes
-        )
-        parts = batching.micro_batches(batch, count)
+        parts = batching.micro_batches(batch, settings.micro_batches, step_examples=examples, processes=processes)
         self.optimizer.zero_grad()
         names, terms = self._backward(parts)
-        terms = self._checked(names, terms, parts)
+        terms = self._finite_terms(names, terms, parts)
         if settings.max_gradient_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), settings.max_gradient_norm)
         self.optimizer.step()
@@ -211,7 +208,7 @@ class Trainer:
         weights = counts.float() if objective.weight is None else objective.weight[labels.clamp_min(0)] * counts
         return global_count(weights.sum(), group=objective.process_group)
 
-    def _checked(self, names: tuple[str, ...], terms: Tensor, parts: Sequence[AnyBatch]) -> Tensor:
+    def _finite_terms(self, names: tuple[str, ...], terms: Tensor, parts: Sequence[AnyBatch]) -> Tensor:
         """Returns the terms [T] of the step over all processes; raises DivergedTraining before anything has moved.
 
         Each process's terms are its share, such that their average is the whole. With it every process sees what is
