@@ -1,8 +1,10 @@
-"""Mixed pictures resumed to the last bit, where the data lie, the warm-up that changes nothing, compiled networks."""
+"""Changed pictures resumed to the last bit, where the data lie, the warm-up that changes nothing, compiled networks."""
 
 from __future__ import annotations
 
+import copy
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from labelembed.runs.run import cached_data
 from labelembed.training.batches import free_bytes, placed
 from labelembed.training.compile_warmup import warm_up
 from labelembed.training.network import Network
+from labelembed.training.optimizers import load_state, state_tensors
 from tests.made_data import write_arrays
 from tests.made_training import (
     contents,
@@ -52,19 +55,49 @@ def recipe(tmp_path):
     return recipe
 
 
-@pytest.mark.parametrize("mixing", ["mixup", "cutmix"])
-def test_resumed_run_on_mixed_pictures_equals_unbroken_run(recipe, tmp_path, mixing):
+@pytest.mark.parametrize("mixing", ["none", "mixup", "cutmix"])
+def test_resumed_run_on_changed_pictures_equals_unbroken_run(recipe, tmp_path, mixing):
     # E's count of steps is part of what must go on.
     objective = {"objective": {"name": "label_embedding", "target_warmup_steps": 3}}
-    mixed = recipe(objective, mixing=mixing, mixing_alpha=0.5, cutout=5, augmentation="crop_flip")
-    train(mixed, tmp_path / "unbroken")
-    for steps in (1, 2):
-        stop_after(mixed, tmp_path / "run", steps)
-    train(mixed, tmp_path / "run")
+    changed = recipe(objective, mixing=mixing, mixing_alpha=0.5, cutout=5, augmentation="crop_flip")
+    train(changed, tmp_path / "unbroken")
+    for steps in (1, 1, 2):  # of 6: within an epoch, at its end, and at the next one's
+        stop_after(changed, tmp_path / "run", steps)
+    train(changed, tmp_path / "run")
     found = contents(tmp_path / "run")
     assert differences(found, contents(tmp_path / "unbroken")) == []
     train(recipe(objective, augmentation="crop_flip"), tmp_path / "plain")
     assert differences(found, contents(tmp_path / "plain")) != []
+
+
+@pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.AdamW, partial(torch.optim.SGD, momentum=0.9)])
+def test_moments_read_from_a_file_belong_to_their_weights_channels_last(make):
+    inputs = torch.randn(5, 3, 8, 8)
+    with seeds.seeded(0):
+        unbroken = nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)
+    resumed = copy.deepcopy(unbroken)
+    weights = []
+    for layer in (unbroken, resumed):
+        optimizer = make(layer.parameters(), lr=0.1, fused=True)
+        for step in range(4):
+            if layer is resumed and step == 2:
+                tensors, values = state_tensors(optimizer)
+                by_rows = {key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
+                optimizer = make(layer.parameters(), lr=0.1, fused=True)
+                load_state(optimizer, by_rows, values)
+            layer(inputs).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        weights.append(layer.weight)
+    assert torch.equal(*weights)
+
+
+def test_changed_pictures_give_another_network(recipe, tmp_path):
+    for kind in ("none", "flip", "crop_flip"):
+        train(recipe(augmentation=kind), tmp_path / kind)
+    found = {kind: contents(tmp_path / kind) for kind in ("none", "flip", "crop_flip")}
+    assert differences(found["none"], found["flip"]) != []
+    assert differences(found["flip"], found["crop_flip"]) != []
 
 
 # ------------------------------------------------------------------------------------------ where the data lie
