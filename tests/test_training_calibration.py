@@ -131,7 +131,7 @@ def test_validation_rows_that_are_all_right_leave_a_doubt(finished):
     right = (logits.argmax(dim=1) == data.validation.labels).nonzero()[:, 0]
     few = type(data)(**{**vars(data), "validation": data.validation.select(right[:50])})
     found = calibrate(saved.network, few)
-    assert found["calibration"].endswith("which are all right, with the doubt of one row more")
+    assert found["calibration"].endswith("which are all right, with the doubt of one example more")
     assert 0.01 < found["temperature"] < 1
     assert found["calibrated"]["test"]["nll"] < 100
 

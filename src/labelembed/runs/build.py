@@ -55,7 +55,7 @@ def build_data(
 def build_rows(
     recipe: Recipe, *, progress: ReadingProgress | None = None, encoding: Encoding | None = None
 ) -> LabelledData:
-    """Reads labelled rows and cuts them into splits; see `build_data`, and `prepare` for `encoding`."""
+    """Reads labelled examples and cuts them into splits; see `build_data`, and `prepare` for `encoding`."""
     raw = read_rows(recipe, progress=progress)
     size = recipe.step_size(len(raw.names))
     return prepare(
@@ -68,7 +68,7 @@ def build_rows(
 
 
 def read_rows(recipe: Recipe, *, progress: ReadingProgress | None = None, to_measure: bool = False) -> RawData:
-    """Reads labelled rows as they are.
+    """Reads labelled examples as they are.
 
     Args:
         recipe: Whose data.
@@ -146,7 +146,7 @@ def build_network(
         input_shape: Of one input.
         scaling: Of the inputs.
         input_range: Smallest and largest value of an input; of words the numbers that there are.
-        num_examples: Training rows, for objectives that remember each of them; 0 where nothing is trained.
+        num_examples: Training examples, for objectives that remember each of them; 0 where nothing is trained.
         base: The run folder, where the recipe's files are looked for first.
         trained: Whether it is to be trained; otherwise it is to predict only.
         embedding: The geometry that the objective is given; None: it is given none.
@@ -226,7 +226,7 @@ def _refusals(kind: str) -> Iterator[None]:
 
 
 def build_scaling(recipe: Recipe, data: LabelledData) -> nn.Module:
-    """Returns the input scaling the recipe asks for, with the numbers of the training rows; of words none."""
+    """Returns the input scaling the recipe asks for, with the statistics of the training examples; of words none."""
     if recipe.of_words:
         return nn.Identity()
     if recipe.data["scaling"] == "standard":

@@ -64,7 +64,7 @@ def keep_tokenizers(data: TrainingData, folder: RunFolder) -> None:
 
 
 def kept_encoding(block: Mapping[str, Any], folder: RunFolder) -> Encoding | None:
-    """Returns what made inputs of rows, as a run folder keeps it; None of data of whose inputs nothing was learned.
+    """Returns what made inputs of examples, as a run folder keeps it; None of data of whose inputs nothing was learned.
 
     Args:
         block: The recipe's block `data`.

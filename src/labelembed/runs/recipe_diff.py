@@ -25,8 +25,8 @@ from labelembed.training.run_folder import RunFolder
 from labelembed.training.state import Position
 
 HEADING = "The resolved recipe of this run; it runs the run again."
-# With another of these the run would be neither the old one nor the new one: what it has learned, the rows it has seen
-# of the epoch in progress, and what its best epoch was chosen by belong to the old one.
+# With another of these the run would be neither the old one nor the new one: what it has learned, the examples it has
+# seen of the epoch in progress, and what its best epoch was chosen by belong to the old one.
 _FIXED = ("data.", "model.name", "objective.name", "optimizer.name", "batch_size", "seed", "selection.by")
 
 

@@ -62,7 +62,7 @@ def run_recipe(
         device: `cpu`, or None for what there is.
         warn: Called with what the user should know.
         reading: Called with (done, total) while pictures are decoded.
-        asking: Called with (done, total) while a teacher is asked about the training rows.
+        asking: Called with (done, total) while a teacher is asked about the training examples.
         tensorboard: Write the journal for TensorBoard too, as a run that has such a log does in any case.
         has_lock: The caller has the folder's lock (`training.run_lock`); otherwise it is taken here.
         patience: Seconds to wait for another process that trains this run.

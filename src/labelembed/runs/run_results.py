@@ -44,8 +44,8 @@ def note_failure(folder: RunFolder, trainer: Trainer, error: TrainingError) -> N
 def conclude(recipe: Recipe, trainer: Trainer, result: dict[str, Any]) -> dict[str, Any]:
     """Returns what is measured once, with the selected weights, for ``result.json``.
 
-    Of rows a temperature is fitted; of a corpus the validation and test sentences are translated as the recipe says,
-    and the texts written into the run folder.
+    Of labelled examples a temperature is fitted; of a corpus the validation and test sentences are translated as the
+    recipe says, and the texts written into the run folder.
 
     Args:
         recipe: Of the run.

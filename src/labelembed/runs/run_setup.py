@@ -56,7 +56,7 @@ def begin(
         trainer: That will train.
         device: The device asked for.
         stop: Asked while a teacher is, which may take long.
-        asking: Called with (rows done, all rows) while a teacher is asked.
+        asking: Called with (examples done, all of them) while a teacher is asked.
 
     Raises:
         RunFolderError: When the folder cannot be written, holds something else, or the disk has no room.

@@ -85,11 +85,11 @@ def _logits_of_run(path: Path, data: LabelledData) -> Tensor:
     return logits
 
 
-def refuse_values_that_are_not_finite(logits: Tensor, rows: Tensor, path: Path) -> None:
+def refuse_values_that_are_not_finite(logits: Tensor, indices: Tensor, path: Path) -> None:
     """Raises RecipeError when any of a teacher's logits [n, C] of training examples [n] is not finite."""
     if not bool(torch.isfinite(logits).all()):
-        row = int(rows[(~torch.isfinite(logits)).any(dim=1).nonzero()[0, 0]])
-        raise RecipeError([f"objective.teacher: {path} gives no finite logits for training example {row}"])
+        index = int(indices[(~torch.isfinite(logits)).any(dim=1).nonzero()[0, 0]])
+        raise RecipeError([f"objective.teacher: {path} gives no finite logits for training example {index}"])
 
 
 def _difference(theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, str]:

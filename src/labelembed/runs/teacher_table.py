@@ -1,4 +1,4 @@
-"""What a teacher says of every training row by its largest entries, in a file that is mapped into memory.
+"""What a teacher says of every training example by its largest entries, in a file that is mapped into memory.
 
 Made once, when the run begins; `Distillation` says why.
 """
@@ -31,7 +31,7 @@ from labelembed.training.evaluation import hidden_states
 _SAFETENSORS_NAMES = {torch.float16: "F16", torch.int16: "I16", torch.int32: "I32"}
 _NUMPY_TYPES = {torch.float16: np.float16, torch.int16: np.int16, torch.int32: np.int32}
 
-#: Called with (rows done, all rows) while the teacher is asked.
+#: Called with (examples done, all of them) while the teacher is asked.
 Asking = Callable[[int, int], None]
 
 
@@ -118,14 +118,14 @@ def write_table(
     observe: Asking = lambda done, total: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Asks the teacher about every training row, in evaluation mode, and writes the table.
+    """Asks the teacher about every training example, in evaluation mode, and writes the table.
 
     Args:
         path: Where it goes; a file that is whole or not there.
         given: The teacher's run folder; or a table of it, which is taken over: as another name of the same file
             where the disk can do that.
         recipe: Of the student.
-        data: Whose training rows.
+        data: Whose training examples.
         device: Where the teacher works.
         observe: Called with how far it is.
         stop: Asked now and then whether to give up.
@@ -179,14 +179,14 @@ def _ask(
     table = SoftLabelTable(parts["values"], parts.get("labels"))
     done, at_once = 0, chunk_size(kind.num_labels)
     try:
-        for hidden, _, rows in hidden_states(network, data.train):
+        for hidden, _, indices in hidden_states(network, data.train):
             if stop():
                 raise InterruptedTraining("stopped while the teacher was asked; the same command begins the run")
-            for some, places in zip(torch.split(hidden, at_once), torch.split(rows, at_once), strict=True):
+            for some, places in zip(torch.split(hidden, at_once), torch.split(indices, at_once), strict=True):
                 logits = network.objective.logits(some).float()
                 refuse_values_that_are_not_finite(logits, places, given)
                 table.put(places, torch.softmax(logits / kind.temperature, dim=-1))
-            done += len(rows)
+            done += len(indices)
             observe(done, kind.num_examples)
     except ValueError as error:  # a sentence longer than the network can read
         raise RecipeError([f"objective.teacher: {given} cannot read the training data: {error}"]) from error

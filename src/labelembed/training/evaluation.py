@@ -159,7 +159,7 @@ def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> d
     metrics = {name: classification_metrics(*both, temperature=temperature) for name, both in found.items()}
     how = "fitted on the validation examples"
     if metrics["validation"]["error"] == 0:
-        how += ", which are all right, with the doubt of one row more"
+        how += ", which are all right, with the doubt of one example more"
     if is_extreme_temperature(temperature):
         how += "; extreme, outside 0.05 to 20: compare the NLL before and after"
     return {

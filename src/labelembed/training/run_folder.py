@@ -9,7 +9,7 @@
                                           SHA-256 of the three ``.safetensors`` files below
 ``model.safetensors``                     the selected weights
 ``label_geometry.safetensors``            what was learned about the labels, from the selected weights
-``class_means.safetensors``               mean output over the training rows of each label, for any objective
+``class_means.safetensors``               mean output over the training examples of each label, for any objective
 ``evidence/``                             what it gets wrong and a sample of what it wrote, small, for the report;
                                           right or wrong and NLL of each test example
 ``checkpoints/``                          all that resuming needs
