@@ -335,7 +335,7 @@ def folders(made, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("folders"))
         patch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
-        patch.setattr("labelembed.tuning.trials.run_jobs", run_jobs_here)
+        patch.setattr("labelembed.runs.tuning.run_jobs", run_jobs_here)
         shutil.copytree(made / "mnist", "mnist")
         shutil.copytree(made / "run", "run")
         shutil.copytree(made / "run", "unfinished")

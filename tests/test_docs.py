@@ -13,7 +13,7 @@ from PIL import Image
 from labelembed.recipes.loading import read_recipe
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.training.plain_yaml import plain_values
-from labelembed.tuning import trials
+from labelembed.runs import tuning
 from tests.made_cli import call
 from tests.made_corpus import write_example_text
 from tests.made_data import write_idx_folder
@@ -76,7 +76,7 @@ def shortened(words):
 @pytest.mark.parametrize("text", blocks("sh"))
 def test_shell_block_runs(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(trials, "run_jobs", run_jobs_here)
+    monkeypatch.setattr(tuning, "run_jobs", run_jobs_here)
     write_idx_folder(tmp_path / "mnist")
     write_example_text(tmp_path)
     write_csv(tmp_path / "reviews.csv", reviews(60), "review", "stars")

@@ -30,7 +30,6 @@ LEVELS = {
     "training": 3,
     "recipes": 4,
     "runs": 4.5,
-    "tuning": 5,
     "report": 5,
     "integrations": 5,
     "cli": 6,

@@ -13,7 +13,6 @@ import time
 import pytest
 
 from labelembed.cli.results import say_comparison
-from labelembed.cli.tuning_runs import tuning_failure
 from labelembed.data.encoders import pictures
 from labelembed.data.encoders.pictures import PictureFolder, decode_pictures
 from labelembed.errors import DataError, RunFolderError, TrainingError
@@ -177,28 +176,29 @@ def test_run_that_raises_ends_or_faults_is_told_with_its_last_words(tmp_path, fi
 
 def test_killed_trial_of_a_tuning_is_told_stays_open_and_is_made_again(tmp_path, monkeypatch, figure):
     pytest.importorskip("optuna", reason="no optuna here: pip install 'labelembed[tune]'")
-    from labelembed.tuning import plan_tuning, run_tuning, write_tuning
+    from labelembed.cli.tuning_runs import failure_of
+    from labelembed.runs.tuning import run_tuning
+    from labelembed.runs.tuning_plan import plan_tuning
 
-    monkeypatch.setattr("labelembed.tuning.trials.run_job", harmed_job)
-    monkeypatch.setattr("labelembed.tuning.trials.run_trial", harmed_job)
+    monkeypatch.setattr("labelembed.runs.tuning.run_trial", harmed_job)
     recipe, name = load_recipe("digits-mlp", settings=SETTINGS)
     out = tmp_path / "tuning"
     plan = plan_tuning(recipe, name, out, variants=variants_of(recipe, "label_smoothing"), trials=3)
     fingerprint = cached_data(recipe).fingerprint()
     out.mkdir()
-    folder = plan.folder_of(plan.tuned[0], 1, plan.seeds[0]).path
+    folder = plan.folders_of(plan.spaces[0][0], 1)[plan.seeds[0]].path
     (out / HARMS).write_text(json.dumps({"/".join(folder.parts[-2:]): ["killed", 2]}))
-    outcomes, problems = run_tuning(plan, fingerprint=fingerprint, jobs=2, device="cpu")
+    about, problems = run_tuning(plan, fingerprint=fingerprint, jobs=2, device="cpu")
     [(trial, why)] = problems.items()
     assert "trial 1" in trial
     assert "killed by SIGKILL" in why
     assert "epoch 3 of 3: loss " in why.split("the last lines of its worker.log: ")[1]
-    assert trial in str(tuning_failure(write_tuning(plan, outcomes), problems))
+    assert trial in str(failure_of(about, problems))
     made = []
-    outcomes, problems = run_tuning(plan, fingerprint=fingerprint, jobs=2, device="cpu", observe=made.append)
+    about, problems = run_tuning(plan, fingerprint=fingerprint, jobs=2, device="cpu", observe=made.append)
     assert problems == {}
     assert [event.job.name for event in made if event.kind == "done"] == [trial]
-    assert all(record.trial.score is not None for record in outcomes[0].records)
+    assert all(trial["score"] is not None for trial in about["variants"][0]["trials"])
     figure.count("killed trials made again, alone", 1, 1)
 
 

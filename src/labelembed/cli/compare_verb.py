@@ -92,7 +92,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Train several objectives with several seeds and say which is better, and how sure that is."""
-    from labelembed.cli.tuned_comparison import plan_of_tuning, say_both_estimates, tuned_plan
+    from labelembed.cli.tuning_runs import plan_of_tuning, say_both_estimates, tuned_plan
     from labelembed.errors import ClusterError, RecipeError
     from labelembed.runs.comparison import (
         default_jobs,
@@ -103,7 +103,6 @@ def compare(
     from labelembed.training.cluster import count_workers
     from labelembed.training.run_lock import locked
     from labelembed.training.tensorboard import require_tensorboard
-    from labelembed.tuning.study import require_optuna
 
     if cluster is not None and jobs is not None:
         raise ClusterError("--jobs: goes with one machine; with --cluster each worker makes one run at a time")
@@ -114,8 +113,6 @@ def compare(
         raise RecipeError([f"goes with --tuned; tune alone is `labelembed tune {recipe or 'RECIPE'}`"], source=asked[0])
     if tensorboard:
         require_tensorboard()
-    if tuned:
-        require_optuna()
     settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
     chosen, name = chosen_recipe(recipe, settings=settings, data=data)
     out = out or Path("comparisons") / name

@@ -24,14 +24,14 @@ def objectives(as_json: JsonOption = False) -> None:
     """List the objectives there are, one line each."""
     from labelembed.objectives import OBJECTIVES
     from labelembed.recipes.signature import keys_of, summary
-    from labelembed.tuning.search_spaces import SEARCH_SPACES
+    from labelembed.runs.search_spaces import SEARCH_SPACES
 
     if as_json:
         listed = {
             name: {
                 "summary": summary(kind),
                 "keys": {key.name: None if key.required else key.default for key in keys_of(kind).values()},
-                "search_space": {key: str(dimension) for key, dimension in SEARCH_SPACES[name].items()},
+                "search_space": SEARCH_SPACES[name],
                 "required": [key.name for key in keys_of(kind).values() if key.required],
             }
             for name, kind in OBJECTIVES.items()

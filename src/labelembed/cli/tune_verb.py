@@ -60,11 +60,11 @@ def tune(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find a good learning rate, weight decay and arguments of each objective on the validation examples."""
-    from labelembed.cli.tuning_runs import make_tuning, say_tuning_estimate, tuning_failure, tuning_lines
+    """Find a good learning rate, weight decay and arguments of each objective on the validation set."""
+    from labelembed.cli.tuning_runs import make_tuning, say_tuning_estimate, tuning_lines
     from labelembed.recipes.variants import seeds_of, variants_of
+    from labelembed.runs.tuning_plan import plan_tuning
     from labelembed.training.run_lock import locked
-    from labelembed.tuning import plan_tuning, write_tuning
 
     chosen, name = chosen_recipe(recipe, settings=settings, data=data)
     plan = plan_tuning(
@@ -76,16 +76,14 @@ def tune(
         seeds=seeds,
         taken_seeds=seeds_of(chosen, None),
         space=space or [],
-        pruning=prune,
+        prune=prune == "median",
     )
     if dry_run:
         say_tuning_estimate(plan, jobs=jobs, device=device, as_json=as_json)
         return
     command = f"{recipe or name}, --out {plan.out}"
     with locked(plan.out, doing="made"):
-        outcomes, problems = make_tuning(plan, command, jobs=jobs, cluster=cluster, device=device, quiet=quiet)
-        about = write_tuning(plan, outcomes)
+        about, failure = make_tuning(plan, command, jobs=jobs, cluster=cluster, device=device, quiet=quiet)
     typer.echo(json.dumps(about, allow_nan=False) if as_json else "\n".join(tuning_lines(about, plan.out)))
-    failure = tuning_failure(about, problems)
     if failure is not None:
         raise failure
