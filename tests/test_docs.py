@@ -12,8 +12,8 @@ from PIL import Image
 
 from labelembed.recipes.loading import read_recipe
 from labelembed.recipes.schema import Recipe, parse_recipe
-from labelembed.training.plain_yaml import plain_values
 from labelembed.runs import tuning
+from labelembed.training.plain_yaml import plain_values
 from tests.made_cli import call
 from tests.made_corpus import write_example_text
 from tests.made_data import write_idx_folder

@@ -17,7 +17,7 @@ import torch
 from labelembed.recipes.loading import load_recipe
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call
-from tests.made_tensorboard import journal_for_tensorboard, tensorboard_shows
+from tests.made_tracking import expected_of, read_tensorboard
 from tests.made_training import assert_same_run, newest, one_thread, train  # noqa: F401
 
 gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
@@ -54,7 +54,7 @@ def launched(launcher, out, settings, *more):
 @pytest.mark.parametrize("launcher", [name for name in LAUNCHERS if name != ALONE])
 def test_run_of_a_launcher_is_that_of_one_process_and_printed_once(launcher, tmp_path):
     settings = ["epochs=3"]
-    more = ["--tensorboard"] if launcher == "torchrun" and importlib.util.find_spec("tensorboard") else []
+    more = ["--track", "tensorboard"] if launcher == "torchrun" and importlib.util.find_spec("tensorboard") else []
     with launched(launcher, tmp_path / "two", [*SETTINGS, *settings], *more) as process:
         out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
@@ -65,8 +65,8 @@ def test_run_of_a_launcher_is_that_of_one_process_and_printed_once(launcher, tmp
     assert json.loads(out)["status"] == "finished"  # one line, of one process
     assert err.count("epoch 3/3") == 1
     if more:  # one log, of one process, and none of its lines twice
-        assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1
-        assert tensorboard_shows(tmp_path / "two") == journal_for_tensorboard(tmp_path / "two")
+        assert len(list((tmp_path / "two" / "tensorboard").glob("events.*"))) == 1
+        assert read_tensorboard(tmp_path / "two")[0] == expected_of(tmp_path / "two")
 
 
 def test_process_killed_under_torchrun_ends_the_run_with_a_word_and_one_process_goes_on(tmp_path):

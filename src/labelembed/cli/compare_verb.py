@@ -22,7 +22,7 @@ from labelembed.cli.options import (
     QuietOption,
     SetOption,
     SpaceOption,
-    TensorBoardOption,
+    TrackOption,
 )
 from labelembed.cli.results import say_comparison, say_estimate
 
@@ -85,7 +85,7 @@ def compare(
     space: SpaceOption = None,
     prune: PruneOption = "none",
     no_calibration: CalibrationOption = False,
-    tensorboard: TensorBoardOption = False,
+    track: TrackOption = None,
     dry_run: DryRunOption = False,
     device: DeviceOption = None,
     quiet: QuietOption = False,
@@ -102,7 +102,7 @@ def compare(
     )
     from labelembed.training.cluster import count_workers
     from labelembed.training.run_lock import locked
-    from labelembed.training.tensorboard import require_tensorboard
+    from labelembed.training.tracking import tracker_names
 
     if cluster is not None and jobs is not None:
         raise ClusterError("--jobs: goes with one machine; with --cluster each worker makes one run at a time")
@@ -111,8 +111,7 @@ def compare(
     asked = [option for option, value in only_tuned.items() if value is not None]
     if asked and not tuned:
         raise RecipeError([f"goes with --tuned; tune alone is `labelembed tune {recipe or 'RECIPE'}`"], source=asked[0])
-    if tensorboard:
-        require_tensorboard()
+    trackers = tracker_names(track)
     settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
     chosen, name = chosen_recipe(recipe, settings=settings, data=data)
     out = out or Path("comparisons") / name
@@ -136,9 +135,7 @@ def compare(
     with locked(out, doing="made"):  # the trials of its tuning lie in it
         if tuning is not None:
             plan = tuned_plan(plan, tuning, chosen, out, f"{recipe or name}, --out {out}", **made_by)
-        _compare(
-            plan, chosen, out, f"{recipe or name}, --out {out}", **made_by, tensorboard=tensorboard, as_json=as_json
-        )
+        _compare(plan, chosen, out, f"{recipe or name}, --out {out}", **made_by, track=trackers, as_json=as_json)
 
 
 def _compare(
@@ -151,14 +148,14 @@ def _compare(
     cluster: str | None,
     device: str | None,
     quiet: bool,
-    tensorboard: bool,
+    track: list[str],
     as_json: bool,
 ) -> None:
     """Makes the runs of a plan and says what they show; the folder is locked."""
     from labelembed.cli.display import ComparisonDisplay, reading_shown
     from labelembed.runs.comparison import default_jobs, files_of, run_comparison, try_networks
     from labelembed.runs.run import cached_data
-    from labelembed.training.tensorboard import log_journal
+    from labelembed.training.tracking import track_ended
 
     finished, runs = len(plan.finished()), len(plan.runs)
     jobs = min(jobs or default_jobs(device), max(1, runs - finished))
@@ -178,7 +175,7 @@ def _compare(
                 how: dict[str, Any] = {
                     "cluster": machines,
                     "device": device,
-                    "tensorboard": tensorboard,
+                    "track": track,
                     "has_lock": True,
                 }
                 return run_comparison(plan, out, jobs=jobs, observe=display, **how)
@@ -186,6 +183,6 @@ def _compare(
         failed = until_stopped(work, command)
     else:
         failed = run_comparison(plan, out, jobs=jobs, device=device, has_lock=True)
-    for done in plan.finished() if tensorboard else ():
-        log_journal(done)  # of runs that were made without it
+    for done in plan.finished():
+        track_ended(done, track, device=device)  # of runs that were made without it
     say_comparison(out, failed, anything_new=finished < runs, as_json=as_json)

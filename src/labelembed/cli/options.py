@@ -32,8 +32,11 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, o
 CalibrationOption = Annotated[
     bool, typer.Option("--no-calibration", help="Fit no temperature on the validation examples after training.")
 ]
-TensorBoardOption = Annotated[
-    bool, typer.Option("--tensorboard", help="Write each run's journal for TensorBoard too (extra `track`).")
+TrackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--track", metavar="NAME,...", help="Log each epoch to tensorboard, wandb or mlflow too (extra `track`)."
+    ),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say how many runs and how long; run and write nothing.")]
 DeviceOption = Annotated[

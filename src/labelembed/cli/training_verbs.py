@@ -21,7 +21,7 @@ from labelembed.cli.options import (
     QuietOption,
     RunArgument,
     SetOption,
-    TensorBoardOption,
+    TrackOption,
 )
 from labelembed.cli.results import calibration_text, say_estimate
 
@@ -58,7 +58,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the run that is in the folder.")] = False,
     force: ForceOption = False,
     no_calibration: CalibrationOption = False,
-    tensorboard: TensorBoardOption = False,
+    track: TrackOption = None,
     dry_run: DryRunOption = False,
     threads: ThreadsOption = None,
     device: DeviceOption = None,
@@ -69,10 +69,9 @@ def train(
     from labelembed.errors import RunFolderError
     from labelembed.training.run_folder import RunFolder
     from labelembed.training.run_lock import locked
-    from labelembed.training.tensorboard import require_tensorboard
+    from labelembed.training.tracking import tracker_names
 
-    if tensorboard:
-        require_tensorboard()
+    trackers = tracker_names(track)
     settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
     chosen, name = chosen_recipe(recipe, settings=settings, data=data, objective=objective)
     out = out or Path("runs") / name / str(chosen.objective["name"]) / f"seed-{chosen.seed}"
@@ -92,7 +91,7 @@ def train(
             out,
             overwrite=overwrite,
             force=force,
-            tensorboard=tensorboard,
+            track=trackers,
             threads=threads,
             device=device,
             quiet=quiet,
@@ -106,7 +105,7 @@ def _train(
     *,
     overwrite: bool,
     force: bool,
-    tensorboard: bool,
+    track: list[str],
     device: str | None,
     quiet: bool,
     **rest: Any,
@@ -119,7 +118,7 @@ def _train(
     from labelembed.runs.training_network import network_for
     from labelembed.training.device import one_for_all
     from labelembed.training.run_folder import RunFolder
-    from labelembed.training.tensorboard import log_journal
+    from labelembed.training.tracking import track_ended
 
     folder, rows = RunFolder(out), None
     if overwrite and (out / "recipe.yaml").exists():
@@ -136,16 +135,13 @@ def _train(
     changed = force and state != "empty" and bool(differences(chosen, folder))
     if state == "finished" and not changed:
         _say(f"{out}: finished already, nothing to do (--overwrite trains it anew)", err=True)
-        if tensorboard and process_number() == 0:
-            log_journal(out)
+        track_ended(out, track, device=device)
     elif state != "empty" and not force:
         how = "failed" if state == "failed" else "has begun and not finished"
         raise RunFolderError(
             f"{out}: this run {how}; to go on: labelembed resume {out}; to begin anew: add --overwrite"
         )
-    _run(
-        chosen, out, device=device, quiet=quiet, data=rows, tensorboard=tensorboard, has_lock=True, force=force, **rest
-    )
+    _run(chosen, out, device=device, quiet=quiet, data=rows, track=track, has_lock=True, force=force, **rest)
 
 
 def resume(

@@ -128,7 +128,7 @@ def run_comparison(
     jobs: int = 1,
     cluster: Cluster | None = None,
     device: str | None = None,
-    tensorboard: bool = False,
+    track: Sequence[str] = (),
     observe: Callable[[Event], None] = lambda event: None,
     has_lock: bool = False,
 ) -> dict[str, str]:
@@ -140,7 +140,7 @@ def run_comparison(
         jobs: Worker processes of this machine, of one thread and, where there are GPUs, one GPU each.
         cluster: Whose workers make the runs instead.
         device: `cpu`, or None for what there is.
-        tensorboard: Write the runs' journals for TensorBoard too.
+        track: Log the runs' epochs to these trackers too, see `training.tracking`.
         observe: Called with what happens to each run.
         has_lock: The caller has the folder's lock (`training.run_lock`); otherwise it is taken here.
 
@@ -152,7 +152,7 @@ def run_comparison(
         InterruptedTraining: After a signal.
     """
     with nullcontext() if has_lock else locked(out, doing="made"):
-        return _made(plan, out, jobs=jobs, cluster=cluster, device=device, tensorboard=tensorboard, observe=observe)
+        return _made(plan, out, jobs=jobs, cluster=cluster, device=device, track=track, observe=observe)
 
 
 def _made(
@@ -162,7 +162,7 @@ def _made(
     jobs: int,
     cluster: Cluster | None,
     device: str | None,
-    tensorboard: bool,
+    track: Sequence[str],
     observe: Callable[[Event], None],
 ) -> dict[str, str]:
     make_writable_folder(out)
@@ -176,7 +176,7 @@ def _made(
                 "source": f"{plan.recipe_name}, {variant.name}",
                 "folder": str(folder if cluster is None else folder.absolute()),
                 "device": device,
-                "tensorboard": tensorboard,
+                "track": list(track),
                 "session": session,
             },
             log=folder.absolute() / LOG_FILE,  # a worker of a cluster is in another folder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import JOURNAL_LINE_BYTES, RunFolder
 from labelembed.training.run_lock import locked
 from labelembed.training.signals import Stopped
-from labelembed.training.tensorboard import journal_logged
+from labelembed.training.tracking import tracked
 from labelembed.training.trainer import Trainer
 
 # Seconds that a run of a comparison waits for the process that made it before.
@@ -46,7 +46,7 @@ def run_recipe(
     warn: Callable[[str], None] = lambda message: None,
     reading: ReadingProgress | None = None,
     asking: Asking = lambda done, total: None,
-    tensorboard: bool = False,
+    track: Sequence[str] = (),
     has_lock: bool = False,
     patience: float = 0.0,
     force: bool = False,
@@ -63,7 +63,7 @@ def run_recipe(
         warn: Called with what the user should know.
         reading: Called with (done, total) while pictures are decoded.
         asking: Called with (done, total) while a teacher is asked about the training examples.
-        tensorboard: Write the journal for TensorBoard too, as a run that has such a log does in any case.
+        track: Log the epochs to these trackers too, see `training.tracking`; a run goes on with those that it has.
         has_lock: The caller has the folder's lock (`training.run_lock`); otherwise it is taken here.
         patience: Seconds to wait for another process that trains this run.
         force: Go on with a recipe that is not the folder's, from where the run stands, where its weights fit; the
@@ -81,7 +81,7 @@ def run_recipe(
     """
     folder = RunFolder(out)
     how: dict[str, Any] = {"observe": observe, "stop": stop, "device": device, "warn": warn, "asking": asking}
-    more: dict[str, Any] = {"data": data, "reading": reading, "tensorboard": tensorboard, "force": force}
+    more: dict[str, Any] = {"data": data, "reading": reading, "track": track, "force": force}
     unlocked = has_lock or (folder.state() == "finished" and not force)
     with nullcontext() if unlocked else locked(folder.path, patience=patience, stop=stop):
         try:
@@ -143,7 +143,7 @@ def _trained(
     device: str | None,
     warn: Callable[[str], None],
     asking: Asking,
-    tensorboard: bool,
+    track: Sequence[str],
 ) -> dict[str, Any]:
     """Trains the network from where the folder says to the end; see `run_recipe`."""
     trainer = Trainer(
@@ -174,7 +174,7 @@ def _trained(
             if changed:
                 record_change(recipe, folder, trainer.position)
             folder.forget_result()
-    logged = journal_logged(folder, observe, asked=tensorboard, warn=warn) if writes else nullcontext(observe)
+    logged = tracked(folder, observe, names=track, warn=warn) if writes else nullcontext(observe)
     try:
         with logged as trainer.observe, saving(folder.path), lost_processes_named(folder.path):
             result = trainer.run()
@@ -262,7 +262,7 @@ def cached_data(recipe: Recipe, *, progress: ReadingProgress | None = None, sess
 def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> dict[str, Any]:
     """Makes one run of a comparison in a worker process; see `training.jobs` and `training.cluster`."""
     recipe = parse_recipe(payload["recipe"], source=payload["source"])
-    how = {"device": payload["device"], "tensorboard": payload.get("tensorboard", False)}
+    how = {"device": payload["device"], "track": payload.get("track", ())}
     data = cached_data(recipe, session=payload.get("session", ""))
     # One that was lost may still be saving when its run is handed on.
     return run_recipe(recipe, payload["folder"], data=data, observe=observe, stop=stop, patience=_PATIENCE, **how)

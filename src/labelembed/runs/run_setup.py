@@ -32,7 +32,7 @@ from labelembed.training.environment import describe_environment
 from labelembed.training.files import make_writable_folder, saving, write_bytes
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.tensorboard import LOG_FOLDER
+from labelembed.training.tracking import TENSORBOARD_FOLDER, TRACKING_FILE
 from labelembed.training.trainer import Trainer
 from labelembed.training.worker_log import LOG_FILE
 
@@ -130,7 +130,7 @@ def start_over(path: Path) -> None:
     """Removes what a run left in a folder, and nothing else."""
     folder = RunFolder(path)
     folder.require_run()
-    below = (path / name for name in ("soft_labels", WRITTEN_FOLDER, LOG_FOLDER, ENCODER_FOLDER))
+    below = (path / name for name in ("soft_labels", WRITTEN_FOLDER, TENSORBOARD_FOLDER, ENCODER_FOLDER))
     for left in (folder.checkpoints, folder.evidence_folder, *below):
         shutil.rmtree(left, ignore_errors=True)
     for name in (
@@ -143,6 +143,7 @@ def start_over(path: Path) -> None:
         *KEPT_FILES,
         *ENCODING_FILES,
         LOG_FILE,
+        TRACKING_FILE,
         "environment.json",
         *(kept.name for kept in path.glob("recipe.*.yaml")),
         "recipe.yaml",

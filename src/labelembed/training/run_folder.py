@@ -15,7 +15,8 @@
 ``checkpoints/``                          all that resuming needs
 ``report.html``                           one page, made on demand
 ``worker.log``                            of a run of a comparison: what its process wrote, the end of it
-``tensorboard/``                          the journal for TensorBoard, where it was asked for
+``tracking.json``                         the run's ids in the trackers of `--track`, where there are any
+``tensorboard/``                          the journal for TensorBoard, where that is one of them
 ``.lock``                                 which process trains the run, or did last
 ========================================  ===========================================================
 """

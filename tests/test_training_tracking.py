@@ -1,0 +1,171 @@
+"""What a tracker shows is the journal, of a resumed run too."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+import pytest
+
+from labelembed.errors import LabelEmbedError
+from labelembed.runs.run_setup import start_over
+from labelembed.training.device import meet
+from labelembed.training.progress import Progress
+from labelembed.training.tracking import TRACKERS, track_ended, tracked, tracker_names
+from tests.made_cli import SMALL, call, succeed
+from tests.made_data import write_idx_folder
+from tests.made_runs import journal_lines, make_run, measures
+from tests.made_tracking import RECIPE_KEY, expected_of, read_mlflow, read_tensorboard, read_wandb
+
+# The packages warn of each other: MLflow's tables of what SQLAlchemy will drop.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+READERS = {"tensorboard": read_tensorboard, "wandb": read_wandb, "mlflow": read_mlflow}
+
+
+def watched(folder, lines, *, names=(), warn=pytest.fail):
+    """Ends these epochs as the loop does: into the journal, then to who watches. Returns what was seen after each."""
+    seen = []
+    with tracked(folder, seen.append, names=names, warn=warn) as watch:
+        for line in lines:
+            folder.append_journal(line)
+            watch(Progress(line["epoch"], 9, 0, 1, 1.0, line))
+    return seen
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A run that has begun; what trackers write goes below the test's folder, and nothing leaves this machine."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    meet(device="cpu")  # as a run has by then, for Accelerate's sake
+    return make_run(tmp_path / "run", test=measures(0.5))
+
+
+@pytest.fixture(params=TRACKERS)
+def tracker(request):
+    pytest.importorskip(TRACKERS[request.param], reason=f"{request.param} is not installed (extra `track`)")
+    return request.param
+
+
+def test_epochs_and_configuration_are_those_of_the_run(folder, tracker):
+    seen = watched(folder, journal_lines([0.5, None, 0.25]), names=[tracker])
+    assert [progress.epoch for progress in seen] == [1, 2, 3]
+    shown, config = READERS[tracker](folder.path)
+    assert shown == expected_of(folder.path)
+    assert [step for step, _ in shown["test/error"]] == [1, 3]
+    assert {"train/total", "train/output", "validation/nll", "learning_rate", "seconds"} <= shown.keys()
+    assert str(config[RECIPE_KEY]) == str(folder.recipe()["optimizer"]["learning_rate"])
+
+
+@pytest.mark.parametrize("resumed", ["tensorboard", "mlflow"])  # without a server wandb begins another file
+def test_resumed_run_goes_on_unasked_and_has_each_epoch_once(folder, resumed):
+    pytest.importorskip(TRACKERS[resumed], reason=f"{resumed} is not installed (extra `track`)")
+    lines = journal_lines([0.5, 0.4, 0.3, 0.2])
+    watched(folder, lines[:2], names=[resumed])
+    folder.append_journal(lines[2])  # killed before the tracker had it
+    watched(folder, lines[3:])
+    shown, _ = READERS[resumed](folder.path)
+    assert shown == expected_of(folder.path)
+    assert [step for step, _ in shown["test/error"]] == [1, 2, 3, 4]
+
+
+def test_reader_that_has_read_the_old_file_forgets_it(folder):
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    watched(folder, journal_lines([0.5, 0.4, 0.3]), names=["tensorboard"])
+    accumulator = reading.EventAccumulator(str(folder.path / "tensorboard"))
+    accumulator.Reload()
+    folder.keep_journal(1)  # the checkpoint was of epoch 1
+    watched(folder, journal_lines([0.5, 0.1])[1:])
+    accumulator.Reload()
+    assert [event.step for event in accumulator.Scalars("test/error")] == [1, 2]
+
+
+def test_several_trackers_at_once_and_none_where_none_is_named(folder):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra `track`)")
+    pytest.importorskip("mlflow", reason="mlflow is not installed (extra `track`)")
+    watched(folder, journal_lines([0.5]))
+    assert not (folder.path / "tracking.json").exists()
+    track_ended(folder.path, tracker_names("tensorboard, mlflow"))
+    assert read_tensorboard(folder.path)[0] == read_mlflow(folder.path)[0] == expected_of(folder.path)
+    files = sorted((folder.path / "tensorboard").iterdir())
+    track_ended(folder.path, ["tensorboard"])
+    assert sorted((folder.path / "tensorboard").iterdir()) == files  # it was there
+    start_over(folder.path)
+    assert not (folder.path / "tensorboard").exists()
+    assert not (folder.path / "tracking.json").exists()
+
+
+def test_tracker_that_fails_while_training_is_left_out_with_a_warning(folder, monkeypatch):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra `track`)")
+
+    def failing(self, values, step=None):
+        raise ConnectionError("no answer")
+
+    monkeypatch.setattr("accelerate.tracking.TensorBoardTracker.log", failing)
+    said = []
+    assert len(watched(folder, journal_lines([0.5, 0.4]), names=["tensorboard"], warn=said.append)) == 2
+    assert said == ["TensorBoardTracker has failed and is left out (ConnectionError: no answer)"]
+
+
+def test_tracker_that_cannot_start_is_an_error_where_it_was_named(folder, monkeypatch):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra `track`)")
+    watched(folder, journal_lines([0.5]), names=["tensorboard"])
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.delattr("torch.utils.tensorboard", raising=False)
+    said = []
+    assert len(watched(folder, journal_lines([0.5, 0.4])[1:], warn=said.append)) == 1
+    assert said[0].startswith("--track tensorboard: cannot be started (")
+    with pytest.raises(LabelEmbedError, match="--track tensorboard: cannot be started"):
+        watched(folder, [], names=["tensorboard"])
+
+
+@pytest.mark.parametrize("verb", ["train", "compare"])
+@pytest.mark.parametrize("name", TRACKERS)
+def test_tracker_without_its_package_exits_2_before_anything_is_written(verb, name, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, TRACKERS[name], None)
+    called = call(verb, "digits-mlp", "--track", name, "--out", tmp_path / "out")
+    assert called.code == 2
+    assert f"--track {name} needs the package {name}" in called.err
+    assert f"pip install {name}, or all trackers: pip install 'labelembed[track]'" in called.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_tracker_is_refused_with_the_nearest(tmp_path):
+    called = call("train", "digits-mlp", "--track", "wanbd", "--out", tmp_path / "out")
+    assert called.code == 2
+    assert (
+        "--track: unknown tracker 'wanbd' (did you mean 'wandb'?); there are: mlflow, tensorboard, wandb" in called.err
+    )
+
+
+def test_train_and_compare_leave_the_log(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra `track`)")
+    monkeypatch.chdir(tmp_path)
+    write_idx_folder(tmp_path / "mnist")
+    succeed("train", "mnist-mlp", "--data", "mnist", *SMALL, "--out", "run", "--track", "tensorboard")
+    assert read_tensorboard(tmp_path / "run")[0] == expected_of(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "tracking.json").read_text()) == {"tensorboard": ""}
+    compare = ["compare", "mnist-mlp", "--data", "mnist", *SMALL, "--objectives", "one_hot", "--out", "compared"]
+    succeed(*compare, "--seeds", "1", "--jobs", "1")
+    runs = tmp_path / "compared" / "runs" / "one_hot"
+    assert not (runs / "seed-0" / "tensorboard").exists()
+    succeed(*compare, "--seeds", "2", "--jobs", "1", "--track", "tensorboard")
+    for seed in (0, 1):
+        assert len(read_tensorboard(runs / f"seed-{seed}")[0]["validation/error"]) == 2
+        assert read_tensorboard(runs / f"seed-{seed}")[0] == expected_of(runs / f"seed-{seed}")
+
+
+def test_a_run_is_read_back_from_mlflow(tmp_path, monkeypatch):
+    pytest.importorskip("mlflow", reason="mlflow is not installed (extra `track`)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    run = ["train", "digits-mlp", "--set", "epochs=2", "--set", "data.train_rows=200", "--out", "run", "--json"]
+    assert "folder" in succeed(*run, "--track", "mlflow").json
+    shown, config = read_mlflow(tmp_path / "run")
+    assert shown == expected_of(tmp_path / "run")
+    assert config["objective.name"] == "label_embedding"
+    found = importlib.import_module("mlflow").search_runs(experiment_names=["labelembed"])
+    assert list(found["tags.mlflow.runName"]) == ["run"]
