@@ -29,7 +29,7 @@ def folder(tmp_path):
 
 NOTES = [
     "files that are no pictures passed over: 1 (cat/notes.txt)",
-    "no test set: 8 of 41 pictures held out for it, stratified and always the same (test_fraction 0.2)",
+    "no test set: 8 of 41 examples held out for it, stratified and always the same (test_fraction 0.2)",
     "pictures converted: grey used for red, green and blue: 1 (of 41)",
 ]
 
@@ -37,7 +37,9 @@ NOTES = [
 def test_check_says_what_was_found(folder):
     facts = succeed("check", "images-resnet", "--data", folder, *FAST, "--json").json
     assert facts["notes"][:3] == NOTES
-    assert facts["notes"][3].startswith("unbalanced labels: cat has 17 training rows, emu has 3 (5.7 times as many)")
+    assert facts["notes"][3].startswith(
+        "unbalanced labels: cat has 17 training examples, emu has 3 (5.7 times as many)"
+    )
     assert (facts["labels"], facts["input_shape"], facts["rows"]["test"]) == (3, [3, 16, 16], 8)
     printed = succeed("check", "images-resnet", "--data", folder, *FAST).out
     for note in NOTES:

@@ -175,10 +175,10 @@ def test_stratified_order_is_random_among_labels_and_rows():
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        (ValidationSplit(first=23), "first = 23 would leave nothing to train on.*has 23 rows; hold out fewer"),
+        (ValidationSplit(first=23), "first = 23 would leave nothing to train on.*has 23 examples; hold out fewer"),
         (ValidationSplit(rows=5000), "rows = 5,000 would leave nothing to train on"),
         (ValidationSplit(fraction=0.99), "fraction = 0.99 would leave nothing to train on"),
-        (ValidationSplit(fraction=0.01), "fraction = 0.01 of 23 training rows is no row"),
+        (ValidationSplit(fraction=0.01), "fraction = 0.01 of 23 training examples is none"),
     ],
 )
 def test_hold_out_refuses_an_empty_side(how, message):
@@ -200,6 +200,6 @@ def test_hold_out_refuses_an_empty_side(how, message):
         ({"fraction": 0.1, "seed": -1}, "`seed` must be a whole number >= 0, got -1"),
     ],
 )
-def test_validation_split_refuses_wrong_arguments(arguments, message):
+def test_development_split_refuses_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         ValidationSplit(**arguments)

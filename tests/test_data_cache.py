@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from labelembed.data import cache, read_parquet
+from labelembed.data import ParquetReader, cache
 from labelembed.data.cache import cached_array
 from labelembed.data.encoders import pictures
 from tests.made_data import made_colours, write_picture_folder
@@ -106,24 +106,24 @@ def test_pictures_are_found_by_content_wherever_they_lie(tmp_path, folder, monke
     decode = pictures.decode
     monkeypatch.setattr(pictures, "decode", lambda *words, **named: (calls.append(1), decode(*words, **named))[1])
     first = write_picture_folder(tmp_path / "first")
-    before = read_parquet(path=str(first)).train.inputs
+    before = ParquetReader(path=str(first)).read().train.inputs
     made = len(calls)
     assert made >= 11
     shutil.copytree(first, tmp_path / "second")
-    after = read_parquet(path=str(tmp_path / "second")).train.inputs
+    after = ParquetReader(path=str(tmp_path / "second")).read().train.inputs
     assert (len(calls), after.tolist()) == (made, before.tolist())
     other = made_colours(7)
     other[0, 0, 0, 0] ^= 1
-    changed = read_parquet(path=str(write_picture_folder(tmp_path / "second", train=other))).train.inputs
+    changed = ParquetReader(path=str(write_picture_folder(tmp_path / "second", train=other))).read().train.inputs
     assert len(calls) > made
     assert int((changed != before).sum()) == 1
 
 
 def test_features_are_kept_apart_from_pixels(tmp_path, folder):
     path = str(write_picture_folder(tmp_path / "data"))
-    pixels = read_parquet(path=path).train.inputs
-    described = read_parquet(path=path, features="gradient_histograms").train.inputs
+    pixels = ParquetReader(path=path).read().train.inputs
+    described = ParquetReader(path=path, features="gradient_histograms").read().train.inputs
     assert (pixels.shape[1:], described.shape[1:]) == ((3, 16, 16), (159,))
     assert len(list(folder.glob("*.npy"))) == 2
-    assert read_parquet(path=path, features="gradient_histograms").train.inputs.tolist() == described.tolist()
+    assert ParquetReader(path=path, features="gradient_histograms").read().train.inputs.tolist() == described.tolist()
     assert len(list(folder.glob("*.npy"))) == 2

@@ -9,10 +9,8 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from labelembed.data import read_cifar
+from labelembed.data import CifarReader
 from labelembed.data.readers.cifar import _load_pickle
 from labelembed.errors import DataError
 from tests.made_data import made_colours, picture_bytes, write_parquet
@@ -58,16 +56,16 @@ def assert_is(raw, classes, labels="fine"):
 def test_every_version_is_the_same_data(tmp_path, write):
     write(tmp_path / "ten", 10)
     write(tmp_path / "hundred", 100)
-    raw = read_cifar(path=str(tmp_path / "ten"))
+    raw = CifarReader(path=str(tmp_path / "ten")).read()
     assert_is(raw, 10)
     assert raw.names == tuple(TEN)
     assert raw.train.inputs.shape == (20, 3, 32, 32)
     assert raw.input_range == (0.0, 255.0)
     assert raw.source.startswith("CIFAR-10, ")
-    fine = read_cifar(path=str(tmp_path / "hundred"))
+    fine = CifarReader(path=str(tmp_path / "hundred")).read()
     assert_is(fine, 100)
     assert fine.names == tuple(FINE)
-    coarse = read_cifar(path=str(tmp_path / "hundred"), labels="coarse")
+    coarse = CifarReader(path=str(tmp_path / "hundred"), labels="coarse").read()
     assert_is(coarse, 100, "coarse")
     assert coarse.names == tuple(COARSE)
     assert "the train set has 20 pictures; the published one has 50,000" in raw.notes
@@ -75,11 +73,11 @@ def test_every_version_is_the_same_data(tmp_path, write):
 
 def test_folder_above_and_archive_as_downloaded(tmp_path):
     write_cifar_python(tmp_path / PYTHON, 10)
-    assert_is(read_cifar(path=str(tmp_path)), 10)
+    assert_is(CifarReader(path=str(tmp_path)).read(), 10)
     for name, mode in (("cifar-10-python.tar.gz", "w:gz"), ("plain.tar", "w")):
         file = write_tar(tmp_path / name, tmp_path / PYTHON, mode)
         before = sorted(tmp_path.rglob("*"))
-        raw = read_cifar(path=str(file))
+        raw = CifarReader(path=str(file)).read()
         assert_is(raw, 10)
         assert raw.names == tuple(TEN)
         assert sorted(tmp_path.rglob("*")) == before  # nothing is unpacked to the disk
@@ -89,11 +87,11 @@ def test_archive_that_is_none_or_cut_off(tmp_path):
     file = tmp_path / "cifar.tar.gz"
     file.write_bytes(b"\x1f\x8b not gzip")
     with pytest.raises(DataError, match=r"cifar\.tar\.gz: is no \.tar\.gz, cut off or damaged"):
-        read_cifar(path=str(file))
+        CifarReader(path=str(file)).read()
     whole = write_tar(tmp_path / "whole.tar.gz", write_cifar_python(tmp_path / PYTHON, 10)).read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"cut off|missing"):
-        read_cifar(path=str(file))
+        CifarReader(path=str(file)).read()
 
 
 def test_duplicates_across_the_sets_are_told(tmp_path):
@@ -102,7 +100,7 @@ def test_duplicates_across_the_sets_are_told(tmp_path):
     content = test.read_bytes()
     other = bytes([(train.read_bytes()[0] + 1) % 10])
     test.write_bytes(content[: 2 * 3073] + other + train.read_bytes()[1:3073] + content[3 * 3073 :])
-    raw = read_cifar(path=str(folder))
+    raw = CifarReader(path=str(folder)).read()
     assert "1 test picture stands in the training set too, 1 of them with another label: test 2 = train 4" in raw.notes
 
 
@@ -110,8 +108,8 @@ def test_names_where_their_file_is_missing(tmp_path):
     ten, hundred = write_cifar_binary(tmp_path / "ten", 10), write_cifar_python(tmp_path / "hundred", 100)
     (ten / "batches.meta.txt").unlink()
     (hundred / "meta").unlink()
-    assert read_cifar(path=str(ten)).names == tuple(TEN)
-    raw = read_cifar(path=str(hundred))
+    assert CifarReader(path=str(ten)).read().names == tuple(TEN)
+    raw = CifarReader(path=str(hundred)).read()
     assert raw.names[:3] == ("0", "1", "2")
     assert "the file with the labels' names is missing: they are called by their numbers" in raw.notes
 
@@ -122,28 +120,28 @@ def test_faults_of_the_binary_version(tmp_path):
     content = batch.read_bytes()
     batch.write_bytes(content[:-1])
     with pytest.raises(DataError, match=r"data_batch_3\.bin: expected records of 3,073 bytes, found 12,291 bytes"):
-        read_cifar(path=str(folder))
+        CifarReader(path=str(folder)).read()
     batch.write_bytes(content[: 2 * 3073] + b"\x0a" + content[2 * 3073 + 1 :])
     with pytest.raises(DataError, match=r"data_batch_3\.bin: row 2 has the label 10; expected 0 to 9"):
-        read_cifar(path=str(folder))
+        CifarReader(path=str(folder)).read()
     batch.unlink()
     with pytest.raises(DataError, match=r"CIFAR-10, binary version: missing data_batch_3\.bin; fetch"):
-        read_cifar(path=str(folder))
+        CifarReader(path=str(folder)).read()
     batch.write_bytes(content)
     with pytest.raises(DataError, match="CIFAR-10 has no coarse labels"):
-        read_cifar(path=str(folder), labels="coarse")
+        CifarReader(path=str(folder), labels="coarse").read()
 
 
 def test_places_that_hold_no_cifar(tmp_path):
     (tmp_path / "something.txt").write_text("x")
     with pytest.raises(DataError, match=r"holds no CIFAR files; expected data_batch_1\.bin.* found something\.txt"):
-        read_cifar(path=str(tmp_path))
+        CifarReader(path=str(tmp_path)).read()
     with pytest.raises(DataError, match="does not exist"):
-        read_cifar(path=str(tmp_path / "nowhere"))
+        CifarReader(path=str(tmp_path / "nowhere")).read()
     with pytest.raises(
         ValueError, match=r"`labels` must be one of 'fine', 'coarse', got 'corse' .did you mean 'coarse'"
     ):
-        read_cifar(path=str(tmp_path), labels="corse")
+        CifarReader(path=str(tmp_path), labels="corse").read()
 
 
 def test_faults_of_the_python_version(tmp_path):
@@ -160,10 +158,10 @@ def test_faults_of_the_python_version(tmp_path):
     for values, reason in cases:
         (folder / "data_batch_1").write_bytes(python2_pickle(values))
         with pytest.raises(DataError, match=re.escape(reason)):
-            read_cifar(path=str(folder))
+            CifarReader(path=str(folder)).read()
     (folder / "data_batch_1").write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(DataError, match="data_batch_1: expected a dictionary, found list"):
-        read_cifar(path=str(folder))
+        CifarReader(path=str(folder)).read()
 
 
 class Evil:
@@ -194,7 +192,7 @@ def test_pickle_that_wants_more_is_refused_by_name_and_nothing_runs(tmp_path, fu
         whole = (folder / file).read_bytes()
         (folder / file).write_bytes(evil)
         with pytest.raises(DataError, match=rf"{file}: the pickle asks for \S*{name}, which no CIFAR file needs"):
-            read_cifar(path=str(folder))
+            CifarReader(path=str(folder)).read()
         (folder / file).write_bytes(whole)
     assert not mark.exists()
 
@@ -212,25 +210,7 @@ def test_parquet_files_of_the_hub_are_read_as_well(tmp_path, labels):
     for split in ("train", "test"):
         columns = {"img": pictures, "fine_label": [0, 1, 2, 2], "coarse_label": [0, 0, 1, 1]}
         write_parquet(tmp_path / "data" / f"{split}.parquet", class_names=names, **columns)
-    raw = read_cifar(path=str(tmp_path), labels=labels)
+    raw = CifarReader(path=str(tmp_path), labels=labels).read()
     assert raw.names == tuple(names[f"{labels}_label"])
     assert raw.train.labels.tolist() == ([0, 1, 2, 2] if labels == "fine" else [0, 0, 1, 1])
     np.testing.assert_array_equal(raw.train.inputs.numpy(), made_colours(4, size=32).transpose(0, 3, 1, 2))
-
-
-# NumPy complains of a damaged dtype where it is freed and nothing can be raised.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@settings(max_examples=60, deadline=None)
-@given(st.binary(max_size=80), st.integers(0, 400), st.integers(0, 255))
-def test_damaged_pickle_is_refused_or_read(junk, place, byte):
-    whole = python2_pickle({b"data": np.zeros((1, 4), np.uint8), b"labels": [1], b"batch_label": b"x"})
-    place %= len(whole)
-    for content in (junk, whole[:place] + bytes([byte]) + whole[place + 1 :], whole[:place] + junk):
-        try:
-            _load_pickle(content, "there")
-        except DataError as error:
-            message = str(error)
-        else:
-            continue
-        assert message.startswith("there: ")
-        assert len(message) < 300

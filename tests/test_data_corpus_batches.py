@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from labelembed import seeds
 from labelembed.data import PairBatch, SentencePairs, Sentences, TokenBudget
 from labelembed.special_tokens import PAD
+from tests.made_watching import memory_taken
 from tests.naive.corpus import naive_batch, naive_cuts, naive_order
 
 
@@ -201,3 +203,19 @@ def test_sentences_are_found_by_their_number():
         found[3]
     with pytest.raises(ValueError, match="end with the number of tokens"):
         Sentences(np.array([4, 5]), np.array([0, 1]))
+
+
+@pytest.mark.skipif(not hasattr(os, "pread"), reason="this system reads at no place of a file")
+def test_sentences_of_a_file_take_no_memory_when_they_were_read(tmp_path):
+    tokens = np.lib.format.open_memmap(tmp_path / "tokens.npy", mode="w+", dtype=np.uint16, shape=(2**26,))
+    tokens[:] = np.arange(2**26, dtype=np.uint32) % 60_000
+    tokens.flush()
+    del tokens
+    np.save(tmp_path / "offsets.npy", np.arange(0, 2**26 + 1, 2**12))
+    found = Sentences.open(tmp_path / "tokens.npy", tmp_path / "offsets.npy")
+    order = np.random.default_rng(0).permutation(len(found))
+    with memory_taken() as taken:
+        for begin in range(0, len(order), 64):
+            numbers = order[begin : begin + 64]
+            assert found.gathered(numbers)[:: 2**12].tolist() == (found.offsets[numbers] % 60_000).tolist()
+    assert taken[0] < 2**24  # of a file of eight times as many bytes, all of which were read

@@ -26,7 +26,7 @@ def written(rows, **how):
 
 
 def cells(table):
-    return table.frame.to_numpy().tolist()
+    return [list(row) for row in zip(*map(table.values, table.names), strict=True)]
 
 
 @settings(max_examples=200, deadline=None)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
-import torch
 
-from labelembed.data import prepare, read_texts
-from labelembed.data.encoders.cut_texts import CutTexts
+from labelembed.data import TextReader, prepare
+from labelembed.data.encoder import CutTexts
 from tests.made_cli import succeed
 from tests.made_texts import write_csv
 
@@ -55,7 +53,7 @@ def test_no_more_is_asked_for_than_an_encoder_reads():
 
 @pytest.mark.parametrize(("words", "count"), [(2, 40), (3, 11), (5, 11), (6, 0)])
 def test_bags_count_the_texts_of_all_parts(tmp_path, words, count):
-    raw = read_texts(path=str(write_parts(tmp_path)), maximum_words=words)
+    raw = TextReader(path=str(write_parts(tmp_path)), maximum_words=words).read()
     data = prepare(raw, validation=None)
     if count == 0:
         assert data.cut is None
@@ -66,7 +64,7 @@ def test_bags_count_the_texts_of_all_parts(tmp_path, words, count):
 
 
 def test_rows_that_take_no_part_are_not_counted(tmp_path):
-    raw = read_texts(path=str(write_parts(tmp_path, long=(20, 4, 0))), maximum_words=5)
+    raw = TextReader(path=str(write_parts(tmp_path, long=(20, 4, 0))), maximum_words=5).read()
     cut = prepare(raw, validation=None, train_rows=6).cut
     assert (cut.count, cut.of) == (10, 26)
 
@@ -161,11 +159,3 @@ def test_a_tokenizer_that_does_not_say_what_it_cut_off_is_asked_again():
     assert [len(each) for each in tokens] == [3, 3, 2, 1]
     assert is_cut.tolist() == [False, True, False, False]
     assert asked[1:] == ["abc", "abcd"]  # those alone that fill their row
-
-
-def test_marks_are_chosen_by_position():
-    marks = np.array([True, False, True])
-    rows = torch.tensor([1, 2])
-    found = CutTexts.among(marks, rows, setting="maximum_words", limit=3, most=lambda: None)
-    assert (found.count, found.of) == (1, 2)
-    assert CutTexts.among(marks, rows[:1], setting="maximum_words", limit=3, most=lambda: pytest.fail("asked")) is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import LabelledData, prepare, read_mnist
+from labelembed.data import LabelledData, MnistReader, prepare
 from labelembed.errors import DataError
 from tests.made_data import made_images, real_data_folder, write_idx, write_idx_folder
 
@@ -16,7 +16,7 @@ from tests.made_data import made_images, real_data_folder, write_idx, write_idx_
 @pytest.mark.parametrize("test_word", ["t10k", "test"])
 def test_read_idx_folder_finds_every_spelling(tmp_path, zipped, dotted, test_word):
     folder = write_idx_folder(tmp_path, zipped=zipped, dotted=dotted, test_word=test_word)
-    raw = read_mnist(path=str(folder))
+    raw = MnistReader(path=str(folder)).read()
     assert raw.train.inputs.shape == (30, 1, 4, 5)
     assert raw.train.inputs.dtype == torch.uint8
     np.testing.assert_array_equal(raw.train.inputs[:, 0].numpy(), made_images(30))
@@ -31,7 +31,7 @@ def test_read_idx_folder_finds_every_spelling(tmp_path, zipped, dotted, test_wor
 def test_read_idx_folder_prefix_and_labels_from_one(tmp_path):
     labels = {"train_labels": np.arange(30, dtype=np.uint8) % 26 + 1, "test_labels": np.arange(10, dtype=np.uint8) + 17}
     write_idx_folder(tmp_path, prefix="emnist-letters-", test_word="test", **labels)
-    raw = read_mnist(path=str(tmp_path))
+    raw = MnistReader(path=str(tmp_path)).read()
     assert raw.names == tuple(str(value) for value in range(1, 27))
     assert raw.train.labels.min() == 0
     assert raw.test.labels.tolist() == list(range(16, 26))
@@ -40,16 +40,16 @@ def test_read_idx_folder_prefix_and_labels_from_one(tmp_path):
     with pytest.raises(
         DataError, match=r"holds 2 data sets; choose one by `prefix`: 'emnist-digits', 'emnist-letters'"
     ):
-        read_mnist(path=str(tmp_path))
-    assert len(read_mnist(path=str(tmp_path), prefix="emnist-digits").names) == 10
+        MnistReader(path=str(tmp_path)).read()
+    assert len(MnistReader(path=str(tmp_path), prefix="emnist-digits").read().names) == 10
     with pytest.raises(DataError, match=r"unknown prefix 'emnist-leters' \(did you mean 'emnist-letters'\?\)"):
-        read_mnist(path=str(tmp_path), prefix="emnist-leters")
+        MnistReader(path=str(tmp_path), prefix="emnist-leters").read()
 
 
 def test_read_idx_folder_gaps_in_label_values_are_closed(tmp_path):
     train = np.array([3, 9, 5] * 10, dtype=np.uint8)
     test = np.array([9, 5, 3, 3, 3, 3, 3, 3, 3, 3], dtype=np.uint8)
-    raw = read_mnist(path=str(write_idx_folder(tmp_path, train_labels=train, test_labels=test)))
+    raw = MnistReader(path=str(write_idx_folder(tmp_path, train_labels=train, test_labels=test))).read()
     assert raw.names == ("3", "5", "9")
     assert raw.train.labels[:3].tolist() == [0, 2, 1]
     assert raw.test.labels[:3].tolist() == [2, 1, 0]
@@ -57,31 +57,31 @@ def test_read_idx_folder_gaps_in_label_values_are_closed(tmp_path):
 
 def test_read_idx_folder_fashion_names(tmp_path):
     for folder in ("fashion_mnist", "FashionMNIST/raw"):
-        names = read_mnist(path=str(write_idx_folder(tmp_path / folder))).names
+        names = MnistReader(path=str(write_idx_folder(tmp_path / folder))).read().names
         assert (names[0], names[9], len(names)) == ("T-shirt/top", "Ankle boot", 10)
     plain = write_idx_folder(tmp_path / "plain")
-    assert read_mnist(path=str(plain)).names[0] == "0"
+    assert MnistReader(path=str(plain)).read().names[0] == "0"
     # nine labels are not Fashion-MNIST's ten
     nine = np.arange(30, dtype=np.uint8) % 9
     other = write_idx_folder(tmp_path / "fashion9", train_labels=nine, test_labels=nine[:10])
-    assert read_mnist(path=str(other)).names[0] == "0"
+    assert MnistReader(path=str(other)).read().names[0] == "0"
 
 
 def test_read_idx_folder_names_of_the_user(tmp_path):
     folder = str(write_idx_folder(tmp_path / "fashion"))
     names = [f"label {digit}" for digit in range(10)]
-    assert read_mnist(path=folder, names=names).names == tuple(names)
+    assert MnistReader(path=folder, names=names).read().names == tuple(names)
     with pytest.raises(DataError, match="expected 10 names, one for each label found in training, got 9"):
-        read_mnist(path=folder, names=names[:9])
+        MnistReader(path=folder, names=names[:9]).read()
     with pytest.raises(DataError, match="labels 0 and 9 have the same name 'label 0'"):
-        read_mnist(path=folder, names=[*names[:9], "label 0"])
+        MnistReader(path=folder, names=[*names[:9], "label 0"]).read()
     with pytest.raises(DataError, match="the name of label 3 is empty"):
-        read_mnist(path=folder, names=[*names[:3], " ", *names[4:]])
+        MnistReader(path=folder, names=[*names[:3], " ", *names[4:]]).read()
 
 
 def folder_fault(folder: Path) -> str:
     with pytest.raises(DataError) as raised:
-        read_mnist(path=str(folder))
+        MnistReader(path=str(folder)).read()
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -121,7 +121,7 @@ def test_read_idx_folder_lists_what_is_missing_and_what_it_saw(tmp_path):
         (
             {"test_labels": np.array([1, 2, 3, 77, 4, 5, 6, 7, 8, 9], np.uint8)},
             "t10k-labels-idx1-ubyte",
-            "row 3 has the label 77, which no training row has; the training set has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
+            "row 3 has the label 77, which no training example has; the training set has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
         ),
         (
             {"train_labels": np.array([0] * 8 + [-1] + [1] * 21, np.int8)},
@@ -178,7 +178,7 @@ def test_read_idx_folder_damaged_member_is_named(tmp_path):
 
 def test_read_idx_folder_one_class_only_is_allowed(tmp_path):
     labels = {"train_labels": np.full(30, 4, np.uint8), "test_labels": np.full(10, 4, np.uint8)}
-    raw = read_mnist(path=str(write_idx_folder(tmp_path, **labels)))
+    raw = MnistReader(path=str(write_idx_folder(tmp_path, **labels))).read()
     assert raw.names == ("4",)
     assert raw.train.labels.tolist() == [0] * 30
 
@@ -188,7 +188,7 @@ def test_read_idx_folder_one_class_only_is_allowed(tmp_path):
 
 @pytest.fixture(scope="module")
 def mnist() -> LabelledData:
-    return prepare(read_mnist(path=str(real_data_folder("mnist"))), validation=None)
+    return prepare(MnistReader(path=str(real_data_folder("mnist"))).read(), validation=None)
 
 
 def test_real_mnist_has_its_published_numbers(mnist):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
-from labelembed.data import DATA
-from labelembed.data.measured import all_measured, renumbered
+from labelembed.data import DATA, Unchanged
+from labelembed.data.measured import renumbered
+from labelembed.data.preparation import prepare_to_measure
 from labelembed.errors import DataError
 from tests.made_data import write_image, write_parquet
 from tests.made_pictures import write_classes
@@ -59,6 +58,11 @@ def arrays(tmp_path, labels):
     return tmp_path / "a.npz"
 
 
+def fitted(encoder, examples):
+    encoder.fit_transform(examples)
+    return encoder
+
+
 MADE = {
     ("texts", "csv"): lambda at, labels: texts(at, "csv", labels),
     ("texts", "tsv"): lambda at, labels: texts(at, "tsv", labels),
@@ -80,39 +84,39 @@ def test_every_example_is_measured_under_the_runs_labels(tmp_path, reader, kind,
     if reader in ("texts", "table"):
         more["label_column"] = "label"
     path = MADE[reader, kind](tmp_path, labels)
-    raw = DATA[reader](path=str(path), to_measure=True, **more)
-    found = renumbered(raw, RUN, input_shape=SHAPE)
+    raw = DATA[reader](path=str(path), **more).read(to_measure=True)
+    found = renumbered(raw, RUN)
     assert (found.test, found.validation) == (None, None)
     wanted = sorted(RUN.index(label) for label in labels)
     assert sorted(found.train.labels.tolist()) == wanted
-    data = all_measured(replace(found, content=None), None)
+    data = prepare_to_measure(found, fitted(raw.new_encoder(), found.train.inputs))
     assert (len(data.train), len(data.test), data.names) == (0, len(labels), RUN)
     with pytest.raises(DataError, match=rf"does not know: pos \({labels.count('pos')} examples\)"):
-        renumbered(raw, ("neg", "other"), input_shape=SHAPE)
+        renumbered(raw, ("neg", "other"))
 
 
 def test_labels_without_names_keep_their_numbers(tmp_path):
     np.savez(tmp_path / "a.npz", inputs=np.ones((4, 2), np.float32) * [[1], [2], [3], [4]], labels=[2, 0, 2, 1])
-    raw = DATA["vectors"](path=str(tmp_path / "a.npz"), to_measure=True)
-    assert renumbered(raw, RUN, input_shape=(2,)).train.labels.tolist() == [2, 0, 2, 1]
+    raw = DATA["vectors"](path=str(tmp_path / "a.npz")).read(to_measure=True)
+    assert renumbered(raw, RUN).train.labels.tolist() == [2, 0, 2, 1]
     with pytest.raises(DataError, match=r"does not know: 2 \(2 examples\); its 2 labels are neg, pos"):
-        renumbered(raw, ("neg", "pos"), input_shape=(2,))
+        renumbered(raw, ("neg", "pos"))
 
 
 def test_spellings_are_those_of_the_run_where_labels_are_merged(tmp_path):
     file = write_csv(tmp_path / "t.csv", [("a b", "POS "), ("c d", "neg"), ("e f", "Neg")], "text", "label")
-    raw = DATA["texts"](path=str(file), label_column="label", text_column="text", to_measure=True)
-    assert renumbered(raw, RUN, input_shape=(1,), merge=True).train.labels.tolist() == [2, 0, 0]
+    raw = DATA["texts"](path=str(file), label_column="label", text_column="text").read(to_measure=True)
+    assert renumbered(raw, RUN, merge=True).train.labels.tolist() == [2, 0, 0]
     with pytest.raises(DataError, match=r"does not know: Neg \(1 example\), POS  \(1 example\)"):
-        renumbered(raw, RUN, input_shape=(1,), merge=None)
+        renumbered(raw, RUN, merge=None)
 
 
 def test_grey_pictures_are_measured_by_a_run_of_coloured_ones(tmp_path):
     (tmp_path / "grey" / "neg").mkdir(parents=True)
     write_image(tmp_path / "grey" / "neg" / "a.png", np.arange(64, dtype=np.uint8).reshape(8, 8))
-    raw = DATA["images"](path=str(tmp_path / "grey"), image_size=8, to_measure=True)
+    raw = DATA["images"](path=str(tmp_path / "grey"), image_size=8).read(to_measure=True)
     assert raw.train.inputs.shape == (1, 1, 8, 8)
-    inputs = renumbered(raw, RUN, input_shape=SHAPE).train.inputs
+    inputs = Unchanged(input_shape=SHAPE).transform(raw.train.inputs).inputs
     assert torch.equal(inputs, raw.train.inputs.expand(1, 3, 8, 8))
 
 
@@ -120,12 +124,14 @@ def test_grey_pictures_are_measured_by_a_run_of_coloured_ones(tmp_path):
 def test_a_column_of_parts_without_training_rows_names_no_parts(tmp_path, values):
     rows = [(text, label, part) for (text, label), part in zip(reviews(4), values, strict=True)]
     file = write_csv(tmp_path / "t.csv", rows, "text", "label", "split")
-    raw = DATA["texts"](path=str(file), text_column="text", label_column="label", split_column="split", to_measure=True)
+    raw = DATA["texts"](path=str(file), text_column="text", label_column="label", split_column="split").read(
+        to_measure=True
+    )
     assert (len(raw.train), raw.validation, raw.test) == (4, None, None)
 
 
 def test_parts_that_the_data_name_are_kept(tmp_path):
     for name, count in (("train", 10), ("dev", 4), ("test", 6)):
         write_csv(tmp_path / f"{name}.csv", reviews(count), "text", "label")
-    raw = DATA["texts"](path=str(tmp_path), to_measure=True)
+    raw = DATA["texts"](path=str(tmp_path)).read(to_measure=True)
     assert [len(part) for part in (raw.train, raw.validation, raw.test)] == [10, 4, 6]

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 
 from labelembed.data import (
+    ImageReader,
+    ParquetReader,
     RawData,
     Split,
+    TableReader,
+    TextReader,
     ValidationSplit,
     prepare,
-    read_images,
-    read_parquet,
-    read_table,
-    read_texts,
 )
-from labelembed.data.data_notes import balance_notes, label_column_note, repeat_notes, repeated_rows, repeated_texts
+from labelembed.data.data_notes import balance_notes, label_column_note, repeat_notes, repeated_pictures, repeated_texts
 from tests.made_data import made_colours, real_data_folder, write_picture_folder
 from tests.made_pictures import write_classes
 from tests.made_texts import reviews, write_csv
@@ -27,22 +27,22 @@ def test_balance_is_told_above_three_to_one():
     names = ("a", "b", "c")
     assert balance_notes(torch.tensor([0, 0, 0, 1]), names[:2]) == []
     (note,) = balance_notes(torch.tensor([0, 0, 0, 0, 2, 1, 1]), names)
-    assert note.startswith("unbalanced labels: a has 4 training rows, c has 1 (4.0 times as many)")
-    assert balance_notes(torch.tensor([0, 0, 2]), names) == ["1 of 3 labels have no training row: b"]
+    assert note.startswith("unbalanced labels: a has 4 training examples, c has 1 (4.0 times as many)")
+    assert balance_notes(torch.tensor([0, 0, 2]), names) == ["1 of 3 labels have no training example: b"]
     many = tuple(str(number) for number in range(20))
     (note,) = balance_notes(torch.zeros(1, dtype=torch.int64), many)
-    assert note == "19 of 20 labels have no training row: 1, 2, 3, 4, 5 and 14 more"
+    assert note == "19 of 20 labels have no training example: 1, 2, 3, 4, 5 and 14 more"
 
 
-def test_repeated_rows_are_the_same_in_every_byte():
+def test_repeated_pictures_are_the_same_in_every_byte():
     pictures = made_colours(6, size=4)
     pictures[3] = pictures[1]
     pictures[4, 0, 0, 0] ^= 1
     other = np.stack([pictures[5], pictures[1], pictures[1]])
     other[2, -1, -1, -1] ^= 1
-    assert repeated_rows(pictures, other) == [(3, 1), (6, 5), (7, 1)]
+    assert repeated_pictures(pictures, other) == [(3, 1), (6, 5), (7, 1)]
     # another layout in memory, the same pictures
-    assert repeated_rows(pictures, np.asfortranarray(other)) == [(3, 1), (6, 5), (7, 1)]
+    assert repeated_pictures(pictures, np.asfortranarray(other)) == [(3, 1), (6, 5), (7, 1)]
 
 
 def test_repeated_texts_are_equal_and_not_only_of_one_hash():
@@ -84,7 +84,7 @@ def test_pictures_of_parquet_files_in_both_sets(tmp_path, monkeypatch):
     train = made_colours(7)
     folder = write_picture_folder(tmp_path / "data", train=train, test=train[[6, 2]])
     calls: list[tuple[int, int]] = []
-    raw = read_parquet(path=str(folder), progress=lambda done, total: calls.append((done, total)))
+    raw = ParquetReader(path=str(folder)).read(progress=lambda done, total: calls.append((done, total)))
     assert calls == [(9, 9)]
     test, train_parts = "test-00000-of-00001.parquet", ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet")
     places = [f"{train_parts[1]} row 3", f"{train_parts[0]} row 2"]
@@ -99,7 +99,7 @@ def test_texts_in_two_parts_and_equal_texts_with_two_labels_are_told(tmp_path):
     write_csv(tmp_path / "train.csv", [*rows[:12], (rows[0][0], "neg")], "text", "label")
     write_csv(tmp_path / "dev.csv", [*rows[12:16], rows[1]], "text", "label")
     write_csv(tmp_path / "test.csv", [*rows[16:], rows[1], (rows[2][0], "neg"), rows[12]], "text", "label")
-    notes = prepare(read_texts(path=str(tmp_path)), validation=None).notes
+    notes = prepare(TextReader(path=str(tmp_path)).read(), validation=None).notes
     assert [note for note in notes if "stand" in note or "equal" in note] == [
         f"1 training example has another label than an equal one: {cut(rows[0])}",
         f"1 validation example stands in the training set too: {cut(rows[1])}",
@@ -115,7 +115,7 @@ def cut(row):
 def test_texts_that_are_held_out_are_looked_at_too(tmp_path):
     write_csv(tmp_path / "train.csv", reviews(16) * 2, "text", "label")
     write_csv(tmp_path / "test.csv", reviews(4, seed=1), "text", "label")
-    raw = read_texts(path=str(tmp_path))
+    raw = TextReader(path=str(tmp_path)).read()
     notes = prepare(raw, validation=ValidationSplit(first=10)).notes
     assert sum(note.startswith("10 validation examples stand in the training set too: ") for note in notes) == 1
     assert not any("stand" in note for note in prepare(raw, validation=None).notes)
@@ -126,8 +126,8 @@ def test_table_rows_are_equal_by_the_columns_that_are_used(tmp_path):
     rows = [(n, n % 11 + n / 40, ("red", "blue")[n % 2], ("low", "high")[n % 2]) for n in range(40)]
     write_csv(tmp_path / "train.csv", rows[:30], *heading)
     write_csv(tmp_path / "test.csv", [*rows[30:], (99, *rows[3][1:3], "low")], *heading)
-    data = prepare(read_table(path=str(tmp_path)), validation=None)
-    assert "customer_id" in data.encoding.left_out
+    data = prepare(TableReader(path=str(tmp_path)).read(), validation=None)
+    assert "customer_id" in data.encoder.left_out
     (note,) = (note for note in data.notes if "stand" in note)
     assert note == (
         "1 test example stands in the training set too, 1 of them with another label: 'length=3.075, colour=blue'"
@@ -140,10 +140,10 @@ def test_a_label_column_that_was_found_among_others_is_told_with_its_counts(tmp_
     rows = [(file.relative_to(tmp_path), file.parent.name, n % 2) for n, file in enumerate(files)]
     file = str(write_csv(tmp_path / "list.csv", rows, "path", "label", "set aside"))
     told = "labels are taken from column 'label': 2 labels, cat 2, dog 2; to take another: --set data.labels=NAME"
-    assert read_images(path=file).notes[0] == told
-    assert not any("taken from" in note for note in read_images(path=file, labels="label").notes)
+    assert ImageReader(path=file).read().notes[0] == told
+    assert not any("taken from" in note for note in ImageReader(path=file, labels="label").read().notes)
     only = str(write_csv(tmp_path / "only.csv", [row[:2] for row in rows], "path", "label"))
-    assert not any("taken from" in note for note in read_images(path=only).notes)
+    assert not any("taken from" in note for note in ImageReader(path=only).read().notes)
     names = tuple("abcdefg")
     assert label_column_note("kind", torch.tensor([3, 3, 3, 0, 0, 6, 5, 4]), names) == (
         "labels are taken from column 'kind': 7 labels, d 3, a 2, e 1, f 1, g 1, ...; to take another: "
@@ -152,7 +152,7 @@ def test_a_label_column_that_was_found_among_others_is_told_with_its_counts(tmp_
 
 
 def test_cifar100_has_ten_pictures_in_both_sets():
-    raw = read_parquet(path=str(real_data_folder("cifar100")), labels="fine_label")
+    raw = ParquetReader(path=str(real_data_folder("cifar100")), labels="fine_label").read()
     said = "9 training pictures have another label than an equal one: train-00000-of-00002.parquet row 17690 = "
     assert raw.notes[0].startswith(said)
     assert raw.notes[1].startswith("10 test pictures stand in the training set too, 6 of them with another label: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import DATA, prepare, read_parquet
+from labelembed.data import DATA, ParquetReader, prepare
 from labelembed.errors import DataError
 from tests.made_data import (
     made_colours,
@@ -40,7 +41,7 @@ def vectors(folder: Path, train=None, test=None, **columns) -> Path:
 def test_pictures_come_as_they_are_stored(tmp_path, kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     folder = write_picture_folder(tmp_path, kind=kind, **options)
-    raw = read_parquet(path=str(folder))
+    raw = ParquetReader(path=str(folder)).read()
     np.testing.assert_array_equal(raw.train.inputs.numpy(), made_colours(7).transpose(0, 3, 1, 2))
     np.testing.assert_array_equal(raw.test.inputs.numpy(), made_colours(4, seed=1).transpose(0, 3, 1, 2))
     assert raw.train.inputs.dtype == torch.uint8
@@ -53,7 +54,7 @@ def test_pictures_come_as_they_are_stored(tmp_path, kind):
 
 def test_large_pictures_decoded_in_threads_keep_their_order(tmp_path):
     pictures = np.repeat(np.repeat(made_colours(600, size=8), 16, axis=1), 16, axis=2)
-    raw = read_parquet(path=str(write_picture_folder(tmp_path, train=pictures, test=pictures[:2])))
+    raw = ParquetReader(path=str(write_picture_folder(tmp_path, train=pictures, test=pictures[:2]))).read()
     np.testing.assert_array_equal(
         raw.train.inputs[:, :, ::16, ::16].numpy(), made_colours(600, size=8).transpose(0, 3, 1, 2)
     )
@@ -61,15 +62,15 @@ def test_large_pictures_decoded_in_threads_keep_their_order(tmp_path):
 
 def test_pictures_have_one_channel_or_three_as_the_training_pictures(tmp_path):
     grey = made_images(7, height=16, width=16)
-    raw = read_parquet(path=str(write_picture_folder(tmp_path / "grey", train=grey, test=grey[:4])))
+    raw = ParquetReader(path=str(write_picture_folder(tmp_path / "grey", train=grey, test=grey[:4]))).read()
     np.testing.assert_array_equal(raw.train.inputs[:, 0].numpy(), grey)
     assert raw.train.inputs.shape == (7, 1, 16, 16)
-    raw = read_parquet(path=str(write_picture_folder(tmp_path / "grey train", train=grey)))
+    raw = ParquetReader(path=str(write_picture_folder(tmp_path / "grey train", train=grey))).read()
     np.testing.assert_array_equal(raw.train.inputs[:, 0].numpy(), grey)
     luminance = made_colours(4, seed=1) @ np.array([0.299, 0.587, 0.114])
     np.testing.assert_allclose(raw.test.inputs[:, 0].numpy(), luminance, atol=0.51)
     assert raw.notes == ("pictures converted: colours made grey: 4 (of 11)",)
-    raw = read_parquet(path=str(write_picture_folder(tmp_path / "grey test", test=grey[:4])))
+    raw = ParquetReader(path=str(write_picture_folder(tmp_path / "grey test", test=grey[:4]))).read()
     np.testing.assert_array_equal(raw.train.inputs.numpy(), made_colours(7).transpose(0, 3, 1, 2))
     np.testing.assert_array_equal(raw.test.inputs.numpy(), np.repeat(grey[:4, None], 3, axis=1))
 
@@ -88,7 +89,7 @@ def test_transparent_palette_and_turned_pictures(tmp_path):
         picture_bytes(grey, "WEBP", exif=turned, lossless=True),
     ]
     write_parquet(tmp_path / "train.parquet", image=contents, label=[0, 1, 1])
-    inputs = read_parquet(path=str(tmp_path / "train.parquet"), to_measure=True).train.inputs
+    inputs = ParquetReader(path=str(tmp_path / "train.parquet")).read(to_measure=True).train.inputs
     assert inputs[0, :, 0, 0].tolist() == [10, 20, 30]
     assert inputs[0].flatten(1)[:, 1:].min() == 255
     np.testing.assert_array_equal(inputs[1, 1].numpy(), grey)
@@ -114,7 +115,7 @@ def test_picture_that_cannot_be_used_is_named(tmp_path, content, reason):
     write_parquet(tmp_path / "train.parquet", img=[*contents[:2], content], label=[0, 1, 0])
     write_parquet(tmp_path / "test.parquet", img=contents, label=[0, 1, 0])
     with pytest.raises(DataError, match=reason) as raised:
-        read_parquet(path=str(tmp_path))
+        ParquetReader(path=str(tmp_path)).read()
     assert "train.parquet row 2" in str(raised.value)
 
 
@@ -124,14 +125,16 @@ def test_picture_of_too_many_pixels_is_refused_undecoded(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 255)
     folder = write_picture_folder(tmp_path, train=made_colours(6, seed=5))  # no other test has cached these
     with pytest.raises(DataError, match=r"train-00000-of-00002\.parquet row 0: .* more than 255 pixels, the limit"):
-        read_parquet(path=str(folder))
+        ParquetReader(path=str(folder)).read()
 
 
 def test_pictures_of_several_sizes_and_damaged_ones_are_read_as_those_of_a_folder(tmp_path):
     contents = [picture_bytes(made_colours(1, size=size, seed=size)[0]) for size in (16, 20, 30, 24)] * 3
     contents[5] = b"no picture"
     write_parquet(tmp_path / "train.parquet", img=contents, label=[0, 1] * 6)
-    raw = read_parquet(path=str(tmp_path), image_size="auto", fit="pad", skip_unreadable=True, test_fraction=0.25)
+    raw = ParquetReader(
+        path=str(tmp_path), image_size="auto", fit="pad", skip_unreadable=True, test_fraction=0.25
+    ).read()
     assert raw.train.inputs.shape[1:] == (3, 24, 24)
     assert len(raw.train) + len(raw.test) == 11
     assert any(note.startswith("pictures become 24 x 24") for note in raw.notes)
@@ -148,22 +151,22 @@ def test_label_column_is_the_first_with_class_names_or_the_one_asked_for(tmp_pat
     for split in ("train", "test"):
         columns = {"img": contents, "fine_label": [0, 1, 2, 2], "coarse_label": [0, 0, 1, 1]}
         write_parquet(tmp_path / f"{split}.parquet", class_names=names, **columns)
-    assert read_parquet(path=str(tmp_path)).names == ("oak", "rose", "ant")
-    coarse = read_parquet(path=str(tmp_path), labels="coarse_label")
+    assert ParquetReader(path=str(tmp_path)).read().names == ("oak", "rose", "ant")
+    coarse = ParquetReader(path=str(tmp_path), labels="coarse_label").read()
     assert (coarse.names, coarse.train.labels.tolist()) == (("plant", "animal"), [0, 0, 1, 1])
-    assert read_parquet(path=str(tmp_path), names=["x", "y", "z"]).names == ("x", "y", "z")
+    assert ParquetReader(path=str(tmp_path), names=["x", "y", "z"]).read().names == ("x", "y", "z")
     with pytest.raises(DataError, match="expected 3 names, one for each label"):
-        read_parquet(path=str(tmp_path), names=["x"])
+        ParquetReader(path=str(tmp_path), names=["x"]).read()
     with pytest.raises(DataError, match=r"no column 'coarse_labl' \(did you mean 'coarse_label'\?\); there are: img"):
-        read_parquet(path=str(tmp_path), labels="coarse_labl")
+        ParquetReader(path=str(tmp_path), labels="coarse_labl").read()
     with pytest.raises(DataError, match=r"column 'img' holds struct.*; labels are whole numbers or texts"):
-        read_parquet(path=str(tmp_path), labels="img")
+        ParquetReader(path=str(tmp_path), labels="img").read()
     with pytest.raises(DataError, match="column 'fine_label' holds int64; expected pictures"):
-        read_parquet(path=str(tmp_path), inputs="fine_label")
+        ParquetReader(path=str(tmp_path), inputs="fine_label").read()
 
 
 def test_labels_without_class_names_are_numbered_in_order(tmp_path):
-    raw = DATA["parquet"](path=str(vectors(tmp_path)))
+    raw = DATA["parquet"](path=str(vectors(tmp_path))).read()
     assert raw.names == ("a", "b", "c")
     assert raw.train.labels.tolist() == [1, 0, 2, 1, 0, 2]
     assert raw.test.labels.tolist() == [2, 0]
@@ -172,35 +175,37 @@ def test_labels_without_class_names_are_numbered_in_order(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "reason"),
     [
-        ([0, 1, 2], "row 2 has the label 2 in column 'label'; expected 0 to 1, for there are 2 class names"),
-        ([0, -1, 1], "row 1 has the label -1"),
-        ([0, 1, None], "row 2 has no label in column 'label'"),
+        ([0, 1, 2], "row 2 has the label 2; the file names labels 0 to 1"),
+        ([0, -1, 1], "column 'label' has no label in 1 of 3 examples (row 1)"),
+        ([0, 1, None], "column 'label' has no label in 1 of 3 examples (row 2)"),
     ],
 )
 def test_label_out_of_range_is_named(tmp_path, labels, reason):
     rows = np.ones((3, 2)).tolist()
     write_parquet(tmp_path / "train.parquet", vector=rows, label=[0, 1, 1], class_names={"label": ["x", "y"]})
     write_parquet(tmp_path / "test.parquet", vector=rows, label=labels, class_names={"label": ["x", "y"]})
-    with pytest.raises(DataError, match=f"test.parquet: {reason}"):
-        read_parquet(path=str(tmp_path))
+    with pytest.raises(DataError, match=re.escape(f"test.parquet: {reason}")):
+        ParquetReader(path=str(tmp_path)).read()
 
 
 def test_label_that_training_lacks_and_unclear_columns(tmp_path):
     vectors(tmp_path / "a", test=[[1.0, 2.0, 3.0]])
     write_parquet(tmp_path / "a" / "test.parquet", vector=[[1.0, 2.0, 3.0]], label=["d"])
-    with pytest.raises(DataError, match=r"row 0 has the label 'd' .*expected one of the 3 labels of the training set"):
-        read_parquet(path=str(tmp_path / "a"))
+    with pytest.raises(
+        DataError, match="has labels in the test set that no training example has: d; the training set has a, b, c"
+    ):
+        ParquetReader(path=str(tmp_path / "a")).read()
     write_parquet(tmp_path / "b.parquet", vector=[[1.0]], one=[1], two=[2])
     with pytest.raises(DataError, match=r"which column holds the labels is unclear; .*\(one of one, two\)"):
-        read_parquet(path=str(tmp_path / "b.parquet"))
+        ParquetReader(path=str(tmp_path / "b.parquet")).read()
     write_parquet(tmp_path / "c.parquet", vector=[[1.0]], other=[[2.0]], label=[2])
     with pytest.raises(DataError, match="several columns can be the inputs; choose one by `inputs`: vector, other"):
-        read_parquet(path=str(tmp_path / "c.parquet"))
-    found = read_parquet(path=str(tmp_path / "c.parquet"), inputs="other", to_measure=True)
+        ParquetReader(path=str(tmp_path / "c.parquet")).read()
+    found = ParquetReader(path=str(tmp_path / "c.parquet"), inputs="other").read(to_measure=True)
     assert found.train.inputs.tolist() == [[2.0]]
     write_parquet(tmp_path / "d.parquet", text=["words"], label=[0])
     with pytest.raises(DataError, match=r"no column holds pictures .*; there are: text \(string\), label \(int64\)"):
-        read_parquet(path=str(tmp_path / "d.parquet"))
+        ParquetReader(path=str(tmp_path / "d.parquet")).read()
 
 
 # ----------------------------------------------------------------------------------------------------- vectors
@@ -215,7 +220,7 @@ def test_vectors(tmp_path, kind):
     chosen = {"vector": types[kind]} if kind in types else {}
     for split in ("train", "test"):
         write_parquet(tmp_path / f"{split}.parquet", vector=rows.tolist(), label=[0, 1] * 3, types=chosen)
-    raw = read_parquet(path=str(tmp_path))
+    raw = ParquetReader(path=str(tmp_path)).read()
     np.testing.assert_array_equal(raw.train.inputs.numpy(), rows)
     assert raw.train.inputs.dtype == torch.float32
     assert prepare(raw, validation=None).input_range == (float(rows.min()), float(rows.max()))
@@ -236,16 +241,16 @@ def test_vector_that_cannot_be_used_is_named(tmp_path, row, reason):
     rows = np.ones((6, 3)).tolist()
     rows[4] = row
     with pytest.raises(DataError, match=f"train.parquet: {reason}"):
-        read_parquet(path=str(vectors(tmp_path, train=rows)))
+        ParquetReader(path=str(vectors(tmp_path, train=rows))).read()
 
 
 def test_vectors_of_other_length_in_test_and_no_pictures_for_features(tmp_path):
     with pytest.raises(DataError, match="the test set has vectors of 2 numbers, the training set of 3"):
-        read_parquet(path=str(vectors(tmp_path / "a", test=[[1.0, 2.0]])))
+        ParquetReader(path=str(vectors(tmp_path / "a", test=[[1.0, 2.0]]))).read()
     with pytest.raises(DataError, match="holds vectors; `features: gradient_histograms` needs pictures"):
-        read_parquet(path=str(vectors(tmp_path / "b")), features="gradient_histograms")
+        ParquetReader(path=str(vectors(tmp_path / "b")), features="gradient_histograms").read()
     with pytest.raises(ValueError, match="`features` must be one of 'pixels', 'gradient_histograms', got 'hog'"):
-        read_parquet(path=str(tmp_path), features="hog")
+        ParquetReader(path=str(tmp_path), features="hog").read()
 
 
 # ------------------------------------------------------------------------------------------------------- files
@@ -259,41 +264,41 @@ def test_spellings_of_files_and_which_part_is_which(tmp_path):
             target = folder / layout.replace("train", split)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((one / f"{split}.parquet").read_bytes())
-        assert len(read_parquet(path=str(folder)).test) == 2, layout
+        assert len(ParquetReader(path=str(folder)).read().test) == 2, layout
     write_parquet(one / "validation.parquet", vector=[[5.0, 6.0, 7.0]], label=["c"])
-    raw = read_parquet(path=str(one))
+    raw = ParquetReader(path=str(one)).read()
     assert raw.validation.inputs.tolist() == [[5.0, 6.0, 7.0]]
     assert (raw.validation.labels.tolist(), len(raw.train), len(raw.test)) == ([2], 6, 2)
     (one / "test.parquet").unlink()
-    raw = read_parquet(path=str(one))
+    raw = ParquetReader(path=str(one)).read()
     assert raw.test.inputs.tolist() == [[5.0, 6.0, 7.0]]
     assert (raw.validation, raw.notes) == (None, ("no test set: the validation set takes its place",))
-    alone = read_parquet(path=str(one / "train.parquet"))
+    alone = ParquetReader(path=str(one / "train.parquet")).read()
     assert (len(alone.train), len(alone.test)) == (5, 1)
-    assert read_parquet(path=str(one / "train.parquet"), to_measure=True).test is None
+    assert ParquetReader(path=str(one / "train.parquet")).read(to_measure=True).test is None
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):
     with pytest.raises(DataError, match="nowhere: does not exist; expected a folder of parquet files"):
-        read_parquet(path=str(tmp_path / "nowhere"))
+        ParquetReader(path=str(tmp_path / "nowhere")).read()
     (tmp_path / "words.txt").write_text("x")
     with pytest.raises(DataError, match=r"has no training set; expected train\.parquet .* found words\.txt"):
-        read_parquet(path=str(tmp_path))
+        ParquetReader(path=str(tmp_path)).read()
     folder = write_picture_folder(tmp_path / "p")
     (folder / "test-00000-of-00001.parquet").rename(tmp_path / "kept")
-    held_out = read_parquet(path=str(folder))
+    held_out = ParquetReader(path=str(folder)).read()
     assert (len(held_out.train), len(held_out.test)) == (6, 1)
-    assert held_out.notes[0].startswith("no test set: 1 of 7 pictures held out for it")
+    assert held_out.notes[0].startswith("no test set: 1 of 7 examples held out for it")
     (tmp_path / "kept").rename(folder / "test-00000-of-00001.parquet")
     shard = folder / "train-00001-of-00002.parquet"
     whole = shard.read_bytes()
     for damaged in (whole[:-20], whole[: len(whole) // 2], b"", b"no parquet file"):
         shard.write_bytes(damaged)
         with pytest.raises(DataError, match=r"train-00001-of-00002\.parquet: is no parquet file, cut off or damaged"):
-            read_parquet(path=str(folder))
+            ParquetReader(path=str(folder)).read()
     shard.unlink()
     with pytest.raises(DataError, match=r"the train set has 2 files, of which 1 are missing, .* number 00001"):
-        read_parquet(path=str(folder))
+        ParquetReader(path=str(folder)).read()
 
 
 def test_shards_that_differ_are_refused(tmp_path):
@@ -301,24 +306,24 @@ def test_shards_that_differ_are_refused(tmp_path):
     shard = folder / "train-00001-of-00002.parquet"
     write_parquet(shard, picture=[picture_bytes(made_colours(1)[0])], label=[0])
     with pytest.raises(DataError, match=r"00001-of-00002\.parquet: has no column 'img', which the training set has"):
-        read_parquet(path=str(folder))
+        ParquetReader(path=str(folder)).read()
     write_parquet(shard, img=["text"], label=[0])
     with pytest.raises(DataError, match="column 'img' holds string; the training set has struct"):
-        read_parquet(path=str(folder))
+        ParquetReader(path=str(folder)).read()
     (folder / "train.parquet").write_bytes(shard.read_bytes())
     with pytest.raises(DataError, match="the train set has 2 files by their names, but there are 3"):
-        read_parquet(path=str(folder))
+        ParquetReader(path=str(folder)).read()
 
 
 def test_without_pyarrow_the_way_out_is_named(tmp_path, monkeypatch):
     folder = vectors(tmp_path)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(DataError, match=r'parquet files need pyarrow: pip install "labelembed\[hub\]"'):
-        read_parquet(path=str(folder))
+        ParquetReader(path=str(folder)).read()
 
 
 def test_real_pictures():
-    raw = read_parquet(path=str(real_data_folder("cifar100")), labels="coarse_label")
+    raw = ParquetReader(path=str(real_data_folder("cifar100")), labels="coarse_label").read()
     assert (raw.train.inputs.shape, len(raw.test)) == ((50_000, 3, 32, 32), 10_000)
     assert raw.test.labels.bincount().tolist() == [500] * 20
     found = raw.train.inputs.float().mean((0, 2, 3)) / 255

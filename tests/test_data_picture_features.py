@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelembed.data import read_parquet
+from labelembed.data import ParquetReader
 from labelembed.data.encoders import gradient_histograms as module
 from labelembed.data.encoders.gradient_histograms import gradient_histograms
 from labelembed.errors import DataError
@@ -64,4 +64,4 @@ def test_pictures_of_other_sizes_are_refused(tmp_path):
     pytest.importorskip("pyarrow", reason="parquet files need pyarrow: the extra `hub`")
     folder = write_picture_folder(tmp_path, train=made_colours(4, size=24), test=made_colours(2, size=24))
     with pytest.raises(DataError, match="sides are multiples of 16 pixels, found 24 x 24; resize them, or use"):
-        read_parquet(path=str(folder), features="gradient_histograms")
+        ParquetReader(path=str(folder), features="gradient_histograms").read()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from labelembed.data import Split, cache, mapped, read_images, read_inputs
+from labelembed.data import ImageReader, Split, cache, read_inputs
 from labelembed.data.encoders import pictures
 from labelembed.data.encoders.pictures import PictureFolder, decode_pictures
 from labelembed.errors import DataError
@@ -94,7 +94,7 @@ def test_new_pictures_are_resized_as_those_of_training(tmp_path):
     exif[0x0112] = 6
     file = write_image(folder / "a" / "tall.jpg", tall, exif=exif.tobytes())
     for fit in ("crop", "stretch", "pad"):
-        raw = read_images(path=str(folder), image_size=16, fit=fit, test_fraction=0.2)
+        raw = ImageReader(path=str(folder), image_size=16, fit=fit, test_fraction=0.2).read()
         trained = torch.cat([raw.train.inputs, raw.test.inputs])
         found, _, notes = read_inputs(file, input_shape=(3, 16, 16), input_range=(0.0, 255.0), fit=fit)
         assert any(torch.equal(found[0], picture) for picture in trained), fit
@@ -182,11 +182,11 @@ def test_large_pictures_are_decoded_in_threads_to_the_same_pixels(tmp_path, monk
 
 def test_many_pictures_lie_in_a_file(tmp_path, monkeypatch, cache_place):
     write_classes(tmp_path, {"a": 6, "b": 6})
-    in_memory = read_images(path=str(tmp_path))
-    monkeypatch.setattr(mapped, "MAPPED_ABOVE_BYTES", 1000)
+    in_memory = ImageReader(path=str(tmp_path)).read()
+    monkeypatch.setattr(cache, "MAPPED_ABOVE_BYTES", 1000)
     monkeypatch.setattr(pictures, "_VERSION", "another key")
     for _ in range(2):  # made, and found again
-        raw = read_images(path=str(tmp_path))
+        raw = ImageReader(path=str(tmp_path)).read()
         assert torch.equal(raw.train.inputs, in_memory.train.inputs)
         assert torch.equal(raw.test.inputs, in_memory.test.inputs)
     files = sorted(file.name for file in cache_place.iterdir())
@@ -204,14 +204,14 @@ def test_many_pictures_lie_in_a_file(tmp_path, monkeypatch, cache_place):
 
 def test_pictures_for_which_the_disk_has_no_room(tmp_path, monkeypatch):
     write_classes(tmp_path, {"a": 6, "b": 6})
-    monkeypatch.setattr(mapped, "MAPPED_ABOVE_BYTES", 1000)
+    monkeypatch.setattr(cache, "MAPPED_ABOVE_BYTES", 1000)
 
     def full(file, size):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(mapped, "reserve", full)
+    monkeypatch.setattr(cache, "reserve", full)
     with pytest.raises(DataError, match=r"has no room \(No space left on device\).*data\.image_size.*LABELEMBED_CACHE"):
-        read_images(path=str(tmp_path))
+        ImageReader(path=str(tmp_path)).read()
     assert not any(cache.cache_folder().iterdir())
     # a selection goes into memory then
     split = Split(torch.arange(4000).reshape(4, 1000).to(torch.uint8), torch.zeros(4, dtype=torch.int64))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import read_images
+from labelembed.data import ImageReader
 from labelembed.recipes.loading import load_recipe
 from tests.made_cli import call, succeed
 from tests.made_data import write_image
@@ -50,22 +50,22 @@ def test_size_follows_the_training_pictures(tmp_path, shapes, side, why):
     write_shape(tmp_path / "test", 500, 500, count=1)  # takes no part
     note = f"pictures become {side} x {side}, {why}; another size: --set data.image_size=NUMBER"
     for _ in range(2):  # the second time from the cache
-        raw = read_images(path=str(tmp_path), image_size="auto")
+        raw = ImageReader(path=str(tmp_path), image_size="auto").read()
         assert raw.train.inputs.shape[1:] == (3, side, side)
         assert note in raw.notes
-    assert torch.equal(raw.train.inputs, read_images(path=str(tmp_path), image_size=side).train.inputs)
+    assert torch.equal(raw.train.inputs, ImageReader(path=str(tmp_path), image_size=side).read().train.inputs)
 
 
 def test_a_size_that_the_pictures_have_changes_no_pixel(tmp_path):
     write_shape(tmp_path, 28, 28)
-    automatic, stored = (read_images(path=str(tmp_path), image_size=size) for size in ("auto", None))
+    automatic, stored = (ImageReader(path=str(tmp_path), image_size=size).read() for size in ("auto", None))
     assert torch.equal(automatic.train.inputs, stored.train.inputs)
     assert not [note for note in stored.notes if "become" in note]
     with pytest.raises(ValueError, match="must be a whole number of 1 to 4096, or 'auto', got 'large'"):
-        read_images(path=str(tmp_path), image_size="large")
+        ImageReader(path=str(tmp_path), image_size="large").read()
     listed = ["path,label", *(f"{file},{file.parent.name}" for file in sorted(tmp_path.rglob("*.png")))]
     (tmp_path / "list.csv").write_text("\n".join(listed))
-    raw = read_images(path=str(tmp_path / "list.csv"), image_size="auto")
+    raw = ImageReader(path=str(tmp_path / "list.csv"), image_size="auto").read()
     assert raw.train.inputs.shape[1:] == (3, 28, 28)
 
 
@@ -76,7 +76,7 @@ def test_many_extreme_shapes_are_noted_where_they_are_cut(tmp_path):
     cut = "pictures have a side more than 3 times as long as the other and are cut to their middle; to keep all of them"
 
     def told(**options):
-        return [note for note in read_images(path=str(tmp_path), **options).notes if cut in note]
+        return [note for note in ImageReader(path=str(tmp_path), **options).read().notes if cut in note]
 
     assert told(image_size="auto") == []  # 2 of 22
     write_shape(tmp_path, 20, 61, count=1)

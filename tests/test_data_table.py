@@ -13,10 +13,9 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from labelembed.data import ValidationSplit, prepare, read_table
-from labelembed.data.encoders.table import COLUMNS_FILE, TableEncoding
+from labelembed.data import TableReader, ValidationSplit, prepare
+from labelembed.data.encoders.table import COLUMNS_FILE, TableEncoder
 from labelembed.data.encoders.table_columns import kind_of
-from labelembed.data.encoders.table_fitting import fit_columns
 from labelembed.data.files.parts import Reading, read_file
 from labelembed.errors import DataError
 from tests.made_texts import write_columns, write_csv, write_json_lines
@@ -33,13 +32,19 @@ def made_rows(count, *, seed=0):
     return rows
 
 
+def fitted_on(table, rows, *, asked):
+    encoder = TableEncoder(asked=asked, most_categories=4)
+    encoder.fit_transform(table.select(rows))
+    return encoder
+
+
 HEADING = ("age", "city", "code", "class")
 
 
 def test_inputs_are_those_of_scikit_learn(tmp_path):
     table = read_file(write_csv(tmp_path / "t.csv", made_rows(120), *HEADING), Reading())
     asked = {"code": "categorical", "class": None}
-    encoding = fit_columns(table, range(80), asked=asked, most_categories=4)
+    encoding = fitted_on(table, range(80), asked=asked)
 
     def matrix(rows):
         ages = [float(value) if value else np.nan for value in table.values("age")]
@@ -55,7 +60,7 @@ def test_inputs_are_those_of_scikit_learn(tmp_path):
     ]).fit(matrix(range(80)))  # fmt: skip
     for rows in (range(80), range(80, 120)):  # the second with villages that were not seen
         wanted = fitted.transform(matrix(rows)).astype(np.float32)
-        np.testing.assert_array_equal(encoding.encode(table, rows).numpy(), wanted)
+        np.testing.assert_array_equal(encoding.transform(table.select(rows)).inputs.numpy(), wanted)
     assert encoding.categorical[0].others
     assert encoding.numeric[0].indicator
 
@@ -63,9 +68,9 @@ def test_inputs_are_those_of_scikit_learn(tmp_path):
 def test_columns_are_fitted_on_the_training_rows_only(tmp_path):
     # a far value in every row but those that are trained on would move the mean
     rows = [(float(n % 5), ("no", "yes")[n % 2]) for n in range(60)]
-    raw = read_table(path=str(write_csv(tmp_path / "t.csv", rows, "x", "class")))
+    raw = TableReader(path=str(write_csv(tmp_path / "t.csv", rows, "x", "class"))).read()
     data = prepare(raw, validation=ValidationSplit(fraction=0.25), train_rows=20)
-    (column,) = data.encoding.numeric
+    (column,) = data.encoder.numeric
     held = {name: [data.texts(name, row) for row in range(len(split))] for name, split in data.splits.items()}
     values = [float(text.removeprefix("x=")) for text in held["train"]]
     assert {name: len(found) for name, found in held.items()} == {"train": 20, "validation": 12, "test": 12}
@@ -88,7 +93,7 @@ def test_columns_are_fitted_on_the_training_rows_only(tmp_path):
         ("x", ["2024-01-05", "2023-12-31 10:00"], None, "dates"),
         ("x", ["05.01.2024", "31.12.23"], None, "dates"),
         ("x", [f"a remark of several words {n}" for n in range(30)], None, "texts"),
-        ("x", [f"key{n}" for n in range(30)], None, "another value in nearly every row"),
+        ("x", [f"key{n}" for n in range(30)], None, "another value in nearly every example"),
         ("x", ["", None, "NA"], None, "no value"),
         ("x", ["7", "7", ""], None, "one value only"),
         # mostly numbers: what is none is asked about, and not taken for thirty categories
@@ -103,7 +108,7 @@ def test_columns_are_told_by_their_values(name, values, kind, reason):
 def test_what_is_used_and_left_out_is_told(tmp_path):
     rows = [(n, age, city, "2024-01-05", "red", label) for n, (age, city, _, label) in enumerate(made_rows(100))]
     file = write_csv(tmp_path / "t.csv", rows, "nr", "age", "city", "day", "colour", "class")
-    data = prepare(read_table(path=str(file), most_categories=5, leave_out=["colour"]), validation=None)
+    data = prepare(TableReader(path=str(file), most_categories=5, leave_out=["colour"]).read(), validation=None)
     assert "columns used: 1 of numbers, 1 of categories, together 7 inputs" in data.notes
     assert "columns left out: nr (counts the examples), day (dates), colour (as asked)" in [
         note.replace("one value only", "dates") for note in data.notes
@@ -115,9 +120,9 @@ def test_what_is_used_and_left_out_is_told(tmp_path):
 @pytest.mark.parametrize("train_rows", [None, 30])
 def test_a_column_that_counts_the_examples_is_left_out_however_few_are_trained_on(tmp_path, begin, train_rows):
     rows = [(begin + n, (n * 7919) % 101, ("no", "yes")[n % 2]) for n in range(300)]
-    raw = read_table(path=str(write_csv(tmp_path / "t.csv", rows, "nr", "x", "class")))
+    raw = TableReader(path=str(write_csv(tmp_path / "t.csv", rows, "nr", "x", "class"))).read()
     data = prepare(raw, validation=ValidationSplit(fraction=0.25), train_rows=train_rows)
-    assert [column.name for column in data.encoding.numeric] == ["x"]
+    assert [column.name for column in data.encoder.numeric] == ["x"]
     assert "columns left out: nr (counts the examples)" in data.notes
 
 
@@ -130,16 +135,16 @@ def test_typed_files_give_the_same_inputs(tmp_path):
         write_json_lines(tmp_path / "t.jsonl", typed, *HEADING),
         write_columns(tmp_path / "t.parquet", dict(zip(HEADING, map(list, zip(*typed, strict=True)), strict=True))),
     ]
-    found = [prepare(read_table(path=str(file)), validation=ValidationSplit(fraction=0.2)) for file in files]
+    found = [prepare(TableReader(path=str(file)).read(), validation=ValidationSplit(fraction=0.2)) for file in files]
     assert len({data.fingerprint() for data in found}) == 1
 
 
 def test_what_was_learned_is_kept_and_read_again(tmp_path):
     table = read_file(write_csv(tmp_path / "t.csv", made_rows(90), *HEADING), Reading())
-    encoding = fit_columns(table, range(50), asked={"class": None}, most_categories=4)
+    encoding = fitted_on(table, range(50), asked={"class": None})
     (tmp_path / COLUMNS_FILE).write_bytes(encoding.files()[COLUMNS_FILE])
-    again = TableEncoding.load(tmp_path)
-    assert torch.equal(again.encode(table), encoding.encode(table))
+    again = TableEncoder.load(tmp_path)
+    assert torch.equal(again.transform(table).inputs, encoding.transform(table).inputs)
     assert again.files() == encoding.files()
 
 
@@ -156,22 +161,22 @@ def test_what_was_learned_is_kept_and_read_again(tmp_path):
 )
 def test_damaged_columns_are_refused(tmp_path, damage):
     table = read_file(write_csv(tmp_path / "t.csv", made_rows(50), *HEADING), Reading())
-    kept = json.loads(fit_columns(table, range(50), asked={}, most_categories=4).files()[COLUMNS_FILE])
+    kept = json.loads(fitted_on(table, range(50), asked={}).files()[COLUMNS_FILE])
     damage(kept)
     (tmp_path / COLUMNS_FILE).write_text(json.dumps(kept))
     with pytest.raises(DataError, match=r"columns\.json: damaged, or of another version"):
-        TableEncoding.load(tmp_path)
+        TableEncoder.load(tmp_path)
 
 
 def test_new_rows_without_a_column_or_with_a_word_for_a_number_are_refused(tmp_path):
     table = read_file(write_csv(tmp_path / "t.csv", made_rows(50), *HEADING), Reading())
-    encoding = fit_columns(table, range(50), asked={"class": None}, most_categories=4)
+    encoding = fitted_on(table, range(50), asked={"class": None})
     fewer = read_file(write_csv(tmp_path / "fewer.csv", [("Bonn",)], "city"), Reading())
-    with pytest.raises(DataError, match=r"fewer\.csv: has no column 'age', which the training rows had; it has city"):
-        encoding.encode(fewer)
+    with pytest.raises(DataError, match=r"fewer\.csv: has no column 'age', which the training examples had; it has"):
+        encoding.transform(fewer)
     wrong = read_file(write_csv(tmp_path / "wrong.csv", [*made_rows(3), ("old", "Ulm", 1, "no")], *HEADING), Reading())
     with pytest.raises(DataError) as caught:
-        encoding.encode(wrong)
+        encoding.transform(wrong)
     assert str(caught.value) == (
         f"{tmp_path}/wrong.csv: row 5: column 'age' holds numbers, but 'old' stands there; repair it, or say what the "
         "column is: --set 'data.categorical=[age]' or --set 'data.leave_out=[age]'"
@@ -182,14 +187,14 @@ def test_infinite_numbers_are_refused(tmp_path):
     rows = [(float(n) if n != 7 else float("inf"), ("a", "b")[n % 2]) for n in range(40)]
     file = write_json_lines(tmp_path / "t.jsonl", rows, "x", "class")
     with pytest.raises(DataError, match="line 8: column 'x' holds numbers, but 'inf' stands there"):
-        prepare(read_table(path=str(file)), validation=None)
+        prepare(TableReader(path=str(file)).read(), validation=None)
 
 
 def test_far_values_of_new_rows_stay_in_the_range_of_a_network(tmp_path):
     table = read_file(write_csv(tmp_path / "t.csv", [(n,) for n in range(10)], "x"), Reading())
-    encoding = fit_columns(table, range(10), asked={"x": "numeric"}, most_categories=4)
+    encoding = fitted_on(table, range(10), asked={"x": "numeric"})
     far = read_file(write_csv(tmp_path / "far.csv", [("1e300",), ("-1e300",)], "x"), Reading())
-    assert encoding.encode(far).tolist() == [[20.0], [-20.0]]
+    assert encoding.transform(far).inputs.tolist() == [[20.0], [-20.0]]
 
 
 @pytest.mark.parametrize(
@@ -205,14 +210,14 @@ def test_far_values_of_new_rows_stay_in_the_range_of_a_network(tmp_path):
 def test_columns_named_wrongly_are_refused(tmp_path, options, message):
     file = write_csv(tmp_path / "t.csv", made_rows(40), *HEADING)
     with pytest.raises(DataError) as caught:
-        prepare(read_table(path=str(file), **options), validation=None)
+        prepare(TableReader(path=str(file), **options).read(), validation=None)
     assert message in str(caught.value)
     assert str(caught.value).count("t.csv") == 1
 
 
 def test_arguments_out_of_their_range_are_named_together(tmp_path):
     with pytest.raises(ValueError, match="most_categories") as caught:
-        read_table(path=str(tmp_path), numeric=["age"], leave_out=["age"], most_categories=1)
+        TableReader(path=str(tmp_path), numeric=["age"], leave_out=["age"], most_categories=1).read()
     assert str(caught.value).splitlines() == [
         "`most_categories` must be >= 2, got 1",
         "`leave_out` must not name a column that is named already, got 'age'",
@@ -221,4 +226,4 @@ def test_arguments_out_of_their_range_are_named_together(tmp_path):
 
 def test_the_labels_may_be_named_among_what_is_left_out(tmp_path):
     file = write_csv(tmp_path / "t.csv", made_rows(40), *HEADING)
-    assert prepare(read_table(path=str(file), leave_out=["class"]), validation=None).names == ("no", "yes")
+    assert prepare(TableReader(path=str(file), leave_out=["class"]).read(), validation=None).names == ("no", "yes")

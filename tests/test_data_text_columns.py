@@ -8,10 +8,8 @@ import shlex
 import pytest
 import torch
 
-from labelembed.data import ValidationSplit, prepare, read_texts
+from labelembed.data import TextReader, ValidationSplit, WordBags, prepare
 from labelembed.data.files.columns import as_setting
-from labelembed.data.files.parts import Reading
-from labelembed.data.files.texts import read_new_texts, read_text_rows
 from labelembed.errors import DataError
 from labelembed.training.plain_yaml import plain_values
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
@@ -22,11 +20,15 @@ JOINED = [f"{title}\n{body}" for title, body, _ in ROWS]
 
 
 def read(path, columns=BOTH, **options):
-    return read_text_rows(path=str(path), text_column=columns, **options)
+    return TextReader(path=str(path), text_column=columns, **options).read()
+
+
+def every_text(rows):
+    return [text for part in rows.parts.values() for text in part.inputs]
 
 
 def texts_of(rows):
-    return sorted(rows.texts)
+    return sorted(every_text(rows))
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet", "saved"])
@@ -44,14 +46,14 @@ def test_every_kind_of_file_gives_the_joined_texts(tmp_path, kind):
         write_columns(path, columns) if kind == "parquet" else write_saved(path, columns, files=3)
     rows = read(path)
     assert texts_of(rows) == sorted(JOINED)
-    assert rows.column is None
-    assert sorted(zip(rows.texts, torch.cat(list(rows.labels.values())).tolist(), strict=True)) == sorted(
-        (joined, int(label == "pos")) for joined, (_, _, label) in zip(JOINED, ROWS, strict=True)
-    )
+    assert rows.train.inputs.column is None
+    assert sorted(
+        zip(every_text(rows), torch.cat([part.labels for part in rows.parts.values()]).tolist(), strict=True)
+    ) == sorted((joined, int(label == "pos")) for joined, (_, _, label) in zip(JOINED, ROWS, strict=True))
     if kind != "saved":
-        found, places = read_new_texts(path, Reading(), text_column=BOTH)
-        assert found == JOINED
-        assert len(places) == 40
+        found = TextReader(path="x.csv", text_column=BOTH).new_examples(path, WordBags())
+        assert list(found.inputs) == JOINED
+        assert len(found.names) == 40
 
 
 def test_order_is_that_of_the_list(tmp_path):
@@ -62,8 +64,9 @@ def test_order_is_that_of_the_list(tmp_path):
 def test_a_list_of_one_is_that_column(tmp_path):
     file = write_csv(tmp_path / "r.csv", ROWS, *BOTH, "label")
     one, same = read(file, ["body"]), read(file, "body")
-    assert one.texts == same.texts == [text for text in one.texts if text in {body for _, body, _ in ROWS}]
-    assert one.column == same.column == "body"
+    assert every_text(one) == every_text(same)
+    assert set(every_text(one)) == {body for _, body, _ in ROWS}
+    assert one.train.inputs.column == same.train.inputs.column == "body"
 
 
 def test_what_one_of_the_columns_lacks_is_empty(tmp_path):
@@ -79,20 +82,20 @@ def test_what_one_of_the_columns_lacks_is_empty(tmp_path):
 
 def test_rows_with_nothing_in_any_column_are_refused_or_left_out(tmp_path):
     file = write_csv(tmp_path / "r.csv", [*ROWS, ("", " ", "pos"), ("", "", "neg"), ("a", "", "neg")], *BOTH, "label")
-    said = "columns 'title' and 'body' have no text in 2 (row 42, row 43) of 43 rows"
+    said = "columns 'title' and 'body' have no text in 2 (row 42, row 43) of 43 examples"
     with pytest.raises(DataError) as caught:
         read(file)
-    assert str(caught.value) == f"{file}: {said}; leave those rows out with --set data.skip_incomplete=true"
+    assert str(caught.value) == f"{file}: {said}; leave those out with --set data.skip_incomplete=true"
     rows = read(file, skip_incomplete=True)
     assert texts_of(rows) == sorted([*JOINED, "a\n"])
-    assert f"rows left out: {said}" in rows.notes
+    assert f"examples left out: {said}" in rows.notes
 
 
 def test_parts_of_their_own_each_have_the_columns(tmp_path):
     for name, begin, end in (("train", 0, 24), ("dev", 24, 32), ("test", 32, 40)):
         write_csv(tmp_path / f"{name}.csv", ROWS[begin:end], *BOTH, "label")
     rows = read(tmp_path)
-    assert [part.texts for part in rows.parts.values()] == [JOINED[:24], JOINED[24:32], JOINED[32:]]
+    assert [list(part.inputs) for part in rows.parts.values()] == [JOINED[:24], JOINED[24:32], JOINED[32:]]
     write_csv(tmp_path / "test.csv", [(title, label) for title, _, label in ROWS[32:]], "title", "label")
     with pytest.raises(DataError) as caught:
         read(tmp_path)
@@ -115,7 +118,7 @@ def test_columns_that_cannot_be_are_named(tmp_path, columns, options, message):
     assert str(caught.value) == f"{file}: {message}"
     if not options:
         with pytest.raises(DataError) as caught:
-            read_new_texts(file, Reading(), text_column=columns)
+            TextReader(path="x.csv", text_column=columns).new_examples(file, WordBags())
         assert str(caught.value) == f"{file}: {message}"
 
 
@@ -126,7 +129,7 @@ def test_columns_that_hold_no_texts_are_named(tmp_path):
     with pytest.raises(DataError) as caught:
         read(file, ["b", "a"])
     assert str(caught.value) == (
-        f"{file}: column 'a' holds numbers in 40 of 40 rows; name the column of the texts with "
+        f"{file}: column 'a' holds numbers in 40 of 40 examples; name the column of the texts with "
         "--set data.text_column=...; there are: a, b, c"
     )
     nested = [{"body": body, "title": [title], "label": label} for title, body, label in ROWS]
@@ -147,10 +150,9 @@ def test_columns_that_hold_no_texts_are_named(tmp_path):
 )
 def test_lists_that_name_a_column_twice_or_none_are_refused(tmp_path, columns, message):
     file = write_csv(tmp_path / "r.csv", ROWS, *BOTH, "label")
-    for call in (lambda: read(file, columns), lambda: read_new_texts(file, Reading(), text_column=columns)):
-        with pytest.raises(ValueError, match="text_column") as caught:
-            call()
-        assert str(caught.value) == message
+    with pytest.raises(ValueError, match="text_column") as caught:
+        read(file, columns)
+    assert str(caught.value) == message
 
 
 def test_where_it_is_unclear_the_message_types_the_list_out(tmp_path):
@@ -199,10 +201,10 @@ def test_other_columns_are_other_data(tmp_path):
     rows = [(f"{first} {n}", text, label) for n, (first, text, label) in enumerate(ROWS)]
     file = write_csv(tmp_path / "r.csv", rows, *BOTH, "label")
     found = [
-        prepare(read_texts(path=str(file), text_column=columns), validation=ValidationSplit(fraction=0.25))
+        prepare(TextReader(path=str(file), text_column=columns).read(), validation=ValidationSplit(fraction=0.25))
         for columns in (BOTH, "body", BOTH)
     ]
     first, other, again = (data.fingerprint() for data in found)
     assert first == again != other
-    assert {"number"} <= set(found[0].encoding.features)
-    assert {"number"}.isdisjoint(found[1].encoding.features)
+    assert {"number"} <= set(found[0].encoder.features)
+    assert {"number"}.isdisjoint(found[1].encoder.features)

@@ -45,7 +45,7 @@ def encoder(tmp_path_factory):
 @pytest.mark.usefixtures("small_steps")
 def test_features_equal_their_naive_form(encoder):
     found = text_features(TEXTS, folder=encoder, maximum_tokens=10)
-    model, cut = bert(vocabulary=len(WORDS)), tokenizer()
+    model, cut = bert(vocabulary=len(WORDS)).base_model, tokenizer()
     expected = [naive_text_features(text, cut, model, maximum_tokens=10) for text in TEXTS]
     assert found.dtype == np.float32
     # float32 against float64

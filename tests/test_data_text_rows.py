@@ -8,16 +8,14 @@ import re
 
 import pytest
 
-from labelembed.data.files.parts import Reading
-from labelembed.data.files.texts import read_new_texts, read_text_rows
-from labelembed.errors import DataError
+from labelembed.data import TextReader, WordBags
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
 
 ROWS = [*reviews(20), ('he said "no, never"\nand left; then\tmore', "neg"), ("größer, schöner", "pos")]
 
 
 def read(path, **options):
-    return read_text_rows(path=str(path), **options)
+    return TextReader(path=str(path), **options).read()
 
 
 def pairs(rows, *parts):
@@ -25,7 +23,7 @@ def pairs(rows, *parts):
     found = []
     for part in parts or ("train", "test"):
         split = getattr(rows, part)
-        found += [(text, rows.names[label]) for text, label in zip(split.texts, split.labels.tolist(), strict=True)]
+        found += [(text, rows.names[label]) for text, label in zip(split.inputs, split.labels.tolist(), strict=True)]
     return sorted(found)
 
 
@@ -92,11 +90,6 @@ def test_parts_come_from_files_and_from_a_column(tmp_path):
         assert pairs(rows, "train") == sorted(ROWS[:12])
         assert pairs(rows, "validation") == sorted(ROWS[12:16])
         assert pairs(rows, "test") == sorted(ROWS[16:])
-    (folder / "test.csv").unlink()
-    without_test = read(folder)
-    assert without_test.validation is None
-    assert "no test set: the validation set takes its place" in without_test.notes
-    assert pairs(without_test, "test") == sorted(ROWS[12:16])
 
 
 def test_test_rows_whose_labels_are_secret_are_left_aside(tmp_path):
@@ -105,20 +98,8 @@ def test_test_rows_whose_labels_are_secret_are_left_aside(tmp_path):
     (tmp_path / "test.csv").write_text("text\nsomething new here\n")
     rows = read(tmp_path)
     assert pairs(rows, "test") == sorted(ROWS[12:])
-    assert "test rows without labels left aside: 1" in rows.notes
+    assert "test examples without labels left aside: 1" in rows.notes
     assert "no test set: the validation set takes its place" in rows.notes
-
-
-def test_held_out_test_rows_are_stratified_and_the_same_every_time(tmp_path):
-    rows = [(f"{text} {n}", "pos" if n % 10 else "neg") for n, (text, _) in enumerate(reviews(100))]
-    file = write_csv(tmp_path / "reviews.csv", rows, "text", "label")
-    first, again = read(file, test_fraction=0.3), read(file, test_fraction=0.3)
-    assert first.test.texts == again.test.texts
-    assert first.test.labels.bincount().tolist() == [3, 27]
-    assert first.train.labels.bincount().tolist() == [7, 63]
-    assert set(first.train.texts).isdisjoint(first.test.texts)
-    order = {text: n for n, (text, _) in enumerate(rows)}
-    assert [order[text] for text in first.train.texts] == sorted(order[text] for text in first.train.texts)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +124,7 @@ def test_columns_are_found(tmp_path, heading, row):
     made = [row(n, text, label) for n, (text, label) in enumerate(reviews(40))]
     rows = read(write_csv(tmp_path / "some.csv", made, *heading))
     place = next(p for p, value in enumerate(made[0]) if value == reviews(40)[0][0])
-    assert sorted([*rows.train.texts, *rows.test.texts]) == sorted(entry[place] for entry in made)
+    assert sorted([*rows.train.inputs, *rows.test.inputs]) == sorted(entry[place] for entry in made)
     assert len(rows.names) == 2
     assert f"texts are taken from column {heading[place]!r}" in rows.notes
     (note,) = [note for note in rows.notes if note.startswith("labels are taken from column")]
@@ -202,9 +183,9 @@ def test_rows_without_text_or_label_are_left_out_when_asked(tmp_path):
     rows = [*reviews(20), ("", "pos"), (" \t", "neg"), ("a text of nobody", "")]
     found = read(write_csv(tmp_path / "r.csv", rows, "text", "label"), skip_incomplete=True)
     assert pairs(found) == sorted(reviews(20))
-    assert "rows left out: column 'text' has no text in 2 (row 22, row 23) of 23 rows" in found.notes
-    assert "rows without a label left out: 1 of 21 (row 22)" not in found.notes  # rows keep their numbers
-    assert "rows without a label left out: 1 of 21 (row 24)" in found.notes
+    assert "examples left out: column 'text' has no text in 2 (row 22, row 23) of 23 examples" in found.notes
+    assert "examples without a label left out: 1 of 21 (row 22)" not in found.notes  # rows keep their numbers
+    assert "examples without a label left out: 1 of 21 (row 24)" in found.notes
 
 
 def test_rare_labels_are_told_and_left_out_when_asked(tmp_path):
@@ -212,17 +193,18 @@ def test_rare_labels_are_told_and_left_out_when_asked(tmp_path):
     rows = read(file)
     assert rows.names == ("neg", "odd", "pos")
     assert rows.test.labels.bincount(minlength=3)[1] == 0
-    assert any(note.startswith("labels with one row only: odd:") for note in rows.notes)
+    assert any(note.startswith("labels with one example only: odd:") for note in rows.notes)
     assert pairs(read(file, minimum_label_rows=2)) == sorted(reviews(20))
 
 
 def test_texts_alone_are_read_with_their_places(tmp_path):
     file = write_csv(tmp_path / "new.csv", [(text, n) for n, (text, _) in enumerate(reviews(3))], "text", "id")
-    texts, places = read_new_texts(file, Reading())
-    assert texts == [text for text, _ in reviews(3)]
-    assert places == ["row 2", "row 3", "row 4"]
+    found = TextReader(path="x.csv").new_examples(file, WordBags())
+    assert list(found.inputs) == [text for text, _ in reviews(3)]
+    assert found.names == ["new.csv row 2", "new.csv row 3", "new.csv row 4"]
     lines = write_json_lines(tmp_path / "new.jsonl", [(text,) for text, _ in reviews(3)], "anything")
-    assert read_new_texts(lines, Reading(), text_column="anything")[1] == ["line 1", "line 2", "line 3"]
+    found = TextReader(path="x.csv", text_column="anything").new_examples(lines, WordBags())
+    assert found.names == ["new.jsonl line 1", "new.jsonl line 2", "new.jsonl line 3"]
 
 
 def test_arguments_out_of_their_range_are_named_together(tmp_path):
@@ -234,10 +216,3 @@ def test_arguments_out_of_their_range_are_named_together(tmp_path):
         "`minimum_label_rows` must be >= 1, got 0",
         "`test_fraction` must be a number between 0 and 1, both excluded, got 1.5",
     ]
-
-
-def test_a_test_set_of_its_own_and_a_fraction_contradict(tmp_path):
-    for name in ("train", "test"):
-        write_csv(tmp_path / f"{name}.csv", reviews(10), "text", "label")
-    with pytest.raises(DataError, match="has a test set of its own; leave `test_fraction` out"):
-        read(tmp_path, test_fraction=0.5)

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelembed.data import ValidationSplit, prepare, read_texts
-from labelembed.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE, TextContent, WordBags, words_of
+from labelembed.data import TextReader, Texts, ValidationSplit, prepare
+from labelembed.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE, WordBags, words_of
 from labelembed.errors import DataError
 from tests.made_texts import reviews, write_csv
 from tests.naive.bag_of_words import naive_row, naive_vocabulary, naive_words
@@ -19,7 +19,7 @@ TEXTS = st.lists(st.lists(st.sampled_from(["a", "b", "c", "d's", "!", "É"]), ma
 
 
 def rows_of(bags, texts):
-    return [[number for number in row if number] for row in bags.encode_texts(texts).tolist()]
+    return [[number for number in row if number] for row in bags.transform(texts).inputs.tolist()]
 
 
 @settings(max_examples=150, deadline=None)
@@ -33,21 +33,20 @@ def rows_of(bags, texts):
 )
 def test_vocabulary_and_rows_are_those_of_the_naive_form(train, new, **how):
     wanted = naive_vocabulary(train, **how)
-    content = TextContent([*new, *train], **how)  # the new texts stand beside and are learned from in nothing
-    rows = torch.arange(len(new), len(new) + len(train))
+    bags = WordBags(**how)
     if not wanted:
         with pytest.raises(DataError, match="no word stands in"):
-            content.fit(rows)
+            bags.fit_transform(Texts(train))
         return
-    bags = content.fit(rows)
+    learned = bags.fit_transform(Texts(train))
     assert list(bags.features) == wanted
     sizes = {"ngrams": how["ngrams"], "maximum_words": how["maximum_words"]}
     assert rows_of(bags, train) == [naive_row(text, wanted, **sizes) for text in train]
     assert bags.row_length == max(1, *(len(naive_row(text, wanted, **sizes)) for text in train))
     # no feature of a text that is longer than every training text is lost
     assert rows_of(bags, new) == [naive_row(text, wanted, **sizes) for text in new]
-    assert torch.equal(content.inputs(bags, torch.arange(len(new))), bags.encode_texts(new))
-    assert content._grams.is_cut.tolist() == bags.is_cut([*new, *train]).tolist()
+    assert torch.equal(learned.inputs, bags.transform(train).inputs)
+    assert learned.cut == sum(len(naive_words(text, 100)) > how["maximum_words"] for text in train)
 
 
 @given(st.text(max_size=60).filter(lambda text: all(ord(letter) < 0x2E80 for letter in text)))
@@ -64,16 +63,16 @@ def test_letters_of_scripts_without_spaces_are_words():
 
 def test_vocabulary_knows_the_training_rows_only(tmp_path):
     rows = [(f"{text} only{n}", label) for n, (text, label) in enumerate(reviews(60))]
-    raw = read_texts(path=str(write_csv(tmp_path / "r.csv", rows, "text", "label")), minimum_texts=1, ngrams=1)
+    raw = TextReader(path=str(write_csv(tmp_path / "r.csv", rows, "text", "label")), minimum_texts=1, ngrams=1).read()
     data = prepare(raw, validation=ValidationSplit(fraction=0.25), train_rows=20)
     numbers = {name: {f"only{n}" for n in range(60) if _has(data, name, f"only{n}")} for name in data.splits}
     assert {name: len(found) for name, found in numbers.items()} == {"train": 20, "validation": 12, "test": 12}
-    assert set(data.encoding.features) >= numbers["train"]
-    assert set(data.encoding.features).isdisjoint(numbers["validation"] | numbers["test"])
-    assert data.input_range == (0.0, float(len(data.encoding.features)))
+    assert set(data.encoder.features) >= numbers["train"]
+    assert set(data.encoder.features).isdisjoint(numbers["validation"] | numbers["test"])
+    assert data.input_range == (0.0, float(len(data.encoder.features)))
     for name, split in data.splits.items():
         assert split.inputs.dtype == torch.int32
-        again = data.encoding.encode_texts([data.texts(name, row) for row in range(len(split))])
+        again = data.encoder.transform([data.texts(name, row) for row in range(len(split))]).inputs
         assert torch.equal(split.inputs, again)
 
 
@@ -81,23 +80,23 @@ def _has(data, split, word):
     return any(word in data.texts(split, row).split() for row in range(len(data.splits[split])))
 
 
-def test_validation_rows_of_the_data_are_taken(tmp_path):
+def test_development_rows_of_the_data_are_taken(tmp_path):
     for name, begin, end in (("train", 0, 40), ("dev", 40, 50), ("test", 50, 60)):
         write_csv(tmp_path / f"{name}.csv", reviews(60)[begin:end], "text", "label")
-    data = prepare(read_texts(path=str(tmp_path)), validation=ValidationSplit(fraction=0.5))
+    data = prepare(TextReader(path=str(tmp_path)).read(), validation=ValidationSplit(fraction=0.5))
     assert [len(split) for split in data.splits.values()] == [40, 10, 10]
     assert [data.texts("validation", row) for row in range(10)] == [text for text, _ in reviews(60)[40:50]]
-    assert "validation examples: 10 of the data's own; data.validation holds out none" in data.notes
+    assert "validation set: the data's own 10 examples; data.validation holds out none" in data.notes
 
 
 def test_what_was_learned_is_kept_and_read_again(tmp_path):
-    content = TextContent([t for t, _ in reviews(30)], ngrams=3, minimum_texts=2, maximum_features=50, maximum_words=9)
-    bags = content.fit(torch.arange(30))
+    bags = WordBags(ngrams=3, minimum_texts=2, maximum_features=50, maximum_words=9)
+    bags.fit_transform(Texts([text for text, _ in reviews(30)]))
     for name, kept in bags.files().items():
         (tmp_path / name).write_bytes(kept)
     again = WordBags.load(tmp_path)
     new = [text for text, _ in reviews(20, seed=1)]
-    assert torch.equal(again.encode_texts(new), bags.encode_texts(new))
+    assert torch.equal(again.transform(new).inputs, bags.transform(new).inputs)
     assert again.files() == bags.files()
     assert (tmp_path / VOCABULARY_FILE).read_text().splitlines() == list(bags.features)
 
@@ -111,7 +110,7 @@ def test_what_was_learned_is_kept_and_read_again(tmp_path):
         ("a\n", {"format": "x"}, "words.json: damaged, or of another version; expected the format"),
         ("a\n", {"row_length": 0}, "words.json: damaged, row_length and maximum_words are [0, 5]"),
         ("a\n", {"row_length": True}, "words.json: damaged, row_length and maximum_words are [True, 5]"),
-        ("a\n", None, "words.txt or words.json is damaged"),
+        ("a\n", None, "words.json: damaged"),
     ],
 )
 def test_damaged_vocabulary_is_refused(tmp_path, vocabulary, about, message):
@@ -126,7 +125,7 @@ def test_damaged_vocabulary_is_refused(tmp_path, vocabulary, about, message):
 
 def test_arguments_out_of_their_range_are_named_together():
     with pytest.raises(ValueError, match="ngrams") as caught:
-        TextContent([], ngrams=6, minimum_texts=0, maximum_features=0, maximum_words=0)
+        TextReader(path="x.csv", ngrams=6, minimum_texts=0, maximum_features=0, maximum_words=0)
     assert str(caught.value).splitlines() == [
         "`ngrams` must be 1 to 5, got 6",
         "`minimum_texts` must be >= 1, got 0",
@@ -136,7 +135,10 @@ def test_arguments_out_of_their_range_are_named_together():
 
 
 def test_texts_are_chosen_by_position():
-    content = TextContent(["a b", "", "c", "a c b"], ngrams=1, minimum_texts=1, maximum_features=9, maximum_words=9)
-    bags = content.fit(torch.tensor([0, 2]))
+    texts = Texts(["a b", "", "c", "a c b"])
+    bags = WordBags(ngrams=1, minimum_texts=1, maximum_features=9, maximum_words=9)
+    assert bags.fit_transform(texts.select(torch.tensor([0, 2]))).inputs.tolist() == [[1, 2], [3, 0]]
     assert bags.features == ("a", "b", "c")
-    assert content.inputs(bags, torch.tensor([3, 1, 0, 3])).tolist() == [[1, 2, 3], [0, 0, 0], [1, 2, 0], [1, 2, 3]]
+    chosen = texts.select(torch.tensor([3, 1, 0, 3]))
+    assert bags.transform(chosen).inputs.tolist() == [[1, 2, 3], [0, 0, 0], [1, 2, 0], [1, 2, 3]]
+    assert bags.transform([]).inputs.shape == (0, 2)

@@ -74,7 +74,7 @@ def test_a_comparison_of_so_many_steps_is_tuned_too(tmp_path):
 def test_rare_words_are_features_of_few_texts(tmp_path):
     data = SavedRun.load(trained(tmp_path)).read_data()
     assert data.num_labels == 2
-    counts = texts_with_feature(data.train.inputs, len(data.encoding.features) + 1)
+    counts = texts_with_feature(data.train.inputs, len(data.encoder.features) + 1)
     assert counts[1:].min() == 1
     assert counts[0] == len(data.train)
 
@@ -88,7 +88,7 @@ def test_long_texts_are_read_to_the_documented_length(tmp_path):
     assert longest < len(PLAIN * 3) < 50
     inputs, notes = saved.encode_texts([f"{plain} {' '.join(BAD)}", f"{plain} {' '.join(GOOD)}", "dull"])
     assert notes == []
-    known = {feature: number for number, feature in enumerate(saved.encoding.features, start=1)}
+    known = {feature: number for number, feature in enumerate(saved.encoder.features, start=1)}
     for row, words in zip(inputs, (BAD, GOOD), strict=False):
         assert {known[word] for word in words} <= set(row.tolist())
     assert [row["label"] for row in saved.predict(inputs, ["a", "b", "c"])] == ["neg", "pos", "neg"]

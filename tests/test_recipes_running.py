@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from labelembed.data import DATA, RawData
+from labelembed.data import DATA, DigitsReader, RawData
 from labelembed.geometry import LabelGeometry
 from labelembed.recipes.loading import load_recipe
 from labelembed.runs.estimate import seconds_of_run
@@ -31,13 +33,11 @@ def test_fixed_embedding_of_the_same_labels_trains(tmp_path):
 
 def test_fixed_embedding_with_labels_in_another_order_is_refused(tmp_path, monkeypatch):
     # The digits' own names are their numbers, which fit any names; here the data are named, too.
-    read = DATA["digits"]
+    class Named(DigitsReader):
+        def read(self, **how) -> RawData:
+            return replace(super().read(**how), names=NAMED)
 
-    def named(*, test_fraction: float = 0.25) -> RawData:
-        raw = read(test_fraction=test_fraction)
-        return RawData(train=raw.train, test=raw.test, names=NAMED, input_range=raw.input_range, source=raw.source)
-
-    monkeypatch.setitem(DATA, "digits", named)
+    monkeypatch.setitem(DATA, "digits", Named)
     refused = train_with(NAMED[::-1], tmp_path)
     assert refused.code == 2
     assert "label 0 is 'digit 9' in" in refused.err

@@ -53,7 +53,7 @@ def test_a_run_learns_predicts_new_rows_and_measures_others(tmp_path):
     assert [(row["input"], row["label"]) for row in rows] == [("new.csv row 2", "ill"), ("new.csv row 3", "well")]
     refused = call("predict", "run", write_csv(tmp_path / "less.csv", [("dry",)], "cough"))
     assert refused.code == 2
-    assert "less.csv: has no column 'temperature', which the training rows had; it has cough" in refused.err
+    assert "less.csv: has no column 'temperature', which the training examples had; it has cough" in refused.err
 
 
 def test_a_run_whose_columns_are_damaged_says_so(tmp_path):

@@ -90,7 +90,7 @@ def test_a_new_file_without_one_of_the_columns_is_refused(tmp_path):
     refused = call("predict", run, file)
     assert refused.code == 2
     assert refused.err == (
-        f"error: {file}: columns 'title' and 'body' have no text in 1 (row 3) of 2 rows; leave those rows out with "
+        f"error: {file}: columns 'title' and 'body' have no text in 1 (row 3) of 2 examples; leave those out with "
         "data.skip_incomplete=true\n(a key of the recipe: change the file, or train with that key)\n"
     )
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from labelembed.data import FeatureEncoding, TokenEncoding
+from labelembed.data import TextFeatures, Texts, TextTokens
 from labelembed.errors import DataError, RecipeError
 from labelembed.recipes.loading import load_recipe
 from labelembed.runs.run import run_recipe
@@ -215,23 +215,22 @@ def test_path_of_an_encoder_is_made_whole(tmp_path):
 def test_encodings_come_back_from_a_folder_or_are_refused(encoder, tmp_path):
     kept = tmp_path / "kept"
     (kept / "encoder").mkdir(parents=True)
-    features = FeatureEncoding(
-        encoder=str(encoder), maximum_tokens=9, precision="bf16", digest="0" * 64, column="Kommentar"
-    )
-    tokens = TokenEncoding(encoder, 9, "Kommentar")
+    features, tokens = TextFeatures(str(encoder), 9, "bf16"), TextTokens(str(encoder), 9)
+    features.digest, features.column, tokens.column = "0" * 64, "Kommentar", "Kommentar"
     for name, content in (features.files() | tokens.files()).items():
         (kept / name).write_bytes(content)
     assert not list((kept / "encoder").glob("*.safetensors"))
-    assert FeatureEncoding.load(kept) == features
-    back = TokenEncoding.load(kept)
+    assert TextFeatures.load(kept).files() == features.files()
+    back = TextTokens.load(kept)
     assert (back.maximum_tokens, back.column) == (9, "Kommentar")
-    rows = back.encode_texts(["film", "a plot of the film with music in it by its actors", ""])
+    rows, cut = back.transform(Texts(["film", "a plot of the film with music in it by its actors", ""]))
+    assert cut == 1
     assert rows.tolist()[0] == [3, WORDS.index("film") + 1, 4, 0, 0, 0, 0, 0, 0]
     assert [int((row > 0).sum()) for row in rows] == [3, 9, 2]
     with pytest.raises(DataError, match="holds another encoder than the one this run was trained on"):
-        features.encode_texts(["film"])
+        features.transform(Texts(["film"]))
     for name in ("text-features.json", "text-tokens.json"):
-        load = (FeatureEncoding if "features" in name else TokenEncoding).load
+        load = (TextFeatures if "features" in name else TextTokens).load
         about = json.loads((kept / name).read_text())
         (kept / name).write_text(json.dumps(about | {"maximum_tokens": "many"}))
         with pytest.raises(DataError, match=f"{name}: damaged"):

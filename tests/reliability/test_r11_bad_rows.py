@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from labelembed.data import TextReader
 from labelembed.data.files.csv import MAXIMUM_CELL
-from labelembed.data.files.texts import read_text_rows
 from labelembed.errors import DataError
 from tests.made_cli import call
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
@@ -32,7 +32,7 @@ def gaps(place, *, every=9):
 
 def refusal(tmp_path, name, **options):
     with pytest.raises(DataError) as caught:
-        read_text_rows(path=str(tmp_path / name), **options)
+        TextReader(path=str(tmp_path / name), **options).read()
     said = str(caught.value)
     assert len(said.splitlines()) <= 10
     assert said.startswith(f"{tmp_path}/{name}")
@@ -56,31 +56,30 @@ LINES = "".join(f"{text},{label}\n" for text, label in ROWS)
         pytest.param(
             csv(labelled(lambda n: ["Pos", "pos", "pos", "neg", "neg "][n % 5])),
             {},
-            "f.csv: column 'label' has labels that differ by case or spaces only: 'pos' (16 rows) and 'Pos' (8 rows); "
-            "'neg' (8 rows) and 'neg ' (8 rows)\n"
+            "f.csv: column 'label' has labels that differ by case or spaces only: "
+            "'pos' (16 examples) and 'Pos' (8 examples); 'neg' (8 examples) and 'neg ' (8 examples)\n"
             "  --set data.merge_labels=true makes them one label, --set data.merge_labels=false keeps them apart",
             id="labels that differ by case or spaces",
         ),
         pytest.param(
             csv([(n * 1.5, label) for n, (_, label) in enumerate(ROWS)]),
             {},
-            "f.csv: column 'text' holds numbers in 40 of 40 rows; name the column of the texts with --set "
+            "f.csv: column 'text' holds numbers in 40 of 40 examples; name the column of the texts with --set "
             "data.text_column=...; there are: text, label",
             id="a text column of numbers",
         ),
         pytest.param(
             csv(gaps(0)),
             {},
-            "f.csv: column 'text' has no text in 5 (row 2, row 11, row 20, row 29, row 38) of 40 rows; leave those "
-            "rows "
+            "f.csv: column 'text' has no text in 5 (row 2, row 11, row 20, row 29, row 38) of 40 examples; leave those "
             "out with --set data.skip_incomplete=true",
             id="missing texts",
         ),
         pytest.param(
             csv(gaps(1, every=4)),
             {},
-            "f.csv: column 'label' has no label in 10 of 40 rows (row 2, row 6, row 10, row 14, row 18 and 5 more); "
-            "leave them out with --set data.skip_incomplete=true",
+            "f.csv: column 'label' has no label in 10 of 40 examples (row 2, row 6, row 10, row 14, row 18 and 5 "
+            "more); leave them out with --set data.skip_incomplete=true",
             id="missing labels",
         ),
         pytest.param(
@@ -182,7 +181,7 @@ LINES = "".join(f"{text},{label}\n" for text, label in ROWS)
         pytest.param(
             csv(labelled(lambda n: n)),
             {},
-            "f.csv: column 'label' has as many values as rows (40): it is probably a number or a text of each row, "
+            "f.csv: column 'label' has as many values as examples (40): it is probably a number or a text of each, "
             "not a "
             "label; name another with --set data.label_column=...",
             id="labels that number the rows",
@@ -190,7 +189,7 @@ LINES = "".join(f"{text},{label}\n" for text, label in ROWS)
         pytest.param(
             csv(labelled(lambda n: n % 30)),
             {},
-            "f.csv: column 'label' has 30 values in 40 rows; labels must repeat, so name another with --set "
+            "f.csv: column 'label' has 30 values in 40 examples; labels must repeat, so name another with --set "
             "data.label_column=...",
             id="labels that hardly repeat",
         ),
@@ -265,7 +264,7 @@ def test_texts_that_are_numbers_or_missing_are_counted(tmp_path):
     write_json_lines(tmp_path / "f.jsonl", rows, "text", "label")
     assert refusal(tmp_path, "f.jsonl") == (
         "f.jsonl: column 'text' has no text in 3 (line 1, line 19, line 37) and a number in 2 (line 10, line 28) of 40 "
-        "rows; leave those rows out with --set data.skip_incomplete=true"
+        "examples; leave those out with --set data.skip_incomplete=true"
     )
 
 
@@ -295,17 +294,16 @@ def test_folders_without_training_rows_or_with_two_files_for_them_are_refused(tm
     folder.mkdir()
     (folder / "readme.md").write_text("nothing")
     assert refusal(tmp_path, "f") == (
-        "f: has no training rows; expected train.csv (.tsv, .jsonl, .parquet) with test.csv and dev.csv if there are "
+        "f: has no training set; expected train.csv (.tsv, .jsonl, .parquet) with test.csv and dev.csv if there are "
         "such, one file alone, or a saved data set; found readme.md"
     )
     write_csv(folder / "train.csv", ROWS, "text", "label")
     write_json_lines(folder / "train.jsonl", ROWS, "text", "label")
-    assert refusal(tmp_path, "f") == "f: train.csv and train.jsonl are for the same rows; keep one of them"
+    assert refusal(tmp_path, "f") == "f: train.csv and train.jsonl are for the same part; keep one of them"
     (folder / "train.jsonl").unlink()
     write_csv(folder / "test.csv", [*ROWS[:5], ("a b c", "odd")], "text", "label")
     assert refusal(tmp_path, "f") == (
-        "f/test.csv: column 'label' of the test rows has labels that no training row has: odd; the training rows have "
-        "neg, pos"
+        "f: column 'label' has labels in the test set that no training example has: odd; the training set has neg, pos"
     )
 
 
@@ -314,7 +312,7 @@ def test_the_limit_of_a_cell_is_not_left_behind(tmp_path):
 
     before = standard.field_size_limit()
     write_csv(tmp_path / "f.csv", ROWS, "text", "label")
-    read_text_rows(path=str(tmp_path / "f.csv"))
+    TextReader(path=str(tmp_path / "f.csv")).read()
     assert standard.field_size_limit() == before
 
 

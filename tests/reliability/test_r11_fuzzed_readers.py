@@ -16,19 +16,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from labelembed.data import (
+    CifarReader,
     CorpusSettings,
+    ImageReader,
     PairFiles,
+    ParquetReader,
+    TableReader,
+    TextReader,
+    VectorReader,
     preprocess,
-    read_cifar,
     read_idx,
-    read_images,
     read_inputs,
-    read_parquet,
-    read_vectors,
 )
 from labelembed.data.corpus.text_corpus import read_corpus
-from labelembed.data.files.texts import read_text_rows
-from labelembed.data.readers.table import read_table
 from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry, read_hierarchy
 from labelembed.recipes.loading import load_recipe
@@ -97,40 +97,43 @@ RECIPE = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 4
 READERS = {
     "idx": (one_file(lambda at: write_idx(at / "f", made_images(4))), lambda at: read_idx(at / "f")),
     "idx, gzip": (one_file(lambda at: write_idx(at / "f", made_images(4), zipped=True)), lambda at: read_idx(at / "f")),
-    "npz": (one_file(lambda at: write_arrays(at / "f.npz")), lambda at: read_vectors(path=str(at / "f.npz"))),
-    "npy folder": (npy_folder, lambda at: read_vectors(path=str(at))),
-    "CIFAR": (lambda at: write_cifar_binary(at, 10, rows=1), lambda at: read_cifar(path=str(at))),
-    "CIFAR, Python": (lambda at: write_cifar_python(at, 10, rows=1), lambda at: read_cifar(path=str(at))),
-    "CIFAR, tar": (cifar_tar, lambda at: read_cifar(path=str(at / "cifar.tar.gz"))),
-    "picture folder": (lambda at: write_classes(at, {"a": 3, "b": 3}, size=4), lambda at: read_images(path=str(at))),
-    "picture list": (picture_list, lambda at: read_images(path=str(at / "list.csv"))),
+    "npz": (one_file(lambda at: write_arrays(at / "f.npz")), lambda at: VectorReader(path=str(at / "f.npz")).read()),
+    "npy folder": (npy_folder, lambda at: VectorReader(path=str(at)).read()),
+    "CIFAR": (lambda at: write_cifar_binary(at, 10, rows=1), lambda at: CifarReader(path=str(at)).read()),
+    "CIFAR, Python": (lambda at: write_cifar_python(at, 10, rows=1), lambda at: CifarReader(path=str(at)).read()),
+    "CIFAR, tar": (cifar_tar, lambda at: CifarReader(path=str(at / "cifar.tar.gz")).read()),
+    "picture folder": (
+        lambda at: write_classes(at, {"a": 3, "b": 3}, size=4),
+        lambda at: ImageReader(path=str(at)).read(),
+    ),
+    "picture list": (picture_list, lambda at: ImageReader(path=str(at / "list.csv")).read()),
     "jpeg": (
         one_file(lambda at: write_image(at / "f.jpg", made_images(1, height=28, width=28)[0])),
         lambda at: read_inputs(at / "f.jpg", input_shape=(1, 28, 28), input_range=(0.0, 255.0)),
     ),
-    "parquet": (write_picture_folder, lambda at: read_parquet(path=str(at))),
+    "parquet": (write_picture_folder, lambda at: ParquetReader(path=str(at)).read()),
     "parquet of texts": (
         one_file(lambda at: write_columns(at / "f.parquet", COLUMNS)),
-        lambda at: read_text_rows(path=str(at / "f.parquet")),
+        lambda at: TextReader(path=str(at / "f.parquet")).read(),
     ),
-    "saved data set": (lambda at: write_saved(at, COLUMNS), lambda at: read_text_rows(path=str(at))),
+    "saved data set": (lambda at: write_saved(at, COLUMNS), lambda at: TextReader(path=str(at)).read()),
     "csv": (
         one_file(lambda at: write_csv(at / "f.csv", ROWS, "text", "label")),
-        lambda at: read_text_rows(path=str(at / "f.csv")),
+        lambda at: TextReader(path=str(at / "f.csv")).read(),
     ),
     "csv, gzip": (
         one_file(
             lambda at: (at / "f.csv.gz").write_bytes(gzip.compress(b"text,label\n" + b"a b,x\nc d,y\n" * 8, mtime=0))
         ),
-        lambda at: read_text_rows(path=str(at / "f.csv.gz")),
+        lambda at: TextReader(path=str(at / "f.csv.gz")).read(),
     ),
     "json lines": (
         one_file(lambda at: write_json_lines(at / "f.jsonl", ROWS, "text", "label")),
-        lambda at: read_text_rows(path=str(at / "f.jsonl")),
+        lambda at: TextReader(path=str(at / "f.jsonl")).read(),
     ),
     "table": (
         one_file(lambda at: write_csv(at / "f.csv", NUMBERS, "length", "width", "class")),
-        lambda at: read_table(path=str(at / "f.csv")),
+        lambda at: TableReader(path=str(at / "f.csv")).read(),
     ),
     "sentence pairs": (lambda at: write_pair_files(at, "train", made_pairs(12)), preprocessed),
     "corpus": (lambda at: write_corpus(at, train=12, validation=4, test=4), lambda at: read_corpus(at / "corpus")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelembed.data import read_images, read_parquet, read_table, read_text_rows
+from labelembed.data import ImageReader, ParquetReader, TableReader, TextReader
 from labelembed.data.files import parquet
 from labelembed.errors import DataError
 from tests.made_cli import call
@@ -15,7 +15,7 @@ from tests.made_watching import memory_taken
 
 pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
 
-READERS = {"texts": read_text_rows, "table": read_table, "list of pictures": read_images, "pictures": read_parquet}
+READERS = {"texts": TextReader, "table": TableReader, "list of pictures": ImageReader, "pictures": ParquetReader}
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +40,8 @@ def test_columns_that_would_fill_the_memory_are_refused_unread(reader, tmp_path,
         memory_taken() as taken,
         pytest.raises(DataError, match=r"f\.parquet: the columns .* hold .* bytes") as refused,
     ):
-        READERS[reader](path=str(file))
-    assert "the limit is 16,777,216; take fewer rows" in str(refused.value)
+        READERS[reader](path=str(file)).read()
+    assert "the limit is 16,777,216; take fewer examples" in str(refused.value)
     figure.count("files that unpack to too much refused", 1, 1)
     figure.at_most("bytes for a file that unpacks to too much, of 16 MB", round(taken[0] / 2**24, 2), 1.0)
 
@@ -50,7 +50,7 @@ def test_several_files_hold_too_much_together(tmp_path, figure):
     for number in range(3):  # no file alone holds too much
         write_texts(tmp_path / f"train-{number:05d}-of-00003.parquet", 8)
     with pytest.raises(DataError, match=r"train-00000-of-00003\.parquet: the columns text, label hold 25,"):
-        read_text_rows(path=str(tmp_path))
+        TextReader(path=str(tmp_path)).read()
     figure.count("files that unpack to too much refused", 1, 1)
 
 
@@ -66,4 +66,4 @@ def test_data_ten_times_as_large_as_their_file_are_read_however_large(tmp_path, 
     monkeypatch.setattr(parquet, "MOST_BYTES", 2**10)
     values = np.random.default_rng(0).integers(0, 256, 20_000)
     file = write_columns(tmp_path / "f.parquet", {"x": values, "label": values % 2})
-    assert read_table(path=str(file)).train.inputs.shape == (16_000, 1)
+    assert TableReader(path=str(file)).read().parts.keys() == {"train", "test"}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import read_images, read_parquet
+from labelembed.data import ImageReader, ParquetReader
 from labelembed.data.cache import cache_folder
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import succeed
@@ -175,7 +175,7 @@ def test_picture_files_are_found_by_content(tmp_path, figure, monkeypatch):
         write_image(root[0] / split / label / f"{number:02}.png", pixels)
 
     def read(**how):
-        return read_images(path=str(root[0]), **how).train.inputs
+        return ImageReader(path=str(root[0]), **how).read().train.inputs
 
     def move():
         shutil.move(root[0], tmp_path / "moved")
@@ -219,7 +219,7 @@ def test_pictures_in_parquet_are_found_by_content(tmp_path, figure, monkeypatch)
     root = [write_picture_folder(tmp_path / "pictures")]
 
     def read(**how):
-        return read_parquet(path=str(root[0]), **how).train.inputs
+        return ParquetReader(path=str(root[0]), **how).read().train.inputs
 
     def move():
         shutil.move(root[0], tmp_path / "moved")
@@ -254,7 +254,7 @@ def test_pictures_in_parquet_are_found_by_content(tmp_path, figure, monkeypatch)
 
 def test_features_of_texts_are_found_by_content(tmp_path, figure, monkeypatch):
     pytest.importorskip("transformers", reason="features of texts need transformers: the extra `text`")
-    from labelembed.data import read_texts
+    from labelembed.data import TextReader
     from tests.made_text_encoder import write_encoder
     from tests.made_texts import reviews, write_csv
 
@@ -264,7 +264,7 @@ def test_features_of_texts_are_found_by_content(tmp_path, figure, monkeypatch):
 
     def read(maximum_tokens=16, **how):
         given = {"encoder": str(encoder[0]), "maximum_tokens": maximum_tokens, **how}
-        raw = read_texts(path=str(file[0]), inputs="features", **given)
+        raw = TextReader(path=str(file[0]), inputs="features", **given).read()
         encoding = raw.content.fit(raw.train.inputs[:, 0])
         return torch.cat([raw.content.inputs(encoding, part.inputs[:, 0]) for part in (raw.train, raw.test)])
 

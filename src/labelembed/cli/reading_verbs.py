@@ -166,7 +166,7 @@ def predict(
 def _standard_input(saved: SavedRun) -> tuple[list[str], list[str]]:
     """Returns the texts of standard input, one a line, and where each stands."""
     from labelembed.data.files.text import decoded
-    from labelembed.data.files.texts import text_lines
+    from labelembed.data.readers.texts import text_lines
     from labelembed.errors import DataError
 
     if not saved.reads_texts:

@@ -1,17 +1,17 @@
-"""Data sets in memory: readers, splits, batches with row numbers.
+"""Data sets: readers, encoders, splits, batches with the indices of their examples.
 
-A reader turns what the user has into `RawData`; `prepare` holds out validation examples, checks everything and
-returns `LabelledData`, whose splits give out batches. `read_inputs` reads new inputs to predict for. Parallel text
-becomes a folder by `preprocess`, which `read_corpus` opens as a `TextCorpus` of the same kind.
+A reader turns what the user has into `RawData`; `prepare` holds out the validation set, fits the reader's encoder on
+the training examples and returns `LabelledData`, whose splits give out batches. Parallel text becomes a folder by
+`preprocess`, which `read_corpus` opens as a `TextCorpus` of the same kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from labelembed.data.batch import Batch, Split, TokenBudget
+from labelembed.data.batch import Batch, Examples, Split, TokenBudget
 from labelembed.data.corpus.pair_files import PairFiles
 from labelembed.data.corpus.preprocessing import preprocess
 from labelembed.data.corpus.sentence_pairs import PairBatch, PairInputs, SentencePairs
@@ -21,36 +21,69 @@ from labelembed.data.corpus.text_corpus import TextCorpus, open_corpus, read_cor
 from labelembed.data.corpus.tokenizer import Tokenizer
 from labelembed.data.corpus.vocabulary import Vocabulary
 from labelembed.data.dataset import LabelledData, RawData
+from labelembed.data.encoder import Encoded, Encoder, NewExamples, ReadingProgress, Unchanged
 from labelembed.data.encoders.bag_of_words import WordBags
-from labelembed.data.encoders.pictures import ReadingProgress
-from labelembed.data.encoders.table import TableEncoding
-from labelembed.data.encoders.text_encoder import FeatureEncoding, TokenEncoding
+from labelembed.data.encoders.table import TableEncoder
+from labelembed.data.encoders.text_encoder import TextFeatures, TextTokens
 from labelembed.data.files.idx import read_idx
 from labelembed.data.files.picture import Fit
-from labelembed.data.files.texts import read_new_texts, read_text_rows
-from labelembed.data.new_inputs import read_inputs
 from labelembed.data.preparation import prepare
-from labelembed.data.readers.cifar import read_cifar
-from labelembed.data.readers.digits import read_digits
-from labelembed.data.readers.images import read_images
-from labelembed.data.readers.mnist import read_mnist
-from labelembed.data.readers.parquet import read_parquet
-from labelembed.data.readers.table import read_table
-from labelembed.data.readers.texts import read_texts
-from labelembed.data.readers.vectors import read_vectors
-from labelembed.data.row_content import Encoding
+from labelembed.data.readers.arrays import read_inputs
+from labelembed.data.readers.cifar import CifarReader
+from labelembed.data.readers.digits import DigitsReader
+from labelembed.data.readers.images import ImageReader
+from labelembed.data.readers.mnist import MnistReader
+from labelembed.data.readers.parquet import ParquetReader
+from labelembed.data.readers.table import TableReader
+from labelembed.data.readers.texts import TextReader
+from labelembed.data.readers.vectors import VectorReader
 from labelembed.data.splits import ValidationSplit, hold_out, stratified_order
+from labelembed.data.texts import Texts
 
-#: The readers a recipe can name, each with its arguments.
-DATA: dict[str, Callable[..., RawData]] = {
-    "texts": read_texts,
-    "table": read_table,
-    "images": read_images,
-    "vectors": read_vectors,
-    "parquet": read_parquet,
-    "mnist": read_mnist,
-    "cifar": read_cifar,
-    "digits": read_digits,
+
+class Reader(Protocol):
+    """What every reader does; its constructor takes the keys of a recipe's block `data` and checks them all."""
+
+    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the parts of the data set with their labels, a test set among them, and what to say of them.
+
+        Args:
+            to_measure: The data are for a finished run to measure: no test set is held out, and any label will do.
+            progress: Told how far the decoding of pictures is.
+
+        Raises:
+            DataError: The data cannot be used.
+        """
+        ...
+
+    def new_encoder(self) -> Encoder:
+        """Returns what will learn, from the training examples, how examples become inputs."""
+        ...
+
+    def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
+        """Returns what is to be predicted for, decoded as `read` does, for the run's encoder.
+
+        Args:
+            file: A file of such examples, without labels.
+            encoder: That of the run.
+            invert: Exchange dark and light, of pictures.
+
+        Raises:
+            DataError: The file cannot be used.
+        """
+        ...
+
+
+#: The readers a recipe can name; their keyword arguments are its keys.
+DATA: dict[str, Callable[..., Reader]] = {
+    "texts": TextReader,
+    "table": TableReader,
+    "images": ImageReader,
+    "vectors": VectorReader,
+    "parquet": ParquetReader,
+    "mnist": MnistReader,
+    "cifar": CifarReader,
+    "digits": DigitsReader,
 }
 
 #: Names that readers had before, with what stands for them now.
@@ -63,68 +96,55 @@ OLD_NAMES: dict[str, dict[str, str]] = {
     "idx": {"name": "mnist"},
 }
 
-#: How a run folder is read of data whose inputs were made by what was learned from the training examples.
-ENCODINGS: dict[str, Callable[[Path], Encoding]] = {
-    "words": WordBags.load,
-    "features": FeatureEncoding.load,
-    "tokens": TokenEncoding.load,
-    "table": TableEncoding.load,
-}
-
-
-def encoding_kind(block: Mapping[str, Any]) -> str | None:
-    """Returns which of `ENCODINGS` makes inputs of the data of a recipe's block; None: the files hold inputs."""
-    kind = str(block["inputs"] if block["name"] == "texts" else block["name"])
-    return kind if kind in ENCODINGS else None
-
-
 #: The readers of sentence pairs.
 CORPORA: dict[str, Callable[..., TextCorpus]] = {"corpus": open_corpus}
 
 __all__ = [
     "CORPORA",
     "DATA",
-    "ENCODINGS",
     "OLD_NAMES",
     "Batch",
+    "CifarReader",
     "CorpusSettings",
-    "Encoding",
-    "FeatureEncoding",
+    "DigitsReader",
+    "Encoded",
+    "Encoder",
+    "Examples",
     "Fit",
+    "ImageReader",
     "LabelledData",
+    "MnistReader",
+    "NewExamples",
     "PairBatch",
     "PairFiles",
     "PairInputs",
+    "ParquetReader",
     "RawData",
+    "Reader",
     "ReadingProgress",
     "SentencePairs",
     "Sentences",
     "Split",
-    "TableEncoding",
+    "TableEncoder",
+    "TableReader",
     "TextCorpus",
+    "TextFeatures",
+    "TextReader",
+    "TextTokens",
+    "Texts",
     "TokenBudget",
-    "TokenEncoding",
     "Tokenizer",
+    "Unchanged",
     "ValidationSplit",
+    "VectorReader",
     "Vocabulary",
     "WordBags",
-    "encoding_kind",
     "hold_out",
     "open_corpus",
     "prepare",
     "preprocess",
-    "read_cifar",
     "read_corpus",
-    "read_digits",
     "read_idx",
-    "read_images",
     "read_inputs",
-    "read_mnist",
-    "read_new_texts",
-    "read_parquet",
-    "read_table",
-    "read_text_rows",
-    "read_texts",
-    "read_vectors",
     "stratified_order",
 ]

@@ -1,4 +1,4 @@
-"""Examples in memory and the batches cut from them; every batch carries the indices of its examples."""
+"""Examples and the batches cut from them; every batch carries the indices of its examples."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from labelembed.data import mapped
-from labelembed.data.cache import cache_folder
+from labelembed.data import cache
 from labelembed.errors import ArgumentFaults
 
 
@@ -55,9 +54,35 @@ class TokenBudget:
         require_whole("tokens", self.tokens)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Split:
-    """One part of a data set (training, validation or test), whole in memory or in a mapped file.
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """One part of a data set as a reader found it.
+
+    Args:
+        inputs: A tensor [N, ...], or what becomes one later: `Texts`, a `Table`, the `Places` of pictures.
+        labels: Labels [N], int64.
+    """
+
+    inputs: Any
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return self.labels.shape[0]
+
+    def select(self, indices: Tensor) -> Self:
+        """Returns a copy of the examples at these positions [M] (int64), in that order.
+
+        On the CPU a tensor of more than `cache.MAPPED_ABOVE_BYTES` lies in a file of the cache's folder, where that
+        can be written.
+        """
+        indices = indices.to(self.labels.device)
+        chosen = _selected(self.inputs, indices) if isinstance(self.inputs, Tensor) else self.inputs.select(indices)
+        return type(self)(chosen, self.labels.index_select(0, indices))
+
+
+@dataclass(frozen=True, eq=False)
+class Split(Examples):
+    """One part of a data set (training, validation or test) as tensors, in memory or in a mapped file.
 
     Args:
         inputs: Inputs [N, ...], uint8, int32 (numbers of words) or float32.
@@ -69,7 +94,6 @@ class Split:
     """
 
     inputs: Tensor
-    labels: Tensor
 
     def __post_init__(self) -> None:
         if self.inputs.dtype not in (torch.uint8, torch.int32, torch.float32):
@@ -78,16 +102,13 @@ class Split:
             raise TypeError(f"`labels` must be int64, got {self.labels.dtype}")
         if self.inputs.ndim == 0 or self.labels.shape != self.inputs.shape[:1]:
             raise ValueError(
-                f"`labels` must have one entry for each row of `inputs`, got shapes "
+                f"`labels` must have one entry for each of `inputs`, got shapes "
                 f"{tuple(self.labels.shape)} and {tuple(self.inputs.shape)}"
             )
         if self.labels.device != self.inputs.device:
             raise ValueError(
                 f"`labels` and `inputs` must be on one device, got {self.labels.device} and {self.inputs.device}"
             )
-
-    def __len__(self) -> int:
-        return self.labels.shape[0]
 
     @property
     def num_examples(self) -> int:
@@ -98,17 +119,8 @@ class Split:
         """Returns this split with its tensors on `device`; tensors that are there already are shared."""
         return Split(self.inputs.to(device), self.labels.to(device))
 
-    def select(self, rows: Tensor) -> Split:
-        """Returns a copy of the rows whose positions [M] (int64) are given, in that order.
-
-        On the CPU a copy of more than `mapped.MAPPED_ABOVE_BYTES` lies in a file of the cache's folder, where that
-        can be written.
-        """
-        rows = rows.to(self.labels.device)
-        return Split(_selected(self.inputs, rows), self.labels.index_select(0, rows))
-
     def number_of_batches(self, batch_size: int | TokenBudget, *, drop_last: bool = False) -> int:
-        """Returns how many batches one pass over all rows has.
+        """Returns how many batches one pass over all examples has.
 
         Raises:
             ValueError: `batch_size` is not a whole number of at least 1.
@@ -125,17 +137,17 @@ class Split:
         process: int = 0,
         processes: int = 1,
     ) -> Iterator[Batch]:
-        """Returns the batches of one pass; batch b holds the rows ``order[b * batch_size:(b + 1) * batch_size]``.
+        """Returns the batches of one pass; batch b holds the examples ``order[b * batch_size:(b + 1) * batch_size]``.
 
         With several processes each takes ``[process::processes]`` of every batch, so that together they
-        hold exactly the batch that one process would hold. Where the last batch has fewer rows than there are
+        hold exactly the batch that one process would hold. Where the last batch has fewer examples than there are
         processes, some processes get an empty batch for it: every process makes the same number of steps.
         What a batch holds is copied, so it may be changed in place.
 
         Args:
-            batch_size: Rows of one optimiser step, over all processes together; a budget of tokens is refused.
-            order: Positions [M] of the rows to visit, int64; without it the rows as they stand. A part
-                of the rows, or a row several times, is allowed.
+            batch_size: Examples of one optimiser step, over all processes together; a budget of tokens is refused.
+            order: Positions [M] of the examples to visit, int64; without it the examples as they stand. A part
+                of them, or one several times, is allowed.
             drop_last: Leave out the last batch where it is smaller than the others.
             start: Number of the first batch to return, to go on in the middle of an epoch.
             process: Number of this process, from 0.
@@ -146,34 +158,34 @@ class Split:
         """
         size = require_whole("batch_size", batch_size)
         if order is None:
-            rows = torch.arange(len(self), device=self.labels.device)
+            indices = torch.arange(len(self), device=self.labels.device)
         else:
             require_order(order, len(self))
-            rows = order.to(self.labels.device)
-        number = _number_of_batches(rows.shape[0], size, drop_last)
+            indices = order.to(self.labels.device)
+        number = _number_of_batches(indices.shape[0], size, drop_last)
         require_share(number, start=start, process=process, processes=processes)
-        pieces = torch.split(rows, size)[start:number]
+        pieces = torch.split(indices, size)[start:number]
         return self._gather(pieces, process, processes)
 
     def _gather(self, pieces: tuple[Tensor, ...], process: int, processes: int) -> Iterator[Batch]:
         for piece in pieces:
-            rows = piece[process::processes].clone()
-            # index_select, since inputs[rows] takes ten times as long for bytes
-            yield Batch(self.inputs.index_select(0, rows), self.labels.index_select(0, rows), rows)
+            indices = piece[process::processes].clone()
+            # index_select, since inputs[indices] takes ten times as long for bytes
+            yield Batch(self.inputs.index_select(0, indices), self.labels.index_select(0, indices), indices)
 
 
-def _selected(inputs: Tensor, rows: Tensor) -> Tensor:
-    needed = len(rows) * math.prod(inputs.shape[1:]) * inputs.element_size()
-    if inputs.device.type == "cpu" and needed > mapped.MAPPED_ABOVE_BYTES:
+def _selected(inputs: Tensor, indices: Tensor) -> Tensor:
+    needed = len(indices) * math.prod(inputs.shape[1:]) * inputs.element_size()
+    if inputs.device.type == "cpu" and needed > cache.MAPPED_ABOVE_BYTES:
         dtype = str(inputs.dtype).removeprefix("torch.")
         with contextlib.suppress(OSError):  # no room on the disk: perhaps there is in memory
-            copy = torch.from_numpy(mapped.mapped_rows((len(rows), *inputs.shape[1:]), dtype, cache_folder()))
-            return torch.index_select(inputs, 0, rows, out=copy)
-    return inputs.index_select(0, rows)
+            copy = torch.from_numpy(cache.nameless_array((len(indices), *inputs.shape[1:]), dtype))
+            return torch.index_select(inputs, 0, indices, out=copy)
+    return inputs.index_select(0, indices)
 
 
-def _number_of_batches(rows: int, batch_size: int, drop_last: bool) -> int:
-    return rows // batch_size if drop_last else -(-rows // batch_size)
+def _number_of_batches(examples: int, batch_size: int, drop_last: bool) -> int:
+    return examples // batch_size if drop_last else -(-examples // batch_size)
 
 
 def require_whole(name: str, value: object) -> int:
@@ -192,13 +204,13 @@ def require_share(batches: int, *, start: int, process: int, processes: int) -> 
     faults.raise_if_any()
 
 
-def require_order(order: Tensor, rows: int) -> None:
+def require_order(order: Tensor, examples: int) -> None:
     """Raises ValueError unless `order` [M] holds positions of so many examples, int64."""
     if order.ndim != 1 or order.dtype != torch.int64:
         raise ValueError(f"`order` must be [M] of int64, got {list(order.shape)} of {order.dtype}")
     # On a GPU a position out of range would end the process, with a message that names nothing.
     if order.numel():
         lowest, highest = (int(end) for end in torch.aminmax(order))
-        if lowest < 0 or highest >= rows:
+        if lowest < 0 or highest >= examples:
             wrong = lowest if lowest < 0 else highest
-            raise ValueError(f"`order` must hold positions of 0 to {rows - 1}, got {wrong}")
+            raise ValueError(f"`order` must hold positions of 0 to {examples - 1}, got {wrong}")

@@ -1,4 +1,7 @@
-"""Arrays that take long to make, kept between runs as ``.npy`` files and found again by what they were made from."""
+"""Arrays that take long to make, kept between runs as ``.npy`` files and found again by what they were made from.
+
+Arrays too large for the memory lie in files of the same folder, and the system reads in what is looked at.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from labelembed.data import mapped
 from labelembed.errors import DataError
 
 #: Names the folder of the cache; without it `~/.cache/labelembed`.
 CACHE_VARIABLE = "LABELEMBED_CACHE"
+#: Arrays that take more bytes than this lie in a file of the cache's folder instead of in memory.
+MAPPED_ABOVE_BYTES = 2 * 2**30
 
 Array = npt.NDArray[Any]
 #: Returns an array of zeros of a shape, uint8, which may lie in a file.
@@ -53,7 +58,7 @@ def cached_with_notes(made_from: Mapping[str, Any], make: Callable[[NewArray], t
 
     The array is ``KEY.npy`` in the folder of the cache, with ``KEY.json`` beside it, which says what it was made from.
     What is missing or cut off is made anew, and a cache that cannot be written (a full disk, a folder of somebody
-    else's) costs only time. An array of more than `mapped.MAPPED_ABOVE_BYTES` is written into its file right away and
+    else's) costs only time. An array of more than `MAPPED_ABOVE_BYTES` is written into its file right away and
     read from there as it is needed; changes to it stay in memory.
 
     Args:
@@ -73,12 +78,12 @@ def cached_with_notes(made_from: Mapping[str, Any], make: Callable[[NewArray], t
     new_file, new_about = folder / f".{name}-{os.getpid()}.npy", folder / f".{name}-{os.getpid()}.json"
 
     def new_array(shape: tuple[int, ...]) -> Array:
-        if math.prod(shape) <= mapped.MAPPED_ABOVE_BYTES:
+        if math.prod(shape) <= MAPPED_ABOVE_BYTES:
             return np.zeros(shape, np.uint8)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             array: Array = np.lib.format.open_memmap(new_file, mode="w+", dtype=np.uint8, shape=shape)
-            mapped.reserve(new_file, new_file.stat().st_size)
+            reserve(new_file, new_file.stat().st_size)
             return array
         except OSError as error:
             raise DataError(
@@ -116,11 +121,43 @@ def forget_array(made_from: Mapping[str, Any]) -> None:
             (cache_folder() / f"{_name_of(made_from)}.{suffix}").unlink(missing_ok=True)
 
 
+def reserve(file: Path, size: int) -> None:
+    """Makes `file` as long as `size` bytes, with room on the disk for all of them.
+
+    A mapped file without that room would end the process with a bus error where the disk fills up.
+
+    Raises:
+        OSError: There is no room.
+    """
+    with file.open("r+b") as stream:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, size)
+        else:
+            stream.truncate(size)
+
+
+def nameless_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+    """Returns an array in a nameless file of the cache's folder, which goes when the array does.
+
+    Raises:
+        OSError: The folder cannot be written, or the disk has no room.
+    """
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=".examples-", dir=folder)
+    os.close(descriptor)
+    file = Path(name)
+    try:
+        reserve(file, math.prod(shape) * np.dtype(dtype).itemsize)
+        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+    finally:
+        with contextlib.suppress(OSError):  # where an open file cannot be removed it stays
+            file.unlink()
+
+
 def _loaded(file: Path) -> Array:
     """Returns a kept array; of a large one, what is looked at is read then, and what is changed stays in memory."""
-    array: Array = np.load(
-        file, mmap_mode="c" if file.stat().st_size > mapped.MAPPED_ABOVE_BYTES else None, allow_pickle=False
-    )
+    array: Array = np.load(file, mmap_mode="c" if file.stat().st_size > MAPPED_ABOVE_BYTES else None)
     return array
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,23 @@ from labelembed.errors import DataError
 
 Array = npt.NDArray[Any]
 _CHUNK_ELEMENTS = 2**20
-#: The most bytes that one array may have.
-MAXIMUM_BYTES = 8 * 2**30
+#: How a gzip'd file begins.
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+def content_of(path: Path) -> bytes:
+    """Returns the content of a file, unpacked where it is gzip'd; which is seen from the content, not from the name.
+
+    Raises:
+        DataError: It cannot be read, or the gzip is damaged.
+    """
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: the gzip is cut off or damaged ({error}); fetch the file again") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def require_file(path: Path, accepted: str) -> None:

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from labelembed.data.checks import printable
 
-#: A largest label with more than so many times the rows of the smallest is told.
+#: A largest label with more than so many times the examples of the smallest is told.
 UNBALANCED_ABOVE = 3.0
 _EXAMPLES = 5
 
 
 def balance_notes(labels: Tensor, names: Sequence[str]) -> list[str]:
-    """Returns a line where the training rows are spread very unevenly over the labels, and one for labels without any.
+    """Returns a line where training examples are spread very unevenly over the labels, and one for labels without any.
 
     Args:
-        labels: Labels [N] of the training rows.
+        labels: Labels [N] of the training examples.
         names: Names of the labels 0, 1, ...
     """
     counts = np.bincount(labels.cpu().numpy(), minlength=len(names))
@@ -29,58 +29,45 @@ def balance_notes(labels: Tensor, names: Sequence[str]) -> list[str]:
     if without:
         more = f" and {len(without) - _EXAMPLES} more" if len(without) > _EXAMPLES else ""
         notes.append(
-            f"{len(without)} of {len(names)} labels have no training row: {', '.join(without[:_EXAMPLES])}{more}"
+            f"{len(without)} of {len(names)} labels have no training example: {', '.join(without[:_EXAMPLES])}{more}"
         )
     largest = int(counts.argmax())
     smallest = int(np.where(counts > 0, counts, counts.max()).argmin())
     if counts[largest] > UNBALANCED_ABOVE * counts[smallest]:
         notes.append(
-            f"unbalanced labels: {names[largest]} has {counts[largest]:,} training rows, {names[smallest]} has "
+            f"unbalanced labels: {names[largest]} has {counts[largest]:,} training examples, {names[smallest]} has "
             f"{counts[smallest]:,} ({counts[largest] / counts[smallest]:.1f} times as many); the error is that of "
-            "all rows together"
+            "all examples together"
         )
     return notes
 
 
-def repeated_rows(*arrays: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Returns (row, earlier row) for every row that is the same as an earlier one.
+def repeated_pictures(*arrays: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """Returns (index, earlier index) for every picture that is the same as an earlier one.
 
     Args:
-        arrays: Pictures [N, ...] of one shape; row numbers run on from one array to the next.
+        arrays: Pictures [N, ...] of one shape; indices run on from one array to the next.
     """
-    # Python's own hash of the bytes (64 bits) is much faster than SHA-256; who has the same is compared byte by byte.
-    first: dict[int, list[int]] = {}
-    repeated = []
     starts = np.cumsum([0, *map(len, arrays)])
 
-    def picture_of(row: int) -> npt.NDArray[np.uint8]:
-        place = int(np.searchsorted(starts, row, side="right")) - 1
-        picture: npt.NDArray[np.uint8] = arrays[place][row - starts[place]]
-        return picture
+    def content(index: int) -> bytes:
+        place = int(np.searchsorted(starts, index, side="right")) - 1
+        picture: npt.NDArray[np.uint8] = arrays[place][index - starts[place]]
+        return picture.tobytes()
 
-    row = 0
-    for array in arrays:
-        for picture in array:
-            alike = first.setdefault(hash(picture.tobytes()), [])
-            earlier = next((other for other in alike if np.array_equal(picture_of(other), picture)), None)
-            if earlier is None:
-                alike.append(row)
-            else:
-                repeated.append((row, earlier))
-            row += 1
-    return repeated
+    return repeated_texts(map(content, range(int(starts[-1]))), text_at=content)
 
 
-def repeated_texts(texts: Iterable[str], *, text_at: Callable[[int], str]) -> list[tuple[int, int]]:
-    """Returns (row, earlier row) for every text that is the same as an earlier one.
+def repeated_texts(texts: Iterable[str | bytes], *, text_at: Callable[[int], str | bytes]) -> list[tuple[int, int]]:
+    """Returns (index, earlier index) for every text that is the same as an earlier one.
 
     Args:
-        texts: Texts, one after the other; they are not kept.
+        texts: Texts or contents, one after the other; only their hashes are kept, and who has the same is compared.
         text_at: Returns one of them again.
     """
     first: dict[int, int] = {}
-    found = ((row, first.setdefault(hash(text), row), text) for row, text in enumerate(texts))
-    return [(row, earlier) for row, earlier, text in found if earlier != row and text_at(earlier) == text]
+    found = ((index, first.setdefault(hash(text), index), text) for index, text in enumerate(texts))
+    return [(index, earlier) for index, earlier, text in found if earlier != index and text_at(earlier) == text]
 
 
 def repeat_notes(
@@ -93,8 +80,8 @@ def repeat_notes(
     """Returns what to say of equal inputs: those that stand in two parts, and training ones with several labels.
 
     Args:
-        repeated: (row, earlier row) of equal inputs, the earlier one the first of its kind, over all parts in the order
-            of `labels`, the training set first.
+        repeated: (index, earlier index) of equal inputs, the earlier one the first of its kind, over all parts in the
+            order of `labels`, the training set first.
         labels: Labels [N] of each part, by its name in a sentence: `training`, `validation`, `test`.
         shown: Returns a pair as a person finds it again.
         what: What an input is called.
@@ -121,8 +108,8 @@ def _by_parts(
 ) -> dict[tuple[str, str], list[tuple[int, int]]]:
     """Returns the pairs by the part of the later one and that of the earlier one."""
     found: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for row, earlier in repeated:
-        found.setdefault((part_of[row], part_of[earlier]), []).append((row, earlier))
+    for pair in repeated:
+        found.setdefault((part_of[pair[0]], part_of[pair[1]]), []).append(pair)
     return found
 
 

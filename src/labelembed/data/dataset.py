@@ -5,49 +5,53 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from labelembed.data.batch import Split
-from labelembed.data.encoders.cut_texts import CutTexts
-from labelembed.data.row_content import Encoding, RowContent
+from labelembed.data.batch import Examples, Split
+from labelembed.data.encoder import CutTexts, Encoder, Unchanged
 
-# So that the data of an older run are known again.
-_NAMES_OF_FINGERPRINT = {"validation": "development"}  # of version 0.1
 # Elements turned to float64 at a time (8 MiB), so that statistics need no float copy of the data.
 _CHUNK_ELEMENTS = 2**20
+# So that the data of an older run are known again.
+_NAMES_OF_FINGERPRINT = {"validation": "development"}  # of version 0.1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RawData:
-    """A data set as a reader found it, before any rows are held out.
+    """A data set as a reader found it, before validation examples are held out and inputs are made.
 
     Attributes:
-        train: Training rows, inputs [N, C, H, W] or [N, F].
-        test: Test rows of the same shape, or None.
-        validation: Rows to choose by that the data bring themselves; then none are held out. None: they bring none.
-        content: What the rows are, where inputs are made of them only when it is known which are trained on; then the
-            inputs of the splits are the rows' numbers in it, [N, 1].
+        train: Training examples.
+        test: Test examples, or None: data to measure that name none.
+        validation: The validation set that the data bring themselves; then none is held out. None: they bring none.
         names: Names of the labels 0, 1, ...; none: arrays to measure whose labels have numbers only.
         input_range: Smallest and largest value an input can have, in the units of the inputs; None: nothing says so,
-            and `prepare` takes those that the training examples have.
+            and the encoder learns it.
         source: Where the data came from, for messages and reports.
-        notes: What the user should know of the data, one line each: pictures converted, rows left out.
+        notes: What the user should know of the data, one line each: pictures converted, examples left out.
         label_column: The column of the labels; None: not of a table.
+        new_encoder: Makes the encoder that turns examples into inputs.
     """
 
-    train: Split
-    test: Split | None
+    train: Examples
+    test: Examples | None = None
     names: tuple[str, ...]
-    input_range: tuple[float, float] | None
+    input_range: tuple[float, float] | None = None
     source: str
     notes: tuple[str, ...] = ()
-    validation: Split | None = None
-    content: RowContent | None = None
+    validation: Examples | None = None
     label_column: str | None = None
+    new_encoder: Callable[[], Encoder] = Unchanged
+
+    @property
+    def parts(self) -> dict[str, Examples]:
+        """The parts there are, by the name of `LabelledData.splits`."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in found.items() if part is not None}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,38 +59,38 @@ class LabelledData:
     """A data set ready for training, its splits checked (see `prepare`).
 
     Attributes:
-        train: Training rows without those held out; a batch's row numbers are positions in it.
-        validation: Rows held out of the training set to choose by, or None.
-        test: Test rows, or None.
+        train: Training examples without those held out; a batch's indices are positions in it.
+        validation: Validation examples to choose by, or None.
+        test: Test examples, or None.
         names: Names of the labels 0, 1, ...
         input_shape: Shape of one input: (channels, height, width), or (features,).
         input_range: Smallest and largest value an input can have: (0, 255) for images of bytes. Where nothing says so,
             those of the training examples; others may lie outside, and are not clipped.
         source: Where the data came from.
         notes: What the user should know of the data, one line each.
-        encoding: What made inputs of the rows, learned from the training rows; None where a reader did.
-        texts: What the rows of a split are, as a person reads them, by the split's name and the row; None where only
-            their inputs are known.
+        encoder: The encoder that made the inputs, fitted on the training examples.
+        texts: What the examples of a split are, as a person reads them, by the split's name and the index; None where
+            only their inputs are known.
         cut: How many texts are longer than what is read of them, which a note says too; None where none is.
         label_column: See `RawData`.
     """
 
     train: Split
-    validation: Split | None
-    test: Split | None
+    validation: Split | None = None
+    test: Split | None = None
     names: tuple[str, ...]
     input_shape: tuple[int, ...]
     input_range: tuple[float, float]
     source: str
     notes: tuple[str, ...] = ()
-    encoding: Encoding | None = None
+    encoder: Encoder = field(default_factory=Unchanged)
     texts: Callable[[str, int], str] | None = None
     cut: CutTexts | None = None
     label_column: str | None = None
 
     @property
     def num_labels(self) -> int:
-        """Number of labels, those included that no row has."""
+        """Number of labels, those included that no example has."""
         return len(self.names)
 
     @property
@@ -102,8 +106,8 @@ class LabelledData:
     def fingerprint(self) -> str:
         """Returns the SHA-256 (64 hexadecimal digits) of the content: inputs, labels and names.
 
-        Where the data came from takes no part, so a data set that moved keeps its fingerprint. Which rows
-        are held out does take part.
+        Where the data came from takes no part, so a data set that moved keeps its fingerprint. Which
+        examples are held out does take part.
         """
         digest = hashlib.sha256(json.dumps(self.names).encode())
         for name, split in self.splits.items():
@@ -125,11 +129,11 @@ class LabelledData:
         """
         inputs = self.train.inputs
         channels = inputs.shape[1]
-        rows_at_once = max(1, _CHUNK_ELEMENTS // max(1, inputs[0].numel()))
+        at_once = max(1, _CHUNK_ELEMENTS // max(1, inputs[0].numel()))
         count = 0
         mean = torch.zeros(channels, dtype=torch.float64)
         squares = torch.zeros(channels, dtype=torch.float64)  # sum of squared differences from the mean
-        for chunk in torch.split(inputs, rows_at_once):
+        for chunk in torch.split(inputs, at_once):
             values = chunk.cpu().to(torch.float64).transpose(0, 1).reshape(channels, -1)
             # chunks are merged by their means: a sum of squares alone cancels where the mean is large
             added = values.shape[1]

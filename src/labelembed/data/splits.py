@@ -3,53 +3,97 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from labelembed.data.batch import Split
-from labelembed.data.dataset import RawData
+from labelembed.data.batch import Examples
 from labelembed.errors import ArgumentFaults, DataError
 from labelembed.seeds import generator
 
-Part = TypeVar("Part")
+Part = TypeVar("Part", bound=Examples)
 
 #: How parts are spelt in file names, folders, lists and columns.
 PARTS = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
 }  # fmt: skip
-#: What a reader notes where there is a validation part and no test part.
-NO_TEST_NOTE = "no test set: the validation set takes its place"
 #: Default share of the examples that becomes the test set.
 TEST_FRACTION = 0.2
 
 
-def validation_and_test(parts: Mapping[str, Part]) -> tuple[Part | None, Part | None]:
-    """Returns the validation set and the test set of a data set that comes in parts; every reader goes by this rule.
+def assigned(
+    found: Mapping[str, Part],
+    fraction: float | None,
+    *,
+    source: str,
+    to_measure: bool = False,
+    purpose: str = "test",
+) -> tuple[dict[str, Part], list[str]]:
+    """Returns the parts `train`, `validation` and `test` of a data set, and notes on them: the rule of all readers.
 
     A validation part is the validation set, and none is held out of the training examples. Only where there is no test
-    part it is the test set, as is usual where test labels are kept secret.
+    part it is the test set, as is usual where test labels are kept secret. Where there is neither, test examples are
+    held out: stratified by label and always the same, so that every run is tested on the same examples. A label's only
+    example is trained on.
 
     Args:
-        parts: By name: `validation` and `test` where there are such.
+        found: The parts that the data bring; `train` is among them.
+        fraction: Share of the examples that becomes the test set where there is none; None: 0.2.
+        source: The data set, for messages.
+        to_measure: The data are for a finished run to measure: nothing is held out.
+        purpose: See `stratified_order`.
+
+    Raises:
+        DataError: There is a test set and `fraction` asks for another, or one side would be empty.
     """
-    validation, test = parts.get("validation"), parts.get("test")
-    return (None, validation) if test is None else (validation, test)
+    parts = {part: found[part] for part in ("train", "validation", "test") if part in found}
+    notes = []
+    if "validation" in parts and "test" not in parts:
+        parts["test"] = parts.pop("validation")
+        notes.append("no test set: the validation set takes its place")
+    if to_measure:
+        return parts, notes
+    if "test" in parts:
+        if fraction is not None:
+            raise DataError(f"{source}: has a test set of its own; leave `test_fraction` out")
+        return parts, notes
+    train = parts["train"]
+    share = TEST_FRACTION if fraction is None else fraction
+    count = round(share * len(train))
+    if not 0 < count < len(train):
+        side = "training" if count else "test"
+        raise DataError(f"{source}: `test_fraction` {share:g} of {len(train):,} examples leaves an empty {side} set")
+    order = stratified_order(train.labels, seed=0, purpose=purpose).numpy()
+    values = train.labels.cpu().numpy()
+    is_test = np.zeros(len(values), dtype=bool)
+    is_test[order[:count]] = np.isin(values[order[:count]], values[order[count:]])
+    for part, chosen in (("train", ~is_test), ("test", is_test)):
+        parts[part] = train.select(torch.from_numpy(np.flatnonzero(chosen)))
+    held = f"{is_test.sum():,} of {len(values):,} examples held out for it"
+    return parts, [f"no test set: {held}, stratified and always the same (test_fraction {share:g})"]
+
+
+def fraction_faults(fraction: float | None) -> ArgumentFaults:
+    """Returns what is wrong with a `test_fraction`."""
+    faults = ArgumentFaults()
+    inside = fraction is None or (not isinstance(fraction, bool) and 0 < fraction < 1)
+    faults.require(inside, "test_fraction", fraction, "must be a number between 0 and 1, both excluded")
+    return faults
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationSplit:
-    """Which rows of the training set become the validation set; exactly one of the first three.
+    """Which training examples become the validation set; exactly one of the first three.
 
     Args:
-        first: The first so many rows, as the papers do with MNIST (5,000).
-        fraction: This part of the rows, between 0 and 1, at random and stratified by label.
-        rows: So many rows, at random and stratified by label.
-        seed: Which random rows; not the run's seed, so that runs with other seeds choose by the same rows.
+        first: The first so many, as the papers do with MNIST (5,000).
+        fraction: This part of them, between 0 and 1, at random and stratified by label.
+        rows: So many, at random and stratified by label.
+        seed: Which random ones; not the run's seed, so that runs with other seeds choose by the same examples.
 
     Raises:
         ValueError: Not exactly one is given, or a value is out of its range.
@@ -80,98 +124,34 @@ class ValidationSplit:
         faults.raise_if_any()
 
 
-def hold_out(train: Split, how: ValidationSplit | None) -> tuple[Split, Split | None]:
-    """Returns the training rows that stay and the validation examples, each in the order they stood in.
+def hold_out(train: Part, how: ValidationSplit | None) -> tuple[Part, Part | None]:
+    """Returns the training examples that stay and the validation set, each in the order they stood in.
 
     Without `how` nothing is held out.
 
     Raises:
-        DataError: Nothing would be held out, or no training row would stay.
+        DataError: Nothing would be held out, or no training example would stay.
     """
     if how is None:
         return train, None
     if how.first is not None:
-        _require_both_sides(how.first, len(train), f"first = {how.first:,}")
-        return (
-            Split(train.inputs[how.first :], train.labels[how.first :]),
-            Split(train.inputs[: how.first], train.labels[: how.first]),
-        )
-    if how.rows is not None:
-        number, wording = how.rows, f"rows = {how.rows:,}"
+        number, wording, order = how.first, f"first = {how.first:,}", torch.arange(len(train))
     else:
-        assert how.fraction is not None  # the constructor has seen to it
-        number, wording = round(how.fraction * len(train)), f"fraction = {how.fraction}"
+        number, wording = how.rows or 0, f"rows = {how.rows or 0:,}"
+        if how.fraction is not None:
+            number, wording = round(how.fraction * len(train)), f"fraction = {how.fraction}"
+        order = stratified_order(
+            train.labels, seed=how.seed, purpose="development"
+        )  # of version 0.1: the same examples
     _require_both_sides(number, len(train), wording)
-    order = stratified_order(train.labels, seed=how.seed, purpose="development")  # of version 0.1: the same examples
     return train.select(order[number:].sort().values), train.select(order[:number].sort().values)
 
 
-def hold_out_test(
-    labels: Tensor, fraction: float | None, *, where: str, what: str, purpose: str = "test"
-) -> tuple[Tensor, Tensor, str]:
-    """Returns which examples are trained on and which become the test set, where the data bring none.
-
-    They are stratified by label and always the same, so that every run is tested on the same examples. A label's only
-    example is trained on.
-
-    Args:
-        labels: Labels [N], int64.
-        fraction: Part of the examples that becomes the test set; None: 0.2.
-        where: The data set, for messages.
-        what: What its examples are called: `rows`, `pictures`.
-        purpose: See `stratified_order`.
-
-    Returns:
-        train: Positions in ascending order.
-        test: Those of the test set.
-        note: What to say of it.
-
-    Raises:
-        DataError: One of both would be empty.
-    """
-    share = TEST_FRACTION if fraction is None else fraction
-    count = round(share * len(labels))
-    if not 0 < count < len(labels):
-        side = "training" if count else "test"
-        raise DataError(f"{where}: `test_fraction` {share:g} of {len(labels):,} {what} leaves an empty {side} set")
-    order = stratified_order(labels, seed=0, purpose=purpose).numpy()
-    values = labels.cpu().numpy()
-    is_test = np.zeros(len(values), dtype=bool)
-    is_test[order[:count]] = np.isin(values[order[:count]], values[order[count:]])
-    held = f"{is_test.sum():,} of {len(values):,} {what} held out for it"
-    note = f"no test set: {held}, stratified and always the same (test_fraction {share:g})"
-    train, test = (torch.from_numpy(np.flatnonzero(chosen)) for chosen in (~is_test, is_test))
-    return train, test, note
-
-
-def with_test(raw: RawData, fraction: float | None, *, purpose: str = "test") -> RawData:
-    """Returns data with a test set: their own, or examples held out of the training set; see `hold_out_test`.
-
-    Raises:
-        DataError: They have a test set and `fraction` asks for another, or one side would be empty.
-    """
-    if raw.test is not None:
-        if fraction is not None:
-            raise DataError(f"{raw.source}: has a test set of its own; leave `test_fraction` out")
-        return raw
-    train, test, note = hold_out_test(raw.train.labels, fraction, where=raw.source, what="examples", purpose=purpose)
-    parts = {"train": raw.train.select(train), "test": raw.train.select(test)}
-    return replace(raw, **parts, notes=(*raw.notes, note))  # type: ignore[arg-type]
-
-
-def share_faults(fraction: float | None) -> ArgumentFaults:
-    """Returns what is wrong with a `test_fraction`."""
-    faults = ArgumentFaults()
-    inside = fraction is None or (not isinstance(fraction, bool) and 0 < fraction < 1)
-    faults.require(inside, "test_fraction", fraction, "must be a number between 0 and 1, both excluded")
-    return faults
-
-
 def stratified_order(labels: Tensor, *, seed: int, purpose: str) -> Tensor:
-    """Returns a random order [N] of the rows of which every beginning has the labels in their proportions.
+    """Returns a random order [N] of examples of which every beginning has the labels in their proportions.
 
-    The first n rows hold of each label what is due to it, to about one row. Since a smaller beginning is part
-    of a larger one, so are the sets cut with it. A label's only row comes in the middle: it stays with the
+    The first n hold of each label what is due to it, to about one example. Since a smaller beginning is part
+    of a larger one, so are the sets cut with it. A label's only example comes in the middle: it stays with the
     larger side.
 
     Args:
@@ -193,12 +173,12 @@ def stratified_order(labels: Tensor, *, seed: int, purpose: str) -> Tensor:
 def _require_both_sides(number: int, rows: int, wording: str) -> None:
     if number < 1:
         raise DataError(
-            f"validation: {wording} of {rows:,} training rows is no row; ask for a larger part or leave it out"
+            f"validation: {wording} of {rows:,} training examples is none; ask for a larger part or leave it out"
         )
     if number >= rows:
         raise DataError(
             f"validation: {wording} would leave nothing to train on, "
-            f"for the training set has {rows:,} rows; hold out fewer"
+            f"for the training set has {rows:,} examples; hold out fewer"
         )
 
 

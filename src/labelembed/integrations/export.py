@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from labelembed import __version__, seeds
-from labelembed.data import WordBags
 from labelembed.errors import ArgumentFaults, LabelEmbedError, RunFolderError, TrainingError
 from labelembed.runs.recipe_diff import stored_recipe
 from labelembed.runs.saved_run import SavedRun
@@ -155,7 +154,7 @@ def _input_type(saved: SavedRun) -> str:
 
 def _any_width(saved: SavedRun) -> bool:
     """Tells whether inputs may have any length: bags of words, of which a longer text has more features."""
-    return isinstance(saved.encoding, WordBags)
+    return saved.encoder.any_length
 
 
 def _shape_in_words(saved: SavedRun) -> str:

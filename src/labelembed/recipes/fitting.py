@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from labelembed.data import OLD_NAMES, read_mnist, read_vectors
+from labelembed.data import OLD_NAMES, ImageReader, MnistReader, ParquetReader, VectorReader
 from labelembed.data.checks import printable
 from labelembed.data.corpus.text_corpus import MANIFEST, read_manifest_of
 from labelembed.data.encoders.table_columns import kind_of
@@ -25,11 +25,9 @@ from labelembed.data.files.parts import Parts, Reading, is_readable, read_parts
 from labelembed.data.files.picture import PICTURE_SUFFIXES
 from labelembed.data.files.table import Table, is_missing
 from labelembed.data.readers.cifar import published_version
-from labelembed.data.readers.image_list import read_list
-from labelembed.data.readers.images import find_images, holds_pictures
+from labelembed.data.readers.images import holds_pictures
 from labelembed.data.readers.mnist import FASHION_NAMES, holds_idx
-from labelembed.data.readers.parquet import look_into_parquet
-from labelembed.data.readers.picture_data import Listing
+from labelembed.data.readers.pictures import LabelledPictures
 from labelembed.data.splits import PARTS
 from labelembed.errors import DataError, nearest
 from labelembed.recipes.loading import put_setting
@@ -164,12 +162,13 @@ def _corpus(place: Path, given: Given) -> Fitting | None:
 def _arrays(place: Path, given: Given) -> Fitting | None:
     if not (place.suffix.lower() == ".npz" if place.is_file() else holds_arrays(place)):
         return None
-    raw = read_vectors(path=str(place), to_measure=True)
-    parts = [split for split in (raw.train, raw.validation, raw.test) if split is not None]
+    raw = VectorReader(path=str(place)).read(to_measure=True)
     shape = raw.train.inputs.shape[1:]
     kind = "pictures" if len(shape) == 3 else "vectors"
     sizes = f"{' x '.join(map(str, shape[-2:]))}" if kind == "pictures" else f"{shape[0]:,} numbers"
-    found = f"{sum(map(len, parts)):,} {kind} of {sizes}, {len(np.unique(raw.train.labels.numpy())):,} classes"
+    found = (
+        f"{sum(map(len, raw.parts.values())):,} {kind} of {sizes}, {len(np.unique(raw.train.labels.numpy())):,} classes"
+    )
     if kind == "vectors" or min(shape[-2:]) < _SMALLEST_PICTURE:
         return Fitting(found, OF_READER["vectors"])
     return _pictures(found, "vectors", train=len(raw.train))
@@ -178,9 +177,8 @@ def _arrays(place: Path, given: Given) -> Fitting | None:
 def _idx(place: Path, given: Given) -> Fitting | None:
     if not (place.is_dir() and holds_idx(place)):
         return None
-    raw = read_mnist(path=str(place), prefix=_text(given, "prefix"))
-    count = len(raw.train) + (0 if raw.test is None else len(raw.test))
-    found = f"{count:,} pictures of idx files, {len(raw.names):,} classes"
+    raw = MnistReader(path=str(place), prefix=_text(given, "prefix")).read()
+    found = f"{sum(map(len, raw.parts.values())):,} pictures of idx files, {len(raw.names):,} classes"
     recipe = "fashion-mnist-cnn" if raw.names == FASHION_NAMES else OF_READER["mnist"]
     return Fitting(found, recipe, _held_out(len(raw.train)))
 
@@ -196,15 +194,16 @@ def _cifar(place: Path, given: Given) -> Fitting | None:
 def _parquet(place: Path, given: Given) -> Fitting | None:
     if not (place.suffix.lower() == ".parquet" if place.is_file() else _holds_parquet(place)):
         return None
-    facts = look_into_parquet(place, labels=_text(given, "labels"))
-    if facts is None:
+    columns = ParquetReader(path=str(place), labels=_text(given, "labels")).look()
+    if columns is None:
         return None
-    count, train = sum(facts.counts.values()), facts.counts["train"]
-    found = f"{count:,} {facts.inputs} in parquet files, {facts.classes:,} classes"
-    if facts.inputs == "vectors":
+    what = "vectors" if columns.kind == "vectors" else "pictures"
+    count, classes = sum(map(len, columns.parts.values())), len(columns.names)
+    found = f"{count:,} {what} in parquet files, {classes:,} classes"
+    if what == "vectors":
         return Fitting(found, OF_READER["vectors"], ("data.name=parquet",))
-    recipe = "cifar100-small" if facts.classes == 100 else "cifar10-small"
-    return _pictures(found, "parquet", train=train, recipe=recipe)
+    recipe = "cifar100-small" if classes == 100 else "cifar10-small"
+    return _pictures(found, "parquet", train=len(columns.parts["train"]), recipe=recipe)
 
 
 def _holds_parquet(folder: Path) -> bool:
@@ -231,27 +230,22 @@ def _images(place: Path, given: Given) -> Fitting | None:
         return None
     has_list = bool(_lists(place))  # which may say what the labels of pictures beside it are
     try:
-        listing = find_images(place)
+        found = ImageReader(path=str(place)).find(to_measure=True)
     except DataError:
         if has_list:
             return None
         raise
-    if has_list and len(_labels_of(listing)) < 2:
+    if has_list and len(found.names) < 2:
         return None
-    return Fitting(_shown(listing), OF_READER["images"])
+    return Fitting(_shown(found), OF_READER["images"])
 
 
 def _lists(folder: Path) -> list[Path]:
     return [entry for entry in sorted(folder.iterdir()) if is_readable(entry) and ".txt" not in entry.suffixes]
 
 
-def _labels_of(listing: Listing) -> set[str]:
-    return {label for _, label in listing.parts["train"]}
-
-
-def _shown(listing: Listing) -> str:
-    count = sum(map(len, listing.parts.values()))
-    return f"{count:,} pictures, {len(_labels_of(listing)):,} classes"
+def _shown(found: LabelledPictures) -> str:
+    return f"{sum(map(len, found.parts.values())):,} pictures, {len(found.names):,} classes"
 
 
 def _columns(place: Path, given: Given) -> Fitting | None:
@@ -269,7 +263,7 @@ def _columns(place: Path, given: Given) -> Fitting | None:
         reading = Reading()  # what is wrong with it is said with the recipe
     parts = read_parts(place, reading, split=_text(given, "split_column"))
     if any(_names_pictures(parts["train"], name) for name in parts["train"].names):
-        return _listed(place, given, reading)
+        return _listed(place, given)
     return _of_table(parts, given)
 
 
@@ -278,13 +272,13 @@ def _names(value: Any) -> list[str] | None:
     return value if isinstance(value, list) and value and all(isinstance(name, str) for name in value) else None
 
 
-def _listed(place: Path, given: Given, reading: Reading) -> Fitting:
+def _listed(place: Path, given: Given) -> Fitting:
     if place.is_dir():
         lists = ", ".join(str(entry) for entry in _lists(place)[:3])
         raise DataError(f"{place}: holds a list of pictures; give the list itself: --data {lists}")
-    paths, labels, split = (_text(given, key) for key in ("paths", "labels", "split"))
-    listing = read_list(place, reading=reading, paths=paths, labels=labels, split=split)
-    return Fitting(f"a list of {_shown(listing)}", OF_READER["images"])
+    asked: Any = {key: _text(given, key) for key in ("paths", "labels", "split", "delimiter", "encoding")}
+    found = ImageReader(path=str(place), **asked).find()
+    return Fitting(f"a list of {_shown(found)}", OF_READER["images"])
 
 
 def _names_pictures(table: Table, name: str) -> bool:

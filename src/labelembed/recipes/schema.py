@@ -7,7 +7,7 @@ from typing import Any
 import pydantic
 from pydantic import Field
 
-from labelembed.data import CORPORA, DATA, OLD_NAMES, ValidationSplit, encoding_kind
+from labelembed.data import CORPORA, DATA, OLD_NAMES, ValidationSplit
 from labelembed.errors import RecipeError, nearest
 from labelembed.models import MODELS, SEQUENCE_MODELS
 from labelembed.objectives import OBJECTIVES
@@ -53,7 +53,12 @@ class Recipe(TrainingSettings, _Components):
     @property
     def of_words(self) -> bool:
         """Whether the inputs are numbers of words, which nothing scales or changes."""
-        return encoding_kind(self.data) in ("words", "tokens")
+        return self.text_inputs in ("words", "tokens")
+
+    @property
+    def text_inputs(self) -> str | None:
+        """What texts become: `words`, `features` or `tokens`; None: the data are no texts."""
+        return self.data["inputs"] if self.data["name"] == "texts" else None
 
     def validation(self) -> ValidationSplit | None:
         """Returns which rows are held out, None for none."""
@@ -214,7 +219,7 @@ def _faults_with_words(recipe: Recipe) -> list[str]:
             return []
         return [f"model.name: {name!r} reads words, not {kind}; these do: {_others(readers)}"]
     faults = []
-    if encoding_kind(recipe.data) != "tokens":  # an encoder reads the tokens of its own tokenizer
+    if recipe.text_inputs != "tokens":  # an encoder reads the tokens of its own tokenizer
         readers.remove("text_transformer")
     if name in MODELS and name not in readers:
         faults.append(f"model.name: {name!r} cannot read the words of {kind}; these can: {', '.join(readers)}")

@@ -7,6 +7,7 @@ recipe that `labelembed init` writes.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import typing
@@ -40,8 +41,6 @@ SUPPLIED = frozenset(
         "output_std",
         "ignore_index",
         "network",
-        "progress",
-        "to_measure",
     }
 )
 # Arguments that hold what a recipe points to under another name: the teacher's logits by the folder of its run.
@@ -65,10 +64,7 @@ class Key(NamedTuple):
 @cache
 def keys_of(component: Callable[..., Any]) -> dict[str, Key]:
     """Returns the keys of a class or function, in the order of its signature."""
-    hints, words = _hints(component), described_arguments(inspect.getdoc(component) or "")
-    if _is_objective(component):
-        # What every objective takes is documented once, by the base class.
-        hints, words = _hints(Objective) | hints, described_arguments(inspect.getdoc(Objective) or "") | words
+    hints, words = _hints(component), _described(component)
     found = {}
     for name, parameter in _parameters(component).items():
         if name not in SUPPLIED and parameter.kind is inspect.Parameter.KEYWORD_ONLY:
@@ -88,7 +84,21 @@ def _is_objective(component: Callable[..., Any]) -> bool:
 
 
 def _hints(component: Callable[..., Any]) -> dict[str, Any]:
-    return typing.get_type_hints(component.__init__ if inspect.isclass(component) else component)
+    if dataclasses.is_dataclass(component):  # whose fields are annotated where they stand
+        return typing.get_type_hints(component)
+    hints = typing.get_type_hints(component.__init__ if inspect.isclass(component) else component)
+    return _hints(Objective) | hints if _is_objective(component) and component is not Objective else hints
+
+
+def _described(component: Callable[..., Any]) -> dict[str, str]:
+    """Returns the text of each argument; what several classes take is documented once, by their base class."""
+    bases = inspect.getmro(component) if inspect.isclass(component) else (component,)
+    return {
+        name: text
+        for base in reversed(bases)
+        if base.__doc__ is not None
+        for name, text in described_arguments(inspect.cleandoc(base.__doc__)).items()
+    }
 
 
 def _parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:

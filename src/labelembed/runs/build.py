@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from labelembed import seeds
-from labelembed.data import CORPORA, DATA, Encoding, LabelledData, RawData, ReadingProgress, prepare
+from labelembed.data import CORPORA, DATA, Encoder, LabelledData, Reader, ReadingProgress, prepare
 from labelembed.data.encoders.text_encoder import ENCODER_FOLDER
 from labelembed.errors import LabelEmbedError, RecipeError
 from labelembed.geometry import LabelGeometry
@@ -33,13 +33,13 @@ def _arguments(block: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_data(
-    recipe: Recipe, *, progress: ReadingProgress | None = None, encoding: Encoding | None = None
+    recipe: Recipe, *, progress: ReadingProgress | None = None, encoder: Encoder | None = None
 ) -> TrainingData:
     """Reads the data and cuts them into splits, which a corpus comes in.
 
     Args:
         recipe: Whose data.
-        encoding: See `prepare`.
+        encoder: See `prepare`.
         progress: Called with (done, total) while pictures are decoded, or texts go through an encoder.
 
     Raises:
@@ -49,38 +49,30 @@ def build_data(
         corpus = CORPORA[recipe.data["name"]]
         with _refusals("data"):
             return corpus(**{key: recipe.data[key] for key in keys_of(corpus)})
-    return build_rows(recipe, progress=progress, encoding=encoding)
+    return build_examples(recipe, progress=progress, encoder=encoder)
 
 
-def build_rows(
-    recipe: Recipe, *, progress: ReadingProgress | None = None, encoding: Encoding | None = None
+def build_examples(
+    recipe: Recipe, *, progress: ReadingProgress | None = None, encoder: Encoder | None = None
 ) -> LabelledData:
-    """Reads labelled examples and cuts them into splits; see `build_data`, and `prepare` for `encoding`."""
-    raw = read_rows(recipe, progress=progress)
+    """Reads labelled examples and cuts them into splits; see `build_data`, and `prepare` for `encoder`."""
+    raw = build_reader(recipe).read(progress=progress)
     size = recipe.step_size(len(raw.names))
     return prepare(
         raw,
         validation=recipe.validation(),
         train_rows=recipe.data["train_rows"],
         batch_size=size if isinstance(size, int) else None,
-        encoding=encoding,
+        encoder=encoder,
+        progress=progress,
     )
 
 
-def read_rows(recipe: Recipe, *, progress: ReadingProgress | None = None, to_measure: bool = False) -> RawData:
-    """Reads labelled examples as they are.
-
-    Args:
-        recipe: Whose data.
-        progress: See `build_data`.
-        to_measure: They are for a finished run to measure: a reader holds none out for a test.
-    """
+def build_reader(recipe: Recipe) -> Reader:
+    """Returns the reader of a recipe with labelled examples; nothing is read yet."""
     reader = DATA[recipe.data["name"]]
-    arguments = {key: recipe.data[key] for key in keys_of(reader)}
-    supplied = {"progress": progress, "to_measure": to_measure}
-    arguments |= {key: value for key, value in supplied.items() if takes(reader, key)}
     with _refusals("data"):
-        return reader(**arguments)
+        return reader(**{key: recipe.data[key] for key in keys_of(reader)})
 
 
 def build_sequence_network(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from labelembed.data import ENCODINGS, Encoding, LabelledData, TextCorpus, Tokenizer, encoding_kind
+from labelembed.data import Encoder, LabelledData, Reader, TextCorpus, Tokenizer
 from labelembed.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE
 from labelembed.data.encoders.table import COLUMNS_FILE
 from labelembed.data.encoders.text_encoder import FEATURES_FILE, TOKENS_FILE
@@ -54,8 +54,8 @@ def data_facts(data: TrainingData) -> dict[str, Any]:
 
 def keep_tokenizers(data: TrainingData, folder: RunFolder) -> None:
     """Writes into a run folder what predicting needs of the data: vocabularies, or how columns become numbers."""
-    if isinstance(data, LabelledData) and data.encoding is not None:
-        for name, content in data.encoding.files().items():
+    if isinstance(data, LabelledData):
+        for name, content in data.encoder.files().items():
             (folder.path / name).parent.mkdir(exist_ok=True)
             write_bytes(folder.path / name, content)
     if isinstance(data, TextCorpus):
@@ -63,21 +63,19 @@ def keep_tokenizers(data: TrainingData, folder: RunFolder) -> None:
             tokenizer.save(folder.path, side)
 
 
-def kept_encoding(block: Mapping[str, Any], folder: RunFolder) -> Encoding | None:
-    """Returns what made inputs of examples, as a run folder keeps it; None of data of whose inputs nothing was learned.
+def kept_encoder(reader: Reader, folder: RunFolder, about: Mapping[str, Any]) -> Encoder:
+    """Returns the encoder that made inputs of examples, as a run folder keeps it.
 
     Args:
-        block: The recipe's block `data`.
+        reader: That of the run's recipe.
         folder: The run's.
+        about: Shape and range of the inputs, see `Encoder.load`.
 
     Raises:
         RunFolderError: When a file is missing or damaged.
     """
-    kind = encoding_kind(block)
-    if kind is None:
-        return None
     try:
-        return ENCODINGS[kind](folder.path)
+        return reader.new_encoder().load(folder.path, about)
     except DataError as error:
         raise RunFolderError(str(error)) from error
 

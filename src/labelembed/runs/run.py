@@ -8,11 +8,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from labelembed.data import ReadingProgress, encoding_kind
+from labelembed.data import ReadingProgress
 from labelembed.errors import InterruptedTraining, LabelEmbedError, LostProcess, RunFolderError, TrainingError
 from labelembed.recipes.schema import Recipe, parse_recipe
-from labelembed.runs.build import build_data, build_optimizer, build_schedule
-from labelembed.runs.data_facts import kept_encoding
+from labelembed.runs.build import build_data, build_optimizer, build_reader, build_schedule
+from labelembed.runs.data_facts import kept_encoder
 from labelembed.runs.recipe_diff import differences, record_change, refuse_change_behind, refuse_other_recipe
 from labelembed.runs.run_results import conclude, finish, note_failure
 from labelembed.runs.run_setup import begin, give_teacher, refuse_without_room
@@ -113,9 +113,9 @@ def _run(
         return folder.result()
     if data is None:
         # What a run has learned of its data, or keeps of an encoder, it goes on with.
-        begun = folder.state() != "empty" and encoding_kind(recipe.data) in ("features", "tokens")
-        encoding = kept_encoding(recipe.data, folder) if begun else None
-        data = build_data(recipe, progress=reading, encoding=encoding)
+        begun = folder.state() != "empty" and recipe.text_inputs in ("features", "tokens")
+        encoder = kept_encoder(build_reader(recipe), folder, {}) if begun else None
+        data = build_data(recipe, progress=reading, encoder=encoder)
     for note in data.notes:
         warn(f"data: {note}")
     network = network_for(recipe, data, base=folder.path)

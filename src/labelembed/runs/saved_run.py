@@ -5,31 +5,19 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from labelembed.data import (
-    Encoding,
-    FeatureEncoding,
-    Fit,
-    LabelledData,
-    Split,
-    TableEncoding,
-    TokenEncoding,
-    WordBags,
-    prepare,
-    read_inputs,
-    read_new_texts,
-)
-from labelembed.data.files.parts import Reading, read_file
-from labelembed.data.measured import all_measured, renumbered
+from labelembed.data import Encoder, LabelledData, Split, Texts, Unchanged, prepare
+from labelembed.data.measured import renumbered
+from labelembed.data.preparation import prepare_to_measure
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.recipes.schema import Recipe
-from labelembed.runs.build import build_network, build_rows, empty_scaling, read_rows
-from labelembed.runs.data_facts import kept_encoding
+from labelembed.runs.build import build_examples, build_network, build_reader, empty_scaling
+from labelembed.runs.data_facts import kept_encoder
 from labelembed.runs.embedding import given_embedding
 from labelembed.runs.recipe_diff import stored_recipe
 from labelembed.runs.saved_weights import with_saved_weights
@@ -51,8 +39,7 @@ class SavedRun:
         input_range: Smallest and largest value of the inputs.
         temperature: What the logits are divided by: fitted on the validation examples after training; 1 where
             none was fitted, as in folders of older versions.
-        encoding: What makes inputs of texts or of a table's rows, as learned from the training rows; None where files
-            hold the inputs themselves.
+        encoder: What makes inputs of examples, as learned from the training examples.
         label_column: The column of the labels, of texts and tables; None in folders of older versions.
     """
 
@@ -63,7 +50,7 @@ class SavedRun:
     input_shape: tuple[int, ...]
     input_range: tuple[float, float]
     temperature: float = 1.0
-    encoding: Encoding | None = None
+    encoder: Encoder = field(default_factory=Unchanged)
     label_column: str | None = None
 
     @classmethod
@@ -98,7 +85,7 @@ class SavedRun:
                 embedding=given_embedding(recipe, base=folder.path),
             ),
         )
-        encoding = kept_encoding(recipe.data, folder)
+        encoder = kept_encoder(build_reader(recipe), folder, {"input_shape": input_shape, "input_range": (low, high)})
         column = about.get("label_column")
         return cls(
             folder,
@@ -108,14 +95,9 @@ class SavedRun:
             input_shape,
             (low, high),
             _temperature(folder),
-            encoding,
+            encoder,
             column if isinstance(column, str) else None,
         )
-
-    @property
-    def fit(self) -> Fit | None:
-        """How the training pictures were brought to their size, and new ones are; None where they had it."""
-        return self.recipe.data.get("fit") if self.recipe.data.get("image_size") is not None else None
 
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``.
@@ -128,7 +110,7 @@ class SavedRun:
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
         # the bag of a text that is longer than every training text has more features
-        return shape == self.input_shape or (isinstance(self.encoding, WordBags) and len(shape) == 1)
+        return shape == self.input_shape or (self.encoder.any_length and len(shape) == 1)
 
     def read_data(self, path: str | None = None) -> LabelledData:
         """Reads the data the run was trained on, or data of the same kind at another path for the run to measure.
@@ -148,7 +130,7 @@ class SavedRun:
             raise RecipeError([f"--data: data {block['name']!r} takes no path"], source=str(self.folder.path))
         if path is None or _same_place(path, block["path"]):
             more = {} if path is None else {"path": path}
-            data = build_rows(self._reading(more), encoding=self.encoding)
+            data = build_examples(self._reading(more), encoder=self.encoder)
             if data.names != self.names:
                 raise DataError(
                     f"{data.source}: has the labels {_few(data.names)}, the run was trained on {_few(self.names)}"
@@ -163,23 +145,19 @@ class SavedRun:
 
     def _read_to_measure(self, path: str) -> LabelledData:
         block = self.recipe.data
-        found = {"label_column": self.label_column, "text_column": getattr(self.encoding, "column", None)}
-        more = {key: name for key, name in found.items() if key in block and block[key] is None}
+        found = {"label_column": self.label_column, "text_column": self.encoder.column}
+        more: dict[str, Any] = {key: name for key, name in found.items() if key in block and block[key] is None}
         if "test_fraction" in block:
             more["test_fraction"] = None
         if block.get("image_size") == "auto":  # of the run's own pictures
             more["image_size"] = self.input_shape[1]
         recipe = self._reading(more | {"path": path})
-        raw = renumbered(
-            read_rows(recipe, to_measure=True),
-            self.names,
-            input_shape=self.input_shape,
-            merge=block.get("merge_labels", False),
-        )
+        raw = build_reader(recipe).read(to_measure=True)
+        raw = renumbered(raw, self.names, merge=block.get("merge_labels", False))
         if raw.test is None and raw.validation is None:
-            return all_measured(raw, self.encoding)
+            return prepare_to_measure(raw, self.encoder)
         return prepare(
-            raw, validation=recipe.validation(), train_rows=block["train_rows"], batch_size=1, encoding=self.encoding
+            raw, validation=recipe.validation(), train_rows=block["train_rows"], batch_size=1, encoder=self.encoder
         )
 
     def _reading(self, more: dict[str, Any]) -> Recipe:
@@ -187,14 +165,9 @@ class SavedRun:
         return self.recipe.model_copy(update={"data": self.recipe.data | more} | ({"batch_size": 1} if more else {}))
 
     @property
-    def _file_reading(self) -> Reading:
-        """How files of texts or of a table are read: as those of the training were."""
-        return Reading(**{key: self.recipe.data[key] for key in ("columns", "delimiter", "encoding")})
-
-    @property
     def reads_texts(self) -> bool:
         """Whether inputs are made of texts."""
-        return isinstance(self.encoding, WordBags | FeatureEncoding | TokenEncoding)
+        return self.encoder.reads_texts
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[Tensor, list[str]]:
         """Returns the inputs of texts, as those of the training texts were made, and what the user should know.
@@ -205,43 +178,38 @@ class SavedRun:
         Raises:
             DataError: The run was not trained on texts, or its encoder cannot be read.
         """
-        encoding = self.encoding
-        if not isinstance(encoding, WordBags | FeatureEncoding | TokenEncoding):
+        if not self.reads_texts:
             raise DataError(f"{self.folder.path}: was not trained on texts (data {self.recipe.data['name']!r})")
-        cut = int(encoding.is_cut(texts).sum())
+        return self._encoded(Texts(texts))
+
+    def _encoded(self, examples: Any) -> tuple[Tensor, list[str]]:
+        inputs, cut = self.encoder.transform(examples)
+        if not cut:
+            return inputs, []
+        about = self.encoder.cut_texts(cut, len(inputs))
         longer = "1 text is" if cut == 1 else f"{cut:,} texts are"
-        notes = [f"{longer} longer than {encoding.limit} (of {len(texts):,}); the rest is not read, as in training"]
-        return encoding.encode_texts(texts), notes if cut else []
+        limit = "" if about is None else f"{about.limit:,} {about.setting.removeprefix('maximum_')}"
+        return inputs, [f"{longer} longer than {limit} (of {len(inputs):,}); the rest is not read, as in training"]
 
     def read_inputs(self, file: Path, *, invert: bool = False) -> tuple[Tensor, list[str], list[str]]:
         """Reads what is to be predicted from a file: pictures and arrays, or texts where the run was trained on such.
 
         Args:
-            file: An image, an array, or a file of rows as the run's own data; of texts also a ``.txt`` file with one
-                text a line.
+            file: An image, an array, or a file of examples as the run's own data; of texts also a ``.txt`` file with
+                one text a line.
             invert: Exchange dark and light, of pictures.
 
         Returns:
             inputs: [N, ...].
-            names: What each row is called.
+            names: What each example is called.
             notes: What the user should know.
 
         Raises:
             DataError: When the file cannot be used.
         """
-        if self.reads_texts:
-            expected = getattr(self.encoding, "column", None)
-            column = self.recipe.data["text_column"]
-            texts, places = read_new_texts(file, self._file_reading, text_column=column, expected=expected)
-            inputs, notes = self.encode_texts(texts)
-            return inputs, [f"{file.name} {place}" for place in places], notes
-        if isinstance(self.encoding, TableEncoding):
-            table = read_file(file, self._file_reading)
-            names = [f"{file.name} {table.place(row)}" for row in range(len(table))]
-            return self.encoding.encode(table), names, []
-        return read_inputs(
-            file, input_shape=self.input_shape, input_range=self.input_range, invert=invert, fit=self.fit
-        )
+        new = build_reader(self.recipe).new_examples(file, self.encoder, invert=invert)
+        inputs, notes = self._encoded(new.inputs)
+        return inputs, new.names, [*new.notes, *notes]
 
     def evaluate(self, split: Split) -> dict[str, float]:
         """Returns the measures of a split at the run's temperature, as fractions and nats."""

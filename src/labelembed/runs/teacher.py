@@ -49,7 +49,7 @@ def teacher_network(path: Path, data: TrainingData) -> Network:
         if run.input_shape != data.input_shape:
             shapes = f"{list(run.input_shape)}, the data have {list(data.input_shape)}"
             faults.append(f"objective.teacher: {path} was trained on inputs {shapes}")
-        elif run.encoding is not None and data.encoding is not None and run.encoding.files() != data.encoding.files():
+        elif run.encoder.files() != data.encoder.files():
             faults.append(
                 f"objective.teacher: {path} learned other inputs from its training examples; give both runs the same "
                 "data, data.train_rows and data.validation"

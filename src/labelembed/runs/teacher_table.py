@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from labelembed.data.mapped import reserve
+from labelembed.data.cache import reserve
 from labelembed.errors import DataError, InterruptedTraining, RecipeError
 from labelembed.losses import chunk_size
 from labelembed.losses.soft_targets import label_type

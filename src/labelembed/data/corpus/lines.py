@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from labelembed.data.checks import require_file
+from labelembed.data.checks import GZIP_MAGIC, require_file
 from labelembed.errors import DataError
 
 #: A file with a line of more than twice as many bytes is refused: it is no text with a sentence a line.
 MAXIMUM_LINE_BYTES = 2**20
 _BLOCK_BYTES = 2**20
-_GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 #: Called with how many bytes of the file (as they lie on the disk) were read since the last call.
@@ -74,7 +73,7 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     with raw:
-        zipped = raw.read(2) == _GZIP_MAGIC
+        zipped = raw.read(2) == GZIP_MAGIC
         raw.seek(0)
         yield (cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if zipped else raw), raw
 

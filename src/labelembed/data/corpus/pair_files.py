@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ _SOURCE_WORDS = ("source", "src", "input", "text", "document", "article")
 _TARGET_WORDS = ("target", "tgt", "trg", "output", "translation", "reference", "summary")
 _TABLES, _LISTS = (".tsv", ".txt"), (".jsonl", ".ndjson")
 ACCEPTED = "two text files of the same number of lines, or one file of pairs (.tsv, .jsonl, .csv, .parquet)"
+
+_PAIRS_A_BLOCK = 10_000
 
 #: Source lines and as many target lines.
 PairBlock = tuple[list[str], list[str]]
@@ -143,33 +146,21 @@ class PairFiles:
 
 
 def _of_two(source: Path, target: Path, bytes_read: BytesRead | None) -> Iterator[PairBlock]:
-    streams = [line_blocks(path, bytes_read=bytes_read) for path in (source, target)]
-    waiting: list[list[str]] = [[], []]
-    counts = [0, 0]
-
-    def refill(side: int) -> bool:
-        while not waiting[side]:
-            lines = next(streams[side], None)
-            if lines is None:
-                return False
-            waiting[side] = lines
-            counts[side] += len(lines)
-        return True
-
-    while True:
-        there = [refill(0), refill(1)]
-        if not all(there):
-            break
-        size = min(len(waiting[0]), len(waiting[1]))
-        yield waiting[0][:size], waiting[1][:size]
-        waiting = [waiting[0][size:], waiting[1][size:]]
-    for side in (0, 1):  # the longer file to its end, to say both counts
-        counts[side] += sum(map(len, streams[side]))
-    if counts[0] != counts[1]:
-        raise DataError(
-            f"{source} has {counts[0]:,} lines and {target} has {counts[1]:,}; line-aligned files have the same "
-            "number, each line of one the translation of that line of the other"
-        )
+    sides = [chain.from_iterable(line_blocks(path, bytes_read=bytes_read)) for path in (source, target)]
+    pairs = zip_longest(*sides)
+    count = 0
+    while block := list(islice(pairs, _PAIRS_A_BLOCK)):
+        lines, others = ([line for line in side if line is not None] for side in zip(*block, strict=True))
+        if len(lines) != len(others):
+            counts = [count + len(side) for side in (lines, others)]
+            for pair in pairs:  # the longer file to its end, to say both counts
+                counts = [number + (line is not None) for number, line in zip(counts, pair, strict=True)]
+            raise DataError(
+                f"{source} has {counts[0]:,} lines and {target} has {counts[1]:,}; line-aligned files have the same "
+                "number, each line of one the translation of that line of the other"
+            )
+        count += len(block)
+        yield lines, others
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

@@ -28,11 +28,9 @@ from labelembed.data.corpus.text_corpus import (
     SPLITS,
     TextCorpus,
     files_of,
+    files_of_side,
     fingerprint_of,
-    offsets_file,
     read_corpus,
-    text_file,
-    tokens_file,
 )
 from labelembed.data.corpus.tokenizer import Tokenizer, lowered
 from labelembed.errors import DataError
@@ -166,19 +164,13 @@ def _write_split(
     pairs = empty = too_long = 0
     unknown = [0, 0]
     with ExitStack() as stack:
+        names = [[folder / name for name in files_of_side(split, side)] for side in SIDES]
         writers = [
-            stack.enter_context(
-                SentenceWriter(
-                    folder / tokens_file(split, side),
-                    folder / offsets_file(split, side),
-                    vocabulary_size=len(tokenizer.vocabulary),
-                )
-            )
-            for side, tokenizer in zip(SIDES, tokenizers, strict=True)
+            stack.enter_context(SentenceWriter(*arrays, vocabulary_size=len(tokenizer.vocabulary)))
+            for (*arrays, _), tokenizer in zip(names, tokenizers, strict=True)
         ]
         texts: list[IO[bytes] | None] = [
-            None if split == "train" else stack.enter_context((folder / text_file(split, side)).open("wb"))
-            for side in SIDES
+            None if split == "train" else stack.enter_context(text.open("wb")) for *_, text in names
         ]
         for block in files.blocks(bytes_read=told):
             segments = [tokenizer.segments(lines) for tokenizer, lines in zip(tokenizers, block, strict=True)]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,6 +39,11 @@ class Sentences:
                 f"for {tokens.shape} tokens"
             )
         self.tokens: Array = np.asarray(tokens)  # a plain array over the same memory: np.memmap slices slowly
+        self._file: int | None = None
+        if isinstance(tokens, np.memmap) and hasattr(os, "pread"):
+            # Read, where sentences are wanted here and there: pages of a map stay this process's memory once looked at.
+            self._file, self._file_offset = os.open(str(tokens.filename), os.O_RDONLY), tokens.offset
+            weakref.finalize(self, os.close, self._file)
         self.offsets: npt.NDArray[np.int64] = np.asarray(offsets, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -56,6 +64,11 @@ class Sentences:
     def gathered(self, numbers: npt.NDArray[np.int64]) -> Array:
         """Returns the tokens of the sentences `numbers` [B], one after the other, in that order."""
         lengths = self.lengths[numbers]
+        if self._file is not None:
+            size = self.tokens.itemsize
+            begins = (self._file_offset + size * self.offsets[numbers]).tolist()
+            pieces = map(os.pread, repeat(self._file), (size * lengths).tolist(), begins)
+            return np.frombuffer(b"".join(pieces), self.tokens.dtype)
         ends = np.cumsum(lengths)
         places = np.arange(ends[-1] if len(ends) else 0)
         places += np.repeat(self.offsets[numbers] - (ends - lengths), lengths)

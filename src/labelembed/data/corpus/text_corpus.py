@@ -107,22 +107,12 @@ class TextCorpus:
         kept = [name for name in self.splits if name != "train"]
         if split not in kept:
             raise DataError(f"{self.folder}: keeps no text of {split!r}; it has that of {', '.join(kept) or 'none'}")
-        return [line for block in line_blocks(self.folder / text_file(split, side)) for line in block]
+        return [line for block in line_blocks(self.folder / files_of_side(split, side)[2]) for line in block]
 
 
-def tokens_file(split: str, side: str) -> str:
-    """Returns the name of the array of tokens of one side of a split."""
-    return f"{SPLITS[split]}-{side}.npy"
-
-
-def offsets_file(split: str, side: str) -> str:
-    """Returns the name of the array that says where each sentence begins."""
-    return f"{SPLITS[split]}-{side}-offsets.npy"
-
-
-def text_file(split: str, side: str) -> str:
-    """Returns the name of the text of one side of a split."""
-    return f"{SPLITS[split]}-{side}.txt"
+def files_of_side(split: str, side: str) -> tuple[str, str, str]:
+    """Returns how the files of one side of a split are called: tokens, where each sentence begins, and the text."""
+    return f"{SPLITS[split]}-{side}.npy", f"{SPLITS[split]}-{side}-offsets.npy", f"{SPLITS[split]}-{side}.txt"
 
 
 def open_corpus(*, path: str) -> TextCorpus:
@@ -153,7 +143,7 @@ def read_corpus(path: Path | str) -> TextCorpus:
         splits = {
             split: SentencePairs(
                 *(
-                    Sentences.open(folder / tokens_file(split, side), folder / offsets_file(split, side))
+                    Sentences.open(*(folder / name for name in files_of_side(split, side)[:2]))
                     for side in ("source", "target")
                 )
             )

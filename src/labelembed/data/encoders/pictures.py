@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -15,7 +16,8 @@ import numpy.typing as npt
 
 from labelembed.data.cache import NewArray, cached_array, cached_with_notes
 from labelembed.data.checks import printable
-from labelembed.data.data_notes import repeated_rows
+from labelembed.data.data_notes import repeated_pictures
+from labelembed.data.encoder import ReadingProgress
 from labelembed.data.encoders.gradient_histograms import FEATURES_VERSION, gradient_histograms
 from labelembed.data.files.picture import (
     Fit,
@@ -29,9 +31,6 @@ from labelembed.data.files.picture import (
     typical_side,
 )
 from labelembed.errors import DataError
-
-#: Called with (pictures done, pictures in all) while they are decoded.
-ReadingProgress = Callable[[int, int], None]
 
 # Part of the cache's key: another number where the same files give other pixels or notes.
 _VERSION = 4
@@ -144,8 +143,9 @@ def decode_pictures(
         "trained": trained,
         "size": None if image_size is None else [image_size, fit],
     }
-    making = _Making(source, places, where, trained, image_size, fit, progress or (lambda done, total: None))
-    pixels, noted = cached_with_notes(made_from, making.make)
+    pixels, noted = cached_with_notes(
+        made_from, partial(_decoded, source, places, where, trained, image_size, fit, progress)
+    )
     return DecodedPictures(
         pixels,
         {int(index): str(reason) for index, reason in noted["unreadable"]},
@@ -163,91 +163,88 @@ def cached_gradient_histograms(pixels: Array, where: str) -> Array:
     return cached_array(made_from, lambda: gradient_histograms(pixels, where=where))
 
 
-class _Making(NamedTuple):
-    """The decoding of pictures that are not in the cache; see `decode_pictures`."""
+def _decoded(
+    source: PictureSource,
+    places: Sequence[Any],
+    where: str,
+    trained: int,
+    image_size: ImageSize,
+    fit: Fit,
+    progress: ReadingProgress | None,
+    new_array: NewArray,
+) -> tuple[Array, Any]:
+    """Returns the pictures and what is noted of them, see `decode_pictures`; none is in the cache."""
+    headers: dict[int, Header] = {}
+    unreadable: dict[int, str] = {}
+    with decoding():
+        for index, place in enumerate(places):
+            try:
+                headers[index] = look(source.content(place))
+            except DataError as error:
+                unreadable[index] = str(error)
+    if not headers:
+        reason = f"{source.shown(places[0])}: {unreadable[0]}"
+        raise DataError(f"{where}: none of its {len(places):,} pictures can be read; the first: {reason}")
+    of_training = [header for index, header in headers.items() if index < trained]
+    typical = typical_side(header.size for header in of_training or headers.values())
+    if image_size is None:
+        size = _one_size(source, places, where, headers)
+    else:
+        side = automatic_side(typical) if image_size == "auto" else image_size
+        size = (side, side)
+    channels = 1 if all(header.is_grey for header in of_training) else 3
+    pixels = new_array((len(places), channels, *size))
+    converted: Counter[str] = Counter()
 
-    source: PictureSource
-    places: Sequence[Any]
-    where: str
-    trained: int
-    image_size: ImageSize
-    fit: Fit
-    progress: ReadingProgress
+    def decode_some(indices: Sequence[int]) -> tuple[Counter[str], dict[int, str]]:
+        changed: Counter[str] = Counter()
+        reasons: dict[int, str] = {}
+        for index in indices:
+            try:
+                content = source.content(places[index])
+                pixels[index], changes = decode(content, channels=channels, size=size, fit=fit)
+                changed.update(changes)
+            except DataError as error:
+                reasons[index] = str(error)
+            except Exception as error:  # of a thread nobody would know at which picture it was
+                what = f"cannot be decoded here ({type(error).__name__}: {error})"
+                raise DataError(f"{source.shown(places[index])}: {what}") from error
+        return changed, reasons
 
-    def make(self, new_array: NewArray) -> tuple[Array, Any]:
-        headers, unreadable = self._headers()
-        if not headers:
-            reason = f"{self.source.shown(self.places[0])}: {unreadable[0]}"
-            raise DataError(f"{self.where}: none of its {len(self.places):,} pictures can be read; the first: {reason}")
-        trained = [header for index, header in headers.items() if index < self.trained]
-        typical = typical_side(header.size for header in trained or headers.values())
-        if self.image_size is None:
-            size = self._one_size(headers)
-        else:
-            side = automatic_side(typical) if self.image_size == "auto" else self.image_size
-            size = (side, side)
-        channels = 1 if all(header.is_grey for header in trained) else 3
-        pixels = new_array((len(self.places), channels, *size))
-        converted: Counter[str] = Counter()
+    # Of small pictures most of the time goes to Python itself, where threads only wait for each other.
+    large = np.median([header.size[0] * header.size[1] for header in headers.values()]) >= _PIXELS_FOR_THREADS
+    indices = list(headers)
+    tasks = [indices[begin : begin + _PICTURES_A_TASK] for begin in range(0, len(indices), _PICTURES_A_TASK)]
+    done = 0
+    for task, (changed, reasons) in zip(tasks, _in_threads(decode_some, tasks, _cores() if large else 1), strict=True):
+        converted.update(changed)
+        unreadable.update(reasons)
+        done += len(task)
+        if progress is not None:
+            progress(done, len(headers))
+    return pixels, {
+        "unreadable": sorted(unreadable.items()),
+        "converted": dict(sorted(converted.items())),
+        "repeated": [pair for pair in repeated_pictures(pixels) if not unreadable.keys() & set(pair)],
+        "typical": typical,
+        "extreme": sum(is_extreme(header.size) for header in headers.values()),
+    }
 
-        def decode_some(indices: Sequence[int]) -> tuple[Counter[str], dict[int, str]]:
-            changed: Counter[str] = Counter()
-            reasons: dict[int, str] = {}
-            for index in indices:
-                place = self.places[index]
-                try:
-                    content = self.source.content(place)
-                    pixels[index], changes = decode(content, channels=channels, size=size, fit=self.fit)
-                    changed.update(changes)
-                except DataError as error:
-                    reasons[index] = str(error)
-                except Exception as error:  # of a thread nobody would know at which picture it was
-                    what = f"cannot be decoded here ({type(error).__name__}: {error})"
-                    raise DataError(f"{self.source.shown(place)}: {what}") from error
-            return changed, reasons
 
-        # Of small pictures most of the time goes to Python itself, where threads only wait for each other.
-        large = np.median([header.size[0] * header.size[1] for header in headers.values()]) >= _PIXELS_FOR_THREADS
-        indices = list(headers)
-        tasks = [indices[begin : begin + _PICTURES_A_TASK] for begin in range(0, len(indices), _PICTURES_A_TASK)]
-        done = 0
-        for task, (changed, reasons) in zip(
-            tasks, _in_threads(decode_some, tasks, _cores() if large else 1), strict=True
-        ):
-            converted.update(changed)
-            unreadable.update(reasons)
-            done += len(task)
-            self.progress(done, len(headers))
-        repeated = [pair for pair in repeated_rows(pixels) if not unreadable.keys() & set(pair)]
-        noted = {"unreadable": sorted(unreadable.items()), "converted": dict(sorted(converted.items()))}
-        extreme = sum(is_extreme(header.size) for header in headers.values())
-        return pixels, noted | {"repeated": repeated, "typical": typical, "extreme": extreme}
-
-    def _headers(self) -> tuple[dict[int, Header], dict[int, str]]:
-        headers: dict[int, Header] = {}
-        unreadable: dict[int, str] = {}
-        with decoding():
-            for index, place in enumerate(self.places):
-                try:
-                    headers[index] = look(self.source.content(place))
-                except DataError as error:
-                    unreadable[index] = str(error)
-        return headers, unreadable
-
-    def _one_size(self, headers: dict[int, Header]) -> tuple[int, int]:
-        sizes = Counter(header.size for header in headers.values())
-        if len(sizes) > 1:
-            first = next(iter(headers))
-            other = next(index for index, header in headers.items() if header.size != headers[first].size)
-            examples = " and ".join(
-                f"{self.source.shown(self.places[index])} ({headers[index].size[1]} x {headers[index].size[0]})"
-                for index in (first, other)
-            )
-            raise DataError(
-                f"{self.where}: the pictures have {len(sizes):,} sizes, for instance {examples}; bring them to one, "
-                "for instance with --set data.image_size=64 (and data.fit: crop, stretch or pad)"
-            )
-        return next(iter(sizes))
+def _one_size(source: PictureSource, places: Sequence[Any], where: str, headers: dict[int, Header]) -> tuple[int, int]:
+    sizes = Counter(header.size for header in headers.values())
+    if len(sizes) > 1:
+        first = next(iter(headers))
+        other = next(index for index, header in headers.items() if header.size != headers[first].size)
+        examples = " and ".join(
+            f"{source.shown(places[index])} ({headers[index].size[1]} x {headers[index].size[0]})"
+            for index in (first, other)
+        )
+        raise DataError(
+            f"{where}: the pictures have {len(sizes):,} sizes, for instance {examples}; bring them to one, "
+            "for instance with --set data.image_size=64 (and data.fit: crop, stretch or pad)"
+        )
+    return next(iter(sizes))
 
 
 def _in_threads(work: Callable[[Sequence[int]], Result], tasks: list[list[int]], workers: int) -> Iterator[Result]:

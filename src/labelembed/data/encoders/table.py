@@ -1,11 +1,11 @@
-"""How the columns of a table become numbers: fitted on the training rows by scikit-learn, kept as plain JSON."""
+"""How the columns of a table become numbers: scikit-learn's numbers of the training examples, kept as JSON."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,63 +13,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from labelembed.data.checks import printable
-from labelembed.data.encoders.table_columns import category_of, is_nothing, number_of
+from labelembed.data.encoder import Encoded, Encoder, read_settings
+from labelembed.data.encoders.table_columns import Kind, category_of, is_nothing, kind_of, number_of
 from labelembed.data.files.table import Table
 from labelembed.errors import DataError
 
 COLUMNS_FILE = "columns.json"
 _FORMAT = "labelembed.columns.1"
-# Scaled numbers are cut here: a value that far from the training rows would drive a network out of its range.
+# Scaled numbers are cut here: a value that far from the training examples would drive a network out of its range.
 _FARTHEST = 20.0
 
-
-class NotANumber(Exception):  # noqa: N818 - said of a value
-    """A value of a column of numbers that is none."""
-
-    def __init__(self, column: str, row: int, value: Any) -> None:
-        super().__init__(column, row, value)
-        self.column, self.row, self.value = column, row, value
-
-
-def numbers_in(name: str, values: Sequence[Any], *, comma: bool) -> npt.NDArray[np.float64]:
-    """Returns the values of a column as numbers [N], nan where they are missing.
-
-    Raises:
-        NotANumber: A value is neither a finite number nor missing.
-    """
-    numbers = np.empty(len(values))
-    for row, value in enumerate(values):
-        number = math.nan if is_nothing(value) else number_of(value, comma=comma)
-        if number is None or math.isinf(number):
-            raise NotANumber(name, row, value)
-        numbers[row] = number
-    return numbers
-
-
-@contextmanager
-def told_where(table: Table, rows: Sequence[int]) -> Iterator[None]:
-    """Turns NotANumber of values at these rows of a table into a DataError that names the place."""
-    try:
-        yield
-    except NotANumber as wrong:
-        raise DataError(
-            f"{table.source}: {table.place(rows[wrong.row])}: column {wrong.column!r} holds numbers, but "
-            f"{printable(str(wrong.value)[:40])!r} stands there; repair it, or say what the column is: "
-            f"--set 'data.categorical=[{wrong.column}]' or --set 'data.leave_out=[{wrong.column}]'"
-        ) from None
+Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class NumericColumn:
-    """A column of numbers: ``(value - mean) / deviation``, and where training rows miss it, whether it is missing.
+    """A column of numbers: ``(value - mean) / deviation``, and where training examples miss it, whether it is missing.
 
     Attributes:
         name: The column.
         median: What stands for a missing value.
-        mean: Of the training rows, missing ones filled.
+        mean: Of the training examples, missing ones filled.
         deviation: The same; 1 where it is 0.
         indicator: Whether a further input says that the value is missing.
         comma: Whether numbers are written with commas for points.
@@ -82,18 +48,25 @@ class NumericColumn:
     indicator: bool
     comma: bool
 
+    @classmethod
+    def fit(cls, table: Table, name: str, *, comma: bool) -> NumericColumn:
+        """Learns from the examples of a table."""
+        numbers = _numbers(table, name, comma=comma)
+        missing = np.isnan(numbers)
+        median = float(np.median(numbers[~missing])) if not missing.all() else 0.0
+        filled = np.where(missing, median, numbers)
+        mean, deviation = float(filled.mean()), float(filled.std())
+        is_constant = deviation <= 10 * np.finfo(np.float64).eps * abs(mean)  # up to rounding
+        return cls(name, median, mean, 1.0 if is_constant else deviation, bool(missing.any()), comma)
+
     @property
     def width(self) -> int:
         """How many inputs it gives."""
         return 1 + self.indicator
 
-    def encode(self, values: Sequence[Any]) -> npt.NDArray[np.float64]:
-        """Returns the inputs [N, width].
-
-        Raises:
-            NotANumber: A value is no number.
-        """
-        numbers = numbers_in(self.name, values, comma=self.comma)
+    def encode(self, table: Table) -> Numbers:
+        """Returns the inputs [N, width]."""
+        numbers = _numbers(table, self.name, comma=self.comma)
         missing = np.isnan(numbers)
         scaled = (np.where(missing, self.median, numbers) - self.mean) / self.deviation
         columns = [np.clip(scaled, -_FARTHEST, _FARTHEST)]
@@ -104,54 +77,71 @@ class NumericColumn:
 
 @dataclass(frozen=True)
 class CategoricalColumn:
-    """A column of categories: an input for each, 1 where the row has it.
+    """A column of categories: an input for each, 1 where the example has it.
 
     Attributes:
         name: The column.
         categories: Those with an input of their own; None is a missing value.
-        others: Whether a further input stands for the rare ones of the training rows, and for those never seen there.
+        others: Whether a further input stands for the rare ones of the training examples, and for those never seen
+            there.
     """
 
     name: str
     categories: tuple[str | None, ...]
     others: bool
 
+    @classmethod
+    def fit(cls, table: Table, name: str, *, most: int) -> CategoricalColumn:
+        """Learns from the examples of a table; of more than `most` categories the rarest share one input."""
+        counts = Counter(map(category_of, table.values(name)))
+        # missing ones come last, as scikit-learn has them
+        different = sorted(counts, key=lambda category: (category is None, category or ""))
+        if len(different) <= most:
+            return cls(name, tuple(different), others=False)
+        rarest_first = sorted(different, key=lambda category: counts[category])
+        rare = set(rarest_first[: len(different) - (most - 1)])
+        return cls(name, tuple(category for category in different if category not in rare), others=True)
+
     @property
     def width(self) -> int:
         """How many inputs it gives."""
         return len(self.categories) + self.others
 
-    def encode(self, values: Sequence[Any]) -> npt.NDArray[np.float64]:
+    def encode(self, table: Table) -> Numbers:
         """Returns the inputs [N, width]; a category that is not known has zeros, or is one of the others."""
-        inputs = np.zeros((len(values), self.width))
+        inputs = np.zeros((len(table), self.width))
         number = {category: column for column, category in enumerate(self.categories)}
-        for row, value in enumerate(values):
+        for row, value in enumerate(table.values(self.name)):
             column = number.get(category_of(value), len(self.categories) if self.others else None)
             if column is not None:
                 inputs[row, column] = 1.0
         return inputs
 
 
-class TableEncoding:
-    """What was learned of a table's columns from the training rows.
+class TableEncoder(Encoder):
+    """How columns become numbers, to the same numbers as scikit-learn's scalers and encoders.
+
+    Numbers are filled with the median and scaled; categories get an input each, the rarest of a column that has too
+    many one together, which is also that of categories seen later only.
 
     Args:
+        asked: What the user says that columns are, None: to be left out; other columns are looked at.
+        most_categories: Inputs of a column of categories at most.
+
+    Attributes:
         numeric: Columns of numbers.
         categorical: Columns of categories.
-        left_out: Columns that no network is given, and why.
     """
 
-    def __init__(
-        self,
-        *,
-        numeric: Sequence[NumericColumn],
-        categorical: Sequence[CategoricalColumn],
-        left_out: Mapping[str, str],
-    ) -> None:
-        self.numeric = tuple(numeric)
-        self.categorical = tuple(categorical)
-        self.left_out = dict(left_out)
-        self._columns: tuple[NumericColumn | CategoricalColumn, ...] = (*self.numeric, *self.categorical)
+    def __init__(self, *, asked: Mapping[str, Kind | None] | None = None, most_categories: int = 50) -> None:
+        self._asked = dict(asked or {})
+        self._most_categories = most_categories
+        self.numeric: tuple[NumericColumn, ...] = ()
+        self.categorical: tuple[CategoricalColumn, ...] = ()
+
+    @property
+    def _columns(self) -> tuple[NumericColumn | CategoricalColumn, ...]:
+        return (*self.numeric, *self.categorical)
 
     @property
     def input_range(self) -> tuple[float, float]:
@@ -159,15 +149,11 @@ class TableEncoding:
         return (0.0, 1.0)
 
     @property
-    def width(self) -> int:
-        """How many inputs a row has."""
-        return sum(column.width for column in self._columns)
-
-    @property
     def notes(self) -> tuple[str, ...]:
         """Which columns are used, and which are left out."""
+        width = sum(column.width for column in self._columns)
         used = f"columns used: {len(self.numeric)} of numbers, {len(self.categorical)} of categories"
-        notes = [f"{used}, together {self.width} inputs"]
+        notes = [f"{used}, together {width} inputs"]
         if self.left_out:
             shown = [f"{printable(name)} ({why})" for name, why in list(self.left_out.items())[:8]]
             more = f" and {len(self.left_out) - 8} more" if len(self.left_out) > 8 else ""
@@ -177,28 +163,46 @@ class TableEncoding:
             notes.append(f"rare categories taken together, in: {', '.join(map(printable, others[:8]))}")
         return tuple(notes)
 
-    def encode(self, table: Table, rows: Sequence[int] | None = None) -> Tensor:
-        """Returns the inputs [N, width], float32: numbers, then categories, in the order of the columns.
+    def fit_transform(self, examples: Table) -> Encoded:
+        """Learns what the columns are and how they become numbers.
 
-        Args:
-            table: Rows with the same columns.
-            rows: Which of them; None: all.
+        Raises:
+            DataError: No column can be used, or a column of numbers has a value that is none.
+        """
+        numeric: list[NumericColumn] = []
+        categorical: list[CategoricalColumn] = []
+        left_out = dict(examples.left_aside)
+        for name in examples.names:
+            if name in self._asked and self._asked[name] is None:
+                left_out[name] = "as asked"
+                continue
+            found = kind_of(name, examples.values(name), asked=self._asked.get(name), places=examples.places)
+            if found.kind is None:
+                left_out[name] = found.reason
+            elif found.kind == "numeric":
+                numeric.append(NumericColumn.fit(examples, name, comma=found.comma))
+            else:
+                categorical.append(CategoricalColumn.fit(examples, name, most=self._most_categories))
+        if not numeric and not categorical:
+            why = ", ".join(f"{name} ({reason})" for name, reason in list(left_out.items())[:8])
+            raise DataError(f"{examples.source}: has no column to learn from: {why or 'none but the labels'}")
+        self.numeric, self.categorical, self.left_out = tuple(numeric), tuple(categorical), left_out
+        return self.transform(examples)
+
+    def transform(self, examples: Table) -> Encoded:
+        """Returns the inputs [N, F], float32: numbers, then categories, in the order of the columns.
 
         Raises:
             DataError: A column is missing, or a value is no number.
         """
-        rows = range(len(table)) if rows is None else rows
-        parts = []
         for column in self._columns:
-            if column.name not in table.names:
+            if column.name not in examples.names:
                 raise DataError(
-                    f"{table.source}: has no column {column.name!r}, which the training rows had; it has "
-                    f"{table.listed()}"
+                    f"{examples.source}: has no column {column.name!r}, which the training examples had; it has "
+                    f"{examples.listed()}"
                 )
-            values = table.values(column.name)
-            with told_where(table, rows):
-                parts.append(column.encode([values[row] for row in rows]))
-        return torch.from_numpy(np.concatenate(parts, axis=1).astype(np.float32))
+        parts = [column.encode(examples) for column in self._columns]
+        return Encoded(torch.from_numpy(np.concatenate(parts, axis=1).astype(np.float32)))
 
     def files(self) -> dict[str, bytes]:
         """Returns the columns with their numbers, as JSON."""
@@ -206,30 +210,46 @@ class TableEncoding:
             "format": _FORMAT,
             "numeric": [asdict(column) for column in self.numeric],
             "categorical": [asdict(column) for column in self.categorical],
-            "left_out": self.left_out,
+            "left_out": dict(self.left_out),
         }
         return {COLUMNS_FILE: (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()}
 
     @classmethod
-    def load(cls, folder: Path) -> TableEncoding:
+    def load(cls, folder: Path, about: Mapping[str, Any] | None = None) -> TableEncoder:
         """Reads what `files` returned from a run folder.
 
         Raises:
             DataError: The file is missing or damaged.
         """
         file = folder / COLUMNS_FILE
+        content = read_settings(file, _FORMAT)
+        found = cls()
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            if content["format"] != _FORMAT:
-                raise ValueError(f"the format {content['format']!r}")
-            numeric = [_numeric(entry) for entry in content["numeric"]]
-            categorical = [_categorical(entry) for entry in content["categorical"]]
-            left_out = {str(name): str(why) for name, why in content["left_out"].items()}
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read ({error.strerror})") from None
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            found.numeric = tuple(_numeric(entry) for entry in content["numeric"])
+            found.categorical = tuple(_categorical(entry) for entry in content["categorical"])
+            found.left_out = {str(name): str(why) for name, why in content["left_out"].items()}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(f"{file}: damaged, or of another version ({str(error)[:100]})") from None
-        return cls(numeric=numeric, categorical=categorical, left_out=left_out)
+        return found
+
+
+def _numbers(table: Table, name: str, *, comma: bool) -> Numbers:
+    """Returns the values of a column as numbers [N], nan where they are missing.
+
+    Raises:
+        DataError: A value is neither a finite number nor missing; names the place.
+    """
+    numbers = np.empty(len(table))
+    for row, value in enumerate(table.values(name)):
+        number = math.nan if is_nothing(value) else number_of(value, comma=comma)
+        if number is None or math.isinf(number):
+            raise DataError(
+                f"{table.source}: {table.place(row)}: column {name!r} holds numbers, but "
+                f"{printable(str(value)[:40])!r} stands there; repair it, or say what the column is: "
+                f"--set 'data.categorical=[{name}]' or --set 'data.leave_out=[{name}]'"
+            )
+        numbers[row] = number
+    return numbers
 
 
 def _numeric(entry: dict[str, Any]) -> NumericColumn:

@@ -42,16 +42,14 @@ class ColumnKind:
     comma: bool = False
 
 
-def kind_of(
-    name: str, values: Sequence[Any], *, asked: Kind | None = None, places: Sequence[int] | None = None
-) -> ColumnKind:
+def kind_of(name: str, values: Sequence[Any], *, asked: Kind | None = None, places: Sequence[Any] = ()) -> ColumnKind:
     """Returns what a column's training values are; of a column of numbers some may still be none.
 
     Args:
         name: The column.
-        values: Of the training rows.
+        values: Of the training examples.
         asked: What the user says that it is; None: found.
-        places: Where the rows stand among all, in ascending order; None: one after the other.
+        places: Where the examples stand, see `Table`; none: one after the other.
     """
     found = [value for value in values if not is_nothing(value)]
     comma = _written_with_commas(found)
@@ -70,7 +68,7 @@ def kind_of(
         whole = all(float(number_of(value, comma=comma) or 0).is_integer() for value in found)
         if whole and len(different) == len(values) > 10:
             numbers = [number_of(value, comma=comma) or 0.0 for value in found]
-            if _is_id(name) or _counts_up(numbers, places or range(len(numbers))):
+            if _is_id(name) or _counts_up(numbers, places):
                 return ColumnKind(None, "counts the examples")
         return ColumnKind("numeric", comma=comma)
     if len(different) > _FEW and sum(number_of(value, comma=comma) is not None for value in found) > len(found) // 2:
@@ -80,7 +78,7 @@ def kind_of(
         return ColumnKind(None, "dates")
     if len(different) > len(found) // 2 and len(found) > 10:
         words = sum(len(text.split()) for text in texts) / len(texts)
-        return ColumnKind(None, "texts" if words >= _WORDS_OF_A_TEXT else "another value in nearly every row")
+        return ColumnKind(None, "texts" if words >= _WORDS_OF_A_TEXT else "another value in nearly every example")
     return ColumnKind("categorical")
 
 
@@ -116,10 +114,12 @@ def _written_with_commas(values: Sequence[Any]) -> bool:
     return with_commas > len(texts) // 2 and with_commas > sum(_NUMBER.fullmatch(text) is not None for text in texts)
 
 
-def _counts_up(numbers: Sequence[float], places: Sequence[int]) -> bool:
-    """Tells whether whole numbers ascend about as fast as the places of their rows do."""
+def _counts_up(numbers: Sequence[float], places: Sequence[Any]) -> bool:
+    """Tells whether whole numbers ascend about as fast as the places of their examples do."""
     # test examples held out before, or rows left out by hand, leave gaps in what counts the examples
-    return numbers == sorted(numbers) and numbers[-1] - numbers[0] < 3 * (places[-1] - places[0] + 1)
+    of_one_file = len(places) > 0 and isinstance(places[0], int)
+    length = places[-1] - places[0] + 1 if of_one_file else len(numbers)
+    return numbers == sorted(numbers) and numbers[-1] - numbers[0] < 3 * length
 
 
 def _is_id(name: str) -> bool:

@@ -16,8 +16,9 @@ import numpy.typing as npt
 import torch
 
 from labelembed.data.cache import cached_array, forget_array
-from labelembed.data.encoders.pictures import ReadingProgress
+from labelembed.data.encoder import ReadingProgress
 from labelembed.data.encoders.text_tokens import TokenizedTexts, Tokens
+from labelembed.data.texts import Texts
 from labelembed.errors import ArgumentFaults, DataError
 from labelembed.pretrained_text import encoder_digest, load_encoder, load_tokenizer, mean_hidden, most_tokens
 
@@ -58,7 +59,8 @@ def text_features(
         DataError: The encoder cannot be read.
         ValueError: An argument is out of its range.
     """
-    return features_of(TokenizedTexts(texts, folder, maximum_tokens), precision=precision, progress=progress)
+    tokenized = TokenizedTexts(Texts(texts), folder, maximum_tokens)
+    return features_of(tokenized, precision=precision, progress=progress)
 
 
 def features_of(
@@ -77,7 +79,7 @@ def features_of(
         "encoder": encoder_digest(folder),
         "maximum_tokens": maximum_tokens,
         "precision": precision,
-        "texts": texts.digest,
+        "texts": texts.texts.digest,
     }
     parts: list[dict[str, Any]] = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelembed.data.cache import cached_array
+from labelembed.data.texts import Texts
 from labelembed.pretrained_text import encoder_digest, load_tokenizer
 
 Tokens = list[list[int]]
@@ -31,19 +31,20 @@ class TokenizedTexts:
         maximum_tokens: Tokens of a text that are read, those that begin and end it among them.
     """
 
-    def __init__(self, texts: Sequence[str], folder: Path, maximum_tokens: int) -> None:
+    def __init__(self, texts: Texts, folder: Path, maximum_tokens: int) -> None:
         self.texts = texts
         self.folder = folder
         self.maximum_tokens = maximum_tokens
 
-    @cached_property
-    def digest(self) -> str:
-        """The SHA-256 of the texts in their order."""
-        digest = hashlib.sha256()
-        for text in self.texts:
-            content = text.encode("utf-8", "surrogatepass")
-            digest.update(len(content).to_bytes(8, "little") + content)  # or two texts could pass for others
-        return digest.hexdigest()
+    def made_from(self, what: str, version: int) -> dict[str, Any]:
+        """Returns what something that hangs on the tokens alone is made from, for the cache."""
+        return {
+            "what": what,
+            "version": version,
+            "tokenizer": encoder_digest(self.folder, weights=False),
+            "maximum_tokens": self.maximum_tokens,
+            "texts": self.texts.digest,
+        }
 
     @cached_property
     def _read(self) -> tuple[Tokens, Marks]:
@@ -57,14 +58,7 @@ class TokenizedTexts:
     @cached_property
     def is_cut(self) -> Marks:
         """Whether each text has more tokens [N]; from the cache where it is kept."""
-        made_from = {
-            "what": "cut texts",
-            "version": _CUT_VERSION,
-            "tokenizer": encoder_digest(self.folder, weights=False),
-            "maximum_tokens": self.maximum_tokens,
-            "texts": self.digest,
-        }
-        return cached_array(made_from, lambda: self._read[1])
+        return cached_array(self.made_from("cut texts", _CUT_VERSION), lambda: self._read[1])
 
 
 def tokens_of(texts: Sequence[str], tokenizer: Any, *, maximum_tokens: int) -> tuple[Tokens, Marks]:
@@ -80,8 +74,9 @@ def tokens_of(texts: Sequence[str], tokenizer: Any, *, maximum_tokens: int) -> t
     # Some tokenizers find nothing in an empty text, and an encoder cannot read nothing.
     ends = (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id, 0)
     nothing = [next(number for number in ends if number is not None)]
-    for begin in range(0, len(texts), _TEXTS_A_TASK):
-        chunk = list(texts[begin : begin + _TEXTS_A_TASK])
+    every = list(texts)
+    for begin in range(0, len(every), _TEXTS_A_TASK):
+        chunk = every[begin : begin + _TEXTS_A_TASK]
         read = tokenizer(chunk, truncation=True, max_length=maximum_tokens, return_attention_mask=False)
         is_cut += [
             len(tokens) >= maximum_tokens and _has_more(read, row, chunk[row], tokenizer, maximum_tokens)

@@ -1,4 +1,4 @@
-"""CSV and TSV files: pandas reads them, and Python's own parser says where a row is ragged or a quotation mark open."""
+"""CSV and TSV files, by the standard library's parser: it says where a row is ragged or a quotation mark open."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from labelembed.data.checks import printable
 from labelembed.data.files.table import Table
 from labelembed.errors import DataError
-
-if TYPE_CHECKING:
-    import pandas
 
 #: A cell of more characters is refused: most often a quotation mark that is never closed.
 MAXIMUM_CELL = 2_000_000
 _DELIMITERS = ",;\t|"
 _LOOKED_AT = 100
 _LOOKED_AT_CHARACTERS = 2**20
-_QUOTING: dict[bool, Literal[0, 3]] = {True: csv.QUOTE_MINIMAL, False: csv.QUOTE_NONE}
 # csv.field_size_limit is one for the whole process.
 _LIMIT = threading.Lock()
 
@@ -31,7 +27,7 @@ _LIMIT = threading.Lock()
 def read_csv(
     text: str, file: Path, *, delimiter: str | None = None, tabs: bool = False, columns: Sequence[str] | None = None
 ) -> Table:
-    """Returns the rows of a table written as text, its values all texts.
+    """Returns the examples of a table written as text, its values all texts.
 
     Args:
         text: The file's text.
@@ -45,70 +41,59 @@ def read_csv(
     """
     cut_at = delimiter or ("\t" if tabs else found_delimiter(text))
     quoted = not (cut_at == "\t" and '"' in text and _has_loose_marks(text, file))
-    first, lengths = _scanned(text, file, cut_at, quoted=quoted)
-    if not first:
+    rows = _rows(text, file, cut_at, quoted=quoted)
+    numbers = [number for number, cells in enumerate(rows, start=1) if cells]
+    if not numbers:
         raise DataError(f"{file}: is empty")
-    heading = [name.strip() for name in (first if columns is None else columns)]
+    heading = [name.strip() for name in (rows[numbers[0] - 1] if columns is None else columns)]
     _require_heading(heading, file, text, cut_at, given=delimiter is not None)
-    numbers = [number for number, length in enumerate(lengths, start=1) if length]
     if columns is None:
         del numbers[0]
     if not numbers:
         raise DataError(f"{file}: has a heading and no row: {', '.join(map(printable, heading[:12]))}")
-    ragged = next((number for number in numbers if lengths[number - 1] != len(heading)), None)
+    ragged = next((number for number in numbers if len(rows[number - 1]) != len(heading)), None)
     if ragged is not None:
         whose = "`columns` has" if columns is not None else "the heading has"
         raise DataError(
-            f"{file}: row {ragged:,} has {_counted(lengths[ragged - 1])} when cut at {_shown(cut_at)}, {whose} "
+            f"{file}: row {ragged:,} has {_counted(len(rows[ragged - 1]))} when cut at {_shown(cut_at)}, {whose} "
             f"{_counted(len(heading))}; put texts that hold a {_shown(cut_at)} in quotation marks, or name another "
             "delimiter with --set data.delimiter=..."
         )
-    frame = _frame(text, file, heading, cut_at, quoted=quoted).iloc[[number - 1 for number in numbers]]
-    frame.index = numbers
     note = f"{file.name}: read without quotation marks: they do not come in pairs, so they are plain characters"
-    return Table(source=file, frame=frame, word="row", typed=False, notes=() if quoted else (note,))
+    cells = zip(*(rows[number - 1] for number in numbers), strict=True)
+    values = dict(zip(heading, map(list, cells), strict=True))
+    return Table(source=file, columns=values, places=numbers, word="row", typed=False, notes=() if quoted else (note,))
 
 
-def _frame(text: str, file: Path, names: Sequence[str], delimiter: str, *, quoted: bool) -> pandas.DataFrame:
-    """Returns the cells as a frame of texts, that of the heading and of empty rows with them."""
-    import pandas
-
-    try:
-        return pandas.read_csv(
-            io.BytesIO(text.encode("utf-8", "replace")),
-            sep=delimiter,
-            header=None,
-            names=names,
-            index_col=False,
-            dtype=object,
-            na_filter=False,
-            skip_blank_lines=False,
-            quoting=_QUOTING[quoted],
-            engine="c" if delimiter.isascii() else "python",
-        )
-    except pandas.errors.ParserError as error:
-        raise DataError(f"{file}: cannot be read as a table ({' '.join(str(error).split())[:120]})") from None
-
-
-def _scanned(text: str, file: Path, delimiter: str, *, quoted: bool) -> tuple[list[str], list[int]]:
-    """Returns the first row that is not empty, and how many cells every row has; 0: an empty row.
+def _rows(text: str, file: Path, delimiter: str, *, quoted: bool) -> list[list[str]]:
+    """Returns the cells of every row, none of an empty one.
 
     Raises:
         DataError: A quotation mark stands where none may, or a cell is too large; names row and line.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=_QUOTING[quoted])
-    first: list[str] = []
-    lengths: list[int] = []
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=quoting)
+    rows: list[list[str]] = []
     begin = 1
     with _cells_up_to(MAXIMUM_CELL):
         try:
             for cells in reader:
-                first = first or cells
-                lengths.append(len(cells))
+                rows.append(cells)
                 begin = reader.line_num + 1
         except csv.Error as error:
-            raise DataError(f"{file}: {_refusal(str(error), len(lengths) + 1, begin)}") from None
-    return first, lengths
+            raise DataError(f"{file}: {_refusal(str(error), len(rows) + 1, begin)}") from None
+    return rows
+
+
+def _has_loose_marks(text: str, file: Path) -> bool:
+    """Tells whether a file cut at tabs has quotation marks that are letters: about half are written without quoting."""
+    plain = [cells for cells in _rows(text, file, "\t", quoted=False) if cells]
+    if len(set(map(len, plain))) > 1:
+        return False
+    try:
+        return len(plain) > sum(map(bool, _rows(text, file, "\t", quoted=True)))
+    except DataError:
+        return True
 
 
 def found_delimiter(text: str) -> str:
@@ -131,17 +116,6 @@ def _first_lengths(text: str, delimiter: str) -> list[int]:
             return []
     is_cut = len(beginning) < len(text) and 1 < len(lengths) < _LOOKED_AT
     return lengths[:-1] if is_cut else lengths
-
-
-def _has_loose_marks(text: str, file: Path) -> bool:
-    """Tells whether a file cut at tabs has quotation marks that are letters: about half are written without quoting."""
-    plain = [length for length in _scanned(text, file, "\t", quoted=False)[1] if length]
-    if len(set(plain)) > 1:
-        return False
-    try:
-        return len(plain) > len([length for length in _scanned(text, file, "\t", quoted=True)[1] if length])
-    except DataError:
-        return True
 
 
 def _refusal(said: str, number: int, line: int) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from labelembed.data.checks import require_file, sizes
+from labelembed.data.checks import content_of, require_file, sizes
 from labelembed.errors import DataError
 
-GZIP_MAGIC = b"\x1f\x8b"
 # third byte of the header -> the numbers that follow, most significant byte first
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -34,14 +31,7 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
     """
     path = Path(path)
     require_file(path, "an idx file")
-    try:
-        content = path.read_bytes()
-        if content.startswith(GZIP_MAGIC):
-            content = gzip.decompress(content)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: the gzip is cut off or damaged ({error}); fetch the file again") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    content = content_of(path)
     begin = 4 + 4 * content[3] if looks_like_idx(content) else 0
     if not begin or len(content) < begin:
         found = content[:4].hex(" ") or "an empty file"
@@ -53,10 +43,7 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
         reason = "the file is cut off or its header is wrong" if held < declared else "bytes follow the array"
         what = f"{declared:,} bytes of values ({sizes(shape)} of {dtype.name})"
         raise DataError(f"{path}: expected {what}, found {held:,}; {reason}")
-    try:
-        array: npt.NDArray[Any] = np.frombuffer(content, dtype=dtype, offset=begin).reshape(shape)
-    except ValueError as error:  # a size of 0 beside others that no array can have
-        raise DataError(f"{path}: {sizes(shape)} is the shape of no array ({error})") from None
+    array: npt.NDArray[Any] = np.frombuffer(content, dtype=dtype, offset=begin).reshape(shape)
     return array.astype(dtype.newbyteorder("="))
 
 

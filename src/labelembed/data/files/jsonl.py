@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from labelembed.data.files.table import Table, table_of
+from labelembed.data.files.table import Table
 from labelembed.errors import DataError
 
 _KINDS = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
 
 
 def read_json(text: str, file: Path, *, lines: bool = True) -> Table:
-    """Returns the rows of a file of JSON.
+    """Returns the examples of a file of JSON.
 
     Args:
         text: The file's text: an object a line; empty lines count and are passed over.
@@ -67,7 +67,7 @@ def _object(row: Any, where: str) -> dict[str, Any]:
 
 def _table(rows: Sequence[dict[str, Any]], file: Path, word: str, numbers: Sequence[int]) -> Table:
     if not rows:
-        raise DataError(f"{file}: has no row")
+        raise DataError(f"{file}: has no {word}")
     columns: dict[str, list[Any]] = {}
     left_aside = {}
     for name in dict.fromkeys(name for row in rows for name in row):
@@ -77,4 +77,4 @@ def _table(rows: Sequence[dict[str, Any]], file: Path, word: str, numbers: Seque
             columns[name] = values
         else:
             left_aside[name] = "objects" if isinstance(nested, dict) else "lists"
-    return table_of(file, columns, numbers, word=word, typed=True, left_aside=left_aside)
+    return Table(source=file, columns=columns, places=numbers, word=word, typed=True, left_aside=left_aside)

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from labelembed.data.checks import printable, require_file
-from labelembed.data.files.table import Table, table_of
+from labelembed.data.files.table import Table
 from labelembed.data.splits import PARTS
 from labelembed.errors import DataError
 
@@ -23,22 +23,12 @@ _FILE_NAME = re.compile(
 )
 _STATE = "state.json"
 _SPLITS = "dataset_dict.json"
-_NO_PARQUET = "is no parquet file, cut off or damaged"
 
+# Kinds of columns that hold no texts, numbers or dates.
+_NOT_READ = ("bytes", "vectors", "lists or structures", "runs of equal values")
 
-class Shards(NamedTuple):
-    """The files of a data set, in order, by split: `train` and, where there are such, `test` and `validation`."""
-
-    files: dict[str, list[Path]]
-    folder: Path
-
-
-class Column(NamedTuple):
-    """A column of a parquet file: its name, its type, and what the hub's metadata say of it."""
-
-    name: str
-    type: Any
-    noted: Mapping[str, Any]
+#: Files in order, by part: `train` and, where there are such, `validation` and `test`.
+Shards = dict[str, list[Path]]
 
 
 def find_shards(path: Path) -> Shards:
@@ -52,13 +42,13 @@ def find_shards(path: Path) -> Shards:
     """
     try:
         if path.is_file():
-            return Shards({"train": [path]}, path.parent)
+            return {"train": [path]}
         if not path.is_dir():
             raise DataError(f"{path}: does not exist; expected a folder of parquet files (train-*.parquet, ...)")
         for folder in (path, path / "data"):
             files = _shards_in(folder) if folder.is_dir() else {}
             if "train" in files:
-                return Shards(files, folder)
+                return files
         seen = ", ".join(sorted(printable(entry.name) for entry in path.iterdir())[:8]) or "nothing"
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
@@ -68,8 +58,8 @@ def find_shards(path: Path) -> Shards:
     )
 
 
-def _shards_in(folder: Path) -> dict[str, list[Path]]:
-    files: dict[str, list[Path]] = {}
+def _shards_in(folder: Path) -> Shards:
+    files: Shards = {}
     announced: dict[str, tuple[int, set[int]]] = {}
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and entry.name.lower() in PARTS:
@@ -79,22 +69,21 @@ def _shards_in(folder: Path) -> dict[str, list[Path]]:
         match = _FILE_NAME.fullmatch(entry.name)
         if match is None or not entry.is_file():
             continue
-        split = PARTS[match["split"].lower()]
-        files.setdefault(split, []).append(entry)
+        part = PARTS[match["split"].lower()]
+        files.setdefault(part, []).append(entry)
         if match["count"]:
-            count, numbers = announced.setdefault(split, (int(match["count"]), set()))
-            numbers.add(int(match["number"]))
-    for split, (count, numbers) in announced.items():
+            announced.setdefault(part, (int(match["count"]), set()))[1].add(int(match["number"]))
+    for part, (count, numbers) in announced.items():
         missing = [number for number in range(min(count, 100_000)) if number not in numbers]
         if missing:
             raise DataError(
-                f"{folder}: the {split} set has {count} files, of which {len(missing)} are missing, the first "
+                f"{folder}: the {part} set has {count} files, of which {len(missing)} are missing, the first "
                 f"with the number {missing[0]:05d}; fetch them"
             )
-        if len(files[split]) != count:
-            found = ", ".join(printable(file.name) for file in files[split][:4])
+        if len(files[part]) != count:
+            found = ", ".join(printable(file.name) for file in files[part][:4])
             raise DataError(
-                f"{folder}: the {split} set has {count} files by their names, but there are {len(files[split])} "
+                f"{folder}: the {part} set has {count} files by their names, but there are {len(files[part])} "
                 f"({found}, ...); keep one set of files in the folder"
             )
     return files
@@ -127,48 +116,52 @@ def _damage_named(file: Path, what: str) -> Iterator[None]:
         raise DataError(f"{file}: {what} ({reason})") from None
 
 
-def columns_of(file: Path) -> list[Column]:
-    """Returns the columns of a parquet file.
+def schema_of(file: Path) -> Any:
+    """Returns the ``pyarrow.Schema`` of a parquet file.
 
     Raises:
         DataError: It is no parquet file, or damaged.
     """
-    schema = _schema(file)
-    noted = _features(schema)
-    return [Column(field.name, field.type, noted.get(field.name, {})) for field in schema]
+    with _damage_named(file, "is no parquet file, cut off or damaged"):
+        return pyarrow_parquet().read_schema(file)
 
 
-def require_column(files: Sequence[Path], column: Column) -> None:
-    """Raises DataError where a file is damaged, lacks a column, has it with another type, or they hold too much."""
-    for file in files:
-        schema = _schema(file)
-        if column.name not in schema.names:
-            raise DataError(
-                f"{file}: has no column {column.name!r}, which the training set has; it has {', '.join(schema.names)}"
-            )
-        held = schema.field(column.name).type
-        if held != column.type:
-            raise DataError(f"{file}: column {column.name!r} holds {held}; the training set has {column.type}")
-    _require_room(files, [column.name])
-
-
-def read_column(files: Sequence[Path], column: Column) -> list[Any]:
-    """Returns a column as one ``pyarrow.ChunkedArray`` a file.
+def read_columns(file: Path, names: Sequence[str]) -> Any:
+    """Returns a ``pyarrow.Table`` of some columns of a parquet file.
 
     Raises:
-        DataError: As `require_column`.
+        DataError: The file is damaged.
     """
-    require_column(files, column)
-    return [_columns(file, [column.name]).column(0) for file in files]
+    with _damage_named(file, "is cut off or damaged"):
+        return pyarrow_parquet().read_table(file, columns=list(names), partitioning=None).select(list(names))
 
 
-def read_parquet_table(files: Sequence[Path], source: Path) -> Table:
-    """Returns the rows of parquet files, all with the columns of the first.
+def require_column(files: Sequence[Path], field: Any) -> None:
+    """Raises DataError where a file lacks a column (a ``pyarrow.Field``), has another type, or they hold too much."""
+    for file in files:
+        schema = schema_of(file)
+        if field.name not in schema.names:
+            raise DataError(
+                f"{file}: has no column {field.name!r}, which the training set has; it has {', '.join(schema.names)}"
+            )
+        held = schema.field(field.name).type
+        if held != field.type:
+            raise DataError(f"{file}: column {field.name!r} holds {held}; the training set has {field.type}")
+    _require_room(files, [field.name])
+
+
+def read_parquet_table(files: Sequence[Path], source: Path, names: Sequence[str] | None = None) -> Table:
+    """Returns the examples of parquet files, all with the columns of the first.
+
+    Args:
+        files: In order.
+        source: Folder or file, for messages.
+        names: Columns to read; None: all that hold texts or numbers.
 
     Raises:
         DataError: pyarrow is missing, or a file is damaged or lacks a column.
     """
-    return _table(files, source, _schema, _columns, room=_require_room)
+    return _table(files, source, schema_of, read_columns, room=_require_room, names=names)
 
 
 def saved_splits(folder: Path) -> dict[str, Path] | None:
@@ -191,7 +184,7 @@ def saved_splits(folder: Path) -> dict[str, Path] | None:
 
 
 def read_saved_table(folder: Path) -> Table:
-    """Returns the rows of one split of a saved data set: a folder with ``state.json`` and arrow files.
+    """Returns the examples of one split of a saved data set: a folder with ``state.json`` and arrow files.
 
     Raises:
         DataError: pyarrow is missing, or a file is missing or damaged.
@@ -222,35 +215,22 @@ def _stream(file: Path) -> Any:
         return stream.read_all()
 
 
-def _schema(file: Path) -> Any:
-    with _damage_named(file, _NO_PARQUET):
-        return pyarrow_parquet().read_schema(file)
-
-
-def _columns(file: Path, names: Sequence[str]) -> Any:
-    with _damage_named(file, "is cut off or damaged"):
-        return pyarrow_parquet().read_table(file, columns=list(names), partitioning=None).select(list(names))
-
-
 def _require_room(files: Sequence[Path], names: Sequence[str]) -> None:
     """Raises DataError where the columns are by the files' footers larger than memory is likely to be."""
     held = 0
     for file in files:
-        with _damage_named(file, _NO_PARQUET):
+        with _damage_named(file, "is no parquet file, cut off or damaged"):
             about = pyarrow_parquet().read_metadata(file)
             groups = [about.row_group(number) for number in range(about.num_row_groups)]
             columns = [group.column(place) for group in groups for place in range(group.num_columns)]
-            held += sum(
-                column.total_uncompressed_size
-                for column in columns
-                if any(f"{column.path_in_schema}.".startswith(f"{name}.") for name in names)
-            )
+            prefixes = tuple(f"{name}." for name in names)
+            held += sum(c.total_uncompressed_size for c in columns if f"{c.path_in_schema}.".startswith(prefixes))
     packed = sum(file.stat().st_size for file in files)
     most = max(MOST_BYTES, 10 * packed)
     if held > most:
         raise DataError(
             f"{files[0]}: the columns {', '.join(map(printable, names[:8]))} hold {held:,} bytes, {packed:,} packed; "
-            f"the limit is {most:,}; take fewer rows"
+            f"the limit is {most:,}; take fewer examples"
         )
 
 
@@ -267,56 +247,64 @@ def _table(
     read: Callable[[Path, Sequence[str]], Any],
     *,
     room: Callable[[Sequence[Path], Sequence[str]], None] = lambda files, names: None,
+    names: Sequence[str] | None = None,
 ) -> Table:
-    import pandas
-
     schema = schema_of(files[0])
-    twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
+    wanted = schema.names if names is None else names
+    twice = next((name for name in wanted if schema.names.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"{files[0]}: has the column {twice!r} more than once; give each a name of its own")
-    kinds = {name: _kind(schema.field(name).type) for name in schema.names}
-    left_aside = {name: kind for name, kind in kinds.items() if kind is not None}
-    used = [name for name in schema.names if name not in left_aside]
+    for file in files:
+        missing = [name for name in wanted if name not in schema_of(file).names]
+        if missing:
+            raise DataError(f"{file}: has no column {missing[0]!r}, which the training set has")
+    kinds = {name: kind_of(schema.field(name).type) for name in wanted}
+    left_aside = {name: kind for name, kind in kinds.items() if kind in _NOT_READ}
+    used = [name for name in wanted if name not in left_aside]
     if not used:
         raise DataError(f"{files[0]}: has no column of texts or numbers; it has {', '.join(schema.names) or 'none'}")
-    for file in files[1:]:
-        missing = [name for name in schema.names if name not in schema_of(file).names]
-        if missing:
-            raise DataError(f"{file}: has no column {missing[0]!r}, which {files[0].name} has")
     room(files, used)
     columns: dict[str, list[Any]] = {name: [] for name in used}
     places: list[Any] = []
     for file in files:
         content = read(file, used)
-        places += [number if len(files) == 1 else (file.name, number) for number in range(content.num_rows)]
+        places += [number if len(files) == 1 else (file, number) for number in range(content.num_rows)]
         for name in used:
             with _damage_named(file, f"column {name!r} cannot be read"):
                 columns[name] += _values(content.column(name))
     if not places:
         raise DataError(f"{source}: has no row")
-    return table_of(
-        source,
-        columns,
-        pandas.Index(places),
+    features = features_of(schema)
+    return Table(
+        source=source,
+        columns=columns,
+        places=places,
         word="row",
         typed=True,
-        label_names=_label_names(schema),
+        label_names={name: found for name in features if (found := _class_names(features[name]))},
         left_aside=left_aside,
     )
 
 
-def _kind(type_: Any) -> str | None:
-    """Returns what a column holds that is not read; None where it is."""
+def kind_of(type_: Any) -> str:
+    """Returns what a column of a type holds: `bytes` (or {bytes, path}), `vectors`, `texts`, `whole numbers`..."""
     import pyarrow.types as types
 
     if types.is_dictionary(type_):
         type_ = type_.value_type
-    if types.is_nested(type_):
-        return "lists or structures"
-    if types.is_run_end_encoded(type_):
-        return "runs of equal values"
-    bytes_ = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
-    return "bytes" if any(is_kind(type_) for is_kind in bytes_) else None
+    if types.is_struct(type_) and any(field.name == "bytes" and kind_of(field.type) == "bytes" for field in type_):
+        return "bytes"
+    if types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_):
+        of_numbers = types.is_floating(type_.value_type) or types.is_integer(type_.value_type)
+        return "vectors" if of_numbers else "lists or structures"
+    kinds = {
+        "lists or structures": (types.is_nested,),
+        "runs of equal values": (types.is_run_end_encoded,),
+        "bytes": (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view),
+        "texts": (types.is_string, types.is_large_string),
+        "whole numbers": (types.is_integer, types.is_boolean),
+    }
+    return next((kind for kind, tests in kinds.items() if any(is_one(type_) for is_one in tests)), "values")
 
 
 def _values(column: Any) -> list[Any]:
@@ -332,7 +320,7 @@ def _values(column: Any) -> list[Any]:
     return values
 
 
-def _features(schema: Any) -> Mapping[str, Any]:
+def features_of(schema: Any) -> Mapping[str, Any]:
     """Returns what the schema's `huggingface` metadata say of each column; nothing where there are none."""
     try:
         noted = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
@@ -341,10 +329,6 @@ def _features(schema: Any) -> Mapping[str, Any]:
         return {}
 
 
-def _label_names(schema: Any) -> dict[str, tuple[str, ...]]:
-    found = {}
-    for column, feature in _features(schema).items():
-        names = feature.get("names")
-        if feature.get("_type") == "ClassLabel" and isinstance(names, list):
-            found[column] = tuple(map(str, names))
-    return found
+def _class_names(feature: Mapping[str, Any]) -> tuple[str, ...]:
+    names = feature.get("names")
+    return tuple(map(str, names)) if feature.get("_type") == "ClassLabel" and isinstance(names, list) else ()

@@ -1,4 +1,4 @@
-"""The rows of one or more files as columns, with where each row stands in its file."""
+"""The columns of one or more files, with where each example stands in its file."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import Tensor
 
 from labelembed.data.checks import printable
 from labelembed.errors import nearest
-
-if TYPE_CHECKING:
-    import pandas
 
 _SHOWN_COLUMNS = 12
 
@@ -23,9 +22,9 @@ class Table:
 
     Attributes:
         source: File or folder they come from, for messages.
-        frame: The values: texts, numbers, truth values or None. The index says where a row stands: its number in the
-            file, with the file's name before it where there are several files.
-        word: What the file calls a row: `row`, `line` or `entry`.
+        columns: The values [N] of each column: texts, numbers, truth values or None.
+        places: Where each example stands [N]: its number in the file, with the file before it where there are several.
+        word: What the file calls an example: `row`, `line` or `entry`.
         typed: Whether the values have types; those of CSV are all texts.
         label_names: Names of the labels 0, 1, ... of columns for which the file knows them.
         left_aside: Columns that were not read, and what they hold.
@@ -33,7 +32,8 @@ class Table:
     """
 
     source: Path
-    frame: pandas.DataFrame
+    columns: Mapping[str, Sequence[Any]]
+    places: Sequence[Any]
     word: str
     typed: bool
     label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -41,34 +41,39 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.frame)
+        return len(self.places)
 
     @property
     def names(self) -> list[str]:
         """The names of the columns."""
-        return list(self.frame.columns)
+        return list(self.columns)
 
-    def values(self, name: str) -> list[Any]:
+    def values(self, name: str) -> Sequence[Any]:
         """Returns the values of a column [N]."""
-        values: list[Any] = self.frame[name].tolist()
-        return values
+        return self.columns[name]
 
-    def select(self, rows: Sequence[int]) -> Table:
+    def select(self, rows: Sequence[int] | Tensor) -> Table:
         """Returns a table of the rows at these positions."""
-        return replace(self, frame=self.frame.iloc[list(rows)])
+        numbers = rows.tolist() if isinstance(rows, Tensor) else list(rows)
+        columns = {name: [values[row] for row in numbers] for name, values in self.columns.items()}
+        return replace(self, columns=columns, places=[self.places[row] for row in numbers])
 
     def without(self, names: Collection[str]) -> Table:
         """Returns a table without some of its columns."""
-        return replace(self, frame=self.frame[[name for name in self.names if name not in names]])
+        return replace(self, columns={name: self.columns[name] for name in self.names if name not in names})
+
+    def shown(self, row: int, *, without: Collection[str] = ()) -> str:
+        """Returns a row as a person reads it, without some columns: ``age=39, sex=male``."""
+        return ", ".join(f"{name}={values[row]}" for name, values in self.columns.items() if name not in without)
 
     def place(self, row: int) -> str:
         """Returns where a row stands: ``row 17``, or ``train-00001.parquet row 17`` where there are several files."""
-        place = self.frame.index[row]
+        place = self.places[row]
         if isinstance(place, tuple):
-            return f"{printable(place[0])} {self.word} {place[1]:,}"
+            return f"{printable(place[0].name)} {self.word} {place[1]:,}"
         return f"{self.word} {place:,}"
 
-    def places(self, rows: Sequence[int], *, most: int = 5) -> str:
+    def places_of(self, rows: Sequence[int], *, most: int = 5) -> str:
         """Returns the first of several rows: ``row 3, row 8 and 12 more``."""
         shown = ", ".join(self.place(row) for row in islice(rows, most))
         return f"{shown} and {len(rows) - most:,} more" if len(rows) > most else shown
@@ -78,20 +83,6 @@ class Table:
         names = [printable(name) for name in [*self.names, *self.left_aside]]
         more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
         return ", ".join(names[:_SHOWN_COLUMNS]) + more
-
-
-def table_of(source: Path, columns: Mapping[str, Sequence[Any]], places: Any, **about: Any) -> Table:
-    """Returns a table of values that keep their Python types.
-
-    Args:
-        source: See `Table`.
-        columns: The values [N] by column.
-        places: The index of the frame, see `Table`.
-        about: The other attributes of `Table`.
-    """
-    import pandas
-
-    return Table(source=source, frame=pandas.DataFrame(columns, index=places, dtype=object), **about)
 
 
 def is_missing(value: Any) -> bool:

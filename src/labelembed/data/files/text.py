@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import gzip
-import zlib
 from pathlib import Path
 
+from labelembed.data.checks import content_of
 from labelembed.errors import DataError
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -38,15 +36,7 @@ def read_text(file: Path, *, encoding: str | None) -> str:
     Raises:
         DataError: The file cannot be read, is empty, or has another encoding; names the line.
     """
-    try:
-        content = file.read_bytes()
-        if content.startswith(_GZIP_MAGIC):
-            content = gzip.decompress(content)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{file}: the gzip file is cut off or damaged ({error})") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
-    return decoded(content, file, encoding=encoding)
+    return decoded(content_of(file), file, encoding=encoding)
 
 
 def decoded(content: bytes, source: Path | str, *, encoding: str | None) -> str:

@@ -7,6 +7,7 @@ import io
 import pickle
 import tarfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,11 +17,12 @@ import numpy.typing as npt
 import torch
 
 from labelembed.data.batch import Split
-from labelembed.data.checks import first_fault, printable, require_names
-from labelembed.data.data_notes import repeat_notes, repeated_rows
+from labelembed.data.checks import content_of, first_fault, printable, require_names
+from labelembed.data.data_notes import repeat_notes, repeated_pictures
 from labelembed.data.dataset import RawData
-from labelembed.data.encoders.pictures import ReadingProgress
-from labelembed.data.readers.parquet import read_parquet
+from labelembed.data.encoder import ReadingProgress
+from labelembed.data.readers.arrays import ArrayReader
+from labelembed.data.readers.parquet import ParquetReader
 from labelembed.errors import ArgumentFaults, DataError
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -53,10 +55,9 @@ _VERSIONS = (
 )  # fmt: skip
 
 
-def read_cifar(
-    *, path: str, labels: Literal["fine", "coarse"] = "fine", progress: ReadingProgress | None = None
-) -> RawData:
-    """Returns CIFAR-10 or CIFAR-100: the binary or the Python version of its authors, or the hub's parquet files.
+@dataclass(frozen=True, kw_only=True)
+class CifarReader(ArrayReader):
+    """CIFAR-10 or CIFAR-100: the binary or the Python version of its authors, or the hub's parquet files.
 
     Pictures are uint8 [N, 3, 32, 32]. The files of the Python version are pickles, of which only what makes an array of
     numbers is carried out.
@@ -66,49 +67,60 @@ def read_cifar(
             ``train-*.parquet``), the folder above, or the ``.tar.gz`` as it is published, which is not unpacked to the
             disk.
         labels: `fine`: the 100 labels of CIFAR-100; `coarse`: its 20 groups. CIFAR-10 has only its 10.
-        progress: Called with (done, total) while the pictures of parquet files are decoded.
 
     Raises:
-        DataError: A file is missing, cut off or damaged, a label is out of its range, or a pickle asks for anything
-            else.
         ValueError: `labels` is unknown.
     """
-    faults = ArgumentFaults()
-    faults.choice("labels", labels, ("fine", "coarse"))
-    faults.raise_if_any()
-    place = Path(path).expanduser()
-    if any(any(folder.glob("*.parquet")) for folder in (place, place / "data")):
-        return read_parquet(path=path, labels="coarse_label" if labels == "coarse" else None, progress=progress)
-    files, where = _find(place)
-    version = _version(files, where)
-    if labels == "coarse" and version.classes == 10:
-        raise DataError(f"{where}: CIFAR-10 has no coarse labels; leave `labels` out")
-    count = version.classes if labels == "fine" else 20
-    names, notes = _names(files, version, labels, count, where)
-    splits: dict[str, Split] = {}
-    for part, members in (("train", version.train), ("test", version.test)):
-        read = [_read(files[name](), f"{where}/{name}", version, labels, count) for name in members]
-        pixels, found = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
-        splits[part] = Split(torch.from_numpy(pixels), torch.from_numpy(found))
-        if len(pixels) != _PUBLISHED_SIZES[part]:
-            notes.append(
-                f"the {part} set has {len(pixels):,} pictures; the published one has {_PUBLISHED_SIZES[part]:,}"
-            )
-    size = len(splits["train"])
-    notes += repeat_notes(
-        repeated_rows(*(split.inputs.numpy() for split in splits.values())),
-        labels={"training": splits["train"].labels, "test": splits["test"].labels},
-        shown=lambda *pair: " = ".join(f"train {row}" if row < size else f"test {row - size}" for row in pair),
-    )
-    which = f", {labels} labels" if version.classes == 100 else ""
-    return RawData(
-        train=splits["train"],
-        test=splits["test"],
-        names=require_names(names, count, str(where)),
-        input_range=(0.0, 255.0),
-        source=f"{version.title}{which}, in {where}",
-        notes=tuple(notes),
-    )
+
+    path: str
+    labels: Literal["fine", "coarse"] = "fine"
+
+    def faults(self) -> ArgumentFaults:
+        """Returns what is wrong with the arguments."""
+        faults = ArgumentFaults()
+        faults.choice("labels", self.labels, ("fine", "coarse"))
+        return faults
+
+    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the data set.
+
+        Raises:
+            DataError: A file is missing, cut off or damaged, a label is out of its range, or a pickle asks for anything
+                else.
+        """
+        place, labels = Path(self.path).expanduser(), self.labels
+        if any(any(folder.glob("*.parquet")) for folder in (place, place / "data")):
+            column = "coarse_label" if labels == "coarse" else None
+            return ParquetReader(path=self.path, labels=column).read(to_measure=to_measure, progress=progress)
+        files, where = _find(place)
+        version = _version(files, where)
+        if labels == "coarse" and version.classes == 10:
+            raise DataError(f"{where}: CIFAR-10 has no coarse labels; leave `labels` out")
+        count = version.classes if labels == "fine" else 20
+        names, notes = _names(files, version, labels, count, where)
+        splits: dict[str, Split] = {}
+        for part, members in (("train", version.train), ("test", version.test)):
+            read = [_read(files[name](), f"{where}/{name}", version, labels, count) for name in members]
+            pixels, found = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
+            splits[part] = Split(torch.from_numpy(pixels), torch.from_numpy(found))
+            if len(pixels) != _PUBLISHED_SIZES[part]:
+                notes.append(
+                    f"the {part} set has {len(pixels):,} pictures; the published one has {_PUBLISHED_SIZES[part]:,}"
+                )
+        size = len(splits["train"])
+        notes += repeat_notes(
+            repeated_pictures(*(split.inputs.numpy() for split in splits.values())),
+            labels={"training": splits["train"].labels, "test": splits["test"].labels},
+            shown=lambda *pair: " = ".join(f"train {row}" if row < size else f"test {row - size}" for row in pair),
+        )
+        which = f", {labels} labels" if version.classes == 100 else ""
+        return RawData(
+            **splits,
+            names=require_names(names, count, str(where)),
+            input_range=(0.0, 255.0),
+            source=f"{version.title}{which}, in {where}",
+            notes=tuple(notes),
+        )
 
 
 def published_version(place: Path) -> tuple[str, int] | None:
@@ -138,7 +150,7 @@ def _find(place: Path) -> tuple[Files, Path]:
             raise DataError(f"{place}: does not exist; expected the folder of CIFAR's files, or the .tar.gz of them")
         for folder in (place, *(place / version.folder for version in _VERSIONS)):
             if folder.is_dir():
-                files: Files = {entry.name: partial(_content, entry) for entry in folder.iterdir() if entry.is_file()}
+                files: Files = {entry.name: partial(content_of, entry) for entry in folder.iterdir() if entry.is_file()}
                 if any(name in files for version in _VERSIONS for name in (*version.train, *version.test)):
                     return files, folder
         seen = ", ".join(sorted(printable(entry.name) for entry in place.iterdir())[:8]) or "nothing"
@@ -148,13 +160,6 @@ def _find(place: Path) -> tuple[Files, Path]:
         f"{place}: holds no CIFAR files; expected data_batch_1.bin, train.bin, data_batch_1 or train and the like, "
         f"found {seen}"
     )
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
 
 
 def _of_archive(file: Path) -> Files:

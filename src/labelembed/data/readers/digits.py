@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from labelembed.data.batch import Split
 from labelembed.data.dataset import RawData
-from labelembed.data.splits import share_faults, with_test
+from labelembed.data.encoder import ReadingProgress
+from labelembed.data.readers.arrays import ArrayReader
+from labelembed.data.splits import assigned, fraction_faults
+from labelembed.errors import ArgumentFaults
 
 
-def read_digits(*, test_fraction: float = 0.25) -> RawData:
-    """Returns the digits as uint8 images [N, 1, 8, 8] with values of 0 to 16.
-
-    The set has no test split of its own; one is cut off at random, stratified by label, and always the same.
+@dataclass(frozen=True, kw_only=True)
+class DigitsReader(ArrayReader):
+    """The digits as uint8 images [N, 1, 8, 8] with values of 0 to 16.
 
     Args:
-        test_fraction: Part of the 1,797 images that becomes the test set, between 0 and 1.
-
-    Raises:
-        ValueError: `test_fraction` is out of its range.
-        DataError: `test_fraction` is so small or so large that one side would be empty.
+        test_fraction: Share of the 1,797 images that becomes the test set, between 0 and 1.
     """
-    share_faults(test_fraction).raise_if_any()
-    from sklearn.datasets import load_digits  # costs a second to import
 
-    pixels, labels = load_digits(return_X_y=True)
-    inputs = torch.from_numpy(np.asarray(pixels, dtype=np.uint8).reshape(-1, 1, 8, 8))
-    raw = RawData(
-        train=Split(inputs, torch.from_numpy(np.asarray(labels, dtype=np.int64))),
-        test=None,
-        names=tuple(str(digit) for digit in range(10)),
-        input_range=(0.0, 16.0),
-        source="handwritten digits of scikit-learn",
-    )
-    return replace(with_test(raw, test_fraction, purpose="digits test"), notes=())
+    test_fraction: float = 0.25
+
+    def faults(self) -> ArgumentFaults:
+        """Returns what is wrong with the arguments."""
+        return fraction_faults(self.test_fraction)
+
+    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the data set.
+
+        Raises:
+            DataError: `test_fraction` is so small or so large that one side would be empty.
+        """
+        from sklearn.datasets import load_digits  # costs a second to import
+
+        pixels, labels = load_digits(return_X_y=True)
+        inputs = torch.from_numpy(np.asarray(pixels, dtype=np.uint8).reshape(-1, 1, 8, 8))
+        every = {"train": Split(inputs, torch.from_numpy(np.asarray(labels, dtype=np.int64)))}
+        source = "handwritten digits of scikit-learn"
+        parts, _ = assigned(every, self.test_fraction, source=source, purpose="digits test")
+        names = tuple(str(digit) for digit in range(10))
+        return RawData(**parts, names=names, input_range=(0.0, 16.0), source=source)

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from labelembed.data.batch import Split
 from labelembed.data.checks import printable, require_names, sizes
 from labelembed.data.dataset import RawData
+from labelembed.data.encoder import ReadingProgress
 from labelembed.data.files.idx import read_idx
+from labelembed.data.readers.arrays import ArrayReader
 from labelembed.errors import DataError, unknown_name
 
 FASHION_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+_PARTS = ("train", "test")
 _FILE_NAME = re.compile(
     r"(?P<prefix>.*?)-?(?P<split>train|t10k|test)-(?P<part>images|labels)[-.]idx(?P<dimensions>\d)-ubyte(\.gz)?",
     re.IGNORECASE,
@@ -43,8 +39,9 @@ _OFFICIAL = {
 Files = dict[tuple[str, str], Path]
 
 
-def read_mnist(*, path: str, names: list[str] | None = None, prefix: str | None = None) -> RawData:
-    """Returns the data set of a folder with four idx files: images and labels, for training and for the test.
+@dataclass(frozen=True, kw_only=True)
+class MnistReader(ArrayReader):
+    """A folder with four idx files: images and labels, for training and for the test.
 
     The files may be gzip'd or not, and spelt ``train-images-idx3-ubyte`` or ``train-images.idx3-ubyte``; the
     test files begin with ``t10k`` or ``test``; all four may have one prefix, as EMNIST's have
@@ -59,31 +56,42 @@ def read_mnist(*, path: str, names: list[str] | None = None, prefix: str | None 
         names: Names of the labels in the order of their values, instead of the values. A folder or files with
             "fashion" in the name have the ten names of Fashion-MNIST without this.
         prefix: Which set to read where the folder holds several, for instance ``emnist-letters``.
-
-    Raises:
-        DataError: A file is missing or damaged, or images and labels do not go together.
     """
-    folder = Path(path).expanduser()
-    files = _find_files(folder, prefix)
-    train_images, train_values = _read_pair(files, "train")
-    test_images, test_values = _read_pair(files, "test")
-    if train_images.shape[1:] != test_images.shape[1:]:
-        raise DataError(
-            f"{files['test', 'images']}: expected images of {sizes(train_images.shape[1:])} as in the training set, "
-            f"found {sizes(test_images.shape[1:])}"
+
+    path: str
+    names: list[str] | None = None
+    prefix: str | None = None
+
+    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the data set.
+
+        Raises:
+            DataError: A file is missing or damaged, or images and labels do not go together.
+        """
+        folder = Path(self.path).expanduser()
+        files = _find_files(folder, self.prefix)
+        images, values = zip(*(_read_pair(files, part) for part in _PARTS), strict=True)
+        if images[0].shape[1:] != images[1].shape[1:]:
+            raise DataError(
+                f"{files['test', 'images']}: expected images of {sizes(images[0].shape[1:])} as in the training set, "
+                f"found {sizes(images[1].shape[1:])}"
+            )
+        known = np.unique(values[0])
+        splits = {
+            part: Split(
+                torch.from_numpy(images[place]).unsqueeze(1), _labels(values[place], known, files[part, "labels"])
+            )
+            for place, part in enumerate(("train", "test"))
+        }
+        names = self.names
+        if names is None:
+            names = list(FASHION_NAMES) if _is_fashion(folder, files, known) else [str(value) for value in known]
+        return RawData(
+            **splits,
+            names=require_names(names, len(known), str(folder)),
+            input_range=(0.0, 255.0),
+            source=f"idx files in {folder}",
         )
-    values = np.unique(train_values)
-    train = _split(train_images, train_values, values, files["train", "labels"])
-    test = _split(test_images, test_values, values, files["test", "labels"])
-    if names is None:
-        names = list(FASHION_NAMES) if _is_fashion(folder, files, values) else [str(value) for value in values]
-    return RawData(
-        train=train,
-        test=test,
-        names=require_names(names, len(values), str(folder)),
-        input_range=(0.0, 255.0),
-        source=f"idx files in {folder}",
-    )
 
 
 def holds_idx(folder: Path) -> bool:
@@ -154,17 +162,17 @@ def _read_pair(files: Files, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[
     return images, values
 
 
-def _split(images: npt.NDArray[Any], label_values: npt.NDArray[Any], values: npt.NDArray[Any], path: Path) -> Split:
-    """Returns images [N, 1, H, W] with the places of their label values in `values`, the sorted known ones."""
-    labels = np.searchsorted(values, label_values)
-    wrong = values[np.minimum(labels, len(values) - 1)] != label_values
+def _labels(values: npt.NDArray[Any], known: npt.NDArray[Any], path: Path) -> Tensor:
+    """Returns the places [N] of values in `known`, the sorted ones of the training set."""
+    labels = np.searchsorted(known, values)
+    wrong = known[np.minimum(labels, len(known) - 1)] != values
     if wrong.any():
         row = int(np.argmax(wrong))
         raise DataError(
-            f"{path}: row {row} has the label {label_values[row]}, which no training row has; "
-            f"the training set has {_listed(values)}"
+            f"{path}: row {row} has the label {values[row]}, which no training example has; "
+            f"the training set has {_listed(known)}"
         )
-    return Split(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)))
+    return torch.from_numpy(labels.astype(np.int64))
 
 
 def _listed(values: npt.NDArray[Any]) -> str:

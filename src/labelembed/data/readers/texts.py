@@ -1,26 +1,33 @@
-"""Labelled texts: the reader `texts`."""
+"""Labelled texts: the reader `texts`, and texts alone."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
-
-from labelembed.data.batch import Split
-from labelembed.data.checks import require_names
+from labelembed.data.batch import Examples
+from labelembed.data.checks import require_file, require_names
 from labelembed.data.dataset import RawData
-from labelembed.data.encoders.bag_of_words import TextContent
-from labelembed.data.encoders.pictures import ReadingProgress
-from labelembed.data.encoders.text_encoder import EncodedTexts, FeatureEncoding, TokenEncoding
+from labelembed.data.encoder import Encoder, NewExamples, ReadingProgress
+from labelembed.data.encoders.bag_of_words import WordBags
+from labelembed.data.encoders.text_encoder import TextFeatures, TextTokens
 from labelembed.data.encoders.text_features import Precision
-from labelembed.data.files.texts import TextRows, read_text_rows
-from labelembed.data.row_content import RowContent
-from labelembed.errors import ArgumentFaults
-from labelembed.pretrained_text import encoder_folder
+from labelembed.data.files.columns import as_setting, find_columns, find_text_columns, more_texts
+from labelembed.data.files.parts import ACCEPTED, read_file
+from labelembed.data.files.table import Table, is_missing, missing_column
+from labelembed.data.files.text import read_text
+from labelembed.data.readers.labelled_files import LabelledFiles
+from labelembed.data.texts import Texts
+from labelembed.errors import ArgumentFaults, DataError
 
 Inputs = Literal["words", "features", "tokens"]
 
+#: What stands between the texts of two columns.
+BETWEEN = "\n"
+_NUMBER = re.compile(r"\s*[-+]?[\d.,]+(e[-+]?\d+)?\s*", re.IGNORECASE)
 # The arguments that only some inputs have, with their defaults.
 _OF_INPUTS: dict[str, tuple[tuple[str, ...], Any]] = {
     "ngrams": (("words",), 2),
@@ -33,32 +40,9 @@ _OF_INPUTS: dict[str, tuple[tuple[str, ...], Any]] = {
 }
 
 
-def read_texts(
-    *,
-    path: str,
-    inputs: Inputs = "words",
-    text_column: str | list[str] | None = None,
-    label_column: str | None = None,
-    split_column: str | None = None,
-    columns: list[str] | None = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    merge_labels: bool | None = None,
-    minimum_label_rows: int = 1,
-    skip_incomplete: bool = False,
-    test_fraction: float | None = None,
-    names: list[str] | None = None,
-    ngrams: int = 2,
-    minimum_texts: int = 2,
-    maximum_features: int = 200_000,
-    maximum_words: int = 1_000,
-    encoder: str | None = None,
-    maximum_tokens: int = 256,
-    encoder_precision: Precision = "float32",
-    to_measure: bool = False,
-    progress: ReadingProgress | None = None,
-) -> RawData:
-    """Returns labelled texts of CSV, TSV, JSON lines or parquet, or of a saved data set.
+@dataclass(frozen=True, kw_only=True)
+class TextReader(LabelledFiles):
+    """Labelled texts of CSV, TSV, JSON lines or parquet, or of a saved data set.
 
     Words are counted on the training texts that stay when validation and test texts are held out. Features are an
     encoder's last hidden states, averaged over the tokens; they are computed once and kept in ``~/.cache/labelembed``
@@ -67,21 +51,9 @@ def read_texts(
     the encoder.
 
     Args:
-        path: A file, a folder with train, test and dev files, or a data set that the `datasets` library saved.
-        inputs: What a network is given of a text. words: which words and n-grams it has; features: fixed features of a
-            transformers encoder; tokens: the numbers of the encoder's tokens.
+        inputs: What texts become: `words`, bags of them; `features` of a text encoder; its `tokens`.
         text_column: Column of the texts, or a list of several, joined with a line break; null: found by its name, then
             by what stands in it.
-        label_column: Column of the labels; null: found likewise.
-        split_column: Column that says which rows are train, dev and test; null: one named `split` or the like, if any.
-        columns: Names of the columns of a CSV file without a heading.
-        delimiter: Between the cells of a CSV file; null: found.
-        encoding: Of text files; null: UTF-8, or what a byte order mark says.
-        merge_labels: Make labels that differ by case or spaces only one (true) or keep them apart (false); null: refuse
-            such labels.
-        minimum_label_rows: Leave out labels with fewer training rows.
-        skip_incomplete: Leave out rows without a text or a label, with a note, instead of refusing the file.
-        test_fraction: Part of the rows that becomes the test set where there is none; null: 0.2.
         names: Names of the labels, in the order of the data's own names, instead of those.
         ngrams: Of words: words of a feature at most; 1: words alone, 2: pairs of neighbours too.
         minimum_texts: Of words: training texts that a feature must stand in.
@@ -92,102 +64,185 @@ def read_texts(
         maximum_tokens: Of features and tokens: tokens of a text that are read, those that begin and end it among them.
         encoder_precision: Of features; bf16: about twice as fast where the processor has AMX, else slower; the features
             differ by half a per cent.
-        to_measure: The rows are for a finished run to measure: none are held out for a test, and any label will do.
-        progress: Called with (done, total) while texts go through the encoder.
 
     Raises:
-        DataError: The files or the encoder cannot be read, a column cannot be told, or rows cannot be used; names file
-            and row, and the setting that goes on.
         ValueError: An argument is out of its range, or not for these inputs.
     """
-    given = {
-        "ngrams": ngrams,
-        "minimum_texts": minimum_texts,
-        "maximum_features": maximum_features,
-        "maximum_words": maximum_words,
-        "encoder": encoder,
-        "maximum_tokens": maximum_tokens,
-        "encoder_precision": encoder_precision,
-    }
-    _check_inputs(inputs, given)
-    rows = read_text_rows(
-        path=path,
-        text_column=text_column,
-        label_column=label_column,
-        split_column=split_column,
-        columns=columns,
-        delimiter=delimiter,
-        encoding=encoding,
-        merge_labels=merge_labels,
-        minimum_label_rows=minimum_label_rows,
-        skip_incomplete=skip_incomplete,
-        test_fraction=test_fraction,
-        to_measure=to_measure,
-    )
-    found = rows.names if names is None else require_names(names, len(rows.names), rows.source)
-    content = _content(rows, inputs, {key: given[key] for key in given if inputs in _OF_INPUTS[key][0]}, progress)
-    return raw_rows(content, rows.labels, found, rows.source, rows.notes, label_column=rows.label_column)
+
+    inputs: Inputs = "words"
+    text_column: str | list[str] | None = None
+    names: list[str] | None = None
+    ngrams: int = 2
+    minimum_texts: int = 2
+    maximum_features: int = 200_000
+    maximum_words: int = 1_000
+    encoder: str | None = None
+    maximum_tokens: int = 256
+    encoder_precision: Precision = "float32"
+
+    def faults(self) -> ArgumentFaults:
+        """Returns what is wrong with the arguments."""
+        faults = super().faults()
+        named = _as_list(self.text_column)
+        faults.require(
+            self.text_column is None or bool(named), "text_column", self.text_column, "must name one column or more"
+        )
+        faults.require(len(set(named)) == len(named), "text_column", self.text_column, "must name each column once")
+        faults.choice("inputs", self.inputs, ("words", "features", "tokens"))
+        for name, (those, default) in _OF_INPUTS.items():
+            value = getattr(self, name)
+            faults.require(
+                self.inputs in those or value == default, name, value, f"is for inputs: {' or '.join(those)}"
+            )
+        faults.require(1 <= self.ngrams <= 5, "ngrams", self.ngrams, "must be 1 to 5")
+        for name in ("minimum_texts", "maximum_features", "maximum_words"):
+            faults.require(getattr(self, name) >= 1, name, getattr(self, name), "must be >= 1")
+        faults.require(self.maximum_tokens >= 3, "maximum_tokens", self.maximum_tokens, "must be >= 3")
+        return faults
+
+    def new_encoder(self) -> Encoder:
+        """Returns what will learn how texts become inputs."""
+        if self.inputs == "words":
+            return WordBags(
+                ngrams=self.ngrams,
+                minimum_texts=self.minimum_texts,
+                maximum_features=self.maximum_features,
+                maximum_words=self.maximum_words,
+            )
+        if self.inputs == "tokens":
+            return TextTokens(self.encoder, self.maximum_tokens)
+        return TextFeatures(self.encoder, self.maximum_tokens, self.encoder_precision)
+
+    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the data set.
+
+        Raises:
+            DataError: The files cannot be read, a column cannot be told, or examples cannot be used; names file and
+                row, and the setting that goes on.
+        """
+        tables = self._tables(to_measure=to_measure)
+        texts, label = find_columns(tables["train"], texts=_as_list(self.text_column), label=self.label_column)
+        notes: list[str] = []
+        if self.text_column is None:
+            notes.append(f"texts are taken from column {_quoted(texts)}")
+            others = more_texts(tables["train"], texts[0], label)
+            if others:
+                together = as_setting([name for name in tables["train"].names if name in (*texts, *others)])
+                hold = "holds" if len(others) == 1 else "hold"
+                notes.append(f"{_quoted(others)} {hold} texts too; {together} joins them")
+        skip = self.skip_incomplete
+        tables = {part: with_texts(table, texts, skip=skip, notes=notes) for part, table in tables.items()}
+        found = self._labelled(tables, label, to_measure=to_measure)
+        about: dict[str, Any] = {"column": texts[0] if len(texts) == 1 else None, "source": f"texts in {self.source}"}
+        return RawData(
+            **{
+                part: Examples(Texts(examples.inputs.values(texts[0]), **about), examples.labels)
+                for part, examples in found.parts.items()
+            },
+            names=found.names if self.names is None else require_names(self.names, len(found.names), str(self.source)),
+            source=about["source"],
+            notes=(*notes, *found.notes),
+            label_column=label,
+            new_encoder=self.new_encoder,
+        )
+
+    def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
+        """Returns the texts of a file to predict for; a ``.txt`` file (or ``.txt.gz``) has one text a line.
+
+        Without `text_column` they stand in the column that the texts of the training stood in. A file that knows the
+        names of its columns may have one column of another name instead; in a CSV file that name could be the first
+        text.
+
+        Raises:
+            DataError: As `read`.
+        """
+        require_file(file, ACCEPTED)
+        if file.name.lower().endswith((".txt", ".txt.gz")):
+            texts, places = text_lines(read_text(file, encoding=self.encoding))
+        else:
+            table, name = self._new_texts(file, encoder.column)
+            texts, places = list(table.values(name)), [table.place(row) for row in range(len(table))]
+        return NewExamples(Texts(texts), [f"{file.name} {place}" for place in places], [])
+
+    def _new_texts(self, file: Path, expected: str | None) -> tuple[Table, str]:
+        table = read_file(file, self.reading)
+        only = table.names[0] if len(table.names) == 1 else None
+        if self.text_column is None and expected is not None and expected not in table.names:
+            if only is None or not table.typed:
+                what = f"{missing_column(table, 'text_column', expected)}; that column holds the texts of the training"
+                raise DataError(f"{what}. Texts without a heading are read from a .txt file, one a line")
+            expected = None
+        names = find_text_columns(table, texts=_as_list(self.text_column or expected or only))
+        return with_texts(table, names, skip=False, notes=[]), names[0]
 
 
-def _check_inputs(inputs: Inputs, given: dict[str, Any]) -> None:
-    faults = ArgumentFaults()
-    faults.choice("inputs", inputs, ("words", "features", "tokens"))
-    for name, value in given.items():
-        those, default = _OF_INPUTS[name]
-        faults.require(inputs in those or value == default, name, value, f"is for inputs: {' or '.join(those)}")
-    faults.require(given["maximum_tokens"] >= 3, "maximum_tokens", given["maximum_tokens"], "must be >= 3")
-    faults.raise_if_any()
+def text_lines(content: str) -> tuple[list[str], list[str]]:
+    """Returns the texts of a file with one text a line, and where each stands: ``line 17``; empty lines hold none."""
+    lines = re.split(r"\r\n|\n|\r", content)
+    found = [(line, f"line {number:,}") for number, line in enumerate(lines, start=1) if line.strip()]
+    return [line for line, _ in found], [place for _, place in found]
 
 
-def _content(rows: TextRows, inputs: Inputs, given: dict[str, Any], progress: ReadingProgress | None) -> RowContent:
-    if inputs == "words":
-        return TextContent(rows.texts, **given, column=rows.column, source=rows.source)
-
-    def encoding() -> FeatureEncoding | TokenEncoding:
-        encoder, most = given["encoder"], given["maximum_tokens"]
-        if inputs == "tokens":
-            return TokenEncoding(encoder_folder(encoder), most, rows.column)
-        precision = given["encoder_precision"]
-        return FeatureEncoding(
-            encoder=encoder, maximum_tokens=most, precision=precision, column=rows.column
-        ).with_digest()
-
-    return EncodedTexts([part.texts for part in rows.parts.values()], encoding, progress=progress)
+def _as_list(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
 
 
-def raw_rows(
-    content: RowContent,
-    labels: dict[str, Tensor],
-    names: tuple[str, ...],
-    source: str,
-    notes: tuple[str, ...],
-    *,
-    label_column: str,
-) -> RawData:
-    """Returns the data set of rows that are made into inputs later.
+def _quoted(names: Sequence[str]) -> str:
+    """Returns names as a message has them: ``'title', 'subtitle' and 'body'``."""
+    *first, last = map(repr, names)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def with_texts(table: Table, names: Sequence[str], *, skip: bool, notes: list[str]) -> Table:
+    """Returns the examples that have a text, which stands in the first of the columns and is that of all, joined.
+
+    A column of an example that has none counts as an empty text.
 
     Args:
-        content: The rows of all parts, one part after the other.
-        labels: Labels [N] of each part, in that order: `train`, and `validation` and `test` if there are such.
-        names: Names of the labels.
-        source: Where they came from.
-        notes: What the user should know.
-        label_column: The column of the labels.
+        table: The examples.
+        names: Columns of the texts.
+        skip: Leave examples without a text out, with a note, instead of refusing the table.
+        notes: Where that is noted.
+
+    Raises:
+        DataError: A column is not there or holds numbers, or examples have no text in any of the columns.
     """
-    splits: dict[str, Split] = {}
-    begin = 0
-    for part, found in labels.items():
-        numbers = torch.arange(begin, begin + len(found), dtype=torch.int32)
-        splits[part] = Split(numbers[:, None], found)
-        begin += len(found)
-    return RawData(
-        train=splits["train"],
-        validation=splits.get("validation"),
-        test=splits.get("test"),
-        names=names,
-        input_range=(0.0, 1.0),
-        source=source,
-        notes=notes,
-        content=content,
-        label_column=label_column,
-    )
+    for name in names:
+        if name not in table.names:
+            raise DataError(missing_column(table, "text_column", name))
+        _refuse_numbers(table, name)
+    rows = list(zip(*map(table.values, names), strict=True))
+    missing = [number for number, row in enumerate(rows) if all(map(is_missing, row))]
+    others = [number for number, row in enumerate(rows) if any(map(_is_no_text, row))]
+    if missing or others:
+        wrong = [
+            f"{what} in {len(found):,} ({table.places_of(found)})"
+            for what, found in (("no text", missing), ("a number", others))
+            if found
+        ]
+        has = f"column {_quoted(names)} has" if len(names) == 1 else f"columns {_quoted(names)} have"
+        said = f"{has} {' and '.join(wrong)} of {len(table):,} examples"
+        if not skip:
+            raise DataError(f"{table.source}: {said}; leave those out with --set data.skip_incomplete=true")
+        notes.append(f"examples left out: {said}")
+        without = {*missing, *others}
+        kept = [row for row in range(len(table)) if row not in without]
+        table, rows = table.select(kept), [rows[row] for row in kept]
+    if len(names) == 1:
+        return table
+    joined = [BETWEEN.join("" if is_missing(value) else value for value in row) for row in rows]
+    return replace(table, columns={**table.columns, names[0]: joined})
+
+
+def _is_no_text(value: Any) -> bool:
+    return not isinstance(value, str) and not is_missing(value)
+
+
+def _refuse_numbers(table: Table, column: str) -> None:
+    values = [value for value in table.values(column) if not is_missing(value)]
+    numeric = sum(not isinstance(value, str) or _NUMBER.fullmatch(value) is not None for value in values)
+    if numeric > len(values) // 2:
+        raise DataError(
+            f"{table.source}: column {column!r} holds numbers in {numeric:,} of {len(table):,} examples; "
+            f"name the column of the texts with --set data.text_column=...; there are: {table.listed()}"
+        )

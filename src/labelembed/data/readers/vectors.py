@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ import torch
 from labelembed.data.batch import Split
 from labelembed.data.checks import first_fault, require_finite, require_names, sizes
 from labelembed.data.dataset import RawData
+from labelembed.data.encoder import ReadingProgress
 from labelembed.data.files.arrays import holds_arrays, read_named_arrays
-from labelembed.data.readers.parquet import read_parquet
-from labelembed.data.splits import NO_TEST_NOTE, share_faults, validation_and_test, with_test
-from labelembed.errors import DataError
+from labelembed.data.readers.arrays import ArrayReader
+from labelembed.data.readers.parquet import ParquetReader
+from labelembed.data.splits import assigned, fraction_faults
+from labelembed.errors import ArgumentFaults, DataError
 
 Array = npt.NDArray[Any]
 
 
-def read_vectors(*, path: str, test_fraction: float | None = None, to_measure: bool = False) -> RawData:
-    """Returns the data set of an npz file or of a folder of npy files; nothing in them is unpickled.
+@dataclass(frozen=True, kw_only=True)
+class VectorReader(ArrayReader):
+    """The arrays of an npz file or of a folder of npy files; nothing in them is unpickled.
 
     The arrays are ``train_inputs``, ``train_labels``, ``test_inputs``, ``test_labels`` and, if wanted, ``names``;
     in a folder ``train_inputs.npy`` and so on, and the names may be ``names.txt`` with a name a line. Instead of
@@ -41,65 +45,63 @@ def read_vectors(*, path: str, test_fraction: float | None = None, to_measure: b
 
     Args:
         path: The file or the folder.
-        test_fraction: Part of the examples that becomes the test set where there is none; null: 0.2.
-        to_measure: The rows are for a finished run to measure: none are held out for a test, and labels without names
-            are numbered as the run's.
+        test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
 
     Raises:
-        DataError: A file is missing, damaged or incomplete, or a row cannot be used.
         ValueError: `test_fraction` is not between 0 and 1.
     """
-    share_faults(test_fraction).raise_if_any()
-    file = Path(path).expanduser()
-    if file.suffix.lower() == ".parquet" or (file.is_dir() and not holds_arrays(file) and any(file.glob("*.parquet"))):
-        return read_parquet(path=path, test_fraction=test_fraction, to_measure=to_measure)
-    arrays = read_named_arrays(file)
-    train_key = "" if "inputs" in arrays else "train_"
-    names = _names(arrays.get("names"), file)
-    keys = {"train": train_key, "validation": "validation_", "test": "test_"}
-    inputs = {
-        part: _inputs(arrays[f"{key}inputs"], f"{key}inputs", file)
-        for part, key in keys.items()
-        if f"{key}inputs" in arrays
-    }
-    first = inputs["train"]
-    for part, array in inputs.items():
-        if array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
-            raise DataError(
-                f"{file}: {keys[part]}inputs: expected rows of {sizes(first.shape[1:])} {first.dtype} as in "
-                f"{train_key}inputs, found {sizes(array.shape[1:])} {array.dtype}"
-            )
-    labels = {
-        part: _labels(arrays[f"{keys[part]}labels"], f"{keys[part]}labels", len(array), file)
-        for part, array in inputs.items()
-    }
-    if names is None and to_measure:
-        names = ()
-    elif names is None:
-        names = _numbers_as_names(labels["train"], f"{train_key}labels", file)
-    for part, found in labels.items() if names else ():
-        count = len(names)
-        fault = first_fault(found, lambda chunk, count=count: chunk >= count)  # type: ignore[misc]
-        if fault is not None:
-            why = f"there are {count} `names`" if "names" in arrays else "the largest training label says"
-            where = f"{file}: {keys[part]}labels: row {fault[0]}"
-            raise DataError(f"{where} has the label {fault[1]}; expected 0 to {count - 1}, as {why}")
-    splits = {part: Split(torch.from_numpy(inputs[part]), torch.from_numpy(labels[part])) for part in inputs}
-    validation, test = validation_and_test(splits)
-    raw = RawData(
-        train=splits["train"],
-        validation=validation,
-        test=test,
-        names=names,
-        input_range=_known_range(first, file),
-        source=f"arrays in {file}",
-        notes=(NO_TEST_NOTE,) if "validation" in splits and validation is None else (),
-    )
-    return raw if to_measure else with_test(raw, test_fraction)
+
+    path: str
+    test_fraction: float | None = None
+
+    def faults(self) -> ArgumentFaults:
+        """Returns what is wrong with the arguments."""
+        return fraction_faults(self.test_fraction)
+
+    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the data set; data to measure may have labels without names, which are numbered as the run's.
+
+        Raises:
+            DataError: A file is missing, damaged or incomplete, or an example cannot be used.
+        """
+        place = Path(self.path).expanduser()
+        of_parquet = place.is_dir() and not holds_arrays(place) and any(place.glob("*.parquet"))
+        if place.suffix.lower() == ".parquet" or of_parquet:
+            parquet = ParquetReader(path=self.path, test_fraction=self.test_fraction)
+            return parquet.read(to_measure=to_measure, progress=progress)
+        arrays = read_named_arrays(place)
+        keys = {"train": "" if "inputs" in arrays else "train_", "validation": "validation_", "test": "test_"}
+        keys = {part: key for part, key in keys.items() if f"{key}inputs" in arrays}
+        inputs = {part: _inputs(arrays[f"{key}inputs"], f"{place}: {key}inputs") for part, key in keys.items()}
+        first = inputs["train"]
+        for part, array in inputs.items():
+            if array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
+                raise DataError(
+                    f"{place}: {keys[part]}inputs: expected rows of {sizes(first.shape[1:])} {first.dtype} as in "
+                    f"{keys['train']}inputs, found {sizes(array.shape[1:])} {array.dtype}"
+                )
+        labels = {
+            part: _labels(arrays[f"{keys[part]}labels"], f"{place}: {keys[part]}labels", len(array))
+            for part, array in inputs.items()
+        }
+        names = _names(arrays.get("names"), place)
+        if names is None:
+            names = () if to_measure else _numbers_as_names(labels["train"], f"{place}: {keys['train']}labels")
+        for part, found in labels.items() if names else ():
+            count = len(names)
+            fault = first_fault(found, lambda chunk, count=count: chunk >= count)  # type: ignore[misc]
+            if fault is not None:
+                why = f"there are {count} `names`" if "names" in arrays else "the largest training label says"
+                where = f"{place}: {keys[part]}labels: row {fault[0]}"
+                raise DataError(f"{where} has the label {fault[1]}; expected 0 to {count - 1}, as {why}")
+        splits = {part: Split(torch.from_numpy(inputs[part]), torch.from_numpy(labels[part])) for part in inputs}
+        source = f"arrays in {place}"
+        parts, notes = assigned(splits, self.test_fraction, source=source, to_measure=to_measure)
+        known_range = _known_range(first, place)
+        return RawData(**parts, names=names, input_range=known_range, source=source, notes=tuple(notes))
 
 
-def _inputs(array: Array, name: str, file: Path) -> Array:
-    where = f"{file}: {name}"
+def _inputs(array: Array, where: str) -> Array:
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise DataError(
             f"{where}: expected uint8 or floating point, found {array.dtype}; convert with .astype(np.float32)"
@@ -124,13 +126,12 @@ def _inputs(array: Array, name: str, file: Path) -> Array:
     return array[:, np.newaxis] if array.ndim == 3 else array
 
 
-def _labels(array: Array, name: str, rows: int, file: Path) -> Array:
-    where = f"{file}: {name}"
+def _labels(array: Array, where: str, count: int) -> Array:
     if array.ndim != 1:
         hint = "; for one-hot rows use .argmax(axis=1)" if array.ndim == 2 and array.shape[1:] != (1,) else ""
         raise DataError(f"{where}: expected [N], found {sizes(array.shape)}{hint}")
-    if len(array) != rows:
-        raise DataError(f"{where}: expected {rows:,} labels, one for each row of inputs, found {len(array):,}")
+    if len(array) != count:
+        raise DataError(f"{where}: expected {count:,} labels, one for each row of inputs, found {len(array):,}")
     if array.dtype.kind not in "biuf":
         raise DataError(f"{where}: expected whole numbers, found {array.dtype}; put texts into `names`")
     if array.dtype.kind == "f":
@@ -155,13 +156,13 @@ def _names(array: Array | None, file: Path) -> tuple[str, ...] | None:
     return require_names(texts, None, f"{file}: names")
 
 
-def _numbers_as_names(train_labels: Array, name: str, file: Path) -> tuple[str, ...]:
+def _numbers_as_names(train_labels: Array, where: str) -> tuple[str, ...]:
     largest = int(train_labels.max())
     # More labels than rows can only be a mistake (an identity for a label) unless names vouch for them.
     if largest >= max(len(train_labels), 2):
         row = int(train_labels.argmax())
         raise DataError(
-            f"{file}: {name}: row {row} has the label {largest} though there are only "
+            f"{where}: row {row} has the label {largest} though there are only "
             f"{len(train_labels):,} rows; number the labels from 0, or say by `names` how many there are"
         )
     return tuple(str(label) for label in range(largest + 1))

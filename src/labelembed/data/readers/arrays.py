@@ -1,8 +1,9 @@
-"""Inputs to predict for: an image, an npy array or an idx file, brought to the shape the network knows."""
+"""What readers of pictures and vectors share: inputs to predict for, brought to the shape the network knows."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from labelembed.data.checks import first_fault, require_file, require_finite, sizes
+from labelembed.data.checks import GZIP_MAGIC, first_fault, require_file, require_finite, sizes
+from labelembed.data.encoder import Encoder, NewExamples, Unchanged
 from labelembed.data.files.arrays import read_npy
-from labelembed.data.files.idx import GZIP_MAGIC, looks_like_idx, read_idx
+from labelembed.data.files.idx import looks_like_idx, read_idx
 from labelembed.data.files.picture import Fit, decode, decoding, look
-from labelembed.errors import DataError
+from labelembed.errors import ArgumentFaults, DataError
 
 ACCEPTED = "an image (PNG, JPEG, WebP, GIF, BMP, TIFF), a .npy array or an idx image file (gzip'd or not)"
 _CHANGES = {
@@ -30,6 +32,43 @@ _FIXED_RANGES = ((0.0, 1.0), (0.0, 16.0), (0.0, 255.0))
 Array = npt.NDArray[Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ArrayReader:
+    """Reads data whose files hold the inputs themselves: pictures and vectors."""
+
+    def __post_init__(self) -> None:
+        self.faults().raise_if_any()
+
+    def faults(self) -> ArgumentFaults:
+        """Returns what is wrong with the arguments."""
+        return ArgumentFaults()
+
+    @property
+    def fit_of_new(self) -> Fit | None:
+        """How new pictures are brought to the size of the training pictures; None where these had it."""
+        return None
+
+    def new_encoder(self) -> Unchanged:
+        """Returns what learns shape and range of the inputs."""
+        return Unchanged()
+
+    def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
+        """Returns the inputs of a file to predict for; see `read_inputs`.
+
+        Args:
+            file: An image, a .npy array or an idx file.
+            encoder: That of the run.
+            invert: Exchange dark and light.
+
+        Raises:
+            DataError: The file cannot be used.
+        """
+        assert isinstance(encoder, Unchanged)  # as `new_encoder` made it
+        shape, ends = encoder.input_shape or (), encoder.input_range
+        found = read_inputs(file, input_shape=shape, input_range=ends, invert=invert, fit=self.fit_of_new)
+        return NewExamples(*found)
+
+
 def read_inputs(
     path: Path,
     *,
@@ -40,7 +79,7 @@ def read_inputs(
 ) -> tuple[Tensor, list[str], list[str]]:
     """Returns the inputs of one file for a network trained on inputs of `input_shape` and `input_range`.
 
-    What the file is, is seen from its content. An image is made grey or coloured, resized to the network's
+    The kind of file is seen from its content. An image is made grey or coloured, resized to the network's
     size and scaled to its range. An array or an idx file must have the right size and range already; it may
     hold one input or many, with or without the channel axis of grey images, or each input as one row of
     numbers. Nothing is unpickled.

@@ -1,7 +1,9 @@
-"""Test examples move nothing: with others in their place training inputs and weights are the same, to the bit."""
+"""What holds of every reader: test examples move nothing, new examples become what those of training became."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from labelembed.data import (
     stratified_order,
 )
 from labelembed.data.encoders import text_features
+from labelembed.errors import DataError
 from labelembed.recipes.schema import parse_recipe
 from labelembed.runs.run import run_recipe
 from tests.made_data import (
@@ -27,6 +30,7 @@ from tests.made_data import (
     made_images,
     picture_bytes,
     write_arrays,
+    write_idx,
     write_idx_folder,
     write_image,
     write_parquet,
@@ -217,26 +221,146 @@ def learned(data: LabelledData) -> dict[str, Any]:
         facts |= {f"{name} inputs": split.inputs.numpy().tobytes(), f"{name} labels": split.labels.tolist()}
     if data.train.inputs.is_floating_point():
         facts["statistics"] = [part.tolist() for part in data.input_statistics()]
-    return facts | {"encoding": data.encoding and data.encoding.files()}
+    return facts | {"encoding": data.encoder.files()}
 
 
 def test_every_reader_is_tried():
     assert {reader for reader, _ in CASES.values()} == set(DATA)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_other_test_examples_change_nothing_that_is_trained_on(case, tmp_path, monkeypatch):
+def reader_of(case, folder, monkeypatch, *, other=False):
     if "parquet" in case:
         pytest.importorskip("pyarrow", reason="parquet files need pyarrow: the extra `hub`")
-    read = []
-    for other in (False, True):
-        arguments = arguments_of(case, tmp_path / str(other), other, monkeypatch)
-        read.append(prepare(DATA[CASES[case][0]](**arguments), validation=HELD_OUT))
-    one, another = read
+    return DATA[CASES[case][0]](**arguments_of(case, folder, other, monkeypatch))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_other_test_examples_change_nothing_that_is_trained_on(case, tmp_path, monkeypatch):
+    one, another = (
+        prepare(reader_of(case, tmp_path / str(other), monkeypatch, other=other).read(), validation=HELD_OUT)
+        for other in (False, True)
+    )
     assert not torch.equal(one.test.inputs, another.test.inputs)
     assert one.test.labels.shape == another.test.labels.shape
     found, expected = learned(another), learned(one)
     assert [name for name in expected if found[name] != expected[name]] == []
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_examples_are_held_out_in_the_same_order_whatever_the_seed(case, tmp_path, monkeypatch):
+    reader = reader_of(case, tmp_path / "data", monkeypatch)
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        found.append(prepare(reader.read(), validation=HELD_OUT).fingerprint())
+    assert found[0] == found[1]
+
+
+def write_new(case, folder, data):
+    """Writes the test examples of a case as a file to predict for, without labels; returns their number too."""
+    kind = CASES[case][0]
+    if kind == "texts":
+        texts = [data.texts("test", index) for index in range(len(data.test))]
+        return write_csv(folder / "new.csv", [(text,) for text in texts], "text"), len(texts)
+    if kind == "table":
+        rows = [[cell.partition("=")[2] for cell in data.texts("test", n).split(", ")] for n in range(len(data.test))]
+        return write_csv(folder / "new.csv", rows, "length", "width", "colour"), len(rows)
+    if case in ("images", "images, a list", "parquet, pictures"):
+        return write_image(folder / "new.png", data.test.inputs[0, 0].numpy()), 1
+    if kind == "mnist":
+        return write_idx(folder / "new", data.test.inputs[:, 0].numpy()), len(data.test)
+    np.save(folder / "new.npy", data.test.inputs.numpy())
+    return folder / "new.npy", len(data.test)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_new_examples_become_what_those_of_the_test_set_are_to_the_bit(case, tmp_path, monkeypatch):
+    reader = reader_of(case, tmp_path / "data", monkeypatch)
+    data = prepare(reader.read(), validation=HELD_OUT)
+    for name, content in data.encoder.files().items():
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_bytes(content)
+    kept = {"input_shape": list(data.input_shape), "input_range": list(data.input_range)}
+    encoder = reader.new_encoder().load(tmp_path / "run", kept)
+    file, count = write_new(case, tmp_path, data)
+    new = reader.new_examples(file, encoder)
+    assert len(new.names) == count
+    assert torch.equal(encoder.transform(new.inputs).inputs, data.test.inputs[:count])
+
+
+DAMAGED = [case for case in CASES if case != "digits"]
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_reader_that_fails_leaves_nothing_behind(case, tmp_path, monkeypatch):
+    reader = reader_of(case, tmp_path / "data", monkeypatch)
+    folder = tmp_path / "data"
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 3] if file.suffix != ".csv" else b"\xff" + content)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(DataError, match=re.escape(str(folder))):
+        reader.read()
+    # the cache may keep which pictures can be read, and no half of anything
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {path: content for path, content in after.items() if path.parent != tmp_path / "cache"} == before
+    assert not list((tmp_path / "cache").glob(".*"))
+
+
+PARTED = {"train": 12, "validation": 5, "test": 4}
+
+
+def write_parted(kind, folder, parts):
+    """Writes so many examples for each part, in the way of a kind of data; returns the reader."""
+    labels = {part: [f"label {n % 2}" for n in range(parts[part])] for part in parts}
+    pixels = {part: made_images(parts[part], height=8, width=8, seed=place) for place, part in enumerate(parts)}
+    vectors = {part: numbers(parts[part], seed=place) for place, part in enumerate(parts)}
+    folder.mkdir()
+    if kind == "vectors":
+        prefix = {part: f"{part}_" if len(parts) > 1 else "" for part in parts}
+        arrays = {f"{prefix[part]}inputs": vectors[part] for part in parts}
+        arrays |= {f"{prefix[part]}labels": np.arange(parts[part]) % 2 for part in parts}
+        np.savez(folder / "a.npz", **arrays)
+        return DATA["vectors"](path=str(folder / "a.npz"))
+    for part in parts:
+        if kind == "parquet":
+            write_parquet(folder / f"{part}.parquet", vector=vectors[part].tolist(), label=labels[part])
+        elif kind == "images":
+            for number, (picture, label) in enumerate(zip(pixels[part], labels[part], strict=True)):
+                (folder / part / label).mkdir(parents=True, exist_ok=True)
+                write_image(folder / part / label / f"{number}.png", picture)
+        else:
+            cells = [(f"a text {part} {n}", n * n % 7, label) for n, label in enumerate(labels[part])]
+            write_csv(folder / f"{part}.csv", cells, "text", "number", "label")
+    return DATA[kind](path=str(folder))
+
+
+@pytest.mark.parametrize("kind", ["texts", "table", "images", "vectors", "parquet"])
+def test_parts_that_the_data_bring_are_used_by_one_rule(kind, tmp_path):
+    if kind == "parquet":
+        pytest.importorskip("pyarrow", reason="parquet files need pyarrow: the extra `hub`")
+
+    def sizes(*names):
+        raw = write_parted(kind, tmp_path / "-".join(names), {name: PARTED[name] for name in names}).read()
+        return {name: len(part) for name, part in raw.parts.items()}, [n for n in raw.notes if n.startswith("no test")]
+
+    whole = write_parted(kind, tmp_path / "whole", PARTED)
+    with pytest.raises(DataError, match="has a test set of its own; leave `test_fraction` out"):
+        replace(whole, test_fraction=0.2).read()
+    with pytest.raises(ValueError, match="`test_fraction` must be a number between 0 and 1, both excluded, got 1"):
+        replace(whole, test_fraction=1)
+    assert sizes("train", "validation", "test") == ({"train": 12, "validation": 5, "test": 4}, [])
+    told = ["no test set: the validation set takes its place"]
+    assert sizes("train", "validation") == ({"train": 12, "test": 5}, told)
+    found, told = sizes("train")
+    assert found == {"train": 10, "test": 2}
+    assert told == ["no test set: 2 of 12 examples held out for it, stratified and always the same (test_fraction 0.2)"]
+    alone = write_parted(kind, tmp_path / "alone", {"train": 12})
+    with pytest.raises(DataError, match=r"`test_fraction` 0\.001 of 12 examples leaves an empty test set"):
+        replace(alone, test_fraction=0.001).read()
+    raw = alone.read(to_measure=True)
+    assert {name: len(part) for name, part in raw.parts.items()} == {"train": 12}
 
 
 @pytest.mark.parametrize("case", RUNS)

@@ -1,0 +1,99 @@
+"""What the readers of files with a column of labels share: their arguments, and the way from files to examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from labelembed.data.batch import Examples
+from labelembed.data.data_notes import label_column_note
+from labelembed.data.files.labels import LabelReading, labelled
+from labelembed.data.files.parts import Parts, Reading, read_parts
+from labelembed.data.splits import assigned, fraction_faults
+from labelembed.errors import ArgumentFaults
+
+
+class LabelledParts(NamedTuple):
+    """Examples with their labels, a test set among them.
+
+    Attributes:
+        parts: `train`, and `validation` and `test` where there are such; their inputs are tables without the labels.
+        names: Names of the labels 0, 1, ...
+        label_column: Where they stood.
+        notes: What the user should know, one line each.
+    """
+
+    parts: dict[str, Examples]
+    names: tuple[str, ...]
+    label_column: str
+    notes: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledFiles:
+    """Examples with labels of CSV, TSV, JSON lines or parquet, or of a saved data set.
+
+    Args:
+        path: A file, a folder with train, test and dev files, or a data set that the `datasets` library saved.
+        label_column: Column of the labels; null: found by its name, then by what stands in it.
+        split_column: Column that says which examples are train, dev and test; null: one named `split` or the like.
+        columns: Names of the columns of a CSV file without a heading.
+        delimiter: Between the cells of a CSV file; null: found.
+        encoding: Of text files; null: UTF-8, or what a byte order mark says.
+        merge_labels: Make labels that differ by case or spaces only one (true) or keep them apart (false); null: refuse
+            such labels.
+        minimum_label_rows: Leave out labels with fewer training examples.
+        skip_incomplete: Leave out examples without a label (or a text), with a note, instead of refusing the file.
+        test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
+    """
+
+    path: str
+    label_column: str | None = None
+    split_column: str | None = None
+    columns: list[str] | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    merge_labels: bool | None = None
+    minimum_label_rows: int = 1
+    skip_incomplete: bool = False
+    test_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        self.faults().raise_if_any()
+
+    def faults(self) -> ArgumentFaults:
+        """Returns what is wrong with the arguments."""
+        faults = self.reading.faults()
+        faults.faults += self._labelling(to_measure=False).faults().faults + fraction_faults(self.test_fraction).faults
+        return faults
+
+    @property
+    def reading(self) -> Reading:
+        """How files are read."""
+        return Reading(delimiter=self.delimiter, encoding=self.encoding, columns=self.columns)
+
+    @property
+    def source(self) -> Path:
+        """The file or folder."""
+        return Path(self.path).expanduser()
+
+    def _labelling(self, *, to_measure: bool) -> LabelReading:
+        return LabelReading(
+            merge=self.merge_labels,
+            minimum=self.minimum_label_rows,
+            skip_incomplete=self.skip_incomplete,
+            to_measure=to_measure,
+        )
+
+    def _tables(self, *, to_measure: bool) -> Parts:
+        """Returns the tables of the parts, with their labels still in a column."""
+        return read_parts(self.source, self.reading, split=self.split_column, to_measure=to_measure)
+
+    def _labelled(self, tables: Parts, label: str, *, to_measure: bool) -> LabelledParts:
+        """Returns the examples that have a label, with a test set."""
+        found, names, notes = labelled(tables, label, self._labelling(to_measure=to_measure), self.source)
+        parts, more = assigned(found, self.test_fraction, source=str(self.source), to_measure=to_measure)
+        if self.label_column is None:
+            notes.insert(0, label_column_note(label, parts["train"].labels, names))
+        return LabelledParts(parts, names, label, [*notes, *more])
