@@ -11,7 +11,7 @@ from labelembed.cli.tuning_runs import finished_runs, make_tuning, tuning_failur
 
 if TYPE_CHECKING:
     from labelembed.recipes.schema import Recipe
-    from labelembed.runs.comparison import ComparisonPlan
+    from labelembed.runs.comparison_plan import ComparisonPlan
     from labelembed.tuning import TuningPlan
 
 FOLDER = "tuning"
@@ -76,7 +76,7 @@ def tuned_plan(
     Raises:
         TrainingError: When a variant has no trial with a score, or runs could not be made.
     """
-    from labelembed.runs.comparison import plan_runs
+    from labelembed.runs.comparison_plan import plan_runs
     from labelembed.tuning import tuned_variants, write_tuning
 
     outcomes, problems = make_tuning(tuning, command, jobs=jobs, cluster=cluster, device=device, quiet=quiet)
@@ -86,10 +86,9 @@ def tuned_plan(
         raise failure
     variants = tuned_variants(tuning, outcomes)
     names = {outcome.tuned.variant.name: variant.name for outcome, variant in zip(outcomes, variants, strict=True)}
-    chosen = plan_runs(
-        recipe, plan.recipe_name, out, variants=variants, baseline=names[plan.baseline], seeds=plan.seeds
-    )
-    return replace(chosen, tuning=_for_the_report(about, names))
+    how: dict[str, Any] = {"baseline": names.get(plan.baseline, plan.baseline), "seeds": plan.seeds}
+    tuning_block = _for_the_report(about, names)
+    return plan_runs(recipe, plan.recipe_name, out, variants=variants, tuning=tuning_block, **how)
 
 
 def _for_the_report(about: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:

@@ -48,9 +48,9 @@ def make_tuning(
         ClusterError: When both `jobs` and a cluster are asked for.
         InterruptedTraining: After Ctrl-C, with what is done kept.
     """
-    from labelembed.cli.display import ComparisonDisplay, reading_shown
     from labelembed.errors import ClusterError
     from labelembed.runs.comparison import default_jobs, files_of_recipes
+    from labelembed.runs.display import ComparisonDisplay, reading_shown
     from labelembed.runs.run import cached_data
     from labelembed.runs.training_network import network_for
     from labelembed.tuning import run_tuning
