@@ -368,7 +368,7 @@ ONE = ["--objectives", "one_hot"]
         (["resume", "run", *CHANGED], "train anew in another folder, or go on with the changed recipe by --force"),
         (["resume", "run", "--set", "batch_size=5", "--force"], "not by --force either; train anew in another folder"),
         (["resume", "run", "--set", "epochs=1", "--force"], "epochs: must be 2 or more"),
-        (["compare", *MNIST, *ONE, "--seeds", 1, *CHANGED, "--out", "comparison"], "choose another --out. It differs"),
+        (["compare", *MNIST, *ONE, "--seeds", 1, *CHANGED, "--out", "comparison"], "anew with --overwrite. It differs"),
         (["compare", *MNIST, *ONE, "--out", "run"], "choose another folder with --out"),
         (["compare", *MNIST, "--tuned", *ONE, "--trials", 1, "--seeds", 1, *RATES, "--out", "tuned"], "another --out"),
         (["compare", *MNIST, "--tuned", *ONE, "--seeds", 5, "--trial-seeds", "3,"], "--trial-seeds"),
