@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from labelembed.cli import display
-from labelembed.cli.display import ReadingText
+from labelembed.runs import display
+from labelembed.runs.display import ReadingText
 
 
 @pytest.mark.parametrize(("kind", "what"), [("texts", "texts through the encoder"), ("images", "decoding pictures")])
@@ -16,5 +16,5 @@ def test_reading_says_how_long_the_rest_will_take(kind, what, monkeypatch):
     text = ReadingText(kind)
     # the first rows may have been there already
     assert text(1_000, 4_000) == f"{what}: 1,000 of 4,000 (25%)"
-    assert text(2_000, 4_000) == f"{what}: 2,000 of 4,000 (50%), 1 min 0 s left"
+    assert text(2_000, 4_000) == f"{what}: 2,000 of 4,000 (50%), about 1 min 0 s left"
     assert text(4_000, 4_000) == f"{what}: 4,000 of 4,000 (100%), kept in /some/where"

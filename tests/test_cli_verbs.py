@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 import labelembed
 from labelembed import cli
-from labelembed.cli import display
 from labelembed.data import read_idx
 from labelembed.geometry import LabelGeometry
+from labelembed.runs import display
 from labelembed.runs.saved_run import SavedRun
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_corpus import made_pairs, write_example_text, write_text
@@ -200,7 +200,13 @@ def test_check_reads_without_training(made, monkeypatch):
     monkeypatch.chdir(made)
     before = listing(made)
     shown = succeed("check", *MNIST[:-1])
-    assert shown.out.splitlines() == [
+    lines = shown.out.splitlines()
+    assert re.fullmatch(
+        r"  one run     about [\d.]+ s on one thread; memory 1 MiB a step \(.* GiB are free\)", lines.pop(4)
+    )
+    together = r"; about [\d.]+ (s|min \d+ s) with \d+ runs at once"
+    assert re.search(rf"{together}$", lines[-1])
+    assert [*lines[:-1], re.sub(together, "", lines[-1])] == [
         "mnist-mlp: fine",
         f"  data        idx files in {made}/mnist: train 20, validation 10, test 10; 10 labels, inputs [1, 4, 5]",
         "  network     448 parameters, objective label_embedding",
@@ -362,7 +368,7 @@ ONE = ["--objectives", "one_hot"]
         (["resume", "run", *CHANGED], "train anew in another folder, or go on with the changed recipe by --force"),
         (["resume", "run", "--set", "batch_size=5", "--force"], "not by --force either; train anew in another folder"),
         (["resume", "run", "--set", "epochs=1", "--force"], "epochs: must be 2 or more"),
-        (["compare", *MNIST, *ONE, "--seeds", 1, *CHANGED, "--out", "comparison"], "choose another --out. It differs"),
+        (["compare", *MNIST, *ONE, "--seeds", 1, *CHANGED, "--out", "comparison"], "anew with --overwrite. It differs"),
         (["compare", *MNIST, *ONE, "--out", "run"], "choose another folder with --out"),
         (["compare", *MNIST, "--tuned", *ONE, "--trials", 1, "--seeds", 1, *RATES, "--out", "tuned"], "another --out"),
         (["compare", *MNIST, "--tuned", *ONE, "--seeds", 5, "--trial-seeds", "3,"], "--trial-seeds"),

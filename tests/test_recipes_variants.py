@@ -10,7 +10,8 @@ from labelembed.errors import RecipeError
 from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.loading import load_recipe, parse_variant, split_variants, variant_folder, variant_name
 from labelembed.runs import comparison
-from labelembed.runs.comparison import default_jobs, plan_comparison, run_comparison, visible_gpus
+from labelembed.runs.comparison import default_jobs, run_comparison, visible_gpus
+from labelembed.runs.comparison_plan import plan_comparison
 
 
 @pytest.mark.parametrize(

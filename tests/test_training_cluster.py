@@ -19,7 +19,8 @@ from labelembed.errors import ClusterError, InterruptedTraining, TrainingError
 from labelembed.geometry import LabelGeometry
 from labelembed.recipes.loading import load_recipe
 from labelembed.runs import run as run_module
-from labelembed.runs.comparison import files_of, plan_comparison
+from labelembed.runs.comparison import files_of
+from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.training import cluster as client_side
 from labelembed.training import cluster_worker
 from labelembed.training.cluster import open_cluster

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from labelembed.errors import DataError, LabelEmbedError, RecipeError, RunFolderError, TrainingError
     from labelembed.geometry import LabelGeometry, Neighbour
     from labelembed.metrics import fit_temperature
-    from labelembed.notebook import Comparison, Run
     from labelembed.objectives import (
         OBJECTIVES,
         AdaptiveLabels,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
         TeacherFree,
         Terms,
     )
+    from labelembed.results import Comparison, Run, compare
     from labelembed.runs.saved_run import SavedRun
 
 __version__ = "0.1.0"
@@ -61,8 +61,9 @@ _HOMES = {
     "TeacherFree": "objectives",
     "Terms": "objectives",
     "SavedRun": "runs.saved_run",
-    "Comparison": "notebook",
-    "Run": "notebook",
+    "Comparison": "results",
+    "Run": "results",
+    "compare": "results",
 }
 
 __all__ = [
@@ -89,6 +90,7 @@ __all__ = [
     "TeacherFree",
     "Terms",
     "TrainingError",
+    "compare",
     "fit_temperature",
 ]
 

@@ -73,6 +73,12 @@ class DivergedTraining(TrainingError):  # noqa: N818 - what happened, as with In
         return (partial(type(self), step=self.step), (str(self),))
 
 
+class NotEnoughMemory(TrainingError):  # noqa: N818 - what is wrong, in the words of the message
+    """A run whose steps take more memory than there is."""
+
+    exit_code = 2
+
+
 class LostProcess(LabelEmbedError):  # noqa: N818 - said by a process that is there of one that is not
     """One of the processes of a run has died or hangs; the run can be resumed."""
 

@@ -12,7 +12,8 @@ import pytest
 
 from labelembed.errors import LabelEmbedError, RunFolderError, TrainingError
 from labelembed.recipes.loading import load_recipe
-from labelembed.runs.comparison import plan_comparison, run_comparison
+from labelembed.runs.comparison import run_comparison
+from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.files import make_writable_folder, saving
 from labelembed.training.run_folder import RunFolder

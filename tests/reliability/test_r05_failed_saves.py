@@ -11,7 +11,8 @@ import pytest
 
 from labelembed.errors import TrainingError
 from labelembed.recipes.loading import load_recipe
-from labelembed.runs.comparison import plan_comparison, run_comparison
+from labelembed.runs.comparison import run_comparison
+from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.training.checkpoints import save_checkpoint
 from labelembed.training.run_folder import RunFolder
 from tests.made_checkpoints import assert_loads, failing, made_checkpoint, save

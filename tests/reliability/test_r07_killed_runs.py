@@ -18,7 +18,8 @@ from labelembed.data.encoders.pictures import PictureFolder, decode_pictures
 from labelembed.errors import DataError, RunFolderError, TrainingError
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.variants import variants_of
-from labelembed.runs.comparison import plan_comparison, run_comparison
+from labelembed.runs.comparison import run_comparison
+from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.runs.run import cached_data, run_job
 from labelembed.training.jobs import Job, least_used, make, run_jobs
 from labelembed.training.progress import ignore_progress

@@ -19,7 +19,8 @@ from labelembed.errors import TrainingError
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.recipes.loading import load_recipe
 from labelembed.runs import run as run_module
-from labelembed.runs.comparison import plan_comparison, run_comparison
+from labelembed.runs.comparison import run_comparison
+from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.runs.run import cached_data
 from labelembed.training import trainer
 from labelembed.training.checkpoints import load_newest, save_checkpoint

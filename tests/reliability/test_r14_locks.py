@@ -16,7 +16,8 @@ import pytest
 
 from labelembed.errors import InterruptedTraining, RunFolderError
 from labelembed.recipes.loading import load_recipe
-from labelembed.runs.comparison import plan_comparison, run_comparison
+from labelembed.runs.comparison import run_comparison
+from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.runs.run import run_recipe
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import LOCK, locked

@@ -30,20 +30,14 @@ def chosen_recipe(
         typer.BadParameter: There is neither a recipe nor a path.
         DataError: No recipe fits the data.
     """
-    from labelembed.recipes.loading import load_recipe
+    from labelembed.recipes.choosing import choose_recipe
+    from labelembed.recipes.fitting import path_in
 
     settings = list(settings or [])
-    if recipe is None:
-        from labelembed.recipes.fitting import fitting_recipe, path_in
-
-        path = path_in(settings) if data is None else data
-        if path is None:
-            message = "missing; name a recipe, or give --data PATH and the recipe that fits is taken"
-            raise typer.BadParameter(message, param_hint="RECIPE")
-        fitting = fitting_recipe(path, settings)
-        _say(fitting.line)
-        recipe, settings = fitting.recipe, [*fitting.settings, *settings]
-    return load_recipe(recipe, settings=settings, data=data, objective=objective, say=_say)
+    if recipe is None and data is None and path_in(settings) is None:
+        message = "missing; name a recipe, or give --data PATH and the recipe that fits is taken"
+        raise typer.BadParameter(message, param_hint="RECIPE")
+    return choose_recipe(recipe, settings=settings, data=data, objective=objective, say=_say)
 
 
 def _say(line: str) -> None:

@@ -28,7 +28,7 @@ from labelembed.cli.results import say_comparison, say_estimate
 
 if TYPE_CHECKING:
     from labelembed.recipes.schema import Recipe
-    from labelembed.runs.comparison import ComparisonPlan
+    from labelembed.runs.comparison_plan import ComparisonPlan
 
 
 def register(app: typer.Typer) -> None:
@@ -64,8 +64,15 @@ def compare(
     settings: SetOption = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="The comparison folder; by default comparisons/RECIPE."),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="The comparison folder; by default comparisons/RECIPE, of --tuned comparisons/RECIPE-tuned.",
+        ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew: remove the comparison that is in the folder.")
+    ] = False,
     jobs: JobsOption = None,
     cluster: ClusterOption = None,
     tuned: Annotated[
@@ -94,12 +101,9 @@ def compare(
     """Train several objectives with several seeds and say which is better, and how sure that is."""
     from labelembed.cli.tuning_runs import plan_of_tuning, say_both_estimates, tuned_plan
     from labelembed.errors import ClusterError, RecipeError
-    from labelembed.runs.comparison import (
-        default_jobs,
-        plan_comparison,
-        refuse_run_folder,
-        visible_gpus,
-    )
+    from labelembed.runs.comparison import default_jobs, visible_gpus
+    from labelembed.runs.comparison_folder import remove_comparison
+    from labelembed.runs.comparison_plan import plan_comparison, refuse_run_folder
     from labelembed.training.cluster import count_workers
     from labelembed.training.run_lock import locked
     from labelembed.training.tracking import tracker_names
@@ -114,9 +118,10 @@ def compare(
     trackers = tracker_names(track)
     settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
     chosen, name = chosen_recipe(recipe, settings=settings, data=data)
-    out = out or Path("comparisons") / name
+    out = out or Path("comparisons") / (f"{name}-tuned" if tuned else name)
     refuse_run_folder(out)
-    plan = plan_comparison(chosen, name, out, objectives=objectives, seeds=seeds, baseline=baseline)
+    what: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline}
+    plan = plan_comparison(chosen, name, out, **what, tuned=tuned, overwrite=overwrite)
     tuning = None
     if tuned:
         how_many = 10 if trials is None else trials
@@ -134,8 +139,11 @@ def compare(
     made_by: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device, "quiet": quiet}
     with locked(out, doing="made"):  # the trials of its tuning lie in it
         if tuning is not None:
+            if overwrite:
+                remove_comparison(out)
             plan = tuned_plan(plan, tuning, chosen, out, f"{recipe or name}, --out {out}", **made_by)
-        _compare(plan, chosen, out, f"{recipe or name}, --out {out}", **made_by, track=trackers, as_json=as_json)
+        more: dict[str, Any] = {"track": trackers, "overwrite": overwrite and not tuned, "as_json": as_json}
+        _compare(plan, chosen, out, f"{recipe or name}, --out {out}", **made_by, **more)
 
 
 def _compare(
@@ -149,40 +157,14 @@ def _compare(
     device: str | None,
     quiet: bool,
     track: list[str],
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Makes the runs of a plan and says what they show; the folder is locked."""
-    from labelembed.cli.display import ComparisonDisplay, reading_shown
-    from labelembed.runs.comparison import default_jobs, files_of, run_comparison, try_networks
-    from labelembed.runs.run import cached_data
-    from labelembed.training.tracking import track_ended
+    from labelembed.runs.comparison import files_of, make_runs
 
-    finished, runs = len(plan.finished()), len(plan.runs)
-    jobs = min(jobs or default_jobs(device), max(1, runs - finished))
-    if finished < runs:
-        with reading_shown(chosen.data["name"], quiet=quiet) as reading:
-            rows = cached_data(chosen, progress=reading)
-        for note in rows.notes:
-            typer.echo(f"data: {note}", err=True)
-        try_networks(plan, rows)  # a fault is said once, here, before anything is written
-    if finished and not quiet:
-        typer.echo(f"{finished} of {runs} runs reused", err=True)
-    if finished < runs:
-        display = ComparisonDisplay(total=runs, reused=finished, epochs=chosen.epochs, quiet=quiet)
-
-        def work() -> dict[str, str]:
-            with cluster_to(cluster, out, files_of(plan)) as machines, display.watching():
-                how: dict[str, Any] = {
-                    "cluster": machines,
-                    "device": device,
-                    "track": track,
-                    "has_lock": True,
-                }
-                return run_comparison(plan, out, jobs=jobs, observe=display, **how)
-
-        failed = until_stopped(work, command)
-    else:
-        failed = run_comparison(plan, out, jobs=jobs, device=device, has_lock=True)
-    for done in plan.finished():
-        track_ended(done, track, device=device)  # of runs that were made without it
-    say_comparison(out, failed, anything_new=finished < runs, as_json=as_json)
+    how: dict[str, Any] = {"jobs": jobs, "device": device, "track": track, "quiet": quiet}
+    if cluster is not None:
+        how["open_cluster"] = lambda: cluster_to(cluster, out, files_of(plan))
+    made = until_stopped(lambda: make_runs(plan, chosen, out, overwrite=overwrite, **how), command)
+    say_comparison(out, made.failed, anything_new=made.anything_new, as_json=as_json)

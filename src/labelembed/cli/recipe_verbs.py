@@ -82,9 +82,13 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Read a recipe and its data, build the network, and train nothing."""
-    from labelembed.cli.display import reading_shown
     from labelembed.runs.build import build_data
-    from labelembed.runs.comparison import plan_comparison
+    from labelembed.runs.comparison import default_jobs
+    from labelembed.runs.comparison_plan import plan_comparison
+    from labelembed.runs.display import reading_shown
+    from labelembed.runs.estimate import estimate_run
+    from labelembed.runs.memory import in_gib
+    from labelembed.runs.progress_text import duration
     from labelembed.runs.training_network import network_for
 
     chosen, name = chosen_recipe(recipe, settings=settings, data=data)
@@ -106,6 +110,8 @@ def check(
         "objective": chosen.objective["name"],
         "comparison": [variant.name for variant in plan.variants],
     }
+    estimate = estimate_run(chosen, found)
+    facts |= {"seconds": round(estimate.seconds, 1), "step_bytes": estimate.step_bytes}
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return
@@ -117,5 +123,12 @@ def check(
         typer.echo(f"  note        {note}")
     typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")
     typer.echo(f"  training    {facts['epochs']} epochs of {facts['steps_per_epoch']:,} steps")
+    free = "" if estimate.free_bytes is None else f" ({in_gib(estimate.free_bytes)} are free)"
+    typer.echo(
+        f"  one run     about {duration(estimate.seconds)} on one thread; "
+        f"memory {in_gib(estimate.step_bytes)} a step{free}"
+    )
     seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) != 1 else ''}"
-    typer.echo(f"  comparison  {', '.join(facts['comparison'])}; {seeds}")
+    jobs = default_jobs(None)
+    together = duration(estimate.seconds * len(plan.runs) / min(jobs, len(plan.runs)))
+    typer.echo(f"  comparison  {', '.join(facts['comparison'])}; {seeds}; about {together} with {jobs} runs at once")

@@ -33,15 +33,7 @@ def say_comparison(out: Path, failed: dict[str, str], *, anything_new: bool, as_
     from labelembed import report
     from labelembed.errors import TrainingError
 
-    comparison = report.load_comparison(out)
-    rows = report.comparison_rows(comparison)
-    table, page = out / "comparison.csv", out / "report.html"
-    before = table.read_bytes() if table.exists() else b""
-    report.write_csv(rows, table)
-    report.write_runs_csv(comparison, out / "runs.csv")
-    # Drawing takes seconds; when nothing has changed the page is the one that is there.
-    if anything_new or not page.exists() or table.read_bytes() != before:
-        report.write_report(out)
+    comparison, rows = report.write_comparison(out, anew=anything_new)
     if as_json:
         typer.echo(json.dumps(report.rows_as_json(rows), allow_nan=False))
     else:
@@ -49,7 +41,7 @@ def say_comparison(out: Path, failed: dict[str, str], *, anything_new: bool, as_
         report.print_comparison(rows)
         for line in report.tuning_lines(comparison):
             typer.echo(f"Tuned: {line}")
-        typer.echo(f"report: {page}    table: {table}")
+        typer.echo(f"report: {out / 'report.html'}    table: {out / 'comparison.csv'}")
     # A run that could not even begin has left no word in its folder.
     failed = failed | {f"{row.name} seed {seed}": why for row in rows for seed, why in row.failed.items()}
     if failed:
@@ -62,8 +54,9 @@ def say_estimate(
     recipe: Any, *, runs: int, finished: int, jobs: int, as_json: bool, plan: Any = None, gpus: int | None = None
 ) -> None:
     """Prints how many runs are to be made, how long they will take, and on how many GPUs (None: not known)."""
-    from labelembed.cli.display import duration
+    from labelembed.runs.comparison_plan import ComparisonPlan
     from labelembed.runs.estimate import seconds_of_run
+    from labelembed.runs.progress_text import duration
 
     todo = [run for _, _, run, folder in plan.runs] if plan is not None else [recipe]
     by_objective: dict[str, float] = {}
@@ -72,7 +65,9 @@ def say_estimate(
         if key not in by_objective:
             by_objective[key] = seconds_of_run(run)
     each = [by_objective[json.dumps(run.objective, default=str)] for run in todo]
-    seconds = sum(each) * (runs - finished) / runs / jobs
+    half_done = plan.half_done() if isinstance(plan, ComparisonPlan) and isinstance(recipe.epochs, int) else {}
+    left = runs - finished - sum(half_done.values()) / (recipe.epochs if half_done else 1)
+    seconds = sum(each) * left / runs / jobs
     if as_json:
         told = {"runs": runs, "finished": finished, "jobs": jobs, "seconds": round(seconds, 1)}
         typer.echo(json.dumps(told if gpus is None else told | {"gpus": gpus}))

@@ -107,10 +107,10 @@ def preprocess(
     quiet: QuietOption = False,
 ) -> None:
     """Make a corpus folder of parallel text, for training a network that writes sentences."""
-    from labelembed.cli.display import duration
     from labelembed.data import CorpusSettings, PairFiles
     from labelembed.data import preprocess as make_corpus
     from labelembed.errors import LabelEmbedError
+    from labelembed.runs.progress_text import duration
 
     try:
         settings = CorpusSettings(

@@ -110,9 +110,9 @@ def _train(
     quiet: bool,
     **rest: Any,
 ) -> None:
-    from labelembed.cli.display import reading_shown
     from labelembed.errors import RunFolderError
     from labelembed.runs.build import build_data
+    from labelembed.runs.display import reading_shown
     from labelembed.runs.recipe_diff import differences, refuse_other_recipe
     from labelembed.runs.run_setup import start_over
     from labelembed.runs.training_network import network_for
@@ -178,8 +178,9 @@ def _run(
 ) -> None:
     import torch
 
-    from labelembed.cli.display import RunDisplay, duration, measures_text
     from labelembed.errors import RunFolderError
+    from labelembed.runs.display import RunDisplay
+    from labelembed.runs.progress_text import duration, measures_text
     from labelembed.runs.run import run_recipe
 
     if threads is not None:

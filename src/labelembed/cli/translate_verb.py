@@ -52,9 +52,9 @@ def translate(
     """Translate the lines of a text with a finished run; after Ctrl-C what is done is kept."""
     import torch
 
-    from labelembed.cli.display import counting_shown
     from labelembed.data.corpus.lines import line_blocks
     from labelembed.errors import InterruptedTraining, LabelEmbedError
+    from labelembed.runs.display import counting_shown
     from labelembed.runs.saved_translator import SavedTranslator
     from labelembed.training.signals import Stopped
 

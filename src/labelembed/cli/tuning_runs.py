@@ -14,7 +14,7 @@ from labelembed.cli.results import say_estimate
 if TYPE_CHECKING:
     from labelembed.errors import TrainingError
     from labelembed.recipes.schema import Recipe
-    from labelembed.runs.comparison import ComparisonPlan
+    from labelembed.runs.comparison_plan import ComparisonPlan
     from labelembed.runs.tuning_plan import TuningPlan
 
 FOLDER = "tuning"
@@ -53,9 +53,9 @@ def make_tuning(
         ClusterError: When both `jobs` and a cluster are asked for.
         InterruptedTraining: After Ctrl-C, with what is done kept.
     """
-    from labelembed.cli.display import ComparisonDisplay, reading_shown
     from labelembed.errors import ClusterError
     from labelembed.runs.comparison import default_jobs, files_of_recipes
+    from labelembed.runs.display import ComparisonDisplay, reading_shown
     from labelembed.runs.run import cached_data
     from labelembed.runs.training_network import network_for
     from labelembed.runs.tuning import run_tuning
@@ -173,7 +173,7 @@ def tuned_plan(
     Raises:
         TrainingError: When a variant has no trial with a score, or runs could not be made.
     """
-    from labelembed.runs.comparison import plan_runs
+    from labelembed.runs.comparison_plan import plan_runs
     from labelembed.runs.tuning import tuned_variants
 
     about, failure = make_tuning(tuning, command, **made_by)
@@ -181,9 +181,6 @@ def tuned_plan(
         raise failure
     variants = tuned_variants(tuning, about)
     names = {entry["name"]: variant.name for entry, variant in zip(about["variants"], variants, strict=True)}
-    chosen = plan_runs(
-        recipe, plan.recipe_name, out, variants=variants, baseline=names[plan.baseline], seeds=plan.seeds
-    )
     for_the_report = [
         {
             **{key: entry[key] for key in ("space", "arguments", "score", "first_score", "rate_at_end")},
@@ -195,4 +192,6 @@ def tuned_plan(
         for entry in about["variants"]
     ]
     kept = {key: about[key] for key in ("measure", "trials", "seeds", "pruning", "left_out")}
-    return replace(chosen, tuning={"folder": FOLDER, **kept, "variants": for_the_report})
+    how: dict[str, Any] = {"baseline": names.get(plan.baseline, plan.baseline), "seeds": plan.seeds}
+    how["tuning"] = {"folder": FOLDER, **kept, "variants": for_the_report}
+    return plan_runs(recipe, plan.recipe_name, out, variants=variants, **how)

@@ -39,20 +39,29 @@ class Variant:
         return recipe.model_copy(update=own | {"seed": seed, "comparison": None})
 
 
-def variants_of(recipe: Recipe, objectives: str | None) -> list[Variant]:
-    """Returns the variants of a comma-separated list, or of the recipe's own where that is None."""
+def variants_of(recipe: Recipe, objectives: str | Sequence[str | dict[str, Any]] | None) -> list[Variant]:
+    """Returns the variants of a list, which may be text with commas, or of the recipe's own where that is None."""
     if objectives is not None:
-        return checked_variants(recipe, split_variants(objectives), source="--objectives")
+        texts = split_variants(objectives) if isinstance(objectives, str) else objectives
+        return checked_variants(recipe, texts, source="--objectives")
     block = recipe.comparison or ComparisonBlock()
     return checked_variants(recipe, block.objectives, source="comparison.objectives")
 
 
-def seeds_of(recipe: Recipe, seeds: str | None) -> list[int]:
-    """Returns the seeds of a comparison: those typed, else the recipe's own; a number of them begins at its `seed`."""
-    block = recipe.comparison or ComparisonBlock()
+def seeds_of(recipe: Recipe, seeds: str | int | Sequence[int] | None) -> list[int]:
+    """Returns the seeds of a comparison: those given, else the recipe's own; a number of them begins at its `seed`.
+
+    Raises:
+        RecipeError: What is given is neither a number of seeds nor a list of them.
+    """
+    if isinstance(seeds, str):
+        return given_seeds(seeds, first=recipe.seed)
     if seeds is None:
-        return checked_seeds(block.seeds, first=recipe.seed)
-    return given_seeds(seeds, first=recipe.seed)
+        return checked_seeds((recipe.comparison or ComparisonBlock()).seeds, first=recipe.seed)
+    try:
+        return checked_seeds(seeds if isinstance(seeds, int) else list(seeds), first=recipe.seed)
+    except ValueError as error:
+        raise RecipeError([str(error)], source="seeds") from error
 
 
 def checked_variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, source: str) -> list[Variant]:
@@ -131,7 +140,7 @@ def baseline_among(variants: list[Variant], wanted: str | None, *, source: str) 
     block = parse_variant(wanted, source=source)
     names = (variant_name(block), variant_name(block, whole_paths=True))
     exact = [variant for variant in variants if variant.name in names]
-    matching = exact or [variant for variant in variants if variant.objective["name"] in names]
+    matching = exact or [variant for variant in variants if variant.objective.get("name") in names]
     if len(matching) != 1:
         listed = ", ".join(variant.name for variant in variants)
         what = "stands for more than one of" if matching else "is none of"

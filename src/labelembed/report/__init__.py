@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns, load_comparison
+from labelembed.report.comparison_files import write_comparison
 from labelembed.report.gathering import load_several
 from labelembed.report.model_card import model_card, write_card
 from labelembed.report.notes import table_notes
@@ -32,6 +33,7 @@ __all__ = [
     "variants_as_cells",
     "verdict",
     "write_card",
+    "write_comparison",
     "write_csv",
     "write_report",
     "write_runs_csv",

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.errors import RunFolderError
-from labelembed.json_files import read_json
-from labelembed.report.run_checks import FORMAT_VERSION, journal_fault, noted_failures, number_in, reason, result_fault
+from labelembed.report.run_checks import journal_fault, noted_failures, number_in, reason, result_fault
+from labelembed.runs.comparison_folder import read_description, seeds_of_variant
 from labelembed.training.run_folder import RunFolder
 
 Split = Literal["test", "validation"]
@@ -178,9 +178,11 @@ def load_comparison(path: str | Path) -> Comparison:
 
 
 def _load_comparison(path: Path) -> Comparison:
-    about = _read_description(path / "comparison.json")
-    runs, seeds = path / "runs", about["seeds"]
-    variants = [_load_variant(runs, one, seeds, noted_failures(about, one["name"])) for one in about["variants"]]
+    about, runs = read_description(path), path / "runs"
+    variants = [
+        _load_variant(runs, one, seeds_of_variant(about, one), noted_failures(about, one["name"]))
+        for one in about["variants"]
+    ]
     refuse_different_data(variants)
     published, tuning = published_figures(about.get("published")), about.get("tuning")
     return Comparison(
@@ -227,48 +229,6 @@ def published_figures(given: object) -> list[dict[str, Any]]:
         and isinstance(entry.get("objective"), (str, dict))
         and number_in(entry.get("value")) is not None
     ]
-
-
-def _read_description(file: Path) -> dict[str, Any]:
-    try:
-        about = read_json(file)
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{file}: damaged, cannot be read ({error})") from error
-    if isinstance(about, dict) and isinstance(about.get("format"), int) and about["format"] > FORMAT_VERSION:
-        raise RunFolderError(f"{file}: written by a newer labelembed (format {about['format']}); update labelembed")
-    fault = _description_fault(about)
-    if fault:
-        raise RunFolderError(f"{file}: damaged, {fault}")
-    return dict(about)
-
-
-def _description_fault(about: object) -> str:
-    if not isinstance(about, dict):
-        return "holds no mapping"
-    absent = [key for key in ("recipe", "baseline", "seeds", "variants") if key not in about]
-    if absent:
-        return f"has no {', '.join(absent)}"
-    variants, seeds = about["variants"], about["seeds"]
-    if not (isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds)):
-        return f"`seeds` must be a list of whole numbers, got {seeds!r:.80}"
-    if not (isinstance(variants, list) and variants and all(_is_variant(variant) for variant in variants)):
-        return "`variants` must be a list of mappings with `name`, `folder` (a folder's name) and `objective`"
-    names = [variant["name"] for variant in variants]
-    if len(set(names)) != len(names):
-        return f"two variants have one name: {sorted(names)}"
-    if about["baseline"] not in names:
-        return f"the baseline {about['baseline']!r:.80} is none of the variants {sorted(names)!r:.300}"
-    return ""
-
-
-def _is_variant(variant: object) -> bool:
-    if not (isinstance(variant, dict) and isinstance(variant.get("objective"), dict)):
-        return False
-    name, folder = variant.get("name"), variant.get("folder")
-    if not (isinstance(name, str) and isinstance(folder, str)):
-        return False
-    # A name only: a description from somewhere else must not lead out of its own folder.
-    return folder not in ("", "..") and Path(folder).name == folder
 
 
 def _load_variant(runs_folder: Path, variant: dict[str, Any], seeds: list[int], noted: dict[int, str]) -> VariantRuns:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 
 from labelembed.errors import RunFolderError
-from labelembed.recipes.blocks import ComparisonBlock
 from labelembed.recipes.loading import with_whole_paths
 from labelembed.recipes.references import whole_paths
 from labelembed.recipes.schema import Recipe
-from labelembed.recipes.variants import Variant, baseline_among, seeds_of, variants_of
-from labelembed.runs.recipe_diff import refuse_other_recipe
-from labelembed.runs.run import run_job
+from labelembed.runs.build import build_data
+from labelembed.runs.comparison_folder import DESCRIPTION_FILE, FORMAT_VERSION, merged, remove_comparison
+from labelembed.runs.comparison_plan import ComparisonPlan, run_name
+from labelembed.runs.display import ComparisonDisplay, reading_shown
+from labelembed.runs.run import refuse_other_data, run_job
 from labelembed.runs.training_network import network_for
 from labelembed.training.batches import TrainingData
 from labelembed.training.cluster import Cluster
@@ -28,97 +29,96 @@ from labelembed.training.files import make_writable_folder, saving, write_json
 from labelembed.training.jobs import VISIBLE_GPUS, Event, Job, run_jobs
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import locked
+from labelembed.training.tracking import track_ended
 from labelembed.training.worker_log import LOG_FILE, with_last_lines
 
 _DESCRIPTION_BYTES = 10_000
 
 
-@dataclass(frozen=True)
-class ComparisonPlan:
-    """What a comparison will run, all of it checked.
-
-    Args:
-        recipe_name: For people and for the comparison's folder.
-        variants: The rows of the table.
-        baseline: Name of the variant that the others are compared with.
-        seeds: Of the runs; the same for every variant, so that differences are paired.
-        runs: One (variant, seed, recipe, folder) for each run.
-        published: What papers report for the recipe, for the report.
-        tuning: How the variants' arguments were found, for the report; None where nothing was tuned.
-    """
-
-    recipe_name: str
-    variants: list[Variant]
-    baseline: str
-    seeds: list[int]
-    runs: list[tuple[Variant, int, Recipe, Path]]
-    published: list[dict[str, Any]] = field(default_factory=list)
-    tuning: dict[str, Any] | None = None
-
-    def finished(self) -> list[Path]:
-        """Returns the folders of the runs that are done."""
-        return [folder for *_, folder in self.runs if RunFolder(folder).state() == "finished"]
-
-
-def plan_comparison(
-    recipe: Recipe,
-    recipe_name: str,
-    out: Path,
-    *,
-    objectives: str | None = None,
-    seeds: str | None = None,
-    baseline: str | None = None,
-) -> ComparisonPlan:
-    """Returns what a comparison will run, with every recipe checked and every existing folder looked into.
-
-    Args:
-        recipe: Everything but objective and seed.
-        recipe_name: For people.
-        out: The comparison folder.
-        objectives: Comma-separated variants; None: the recipe's own list.
-        seeds: A number of seeds, or a comma-separated list of them; None: the recipe's own.
-        baseline: Name of a variant, or of its objective; None: the recipe's, else the first.
-
-    Raises:
-        RecipeError: With every fault of every variant.
-        RunFolderError: When a folder holds the run of another recipe.
-    """
-    variants = variants_of(recipe, objectives)
-    if baseline is not None:
-        base = baseline_among(variants, baseline, source="--baseline")
-    else:
-        block = recipe.comparison or ComparisonBlock()
-        base = baseline_among(variants, block.baseline, source="comparison.baseline")
-    return plan_runs(recipe, recipe_name, out, variants=variants, baseline=base, seeds=seeds_of(recipe, seeds))
-
-
-def plan_runs(
-    recipe: Recipe, recipe_name: str, out: Path, *, variants: list[Variant], baseline: str, seeds: list[int]
-) -> ComparisonPlan:
-    """Returns the plan of checked variants, with every existing folder looked into; see `plan_comparison`."""
-    runs = []
-    for seed in seeds:  # seed by seed, so that an early look compares all variants
-        for variant in variants:
-            folder = out / "runs" / variant.folder / f"seed-{seed}"
-            runs.append((variant, seed, variant.recipe_of(recipe, seed), folder))
-    published = [figure.model_dump() for figure in recipe.published or ()]
-    plan = ComparisonPlan(recipe_name, variants, baseline, seeds, runs, published)
-    for *_, run, folder in plan.runs:
-        if RunFolder(folder).state() != "empty":
-            refuse_other_recipe(run, RunFolder(folder))
-    return plan
-
-
-def try_networks(plan: ComparisonPlan, data: TrainingData) -> None:
+def try_networks(plan: ComparisonPlan, data: TrainingData, out: Path) -> None:
     """Builds the network of every variant once and forgets it, so that what does not fit shows before any run.
 
     Raises:
         RecipeError: When a variant does not fit the data.
         DataError: When a saved geometry cannot be read.
+        RunFolderError: When the folder's runs began with other data.
     """
     first_runs = {variant.name: run for variant, _, run, _ in reversed(plan.runs)}
     for run in first_runs.values():
         network_for(run, data, to_try=True)
+    for variant in (plan.before or {"variants": []})["variants"]:
+        for folder in sorted((out / "runs" / variant["folder"]).glob("seed-*")):
+            refuse_other_data(RunFolder(folder), data)
+
+
+class Made(NamedTuple):
+    """What `make_runs` did.
+
+    Attributes:
+        failed: Why runs failed, by their name.
+        anything_new: Whether a run was made.
+    """
+
+    failed: dict[str, str]
+    anything_new: bool
+
+
+def make_runs(
+    plan: ComparisonPlan,
+    recipe: Recipe,
+    out: Path,
+    *,
+    jobs: int | None = None,
+    device: str | None = None,
+    open_cluster: Callable[[], AbstractContextManager[Any]] | None = None,
+    track: Sequence[str] = (),
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Made:
+    """Makes the runs of a comparison that are not finished, with progress shown; the caller has the folder's lock.
+
+    Args:
+        plan: What `plan_comparison` returned.
+        recipe: That it was made of.
+        out: The comparison folder.
+        jobs: Runs at once; None: one a GPU, else one a core.
+        device: `cpu`, or None for what there is.
+        open_cluster: Gives the cluster that makes the runs; None: this machine makes them.
+        track: Trackers of `training.tracking` that the runs are logged to.
+        overwrite: Remove the comparison that is in the folder, once the new one can begin.
+        quiet: Show no progress.
+    """
+    to_make = len(plan.runs) if overwrite else len(plan.runs) - len(plan.finished())
+    if to_make:
+        with reading_shown(recipe.data["name"], quiet=quiet) as reading:
+            rows = build_data(recipe, progress=reading)
+        for note in rows.notes:
+            say(f"data: {note}")
+        try_networks(plan, rows, out)  # a fault is said once, here, before anything is written
+        del rows  # the processes of the runs read them themselves
+    if overwrite:
+        remove_comparison(out)
+    reused = len(plan.runs) - to_make
+    if not quiet:
+        if reused:
+            say(f"{reused} of {len(plan.runs)} runs reused")
+        if plan.kept:
+            say(f"in the table too, from before: {', '.join(plan.kept)}")
+    failed: dict[str, str] = {}
+    with open_cluster() if to_make and open_cluster is not None else nullcontext() as cluster:
+        jobs = min(jobs or default_jobs(device), max(1, to_make))
+        how: dict[str, Any] = {"jobs": jobs, "device": device, "cluster": cluster, "has_lock": True}
+        if to_make:
+            display = ComparisonDisplay(
+                total=len(plan.runs), reused=reused, epochs=recipe.epochs, half_done=plan.half_done(), quiet=quiet
+            )
+            with display.watching():
+                failed = run_comparison(plan, out, observe=display, track=track, **how)
+        else:
+            run_comparison(plan, out, **how)
+    for done in plan.finished():
+        track_ended(done, track, device=device)  # of runs that were made without it
+    return Made(failed, to_make > 0)
 
 
 def run_comparison(
@@ -170,7 +170,7 @@ def _made(
     done = {str(folder) for folder in plan.finished()}
     todo = [
         Job(
-            f"{variant.name} seed {seed}",
+            run_name(variant, seed),
             {
                 "recipe": with_whole_paths(run).of_one_run(),
                 "source": f"{plan.recipe_name}, {variant.name}",
@@ -184,8 +184,8 @@ def _made(
         for variant, seed, run, folder in plan.runs
         if str(folder) not in done
     ]
-    about = {
-        "format": 1,
+    now = {
+        "format": FORMAT_VERSION,
         "recipe": plan.recipe_name,
         "baseline": plan.baseline,
         "seeds": plan.seeds,
@@ -195,11 +195,12 @@ def _made(
         "made": len(todo),
         **({} if plan.tuning is None else {"tuning": plan.tuning}),
     }
+    about = merged(plan.before, now, plan.kept)
     write = partial(_write_description, out, about)
     write()
-    of_job = {f"{variant.name} seed {seed}": (variant.name, seed) for variant, seed, *_ in plan.runs}
+    of_job = {run_name(variant, seed): (variant.name, seed) for variant, seed, *_ in plan.runs}
     failed: dict[str, str] = {}
-    without_a_word: list[dict[str, Any]] = []
+    without_a_word: list[dict[str, Any]] = about.get("failed", [])
     # Closed here and now, whatever `observe` raises: closing is what tells the workers to stop.
     if cluster is None:
         events = run_jobs(todo, run_job, processes=jobs, gpus=visible_gpus(device))
@@ -226,7 +227,7 @@ def _write_description(out: Path, about: dict[str, Any], **more: Any) -> None:
         TrainingError: When it cannot be written.
     """
     with saving(out, needed_bytes=_DESCRIPTION_BYTES, way_on="When it can be saved again, give the same command again"):
-        write_json(out / "comparison.json", about | more)
+        write_json(out / DESCRIPTION_FILE, about | more)
 
 
 def _tells_its_failure(folder: str) -> bool:
@@ -277,9 +278,6 @@ def default_jobs(device: str | None) -> int:
     return len(visible_gpus(device)) or available_cores()
 
 
-def refuse_run_folder(out: Path) -> None:
-    """Raises RunFolderError when a comparison is asked to go into a single run's folder, or onto a file."""
-    if out.is_file():
-        raise RunFolderError(f"{out}: is a file; name a folder with --out")
-    if (out / "recipe.yaml").exists():
-        raise RunFolderError(f"{out}: holds a single run; choose another folder with --out")
+def say(text: str) -> None:
+    """Prints a line to standard error."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,19 +1,22 @@
-"""How long a run will take, from a few of its steps."""
+"""How long a run will take and how much memory, from a few of its steps."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
 from labelembed import seeds
 from labelembed.data import LabelledData
+from labelembed.errors import NotEnoughMemory
 from labelembed.objectives import Distillation
 from labelembed.recipes.references import needs_table
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_optimizer, build_schedule
+from labelembed.runs.memory import in_gib, memory_of_device, memory_told, step_bytes, way_out
 from labelembed.runs.run import cached_data
 from labelembed.runs.teacher_table import uniform_table
 from labelembed.runs.training_network import network_for
@@ -29,18 +32,37 @@ _WARM_STEPS, _STEPS = 3, 12
 _SENTENCES = 32
 
 
+class Estimate(NamedTuple):
+    """What a run takes.
+
+    Attributes:
+        seconds: On one thread of this machine.
+        step_bytes: Memory of its largest step.
+        free_bytes: Memory that is free on the device; None where the system does not tell.
+    """
+
+    seconds: float
+    step_bytes: int
+    free_bytes: int | None
+
+
 def seconds_of_run(recipe: Recipe) -> float:
-    """Returns about how long one run takes on one thread of this machine.
+    """Returns about how long one run takes on one thread of this machine; see `estimate_run`."""
+    return estimate_run(recipe, cached_data(recipe)).seconds
+
+
+def estimate_run(recipe: Recipe, data: TrainingData) -> Estimate:
+    """Returns about how long one run takes and how much memory a step needs.
 
     Some steps are made on a network that is then forgotten; nothing is written.
 
     Args:
         recipe: A checked recipe.
+        data: Its data.
 
     Raises:
-        DataError: When the data cannot be used.
+        NotEnoughMemory: A step takes more memory than the machine has.
     """
-    data = cached_data(recipe)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -57,16 +79,35 @@ def seconds_of_run(recipe: Recipe) -> float:
                 RunFolder(nowhere),
             )
             network.objective.start_epoch(0, trainer.epochs, trainer.batches)
-            times = trainer.time_steps(_WARM_STEPS + _STEPS)
+            with memory_told(lambda: "a step of this recipe", data):
+                memory = _memory_of_a_step(trainer, recipe)
+                times = trainer.time_steps(_WARM_STEPS + _STEPS)
+                example = _seconds_of_an_example(trainer.network, data)
             times = times[_WARM_STEPS:] or times[-1:]  # a large network makes fewer steps
             step = sorted(times)[len(times) // 2] if times else 0.0
-            example = _seconds_of_an_example(trainer.network, data)
     finally:
         torch.set_num_threads(threads)
     sizes = {name: len(split) for name, split in data.splits.items() if name != "train"}
     tested = trainer.epochs if recipe.test_every_epoch else 1
     measured = trainer.epochs * sizes.get("validation", 0) + tested * sizes.get("test", 0)
-    return trainer.epochs * trainer.batches * step + measured * example
+    return Estimate(trainer.epochs * trainer.batches * step + measured * example, *memory)
+
+
+def _memory_of_a_step(trainer: Trainer, recipe: Recipe) -> tuple[int, int | None]:
+    """Returns the bytes of the largest step, and those that are free.
+
+    Raises:
+        NotEnoughMemory: They are more than the machine has.
+    """
+    how = {"micro_batches": recipe.micro_batches}
+    with trainer.accelerator.autocast():
+        needed = step_bytes(trainer.network.train(), trainer.data, trainer.batch_size, **how)
+    memory = memory_of_device(trainer.device)
+    if memory is not None and needed > memory[1]:
+        where = "this machine" if trainer.device.type == "cpu" else "the GPU"
+        what = f"a step takes about {in_gib(needed)} of memory, {where} has {in_gib(memory[1])}"
+        raise NotEnoughMemory(f"{what}: {way_out(trainer.data)}")
+    return needed, None if memory is None else memory[0]
 
 
 def _seconds_of_an_example(network: Network, data: TrainingData) -> float:

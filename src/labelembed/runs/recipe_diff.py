@@ -108,18 +108,28 @@ def refuse_other_recipe(
     found = differences(recipe, folder)
     if force:
         found = {key: values for key, values in found.items() if key.startswith(_FIXED)}
-    differing = [f"{key}: here {here!r}, asked for {asked!r}" for key, (here, asked) in found.items()]
+    differing = [_line(key, *values) for key, values in found.items()]
     differing += _differences_from_kept(recipe, folder.path)
     if not differing:
         return
     way = anew if force is None else f"{anew}, or go on with the changed recipe by --force"
     if force:
         way = f"with such a change it cannot go on, not by --force either; {anew}"
-    raise RunFolderError(
-        f"{folder.path}: holds the run of another recipe; {way}. It differs in\n  "
-        + "\n  ".join(differing[:6])
-        + (f"\n  and {len(differing) - 6} more" if len(differing) > 6 else "")
-    )
+    raise RunFolderError(f"{folder.path}: holds the run of another recipe; {way}. {_listed(differing)}")
+
+
+def listed(found: dict[str, tuple[Any, Any]]) -> str:
+    """Returns differences as the end of a message, one a line."""
+    return _listed([_line(key, *values) for key, values in found.items()])
+
+
+def _line(key: str, here: Any, asked: Any) -> str:
+    return f"{key}: here {here!r}, asked for {asked!r}"
+
+
+def _listed(lines: Sequence[str]) -> str:
+    more = [f"and {len(lines) - 6} more"] if len(lines) > 6 else []
+    return "\n  ".join(["It differs in", *lines[:6], *more])
 
 
 def _differences_from_kept(recipe: Recipe, folder: Path) -> list[str]:

@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.data import ReadingProgress
-from labelembed.errors import InterruptedTraining, LabelEmbedError, LostProcess, RunFolderError, TrainingError
+from labelembed.errors import (
+    InterruptedTraining,
+    LabelEmbedError,
+    LostProcess,
+    NotEnoughMemory,
+    RunFolderError,
+    TrainingError,
+)
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.runs.build import build_data, build_optimizer, build_reader, build_schedule
 from labelembed.runs.data_facts import kept_encoder
+from labelembed.runs.memory import memory_told
 from labelembed.runs.recipe_diff import differences, record_change, refuse_change_behind, refuse_other_recipe
 from labelembed.runs.run_results import conclude, finish, note_failure
 from labelembed.runs.run_setup import begin, give_teacher, refuse_without_room
@@ -125,7 +133,7 @@ def _run(
     begin_peak()
     begun = folder.state() != "empty"
     if begun:
-        _refuse_other_data(folder, data)
+        refuse_other_data(folder, data)
     with lost_processes_named(folder.path):
         return _trained(recipe, folder, data, network, begun=begun, changed=changed, device=device, warn=warn, **how)
 
@@ -176,21 +184,31 @@ def _trained(
             folder.forget_result()
     logged = tracked(folder, observe, names=track, warn=warn) if writes else nullcontext(observe)
     try:
-        with logged as trainer.observe, saving(folder.path), lost_processes_named(folder.path):
+        with (
+            logged as trainer.observe,
+            saving(folder.path),
+            lost_processes_named(folder.path),
+            memory_told(lambda: _place(folder, trainer), data),
+        ):
             result = trainer.run()
     except TrainingError as error:
         if writes:
             note_failure(folder, trainer, error)
-        raise TrainingError(str(error)) from error
+        raise error if isinstance(error, NotEnoughMemory) else TrainingError(str(error)) from error
     except LostProcess as lost:
         if trainer.signal.number is None:
             raise
         # All were signalled, and another one had not begun to train.
         raise InterruptedTraining(str(lost), signal_number=trainer.signal.number) from lost
-    result |= conclude(recipe, trainer, result)
+    with memory_told(lambda: _place(folder, trainer), data):
+        result |= conclude(recipe, trainer, result)
     if writes:
         finish(folder, trainer, data, result)
     return result
+
+
+def _place(folder: RunFolder, trainer: Trainer) -> str:
+    return f"{folder.path}: step {trainer.position.step + 1} (epoch {trainer.position.epoch + 1})"
 
 
 def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None], *, changed: bool) -> None:
@@ -219,7 +237,8 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None], *, 
         ) from error
 
 
-def _refuse_other_data(folder: RunFolder, data: TrainingData) -> None:
+def refuse_other_data(folder: RunFolder, data: TrainingData) -> None:
+    """Raises RunFolderError when the run in a folder is known to have begun with other data."""
     begun_with = folder.environment().get("data")
     known = begun_with.get("fingerprint") if isinstance(begun_with, dict) else None
     if known is not None and known != data.fingerprint():

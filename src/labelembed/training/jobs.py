@@ -12,6 +12,7 @@ import faulthandler
 import multiprocessing
 import os
 import signal
+import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -151,9 +153,21 @@ def _started(job: Job, run: Run, threads: int, gpu: str | None) -> tuple[Connect
     pipe, theirs = context.Pipe()
     # Daemonic: where this process ends without a word it sends SIGTERM, on which a run saves and leaves.
     process = context.Process(target=_make_alone, args=(theirs, job, run, threads, environment), daemon=True)
-    process.start()
+    with _without_main():
+        process.start()
     theirs.close()  # so that the pipe ends when the process does
     return pipe, process
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hides the main module, which a new process would import: a script may call `labelembed.compare` at its top."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _end_of(process: BaseProcess) -> str:

@@ -1,17 +1,28 @@
-"""A run and a comparison in a notebook have the numbers of their files, to the last digit."""
+"""Runs and comparisons from Python: made, read, with the numbers of their files to the last digit, in a notebook."""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
 import labelembed
 from labelembed import report
+from labelembed.runs import comparison
 from tests.made_cli import call
+from tests.made_in_process import run_jobs_here
 from tests.made_runs import fail_run, journal_lines, make_comparison, make_run, measures, run_path
+from tests.made_texts import reviews, write_csv
+
+DOCS = Path(__file__).parents[1] / "docs"
+SHORT = {"epochs": 1, "data.train_rows": 200, "model.hidden_sizes": [8]}
 
 ERRORS = {
     "one_hot": {0: 0.0213, 1: 0.0191, 2: 1 / 30},
@@ -165,4 +176,137 @@ def test_html_shows_the_reports_cells_and_escapes(tmp_path):
     run = make_run(tmp_path / "run", objective={"name": "<b>"}, test=measures(0.25), journal=journal_lines([0.25]))
     shown = labelembed.Run.load(run.path)._repr_html_()
     assert "&lt;b&gt;" in shown
-    assert "<td>test</td><td>0.25</td><td>0.75</td>" in shown
+    assert "<td>test</td><td>0.25</td><td>0.75</td>" in re.sub(r"\s*\n\s*", "", shown)
+
+
+def test_html_of_a_comparison_has_the_figure_of_the_report(folder):
+    shown = labelembed.Comparison.load(folder)._repr_html_()
+    assert shown.count("<svg") == 1
+    assert "Test error of every run" in shown
+    assert "://" not in shown.replace("http://www.w3.org", "")
+
+
+# ----------------------------------------------------------------------------------------------------- compare
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder, where runs are made in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(comparison, "run_jobs", run_jobs_here)
+    return tmp_path
+
+
+def test_compare_does_what_the_verb_does(here):
+    objectives = ["one_hot", "label_smoothing:smoothing=0.2"]
+    made = labelembed.compare("digits-mlp", objectives=objectives, seeds=2, settings=SHORT, out="one", quiet=True)
+    words = ["--objectives", ",".join(objectives), "--seeds", 2, "--out", "other", "--quiet", "--json"]
+    words += [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
+    rows = call("compare", "digits-mlp", *words).json
+    for row, ours in zip(rows, report.rows_as_json(made.measured), strict=True):
+        assert (row["name"], row["n"], row["test_error"]) == (ours["name"], ours["n"], ours["test_error"])
+    assert made.path == Path("one")
+    assert made.table()["variant"].tolist() == ["one_hot", "label_smoothing smoothing=0.2"]
+    assert made.verdict() == labelembed.Comparison.load("one").verdict()
+    for file in ("comparison.csv", "runs.csv", "report.html"):
+        assert Path("one", file).is_file()
+    assert made.report("page.html").read_text() == Path("one/report.html").read_text()
+    more = labelembed.compare("digits-mlp", objectives=["one_hot"], seeds=[5], settings=SHORT, out="one", quiet=True)
+    assert more.variants == made.variants
+    assert sorted(more.read.variants[0].runs) == [0, 1, 5]
+
+
+def test_compare_takes_data_without_a_recipe_and_its_runs_read_texts(here, capsys):
+    write_csv(here / "reviews.csv", reviews(60), "review", "stars")
+    settings = {"epochs": 1, "batch_size": 10}
+    made = labelembed.compare(data="reviews.csv", objectives="one_hot,label_embedding", seeds=1, settings=settings)
+    assert made.path == Path("comparisons/text-bag-small")
+    assert capsys.readouterr().err.startswith("60 texts, ")
+    run = made.run("label_embedding", 0)
+    texts = [text for text, _ in reviews(3)]
+    rows = run.predict(texts)
+    assert [row["input"] for row in rows] == texts
+    Path("new.txt").write_text("".join(f"{text}\n" for text in texts))
+    assert [row["probabilities"] for row in run.predict("new.txt")] == [row["probabilities"] for row in rows]
+    assert run.labels.names == run.saved.names
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "said"),
+    [
+        ({}, labelembed.RecipeError, "recipe: missing; name one, or say where the data are"),
+        ({"recipe": "digits-mlp", "seeds": 0}, labelembed.RecipeError, "must be a number of seeds from 1 up"),
+        ({"recipe": "digits-mlp", "objectives": []}, labelembed.RecipeError, "no objective to compare"),
+        ({"recipe": "digits-mlp", "settings": {"epohcs": 3}}, labelembed.RecipeError, "did you mean 'epochs'"),
+        ({"data": "nowhere"}, labelembed.DataError, "nowhere: does not exist"),
+    ],
+)
+def test_compare_refuses_what_the_verb_refuses(here, wrong, error, said):
+    with pytest.raises(error, match=re.escape(said)):
+        labelembed.compare(**wrong)
+    assert list(here.iterdir()) == []
+
+
+def test_compare_of_runs_that_all_fail_raises(here):
+    with pytest.raises(labelembed.TrainingError, match="one_hot seed 0: the loss is not finite: term `output`"):
+        labelembed.compare(
+            "digits-mlp",
+            objectives=["one_hot"],
+            seeds=1,
+            settings=SHORT | {"optimizer.learning_rate": 1e30},
+            quiet=True,
+        )
+
+
+def test_a_script_without_a_main_guard_compares_and_goes_on_after_ctrl_c(tmp_path):
+    """Real processes: a fork server's process would import the script and so call it again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import labelembed\n"
+        "print('begun', flush=True)\n"
+        "settings = {'epochs': 60, 'model.hidden_sizes': [8]}\n"
+        "made = labelembed.compare('digits-mlp', objectives=['one_hot'], seeds=2, settings=settings, jobs=2)\n"
+        "print(made.variants, sorted(made.read.variants[0].runs))\n"
+    )
+    interrupted = (
+        "import _thread, pathlib, runpy, threading, time\n"
+        "def stop():\n"
+        "    while not any(path.stat().st_size for path in pathlib.Path().rglob('journal.jsonl')):\n"
+        "        time.sleep(0.02)\n"
+        "    _thread.interrupt_main()\n"
+        "threading.Thread(target=stop, daemon=True).start()\n"
+        "runpy.run_path('script.py', run_name='__main__')\n"
+    )
+    stopped = subprocess.run([sys.executable, "-c", interrupted], cwd=tmp_path, capture_output=True, text=True)
+    assert stopped.returncode not in (0, 2), stopped.stderr
+    assert "KeyboardInterrupt" in stopped.stderr
+    assert "stopped; finished runs are kept. To go on, call the same again" in stopped.stderr
+    assert list(tmp_path.rglob("checkpoints/step-*"))
+    began = time.perf_counter()
+    ran = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "begun\n['one_hot'] [0, 1]\n"
+    assert "[2/2]" in ran.stderr
+    assert time.perf_counter() - began < 120
+
+
+# -------------------------------------------------------------------------------------------------- a notebook
+
+
+def test_the_notebook_of_the_docs_runs(tmp_path):
+    """The page's block, a cell for each paragraph, in a kernel of its own."""
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+    from nbformat.v4 import new_code_cell, new_notebook
+
+    block = re.findall(r"^```python\n(.*?)^```", (DOCS / "notebook.md").read_text(), flags=re.MULTILINE | re.DOTALL)[0]
+    notebook = new_notebook(cells=[new_code_cell(cell) for cell in block.strip().split("\n\n")])
+    resources = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=240, kernel_name="python3", resources=resources).execute()
+    shown = [output.get("data", {}).get("text/html", "") for cell in notebook.cells for output in cell.outputs]
+    assert any("<progress value='1.0000'" in html for html in shown)  # the bar is full
+    assert any("<svg" in html and "label_smoothing" in html for html in shown)
+    assert any("<table" in html and "validation_error" in html for html in shown)
+    errors = "".join(output.get("text", "") for cell in notebook.cells for output in cell.outputs)
+    assert "%|" not in errors
+    assert "[1/" not in errors  # where there is a bar there are no lines

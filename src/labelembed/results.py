@@ -1,4 +1,4 @@
-"""A run and a comparison as one looks at them in a notebook: the numbers of the report, as tables."""
+"""Runs and comparisons from Python: `compare` makes one, `Run` and `Comparison` read what is there."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelembed import report
-from labelembed.errors import RunFolderError, nearest
-from labelembed.report.formatting import MEASURES, NOTHING, SPEED_MEASURES
-from labelembed.report.run_checks import journal_fault, number_in
+from labelembed.errors import RunFolderError, TrainingError, nearest
+from labelembed.report.figures import seed_dots
+from labelembed.report.formatting import MEASURES, SPEED_MEASURES
+from labelembed.report.frames import SPLITS, data_frame, flat_epoch, html_table, short
+from labelembed.report.run_checks import journal_fault
 from labelembed.training.run_folder import RunFolder, State
 
 if TYPE_CHECKING:
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 
     from labelembed.geometry import LabelGeometry
     from labelembed.runs.saved_run import SavedRun
-
-_SPLITS = ("train", "validation", "test")
 
 
 class Run:
@@ -68,15 +68,15 @@ class Run:
         `epoch`, `seconds`, `learning_rate` and the like, then each term as `train_<term>` and each measure as
         `validation_<measure>` or `test_<measure>`; None where an epoch has no such number.
         """
-        lines = [_flat(entry) for entry in self.journal]
+        lines = [flat_epoch(entry) for entry in self.journal]
         columns = dict.fromkeys(column for line in lines for column in line)
         # What is of the epoch itself stands first, whatever the first line lacks.
-        ordered = sorted(columns, key=lambda column: column.split("_")[0] in _SPLITS)
+        ordered = sorted(columns, key=lambda column: column.split("_")[0] in SPLITS)
         return [{column: line.get(column) for column in ordered} for line in lines]
 
     def table(self) -> DataFrame:
         """Returns `rows` as a pandas DataFrame with the epoch as index."""
-        frame = _data_frame(self.rows())
+        frame = data_frame(self.rows())
         return frame.set_index("epoch") if "epoch" in frame else frame
 
     def label_geometry(self) -> LabelGeometry:
@@ -98,33 +98,52 @@ class Run:
 
         return SavedRun.load(self.path)
 
+    @cached_property
+    def labels(self) -> LabelGeometry:
+        """What the run learned about the labels, with their `names`; see `label_geometry`."""
+        return self.label_geometry()
+
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``."""
         return self.saved.probabilities(inputs)
 
-    def predict(self, inputs: Tensor, names: list[str] | None = None) -> list[dict[str, Any]]:
-        """Returns one dictionary a row: `input`, `label`, `probability` and `probabilities` by label.
+    def predict(
+        self, inputs: Tensor | str | Path | Sequence[str], names: list[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Returns one dictionary an example: `input`, `label`, `probability` and `probabilities` by label.
 
         Args:
-            inputs: Raw inputs ``[N, *input_shape]``.
-            names: What to call each row, as `input`; None: its number.
+            inputs: Raw inputs ``[N, *input_shape]``; or a list of texts, where the run was trained on texts; or the
+                path of a file: a picture, an array, or examples as the run's own data have them.
+            names: What to call each example, as `input`; None: its number, its text, or its place in the file.
+
+        Raises:
+            DataError: When the file cannot be used, or the run was not trained on texts.
+            RunFolderError: See `saved`.
         """
-        return self.saved.predict(inputs, [str(row) for row in range(len(inputs))] if names is None else names)
+        if isinstance(inputs, str | Path):
+            inputs, found, _ = self.saved.read_inputs(Path(inputs))
+        elif isinstance(inputs, Sequence):
+            found = list(inputs)
+            inputs, _ = self.saved.encode_texts(found)
+        else:
+            found = [str(number) for number in range(len(inputs))]
+        return self.saved.predict(inputs, found if names is None else names)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self._objective()}, {self.state}, epochs={len(self.journal)})"
 
     def _repr_html_(self) -> str:
-        measures: dict[str, dict[str, Any]] = {split: self.result.get(split) or {} for split in _SPLITS[1:]}
+        measures: dict[str, dict[str, Any]] = {split: self.result.get(split) or {} for split in SPLITS[1:]}
         names = list(dict.fromkeys(name for found in measures.values() for name in found))
         head = f"<b>{escape(self._objective())}</b>, {self.state}, {len(self.journal)} epochs: {escape(str(self.path))}"
         if self.state == "failed":
             return f"<p>{head}<br>{escape(str(self.result.get('message')))}</p>"
         if not names:
             return f"<p>{head}</p>"
-        lines = [[split, *(_short(found.get(name)) for name in names)] for split, found in measures.items() if found]
+        lines = [[split, *(short(found.get(name)) for name in names)] for split, found in measures.items() if found]
         epoch = self.result.get("selected_epoch")
-        return f"<p>{head}</p>" + _html_table([f"epoch {epoch}", *names], lines)
+        return f"<p>{head}</p>" + html_table([f"epoch {epoch}", *names], lines)
 
     def _objective(self) -> str:
         objective = self.recipe.get("objective")
@@ -133,7 +152,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison folder, with the numbers of its report. Made by `Comparison.load`.
+    """A comparison folder, with the numbers of its report. Made by `compare` and `Comparison.load`.
 
     Attributes:
         read: What the report is made of: variants, their runs by seed, and those that failed.
@@ -184,7 +203,7 @@ class Comparison:
 
     def table(self) -> DataFrame:
         """Returns `rows` as a pandas DataFrame."""
-        return _data_frame(self.rows())
+        return data_frame(self.rows())
 
     def run_rows(self) -> list[dict[str, Any]]:
         """Returns the lines of ``runs.csv``, one a run, with those that failed or have not finished."""
@@ -192,11 +211,22 @@ class Comparison:
 
     def run_table(self) -> DataFrame:
         """Returns `run_rows` as a pandas DataFrame."""
-        return _data_frame(self.run_rows())
+        return data_frame(self.run_rows())
 
     def verdict(self) -> str:
         """Returns what the comparison shows, in plain words, as the report begins."""
         return "\n".join(report.verdict(self.read, self.measured))
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Writes the report, one HTML page, and returns where it is.
+
+        Args:
+            path: The file; None: ``report.html`` in the folder.
+
+        Raises:
+            RunFolderError: When it cannot be written.
+        """
+        return report.write_report(self.path, out=path)
 
     def run(self, variant: str, seed: int) -> Run:
         """Reads a finished run of the comparison.
@@ -231,33 +261,84 @@ class Comparison:
         headings = [f"{measure.heading} {measure.unit}".strip() for measure in shown]
         lines = [[row.name, str(row.n), *(measure.text(row) for measure in shown)] for row in self.measured]
         verdict = "<br>".join(escape(line) for line in self.verdict().splitlines())
-        return f"<p>{verdict}</p>" + _html_table(["variant", "n", *headings], lines)
+        sketch = seed_dots(self.read, self.measured, "runs")
+        figure = "" if sketch is None else sketch.inline_svg()
+        return f"<p>{verdict}</p>{html_table(['variant', 'n', *headings], lines)}{figure}"
 
 
-def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in entry.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}_{name}": part for name, part in value.items()}
-        elif key not in _SPLITS:  # an epoch without measures has None there, and no numbers
-            flat[key] = value
-    return flat
+def compare(
+    recipe: str | None = None,
+    *,
+    data: str | Path | None = None,
+    objectives: str | Sequence[str | dict[str, Any]] | None = None,
+    seeds: int | Sequence[int] | None = None,
+    baseline: str | None = None,
+    settings: Mapping[str, Any] | Sequence[str] = (),
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Comparison:
+    """Trains several objectives with several seeds and returns the comparison, as the verb `compare` does.
+
+    A folder that holds a comparison of the same recipe gets what is new; finished runs are reused. Interrupted
+    (Ctrl-C, or the notebook's stop button) it keeps what is done, and the same call goes on.
+
+    Args:
+        recipe: A recipe that ships, or a YAML file; None: the one that fits `data`.
+        data: Where the data are.
+        objectives: Names, ``"label_smoothing:smoothing=0.2"``, or blocks of a recipe; None: the recipe's own list.
+        seeds: How many, or which; None: the recipe's own.
+        baseline: The variant that the others are compared with; None: the folder's, else the recipe's.
+        settings: Other values for keys of the recipe, ``{"optimizer.learning_rate": 0.01}``.
+        out: The comparison folder; None: ``comparisons/RECIPE``.
+        jobs: Runs at once, one thread each; None: one a GPU, else one a core.
+        device: `cpu`, or None for what there is.
+        overwrite: Begin anew: remove the comparison that is in the folder.
+        quiet: Show no progress.
+
+    Raises:
+        RecipeError: With every fault of recipe and variants.
+        DataError: When the data cannot be used.
+        RunFolderError: When the folder holds something else, a comparison of another recipe, or one that another
+            process makes.
+        TrainingError: When every run failed.
+
+    Example:
+        >>> comparison = labelembed.compare("digits-mlp", objectives=["one_hot", "label_embedding"], seeds=8)
+        >>> comparison.table()
+    """
+    from labelembed.recipes.choosing import choose_recipe
+    from labelembed.runs.comparison import make_runs, say
+    from labelembed.runs.comparison_plan import plan_comparison, refuse_run_folder
+    from labelembed.training.run_lock import locked
+
+    where = None if data is None else str(data)
+    chosen, name = choose_recipe(recipe, settings=_settings(settings), data=where, say=say)
+    folder = Path("comparisons") / name if out is None else Path(out)
+    refuse_run_folder(folder)
+    with locked(folder, doing="made"):
+        how: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline, "overwrite": overwrite}
+        plan = plan_comparison(chosen, name, folder, **how)
+        try:
+            made = make_runs(plan, chosen, folder, jobs=jobs, device=device, overwrite=overwrite, quiet=quiet)
+        except KeyboardInterrupt:
+            say("stopped; finished runs are kept. To go on, call the same again")
+            raise
+        read, rows = report.write_comparison(folder, anew=made.anything_new)
+    found = Comparison(read, rows)
+    if made.failed and not any(variant.runs for variant in read.variants):
+        raise TrainingError("\n".join(f"{name}: {why.splitlines()[0]}" for name, why in made.failed.items()))
+    return found
 
 
-def _data_frame(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
-    import pandas  # here, so that `import labelembed` stays light
+def _settings(given: Mapping[str, Any] | Sequence[str]) -> list[str]:
+    """Returns settings as `--set` takes them."""
+    if not isinstance(given, Mapping):
+        return list(given)
+    import yaml
 
-    frame = pandas.DataFrame(list(rows))
-    # A column without one number is of numbers all the same, as in the CSV file read back.
-    return frame.astype({column: "float64" for column in frame if frame[column].isna().all()})
-
-
-def _short(value: object) -> str:
-    known = number_in(value)
-    return NOTHING if known is None else f"{known:.4g}"
-
-
-def _html_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return [
+        f"{key}={yaml.safe_dump([value], default_flow_style=True, width=10**9)[1:-2]}" for key, value in given.items()
+    ]

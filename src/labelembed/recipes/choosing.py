@@ -1,0 +1,42 @@
+"""The recipe to work with: the one that is named, or the one that fits the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from labelembed.errors import RecipeError
+from labelembed.recipes.loading import load_recipe
+from labelembed.recipes.schema import Recipe
+
+
+def choose_recipe(
+    recipe: str | None,
+    *,
+    settings: Sequence[str] = (),
+    data: str | None = None,
+    objective: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Recipe, str]:
+    """Returns a checked recipe and its name.
+
+    Args:
+        recipe: A recipe that ships, or a YAML file; None: the one that fits the data.
+        settings: Those of `--set`.
+        data: Where the data are; None: as the settings say.
+        objective: A variant that takes the place of the recipe's objective.
+        say: Called with what was found at `data`, where no recipe was named, and with what the settings dropped.
+
+    Raises:
+        RecipeError: There is neither a recipe nor a path, or with every fault of the recipe.
+        DataError: No recipe fits the data.
+    """
+    if recipe is None:
+        from labelembed.recipes.fitting import fitting_recipe, path_in
+
+        path = path_in(settings) if data is None else data
+        if path is None:
+            raise RecipeError(["missing; name one, or say where the data are and the recipe that fits is taken"])
+        fitting = fitting_recipe(path, settings)
+        say(fitting.line)
+        recipe, settings = fitting.recipe, [*fitting.settings, *settings]
+    return load_recipe(recipe, settings=settings, data=data, objective=objective, say=say)

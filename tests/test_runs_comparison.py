@@ -1,0 +1,147 @@
+"""A comparison in a folder that holds one: variants and seeds are added, finished runs reused, others refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import labelembed
+from labelembed.errors import RunFolderError
+from labelembed.runs import comparison
+from labelembed.training.run_folder import RunFolder
+from tests.made_cli import SMALL, call, listing, succeed
+from tests.made_data import made_images, write_idx_folder
+from tests.made_in_process import run_jobs_here
+
+
+@pytest.fixture
+def words(tmp_path, monkeypatch):
+    """A comparison of one epoch, whose runs are made in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(comparison, "run_jobs", run_jobs_here)
+    write_idx_folder(tmp_path / "mnist")
+    return ["compare", "mnist-mlp", "--data", "mnist", *SMALL, "--set", "epochs=1", "--out", "out", "--json"]
+
+
+def described(tmp_path):
+    return json.loads((tmp_path / "out" / "comparison.json").read_text())
+
+
+def runs(tmp_path):
+    return {name: found for name, found in listing(tmp_path / "out" / "runs").items() if not name.endswith(".lock")}
+
+
+def test_variants_are_added_and_those_before_stay_in_table_and_page(words, tmp_path):
+    succeed(*words, "--objectives", "one_hot,label_smoothing:smoothing=0.2", "--seeds", 2)
+    before = runs(tmp_path)
+    called = succeed(*words, "--objectives", "label_smoothing:smoothing=0.2,confidence_penalty", "--seeds", 2)
+    names = ["one_hot", "label_smoothing smoothing=0.2", "confidence_penalty"]
+    assert [(row["name"], row["n"], row["is_baseline"]) for row in called.json] == [
+        (names[0], 2, True),
+        (names[1], 2, False),
+        (names[2], 2, False),
+    ]
+    assert all((tmp_path / "out" / "report.html").read_text().count(name) for name in names)
+    after = runs(tmp_path)
+    assert {name: after[name] for name in before} == before  # not one file was written again
+    about = described(tmp_path)
+    assert (about["reused"], about["made"], about["seeds"]) == (2, 2, [0, 1])
+    assert [variant["name"] for variant in about["variants"]] == names
+
+
+def test_seeds_are_added_and_no_run_is_missing_that_nobody_asked_for(words, tmp_path):
+    succeed(*words, "--objectives", "one_hot,label_smoothing", "--seeds", 1)
+    rows = succeed(*words, "--objectives", "label_smoothing", "--seeds", "3,0").json
+    assert [(row["name"], row["n"], row["failed"]) for row in rows] == [("one_hot", 1, {}), ("label_smoothing", 2, {})]
+    assert described(tmp_path)["seeds"] == [0, 3]
+    read = labelembed.Comparison.load(tmp_path / "out")
+    assert [(variant.name, sorted(variant.runs), variant.missing) for variant in read.read.variants] == [
+        ("one_hot", [0], []),
+        ("label_smoothing", [0, 3], []),
+    ]
+    again = succeed(*words, "--objectives", "one_hot,label_smoothing", "--seeds", "0,3").json
+    assert [row["n"] for row in again] == [2, 2]
+    assert "seeds" not in described(tmp_path)["variants"][0]
+
+
+def test_a_variant_of_before_can_be_the_baseline(words):
+    succeed(*words, "--objectives", "one_hot,label_smoothing", "--seeds", 1)
+    rows = succeed(*words, "--objectives", "confidence_penalty", "--seeds", 1, "--baseline", "label_smoothing").json
+    assert [row["name"] for row in rows if row["is_baseline"]] == ["label_smoothing"]
+    rows = succeed(*words, "--objectives", "one_hot", "--seeds", 1).json  # it stays, until another one is named
+    assert [row["name"] for row in rows if row["is_baseline"]] == ["label_smoothing"]
+
+
+@pytest.mark.parametrize("objective", ["one_hot", "confidence_penalty"])
+def test_another_recipe_is_refused_with_the_difference(words, objective, tmp_path):
+    succeed(*words, "--objectives", "one_hot", "--seeds", 1)
+    before = listing(tmp_path)
+    other = [*words, "--objectives", objective, "--set", "epochs=3", "--set", "optimizer.learning_rate=0.5"]
+    called = call(*other, "--seeds", 1)
+    assert called.code == 2
+    where, what = ("out", "a comparison") if objective != "one_hot" else ("out/runs/one_hot/seed-0", "the run")
+    assert called.err == (
+        f"error: {where}: holds {what} of another recipe; choose another --out, or begin anew with --overwrite. "
+        "It differs in\n  epochs: here 1, asked for 3\n  optimizer.learning_rate: here 0.001, asked for 0.5\n"
+    )
+    assert listing(tmp_path) == before
+    rows = succeed(*other, "--seeds", 1, "--overwrite").json
+    assert [row["name"] for row in rows] == [objective]
+    assert {path.parent.parent.name for path in tmp_path.rglob("result.json")} == {objective}
+
+
+def test_overwrite_keeps_the_comparison_where_the_new_one_cannot_begin(words, tmp_path):
+    succeed(*words, "--objectives", "one_hot", "--seeds", 1)
+    before = listing(tmp_path)
+    assert call(*words, "--overwrite", "--objectives", "one_hot", "--set", "batch_size=999").code == 2
+    assert call(*words, "--overwrite", "--objectives", "label_embedding:embedding=no").code == 2
+    assert listing(tmp_path) == before
+
+
+def test_changed_data_are_refused_before_a_run_is_made(words, tmp_path):
+    succeed(*words, "--objectives", "one_hot", "--seeds", 1)
+    write_idx_folder(tmp_path / "mnist", train_images=made_images(30, seed=5))
+    called = call(*words, "--objectives", "confidence_penalty", "--seeds", 1)
+    assert (called.code, "the run began with other data" in called.err) == (2, True)
+    assert not (tmp_path / "out" / "runs" / "confidence_penalty").exists()
+
+
+def test_a_failure_without_a_word_stays_noted_beside_new_variants(words, tmp_path):
+    succeed(*words, "--objectives", "one_hot", "--seeds", 2)
+    about = described(tmp_path)
+    (tmp_path / "out/runs/one_hot/seed-1/result.json").unlink()
+    noted = [{"variant": "one_hot", "seed": 1, "message": "its process died twice"}]
+    (tmp_path / "out" / "comparison.json").write_text(json.dumps(about | {"failed": noted}))
+    called = call(*words, "--objectives", "confidence_penalty", "--seeds", 1)
+    assert called.code == 1
+    assert "one_hot seed 1: its process died twice" in called.err
+    assert described(tmp_path)["failed"] == noted
+
+
+def test_tuned_and_other_variants_do_not_stand_in_one_table(words, tmp_path):
+    pytest.importorskip("optuna", reason="optuna is not installed")
+    succeed(*words, "--objectives", "one_hot,confidence_penalty", "--seeds", 1)
+    called = call(*words, "--objectives", "one_hot", "--seeds", 1, "--tuned", "--trials", 1)
+    assert called.code == 2
+    assert "out: holds a comparison of confidence_penalty too" in called.err
+    assert not (tmp_path / "out" / "tuning").exists()
+
+
+def test_half_done_runs_are_counted_by_their_epochs(words, tmp_path):
+    succeed(*words, "--objectives", "one_hot", "--seeds", 1)
+    folder = RunFolder(tmp_path / "out/runs/one_hot/seed-0")
+    (folder.path / "result.json").unlink()
+    from labelembed.recipes.loading import load_recipe
+    from labelembed.runs.comparison_plan import plan_comparison
+
+    recipe, name = load_recipe("mnist-mlp", settings=[*SMALL[1::2], "epochs=1"], data=str(tmp_path / "mnist"))
+    plan = plan_comparison(recipe, name, tmp_path / "out", objectives="one_hot,confidence_penalty", seeds="1")
+    assert plan.half_done() == {"one_hot seed 0": 1.0}
+
+
+def test_damaged_description_is_refused_by_its_name(words, tmp_path):
+    succeed(*words, "--objectives", "one_hot", "--seeds", 1)
+    (tmp_path / "out" / "comparison.json").write_text("{")
+    with pytest.raises(RunFolderError, match=r"out/comparison.json: damaged"):
+        labelembed.compare("mnist-mlp", data="mnist", out="out")
