@@ -140,9 +140,8 @@ def hold_out(train: Part, how: ValidationSplit | None) -> tuple[Part, Part | Non
         number, wording = how.rows or 0, f"rows = {how.rows or 0:,}"
         if how.fraction is not None:
             number, wording = round(how.fraction * len(train)), f"fraction = {how.fraction}"
-        order = stratified_order(
-            train.labels, seed=how.seed, purpose="development"
-        )  # of version 0.1: the same examples
+        # the purpose's name is that of version 0.1, so that the same examples are held out
+        order = stratified_order(train.labels, seed=how.seed, purpose="development")
     _require_both_sides(number, len(train), wording)
     return train.select(order[number:].sort().values), train.select(order[:number].sort().values)
 
