@@ -63,9 +63,10 @@ class ObjectiveCallback(Callback):  # type: ignore[misc]
             loader = trainer.train_dataloader
 
             def read(batch: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-                return found(pl_module, pl_module.transfer_batch_to_device(batch, pl_module.device, 0))  # type: ignore[no-any-return]
+                return found(pl_module, pl_module.transfer_batch_to_device(batch, pl_module.device, 0))
 
-            examples = partial(training_examples, pl_module, loader, read, batch_size=loader.batch_size or 1)
+            size = getattr(loader, "batch_size", None) or 256  # a loader with a sampler of batches has none
+            examples = partial(training_examples, pl_module, loader, read, batch_size=size)
         for objective in _objectives(pl_module):
             objective.end_epoch(examples)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 from torch import Tensor, nn
@@ -58,8 +57,8 @@ class Examples:
         order = torch.arange(len(self)) if order is None else order
         for some in torch.split(order, batch_size):
             inputs = self.inputs[some.numpy()]
-            inputs = inputs.toarray() if sparse.issparse(inputs) else inputs
-            yield Batch(torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)), self.labels[some], some)
+            dense = inputs.toarray() if hasattr(inputs, "toarray") else inputs
+            yield Batch(torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32)), self.labels[some], some)
 
 
 def new_encoder(

@@ -132,7 +132,7 @@ def _tensors_of(folder: Path, prefix: str) -> Iterator[tuple[str, Tensor]]:
 def _last_linear(model: Any) -> str:
     """Returns the name of the layer that makes a model's logits."""
     output = model.get_output_embeddings()
-    linears = {name: each for name, each in model.named_modules() if isinstance(each, nn.Linear)}
+    linears: dict[str, nn.Linear] = {name: each for name, each in model.named_modules() if isinstance(each, nn.Linear)}
     found = [name for name, each in linears.items() if each is output]
     found = found or [name for name, each in linears.items() if each.out_features == model.config.num_labels]
     if not found:
@@ -201,7 +201,7 @@ def _as_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
     A label geometry becomes its kind and shape, for its numbers are among the weights; a teacher's logits are left out,
     for only training needs them.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in arguments.items():
         if isinstance(value, LabelGeometry):
             kind = "vectors" if value.similarities is None else "similarities"
@@ -216,7 +216,7 @@ def _from_json(saved: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(saved["arguments"])
     for name, value in found.items():
         if isinstance(value, dict) and "label_geometry" in value:
-            made = torch.randn(value["shape"], generator=seeds.generator(0, "made"))
-            names = tuple(str(number) for number in range(len(made)))
-            found[name] = LabelGeometry(names, **{value["label_geometry"]: made})
+            table = torch.randn(value["shape"], generator=seeds.generator(0, "made"))
+            made: dict[str, Any] = {value["label_geometry"]: table}
+            found[name] = LabelGeometry(tuple(map(str, range(len(table)))), **made)
     return found | ({"teacher_logits": None} if saved["objective"] == "distillation" else {})

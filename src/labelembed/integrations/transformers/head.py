@@ -23,6 +23,8 @@ class _Targets(NamedTuple):
 class _SharedLinear(nn.Linear):
     """A linear layer with the parameters of another module, which owns them."""
 
+    owner: nn.Linear
+
     def __init__(self, owner: nn.Linear) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = owner.in_features, owner.out_features
