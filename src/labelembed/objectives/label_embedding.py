@@ -250,7 +250,8 @@ class LabelEmbedding(Objective):
         """
         scales = torch.where(right, examples.scales, 0)
         share, of_right = global_count(torch.stack([examples.scales.sum(), scales.sum()]), group=examples.group)
-        return torch.dot(values, scales) * (share / of_right.clamp_min(1e-30))  # where none is right the sum is 0
+        factor: Tensor = share / of_right.clamp_min(1e-30)  # where none is right the sum is 0
+        return torch.dot(values, scales) * factor
 
     def _in_chunks(self, examples: Examples, target_weight: Tensor | float) -> LabelEmbeddingTerms:
         """Computes the terms without all logits at once."""
