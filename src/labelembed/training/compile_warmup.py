@@ -52,4 +52,5 @@ def _a_batch_of_each_size(network: Network, split: Examples, batch_size: int | T
         sizes = [size for size in (whole, rest) if size]
     device = next(network.parameters()).device
     for size in sizes:
-        yield next(split.batches(size)).to(device)
+        batches: Iterator[AnyBatch] = split.batches(size)
+        yield next(batches).to(device)

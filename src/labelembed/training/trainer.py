@@ -241,7 +241,8 @@ class Trainer:
         """
         times: list[float] = []
         self.network.train()
-        for batch in itertools.islice(self.data.train.batches(self.batch_size), steps):
+        batches: Iterator[AnyBatch] = self.data.train.batches(self.batch_size)
+        for batch in itertools.islice(batches, steps):
             began = time.perf_counter()
             self._step(batch)
             times.append(time.perf_counter() - began)

@@ -98,7 +98,7 @@ class CifarReader(ArrayReader):
             raise DataError(f"{where}: CIFAR-10 has no coarse labels; leave `labels` out")
         count = version.classes if labels == "fine" else 20
         names, notes = _names(files, version, labels, count, where)
-        splits: dict[str, Split] = {}
+        splits: dict[str, Any] = {}
         for part, members in (("train", version.train), ("test", version.test)):
             read = [_read(files[name](), f"{where}/{name}", version, labels, count) for name in members]
             pixels, found = (np.concatenate(arrays) for arrays in zip(*read, strict=True))

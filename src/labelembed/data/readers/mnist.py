@@ -77,7 +77,7 @@ class MnistReader(ArrayReader):
                 f"found {sizes(images[1].shape[1:])}"
             )
         known = np.unique(values[0])
-        splits = {
+        splits: dict[str, Any] = {
             part: Split(
                 torch.from_numpy(images[place]).unsqueeze(1), _labels(values[place], known, files[part, "labels"])
             )

@@ -190,6 +190,7 @@ class ParquetReader(PictureReader):
         splits = {
             part: Split(torch.from_numpy(arrays[part]), examples.labels) for part, examples in found.parts.items()
         }
+        parts: dict[str, Any]
         parts, notes = assigned(splits, self.test_fraction, source=source, to_measure=to_measure)
         if found.is_guess:
             found.notes.append(label_column_note(found.label.name, splits["train"].labels, names, key="labels"))

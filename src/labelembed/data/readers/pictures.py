@@ -128,7 +128,7 @@ class PictureReader(ArrayReader):
         inputs = torch.from_numpy(
             decoded.pixels if features == "pixels" else cached_gradient_histograms(decoded.pixels, found.where)
         )
-        splits: dict[str, Split] = {}
+        splits: dict[str, Any] = {}
         begin = 0
         for name, part in parts.items():
             split = Split(inputs[begin : begin + len(part)], part.labels)

@@ -81,7 +81,9 @@ class TableReader(LabelledFiles):
                     raise DataError(f"{self.source}: column {label!r} holds the labels, and cannot be learned from")
         found = self._labelled(tables, label, to_measure=to_measure)
         return RawData(
-            **found.parts,
+            train=found.parts["train"],
+            validation=found.parts.get("validation"),
+            test=found.parts.get("test"),
             names=found.names,
             source=f"table {self.source}",
             notes=tuple(found.notes),

@@ -134,11 +134,12 @@ class TextReader(LabelledFiles):
         tables = {part: with_texts(table, texts, skip=skip, notes=notes) for part, table in tables.items()}
         found = self._labelled(tables, label, to_measure=to_measure)
         about: dict[str, Any] = {"column": texts[0] if len(texts) == 1 else None, "source": f"texts in {self.source}"}
+        splits: dict[str, Any] = {
+            part: Examples(Texts(examples.inputs.values(texts[0]), **about), examples.labels)
+            for part, examples in found.parts.items()
+        }
         return RawData(
-            **{
-                part: Examples(Texts(examples.inputs.values(texts[0]), **about), examples.labels)
-                for part, examples in found.parts.items()
-            },
+            **splits,
             names=found.names if self.names is None else require_names(self.names, len(found.names), str(self.source)),
             source=about["source"],
             notes=(*notes, *found.notes),

@@ -96,6 +96,7 @@ class VectorReader(ArrayReader):
                 raise DataError(f"{where} has the label {fault[1]}; expected 0 to {count - 1}, as {why}")
         splits = {part: Split(torch.from_numpy(inputs[part]), torch.from_numpy(labels[part])) for part in inputs}
         source = f"arrays in {place}"
+        parts: dict[str, Any]
         parts, notes = assigned(splits, self.test_fraction, source=source, to_measure=to_measure)
         known_range = _known_range(first, place)
         return RawData(**parts, names=names, input_range=known_range, source=source, notes=tuple(notes))
