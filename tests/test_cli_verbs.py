@@ -260,7 +260,7 @@ SHORTER = {
 def test_example_runs(example, examples_folder, monkeypatch):
     monkeypatch.chdir(examples_folder)
     monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
-    monkeypatch.setattr("labelembed.runs.trials.run_jobs", run_jobs_here)
+    monkeypatch.setattr("labelembed.runs.tuning.run_jobs", run_jobs_here)
     name, verb, *words = shlex.split(example)
     assert (name, verb in VERBS) == ("labelembed", True)
     trials = ["--trials", 1] if "--tuned" in words else []

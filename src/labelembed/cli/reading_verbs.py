@@ -215,12 +215,12 @@ def _files(saved: SavedRun, path: Path) -> list[Path]:
 
     if not path.is_dir():
         return [path]
-    if saved.encoding is None:
-        kinds, found = "picture or .npy array", [*path.rglob("*.npy")]
-        found += [file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES]
-    else:
+    if saved.reads_texts or saved.recipe.data["name"] == "table":
         kinds, found = "file of texts or a table", [file for file in path.rglob("*") if is_readable(file)]
         found += [file for file in path.rglob("*.txt") if saved.reads_texts]
+    else:
+        kinds, found = "picture or .npy array", [*path.rglob("*.npy")]
+        found += [file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES]
     found = sorted({file for file in found if file.is_file() and not file.name.startswith(".")})
     if not found:
         raise DataError(f"{path}: holds no {kinds} to predict for")
