@@ -32,6 +32,11 @@ class Called(NamedTuple):
         """What stands on standard output, which must be one JSON value and nothing else."""
         return json.loads(self.out, parse_constant=_no_json)
 
+    @property
+    def lines(self):
+        """The JSON values on standard output, one a line."""
+        return [json.loads(line, parse_constant=_no_json) for line in self.out.splitlines()]
+
 
 def _no_json(constant: str):
     raise AssertionError(f"{constant} is no JSON")

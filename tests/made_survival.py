@@ -42,7 +42,7 @@ class Case:
     def train(self, out: Path, *, saves: str = OFTEN) -> list[str]:
         """Returns the words that begin the run."""
         options = [word for setting in (*self.settings, saves) for word in ("--set", setting)]
-        return ["train", self.recipe, *options, "--out", str(out), "--threads", "1", "--device", "cpu", "--quiet"]
+        return ["train", self.recipe, *options, "--out", str(out), "--device", "cpu", "--quiet"]
 
     def resume(self, out: Path) -> list[str]:
         """Returns the words that go on with it."""

@@ -270,8 +270,11 @@ def command_line(
     if kill_at is not None:
         name, number = kill_at.split()
         _kill_at_call(shutil if name == "rmtree" else os, name, int(number))
+    import torch
+
     from labelembed import cli
 
+    torch.set_num_threads(1)  # as the runs that these are compared with
     ready, app = Path(f"{output}-ready"), cli.app
     if waits_in is None:
         cli.app = lambda **given: (ready.touch(), app(**given))

@@ -40,7 +40,7 @@ def test_check_says_what_was_found(folder):
     assert facts["notes"][3].startswith(
         "unbalanced labels: cat has 17 training examples, emu has 3 (5.7 times as many)"
     )
-    assert (facts["labels"], facts["input_shape"], facts["rows"]["test"]) == (3, [3, 16, 16], 8)
+    assert (facts["labels"], facts["input_shape"], facts["examples"]["test"]) == (3, [3, 16, 16], 8)
     printed = succeed("check", "images-resnet", "--data", folder, *FAST).out
     for note in NOTES:
         assert f"  note        {note}\n" in printed
@@ -97,7 +97,7 @@ def test_list_of_pictures_and_labels_of_cifar(folder, tmp_path):
     (folder.parent / "list.csv").write_text("\n".join(["path,label", *names]))
     settings = ["--set", "data.name=manifest"]
     facts = succeed("check", "images-resnet", "--data", folder.parent / "list.csv", *settings, *FAST, "--json").json
-    assert facts["rows"]["test"] == 8
+    assert facts["examples"]["test"] == 8
     called = call(
         "check", "images-resnet", "--data", folder.parent / "list.csv", *settings, "--set", "data.labels=kind"
     )

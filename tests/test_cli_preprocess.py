@@ -8,7 +8,6 @@ import json
 import numpy as np
 import pytest
 
-from labelembed.cli import text_verbs
 from labelembed.data import read_corpus
 from tests.made_cli import call, listing, succeed
 from tests.made_corpus import made_pairs, write_pair_files, write_text
@@ -91,14 +90,14 @@ def test_settings_reach_the_corpus(text):
         ([*TRAIN[1:], "--max-length", "0"], "`max_length` must be >= 1, got 0"),
         ([*TRAIN[1:], "--min-count", "9999"], "no token occurs 9,999 times; set a smaller --min-count"),
         ([*TRAIN[1:], "--shared-vocabulary", "--source-level", "character"], "needs one level for both sides"),
-        ([*TRAIN[1:], "--level", "letter"], "'letter' is not one of"),
+        ([*TRAIN[1:], "--level", "letter"], "--level"),
     ],
 )
 def test_what_cannot_be_is_one_message_and_nothing_is_written(text, words, message):
     before = listing(text)
     called = call("preprocess", *words, "--out", "corpus")
     assert called.code == 2
-    assert message in " ".join(called.err.replace("│", " ").split())
+    assert message in " ".join(called.err.split())
     assert "Traceback" not in called.err
     assert listing(text) == before
 
@@ -159,18 +158,6 @@ def test_ctrl_c_leaves_what_was_there(text, monkeypatch, moment, replaces):
     assert asked == [{"_tokenizers": 0, "_write_split": 4, "files_of": 8, "json.dumps": asked[0]}[moment]]
     assert "Traceback" not in called.err
     assert listing(text) == before
-
-
-def test_progress_is_told_after_two_seconds_and_never_when_quiet(capsys, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(text_verbs.time, "monotonic", lambda: now[0])
-    for quiet in (False, True):
-        with text_verbs.text_progress(quiet=quiet) as show:
-            for step in range(1, 25):
-                now[0] += 1
-                show("counting tokens", step, 24)
-        told = capsys.readouterr().err.splitlines()
-        assert told == ([] if quiet else ["counting tokens: 42%", "counting tokens: 83%"])
 
 
 def test_gzip_is_seen_from_the_content(text):

@@ -115,12 +115,6 @@ def test_wrong_key_exits_with_2():
     assert called.stderr == ("error: recipe 'digits-mlp' with --set: epohcs: unknown key (did you mean 'epochs'?)\n")
 
 
-def test_unknown_verb_exits_with_2():
-    called = ran("trian")
-    assert called.returncode == 2
-    assert "Did you mean 'train'?" in called.stderr
-
-
 def test_nothing_given_shows_the_help():
     called = ran()
     assert "Usage: " in called.stdout + called.stderr

@@ -72,7 +72,7 @@ def test_empty_lines_stay_and_gzip_and_standard_input_are_read(made, lines, tmp_
     piped = succeed("translate", str(made / "run"), "-").out
     assert piped.splitlines()[1] == ""
     assert succeed("translate", str(made / "run"), "lines.gz").out == piped
-    succeed("translate", str(made / "run"), "lines.gz", "--output", "out.txt")
+    succeed("translate", str(made / "run"), "lines.gz", "--out", "out.txt")
     assert (tmp_path / "out.txt").read_text() == piped
 
 
@@ -127,7 +127,7 @@ def test_ctrl_c_keeps_what_is_done(made, lines, tmp_path, monkeypatch):
         return real(self, *arguments)
 
     monkeypatch.setattr(SavedTranslator, "_translated", interrupted)
-    found = call("translate", str(made / "run"), "lines.txt", "--output", "out.txt")
+    found = call("translate", str(made / "run"), "lines.txt", "--out", "out.txt")
     assert found.code == 128 + signal.SIGINT
     assert "stopped; the first 10 lines are in out.txt" in found.err
     assert (tmp_path / "out.txt").read_text().splitlines() == whole[:10]
@@ -152,7 +152,7 @@ def test_evaluate_gives_the_numbers_of_the_result(made):
 
 
 def test_neighbours_of_words(made):
-    unit, found = succeed("neighbours", str(made / "run"), "v1", "--count", "3").out.splitlines()
+    unit, found = succeed("labels", str(made / "run"), "v1", "--count", "3").out.splitlines()
     assert unit == "(in brackets: minus the Euclidean distance between class means)"
     assert found.startswith("v1: v")
 

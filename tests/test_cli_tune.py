@@ -194,8 +194,6 @@ def test_a_dry_run_without_optuna_is_refused(made, tmp_path, monkeypatch, words)
     [
         (["--trials", "3"], "--trials: goes with --tuned"),
         (["--space", "objective.smoothing=0.1:0.2"], "--space: goes with --tuned"),
-        (["--prune", "median"], "--prune: goes with --tuned"),
-        (["--tuned", "--seeds", "3", "--trial-seeds", "2,9"], "seed 2 is one of the comparison's"),
         (["--tuned", "--trials", "0"], "must be from 1"),
         (
             [

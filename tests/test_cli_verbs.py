@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import re
 import shlex
 import shutil
@@ -17,21 +19,27 @@ from safetensors.torch import load_file
 
 import labelembed
 from labelembed import cli
+from labelembed.cli import program
+from labelembed.cli.options import device_for_runs
 from labelembed.data import read_idx
+from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry
 from labelembed.runs import display
+from labelembed.runs.recipe_diff import stored_recipe
 from labelembed.runs.saved_run import SavedRun
+from labelembed.training.run_folder import RunFolder
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_corpus import made_pairs, write_example_text, write_text
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_data import made_images, write_idx, write_idx_folder, write_image
 from tests.made_in_process import run_jobs_here
+from tests.made_texts import reviews, write_csv
 from tests.made_training import train
 from tests.reliability.tables import read_table
 
 MNIST = ["mnist-mlp", "--data", "mnist", *SMALL]
 COMMAND = typer.main.get_command(cli.app)
-VERBS = sorted(COMMAND.commands)
+VERBS = list(COMMAND.commands)
 MEASURES = {"error", "nll", "calibration_error", "brier"}
 
 
@@ -83,9 +91,9 @@ def interrupt_after(monkeypatch, epochs):
 
 def test_program_lists_its_verbs():
     shown = succeed("--help").out
-    assert [verb for verb in VERBS if verb not in shown] == []
-    assert {"train", "resume", "compare", "evaluate", "predict", "neighbours", "report"} <= set(VERBS)
-    assert {"objectives", "recipes", "init", "check"} <= set(VERBS)
+    listed = [line.split()[1] for line in shown.splitlines() if re.match(r"│ [a-z]+  ", line)]
+    assert listed == program.VERBS
+    assert sorted(VERBS) == sorted(program.VERBS)
     assert "labelembed compare digits-mlp" in shown
     assert succeed("-h").out == shown
 
@@ -98,18 +106,113 @@ def test_version():
 def test_help_of_a_verb_has_its_options_and_an_example(verb):
     shown = succeed(verb, "--help").out
     assert f"Usage: labelembed {verb}" in shown
-    assert f"Example: labelembed {verb}" in shown
+    assert f"\n labelembed {verb}" in shown
     assert succeed(verb, "-h").out == shown
     command = COMMAND.commands[verb]
     assert command.help
     assert [parameter.name for parameter in command.params if not getattr(parameter, "help", "")] == []
 
 
+def options_of(verb):
+    return [one for one in COMMAND.commands[verb].params if one.param_type_name == "option"]
+
+
+def test_options_are_few_and_alike():
+    assert sum(len(options_of(verb)) for verb in VERBS) <= 95
+    spellings = {name: tuple(option.opts) for verb in VERBS for option in options_of(verb) for name in option.opts}
+    for verb in VERBS:
+        assert [option.opts for option in options_of(verb) if tuple(option.opts) != spellings[option.opts[0]]] == []
+    assert {name: spelling[0] for name, spelling in spellings.items() if len(name) == 2} == {
+        "-o": "--out",
+        "-q": "--quiet",
+        "-j": "--jobs",
+        "-k": "--count",
+    }
+    helps = {}
+    for verb in VERBS:
+        for option in options_of(verb):
+            helps.setdefault(option.opts[0], set()).add(option.help)
+    # What is written, read or set, each verb says of itself.
+    differing = {name for name, texts in helps.items() if len(texts) > 1}
+    assert differing == {"--out", "--format", "--set", "--trials", "--data"}
+
+
 @pytest.mark.parametrize(
-    "verb", ["train", "compare", "evaluate", "predict", "neighbours", "objectives", "recipes", "check"]
+    ("words", "said"),
+    [
+        ("trian digits-mlp", "no verb 'trian' (did you mean 'train'?); there are: train, resume, compare"),
+        ("neighbors run", "no verb 'neighbors' (did you mean 'neighbours'?)"),
+        ("score hyp ref", "no verb 'score'"),
+        ("score hyp ref", "sacrebleu references.txt -i hypotheses.txt -m bleu chrf"),
+        ("train --epoch 3", "no option --epoch (did you mean '--epochs'?); see labelembed train --help"),
+        ("train --bathc-size 3", "no option --bathc-size (did you mean '--batch-size'?)"),
+        ("train --threads 3", "no option --threads; set OMP_NUM_THREADS before the command"),
+        ("resume run --force", "no option --force; `labelembed resume RUN --set KEY=VALUE` goes on with a changed"),
+        ("train digits-mlp --lr", "--lr: needs a value; it is short for --set optimizer.learning_rate=VALUE"),
+        ("predict run x --fromat csv", "no option --fromat (did you mean '--format'?)"),
+        ("compare digits-mlp --seeds 7-3", "--seeds: '7-3' must be how many seeds (8), or which ones"),
+        ("compare digits-mlp --device cudaa", "--device: must be auto, cpu, cuda, cuda:NUMBER or mps, got 'cudaa'"),
+        ("evaluate run --split dev", "--split: must be test, validation or train, got 'dev'"),
+    ],
 )
-def test_verbs_that_list_or_measure_take_json(verb):
-    assert "--json" in succeed(verb, "--help").out
+def test_what_is_typed_wrong_is_told_the_nearest_name_or_the_new_one(words, said):
+    called = call(*words.split())
+    assert (called.code, called.out) == (2, "")
+    assert called.err.startswith("error: ")
+    assert said in called.err
+    assert len(called.err.splitlines()) == 1
+
+
+def test_short_forms_are_settings(made):
+    words = ["train", "mnist-mlp", "--data", made / "mnist", *SMALL, "-o", "run"]
+    succeed(*words, "--seed", 3, "--epochs=1", "--lr", "0.02", "--batch-size", 5)
+    recipe = stored_recipe(RunFolder("run"))
+    assert (recipe.seed, recipe.epochs, recipe.batch_size, recipe.optimizer["learning_rate"]) == (3, 1, 5, 0.02)
+    facts = succeed("check", "digits-mlp", "--epochs", 7, "--json").json
+    assert facts["epochs"] == 7
+    assert call("train", "digits-mlp", "--epochs", "ten").err.startswith(
+        "error: recipe 'digits-mlp' with --set: epochs: must be a whole number, got 'ten'"
+    )
+
+
+def test_old_spellings_still_work(run):
+    assert succeed("neighbours", run, 4, "--json").json == succeed("labels", run, 4, "--json").json
+    assert succeed("geometry", run, "--export", "old").out == succeed("labels", run, "-o", "old").out
+    assert (
+        succeed("card", run, "--output", "old.md").out == succeed("export", run, "--format", "card", "-o", "old.md").out
+    )
+    assert succeed("predict", run, "mnist/t10k-images-idx3-ubyte", "--json").lines
+    called = succeed("compare", *MNIST, "--no-calibration", "--dry-run", "--json")
+    assert called.json["runs"] == 15
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "given", "seen"),
+    [
+        ("auto", 0, None, None),
+        ("cpu", 2, "cpu", None),
+        ("cuda", 2, None, None),
+        ("cuda:1", 2, None, "1"),
+    ],
+)
+def test_device_is_what_runs_are_told(device, gpus, given, seen, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    assert device_for_runs(device) == given
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == seen
+
+
+def test_device_counts_among_the_gpus_that_are_visible(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    device_for_runs("cuda:1")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "6"
+    with pytest.raises(LabelEmbedError, match="CUDA_VISIBLE_DEVICES names 1 GPU"):
+        device_for_runs("cuda:1")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(LabelEmbedError, match="torch finds no such GPU here"):
+        device_for_runs("cuda")
 
 
 # ---------------------------------------------------------------------------------------------------- examples
@@ -130,31 +233,38 @@ def examples_folder(tmp_path_factory):
         )
         write_image(Path("picture.png"), images[0])
         write_example_text(Path())
-        for name in ("hypotheses.txt", "references.txt"):
-            Path(name).write_text("The dog bit the man.\n")
-        succeed(*example_words("train"), "--set", "epochs=1", "--quiet")
+        write_text(Path("pairs.jsonl"), [json.dumps({"source": a, "target": b}) for a, b in made_pairs(20)])
+        write_csv(Path("reviews.csv"), reviews(60), "review", "stars")
+        Path("pictures").mkdir()
+        write_image(Path("pictures/one.png"), images[1])
+        small = ["--epochs", 1, "--quiet"]
+        succeed("train", "digits-mlp", *small, "--out", "runs/digits")
+        succeed("train", "digits-mlp", *small, "--objective", "label_smoothing", "--out", "runs/smoothing")
+        succeed("train", "mnist-mlp", "--data", "path/to/mnist", *small, "--out", "runs/first")
         train(sequence_recipe(Path("made")), Path("runs/en-de"))
         write_text(Path("input.txt"), [source for source, _ in made_pairs(3)])
         return Path.cwd()
 
 
-def example_words(verb):
-    program, *words = shlex.split(COMMAND.commands[verb].epilog.removeprefix("Example: "))
-    assert program == "labelembed"
-    return words
+EXAMPLES = [example for verb in VERBS for example in COMMAND.commands[verb].epilog.split("\n\n")[1:]]
+# What makes an example take a second.
+SHORT = ["--epochs", 1, "--batch-size", 20, "--quiet"]
+SHORTER = {
+    "train": [*SHORT, "--overwrite"],
+    "compare": [*SHORT, "--seeds", 1, "--jobs", 1],
+    "tune": [*SHORT, "--trials", 1, "--jobs", 1],
+}
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_example_runs(verb, examples_folder, monkeypatch):
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_example_runs(example, examples_folder, monkeypatch):
     monkeypatch.chdir(examples_folder)
-    words = example_words(verb)
-    assert words[0] == verb
-    more = {
-        "train": ["--set", "epochs=1", "--quiet"],
-        "compare": ["--set", "epochs=1", "--set", "model.hidden_sizes=[8]", "--seeds", 1, "--jobs", 1, "--quiet"],
-    }
-    called = succeed(*words, *more.get(verb, []))
-    assert called.out
+    monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
+    monkeypatch.setattr("labelembed.runs.tuning.run_jobs", run_jobs_here)
+    name, verb, *words = shlex.split(example)
+    assert (name, verb in VERBS) == ("labelembed", True)
+    trials = ["--trials", 1] if "--tuned" in words else []
+    assert succeed(verb, *words, *SHORTER.get(verb, []), *trials).out
     if verb == "init":
         assert succeed("check", "my.yaml").out.startswith("my: fine")
 
@@ -192,7 +302,7 @@ def test_init_writes_over_a_file_only_when_told():
     Path("my.yaml").write_text("mine")
     assert call("init", "digits-mlp", "-o", "my.yaml").code == 2
     assert Path("my.yaml").read_text() == "mine"
-    succeed("init", "digits-mlp", "--out", "my.yaml", "--force")
+    succeed("init", "digits-mlp", "--out", "my.yaml", "--overwrite")
     assert Path("my.yaml").read_text() == first
 
 
@@ -210,12 +320,12 @@ def test_check_reads_without_training(made, monkeypatch):
         "mnist-mlp: fine",
         f"  data        idx files in {made}/mnist: train 20, validation 10, test 10; 10 labels, inputs [1, 4, 5]",
         "  network     448 parameters, objective label_embedding",
-        "  training    2 epochs of 2 steps",
         "  comparison  one_hot, label_smoothing, label_embedding; 5 seeds",
     ]
     facts = succeed("check", *MNIST[:-1], "--json", "--set", "comparison.seeds=1").json
     assert facts["source"] == f"idx files in {made}/mnist"
     assert facts["input_shape"] == [1, 4, 5]
+    assert facts["seconds"] < 60
     assert facts["parameters"] == 448  # 20 * 8 + 8, two output layers of 8 * 10 + 10, and E of 10 * 10
     assert listing(made) == before
 
@@ -322,7 +432,7 @@ def options_lacking(verb, text):
     lacking = []
     parts = re.split(r"labelembed ([a-z]+)(?=[^;`)\n]* --)([^;`)\n]*)", text)
     for of_verb, said in [(verb, "".join(parts[::3])), *zip(parts[1::3], parts[2::3], strict=True)]:
-        known = {option for parameter in COMMAND.commands[of_verb].params for option in parameter.opts}
+        known = COMMAND.commands[of_verb].known()
         lacking += [option for option in re.findall(r"(?<![\w-])--[a-z-]+", said) if option not in known]
     return lacking
 
@@ -331,7 +441,7 @@ def test_options_that_a_verb_lacks_are_found():
     assert options_lacking("compare", "choose another --out, or go on with the changed recipe by --force.") == [
         "--force"
     ]
-    assert options_lacking("compare", "goes on by `labelembed train --force` and --seeds; --set") == []
+    assert options_lacking("compare", "goes on by `labelembed train --overwrite` and --seeds; --set") == []
     assert options_lacking("compare", "goes on by `labelembed resume --out`; --set") == ["--out"]
 
 
@@ -361,17 +471,17 @@ ONE = ["--objectives", "one_hot"]
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["train", *MNIST, *CHANGED, "--out", "run"], "choose another --out, or go on with the changed recipe by --fo"),
-        (["train", *MNIST, *CHANGED, "--set", "batch_size=5", "--out", "run", "--force"], "choose another --out"),
+        (
+            ["train", *MNIST, *CHANGED, "--out", "run"],
+            "another --out, or go on with a change: labelembed resume run --s",
+        ),
         (["train", *MNIST, "--out", "unfinished"], "add --overwrite"),
         (["train", *MNIST, "--out", "comparison"], "choose another folder with --out"),
-        (["resume", "run", *CHANGED], "train anew in another folder, or go on with the changed recipe by --force"),
-        (["resume", "run", "--set", "batch_size=5", "--force"], "not by --force either; train anew in another folder"),
-        (["resume", "run", "--set", "epochs=1", "--force"], "epochs: must be 2 or more"),
+        (["resume", "run", "--batch-size", 5], "with such a change it cannot go on; train anew in another folder"),
+        (["resume", "run", "--epochs", 1], "epochs: must be 2 or more"),
         (["compare", *MNIST, *ONE, "--seeds", 1, *CHANGED, "--out", "comparison"], "anew with --overwrite. It differs"),
         (["compare", *MNIST, *ONE, "--out", "run"], "choose another folder with --out"),
         (["compare", *MNIST, "--tuned", *ONE, "--trials", 1, "--seeds", 1, *RATES, "--out", "tuned"], "another --out"),
-        (["compare", *MNIST, "--tuned", *ONE, "--seeds", 5, "--trial-seeds", "3,"], "--trial-seeds"),
         (["compare", *MNIST, "--trials", 3], "labelembed tune"),
         (["tune", *MNIST, *ONE, "--trials", 1, *CHANGED, "--out", "tuning"], "choose another --out. It differs"),
         (["tune", *MNIST, *ONE, "--trials", 1, *RATES, "--out", "tuning"], "choose another --out"),
@@ -417,17 +527,6 @@ def test_errors_of_the_table_advise_only_what_their_verb_has():
 # ---------------------------------------------------------------------------------------------------- dry runs
 
 
-def test_dry_run_of_train_says_how_long_and_writes_nothing(made, tmp_path):
-    words = ["train", "mnist-mlp", "--data", made / "mnist", *SMALL, "--dry-run"]
-    assert succeed(*words).out.startswith("1 run; about ")
-    assert succeed(*words).out.endswith(" (nothing was written)\n")
-    values = succeed(*words, "--json").json
-    assert set(values) == {"runs", "finished", "jobs", "seconds"}
-    assert (values["runs"], values["finished"], values["jobs"]) == (1, 0, 1)
-    assert 0 <= values["seconds"] < 60
-    assert listing(tmp_path) == {}
-
-
 def test_dry_run_of_compare_counts_the_runs(made, tmp_path):
     words = ["compare", "mnist-mlp", "--data", made / "mnist", *SMALL, "--dry-run", "--jobs", 2]
     assert succeed(*words, "--seeds", 4).out.startswith("12 runs; about ")
@@ -457,7 +556,7 @@ def test_dry_run_of_compare_says_on_how_many_gpus(made, monkeypatch, words, jobs
 
 
 def test_dry_run_refuses_what_the_run_would_refuse():
-    assert call("train", "mnist-mlp", "--data", "nowhere", "--dry-run").code == 2
+    assert call("compare", "mnist-mlp", "--data", "nowhere", "--dry-run").code == 2
     assert call("compare", "digits-mlp", "--dry-run", "--objectives", "label_embedding:embedding=no").code == 2
 
 
@@ -536,12 +635,12 @@ def test_loss_that_is_not_finite_exits_with_1(made):
 def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):
     monkeypatch.chdir(made)
     result = result_of("run")
-    for split, rows in (("test", 10), ("validation", 10)):
+    for split, of_result in (("test", "test"), ("validation", "validation"), ("development", "validation")):
         values = succeed("evaluate", "run", "--split", split, "--json").json
-        assert {name: values[name] for name in result[split]} == result[split]  # to the last digit
-        assert (values["split"], values["rows"]) == (split, rows)
+        assert {name: values[name] for name in result[of_result]} == result[of_result]  # to the last digit
+        assert (values["split"], values["examples"]) == (split, 10)
         assert values["source"] == f"idx files in {made}/mnist"
-    assert succeed("evaluate", "run", "--split", "train", "--json").json["rows"] == 20
+    assert succeed("evaluate", "run", "--split", "train", "--json").json["examples"] == 20
 
 
 @pytest.fixture(scope="module")
@@ -558,7 +657,7 @@ def test_evaluate_in_words(calibrated, monkeypatch):
     result = result_of("run")
     test, after = result["test"], result["calibrated"]["test"]
     lines = succeed("evaluate", "run").out.splitlines()
-    assert lines[0].endswith(", test, 449 rows")
+    assert lines[0].endswith(", test set, 449 examples")
     shown = {line[:20].strip(): line[20:].split() for line in lines[1:-1]}
     assert shown["error"] == [f"{test['error']:.2%}"]
     assert shown["top5 error"] == [f"{test['top5_error']:.2%}"]
@@ -591,7 +690,7 @@ def test_evaluate_needs_no_more_rows_than_there_are(run):
     few = np.arange(12, dtype=np.uint8) % 10
     write_idx_folder(Path("few"), train_images=made_images(12), train_labels=few)
     # two rows are left to train on, fewer than a batch: enough to measure the others
-    assert succeed("evaluate", run, "--data", "few", "--json").json["rows"] == 10
+    assert succeed("evaluate", run, "--data", "few", "--json").json["examples"] == 10
 
 
 def test_evaluate_refuses_labels_that_the_run_does_not_know(run):
@@ -611,7 +710,7 @@ def test_evaluate_numbers_labels_as_the_run_does(run):
     write_idx_folder(Path("odd"), train_labels=odd, test_labels=odd[:10])
     images = read_idx(Path("odd/t10k-images-idx3-ubyte"))
     np.save("odd.npy", images)
-    predicted = [row["label"] for row in succeed("predict", run, "odd.npy", "--json").json]
+    predicted = [row["label"] for row in succeed("predict", run, "odd.npy", "--json").lines]
     wrong = sum(label != str(right) for label, right in zip(predicted, odd[:10], strict=True))
     assert succeed("evaluate", run, "--data", "odd", "--json").json["error"] == wrong / 10
 
@@ -621,7 +720,7 @@ def test_evaluate_says_which_splits_there_are(made):
     succeed("train", *words)
     called = call("evaluate", "run", "--split", "validation")
     assert called.code == 2
-    assert called.err.endswith("has no validation examples; it has train, test\n")
+    assert called.err.endswith("has no validation set; it has train, test\n")
 
 
 # ----------------------------------------------------------------------------------------------------- predict
@@ -642,7 +741,7 @@ def as_file(kind):
 @pytest.mark.parametrize("kind", ["png", "npy", "idx", "idx.gz"])
 def test_predict_agrees_with_the_library(run, kind):
     file, images = as_file(kind)
-    rows = succeed("predict", run, file, "--json").json
+    rows = succeed("predict", run, file, "--json").lines
     saved = SavedRun.load(run)
     probabilities = saved.probabilities(torch.from_numpy(images).unsqueeze(1))
     names = [file] if kind == "png" else [f"{file}[{row}]" for row in range(4)]
@@ -658,7 +757,7 @@ def test_predict_agrees_with_the_library(run, kind):
 @pytest.mark.parametrize("kind", ["png", "npy", "idx"])
 def test_predict_in_words_has_the_most_probable_first(run, kind):
     file, images = as_file(kind)
-    rows = succeed("predict", run, file, "--json").json
+    rows = succeed("predict", run, file, "--json").lines
     lines = succeed("predict", run, file, "--top", 2).out.splitlines()
     assert len(lines) == len(images)
     for line, row in zip(lines, rows, strict=True):
@@ -674,7 +773,44 @@ def test_predict_notes_what_it_changed(run):
     called = succeed("predict", run, "large.png", "--invert", "--json")
     assert called.err == "note: resized from 10x8 to 5x4\nnote: dark and light exchanged\n"
     np.save("white.npy", np.full((4, 5), 255, dtype=np.uint8))
-    assert called.json[0]["probabilities"] == succeed("predict", run, "white.npy", "--json").json[0]["probabilities"]
+    assert called.lines[0]["probabilities"] == succeed("predict", run, "white.npy", "--json").lines[0]["probabilities"]
+
+
+def test_predict_takes_files_and_folders_and_writes_a_line_for_each(run):
+    for number, image in enumerate(made_images(3, seed=9)):
+        Path(f"pictures/sub{number % 2}").mkdir(parents=True, exist_ok=True)
+        write_image(Path(f"pictures/sub{number % 2}/{number}.png"), image)
+    Path("pictures/notes.md").write_text("no picture")
+    np.save("more.npy", made_images(2))
+    called = succeed("predict", run, "pictures", "more.npy", "--format", "csv", "--top", 2)
+    table = list(csv.DictReader(called.out.splitlines()))
+    names = ["pictures/sub0/0.png", "pictures/sub0/2.png", "pictures/sub1/1.png", "more.npy[0]", "more.npy[1]"]
+    assert [row["input"] for row in table] == names
+    assert list(table[0]) == ["input", "label", "probability", "label_2", "probability_2"]
+    as_json = succeed("predict", run, "pictures", "more.npy", "--format", "json").lines
+    assert [(row["input"], row["label"]) for row in as_json] == [(row["input"], row["label"]) for row in table]
+    for row, found in zip(table, as_json, strict=True):
+        assert float(row["probability"]) == found["probability"] >= float(row["probability_2"])
+    said = succeed("predict", run, "pictures", "-o", "found.csv", "--format", "csv").out
+    assert said == "found.csv: 3 lines written\n"
+    assert Path("found.csv").read_text().splitlines()[0] == "input,label,probability"
+    # Many inputs at once give what each gives alone.
+    alone = [line for name in names[:3] for line in succeed("predict", run, name, "--json").lines]
+    for one, other in zip(alone, as_json, strict=False):
+        assert one["probabilities"] == pytest.approx(other["probabilities"], rel=1e-6)  # sums in another order
+
+
+def test_predict_leaves_out_what_cannot_be_read_and_says_so(run):
+    Path("pictures").mkdir()
+    write_image(Path("pictures/good.png"), made_images(1)[0])
+    for number in range(3):
+        Path(f"pictures/bad{number}.png").write_bytes(b"no picture")
+    called = call("predict", run, "pictures")
+    assert called.code == 2
+    assert [line.split(":")[0] for line in called.out.splitlines()] == ["pictures/good.png"]
+    assert called.err.startswith("error: 3 inputs cannot be used\npictures/bad0.png: ")
+    Path("nothing").mkdir()
+    assert call("predict", run, "nothing").err == "error: nothing: holds no picture or .npy array to predict for\n"
 
 
 # ------------------------------------------------------------------------------------------ neighbours and report
@@ -682,18 +818,18 @@ def test_predict_notes_what_it_changed(run):
 
 def test_neighbours_are_those_of_the_geometry(run):
     geometry = LabelGeometry.load(Path(run, "label_geometry.safetensors"))
-    values = succeed("neighbours", run, "--json").json
+    values = succeed("labels", run, "--json").json["nearest"]
     assert list(values) == list("0123456789")
     expected = [{"name": near.name, "score": near.score} for near in geometry.neighbours("4", k=5)]
     assert values["4"] == expected
-    assert succeed("neighbours", run, 4, 7, "--count", 2, "--json").json == {
+    assert succeed("labels", run, 4, 7, "--count", 2, "--json").json["nearest"] == {
         label: [near._asdict() for near in geometry.neighbours(label, k=2)] for label in ("4", "7")
     }
 
 
 def test_neighbours_in_words(run):
-    (near,) = succeed("neighbours", run, 4, "-k", 1, "--json").json["4"]
-    called = succeed("neighbours", run, 4, "-k", 1)
+    (near,) = succeed("labels", run, 4, "-k", 1, "--json").json["nearest"]["4"]
+    called = succeed("labels", run, 4, "-k", 1)
     heading = "(in brackets: probability in the label's soft target)\n"
     assert called.out == f"{heading}4: {near['name']} ({near['score']:.3g})\n"
 
@@ -714,11 +850,13 @@ def test_report_of_a_run_is_one_page(run):
 
 def test_moved_run_predicts_and_evaluates(run, monkeypatch, tmp_path):
     np.save("x.npy", made_images(2))
-    before = succeed("predict", run, "x.npy", "--json").json
+    before = [line["probabilities"] for line in succeed("predict", run, "x.npy", "--json").lines]
     Path("deep/er").mkdir(parents=True)
     shutil.move(run, "deep/er/moved")
     monkeypatch.chdir("deep")
-    assert succeed("predict", "er/moved", "../x.npy", "--json").json == before
+    after = succeed("predict", "er/moved", "../x.npy", "--json").lines
+    assert [line["probabilities"] for line in after] == before
+    assert after[0]["input"] == "../x.npy[0]"
     measured = succeed("evaluate", "er/moved", "--data", tmp_path / "mnist", "--json").json
     assert measured["nll"] == result_of("er/moved")["test"]["nll"]
 
@@ -736,9 +874,10 @@ def test_run_with_a_saved_geometry_keeps_its_own_copy(made, run, monkeypatch):
     assert resumed["epochs"] == 4
     assert resumed["parameters"] == 20 * 8 + 8 + 8 * 10 + 10  # no second output layer, and E is not trained
     np.save("x.npy", made_images(2))
-    assert len(succeed("predict", "moved", "x.npy", "--json").json) == 2
+    assert len(succeed("predict", "moved", "x.npy", "--json").lines) == 2
     assert succeed("evaluate", "moved", "--json").json["nll"] == resumed["test"]["nll"]
-    assert succeed("neighbours", "moved", "--json").json == succeed("neighbours", run, "--json").json
+    learned, again = (succeed("labels", folder, "--json").json["nearest"] for folder in (run, "moved"))
+    assert learned == again
     assert "embedding: embedding.safetensors" in Path("moved/recipe.yaml").read_text()
 
 
@@ -767,9 +906,9 @@ def test_arrays_are_trained_on_and_predicted():
     assert values["validation"] is None
     assert values["test"]["error"] < 0.05  # a line separates them
     np.save("new.npy", np.array([[2.0, 0.0, 0.0], [-2.0, 0.0, 0.0]], dtype=np.float32))
-    assert [row["label"] for row in succeed("predict", "run", "new.npy", "--json").json] == ["high", "low"]
+    assert [row["label"] for row in succeed("predict", "run", "new.npy", "--json").lines] == ["high", "low"]
     heading = "(in brackets: minus the Euclidean distance between class means)"
-    assert call("neighbours", "run").out.splitlines()[0] == heading
+    assert call("labels", "run").out.splitlines()[0] == heading
     np.savez("whole.npz", inputs=inputs[:7], labels=labels[:7])
     measured = succeed("evaluate", "run", "--data", "whole.npz").out
     assert measured.startswith("arrays in whole.npz, all 7 examples\n")

@@ -83,7 +83,7 @@ def test_run_folder_and_card_keep_the_count(tmp_path):
     about = json.loads((tmp_path / "run" / "environment.json").read_text())["data"]
     assert about["cut_texts"] == {"count": 11, "of": 40, "maximum_words": 5}
     assert about["notes"].count(note) == 1
-    succeed("card", "run")
+    succeed("export", "run", "--format", "card")
     assert "28 % of the texts (11 of 40) are longer than 5 words" in (tmp_path / "run" / "README.md").read_text()
 
 

@@ -210,34 +210,36 @@ def run(tmp_path_factory):
 
 
 def test_without_a_label_the_first_200_are_shown_and_it_is_said(run):
-    called = succeed("neighbours", run, "-k", 1)
+    called = succeed("labels", run, "-k", 1)
     lines = called.out.splitlines()
-    assert len(lines) == 1 + 200
+    assert "learned labels, nearest pairs" in " ".join(lines[201:])
     assert lines[0] == "(in brackets: cosine of label vectors)"
     assert lines[1].startswith("hund: ")
-    assert called.err.splitlines() == ["note: the first 200 of 300 labels; --all shows every label"]
-    as_json = succeed("neighbours", run, "--json")
-    assert len(as_json.json) == 200
-    assert "--all" in as_json.err
+    said = "note: the first 200 of 300 labels; --first N lists more of them, or name those you want"
+    assert called.err.splitlines()[0] == said
+    as_json = succeed("labels", run, "--json")
+    assert len(as_json.json["nearest"]) == 200
+    assert "--first N" in as_json.err
 
 
-def test_all_shows_every_label(run):
-    called = succeed("neighbours", run, "--all", "--json")
-    assert len(called.json) == 300
+def test_first_lists_more_labels(run):
+    called = succeed("labels", run, "--first", 300, "--json")
+    assert len(called.json["nearest"]) == 300
     assert called.err == ""
 
 
 def test_labels_asked_for_are_shown_and_no_more(run):
     geometry = LabelGeometry.load(run / "label_geometry.safetensors")
-    called = succeed("neighbours", run, "katze", "hund", "-k", 2, "--json")
-    assert list(called.json) == ["katze", "hund"]
+    called = succeed("labels", run, "katze", "hund", "-k", 2, "--json")
+    assert list(called.json["nearest"]) == ["katze", "hund"]
+    assert called.json["scores"] == []
     expected = [{"name": near.name, "score": near.score} for near in geometry.neighbours("katze", k=2)]
-    assert called.json["katze"] == expected
+    assert called.json["nearest"]["katze"] == expected
     assert called.err == ""
 
 
 def test_an_unknown_word_is_refused_with_the_nearest(run):
-    called = call("neighbours", run, "hund", "katse")
+    called = call("labels", run, "hund", "katse")
     assert called.code == 2
     assert called.out == ""
     assert "no label 'katse' (did you mean 'katze'?)" in called.err

@@ -188,7 +188,7 @@ def run(tmp_path_factory):
 
 
 def test_the_verb_writes_a_file_that_gives_the_labels_of_predict(run, tmp_path):
-    made = succeed("export", run, "--output", tmp_path / "first.onnx", "--probabilities", "--json").json
+    made = succeed("export", run, "--out", tmp_path / "first.onnx", "--probabilities", "--json").json
     assert made["bytes"] == (tmp_path / "first.onnx").stat().st_size
     saved = SavedRun.load(run)
     test = saved.read_data().splits["test"].inputs[:17].float()
@@ -234,8 +234,8 @@ def _softmax(session, inputs, temperature):
 def test_what_cannot_be_exported_is_refused(run, tmp_path):
     for words, said in (
         ([tmp_path], "no recipe.yaml"),
-        ([run, "--output", tmp_path], "is a folder; name a file with --output"),
-        ([run, "--output", tmp_path / "no" / "m.onnx"], "there is no folder"),
+        ([run, "--out", tmp_path], "is a folder; name a file with --out"),
+        ([run, "--out", tmp_path / "no" / "m.onnx"], "there is no folder"),
         ([run, "--format", "tflite"], "tflite"),
     ):
         called = call("export", *words)

@@ -43,7 +43,7 @@ def test_a_run_learns_what_the_words_say_and_predicts_new_rows(tmp_path):
     # the data are no longer needed, nor is a label in the new file
     (tmp_path / "reviews.csv").unlink()
     write_csv(tmp_path / "new.csv", [("lovely great warm",), ("dull awful",)], "Kommentar")
-    rows = succeed("predict", run, tmp_path / "new.csv", "--json").json
+    rows = succeed("predict", run, tmp_path / "new.csv", "--json").lines
     assert [(row["input"], row["label"]) for row in rows] == [("new.csv row 2", "pos"), ("new.csv row 3", "neg")]
 
 
@@ -59,7 +59,7 @@ def test_few_texts_have_more_epochs_so_that_there_are_as_many_steps(tmp_path):
     assert len((tmp_path / "run" / "journal.jsonl").read_text().splitlines()) == 16
     # a number takes the place of the steps, and a run that stands behind it does not go on
     assert succeed("check", "text-bag", "--data", few, *words, "--set", "epochs=2", "--json").json["epochs"] == 2
-    refused = call("resume", "run", "--set", "epochs.steps=30", "--force", "--quiet")
+    refused = call("resume", "run", "--set", "epochs.steps=30", "--quiet")
     assert refused.code == 2
     assert "epochs: must be 16 or more, the run stands after epoch 16, got 10" in refused.err
 
@@ -114,14 +114,16 @@ def test_texts_without_a_heading_are_all_predicted(tmp_path, monkeypatch):
     run = trained(tmp_path, "--set", "epochs=10")
     content = 'lovely great\r\n\ndull, awful "boring\n'
     (tmp_path / "new.txt").write_bytes(content.encode())
-    rows = succeed("predict", run, "new.txt", "--json").json
+    rows = succeed("predict", run, "new.txt", "--json").lines
     assert [(row["input"], row["label"]) for row in rows] == [("new.txt line 1", "pos"), ("new.txt line 3", "neg")]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
-    piped = succeed("predict", run, "-", "--json").json
+    piped = succeed("predict", run, "-", "--json").lines
     assert [row["input"] for row in piped] == ["line 1", "line 3"]
     assert [row["probabilities"] for row in piped] == [row["probabilities"] for row in rows]
     for text, label in (("lovely great warm", "pos"), ("dull", "neg"), ("is it awful/dull? " * 40, "neg")):
-        assert [(row["input"], row["label"]) for row in succeed("predict", run, text, "--json").json] == [(text, label)]
+        assert [(row["input"], row["label"]) for row in succeed("predict", run, text, "--json").lines] == [
+            (text, label)
+        ]
     assert succeed("predict", run, "dull").out.startswith("dull: neg (")
 
 
@@ -183,17 +185,17 @@ def test_a_file_is_measured_whole(tmp_path):
         tmp_path / "test.csv", [(x, label, text) for text, label, x in rows], "label", "Urteil", "Kommentar"
     )
     values = succeed("evaluate", run, "--data", test, "--json").json
-    assert (values["rows"], values["split"]) == (50, "all")
-    predicted = succeed("predict", run, test, "--json").json
+    assert (values["examples"], values["split"]) == (50, "all")
+    predicted = succeed("predict", run, test, "--json").lines
     wrong = sum(row["label"] != label for row, (_, label, _) in zip(predicted, rows, strict=True))
     assert values["error"] == wrong / 50
     assert succeed("evaluate", run, "--data", test).out.startswith(f"texts in {test}, all 50 examples\n")
     # a file may lack a label, and be short
     one = write_csv(tmp_path / "one.csv", [("lovely great", "pos")], "Kommentar", "Urteil")
-    assert succeed("evaluate", run, "--data", one, "--json").json["rows"] == 1
+    assert succeed("evaluate", run, "--data", one, "--json").json["examples"] == 1
     assert "names no train part; leave --split out" in call("evaluate", run, "--data", one, "--split", "train").err
     # the run's own file is still measured by the part that was held out
-    assert succeed("evaluate", run, "--data", tmp_path / "reviews.csv", "--json").json["rows"] == 40
+    assert succeed("evaluate", run, "--data", tmp_path / "reviews.csv", "--json").json["examples"] == 40
 
 
 def test_a_run_of_an_older_version_finds_the_labels_itself(tmp_path):
@@ -202,7 +204,7 @@ def test_a_run_of_an_older_version_finds_the_labels_itself(tmp_path):
     assert about["data"].pop("label_column") == "Urteil"
     (run / "environment.json").write_text(json.dumps(about))
     test = write_csv(tmp_path / "test.csv", reviews(30, seed=3), "Kommentar", "Urteil")
-    assert succeed("evaluate", run, "--data", test, "--json").json["rows"] == 30
+    assert succeed("evaluate", run, "--data", test, "--json").json["examples"] == 30
 
 
 def test_a_run_that_lost_its_end_finds_the_same_words_again(tmp_path):
@@ -308,5 +310,5 @@ def test_a_teacher_of_other_words_is_refused(tmp_path):
 
 def test_json_lines_train_as_well(tmp_path):
     file = write_json_lines(tmp_path / "reviews.jsonl", reviews(100), "message", "class")
-    rows = succeed("check", "text-bag", "--data", file, "--json").json["rows"]
+    rows = succeed("check", "text-bag", "--data", file, "--json").json["examples"]
     assert rows == {"train": 76, "validation": 4, "test": 20}

@@ -360,7 +360,7 @@ def test_data_that_cannot_be_used_is_refused():
 def test_check_says_what_a_recipe_would_do():
     checked = call("check", "digits-mlp", "--json")
     facts = checked.json
-    assert facts["rows"] == {"train": 1146, "validation": 202, "test": 449}
+    assert facts["examples"] == {"train": 1146, "validation": 202, "test": 449}
     assert facts["steps_per_epoch"] == 23
     assert facts["labels"] == 10
     assert facts["comparison"] == ["one_hot", "label_smoothing", "label_embedding"]

@@ -54,7 +54,7 @@ def test_checkpoints_without_a_recipe_are_not_gone_on_with(tmp_path):
 
 def test_equal_runs_leave_equal_models(tmp_path):
     for name in ("first", "second"):
-        succeed("train", "digits-mlp", "--out", tmp_path / name, "--threads", 1, *ONE_EPOCH)
+        succeed("train", "digits-mlp", "--out", tmp_path / name, *ONE_EPOCH)
     assert (tmp_path / "first" / "model.safetensors").read_bytes() == (
         tmp_path / "second" / "model.safetensors"
     ).read_bytes()
@@ -85,5 +85,5 @@ def test_a_run_of_before_presets_goes_on_with_the_form_it_began_with(tmp_path):
     assert "preset" not in file.read_text()
     assert stored_recipe(folder).objective["preset"] == "published_port"
     assert changed_recipe(folder, ["epochs=3"]).objective["preset"] == "published_port"
-    succeed("resume", folder.path, "--set", "epochs=3", "--force", "--quiet")
+    succeed("resume", folder.path, "--set", "epochs=3", "--quiet")
     assert "preset: published_port" in " ".join(file.read_text().split())

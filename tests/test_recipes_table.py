@@ -36,11 +36,11 @@ def test_a_run_learns_predicts_new_rows_and_measures_others(tmp_path):
     assert [column["name"] for column in kept["numeric"]] == ["temperature"]
     other = write_table(tmp_path / "other.csv", seed=1)
     measured = succeed("evaluate", "run", "--data", other, "--json").json
-    assert (measured["rows"], measured["split"]) == (200, "all")
+    assert (measured["examples"], measured["split"]) == (200, "all")
     assert measured["error"] <= 0.15
     heading = ("temperature", "cough", "diagnosis")
     ill = write_csv(tmp_path / "ill.csv", [(39.0, "wet", "ill"), (38.9, "dry", "ill")], *heading)
-    assert succeed("evaluate", "run", "--data", ill, "--json").json["rows"] == 2
+    assert succeed("evaluate", "run", "--data", ill, "--json").json["examples"] == 2
     cold = write_csv(tmp_path / "cold.csv", [(37.0, "wet", "cold")] * 3, *heading)
     refused = call("evaluate", "run", "--data", cold)
     assert refused.code == 2
@@ -49,7 +49,7 @@ def test_a_run_learns_predicts_new_rows_and_measures_others(tmp_path):
     )
     file.unlink()
     new = write_csv(tmp_path / "new.csv", [("snoring", 39.2), ("none", 36.6)], "cough", "temperature")
-    rows = succeed("predict", "run", new, "--json").json
+    rows = succeed("predict", "run", new, "--json").lines
     assert [(row["input"], row["label"]) for row in rows] == [("new.csv row 2", "ill"), ("new.csv row 3", "well")]
     refused = call("predict", "run", write_csv(tmp_path / "less.csv", [("dry",)], "cough"))
     assert refused.code == 2

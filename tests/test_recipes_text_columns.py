@@ -58,7 +58,7 @@ def test_new_files_are_predicted_by_the_same_columns(tmp_path, kind):
         file = write_json_lines(tmp_path / "new.jsonl", [(body, title) for title, body in rows], "body", "title")
     else:
         file = write_csv(tmp_path / f"new.{kind}", rows, "title", "body", delimiter="\t" if kind == "tsv" else ",")
-    found = succeed("predict", run, file, "--json").json
+    found = succeed("predict", run, file, "--json").lines
     assert [row["label"] for row in found] == ["pos", "neg", "pos"]
     assert len({row["input"] for row in found}) == 3
 
@@ -132,7 +132,7 @@ def test_encoders_read_both_columns(tmp_path, recipe):
     settings = ["data.encoder=encoder", "data.maximum_tokens=24", *fast[recipe]]
     run = trained(tmp_path, *(word for setting in settings for word in ("--set", setting)), recipe=recipe, count=100)
     file = write_csv(tmp_path / "new.csv", [("", " ".join(GOOD)), ("", " ".join(BAD))], "title", "body")
-    assert [row["label"] for row in succeed("predict", run, file, "--json").json] == ["pos", "neg"]
+    assert [row["label"] for row in succeed("predict", run, file, "--json").lines] == ["pos", "neg"]
 
 
 def test_a_text_stays_a_text_and_a_list_a_list():

@@ -58,7 +58,7 @@ def test_a_run_learns_and_predicts_new_texts(name, tmp_path):
     if name == "text-finetune":  # its weights are the run's own
         shutil.rmtree(tmp_path / "encoder")
     write_csv(tmp_path / "new.csv", [(" ".join(GOOD),), (" ".join(BAD),)], "Kommentar")
-    rows = succeed("predict", tmp_path / "run", tmp_path / "new.csv", "--json").json
+    rows = succeed("predict", tmp_path / "run", tmp_path / "new.csv", "--json").lines
     assert [(row["input"], row["label"]) for row in rows] == [("new.csv row 2", "pos"), ("new.csv row 3", "neg")]
     called = succeed("predict", tmp_path / "run", " ".join(GOOD * 5), "--json")
     assert [row["label"] for row in called.json] == ["pos"]
@@ -67,7 +67,7 @@ def test_a_run_learns_and_predicts_new_texts(name, tmp_path):
     good = [row for row in reviews(20, seed=2) if row[1] == "pos"]
     good = write_csv(tmp_path / "good.csv", good, "Kommentar", "Urteil")
     measured = succeed("evaluate", tmp_path / "run", "--data", good, "--json").json
-    assert (measured["rows"], measured["split"]) == (10, "all")
+    assert (measured["examples"], measured["split"]) == (10, "all")
 
 
 @pytest.mark.usefixtures("encoder")

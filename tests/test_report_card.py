@@ -202,8 +202,8 @@ def test_every_objective_of_a_paper_is_cited():
 
 def test_the_verb_writes_the_card_where_it_is_asked_to(tmp_path):
     run = made_run(tmp_path / "run").path
-    assert succeed("card", run).out.strip() == str(run / "README.md")
-    succeed("card", run, "--output", tmp_path / "card.md")
+    assert succeed("export", run, "--format", "card").out.strip() == str(run / "README.md")
+    succeed("export", run, "--format", "card", "--out", tmp_path / "card.md")
     assert (tmp_path / "card.md").read_text() == (run / "README.md").read_text() == model_card(run)
 
 
@@ -214,10 +214,10 @@ def test_what_has_no_card_is_refused(tmp_path):
     for words, said in (
         ([tmp_path / "nowhere"], "no such folder"),
         ([tmp_path], "neither a comparison folder"),
-        ([run_path(tmp_path / "c", "one_hot", 0), "--output", tmp_path], "is a folder; name a file with --output"),
-        ([run_path(tmp_path / "c", "one_hot", 0), "--output", tmp_path / "no" / "card.md"], "cannot be written"),
+        ([run_path(tmp_path / "c", "one_hot", 0), "--out", tmp_path], "is a folder; name a file with --out"),
+        ([run_path(tmp_path / "c", "one_hot", 0), "--out", tmp_path / "no" / "card.md"], "cannot be written"),
     ):
-        called = call("card", *words)
+        called = call("export", *words, "--format", "card")
         assert called.code == 2
         assert said in called.err
         assert "Traceback" not in called.err

@@ -61,9 +61,9 @@ def test_no_verb_opens_a_connection(offline, tmp_path):
         ["train", "digits-mlp", *small, "--out", "run"],
         ["compare", "digits-mlp", "--objectives", "one_hot,label_smoothing", "--seeds", "1", *small, "--out", "c"],
         ["evaluate", "run"],
-        ["neighbours", "run"],
+        ["labels", "run"],
         ["report", "c"],
-        ["card", "run"],
+        ["export", "run", "--format", "card"],
     ):
         ran, noted = offline("-m", "labelembed", *words)
         assert (ran.returncode, noted) == (0, ""), (words, ran.stderr)

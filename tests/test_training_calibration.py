@@ -165,7 +165,7 @@ def test_the_command_line_says_what_came_of_it(tmp_path, monkeypatch):
     line = succeed(*TRAIN).out.splitlines()[1]
     assert line.startswith("temperature ")
     assert "fitted on the validation examples: test NLL" in line
-    assert succeed(*TRAIN, "--no-calibration", "--overwrite").out.splitlines()[1] == (
+    assert succeed(*TRAIN, "--set", "calibration=false", "--overwrite").out.splitlines()[1] == (
         "no temperature: calibration is off"
     )
     assert "calibration: false\n" in (tmp_path / "run" / "recipe.yaml").read_text()
@@ -176,7 +176,7 @@ def test_the_command_line_says_what_came_of_it(tmp_path, monkeypatch):
     few = ("--set", "data.validation={rows: 7}", "--overwrite")
     why = "7 validation examples are fewer than 50"
     assert succeed(*TRAIN, *few).out.splitlines()[1] == f"no temperature: not fitted, {why}"
-    assert why in (succeed("card", "run"), Path("run/README.md").read_text())[1]
+    assert why in (succeed("export", "run", "--format", "card"), Path("run/README.md").read_text())[1]
     words = ("compare", *TRAIN[1:-3], "--objectives", "one_hot,label_smoothing", "--seeds", "1", *few[:2])
     assert f"No temperature was fitted: {why}." in succeed(*words, "--out", "compared", "--quiet").out
     assert f"No temperature was fitted: {why}." in Path("compared/report.html").read_text()
@@ -185,14 +185,14 @@ def test_the_command_line_says_what_came_of_it(tmp_path, monkeypatch):
 def test_a_run_with_a_temperature_is_another_recipe_than_one_without(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     succeed(*TRAIN)
-    refused = call(*TRAIN, "--no-calibration")
+    refused = call(*TRAIN, "--set", "calibration=false")
     assert refused.code == 2
     assert "calibration: here True, asked for False" in refused.err
 
 
 @pytest.mark.parametrize("value", ["1", "maybe", "[true]"])
 def test_calibration_is_true_or_false(value):
-    refused = call(*TRAIN, "--set", f"calibration={value}", "--dry-run")
+    refused = call(*TRAIN, "--set", f"calibration={value}")
     assert refused.code == 2
     assert "calibration: must be true or false" in refused.err
 

@@ -387,17 +387,16 @@ def test_each_flipped_bit_of_the_weights_is_refused_and_named(done, tmp_path, mo
     ("name", "words"),
     [
         ("model", ["predict", "run", "input.npy"]),
-        ("model", ["export", "run", "--output", "out"]),
+        ("model", ["export", "run", "--out", "out"]),
         ("model", ["train", "digits-mlp", "--objective", "distillation:teacher=run", "--out", "student"]),
-        ("label_geometry", ["neighbours", "run"]),
-        ("label_geometry", ["geometry", "run"]),
-        ("label_geometry", ["geometry", "run/label_geometry.safetensors"]),
-        ("label_geometry", ["card", "run"]),
+        ("label_geometry", ["labels", "run"]),
+        ("label_geometry", ["labels", "run/label_geometry.safetensors"]),
+        ("label_geometry", ["export", "run", "--format", "card"]),
         (
             "label_geometry",
             ["train", "digits-mlp", "--objective", "label_embedding:embedding=run/label_geometry.safetensors"],
         ),
-        ("class_means", ["geometry", "run"]),
+        ("class_means", ["labels", "run"]),
     ],
 )
 def test_no_verb_reads_a_changed_file_of_a_run(name, words, done, tmp_path, monkeypatch):

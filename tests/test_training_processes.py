@@ -43,7 +43,7 @@ def commands(tmp_path_factory):
 
 def train_words(folder, settings, recipe="digits-mlp"):
     options = [word for setting in settings for word in ("--set", setting)]
-    return ["train", recipe, *options, "--out", str(folder), "--threads", "1", "--device", "cpu"]
+    return ["train", recipe, *options, "--out", str(folder), "--device", "cpu"]
 
 
 @pytest.mark.parametrize("objective", ["label_embedding", "one_hot", "distillation", "static_labels"])

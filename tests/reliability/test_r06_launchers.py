@@ -62,7 +62,7 @@ def saved_and_goes_on(folder, err, steps_of_epoch):
     assert f"labelembed resume {folder}" in err
     assert newest(folder).step >= epochs * steps_of_epoch
     assert epochs < EPOCHS
-    more = ["--force", "--set", f"epochs={epochs + 2}"]
+    more = ["--set", f"epochs={epochs + 2}"]
     resumed = call("resume", str(folder), "--device", "cpu", "--json", *more)
     assert resumed.code == 0, resumed.err
     assert len(RunFolder(folder).journal()) == epochs + 2

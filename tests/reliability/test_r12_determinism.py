@@ -85,7 +85,7 @@ def test_second_call_leaves_every_byte_but_when_it_was(digits):
 
 
 def test_comparison_is_one_run_after_the_other_by_hand(digits, tmp_path):
-    words = [*DIGITS[:1], *DIGITS[5:], "--set", "seed=1", "--threads", 1, "--device", "cpu", "--quiet"]
+    words = [*DIGITS[:1], *DIGITS[5:], "--set", "seed=1", "--device", "cpu", "--quiet"]
     succeed("train", *words, "--objective", "label_embedding", "--out", tmp_path / "alone")
     (of_comparison,) = digits.glob("runs/label_embedding*/seed-1")
     # What the comparison says besides of a run is its recipe's own comparison block, and where the run lies.

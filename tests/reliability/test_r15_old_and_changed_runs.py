@@ -97,31 +97,21 @@ def half(tmp_path, monkeypatch):
     return RunFolder(tmp_path / "run")
 
 
-def test_changed_recipe_is_refused_with_its_differences(half, figure):
+def test_train_refuses_a_changed_recipe_with_its_differences(half, figure):
     before = listing(half.path)
-    refused = 0
-    changes = ["--set", "epochs=5", "--set", "optimizer.learning_rate=0.5"]
-    for words, anew in (
-        (["resume", "run", *changes], "train anew in another folder"),
-        (["train", "run/recipe.yaml", *changes, "--out", "run"], "choose another --out"),
-    ):
-        called = call(*words)
-        assert (called.code, called.err) == (
-            2,
-            f"error: run: holds the run of another recipe; {anew}, or go on with the changed recipe by "
-            "--force. It differs in\n"
-            "  epochs: here 3, asked for 5\n"
-            "  optimizer.learning_rate: here 0.01, asked for 0.5\n",
-        )
-        refused += listing(half.path) == before
-    figure.count("changed recipes refused without --force", refused, 2)
+    called = call("train", "run/recipe.yaml", "--epochs", 5, "--lr", 0.5, "--out", "run")
+    assert (called.code, called.err) == (
+        2,
+        "error: run: holds the run of another recipe; choose another --out, or go on with a change: labelembed resume "
+        "run --set KEY=VALUE. It differs in\n"
+        "  epochs: here 3, asked for 5\n"
+        "  optimizer.learning_rate: here 0.01, asked for 0.5\n",
+    )
+    figure.count("changed recipes refused by train", int(listing(half.path) == before), 1)
 
 
-@pytest.mark.parametrize("verb", ["resume", "train"])
-def test_changed_recipe_goes_on_by_force_and_the_folder_says_so(verb, half, figure):
-    first = ["resume", "run"] if verb == "resume" else ["train", "run/recipe.yaml", "--out", "run"]
-    changes = ["--set", "epochs=5", "--set", "optimizer.learning_rate=0.5", "--force", "--quiet"]
-    succeed(*first, *changes)
+def test_resume_goes_on_with_a_changed_recipe_and_the_folder_says_so(half, figure):
+    succeed("resume", "run", "--epochs", 5, "--set", "optimizer.learning_rate=0.5", "--quiet")
     journal = half.journal()
     assert [line["epoch"] for line in journal] == [1, 2, 3, 4, 5]
     # cosine over 25 steps, of which 10, 15, ... are made: the schedule is that of the new number of epochs
@@ -144,22 +134,22 @@ def test_finished_run_goes_on_with_more_epochs(tmp_path, monkeypatch, figure):
     monkeypatch.chdir(tmp_path)
     train(small_recipe(), tmp_path / "run")
     train(small_recipe(epochs=5), tmp_path / "whole")
-    succeed("resume", "run", "--set", "epochs=5", "--force", "--quiet")
+    succeed("resume", "run", "--set", "epochs=5", "--quiet")
     # With a rate that does not depend on the number of epochs this is the run of five epochs.
     here, there = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole"))
     assert here.keys() == there.keys()
     figure.count(FORCED, int(all(bool((here[name] == there[name]).all()) for name in there)), 1)
-    again = call("resume", "run", "--set", "epochs=6", "--force", "--quiet")
+    again = call("resume", "run", "--set", "epochs=6", "--quiet")
     assert again.code == 0, again.err
     assert len(RunFolder("run").environment()["changes"]) == 2
     assert (tmp_path / "run" / "recipe.2.yaml").is_file()
 
 
-def test_force_without_a_change_only_goes_on(half):
-    succeed("train", "run/recipe.yaml", "--out", "run", "--force", "--quiet")
+def test_set_without_a_change_only_goes_on(half):
+    succeed("resume", "run", "--epochs", 3, "--quiet")
     assert "changes" not in half.environment()
     assert not (half.path / "recipe.1.yaml").exists()
-    called = succeed("resume", "run", "--force")
+    called = succeed("resume", "run", "--epochs", 3)
     assert "finished already" in called.err
 
 
@@ -169,41 +159,41 @@ def test_force_without_a_change_only_goes_on(half):
         ("model.hidden_sizes=[13]", "run: what the run has learned does not fit the changed recipe (RuntimeError: "),
         (
             "objective=one_hot",
-            "not by --force either; train anew in another folder. It differs in\n  objective.name: here",
+            "it cannot go on; train anew in another folder. It differs in\n  objective.name: here",
         ),
         (
             "optimizer=sgd",
-            "not by --force either; train anew in another folder. It differs in\n  optimizer.name: here 'adam'",
+            "it cannot go on; train anew in another folder. It differs in\n  optimizer.name: here 'adam'",
         ),
         (
             "batch_size=20",
-            "not by --force either; train anew in another folder. It differs in\n  batch_size: here 40, asked",
+            "it cannot go on; train anew in another folder. It differs in\n  batch_size: here 40, asked",
         ),
-        ("seed=1", "not by --force either; train anew in another folder. It differs in\n  seed: here 0, asked for 1"),
+        ("seed=1", "it cannot go on; train anew in another folder. It differs in\n  seed: here 0, asked for 1"),
         (
             "data.train_rows=100",
-            "not by --force either; train anew in another folder. It differs in\n  data.train_rows: here",
+            "it cannot go on; train anew in another folder. It differs in\n  data.train_rows: here",
         ),
         (
             "selection.by=last_epoch",
-            "not by --force either; train anew in another folder. It differs in\n  selection.by: here",
+            "it cannot go on; train anew in another folder. It differs in\n  selection.by: here",
         ),
         ("epochs=1", "run: epochs: must be 2 or more, the run stands in epoch 2, got 1\n"),
         ("epochs=0", "run/recipe.yaml with --set: epochs: must be >= 1, got 0\n"),
         ("epocs=4", "run/recipe.yaml with --set: epocs: unknown key (did you mean 'epochs'?)\n"),
     ],
 )
-def test_what_cannot_go_on_is_refused_even_by_force(setting, said, half, figure):
+def test_what_cannot_go_on_is_refused(setting, said, half, figure):
     before = listing(half.path)
-    called = call("resume", "run", "--set", setting, "--force")
+    called = call("resume", "run", "--set", setting)
     assert called.code == 2
     assert said in called.err
     assert len(called.err.splitlines()) <= 10
-    figure.count("changes that do not fit refused by force too", int(listing(half.path) == before), 1)
+    figure.count("changes that do not fit refused", int(listing(half.path) == before), 1)
 
 
 def test_starting_over_removes_the_recipes_of_before(half):
-    succeed("resume", "run", "--set", "epochs=4", "--force", "--quiet")
+    succeed("resume", "run", "--set", "epochs=4", "--quiet")
     succeed("train", "run/recipe.yaml", "--out", "run", "--overwrite", "--quiet")
     assert not (half.path / "recipe.1.yaml").exists()
 

@@ -9,20 +9,23 @@ from typing import Any
 import typer
 
 from labelembed import __version__
+from labelembed.cli import (  # noqa: F401 - each adds its verbs to the program
+    compare_verb,
+    labels_verb,
+    preprocess_verb,
+    reading_verbs,
+    recipe_verbs,
+    report_verbs,
+    training_verbs,
+    translate_verb,
+    tune_verb,
+)
 from labelembed.cli.launched import end_with_launcher, process_count, process_number, refuse_several
 from labelembed.cli.options import without_set
+from labelembed.cli.program import app
 from labelembed.cli.steady_stream import steady
 from labelembed.errors import LabelEmbedError
 from labelembed.training.signals import SIGNALS, Stopped, stop_at_once
-
-app = typer.Typer(
-    name="labelembed",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Begin with: labelembed compare digits-mlp",
-)
 
 
 def _print_version(wanted: bool) -> None:
@@ -34,9 +37,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _everything(
     context: typer.Context,
-    version: bool = typer.Option(
-        False, "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
-    ),
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Train networks with learned label representations, and see honestly whether it helps."""
     refuse_several(context.invoked_subcommand)
@@ -44,36 +45,6 @@ def _everything(
     verb = group.get_command(context, context.invoked_subcommand or "")
     if context.obj is not None and verb is not None:
         context.obj["has_set"] = any("--set" in parameter.opts for parameter in verb.params)
-
-
-from labelembed.cli import (  # noqa: E402 - they need `app`
-    compare_verb,
-    export_verb,
-    geometry_verb,
-    reading_verbs,
-    recipe_verbs,
-    report_verbs,
-    score_verb,
-    text_verbs,
-    training_verbs,
-    translate_verb,
-    tune_verb,
-)
-
-for _verbs in (
-    training_verbs,
-    compare_verb,
-    tune_verb,
-    reading_verbs,
-    report_verbs,
-    geometry_verb,
-    recipe_verbs,
-    text_verbs,
-    translate_verb,
-    score_verb,
-    export_verb,
-):
-    _verbs.register(app)
 
 
 def main() -> None:
@@ -87,7 +58,7 @@ def main() -> None:
 def _called() -> int:
     """Calls the verb; returns the exit code, once what is wrong has been said."""
     verb = {"has_set": True}
-    try:  # typer itself prints what is wrong with an option, and exits with 2
+    try:
         with stop_at_once():
             app(obj=verb)
         return 0

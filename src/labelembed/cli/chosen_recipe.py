@@ -27,16 +27,16 @@ def chosen_recipe(
         objective: That of `--objective`.
 
     Raises:
-        typer.BadParameter: There is neither a recipe nor a path.
+        LabelEmbedError: There is neither a recipe nor a path.
         DataError: No recipe fits the data.
     """
+    from labelembed.errors import LabelEmbedError
     from labelembed.recipes.choosing import choose_recipe
     from labelembed.recipes.fitting import path_in
 
     settings = list(settings or [])
     if recipe is None and data is None and path_in(settings) is None:
-        message = "missing; name a recipe, or give --data PATH and the recipe that fits is taken"
-        raise typer.BadParameter(message, param_hint="RECIPE")
+        raise LabelEmbedError("RECIPE: missing; name a recipe, or give --data PATH and the recipe that fits is taken")
     return choose_recipe(recipe, settings=settings, data=data, objective=objective, say=_say)
 
 

@@ -10,20 +10,24 @@ import typer
 from labelembed.cli.chosen_recipe import chosen_recipe
 from labelembed.cli.many_runs import cluster_to, until_stopped
 from labelembed.cli.options import (
-    CalibrationOption,
+    BaselineOption,
     ClusterOption,
     DataOption,
     DeviceOption,
     DryRunOption,
-    FittingRecipeArgument,
     JobsOption,
     JsonOption,
-    PruneOption,
+    ObjectivesOption,
+    OverwriteOption,
     QuietOption,
+    RecipeArgument,
+    SeedsOption,
     SetOption,
     SpaceOption,
     TrackOption,
+    out_option,
 )
+from labelembed.cli.program import verb
 from labelembed.cli.results import say_comparison, say_estimate
 
 if TYPE_CHECKING:
@@ -31,67 +35,38 @@ if TYPE_CHECKING:
     from labelembed.runs.comparison_plan import ComparisonPlan
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the verb."""
-    app.command(
-        epilog="Example: labelembed compare digits-mlp "
-        "--objectives one_hot,label_smoothing:smoothing=0.4,label_embedding:preset=paper:temperature=3 --seeds 5"
-    )(compare)
-
-
+@verb(
+    "Train",
+    "labelembed compare digits-mlp",
+    "labelembed compare digits-mlp --objectives one_hot,label_smoothing:smoothing=0.4,label_embedding:preset=paper "
+    "--seeds 0-7 --epochs 10",
+    "labelembed compare --data reviews.csv --tuned --trials 10 --jobs 2",
+)
 def compare(
-    recipe: FittingRecipeArgument = None,
-    objectives: Annotated[
-        str | None,
-        typer.Option(
-            "--objectives",
-            metavar="NAME[:KEY=VALUE...],...",
-            help="Variants to compare, each a row; by default the recipe's own.",
-        ),
-    ] = None,
-    seeds: Annotated[
-        str | None,
-        typer.Option(
-            "--seeds",
-            metavar="N|S1,S2,...",
-            help="How many seeds, from the recipe's `seed` (0) on, or which (one: 5,).",
-        ),
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option("--baseline", metavar="VARIANT", help="What the others are compared with.")
-    ] = None,
+    recipe: RecipeArgument = None,
     data: DataOption = None,
     settings: SetOption = None,
+    objectives: ObjectivesOption = None,
+    seeds: SeedsOption = None,
+    baseline: BaselineOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="The comparison folder; by default comparisons/RECIPE, of --tuned comparisons/RECIPE-tuned.",
-        ),
+        out_option("DIR", "The comparison folder; by default comparisons/RECIPE, of --tuned comparisons/RECIPE-tuned."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew: remove the comparison that is in the folder.")
-    ] = False,
+    overwrite: OverwriteOption = False,
     jobs: JobsOption = None,
     cluster: ClusterOption = None,
     tuned: Annotated[
         bool,
         typer.Option(
             "--tuned",
-            help="First tune learning rate, weight decay and arguments of every variant, by equally many trials.",
+            help="First tune learning rate, weight decay and arguments of each objective by --trials.",
         ),
     ] = False,
     trials: Annotated[
-        int | None, typer.Option("--trials", metavar="N", help="Of --tuned: trials of each variant; 10.")
-    ] = None,
-    trial_seeds: Annotated[
-        str | None,
-        typer.Option("--trial-seeds", metavar="N|S1,S2,...", help="Of --tuned: none of the comparison's; one."),
+        int | None, typer.Option("--trials", metavar="N", help="With --tuned: trials of each objective; by default 10.")
     ] = None,
     space: SpaceOption = None,
-    prune: PruneOption = "none",
-    no_calibration: CalibrationOption = False,
     track: TrackOption = None,
     dry_run: DryRunOption = False,
     device: DeviceOption = None,
@@ -110,13 +85,10 @@ def compare(
 
     if cluster is not None and jobs is not None:
         raise ClusterError("--jobs: goes with one machine; with --cluster each worker makes one run at a time")
-    only_tuned = {"--trials": trials, "--trial-seeds": trial_seeds, "--space": space}
-    only_tuned |= {"--prune": prune if prune != "none" else None}
-    asked = [option for option, value in only_tuned.items() if value is not None]
+    asked = [option for option, value in {"--trials": trials, "--space": space}.items() if value is not None]
     if asked and not tuned:
         raise RecipeError([f"goes with --tuned; tune alone is `labelembed tune {recipe or 'RECIPE'}`"], source=asked[0])
     trackers = tracker_names(track)
-    settings = [*(settings or []), *(["calibration=false"] if no_calibration else [])]
     chosen, name = chosen_recipe(recipe, settings=settings, data=data)
     out = out or Path("comparisons") / (f"{name}-tuned" if tuned else name)
     refuse_run_folder(out)
@@ -125,7 +97,7 @@ def compare(
     tuning = None
     if tuned:
         how_many = 10 if trials is None else trials
-        tuning = plan_of_tuning(plan, chosen, out, trials=how_many, seeds=trial_seeds, space=space or [], prune=prune)
+        tuning = plan_of_tuning(plan, chosen, out, trials=how_many, space=space or [])
     if dry_run:
         at_once = jobs or (max(1, count_workers(cluster)) if cluster is not None else default_jobs(device))
         gpus = None if cluster is not None else len(visible_gpus(device))

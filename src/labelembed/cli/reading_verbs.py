@@ -1,26 +1,29 @@
-"""Verbs that read finished runs: evaluate, predict, neighbours."""
+"""Verbs that use a finished run: evaluate, predict."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from labelembed.cli.options import JsonOption, RunArgument, without_set
+from labelembed.cli.options import JsonOption, RunArgument, out_option, without_set, written
+from labelembed.cli.program import verb
+from labelembed.errors import DataError, nearest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from labelembed.runs.saved_run import SavedRun
 
-MeasuredOption = Annotated[
-    str | None, typer.Option("--data", metavar="PATH", help="Other data to measure: a file or a folder.")
-]
-
-_MEASURE_WORDS = {"nll": "NLL", "brier": "Brier score", "macro_f1": "macro-F1"}
-_IN_WORDS = {
+_IN_WORDS = {"nll": "NLL", "brier": "Brier score", "macro_f1": "macro-F1"}
+_OF_SENTENCES = {
     "error": "token error",
     "top5_error": "top-5 token error",
     "nll": "NLL of a token",
@@ -30,32 +33,42 @@ _IN_WORDS = {
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
 }
-# Without a label asked for nobody reads more, and of tens of thousands of words the list takes minutes.
-_MOST_LISTED = 200
+_SPLITS = ("test", "validation", "train")
 # Characters of a text that was given as an argument.
 _MOST_SHOWN = 80
+# Inputs that the network sees at once.
+_AT_ONCE = 256
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the verbs."""
-    app.command(epilog="Example: labelembed evaluate runs/first --data path/to/mnist")(evaluate)
-    app.command(epilog="Example: labelembed predict runs/first picture.png --json")(predict)
-    app.command(epilog="Example: labelembed neighbours runs/first 4 --count 3")(neighbours)
+def _checked_split(split: str) -> str:
+    split = "validation" if split == "development" else split  # its name of before
+    if split not in _SPLITS:
+        raise DataError(f"--split: must be test, validation or train, got {split!r}{nearest(split, _SPLITS)}")
+    return split
 
 
+@verb(
+    "Use what was trained",
+    "labelembed evaluate runs/digits",
+    "labelembed evaluate runs/first --data path/to/mnist --split validation",
+)
 def evaluate(
     run: RunArgument,
-    data: MeasuredOption = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="PATH", help="Evaluate on this file or folder instead.")
+    ] = None,
     split: Annotated[
-        Literal["test", "validation", "train"], typer.Option("--split", help="Which part of the data to measure.")
+        str,
+        typer.Option(
+            "--split", metavar="test|validation|train", callback=_checked_split, help="Which part of the data to use."
+        ),
     ] = "test",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a finished run: error, NLL, calibration before and after; of translations BLEU, chrF and ROUGE.
+    """Evaluate a run: error, NLL and calibration, before and after temperature scaling.
 
-    Without --data on the data it was trained on. Other data are measured whole, or by the part they name for the test.
+    Translations are scored by BLEU, chrF and ROUGE. Other data that name no splits are used whole.
     """
-    from labelembed.errors import DataError
     from labelembed.runs.recipe_diff import stored_recipe
     from labelembed.runs.saved_run import SavedRun
     from labelembed.training.run_folder import RunFolder
@@ -68,21 +81,21 @@ def evaluate(
     whole = len(found.train) == 0
     rows = found.splits.get(split)
     if whole and split != "test":
-        raise DataError(f"{found.source}: names no {split} part; leave --split out to measure all of it")
+        raise DataError(f"{found.source}: names no {split} set; leave --split out to use all of it")
     if rows is None:
-        raise DataError(f"{found.source}: has no {split} examples; it has {', '.join(found.splits)}")
+        raise DataError(f"{found.source}: has no {split} set; it has {', '.join(found.splits)}")
     before, after = saved.evaluate_both(rows)
     fitted = saved.folder.result().get("temperature") is not None
     if as_json:
-        about = {"split": "all" if whole else split, "rows": len(rows), "source": found.source} | before
+        about = {"split": "all" if whole else split, "examples": len(rows), "source": found.source} | before
         fit = {"temperature": saved.temperature if fitted else None, "calibrated": after if fitted else None}
         typer.echo(json.dumps(about | fit))
         return
     for note in found.notes:
         typer.echo(f"data: {without_set(note)}", err=True)
-    typer.echo(f"{found.source}, {f'all {len(rows):,} examples' if whole else f'{split}, {len(rows):,} rows'}")
+    typer.echo(f"{found.source}, {f'all {len(rows):,} examples' if whole else f'{split} set, {len(rows):,} examples'}")
     for name, value in before.items():
-        in_words = _MEASURE_WORDS.get(name, name.replace("_", " "))
+        in_words = _IN_WORDS.get(name, name.replace("_", " "))
         shown, calibrated = _measure_text(name, value), _measure_text(name, after[name])
         moved = fitted and name in ("nll", "calibration_error", "brier")
         typer.echo(f"  {in_words:<18} {shown:<8} {f'calibrated {calibrated}' if moved else ''}".rstrip())
@@ -94,7 +107,6 @@ def evaluate(
 
 
 def _evaluate_translations(run: Path, data: str | None, split: str, *, as_json: bool) -> None:
-    from labelembed.errors import DataError
     from labelembed.runs.saved_translator import SavedTranslator
 
     saved = SavedTranslator.load(run)
@@ -102,72 +114,169 @@ def _evaluate_translations(run: Path, data: str | None, split: str, *, as_json: 
     kept = [name for name in corpus.splits if name != "train"]
     if split not in kept:
         raise DataError(
-            f"{corpus.source}: {split} sentences cannot be measured; it has {', '.join(kept) or 'no others'}"
+            f"{corpus.source}: no {split} sentences to evaluate on; it has {', '.join(kept) or 'no others'}"
         )
     measures = saved.evaluate(corpus, split)
+    sentences = len(corpus.splits[split])
     if as_json:
-        about = {"split": split, "rows": len(corpus.splits[split]), "source": corpus.source}
-        typer.echo(json.dumps(about | measures))
+        typer.echo(json.dumps({"split": split, "examples": sentences, "source": corpus.source} | measures))
         return
-    typer.echo(f"{corpus.source}, {split}, {len(corpus.splits[split]):,} sentences, beam {saved.decoding.beam}")
+    typer.echo(f"{corpus.source}, {split} set, {sentences:,} sentences, beam {saved.decoding.beam}")
     for name, value in measures.items():
-        in_words = _IN_WORDS.get(name, name)
-        shown = (
-            f"{100 * value:.2f}" if name in ("bleu", "chrf") or name.startswith("rouge") else _measure_text(name, value)
-        )
-        typer.echo(f"  {in_words:<18} {shown}")
+        of_text = name in ("bleu", "chrf") or name.startswith("rouge")
+        shown = f"{100 * value:.2f}" if of_text else _measure_text(name, value)
+        typer.echo(f"  {_OF_SENTENCES.get(name, name):<18} {shown}")
 
 
 def _measure_text(name: str, value: float) -> str:
     return f"{value:.4f}" if name in ("nll", "brier", "perplexity") else f"{value:.2%}"
 
 
+class _Inputs(NamedTuple):
+    """What is read at once: inputs, what each is called, and what the user should know of them."""
+
+    values: Tensor
+    names: list[str]
+    notes: list[str]
+
+
+@verb(
+    "Use what was trained",
+    "labelembed predict runs/first picture.png",
+    "labelembed predict runs/first pictures/ --format csv -o predictions.csv",
+)
 def predict(
     run: RunArgument,
     inputs: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            metavar="INPUT",
-            help="An image, a .npy array, an idx file or a file of rows. Texts also: a .txt file with one text a line, "
-            "the same from standard input (-), or the text itself.",
+            metavar="INPUT...",
+            help="Files and folders: pictures, .npy arrays, idx files, tables. For a run on texts also .txt files with "
+            "a text a line, the same from standard input (-), or a text itself.",
         ),
     ],
-    top: Annotated[int, typer.Option("--top", min=1, help="How many labels to show a row.")] = 3,
+    format: Annotated[
+        Literal["text", "csv", "json"], typer.Option("--format", help="`json` has the probability of every label.")
+    ] = "text",
+    top: Annotated[
+        int | None, typer.Option("--top", min=1, metavar="N", help="Labels to show; by default 3, in CSV 1.")
+    ] = None,
     invert: Annotated[
-        bool, typer.Option("--invert", help="Exchange dark and light: for dark digits on white paper.")
+        bool, typer.Option("--invert", help="Exchange dark and light, for dark digits on white paper.")
     ] = False,
-    as_json: JsonOption = False,
+    out: Annotated[Path | None, out_option("FILE", "Write here instead of standard output.")] = None,
 ) -> None:
-    """Say which label each input has, and with what probability."""
+    """Predict the label of each input, with its probability: one line for each."""
     from labelembed.runs.saved_run import SavedRun
 
     saved = SavedRun.load(run)
-    is_text = inputs != "-" and saved.reads_texts and _is_text(inputs)
-    if inputs == "-":
-        texts, names = _standard_input(saved)
-        values, notes = saved.encode_texts(texts)
-    elif is_text:
-        names = [inputs]
-        values, notes = saved.encode_texts(names)
+    faults: list[str] = []
+    notes: Counter[str] = Counter()
+    count = 0
+    with written(out) as target:
+        write = _writer(target, format, top=(top or (3 if format == "text" else 1)))
+        for read in _together(_read(saved, inputs, faults, invert=invert)):
+            notes.update(read.notes)
+            for found in saved.predict(read.values, read.names):
+                write(found)
+                count += 1
+    for note, times in notes.items():
+        typer.echo(f"note: {without_set(note)}{f' ({times:,} inputs)' if times > 1 else ''}", err=True)
+    if faults:
+        raise DataError("\n".join(faults if len(faults) == 1 else [f"{len(faults):,} inputs cannot be used", *faults]))
+    if out is not None:
+        typer.echo(f"{out}: {count:,} lines written")
+
+
+def _read(saved: SavedRun, words: list[str], faults: list[str], *, invert: bool) -> Iterator[_Inputs]:
+    """Yields what is read of each input; what cannot be read is listed, and the others are predicted all the same."""
+    for word in words:
+        if word == "-":
+            texts, names = _standard_input(saved)
+            values, notes = saved.encode_texts(texts)
+            yield _Inputs(values, names, notes)
+        elif saved.reads_texts and _is_text(word):
+            values, notes = saved.encode_texts([word])
+            yield _Inputs(values, [_beginning(word)], notes)
+        else:
+            for file in _files(saved, Path(word)):
+                try:
+                    values, names, notes = saved.read_inputs(file, invert=invert)
+                except DataError as error:
+                    faults.append(str(error))
+                    continue
+                yield _Inputs(values, [f"{file}{name.removeprefix(file.name)}" for name in names], notes)
+
+
+def _files(saved: SavedRun, path: Path) -> list[Path]:
+    """Returns a file, or what in a folder and those in it can be an input of the run."""
+    from labelembed.data.files.parts import is_readable
+    from labelembed.data.files.picture import PICTURE_SUFFIXES
+
+    if not path.is_dir():
+        return [path]
+    if saved.reads_texts or saved.recipe.data["name"] == "table":
+        kinds, found = "file of texts or a table", [file for file in path.rglob("*") if is_readable(file)]
+        found += [file for file in path.rglob("*.txt") if saved.reads_texts]
     else:
-        values, names, notes = saved.read_inputs(Path(inputs), invert=invert)
-    for note in notes:
-        typer.echo(f"note: {without_set(note)}", err=True)
-    rows = saved.predict(values, names)
-    if as_json:
-        typer.echo(json.dumps(rows, ensure_ascii=False))
-        return
-    for row in rows:
-        best = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])[:top]
-        name = _beginning(row["input"]) if is_text else row["input"]
-        typer.echo(f"{name}: " + ", ".join(f"{label} ({share:.1%})" for label, share in best))
+        kinds, found = "picture or .npy array", [*path.rglob("*.npy")]
+        found += [file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES]
+    found = sorted({file for file in found if file.is_file() and not file.name.startswith(".")})
+    if not found:
+        raise DataError(f"{path}: holds no {kinds} to predict for")
+    return found
+
+
+def _together(found: Iterable[_Inputs]) -> Iterator[_Inputs]:
+    """Yields inputs of the same shape together, so that a folder of pictures costs no step for each."""
+    import torch
+
+    waiting: list[_Inputs] = []
+
+    def all_of_them() -> _Inputs:
+        together = _Inputs(
+            torch.cat([one.values for one in waiting]),
+            [name for one in waiting for name in one.names],
+            [note for one in waiting for note in one.notes],
+        )
+        waiting.clear()
+        return together
+
+    for one in found:
+        kind = one.values.shape[1:], one.values.dtype
+        if waiting and (kind != (waiting[0].values.shape[1:], waiting[0].values.dtype)):
+            yield all_of_them()
+        waiting.append(one)
+        if sum(len(read.names) for read in waiting) >= _AT_ONCE:
+            yield all_of_them()
+    if waiting:
+        yield all_of_them()
+
+
+def _writer(target: IO[str], format: str, *, top: int) -> Any:
+    """Returns what writes one prediction: in words, as a line of CSV, or as an object of JSON."""
+    if format == "json":
+        return lambda found: print(json.dumps(found, ensure_ascii=False), file=target)
+    table = csv.writer(target, lineterminator="\n")
+    if format == "csv":
+        more = [f"{column}_{place}" for place in range(2, top + 1) for column in ("label", "probability")]
+        table.writerow(["input", "label", "probability", *more])
+
+    def write(found: dict[str, Any]) -> None:
+        best = sorted(found["probabilities"].items(), key=lambda pair: -pair[1])[:top]
+        if format == "csv":
+            table.writerow([found["input"], *(cell for pair in best for cell in pair)])
+        else:
+            shown = ", ".join(f"{label} ({probability:.1%})" for label, probability in best)
+            print(f"{found['input']}: {shown}", file=target)
+
+    return write
 
 
 def _standard_input(saved: SavedRun) -> tuple[list[str], list[str]]:
     """Returns the texts of standard input, one a line, and where each stands."""
     from labelembed.data.files.text import decoded
     from labelembed.data.readers.texts import text_lines
-    from labelembed.errors import DataError
 
     if not saved.reads_texts:
         raise DataError(f"-: only texts are read from standard input, and {saved.folder.path} reads none; name a file")
@@ -188,35 +297,3 @@ def _is_text(word: str) -> bool:
         if Path(word).expanduser().exists():
             return False
     return not is_readable(Path(word)) and not word.startswith(("/", "./", "../", "~/"))
-
-
-def neighbours(
-    run: RunArgument,
-    labels: Annotated[list[str] | None, typer.Argument(metavar="LABEL...", help="Names; none: all, up to 200.")] = None,
-    count: Annotated[int, typer.Option("--count", "-k", min=1, help="How many neighbours a label.")] = 5,
-    everything: Annotated[bool, typer.Option("--all", help="Every label, where there are more than 200.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the labels that are most like a label, as the run learned it."""
-    from labelembed.errors import LabelEmbedError
-    from labelembed.training.run_folder import RunFolder
-
-    folder = RunFolder(run)
-    folder.require_finished()
-    geometry = folder.label_geometry()
-    asked = labels or list(geometry.names)
-    if not labels and not everything and len(asked) > _MOST_LISTED:
-        asked = asked[:_MOST_LISTED]
-        typer.echo(f"note: the first {_MOST_LISTED} of {len(geometry):,} labels; --all shows every label", err=True)
-    try:
-        found = geometry.neighbours_of(asked, k=count)
-    except KeyError as error:
-        raise LabelEmbedError(f"{folder.geometry_file}: {error.args[0]}") from error
-    if as_json:
-        typer.echo(
-            json.dumps({label: [n._asdict() for n in near] for label, near in found.items()}, ensure_ascii=False)
-        )
-        return
-    typer.echo(f"(in brackets: {geometry.score_unit})")
-    for label, near in found.items():
-        typer.echo(f"{label}: " + ", ".join(f"{n.name} ({n.score:.3g})" for n in near))

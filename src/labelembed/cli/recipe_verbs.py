@@ -9,19 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from labelembed.cli.chosen_recipe import chosen_recipe
-from labelembed.cli.options import DataOption, FittingRecipeArgument, JsonOption, RecipeArgument, SetOption
+from labelembed.cli.options import DataOption, JsonOption, OverwriteOption, RecipeArgument, SetOption, out_option
+from labelembed.cli.program import verb
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the verbs."""
-    app.command(epilog="Example: labelembed objectives")(objectives)
-    app.command(epilog="Example: labelembed recipes")(recipes)
-    app.command(epilog="Example: labelembed init digits-mlp -o my.yaml")(init)
-    app.command(epilog="Example: labelembed check mnist-mlp --data path/to/mnist")(check)
-
-
+@verb("Look up and prepare", "labelembed objectives")
 def objectives(as_json: JsonOption = False) -> None:
-    """List the objectives there are, one line each."""
+    """List the objectives, one line each; with --json their arguments too."""
     from labelembed.objectives import OBJECTIVES
     from labelembed.recipes.signature import keys_of, summary
     from labelembed.runs.search_spaces import SEARCH_SPACES
@@ -42,6 +36,7 @@ def objectives(as_json: JsonOption = False) -> None:
         typer.echo(f"{name:<22} {summary(kind)}")
 
 
+@verb("Look up and prepare", "labelembed recipes")
 def recipes(as_json: JsonOption = False) -> None:
     """List the recipes that ship, one line each."""
     from labelembed.recipes.loading import recipe_heading, shipped_recipes
@@ -54,12 +49,15 @@ def recipes(as_json: JsonOption = False) -> None:
         typer.echo(f"{name:<20} {line}")
 
 
+@verb("Look up and prepare", "labelembed init digits-mlp -o my.yaml")
 def init(
-    recipe: RecipeArgument,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The file to write.")],
-    force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe that ships (see `labelembed recipes`) or a YAML file.")
+    ],
+    out: Annotated[Path, out_option("FILE", "The file to write.")],
+    overwrite: OverwriteOption = False,
 ) -> None:
-    """Write a recipe with every key, each with a comment, to begin one's own from."""
+    """Write a recipe with every key and what it means, to start your own from."""
     from labelembed.errors import RecipeError
     from labelembed.recipes.writing import full_recipe
     from labelembed.training.files import write_bytes
@@ -67,21 +65,26 @@ def init(
     text = full_recipe(recipe)
     if out.is_dir():
         raise RecipeError(["is a folder; name a file"], source=str(out))
-    if out.exists() and not force:
-        raise RecipeError(["exists already; --force writes over it"], source=str(out))
+    if out.exists() and not overwrite:
+        raise RecipeError(["exists already; --overwrite overwrites it"], source=str(out))
     if not out.parent.is_dir():
         raise RecipeError([f"there is no folder {out.parent}"], source=str(out))
     write_bytes(out, text.encode())
     typer.echo(f"{out}: written; next: labelembed check {out}")
 
 
+@verb(
+    "Look up and prepare",
+    "labelembed check mnist-mlp --data path/to/mnist",
+    "labelembed check --data reviews.csv --epochs 5",
+)
 def check(
-    recipe: FittingRecipeArgument = None,
+    recipe: RecipeArgument = None,
     data: DataOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read a recipe and its data, build the network, and train nothing."""
+    """Check a recipe and its data, build the network, and say how long a run takes; train nothing."""
     from labelembed.runs.build import build_data
     from labelembed.runs.comparison import default_jobs
     from labelembed.runs.comparison_plan import plan_comparison
@@ -100,7 +103,7 @@ def check(
     facts: dict[str, Any] = {
         "recipe": name,
         "source": found.source,
-        "rows": {part: len(split) for part, split in found.splits.items()},
+        "examples": {part: len(split) for part, split in found.splits.items()},
         "labels": found.num_labels,
         "input_shape": list(getattr(found, "input_shape", [])),
         "notes": notes,
@@ -117,7 +120,7 @@ def check(
         return
     typer.echo(f"{name}: fine")
     inputs = f", inputs {facts['input_shape']}" if facts["input_shape"] else ""
-    rows = ", ".join(f"{part} {number:,}" for part, number in facts["rows"].items())
+    rows = ", ".join(f"{part} {number:,}" for part, number in facts["examples"].items())
     typer.echo(f"  data        {found.source}: {rows}; {found.num_labels:,} labels{inputs}")
     for note in notes:
         typer.echo(f"  note        {note}")

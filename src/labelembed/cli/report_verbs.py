@@ -1,103 +1,95 @@
-"""Verbs that show finished runs: the report, one page to open, and single figures for a paper."""
+"""Verbs that write what finished runs show: a report, a figure, a file for other programs."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from labelembed.cli.options import RunArgument
+from labelembed.cli.options import BaselineOption, GroupsOption, JsonOption, RunArgument, WordnetOption, out_option
+from labelembed.cli.program import verb
 
-_FIGURES = "curves (--measure), seeds, heatmap, dendrogram, map, reliability, confusion, confused-ranks, attention"
-
-BaselineOption = Annotated[
-    str | None,
-    typer.Option("--baseline", metavar="VARIANT", help="What the others are compared with; by default as before."),
-]
-GroupsOption = Annotated[
-    str | None,
-    typer.Option("--groups", metavar="FILE", help="Groups that colour labels: YAML, JSON, CSV, or `cifar100`."),
-]
-WordnetOption = Annotated[
-    bool, typer.Option("--wordnet", help="Hold the labels against WordNet by their names, if no senses for them ship.")
-]
+_FIGURES = "curves, seeds, heatmap, dendrogram, map, reliability, confusion, confused-ranks, attention"
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the verbs."""
-    app.command(epilog="Example: labelembed report runs/first")(report)
-    app.command(epilog="Example: labelembed card runs/first --output README.md")(card)
-    app.command(epilog="Example: labelembed figure curves runs/first -o curves.pdf")(figure)
-
-
+@verb("Use what was trained", "labelembed report runs/digits", "labelembed report runs/digits runs/smoothing")
 def report(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Run and comparison folders.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Run and comparison folders of the same data.")
+    ],
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE", help="The page; by default report.html in the folder, of several here."
-        ),
+        Path | None, out_option("FILE", "The page; by default report.html in the folder, of several folders here.")
     ] = None,
     baseline: BaselineOption = None,
     groups: GroupsOption = None,
     wordnet: WordnetOption = False,
 ) -> None:
-    """Write one page that opens offline: of a run, a comparison, or several of the same data together."""
+    """Write one page that opens offline: of a run, a comparison, or several together."""
     from labelembed.report import write_report
 
     typer.echo(str(write_report(*paths, out=out, baseline=baseline, groups=groups, wordnet=wordnet)))
 
 
-def card(
-    run: RunArgument,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="By default README.md in the run folder."),
-    ] = None,
-) -> None:
-    """Write a run's model card: data, measures, calibration, labels, recipe, cost and limits as Markdown."""
-    from labelembed.report import write_card
-
-    typer.echo(str(write_card(run, output)))
-
-
+@verb("Use what was trained", "labelembed figure curves runs/digits -o curves.pdf --measure train-total --log")
 def figure(
     name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {_FIGURES}.")],
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run or comparison folder.")],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Ends in .pdf, .svg or .png; by default NAME.pdf here."),
-    ] = None,
+    out: Annotated[Path | None, out_option("FILE", "Ends in .pdf, .svg or .png; by default NAME.pdf here.")] = None,
     measure: Annotated[
         str | None, typer.Option("--measure", help="Of curves: test-error, validation-nll, train-target, ...")
     ] = None,
-    log: Annotated[bool, typer.Option("--log", help="Of curves: a logarithmic axis.")] = False,
+    log: Annotated[bool, typer.Option("--log", help="Of curves: with a logarithmic axis.")] = False,
     variant: Annotated[
-        str | None, typer.Option("--variant", help="Of labels and errors: whose; by default the best method's.")
+        str | None, typer.Option("--variant", help="Of labels and errors: which objective; by default the best method.")
     ] = None,
     width: Annotated[
         float | None,
         typer.Option("--width", min=1, max=40, metavar="INCHES", help="Letters keep their 9 points; 3.3 is a column."),
     ] = None,
-    baseline: BaselineOption = None,
     groups: GroupsOption = None,
-    wordnet: WordnetOption = False,
 ) -> None:
-    """Write one of the papers' figures as PDF, SVG or PNG."""
+    """Write one figure for a paper, as PDF, SVG or PNG."""
     from labelembed.report.catalogue import draw_figure
 
     path = out if out is not None else Path(f"{name}.pdf")
-    written = draw_figure(
-        name,
-        run,
-        path,
-        measure=measure,
-        log=log,
-        variant=variant,
-        width=width,
-        baseline=baseline,
-        groups=groups,
-        wordnet=wordnet,
+    typer.echo(str(draw_figure(name, run, path, measure=measure, log=log, variant=variant, width=width, groups=groups)))
+
+
+@verb(
+    "Use what was trained",
+    "labelembed export runs/digits --format onnx -o digits.onnx",
+    "labelembed export runs/digits --format card -o README.md",
+)
+def export(
+    run: RunArgument,
+    format: Annotated[
+        Literal["onnx", "torch", "card"],
+        typer.Option("--format", help="`torch`: a .pt2 file for torch.export.load; `card`: a model card in Markdown."),
+    ] = "onnx",
+    out: Annotated[
+        Path | None, out_option("FILE", "By default model.onnx, model.pt2 or README.md in the run folder.")
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Calibrated probabilities, as of `predict`, instead of logits.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a run's classifier as one file that takes raw inputs, or the run's model card."""
+    if format == "card":
+        from labelembed.report import write_card
+
+        card = write_card(run, out)
+        typer.echo(json.dumps({"path": str(card), "format": "card"}) if as_json else str(card))
+        return
+    from labelembed.integrations.export import export_run
+
+    made = export_run(run, out, format=format, probabilities=probabilities)
+    if as_json:
+        about = {"path": str(made.path), "format": made.format, "output": made.output}
+        typer.echo(json.dumps(about | {"bytes": made.bytes, "difference": made.difference}))
+        return
+    typer.echo(
+        f"{made.path}: {made.bytes:,} bytes, {made.output}; differs from the run by {made.difference:.1e} at most"
     )
-    typer.echo(str(written))

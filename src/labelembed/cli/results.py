@@ -8,25 +8,6 @@ from typing import Any
 
 import typer
 
-# What a run on a corpus says of its calibration, which has no temperature.
-OF_A_CORPUS = "none, for a corpus"
-
-
-def calibration_text(result: dict[str, Any]) -> str:
-    """Returns in a line what came of the temperature; nothing for a run of a version that knew of none."""
-    how, calibrated = result.get("calibration"), result.get("calibrated")
-    if not isinstance(how, str) or how == OF_A_CORPUS:
-        return ""
-    if not isinstance(calibrated, dict):
-        return "no temperature: calibration is off" if how == "off" else f"no temperature: {how}"
-    split = "test" if calibrated.get("test") else "validation"
-    before, after = result[split], calibrated[split]
-    moved = [
-        f"NLL {before['nll']:.3f} -> {after['nll']:.3f}",
-        f"calibration error {before['calibration_error']:.1%} -> {after['calibration_error']:.1%}",
-    ]
-    return f"temperature {result['temperature']:.3g}, {how}: {split} {', '.join(moved)}"
-
 
 def say_comparison(out: Path, failed: dict[str, str], *, anything_new: bool, as_json: bool) -> None:
     """Writes table and report of a comparison and prints what it shows; raises where runs have failed."""

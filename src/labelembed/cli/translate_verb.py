@@ -2,103 +2,101 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from labelembed.cli.options import JsonOption, QuietOption, RunArgument
+from labelembed.cli.options import JsonOption, QuietOption, RunArgument, out_option, written
+from labelembed.cli.program import verb
 
 if TYPE_CHECKING:
-    from labelembed.runs.saved_translator import TranslatedLine
+    from labelembed.runs.saved_translator import SavedTranslator, TranslatedLine
+    from labelembed.training.decoding import Decoding
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the verb."""
-    app.command(epilog="Example: labelembed translate runs/en-de input.txt --beam 10 --output out.txt")(translate)
-
-
+@verb(
+    "Use what was trained",
+    "labelembed translate runs/en-de input.txt --beam 10 --out translated.txt",
+    "labelembed translate runs/en-de input.txt --n-best 3 --length-penalty 1.5",
+)
 def translate(
     run: RunArgument,
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="Text with a sentence a line, plain or gzipped; - is standard input.")
     ] = "-",
     beam: Annotated[
-        int | None, typer.Option("--beam", min=1, max=1000, help="Hypotheses kept a sentence; by default the recipe's.")
+        int | None, typer.Option("--beam", min=1, max=1000, metavar="N", help="Beam size; by default the recipe's.")
     ] = None,
     n_best: Annotated[
-        int, typer.Option("--n-best", min=1, help="Translations a sentence: number ||| text ||| score.")
+        int, typer.Option("--n-best", min=1, metavar="N", help="Translations of a sentence: number ||| text ||| score.")
     ] = 1,
-    length_penalty: Annotated[
-        float | None, typer.Option("--length-penalty", help="The larger, the longer; by default the recipe's.")
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of the recipe's decoding. --length-penalty 1.5, --maximum-length 80 and "
+            "--replace-unknown are short for three of them.",
+        ),
     ] = None,
-    maximum_length: Annotated[
-        int | None, typer.Option("--maximum-length", min=1, help="Tokens of a translation at most.")
-    ] = None,
-    replace_unknown: Annotated[
-        bool, typer.Option("--replace-unknown", help="Put the source word looked at in the place of an unknown word.")
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here; by default standard output.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
+    out: Annotated[Path | None, out_option("FILE", "Write here instead of standard output.")] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Translate the lines of a text with a finished run; after Ctrl-C what is done is kept."""
-    import torch
-
     from labelembed.data.corpus.lines import line_blocks
     from labelembed.errors import InterruptedTraining, LabelEmbedError
     from labelembed.runs.display import counting_shown
     from labelembed.runs.saved_translator import SavedTranslator
     from labelembed.training.signals import Stopped
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     saved = SavedTranslator.load(run)
-    asked: dict[str, Any] = {
-        "beam": max(n_best, 1) if beam is None and saved.decoding.beam < n_best else beam,
-        "length_penalty": length_penalty,
-        "maximum_length": maximum_length,
-        "replace_unknown": replace_unknown or None,
-    }
-    decoding = saved.decoding.model_copy(update={key: value for key, value in asked.items() if value is not None})
+    decoding = _decoding(saved, settings or [], beam=beam, n_best=n_best)
     lines = sys.stdin if file == "-" else (line for block in line_blocks(Path(file)) for line in block)
     done, strangers = 0, 0
     try:
-        with _written(output) as out, counting_shown("translated {:,} lines", quiet=quiet) as show:
+        with written(out) as target, counting_shown("translated {:,} lines", quiet=quiet) as show:
             texts = (text.rstrip("\r\n") for text in lines)
             for number, line in enumerate(saved.translate(texts, decoding, n_best=n_best)):
-                _write(out, number, line, n_best=n_best, as_json=as_json)
+                _write(target, number, line, n_best=n_best, as_json=as_json)
                 done += 1
                 strangers += bool(line.translations) and not line.known
                 show(done)
     except ValueError as error:
         raise LabelEmbedError(f"after {done:,} lines: {error}") from error
     except Stopped as stopped:
-        where = f"in {output}" if output is not None else "written"
+        where = f"in {out}" if out is not None else "written"
         message = f"stopped; the first {done:,} lines are {where}"
         raise InterruptedTraining(message, signal_number=stopped.signal_number) from None
     if done == 0:
         raise LabelEmbedError(f"{'standard input' if file == '-' else file}: holds no line")
-    if output is not None:
-        typer.echo(f"{output}: {done:,} lines written")
+    if out is not None:
+        typer.echo(f"{out}: {done:,} lines written")
     if strangers:
         typer.echo(f"note: {strangers:,} of {done:,} lines have no word that the run knows", err=True)
 
 
-@contextlib.contextmanager
-def _written(output: Path | None) -> Iterator[IO[str]]:
-    if output is None:
-        yield sys.stdout
-        return
-    with output.open("w", encoding="utf-8") as file:
-        yield file
+def _decoding(saved: SavedTranslator, settings: Sequence[str], *, beam: int | None, n_best: int) -> Decoding:
+    """Returns how sentences are found: as the recipe says, with what was typed.
+
+    Raises:
+        LabelEmbedError: A setting is none of the recipe's decoding, or out of its range.
+    """
+    from labelembed.errors import LabelEmbedError
+    from labelembed.runs.recipe_diff import changed_recipe
+
+    if beam is None and saved.decoding.beam < n_best:
+        beam = n_best
+    settings = [*settings, *([] if beam is None else [f"decoding.beam={beam}"])]
+    others = [setting for setting in settings if not setting.strip().startswith("decoding.")]
+    if others:
+        example = "e.g. decoding.length_penalty=1.5"
+        raise LabelEmbedError(f"--set {others[0]}: only keys of decoding can be changed, {example}")
+    return changed_recipe(saved.folder, settings).decoding or saved.decoding
 
 
 def _write(out: IO[str], number: int, line: TranslatedLine, *, n_best: int, as_json: bool) -> None:

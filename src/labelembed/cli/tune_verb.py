@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,45 +14,38 @@ from labelembed.cli.options import (
     DataOption,
     DeviceOption,
     DryRunOption,
-    FittingRecipeArgument,
     JobsOption,
     JsonOption,
-    PruneOption,
+    ObjectivesOption,
     QuietOption,
+    RecipeArgument,
+    SeedsOption,
     SetOption,
     SpaceOption,
+    out_option,
 )
+from labelembed.cli.program import verb
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the verb."""
-    app.command(epilog="Example: labelembed tune digits-mlp --objectives label_smoothing,label_embedding --trials 10")(
-        tune
-    )
-
-
+@verb(
+    "Train",
+    "labelembed tune digits-mlp --objectives label_smoothing,label_embedding --trials 10",
+    "labelembed tune digits-mlp --space objective.smoothing=0.05:0.6 --space optimizer.learning_rate=1e-4:1e-1:log "
+    "--out tuning/wider",
+)
 def tune(
-    recipe: FittingRecipeArgument = None,
-    trials: Annotated[int, typer.Option("--trials", metavar="N", help="Trials of each objective.")] = 10,
-    objectives: Annotated[
-        str | None,
-        typer.Option(
-            "--objectives",
-            metavar="NAME[:KEY=VALUE...],...",
-            help="What to tune; by default the recipe's own variants. Their values are the first trial's.",
-        ),
-    ] = None,
-    space: SpaceOption = None,
-    seeds: Annotated[
-        str | None,
-        typer.Option("--seeds", metavar="N|S1,S2,...", help="Of each trial; by default one that compare does not use."),
-    ] = None,
-    prune: PruneOption = "none",
+    recipe: RecipeArgument = None,
     data: DataOption = None,
     settings: SetOption = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The tuning's folder; by default tuning/RECIPE.")
-    ] = None,
+    objectives: ObjectivesOption = None,
+    trials: Annotated[int, typer.Option("--trials", metavar="N", help="Trials of each objective.")] = 10,
+    space: SpaceOption = None,
+    seeds: SeedsOption = None,
+    prune: Annotated[
+        Literal["none", "median"],
+        typer.Option("--prune", help="`median` stops runs that are worse than the median of the trials before."),
+    ] = "none",
+    out: Annotated[Path | None, out_option("DIR", "The tuning folder; by default tuning/RECIPE.")] = None,
     jobs: JobsOption = None,
     cluster: ClusterOption = None,
     dry_run: DryRunOption = False,
@@ -60,7 +53,10 @@ def tune(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find a good learning rate, weight decay and arguments of each objective on the validation set."""
+    """Find a good learning rate, weight decay and arguments of each objective on the validation set.
+
+    Each trial has one seed that `compare` does not use, or those of --seeds. The recipe's values are the first trial.
+    """
     from labelembed.cli.tuning_runs import make_tuning, say_tuning_estimate, tuning_lines
     from labelembed.recipes.variants import seeds_of, variants_of
     from labelembed.runs.tuning_plan import plan_tuning

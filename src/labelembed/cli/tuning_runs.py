@@ -133,23 +133,17 @@ def _trial_line(trial: dict[str, Any], measure: str, chosen: int | None) -> str:
     return f"{best:>2}{trial['number']:>5}  {score:>{len(measure)}}  {arguments or 'as it was'}{why}"
 
 
-def plan_of_tuning(
-    plan: ComparisonPlan, recipe: Recipe, out: Path, *, trials: int, seeds: str | None, space: list[str], prune: Any
-) -> TuningPlan:
+def plan_of_tuning(plan: ComparisonPlan, recipe: Recipe, out: Path, *, trials: int, space: list[str]) -> TuningPlan:
     """Returns the tuning of a comparison's variants, with seeds that are none of its own; see `tuning_plan`.
 
     Raises:
-        RecipeError: When it cannot be, or a seed of the comparison is asked for.
+        RecipeError: When it cannot be, or the baseline would be left out.
     """
     from labelembed.errors import RecipeError
     from labelembed.runs.tuning_plan import plan_tuning
 
-    how: dict[str, Any] = {"trials": trials, "seeds": seeds, "space": space, "prune": prune == "median"}
+    how: dict[str, Any] = {"trials": trials, "space": space}
     tuning = plan_tuning(recipe, plan.recipe_name, out / FOLDER, variants=plan.variants, taken_seeds=plan.seeds, **how)
-    both = sorted({*tuning.seeds} & {*plan.seeds})
-    if both:
-        message = f"seed {both[0]} is one of the comparison's; arguments chosen with it would look too good"
-        raise RecipeError([message], source="--trial-seeds")
     if plan.baseline in tuning.left_out:
         message = f"{plan.baseline} differs from another variant only in what is tuned; name that one"
         raise RecipeError([message], source="--baseline")

@@ -107,9 +107,9 @@ def export_run(
         raise RunFolderError(f"{folder.path}: {reason}; labelembed translate runs them")
     path = folder.path / f"model{SUFFIXES[format]}" if path is None else Path(path)
     if path.is_dir():
-        raise RunFolderError(f"{path}: is a folder; name a file with --output")
+        raise RunFolderError(f"{path}: is a folder; name a file with --out")
     if not path.parent.is_dir():
-        raise RunFolderError(f"{path}: there is no folder {path.parent}; name another file with --output")
+        raise RunFolderError(f"{path}: there is no folder {path.parent}; name another file with --out")
     return export_saved(SavedRun.load(run), path, format=format, probabilities=probabilities)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from labelembed.errors import RecipeError, nearest
-from labelembed.recipes.blocks import ComparisonBlock, checked_seeds
+from labelembed.recipes.blocks import MOST_SEEDS, ComparisonBlock, checked_seeds
 from labelembed.recipes.loading import parse_variant, split_variants, variant_folder, variant_name, with_own_arguments
 from labelembed.recipes.references import points_outside
 from labelembed.recipes.schema import Recipe, parse_recipe
@@ -112,17 +113,21 @@ def _name_among(block: dict[str, Any], blocks: list[dict[str, Any]]) -> str:
 
 
 def given_seeds(given: str, *, first: int = 0, source: str = "--seeds") -> list[int]:
-    """Returns the seeds of a text: a number of them, counted from `first` on, or a list with commas.
+    """Returns the seeds of a text: how many, counted from `first` on (``8``), or which ones (``0-7``, ``3,5``).
 
     Raises:
         RecipeError: It is neither.
     """
-    parts = [part.strip() for part in given.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() for part in parts):
-        message = f"{given!r} must be a number of seeds, or seeds with commas between them (one seed: '12,')"
+    parts = [re.fullmatch(r"(\d{1,30})(?:-(\d{1,30}))?", part.strip()) for part in given.split(",") if part.strip()]
+    ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts if part is not None]
+    if not ranges or None in parts or not all(ranges):
+        message = f"{given!r} must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"
         raise RecipeError([message], source=source)
     try:
-        return checked_seeds([int(part) for part in parts] if "," in given else int(parts[0]), first=first)
+        if sum(part.stop - part.start for part in ranges) > MOST_SEEDS:
+            raise ValueError(f"must be at most {MOST_SEEDS:,} seeds, got {given}")
+        listed = [seed for part in ranges for seed in part]
+        return checked_seeds(listed if {",", "-"} & set(given) else listed[0], first=first)
     except ValueError as error:
         raise RecipeError([str(error)], source=source) from error
 

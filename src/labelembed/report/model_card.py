@@ -69,7 +69,7 @@ def write_card(run: str | Path, path: str | Path | None = None) -> Path:
     folder = Path(run)
     place = folder / "README.md" if path is None else Path(path)
     if place.is_dir():
-        raise RunFolderError(f"{place}: is a folder; name a file with --output")
+        raise RunFolderError(f"{place}: is a folder; name a file with --out")
     return write_text(place, model_card(folder))
 
 

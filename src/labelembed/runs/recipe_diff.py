@@ -1,4 +1,4 @@
-"""The recipe of a run folder beside the one that is asked for: refused with the differences, or taken by force."""
+"""The recipe of a run folder beside the one that is asked for: refused with the differences, or taken by `resume`."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ def refuse_other_recipe(
     Args:
         recipe: What is asked for.
         folder: The run folder.
-        force: True: refuse only what a run cannot go on with; False: it was not given; None: the verb has no `--force`.
+        force: True: refuse only what a run cannot go on with; False: say that `resume --set` goes on; None: say nothing
+            of it.
         anew: What the verb offers instead.
     """
     found = differences(recipe, folder)
@@ -112,9 +113,9 @@ def refuse_other_recipe(
     differing += _differences_from_kept(recipe, folder.path)
     if not differing:
         return
-    way = anew if force is None else f"{anew}, or go on with the changed recipe by --force"
+    way = anew if force is None else f"{anew}, or go on with a change: labelembed resume {folder.path} --set KEY=VALUE"
     if force:
-        way = f"with such a change it cannot go on, not by --force either; {anew}"
+        way = f"with such a change it cannot go on; {anew}"
     raise RunFolderError(f"{folder.path}: holds the run of another recipe; {way}. {_listed(differing)}")
 
 

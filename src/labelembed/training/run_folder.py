@@ -2,7 +2,7 @@
 
 ========================================  ===========================================================
 ``recipe.yaml``                           the fully resolved recipe, which runs the run again
-``recipe.N.yaml``                         those before it, where it was changed by force
+``recipe.N.yaml``                         those before it, where `resume --set` changed it
 ``environment.json``                      versions, machine, commit, command, fingerprint of the data
 ``journal.jsonl``                         one line an epoch
 ``result.json``                           written last: what the selected epoch reached, or why it failed; with the

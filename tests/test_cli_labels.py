@@ -1,4 +1,4 @@
-"""`labelembed geometry`: scores of runs and saved geometries, exported files, and what is refused."""
+"""`labelembed labels`: scores of runs and saved geometries, exported files, and what is refused."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_scores_are_those_of_the_library(folder):
-    found = succeed("geometry", "made.safetensors", "--wordnet", "--hierarchy", "groups.yaml", "--json").json
+    found = succeed("labels", "made.safetensors", "--wordnet", "--groups", "groups.yaml", "--json").json
     from labelembed.geometry import WordNet, group_agreement, read_hierarchy
 
     distances = made_geometry().distances()
     mean, _ = naive_agreement(distances.tolist(), WordNet().distances(NAMES).tolist())
-    (row,) = found["rows"]
+    (row,) = found["scores"]
     assert row["wordnet"]["tau_b"] == pytest.approx(mean, abs=1e-12)
     assert row["wordnet"]["procrustes_disparity"] == label_plane(distances, WordNet().distances(NAMES)).disparity
     assert row["wordnet"]["labels"] == len(row["wordnet"]["per_label"])
@@ -69,14 +69,14 @@ def test_scores_are_those_of_the_library(folder):
 
 
 def test_scores_in_words(folder):
-    called = succeed("geometry", "made.safetensors", "--wordnet", "--hierarchy", "groups.yaml")
+    called = succeed("labels", "made.safetensors", "--wordnet", "--groups", "groups.yaml")
     assert re.search(r"learned labels +-?0\.\d{3} +0\.\d{3} +-?\d\.\d{3} +\d+\.\d%", called.out)
     assert "nearest pairs (in brackets: Euclidean distance between label vectors): " in " ".join(called.out.split())
     assert "without food (its reference distances are all equal)" in called.err
     assert "by chance; hierarchy: groups.yaml" in called.err
-    plain = succeed("geometry", "made.safetensors")
+    plain = succeed("labels", "made.safetensors")
     assert "tau-b" not in plain.out
-    assert "--wordnet and --hierarchy FILE" in plain.err
+    assert "--wordnet and --groups FILE" in plain.err
 
 
 def test_nearest_pairs_are_the_smallest_distances():
@@ -85,27 +85,26 @@ def test_nearest_pairs_are_the_smallest_distances():
     assert len(geometry_scores(geometry, pairs=99).nearest) == 6
 
 
-def test_wordnet_of_a_path_and_senses_of_a_file(folder, monkeypatch):
-    monkeypatch.setenv("WNSEARCHDIR", str(folder / "absent"))
+def test_senses_of_a_file(folder, monkeypatch):
     Path("senses.yaml").write_text("dog: dog.n.02\nfood: null\n")
-    found = succeed(
-        "geometry", "made.safetensors", "--wordnet-path", "wordnet", "--senses", "senses.yaml", "--json"
-    ).json
-    assert found["rows"][0]["wordnet"]["left_out"]["food"] == "not in the reference"
+    found = succeed("labels", "made.safetensors", "--senses", "senses.yaml", "--json").json
+    assert found["scores"][0]["wordnet"]["left_out"]["food"] == "not in the reference"
 
 
-def test_missing_names_are_refused_and_dropped_when_asked(folder):
+def test_names_that_wordnet_lacks_are_left_out_and_told(folder):
     made_geometry(("dog", "polar_baer", "cat", "lion", "rex")).save("typo.safetensors")
-    refused = call("geometry", "typo.safetensors", "--wordnet")
-    assert refused.code == 2
-    assert "WordNet lacks 1 of 5 names" in refused.err
-    assert "polar_baer: near polar_bear" in refused.err
-    assert "--drop-missing" in refused.err
-    found = succeed("geometry", "typo.safetensors", "--wordnet", "--drop-missing", "--json", "--export", "out").json
-    assert found["rows"][0]["wordnet"]["left_out"]["polar_baer"] == "not in the reference"
+    called = succeed("labels", "typo.safetensors", "--wordnet", "--json", "--out", "out")
+    assert "note: " in called.err
+    assert "WordNet lacks 1 of 5 names; --senses FILE gives their senses" in called.err
+    assert "polar_baer: near polar_bear" in called.err
+    found = called.json
+    assert found["scores"][0]["wordnet"]["left_out"]["polar_baer"] == "not in the reference"
     assert "polar_baer" not in Path("out/map.svg").read_text()
     assert "polar_baer" in Path("out/dendrogram.svg").read_text()
-    assert "without polar_baer" in succeed("geometry", "typo.safetensors", "--wordnet", "--drop-missing").err
+    assert "without polar_baer" in succeed("labels", "typo.safetensors", "--wordnet").err
+    made_geometry(("xqa", "xqb", "xqc")).save("none.safetensors")
+    refused = call("labels", "none.safetensors", "--wordnet")
+    assert (refused.code, "WordNet lacks 3 of 3 names" in refused.err) == (2, True)
 
 
 def test_a_run_is_scored_with_its_class_means(tmp_path, monkeypatch):
@@ -115,23 +114,23 @@ def test_a_run_is_scored_with_its_class_means(tmp_path, monkeypatch):
     expected = ["learned labels"]
     if Path("run/class_means.safetensors").exists():
         expected.append("class means of the outputs")
-    found = succeed("geometry", "run", "--json", "--export", "labels").json
-    assert [row["geometry"] for row in found["rows"]] == expected
+    found = succeed("labels", "run", "--json", "--out", "labels").json
+    assert [row["geometry"] for row in found["scores"]] == expected
     assert {path.name for path in Path("labels").iterdir() if path.is_file()} == FILES
     forget_checksums(Path("run"))
     # A run without learned labels of its own, and one whose class means are of other labels.
     made_geometry([str(number) for number in range(10)]).save("run/class_means.safetensors")
-    found = succeed("geometry", "run", "--json", "--export", "labels").json
-    assert len(found["rows"]) == 2
+    found = succeed("labels", "run", "--json", "--out", "labels").json
+    assert len(found["scores"]) == 2
     assert {path.name for path in Path("labels/class-means").iterdir()} == FILES
     made_geometry().save("run/class_means.safetensors")
-    refused = call("geometry", "run")
+    refused = call("labels", "run")
     assert refused.code == 2
     assert "run/class_means.safetensors: its 6 labels are not the 10" in refused.err
 
 
 def test_exported_files_hold_the_geometry(folder):
-    called = succeed("geometry", "made.safetensors", "--wordnet", "--method", "complete", "--export", "out/deep")
+    called = succeed("labels", "made.safetensors", "--wordnet", "--method", "complete", "--out", "out/deep")
     out = Path("out/deep")
     assert {path.name for path in out.iterdir()} == FILES
     assert "out/deep" in called.out
@@ -152,23 +151,20 @@ def test_exported_files_hold_the_geometry(folder):
         (["nowhere.safetensors"], "no such file"),
         (["groups.yaml"], "no safetensors file"),
         (["."], "no run folder"),
-        (["made.safetensors", "--senses", "groups.yaml"], "add --wordnet"),
-        (["made.safetensors", "--drop-missing"], "add --wordnet"),
         (["made.safetensors", "--wordnet", "--senses", "absent.yaml"], "absent.yaml: no such file"),
         (["made.safetensors", "--wordnet", "--senses", "groups.yaml"], "there is no label 'animals'"),
-        (["made.safetensors", "--wordnet-path", "."], "apt install wordnet-base"),
-        (["made.safetensors", "--hierarchy", "absent.yaml"], "absent.yaml: no such file"),
+        (["made.safetensors", "--groups", "absent.yaml"], "absent.yaml: no such file"),
         (
-            ["made.safetensors", "--hierarchy", "cifar100"],
+            ["made.safetensors", "--groups", "cifar100"],
             "cifar100: a hierarchy holds each of the 6 labels once missing (5): 'dog'",
         ),
-        (["made.safetensors", "--hierarchy", "missing.csv"], "missing (4): 'lion', 'polar_bear', 'rex', 'food'"),
-        (["made.safetensors", "--hierarchy", "missing.csv"], "repeated (1): 'cat'"),
-        (["made.safetensors", "--export", "groups.yaml"], "groups.yaml: cannot be made"),
-        (["similar.safetensors", "--method", "ward", "--export", "out"], "`method` ward needs vectors"),
+        (["made.safetensors", "--groups", "missing.csv"], "missing (4): 'lion', 'polar_bear', 'rex', 'food'"),
+        (["made.safetensors", "--groups", "missing.csv"], "repeated (1): 'cat'"),
+        (["made.safetensors", "--out", "groups.yaml"], "groups.yaml: cannot be made"),
+        (["similar.safetensors", "--method", "ward", "--out", "out"], "`method` ward needs vectors"),
         (["made.safetensors", "--method", "nearest"], "nearest"),
         (["one.safetensors"], "a single label has no distances"),
-        (["many.safetensors"], "--first 5000 takes the first of them"),
+        (["many.safetensors", "--wordnet"], "--first 5000 takes the first of them"),
     ],
 )
 def test_what_a_user_gets_wrong_is_one_message(folder, words, said):
@@ -176,7 +172,7 @@ def test_what_a_user_gets_wrong_is_one_message(folder, words, said):
     LabelGeometry(("a", "b"), similarities=torch.eye(2)).save("similar.safetensors")
     LabelGeometry(("a",), vectors=torch.zeros(1, 2)).save("one.safetensors")
     LabelGeometry([str(number) for number in range(5001)], vectors=torch.zeros(5001, 1)).save("many.safetensors")
-    called = call("geometry", *words)
+    called = call("labels", *words)
     assert called.code == 2
     assert said in " ".join(called.err.split())
     assert "Traceback" not in called.err
@@ -185,9 +181,12 @@ def test_what_a_user_gets_wrong_is_one_message(folder, words, said):
 
 
 def test_the_first_labels_are_taken_when_asked(folder):
-    found = succeed("geometry", "made.safetensors", "--first", "3", "--json").json
-    assert found["labels"] == 3
-    assert succeed("geometry", "made.safetensors", "--first", "99", "--json").json["labels"] == 6
+    made = made_geometry()
+    found = succeed("labels", "made.safetensors", "--first", "3", "--json").json
+    assert list(found["nearest"]) == list(made.names[:3])
+    assert {name for pair in found["scores"][0]["nearest"] for name in pair["labels"]} == set(made.names[:3])
+    assert list(succeed("labels", "made.safetensors", "--first", "99", "--json").json["nearest"]) == list(made.names)
+    assert "note: the first 3 of 6 labels" in succeed("labels", "made.safetensors", "--first", "3").err
 
 
 def test_published_scores_stand_beside_those_of_their_labels():
@@ -202,7 +201,7 @@ def test_published_scores_stand_beside_those_of_their_labels():
 def test_published_scores_are_printed_for_cifar_10(tmp_path, monkeypatch):
     monkeypatch.delenv("WNSEARCHDIR", raising=False)
     path = made_geometry(list(shipped_senses("cifar10"))).save(tmp_path / "ten.safetensors")
-    called = succeed("geometry", path, "--wordnet")
+    called = succeed("labels", path, "--wordnet")
     assert re.search(r"LwAL10\+rpl \(published\) +0\.609", called.out)
     assert "Yu, Verma 2022" in called.err
 

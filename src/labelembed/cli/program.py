@@ -1,0 +1,158 @@
+"""The program: how it reads what is typed, with short forms, names of before, and errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from labelembed.errors import LabelEmbedError, nearest
+
+Function = TypeVar("Function", bound=Callable[..., None])
+
+_OF_A_RECIPE = {"--seed": "seed", "--epochs": "epochs", "--lr": "optimizer.learning_rate", "--batch-size": "batch_size"}
+_OF_A_CORPUS = ("min-count", "max-length", "subword-kind", "source-level", "target-level", "source-column")
+_OF_A_CORPUS_TOO = ("target-column", "lowercase=true", "shared-vocabulary=true")
+_OF_DECODING = ("length-penalty", "maximum-length", "replace-unknown=true")
+#: What a verb takes for `--set KEY=VALUE`; those with a value need none.
+SHORT_FORMS: dict[str | None, dict[str, str]] = {
+    **dict.fromkeys(("train", "resume", "compare", "tune", "check"), _OF_A_RECIPE),
+    "preprocess": {f"--{key.partition('=')[0]}": key.replace("-", "_") for key in _OF_A_CORPUS + _OF_A_CORPUS_TOO},
+    "translate": {f"--{key.partition('=')[0]}": f"decoding.{key.replace('-', '_')}" for key in _OF_DECODING},
+}
+#: In the order of the program's help.
+VERBS = ["train", "resume", "compare", "tune", "evaluate", "predict", "translate", "report", "figure", "labels"]
+VERBS += ["export", "init", "check", "objectives", "recipes", "preprocess"]
+#: Verbs of before, and what stands for them now.
+OLD_VERBS = {"neighbours": ["labels"], "geometry": ["labels"], "card": ["export", "--format", "card"]}
+_GONE_VERBS = {
+    "score": "; `sacrebleu references.txt -i hypotheses.txt -m bleu chrf` scores text, `labelembed evaluate` a run, "
+    "and labelembed.metrics.rouge counts ROUGE, of characters too"
+}
+#: Options of before, in verbs that have what stands for them now.
+OLD_OPTIONS = {
+    "--output": "--out",
+    "--export": "--out",
+    "--hierarchy": "--groups",
+    "--tensorboard": "--track tensorboard",
+    "--no-calibration": "--set calibration=false",
+    "--json": "--format json",
+}
+_GONE_OPTIONS = {
+    "--force": "; `labelembed resume RUN --set KEY=VALUE` goes on with a changed recipe, --overwrite overwrites",
+    "--threads": "; set OMP_NUM_THREADS before the command",
+    "--dry-run": "; `labelembed check` says how long a run takes",
+    "--trial-seeds": "; `labelembed tune --seeds` takes seeds",
+    "--wordnet-path": "; set WNSEARCHDIR before the command",
+    "--drop-missing": "; labels that WordNet lacks are left out and named",
+    "--all": "; `--first N` lists more labels",
+}
+# Typer has no public name for it.
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]
+
+
+class Verb(TyperCommand):
+    """A verb that understands short forms of `--set KEY=VALUE` and the options of before."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses what was typed, as it is spelled now."""
+        return super().parse_args(ctx, list(self._as_spelled_now(args)))
+
+    def known(self) -> set[str]:
+        """Returns the options that the verb lists, and its short forms of `--set`."""
+        return {name for parameter in self.params for name in parameter.opts} | SHORT_FORMS.get(self.name, {}).keys()
+
+    def _as_spelled_now(self, args: list[str]) -> Iterator[str]:
+        short, known = SHORT_FORMS.get(self.name, {}), self.known()
+        rest = iter(args)
+        for word in rest:
+            name, sign, value = word.partition("=")
+            if name in short:
+                key = short[name]
+                if "=" not in key:
+                    value = value if sign else next(rest, "")
+                    if not value:
+                        raise LabelEmbedError(f"{name}: needs a value; it is short for --set {key}=VALUE")
+                    key = f"{key}={value}"
+                yield from ("--set", key)
+            elif name in OLD_OPTIONS and name not in known and OLD_OPTIONS[name].split()[0] in known:
+                now, *more = OLD_OPTIONS[name].split()
+                yield from (f"{now}{sign}{value}", *more)
+            else:
+                yield word
+
+
+class Program(TyperGroup):
+    """The program, which says in one line what is wrong with what was typed."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Reads the program's own options."""
+        with _in_one_line():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Calls the verb."""
+        with _in_one_line():
+            return super().invoke(ctx)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Returns the verbs in the order of the help."""
+        return list(VERBS)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Finds the verb, by its name of before too.
+
+        Raises:
+            LabelEmbedError: There is none of this name.
+        """
+        verb, *rest = args
+        if not verb.startswith("-") and verb not in (*VERBS, *OLD_VERBS):
+            there_are = f"{nearest(verb, [*VERBS, *OLD_VERBS])}; there are: {', '.join(VERBS)}"
+            raise LabelEmbedError(f"no verb {verb!r}{_GONE_VERBS.get(verb, there_are)}")
+        return super().resolve_command(ctx, [*OLD_VERBS.get(verb, [verb]), *rest])
+
+
+@contextlib.contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Makes one message, with the way out, of what typer finds wrong with what was typed."""
+    try:
+        yield
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # `labelembed` alone shows the help
+            raise
+        command = error.ctx.command if error.ctx is not None else None
+        option = getattr(error, "option_name", None)
+        if option is not None and isinstance(command, Verb):
+            message = f"no option {option}{_GONE_OPTIONS.get(option, nearest(option, sorted(command.known())))}"
+        else:
+            message = error.format_message().rstrip(".")
+            message = message[:1].lower() + message[1:]
+        path = error.ctx.command_path if error.ctx is not None else "labelembed"
+        raise LabelEmbedError(f"{' '.join(message.split())}; see {path} --help") from None
+
+
+app = typer.Typer(
+    name="labelembed",
+    cls=Program,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with: labelembed compare digits-mlp",
+)
+
+
+def verb(panel: str, *examples: str, cls: type[Verb] = Verb) -> Callable[[Function], Function]:
+    """Adds a function to the program as the verb of its name.
+
+    Args:
+        panel: Below which heading the program's help lists it.
+        examples: Commands that work, for the end of the verb's help.
+        cls: How the verb reads what is typed.
+    """
+    heading = "Example" if len(examples) == 1 else "Examples"
+    epilog = "\n\n".join([f"[bold]{heading}[/bold]", *examples])
+    return app.command(cls=cls, epilog=epilog, rich_help_panel=panel)
