@@ -186,7 +186,7 @@ def test_comparison_is_made_once_and_then_reused(tmp_path):
     first = ran(*words)
     assert first.returncode == 0, first.stderr
     assert "\x1b" not in first.stdout + first.stderr
-    progress = [line for line in first.stderr.splitlines() if "; about " not in line or "development error" in line]
+    progress = [line for line in first.stderr.splitlines() if "; about " not in line or "validation error" in line]
     assert [line[:5] for line in progress] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
     told = r"(one_hot|label_smoothing smoothing=0\.3) seed [04]: validation error "
     assert all(re.search(told, line) for line in progress)

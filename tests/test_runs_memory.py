@@ -37,7 +37,7 @@ def kept(network, batch):
 def corpus_with_line(folder, length):
     """A made corpus with one training pair of so many tokens."""
     pairs = [*made_pairs(30), (" ".join(["w1"] * length), " ".join(["v1"] * length))]
-    parts = {"train": pairs, "development": made_pairs(6, seed=1), "test": made_pairs(6, seed=2)}
+    parts = {"train": pairs, "validation": made_pairs(6, seed=1), "test": made_pairs(6, seed=2)}
     files = {name: write_pair_files(folder / "text", name, part) for name, part in parts.items()}
     preprocess(**files, out=folder / "corpus", settings=CorpusSettings())
 
