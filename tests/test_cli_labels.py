@@ -130,12 +130,12 @@ def test_a_run_is_scored_with_its_class_means(tmp_path, monkeypatch):
 
 
 def test_exported_files_hold_the_geometry(folder):
-    called = succeed("labels", "made.safetensors", "--wordnet", "--method", "complete", "--out", "out/deep")
+    called = succeed("labels", "made.safetensors", "--wordnet", "--out", "out/deep")
     out = Path("out/deep")
     assert {path.name for path in out.iterdir()} == FILES
     assert "out/deep" in called.out
     geometry = made_geometry()
-    joined = linkage(geometry, method="complete")
+    joined = linkage(geometry)
     assert json.loads((out / "tree.json").read_text())["height"] == joined[-1, 2]
     rows = list(csv.reader((out / "distances.csv").read_text().splitlines()))
     assert rows[0] == ["label", *NAMES]
@@ -161,15 +161,13 @@ def test_exported_files_hold_the_geometry(folder):
         (["made.safetensors", "--groups", "missing.csv"], "missing (4): 'lion', 'polar_bear', 'rex', 'food'"),
         (["made.safetensors", "--groups", "missing.csv"], "repeated (1): 'cat'"),
         (["made.safetensors", "--out", "groups.yaml"], "groups.yaml: cannot be made"),
-        (["similar.safetensors", "--method", "ward", "--out", "out"], "`method` ward needs vectors"),
-        (["made.safetensors", "--method", "nearest"], "nearest"),
+        (["made.safetensors", "--method", "ward"], "labelembed.geometry.linkage joins groups in other ways"),
         (["one.safetensors"], "a single label has no distances"),
         (["many.safetensors", "--wordnet"], "--first 5000 takes the first of them"),
     ],
 )
 def test_what_a_user_gets_wrong_is_one_message(folder, words, said):
     Path("missing.csv").write_text("dog,a\ncat,a\ncat,b\n")
-    LabelGeometry(("a", "b"), similarities=torch.eye(2)).save("similar.safetensors")
     LabelGeometry(("a",), vectors=torch.zeros(1, 2)).save("one.safetensors")
     LabelGeometry([str(number) for number in range(5001)], vectors=torch.zeros(5001, 1)).save("many.safetensors")
     called = call("labels", *words)

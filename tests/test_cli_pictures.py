@@ -55,7 +55,7 @@ def test_train_tells_keeps_and_predicts_as_in_training(folder, tmp_path):
     wide = write_image(tmp_path / "wide.png", np.zeros((20, 60, 3), np.uint8))
     predicted = succeed("predict", run, wide, "--json")
     assert predicted.err == "note: resized from 60x20 to 16x16, of its middle only\n"
-    assert set(predicted.json[0]["probabilities"]) == {"cat", "dog", "emu"}
+    assert set(predicted.lines[0]["probabilities"]) == {"cat", "dog", "emu"}
     evaluated = succeed("evaluate", run)
     assert f"data: {NOTES[1]}" in evaluated.err
     other = write_classes(tmp_path / "other", {"dog": 7, "emu": 3}, size=20)

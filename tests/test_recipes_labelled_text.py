@@ -43,8 +43,9 @@ def test_a_run_learns_what_the_words_say_and_predicts_new_rows(tmp_path):
     # the data are no longer needed, nor is a label in the new file
     (tmp_path / "reviews.csv").unlink()
     write_csv(tmp_path / "new.csv", [("lovely great warm",), ("dull awful",)], "Kommentar")
-    rows = succeed("predict", run, tmp_path / "new.csv", "--json").lines
-    assert [(row["input"], row["label"]) for row in rows] == [("new.csv row 2", "pos"), ("new.csv row 3", "neg")]
+    new = tmp_path / "new.csv"
+    rows = succeed("predict", run, new, "--json").lines
+    assert [(row["input"], row["label"]) for row in rows] == [(f"{new} row 2", "pos"), (f"{new} row 3", "neg")]
 
 
 def test_few_texts_have_more_epochs_so_that_there_are_as_many_steps(tmp_path):

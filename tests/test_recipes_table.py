@@ -50,7 +50,7 @@ def test_a_run_learns_predicts_new_rows_and_measures_others(tmp_path):
     file.unlink()
     new = write_csv(tmp_path / "new.csv", [("snoring", 39.2), ("none", 36.6)], "cough", "temperature")
     rows = succeed("predict", "run", new, "--json").lines
-    assert [(row["input"], row["label"]) for row in rows] == [("new.csv row 2", "ill"), ("new.csv row 3", "well")]
+    assert [(row["input"], row["label"]) for row in rows] == [(f"{new} row 2", "ill"), (f"{new} row 3", "well")]
     refused = call("predict", "run", write_csv(tmp_path / "less.csv", [("dry",)], "cough"))
     assert refused.code == 2
     assert "less.csv: has no column 'temperature', which the training examples had; it has cough" in refused.err

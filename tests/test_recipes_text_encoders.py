@@ -58,10 +58,11 @@ def test_a_run_learns_and_predicts_new_texts(name, tmp_path):
     if name == "text-finetune":  # its weights are the run's own
         shutil.rmtree(tmp_path / "encoder")
     write_csv(tmp_path / "new.csv", [(" ".join(GOOD),), (" ".join(BAD),)], "Kommentar")
-    rows = succeed("predict", tmp_path / "run", tmp_path / "new.csv", "--json").lines
-    assert [(row["input"], row["label"]) for row in rows] == [("new.csv row 2", "pos"), ("new.csv row 3", "neg")]
+    new = tmp_path / "new.csv"
+    rows = succeed("predict", tmp_path / "run", new, "--json").lines
+    assert [(row["input"], row["label"]) for row in rows] == [(f"{new} row 2", "pos"), (f"{new} row 3", "neg")]
     called = succeed("predict", tmp_path / "run", " ".join(GOOD * 5), "--json")
-    assert [row["label"] for row in called.json] == ["pos"]
+    assert [row["label"] for row in called.lines] == ["pos"]
     note = r"note: 1 text is longer than \d+ tokens \(of 1\); the rest is not read, as in training\n"
     assert re.fullmatch(note, called.err)
     good = [row for row in reviews(20, seed=2) if row[1] == "pos"]

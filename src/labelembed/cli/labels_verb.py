@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,9 +43,6 @@ def labels(
         typer.Option("--senses", metavar="FILE", help="What the labels mean in WordNet: YAML, `otter: otter.n.02`."),
     ] = None,
     groups: GroupsOption = None,
-    method: Annotated[
-        Literal["average", "complete", "single", "ward"], typer.Option("--method", help="The linkage of the tree.")
-    ] = "average",
     out: Annotated[
         Path | None, out_option("FOLDER", "Write the tree, a map, a heat map and all distances into this folder.")
     ] = None,
@@ -55,6 +52,7 @@ def labels(
     from labelembed.errors import LabelEmbedError
     from labelembed.geometry import read_hierarchy
     from labelembed.geometry.agreement import geometry_scores, published_scores
+    from labelembed.training.run_folder import RunFolder
 
     found = _geometries(run)
     learned = found[_LEARNED]
@@ -62,7 +60,8 @@ def labels(
     try:
         near = learned.neighbours_of(listed, k=count)
     except KeyError as error:
-        raise LabelEmbedError(f"{run}: {error.args[0]}") from error
+        place = RunFolder(run).geometry_file if run.is_dir() else run
+        raise LabelEmbedError(f"{place}: {error.args[0]}") from error
     reference = tree = None
     scored: dict[str, LabelGeometry] = {}
     if not names or wordnet or senses or groups or out:
@@ -73,7 +72,7 @@ def labels(
         tree = read_hierarchy(groups, scored[_LEARNED].names)
     try:
         scores = {name: geometry_scores(one, wordnet=reference, hierarchy=tree) for name, one in scored.items()}
-        written = _export(scored, out, method, reference) if out else []
+        written = _export(scored, out, reference) if out else []
     except ValueError as error:
         raise LabelEmbedError(f"{run}: {error}") from error
     published = published_scores(learned.names) if reference is not None else {}
@@ -162,12 +161,12 @@ def _wordnet_distances(names: tuple[str, ...], senses: Path | None) -> Tensor:
         return distances
 
 
-def _export(found: dict[str, LabelGeometry], folder: Path, method: Any, reference: Tensor | None) -> list[Path]:
+def _export(found: dict[str, LabelGeometry], folder: Path, reference: Tensor | None) -> list[Path]:
     from labelembed.report.label_files import export_geometry
 
-    written = export_geometry(found[_LEARNED], folder, method=method, reference=reference)
+    written = export_geometry(found[_LEARNED], folder, reference=reference)
     if _MEANS in found:
-        written += export_geometry(found[_MEANS], folder / "class-means", method=method, reference=reference)
+        written += export_geometry(found[_MEANS], folder / "class-means", reference=reference)
     return written
 
 

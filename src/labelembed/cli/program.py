@@ -49,6 +49,7 @@ _GONE_OPTIONS = {
     "--wordnet-path": "; set WNSEARCHDIR before the command",
     "--drop-missing": "; labels that WordNet lacks are left out and named",
     "--all": "; `--first N` lists more labels",
+    "--method": "; labelembed.geometry.linkage joins groups in other ways",
 }
 # Typer has no public name for it.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
@@ -128,7 +129,7 @@ def _in_one_line() -> Iterator[None]:
         if option is not None and isinstance(command, Verb):
             message = f"no option {option}{_GONE_OPTIONS.get(option, nearest(option, sorted(command.known())))}"
         else:
-            message = error.format_message().rstrip(".")
+            message = error.format_message().rstrip(".").replace("Value error, ", "")
             message = message[:1].lower() + message[1:]
         path = error.ctx.command_path if error.ctx is not None else "labelembed"
         raise LabelEmbedError(f"{' '.join(message.split())}; see {path} --help") from None

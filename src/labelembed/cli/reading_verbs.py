@@ -7,7 +7,7 @@ import csv
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -174,7 +174,8 @@ def predict(
     notes: Counter[str] = Counter()
     count = 0
     with written(out) as target:
-        write = _writer(target, format, top=(top or (3 if format == "text" else 1)))
+        texts = [word for word in inputs if saved.reads_texts and _is_text(word)]
+        write = _writer(target, format, top=(top or (3 if format == "text" else 1)), texts=texts)
         for read in _together(_read(saved, inputs, faults, invert=invert)):
             notes.update(read.notes)
             for found in saved.predict(read.values, read.names):
@@ -197,9 +198,9 @@ def _read(saved: SavedRun, words: list[str], faults: list[str], *, invert: bool)
             yield _Inputs(values, names, notes)
         elif saved.reads_texts and _is_text(word):
             values, notes = saved.encode_texts([word])
-            yield _Inputs(values, [_beginning(word)], notes)
+            yield _Inputs(values, [word], notes)
         else:
-            for file in _files(saved, Path(word)):
+            for file in _files(saved, word):
                 try:
                     values, names, notes = saved.read_inputs(file, invert=invert)
                 except DataError as error:
@@ -208,11 +209,14 @@ def _read(saved: SavedRun, words: list[str], faults: list[str], *, invert: bool)
                 yield _Inputs(values, [f"{file}{name.removeprefix(file.name)}" for name in names], notes)
 
 
-def _files(saved: SavedRun, path: Path) -> list[Path]:
+def _files(saved: SavedRun, word: str) -> list[Path]:
     """Returns a file, or what in a folder and those in it can be an input of the run."""
     from labelembed.data.files.parts import is_readable
     from labelembed.data.files.picture import PICTURE_SUFFIXES
 
+    path = Path(word)
+    if not word:
+        raise DataError("INPUT: is empty; name a file or a folder")
     if not path.is_dir():
         return [path]
     if saved.reads_texts or saved.recipe.data["name"] == "table":
@@ -253,8 +257,15 @@ def _together(found: Iterable[_Inputs]) -> Iterator[_Inputs]:
         yield all_of_them()
 
 
-def _writer(target: IO[str], format: str, *, top: int) -> Any:
-    """Returns what writes one prediction: in words, as a line of CSV, or as an object of JSON."""
+def _writer(target: IO[str], format: str, *, top: int, texts: Container[str]) -> Any:
+    """Returns what writes one prediction: in words, as a line of CSV, or as an object of JSON.
+
+    Args:
+        target: Where to.
+        format: `text`, `csv` or `json`.
+        top: How many labels to write; JSON has all.
+        texts: Inputs that are texts themselves, of which words show the beginning.
+    """
     if format == "json":
         return lambda found: print(json.dumps(found, ensure_ascii=False), file=target)
     table = csv.writer(target, lineterminator="\n")
@@ -268,7 +279,7 @@ def _writer(target: IO[str], format: str, *, top: int) -> Any:
             table.writerow([found["input"], *(cell for pair in best for cell in pair)])
         else:
             shown = ", ".join(f"{label} ({probability:.1%})" for label, probability in best)
-            print(f"{found['input']}: {shown}", file=target)
+            print(f"{_beginning(found['input']) if found['input'] in texts else found['input']}: {shown}", file=target)
 
     return write
 
