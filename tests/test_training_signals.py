@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from labelembed.errors import RunFolderError
-from labelembed.training.signals import SIGNALS, Stopped, stop_after_step, stop_at_once
+from labelembed.training.signals import SIGNALS, Stopped, end_by_system, stop_after_step, stop_at_once
 
 
 @pytest.fixture(autouse=True)
@@ -125,6 +125,16 @@ def test_error_goes_before_a_signal_that_was_noted(heard):
     with pytest.raises(OSError, match="the disk is full"):
         work()
     assert heard == []
+
+
+def test_wait_for_other_processes_is_ended_by_the_system():
+    before = handlers()
+    with end_by_system():
+        assert handlers() == [signal.SIG_DFL] * len(SIGNALS)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with end_by_system():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    assert handlers() == before
 
 
 def test_outside_the_main_thread_signals_are_left_to_the_caller():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from accelerate.state import AcceleratorState
 from labelembed.distributed import process_count
 from labelembed.errors import LostProcess, RecipeError
 from labelembed.training.settings import Precision
+from labelembed.training.signals import end_by_system
 
 TIMEOUT_VARIABLE = "LABELEMBED_PROCESS_TIMEOUT"
 # How long one process waits for another, in seconds. A process that dies is noticed at once; one that hangs cannot be
@@ -51,7 +52,9 @@ def meet(*, device: str | None = None) -> PartialState:
     Raises:
         LostProcess: They do not come.
     """
-    with lost_processes_named("give the command again"):
+    # The other processes may have been signalled and gone before this one has met them.
+    together = os.environ.get("WORLD_SIZE", "1") != "1"
+    with lost_processes_named("give the command again"), end_by_system() if together else nullcontext():
         return PartialState(cpu=_on_cpu(device), timeout=_timeout())
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from labelembed.errors import InterruptedTraining
 
@@ -69,37 +70,52 @@ def stop_after_step() -> Iterator[Received]:
 
 
 @contextmanager
-def _first_signal(answer: Callable[[int], None]) -> Iterator[None]:
-    """Calls `answer` with the number of the block's first signal, once the handlers of before are back.
+def end_by_system() -> Iterator[None]:
+    """Leaves the signals of the block to the system, which ends the process at once and without a word.
 
-    What is ignored, as SIGHUP is under `nohup`, stays ignored. Only the main thread may set handlers; in another one
-    nothing is done.
+    For a wait within a library, where Python would not hear them and nothing is being written.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {
-        number: handler for number in SIGNALS if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None)
-    }
-
-    def put_back() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def first(number: int, _: object) -> None:
-        put_back()
-        # A closed terminal sends SIGHUP twice, by its shell and by itself, and the end of a session sends it after
-        # SIGTERM: nobody who does so wants the step in progress to be lost.
-        for other in before.keys() - {signal.SIGINT, signal.SIGTERM}:
-            signal.signal(other, signal.SIG_IGN)
-        answer(number)
-
-    for number in before:
-        signal.signal(number, first)
+    before = _handlers()
+    _set(dict.fromkeys(before, signal.SIG_DFL))
     try:
         yield
     finally:
-        put_back()
+        _set(before)
+
+
+@contextmanager
+def _first_signal(answer: Callable[[int], None]) -> Iterator[None]:
+    """Calls `answer` with the number of the block's first signal, once the handlers of before are back."""
+    before = _handlers()
+
+    def first(number: int, _: object) -> None:
+        _set(before)
+        # A closed terminal sends SIGHUP twice, by its shell and by itself, and the end of a session sends it after
+        # SIGTERM: nobody who does so wants the step in progress to be lost.
+        _set(dict.fromkeys(before.keys() - {signal.SIGINT, signal.SIGTERM}, signal.SIG_IGN))
+        answer(number)
+
+    _set(dict.fromkeys(before, first))
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _handlers() -> dict[int, Any]:
+    """Returns the handlers of the signals, but of those that are ignored, as SIGHUP is under `nohup`: they stay so.
+
+    Only the main thread may set handlers; in another one there is none to be set.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    found = {number: signal.getsignal(number) for number in SIGNALS}
+    return {number: handler for number, handler in found.items() if handler not in (signal.SIG_IGN, None)}
+
+
+def _set(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @contextmanager
