@@ -95,6 +95,7 @@ def plan_comparison(
     if kept and before is not None:
         if tuned or "tuning" in before:
             _refuse_to_add_tuned(out, before, variants)
+            kept, before = [], None  # it is made as a whole, of the same variants
         else:
             _refuse_other_comparison(recipe, out, kept, before)
     others = [Variant(one["name"], one["folder"], one["objective"]) for one in kept]
