@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from benchmarks.timing import interleaved, print_ratios
-from labelembed.data import Split, read_parquet
+from labelembed.data import ParquetReader, Split
 from labelembed.models import Augmentation, InputScaling, PaperResNet, SmallResNet
 from labelembed.objectives import LabelEmbedding, OneHot
 
@@ -187,7 +187,7 @@ def decoding() -> None:
             seconds = []
             for _ in range(4):
                 began = time.perf_counter()
-                data = read_parquet(path=str(folder))
+                data = ParquetReader(path=str(folder)).read()
                 seconds.append(time.perf_counter() - began)
         finally:
             if before is None:

@@ -23,9 +23,9 @@ def texts() -> list[str]:
     """Returns some of the reviews, or made texts of like lengths."""
     given = os.environ.get("LABELEMBED_DATA")
     if given and (Path(given) / "imdb").is_dir():
-        from labelembed.data import read_text_rows
+        from labelembed.data import TextReader
 
-        found = read_text_rows(path=f"{given}/imdb").train.texts
+        found = TextReader(path=f"{given}/imdb").read().train.inputs
         return [found[row] for row in range(0, len(found), len(found) // TEXTS)][:TEXTS]
     draw = random.Random(0)
     return [" ".join(draw.choices(_WORDS, k=int(draw.lognormvariate(5.2, 0.6)))) for _ in range(TEXTS)]

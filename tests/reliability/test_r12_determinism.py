@@ -265,8 +265,8 @@ def test_features_of_texts_are_found_by_content(tmp_path, figure, monkeypatch):
     def read(maximum_tokens=16, **how):
         given = {"encoder": str(encoder[0]), "maximum_tokens": maximum_tokens, **how}
         raw = TextReader(path=str(file[0]), inputs="features", **given).read()
-        encoding = raw.content.fit(raw.train.inputs[:, 0])
-        return torch.cat([raw.content.inputs(encoding, part.inputs[:, 0]) for part in (raw.train, raw.test)])
+        fresh = raw.new_encoder()
+        return torch.cat([fresh.transform(part.inputs).inputs for part in (raw.train, raw.test)])
 
     def move():
         file[0] = file[0].rename(tmp_path / "moved.csv")
