@@ -320,6 +320,7 @@ def test_check_reads_without_training(made, monkeypatch):
         "mnist-mlp: fine",
         f"  data        idx files in {made}/mnist: train 20, validation 10, test 10; 10 labels, inputs [1, 4, 5]",
         "  network     448 parameters, objective label_embedding",
+        "  training    2 epochs of 2 steps",
         "  comparison  one_hot, label_smoothing, label_embedding; 5 seeds",
     ]
     facts = succeed("check", *MNIST[:-1], "--json", "--set", "comparison.seeds=1").json
@@ -639,7 +640,7 @@ def test_evaluate_gives_the_numbers_of_the_run(made, monkeypatch):
     for split, of_result in (("test", "test"), ("validation", "validation"), ("development", "validation")):
         values = succeed("evaluate", "run", "--split", split, "--json").json
         assert {name: values[name] for name in result[of_result]} == result[of_result]  # to the last digit
-        assert (values["split"], values["examples"]) == (split, 10)
+        assert (values["split"], values["examples"]) == (of_result, 10)
         assert values["source"] == f"idx files in {made}/mnist"
     assert succeed("evaluate", "run", "--split", "train", "--json").json["examples"] == 20
 

@@ -358,7 +358,7 @@ def test_a_newer_format_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "name",
     ["corpus.json", "train-source.npy", "train-target-offsets.npy", "source-vocabulary.txt", "source-codec.json",
-     "validation-target.txt"],
+     "development-target.txt"],
 )  # fmt: skip
 @pytest.mark.parametrize("how", ["missing", "cut off", "changed"])
 def test_a_damaged_file_is_refused_by_its_name(tmp_path, name, how):

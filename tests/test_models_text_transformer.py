@@ -48,7 +48,7 @@ def test_rows_are_those_of_each_text_alone(folder, learning, monkeypatch):
     model = built(folder, dropout=0.0)
     with torch.set_grad_enabled(learning):
         found = model(inputs_of(TEXTS))
-    whole = bert(vocabulary=len(WORDS))
+    whole = bert(vocabulary=len(WORDS)).base_model
     expected = [naive_text_features(text, tokenizer(), whole, maximum_tokens=LENGTH) for text in TEXTS]
     assert found.shape == (len(TEXTS), model.hidden_size)
     # float32 against float64
