@@ -194,7 +194,7 @@ def test_a_file_is_measured_whole(tmp_path):
     # a file may lack a label, and be short
     one = write_csv(tmp_path / "one.csv", [("lovely great", "pos")], "Kommentar", "Urteil")
     assert succeed("evaluate", run, "--data", one, "--json").json["examples"] == 1
-    assert "names no train part; leave --split out" in call("evaluate", run, "--data", one, "--split", "train").err
+    assert "names no train set; leave --split out" in call("evaluate", run, "--data", one, "--split", "train").err
     # the run's own file is still measured by the part that was held out
     assert succeed("evaluate", run, "--data", tmp_path / "reviews.csv", "--json").json["examples"] == 40
 
