@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,6 +111,10 @@ class Sketch:
         """Returns markup whose colours and letters follow the page."""
         return draw(self.key, self.size, self.title, self.description, self.painter)
 
+    def standalone_svg(self) -> str:
+        """Returns the text of an SVG file of its own, dark on white."""
+        return _on_white(self.inline_svg())
+
     def save(self, path: Path, *, width: float | None = None) -> Path:
         """Writes a file of its own, dark on white: PDF, SVG or PNG, as the name ends.
 
@@ -126,7 +130,7 @@ class Sketch:
             raise RunFolderError(f"{path}: a figure is written as {', '.join(FILE_KINDS)}; name the file so")
         size = self.size if width is None else (width, self.size[1] * width / self.size[0])
         if kind == ".svg":
-            return write_text(path, _on_white(draw(self.key, size, self.title, self.description, self.painter)))
+            return write_text(path, replace(self, size=size).standalone_svg())
         return write_bytes(path, _drawn_for_paper(self, size, kind))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from labelembed.metrics import PairedComparison, Summary
+from labelembed.report.comparison import Comparison
 from labelembed.report.table import Row
 
 NOTHING = "-"
@@ -87,6 +88,16 @@ SPEED_MEASURES = (
     MeasureColumn("epochs_saved_of_all", "epochs_saved_of_all", "of all epochs", "%", 100, 1),
     MeasureColumn("seconds", "seconds", "seconds", "", 1, 1),
 )
+
+
+def headline_words(comparison: Comparison) -> str:
+    """Returns what the comparison is decided by, in words: `test error`, `validation error`, `test BLEU`."""
+    return f"{split_words(comparison.split)} {'BLEU' if comparison.headline == 'bleu' else 'error'}"
+
+
+def split_words(split: str) -> str:
+    """Returns what a split is called: `test` or `validation`."""
+    return "validation" if split == "development" else split
 
 
 def number(value: float, decimals: int) -> str:
