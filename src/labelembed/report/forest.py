@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Inches: of the wide form the columns left and right of the panel and the height of a line of text, of the narrow one
 # the whole width, which on a phone leaves letters of about 10 pixels.
-_WIDTH, _NAMES, _COLUMN, _LINE = 8.2, 1.75, 0.84, 0.155
+_WIDTH, _NAMES, _COLUMN, _LINE = 8.4, 1.75, 0.9, 0.155
 _NARROW, _BLOCK = 4.2, 0.74
 _QUIET = 0.75
 
@@ -72,7 +72,7 @@ def forest_sketch(comparison: Comparison, rows: Sequence[Row], key: str, *, narr
     is_text = comparison.headline == "bleu"
     short = ("BLEU", "chrF", "token error", "time") if is_text else ("error", "NLL", "ECE", "time")
     lines = _lines(comparison, rows, narrow=narrow)
-    low, high = _range(lines)
+    low, high, is_cut = _range(lines)
     words = headline_words(comparison)
     better = "higher" if is_text else "lower"
     label = f"{words} minus that of {shortened(baseline.name, 40)}, points ({better} is better)"
@@ -99,6 +99,8 @@ def forest_sketch(comparison: Comparison, rows: Sequence[Row], key: str, *, narr
         axes.grid(axis="x", alpha=0.15, linewidth=0.6)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.4g}".replace("-", "\u2212"))
         axes.set_xlabel(label if not narrow else label.replace(", points", ",\npoints"))
+        # In another size than it was laid out for the lines keep their shares of the height.
+        stretch = (high_by - top - bottom) / sum(heights)
         starts = np.cumsum([0.0, *heights])
         columns = [wide - right + _COLUMN * (place + 1) for place in range(len(headings))]
         for heading, x in zip(headings, columns, strict=True) if not narrow else ():
@@ -106,21 +108,26 @@ def forest_sketch(comparison: Comparison, rows: Sequence[Row], key: str, *, narr
         for line, start, tall in zip(lines, starts, heights, strict=False):
             middle = start + (0.66 if narrow else 0.5) * tall
             _draw(axes, line, middle, 0.1)
-            y = high_by - top - start
+            y = high_by - top - stretch * start
             if narrow:
                 page.text(left, y, line.name, ha="left", va="top", fontweight="bold")
                 text = " \u00b7 ".join(f"{what} {cell}" for what, cell in zip(short, line.cells, strict=True))
                 page.text(left, y - 0.16, text, ha="left", va="top", fontsize=8.5, alpha=_QUIET)
                 continue
-            page.text(0.04, y - tall / 2, line.name, ha="left", va="center")
+            page.text(0.04, y - stretch * tall / 2, line.name, ha="left", va="center")
             for cell, x in zip(line.cells, columns, strict=True):
-                page.text(x, y - tall / 2, cell, ha="right", va="center")
+                page.text(x, y - stretch * tall / 2, cell, ha="right", va="center")
 
     drawn = drawn_positions(comparison)
-    caption = "Each dot is a seed, the stroke their mean; the thick bar is the 95 % interval over seeds, the thin one "
-    caption += "over seeds and test examples."
-    if not any(row.headline_difference and row.headline_difference.joint for row in rows):
-        caption = "Each dot is a seed, the stroke their mean; the bar is the 95 % interval over seeds."
+    found = [one for row in rows if (one := row.headline_difference)]
+    caption = "Each dot is a seed, the stroke their mean; "
+    if any(one.joint for one in found):
+        caption += "the thick bar is the 95 % interval over seeds, the thin one over seeds and test examples."
+    elif any(math.isfinite(one.interval_low) for one in found):
+        caption += "the bar is the 95 % interval over seeds."
+    else:
+        caption += "one seed, or seeds that all differ by the same, have no interval."
+    caption += " A bar that ends at the edge goes on beyond it." if is_cut else ""
     if len(drawn) < len(rows):
         caption += f" {others_note(len(drawn), len(rows) - len(drawn))} are in the tables."
     said = [f"{_one_line(line.name)} {_spoken(line.row)}" for line in lines if line.row.headline_difference]
@@ -134,9 +141,9 @@ def _headings(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
     words = headline_words(comparison).replace(" ", "\n")
     if comparison.headline == "bleu":
         return [words, "chrF", "token\nerror %", "time of\nan epoch"]
-    calibrated = any(row.calibrated_nll for row in rows)
+    calibrated = any("calibrated_nll" in row.measures for row in rows)
     nll = "NLL after\ntemperature" if calibrated else "NLL"
-    return [f"{words} %", nll, "ECE %,\nthen after" if calibrated else "ECE %", "time of\nan epoch"]
+    return [f"{words} %", nll, "ECE %\nbefore \u2192 after" if calibrated else "ECE %", "time of\nan epoch"]
 
 
 def _lines(comparison: Comparison, rows: Sequence[Row], *, narrow: bool) -> list[_Line]:
@@ -163,29 +170,34 @@ def _lines(comparison: Comparison, rows: Sequence[Row], *, narrow: bool) -> list
 
 def _cells(row: Row) -> list[str]:
     def text(name: str, scale: float, decimals: int) -> str:
-        summary = getattr(row, name)
+        summary = row.measures.get(name)
         return NOTHING if summary is None else number(scale * summary.mean, decimals)
 
     if row.headline == "bleu":
         return [text("bleu", 100, 2), text("chrf", 100, 2), text(f"{row.split}_error", 100, 2)]
-    nll = text("calibrated_nll" if row.calibrated_nll else "nll", 1, 3)
+    nll = text("calibrated_nll" if "calibrated_nll" in row.measures else "nll", 1, 3)
     ece = text("calibration_error", 100, 1)
-    if row.calibrated_calibration_error:
+    if "calibrated_calibration_error" in row.measures:
         ece += f" \u2192 {text('calibrated_calibration_error', 100, 1)}"
     return [text(f"{row.split}_error", 100, 2), nll, ece]
 
 
-def _range(lines: Sequence[_Line]) -> tuple[float, float]:
-    """Returns the ends of the axis: all dots and all intervals, and 0, unless a joint interval is out of all reach."""
-    ends = [0.0, *(one for line in lines for one in line.seeds)]
+def _range(lines: Sequence[_Line]) -> tuple[float, float, bool]:
+    """Returns the ends of the axis, and whether an interval goes on beyond them.
+
+    All dots and 0 are within; so are the intervals, unless one is so wide that the dots would fall together.
+    """
+    dots = [0.0, *(one for line in lines for one in line.seeds)]
+    ends = list(dots)
     for line in lines:
         found = line.row.headline_difference
         if found is not None:
             ends += [100 * end for end in (found.interval_low, found.interval_high) if math.isfinite(end)]
             ends += [100 * end for end in (found.joint[:2] if found.joint else ())]
-    low, high = min(ends), max(ends)
+    reach = 2 * ((max(dots) - min(dots)) or 1.0)
+    low, high = max(min(ends), min(dots) - reach), min(max(ends), max(dots) + reach)
     margin = 0.05 * ((high - low) or 1.0)
-    return low - margin, high + margin
+    return low - margin, high + margin, min(ends) < low or max(ends) > high
 
 
 def _draw(axes: Axes, line: _Line, middle: float, reach: float) -> None:
@@ -203,7 +215,7 @@ def _draw(axes: Axes, line: _Line, middle: float, reach: float) -> None:
     # Spread by the order of the seeds, never by chance.
     count = len(line.seeds)
     spread = np.linspace(-reach, reach, count) if count > 1 else np.zeros(count)
-    axes.scatter(line.seeds, middle + spread, s=9, color=line.colour, alpha=0.85, linewidths=0, zorder=3)
+    axes.scatter(line.seeds, middle + spread, s=9, color=line.colour, alpha=0.85, linewidths=0, zorder=5)
     mean = 100 * found.difference
     axes.plot([mean, mean], [middle - 1.25 * reach, middle + 1.25 * reach], color=line.colour, lw=2, zorder=4)
 
