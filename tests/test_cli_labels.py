@@ -15,13 +15,12 @@ import torch
 from labelembed.geometry import (
     LabelGeometry,
     label_plane,
-    leaf_order,
     linkage,
 )
 from labelembed.geometry.agreement import geometry_scores, published_scores
 from labelembed.geometry.senses import shipped_senses
-from labelembed.report.distance_figure import distance_heat_map
 from labelembed.report.label_figures import dendrogram, label_map
+from labelembed.report.label_matrix import Panel, label_matrix
 
 from .made_cli import SMALL, call, succeed
 from .made_data import write_idx_folder
@@ -217,7 +216,7 @@ def test_figures_are_whole_files_of_their_own(tmp_path, names):
     figures = [
         dendrogram(names, joined),
         label_map(names, plane),
-        distance_heat_map(names, distances, leaf_order(joined)),
+        label_matrix(names, joined, [Panel("similar", distances)]),
     ]
     for figure in figures:
         text = figure.save(tmp_path / "figure.svg").read_text(encoding="utf-8")

@@ -89,9 +89,9 @@ def test_comparison_with_one_seed_has_no_interval_and_says_so(tmp_path):
     make_comparison(tmp_path / "c", {"one_hot": {0: 0.2}, "label_embedding": {0: 0.1}})
     succeed("report", tmp_path / "c")
     text = " ".join((tmp_path / "c" / "report.html").read_text(encoding="utf-8").split())
-    assert "One seed gives no interval: this may be chance, more seeds would tell." in text
+    assert "one seed gives no interval, so this may be chance." in text
     assert "With one seed there is neither an interval nor a p" in text
-    assert "one run, or runs that all differ by the same, have no interval" in text  # below the dots
+    assert "one seed, or seeds that all differ by the same, have no interval" in text  # below the dots
 
 
 def test_strange_names_of_labels_variants_and_sentences_are_shown_as_they_are(tmp_path):

@@ -11,7 +11,7 @@ import yaml
 from labelembed.errors import RunFolderError
 from labelembed.objectives import OBJECTIVES
 from labelembed.report import model_card, write_card
-from labelembed.report.citations import citations_of
+from labelembed.report.card_origin import citations_of
 from tests.made_cli import call, succeed
 from tests.made_runs import (
     ENVIRONMENT,
@@ -62,21 +62,21 @@ def rows_of(text):
 
 def test_the_card_says_what_the_run_reached(tmp_path):
     card = model_card(made_run(tmp_path / "run").path)
-    found = {cells[0]: cells[1:] for cells in rows_of(section(card, "Measures"))}
+    found = {cells[0]: cells[1:] for cells in rows_of(section(card, "Metrics"))}
     assert found["error"] == ["10.00 %", "20.00 %", "20.00 %"]
     assert found["negative log-likelihood, nats"] == ["0.300", "0.700", "0.250"]
     assert "temperature 0.5000" in section(card, "Calibration")
     assert "from 10.00 % to 3.10 %" in section(card, "Calibration")
     data = dict(rows_of(section(card, "Data")))
     assert data["source"] == "digits"
-    assert data["rows"] == "train 1,000, test 360"
+    assert data["examples"] == "train 1,000, test 360"
     assert data["fingerprint of the content"] == "4567def"
-    nearest = dict(rows_of(section(card, "Which labels are alike")))
+    nearest = dict(rows_of(section(card, "Nearest labels")))
     assert nearest["0"].startswith(("1 (", "3 ("))
     assert "labelembed compare digits-mlp --seeds 8" in section(card, "How it was made")
     assert "batch_size: 100" in section(card, "How it was made")
     assert "torch 2.6.0" in section(card, "How it was made")
-    assert dict(rows_of(section(card, "Cost")))["numbers that are trained"] == "650,000"
+    assert dict(rows_of(section(card, "Cost")))["trainable parameters"] == "650,000"
     assert "Sun, Wei, Ren, Ma 2017" in section(card, "Citation")
     assert "how much of its numbers is chance" in section(card, "Limits")
 
@@ -126,9 +126,9 @@ def test_the_card_names_no_folder_of_the_machine(tmp_path, place):
     assert "\n  path: mnist\n" in made
 
 
-def test_without_test_rows_the_validation_rows_speak_and_that_is_said(tmp_path):
+def test_without_a_test_set_the_validation_set_speaks_and_that_is_said(tmp_path):
     card = model_card(made_run(tmp_path / "run", test=None, calibrated=None).path)
-    assert "There are no test examples" in section(card, "Measures")
+    assert "There are no test examples" in section(card, "Metrics")
     assert "No temperature was fitted" in section(card, "Calibration")
     (result,) = header_of(card)["model-index"][0]["results"]
     assert result["metrics"][0] == {"type": "accuracy", "name": "validation accuracy", "value": 0.9}
@@ -149,7 +149,7 @@ def test_the_card_of_a_comparisons_run_has_the_measures_over_its_seeds(tmp_path)
     tuning = {"measure": "validation error", "trials": 7, "seeds": [1000], "variants": [entry]}
     file.write_text(json.dumps(json.loads(file.read_text()) | {"tuning": tuning}))
     card = model_card(run_path(tmp_path / "c", "label_smoothing", 1))
-    assert "chosen on the validation examples by 7 trials over smoothing: 0.02 to 0.9" in card
+    assert "chosen on validation examples by 7 trials over smoothing: 0.02 to 0.9" in card
     # A comparison that is damaged keeps no card of a run from being written.
     file.write_text("{")
     assert "### Over" not in model_card(run_path(tmp_path / "c", "label_smoothing", 1))
@@ -165,16 +165,16 @@ def test_labels_with_any_name_leave_the_card_whole(tmp_path):
     card = model_card(run.path)
     assert titles(card) == [
         "Data",
-        "Measures",
+        "Metrics",
         "Calibration",
-        "Which labels are alike",
+        "Nearest labels",
         "Use",
         "Limits",
         "Cost",
         "How it was made",
         "Citation",
     ]
-    lines = rows_of(section(card, "Which labels are alike"))
+    lines = rows_of(section(card, "Nearest labels"))
     assert {len(cells) for cells in lines} == {2}
     assert len(lines) == 1 + len(HOSTILE) - 1
     outside = card.split("\n---\n", 1)[1]

@@ -174,6 +174,6 @@ def test_without_test_rows_the_comparison_is_about_validation_rows(tmp_path):
     comparison = load_comparison(tmp_path)
     rows = comparison_rows(comparison)
     assert comparison.split == "validation"
-    assert rows[1].test_error is None
-    assert rows[1].error == rows[1].validation_error
-    assert rows[1].error_difference.difference == pytest.approx(-0.04 / 3, abs=1e-12)
+    assert rows[1].measures.get("test_error") is None
+    assert rows[1].measures["validation_error"].n == 3
+    assert rows[1].differences["error"].difference == pytest.approx(-0.04 / 3, abs=1e-12)

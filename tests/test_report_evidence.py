@@ -12,9 +12,9 @@ import torch
 from labelembed.geometry import LabelGeometry
 from labelembed.report import comparison_rows, load_comparison, write_report
 from labelembed.report.cost import cost_rows
-from labelembed.report.error_figures import calibration_gap, confused_likeness
-from labelembed.report.error_sections import error_section
-from labelembed.report.errors_seen import seen_errors
+from labelembed.report.error_section import error_section
+from labelembed.report.errors_seen import confused_likeness, seen_errors
+from labelembed.report.reliability import calibration_gap
 from labelembed.report.sentences_seen import seen_sentences
 from labelembed.report.similarities import label_similarities
 from labelembed.training.run_folder import RunFolder
@@ -23,7 +23,7 @@ from tests.made_runs import make_comparison, run_path
 
 EMBEDDING = "label_embedding"
 NAMES = ("cat", "dog", "car", "bus")
-# cat and dog are alike, so are car and bus.
+# cat and dog are similar, so are car and bus.
 TABLE = torch.tensor([[3.0, 2.0, 0.0, -1.0], [2.0, 3.0, -1.0, 0.0], [0.0, -1.0, 3.0, 2.0], [-1.0, 0.0, 2.0, 3.0]])
 
 
@@ -43,8 +43,8 @@ def test_mistakes_are_added_up_over_the_runs(folder):
     leave_errors(run_path(folder, EMBEDDING, 1), [(1, 0, 4), (2, 3, 2), (0, 2, 1)], labels=4)
     errors = seen_errors(_variant(folder))
     assert (errors.runs, errors.mistakes) == (2, 13)
-    assert errors.confused(2) == [(0, 1, 9), (2, 3, 3)]
-    assert errors.of_label.tolist() == [20] * 4
+    assert errors.confused(2) == [(0, 1, 5), (1, 0, 4)]
+    assert errors.of_label.tolist() == [10] * 4
     # 8 rows at 50 % of which 75 % are right, 12 at 98 % all right
     assert calibration_gap(errors.reliability) == pytest.approx((8 * 0.25 + 12 * 0.02) / 20)
 
@@ -53,9 +53,8 @@ def test_confused_labels_are_held_against_likeness(folder):
     leave_errors(run_path(folder, EMBEDDING, 0), [(0, 1, 6), (2, 3, 3), (0, 3, 1)], labels=4)
     variant = _variant(folder)
     alike = confused_likeness(seen_errors(variant), label_similarities(variant))
-    # of ten mistakes nine are with the most similar label; cat's third most similar is bus
-    assert alike.by_rank.tolist() == [0.9, 0.0, 0.1]
-    assert (alike.mistakes, alike.pairs) == (10, 6)
+    # of ten mistakes nine are with the nearest label
+    assert (alike.nearest, alike.chance, alike.pairs) == (0.9, 1 / 3, 6)
     likeness = np.exp(TABLE.double().numpy())
     likeness /= likeness.sum(axis=1, keepdims=True)
     pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
@@ -67,8 +66,8 @@ def test_confused_labels_are_held_against_likeness(folder):
     ("pairs", "said"),
     [
         # Similar labels stand side by side on a line: neighbours confused, far ones confused, and any.
-        (lambda i, j: 8 - abs(i - j), "the more alike two labels are, the more they are confused"),
-        (lambda i, j: abs(i - j), "the more alike two labels are, the less they are confused"),
+        (lambda i, j: 8 - abs(i - j), "the more similar two labels are, the more they are confused"),
+        (lambda i, j: abs(i - j), "the more similar two labels are, the less they are confused"),
         (lambda i, j: (i + j) % 2 + 1, "no relation is shown"),
     ],
 )
@@ -79,10 +78,12 @@ def test_a_relation_of_likeness_and_confusion_is_said_only_where_it_is_clear_of_
     make_comparison(tmp_path, {"one_hot": {0: 0.2}, EMBEDDING: {0: 0.1}}, geometry={EMBEDDING: {0: table}})
     confused = [(i, j, pairs(i, j)) for i in range(8) for j in range(8) if i != j]
     leave_errors(run_path(tmp_path, EMBEDDING, 0), confused, labels=8)
-    shown = [one["correlation"] for one in error_section(load_comparison(tmp_path), _variant(tmp_path))["detailed"]]
-    assert len(shown) == 1
-    assert said in shown[0]
-    assert "by Mantel's test" in shown[0]
+    variant = _variant(tmp_path)
+    errors, similarities = seen_errors(variant), label_similarities(variant)
+    found = error_section(load_comparison(tmp_path), variant, {EMBEDDING: errors}, {EMBEDDING: similarities})
+    (one,) = found.detailed
+    assert said in one.sentences[1]
+    assert "by Mantel's test" in one.sentences[1]
 
 
 def _naive_spearman(one, other):
@@ -104,7 +105,7 @@ def test_page_shows_errors_and_says_which_runs_left_none(folder):
     text = write_report(folder).read_text(encoding="utf-8")
     assert "label_embedding, seed 1: evidence/errors.json: damaged" in text
     assert "one_hot: the runs left no evidence of their errors" in text
-    assert "a picture of cat, taken for dog" in text
+    assert "a picture of cat, predicted as dog" in text
     assert text.count('<img src="data:image/png;base64,') == 2
 
 
@@ -142,7 +143,7 @@ def test_sentences_are_sorted_by_the_difference_of_their_scores(folder):
     assert seen.better == (2, 1)
     text = write_report(folder).read_text(encoding="utf-8")
     assert "&lt;i&gt;C&lt;/i&gt;" in text
-    assert "Where it looks in sentence 1" in text
+    assert "Attention in sentence 1" in text
     assert "x at a, y at b" in text
 
 

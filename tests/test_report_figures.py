@@ -52,7 +52,7 @@ def test_a_paper_gets_pdf_in_the_width_of_a_column(folder, tmp_path):
         draw_figure("curves", folder, tmp_path / "again.pdf", width=3.25, measure="train-output", log=True).read_bytes()
         == content
     )
-    assert draw_figure("seeds", folder, tmp_path / "seeds.png").read_bytes().startswith(b"\x89PNG")
+    assert draw_figure("forest", folder, tmp_path / "forest.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_groups_colour_tree_and_map_and_are_named(folder, tmp_path):
@@ -89,7 +89,8 @@ def test_command_writes_figures_and_several_runs(folder, tmp_path, monkeypatch):
     assert succeed("figure", "curves", str(folder), "-o", "curves.svg").out.strip() == "curves.svg"
     runs = [str(run_path(folder, name, 0)) for name in ("one_hot", EMBEDDING)]
     assert succeed("report", *runs).out.strip() == "report.html"
-    assert "2 variants, 1 seed, compared with one_hot" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "2 variants, 1 seed, test examples, compared with one_hot" in page
     assert "unknown figure 'curvs' (did you mean 'curves'?)" in call("figure", "curvs", str(folder)).err
 
 

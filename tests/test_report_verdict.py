@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
 
 from labelembed.metrics import joint_interval
 from labelembed.report import comparison_rows, load_comparison, table_notes, verdict
+from labelembed.report.verdict import full_verdict
 from labelembed.training.run_folder import RunFolder
 from tests.made_evidence import leave_errors, leave_examples
 from tests.made_runs import fail_run, journal_lines, make_comparison, make_run, measures, run_path
 
 SMOOTHING = "label_smoothing smoothing=0.4"
 NO_SMOOTHING = "No label smoothing is in this comparison: what it would give is not known."
-NOT_TUNED = " Label smoothing was not tuned: one strength only; compare --tuned tunes it."
+NOT_TUNED = "Label smoothing was not tuned: one strength only; compare --tuned tunes it."
 EIGHT = [0.0200, 0.0192, 0.0196, 0.0188, 0.0204, 0.0196, 0.0199, 0.0193]
 
 
@@ -26,63 +28,109 @@ def _shifted(*differences):
 BASE = _shifted(*[0.0] * 8)
 LOWER = _shifted(-0.0048, -0.0038, -0.0058, -0.0048, -0.0044, -0.0052, -0.0050, -0.0046)
 SAME = _shifted(-0.001, 0.001, -0.002, 0.002, -0.001, 0.001, 0.0005, -0.0007)
+SAME_BUT_CLOSE = _shifted(-0.0001, 0.0001, -0.0001, 0.0001, -0.0001, 0.0001, 0.00005, -0.00007)
 
 
 def _verdict(path, errors, **settings):
-    return verdict(load_comparison(make_comparison(path, errors, **settings)))
+    return full_verdict(load_comparison(make_comparison(path, errors, **settings)))
 
 
 def test_a_lower_error_is_said_with_interval_and_seeds(tmp_path):
     # differences in units of 1e-4: mean -48, deviations 0 10 -10 0 4 -4 -2 2, sd sqrt(240 / 7) = 5.855;
     # half = 2.3646 * 5.855 / sqrt(8) = 4.895
-    assert _verdict(tmp_path, {"one_hot": BASE, "label_embedding": LOWER}) == [
+    found = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": LOWER})
+    assert found.sentences == [
         "label_embedding lowers the test error by 0.48 points against one_hot "
-        "(95 % interval over seeds 0.43 to 0.53, n = 8 seeds).",
+        "(95 % interval over 8 seeds 0.43 to 0.53)."
+    ]
+    assert found.caveats == [NO_SMOOTHING]
+    assert found.answer == "Cannot tell yet"
+    assert verdict(load_comparison(tmp_path)) == [
+        *found.sentences,
+        "Cannot tell yet. It is better than one_hot beyond the chance of seeds; of the examples it is not known. "
+        "But what tuned label smoothing gives is not known: compare --tuned tells. "
+        "In every run the best epoch was the last: train longer (--set epochs=...).",
         NO_SMOOTHING,
     ]
 
 
 def test_the_mirrored_comparison_gives_the_mirrored_verdict(tmp_path):
     # NLL is three times the error, and ECE half of it.
-    assert _verdict(tmp_path, {"one_hot": BASE, "label_embedding": LOWER}, baseline="label_embedding") == [
+    found = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": LOWER}, baseline="label_embedding")
+    assert found.sentences == [
         "one_hot raises the test error by 0.48 points against label_embedding "
-        "(95 % interval over seeds 0.43 to 0.53, n = 8 seeds).",
-        NO_SMOOTHING,
-        "Worse than with label_embedding: NLL before calibration (by 0.014 nats) and ECE before calibration "
-        "(by 0.24 points).",
+        "(95 % interval over 8 seeds 0.43 to 0.53).",
+        "Worse than with label_embedding: NLL before temperature scaling (by 0.014 nats) and ECE before temperature "
+        "scaling (by 0.24 points).",
     ]
+    assert found.answer == "Do not use it"
+    assert found.because[0] == "It is worse than label_embedding."
 
 
 def test_an_interval_with_zero_is_no_difference_shown_and_not_equal(tmp_path):
-    sentence, _ = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": SAME})
-    assert sentence.startswith("No difference in test error is shown between label_embedding and one_hot")
-    assert "could have shown one of" in sentence
-    assert "not the same as equal" in sentence
-    assert "lowers" not in sentence
+    # Noise as large as the difference that could matter.
+    noisy = _shifted(*(20 * one for one in (-0.0001, 0.0001, -0.0002, 0.0002, -0.0001, 0.00005, -0.00015, -0.0001)))
+    found = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": noisy})
+    assert found.sentences[0].startswith("No difference in test error is shown between label_embedding and one_hot")
+    assert found.answer == "Cannot tell yet"
+    assert "does not make them equal" in found.because[-2]
+    assert "lowers" not in found.sentences[0]
+
+
+def test_how_many_seeds_would_tell_shrinks_with_the_root(tmp_path):
+    noise = (-0.0034, 0.0026, -0.0034, 0.0026, -0.0034, 0.0026, -0.0034, 0.0026)
+    found = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": _shifted(*noise)})
+    row = comparison_rows(load_comparison(tmp_path))[1].differences["error"]
+    needed = math.ceil(8 * (row.detectable / 0.0004) ** 2)
+    said = "too small for any number of seeds" if needed > 100 else f"About {needed} seeds would show"
+    assert said in found.because[0]
+    assert needed > 8
+
+
+def test_a_gain_that_can_only_be_small_is_none(tmp_path):
+    found = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": SAME_BUT_CLOSE})
+    assert (found.answer, found.because[0]) == ("Do not use it", "At best it gains 0.01 points on one_hot.")
 
 
 def test_small_differences_are_not_rounded_to_nothing(tmp_path):
     tiny = _shifted(*[-0.000040] * 7, -0.000044)
-    sentence, _ = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": tiny})
-    assert "by 0.004 points" in sentence
+    assert "by 0.004 points" in _verdict(tmp_path, {"one_hot": BASE, "label_embedding": tiny}).sentences[0]
 
 
 def test_the_same_error_with_every_seed_is_said_so(tmp_path):
-    sentence, _ = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": BASE})
+    sentence, *_ = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": BASE}).sentences
     assert sentence == "label_embedding has the same test error as one_hot with every one of 8 seeds."
 
 
 @pytest.mark.parametrize(("more", "word"), [(-1, "lower"), (1, "higher")])
 def test_the_same_difference_with_every_seed_has_no_interval(more, word, tmp_path):
     # One of 449 test examples with every seed.
-    sentence, *_ = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": _shifted(*[more / 449] * 8)})
-    assert sentence == (
-        f"The test error of label_embedding is 0.22 points {word} than that of one_hot with every one of 8 seeds. "
-        "Every seed differs by the same 0.22 points: no interval over seeds."
+    found = _verdict(tmp_path, {"one_hot": BASE, "label_embedding": _shifted(*[more / 449] * 8)})
+    assert found.sentences[0] == (
+        f"The test error of label_embedding is 0.22 points {word} than that of one_hot with every one of 8 seeds, all "
+        "by the same, so there is no interval over seeds."
     )
+    assert found.answer == "Cannot tell yet"
     rows = comparison_rows(load_comparison(tmp_path))
     assert "No interval over seeds where every seed differs by the same." in table_notes(rows)
-    assert not any("Could show" in note for note in table_notes(rows))
+    assert not any("Minimum detectable" in note for note in table_notes(rows))
+
+
+def test_training_that_had_not_ended_is_said_and_that_of_translations_that_never_began(tmp_path):
+    errors = {"one_hot": BASE, "label_embedding": LOWER}
+    folder = make_comparison(tmp_path, errors)
+    assert any("train longer" in one for one in full_verdict(load_comparison(folder)).because)
+    run = RunFolder(run_path(folder, "one_hot", 3))
+    run.write_result(run.result() | {"selected_epoch": 2})
+    assert not any("train longer" in one for one in full_verdict(load_comparison(folder)).because)
+    for name in errors:
+        for seed in range(8):
+            run = RunFolder(run_path(folder, name, seed))
+            bleu = 0.002 + 0.0001 * seed + (0.2 if name == "one_hot" else 0.0)
+            run.write_result(run.result() | {"test": run.result()["test"] | {"bleu": bleu}})
+    found = full_verdict(load_comparison(folder))
+    assert "label_embedding lowers the test BLEU" in found.sentences[0] or "lower than" in found.sentences[0]
+    assert "BLEU is near zero for label_embedding: not trained yet." in found.because
 
 
 def test_the_best_smoothing_by_validation_error_comes_first(tmp_path):
@@ -92,41 +140,42 @@ def test_the_best_smoothing_by_validation_error_comes_first(tmp_path):
         SMOOTHING: _shifted(*[-0.002] * 8),
         "label_embedding": LOWER,
     }
-    # On the test rows 0.1 is better, on the validation examples 0.4: the choice must not look at the test rows.
+    # On test examples 0.1 is better, on validation examples 0.4: the choice must not look at the test set.
     validation = errors | {SMOOTHING: dict.fromkeys(range(8), 0.001)}
-    first, second = _verdict(tmp_path, errors, validation_errors=validation)
+    found = _verdict(tmp_path, errors, validation_errors=validation)
+    first, second = found.sentences
     assert first.startswith(f"label_embedding lowers the test error by 0.28 points against {SMOOTHING} (95 % interval")
-    assert first.endswith("That smoothing was chosen among 2 by its validation error.")
+    assert found.caveats == ["The label smoothing was chosen among 2 by its validation error."]
     assert second.startswith("label_embedding lowers the test error by 0.48 points against one_hot")
 
 
 def test_a_single_strength_of_smoothing_is_not_tuned_and_that_is_said(tmp_path):
     errors = {"one_hot": BASE, SMOOTHING: SAME, "label_embedding": LOWER}
-    first, _ = _verdict(tmp_path / "as asked", errors)
-    assert first.endswith(NOT_TUNED)
+    assert _verdict(tmp_path / "as asked", errors).caveats == [NOT_TUNED]
     folder = make_comparison(tmp_path / "tuned", errors)
     about = json.loads((folder / "comparison.json").read_text())
     tuned = [{"name": SMOOTHING, "space": {"objective.smoothing": "0.05 to 0.9"}, "trials": 8}]
     (folder / "comparison.json").write_text(json.dumps(about | {"tuning": {"variants": tuned, "trials": 8}}))
-    first, _, last = verdict(load_comparison(folder))
-    assert "was not tuned" not in first
+    found = full_verdict(load_comparison(folder))
+    assert found.answer == "Use it"
+    (last,) = found.caveats
     assert last.startswith(f"{SMOOTHING}: 8 trials chose the objective's own arguments")
 
 
 def test_a_smoothing_without_a_finished_run_is_none(tmp_path):
     folder = make_comparison(tmp_path, {"one_hot": BASE, SMOOTHING: {0: 0.02}, "label_embedding": LOWER})
     fail_run(run_path(folder, SMOOTHING, 0), "nan")
-    assert verdict(load_comparison(folder))[1] == ("No label smoothing has finished: what it would give is not known.")
+    assert verdict(load_comparison(folder))[-1] == "No label smoothing has finished: what it would give is not known."
 
 
 def test_the_verdict_is_about_a_learned_method_where_there_is_one(tmp_path):
     # The penalty is better than both, but treats all wrong classes alike.
     errors = {SMOOTHING: BASE, "one_hot": LOWER, "confidence_penalty": LOWER, "label_embedding": SAME}
-    first, second = _verdict(tmp_path / "learned", errors)[:2]
+    first, second = _verdict(tmp_path / "learned", errors).sentences[:2]
     assert first.startswith(f"No difference in test error is shown between label_embedding and {SMOOTHING}")
     assert second.startswith("label_embedding raises the test error by 0.48 points against one_hot")
     del errors["label_embedding"]
-    assert _verdict(tmp_path / "none", errors)[0].startswith("confidence_penalty lowers")
+    assert _verdict(tmp_path / "none", errors).sentences[0].startswith("confidence_penalty lowers")
 
 
 def test_what_got_worse_is_said_and_nothing_that_may_be_chance(tmp_path):
@@ -142,9 +191,9 @@ def test_what_got_worse_is_said_and_nothing_that_may_be_chance(tmp_path):
             test = run.result()["test"] | {"calibration_error": ece + 0.001 * (seed % 3) * (name == SMOOTHING)}
             run.write_result(run.result() | {"seconds": seconds, "test": test})
     # Against smoothing the NLL may be chance, and 1.03 times the time is little; against one-hot the ECE is better.
-    assert _verdict_of(folder)[-1] == (
-        f"Worse than with {SMOOTHING}: ECE before calibration (by 19.91 points). "
-        "Worse than with one_hot: NLL before calibration (by 0.406 nats) and training time (1.60 times)."
+    assert full_verdict(load_comparison(folder)).sentences[-1] == (
+        f"Worse than with {SMOOTHING}: ECE before temperature scaling (by 19.91 points). "
+        "Worse than with one_hot: NLL before temperature scaling (by 0.406 nats) and training time (1.60 times)."
     )
 
 
@@ -185,15 +234,18 @@ def test_a_verdict_has_both_intervals_and_says_what_the_second_leaves_open(gaine
     assert (low < 0, examples) == (is_open, 400)
     first, *_ = _verdict_of(folder)
     assert "lowers the test error by" in first
-    assert "(95 % interval over seeds " in first
-    said = f"n = 8 seeds); over seeds and test examples {low:.2f} to {high:.2f}"
-    assert first.endswith(said + (": another sample of test examples could turn it round." if is_open else "."))
+    assert "(95 % interval over 8 seeds " in first
+    assert first.endswith(f"; over seeds and test examples {low:.2f} to {high:.2f}).")
     found = load_comparison(folder)
+    answer = full_verdict(found)
+    assert answer.answer == "Cannot tell yet"
+    assert ("what tuned label smoothing gives" in answer.because[1]) != is_open
+    assert ("The seeds agree, but the test set is small: about " in answer.because[0]) == is_open
     row = comparison_rows(found)[1]
-    assert row.error_difference.joint == pytest.approx((-high / 100, -low / 100, 400), abs=1e-12)
+    assert row.differences["error"].joint == pytest.approx((-high / 100, -low / 100, 400), abs=1e-12)
     # Wrong examples have an NLL of 1, right ones of 0.5; calibrated half of it.
-    assert row.nll_difference.joint == pytest.approx((-high / 200, -low / 200, 400), abs=1e-12)
-    assert row.calibrated_nll_difference is None  # their results have none
+    assert row.differences["nll"].joint == pytest.approx((-high / 200, -low / 200, 400), abs=1e-12)
+    assert row.differences.get("calibrated_nll") is None  # their results have none
     assert row.no_joint_interval == ""
     assert any("on another sample of 400 examples" in note for note in table_notes(comparison_rows(found)))
 
@@ -209,14 +261,14 @@ def test_no_difference_shown_has_both_intervals(tmp_path):
     right = {"one_hot": _outcomes(*FEW), "label_embedding": _outcomes(*FEW[::-1])}
     first, *_ = _verdict_of(_with_outcomes(tmp_path, right))
     assert first.startswith("No difference in test error is shown")
-    assert "(95 % interval of the difference over seeds " in first
-    assert ", over seeds and test examples -" in first
+    assert "(95 % interval over 8 seeds -" in first
+    assert "; over seeds and test examples -" in first
 
 
 def test_one_difference_with_every_seed_still_has_the_interval_over_examples(tmp_path):
     right = {"one_hot": _outcomes(), "label_embedding": _outcomes(*[8] * 8)}
     first, *_ = _verdict_of(_with_outcomes(tmp_path, right))
-    assert "Every seed differs by the same 2.00 points: no interval over seeds; over seeds and test examples -" in first
+    assert "all by the same, so there is no interval over seeds (over seeds and test examples " in first
 
 
 def _without_files(folder):
@@ -257,8 +309,8 @@ def test_why_there_is_no_joint_interval_is_said(change, why, tmp_path):
     folder = _with_outcomes(tmp_path, {"one_hot": _outcomes(), "label_embedding": _outcomes(*FEW)})
     change(folder)
     rows = comparison_rows(load_comparison(folder))
-    assert rows[1].error_difference.joint is None
-    assert not np.isnan(rows[1].error_difference.interval_low)
+    assert rows[1].differences["error"].joint is None
+    assert not np.isnan(rows[1].differences["error"].interval_low)
     notes = [note for note in table_notes(rows) if note.startswith("No interval over seeds and test examples: ")]
     assert len(notes) == 1
     assert why in notes[0]
@@ -272,28 +324,29 @@ def test_why_there_is_no_joint_interval_is_said_once_of_all_variants(tmp_path):
 
 def test_the_best_of_several_methods_is_said_to_be_chosen(tmp_path):
     errors = {"one_hot": BASE, "label_embedding preset=paper": SAME, "label_embedding temperature=3": LOWER}
-    first, second, _ = _verdict(tmp_path, errors)
-    assert first.startswith("label_embedding temperature=3 lowers")
-    assert second == "label_embedding temperature=3 was chosen among 2 by its validation error."
+    found = _verdict(tmp_path, errors)
+    assert found.sentences[0].startswith("label_embedding temperature=3 lowers")
+    assert found.caveats[0] == "label_embedding temperature=3 was chosen among 2 by its validation error."
 
 
 def test_smoothing_as_the_baseline_is_not_compared_twice(tmp_path):
-    statements = _verdict(tmp_path, {SMOOTHING: BASE, "label_embedding": LOWER})
-    assert len(statements) == 1
-    assert f"against {SMOOTHING}" in statements[0]
-    assert statements[0].endswith(NOT_TUNED)
+    found = _verdict(tmp_path, {SMOOTHING: BASE, "label_embedding": LOWER})
+    (sentence,) = found.sentences
+    assert f"against {SMOOTHING}" in sentence
+    assert found.caveats == [NOT_TUNED]
 
 
 def test_smoothing_alone_is_the_first_sentence(tmp_path):
-    (sentence,) = _verdict(tmp_path, {"one_hot": BASE, SMOOTHING: LOWER})
+    (sentence,) = _verdict(tmp_path, {"one_hot": BASE, SMOOTHING: LOWER}).sentences
     assert sentence.startswith(f"{SMOOTHING} lowers")
 
 
 def test_a_p_that_cannot_get_small_enough_is_said(tmp_path):
     names = [f"label_embedding temperature={t}" for t in range(1, 8)]
     errors = {"one_hot": BASE} | dict.fromkeys(names, LOWER)
-    statements = _verdict(tmp_path, errors)
-    assert any("cannot fall below 0.055" in statement for statement in statements)
+    found = _verdict(tmp_path, errors)
+    assert any("cannot fall below 0.055" in caveat for caveat in found.caveats)
+    assert found.answer == "Cannot tell yet"
 
 
 def test_a_p_against_the_interval_is_said(tmp_path):
@@ -302,25 +355,28 @@ def test_a_p_against_the_interval_is_said(tmp_path):
     errors = {"one_hot": BASE, "label_embedding": mixed}
     errors |= {f"label_embedding temperature={t}": SAME for t in (1, 2, 3)}
     validation = errors | {"label_embedding": dict.fromkeys(range(8), 0.001)}
-    first, second, *_ = _verdict(tmp_path, errors, validation_errors=validation)
-    assert first.startswith("label_embedding lowers")
-    assert second == "But the sign-flip p is 0.062 after Holm's correction: it may be chance."
+    found = _verdict(tmp_path, errors, validation_errors=validation)
+    assert found.sentences[0].startswith("label_embedding lowers")
+    assert found.answer == "Cannot tell yet"
+    assert found.caveats[0] == "But the sign-flip p is 0.062 after Holm's correction: it may be chance."
 
 
 def test_one_seed_gets_no_interval_and_is_told_so(tmp_path):
     errors = {"one_hot": {0: 0.02}, SMOOTHING: {0: 0.017}, "label_embedding": {0: 0.015}}
-    first, second = _verdict(tmp_path, errors)
+    found = _verdict(tmp_path, errors)
+    first, second = found.sentences
     assert f"0.20 points lower than that of {SMOOTHING}" in first
-    assert "One seed gives no interval" in first
-    assert second == "It is 0.50 points lower than that of one_hot, which may be chance as well."
+    assert "one seed gives no interval" in first
+    assert "0.50 points lower than that of one_hot" in second
+    assert found.answer == "Cannot tell yet"
 
 
 def test_a_p_against_the_interval_is_said_of_smoothing_too(tmp_path):
     # Five of six seeds on one side: 4 of 64 patterns of signs are as far from 0.
     mixed = _shifted(-0.003, -0.003, -0.003, -0.003, -0.003, 0.0012)
-    first, second, *_ = _verdict(tmp_path, {"one_hot": BASE, SMOOTHING: BASE, "label_embedding": mixed})
-    assert first.startswith("label_embedding lowers")
-    assert second == "But the sign-flip p is 0.062: it may be chance."
+    found = _verdict(tmp_path, {"one_hot": BASE, SMOOTHING: BASE, "label_embedding": mixed})
+    assert found.sentences[0].startswith("label_embedding lowers")
+    assert found.caveats[0] == "But the sign-flip p is 0.062: it may be chance."
 
 
 @pytest.mark.parametrize(
@@ -337,7 +393,7 @@ def test_without_finished_runs_nothing_is_compared(tmp_path, kept, expected):
 
 
 def test_seeds_that_do_not_overlap_compare_nothing(tmp_path):
-    sentence, _ = _verdict(tmp_path, {"one_hot": {0: 0.02, 1: 0.02}, "label_embedding": {2: 0.015, 3: 0.015}})
+    (sentence,) = _verdict(tmp_path, {"one_hot": {0: 0.02, 1: 0.02}, "label_embedding": {2: 0.015, 3: 0.015}}).sentences
     assert sentence == "label_embedding and one_hot share no finished seed, so nothing is compared."
 
 
@@ -361,9 +417,9 @@ def test_that_nothing_was_learned_is_said_first(tmp_path):
     errors = {"one_hot": {0: 56 / 120, 1: 56 / 120}, "label_embedding": {0: 56 / 120, 1: 57 / 120}}
     found = _counts_of_labels(tmp_path / "all", errors, [64, 56])
     assert found[0] == (
-        "No variant does better than always giving the most frequent label (46.67 % test error): by that measure "
-        "nothing was learned. More epochs, a higher learning rate or smaller batches may help (--set epochs=..., "
-        "--set optimizer.learning_rate=...)."
+        "No variant does better than always giving the most frequent label (46.67 % test error): nothing was "
+        "learned. More epochs, a higher learning rate or smaller batches may help (--set epochs=..., --set "
+        "optimizer.learning_rate=...)."
     )
     errors["label_embedding"] = {0: 0.2, 1: 0.25}
     found = _counts_of_labels(tmp_path / "one", errors, [64, 56])

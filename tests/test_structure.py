@@ -40,7 +40,7 @@ LEVELS = {
 # Rooms that may know less than their level allows.
 MAY_KNOW = {
     "objectives": {"errors", "seeds", "special_tokens", "distributed", "losses", "geometry"},
-    "report": {"errors", "json_files", "metrics", "geometry", "training.run_folder", "runs.comparison_folder"},
+    "report": {"errors", "special_tokens", "metrics", "geometry", "training.run_folder", "runs.comparison_folder"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 

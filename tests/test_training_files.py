@@ -417,7 +417,7 @@ def test_report_leaves_a_changed_file_out_and_says_so(done, tmp_path):
     shutil.copytree(done, tmp_path / "run")
     flip(tmp_path / "run" / "label_geometry.safetensors", bit=8 * 200)
     page = write_report(tmp_path / "run").read_text()
-    assert "Left out, seed 0: label_geometry.safetensors: has changed since the run wrote it" in page
+    assert "seed 0: label_geometry.safetensors: has changed since the run wrote it" in page
 
 
 @pytest.mark.parametrize("files", [["model.safetensors"], {"model.safetensors": 3}, "no", {"model.safetensors": None}])

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from labelembed import report
 from labelembed.errors import RunFolderError, TrainingError, nearest
-from labelembed.report.figures import seed_dots
 from labelembed.report.formatting import MEASURES, SPEED_MEASURES
 from labelembed.report.frames import SPLITS, data_frame, flat_epoch, html_table, short
 from labelembed.report.run_checks import journal_fault
@@ -261,9 +260,8 @@ class Comparison:
         headings = [f"{measure.heading} {measure.unit}".strip() for measure in shown]
         lines = [[row.name, str(row.n), *(measure.text(row) for measure in shown)] for row in self.measured]
         verdict = "<br>".join(escape(line) for line in self.verdict().splitlines())
-        sketch = seed_dots(self.read, self.measured, "runs")
-        figure = "" if sketch is None else sketch.inline_svg()
-        return f"<p>{verdict}</p>{html_table(['variant', 'n', *headings], lines)}{figure}"
+        plot = report.forest_plot(self.read, self.measured)
+        return f"<p>{verdict}</p>{plot}{html_table(['variant', 'n', *headings], lines)}"
 
 
 def compare(

@@ -11,7 +11,7 @@ import typer
 from labelembed.cli.options import BaselineOption, GroupsOption, JsonOption, RunArgument, WordnetOption, out_option
 from labelembed.cli.program import verb
 
-_FIGURES = "curves, seeds, heatmap, dendrogram, map, reliability, confusion, confused-ranks, attention"
+_FIGURES = "forest, curves, heatmap, dendrogram, map, reliability, confusion, attention"
 
 
 @verb("Use what was trained", "labelembed report runs/digits", "labelembed report runs/digits runs/smoothing")
@@ -20,8 +20,12 @@ def report(
         list[Path], typer.Argument(metavar="PATH...", help="Run and comparison folders of the same data.")
     ],
     out: Annotated[
-        Path | None, out_option("FILE", "The page; by default report.html in the folder, of several folders here.")
+        Path | None, out_option("FILE", "The file; by default report.html in the folder, of several folders here.")
     ] = None,
+    format: Annotated[
+        Literal["html", "csv", "markdown", "latex"],
+        typer.Option("--format", help="`html`: the page; the others: its tables for a paper or another program."),
+    ] = "html",
     baseline: BaselineOption = None,
     groups: GroupsOption = None,
     wordnet: WordnetOption = False,
@@ -29,7 +33,7 @@ def report(
     """Write one page that opens offline: of a run, a comparison, or several together."""
     from labelembed.report import write_report
 
-    typer.echo(str(write_report(*paths, out=out, baseline=baseline, groups=groups, wordnet=wordnet)))
+    typer.echo(str(write_report(*paths, out=out, format=format, baseline=baseline, groups=groups, wordnet=wordnet)))
 
 
 @verb("Use what was trained", "labelembed figure curves runs/digits -o curves.pdf --measure train-total --log")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns, load_comparison
 from labelembed.report.comparison_files import write_comparison
+from labelembed.report.forest import forest_plot
 from labelembed.report.gathering import load_several
 from labelembed.report.model_card import model_card, write_card
 from labelembed.report.notes import table_notes
@@ -20,6 +21,7 @@ __all__ = [
     "RunRecord",
     "VariantRuns",
     "comparison_rows",
+    "forest_plot",
     "load_comparison",
     "load_several",
     "model_card",

@@ -1,4 +1,4 @@
-"""What a card says of where a run comes from: data, recipe, command, machine; of each path the last part only.
+"""What a card says of where a run comes from: data, recipe, command, machine, papers; of each path the last part.
 
 A card is read by others, whom the folders of a machine do not concern.
 """
@@ -17,6 +17,23 @@ import yaml
 _FOLDERS = re.compile(r"(?<![\w/:.~])~?/(?:[^\s/]+/)+")
 # The same in an argument: behind `key=` or a variant's colon, relative too.
 _FOLDERS_OF_ARGUMENT = re.compile(r"[^=,:\[\]]*/(?=[^/=,:\[\]])")
+# Whose methods the objectives are.
+_PAPERS = {
+    "label_smoothing": "Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2016: *Rethinking the Inception Architecture for "
+    "Computer Vision.*",
+    "label_embedding": "Sun, Wei, Ren, Ma 2017: *Label Embedding Network: Learning Label Representation for Soft "
+    "Training of Deep Networks.*",
+    "adaptive_labels": "Yu, Verma 2022: *Improving model training via self-learned label representations.*",
+    "retrospection": "Deng, Zhang 2021: *Learning with retrospection.*",
+    "online_label_smoothing": "Zhang et al. 2021: *Delving deep into label smoothing.*",
+    "confidence_penalty": "Pereyra, Tucker, Chorowski, Kaiser, Hinton 2017: *Regularizing Neural Networks by "
+    "Penalizing Confident Output Distributions.*",
+    "teacher_free": "Yuan, Tay, Li, Wang, Feng 2020: *Revisiting Knowledge Distillation via Label Smoothing "
+    "Regularization.*",
+    "distillation": "Hinton, Vinyals, Dean 2015: *Distilling the Knowledge in a Neural Network.*",
+    "static_labels": "Chen, Li, Raghupathi, Lipson 2021: *Beyond Categorical Label Representations for Image "
+    "Classification.*",
+}
 
 
 def without_folders(text: str, folders: Sequence[str] = ()) -> str:
@@ -100,3 +117,9 @@ def environment_lines(environment: dict[str, Any], folders: Sequence[str]) -> li
     ]
     lines.append(("packages", ", ".join(f"{name} {version}" for name, version in versions if version)))
     return [(name, without_folders(value, folders)) for name, value in lines]
+
+
+def citations_of(objective: str) -> list[str]:
+    """Returns what to cite for a run with an objective, as Markdown: its paper, where it has one, and this package."""
+    paper = _PAPERS.get(objective)
+    return [*([paper] if paper else []), "The labelembed developers: *labelembed* (software), Apache-2.0."]

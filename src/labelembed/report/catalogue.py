@@ -8,28 +8,26 @@ from labelembed.errors import RunFolderError, nearest, unknown_name
 from labelembed.report.comparison import Comparison, VariantRuns
 from labelembed.report.curves import curve_measures, curve_sketch
 from labelembed.report.drawing import Sketch
-from labelembed.report.error_figures import confused_likeness, confusion_figure, rank_figure, reliability_figure
-from labelembed.report.errors_seen import SeenErrors, seen_errors
-from labelembed.report.figures import seed_dots
+from labelembed.report.errors_seen import confusion_table, seen_errors
+from labelembed.report.forest import forest_sketch
 from labelembed.report.gathering import load_several
 from labelembed.report.label_groups import reference_for
-from labelembed.report.labels_shown import label_pictures
+from labelembed.report.label_matrix import Panel, label_matrix
+from labelembed.report.label_section import label_figures
 from labelembed.report.ranking import best_method, drawn_positions, series_positions
+from labelembed.report.reliability import reliability_figure
 from labelembed.report.sentences_seen import seen_sentences
 from labelembed.report.similarities import LabelSimilarities, label_similarities
 from labelembed.report.table import comparison_rows
 
-FIGURES = (
-    "curves",
-    "seeds",
-    "heatmap",
-    "dendrogram",
-    "map",
-    "reliability",
-    "confusion",
-    "confused-ranks",
-    "attention",
-)
+FIGURES = ("forest", "curves", "heatmap", "dendrogram", "map", "reliability", "confusion", "attention")
+_NEEDS = {
+    "forest": "it needs a comparison whose variants share a seed",
+    "curves": "it needs a journal with this number",
+    "reliability": "it needs evidence/errors.json, which runs of older versions lack",
+    "confusion": "it needs evidence/errors.json, which runs of older versions lack, with mistakes",
+    "attention": "it needs evidence/sentences.json, which runs on a corpus leave, of a network with attention",
+}
 
 
 def draw_figure(
@@ -51,8 +49,8 @@ def draw_figure(
         name: One of `FIGURES`.
         run: A run or comparison folder.
         out: The file; PDF, SVG or PNG, as its name ends.
-        measure: Of `curves`: place and name, as ``test-error``, ``validation-nll``, ``train-target``; None: the test
-            error where it was measured after every epoch, else the validation error.
+        measure: Of `curves`: place and name, as ``test-error``, ``validation-nll``, ``train-target``; None: what
+            decides the comparison, of the test set where it was measured after every epoch.
         log: Of `curves`: a logarithmic axis.
         variant: Of figures of labels and of errors: whose; None: the method that the verdict is about.
         width: In inches; None: as it was laid out.
@@ -68,38 +66,33 @@ def draw_figure(
             cannot be written.
         DataError: When `groups` cannot be read, or `wordnet` is asked for and is not there.
     """
+    name = "forest" if name == "seeds" else name  # as earlier versions called it
     if name not in FIGURES:
         raise RunFolderError(unknown_name("figure", name, list(FIGURES)))
     comparison = load_several([run], baseline=baseline)
     if name == "curves":
         sketch = _curves(comparison, measure, log=log)
-    elif name == "seeds":
-        sketch = seed_dots(comparison, comparison_rows(comparison), name)
-    elif name in ("reliability", "confused-ranks"):
-        sketch = _of_all(comparison, name)
+    elif name == "forest":
+        narrow = width is not None and width < 6
+        sketch = forest_sketch(comparison, comparison_rows(comparison), name, narrow=narrow)
+    elif name == "reliability":
+        order, drawn = series_positions(comparison), drawn_positions(comparison)
+        found = [(comparison.variants[place], order[place]) for place in drawn]
+        read = [(one.name, place, errors) for one, place in found if (errors := seen_errors(one)) is not None]
+        sketch = reliability_figure(read)
     else:
         sketch = _of_one(_chosen(comparison, variant), comparison, name, groups=groups, wordnet=wordnet)
     if sketch is None:
-        raise RunFolderError(f"{run}: its runs left nothing to draw {name!r} of; {_NEEDS[name]}")
+        raise RunFolderError(
+            f"{run}: its runs left nothing to draw {name!r} of; {_NEEDS.get(name, 'it needs two labels or more')}"
+        )
     return sketch.save(Path(out), width=width)
-
-
-_NEEDS = {
-    "curves": "it needs a journal with this number",
-    "seeds": "it needs finished runs with an error",
-    "heatmap": "it needs two labels or more",
-    "dendrogram": "it needs two labels or more",
-    "map": "it needs two labels or more",
-    "reliability": "it needs evidence/errors.json, which runs of older versions lack",
-    "confusion": "it needs evidence/errors.json, which runs of older versions lack, with mistakes",
-    "confused-ranks": "it needs evidence/errors.json, which runs of older versions lack, with mistakes",
-    "attention": "it needs evidence/sentences.json, which runs on a corpus leave, of a network with attention",
-}
 
 
 def _curves(comparison: Comparison, measure: str | None, *, log: bool) -> Sketch | None:
     known = {one.key: one for one in curve_measures(comparison)}
     measure = next(iter(known), "test-error") if measure is None else measure
+    measure = measure.replace("development-", "validation-", 1)  # as earlier versions called it
     if measure not in known:
         there = ", ".join(known) or "none"
         hint = nearest(measure, list(known))
@@ -125,25 +118,6 @@ def _chosen(comparison: Comparison, wanted: str | None) -> VariantRuns:
     return matching[0]
 
 
-def _of_all(comparison: Comparison, name: str) -> Sketch | None:
-    order = series_positions(comparison)
-    found: list[tuple[str, int, SeenErrors, VariantRuns]] = []
-    for position in drawn_positions(comparison):
-        variant = comparison.variants[position]
-        errors = seen_errors(variant)
-        if errors is not None:
-            found.append((variant.name, order[position], errors, variant))
-    if name == "reliability":
-        return reliability_figure([(called, position, errors) for called, position, errors, _ in found])
-    ranks = []
-    for called, position, errors, variant in found:
-        similarities = label_similarities(variant)
-        alike = confused_likeness(errors, similarities) if similarities is not None else None
-        if alike is not None:
-            ranks.append((called, position, alike))
-    return rank_figure(ranks)
-
-
 def _of_one(
     variant: VariantRuns, comparison: Comparison, name: str, *, groups: str | Path | None, wordnet: bool
 ) -> Sketch | None:
@@ -151,11 +125,18 @@ def _of_one(
         seen = seen_sentences(comparison, variant)
         return seen.maps[0] if seen is not None and seen.maps else None
     similarities = _readable(variant)
+    errors = seen_errors(variant)
     if name == "confusion":
-        errors = seen_errors(variant)
-        return None if errors is None else confusion_figure(errors, similarities, variant.name, name)
+        counts = confusion_table(errors, similarities) if errors is not None else None
+        if errors is None or counts is None or not counts.any():
+            return None
+        panel = Panel(f"{variant.name}: predicted instead, a run", counts / errors.runs, confusions=True)
+        return label_matrix(similarities.drawn, similarities.joined, [panel], key=name)
+    if len(similarities.names) < 2:
+        return None
     reference = reference_for(similarities.names, groups=groups, wordnet=wordnet)
-    return label_pictures(similarities, variant.name, reference, name).get(name)
+    figures, _ = label_figures([(variant, similarities)], reference, key=name, any_stress=True)
+    return figures.get(name)
 
 
 def _readable(variant: VariantRuns) -> LabelSimilarities:

@@ -20,6 +20,7 @@ from labelembed.runs.comparison_folder import read_description, seeds_of_variant
 from labelembed.training.run_folder import RunFolder
 
 Split = Literal["test", "validation"]
+SPLITS: tuple[Split, ...] = ("test", "validation")
 #: What a comparison is decided by: the error, or of translations BLEU, of which more is better.
 Headline = Literal["error", "bleu"]
 

@@ -1,4 +1,4 @@
-"""What a variant costs: seconds an epoch, against one-hot, memory and numbers that are trained."""
+"""What a variant costs: seconds an epoch, against cross entropy, memory and trainable parameters."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ class CostRow:
         ratio: Of it to the reference's with the same seed, over the runs; None for the reference and without one.
         peak_bytes: The most memory of a run, the mean over those that tell.
         peak_of: `gpu` or `process`; empty where no run tells.
-        parameters: How many numbers are trained; None where no run tells.
-        epochs_saved: The mean share of the epochs to the baseline's best, a fraction; None where it was not reached.
+        parameters: Trainable parameters; None where no run tells.
         seconds: Of a whole run.
     """
 
@@ -36,7 +35,6 @@ class CostRow:
     peak_bytes: float | None
     peak_of: str
     parameters: int | None
-    epochs_saved: float | None
     seconds: Summary | None
 
 
@@ -57,14 +55,6 @@ def memory_text(row: CostRow) -> str:
     mebibytes = row.peak_bytes / _MEBIBYTE
     size = f"{number(mebibytes / 1024, 2)} GiB" if mebibytes >= 1024 else f"{number(mebibytes, 0)} MiB"
     return f"{size} ({'GPU' if row.peak_of == 'gpu' else 'process'})"
-
-
-def summary_text(summary: Summary | None, decimals: int) -> str:
-    """Returns ``mean ± sd``, the mean alone for one run, or a dash."""
-    if summary is None:
-        return NOTHING
-    spread = f" ± {number(summary.standard_deviation, decimals)}" if summary.n > 1 else ""
-    return f"{number(summary.mean, decimals)}{spread}"
 
 
 def seconds_decimals(found: Sequence[CostRow]) -> int:
@@ -90,8 +80,7 @@ def _row(variant: VariantRuns, reference: VariantRuns | None, row: Row) -> CostR
         peak_bytes=fmean(size for size, _ in peaks) if len(kinds) == 1 else None,
         peak_of=kinds.pop() if len(kinds) == 1 else "",
         parameters=next((int(one) for one in parameters if one is not None), None),
-        epochs_saved=row.epochs_saved.mean if row.epochs_saved else None,
-        seconds=row.seconds,
+        seconds=row.measures.get("seconds"),
     )
 
 

@@ -1,27 +1,29 @@
-"""Numbers over the epochs: error, NLL, BLEU and each term of the loss, every run light, the mean of a variant dark."""
+"""Numbers over the epochs, as a figure and for the page's chart: error, NLL, BLEU and each term of the loss."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.report.comparison import Comparison
-from labelembed.report.drawing import INK, Sketch, add_legend, line_style, series_colour
+from labelembed.report.drawing import LINE_STYLES, Sketch, add_legend, line_style, series_colour, series_number
 from labelembed.report.formatting import number, wrapped
+from labelembed.report.markup import packed_json, six_digits
 from labelembed.report.ranking import drawn_positions, others_note, series_positions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_WIDTH = 7.6
-# Of more the lines of each run are a grey fog, and a page full of them is heavy; the interactive chart has them all.
+# Of more the lines of each run are a grey fog, and the page is heavy; the interactive chart has them all.
 _MOST_POINTS = 3_000
-_MOST_POINTS_OF_ERRORS = 8_000
+# Numbers of the interactive chart, about three bytes each in the page.
+_MOST_NUMBERS = 300_000
 _SPLIT_MEASURES = ("error", "bleu", "nll", "top5_error", "top2_error")
 _IN_WORDS = {"error": "error", "nll": "NLL", "bleu": "BLEU", "top5_error": "top-5 error", "top2_error": "top-2 error"}
 _FRACTIONS = ("error", "bleu", "top5_error", "top2_error")
@@ -41,7 +43,7 @@ class CurveMeasure:
 
     @property
     def key(self) -> str:
-        """Names it in the page and on the command line: ``test-error``, ``train-target``."""
+        """Names it in the page and on the command line: ``test-error``, ``validation-nll``, ``train-target``."""
         return f"{self.place}-{self.name}".replace("_", "-")
 
     @property
@@ -63,7 +65,7 @@ class CurveMeasure:
 
 
 def curve_measures(comparison: Comparison) -> list[CurveMeasure]:
-    """Returns what there are curves of, test and validation first; a term that is always 0 is none."""
+    """Returns what there are curves of, first that which decides the comparison; a term that is always 0 is none."""
     runs = [run for variant in comparison.variants for run in variant.runs.values()]
     terms = dict.fromkeys(
         str(name)
@@ -72,7 +74,9 @@ def curve_measures(comparison: Comparison) -> list[CurveMeasure]:
         if isinstance(entry.get("train"), dict)
         for name in entry["train"]
     )
-    wanted = [CurveMeasure(split, name) for name in _SPLIT_MEASURES for split in ("test", "validation")]
+    first = ("bleu",) if comparison.headline == "bleu" else ()
+    names = dict.fromkeys((*first, *_SPLIT_MEASURES))
+    wanted = [CurveMeasure(split, name) for name in names for split in ("test", "validation")]
     wanted += [CurveMeasure("train", name) for name in terms]
     found = []
     for measure in wanted:
@@ -93,103 +97,87 @@ def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = F
         measure: Of which number.
         log: Whether the axis is logarithmic.
     """
-    curves = _curves(comparison, measure)
-    if not curves:
+    every = {
+        position: [run.curve(measure.place, measure.name) for run in variant.runs.values()]
+        for position, variant in enumerate(comparison.variants)
+    }
+    every = {position: [curve for curve in found if _known(curve).size] for position, found in every.items()}
+    every = {position: found for position, found in every.items() if found}
+    if not every:
         return None
     order = series_positions(comparison)
-    shown = [position for position in drawn_positions(comparison) if position in curves]
-    others = [_mean_curve(found) for position, found in curves.items() if position not in shown]
-    lowest, highest, is_cut = _range_of([curve for found in curves.values() for curve in found])
-    points = sum(len(curve) for position in shown for curve in curves[position])
-    shaded = points > (_MOST_POINTS_OF_ERRORS if measure.name == "error" else _MOST_POINTS)
+    shown = {position: every[position] for position in drawn_positions(comparison) if position in every}
+    curves = [curve for found in shown.values() for curve in found]
+    scale = 100 if measure.is_fraction else 1
+    lowest, highest, is_cut = _range_of(curves)
+    shaded = sum(len(curve) for curve in curves) > _MOST_POINTS
 
     def paint(figure: Figure) -> None:
         from matplotlib.ticker import MaxNLocator
 
         axes = figure.subplots()
-        if others:
-            _shade(axes, others, color=INK, alpha=0.12)
-        for position in shown:
-            found, colour = curves[position], series_colour(order[position])
-            style = line_style(order[position]) if len(curves) > 1 else "-"
-            if shaded and len(found) > 1:
-                _shade(axes, found, color=colour, alpha=0.15)
-            for curve in found if len(found) > 1 and not shaded else ():
-                _line(axes, curve, color=colour, alpha=0.3, linewidth=0.7)
+        for position, found in shown.items():
+            colour = series_colour(order[position])
+            if len(found) > 1 and shaded:
+                table = _together(found)
+                low, high = np.fmin.reduce(table), np.fmax.reduce(table)
+                axes.fill_between(range(1, len(low) + 1), scale * low, scale * high, color=colour, alpha=0.15, lw=0)
+            elif len(found) > 1:
+                for curve in found:
+                    _line(axes, scale * curve, color=colour, alpha=0.3, linewidth=0.7)
+            style = line_style(order[position]) if len(every) > 1 else "-"
             label = wrapped(comparison.variants[position].name, 24)
-            _line(axes, _mean_curve(found), color=colour, linestyle=style, linewidth=1.9, label=label)
-        epochs = max(len(curve) for found in curves.values() for curve in found)
+            _line(axes, scale * _mean_curve(found), color=colour, linestyle=style, linewidth=1.9, label=label)
+        epochs = max(map(len, curves))
         axes.set_xlim(1 - 0.02 * epochs, 1.02 * epochs)
         if log:
             axes.set_yscale("log")
         else:
-            axes.set_ylim(lowest, highest)
+            axes.set_ylim(scale * lowest, scale * highest)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(f"{measure.title} ({measure.unit})" if measure.unit else measure.title)
-        if measure.is_fraction:
-            percent_axis(axes.yaxis)
         axes.grid(axis="y", alpha=0.15, linewidth=0.6)
         add_legend(figure)
 
-    scale = 100 if measure.is_fraction else 1
     unit = f" {measure.unit}" if measure.unit else ""
-    caption = ""
-    if any(len(curves[position]) > 1 for position in shown):
-        caption = "Each run light, the mean over seeds dark."
-        if shaded:
-            caption = "The mean over seeds, shaded from the lowest to the highest run; the numbers have every run."
-    if others:
-        caption += f" {others_note(len(shown), len(others))}, shaded in grey from the lowest to the highest mean."
+    parts = []
+    if any(len(found) > 1 for found in shown.values()):
+        whole = "The mean over seeds, shaded from the lowest to the highest run; the numbers have every run."
+        parts.append(whole if shaded else "Each run light, the mean over seeds dark.")
+    if len(shown) < len(every):
+        parts.append(f"{others_note(len(shown), len(every) - len(shown))} are in the chart and the tables.")
     if is_cut and not log:
-        caption += f" The axis ends at {number(scale * highest, 1)}{unit}: the first epochs lie above it."
-    if any(not np.isfinite(curve).all() for found in curves.values() for curve in found):
-        caption += f" Where a run has no finite {_IN_WORDS.get(measure.name, 'value')}, its curve has a gap, and so has"
-        caption += " the mean."
-    if len({len(curve) for found in curves.values() for curve in found}) > 1:
-        caption += " The runs are of unequal length; a mean ends with the shortest of its runs."
+        parts.append(f"The axis ends at {number(scale * highest, 1)}{unit}: the first epochs lie above it.")
+    if not all(np.isfinite(curve).all() for curve in curves):
+        parts.append("Where a run has no finite number its curve has a gap, and so has the mean.")
+    if len({len(curve) for curve in curves}) > 1:
+        parts.append("The runs are of unequal length; a mean ends with the shortest of its runs.")
     last = [
         f"{comparison.variants[position].name} "
-        f"{number(scale * float(np.mean([_known(curve)[-1] for curve in curves[position]])), 2 if scale == 100 else 3)}"
-        f"{unit}"
-        for position in shown
+        f"{number(scale * float(np.mean([_known(curve)[-1] for curve in found])), 2 if scale == 100 else 3)}{unit}"
+        for position, found in shown.items()
     ]
     description = f"Lines of {measure.title} over epochs. Mean in the last epoch: {'; '.join(last)}."
     title = f"{measure.title[:1].upper()}{measure.title[1:]} over epochs"
-    return Sketch(f"curves-{measure.key}", (_WIDTH, 3.3), title, description, paint, caption.strip())
+    return Sketch(f"curves-{measure.key}", (7.6, 3.3), title, description, paint, " ".join(parts))
 
 
-def percent_axis(axis: object) -> None:
-    """Shows an axis of fractions in per cent."""
-    axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}")  # type: ignore[attr-defined]
-
-
-def _curves(comparison: Comparison, measure: CurveMeasure) -> dict[int, list[NDArray[np.float64]]]:
-    found = {
-        position: [run.curve(measure.place, measure.name) for run in variant.runs.values()]
-        for position, variant in enumerate(comparison.variants)
-    }
-    found = {position: [curve for curve in curves if _known(curve).size] for position, curves in found.items()}
-    return {position: curves for position, curves in found.items() if curves}
-
-
-def _line(axes: Axes, curve: NDArray[np.float64], **style: object) -> None:
+def _line(axes: Axes, curve: NDArray[np.float64], **style: Any) -> None:
     alone = np.isfinite(curve).sum() == 1  # one point makes no line
-    axes.plot(np.arange(1, len(curve) + 1), curve, marker="o" if alone else None, markersize=4, **style)  # type: ignore[arg-type]
+    axes.plot(np.arange(1, len(curve) + 1), curve, marker="o" if alone else None, markersize=4, **style)
 
 
-def _shade(axes: Axes, curves: Sequence[NDArray[np.float64]], **style: object) -> None:
-    """Fills from the lowest to the highest of the curves, which may be of unequal length and have gaps."""
-    every = np.full((len(curves), max(map(len, curves))), np.nan)
-    for row, curve in zip(every, curves, strict=True):
+def _together(curves: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Returns curves of any length as one table [runs, epochs], nan where one has ended or has a gap."""
+    table = np.full((len(curves), max(map(len, curves))), np.nan)
+    for row, curve in zip(table, curves, strict=True):
         row[: len(curve)] = np.where(np.isfinite(curve), curve, np.nan)
-    low, high = np.fmin.reduce(every), np.fmax.reduce(every)
-    axes.fill_between(np.arange(1, every.shape[1] + 1), low, high, linewidth=0, **style)  # type: ignore[arg-type]
+    return table
 
 
 def _mean_curve(curves: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    length = min(len(curve) for curve in curves)
-    return np.asarray(np.mean([curve[:length] for curve in curves], axis=0), dtype=np.float64)
+    return np.asarray(_together(curves)[:, : min(map(len, curves))].mean(axis=0))
 
 
 def _known(curve: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -206,7 +194,64 @@ def _range_of(curves: Sequence[NDArray[np.float64]]) -> tuple[float, float, bool
     later = np.concatenate([_known(curve[len(curve) // 5 :]) for curve in curves])
     lowest, highest = float(everything.min()), float(everything.max())
     is_cut = bool(later.size) and float(later.max()) < highest / 2
-    if is_cut:
-        highest = float(later.max())
+    highest = float(later.max()) if is_cut else highest
     margin = 0.06 * ((highest - lowest) or abs(highest) or 0.01)
     return max(0.0, lowest - margin) if lowest >= 0 else lowest - margin, highest + margin, is_cut
+
+
+def curve_data(comparison: Comparison, measures: Sequence[CurveMeasure]) -> dict[str, Any]:
+    """Returns what the interactive chart draws, as JSON values; every number with six digits that count.
+
+    Args:
+        comparison: Whose runs.
+        measures: What there is to choose from.
+
+    Returns:
+        `series`, a variant each, with `shown`, whether it is to be seen at first; `every`, that only every so many
+        epochs are there, of very many numbers; and `packed`, see `packed_json`: `epochs`, which they are, and
+        `measures`, each with `runs`, for each variant and run its numbers in these epochs.
+    """
+    order, drawn = series_positions(comparison), set(drawn_positions(comparison))
+    several = len(comparison.variants) > 1
+    series = [
+        {
+            "name": variant.name,
+            "colour": series_number(order[position]),
+            "dash": _dash(order[position]) if several else [],
+            "seeds": list(variant.runs),
+            "shown": position in drawn,
+        }
+        for position, variant in enumerate(comparison.variants)
+    ]
+    runs = [run for variant in comparison.variants for run in variant.runs.values()]
+    longest = max((len(run.error_curve("test")) for run in runs), default=0)
+    every = max(1, math.ceil(longest * len(runs) * len(measures) / _MOST_NUMBERS))
+    # The last of every so many, so that the last epoch is there.
+    epochs = list(range(longest, 0, -every))[::-1]
+    values = [
+        {
+            "key": measure.key,
+            "title": measure.title,
+            "unit": measure.unit,
+            "scale": 100 if measure.is_fraction else 1,
+            "runs": [
+                [_rounded(run.curve(measure.place, measure.name), epochs) for run in variant.runs.values()]
+                for variant in comparison.variants
+            ],
+        }
+        for measure in measures
+    ]
+    return {"series": series, "every": every, "packed": packed_json({"epochs": epochs, "measures": values})}
+
+
+def _dash(position: int) -> list[float]:
+    style = LINE_STYLES[(position + position // 7) % len(LINE_STYLES)]
+    return [] if isinstance(style, str) else [2 * part for part in style[1]]
+
+
+def _rounded(curve: NDArray[np.float64], epochs: Sequence[int]) -> list[float | None]:
+    chosen = (curve[epoch - 1] if epoch <= len(curve) else None for epoch in epochs)
+    values = [six_digits(value) for value in chosen]
+    while values and values[-1] is None:
+        values.pop()
+    return values

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from labelembed.metrics import PairedComparison, Summary
+from labelembed.report.comparison import Comparison
 from labelembed.report.table import Row
 
 NOTHING = "-"
@@ -15,28 +16,32 @@ NOTHING = "-"
 
 @dataclass(frozen=True)
 class MeasureColumn:
-    """How one measure of a `Row` is shown.
+    """How one metric of a `Row` is shown.
 
     Attributes:
-        attribute: Its name in `Row`.
-        column: Its name in the CSV file, to which ``_mean``, ``_sd`` and ``_n`` are added.
+        attribute: Its name in `Row.measures`.
         heading: What stands above it.
         unit: What the shown number is in; empty for a bare number.
         scale: What the number is multiplied with to be shown.
         decimals: Digits after the point.
+        column: Its name in the CSV files, to which ``_mean``, ``_sd`` and ``_n`` are added; empty: `attribute`.
     """
 
     attribute: str
-    column: str
     heading: str
     unit: str
     scale: float
     decimals: int
+    column: str = ""
+
+    @property
+    def file_column(self) -> str:
+        """Its name in the CSV files."""
+        return self.column or self.attribute
 
     def summary(self, row: Row) -> Summary | None:
-        """Returns this measure of a row."""
-        summary: Summary | None = getattr(row, self.attribute)
-        return summary
+        """Returns this metric of a row."""
+        return row.measures.get(self.attribute)
 
     def text(self, row: Row) -> str:
         """Returns ``mean ± sd`` in the shown unit, the mean alone for one run, or a dash for none.
@@ -49,50 +54,60 @@ class MeasureColumn:
             return "never" if counts_runs and row.reachable else NOTHING
         # Nobody needs tenths of many seconds, and the column would not fit.
         decimals = 0 if self.attribute == "seconds" and summary.mean >= 10 else self.decimals
-        text = number(self.scale * summary.mean, decimals)
-        if not math.isnan(summary.standard_deviation):
-            text += f" ± {number(self.scale * summary.standard_deviation, decimals)}"
+        text = summary_text(summary, decimals, scale=self.scale)
         return f"{text} ({row.reached} of {row.reachable})" if counts_runs and row.reached < row.reachable else text
 
 
 # In the order of their weight: what a narrow screen cuts off is the least missed.
 MEASURES = (
-    MeasureColumn("test_error", "test_error", "test error", "%", 100, 2),
-    MeasureColumn("top5_error", "top5_error", "top-5 error", "%", 100, 2),
-    MeasureColumn("top2_error", "top2_error", "top-2 error", "%", 100, 2),
-    MeasureColumn("bleu", "bleu", "BLEU", "%", 100, 2),
-    MeasureColumn("chrf", "chrf", "chrF", "%", 100, 2),
-    MeasureColumn("rouge_l", "rouge_l", "ROUGE-L", "%", 100, 2),
-    MeasureColumn("perplexity", "perplexity", "perplexity", "", 1, 2),
-    MeasureColumn("nll", "nll", "NLL", "nats", 1, 3),
-    MeasureColumn("calibrated_nll", "calibrated_nll", "NLL, calibrated", "nats", 1, 3),
-    MeasureColumn("calibration_error", "calibration_error", "calibration error", "%", 100, 1),
-    MeasureColumn("calibrated_calibration_error", "calibrated_calibration_error", "the same, calibrated", "%", 100, 1),
-    MeasureColumn("validation_error", "validation_error", "validation error", "%", 100, 2),
-    MeasureColumn("temperature", "temperature", "temperature", "", 1, 2),
-    MeasureColumn("brier", "brier", "Brier score", "", 1, 3),
-)
-# In the CSV files only, for the tables are wide enough.
-FILE_MEASURES = (
-    MeasureColumn("macro_f1", "macro_f1", "macro-F1", "%", 100, 2),
-    MeasureColumn("balanced_accuracy", "balanced_accuracy", "balanced accuracy", "%", 100, 2),
+    MeasureColumn("bleu", "BLEU", "", 100, 2),
+    MeasureColumn("brevity_penalty", "brevity penalty", "", 1, 3),
+    MeasureColumn("length_ratio", "length ratio", "", 1, 3),
+    MeasureColumn("chrf", "chrF", "", 100, 2),
+    MeasureColumn("rouge_l", "ROUGE-L", "", 100, 2),
+    MeasureColumn("test_error", "test error", "%", 100, 2),
+    MeasureColumn("top5_error", "top-5 error", "%", 100, 2),
+    MeasureColumn("top2_error", "top-2 error", "%", 100, 2),
+    MeasureColumn("nll", "NLL", "nats", 1, 3),
+    MeasureColumn("calibrated_nll", "NLL after temperature scaling", "nats", 1, 3),
+    MeasureColumn("calibration_error", "ECE", "%", 100, 1),
+    MeasureColumn("calibrated_calibration_error", "ECE after temperature scaling", "%", 100, 1),
+    MeasureColumn("validation_error", "validation error", "%", 100, 2),
+    MeasureColumn("perplexity", "perplexity", "", 1, 2),
+    MeasureColumn("temperature", "temperature", "", 1, 2),
+    MeasureColumn("brier", "Brier score", "", 1, 3),
+    MeasureColumn("macro_f1", "macro-F1", "%", 100, 2),
+    MeasureColumn("balanced_accuracy", "balanced accuracy", "%", 100, 2),
 )
 # As in the second paper's tables: how fast, and how good at best.
 SPEED_MEASURES = (
-    MeasureColumn("best_accuracy", "best_accuracy", "best accuracy", "%", 100, 2),
-    MeasureColumn("best_epoch", "best_epoch", "at epoch", "", 1, 1),
-    MeasureColumn("area_under_curve", "auac", "AUAC", "%", 100, 2),
-    MeasureColumn("epochs_to_baseline", "epochs_to_baseline", "epochs to baseline", "", 1, 1),
-    MeasureColumn("epochs_saved", "epochs_saved", "epochs saved", "%", 100, 1),
-    MeasureColumn("epochs_saved_of_all", "epochs_saved_of_all", "of all epochs", "%", 100, 1),
-    MeasureColumn("seconds", "seconds", "seconds", "", 1, 1),
+    MeasureColumn("best_accuracy", "best accuracy", "%", 100, 2),
+    MeasureColumn("best_epoch", "at epoch", "", 1, 1),
+    MeasureColumn("area_under_curve", "AUAC", "%", 100, 2, "auac"),
+    MeasureColumn("epochs_to_baseline", "epochs to baseline", "", 1, 1),
+    MeasureColumn("epochs_saved", "epochs saved", "%", 100, 1),
+    MeasureColumn("epochs_saved_of_all", "of all epochs", "%", 100, 1),
+    MeasureColumn("seconds", "seconds", "", 1, 1),
 )
+
+
+def headline_words(comparison: Comparison) -> str:
+    """Returns what the comparison is decided by, in words: `test error`, `validation error`, `test BLEU`."""
+    return f"{comparison.split} {'BLEU' if comparison.headline == 'bleu' else 'error'}"
 
 
 def number(value: float, decimals: int) -> str:
     """Returns a number with fixed digits after the point; what rounds to zero has no sign."""
     text = f"{value:.{decimals}f}"
     return text.lstrip("-") if float(text) == 0 else text
+
+
+def summary_text(summary: Summary | None, decimals: int, *, scale: float = 1.0) -> str:
+    """Returns ``mean ± sd``, the mean alone for one run, or a dash."""
+    if summary is None:
+        return NOTHING
+    spread = f" ± {number(scale * summary.standard_deviation, decimals)}" if summary.n > 1 else ""
+    return f"{number(scale * summary.mean, decimals)}{spread}"
 
 
 def points(*fractions: float) -> list[str]:
@@ -111,23 +126,15 @@ def p_text(p_value: float | None) -> str:
     return f"{p_value:.2f}" if p_value >= 0.0995 else f"{p_value:.2g}"
 
 
-def interval_text(comparison: PairedComparison, *, scale: float, decimals: int) -> str:
-    """Returns the interval over seeds, ``low to high``, or a dash where there is none."""
-    if math.isnan(comparison.interval_low):
+def interval_text(ends: Sequence[float] | None, *, scale: float, decimals: int) -> str:
+    """Returns an interval, ``low to high``, or a dash where there is none."""
+    if ends is None or math.isnan(ends[0]):
         return NOTHING
-    low, high = (number(scale * end, decimals) for end in (comparison.interval_low, comparison.interval_high))
-    return f"{low} to {high}"
-
-
-def joint_text(comparison: PairedComparison, *, scale: float, decimals: int) -> str:
-    """Returns the interval over seeds and test examples, or a dash."""
-    if comparison.joint is None:
-        return NOTHING
-    return " to ".join(number(scale * end, decimals) for end in comparison.joint[:2])
+    return " to ".join(number(scale * end, decimals) for end in ends[:2])
 
 
 def detectable_text(comparison: PairedComparison) -> str:
-    """Returns the smallest difference these seeds would have shown, in points, or a dash."""
+    """Returns the minimum detectable difference of these seeds, in points, or a dash."""
     return NOTHING if math.isnan(comparison.detectable) else points(comparison.detectable)[0]
 
 
@@ -139,7 +146,7 @@ def seeds_text(seeds: Iterable[int]) -> str:
 
 def counted(count: int, noun: str) -> str:
     """Returns ``"1 seed"`` or ``"8 seeds"``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def listed(parts: Sequence[str], *, most: int = 12) -> str:
@@ -162,7 +169,7 @@ def wrapped(name: str, width: int) -> str:
     lines: list[str] = []
     for word in shortened(name, 90).split():
         # A long setting breaks behind its `=` or `_`: label_embedding_, embedding=, compressed.
-        for piece in wrap_pieces(word, width):
+        for piece in _pieces(word, width):
             if lines and len(lines[-1]) + len(piece) + 1 <= width and not lines[-1].endswith(("=", "_", "-")):
                 lines[-1] += f" {piece}"
             else:
@@ -170,7 +177,7 @@ def wrapped(name: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def wrap_pieces(word: str, width: int) -> list[str]:
+def _pieces(word: str, width: int) -> list[str]:
     """Returns a word in pieces of at most `width` letters, cut behind a sign where there is one."""
     pieces: list[str] = []
     while len(word) > width:

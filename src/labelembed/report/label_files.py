@@ -10,10 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from labelembed.errors import RunFolderError
-from labelembed.geometry import LabelGeometry, label_plane, leaf_order, linkage, to_json
+from labelembed.geometry import LabelGeometry, label_plane, linkage, to_json
 from labelembed.geometry.clustering import LinkageMethod
-from labelembed.report.distance_figure import distance_heat_map
-from labelembed.report.label_figures import dendrogram, label_map
+from labelembed.report.label_figures import dendrogram, label_map, map_stress
+from labelembed.report.label_matrix import Panel, label_matrix
 from labelembed.report.writing import write_text
 
 
@@ -36,7 +36,8 @@ def export_geometry(
     names = geometry.names
     distances = geometry.distances().numpy()
     joined = linkage(geometry, method)
-    order = leaf_order(joined)
+    apart = np.where(np.eye(len(names), dtype=bool), np.nan, distances)
+    nearer = np.nanmean(apart, axis=1, keepdims=True) / np.maximum(apart, 1e-12)
     plane = label_plane(distances, reference)
     shown = [names[number] for number in plane.labels]
     try:
@@ -45,8 +46,8 @@ def export_geometry(
         raise RunFolderError(f"{folder}: cannot be made ({error.strerror})") from error
     return [
         dendrogram(names, joined).save(folder / "dendrogram.svg"),
-        label_map(shown, plane).save(folder / "map.svg"),
-        distance_heat_map(names, distances, order).save(folder / "heat-map.svg"),
+        label_map(shown, plane, stress=map_stress(distances, plane)).save(folder / "map.svg"),
+        label_matrix(names, joined, [Panel("times nearer than the mean label", nearer)]).save(folder / "heat-map.svg"),
         write_text(folder / "tree.json", to_json(joined, names)),
         write_text(folder / "distances.csv", _table(names, distances)),
     ]

@@ -14,18 +14,19 @@ from labelembed.errors import DataError, RunFolderError
 from labelembed.metrics import is_extreme_temperature
 from labelembed.report.card_origin import (
     as_yaml,
+    citations_of,
     command_of,
     data_of,
     environment_lines,
     folders_of,
     recipe_without_folders,
 )
-from labelembed.report.citations import citations_of
 from labelembed.report.comparison import Comparison, RunRecord, Split, VariantRuns, environment_of, load_comparison
 from labelembed.report.cost import cost_rows, memory_text
 from labelembed.report.formatting import MEASURES, NOTHING, counted, number, shortened
 from labelembed.report.run_checks import number_in
 from labelembed.report.table import Row, comparison_rows
+from labelembed.report.table_export import markdown_text
 from labelembed.report.tuning_shown import tuning_rows
 from labelembed.report.verdict import verdict
 from labelembed.report.writing import write_text
@@ -42,7 +43,7 @@ _IN_WORDS = {
     "macro_f1": "macro-F1",
     "balanced_accuracy": "balanced accuracy",
     "nll": "negative log-likelihood, nats",
-    "calibration_error": "calibration error",
+    "calibration_error": "expected calibration error (ECE)",
     "brier": "Brier score",
     "bleu": "BLEU",
     "chrf": "chrF",
@@ -122,11 +123,6 @@ def model_card(run: str | Path) -> str:
     )
 
 
-def markdown_text(value: object) -> str:
-    """Returns a text in one line with nothing in it that Markdown or HTML would take for a sign of its own."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~$!&])", r"\\\1", shortened(str(value), _LONGEST_TEXT))
-
-
 def markdown_code(value: object) -> str:
     """Returns a text in one line as code, between more backquotes than stand together in it."""
     text = shortened(str(value), _LONGEST_TEXT)
@@ -201,7 +197,12 @@ def _data_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     rows = data.get("rows")
     lines = [("source", str(data.get("source", "not known")))]
     if isinstance(rows, dict):
-        lines.append(("rows", ", ".join(f"{part} {size:,}" for part, size in rows.items() if isinstance(size, int))))
+        lines.append(
+            (
+                "examples",
+                ", ".join(f"{part} {size:,}" for part, size in rows.items() if isinstance(size, int)),
+            )
+        )
     if isinstance(names, list):
         lines.append(("labels", f"{len(names):,}: {', '.join(map(str, names[:LISTED_LABELS]))}"))
         if len(names) > LISTED_LABELS:
@@ -218,7 +219,7 @@ def _end(value: object) -> str:
 
 
 def _measures(record: RunRecord) -> list[tuple[str, str, str, str]]:
-    """Returns a line a measure: its name, and it on the validation examples, the test rows, and these calibrated."""
+    """Returns a line a metric: on validation and test examples, and on the latter after temperature scaling."""
     found = []
     for name, words in _IN_WORDS.items():
         cells = [
@@ -247,8 +248,8 @@ def _calibration(record: RunRecord) -> str:
     moved = f"from {_value('error', before)} to {_value('error', after)}"
     extreme = " and is extreme (outside 0.05 to 20)" if is_extreme_temperature(record.temperature) else ""
     return (
-        f"Divide the logits by the temperature {number(record.temperature, 4)}, which was fitted on the validation "
-        f"examples after training{extreme}: it takes the expected calibration error on the {split} examples {moved}. "
+        f"Divide the logits by the temperature {number(record.temperature, 4)}, fitted on validation examples after "
+        f"training{extreme}: it takes the ECE on the {split} examples {moved}. "
         "`labelembed predict` and `labelembed export --probabilities` do so."
     )
 
@@ -272,7 +273,7 @@ def _labels(folder: Path) -> dict[str, Any] | None:
 
 def _cost(single: Comparison) -> list[tuple[str, str]]:
     _, (row,) = cost_rows(single, comparison_rows(single))
-    lines = [("numbers that are trained", NOTHING if row.parameters is None else f"{row.parameters:,}")]
+    lines = [("trainable parameters", NOTHING if row.parameters is None else f"{row.parameters:,}")]
     if row.epoch_seconds is not None:
         lines.append(("seconds an epoch", number(row.epoch_seconds.mean, 2)))
     if row.seconds is not None:

@@ -1,4 +1,4 @@
-"""What must stand below a comparison's table, so that nobody reads more or less out of it than it says."""
+"""What stands below a comparison's table, so that nobody reads more or less out of it than it says."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _SELECTED = {
 def table_notes(rows: Sequence[Row]) -> list[str]:
     """Returns the notes that belong to the table, each one a sentence or two.
 
-    They say how the numbers were made, why there is no p with few seeds, the smallest difference that these
-    seeds would have shown, and which seeds failed, are missing or have no partner.
+    They say how the numbers were made, why there is no p with few seeds, the minimum detectable difference, and which
+    seeds failed, are missing or have no partner.
 
     Args:
         rows: What `comparison_rows` returned.
@@ -37,13 +37,16 @@ def reading_notes(rows: Sequence[Row]) -> list[str]:
     """Returns how the numbers were made and what they can and cannot show."""
     if not any(row.n for row in rows):
         return []
-    notes = [_measures_note(rows), *_calibration_notes(rows), *_speed_note(rows), *_curve_notes(rows)]
-    compared = [row for row in rows if row.error_difference is not None]
+    notes = [_measures_note(rows), _temperature_note(rows), *_speed_notes(rows)]
+    compared = [row for row in rows if row.headline_difference is not None]
     if compared:
-        baseline = next(row.name for row in rows if row.is_baseline)
-        notes += [_difference_note(compared, baseline), *_joint_notes(compared), *_p_notes(compared)]
-        notes += _detectable_notes(compared)
-    return [*notes, *_unpaired_notes(rows)]
+        notes += [_difference_note(compared, rows), *_interval_notes(compared), *_p_notes(compared)]
+    if any(row.shared_machine for row in rows):
+        notes.append("Runs shared the machine with others, so times are rough; --jobs 1 measures them alone.")
+    for seeds in dict.fromkeys(row.unpaired for row in rows if row.unpaired):
+        variants = listed([row.name for row in rows if row.unpaired == seeds])
+        notes.append(f"Without a partner, so not in the differences: {seeds_text(seeds)} ({variants}).")
+    return notes
 
 
 def failure_notes(rows: Sequence[Row]) -> list[str]:
@@ -61,62 +64,44 @@ def failure_notes(rows: Sequence[Row]) -> list[str]:
 
 
 def _measures_note(rows: Sequence[Row]) -> str:
-    selected = listed(
-        [
-            _SELECTED.get(way, f"at the epoch selected by {way}")
-            for way in sorted({way for row in rows for way in row.selected_by})
-        ]
-    )
+    ways = sorted({way for row in rows for way in row.selected_by})
+    selected = listed([_SELECTED.get(way, f"at the epoch selected by {way}") for way in ways])
     spread = "mean ± standard deviation over n seeds" if any(row.n > 1 for row in rows) else "one run, so no spread"
-    note = f"Measured on the {rows[0].split} examples {selected}: {spread}."
-    return note
+    return f"Measured on the {rows[0].split} examples {selected}: {spread}."
 
 
-def _calibration_notes(rows: Sequence[Row]) -> list[str]:
-    counts = {row.temperature.n if row.temperature else 0 for row in rows if row.n}
-    if counts == {0}:
+def _temperature_note(rows: Sequence[Row]) -> str:
+    fitted = {row.name: row.measures["temperature"].n if "temperature" in row.measures else 0 for row in rows if row.n}
+    if not any(fitted.values()):
         ways = {way for row in rows for way in row.calibration}
-        words = {"off": "calibration is off", "none, for a corpus": "a corpus takes none"}
-        why = sorted(words.get(way, way.removeprefix("not fitted, ")) for way in ways)
-        return [f"No temperature was fitted: {shortened(listed(why), _LONGEST_REASON)}."]
-    note = (
-        "Calibrated: with the logits divided by a temperature that was fitted on the validation examples after "
-        "training; the errors stay as they are."
-    )
-    short = [
-        f"{row.name} ({row.temperature.n if row.temperature else 0} of {row.n})"
-        for row in rows
-        if row.n and (row.temperature.n if row.temperature else 0) < row.n
-    ]
+        if ways == {"none, for a corpus"}:
+            return "Temperature scaling is for classifiers; the tokens of a corpus take none."
+        why = sorted("it is switched off" if way == "off" else way.removeprefix("not fitted, ") for way in ways)
+        return f"No temperature was fitted: {shortened(listed(why), _LONGEST_REASON)}."
+    note = "After temperature scaling: the logits divided by one number that was fitted on validation examples after "
+    note += "training; the errors stay as they are."
+    short = [f"{row.name} ({fitted[row.name]} of {row.n})" for row in rows if row.n and fitted[row.name] < row.n]
     extreme = [f"{row.name}, {seeds_text(row.extreme_temperatures)}" for row in rows if row.extreme_temperatures]
-    if short:
-        note += f" Not all runs have one: {listed(short)}."
-    if extreme:
-        note += f" Extreme, outside 0.05 to 20: {listed(extreme)}; compare the NLL before and after."
-    return [note]
+    note += f" Not all runs have one: {listed(short)}." if short else ""
+    outside = f" Extreme, outside 0.05 to 20: {listed(extreme)}; compare the NLL before and after."
+    return note + (outside if extreme else "")
 
 
-def _speed_note(rows: Sequence[Row]) -> list[str]:
-    if not any(row.best_accuracy for row in rows):
-        return [
-            "No speed of learning: without a validation set it is read off the test error over the epochs, which runs "
-            "measure with `test_every_epoch: true`."
-        ]
-    note = f"Speed is read off the {rows[0].speed_split} error over the epochs. AUAC is the mean accuracy over them."
-    if any(row.reachable for row in rows):
-        note += (
-            " Epochs to baseline: until the error was as low as the baseline's lowest with the same seed; epochs "
-            "saved: the share of the baseline's own epochs to it that was not needed, negative where more were."
-        )
-    if any(row.reached < row.reachable for row in rows):
-        note += " Their means are over the runs that got there (k of n)."
-    return [note]
-
-
-def _curve_notes(rows: Sequence[Row]) -> list[str]:
-    notes = []
-    fewest = min((row.epochs[0] for row in rows if row.n), default=0)
-    most = max((row.epochs[1] for row in rows if row.n), default=0)
+def _speed_notes(rows: Sequence[Row]) -> list[str]:
+    if any("best_accuracy" in row.measures for row in rows):
+        split = rows[0].speed_split
+        note = f"Speed is read off the {split} error over the epochs. AUAC is the mean accuracy over them."
+        if any(row.reachable for row in rows):
+            note += " Epochs to baseline: until the error was as low as the baseline's lowest with the same seed; "
+            note += "epochs saved: the share of the baseline's own epochs to it that was not needed, negative where "
+            note += "more were."
+        if any(row.reached < row.reachable for row in rows):
+            note += " Their means are over the runs that got there (k of n)."
+    else:
+        note = "No speed of learning: without a validation set it is read off the test error over the epochs, which "
+        note += "runs measure with `test_every_epoch: true`."
+    notes = [note]
+    fewest, most = min(row.epochs[0] for row in rows if row.n), max(row.epochs[1] for row in rows if row.n)
     if fewest != most:
         notes.append(f"The runs have from {fewest} to {most} epochs: AUAC does not compare runs of unequal length.")
     gaps = [f"{row.name}, {seeds_text(row.gaps)}" for row in rows if row.gaps]
@@ -125,26 +110,29 @@ def _curve_notes(rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def _difference_note(compared: Sequence[Row], baseline: str) -> str:
-    note = f"Differences are {compared[0].split} error minus that of {baseline}, paired by seed, in percentage points"
-    counts = [row.error_difference.n for row in compared if row.error_difference]
-    if max(counts) > 1:
+def _difference_note(compared: Sequence[Row], rows: Sequence[Row]) -> str:
+    baseline = next(row.name for row in rows if row.is_baseline)
+    words = f"{rows[0].split} {'BLEU' if rows[0].headline == 'bleu' else 'error'}"
+    found = [one for row in compared if (one := row.headline_difference)]
+    note, most = (
+        f"Differences are {words} minus that of {baseline}, paired by seed, in points",
+        max(one.n for one in found),
+    )
+    if most > 1:
         note += ", with the 95 % interval of the paired t over seeds"
-    if max(counts) >= _FEWEST_SEEDS_FOR_P:
-        exact = "exact" if max(counts) <= _MOST_SEEDS_FOR_EXACT_P else "sampled"
-        note += f"; p from the {exact} sign-flip test"
-        corrected = [row for row in compared if row.error_difference and row.error_difference.p_value is not None]
-        if len(corrected) > 1:
-            note += f", corrected by Holm over {counted(len(corrected), 'comparison')}"
+    if most >= _FEWEST_SEEDS_FOR_P:
+        note += f"; p from the {'exact' if most <= _MOST_SEEDS_FOR_EXACT_P else 'sampled'} sign-flip test"
+        tested = sum(one.p_value is not None for one in found)
+        note += f", corrected by Holm over {counted(tested, 'comparison')}" if tested > 1 else ""
     return note + "."
 
 
-def _joint_notes(compared: Sequence[Row]) -> list[str]:
-    """Returns which question each interval answers, and why there is none over seeds and test examples."""
-    found = [one for row in compared if (one := row.headline_difference) is not None]
-    examples = next((one.joint.examples for one in found if one.joint is not None), None)
+def _interval_notes(compared: Sequence[Row]) -> list[str]:
+    """Returns which question each interval answers, why one is missing, and what the seeds could have shown."""
+    found = [(row.name, one) for row in compared if (one := row.headline_difference)]
+    examples = next((one.joint.examples for _, one in found if one.joint is not None), None)
     notes = []
-    if any(one.n > 1 and math.isnan(one.interval_low) for one in found):
+    if any(one.n > 1 and math.isnan(one.interval_low) for _, one in found):
         notes.append("No interval over seeds where every seed differs by the same.")
     if examples is not None:
         notes.append(
@@ -153,50 +141,27 @@ def _joint_notes(compared: Sequence[Row]) -> list[str]:
         )
     for why in dict.fromkeys(row.no_joint_interval for row in compared if row.no_joint_interval):
         notes.append(f"No interval over seeds and test examples: {why}.")
+    shown = [f"{detectable_text(one)} points ({name})" for name, one in found if not math.isnan(one.detectable)]
+    if shown:
+        notes.append(
+            "Minimum detectable difference: the smallest that so many seeds reveal with a probability of 80 % is "
+            f"{listed(shown)}. A smaller one may be there unseen."
+        )
     return notes
 
 
 def _p_notes(compared: Sequence[Row]) -> list[str]:
     notes = []
-    counts = {row.error_difference.n for row in compared if row.error_difference}
-    for count in sorted(counts):
+    for count in sorted({row.headline_difference.n for row in compared if row.headline_difference}):
         if count == 1:
             notes.append("With one seed there is neither an interval nor a p: nothing says how much of it is chance.")
         elif count < _FEWEST_SEEDS_FOR_P:
-            notes.append(
-                f"No p: with {count} seeds the exact sign-flip p cannot fall below {2.0 ** (1 - count):.3g}, "
-                "whatever the runs show."
-            )
-    smallest = smallest_corrected_p(compared)
-    if smallest is not None and smallest > _LEVEL:
+            smallest = 2.0 ** (1 - count)
+            notes.append(f"No p: with {count} seeds the exact sign-flip p cannot fall below {smallest:.3g}.")
+    corrected = smallest_corrected_p(compared)
+    if corrected is not None and corrected > _LEVEL:
         notes.append(
-            f"With so many comparisons and so few seeds, p after Holm's correction cannot fall below {smallest:.2g}, "
+            f"With so many comparisons and so few seeds, p after Holm's correction cannot fall below {corrected:.2g}, "
             "whatever the runs show: compare fewer variants, or run more seeds."
         )
     return notes
-
-
-def _detectable_notes(compared: Sequence[Row]) -> list[str]:
-    shown = [
-        f"{detectable_text(row.error_difference)} points ({row.name})"
-        for row in compared
-        if row.error_difference is not None and not math.isnan(row.error_difference.detectable)
-    ]
-    if not shown:
-        return []
-    return [
-        "Could show: the smallest difference that so many seeds reveal with a probability of 80 % is "
-        f"{listed(shown)}. "
-        "A smaller one may be there unseen."
-    ]
-
-
-def _unpaired_notes(rows: Sequence[Row]) -> list[str]:
-    names: dict[tuple[int, ...], list[str]] = {}
-    for row in rows:
-        if row.unpaired:
-            names.setdefault(row.unpaired, []).append(row.name)
-    return [
-        f"For want of a partner not in the difference: {seeds_text(seeds)} ({listed(variants)})."
-        for seeds, variants in names.items()
-    ]

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing but a browser."""
+"""The report: one HTML file that needs nothing but a browser, and its tables for a paper."""
 
 from __future__ import annotations
 
@@ -9,87 +9,110 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from labelembed.errors import RunFolderError
+from labelembed.errors import RunFolderError, unknown_name
 from labelembed.report.comparison import Comparison, VariantRuns
-from labelembed.report.cost import cost_rows
-from labelembed.report.curve_data import curve_data
-from labelembed.report.curves import CurveMeasure, curve_measures, curve_sketch
-from labelembed.report.drawing import Sketch
-from labelembed.report.error_sections import error_section
-from labelembed.report.figures import seed_dots
-from labelembed.report.formatting import MEASURES, SPEED_MEASURES, counted
+from labelembed.report.cost import CostRow, cost_rows, memory_text, seconds_decimals
+from labelembed.report.curves import curve_data, curve_measures, curve_sketch
+from labelembed.report.drawing import Sketch, series_number
+from labelembed.report.error_section import error_section
+from labelembed.report.errors_seen import SeenErrors, seen_errors
+from labelembed.report.forest import forest_sketch
+from labelembed.report.formatting import counted, number, summary_text
 from labelembed.report.gathering import load_several
-from labelembed.report.heat_map import colour_table
 from labelembed.report.label_groups import Reference, reference_for
-from labelembed.report.labels_shown import (
-    LISTED_LABELS,
-    LISTED_OF_OTHERS,
-    kendall_rows,
-    label_sections,
-    left_out_note,
-    listed_neighbours,
-    search_data,
-    sources_note,
-)
+from labelembed.report.label_section import label_section, shows_tree
+from labelembed.report.markup import breakable, packed_json, script_json, typeset, unbroken
 from labelembed.report.notes import failure_notes, reading_notes
-from labelembed.report.packing import script_json
-from labelembed.report.page_tables import cost_table, differences_table, kendall_table, measures_table
-from labelembed.report.published import published_lines
+from labelembed.report.published import published_table
 from labelembed.report.ranking import best_method, by_weight, series_positions
+from labelembed.report.reliability import reliability_figure
 from labelembed.report.reproduction import describe_reproduction
 from labelembed.report.sentences_seen import seen_sentences
-from labelembed.report.similarities import SimilaritiesOf, read_once
+from labelembed.report.similarities import label_similarities
 from labelembed.report.table import Row, comparison_rows
-from labelembed.report.tuning_shown import tuning_rows
-from labelembed.report.typesetting import breakable, numbers_json, typeset, unbroken
-from labelembed.report.verdict import verdict
+from labelembed.report.table_export import tables_as_latex, tables_as_markdown
+from labelembed.report.table_files import write_csv
+from labelembed.report.tables import (
+    Table,
+    cost_table,
+    differences_table,
+    metrics_table,
+    other_metrics_table,
+    speed_table,
+    tuning_table,
+)
+from labelembed.report.verdict import full_verdict
 from labelembed.report.writing import write_text
 
+_ENDINGS = {"html": ".html", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
 # uPlot is not ours; its licence stands beside it.
 _SCRIPTS = ("uPlot.iife.min.js", "page.js", "figures.js", "curves.js", "labels.js")
 _STYLES = ("uPlot.min.css", "style.css")
+# Lines of more variants than these cannot be told apart in one small figure.
+_MOST_RELIABILITY = 7
+# Of more variants what they learned about labels is not read.
+_MOST_VARIANTS = 12
 
 
 def write_report(
     *paths: str | Path,
     out: str | Path | None = None,
+    format: str = "html",
     baseline: str | None = None,
     groups: str | Path | None = None,
     wordnet: bool = False,
 ) -> Path:
-    """Writes one HTML page of a comparison, of a run, or of several of both.
+    """Writes one page of a comparison, of a run, or of several of both; or its tables alone.
 
     The page loads nothing from anywhere, can be read with scripts off, and is the same to the byte when it is made
     again from the same runs.
 
     Args:
         paths: Run and comparison folders; see `gathering.load_several` for several.
-        out: The file; None: ``report.html`` in the folder, of several in the current one.
+        out: The file; None: ``report.html`` in the folder, of several in the current one; with another `format`
+            ``report.csv``, ``report.md`` or ``report.tex``.
+        format: `html`; `markdown` or `latex`: the tables with the numbers of the page; `csv`: a line a variant with
+            every number in full precision.
         baseline: The variant the others are compared with; None: as the comparison says.
         groups: A hierarchy that colours labels, as `geometry.read_hierarchy` takes it; None: the one that ships, or
             WordNet's.
-        wordnet: Hold the labels against WordNet by their names, where no senses for them ship.
+        wordnet: Compare the labels with WordNet by their names, where no senses for them ship.
 
     Returns:
-        The page.
+        The file.
 
     Raises:
-        RunFolderError: When a folder is neither, nothing can be shown, runs are of different data, or the page cannot
-            be written.
+        RunFolderError: When a folder is neither, nothing can be shown, runs are of different data, the format is
+            unknown, or the file cannot be written.
         DataError: When `groups` cannot be read, or `wordnet` is asked for and is not there.
         ValueError: Without a path.
     """
     if not paths:
         raise ValueError("give one run or comparison folder or more")
+    if format not in _ENDINGS:
+        raise RunFolderError(f"--format: {unknown_name('format', format, list(_ENDINGS))}")
     comparison = load_several(paths, baseline=baseline)
-    place = Path(out) if out is not None else (Path(paths[0]) if len(paths) == 1 else Path()) / "report.html"
+    folder = Path(paths[0]) if len(paths) == 1 else Path()
+    place = Path(out) if out is not None else folder / f"report{_ENDINGS[format]}"
     if place.is_dir():
         raise RunFolderError(f"{place}: is a folder; name a file with --out")
+    if format == "html":
+        return write_text(place, _page(comparison, lambda names: reference_for(names, groups=groups, wordnet=wordnet)))
+    rows = comparison_rows(comparison)
+    if format == "csv":
+        return write_csv(rows, place)
+    tables = report_tables(comparison, rows)
+    return write_text(place, tables_as_latex(tables) if format == "latex" else tables_as_markdown(tables))
 
-    def reference_of(names: Sequence[str]) -> Reference:
-        return reference_for(names, groups=groups, wordnet=wordnet)
 
-    return write_text(place, _page(comparison, reference_of))
+def report_tables(comparison: Comparison, rows: Sequence[Row]) -> list[Table]:
+    """Returns the tables of a comparison that have anything in them, in the order of the page."""
+    series = _series(comparison)
+    reference, costs = cost_rows(comparison, rows)
+    tables = [metrics_table(rows, series), differences_table(rows), other_metrics_table(rows, series)]
+    tables += [speed_table(rows, series), cost_table(costs, reference, series)]
+    tables += [published_table(comparison, rows), tuning_table(comparison)]
+    return [table for table in tables if table.lines and len(table.headings) > 2]
 
 
 def _page(comparison: Comparison, reference_of: Callable[[Sequence[str]], Reference]) -> str:
@@ -100,54 +123,77 @@ def _page(comparison: Comparison, reference_of: Callable[[Sequence[str]], Refere
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=templates
     )
-    environment.filters.update(
-        typeset=typeset, unbroken=unbroken, breakable=breakable, script_json=script_json, numbers_json=numbers_json
-    )
+    environment.filters.update(typeset=typeset, unbroken=unbroken, breakable=breakable, script_json=script_json)
+    environment.filters.update(packed=packed_json, colour=series_number)
     script = "\n".join(room.joinpath("scripts", name).read_text(encoding="utf-8").strip() for name in _SCRIPTS)
     style = "\n".join(room.joinpath("styles", name).read_text(encoding="utf-8").strip() for name in _STYLES)
-    rows = comparison_rows(comparison)
-    series, method = series_positions(comparison), best_method(comparison)
-    measures, similarities_of = curve_measures(comparison), read_once()
-    reference_row, costs = cost_rows(comparison, rows)
-    errors = error_section(comparison, method, similarities_of)
-    sentences = seen_sentences(comparison, method) if method is not None else None
     return environment.get_template("page.html").render(
         style=style,
         script=script,
         # No other script runs in the page, whatever a label is called.
         script_hash=base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode("ascii"),
-        title=comparison.recipe if comparison.baseline is not None else comparison.variants[0].name,
-        subtitle=_subtitle(comparison),
-        verdict=verdict(comparison, rows),
-        split=comparison.split,
-        baseline=comparison.baseline,
-        measures=measures_table(MEASURES, rows, series),
-        speed=measures_table(SPEED_MEASURES, rows, series),
-        # Without a curve of errors only the seconds are left, which are of no split.
-        speed_split=comparison.speed_split if any(row.best_accuracy for row in rows) else "",
-        differences=differences_table(rows),
-        published=published_lines(comparison, rows),
-        notes=[*reading_notes(rows), *_silence(comparison, errors, sentences)],
-        failures=[f"{path}: {why}" for path, why in comparison.left_out.items()] + failure_notes(rows),
-        curves=_curves(comparison, measures),
-        curve_data=curve_data(comparison, measures) if measures else None,
-        dots=_dots(comparison, rows),
-        labels=_labels(comparison, reference_of, by_weight(comparison), similarities_of),
-        errors=errors,
-        sentences=sentences,
-        cost=cost_table(costs, reference_row, _by_name(comparison, series)) if costs else None,
-        reproduction=describe_reproduction(comparison),
-        tuning=tuning_rows(comparison),
-        variants=[variant.name for variant in comparison.variants],
+        **_content(comparison, reference_of),
     )
 
 
-def _silence(comparison: Comparison, errors: object, sentences: object) -> list[str]:
+def _content(comparison: Comparison, reference_of: Callable[[Sequence[str]], Reference]) -> dict[str, Any]:
+    """Returns what the templates show."""
+    rows = comparison_rows(comparison)
+    method, order = best_method(comparison), by_weight(comparison)
+    reference, costs = cost_rows(comparison, rows)
+    errors = {one.name: found for one in comparison.variants if (found := seen_errors(one)) is not None}
+    similarities = {one.name: alike for one in order[:_MOST_VARIANTS] if (alike := label_similarities(one))}
+    learned = [(one, similarities[one.name]) for one in order if one.name in similarities]
+    labels = label_section(comparison, learned, reference_of, errors.get(learned[0][0].name) if learned else None)
+    measures = curve_measures(comparison)
+    sentences = seen_sentences(comparison, method) if method is not None else None
+    forest = forest_sketch(comparison, rows, "forest")
+    narrow = forest_sketch(comparison, rows, "forest-narrow", narrow=True)
+    reliability = _reliability(comparison, order, errors)
+    tree = labels is not None and shows_tree(labels)
+    figures = {
+        "forest": forest,
+        "curves": bool(measures),
+        "heatmap": labels and labels.figures.get("heatmap"),
+        "dendrogram": tree,
+        "map": labels and labels.figures.get("map"),
+        "reliability": reliability,
+        "attention": sentences and sentences.maps,
+    }
+    return {
+        "title": comparison.recipe if comparison.baseline is not None else comparison.variants[0].name,
+        "subtitle": _subtitle(comparison),
+        "verdict": full_verdict(comparison, rows),
+        "baseline": comparison.baseline,
+        "cost_line": _cost_line(method, costs, reference, rows),
+        "forest": forest,
+        "narrow": narrow,
+        "tables": {table.key: table for table in report_tables(comparison, rows)},
+        "notes": [*reading_notes(rows), *_silence(comparison, bool(errors), sentences is not None)],
+        "failures": [f"{path}: {why}" for path, why in comparison.left_out.items()] + failure_notes(rows),
+        "headline_curve": curve_sketch(comparison, measures[0]) if measures else None,
+        "curve_data": curve_data(comparison, measures) if measures else None,
+        "reliability": reliability,
+        "labels": labels,
+        "tree": tree,
+        "errors": error_section(comparison, method, errors, similarities),
+        "sentences": sentences,
+        "reproduction": describe_reproduction(comparison, [name for name, there in figures.items() if there]),
+        "variants": [variant.name for variant in comparison.variants],
+    }
+
+
+def _series(comparison: Comparison) -> dict[str, int]:
+    positions = series_positions(comparison)
+    return {variant.name: positions[place] for place, variant in enumerate(comparison.variants)}
+
+
+def _silence(comparison: Comparison, errors: bool, sentences: bool) -> list[str]:
     """Returns why parts are not in the page that a reader may look for."""
     if not any(variant.runs for variant in comparison.variants):
         return []
-    absent = ["errors"] if errors is None else []
-    absent += ["translations"] if sentences is None and comparison.headline == "bleu" else []
+    absent = [] if errors else ["errors"]
+    absent += ["translations"] if not sentences and comparison.headline == "bleu" else []
     if not absent:
         return []
     return [
@@ -155,58 +201,29 @@ def _silence(comparison: Comparison, errors: object, sentences: object) -> list[
     ]
 
 
-def _by_name(comparison: Comparison, series: dict[int, int]) -> dict[str, int]:
-    return {variant.name: series[position] for position, variant in enumerate(comparison.variants)}
-
-
 def _subtitle(comparison: Comparison) -> str:
     if comparison.baseline is None:
         return f"One run, seed {comparison.seeds[0]}, folder {comparison.recipe}"
     variants = counted(len(comparison.variants), "variant")
-    return f"{variants}, {counted(len(comparison.seeds), 'seed')}, compared with {comparison.baseline}"
+    seeds = counted(len(comparison.seeds), "seed")
+    return f"{variants}, {seeds}, {comparison.split} examples, compared with {comparison.baseline}"
 
 
-def _curves(comparison: Comparison, measures: Sequence[CurveMeasure]) -> list[Sketch]:
-    found = [curve_sketch(comparison, measure) for measure in measures]
-    return [sketch for sketch in found if sketch is not None]
+def _cost_line(method: VariantRuns | None, costs: Sequence[CostRow], reference: str | None, rows: Sequence[Row]) -> str:
+    """Returns in a sentence what the method costs; empty where nothing was measured."""
+    cost = next((one for one in costs if method is not None and one.name == method.name), None)
+    if cost is None or cost.epoch_seconds is None:
+        return ""
+    text = f"{cost.name}: {number(cost.epoch_seconds.mean, seconds_decimals(costs))} s an epoch"
+    if cost.ratio is not None:
+        text += f", {summary_text(cost.ratio, 2)} times {reference}"
+    text += f"; {memory_text(cost)}" if cost.peak_bytes is not None else ""
+    text += f"; {cost.parameters:,} trainable parameters" if cost.parameters is not None else ""
+    shared = any(row.shared_machine for row in rows)
+    return f"{text}.{' Runs shared the machine, so times are rough.' if shared else ''}"
 
 
-def _dots(comparison: Comparison, rows: Sequence[Row]) -> Sketch | None:
-    # The dot of a single run would say no more than the table does.
-    return seed_dots(comparison, rows, "seeds") if comparison.baseline is not None else None
-
-
-def _labels(
-    comparison: Comparison,
-    reference_of: Callable[[Sequence[str]], Reference],
-    order: Sequence[VariantRuns],
-    similarities_of: SimilaritiesOf,
-) -> dict[str, Any] | None:
-    sections, reference = label_sections(comparison, reference_of, order, similarities_of)
-    if not sections:
-        return None
-    search, notes = search_data(sections)
-    heat = [{"variant": one.variant, "kind": one.similarities.kind} | one.heat for one in sections if one.heat]
-    return {
-        "sections": [
-            {
-                "variant": one.variant,
-                "figures": one.figures,
-                "count": len(one.similarities.names),
-                "drawn": len(one.similarities.drawn),
-                "runs": one.similarities.runs,
-                "kind": one.similarities.kind,
-                "listed": listed_neighbours(one.similarities, LISTED_LABELS if place == 0 else LISTED_OF_OTHERS)
-                if one.figures
-                else [],
-                "left_out": left_out_note(one),
-            }
-            for place, one in enumerate(sections)
-        ],
-        "search": search,
-        "heat": heat,
-        "colours": colour_table() if heat else "",
-        "notes": notes,
-        "kendall": kendall_table(kendall_rows(comparison, sections, reference)),
-        "sources": sources_note(reference),
-    }
+def _reliability(comparison: Comparison, order: Sequence[VariantRuns], errors: dict[str, SeenErrors]) -> Sketch | None:
+    """Returns the reliability of the variants that matter most, in the comparison's order."""
+    chosen = [one.name for one in order if one.name in errors][:_MOST_RELIABILITY]
+    return reliability_figure([(name, _series(comparison)[name], errors[name]) for name in errors if name in chosen])

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from labelembed.report.comparison import Comparison, VariantRuns
 from labelembed.report.formatting import MEASURES, NOTHING, SPEED_MEASURES, number
 from labelembed.report.run_checks import number_in
 from labelembed.report.table import Row
+from labelembed.report.tables import Cell, Heading, Line, Table
 
 
-class PublishedLine(NamedTuple):
-    """One published figure and ours.
-
-    Attributes:
-        variant: Ours that it belongs to; empty where the comparison has none.
-        objective: What the paper calls it here: the objective's name and arguments.
-        measure: What was measured.
-        published: As people read it, with its unit.
-        ours: The same; a dash where there is none.
-        source: Paper and table.
-    """
-
-    variant: str
-    objective: str
-    measure: str
-    published: str
-    ours: str
-    source: str
-
-
-def published_lines(comparison: Comparison, rows: Sequence[Row]) -> list[PublishedLine]:
+def published_table(comparison: Comparison, rows: Sequence[Row]) -> Table:
     """Returns each published figure of the recipe beside every variant of its objective."""
     columns = {column.attribute: column for column in (*MEASURES, *SPEED_MEASURES)}
+    headings = [Heading("objective"), Heading("metric", is_text=True), Heading("published"), Heading("ours")]
+    headings += [Heading("variant", is_text=True), Heading("source", is_text=True)]
     lines = []
     for figure in comparison.published:
         column = columns.get(str(figure.get("measure", "test_error")))
@@ -41,22 +24,23 @@ def published_lines(comparison: Comparison, rows: Sequence[Row]) -> list[Publish
         if column is None or value is None:
             continue
         text = number(column.scale * value, column.decimals)
-        if deviation is not None:
-            text += f" ± {number(column.scale * deviation, column.decimals)}"
-        runs = figure.get("runs")
-        text += f" (n = {runs})" if isinstance(runs, int) else ""
+        text += f" ± {number(column.scale * deviation, column.decimals)}" if deviation is not None else ""
+        text += f" (n = {figure['runs']})" if isinstance(figure.get("runs"), int) else ""
         wanted = _wanted(figure)
         called = " ".join(str(part) if key == "name" else f"{key}={part}" for key, part in wanted.items())
         heading = f"{column.heading} ({column.unit})" if column.unit else column.heading
-        source = str(figure.get("source", ""))
         alike = [_wanted(other) for other in comparison.published if _is_beside(other, figure)]
-        matching = [row for row, v in zip(rows, comparison.variants, strict=True) if _is_of(v, wanted, among=alike)]
-        for row in matching:
-            ours = column.text(row) + (f" (n = {row.n})" if column.summary(row) else "")
-            lines.append(PublishedLine(row.name, called, heading, text, ours, source))
-        if not matching and len(comparison.variants) > 1:
-            lines.append(PublishedLine("", called, heading, text, NOTHING, source))
-    return lines
+        ours = [
+            (row.name, column.text(row) + (f" (n = {row.n})" if column.summary(row) else ""))
+            for row, variant in zip(rows, comparison.variants, strict=True)
+            if _is_of(variant, wanted, among=alike)
+        ]
+        if not ours and len(comparison.variants) > 1:
+            ours = [("not in this comparison", NOTHING)]
+        for name, own in ours:
+            cells = (heading, text, own, name, str(figure.get("source", "")))
+            lines.append(Line(called, [Cell(cell) for cell in cells]))
+    return Table("published", "Published figures", headings, lines)
 
 
 def _wanted(figure: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ _ALL_LABELS_ALIKE = {_ONE_HOT, _SMOOTHING, "confidence_penalty", "teacher_free"}
 def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[list[VariantRuns], str]:
     """Returns variants by their mean on validation examples, the best first, and in words what they were ranked by.
 
-    By test rows only where one of them has no validation examples. A variant without a number comes last.
+    By test examples only where one of them has no validation examples. A variant without a number comes last.
     """
     measure = comparison.headline
     developed = all(variant.measures("validation", measure) for variant in variants)

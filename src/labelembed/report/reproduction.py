@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Reproduction:
         recipe_of: Whose it is.
         commands: With which the runs were made.
         environment: What that run ran on, as (name, value).
+        figures: Commands that write the page's figures and tables as files.
         mixed: Names in the environment whose value is not the same in all runs.
         seeds: Of the runs that have finished, as text.
     """
@@ -40,13 +41,19 @@ class Reproduction:
     recipe: str
     recipe_of: str
     commands: list[str]
+    figures: list[str]
     environment: list[tuple[str, str]]
     mixed: list[str]
     seeds: str
 
 
-def describe_reproduction(comparison: Comparison) -> Reproduction:
-    """Collects it from the runs' folders; what is damaged or missing there is left out."""
+def describe_reproduction(comparison: Comparison, figures: Sequence[str]) -> Reproduction:
+    """Collects it from the runs' folders; what is damaged or missing there is left out.
+
+    Args:
+        comparison: What is shown.
+        figures: The names of its figures, as `labelembed figure` takes them.
+    """
     runs = [run for variant in comparison.variants for run in variant.runs.values()]
     first_runs = [next(iter(variant.runs.values()), None) for variant in comparison.variants]
     recipes = [_flat(_recipe(run)) if run else {} for run in first_runs]
@@ -56,13 +63,17 @@ def describe_reproduction(comparison: Comparison) -> Reproduction:
     chosen = _flat(environments[runs.index(shown)]) if shown else {}
     return Reproduction(
         objectives=[
-            (variant.name, [_setting(key, value) for key, value in variant.objective.items()])
+            (variant.name, [_setting(key, value) for key, value in variant.objective.items() if value is not None])
             for variant in comparison.variants
         ],
         differences=_differences(recipes),
         recipe=_recipe_text(shown) if shown else "",
         recipe_of=_place(shown, comparison.path) if shown else "",
         commands=_commands(environments) or [_made_up_command(comparison)],
+        figures=[
+            *(f"labelembed figure {name} {_folder(environments)} -o {name}.pdf" for name in figures),
+            f"labelembed report {_folder(environments)} --format latex",
+        ],
         environment=[(key, text) for key, value in chosen.items() if key not in _NOT_SHOWN and (text := _text(value))],
         mixed=_mixed([_flat(environment) for environment in environments]),
         seeds=", ".join(str(seed) for seed in sorted({run.seed for run in runs})),
@@ -132,6 +143,19 @@ def _commands(environments: list[dict[str, Any]]) -> list[str]:
             commands[words] = None
     shown = list(commands)[:_MOST_COMMANDS]
     return shown + ([f"# and {len(commands) - len(shown)} others"] if len(commands) > len(shown) else [])
+
+
+def _folder(environments: list[dict[str, Any]]) -> str:
+    """Returns the folder that the command wrote into, as it named it; FOLDER where it named none."""
+    for environment in environments:
+        command = environment.get("command")
+        words = command if isinstance(command, list) else []
+        for place, word in enumerate(words):
+            if word in ("-o", "--out") and place + 1 < len(words):
+                return shlex.quote(str(words[place + 1]))
+            if str(word).startswith("--out="):
+                return shlex.quote(str(word).removeprefix("--out="))
+    return "FOLDER"
 
 
 def _made_up_command(comparison: Comparison) -> str:

@@ -1,9 +1,10 @@
-"""What a variant's runs learned about the labels: how alike they are, averaged over the seeds."""
+"""What a variant's runs learned about the labels: how similar they are, the mean over seeds, and how stable that is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from labelembed.errors import DataError, RunFolderError
 from labelembed.geometry import LabelGeometry, leaf_order
 from labelembed.geometry.nearest import nearest_labels
 from labelembed.report.comparison import RunRecord, VariantRuns
+from labelembed.special_tokens import SPECIAL_TOKENS
 from labelembed.training.run_folder import RunFolder
 
 #: Labels that the figures are of; of more the first, which in a vocabulary are the most frequent.
@@ -45,6 +47,10 @@ class LabelSimilarities:
         own_share: How much of its soft target a label keeps for itself, the mean over all labels; nan for vectors.
         distances: ``[L, L]``, symmetric.
         joined: Their tree by average linkage, `[L - 1, 4]`; empty for a single label.
+        skipped: How many special tokens stand before the first label: of a vocabulary they are no labels to look at.
+        agreement: Spearman's rank correlation of the likeness of all pairs between two seeds, the mean over pairs of
+            seeds; nan for one run.
+        nearest_in: [L], in how many runs the label that is nearest by the mean is the nearest.
         geometries: Of each run, by seed; with more than `DRAWN_LABELS` labels that of the first run alone.
         left_out: Why a run is not in the mean, by seed.
     """
@@ -56,6 +62,9 @@ class LabelSimilarities:
     own_share: float
     distances: NDArray[np.float64]
     joined: NDArray[np.float64]
+    skipped: int = 0
+    agreement: float = float("nan")
+    nearest_in: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     geometries: dict[int, LabelGeometry] = field(default_factory=dict)
     left_out: dict[int, str] = field(default_factory=dict)
 
@@ -68,6 +77,22 @@ class LabelSimilarities:
     def order(self) -> list[int]:
         """Their numbers in the order of the tree."""
         return leaf_order(self.joined) if len(self.joined) else list(range(len(self.likeness)))
+
+    @property
+    def lift(self) -> NDArray[np.float64]:
+        """How much more similar [L, L] a label is to y than an even share; nan on the diagonal.
+
+        Of soft targets the share that a label gets, over an even share of all that y gives away; of vectors the mean
+        distance from y over the distance.
+        """
+        table, count = self.likeness.copy(), len(self.likeness)
+        others = np.maximum(1.0 - np.diagonal(table), 1e-12)[:, None] if self.kind == "share" else None
+        table = table if self.kind == "share" else (1.0 - table if self.kind == "cosine" else -table)
+        np.fill_diagonal(table, np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if others is not None:
+                return np.asarray(table * (count - 1) / others)
+            return np.asarray(np.nanmean(table, axis=1, keepdims=True) / np.maximum(table, 1e-12))
 
     def neighbours(self, k: int) -> Neighbours:
         """Returns the most similar labels of every label: by the mean over runs, of many labels by the first run."""
@@ -90,9 +115,6 @@ class LabelSimilarities:
         return Neighbours(places.numpy(), scores.numpy())
 
 
-SimilaritiesOf = Callable[[VariantRuns], LabelSimilarities | None]
-
-
 def label_similarities(variant: VariantRuns) -> LabelSimilarities | None:
     """Returns the mean likeness of labels over a variant's runs, or None where the runs left none.
 
@@ -100,10 +122,14 @@ def label_similarities(variant: VariantRuns) -> LabelSimilarities | None:
     """
     geometries: dict[int, LabelGeometry] = {}
     left_out: dict[int, str] = {}
+    skipped = 0
     for seed, found in _geometries(variant):
         if isinstance(found, str):
             left_out[seed] = found
             continue
+        if found.names[: len(SPECIAL_TOKENS)] == SPECIAL_TOKENS and len(found) > len(SPECIAL_TOKENS) + 1:
+            skipped = len(SPECIAL_TOKENS)
+            found = found.select(found.names[skipped:])
         first = next(iter(geometries.values()), None)
         if first is not None and (found.names != first.names or _kind(found) != _kind(first)):
             left_out[seed] = "its labels are others than those of the first run"
@@ -113,28 +139,53 @@ def label_similarities(variant: VariantRuns) -> LabelSimilarities | None:
             break
     if not geometries:
         nothing = np.zeros((0, 0))
-        return LabelSimilarities((), "share", 0, nothing, 0.0, nothing, nothing, {}, left_out) if left_out else None
+        return (
+            LabelSimilarities((), "share", 0, nothing, 0.0, nothing, nothing, left_out=left_out) if left_out else None
+        )
     first = next(iter(geometries.values()))
-    drawn = [_drawn(geometry) for geometry in geometries.values()]
-    likeness = np.mean([_likeness(geometry) for geometry in geometries.values()], axis=0)
-    distances = _distances(drawn)
+    each = [_likeness(geometry) for geometry in geometries.values()]
+    likeness = np.mean(each, axis=0)
+    distances = _distances([_drawn(geometry) for geometry in geometries.values()])
     own = float(np.mean(np.diagonal(likeness))) if _kind(first) == "share" else float("nan")
-    joined = _joined(distances)
     return LabelSimilarities(
-        first.names, _kind(first), len(geometries), likeness, own, distances, joined, geometries, left_out
+        first.names,
+        _kind(first),
+        len(geometries),
+        likeness,
+        own,
+        distances,
+        _joined(distances),
+        skipped=skipped,
+        agreement=_agreement(each),
+        nearest_in=_nearest_in(each, likeness),
+        geometries=geometries,
+        left_out=left_out,
     )
 
 
-def read_once() -> SimilaritiesOf:
-    """Returns `label_similarities` with a memory: several parts of a page ask for the same."""
-    known: dict[str, LabelSimilarities | None] = {}
+def _agreement(each: list[NDArray[np.float64]]) -> float:
+    from scipy.stats import rankdata
 
-    def similarities_of(variant: VariantRuns) -> LabelSimilarities | None:
-        if variant.name not in known:
-            known[variant.name] = label_similarities(variant)
-        return known[variant.name]
+    if len(each) < 2 or len(each[0]) < 3:
+        return float("nan")
+    others = ~np.eye(len(each[0]), dtype=bool)
+    ranks = [rankdata(likeness[others]) for likeness in each]
+    ranks = [one - one.mean() for one in ranks]
+    norms = [float(np.linalg.norm(one)) for one in ranks]
+    if min(norms) == 0:
+        return float("nan")
+    found = [ranks[a] @ ranks[b] / (norms[a] * norms[b]) for a, b in combinations(range(len(each)), 2)]
+    return float(np.mean(found))
 
-    return similarities_of
+
+def _nearest_in(each: list[NDArray[np.float64]], mean: NDArray[np.float64]) -> NDArray[np.int64]:
+    def nearest(table: NDArray[np.float64]) -> NDArray[np.int64]:
+        table = table.copy()
+        np.fill_diagonal(table, -np.inf)
+        return np.asarray(table.argmax(axis=1))
+
+    wanted = nearest(mean)
+    return np.asarray(np.sum([nearest(one) == wanted for one in each], axis=0))
 
 
 def class_means_of(run: RunRecord) -> LabelGeometry | None:
@@ -164,7 +215,7 @@ def _kind(geometry: LabelGeometry) -> Kind:
 
 
 def _drawn(geometry: LabelGeometry) -> LabelGeometry:
-    return geometry if len(geometry) <= DRAWN_LABELS else geometry.select(range(DRAWN_LABELS))
+    return geometry if len(geometry) <= DRAWN_LABELS else geometry.select(geometry.names[:DRAWN_LABELS])
 
 
 def _likeness(geometry: LabelGeometry) -> NDArray[np.float64]:

@@ -1,10 +1,10 @@
-"""The comparison as rows: one a variant, with its measures over seeds and its paired differences."""
+"""The comparison as rows: one a variant, with its metrics over seeds and its paired differences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from labelembed.metrics import (
     PairedComparison,
@@ -15,77 +15,59 @@ from labelembed.metrics import (
     paired_comparison,
     summarise,
 )
-from labelembed.report.comparison import Comparison, Headline, Split, VariantRuns
+from labelembed.report.comparison import SPLITS, Comparison, Headline, RunRecord, Split, VariantRuns, environment_of
 from labelembed.report.joint_intervals import joint_intervals
-from labelembed.report.speed import has_gap, variant_speed
+from labelembed.report.run_checks import number_in
+from labelembed.report.speed import RunSpeed, has_gap, variant_speed
 
-# Differences to the baseline, each a family of its own for Holm's correction.
-DIFFERENCES = (
-    "error_difference",
-    "bleu_difference",
-    "top5_difference",
-    "top2_difference",
-    "nll_difference",
-    "calibrated_nll_difference",
+#: What a run's result may hold of the examples that the comparison is about, by the name that a `Row` has for it.
+RESULT_METRICS = {
+    name: name
+    for name in (
+        *("nll", "calibration_error", "brier", "top5_error", "top2_error", "macro_f1", "balanced_accuracy"),
+        *("bleu", "brevity_penalty", "length_ratio", "chrf", "perplexity"),
+    )
+} | {"rouge_l": "rougeL"}
+#: Speed of learning, as in the second paper's tables: fields of `RunSpeed`.
+SPEED = (
+    *("area_under_curve", "best_accuracy", "best_epoch"),
+    *("epochs_to_baseline", "epochs_saved", "epochs_saved_of_all"),
 )
+#: Metrics whose differences to the baseline are tested, each a family of its own for Holm's correction.
+DIFFERENCES = ("error", "bleu", "top5_error", "top2_error", "nll", "calibrated_nll")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One variant over its seeds. Every measure is a fraction, nats, epochs or seconds, never a per cent.
+    """One variant over its seeds. Every metric is a fraction, nats, epochs or seconds, never a per cent.
 
     Attributes:
         name: The variant's name.
         is_baseline: Whether the others are compared with it.
-        headline: The measure that the comparison is decided by.
-        split: The rows that the measures without a split in their name and the differences are of.
-        speed_split: The rows that the curve and what is read off it are of: the validation examples, where there are
-            any.
+        headline: What decides the comparison.
+        split: The examples that metrics without a split in their name, and the differences, are measured on.
+        speed_split: Those that the curve and what is read off it are of: validation examples, where there are any.
         seeds: Seeds of the finished runs, ascending.
         failed: Why a run failed or cannot be read, by seed.
         missing: Seeds that have not run to the end.
-        validation_error: Error on the validation examples at the selected epoch; None where there are none.
-        test_error: Error on the test rows at the selected epoch; None where there are none.
-        nll: Negative log-likelihood in nats.
-        calibration_error: Expected calibration error.
-        brier: Brier score.
-        calibrated_nll: As `nll`, after calibration: with the logits divided by the temperature that was fitted
-            on the validation examples; None where none was. Errors are the same before and after.
-        calibrated_calibration_error: The same for `calibration_error`.
-        temperature: The fitted temperature.
+        measures: Mean and spread of each metric that any run has: `test_error` and `validation_error`, those of
+            `RESULT_METRICS`, `calibrated_nll` and `calibrated_calibration_error` (with the logits divided by the
+            temperature fitted on validation examples), `temperature`, `seconds`, and those of `SPEED`
+            (`epochs_to_baseline`: until the error was at or below the lowest of the baseline's run with the same seed,
+            over the runs that got there).
+        differences: Each of `DIFFERENCES` minus the baseline's, paired by seed; empty for the baseline. `p_holm` is
+            corrected over all variants compared with it.
         calibration: In words how the temperatures came about or why there are none, each way once.
         extreme_temperatures: Seeds whose temperature is outside 0.05 to 20.
-        top5_error: Error of the five most probable labels; None where it was not measured.
-        top2_error: The same of the two most probable labels, of 4 to 9 labels.
-        macro_f1: Mean F1 of the labels; None where it was not measured.
-        balanced_accuracy: Mean accuracy over the labels; None where it was not measured.
-        bleu: BLEU of what was written for the split's sentences, of a corpus; None otherwise.
-        chrf: The same for chrF.
-        rouge_l: The same for ROUGE-L.
-        perplexity: Exponential of the NLL of a token, of a corpus.
-        area_under_curve: Mean accuracy over the epochs (AUAC), of the runs whose curve has no gap.
-        best_accuracy: The highest accuracy of all epochs.
-        best_epoch: The epoch of it, the first of equals.
-        epochs_to_baseline: Epochs until the error was at or below the lowest of the baseline's run with the
-            same seed, over the runs that got there.
-        epochs_saved: The fraction of the epochs to the baseline's best that was saved, over the same runs.
-        epochs_saved_of_all: The same as a fraction of all epochs of the baseline, as the second paper has it.
-        reached: How many runs got there.
+        reached: How many runs got to the baseline's best.
         reachable: How many runs had a baseline run to be compared with.
-        seconds: Seconds of training.
         epochs: Fewest and most epochs of a run.
         gaps: Seeds whose curve of errors has a gap.
         selected_by: How the epoch was selected, each way once.
-        error_difference: Error minus the baseline's, paired by seed; None for the baseline and without a
-            common seed. `p_holm` is corrected over all variants compared with the baseline.
-        bleu_difference: The same for `bleu`, a family of its own; more is better.
-        top5_difference: The same for `top5_error`, a family of its own.
-        top2_difference: The same for `top2_error`.
-        nll_difference: The same for `nll`.
-        calibrated_nll_difference: The same for `calibrated_nll`.
         no_joint_interval: Why there is no interval over seeds and test examples; empty where there is one, for the
             baseline and for one seed.
         unpaired: Seeds that only one of the variant and the baseline has.
+        shared_machine: Whether a run trained beside others on one machine.
     """
 
     name: str
@@ -96,44 +78,18 @@ class Row:
     seeds: tuple[int, ...]
     failed: Mapping[int, str]
     missing: tuple[int, ...]
-    validation_error: Summary | None
-    test_error: Summary | None
-    nll: Summary | None
-    calibration_error: Summary | None
-    brier: Summary | None
-    calibrated_nll: Summary | None
-    calibrated_calibration_error: Summary | None
-    temperature: Summary | None
+    measures: Mapping[str, Summary]
+    differences: Mapping[str, PairedComparison]
     calibration: tuple[str, ...]
     extreme_temperatures: tuple[int, ...]
-    top5_error: Summary | None
-    top2_error: Summary | None
-    macro_f1: Summary | None
-    balanced_accuracy: Summary | None
-    bleu: Summary | None
-    chrf: Summary | None
-    rouge_l: Summary | None
-    perplexity: Summary | None
-    area_under_curve: Summary | None
-    best_accuracy: Summary | None
-    best_epoch: Summary | None
-    epochs_to_baseline: Summary | None
-    epochs_saved: Summary | None
-    epochs_saved_of_all: Summary | None
     reached: int
     reachable: int
-    seconds: Summary | None
     epochs: tuple[int, int]
     gaps: tuple[int, ...]
     selected_by: tuple[str, ...]
-    error_difference: PairedComparison | None
-    bleu_difference: PairedComparison | None
-    top5_difference: PairedComparison | None
-    top2_difference: PairedComparison | None
-    nll_difference: PairedComparison | None
-    calibrated_nll_difference: PairedComparison | None
     no_joint_interval: str
     unpaired: tuple[int, ...]
+    shared_machine: bool
 
     @property
     def n(self) -> int:
@@ -141,19 +97,9 @@ class Row:
         return len(self.seeds)
 
     @property
-    def error(self) -> Summary | None:
-        """The error on the rows that the comparison is about."""
-        return self.test_error if self.split == "test" else self.validation_error
-
-    @property
     def headline_difference(self) -> PairedComparison | None:
-        """The difference that the comparison is decided by."""
-        return self.bleu_difference if self.headline == "bleu" else self.error_difference
-
-    def difference(self, name: str) -> PairedComparison | None:
-        """Returns one of `DIFFERENCES` by its name."""
-        difference: PairedComparison | None = getattr(self, name)
-        return difference
+        """The difference that the comparison is decided by; None for the baseline and without a common seed."""
+        return self.differences.get(self.headline)
 
 
 def comparison_rows(comparison: Comparison) -> list[Row]:
@@ -163,17 +109,14 @@ def comparison_rows(comparison: Comparison) -> list[Row]:
 
     Args:
         comparison: What `load_comparison` read.
-
-    Returns:
-        The rows; a variant without a finished run has None for every measure.
     """
     rows = [_row(variant, comparison) for variant in comparison.variants]
     for name in DIFFERENCES:
-        differences = [row.difference(name) for row in rows]
-        corrected = holm([difference.p_value if difference else None for difference in differences])
-        for place, (difference, p_value) in enumerate(zip(differences, corrected, strict=True)):
-            changed: dict[str, Any] = {name: difference and difference._replace(p_holm=p_value)}
-            rows[place] = replace(rows[place], **changed)
+        compared = [place for place, row in enumerate(rows) if name in row.differences]
+        corrected = holm([rows[place].differences[name].p_value for place in compared])
+        for place, p_value in zip(compared, corrected, strict=True):
+            difference = rows[place].differences[name]._replace(p_holm=p_value)
+            rows[place] = replace(rows[place], differences={**rows[place].differences, name: difference})
     return rows
 
 
@@ -192,12 +135,12 @@ class Differences(NamedTuple):
     """A variant minus another, paired by seed.
 
     Attributes:
-        of: Each measure's; None without a common seed that has it.
+        of: That of each metric that both have with a common seed: `DIFFERENCES` and `calibration_error`.
         unpaired: Seeds of which only one of the two has an error.
         no_joint_interval: See `Row.no_joint_interval`.
     """
 
-    of: dict[str, PairedComparison | None]
+    of: dict[str, PairedComparison]
     unpaired: tuple[int, ...]
     no_joint_interval: str
 
@@ -205,17 +148,17 @@ class Differences(NamedTuple):
 def compare_variants(variant: VariantRuns, reference: VariantRuns, split: Split) -> Differences:
     """Returns the paired differences of two variants, with the intervals over seeds and over seeds and examples."""
     joint = joint_intervals(variant, reference, split)
-    found: dict[str, PairedComparison | None] = {}
+    found: dict[str, PairedComparison] = {}
     unpaired: list[int] = []
-    for measure in ("error", "bleu", "top5_error", "top2_error", "nll", "calibration_error", "calibrated_nll"):
+    for measure in (*DIFFERENCES, "calibration_error"):
         calibrated, name = measure.startswith("calibrated"), measure.removeprefix("calibrated_")
         both = (one.measures(split, name, calibrated=calibrated) for one in (variant, reference))
         ours, theirs, left_out = paired_by_seed(*both)
         unpaired = left_out if measure == "error" else unpaired
-        difference = paired_comparison(ours, theirs) if ours else None
-        if difference is not None and difference.n == joint.seeds:
-            difference = difference._replace(joint=joint.of.get(measure))
-        found[measure] = difference
+        if ours:
+            difference = paired_comparison(ours, theirs)
+            interval = joint.of.get(measure) if difference.n == joint.seeds else None
+            found[measure] = difference._replace(joint=interval)
     return Differences(found, tuple(unpaired), joint.absent)
 
 
@@ -235,49 +178,44 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
         seeds=tuple(sorted(runs)),
         failed=dict(sorted(variant.failed.items())),
         missing=tuple(sorted(variant.missing)),
-        validation_error=_summary(variant.measures("validation", "error").values()),
-        test_error=_summary(variant.measures("test", "error").values()),
-        nll=_summary(variant.measures(split, "nll").values()),
-        calibration_error=_summary(variant.measures(split, "calibration_error").values()),
-        brier=_summary(variant.measures(split, "brier").values()),
-        calibrated_nll=_summary(variant.measures(split, "nll", calibrated=True).values()),
-        calibrated_calibration_error=_summary(variant.measures(split, "calibration_error", calibrated=True).values()),
-        temperature=_summary(run.temperature for run in runs.values()),
+        measures=_measures(variant, split, speeds),
+        differences={name: found.of[name] for name in DIFFERENCES if name in found.of} if found else {},
         calibration=tuple(sorted({str(run.result.get("calibration", "the run is older")) for run in runs.values()})),
         extreme_temperatures=tuple(
             sorted(seed for seed, run in runs.items() if run.temperature and is_extreme_temperature(run.temperature))
         ),
-        top5_error=_summary(variant.measures(split, "top5_error").values()),
-        top2_error=_summary(variant.measures(split, "top2_error").values()),
-        macro_f1=_summary(variant.measures(split, "macro_f1").values()),
-        balanced_accuracy=_summary(variant.measures(split, "balanced_accuracy").values()),
-        bleu=_summary(variant.measures(split, "bleu").values()),
-        chrf=_summary(variant.measures(split, "chrf").values()),
-        rouge_l=_summary(variant.measures(split, "rougeL").values()),
-        perplexity=_summary(variant.measures(split, "perplexity").values()),
-        area_under_curve=_summary(speed.area_under_curve for speed in speeds),
-        best_accuracy=_summary(speed.best_accuracy for speed in speeds),
-        best_epoch=_summary(speed.best_epoch for speed in speeds),
-        epochs_to_baseline=_summary(speed.epochs_to_baseline for speed in speeds),
-        epochs_saved=_summary(speed.epochs_saved for speed in speeds),
-        epochs_saved_of_all=_summary(speed.epochs_saved_of_all for speed in speeds),
         reached=sum(speed.epochs_to_baseline is not None for speed in speeds),
         reachable=sum(speed.comparable for speed in speeds),
-        seconds=_summary(run.seconds for run in runs.values()),
         epochs=(min(lengths, default=0), max(lengths, default=0)),
         gaps=tuple(sorted(seed for seed, curve in curves.items() if has_gap(curve))),
         selected_by=tuple(sorted({str(run.result.get("selected_by", "unknown")) for run in runs.values()})),
-        error_difference=found and found.of["error"],
-        bleu_difference=found and found.of["bleu"],
-        top5_difference=found and found.of["top5_error"],
-        top2_difference=found and found.of["top2_error"],
-        nll_difference=found and found.of["nll"],
-        calibrated_nll_difference=found and found.of["calibrated_nll"],
         no_joint_interval=found.no_joint_interval if found else "",
         unpaired=found.unpaired if found else (),
+        shared_machine=any(shared_machine(run) for run in runs.values()),
     )
 
 
-def _summary(values: Iterable[float | None]) -> Summary | None:
-    known = [value for value in values if value is not None]
-    return summarise(known) if known else None
+def shared_machine(run: RunRecord) -> bool:
+    """Returns whether a run trained beside others on the cores of one machine, so that its times are rough."""
+    environment = environment_of(run)
+    command, cores = environment.get("command"), number_in(environment.get("cores"))
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    if "compare" not in words or environment.get("device") != "cpu" or cores is None:
+        return False
+    given = [words[place + 1 : place + 2] for place, word in enumerate(words) if word in ("--jobs", "-j")]
+    given += [[word.partition("=")[2]] for word in words if word.startswith("--jobs=")]
+    return cores > 1 and ["1"] not in given  # without the option as many at once as there are cores
+
+
+def _measures(variant: VariantRuns, split: Split, speeds: Sequence[RunSpeed]) -> dict[str, Summary]:
+    values: dict[str, Iterable[float | None]] = {
+        f"{one}_error": variant.measures(one, "error").values() for one in SPLITS
+    }
+    values |= {name: variant.measures(split, source).values() for name, source in RESULT_METRICS.items()}
+    for name in ("nll", "calibration_error"):
+        values[f"calibrated_{name}"] = variant.measures(split, name, calibrated=True).values()
+    values["temperature"] = [run.temperature for run in variant.runs.values()]
+    values["seconds"] = [run.seconds for run in variant.runs.values()]
+    values |= {name: [getattr(speed, name) for speed in speeds] for name in SPEED}
+    known = {name: [value for value in found if value is not None] for name, found in values.items()}
+    return {name: summarise(found) for name, found in known.items() if found}

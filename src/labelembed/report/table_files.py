@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from labelembed.metrics import PairedComparison
-from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
-from labelembed.report.formatting import FILE_MEASURES, MEASURES, SPEED_MEASURES
+from labelembed.report.comparison import SPLITS, Comparison, VariantRuns
+from labelembed.report.formatting import MEASURES, SPEED_MEASURES
 from labelembed.report.speed import RunSpeed, run_speed
 from labelembed.report.table import DIFFERENCES, Row
 from labelembed.report.writing import write_text
 
 _RUN_MEASURES = (
     *("error", "nll", "calibration_error", "brier", "top5_error", "top2_error", "macro_f1", "balanced_accuracy"),
-    *("bleu", "chrf", "rougeL", "perplexity"),
+    *("bleu", "brevity_penalty", "length_ratio", "chrf", "rougeL", "perplexity"),
 )
 # Those that a temperature moves.
 _CALIBRATED_MEASURES = ("nll", "calibration_error", "brier")
@@ -26,10 +26,10 @@ _CALIBRATED_MEASURES = ("nll", "calibration_error", "brier")
 def write_csv(rows: Sequence[Row], path: str | Path) -> Path:
     """Writes one line a variant.
 
-    Errors, differences and intervals are fractions, NLL is in nats; a number that there is not is an empty
-    cell. `interval_low` and `interval_high` are over seeds, `joint_interval_low` and `joint_interval_high` over seeds
-    and test examples. `measured_on` says which rows `nll`, `difference` and the like are of, `speed_measured_on`
-    those of `auac`, `best_accuracy` and the like; `epochs_to_baseline_of` is how many runs might have got there.
+    Errors, differences and intervals are fractions, NLL is in nats; an unknown number is an empty cell. `interval_low`
+    and `interval_high` are over seeds, `joint_interval_low` and `joint_interval_high` over seeds and test examples.
+    `measured_on` is the split of `nll`, `difference` and the like, `speed_measured_on` that of `auac`, `best_accuracy`
+    and the like; `epochs_to_baseline_of` is how many runs might have got there.
 
     Args:
         rows: What `comparison_rows` returned.
@@ -91,62 +91,48 @@ def _variant_cells(row: Row) -> dict[str, object]:
         "failed_seeds": _joined(row.failed),
         "missing_seeds": _joined(row.missing),
     }
-    for measure in (*MEASURES, *FILE_MEASURES, *SPEED_MEASURES):
-        summary = measure.summary(row)
-        cells[f"{measure.column}_mean"] = summary.mean if summary else None
-        cells[f"{measure.column}_sd"] = summary.standard_deviation if summary else None
-        cells[f"{measure.column}_n"] = summary.n if summary else 0
+    for measure in (*MEASURES, *SPEED_MEASURES):
+        summary, column = measure.summary(row), measure.file_column
+        cells[f"{column}_mean"] = summary.mean if summary else None
+        cells[f"{column}_sd"] = summary.standard_deviation if summary else None
+        cells[f"{column}_n"] = summary.n if summary else 0
     cells |= {"epochs_to_baseline_of": row.reachable}
     cells |= {"epochs_fewest": row.epochs[0], "epochs_most": row.epochs[1]}
     cells |= {"unpaired_seeds": _joined(row.unpaired)}
     for name in DIFFERENCES:
-        prefix = name.removesuffix("difference").removeprefix("error_")
-        cells |= _difference_cells(row.difference(name), prefix)
+        prefix = f"{name.removesuffix('_error')}_" if name != "error" else ""
+        cells |= _difference_cells(row.differences.get(name), prefix)
     return cells
 
 
 def _difference_cells(difference: PairedComparison | None, prefix: str) -> dict[str, object]:
     joint = difference.joint if difference else None
-    return {
-        f"{prefix}difference_n": difference.n if difference else None,
-        f"{prefix}difference": difference.difference if difference else None,
-        f"{prefix}interval_low": difference.interval_low if difference else None,
-        f"{prefix}interval_high": difference.interval_high if difference else None,
-        f"{prefix}joint_interval_low": joint.low if joint else None,
-        f"{prefix}joint_interval_high": joint.high if joint else None,
-        f"{prefix}p_value": difference.p_value if difference else None,
-        f"{prefix}p_holm": difference.p_holm if difference else None,
-        f"{prefix}detectable_difference": difference.detectable if difference else None,
-    }
+    fields = {"difference_n": "n", "difference": "difference", "interval_low": "interval_low"}
+    fields |= {"interval_high": "interval_high", "p_value": "p_value", "p_holm": "p_holm"}
+    fields |= {"detectable_difference": "detectable"}
+    cells: dict[str, object] = {f"{prefix}{column}": getattr(difference, name, None) for column, name in fields.items()}
+    return cells | {f"{prefix}joint_interval_{end}": getattr(joint, end, None) for end in ("low", "high")}
 
 
 def _run_cells(variant: VariantRuns, seed: int, comparison: Comparison) -> dict[str, object]:
-    run = variant.runs.get(seed)
-    failed = seed in variant.failed
-    return {
-        "status": "finished" if run else "failed" if failed else "missing",
-        "message": variant.failed.get(seed),
-        **_finished_cells(run, comparison, seed),
-    }
-
-
-def _finished_cells(run: RunRecord | None, comparison: Comparison, seed: int) -> dict[str, object]:
-    baseline = comparison.baseline_runs
-    other = baseline.runs.get(seed) if baseline else None
+    run, baseline = variant.runs.get(seed), comparison.baseline_runs
     cells: dict[str, object] = {
-        key: run.result.get(key) if run else None for key in ("epochs", "selected_epoch", "selected_by", "parameters")
+        "status": "finished" if run else "failed" if seed in variant.failed else "missing",
+        "message": variant.failed.get(seed),
     }
+    for key in ("epochs", "selected_epoch", "selected_by", "parameters"):
+        cells[key] = run.result.get(key) if run else None
     cells["seconds"] = run.seconds if run else None
-    for split in ("validation", "test"):
+    for split in SPLITS:
         for name in _RUN_MEASURES:
             cells[f"{split}_{name}"] = run.measure(split, name) if run else None
             if name in _CALIBRATED_MEASURES:
                 cells[f"{split}_calibrated_{name}"] = run.measure(split, name, calibrated=True) if run else None
     cells["temperature"] = run.temperature if run else None
+    other = baseline.runs.get(seed) if baseline else None
     speed = run_speed(run, other, comparison.speed_split) if run else RunSpeed()
-    cells |= {"auac": speed.area_under_curve, "best_accuracy": speed.best_accuracy, "best_epoch": speed.best_epoch}
-    cells |= {"epochs_to_baseline": speed.epochs_to_baseline, "epochs_saved": speed.epochs_saved}
-    return cells | {"epochs_saved_of_all": speed.epochs_saved_of_all}
+    cells |= {measure.file_column: getattr(speed, measure.attribute, None) for measure in SPEED_MEASURES[:-1]}
+    return cells
 
 
 def _joined(seeds: Iterable[int]) -> str:

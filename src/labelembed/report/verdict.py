@@ -1,68 +1,101 @@
-"""The answer in plain words, with its uncertainty: which is better, by how much, how sure."""
+"""The answer in plain words: whether to use the method, by how much it is better, how sure that is, what would tell."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from labelembed.metrics import PairedComparison
-from labelembed.report.chance import chance_statements
-from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
-from labelembed.report.formatting import counted, listed, number, p_text, points
+from labelembed.report.answer import Answer, Contrast, answer_of, clear_of_zero, p_caveat, training_too_short
+from labelembed.report.comparison import SPLITS, Comparison, RunRecord, VariantRuns
+from labelembed.report.errors_seen import most_frequent_label
+from labelembed.report.formatting import counted, headline_words, listed, number, points
 from labelembed.report.ranking import is_one_hot, is_smoothing, method_candidates, ranked
-from labelembed.report.table import Row, compare_variants, comparison_rows, smallest_corrected_p
+from labelembed.report.table import Row, compare_variants, comparison_rows
 from labelembed.report.tuning_shown import tuning_rows, tuning_statement
 
-_LEVEL = 0.05
-# More training time than this, as a ratio, is said.
+# More training time than this, as a ratio, is worth a word.
 _SLOWER = 1.05
 
 
-def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[str]:
-    """Returns what the comparison shows, in a few statements of a sentence or two, the most important first.
+@dataclass(frozen=True)
+class Verdict:
+    """What a comparison shows.
 
-    They are about the learned method that is best on the validation examples, by the error or of translations by BLEU:
-    first against the best label smoothing, then against cross entropy, then against the baseline where that is neither.
-    Each difference has its interval over seeds and, where the runs keep the outcome of each example, the one over seeds
-    and test examples. What was chosen, and by what, what was not tuned and what got worse is said. Where a variant is
-    no better than always giving the most frequent label, that stands before all else.
+    Attributes:
+        answer: Whether to use the method; empty where nothing is compared.
+        because: Why, and what would tell where nobody can tell yet.
+        sentences: The method against tuned label smoothing, then against cross entropy, then what got worse.
+        caveats: What was chosen and by what, what was not tuned, what the p says.
+    """
+
+    answer: Answer
+    because: list[str]
+    sentences: list[str]
+    caveats: list[str]
+
+    def lines(self) -> list[str]:
+        """Returns all of it, the most important first."""
+        answer = [" ".join([f"{self.answer}.", *self.because])] if self.answer else self.because
+        return [*self.sentences, *answer, *self.caveats]
+
+
+def verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> list[str]:
+    """Returns what the comparison shows in a few sentences, the most important first; see `full_verdict`."""
+    return full_verdict(comparison, rows).lines()
+
+
+def full_verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> Verdict:
+    """Returns what the comparison shows.
+
+    It is about the learned method that is best on validation examples, by the error or of translations by BLEU: first
+    against the best label smoothing, then against cross entropy, then against the baseline where that is neither. The
+    answer follows from the first: use it where both intervals are clear of zero on the better side; do not where the
+    method is worse, or where any gain is small; else what would tell. Without tuned label smoothing nobody can tell.
 
     Args:
         comparison: What `load_comparison` read.
         rows: What `comparison_rows` made of it, where that is at hand.
-
-    Returns:
-        One statement or more; of a single run, what it reached.
     """
     baseline = comparison.baseline_runs
-    nothing_learned = chance_statements(comparison)
+    nothing_learned = _nothing_learned(comparison)
     if baseline is None:
-        return [_single_run(comparison), *nothing_learned]
+        return Verdict("", nothing_learned, [_single_run(comparison)], [])
     rows = comparison_rows(comparison) if rows is None else rows
     finished = [variant for variant in comparison.variants if variant.runs]
     if not finished:
-        return ["No run has finished, so there is nothing to compare."]
+        return Verdict("", [], ["No run has finished, so there is nothing to compare."], [])
     candidates = method_candidates(comparison)
     if not candidates:
-        return [f"Only {baseline.name} has finished runs, so there is nothing to compare it with."]
+        alone = f"Only {baseline.name} has finished runs, so there is nothing to compare it with."
+        return Verdict("", nothing_learned, [alone], [])
     (method, *_), chosen_on = ranked(candidates, comparison)
-    statements, worse = [*nothing_learned], []
-    for place, reference in enumerate(_references(method, baseline, finished, comparison)):
-        found = compare_variants(method, reference, comparison.split).of
-        difference = found[comparison.headline]
-        if reference.name == baseline.name:  # corrected by Holm
-            difference = next(row for row in rows if row.name == method.name).headline_difference
-        statement = _against(method, reference, difference, comparison, first=place == 0)
-        statements.append(statement + (_tuning_of_smoothing(finished, comparison) if is_smoothing(reference) else ""))
-        statements += _limits(difference, rows)
-        worse += _what_got_worse(method, reference, found)
-    if len(candidates) > 1:
-        statements.append(f"{method.name} was chosen among {len(candidates)} by its {chosen_on}.")
-    if not any(is_smoothing(variant) for variant in finished):
-        absent = "has finished" if any(map(is_smoothing, comparison.variants)) else "is in this comparison"
-        statements.append(f"No label smoothing {absent}: what it would give is not known.")
-    return [*statements, *([" ".join(worse)] if worse else []), *tuning_statement(comparison)]
+    found = [
+        _contrast(method, reference, comparison, rows)
+        for reference in _references(method, baseline, finished, comparison)
+    ]
+    sentences = [*nothing_learned, *(_sentence(one, comparison) for one in found)]
+    worse = [text for one in found if (text := _what_got_worse(one))]
+    caveats = [p_caveat(one.headline, rows) for one in found]
+    caveats.append(f"{method.name} was chosen among {len(candidates)} by its {chosen_on}." if candidates[1:] else "")
+    caveats += [_smoothing_caveat(finished, comparison), *tuning_statement(comparison)]
+    answer, because = answer_of(found[0], comparison, rows) if not nothing_learned else ("Cannot tell yet", [])
+    if answer == "Use it" and not is_smoothing(method) and not _is_smoothing_tuned(finished, comparison):
+        answer = "Cannot tell yet"
+        because.append("But what tuned label smoothing gives is not known: compare --tuned tells.")
+    because += training_too_short(found[0], comparison)
+    sentences += [" ".join(worse)] if worse else []
+    return Verdict(answer, because, sentences, [caveat for caveat in caveats if caveat])
+
+
+def _contrast(method: VariantRuns, reference: VariantRuns, comparison: Comparison, rows: Sequence[Row]) -> Contrast:
+    found = compare_variants(method, reference, comparison.split).of
+    headline = found.get(comparison.headline)
+    if reference.name == comparison.baseline:  # corrected by Holm
+        headline = next(row for row in rows if row.name == method.name).headline_difference
+    return Contrast(method, reference, headline, found)
 
 
 def _references(
@@ -76,158 +109,86 @@ def _references(
         order = [baseline, *one_hot]
     else:
         order = [*smoothing, *one_hot, *([] if is_smoothing(baseline) else [baseline])]
-    return list({one.name: one for one in order if one.name != method.name and one.runs}.values())
+    return list({one.name: one for one in order if one.name != method.name and one.runs}.values()) or [baseline]
 
 
-def _tuning_of_smoothing(finished: Sequence[VariantRuns], comparison: Comparison) -> str:
-    """Returns how the strength of the label smoothing was found."""
-    smoothings = [variant for variant in finished if is_smoothing(variant)]
-    if len(smoothings) > 1:
-        return f" That smoothing was chosen among {len(smoothings)} by its {ranked(smoothings, comparison)[1]}."
-    if any(row.space for row in tuning_rows(comparison) if row.name == smoothings[0].name):
-        return ""  # the last statement says how all variants were tuned
-    return " Label smoothing was not tuned: one strength only; compare --tuned tunes it."
+# --------------------------------------------------------------------------------------------------- the sentences
 
 
-def _words(comparison: Comparison) -> str:
-    return f"{comparison.split} {'BLEU' if comparison.headline == 'bleu' else 'error'}"
+def _sentence(one: Contrast, comparison: Comparison) -> str:
+    name, other, words = one.method.name, one.reference.name, headline_words(comparison)
+    found = one.headline
+    if found is None:
+        return f"{name} and {other} share no finished seed, so nothing is compared."
+    if found.n == 1:
+        return (
+            f"With the one seed they share, the {words} of {name} is {_lower_or_higher(found)} that of {other}; "
+            "one seed gives no interval, so this may be chance."
+        )
+    joint = _ends(found.joint[:2], found) if found.joint else ""
+    joint = f"over seeds and {comparison.split} examples {joint}" if joint else ""
+    if math.isnan(found.interval_low):
+        brackets = f" ({joint})" if joint else ""
+        if found.difference == 0:
+            return f"{name} has the same {words} as {other} with every one of {counted(found.n, 'seed')}{brackets}."
+        return (
+            f"The {words} of {name} is {_lower_or_higher(found)} that of {other} with every one of "
+            f"{counted(found.n, 'seed')}, all by the same, so there is no interval over seeds{brackets}."
+        )
+    seeds = f"95 % interval over {counted(found.n, 'seed')} {_ends((found.interval_low, found.interval_high), found)}"
+    brackets = f"({seeds}{f'; {joint}' if joint else ''})"
+    if clear_of_zero(found):
+        verb = "lowers" if found.difference < 0 else "raises"
+        return f"{name} {verb} the {words} by {points(abs(found.difference))[0]} points against {other} {brackets}."
+    return (
+        f"No difference in {words} is shown between {name} and {other}: the first is {_lower_or_higher(found)} the "
+        f"second {brackets}."
+    )
 
 
-def _against(
-    method: VariantRuns,
-    reference: VariantRuns,
-    difference: PairedComparison | None,
-    comparison: Comparison,
-    *,
-    first: bool,
-) -> str:
-    if difference is None:
-        if not first:
-            return f"{method.name} shares no finished seed with {reference.name}."
-        return f"{method.name} and {reference.name} share no finished seed, so nothing is compared."
-    if difference.n == 1:
-        if not first:
-            return f"It is {_lower_or_higher(difference)} that of {reference.name}, which may be chance as well."
-        return _one_pair(method, reference, difference, _words(comparison))
-    return _difference_sentence(method.name, reference.name, difference, comparison)
+def _ends(ends: Sequence[float], found: PairedComparison) -> str:
+    """Returns an interval in points: of the size of a difference that is clear of zero, else of the difference."""
+    sign = -1 if clear_of_zero(found) and found.difference < 0 else 1
+    low, high = points(*sorted(sign * end for end in ends))
+    return f"{low} to {high}"
 
 
-def _limits(difference: PairedComparison | None, rows: Sequence[Row]) -> list[str]:
-    """Returns that the p does not bear out what the interval over seeds shows, where that is so."""
-    if difference is None or not _excludes_zero(difference) or difference.p_value is None:
-        return []
-    if difference.p_holm is None:
-        uncertain = f"But the sign-flip p is {p_text(difference.p_value)}: it may be chance."
-        return [uncertain] if difference.p_value > _LEVEL else []
-    if difference.p_holm <= _LEVEL:
-        return []
-    smallest = smallest_corrected_p(rows)
-    if smallest is not None and smallest > _LEVEL:
-        return [
-            f"After Holm's correction p is {p_text(difference.p_holm)}; with so many comparisons and so few seeds it "
-            f"cannot fall below {p_text(smallest)}."
-        ]
-    return [f"But the sign-flip p is {p_text(difference.p_holm)} after Holm's correction: it may be chance."]
-
-
-def _what_got_worse(
-    method: VariantRuns, reference: VariantRuns, found: dict[str, PairedComparison | None]
-) -> list[str]:
+def _what_got_worse(one: Contrast) -> str:
     """Returns in a sentence which costs the method has: only what is clear of chance, and time by its ratio."""
     worse = []
-    nll, ece = found["nll"], found["calibration_error"]
+    nll, ece = one.of.get("nll"), one.of.get("calibration_error")
     if nll is not None and nll.interval_low > 0:
-        worse.append(f"NLL before calibration (by {number(nll.difference, 3)} nats)")
+        worse.append(f"NLL before temperature scaling (by {number(nll.difference, 3)} nats)")
     if ece is not None and ece.interval_low > 0:
-        worse.append(f"ECE before calibration (by {points(ece.difference)[0]} points)")
+        worse.append(f"ECE before temperature scaling (by {points(ece.difference)[0]} points)")
     ratios = [
         ours / theirs
-        for seed in method.runs.keys() & reference.runs.keys()
-        if (ours := method.runs[seed].seconds) and (theirs := reference.runs[seed].seconds)
+        for seed in one.method.runs.keys() & one.reference.runs.keys()
+        if (ours := one.method.runs[seed].seconds) and (theirs := one.reference.runs[seed].seconds)
     ]
     if ratios and fmean(ratios) > _SLOWER:
         worse.append(f"training time ({number(fmean(ratios), 2)} times)")
-    return [f"Worse than with {reference.name}: {listed(worse)}."] if worse else []
+    return f"Worse than with {one.reference.name}: {listed(worse)}." if worse else ""
 
 
-def _difference_sentence(name: str, other: str, difference: PairedComparison, comparison: Comparison) -> str:
-    words, seeds = _words(comparison), counted(difference.n, "seed")
-    sign, verb = (-1, "lowers") if difference.difference < 0 else (1, "raises")
-    if math.isnan(difference.interval_low):
-        joint = _joint_clause(difference, comparison, sign=1)
-        if difference.difference == 0:
-            return f"{name} has the same {words} as {other} with every one of {seeds}{joint}."
-        size = points(abs(difference.difference))[0]
-        return (
-            f"The {words} of {name} is {_lower_or_higher(difference)} that of {other} with every one of {seeds}. "
-            f"Every seed differs by the same {size} points: no interval over seeds{joint}."
-        )
-    if _excludes_zero(difference):
-        ends = sorted((abs(difference.interval_low), abs(difference.interval_high)))
-        size, low, high = points(abs(difference.difference), *ends)
-        return (
-            f"{name} {verb} the {words} by {size} points against {other} (95 % interval over seeds {low} to {high}, "
-            f"n = {seeds}){_joint_clause(difference, comparison, sign=sign)}."
-        )
-    low, high = points(difference.interval_low, difference.interval_high)
-    shown = points(difference.detectable)[0]
-    joint = _joint_ends(difference, comparison, sign=1)
-    return (
-        f"No difference in {words} is shown between {name} and {other}: on average the first is "
-        f"{_lower_or_higher(difference)} the second (95 % interval of the difference over seeds {low} to {high}, "
-        f"{f'{joint}, ' if joint else ''}n = {seeds}). "
-        f"These seeds could have shown one of {shown} points; that none is shown is not the same as equal."
-    )
-
-
-def _joint_ends(difference: PairedComparison, comparison: Comparison, *, sign: int) -> str:
-    """Returns the interval over seeds and examples in words, of `sign` times the difference; empty without one."""
-    if difference.joint is None:
-        return ""
-    low, high = points(*sorted(sign * end for end in difference.joint[:2]))
-    return f"over seeds and {comparison.split} examples {low} to {high}"
-
-
-def _joint_clause(difference: PairedComparison, comparison: Comparison, *, sign: int) -> str:
-    """Returns the end of a sentence: the interval over seeds and examples, and whether it leaves the sign open."""
-    ends = _joint_ends(difference, comparison, sign=sign)
-    if not ends or difference.joint is None:
-        return ""
-    is_open = difference.joint.low <= 0 <= difference.joint.high
-    open_words = f": another sample of {comparison.split} examples could turn it round" if is_open else ""
-    return f"; {ends}{open_words}"
-
-
-def _one_pair(variant: VariantRuns, baseline: VariantRuns, difference: PairedComparison, words: str) -> str:
-    return (
-        f"With the one seed they share, the {words} of {variant.name} is {_lower_or_higher(difference)} "
-        f"that of {baseline.name}. One seed gives no interval: this may be chance, more seeds would tell."
-    )
-
-
-def _lower_or_higher(difference: PairedComparison) -> str:
-    if difference.difference == 0:
+def _lower_or_higher(found: PairedComparison) -> str:
+    if found.difference == 0:
         return "the same as"
-    size = points(abs(difference.difference))[0]
-    return f"{size} points {'lower' if difference.difference < 0 else 'higher'} than"
-
-
-def _excludes_zero(difference: PairedComparison) -> bool:
-    return difference.interval_low > 0 or difference.interval_high < 0
+    size = points(abs(found.difference))[0]
+    return f"{size} points {'lower' if found.difference < 0 else 'higher'} than"
 
 
 def _single_run(comparison: Comparison) -> str:
-    variant = comparison.variants[0]
-    run = next(iter(variant.runs.values()))
-    words = "BLEU" if comparison.headline == "bleu" else "error"
+    run = next(iter(comparison.variants[0].runs.values()))
+    words, unit = ("BLEU", "") if comparison.headline == "bleu" else ("error", " %")
     reached = [
-        f"{split} {words} of {number(100 * value, 2)}{'' if words == 'BLEU' else ' %'}"
-        for split in ("test", "validation")
-        if (value := run.measure("test" if split == "test" else "validation", comparison.headline)) is not None
+        f"{split} {words} of {number(100 * value, 2)}{unit}"
+        for split in SPLITS
+        if (value := run.measure(split, comparison.headline)) is not None
     ]
     return (
         f"The run reached a {' and a '.join(reached)}{_selected(run)}. "
-        "One run has no spread: a comparison over seeds would say how much of it is chance."
+        "One run has no spread: a comparison over seeds says how much of it is chance."
     )
 
 
@@ -235,4 +196,57 @@ def _selected(run: RunRecord) -> str:
     epoch, epochs = run.result.get("selected_epoch"), run.result.get("epochs")
     if not isinstance(epoch, int) or not isinstance(epochs, int):
         return ""
-    return f" after epoch {epoch} of {epochs}, selected by {run.result.get('selected_by', 'nothing known')}"
+    by = str(run.result.get("selected_by", "nothing known"))
+    return f" after epoch {epoch} of {epochs}, selected by {by}"
+
+
+def _smoothing_caveat(finished: Sequence[VariantRuns], comparison: Comparison) -> str:
+    """Returns how the strength of the label smoothing was found, or that there is none."""
+    smoothings = [variant for variant in finished if is_smoothing(variant)]
+    if not smoothings:
+        absent = "has finished" if any(map(is_smoothing, comparison.variants)) else "is in this comparison"
+        return f"No label smoothing {absent}: what it would give is not known."
+    if len(smoothings) > 1:
+        return f"The label smoothing was chosen among {len(smoothings)} by its {ranked(smoothings, comparison)[1]}."
+    if _is_smoothing_tuned(finished, comparison):
+        return ""  # the tuning statement says how all variants were tuned
+    return "Label smoothing was not tuned: one strength only; compare --tuned tunes it."
+
+
+def _is_smoothing_tuned(finished: Sequence[VariantRuns], comparison: Comparison) -> bool:
+    """Returns whether the label smoothing was tuned, or is the best of several strengths."""
+    names = {variant.name for variant in finished if is_smoothing(variant)}
+    return len(names) > 1 or any(row.space and row.name in names for row in tuning_rows(comparison))
+
+
+def _nothing_learned(comparison: Comparison) -> list[str]:
+    """Returns a sentence about variants that learned nothing, if there are any: a comparison of them is none."""
+    share = next(
+        (
+            found
+            for variant in comparison.variants
+            for run in variant.runs.values()
+            if (found := most_frequent_label(run, comparison.split)) is not None
+        ),
+        None,
+    )
+    if share is None or comparison.headline != "error":
+        return []
+    chance = 1 - share
+    means = {
+        variant.name: fmean(errors)
+        for variant in comparison.variants
+        if (errors := list(variant.measures(comparison.split, "error").values()))
+    }
+    # Equal up to rounding counts: the same label for every example is the commonest way to learn nothing.
+    nothing = [name for name, error in means.items() if error >= chance - 1e-9]
+    if not nothing:
+        return []
+    whose = f"always giving the most frequent label ({number(100 * chance, 2)} % {headline_words(comparison)})"
+    if len(nothing) < len(means):
+        return [f"{listed(nothing)} {'is' if len(nothing) == 1 else 'are'} no better than {whose}."]
+    who = "No variant does" if len(means) > 1 else "The run does not do"
+    return [
+        f"{who} better than {whose}: nothing was learned. More epochs, a higher learning rate or smaller batches may "
+        "help (--set epochs=..., --set optimizer.learning_rate=...)."
+    ]

@@ -135,7 +135,7 @@ def hypothesis_text(
 
 
 def text_metrics(hypotheses: Sequence[str], references: Sequence[str], *, level: str) -> dict[str, Any]:
-    """Returns BLEU, chrF and the F1 of ROUGE-1, 2 and L as fractions.
+    """Returns BLEU with its brevity penalty and length ratio, chrF and the F1 of ROUGE-1, 2 and L as fractions.
 
     Args:
         hypotheses: What was written.
@@ -144,8 +144,11 @@ def text_metrics(hypotheses: Sequence[str], references: Sequence[str], *, level:
     """
     by_character = level == "character"
     found = rouge(hypotheses, [references], level="character" if by_character else "word")
+    written = bleu(hypotheses, [references], tokenize="char" if by_character else "13a")
     return {
-        "bleu": bleu(hypotheses, [references], tokenize="char" if by_character else "13a").value,
+        "bleu": written.value,
+        "brevity_penalty": written.details["brevity_penalty"],
+        "length_ratio": written.details["hypothesis_tokens"] / max(written.details["reference_tokens"], 1),
         "chrf": chrf(hypotheses, [references]).value,
     } | {name: score.value for name, score in found.items()}
 

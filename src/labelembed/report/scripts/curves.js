@@ -1,5 +1,5 @@
 "use strict";
-// The interactive curves: uPlot draws, this says what. The drawn figures stay for print and for download.
+// The interactive curves: uPlot draws, this says what. The drawn figure stays for print and where no scripts run.
 
 page.waits.push((async () => {
   const data = page.data("curves-data");
@@ -105,9 +105,6 @@ page.waits.push((async () => {
       series,
       hooks: { setCursor: [(plot) => tell(plot.cursor.idx, measure, means)] },
     }, columns, place);
-    for (const figure of document.querySelectorAll("[data-curve]")) {
-      figure.classList.toggle("current", figure.dataset.curve === `curves-${measure.key}`);
-    }
   }
 
   place.addEventListener("keydown", (event) => {
@@ -119,17 +116,12 @@ page.waits.push((async () => {
     chart.setCursor({ left: chart.valToPos(epochs[at], "x"), top: 10 });
   });
 
-  // The numbers of all runs go with each drawn figure.
-  for (const figure of document.querySelectorAll("[data-curve] figure")) {
-    const measure = measureOf.get(figure.dataset.figure.replace(/^curves-/, ""));
-    const button = page.element("button", { type: "button", text: "CSV", "aria-label": `CSV of ${measure.title}` });
-    button.addEventListener("click", () => {
-      const rows = measure.runs.flatMap((runs, number) => runs.flatMap((run, nth) => run.map((value, at) => (
-        [data.series[number].name, data.series[number].seeds[nth], epochs[at], value]))));
-      page.save(`${figure.dataset.figure}.csv`, page.csv([["variant", "seed", "epoch", measure.title], ...rows]));
-    });
-    figure.querySelector(".downloads").append(button);
-  }
+  document.getElementById("curves-csv").addEventListener("click", () => {
+    const measure = measureOf.get(select.value);
+    const rows = measure.runs.flatMap((runs, number) => runs.flatMap((run, nth) => run.map((value, at) => (
+      [data.series[number].name, data.series[number].seeds[nth], epochs[at], value]))));
+    page.save(`curves-${measure.key}.csv`, page.csv([["variant", "seed", "epoch", measure.title], ...rows]));
+  });
 
   if (data.every > 1) {
     document.getElementById("curves-thinned").textContent = `Of every ${data.every} epochs the last one is here, for there are very many numbers; the journals of the runs have all.`;

@@ -1,9 +1,9 @@
 "use strict";
-// Searching labels for their most similar ones, and a heat map to look into.
+// Labels: search for the nearest of any, read the matrix cell by cell, and a click on a label shows it everywhere.
 
 (() => {
   const data = page.data("label-data");
-  if (!data) return;
+  if (!data || typeof DecompressionStream === "undefined") return;  // an old browser has the printed list
   const query = document.getElementById("label-query");
   const select = document.getElementById("label-variant");
   const list = document.getElementById("label-found");
@@ -13,46 +13,27 @@
   let lower = [];
   const opened = new Map();
 
-  const half = (bits) => {
-    const sign = bits & 0x8000 ? -1 : 1;
-    const exponent = (bits >> 10) & 31;
-    const fraction = bits & 1023;
-    if (exponent === 0) return sign * fraction * 2 ** -24;
-    return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-  };
-
-  // Ranks stand one after the other: the most similar of all labels first.
+  // Ranks stand one after the other: the nearest of all labels first.
   async function open(number) {
     if (!opened.has(number)) {
       const variant = data.variants[number];
-      const [places, ends, steps] = await Promise.all(
-        [variant.places, variant.ends, variant.steps].map((text) => page.unpacked(text)));
-      opened.set(number, {
-        ...variant,
-        places: variant.wide ? new Uint32Array(places) : new Uint16Array(places),
-        ends: new Uint16Array(ends),
-        steps: new Uint8Array(steps),
-      });
+      const [places, scores] = await Promise.all([variant.places, variant.scores].map((text) => page.unpacked(text)));
+      opened.set(number, { ...variant, places: variant.wide ? new Uint32Array(places) : new Uint16Array(places), scores: new Float32Array(scores) });
     }
     return opened.get(number);
   }
 
-  function neighbours(variant, label) {
-    const first = half(variant.ends[label]);
-    const last = half(variant.ends[data.count + label]);
-    const found = [];
-    let level = 0;
-    for (let rank = 0; rank < variant.k; rank += 1) {
-      level += variant.steps[rank * data.count + label];
-      found.push([variant.places[rank * data.count + label], first - (first - last) * (level / 100)]);
-    }
-    return found;
-  }
+  const neighbours = (variant, label) => Array.from({ length: variant.k }, (_, rank) => {
+    const at = rank * data.count + label;
+    return [variant.places[at], variant.scores[at]];
+  });
 
-  function score(value, kind) {
-    if (kind === "share") return `${Number((100 * value).toPrecision(3))}\u00a0%`;
-    return Number((kind === "distance" ? -value : value).toPrecision(3)).toString();
-  }
+  const digits = (value) => Number(value.toPrecision(3)).toString();
+  const score = (value, kind) => ({
+    lift: () => `${digits(value)}\u00d7`, share: () => `${digits(100 * value)}\u00a0%`,
+    distance: () => digits(-value), cosine: () => digits(value),
+  })[kind]();
+  const unit = (variant) => variant.unit || { share: "share of the label's soft target", distance: "distance", cosine: "cosine" }[variant.kind];
 
   // Whole names first, then beginnings, then the rest, each in the order of the labels.
   function matches(wanted) {
@@ -62,7 +43,8 @@
       const at = lower[label].indexOf(wanted);
       if (at < 0) continue;
       all += 1;
-      const rank = at > 0 ? 2 : lower[label].length === wanted.length ? 0 : 1;
+      // The mark that subwords begin with is no letter of the name.
+      const rank = lower[label].length === wanted.length || lower[label] === `\u2581${wanted}` ? 0 : at > 0 ? 2 : 1;
       if (ranked[rank].length < most) ranked[rank].push(label);
     }
     return { all, labels: ranked.flat().slice(0, most) };
@@ -70,12 +52,12 @@
 
   function entry(variant, label) {
     const item = page.element("li");
-    item.append(page.element("bdi", { class: "label", text: names[label] }));
+    item.append(page.element("bdi", { class: "label", text: names[label], "data-label": label }));
     const near = page.element("span", { class: "near" });
     for (const [other, value] of neighbours(variant, label)) {
-      const button = page.element("button", { type: "button", class: "neighbour", title: `most similar to ${names[other]}` });
+      const button = page.element("button", { type: "button", class: "neighbour", title: `nearest to ${names[other]}` });
       button.append(page.element("bdi", { text: names[other] }), " ", page.element("span", { class: "unit", text: score(value, variant.kind) }));
-      button.addEventListener("click", () => { query.value = names[other]; show(); query.focus(); });
+      button.addEventListener("click", () => { query.value = names[other]; show(); query.focus(); choose(other); });
       near.append(button);
     }
     item.append(near);
@@ -90,185 +72,96 @@
     if (mine !== asked) return;
     const { all, labels } = matches(query.value.trim().toLowerCase());
     count.textContent = all === 0 ? "No label has this in its name."
-      : `${all.toLocaleString("en")} label${all === 1 ? "" : "s"}${all > labels.length ? `, the first ${labels.length} shown` : ""}; ${
-        { share: "in grey the share of the label's soft target", distance: "in grey the distance", cosine: "in grey the cosine" }[variant.kind]}.`;
+      : `${all.toLocaleString("en")} label${all === 1 ? "" : "s"}${all > labels.length ? `, the first ${labels.length} shown` : ""}; in grey: ${unit(variant)}.`;
     list.replaceChildren(...labels.map((label) => entry(variant, label)));
     list.dataset.shown = query.value;
   }
 
+  // One label is chosen at a time; wherever it stands in text, tree, map or matrix it is marked.
+  const matrix = document.querySelector("figure.matrix");
+  const order = matrix ? matrix.dataset.order.split(",").map(Number) : [];
+  function choose(label) {
+    for (const marked of document.querySelectorAll(".chosen")) marked.classList.remove("chosen");
+    for (const outline of document.querySelectorAll(".outline")) outline.remove();
+    if (label === page.chosen) { page.chosen = null; return; }
+    page.chosen = label;
+    for (const found of document.querySelectorAll(`[data-label="${label}"], svg [id$="-label-${label}"]`)) found.classList.add("chosen");
+    const row = order.indexOf(label);
+    if (row < 0) return;
+    for (const image of squares()) {
+      const [x, y, width, height] = placeOf(image);
+      const outline = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+      const step = height / order.length;
+      for (const [name, value] of Object.entries({ x, y: y + row * step, width, height: step, class: "outline" })) outline.setAttribute(name, value);
+      image.after(outline);
+    }
+  }
+
+  // The last picture of the matrix is the scale of its colours, where there is one.
+  const squares = () => [...matrix.querySelectorAll("image")].filter((image) => {
+    const box = image.getBoundingClientRect();
+    return box.height > box.width / 2;
+  });
+  // matplotlib draws pictures upside down: the box in the units of the drawing.
+  function placeOf(image) {
+    const box = image.getBBox();
+    const corner = (x, y) => new DOMPoint(x, y).matrixTransform(image.transform.baseVal.consolidate()?.matrix ?? new DOMMatrix());
+    const [one, other] = [corner(box.x, box.y), corner(box.x + box.width, box.y + box.height)];
+    return [Math.min(one.x, other.x), Math.min(one.y, other.y), Math.abs(one.x - other.x), Math.abs(one.y - other.y)];
+  }
+
+  for (const head of document.querySelectorAll("th[data-label]")) head.tabIndex = 0;
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.matches?.("th[data-label]")) event.target.click();
+  });
+  document.addEventListener("click", (event) => {
+    const found = event.target.closest?.("[data-label]") ?? event.target.closest?.("svg [id*='-label-']");
+    if (!found) return;
+    const label = Number(found.dataset.label ?? found.id.split("-label-").pop());
+    if (label >= 0 && label < data.count) { choose(label); query.value = names[label]; show(); }
+  });
+
+  if (matrix) {
+    const readout = document.getElementById("matrix-readout");
+    let numbers = null;
+    const cellAt = (event) => {
+      for (const [panel, image] of squares().entries()) {
+        const box = image.getBoundingClientRect();
+        const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+        if (x >= 0 && y >= 0 && x < 1 && y < 1) return [panel, Math.floor(y * order.length), Math.floor(x * order.length)];
+      }
+      return null;
+    };
+    matrix.addEventListener("pointermove", async (event) => {
+      const cell = cellAt(event);
+      if (!cell) return;
+      const [panel, row, column] = cell;
+      readout.hidden = false;
+      numbers ??= matrix.querySelector("script[data-numbers]") ? await page.numbers(matrix) : [];
+      const line = numbers[1 + panel * order.length + row];
+      const value = line?.[2 + column];
+      const lift = !line?.[0].startsWith("predicted instead");
+      const text = value === undefined || value === null || row === column ? "" : lift ? `: ${digits(value)}\u00d7` : `: ${digits(100 * value)}\u00a0% of its examples`;
+      readout.textContent = `${line ? `${line[0]}: ` : ""}${names[order[row]]} \u2192 ${names[order[column]]}${text}`;
+    });
+    matrix.addEventListener("click", (event) => {
+      const cell = event.target.closest("[id*='-label-']") ? null : cellAt(event);
+      if (cell) choose(order[cell[1]]);
+    });
+  }
+
   page.waits.push((async () => {
-    if (typeof DecompressionStream === "undefined") return;  // an old browser has the printed list
     names = JSON.parse(new TextDecoder().decode(await page.unpacked(data.names)));
     lower = names.map((name) => name.toLowerCase());
     data.variants.forEach((variant, number) => select.append(page.element("option", { value: number, text: variant.variant })));
+    if (!data.variants.length) return;
     await open(0);
-    document.getElementById("label-search").hidden = false;
-    page.labelNames = names;
+    // Of a few the printed list has all.
+    document.getElementById("label-search").hidden = data.count <= 20;
     await show();
     query.addEventListener("input", show);
     select.addEventListener("change", show);
-    page.onNames?.();
   })());
-})();
-
-(() => {
-  const data = page.data("heat-data");
-  if (!data || typeof DecompressionStream === "undefined") return;
-  const canvas = document.getElementById("heat-canvas");
-  const readout = document.getElementById("heat-readout");
-  const select = document.getElementById("heat-variant");
-  const context = canvas.getContext("2d");
-  const smallest = 4;
-  let map = null;
-  let view = { x: 0, y: 0, cells: 1 };
-  let box = { left: 0, top: 0, side: 1 };
-  let pointed = null;
-
-  const names = (variant, cell) => {
-    const labels = variant.order.slice(variant.edges[cell], variant.edges[cell + 1]).map((label) => page.labelNames?.[label] ?? String(label));
-    return labels.length > 2 ? `${labels[0]} to ${labels[labels.length - 1]}` : labels.join(", ");
-  };
-
-  const value = (variant, row, column) => {
-    const level = variant.values[row * variant.cells + column];
-    if (level === 255) return "itself";
-    const number = variant.low + (variant.high - variant.low) * (level / 254);
-    if (variant.kind === "share") return `${Number((100 * number).toPrecision(3))}\u00a0%`;
-    return variant.kind === "distance" ? `distance ${Number((-number).toPrecision(3))}` : `cosine ${Number(number.toPrecision(3))}`;
-  };
-
-  async function open(number) {
-    const variant = { ...data.variants[number] };
-    variant.cells = variant.edges.length - 1;
-    variant.values = new Uint8Array(await page.unpacked(variant.values));
-    const picture = page.element("canvas", { width: variant.cells, height: variant.cells });
-    const pixels = new ImageData(variant.cells, variant.cells);
-    for (let place = 0; place < variant.values.length; place += 1) {
-      const level = variant.values[place];
-      const from = 6 * Math.min(63, Math.floor(level / 254 * 64));
-      for (let part = 0; part < 3; part += 1) {
-        pixels.data[4 * place + part] = level === 255 ? 140 : parseInt(data.colours.slice(from + 2 * part, from + 2 * part + 2), 16);
-      }
-      pixels.data[4 * place + 3] = 255;
-    }
-    picture.getContext("2d").putImageData(pixels, 0, 0);
-    map = { variant, picture };
-    view = { x: 0, y: 0, cells: variant.cells };
-    draw();
-  }
-
-  function draw() {
-    if (!map) return;
-    const { variant, picture } = map;
-    const width = canvas.parentElement.clientWidth;
-    const named = view.cells <= 40;
-    const letters = 12;
-    const short = (name) => (name.length > 18 ? `${name.slice(0, 17)}\u2026` : name);
-    context.font = `${letters}px ${page.letters()}`;
-    const widest = named ? Math.max(...Array.from({ length: view.cells }, (_, nth) => Math.max(
-      ...[view.y, view.x].map((from) => context.measureText(short(names(variant, from + nth))).width)))) : 0;
-    const gap = named ? Math.min(widest + 10, width * 0.28) : 2;
-    const side = Math.floor(Math.min(560, width - gap - 2));
-    const ratio = devicePixelRatio || 1;
-    canvas.style.width = `${side + gap}px`;
-    canvas.style.height = `${side + gap}px`;
-    canvas.width = Math.round((side + gap) * ratio);
-    canvas.height = Math.round((side + gap) * ratio);
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.imageSmoothingEnabled = false;
-    context.drawImage(picture, view.x, view.y, view.cells, view.cells, gap, gap, side, side);
-    box = { left: gap, top: gap, side };
-    const step = side / view.cells;
-    if (named) {
-      context.fillStyle = page.colour("--ink");
-      context.font = `${Math.min(letters, step * 0.9)}px ${page.letters()}`;
-      context.textBaseline = "middle";
-      for (let nth = 0; nth < view.cells; nth += 1) {
-        context.textAlign = "right";
-        context.fillText(short(names(variant, view.y + nth)), gap - 5, gap + step * (nth + 0.5), gap - 8);
-        context.save();
-        context.translate(gap + step * (nth + 0.5), gap - 5);
-        context.rotate(-Math.PI / 2);
-        context.textAlign = "left";
-        context.fillText(short(names(variant, view.x + nth)), 0, 0, gap - 8);
-        context.restore();
-      }
-    }
-    if (pointed) {
-      context.strokeStyle = page.colour("--ink");
-      context.lineWidth = 2;
-      context.strokeRect(gap + step * (pointed.column - view.x), gap + step * (pointed.row - view.y), step, step);
-      const { row, column } = pointed;
-      readout.textContent = row === column ? names(variant, row) : `${names(variant, row)} \u2192 ${names(variant, column)}: ${value(variant, row, column)}`;
-    }
-  }
-
-  function zoom(factor, at = { x: 0.5, y: 0.5 }) {
-    const all = map.variant.cells;
-    const cells = Math.max(Math.min(smallest, all), Math.min(all, Math.round(view.cells * factor)));
-    move(view.x + at.x * (view.cells - cells), view.y + at.y * (view.cells - cells), cells);
-  }
-
-  function move(x, y, cells = view.cells) {
-    const limit = map.variant.cells - cells;
-    view = { x: Math.round(Math.max(0, Math.min(limit, x))), y: Math.round(Math.max(0, Math.min(limit, y))), cells };
-    draw();
-  }
-
-  function cellAt(event) {
-    const bounds = canvas.getBoundingClientRect();
-    const x = (event.clientX - bounds.left - box.left) / box.side;
-    const y = (event.clientY - bounds.top - box.top) / box.side;
-    if (x < 0 || y < 0 || x >= 1 || y >= 1) return null;
-    return { x, y, column: view.x + Math.floor(x * view.cells), row: view.y + Math.floor(y * view.cells) };
-  }
-
-  let held = null;
-  canvas.addEventListener("pointerdown", (event) => {
-    if (view.cells === map.variant.cells) return;
-    held = { x: event.clientX, y: event.clientY, from: { ...view } };
-    canvas.setPointerCapture(event.pointerId);
-  });
-  canvas.addEventListener("pointerup", () => { held = null; });
-  canvas.addEventListener("pointercancel", () => { held = null; });
-  canvas.addEventListener("pointermove", (event) => {
-    if (held) {
-      const step = box.side / view.cells;
-      move(held.from.x - (event.clientX - held.x) / step, held.from.y - (event.clientY - held.y) / step);
-      return;
-    }
-    pointed = cellAt(event);
-    draw();
-  });
-  canvas.addEventListener("pointerleave", () => { pointed = null; draw(); });
-  canvas.addEventListener("dblclick", (event) => { const at = cellAt(event); if (at) zoom(0.5, at); });
-  canvas.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey) return;  // the plain wheel scrolls the page
-    event.preventDefault();
-    const at = cellAt(event);
-    if (at) zoom(event.deltaY < 0 ? 0.8 : 1.25, at);
-  }, { passive: false });
-  canvas.addEventListener("keydown", (event) => {
-    const step = Math.max(1, Math.round(view.cells / 10));
-    const action = {
-      "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), "0": () => zoom(Infinity),
-      ArrowLeft: () => move(view.x - step, view.y), ArrowRight: () => move(view.x + step, view.y),
-      ArrowUp: () => move(view.x, view.y - step), ArrowDown: () => move(view.x, view.y + step),
-    }[event.key];
-    if (!action) return;
-    event.preventDefault();
-    action();
-  });
-  document.getElementById("heat-in").addEventListener("click", () => zoom(0.5));
-  document.getElementById("heat-out").addEventListener("click", () => zoom(2));
-  document.getElementById("heat-all").addEventListener("click", () => zoom(Infinity));
-  data.variants.forEach((variant, number) => select.append(page.element("option", { value: number, text: variant.variant })));
-  select.addEventListener("change", () => open(Number(select.value)));
-  page.onTheme.push(draw);
-  page.onNames = draw;
-  document.getElementById("heat").hidden = false;
-  new ResizeObserver(draw).observe(canvas.parentElement);
-  page.waits.push(open(0));
 })();
 
 Promise.all(page.waits).then(() => { document.documentElement.dataset.ready = "all"; });

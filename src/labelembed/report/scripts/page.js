@@ -24,10 +24,6 @@ const page = {
     return getComputedStyle(page.probe).color;
   },
 
-  letters() {
-    return getComputedStyle(document.body).fontFamily;
-  },
-
   // Base64 of deflated bytes, as the report packs its tables.
   async unpacked(text) {
     const raw = atob(text);
@@ -35,6 +31,12 @@ const page = {
     for (let place = 0; place < raw.length; place += 1) bytes[place] = raw.charCodeAt(place);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
     return new Response(stream).arrayBuffer();
+  },
+
+  // The numbers behind a figure: a row of headings, then the rows.
+  async numbers(figure) {
+    const text = JSON.parse(figure.querySelector("script[data-numbers]").textContent);
+    return JSON.parse(new TextDecoder().decode(await page.unpacked(text)));
   },
 
   save(name, blob) {
@@ -154,3 +156,6 @@ const page = {
     list.append(...[...list.children].sort((one, other) => by(one) - by(other)));
   });
 })();
+
+// What is folded is printed all the same.
+addEventListener("beforeprint", () => { for (const folded of document.querySelectorAll("details")) folded.open = true; });

@@ -1,0 +1,313 @@
+"""What a page shows of the labels: one matrix for all variants, tree and map, the nearest and how stable they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from labelembed.geometry import kendall_agreement, label_plane
+from labelembed.geometry.agreement import published_scores
+from labelembed.metrics import summarise
+from labelembed.report.comparison import Comparison, VariantRuns
+from labelembed.report.drawing import Sketch
+from labelembed.report.errors_seen import SeenErrors, confusion_table
+from labelembed.report.formatting import NOTHING, counted, number, shortened, summary_text
+from labelembed.report.label_figures import MOST_LABEL_NAMES, dendrogram, label_map, map_stress
+from labelembed.report.label_groups import Reference
+from labelembed.report.label_matrix import Panel, label_matrix
+from labelembed.report.markup import packed, packed_json
+from labelembed.report.ranking import drawn_positions
+from labelembed.report.similarities import DRAWN_LABELS, LabelSimilarities, Neighbours, class_means_of
+from labelembed.report.tables import Cell, Heading, Line, Table
+
+#: A map that loses more of the distances than this misleads.
+MOST_STRESS = 0.2
+_MOST_PANELS = 3
+_OF_VECTORS = " (of vectors)"
+_MOST_VARIANTS = 12
+_LISTED, _LISTED_OF_OTHERS, _NEAREST = 200, 20, 5
+_SEARCHED, _MOST_NEIGHBOURS = 20, 700_000
+_NAME_LENGTH, _LONGEST_NAME, _LONGEST_TITLE = 40, 300, 10_000
+_UNITS = {
+    "share": "times an even share of what a label gives to others",
+    "distance": "times nearer than the mean label",
+    "cosine": "times nearer than the mean label",
+}
+
+
+@dataclass(frozen=True)
+class NearestLabels:
+    """The nearest labels of one variant, as the page lists them.
+
+    Attributes:
+        variant: Whose.
+        unit: What the numbers beside the names are.
+        stability: How far the seeds agree, a sentence.
+        lines: For each label its number, its name, the whole name where that is longer (else empty), the nearest as
+            (number, name, text, value), and in how many seeds the first is the nearest.
+        count: How many labels there are.
+        left_out: Why runs take no part.
+    """
+
+    variant: str
+    unit: str
+    stability: str
+    lines: list[tuple[int, str, str, list[tuple[int, str, str, float]], str]]
+    count: int
+    left_out: list[str]
+
+
+@dataclass(frozen=True)
+class LabelSection:
+    """What the page says of labels.
+
+    Attributes:
+        figures: Matrix, tree and map, those that there are.
+        order: The labels' numbers from top to bottom of the matrix.
+        nearest: Of each variant that learned something about labels.
+        kendall: Agreement with WordNet; without lines where there is none.
+        search: What the search box looks in, as JSON values; None without labels.
+        notes: What is not shown and why.
+    """
+
+    figures: dict[str, Sketch] = field(default_factory=dict)
+    order: list[int] = field(default_factory=list)
+    nearest: list[NearestLabels] = field(default_factory=list)
+    kendall: Table | None = None
+    search: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def label_section(
+    comparison: Comparison,
+    learned: Sequence[tuple[VariantRuns, LabelSimilarities]],
+    reference_of: Callable[[Sequence[str]], Reference],
+    errors: SeenErrors | None = None,
+) -> LabelSection | None:
+    """Returns what the page says of labels; None where no variant left any.
+
+    Args:
+        comparison: What is shown.
+        learned: The variants that left a geometry, the one that the verdict is about first.
+        reference_of: Returns the `Reference` of names; called once, with those of the first variant.
+        errors: What the first variant gets wrong, for the matrix of confusions.
+    """
+    readable = [(variant, found) for variant, found in learned[:_MOST_VARIANTS] if len(found.names) > 1]
+    if not readable:
+        left_out = [line for variant, found in learned for line in _left_out(variant, found)]
+        return LabelSection(notes=left_out) if left_out else None
+    first = readable[0][1]
+    names = first.names
+    same = [(variant, found) for variant, found in readable if found.names == names]
+    notes = [
+        f"{variant.name} has other labels and is not shown." for variant, found in readable if found.names != names
+    ]
+    reference = reference_of(names)
+    figures, more = label_figures(same, reference, errors, key="labels")
+    search, cut = _search(same)
+    return LabelSection(
+        figures=figures,
+        order=first.order,
+        nearest=[_nearest(variant, found, place == 0) for place, (variant, found) in enumerate(same)],
+        kendall=kendall_table(comparison, same, reference),
+        search=search,
+        notes=[*notes, *more, *cut, *_sources(reference)],
+    )
+
+
+def label_figures(
+    learned: Sequence[tuple[VariantRuns, LabelSimilarities]],
+    reference: Reference,
+    errors: SeenErrors | None = None,
+    *,
+    key: str,
+    any_stress: bool = False,
+) -> tuple[dict[str, Sketch], list[str]]:
+    """Returns `heatmap`, `dendrogram` and `map` of the first variant, and notes on what is not drawn.
+
+    Args:
+        learned: Variants of the same labels; the matrix shows the first three.
+        reference: Groups that colour tree and map, and WordNet's distances that the map is laid over.
+        errors: What the first variant gets wrong; None: no matrix of confusions.
+        key: Begins the names of the figures.
+        any_stress: Draw the map whatever its stress.
+    """
+    first, drawn = learned[0][1], learned[0][1].drawn
+    count, notes = len(drawn), []
+    confused = confusion_table(errors, first) if errors is not None else None
+    others = learned[: _MOST_PANELS - int(confused is not None and bool(confused.any()))]
+    panels = [
+        Panel(variant.name + (_OF_VECTORS if found.kind != first.kind == "share" else ""), found.lift)
+        for variant, found in others
+    ]
+    if confused is not None and errors is not None and confused.any():
+        of_label = errors.of_label
+        totals = np.ones(count) if of_label is None else of_label[first.skipped : first.skipped + count]
+        shares = confused / np.maximum(totals, 1)[:, None] / errors.runs
+        panels.append(Panel(f"predicted instead, by {learned[0][0].name}", shares, confusions=True))
+    figures = {
+        "heatmap": label_matrix(drawn, first.joined, panels, key=f"{key}-matrix", caption=_caption(first, panels))
+    }
+    if len(first.names) > count:
+        notes.append(f"The figures are of the first {count:,} of {len(first.names):,} labels, the most frequent.")
+    groups = reference.groups.select(range(count)) if reference.groups is not None else None
+    figures["dendrogram"] = dendrogram(drawn, first.joined, groups=groups, key=f"{key}-tree")
+    whole = len(first.names) == count
+    plane = label_plane(first.distances, reference.wordnet if whole else None)
+    stress = map_stress(first.distances, plane)
+    if stress < MOST_STRESS or any_stress:
+        of_map = groups.select(plane.labels) if groups is not None else None
+        shown = [drawn[label] for label in plane.labels]
+        figures["map"] = label_map(shown, plane, stress=stress, groups=of_map, key=f"{key}-map")
+    else:
+        notes.append(
+            f"No map: a plane keeps too little of the distances (stress {number(stress, 2)}; one is drawn below "
+            f"{MOST_STRESS})."
+        )
+    return figures, notes
+
+
+def _caption(first: LabelSimilarities, panels: Sequence[Panel]) -> str:
+    text = (
+        f"Mean over {counted(first.runs, 'run')}, a row a label, in the order of the tree. Blue: {_UNITS[first.kind]}, "
+    )
+    text += "orange: less."
+    if any(panel.title.endswith(_OF_VECTORS) for panel in panels):
+        text += f" Of vectors: {_UNITS['distance']}."
+    if first.kind == "share":
+        text += f" A label keeps {number(100 * first.own_share, 1)} % for itself on average (grey)."
+    return text + (" Purple: how often the row's class is predicted as the column's." if panels[-1].confusions else "")
+
+
+def _nearest(variant: VariantRuns, found: LabelSimilarities, is_first: bool) -> NearestLabels:
+    small = len(found.names) <= len(found.likeness)
+    most = min(_LISTED if is_first else _LISTED_OF_OTHERS, len(found.names))
+    near = found.neighbours(_NEAREST) if small else found.neighbours_of_first(most, _NEAREST)
+    lift, lines = found.lift, []
+    for label in range(min(most, len(found.drawn))):
+        others = []
+        for other, score in zip(near.places[label].tolist(), near.scores[label].tolist(), strict=True):
+            value = float(lift[label, other]) if small else float(score)
+            text = f"{value:.3g}\u00d7" if small else likeness_text(value, found.kind)
+            others.append((other, shortened(found.names[other], _NAME_LENGTH), text, value))
+        name = found.names[label]
+        whole = shortened(name, _LONGEST_TITLE) if len(name) > _NAME_LENGTH else ""
+        agreed = f"{found.nearest_in[label]} of {found.runs}" if small and found.runs > 1 else ""
+        lines.append((label, shortened(name, _NAME_LENGTH), whole, others, agreed))
+    unit = _UNITS[found.kind] if small else {"share": "share of the soft target"}.get(found.kind, found.kind)
+    return NearestLabels(
+        variant.name, unit, _stability(found, small), lines, len(found.names), _left_out(variant, found)
+    )
+
+
+def _stability(found: LabelSimilarities, small: bool) -> str:
+    if not small:
+        return "Of so many labels the first run alone is read."
+    if math.isnan(found.agreement):
+        return "One run: how stable this is over seeds is not known." if found.runs == 1 else ""
+    always = int((found.nearest_in == found.runs).sum())
+    return (
+        f"Mean over {found.runs} seeds. The seeds rank the pairs of labels with a correlation of "
+        f"{number(found.agreement, 2)}; for {always} of {len(found.nearest_in)} labels the nearest is the same in each."
+    )
+
+
+def _left_out(variant: VariantRuns, found: LabelSimilarities) -> list[str]:
+    return [f"Left out, {variant.name}, seed {seed}: {why}" for seed, why in found.left_out.items()]
+
+
+def likeness_text(value: float, kind: str) -> str:
+    """Returns how similar two labels are: a share in per cent, a distance, or a cosine."""
+    if kind == "share":
+        return f"{100 * value:.3g} %"
+    return f"distance {-value:.3g}" if kind == "distance" else f"cosine {value:.3g}"
+
+
+def kendall_table(
+    comparison: Comparison, learned: Sequence[tuple[VariantRuns, LabelSimilarities]], reference: Reference
+) -> Table | None:
+    """Returns each variant's agreement with WordNet beside the published ones; None without WordNet.
+
+    A variant that learned nothing about labels has its class means in the table, which the others are to better.
+    """
+    wordnet = reference.wordnet
+    if wordnet is None:
+        return None
+    names = learned[0][1].names
+    by_name = {variant.name: found for variant, found in learned}
+
+    def cell(geometries: Sequence[Any]) -> Cell:
+        taus = [kendall_agreement(one.distances().numpy(), wordnet, one.names).mean for one in geometries]
+        known = [tau for tau in taus if np.isfinite(tau)]
+        return Cell(summary_text(summarise(known), 3), float(np.mean(known))) if known else Cell(NOTHING)
+
+    lines = []
+    for position in drawn_positions(comparison):
+        variant = comparison.variants[position]
+        found = by_name.get(variant.name)
+        ours = list(found.geometries.values()) if found is not None else []
+        means = [one for run in variant.runs.values() if (one := class_means_of(run)) and one.names == names]
+        if ours or means:
+            cells = [Cell(str(len(ours or means))), cell(ours), cell(means), Cell(NOTHING)]
+            lines.append(Line(variant.name, cells))
+    for name, value in published_scores(names).items():
+        cells = [Cell(NOTHING), Cell(NOTHING), Cell(NOTHING), Cell(number(value, 3), value)]
+        lines.append(Line(f"{name} (Yu, Verma 2022)", cells))
+    headings = [Heading("method"), Heading("n"), Heading("learned labels"), Heading("class means of the outputs")]
+    note = "Kendall's tau-b of the labels' distances with path lengths in WordNet, label by label, then the mean; of "
+    note += "several runs with the standard deviation."
+    return Table("kendall", "Agreement with WordNet", [*headings, Heading("published")], lines, note)
+
+
+def _search(learned: Sequence[tuple[VariantRuns, LabelSimilarities]]) -> tuple[dict[str, Any], list[str]]:
+    """Returns what the search box looks in, names once for all variants, and notes on what is cut."""
+    names = learned[0][1].names
+    room, notes, shown = _MOST_NEIGHBOURS, [], []
+    for variant, found in learned:
+        k = min(_SEARCHED, room // len(names), len(names) - 1)
+        if k < min(_NEAREST, len(names) - 1):
+            notes.append(f"{variant.name} is not in the list: with {len(names):,} labels it would be too large.")
+            continue
+        room -= k * len(names)
+        near, small = found.neighbours(k), len(names) <= DRAWN_LABELS
+        scores = np.take_along_axis(found.lift, near.places, axis=1) if small else near.scores
+        kind = "lift" if small else found.kind
+        unit = _UNITS[found.kind] if small else ""
+        shown.append({"variant": variant.name, "kind": kind, "unit": unit} | _packed(near, scores))
+    short = [shortened(name, _LONGEST_NAME) for name in names]
+    cut = sum(len(name) > _LONGEST_NAME for name in names)
+    if cut:
+        notes.append(f"Of {counted(cut, 'name')} only the first {_LONGEST_NAME} characters are shown.")
+    return {"names": packed_json(short), "count": len(names), "variants": shown}, notes
+
+
+def _packed(near: Neighbours, scores: Any) -> dict[str, Any]:
+    """Returns neighbours rank by rank: their numbers, and floats of 12 bits that count, which pack well."""
+    wide = near.places.max(initial=0) > 65_535
+    places = near.places.T.astype(np.uint32 if wide else np.uint16)
+    rounded = (np.ascontiguousarray(scores.T, dtype="<f4").view(np.uint32) + 0x800) & np.uint32(0xFFFFF000)
+    return {"k": int(near.places.shape[1]), "wide": bool(wide), "places": packed(places), "scores": packed(rounded)}
+
+
+def _sources(reference: Reference) -> list[str]:
+    """Returns what labels are compared with, or why they are not."""
+    notes = []
+    if reference.groups is not None:
+        notes.append(f"Colours of tree and map: {reference.groups.source}.")
+    if reference.wordnet is not None:
+        lacking = int(np.isnan(reference.wordnet).all(axis=1).sum())
+        notes += [f"WordNet lacks {counted(lacking, 'label')}."] if lacking else []
+    elif reference.why_not:
+        notes.append(f"Not compared with WordNet: {reference.why_not}")
+    return notes
+
+
+def shows_tree(section: LabelSection) -> bool:
+    """Returns whether the page draws the tree by itself: named, and not already beside the matrix without groups."""
+    tree = section.figures.get("dendrogram")
+    count = len(section.order)
+    return tree is not None and count <= MOST_LABEL_NAMES and (count > 40 or "Coloured by" in tree.description)
