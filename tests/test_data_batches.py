@@ -200,6 +200,6 @@ def test_hold_out_refuses_an_empty_side(how, message):
         ({"fraction": 0.1, "seed": -1}, "`seed` must be a whole number >= 0, got -1"),
     ],
 )
-def test_development_split_refuses_wrong_arguments(arguments, message):
+def test_validation_split_refuses_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         ValidationSplit(**arguments)

@@ -32,7 +32,7 @@ def test_prepare_returns_every_split():
     assert (data.num_labels, data.input_shape, data.input_range) == (4, (2,), (0.0, 400.0))
 
 
-def test_prepare_train_rows_are_stratified_nested_and_leave_development_alone():
+def test_prepare_train_rows_are_stratified_nested_and_leave_validation_alone():
     how = ValidationSplit(fraction=0.25)
     whole, small, smaller = (prepare(made_raw(400), validation=how, train_rows=rows) for rows in (None, 100, 40))
     assert torch.bincount(small.train.labels).tolist() == [25] * 4

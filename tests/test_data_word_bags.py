@@ -80,7 +80,7 @@ def _has(data, split, word):
     return any(word in data.texts(split, row).split() for row in range(len(data.splits[split])))
 
 
-def test_development_rows_of_the_data_are_taken(tmp_path):
+def test_validation_rows_of_the_data_are_taken(tmp_path):
     for name, begin, end in (("train", 0, 40), ("dev", 40, 50), ("test", 50, 60)):
         write_csv(tmp_path / f"{name}.csv", reviews(60)[begin:end], "text", "label")
     data = prepare(TextReader(path=str(tmp_path)).read(), validation=ValidationSplit(fraction=0.5))
