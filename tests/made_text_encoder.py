@@ -29,7 +29,7 @@ def tokenizer(*, marks=True, padded=True):
 
 def write_encoder(folder, model=None, *, marks=True, padded=True, **settings):
     """Writes config.json, model.safetensors and a tokenizer; returns the folder."""
-    model = bert(vocabulary=len(WORDS), **settings) if model is None else model
+    model = bert(vocabulary=len(WORDS), **settings).base_model if model is None else model
     model.save_pretrained(folder)
     tokenizer(marks=marks, padded=padded).save_pretrained(folder)
     return folder

@@ -26,7 +26,7 @@ LENGTH = 12
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_encoder(tmp_path_factory.mktemp("encoder"), bert(vocabulary=len(WORDS)))
+    return write_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def built(folder, **arguments):

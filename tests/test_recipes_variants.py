@@ -223,12 +223,12 @@ def test_seeds_option(given, seeds):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("", "'' must be a number of seeds, or seeds with commas between them (one seed: '12,')"),
-        (",", "',' must be a number of seeds, or seeds with commas between them (one seed: '12,')"),
-        ("-1", "'-1' must be a number of seeds, or seeds with commas between them (one seed: '12,')"),
-        ("1.5", "'1.5' must be a number of seeds, or seeds with commas between them (one seed: '12,')"),
-        ("1,x", "'1,x' must be a number of seeds, or seeds with commas between them (one seed: '12,')"),
-        ("²", "'²' must be a number of seeds, or seeds with commas between them (one seed: '12,')"),
+        ("", "'' must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"),
+        (",", "',' must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"),
+        ("-1", "'-1' must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"),
+        ("1.5", "'1.5' must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"),
+        ("1,x", "'1,x' must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"),
+        ("²", "'²' must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"),
         ("0", "must be a number of seeds from 1 up, or a list of seeds, got 0"),
         ("1,2,1", "must be different numbers, got 1 more than once"),
         ("20241104", "must be at most 1,000 seeds, got 20,241,104; to name one seed give a list of one"),
