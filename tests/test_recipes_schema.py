@@ -214,7 +214,16 @@ def test_missing_parts_are_all_named():
 
 @pytest.mark.parametrize(
     ("epochs", "examples", "wanted"),
-    [(7, 100, 7), ({"steps": 30}, 100, 3), ({"steps": 31}, 100, 4), ({"steps": 31}, 95, 4), ({"steps": 30}, 5000, 1)],
+    [
+        *(
+            (7, 100, 7),
+            ({"steps": 30}, 100, 3),
+            ({"steps": 31}, 100, 4),
+            ({"steps": 31}, 95, 4),
+            ({"steps": 30}, 5000, 1),
+        ),
+        *(({"steps": 30, "at_least": 5}, 100, 5), ({"steps": 30, "at_least": 2}, 100, 3)),
+    ],
 )
 def test_epochs_given_as_steps_are_as_many_as_have_them(epochs, examples, wanted):
     recipe = parse_recipe(with_changes(("epochs", epochs)), source="test")
@@ -246,11 +255,12 @@ def test_recipe_that_is_no_mapping_is_refused(values):
         ("epochs", 10**7, "must be <= 1,000,000, got 10000000"),
         ("epochs", None, "must be a whole number, got None"),
         ("epochs", {"steps": 0}, "must be >= 1, got 0"),
+        ("epochs", {"steps": 10, "at_least": 0}, "must be >= 1, got 0"),
         (
             "epochs",
             {"hours": 3},
-            "must be a number of epochs, or {steps: STEPS} for as many as have so many optimiser steps, "
-            "got {'hours': 3}",
+            "must be a number of epochs, or {steps: STEPS} for as many as have so many optimiser steps, with "
+            "`at_least: EPOCHS` no fewer than these, got {'hours': 3}",
         ),
         ("batch_size", -5, "must be >= 1, got -5"),
         ("seed", -1, "must be >= 0, got -1"),

@@ -6,7 +6,6 @@ import importlib
 import json
 import sys
 
-import numpy as np
 import pytest
 
 from labelembed.errors import LabelEmbedError
@@ -90,11 +89,9 @@ def test_several_trackers_at_once_and_none_where_none_is_named(folder):
     watched(folder, journal_lines([0.5]))
     assert not (folder.path / "tracking.json").exists()
     track_ended(folder.path, tracker_names("tensorboard, mlflow"))
-    expected, written = expected_of(folder.path), read_tensorboard(folder.path)[0]
+    expected = expected_of(folder.path)
+    assert read_tensorboard(folder.path)[0] == expected
     assert read_mlflow(folder.path)[0] == expected
-    assert written.keys() == expected.keys()
-    for name, numbers in expected.items():  # TensorBoard keeps them in float32
-        np.testing.assert_allclose(written[name], numbers, rtol=1e-6)
     files = sorted((folder.path / "tensorboard").iterdir())
     track_ended(folder.path, ["tensorboard"])
     assert sorted((folder.path / "tensorboard").iterdir()) == files  # it was there

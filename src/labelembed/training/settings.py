@@ -42,11 +42,12 @@ def _examples_or_another_unit(value: Any, check: pydantic.ValidatorFunctionWrapH
 def _epochs_or_steps(value: Any, check: pydantic.ValidatorFunctionWrapHandler) -> Any:
     if not isinstance(value, dict):
         return check(value)
-    if list(value) != ["steps"]:
+    if not {"steps"} <= set(value) <= {"steps", "at_least"}:
         raise ValueError(
-            f"must be a number of epochs, or {{steps: STEPS}} for as many as have so many optimiser steps, got {value}"
+            "must be a number of epochs, or {steps: STEPS} for as many as have so many optimiser steps, with "
+            f"`at_least: EPOCHS` no fewer than these, got {value}"
         )
-    return {"steps": check(value["steps"])}
+    return {name: check(value[name]) for name in value}
 
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class TrainingSettings(Block):
     """Everything the trainer must know besides what it trains."""
 
     epochs: Epochs = Field(
-        description="passes over the training set; {steps: 4500}: as many as have so many optimiser steps"
+        description="passes over the training set; {steps: 1000, at_least: 30}: as many as have 1,000 steps, but 30"
     )
     batch_size: BatchSize = Field(
         description="examples of one optimiser step; {per_label: 50}: 50 times the number of labels"
@@ -129,4 +130,5 @@ class TrainingSettings(Block):
         """Returns the number of epochs, for data that may have to be counted in steps."""
         if isinstance(self.epochs, int):
             return self.epochs
-        return math.ceil(self.epochs["steps"] / data.train.number_of_batches(self.step_size(data.num_labels)))
+        steps = data.train.number_of_batches(self.step_size(data.num_labels))
+        return max(math.ceil(self.epochs["steps"] / steps), self.epochs.get("at_least", 1))
