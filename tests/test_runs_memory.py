@@ -54,7 +54,7 @@ def test_a_large_step_is_foretold_from_small_ones(objective, size):
     network = network_for(recipe, data).train()
     foretold = step_bytes(network, data, size)
     found = kept(network, next(data.train.batches(size))) + weight_bytes(network)
-    assert foretold == pytest.approx(found, rel=0.02)
+    assert foretold == pytest.approx(found, rel=0.05)
     halved = step_bytes(network, data, size, micro_batches=2)
     assert weight_bytes(network) < halved < foretold
 

@@ -143,7 +143,7 @@ def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(ver
 
 BEFORE_TRAINING = {
     "train": (["train"], "labelembed.runs.run.build_data"),
-    "compare": (["compare", "--jobs", "1"], "labelembed.runs.run.build_data"),
+    "compare": (["compare", "--jobs", "1"], "labelembed.runs.comparison.build_data"),
     "tune": (["tune", "--jobs", "1"], "labelembed.runs.run.build_data"),
     "compare --tuned": (["compare", "--tuned"], "labelembed.runs.run.build_data"),
     "train, building the network": (["train"], "labelembed.runs.run.network_for"),
@@ -188,13 +188,13 @@ def test_signal_while_a_corpus_is_made_leaves_nothing(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("no_flush")
-@pytest.mark.parametrize("phase", ["_refuse_other_data", "begin", "give_teacher", "conclude", "finish"])
+@pytest.mark.parametrize("phase", ["refuse_other_data", "begin", "give_teacher", "conclude", "finish"])
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 def test_signal_before_the_first_step_or_after_the_last_stops_at_once(phase, late, monkeypatch, tmp_path):
     recipe, folder = small_recipe(), RunFolder(tmp_path / "run")
     train(recipe, tmp_path / "unbroken")
     done = getattr(run_module, phase)
-    if phase == "_refuse_other_data":  # of runs that go on
+    if phase == "refuse_other_data":  # of runs that go on
         stop_after(recipe, folder.path, 7)
 
     def hit(*arguments, **named):

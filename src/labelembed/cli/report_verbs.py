@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -36,15 +36,14 @@ def report(
     typer.echo(str(write_report(*paths, out=out, format=format, baseline=baseline, groups=groups, wordnet=wordnet)))
 
 
-@verb("Use what was trained", "labelembed figure curves runs/digits -o curves.pdf --measure train-total --log")
+@verb("Use what was trained", "labelembed figure curves runs/digits -o curves.pdf --measure train-total:log")
 def figure(
     name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {_FIGURES}.")],
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run or comparison folder.")],
     out: Annotated[Path | None, out_option("FILE", "Ends in .pdf, .svg or .png; by default NAME.pdf here.")] = None,
     measure: Annotated[
-        str | None, typer.Option("--measure", help="Of curves: test-error, validation-nll, train-target, ...")
+        str | None, typer.Option("--measure", help="Of curves: test-error, validation-nll, train-total:log, ...")
     ] = None,
-    log: Annotated[bool, typer.Option("--log", help="Of curves: with a logarithmic axis.")] = False,
     variant: Annotated[
         str | None, typer.Option("--variant", help="Of labels and errors: which objective; by default the best method.")
     ] = None,
@@ -58,7 +57,9 @@ def figure(
     from labelembed.report.catalogue import draw_figure
 
     path = out if out is not None else Path(f"{name}.pdf")
-    typer.echo(str(draw_figure(name, run, path, measure=measure, log=log, variant=variant, width=width, groups=groups)))
+    log = measure is not None and measure.endswith(":log")
+    how: dict[str, Any] = {"measure": measure and measure.removesuffix(":log"), "log": log, "variant": variant}
+    typer.echo(str(draw_figure(name, run, path, **how, width=width, groups=groups)))
 
 
 @verb(
