@@ -14,6 +14,7 @@ Implementation = Literal["auto", "reference", "chunked"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "reference", "chunked")
 # From so many labels on `auto` takes chunks. Measured on a CPU, full E, H = 256, one thread: from 500 to 4,000 labels
 # they take 0.9 of the plain lines' time for 1,024 examples, and 1.1 to 1.4 for 64; memory decides.
+# `F.linear_cross_entropy` of torch is not taken: it was slower, with up to four times the memory (docs/results.md).
 CHUNKED_LABELS = 1_000
 
 
