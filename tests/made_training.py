@@ -150,7 +150,7 @@ def newest(folder: Path) -> Checkpoint:
     """Returns the newest checkpoint of a run, which must be whole."""
     checkpoint, damaged = load_newest(folder / "checkpoints")
     assert damaged == []
-    assert checkpoint is not None
+    assert isinstance(checkpoint, Checkpoint), f"{folder} has no checkpoint"
     return checkpoint
 
 

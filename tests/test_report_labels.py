@@ -1,4 +1,4 @@
-"""Labels on the page: lift over an even share, how stable the nearest are, what is no label, when there is a map."""
+"""Labels on the page: lift, how stable the nearest are, what is no label, when there is a map."""
 
 from __future__ import annotations
 

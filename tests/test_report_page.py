@@ -183,7 +183,7 @@ def test_nearest_labels_are_the_mean_over_seeds(tmp_path):
     make_comparison(tmp_path, {"one_hot": {0: 0.1, 1: 0.1}, EMBEDDING: {0: 0.1, 1: 0.2}}, geometry={EMBEDDING: tables})
     page = _page(tmp_path)
     mean = (one.double().softmax(1) + two.double().softmax(1))[0] / 2
-    # Of what the label gives away, how many times an even share.
+    # Of what the label gives away, the lift over a uniform distribution.
     for lift in (mean[1:] * 2 / (1 - mean[0])).tolist():
         assert any(value == pytest.approx(lift, abs=1e-12) for value in page.values)
 

@@ -1,4 +1,4 @@
-"""The matrix of labels: how many times an even share, and which are confused, in the order of one tree."""
+"""The matrix of labels: lift over a uniform distribution, and which are confused, in the order of one tree."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MOST_BESIDE, _MOST_CELLS = 40, 150
 # A picture has so many pixels a side at least: viewers other than browsers blur what they enlarge.
 _LEAST_PIXELS = 300
-# Seen on white and on black: more than an even share, less, and how often confused. Paper is an even share.
+# Seen on white and on black: lift above 1, below 1, and how often confused. Paper is a lift of 1.
 _MORE, _LESS, _CONFUSED = (36, 123, 190), (219, 109, 36), (178, 72, 160)
 _OWN = (128, 128, 128, 70)
 _PALE = 0.25
@@ -34,7 +34,7 @@ class Panel(NamedTuple):
     Attributes:
         title: What stands above it.
         table: [L, L], in the order of the labels' numbers; the diagonal takes no part.
-        confusions: Whether it counts confusions; else it is how many times an even share.
+        confusions: Whether it counts confusions; else it is lift.
     """
 
     title: str
@@ -137,7 +137,7 @@ def _colours(table: NDArray[np.float64], reach: float, *, confusions: bool) -> N
     else:
         levels = np.log2(_positive(table)) / reach
         pixels[..., :3] = np.where(levels[..., None] >= 0, _MORE, _LESS)
-        # Less than an even share is most of a matrix and says little: it stays pale.
+        # A lift below 1 is most of a matrix and says little: it stays pale.
         levels = np.where(levels >= 0, levels, _PALE * -levels).clip(0, np.where(levels >= 0, 1, _PALE))
         pixels[..., 3] = np.rint(255 * levels).astype(np.uint8)
     pixels[~np.isfinite(table)] = _OWN

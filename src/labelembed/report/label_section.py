@@ -33,7 +33,7 @@ _LISTED, _LISTED_OF_OTHERS, _NEAREST = 200, 20, 5
 _SEARCHED, _MOST_NEIGHBOURS = 20, 700_000
 _NAME_LENGTH, _LONGEST_NAME, _LONGEST_TITLE = 40, 300, 10_000
 _UNITS = {
-    "share": "times an even share of what a label gives to others",
+    "share": "lift over a uniform distribution of the other labels",
     "distance": "times nearer than the mean label",
     "cosine": "times nearer than the mean label",
 }
@@ -173,7 +173,7 @@ def label_figures(
 
 def _caption(first: LabelSimilarities, panels: Sequence[Panel]) -> str:
     text = (
-        f"Mean over {counted(first.runs, 'run')}, a row a label, in the order of the tree. Blue: {_UNITS[first.kind]}, "
+        f"Mean over {counted(first.runs, 'run')}, a row a label, in the order of the tree. Colour: {_UNITS[first.kind]}, "
     )
     text += "orange: less."
     if any(panel.title.endswith(_OF_VECTORS) for panel in panels):

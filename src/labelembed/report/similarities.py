@@ -80,9 +80,9 @@ class LabelSimilarities:
 
     @property
     def lift(self) -> NDArray[np.float64]:
-        """How much more similar [L, L] a label is to y than an even share; nan on the diagonal.
+        """Lift [L, L]: how similar a label is to y, over a uniform distribution; nan on the diagonal.
 
-        Of soft targets the share that a label gets, over an even share of all that y gives away; of vectors the mean
+        Of soft targets the share that a label gets, over a uniform share of all that y gives away; of vectors the mean
         distance from y over the distance.
         """
         table, count = self.likeness.copy(), len(self.likeness)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -49,7 +50,7 @@ def _learns_in_parts(estimator: NeuralClassifier) -> bool:
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class NeuralClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     """What the classifiers have in common; see `ObjectiveClassifier`."""
 
     hidden_layer_sizes: tuple[int, ...] = (100,)
@@ -71,9 +72,9 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     device: str = "cpu"
     verbose: bool = False
 
+    @abstractmethod
     def _objective(self) -> tuple[str, dict[str, Any]]:
         """Returns the objective's name and its checked hyper-parameters: the fields that are not common to all."""
-        raise NotImplementedError
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803 - scikit-learn's own names
         """Trains anew.
