@@ -172,10 +172,8 @@ def label_figures(
 
 
 def _caption(first: LabelSimilarities, panels: Sequence[Panel]) -> str:
-    text = (
-        f"Mean over {counted(first.runs, 'run')}, a row a label, in the order of the tree. Colour: {_UNITS[first.kind]}, "
-    )
-    text += "orange: less."
+    text = f"Mean over {counted(first.runs, 'run')}, one line a label, in the order of the tree. "
+    text += f"Colour: {_UNITS[first.kind]}, blue above 1, orange below."
     if any(panel.title.endswith(_OF_VECTORS) for panel in panels):
         text += f" Of vectors: {_UNITS['distance']}."
     if first.kind == "share":
