@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from labelembed import seeds
+from labelembed.data import PairBatch, TokenBudget
 from labelembed.distributed import global_count
 from labelembed.errors import DivergedTraining, InterruptedTraining
 from labelembed.training import batches as batching
@@ -34,7 +35,6 @@ from labelembed.training.settings import TrainingSettings
 from labelembed.training.signals import Received, stop_after_step
 from labelembed.training.state import Position, RunState
 
-_ESTIMATE_SECONDS = 10.0
 _SECONDS_BETWEEN_PROGRESS = 0.2
 # Of fp16's loss: it begins at 65,536 and is halved at every overflow, so a gradient that overflows here is above 1e9.
 _LOWEST_SCALE = 2.0**-14
@@ -81,14 +81,17 @@ class Trainer:
         self.device: torch.device = self.accelerator.device
         self.network = network.to(self.device)
         self.network.autocast = self.accelerator.autocast
-        self.data = batching.placed(data, self.device, free=batching.free_bytes(self.device))
+        self.data = batching.placed(data, self.device)
         self.batch_size = settings.step_size(data.num_labels)
         self.batches = data.train.number_of_batches(self.batch_size)
         self.epochs = settings.number_of_epochs(data)
         if settings.compile:
             self.network.encoder.compile()
         optimizer = make_optimizer(self.network)
-        self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
+        self.model, scaled = self.accelerator.prepare(self.network, optimizer)
+        # Accelerate's own is for fp16's scaler; at every step it looks on the disk for a package that it may need.
+        self.optimizer = optimizer if self.accelerator.scaler is None else scaled
+        self.weights = list(self.network.parameters())
         steps = self.batches * self.epochs
         # The schedule's own scheduler, not Accelerate's, which would step once for every process.
         self.scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), self.batches, steps))
@@ -176,9 +179,12 @@ class Trainer:
     def _step(self, batch: AnyBatch) -> None:
         """Makes one optimiser step on this process's share of a batch, unless something in it is not finite."""
         settings, accelerator = self.settings, self.accelerator
-        examples = batching.examples_of_step(
-            batch, self.data.train, batch_size=self.batch_size, number=self.position.batch
-        )
+        # What the step learns from, over all processes together; the last batch of an epoch may be smaller.
+        if isinstance(batch, PairBatch):
+            examples = batch.tokens
+        else:
+            assert isinstance(self.batch_size, int)
+            examples = min(self.batch_size, len(self.data.train) - self.position.batch * self.batch_size)
         parts = batching.micro_batches(
             batch.to(self.device),
             settings.micro_batches,
@@ -224,7 +230,7 @@ class Trainer:
         # does not tell which ones, so it is the scale that is asked.
         scaler = self.accelerator.scaler
         is_checked = scaler is None or scaler.get_scale() < _LOWEST_SCALE
-        gradients = [value.grad for value in self.network.parameters() if value.grad is not None and is_checked]
+        gradients = [value.grad for value in self.weights if value.grad is not None and is_checked]
         found = torch.cat([terms, get_total_norm(gradients).to(terms)[None]])
         if self.accelerator.num_processes > 1:
             found = self.accelerator.reduce(found, reduction="mean")
@@ -234,19 +240,20 @@ class Trainer:
             check_finite.refuse_step(self.network, values, parts, step=self.position.step + 1, place=place)
         return found[:-1]
 
-    def time_steps(self, steps: int) -> list[float]:
-        """Makes up to `steps` optimiser steps and returns the seconds of each; for estimates, not for training.
+    def time_steps(self, steps: int, *, batch_size: int | TokenBudget | None = None) -> list[float]:
+        """Makes optimiser steps on the first batches and returns the seconds of each; for estimates, not for training.
 
-        Of steps so long that they take more than `_ESTIMATE_SECONDS` together there are fewer, but two at least.
+        Args:
+            steps: At most so many, no more than an epoch has.
+            batch_size: Of these steps; None: that of the run.
         """
         times: list[float] = []
         self.network.train()
-        for batch in itertools.islice(self._batches(), steps):
+        batches: Iterator[AnyBatch] = self.data.train.batches(batch_size or self.batch_size)
+        for batch in itertools.islice(batches, steps):
             began = time.perf_counter()
             self._step(batch)
             times.append(time.perf_counter() - began)
-            if len(times) >= 2 and sum(times) > _ESTIMATE_SECONDS:
-                break
         return times
 
     # ---- the end of an epoch
