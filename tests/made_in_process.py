@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from labelembed.training.jobs import event_of, make
+from labelembed.training.jobs import make
 from labelembed.training.progress import ignore_progress
 
 
 def run_jobs_here(jobs, run, *, processes=1, gpus=()):
     """Does what `jobs.run_jobs` does, one run after the other and without a log; nobody asks them to stop."""
     for job in jobs:
-        yield event_of(job, make(run, replace(job, log=None), ignore_progress, lambda: False))
+        yield make(run, replace(job, log=None), ignore_progress, lambda: False)._replace(job=job)

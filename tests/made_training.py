@@ -32,7 +32,7 @@ from labelembed.runs.run import cached_data, run_job, run_recipe
 from labelembed.training.checkpoints import Checkpoint, load_newest
 from labelembed.training.progress import Progress
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.signals import let_come, stop_after_step
+from labelembed.training.signals import SIGNALS, stop_after_step
 
 # 5 batches an epoch (the last of 30 rows), 3 epochs: 15 steps.
 BATCHES, EPOCHS = 5, 3
@@ -258,7 +258,7 @@ def command_line(
     a file.
     """
     os.setpgrp()  # a terminal signals a whole group, and here that is this process with its children
-    let_come()  # held back where a comparison has started the server
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # held back where a comparison has started the server
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests were started with `nohup`
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or in the background
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from labelembed.runs.run import cached_data
 from labelembed.runs.saved_run import SavedRun
 from labelembed.training.evaluation import calibrate, predicted_logits
 from tests.made_cli import call, succeed
+from tests.made_in_process import run_jobs_here
 from tests.made_training import contents, differences, small_recipe, stop_after, timeless, train
 
 TRAIN = ["train", "digits-mlp", "--set", "epochs=2", "--set", "model.hidden_sizes=[8]", "--out", "run", "--quiet"]
@@ -69,8 +71,8 @@ def test_a_saved_run_predicts_and_evaluates_with_it(finished):
 
 
 def test_a_folder_of_an_older_version_has_the_temperature_one(finished, tmp_path):
-    recipe, _, _ = finished
-    train(recipe, tmp_path / "run")
+    recipe, folder, _ = finished
+    shutil.copytree(folder, tmp_path / "run")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     for key in ("temperature", "calibration", "calibrated"):
         del result[key]
@@ -89,8 +91,7 @@ def test_a_folder_of_an_older_version_has_the_temperature_one(finished, tmp_path
 
 @pytest.mark.parametrize("value", [0, -1.5, "warm", True, float("nan"), [1.0]])
 def test_a_damaged_temperature_is_refused(finished, tmp_path, value):
-    recipe, _, _ = finished
-    train(recipe, tmp_path / "run")
+    shutil.copytree(finished[1], tmp_path / "run")
     file = tmp_path / "run" / "result.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"temperature": value}))
     with pytest.raises(RunFolderError, match=r"result\.json: damaged, the temperature is"):
@@ -103,15 +104,10 @@ def test_a_stopped_run_ends_with_the_same_temperature(finished, tmp_path):
     assert train(recipe, tmp_path / "run")["temperature"] == result["temperature"]
 
 
-def test_nothing_but_the_result_depends_on_it(finished, tmp_path):
-    recipe, folder, _ = finished
-    train(recipe.model_copy(update={"calibration": False}), tmp_path / "run")
-    assert differences(contents(folder), contents(tmp_path / "run")) == ["result"]
-
-
-def test_off_means_off(finished, tmp_path):
-    recipe, _, result = finished
+def test_off_means_off_and_nothing_but_the_result_depends_on_it(finished, tmp_path):
+    recipe, folder, result = finished
     off = train(recipe.model_copy(update={"calibration": False}), tmp_path / "run")
+    assert differences(contents(folder), contents(tmp_path / "run")) == ["result"]
     assert (off["temperature"], off["calibration"], off["calibrated"]) == (None, "off", None)
     assert off["test"] == result["test"]
     assert SavedRun.load(tmp_path / "run").temperature == 1.0
@@ -177,6 +173,7 @@ def test_the_command_line_says_what_came_of_it(tmp_path, monkeypatch):
     why = "7 validation examples are fewer than 50"
     assert succeed(*TRAIN, *few).out.splitlines()[1] == f"no temperature: not fitted, {why}"
     assert why in (succeed("export", "run", "--format", "card"), Path("run/README.md").read_text())[1]
+    monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
     words = ("compare", *TRAIN[1:-3], "--objectives", "one_hot,label_smoothing", "--seeds", "1", *few[:2])
     assert f"No temperature was fitted: {why}." in succeed(*words, "--out", "compared", "--quiet").out
     assert f"No temperature was fitted: {why}." in Path("compared/report.html").read_text()

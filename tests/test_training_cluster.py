@@ -21,10 +21,8 @@ from labelembed.recipes.loading import load_recipe
 from labelembed.runs import run as run_module
 from labelembed.runs.comparison import files_of
 from labelembed.runs.comparison_plan import plan_comparison
-from labelembed.training import cluster as client_side
-from labelembed.training import cluster_worker
-from labelembed.training.cluster import open_cluster
-from labelembed.training.cluster_worker import Needs, fault_here
+from labelembed.training import cluster as cluster_module
+from labelembed.training.cluster import Needs, fault_here, open_cluster
 from labelembed.training.jobs import Job
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
@@ -319,7 +317,7 @@ def refusal(*words):
 @pytest.fixture
 def alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cluster_worker, "_PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(cluster_module, "_PROBE_SECONDS", 0.2)
 
 
 @pytest.mark.parametrize(
@@ -336,7 +334,7 @@ def test_cluster_and_jobs_together_are_refused(alone):
 
 
 def test_scheduler_that_does_not_answer_is_refused(alone, monkeypatch):
-    monkeypatch.setattr(client_side, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 1.0)
     line = refusal("--cluster", NO_SCHEDULER)
     assert line.startswith(f"error: --cluster {NO_SCHEDULER}: no dask scheduler can be reached there within 1 s (")
     assert line.endswith("; `dask scheduler` starts one and prints its address")
@@ -357,15 +355,16 @@ def test_workers_with_several_threads_are_refused(here, alone):
 
 
 def test_other_versions_are_refused(here, alone, monkeypatch):
-    theirs = cluster_worker.versions()
-    monkeypatch.setattr(client_side, "versions", lambda: theirs | {"torch": "1.0", "python": "3.0"})
+    theirs = cluster_module.versions()
+    ours = iter([theirs | {"torch": "1.0", "python": "3.0"}])  # asked for first by the client
+    monkeypatch.setattr(cluster_module, "versions", lambda: next(ours, theirs))
     line = refusal("--cluster", here().scheduler_address)
     assert f"has other versions: torch {theirs['torch']} there and 1.0 here, python {theirs['python']} there" in line
     assert "labelembed" not in line.partition("has other versions")[2]
 
 
 def test_folder_that_a_worker_does_not_see_is_refused(here, alone, monkeypatch, tmp_path):
-    monkeypatch.setattr(client_side, "PROBE", ".elsewhere")
+    monkeypatch.setattr(cluster_module, "_sees_probe", lambda *_: False)
     line = refusal("--cluster", here().scheduler_address)
     assert f"does not see the folder {tmp_path / 'out'}; runs need a folder on a file system that all machines" in line
     assert os.uname().nodename in line
@@ -383,8 +382,8 @@ def test_files_that_a_worker_does_not_see_are_refused(here, tmp_path):
 
 
 def test_folder_that_a_worker_cannot_write_is_refused(tmp_path, monkeypatch):
-    (tmp_path / cluster_worker.PROBE).write_text("s")
-    needs = Needs("tcp://s:2", "s", str(tmp_path), (), cluster_worker.versions())
+    (tmp_path / cluster_module.PROBE).write_text("s")
+    needs = Needs("tcp://s:2", "s", str(tmp_path), (), cluster_module.versions())
     worker = SimpleNamespace(address="tcp://w:1", state=SimpleNamespace(nthreads=1))
     assert fault_here(needs, worker) == ""
     monkeypatch.setattr("os.access", lambda *_: False)
@@ -395,7 +394,7 @@ def test_worker_that_cannot_load_labelembed_is_refused(here, tmp_path, monkeypat
     def absent(*_):
         raise ModuleNotFoundError("No module named 'labelembed'")
 
-    monkeypatch.setattr(client_side, "fault_here", absent)
+    monkeypatch.setattr(cluster_module, "fault_here", absent)
     wanted = (
         "cannot load labelembed .ModuleNotFoundError: No module named 'labelembed'.; install on all machines: labele"
     )

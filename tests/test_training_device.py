@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from functools import partial
 
 import numpy as np
@@ -15,7 +14,6 @@ from labelembed import seeds
 from labelembed.data import Batch, LabelledData, Split
 from labelembed.models import SmallResNet
 from labelembed.objectives import LabelEmbedding
-from labelembed.runs.run import cached_data
 from labelembed.training.batches import free_bytes, placed
 from labelembed.training.compile_warmup import warm_up
 from labelembed.training.network import Network
@@ -55,11 +53,10 @@ def recipe(tmp_path):
     return recipe
 
 
-@pytest.mark.parametrize("mixing", ["none", "mixup", "cutmix"])
-def test_resumed_run_on_changed_pictures_equals_unbroken_run(recipe, tmp_path, mixing):
-    # E's count of steps is part of what must go on.
+def test_resumed_run_on_changed_pictures_equals_unbroken_run(recipe, tmp_path):
+    # E's count of steps is part of what must go on. With mixup: R1.
     objective = {"objective": {"name": "label_embedding", "target_warmup_steps": 3}}
-    changed = recipe(objective, mixing=mixing, mixing_alpha=0.5, cutout=5, augmentation="crop_flip")
+    changed = recipe(objective, mixing="cutmix", mixing_alpha=0.5, cutout=5, augmentation="crop_flip")
     train(changed, tmp_path / "unbroken")
     for steps in (1, 1, 2):  # of 6: within an epoch, at its end, and at the next one's
         stop_after(changed, tmp_path / "run", steps)
@@ -116,14 +113,18 @@ def made_data(rows: int = 20) -> LabelledData:
     )
 
 
-def test_data_lie_on_the_device_when_half_of_its_free_memory_holds_them():
+def test_data_lie_on_the_device_when_half_of_its_free_memory_holds_them(monkeypatch):
+    assert free_bytes(CPU) is None
     data = made_data()
     size = 27 * (3 * 16 * 16 + 8)  # bytes of a picture and of its label
     elsewhere = torch.device("meta")  # stands for a device of its own
-    assert placed(data, elsewhere, free=2 * size).train.inputs.device == elsewhere
-    assert placed(data, elsewhere, free=None).test.labels.device == elsewhere
-    assert placed(data, elsewhere, free=2 * size - 1) is data
-    assert free_bytes(CPU) is None
+    free = 2 * size
+    monkeypatch.setattr("labelembed.training.batches.free_bytes", lambda device: free)
+    assert placed(data, elsewhere).train.inputs.device == elsewhere
+    free = None  # not known
+    assert placed(data, elsewhere).test.labels.device == elsewhere
+    free = 2 * size - 1
+    assert placed(data, elsewhere) is data
 
 
 def test_batches_go_to_the_device_that_they_are_not_on():
@@ -184,11 +185,11 @@ def test_warmed_run_equals_one_that_was_not(recipe, tmp_path, monkeypatch):
     assert [name for name in found if "recipe" not in name and "compile" not in name] == []
 
 
-@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("c++") is None, reason="needs a C++ compiler")
-def test_compiled_run_learns_what_the_plain_one_does(tmp_path):
+def test_compiled_run_learns_what_the_plain_one_does(tmp_path, monkeypatch):
+    compiled_by = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compiled_by(self, backend="eager"))  # no C++: a minute
     values = {"model": {"name": "mlp", "hidden_sizes": [6]}, "epochs": 1, "objective": {"name": "one_hot"}}
     plain, compiled = small_recipe(**values), small_recipe(**values, compile=True)
-    assert cached_data(plain) is cached_data(plain)
     results = [train(made, tmp_path / str(number)) for number, made in enumerate((plain, compiled))]
     for name in ("total", "output"):
         assert results[1]["train"][name] == pytest.approx(results[0]["train"][name], rel=1e-4)  # float32, five steps

@@ -5,20 +5,18 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from labelembed.recipes.loading import load_recipe
-from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call
 from tests.made_tracking import expected_of, read_tensorboard
 from tests.made_training import assert_same_run, newest, one_thread, train  # noqa: F401
+from tests.reliability.figures import sized
 
 gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
 pytestmark = pytest.mark.skipif(not gloo, reason="this torch has no gloo, by which processes on a CPU talk")
@@ -51,7 +49,7 @@ def launched(launcher, out, settings, *more):
     return subprocess.Popen(command, env=environment, **pipes)
 
 
-@pytest.mark.parametrize("launcher", [name for name in LAUNCHERS if name != ALONE])
+@pytest.mark.parametrize("launcher", sized(short=["torchrun"], full=["torchrun", "accelerate launch"]))
 def test_run_of_a_launcher_is_that_of_one_process_and_printed_once(launcher, tmp_path):
     settings = ["epochs=3"]
     more = ["--track", "tensorboard"] if launcher == "torchrun" and importlib.util.find_spec("tensorboard") else []
@@ -67,42 +65,6 @@ def test_run_of_a_launcher_is_that_of_one_process_and_printed_once(launcher, tmp
     if more:  # one log, of one process, and none of its lines twice
         assert len(list((tmp_path / "two" / "tensorboard").glob("events.*"))) == 1
         assert read_tensorboard(tmp_path / "two")[0] == expected_of(tmp_path / "two")
-
-
-def test_process_killed_under_torchrun_ends_the_run_with_a_word_and_one_process_goes_on(tmp_path):
-    # Long enough to be hit in the middle, at a rate at which what rounding does stays small for as long.
-    settings = [
-        "epochs=40",
-        "optimizer.learning_rate=0.02",
-        "checkpoints={minimum_seconds: 0, every_steps: 4, time_share: 1}",
-    ]
-    folder = tmp_path / "run"
-    with launched("torchrun", folder, [*SETTINGS, *settings]) as process:
-        until = time.monotonic() + 240
-        while len(RunFolder(folder).journal()) < 2:
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < until
-            time.sleep(0.005)
-        os.kill(process_of_rank(process.pid, 1), signal.SIGKILL)
-        _, err = process.communicate(timeout=240)
-    assert process.returncode == 1
-    assert "process 0 of 2: another process has died or hangs" in err
-    assert f"labelembed resume {folder}" in err
-    assert RunFolder(folder).state() == "unfinished"
-    resumed = call("resume", str(folder), "--device", "cpu", "--json")
-    assert resumed.code == 0, resumed.err
-    recipe, _ = load_recipe("digits-mlp", settings=[*WHOLE, *settings])
-    train(recipe, tmp_path / "one")
-    assert_same_run(folder, tmp_path / "one")
-
-
-def process_of_rank(launcher, rank):
-    """Returns the process that a launcher has started as the one of a rank."""
-    psutil = pytest.importorskip("psutil")
-    for child in psutil.Process(launcher).children(recursive=True):
-        if child.environ().get("RANK") == str(rank):
-            return child.pid
-    raise AssertionError("no such process")
 
 
 @pytest.mark.parametrize("words", [["compare", "digits-mlp"], ["evaluate", "runs/first"], ["recipes"]])

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from labelembed.errors import RunFolderError
-from labelembed.training.signals import SIGNALS, Stopped, end_by_system, stop_after_step, stop_at_once
+from labelembed.training.signals import SIGNALS, Stopped, handled_by, stop_after_step, stop_at_once
 
 
 @pytest.fixture(autouse=True)
@@ -129,10 +129,10 @@ def test_error_goes_before_a_signal_that_was_noted(heard):
 
 def test_wait_for_other_processes_is_ended_by_the_system():
     before = handlers()
-    with end_by_system():
+    with handled_by(signal.SIG_DFL):
         assert handlers() == [signal.SIG_DFL] * len(SIGNALS)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        with end_by_system():
+        with handled_by(signal.SIG_DFL):
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     assert handlers() == before
 

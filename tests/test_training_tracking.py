@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 
@@ -15,6 +14,7 @@ from labelembed.training.progress import Progress
 from labelembed.training.tracking import TRACKERS, track_ended, tracked, tracker_names
 from tests.made_cli import SMALL, call, succeed
 from tests.made_data import write_idx_folder
+from tests.made_in_process import run_jobs_here
 from tests.made_runs import journal_lines, make_run, measures
 from tests.made_tracking import RECIPE_KEY, expected_of, read_mlflow, read_tensorboard, read_wandb
 
@@ -50,26 +50,18 @@ def tracker(request):
     return request.param
 
 
-def test_epochs_and_configuration_are_those_of_the_run(folder, tracker):
-    seen = watched(folder, journal_lines([0.5, None, 0.25]), names=[tracker])
+def test_epochs_and_configuration_are_those_of_the_run_and_of_a_resumed_one(folder, tracker):
+    lines = journal_lines([0.5, None, 0.25, 0.2, 0.1])
+    seen = watched(folder, lines[:3], names=[tracker])
     assert [progress.epoch for progress in seen] == [1, 2, 3]
+    if tracker != "wandb":  # which without a server begins another file
+        folder.append_journal(lines[3])  # killed before the tracker had it
+        watched(folder, lines[4:])  # it goes on unasked
     shown, config = READERS[tracker](folder.path)
-    assert shown == expected_of(folder.path)
-    assert [step for step, _ in shown["test/error"]] == [1, 3]
+    assert shown == expected_of(folder.path)  # each epoch once
+    assert [step for step, _ in shown["test/error"]] == ([1, 3] if tracker == "wandb" else [1, 3, 4, 5])
     assert {"train/total", "train/output", "validation/nll", "learning_rate", "seconds"} <= shown.keys()
     assert str(config[RECIPE_KEY]) == str(folder.recipe()["optimizer"]["learning_rate"])
-
-
-@pytest.mark.parametrize("resumed", ["tensorboard", "mlflow"])  # without a server wandb begins another file
-def test_resumed_run_goes_on_unasked_and_has_each_epoch_once(folder, resumed):
-    pytest.importorskip(TRACKERS[resumed], reason=f"{resumed} is not installed (extra `track`)")
-    lines = journal_lines([0.5, 0.4, 0.3, 0.2])
-    watched(folder, lines[:2], names=[resumed])
-    folder.append_journal(lines[2])  # killed before the tracker had it
-    watched(folder, lines[3:])
-    shown, _ = READERS[resumed](folder.path)
-    assert shown == expected_of(folder.path)
-    assert [step for step, _ in shown["test/error"]] == [1, 2, 3, 4]
 
 
 def test_reader_that_has_read_the_old_file_forgets_it(folder):
@@ -151,23 +143,11 @@ def test_train_and_compare_leave_the_log(tmp_path, monkeypatch):
     assert read_tensorboard(tmp_path / "run")[0] == expected_of(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "tracking.json").read_text()) == {"tensorboard": ""}
     compare = ["compare", "mnist-mlp", "--data", "mnist", *SMALL, "--objectives", "one_hot", "--out", "compared"]
-    succeed(*compare, "--seeds", "1", "--jobs", "1")
+    monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
+    succeed(*compare, "--seeds", "1")
     runs = tmp_path / "compared" / "runs" / "one_hot"
     assert not (runs / "seed-0" / "tensorboard").exists()
-    succeed(*compare, "--seeds", "2", "--jobs", "1", "--track", "tensorboard")
+    succeed(*compare, "--seeds", "2", "--track", "tensorboard")
     for seed in (0, 1):
         assert len(read_tensorboard(runs / f"seed-{seed}")[0]["validation/error"]) == 2
         assert read_tensorboard(runs / f"seed-{seed}")[0] == expected_of(runs / f"seed-{seed}")
-
-
-def test_a_run_is_read_back_from_mlflow(tmp_path, monkeypatch):
-    pytest.importorskip("mlflow", reason="mlflow is not installed (extra `track`)")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    run = ["train", "digits-mlp", "--set", "epochs=2", "--set", "data.train_rows=200", "--out", "run", "--json"]
-    assert "folder" in succeed(*run, "--track", "mlflow").json
-    shown, config = read_mlflow(tmp_path / "run")
-    assert shown == expected_of(tmp_path / "run")
-    assert config["objective.name"] == "label_embedding"
-    found = importlib.import_module("mlflow").search_runs(experiment_names=["labelembed"])
-    assert list(found["tags.mlflow.runName"]) == ["run"]

@@ -206,8 +206,8 @@ BREAKS = [(11,), (8,), (1, 6, 5), (7,), (3,), (23,)]
     ("number", "steps"),
     [
         (number, steps)
-        for number in range(len(OF_SENTENCES))
-        for steps in sized(short=BREAKS[number % 6 : number % 6 + 1], full=BREAKS)
+        for number in sized(short=range(0, len(OF_SENTENCES), 3), full=range(len(OF_SENTENCES)))
+        for steps in sized(short=BREAKS[number % 5 : number % 5 + 1], full=BREAKS)
     ],
 )
 def test_resumed_run_on_sentences_is_the_unbroken_one(number, steps, unbroken, corpus, tmp_path, figure):

@@ -21,7 +21,7 @@ from tests.made_training import (
     one_thread,  # noqa: F401
     wait_until,
 )
-from tests.reliability.figures import sized
+from tests.reliability.figures import FULL, sized
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork server and SIGKILL")
 
@@ -36,7 +36,7 @@ KILLS = {
     "rows": sized(short=6, full=100),
     "sentences": sized(short=3, full=50),
     "rows, two processes": sized(short=2, full=30),
-    "sentences, two processes": sized(short=1, full=20),
+    "sentences, two processes": sized(short=0, full=20),
 }
 
 
@@ -73,7 +73,7 @@ def killed(case, folder, commands, words, *, aimed, chance):
     return bool(saves(folder))
 
 
-@pytest.mark.parametrize("name", KILLS)
+@pytest.mark.parametrize("name", [name for name, number in KILLS.items() if number])
 def test_runs_killed_at_random_moments_end_as_if_they_had_not(name, commands, kinds, expected, tmp_path, figure):
     if "two" in name and not gloo:
         pytest.skip("this torch has no gloo, by which processes on a CPU talk")
@@ -134,6 +134,7 @@ def test_run_killed_before_its_first_checkpoint_begins_anew(commands, kinds, exp
     assert differences(contents(folder), expected("rows")) == []
 
 
+@pytest.mark.skipif(not FULL, reason="in the full form only: two programs that import torch")
 def test_program_started_as_users_start_it_survives_a_kill(kinds, expected, tmp_path):
     case, folder = kinds["rows"], tmp_path / "run"
     program = [sys.executable, "-m", "labelembed"]

@@ -28,6 +28,7 @@ from tests.made_training import (
     small_recipe,
     train,
 )
+from tests.reliability.figures import FULL
 
 KINDS = {
     errno.EROFS: "cannot save (Read-only file system)",
@@ -101,6 +102,7 @@ def test_run_folder_removed_during_the_run_stops_it_and_is_not_made_anew(every_s
     figure.count("removed run folders noticed", 1, 1)
 
 
+@pytest.mark.skipif(not FULL, reason="in the full form only: a program that imports torch")
 def test_real_file_system_that_becomes_read_only_under_a_run(tmp_path, figure):
     run = outcome_on_small_disk(tmp_path, "read-only")["run"]
     assert f"{tmp_path / 'disk' / 'run'}: cannot save (Read-only file system); the last whole" in run["message"]

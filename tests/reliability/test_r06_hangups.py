@@ -15,6 +15,7 @@ import pytest
 from labelembed.training.run_folder import RunFolder
 from tests.made_survival import SELDOM
 from tests.made_training import contents, differences, newest, no_flush, one_thread  # noqa: F401
+from tests.reliability.figures import FULL
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "login_tty"), reason="needs terminals")
 
@@ -74,6 +75,7 @@ def test_closed_terminal_saves_the_step_and_the_run_goes_on(kinds, commands, exp
     assert differences(contents(folder), expected("rows")) == []
 
 
+@pytest.mark.skipif(not FULL, reason="in the full form only: a program that imports torch")
 def test_run_whose_progress_nobody_reads_any_more_goes_on(kinds, expected, tmp_path):
     case, folder = kinds["rows"], tmp_path / "run"
     start = [sys.executable, "-m", "labelembed", *loud(case.train(folder, saves=SELDOM))]

@@ -128,7 +128,9 @@ def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(ver
         return lines if any(count > before.get(path, 0) + 1 for path, count in lines.items()) else None
 
     before = {}
-    for number in (signal.SIGTERM, signal.SIGINT):  # the second command goes on with what the first one has saved
+    for number in sized(
+        short=[signal.SIGTERM], full=[signal.SIGTERM, signal.SIGINT]
+    ):  # the second command goes on with what the first one has saved
         command = commands.start(*words)
         wait_until(lambda before=before: grown(before) is not None, command, pause=0.01)
         command.signal(number)

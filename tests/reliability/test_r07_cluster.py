@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from labelembed.training.cluster import open_cluster
-from labelembed.training.jobs import Job
 from labelembed.training.worker_log import LOG_FILE
 from tests.made_failing_jobs import HARMS, harmed_job
-from tests.made_training import differences, do_job, fork_server, left_by, one_thread, train  # noqa: F401
+from tests.made_training import differences, fork_server, left_by, one_thread, train  # noqa: F401
 from tests.reliability.test_r07_killed_runs import LONGEST_SILENCE_SECONDS, compared, planned, told_of
 
 dask = pytest.importorskip("dask", reason="the extra `cluster` (distributed) is not installed")
@@ -111,13 +110,3 @@ def test_killed_runs_on_a_cluster_are_told_with_their_last_words_and_made_again_
         failed, made, _ = compared(plan(), out, cluster)
     assert (failed, set(made)) == ({}, lost)
     figure.count("runs of a cluster made again, the lost ones alone", len(made), len(lost))
-
-
-def test_run_whose_worker_died_while_there_was_no_other_goes_on_when_one_is_back(processes, tmp_path):
-    deaths = {"once": 1, "again and again": 99}
-    payloads = {name: {"do": "die", "file": str(tmp_path / name), "deaths": deaths[name]} for name in deaths}
-    with open_cluster(processes(1), folder=tmp_path) as cluster:
-        events = list(cluster.run_jobs([Job(name, payload) for name, payload in payloads.items()], do_job))
-    over = {event.job.name: (event.kind, event.result, event.message) for event in events}
-    assert over == {"once": ("done", "survived", ""), "again and again": ("failed", None, DIED)}
-    assert [(tmp_path / name).read_text() for name in deaths] == ["xx", "x" * (1 + MORE_WORKERS)]

@@ -24,7 +24,7 @@ from labelembed.runs.run import cached_data, run_job
 from labelembed.training.jobs import Job, least_used, make, run_jobs
 from labelembed.training.progress import ignore_progress
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.worker_log import LOG_FILE, last_lines, with_last_lines
+from labelembed.training.worker_log import LOG_FILE, with_last_lines
 from tests.made_failing_jobs import HARMS, harmed_job
 from tests.made_in_process import run_jobs_here
 from tests.made_pictures import write_classes
@@ -383,10 +383,9 @@ def test_comparison_refuses_the_runs_of_another_recipe(tmp_path):
 def test_log_that_cannot_be_written_or_read_is_none(tmp_path):
     (tmp_path / "file").write_text("")
     job = Job("a run", {"do": "work", "value": 1}, tmp_path / "file" / LOG_FILE)
-    kind, result = make(do_job, job, ignore_progress, lambda: False)
-    assert (kind, result["value"]) == ("done", 1)
-    assert last_lines(tmp_path / "none") == last_lines(None) == []
-    assert with_last_lines("first\nsecond", None) == "first"
+    event = make(do_job, job, ignore_progress, lambda: False)
+    assert (event.kind, event.result["value"]) == ("done", 1)
+    assert with_last_lines("first\nsecond", None) == with_last_lines("first", tmp_path / "none") == "first"
     (tmp_path / "log").write_bytes(b"\xff\x1b[31mred\n\n" + b"y" * 500)
     assert with_last_lines("first", tmp_path / "log") == (
         f"first; the last lines of its worker.log: \ufffd [31mred | {'y' * 100}"
@@ -398,9 +397,11 @@ def test_last_words_of_a_fault_of_memory_say_where_it_was(tmp_path):
     dump = ["Fatal Python error: Bus error", "", "Stack (most recent call first):", '  File "a.py", line 1 in inner']
     dump += ['  File "b.py", line 2', '  File "c.py", line 3', "", "Extension modules: numpy, torch"]
     (tmp_path / "log").write_text("\n".join([begun, "epoch 1 of 2", *dump]))
-    assert last_lines(tmp_path / "log") == [dump[0], 'File "a.py", line 1 in inner', 'File "b.py", line 2']
+    beginning = "first; the last lines of its worker.log: "
+    told = f'{dump[0]} | File "a.py", line 1 in inner | File "b.py", line 2'
+    assert with_last_lines("first", tmp_path / "log") == beginning + told
     (tmp_path / "log").write_text("\n".join([*dump, begun, "epoch 2 of 2"]))  # an attempt after it
-    assert last_lines(tmp_path / "log") == [begun, "epoch 2 of 2"]
+    assert with_last_lines("first", tmp_path / "log") == f"{beginning}{begun} | epoch 2 of 2"
 
 
 # ---- pictures, decoded in threads

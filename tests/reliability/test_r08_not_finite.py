@@ -464,7 +464,7 @@ def test_scaled_loss_leaves_out_steps_that_overflow_and_stops_when_all_do(scaled
     assert newest(tmp_path / "once").values["scaler"]["scale"] == 2**15
     hooks.pop().remove()
     made = before_step(hooks, 6, lambda: spoil_first_gradient(networks[-1], math.nan))
-    message = r"that of `encoder.layers.1.weight` at step 37 .*, however small the loss is scaled"
+    message = r"the gradient is not finite: that of `encoder.layers.1.weight` at step 37 "
     with pytest.raises(TrainingError, match=message):
         train(small_recipe(epochs=10), tmp_path / "always")
     assert len(made) == 36  # five, and 31 halvings from 2 to the 16th to 2 to the -15th
@@ -486,7 +486,7 @@ def test_fp16_leaves_out_steps_that_overflow_and_stops_when_all_do(hooks, networ
     recipe = small_recipe(precision="fp16", epochs=20)
     hooks.pop().remove()
     before_step(hooks, 2, lambda: spoil_first_gradient(networks[-1].cuda(), math.nan))
-    with pytest.raises(TrainingError, match=r"layers.1.weight` at step .* however small the loss is scaled"):
+    with pytest.raises(TrainingError, match=r"layers.1.weight` at step "):
         run_module.run_recipe(recipe, tmp_path / "always", data=cached_data(recipe))
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from labelembed.runs.recipe_diff import stored_recipe
 from labelembed.training.checkpoints import load_newest
-from labelembed.training.old_names import new_result, with_new_keys
+from labelembed.training.old_names import of_today
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, listing, succeed
 from tests.made_hostile import vouch_for
@@ -55,8 +55,8 @@ def test_run_of_a_release_ends_with_its_recorded_result(release, tmp_path, figur
     succeed("resume", tmp_path / "run", "--quiet")
     folder = RunFolder(tmp_path / "run")
     assert folder.journal()[: len(kept)] == kept  # what was done is as it was, to the last bit
-    expected["result"] = new_result(expected["result"])
-    expected["journal"] = [with_new_keys(line) for line in expected["journal"]]
+    expected["result"] = of_today(expected["result"])
+    expected["journal"] = [of_today(line) for line in expected["journal"]]
     for line in expected["journal"][len(kept) :]:
         line["test"] = None  # the run goes on in today's way: the test set is measured once, at the end
     faults = differing({"result": folder.result(), "journal": folder.journal()},

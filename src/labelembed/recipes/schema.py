@@ -17,7 +17,7 @@ from labelembed.recipes.removed import without_removed
 from labelembed.recipes.signature import resolve
 from labelembed.recipes.wording import refusal, shown
 from labelembed.training.decoding import Decoding
-from labelembed.training.old_names import new_recipe
+from labelembed.training.old_names import of_today
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES
 from labelembed.training.settings import Block, Flag, TrainingSettings
@@ -91,7 +91,7 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
     """
     if not isinstance(values, dict):
         raise RecipeError([f"must be a mapping with data, model, objective, ...; got {kind_of(values)}"], source=source)
-    values = new_recipe(values)
+    values = of_today(values)
     faults: list[str] = []
     blocks: dict[str, Any] = {}
     for kind, table in TABLES.items():

@@ -27,21 +27,6 @@ def evaluation_batches(examples: Examples) -> Iterator[AnyBatch]:
     return examples.batches(EVALUATION_EXAMPLES)
 
 
-def examples_of_step(batch: AnyBatch, examples: Examples, *, batch_size: int | TokenBudget, number: int) -> int:
-    """Returns how many labels one optimiser step learns from, over all processes together.
-
-    Args:
-        batch: This process's share.
-        examples: What it was cut from.
-        batch_size: Of the step.
-        number: Of the batch in the epoch, from 0.
-    """
-    if isinstance(batch, PairBatch):
-        return batch.tokens
-    assert isinstance(batch_size, int)
-    return min(batch_size, len(examples) - number * batch_size)
-
-
 # ---- gradient accumulation
 
 
@@ -78,17 +63,12 @@ def free_bytes(device: torch.device) -> int | None:
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
 
 
-def placed(data: TrainingData, device: torch.device, *, free: int | None) -> TrainingData:
+def placed(data: TrainingData, device: torch.device) -> TrainingData:
     """Returns the data on the device, or where they are if they would take more than half of its free memory.
 
     A corpus stays in its files, from which each batch is read.
-
-    Args:
-        data: What is trained on.
-        device: Where the network is.
-        free: Free memory of the device, see `free_bytes`; None: no limit.
     """
     if not isinstance(data, LabelledData):
         return data
-    needed = sum(split.inputs.nbytes + split.labels.nbytes for split in data.splits.values())
+    needed, free = sum(split.inputs.nbytes + split.labels.nbytes for split in data.splits.values()), free_bytes(device)
     return data if free is not None and needed > _LARGEST_SHARE * free else data.to(device)

@@ -1,7 +1,7 @@
 """Many runs on many machines: the workers of a dask scheduler make them.
 
 Dask decides which worker makes which run, gives the run of a dead one to another, and carries progress back. What is
-added here: a look at every worker before the first run, how a run hears that nobody wants it any more, and the same
+added here: a look at every worker before it makes a run, how a run hears that nobody wants it any more, and the same
 events as `jobs.run_jobs` yields, so that whoever watches need not know where runs are made.
 """
 
@@ -10,29 +10,67 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
+import platform
 import queue
 import re
+import socket
 import sys
 import time
 import uuid
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import torch
+
+from labelembed import __version__
 from labelembed.errors import ClusterError, InterruptedTraining, TrainingError
-from labelembed.training.cluster_worker import PROBE, TOPIC, Needs, fault_here, keys_at_work, make_on_worker, versions
 from labelembed.training.files import make_writable_folder
-from labelembed.training.jobs import Event, Job, Outcome, Run, event_of
+from labelembed.training.jobs import Event, Job, Run, make
 from labelembed.training.progress import Progress
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, Worker
 
 CONNECT_SECONDS = 10.0
+PROBE = ".cluster-probe"
+_PROBE_SECONDS = 5.0  # a network file system may show a new file a little later
+_TOPIC = "labelembed"  # of dask's events; one for all comparisons, for a scheduler keeps every topic for ever
 _LOOK_SECONDS = 0.1  # between two looks at what dask has for us
+_TELL_SECONDS = 0.5  # between two messages of a run
 _RETRIES = 3  # of a run whose worker closes in the middle; of deaths dask has its own count
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What every worker must have.
+
+    Args:
+        scheduler: Its address.
+        session: Names this use of the cluster; the client has put it into a file of the folder.
+        folder: Where runs are written.
+        files: What else must be there.
+        versions: Of the packages, as the client has them.
+    """
+
+    scheduler: str
+    session: str
+    folder: str
+    files: tuple[str, ...]
+    versions: dict[str, str]
+
+
+def versions() -> dict[str, str]:
+    """Returns what must be the same everywhere for runs to be comparable."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"labelembed": __version__, "torch": torch.__version__.split("+")[0], "python": python}  # +cpu is the build
+
+
+# ---- the side of the client
 
 
 def count_workers(address: str) -> int:
@@ -77,9 +115,12 @@ def open_cluster(
                 warn(f"waiting for workers of {address}; to start N on a machine: {command}")
                 client.wait_for_workers(1)
             for worker, found in client.run(fault_here, needs, on_error="return").items():
-                fault = found if isinstance(found, str) else _cannot_load(worker, found)
-                if fault:
-                    raise ClusterError(f"--cluster {address}: {fault}")
+                if not isinstance(found, str):
+                    wanted = ", ".join(f"{name} {version}" for name, version in needs.versions.items())
+                    reason = f"{type(found).__name__}: {found}".splitlines()[0]
+                    found = f"worker {worker} cannot load labelembed ({reason}); install on all machines: {wanted}"
+                if found:
+                    raise ClusterError(f"--cluster {address}: {found}")
             yield Cluster(client, needs)
         finally:
             probe.unlink(missing_ok=True)
@@ -115,10 +156,10 @@ class Cluster:
         from distributed import as_completed
 
         waiting = deque(jobs)
-        underway: dict[str, tuple[Job, Future[Outcome]]] = {}
+        underway: dict[str, tuple[Job, Future[Event]]] = {}
         told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         make_there = functools.partial(make_on_worker, run=run, needs=self.needs, threads=threads, words=sys.argv)
-        self.client.subscribe_topic(TOPIC, lambda event: told.put(event[1]))
+        self.client.subscribe_topic(_TOPIC, lambda event: told.put(event[1]))
         completed = as_completed(loop=self.client.loop)
         try:
             while waiting or underway:
@@ -128,20 +169,21 @@ class Cluster:
                     future = self.client.submit(make_there, job, key=key, pure=False, retries=_RETRIES)
                     underway[key] = job, future
                     completed.add(future)
-                with contextlib.suppress(queue.Empty):
-                    while True:
-                        message = told.get_nowait()
-                        if message["key"] in underway:  # of this client, and not over
-                            job, _ = underway[message["key"]]
-                            yield Event(job, "progress", progress=Progress(*message["progress"]))
+                while not told.empty():
+                    message = told.get()
+                    if message["key"] in underway:  # of this client, and not over
+                        job, _ = underway[message["key"]]
+                        yield Event(job, "progress", progress=Progress(*message["progress"]))
                 for future in completed.next_batch(block=False):
-                    yield self._over(*underway.pop(future.key))
+                    yield self._ended(*underway.pop(future.key))
                 time.sleep(_LOOK_SECONDS)
         finally:
             with contextlib.suppress(Exception):
                 if self.client.status == "running":  # a scheduler that is gone cannot cancel
-                    self.client.unsubscribe_topic(TOPIC)
-                    self._leave(underway)
+                    self.client.unsubscribe_topic(_TOPIC)
+                    self.client.cancel([future for _, future in underway.values()])
+                    while self._at_work() & underway.keys():  # runs that save where they stand
+                        time.sleep(_LOOK_SECONDS)
 
     def _count_workers(self) -> int:
         try:
@@ -149,49 +191,33 @@ class Cluster:
         except (OSError, TimeoutError, RuntimeError, ValueError) as error:  # closed in the middle, or closed before
             raise self._lost() from error
 
-    def _lost(self) -> TrainingError:
-        what = "finished runs are kept, those under way save where they stand"
-        scheduler = self.needs.scheduler
-        return TrainingError(
-            f"the connection to the scheduler {scheduler} is lost; {what}: give the same command again"
-        )
-
-    def _over(self, job: Job, future: Future[Outcome]) -> Event:
+    def _ended(self, job: Job, future: Future[Event]) -> Event:
         """Returns how a run has ended, or raises what ends them all."""
         from distributed import KilledWorker
 
         if future.cancelled():  # by nobody but a client that has lost its scheduler
             raise self._lost()
         try:
-            kind, content = future.result()
+            return cast(Event, future.result())
         except KilledWorker:
-            return event_of(job, ("failed", "workers died of it again and again (killed, or out of memory)"))
+            why = "workers died of it again and again (killed, or out of memory)"
         except InterruptedTraining:
-            return event_of(job, ("failed", "its workers closed while it was made"))
-        if kind == "unfit":
-            raise ClusterError(f"--cluster {self.needs.scheduler}: {content}; then give the same command again")
-        return event_of(job, (kind, content))
+            why = "its workers closed while it was made"
+        return Event(job, "failed", message=why)
 
-    def _leave(self, underway: dict[str, tuple[Job, Future[Outcome]]]) -> None:
-        """Cancels what is not over, and waits for the runs that save where they stand."""
-        self.client.cancel([future for _, future in underway.values()])
-        while any(underway.keys() & set(keys) for keys in self.client.run(keys_at_work, on_error="ignore").values()):
-            time.sleep(_LOOK_SECONDS)
+    def _lost(self) -> TrainingError:
+        what = "finished runs are kept, those under way save where they stand: give the same command again"
+        return TrainingError(f"the connection to the scheduler {self.needs.scheduler} is lost; {what}")
 
-
-def _cannot_load(worker: str, error: Any) -> str:
-    reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    wanted = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"worker {worker} cannot load labelembed ({reason}); install on all machines: {wanted}"
+    def _at_work(self) -> set[str]:
+        """Returns the keys of the tasks that the workers' threads are busy with, also of those that are cancelled."""
+        found = self.client.run(lambda dask_worker: list(dask_worker.active_threads.values()), on_error="ignore")
+        return {str(key) for keys in found.values() for key in keys}
 
 
 @contextlib.contextmanager
 def _connected(address: str) -> Iterator[Client]:
-    """Gives a client that is connected, for the time of the block.
-
-    Raises:
-        ClusterError: When the address is none, dask is not installed, or the scheduler cannot be reached.
-    """
+    """Gives a client that is connected; raises ClusterError where the scheduler cannot be reached, or asked at all."""
     if not re.fullmatch(r"(tcp|tls)://(\[[0-9a-fA-F:]+\]|[^\s/:\[\]]+):\d{1,5}", address):
         raise ClusterError(
             f"--cluster: must be tcp://HOST:PORT (or tls://HOST:PORT) of a dask scheduler, got {address!r}"
@@ -221,11 +247,104 @@ def _connected(address: str) -> Iterator[Client]:
 def _silent_log() -> Iterator[None]:
     """Keeps dask from logging in this process: what goes wrong is said once, by us."""
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
-    loggers = [log for name in names if not (log := logging.getLogger(name)).disabled]  # each has a handler of its own
-    for log in loggers:
-        log.disabled = True
-    try:
+    with contextlib.ExitStack() as after:
+        for log in map(logging.getLogger, names):  # each has a handler of its own
+            after.callback(setattr, log, "disabled", log.disabled)
+            log.disabled = True
         yield
+
+
+# ---- the side of a worker
+
+
+def fault_here(needs: Needs, dask_worker: Worker) -> str:
+    """Returns why a worker cannot be used, and what to do; empty when it can.
+
+    Args:
+        needs: What it must have.
+        dask_worker: Given by dask, where this is called through `Client.run`.
+    """
+    who = f"worker {dask_worker.address} on {socket.gethostname()}"
+    if (threads := dask_worker.state.nthreads) != 1:
+        return (
+            f"{who} has {threads} threads; a run changes the state of its whole process, so each needs one of its own: "
+            f"start workers with `dask worker {needs.scheduler} --nworkers {max(threads, 1)} --nthreads 1`"
+        )
+    here = versions()
+    differing = [
+        f"{name} {here.get(name)} there and {version} here"
+        for name, version in needs.versions.items()
+        if here.get(name) != version
+    ]
+    if differing:
+        return f"{who} has other versions: {', '.join(differing)}; install the same ones on all machines"
+    if not _sees_probe(Path(needs.folder), needs.session):
+        shared = "runs need a folder on a file system that all machines see under one path"
+        return f"{who} does not see the folder {needs.folder}; {shared}: name one with --out"
+    if not os.access(needs.folder, os.W_OK):
+        return f"{who} cannot write in the folder {needs.folder}"
+    for path in needs.files:
+        if not Path(path).exists():
+            return f"{who} does not see {path}; put it on a file system that all machines see under one path"
+    return ""
+
+
+def _sees_probe(folder: Path, session: str) -> bool:
+    until = time.monotonic() + _PROBE_SECONDS
+    while True:
+        with contextlib.suppress(OSError):
+            os.listdir(folder)  # has a network file system ask its server
+            if (folder / PROBE).read_text(encoding="utf-8") == session:
+                return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+
+
+def make_on_worker(job: Job, *, run: Run, needs: Needs, threads: int, words: Sequence[str]) -> Event:
+    """Makes one run in the process of a dask worker; what the client submits.
+
+    It stops, having saved where it stands, when dask has no use for the task any more (the client has cancelled it or
+    is gone) and when the worker closes.
+
+    Args:
+        job: The run.
+        run: See `Cluster.run_jobs`.
+        needs: What the worker must have; it may have joined after the first look.
+        threads: Torch's threads.
+        words: Of the client's command, which a run folder keeps.
+
+    Raises:
+        ClusterError: The worker cannot be used.
+        InterruptedTraining: When the worker closes; dask gives the run to another one.
+    """
+    from distributed import Status, get_worker
+
+    worker = get_worker()
+    key = worker.get_current_task()
+    if fault := fault_here(needs, worker):
+        raise ClusterError(f"--cluster {needs.scheduler}: {fault}; then give the same command again")
+    last = 0.0
+
+    def is_unwanted() -> bool:
+        task = worker.state.tasks.get(key)
+        is_open = worker.status in (Status.running, Status.paused)
+        return not (is_open and task is not None and task.state == "executing")
+
+    def tell(progress: Progress) -> None:  # not all, for it goes through one scheduler
+        nonlocal last
+        if progress.line is not None or time.monotonic() - last > _TELL_SECONDS:
+            last = time.monotonic()
+            worker.log_event(_TOPIC, {"key": key, "progress": list(progress)})
+
+    before, own = torch.get_num_threads(), sys.argv
+    torch.set_num_threads(threads)
+    sys.argv = list(words)
+    try:
+        event = make(run, job, tell, is_unwanted)
     finally:
-        for log in loggers:
-            log.disabled = False
+        torch.set_num_threads(before)
+        sys.argv = own
+    if event.kind == "interrupted":
+        raise InterruptedTraining(event.message)
+    return event

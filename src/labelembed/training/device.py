@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -16,7 +17,7 @@ from accelerate.state import AcceleratorState
 from labelembed.distributed import process_count
 from labelembed.errors import LostProcess, RecipeError
 from labelembed.training.settings import Precision
-from labelembed.training.signals import end_by_system
+from labelembed.training.signals import handled_by
 
 TIMEOUT_VARIABLE = "LABELEMBED_PROCESS_TIMEOUT"
 # How long one process waits for another, in seconds. A process that dies is noticed at once; one that hangs cannot be
@@ -52,9 +53,10 @@ def meet(*, device: str | None = None) -> PartialState:
     Raises:
         LostProcess: They do not come.
     """
-    # The other processes may have been signalled and gone before this one has met them.
     together = os.environ.get("WORLD_SIZE", "1") != "1"
-    with lost_processes_named("give the command again"), end_by_system() if together else nullcontext():
+    # The other processes may have been signalled and gone before this one has met them: a signal ends the wait.
+    waiting = handled_by(signal.SIG_DFL) if together else nullcontext()
+    with lost_processes_named("give the command again"), waiting:
         return PartialState(cpu=_on_cpu(device), timeout=_timeout())
 
 

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from labelembed.json_files import parse_json
 from labelembed.tensor_files import require_header
-from labelembed.training.old_names import with_new_words
+from labelembed.training.old_names import of_today
 
 _FORMAT = 1
 _ABOUT = "examples"
 _HEADER_BYTES = 10_000
-# A file of more is refused before it is read: 5 bytes an example are 500 MB.
-_MOST_EXAMPLES = 100_000_000
+_MOST_BYTES = 500_000_000  # of a hundred million examples
 _SPLITS = ("test", "validation")
 
 
@@ -59,7 +58,7 @@ def outcome_bytes(outcomes: ExampleOutcomes) -> bytes:
 
 
 def read_outcomes(path: Path) -> ExampleOutcomes:
-    """Reads the file; shapes are checked before anything of their size is made.
+    """Reads the file.
 
     Raises:
         OSError: It cannot be read.
@@ -68,31 +67,26 @@ def read_outcomes(path: Path) -> ExampleOutcomes:
     from safetensors import SafetensorError, safe_open
 
     require_header(path, most=_HEADER_BYTES)
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"larger than {_MOST_BYTES:,} bytes, which no such file is")
     try:
         with safe_open(path, framework="numpy") as file:
-            split, examples = _about(file.metadata())
-            wanted = {"right": ("U8", [(examples + 7) // 8]), "nll": ("F16", [examples])}
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            if "nll_calibrated" in slices:
-                wanted["nll_calibrated"] = wanted["nll"]
-            found = {name: (part.get_dtype(), part.get_shape()) for name, part in slices.items()}
-            if found != wanted:
-                raise ValueError(f"holds {found!r:.200} where {examples} examples need {wanted!r}")
-            tensors = {name: file.get_tensor(name) for name in wanted}
-    except SafetensorError as error:
+            about = parse_json((file.metadata() or {}).get(_ABOUT, "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, TypeError) as error:
         raise ValueError(" ".join(str(error).split())[:300]) from error
-    for name in wanted.keys() - {"right"}:
-        if not np.isfinite(tensors[name]).all():
-            raise ValueError(f"{name} holds a value that is not finite")
+    about = of_today(about) if isinstance(about, dict) else {}
+    if about.get("format") != _FORMAT or about.get("split") not in _SPLITS:
+        raise ValueError(f"does not say that it holds outcomes of examples in format {_FORMAT}, and of which split")
+    nlls = {name: value for name, value in tensors.items() if name != "right"}
+    examples = len(nlls.get("nll", ()))
+    wanted: dict[str, Any] = {
+        name: (np.dtype(np.float16), (examples,)) for name in ("nll", *(nlls.keys() & {"nll_calibrated"}))
+    }
+    wanted["right"] = (np.dtype(np.uint8), ((examples + 7) // 8,))
+    if examples != about.get("examples") or {name: (one.dtype, one.shape) for name, one in tensors.items()} != wanted:
+        raise ValueError(f"does not hold the outcomes of {about.get('examples')!r:.40} examples")
+    if not all(np.isfinite(values).all() for values in nlls.values()):
+        raise ValueError("holds a value that is not finite")
     right = np.unpackbits(tensors["right"], count=examples).astype(bool)
-    return ExampleOutcomes(split, right, tensors["nll"], tensors.get("nll_calibrated"))
-
-
-def _about(metadata: dict[str, str] | None) -> tuple[str, int]:
-    about = parse_json((metadata or {}).get(_ABOUT, "null"))
-    if not isinstance(about, dict) or about.get("format") != _FORMAT:
-        raise ValueError(f"does not say that it holds outcomes of examples in format {_FORMAT}")
-    split, examples = with_new_words(about.get("split")), about.get("examples")
-    if split not in _SPLITS or type(examples) is not int or not 1 <= examples <= _MOST_EXAMPLES:
-        raise ValueError(f"does not say of which split and how many examples, got {split!r:.40} and {examples!r:.40}")
-    return str(split), examples
+    return ExampleOutcomes(about["split"], right, tensors["nll"], tensors.get("nll_calibrated"))

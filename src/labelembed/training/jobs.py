@@ -8,7 +8,6 @@ one and shares nothing with the others: one that is killed costs its own run alo
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import multiprocessing
 import os
 import signal
@@ -17,7 +16,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,9 +26,10 @@ from typing import Any, NamedTuple
 import torch
 
 from labelembed.errors import InterruptedTraining, LabelEmbedError
+from labelembed.training.environment import peak_memory
 from labelembed.training.progress import Progress
-from labelembed.training.signals import held_back, let_come, stop_at_once
-from labelembed.training.worker_log import note, note_begin, note_epoch, opened_log
+from labelembed.training.signals import SIGNALS, held_back, stop_at_once
+from labelembed.training.worker_log import logged, opened_log
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 # Imported by the fork server besides the run's own module; the last one is what an optimiser imports first.
@@ -37,8 +37,6 @@ _PRELOADED = ["filelock", "sklearn.datasets", "torch._dynamo"]
 _ATTEMPTS = 2  # at a run whose process dies
 
 Run = Callable[[Any, Callable[[Progress], None], Callable[[], bool]], Any]
-# How a run ended: `done` and its result, `failed` and why, or `interrupted`: it has saved where it stands.
-Outcome = tuple[str, Any]
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,10 @@ class Job:
 
 
 class Event(NamedTuple):
-    """What happened to a job: `progress` while it runs, then `done` with its result, or `failed` with why."""
+    """What happened to a job: `progress` while it runs, then `done` with its result, or `failed` with why.
+
+    One that was `interrupted` has saved where it stands; it is begun again, or nobody waits for it.
+    """
 
     job: Job
     kind: str
@@ -74,7 +75,7 @@ class _Running:
     attempt: int
     gpu: str | None
     process: BaseProcess
-    over: bool = False
+    is_over: bool = False
 
 
 def run_jobs(
@@ -101,29 +102,28 @@ def run_jobs(
             while waiting and len(running) < max(1, processes):
                 job, attempt = waiting.popleft()
                 gpu = least_used(gpus, [one.gpu for one in running.values()])
-                resource_tracker.ensure_running()  # first, for starting it would end the block below
-                with held_back():  # so do the fork server and its processes begin
+                start_fork_server(run)
+                with held_back():  # so do the processes begin
                     pipe, process = _started(job, run, threads, gpu)
                     running[pipe] = _Running(job, attempt, gpu, process)
             ready = wait(list(running))
             for pipe, one in [(pipe, one) for pipe, one in running.items() if pipe in ready]:
                 try:
-                    kind, content = pipe.recv()
-                except (EOFError, OSError):
-                    kind, content = "ended", None
-                if kind == "progress":
-                    yield Event(one.job, kind, progress=content)
-                elif kind in ("done", "failed"):
-                    one.over = True
-                    yield event_of(one.job, (kind, content))
-                elif kind == "ended":
+                    said = pipe.recv()
+                except (EOFError, OSError):  # the process has ended
                     del running[pipe]
                     pipe.close()
                     one.process.join()
-                    if not one.over and one.attempt < _ATTEMPTS:
+                    if not one.is_over and one.attempt < _ATTEMPTS:
                         waiting.appendleft((one.job, one.attempt + 1))
-                    elif not one.over:
+                    elif not one.is_over:
                         yield Event(one.job, "failed", message=f"its process died twice ({_end_of(one.process)})")
+                    continue
+                if isinstance(said, Progress):
+                    yield Event(one.job, "progress", progress=said)
+                elif said.kind != "interrupted":
+                    one.is_over = True
+                    yield said
     finally:
         for one in running.values():
             one.process.terminate()
@@ -134,29 +134,18 @@ def run_jobs(
             one.process.join()
 
 
-def event_of(job: Job, outcome: Outcome) -> Event:
-    """Returns the last event of a job that is done or has failed."""
-    kind, content = outcome
-    return Event(job, kind, result=content) if kind == "done" else Event(job, kind, message=content)
-
-
 def least_used(gpus: Sequence[str], taken: Sequence[str | None]) -> str | None:
     """Returns the GPU that stands least often among those taken, the first of equals; None where there is none."""
     return min(gpus, key=taken.count, default=None)
 
 
-def _started(job: Job, run: Run, threads: int, gpu: str | None) -> tuple[Connection, BaseProcess]:
-    """Starts the process of a run and returns the way to it."""
+def start_fork_server(run: Run) -> None:
+    """Starts the fork server where there is none yet: its imports go on while this process does something else."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([run.__module__, *_PRELOADED])
-    environment = dict(os.environ) | ({} if gpu is None else {VISIBLE_GPUS: gpu})
-    pipe, theirs = context.Pipe()
-    # Daemonic: where this process ends without a word it sends SIGTERM, on which a run saves and leaves.
-    process = context.Process(target=_make_alone, args=(theirs, job, run, threads, environment), daemon=True)
-    with _without_main():
-        process.start()
-    theirs.close()  # so that the pipe ends when the process does
-    return pipe, process
+    resource_tracker.ensure_running()  # first, for starting it would let signals come again
+    with held_back(), _without_main():
+        forkserver.ensure_running()
 
 
 @contextlib.contextmanager
@@ -168,6 +157,19 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+def _started(job: Job, run: Run, threads: int, gpu: str | None) -> tuple[Connection, BaseProcess]:
+    """Starts the process of a run and returns the way to it."""
+    context = multiprocessing.get_context("forkserver")
+    environment = dict(os.environ) | ({} if gpu is None else {VISIBLE_GPUS: gpu})
+    pipe, theirs = context.Pipe()
+    # Daemonic: where this process ends without a word it sends SIGTERM, on which a run saves and leaves.
+    process = context.Process(target=_make_alone, args=(theirs, job, run, threads, environment), daemon=True)
+    with _without_main():
+        process.start()
+    theirs.close()  # so that the pipe ends when the process does
+    return pipe, process
 
 
 def _end_of(process: BaseProcess) -> str:
@@ -191,7 +193,7 @@ def _make_alone(pipe: Connection, job: Job, run: Run, threads: int, environment:
 
     def tell(progress: Progress) -> None:
         try:
-            pipe.send(("progress", progress))
+            pipe.send(progress)
         except OSError:  # the other process is gone, and nobody waits for this run
             signal.raise_signal(signal.SIGTERM)
 
@@ -200,13 +202,13 @@ def _make_alone(pipe: Connection, job: Job, run: Run, threads: int, environment:
             for stream in (1, 2):  # what libraries write goes there too
                 os.dup2(log.fileno(), stream)
     with stop_at_once():
-        let_come()
-        outcome = make(run, job, tell, lambda: False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        event = make(run, job, tell, lambda: False)
     with contextlib.suppress(OSError):
-        pipe.send(outcome)
+        pipe.send(event)
 
 
-def make(run: Run, job: Job, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> Outcome:
+def make(run: Run, job: Job, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> Event:
     """Makes one run in this process and returns how it ended.
 
     Its log has a line an epoch, where an unforeseen error was raised, and where a fault of memory was.
@@ -217,24 +219,23 @@ def make(run: Run, job: Job, tell: Callable[[Progress], None], stop: Callable[[]
         tell: Called with where it stands.
         stop: Asked after every step whether to save and stop.
     """
-    with opened_log(job.log) as log:
-        note_begin(log, job.name)
-        if job.log is not None:
-            faulthandler.enable(log, all_threads=False)
+    with logged(job.log, job.name) as note:
 
         def observe(progress: Progress) -> None:
-            note_epoch(log, progress)
+            if progress.line is not None:
+                loss = progress.line["train"].get("total", float("nan"))
+                memory = peak_memory(torch.device("cpu"))
+                needed = f", {int(memory['bytes']) >> 20:,} MiB of memory" if memory else ""
+                note(f"epoch {progress.epoch} of {progress.epochs}: loss {loss:.6g}{needed}")
             tell(progress)
 
         try:
-            return "done", run(job.payload, observe, stop)
+            return Event(job, "done", result=run(job.payload, observe, stop))
         except InterruptedTraining as stopped:
-            return "interrupted", str(stopped)
+            return Event(job, "interrupted", message=str(stopped))
         except LabelEmbedError as error:
-            return "failed", str(error)
+            return Event(job, "failed", message=str(error))
         except Exception as error:  # one run's fault must not take the others with it
-            note(log, traceback.format_exc())
-            return "failed", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}"
-        finally:
-            if job.log is not None:
-                faulthandler.disable()
+            note(traceback.format_exc())
+            message = f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}"
+            return Event(job, "failed", message=message)

@@ -175,7 +175,7 @@ def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor], values: d
                 entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-# What each optimiser remembers of a weight. Others would only show in the middle of a step.
+# What each optimiser keeps of a weight. Other things would only show in the middle of a step.
 _MOMENTS: dict[Any, set[str]] = {
     Adam: {"step", "exp_avg", "exp_avg_sq"},
     AdamW: {"step", "exp_avg", "exp_avg_sq"},
@@ -185,14 +185,11 @@ _MOMENTS: dict[Any, set[str]] = {
 
 def _refuse_other_moments(optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    wanted = _MOMENTS.get(type(getattr(optimizer, "optimizer", optimizer)))  # Accelerate wraps it
+    moments = _MOMENTS[type(getattr(optimizer, "optimizer", optimizer))]  # Accelerate wraps it
     for number, entries in state.items():
-        if not 0 <= number < len(parameters) or (wanted is not None and entries.keys() != wanted):
+        if not 0 <= number < len(parameters) or entries.keys() != moments:
             raise ValueError(f"the optimiser's state of weight {number} holds {sorted(entries)[:5]}")
         for name, value in entries.items():
-            if name == "step":
-                fits = isinstance(value, torch.Tensor) and value.numel() == 1 and bool(value.isfinite() & (value >= 0))
-            else:
-                fits = value is None or (isinstance(value, torch.Tensor) and value.shape == parameters[number].shape)
-            if not fits:
+            shape = torch.Size() if name == "step" else parameters[number].shape
+            if value is not None and getattr(value, "shape", None) != shape:  # None: SGD without momentum
                 raise ValueError(f"the optimiser's {name} of weight {number} is not of this run's weights")

@@ -14,7 +14,35 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """The safe loader, which also says where a value is that it cannot make."""
+    """PyYAML's safe loader, which refuses more and says where."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.values = 0  # every reference followed
+        self.values_of: dict[int, int] = {}  # by the identity of a node that has been read to its end
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        is_reference, before = self.check_event(yaml.AliasEvent), self.values
+        node = super().compose_node(parent, index)
+        assert node is not None
+        if is_reference and id(node) not in self.values_of:
+            raise ValueError(f"line {node.start_mark.line + 1}: a value refers to itself")
+        self.values += self.values_of[id(node)] if is_reference else 1
+        if self.values > MAXIMUM_VALUES:
+            raise ValueError(f"stands for more than {MAXIMUM_VALUES:,} values, which no recipe does")
+        self.values_of.setdefault(id(node), self.values - before)
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        given = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                if key.value in given:
+                    line = key.start_mark.line + 1
+                    raise ValueError(f"line {line}: the key {key.value[:40]!r} stands twice; keep one")
+                given.add(key.value)
+        return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -43,15 +71,7 @@ def plain_values(text: str) -> Any:
         ValueError: It is no YAML, gives a key twice, is nested too deeply or unfolds to too much; one line.
     """
     try:
-        loader = _PlainLoader(text)
-        try:
-            node = loader.get_single_node()
-            if node is None:
-                return None
-            _unfolded(node, {})
-            return loader.construct_document(node)
-        finally:
-            loader.dispose()
+        return yaml.load(text, Loader=_PlainLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -59,33 +79,3 @@ def plain_values(text: str) -> Any:
         raise ValueError(f"{where}no valid YAML ({problem})") from error
     except RecursionError:
         raise ValueError("nested too deeply") from None
-
-
-def _unfolded(node: yaml.Node, known: dict[int, int]) -> int:
-    """Returns how many values a node stands for once every reference in it is followed.
-
-    Args:
-        node: What was parsed.
-        known: The values of the nodes seen so far, by identity; 0 while a node is being counted.
-    """
-    if id(node) in known:
-        if known[id(node)] == 0:
-            raise ValueError(f"line {node.start_mark.line + 1}: a value refers to itself")
-        return known[id(node)]
-    known[id(node)] = 0
-    values = 1
-    if isinstance(node, yaml.SequenceNode):
-        values += sum(_unfolded(part, known) for part in node.value)
-    elif isinstance(node, yaml.MappingNode):
-        given = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
-                if key.value in given:
-                    line = key.start_mark.line + 1
-                    raise ValueError(f"line {line}: the key {key.value[:40]!r} stands twice; keep one")
-                given.add(key.value)
-            values += _unfolded(key, known) + _unfolded(value, known)
-    if values > MAXIMUM_VALUES:
-        raise ValueError(f"stands for more than {MAXIMUM_VALUES:,} values, which no recipe does")
-    known[id(node)] = values
-    return values

@@ -32,9 +32,9 @@ import yaml
 from labelembed.errors import RunFolderError
 from labelembed.geometry import LabelGeometry
 from labelembed.json_files import parse_json, read_bounded, read_json
-from labelembed.training import old_names
 from labelembed.training.example_outcomes import ExampleOutcomes, outcome_bytes, read_outcomes
 from labelembed.training.files import sha256, write_bytes, write_json
+from labelembed.training.old_names import of_today
 from labelembed.training.plain_yaml import plain_values
 
 # A recipe that a run has resolved has every key, each with its default.
@@ -131,7 +131,7 @@ class RunFolder:
             raise RunFolderError(f"{self._recipe}: damaged, cannot be read ({error})") from error
         if not isinstance(recipe, dict):
             raise RunFolderError(f"{self._recipe}: damaged, holds no recipe")
-        return old_names.new_recipe(recipe)
+        return of_today(recipe)
 
     def write_environment(self, environment: dict[str, Any]) -> None:
         """Writes what the run ran on."""
@@ -139,7 +139,7 @@ class RunFolder:
 
     def environment(self) -> dict[str, Any]:
         """Returns what the run ran on; empty when it was not written yet."""
-        return old_names.new_environment(self._read_json(self._environment)) if self._environment.exists() else {}
+        return self._read_json(self._environment) if self._environment.exists() else {}
 
     def append_journal(self, line: dict[str, Any]) -> None:
         """Adds one epoch's line; see `journal`."""
@@ -177,7 +177,7 @@ class RunFolder:
                 if number == len(lines):  # no line break after it: cut short
                     break
                 raise RunFolderError(f"{self._journal}: line {number} is damaged ({error})") from error
-            entries.append(old_names.with_new_keys(entry))
+            entries.append(of_today(entry))
         return entries
 
     def write_result(self, result: dict[str, Any]) -> None:
@@ -194,7 +194,7 @@ class RunFolder:
         version = result.get("format", RESULT_FORMAT)
         if type(version) is int and version > RESULT_FORMAT:
             raise RunFolderError(f"{self._result}: written by a newer labelembed (format {version}); update labelembed")
-        return old_names.new_result(result)
+        return result
 
     def forget_result(self) -> None:
         """Makes an ended run one to go on with."""
@@ -212,8 +212,7 @@ class RunFolder:
             RunFolderError: When it is damaged.
         """
         path = self.evidence_folder / f"{name}.json"
-        found = self._read_json(path) if path.exists() else {}
-        return found | {"split": old_names.with_new_words(found["split"])} if "split" in found else found
+        return self._read_json(path) if path.exists() else {}
 
     def write_examples(self, outcomes: ExampleOutcomes) -> None:
         """Writes right or wrong and NLL of each test example."""
@@ -271,4 +270,4 @@ class RunFolder:
             raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
         if not isinstance(value, dict):
             raise RunFolderError(f"{path}: damaged, holds no mapping")
-        return value
+        return of_today(value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pydantic
 from pydantic import ConfigDict, Field
 
-from labelembed.data import TokenBudget
+from labelembed.data import TextCorpus, TokenBudget
 from labelembed.training.batches import TrainingData
 
 # Strict: pydantic would take `true` for 1. The limit only keeps a slip of the finger from running for years.
@@ -132,3 +132,11 @@ class TrainingSettings(Block):
             return self.epochs
         steps = data.train.number_of_batches(self.step_size(data.num_labels))
         return max(math.ceil(self.epochs["steps"] / steps), self.epochs.get("at_least", 1))
+
+    def selected_by(self, data: TrainingData) -> str:
+        """Returns what the selection goes by: `last_epoch`, or `validation_` and a metric."""
+        if self.selection.by != "auto":
+            return self.selection.by
+        if data.validation is None:
+            return "last_epoch"
+        return "validation_bleu" if isinstance(data, TextCorpus) else "validation_error"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +37,19 @@ class Received:
 
 
 @contextmanager
+def stop_after_step() -> Iterator[Received]:
+    """Notes the first signal of the block, which asks for it after every step, saves and leaves by an exception.
+
+    One that came after the last step is sent once more when the block has ended.
+    """
+    received = Received()
+    with _first_signal(partial(setattr, received, "number")):
+        yield received
+    if received.number is not None:
+        signal.raise_signal(received.number)
+
+
+@contextmanager
 def stop_at_once() -> Iterator[None]:
     """Raises `Stopped` at the first signal of the block, wherever the program then is."""
     received = Received()
@@ -57,77 +70,47 @@ def stop_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def stop_after_step() -> Iterator[Received]:
-    """Notes the first signal of the block, which asks for it after every step, saves and leaves by an exception.
-
-    One that came after the last step is sent once more when the block has ended.
-    """
-    received = Received()
-    with _first_signal(partial(setattr, received, "number")):
-        yield received
-    if received.number is not None:
-        signal.raise_signal(received.number)
-
-
-@contextmanager
-def end_by_system() -> Iterator[None]:
-    """Leaves the signals of the block to the system, which ends the process at once and without a word.
-
-    For a wait within a library, where Python would not hear them and nothing is being written.
-    """
-    before = _handlers()
-    _set(dict.fromkeys(before, signal.SIG_DFL))
-    try:
-        yield
-    finally:
-        _set(before)
-
-
-@contextmanager
 def _first_signal(answer: Callable[[int], None]) -> Iterator[None]:
     """Calls `answer` with the number of the block's first signal, once the handlers of before are back."""
-    before = _handlers()
+    before: dict[int, Any] = {}
 
     def first(number: int, _: object) -> None:
-        _set(before)
-        # A closed terminal sends SIGHUP twice, by its shell and by itself, and the end of a session sends it after
-        # SIGTERM: nobody who does so wants the step in progress to be lost.
-        _set(dict.fromkeys(before.keys() - {signal.SIGINT, signal.SIGTERM}, signal.SIG_IGN))
+        for other, handler in before.items():
+            # A closed terminal sends SIGHUP twice, by its shell and by itself, and the end of a session sends it after
+            # SIGTERM: nobody who does so wants the step in progress to be lost.
+            signal.signal(other, handler if other in (signal.SIGINT, signal.SIGTERM) else signal.SIG_IGN)
         answer(number)
 
-    _set(dict.fromkeys(before, first))
-    try:
+    with handled_by(first) as handlers:
+        before.update(handlers)
         yield
-    finally:
-        _set(before)
 
 
-def _handlers() -> dict[int, Any]:
-    """Returns the handlers of the signals, but of those that are ignored, as SIGHUP is under `nohup`: they stay so.
+@contextmanager
+def handled_by(handler: Any) -> Iterator[dict[int, Any]]:
+    """Gives the signals of the block a handler; gives the handlers of before, which come back with its end.
 
-    Only the main thread may set handlers; in another one there is none to be set.
+    With `signal.SIG_DFL` the system ends the process at once and without a word: for a wait within a library, where
+    Python would not hear them and nothing is being written. A signal that is ignored, as SIGHUP is under `nohup`,
+    stays so. Only the main thread may set handlers; in another one all stay as they are.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    found = {number: signal.getsignal(number) for number in SIGNALS}
-    return {number: handler for number, handler in found.items() if handler not in (signal.SIG_IGN, None)}
-
-
-def _set(handlers: Mapping[int, Any]) -> None:
-    for number, handler in handlers.items():
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in SIGNALS if in_main}
+    before = {number: kept for number, kept in before.items() if kept not in (signal.SIG_IGN, None)}
+    for number in before:
         signal.signal(number, handler)
+    try:
+        yield before
+    finally:
+        for number, kept in before.items():
+            signal.signal(number, kept)
 
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Lets signals wait for the time of the block; a process started in it lets them wait until it calls `let_come`."""
+    """Lets signals wait for the time of the block; a process started in it lets them wait until it unblocks them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def let_come() -> None:
-    """Lets signals come that were held back when this process was started."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

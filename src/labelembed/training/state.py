@@ -19,11 +19,13 @@ from labelembed import seeds
 from labelembed.distributed import gather, process_count
 from labelembed.training.checkpoints import Checkpoint
 from labelembed.training.network import Network
-from labelembed.training.old_names import with_new_keys
+from labelembed.training.old_names import of_today
 from labelembed.training.optimizers import load_state, state_tensors
 
 _Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
 _Number = Annotated[float, Field(strict=True)]
+# Random states of several processes, [processes, length], beside those of the first.
+_OF_EACH = " of each process"
 
 
 @pydantic.dataclasses.dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -50,13 +52,8 @@ class Position:
     epoch_seconds: _Number = 0.0
     best_score: _Number | None = None
     best_epoch: _Count = 0
-    best_line: dict[str, Any] = dataclasses.field(default_factory=dict)
+    best_line: Annotated[dict[str, Any], pydantic.BeforeValidator(of_today)] = dataclasses.field(default_factory=dict)
     best_tie: _Number | None = None
-
-    @pydantic.field_validator("best_line", mode="before")
-    @classmethod
-    def _as_today(cls, line: Any) -> Any:
-        return with_new_keys(line)
 
     @pydantic.model_validator(mode="after")
     def _knows_its_best_epoch(self) -> Position:
@@ -64,6 +61,30 @@ class Position:
         if not known or self.best_epoch > self.epoch or (self.epoch > 0 and self.best_epoch == 0):
             raise ValueError("it does not say which epoch was the best")
         return self
+
+    def take_if_best(self, by: str, line: dict[str, Any]) -> bool:
+        """Notes an epoch where it is the best so far; tells whether it is.
+
+        A small validation set has few possible errors, so that many epochs tie; the NLL tells them apart. Of epochs
+        that are equal in both the first is kept.
+
+        Args:
+            by: What the selection goes by: `last_epoch`, or `validation_` and a metric.
+            line: The epoch's line of the journal.
+        """
+        tie = 0.0
+        if by == "last_epoch":
+            score = -float(line["epoch"])
+        else:
+            metric = by.removeprefix("validation_")
+            score = float(line["validation"][metric]) * (-1 if metric == "bleu" else 1)
+            tie = float(line["validation"]["nll"]) if metric == "error" else 0.0
+        if self.best_score is not None and score >= self.best_score:
+            breaks_tie = self.best_tie is not None and tie < self.best_tie
+            if score > self.best_score or not breaks_tie:
+                return False
+        self.best_score, self.best_tie, self.best_epoch, self.best_line = score, tie, line["epoch"], line
+        return True
 
 
 class _Scheduler(pydantic.BaseModel):
@@ -102,22 +123,19 @@ class RunState:
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.scaler = scaler
+        self.device = next(network.parameters()).device
         self.position = Position()
         self.best_weights: dict[str, Tensor] = {}
         self._term_names: tuple[str, ...] = ()
+        # In float64, so that a resumed epoch adds up to the same digits; a device without it has to do with less.
+        self._sum_type = torch.float32 if self.device.type == "mps" else torch.float64
         self._term_sums: Tensor | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return next(self.network.parameters()).device
 
     # ---- the terms of the epoch in progress, summed over its examples on the device
 
     def add_terms(self, names: tuple[str, ...], means: Tensor, examples: int) -> None:
         """Adds the terms of a step, means [T] over so many examples."""
-        # In float64, so that a resumed epoch adds up to the same digits; a device without it has to do with less.
-        sums = means.to(torch.float32 if means.device.type == "mps" else torch.float64) * examples
+        sums = means.to(self._sum_type) * examples
         self._term_names = names
         self._term_sums = sums if self._term_sums is None else self._term_sums + sums
 
@@ -128,16 +146,15 @@ class RunState:
 
     def set_term_sums(self, sums: Mapping[str, float]) -> None:
         """Takes sums as `term_sums` returns them; none at the beginning of an epoch."""
-        kind = torch.float32 if self.device.type == "mps" else torch.float64
         self._term_names = tuple(sums)
-        self._term_sums = torch.tensor(list(sums.values()), dtype=kind, device=self.device) if sums else None
+        values = list(sums.values())
+        self._term_sums = torch.tensor(values, dtype=self._sum_type, device=self.device) if sums else None
 
     # ---- all of it
 
     def checkpoint(self) -> Checkpoint:
         """Returns it all, with the random states of all processes, which must call it together."""
         random_tensors, random_values = seeds.capture()
-        random_tensors |= _random_states_of_others(self.device)
         optimizer_tensors, optimizer_values = state_tensors(self.optimizer)
         values: dict[str, Any] = {
             "position": dataclasses.asdict(self.position),
@@ -147,6 +164,10 @@ class RunState:
             "scaler": self.scaler.state_dict() if self.scaler is not None else {},
             "random": random_values,
         }
+        # Each process draws its own dropout masks, for its own share of the examples.
+        for kind, state in self._own_random_states().items() if process_count() > 1 else ():
+            (of_all,) = gather(state.to(self.device)[None])
+            random_tensors[kind + _OF_EACH] = of_all.cpu()
         tensors = {"network": self.network.state_dict(), "optimizer": optimizer_tensors, "random": random_tensors}
         if self.best_weights:
             tensors["best"] = self.best_weights
@@ -174,10 +195,19 @@ class RunState:
         self._restore_scheduler(saved.scheduler.last_epoch)
         if self.scaler is not None and saved.scaler:
             self.scaler.load_state_dict(saved.scaler)
-        seeds.restore(checkpoint.tensors["random"], saved.random)
-        _take_own_random_state(checkpoint.tensors["random"], self.device)
+        random = checkpoint.tensors["random"]
+        seeds.restore(random, saved.random)
+        of_each = random.get("torch" + _OF_EACH)
+        if of_each is not None and len(of_each) == process_count():  # in another number the first one's has to do
+            torch.set_rng_state(of_each[dist.get_rank()])
+            if "cuda" + _OF_EACH in random and self.device.type == "cuda":
+                torch.cuda.set_rng_state(random["cuda" + _OF_EACH][dist.get_rank()], self.device)
         self.set_term_sums(saved.term_sums)
         self.position = saved.position
+
+    def _own_random_states(self) -> dict[str, Tensor]:
+        cuda = {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}
+        return {"torch": torch.get_rng_state()} | cuda
 
     def _restore_scheduler(self, steps: int) -> None:
         """Counts on from the step that was saved; base rates and their factors are those of the recipe."""
@@ -189,33 +219,3 @@ class RunState:
         for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         scheduler._last_lr = list(rates)
-
-
-# ---- each process draws its own dropout masks, for its own share of the examples
-
-
-def _random_states_of_others(device: torch.device) -> dict[str, Tensor]:
-    """Returns the states of the processes but the first, by name; all processes must call it together."""
-    own = {"torch": torch.get_rng_state()}
-    if device.type == "cuda":
-        own["cuda"] = torch.cuda.get_rng_state(device)
-    found: dict[str, Tensor] = {}
-    for kind, state in own.items() if process_count() > 1 else ():
-        (of_all,) = gather(state.to(device)[None])
-        found |= {_name(kind, number): of_all[number].cpu() for number in range(1, len(of_all))}
-    return found
-
-
-def _take_own_random_state(saved: Mapping[str, Tensor], device: torch.device) -> None:
-    """Takes up this process's state, where as many processes go on as were stopped."""
-    count = process_count()
-    number = dist.get_rank() if count > 1 else 0
-    if number == 0 or _name("torch", count - 1) not in saved or _name("torch", count) in saved:
-        return
-    torch.set_rng_state(saved[_name("torch", number)])
-    if device.type == "cuda" and _name("cuda", number) in saved:
-        torch.cuda.set_rng_state(saved[_name("cuda", number)], device)
-
-
-def _name(kind: str, number: int) -> str:
-    return f"{kind} of process {number}"

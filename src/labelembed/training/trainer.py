@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from labelembed import seeds
+from labelembed.data import PairBatch, TokenBudget
 from labelembed.distributed import global_count
 from labelembed.errors import DivergedTraining, InterruptedTraining
 from labelembed.training import batches as batching
@@ -28,14 +29,12 @@ from labelembed.training.evaluation import evaluate, hidden_states
 from labelembed.training.files import saving
 from labelembed.training.network import Network
 from labelembed.training.progress import Progress, ignore_progress
-from labelembed.training.run_folder import JOURNAL_LINE_BYTES, RunFolder
+from labelembed.training.run_folder import JOURNAL_LINE_BYTES, RESULT_FORMAT, RunFolder
 from labelembed.training.schedules import Schedule
-from labelembed.training.selection import is_best, selected_by
 from labelembed.training.settings import TrainingSettings
 from labelembed.training.signals import Received, stop_after_step
 from labelembed.training.state import Position, RunState
 
-_ESTIMATE_SECONDS = 10.0
 _SECONDS_BETWEEN_PROGRESS = 0.2
 # Of fp16's loss: it begins at 65,536 and is halved at every overflow, so a gradient that overflows here is above 1e9.
 _LOWEST_SCALE = 2.0**-14
@@ -82,18 +81,22 @@ class Trainer:
         self.device: torch.device = self.accelerator.device
         self.network = network.to(self.device)
         self.network.autocast = self.accelerator.autocast
-        self.data = batching.placed(data, self.device, free=batching.free_bytes(self.device))
+        self.data = batching.placed(data, self.device)
         self.batch_size = settings.step_size(data.num_labels)
         self.batches = data.train.number_of_batches(self.batch_size)
         self.epochs = settings.number_of_epochs(data)
         if settings.compile:
             self.network.encoder.compile()
         optimizer = make_optimizer(self.network)
-        self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
+        self.model, scaled = self.accelerator.prepare(self.network, optimizer)
+        # Accelerate's own is for fp16's scaler; at every step it looks on the disk for a package that it may need.
+        self.optimizer = optimizer if self.accelerator.scaler is None else scaled
+        self.weights = list(self.network.parameters())
         steps = self.batches * self.epochs
         # The schedule's own scheduler, not Accelerate's, which would step once for every process.
         self.scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), self.batches, steps))
         self.state = RunState(self.network, self.optimizer, self.scheduler, self.accelerator.scaler)
+        self.selected_by = settings.selected_by(data)
         self.saving_times = SavingTimes(settings.checkpoints)
         self._shown_at = 0.0
 
@@ -125,7 +128,8 @@ class Trainer:
             size, parts = self.batch_size, self.accelerator.num_processes * self.settings.micro_batches
             warm_up(self.network, self.data, -(-size // parts) if isinstance(size, int) else size)
         with stop_after_step() as self.signal:
-            while self.position.epoch < self.epochs and not self._out_of_patience():
+            patience = self.settings.selection.patience or self.epochs
+            while self.position.epoch < min(self.epochs, self.position.best_epoch + patience):
                 self._train_epoch()
         if self.state.best_weights:
             self.network.load_prediction_state(self.state.best_weights)
@@ -134,9 +138,9 @@ class Trainer:
     # ---- an epoch
 
     def _train_epoch(self) -> None:
-        position = self.position
+        position, objective = self.position, self.network.objective
         started = time.perf_counter() - position.epoch_seconds
-        self.network.objective.start_epoch(position.epoch, self.epochs, self.batches)
+        objective.start_epoch(position.epoch, self.epochs, self.batches)
         self.network.train()
         for batch in self._batches():
             self._step(batch)
@@ -146,13 +150,13 @@ class Trainer:
                 position.epoch_seconds = time.perf_counter() - started
                 self._save_or_stop()
             self._show_progress(started)
-        self.network.objective.end_epoch(partial(hidden_states, self.network, self.data.train))
+        objective.end_epoch(partial(hidden_states, self.network, self.data.train))
         line = self._evaluate_epoch(started)
         position.epoch, position.batch, position.epoch_seconds = position.epoch + 1, 0, 0.0
         position.seconds += line["seconds"]
         self.state.set_term_sums({})
-        by = selected_by(self.settings.selection, self.data)
-        if is_best(by, line, position) and by != "last_epoch":  # otherwise the network itself is the best there is
+        # Of epochs that are selected by their number the network itself is the best there is.
+        if position.take_if_best(self.selected_by, line) and self.selected_by != "last_epoch":
             self.state.best_weights = self.network.prediction_state()
         if self.accelerator.is_main_process:
             with saving(self.folder.path, needed_bytes=JOURNAL_LINE_BYTES):
@@ -174,16 +178,24 @@ class Trainer:
 
     def _step(self, batch: AnyBatch) -> None:
         """Makes one optimiser step on this process's share of a batch, unless something in it is not finite."""
-        settings, processes = self.settings, self.accelerator.num_processes
-        number, train = self.position.batch, self.data.train
-        examples = batching.examples_of_step(batch, train, batch_size=self.batch_size, number=number)
-        batch = batch.to(self.device)
-        parts = batching.micro_batches(batch, settings.micro_batches, step_examples=examples, processes=processes)
+        settings, accelerator = self.settings, self.accelerator
+        # What the step learns from, over all processes together; the last batch of an epoch may be smaller.
+        if isinstance(batch, PairBatch):
+            examples = batch.tokens
+        else:
+            assert isinstance(self.batch_size, int)
+            examples = min(self.batch_size, len(self.data.train) - self.position.batch * self.batch_size)
+        parts = batching.micro_batches(
+            batch.to(self.device),
+            settings.micro_batches,
+            step_examples=examples,
+            processes=accelerator.num_processes,
+        )
         self.optimizer.zero_grad()
         names, terms = self._backward(parts)
         terms = self._finite_terms(names, terms, parts)
         if settings.max_gradient_norm is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), settings.max_gradient_norm)
+            accelerator.clip_grad_norm_(self.model.parameters(), settings.max_gradient_norm)
         self.optimizer.step()
         self.scheduler.step()
         self.state.add_terms(names, terms, examples)
@@ -214,40 +226,34 @@ class Trainer:
         Each process's terms are its share, such that their average is the whole. With it every process sees what is
         not finite anywhere, and none waits for another that has stopped.
         """
-        # fp16 scales its gradients, finds those that overflow by itself, and leaves out such a step.
+        # fp16 scales its gradients, finds those that overflow by itself, and leaves out such a step. A fused optimiser
+        # does not tell which ones, so it is the scale that is asked.
         scaler = self.accelerator.scaler
-        gradients = [value.grad for value in self.network.parameters() if value.grad is not None and scaler is None]
+        is_checked = scaler is None or scaler.get_scale() < _LOWEST_SCALE
+        gradients = [value.grad for value in self.weights if value.grad is not None and is_checked]
         found = torch.cat([terms, get_total_norm(gradients).to(terms)[None]])
         if self.accelerator.num_processes > 1:
             found = self.accelerator.reduce(found, reduction="mean")
         if not found.isfinite().all():
             values = dict(zip(names, found.tolist(), strict=False))
-            check_finite.refuse_step(self.network, values, parts, **self._where())
-        # A fused optimiser does not tell which steps it left out, so it is the scale that is asked.
-        if scaler is not None and scaler.get_scale() < _LOWEST_SCALE:
-            check_finite.refuse_overflow(self.network, **self._where())
+            place = f"epoch {self.position.epoch + 1}, batch {self.position.batch + 1} of {self.batches}"
+            check_finite.refuse_step(self.network, values, parts, step=self.position.step + 1, place=place)
         return found[:-1]
 
-    def _where(self) -> dict[str, Any]:
-        """Returns number and place of the step that is being made, for messages."""
-        step = self.position.step + 1
-        place = f"epoch {self.position.epoch + 1}, batch {self.position.batch + 1} of {self.batches}"
-        return {"step": step, "where": f"step {step} ({place})"}
+    def time_steps(self, steps: int, *, batch_size: int | TokenBudget | None = None) -> list[float]:
+        """Makes optimiser steps on the first batches and returns the seconds of each; for estimates, not for training.
 
-    def time_steps(self, steps: int) -> list[float]:
-        """Makes up to `steps` optimiser steps and returns the seconds of each; for estimates, not for training.
-
-        Of steps so long that they take more than `_ESTIMATE_SECONDS` together there are fewer, but two at least.
+        Args:
+            steps: At most so many, no more than an epoch has.
+            batch_size: Of these steps; None: that of the run.
         """
         times: list[float] = []
         self.network.train()
-        batches: Iterator[AnyBatch] = self.data.train.batches(self.batch_size)
+        batches: Iterator[AnyBatch] = self.data.train.batches(batch_size or self.batch_size)
         for batch in itertools.islice(batches, steps):
             began = time.perf_counter()
             self._step(batch)
             times.append(time.perf_counter() - began)
-            if len(times) >= 2 and sum(times) > _ESTIMATE_SECONDS:
-                break
         return times
 
     # ---- the end of an epoch
@@ -278,20 +284,16 @@ class Trainer:
     def _here(self) -> str:
         return f"step {self.position.step} (epoch {self.position.epoch + 1})"
 
-    def _out_of_patience(self) -> bool:
-        patience = self.settings.selection.patience
-        return patience is not None and self.position.epoch - self.position.best_epoch >= patience
-
     def _result(self) -> dict[str, Any]:
         position, line = self.position, self.position.best_line
         test = line["test"] or self._evaluate("test", f"epoch {position.best_epoch}, the selected one")
         return {
-            "format": 1,
+            "format": RESULT_FORMAT,
             "status": "finished",
             "message": None,
             "epochs": position.epoch,
             "selected_epoch": position.best_epoch,
-            "selected_by": selected_by(self.settings.selection, self.data).replace("_", " "),
+            "selected_by": self.selected_by.replace("_", " "),
             "seconds": round(position.seconds, 3),
             "parameters": self.network.parameter_count(),
             "batch_size": getattr(self.batch_size, "tokens", self.batch_size),
@@ -308,36 +310,35 @@ class Trainer:
         Args:
             line: Of an epoch that has just ended.
         """
-        position, ends = self.position, line is not None
+        position, is_over = self.position, self.position.epoch == self.epochs
         # The clock that says when to save is that of the process that writes.
-        is_due = self.accelerator.is_main_process and self.saving_times.is_due(position.step, epoch_ends=ends)
+        is_due = self.accelerator.is_main_process and self.saving_times.is_due(position.step, epoch_ends=bool(line))
         wishes = [self.signal.number is not None or self.stop(), is_due]
         if self.accelerator.num_processes > 1:
             votes = torch.tensor(wishes, dtype=torch.int32, device=self.device)
             wishes = self.accelerator.reduce(votes, reduction="sum").bool().tolist()
-        over = position.epoch == self.epochs
-        if any(wishes) or over:
+        if any(wishes) or is_over:
             self.save()
         if line is not None:
             self.observe(Progress(position.epoch, self.epochs, 0, self.batches, position.seconds, line))
-        if wishes[0] and not over:
+        if wishes[0] and not is_over:
             where = f"epoch {position.epoch + 1} of {self.epochs}"
             message = f"stopped in {where}; to go on: labelembed resume {self.folder.path}"
             raise InterruptedTraining(message, signal_number=self.signal.number or 2)
 
     def save(self) -> None:
         """Saves a checkpoint of where the run stands."""
-        where: dict[str, Any] = {"step": self.position.step, "when": f"after {self._here()}"}
-        check_finite.refuse_weights(self.network, **where)
-        check_finite.refuse_moments(self.network, self.optimizer, **where)
+        step, when = self.position.step, f"after {self._here()}"
+        check_finite.refuse_weights(self.network, step=step, when=when)
+        check_finite.refuse_moments(self.network, self.optimizer, step=step, when=when)
         with self.saving_times.saving():
             checkpoint = self.state.checkpoint()
             if self.accelerator.is_main_process:
                 save_checkpoint(self.folder.checkpoints, checkpoint, keep=self.settings.checkpoints.keep)
 
     def _show_progress(self, started: float) -> None:
-        now = time.monotonic()
+        now = time.perf_counter()
         if now - self._shown_at > _SECONDS_BETWEEN_PROGRESS:
             self._shown_at = now
-            seconds = self.position.seconds + time.perf_counter() - started
+            seconds = self.position.seconds + now - started
             self.observe(Progress(self.position.epoch, self.epochs, self.position.batch, self.batches, seconds, None))
