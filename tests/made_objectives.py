@@ -69,6 +69,30 @@ MODES: dict[str, tuple[str, dict[str, Any]]] = {
     "retrospection, steps": ("retrospection", {"store": "steps", "top_k": 2}),
 }
 assert {name for name, _ in MODES.values()} == set(OBJECTIVES)
+# The same computations with other numbers, for those who compare numbers.
+MORE_MODES: dict[str, tuple[str, dict[str, Any]]] = {
+    "label_smoothing, all": ("label_smoothing", {"smoothing": 1.0}),
+    "label_embedding, summed": ("label_embedding", _ACTING | {"hinge_reduction": "sum", "temperature": 0.7}),
+    "label_embedding, shared mixture": ("label_embedding", {"auxiliary": "shared", "preset": "mixture"}),
+    "label_embedding, shared compressed": (
+        "label_embedding",
+        {"auxiliary": "shared", "embedding": "compressed", "rank": 3},
+    ),
+    "label_embedding, fixed uniform": ("label_embedding", {"embedding": "SAVED", "uniform_weight": 0.3}),
+    "label_embedding, chunked fixed": ("label_embedding", {"embedding": "SAVED", "impl": "chunked"}),
+    "teacher_free, sure": ("teacher_free", {"preset": "paper", "true_probability": 1.0, "teacher_weight": 0.4}),
+    "teacher_free, sharp": ("teacher_free", {"temperature": 0.5, "true_probability": 0.7, "teacher_weight": 1.0}),
+    "distillation, alone": ("distillation", {"temperature": 7.0, "teacher_weight": 1.0}),
+    "static_labels, narrow": ("static_labels", {"delta": 0.3, "normalize": False}),
+    "adaptive_labels, narrow": ("adaptive_labels", {"label_dimension": 2, "repel_weight": 0.7}),
+    "adaptive_labels, algorithm 1": ("adaptive_labels", {"loss": "before_update", "repel_weight": 3.0}),
+    "adaptive_labels, held": ("adaptive_labels", {"gradient_through_centroids": False}),
+    "online_label_smoothing, soft": (
+        "online_label_smoothing",
+        {"temperature": 3.0, "similarity_weight": 0.6, "uniform_weight": 0.4},
+    ),
+    "retrospection, port": ("retrospection", {"preset": "published_port"}),
+}
 
 
 def teacher_logits(num_labels: int, *, examples: int = EXAMPLES) -> Tensor:
@@ -110,7 +134,7 @@ def made_mode(
     **arguments: Any,
 ) -> Objective:
     """Returns the objective of a mode away from its start: its parameters are noise, so that it is confident."""
-    name, given = MODES[mode]
+    name, given = (MODES | MORE_MODES)[mode]
     with seeded(seed, "objective"):
         objective = build(name, hidden_size, num_labels, **(given | arguments)).to(dtype)
         with torch.no_grad():

@@ -42,8 +42,6 @@ class EncoderAndObjective(nn.Module):
         with seeded(0, case):
             self.encoder = nn.Sequential(nn.Linear(INPUTS, HIDDEN), nn.Tanh())
             self.objective = build(name, HIDDEN, LABELS, **arguments, **CASES[case])
-        # Where an example is the only one of its label its distance to the mean is what rounding leaves, and Adam
-        # divides by a gradient's own size: in float32 no two orders of a sum give the same.
         self.double()
         # As `training.network.Network` does: what every process keeps for itself is not sent at every step.
         store = getattr(self.objective, "store", nn.Module())
@@ -70,24 +68,20 @@ def made_batches(epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         yield inputs[indices], chosen, indices
 
 
-def train(
-    case: str, *, rank: int = 0, world: int = 1, adam: bool = False, micro_batches: int = 1, group: Any = None
-) -> dict[str, Any]:
+def train(case: str, *, rank: int = 0, world: int = 1, micro_batches: int = 1, group: Any = None) -> dict[str, Any]:
     """Returns state and terms after six steps of two epochs.
 
     Args:
         case: Of `CASES`.
         rank: Of this process.
         world: How many processes share a step.
-        adam: Adam in the place of plain descent.
         micro_batches: In how many parts each process takes its examples.
         group: The processes that share a step; None: all.
     """
     network = EncoderAndObjective(case)
     network.objective.process_group = group
     model = DistributedDataParallel(network, process_group=group) if world > 1 else network
-    make = torch.optim.Adam if adam else torch.optim.SGD
-    optimizer = make(model.parameters(), lr=1e-3 if adam else 0.1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     history = []
     for epoch in range(EPOCHS):
         network.objective.train().start_epoch(epoch, EPOCHS + 1, BATCHES_OF_EPOCH)
@@ -153,8 +147,6 @@ def train_all(rank: int, world: int, folder: str) -> None:
         results: dict[str, Any] = {"evaluation": evaluate(rank), "groups": train_in_groups(rank, world)}
         for case in CASES:
             results[case] = train(case, rank=rank, world=world)
-            if world == 2:
-                results[f"{case} adam"] = train(case, rank=rank, world=world, adam=True)
         for case in MICRO_BATCHES:
             results[f"{case} micro"] = train(case, rank=rank, world=world, micro_batches=2)
         values = torch.arange(rank + 2.0, requires_grad=True)

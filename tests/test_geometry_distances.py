@@ -1,4 +1,4 @@
-"""Labels by name and index, their distances and soft targets, against plain loops."""
+"""Labels by name and index: their distances, soft targets and neighbours, against plain loops."""
 
 from __future__ import annotations
 
@@ -8,127 +8,99 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.geometry import LabelGeometry
+from labelembed.geometry import LabelGeometry, nearest
 
 from .naive.cross_entropy import naive_softmax
+from .naive.static_labels import naive_cosine
 
-torch.set_num_threads(1)  # with tensors this small, threads that wait for each other take most of the time
-ANIMALS = ("cat", "dog", "horse", "car")
-
-
-def make_vectors(count=7, size=3, seed=0, **arguments):
-    vectors = torch.randn(count, size, generator=torch.Generator().manual_seed(seed))
-    return LabelGeometry([f"label {index}" for index in range(count)], vectors=vectors, **arguments)
+KINDS = ["euclidean", "cosine", "similarities"]
 
 
-def make_similarities(count=7, seed=0):
-    table = torch.randn(count, count, generator=torch.Generator().manual_seed(seed))
-    return LabelGeometry([f"label {index}" for index in range(count)], similarities=table)
+def made(kind, count=40, size=6, seed=0, *, coarse=False):
+    """Returns a geometry; a coarse one has few different values, and so many equal scores."""
+    source = torch.Generator().manual_seed(seed)
+    shape = count, count if kind == "similarities" else size
+    table = torch.randint(0, 3, shape, generator=source).float() if coarse else torch.randn(shape, generator=source)
+    names = [f"label {index}" for index in range(count)]
+    if kind == "similarities":
+        return LabelGeometry(names, similarities=table)
+    return LabelGeometry(names, vectors=table, metric=kind)
 
 
-def naive_euclidean(one, other):
-    return math.sqrt(sum((a - b) ** 2 for a, b in zip(one, other, strict=True)))
-
-
-def naive_cosine(one, other):
-    product = sum(a * b for a, b in zip(one, other, strict=True))
-    return product / math.sqrt(sum(a * a for a in one)) / math.sqrt(sum(b * b for b in other))
-
-
-def naive_distances(points, distance):
-    return torch.tensor([[distance(one, other) for other in points] for one in points], dtype=torch.float64)
-
-
-def naive_embedding_distances(table):
-    """The label embedding's way: symmetrise, scale to 0..1, V sqrt(max(L, 0)), Euclidean."""
-    count = len(table)
-    symmetric = [[(table[i][j] + table[j][i]) / 2 for j in range(count)] for i in range(count)]
-    low, high = min(map(min, symmetric)), max(map(max, symmetric))
-    scaled = np.array([[(value - low) / (high - low) for value in row] for row in symmetric])
-    values, eigenvectors = np.linalg.eigh(scaled)
-    points = [
-        [float(eigenvectors[i, k]) * math.sqrt(max(float(values[k]), 0.0)) for k in range(count)] for i in range(count)
-    ]
-    return naive_distances(points, naive_euclidean)
+# ------------------------------------------------------------------------------------------------ names and indices
 
 
 def test_position_of_a_number_prefers_the_label_of_that_name():
-    geometry = LabelGeometry(("2", "1", "0"), similarities=torch.eye(3))
+    geometry = LabelGeometry(("2", "0", "1"), vectors=torch.tensor([[1.0], [2.0], [4.0]]))
     assert geometry.position(2) == geometry.position("2") == 0
-    assert geometry.position(0) == geometry.position("0") == 2
+    assert geometry.position(0) == geometry.position("0") == 1
+    assert {name: near[0].name for name, near in geometry.all_neighbours(1).items()} == {"2": "0", "0": "2", "1": "0"}
 
 
 @pytest.mark.parametrize(
     ("label", "hint"), [("hrose", " (did you mean 'horse'?)"), (4, ""), (-1, ""), ("", ""), ("quite unlike", "")]
 )
-def test_unknown_label_gives_a_key_error_with_the_nearest(label, hint):
-    geometry = LabelGeometry(ANIMALS, similarities=torch.eye(4))
-    with pytest.raises(KeyError) as caught:
-        geometry.position(label)
-    assert caught.value.args[0] == f"no label {str(label)!r}{hint}; there are 4: cat, dog, horse, car"
+def test_an_unknown_label_gives_a_key_error_with_the_nearest(label, hint):
+    geometry = LabelGeometry(("cat", "dog", "horse", "car"), similarities=torch.eye(4))
+    for ask in (geometry.position, geometry.neighbours, lambda name: geometry.neighbours_of(["cat", name])):
+        with pytest.raises(KeyError) as caught:
+            ask(label)
+        assert caught.value.args[0] == f"no label {str(label)!r}{hint}; there are 4: cat, dog, horse, car"
     many = LabelGeometry([f"n{index:03}" for index in range(500)], vectors=torch.zeros(500, 1))
     with pytest.raises(KeyError, match=r"there are 500: n000, .*, n009, \.\.\."):
         many.neighbours(label if label != 4 else 500)
 
 
-@pytest.mark.parametrize(("k", "count"), [(0, 0), (-3, 0), (1, 1), (6, 6), (7, 6), (10**6, 6)])
-def test_neighbours_are_at_most_all_the_others(k, count):
-    found = [neighbour.name for neighbour in make_vectors().neighbours(3, k=k)]
-    assert len(found) == len(set(found)) == count
-    assert "label 3" not in found
+def test_a_selection_is_the_geometry_of_some_labels():
+    geometry = made("cosine", 6)
+    some = geometry.select(["label 1", "label 0", 5])
+    assert (some.names, some.metric) == (("label 1", "label 0", "label 5"), "cosine")
+    assert torch.equal(some.vectors, geometry.vectors[[1, 0, 5]])
+    square = LabelGeometry("abc", similarities=torch.arange(9.0).view(3, 3), source="test").select("ca")
+    assert (square.similarities.tolist(), square.source) == ([[8, 6], [2, 0]], "test")
 
 
-def test_a_single_label_has_no_neighbours_and_no_distance():
-    geometry = LabelGeometry(("alone",), similarities=torch.tensor([[2.0]]))
-    assert geometry.neighbours("alone") == []
-    assert geometry.distances().tolist() == [[0.0]]
-    assert geometry.soft_targets().tolist() == [[1.0]]
+# -------------------------------------------------------------------------------------- distances and soft targets
 
 
-def test_euclidean_and_cosine_distances_equal_plain_loops():
-    for seed in range(3):
-        points = make_vectors(seed=seed).vectors.tolist()
-        euclidean = make_vectors(seed=seed).distances()
-        cosine = make_vectors(seed=seed, metric="cosine").distances()
-        # Float64 over three coordinates.
-        torch.testing.assert_close(euclidean, naive_distances(points, naive_euclidean), rtol=0, atol=1e-12)
-        expected = naive_distances(points, lambda one, other: 1 - naive_cosine(one, other))
-        torch.testing.assert_close(cosine, expected, rtol=0, atol=1e-12)
+def naive_distances(geometry):
+    """By vectors; of similarities the label embedding's way: symmetrise, scale to 0..1, V sqrt(max(L, 0))."""
+    if geometry.similarities is None:
+        points = geometry.vectors.tolist()
+        distance = math.dist if geometry.metric == "euclidean" else lambda a, b: 1 - naive_cosine(a, b)
+    else:
+        table = geometry.similarities.double().numpy()
+        table = (table + table.T) / 2
+        values, vectors = np.linalg.eigh((table - table.min()) / (table.max() - table.min()))
+        points, distance = (vectors * np.sqrt(values.clip(0))).tolist(), math.dist
+    return torch.tensor([[distance(one, other) for other in points] for one in points], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("count", [2, 7, 20])
-def test_distances_of_similarities_equal_the_eigendecomposition_recipe(count):
-    for seed in range(3):
-        geometry = make_similarities(count, seed)
-        expected = naive_embedding_distances(geometry.similarities.double().tolist())
-        # The square root of an eigenvalue near 0 may turn rounding of 1e-16 into 1e-8.
-        torch.testing.assert_close(geometry.distances(), expected, rtol=0, atol=1e-7)
-        assert float(geometry.distances().max()) > 0.1
-
-
-def test_distances_of_equal_similarities_are_zero():
-    assert torch.equal(LabelGeometry(ANIMALS, similarities=torch.ones(4, 4)).distances(), torch.zeros(4, 4).double())
-
-
-@pytest.mark.parametrize("kind", ["euclidean", "cosine", "similarities"])
-@pytest.mark.parametrize("count", [2, 67, 300])
-def test_distances_are_symmetric_not_negative_and_zero_on_the_diagonal(kind, count):
-    geometry = make_similarities(count) if kind == "similarities" else make_vectors(count, 33, metric=kind)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [2, 7, 67])
+def test_distances_and_soft_targets_equal_plain_loops(kind, count):
+    geometry = made(kind, count)
     distances = geometry.distances()
-    assert distances.dtype == torch.float64
+    # Float64; the square root of an eigenvalue near 0 may turn rounding of 1e-16 into 1e-8.
+    tolerance = 1e-7 if kind == "similarities" else 1e-12
+    torch.testing.assert_close(distances, naive_distances(geometry), rtol=0, atol=tolerance)
     assert torch.equal(distances, distances.T)
-    assert bool((distances.diagonal() == 0).all())
+    assert not distances.diagonal().any()
     assert bool((distances >= 0).all())
+    table = -distances if geometry.similarities is None else geometry.similarities
+    expected = torch.tensor([naive_softmax(row) for row in table.tolist()])
+    torch.testing.assert_close(geometry.soft_targets(), expected, rtol=1e-5, atol=1e-6)  # a float32 softmax
 
 
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_distances_between_equal_points_are_zero(metric):
+def test_distances_and_neighbours_of_one_label_and_of_equal_ones():
+    alone = LabelGeometry(("alone",), similarities=torch.tensor([[2.0]]))
+    assert (alone.neighbours("alone"), alone.neighbours_of([])) == ([], {})
+    assert (alone.distances().tolist(), alone.soft_targets().tolist()) == ([[0.0]], [[1.0]])
+    assert not LabelGeometry("abcd", similarities=torch.ones(4, 4)).distances().any()
     points = torch.randn(20, 33, generator=torch.Generator().manual_seed(0)).repeat(2, 1)
-    names = [str(index) for index in range(40)]
-    distances = LabelGeometry(names, vectors=points, metric=metric).distances()
-    twins = torch.cat([distances.diagonal(20), distances.diagonal(-20)])
-    assert bool((twins >= 0).all())
-    assert float(twins.max()) < 1e-15  # a unit in the last place of a cosine of 1
+    for metric in ("euclidean", "cosine"):
+        twins = LabelGeometry(range(40), vectors=points, metric=metric).distances().diagonal(20)
+        assert 0 <= float(twins.min()) <= float(twins.max()) < 1e-15  # a unit in the last place of a cosine of 1
 
 
 def test_close_labels_keep_their_distance():
@@ -139,21 +111,89 @@ def test_close_labels_keep_their_distance():
     assert 0.0009 < float(distances[0, 1]) < 0.003
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_soft_targets_of_similarities_are_their_softmax(dtype):
-    table = make_similarities().similarities.to(dtype)
-    geometry = LabelGeometry([str(index) for index in range(7)], similarities=table)
-    soft = geometry.soft_targets()
-    expected = torch.tensor([naive_softmax(row) for row in table.tolist()])
-    assert soft.dtype == torch.float32
-    torch.testing.assert_close(soft, expected, rtol=1e-5, atol=1e-6)  # a float32 softmax
-    torch.testing.assert_close(soft.sum(dim=1), torch.ones(7), rtol=0, atol=1e-6)
+def test_soft_targets_are_float32_whatever_the_table():
+    for dtype in (torch.float64, torch.bfloat16):
+        table = made("similarities", 7).similarities.to(dtype)
+        soft = LabelGeometry(range(7), similarities=table).soft_targets()
+        torch.testing.assert_close(soft, table.float().softmax(dim=1))
 
 
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_soft_targets_of_vectors_are_the_softmax_of_minus_the_distances(metric):
-    geometry = make_vectors(metric=metric)
-    expected = torch.tensor([naive_softmax((-row).tolist()) for row in geometry.distances()])
-    torch.testing.assert_close(geometry.soft_targets(), expected, rtol=1e-5, atol=1e-6)
-    assert geometry.soft_targets().argmax(dim=1).tolist() == list(range(7))
-    torch.testing.assert_close(geometry.soft_targets().sum(dim=1), torch.ones(7), rtol=0, atol=1e-6)
+def test_distances_of_very_many_similarities_are_refused(monkeypatch):
+    monkeypatch.setattr("labelembed.geometry.label_geometry.MOST_DECOMPOSED", 3)
+    assert LabelGeometry("abc", similarities=torch.eye(3)).distances().shape == (3, 3)
+    with pytest.raises(ValueError, match=r"too large for 4 labels \(at most 3\).*select\(range\(3\)\)"):
+        LabelGeometry("abcd", similarities=torch.eye(4)).distances()
+    assert LabelGeometry("abcd", vectors=torch.eye(4)).distances().shape == (4, 4)
+
+
+# ------------------------------------------------------------------------------------------------------ neighbours
+
+
+def naive_scores(geometry, label):
+    if geometry.similarities is not None:
+        return naive_softmax(geometry.similarities[label].tolist())
+    rows = geometry.vectors.tolist()
+    if geometry.metric == "euclidean":
+        return [-math.dist(rows[label], row) for row in rows]
+    return [naive_cosine(rows[label], row) for row in rows]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [0, 1, 5, 39, 100])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_neighbours_equal_plain_loops_and_equal_scores_come_in_the_order_of_the_labels(kind, k, coarse, monkeypatch):
+    geometry = made(kind, size=2 if coarse else 6, coarse=coarse)
+    monkeypatch.setattr(nearest, "_SCORES_AT_ONCE", 3 * 40)  # blocks of three labels, the last of one
+    found = geometry.all_neighbours(k)
+    for label, name in enumerate(geometry.names):
+        scores = naive_scores(geometry, label)
+        others = [other for other in range(40) if other != label]
+        others.sort(key=lambda other: (-round(scores[other], 9), other))
+        assert [near.name for near in found[name]] == [f"label {other}" for other in others[:k]]
+        # Float64 over six coordinates, or a softmax of 40.
+        expected = [scores[other] for other in others[:k]]
+        assert [near.score for near in found[name]] == pytest.approx(expected, abs=1e-12)
+        assert geometry.neighbours(label, k=k) == found[name]  # whoever else is asked for
+    some = geometry.neighbours_of(["label 7", 3], k=k)
+    assert some == {name: found[name] for name in ("label 7", "label 3")}
+
+
+@pytest.mark.parametrize(("kind", "shift"), [("euclidean", 0.0), ("euclidean", 100.0), ("cosine", 0.0)])
+def test_coarse_neighbours_are_the_same_to_six_digits(kind, shift):
+    """Far from the origin products of vectors lose digits; what is the same in all of them is taken off first."""
+    geometry = LabelGeometry(range(40), vectors=made(kind, seed=1).vectors + shift, metric=kind)
+    asked = [7, 0, 39, 12]
+    places, scores = nearest.nearest_labels(geometry.vectors, asked, 5, kind=kind, coarse=True)
+    exact = geometry.neighbours_of(asked, k=5)
+    assert [[str(place) for place in row] for row in places.tolist()] == [
+        [near.name for near in exact[str(label)]] for label in asked
+    ]
+    expected = torch.tensor([[near.score for near in exact[str(label)]] for label in asked], dtype=torch.float64)
+    # Six digits of the largest score; a distance is the root of a difference, and keeps half as many near 0.
+    torch.testing.assert_close(scores, expected, rtol=2e-5, atol=0)
+
+
+def test_coarse_neighbours_of_equal_vectors_have_distance_0_and_no_label_is_its_own():
+    vectors = torch.tensor([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0], [5.0, 5.0]])
+    places, scores = nearest.nearest_labels(vectors, range(4), 3, kind="euclidean", coarse=True)
+    assert places[0].tolist() == [1, 2, 3]
+    assert scores[0].tolist() == pytest.approx([0.0, -(5**0.5), -5.0], abs=1e-3)
+    assert all(label not in near for label, near in enumerate(places.tolist()))
+    _, cosines = nearest.nearest_labels(vectors, range(4), 3, kind="cosine", coarse=True)
+    assert cosines[2].tolist() == [0.0, 0.0, 0.0]  # a vector of zeros is like nothing
+
+
+def test_labels_without_direction_are_alike_to_nothing():
+    geometry = LabelGeometry(("a", "b", "zero"), vectors=torch.tensor([[1.0, 0], [1.0, 1.0], [0, 0]]), metric="cosine")
+    assert [near.score for near in geometry.neighbours("zero")] == [0.0, 0.0]
+    assert geometry.neighbours("a")[-1] == ("zero", 0.0)
+
+
+def test_a_block_of_scores_is_all_that_is_made(monkeypatch):
+    """No score of all labels with all is made at once."""
+    sizes = []
+    largest = nearest.stable_topk
+    monkeypatch.setattr(nearest, "stable_topk", lambda scores, k: sizes.append(scores.numel()) or largest(scores, k))
+    monkeypatch.setattr(nearest, "_SCORES_AT_ONCE", 40_000)
+    assert len(made("cosine", count=2_000, size=8).all_neighbours(3)) == 2_000
+    assert (max(sizes), sum(sizes)) == (40_000, 2_000 * 2_000)

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import pickle
-import struct
-
-import hypothesis
 import pytest
 import torch
-from hypothesis import strategies
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 
 from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry
@@ -23,11 +17,6 @@ ABOUT = {
     "metric": "euclidean",
     "source": "",
 }
-relaxed = hypothesis.settings(
-    deadline=None,  # the first example also pays for what is loaded lazily
-    max_examples=60,
-    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],  # each example writes the file anew
-)
 
 
 def write(path, tensors, **changes):
@@ -71,42 +60,25 @@ def test_two_labels_of_one_name_are_refused(names):
 @pytest.mark.parametrize("kind", ["vectors", "similarities"])
 def test_a_file_keeps_everything_bit_for_bit(tmp_path, kind, dtype):
     count = len(ODD_NAMES)
-    table = torch.randn(count, count, generator=torch.Generator().manual_seed(0)).to(dtype)
+    table = torch.randn(count, count, generator=torch.Generator().manual_seed(0)).to(dtype).T  # a view
     saved = LabelGeometry(ODD_NAMES, **{kind: table}, metric="cosine", source='LabelEmbedding "ü" 🐈')
     path = saved.save(tmp_path / "geometry of labels 🐈.safetensors")
     loaded = LabelGeometry.load(path)
-    assert loaded.names == ODD_NAMES
-    assert (loaded.metric, loaded.source) == (saved.metric, saved.source)
+    assert (loaded.names, loaded.metric, loaded.source) == (ODD_NAMES, saved.metric, saved.source)
     assert getattr(loaded, kind).dtype == dtype
     assert torch.equal(getattr(loaded, kind), table)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]  # nothing temporary stays
+    assert len({saved.to_bytes() for _ in range(20)}) == 1  # safetensors writes the metadata in any order
 
 
-@relaxed
-@hypothesis.given(names=strategies.lists(strategies.text(), min_size=1, max_size=5, unique=True))
-def test_a_file_keeps_any_names(tmp_path, names):
-    path = tmp_path / "geometry.safetensors"
-    LabelGeometry(names, vectors=torch.zeros(len(names), 2)).save(path)
-    assert LabelGeometry.load(path).names == tuple(names)
+def test_files_of_earlier_versions_have_no_metric(tmp_path):
+    path = write(tmp_path / "old.safetensors", {"vectors": torch.eye(2)}, metric=None)
+    assert LabelGeometry.load(path).metric == "euclidean"
 
 
-def test_a_table_that_is_a_view_is_saved_as_it_reads(tmp_path):
-    table = torch.arange(6.0).view(2, 3).T
-    path = LabelGeometry(("a", "b", "c"), vectors=table).save(tmp_path / "view.safetensors")
-    assert torch.equal(LabelGeometry.load(path).vectors, table)
-
-
-def test_equal_geometries_are_equal_files():
-    geometry = LabelGeometry(('a "quoted"', "ß"), vectors=torch.arange(6.0).reshape(2, 3), source="test")
-    assert len({geometry.to_bytes() for _ in range(20)}) == 1  # the library writes the metadata in any order
-
-
-def test_missing_file_and_folder_are_refused_with_the_path(tmp_path):
+def test_missing_files_and_folders_and_files_cut_at_any_length_are_refused(tmp_path):
     assert_refused(tmp_path / "absent.safetensors", "no such file")
     assert_refused(tmp_path, "no such file")
-
-
-def test_file_cut_at_any_length_is_refused(tmp_path):
     whole = LabelGeometry(("a", "b"), vectors=torch.ones(2, 3), source="test").to_bytes()
     path = tmp_path / "cut.safetensors"
     for length in range(len(whole)):
@@ -116,55 +88,17 @@ def test_file_cut_at_any_length_is_refused(tmp_path):
     assert LabelGeometry.load(path).names == ("a", "b")
 
 
-@relaxed
-@hypothesis.given(
-    header=strategies.text(alphabet='{}[]":,0123456789atdshpeFoNm_-. \\', max_size=60), rest=strategies.binary()
-)
-def test_a_random_header_of_the_right_length_is_refused(tmp_path, header, rest):
-    path = tmp_path / "header.safetensors"
-    path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + rest)
-    assert_refused(path)
-
-
-@relaxed
-@hypothesis.given(position=strategies.integers(min_value=0), value=strategies.integers(0, 255))
-def test_one_wrong_byte_is_refused_or_gives_a_geometry(tmp_path, position, value):
-    content = bytearray(LabelGeometry(("a", "b"), vectors=torch.ones(2, 3)).to_bytes())
-    content[position % len(content)] = value
-    path = tmp_path / "byte.safetensors"
-    path.write_bytes(content)
-    with contextlib.suppress(DataError):  # any other exception fails
-        loaded = LabelGeometry.load(path)
-        assert loaded.vectors.shape == (2, 3)
-        assert len(set(loaded.names)) == 2
-
-
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": None},
-        {"format": "something.else"},
-        {"version": None},
-        {"version": "one"},
-        {"version": "1.5"},
-        {"version": ""},
-        {"names": None},
-        {"names": "no JSON"},
-        {"names": "5"},
-        {"names": "null"},
-        {"names": "[" * 100_000},
-        {"names": '["a"]'},
-        {"names": '["a", "a"]'},
-        {"names": '["a", "b", "c"]'},
-        {"names": '"ab"'},
-        {"names": '{"a": 0, "b": 1}'},
-        {"names": '["a", ["b"]]'},
+        *({"format": value} for value in (None, "something.else")),
+        *({"version": value} for value in (None, "one", "1.5", "")),
+        *({"names": value} for value in (None, "no JSON", "5", "null", "[" * 100_000, '["a"]', '["a", "a"]')),
+        *({"names": value} for value in ('["a", "b", "c"]', '"ab"', '{"a": 0, "b": 1}', '["a", ["b"]]')),
         {"metric": "manhattan"},
     ],
 )
 def test_wrong_metadata_is_refused(tmp_path, changes):
-    write(tmp_path / "good.safetensors", {"vectors": torch.ones(2, 3)})
-    assert LabelGeometry.load(tmp_path / "good.safetensors").names == ("a", "b")
     assert_refused(write(tmp_path / "wrong.safetensors", {"vectors": torch.ones(2, 3)}, **changes))
 
 
@@ -186,32 +120,10 @@ def test_other_tensors_are_refused(tmp_path, tensors):
     assert_refused(write(tmp_path / "other.safetensors", tensors))
 
 
-def test_a_safetensors_file_of_something_else_is_called_that(tmp_path):
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(save({"encoder.weight": torch.zeros(2, 3)}))
-    assert_refused(path, "not a label geometry", "encoder.weight")
-
-
-def test_a_newer_format_asks_for_a_newer_program(tmp_path):
+def test_other_files_are_called_what_they_are(tmp_path):
+    save_file({"encoder.weight": torch.zeros(2, 3)}, tmp_path / "model.safetensors")
+    assert_refused(tmp_path / "model.safetensors", "not a label geometry", "encoder.weight")
     path = write(tmp_path / "newer.safetensors", {"vectors": torch.ones(2, 3)}, version="2")
     assert_refused(path, "newer labelembed (format 2)", "update")
-
-
-class Trap:
-    """Would leave a file behind, were it unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (self.path, "w"))
-
-
-def test_pickled_files_are_refused_and_never_opened(tmp_path):
-    sprung = tmp_path / "sprung"
     torch.save({"vectors": torch.zeros(2, 2)}, tmp_path / "torch.pt")
-    torch.save(Trap(str(sprung)), tmp_path / "trap.pt")
-    (tmp_path / "trap.pickle").write_bytes(pickle.dumps(Trap(str(sprung))))
-    for name in ("torch.pt", "trap.pt", "trap.pickle"):
-        assert_refused(tmp_path / name)
-    assert not sprung.exists()
+    assert_refused(tmp_path / "torch.pt")

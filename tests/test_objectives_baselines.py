@@ -1,169 +1,32 @@
-"""The baselines of the second paper: every term, total and gradient against the naive loops, and their limits."""
+"""The baselines of the papers: confidence penalty, teacher-free, distillation, static labels; what each is made for."""
 
 from __future__ import annotations
+
+import copy
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from labelembed.objectives import ConfidencePenalty, LabelSmoothing, OneHot, TeacherFree
-from labelembed.seeds import seeded
+from labelembed.geometry import LabelGeometry
+from labelembed.objectives import ConfidencePenalty, Distillation, LabelSmoothing, OneHot, StaticLabels, TeacherFree
+from labelembed.objectives.soft_labels import SoftLabelTable, bytes_needed
 
-from .made_objectives import build, made_examples
-from .naive.confidence_penalty import naive_confidence_penalty_terms
-from .naive.cross_entropy import naive_linear
-from .naive.differences import central_differences
-from .naive.distillation import naive_distillation_terms
-from .naive.static_labels import naive_static_labels_terms
-from .naive.teacher_free import naive_teacher_free_terms
+from .made_objectives import label_vectors, made_examples, made_mode, teacher_logits
+from .naive.cross_entropy import naive_linear, naive_softmax
+from .naive.remembering import naive_sparse
+from .naive.static_labels import naive_static_logits
 
-torch.set_num_threads(1)  # with tensors this small, threads that wait for each other take most of the time
-FIRST = {"hidden", "output.weight", "output.bias"}
+LOSSES = ("huber", "squared", "cosine")
 
 
-def confidence_penalty(objective, logits, labels, rows):
-    return naive_confidence_penalty_terms(logits, labels, penalty_weight=objective.penalty_weight)
-
-
-def teacher_free(objective, logits, labels, rows):
-    return naive_teacher_free_terms(
-        logits,
-        labels,
-        true_probability=objective.true_probability,
-        temperature=objective.tau,
-        teacher_weight=objective.teacher_weight,
-        preset=objective.preset,
-    )
-
-
-def distillation(objective, logits, labels, rows):
-    return naive_distillation_terms(
-        logits,
-        labels,
-        rows,
-        objective.teacher_logits.tolist(),
-        temperature=objective.tau,
-        teacher_weight=objective.teacher_weight,
-    )
-
-
-def static_labels(objective, logits, labels, rows):
-    vectors = objective.vectors.tolist()
-    return naive_static_labels_terms(logits, labels, vectors, loss=objective.loss, delta=objective.delta)
-
-
-NAIVE = {
-    "confidence_penalty": confidence_penalty,
-    "teacher_free": teacher_free,
-    "distillation": distillation,
-    "static_labels": static_labels,
-}
-CASES = {
-    "confidence_penalty": ("confidence_penalty", {}),
-    "confidence_penalty, strong": ("confidence_penalty", {"penalty_weight": 0.7}),
-    "teacher_free": ("teacher_free", {}),
-    "teacher_free, paper": ("teacher_free", {"preset": "paper", "temperature": 3.0, "teacher_weight": 0.6}),
-    "teacher_free, sure": ("teacher_free", {"preset": "paper", "true_probability": 1.0, "teacher_weight": 0.4}),
-    "teacher_free, sharp": ("teacher_free", {"temperature": 0.5, "true_probability": 0.7, "teacher_weight": 1.0}),
-    "distillation": ("distillation", {}),
-    "distillation, warm": ("distillation", {"temperature": 1.0, "teacher_weight": 0.5}),
-    "distillation, alone": ("distillation", {"temperature": 7.0, "teacher_weight": 1.0}),
-    "static_labels": ("static_labels", {}),
-    "static_labels, narrow": ("static_labels", {"delta": 0.3, "normalize": False}),
-    "static_labels, squared": ("static_labels", {"loss": "squared"}),
-    "static_labels, cosine": ("static_labels", {"loss": "cosine", "normalize": False}),
-}
-every_case = pytest.mark.parametrize("case", CASES)
-
-
-def naive_terms(case, objective, hidden, labels, rows, *, weight=None, bias=None):
-    """Returns the terms by the loops; another output layer may stand in the place of the objective's."""
-    weight = objective.output.weight.tolist() if weight is None else weight.tolist()
-    if objective.output.bias is None:
-        bias = [0.0] * objective.output_size
-    else:
-        bias = objective.output.bias.tolist() if bias is None else bias.tolist()
-    logits = [naive_linear(weight, bias, row) for row in hidden.reshape(-1, objective.hidden_size).tolist()]
-    return NAIVE[CASES[case][0]](objective, logits, labels.flatten().tolist(), rows.flatten().tolist())
-
-
-def made_batch(case, shape=(13,), *, ignored=True, hidden_size=4, num_labels=5, dtype=torch.float64, **arguments):
-    name, given = CASES[case]
-    with seeded(0, "objective"):
-        objective = build(name, hidden_size, num_labels, **(given | arguments)).to(dtype)
-        with torch.no_grad():
-            for parameter in objective.parameters():
-                parameter.normal_()
+def made(mode, *shape, ignored=True, **arguments):
+    objective = made_mode(mode, **arguments)
     return objective, *made_examples(objective, *shape, ignored=ignored)
 
 
-def assert_naive(case, objective, hidden, labels, rows):
-    naive = naive_terms(case, objective, hidden, labels, rows)
-    terms = objective(hidden, labels, rows)._asdict()
-    assert set(terms) == set(naive)
-    for name, value in terms.items():
-        assert value.dtype == torch.float64
-        # Float64 sums of a hundred numbers near 1, in another order than the loops.
-        assert value.item() == pytest.approx(naive[name], abs=1e-10), name
-
-
-@every_case
-@pytest.mark.parametrize("ignored", [False, True])
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("count", [13, 1])
-def test_terms_equal_the_naive_loops(case, ignored, bias, count):
-    assert_naive(case, *made_batch(case, (count,), ignored=ignored and count > 1, bias=bias))
-
-
-@every_case
-def test_terms_with_one_label_in_the_batch_equal_the_naive_loops(case):
-    objective, hidden, labels, rows = made_batch(case, ignored=False)
-    assert_naive(case, objective, hidden, torch.full_like(labels, 2), rows)
-
-
-@every_case
-def test_terms_with_an_absent_label_equal_the_naive_loops(case):
-    objective, hidden, labels, rows = made_batch(case, (40,))
-    labels[labels == 2] = 3
-    assert_naive(case, objective, hidden, labels, rows)
-
-
-@every_case
-def test_terms_of_hundreds_of_labels_equal_the_naive_loops(case):
-    assert_naive(case, *made_batch(case, (5,), num_labels=700))
-
-
-@every_case
-def test_gradients_equal_finite_differences_of_the_naive_loops(case):
-    objective, hidden, labels, rows = made_batch(case, (6,), hidden_size=3, num_labels=4)
-    leaf = hidden.clone().requires_grad_()
-    objective(leaf, labels, rows).total.backward()
-    tables = {"hidden": hidden, "weight": objective.output.weight.detach(), "bias": objective.output.bias.detach()}
-
-    def total_of(changed):
-        at, weight, bias = changed["hidden"], changed["weight"], changed["bias"]
-        return naive_terms(case, objective, at, labels, rows, weight=weight, bias=bias)["total"]
-
-    numeric = central_differences(tables, total_of)
-    exact = {"hidden": leaf.grad, "weight": objective.output.weight.grad, "bias": objective.output.bias.grad}
-    torch.testing.assert_close(exact, numeric, rtol=0, atol=1e-8)
-
-
-@every_case
-def test_every_term_moves_the_output_layer_and_hidden(case):
-    objective, hidden, labels, rows = made_batch(case)
-    for term in objective(hidden, labels, rows)._asdict():
-        objective.zero_grad()
-        leaf = hidden.clone().requires_grad_()
-        getattr(objective(leaf, labels, rows), term).backward()
-        gradients = {"hidden": leaf.grad} | {name: value.grad for name, value in objective.named_parameters()}
-        assert {name for name, grad in gradients.items() if grad is not None and bool(grad.any())} == FIRST, term
-
-
-# ------------------------------------------------------------------------------------------ what they are made for
-
-
-def copied(objective, other):
+def with_output_of(objective, other):
     other.output.load_state_dict(objective.output.state_dict())
     return other
 
@@ -173,71 +36,84 @@ def total_and_gradients(objective, hidden, labels, rows):
     leaf = hidden.clone().requires_grad_()
     total = objective(leaf, labels, rows).total
     total.backward()
-    return {"total": total.detach(), "hidden": leaf.grad} | {
-        name: value.grad for name, value in objective.output.named_parameters()
-    }
+    of_layer = {name: value.grad for name, value in objective.output.named_parameters()}
+    return of_layer | {"total": total.detach(), "hidden": leaf.grad}
+
+
+def trained(objective, hidden, labels, rows):
+    optimizer = torch.optim.Adam(objective.parameters(), lr=0.05)
+    for _ in range(150):
+        optimizer.zero_grad()
+        objective(hidden, labels, rows).total.backward()
+        optimizer.step()
+    return objective(hidden, labels, rows)
 
 
 @pytest.mark.parametrize(
-    ("case", "no_weight"),
+    ("mode", "no_weight"),
     [
+        ("label_smoothing", {"smoothing": 0.0}),
         ("confidence_penalty", {"penalty_weight": 0.0}),
         ("teacher_free", {"teacher_weight": 0.0}),
         ("distillation", {"teacher_weight": 0.0}),
+        ("online_label_smoothing", {"similarity_weight": 0.0, "uniform_weight": 0.0}),
     ],
 )
-def test_no_weight_is_one_hot(case, no_weight):
-    objective, hidden, labels, rows = made_batch(case, **no_weight)
-    one_hot = copied(objective, OneHot(4, 5).double())
-    expected = total_and_gradients(one_hot, hidden, labels, rows)
-    torch.testing.assert_close(total_and_gradients(objective, hidden, labels, rows), expected, rtol=0, atol=1e-13)
+def test_no_weight_is_one_hot(mode, no_weight):
+    objective, *batch = made(mode, **no_weight)
+    expected = total_and_gradients(with_output_of(objective, OneHot(4, 5).double()), *batch)
+    torch.testing.assert_close(total_and_gradients(objective, *batch), expected, rtol=0, atol=1e-13)
 
 
-def test_entropy_is_that_of_torch_and_reaches_the_logarithm_of_the_labels():
-    objective, hidden, labels, rows = made_batch("confidence_penalty", ignored=False)
-    distribution = torch.distributions.Categorical(logits=objective.logits(hidden))
-    assert objective(hidden, labels, rows).entropy.item() == pytest.approx(distribution.entropy().mean().item(), 1e-12)
-    with torch.no_grad():
-        objective.output.weight.zero_()
-        objective.output.bias.zero_()
-    flat = objective(hidden, labels, rows)
-    assert flat.entropy.item() == pytest.approx(torch.tensor(5.0).double().log().item(), 1e-12)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.75, 1.0])
+@pytest.mark.parametrize("impl", ["reference", "chunked"])
+def test_label_smoothing_is_that_of_torch(smoothing, impl):
+    objective, hidden, labels, _ = made("label_smoothing", smoothing=smoothing, impl=impl)
+    expected = F.cross_entropy(objective.logits(hidden), labels, label_smoothing=smoothing)
+    torch.testing.assert_close(objective(hidden, labels).total, expected, rtol=0, atol=1e-12)
 
 
-def test_outputs_that_are_sure_have_no_entropy_and_finite_gradients():
-    objective, hidden, labels, rows = made_batch("confidence_penalty", ignored=False, dtype=torch.float32)
+def test_one_label_leaves_nothing_to_learn():
+    for objective in (ConfidencePenalty(4, 1), TeacherFree(4, 1), TeacherFree(4, 1, preset="paper")):
+        found = total_and_gradients(objective, torch.randn(3, 4), torch.zeros(3, dtype=torch.int64), torch.arange(3))
+        assert not any(value.any() for value in found.values())
+
+
+# --------------------------------------------------------------------------------------------- confidence penalty
+
+
+def test_entropy_reaches_the_logarithm_of_the_labels_and_is_0_with_finite_gradients_where_outputs_are_certain():
+    objective, hidden, labels, rows = made("confidence_penalty", dtype=torch.float32)
     found = total_and_gradients(objective, hidden * 1e6, labels, rows)
     assert objective(hidden * 1e6, labels, rows).entropy.item() == pytest.approx(0, abs=1e-6)
-    assert all(bool(torch.isfinite(value).all()) for value in found.values())
+    assert all(bool(value.isfinite().all()) for value in found.values())
+    flat = objective(hidden * 0, labels, rows).entropy.item()
+    bias = torch.distributions.Categorical(logits=objective.output.bias.detach())
+    assert flat == pytest.approx(bias.entropy().item(), abs=1e-6)
 
 
 def test_training_with_the_penalty_leaves_more_entropy():
-    """What the paper is about: less sure outputs."""
-    entropies = []
-    for weight in (0.0, 1.0):
-        objective, hidden, labels, rows = made_batch("confidence_penalty", penalty_weight=weight)
-        optimizer = torch.optim.SGD(objective.parameters(), lr=0.5)
-        for _ in range(200):
-            optimizer.zero_grad()
-            objective(hidden, labels, rows).total.backward()
-            optimizer.step()
-        entropies.append(objective(hidden, labels, rows).entropy.item())
+    """What the paper is about: less confident outputs."""
+    entropies = [trained(*made("confidence_penalty", penalty_weight=weight)).entropy.item() for weight in (0.0, 1.0)]
     assert entropies[1] > entropies[0] + 0.1
+
+
+# --------------------------------------------------------------------------------------------------- teacher-free
 
 
 def test_virtual_teacher_is_label_smoothing_of_its_own_share():
     """With the teacher alone the gradients are those of cross entropy against the softened teacher."""
-    objective, hidden, labels, rows = made_batch("teacher_free", teacher_weight=1.0)
+    objective, hidden, labels, rows = made("teacher_free", teacher_weight=1.0)
     counts = labels != -100
     given = torch.full((5, 5), 0.01 / 4, dtype=torch.float64).fill_diagonal_(0.99)
     teacher = torch.softmax(given / 20, dim=1)
-    smoothing = copied(objective, LabelSmoothing(4, 5, smoothing=5 * teacher[0, 1].item()).double())
+    smoothing = with_output_of(objective, LabelSmoothing(4, 5, smoothing=5 * teacher[0, 1].item()).double())
     expected = total_and_gradients(smoothing, hidden, labels, rows)
     found = total_and_gradients(objective, hidden, labels, rows)
     entropy = torch.distributions.Categorical(probs=teacher[0]).entropy()
     torch.testing.assert_close(found.pop("total"), expected.pop("total") - entropy, rtol=0, atol=1e-12)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    # The code published with the paper: a mean over rows and labels, times the multiplier C.
+    # The code published with the paper: a mean over examples and labels, times the multiplier C.
     logits = objective.logits(hidden[counts])
     code = F.kl_div(logits.log_softmax(dim=1), teacher[labels[counts]], reduction="none").mean() * 5
     assert objective(hidden, labels, rows).teacher.item() == pytest.approx(code.item(), abs=1e-12)
@@ -248,19 +124,167 @@ def test_virtual_teacher_is_label_smoothing_of_its_own_share():
 @pytest.mark.parametrize("temperature", [1e-9, 1.0, 1e9])
 def test_teacher_free_is_finite_at_the_ends_of_its_arguments(preset, true_probability, temperature):
     for num_labels in (1, 2, 5):
-        objective, hidden, labels, rows = made_batch(
-            "teacher_free",
-            num_labels=num_labels,
-            preset=preset,
-            true_probability=true_probability,
-            temperature=temperature,
-        )
-        found = total_and_gradients(objective, hidden, labels, rows)
-        assert all(bool(torch.isfinite(value).all()) for value in found.values())
-        assert objective(hidden, labels, rows).teacher.item() >= -1e-12
+        ends = {"preset": preset, "true_probability": true_probability, "temperature": temperature}
+        objective, *batch = made("teacher_free", num_labels=num_labels, **ends)
+        assert all(bool(value.isfinite().all()) for value in total_and_gradients(objective, *batch).values())
+        assert objective(*batch).teacher.item() >= -1e-12
 
 
-def test_one_label_leaves_nothing_to_learn():
-    for objective in (ConfidencePenalty(4, 1), TeacherFree(4, 1), TeacherFree(4, 1, preset="paper")):
-        found = total_and_gradients(objective, torch.randn(3, 4), torch.zeros(3, dtype=torch.int64), torch.arange(3))
-        assert all(bool((value == 0).all()) for value in found.values())
+# --------------------------------------------------------------------------------------------------- distillation
+
+
+def test_teacher_is_looked_up_by_index_and_only_of_examples_that_count():
+    objective, hidden, labels, rows = made("distillation")
+    rows[labels == -100] = 10**9
+    total = objective(hidden, labels, rows).total
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    mixed = objective(hidden[order], labels[order], rows[order]).total
+    torch.testing.assert_close(mixed, total, rtol=0, atol=1e-12)
+    assert abs(total.item() - objective(hidden, labels, (rows + 1) % 256).total.item()) > 1e-3
+
+
+def test_evaluation_without_indices_is_the_cross_entropy():
+    objective, hidden, labels, rows = made("distillation")
+    terms = objective.eval()(hidden, labels)
+    assert terms.total.item() == terms.output.item() == objective(hidden, labels, rows).output.item()
+    assert terms.teacher.item() == 0
+
+
+def test_without_a_teacher_it_predicts_and_does_not_train():
+    taught, *batch = made("distillation")
+    objective = Distillation(4, 5, teacher_logits=None).double()
+    objective.load_state_dict(taught.state_dict())  # which does not carry the teacher
+    assert set(taught.state_dict()) == {"output.weight", "output.bias", "temperature"}
+    assert torch.equal(objective.logits(batch[0]), taught.logits(batch[0]))
+    with pytest.raises(ValueError, match="`teacher_logits` must be given to train, got None"):
+        objective(*batch)
+
+
+def test_the_teachers_table_is_a_copy_that_follows_the_module():
+    table = teacher_logits(5)
+    objective = Distillation(4, 5, teacher_logits=table)
+    table.zero_()
+    assert bool((objective.teacher_logits != 0).any())
+    assert objective.double().teacher_logits.dtype == torch.float64
+    assert torch.equal(copy.deepcopy(objective).teacher_logits, objective.teacher_logits)
+
+
+def test_training_brings_the_outputs_to_the_teacher_where_there_is_no_loss():
+    """What it is for: the student ends nearer to the teacher's distribution than one that learned the labels."""
+    found = [trained(*made("distillation", teacher_weight=weight, hidden_size=16)).teacher for weight in (0.0, 1.0)]
+    assert found[1] < 1e-2 < found[0]
+    objective, hidden, labels, rows = made("distillation", teacher_weight=1.0)
+    with torch.no_grad():
+        objective.teacher_logits[rows] = objective.logits(hidden)
+    for name, value in total_and_gradients(objective, hidden, labels, rows).items():
+        assert value.abs().max().item() < 1e-14, name
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 6])
+def test_the_table_holds_the_largest_softened_entries_and_their_rounding_alone_moves_the_terms(top_k):
+    logits = teacher_logits(6)
+    table = SoftLabelTable.of_logits(logits, temperature=2.5, top_k=top_k)
+    assert table.values.dtype == torch.float16
+    assert (table.labels is None) == (top_k == 6)
+    for place, row in enumerate(logits[:7].double().tolist()):
+        soft = naive_softmax(row, 2.5)
+        labels = range(6) if table.labels is None else table.labels[place].tolist()
+        assert table.values[place].tolist() == pytest.approx([soft[label] for label in labels], rel=2**-10)
+        assert sorted(soft[label] for label in labels) == sorted(soft)[-top_k:]
+    objective, hidden, labels, rows = made("distillation", num_labels=6, top_k=top_k, temperature=2.5)
+    exact = torch.tensor([naive_sparse(naive_softmax(row, 2.5), top_k) for row in logits[rows].tolist()]).double()
+    log_p = (objective.logits(hidden) / 2.5).log_softmax(dim=1)
+    expected = F.kl_div(log_p, exact, reduction="none").sum(dim=1)[labels != -100].mean().item()
+    # 2^-11 of each of the entries.
+    assert objective(hidden, labels, rows).teacher.item() == pytest.approx(expected, abs=2e-3)
+
+
+def test_sizes_are_those_of_the_tables_and_a_uniform_one_takes_that_of_one_example():
+    assert bytes_needed(430_000, 4_000) == 430_000 * 32 * 4  # 55 MB
+    assert bytes_needed(40_000_000, 4_000) == 5_120_000_000
+    assert bytes_needed(1_200_000, 1_000, top_k=1_000) == 2_400_000_000
+    for labels, top_k in ((300, 32), (100, 3), (40_000, 2)):
+        table = SoftLabelTable.of_logits(torch.zeros(5, labels), temperature=1.0, top_k=top_k)
+        held = sum(part.numel() * part.element_size() for part in table)
+        assert held == bytes_needed(5, labels, top_k=top_k)
+    table = SoftLabelTable.uniform(10**9, 1_000)
+    assert table.values.shape == (10**9, 32)
+    assert table.values.untyped_storage().nbytes() == 64
+    objective = Distillation(4, 1_000, teacher_logits=table, temperature=1.0)
+    with torch.no_grad():
+        objective.output.weight.zero_()
+        objective.output.bias.zero_()
+    terms = objective(torch.randn(2, 4), torch.tensor([3, 4]), torch.tensor([0, 10**9 - 1]))
+    assert terms.teacher.item() == pytest.approx(0, abs=1e-4)  # float16 of 1/1000
+
+
+# -------------------------------------------------------------------------------------------------- static labels
+
+
+def straight(loss):
+    """Static labels whose outputs are the hidden states themselves."""
+    objective = made_mode("static_labels", loss=loss, hidden_size=7)
+    with torch.no_grad():
+        objective.output.weight.copy_(torch.eye(7))
+        objective.output.bias.zero_()
+    return objective
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("normalize", [True, False])
+def test_static_logits_equal_the_naive_loops(loss, normalize):
+    objective, hidden, *_ = made("static_labels", 3, 4, loss=loss, normalize=normalize)
+    weight, bias = objective.output.weight.tolist(), objective.output.bias.tolist()
+    outputs = [naive_linear(weight, bias, row) for row in hidden.view(12, 4).tolist()]
+    naive = naive_static_logits(outputs, objective.vectors.tolist(), loss=loss)
+    # A square root of a sum of squares that cancels to a tenth of its parts at most.
+    torch.testing.assert_close(objective.logits(hidden).view(12, 5).tolist(), naive, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_loss_and_logits_at_a_labels_vector_and_at_zero(loss):
+    objective = straight(loss)
+    assert objective.logits(objective.vectors).argmax(dim=1).tolist() == [0, 1, 2, 3, 4]
+    for hidden in (objective.vectors[:3].clone(), torch.zeros(3, 7, dtype=torch.float64)):  # a distance has no slope
+        hidden.requires_grad_()
+        (objective(hidden, torch.arange(3)).total + objective.logits(hidden).sum()).backward()
+        assert bool(hidden.grad.isfinite().all())
+        assert bool(objective.output.weight.grad.isfinite().all())
+
+
+def test_normalized_vectors_have_a_mean_square_of_one_and_keep_their_directions():
+    objective = made_mode("static_labels")
+    torch.testing.assert_close(objective.vectors.square().mean(dim=1), torch.ones(5, dtype=torch.float64))
+    given = label_vectors(5).vectors
+    assert F.cosine_similarity(objective.vectors, given.double()).min().item() == pytest.approx(1, abs=1e-6)
+    assert torch.equal(made_mode("static_labels", normalize=False).vectors.float(), given)
+
+
+def test_similarities_give_their_soft_targets_as_vectors():
+    geometry = LabelGeometry("abcde", similarities=torch.randn(5, 5, generator=torch.Generator().manual_seed(0)))
+    objective = StaticLabels(4, 5, embedding=geometry, normalize=False)
+    torch.testing.assert_close(objective.vectors, geometry.soft_targets())
+
+
+@pytest.mark.parametrize(("loss", "metric"), [("huber", "euclidean"), ("cosine", "cosine")])
+def test_the_geometry_is_the_vectors_or_the_means_of_what_the_outputs_became(loss, metric):
+    objective, means = made_mode("static_labels", loss=loss), torch.randn(5, 7)
+    geometry = objective.label_geometry("vwxyz")
+    assert geometry.metric == metric
+    assert torch.equal(geometry.vectors, objective.vectors.float())
+    of_means = objective.label_geometry("vwxyz", class_means=means)
+    assert torch.equal(of_means.vectors, means)
+    assert (of_means.metric, of_means.source) == (metric, "StaticLabels, class means")
+
+
+def test_from_linear_takes_the_number_of_labels_from_the_vectors():
+    layer = nn.Linear(4, 7)
+    objective = StaticLabels.from_linear(layer, embedding=label_vectors(5))
+    assert (objective.num_labels, objective.output) == (5, layer)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_training_makes_the_right_label_the_nearest(loss):
+    objective, hidden, labels, rows = made("static_labels", ignored=False, loss=loss, hidden_size=16)
+    trained(objective, hidden, labels, rows)
+    assert torch.equal(objective.logits(hidden).argmax(dim=1), labels)

@@ -1,4 +1,4 @@
-"""LabelEmbedding's own ways: its start, presets, warm-up, saved geometries, decay, from_linear."""
+"""LabelEmbedding's own: who is moved by which term, its limits, starts, warm-up, saved geometries, old states."""
 
 from __future__ import annotations
 
@@ -6,180 +6,323 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from labelembed.geometry import LabelGeometry
-from labelembed.objectives import LabelEmbedding, label_embedding
+from labelembed.models import MLP, InputScaling
+from labelembed.objectives import LabelEmbedding, LabelSmoothing, OneHot, label_embedding
 from labelembed.objectives.embeddings import OLD_NAMES
+from labelembed.seeds import seeded
+from labelembed.training.network import Network
+from labelembed.training.optimizers import OPTIMIZERS
 
-from .test_objectives_naive import make_label_embedding, make_rows
+from .made_objectives import made_examples, made_mode
 
-
-@pytest.mark.parametrize("num_labels", [1, 2, 10, 100])
-def test_embedding_starts_as_the_identity(num_labels):
-    objective = LabelEmbedding(3, num_labels)
-    assert torch.equal(objective.embedding.weight, torch.eye(num_labels))
-    soft = objective.label_geometry().soft_targets()
-    expected = math.e / (math.e + num_labels - 1)
-    # A float32 softmax of up to 100 numbers.
-    torch.testing.assert_close(soft.diagonal(), torch.full((num_labels,), expected), rtol=1e-6, atol=0)
+FIRST, SECOND = {"hidden", "output.weight", "output.bias"}, {"auxiliary.weight", "auxiliary.bias"}
+LEARNED = {"full": {"embedding.weight"}, "compressed": {"embedding.left", "embedding.right"}, "fixed": set()}
+every_kind = pytest.mark.parametrize("kind", LEARNED)
+learned_kinds = pytest.mark.parametrize("kind", ["full", "compressed"])
 
 
-def test_compressed_embedding_has_the_sizes_of_equation_16():
-    objective = LabelEmbedding(3, 30, embedding="compressed", rank=7)
-    assert objective.embedding.left.shape == (30, 7)
-    assert objective.embedding.right.shape == (7, 30)
-    rows = objective.embedding(torch.arange(30))
-    assert rows.shape == (30, 30)
-    assert bool((rows >= 0).all())
-    assert bool((rows == 0).any())
-    assert bool((rows > 0).any())
+def made(kind="full", **arguments):
+    return made_mode("label_embedding" if kind == "full" else f"label_embedding, {kind}", **arguments)
+
+
+def rows(objective, *shape, **how):
+    hidden, labels, _ = made_examples(objective, *shape, **how)
+    return hidden, labels
+
+
+def weighted(objective, terms, target_weight):
+    """The total in the paper's words, with another weight of `target`."""
+    return objective.output_weight * terms.output + target_weight * terms.target + sum(terms[3:6])
+
+
+# ---------------------------------------------------------------------------------------------- who moves what
+
+
+def moved_by(objective, term, hidden, labels):
+    """Returns the names of the parameters, and `hidden`, at which `term` has a gradient that is not 0."""
+    objective.zero_grad()
+    leaf = hidden.clone().requires_grad_()
+    getattr(objective(leaf, labels), term).backward()
+    gradients = {"hidden": leaf.grad} | {name: value.grad for name, value in objective.named_parameters()}
+    return {name for name, grad in gradients.items() if grad is not None and bool((grad != 0).any())}
+
+
+@learned_kinds
+def test_terms_move_what_the_paper_says(kind):
+    objective = made(kind, uniform_weight=0.2)
+    hidden, labels = rows(objective)
+    moves = dict.fromkeys(("output", "target", "uniform"), FIRST) | dict.fromkeys(("auxiliary", "hinge"), SECOND)
+    moves |= {"embedding": LEARNED[kind], "total": FIRST | SECOND | LEARNED[kind]}
+    assert {term: moved_by(objective, term, hidden, labels) for term in moves} == moves
+
+
+def test_a_fixed_embedding_has_no_second_layer_and_moves_the_first_only():
+    objective = made("fixed", uniform_weight=0.2)
+    hidden, labels = rows(objective)
+    assert {name for name, _ in objective.named_parameters()} == FIRST - {"hidden"}
+    assert "embedding.weight" in dict(objective.named_buffers())
+    for term in ("output", "target", "uniform", "total"):
+        assert moved_by(objective, term, hidden, labels) == FIRST
+    for silent in objective(hidden.requires_grad_(), labels)[3:6]:
+        assert (silent.item(), silent.requires_grad) == (0, False)
+
+
+def test_a_shared_head_has_no_second_layer():
+    assert {name for name, _ in made("shared").named_parameters()} == FIRST - {"hidden"} | LEARNED["full"]
+    layer = nn.Linear(4, 5)
+    taken = LabelEmbedding.from_linear(layer, auxiliary="shared")
+    assert taken.output is layer
+    assert taken.auxiliary is None
+
+
+@learned_kinds
+def test_only_labels_that_are_predicted_right_have_their_embedding_moved(kind):
+    objective = made(kind)
+    hidden, labels = rows(objective, 40)
+    labels[labels == 2] = -100
+    objective(hidden, labels).total.backward()
+    right = labels[objective.auxiliary(hidden).argmax(dim=1) == labels].unique()
+    table = objective.embedding.weight if kind == "full" else objective.embedding.left
+    assert (table.grad != 0).any(dim=1).nonzero().flatten().tolist() == right.tolist()
+    assert 2 not in right.tolist()
+    terms = objective(hidden, objective.auxiliary(hidden).argmin(dim=1))  # and none at all
+    objective.zero_grad()
+    terms.total.backward()
+    assert terms.embedding == 0
+    assert not any(objective.get_parameter(name).grad.any() for name in LEARNED[kind])
+    assert objective.auxiliary.weight.grad.any()
+
+
+@pytest.mark.parametrize(("preset", "binds"), [("paper", False), ("published_code", True)])
+def test_only_a_summed_hinge_turns_the_second_layer_back_above_the_limit(preset, binds):
+    """Cross entropy's slope in the right label's probability p is -1 / p, the averaged hinge's is 1."""
+    objective = made(preset=preset, confidence_limit=0.9)
+    with torch.no_grad():
+        objective.auxiliary.weight.zero_()
+        objective.auxiliary.bias.copy_(torch.tensor([7.0, 0, 0, 0, 0]))
+    probability = objective.auxiliary.bias.detach().softmax(dim=0)[0].item()
+    terms = objective(torch.zeros(6, 4, dtype=torch.float64), torch.zeros(6, dtype=torch.int64))
+    assert terms.hinge.item() == pytest.approx((6 if binds else 1) * (probability - 0.9), rel=1e-9)
+    (gradient,) = torch.autograd.grad(terms.auxiliary + terms.hinge, objective.auxiliary.bias)
+    slope = -1 / probability + (6 if binds else 1)
+    assert gradient[0].item() == pytest.approx(slope * probability * (1 - probability), rel=1e-9)
+    assert (gradient[0] > 0) == binds
+
+
+def test_e_comes_to_what_the_second_layer_says():
+    """The property the paper claims (eq. 11): E learns the softened output of o2, for the examples it gets right."""
+    objective = made(num_labels=3)
+    hidden = torch.randn(1, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    labels = objective.auxiliary(hidden).argmax(dim=1)
+    goal = torch.softmax(objective.auxiliary(hidden).detach() / 2, dim=1)[0]
+    for _ in range(200):
+        objective.zero_grad()
+        objective(hidden, labels).total.backward()
+        with torch.no_grad():
+            objective.embedding.weight -= objective.embedding.weight.grad
+    learned = objective.label_geometry().soft_targets()[int(labels[0])].double()
+    # 200 steps of gradient descent on a convex loss of three numbers: well below float32's own 1e-6.
+    torch.testing.assert_close(learned, goal, rtol=0, atol=1e-5)
+
+
+# --------------------------------------------------------------------------------------------------- its limits
+
+
+@every_kind
+@pytest.mark.parametrize("smoothing", [0.0, 0.4])
+def test_without_target_it_is_cross_entropy_or_label_smoothing(kind, smoothing):
+    objective = made(kind, target_weight=0.0, output_weight=1 - smoothing, uniform_weight=smoothing)
+    simple = LabelSmoothing(4, 5, smoothing=smoothing).double() if smoothing else OneHot(4, 5).double()
+    simple.output.load_state_dict(objective.output.state_dict())
+    found = []
+    for one in (objective, simple):
+        hidden, labels = rows(objective)
+        one(hidden.requires_grad_(), labels).total.backward()
+        found.append((hidden.grad, one.output.weight.grad, one.output.bias.grad))
+    # Float64 and the same mathematics in another order of operations.
+    torch.testing.assert_close(*found, rtol=0, atol=1e-12)
+
+
+def test_a_geometry_of_equal_labels_is_label_smoothing():
+    flat = LabelGeometry("abcde", similarities=torch.zeros(5, 5))
+    objective = made(embedding=flat, output_weight=0.7, target_weight=0.3)
+    hidden, labels = rows(objective)
+    expected = F.cross_entropy(objective.logits(hidden), labels, label_smoothing=0.3)
+    torch.testing.assert_close(objective(hidden, labels).total, expected, rtol=0, atol=1e-12)
+
+
+def test_mixture_is_trained_on_the_target_it_says():
+    objective = made("mixture")
+    hidden, labels = rows(objective, ignored=False)
+    target = 0.2 * F.one_hot(labels, 5).double() + 0.5 * objective.embedding(labels).detach().softmax(dim=1) + 0.3 / 5
+    expected = F.cross_entropy(objective.logits(hidden), target)
+    terms = objective(hidden, labels)
+    assert (terms.total - sum(terms[3:6])).item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+@learned_kinds
+def test_a_large_temperature_teaches_the_uniform_distribution(kind):
+    objective = made(kind, temperature=1e9)
+    hidden, labels = rows(objective)
+    right = objective.auxiliary(hidden).argmax(dim=1) == labels
+    expected = -objective.embedding(labels[right]).log_softmax(dim=1).mean()
+    # Logits of about 3 over 1e9 leave 3e-9 of a difference from uniform.
+    assert objective(hidden, labels).embedding.item() == pytest.approx(expected.item(), abs=1e-7)
+
+
+@every_kind
+def test_one_label_has_nothing_to_learn_but_the_hinge(kind):
+    objective = made(kind, num_labels=1, confidence_limit=0.9)
+    hidden, labels = rows(objective, 3, ignored=False)
+    terms = objective(hidden.requires_grad_(), labels)
+    hinge = 0.0 if kind == "fixed" else 1 - 0.9
+    assert (terms.total.item(), terms.hinge.item()) == (pytest.approx(hinge, abs=1e-12),) * 2
+    terms.total.backward()
+    assert not any(value.grad.any() for value in (hidden, *objective.parameters()))
+
+
+# --------------------------------------------------------------------------------------------- starts and presets
+
+
+@pytest.mark.parametrize("num_labels", [1, 2, 10, 1_000])
+def test_embedding_starts_as_the_identity_or_at_a_scale(num_labels):
+    e = LabelEmbedding(3, num_labels).embedding.weight
+    assert torch.equal(e, torch.eye(num_labels))
+    assert torch.equal(LabelEmbedding(3, num_labels, initial_scale=2.5).embedding.weight, 2.5 * e)
+    full = LabelEmbedding(4, num_labels, initial_scale="log")
+    share = full.label_geometry().soft_targets()[0, 0].item()
+    assert share == pytest.approx(math.exp(1.5) * num_labels / (math.exp(1.5) * num_labels + num_labels - 1), rel=1e-5)
 
 
 @pytest.mark.parametrize("rank", [4, 100])
-def test_compressed_embedding_starts_at_the_same_scale_for_every_rank(rank):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+def test_compressed_embedding_has_the_form_of_equation_16_and_one_scale_for_every_rank(rank):
+    with seeded(0):
         objective = LabelEmbedding(3, 300, embedding="compressed", rank=rank)
+    assert (objective.embedding.left.shape, objective.embedding.right.shape) == ((300, rank), (rank, 300))
+    table = objective.embedding(torch.arange(300))
+    assert bool((table >= 0).all())
+    assert table.shape == (300, 300)
     # relu of a unit normal has the mean square 1/2; the rows share A, so rank 4 scatters by some 10 %.
-    assert objective.embedding(torch.arange(300)).square().mean().item() == pytest.approx(0.5, rel=0.3)
+    assert table.square().mean().item() == pytest.approx(0.5, rel=0.3)
+
+
+@pytest.mark.parametrize(("rank", "low"), [(64, 0.6), (256, 0.74)])
+def test_the_compressed_start_by_log_is_sure_of_the_label_over_many_labels(rank, low):
+    """The rows of A are nearly orthogonal; where they are not, other labels get a share: more at a low rank."""
+    with seeded(0):
+        objective = LabelEmbedding(3, 8_000, embedding="compressed", rank=rank, initial_scale="log")
+    labels = torch.arange(0, 8_000, 40)
+    with torch.no_grad():
+        table = objective.embedding(labels)
+    own = table.gather(1, labels[:, None])
+    torch.testing.assert_close(own, torch.full_like(own, math.log(8_000) + 1.5))
+    shares = table.softmax(dim=1).gather(1, labels[:, None])
+    # Were all rows orthogonal: e^1.5 / (e^1.5 + 1) = 0.818.
+    assert low < shares.mean().item() < 0.82
+    assert shares.min().item() > low - 0.1
 
 
 @pytest.mark.parametrize(
-    ("preset", "output_weight", "target_weight", "hinge_reduction"),
-    [("paper", 1.0, 1.0, "mean"), ("published_code", 0.5, 0.5, "sum")],
+    ("preset", "weights"),
+    [
+        ("paper", (1.0, 1.0, 0.0, "mean")),
+        ("published_code", (0.5, 0.5, 0.0, "sum")),
+        ("mixture", (0.2, 0.5, 0.3, "mean")),
+    ],
 )
-def test_presets_give_the_documented_weights_and_arguments_override_them(
-    preset, output_weight, target_weight, hinge_reduction
-):
+def test_presets_give_the_documented_weights_and_arguments_override_them(preset, weights):
+    names = ("output_weight", "target_weight", "uniform_weight", "hinge_reduction")
     settings = LabelEmbedding(3, 4, preset=preset)
-    assert (settings.output_weight, settings.target_weight) == (output_weight, target_weight)
-    assert settings.hinge_reduction == hinge_reduction
+    assert tuple(getattr(settings, name) for name in names) == weights
     assert (settings.tau, settings.confidence_limit) == (2.0, 0.9)
-    assert settings.uniform_weight == 0.0
-    other = {"paper": "sum", "published_code": "mean"}[preset]
-    chosen = LabelEmbedding(3, 4, preset=preset, output_weight=0.0, target_weight=0.25, hinge_reduction=other)
-    assert (chosen.output_weight, chosen.target_weight, chosen.hinge_reduction) == (0.0, 0.25, other)
+    other = (0.0, 0.25, 0.0, "mean" if preset == "published_code" else "sum")
+    chosen = LabelEmbedding(3, 4, preset=preset, **dict(zip(names, other, strict=True)))
+    assert tuple(getattr(chosen, name) for name in names) == other
 
 
-@pytest.mark.parametrize("kind", ["full", "compressed", "fixed"])
+# --------------------------------------------------------------------------------------------------- the warm-up
+
+
+@every_kind
 def test_target_has_no_weight_for_exactly_the_warmup_steps(kind):
     # 0.3 has no exact binary form: a weight that passed through float32 would show at 1e-8.
-    objective = make_label_embedding(kind, target_weight=0.3, target_warmup_steps=3)
-    hidden, labels = make_rows(objective)
+    objective = made(kind, output_weight=0.0, target_weight=0.3, target_warmup_steps=3)
+    hidden, labels = rows(objective)
     for step in range(6):
-        terms = objective(hidden, labels)
-        weight = 0.0 if step < 3 else 0.3
-        expected = terms.output + weight * terms.target + terms.auxiliary + terms.hinge + terms.embedding
-        assert terms.total.dtype == torch.float64
-        assert terms.total.item() == pytest.approx(expected.item(), abs=1e-12), step  # float64 sums of five
-
-
-def test_target_moves_nothing_during_the_warmup_and_everything_after():
-    objective = make_label_embedding("full", output_weight=0.0, target_warmup_steps=1)
-    hidden, labels = make_rows(objective)
-    for step in range(2):
         objective.zero_grad()
-        objective(hidden, labels).total.backward()
-        assert bool((objective.output.weight.grad != 0).any()) == (step == 1)
+        terms = objective(hidden, labels)
+        expected = weighted(objective, terms, 0.0 if step < 3 else 0.3)
+        assert terms.total.item() == pytest.approx(expected.item(), abs=1e-12), step  # float64 sums of five
+        terms.total.backward()
+        assert objective.output.weight.grad.any() == (step >= 3)
 
 
-def test_evaluation_forwards_do_not_count_as_warmup_steps():
-    objective = make_label_embedding("full", target_warmup_steps=2)
-    hidden, labels = make_rows(objective)
+def test_the_warmup_counts_training_steps_and_travels_in_the_state():
+    objective, other = (made(target_warmup_steps=2, seed=seed) for seed in range(2))
+    hidden, labels = rows(objective)
     objective(hidden, labels)
-    objective.eval()
-    for _ in range(5):
-        objective(hidden, labels)
+    objective.eval()(hidden, labels)
     assert objective.progress.item() == 1_000_000
-    objective.train()
-    objective(hidden, labels)
-    assert objective.progress.item() == 2_000_000
-
-
-def test_warmup_counter_travels_in_the_state_dict():
-    objective = make_label_embedding("full", target_warmup_steps=2)
-    hidden, labels = make_rows(objective)
-    objective(hidden, labels)
-    objective(hidden, labels)
-    assert objective.state_dict()["progress"].item() == 2_000_000
-    other = make_label_embedding("full", seed=1, target_warmup_steps=2)
-    before_loading = other(hidden, labels)
+    objective.train()(hidden, labels)
     other.load_state_dict(objective.state_dict())
-    resumed, continued = other(hidden, labels), objective(hidden, labels)
-    assert all(torch.equal(*pair) for pair in zip(resumed, continued, strict=True))
-    assert before_loading.total.item() != resumed.total.item()
-
-
-def test_warmup_counter_keeps_its_type_in_low_precision():
-    objective = LabelEmbedding(3, 4, target_warmup_steps=20_000).to(torch.bfloat16)
-    assert objective.progress.dtype == torch.int64  # bfloat16 could not count beyond 256
+    terms = other(hidden, labels)
+    assert terms.total.item() == pytest.approx(weighted(other, terms, 1.0).item(), abs=1e-12)
+    assert LabelEmbedding(3, 4, target_warmup_steps=9).to(torch.bfloat16).progress.dtype == torch.int64
 
 
 @pytest.mark.parametrize(("share", "steps", "silent"), [(0.4, 10, 4), (0.5, 5, 2), (0.001, 10, 0), (0.999, 4, 4)])
 def test_a_share_of_the_run_is_so_many_steps_of_it(share, steps, silent):
-    objective = make_label_embedding("full", target_weight=0.3, target_warmup_steps=share)
-    plain = make_label_embedding("full", target_weight=0.3, target_warmup_steps=silent)
+    objective = made(target_weight=0.3, target_warmup_steps=share)
+    plain = made(target_weight=0.3, target_warmup_steps=silent)
     objective.start_epoch(0, 1, steps)
-    hidden, labels = make_rows(objective)
+    hidden, labels = rows(objective)
     for _ in range(steps + 2):
         assert torch.equal(objective(hidden, labels).total, plain(hidden, labels).total)
-    assert silent == 0 or objective.progress.item() == (steps + 2) * 1_000_000
 
 
 def test_a_share_of_a_run_of_unknown_length_is_refused_at_the_first_step():
-    objective = make_label_embedding("full", target_warmup_steps=0.4)
-    hidden, labels = make_rows(objective)
+    objective = LabelEmbedding(4, 5, target_warmup_steps=0.4).double()
+    hidden, labels = rows(objective)
     with pytest.raises(RuntimeError, match=r"0\.4 is a share of the run's steps.*objective\.start_epoch\(epoch"):
         objective(hidden, labels)
     assert objective.progress.item() == 0
     terms = objective.eval()(hidden, labels)  # nothing has begun: the target has no weight yet
-    expected = terms.output + terms.auxiliary + terms.hinge + terms.embedding
-    assert terms.total.item() == pytest.approx(expected.item(), abs=1e-12)
+    assert terms.total.item() == pytest.approx(weighted(objective, terms, 0.0).item(), abs=1e-12)
 
 
 def test_a_micro_batch_is_a_part_of_a_warmup_step():
-    objective = make_label_embedding("full", target_weight=0.3, target_warmup_steps=2)
-    hidden, labels = make_rows(objective, ignored=False)
+    objective = made(target_weight=0.3, target_warmup_steps=2)
+    hidden, labels = rows(objective, ignored=False)
     weighs = []
     for _ in range(3):
         for part, own in zip(hidden.tensor_split(3), labels.tensor_split(3), strict=True):  # 13 examples: 5, 4, 4
             terms = objective(part, own, num_items_in_step=len(labels))
-            rest = terms.total - terms.output - terms.auxiliary - terms.hinge - terms.embedding
-            weighs.append(bool(rest.abs() > 1e-9))
+            weighs.append(bool((terms.total - weighted(objective, terms, 0.0)).abs() > 1e-9))
     assert weighs == [False] * 6 + [True] * 3
 
 
-@pytest.mark.parametrize(("rank", "low"), [(64, 0.6), (100, 0.67), (256, 0.74)])
-def test_the_compressed_start_by_log_is_sure_of_the_label_over_many_labels(rank, low):
-    """The rows of A are nearly orthogonal; where they are not, other labels get a share: more at a low rank."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        objective = LabelEmbedding(3, 8_000, embedding="compressed", rank=rank, initial_scale="log")
-    labels = torch.arange(0, 8_000, 40)
-    with torch.no_grad():
-        own = objective.embedding(labels).softmax(dim=1)[torch.arange(len(labels)), labels]
-    # Were all rows orthogonal: e^1.5 / (e^1.5 + 1) = 0.818.
-    assert low < own.mean().item() < 0.82
-    assert own.min().item() > low - 0.1
+# ------------------------------------------------------------------------------------ geometries, layers, states
 
 
-def test_saved_geometry_trains_a_new_model_on_its_soft_targets(tmp_path):
-    learned = make_label_embedding("full", dtype=torch.float32)
+def test_a_saved_geometry_trains_a_new_model_on_its_soft_targets(tmp_path):
+    learned = made(dtype=torch.float32)
     path = learned.label_geometry([f"label {index}" for index in range(5)]).save(tmp_path / "e.safetensors")
     objective = LabelEmbedding(4, 5, embedding=LabelGeometry.load(path)).double()
-    hidden, labels = make_rows(objective, ignored=False)
-    soft = torch.softmax(learned.embedding.weight.detach().double(), dim=1)
-    log_probabilities = torch.log_softmax(objective.logits(hidden), dim=1)
-    output = -log_probabilities[torch.arange(len(labels)), labels].mean()
-    target = -(soft[labels] * log_probabilities).sum(dim=1).mean()
+    hidden, labels = rows(objective, ignored=False)
+    soft = learned.embedding.weight.detach().double().softmax(dim=1)
+    logits = objective.logits(hidden)
+    expected = F.cross_entropy(logits, labels) + F.cross_entropy(logits, soft[labels])
     # Nothing is rounded on the way: E is float32 in the file as it was.
-    torch.testing.assert_close(objective(hidden, labels).total, output + target, rtol=0, atol=1e-12)
-    saved = objective.label_geometry()
-    torch.testing.assert_close(saved.soft_targets(), learned.label_geometry().soft_targets(), rtol=0, atol=0)
+    torch.testing.assert_close(objective(hidden, labels).total, expected, rtol=0, atol=1e-12)
+    found, given = objective.label_geometry().soft_targets(), learned.label_geometry().soft_targets()
+    torch.testing.assert_close(found, given, rtol=0, atol=0)
 
 
-def test_geometry_of_vectors_trains_on_the_softmax_of_minus_their_distances():
+def test_a_geometry_of_vectors_trains_on_the_softmax_of_minus_their_distances():
     geometry = LabelGeometry(("a", "b", "c"), vectors=torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]]))
     objective = LabelEmbedding(4, 3, embedding=geometry).double()
     between = torch.tensor([[0.0, 5.0, 1.0], [5.0, 0.0, 18**0.5], [1.0, 18**0.5, 0.0]], dtype=torch.float64)
@@ -187,32 +330,26 @@ def test_geometry_of_vectors_trains_on_the_softmax_of_minus_their_distances():
     torch.testing.assert_close(objective.embedding.weight, -between, rtol=1e-6, atol=0)
 
 
-def test_fixed_embedding_does_not_share_memory_with_the_geometry():
+def test_a_fixed_embedding_does_not_share_memory_with_the_geometry():
     geometry = LabelGeometry(("a", "b"), similarities=torch.eye(2))
     LabelEmbedding(4, 2, embedding=geometry).embedding.weight.zero_()
     assert torch.equal(geometry.similarities, torch.eye(2))
 
 
-@pytest.mark.parametrize(
-    ("kind", "learned"),
-    [("full", {"embedding.weight"}), ("compressed", {"embedding.left", "embedding.right"}), ("fixed", set())],
-)
-def test_parameter_groups_do_not_decay_the_embedding(kind, learned):
-    objective = make_label_embedding(kind)
-    names = {id(parameter): name for name, parameter in objective.named_parameters()}
-    groups = objective.parameter_groups(0.2)
-    listed = [(names[id(p)], group["weight_decay"]) for group in groups for p in group["params"]]
-    decay = dict(listed)
-    assert len(listed) == len(decay)
-    assert set(decay) == set(names.values())
-    assert {name for name in decay if decay[name] == 0} == learned
-    assert {decay[name] for name in set(decay) - learned} == {0.2}
-    torch.optim.AdamW(groups)
+def test_the_geometry_of_very_many_compressed_labels_is_the_rows_of_a(monkeypatch):
+    assert LabelEmbedding(3, 2_001).label_geometry().similarities.shape == (2_001, 2_001)
+    monkeypatch.setattr(label_embedding, "DENSE_GEOMETRY_LABELS", 9)
+    small, large = made("compressed", num_labels=9), made("compressed", num_labels=10)
+    table = small.embedding(torch.arange(9)).detach().float()
+    torch.testing.assert_close(small.label_geometry().similarities, table)
+    geometry = large.label_geometry()
+    assert (geometry.similarities, geometry.metric) == (None, "cosine")
+    assert torch.equal(geometry.vectors, large.embedding.left.detach().float())
 
 
-@pytest.mark.parametrize("kind", ["full", "compressed", "fixed"])
-def test_state_of_version_0_1_loads_by_its_old_names(kind):
-    objective, other = make_label_embedding(kind), make_label_embedding(kind, seed=1)
+@every_kind
+def test_states_of_version_0_1_load_by_their_old_names(kind):
+    objective, other = made(kind), made(kind, seed=1)
     old = {new: name for name, new in OLD_NAMES.items()}
     state = {old.get(name, name): value for name, value in objective.state_dict().items() if name != "progress"}
     state |= {"steps": torch.tensor(3), "warmup_end": torch.tensor(5)}
@@ -221,7 +358,7 @@ def test_state_of_version_0_1_loads_by_its_old_names(kind):
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in objective.state_dict().items())
 
 
-def test_full_embedding_of_very_many_labels_is_refused():
+def test_a_full_embedding_of_very_many_labels_is_refused():
     with pytest.raises(ValueError, match=r"`embedding` must be 'compressed' for more than 20,000 labels: E takes 16"):
         LabelEmbedding(4, 20_001)
     with torch.device("meta"):
@@ -229,16 +366,16 @@ def test_full_embedding_of_very_many_labels_is_refused():
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_from_linear_starts_the_second_layer_as_an_independent_copy(bias):
-    layer = nn.Linear(4, 5, bias=bias)
+def test_from_linear_starts_the_second_layer_as_a_copy_that_learns(bias):
+    layer = nn.Linear(4, 5, bias=bias).requires_grad_(False)
     objective = LabelEmbedding.from_linear(layer, preset="published_code")
     assert objective.output_weight == 0.5
-    assert objective.auxiliary is not layer
     assert torch.equal(objective.auxiliary.weight, layer.weight)
     assert (objective.auxiliary.bias is None) == (not bias)
-    with torch.no_grad():
-        layer.weight.add_(1)
+    layer.weight.add_(1)
     assert not torch.equal(objective.auxiliary.weight, layer.weight)
+    assert not objective.output.weight.requires_grad  # the caller's choice stands
+    assert objective.auxiliary.weight.requires_grad  # E is taught by o2, which must learn
 
 
 def test_from_linear_with_a_geometry_builds_no_second_layer_and_follows_the_dtype():
@@ -248,18 +385,22 @@ def test_from_linear_with_a_geometry_builds_no_second_layer_and_follows_the_dtyp
     assert objective.embedding.weight.dtype == torch.float64
 
 
-def test_from_linear_of_a_frozen_layer_still_trains_the_second():
-    layer = nn.Linear(4, 5).requires_grad_(False)
-    objective = LabelEmbedding.from_linear(layer)
-    assert not objective.output.weight.requires_grad  # the caller's choice stands
-    assert objective.auxiliary.weight.requires_grad  # E is taught by o2, which must learn
+# ---------------------------------------------------------------------------------------------------- optimisers
 
 
-def test_label_geometry_of_very_many_compressed_labels_is_the_rows_of_a(monkeypatch):
-    monkeypatch.setattr(label_embedding, "DENSE_GEOMETRY_LABELS", 9)
-    small = make_label_embedding("compressed", num_labels=9).label_geometry()
-    assert small.vectors is None
-    large = make_label_embedding("compressed", num_labels=10)
-    geometry = large.label_geometry()
-    assert geometry.similarities is None
-    assert torch.equal(geometry.vectors, large.embedding.left.detach().float())
+@pytest.mark.parametrize("kind", LEARNED)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_embedding_is_not_decayed_and_has_its_own_learning_rate(name, kind):
+    objective = made(kind, hidden_size=6, embedding_learning_rate=10.0)
+    network = Network(InputScaling(offset=[0.0], scale=[1.0]), MLP(input_shape=(4,), hidden_sizes=(6,)), objective)
+    optimizer = OPTIMIZERS[name](network, learning_rate=0.01, weight_decay=0.1, head_weight_decay=0.4)
+    names = {id(parameter): key.removeprefix("objective.") for key, parameter in network.named_parameters()}
+    found = {
+        names[id(parameter)]: (pytest.approx(group["lr"]), group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    layers = SECOND | FIRST if kind != "fixed" else FIRST
+    expected = dict.fromkeys(layers - {"hidden"}, (0.01, 0.4)) | dict.fromkeys(LEARNED[kind], (0.1, 0.0))
+    expected |= {key: (0.01, 0.1) for key in names.values() if key.startswith("encoder")}
+    assert found == expected

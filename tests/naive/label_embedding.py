@@ -27,13 +27,15 @@ def naive_label_embedding_terms(
     *,
     temperature=2.0,
     confidence_limit=0.9,
-    hinge_norm=1,
     hinge_reduction="mean",
     ignore_index=-100,
 ):
-    """Terms of eq. 14 from z1 [N, C], z2 [N, C] and a function label -> e [C]; not weighted."""
+    """Terms of eq. 14 from z1 [N, C], z2 [N, C] and a function label -> e [C]; not weighted.
+
+    Without z2 those of eq. 17, where E is fixed and nothing but z1 is trained.
+    """
     output, target, uniform, auxiliary, hinge, embedding = [], [], [], [], [], []
-    for z1, z2, label in zip(first, second, labels, strict=True):
+    for place, (z1, label) in enumerate(zip(first, labels, strict=True)):
         if label == ignore_index:
             continue
         count = len(z1)
@@ -42,8 +44,11 @@ def naive_label_embedding_terms(
         output.append(naive_cross_entropy(onehot, z1))
         target.append(naive_cross_entropy(naive_softmax(e), z1))  # eq. 13
         uniform.append(naive_cross_entropy([1 / count] * count, z1))
+        if second is None:
+            continue
+        z2 = second[place]
         auxiliary.append(naive_cross_entropy(onehot, z2))  # eq. 8
-        hinge.append(max(0.0, naive_softmax(z2)[label] - confidence_limit) ** hinge_norm)  # eq. 12
+        hinge.append(max(0.0, naive_softmax(z2)[label] - confidence_limit))  # eq. 12
         if naive_argmax(z2) == label:
             embedding.append(naive_cross_entropy(naive_softmax(z2, temperature), e))  # eq. 11
     return {
@@ -57,19 +62,6 @@ def naive_label_embedding_terms(
 
 
 def naive_label_embedding_total(terms, *, output_weight=1.0, target_weight=1.0, uniform_weight=0.0):
-    """eq. 14, with the uniform share that the paper has not."""
+    """eq. 14, with the uniform component that the paper has not."""
     weighted = output_weight * terms["output"] + target_weight * terms["target"] + uniform_weight * terms["uniform"]
     return weighted + terms["auxiliary"] + terms["hinge"] + terms["embedding"]
-
-
-def naive_fixed_label_embedding_terms(first, embedding_of, labels, *, ignore_index=-100):
-    """Terms of eq. 17 from z1 [N, C] and a function label -> e [C]: nothing but z1 is trained."""
-    output, target, uniform = [], [], []
-    for z1, label in zip(first, labels, strict=True):
-        if label == ignore_index:
-            continue
-        count = len(z1)
-        output.append(naive_cross_entropy(naive_onehot(label, count), z1))
-        target.append(naive_cross_entropy(naive_softmax(embedding_of(label)), z1))
-        uniform.append(naive_cross_entropy([1 / count] * count, z1))
-    return {"output": naive_mean(output), "target": naive_mean(target), "uniform": naive_mean(uniform)}

@@ -73,7 +73,10 @@ def naive_staircase(epoch, epochs, store_every, final_weight):
 
 
 def naive_retrospection_terms(logits, labels, stored, *, temperature, weight, ignore_index=-100):
-    """Deng, Zhang 2021: (1 - beta) CE + beta tau^2 KL(stored || softmax(z / tau)); `stored` one distribution a row."""
+    """Deng, Zhang 2021: (1 - beta) CE + beta tau^2 KL(stored || softmax(z / tau)); `stored` one distribution a row.
+
+    At temperature 1 it is the port in Yu, Verma 2022: (1 - beta) CE + beta KL(stored || softmax(z)).
+    """
     output, retrospection, total = [], [], []
     for row, label, soft in zip(logits, labels, stored, strict=True):
         if label == ignore_index:
@@ -83,34 +86,3 @@ def naive_retrospection_terms(logits, labels, stored, *, temperature, weight, ig
         retrospection.append(naive_cross_entropy(soft, softened) - naive_entropy(soft))
         total.append((1 - weight) * output[-1] + weight * temperature**2 * retrospection[-1])
     return {"output": naive_mean(output), "retrospection": naive_mean(retrospection), "total": naive_mean(total)}
-
-
-def naive_retrospection_port_terms(logits, labels, stored, *, weight, ignore_index=-100):
-    """The port in Yu, Verma 2022: (1 - beta) CE + beta KL(stored || softmax(z))."""
-    output, retrospection = [], []
-    for row, label, soft in zip(logits, labels, stored, strict=True):
-        if label == ignore_index:
-            continue
-        output.append(naive_cross_entropy(naive_onehot(label, len(row)), row))
-        retrospection.append(naive_cross_entropy(soft, row) - naive_entropy(soft))
-    terms = {"output": naive_mean(output), "retrospection": naive_mean(retrospection)}
-    return terms | {"total": (1 - weight) * terms["output"] + weight * terms["retrospection"]}
-
-
-def naive_retrospection_gradients(logits, labels, stored, *, temperature, weight, port=False, ignore_index=-100):
-    """d total / d each logit; `stored` may add up to a little more or less than 1."""
-    count = sum(label != ignore_index for label in labels)
-    gradients = []
-    for row, label, soft in zip(logits, labels, stored, strict=True):
-        if label == ignore_index:
-            gradients.append([0.0] * len(row))
-            continue
-        onehot, said = naive_onehot(label, len(row)), naive_softmax(row)
-        softened, factor = (said, weight) if port else (naive_softmax(row, temperature), weight * temperature)
-        gradients.append(
-            [
-                ((1 - weight) * (p - one) + factor * (sum(soft) * q - share)) / count
-                for p, one, q, share in zip(said, onehot, softened, soft, strict=True)
-            ]
-        )
-    return gradients
