@@ -82,6 +82,7 @@ MORE_MODES: dict[str, tuple[str, dict[str, Any]]] = {
     "label_embedding, chunked fixed": ("label_embedding", {"embedding": "SAVED", "impl": "chunked"}),
     "teacher_free, sure": ("teacher_free", {"preset": "paper", "true_probability": 1.0, "teacher_weight": 0.4}),
     "teacher_free, sharp": ("teacher_free", {"temperature": 0.5, "true_probability": 0.7, "teacher_weight": 1.0}),
+    "distillation, mixture": ("distillation", {"temperature": 1.0, "teacher_weight": 0.7, "uniform_weight": 0.15}),
     "distillation, alone": ("distillation", {"temperature": 7.0, "teacher_weight": 1.0}),
     "static_labels, narrow": ("static_labels", {"delta": 0.3, "normalize": False}),
     "adaptive_labels, narrow": ("adaptive_labels", {"label_dimension": 2, "repel_weight": 0.7}),

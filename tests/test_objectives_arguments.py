@@ -40,6 +40,7 @@ REFUSED = {
     "distillation": [
         *of("temperature", "must be > 0", 0.0, NAN),
         *of("teacher_weight", SHARE, -0.1, 1.1),
+        *of("uniform_weight", "must be in [0, 1 - teacher_weight]", -0.1, 0.2),
         *(
             (
                 {"teacher_logits": torch.zeros(shape)},

@@ -96,6 +96,7 @@ def distillation(objective, moving, held, labels, indices):
         teacher_logits(objective.num_labels).double().tolist(),
         temperature=objective.tau,
         teacher_weight=objective.teacher_weight,
+        uniform_weight=objective.uniform_weight,
         top_k=None if table is None else table.values.shape[1],
     )
 

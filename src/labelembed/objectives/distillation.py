@@ -9,7 +9,7 @@ from torch import Tensor
 
 from labelembed.errors import ArgumentFaults
 from labelembed.losses import full_precision
-from labelembed.losses.reference import cross_entropy, log_softmax
+from labelembed.losses.reference import cross_entropy, log_softmax, uniform_cross_entropy
 from labelembed.losses.soft_targets import entropy, soft_cross_entropy
 from labelembed.objectives.base import CommonArguments, Objective
 from labelembed.objectives.examples import checked_indices
@@ -22,15 +22,17 @@ class DistillationTerms(NamedTuple):
     total: Tensor
     output: Tensor
     teacher: Tensor
+    uniform: Tensor
 
 
 class Distillation(Objective):
     """Learns the labels and a teacher's predictions of each training example (Hinton, Vinyals, Dean 2015).
 
-    ``total = (1 - w) output + w tau**2 teacher`` with ``output = CE(onehot(y), z)`` and
-    ``teacher = KL(softmax(t / tau) || softmax(z / tau))``, t the teacher's logits of the example. The factor tau
-    squared keeps the gradients of both terms in proportion, whatever the temperature. The teacher's predictions are a
-    table made once, without augmentation; `indices` says which of its entries a batch has. In evaluation mode `indices`
+    ``total = (1 - w - u) output + w tau**2 teacher + u uniform`` with ``output = CE(onehot(y), z)``,
+    ``teacher = KL(softmax(t / tau) || softmax(z / tau))``, t the teacher's logits of the example, and
+    ``uniform = CE(1/C, z)``, which is not in the paper. The factor tau squared keeps the gradients of the first two in
+    proportion, whatever the temperature. Of several teachers t is the log of their mean prediction. The predictions are
+    a table made once, without augmentation; `indices` says which of its entries a batch has. In evaluation mode `indices`
     may be left out: the total is then the cross entropy with the labels.
 
     Over a corpus an example is a target token, given the right words before it (Kim, Rush 2016, word-level
@@ -48,6 +50,7 @@ class Distillation(Objective):
             carries them.
         temperature: tau, how soft both outputs are made; > 0.
         teacher_weight: w, the share of the teacher in the loss, in [0, 1].
+        uniform_weight: u, the share of the uniform component, in [0, 1 - w].
         top_k: Entries kept of the teacher's softened outputs, see above. None: of labelled examples the logits, all of
             them and exact, 4 bytes each; of a corpus's tokens 32, and all of them up to 256 labels.
         common: What every objective takes, see `Objective`.
@@ -78,6 +81,7 @@ class Distillation(Objective):
         teacher_logits: Tensor | SoftLabelTable | None,
         temperature: float = 4.0,
         teacher_weight: float = 0.9,
+        uniform_weight: float = 0.0,
         top_k: int | None = None,
         **common: Unpack[CommonArguments],
     ) -> None:
@@ -90,10 +94,15 @@ class Distillation(Objective):
             faults.require(finite, "teacher_logits", "inf or nan", "must be finite")
         faults.require(temperature > 0, "temperature", temperature, "must be > 0")
         faults.require(0 <= teacher_weight <= 1, "teacher_weight", teacher_weight, "must be in [0, 1]")
+        left = 1 - min(teacher_weight, 1) + 1e-9
+        faults.require(
+            0 <= uniform_weight <= left, "uniform_weight", uniform_weight, "must be in [0, 1 - teacher_weight]"
+        )
         faults.require(top_k is None or top_k >= 1, "top_k", top_k, "must be >= 1, or None")
         super().__init__(hidden_size, num_labels, faults=faults, **common)
         self.tau = temperature
         self.teacher_weight = teacher_weight
+        self.uniform_weight = uniform_weight
         self.teacher_table = teacher_logits if isinstance(teacher_logits, SoftLabelTable) else None
         kept = None
         if isinstance(teacher_logits, Tensor):
@@ -122,13 +131,16 @@ class Distillation(Objective):
         """
         examples = self._examples(hidden, labels, sample_weight, num_items_in_step)
         logits = full_precision(self.output(examples.hidden))
-        output = examples.mean(cross_entropy(log_softmax(logits), examples.labels))
+        log_p = log_softmax(logits)
+        output = examples.mean(cross_entropy(log_p, examples.labels))
+        uniform = examples.mean(uniform_cross_entropy(log_p))
         if indices is None and not self.training:
-            return DistillationTerms(total=output, output=output, teacher=torch.zeros_like(output))
+            return DistillationTerms(total=output, output=output, teacher=torch.zeros_like(output), uniform=uniform)
         places = self._places(indices, labels, examples.counts)
         teacher = examples.mean(self._divergence(places, log_softmax(logits / self.tau)))
-        total = (1 - self.teacher_weight) * output + self.teacher_weight * self.tau**2 * teacher
-        return DistillationTerms(total=total, output=output, teacher=teacher)
+        total = max(0.0, 1 - self.teacher_weight - self.uniform_weight) * output
+        total = total + self.teacher_weight * self.tau**2 * teacher + self.uniform_weight * uniform
+        return DistillationTerms(total=total, output=output, teacher=teacher, uniform=uniform)
 
     def _places(self, indices: Tensor | None, labels: Tensor, counts: Tensor) -> Tensor:
         """Returns the indices [N] of the examples."""
