@@ -32,8 +32,8 @@ class Distillation(Objective):
     ``teacher = KL(softmax(t / tau) || softmax(z / tau))``, t the teacher's logits of the example, and
     ``uniform = CE(1/C, z)``, which is not in the paper. The factor tau squared keeps the gradients of the first two in
     proportion, whatever the temperature. Of several teachers t is the log of their mean prediction. The predictions are
-    a table made once, without augmentation; `indices` says which of its entries a batch has. In evaluation mode `indices`
-    may be left out: the total is then the cross entropy with the labels.
+    a table made once, without augmentation; `indices` says which of its entries a batch has. In evaluation mode
+    `indices` may be left out: the total is then the cross entropy with the labels.
 
     Over a corpus an example is a target token, given the right words before it (Kim, Rush 2016, word-level
     distillation). There is no augmentation, so the teacher says the same of a token in every epoch: asked once it costs
