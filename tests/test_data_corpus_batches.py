@@ -125,7 +125,7 @@ def test_rows_number_every_target_token_once():
     assert labels == [all_labels[row] for row in rows]
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [2, 7])  # of seven some have no pair of the last batch
 def test_processes_together_have_what_one_has(processes):
     _, split = made(31)
     order = seeds.row_order(31, seed=0, epoch=0)
@@ -139,31 +139,13 @@ def test_processes_together_have_what_one_has(processes):
             assert share[number].tokens == batch.tokens == int((batch.labels >= 0).sum())
 
 
-def test_a_share_without_pairs_is_an_empty_batch():
-    _, split = made(5)
-    last = list(split.batches(4, process=1, processes=2))[-1]
-    assert last.labels.shape[0] == last.inputs.source.shape[0] == 0
-    assert last.labels.shape == last.indices.shape == last.inputs.target.shape
-
-
-def test_an_epoch_goes_on_in_its_middle():
+def test_an_epoch_goes_on_in_its_middle_or_visits_a_part():
     _, split = made()
     order = seeds.row_order(37, seed=0, epoch=0)
     assert same(list(split.batches(5, order=order))[3:], list(split.batches(5, order=order, start=3)))
     assert list(split.batches(5, order=order, start=8)) == []
-
-
-def test_a_part_of_the_pairs_can_be_visited():
-    _, split = made()
-    visited = [numbers_of(batch) for batch in split.batches(2, order=torch.tensor([9, 4, 7]))]
-    assert sorted(number for batch in visited for number in batch) == [4, 7, 9]
-    assert list(split.batches(2, order=torch.tensor([], dtype=torch.int64))) == []
-
-
-def test_inputs_go_to_a_device():
-    _, split = made(4)
-    inputs = next(split.batches(4)).inputs.to("meta")
-    assert inputs.source.device.type == inputs.target.device.type == "meta"
+    some = [numbers_of(batch) for batch in split.batches(2, order=torch.tensor([9, 4, 7]))]
+    assert sorted(number for batch in some for number in batch) == [4, 7, 9]
 
 
 @pytest.mark.parametrize(
@@ -183,16 +165,6 @@ def test_arguments_out_of_range_are_refused_by_the_call(arguments, message):
         made()[1].batches(**arguments)
 
 
-def test_a_budget_must_be_a_number_of_tokens():
-    with pytest.raises(ValueError, match="`tokens` must be a whole number >= 1, got 0"):
-        TokenBudget(0)
-
-
-def test_sides_must_be_as_many():
-    with pytest.raises(ValueError, match="2 and 1 sentences"):
-        SentencePairs(sentences([[4], [5]]), sentences([[4]]))
-
-
 def test_sentences_are_found_by_their_number():
     found = sentences([[4, 5], [6], [7, 8, 9]])
     assert [each.tolist() for each in found] == [[4, 5], [6], [7, 8, 9]]
@@ -203,6 +175,8 @@ def test_sentences_are_found_by_their_number():
         found[3]
     with pytest.raises(ValueError, match="end with the number of tokens"):
         Sentences(np.array([4, 5]), np.array([0, 1]))
+    with pytest.raises(ValueError, match="3 and 1 sentences"):
+        SentencePairs(found, sentences([[4]]))
 
 
 @pytest.mark.skipif(not hasattr(os, "pread"), reason="this system reads at no place of a file")

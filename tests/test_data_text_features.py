@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from labelembed.data import Texts
 from labelembed.data.encoders import text_features as module
 from labelembed.data.encoders.text_features import TextEncoder
+from labelembed.data.encoders.text_tokens import TokenizedTexts
 from labelembed.errors import DataError
-from labelembed.pretrained_text import encoder_digest, encoder_folder, load_encoder, load_tokenizer
+from labelembed.pretrained_text import load_encoder, load_tokenizer
 from tests.made_text_encoder import WORDS, tokenizer, write_encoder
 from tests.made_texts import reviews
 from tests.made_transformers import bert, gpt2, t5
@@ -23,7 +25,7 @@ TEXTS = [*(text for text, _ in reviews(20)), "film", "", "a word nobody knows", 
 
 
 def text_features(texts, *, folder, maximum_tokens=20, **settings):
-    return module.text_features(texts, folder=folder, maximum_tokens=maximum_tokens, **settings)
+    return module.features_of(TokenizedTexts(Texts(texts), folder, maximum_tokens), **settings)
 
 
 @pytest.fixture(autouse=True)
@@ -143,18 +145,6 @@ def test_batches_hold_no_more_than_their_tokens():
     assert [[len(each) for each in batch] for batch in found] == [[1, 1, 2], [3, 3], [9], [30]]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"maximum_tokens": 2}, "`maximum_tokens` must be >= 3, got 2"),
-        ({"precision": "fp8"}, "`precision` must be one of 'float32', 'bf16', got 'fp8'"),
-    ],
-)
-def test_wrong_arguments_are_refused(encoder, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        text_features(TEXTS, folder=encoder, **arguments)
-
-
 def test_more_tokens_than_the_encoder_reads_are_refused(encoder):
     with pytest.raises(DataError, match=r"reads 32 tokens of a text at most, and data.maximum_tokens is 33; set it to"):
         text_features(["film"], folder=encoder, maximum_tokens=33)
@@ -207,14 +197,3 @@ def test_code_in_a_folder_is_not_run(encoder, tmp_path):
     with pytest.raises(DataError, match="code: cannot be read as a transformers model"):
         load_encoder(folder)
     assert not (tmp_path / "touched").exists()
-
-
-def test_path_of_a_file_is_no_encoder(encoder):
-    with pytest.raises(DataError, match=r"config\.json: no transformers model \(it is a file\)"):
-        encoder_folder(encoder / "config.json")
-
-
-def test_digest_without_weights_is_that_of_the_tokenizer_and_settings(encoder, tmp_path):
-    other = write_encoder(tmp_path / "other", seed=1)
-    assert encoder_digest(encoder) != encoder_digest(other)
-    assert encoder_digest(encoder, weights=False) == encoder_digest(other, weights=False)

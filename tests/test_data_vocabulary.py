@@ -42,6 +42,8 @@ def test_decode_returns_the_tokens_and_refuses_other_numbers():
     for wrong in (-1, 6):
         with pytest.raises(ValueError, match=f"must be 0 to 5, got {wrong}"):
             vocabulary.decode([wrong])
+    with pytest.raises(ValueError, match="`tokens` must begin with the special tokens"):
+        Vocabulary(("a", "b"))
 
 
 def test_file_is_plain_text_and_comes_back(tmp_path):
@@ -69,15 +71,3 @@ def test_damaged_file_is_refused_with_its_line(tmp_path, content, message):
     (tmp_path / "v.txt").write_bytes(content)
     with pytest.raises(DataError, match=f"v.txt: .*{message}"):
         Vocabulary.load(tmp_path / "v.txt")
-
-
-def test_missing_file_is_refused(tmp_path):
-    with pytest.raises(DataError, match="does not exist; expected a vocabulary"):
-        Vocabulary.load(tmp_path / "v.txt")
-
-
-def test_tokens_without_the_special_ones_are_refused():
-    with pytest.raises(ValueError, match="`tokens` must begin with the special tokens"):
-        Vocabulary(("a", "b"))
-    with pytest.raises(ValueError, match="without line breaks"):
-        Vocabulary((*SPECIAL_TOKENS, "a\nb"))

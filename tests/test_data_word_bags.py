@@ -80,15 +80,6 @@ def _has(data, split, word):
     return any(word in data.texts(split, row).split() for row in range(len(data.splits[split])))
 
 
-def test_validation_rows_of_the_data_are_taken(tmp_path):
-    for name, begin, end in (("train", 0, 40), ("dev", 40, 50), ("test", 50, 60)):
-        write_csv(tmp_path / f"{name}.csv", reviews(60)[begin:end], "text", "label")
-    data = prepare(TextReader(path=str(tmp_path)).read(), validation=ValidationSplit(fraction=0.5))
-    assert [len(split) for split in data.splits.values()] == [40, 10, 10]
-    assert [data.texts("validation", row) for row in range(10)] == [text for text, _ in reviews(60)[40:50]]
-    assert "validation set: the data's own 10 examples; data.validation holds out none" in data.notes
-
-
 def test_what_was_learned_is_kept_and_read_again(tmp_path):
     bags = WordBags(ngrams=3, minimum_texts=2, maximum_features=50, maximum_words=9)
     bags.fit_transform(Texts([text for text, _ in reviews(30)]))
@@ -108,8 +99,8 @@ def test_what_was_learned_is_kept_and_read_again(tmp_path):
         ("a\n\nb\n", {}, "words.txt: damaged, a line is empty or stands twice"),
         ("a\nb\na\n", {}, "words.txt: damaged, a line is empty or stands twice"),
         ("a\n", {"format": "x"}, "words.json: damaged, or of another version; expected the format"),
-        ("a\n", {"row_length": 0}, "words.json: damaged, row_length and maximum_words are [0, 5]"),
-        ("a\n", {"row_length": True}, "words.json: damaged, row_length and maximum_words are [True, 5]"),
+        ("a\n", {"row_length": 0}, "words.json: damaged, row_length: Input should be greater than 0"),
+        ("a\n", {"row_length": True}, "words.json: damaged, row_length: Input should be a valid integer"),
         ("a\n", None, "words.json: damaged"),
     ],
 )
@@ -125,8 +116,10 @@ def test_damaged_vocabulary_is_refused(tmp_path, vocabulary, about, message):
 
 def test_arguments_out_of_their_range_are_named_together():
     with pytest.raises(ValueError, match="ngrams") as caught:
-        TextReader(path="x.csv", ngrams=6, minimum_texts=0, maximum_features=0, maximum_words=0)
-    assert str(caught.value).splitlines() == [
+        TextReader(
+            path="x.csv", ngrams=6, minimum_texts=0, maximum_features=0, maximum_words=0, encoder_precision="fp8"
+        )
+    assert str(caught.value).splitlines()[2:] == [
         "`ngrams` must be 1 to 5, got 6",
         "`minimum_texts` must be >= 1, got 0",
         "`maximum_features` must be >= 1, got 0",

@@ -32,7 +32,7 @@ def write_posts(tmp_path, count=160, *, telling="title", lacking=False):
 
 def trained(tmp_path, *words, recipe="text-bag-small", **made):
     file = write_posts(tmp_path, **made)
-    succeed("train", recipe, "--data", file, "--out", "run", *QUICK, *BOTH, *words)
+    succeed("train", recipe, "--data", file, "--out", tmp_path / "run", *QUICK, *BOTH, *words)
     return tmp_path / "run"
 
 
@@ -40,15 +40,23 @@ def trained(tmp_path, *words, recipe="text-bag-small", **made):
 def test_a_run_learns_from_either_column(tmp_path, telling):
     run = trained(tmp_path, telling=telling, lacking=True)
     assert json.loads((run / "result.json").read_text())["test"]["error"] <= 0.05
+    write_posts(tmp_path, 40, telling=telling)
+    assert succeed("evaluate", run, "--data", tmp_path / "posts.csv", "--json").json["error"] <= 0.05
     assert yaml.safe_load((run / "recipe.yaml").read_text())["data"]["text_column"] == ["title", "body"]
     about = json.loads((run / "environment.json").read_text())["data"]
     assert about["notes"][0].startswith("labels are taken from column 'label': 2 labels, neg 64, pos 64; ")
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run whose data are gone."""
+    run = trained(tmp_path_factory.mktemp("trained"))
+    (run.parent / "posts.csv").unlink()
+    return run
+
+
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
-def test_new_files_are_predicted_by_the_same_columns(tmp_path, kind):
-    run = trained(tmp_path)
-    (tmp_path / "posts.csv").unlink()
+def test_new_files_are_predicted_by_the_same_columns(run, tmp_path, kind):
     rows = [(" ".join(GOOD), "the film"), (" ".join(BAD), ""), ("", " ".join(GOOD))]
     if kind == "parquet":
         pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
@@ -80,8 +88,7 @@ def test_hints_name_an_option_only_where_the_verb_has_it(tmp_path):
     assert "--set" not in told.err
 
 
-def test_a_new_file_without_one_of_the_columns_is_refused(tmp_path):
-    run = trained(tmp_path, "--set", "epochs=1")
+def test_a_new_file_without_one_of_the_columns_is_refused(run, tmp_path):
     file = write_csv(tmp_path / "new.csv", [(" ".join(GOOD),)], "titel")
     refused = call("predict", run, file)
     assert refused.code == 2
@@ -95,19 +102,6 @@ def test_a_new_file_without_one_of_the_columns_is_refused(tmp_path):
     )
 
 
-def test_evaluate_reads_both_columns_of_other_data(tmp_path):
-    run = trained(tmp_path)
-    write_posts(tmp_path, 40)
-    assert succeed("evaluate", run, "--data", tmp_path / "posts.csv", "--json").json["error"] <= 0.05
-
-
-def test_compare_gives_a_verdict_on_two_columns(tmp_path):
-    words = ["compare", "text-bag", "--data", write_posts(tmp_path), "--out", "all", "--seeds", "1", "--jobs", "1"]
-    words += [*QUICK, *BOTH, "--set", "epochs=2", "--objectives", "one_hot,label_embedding"]
-    assert "With the one seed they share, the test error of label_embedding is " in succeed(*words).out
-    assert (tmp_path / "all" / "report.html").is_file()
-
-
 def test_a_run_of_other_columns_is_another_run(tmp_path):
     run = trained(tmp_path, "--set", "epochs=1")
     words = ["train", "text-bag-small", "--data", "posts.csv", "--out", run, *QUICK, "--set", "epochs=1"]
@@ -118,21 +112,6 @@ def test_a_run_of_other_columns_is_another_run(tmp_path):
     refused = call(*words, "--set", "data.text_column=[body, title]")
     assert refused.code == 2
     assert "data.text_column" in refused.err
-
-
-@pytest.mark.parametrize("recipe", ["text-features", "text-finetune"])
-def test_encoders_read_both_columns(tmp_path, recipe):
-    from tests.made_text_encoder import write_encoder
-
-    write_encoder(tmp_path / "encoder")
-    fast = {
-        "text-features": ["optimizer.learning_rate=0.01", "epochs=15"],
-        "text-finetune": ["optimizer.learning_rate=0.02", "model.learning_rate_factor=1", "epochs=8"],
-    }
-    settings = ["data.encoder=encoder", "data.maximum_tokens=24", *fast[recipe]]
-    run = trained(tmp_path, *(word for setting in settings for word in ("--set", setting)), recipe=recipe, count=100)
-    file = write_csv(tmp_path / "new.csv", [("", " ".join(GOOD)), ("", " ".join(BAD))], "title", "body")
-    assert [row["label"] for row in succeed("predict", run, file, "--json").lines] == ["pos", "neg"]
 
 
 def test_a_text_stays_a_text_and_a_list_a_list():

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from labelembed.data import TextFeatures, Texts, TextTokens
-from labelembed.errors import DataError, RecipeError
+from labelembed.errors import DataError
 from labelembed.recipes.loading import load_recipe
 from labelembed.runs.run import run_recipe
 from labelembed.runs.saved_run import SavedRun
@@ -147,19 +147,9 @@ def test_names_of_labels_can_be_given(tmp_path):
     ("name", "spoil", "message"),
     [
         ("text-features", "config.json", "encoder: no transformers model (no config.json in it); name a folder with"),
-        ("text-finetune", "config.json", "encoder: no transformers model (no config.json in it); name a folder with"),
-        ("text-features", "tokenizer.json", "encoder: has no tokenizer (none of tokenizer.json, vocab.txt, "),
         ("text-finetune", "tokenizer.json", "encoder: has no tokenizer (none of tokenizer.json, vocab.txt, "),
-        (
-            "text-features",
-            "model.safetensors",
-            "encoder: cannot be read as a transformers model with model.safetensors, ",
-        ),
-        (
-            "text-finetune",
-            "model.safetensors",
-            "encoder: cannot be read as a transformers model with model.safetensors, ",
-        ),
+        ("text-features", "model.safetensors", "encoder: cannot be read as a transformers model with model.safeten"),
+        ("text-finetune", "model.safetensors", "encoder: cannot be read as a transformers model with model.safeten"),
     ],
 )
 def test_an_encoder_that_lacks_a_file_is_refused_in_one_message(name, spoil, message, encoder, tmp_path):
@@ -172,45 +162,6 @@ def test_an_encoder_that_lacks_a_file_is_refused_in_one_message(name, spoil, mes
     assert refused.err.strip().splitlines()[-1].startswith("error: ")
     assert len(refused.err.strip().splitlines()) <= 4  # three may be notes on the data
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "setting", "message"),
-    [
-        ("text-bag", "model={name: text_transformer}", "model.name: 'text_transformer' cannot read the words of data"),
-        (
-            "digits-mlp",
-            "model={name: text_transformer}",
-            "model.name: 'text_transformer' reads words, not data 'digits'",
-        ),
-        (
-            "text-finetune",
-            "model={name: mlp}",
-            "'mlp' cannot read the words of data 'texts' (inputs: tokens); these can: bag_of_words, t",
-        ),
-        (
-            "text-finetune",
-            "data.scaling=standard",
-            "data.scaling: must be 'unit' with data 'texts' (inputs: tokens)",
-        ),
-        ("text-finetune", "model.dropout=1", "model.dropout: must be in [0, 1), got 1"),
-        (
-            "text-features",
-            "data.encoder_precision=fp8",
-            "data.encoder_precision: must be 'float32' or 'bf16', got 'fp8'",
-        ),
-    ],
-)
-def test_what_does_not_go_together_is_refused(name, setting, message):
-    with pytest.raises(RecipeError) as caught:
-        load_recipe(name, data=None if name == "digits-mlp" else "reviews.csv", settings=[setting])
-    assert any(message in fault for fault in caught.value.faults), caught.value.faults
-
-
-def test_path_of_an_encoder_is_made_whole(tmp_path):
-    recipe, _ = load_recipe("text-finetune", data="reviews.csv", settings=["data.encoder=models/bert"])
-    assert recipe.data["encoder"] == str(tmp_path / "models" / "bert")
-    assert recipe.data["path"] == str(tmp_path / "reviews.csv")
 
 
 def test_encodings_come_back_from_a_folder_or_are_refused(encoder, tmp_path):

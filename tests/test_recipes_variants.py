@@ -8,7 +8,7 @@ import pytest
 
 from labelembed.errors import RecipeError
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.loading import load_recipe, parse_variant, split_variants, variant_folder, variant_name
+from labelembed.recipes.loading import load_recipe, parse_variant, variant_folder, variant_name
 from labelembed.runs import comparison
 from labelembed.runs.comparison import default_jobs, run_comparison, visible_gpus
 from labelembed.runs.comparison_plan import plan_comparison
@@ -18,8 +18,6 @@ from labelembed.runs.comparison_plan import plan_comparison
     ("text", "block", "name"),
     [
         ("one_hot", {}, "one_hot"),
-        (" one_hot ", {}, "one_hot"),
-        ("label_smoothing:smoothing=0.4", {"smoothing": 0.4}, "label_smoothing smoothing=0.4"),
         (
             "label_embedding:preset=paper:temperature=3",
             {"preset": "paper", "temperature": 3},
@@ -34,11 +32,6 @@ from labelembed.runs.comparison_plan import plan_comparison
             {"embedding": "C:/runs/a", "rank": 3},
             "label_embedding embedding=a rank=3",
         ),
-        (
-            "label_embedding:embedding=runs/one:two/g.safetensors",
-            {"embedding": "runs/one:two/g.safetensors"},
-            "label_embedding embedding=g.safetensors",
-        ),
     ],
 )
 def test_variant_is_parsed_and_named(text, block, name):
@@ -47,7 +40,7 @@ def test_variant_is_parsed_and_named(text, block, name):
     assert variant_name(parsed) == name
 
 
-@pytest.mark.parametrize("text", ["", " ", ":a=3", "one_hot:bias", "=3", "a=3", "one_hot:bias:rank=3", "a:b"])
+@pytest.mark.parametrize("text", ["", ":a=3", "one_hot:bias", "a=3", "one_hot:bias:rank=3"])
 def test_text_that_is_no_variant_is_refused(text):
     with pytest.raises(RecipeError) as caught:
         parse_variant(text, source="--objectives")
@@ -60,21 +53,6 @@ def test_variant_with_a_key_twice_or_no_value_is_refused():
         parse_variant("one_hot:bias=true:bias=false", source="--objectives")
     with pytest.raises(RecipeError, match=r"--objective: x: a: '\[1' cannot be read: line 1, column 3: no valid YAML"):
         parse_variant("x:a=[1", source="--objective")
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("a,b", ["a", "b"]),
-        (" a , b ,", ["a", "b"]),
-        ("a:x=[1,2],b", ["a:x=[1,2]", "b"]),
-        ("a:x=[1,2],b:y=[3,4]", ["a:x=[1,2]", "b:y=[3,4]"]),
-        (",", []),
-        ("", []),
-    ],
-)
-def test_list_of_variants_is_cut_at_its_own_commas(text, parts):
-    assert split_variants(text) == parts
 
 
 def test_variant_folders_are_names_that_a_file_system_takes():
@@ -132,22 +110,9 @@ def test_files_of_one_name_are_two_variants():
         (" , ", "--objectives: no objective to compare"),
         ("one_hot,one_hot", "--objectives: one_hot: stands more than once among the objectives"),
         (
-            "label_smoothing,label_smoothing:smoothing=0.1",
-            "--objectives: label_smoothing smoothing=0.1: stands more than once among the objectives",
-        ),
-        (
             "one_hot,label_smoothing:smothing=0.1",
             "--objectives: label_smoothing smothing=0.1: objective.smothing: unknown key of 'label_smoothing' "
             "(did you mean 'smoothing'?)",
-        ),
-        (
-            "one_hot,label_smoothing:smoothing=2",
-            "--objectives: label_smoothing smoothing=2: objective.smoothing: must be in [0, 1], got 2.0",
-        ),
-        (
-            "one_hot,label_embeding",
-            "--objectives: label_embeding: objective.name: unknown objective 'label_embeding' "
-            f"(did you mean 'label_embedding'?); there are: {', '.join(sorted(OBJECTIVES))}",
         ),
     ],
 )
@@ -182,23 +147,18 @@ THREE = "one_hot,label_smoothing:smoothing=0.2,label_smoothing:smoothing=0.4"
 
 
 @pytest.mark.parametrize(
-    ("baseline", "name"),
+    ("objectives", "baseline", "name"),
     [
-        (None, "one_hot"),
-        ("one_hot", "one_hot"),
-        ("label_smoothing:smoothing=0.4", "label_smoothing smoothing=0.4"),
-        ("label_smoothing smoothing=0.2", "label_smoothing smoothing=0.2"),
+        (THREE, None, "one_hot"),
+        (THREE, "label_smoothing:smoothing=0.4", "label_smoothing smoothing=0.4"),
+        (THREE, "label_smoothing smoothing=0.2", "label_smoothing smoothing=0.2"),
+        # an objective is meant where one variant has it; a variant's own name is nearer than its objective's
+        ("one_hot,label_smoothing:smoothing=0.2", "label_smoothing", "label_smoothing smoothing=0.2"),
+        ("one_hot,label_smoothing,label_smoothing:smoothing=0.2", "label_smoothing", "label_smoothing"),
     ],
 )
-def test_baseline_is_a_variant(baseline, name):
-    assert plan(objectives=THREE, baseline=baseline).baseline == name
-
-
-def test_baseline_is_an_objective_where_one_variant_has_it():
-    made = plan(objectives="one_hot,label_smoothing:smoothing=0.2", baseline="label_smoothing")
-    assert made.baseline == "label_smoothing smoothing=0.2"
-    named = plan(objectives="one_hot,label_smoothing,label_smoothing:smoothing=0.2", baseline="label_smoothing")
-    assert named.baseline == "label_smoothing"  # its own name is nearer than its objective's
+def test_baseline_is_a_variant_or_its_objective(objectives, baseline, name):
+    assert plan(objectives=objectives, baseline=baseline).baseline == name
 
 
 def test_ambiguous_or_unknown_baseline_lists_the_variants():
@@ -214,40 +174,29 @@ def test_ambiguous_or_unknown_baseline_lists_the_variants():
 
 
 @pytest.mark.parametrize(
-    ("given", "seeds"), [("1", [0]), ("3", [0, 1, 2]), ("12,", [12]), ("5,0, 2", [5, 0, 2]), ("0,", [0])]
-)
-def test_seeds_option(given, seeds):
-    assert plan(seeds=given).seeds == seeds
-
-
-@pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("", "'' must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"),
-        (",", "',' must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"),
-        ("-1", "'-1' must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"),
-        ("1.5", "'1.5' must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"),
-        ("1,x", "'1,x' must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"),
-        ("²", "'²' must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"),
+        *(
+            (text, f"{text!r} must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one s")
+            for text in ("", ",", "-1", "1.5", "1,x", "²")
+        ),
         ("0", "must be a number of seeds from 1 up, or a list of seeds, got 0"),
         ("1,2,1", "must be different numbers, got 1 more than once"),
         ("20241104", "must be at most 1,000 seeds, got 20,241,104; to name one seed give a list of one"),
     ],
 )
 def test_wrong_seeds_are_refused(given, message):
-    assert plan_fault(seeds=given) == f"--seeds: {message}"
-
-
-def test_seeds_of_the_recipe_hold_where_no_option_is_given():
-    assert plan().seeds == list(range(8))
-    assert plan(settings=["comparison.seeds=[4, 2]"]).seeds == [4, 2]
-    assert plan(settings=["comparison=null"]).seeds == [0, 1, 2]
+    assert plan_fault(seeds=given).startswith(f"--seeds: {message}")
 
 
 @pytest.mark.parametrize(
     ("settings", "typed", "seeds"),
     [
-        (["seed=5"], "1", [5]),
+        ([], None, list(range(8))),
+        (["comparison=null"], None, [0, 1, 2]),
+        ([], "12,", [12]),
+        ([], "5,0, 2", [5, 0, 2]),
+        ([], "0-2", [0, 1, 2]),
         (["seed=5"], "3", [5, 6, 7]),
         (["seed=5"], "0,9", [0, 9]),
         (["seed=5", "comparison.seeds=2"], None, [5, 6]),
@@ -258,11 +207,6 @@ def test_a_number_of_seeds_begins_at_the_recipes_seed(settings, typed, seeds):
     made = plan(settings=settings, seeds=typed)
     assert made.seeds == seeds
     assert {run.seed for _, _, run, _ in made.runs} == set(seeds)
-
-
-def test_seeds_beyond_what_a_seed_may_be_are_refused():
-    message = plan_fault(settings=[f"seed={2**63 - 1}"], seeds="2")
-    assert message == f"--seeds: must be whole numbers below 2**63, got 2 from {2**63 - 1} on"
 
 
 # ------------------------------------------------------------------------------------------------------- GPUs
@@ -318,10 +262,3 @@ def test_a_variant_of_the_recipes_own_objective_keeps_what_it_does_not_say(tmp_p
         == changed
     )
     assert load_recipe("translation-lstm", data="corpus", objective="one_hot")[0].objective == found["one_hot"]
-
-
-def test_a_setting_of_the_recipes_objective_holds_for_its_variants(tmp_path):
-    recipe, name = load_recipe("digits-mlp", settings=["objective.temperature=3"])
-    plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot,label_embedding:uniform_weight=0.1", seeds="1")
-    objective = plan.variants[1].objective
-    assert (objective["temperature"], objective["uniform_weight"]) == (3, 0.1)

@@ -11,7 +11,7 @@ import pytest
 
 from labelembed.errors import RecipeError
 from labelembed.recipes.loading import load_recipe, parse_variant
-from labelembed.training.plain_yaml import MAXIMUM_BYTES, plain_values
+from labelembed.training.plain_yaml import plain_values
 
 SMALLEST = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 10\n"
 
@@ -101,17 +101,9 @@ def test_invalid_yaml_is_refused_with_its_place(text, where):
     assert "\n" not in fault
 
 
-def test_yaml_with_a_number_of_thousands_of_digits():
-    assert fault_of("a: 1" + "0" * 5000).startswith("line 1, column 4: no valid YAML ('1000")
-
-
-@pytest.mark.parametrize("content", [b"epochs: \xff\xfe\n", "epochs: 3".encode("utf-16"), b"\x80PK"])
+@pytest.mark.parametrize("content", [b"epochs: \xff\xfe\n", "epochs: 3".encode("utf-16")])
 def test_file_that_is_no_utf8(content):
     assert fault_of(content).startswith("cannot be read ('utf-8' codec can't decode byte")
-
-
-def test_file_with_a_control_character():
-    assert "unacceptable character" in fault_of(b"epochs: \x00\n")
 
 
 def test_huge_file_is_refused_without_being_read():
@@ -121,14 +113,6 @@ def test_huge_file_is_refused_without_being_read():
     with pytest.raises(RecipeError, match=r"my\.yaml: larger than 100,000 bytes"):
         load_recipe(path)
     assert time.perf_counter() - began < 1
-
-
-def test_largest_file_is_refused_in_no_more_than_a_moment():
-    # the slowest text there is to parse: one value in every four bytes
-    began = time.perf_counter()
-    with pytest.raises(RecipeError, match="must be a mapping"):
-        load_recipe(written("- a\n" * (MAXIMUM_BYTES // 4)))
-    assert time.perf_counter() - began < 20  # 2 s here; a quadratic parser would take hours
 
 
 @pytest.mark.parametrize("text", ["[" * 3000, "{a: " * 3000, "- " * 3000 + "a", "a: " + "[" * 3000])

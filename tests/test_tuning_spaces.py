@@ -48,8 +48,9 @@ def test_every_objective_but_one_hot_has_something_to_tune():
 @pytest.mark.parametrize(("name", "key"), DECLARED)
 def test_every_value_of_a_space_is_one_that_the_objective_takes(name, key):
     kind = OBJECTIVES[name]
-    needed = {about.name: "somewhere" for about in keys_of(kind).values() if about.required}
-    part = {f"objective.{one}": distribution(SEARCH_SPACES[name][one]) for one in SEARCH_SPACES[name]}
+    needed = {key: "somewhere" for key, field in keys_of(kind).items() if field.is_required()}
+    space = SEARCH_SPACES[name]
+    part = {f"objective.{one}": distribution(space[one], whole=one == "store_every") for one in space}
     other = {one: ends(kind)[0] for one, kind in part.items()}
     for value in ends(part[f"objective.{key}"]):
         chosen = arguments_at(
@@ -62,7 +63,7 @@ def test_every_value_of_a_space_is_one_that_the_objective_takes(name, key):
         assert chosen.keys() <= keys_of(kind).keys()
         block, faults = resolve("objective", OBJECTIVES, {"name": name, **needed, **chosen})
         assert faults == []
-        assert value_faults("objective", block) == []
+        assert value_faults("objective", kind, block) == []
 
 
 def test_typed_spaces_are_ranges_logarithms_and_values():

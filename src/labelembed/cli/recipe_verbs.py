@@ -24,9 +24,9 @@ def objectives(as_json: JsonOption = False) -> None:
         listed = {
             name: {
                 "summary": summary(kind),
-                "keys": {key.name: None if key.required else key.default for key in keys_of(kind).values()},
+                "keys": {key: None if field.is_required() else field.default for key, field in keys_of(kind).items()},
                 "search_space": SEARCH_SPACES[name],
-                "required": [key.name for key in keys_of(kind).values() if key.required],
+                "required": [key for key, field in keys_of(kind).items() if field.is_required()],
             }
             for name, kind in OBJECTIVES.items()
         }

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from labelembed.errors import DataError
 
 #: Called with (done, total) while pictures are decoded, or texts go through a model.
 ReadingProgress = Callable[[int, int], None]
+Kept = TypeVar("Kept")
 
 
 class Encoded(NamedTuple):
@@ -132,25 +133,33 @@ class Encoder(ABC):
         """
 
 
-def read_settings(file: Path, wanted: str) -> Mapping[str, Any]:
-    """Returns the JSON object that a run folder keeps of an encoder.
+def read_settings(file: Path, wanted: str, kept: type[Kept]) -> Kept:
+    """Returns what a run folder keeps of an encoder, a JSON object.
 
     Args:
         file: Where it is.
         wanted: Its format.
+        kept: What it holds, as pydantic checks it.
 
     Raises:
         DataError: It is missing, damaged or of another format.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
+        content = file.read_text(encoding="utf-8")
+        about = json.loads(content)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: damaged ({error})") from None
     if not isinstance(about, dict) or about.get("format") != wanted:
         raise DataError(f"{file}: damaged, or of another version; expected the format {wanted!r}")
-    return about
+    try:
+        return TypeAdapter(kept).validate_json(content, strict=True)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise DataError(f"{file}: damaged, {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from None
 
 
 class Unchanged(Encoder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Sequence
 from importlib.resources import files
@@ -51,7 +50,8 @@ def read_recipe(name_or_path: str) -> tuple[dict[str, Any], str, str]:
         if path.suffix not in (".yaml", ".yml"):
             what = f"unknown recipe {name_or_path!r}{nearest(name_or_path, sorted(shipped))}"
             raise RecipeError([f"{what}; `labelembed recipes` lists what there is; or give a .yaml file"], source="")
-        missing = "is a folder; name a file" if path.is_dir() else f"no such file{_similar_file(path)}"
+        others = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        missing = "is a folder; name a file" if path.is_dir() else f"no such file{nearest(path.name, others)}"
         raise RecipeError([missing], source=str(path))
     try:
         if path.stat().st_size > MAXIMUM_BYTES:
@@ -60,11 +60,6 @@ def read_recipe(name_or_path: str) -> tuple[dict[str, Any], str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError([f"cannot be read ({error})"], source=str(path)) from error
     return _parsed(text, str(path)), path.stem, str(path)
-
-
-def _similar_file(path: Path) -> str:
-    folder = path.parent
-    return nearest(path.name, [entry.name for entry in folder.iterdir()]) if folder.is_dir() else ""
 
 
 def _parsed(text: str, source: str) -> dict[str, Any]:
@@ -100,7 +95,6 @@ def load_recipe(
         RecipeError: With every fault found.
     """
     values, name, source = read_recipe(name_or_path)
-    values = copy.deepcopy(values)
     variant: dict[str, Any] = {}
     if objective is not None:
         variant = parse_variant(objective, source="--objective")
@@ -151,20 +145,15 @@ def put_settings(
     """
     for setting in settings:
         key, _, name = (part.strip() for part in setting.partition("="))
-        if key == "objective.name" and name in OBJECTIVES and _say_dropped(setting, values, name, say):
+        own = values.get("objective")
+        if key != "objective.name" or name not in OBJECTIVES or not isinstance(own, dict):
+            continue
+        dropped = [str(argument) for argument in own if argument != "name"]
+        if own.get("name") not in (None, name) and dropped:
             values["objective"] = {"name": name}
+            if say is not None:
+                say(f"{setting.strip()}: dropped {', '.join(dropped)} of {own['name']}")
     return [fault for setting in settings if (fault := put_setting(values, setting))]
-
-
-def _say_dropped(asked: str, values: dict[str, Any], name: str, say: Callable[[str], None] | None) -> bool:
-    """Says which arguments the objective of a recipe loses to another one; returns whether it has any to lose."""
-    own = values.get("objective")
-    if not isinstance(own, dict) or own.get("name") in (None, name):
-        return False
-    arguments = [str(key) for key in own if key != "name"]
-    if arguments and say is not None:
-        say(f"{asked.strip()}: dropped {', '.join(arguments)} of {own['name']}")
-    return bool(arguments)
 
 
 def put_setting(values: dict[str, Any], setting: str) -> str | None:
@@ -177,19 +166,14 @@ def put_setting(values: dict[str, Any], setting: str) -> str | None:
         value = plain_values(text)
     except ValueError as error:
         return f"{path.strip()}: {shown(text)} cannot be read: {error}"
-    block = values
-    *parents, last = keys
-    for parent in parents:
-        inner = block.get(parent)
-        if inner is None:
-            inner = {}
-        elif isinstance(inner, str) and parent in TABLES:  # objective: one_hot
+    for parent in keys[:-1]:
+        inner = values.get(parent)
+        if isinstance(inner, str) and parent in TABLES:  # objective: one_hot
             inner = {"name": inner}
-        elif not isinstance(inner, dict):
+        elif inner is not None and not isinstance(inner, dict):
             return f"{path.strip()}: {parent!r} has no keys below it"
-        block[parent] = inner
-        block = inner
-    block[last] = value
+        values[parent] = values = inner or {}
+    values[keys[-1]] = value
     return None
 
 
@@ -200,16 +184,11 @@ def with_whole_paths(recipe: Recipe, beside: Path | None = None) -> Recipe:
         recipe: A checked recipe.
         beside: The recipe's own folder: a saved geometry may lie beside it, as it does in a run folder.
     """
-    changes: dict[str, Any] = {}
-    if recipe.data.get("path") is not None:
-        changes["data"] = recipe.data | {"path": str(Path(recipe.data["path"]).expanduser().absolute())}
-    if recipe.data.get("encoder") is not None:
-        block = changes.get("data", recipe.data)
-        changes["data"] = block | {"encoder": str(Path(recipe.data["encoder"]).expanduser().absolute())}
-    if recipe.model.get("weights") is not None:
-        changes["model"] = recipe.model | {"weights": str(Path(recipe.model["weights"]).expanduser().absolute())}
-    changes["objective"] = recipe.objective | whole_paths(recipe, beside)
-    return recipe.model_copy(update=changes)
+    blocks = {"data": recipe.data, "model": recipe.model, "objective": recipe.objective | whole_paths(recipe, beside)}
+    for block, key in (("data", "path"), ("data", "encoder"), ("model", "weights")):
+        if blocks[block].get(key) is not None:
+            blocks[block] = blocks[block] | {key: str(Path(blocks[block][key]).expanduser().absolute())}
+    return recipe.model_copy(update=blocks)
 
 
 def parse_variant(text: str | dict[str, Any], *, source: str) -> dict[str, Any]:
@@ -273,15 +252,14 @@ def variant_name(block: dict[str, Any], *, whole_paths: bool = False) -> str:
         block: The objective's block.
         whole_paths: Show a path whole; otherwise the file's name stands for it.
     """
-    values = {key: value for key, value in block.items() if key != "name"}
-    shown = [f"{key}={value if whole_paths else _short(value)}" for key, value in values.items()]
-    return " ".join([str(block["name"]), *shown])
+    parts = [str(block["name"])]
+    for key, value in block.items():
+        if key != "name":
+            is_path = isinstance(value, str) and "/" in value and not whole_paths
+            parts.append(f"{key}={Path(value).name if is_path else value}")
+    return " ".join(parts)
 
 
 def variant_folder(block: dict[str, Any]) -> str:
     """Returns a variant's folder name: its name with what a file system minds replaced."""
     return re.sub(r"[^\w.=+-]+", "_", variant_name(block).replace(" ", "-"))
-
-
-def _short(value: Any) -> str:
-    return Path(value).name if isinstance(value, str) and "/" in value else str(value)

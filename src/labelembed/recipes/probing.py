@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry
-from labelembed.models import MODELS, SEQUENCE_MODELS
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.signature import POINTED_TO, construction_faults, keys_of, takes
+from labelembed.recipes.signature import POINTED_TO, argument_faults, keys_of, takes
 from labelembed.training.network import mixing_refusal
-from labelembed.training.optimizers import OPTIMIZERS
-from labelembed.training.schedules import SCHEDULES
+
+# What a network is tried with, of these what it takes.
+_SIZES = {
+    "input_shape": (3, 32, 32),
+    "vocabulary_size": 8,
+    "source_vocabulary_size": 8,
+    "target_vocabulary_size": 8,
+}
 
 
 class _ArgumentsHold(Exception):  # noqa: N818 - the opposite of an error
@@ -40,53 +46,44 @@ def _without_files(block: dict[str, Any]) -> dict[str, Any]:
     keys = keys_of(OBJECTIVES[block["name"]])
     arguments = {key: value for key, value in block.items() if key not in ("name", *POINTED_TO.values())}
     arguments |= {name: None for name, key in POINTED_TO.items() if key in keys}
-    if "embedding" in keys and (keys["embedding"].required or block.get("embedding") not in ("full", "compressed")):
-        made = LabelGeometry(tuple(map(str, range(labels))), vectors=torch.eye(labels))
-        arguments["embedding"] = made if keys["embedding"].required else "full"
+    if "embedding" in keys and keys["embedding"].is_required():
+        arguments["embedding"] = LabelGeometry(tuple(map(str, range(labels))), vectors=torch.eye(labels))
+    elif block.get("embedding") not in (None, "full", "compressed"):
+        arguments["embedding"] = "full"
     return arguments | {"hidden_size": 2, "num_labels": labels}
 
 
-def value_faults(kind: str, block: dict[str, Any]) -> list[str]:
+def value_faults(kind: str, component: Callable[..., Any], block: dict[str, Any]) -> list[str]:
     """Returns what the component of a block says about its arguments.
 
     No file is read here: the objective is tried with something made in the place of what a recipe points to.
 
     Args:
-        kind: `model`, `objective`, `optimizer` or `schedule`; other blocks are content.
+        kind: `model`, `objective`, `optimizer` or `schedule`; `data` are content until they are read.
+        component: What the block names.
         block: With every default filled in, its types right.
     """
-    arguments = {key: value for key, value in block.items() if key != "name"}
-    name = block["name"]
-    if kind == "optimizer":
-        try:
-            return construction_faults(kind, OPTIMIZERS[name], network=_NoNetwork(), **arguments)
-        except _ArgumentsHold:
-            return []
-    if kind == "schedule":
-        return construction_faults(kind, SCHEDULES[name], **arguments)
-    with torch.random.fork_rng(devices=[]):
-        if kind == "objective":
-            return construction_faults(kind, OBJECTIVES[name], **_without_files(block))
-        if kind == "model":
-            check = getattr((MODELS | SEQUENCE_MODELS)[name], "check_arguments", None)
-            if check is not None:
-                return _checked_only(kind, check, arguments)
-            with torch.device("meta"):  # which takes no memory, however large the network
-                if name in SEQUENCE_MODELS:
-                    sizes = {"source_vocabulary_size": 8, "target_vocabulary_size": 8}
-                    return construction_faults(kind, SEQUENCE_MODELS[name], **sizes, **arguments)
-                if takes(MODELS[name], "vocabulary_size"):
-                    arguments |= {"vocabulary_size": 8}
-                return construction_faults(kind, MODELS[name], input_shape=(1, 32, 32), **arguments)
-    return []
-
-
-def _checked_only(kind: str, check: Callable[..., None], arguments: dict[str, Any]) -> list[str]:
-    """Returns what a network that is not built here says of its arguments; nothing where its package is missing."""
-    try:
-        return construction_faults(kind, check, input_shape=(3, 32, 32), **arguments)
-    except DataError:
+    if kind == "data":
         return []
+    arguments = {key: value for key, value in block.items() if key != "name"}
+    if kind == "objective":
+        arguments = _without_files(block)
+    elif kind == "optimizer":
+        arguments["network"] = _NoNetwork()
+    elif kind == "model":
+        component = getattr(component, "check_arguments", component)
+        arguments |= {name: size for name, size in _SIZES.items() if takes(component, name)}
+    # on the device `meta` no network takes memory, however large it is
+    with torch.random.fork_rng(devices=[]), torch.device("meta") if kind == "model" else nullcontext():
+        try:
+            component(**arguments)
+        except (_ArgumentsHold, DataError):  # the package of a network may be missing
+            return []
+        except ValueError as error:
+            return argument_faults(kind, error)
+        except (RuntimeError, TypeError, OverflowError) as error:  # torch, of sizes that no memory could hold
+            return [f"{kind}: cannot be built: {str(error).splitlines()[0][:120]}"]
+    return []
 
 
 def mixing_faults(block: dict[str, Any]) -> list[str]:

@@ -45,7 +45,7 @@ def embedding_path(recipe: Recipe, *, base: Path | None = None) -> Path | None:
 def learned_embeddings(recipe: Recipe) -> tuple[str, ...]:
     """Returns the values of `embedding` that are no path: those of an objective that can learn it."""
     key = keys_of(OBJECTIVES[recipe.objective["name"]])["embedding"]
-    return () if key.required else ("full", "compressed")
+    return () if key.is_required() else ("full", "compressed")
 
 
 def text_encoder(recipe: Recipe) -> str | None:

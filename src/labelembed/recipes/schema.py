@@ -8,14 +8,14 @@ import pydantic
 from pydantic import Field
 
 from labelembed.data import CORPORA, DATA, OLD_NAMES, ValidationSplit
-from labelembed.errors import RecipeError, nearest
+from labelembed.errors import RecipeError
 from labelembed.models import MODELS, SEQUENCE_MODELS
 from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.blocks import ComparisonBlock, DataCommon, PublishedBlock, ValidationBlock
 from labelembed.recipes.probing import mixing_faults, value_faults
 from labelembed.recipes.removed import without_removed
 from labelembed.recipes.signature import resolve
-from labelembed.recipes.wording import refusal, shown
+from labelembed.recipes.wording import faults_of, shown
 from labelembed.training.decoding import Decoding
 from labelembed.training.old_names import of_today
 from labelembed.training.optimizers import OPTIMIZERS
@@ -95,9 +95,10 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
     faults: list[str] = []
     blocks: dict[str, Any] = {}
     for kind, table in TABLES.items():
-        block = values.get(kind, Recipe.model_fields[kind].get_default())
-        if kind not in values and Recipe.model_fields[kind].is_required():
+        field = Recipe.model_fields[kind]
+        if kind not in values and field.is_required():
             continue
+        block = values.get(kind, field.get_default())
         if isinstance(block, str):  # objective: one_hot
             block = {"name": block}
         if not isinstance(block, dict):
@@ -106,39 +107,25 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
         if kind == "objective":
             block, found = without_removed(block)
             faults += found
-        common: dict[str, Any] = {}
         if kind == "data":
             block = {**block, **OLD_NAMES.get(str(block.get("name")), {})}
-            common = {key: block[key] for key in DataCommon.model_fields if key in block}
-            block = {key: value for key, value in block.items() if key not in DataCommon.model_fields}
-        known = list(DataCommon.model_fields) if kind == "data" else []
-        blocks[kind], found = resolve(kind, table, block, common=known)
+        blocks[kind], found = resolve(kind, table, block, common=DataCommon if kind == "data" else None)
         faults += found
-        if isinstance(blocks[kind].get("name"), str) and blocks[kind]["name"] in table:
-            faults += value_faults(kind, blocks[kind])  # of the values whose types are right
-        if kind == "data":
-            try:
-                blocks[kind] |= DataCommon(**common).model_dump()
-            except pydantic.ValidationError as error:
-                faults += _faults(error, DataCommon, prefix="data.")
+        if blocks[kind]:
+            faults += value_faults(
+                kind, table[blocks[kind]["name"]], blocks[kind]
+            )  # of the values whose types are right
     rest = {key: value for key, value in values.items() if key not in TABLES}
     try:
         recipe = Recipe.model_validate({**{kind: {} for kind in TABLES if kind in values}, **blocks, **rest})
     except pydantic.ValidationError as error:
-        faults += _faults(error, Recipe)
+        faults += faults_of(error, Recipe)
     if not faults and blocks["data"]["mixing"] != "none":
         faults += mixing_faults(blocks["objective"])
     if not faults:
         faults += kind_faults(recipe)
     if faults:
         raise RecipeError(faults, source=source)
-    chosen_by = recipe.selection.by.startswith("validation")
-    if chosen_by and recipe.data["validation"] is None and not recipe.of_sentences:
-        message = (
-            f"selection.by: {recipe.selection.by!r} needs validation examples; set data.validation, "
-            "for instance --set data.validation.fraction=0.1"
-        )
-        raise RecipeError([message], source=source)
     return recipe
 
 
@@ -150,35 +137,8 @@ def kind_of(value: Any) -> str:
     return f"{names.get(type(value), 'a ' + type(value).__name__)}: {shown(value)}"
 
 
-def _faults(error: pydantic.ValidationError, model: type[pydantic.BaseModel], *, prefix: str = "") -> list[str]:
-    """Returns pydantic's findings as `key: what is wrong` lines; one for each key."""
-    lines: dict[str, str] = {}
-    for finding in error.errors(include_url=False):
-        path = [str(part) for part in finding["loc"]]
-        key = prefix + ".".join(path)
-        if finding["type"] in ("extra_forbidden", "invalid_key"):
-            allowed = _fields_at(model, path[:-1])
-            hint = nearest(path[-1], allowed) or f"; there are: {', '.join(allowed)}"
-            lines[key] = f"{key}: unknown key{hint}"
-        elif finding["type"] == "missing":
-            lines[key] = f"{key}: missing"
-        else:
-            lines.setdefault(key, f"{key}: {refusal([finding], finding['input'])}")
-    return list(lines.values())
-
-
-def _fields_at(model: type[pydantic.BaseModel], path: list[str]) -> list[str]:
-    for part in path:
-        found = model.model_fields.get(part)
-        kinds = [found.annotation, *getattr(found.annotation, "__args__", ())] if found else []
-        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)]
-        if inner:
-            model = inner[0]
-    return list(model.model_fields)
-
-
 # What a corpus has of its own, or has no use for.
-_OF_ROWS = {
+_OF_EXAMPLES = {
     "validation": "a corpus brings its own validation sentences (labelembed preprocess --dev)",
     "train_rows": "a corpus is preprocessed to the sentences wanted",
 }
@@ -186,7 +146,7 @@ _OF_ROWS = {
 
 def kind_faults(recipe: Recipe) -> list[str]:
     """Returns what of a recipe is for the other kind of data than it names, or for no recipe's training loop."""
-    faults = _faults_with_a_corpus(recipe) if recipe.of_sentences else _faults_with_rows(recipe)
+    faults = _faults_with_a_corpus(recipe) if recipe.of_sentences else _faults_with_examples(recipe)
     size = recipe.batch_size
     if isinstance(size, int) and recipe.micro_batches > size:
         faults.append(f"micro_batches: must be at most batch_size, {size}, got {recipe.micro_batches}")
@@ -201,7 +161,7 @@ def _faults_with_a_corpus(recipe: Recipe) -> list[str]:
         faults.append(f"model.name: {name!r} cannot read the sentences of a corpus; these can: {wanted}")
     for key, default in DataCommon().model_dump().items():
         if recipe.data[key] != default:
-            reason = _OF_ROWS.get(key, "a corpus holds tokens, not pictures")
+            reason = _OF_EXAMPLES.get(key, "a corpus holds tokens, not pictures")
             faults.append(f"data.{key}: must be left out of a corpus: {reason}")
     if isinstance(recipe.batch_size, dict) and "per_label" in recipe.batch_size:
         faults.append("batch_size: of a corpus it must be a number of sentences, or {tokens: TOKENS}")
@@ -210,14 +170,35 @@ def _faults_with_a_corpus(recipe: Recipe) -> list[str]:
     return faults
 
 
+def _faults_with_examples(recipe: Recipe) -> list[str]:
+    kind, chosen_by = recipe.data["name"], recipe.selection.by
+    faults = _faults_with_words(recipe)
+    if recipe.model["name"] in SEQUENCE_MODELS:
+        wanted = ", ".join(sorted(MODELS))
+        faults.append(f"model.name: {recipe.model['name']!r} reads a corpus, not data {kind!r}; these do: {wanted}")
+    if isinstance(recipe.batch_size, dict) and "tokens" in recipe.batch_size:
+        faults.append(f"batch_size: {{tokens: N}} is for a corpus, not for data {kind!r}")
+    if recipe.decoding is not None:
+        faults.append(f"decoding: is for a corpus, not for data {kind!r}")
+    if chosen_by == "validation_bleu":
+        faults.append(f"selection.by: 'validation_bleu' is for a corpus, not for data {kind!r}")
+    elif chosen_by.startswith("validation") and recipe.data["validation"] is None:
+        faults.append(
+            f"selection.by: {chosen_by!r} needs validation examples; set data.validation, "
+            "for instance --set data.validation.fraction=0.1"
+        )
+    return faults
+
+
 def _faults_with_words(recipe: Recipe) -> list[str]:
     """Returns what of a recipe does not go with inputs that are numbers of words, or asks for them of other data."""
-    name, kind = recipe.model["name"], _data_of(recipe)
+    name, kind = recipe.model["name"], f"data {recipe.data['name']!r}"
+    if recipe.text_inputs is not None:
+        kind += f" (inputs: {recipe.text_inputs})"
     readers = sorted(model for model, found in MODELS.items() if getattr(found, "reads_words", False))
     if not recipe.of_words:
-        if name not in readers:
-            return []
-        return [f"model.name: {name!r} reads words, not {kind}; these do: {_others(readers)}"]
+        others = ", ".join(sorted(MODELS.keys() - readers))
+        return [f"model.name: {name!r} reads words, not {kind}; these do: {others}"] if name in readers else []
     faults = []
     if recipe.text_inputs != "tokens":  # an encoder reads the tokens of its own tokenizer
         readers.remove("text_transformer")
@@ -227,28 +208,4 @@ def _faults_with_words(recipe: Recipe) -> list[str]:
         if key not in ("validation", "train_rows", "mixing_alpha") and recipe.data[key] != default:
             wanted = "left out" if default is None else repr(default)
             faults.append(f"data.{key}: must be {wanted} with {kind}")
-    return faults
-
-
-def _data_of(recipe: Recipe) -> str:
-    kind = recipe.data["name"]
-    return f"data {kind!r} (inputs: {recipe.data['inputs']})" if kind == "texts" else f"data {kind!r}"
-
-
-def _others(readers: list[str]) -> str:
-    return ", ".join(sorted(model for model in MODELS if model not in readers))
-
-
-def _faults_with_rows(recipe: Recipe) -> list[str]:
-    faults = _faults_with_words(recipe)
-    kind = recipe.data["name"]
-    if recipe.model["name"] in SEQUENCE_MODELS:
-        wanted = ", ".join(sorted(MODELS))
-        faults.append(f"model.name: {recipe.model['name']!r} reads a corpus, not data {kind!r}; these do: {wanted}")
-    if isinstance(recipe.batch_size, dict) and "tokens" in recipe.batch_size:
-        faults.append(f"batch_size: {{tokens: N}} is for a corpus, not for data {kind!r}")
-    if recipe.decoding is not None:
-        faults.append(f"decoding: is for a corpus, not for data {kind!r}")
-    if recipe.selection.by == "validation_bleu":
-        faults.append(f"selection.by: 'validation_bleu' is for a corpus, not for data {kind!r}")
     return faults

@@ -1,4 +1,4 @@
-"""The keys a named component takes, read off its own signature and docstring.
+"""The keys a named component takes: a pydantic model made from its own signature and docstring.
 
 So a new objective, network, reader or schedule needs no line here: its keyword-only arguments are its keys,
 their annotations the types, their defaults the defaults, and the docstring's `Args:` the comments of a
@@ -10,21 +10,26 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal
 
 import pydantic
+from pydantic import Field
+from pydantic.fields import FieldInfo
 from torch import Tensor
 
-from labelembed.errors import nearest, unknown_name
+from labelembed.errors import unknown_name
 from labelembed.geometry import LabelGeometry
 from labelembed.objectives.base import CommonArguments, Objective
-from labelembed.recipes.wording import refusal, shown
+from labelembed.recipes.wording import faults_of, shown
+from labelembed.training.settings import Block, Number
 
 # No key counts further; a longer number is a slip, and no tensor could have that size.
 LARGEST_NUMBER = 2**31 - 1
+_Whole = Annotated[int, Field(strict=True, ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
 # What building a run supplies, and a recipe therefore does not say.
 SUPPLIED = frozenset(
     {
@@ -45,33 +50,36 @@ SUPPLIED = frozenset(
 )
 # Arguments that hold what a recipe points to under another name: the teacher's logits by the folder of its run.
 POINTED_TO = {"teacher_logits": "teacher"}
-
-
-class Key(NamedTuple):
-    """One key of a component: its type, its default (`inspect.Parameter.empty`: it must be given), its words."""
-
-    name: str
-    annotation: Any
-    default: Any
-    description: str
-
-    @property
-    def required(self) -> bool:
-        """Tells whether the recipe must give it."""
-        return self.default is inspect.Parameter.empty
+_HOW_TO_GIVE = {
+    "data.path": "give it with --data PATH",
+    "objective.teacher": "name the folder of a finished run",
+    "objective.embedding": "name a saved geometry, or 'text' for the labels' names through a text encoder",
+}
 
 
 @cache
-def keys_of(component: Callable[..., Any]) -> dict[str, Key]:
-    """Returns the keys of a class or function, in the order of its signature."""
+def model_of(component: Callable[..., Any], common: type[Block] | None = None) -> type[Block]:
+    """Returns the pydantic model of a class or function: a field for each key, in the order of its signature.
+
+    Args:
+        component: What the keys are arguments of.
+        common: Keys that come after its own.
+    """
     hints, words = _hints(component), _described(component)
-    found = {}
+    fields: dict[str, Any] = {}
     for name, parameter in _parameters(component).items():
         if name not in SUPPLIED and parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            called = POINTED_TO.get(name, name)
-            annotation = str if name in POINTED_TO else _recipe_type(hints.get(name, Any))
-            found[called] = Key(called, annotation, _recipe_default(parameter.default), words.get(name, ""))
-    return found
+            given = parameter.default
+            default = ... if given is parameter.empty else list(given) if isinstance(given, tuple) else given
+            key, annotation = POINTED_TO.get(name, name), str if name in POINTED_TO else _of_yaml(hints[name])
+            fields[key] = (annotation, Field(default, description=words.get(name, "")))
+    fields |= {name: (field.annotation, field) for name, field in (common.model_fields if common else {}).items()}
+    return pydantic.create_model(component.__name__, __base__=Block, **fields)
+
+
+def keys_of(component: Callable[..., Any]) -> dict[str, FieldInfo]:
+    """Returns the keys of a class or function by name: type, default and description of each."""
+    return model_of(component).model_fields
 
 
 def takes(component: Callable[..., Any], argument: str) -> bool:
@@ -83,59 +91,48 @@ def _is_objective(component: Callable[..., Any]) -> bool:
     return inspect.isclass(component) and issubclass(component, Objective)
 
 
+def _parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Returns the parameters of a class or function, `**common` of an objective written out."""
+    found = dict(inspect.signature(component).parameters)
+    if _is_objective(component) and "common" in found:
+        del found["common"]
+        base = inspect.signature(Objective).parameters
+        found |= {name: base[name] for name in CommonArguments.__annotations__}
+    return found
+
+
 def _hints(component: Callable[..., Any]) -> dict[str, Any]:
-    if dataclasses.is_dataclass(component):  # whose fields are annotated where they stand
+    if not inspect.isclass(component) or dataclasses.is_dataclass(component):  # annotated where its fields stand
         return typing.get_type_hints(component)
-    hints = typing.get_type_hints(component.__init__ if inspect.isclass(component) else component)
-    return _hints(Objective) | hints if _is_objective(component) and component is not Objective else hints
+    of_base = typing.get_type_hints(Objective.__init__) if _is_objective(component) else {}
+    return of_base | typing.get_type_hints(component.__init__)
 
 
 def _described(component: Callable[..., Any]) -> dict[str, str]:
     """Returns the text of each argument; what several classes take is documented once, by their base class."""
     bases = inspect.getmro(component) if inspect.isclass(component) else (component,)
-    return {
-        name: text
-        for base in reversed(bases)
-        if base.__doc__ is not None
-        for name, text in described_arguments(inspect.cleandoc(base.__doc__)).items()
-    }
-
-
-def _parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Returns the parameters of a class or function, `**common` of an objective written out."""
-    found = dict(inspect.signature(component).parameters)
-    if _is_objective(component) and "common" in found:
-        base = inspect.signature(Objective).parameters
-        found = {name: value for name, value in found.items() if name != "common"}
-        found |= {name: base[name] for name in CommonArguments.__annotations__}
+    found: dict[str, str] = {}
+    for base in reversed(bases):
+        found |= described_arguments(inspect.cleandoc(base.__doc__ or ""))
     return found
 
 
-def _recipe_type(annotation: Any) -> Any:
-    """Returns the type as YAML can hold it: a saved geometry is given by its path, a tuple or sequence as a list."""
-    if annotation is LabelGeometry:
-        return str
-    if annotation == Sequence[float] | Tensor | None:  # numbers, which Python callers may give as a tensor
-        return list[float] | None
-    parts = typing.get_args(annotation)
-    origin = typing.get_origin(annotation)
-    if parts and LabelGeometry in parts:
-        return typing.Union[tuple(_recipe_type(part) for part in parts)]  # noqa: UP007 - made at run time
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence) and origin is not tuple:
-        return list[_recipe_type(parts[0])]  # type: ignore[misc]
-    return annotation
-
-
-def _recipe_default(default: Any) -> Any:
-    return list(default) if isinstance(default, tuple) else default
+def _of_yaml(annotation: Any) -> Any:
+    """Returns a type as YAML can hold it: a saved geometry by its path, numbers in a list, none of them `true`."""
+    parts, origin = typing.get_args(annotation), typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[tuple(_of_yaml(part) for part in parts if part is not Tensor)]  # noqa: UP007 - at run time
+    if origin is None or origin is Literal:
+        return {LabelGeometry: str, float: Number, int: _Whole}.get(annotation, annotation)
+    length = len(parts) if origin is tuple and ... not in parts else None
+    entries: Any = list.__class_getitem__(_of_yaml(parts[0]))
+    return Annotated[entries, Field(min_length=length, max_length=length)]
 
 
 def described_arguments(docstring: str) -> dict[str, str]:
     """Returns the text of each argument in a docstring's `Args:` section."""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", docstring, flags=re.MULTILINE | re.DOTALL)
-    if section is None:
-        return {}
-    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section.group(1), flags=re.MULTILINE)
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section[1] if section else "", flags=re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}
 
 
@@ -145,7 +142,11 @@ def summary(component: Callable[..., Any]) -> str:
 
 
 def resolve(
-    kind: str, table: Mapping[str, Callable[..., Any]], block: Mapping[str, Any], *, common: Sequence[str] = ()
+    kind: str,
+    table: Mapping[str, Callable[..., Any]],
+    block: Mapping[str, Any],
+    *,
+    common: type[Block] | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Checks one `{name: ..., key: ...}` block against what the component takes.
 
@@ -153,88 +154,30 @@ def resolve(
         kind: The block's key in the recipe, which begins every fault: `objective`.
         table: The components there are.
         block: What the recipe says.
-        common: Keys that a block of this kind may have as well, to name the nearest right key.
+        common: Keys that a block of this kind may have as well.
 
     Returns:
-        The block with every default filled in, and the faults found; all of them.
+        The block with every default filled in, without the keys at fault, and all faults; {} where the name is one.
     """
     if "name" not in block:
-        return dict(block), [f"{kind}.name: missing; there are: {', '.join(sorted(table))}"]
+        return {}, [f"{kind}.name: missing; there are: {', '.join(sorted(table))}"]
     name = block["name"]
     if not isinstance(name, str):
-        return dict(block), [f"{kind}.name: must be one of {', '.join(sorted(table))}, got {shown(name)}"]
+        return {}, [f"{kind}.name: must be one of {', '.join(sorted(table))}, got {shown(name)}"]
     if name not in table:
-        return dict(block), [f"{kind}.name: {unknown_name(kind, name, table)}"]
-    keys = keys_of(table[name])
-    allowed = [*keys, *common]
-    faults = [
-        f"{kind}.{key}: unknown key of {name!r}{nearest(str(key), allowed)}"
-        + (f"; its keys: {', '.join(allowed)}" if allowed and not nearest(str(key), allowed) else "")
-        for key in block
-        if key != "name" and key not in keys
-    ]
-    resolved: dict[str, Any] = {"name": name}
-    for key in keys.values():
-        if key.name not in block:
-            if key.required:
-                faults.append(f"{kind}.{key.name}: missing{_how_to_give(kind, key.name)}")
-            else:
-                resolved[key.name] = key.default
-            continue
-        value, fault = _checked(key.annotation, block[key.name])
-        if fault:
-            faults.append(f"{kind}.{key.name}: {fault}")
-        else:
-            resolved[key.name] = value
-    return resolved, faults
-
-
-def _how_to_give(kind: str, key: str) -> str:
-    ways = {
-        ("data", "path"): "give it with --data PATH",
-        ("objective", "teacher"): "name the folder of a finished run",
-        ("objective", "embedding"): "name a saved geometry, or 'text' for the labels' names through a text encoder",
-    }
-    return f"; {ways[kind, key]}" if (kind, key) in ways else ""
-
-
-def _checked(annotation: Any, value: Any) -> tuple[Any, str]:
-    """Returns the value as its type has it, and what is wrong with it."""
-    if typing.get_origin(annotation) is tuple and isinstance(value, list):
-        length = len(typing.get_args(annotation))
-        if len(value) != length:
-            return None, f"must be a list of {length} values, got {shown(value)}"
+        return {}, [f"{kind}.name: {unknown_name(kind, name, table)}"]
+    model = model_of(table[name], common)
+    given = {key: value for key, value in block.items() if key != "name"}
     try:
-        found = _adapter(annotation).validate_python(value if _takes_truth_value(annotation) else _untrue(value))
+        return {"name": name, **model.model_validate(given).model_dump()}, []
     except pydantic.ValidationError as error:
-        findings = error.errors(include_url=False)
-        # of a text or a list of texts the alternatives are tried in turn, and a list is told by its entry
-        for finding in findings if isinstance(value, list) else []:
-            place = next((part for part in finding["loc"] if isinstance(part, int)), None)
-            if place is not None and place < len(value):
-                return None, f"entry {place + 1} {refusal([finding], value[place])}"
-        return None, refusal(findings, value)
-    found = list(found) if isinstance(found, tuple) else found
-    for number in found if isinstance(found, list) else [found]:
-        if isinstance(number, int) and abs(number) > LARGEST_NUMBER:
-            return None, f"must be a number up to {LARGEST_NUMBER:,}, got {shown(value)}"
-    return found, ""
-
-
-def _untrue(value: Any) -> Any:
-    """Returns a value with no `true` in it, which pydantic would take for the number 1."""
-    if isinstance(value, list):
-        return [_untrue(part) for part in value]
-    return object() if isinstance(value, bool) else value
-
-
-def _takes_truth_value(annotation: Any) -> bool:
-    return annotation is bool or any(map(_takes_truth_value, typing.get_args(annotation)))
-
-
-@cache
-def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any]:
-    return pydantic.TypeAdapter(annotation, config=pydantic.ConfigDict(allow_inf_nan=False))
+        faults = faults_of(error, model, prefix=f"{kind}.", of=f" of {name!r}")
+        wrong = {str(finding["loc"][0]) for finding in error.errors()}
+    right = {key: value for key, value in given.items() if key in model.model_fields and key not in wrong}
+    right |= {key: "" for key in wrong & model.model_fields.keys() if model.model_fields[key].is_required()}
+    faults = [f"{fault}; {_HOW_TO_GIVE[key]}" if (key := fault.removesuffix(": missing")) in _HOW_TO_GIVE else fault
+              for fault in faults]  # fmt: skip
+    return {"name": name, **model.model_validate(right).model_dump()}, faults
 
 
 def argument_faults(kind: str, error: ValueError) -> list[str]:
@@ -245,14 +188,3 @@ def argument_faults(kind: str, error: ValueError) -> list[str]:
         ['objective.smoothing: must be in [0, 1], got 2']
     """
     return [re.sub(r"^`(\w+)` ", rf"{kind}.\1: ", line) for line in str(error).splitlines()]
-
-
-def construction_faults(kind: str, component: Callable[..., Any], **arguments: Any) -> list[str]:
-    """Calls a component and returns what it says about its arguments; nothing when it is content."""
-    try:
-        component(**arguments)
-    except ValueError as error:
-        return argument_faults(kind, error)
-    except (RuntimeError, TypeError, OverflowError) as error:  # torch, of sizes that no memory could hold
-        return [f"{kind}: cannot be built: {str(error).splitlines()[0][:120]}"]
-    return []

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic.fields import FieldInfo
 
-from labelembed.data import CORPORA
 from labelembed.recipes.blocks import ComparisonBlock, DataCommon
 from labelembed.recipes.loading import read_recipe, recipe_heading, shipped_recipes
 from labelembed.recipes.schema import TABLES, Recipe, parse_recipe
-from labelembed.recipes.signature import keys_of
+from labelembed.recipes.signature import keys_of, model_of
 from labelembed.training.decoding import Decoding
 from labelembed.training.settings import Block
 
@@ -44,44 +45,37 @@ def full_recipe(name: str) -> str:
         *(["#"] if heading else []),
         "# Every key with its value; `null` leaves the choice to the program.",
     ]
-    for key, field in Recipe.model_fields.items():
-        value = getattr(recipe, key)
+    filled = {
+        "decoding": (recipe.decoding or Decoding()) if recipe.of_sentences else None,
+        "comparison": recipe.comparison or ComparisonBlock(),
+    }
+    plain = recipe.model_dump()
+    for key, about in Recipe.model_fields.items():
+        value, description = filled.get(key, getattr(recipe, key)), about.description or ""
+        if value is None and key in ("decoding", "published"):
+            continue
         if key in TABLES:
-            lines += _component(key, value, field.description or "")
-        elif key == "decoding":
-            if recipe.of_sentences:
-                lines += _block(key, value or Decoding(), field.description or "")
-        elif key == "comparison":
-            lines += _block(key, value or ComparisonBlock(), field.description or "")
-        elif key == "published":
-            if value:
-                lines += ["", *_line(key, recipe.model_dump()[key], field.description or "")]
+            component = TABLES[key][value["name"]]
+            fields = model_of(component, DataCommon if key == "data" and not recipe.of_sentences else None).model_fields
+            choices = f"one of {', '.join(TABLES[key])}"
+            lines += ["", f"{key}:  # {description}", *_line("name", value["name"], choices, indent=2)]
+            lines += _lines(fields, value)
         elif isinstance(value, Block):
-            lines += _block(key, value, field.description or "")
+            lines += ["", f"{key}:  # {description}", *_lines(type(value).model_fields, value.model_dump())]
         else:
             lines += [""] if lines[-1].startswith(" ") else []  # behind a block
-            lines += _line(key, value, field.description or "")
+            lines += _line(key, plain[key], description)
     return "\n".join(lines) + "\n"
 
 
-def _component(kind: str, block: dict[str, Any], description: str) -> list[str]:
-    table = TABLES[kind]
-    lines = ["", f"{kind}:  # {description}", *_line("name", block["name"], f"one of {', '.join(table)}", indent=2)]
-    for key in keys_of(table[block["name"]]).values():
-        lines += _line(key.name, block[key.name], key.description, indent=2)
-    if kind == "data" and block["name"] not in CORPORA:
-        for name, field in DataCommon.model_fields.items():
-            value = block[name]
-            if isinstance(value, dict):
-                value = {key: inner for key, inner in value.items() if inner is not None}
-            lines += _line(name, value, field.description or "", indent=2)
-    return lines
-
-
-def _block(kind: str, block: Block, description: str) -> list[str]:
-    lines, values = ["", f"{kind}:  # {description}"], block.model_dump()
-    for key, field in type(block).model_fields.items():
-        lines += _line(key, values[key], field.description or "", indent=2)
+def _lines(fields: Mapping[str, FieldInfo], values: Mapping[str, Any]) -> list[str]:
+    """Returns the lines of a block, without the keys that an inner mapping leaves open."""
+    lines = []
+    for key, field in fields.items():
+        value = values[key]
+        if isinstance(value, dict):
+            value = {name: inner for name, inner in value.items() if inner is not None}
+        lines += _line(key, value, field.description or "", indent=2)
     return lines
 
 

@@ -8,9 +8,11 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from pydantic.fields import FieldInfo
+
 from labelembed.errors import RecipeError, nearest
 from labelembed.recipes.schema import TABLES, Recipe, parse_recipe
-from labelembed.recipes.signature import Key, keys_of
+from labelembed.recipes.signature import keys_of
 from labelembed.recipes.variants import Variant
 from labelembed.recipes.wording import shown
 from labelembed.training.plain_yaml import plain_values
@@ -133,7 +135,7 @@ def _value(text: str) -> Any:
     return value
 
 
-def _keys(variant: Variant, recipe: Recipe) -> dict[str, Key]:
+def _keys(variant: Variant, recipe: Recipe) -> dict[str, FieldInfo]:
     """Returns the keys of a variant that can be tuned."""
     blocks = {block: getattr(recipe, block) for block in BLOCKS} | {"objective": variant.objective}
     return {
@@ -182,6 +184,7 @@ def space_of(variant: Variant, recipe: Recipe, typed: Mapping[str, str], *, obje
     space: Space = {}
     for key, text in (own | ({} if objective_only else optimizer_space(recipe)) | here).items():
         kinds = typing.get_args(keys[key].annotation) or (keys[key].annotation,)
+        kinds = tuple(getattr(kind, "__origin__", kind) for kind in kinds)  # without what pydantic checks besides
         try:
             space[key] = distribution(text, whole=int in kinds and float not in kinds)
             for value in _ends(space[key]) if key in here else ():

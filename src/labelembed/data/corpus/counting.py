@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import io
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from labelembed.data.corpus.lines import MAXIMUM_LINE_BYTES
 from labelembed.data.corpus.settings import CorpusSettings, Level
-from labelembed.data.corpus.tokenizer import (
-    CODE_POINTS,
-    Characters,
-    Subwords,
-    Tokenizer,
-    Words,
-    code_points,
-    lowered,
-    sentencepiece,
-    split_words,
-    with_even_spaces,
-)
+from labelembed.data.corpus.tokenizer import Characters, Subwords, Tokenizer, Words, lowered, sentencepiece
 from labelembed.data.corpus.vocabulary import Vocabulary
 from labelembed.errors import DataError
 from labelembed.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS, UNKNOWN
@@ -38,99 +23,67 @@ SUBWORDS = 8_000
 _COVERAGE = 0.9995
 
 
-class TokenCounter(ABC):
+class TokenCounter:
     """Sees the training lines of one side, or of both where they share a vocabulary.
 
     Args:
+        level: What a token is.
         settings: How text becomes tokens.
     """
 
-    def __init__(self, settings: CorpusSettings) -> None:
+    def __init__(self, level: Level, settings: CorpusSettings) -> None:
+        self._kind = Characters if level == "character" else Words
         self._settings = settings
+        self._counts: Counter[str] = Counter()
 
     def segments(self, lines: Sequence[str]) -> Sequence[Any]:
         """Returns what lines are cut into; for subwords, which are not known yet, the lines themselves."""
-        return self._cut(lowered(lines) if self._settings.lowercase else lines)
+        return self._kind.cut(lowered(lines) if self._settings.lowercase else lines)
 
-    def _cut(self, lines: Sequence[str]) -> Sequence[Any]:
-        return with_even_spaces(lines)
-
-    @abstractmethod
     def add(self, segments: Sequence[Any]) -> None:
         """Counts lines that `segments` cut."""
+        self._kind.count(self._counts, segments)
 
-    @abstractmethod
     def tokenizer(self, where: str) -> Tokenizer:
         """Returns the tokenizer of what was counted; `where` it stood, for messages."""
-
-    def _vocabulary(self, counts: Mapping[str, int], where: str) -> Vocabulary:
         least = self._settings.min_count
-        vocabulary = Vocabulary.from_counts(counts, size=self._settings.vocabulary_size, min_count=least)
+        vocabulary = Vocabulary.from_counts(self._counts, size=self._settings.vocabulary_size, min_count=least)
         if len(vocabulary) == len(SPECIAL_TOKENS):
             raise DataError(f"{where}: no token occurs {least:,} times; set a smaller --min-count")
-        return vocabulary
+        return self._kind(vocabulary, lowercase=self._settings.lowercase)
 
 
-def token_counter(level: Level, settings: CorpusSettings) -> TokenCounter:
-    """Returns the counter of tokens of a kind."""
-    if level == "subword":
-        return _LineSample(settings)
-    return _WordCounter(settings) if level == "word" else _CharacterCounter(settings)
+class LineSample(TokenCounter):
+    """Every line, then every second, every fourth, ...: as many as there is room for, without knowing how many come.
 
+    Subwords are trained on them.
+    """
 
-class _WordCounter(TokenCounter):
-    def __init__(self, settings: CorpusSettings) -> None:
-        super().__init__(settings)
-        self._counts: Counter[str] = Counter()
-
-    def _cut(self, lines: Sequence[str]) -> Sequence[Any]:
-        return split_words(lines)
-
-    def add(self, segments: Sequence[Any]) -> None:
-        self._counts.update(chain.from_iterable(segments))
-
-    def tokenizer(self, where: str) -> Tokenizer:
-        return Words(self._vocabulary(self._counts, where), lowercase=self._settings.lowercase)
-
-
-class _CharacterCounter(TokenCounter):
-    def __init__(self, settings: CorpusSettings) -> None:
-        super().__init__(settings)
-        self._counts = np.zeros(CODE_POINTS, np.int64)
-
-    def add(self, segments: Sequence[Any]) -> None:
-        counts = np.bincount(code_points(segments))
-        self._counts[: len(counts)] += counts
-
-    def tokenizer(self, where: str) -> Tokenizer:
-        counts = {chr(point): int(self._counts[point]) for point in np.flatnonzero(self._counts)}
-        return Characters(self._vocabulary(counts, where), lowercase=self._settings.lowercase)
-
-
-class _LineSample(TokenCounter):
-    """Every line, then every second, every fourth, ...: as many as there is room for, without knowing how many come."""
-
-    def __init__(self, settings: CorpusSettings) -> None:
-        super().__init__(settings)
-        self._lines: list[str] = []
+    def __init__(self, level: Level, settings: CorpusSettings) -> None:
+        super().__init__("character", settings)  # whose cut leaves lines whole
+        self.lines: list[str] = []
         self._seen = 0
         self._stride = 1
 
     def add(self, segments: Sequence[Any]) -> None:
-        self._lines += segments[-self._seen % self._stride :: self._stride]
+        """Takes lines into the sample."""
+        self.lines += segments[-self._seen % self._stride :: self._stride]
         self._seen += len(segments)
-        while len(self._lines) > SAMPLED_LINES or sum(map(len, self._lines)) > SAMPLED_CHARACTERS:
-            self._lines = self._lines[::2]
+        while len(self.lines) > SAMPLED_LINES or sum(map(len, self.lines)) > SAMPLED_CHARACTERS:
+            self.lines = self.lines[::2]
             self._stride *= 2
 
     def tokenizer(self, where: str) -> Tokenizer:
-        model = train_subwords(
-            self._lines,
-            vocabulary_size=self._settings.vocabulary_size or SUBWORDS,
-            kind=self._settings.subword_kind,
-            where=where,
-        )
-        return Subwords(model, lowercase=self._settings.lowercase)
+        """Returns the tokenizer of the pieces that are found in the sample."""
+        settings = self._settings
+        size = settings.vocabulary_size or SUBWORDS
+        model = train_subwords(self.lines, vocabulary_size=size, kind=settings.subword_kind, where=where)
+        return Subwords(model, lowercase=settings.lowercase)
+
+
+def token_counter(level: Level, settings: CorpusSettings) -> TokenCounter:
+    """Returns the counter of tokens of a kind."""
+    return (LineSample if level == "subword" else TokenCounter)(level, settings)
 
 
 def train_subwords(lines: Sequence[str], *, vocabulary_size: int, kind: str, where: str) -> bytes:

@@ -10,14 +10,14 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import compress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from labelembed.data.cache import file_digest
 from labelembed.data.checks import require_file
-from labelembed.data.corpus.counting import token_counter
+from labelembed.data.corpus.counting import TokenCounter, token_counter
 from labelembed.data.corpus.output_folder import folder_being_made, stands_already
 from labelembed.data.corpus.pair_files import ACCEPTED, PairFiles
 from labelembed.data.corpus.sentences import SentenceWriter
@@ -39,6 +39,8 @@ from labelembed.special_tokens import UNKNOWN
 SIDES = ("source", "target")
 #: Called with what is being done and how far it is, in bytes: ("counting tokens", 3, 10).
 Progress = Callable[[str, int, int], None]
+Lengths = npt.NDArray[np.int64]
+Cutter: TypeAlias = TokenCounter | Tokenizer
 
 
 def preprocess(
@@ -125,6 +127,56 @@ def _inputs(files: PairFiles) -> dict[str, Any]:
     return {"files": digests} | ({} if files.target is not None else columns)
 
 
+class _KeptPairs:
+    """The pairs of a split, block by block and cut into tokens, without those with an empty or a too long side.
+
+    Args:
+        files: The split.
+        cutters: What cut the lines of source and target.
+        limits: Tokens at most, of each side; None: any number.
+        told: Told how the reading goes on.
+
+    Attributes:
+        counts: How many pairs were given, and how many left out for what.
+    """
+
+    def __init__(self, files: PairFiles, cutters: Sequence[Cutter], limits: Sequence[int | None], told: _Told) -> None:
+        self._files, self._cutters, self._limits, self._told = files, cutters, limits, told
+        self.counts = {"pairs": 0, "left_out_empty": 0, "left_out_long": 0}
+
+    def __iter__(self) -> Iterator[tuple[list[Sequence[Any]], list[Lengths], list[Sequence[str]]]]:
+        """Gives of each block, for both sides: what the lines are cut into, their lengths [n], the lines.
+
+        Raises:
+            DataError: No pair is left, or a file cannot be read.
+        """
+        counts = self.counts
+        for block in self._files.blocks(bytes_read=self._told):
+            segments = [cutter.segments(lines) for cutter, lines in zip(self._cutters, block, strict=True)]
+            lengths = [np.fromiter(map(len, each), np.int64, len(each)) for each in segments]
+            there = (lengths[0] > 0) & (lengths[1] > 0)
+            kept = there.copy()
+            for each, limit in zip(lengths, self._limits, strict=True):
+                kept &= each <= (each if limit is None else limit)
+            counts["pairs"] += int(kept.sum())
+            counts["left_out_empty"] += int((~there).sum())
+            counts["left_out_long"] += int((there & ~kept).sum())
+            yield (
+                [_selected(each, kept) for each in segments],
+                [each[kept] for each in lengths],
+                [_selected(lines, kept) for lines in block],
+            )
+        if counts["pairs"] == 0:
+            long = counts["left_out_long"]
+            left_out = f"{counts['left_out_empty']:,} with an empty line"
+            left_out += f", {long:,} longer than --max-length" if long else ""
+            raise DataError(f"{self._files.source}: no pair is left; left out: {left_out}")
+
+
+def _selected(lines: Sequence[Any], kept: npt.NDArray[np.bool_]) -> Sequence[Any]:
+    return lines if kept.all() else list(compress(lines, kept.tolist()))
+
+
 def _tokenizers(train: PairFiles, settings: CorpusSettings, told: _Told) -> tuple[Tokenizer, Tokenizer]:
     """Counts the tokens of the training pairs that are kept and returns the tokenizers of source and target."""
     told.what = "counting tokens"
@@ -133,14 +185,9 @@ def _tokenizers(train: PairFiles, settings: CorpusSettings, told: _Told) -> tupl
     sides = (counters[0], counters[-1])
     # the length in subwords is not known before there are any
     limits = [None if level == "subword" else settings.max_length for level in settings.levels]
-    pairs = empty = too_long = 0
-    for block in train.blocks(bytes_read=told):
-        segments = [counter.segments(lines) for counter, lines in zip(sides, block, strict=True)]
-        kept, block_empty, block_long = _kept([_lengths(each) for each in segments], limits)
-        empty, too_long, pairs = empty + block_empty, too_long + block_long, pairs + int(kept.sum())
+    for segments, _, _ in _KeptPairs(train, sides, limits, told):
         for counter, each in zip(sides, segments, strict=True):
-            counter.add(_selected(each, kept))
-    _require_some(train, pairs, empty, too_long)
+            counter.add(each)
     told.what = "making the vocabulary"
     told(0)
     wheres = [str(train.source), str(train.files[-1])]
@@ -160,8 +207,7 @@ def _write_split(
 ) -> dict[str, Any]:
     """Writes the arrays of a split, and its text where it is not the training text; returns the counts."""
     told.what = f"writing {split}"
-    limits = [settings.max_length if split == "train" else None] * 2
-    pairs = empty = too_long = 0
+    pairs = _KeptPairs(files, tokenizers, [settings.max_length if split == "train" else None] * 2, told)
     unknown = [0, 0]
     with ExitStack() as stack:
         names = [[folder / name for name in files_of_side(split, side)] for side in SIDES]
@@ -169,58 +215,17 @@ def _write_split(
             stack.enter_context(SentenceWriter(*arrays, vocabulary_size=len(tokenizer.vocabulary)))
             for (*arrays, _), tokenizer in zip(names, tokenizers, strict=True)
         ]
-        texts: list[IO[bytes] | None] = [
-            None if split == "train" else stack.enter_context(text.open("wb")) for *_, text in names
-        ]
-        for block in files.blocks(bytes_read=told):
-            segments = [tokenizer.segments(lines) for tokenizer, lines in zip(tokenizers, block, strict=True)]
-            lengths = [_lengths(each) for each in segments]
-            kept, block_empty, block_long = _kept(lengths, limits)
-            empty, too_long, pairs = empty + block_empty, too_long + block_long, pairs + int(kept.sum())
-            for side in (0, 1):
-                numbers = tokenizers[side].numbers(_selected(segments[side], kept))
+        texts = [] if split == "train" else [stack.enter_context(text.open("wb")) for *_, text in names]
+        for segments, lengths, lines in pairs:
+            for side, tokenizer in enumerate(tokenizers):
+                numbers = tokenizer.numbers(segments[side])
                 unknown[side] += int(np.count_nonzero(numbers == UNKNOWN))
-                writers[side].add(numbers, lengths[side][kept])
-                text = texts[side]
-                if text is not None:
-                    lines = _selected(lowered(block[side]) if settings.lowercase else block[side], kept)
-                    text.write("".join(f"{line}\n" for line in lines).encode())
-    _require_some(files, pairs, empty, too_long)
-    return {
-        "pairs": pairs,
-        "left_out_empty": empty,
-        "left_out_long": too_long,
-        **{
-            side: {"tokens": writer.num_tokens, "unknown": count}
-            for side, writer, count in zip(SIDES, writers, unknown, strict=True)
-        },
-    }
-
-
-def _require_some(files: PairFiles, pairs: int, empty: int, too_long: int) -> None:
-    if pairs == 0:
-        left_out = f"{empty:,} with an empty line" + (f", {too_long:,} longer than --max-length" if too_long else "")
-        raise DataError(f"{files.source}: no pair is left; left out: {left_out}")
-
-
-def _lengths(segments: Sequence[Any]) -> npt.NDArray[np.int64]:
-    return np.fromiter(map(len, segments), np.int64, len(segments))
-
-
-def _kept(
-    lengths: Sequence[npt.NDArray[np.int64]], limits: Sequence[int | None]
-) -> tuple[npt.NDArray[np.bool_], int, int]:
-    """Returns which pairs of a block are kept [n], and how many are left out as empty and as too long."""
-    there = (lengths[0] > 0) & (lengths[1] > 0)
-    kept = there.copy()
-    for each, limit in zip(lengths, limits, strict=True):
-        if limit is not None:
-            kept &= each <= limit
-    return kept, int(np.count_nonzero(~there)), int(np.count_nonzero(there & ~kept))
-
-
-def _selected(segments: Sequence[Any], kept: npt.NDArray[np.bool_]) -> Sequence[Any]:
-    return segments if kept.all() else list(compress(segments, kept.tolist()))
+                writers[side].add(numbers, lengths[side])
+            for text, side_lines in zip(texts, lines, strict=False):
+                kept = lowered(side_lines) if settings.lowercase else side_lines
+                text.write("".join(f"{line}\n" for line in kept).encode())
+    sides = zip(SIDES, writers, unknown, strict=True)
+    return pairs.counts | {side: {"tokens": writer.num_tokens, "unknown": count} for side, writer, count in sides}
 
 
 def _notes(counts: Mapping[str, Mapping[str, Any]], settings: CorpusSettings) -> list[str]:

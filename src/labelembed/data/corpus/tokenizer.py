@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import chain
@@ -22,8 +23,7 @@ from labelembed.errors import DataError
 from labelembed.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS, UNKNOWN
 
 _FORMAT = 1
-#: Unicode has so many code points.
-CODE_POINTS = 0x110000
+_CODE_POINTS = 0x110000  # of Unicode
 
 
 class Tokenizer(ABC):
@@ -43,11 +43,11 @@ class Tokenizer(ABC):
 
     def segments(self, lines: Sequence[str]) -> Sequence[Sequence[Any]]:
         """Returns what each line is cut into, one entry a token; for `numbers`."""
-        return self._cut(lowered(lines) if self.lowercase else lines)
+        return self.cut(lowered(lines) if self.lowercase else lines)
 
     @abstractmethod
-    def _cut(self, lines: Sequence[str]) -> Sequence[Sequence[Any]]:
-        """Returns what each line is cut into."""
+    def cut(self, lines: Sequence[str]) -> Sequence[Sequence[Any]]:
+        """Returns what each line is cut into, as it stands."""
 
     @abstractmethod
     def numbers(self, segments: Sequence[Sequence[Any]]) -> npt.NDArray[Any]:
@@ -146,8 +146,15 @@ class Words(Tokenizer):
 
     level = "word"
 
-    def _cut(self, lines: Sequence[str]) -> list[list[str]]:
-        return split_words(lines)
+    @staticmethod
+    def cut(lines: Sequence[str]) -> list[list[str]]:
+        """Returns the words of each line."""
+        return [line.split() for line in lines]
+
+    @staticmethod
+    def count(counts: Counter[str], segments: Sequence[Sequence[str]]) -> None:
+        """Adds the words of lines that were cut to the counts."""
+        counts.update(chain.from_iterable(segments))
 
     def numbers(self, segments: Sequence[Sequence[str]]) -> npt.NDArray[Any]:
         """Returns the numbers of all words."""
@@ -162,17 +169,25 @@ class Characters(Tokenizer):
 
     level = "character"
 
-    def _cut(self, lines: Sequence[str]) -> list[str]:
-        return with_even_spaces(lines)
+    @staticmethod
+    def cut(lines: Sequence[str]) -> list[str]:
+        """Returns lines in which white space of any kind and length is one space, and none stands at the ends."""
+        return [" ".join(line.split()) for line in lines]
+
+    @staticmethod
+    def count(counts: Counter[str], segments: Sequence[Sequence[str]]) -> None:
+        """Adds the characters of lines that were cut to the counts; no step of Python a character."""
+        found = np.bincount(_code_points(segments))
+        counts.update({chr(point): int(found[point]) for point in np.flatnonzero(found)})
 
     def numbers(self, segments: Sequence[Sequence[str]]) -> npt.NDArray[Any]:
         """Returns the numbers of all characters, by a table over all there are: no step of Python a character."""
-        found: npt.NDArray[Any] = self._table[code_points(segments)]
+        found: npt.NDArray[Any] = self._table[_code_points(segments)]
         return found
 
     @cached_property
     def _table(self) -> npt.NDArray[np.int32]:
-        table = np.full(CODE_POINTS, UNKNOWN, np.int32)
+        table = np.full(_CODE_POINTS, UNKNOWN, np.int32)
         for token, number in self.vocabulary.numbers.items():
             if len(token) == 1:
                 table[ord(token)] = number
@@ -206,8 +221,9 @@ class Subwords(Tokenizer):
             raise DataError(f"the sentencepiece model has not the special tokens {', '.join(SPECIAL_TOKENS)} first")
         super().__init__(Vocabulary(tuple(pieces)), lowercase=lowercase)
 
-    def _cut(self, lines: Sequence[str]) -> list[list[int]]:
-        found: list[list[int]] = self._processor.encode(with_even_spaces(lines), out_type=int)
+    def cut(self, lines: Sequence[str]) -> list[list[int]]:
+        """Returns the numbers of the pieces of each line."""
+        found: list[list[int]] = self._processor.encode(Characters.cut(lines), out_type=int)
         return found
 
     def numbers(self, segments: Sequence[Sequence[int]]) -> npt.NDArray[Any]:
@@ -247,16 +263,6 @@ def lowered(lines: Iterable[str]) -> list[str]:
     return [line.lower() for line in lines]
 
 
-def split_words(lines: Iterable[str]) -> list[list[str]]:
-    """Returns the words of each line."""
-    return [line.split() for line in lines]
-
-
-def with_even_spaces(lines: Iterable[str]) -> list[str]:
-    """Returns lines in which white space of any kind and length is one space, and none stands at the ends."""
-    return [" ".join(line.split()) for line in lines]
-
-
-def code_points(lines: Iterable[Any]) -> npt.NDArray[np.uint32]:
+def _code_points(lines: Iterable[Any]) -> npt.NDArray[np.uint32]:
     """Returns the code points of all characters of lines, one line after the other."""
     return np.frombuffer("".join(lines).encode("utf-32-le"), np.dtype("<u4"))

@@ -10,11 +10,13 @@ import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from labelembed.data.encoder import CutTexts, Encoded, Encoder, read_settings
@@ -43,6 +45,13 @@ def words_of(text: str) -> list[str]:
         text = text.replace("\u2019", "'")  # the apostrophe of typesetters
         text = _UNSPACED.sub(r" \g<0> ", text)
     return _WORD.findall(text)
+
+
+@dataclass
+class _Settings:
+    row_length: PositiveInt
+    maximum_words: PositiveInt
+    column: str | None = None
 
 
 class WordBags(Encoder):
@@ -150,9 +159,8 @@ class WordBags(Encoder):
 
     def files(self) -> dict[str, bytes]:
         """Returns the vocabulary, a feature a line, and the settings."""
-        settings = {"format": _FORMAT, "row_length": self.row_length, "maximum_words": self.maximum_words}
-        if self.column is not None:
-            settings |= {"column": self.column}
+        sizes = {"row_length": self.row_length, "maximum_words": self.maximum_words}
+        settings = {"format": _FORMAT, **sizes, "column": self.column}
         return {
             VOCABULARY_FILE: "".join(f"{feature}\n" for feature in self.features).encode(),
             SETTINGS_FILE: (json.dumps(settings) + "\n").encode(),
@@ -165,21 +173,16 @@ class WordBags(Encoder):
         Raises:
             DataError: A file is missing or damaged.
         """
-        vocabulary, file = folder / VOCABULARY_FILE, folder / SETTINGS_FILE
+        vocabulary = folder / VOCABULARY_FILE
         try:
             features = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         except (OSError, ValueError) as error:
             raise DataError(f"{vocabulary}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-        settings = read_settings(file, _FORMAT)
-        sizes = [settings.get(name) for name in ("row_length", "maximum_words")]
-        if not all(type(size) is int and 1 <= size < 2**31 for size in sizes):
-            raise DataError(f"{file}: damaged, row_length and maximum_words are {sizes}")
+        settings = read_settings(folder / SETTINGS_FILE, _FORMAT, _Settings)
         if not all(feature and all(feature.split(" ")) for feature in features) or len(set(features)) < len(features):
             raise DataError(f"{vocabulary}: damaged, a line is empty or stands twice")
-        found = cls(maximum_words=settings["maximum_words"])
-        found.features, found.row_length = tuple(features), settings["row_length"]
-        column = settings.get("column")
-        found.column = column if isinstance(column, str) else None
+        found = cls(maximum_words=settings.maximum_words)
+        found.features, found.row_length, found.column = tuple(features), settings.row_length, settings.column
         return found
 
 

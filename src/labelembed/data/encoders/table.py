@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field, FiniteFloat
 
 from labelembed.data.checks import printable
 from labelembed.data.encoder import Encoded, Encoder, read_settings
@@ -42,9 +43,9 @@ class NumericColumn:
     """
 
     name: str
-    median: float
-    mean: float
-    deviation: float
+    median: FiniteFloat
+    mean: FiniteFloat
+    deviation: Annotated[FiniteFloat, Field(gt=0)]
     indicator: bool
     comma: bool
 
@@ -116,6 +117,13 @@ class CategoricalColumn:
             if column is not None:
                 inputs[row, column] = 1.0
         return inputs
+
+
+@dataclass
+class _Columns:
+    numeric: tuple[NumericColumn, ...]
+    categorical: tuple[CategoricalColumn, ...]
+    left_out: dict[str, str]
 
 
 class TableEncoder(Encoder):
@@ -221,15 +229,9 @@ class TableEncoder(Encoder):
         Raises:
             DataError: The file is missing or damaged.
         """
-        file = folder / COLUMNS_FILE
-        content = read_settings(file, _FORMAT)
+        kept = read_settings(folder / COLUMNS_FILE, _FORMAT, _Columns)
         found = cls()
-        try:
-            found.numeric = tuple(_numeric(entry) for entry in content["numeric"])
-            found.categorical = tuple(_categorical(entry) for entry in content["categorical"])
-            found.left_out = {str(name): str(why) for name, why in content["left_out"].items()}
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"{file}: damaged, or of another version ({str(error)[:100]})") from None
+        found.numeric, found.categorical, found.left_out = kept.numeric, kept.categorical, kept.left_out
         return found
 
 
@@ -250,18 +252,3 @@ def _numbers(table: Table, name: str, *, comma: bool) -> Numbers:
             )
         numbers[row] = number
     return numbers
-
-
-def _numeric(entry: dict[str, Any]) -> NumericColumn:
-    column = NumericColumn(**entry)
-    numbers = (column.median, column.mean, column.deviation)
-    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers) or not column.deviation:
-        raise ValueError(f"the numbers of column {column.name!r}")
-    return column
-
-
-def _categorical(entry: dict[str, Any]) -> CategoricalColumn:
-    column = CategoricalColumn(**{**entry, "categories": tuple(entry["categories"])})
-    if not all(category is None or isinstance(category, str) for category in column.categories):
-        raise ValueError(f"the categories of column {column.name!r}")
-    return column

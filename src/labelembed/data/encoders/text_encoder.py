@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from labelembed.data.cache import cached_array
@@ -36,6 +38,19 @@ ENCODER_FOLDER = "encoder"
 _FEATURES_FORMAT, _TOKENS_FORMAT = "labelembed.text-features.1", "labelembed.text-tokens.1"
 # Part of the cache's key: another number where the tokens change.
 _TOKENS_VERSION = 1
+
+
+@dataclass(kw_only=True)
+class _KeptTokens:
+    maximum_tokens: Annotated[int, Field(ge=3)]
+    column: str | None = None
+
+
+@dataclass(kw_only=True)
+class _KeptFeatures(_KeptTokens):
+    encoder: str | None
+    precision: Precision
+    digest: str
 
 
 class _OfModel(Encoder):
@@ -131,17 +146,9 @@ class TextFeatures(_OfModel):
         Raises:
             DataError: The file is missing or damaged.
         """
-        file = folder / FEATURES_FILE
-        kept = read_settings(file, _FEATURES_FORMAT)
-        try:
-            found = cls(kept["encoder"], kept["maximum_tokens"], kept["precision"])
-            found.digest, found.column = kept["digest"], kept["column"]
-        except KeyError as error:
-            raise DataError(f"{file}: damaged, {error} is missing") from None
-        if not (
-            isinstance(found.encoder, str | None) and _is_size(found.maximum_tokens) and isinstance(found.digest, str)
-        ):
-            raise DataError(f"{file}: damaged, holds other values than it was written with")
+        kept = read_settings(folder / FEATURES_FILE, _FEATURES_FORMAT, _KeptFeatures)
+        found = cls(kept.encoder, kept.maximum_tokens, kept.precision)
+        found.digest, found.column = kept.digest, kept.column
         return found
 
 
@@ -188,13 +195,7 @@ class TextTokens(_OfModel):
         Raises:
             DataError: A file is missing or damaged.
         """
-        kept = read_settings(folder / TOKENS_FILE, _TOKENS_FORMAT)
-        if not _is_size(kept.get("maximum_tokens")):
-            raise DataError(f"{folder / TOKENS_FILE}: damaged, maximum_tokens is {kept.get('maximum_tokens')!r}")
-        found = cls(str(encoder_folder(folder / ENCODER_FOLDER)), kept["maximum_tokens"])
-        found.column = kept.get("column")
+        kept = read_settings(folder / TOKENS_FILE, _TOKENS_FORMAT, _KeptTokens)
+        found = cls(str(encoder_folder(folder / ENCODER_FOLDER)), kept.maximum_tokens)
+        found.column = kept.column
         return found
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and 3 <= value < 2**31

@@ -5,8 +5,7 @@ Computed once and kept in the cache by content, in parts, so that work that was 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +17,7 @@ import torch
 from labelembed.data.cache import cached_array, forget_array
 from labelembed.data.encoder import ReadingProgress
 from labelembed.data.encoders.text_tokens import TokenizedTexts, Tokens
-from labelembed.data.texts import Texts
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.errors import DataError
 from labelembed.pretrained_text import encoder_digest, load_encoder, load_tokenizer, mean_hidden, most_tokens
 
 #: Part of the cache's key: another number where the features change.
@@ -34,13 +32,8 @@ _TOKENS_A_BATCH = {"cpu": 4_096, "cuda": 65_536}
 Array = npt.NDArray[Any]
 
 
-def text_features(
-    texts: Sequence[str],
-    *,
-    folder: Path,
-    maximum_tokens: int = 256,
-    precision: Precision = "float32",
-    progress: ReadingProgress | None = None,
+def features_of(
+    texts: TokenizedTexts, *, precision: Precision = "float32", progress: ReadingProgress | None = None
 ) -> Array:
     """Returns features [N, D] of texts, float32: hidden states averaged over the tokens that are no padding.
 
@@ -48,31 +41,15 @@ def text_features(
     cache by the content of texts and encoder.
 
     Args:
-        texts: N texts.
-        folder: Of a transformers model with its tokenizer, weights in safetensors form.
-        maximum_tokens: Tokens of a text that are read, those that begin and end it among them.
+        texts: N texts, with the folder of a transformers model, weights in safetensors form.
         precision: `bf16`: matrix products in bf16, about twice as fast where the processor has AMX, else slower; the
             features then differ by about half a per cent.
         progress: Called with (done, total) while texts are read.
 
     Raises:
         DataError: The encoder cannot be read.
-        ValueError: An argument is out of its range.
     """
-    tokenized = TokenizedTexts(Texts(texts), folder, maximum_tokens)
-    return features_of(tokenized, precision=precision, progress=progress)
-
-
-def features_of(
-    texts: TokenizedTexts, *, precision: Precision = "float32", progress: ReadingProgress | None = None
-) -> Array:
-    """Returns the features [N, D] of texts that know their tokenizer; see `text_features`."""
     folder, maximum_tokens = texts.folder, texts.maximum_tokens
-    faults = ArgumentFaults()
-    faults.require(maximum_tokens >= 3, "maximum_tokens", maximum_tokens, "must be >= 3")
-    faults.choice("precision", precision, ("float32", "bf16"))
-    faults.require(len(texts.texts) > 0, "texts", "none", "must be one or more")
-    faults.raise_if_any()
     made_from = {
         "what": "text features",
         "version": FEATURES_VERSION,
@@ -143,7 +120,7 @@ class TextEncoder:
     def features(self, tokens: Tokens) -> Array:
         """Returns features [N, D] of texts that are sorted by their length."""
         parts = []
-        with self._autocast():
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             for batch in _batches(tokens, _TOKENS_A_BATCH[self.device.type]):
                 numbers = np.zeros((len(batch), len(batch[-1])), dtype=np.int64)
                 mask = np.zeros_like(numbers)
@@ -152,11 +129,6 @@ class TextEncoder:
                 inputs = (torch.from_numpy(part).to(self.device) for part in (numbers, mask))
                 parts.append(mean_hidden(self.model, *inputs).float().cpu())
         return torch.cat(parts).numpy()
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
 
 
 def _batches(tokens: Tokens, budget: int) -> Iterator[Tokens]:

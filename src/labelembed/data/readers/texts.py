@@ -89,6 +89,7 @@ class TextReader(LabelledFiles):
         )
         faults.require(len(set(named)) == len(named), "text_column", self.text_column, "must name each column once")
         faults.choice("inputs", self.inputs, ("words", "features", "tokens"))
+        faults.choice("encoder_precision", self.encoder_precision, ("float32", "bf16"))
         for name, (those, default) in _OF_INPUTS.items():
             value = getattr(self, name)
             faults.require(
