@@ -17,7 +17,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -101,8 +101,8 @@ def run_jobs(
             while waiting and len(running) < max(1, processes):
                 job, attempt = waiting.popleft()
                 gpu = least_used(gpus, [one.gpu for one in running.values()])
-                resource_tracker.ensure_running()  # first, for starting it would end the block below
-                with held_back():  # so do the fork server and its processes begin
+                start_fork_server(run)
+                with held_back():  # so do the processes begin
                     pipe, process = _started(job, run, threads, gpu)
                     running[pipe] = _Running(job, attempt, gpu, process)
             ready = wait(list(running))
@@ -145,10 +145,18 @@ def least_used(gpus: Sequence[str], taken: Sequence[str | None]) -> str | None:
     return min(gpus, key=taken.count, default=None)
 
 
+def start_fork_server(run: Run) -> None:
+    """Starts the fork server where there is none yet: its imports go on while this process does something else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([run.__module__, *_PRELOADED])
+    resource_tracker.ensure_running()  # first, for starting it would let signals come again
+    with held_back(), _without_main():
+        forkserver.ensure_running()
+
+
 def _started(job: Job, run: Run, threads: int, gpu: str | None) -> tuple[Connection, BaseProcess]:
     """Starts the process of a run and returns the way to it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([run.__module__, *_PRELOADED])
     environment = dict(os.environ) | ({} if gpu is None else {VISIBLE_GPUS: gpu})
     pipe, theirs = context.Pipe()
     # Daemonic: where this process ends without a word it sends SIGTERM, on which a run saves and leaves.

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from labelembed import seeds
+from labelembed.data import TokenBudget
 from labelembed.distributed import global_count
 from labelembed.errors import DivergedTraining, InterruptedTraining
 from labelembed.training import batches as batching
@@ -35,7 +36,6 @@ from labelembed.training.settings import TrainingSettings
 from labelembed.training.signals import Received, stop_after_step
 from labelembed.training.state import Position, RunState
 
-_ESTIMATE_SECONDS = 10.0
 _SECONDS_BETWEEN_PROGRESS = 0.2
 # Of fp16's loss: it begins at 65,536 and is halved at every overflow, so a gradient that overflows here is above 1e9.
 _LOWEST_SCALE = 2.0**-14
@@ -89,7 +89,10 @@ class Trainer:
         if settings.compile:
             self.network.encoder.compile()
         optimizer = make_optimizer(self.network)
-        self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
+        self.model, scaled = self.accelerator.prepare(self.network, optimizer)
+        # Accelerate's optimiser is for fp16's scaler; at every step it looks on the disk for a package that it may need.
+        self.optimizer = optimizer if self.accelerator.scaler is None else scaled
+        self.weights = list(self.network.parameters())
         steps = self.batches * self.epochs
         # The schedule's own scheduler, not Accelerate's, which would step once for every process.
         self.scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), self.batches, steps))
@@ -216,7 +219,7 @@ class Trainer:
         """
         # fp16 scales its gradients, finds those that overflow by itself, and leaves out such a step.
         scaler = self.accelerator.scaler
-        gradients = [value.grad for value in self.network.parameters() if value.grad is not None and scaler is None]
+        gradients = [value.grad for value in self.weights if value.grad is not None and scaler is None]
         found = torch.cat([terms, get_total_norm(gradients).to(terms)[None]])
         if self.accelerator.num_processes > 1:
             found = self.accelerator.reduce(found, reduction="mean")
@@ -234,20 +237,20 @@ class Trainer:
         place = f"epoch {self.position.epoch + 1}, batch {self.position.batch + 1} of {self.batches}"
         return {"step": step, "where": f"step {step} ({place})"}
 
-    def time_steps(self, steps: int) -> list[float]:
-        """Makes up to `steps` optimiser steps and returns the seconds of each; for estimates, not for training.
+    def time_steps(self, steps: int, *, batch_size: int | TokenBudget | None = None) -> list[float]:
+        """Makes optimiser steps on the first batches and returns the seconds of each; for estimates, not for training.
 
-        Of steps so long that they take more than `_ESTIMATE_SECONDS` together there are fewer, but two at least.
+        Args:
+            steps: At most so many, no more than an epoch has.
+            batch_size: Of these steps; None: that of the run.
         """
         times: list[float] = []
         self.network.train()
-        batches: Iterator[AnyBatch] = self.data.train.batches(self.batch_size)
+        batches: Iterator[AnyBatch] = self.data.train.batches(batch_size or self.batch_size)
         for batch in itertools.islice(batches, steps):
             began = time.perf_counter()
             self._step(batch)
             times.append(time.perf_counter() - began)
-            if len(times) >= 2 and sum(times) > _ESTIMATE_SECONDS:
-                break
         return times
 
     # ---- the end of an epoch
