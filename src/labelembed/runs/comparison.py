@@ -26,7 +26,7 @@ from labelembed.runs.training_network import network_for
 from labelembed.training.batches import TrainingData
 from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder, saving, write_json
-from labelembed.training.jobs import VISIBLE_GPUS, Event, Job, run_jobs
+from labelembed.training.jobs import VISIBLE_GPUS, Event, Job, run_jobs, start_fork_server
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import locked
 from labelembed.training.tracking import track_ended
@@ -90,6 +90,8 @@ def make_runs(
     """
     to_make = len(plan.runs) if overwrite else len(plan.runs) - len(plan.finished())
     if to_make:
+        if open_cluster is None:
+            start_fork_server(run_job)  # it imports while this process reads the data
         with reading_shown(recipe.data["name"], quiet=quiet) as reading:
             rows = build_data(recipe, progress=reading)
         for note in rows.notes:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 import time
 from functools import partial
+from statistics import median
 from typing import NamedTuple
 
 import torch
 
 from labelembed import seeds
-from labelembed.data import LabelledData
+from labelembed.data import LabelledData, TokenBudget
 from labelembed.errors import NotEnoughMemory
 from labelembed.objectives import Distillation
 from labelembed.recipes.references import needs_table
@@ -20,16 +21,17 @@ from labelembed.runs.memory import in_gib, memory_of_device, memory_told, step_b
 from labelembed.runs.run import cached_data
 from labelembed.runs.teacher_table import uniform_table
 from labelembed.runs.training_network import network_for
-from labelembed.training.batches import EVALUATION_EXAMPLES, TrainingData
+from labelembed.training.batches import TrainingData
 from labelembed.training.decoding import Decoding, decode
 from labelembed.training.evaluation import predicted_logits
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.trainer import Trainer
 
-_WARM_STEPS, _STEPS = 3, 12
-# Translated to see how long that takes.
-_SENTENCES = 32
+# Steps on whole batches are made where they take no longer than so many seconds together.
+_WARM_STEPS, _STEPS, _STEPS_SECONDS = 3, 12, 2.0
+# Examples of a small step (of a batch of tokens the share), and those that are measured or translated.
+_SMALL_BATCH, _SMALL_SHARE, _MEASURED, _TRANSLATED = 4, 1 / 32, 16, 8
 
 
 class Estimate(NamedTuple):
@@ -81,10 +83,8 @@ def estimate_run(recipe: Recipe, data: TrainingData) -> Estimate:
             network.objective.start_epoch(0, trainer.epochs, trainer.batches)
             with memory_told(lambda: "a step of this recipe", data):
                 memory = _memory_of_a_step(trainer, recipe)
-                times = trainer.time_steps(_WARM_STEPS + _STEPS)
+                step = _seconds_of_a_step(trainer)
                 example = _seconds_of_an_example(trainer.network, data)
-            times = times[_WARM_STEPS:] or times[-1:]  # a large network makes fewer steps
-            step = sorted(times)[len(times) // 2] if times else 0.0
     finally:
         torch.set_num_threads(threads)
     sizes = {name: len(split) for name, split in data.splits.items() if name != "train"}
@@ -110,13 +110,29 @@ def _memory_of_a_step(trainer: Trainer, recipe: Recipe) -> tuple[int, int | None
     return needed, None if memory is None else memory[0]
 
 
+def _seconds_of_a_step(trainer: Trainer) -> float:
+    """Returns about how long an optimiser step takes: from a small one, where whole ones would take long to make."""
+    size = trainer.batch_size
+    if isinstance(size, int):
+        small: list[int | TokenBudget] = [min(size, _SMALL_BATCH), min(size, 2 * _SMALL_BATCH)]
+        steps_larger = size / _SMALL_BATCH - 1
+    else:
+        small = [TokenBudget(max(1, round(size.tokens * _SMALL_SHARE * times))) for times in (1, 2)]
+        steps_larger = 1 / _SMALL_SHARE - 1
+    one, two = (trainer.time_steps(2, batch_size=some)[-1] for some in small)  # the first of all is slower
+    about = one + max(0.0, two - one) * max(0.0, steps_larger)
+    if about * (_WARM_STEPS + _STEPS) > _STEPS_SECONDS:
+        return about
+    times = trainer.time_steps(_WARM_STEPS + _STEPS)
+    return median(times[_WARM_STEPS:] or times[-1:])
+
+
 def _seconds_of_an_example(network: Network, data: TrainingData) -> float:
     """Returns about how long it takes to measure one validation or test example."""
+    tried = min(_MEASURED if isinstance(data, LabelledData) else _TRANSLATED, len(data.train))
     began = time.perf_counter()
     if isinstance(data, LabelledData):
-        predicted_logits(network, data.train.inputs[:EVALUATION_EXAMPLES])
-        tried = min(EVALUATION_EXAMPLES, len(data.train))
+        predicted_logits(network, data.train.inputs[:tried])
     else:
-        tried = min(_SENTENCES, len(data.train))
         decode(network, [data.train.source[place] for place in range(tried)], Decoding())
     return (time.perf_counter() - began) / tried

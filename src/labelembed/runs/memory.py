@@ -19,7 +19,7 @@ from labelembed.training.batches import AnyBatch, TrainingData
 from labelembed.training.network import Network
 
 # Of a step so many examples are tried; of a corpus one pair of sentences of at most so many tokens.
-_TRIED_EXAMPLES = 8
+_TRIED_EXAMPLES = 4
 _TRIED_TOKENS = 128
 # Weights, gradients and Adam's two moments.
 _COPIES_OF_WEIGHTS = 4
