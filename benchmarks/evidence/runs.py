@@ -44,7 +44,7 @@ def run(data_set: DataSet, data: Path, results: Path) -> None:
             for kind in sorted(set(KINDS.values())):
                 methods = [method for method in KINDS if KINDS[method] == kind]
                 if not _has(done, regime, trial.name, methods[0], len(seeds)):
-                    done += _append(file, work.rows(regime, trial, kind, methods, seeds))
+                    done += append(file, work.rows(regime, trial, kind, methods, seeds))
         if data_set.own_trials:
             continue
         tried = {trial.name: trial for trial in trials(data_set)}
@@ -55,7 +55,7 @@ def run(data_set: DataSet, data: Path, results: Path) -> None:
                 key=lambda row: (row["validation_error"], row["validation_nll"]),
             )["trial"]  # fmt: skip
             if not _has(done, regime, best, method, SEEDS):
-                done += _append(file, work.rows(regime, tried[best], kind, [method], range(1, SEEDS)))
+                done += append(file, work.rows(regime, tried[best], kind, [method], range(1, SEEDS)))
 
 
 def read(file: Path) -> list[Row]:
@@ -72,7 +72,8 @@ def _has(rows: Iterable[Row], regime: str, trial: str, method: str, count: int) 
     return sum((row["regime"], row["trial"], row["method"]) == wanted for row in rows) >= count
 
 
-def _append(file: Path, rows: list[Row]) -> list[Row]:
+def append(file: Path, rows: list[Row]) -> list[Row]:
+    """Writes rows at the end of a file of results, and returns them."""
     file.parent.mkdir(parents=True, exist_ok=True)
     is_new = not file.is_file()
     with file.open("a", newline="") as opened:
