@@ -481,3 +481,12 @@ def one_thread() -> Iterator[None]:
 def no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
     """Saves without waiting for the disk, for tests in which no process is killed."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture
+def hooks() -> Iterator[list[Any]]:
+    """Collects handles of hooks on all modules and optimisers, which are removed after the test."""
+    handles: list[Any] = []
+    yield handles
+    for handle in handles:
+        handle.remove()

@@ -20,13 +20,7 @@ from labelembed.training import checkpoints
 from labelembed.training.checkpoints import Checkpoint, load_newest, save_checkpoint
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS, load_state, state_tensors
-from tests.made_checkpoints import FILES, assert_loads, rewrite, save, write_manifest
-
-
-@pytest.fixture
-def two(tmp_path):
-    """Two checkpoints, of steps 1 and 2; returns the folder and the newer one."""
-    return tmp_path / "checkpoints", save(tmp_path / "checkpoints", 1, 2)
+from tests.made_checkpoints import FILES, assert_loads, rewrite, save, two, write_manifest  # noqa: F401
 
 
 def test_checkpoint_comes_back_as_it_was_saved(tmp_path):

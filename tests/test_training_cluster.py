@@ -113,7 +113,7 @@ def test_table_is_that_of_this_machine_and_the_second_call_makes_nothing(two_pro
     monkeypatch.chdir(tmp_path)  # the workers stand elsewhere, and the folder is given relative to here
     first = succeed(*WORDS, "--seeds", 2, "--jobs", 2, "--out", "jobs")
     second = succeed(*WORDS, "--seeds", 2, "--cluster", two_processes, "--out", "machines")
-    assert [line[:5] for line in second.err.splitlines()] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert second.err.splitlines()[-1].startswith("[4/4]")
     assert len(table(tmp_path / "jobs")) == 2
     assert table(tmp_path / "machines") == table(tmp_path / "jobs")
     assert first.out.splitlines()[0] == second.out.splitlines()[0]

@@ -35,6 +35,7 @@ from tests.made_training import (
     STEPS,
     after_steps,
     newest,
+    hooks,  # noqa: F401
     no_flush,  # noqa: F401
     one_thread,  # noqa: F401
     small_recipe,
@@ -45,15 +46,6 @@ from tests.made_training import (
 pytestmark = pytest.mark.usefixtures("no_flush")
 
 PLAIN = {"name": "mlp", "hidden_sizes": [12]}  # no dropout
-
-
-@pytest.fixture
-def hooks():
-    """Collects handles of hooks on all modules and optimisers, which are removed after the test."""
-    handles = []
-    yield handles
-    for handle in handles:
-        handle.remove()
 
 
 def terms_of(name):

@@ -10,7 +10,7 @@ import pytest
 
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.run_folder import RunFolder
-from tests.made_checkpoints import FILES, assert_loads, save
+from tests.made_checkpoints import FILES, assert_loads, save, two  # noqa: F401
 from tests.made_training import (
     checkpoint_names,
     contents,
@@ -28,12 +28,6 @@ TRUNCATIONS = sized(short=16, full=64)
 FLIPPED_BITS = sized(short=48, full=256)
 RESUMED = sized(short=3, full=24)
 GROUPS = ["best", "network", "optimizer", "random"]
-
-
-@pytest.fixture
-def two(tmp_path):
-    """Two checkpoints, of steps 1 and 2; returns the folder and the newer one."""
-    return tmp_path / "checkpoints", save(tmp_path / "checkpoints", 1, 2)
 
 
 def test_damaged_newer_ones_never_push_out_what_was_just_saved(tmp_path):

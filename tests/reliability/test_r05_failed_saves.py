@@ -15,7 +15,7 @@ from labelembed.runs.comparison import run_comparison
 from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.training.checkpoints import save_checkpoint
 from labelembed.training.run_folder import RunFolder
-from tests.made_checkpoints import assert_loads, failing, made_checkpoint, save
+from tests.made_checkpoints import assert_loads, failing, made_checkpoint, save, two  # noqa: F401
 from tests.made_full_disk import FailingDisk
 from tests.made_in_process import run_jobs_here
 from tests.made_small_disk import outcome_on_small_disk
@@ -46,12 +46,6 @@ PLACES = {
     ".errors.json.writing": 3 * BATCHES,
     ".result.json.writing": 3 * BATCHES,
 }
-
-
-@pytest.fixture
-def two(tmp_path):
-    """Two checkpoints, of steps 1 and 2; returns the folder and the newer one."""
-    return tmp_path / "checkpoints", save(tmp_path / "checkpoints", 1, 2)
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ from tests.made_training import (
     contents,
     differences,
     newest,
+    hooks,  # noqa: F401
     no_flush,  # noqa: F401
     objective_cases,
     one_thread,  # noqa: F401
@@ -54,15 +55,6 @@ PLAIN = {"name": "mlp", "hidden_sizes": [12]}  # no dropout
 STEP = 7
 VALUES = sized(short=[math.nan], full=[math.nan, math.inf])
 TERM_VALUES = sized(short=[math.inf], full=[math.nan, math.inf])
-
-
-@pytest.fixture
-def hooks():
-    """Collects handles of hooks on all modules and optimisers, which are removed after the test."""
-    handles = []
-    yield handles
-    for handle in handles:
-        handle.remove()
 
 
 @pytest.fixture
