@@ -54,12 +54,6 @@ def write_manifest(path, manifest):
     (path / "manifest.json").write_text(json.dumps(said | {"sha256": manifest_digest(said)}))
 
 
-@pytest.fixture
-def two(tmp_path):
-    """Two checkpoints, of steps 1 and 2; returns the folder and the newer one."""
-    return tmp_path / "checkpoints", save(tmp_path / "checkpoints", 1, 2)
-
-
 @contextlib.contextmanager
 def failing(module, name, *, at, number=errno.ENOSPC):
     """Makes the call of a function with that number fail; yields the list of calls made."""

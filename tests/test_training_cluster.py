@@ -35,7 +35,6 @@ from tests.made_training import (
     job_of,
     left_by,
     newest,
-    one_thread,  # noqa: F401
     small_recipe,
     wait_until,
 )

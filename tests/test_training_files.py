@@ -22,7 +22,7 @@ from labelembed.training.files import make_writable_folder, saving, sha256, writ
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 from tests.made_runs import forget_checksums
-from tests.made_training import no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
+from tests.made_training import small_recipe, stop_after, train
 
 # ---- files
 

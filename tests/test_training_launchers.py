@@ -15,7 +15,7 @@ import torch
 from labelembed.recipes.loading import load_recipe
 from tests.made_cli import call
 from tests.made_tracking import expected_of, read_tensorboard
-from tests.made_training import assert_same_run, newest, one_thread, train  # noqa: F401
+from tests.made_training import assert_same_run, newest, train
 from tests.reliability.figures import sized
 
 gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()

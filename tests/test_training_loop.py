@@ -35,9 +35,6 @@ from tests.made_training import (
     STEPS,
     after_steps,
     newest,
-    hooks,  # noqa: F401
-    no_flush,  # noqa: F401
-    one_thread,  # noqa: F401
     small_recipe,
     stop_after,
     train,

@@ -17,7 +17,6 @@ from tests.made_training import (
     assert_same_run,
     checkpoint_names,
     newest,
-    one_thread,  # noqa: F401
     stop_after,
     train,
     wait_until,

@@ -23,7 +23,6 @@ from tests.made_training import (
     contents,
     differences,
     newest,
-    one_thread,  # noqa: F401
     small_recipe,
     stop_after,
     train,

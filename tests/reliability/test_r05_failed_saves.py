@@ -15,7 +15,7 @@ from labelembed.runs.comparison import run_comparison
 from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.training.checkpoints import save_checkpoint
 from labelembed.training.run_folder import RunFolder
-from tests.made_checkpoints import assert_loads, failing, made_checkpoint, save, two  # noqa: F401
+from tests.made_checkpoints import assert_loads, failing, made_checkpoint, save
 from tests.made_full_disk import FailingDisk
 from tests.made_in_process import run_jobs_here
 from tests.made_small_disk import outcome_on_small_disk
@@ -24,7 +24,6 @@ from tests.made_training import (
     after_steps,
     contents,
     differences,
-    one_thread,  # noqa: F401
     small_recipe,
     train,
 )
@@ -130,8 +129,8 @@ def test_run_of_a_comparison_that_cannot_be_saved_is_failed_with_the_reason_and_
     ("number", "words"),
     [(errno.EROFS, "Read-only file system"), (errno.EACCES, "Permission denied"), (errno.EIO, "Input/output error")],
 )
-def test_failed_checkpoint_leaves_the_one_before(number, words, two):
-    folder, _ = two
+def test_failed_checkpoint_leaves_the_one_before(number, words, two_checkpoints):
+    folder, _ = two_checkpoints
     expected = pytest.raises(TrainingError, match=rf"cannot save \({words}\).*labelembed resume")
     with failing(Path, "mkdir", at=1, number=number), expected:
         save_checkpoint(folder, made_checkpoint(3))
@@ -144,8 +143,8 @@ def test_file_in_place_of_the_run_folder_stops_the_save(tmp_path):
         save_checkpoint(tmp_path / "run" / "checkpoints", made_checkpoint(1))
 
 
-def test_folder_that_cannot_be_written_stops_the_save(two):
-    folder, _ = two
+def test_folder_that_cannot_be_written_stops_the_save(two_checkpoints):
+    folder, _ = two_checkpoints
     folder.chmod(0o500)
     try:
         if os.access(folder, os.W_OK):

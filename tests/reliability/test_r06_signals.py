@@ -25,8 +25,6 @@ from tests.made_training import (
     contents,
     differences,
     newest,
-    no_flush,  # noqa: F401
-    one_thread,  # noqa: F401
     small_recipe,
     stop_after,
     train,

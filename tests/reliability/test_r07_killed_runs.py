@@ -34,7 +34,6 @@ from tests.made_training import (
     differences,
     do_job,
     fork_server,
-    one_thread,  # noqa: F401
     stop_after,
     train,
     wait_until,

@@ -36,10 +36,7 @@ from tests.made_training import (
     contents,
     differences,
     newest,
-    hooks,  # noqa: F401
-    no_flush,  # noqa: F401
     objective_cases,
-    one_thread,  # noqa: F401
     small_recipe,
     stop_after,
     train,

@@ -26,7 +26,6 @@ from tests.made_training import (
     CommandLines,
     after_steps,
     fork_server,
-    one_thread,  # noqa: F401
     small_recipe,
     stop_after,
     train,

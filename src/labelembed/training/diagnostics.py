@@ -59,10 +59,10 @@ def error_diagnostics(
 
     Returns:
         The first has `split`, `rows`, `labels`; `confusions`, ``[[true class, predicted, count], ...]``, the most
-        frequent first and at most 20,000; `of_label`, how many examples each label has (null above 5,000); `reliability`, `before` and
-        `calibrated`, each with `count`, `confidence` and `accuracy` for bins of equal width (null where a bin is
-        empty); `worst`, those with the highest loss: pictures as PNG in base64, texts and examples of tables by their
-        beginning.
+        frequent first and at most 20,000; `of_label`, how many examples each label has (null above 5,000);
+        `reliability`, `before` and `calibrated`, each with `count`, `confidence` and `accuracy` for bins of equal width
+        (null where a bin is empty); `worst`, those with the highest loss: pictures as PNG in base64, texts and examples
+        of tables by their beginning.
     """
     split = shown_split(data)
     if split is None:
