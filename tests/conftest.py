@@ -1,8 +1,14 @@
 """What every test starts from."""
 
+from __future__ import annotations
+
 import os
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 # One thread: the tests' matrices are small, and several test processes would fight over the cores.
@@ -11,3 +17,35 @@ torch.set_num_threads(1)
 # What tests decode stays out of the cache of whoever runs them; the folder goes with the process.
 _CACHE = tempfile.TemporaryDirectory(prefix="labelembed-tests-")
 os.environ["LABELEMBED_CACHE"] = _CACHE.name
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Keeps torch to one thread for the time of a test: the machine is shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves without waiting for the disk, for tests in which no process is killed."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture
+def hooks() -> Iterator[list[Any]]:
+    """Collects handles of hooks on all modules and optimisers, which are removed after the test."""
+    handles: list[Any] = []
+    yield handles
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.fixture
+def two_checkpoints(tmp_path: Path) -> tuple[Path, Path]:
+    """Two checkpoints, of steps 1 and 2; returns the folder and the newer one."""
+    from tests.made_checkpoints import save
+
+    return tmp_path / "checkpoints", save(tmp_path / "checkpoints", 1, 2)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
-import os
 
-import pytest
 import torch
 
 from labelembed.training.checkpoints import Checkpoint, load_newest, manifest_digest, save_checkpoint
@@ -52,19 +48,3 @@ def write_manifest(path, manifest):
     """Writes a manifest that vouches for itself."""
     said = {key: value for key, value in manifest.items() if key != "sha256"}
     (path / "manifest.json").write_text(json.dumps(said | {"sha256": manifest_digest(said)}))
-
-
-@contextlib.contextmanager
-def failing(module, name, *, at, number=errno.ENOSPC):
-    """Makes the call of a function with that number fail; yields the list of calls made."""
-    real, calls = getattr(module, name), []
-
-    def counted(*args, **kwargs):
-        calls.append(args)
-        if len(calls) == at:
-            raise OSError(number, os.strerror(number), str(args[0]))
-        return real(*args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, name, counted)
-        yield calls

@@ -33,6 +33,7 @@ from labelembed.training.checkpoints import Checkpoint, load_newest
 from labelembed.training.progress import Progress
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.signals import SIGNALS, stop_after_step
+from tests.conftest import no_flush, one_thread  # noqa: F401 - every test has them; some name them from here
 
 # 5 batches an epoch (the last of 30 rows), 3 epochs: 15 steps.
 BATCHES, EPOCHS = 5, 3
@@ -466,18 +467,3 @@ def attempt(file: str) -> int:
 def job_of(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Returns the payload of a run as a comparison makes it."""
     return {"recipe": json.loads(recipe.model_dump_json()), "source": "made", "folder": str(folder), "device": "cpu"}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Keeps torch to one thread for the time of a test: the machine is shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saves without waiting for the disk, for tests in which no process is killed."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)

@@ -16,7 +16,7 @@ from labelembed.runs.saved_run import SavedRun
 from labelembed.training.evaluation import calibrate, predicted_logits
 from tests.made_cli import call, succeed
 from tests.made_in_process import run_jobs_here
-from tests.made_training import contents, differences, small_recipe, stop_after, timeless, train
+from tests.made_training import contents, differences, small_recipe, timeless, train
 
 TRAIN = ["train", "digits-mlp", "--set", "epochs=2", "--set", "model.hidden_sizes=[8]", "--out", "run", "--quiet"]
 
@@ -96,12 +96,6 @@ def test_a_damaged_temperature_is_refused(finished, tmp_path, value):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"temperature": value}))
     with pytest.raises(RunFolderError, match=r"result\.json: damaged, the temperature is"):
         SavedRun.load(tmp_path / "run")
-
-
-def test_a_stopped_run_ends_with_the_same_temperature(finished, tmp_path):
-    recipe, _, result = finished
-    stop_after(recipe, tmp_path / "run", 13)
-    assert train(recipe, tmp_path / "run")["temperature"] == result["temperature"]
 
 
 def test_off_means_off_and_nothing_but_the_result_depends_on_it(finished, tmp_path):

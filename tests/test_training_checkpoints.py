@@ -23,12 +23,6 @@ from labelembed.training.optimizers import OPTIMIZERS, load_state, state_tensors
 from tests.made_checkpoints import FILES, assert_loads, rewrite, save, write_manifest
 
 
-@pytest.fixture
-def two(tmp_path):
-    """Two checkpoints, of steps 1 and 2; returns the folder and the newer one."""
-    return tmp_path / "checkpoints", save(tmp_path / "checkpoints", 1, 2)
-
-
 def test_checkpoint_comes_back_as_it_was_saved(tmp_path):
     tensors = {
         "network": {
@@ -48,8 +42,8 @@ def test_checkpoint_comes_back_as_it_was_saved(tmp_path):
     torch.testing.assert_close(found.tensors, tensors, rtol=0, atol=0)
 
 
-def test_manifest_has_length_and_sha256_of_every_file(two):
-    folder, path = two
+def test_manifest_has_length_and_sha256_of_every_file(two_checkpoints):
+    folder, path = two_checkpoints
     assert sorted(file.name for file in path.iterdir()) == FILES
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["format"] == 1
@@ -60,8 +54,8 @@ def test_manifest_has_length_and_sha256_of_every_file(two):
     assert_loads(folder, 2)
 
 
-def test_file_that_the_manifest_does_not_list_is_not_loaded(two):
-    folder, path = two
+def test_file_that_the_manifest_does_not_list_is_not_loaded(two_checkpoints):
+    folder, path = two_checkpoints
     shutil.copy(path / "best.safetensors", path / "optimizer.safetensors")
     assert_loads(folder, 2)
 
@@ -83,20 +77,20 @@ def pickled(kind):
 
 @pytest.mark.parametrize("kind", ["pickle", "torch.save"])
 @pytest.mark.parametrize("name", ["network.safetensors", "state.json"])
-def test_pickle_is_refused_even_where_the_manifest_vouches_for_it(name, kind, two, tmp_path, monkeypatch):
+def test_pickle_is_refused_even_where_the_manifest_vouches_for_it(name, kind, two_checkpoints, tmp_path, monkeypatch):
     monkeypatch.setenv("TRAP", str(tmp_path / "sprung"))
     pickle.loads(pickle.dumps(Trap()))
     assert (tmp_path / "sprung").exists()  # the trap is one
     (tmp_path / "sprung").unlink()
-    folder, path = two
+    folder, path = two_checkpoints
     rewrite(path, name, pickled(kind))
     assert_loads(folder, 1, damaged=1)
     assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.parametrize("content", [b"[]", b"{}", b"null", b'"text"', b'{"step": null}', b'{"step": "seven"}'])
-def test_state_of_another_form_is_refused(content, two):
-    folder, path = two
+def test_state_of_another_form_is_refused(content, two_checkpoints):
+    folder, path = two_checkpoints
     rewrite(path, "state.json", content)
     assert_loads(folder, 1, damaged=1)
 
@@ -118,21 +112,21 @@ def test_state_of_another_form_is_refused(content, two):
         '{"format": 0, "files": {}}',
     ],
 )
-def test_manifest_of_another_form_is_refused(manifest, two):
-    folder, path = two
+def test_manifest_of_another_form_is_refused(manifest, two_checkpoints):
+    folder, path = two_checkpoints
     (path / "manifest.json").write_text(manifest)
     assert_loads(folder, 1, damaged=1)
 
 
-def test_manifest_of_no_format_is_refused_whatever_it_lists(two):
-    folder, path = two
+def test_manifest_of_no_format_is_refused_whatever_it_lists(two_checkpoints):
+    folder, path = two_checkpoints
     manifest = json.loads((path / "manifest.json").read_text())
     write_manifest(path, manifest | {"format": 0})
     assert_loads(folder, 1, damaged=1)
 
 
-def test_manifest_cannot_name_a_file_elsewhere(two, tmp_path):
-    folder, path = two
+def test_manifest_cannot_name_a_file_elsewhere(two_checkpoints, tmp_path):
+    folder, path = two_checkpoints
     (tmp_path / "elsewhere.safetensors").write_bytes((path / "best.safetensors").read_bytes())
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"]["../../elsewhere.safetensors"] = manifest["files"]["best.safetensors"]
@@ -140,8 +134,8 @@ def test_manifest_cannot_name_a_file_elsewhere(two, tmp_path):
     assert_loads(folder, 1, damaged=1)
 
 
-def test_checkpoint_of_a_version_whose_manifest_did_not_vouch_for_itself_is_loaded(two):
-    folder, path = two
+def test_checkpoint_of_a_version_whose_manifest_did_not_vouch_for_itself_is_loaded(two_checkpoints):
+    folder, path = two_checkpoints
     manifest = json.loads((path / "manifest.json").read_text())
     del manifest["sha256"]
     (path / "manifest.json").write_text(json.dumps(manifest))
@@ -149,8 +143,8 @@ def test_checkpoint_of_a_version_whose_manifest_did_not_vouch_for_itself_is_load
 
 
 @pytest.mark.parametrize("files", [{}, {"state.bin": 1}])
-def test_newer_format_is_refused_with_the_way_out(files, two):
-    folder, path = two
+def test_newer_format_is_refused_with_the_way_out(files, two_checkpoints):
+    folder, path = two_checkpoints
     (path / "manifest.json").write_text(json.dumps({"format": 2, "files": files}))
     with pytest.raises(RunFolderError, match=r"step-0000000002: written by a newer labelembed \(format 2\); update"):
         load_newest(folder)
@@ -163,8 +157,8 @@ def test_newest_are_kept(tmp_path):
     assert sorted(os.listdir(tmp_path / "four")) == [f"step-{step:010d}" for step in (9, 10, 11, 12)]
 
 
-def test_checkpoint_of_the_same_step_is_replaced(two):
-    folder, path = two
+def test_checkpoint_of_the_same_step_is_replaced(two_checkpoints):
+    folder, path = two_checkpoints
     (path / "state.json").write_text("damaged")
     save(folder, 2)
     assert_loads(folder, 2)

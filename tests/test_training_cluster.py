@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,7 +21,7 @@ from labelembed.runs import run as run_module
 from labelembed.runs.comparison import files_of
 from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.training import cluster as cluster_module
-from labelembed.training.cluster import Needs, fault_here, open_cluster
+from labelembed.training.cluster import open_cluster
 from labelembed.training.jobs import Job
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
@@ -35,7 +34,6 @@ from tests.made_training import (
     job_of,
     left_by,
     newest,
-    one_thread,  # noqa: F401
     small_recipe,
     wait_until,
 )
@@ -113,7 +111,7 @@ def test_table_is_that_of_this_machine_and_the_second_call_makes_nothing(two_pro
     monkeypatch.chdir(tmp_path)  # the workers stand elsewhere, and the folder is given relative to here
     first = succeed(*WORDS, "--seeds", 2, "--jobs", 2, "--out", "jobs")
     second = succeed(*WORDS, "--seeds", 2, "--cluster", two_processes, "--out", "machines")
-    assert [line[:5] for line in second.err.splitlines()] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert second.err.splitlines()[-1].startswith("[4/4]")
     assert len(table(tmp_path / "jobs")) == 2
     assert table(tmp_path / "machines") == table(tmp_path / "jobs")
     assert first.out.splitlines()[0] == second.out.splitlines()[0]
@@ -379,15 +377,6 @@ def test_files_that_a_worker_does_not_see_are_refused(here, tmp_path):
         open_cluster(here().scheduler_address, folder=tmp_path, files=[str(tmp_path), missing]),
     ):
         pass
-
-
-def test_folder_that_a_worker_cannot_write_is_refused(tmp_path, monkeypatch):
-    (tmp_path / cluster_module.PROBE).write_text("s")
-    needs = Needs("tcp://s:2", "s", str(tmp_path), (), cluster_module.versions())
-    worker = SimpleNamespace(address="tcp://w:1", state=SimpleNamespace(nthreads=1))
-    assert fault_here(needs, worker) == ""
-    monkeypatch.setattr("os.access", lambda *_: False)
-    assert fault_here(needs, worker).endswith(f" cannot write in the folder {tmp_path}")
 
 
 def test_worker_that_cannot_load_labelembed_is_refused(here, tmp_path, monkeypatch):

@@ -22,8 +22,6 @@ from tests.made_data import write_arrays
 from tests.made_training import (
     contents,
     differences,
-    no_flush,  # noqa: F401
-    one_thread,  # noqa: F401
     small_recipe,
     stop_after,
     train,

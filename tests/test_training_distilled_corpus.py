@@ -25,8 +25,6 @@ from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import (
     contents,
     differences,
-    no_flush,  # noqa: F401
-    one_thread,  # noqa: F401
     small_recipe,
     stop_after,
     train,
@@ -35,7 +33,7 @@ from tests.naive.cross_entropy import naive_softmax
 from tests.naive.distillation import naive_token_distillation_terms
 from tests.naive.remembering import naive_sparse
 
-pytestmark = pytest.mark.usefixtures("no_flush", "one_thread")
+pytestmark = pytest.mark.usefixtures("no_flush")
 TEACHER = {"name": "attention_lstm", "width": 16, "embedding_size": 8, "dropout": 0.2}
 QUIET = {"name": "attention_lstm", "width": 12, "embedding_size": 8, "dropout": 0.0}
 

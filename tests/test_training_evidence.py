@@ -54,7 +54,7 @@ def test_evidence_is_what_the_saved_network_does(digits):
             wrong[int(label), predicted] = wrong.get((int(label), predicted), 0) + 1
     found = RunFolder(digits).evidence("errors")
     assert {(right, predicted): count for right, predicted, count in found["confusions"]} == wrong
-    assert sum(found["of_label"]) - sum(found["right"]) == sum(wrong.values())
+    assert found["of_label"] == np.bincount(labels, minlength=10).tolist()
     counts = found["reliability"]["before"]["count"]
     assert counts == [sum(b / 15 < top <= (b + 1) / 15 for top in shares.max(axis=1)) for b in range(15)]
     assert sum(found["reliability"]["calibrated"]["count"]) == len(labels)

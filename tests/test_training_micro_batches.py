@@ -18,8 +18,6 @@ from labelembed.training.trainer import Trainer
 from tests.made_corpus import write_corpus
 from tests.made_training import (
     assert_same_run,
-    no_flush,  # noqa: F401
-    one_thread,  # noqa: F401
     small_recipe,
     train,
     with_saved_geometry,

@@ -17,7 +17,6 @@ from tests.made_training import (
     assert_same_run,
     checkpoint_names,
     newest,
-    one_thread,  # noqa: F401
     stop_after,
     train,
     wait_until,
@@ -116,8 +115,8 @@ def test_run_of_one_process_goes_on_in_two(commands, tmp_path):
     recipe, _ = load_recipe("digits-mlp", settings=[*SETTINGS, "epochs=4", f"objective={objective}"])
     train(recipe, tmp_path / "one")
     stop_after(recipe, tmp_path / "two", 21)  # 3 steps into the third epoch
-    for command in start_two(commands, "resume", str(tmp_path / "two"), "--device", "cpu"):
-        assert command.code() == 0, command.output()
+    both = start_two(commands, "resume", str(tmp_path / "two"), "--device", "cpu")
+    assert [command.code() for command in both] == [0, 0], both[1].output()
     assert_same_run(tmp_path / "two", tmp_path / "one")
 
 

@@ -19,8 +19,6 @@ from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import (
     contents,
-    no_flush,  # noqa: F401
-    one_thread,  # noqa: F401
     stop_after,
     train,
 )

@@ -19,15 +19,13 @@ from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import (
     contents,
     differences,
-    no_flush,  # noqa: F401
-    one_thread,  # noqa: F401
     stop_after,
     train,
 )
 from tests.naive.cross_entropy import naive_linear
 from tests.naive.static_labels import naive_static_labels_terms, naive_static_logits
 
-pytestmark = pytest.mark.usefixtures("no_flush", "one_thread")
+pytestmark = pytest.mark.usefixtures("no_flush")
 QUIET = {"name": "attention_lstm", "width": 12, "embedding_size": 8, "dropout": 0.0}
 GEOMETRIES = {
     "one_hot": "one_hot",

@@ -20,9 +20,7 @@ from tests.made_training import (
     differences,
     kill_after,
     newest,
-    no_flush,  # noqa: F401
     objective_cases,
-    one_thread,  # noqa: F401
     small_recipe,
     stop_after,
     train,

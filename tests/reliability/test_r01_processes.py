@@ -17,7 +17,6 @@ from tests.made_training import (
     differences,
     newest,
     objective_cases,
-    one_thread,  # noqa: F401
     wait_until,
     with_saved_geometry,
 )

@@ -25,9 +25,7 @@ from tests.made_training import (
     differences,
     kill_after,
     newest,
-    no_flush,  # noqa: F401
     objective_cases,
-    one_thread,  # noqa: F401
     small_recipe,
     stop_after,
     train,
@@ -108,24 +106,6 @@ def test_run_killed_between_saves_goes_back_to_the_last_one(unbroken, tmp_path):
     train(recipe, tmp_path / "run")
     ended, expected = contents(tmp_path / "run"), unbroken(small_recipe())
     assert differences(ended, expected) == []  # when it saves is no part of the numbers
-
-
-def test_run_whose_newest_checkpoint_is_gone_goes_on_from_the_one_before(unbroken, tmp_path):
-    recipe = small_recipe(checkpoints={"minimum_seconds": 1_000.0, "every_steps": 2, "time_share": 1})
-    stop_after(recipe, tmp_path / "run", 9)
-    assert checkpoint_names(tmp_path / "run") == ["step-0000000008", "step-0000000009"]
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-0000000009")
-    train(recipe, tmp_path / "run")
-    assert differences(contents(tmp_path / "run"), unbroken(small_recipe())) == []
-
-
-def test_run_whose_every_checkpoint_is_gone_begins_anew(unbroken, tmp_path):
-    recipe = small_recipe()
-    stop_after(recipe, tmp_path / "run", 12)
-    assert len(RunFolder(tmp_path / "run").journal()) == 2
-    shutil.rmtree(tmp_path / "run" / "checkpoints")
-    train(recipe, tmp_path / "run")
-    assert differences(contents(tmp_path / "run"), unbroken(recipe)) == []
 
 
 def test_checkpoint_after_every_so_many_steps_wherever_the_epoch_ends(tmp_path):

@@ -18,7 +18,6 @@ from tests.made_training import (
     contents,
     differences,
     newest,
-    one_thread,  # noqa: F401
     wait_until,
 )
 from tests.reliability.figures import FULL, sized

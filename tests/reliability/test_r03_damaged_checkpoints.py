@@ -10,13 +10,11 @@ import pytest
 
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.run_folder import RunFolder
-from tests.made_checkpoints import FILES, assert_loads, save
+from tests.made_checkpoints import assert_loads, save
 from tests.made_training import (
     checkpoint_names,
     contents,
     differences,
-    no_flush,  # noqa: F401
-    one_thread,  # noqa: F401
     small_recipe,
     stop_after,
     train,
@@ -30,12 +28,6 @@ RESUMED = sized(short=3, full=24)
 GROUPS = ["best", "network", "optimizer", "random"]
 
 
-@pytest.fixture
-def two(tmp_path):
-    """Two checkpoints, of steps 1 and 2; returns the folder and the newer one."""
-    return tmp_path / "checkpoints", save(tmp_path / "checkpoints", 1, 2)
-
-
 def test_damaged_newer_ones_never_push_out_what_was_just_saved(tmp_path):
     folder = tmp_path / "checkpoints"
     save(folder, 10, 20, 30, keep=3)
@@ -47,8 +39,8 @@ def test_damaged_newer_ones_never_push_out_what_was_just_saved(tmp_path):
     assert sorted(os.listdir(folder)) == ["step-0000000010", "step-0000000011"]
 
 
-def test_nothing_whole_is_nothing_loaded(two):
-    folder, _ = two
+def test_nothing_whole_is_nothing_loaded(two_checkpoints):
+    folder, _ = two_checkpoints
     for path in folder.glob("step-*/network.safetensors"):
         path.write_bytes(b"damaged")
     found, damaged = load_newest(folder)
@@ -57,23 +49,16 @@ def test_nothing_whole_is_nothing_loaded(two):
     assert load_newest(folder / "none here") == (None, [])
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_file_of_zeros_is_seen(name, two):
-    folder, path = two
-    (path / name).write_bytes(bytes((path / name).stat().st_size))
-    assert_loads(folder, 1, damaged=1)
-
-
-def test_empty_folder_and_file_in_place_of_a_folder_are_seen(two):
-    folder, _ = two
+def test_empty_folder_and_file_in_place_of_a_folder_are_seen(two_checkpoints):
+    folder, _ = two_checkpoints
     (folder / "step-0000000003").mkdir()
     (folder / "step-0000000004").write_bytes(b"")
     lines = assert_loads(folder, 2, damaged=2)
     assert all("manifest" in line for line in lines)
 
 
-def test_folder_of_a_save_that_was_killed_is_not_looked_at_and_goes_with_the_next_save(two):
-    folder, path = two
+def test_folder_of_a_save_that_was_killed_is_not_looked_at_and_goes_with_the_next_save(two_checkpoints):
+    folder, path = two_checkpoints
     shutil.copytree(path, folder / ".tmp-1234-3")
     assert_loads(folder, 2)
     save(folder, 3)

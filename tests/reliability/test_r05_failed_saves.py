@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -13,9 +12,8 @@ from labelembed.errors import TrainingError
 from labelembed.recipes.loading import load_recipe
 from labelembed.runs.comparison import run_comparison
 from labelembed.runs.comparison_plan import plan_comparison
-from labelembed.training.checkpoints import save_checkpoint
 from labelembed.training.run_folder import RunFolder
-from tests.made_checkpoints import assert_loads, failing, made_checkpoint, save
+from tests.made_checkpoints import assert_loads, save
 from tests.made_full_disk import FailingDisk
 from tests.made_in_process import run_jobs_here
 from tests.made_small_disk import outcome_on_small_disk
@@ -24,7 +22,6 @@ from tests.made_training import (
     after_steps,
     contents,
     differences,
-    one_thread,  # noqa: F401
     small_recipe,
     train,
 )
@@ -46,12 +43,6 @@ PLACES = {
     ".errors.json.writing": 3 * BATCHES,
     ".result.json.writing": 3 * BATCHES,
 }
-
-
-@pytest.fixture
-def two(tmp_path):
-    """Two checkpoints, of steps 1 and 2; returns the folder and the newer one."""
-    return tmp_path / "checkpoints", save(tmp_path / "checkpoints", 1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -132,26 +123,8 @@ def test_run_of_a_comparison_that_cannot_be_saved_is_failed_with_the_reason_and_
 # ---- single saves
 
 
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [(errno.EROFS, "Read-only file system"), (errno.EACCES, "Permission denied"), (errno.EIO, "Input/output error")],
-)
-def test_failed_checkpoint_leaves_the_one_before(number, words, two):
-    folder, _ = two
-    expected = pytest.raises(TrainingError, match=rf"cannot save \({words}\).*labelembed resume")
-    with failing(Path, "mkdir", at=1, number=number), expected:
-        save_checkpoint(folder, made_checkpoint(3))
-    assert_loads(folder, 2)
-
-
-def test_file_in_place_of_the_run_folder_stops_the_save(tmp_path):
-    (tmp_path / "run").write_text("a file stands where the run folder was")
-    with pytest.raises(TrainingError, match="cannot save"):
-        save_checkpoint(tmp_path / "run" / "checkpoints", made_checkpoint(1))
-
-
-def test_folder_that_cannot_be_written_stops_the_save(two):
-    folder, _ = two
+def test_folder_that_cannot_be_written_stops_the_save(two_checkpoints):
+    folder, _ = two_checkpoints
     folder.chmod(0o500)
     try:
         if os.access(folder, os.W_OK):

@@ -14,7 +14,7 @@ import pytest
 
 from labelembed.training.run_folder import RunFolder
 from tests.made_survival import SELDOM
-from tests.made_training import contents, differences, newest, no_flush, one_thread  # noqa: F401
+from tests.made_training import contents, differences, newest
 from tests.reliability.figures import FULL
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "login_tty"), reason="needs terminals")

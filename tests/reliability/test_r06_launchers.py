@@ -16,7 +16,7 @@ from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import LOCK
 from tests.made_cli import call
 from tests.made_survival import SELDOM, gloo
-from tests.made_training import newest, one_thread  # noqa: F401
+from tests.made_training import newest
 from tests.reliability.figures import sized
 from tests.test_training_launchers import ALONE, SETTINGS, launched
 

@@ -25,8 +25,6 @@ from tests.made_training import (
     contents,
     differences,
     newest,
-    no_flush,  # noqa: F401
-    one_thread,  # noqa: F401
     small_recipe,
     stop_after,
     train,
@@ -154,7 +152,7 @@ BEFORE_TRAINING = {
 
 
 @pytest.mark.parametrize("verb", BEFORE_TRAINING)
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", sized(short=[signal.SIGTERM], full=SIGNALS))
 def test_signal_before_anything_is_written_leaves_nothing(verb, number, monkeypatch, tmp_path):
     if "tune" in verb:
         pytest.importorskip("optuna")

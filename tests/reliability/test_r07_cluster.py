@@ -15,7 +15,7 @@ import pytest
 from labelembed.training.cluster import open_cluster
 from labelembed.training.worker_log import LOG_FILE
 from tests.made_failing_jobs import HARMS, harmed_job
-from tests.made_training import differences, fork_server, left_by, one_thread, train  # noqa: F401
+from tests.made_training import differences, fork_server, left_by, train
 from tests.reliability.test_r07_killed_runs import LONGEST_SILENCE_SECONDS, compared, planned, told_of
 
 dask = pytest.importorskip("dask", reason="the extra `cluster` (distributed) is not installed")

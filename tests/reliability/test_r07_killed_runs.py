@@ -34,7 +34,6 @@ from tests.made_training import (
     differences,
     do_job,
     fork_server,
-    one_thread,  # noqa: F401
     stop_after,
     train,
     wait_until,
@@ -348,21 +347,6 @@ def test_comparison_makes_what_is_missing_and_reuses_what_is_finished(here, tmp_
     assert len(again.finished()) == 4
     assert compared(again, out)[:2] == ({}, [])
     assert counted(out) == (4, 0)
-
-
-def test_failed_runs_of_a_comparison_are_told_and_the_others_made(here, tmp_path):
-    out = tmp_path / "comparison"
-    plan = planned(out, "one_hot,label_embedding", 1)
-    # A file stands where the folder of one of the runs should be.
-    folder = plan.runs[1][3]
-    folder.parent.mkdir(parents=True)
-    folder.write_text("")
-    failed, made, _ = compared(plan, out)
-    assert (list(failed), made) == (["label_embedding seed 0"], ["one_hot seed 0"])
-    assert str(folder) in failed["label_embedding seed 0"]
-    folder.unlink()
-    assert compared(planned(out, "one_hot,label_embedding", 1), out)[:2] == ({}, ["label_embedding seed 0"])
-    assert counted(out) == (1, 1)
 
 
 def test_comparison_refuses_the_runs_of_another_recipe(tmp_path):

@@ -15,7 +15,7 @@ from labelembed.training.old_names import of_today
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, listing, succeed
 from tests.made_hostile import vouch_for
-from tests.made_training import no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
+from tests.made_training import small_recipe, stop_after, train
 
 RELEASED = sorted((Path(__file__).parent / "released").iterdir())
 # Other versions of torch and other processors add up in another order.

@@ -139,7 +139,11 @@ def _read(path: Path) -> Checkpoint:
     step = int(values.pop("step"))
     if path.name != _folder_name(step):
         raise ValueError(f"state.json is of step {step}")
-    tensors = {file.stem: _tensors(file) for file in files if file.suffix == ".safetensors"}
+    tensors: dict[str, dict[str, Tensor]] = {}
+    for file in files:
+        if file.suffix == ".safetensors":
+            require_header(file)
+            tensors[file.stem] = load_tensors(file.read_bytes())
     return Checkpoint(step, tensors, values)
 
 
@@ -158,11 +162,6 @@ def _listed(path: Path) -> dict[str, Any]:
     if version < 1 or manifest.keys() != {"format", "files"} or "state.json" not in manifest["files"]:
         raise ValueError(f"{MANIFEST} is none that labelembed writes ({sorted(manifest)})")
     return dict(manifest["files"])
-
-
-def _tensors(file: Path) -> dict[str, Tensor]:
-    require_header(file)
-    return load_tensors(file.read_bytes())
 
 
 class SavingTimes:

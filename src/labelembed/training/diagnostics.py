@@ -26,8 +26,7 @@ from labelembed.training.evaluation import logits_and_labels
 from labelembed.training.example_outcomes import ExampleOutcomes, half_precision
 from labelembed.training.network import Network, evaluation_mode
 
-DIAGNOSTICS_FORMAT = 1
-MOST_PAIRS = 20_000
+_MOST_PAIRS = 20_000
 # Counts of all labels are kept up to here; what there is of 50,000 words is in their pairs.
 _MOST_COUNTED = 5_000
 _WORST = 12
@@ -59,11 +58,11 @@ def error_diagnostics(
         temperature: What the logits are divided by for the calibrated reliability; None for none.
 
     Returns:
-        The first has `split`, `rows`, `labels`; `confusions`, ``[[true class, predicted, count], ...]`` the most
-        frequent first, and how many of them were `left_out`; `of_label` and `right`, counts for each label (null above
-        5,000); `reliability`, `before` and `calibrated`, each with `count`, `confidence` and `accuracy` for bins of
-        equal width (null where a bin is empty); `worst`, those with the highest loss: pictures as PNG in base64, texts
-        and examples of tables by their beginning.
+        The first has `split`, `rows`, `labels`; `confusions`, ``[[true class, predicted, count], ...]``, the most
+        frequent first and at most 20,000; `of_label`, how many examples each label has (null above 5,000);
+        `reliability`, `before` and `calibrated`, each with `count`, `confidence` and `accuracy` for bins of equal width
+        (null where a bin is empty); `worst`, those with the highest loss: pictures as PNG in base64, texts and examples
+        of tables by their beginning.
     """
     split = shown_split(data)
     if split is None:
@@ -71,18 +70,14 @@ def error_diagnostics(
     found = _outcomes(network, data, split, temperature=temperature)
     labels = network.objective.num_labels
     counted = confusions(found["labels"], found["predicted"], labels)
-    is_counted = labels <= _MOST_COUNTED
     right = found["labels"] == found["predicted"]
     calibrated = temperature is not None
     errors = {
-        "format": DIAGNOSTICS_FORMAT,
         "split": split,
         "rows": len(right),
         "labels": labels,
-        "confusions": counted.pairs[:MOST_PAIRS].tolist(),
-        "left_out": max(0, len(counted.pairs) - MOST_PAIRS),
-        "of_label": counted.examples.tolist() if is_counted else None,
-        "right": counted.right.tolist() if is_counted else None,
+        "confusions": counted.pairs[:_MOST_PAIRS].tolist(),
+        "of_label": counted.examples.tolist() if labels <= _MOST_COUNTED else None,
         "reliability": {
             "before": _bins(binned_reliability(right, found["confidence"])),
             "calibrated": _bins(binned_reliability(right, found["calibrated_confidence"])) if calibrated else None,
@@ -206,7 +201,6 @@ def sentence_diagnostics(network: Network, corpus: TextCorpus, split: str, writt
         for place in places
     ]
     return {
-        "format": DIAGNOSTICS_FORMAT,
         "split": split,
         "of": len(written),
         "sentences": sentences,

@@ -76,6 +76,6 @@ def _remove_where_empty(made: list[Path]) -> None:
 def _owner(folder: Path) -> str:
     """Returns the process that has the lock, as it has written itself into the file."""
     with contextlib.suppress(OSError, ValueError):
-        process, host = (folder / LOCK).read_text(encoding="utf-8").splitlines()[:2]
-        return f"process {int(process)} on {host.split('?')[0]}"
+        process, host = (folder / LOCK).read_text(encoding="utf-8").splitlines()
+        return f"process {int(process)} on {host}"
     return "another process"

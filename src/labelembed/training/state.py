@@ -199,9 +199,9 @@ class RunState:
         seeds.restore(random, saved.random)
         of_each = random.get("torch" + _OF_EACH)
         if of_each is not None and len(of_each) == process_count():  # in another number the first one's has to do
-            torch.set_rng_state(of_each[dist.get_rank()])
+            torch.set_rng_state(of_each[dist.get_rank()].clone())  # of a part of a tensor torch reads the beginning
             if "cuda" + _OF_EACH in random and self.device.type == "cuda":
-                torch.cuda.set_rng_state(random["cuda" + _OF_EACH][dist.get_rank()], self.device)
+                torch.cuda.set_rng_state(random["cuda" + _OF_EACH][dist.get_rank()].clone(), self.device)
         self.set_term_sums(saved.term_sums)
         self.position = saved.position
 
