@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import html
 import io
 import json
 import os
@@ -92,86 +93,67 @@ def told_of(out, failed):
     return {name: " ".join(text.split()) for name, text in texts.items()} | {"runs": lines}
 
 
-def test_three_killed_runs_of_a_comparison_cost_themselves_alone(tmp_path, figure):
-    out = tmp_path / "comparison"
-    plan = planned(out, "one_hot,label_smoothing,label_embedding", SEEDS)
-    killed = {"one_hot/seed-1": 2, "label_smoothing/seed-2": 2, "label_embedding/seed-0": 2}
-    once = {"one_hot/seed-0": 1, "label_embedding/seed-3": 1}
+TWICE = "its process died twice "
+KILLED = TWICE + "(killed by SIGKILL: by somebody, or by the system for want of memory)"
+OWN_FAULT = "RuntimeError: the job's own fault"
+# What happens to runs and how often, how they are told then, and what their last words end with.
+LOST = {
+    "one_hot/seed-1": (["killed", 2], KILLED, " epoch 3 of 3: loss "),
+    "label_smoothing/seed-2": (["killed", 2], KILLED, " epoch 3 of 3: loss "),
+    "label_embedding/seed-0": (["raises", 1], OWN_FAULT, OWN_FAULT),
+    "label_embedding/seed-1": (["a fault of memory", 2], TWICE + "(by SIGSEGV)", "in _harm"),
+    "label_embedding/seed-2": (["ended", 2], TWICE + "(it ended with exit code 7 and no word)", "the last word"),
+}
+ONCE = {"one_hot/seed-0": ["killed", 1], "label_embedding/seed-3": ["killed", 1]}
+
+
+def test_lost_runs_of_a_comparison_cost_themselves_alone_and_are_told(tmp_path, figure):
+    out, objectives = tmp_path / "comparison", "one_hot,label_smoothing,label_embedding"
+    plan = planned(out, objectives, SEEDS)
     out.mkdir()
-    (out / HARMS).write_text(json.dumps({name: ["killed", times] for name, times in (killed | once).items()}))
-    names = {f"{variant.name} seed {seed}": folder for variant, seed, _, folder in plan.runs}
-    lost = {name for name, folder in names.items() if "/".join(folder.parts[-2:]) in killed}
+    (out / HARMS).write_text(json.dumps({run: harm for run, (harm, *_) in LOST.items()} | ONCE))
+    names = {"/".join(folder.parts[-2:]): f"{variant.name} seed {seed}" for variant, seed, _, folder in plan.runs}
+    lost = {names[run] for run in LOST}
 
     failed, made, silence = compared(plan, out)
     assert set(failed) == lost
-    # Killed once, a run goes on from its checkpoint.
-    assert {(out / f"attempts-{name.replace('/', '-')}").read_text() for name in (*killed, *once)} == {"xx"}
-    figure.count("results kept", len(made), len(plan.runs) - 3)
+    # Killed once, a run goes on from its checkpoint; one that raises is not made again.
+    attempts = {run: (out / f"attempts-{run.replace('/', '-')}").read_text() for run in (*LOST, *ONCE)}
+    assert attempts == dict.fromkeys(attempts, "xx") | {"label_embedding/seed-0": "x"}
+    figure.count("results kept", len(made), len(plan.runs) - len(LOST))
 
     told = told_of(out, failed)
-    described = {entry["variant"]: entry for entry in json.loads((out / "comparison.json").read_text())["failed"]}
+    described = {(e["variant"], e["seed"]): e for e in json.loads((out / "comparison.json").read_text())["failed"]}
     places = 0
-    for name in lost:
-        variant, seed = name.split(" seed ")
-        reason = "its process died twice (killed by SIGKILL: by somebody, or by the system for want of memory)"
-        words = f"{reason}; the last lines of its worker.log: "
-        line = told["runs"][variant, int(seed)]
-        found = [told["error"], told["terminal"], told["page"], line["message"], described[variant]["message"]]
-        # The last line is that of the epoch after which it was killed.
-        places += sum(words in text and "epoch 3 of 3: loss " in text.split(words)[1][:400] for text in found)
-        assert (line["status"], described[variant]["seed"]) == ("failed", int(seed))
+    for run, (_, reason, end) in LOST.items():
+        variant, seed = names[run].split(" seed ")
+        line, why = told["runs"][variant, int(seed)], " ".join(failed[names[run]].split())
+        assert why.startswith(f"{reason}; the last lines of its worker.log: ")
+        assert end in why
+        found = [told["error"], told["terminal"], html.unescape(told["page"])]
+        found += [" ".join(text.split()) for text in (line["message"], described[variant, int(seed)]["message"])]
+        places += sum(why in text for text in found)
+        assert line["status"] == "failed"
         assert f"Failed: {variant}, seed {seed}: {reason}" in told["terminal"]
-    figure.count("places that tell of a killed run with its last words", places, 5 * 3)
+    figure.count("places that tell of a lost run with its last words", places, 5 * len(LOST))
+    logs = {run: (out / "runs" / run / LOG_FILE).read_text() for run in LOST}
+    assert "Fatal Python error: Segmentation fault" in logs["label_embedding/seed-1"]
+    assert "in _harm" in logs["label_embedding/seed-0"]  # where it was raised
 
-    before = {name: (folder / "result.json").read_bytes() for name, folder in names.items() if name not in lost}
-    again = planned(out, "one_hot,label_smoothing,label_embedding", SEEDS)
-    failed, made, silence_again = compared(again, out)
+    folders = {names["/".join(run[3].parts[-2:])]: run[3] for run in plan.runs}
+    before = {name: (folder / "result.json").read_bytes() for name, folder in folders.items() if name not in lost}
+    failed, made, silence_again = compared(planned(out, objectives, SEEDS), out)
     assert failed == {}
     assert "failed" not in json.loads((out / "comparison.json").read_text())
-    assert {name: (names[name] / "result.json").read_bytes() for name in before} == before
-    figure.count("runs made again, the killed ones alone", len(made), 3)
+    assert {name: (folders[name] / "result.json").read_bytes() for name in before} == before
+    figure.count("runs made again, the lost ones alone", len(made), len(LOST))
     assert set(made) == lost
     figure.at_most("longest silence, in seconds", max(silence, silence_again), LONGEST_SILENCE_SECONDS)
-    # And they end as runs that nobody killed, those too that were killed once.
-    for variant, seed, recipe, folder in plan.runs:
-        if "/".join(folder.parts[-2:]) in killed | once:
-            here = tmp_path / "here" / f"{variant.name} {seed}"
-            train(recipe, here)
-            assert differences(contents(folder), contents(here)) == []
-
-
-def test_run_that_raises_ends_or_faults_is_told_with_its_last_words(tmp_path, figure):
-    out = tmp_path / "comparison"
-    plan = planned(out, "one_hot", 4)
-    harms = ["", "raises", "a fault of memory", "ended"]
-    out.mkdir()
-    (out / HARMS).write_text(json.dumps({f"one_hot/seed-{seed}": [how, 2] for seed, how in enumerate(harms) if how}))
-    failed, made, silence = compared(plan, out)
-    assert made == ["one_hot seed 0"]
-    fault = "RuntimeError: the job's own fault"
-    expected = {
-        1: (f"{fault}; the last lines of its worker.log: ", fault),
-        2: (
-            "its process died twice (by SIGSEGV); the last lines of its worker.log: Fatal Python error: Seg",
-            "in _harm",
-        ),
-        3: ("its process died twice (it ended with exit code 7 and no word); the last", "the last word"),
-    }
-    told = told_of(out, failed)
-    places = 0
-    for seed, (beginning, end) in expected.items():
-        message = failed[f"one_hot seed {seed}"]
-        assert message.startswith(beginning), message
-        assert message.endswith(end), message
-        places += sum(beginning in told[where] for where in ("error", "terminal"))
-        places += told["runs"]["one_hot", seed]["message"] == message
-    assert "Fatal Python error: Segmentation fault" in (plan.runs[2][3] / LOG_FILE).read_text()
-    assert "in _harm" in (plan.runs[1][3] / LOG_FILE).read_text()  # where it was raised
-    figure.count("places that tell of a lost run with its last words", places, 9)
-    figure.at_most("longest silence, in seconds", silence, LONGEST_SILENCE_SECONDS)
-    (out / HARMS).write_text("{}")
-    failed, made, _ = compared(planned(out, "one_hot", 4), out)
-    assert (failed, sorted(made)) == ({}, [f"one_hot seed {seed}" for seed in (1, 2, 3)])
+    # And they end as runs to which nothing happened, those too that were killed once.
+    for _, _, recipe, folder in plan.runs:
+        if (run := "/".join(folder.parts[-2:])) in LOST or run in ONCE:
+            train(recipe, tmp_path / "here" / run)
+            assert differences(contents(folder), contents(tmp_path / "here" / run)) == []
 
 
 def test_killed_trial_of_a_tuning_is_told_stays_open_and_is_made_again(tmp_path, monkeypatch, figure):
