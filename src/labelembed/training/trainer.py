@@ -90,7 +90,7 @@ class Trainer:
             self.network.encoder.compile()
         optimizer = make_optimizer(self.network)
         self.model, scaled = self.accelerator.prepare(self.network, optimizer)
-        # Accelerate's optimiser is for fp16's scaler; at every step it looks on the disk for a package that it may need.
+        # Accelerate's optimiser serves fp16's scaler; at every step it looks on the disk for a package.
         self.optimizer = optimizer if self.accelerator.scaler is None else scaled
         self.weights = list(self.network.parameters())
         steps = self.batches * self.epochs
