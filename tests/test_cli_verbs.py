@@ -25,8 +25,8 @@ from labelembed.data import read_idx
 from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry
 from labelembed.runs import display
-from labelembed.runs.recipe_diff import stored_recipe
 from labelembed.runs.saved_run import SavedRun
+from labelembed.runs.stored import stored_recipe
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_corpus import made_pairs, write_example_text, write_text

@@ -11,7 +11,7 @@ from labelembed.data import DATA, DigitsReader, RawData
 from labelembed.geometry import LabelGeometry
 from labelembed.recipes.loading import load_recipe
 from labelembed.runs.estimate import seconds_of_run
-from labelembed.runs.recipe_diff import changed_recipe, stored_recipe
+from labelembed.runs.stored import changed_recipe, stored_recipe
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 

@@ -13,11 +13,11 @@ from safetensors import safe_open
 from labelembed.data import read_corpus
 from labelembed.errors import DataError, InterruptedTraining, RecipeError, RunFolderError
 from labelembed.objectives.soft_labels import bytes_needed
-from labelembed.runs import teacher_table
+from labelembed.runs import teacher as teacher_table
 from labelembed.runs.estimate import seconds_of_run
 from labelembed.runs.run import cached_data, run_recipe
 from labelembed.runs.saved_translator import SavedTranslator
-from labelembed.runs.teacher_table import open_table
+from labelembed.runs.teacher import open_table
 from labelembed.runs.training_network import network_for
 from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus

@@ -297,7 +297,7 @@ def test_folder_without_a_run_is_refused_with_what_it_holds(tmp_path):
 
 
 def test_recipe_of_a_run_folder_runs_the_run_again(tmp_path):
-    from labelembed.runs.recipe_diff import stored_recipe
+    from labelembed.runs.stored import stored_recipe
 
     recipe = small_recipe()
     first = train(recipe, tmp_path / "first")

@@ -9,7 +9,7 @@ import yaml
 
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.schema import parse_recipe
-from labelembed.runs.recipe_diff import stored_recipe
+from labelembed.runs.stored import stored_recipe
 from labelembed.training.run_folder import RunFolder
 from tests.made_training import small_recipe, train
 

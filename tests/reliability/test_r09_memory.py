@@ -16,7 +16,7 @@ from labelembed.json_files import MAXIMUM_BYTES, MAXIMUM_VALUES
 from labelembed.models.backbones import read_weights
 from labelembed.pretrained_text import load_encoder
 from labelembed.runs.saved_run import SavedRun
-from labelembed.runs.teacher_files import LOGITS, about_table
+from labelembed.runs.teacher import LOGITS, about_table
 from labelembed.tensor_files import HEADER_BYTES, HEADER_TENSORS
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.run_folder import RunFolder

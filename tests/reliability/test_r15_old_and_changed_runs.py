@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from labelembed.runs.recipe_diff import stored_recipe
+from labelembed.runs.stored import stored_recipe
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.old_names import of_today
 from labelembed.training.run_folder import RunFolder

@@ -69,8 +69,8 @@ def evaluate(
 
     Translations are scored by BLEU, chrF and ROUGE. Other data that name no splits are used whole.
     """
-    from labelembed.runs.recipe_diff import stored_recipe
     from labelembed.runs.saved_run import SavedRun
+    from labelembed.runs.stored import stored_recipe
     from labelembed.training.run_folder import RunFolder
 
     if stored_recipe(RunFolder(run)).of_sentences:

@@ -127,7 +127,8 @@ def resume(
     import torch
 
     from labelembed.errors import RunFolderError
-    from labelembed.runs.recipe_diff import changed_recipe, differences, refuse_other_recipe, stored_recipe
+    from labelembed.runs.recipe_diff import differences, refuse_other_recipe
+    from labelembed.runs.stored import changed_recipe, stored_recipe
     from labelembed.training.run_folder import RunFolder
 
     folder = RunFolder(run)

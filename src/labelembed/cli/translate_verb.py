@@ -87,7 +87,7 @@ def _decoding(saved: SavedTranslator, settings: Sequence[str], *, beam: int | No
         LabelEmbedError: A setting is none of the recipe's decoding, or out of its range.
     """
     from labelembed.errors import LabelEmbedError
-    from labelembed.runs.recipe_diff import changed_recipe
+    from labelembed.runs.stored import changed_recipe
 
     if beam is None and saved.decoding.beam < n_best:
         beam = n_best

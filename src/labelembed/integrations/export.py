@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from labelembed import __version__, seeds
 from labelembed.errors import ArgumentFaults, LabelEmbedError, RunFolderError, TrainingError
-from labelembed.runs.recipe_diff import stored_recipe
 from labelembed.runs.saved_run import SavedRun
+from labelembed.runs.stored import stored_recipe
 from labelembed.training.files import write_bytes
 from labelembed.training.run_folder import RunFolder
 

@@ -19,7 +19,7 @@ from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_optimizer, build_schedule
 from labelembed.runs.memory import in_gib, memory_of_device, memory_told, step_bytes, way_out
 from labelembed.runs.run import cached_data
-from labelembed.runs.teacher_table import uniform_table
+from labelembed.runs.teacher import uniform_table
 from labelembed.runs.training_network import network_for
 from labelembed.training.batches import TrainingData
 from labelembed.training.decoding import Decoding, decode

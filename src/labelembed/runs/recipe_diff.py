@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from labelembed.errors import RecipeError, RunFolderError
+from labelembed.errors import RunFolderError
 from labelembed.geometry import LabelGeometry
-from labelembed.recipes.loading import put_settings, with_whole_paths
 from labelembed.recipes.references import (
     EMBEDDING_FILE,
     TEACHER_FILE,
@@ -17,9 +16,10 @@ from labelembed.recipes.references import (
     teacher_path,
     text_encoder,
 )
-from labelembed.recipes.schema import Recipe, parse_recipe
+from labelembed.recipes.schema import Recipe
 from labelembed.runs.embedding import encoder_source
-from labelembed.runs.teacher_files import identity
+from labelembed.runs.stored import stored_recipe
+from labelembed.runs.teacher import identity
 from labelembed.training.files import sha256, write_bytes
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.state import Position
@@ -28,44 +28,6 @@ HEADING = "The resolved recipe of this run; it runs the run again."
 # With another of these the run would be neither the old one nor the new one: what it has learned, the examples it has
 # seen of the epoch in progress, and what its best epoch was chosen by belong to the old one.
 _FIXED = ("data.", "model.name", "objective.name", "optimizer.name", "batch_size", "seed", "selection.by")
-
-
-def stored_recipe(folder: RunFolder) -> Recipe:
-    """Returns the recipe of a run folder.
-
-    Raises:
-        RunFolderError: When there is no run, or its recipe is damaged.
-    """
-    values = _stored_values(folder)
-    try:
-        return parse_recipe(values, source=str(folder.path / "recipe.yaml"))
-    except Exception as error:
-        raise RunFolderError(f"{folder.path}: its recipe.yaml is damaged: {error}") from error
-
-
-def _stored_values(folder: RunFolder) -> dict[str, Any]:
-    """Returns the values of a run folder's recipe; `retrospection` without a preset is from before it had any."""
-    values = folder.recipe()
-    objective = values.get("objective")
-    if isinstance(objective, dict) and objective.get("name") == "retrospection" and "preset" not in objective:
-        values["objective"] = objective | {"preset": "published_port"}
-    return values
-
-
-def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
-    """Returns the recipe of a run folder with `key.key=value` settings put into it.
-
-    Raises:
-        RecipeError: When a setting is none, or the recipe with it is none.
-        RunFolderError: When there is no run, or its recipe is damaged.
-    """
-    stored_recipe(folder)
-    values = _stored_values(folder)
-    source = f"{folder.path / 'recipe.yaml'} with --set"
-    faults = put_settings(values, settings)
-    if faults:
-        raise RecipeError(faults, source=source)
-    return with_whole_paths(parse_recipe(values, source=source), folder.path)
 
 
 def flat_recipe(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,12 +19,12 @@ from labelembed.errors import (
 )
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.runs.build import build_data, build_optimizer, build_reader, build_schedule
-from labelembed.runs.data_facts import kept_encoder
 from labelembed.runs.memory import memory_told
 from labelembed.runs.recipe_diff import differences, record_change, refuse_change_behind, refuse_other_recipe
 from labelembed.runs.run_results import conclude, finish, note_failure
 from labelembed.runs.run_setup import begin, give_teacher, refuse_without_room
-from labelembed.runs.teacher_table import Asking
+from labelembed.runs.stored import kept_encoder
+from labelembed.runs.teacher import Asking
 from labelembed.runs.training_network import network_for
 from labelembed.training.batches import TrainingData
 from labelembed.training.checkpoints import load_newest
@@ -282,6 +282,7 @@ def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: 
     """Makes one run of a comparison in a worker process; see `training.jobs` and `training.cluster`."""
     recipe = parse_recipe(payload["recipe"], source=payload["source"])
     how = {"device": payload["device"], "track": payload.get("track", ())}
+    how["warn"] = partial(warn_in_log, Path(payload["folder"]) / LOG_FILE)
     data = cached_data(recipe, session=payload.get("session", ""))
     # One that was lost may still be saving when its run is handed on.
     return run_recipe(recipe, payload["folder"], data=data, observe=observe, stop=stop, patience=_PATIENCE, **how)

@@ -6,9 +6,12 @@ import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from labelembed.data import LabelledData
-from labelembed.data.encoders.text_encoder import ENCODER_FOLDER
+from labelembed.data import LabelledData, TextCorpus
+from labelembed.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE
+from labelembed.data.encoders.table import COLUMNS_FILE
+from labelembed.data.encoders.text_encoder import ENCODER_FOLDER, FEATURES_FILE, TOKENS_FILE
 from labelembed.errors import RunFolderError
 from labelembed.objectives import Distillation
 from labelembed.recipes.references import (
@@ -21,12 +24,11 @@ from labelembed.recipes.references import (
     teacher_path,
 )
 from labelembed.recipes.schema import Recipe
-from labelembed.runs.data_facts import ENCODING_FILES, data_facts, keep_tokenizers
 from labelembed.runs.embedding import given_embedding
 from labelembed.runs.recipe_diff import HEADING
 from labelembed.runs.run_results import WRITTEN_FOLDER
-from labelembed.runs.teacher import table_bytes
-from labelembed.runs.teacher_table import Asking, TableKind, open_table, write_table
+from labelembed.runs.stored import SIDES
+from labelembed.runs.teacher import Asking, TableKind, open_table, table_bytes, write_table
 from labelembed.training.batches import TrainingData
 from labelembed.training.environment import describe_environment
 from labelembed.training.files import make_writable_folder, saving, write_bytes
@@ -35,6 +37,16 @@ from labelembed.training.run_folder import RunFolder
 from labelembed.training.tracking import TENSORBOARD_FOLDER, TRACKING_FILE
 from labelembed.training.trainer import Trainer
 from labelembed.training.worker_log import LOG_FILE
+
+# What a run folder keeps of the vocabulary of a corpus or of labelled texts, or of a table's columns.
+_ENCODING_FILES = (
+    VOCABULARY_FILE,
+    SETTINGS_FILE,
+    COLUMNS_FILE,
+    FEATURES_FILE,
+    TOKENS_FILE,
+    *(f"{side}-{file}" for side in SIDES for file in ("codec.json", "vocabulary.txt", "subwords.model")),
+)
 
 
 def begin(
@@ -75,12 +87,49 @@ def begin(
             write_table(file, teacher, recipe, data, device=where, observe=asking, stop=stop)
         for name, content in _files_to_keep(recipe, data).items():
             write_bytes(folder.path / name, content)
-        keep_tokenizers(data, folder)
-        about = describe_environment(device=device) | {"data": data_facts(data)}
+        _keep_encoding(data, folder)
+        about = describe_environment(device=device) | {"data": _data_facts(data)}
         if recipe.published:
             about |= {"published": [figure.model_dump() for figure in recipe.published]}
         folder.write_environment(about)
         folder.write_recipe(as_kept(recipe), heading=HEADING)
+
+
+def _data_facts(data: TrainingData) -> dict[str, Any]:
+    """Returns what ``environment.json`` says of the data."""
+    about: dict[str, Any] = {
+        "source": data.source,
+        "fingerprint": data.fingerprint(),
+        "rows": {name: len(split) for name, split in data.splits.items()},
+        "notes": list(data.notes),
+    }
+    if isinstance(data, TextCorpus):
+        tokenizers = (data.source_tokenizer, data.target_tokenizer)
+        return about | {
+            "levels": [tokenizer.level for tokenizer in tokenizers],
+            "vocabulary_sizes": [len(tokenizer.vocabulary) for tokenizer in tokenizers],
+        }
+    if data.cut is not None:
+        cut = data.cut
+        about["cut_texts"] = {"count": cut.count, "of": cut.of, cut.setting: cut.limit}
+    if data.label_column is not None:
+        about["label_column"] = data.label_column
+    return about | {
+        "names": list(data.names),
+        "input_shape": list(data.input_shape),
+        "input_range": list(data.input_range),
+    }
+
+
+def _keep_encoding(data: TrainingData, folder: RunFolder) -> None:
+    """Writes into a run folder what predicting needs of the data: vocabularies, or how columns become numbers."""
+    if isinstance(data, LabelledData):
+        for name, content in data.encoder.files().items():
+            (folder.path / name).parent.mkdir(exist_ok=True)
+            write_bytes(folder.path / name, content)
+    if isinstance(data, TextCorpus):
+        for side, tokenizer in zip(SIDES, (data.source_tokenizer, data.target_tokenizer), strict=True):
+            tokenizer.save(folder.path, side)
 
 
 def _files_to_keep(recipe: Recipe, data: TrainingData) -> dict[str, bytes]:
@@ -141,7 +190,7 @@ def start_over(path: Path) -> None:
         "class_means.safetensors",
         "report.html",
         *KEPT_FILES,
-        *ENCODING_FILES,
+        *_ENCODING_FILES,
         LOG_FILE,
         TRACKING_FILE,
         "environment.json",

@@ -17,10 +17,8 @@ from labelembed.data.preparation import prepare_to_measure
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_examples, build_network, build_reader, empty_scaling
-from labelembed.runs.data_facts import kept_encoder
 from labelembed.runs.embedding import given_embedding
-from labelembed.runs.recipe_diff import stored_recipe
-from labelembed.runs.saved_weights import with_saved_weights
+from labelembed.runs.stored import kept_encoder, stored_recipe, with_saved_weights
 from labelembed.training.evaluation import BeforeAndAfter, evaluate_both, predicted_logits
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder

@@ -13,10 +13,8 @@ from labelembed.errors import DataError, RunFolderError
 from labelembed.models import Hypothesis
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_sequence_network
-from labelembed.runs.data_facts import kept_tokenizers
 from labelembed.runs.embedding import given_embedding
-from labelembed.runs.recipe_diff import stored_recipe
-from labelembed.runs.saved_weights import with_saved_weights
+from labelembed.runs.stored import kept_tokenizers, stored_recipe, with_saved_weights
 from labelembed.special_tokens import UNKNOWN
 from labelembed.training.decoding import Decoding, decode, hypothesis_text, measure_text
 from labelembed.training.evaluation import token_metrics

@@ -1,10 +1,19 @@
-"""A finished run as teacher: does it fit the data, and its logits for every training example, computed once."""
+"""A finished run as teacher: does it fit the data, and what it says of every training example, asked once.
+
+Of labelled examples a run folder keeps all its logits. `Distillation` over many labels, as of a corpus, reads a table
+of the largest entries of its soft labels instead, mapped into memory.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,13 +21,57 @@ from safetensors.torch import save
 from torch import Tensor
 
 from labelembed.data import LabelledData, TextCorpus
-from labelembed.errors import DataError, RecipeError, RunFolderError
+from labelembed.errors import DataError, InterruptedTraining, RecipeError, RunFolderError
+from labelembed.losses import chunk_size
+from labelembed.losses.soft_targets import label_type
+from labelembed.objectives.soft_labels import SoftLabelTable, bytes_needed, kept_entries
+from labelembed.recipes.schema import Recipe
 from labelembed.runs.saved_run import SavedRun
 from labelembed.runs.saved_translator import SavedTranslator
-from labelembed.runs.teacher_files import LOGITS, about_table, identity
+from labelembed.tensor_files import require_header
 from labelembed.training.batches import TrainingData
-from labelembed.training.evaluation import predicted_logits
+from labelembed.training.evaluation import hidden_states, predicted_logits
+from labelembed.training.files import sha256
 from labelembed.training.network import Network
+from labelembed.training.run_folder import RunFolder
+
+# The formats of the files: all logits, or soft labels by their largest entries.
+LOGITS = "labelembed.teacher.1"
+SOFT_LABELS = "labelembed.teacher_soft_labels.1"
+_WORDS = {LOGITS: "logits", SOFT_LABELS: "soft labels"}
+
+#: Called with (examples done, all of them) while the teacher is asked.
+Asking = Callable[[int, int], None]
+
+
+def about_table(path: Path, *formats: str) -> dict[str, Any]:
+    """Returns what a table says of itself.
+
+    Args:
+        path: The file.
+        formats: Those wanted.
+
+    Raises:
+        DataError: When it is damaged, or of none of these formats.
+    """
+    try:
+        require_header(path)
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: damaged, or no safetensors file ({error})") from error
+    if not isinstance(about, dict) or about.get("format") not in formats:
+        words = " or ".join(_WORDS[each] for each in formats)
+        raise DataError(f"{path}: a safetensors file, but no table of a teacher's {words}")
+    return about
+
+
+def identity(path: Path) -> str | None:
+    """Returns the SHA-256 of the teacher's weights, None where they are gone."""
+    if path.is_file():
+        return str(about_table(path, LOGITS, SOFT_LABELS).get("model"))
+    weights = RunFolder(path).model_file
+    return sha256(weights) if weights.is_file() else None
 
 
 def teacher_network(path: Path, data: TrainingData) -> Network:
@@ -126,3 +179,155 @@ def table_bytes(path: Path, data: LabelledData) -> bytes:
     about = {"format": LOGITS, "data": data.fingerprint(), "model": identity(path)}
     # One entry only: safetensors writes several in any order, and equal runs should give equal files.
     return bytes(save({"logits": teacher_logits(path, data)}, metadata={"about": json.dumps(about)}))
+
+
+class TableKind(NamedTuple):
+    """What a table must be of to fit a recipe and its data."""
+
+    num_examples: int
+    num_labels: int
+    entries: int
+    temperature: float
+
+    @classmethod
+    def of(cls, recipe: Recipe, data: TrainingData) -> Self:
+        """Returns the kind of table that a recipe needs for its data."""
+        objective = recipe.objective
+        entries = kept_entries(data.num_labels, objective["top_k"])
+        return cls(data.train.num_examples, data.num_labels, entries, float(objective["temperature"]))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return bytes_needed(self.num_examples, self.num_labels, top_k=self.entries) + 1_000
+
+    @property
+    def parts(self) -> dict[str, torch.dtype]:
+        """The arrays [R, k] of the file and their types, those of more bytes first, as safetensors aligns them."""
+        labels = {} if self.entries == self.num_labels else {"labels": label_type(self.num_labels)}
+        return labels | {"values": torch.float16}
+
+
+def uniform_table(recipe: Recipe, data: TrainingData) -> SoftLabelTable:
+    """Returns a uniform table that takes no memory, for steps that are made to see how long they take."""
+    kind = TableKind.of(recipe, data)
+    return SoftLabelTable.uniform(kind.num_examples, kind.num_labels, top_k=kind.entries)
+
+
+def refuse_unfit_teacher(path: Path, recipe: Recipe, data: TrainingData) -> None:
+    """Raises RecipeError, DataError or RunFolderError when a teacher's run, or a table of it, does not fit."""
+    if path.is_file():
+        open_table(path, recipe, data)
+    else:
+        teacher_network(path, data)
+
+
+def open_table(path: Path, recipe: Recipe, data: TrainingData) -> SoftLabelTable:
+    """Returns a table, mapped into memory.
+
+    Raises:
+        DataError: When it cannot be read.
+        RecipeError: When it is of other training examples, another temperature or another number of entries.
+    """
+    about, kind = about_table(path, SOFT_LABELS), TableKind.of(recipe, data)
+    try:
+        with safe_open(path, framework="pt") as file:
+            parts = {name: file.get_tensor(name) for name in kind.parts if name in set(file.keys())}
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path}: damaged table of a teacher's soft labels ({error})") from error
+    faults = []
+    if about.get("data") != data.fingerprint():
+        faults.append("of other training examples than the data's")
+    elif any(list(part.shape) != [kind.num_examples, kind.entries] for part in parts.values()) or len(parts) < len(
+        kind.parts
+    ):
+        shapes = " and ".join(str(list(part.shape)) for part in parts.values())
+        faults.append(f"of {shapes} entries, needed are {[kind.num_examples, kind.entries]} (`top_k`)")
+    if about.get("temperature") != kind.temperature:
+        faults.append(f"at temperature {about.get('temperature')}, the recipe has {kind.temperature}")
+    if faults:
+        what = " and ".join(faults)
+        way_out = "name the teacher's run folder, and they are computed anew"
+        raise RecipeError([f"objective.teacher: {path} holds soft labels {what}; {way_out}"])
+    if {name: part.dtype for name, part in parts.items()} != kind.parts:
+        raise DataError(f"{path}: damaged table of a teacher's soft labels (other types than {kind.parts})")
+    return SoftLabelTable(parts["values"], parts.get("labels"))
+
+
+def write_table(
+    path: Path,
+    given: Path,
+    recipe: Recipe,
+    data: TrainingData,
+    *,
+    device: torch.device,
+    observe: Asking = lambda done, total: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Asks the teacher about every training example, in evaluation mode, and writes the table.
+
+    Args:
+        path: Where it goes; a file that is whole or not there.
+        given: The teacher's run folder; or a table of it, which is taken over: as another name of the same file
+            where the disk can do that.
+        recipe: Of the student.
+        data: Whose training examples.
+        device: Where the teacher works.
+        observe: Called with how far it is.
+        stop: Asked now and then whether to give up.
+
+    Raises:
+        DataError: When a table cannot be read.
+        RecipeError: When the teacher does not fit, or what it says is not finite.
+        RunFolderError: When there is no finished run in the folder.
+        InterruptedTraining: When it was asked to stop; nothing is left.
+        OSError: When the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.unlink(missing_ok=True)
+    try:
+        if given.is_file():
+            open_table(given, recipe, data)
+            try:
+                os.link(given, temporary)
+            except OSError:  # another disk, or one without such names
+                shutil.copyfile(given, temporary)
+        else:
+            _ask(given, temporary, recipe, data, device=device, observe=observe, stop=stop)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+@torch.no_grad()
+def _ask(
+    given: Path,
+    file: Path,
+    recipe: Recipe,
+    data: TrainingData,
+    *,
+    device: torch.device,
+    observe: Asking,
+    stop: Callable[[], bool],
+) -> None:
+    network, kind = teacher_network(given, data).to(device), TableKind.of(recipe, data)
+    parts = {name: torch.empty(kind.num_examples, kind.entries, dtype=dtype) for name, dtype in kind.parts.items()}
+    table = SoftLabelTable(parts["values"], parts.get("labels"))
+    done, at_once = 0, chunk_size(kind.num_labels)
+    try:
+        for hidden, _, indices in hidden_states(network, data.train):
+            if stop():
+                raise InterruptedTraining("stopped while the teacher was asked; the same command begins the run")
+            for some, places in zip(torch.split(hidden, at_once), torch.split(indices, at_once), strict=True):
+                logits = network.objective.logits(some).float()
+                refuse_values_that_are_not_finite(logits, places, given)
+                table.put(places, torch.softmax(logits / kind.temperature, dim=-1))
+            done += len(indices)
+            observe(done, kind.num_examples)
+    except ValueError as error:  # a sentence longer than the network can read
+        raise RecipeError([f"objective.teacher: {given} cannot read the training data: {error}"]) from error
+    about = {"format": SOFT_LABELS, "data": data.fingerprint(), "model": identity(given)}
+    file.write_bytes(save(parts, metadata={"about": json.dumps(about | {"temperature": kind.temperature})}))

@@ -16,8 +16,7 @@ from labelembed.recipes.schema import Recipe
 from labelembed.recipes.signature import takes
 from labelembed.runs.build import build_network, build_scaling, build_sequence_network
 from labelembed.runs.embedding import given_embedding, refuse_other_labels
-from labelembed.runs.teacher import teacher_logits
-from labelembed.runs.teacher_table import refuse_unfit_teacher
+from labelembed.runs.teacher import refuse_unfit_teacher, teacher_logits
 from labelembed.training.batches import TrainingData
 from labelembed.training.network import Network
 

@@ -1,0 +1,142 @@
+"""What a run folder keeps, read again: the recipe, what makes inputs of examples, and the network with its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from labelembed.data import Encoder, Reader, Tokenizer
+from labelembed.errors import DataError, RecipeError, RunFolderError
+from labelembed.recipes.loading import put_settings, with_whole_paths
+from labelembed.recipes.schema import Recipe, parse_recipe
+from labelembed.tensor_files import require_header
+from labelembed.training.network import Network
+from labelembed.training.run_folder import RunFolder
+
+#: Of a corpus: its files in a run folder begin with these.
+SIDES = ("source", "target")
+
+
+def stored_recipe(folder: RunFolder) -> Recipe:
+    """Returns the recipe of a run folder.
+
+    Raises:
+        RunFolderError: When there is no run, or its recipe is damaged.
+    """
+    values = _stored_values(folder)
+    try:
+        return parse_recipe(values, source=str(folder.path / "recipe.yaml"))
+    except Exception as error:
+        raise RunFolderError(f"{folder.path}: its recipe.yaml is damaged: {error}") from error
+
+
+def _stored_values(folder: RunFolder) -> dict[str, Any]:
+    """Returns the values of a run folder's recipe; `retrospection` without a preset is from before it had any."""
+    values = folder.recipe()
+    objective = values.get("objective")
+    if isinstance(objective, dict) and objective.get("name") == "retrospection" and "preset" not in objective:
+        values["objective"] = objective | {"preset": "published_port"}
+    return values
+
+
+def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
+    """Returns the recipe of a run folder with `key.key=value` settings put into it.
+
+    Raises:
+        RecipeError: When a setting is none, or the recipe with it is none.
+        RunFolderError: When there is no run, or its recipe is damaged.
+    """
+    stored_recipe(folder)
+    values = _stored_values(folder)
+    source = f"{folder.path / 'recipe.yaml'} with --set"
+    faults = put_settings(values, settings)
+    if faults:
+        raise RecipeError(faults, source=source)
+    return with_whole_paths(parse_recipe(values, source=source), folder.path)
+
+
+def kept_encoder(reader: Reader, folder: RunFolder, about: Mapping[str, Any]) -> Encoder:
+    """Returns the encoder that made inputs of examples, as a run folder keeps it.
+
+    Args:
+        reader: That of the run's recipe.
+        folder: The run's.
+        about: Shape and range of the inputs, see `Encoder.load`.
+
+    Raises:
+        RunFolderError: When a file is missing or damaged.
+    """
+    try:
+        return reader.new_encoder().load(folder.path, about)
+    except DataError as error:
+        raise RunFolderError(str(error)) from error
+
+
+def kept_tokenizers(folder: RunFolder) -> tuple[Tokenizer, Tokenizer]:
+    """Returns the tokenizers of source and target that a run folder keeps.
+
+    Raises:
+        RunFolderError: When a file is missing or damaged.
+    """
+    try:
+        source, target = (Tokenizer.load(folder.path, side) for side in SIDES)
+    except DataError as error:
+        raise RunFolderError(str(error)) from error
+    return source, target
+
+
+def with_saved_weights(folder: RunFolder, build: Callable[[], Network]) -> Network:
+    """Returns a network with a run's weights, in evaluation mode; nothing in the folder is unpickled.
+
+    Args:
+        folder: Of the finished run.
+        build: Makes the network of the run's recipe.
+
+    Raises:
+        RunFolderError: When the weights are damaged, not those that the run wrote, or not of that network.
+    """
+    try:
+        folder.require_unchanged(folder.model_file)
+        _refuse_larger_network(folder, build)
+        network = build()
+        network.load_prediction_state(_weights(folder, network))
+        wrong = next((name for name, value in network.state_dict().items() if not value.isfinite().all()), None)
+        if wrong is not None:
+            raise RuntimeError(f"{wrong} holds a value that is not finite")
+    except (DataError, RunFolderError):
+        raise
+    except Exception as error:  # whatever a file or a recipe that is not of this run makes torch raise
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise RunFolderError(f"{folder.model_file}: damaged, or not of this run's recipe ({reason})") from error
+    return network.eval()
+
+
+def _refuse_larger_network(folder: RunFolder, build: Callable[[], Network]) -> None:
+    """Raises RuntimeError where the recipe's network has more numbers than the file has bytes.
+
+    It is built without memory first: a folder that somebody else made may say that its network fills any.
+    """
+    held = folder.model_file.stat().st_size
+    try:
+        with torch.device("meta"):
+            sketch = build()
+    except RecipeError as error:
+        if not isinstance(error.__cause__, NotImplementedError):
+            raise
+        return  # torch has no form without memory of something that a part does while it is built
+    numbers = sum(value.numel() for value in sketch.parameters())
+    if numbers > held:
+        raise RuntimeError(f"the network has {numbers:,} numbers and the file {held:,} bytes")
+
+
+def _weights(folder: RunFolder, network: Network) -> dict[str, torch.Tensor]:
+    require_header(folder.model_file)
+    with safe_open(folder.model_file, framework="pt") as file:
+        names = set(file.keys())
+        other = sorted(names - network.state_dict().keys())
+        if other:  # before any of thousands is made
+            raise RuntimeError(f"unknown weights {', '.join(other[:3])}")
+        return {name: file.get_tensor(name) for name in names}
