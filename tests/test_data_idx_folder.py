@@ -37,9 +37,7 @@ def test_read_idx_folder_prefix_and_labels_from_one(tmp_path):
     assert raw.test.labels.tolist() == list(range(16, 26))
     # a second set makes the folder ambiguous until one is chosen
     write_idx_folder(tmp_path, prefix="emnist-digits-", test_word="test")
-    with pytest.raises(
-        DataError, match=r"holds 2 data sets; choose one by `prefix`: 'emnist-digits', 'emnist-letters'"
-    ):
+    with pytest.raises(DataError, match=r"holds 2 data sets; choose one by `prefix`: emnist-digits, emnist-letters"):
         MnistReader(path=str(tmp_path)).read()
     assert len(MnistReader(path=str(tmp_path), prefix="emnist-digits").read().names) == 10
     with pytest.raises(DataError, match=r"unknown prefix 'emnist-leters' \(did you mean 'emnist-letters'\?\)"):
@@ -88,7 +86,7 @@ def folder_fault(folder: Path) -> str:
 
 def test_read_idx_folder_wrong_path(tmp_path):
     assert folder_fault(tmp_path / "nowhere") == (
-        f"{tmp_path / 'nowhere'}: does not exist; expected a folder with four idx files"
+        f"{tmp_path / 'nowhere'}: does not exist; expected the folder that holds the four idx files"
     )
     file = write_idx(tmp_path / "train-images-idx3-ubyte", made_images(2))
     assert folder_fault(file) == f"{file}: is a file; expected the folder that holds the four idx files"
@@ -99,15 +97,11 @@ def test_read_idx_folder_lists_what_is_missing_and_what_it_saw(tmp_path):
     empty.mkdir()
     message = folder_fault(empty)
     assert "missing train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images" in message
-    assert message.endswith("it is empty")
+    assert message.endswith("it holds nothing")
     folder = write_idx_folder(tmp_path / "part")
     (folder / "t10k-labels-idx1-ubyte").rename(folder / "a.bin")
-    for name in ("b.bin", "c.bin", "d.bin"):
-        (folder / name).touch()
-    (folder / "raw").mkdir()
     message = folder_fault(folder)
-    assert "missing t10k-labels-idx1-ubyte (each may end in .gz); it holds a.bin, b.bin, c.bin, d.bin, raw/" in message
-    assert message.endswith("and 3 more")
+    assert "missing t10k-labels-idx1-ubyte (each may end in .gz); it holds a.bin, t10k-images-idx3-ubyte" in message
 
 
 @pytest.mark.parametrize(
@@ -120,8 +114,9 @@ def test_read_idx_folder_lists_what_is_missing_and_what_it_saw(tmp_path):
         ),
         (
             {"test_labels": np.array([1, 2, 3, 77, 4, 5, 6, 7, 8, 9], np.uint8)},
-            "t10k-labels-idx1-ubyte",
-            "row 3 has the label 77, which no training example has; the training set has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
+            ".",
+            "has labels in the test set that no training example has: 77; the training set has 0, 1, 2, 3, 4, 5, 6, 7 "
+            "and 2 more",
         ),
         (
             {"train_labels": np.array([0] * 8 + [-1] + [1] * 21, np.int8)},
@@ -174,13 +169,6 @@ def test_read_idx_folder_damaged_member_is_named(tmp_path):
     damaged = folder / "t10k-images-idx3-ubyte.gz"
     damaged.write_bytes(damaged.read_bytes()[:60])
     assert folder_fault(folder).startswith(f"{damaged}: the gzip is cut off or damaged")
-
-
-def test_read_idx_folder_one_class_only_is_allowed(tmp_path):
-    labels = {"train_labels": np.full(30, 4, np.uint8), "test_labels": np.full(10, 4, np.uint8)}
-    raw = MnistReader(path=str(write_idx_folder(tmp_path, **labels))).read()
-    assert raw.names == ("4",)
-    assert raw.train.labels.tolist() == [0] * 30
 
 
 # ---- the real files

@@ -73,7 +73,7 @@ def test_repeats_are_told_by_part_and_with_their_labels():
 
 def test_prepare_adds_to_what_the_reader_found():
     split = Split(torch.zeros(5, 2), torch.tensor([0, 0, 0, 0, 1]))
-    raw = RawData(train=split, test=None, names=("a", "b"), input_range=(0, 1), source="s", notes=("found",))
+    raw = RawData(parts={"train": split}, names=("a", "b"), input_range=(0, 1), source="s", notes=("found",))
     notes = prepare(raw, validation=None).notes
     assert (notes[0], len(notes)) == ("found", 2)
     assert notes[1].startswith("unbalanced labels: a has 4")

@@ -157,11 +157,13 @@ def test_label_column_is_the_first_with_class_names_or_the_one_asked_for(tmp_pat
     assert ParquetReader(path=str(tmp_path), names=["x", "y", "z"]).read().names == ("x", "y", "z")
     with pytest.raises(DataError, match="expected 3 names, one for each label"):
         ParquetReader(path=str(tmp_path), names=["x"]).read()
-    with pytest.raises(DataError, match=r"no column 'coarse_labl' \(did you mean 'coarse_label'\?\); there are: img"):
+    with pytest.raises(
+        DataError, match=r"no column 'coarse_labl' \(did you mean 'coarse_label'\?\); there are: fine_label"
+    ):
         ParquetReader(path=str(tmp_path), labels="coarse_labl").read()
-    with pytest.raises(DataError, match=r"column 'img' holds struct.*; labels are whole numbers or texts"):
+    with pytest.raises(DataError, match="`labels`: column 'img' holds bytes; texts or numbers are read"):
         ParquetReader(path=str(tmp_path), labels="img").read()
-    with pytest.raises(DataError, match="column 'fine_label' holds int64; expected pictures"):
+    with pytest.raises(DataError, match="`inputs`: 'fine_label' is no column that holds pictures"):
         ParquetReader(path=str(tmp_path), inputs="fine_label").read()
 
 
@@ -196,7 +198,7 @@ def test_label_that_training_lacks_and_unclear_columns(tmp_path):
     ):
         ParquetReader(path=str(tmp_path / "a")).read()
     write_parquet(tmp_path / "b.parquet", vector=[[1.0]], one=[1], two=[2])
-    with pytest.raises(DataError, match=r"which column holds the labels is unclear; .*\(one of one, two\)"):
+    with pytest.raises(DataError, match=r"labels is unclear; name it: --set data.labels=NAME\n  one \(1 value"):
         ParquetReader(path=str(tmp_path / "b.parquet")).read()
     write_parquet(tmp_path / "c.parquet", vector=[[1.0]], other=[[2.0]], label=[2])
     with pytest.raises(DataError, match="several columns can be the inputs; choose one by `inputs`: vector, other"):
@@ -204,7 +206,7 @@ def test_label_that_training_lacks_and_unclear_columns(tmp_path):
     found = ParquetReader(path=str(tmp_path / "c.parquet"), inputs="other").read(to_measure=True)
     assert found.train.inputs.tolist() == [[2.0]]
     write_parquet(tmp_path / "d.parquet", text=["words"], label=[0])
-    with pytest.raises(DataError, match=r"no column holds pictures .*; there are: text \(string\), label \(int64\)"):
+    with pytest.raises(DataError, match=r"no column holds pictures .*; there are: text, label"):
         ParquetReader(path=str(tmp_path / "d.parquet")).read()
 
 
@@ -229,9 +231,9 @@ def test_vectors(tmp_path, kind):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ([1.0, 2.0], "row 4 of column 'vector' has 2 numbers; expected 3"),
-        ([], "row 4 of column 'vector' has 0 numbers; expected 3"),
-        (None, "row 4 of column 'vector' has nan numbers; expected 3"),
+        ([1.0, 2.0], "column 'vector': row 4 has 2 numbers; expected 3"),
+        ([], "column 'vector': row 4 has 0 numbers; expected 3"),
+        (None, "column 'vector': row 4 has nan numbers; expected 3"),
         ([1.0, None, 2.0], "column 'vector': row 4 has a number missing"),
         ([1.0, float("nan"), 2.0], "column 'vector': row 4 has the value nan"),
         ([1.0, 1e300, 2.0], "column 'vector' as float32: row 4 has the value inf"),
@@ -279,10 +281,10 @@ def test_spellings_of_files_and_which_part_is_which(tmp_path):
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):
-    with pytest.raises(DataError, match="nowhere: does not exist; expected a folder of parquet files"):
+    with pytest.raises(DataError, match=r"nowhere: does not exist; expected a \.csv, .* or \.parquet file"):
         ParquetReader(path=str(tmp_path / "nowhere")).read()
     (tmp_path / "words.txt").write_text("x")
-    with pytest.raises(DataError, match=r"has no training set; expected train\.parquet .* found words\.txt"):
+    with pytest.raises(DataError, match=r"words\.txt: has a heading and no row"):
         ParquetReader(path=str(tmp_path)).read()
     folder = write_picture_folder(tmp_path / "p")
     (folder / "test-00000-of-00001.parquet").rename(tmp_path / "kept")
@@ -305,10 +307,10 @@ def test_shards_that_differ_are_refused(tmp_path):
     folder = write_picture_folder(tmp_path)
     shard = folder / "train-00001-of-00002.parquet"
     write_parquet(shard, picture=[picture_bytes(made_colours(1)[0])], label=[0])
-    with pytest.raises(DataError, match=r"00001-of-00002\.parquet: has no column 'img', which the training set has"):
+    with pytest.raises(DataError, match=r"00001-of-00002\.parquet: has no column 'img'; in train-00000"):
         ParquetReader(path=str(folder)).read()
     write_parquet(shard, img=["text"], label=[0])
-    with pytest.raises(DataError, match="column 'img' holds string; the training set has struct"):
+    with pytest.raises(DataError, match=r"column 'img' holds values; in train-00000-of-00002\.parquet it holds bytes"):
         ParquetReader(path=str(folder)).read()
     (folder / "train.parquet").write_bytes(shard.read_bytes())
     with pytest.raises(DataError, match="the train set has 2 files by their names, but there are 3"):

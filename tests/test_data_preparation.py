@@ -12,9 +12,10 @@ from tests.made_data import made_split
 
 
 def made_raw(rows: int = 40, num_labels: int = 4, **changes) -> RawData:
+    parts = {"train": made_split(rows, num_labels), "test": made_split(8, num_labels)}
+    parts |= {part: changes.pop(part) for part in ("train", "validation", "test") if part in changes}
     values = {
-        "train": made_split(rows, num_labels),
-        "test": made_split(8, num_labels),
+        "parts": parts,
         "names": tuple(f"label {label}" for label in range(num_labels)),
         "input_range": (0.0, 400.0),
         "source": "made",

@@ -184,8 +184,8 @@ def test_rows_without_text_or_label_are_left_out_when_asked(tmp_path):
     found = read(write_csv(tmp_path / "r.csv", rows, "text", "label"), skip_incomplete=True)
     assert pairs(found) == sorted(reviews(20))
     assert "examples left out: column 'text' has no text in 2 (row 22, row 23) of 23 examples" in found.notes
-    assert "examples without a label left out: 1 of 21 (row 22)" not in found.notes  # rows keep their numbers
-    assert "examples without a label left out: 1 of 21 (row 24)" in found.notes
+    assert "left out, without a label: 1 of 21 examples (row 22)" not in found.notes  # rows keep their numbers
+    assert "left out, without a label: 1 of 21 examples (row 24)" in found.notes
 
 
 def test_rare_labels_are_told_and_left_out_when_asked(tmp_path):

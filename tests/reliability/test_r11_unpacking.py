@@ -38,7 +38,7 @@ def test_columns_that_would_fill_the_memory_are_refused_unread(reader, tmp_path,
         write_texts(file, 24)
     with (
         memory_taken() as taken,
-        pytest.raises(DataError, match=r"f\.parquet: the columns .* hold .* bytes") as refused,
+        pytest.raises(DataError, match=r"f\.parquet: unpacks to 25,.* bytes") as refused,
     ):
         READERS[reader](path=str(file)).read()
     assert "the limit is 16,777,216; take fewer examples" in str(refused.value)
@@ -49,7 +49,7 @@ def test_columns_that_would_fill_the_memory_are_refused_unread(reader, tmp_path,
 def test_several_files_hold_too_much_together(tmp_path, figure):
     for number in range(3):  # no file alone holds too much
         write_texts(tmp_path / f"train-{number:05d}-of-00003.parquet", 8)
-    with pytest.raises(DataError, match=r"train-00000-of-00003\.parquet: the columns text, label hold 25,"):
+    with pytest.raises(DataError, match=r"train-00000-of-00003\.parquet: unpacks to 25,"):
         TextReader(path=str(tmp_path)).read()
     figure.count("files that unpack to too much refused", 1, 1)
 

@@ -27,6 +27,7 @@ from labelembed.data.encoders.table import TableEncoder
 from labelembed.data.encoders.text_encoder import TextFeatures, TextTokens
 from labelembed.data.files.idx import read_idx
 from labelembed.data.files.picture import Fit
+from labelembed.data.found import Found, Place
 from labelembed.data.preparation import prepare
 from labelembed.data.readers.arrays import read_inputs
 from labelembed.data.readers.cifar import CifarReader
@@ -111,6 +112,7 @@ __all__ = [
     "Encoder",
     "Examples",
     "Fit",
+    "Found",
     "ImageReader",
     "LabelledData",
     "MnistReader",
@@ -119,6 +121,7 @@ __all__ = [
     "PairFiles",
     "PairInputs",
     "ParquetReader",
+    "Place",
     "RawData",
     "Reader",
     "ReadingProgress",

@@ -107,3 +107,8 @@ def require_names(names: Sequence[str], count: int | None, where: str) -> tuple[
 def printable(name: str) -> str:
     """Returns a name found in a user's file as it may stand in a message of one line."""
     return name if name.isprintable() else repr(name)
+
+
+def counted(number: int, what: str) -> str:
+    """Returns a number of things for messages: ``1 example``, ``1,234 examples``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

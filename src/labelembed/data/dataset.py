@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,9 +25,8 @@ class RawData:
     """A data set as a reader found it, before validation examples are held out and inputs are made.
 
     Attributes:
-        train: Training examples.
-        test: Test examples, or None: data to measure that name none.
-        validation: The validation set that the data bring themselves; then none is held out. None: they bring none.
+        parts: The training examples `train`; the test examples `test`, but of data to measure that name none; and the
+            `validation` set where the data bring one, and then none is held out.
         names: Names of the labels 0, 1, ...; none: arrays to measure whose labels have numbers only.
         input_range: Smallest and largest value an input can have, in the units of the inputs; None: nothing says so,
             and the encoder learns it.
@@ -37,21 +36,28 @@ class RawData:
         new_encoder: Makes the encoder that turns examples into inputs.
     """
 
-    train: Examples
-    test: Examples | None = None
+    parts: Mapping[str, Examples]
     names: tuple[str, ...]
     input_range: tuple[float, float] | None = None
     source: str
     notes: tuple[str, ...] = ()
-    validation: Examples | None = None
     label_column: str | None = None
     new_encoder: Callable[[], Encoder] = Unchanged
 
     @property
-    def parts(self) -> dict[str, Examples]:
-        """The parts there are, by the name of `LabelledData.splits`."""
-        found = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: part for name, part in found.items() if part is not None}
+    def train(self) -> Examples:
+        """The training examples."""
+        return self.parts["train"]
+
+    @property
+    def validation(self) -> Examples | None:
+        """The validation set that the data bring."""
+        return self.parts.get("validation")
+
+    @property
+    def test(self) -> Examples | None:
+        """The test examples."""
+        return self.parts.get("test")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -130,19 +136,14 @@ class LabelledData:
         inputs = self.train.inputs
         channels = inputs.shape[1]
         at_once = max(1, _CHUNK_ELEMENTS // max(1, inputs[0].numel()))
-        count = 0
-        mean = torch.zeros(channels, dtype=torch.float64)
-        squares = torch.zeros(channels, dtype=torch.float64)  # sum of squared differences from the mean
-        for chunk in torch.split(inputs, at_once):
-            values = chunk.cpu().to(torch.float64).transpose(0, 1).reshape(channels, -1)
-            # chunks are merged by their means: a sum of squares alone cancels where the mean is large
-            added = values.shape[1]
-            chunk_variance, chunk_mean = torch.var_mean(values, dim=1, correction=0)
-            difference = chunk_mean - mean
-            total = count + added
-            squares += chunk_variance * added + difference.square() * (count * added / total)
-            mean += difference * (added / total)
-            count = total
-        deviation = (squares / count).sqrt()
+
+        def mean_of(function: Callable[[Tensor], Tensor]) -> Tensor:
+            total = torch.zeros(channels, dtype=torch.float64)
+            for chunk in torch.split(inputs, at_once):
+                total += function(chunk.cpu().to(torch.float64).transpose(0, 1).reshape(channels, -1)).sum(dim=1)
+            return total / (inputs.numel() / channels)
+
+        mean = mean_of(lambda values: values)
+        deviation = mean_of(lambda values: (values - mean[:, None]).square()).sqrt()
         deviation[deviation == 0] = 1.0
         return mean.to(torch.float32), deviation.to(torch.float32)

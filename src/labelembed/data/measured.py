@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from labelembed.data.checks import printable
+from labelembed.data.checks import counted, printable
 from labelembed.data.dataset import RawData
 from labelembed.errors import DataError
 
@@ -48,19 +48,15 @@ def renumbered(raw: RawData, names: Sequence[str], *, merge: bool | None = False
         numbers = np.array([place or 0 for place in places], dtype=np.int64)
         parts[part] = replace(examples, labels=torch.from_numpy(numbers[inverse]))
     if unknown:
-        told = [f"{printable(name[:60])} ({_examples(count)})" for name, count in unknown.most_common(_SHOWN)]
+        told = [f"{printable(name[:60])} ({counted(count, 'example')})" for name, count in unknown.most_common(_SHOWN)]
         more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
         known = ", ".join(map(printable, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
         raise DataError(
             f"{raw.source}: has labels that the run does not know: {', '.join(told)}{more}; its {len(names):,} "
             f"labels are {known}"
         )
-    return replace(raw, names=tuple(names), **parts)  # type: ignore[arg-type]
+    return replace(raw, names=tuple(names), parts=parts)
 
 
 def _folded(name: str) -> str:
     return " ".join(name.split()).casefold()
-
-
-def _examples(count: int) -> str:
-    return "1 example" if count == 1 else f"{count:,} examples"

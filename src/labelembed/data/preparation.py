@@ -14,7 +14,7 @@ from labelembed.data.checks import first_fault, require_finite, require_names
 from labelembed.data.data_notes import balance_notes, repeat_notes, repeated_texts
 from labelembed.data.dataset import LabelledData, RawData
 from labelembed.data.encoder import Encoder, ReadingProgress
-from labelembed.data.splits import ValidationSplit, hold_out, stratified_order
+from labelembed.data.splits import ValidationSplit, hold_out, in_words, stratified_order
 from labelembed.errors import ArgumentFaults, DataError
 
 
@@ -51,7 +51,7 @@ def prepare(
         faults.require(value is None or value >= 1, name, value, "must be >= 1")
     faults.raise_if_any()
     names = require_names(raw.names, None, raw.source)
-    _check(raw, {name: f"{raw.source}: {_in_words(name)} set" for name in raw.parts}, names)
+    _check(raw, {name: f"{raw.source}: {in_words(name)} set" for name in raw.parts}, names)
     notes: list[str] = []
     train, held_out = raw.train, raw.validation
     if held_out is None:
@@ -141,7 +141,7 @@ def _repeats(splits: Mapping[str, Split], shown: Mapping[str, Any], encoder: Enc
 
     return repeat_notes(
         repeated_texts(map(text_at, range(len(places))), text_at=text_at),
-        labels={_in_words(name): split.labels for name, split in splits.items()},
+        labels={in_words(name): split.labels for name, split in splits.items()},
         shown=lambda place, earlier: repr(shorten(text_at(place), 60, placeholder=" ...")),
         what="example",
     )
@@ -164,10 +164,6 @@ def _check(raw: RawData, wheres: Mapping[str, str], names: Sequence[str]) -> Non
                 f"{where}: row {fault[0]} has the label {fault[1]}; expected 0 to {len(names) - 1}, "
                 f"for there are {len(names)} label names"
             )
-
-
-def _in_words(part: str) -> str:
-    return "training" if part == "train" else part
 
 
 def _left(train: Examples, held_out: Examples | None) -> str:

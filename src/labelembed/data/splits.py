@@ -77,6 +77,11 @@ def assigned(
     return parts, [f"no test set: {held}, stratified and always the same (test_fraction {share:g})"]
 
 
+def in_words(part: str) -> str:
+    """Returns the name of a part in a sentence: the `training` set."""
+    return "training" if part == "train" else part
+
+
 def fraction_faults(fraction: float | None) -> ArgumentFaults:
     """Returns what is wrong with a `test_fraction`."""
     faults = ArgumentFaults()

@@ -35,9 +35,7 @@ def read_named_arrays(place: Path) -> dict[str, Array]:
     """Returns the arrays of an npz file or of a folder of npy files: those of `SPLIT` or of `WHOLE`, and `names`.
 
     Those of a validation set that is there, however it is called, are `validation_inputs` and `validation_labels`; the
-    test set may be missing then.
-
-    In a folder the names may be a text file, ``names.txt``, with a name a line.
+    test set may be missing then. In a folder the names may be a text file, ``names.txt``, with a name a line.
 
     Raises:
         DataError: The place or an array is missing, or a file is damaged; nothing is unpickled.

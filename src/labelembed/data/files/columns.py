@@ -48,12 +48,11 @@ def find_columns(table: Table, *, texts: Sequence[str], label: str | None) -> tu
         DataError: A column that is given is not there, or one cannot be told; names the columns, what they hold, and
             the settings to type.
     """
-    for key, name in (*(("text_column", text) for text in texts), ("label_column", label)):
-        if name is not None and name not in table.names:
-            raise DataError(missing_column(table, key, name))
+    _require(table, "text_column", *texts)
+    _require(table, "label_column", label)
     if label in texts:
         raise DataError(f"{table.source}: column {label!r} cannot hold both the texts and the labels")
-    found_label = label or find_label_column(table, without=texts)
+    found_label = label or likely_label(table, without=texts)
     found_texts = tuple(texts or filter(None, [_text_column(table, without=found_label)]))
     if not found_texts or found_label is None:
         raise DataError(_unclear(table, texts=bool(found_texts), label=found_label))
@@ -67,40 +66,34 @@ def find_columns(table: Table, *, texts: Sequence[str], label: str | None) -> tu
 
 
 def find_text_columns(table: Table, *, texts: Sequence[str]) -> tuple[str, ...]:
-    """Returns the columns of texts alone, those given or else one that is found, for rows that need no label.
-
-    Raises:
-        DataError: As `find_columns`.
-    """
-    for text in texts:
-        if text not in table.names:
-            raise DataError(missing_column(table, "text_column", text))
-    label = find_label_column(table, without=[])
+    """As `find_columns`, for rows that need no label."""
+    _require(table, "text_column", *texts)
+    label = likely_label(table)
     found = tuple(texts or filter(None, [_text_column(table, without=label)]))
     if not found:
         raise DataError(_unclear(table, texts=False, label=label or ""))
     return found
 
 
-def find_only_labels(table: Table, *, label: str | None) -> str:
-    """Returns the column of labels of a table without texts.
+def find_label(table: Table, label: str | None, *, key: str = "label_column", without: Sequence[str] = ()) -> str:
+    """As `find_columns`, for rows without texts.
 
-    Raises:
-        DataError: As `find_columns`.
+    Args:
+        table: The training rows.
+        label: Column of labels; None: found.
+        key: The key of `data` that names it.
+        without: Columns that hold something else.
     """
-    if label is not None and label not in table.names:
-        raise DataError(missing_column(table, "label_column", label))
-    found = label or find_label_column(table, without=[])
+    _require(table, key, label)
+    found = label or likely_label(table, without=without)
     if found is None:
-        raise DataError(_unclear(table, texts=True, label=None))
+        raise DataError(_unclear(table, texts=True, label=None, key=key))
     return found
 
 
-def find_label_column(table: Table, *, without: Sequence[str]) -> str | None:
+def likely_label(table: Table, *, without: Sequence[str] = ()) -> str | None:
     """Returns the column of labels, None where it is unclear."""
     columns = [name for name in table.names if name not in without]
-    if len(columns) == 0:
-        return None
     named = [name for name in _by_name(columns, _LABEL_WORDS) if _may_be_labels(table, name)]
     if named:
         return named[0]
@@ -110,6 +103,12 @@ def find_label_column(table: Table, *, without: Sequence[str]) -> str | None:
     if not candidates:  # what is wrong with a column of that name is told later
         candidates = [name for name in columns if name.strip().lower() in _LABEL_WORDS][:1]
     return candidates[0] if len(candidates) == 1 else None
+
+
+def _require(table: Table, key: str, *names: str | None) -> None:
+    for name in names:
+        if name is not None and name not in table.names:
+            raise DataError(missing_column(table, key, name))
 
 
 def surely_texts(table: Table, name: str) -> bool:
@@ -208,7 +207,7 @@ def _seen(table: Table, name: str) -> list[Any]:
     return [value for value in table.values(name)[:_LOOKED_AT] if not is_missing(value)]
 
 
-def described(table: Table, name: str) -> str:
+def _described(table: Table, name: str) -> str:
     """Returns a column with what it holds: ``stars (5 values: 1, 2, 3, 4, 5)``."""
     if name in table.left_aside:
         return f"{printable(name)} ({table.left_aside[name]})"
@@ -220,11 +219,11 @@ def described(table: Table, name: str) -> str:
         shown = ", ".join(printable(value[:20]) for value in sorted(different)[:4])
         what = f"{len(different)} value{'s' if len(different) > 1 else ''}: {shown}"
         what += ", ..." if len(different) > 4 else ""
-    elif _holds_texts(table, name):
-        words = _mean_words(table, name)
-        what = f"texts of {words:.0f} words" if words >= 2 else f"{len(different):,} different short texts"
+    elif _holds_texts(table, name) and _mean_words(table, name) >= 2:
+        what = f"texts of {_mean_words(table, name):.0f} words"
     else:
-        what = f"{len(different):,} different numbers" if _numbers(values) else f"{len(different):,} different values"
+        kind = "short texts" if _holds_texts(table, name) else "numbers" if _numbers(values) else "values"
+        what = f"{len(different):,} different {kind}"
     return f"{printable(name)[:40]} ({what})"
 
 
@@ -232,20 +231,22 @@ def _numbers(values: Iterable[Any]) -> bool:
     return all(not isinstance(value, str) or re.fullmatch(r"[-+\d.,eE]+", value.strip()) for value in values)
 
 
-def _unclear(table: Table, *, texts: bool, label: str | None) -> str:
+def _unclear(table: Table, *, texts: bool, label: str | None, key: str = "label_column") -> str:
     """Returns the message where it is unclear what holds the texts or the labels.
 
     Args:
         table: The rows.
         texts: Whether it is known what holds the texts.
         label: What holds the labels; None: unclear.
+        key: The key of `data` that names it.
     """
-    missing = [key for key, known in (("text", texts), ("label", label is not None)) if not known]
-    what = " and which the ".join(f"{key}s" for key in missing)
-    settings = " ".join(f"--set data.{key}_column=NAME" for key in missing)
+    missing = [] if texts else [("texts", "text_column")]
+    missing += [("labels", key)] if label is None else []
+    what = " and which the ".join(what for what, _ in missing)
+    settings = " ".join(f"--set data.{setting}=NAME" for _, setting in missing)
     likely = [name for name in table.names if label is None and _looks_like_labels(table, name)]
     names = list(dict.fromkeys([*likely, *table.names, *table.left_aside]))
-    shown = [f"  {described(table, name)}" for name in names[:6]]
+    shown = [f"  {_described(table, name)}" for name in names[:6]]
     if len(names) > 6:
         shown.append(f"  and {len(names) - 6} more: {', '.join(map(printable, names[6:18]))}"[:200])
     lines = [f"{table.source}: which column holds the {what} is unclear; name it: {settings}", *shown]

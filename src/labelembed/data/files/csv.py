@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from labelembed.data.checks import printable
+from labelembed.data.checks import counted, printable
 from labelembed.data.files.table import Table
 from labelembed.errors import DataError
 
@@ -20,8 +18,8 @@ MAXIMUM_CELL = 2_000_000
 _DELIMITERS = ",;\t|"
 _LOOKED_AT = 100
 _LOOKED_AT_CHARACTERS = 2**20
-# csv.field_size_limit is one for the whole process.
-_LIMIT = threading.Lock()
+# One for the whole process, and 131,072 at first, which is less than a long text has.
+csv.field_size_limit(MAXIMUM_CELL)
 
 
 def read_csv(
@@ -53,16 +51,16 @@ def read_csv(
         raise DataError(f"{file}: has a heading and no row: {', '.join(map(printable, heading[:12]))}")
     ragged = next((number for number in numbers if len(rows[number - 1]) != len(heading)), None)
     if ragged is not None:
-        whose = "`columns` has" if columns is not None else "the heading has"
+        cells, wanted = counted(len(rows[ragged - 1]), "cell"), counted(len(heading), "cell")
         raise DataError(
-            f"{file}: row {ragged:,} has {_counted(len(rows[ragged - 1]))} when cut at {_shown(cut_at)}, {whose} "
-            f"{_counted(len(heading))}; put texts that hold a {_shown(cut_at)} in quotation marks, or name another "
-            "delimiter with --set data.delimiter=..."
+            f"{file}: row {ragged:,} has {cells} when cut at {_shown(cut_at)}, "
+            f"{'the heading has' if columns is None else '`columns` has'} {wanted}; put texts that hold a "
+            f"{_shown(cut_at)} in quotation marks, or name another delimiter with --set data.delimiter=..."
         )
     note = f"{file.name}: read without quotation marks: they do not come in pairs, so they are plain characters"
-    cells = zip(*(rows[number - 1] for number in numbers), strict=True)
-    values = dict(zip(heading, map(list, cells), strict=True))
-    return Table(source=file, columns=values, places=numbers, word="row", typed=False, notes=() if quoted else (note,))
+    columns_of_cells = zip(*(rows[number - 1] for number in numbers), strict=True)
+    values = dict(zip(heading, map(list, columns_of_cells), strict=True))
+    return Table(source=file, columns=values, places=numbers, notes=() if quoted else (note,))
 
 
 def _rows(text: str, file: Path, delimiter: str, *, quoted: bool) -> list[list[str]]:
@@ -75,13 +73,12 @@ def _rows(text: str, file: Path, delimiter: str, *, quoted: bool) -> list[list[s
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=quoting)
     rows: list[list[str]] = []
     begin = 1
-    with _cells_up_to(MAXIMUM_CELL):
-        try:
-            for cells in reader:
-                rows.append(cells)
-                begin = reader.line_num + 1
-        except csv.Error as error:
-            raise DataError(f"{file}: {_refusal(str(error), len(rows) + 1, begin)}") from None
+    try:
+        for cells in reader:
+            rows.append(cells)
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{file}: {_refusal(str(error), len(rows) + 1, begin)}") from None
     return rows
 
 
@@ -108,12 +105,11 @@ def found_delimiter(text: str) -> str:
 
 def _first_lengths(text: str, delimiter: str) -> list[int]:
     beginning = text[:_LOOKED_AT_CHARACTERS]
-    with _cells_up_to(MAXIMUM_CELL):
-        try:
-            rows = csv.reader(io.StringIO(beginning, newline=""), delimiter=delimiter)
-            lengths = [len(cells) for cells in islice((cells for cells in rows if cells), _LOOKED_AT)]
-        except csv.Error:
-            return []
+    rows = csv.reader(io.StringIO(beginning, newline=""), delimiter=delimiter)
+    try:
+        lengths = [len(cells) for cells in islice(filter(None, rows), _LOOKED_AT)]
+    except csv.Error:
+        return []
     is_cut = len(beginning) < len(text) and 1 < len(lengths) < _LOOKED_AT
     return lengths[:-1] if is_cut else lengths
 
@@ -132,16 +128,6 @@ def _refusal(said: str, number: int, line: int) -> str:
     return f"{where} cannot be read as a row ({said})"
 
 
-@contextmanager
-def _cells_up_to(characters: int) -> Iterator[None]:
-    with _LIMIT:
-        before = csv.field_size_limit(characters)
-        try:
-            yield
-        finally:
-            csv.field_size_limit(before)
-
-
 def _require_heading(heading: list[str], file: Path, text: str, delimiter: str, *, given: bool) -> None:
     twice = next((name for name in heading if heading.count(name) > 1), None)
     if twice == "":
@@ -156,10 +142,6 @@ def _require_heading(heading: list[str], file: Path, text: str, delimiter: str, 
                 f"{file}: has one column only, {heading[0]!r:.60}, when cut at {_shown(delimiter)}; cut at "
                 f"{_shown(better)} it has {cells}: --set data.delimiter='{_typed(better)}'"
             )
-
-
-def _counted(cells: int) -> str:
-    return "1 cell" if cells == 1 else f"{cells:,} cells"
 
 
 def _shown(delimiter: str) -> str:

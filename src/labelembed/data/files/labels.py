@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from labelembed.data.batch import Examples
-from labelembed.data.checks import printable
+from labelembed.data.checks import counted, printable
 from labelembed.data.files.parts import Parts
 from labelembed.data.files.table import Table, is_missing, missing_column
 from labelembed.errors import ArgumentFaults, DataError
@@ -48,18 +48,6 @@ class LabelReading:
         return faults
 
 
-@dataclass(eq=False)
-class _Part:
-    """A table, and the name of each example's label; None: it has none."""
-
-    table: Table
-    names: list[str | None]
-
-    def select(self, is_chosen: Callable[[str | None], bool]) -> _Part:
-        rows = [row for row, name in enumerate(self.names) if is_chosen(name)]
-        return self if len(rows) == len(self.names) else _Part(self.table.select(rows), [self.names[r] for r in rows])
-
-
 def labelled(
     tables: Parts, column: str, how: LabelReading, source: Path
 ) -> tuple[dict[str, Examples], tuple[str, ...], list[str]]:
@@ -81,23 +69,32 @@ def labelled(
     notes = list(dict.fromkeys(note for table in tables.values() for note in table.notes))
     tables = _without_secret_test(tables, column, notes)
     known = tables["train"].label_names.get(column)
-    parts: dict[str, _Part] = {}
-    for name, table in tables.items():
+    names: dict[str, list[str]] = {}
+    for part, table in tables.items():
         if column not in table.names:
             raise DataError(missing_column(table, how.key, column))
-        names = [_name_of(value, known, table, row) for row, value in enumerate(table.values(column))]
-        parts[name] = _complete(_Part(table, names), column, how, notes)
+        found = [_name_of(value, known, table, row) for row, value in enumerate(table.values(column))]
+        missing = [row for row, name in enumerate(found) if name is None]
+        if missing:
+            _minds_missing(table, missing, column, how, notes)
+            tables[part] = table.select([row for row, name in enumerate(found) if name is not None])
+        names[part] = [name for name in found if name is not None]
     where = f"{source}: column {column!r}"
     if not how.to_measure:
-        _merge_spellings(parts, where, how, notes)
+        _merge_spellings(names, where, how, notes)
         if known is None:
-            _refuse_no_labels(parts["train"].names, where, how.key)
-        parts, every = _frequent(parts, how, notes)
-        known = known if every and known and set(parts["train"].names) <= set(known) else None
-    found = {name: [str(label) for label in part.names] for name, part in parts.items()}
-    label_names, labels = numbered(found, where, names=known, to_measure=how.to_measure)
-    examples = {name: Examples(part.table.without((column,)), labels[name]) for name, part in parts.items()}
-    return examples, label_names, notes
+            _refuse_no_labels(names["train"], where, how.key)
+        rare = _rare(names["train"], how, notes)
+        for part, found_names in names.items() if rare else ():
+            kept = [row for row, name in enumerate(found_names) if name not in rare]
+            tables[part], names[part] = tables[part].select(kept), [found_names[row] for row in kept]
+        known = known if not rare and known and set(names["train"]) <= set(known) else None
+    label_names, labels = numbered(names, where, names=known, to_measure=how.to_measure)
+    return (
+        {part: Examples(table.without((column,)), labels[part]) for part, table in tables.items()},
+        label_names,
+        notes,
+    )
 
 
 def numbered(
@@ -140,7 +137,7 @@ def ordered_names(found: Iterable[str]) -> list[str]:
 
 def few(names: Sequence[str]) -> str:
     """Returns the first of several names for a message."""
-    shown = ", ".join(printable(name[:60]) for name in names[:_SHOWN])
+    shown = ", ".join(printable(name[:120]) for name in names[:_SHOWN])
     return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
 
 
@@ -150,7 +147,7 @@ def _without_secret_test(tables: Parts, column: str, notes: list[str]) -> Parts:
     if test is None or (
         column in test.names and any(not is_missing(value) and value != -1 for value in test.values(column))
     ):
-        return tables
+        return dict(tables)
     notes.append(f"test examples without labels left aside: {len(test):,}")
     return {name: table for name, table in tables.items() if name != "test"}
 
@@ -174,30 +171,30 @@ def _name_of(value: Any, known: Sequence[str] | None, table: Table, row: int) ->
         raise DataError(f"{table.source}: {table.place(row)} has a number of very many digits for a label") from None
 
 
-def _complete(part: _Part, column: str, how: LabelReading, notes: list[str]) -> _Part:
-    """Returns the examples that have a label; refuses those without unless they are to be skipped."""
-    missing = [row for row, name in enumerate(part.names) if name is None]
-    if missing:
-        table, of = part.table, f"{len(missing):,} of {len(part.table):,}"
-        if not how.skip_incomplete:
-            raise DataError(
-                f"{table.source}: column {column!r} has no label in {of} examples ({table.places_of(missing)})"
-                + ("" if how.skip_incomplete is None else "; leave them out with --set data.skip_incomplete=true")
-            )
-        notes.append(f"examples without a label left out: {of} ({table.places_of(missing)})")
-    return part.select(lambda name: name is not None)
+def _minds_missing(table: Table, missing: Sequence[int], column: str, how: LabelReading, notes: list[str]) -> None:
+    """Notes examples without a label, or refuses them unless they are to be skipped."""
+    of = f"{len(missing):,} of {len(table):,} examples ({table.places_of(missing)})"
+    if not how.skip_incomplete:
+        raise DataError(
+            f"{table.source}: column {column!r} has no label in {of}"
+            + ("" if how.skip_incomplete is None else "; leave them out with --set data.skip_incomplete=true")
+        )
+    notes.append(f"left out, without a label: {of}")
 
 
-def _merge_spellings(parts: Mapping[str, _Part], where: str, how: LabelReading, notes: list[str]) -> None:
+def _merge_spellings(parts: dict[str, list[str]], where: str, how: LabelReading, notes: list[str]) -> None:
     """Makes labels that differ by case or spaces one, if that is asked for; otherwise asks."""
-    counts = Counter(name for part in parts.values() for name in part.names if name is not None)
+    counts = Counter(name for names in parts.values() for name in names)
     spellings: dict[str, list[str]] = {}
     for name in counts:
         spellings.setdefault(" ".join(name.split()).casefold(), []).append(name)
     several = [found for found in spellings.values() if len(found) > 1]
     if several and how.merge is None:
         groups = [
-            " and ".join(f"{name!r} ({_count(counts[name])})" for name in sorted(found, key=lambda name: -counts[name]))
+            " and ".join(
+                f"{name!r} ({counted(counts[name], 'example')})"
+                for name in sorted(found, key=lambda name: -counts[name])
+            )
             for found in several[:4]
         ]
         more = f"; and {len(several) - 4} more" if len(several) > 4 else ""
@@ -208,7 +205,7 @@ def _merge_spellings(parts: Mapping[str, _Part], where: str, how: LabelReading, 
     if how.merge is False:
         return
     # by the training examples alone, for the order of the names says which number a label has
-    trained = Counter(parts["train"].names)
+    trained = Counter(parts["train"])
     stands_for = {
         name: max(found, key=lambda name: trained[name]).strip() for found in spellings.values() for name in found
     }
@@ -217,13 +214,13 @@ def _merge_spellings(parts: Mapping[str, _Part], where: str, how: LabelReading, 
     ]
     if merged:
         notes.append(f"labels merged that differ by case or spaces: {'; '.join(merged[:6])}")
-    for part in parts.values():
-        part.names = [None if name is None else stands_for[name] for name in part.names]
+    for part, names in parts.items():
+        parts[part] = [stands_for[name] for name in names]
 
 
-def _frequent(parts: Mapping[str, _Part], how: LabelReading, notes: list[str]) -> tuple[dict[str, _Part], bool]:
-    """Returns the examples of labels with enough training examples, and whether those are all labels."""
-    counts = Counter(str(name) for name in parts["train"].names)
+def _rare(names: Sequence[str], how: LabelReading, notes: list[str]) -> set[str]:
+    """Returns the labels that are left out since they have too few training examples."""
+    counts = Counter(names)
     rare = {name for name, count in counts.items() if count < how.minimum}
     if rare:
         notes.append(f"labels with fewer than {how.minimum} training examples left out: {few(sorted(rare))}")
@@ -233,12 +230,12 @@ def _frequent(parts: Mapping[str, _Part], how: LabelReading, notes: list[str]) -
             f"labels with one example only: {few(single)}: nothing can be learned from one; "
             "--set data.minimum_label_rows=2 leaves them out"
         )
-    return {name: part.select(lambda label: label not in rare) for name, part in parts.items()}, not rare
+    return rare
 
 
-def _refuse_no_labels(names: Sequence[str | None], where: str, key: str) -> None:
+def _refuse_no_labels(names: Sequence[str], where: str, key: str) -> None:
     """Raises DataError where a column holds no labels but texts, numbers or measurements."""
-    found, examples = {str(name) for name in names}, len(names)
+    found, examples = set(names), len(names)
     different = len(found)
     if different == examples and examples > 2:
         raise DataError(
@@ -264,7 +261,3 @@ def _has_fraction(name: str) -> bool:
         return not float(name).is_integer()
     except (ValueError, OverflowError):
         return False
-
-
-def _count(count: int) -> str:
-    return "1 example" if count == 1 else f"{count:,} examples"

@@ -10,7 +10,7 @@ from pathlib import Path
 from labelembed.data.checks import printable, require_file
 from labelembed.data.files.csv import read_csv
 from labelembed.data.files.jsonl import read_json
-from labelembed.data.files.parquet import find_shards, read_parquet_table, read_saved_table, saved_splits
+from labelembed.data.files.parquet import ARROW_SUFFIX, read_arrow_table, saved_splits
 from labelembed.data.files.table import Table, missing_column
 from labelembed.data.files.text import is_encoding, read_text
 from labelembed.data.splits import PARTS
@@ -21,9 +21,13 @@ _KINDS = {
     ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
     ".parquet": "parquet",
 }  # fmt: skip
-_FILE_NAME = re.compile(rf"(?:.*[-_.])?(?P<part>{'|'.join(PARTS)})", re.IGNORECASE)
-#: How a column of parts is called.
-SPLIT_WORDS = ("split", "set", "subset", "partition")
+# `train`, `imdb-train`, `train-00000-of-00002` or `train-00000-of-00002-0123456789abcdef`
+_FILE_NAME = re.compile(
+    rf"(?:.*[-_.])?(?P<part>{'|'.join(PARTS)})(?:[-_.](?P<number>\d+)(?:[-_.]of[-_.](?P<count>\d+))?)?"
+    r"(?:-[0-9a-f]{16})?",
+    re.IGNORECASE,
+)
+_SPLIT_WORDS = ("split", "set", "subset", "partition")
 
 #: Tables by what they are for: `train`, `validation`, `test`.
 Parts = dict[str, Table]
@@ -59,31 +63,31 @@ def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_mea
     """Returns the tables of a data set: `train`, and `validation` and `test` where there are such.
 
     Args:
-        path: A file; a folder with ``train``, ``test`` and ``dev`` files of any kind, or with one file; or a data set
-            that the `datasets` library saved (`save_to_disk`).
+        path: A file; a folder with ``train``, ``test`` and ``dev`` files of any kind (parquet may be in several,
+            ``train-00000-of-00002.parquet``, or in folders ``train`` and ``test``) or with one file alone; or a data
+            set that the `datasets` library saved (`save_to_disk`).
         reading: How files are read.
-        split: Column that says what each example is for, of one file; None: the one named `split` or the like in which
-            every value is the name of a part, if any.
+        split: Column that says what each example is for, of data without files for each part; None: the one named
+            `split` or the like with `train` among its values, if any.
         to_measure: A file without the column `split`, or without training examples in it, is one part.
 
     Raises:
         DataError: Nothing there can be read; names file and row.
     """
     try:
-        is_folder = path.is_dir()
-    except (OSError, ValueError) as error:
+        files = _files_by_part(path) if path.is_dir() else {"train": [path]}
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         raise DataError(f"{path}: cannot be read ({error})") from None
-    if not is_folder:
-        return by_column(read_file(path, reading), path, split, to_measure)
-    tables = _of_saved(path) or _of_folder(path, reading)
-    if "train" not in tables:
-        raise DataError(f"{path}: has no training set; found {', '.join(sorted(tables))}")
+    if "train" not in files:
+        raise DataError(f"{path}: has no training set; found {', '.join(sorted(files))}")
+    tables = {part: _read_files(found, reading) for part, found in files.items()}
+    train = tables["train"]
     if list(tables) == ["train"]:
-        return by_column(tables["train"], path, split, to_measure)
+        return _by_column(train, path, split, to_measure)
     if split is not None:
         raise DataError(f"{path}: has a file for each part already; leave `split_column` out")
     for name, table in tables.items():
-        missing = [column for column in tables["train"].names if column not in table.names]
+        missing = [column for column in train.names if column not in table.names]
         if missing and name != "test":  # a test set may come without labels, which is seen to later
             raise DataError(
                 f"{table.source}: has no column {missing[0]!r}, which the training set has; it has {table.listed()}"
@@ -99,8 +103,8 @@ def read_file(file: Path, reading: Reading) -> Table:
     """
     require_file(file, ACCEPTED)
     kind = _kind_of(file)
-    if kind == "parquet":
-        return read_parquet_table([file], file)
+    if kind == "parquet" or file.suffix == ARROW_SUFFIX:
+        return read_arrow_table([file])
     if kind is None:
         raise DataError(f"{file}: unknown kind of file {''.join(file.suffixes[-2:])!r:.40}; expected {ACCEPTED}")
     text = read_text(file, encoding=reading.encoding)
@@ -109,18 +113,82 @@ def read_file(file: Path, reading: Reading) -> Table:
     return read_csv(text, file, delimiter=reading.delimiter, tabs=kind == "tsv", columns=reading.columns)
 
 
-def by_column(table: Table, source: Path, split: str | None, to_measure: bool) -> Parts:
-    """Cuts one table into parts where a column says what each example is for.
+def is_readable(file: Path) -> bool:
+    """Tells whether a file is of a kind that is read, by its name."""
+    return _kind_of(file) is not None
 
-    Args:
-        table: The examples.
-        source: Where they come from, for messages.
-        split: See `read_parts`.
-        to_measure: See `read_parts`.
 
-    Raises:
-        DataError: A value names no part, or there is no training example.
-    """
+def _kind_of(file: Path) -> str | None:
+    return _KINDS.get(_unzipped(file).suffix.lower())
+
+
+def _unzipped(file: Path) -> Path:
+    return file.with_suffix("") if file.suffix.lower() == ".gz" else file
+
+
+def _files_by_part(folder: Path) -> dict[str, list[Path]]:
+    """Returns the files of each part of a folder."""
+    saved = saved_splits(folder)
+    if saved is not None:
+        known = {PARTS[name.lower()]: files for name, files in saved.items() if name.lower() in PARTS}
+        return known or ({"train": next(iter(saved.values()))} if len(saved) == 1 else saved)
+    for place in (folder, folder / "data"):
+        found = _named_files(place) if place.is_dir() else {}
+        if "train" in found:
+            return found
+    entries = sorted(folder.iterdir())
+    files = [entry for entry in entries if entry.is_file() and is_readable(entry)]
+    if len(files) == 1:
+        return {"train": files}
+    seen = ", ".join(printable(entry.name) for entry in entries[:8]) or "nothing"
+    raise DataError(
+        f"{folder}: has no training set; expected train.csv (.tsv, .jsonl, .parquet) with test.csv and dev.csv if "
+        f"there are such, one file alone, or a saved data set; found {seen}"
+    )
+
+
+def _named_files(folder: Path) -> dict[str, list[Path]]:
+    """Returns the files of a folder that are called as a part is, and the parquet files of folders called so."""
+    found: dict[str, list[Path]] = {}
+    for entry in sorted(folder.iterdir()):
+        match = _FILE_NAME.fullmatch(_unzipped(entry).stem)
+        if entry.is_dir() and entry.name.lower() in PARTS:
+            found.setdefault(PARTS[entry.name.lower()], []).extend(sorted(entry.glob("*.parquet")))
+        elif match is not None and is_readable(entry):
+            found.setdefault(PARTS[match["part"].lower()], []).append(entry)
+    for part, files in found.items():
+        _require_all_of(folder, part, files)
+    return {part: files for part, files in found.items() if files}
+
+
+def _require_all_of(folder: Path, part: str, files: Sequence[Path]) -> None:
+    """Raises DataError where the files of a part are not all there, or more than its own."""
+    if len(files) > 1 and any(file.suffix.lower() != ".parquet" for file in files):
+        raise DataError(f"{folder}: {files[0].name} and {files[1].name} are for the same part; keep one of them")
+    matches = filter(None, (_FILE_NAME.fullmatch(file.stem) for file in files))
+    numbers = {int(match["number"]): int(match["count"]) for match in matches if match["count"]}
+    if not numbers:
+        return
+    count = max(numbers.values())
+    missing = [number for number in range(count) if number not in numbers]
+    if missing:
+        raise DataError(
+            f"{folder}: the {part} set has {count} files, of which {len(missing)} are missing, the first "
+            f"with the number {missing[0]:05d}; fetch them"
+        )
+    if len(files) != count:
+        raise DataError(
+            f"{folder}: the {part} set has {count} files by their names, but there are {len(files)}; keep one set of "
+            "files in the folder"
+        )
+
+
+def _read_files(files: Sequence[Path], reading: Reading) -> Table:
+    return read_file(files[0], reading) if len(files) == 1 else read_arrow_table(files)
+
+
+def _by_column(table: Table, source: Path, split: str | None, to_measure: bool) -> Parts:
+    """Cuts one table into parts where a column says what each example is for."""
     if to_measure and split not in table.names:
         split = None
     if split is None:
@@ -128,10 +196,10 @@ def by_column(table: Table, source: Path, split: str | None, to_measure: bool) -
         if split is None:
             return {"train": table}
     elif split not in table.names:
-        raise DataError(missing_column(table, "split_column", split))
+        raise DataError(missing_column(table, "split", split))
     rows: dict[str, list[int]] = {}
     for row, value in enumerate(table.values(split)):
-        part = PARTS.get(value.strip().lower()) if isinstance(value, str) else None
+        part = _part(value)
         if part is None:
             raise DataError(
                 f"{source}: {table.place(row)} has {value!r:.60} in column {split!r}; expected {', '.join(PARTS)}"
@@ -144,59 +212,13 @@ def by_column(table: Table, source: Path, split: str | None, to_measure: bool) -
     return {part: table.select(places) for part, places in rows.items()}
 
 
-def is_readable(file: Path) -> bool:
-    """Tells whether a file is of a kind that is read, by its name."""
-    return _kind_of(file) is not None
-
-
-def _kind_of(file: Path) -> str | None:
-    name = file.with_suffix("") if file.suffix.lower() == ".gz" else file
-    return _KINDS.get(name.suffix.lower())
-
-
-def _of_saved(folder: Path) -> Parts | None:
-    splits = saved_splits(folder)
-    if splits is None:
-        return None
-    found = {PARTS[name.lower()]: place for name, place in splits.items() if name.lower() in PARTS}
-    if not found and len(splits) == 1:
-        found = {"train": next(iter(splits.values()))}
-    if "train" not in found:
-        raise DataError(f"{folder}: has no split 'train'; it has {', '.join(sorted(splits))}")
-    return {name: read_saved_table(place) for name, place in found.items()}
-
-
-def _of_folder(folder: Path, reading: Reading) -> Parts:
-    try:
-        entries = sorted(folder.iterdir())
-        files = [entry for entry in entries if entry.is_file() and is_readable(entry)]
-        parquet = any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from None
-    if parquet and not (len(files) == 1 and files[0].suffix.lower() == ".parquet"):
-        return {name: read_parquet_table(shards, shards[0].parent) for name, shards in find_shards(folder).items()}
-    by_part: dict[str, list[Path]] = {}
-    for file in files:
-        match = _FILE_NAME.fullmatch(file.name.split(".")[0])
-        if match is not None:
-            by_part.setdefault(PARTS[match["part"].lower()], []).append(file)
-    several = next((found for found in by_part.values() if len(found) > 1), None)
-    if several is not None:
-        raise DataError(f"{folder}: {several[0].name} and {several[1].name} are for the same part; keep one of them")
-    if "train" in by_part:
-        return {name: read_file(found[0], reading) for name, found in by_part.items()}
-    if len(files) == 1:
-        return {"train": read_file(files[0], reading)}
-    seen = ", ".join(printable(entry.name) for entry in entries[:8]) or "nothing"
-    raise DataError(
-        f"{folder}: has no training set; expected train.csv (.tsv, .jsonl, .parquet) with test.csv and dev.csv if "
-        f"there are such, one file alone, or a saved data set; found {seen}"
-    )
-
-
 def _says_parts(name: str, table: Table) -> bool:
-    """Tells whether a column is called as one of parts, and every value is the name of one, `train` among them."""
-    if name.strip().lower() not in SPLIT_WORDS:
+    """Tells whether a column is called as one of parts is, and has `train` among its values or nothing but parts."""
+    if name.strip().lower() not in _SPLIT_WORDS:
         return False
-    parts = {PARTS.get(str(value).strip().lower()) for value in set(table.values(name))}
-    return "train" in parts and None not in parts
+    parts = set(map(_part, table.values(name)))
+    return "train" in parts or None not in parts
+
+
+def _part(value: object) -> str | None:
+    return PARTS.get(value.strip().lower()) if isinstance(value, str) else None

@@ -28,16 +28,18 @@ class Table:
         typed: Whether the values have types; those of CSV are all texts.
         label_names: Names of the labels 0, 1, ... of columns for which the file knows them.
         left_aside: Columns that were not read, and what they hold.
+        files: The parquet or arrow files that they can be read from.
         notes: What the user should know of the reading.
     """
 
     source: Path
     columns: Mapping[str, Sequence[Any]]
     places: Sequence[Any]
-    word: str
-    typed: bool
+    word: str = "row"
+    typed: bool = False
     label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_aside: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:

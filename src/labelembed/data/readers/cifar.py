@@ -17,10 +17,12 @@ import numpy.typing as npt
 import torch
 
 from labelembed.data.batch import Split
-from labelembed.data.checks import content_of, first_fault, printable, require_names
+from labelembed.data.checks import content_of, first_fault, require_names
 from labelembed.data.data_notes import repeat_notes, repeated_pictures
 from labelembed.data.dataset import RawData
 from labelembed.data.encoder import ReadingProgress
+from labelembed.data.files.labels import few
+from labelembed.data.found import Found, Place
 from labelembed.data.readers.arrays import ArrayReader
 from labelembed.data.readers.parquet import ParquetReader
 from labelembed.errors import ArgumentFaults, DataError
@@ -42,6 +44,10 @@ class _Version(NamedTuple):
     test: tuple[str, ...]
     classes: int  # 10 or 100
     pickled: bool
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        return (*self.train, *self.test)
 
 
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
@@ -81,6 +87,26 @@ class CifarReader(ArrayReader):
         faults.choice("labels", self.labels, ("fine", "coarse"))
         return faults
 
+    @classmethod
+    def finds(cls, place: Place) -> Found | None:
+        """Returns which version of which of the two is there by its files.
+
+        Raises:
+            DataError: Some files are there and others are missing, or an archive is damaged.
+        """
+        path = place.path
+        if path.is_file() and not path.name.lower().endswith(_ARCHIVES):
+            return None
+        try:
+            files, where = _find(path)
+        except DataError:
+            if path.is_file():
+                raise
+            return None
+        version = _version(files, where)
+        names = tuple(map(str, range(version.classes)))
+        return Found(f"{version.title}, {version.classes} classes", _PUBLISHED_SIZES["train"], names)
+
     def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set.
 
@@ -98,7 +124,7 @@ class CifarReader(ArrayReader):
             raise DataError(f"{where}: CIFAR-10 has no coarse labels; leave `labels` out")
         count = version.classes if labels == "fine" else 20
         names, notes = _names(files, version, labels, count, where)
-        splits: dict[str, Any] = {}
+        splits: dict[str, Split] = {}
         for part, members in (("train", version.train), ("test", version.test)):
             read = [_read(files[name](), f"{where}/{name}", version, labels, count) for name in members]
             pixels, found = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
@@ -115,30 +141,12 @@ class CifarReader(ArrayReader):
         )
         which = f", {labels} labels" if version.classes == 100 else ""
         return RawData(
-            **splits,
+            parts=splits,
             names=require_names(names, count, str(where)),
             input_range=(0.0, 255.0),
             source=f"{version.title}{which}, in {where}",
             notes=tuple(notes),
         )
-
-
-def published_version(place: Path) -> tuple[str, int] | None:
-    """Returns title and number of classes of the CIFAR files at a place; None: no file is called like one of them.
-
-    Raises:
-        DataError: Some are there and others are missing, or an archive is damaged.
-    """
-    if place.is_file() and not place.name.lower().endswith(_ARCHIVES):
-        return None
-    try:
-        files, where = _find(place)
-    except DataError:
-        if place.is_file():
-            raise
-        return None
-    version = _version(files, where)
-    return version.title, version.classes
 
 
 def _find(place: Path) -> tuple[Files, Path]:
@@ -151,9 +159,9 @@ def _find(place: Path) -> tuple[Files, Path]:
         for folder in (place, *(place / version.folder for version in _VERSIONS)):
             if folder.is_dir():
                 files: Files = {entry.name: partial(content_of, entry) for entry in folder.iterdir() if entry.is_file()}
-                if any(name in files for version in _VERSIONS for name in (*version.train, *version.test)):
+                if any(name in files for version in _VERSIONS for name in version.members):
                     return files, folder
-        seen = ", ".join(sorted(printable(entry.name) for entry in place.iterdir())[:8]) or "nothing"
+        seen = few(sorted(entry.name for entry in place.iterdir())) or "nothing"
     except (OSError, ValueError) as error:
         raise DataError(f"{place}: cannot be read ({error})") from None
     raise DataError(
@@ -163,29 +171,24 @@ def _find(place: Path) -> tuple[Files, Path]:
 
 
 def _of_archive(file: Path) -> Files:
-    contents: dict[str, bytes] = {}
     try:
         with tarfile.open(file) as archive:
-            for member in archive:
-                stream = archive.extractfile(member)
-                if stream is not None:
-                    contents[member.name.rsplit("/", 1)[-1]] = stream.read()
+            members = {Path(member.name).name: archive.extractfile(member) for member in archive}
+            contents = {name: stream.read() for name, stream in members.items() if stream is not None}
     except Exception as error:  # tarfile, gzip and zlib each raise types of their own
         raise DataError(f"{file}: is no .tar.gz, cut off or damaged ({str(error)[:120]})") from None
     return {name: partial(bytes, content) for name, content in contents.items()}
 
 
 def _version(files: Files, where: Path) -> _Version:
-    begun = []
-    for version in _VERSIONS:
-        missing = [name for name in (*version.train, *version.test) if name not in files]
-        if not missing:
-            return version
-        begun.append((len(missing) - len(version.train) - len(version.test), version, missing))
-    fewest, version, missing = min(begun, key=lambda entry: entry[0])
-    if fewest == 0:
+    """Returns the version of which most files are there."""
+    version = max(_VERSIONS, key=lambda version: sum(name in files for name in version.members) / len(version.members))
+    missing = [name for name in version.members if name not in files]
+    if len(missing) == len(version.members):
         raise DataError(f"{where}: holds no CIFAR files; expected {version.train[0]} and the like")
-    raise DataError(f"{where}: {version.title}: missing {', '.join(missing)}; fetch the files again")
+    if missing:
+        raise DataError(f"{where}: {version.title}: missing {', '.join(missing)}; fetch the files again")
+    return version
 
 
 def _read(content: bytes, where: str, version: _Version, labels: str, count: int) -> tuple[Array, Array]:
@@ -259,19 +262,18 @@ def _text(value: Any) -> str:
 
 def _names(files: Files, version: _Version, labels: str, count: int, where: Path) -> tuple[list[str], list[str]]:
     """Returns the names of the labels, and what to say where the file with them is missing."""
+    ten = version.classes == 10
     if version.pickled:
-        file = "batches.meta" if version.classes == 10 else "meta"
-        if file in files:
-            key = "label_names" if version.classes == 10 else f"{labels}_label_names"
-            found = _load_pickle(files[file](), f"{where}/{file}").get(key)
-            if not isinstance(found, list):
-                raise DataError(f"{where}/{file}: `{key}`: expected a list of texts")
-            return [_text(name) for name in found], []
+        file, key = ("batches.meta", "label_names") if ten else ("meta", f"{labels}_label_names")
     else:
-        file = "batches.meta.txt" if version.classes == 10 else f"{labels}_label_names.txt"
-        if file in files:
-            return _text(files[file]()).split(), []
-    if version.classes == 10:
+        file, key = "batches.meta.txt" if ten else f"{labels}_label_names.txt", ""
+    if file in files:
+        content = files[file]()
+        found = _load_pickle(content, f"{where}/{file}").get(key) if version.pickled else content.split()
+        if not isinstance(found, list):
+            raise DataError(f"{where}/{file}: `{key}`: expected a list of texts")
+        return [_text(name) for name in found], []
+    if ten:
         return list(CIFAR10_NAMES), []
     note = "the file with the labels' names is missing: they are called by their numbers"
     return [str(number) for number in range(count)], [note]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +41,6 @@ class DigitsReader(ArrayReader):
         inputs = torch.from_numpy(np.asarray(pixels, dtype=np.uint8).reshape(-1, 1, 8, 8))
         every = {"train": Split(inputs, torch.from_numpy(np.asarray(labels, dtype=np.int64)))}
         source = "handwritten digits of scikit-learn"
-        parts: dict[str, Any] = assigned(every, self.test_fraction, source=source, purpose="digits test")[0]
+        parts, _ = assigned(every, self.test_fraction, source=source, purpose="digits test")
         names = tuple(str(digit) for digit in range(10))
-        return RawData(**parts, names=names, input_range=(0.0, 16.0), source=source)
+        return RawData(parts=parts, names=names, input_range=(0.0, 16.0), source=source)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from labelembed.data.batch import Examples
 from labelembed.data.data_notes import label_column_note
+from labelembed.data.encoders.table_columns import kind_of
 from labelembed.data.files.labels import LabelReading, labelled
 from labelembed.data.files.parts import Parts, Reading, read_parts
+from labelembed.data.files.table import Table, is_missing
 from labelembed.data.splits import assigned, fraction_faults
 from labelembed.errors import ArgumentFaults
+
+_LOOKED_AT = 2_000
 
 
 class LabelledParts(NamedTuple):
@@ -97,3 +102,14 @@ class LabelledFiles:
         if self.label_column is None:
             notes.insert(0, label_column_note(label, parts["train"].labels, names))
         return LabelledParts(parts, names, label, [*notes, *more])
+
+
+def usable_columns(table: Table, *, without: Collection[str | None]) -> list[str]:
+    """Returns the columns of numbers and categories."""
+    names = [name for name in table.names if name not in without]
+    return [name for name in names if kind_of(name, table.values(name)[:_LOOKED_AT]).kind is not None]
+
+
+def label_names(table: Table, label: str) -> tuple[str, ...]:
+    """Returns the different values of a column of labels."""
+    return tuple({str(value).strip() for value in table.values(label) if not is_missing(value)})

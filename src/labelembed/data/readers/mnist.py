@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from labelembed.data.batch import Split
-from labelembed.data.checks import printable, require_names, sizes
+from labelembed.data.checks import require_names, sizes
 from labelembed.data.dataset import RawData
 from labelembed.data.encoder import ReadingProgress
 from labelembed.data.files.idx import read_idx
+from labelembed.data.files.labels import few, numbered
+from labelembed.data.found import Found, Place
 from labelembed.data.readers.arrays import ArrayReader
 from labelembed.errors import DataError, unknown_name
 
@@ -62,6 +63,20 @@ class MnistReader(ArrayReader):
     names: list[str] | None = None
     prefix: str | None = None
 
+    @classmethod
+    def finds(cls, place: Place) -> Found | None:
+        """Returns what the idx files of a folder hold.
+
+        Raises:
+            DataError: As `read`.
+        """
+        path = place.path
+        if not path.is_dir() or not any(_FILE_NAME.fullmatch(entry.name) for entry in path.iterdir()):
+            return None
+        raw = cls(path=str(path), prefix=place.text("prefix")).read()
+        count = sum(map(len, raw.parts.values()))
+        return Found(f"{count:,} pictures of idx files, {len(raw.names):,} classes", len(raw.train), raw.names)
+
     def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set.
 
@@ -70,69 +85,58 @@ class MnistReader(ArrayReader):
         """
         folder = Path(self.path).expanduser()
         files = _find_files(folder, self.prefix)
-        images, values = zip(*(_read_pair(files, part) for part in _PARTS), strict=True)
-        if images[0].shape[1:] != images[1].shape[1:]:
+        read = {part: _read_pair(files, part) for part in _PARTS}
+        shapes = [images.shape[1:] for images, _ in read.values()]
+        if shapes[0] != shapes[1]:
             raise DataError(
-                f"{files['test', 'images']}: expected images of {sizes(images[0].shape[1:])} as in the training set, "
-                f"found {sizes(images[1].shape[1:])}"
+                f"{files['test', 'images']}: expected images of {sizes(shapes[0])} as in the training set, "
+                f"found {sizes(shapes[1])}"
             )
-        known = np.unique(values[0])
-        splits: dict[str, Any] = {
-            part: Split(
-                torch.from_numpy(images[place]).unsqueeze(1), _labels(values[place], known, files[part, "labels"])
-            )
-            for place, part in enumerate(("train", "test"))
-        }
-        names = self.names
-        if names is None:
-            names = list(FASHION_NAMES) if _is_fashion(folder, files, known) else [str(value) for value in known]
+        values = {part: list(map(str, values.tolist())) for part, (_, values) in read.items()}
+        names, labels = numbered(values, f"{folder}:", to_measure=to_measure)
+        if self.names is not None:
+            names = require_names(self.names, len(names), str(folder))
+        elif names == tuple(map(str, range(10))) and _says_fashion(folder, files):
+            names = FASHION_NAMES
         return RawData(
-            **splits,
-            names=require_names(names, len(known), str(folder)),
+            parts={
+                part: Split(torch.from_numpy(images).unsqueeze(1), labels[part]) for part, (images, _) in read.items()
+            },
+            names=names,
             input_range=(0.0, 255.0),
             source=f"idx files in {folder}",
         )
 
 
-def holds_idx(folder: Path) -> bool:
-    """Tells whether a folder has a file that is called as those of the MNIST family are."""
-    return any(_FILE_NAME.fullmatch(entry.name) for entry in folder.iterdir())
-
-
 def _find_files(folder: Path, prefix: str | None) -> Files:
     try:
-        if folder.is_file():
-            raise DataError(f"{folder}: is a file; expected the folder that holds the four idx files")
         if not folder.is_dir():
-            raise DataError(f"{folder}: does not exist; expected a folder with four idx files")
+            there = "is a file" if folder.is_file() else "does not exist"
+            raise DataError(f"{folder}: {there}; expected the folder that holds the four idx files")
         entries = sorted(folder.iterdir())
-        shown = [entry for entry in entries if not entry.name.startswith(".")]
-        seen = [printable(entry.name) + ("/" if entry.is_dir() else "") for entry in shown]
-        sets: dict[str, Files] = {}
-        # plain files come first where both stand there: they need no unpacking
-        for entry in sorted(entries, key=lambda entry: (entry.name.lower().endswith(".gz"), entry.name)):
-            match = _FILE_NAME.fullmatch(entry.name)
-            if match and entry.is_file():
-                split = "train" if match["split"].lower() == "train" else "test"
-                sets.setdefault(match["prefix"], {}).setdefault((split, match["part"].lower()), entry)
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}: the folder cannot be read ({error})") from None
+    sets: dict[str, Files] = {}
+    # plain files come first where both stand there: they need no unpacking
+    for entry in sorted(entries, key=lambda entry: entry.name.lower().endswith(".gz")):
+        match = _FILE_NAME.fullmatch(entry.name)
+        if match and entry.is_file():
+            split = "train" if match["split"].lower() == "train" else "test"
+            sets.setdefault(match["prefix"], {}).setdefault((split, match["part"].lower()), entry)
     if prefix is not None:
         prefix = prefix.rstrip("-")
         if sets and prefix not in sets:
             raise DataError(f"{folder}: {unknown_name('prefix', prefix, sets)}")
     elif len(sets) > 1:
-        found = ", ".join(repr(name) for name in sorted(sets))
-        raise DataError(f"{folder}: holds {len(sets)} data sets; choose one by `prefix`: {found}")
+        raise DataError(f"{folder}: holds {len(sets)} data sets; choose one by `prefix`: {few(sorted(sets))}")
     else:
         prefix = next(iter(sets), "")
     files = sets.get(prefix, {})
     start = f"{prefix}-" if prefix else ""
     missing = [f"{start}{name}" for key, name in _OFFICIAL.items() if key not in files]
     if missing:
-        more = f" and {len(seen) - 5:,} more" if len(seen) > 5 else ""
-        holds = f"it holds {', '.join(seen[:5])}{more}" if seen else "it is empty"
-        raise DataError(f"{folder}: missing {', '.join(missing)} (each may end in .gz); {holds}")
+        seen = few([entry.name for entry in entries if not entry.name.startswith(".")]) or "nothing"
+        raise DataError(f"{folder}: missing {', '.join(missing)} (each may end in .gz); it holds {seen}")
     return files
 
 
@@ -162,27 +166,9 @@ def _read_pair(files: Files, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[
     return images, values
 
 
-def _labels(values: npt.NDArray[Any], known: npt.NDArray[Any], path: Path) -> Tensor:
-    """Returns the places [N] of values in `known`, the sorted ones of the training set."""
-    labels = np.searchsorted(known, values)
-    wrong = known[np.minimum(labels, len(known) - 1)] != values
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise DataError(
-            f"{path}: row {row} has the label {values[row]}, which no training example has; "
-            f"the training set has {_listed(known)}"
-        )
-    return torch.from_numpy(labels.astype(np.int64))
-
-
-def _listed(values: npt.NDArray[Any]) -> str:
-    shown = ", ".join(str(value) for value in values[:12])
-    return shown if len(values) <= 12 else f"{shown}, ... {values[-1]} ({len(values)} labels)"
-
-
-def _is_fashion(folder: Path, files: Files, values: npt.NDArray[Any]) -> bool:
-    """Returns whether folder or files say "fashion" and the labels are 0 to 9."""
+def _says_fashion(folder: Path, files: Files) -> bool:
+    """Tells whether folder or files say "fashion"."""
     where = folder.absolute()
     # torchvision keeps the files in FashionMNIST/raw
     words = [where.name, where.parent.name if where.name == "raw" else "", *(file.name for file in files.values())]
-    return any("fashion" in word.lower() for word in words) and values.tolist() == list(range(10))
+    return any("fashion" in word.lower() for word in words)

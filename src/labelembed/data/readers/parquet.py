@@ -1,16 +1,17 @@
-"""Parquet files as the Hugging Face hub has them: pictures or vectors, and their labels."""
+"""Pictures or vectors in a column of parquet files, as the Hugging Face hub has them, or of a saved data set."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from labelembed.data.batch import Examples, Split
 from labelembed.data.cache import file_digest
@@ -18,68 +19,35 @@ from labelembed.data.checks import require_finite, require_names
 from labelembed.data.data_notes import label_column_note
 from labelembed.data.dataset import RawData
 from labelembed.data.encoder import ReadingProgress
-from labelembed.data.files.labels import LabelReading, labelled
-from labelembed.data.files.parquet import (
-    Shards,
-    features_of,
-    find_shards,
-    kind_of,
-    read_columns,
-    read_parquet_table,
-    require_column,
-    schema_of,
-)
-from labelembed.data.readers.pictures import Features, LabelledPictures, PictureReader, Places
+from labelembed.data.files.columns import find_label
+from labelembed.data.files.parquet import read_columns
+from labelembed.data.files.parts import Parts, Reading, read_parts
+from labelembed.data.files.table import Table, is_missing
+from labelembed.data.found import Found, Place
+from labelembed.data.readers.pictures import Features, LabelledPictures, PictureReader, Places, labelled_rows
 from labelembed.data.splits import assigned
 from labelembed.errors import ArgumentFaults, DataError, nearest
 
-# Which of several plain columns holds the labels, where no class names say so.
-_LABEL_WORDS = ("label", "labels", "fine_label", "class", "target")
-
-_INPUTS, _LABELS = ("bytes", "vectors"), ("texts", "whole numbers")
+_INPUTS = ("bytes", "vectors")
+_LOOKED_AT = 2_000
 
 Array = npt.NDArray[Any]
+_Place = tuple[Path, int]
 
 
-class FoundColumns(NamedTuple):
-    """The files of a data set, its columns of inputs and labels, and the labels.
-
-    Attributes:
-        shards: The files by part.
-        inputs: The column of the pictures or vectors, a ``pyarrow.Field``.
-        label: That of the labels.
-        is_guess: Whether others could hold the labels.
-        parts: Examples by part: tables without a column, which know where each stands.
-        names: Names of the labels.
-        notes: What the user should know.
-    """
-
-    shards: Shards
-    inputs: Any
-    label: Any
-    is_guess: bool
-    parts: dict[str, Examples]
-    names: tuple[str, ...]
-    notes: list[str]
-
-    @property
-    def kind(self) -> str:
-        """`bytes`: pictures; or `vectors`."""
-        return kind_of(self.inputs.type)
-
-
-class PictureColumn:
-    """Pictures in a column of parquet files; a place is a file and the number of the example in it.
+class InputColumn:
+    """Pictures or vectors in a column of parquet or arrow files; a place is a file and the number of the example in it.
 
     Args:
         name: Which.
     """
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        self._values = cache(lambda file: read_columns(file, [name]).column(0))
+        self.name = name
+        # the files are read one after the other, and all at once may be more than the memory holds
+        self._values = lru_cache(maxsize=2)(lambda file: read_columns(file, [name]).column(0))
 
-    def content(self, place: tuple[Path, int]) -> bytes:
+    def content(self, place: _Place) -> bytes:
         """Returns the bytes of a picture."""
         value = self._values(place[0])[place[1]].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
@@ -87,11 +55,11 @@ class PictureColumn:
             raise DataError("has no picture in it (a path alone cannot be read)")
         return bytes(content)
 
-    def shown(self, place: tuple[Path, int]) -> str:
+    def shown(self, place: _Place) -> str:
         """Returns file and row."""
         return f"{place[0].name} row {place[1]}"
 
-    def digest(self, places: Sequence[tuple[Path, int]]) -> str:
+    def digest(self, places: Sequence[_Place]) -> str:
         """Returns the SHA-256 of the files' contents, and which rows of which."""
         files = {file: file_digest(file) for file in dict.fromkeys(file for file, _ in places)}
         runs: list[list[Any]] = []  # digest, first row, last row
@@ -100,12 +68,49 @@ class PictureColumn:
                 runs[-1][2] = row
             else:
                 runs.append([files[file], row, row])
-        return f"{self._name} {runs}"
+        return f"{self.name} {runs}"
+
+    def vectors(self, places: Sequence[_Place]) -> Tensor:
+        """Returns vectors [N, F], float32, one after the other as they stand in the files.
+
+        Raises:
+            DataError: They have several lengths, or one holds something else than finite numbers.
+        """
+        rows_of: dict[Path, list[int]] = {}
+        for file, row in places:
+            rows_of.setdefault(file, []).append(row)
+        arrays: list[Array] = []
+        for file, rows in rows_of.items():
+            width = arrays[0].shape[1] if arrays else None
+            values = self._vectors_of(file, width)
+            arrays.append(values if len(rows) == len(values) else values[rows])
+        return torch.from_numpy(np.concatenate(arrays))
+
+    def _vectors_of(self, file: Path, width: int | None) -> Array:
+        import pyarrow.compute as compute
+
+        where = f"{file}: column {self.name!r}"
+        chunks = self._values(file)
+        lengths = compute.list_value_length(chunks).to_numpy()
+        width = width or next((int(length) for length in lengths if length > 0), 1)
+        wrong = np.asarray(lengths != width)
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise DataError(f"{where}: row {row} has {lengths[row]} numbers; expected {width}, as the first row has")
+        flat = compute.list_flatten(chunks)
+        if flat.null_count:
+            raise DataError(f"{where}: row {int(np.asarray(flat.is_null()).argmax()) // width} has a number missing")
+        values: Array = flat.to_numpy().reshape(len(lengths), width)
+        require_finite(values, where)
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32)
+        require_finite(values, f"{where} as float32")
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParquetReader(PictureReader):
-    """Pictures or vectors of a folder of parquet files as the Hugging Face hub has them.
+    """Pictures or vectors of a folder of parquet files as the Hugging Face hub has them, or of a saved data set.
 
     The folder holds ``train.parquet`` or ``train-00000-of-00002.parquet`` and the like, the same with `test` and, if
     wanted, `validation`; where there is no test set, the validation set takes its place. One file is a training set
@@ -116,7 +121,7 @@ class ParquetReader(PictureReader):
 
     Args:
         path: The folder, or one parquet file.
-        labels: Column of the labels; null: the first with class names, else the one named `label` or the like.
+        labels: Column of the labels; null: found by its name, by class names in the file, or by what stands in it.
             CIFAR-100 has `fine_label` and `coarse_label`.
         inputs: Column of the pictures or vectors; null: the only one there is.
         names: Names of the labels in the order of their values, instead of those in the files.
@@ -138,184 +143,105 @@ class ParquetReader(PictureReader):
         faults.choice("features", self.features, ("pixels", "gradient_histograms"))
         return faults
 
-    def look(self) -> FoundColumns | None:
-        """Returns what the files hold, pictures first; None where that is no pictures and no vectors.
+    @classmethod
+    def finds(cls, place: Place) -> Found | None:
+        """Returns what there is: pictures, or vectors where no texts stand beside them, which others read."""
+        tables = place.tables
+        held = tables["train"].left_aside if tables else {}
+        inputs = sorted((name for name, kind in held.items() if kind in _INPUTS), key=lambda name: held[name])
+        if tables is None or not inputs:
+            return None
+        reader = cls(path=str(place.path), labels=place.text("labels"), inputs=inputs[0])
+        found, column = reader._of(tables, to_measure=True)
+        train = tables["train"]
+        is_vectors = held[inputs[0]] == "vectors"
+        label = find_label(train, place.text("labels"), key="labels")
+        if is_vectors and any(_holds_texts(train.values(name)) for name in train.names if name != label):
+            return None
+        what = (
+            f"{len(found):,} {'vectors' if is_vectors else 'pictures'} in parquet files, {len(found.names):,} classes"
+        )
+        shape = tuple(column.vectors(found.parts["train"].inputs[:1]).shape[1:]) if is_vectors else ()
+        return Found(what, len(found.parts["train"]), found.names, shape)
 
-        Vectors beside a column of texts are left to those who read texts.
+    def find(self, *, to_measure: bool = False) -> LabelledPictures:
+        """Returns the pictures or vectors with their labels, before any is decoded.
 
         Raises:
-            DataError: As `read`.
+            DataError: A file is missing or damaged, a column cannot be told, or pyarrow is not installed
+                (``pip install "labelembed[hub]"``).
         """
-        fields = list(schema_of(find_shards(self._place)["train"][0]))
-        inputs = sorted((field for field in fields if kind_of(field.type) in _INPUTS), key=lambda f: kind_of(f.type))
-        if not inputs:
-            return None
-        found = self._find(to_measure=True, inputs=inputs[0])
-        texts = [field for field in fields if kind_of(field.type) == "texts" and field != found.label]
-        return None if found.kind == "vectors" and texts else found
+        return self._of(self._tables(to_measure), to_measure=to_measure)[0]
 
     def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
-        """Returns the data set.
-
-        Raises:
-            DataError: A file is missing or damaged, a column cannot be found, an example cannot be used, or pyarrow is
-                not installed (``pip install "labelembed[hub]"``).
-        """
-        found = self._find(to_measure=to_measure)
-        folder = self._folder
-        names = require_names(self.names or found.names, len(found.names), str(folder))
-        source = f"parquet files in {folder}"
-        if found.kind == "bytes":
-            for shards in found.shards.values():
-                require_column(shards, found.inputs)
-            pictures = LabelledPictures(
-                parts={
-                    part: Examples(Places(_places(examples, found.shards[part])), examples.labels)
-                    for part, examples in found.parts.items()
-                },
-                names=names,
-                pictures=PictureColumn(found.inputs.name),
-                where=str(folder),
-                source=source,
-                notes=tuple(found.notes),
-                found_labels=found.label.name if found.is_guess else None,
-            )
-            return self._decoded(pictures, to_measure=to_measure, progress=progress, features=self.features)
+        """Returns the data set; `find` says what is refused, and so is an example that cannot be used."""
+        tables = self._tables(to_measure)
+        found, column = self._of(tables, to_measure=to_measure)
+        if tables["train"].left_aside[column.name] == "bytes":
+            return self.decoded(found, to_measure=to_measure, progress=progress, features=self.features)
         if self.features != "pixels":
             raise DataError(
-                f"{folder}: column {found.inputs.name!r} holds vectors; `features: {self.features}` needs pictures"
+                f"{found.where}: column {column.name!r} holds vectors; `features: {self.features}` needs pictures"
             )
-        arrays = {part: _vectors(found.shards[part], found.inputs) for part in found.parts}
-        _require_same_sizes(arrays, folder)
-        splits = {
-            part: Split(torch.from_numpy(arrays[part]), examples.labels) for part, examples in found.parts.items()
-        }
-        parts: dict[str, Any]
-        parts, notes = assigned(splits, self.test_fraction, source=source, to_measure=to_measure)
-        if found.is_guess:
-            found.notes.append(label_column_note(found.label.name, splits["train"].labels, names, key="labels"))
-        return RawData(**parts, names=names, source=source, notes=(*found.notes, *notes))
+        splits = {part: Split(column.vectors(rows.inputs), rows.labels) for part, rows in found.parts.items()}
+        lengths = {part: split.inputs.shape[1] for part, split in splits.items()}
+        for part, length in lengths.items():
+            if length != lengths["train"]:
+                wanted = f"the training set of {lengths['train']:,}"
+                raise DataError(f"{found.where}: the {part} set has vectors of {length:,} numbers, {wanted}")
+        notes = list(found.notes)
+        if found.found_labels is not None:
+            notes.append(label_column_note(found.found_labels, splits["train"].labels, found.names, key="labels"))
+        parts, more = assigned(splits, self.test_fraction, source=found.source, to_measure=to_measure)
+        return RawData(parts=parts, names=found.names, source=found.source, notes=(*notes, *more))
 
-    @property
-    def _place(self) -> Path:
-        return Path(self.path).expanduser()
+    def _tables(self, to_measure: bool) -> Parts:
+        return read_parts(Path(self.path).expanduser(), Reading(), to_measure=to_measure)
 
-    @property
-    def _folder(self) -> Path:
-        return self._place if self._place.is_dir() else self._place.parent
-
-    def _find(self, *, to_measure: bool, inputs: Any = None) -> FoundColumns:
-        shards = find_shards(self._place)
-        first = shards["train"][0]
-        fields = list(schema_of(first))
-        inputs = inputs or _input_column(fields, self.inputs, first)
-        label, is_guess = _label_column(fields, self.labels, inputs, first)
-        for files in shards.values():
-            require_column(files, label)
-        tables = {
-            part: read_parquet_table(files, files[0] if len(files) == 1 else self._folder, [label.name])
-            for part, files in shards.items()
-        }
-        how = LabelReading(key="labels", merge=False, skip_incomplete=None, to_measure=to_measure)
-        parts, names, notes = labelled(tables, label.name, how, self._folder)
-        return FoundColumns(shards, inputs, label, is_guess, parts, names, notes)
-
-
-def _places(examples: Examples, shards: Sequence[Path]) -> list[tuple[Path, int]]:
-    """Returns file and number of each example."""
-    return [place if isinstance(place, tuple) else (shards[0], place) for place in examples.inputs.places]
-
-
-def _chosen(fields: Sequence[Any], name: str, key: str, file: Path) -> Any:
-    found = next((field for field in fields if field.name == name), None)
-    if found is None:
-        names = [field.name for field in fields]
-        raise DataError(f"{file}: `{key}`: no column {name!r}{nearest(name, names)}; there are: {', '.join(names)}")
-    return found
-
-
-def _input_column(fields: Sequence[Any], name: str | None, file: Path) -> Any:
-    """Returns the column of the inputs: the one named, or the only one of pictures or vectors."""
-    usable = [field for field in fields if kind_of(field.type) in _INPUTS]
-    if name is not None:
-        found = _chosen(fields, name, "inputs", file)
-        if found not in usable:
-            raise DataError(
-                f"{file}: column {name!r} holds {found.type}; expected pictures ({{bytes, path}}) or lists of numbers"
-            )
-        return found
-    if not usable:
-        shown = ", ".join(f"{field.name} ({field.type})" for field in fields[:8])
-        raise DataError(f"{file}: no column holds pictures ({{bytes, path}}) or lists of numbers; there are: {shown}")
-    if len(usable) > 1:
-        raise DataError(
-            f"{file}: several columns can be the inputs; choose one by `inputs`: "
-            + ", ".join(field.name for field in usable)
+    def _of(self, tables: Parts, *, to_measure: bool) -> tuple[LabelledPictures, InputColumn]:
+        place = Path(self.path).expanduser()
+        folder = place if place.is_dir() else place.parent
+        column = InputColumn(_input_column(tables, self.inputs))
+        train = tables["train"]
+        label = find_label(train, self.labels, key="labels")
+        found, names, notes = labelled_rows(tables, label, folder, to_measure=to_measure)
+        pictures = LabelledPictures(
+            parts={part: Examples(_places(rows.inputs), rows.labels) for part, rows in found.items()},
+            names=require_names(self.names or names, len(names), str(folder)),
+            pictures=column,
+            where=str(folder),
+            source=f"parquet files in {folder}",
+            notes=tuple(notes),
+            found_labels=label if self.labels is None and len(train.names) > 1 else None,
         )
-    return usable[0]
+        return pictures, column
 
 
-def _label_column(fields: Sequence[Any], name: str | None, inputs: Any, file: Path) -> tuple[Any, bool]:
-    """Returns the column of the labels, and whether it was chosen of several that could be."""
-    usable = [field for field in fields if field != inputs and kind_of(field.type) in _LABELS]
-    if name is not None:
-        found = _chosen(fields, name, "labels", file)
-        if found not in usable:
-            raise DataError(f"{file}: column {name!r} holds {found.type}; labels are whole numbers or texts")
-        return found, False
-    features = features_of(schema_of(file))
-    named = [field for field in usable if isinstance(features.get(field.name, {}).get("names"), list)]
-    worded = [field for word in _LABEL_WORDS for field in usable if field.name.lower() == word]
-    candidates = named[:1] or worded[:1] or usable
-    if len(candidates) == 1:
-        return candidates[0], len(usable) > 1
-    which = "none" if not usable else "one of " + ", ".join(field.name for field in usable)
-    raise DataError(f"{file}: which column holds the labels is unclear; name it by `labels` ({which})")
+def _places(table: Table) -> Places:
+    return Places(place if isinstance(place, tuple) else (table.files[0], place) for place in table.places)
 
 
-def _vectors(files: Sequence[Path], field: Any) -> Array:
-    """Returns the vectors [N, F] of a column of lists of numbers, float32.
+def _holds_texts(values: Sequence[Any]) -> bool:
+    return any(isinstance(value, str) and not is_missing(value) for value in values[:_LOOKED_AT])
 
-    Raises:
-        DataError: A file or an example cannot be used.
-    """
-    import pyarrow.compute as compute
 
-    require_column(files, field)
-    parts: list[Array] = []
-    width: int | None = None
-    for file in files:
-        chunks = read_columns(file, [field.name]).column(0)
-        lengths = compute.list_value_length(chunks).to_numpy()
-        if len(lengths) == 0:
-            continue
-        width = int(lengths[0]) if width is None and lengths[0] == lengths[0] else width
-        wrong = np.asarray(lengths != (width or 0)) | (lengths == 0)
-        if wrong.any():
-            row = int(wrong.argmax())
+def _input_column(tables: Parts, name: str | None) -> str:
+    """Returns the column of the inputs: the one named, or the only one of pictures or vectors."""
+    train = tables["train"]
+    usable = [column for column, kind in train.left_aside.items() if kind in _INPUTS]
+    if name is None and len(usable) > 1:
+        several = f"several columns can be the inputs; choose one by `inputs`: {', '.join(usable)}"
+        raise DataError(f"{train.source}: {several}")
+    found = next(iter(usable), None) if name is None else name
+    if found not in usable:
+        what = "no column" if name is None else f"`inputs`: {name!r}{nearest(name, usable)} is no column that"
+        raise DataError(
+            f"{train.source}: {what} holds pictures ({{bytes, path}}) or lists of numbers; there are: {train.listed()}"
+        )
+    for table in tables.values():
+        if table.left_aside.get(found) != train.left_aside[found]:
+            held = table.left_aside.get(found, "something else" if found in table.names else "nothing")
             raise DataError(
-                f"{file}: row {row} of column {field.name!r} has {lengths[row]} numbers; expected {width or 'some'}, "
-                "as the first row has"
+                f"{table.source}: column {found!r} holds {held}; in the training set {train.left_aside[found]}"
             )
-        flat = compute.list_flatten(chunks)
-        where = f"{file}: column {field.name!r}"
-        if flat.null_count:
-            row = int(np.asarray(flat.is_null()).argmax()) // (width or 1)
-            raise DataError(f"{where}: row {row} has a number missing")
-        values = flat.to_numpy().reshape(len(lengths), width or 0)
-        require_finite(values, where)
-        with np.errstate(over="ignore"):
-            values = values.astype(np.float32)
-        require_finite(values, f"{where} as float32")
-        parts.append(values)
-    return np.concatenate(parts)
-
-
-def _require_same_sizes(arrays: Mapping[str, Array], folder: Path) -> None:
-    """Raises DataError where a part has vectors of another length than the training set."""
-    for part, array in arrays.items():
-        if array.shape[1] != arrays["train"].shape[1]:
-            raise DataError(
-                f"{folder}: the {part} set has vectors of {array.shape[1]:,} numbers, the training set of "
-                f"{arrays['train'].shape[1]:,}"
-            )
+    return found

@@ -1,9 +1,11 @@
-"""From the places of pictures and their labels to a data set: the one way for folders, lists of files and parquet."""
+"""Pictures and their labels, decoded: the one way for folders, lists of files and columns of pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,10 +22,12 @@ from labelembed.data.encoders.pictures import (
     cached_gradient_histograms,
     decode_pictures,
 )
-from labelembed.data.files.labels import few
+from labelembed.data.files.labels import LabelReading, few, labelled
+from labelembed.data.files.parts import Parts
 from labelembed.data.files.picture import EXTREME_ABOVE, FITS, Fit, ImageSize, automatic_side
+from labelembed.data.found import Found
 from labelembed.data.readers.arrays import ArrayReader
-from labelembed.data.splits import assigned, fraction_faults
+from labelembed.data.splits import assigned, fraction_faults, in_words
 from labelembed.errors import ArgumentFaults, DataError
 
 Features = Literal["pixels", "gradient_histograms"]
@@ -63,6 +67,35 @@ class LabelledPictures:
     notes: tuple[str, ...] = ()
     found_labels: str | None = None
 
+    def __len__(self) -> int:
+        return sum(map(len, self.parts.values()))
+
+    def told(self, before: str = "") -> Found:
+        """Returns what to say of them."""
+        what = f"{before}{len(self):,} pictures, {len(self.names):,} classes"
+        return Found(what, len(self.parts["train"]), self.names)
+
+
+def labelled_rows(
+    tables: Parts, label: str, source: Path, *, to_measure: bool
+) -> tuple[dict[str, Examples], tuple[str, ...], list[str]]:
+    """Returns the examples of tables with their labels, as `labelled` does, by the rules of all readers of pictures.
+
+    Spaces around a label are no part of it; an example without one is refused.
+    """
+    tables = {
+        part: replace(table, columns={**table.columns, label: [_stripped(value) for value in table.values(label)]})
+        if label in table.names
+        else table
+        for part, table in tables.items()
+    }
+    how = LabelReading(key="labels", merge=False, skip_incomplete=None, to_measure=to_measure)
+    return labelled(tables, label, how, source)
+
+
+def _stripped(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
+
 
 @dataclass(frozen=True, kw_only=True)
 class PictureReader(ArrayReader):
@@ -97,7 +130,19 @@ class PictureReader(ArrayReader):
         """How new pictures are brought to the size of the training pictures; None where these had it."""
         return None if self.image_size is None else self.fit
 
-    def _decoded(
+    @abstractmethod
+    def find(self, *, to_measure: bool = False) -> LabelledPictures:
+        """Returns the pictures with their labels, before any is decoded.
+
+        Raises:
+            DataError: They cannot be found, or what their labels are.
+        """
+
+    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the data set; `find` says what is refused, and so are pictures that cannot be read."""
+        return self.decoded(self.find(to_measure=to_measure), to_measure=to_measure, progress=progress)
+
+    def decoded(
         self,
         found: LabelledPictures,
         *,
@@ -123,21 +168,21 @@ class PictureReader(ArrayReader):
             fit=self.fit,
             progress=progress,
         )
-        if decoded.unreadable and not self.skip_unreadable:
-            _refuse_unreadable(found, places, decoded)
+        shown = {index: found.pictures.shown(places[index]) for index in decoded.unreadable}
+        if shown and not self.skip_unreadable:
+            raise DataError(_refusal(found.where, shown, decoded, len(places)))
         inputs = torch.from_numpy(
             decoded.pixels if features == "pixels" else cached_gradient_histograms(decoded.pixels, found.where)
         )
-        splits: dict[str, Any] = {}
+        splits: dict[str, Examples] = {}
         begin = 0
         for name, part in parts.items():
             split = Split(inputs[begin : begin + len(part)], part.labels)
-            kept = [index for index in range(len(part)) if begin + index not in decoded.unreadable]
+            kept = [index for index in range(len(part)) if begin + index not in shown]
             splits[name] = split if len(kept) == len(part) else split.select(torch.tensor(kept, dtype=torch.int64))
             begin += len(part)
-            in_words = "training" if name == "train" else name
             if not kept:
-                raise DataError(f"{found.source}: no {in_words} picture can be read")
+                raise DataError(f"{found.source}: no {in_words(name)} picture can be read")
             left = set(splits[name].labels.tolist())
             lost = [found.names[label] for label in sorted(set(part.labels.tolist()) - left)]
             if lost and name == "train" and not to_measure:
@@ -145,16 +190,22 @@ class PictureReader(ArrayReader):
             without = [label for place, label in enumerate(found.names) if place not in left]
             if without and name != "train":
                 notes.append(f"no {name} picture of {few(without)}")
-        notes += [*self._size_notes(decoded), *_picture_notes(found, places, decoded)]
+        notes += self._size_notes(decoded)
+        if decoded.converted:
+            what = "; ".join(f"{change}: {count:,}" for change, count in decoded.converted.items())
+            notes.append(f"pictures converted: {what} (of {len(places):,})")
+        if shown:
+            reasons = sorted(f"{name} ({decoded.unreadable[index][:80]})" for index, name in shown.items())
+            notes.append(f"unreadable pictures left out: {len(shown):,} of {len(places):,}: {few(reasons)}")
         if found.found_labels is not None:
             notes.insert(0, label_column_note(found.found_labels, splits["train"].labels, found.names, key="labels"))
         notes += repeat_notes(
             decoded.repeated,
-            labels={"training" if name == "train" else name: part.labels for name, part in parts.items()},
+            labels={in_words(name): part.labels for name, part in parts.items()},
             shown=lambda index, earlier: " = ".join(found.pictures.shown(places[place]) for place in (index, earlier)),
         )
         return RawData(
-            **splits,
+            parts=splits,
             names=require_names(found.names, None, found.source),
             input_range=(0.0, 255.0) if features == "pixels" else None,
             source=found.source,
@@ -180,25 +231,11 @@ class PictureReader(ArrayReader):
         return notes
 
 
-def _refuse_unreadable(found: LabelledPictures, places: Sequence[Any], decoded: DecodedPictures) -> None:
-    reasons = sorted(f"{found.pictures.shown(places[index])}: {why}" for index, why in decoded.unreadable.items())
+def _refusal(where: str, shown: Mapping[int, str], decoded: DecodedPictures, of: int) -> str:
+    reasons = sorted(f"{name}: {decoded.unreadable[index]}" for index, name in shown.items())
     more = [f"and {len(reasons) - _SHOWN:,} more"] if len(reasons) > _SHOWN else []
     heading = (
-        f"{found.where}: {len(reasons):,} of {len(places):,} pictures cannot be read; repair them, or leave them out "
+        f"{where}: {len(reasons):,} of {of:,} pictures cannot be read; repair them, or leave them out "
         "with --set data.skip_unreadable=true"
     )
-    raise DataError("\n  ".join([heading, *(reason[:200] for reason in reasons[:_SHOWN]), *more]))
-
-
-def _picture_notes(found: LabelledPictures, places: Sequence[Any], decoded: DecodedPictures) -> list[str]:
-    notes = []
-    if decoded.converted:
-        what = "; ".join(f"{change}: {count:,}" for change, count in decoded.converted.items())
-        notes.append(f"pictures converted: {what} (of {len(places):,})")
-    if decoded.unreadable:
-        reasons = decoded.unreadable.items()
-        shown = sorted(f"{found.pictures.shown(places[index])} ({why[:80]})" for index, why in reasons)
-        more = f" and {len(shown) - 10:,} more" if len(shown) > 10 else ""
-        left_out = f"unreadable pictures left out: {len(shown):,} of {len(places):,}"
-        notes.append(f"{left_out}: {', '.join(shown[:10])}{more}")
-    return notes
+    return "\n  ".join([heading, *(reason[:200] for reason in reasons[:_SHOWN]), *more])

@@ -9,10 +9,11 @@ from labelembed.data.dataset import RawData
 from labelembed.data.encoder import Encoder, NewExamples, ReadingProgress
 from labelembed.data.encoders.table import TableEncoder
 from labelembed.data.encoders.table_columns import Kind
-from labelembed.data.files.columns import find_only_labels
+from labelembed.data.files.columns import find_columns, find_label
 from labelembed.data.files.parts import read_file
 from labelembed.data.files.table import missing_column
-from labelembed.data.readers.labelled_files import LabelledFiles
+from labelembed.data.found import Found, Place
+from labelembed.data.readers.labelled_files import LabelledFiles, label_names, usable_columns
 from labelembed.errors import ArgumentFaults, DataError
 
 
@@ -58,6 +59,26 @@ class TableReader(LabelledFiles):
         )
         return [(key, getattr(self, key) or [], kind) for key, kind in kinds]
 
+    @classmethod
+    def finds(cls, place: Place) -> Found | None:
+        """Returns what there is: labels and columns that are not all texts.
+
+        Raises:
+            DataError: There is a table, and a column of labels or one to learn from cannot be told.
+        """
+        if place.tables is None:
+            return None
+        train = place.tables["train"]
+        label = find_label(train, place.text("label_column"))
+        if not usable_columns(train, without=[label]):
+            find_columns(train, texts=(), label=label)  # which says what would be needed
+        names = label_names(train, label)
+        count = sum(map(len, place.tables.values()))
+        what = (
+            f"{count:,} examples, {len(names):,} classes, {len(train.names) - 1:,} columns and the labels in {label!r}"
+        )
+        return Found(what, len(train), names)
+
     def new_encoder(self) -> TableEncoder:
         """Returns what will learn how the columns become numbers."""
         asked = {name: kind for _, names, kind in self._asked_lists() for name in names}
@@ -72,7 +93,7 @@ class TableReader(LabelledFiles):
         """
         tables = self._tables(to_measure=to_measure)
         train = tables["train"]
-        label = find_only_labels(train, label=self.label_column)
+        label = find_label(train, self.label_column)
         for key, names, kind in self._asked_lists():
             for name in [] if to_measure else names:
                 if name not in train.names and name not in train.left_aside:
@@ -81,9 +102,7 @@ class TableReader(LabelledFiles):
                     raise DataError(f"{self.source}: column {label!r} holds the labels, and cannot be learned from")
         found = self._labelled(tables, label, to_measure=to_measure)
         return RawData(
-            train=found.parts["train"],
-            validation=found.parts.get("validation"),
-            test=found.parts.get("test"),
+            parts=found.parts,
             names=found.names,
             source=f"table {self.source}",
             notes=tuple(found.notes),

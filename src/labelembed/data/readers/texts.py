@@ -15,11 +15,19 @@ from labelembed.data.encoder import Encoder, NewExamples, ReadingProgress
 from labelembed.data.encoders.bag_of_words import WordBags
 from labelembed.data.encoders.text_encoder import TextFeatures, TextTokens
 from labelembed.data.encoders.text_features import Precision
-from labelembed.data.files.columns import as_setting, find_columns, find_text_columns, more_texts
+from labelembed.data.files.columns import (
+    as_setting,
+    find_columns,
+    find_text_columns,
+    likely_label,
+    more_texts,
+    surely_texts,
+)
 from labelembed.data.files.parts import ACCEPTED, read_file
 from labelembed.data.files.table import Table, is_missing, missing_column
 from labelembed.data.files.text import read_text
-from labelembed.data.readers.labelled_files import LabelledFiles
+from labelembed.data.found import Found, Place
+from labelembed.data.readers.labelled_files import LabelledFiles, label_names, usable_columns
 from labelembed.data.texts import Texts
 from labelembed.errors import ArgumentFaults, DataError
 
@@ -28,6 +36,8 @@ Inputs = Literal["words", "features", "tokens"]
 #: What stands between the texts of two columns.
 BETWEEN = "\n"
 _NUMBER = re.compile(r"\s*[-+]?[\d.,]+(e[-+]?\d+)?\s*", re.IGNORECASE)
+# What is only said of tables.
+_ONLY_OF_TABLES = {"numeric", "categorical", "leave_out", "most_categories"}
 # The arguments that only some inputs have, with their defaults.
 _OF_INPUTS: dict[str, tuple[tuple[str, ...], Any]] = {
     "ngrams": (("words",), 2),
@@ -101,6 +111,25 @@ class TextReader(LabelledFiles):
         faults.require(self.maximum_tokens >= 3, "maximum_tokens", self.maximum_tokens, "must be >= 3")
         return faults
 
+    @classmethod
+    def finds(cls, place: Place) -> Found | None:
+        """Returns what there is: labelled texts, where the texts are more than names in a table.
+
+        Raises:
+            DataError: There are texts, and the column of their labels cannot be told.
+        """
+        if place.tables is None:
+            return None
+        train, label = place.tables["train"], place.text("label_column")
+        texts = tuple(place.names("text_column")) or _likely_texts(train, place, label)
+        if not texts:
+            return None
+        texts, label = find_columns(train, texts=texts, label=label)
+        names = label_names(train, label)
+        count = sum(map(len, place.tables.values()))
+        columns = " and ".join([*texts, label])
+        return Found(f"{count:,} texts, {len(names):,} classes, columns {columns}", len(train), names)
+
     def new_encoder(self) -> Encoder:
         """Returns what will learn how texts become inputs."""
         if self.inputs == "words":
@@ -135,12 +164,12 @@ class TextReader(LabelledFiles):
         tables = {part: with_texts(table, texts, skip=skip, notes=notes) for part, table in tables.items()}
         found = self._labelled(tables, label, to_measure=to_measure)
         about: dict[str, Any] = {"column": texts[0] if len(texts) == 1 else None, "source": f"texts in {self.source}"}
-        splits: dict[str, Any] = {
+        splits: dict[str, Examples] = {
             part: Examples(Texts(examples.inputs.values(texts[0]), **about), examples.labels)
             for part, examples in found.parts.items()
         }
         return RawData(
-            **splits,
+            parts=splits,
             names=found.names if self.names is None else require_names(self.names, len(found.names), str(self.source)),
             source=about["source"],
             notes=(*notes, *found.notes),
@@ -176,6 +205,19 @@ class TextReader(LabelledFiles):
             expected = None
         names = find_text_columns(table, texts=_as_list(self.text_column or expected or only))
         return with_texts(table, names, skip=False, notes=[]), names[0]
+
+
+def _likely_texts(table: Table, place: Place, label: str | None) -> tuple[str, ...]:
+    """Returns the column of texts, none where the rows are to be read as numbers and categories."""
+    if _ONLY_OF_TABLES & place.given.keys():
+        return ()
+    label = label or likely_label(table)
+    try:
+        (text,) = find_text_columns(table, texts=())
+    except DataError:
+        return ()
+    is_table = not surely_texts(table, text) and len(usable_columns(table, without=[text, label])) > 1
+    return () if is_table or text == label else (text,)
 
 
 def text_lines(content: str) -> tuple[list[str], list[str]]:

@@ -15,6 +15,7 @@ from labelembed.data.checks import first_fault, require_finite, require_names, s
 from labelembed.data.dataset import RawData
 from labelembed.data.encoder import ReadingProgress
 from labelembed.data.files.arrays import holds_arrays, read_named_arrays
+from labelembed.data.found import Found, Place
 from labelembed.data.readers.arrays import ArrayReader
 from labelembed.data.readers.parquet import ParquetReader
 from labelembed.data.splits import assigned, fraction_faults
@@ -58,6 +59,24 @@ class VectorReader(ArrayReader):
         """Returns what is wrong with the arguments."""
         return fraction_faults(self.test_fraction)
 
+    @classmethod
+    def finds(cls, place: Place) -> Found | None:
+        """Returns what there is in an npz file or a folder of npy files.
+
+        Raises:
+            DataError: As `read`.
+        """
+        path = place.path
+        if not (path.suffix.lower() == ".npz" if path.is_file() else holds_arrays(path)):
+            return None
+        raw = cls(path=str(path)).read(to_measure=True)
+        shape = tuple(raw.train.inputs.shape[1:])
+        kind = f"pictures of {sizes(shape[1:])}" if len(shape) == 3 else f"vectors of {shape[0]:,} numbers"
+        names = raw.names or tuple(map(str, np.unique(raw.train.labels.numpy())))
+        return Found(
+            f"{sum(map(len, raw.parts.values())):,} {kind}, {len(names):,} classes", len(raw.train), names, shape
+        )
+
     def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; data to measure may have labels without names, which are numbered as the run's.
 
@@ -70,36 +89,38 @@ class VectorReader(ArrayReader):
             parquet = ParquetReader(path=self.path, test_fraction=self.test_fraction)
             return parquet.read(to_measure=to_measure, progress=progress)
         arrays = read_named_arrays(place)
-        keys = {"train": "" if "inputs" in arrays else "train_", "validation": "validation_", "test": "test_"}
-        keys = {part: key for part, key in keys.items() if f"{key}inputs" in arrays}
-        inputs = {part: _inputs(arrays[f"{key}inputs"], f"{place}: {key}inputs") for part, key in keys.items()}
-        first = inputs["train"]
-        for part, array in inputs.items():
-            if array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
-                raise DataError(
-                    f"{place}: {keys[part]}inputs: expected rows of {sizes(first.shape[1:])} {first.dtype} as in "
-                    f"{keys['train']}inputs, found {sizes(array.shape[1:])} {array.dtype}"
-                )
-        labels = {
-            part: _labels(arrays[f"{keys[part]}labels"], f"{place}: {keys[part]}labels", len(array))
-            for part, array in inputs.items()
-        }
         names = _names(arrays.get("names"), place)
-        if names is None:
-            names = () if to_measure else _numbers_as_names(labels["train"], f"{place}: {keys['train']}labels")
-        for part, found in labels.items() if names else ():
-            count = len(names)
-            fault = first_fault(found, lambda chunk, count=count: chunk >= count)  # type: ignore[misc]
-            if fault is not None:
-                why = f"there are {count} `names`" if "names" in arrays else "the largest training label says"
-                where = f"{place}: {keys[part]}labels: row {fault[0]}"
-                raise DataError(f"{where} has the label {fault[1]}; expected 0 to {count - 1}, as {why}")
-        splits = {part: Split(torch.from_numpy(inputs[part]), torch.from_numpy(labels[part])) for part in inputs}
+        known = None if names is None else len(names)
+        keys = {"train": "" if "inputs" in arrays else "train_", "validation": "validation_", "test": "test_"}
+        splits: dict[str, Split] = {}
+        for part, key in keys.items():
+            if f"{key}inputs" not in arrays:
+                continue
+            inputs = _inputs(arrays[f"{key}inputs"], f"{place}: {key}inputs")
+            first = splits["train"].inputs.numpy() if splits else inputs
+            if inputs.shape[1:] != first.shape[1:] or inputs.dtype != first.dtype:
+                raise DataError(
+                    f"{place}: {key}inputs: expected rows of {sizes(first.shape[1:])} {first.dtype} as in "
+                    f"{keys['train']}inputs, found {sizes(inputs.shape[1:])} {inputs.dtype}"
+                )
+            labels = _labels(arrays[f"{key}labels"], f"{place}: {key}labels", len(inputs))
+            if known is None and not to_measure:
+                known = _number_of_labels(labels, f"{place}: {key}labels")
+            if known is not None and labels.max() >= known:
+                row = int((labels >= known).argmax())
+                why = "the largest training label says" if names is None else f"there are {known} `names`"
+                where = f"{place}: {key}labels: row {row}"
+                raise DataError(f"{where} has the label {labels[row]}; expected 0 to {known - 1}, as {why}")
+            splits[part] = Split(torch.from_numpy(inputs), torch.from_numpy(labels))
         source = f"arrays in {place}"
-        parts: dict[str, Any]
         parts, notes = assigned(splits, self.test_fraction, source=source, to_measure=to_measure)
-        known_range = _known_range(first, place)
-        return RawData(**parts, names=names, input_range=known_range, source=source, notes=tuple(notes))
+        return RawData(
+            parts=parts,
+            names=names or tuple(map(str, range(known or 0))),
+            input_range=_known_range(splits["train"].inputs.numpy(), place),
+            source=source,
+            notes=tuple(notes),
+        )
 
 
 def _inputs(array: Array, where: str) -> Array:
@@ -118,12 +139,11 @@ def _inputs(array: Array, where: str) -> Array:
         )
     require_finite(array, where)
     if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite and is named below
-            converted = array.astype(np.float32, copy=False)
-        fault = first_fault(converted, lambda chunk: ~np.isfinite(chunk)) if array.dtype.itemsize > 4 else None
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite and is named
+            array = array.astype(np.float32, copy=False)
+        fault = first_fault(array, lambda chunk: ~np.isfinite(chunk))
         if fault is not None:
             raise DataError(f"{where}: row {fault[0]} has a value too large for float32; scale the inputs")
-        array = converted
     return array[:, np.newaxis] if array.ndim == 3 else array
 
 
@@ -157,7 +177,7 @@ def _names(array: Array | None, file: Path) -> tuple[str, ...] | None:
     return require_names(texts, None, f"{file}: names")
 
 
-def _numbers_as_names(train_labels: Array, where: str) -> tuple[str, ...]:
+def _number_of_labels(train_labels: Array, where: str) -> int:
     largest = int(train_labels.max())
     # More labels than rows can only be a mistake (an identity for a label) unless names vouch for them.
     if largest >= max(len(train_labels), 2):
@@ -166,7 +186,7 @@ def _numbers_as_names(train_labels: Array, where: str) -> tuple[str, ...]:
             f"{where}: row {row} has the label {largest} though there are only "
             f"{len(train_labels):,} rows; number the labels from 0, or say by `names` how many there are"
         )
-    return tuple(str(label) for label in range(largest + 1))
+    return largest + 1
 
 
 def _known_range(train_inputs: Array, file: Path) -> tuple[float, float] | None:
