@@ -69,7 +69,7 @@ def large(tmp_path_factory):
     table = LabelGeometry(names, vectors=vectors, metric="cosine")
     make_comparison(folder, {"one_hot": {0: 0.2}, EMBEDDING: {0: 0.1}}, geometry={EMBEDDING: {0: table}})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LabelSimilarities, "neighbours_of_first", at_random)
+        patch.setattr(LabelSimilarities, "_neighbours_of_first_run", at_random)
         return write_report(folder)
 
 

@@ -1,4 +1,4 @@
-"""What the page says of errors, sentences and cost, from evidence with given numbers."""
+"""What the page says of errors and sentences, from diagnostics with given numbers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ import pytest
 import torch
 
 from labelembed.geometry import LabelGeometry
-from labelembed.report import comparison_rows, load_comparison, write_report
-from labelembed.report.cost import cost_rows
+from labelembed.report import load_comparison, write_report
 from labelembed.report.error_section import error_section
 from labelembed.report.errors_seen import confused_likeness, seen_errors
 from labelembed.report.reliability import calibration_gap
 from labelembed.report.sentences_seen import seen_sentences
 from labelembed.report.similarities import label_similarities
-from labelembed.training.run_folder import RunFolder
 from tests.made_evidence import leave_errors, leave_sentences
 from tests.made_runs import make_comparison, run_path
 
@@ -155,21 +153,3 @@ def test_sentences_of_which_the_baseline_has_none_are_left_out(folder):
     path.mkdir()
     (path / "sentences.json").write_text('{"sentences": [{"place": 0}]}')
     assert seen_sentences(comparison, comparison.variants[1]) is None
-
-
-def test_cost_is_paired_by_seed(folder):
-    for name, seconds in (("one_hot", {0: 2.0, 1: 4.0}), (EMBEDDING, {0: 3.0, 1: 8.0})):
-        for seed, value in seconds.items():
-            run = RunFolder(run_path(folder, name, seed))
-            lines = [line | {"training_seconds": value} for line in run.journal()]
-            (run.path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-            memory = {"bytes": 1000 * (seed + 1), "of": "process" if name == "one_hot" else ("gpu", "process")[seed]}
-            run.write_result(run.result() | {"peak_memory": memory})
-    comparison = load_comparison(folder)
-    reference, rows = cost_rows(comparison, comparison_rows(comparison))
-    assert reference == "one_hot"
-    assert rows[0].ratio is None
-    assert rows[1].ratio.mean == pytest.approx((1.5 + 2.0) / 2)
-    assert rows[0].peak_bytes == 1500
-    # a GPU's and a process' memory are nothing to be averaged
-    assert rows[1].peak_bytes is None

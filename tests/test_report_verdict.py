@@ -60,8 +60,7 @@ def test_the_mirrored_comparison_gives_the_mirrored_verdict(tmp_path):
     assert found.sentences == [
         "one_hot raises the test error by 0.48 points against label_embedding "
         "(95 % interval over 8 seeds 0.43 to 0.53).",
-        "Worse than with label_embedding: NLL before temperature scaling (by 0.014 nats) and ECE before temperature "
-        "scaling (by 0.24 points).",
+        "Worse than with label_embedding: NLL (by 0.014 nats) and ECE (by 0.24 points) before temperature scaling.",
     ]
     assert found.answer == "Do not use it"
     assert found.because[0] == "It is worse than label_embedding."
@@ -192,8 +191,8 @@ def test_what_got_worse_is_said_and_nothing_that_may_be_chance(tmp_path):
             run.write_result(run.result() | {"seconds": seconds, "test": test})
     # Against smoothing the NLL may be chance, and 1.03 times the time is little; against one-hot the ECE is better.
     assert full_verdict(load_comparison(folder)).sentences[-1] == (
-        f"Worse than with {SMOOTHING}: ECE before temperature scaling (by 19.91 points). "
-        "Worse than with one_hot: NLL before temperature scaling (by 0.406 nats) and training time (1.60 times)."
+        f"Worse than with {SMOOTHING}: ECE (by 19.91 points) before temperature scaling. "
+        "Worse than with one_hot: NLL (by 0.406 nats) before temperature scaling, training time (1.60 times)."
     )
 
 
@@ -399,7 +398,8 @@ def test_seeds_that_do_not_overlap_compare_nothing(tmp_path):
 
 def test_a_single_run_says_what_it_reached_and_that_one_run_has_no_spread(tmp_path):
     make_run(tmp_path, test=measures(0.0145), validation=measures(0.016), journal=journal_lines([0.1, 0.0145]))
-    (sentence,) = verdict(load_comparison(tmp_path))
+    sentence, longer = verdict(load_comparison(tmp_path))
+    assert longer == "In this run the best epoch was the last: train longer (--set epochs=...)."
     assert "a test error of 1.45 % and a validation error of 1.60 % after epoch 2 of 2" in sentence
     assert "One run has no spread" in sentence
 
