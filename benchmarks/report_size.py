@@ -147,7 +147,7 @@ def neighbours_at_random() -> Iterator[None]:
         scores = -np.sort(-draws.random((labels, k)), axis=1)
         return Neighbours(draws.integers(0, len(similarities.names), (labels, k)), scores)
 
-    with patch.object(LabelSimilarities, "neighbours_of_first", at_random):
+    with patch.object(LabelSimilarities, "_neighbours_of_first_run", at_random):
         yield
 
 

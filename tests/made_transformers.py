@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Another framework's warnings are not of these tests.
@@ -17,127 +18,51 @@ transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+# The same under the names that other families have for it, all without dropout.
+_BERT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0} | TINY
+_DISTILBERT = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 16, "dropout": 0.0, "attention_dropout": 0.0}
+_GPT2 = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 32, "resid_pdrop": 0.0, "embd_pdrop": 0.0}
+_T5 = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "dropout_rate": 0.0}
+_BART = {f"{part}_{name}": value for part in ("encoder", "decoder") for name, value in (
+    ("layers", 1), ("attention_heads", 2), ("ffn_dim", 16)
+)} | {"d_model": 16, "max_position_embeddings": 32, "dropout": 0.0}  # fmt: skip
 
 
-PLAIN = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "max_position_embeddings": 32}
+def _made(kind, settings, seed=0):
+    """Returns a model with random weights, the same for a seed."""
+    with seeded(seed, kind.__name__):
+        return kind(kind.config_class(**settings))
 
 
-def bert(*, dropout=0.0, labels=3, vocabulary=40, seed=0, kind=None, **more):
+def bert(*, labels=3, vocabulary=40, dropout=0.0, seed=0, kind=transformers.BertForSequenceClassification, **more):
     """Returns a BERT that classifies texts, or another kind of model on it."""
-    given = PLAIN | {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-    config = transformers.BertConfig(vocab_size=vocabulary, num_labels=labels, **given, **TINY, **more)
-    with seeded(seed, "bert"):
-        return (kind or transformers.BertForSequenceClassification)(config)
+    given = {"vocab_size": vocabulary, "num_labels": labels, "max_position_embeddings": 32}
+    given |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    return _made(kind, _BERT | given | more, seed)
 
 
-def roberta():
-    """Returns a RoBERTa that classifies texts; its last layer is a part of its head."""
-    config = transformers.RobertaConfig(vocab_size=40, num_labels=3, **PLAIN, **TINY)
-    with seeded(0, "roberta"):
-        return transformers.RobertaForSequenceClassification(config)
-
-
-def distilbert():
-    """Returns a DistilBERT that classifies texts."""
-    config = transformers.DistilBertConfig(
-        vocab_size=40, num_labels=3, dim=16, n_layers=1, n_heads=2, hidden_dim=16, dropout=0.0, attention_dropout=0.0,
-        seq_classif_dropout=0.0,
-    )  # fmt: skip
-    with seeded(0, "distilbert"):
-        return transformers.DistilBertForSequenceClassification(config)
-
-
-def llama_classifier():
-    """Returns a Llama that classifies texts: its layer reads every token, and then the last one is taken."""
-    config = transformers.LlamaConfig(vocab_size=40, num_labels=3, pad_token_id=0, eos_token_id=2, **TINY)
-    with seeded(0, "llama"):
-        return transformers.LlamaForSequenceClassification(config)
-
-
-def t5_classifier():
-    """Returns a T5 that classifies texts."""
-    config = transformers.T5Config(
-        vocab_size=40, num_labels=3, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, dropout_rate=0.0,
-        classifier_dropout=0.0, decoder_start_token_id=0,
-    )  # fmt: skip
-    with seeded(0, "t5"):
-        return transformers.T5ForSequenceClassification(config)
-
-
-def vit():
-    """Returns a vision transformer that classifies pictures."""
-    more = {name: PLAIN[name] for name in ("hidden_dropout_prob", "attention_probs_dropout_prob")}
-    config = transformers.ViTConfig(image_size=8, patch_size=4, num_labels=3, **more, **TINY)
-    with seeded(0, "vit"):
-        return transformers.ViTForImageClassification(config)
-
-
-def llama(*, tied=False, vocabulary=40, seed=0):
+def llama(*, tied=False, vocabulary=40):
     """Returns a causal language model."""
-    config = transformers.LlamaConfig(
-        vocab_size=vocabulary, tie_word_embeddings=tied, pad_token_id=0, bos_token_id=1, eos_token_id=2, **TINY
-    )
-    with seeded(seed, "llama"):
-        return transformers.LlamaForCausalLM(config)
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": tied}
+    return _made(transformers.LlamaForCausalLM, {"vocab_size": vocabulary} | special | TINY)
 
 
-def gpt2(*, vocabulary=40, seed=0):
+def gpt2(*, vocabulary=40):
     """Returns a causal language model whose word embeddings are its output layer."""
-    config = transformers.GPT2Config(
-        vocab_size=vocabulary,
-        n_embd=16,
-        n_layer=1,
-        n_head=2,
-        n_positions=32,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-    )
-    with seeded(seed, "gpt2"):
-        return transformers.GPT2LMHeadModel(config)
+    special = {"vocab_size": vocabulary, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "attn_pdrop": 0.0}
+    return _made(transformers.GPT2LMHeadModel, special | _GPT2)
 
 
-def t5(*, tied=True, vocabulary=40, seed=0):
+def t5(*, vocabulary=40):
     """Returns an encoder-decoder whose parts stand beside its head."""
-    config = transformers.T5Config(
-        vocab_size=vocabulary,
-        d_model=16,
-        d_kv=8,
-        d_ff=16,
-        num_layers=1,
-        num_heads=2,
-        dropout_rate=0.0,
-        tie_word_embeddings=tied,
-        decoder_start_token_id=0,
-    )
-    with seeded(seed, "t5"):
-        return transformers.T5ForConditionalGeneration(config)
+    return _made(transformers.T5ForConditionalGeneration, {"vocab_size": vocabulary, "decoder_start_token_id": 0} | _T5)
 
 
-def bart(*, vocabulary=40, seed=0):
+def bart():
     """Returns an encoder-decoder with a base model below its head."""
-    config = transformers.BartConfig(
-        vocab_size=vocabulary,
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=16,
-        decoder_ffn_dim=16,
-        max_position_embeddings=32,
-        dropout=0.0,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=2,
-        forced_eos_token_id=None,
-    )
-    with seeded(seed, "bart"):
-        return transformers.BartForConditionalGeneration(config)
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
+    kind = transformers.BartForConditionalGeneration
+    return _made(kind, {"vocab_size": 40, "forced_eos_token_id": None} | special | _BART)
 
 
 def tokens(rows, length, *, vocabulary=40, seed=0):
@@ -189,17 +114,27 @@ def tagged(number=24):
     return [each | {"labels": (each["labels"] % 3).where(each["labels"] >= 0, -100)} for each in found]
 
 
-#: A model of each family, its examples, and whether its labels are tokens.
+_OF_TEXTS = {  # the last layer of a RoBERTa is a part of its head; a Llama's reads every token, then the last is taken
+    "roberta": (transformers.RobertaForSequenceClassification, _BERT | {"max_position_embeddings": 32}),
+    "distilbert": (transformers.DistilBertForSequenceClassification, _DISTILBERT | {"seq_classif_dropout": 0.0}),
+    "llama, texts": (transformers.LlamaForSequenceClassification, TINY | {"pad_token_id": 0, "eos_token_id": 2}),
+    "t5, texts": (
+        transformers.T5ForSequenceClassification,
+        _T5 | {"classifier_dropout": 0.0, "decoder_start_token_id": 0},
+    ),
+}
+_VIT = _BERT | {"image_size": 8, "patch_size": 4, "num_labels": 3}
+#: A model of each family, and its examples.
 FAMILIES = {
     "bert": (bert, texts),
-    "roberta": (roberta, texts),
-    "distilbert": (distilbert, texts),
-    "llama, texts": (llama_classifier, texts),
-    "t5, texts": (t5_classifier, texts),
-    "vit": (vit, pictures),
-    "bert, tokens": (lambda: bert(kind=transformers.BertForTokenClassification), tagged),
+    **{
+        name: (partial(_made, kind, {"vocab_size": 40, "num_labels": 3} | settings), texts)
+        for name, (kind, settings) in _OF_TEXTS.items()
+    },
+    "vit": (partial(_made, transformers.ViTForImageClassification, _VIT), pictures),
+    "bert, tokens": (partial(bert, kind=transformers.BertForTokenClassification), tagged),
     "llama": (llama, sentences),
-    "llama, tied": (lambda: llama(tied=True), sentences),
+    "llama, tied": (partial(llama, tied=True), sentences),
     "gpt2": (gpt2, sentences),
     "t5": (t5, pairs),
     "bart": (bart, pairs),

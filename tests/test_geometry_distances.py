@@ -34,6 +34,8 @@ def test_position_of_a_number_prefers_the_label_of_that_name():
     geometry = LabelGeometry(("2", "0", "1"), vectors=torch.tensor([[1.0], [2.0], [4.0]]))
     assert geometry.position(2) == geometry.position("2") == 0
     assert geometry.position(0) == geometry.position("0") == 1
+    subwords = LabelGeometry(("hommes", "\u2581homme", "homme\u2581"), vectors=torch.eye(3))
+    assert subwords.position("homme") == 1
     assert {name: near[0].name for name, near in geometry.all_neighbours(1).items()} == {"2": "0", "0": "2", "1": "0"}
 
 

@@ -63,10 +63,10 @@ def rows_of(text):
 def test_the_card_says_what_the_run_reached(tmp_path):
     card = model_card(made_run(tmp_path / "run").path)
     found = {cells[0]: cells[1:] for cells in rows_of(section(card, "Metrics"))}
-    assert found["error"] == ["10.00 %", "20.00 %", "20.00 %"]
-    assert found["negative log-likelihood, nats"] == ["0.300", "0.700", "0.250"]
+    assert found["error (%)"] == ["10.00", "20.00", "20.00"]
+    assert found["NLL (nats)"] == ["0.300", "0.700", "0.250"]
     assert "temperature 0.5000" in section(card, "Calibration")
-    assert "from 10.00 % to 3.10 %" in section(card, "Calibration")
+    assert "from 10.0 % to 3.1 %" in section(card, "Calibration")
     data = dict(rows_of(section(card, "Data")))
     assert data["source"] == "digits"
     assert data["examples"] == "train 1,000, test 360"
@@ -99,7 +99,7 @@ def test_numbers_have_the_digits_of_the_tables(tmp_path):
     test = measures(1 - 0.7424999999999999, nll=0.69314718) | {"calibration_error": 0.0123456}
     header = header_of(model_card(made_run(tmp_path / "run", test=test).path))
     found = {one["type"]: one["value"] for one in header["model-index"][0]["results"][0]["metrics"]}
-    assert found == {"accuracy": 0.7425, "nll": 0.693, "calibration_error": 0.0123}
+    assert found == {"accuracy": 0.7425, "nll": 0.693, "calibration_error": 0.012}
 
 
 @pytest.mark.parametrize("place", ["/home/me/private/mnist", "/home/me/my own data/mnist"])
@@ -140,7 +140,7 @@ def test_the_card_of_a_comparisons_run_has_the_measures_over_its_seeds(tmp_path)
     card = model_card(run_path(tmp_path / "c", "label_smoothing", 1))
     assert "### Over 3 seeds" in card
     over = dict(rows_of(card[card.index("### Over") : card.index("## Calibration")]))
-    assert over["test error, %"] == "20.00 ± 1.00"
+    assert over["test error (%)"] == "20.00 ± 1.00"
     assert "seeds 0, 1, 2 of `label_smoothing`" in card
     assert "against one\\_hot" in card or "and one\\_hot" in card
     assert "Its arguments were chosen" not in card
@@ -189,7 +189,7 @@ def test_what_is_missing_in_a_run_folder_is_left_out(tmp_path, lost):
     run = made_run(tmp_path / "run")
     (run.path / lost).unlink()
     card = model_card(run.path)
-    assert "error | 10.00 %" in card
+    assert "error (%) | 10.00" in card
     if lost == "label_geometry.safetensors":
         assert "nothing about its labels" in card
     if lost == "environment.json":

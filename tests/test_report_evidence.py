@@ -1,23 +1,21 @@
-"""What the page says of errors, sentences and cost, from evidence with given numbers."""
+"""What the page says of errors and sentences, from diagnostics with given numbers."""
 
 from __future__ import annotations
 
 import json
-import math
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from labelembed.geometry import LabelGeometry
-from labelembed.report import comparison_rows, load_comparison, write_report
-from labelembed.report.cost import cost_rows
+from labelembed.report import load_comparison, write_report
 from labelembed.report.error_section import error_section
 from labelembed.report.errors_seen import confused_likeness, seen_errors
 from labelembed.report.reliability import calibration_gap
 from labelembed.report.sentences_seen import seen_sentences
 from labelembed.report.similarities import label_similarities
-from labelembed.training.run_folder import RunFolder
 from tests.made_evidence import leave_errors, leave_sentences
 from tests.made_runs import make_comparison, run_path
 
@@ -58,8 +56,8 @@ def test_confused_labels_are_held_against_likeness(folder):
     likeness = np.exp(TABLE.double().numpy())
     likeness /= likeness.sum(axis=1, keepdims=True)
     pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
-    scores = [likeness[i, j] + likeness[j, i] for i, j in pairs]
-    assert alike.correlation == pytest.approx(_naive_spearman(scores, [6, 0, 1, 0, 0, 3]), abs=1e-12)
+    scores = [round(likeness[i, j] + likeness[j, i], 12) for i, j in pairs]
+    assert alike.correlation == pytest.approx(spearmanr(scores, [6, 0, 1, 0, 0, 3]).statistic, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -84,18 +82,6 @@ def test_a_relation_of_likeness_and_confusion_is_said_only_where_it_is_clear_of_
     (one,) = found.detailed
     assert said in one.sentences[1]
     assert "by Mantel's test" in one.sentences[1]
-
-
-def _naive_spearman(one, other):
-    def ranks(values):
-        return [
-            sum(value > less for less in values) + (sum(value == same for same in values) + 1) / 2 for value in values
-        ]
-
-    a, b = ranks([round(value, 12) for value in one]), ranks(other)
-    mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
-    over = sum((x - mean_a) * (y - mean_b) for x, y in zip(a, b, strict=True))
-    return over / math.sqrt(sum((x - mean_a) ** 2 for x in a) * sum((y - mean_b) ** 2 for y in b))
 
 
 def test_page_shows_errors_and_says_which_runs_left_none(folder):
@@ -155,21 +141,3 @@ def test_sentences_of_which_the_baseline_has_none_are_left_out(folder):
     path.mkdir()
     (path / "sentences.json").write_text('{"sentences": [{"place": 0}]}')
     assert seen_sentences(comparison, comparison.variants[1]) is None
-
-
-def test_cost_is_paired_by_seed(folder):
-    for name, seconds in (("one_hot", {0: 2.0, 1: 4.0}), (EMBEDDING, {0: 3.0, 1: 8.0})):
-        for seed, value in seconds.items():
-            run = RunFolder(run_path(folder, name, seed))
-            lines = [line | {"training_seconds": value} for line in run.journal()]
-            (run.path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-            memory = {"bytes": 1000 * (seed + 1), "of": "process" if name == "one_hot" else ("gpu", "process")[seed]}
-            run.write_result(run.result() | {"peak_memory": memory})
-    comparison = load_comparison(folder)
-    reference, rows = cost_rows(comparison, comparison_rows(comparison))
-    assert reference == "one_hot"
-    assert rows[0].ratio is None
-    assert rows[1].ratio.mean == pytest.approx((1.5 + 2.0) / 2)
-    assert rows[0].peak_bytes == 1500
-    # a GPU's and a process' memory are nothing to be averaged
-    assert rows[1].peak_bytes is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labelembed import report
 from labelembed.errors import RunFolderError, TrainingError, nearest
-from labelembed.report.formatting import MEASURES, SPEED_MEASURES
+from labelembed.report.columns import ALL_MEASURES
 from labelembed.report.frames import SPLITS, data_frame, flat_epoch, html_table, short
 from labelembed.report.run_checks import journal_fault
 from labelembed.training.run_folder import RunFolder, State
@@ -252,11 +252,7 @@ class Comparison:
         return f"Comparison({str(self.path)!r}, variants={self.variants}, seeds={self.seeds})"
 
     def _repr_html_(self) -> str:
-        shown = [
-            measure
-            for measure in (*MEASURES, *SPEED_MEASURES)
-            if any(measure.summary(row) is not None for row in self.measured)
-        ]
+        shown = [measure for measure in ALL_MEASURES if any(measure.attribute in row.measures for row in self.measured)]
         headings = [f"{measure.heading} {measure.unit}".strip() for measure in shown]
         lines = [[row.name, str(row.n), *(measure.text(row) for measure in shown)] for row in self.measured]
         verdict = "<br>".join(escape(line) for line in self.verdict().splitlines())

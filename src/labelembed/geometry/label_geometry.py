@@ -95,6 +95,9 @@ class LabelGeometry:
     def position(self, label: str | int) -> int:
         """Returns the index of a label given by name, or by index where no label has that name.
 
+        Of a vocabulary of subwords a whole word is found by its name alone: ``"homme"`` is ``"▁homme"`` where no
+        label is called ``"homme"``.
+
         Raises:
             KeyError: When there is no such label; the message names the nearest.
         """
@@ -102,6 +105,8 @@ class LabelGeometry:
             return self._positions[str(label)]
         if isinstance(label, int) and 0 <= label < len(self):
             return label
+        if f"\u2581{label}" in self._positions:
+            return self._positions[f"\u2581{label}"]
         few = ", ".join(self.names[:10]) + (", ..." if len(self) > 10 else "")
         raise KeyError(f"no label {str(label)!r}{nearest(str(label), self.names)}; there are {len(self)}: {few}")
 

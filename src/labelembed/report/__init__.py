@@ -10,8 +10,8 @@ from labelembed.report.model_card import model_card, write_card
 from labelembed.report.notes import table_notes
 from labelembed.report.page import write_report
 from labelembed.report.table import Row, comparison_rows
-from labelembed.report.table_files import runs_as_cells, variants_as_cells, write_csv, write_runs_csv
-from labelembed.report.table_printing import print_comparison, rich_table, rows_as_json
+from labelembed.report.table_files import rows_as_json, runs_as_cells, variants_as_cells, write_csv, write_runs_csv
+from labelembed.report.table_printing import print_comparison, rich_table
 from labelembed.report.tuning_shown import tuning_lines, tuning_rows
 from labelembed.report.verdict import verdict
 

@@ -89,25 +89,21 @@ def _what_would_tell(found: PairedComparison, gain: float, comparison: Compariso
     return [f"The seeds agree, but another sample of {examples:,} {split} examples could turn it round."]
 
 
-def training_too_short(one: Contrast, comparison: Comparison) -> list[str]:
+def training_too_short(variants: Sequence[VariantRuns], comparison: Comparison) -> list[str]:
     """Returns that training stopped while it still helped, or that a network is not trained at all."""
-    said = []
-    runs = [run for variant in (one.method, one.reference) for run in variant.runs.values()]
-    last = [
-        run.result.get("selected_epoch") == run.result.get("epochs") and run.result.get("selected_by") != "last epoch"
-        for run in runs
+    runs = [run.result for variant in variants for run in variant.runs.values()]
+    untrained = [
+        variant.name
+        for variant in comparison.variants
+        if (values := variant.measures(comparison.split, "bleu").values()) and fmean(values) < _UNTRAINED_BLEU
     ]
-    several = all(isinstance(run.result.get("epochs"), int) and run.result["epochs"] > 1 for run in runs)
-    if comparison.headline == "bleu":
-        untrained = [
-            variant.name
-            for variant in comparison.variants
-            if (values := variant.measures(comparison.split, "bleu").values()) and fmean(values) < _UNTRAINED_BLEU
-        ]
-        said += [f"BLEU is near zero for {listed(untrained)}: not trained yet."] if untrained else []
-    if several and all(last):
-        said.append("In every run the best epoch was the last: train longer (--set epochs=...).")
-    return said
+    found = [f"BLEU is near zero for {listed(untrained)}: not trained yet."] if untrained else []
+    if all(
+        run.get("selected_epoch") == run.get("epochs") != 1 and run.get("selected_by") != "last epoch" for run in runs
+    ):
+        which = "every run" if len(runs) > 1 else "this run"
+        found.append(f"In {which} the best epoch was the last: train longer (--set epochs=...).")
+    return found
 
 
 def p_caveat(difference: PairedComparison | None, rows: Sequence[Row]) -> str:

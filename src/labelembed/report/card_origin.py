@@ -90,11 +90,11 @@ def data_of(environment: dict[str, Any], folders: Sequence[str]) -> dict[str, An
         environment: What the file holds.
         folders: See `without_folders`.
     """
-    told = environment.get("data")
-    data: dict[str, Any] = told if isinstance(told, dict) else {}
+    found = environment.get("data")
+    data: dict[str, Any] = dict(found) if isinstance(found, dict) else {}
     notes = data.get("notes")
     if "source" in data:
-        data = data | {"source": without_folders(str(data["source"]), folders)}
+        data["source"] = without_folders(str(data["source"]), folders)
     return data | {"notes": [without_folders(str(note), folders) for note in notes] if isinstance(notes, list) else []}
 
 

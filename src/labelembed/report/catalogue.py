@@ -10,14 +10,14 @@ from labelembed.report.curves import curve_measures, curve_sketch
 from labelembed.report.drawing import Sketch
 from labelembed.report.errors_seen import confusion_table, seen_errors
 from labelembed.report.forest import forest_sketch
-from labelembed.report.gathering import load_several
+from labelembed.report.gathering import chosen_variant, load_several
 from labelembed.report.label_groups import reference_for
 from labelembed.report.label_matrix import Panel, label_matrix
 from labelembed.report.label_section import label_figures
-from labelembed.report.ranking import best_method, drawn_positions, series_positions
+from labelembed.report.ranking import best_method, drawn_variants, series_positions
 from labelembed.report.reliability import reliability_figure
 from labelembed.report.sentences_seen import seen_sentences
-from labelembed.report.similarities import LabelSimilarities, label_similarities
+from labelembed.report.similarities import label_similarities
 from labelembed.report.table import comparison_rows
 
 FIGURES = ("forest", "curves", "heatmap", "dendrogram", "map", "reliability", "confusion", "attention")
@@ -76,12 +76,14 @@ def draw_figure(
         narrow = width is not None and width < 6
         sketch = forest_sketch(comparison, comparison_rows(comparison), name, narrow=narrow)
     elif name == "reliability":
-        order, drawn = series_positions(comparison), drawn_positions(comparison)
-        found = [(comparison.variants[place], order[place]) for place in drawn]
-        read = [(one.name, place, errors) for one, place in found if (errors := seen_errors(one)) is not None]
-        sketch = reliability_figure(read)
+        order = series_positions(comparison)
+        found = [(one.name, order[one.name], seen_errors(one)) for one in drawn_variants(comparison)]
+        sketch = reliability_figure([(called, place, errors) for called, place, errors in found if errors is not None])
     else:
-        sketch = _of_one(_chosen(comparison, variant), comparison, name, groups=groups, wordnet=wordnet)
+        best = best_method(comparison) if variant is None else chosen_variant(comparison, variant, "--variant")
+        if best is None:
+            raise RunFolderError(f"{comparison.path}: no run has finished, so there is nothing to draw")
+        sketch = _of_one(best, comparison, name, groups=groups, wordnet=wordnet)
     if sketch is None:
         raise RunFolderError(
             f"{run}: its runs left nothing to draw {name!r} of; {_NEEDS.get(name, 'it needs two labels or more')}"
@@ -92,30 +94,12 @@ def draw_figure(
 def _curves(comparison: Comparison, measure: str | None, *, log: bool) -> Sketch | None:
     known = {one.key: one for one in curve_measures(comparison)}
     measure = next(iter(known), "test-error") if measure is None else measure
-    measure = measure.replace("development-", "validation-", 1)  # as earlier versions called it
     if measure not in known:
-        there = ", ".join(known) or "none"
         hint = nearest(measure, list(known))
         if not hint and measure.startswith("test"):
-            hint = " (test measures of every epoch are there with `test_every_epoch: true` only)"
-        raise RunFolderError(f"--measure: no curves of {measure!r}{hint}; there are: {there}")
+            hint = " (test metrics of every epoch are there with `test_every_epoch: true` only)"
+        raise RunFolderError(f"--measure: no curves of {measure!r}{hint}; there are: {', '.join(known) or 'none'}")
     return curve_sketch(comparison, known[measure], log=log)
-
-
-def _chosen(comparison: Comparison, wanted: str | None) -> VariantRuns:
-    names = [variant.name for variant in comparison.variants]
-    if wanted is None:
-        chosen = best_method(comparison)
-        if chosen is None:
-            raise RunFolderError(f"{comparison.path}: no run has finished, so there is nothing to draw")
-        return chosen
-    matching = [one for one in comparison.variants if one.name == wanted]
-    matching = matching or [one for one in comparison.variants if one.objective.get("name") == wanted]
-    if len(matching) != 1:
-        what = "stands for more than one of" if matching else "is none of"
-        hint = "" if matching else nearest(wanted, names)
-        raise RunFolderError(f"--variant: {wanted!r} {what} the variants{hint}: {', '.join(names)}")
-    return matching[0]
 
 
 def _of_one(
@@ -124,9 +108,12 @@ def _of_one(
     if name == "attention":
         seen = seen_sentences(comparison, variant)
         return seen.maps[0] if seen is not None and seen.maps else None
-    similarities = _readable(variant)
-    errors = seen_errors(variant)
+    similarities = label_similarities(variant)
+    if similarities is None or not similarities.names:
+        why = "" if similarities is None else f": {next(iter(similarities.left_out.values()))}"
+        raise RunFolderError(f"{variant.name}: its runs left no label geometry that can be read{why}")
     if name == "confusion":
+        errors = seen_errors(variant)
         counts = confusion_table(errors, similarities) if errors is not None else None
         if errors is None or counts is None or not counts.any():
             return None
@@ -137,11 +124,3 @@ def _of_one(
     reference = reference_for(similarities.names, groups=groups, wordnet=wordnet)
     figures, _ = label_figures([(variant, similarities)], reference, key=name, any_stress=True)
     return figures.get(name)
-
-
-def _readable(variant: VariantRuns) -> LabelSimilarities:
-    found = label_similarities(variant)
-    if found is None or not found.names:
-        why = "" if found is None else f": {next(iter(found.left_out.values()))}"
-        raise RunFolderError(f"{variant.name}: its runs left no label geometry that can be read{why}")
-    return found

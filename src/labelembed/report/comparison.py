@@ -31,8 +31,8 @@ class RunRecord:
 
     Attributes:
         seed: Its seed.
-        result: How it ended: `selected_epoch`, `selected_by`, `seconds`, and the measures of the selected
-            epoch under `validation` and `test` (fractions; None where the recipe has no such rows), and the
+        result: How it ended: `selected_epoch`, `selected_by`, `seconds`, and the metrics of the selected
+            epoch under `validation` and `test` (fractions; None where the recipe has no such examples), and the
             same below `calibrated` with the logits divided by `temperature` (None where none was fitted).
         journal: One dictionary an epoch, see `RunFolder.journal`.
         folder: Where it is.
@@ -44,7 +44,7 @@ class RunRecord:
     folder: Path
 
     def measure(self, split: Split, name: str, *, calibrated: bool = False) -> float | None:
-        """Returns one measure of the selected epoch, or None where there is none."""
+        """Returns one metric of the selected epoch, or None where there is none."""
         measures = (self.result.get("calibrated") or {}) if calibrated else self.result
         return number_in((measures.get(split) or {}).get(name))
 
@@ -58,20 +58,34 @@ class RunRecord:
         """Seconds of training, or None where they were not measured."""
         return number_in(self.result.get("seconds"))
 
-    def error_curve(self, split: Split) -> NDArray[np.float64]:
-        """Returns the error after each epoch ``[epochs]``; nan where the journal has none."""
-        return self.curve(split, "error")
-
     def curve(self, place: str, name: str) -> NDArray[np.float64]:
         """Returns a number of each epoch ``[epochs]``, of `train`, `validation` or `test`; nan where there is none."""
-        epochs = max((int(entry["epoch"]) for entry in self.journal), default=0)
-        curve = np.full(epochs, np.nan)
+        curve = np.full(max((int(entry["epoch"]) for entry in self.journal), default=0), np.nan)
         for entry in self.journal:
             numbers = entry.get(place)
             value = number_in(numbers.get(name)) if isinstance(numbers, dict) else None
             if value is not None:
                 curve[entry["epoch"] - 1] = value
         return curve
+
+    def environment(self) -> dict[str, Any]:
+        """Returns what the run ran on; nothing where that cannot be read."""
+        try:
+            return RunFolder(self.folder).environment()
+        except RunFolderError:
+            return {}
+
+    def data(self) -> dict[str, Any]:
+        """Returns what the run says of its data: `source`, `names`, `fingerprint`; nothing where it says nothing."""
+        data = self.environment().get("data")
+        return data if isinstance(data, dict) else {}
+
+    def recipe(self) -> dict[str, Any]:
+        """Returns the run's recipe as plain values; nothing where that cannot be read."""
+        try:
+            return RunFolder(self.folder).recipe()
+        except RunFolderError:
+            return {}
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,7 @@ class VariantRuns:
 
     Attributes:
         name: As people read it, for instance ``label_smoothing smoothing=0.4``.
-        objective: The objective's name and the arguments that were asked for.
+        objective: The objective's name and the arguments that were given.
         runs: The finished runs.
         failed: Why a run failed or cannot be read.
         missing: Seeds that have not run, or not to the end.
@@ -92,8 +106,13 @@ class VariantRuns:
     failed: dict[int, str]
     missing: list[int]
 
+    @property
+    def kind(self) -> str:
+        """The objective's name."""
+        return str(self.objective.get("name", ""))
+
     def measures(self, split: Split, name: str, *, calibrated: bool = False) -> dict[int, float]:
-        """Returns one measure of the selected epoch by seed, of the runs that have it."""
+        """Returns one metric of the selected epoch by seed, of the runs that have it."""
         found = {seed: run.measure(split, name, calibrated=calibrated) for seed, run in self.runs.items()}
         return {seed: value for seed, value in found.items() if value is not None}
 
@@ -106,8 +125,8 @@ class Comparison:
         path: The folder.
         recipe: The recipe's name.
         baseline: The variant the others are compared with; None for a single run.
-        variants: In the order in which they were asked for.
-        seeds: The seeds that were asked for.
+        variants: In the order in which they were given.
+        seeds: The seeds of the comparison.
         published: What papers report for the recipe: mappings with `objective`, `measure`, `value` and `source`.
         left_out: Folders that were given with others and cannot be shown, and why.
         tuning: How the variants' arguments were found, see `tuning_shown`; None where nothing was tuned.
@@ -118,32 +137,39 @@ class Comparison:
     baseline: str | None
     variants: list[VariantRuns]
     seeds: list[int]
-    published: list[dict[str, Any]] = field(default_factory=list)
+    published: list[Any] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     tuning: dict[str, Any] | None = None
 
     @property
+    def runs(self) -> list[RunRecord]:
+        """All finished runs."""
+        return [run for variant in self.variants for run in variant.runs.values()]
+
+    @property
     def split(self) -> Split:
-        """The rows that the comparison is about: the test set, where any run has one."""
-        tested = any(variant.measures("test", "error") for variant in self.variants)
-        developed = any(variant.measures("validation", "error") for variant in self.variants)
-        return "test" if tested or not developed else "validation"
+        """The examples that the comparison is about: the test set, where any run has one."""
+        tested, validated = (any(one.measures(split, "error") for one in self.variants) for split in SPLITS)
+        return "test" if tested or not validated else "validation"
 
     @property
     def headline(self) -> Headline:
-        """The measure that the comparison is decided by: BLEU, where any run has it, else the error."""
-        written = any(variant.measures(self.split, "bleu") for variant in self.variants)
-        return "bleu" if written else "error"
+        """The metric that the comparison is decided by: BLEU, where any run has it, else the error."""
+        return "bleu" if any(variant.measures(self.split, "bleu") for variant in self.variants) else "error"
+
+    @property
+    def headline_words(self) -> str:
+        """What the comparison is decided by, in words: `test error`, `validation error`, `test BLEU`."""
+        return f"{self.split} {'BLEU' if self.headline == 'bleu' else 'error'}"
 
     @property
     def speed_split(self) -> Split:
         """The examples whose errors over the epochs say how fast a run learns: those of validation, if there are any.
 
-        The best of many epochs is a choice, and no choice is made by test rows where others are there for it.
+        The best of many epochs is a choice, and no choice is made by test examples where others are there for it.
         """
-        runs = [run for variant in self.variants for run in variant.runs.values()]
-        developed = any(np.isfinite(run.error_curve("validation")).any() for run in runs)
-        return "validation" if developed else self.split
+        validated = any(np.isfinite(run.curve("validation", "error")).any() for run in self.runs)
+        return "validation" if validated else self.split
 
     @property
     def baseline_runs(self) -> VariantRuns | None:
@@ -161,9 +187,9 @@ def load_comparison(path: str | Path) -> Comparison:
         The comparison; for a single run one with one variant, one seed and no baseline.
 
     Raises:
-        RunFolderError: When the folder is neither, when ``comparison.json`` is damaged, or when the single
-            run has not finished, or when runs of a comparison are of different data. A damaged run inside a
-            comparison raises nothing; it is in `failed`.
+        RunFolderError: When the folder is neither, ``comparison.json`` is damaged, the single run has not finished, or
+            runs of a comparison are of different data. A damaged run inside a comparison raises nothing; it is in
+            `failed`.
     """
     path = Path(path)
     if (path / "comparison.json").is_file():
@@ -178,58 +204,40 @@ def load_comparison(path: str | Path) -> Comparison:
     )
 
 
+def refuse_different_data(variants: list[VariantRuns]) -> None:
+    """Raises RunFolderError, with both, when two runs are known to be of different data."""
+    known: tuple[RunRecord, dict[str, Any]] | None = None
+    for run in (run for variant in variants for run in variant.runs.values()):
+        data = run.data()
+        if not isinstance(data.get("fingerprint"), str):
+            continue
+        if known is not None and data["fingerprint"] != known[1]["fingerprint"]:
+            other, theirs = known
+            raise RunFolderError(
+                f"{other.folder} and {run.folder} are of different data and cannot stand in one report: "
+                f"{theirs.get('source')!r} and {data.get('source')!r} (other examples are held out, or their content "
+                "differs); report them one by one"
+            )
+        known = known or (run, data)
+
+
 def _load_comparison(path: Path) -> Comparison:
-    about, runs = read_description(path), path / "runs"
+    about = read_description(path)
     variants = [
-        _load_variant(runs, one, seeds_of_variant(about, one), noted_failures(about, one["name"]))
+        _load_variant(path / "runs", one, seeds_of_variant(about, one), noted_failures(about, one["name"]))
         for one in about["variants"]
     ]
     refuse_different_data(variants)
-    published, tuning = published_figures(about.get("published")), about.get("tuning")
+    published, tuning = about.get("published"), about.get("tuning")
     return Comparison(
         path,
         str(about["recipe"]),
         about["baseline"],
         variants,
         list(about["seeds"]),
-        published,
+        published if isinstance(published, list) else [],
         tuning=tuning if isinstance(tuning, dict) else None,
     )
-
-
-def refuse_different_data(variants: list[VariantRuns]) -> None:
-    """Raises RunFolderError, with both, when two runs are known to be of different data."""
-    known: tuple[RunRecord, dict[str, Any]] | None = None
-    for run in (run for variant in variants for run in variant.runs.values()):
-        data = environment_of(run).get("data")
-        if not isinstance(data, dict) or not isinstance(data.get("fingerprint"), str):
-            continue
-        if known is not None and data["fingerprint"] != known[1]["fingerprint"]:
-            (other, theirs), what = known, "the same rows are not held out, or their content differs"
-            raise RunFolderError(
-                f"{other.folder} and {run.folder} are of different data and cannot stand in one report: "
-                f"{theirs.get('source')!r} and {data.get('source')!r} ({what}); report them one by one"
-            )
-        known = known or (run, data)
-
-
-def environment_of(run: RunRecord) -> dict[str, Any]:
-    """Returns what a run ran on; nothing where that cannot be read."""
-    try:
-        return RunFolder(run.folder).environment()
-    except RunFolderError:
-        return {}
-
-
-def published_figures(given: object) -> list[dict[str, Any]]:
-    """Returns the published figures that can be used; a note for people must not keep a page from being made."""
-    return [
-        entry
-        for entry in (given if isinstance(given, list) else [])
-        if isinstance(entry, dict)
-        and isinstance(entry.get("objective"), (str, dict))
-        and number_in(entry.get("value")) is not None
-    ]
 
 
 def _load_variant(runs_folder: Path, variant: dict[str, Any], seeds: list[int], noted: dict[int, str]) -> VariantRuns:
@@ -258,12 +266,14 @@ def _load_single_run(path: Path) -> Comparison:
     folder = RunFolder(path)
     folder.require_finished()
     recipe = folder.recipe()
-    asked = recipe.get("objective")
-    objective = dict(asked) if isinstance(asked, dict) else {}
+    given = recipe.get("objective")
+    objective = dict(given) if isinstance(given, dict) else {}
     seed = recipe["seed"] if isinstance(recipe.get("seed"), int) else 0
-    variant = VariantRuns(str(objective.get("name", "run")), objective, {seed: _load_run(folder, seed)}, {}, [])
-    published = published_figures(environment_of(variant.runs[seed]).get("published"))
-    return Comparison(path, str(recipe.get("name") or path.resolve().name), None, [variant], [seed], published)
+    run = _load_run(folder, seed)
+    variant = VariantRuns(str(objective.get("name", "run")), objective, {seed: run}, {}, [])
+    published = run.environment().get("published")
+    name = str(recipe.get("name") or path.resolve().name)
+    return Comparison(path, name, None, [variant], [seed], published if isinstance(published, list) else [])
 
 
 def _load_run(folder: RunFolder, seed: int) -> RunRecord:

@@ -4,38 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.report.comparison import Comparison
-from labelembed.report.drawing import LINE_STYLES, Sketch, add_legend, line_style, series_colour, series_number
+from labelembed.report.drawing import Sketch, add_legend, line_style, series_colour, series_number
 from labelembed.report.formatting import number, wrapped
 from labelembed.report.markup import packed_json, six_digits
-from labelembed.report.ranking import drawn_positions, others_note, series_positions
+from labelembed.report.ranking import drawn_variants, others_note, series_positions
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Of more the lines of each run are a grey fog, and the page is heavy; the interactive chart has them all.
 _MOST_POINTS = 3_000
 # Numbers of the interactive chart, about three bytes each in the page.
 _MOST_NUMBERS = 300_000
-_SPLIT_MEASURES = ("error", "bleu", "nll", "top5_error", "top2_error")
-_IN_WORDS = {"error": "error", "nll": "NLL", "bleu": "BLEU", "top5_error": "top-5 error", "top2_error": "top-2 error"}
-_FRACTIONS = ("error", "bleu", "top5_error", "top2_error")
+_IN_WORDS = {"error": "error", "bleu": "BLEU", "nll": "NLL", "top5_error": "top-5 error", "top2_error": "top-2 error"}
 
 
-@dataclass(frozen=True)
-class CurveMeasure:
+class CurveMeasure(NamedTuple):
     """What stands on the axis of one chart.
 
     Attributes:
         place: `train`, `validation` or `test`.
-        name: The measure, or the term of the loss.
+        name: The metric, or the term of the loss.
     """
 
     place: str
@@ -48,8 +43,8 @@ class CurveMeasure:
 
     @property
     def is_fraction(self) -> bool:
-        """Whether it is shown in per cent."""
-        return self.place != "train" and self.name in _FRACTIONS
+        """Whether it is shown times 100."""
+        return self.place != "train" and self.name in _IN_WORDS and self.name != "nll"
 
     @property
     def title(self) -> str:
@@ -60,30 +55,19 @@ class CurveMeasure:
 
     @property
     def unit(self) -> str:
-        """What the shown numbers are in."""
-        return "%" if self.is_fraction else "nats" if self.place == "train" or self.name == "nll" else ""
+        """What the shown numbers are in; empty for BLEU."""
+        return "" if self.name == "bleu" else "%" if self.is_fraction else "nats"
 
 
 def curve_measures(comparison: Comparison) -> list[CurveMeasure]:
     """Returns what there are curves of, first that which decides the comparison; a term that is always 0 is none."""
-    runs = [run for variant in comparison.variants for run in variant.runs.values()]
-    terms = dict.fromkeys(
-        str(name)
-        for run in runs
-        for entry in run.journal[:1]
-        if isinstance(entry.get("train"), dict)
-        for name in entry["train"]
-    )
-    first = ("bleu",) if comparison.headline == "bleu" else ()
-    names = dict.fromkeys((*first, *_SPLIT_MEASURES))
+    firsts = [entry.get("train") for run in comparison.runs for entry in run.journal[:1]]
+    terms = dict.fromkeys(str(name) for terms in firsts if isinstance(terms, dict) for name in terms)
+    names = dict.fromkeys((comparison.headline, *_IN_WORDS))
     wanted = [CurveMeasure(split, name) for name in names for split in ("test", "validation")]
     wanted += [CurveMeasure("train", name) for name in terms]
-    found = []
-    for measure in wanted:
-        curves = [run.curve(measure.place, measure.name) for run in runs]
-        if any(np.nan_to_num(curve).any() for curve in curves):
-            found.append(measure)
-    return found
+    runs = comparison.runs
+    return [one for one in wanted if any(np.nan_to_num(run.curve(one.place, one.name)).any() for run in runs)]
 
 
 def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = False) -> Sketch | None:
@@ -97,16 +81,15 @@ def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = F
         measure: Of which number.
         log: Whether the axis is logarithmic.
     """
-    every = {
-        position: [run.curve(measure.place, measure.name) for run in variant.runs.values()]
-        for position, variant in enumerate(comparison.variants)
-    }
-    every = {position: [curve for curve in found if _known(curve).size] for position, found in every.items()}
-    every = {position: found for position, found in every.items() if found}
+    every: dict[str, list[NDArray[np.float64]]] = {}
+    for variant in comparison.variants:
+        curves = [run.curve(measure.place, measure.name) for run in variant.runs.values()]
+        if curves := [curve for curve in curves if _known(curve).size]:
+            every[variant.name] = curves
     if not every:
         return None
     order = series_positions(comparison)
-    shown = {position: every[position] for position in drawn_positions(comparison) if position in every}
+    shown = {variant.name: every[variant.name] for variant in drawn_variants(comparison) if variant.name in every}
     curves = [curve for found in shown.values() for curve in found]
     scale = 100 if measure.is_fraction else 1
     lowest, highest, is_cut = _range_of(curves)
@@ -116,18 +99,22 @@ def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = F
         from matplotlib.ticker import MaxNLocator
 
         axes = figure.subplots()
-        for position, found in shown.items():
-            colour = series_colour(order[position])
+
+        def line(curve: NDArray[np.float64], **style: Any) -> None:
+            alone = len(_known(curve)) == 1  # one point makes no line
+            axes.plot(np.arange(1, len(curve) + 1), scale * curve, marker="o" if alone else None, markersize=4, **style)
+
+        for name, found in shown.items():
+            colour, table = series_colour(order[name]), _together(found)
             if len(found) > 1 and shaded:
-                table = _together(found)
                 low, high = np.fmin.reduce(table), np.fmax.reduce(table)
                 axes.fill_between(range(1, len(low) + 1), scale * low, scale * high, color=colour, alpha=0.15, lw=0)
             elif len(found) > 1:
                 for curve in found:
-                    _line(axes, scale * curve, color=colour, alpha=0.3, linewidth=0.7)
-            style = line_style(order[position]) if len(every) > 1 else "-"
-            label = wrapped(comparison.variants[position].name, 24)
-            _line(axes, scale * _mean_curve(found), color=colour, linestyle=style, linewidth=1.9, label=label)
+                    line(curve, color=colour, alpha=0.3, linewidth=0.7)
+            mean = table[:, : min(map(len, found))].mean(axis=0)
+            style = line_style(order[name]) if len(every) > 1 else "-"
+            line(mean, color=colour, linestyle=style, linewidth=1.9, label=wrapped(name, 24))
         epochs = max(map(len, curves))
         axes.set_xlim(1 - 0.02 * epochs, 1.02 * epochs)
         if log:
@@ -140,7 +127,6 @@ def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = F
         axes.grid(axis="y", alpha=0.15, linewidth=0.6)
         add_legend(figure)
 
-    unit = f" {measure.unit}" if measure.unit else ""
     parts = []
     if any(len(found) > 1 for found in shown.values()):
         whole = "The mean over seeds, shaded from the lowest to the highest run; the numbers have every run."
@@ -148,24 +134,16 @@ def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = F
     if len(shown) < len(every):
         parts.append(f"{others_note(len(shown), len(every) - len(shown))} are in the chart and the tables.")
     if is_cut and not log:
-        parts.append(f"The axis ends at {number(scale * highest, 1)}{unit}: the first epochs lie above it.")
+        parts.append(f"The axis ends at {number(scale * highest, 1)} {measure.unit}: the first epochs lie above it.")
     if not all(np.isfinite(curve).all() for curve in curves):
         parts.append("Where a run has no finite number its curve has a gap, and so has the mean.")
     if len({len(curve) for curve in curves}) > 1:
         parts.append("The runs are of unequal length; a mean ends with the shortest of its runs.")
-    last = [
-        f"{comparison.variants[position].name} "
-        f"{number(scale * float(np.mean([_known(curve)[-1] for curve in found])), 2 if scale == 100 else 3)}{unit}"
-        for position, found in shown.items()
-    ]
+    ends = {name: float(np.mean([_known(curve)[-1] for curve in found])) for name, found in shown.items()}
+    last = [f"{name} {number(scale * end, 2 if scale == 100 else 3)} {measure.unit}" for name, end in ends.items()]
     description = f"Lines of {measure.title} over epochs. Mean in the last epoch: {'; '.join(last)}."
     title = f"{measure.title[:1].upper()}{measure.title[1:]} over epochs"
     return Sketch(f"curves-{measure.key}", (7.6, 3.3), title, description, paint, " ".join(parts))
-
-
-def _line(axes: Axes, curve: NDArray[np.float64], **style: Any) -> None:
-    alone = np.isfinite(curve).sum() == 1  # one point makes no line
-    axes.plot(np.arange(1, len(curve) + 1), curve, marker="o" if alone else None, markersize=4, **style)
 
 
 def _together(curves: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -174,10 +152,6 @@ def _together(curves: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     for row, curve in zip(table, curves, strict=True):
         row[: len(curve)] = np.where(np.isfinite(curve), curve, np.nan)
     return table
-
-
-def _mean_curve(curves: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return np.asarray(_together(curves)[:, : min(map(len, curves))].mean(axis=0))
 
 
 def _known(curve: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -200,7 +174,7 @@ def _range_of(curves: Sequence[NDArray[np.float64]]) -> tuple[float, float, bool
 
 
 def curve_data(comparison: Comparison, measures: Sequence[CurveMeasure]) -> dict[str, Any]:
-    """Returns what the interactive chart draws, as JSON values; every number with six digits that count.
+    """Returns what the interactive chart draws, as JSON values; every number with six significant digits.
 
     Args:
         comparison: Whose runs.
@@ -211,21 +185,21 @@ def curve_data(comparison: Comparison, measures: Sequence[CurveMeasure]) -> dict
         epochs are there, of very many numbers; and `packed`, see `packed_json`: `epochs`, which they are, and
         `measures`, each with `runs`, for each variant and run its numbers in these epochs.
     """
-    order, drawn = series_positions(comparison), set(drawn_positions(comparison))
-    several = len(comparison.variants) > 1
-    series = [
-        {
-            "name": variant.name,
-            "colour": series_number(order[position]),
-            "dash": _dash(order[position]) if several else [],
-            "seeds": list(variant.runs),
-            "shown": position in drawn,
-        }
-        for position, variant in enumerate(comparison.variants)
-    ]
-    runs = [run for variant in comparison.variants for run in variant.runs.values()]
-    longest = max((len(run.error_curve("test")) for run in runs), default=0)
-    every = max(1, math.ceil(longest * len(runs) * len(measures) / _MOST_NUMBERS))
+    order, drawn = series_positions(comparison), drawn_variants(comparison)
+    series = []
+    for variant in comparison.variants:
+        style = line_style(order[variant.name]) if len(comparison.variants) > 1 else "-"
+        series.append(
+            {
+                "name": variant.name,
+                "colour": series_number(order[variant.name]),
+                "dash": [] if isinstance(style, str) else [2 * part for part in style[1]],
+                "seeds": list(variant.runs),
+                "shown": variant in drawn,
+            }
+        )
+    longest = max((len(run.curve("test", "error")) for run in comparison.runs), default=0)
+    every = max(1, math.ceil(longest * len(comparison.runs) * len(measures) / _MOST_NUMBERS))
     # The last of every so many, so that the last epoch is there.
     epochs = list(range(longest, 0, -every))[::-1]
     values = [
@@ -244,14 +218,9 @@ def curve_data(comparison: Comparison, measures: Sequence[CurveMeasure]) -> dict
     return {"series": series, "every": every, "packed": packed_json({"epochs": epochs, "measures": values})}
 
 
-def _dash(position: int) -> list[float]:
-    style = LINE_STYLES[(position + position // 7) % len(LINE_STYLES)]
-    return [] if isinstance(style, str) else [2 * part for part in style[1]]
-
-
 def _rounded(curve: NDArray[np.float64], epochs: Sequence[int]) -> list[float | None]:
-    chosen = (curve[epoch - 1] if epoch <= len(curve) else None for epoch in epochs)
-    values = [six_digits(value) for value in chosen]
+    """Returns the numbers of some epochs, to the last that there is."""
+    values = [six_digits(curve[epoch - 1] if epoch <= len(curve) else None) for epoch in epochs]
     while values and values[-1] is None:
         values.pop()
     return values

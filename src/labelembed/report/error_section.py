@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from labelembed.report.comparison import Comparison, VariantRuns
 from labelembed.report.errors_seen import ConfusedLikeness, SeenErrors, confused_likeness
+from labelembed.report.evidence_files import WorstExample
 from labelembed.report.formatting import counted, listed, number, p_text, seeds_text, shortened
-from labelembed.report.reproduction import label_names
 from labelembed.report.similarities import LabelSimilarities
 from labelembed.report.tables import Cell, Heading, Line, Table
 from labelembed.special_tokens import SPECIAL_TOKENS
@@ -19,34 +19,30 @@ _LEVEL = 0.05
 _NAME_LENGTH = 40
 
 
-@dataclass(frozen=True)
-class Worst:
-    """One of the examples with the highest loss: a picture or a text, with label and prediction as people read them."""
+class ErrorsOf(NamedTuple):
+    """What one variant gets wrong.
 
-    png: str
-    text: str
-    row: int
-    label: str
-    predicted: str
-    share: str
-    predicted_share: str
-
-
-@dataclass(frozen=True)
-class ErrorsOf:
-    """What one variant gets wrong: sentences, the confused labels, the worst examples."""
+    Attributes:
+        variant: Whose.
+        sentences: How many, and whether similar labels are the confused ones.
+        confused: The most confused labels.
+        labels: Of each line of `confused` the numbers of its labels among those of the figures.
+        names: What each class is called.
+        worst: The examples with the highest loss, by the first run.
+        worst_seed: The seed of that run.
+    """
 
     variant: str
     sentences: list[str]
     confused: Table
     labels: list[tuple[int, int]]
-    worst: list[Worst]
+    names: list[str]
+    worst: list[WorstExample]
     worst_seed: int
 
 
-@dataclass(frozen=True)
-class ErrorSection:
-    """What the page says of errors: of the method and the baseline, and which runs left no evidence."""
+class ErrorSection(NamedTuple):
+    """What the page says of errors: of the method and the baseline, and which runs left no diagnostics."""
 
     split: str
     detailed: list[ErrorsOf]
@@ -59,7 +55,7 @@ def error_section(
     errors: Mapping[str, SeenErrors],
     similarities: Mapping[str, LabelSimilarities],
 ) -> ErrorSection | None:
-    """Returns what the page says of errors; None where no run left evidence of them.
+    """Returns what the page says of errors; None where no run left diagnostics of them.
 
     Args:
         comparison: What is shown.
@@ -77,45 +73,30 @@ def error_section(
     older = [variant.name for variant in comparison.variants if variant.runs and variant.name not in errors]
     if older:
         silent.append(f"{listed(older)}: the runs left no evidence of their errors, as those of older versions")
-    shown = [one for one in (method, comparison.baseline_runs) if one is not None and one.name in errors]
-    return ErrorSection(
-        split=next(iter(errors.values())).split,
-        detailed=[
-            _detail(variant, errors[variant.name], similarities.get(variant.name))
-            for variant in {one.name: one for one in shown}.values()
-        ],
-        silent=silent,
-    )
+    shown = {one.name: one for one in (method, comparison.baseline_runs) if one is not None and one.name in errors}
+    detailed = [_detail(one, errors[name], similarities.get(name)) for name, one in shown.items()]
+    return ErrorSection(next(iter(errors.values())).split, detailed, silent)
 
 
 def _detail(variant: VariantRuns, errors: SeenErrors, similarities: LabelSimilarities | None) -> ErrorsOf:
-    names, first = label_names(next(iter(variant.runs.values()))), 0
+    found = next(iter(variant.runs.values())).data().get("names")
+    names, first = [str(name) for name in found] if isinstance(found, list) else [], 0
     if similarities is not None and len(similarities.names) + similarities.skipped == errors.labels:
         first = similarities.skipped
-        names = (*SPECIAL_TOKENS[:first], *similarities.names)
+        names = [*SPECIAL_TOKENS[:first], *similarities.names]
     if len(names) != errors.labels:
-        names = tuple(str(label) for label in range(errors.labels))
-    called = [shortened(name, _NAME_LENGTH) for name in names]
+        names = [str(label) for label in range(errors.labels)]
+    names = [shortened(name, _NAME_LENGTH) for name in names]
     alike = confused_likeness(errors, similarities) if similarities is not None and similarities.names else None
     confused = errors.confused(_MOST_CONFUSED)
     return ErrorsOf(
-        variant=variant.name,
-        sentences=[text for text in (_how_many(errors), _correlation_text(alike)) if text],
-        confused=_confused(errors, confused, called),
-        labels=[(true - first, predicted - first) for true, predicted, _ in confused],
-        worst=[
-            Worst(
-                png="".join((one.png or "").split()),
-                text=one.text or "",
-                row=one.row,
-                label=called[one.label],
-                predicted=called[one.predicted],
-                share=f"{100 * one.share:.2g} %",
-                predicted_share=f"{100 * one.predicted_share:.3g} %",
-            )
-            for one in errors.worst
-        ],
-        worst_seed=errors.worst_seed,
+        variant.name,
+        [text for text in (_how_many(errors), _correlation_text(alike)) if text],
+        _confused(errors, confused, names),
+        [(true - first, predicted - first) for true, predicted, _ in confused],
+        names,
+        errors.worst,
+        errors.worst_seed,
     )
 
 
@@ -142,12 +123,9 @@ def _correlation_text(alike: ConfusedLikeness | None) -> str:
     )
     if math.isnan(alike.correlation):
         return text
-    if alike.p_value > _LEVEL:
-        strength = "no relation is shown"
-    elif alike.correlation > 0:
-        strength = "the more similar two labels are, the more they are confused"
-    else:
-        strength = "the more similar two labels are, the less they are confused"
+    more = "more" if alike.correlation > 0 else "less"
+    strength = f"the more similar two labels are, the {more} they are confused"
+    strength = strength if alike.p_value <= _LEVEL else "no relation is shown"
     return text + (
         f" Rank correlation of similarity and confusion over {alike.pairs:,} pairs of labels: "
         f"{number(alike.correlation, 2)} (p = {p_text(alike.p_value)} by Mantel's test: {strength})."

@@ -89,9 +89,7 @@ def seen_errors(variant: VariantRuns) -> SeenErrors | None:
         found = read_evidence(run, "errors", ErrorEvidence)
         if isinstance(found, str):
             unknown[seed] = found
-        elif read and any(
-            getattr(found, key) != getattr(next(iter(read.values())), key) for key in ("labels", "split")
-        ):
+        elif {(one.labels, one.split) for one in read.values()} - {(found.labels, found.split)}:
             unknown[seed] = "evidence/errors.json: of other labels or examples than the first run"
         else:
             read[seed] = found
@@ -102,8 +100,8 @@ def seen_errors(variant: VariantRuns) -> SeenErrors | None:
     for one in read.values():
         for true, predicted, count in one.confusions:
             pairs[true, predicted] += count
-    before = [one.reliability.before for one in read.values()]
-    after = [one.reliability.calibrated for one in read.values() if one.reliability.calibrated is not None]
+    reliabilities = [one.reliability for one in read.values()]
+    after = [one.calibrated for one in reliabilities if one.calibrated is not None]
     wrong = _wrong(variant, first.split, list(read))
     return SeenErrors(
         split=first.split,
@@ -112,8 +110,8 @@ def seen_errors(variant: VariantRuns) -> SeenErrors | None:
         examples=first.rows,
         pairs=dict(pairs),
         of_label=None if first.of_label is None else np.asarray(first.of_label),
-        reliability=_added(before),
-        calibrated=_added(after) if len(after) == len(before) else None,
+        reliability=_added([one.before for one in reliabilities]),
+        calibrated=_added(after) if len(after) == len(read) else None,
         worst=first.worst[:_MOST_WORST],
         worst_seed=first_seed,
         ever_wrong=None if wrong is None else int(wrong.any(axis=0).sum()),

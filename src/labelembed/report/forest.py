@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from labelembed.report.comparison import Comparison
-from labelembed.report.cost import cost_rows
 from labelembed.report.drawing import INK, Sketch, series_colour
-from labelembed.report.formatting import NOTHING, headline_words, listed, number, points, shortened, wrapped
-from labelembed.report.ranking import drawn_positions, others_note, series_positions
+from labelembed.report.formatting import NOTHING, listed, number, points, shortened, wrapped
+from labelembed.report.ranking import drawn_variants, others_note, series_positions
 from labelembed.report.table import Row, comparison_rows
 
 if TYPE_CHECKING:
@@ -27,9 +25,8 @@ _NARROW, _BLOCK = 4.2, 0.74
 _QUIET = 0.75
 
 
-@dataclass(frozen=True)
-class _Line:
-    """One variant as it is drawn: `seeds` are its differences to the control, in the unit of the axis."""
+class _Line(NamedTuple):
+    """One variant as it is drawn: `seeds` are its differences to the control, in points."""
 
     name: str
     colour: str
@@ -69,17 +66,14 @@ def forest_sketch(comparison: Comparison, rows: Sequence[Row], key: str, *, narr
     if baseline is None or not any(row.headline_difference for row in rows):
         return None
     headings = _headings(comparison, rows)
-    is_text = comparison.headline == "bleu"
+    is_text, words = comparison.headline == "bleu", comparison.headline_words
     short = ("BLEU", "chrF", "token error", "time") if is_text else ("error", "NLL", "ECE", "time")
     lines = _lines(comparison, rows, narrow=narrow)
     low, high, is_cut = _range(lines)
-    words = headline_words(comparison)
     better = "higher" if is_text else "lower"
     label = f"{words} minus that of {shortened(baseline.name, 40)}, points ({better} is better)"
-    tall = [max(1, line.name.count("\n") + 1) for line in lines]
-    heights = [_BLOCK if narrow else 0.17 + _LINE * count for count in tall]
+    heights = [_BLOCK if narrow else 0.27 + _LINE * (1 + line.name.count("\n")) for line in lines]
     width, top, bottom = (_NARROW, 0.06, 0.62) if narrow else (_WIDTH, 0.48, 0.52)
-    height = top + sum(heights) + bottom
 
     def paint(figure: Figure) -> None:
         figure.set_layout_engine("none")
@@ -101,13 +95,11 @@ def forest_sketch(comparison: Comparison, rows: Sequence[Row], key: str, *, narr
         axes.set_xlabel(label if not narrow else label.replace(", points", ",\npoints"))
         # In another size than it was laid out for the lines keep their shares of the height.
         stretch = (high_by - top - bottom) / sum(heights)
-        starts = np.cumsum([0.0, *heights])
         columns = [wide - right + _COLUMN * (place + 1) for place in range(len(headings))]
         for heading, x in zip(headings, columns, strict=True) if not narrow else ():
             page.text(x, high_by - 0.08, heading, ha="right", va="top", fontsize=8.5, alpha=_QUIET)
-        for line, start, tall in zip(lines, starts, heights, strict=False):
-            middle = start + (0.66 if narrow else 0.5) * tall
-            _draw(axes, line, middle, 0.1)
+        for line, start, tall in zip(lines, np.cumsum([0.0, *heights]), heights, strict=False):
+            _draw(axes, line, start + (0.66 if narrow else 0.5) * tall, 0.1)
             y = high_by - top - stretch * start
             if narrow:
                 page.text(left, y, line.name, ha="left", va="top", fontweight="bold")
@@ -118,7 +110,6 @@ def forest_sketch(comparison: Comparison, rows: Sequence[Row], key: str, *, narr
             for cell, x in zip(line.cells, columns, strict=True):
                 page.text(x, y - stretch * tall / 2, cell, ha="right", va="center")
 
-    drawn = drawn_positions(comparison)
     found = [one for row in rows if (one := row.headline_difference)]
     caption = "Each dot is a seed, the stroke their mean; "
     if any(one.joint for one in found):
@@ -128,17 +119,19 @@ def forest_sketch(comparison: Comparison, rows: Sequence[Row], key: str, *, narr
     else:
         caption += "one seed, or seeds that all differ by the same, have no interval."
     caption += " A bar that ends at the edge goes on beyond it." if is_cut else ""
-    if len(drawn) < len(rows):
-        caption += f" {others_note(len(drawn), len(rows) - len(drawn))} are in the tables."
-    said = [f"{_one_line(line.name)} {_spoken(line.row)}" for line in lines if line.row.headline_difference]
+    if any(row.shared_machine for row in rows):
+        caption += " \u2248: runs shared the machine, so times are rough."
+    drawn = len(drawn_variants(comparison))
+    if drawn < len(rows):
+        caption += f" {others_note(drawn, len(rows) - drawn)} are in the tables."
+    said = [f"{line.row.name} {_spoken(line.row)}" for line in lines if line.row.headline_difference]
     description = f"Differences of {words} to {baseline.name}: {listed(said)}."
-    return Sketch(
-        key, (width, height), "Each variant against the control", description, paint, caption, _numbers(comparison)
-    )
+    size = (width, top + sum(heights) + bottom)
+    return Sketch(key, size, "Each variant against the control", description, paint, caption, _numbers(comparison))
 
 
 def _headings(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
-    words = headline_words(comparison).replace(" ", "\n")
+    words = comparison.headline_words.replace(" ", "\n")
     if comparison.headline == "bleu":
         return [words, "chrF", "token\nerror %", "time of\nan epoch"]
     calibrated = any("calibrated_nll" in row.measures for row in rows)
@@ -147,24 +140,17 @@ def _headings(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
 
 
 def _lines(comparison: Comparison, rows: Sequence[Row], *, narrow: bool) -> list[_Line]:
-    split, order = comparison.split, series_positions(comparison)
-    baseline = comparison.baseline_runs
+    split, order, baseline = comparison.split, series_positions(comparison), comparison.baseline_runs
     theirs = baseline.measures(split, comparison.headline) if baseline else {}
-    _, costs = cost_rows(comparison, rows)
-    ratios = {cost.name: cost.ratio for cost in costs}
-    reference = next((cost.name for cost in costs if cost.ratio is None), None)
+    by_name = {row.name: row for row in rows}
     lines = []
-    for position in drawn_positions(comparison):
-        variant, row = comparison.variants[position], rows[position]
-        ours = variant.measures(split, comparison.headline)
-        if not ours:
-            continue
-        name = variant.name + (" (control)" if row.is_baseline else "")
-        name = shortened(name, 52) if narrow else wrapped(name, 25)
-        ratio = ratios.get(variant.name)
-        time = f"{number(ratio.mean, 2)}\u00d7" if ratio else "1\u00d7" if variant.name == reference else NOTHING
-        seeds = [100 * (ours[seed] - theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
-        lines.append(_Line(name, series_colour(order[position]), row, seeds, [*_cells(row), time]))
+    for variant in drawn_variants(comparison):
+        row, ours = by_name[variant.name], variant.measures(split, comparison.headline)
+        if ours:
+            name = variant.name + (" (control)" if row.is_baseline else "")
+            name = shortened(name, 52) if narrow else wrapped(name, 25)
+            seeds = [100 * (ours[seed] - theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+            lines.append(_Line(name, series_colour(order[variant.name]), row, seeds, _cells(row)))
     return lines
 
 
@@ -173,13 +159,16 @@ def _cells(row: Row) -> list[str]:
         summary = row.measures.get(name)
         return NOTHING if summary is None else number(scale * summary.mean, decimals)
 
+    time = "1\u00d7" if row.timed_against == row.name else NOTHING
+    if "time_ratio" in row.measures:
+        time = f"{chr(0x2248) if row.shared_machine else ''}{text('time_ratio', 1, 2)}\u00d7"
     if row.headline == "bleu":
-        return [text("bleu", 100, 2), text("chrf", 100, 2), text(f"{row.split}_error", 100, 2)]
+        return [text("bleu", 100, 2), text("chrf", 100, 2), text(f"{row.split}_error", 100, 2), time]
     nll = text("calibrated_nll" if "calibrated_nll" in row.measures else "nll", 1, 3)
     ece = text("calibration_error", 100, 1)
     if "calibrated_calibration_error" in row.measures:
         ece += f" \u2192 {text('calibrated_calibration_error', 100, 1)}"
-    return [text(f"{row.split}_error", 100, 2), nll, ece]
+    return [text(f"{row.split}_error", 100, 2), nll, ece, time]
 
 
 def _range(lines: Sequence[_Line]) -> tuple[float, float, bool]:
@@ -189,11 +178,10 @@ def _range(lines: Sequence[_Line]) -> tuple[float, float, bool]:
     """
     dots = [0.0, *(one for line in lines for one in line.seeds)]
     ends = list(dots)
-    for line in lines:
-        found = line.row.headline_difference
+    for found in (line.row.headline_difference for line in lines):
         if found is not None:
-            ends += [100 * end for end in (found.interval_low, found.interval_high) if math.isfinite(end)]
-            ends += [100 * end for end in (found.joint[:2] if found.joint else ())]
+            both = (found.interval_low, found.interval_high, *(found.joint[:2] if found.joint else ()))
+            ends += [100 * end for end in both if math.isfinite(end)]
     reach = 2 * ((max(dots) - min(dots)) or 1.0)
     low, high = max(min(ends), min(dots) - reach), min(max(ends), max(dots) + reach)
     margin = 0.05 * ((high - low) or 1.0)
@@ -220,10 +208,6 @@ def _draw(axes: Axes, line: _Line, middle: float, reach: float) -> None:
     axes.plot([mean, mean], [middle - 1.25 * reach, middle + 1.25 * reach], color=line.colour, lw=2, zorder=4)
 
 
-def _one_line(name: str) -> str:
-    return name.replace("\n", " ")
-
-
 def _spoken(row: Row) -> str:
     found = row.headline_difference
     assert found is not None
@@ -238,7 +222,7 @@ def _numbers(comparison: Comparison) -> list[list[object]]:
     """Returns each seed's value and its difference to the control's, in full precision."""
     split, measure, baseline = comparison.split, comparison.headline, comparison.baseline_runs
     theirs = baseline.measures(split, measure) if baseline else {}
-    lines: list[list[object]] = [["variant", "seed", headline_words(comparison), "difference"]]
+    lines: list[list[object]] = [["variant", "seed", comparison.headline_words, "difference"]]
     for variant in comparison.variants:
         for seed, value in sorted(variant.measures(split, measure).items()):
             lines.append([variant.name, seed, value, value - theirs[seed] if seed in theirs else None])

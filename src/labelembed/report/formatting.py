@@ -1,99 +1,15 @@
-"""Numbers as people read them; the only place where a fraction becomes a per cent."""
+"""Numbers, counts and names as people read them."""
 
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from labelembed.metrics import PairedComparison, Summary
-from labelembed.report.comparison import Comparison
-from labelembed.report.table import Row
 
 NOTHING = "-"
-
-
-@dataclass(frozen=True)
-class MeasureColumn:
-    """How one metric of a `Row` is shown.
-
-    Attributes:
-        attribute: Its name in `Row.measures`.
-        heading: What stands above it.
-        unit: What the shown number is in; empty for a bare number.
-        scale: What the number is multiplied with to be shown.
-        decimals: Digits after the point.
-        column: Its name in the CSV files, to which ``_mean``, ``_sd`` and ``_n`` are added; empty: `attribute`.
-    """
-
-    attribute: str
-    heading: str
-    unit: str
-    scale: float
-    decimals: int
-    column: str = ""
-
-    @property
-    def file_column(self) -> str:
-        """Its name in the CSV files."""
-        return self.column or self.attribute
-
-    def summary(self, row: Row) -> Summary | None:
-        """Returns this metric of a row."""
-        return row.measures.get(self.attribute)
-
-    def text(self, row: Row) -> str:
-        """Returns ``mean ± sd`` in the shown unit, the mean alone for one run, or a dash for none.
-
-        Epochs to the baseline say how many runs got there, unless all did; epochs saved are of the same runs.
-        """
-        summary = self.summary(row)
-        counts_runs = self.attribute == "epochs_to_baseline"
-        if summary is None:
-            return "never" if counts_runs and row.reachable else NOTHING
-        # Nobody needs tenths of many seconds, and the column would not fit.
-        decimals = 0 if self.attribute == "seconds" and summary.mean >= 10 else self.decimals
-        text = summary_text(summary, decimals, scale=self.scale)
-        return f"{text} ({row.reached} of {row.reachable})" if counts_runs and row.reached < row.reachable else text
-
-
-# In the order of their weight: what a narrow screen cuts off is the least missed.
-MEASURES = (
-    MeasureColumn("bleu", "BLEU", "", 100, 2),
-    MeasureColumn("brevity_penalty", "brevity penalty", "", 1, 3),
-    MeasureColumn("length_ratio", "length ratio", "", 1, 3),
-    MeasureColumn("chrf", "chrF", "", 100, 2),
-    MeasureColumn("rouge_l", "ROUGE-L", "", 100, 2),
-    MeasureColumn("test_error", "test error", "%", 100, 2),
-    MeasureColumn("top5_error", "top-5 error", "%", 100, 2),
-    MeasureColumn("top2_error", "top-2 error", "%", 100, 2),
-    MeasureColumn("nll", "NLL", "nats", 1, 3),
-    MeasureColumn("calibrated_nll", "NLL after temperature scaling", "nats", 1, 3),
-    MeasureColumn("calibration_error", "ECE", "%", 100, 1),
-    MeasureColumn("calibrated_calibration_error", "ECE after temperature scaling", "%", 100, 1),
-    MeasureColumn("validation_error", "validation error", "%", 100, 2),
-    MeasureColumn("perplexity", "perplexity", "", 1, 2),
-    MeasureColumn("temperature", "temperature", "", 1, 2),
-    MeasureColumn("brier", "Brier score", "", 1, 3),
-    MeasureColumn("macro_f1", "macro-F1", "%", 100, 2),
-    MeasureColumn("balanced_accuracy", "balanced accuracy", "%", 100, 2),
-)
-# As in the second paper's tables: how fast, and how good at best.
-SPEED_MEASURES = (
-    MeasureColumn("best_accuracy", "best accuracy", "%", 100, 2),
-    MeasureColumn("best_epoch", "at epoch", "", 1, 1),
-    MeasureColumn("area_under_curve", "AUAC", "%", 100, 2, "auac"),
-    MeasureColumn("epochs_to_baseline", "epochs to baseline", "", 1, 1),
-    MeasureColumn("epochs_saved", "epochs saved", "%", 100, 1),
-    MeasureColumn("epochs_saved_of_all", "of all epochs", "%", 100, 1),
-    MeasureColumn("seconds", "seconds", "", 1, 1),
-)
-
-
-def headline_words(comparison: Comparison) -> str:
-    """Returns what the comparison is decided by, in words: `test error`, `validation error`, `test BLEU`."""
-    return f"{comparison.split} {'BLEU' if comparison.headline == 'bleu' else 'error'}"
 
 
 def number(value: float, decimals: int) -> str:
@@ -120,7 +36,7 @@ def points(*fractions: float) -> list[str]:
 
 
 def p_text(p_value: float | None) -> str:
-    """Returns a p value with two digits that count, or a dash."""
+    """Returns a p value with two significant digits, or a dash."""
     if p_value is None:
         return NOTHING
     return f"{p_value:.2f}" if p_value >= 0.0995 else f"{p_value:.2g}"
@@ -165,24 +81,14 @@ def shortened(text: str, limit: int) -> str:
 
 
 def wrapped(name: str, width: int) -> str:
-    """Returns a name in lines of at most `width` letters, broken where a setting ends rather than within a word."""
+    """Returns a name in lines of at most `width` letters; longer words break behind a sign: embedding=, compressed."""
     lines: list[str] = []
     for word in shortened(name, 90).split():
-        # A long setting breaks behind its `=` or `_`: label_embedding_, embedding=, compressed.
-        for piece in _pieces(word, width):
-            if lines and len(lines[-1]) + len(piece) + 1 <= width and not lines[-1].endswith(("=", "_", "-")):
-                lines[-1] += f" {piece}"
+        pieces = [word] if len(word) <= width else re.findall(rf"[^=_/.-]{{1,{width - 1}}}[=_/.-]?|[=_/.-]", word)
+        for place, piece in enumerate(pieces):
+            joined = f"{lines[-1]}{'' if place else ' '}{piece}" if lines else piece
+            if lines and len(joined) <= width:
+                lines[-1] = joined
             else:
                 lines.append(piece)
     return "\n".join(lines)
-
-
-def _pieces(word: str, width: int) -> list[str]:
-    """Returns a word in pieces of at most `width` letters, cut behind a sign where there is one."""
-    pieces: list[str] = []
-    while len(word) > width:
-        cut = max((word.rfind(sign, 0, width) for sign in "=_-/."), default=-1) + 1
-        cut = cut if cut > width // 3 else width
-        pieces.append(word[:cut])
-        word = word[cut:]
-    return [*pieces, word]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.errors import RunFolderError
 from labelembed.metrics import JointInterval, joint_interval
-from labelembed.report.comparison import RunRecord, Split, VariantRuns, environment_of
+from labelembed.report.comparison import RunRecord, Split, VariantRuns
 from labelembed.training.run_folder import RunFolder
 
 _NOT_KEPT = "the runs keep no outcome of each example, as those of older versions and those on sentence pairs"
@@ -17,51 +15,40 @@ _NOT_KEPT = "the runs keep no outcome of each example, as those of older version
 _ROUNDING = 1e-3
 
 
-class JointIntervals(NamedTuple):
-    """What is known of one variant against another.
-
-    Attributes:
-        seeds: Over how many seeds.
-        of: The interval of `error`, `nll` and `calibrated_nll`, of each that has one.
-        absent: Why there is none at all; empty where there is one, and where one seed alone is shared.
-    """
-
-    seeds: int
-    of: dict[str, JointInterval]
-    absent: str
-
-
-def joint_intervals(variant: VariantRuns, reference: VariantRuns, split: Split) -> JointIntervals:
-    """Returns the intervals of a variant's measures minus the reference's, over common seeds and all examples.
+def joint_intervals(variant: VariantRuns, reference: VariantRuns, split: Split) -> tuple[dict[str, JointInterval], str]:
+    """Returns the intervals of a variant's metrics minus the reference's, over common seeds and all examples.
 
     Args:
         variant: Its runs.
         reference: The runs it is compared with.
         split: The examples that the comparison is about.
+
+    Returns:
+        The interval of `error`, `nll` and `calibrated_nll`, of each that has one, and in words why there is none at
+        all; nothing where there is one, and where one seed alone is shared.
     """
     seeds = sorted(variant.runs.keys() & reference.runs.keys())
     if len(seeds) < 2:
-        return JointIntervals(len(seeds), {}, "")
-    losses: list[list[dict[str, NDArray[np.float64]]]] = []
-    for one in (variant, reference):
-        losses.append([])
+        return {}, ""
+    losses: list[list[dict[str, NDArray[np.float64]]]] = [[], []]
+    for one, found in zip((variant, reference), losses, strict=True):
         for seed in seeds:
-            found = _losses(one.runs[seed], split)
-            if isinstance(found, str):
-                why = found if found == _NOT_KEPT else f"{one.name}, seed {seed}: {found}"
-                return JointIntervals(len(seeds), {}, why)
-            losses[-1].append(found)
-    why = _other_examples([one.runs[seed] for one in (variant, reference) for seed in seeds])
-    if len({len(found["error"]) for both in losses for found in both}) > 1:
-        why = why or f"the runs have different numbers of {split} examples"
-    if why:
-        return JointIntervals(len(seeds), {}, why)
-    measures = set.intersection(*(set(found) for both in losses for found in both))
+            read = _losses(one.runs[seed], split)
+            if isinstance(read, str):
+                return {}, read if read == _NOT_KEPT else f"{one.name}, seed {seed}: {read}"
+            found.append(read)
+    # A comparison of different data is refused when it is read.
+    runs = [one.runs[seed] for one in (variant, reference) for seed in seeds]
+    if not all(isinstance(run.data().get("fingerprint"), str) for run in runs):
+        return {}, "it is not known that all runs have the same examples: there is no fingerprint of their data"
+    if len({len(one["error"]) for found in losses for one in found}) > 1:
+        return {}, f"the runs have different numbers of {split} examples"
+    measures = set.intersection(*(set(one) for found in losses for one in found))
     intervals = {
         measure: joint_interval([ours[measure] - theirs[measure] for ours, theirs in zip(*losses, strict=True)])
         for measure in sorted(measures)
     }
-    return JointIntervals(len(seeds), {measure: one for measure, one in intervals.items() if one is not None}, "")
+    return {measure: one for measure, one in intervals.items() if one is not None}, ""
 
 
 def _losses(run: RunRecord, split: Split) -> dict[str, NDArray[np.float64]] | str:
@@ -81,11 +68,3 @@ def _losses(run: RunRecord, split: Split) -> dict[str, NDArray[np.float64]] | st
     if error is None or abs(error - losses["error"].mean()) > max(_ROUNDING, 2 / len(found.right)):
         return "the kept outcomes are not those of its result.json"
     return losses
-
-
-def _other_examples(runs: list[RunRecord]) -> str:
-    """Returns why it is not known that all runs have the same examples; empty where it is."""
-    known = [environment_of(run).get("data") for run in runs]
-    if all(isinstance(data, dict) and isinstance(data.get("fingerprint"), str) for data in known):
-        return ""  # a comparison of different data is refused when it is read
-    return "it is not known that all runs have the same examples: there is no fingerprint of their data"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from labelembed.report.label_figures import MOST_LABEL_NAMES, dendrogram, label_
 from labelembed.report.label_groups import Reference
 from labelembed.report.label_matrix import Panel, label_matrix
 from labelembed.report.markup import packed, packed_json
-from labelembed.report.ranking import drawn_positions
+from labelembed.report.ranking import drawn_variants
 from labelembed.report.similarities import DRAWN_LABELS, LabelSimilarities, Neighbours, class_means_of
 from labelembed.report.tables import Cell, Heading, Line, Table
 
@@ -39,8 +39,7 @@ _UNITS = {
 }
 
 
-@dataclass(frozen=True)
-class NearestLabels:
+class NearestLabels(NamedTuple):
     """The nearest labels of one variant, as the page lists them.
 
     Attributes:
@@ -182,24 +181,27 @@ def _caption(first: LabelSimilarities, panels: Sequence[Panel]) -> str:
 
 
 def _nearest(variant: VariantRuns, found: LabelSimilarities, is_first: bool) -> NearestLabels:
-    small = len(found.names) <= len(found.likeness)
-    most = min(_LISTED if is_first else _LISTED_OF_OTHERS, len(found.names))
-    near = found.neighbours(_NEAREST) if small else found.neighbours_of_first(most, _NEAREST)
+    small = len(found.names) <= DRAWN_LABELS
+    near = found.neighbours(_NEAREST, min(_LISTED if is_first else _LISTED_OF_OTHERS, len(found.names)))
     lift, lines = found.lift, []
-    for label in range(min(most, len(found.drawn))):
-        others = []
-        for other, score in zip(near.places[label].tolist(), near.scores[label].tolist(), strict=True):
-            value = float(lift[label, other]) if small else float(score)
-            text = f"{value:.3g}\u00d7" if small else likeness_text(value, found.kind)
-            others.append((other, shortened(found.names[other], _NAME_LENGTH), text, value))
+    for label, (places, scores) in enumerate(zip(near.places.tolist(), near.scores.tolist(), strict=True)):
+        values = [float(lift[label, other]) for other in places] if small else scores
+        others = [
+            (
+                other,
+                shortened(found.names[other], _NAME_LENGTH),
+                f"{value:.3g}\u00d7" if small else likeness_text(value, found.kind),
+                value,
+            )
+            for other, value in zip(places, values, strict=True)
+        ]
         name = found.names[label]
         whole = shortened(name, _LONGEST_TITLE) if len(name) > _NAME_LENGTH else ""
         agreed = f"{found.nearest_in[label]} of {found.runs}" if small and found.runs > 1 else ""
         lines.append((label, shortened(name, _NAME_LENGTH), whole, others, agreed))
     unit = _UNITS[found.kind] if small else {"share": "share of the soft target"}.get(found.kind, found.kind)
-    return NearestLabels(
-        variant.name, unit, _stability(found, small), lines, len(found.names), _left_out(variant, found)
-    )
+    stability, left_out = _stability(found, small), _left_out(variant, found)
+    return NearestLabels(variant.name, unit, stability, lines, len(found.names), left_out)
 
 
 def _stability(found: LabelSimilarities, small: bool) -> str:
@@ -244,8 +246,7 @@ def kendall_table(
         return Cell(summary_text(summarise(known), 3), float(np.mean(known))) if known else Cell(NOTHING)
 
     lines = []
-    for position in drawn_positions(comparison):
-        variant = comparison.variants[position]
+    for variant in drawn_variants(comparison):
         found = by_name.get(variant.name)
         ours = list(found.geometries.values()) if found is not None else []
         means = [one for run in variant.runs.values() if (one := class_means_of(run)) and one.names == names]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from labelembed.report.formatting import NOTHING
 
+_OPTIONS = re.compile(r"--[\w-]+")
 _BREAKS = re.compile(r"(?<=[=_/])(?=\w)")
 
 
@@ -22,9 +23,10 @@ def typeset(text: str) -> str:
     return "\u2013" if text == NOTHING else re.sub(r"(?<![\w-])-(?=\d)", "\u2212", text)
 
 
-def unbroken(sentence: str) -> str:
-    """Returns a sentence whose numbers stay beside what they are of."""
-    return sentence.replace(" %", "\u00a0%").replace(" points", "\u00a0points")
+def unbroken(sentence: str) -> Markup:
+    """Returns a sentence whose numbers stay beside what they are of, and whose options stay whole."""
+    text = sentence.replace(" %", "\u00a0%").replace(" points", "\u00a0points")
+    return Markup(_OPTIONS.sub(r'<span class="option">\g<0></span>', str(escape(text))))
 
 
 def breakable(text: str) -> Markup:

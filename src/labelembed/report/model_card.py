@@ -21,11 +21,11 @@ from labelembed.report.card_origin import (
     folders_of,
     recipe_without_folders,
 )
-from labelembed.report.comparison import Comparison, RunRecord, Split, VariantRuns, environment_of, load_comparison
-from labelembed.report.cost import cost_rows, memory_text
-from labelembed.report.formatting import MEASURES, NOTHING, counted, number, shortened
+from labelembed.report.columns import COST_MEASURES, MEASURES
+from labelembed.report.comparison import RunRecord, load_comparison
+from labelembed.report.formatting import NOTHING, counted, number, shortened
 from labelembed.report.run_checks import number_in
-from labelembed.report.table import Row, comparison_rows
+from labelembed.report.table import RESULT_METRICS, comparison_rows
 from labelembed.report.table_export import markdown_text
 from labelembed.report.tuning_shown import tuning_rows
 from labelembed.report.verdict import verdict
@@ -35,27 +35,19 @@ from labelembed.training.run_folder import RunFolder
 LISTED_LABELS = 20
 _NEIGHBOURS = 3
 _LONGEST_TEXT = 1_000
-_NATS = ("nll", "brier", "perplexity")
-_IN_WORDS = {
-    "error": "error",
-    "top5_error": "top-5 error",
-    "top2_error": "top-2 error",
-    "macro_f1": "macro-F1",
-    "balanced_accuracy": "balanced accuracy",
-    "nll": "negative log-likelihood, nats",
-    "calibration_error": "expected calibration error (ECE)",
-    "brier": "Brier score",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L",
-    "perplexity": "perplexity",
+_TASKS = {
+    "image-classification": "classifier of pictures",
+    "text-classification": "classifier of texts",
+    "tabular-classification": "classifier of vectors",
+    "translation": "network that writes sentences",
 }
+_BY_NAME = {measure.attribute: measure for measure in MEASURES}
+#: How each metric of a result is shown, by its name there.
+_METRICS = {"error": _BY_NAME["test_error"]} | {source: _BY_NAME[name] for name, source in RESULT_METRICS.items()}
 
 
 def write_card(run: str | Path, path: str | Path | None = None) -> Path:
-    """Writes the model card of a finished run; of one of a comparison with the measures over its seeds.
+    """Writes the model card of a finished run; of one of a comparison with the metrics over its seeds.
 
     Args:
         run: The run folder; ``runs/<variant>/seed-<n>`` of a comparison too.
@@ -83,44 +75,41 @@ def model_card(run: str | Path) -> str:
         example = next((one.parent for one in sorted(folder.glob("runs/*/seed-*/result.json"))), folder / "runs")
         raise RunFolderError(f"{folder}: is a comparison; a card is of one run, for instance {example}")
     single = load_comparison(folder)
-    variant = single.variants[0]
-    record = next(iter(variant.runs.values()))
-    environment, recipe = environment_of(record), RunFolder(folder).recipe()
+    (record,), (row,) = single.runs, comparison_rows(single)
+    environment, recipe = record.environment(), RunFolder(folder).recipe()
     for block in ("data", "model", "objective"):
         if not isinstance(recipe.get(block), dict):
             raise RunFolderError(f"{folder / 'recipe.yaml'}: damaged, {block!r} is no mapping")
+    names = {block: str(recipe[block].get("name")) for block in ("data", "model", "objective")}
+    title = f"{' '.join(names.values())}, seed {record.seed}"
     folders = folders_of(recipe)
     data = data_of(environment, folders)
+    task = _task(recipe, data)
     template = files("labelembed.report").joinpath("templates", "card.md").read_text(encoding="utf-8")
     surroundings = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     surroundings.filters.update(text=markdown_text, code=markdown_code)
-    return (
-        surroundings.from_string(template)
-        .render(
-            header=_header(record, recipe, data, title=_title(recipe, record)),
-            title=_title(recipe, record),
-            task=_TASKS[_task(recipe, data)],
-            writes=_task(recipe, data) == "translation",
-            objective=str(variant.objective.get("name")),
-            network=str((recipe.get("model") or {}).get("name")),
-            statement=verdict(single)[0],
-            data=_data_lines(data),
-            notes=data["notes"],
-            measures=_measures(record),
-            calibration=_calibration(record),
-            labels=_labels(folder),
-            cost=_cost(single),
-            comparison=_of_comparison(folder),
-            recipe=_fenced(as_yaml(recipe_without_folders(recipe)), "yaml"),
-            command=_fenced(command_of(environment), "sh"),
-            environment=environment_lines(environment, folders),
-            selected=str(record.result.get("selected_by", "nothing known")),
-            citations=citations_of(str(variant.objective.get("name"))),
-            has_test=record.result.get("test") is not None,
-        )
-        .strip()
-        + "\n"
+    card = surroundings.from_string(template).render(
+        header=_header(record, data, task, names, title),
+        title=title,
+        task=_TASKS[task],
+        writes=task == "translation",
+        **names,
+        statement=verdict(single)[0],
+        data_lines=_data_lines(data),
+        notes=data["notes"],
+        metrics=_metrics(record),
+        calibration=_calibration(record),
+        labels=_labels(folder),
+        cost=[(one.heading_and_unit, one.text(row)) for one in COST_MEASURES if one.attribute in row.measures],
+        comparison=_of_comparison(folder),
+        recipe=_fenced(as_yaml(recipe_without_folders(recipe)), "yaml"),
+        command=_fenced(command_of(environment), "sh"),
+        environment=environment_lines(environment, folders),
+        selected=str(record.result.get("selected_by", "nothing known")),
+        citations=citations_of(names["objective"]),
+        has_test=record.result.get("test") is not None,
     )
+    return card.strip() + "\n"
 
 
 def markdown_code(value: object) -> str:
@@ -140,116 +129,78 @@ def _fenced(text: str, language: str) -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-_TASKS = {
-    "image-classification": "classifier of pictures",
-    "text-classification": "classifier of texts",
-    "tabular-classification": "classifier of vectors",
-    "translation": "network that writes sentences",
-}
-
-
 def _task(recipe: dict[str, Any], data: dict[str, Any]) -> str:
-    name = str((recipe.get("data") or {}).get("name"))
     if not data.get("input_shape") or recipe.get("decoding"):
         return "translation"
-    if "text" in name:
+    if "text" in str(recipe["data"].get("name")):
         return "text-classification"
     return "image-classification" if len(data["input_shape"]) == 3 else "tabular-classification"
 
 
-def _title(recipe: dict[str, Any], record: RunRecord) -> str:
-    objective, data = recipe.get("objective") or {}, recipe.get("data") or {}
-    model = recipe.get("model") or {}
-    return f"{data.get('name')} {model.get('name')} {objective.get('name')}, seed {record.seed}"
-
-
-def _header(record: RunRecord, recipe: dict[str, Any], data: dict[str, Any], *, title: str) -> str:
+def _header(record: RunRecord, data: dict[str, Any], task: str, names: dict[str, str], title: str) -> str:
     """Returns the YAML header of the card."""
-    test = record.result.get("test")
-    split = "test" if test else "validation"
-    measured: dict[str, Any] = test or record.result.get("validation") or {}
+    split = "test" if record.result.get("test") else "validation"
+    measured = record.result[split]
     metrics = [{"type": "accuracy", "name": f"{split} accuracy", "value": round(1 - measured["error"], 4)}]
     for name in ("bleu", "chrf", "nll", "calibration_error"):
-        value = number_in(measured.get(name))
-        if value is not None:
-            rounded = round(value, 3 if name in _NATS else 4)  # the digits of the tables below
-            metrics.append({"type": name, "name": f"{split} {_IN_WORDS[name]}", "value": rounded})
-    dataset = {"name": shortened(str(data.get("source")), _LONGEST_TEXT), "type": str(recipe["data"].get("name"))}
-    task = {"type": _task(recipe, data)}
-    objective = str((recipe.get("objective") or {}).get("name"))
-    values = {
-        "library_name": "labelembed",
-        "pipeline_tag": task["type"],
-        "tags": ["labelembed", objective],
-        "metrics": [metric["type"] for metric in metrics],
-        "model-index": [{"name": title, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}],
-    }
-    return as_yaml(values)
-
-
-def _list(value: object) -> list[Any]:
-    """Returns a list as it is, and for anything else, in a damaged file, none."""
-    return value if isinstance(value, list) else []
+        value, column = number_in(measured.get(name)), _METRICS[name]
+        if value is not None:  # with the digits of the tables below
+            digits = column.decimals + (2 if column.scale == 100 else 0)
+            metrics.append({"type": name, "name": f"{split} {column.heading}", "value": round(value, digits)})
+    dataset = {"name": shortened(str(data.get("source")), _LONGEST_TEXT), "type": names["data"]}
+    return as_yaml(
+        {
+            "library_name": "labelembed",
+            "pipeline_tag": task,
+            "tags": ["labelembed", names["objective"]],
+            "metrics": [metric["type"] for metric in metrics],
+            "model-index": [
+                {"name": title, "results": [{"task": {"type": task}, "dataset": dataset, "metrics": metrics}]}
+            ],
+        }
+    )
 
 
 def _data_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
-    names = data.get("names")
-    rows = data.get("rows")
+    """Returns (what, how much) of the data; what is missing or damaged is left out."""
+    names, examples = data.get("names"), data.get("rows")
     lines = [("source", str(data.get("source", "not known")))]
-    if isinstance(rows, dict):
-        lines.append(
-            (
-                "examples",
-                ", ".join(f"{part} {size:,}" for part, size in rows.items() if isinstance(size, int)),
-            )
-        )
+    if isinstance(examples, dict):
+        sizes = [f"{part} {size:,}" for part, size in examples.items() if isinstance(size, int)]
+        lines.append(("examples", ", ".join(sizes)))
     if isinstance(names, list):
-        lines.append(("labels", f"{len(names):,}: {', '.join(map(str, names[:LISTED_LABELS]))}"))
-        if len(names) > LISTED_LABELS:
-            lines[-1] = ("labels", lines[-1][1] + ", ...")
-    shape, ends = _list(data.get("input_shape")), _list(data.get("input_range"))
-    if shape and len(ends) == 2:
-        lines.append(("one input", f"{' x '.join(map(str, shape))}, values from {_end(ends[0])} to {_end(ends[1])}"))
-    lines.append(("fingerprint of the content", str(data.get("fingerprint", "not known"))))
-    return lines
+        more = ", ..." if len(names) > LISTED_LABELS else ""
+        lines.append(("labels", f"{len(names):,}: {', '.join(map(str, names[:LISTED_LABELS]))}{more}"))
+    shape, ends = data.get("input_shape"), data.get("input_range")
+    if shape and isinstance(shape, list) and isinstance(ends, list) and len(ends) == 2:
+        low, high = (f"{end:g}" if isinstance(end, int | float) else str(end) for end in ends)
+        lines.append(("one input", f"{' x '.join(map(str, shape))}, values from {low} to {high}"))
+    return [*lines, ("fingerprint of the content", str(data.get("fingerprint", "not known")))]
 
 
-def _end(value: object) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
-
-
-def _measures(record: RunRecord) -> list[tuple[str, str, str, str]]:
+def _metrics(record: RunRecord) -> list[tuple[str, ...]]:
     """Returns a line a metric: on validation and test examples, and on the latter after temperature scaling."""
     found = []
-    for name, words in _IN_WORDS.items():
-        cells = [
-            _value(name, record.measure("validation", name)),
-            _value(name, record.measure("test", name)),
-            _value(name, record.measure("test", name, calibrated=True)),
-        ]
+    for name, column in _METRICS.items():
+        values = [record.measure("validation", name), record.measure("test", name)]
+        values.append(record.measure("test", name, calibrated=True))
+        cells = [NOTHING if value is None else number(column.scale * value, column.decimals) for value in values]
         if any(cell != NOTHING for cell in cells):
-            found.append((words, *cells))
-    return found  # type: ignore[return-value]
-
-
-def _value(name: str, value: float | None) -> str:
-    if value is None:
-        return NOTHING
-    return number(value, 3) if name in _NATS else f"{number(100 * value, 2)} %"
+            found.append(("error (%)" if name == "error" else column.heading_and_unit, *cells))
+    return found
 
 
 def _calibration(record: RunRecord) -> str:
     if record.temperature is None:
         why = str(record.result.get("calibration", "the run is older")).removeprefix("not fitted, ")
         return f"No temperature was fitted ({markdown_text(why)}): the probabilities are as the network gives them."
-    split: Split = "test" if record.result.get("test") else "validation"
-    before = record.measure(split, "calibration_error")
-    after = record.measure(split, "calibration_error", calibrated=True)
-    moved = f"from {_value('error', before)} to {_value('error', after)}"
+    split = "test" if record.result.get("test") else "validation"
+    ends = [record.measure(split, "calibration_error", calibrated=after) for after in (False, True)]  # type: ignore[arg-type]
+    before, after = (NOTHING if end is None else f"{number(100 * end, 1)} %" for end in ends)
     extreme = " and is extreme (outside 0.05 to 20)" if is_extreme_temperature(record.temperature) else ""
     return (
         f"Divide the logits by the temperature {number(record.temperature, 4)}, fitted on validation examples after "
-        f"training{extreme}: it takes the ECE on the {split} examples {moved}. "
+        f"training{extreme}: it takes the ECE on the {split} examples from {before} to {after}. "
         "`labelembed predict` and `labelembed export --probabilities` do so."
     )
 
@@ -271,16 +222,6 @@ def _labels(folder: Path) -> dict[str, Any] | None:
     }
 
 
-def _cost(single: Comparison) -> list[tuple[str, str]]:
-    _, (row,) = cost_rows(single, comparison_rows(single))
-    lines = [("trainable parameters", NOTHING if row.parameters is None else f"{row.parameters:,}")]
-    if row.epoch_seconds is not None:
-        lines.append(("seconds an epoch", number(row.epoch_seconds.mean, 2)))
-    if row.seconds is not None:
-        lines.append(("seconds of the run", number(row.seconds.mean, 1)))
-    return [*lines, ("peak memory", memory_text(row))]
-
-
 def _of_comparison(folder: Path) -> dict[str, Any] | None:
     """Returns what the comparison that the run is one of shows; None where it is none of any."""
     whole = folder.resolve()
@@ -292,24 +233,15 @@ def _of_comparison(folder: Path) -> dict[str, Any] | None:
     except RunFolderError:
         return None
     rows = comparison_rows(comparison)
-    place = next((at for at, one in enumerate(comparison.variants) if _holds(one, whole)), None)
-    if place is None:
-        return None
-    tuned = [one for one in tuning_rows(comparison) if one.name == rows[place].name and one.space]
-    return {
-        "name": rows[place].name,
-        "n": counted(rows[place].n, "seed"),
-        "seeds": ", ".join(map(str, rows[place].seeds)),
-        "measures": _over_seeds(rows[place]),
-        "verdict": verdict(comparison, rows),
-        "tuned": f"{tuned[0].trials} trials over {'; '.join(tuned[0].space)}" if tuned else "",
-    }
-
-
-def _holds(variant: VariantRuns, folder: Path) -> bool:
-    return any(run.folder.resolve() == folder for run in variant.runs.values())
-
-
-def _over_seeds(row: Row) -> list[tuple[str, str]]:
-    shown = [measure for measure in MEASURES if measure.summary(row) is not None]
-    return [(f"{one.heading}{', ' + one.unit if one.unit else ''}", one.text(row)) for one in shown]
+    for row, variant in zip(rows, comparison.variants, strict=True):
+        if any(run.folder.resolve() == whole for run in variant.runs.values()):
+            tuned = [one for one in tuning_rows(comparison) if one.name == row.name and one.space]
+            return {
+                "name": row.name,
+                "n": counted(row.n, "seed"),
+                "seeds": ", ".join(map(str, row.seeds)),
+                "metrics": [(one.heading_and_unit, one.text(row)) for one in MEASURES if one.attribute in row.measures],
+                "verdict": verdict(comparison, rows),
+                "tuned": f"{tuned[0].trials} trials over {'; '.join(tuned[0].space)}" if tuned else "",
+            }
+    return None

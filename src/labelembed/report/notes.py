@@ -42,7 +42,7 @@ def reading_notes(rows: Sequence[Row]) -> list[str]:
     if compared:
         notes += [_difference_note(compared, rows), *_interval_notes(compared), *_p_notes(compared)]
     if any(row.shared_machine for row in rows):
-        notes.append("Runs shared the machine with others, so times are rough; --jobs 1 measures them alone.")
+        notes.append("\u2248: runs shared the machine, so times are rough; --jobs 1 measures them alone.")
     for seeds in dict.fromkeys(row.unpaired for row in rows if row.unpaired):
         variants = listed([row.name for row in rows if row.unpaired == seeds])
         notes.append(f"Without a partner, so not in the differences: {seeds_text(seeds)} ({variants}).")
@@ -114,10 +114,8 @@ def _difference_note(compared: Sequence[Row], rows: Sequence[Row]) -> str:
     baseline = next(row.name for row in rows if row.is_baseline)
     words = f"{rows[0].split} {'BLEU' if rows[0].headline == 'bleu' else 'error'}"
     found = [one for row in compared if (one := row.headline_difference)]
-    note, most = (
-        f"Differences are {words} minus that of {baseline}, paired by seed, in points",
-        max(one.n for one in found),
-    )
+    most = max(one.n for one in found)
+    note = f"Differences are {words} minus that of {baseline}, paired by seed, in points"
     if most > 1:
         note += ", with the 95 % interval of the paired t over seeds"
     if most >= _FEWEST_SEEDS_FOR_P:

@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.errors import RunFolderError, unknown_name
+from labelembed.report.columns import COST_MEASURES
 from labelembed.report.comparison import Comparison, VariantRuns
-from labelembed.report.cost import CostRow, cost_rows, memory_text, seconds_decimals
 from labelembed.report.curves import curve_data, curve_measures, curve_sketch
-from labelembed.report.drawing import Sketch, series_number
+from labelembed.report.drawing import series_number
 from labelembed.report.error_section import error_section
-from labelembed.report.errors_seen import SeenErrors, seen_errors
+from labelembed.report.errors_seen import seen_errors
 from labelembed.report.forest import forest_sketch
-from labelembed.report.formatting import counted, number, summary_text
+from labelembed.report.formatting import counted
 from labelembed.report.gathering import load_several
 from labelembed.report.label_groups import Reference, reference_for
 from labelembed.report.label_section import label_section, shows_tree
 from labelembed.report.markup import breakable, packed_json, script_json, typeset, unbroken
 from labelembed.report.notes import failure_notes, reading_notes
-from labelembed.report.published import published_table
 from labelembed.report.ranking import best_method, by_weight, series_positions
 from labelembed.report.reliability import reliability_figure
 from labelembed.report.reproduction import describe_reproduction
@@ -32,15 +31,7 @@ from labelembed.report.similarities import label_similarities
 from labelembed.report.table import Row, comparison_rows
 from labelembed.report.table_export import tables_as_latex, tables_as_markdown
 from labelembed.report.table_files import write_csv
-from labelembed.report.tables import (
-    Table,
-    cost_table,
-    differences_table,
-    metrics_table,
-    other_metrics_table,
-    speed_table,
-    tuning_table,
-)
+from labelembed.report.tables import report_tables
 from labelembed.report.verdict import full_verdict
 from labelembed.report.writing import write_text
 
@@ -101,18 +92,8 @@ def write_report(
     rows = comparison_rows(comparison)
     if format == "csv":
         return write_csv(rows, place)
-    tables = report_tables(comparison, rows)
+    tables = report_tables(comparison, rows, series_positions(comparison))
     return write_text(place, tables_as_latex(tables) if format == "latex" else tables_as_markdown(tables))
-
-
-def report_tables(comparison: Comparison, rows: Sequence[Row]) -> list[Table]:
-    """Returns the tables of a comparison that have anything in them, in the order of the page."""
-    series = _series(comparison)
-    reference, costs = cost_rows(comparison, rows)
-    tables = [metrics_table(rows, series), differences_table(rows), other_metrics_table(rows, series)]
-    tables += [speed_table(rows, series), cost_table(costs, reference, series)]
-    tables += [published_table(comparison, rows), tuning_table(comparison)]
-    return [table for table in tables if table.lines and len(table.headings) > 2]
 
 
 def _page(comparison: Comparison, reference_of: Callable[[Sequence[str]], Reference]) -> str:
@@ -140,7 +121,7 @@ def _content(comparison: Comparison, reference_of: Callable[[Sequence[str]], Ref
     """Returns what the templates show."""
     rows = comparison_rows(comparison)
     method, order = best_method(comparison), by_weight(comparison)
-    reference, costs = cost_rows(comparison, rows)
+    series = series_positions(comparison)
     errors = {one.name: found for one in comparison.variants if (found := seen_errors(one)) is not None}
     similarities = {one.name: alike for one in order[:_MOST_VARIANTS] if (alike := label_similarities(one))}
     learned = [(one, similarities[one.name]) for one in order if one.name in similarities]
@@ -149,7 +130,9 @@ def _content(comparison: Comparison, reference_of: Callable[[Sequence[str]], Ref
     sentences = seen_sentences(comparison, method) if method is not None else None
     forest = forest_sketch(comparison, rows, "forest")
     narrow = forest_sketch(comparison, rows, "forest-narrow", narrow=True)
-    reliability = _reliability(comparison, order, errors)
+    # Of many variants those that matter most, in the comparison's order.
+    chosen = [one.name for one in order if one.name in errors][:_MOST_RELIABILITY]
+    reliability = reliability_figure([(name, series[name], one) for name, one in errors.items() if name in chosen])
     tree = labels is not None and shows_tree(labels)
     figures = {
         "forest": forest,
@@ -165,10 +148,10 @@ def _content(comparison: Comparison, reference_of: Callable[[Sequence[str]], Ref
         "subtitle": _subtitle(comparison),
         "verdict": full_verdict(comparison, rows),
         "baseline": comparison.baseline,
-        "cost_line": _cost_line(method, costs, reference, rows),
+        "cost_line": _cost_line(method, rows),
         "forest": forest,
         "narrow": narrow,
-        "tables": {table.key: table for table in report_tables(comparison, rows)},
+        "tables": {table.key: table for table in report_tables(comparison, rows, series)},
         "notes": [*reading_notes(rows), *_silence(comparison, bool(errors), sentences is not None)],
         "failures": [f"{path}: {why}" for path, why in comparison.left_out.items()] + failure_notes(rows),
         "headline_curve": curve_sketch(comparison, measures[0]) if measures else None,
@@ -183,22 +166,13 @@ def _content(comparison: Comparison, reference_of: Callable[[Sequence[str]], Ref
     }
 
 
-def _series(comparison: Comparison) -> dict[str, int]:
-    positions = series_positions(comparison)
-    return {variant.name: positions[place] for place, variant in enumerate(comparison.variants)}
-
-
 def _silence(comparison: Comparison, errors: bool, sentences: bool) -> list[str]:
     """Returns why parts are not in the page that a reader may look for."""
-    if not any(variant.runs for variant in comparison.variants):
-        return []
     absent = [] if errors else ["errors"]
     absent += ["translations"] if not sentences and comparison.headline == "bleu" else []
-    if not absent:
+    if not absent or not comparison.runs:
         return []
-    return [
-        f"No {' and no '.join(absent)} to look into: the runs left no evidence of them, as those of older versions."
-    ]
+    return [f"No {' and no '.join(absent)} to look into: the runs left none, as those of older versions."]
 
 
 def _subtitle(comparison: Comparison) -> str:
@@ -209,21 +183,16 @@ def _subtitle(comparison: Comparison) -> str:
     return f"{variants}, {seeds}, {comparison.split} examples, compared with {comparison.baseline}"
 
 
-def _cost_line(method: VariantRuns | None, costs: Sequence[CostRow], reference: str | None, rows: Sequence[Row]) -> str:
+def _cost_line(method: VariantRuns | None, rows: Sequence[Row]) -> str:
     """Returns in a sentence what the method costs; empty where nothing was measured."""
-    cost = next((one for one in costs if method is not None and one.name == method.name), None)
-    if cost is None or cost.epoch_seconds is None:
+    row = next((one for one in rows if method is not None and one.name == method.name), None)
+    if row is None or "epoch_seconds" not in row.measures:
         return ""
-    text = f"{cost.name}: {number(cost.epoch_seconds.mean, seconds_decimals(costs))} s an epoch"
-    if cost.ratio is not None:
-        text += f", {summary_text(cost.ratio, 2)} times {reference}"
-    text += f"; {memory_text(cost)}" if cost.peak_bytes is not None else ""
-    text += f"; {cost.parameters:,} trainable parameters" if cost.parameters is not None else ""
-    shared = any(row.shared_machine for row in rows)
-    return f"{text}.{' Runs shared the machine, so times are rough.' if shared else ''}"
-
-
-def _reliability(comparison: Comparison, order: Sequence[VariantRuns], errors: dict[str, SeenErrors]) -> Sketch | None:
-    """Returns the reliability of the variants that matter most, in the comparison's order."""
-    chosen = [one.name for one in order if one.name in errors][:_MOST_RELIABILITY]
-    return reliability_figure([(name, _series(comparison)[name], errors[name]) for name in errors if name in chosen])
+    known = {
+        one.attribute: one.text(row).split(" \u00b1 ")[0] for one in COST_MEASURES if one.attribute in row.measures
+    }
+    parts = [f"{row.name}: {known['epoch_seconds']} s an epoch"]
+    parts += [f"{known['time_ratio']} times {row.timed_against}"] if "time_ratio" in known else []
+    parts += [f"{known[name]} MiB at most" for name in ("gpu_memory", "process_memory") if name in known][:1]
+    parts += [f"{known['parameters']} trainable parameters"] if "parameters" in known else []
+    return f"{', '.join(parts)}."

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 
-from labelembed.metrics import summarise
 from labelembed.report.comparison import Comparison, Split, VariantRuns
 
 #: Lines of more variants than these cannot be told apart; of more the first by `by_weight` are drawn.
@@ -21,13 +21,12 @@ def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[lis
     By test examples only where one of them has no validation examples. A variant without a number comes last.
     """
     measure = comparison.headline
-    developed = all(variant.measures("validation", measure) for variant in variants)
-    chosen_on: Split = "validation" if developed else comparison.split
+    validated = all(variant.measures("validation", measure) for variant in variants)
+    chosen_on: Split = "validation" if validated else comparison.split
 
     def loss(variant: VariantRuns) -> float:
-        values = variant.measures(chosen_on, measure)
-        mean = summarise(list(values.values())).mean if values else math.nan
-        return math.inf if math.isnan(mean) else -mean if measure == "bleu" else mean
+        values = variant.measures(chosen_on, measure).values()
+        return (-fmean(values) if measure == "bleu" else fmean(values)) if values else math.inf
 
     flattered = " itself, which flatters it" if chosen_on == comparison.split and len(variants) > 1 else ""
     return sorted(variants, key=loss), f"{chosen_on} {'BLEU' if measure == 'bleu' else 'error'}{flattered}"
@@ -47,19 +46,19 @@ def method_candidates(comparison: Comparison) -> list[VariantRuns]:
     then cross entropy.
     """
     others = [variant for variant in comparison.variants if variant.runs and variant.name != comparison.baseline]
-    learned = [variant for variant in others if variant.objective.get("name") not in _ALL_LABELS_ALIKE]
+    learned = [variant for variant in others if variant.kind not in _ALL_LABELS_ALIKE]
     methods = learned or [variant for variant in others if not is_smoothing(variant) and not is_one_hot(variant)]
     return methods or [variant for variant in others if is_smoothing(variant)] or others
 
 
 def is_smoothing(variant: VariantRuns) -> bool:
     """Returns whether the variant is label smoothing, which every method is held against."""
-    return variant.objective.get("name") == _SMOOTHING
+    return variant.kind == _SMOOTHING
 
 
 def is_one_hot(variant: VariantRuns) -> bool:
     """Returns whether the variant is cross entropy with one-hot targets."""
-    return variant.objective.get("name") == _ONE_HOT
+    return variant.kind == _ONE_HOT
 
 
 def by_weight(comparison: Comparison) -> list[VariantRuns]:
@@ -74,8 +73,8 @@ def by_weight(comparison: Comparison) -> list[VariantRuns]:
     return list({one.name: one for one in [*first, *others, *comparison.variants]}.values())
 
 
-def series_positions(comparison: Comparison) -> dict[int, int]:
-    """Returns the colour and style of each variant by its position: 0, the grey one, for the baseline.
+def series_positions(comparison: Comparison) -> dict[str, int]:
+    """Returns the colour and style of each variant by its name: 0, the grey one, for the baseline.
 
     The colours of the variants that are drawn all differ, in their line's style at least.
     """
@@ -83,13 +82,13 @@ def series_positions(comparison: Comparison) -> dict[int, int]:
     order = by_weight(comparison) if many else comparison.variants
     others = [variant.name for variant in order if variant.name != comparison.baseline]
     series = {name: place for place, name in enumerate(others, start=1)}
-    return {position: series.get(variant.name, 0) for position, variant in enumerate(comparison.variants)}
+    return {variant.name: series.get(variant.name, 0) for variant in comparison.variants}
 
 
-def drawn_positions(comparison: Comparison, most: int = MOST_NAMED) -> list[int]:
-    """Returns the positions of the variants that a figure draws each for itself, in the comparison's order."""
-    names = {variant.name for variant in by_weight(comparison)[:most]}
-    return [position for position, variant in enumerate(comparison.variants) if variant.name in names]
+def drawn_variants(comparison: Comparison) -> list[VariantRuns]:
+    """Returns the variants that a figure draws each for itself, in the comparison's order."""
+    names = {variant.name for variant in by_weight(comparison)[:MOST_NAMED]}
+    return [variant for variant in comparison.variants if variant.name in names]
 
 
 def others_note(drawn: int, others: int) -> str:

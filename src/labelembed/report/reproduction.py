@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from labelembed.errors import RunFolderError
-from labelembed.report.comparison import Comparison, RunRecord, environment_of
+from labelembed.report.comparison import Comparison
 from labelembed.report.formatting import NOTHING, shortened
-from labelembed.training.run_folder import RunFolder
 
 _MOST_COMMANDS = 3
 _LONGEST_VALUE = 160
@@ -19,8 +15,7 @@ _LONGEST_VALUE = 160
 _NOT_SHOWN = ("command", "data.names", "published")
 
 
-@dataclass(frozen=True)
-class Reproduction:
+class Reproduction(NamedTuple):
     """What the page says about settings and origin.
 
     Attributes:
@@ -30,8 +25,8 @@ class Reproduction:
         recipe: The YAML of the first finished run of the baseline, of the single run, or of any.
         recipe_of: Whose it is.
         commands: With which the runs were made.
-        environment: What that run ran on, as (name, value).
         figures: Commands that write the page's figures and tables as files.
+        environment: What that run ran on, as (name, value).
         mixed: Names in the environment whose value is not the same in all runs.
         seeds: Of the runs that have finished, as text.
     """
@@ -54,119 +49,72 @@ def describe_reproduction(comparison: Comparison, figures: Sequence[str]) -> Rep
         comparison: What is shown.
         figures: The names of its figures, as `labelembed figure` takes them.
     """
-    runs = [run for variant in comparison.variants for run in variant.runs.values()]
-    first_runs = [next(iter(variant.runs.values()), None) for variant in comparison.variants]
-    recipes = [_flat(_recipe(run)) if run else {} for run in first_runs]
-    environments = [environment_of(run) for run in runs]
+    runs, firsts = comparison.runs, [next(iter(variant.runs.values()), None) for variant in comparison.variants]
+    recipes = [_flat(run.recipe()) if run else {} for run in firsts]
+    environments = [run.environment() for run in runs]
     baseline = comparison.baseline_runs or comparison.variants[0]
     shown = next(iter(baseline.runs.values()), runs[0] if runs else None)
-    chosen = _flat(environments[runs.index(shown)]) if shown else {}
+    flat = [_flat(one) for one in environments]
+    recipe = recipe_of = ""
+    if shown is not None:
+        recipe_of = "this run" if shown.folder == comparison.path else shown.folder.as_posix()
+        recipe_of = recipe_of.removeprefix(f"{comparison.path.as_posix()}/")
+        try:
+            recipe = (shown.folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace").rstrip()
+        except OSError:
+            recipe = ""
+    commands = [command for one in environments if (command := _command(one.get("command")))]
+    folder = next((found for one in environments if (found := _out(one.get("command")))), "FOLDER")
     return Reproduction(
         objectives=[
-            (variant.name, [_setting(key, value) for key, value in variant.objective.items() if value is not None])
-            for variant in comparison.variants
+            (one.name, [_setting(key, value) for key, value in one.objective.items() if value is not None])
+            for one in comparison.variants
         ],
-        differences=_differences(recipes),
-        recipe=_recipe_text(shown) if shown else "",
-        recipe_of=_place(shown, comparison.path) if shown else "",
-        commands=_commands(environments) or [_made_up_command(comparison)],
+        differences=[
+            (key, [_text(one[key]) if key in one else NOTHING for one in recipes])
+            for key in _differing([one for one in recipes if one])
+            if key != "seed" and not key.startswith("objective.")
+        ],
+        recipe=recipe,
+        recipe_of=recipe_of,
+        commands=list(dict.fromkeys(commands))[:_MOST_COMMANDS],
         figures=[
-            *(f"labelembed figure {name} {_folder(environments)} -o {name}.pdf" for name in figures),
-            f"labelembed report {_folder(environments)} --format latex",
+            *(f"labelembed figure {name} {folder} -o {name}.pdf" for name in figures),
+            f"labelembed report {folder} --format latex",
         ],
-        environment=[(key, text) for key, value in chosen.items() if key not in _NOT_SHOWN and (text := _text(value))],
-        mixed=_mixed([_flat(environment) for environment in environments]),
+        environment=[
+            (key, text)
+            for key, value in (flat[runs.index(shown)] if shown else {}).items()
+            if key not in _NOT_SHOWN and (text := _text(value))
+        ],
+        mixed=[key for key in _differing([one for one in flat if one]) if key not in _NOT_SHOWN],
         seeds=", ".join(str(seed) for seed in sorted({run.seed for run in runs})),
     )
-
-
-def label_names(run: RunRecord) -> tuple[str, ...]:
-    """Returns the labels' names as the run's data had them; nothing where it does not say."""
-    data = environment_of(run).get("data")
-    names = data.get("names") if isinstance(data, dict) else None
-    return tuple(str(name) for name in names) if isinstance(names, list) else ()
-
-
-def _recipe(run: RunRecord) -> dict[str, Any]:
-    try:
-        return RunFolder(run.folder).recipe()
-    except RunFolderError:
-        return {}
-
-
-def _recipe_text(run: RunRecord) -> str:
-    try:
-        return (run.folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace").rstrip()
-    except OSError:
-        return ""
-
-
-def _place(run: RunRecord, root: Path) -> str:
-    if run.folder == root:
-        return "this run"
-    return run.folder.relative_to(root).as_posix() if run.folder.is_relative_to(root) else run.folder.as_posix()
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
 
 
-def _differences(recipes: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
-    known = [recipe for recipe in recipes if recipe]
-    keys = {key: None for recipe in known for key in recipe if key != "seed" and not key.startswith("objective.")}
-    return [
-        (key, [_text(recipe[key]) if key in recipe else NOTHING for recipe in recipes])
-        for key in keys
-        if len({_text(recipe.get(key)) for recipe in known}) > 1
-    ]
+def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the keys whose value is not the same everywhere."""
+    keys = dict.fromkeys(key for one in settings for key in one)
+    return [key for key in keys if len({_text(one.get(key)) for one in settings}) > 1]
 
 
-def _mixed(environments: list[dict[str, Any]]) -> list[str]:
-    known = [environment for environment in environments if environment]
-    keys = {key: None for environment in known for key in environment if key not in _NOT_SHOWN}
-    return [key for key in keys if len({_text(environment.get(key)) for environment in known}) > 1]
+def _command(words: object) -> str:
+    return shlex.join(str(word) for word in words) if isinstance(words, list) else ""
 
 
-def _commands(environments: list[dict[str, Any]]) -> list[str]:
-    commands: dict[str, None] = {}
-    for environment in environments:
-        words = environment.get("command")
-        if isinstance(words, list):
-            commands[shlex.join(str(word) for word in words)] = None
-        elif isinstance(words, str):
-            commands[words] = None
-    shown = list(commands)[:_MOST_COMMANDS]
-    return shown + ([f"# and {len(commands) - len(shown)} others"] if len(commands) > len(shown) else [])
-
-
-def _folder(environments: list[dict[str, Any]]) -> str:
-    """Returns the folder that the command wrote into, as it named it; FOLDER where it named none."""
-    for environment in environments:
-        command = environment.get("command")
-        words = command if isinstance(command, list) else []
-        for place, word in enumerate(words):
-            if word in ("-o", "--out") and place + 1 < len(words):
-                return shlex.quote(str(words[place + 1]))
-            if str(word).startswith("--out="):
-                return shlex.quote(str(word).removeprefix("--out="))
-    return "FOLDER"
-
-
-def _made_up_command(comparison: Comparison) -> str:
-    """Returns the command that asks for the same, for runs that did not record theirs."""
-    if comparison.baseline is None:
-        return "labelembed train recipe.yaml"
-    seeds, count = comparison.seeds, len(comparison.seeds)
-    chosen = str(count) if seeds == list(range(count)) else "".join(f"{seed}," for seed in seeds)
-    names = {variant.name: variant.name.replace(" ", ":") for variant in comparison.variants}
-    words = ["labelembed", "compare", comparison.recipe, "--objectives", ",".join(names.values())]
-    return shlex.join([*words, "--baseline", names.get(comparison.baseline, comparison.baseline), "--seeds", chosen])
+def _out(words: object) -> str:
+    """Returns the folder that a command wrote into, as it named it; empty where it named none."""
+    given = [str(word) for word in words] if isinstance(words, list) else []
+    named = [given[place + 1] for place, word in enumerate(given[:-1]) if word in ("-o", "--out")]
+    named += [word.removeprefix("--out=") for word in given if word.startswith("--out=")]
+    return shlex.quote(named[0]) if named else ""
 
 
 def _setting(key: str, value: object) -> str:

@@ -85,19 +85,16 @@ def _seen(
     method: str, baseline: str | None, seed: int, ours: SentenceEvidence, theirs: SentenceEvidence | None
 ) -> SeenSentences:
     others = {one.place: one for one in theirs.sentences} if theirs else {}
-    pairs = [
-        SentencePair(
-            one.place,
-            shortened(one.source, _LONGEST),
-            shortened(one.reference, _LONGEST),
-            shortened(others[one.place].output, _LONGEST) if others else "",
-            shortened(one.output, _LONGEST),
-            others[one.place].score if others else math.nan,
-            one.score,
-        )
-        for one in ours.sentences
-        if not others or one.place in others
-    ]
+    pairs = []
+    for one in ours.sentences:
+        other = others.get(one.place)
+        if other is not None or not others:
+            source, reference, theirs_text, output = (
+                shortened(text, _LONGEST)
+                for text in (one.source, one.reference, other.output if other else "", one.output)
+            )
+            score = other.score if other else math.nan
+            pairs.append(SentencePair(one.place, source, reference, theirs_text, output, score, one.score))
     pairs.sort(key=lambda pair: -(pair.difference if others else pair.score))
     shown = pairs if len(pairs) <= 2 * _SHOWN_EACH_WAY else pairs[:_SHOWN_EACH_WAY] + pairs[-_SHOWN_EACH_WAY:]
     better = sum(pair.difference > 0 for pair in pairs), sum(pair.difference < 0 for pair in pairs)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import combinations
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -85,32 +84,34 @@ class LabelSimilarities:
         Of soft targets the share that a label gets, over a uniform share of all that y gives away; of vectors the mean
         distance from y over the distance.
         """
-        table, count = self.likeness.copy(), len(self.likeness)
-        others = np.maximum(1.0 - np.diagonal(table), 1e-12)[:, None] if self.kind == "share" else None
-        table = table if self.kind == "share" else (1.0 - table if self.kind == "cosine" else -table)
+        table = self.likeness.copy() if self.kind == "share" else self.distances.copy()
+        given_away = 1.0 - np.diagonal(table)[:, None]
         np.fill_diagonal(table, np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
-            if others is not None:
-                return np.asarray(table * (count - 1) / others)
+            if self.kind == "share":
+                return np.asarray(table * (len(table) - 1) / np.maximum(given_away, 1e-12))
             return np.asarray(np.nanmean(table, axis=1, keepdims=True) / np.maximum(table, 1e-12))
 
-    def neighbours(self, k: int) -> Neighbours:
-        """Returns the most similar labels of every label: by the mean over runs, of many labels by the first run."""
-        if len(self.names) <= len(self.likeness):
-            table = self.likeness.copy()
-            np.fill_diagonal(table, -np.inf)
-            places = np.argsort(-table, axis=1, kind="stable")[:, : min(k, len(table) - 1)]
-            return Neighbours(places, np.take_along_axis(table, places, axis=1))
-        return self.neighbours_of_first(len(self.names), k)
+    def neighbours(self, k: int, labels: int | None = None) -> Neighbours:
+        """Returns the most similar labels: by the mean over runs, of more than `DRAWN_LABELS` labels by the first run.
 
-    def neighbours_of_first(self, labels: int, k: int) -> Neighbours:
-        """Returns the most similar labels of the first so many labels, by the first run."""
+        Args:
+            k: How many of each label; of fewer labels all others.
+            labels: Of the first so many labels; None: of all.
+        """
+        count = len(self.names) if labels is None else labels
+        if len(self.names) > len(self.likeness):
+            return self._neighbours_of_first_run(count, k)
+        table = self.likeness.copy()
+        np.fill_diagonal(table, -np.inf)
+        places = np.argsort(-table, axis=1, kind="stable")[:count, : min(k, len(table) - 1)]
+        return Neighbours(places, np.take_along_axis(table[:count], places, axis=1))
+
+    def _neighbours_of_first_run(self, labels: int, k: int) -> Neighbours:
         geometry = next(iter(self.geometries.values()))
         table = geometry.similarities if geometry.similarities is not None else geometry.vectors
         assert table is not None
-        kind: Literal["similarities", "euclidean", "cosine"] = (
-            "similarities" if geometry.similarities is not None else geometry.metric
-        )
+        kind: Any = "similarities" if geometry.similarities is not None else geometry.metric
         places, scores = nearest_labels(table, range(labels), k, kind=kind, coarse=True)
         return Neighbours(places.numpy(), scores.numpy())
 
@@ -130,62 +131,52 @@ def label_similarities(variant: VariantRuns) -> LabelSimilarities | None:
         if found.names[: len(SPECIAL_TOKENS)] == SPECIAL_TOKENS and len(found) > len(SPECIAL_TOKENS) + 1:
             skipped = len(SPECIAL_TOKENS)
             found = found.select(found.names[skipped:])
-        first = next(iter(geometries.values()), None)
-        if first is not None and (found.names != first.names or _kind(found) != _kind(first)):
+        first = next(iter(geometries.values()), found)
+        if found.names != first.names or _kind(found) != _kind(first):
             left_out[seed] = "its labels are others than those of the first run"
             continue
         geometries[seed] = found
         if len(found) > DRAWN_LABELS:
             break
     if not geometries:
-        nothing = np.zeros((0, 0))
-        return (
-            LabelSimilarities((), "share", 0, nothing, 0.0, nothing, nothing, left_out=left_out) if left_out else None
-        )
+        none = np.zeros((0, 0))
+        return LabelSimilarities((), "share", 0, none, 0.0, none, none, left_out=left_out) if left_out else None
     first = next(iter(geometries.values()))
     each = [_likeness(geometry) for geometry in geometries.values()]
-    likeness = np.mean(each, axis=0)
+    likeness, kind = np.mean(each, axis=0), _kind(first)
     distances = _distances([_drawn(geometry) for geometry in geometries.values()])
-    own = float(np.mean(np.diagonal(likeness))) if _kind(first) == "share" else float("nan")
     return LabelSimilarities(
         first.names,
-        _kind(first),
+        kind,
         len(geometries),
         likeness,
-        own,
+        float(np.mean(np.diagonal(likeness))) if kind == "share" else float("nan"),
         distances,
         _joined(distances),
         skipped=skipped,
         agreement=_agreement(each),
-        nearest_in=_nearest_in(each, likeness),
+        nearest_in=np.sum([_nearest(one) == _nearest(likeness) for one in each], axis=0),
         geometries=geometries,
         left_out=left_out,
     )
 
 
 def _agreement(each: list[NDArray[np.float64]]) -> float:
+    """Returns Spearman's rank correlation of the likeness of all pairs, the mean over pairs of runs."""
     from scipy.stats import rankdata
 
     if len(each) < 2 or len(each[0]) < 3:
         return float("nan")
-    others = ~np.eye(len(each[0]), dtype=bool)
-    ranks = [rankdata(likeness[others]) for likeness in each]
-    ranks = [one - one.mean() for one in ranks]
-    norms = [float(np.linalg.norm(one)) for one in ranks]
-    if min(norms) == 0:
+    ranks = np.array([rankdata(likeness[~np.eye(len(likeness), dtype=bool)]) for likeness in each])
+    if not np.ptp(ranks, axis=1).all():
         return float("nan")
-    found = [ranks[a] @ ranks[b] / (norms[a] * norms[b]) for a, b in combinations(range(len(each)), 2)]
-    return float(np.mean(found))
+    return float(np.corrcoef(ranks)[np.triu_indices(len(each), 1)].mean())
 
 
-def _nearest_in(each: list[NDArray[np.float64]], mean: NDArray[np.float64]) -> NDArray[np.int64]:
-    def nearest(table: NDArray[np.float64]) -> NDArray[np.int64]:
-        table = table.copy()
-        np.fill_diagonal(table, -np.inf)
-        return np.asarray(table.argmax(axis=1))
-
-    wanted = nearest(mean)
-    return np.asarray(np.sum([nearest(one) == wanted for one in each], axis=0))
+def _nearest(likeness: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Returns the number of the label nearest to each [L]."""
+    others = np.where(np.eye(len(likeness), dtype=bool), -np.inf, likeness)
+    return np.asarray(others.argmax(axis=1))
 
 
 def class_means_of(run: RunRecord) -> LabelGeometry | None:

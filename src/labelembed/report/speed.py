@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.metrics import area_under_accuracy_curve, epochs_saved, epochs_to_reach
-from labelembed.report.comparison import RunRecord, Split, VariantRuns
+from labelembed.report.comparison import RunRecord, Split
 
 
 class RunSpeed(NamedTuple):
@@ -21,8 +21,8 @@ class RunSpeed(NamedTuple):
         comparable: Whether there is a baseline run with the same seed and a curve.
         epochs_to_baseline: Epochs until the error was first at or below the lowest of that baseline run; None
             where it never was.
-        epochs_saved: The fraction of the baseline run's epochs to its best that was saved, `epochs_saved`;
-            None where its best was never reached.
+        epochs_saved: The fraction of the baseline run's epochs to its best that was saved; None where its best was
+            never reached.
         epochs_saved_of_all: The same as a fraction of all its epochs, as the paper has it.
     """
 
@@ -41,45 +41,32 @@ def run_speed(run: RunRecord, baseline: RunRecord | None, split: Split) -> RunSp
     Args:
         run: The run.
         baseline: The baseline's run with the same seed; None where there is none.
-        split: The rows whose errors are meant.
+        split: The examples whose errors are meant.
     """
-    curve = run.error_curve(split)
-    if not has_curve(curve):
-        return RunSpeed()
+    curve = run.curve(split, "error")
     errors = _errors(curve)
+    if not errors:
+        return RunSpeed()
     best = int(np.argmin(errors))
     area = None if has_gap(curve) else area_under_accuracy_curve(errors)
     alone = RunSpeed(area, 1.0 - errors[best], best + 1)
-    other = None if baseline is None else baseline.error_curve(split)
-    if other is None or not has_curve(other):
+    theirs = [] if baseline is None else _errors(baseline.curve(split, "error"))
+    if not theirs:
         return alone
-    theirs = _errors(other)
-    reached = epochs_to_reach(errors, min(theirs))
     return alone._replace(
         comparable=True,
-        epochs_to_baseline=reached,
+        epochs_to_baseline=epochs_to_reach(errors, min(theirs)),
         epochs_saved=epochs_saved(errors, theirs),
         epochs_saved_of_all=epochs_saved(errors, theirs, of_all=True),
     )
 
 
-def variant_speed(variant: VariantRuns, baseline: VariantRuns | None, split: Split) -> list[RunSpeed]:
-    """Returns how fast each finished run of a variant learned, against the baseline's run with the same seed."""
-    others = baseline.runs if baseline else {}
-    return [run_speed(run, others.get(seed), split) for seed, run in variant.runs.items()]
-
-
-def has_curve(curve: NDArray[np.float64]) -> bool:
-    """Tells whether any epoch has an error."""
-    return bool(np.isfinite(curve).any())
-
-
 def has_gap(curve: NDArray[np.float64]) -> bool:
-    """Tells whether some epochs have an error and some have none."""
-    return has_curve(curve) and not bool(np.isfinite(curve).all())
+    """Returns whether some epochs have an error and some have none."""
+    return 0 < int(np.isfinite(curve).sum()) < len(curve)
 
 
 def _errors(curve: NDArray[np.float64]) -> list[float]:
-    # An epoch without an error reaches nothing: it counts as one in which every row was wrong.
-    errors: list[float] = np.nan_to_num(curve, nan=1.0).tolist()
-    return errors
+    """Returns the errors; one that is missing counts as 1, for that epoch reached nothing. Empty without any."""
+    found: list[float] = np.nan_to_num(curve, nan=1.0).tolist() if np.isfinite(curve).any() else []
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import NamedTuple
 
 from labelembed.metrics import (
@@ -15,10 +16,10 @@ from labelembed.metrics import (
     paired_comparison,
     summarise,
 )
-from labelembed.report.comparison import SPLITS, Comparison, Headline, RunRecord, Split, VariantRuns, environment_of
+from labelembed.report.comparison import SPLITS, Comparison, Headline, RunRecord, Split, VariantRuns
 from labelembed.report.joint_intervals import joint_intervals
 from labelembed.report.run_checks import number_in
-from labelembed.report.speed import RunSpeed, has_gap, variant_speed
+from labelembed.report.speed import RunSpeed, has_gap, run_speed
 
 #: What a run's result may hold of the examples that the comparison is about, by the name that a `Row` has for it.
 RESULT_METRICS = {
@@ -27,12 +28,7 @@ RESULT_METRICS = {
         *("nll", "calibration_error", "brier", "top5_error", "top2_error", "macro_f1", "balanced_accuracy"),
         *("bleu", "brevity_penalty", "length_ratio", "chrf", "perplexity"),
     )
-} | {"rouge_l": "rougeL"}
-#: Speed of learning, as in the second paper's tables: fields of `RunSpeed`.
-SPEED = (
-    *("area_under_curve", "best_accuracy", "best_epoch"),
-    *("epochs_to_baseline", "epochs_saved", "epochs_saved_of_all"),
-)
+} | {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 #: Metrics whose differences to the baseline are tested, each a family of its own for Holm's correction.
 DIFFERENCES = ("error", "bleu", "top5_error", "top2_error", "nll", "calibrated_nll")
 
@@ -52,9 +48,9 @@ class Row:
         missing: Seeds that have not run to the end.
         measures: Mean and spread of each metric that any run has: `test_error` and `validation_error`, those of
             `RESULT_METRICS`, `calibrated_nll` and `calibrated_calibration_error` (with the logits divided by the
-            temperature fitted on validation examples), `temperature`, `seconds`, and those of `SPEED`
-            (`epochs_to_baseline`: until the error was at or below the lowest of the baseline's run with the same seed,
-            over the runs that got there).
+            temperature fitted on validation examples), `temperature`, the numbers of `RunSpeed` (`epochs_to_baseline`
+            over the runs that got there), and the cost: `epoch_seconds`, its ratio to the run of `timed_against` with
+            the same seed as `time_ratio`, `seconds` of a run, `gpu_memory` and `process_memory` in bytes, `parameters`.
         differences: Each of `DIFFERENCES` minus the baseline's, paired by seed; empty for the baseline. `p_holm` is
             corrected over all variants compared with it.
         calibration: In words how the temperatures came about or why there are none, each way once.
@@ -67,7 +63,8 @@ class Row:
         no_joint_interval: Why there is no interval over seeds and test examples; empty where there is one, for the
             baseline and for one seed.
         unpaired: Seeds that only one of the variant and the baseline has.
-        shared_machine: Whether a run trained beside others on one machine.
+        timed_against: The variant that ratios of times are to, one-hot where it is there; empty for a single run.
+        shared_machine: Whether a run trained beside others on one machine, so that its times are rough.
     """
 
     name: str
@@ -89,6 +86,7 @@ class Row:
     selected_by: tuple[str, ...]
     no_joint_interval: str
     unpaired: tuple[int, ...]
+    timed_against: str
     shared_machine: bool
 
     @property
@@ -110,7 +108,10 @@ def comparison_rows(comparison: Comparison) -> list[Row]:
     Args:
         comparison: What `load_comparison` read.
     """
-    rows = [_row(variant, comparison) for variant in comparison.variants]
+    one_hot = next((one for one in comparison.variants if one.kind == "one_hot" and one.runs), None)
+    several = sum(bool(variant.runs) for variant in comparison.variants) > 1
+    timed = (one_hot or comparison.baseline_runs) if several else None
+    rows = [_row(variant, comparison, timed) for variant in comparison.variants]
     for name in DIFFERENCES:
         compared = [place for place, row in enumerate(rows) if name in row.differences]
         corrected = holm([rows[place].differences[name].p_value for place in compared])
@@ -147,7 +148,8 @@ class Differences(NamedTuple):
 
 def compare_variants(variant: VariantRuns, reference: VariantRuns, split: Split) -> Differences:
     """Returns the paired differences of two variants, with the intervals over seeds and over seeds and examples."""
-    joint = joint_intervals(variant, reference, split)
+    joint, why_none = joint_intervals(variant, reference, split)
+    shared = len(variant.runs.keys() & reference.runs.keys())
     found: dict[str, PairedComparison] = {}
     unpaired: list[int] = []
     for measure in (*DIFFERENCES, "calibration_error"):
@@ -156,18 +158,21 @@ def compare_variants(variant: VariantRuns, reference: VariantRuns, split: Split)
         ours, theirs, left_out = paired_by_seed(*both)
         unpaired = left_out if measure == "error" else unpaired
         if ours:
-            difference = paired_comparison(ours, theirs)
-            interval = joint.of.get(measure) if difference.n == joint.seeds else None
-            found[measure] = difference._replace(joint=interval)
-    return Differences(found, tuple(unpaired), joint.absent)
+            found[measure] = paired_comparison(ours, theirs)
+            if len(ours) == shared:
+                found[measure] = found[measure]._replace(joint=joint.get(measure))
+    return Differences(found, tuple(unpaired), why_none)
 
 
-def _row(variant: VariantRuns, comparison: Comparison) -> Row:
+def _row(variant: VariantRuns, comparison: Comparison, timed: VariantRuns | None) -> Row:
     split, baseline, runs = comparison.split, comparison.baseline_runs, variant.runs
     is_baseline = baseline is not None and variant.name == baseline.name
-    found = None if is_baseline or baseline is None else compare_variants(variant, baseline, split)
-    curves = {seed: run.error_curve(comparison.speed_split) for seed, run in runs.items()}
-    speeds = variant_speed(variant, baseline, comparison.speed_split)
+    found = Differences({}, (), "")
+    if baseline is not None and not is_baseline:
+        found = compare_variants(variant, baseline, split)
+    curves = {seed: run.curve(comparison.speed_split, "error") for seed, run in runs.items()}
+    others = baseline.runs if baseline else {}
+    speeds = [run_speed(run, others.get(seed), comparison.speed_split) for seed, run in runs.items()]
     lengths = [len(curve) for curve in curves.values()]
     return Row(
         name=variant.name,
@@ -178,8 +183,8 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
         seeds=tuple(sorted(runs)),
         failed=dict(sorted(variant.failed.items())),
         missing=tuple(sorted(variant.missing)),
-        measures=_measures(variant, split, speeds),
-        differences={name: found.of[name] for name in DIFFERENCES if name in found.of} if found else {},
+        measures=_measures(variant, split, speeds, timed),
+        differences={name: found.of[name] for name in DIFFERENCES if name in found.of},
         calibration=tuple(sorted({str(run.result.get("calibration", "the run is older")) for run in runs.values()})),
         extreme_temperatures=tuple(
             sorted(seed for seed, run in runs.items() if run.temperature and is_extreme_temperature(run.temperature))
@@ -189,25 +194,32 @@ def _row(variant: VariantRuns, comparison: Comparison) -> Row:
         epochs=(min(lengths, default=0), max(lengths, default=0)),
         gaps=tuple(sorted(seed for seed, curve in curves.items() if has_gap(curve))),
         selected_by=tuple(sorted({str(run.result.get("selected_by", "unknown")) for run in runs.values()})),
-        no_joint_interval=found.no_joint_interval if found else "",
-        unpaired=found.unpaired if found else (),
-        shared_machine=any(shared_machine(run) for run in runs.values()),
+        no_joint_interval=found.no_joint_interval,
+        unpaired=found.unpaired,
+        timed_against=timed.name if timed else "",
+        shared_machine=any(_shared_machine(run) for run in runs.values()),
     )
 
 
-def shared_machine(run: RunRecord) -> bool:
-    """Returns whether a run trained beside others on the cores of one machine, so that its times are rough."""
-    environment = environment_of(run)
+def _shared_machine(run: RunRecord) -> bool:
+    """Returns whether a run trained beside others on the cores of one machine."""
+    environment = run.environment()
     command, cores = environment.get("command"), number_in(environment.get("cores"))
     words = [str(word) for word in command] if isinstance(command, list) else []
-    if "compare" not in words or environment.get("device") != "cpu" or cores is None:
+    if "train" in words or environment.get("device") != "cpu" or cores is None or cores == 1:
         return False
+    if (
+        "compare" not in words
+    ):  # called from Python: of several runs at once each has fewer threads than there are cores
+        return (number_in(environment.get("threads")) or cores) < cores
     given = [words[place + 1 : place + 2] for place, word in enumerate(words) if word in ("--jobs", "-j")]
     given += [[word.partition("=")[2]] for word in words if word.startswith("--jobs=")]
-    return cores > 1 and ["1"] not in given  # without the option as many at once as there are cores
+    return ["1"] not in given  # without the option as many at once as there are cores
 
 
-def _measures(variant: VariantRuns, split: Split, speeds: Sequence[RunSpeed]) -> dict[str, Summary]:
+def _measures(
+    variant: VariantRuns, split: Split, speeds: Sequence[RunSpeed], timed: VariantRuns | None
+) -> dict[str, Summary]:
     values: dict[str, Iterable[float | None]] = {
         f"{one}_error": variant.measures(one, "error").values() for one in SPLITS
     }
@@ -215,7 +227,34 @@ def _measures(variant: VariantRuns, split: Split, speeds: Sequence[RunSpeed]) ->
     for name in ("nll", "calibration_error"):
         values[f"calibrated_{name}"] = variant.measures(split, name, calibrated=True).values()
     values["temperature"] = [run.temperature for run in variant.runs.values()]
-    values["seconds"] = [run.seconds for run in variant.runs.values()]
-    values |= {name: [getattr(speed, name) for speed in speeds] for name in SPEED}
+    values |= {name: [getattr(speed, name) for speed in speeds] for name in RunSpeed._fields if name != "comparable"}
+    values |= _cost(variant, timed)
     known = {name: [value for value in found if value is not None] for name, found in values.items()}
     return {name: summarise(found) for name, found in known.items() if found}
+
+
+def _cost(variant: VariantRuns, timed: VariantRuns | None) -> dict[str, list[float | None]]:
+    runs = list(variant.runs.values())
+    seconds = {seed: _epoch_seconds(run) for seed, run in variant.runs.items()}
+    ratios: list[float | None] = []
+    if timed is not None and timed.name != variant.name:
+        theirs = {seed: _epoch_seconds(run) for seed, run in timed.runs.items()}
+        ratios = [ours / other for seed, ours in seconds.items() if ours and (other := theirs.get(seed))]
+    peaks = [peak if isinstance(peak := run.result.get("peak_memory"), dict) else {} for run in runs]
+    memory = {
+        f"{kind}_memory": [number_in(peak.get("bytes")) for peak in peaks if peak.get("of") == kind]
+        for kind in ("gpu", "process")
+    }
+    return memory | {
+        "epoch_seconds": list(seconds.values()),
+        "time_ratio": ratios,
+        "seconds": [run.seconds for run in runs],
+        "parameters": [number_in(run.result.get("parameters")) for run in runs],
+    }
+
+
+def _epoch_seconds(run: RunRecord) -> float | None:
+    """Returns the median seconds of training in an epoch; older journals count the evaluation in."""
+    found = [number_in(entry.get("training_seconds", entry.get("seconds"))) for entry in run.journal]
+    known = [value for value in found if value]
+    return median(known) if known else None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from labelembed.report.formatting import shortened
-from labelembed.report.tables import Heading, Table
+from labelembed.report.tables import Table
 
 _LONGEST = 1_000
 
@@ -18,6 +18,7 @@ _LATEX_SIGNS = {
     "\u00b1": r"$\pm$",
     "\u2192": r"$\rightarrow$",
     "\u00d7": r"$\times$",
+    "\u2248": r"$\approx$",
 } | {sign: f"\\{sign}" for sign in "&%$#_{}"}
 
 
@@ -36,13 +37,10 @@ def tables_as_markdown(tables: Sequence[Table]) -> str:
     """Returns the tables as GitHub's Markdown, each with its title and note."""
     parts = []
     for table in tables:
-        headings = [_heading(one) for one in table.headings]
-        rows = [[line.name, *(cell.text for cell in line.cells)] for line in table.lines]
-        rule = [":--" if _is_left(place, one) else "--:" for place, one in enumerate(table.headings)]
-        lines = [" | ".join(map(markdown_text, headings)), " | ".join(rule)]
-        lines += [" | ".join(map(markdown_text, row)) for row in rows]
+        headings, *rows = (f"| {' | '.join(cells)} |" for cells in _cells(table, markdown_text))
+        rule = f"| {' | '.join(':--' if left else '--:' for left in _is_left(table))} |"
         note = f"\n\n{table.note}" if table.note else ""
-        parts.append(f"## {markdown_text(table.title)}\n\n" + "\n".join(f"| {line} |" for line in lines) + note)
+        parts.append("\n".join([f"## {markdown_text(table.title)}\n", headings, rule, *rows]) + note)
     return "\n\n".join(parts) + "\n"
 
 
@@ -50,28 +48,22 @@ def tables_as_latex(tables: Sequence[Table]) -> str:
     r"""Returns the tables for LaTeX, with the rules of the package `booktabs`; each can be put into a paper alone."""
     parts = ["% \\usepackage{booktabs}"]
     for table in tables:
-        columns = "".join("l" if _is_left(place, one) else "r" for place, one in enumerate(table.headings))
-        rows = [[line.name, *(cell.text for cell in line.cells)] for line in table.lines]
-        lines = [
-            r"\begin{table}",
-            rf"  \caption{{{latex_text(table.title)}}}",
-            rf"  \label{{tab:{table.key}}}",
-            rf"  \begin{{tabular}}{{{columns}}}",
-            r"    \toprule",
-            "    " + " & ".join(latex_text(_heading(one)) for one in table.headings) + r" \\",
-            r"    \midrule",
-            *("    " + " & ".join(map(latex_text, row)) + r" \\" for row in rows),
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table}",
-        ]
-        parts.append("\n".join(lines))
+        headings, *rows = (f"    {' & '.join(cells)} \\\\" for cells in _cells(table, latex_text))
+        columns = "".join("l" if left else "r" for left in _is_left(table))
+        begin = [r"\begin{table}", rf"  \caption{{{latex_text(table.title)}}}", rf"  \label{{tab:{table.key}}}"]
+        begin += [rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule", headings, r"    \midrule"]
+        parts.append("\n".join([*begin, *rows, r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]))
     return "\n\n".join(parts) + "\n"
 
 
-def _heading(one: Heading) -> str:
-    return f"{one.text} ({one.unit})" if one.unit else one.text
+def _cells(table: Table, escaped: Callable[[str], str]) -> list[list[str]]:
+    """Returns the headings and then the lines."""
+    headings = [f"{one.text} ({one.unit})" if one.unit else one.text for one in table.headings]
+    return [
+        [*map(escaped, row)]
+        for row in [headings, *([one.name, *(cell.text for cell in one.cells)] for one in table.lines)]
+    ]
 
 
-def _is_left(place: int, heading: Heading) -> bool:
-    return place == 0 or heading.is_text
+def _is_left(table: Table) -> list[bool]:
+    return [place == 0 or heading.is_text for place, heading in enumerate(table.headings)]

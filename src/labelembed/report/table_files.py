@@ -7,29 +7,34 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from labelembed.metrics import PairedComparison
+from labelembed.report.columns import ALL_MEASURES, SPEED_MEASURES
 from labelembed.report.comparison import SPLITS, Comparison, VariantRuns
-from labelembed.report.formatting import MEASURES, SPEED_MEASURES
 from labelembed.report.speed import RunSpeed, run_speed
-from labelembed.report.table import DIFFERENCES, Row
+from labelembed.report.table import DIFFERENCES, RESULT_METRICS, Row
 from labelembed.report.writing import write_text
 
-_RUN_MEASURES = (
-    *("error", "nll", "calibration_error", "brier", "top5_error", "top2_error", "macro_f1", "balanced_accuracy"),
-    *("bleu", "brevity_penalty", "length_ratio", "chrf", "rougeL", "perplexity"),
-)
 # Those that a temperature moves.
 _CALIBRATED_MEASURES = ("nll", "calibration_error", "brier")
+_OF_DIFFERENCES = {
+    "difference_n": "n",
+    "difference": "difference",
+    "interval_low": "interval_low",
+    "interval_high": "interval_high",
+    "p_value": "p_value",
+    "p_holm": "p_holm",
+    "detectable_difference": "detectable",
+}
 
 
 def write_csv(rows: Sequence[Row], path: str | Path) -> Path:
     """Writes one line a variant.
 
-    Errors, differences and intervals are fractions, NLL is in nats; an unknown number is an empty cell. `interval_low`
-    and `interval_high` are over seeds, `joint_interval_low` and `joint_interval_high` over seeds and test examples.
-    `measured_on` is the split of `nll`, `difference` and the like, `speed_measured_on` that of `auac`, `best_accuracy`
-    and the like; `epochs_to_baseline_of` is how many runs might have got there.
+    Errors, differences and intervals are fractions, NLL is in nats, memory in bytes; an unknown number is an empty
+    cell. `interval_low` and `interval_high` are over seeds, `joint_interval_low` and `joint_interval_high` over seeds
+    and test examples. `measured_on` is the split of `nll`, `difference` and the like, `speed_measured_on` that of
+    `auac`, `best_accuracy` and the like; `epochs_to_baseline_of` is how many runs might have got there.
 
     Args:
         rows: What `comparison_rows` returned.
@@ -45,17 +50,11 @@ def write_csv(rows: Sequence[Row], path: str | Path) -> Path:
 
 
 def write_runs_csv(comparison: Comparison, path: str | Path) -> Path:
-    """Writes one line a run, with those that failed or have not finished.
+    """Writes one line a run, with those that failed or have not finished; see `write_csv`.
 
     Args:
         comparison: What `load_comparison` read.
         path: The file, usually ``runs.csv`` in the comparison folder.
-
-    Returns:
-        The file.
-
-    Raises:
-        RunFolderError: When it cannot be written.
     """
     return _write(path, runs_as_cells(comparison))
 
@@ -74,9 +73,33 @@ def runs_as_cells(comparison: Comparison) -> list[dict[str, object]]:
     ]
 
 
+def rows_as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Returns the rows as JSON values: fractions in full precision, null where there is no number."""
+    found = []
+    for row in rows:
+        values = {name: getattr(row, name) for name in row.__dataclass_fields__}
+        measures, differences = values.pop("measures"), values.pop("differences")
+        named = {f"{name if name == 'error' else _prefix(name)}_difference": one for name, one in differences.items()}
+        found.append(_plain(values | measures | named | {"n": row.n}))
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _known(cells: Mapping[str, object]) -> dict[str, object]:
-    nothing = {column for column, value in cells.items() if isinstance(value, float) and math.isnan(value)}
-    return {column: None if column in nothing else value for column, value in cells.items()}
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in cells.items()}
+
+
+def _prefix(name: str) -> str:
+    return name.removesuffix("_error")
 
 
 def _variant_cells(row: Row) -> dict[str, object]:
@@ -91,27 +114,19 @@ def _variant_cells(row: Row) -> dict[str, object]:
         "failed_seeds": _joined(row.failed),
         "missing_seeds": _joined(row.missing),
     }
-    for measure in (*MEASURES, *SPEED_MEASURES):
-        summary, column = measure.summary(row), measure.file_column
+    for measure in ALL_MEASURES:
+        summary, column = row.measures.get(measure.attribute), measure.file_column
         cells[f"{column}_mean"] = summary.mean if summary else None
         cells[f"{column}_sd"] = summary.standard_deviation if summary else None
         cells[f"{column}_n"] = summary.n if summary else 0
-    cells |= {"epochs_to_baseline_of": row.reachable}
-    cells |= {"epochs_fewest": row.epochs[0], "epochs_most": row.epochs[1]}
+    cells |= {"epochs_to_baseline_of": row.reachable, "epochs_fewest": row.epochs[0], "epochs_most": row.epochs[1]}
     cells |= {"unpaired_seeds": _joined(row.unpaired)}
     for name in DIFFERENCES:
-        prefix = f"{name.removesuffix('_error')}_" if name != "error" else ""
-        cells |= _difference_cells(row.differences.get(name), prefix)
+        found, prefix = row.differences.get(name), "" if name == "error" else f"{_prefix(name)}_"
+        cells |= {f"{prefix}{column}": getattr(found, field, None) for column, field in _OF_DIFFERENCES.items()}
+        joint = found.joint if found else None
+        cells |= {f"{prefix}joint_interval_{end}": getattr(joint, end, None) for end in ("low", "high")}
     return cells
-
-
-def _difference_cells(difference: PairedComparison | None, prefix: str) -> dict[str, object]:
-    joint = difference.joint if difference else None
-    fields = {"difference_n": "n", "difference": "difference", "interval_low": "interval_low"}
-    fields |= {"interval_high": "interval_high", "p_value": "p_value", "p_holm": "p_holm"}
-    fields |= {"detectable_difference": "detectable"}
-    cells: dict[str, object] = {f"{prefix}{column}": getattr(difference, name, None) for column, name in fields.items()}
-    return cells | {f"{prefix}joint_interval_{end}": getattr(joint, end, None) for end in ("low", "high")}
 
 
 def _run_cells(variant: VariantRuns, seed: int, comparison: Comparison) -> dict[str, object]:
@@ -124,33 +139,26 @@ def _run_cells(variant: VariantRuns, seed: int, comparison: Comparison) -> dict[
         cells[key] = run.result.get(key) if run else None
     cells["seconds"] = run.seconds if run else None
     for split in SPLITS:
-        for name in _RUN_MEASURES:
+        for name in ("error", *RESULT_METRICS.values()):
             cells[f"{split}_{name}"] = run.measure(split, name) if run else None
             if name in _CALIBRATED_MEASURES:
                 cells[f"{split}_calibrated_{name}"] = run.measure(split, name, calibrated=True) if run else None
     cells["temperature"] = run.temperature if run else None
     other = baseline.runs.get(seed) if baseline else None
     speed = run_speed(run, other, comparison.speed_split) if run else RunSpeed()
-    cells |= {measure.file_column: getattr(speed, measure.attribute, None) for measure in SPEED_MEASURES[:-1]}
-    return cells
+    return cells | {measure.file_column: getattr(speed, measure.attribute) for measure in SPEED_MEASURES}
 
 
 def _joined(seeds: Iterable[int]) -> str:
     return " ".join(str(seed) for seed in seeds)
 
 
-def _cell(value: object) -> object:
-    """Returns a float with the digits that read back as the same float, and nothing for none."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return repr(value) if isinstance(value, float) else value
-
-
 def _write(path: str | Path, lines: Sequence[Mapping[str, object]]) -> Path:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(lines[0]) if lines else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({column: _cell(value) for column, value in line.items()} for line in lines)
+    writer.writeheader()  # the writer gives floats the digits that read back as the same float
+    for line in lines:
+        writer.writerow(
+            {name: str(value).lower() if isinstance(value, bool) else value for name, value in line.items()}
+        )
     return write_text(Path(path), text.getvalue())

@@ -5,22 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from labelembed.metrics import PairedComparison, Summary
+from labelembed.metrics import PairedComparison
+from labelembed.report.columns import ALL_MEASURES, COST_MEASURES, MEASURES, SPEED_MEASURES
 from labelembed.report.comparison import Comparison
-from labelembed.report.cost import CostRow, memory_text, seconds_decimals
-from labelembed.report.formatting import (
-    MEASURES,
-    NOTHING,
-    SPEED_MEASURES,
-    MeasureColumn,
-    detectable_text,
-    interval_text,
-    number,
-    p_text,
-    summary_text,
-)
+from labelembed.report.formatting import NOTHING, detectable_text, interval_text, number, p_text
+from labelembed.report.run_checks import number_in
 from labelembed.report.table import Row
 from labelembed.report.tuning_shown import tuning_rows
 
@@ -35,6 +26,7 @@ _DIFFERENCES = (
     ("nll", "NLL", "nats", 1, 3),
     ("calibrated_nll", "NLL after temperature scaling", "nats", 1, 3),
 )
+_BY_NAME = {measure.attribute: measure for measure in ALL_MEASURES}
 
 
 class Cell(NamedTuple):
@@ -88,6 +80,20 @@ class Table:
     note: str = ""
 
 
+def report_tables(comparison: Comparison, rows: Sequence[Row], series: Mapping[str, int]) -> list[Table]:
+    """Returns the tables of a comparison that have anything in them, in the order of the page.
+
+    Args:
+        comparison: What `load_comparison` read.
+        rows: What `comparison_rows` made of it.
+        series: The position of each variant's colour.
+    """
+    tables = [metrics_table(rows, series), differences_table(rows), other_metrics_table(rows, series)]
+    tables += [speed_table(rows, series), cost_table(rows, series)]
+    tables += [published_table(comparison, rows), tuning_table(comparison)]
+    return [table for table in tables if table.lines and len(table.headings) > 2]
+
+
 def metrics_table(rows: Sequence[Row], series: Mapping[str, int] | None = None) -> Table:
     """Returns the metrics that matter most: error, top-k error, NLL before and after temperature scaling, ECE."""
     if not rows:
@@ -99,61 +105,80 @@ def metrics_table(rows: Sequence[Row], series: Mapping[str, int] | None = None) 
 
 def other_metrics_table(rows: Sequence[Row], series: Mapping[str, int] | None = None) -> Table:
     """Returns all other metrics that any variant has."""
-    first = (*(_FIRST_OF_TEXT if rows[0].headline == "bleu" else _FIRST), f"{rows[0].split}_error")
-    others = [one.attribute for one in MEASURES if one.attribute not in first or one.attribute == "calibration_error"]
+    first = {*(_FIRST_OF_TEXT if rows[0].headline == "bleu" else _FIRST), f"{rows[0].split}_error"}
+    if any("calibrated_calibration_error" in row.measures for row in rows):
+        first -= {"calibration_error"}  # there with its spread; above, before and after stand in one cell
+    others = [one.attribute for one in MEASURES if one.attribute not in first]
     return _measures("other-metrics", "Other metrics", others, rows, series, paired=False)
 
 
 def speed_table(rows: Sequence[Row], series: Mapping[str, int] | None = None) -> Table:
     """Returns how fast each variant learns."""
-    measured = any("best_accuracy" in row.measures for row in rows)
-    title = f"Speed of learning ({rows[0].speed_split} error)" if measured else "Speed"
+    title = f"Speed of learning ({rows[0].speed_split} error)"
     return _measures("speed", title, [measure.attribute for measure in SPEED_MEASURES], rows, series)
+
+
+def cost_table(rows: Sequence[Row], series: Mapping[str, int] | None = None) -> Table:
+    """Returns seconds an epoch and a run, their ratio, memory and trainable parameters of each variant."""
+    table = _measures("cost", "Cost", [measure.attribute for measure in COST_MEASURES], rows, series)
+    ratio = f"ratio to {rows[0].timed_against}"
+    headings = [one._replace(text=ratio) if one.text == "time ratio" else one for one in table.headings]
+    note = "Seconds of training an epoch without evaluation: the median of a run, of several runs the mean; ratios "
+    note += "between runs of the same seed. Peak memory of a GPU is that of its tensors."
+    return replace(
+        table, headings=headings, lines=[line for line, row in zip(table.lines, rows, strict=True) if row.n], note=note
+    )
 
 
 def differences_table(rows: Sequence[Row]) -> Table:
     """Returns each variant minus the baseline, metric by metric."""
-    split = rows[0].split if rows else ""
     baseline = next((row.name for row in rows if row.is_baseline), "")
+    has_joint = any(found.joint for row in rows for found in row.differences.values())
     lines = [
-        Line(row.name, [Cell(f"{split} {words} ({unit})"), *_difference_cells(row.differences[name], scale, decimals)])
+        Line(
+            row.name,
+            [
+                Cell(f"{row.split} {words} ({unit})"),
+                *_difference_cells(row.differences[name], scale, decimals, with_joint=has_joint),
+            ],
+        )
         for name, words, unit, scale, decimals in _DIFFERENCES
         for row in rows
         if name in row.differences
     ]
-    headings = [Heading("variant"), Heading("metric", is_text=True), Heading("n"), Heading("difference")]
-    headings += [Heading("95 % interval over seeds"), Heading("over seeds and test examples"), Heading("p")]
-    headings += [Heading("p, Holm"), Heading("minimum detectable difference")]
-    if not any(found.joint for row in rows for found in row.differences.values()):
-        joint = headings.index(Heading("over seeds and test examples"))
-        del headings[joint]
-        lines = [replace(line, cells=line.cells[: joint - 1] + line.cells[joint:]) for line in lines]
+    texts = ["difference", "95 % interval over seeds", *(["over seeds and test examples"] if has_joint else [])]
+    headings = [Heading("variant"), Heading("metric", is_text=True), Heading("n")]
+    headings += [Heading(text) for text in (*texts, "p", "p, Holm", "minimum detectable difference")]
     return Table("differences", f"Differences to {baseline}", headings, lines)
 
 
-def cost_table(costs: Sequence[CostRow], reference: str | None, series: Mapping[str, int]) -> Table:
-    """Returns seconds an epoch, their ratio to the reference, memory and trainable parameters of each variant.
-
-    Args:
-        costs: What `cost_rows` returned.
-        reference: What ratios are to; None for none.
-        series: The position of each variant's colour.
-    """
-    decimals = seconds_decimals(costs)
-    headings = [Heading("variant"), Heading("an epoch", "s")]
-    headings += [Heading(f"ratio to {reference}")] if reference is not None else []
-    headings += [Heading("a run", "s"), Heading("peak memory"), Heading("trainable parameters")]
+def published_table(comparison: Comparison, rows: Sequence[Row]) -> Table:
+    """Returns each published figure of the recipe beside the variants of its objective."""
+    headings = [Heading("objective"), Heading("metric", is_text=True), Heading("published"), Heading("ours")]
+    headings += [Heading("variant", is_text=True), Heading("source", is_text=True)]
     lines = []
-    for cost in costs:
-        cells = [_summary_cell(cost.epoch_seconds, decimals)]
-        if reference is not None:
-            cells.append(Cell("1") if cost.name == reference else _summary_cell(cost.ratio, 2))
-        cells += [_summary_cell(cost.seconds, 1), Cell(memory_text(cost), cost.peak_bytes)]
-        cells.append(Cell(NOTHING if cost.parameters is None else f"{cost.parameters:,}", cost.parameters))
-        lines.append(Line(cost.name, cells, series.get(cost.name), cost.name == reference))
-    note = "Seconds of training an epoch without evaluation: the median of a run, of several runs the mean; ratios "
-    note += "between runs of the same seed. Peak memory is that of the tensors on a GPU, else of the whole process."
-    return Table("cost", "Cost", headings, lines, note)
+    for figure in comparison.published:
+        found = figure if isinstance(figure, dict) else {}  # a note for people, which may be damaged
+        objective, column = found.get("objective"), _BY_NAME.get(str(found.get("measure", "test_error")))
+        wanted = {"name": objective} if isinstance(objective, str) else objective
+        value, deviation = number_in(found.get("value")), number_in(found.get("deviation"))
+        if not isinstance(wanted, dict) or column is None or value is None:
+            continue
+        text = number(column.scale * value, column.decimals)
+        text += f" ± {number(column.scale * deviation, column.decimals)}" if deviation is not None else ""
+        text += f" (n = {found['runs']})" if isinstance(found.get("runs"), int) else ""
+        called = " ".join(str(part) if key == "name" else f"{key}={part}" for key, part in wanted.items())
+        ours = [
+            (row.name, f"{column.text(row)} (n = {row.n})")
+            for row, variant in zip(rows, comparison.variants, strict=True)
+            if variant.runs and _is_of(variant.objective, wanted, comparison.published)
+        ]
+        if not ours and len(comparison.variants) > 1:
+            ours = [("not in this comparison", NOTHING)]
+        for name, own in ours:
+            cells = (column.heading_and_unit, text, own, name, str(found.get("source", "")))
+            lines.append(Line(called, [Cell(cell) for cell in cells]))
+    return Table("published", "Published figures", headings, lines)
 
 
 def tuning_table(comparison: Comparison) -> Table:
@@ -161,16 +186,10 @@ def tuning_table(comparison: Comparison) -> Table:
     found = tuning_rows(comparison)
     headings = [Heading("variant"), Heading("search space", is_text=True), Heading("trials")]
     headings += [Heading("chosen", is_text=True), Heading("before"), Heading("best")]
-    lines = [
-        Line(
-            row.name,
-            [
-                *(Cell(text) for text in ("; ".join(row.space) or "nothing", row.trials)),
-                *(Cell(text) for text in ("; ".join(row.chosen) or "as it was", row.first, row.best)),
-            ],
-        )
-        for row in found
-    ]
+    lines = []
+    for row in found:
+        space, chosen = "; ".join(row.space) or "nothing", "; ".join(row.chosen) or "as it was"
+        lines.append(Line(row.name, [Cell(text) for text in (space, row.trials, chosen, row.first, row.best)]))
     return Table("tuning", f"Tuning, by the {found[0].measure}" if found else "Tuning", headings, lines)
 
 
@@ -184,47 +203,45 @@ def _measures(
     paired: bool = True,
 ) -> Table:
     """Returns a column for each wanted metric that any variant has; `paired`: ECE before and after in one cell."""
-    known = {measure.attribute: measure for measure in (*MEASURES, *SPEED_MEASURES)}
-    shown = [known[name] for name in wanted if any(name in row.measures for row in rows)]
-    shown = [one for one in shown if not (not paired and one.attribute == "calibration_error" and not _both(rows))]
+    shown = [_BY_NAME[name] for name in wanted if any(name in row.measures for row in rows)]
+    paired = paired and any("calibrated_calibration_error" in row.measures for row in rows)
     headings = [Heading("variant"), Heading("n")]
-    headings += [Heading(_heading(one, rows, paired=paired), one.unit) for one in shown]
+    for one in shown:
+        text = one.heading
+        if one.attribute.endswith("_error") and rows[0].headline == "bleu" and one.attribute != "calibration_error":
+            text = text.replace("error", "token error")
+        if one.attribute == "calibration_error" and paired:
+            text = "ECE before \u2192 after"
+        headings.append(Heading(text, one.unit))
     lines = []
     for row in rows:
-        asked = row.n + len(row.failed) + len(row.missing)
-        cells = [Cell(f"{row.n}" if asked == row.n else f"{row.n} of {asked}", row.n)]
+        all_seeds = row.n + len(row.failed) + len(row.missing)
+        cells = [Cell(f"{row.n}" if all_seeds == row.n else f"{row.n} of {all_seeds}", row.n)]
         for one in shown:
-            summary, after = one.summary(row), row.measures.get("calibrated_calibration_error")
+            summary, after = row.measures.get(one.attribute), row.measures.get("calibrated_calibration_error")
             text = one.text(row)
-            if paired and one.attribute == "calibration_error" and summary and after:
-                text = " → ".join(number(100 * mean, one.decimals) for mean in (summary.mean, after.mean))
+            if one.attribute == "calibration_error" and paired and summary and after:
+                text = " \u2192 ".join(number(100 * mean, one.decimals) for mean in (summary.mean, after.mean))
             cells.append(Cell(text, summary.mean if summary else None))
         lines.append(Line(row.name, cells, (series or {}).get(row.name), row.is_baseline))
     return Table(key, title, headings if shown else [], lines)
 
 
-def _both(rows: Sequence[Row]) -> bool:
-    return any("calibrated_calibration_error" in row.measures for row in rows)
-
-
-def _heading(one: MeasureColumn, rows: Sequence[Row], *, paired: bool) -> str:
-    if one.attribute.endswith("_error") and one.attribute.startswith(("test", "validation")):
-        return f"{one.heading.split()[0]} token error" if rows[0].headline == "bleu" else one.heading
-    return "ECE before → after" if paired and one.attribute == "calibration_error" and _both(rows) else one.heading
-
-
-def _difference_cells(difference: PairedComparison, scale: float, decimals: int) -> list[Cell]:
-    detectable = NOTHING if math.isnan(difference.detectable) else number(scale * difference.detectable, decimals)
+def _difference_cells(found: PairedComparison, scale: float, decimals: int, *, with_joint: bool) -> list[Cell]:
+    detectable = NOTHING if math.isnan(found.detectable) else number(scale * found.detectable, decimals)
+    joint = [Cell(interval_text(found.joint, scale=scale, decimals=decimals))] if with_joint else []
     return [
-        Cell(str(difference.n), difference.n),
-        Cell(number(scale * difference.difference, decimals), difference.difference),
-        Cell(interval_text((difference.interval_low, difference.interval_high), scale=scale, decimals=decimals)),
-        Cell(interval_text(difference.joint, scale=scale, decimals=decimals)),
-        Cell(p_text(difference.p_value), difference.p_value),
-        Cell(p_text(difference.p_holm), difference.p_holm),
-        Cell(detectable_text(difference) if scale == 100 else detectable),
+        Cell(str(found.n), found.n),
+        Cell(number(scale * found.difference, decimals), found.difference),
+        Cell(interval_text((found.interval_low, found.interval_high), scale=scale, decimals=decimals)),
+        *joint,
+        Cell(p_text(found.p_value), found.p_value),
+        Cell(p_text(found.p_holm), found.p_holm),
+        Cell(detectable_text(found) if scale == 100 else detectable),
     ]
 
 
-def _summary_cell(summary: Summary | None, decimals: int) -> Cell:
-    return Cell(summary_text(summary, decimals), summary.mean if summary else None)
+def _is_of(objective: dict[str, Any], wanted: dict[str, Any], published: Sequence[Any]) -> bool:
+    """Returns whether a figure is of a variant: equal in every argument that any figure names."""
+    named = [one["objective"] for one in published if isinstance(one, dict) and isinstance(one.get("objective"), dict)]
+    return all(objective.get(key) == wanted.get(key) for key in {"name", *(key for one in named for key in one)})

@@ -20,7 +20,7 @@ class TuningRow:
         space: What was tuned, and between what; nothing where there was nothing to tune.
         trials: How many, and how many of them have no score.
         chosen: The chosen values; nothing where the objective stayed as it was.
-        first: The score of the objective as it was asked for.
+        first: The score of the objective as it was given.
         best: The score of what was chosen.
         rate_at_end: Whether the chosen learning rate lies near an end of its range.
     """
@@ -36,73 +36,75 @@ class TuningRow:
 
 
 def tuning_rows(comparison: Comparison) -> list[TuningRow]:
-    """Returns a row a variant; none where nothing was tuned, or what is said of it is damaged."""
+    """Returns a row a variant; none where nothing was tuned, or its description is damaged."""
     tuning = comparison.tuning or {}
-    variants = tuning.get("variants")
-    measure = str(tuning.get("measure"))
-    found = []
-    for entry in variants if isinstance(variants, list) else []:
-        if not isinstance(entry, dict):
-            continue
-        trials, failed = entry.get("trials"), entry.get("without_score")
-        without = f" ({failed} without a score)" if failed else ""
-        found.append(
-            TuningRow(
-                name=str(entry.get("name")),
-                measure=measure,
-                space=[f"{_key(key)}: {text}" for key, text in _mapping(entry.get("space")).items()],
-                trials=f"{trials}{without}" if trials else NOTHING,
-                chosen=[f"{_key(key)}={value}" for key, value in _mapping(entry.get("arguments")).items()],
-                first=_score(entry.get("first_score"), measure),
-                best=_score(entry.get("score"), measure),
-                rate_at_end=entry.get("rate_at_end") is True,
-            )
+    variants, measure = tuning.get("variants"), str(tuning.get("measure"))
+    entries = [entry for entry in variants if isinstance(entry, dict)] if isinstance(variants, list) else []
+
+    def score(value: object) -> str:
+        found = number_in(value)
+        if found is None:
+            return NOTHING
+        return number(found, 4) if measure.endswith("NLL") else f"{number(100 * found, 2)} %"
+
+    def keys(value: object) -> dict[str, Any]:
+        found = value if isinstance(value, dict) else {}
+        return {str(key).removeprefix("objective."): part for key, part in found.items()}
+
+    return [
+        TuningRow(
+            name=str(entry.get("name")),
+            measure=measure,
+            space=[f"{key}: {text}" for key, text in keys(entry.get("space")).items()],
+            trials=str(entry.get("trials") or NOTHING)
+            + (f" ({failed} without a score)" if (failed := entry.get("without_score")) else ""),
+            chosen=[f"{key}={value}" for key, value in keys(entry.get("arguments")).items()],
+            first=score(entry.get("first_score")),
+            best=score(entry.get("score")),
+            rate_at_end=entry.get("rate_at_end") is True,
         )
-    return found
+        for entry in entries
+    ]
 
 
-def tuning_statement(comparison: Comparison) -> list[str]:
-    """Returns what was tuned of which variants, and by how many trials, for the verdict; nothing where none was."""
-    rows = tuning_rows(comparison)
-    if not rows:
-        return []
-    tuning = comparison.tuning or {}
-    tuned = [row.name for row in rows if row.space]
-    untuned = [row.name for row in rows if not row.space]
+def tuning_statement(comparison: Comparison) -> str:
+    """Returns what was tuned of which variants, and by how many trials, for the verdict; empty where nothing was."""
+    rows, tuning = tuning_rows(comparison), comparison.tuning or {}
+    tuned = [row for row in rows if row.space]
     statements = []
     if tuned:
         seeds = tuning.get("seeds")
         of_seeds = f" ({seeds_text(seeds)})" if isinstance(seeds, list) else ""
         trials = counted(int(number_in(tuning.get("trials")) or 0), "trial")
-        each = " each" if len(tuned) > 1 else ""
-        what, rest = _what_was_tuned([row for row in rows if row.space])
-        statements = [f"{listed(tuned)}: {trials}{each}{of_seeds} chose {what} on the validation examples.{rest}"]
+        trials += " each" if len(tuned) > 1 else ""
+        what = _what_was_tuned(tuned)
+        statements.append(
+            f"{listed([row.name for row in tuned])}: {trials}{of_seeds} chose {listed(what or ['nothing'])} on the "
+            f"validation examples."
+        )
+        statements += [] if "the learning rate" in what else ["The learning rate is the recipe's for all."]
     if at_end := [row.name for row in rows if row.rate_at_end]:
         statements.append(
             f"The learning rate chosen for {listed(at_end)} lies near an end of its range: a wider one may change the "
             "answer."
         )
-    if untuned:
+    if untuned := [row.name for row in rows if not row.space]:
         statements.append(f"{listed(untuned)} {'was' if len(untuned) == 1 else 'were'} not tuned.")
-    return [" ".join(statements)]
+    return " ".join(statements)
 
 
-def _what_was_tuned(rows: list[TuningRow]) -> tuple[str, str]:
-    """Returns in words what was tuned of variants, and that the learning rate was not where that is so."""
+def _what_was_tuned(rows: list[TuningRow]) -> list[str]:
+    """Returns in words what was tuned: keys of the recipe that all share, and the objectives' own arguments."""
     tuned = [
         [key for key, _, how in (text.partition(": ") for text in row.space) if not how.startswith("held at")]
         for row in rows
     ]
-    shared = [
-        f"the {key.partition('.')[2].replace('_', ' ')}"
-        for key in tuned[0]
-        if "." in key and all(key in keys for keys in tuned)
-    ]
+    shared = [key for key in tuned[0] if "." in key and all(key in keys for keys in tuned)]
     own = [any("." not in key for key in keys) for keys in tuned]
+    words = [f"the {key.partition('.')[2].replace('_', ' ')}" for key in shared]
     if any(own):
-        shared.append("the objective's own arguments" + ("" if all(own) else " (where it has any)"))
-    kept = "" if "the learning rate" in shared else " The learning rate is the recipe's for all."
-    return listed(shared or ["nothing"]), kept
+        words.append("the objective's own arguments" + ("" if all(own) else " (where it has any)"))
+    return words
 
 
 def tuning_lines(comparison: Comparison) -> list[str]:
@@ -113,18 +115,3 @@ def tuning_lines(comparison: Comparison) -> list[str]:
         for row in tuning_rows(comparison)
         if row.space
     ]
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _key(key: str) -> str:
-    return str(key).removeprefix("objective.")
-
-
-def _score(value: object, measure: str) -> str:
-    score = number_in(value)
-    if score is None:
-        return NOTHING
-    return number(score, 4) if measure.endswith("NLL") else f"{number(100 * score, 2)} %"

@@ -9,9 +9,9 @@ from statistics import fmean
 
 from labelembed.metrics import PairedComparison
 from labelembed.report.answer import Answer, Contrast, answer_of, clear_of_zero, p_caveat, training_too_short
-from labelembed.report.comparison import SPLITS, Comparison, RunRecord, VariantRuns
+from labelembed.report.comparison import SPLITS, Comparison, VariantRuns
 from labelembed.report.errors_seen import most_frequent_label
-from labelembed.report.formatting import counted, headline_words, listed, number, points
+from labelembed.report.formatting import counted, listed, number, points
 from labelembed.report.ranking import is_one_hot, is_smoothing, method_candidates, ranked
 from labelembed.report.table import Row, compare_variants, comparison_rows
 from labelembed.report.tuning_shown import tuning_rows, tuning_statement
@@ -62,7 +62,8 @@ def full_verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> V
     baseline = comparison.baseline_runs
     nothing_learned = _nothing_learned(comparison)
     if baseline is None:
-        return Verdict("", nothing_learned, [_single_run(comparison)], [])
+        (run,) = comparison.variants
+        return Verdict("", [*nothing_learned, *training_too_short([run], comparison)], [_single_run(comparison)], [])
     rows = comparison_rows(comparison) if rows is None else rows
     finished = [variant for variant in comparison.variants if variant.runs]
     if not finished:
@@ -77,15 +78,15 @@ def full_verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> V
         for reference in _references(method, baseline, finished, comparison)
     ]
     sentences = [*nothing_learned, *(_sentence(one, comparison) for one in found)]
-    worse = [text for one in found if (text := _what_got_worse(one))]
+    worse = [text for one in found if (text := _what_got_worse(one, rows))]
     caveats = [p_caveat(one.headline, rows) for one in found]
     caveats.append(f"{method.name} was chosen among {len(candidates)} by its {chosen_on}." if candidates[1:] else "")
-    caveats += [_smoothing_caveat(finished, comparison), *tuning_statement(comparison)]
+    caveats += [_smoothing_caveat(finished, comparison), tuning_statement(comparison)]
     answer, because = answer_of(found[0], comparison, rows) if not nothing_learned else ("Cannot tell yet", [])
     if answer == "Use it" and not is_smoothing(method) and not _is_smoothing_tuned(finished, comparison):
         answer = "Cannot tell yet"
         because.append("But what tuned label smoothing gives is not known: compare --tuned tells.")
-    because += training_too_short(found[0], comparison)
+    because += training_too_short([found[0].method, found[0].reference], comparison)
     sentences += [" ".join(worse)] if worse else []
     return Verdict(answer, because, sentences, [caveat for caveat in caveats if caveat])
 
@@ -116,7 +117,7 @@ def _references(
 
 
 def _sentence(one: Contrast, comparison: Comparison) -> str:
-    name, other, words = one.method.name, one.reference.name, headline_words(comparison)
+    name, other, words = one.method.name, one.reference.name, comparison.headline_words
     found = one.headline
     if found is None:
         return f"{name} and {other} share no finished seed, so nothing is compared."
@@ -153,22 +154,22 @@ def _ends(ends: Sequence[float], found: PairedComparison) -> str:
     return f"{low} to {high}"
 
 
-def _what_got_worse(one: Contrast) -> str:
+def _what_got_worse(one: Contrast, rows: Sequence[Row]) -> str:
     """Returns in a sentence which costs the method has: only what is clear of chance, and time by its ratio."""
-    worse = []
     nll, ece = one.of.get("nll"), one.of.get("calibration_error")
-    if nll is not None and nll.interval_low > 0:
-        worse.append(f"NLL before temperature scaling (by {number(nll.difference, 3)} nats)")
+    unsure = [f"NLL (by {number(nll.difference, 3)} nats)"] if nll is not None and nll.interval_low > 0 else []
     if ece is not None and ece.interval_low > 0:
-        worse.append(f"ECE before temperature scaling (by {points(ece.difference)[0]} points)")
+        unsure.append(f"ECE (by {points(ece.difference)[0]} points)")
+    worse = [f"{' and '.join(unsure)} before temperature scaling"] if unsure else []
     ratios = [
         ours / theirs
         for seed in one.method.runs.keys() & one.reference.runs.keys()
         if (ours := one.method.runs[seed].seconds) and (theirs := one.reference.runs[seed].seconds)
     ]
     if ratios and fmean(ratios) > _SLOWER:
-        worse.append(f"training time ({number(fmean(ratios), 2)} times)")
-    return f"Worse than with {one.reference.name}: {listed(worse)}." if worse else ""
+        about = "\u2248" if any(row.shared_machine for row in rows) else ""  # the notes say what it means
+        worse.append(f"training time ({about}{number(fmean(ratios), 2)} times)")
+    return f"Worse than with {one.reference.name}: {', '.join(worse)}." if worse else ""
 
 
 def _lower_or_higher(found: PairedComparison) -> str:
@@ -186,18 +187,14 @@ def _single_run(comparison: Comparison) -> str:
         for split in SPLITS
         if (value := run.measure(split, comparison.headline)) is not None
     ]
+    epoch, epochs = run.result.get("selected_epoch"), run.result.get("epochs")
+    selected = ""
+    if isinstance(epoch, int) and isinstance(epochs, int):
+        selected = f" after epoch {epoch} of {epochs}, selected by {run.result.get('selected_by', 'nothing known')}"
     return (
-        f"The run reached a {' and a '.join(reached)}{_selected(run)}. "
+        f"The run reached a {' and a '.join(reached)}{selected}. "
         "One run has no spread: a comparison over seeds says how much of it is chance."
     )
-
-
-def _selected(run: RunRecord) -> str:
-    epoch, epochs = run.result.get("selected_epoch"), run.result.get("epochs")
-    if not isinstance(epoch, int) or not isinstance(epochs, int):
-        return ""
-    by = str(run.result.get("selected_by", "nothing known"))
-    return f" after epoch {epoch} of {epochs}, selected by {by}"
 
 
 def _smoothing_caveat(finished: Sequence[VariantRuns], comparison: Comparison) -> str:
@@ -221,15 +218,8 @@ def _is_smoothing_tuned(finished: Sequence[VariantRuns], comparison: Comparison)
 
 def _nothing_learned(comparison: Comparison) -> list[str]:
     """Returns a sentence about variants that learned nothing, if there are any: a comparison of them is none."""
-    share = next(
-        (
-            found
-            for variant in comparison.variants
-            for run in variant.runs.values()
-            if (found := most_frequent_label(run, comparison.split)) is not None
-        ),
-        None,
-    )
+    shares = (most_frequent_label(run, comparison.split) for run in comparison.runs)
+    share = next((found for found in shares if found is not None), None)
     if share is None or comparison.headline != "error":
         return []
     chance = 1 - share
@@ -242,7 +232,7 @@ def _nothing_learned(comparison: Comparison) -> list[str]:
     nothing = [name for name, error in means.items() if error >= chance - 1e-9]
     if not nothing:
         return []
-    whose = f"always giving the most frequent label ({number(100 * chance, 2)} % {headline_words(comparison)})"
+    whose = f"always giving the most frequent label ({number(100 * chance, 2)} % {comparison.headline_words})"
     if len(nothing) < len(means):
         return [f"{listed(nothing)} {'is' if len(nothing) == 1 else 'are'} no better than {whose}."]
     who = "No variant does" if len(means) > 1 else "The run does not do"

@@ -9,11 +9,9 @@ from functools import partial
 from typing import Any, Self, cast
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, compute_class_weight
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor, nn
@@ -41,12 +39,6 @@ from labelembed.training.schedules import SCHEDULES
 
 #: Of so many labels a table of means, and of distances between all of them, is still small.
 MOST_MEANS = 4_000
-# Objectives that learn of each example by its place in the whole training set, which a part of the data does not have.
-OF_WHOLE_SETS = ("retrospection", "distillation")
-
-
-def _learns_in_parts(estimator: NeuralClassifier) -> bool:
-    return estimator._objective()[0] not in OF_WHOLE_SETS
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -87,9 +79,13 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
         self._require_arguments()
         inputs, y = self._validated(X, y, reset=True)
         self.classes_, labels = np.unique(y, return_inverse=True)
-        self._class_weights = self._weights_of_classes(y)
-        seed = self._seed()
-        examples = Examples(inputs, labels, self._weights(sample_weight, inputs))
+        self._class_weights = None
+        if self.class_weight is not None:
+            self._class_weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y).tolist()
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, inputs, dtype=np.float32, ensure_non_negative=True)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        examples = Examples(inputs, labels, sample_weight)
         examples, validation = self._split(examples, seed)
         network = self._network(examples, seed, len(examples))
         self._train(network, examples, validation, seed)
@@ -98,50 +94,6 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
             if int((truth >= 0).sum()) >= FEWEST_CALIBRATION_EXAMPLES:
                 network.objective.temperature.fill_(fit_temperature(logits_of(network, validation), truth))
         self._keep(network, examples, seed)
-        return self
-
-    @available_if(_learns_in_parts)  # type: ignore[untyped-decorator]
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803
-        """Makes one pass over some examples, in batches, and keeps what was learned before; fits no temperature.
-
-        Args:
-            X: Inputs, see `fit`.
-            y: Their labels.
-            classes: All labels there will ever be; must be given with the first call.
-            sample_weight: See `fit`.
-
-        Raises:
-            ValueError: `classes` is missing, or a label is not among them.
-        """
-        self._require_arguments()
-        if self.class_weight == "balanced":
-            raise ValueError("`class_weight` 'balanced' needs all labels at once: give partial_fit a weight by label")
-        first = not hasattr(self, "network_")
-        inputs, y = self._validated(X, y, reset=first)
-        if first:
-            if classes is None:
-                raise ValueError("`classes` must be given with the first call of partial_fit: all labels there will be")
-            self.classes_ = np.unique(classes)
-            self._class_weights = self._weights_of_classes(self.classes_)
-            self._begin_history()
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(f"`classes` must be those of the first call, {list(self.classes_)}, got {list(classes)}")
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise ValueError(f"`y` must hold labels of `classes`, {list(self.classes_)}, got {list(unknown)}")
-        examples = Examples(inputs, np.searchsorted(self.classes_, y), self._weights(sample_weight, inputs))
-        if first:
-            self._part_seed = self._seed()
-            self.network_ = self._network(examples, self._part_seed, 0)
-        network = self.network_.to(self.device)
-        if not hasattr(self, "_optimizer"):  # the first part, or the first after a fit
-            self._part_seed = self._seed()
-            self._optimizer = self._new_optimizer(network)
-        network.objective.temperature.fill_(1)  # one that `fit` found is of other weights
-        with seeds.seeded(self._part_seed, "training", self.n_iter_):
-            self._train_epoch(network, self._optimizer, None, examples, epoch=self.n_iter_, epochs=self.n_iter_ + 1)
-        # The labels' means over a part of the examples would stand for the part only.
-        self._describe(network, None)
         return self
 
     def predict(self, X: Any) -> Any:  # noqa: N803
@@ -187,20 +139,6 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
         faults.require(known, "encoder", self.encoder, "must be a torch module, a function that makes one, or None")
         faults.raise_if_any()
 
-    def _seed(self) -> int:
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
-
-    def _weights(self, sample_weight: Any, inputs: Any) -> Any:
-        if sample_weight is None:
-            return None
-        return _check_sample_weight(sample_weight, inputs, dtype=np.float32, ensure_non_negative=True)
-
-    def _weights_of_classes(self, labels: Any) -> list[float] | None:
-        if self.class_weight is None:
-            return None
-        found: list[float] = compute_class_weight(self.class_weight, classes=self.classes_, y=labels).tolist()
-        return found
-
     def _split(self, examples: Examples, seed: int) -> tuple[Examples, Examples | None]:
         """Returns the examples to train on and the validation set; None where nobody needs one or it is too small."""
         each = np.bincount(examples.labels)
@@ -240,84 +178,59 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
             objective = OBJECTIVES[name](width_of(encoder, shape), len(self.classes_), **arguments)
         return Network(nn.Identity(), encoder, objective).to(self.device)
 
-    def _new_optimizer(self, network: Network) -> torch.optim.Optimizer:
-        make = OPTIMIZERS[self.optimizer]
-        return make(network, learning_rate=self.learning_rate_init, weight_decay=self.weight_decay)
-
-    def _batch_size(self, examples: Examples) -> int:
-        return min(200, len(examples)) if self.batch_size == "auto" else int(self.batch_size)
-
-    def _begin_history(self) -> None:
-        self.n_iter_ = 0
-        self.history_: list[dict[str, float]] = []
-        self.validation_scores_: list[float] | None = None
-
-    def _train_epoch(
-        self,
-        network: Network,
-        optimizer: Any,
-        scheduler: LambdaLR | None,
-        examples: Examples,
-        *,
-        epoch: int,
-        epochs: int,
-    ) -> None:
-        """Makes one epoch and adds the mean of each term to the history."""
-        order, batch_size = seeds.row_order(len(examples), self._part_seed, epoch), self._batch_size(examples)
-        if self.encoder is not None and len(order) > 1 and len(order) % batch_size == 1:
-            order = order[:-1]  # another example each time: one alone cannot be normalised over a batch
-        network.objective.start_epoch(epoch, epochs, -(-len(examples) // batch_size))
-        means = train_epoch(network, optimizer, scheduler, examples, order=order, batch_size=batch_size)
-        network.objective.end_epoch(partial(hidden_states, network, cast(Any, examples)))
-        self.history_.append(means)
-        self.n_iter_ = epoch + 1
-        if self.verbose:
-            print(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
-
     def _train(self, network: Network, examples: Examples, validation: Examples | None, seed: int) -> None:
-        each = -(-len(examples) // self._batch_size(examples))
+        """Trains for `max_iter` epochs, or until `early_stopping` ends it; the best epoch's weights are kept then."""
+        batch_size = min(200, len(examples)) if self.batch_size == "auto" else int(self.batch_size)
+        each = -(-len(examples) // batch_size)
         steps = each * self.max_iter
-        optimizer = self._new_optimizer(network)
+        how = {"learning_rate": self.learning_rate_init, "weight_decay": self.weight_decay}
+        optimizer = OPTIMIZERS[self.optimizer](network, **how)
         factor = SCHEDULES[self.schedule]()
         scheduler = LambdaLR(optimizer, lambda step: factor(min(step, steps - 1), each, steps))
-        self._part_seed = seed
-        self._begin_history()
-        best, best_epoch, best_state, since = -np.inf, 0, None, 0
+        self.history_: list[dict[str, float]] = []
+        scores: list[float] = []
+        best_state, since = None, 0
         with seeds.seeded(seed, "training"):
             for epoch in range(self.max_iter):
-                self._train_epoch(network, optimizer, scheduler, examples, epoch=epoch, epochs=self.max_iter)
+                order = seeds.row_order(len(examples), seed, epoch)
+                if self.encoder is not None and len(order) > 1 and len(order) % batch_size == 1:
+                    order = order[:-1]  # another example each time: one alone cannot be normalised over a batch
+                network.objective.start_epoch(epoch, self.max_iter, each)
+                means = train_epoch(network, optimizer, scheduler, examples, order=order, batch_size=batch_size)
+                network.objective.end_epoch(partial(hidden_states, network, cast(Any, examples)))
+                self.history_.append(means)
+                if self.verbose:
+                    print(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
                 if validation is None or not self.early_stopping:
                     continue
                 right = logits_of(network, validation).argmax(dim=1) == validation.labels
                 score = float(np.average(right, weights=validation.weights))
-                self.validation_scores_ = [*(self.validation_scores_ or []), score]
+                best = max(scores, default=-np.inf)
                 since = 0 if score > best + self.tol else since + 1
                 if score > best:
-                    best, best_epoch, best_state = score, epoch + 1, network.prediction_state()
+                    best_state = network.prediction_state()
+                scores.append(score)
                 if since >= self.n_iter_no_change:
                     break
-        self.best_validation_score_ = best if best_state is not None else None
-        self.best_iter_ = best_epoch if best_state is not None else self.n_iter_
+        self.n_iter_ = self.best_iter_ = len(self.history_)
+        self.validation_scores_, self.best_validation_score_ = scores or None, max(scores, default=None)
         if best_state is not None:
+            self.best_iter_ = 1 + int(np.argmax(scores))
             network.load_prediction_state(best_state)
 
     def _keep(self, network: Network, examples: Examples, seed: int) -> None:
         """Keeps the network and what it has learned about labels, without what only training remembers by."""
-        self.__dict__.pop("_optimizer", None)
-        few = len(self.classes_) <= MOST_MEANS
-        self._describe(network, class_means(network, cast(Any, examples)) if few else None)
+        names = [str(label) for label in self.classes_]
+        means = class_means(network, cast(Any, examples)) if len(names) <= MOST_MEANS else None
+        self.temperature_ = float(network.objective.temperature)
+        self.label_geometry_ = network.objective.label_geometry(names, class_means=means)
+        self.loss_curve_ = [terms["total"] for terms in self.history_]
+        self.loss_ = self.loss_curve_[-1]
         self.network_ = network
         if isinstance(network.objective, (Retrospection, Distillation)):
             self.network_ = self._network(examples, seed, 0)
             self.network_.load_prediction_state(network.prediction_state())
         self.network_.eval()
-
-    def _describe(self, network: Network, means: Tensor | None) -> None:
-        names = [str(label) for label in self.classes_]
-        self.temperature_ = float(network.objective.temperature)
-        self.label_geometry_ = network.objective.label_geometry(names, class_means=means)
-        self.loss_curve_ = [terms["total"] for terms in self.history_]
-        self.loss_ = self.loss_curve_[-1]
 
     def __getstate__(self) -> Any:
         """Returns the state to pickle, its tensors on the CPU, so that it opens where there is no other device."""

@@ -103,7 +103,7 @@ def width_of(encoder: nn.Module, shape: Sequence[int]) -> int:
 def train_epoch(
     network: Network,
     optimizer: Optimizer,
-    scheduler: LambdaLR | None,
+    scheduler: LambdaLR,
     examples: Examples,
     *,
     order: Tensor,
@@ -114,7 +114,7 @@ def train_epoch(
     Args:
         network: On its device; left in training mode.
         optimizer: Over its parameters.
-        scheduler: Of the learning rate, a step at a time; None: it stays.
+        scheduler: Of the learning rate, a step at a time.
         examples: What is learned.
         order: Indices of the examples to visit.
         batch_size: Examples a step.
@@ -132,8 +132,7 @@ def train_epoch(
         optimizer.zero_grad()
         terms.total.backward()
         optimizer.step()
-        if scheduler is not None:
-            scheduler.step()
+        scheduler.step()
         for name, term in terms._asdict().items():
             sums[name] = sums.get(name, 0.0) + term.detach().double() * len(labels)
     # One look at the numbers an epoch: on a GPU each costs a wait.

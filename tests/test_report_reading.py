@@ -1,0 +1,289 @@
+"""Reading comparison and run folders, one or several: what is there, what failed, what is damaged, what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from labelembed.errors import RunFolderError
+from labelembed.report import comparison_rows, load_comparison, load_several, table_notes, write_report
+from labelembed.report.tables import published_table
+from labelembed.training.run_folder import RunFolder
+from tests.made_cli import call, succeed
+from tests.made_runs import ENVIRONMENT, fail_run, journal_lines, make_comparison, make_run, measures, run_path
+
+SMOOTHING = "label_smoothing smoothing=0.4"
+ERRORS = {"one_hot": {0: 0.05, 1: 0.06, 2: 0.07}, SMOOTHING: {0: 0.04, 1: 0.05, 2: 0.05}}
+
+
+def _run(path, objective, seed=0, error=0.1, **more):
+    make_run(path, objective=objective, seed=seed, test=measures(error), journal=journal_lines([0.3, error]), **more)
+    return path
+
+
+def test_comparison_holds_variants_seeds_and_measures(tmp_path):
+    comparison = load_comparison(make_comparison(tmp_path, ERRORS))
+    assert (comparison.recipe, comparison.baseline, comparison.seeds) == ("digits-mlp", "one_hot", [0, 1, 2])
+    assert [variant.name for variant in comparison.variants] == list(ERRORS)
+    assert comparison.variants[1].measures("test", "error") == ERRORS[SMOOTHING]
+    assert comparison.variants[0].runs[1].folder == run_path(tmp_path, "one_hot", 1)
+    assert comparison.split == "test"
+
+
+def test_single_run_is_one_variant_without_a_baseline(tmp_path):
+    make_run(tmp_path / "first", seed=7, test=measures(0.02), journal=journal_lines([0.1, 0.02]))
+    comparison = load_comparison(tmp_path / "first")
+    assert (comparison.recipe, comparison.baseline, comparison.seeds) == ("first", None, [7])
+    np.testing.assert_array_equal(comparison.variants[0].runs[7].curve("test", "error"), [0.1, 0.02])
+
+
+def test_curve_has_gaps_where_the_journal_has_nothing_finite(tmp_path):
+    journal = journal_lines([0.5, float("nan"), None, 0.2])
+    del journal[1]["validation"]
+    make_run(tmp_path, test=measures(0.2), journal=journal[:2] + journal[3:])
+    run = load_comparison(tmp_path).variants[0].runs[0]
+    for split in ("test", "validation"):
+        np.testing.assert_array_equal(run.curve(split, "error"), [0.5, np.nan, np.nan, 0.2])
+
+
+def test_without_a_test_set_the_comparison_is_about_validation_examples(tmp_path):
+    make_comparison(tmp_path, ERRORS)
+    for name, by_seed in ERRORS.items():
+        for seed in by_seed:
+            folder = RunFolder(run_path(tmp_path, name, seed))
+            folder.write_result(folder.result() | {"test": None})
+    comparison = load_comparison(tmp_path)
+    rows = comparison_rows(comparison)
+    assert comparison.split == "validation"
+    assert "test_error" not in rows[1].measures
+    assert rows[1].measures["validation_error"].n == 3
+    assert rows[1].differences["error"].difference == pytest.approx(-0.04 / 3, abs=1e-12)
+
+
+# ----------------------------------------------------------------------------------- what is damaged or not finished
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": "all"}, "`seeds`"),
+        ({"baseline": "nothing"}, "baseline 'nothing' is none of the variants"),
+        ({"variants": []}, "`variants`"),
+        ({"variants": [{"name": "a", "folder": "../../elsewhere", "objective": {}}]}, "`variants`"),
+        ({"format": 2}, "newer labelembed"),
+        (None, "damaged"),
+    ],
+)
+def test_a_damaged_description_is_refused_with_what_is_wrong(tmp_path, change, message):
+    make_comparison(tmp_path, ERRORS)
+    file = tmp_path / "comparison.json"
+    file.write_text(file.read_text()[:50] if change is None else json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(RunFolderError, match=message):
+        load_comparison(tmp_path)
+
+
+def _result(change):
+    return lambda folder: folder.write_result(folder.result() | change)
+
+
+def _write(name, text):
+    return lambda folder: (folder.path / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_write("result.json", '{"format": 1,'), "result.json: damaged"),
+        (_result({"test": measures(5.0)}), "the test measure error is 5.0"),
+        (_result({"test": None, "validation": None}), "neither validation nor test"),
+        (_result({"format": 2}), "newer labelembed"),
+        (_result({"calibrated": [1]}), "the calibrated measures are"),
+        (_result({"calibrated": {"test": {"nll": 1.0}}}), "has no calibrated test error"),
+        (
+            _result({"calibrated": {"validation": {"error": 0.1, "nll": "low"}}}),
+            "the calibrated validation measure nll is 'low'",
+        ),
+        (_write("journal.jsonl", '{"epoch": 1}\n{"epo\n{"epoch": 3}\n'), "journal.jsonl: line 2 is damaged"),
+        (_write("journal.jsonl", '{"epoch": 1000000000000}\n'), "journal.jsonl: damaged"),
+        (_write("journal.jsonl", '{"epoch": 1, "test": {"error": 40.0}}\n'), "no fraction"),
+    ],
+)
+def test_a_damaged_run_is_listed_and_the_others_are_shown(tmp_path, damage, said):
+    make_comparison(tmp_path, ERRORS)
+    damage(RunFolder(run_path(tmp_path, "one_hot", 1)))
+    variant = load_comparison(tmp_path).variants[0]
+    assert (sorted(variant.runs), list(variant.failed), variant.missing) == ([0, 2], [1], [])
+    assert said in variant.failed[1]
+    assert str(tmp_path) not in variant.failed[1]
+
+
+def test_failed_missing_and_unfinished_runs_are_told_apart_on_the_page_too(tmp_path):
+    make_comparison(tmp_path, ERRORS | {"label_embedding": {0: 0.04}})
+    fail_run(run_path(tmp_path, "one_hot", 0), "`output` is nan in step 12", seed=0)
+    shutil.rmtree(run_path(tmp_path, "one_hot", 1))
+    RunFolder(run_path(tmp_path, "one_hot", 2)).forget_result()
+    (run_path(tmp_path, SMOOTHING, 1) / "result.json").write_text("{")
+    baseline = load_comparison(tmp_path).variants[0]
+    assert (baseline.runs, baseline.failed, baseline.missing) == ({}, {0: "`output` is nan in step 12"}, [1, 2])
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    for said in (
+        "Failed: one_hot, seed 0: `output` is nan in step 12",
+        "Not finished: one_hot, seeds 1, 2",
+        f"Failed: {SMOOTHING}, seed 1: result.json: damaged",
+        "2 of 3",
+    ):
+        assert said in text
+
+
+def test_a_journal_cut_short_by_a_kill_is_read_to_its_last_whole_line(tmp_path):
+    folder = _run(tmp_path / "run", {"name": "one_hot"})
+    with (folder / "journal.jsonl").open("ab") as file:
+        file.write(b'{"epoch": 3, "train": {"to')
+    assert len(load_comparison(folder).variants[0].runs[0].journal) == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: fail_run(path, "the loss is nan"), "the loss is nan"),
+        (lambda path: None, "no such folder"),
+        (lambda path: path.mkdir(), "neither a comparison folder"),
+        (lambda path: path.write_text("x"), "it is a file"),
+        (lambda path: (_run(path, {"name": "one_hot"}) / "result.json").unlink(), "has not finished"),
+        (lambda path: (_run(path, {"name": "one_hot"}) / "report.html").mkdir(), "is a folder; name a file with --out"),
+    ],
+)
+def test_a_folder_in_which_nothing_can_be_shown_is_refused_in_one_message(make, said, tmp_path):
+    make(tmp_path / "folder")
+    called = call("report", tmp_path / "folder")
+    assert called.code == 2
+    assert said in called.err
+    assert len(called.err.splitlines()) <= 10
+    assert "Traceback" not in called.err
+
+
+def test_a_page_that_cannot_be_written_is_one_message(tmp_path):
+    folder = _run(tmp_path / "run", {"name": "one_hot"})
+    (tmp_path / "file").write_text("")
+    assert "page.html: cannot be written" in call("report", folder, "-o", tmp_path / "file" / "page.html").err
+    if os.geteuid() != 0:  # root may write anywhere
+        folder.chmod(0o555)
+        assert "report.html: cannot be written" in call("report", folder).err
+        folder.chmod(0o755)
+
+
+# ------------------------------------------------------------------------------------------------- several folders
+
+
+def test_runs_that_differ_by_their_seed_are_one_variant(tmp_path):
+    paths = [_run(tmp_path / f"a{seed}", {"name": "one_hot"}, seed, 0.10 + 0.01 * seed) for seed in range(3)]
+    paths += [_run(tmp_path / f"b{seed}", {"name": "label_embedding"}, seed, 0.08) for seed in range(3)]
+    whole = load_several(paths)
+    assert [(variant.name, sorted(variant.runs)) for variant in whole.variants] == [
+        ("one_hot", [0, 1, 2]),
+        ("label_embedding", [0, 1, 2]),
+    ]
+    assert (whole.baseline, whole.recipe) == ("one_hot", "6 runs")
+    difference = comparison_rows(whole)[1].differences["error"]
+    assert (difference.n, difference.difference) == (3, pytest.approx(0.08 - 0.11))
+
+
+def test_another_setting_is_another_variant_and_is_named(tmp_path):
+    paths = [
+        _run(tmp_path / "mild", {"name": "label_smoothing", "smoothing": 0.1}),
+        _run(tmp_path / "strong", {"name": "label_smoothing", "smoothing": 0.4}),
+        _run(tmp_path / "long", {"name": "label_smoothing", "smoothing": 0.4}, recipe={"epochs": 99}),
+        _run(tmp_path / "again", {"name": "label_smoothing", "smoothing": 0.1}),
+    ]
+    names = [variant.name for variant in load_several(paths).variants]
+    # Same objective, but trained longer, or the same seed once more: told apart by the folder.
+    assert [name.split(" (")[0] for name in names] == [
+        f"label_smoothing smoothing={smoothing}" for smoothing in (0.1, 0.4, 0.4, 0.1)
+    ]
+    assert len(set(names)) == 4
+    assert "long" in names[2]
+
+
+def test_a_comparison_and_a_run_stand_together(tmp_path):
+    folder = make_comparison(tmp_path / "c", {"one_hot": {0: 0.2, 1: 0.2}, "label_embedding": {0: 0.1, 1: 0.1}})
+    extra = _run(tmp_path / "extra", {"name": "adaptive_labels"}, 1)
+    whole = load_several([folder, extra])
+    assert [variant.name for variant in whole.variants] == ["one_hot", "label_embedding", "adaptive_labels"]
+    assert (whole.baseline, whole.recipe) == ("one_hot", "digits-mlp + 1 run")
+    assert load_several([folder, extra], baseline="adaptive_labels").baseline == "adaptive_labels"
+    with pytest.raises(RunFolderError, match=r"--baseline: 'one_hott' is none of .* \(did you mean 'one_hot'"):
+        load_several([folder, extra], baseline="one_hott")
+
+
+def test_runs_of_different_data_are_refused_with_both_names(tmp_path):
+    one, two = _run(tmp_path / "one", {"name": "one_hot"}), _run(tmp_path / "two", {"name": "label_embedding"})
+    other = ENVIRONMENT | {"data": ENVIRONMENT["data"] | {"source": "letters", "fingerprint": "other"}}
+    RunFolder(two).write_environment(other)
+    called = call("report", one, two, "-o", tmp_path / "page.html")
+    assert called.code == 2
+    assert re.search(r"one and .*two are of different data.*'digits' and 'letters'", called.err, re.DOTALL)
+    assert not (tmp_path / "page.html").exists()
+    folder = make_comparison(tmp_path / "c", {"one_hot": {0: 0.2}, "label_embedding": {0: 0.1}})
+    RunFolder(run_path(folder, "label_embedding", 0)).write_environment(other)
+    with pytest.raises(RunFolderError, match="different data"):
+        load_comparison(folder)
+
+
+def test_damaged_and_unfinished_folders_are_named_and_the_rest_shown(tmp_path):
+    _run(tmp_path / "good", {"name": "one_hot"})
+    fail_run(tmp_path / "failed", "the loss is nan")
+    broken = _run(tmp_path / "broken", {"name": "label_embedding"})
+    (broken / "journal.jsonl").write_text('{"epoch": 1}\nnothing\n{"epoch": 2}\n')
+    (_run(tmp_path / "unfinished", {"name": "label_embedding"}) / "result.json").unlink()
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "comparison.json").write_text('{"recipe": ')
+    folders = [tmp_path / name for name in ("good", "failed", "broken", "unfinished", "torn")]
+    whole = load_several(folders)
+    assert [variant.name for variant in whole.variants] == ["one_hot"]
+    assert {path.rsplit("/", 1)[1] for path in whole.left_out} == {"failed", "broken", "unfinished", "torn"}
+    text = write_report(*folders, out=tmp_path / "page.html").read_text(encoding="utf-8")
+    for said in ("the loss is nan", "line 2 is damaged", "the run has not finished", "damaged, cannot be read"):
+        assert said in text
+    with pytest.raises(RunFolderError, match="no such folder"):
+        load_several([tmp_path / "good", tmp_path / "absent"])
+
+
+def test_the_verb_lays_several_runs_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = make_comparison(tmp_path / "c", {"one_hot": {0: 0.2}, "label_embedding": {0: 0.1}})
+    runs = [run_path(folder, name, 0) for name in ("one_hot", "label_embedding")]
+    assert succeed("report", *runs).out.strip() == "report.html"
+    assert "2 variants, 1 seed, test examples, compared with one_hot" in (tmp_path / "report.html").read_text()
+
+
+# ------------------------------------------------------------------------------------------------ published figures
+
+
+def test_published_figures_stand_beside_the_variants_they_name(tmp_path):
+    names = ("one_hot", "adaptive_labels", "adaptive_labels label_dimension=20")
+    errors = {name: {0: 0.014, 1: 0.015} for name in names}
+    objectives = {name: {"name": name} for name in names[:2]}
+    objectives[names[2]] = {"name": "adaptive_labels", "label_dimension": 20}
+    folder = make_comparison(tmp_path, errors, objectives=objectives)
+    about = json.loads((folder / "comparison.json").read_text())
+    paper = {"measure": "test_error", "source": "table 3"}
+    about["published"] = [
+        {"objective": "adaptive_labels", "value": 0.0143, "deviation": 0.0006, "runs": 20} | paper,
+        {"objective": {"name": "adaptive_labels", "label_dimension": 20}, "value": 0.162} | paper,
+        {"objective": "other", "value": 0.1} | paper,
+        *({"objective": "one_hot", "value": "a lot"}, 7, {"value": 0.1}),  # damaged
+    ]
+    (folder / "comparison.json").write_text(json.dumps(about))
+    comparison = load_comparison(folder)
+    rows = comparison_rows(comparison)
+    assert [[cell.text for cell in line.cells] for line in published_table(comparison, rows).lines] == [
+        ["test error (%)", "1.43 ± 0.06 (n = 20)", "1.45 ± 0.07 (n = 2)", names[1], "table 3"],
+        ["test error (%)", "16.20", "1.45 ± 0.07 (n = 2)", names[2], "table 3"],
+        ["test error (%)", "10.00", "-", "not in this comparison", "table 3"],
+    ]
+    assert not any("published" in note.lower() for note in table_notes(rows))
