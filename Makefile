@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/.cache/inductor
 
-.PHONY: help demo test test-reliability check bench docs audit clean
+.PHONY: help demo test test-reliability check bench docs pictures audit clean
 
 help:
 	@echo "make demo   install into .venv and compare three objectives on the digits (about a minute)"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench  print speed ratios measured on this machine"
 	@echo "make audit  look the installed packages up among the known vulnerabilities; says so where it cannot"
 	@echo "make docs   build the documentation into docs/_build/html"
+	@echo "make pictures   draw the pictures of the README again; with CIFAR100=path/to/cifar100 the tree of labels too"
 	@echo "make clean  remove .venv, caches and what was built"
 
 .venv/.base: pyproject.toml
@@ -61,6 +62,14 @@ bench: .venv/.test
 
 docs: .venv/.docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html
+
+# The first screen of the demo's page needs a Chromium, the tree of labels a run of a few minutes.
+pictures: .venv/.test demo
+ifdef CIFAR100
+	$(BIN)/python -m pip install --quiet --editable '.[hub]'
+	$(BIN)/labelembed train cifar100-features-mlp --data $(CIFAR100) --objective label_embedding:preset=mixture --out runs/cifar100
+endif
+	$(BIN)/python -m benchmarks.readme_pictures --demo runs/demo/report.html $(if $(CIFAR100),--cifar100 runs/cifar100)
 
 # Fails where a package is known to be vulnerable; without a network it says that nothing was looked up, and does not fail.
 audit: .venv/.base

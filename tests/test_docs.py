@@ -1,18 +1,22 @@
-"""Every code block of the README and the docs runs, and what they name is there."""
+"""Every example of the README and the docs runs, a page from top to bottom, and what the pages name is there."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
+from labelembed.cli import app
+from labelembed.cli.program import VERBS
 from labelembed.recipes.loading import read_recipe
 from labelembed.recipes.schema import Recipe, parse_recipe
-from labelembed.runs import tuning
+from labelembed.runs import comparison, tuning
 from labelembed.training.plain_yaml import plain_values
 from tests.made_cli import call
 from tests.made_corpus import write_example_text
@@ -22,98 +26,133 @@ from tests.made_texts import reviews, write_csv
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
-# What a block may use and an installation may lack.
-OPTIONAL = ("transformers", "lightning", "timm")
+BLOCK = re.compile(r"^```(python|sh|yaml)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+# Its Python runs in a kernel, in tests/test_results.py.
+ELSEWHERE = "notebook.md"
+# What an example may import and an installation may lack.
+OPTIONAL = re.compile(r"^(?:import|from) (?:labelembed\.integrations\.)?(transformers|lightning|timm)\b", re.MULTILINE)
 # Shorter than a reader would run it, with the same words before.
 SHORT = {
-    "digits": ["--set", "epochs=1", "--set", "data.train_rows=200", "--seeds", "1"],
-    "reviews": ["--set", "epochs=1", "--set", "batch_size=10", "--seeds", "1"],
-    "mine": ["--set", "epochs=1", "--seeds", "1"],
-    "mnist": ["--set", "epochs=1", "--set", "batch_size=10", "--set", "data.validation.first=10"],
-    "corpus": ["--set", "epochs=1", "--set", "model.width=16", "--set", "model.embedding_size=16", "--seeds", "1"],
+    "digits": ["--set", "epochs=1", "--set", "data.train_rows=200"],
+    "texts": ["--set", "epochs=1", "--set", "batch_size=10"],
+    "corpus": ["--set", "epochs=1", "--set", "model.width=16", "--set", "model.embedding_size=16"],
 }
+SHORT |= {"reviews.csv": SHORT["texts"], "table.csv": SHORT["texts"], "mine.npz": ["--set", "epochs=1"]}
 
 
-def blocks(kind):
-    found = []
-    for page in PAGES:
-        if page.name == "results.md":  # hours of training; its commands are parsed below
+def blocks_of(page: Path) -> list[tuple[str, str]]:
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder that every page's examples run in, with the files they name."""
+    here = tmp_path_factory.mktemp("reader")
+    write_idx_folder(here / "mnist")
+    write_example_text(here)
+    write_csv(here / "reviews.csv", reviews(60), "review", "stars")
+    write_csv(here / "new.csv", [(text,) for text, _ in reviews(3)], "review")
+    write_csv(here / "other.csv", reviews(8, seed=1), "review", "stars")
+    table = [(n % 7 + 0.5, ("red", "blue")[n % 3 % 2], ("low", "high")[n % 2]) for n in range(60)]
+    write_csv(here / "table.csv", table, "length", "colour", "outcome")
+    write_csv(here / "new-rows.csv", [row[:2] for row in table[:3]], "length", "colour")
+    Image.fromarray(np.zeros((5, 4), dtype=np.uint8)).save(here / "picture.png")
+    return here
+
+
+@pytest.fixture(scope="module")
+def done():
+    """The commands that have run: several pages begin with the same training."""
+    return set()
+
+
+def shortened(words: list[str]) -> list[str]:
+    """Returns a command's words, made to take a second."""
+    if words[0] not in ("train", "compare", "check", "tune"):
+        return words
+    data = words[words.index("--data") + 1] if "--data" in words else "digits"
+    extra = [*words, *SHORT[data]]
+    if words[0] == "compare":
+        extra += ["--seeds", "1"]
+    return [*extra, "--trials", "1"] if words[0] == "tune" or "--tuned" in words else extra
+
+
+def run_shell(text: str, done: set[str]) -> None:
+    for line in text.splitlines():
+        words = shlex.split(line, comments=True)
+        if line in done or not words:
             continue
-        for number, (language, text) in enumerate(BLOCK.findall(page.read_text()), start=1):
-            if language == kind:
-                found.append(pytest.param(text, id=f"{page.name}-{number}"))
-    return found
+        done.add(line)
+        if words[0] == "make":
+            assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
+        elif words[:2] != ["pip", "install"]:
+            assert words[0] == "labelembed", f"what is {line!r}?"
+            called = call(*shortened(words[1:]))
+            assert called.code == 0, f"{line}\n{called.out}{called.err}"
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")  # both of Lightning
-@pytest.mark.parametrize("text", blocks("python"))
-def test_python_block_runs(text, tmp_path, monkeypatch):
-    for package in OPTIONAL:
-        if re.search(rf"^(import|from) ({package}|labelembed\.integrations\.{package})\b", text, flags=re.MULTILINE):
-            pytest.importorskip(package, reason=f"{package} is not installed")
-    monkeypatch.chdir(tmp_path)
-    exec(compile(text, "the block", "exec"), {"__name__": "block"})
-
-
-def shortened(words):
-    """Returns a command's words, made to take a second; options that stand already are left as they are."""
-    if words[0] not in ("train", "compare", "check", "tune"):
-        return words
-    kind = "mnist" if "--data" in words else "digits"
-    if "corpus" in words:
-        kind = "corpus"
-    if "mine.npz" in words:
-        kind = "mine"
-    if "reviews.csv" in words or "table.csv" in words:
-        kind = "reviews"
-    extra = SHORT[kind]
-    if words[0] != "compare":
-        extra = extra[: extra.index("--seeds")] if "--seeds" in extra else extra
-    return [*words, *extra, *(["--trials", "1"] if words[0] == "tune" or "--tuned" in words else [])]
-
-
-@pytest.mark.parametrize("text", blocks("sh"))
-def test_shell_block_runs(text, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.name)
+def test_examples_of_page_run(page, folder, done, monkeypatch):
+    monkeypatch.chdir(folder)
     monkeypatch.setattr(tuning, "run_jobs", run_jobs_here)
-    write_idx_folder(tmp_path / "mnist")
-    write_example_text(tmp_path)
-    write_csv(tmp_path / "reviews.csv", reviews(60), "review", "stars")
-    write_csv(tmp_path / "new.csv", [(text,) for text, _ in reviews(3)], "review")
-    write_csv(tmp_path / "other.csv", reviews(8, seed=1), "review", "stars")
-    table = [(n % 7 + 0.5, ("red", "blue")[n % 3 % 2], ("low", "high")[n % 2]) for n in range(60)]
-    write_csv(tmp_path / "table.csv", table, "length", "colour", "outcome")
-    write_csv(tmp_path / "other-rows.csv", table[:5], "length", "colour", "outcome")
-    write_csv(tmp_path / "new-rows.csv", [row[:2] for row in table[:3]], "length", "colour")
-    inputs = np.random.default_rng(0).normal(size=(300, 12)).astype("float32")
-    np.savez(tmp_path / "mine.npz", inputs=inputs, labels=np.arange(300) % 3, names=["low", "middle", "high"])
-    Image.fromarray(np.zeros((5, 4), dtype=np.uint8)).save(tmp_path / "picture.png")
-    for line in text.splitlines():
-        words = shlex.split(line.replace("path/to/mnist", "mnist"), comments=True)
-        if words[:1] == ["make"]:
-            assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
-            continue
-        assert words[:1] == ["labelembed"], f"what is {line!r}?"
-        called = call(*shortened(words[1:]))
-        assert called.code == 0, f"{line}\n{called.out}{called.err}"
-
-
-@pytest.mark.parametrize("text", blocks("yaml"))
-def test_yaml_block_is_part_of_a_recipe(text):
-    values, _, _ = read_recipe("digits-mlp")
-    part = plain_values(text)
-    assert part.keys() <= Recipe.model_fields.keys()
-    parse_recipe(values | part, source="the block")
+    monkeypatch.setattr(comparison, "run_jobs", run_jobs_here)
+    lacking = set()
+    for kind, text in blocks_of(page):
+        if kind == "sh":
+            run_shell(text, done)
+        elif kind == "yaml":
+            values, _, _ = read_recipe("digits-mlp")
+            part = plain_values(text)
+            assert part.keys() <= Recipe.model_fields.keys()
+            parse_recipe(values | part, source=page.name)
+        elif page.name != ELSEWHERE:
+            absent = {name for name in OPTIONAL.findall(text) if importlib.util.find_spec(name) is None}
+            lacking |= absent
+            if not absent:
+                exec(compile(text, page.name, "exec"), {"__name__": "block"})
+    if lacking:
+        pytest.skip(f"not installed: {', '.join(sorted(lacking))}; the page's other examples ran")
 
 
 def test_there_are_blocks_to_run():
-    assert len(blocks("python")) >= 5
-    assert len(blocks("sh")) >= 4
-    assert len(blocks("yaml")) >= 5
+    kinds = [kind for page in PAGES for kind, _ in blocks_of(page)]
+    assert min(map(kinds.count, ("python", "sh", "yaml"))) >= 5
 
 
 def test_links_between_pages_lead_somewhere():
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+        text = page.read_text(encoding="utf-8")
+        linked = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r'(?:src|srcset)="([^"]+)"', text)
+        for target, _, part in (link.partition("#") for link in linked if "://" not in link):
+            there = page.parent / target if target else page
+            assert there.exists(), f"{page.name} links to {target}"
+            headings = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE) if part else []
+            anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            assert not part or part in anchors, f"{page.name} links to {target}#{part}"
+
+
+def test_index_names_every_page():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert [page.name for page in PAGES[1:] if page.name != "index.md" and f"({page.name})" not in index] == []
+
+
+def test_page_of_the_command_line_is_what_the_program_says():
+    commands = typer.main.get_command(app).commands
+    lines = []
+    for name in VERBS:
+        parameters = commands[name].params
+        arguments = [one for one in parameters if one.param_type_name == "argument"]
+        typed = [one.metavar or one.name.upper() for one in arguments]
+        typed = [word if one.required else f"[{word}]" for word, one in zip(typed, arguments, strict=True)]
+        options = [f"`{max(one.opts, key=len)}`" for one in parameters if one.param_type_name == "option"]
+        says = commands[name].help.splitlines()[0]
+        lines.append(f"| `{' '.join([name, *typed])}` | {says} | {' '.join(options)} |")
+    table = "\n".join(lines)
+    assert table in (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8"), f"docs/command-line.md:\n{table}"
+
+
+def test_readme_shows_numbers_of_the_results():
+    from benchmarks import readme_pictures
+
+    readme_pictures.require_in_results(readme_pictures.ACCURACY + readme_pictures.BLEU)
