@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -198,7 +198,7 @@ class Cluster:
         if future.cancelled():  # by nobody but a client that has lost its scheduler
             raise self._lost()
         try:
-            return cast(Event, future.result())
+            return future.result()
         except KilledWorker:
             why = "workers died of it again and again (killed, or out of memory)"
         except InterruptedTraining:
