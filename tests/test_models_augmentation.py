@@ -12,7 +12,6 @@ from labelembed.models import Augmentation, Mixing
 from labelembed.recipes.schema import parse_recipe
 from labelembed.runs.build import build_network
 
-torch.set_num_threads(1)
 SHAPE = (3, 8, 10)
 
 
@@ -105,7 +104,7 @@ def test_cutout_acts_in_training_only_and_after_the_crop():
     assert Augmentation("none", cutout=2, input_shape=SHAPE)(inputs[:0]).shape == (0, *SHAPE)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_mixup_fades_each_row_into_its_partner(seed):
     inputs = pictures(12)
     torch.manual_seed(seed)
@@ -118,7 +117,7 @@ def test_mixup_fades_each_row_into_its_partner(seed):
         torch.testing.assert_close(mixed.inputs[row].double(), expected, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(5))
 def test_cutmix_takes_a_rectangle_from_the_partner_and_says_how_much_is_left(seed):
     inputs = pictures(12)
     torch.manual_seed(seed)

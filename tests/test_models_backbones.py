@@ -14,8 +14,6 @@ from labelembed.models import Backbone
 from labelembed.models.backbones import read_weights
 from labelembed.recipes.schema import parse_recipe
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="module")
 def timm():

@@ -59,21 +59,20 @@ def test_inverse_frequencies_are_saved_with_the_weights():
     assert "inverse_frequency" not in built().state_dict()
 
 
-def test_the_hidden_layer_is_a_relu_of_the_means():
+def test_the_hidden_layer_is_a_relu_of_the_means_and_dropout_acts_in_training_only():
     model = built(layer_size=7).double()
     means = built().double()(ROWS)
     torch.testing.assert_close(
         model(ROWS), torch.relu(means @ model.layer.weight.T + model.layer.bias), rtol=0, atol=1e-15
     )
     assert model.hidden_size == 7
+    dropped = built(dropout=0.5, layer_size=50)
+    assert (dropped(ROWS) == 0).float().mean() > (dropped.eval()(ROWS) == 0).float().mean()
 
 
-def test_the_exported_form_gives_the_same_rows_for_any_number_of_texts():
-    _check_export(built(layer_size=5).eval())
-    _check_export(weighted(layer_size=5).eval())
-
-
-def _check_export(model):
+@pytest.mark.parametrize("make", [built, weighted])
+def test_the_exported_form_gives_the_same_hidden_states_for_any_number_of_texts(make):
+    model = make(layer_size=5).eval()
     exported = torch.export.export(model, (ROWS,), dynamic_shapes=({0: torch.export.Dim("texts")},)).module()
     for rows in (ROWS, ROWS[:3], ROWS.repeat(3, 1)):
         torch.testing.assert_close(exported(rows), model(rows), rtol=0, atol=1e-6)  # another order of the sums
@@ -100,11 +99,6 @@ def test_left_out_features_leave_the_mean_of_the_others():
     assert means <= possible
     model.eval()
     assert torch.equal(model(ROWS), model(ROWS))
-
-
-def test_dropout_acts_in_training_only():
-    model = built(dropout=0.5, layer_size=50)
-    assert (model(ROWS) == 0).float().mean() > (model.eval()(ROWS) == 0).float().mean()
 
 
 def test_arguments_out_of_their_range_are_named_together():

@@ -68,7 +68,7 @@ class MadeModel:
         return search.search(self.step, self.start(sentences), batch_size=sentences, **arguments)
 
 
-@pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 2.5, -0.7])
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, -0.7])
 @pytest.mark.parametrize(("minimum_length", "maximum_length"), [(0, 4), (2, 4), (3, 3), (0, 1)])
 @pytest.mark.parametrize(("labels", "n_best"), [(5, 1), (5, 6), (7, 3)])
 def test_wide_beam_finds_the_best_of_all_sequences(labels, n_best, minimum_length, maximum_length, length_penalty):
@@ -91,8 +91,8 @@ def test_wide_beam_finds_the_best_of_all_sequences(labels, n_best, minimum_lengt
 
 # With grain: sums are exact in float32 and many scores are equal.
 @pytest.mark.parametrize("grain", [None, 0.25])
-@pytest.mark.parametrize("length_penalty", [0.0, 1.0, -0.5])
-@pytest.mark.parametrize(("beam", "n_best"), [(1, 1), (2, 1), (3, 3), (5, 2), (20, 20)])
+@pytest.mark.parametrize("length_penalty", [0.0, -0.5])
+@pytest.mark.parametrize(("beam", "n_best"), [(1, 1), (3, 3), (5, 2), (20, 20)])
 @pytest.mark.parametrize("labels", [6, 40])
 def test_batched_search_equals_the_search_of_one_sentence(labels, beam, n_best, length_penalty, grain):
     sentences = 7
@@ -250,7 +250,7 @@ def test_low_precision_log_probabilities_are_summed_in_float32():
     assert hypotheses[0].log_probability == 40 * -2.015625 - 7.0
 
 
-@pytest.mark.parametrize("shape", [(6, 5), (5, 40), (7, 1024), (3, 8000), (4, 3001), (0, 2000)])
+@pytest.mark.parametrize("shape", [(6, 5), (5, 40), (3, 8000), (4, 3001), (0, 2000)])
 @pytest.mark.parametrize("count", [1, 2, 13])
 @pytest.mark.parametrize("distinct", [2, 30, None])
 def test_stable_topk_is_what_a_stable_sort_has_first(shape, count, distinct):

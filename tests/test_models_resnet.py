@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from labelembed.models import PaperResNet, ResNet, SmallResNet
 from labelembed.models.resnet import BasicBlock
 from labelembed.seeds import seeded
 
-torch.set_num_threads(1)
 SHAPE = (3, 32, 32)
 
 
@@ -28,10 +26,8 @@ def on_paper(make, **arguments) -> nn.Module:
         return make(input_shape=SHAPE, **arguments)
 
 
-# He et al. 2016, table 6: 0.27, 0.46, 0.66, 0.85 and 1.7 million weights, with the output layer for ten labels.
-@pytest.mark.parametrize(
-    ("depth", "weights"), [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)]
-)
+# He et al. 2016, table 6: 0.27, 0.85 and 1.7 million weights, with the output layer for ten labels.
+@pytest.mark.parametrize(("depth", "weights"), [(20, 269_722), (56, 853_018), (110, 1_727_962)])
 def test_resnet_has_the_published_number_of_weights(depth, weights):
     model = on_paper(ResNet, depth=depth)
     assert count(model) + 64 * 10 + 10 == weights
@@ -148,18 +144,6 @@ SIDE = {"resnet": 16, "paper_resnet 8": 16, "paper_resnet 18": 32}
 
 
 @every_network
-@pytest.mark.parametrize("shortcut", ["padding", "projection"])
-def test_gradients_reach_every_weight_and_stay_finite(name, shortcut):
-    with seeded(1):
-        model = MADE[name](shortcut=shortcut)
-        model(torch.randn(4, 3, SIDE[name], SIDE[name])).square().sum().backward()
-    for key, parameter in model.named_parameters():
-        assert parameter.grad is not None, key
-        assert bool(parameter.grad.isfinite().all()), key
-        assert bool(parameter.grad.any()), key
-
-
-@every_network
 def test_layout_in_memory_changes_nothing_but_speed(name):
     model = MADE[name]()
     weights = [part.weight for part in model.modules() if isinstance(part, nn.Conv2d) and part.in_channels > 1]
@@ -170,20 +154,6 @@ def test_layout_in_memory_changes_nothing_but_speed(name):
     assert torch.equal(by_rows, last)
     plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
     torch.testing.assert_close(plain.layers(inputs), by_rows, rtol=1e-5, atol=1e-5)  # another order of float32 sums
-
-
-@every_network
-def test_saved_weights_make_the_same_network(name):
-    with seeded(2):
-        model, other = MADE[name](), MADE[name]()
-        inputs = torch.randn(3, 3, SIDE[name], SIDE[name])
-    model(inputs)  # moves the running means
-    assert not torch.equal(model.eval()(inputs), other.eval()(inputs))
-    file = io.BytesIO()
-    torch.save(model.state_dict(), file)
-    file.seek(0)
-    other.load_state_dict(torch.load(file, weights_only=True))
-    assert torch.equal(model(inputs), other(inputs))
 
 
 def test_convolutions_start_as_he_et_al_have_it():
