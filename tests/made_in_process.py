@@ -12,3 +12,9 @@ def run_jobs_here(jobs, run, *, processes=1, gpus=()):
     """Does what `jobs.run_jobs` does, one run after the other and without a log; nobody asks them to stop."""
     for job in jobs:
         yield make(run, replace(job, log=None), ignore_progress, lambda: False)._replace(job=job)
+
+
+def make_runs_here(monkeypatch, run_jobs=run_jobs_here):
+    """Makes the runs of comparisons and tunings in this process for the time of a test."""
+    monkeypatch.setattr("labelembed.runs.machines.run_jobs", run_jobs)
+    monkeypatch.setattr("labelembed.runs.comparison.start_fork_server", lambda run: None)

@@ -12,9 +12,8 @@ import yaml
 
 from labelembed.report import load_comparison, tuning_rows, verdict, write_report
 from labelembed.report.tuning_shown import tuning_statement
-from labelembed.runs import comparison
 from tests.made_cli import call, succeed
-from tests.made_in_process import run_jobs_here
+from tests.made_in_process import make_runs_here, run_jobs_here
 
 pytest.importorskip("optuna", reason="the extra `tune` (optuna) is not installed")
 
@@ -27,8 +26,6 @@ TWO = ["--objectives", "one_hot,label_smoothing"]
 @pytest.fixture
 def made(monkeypatch, tmp_path):
     """Makes the runs in this process and counts them; `stop_after` sends Ctrl-C when so many are done."""
-    from labelembed.runs import tuning
-
     monkeypatch.chdir(tmp_path)
     jobs_made, wishes = [], {"stop_after": None}
 
@@ -39,8 +36,7 @@ def made(monkeypatch, tmp_path):
             if len(jobs_made) == wishes["stop_after"]:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(tuning, "run_jobs", run_here)
-    monkeypatch.setattr(comparison, "run_jobs", run_here)
+    make_runs_here(monkeypatch, run_here)
     return jobs_made, wishes
 
 

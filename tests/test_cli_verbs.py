@@ -32,7 +32,7 @@ from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_corpus import made_pairs, write_example_text, write_text
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_data import made_images, write_idx, write_idx_folder, write_image
-from tests.made_in_process import run_jobs_here
+from tests.made_in_process import make_runs_here
 from tests.made_texts import reviews, write_csv
 from tests.made_training import train
 from tests.reliability.tables import read_table
@@ -259,8 +259,7 @@ SHORTER = {
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_example_runs(example, examples_folder, monkeypatch):
     monkeypatch.chdir(examples_folder)
-    monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
-    monkeypatch.setattr("labelembed.runs.tuning.run_jobs", run_jobs_here)
+    make_runs_here(monkeypatch)
     name, verb, *words = shlex.split(example)
     assert (name, verb in VERBS) == ("labelembed", True)
     trials = ["--trials", 1] if "--tuned" in words else []
@@ -451,8 +450,7 @@ def folders(made, tmp_path_factory):
     """A finished run, comparison and tuning, and a run that has not finished."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("folders"))
-        patch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
-        patch.setattr("labelembed.runs.tuning.run_jobs", run_jobs_here)
+        make_runs_here(patch)
         shutil.copytree(made / "mnist", "mnist")
         shutil.copytree(made / "run", "run")
         shutil.copytree(made / "run", "unfinished")

@@ -16,12 +16,11 @@ from labelembed.cli import app
 from labelembed.cli.program import VERBS
 from labelembed.recipes.loading import read_recipe
 from labelembed.recipes.schema import Recipe, parse_recipe
-from labelembed.runs import comparison, tuning
 from labelembed.training.plain_yaml import plain_values
 from tests.made_cli import call
 from tests.made_corpus import write_example_text
 from tests.made_data import write_idx_folder
-from tests.made_in_process import run_jobs_here
+from tests.made_in_process import make_runs_here
 from tests.made_texts import reviews, write_csv
 
 ROOT = Path(__file__).parents[1]
@@ -95,8 +94,7 @@ def run_shell(text: str, done: set[str]) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.name)
 def test_examples_of_page_run(page, folder, done, monkeypatch):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(tuning, "run_jobs", run_jobs_here)
-    monkeypatch.setattr(comparison, "run_jobs", run_jobs_here)
+    make_runs_here(monkeypatch)
     lacking = set()
     for kind, text in blocks_of(page):
         if kind == "sh":

@@ -10,8 +10,9 @@ from labelembed.errors import RecipeError
 from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.loading import load_recipe, parse_variant, variant_folder, variant_name
 from labelembed.runs import comparison
-from labelembed.runs.comparison import default_jobs, run_comparison, visible_gpus
+from labelembed.runs.comparison import run_comparison
 from labelembed.runs.comparison_plan import plan_comparison
+from labelembed.runs.machines import default_jobs, visible_gpus
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,8 @@ import torch
 
 import labelembed
 from labelembed import report
-from labelembed.runs import comparison
 from tests.made_cli import call
-from tests.made_in_process import run_jobs_here
+from tests.made_in_process import make_runs_here
 from tests.made_runs import fail_run, journal_lines, make_comparison, make_run, measures, run_path
 from tests.made_texts import reviews, write_csv
 
@@ -193,7 +192,7 @@ def test_html_of_a_comparison_has_the_figure_of_the_report(folder):
 def here(tmp_path, monkeypatch):
     """An empty folder, where runs are made in this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(comparison, "run_jobs", run_jobs_here)
+    make_runs_here(monkeypatch)
     return tmp_path
 
 

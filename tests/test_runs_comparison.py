@@ -8,18 +8,17 @@ import pytest
 
 import labelembed
 from labelembed.errors import RunFolderError
-from labelembed.runs import comparison
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_data import made_images, write_idx_folder
-from tests.made_in_process import run_jobs_here
+from tests.made_in_process import make_runs_here
 
 
 @pytest.fixture
 def words(tmp_path, monkeypatch):
     """A comparison of one epoch, whose runs are made in this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(comparison, "run_jobs", run_jobs_here)
+    make_runs_here(monkeypatch)
     write_idx_folder(tmp_path / "mnist")
     return ["compare", "mnist-mlp", "--data", "mnist", *SMALL, "--set", "epochs=1", "--out", "out", "--json"]
 
@@ -133,11 +132,11 @@ def test_half_done_runs_are_counted_by_their_epochs(words, tmp_path):
     folder = RunFolder(tmp_path / "out/runs/one_hot/seed-0")
     (folder.path / "result.json").unlink()
     from labelembed.recipes.loading import load_recipe
-    from labelembed.runs.comparison_plan import plan_comparison
+    from labelembed.runs.comparison_plan import half_done, plan_comparison
 
     recipe, name = load_recipe("mnist-mlp", settings=[*SMALL[1::2], "epochs=1"], data=str(tmp_path / "mnist"))
     plan = plan_comparison(recipe, name, tmp_path / "out", objectives="one_hot,confidence_penalty", seeds="1")
-    assert plan.half_done() == {"one_hot seed 0": 1.0}
+    assert half_done(plan.runs) == {"one_hot seed 0": 1.0}
 
 
 def test_damaged_description_is_refused_by_its_name(words, tmp_path):

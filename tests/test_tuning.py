@@ -19,7 +19,7 @@ from labelembed.runs.trials import STUDIES, Trials, run_trial, studies_in
 from labelembed.runs.tuning import run_tuning, tuned_variants
 from labelembed.runs.tuning_plan import plan_tuning
 from labelembed.training.run_folder import RunFolder
-from tests.made_in_process import run_jobs_here
+from tests.made_in_process import make_runs_here
 
 optuna = pytest.importorskip("optuna", reason="the extra `tune` (optuna) is not installed")
 
@@ -30,7 +30,7 @@ RATE = "optimizer.learning_rate"
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
     """Makes the runs here, one after the other: worker processes have tests of their own."""
-    monkeypatch.setattr(tuning, "run_jobs", run_jobs_here)
+    make_runs_here(monkeypatch)
 
 
 def recipe_of(*settings):

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from labelembed.geometry import LabelGeometry
+    from labelembed.recipes.schema import Recipe
+    from labelembed.runs.comparison_plan import ComparisonPlan
     from labelembed.runs.saved_run import SavedRun
+    from labelembed.runs.tuning_plan import TuningPlan
 
 
 class Run:
@@ -269,8 +272,13 @@ def compare(
     baseline: str | None = None,
     settings: Mapping[str, Any] | Sequence[str] = (),
     out: str | Path | None = None,
+    tuned: bool = False,
+    trials: int = 10,
+    space: Sequence[str] = (),
     jobs: int | None = None,
+    cluster: str | None = None,
     device: str | None = None,
+    track: Sequence[str] = (),
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Comparison:
@@ -286,9 +294,14 @@ def compare(
         seeds: How many, or which; None: the recipe's own.
         baseline: The variant that the others are compared with; None: the folder's, else the recipe's.
         settings: Other values for keys of the recipe, ``{"optimizer.learning_rate": 0.01}``.
-        out: The comparison folder; None: ``comparisons/RECIPE``.
+        out: The comparison folder; None: ``comparisons/RECIPE``, of tuned ones ``comparisons/RECIPE-tuned``.
+        tuned: First tune learning rate, weight decay and arguments of each objective on the validation set.
+        trials: Of each objective, where they are tuned.
+        space: What else or otherwise is tuned, as ``"objective.smoothing=0.05:0.6"``.
         jobs: Runs at once, one thread each; None: one a GPU, else one a core.
+        cluster: The dask scheduler whose workers make the runs, ``tcp://host:port``; None: this machine.
         device: `cpu`, or None for what there is.
+        track: Log each epoch to these trackers too: `tensorboard`, `wandb`, `mlflow`.
         overwrite: Begin anew: remove the comparison that is in the folder.
         quiet: Show no progress.
 
@@ -304,27 +317,92 @@ def compare(
         >>> comparison.table()
     """
     from labelembed.recipes.choosing import choose_recipe
-    from labelembed.runs.comparison import make_runs, say
-    from labelembed.runs.comparison_plan import plan_comparison, refuse_run_folder
-    from labelembed.training.run_lock import locked
+    from labelembed.runs.machines import say
 
     where = None if data is None else str(data)
     chosen, name = choose_recipe(recipe, settings=_settings(settings), data=where, say=say)
-    folder = Path("comparisons") / name if out is None else Path(out)
-    refuse_run_folder(folder)
-    with locked(folder, doing="made"):
-        how: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline, "overwrite": overwrite}
-        plan = plan_comparison(chosen, name, folder, **how)
-        try:
-            made = make_runs(plan, chosen, folder, jobs=jobs, device=device, overwrite=overwrite, quiet=quiet)
-        except KeyboardInterrupt:
-            say("stopped; finished runs are kept. To go on, call the same again")
-            raise
-        read, rows = report.write_comparison(folder, anew=made.anything_new)
-    found = Comparison(read, rows)
-    if made.failed and not any(variant.runs for variant in read.variants):
-        raise TrainingError("\n".join(f"{name}: {why.splitlines()[0]}" for name, why in made.failed.items()))
+    folder = comparison_folder(name, tuned=tuned) if out is None else Path(out)
+    what: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline}
+    what |= {"trials": trials if tuned else None, "space": space, "overwrite": overwrite}
+    how: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device, "track": track, "quiet": quiet}
+    try:
+        found, failed = make_comparison(chosen, name, folder, **what, **how)
+    except KeyboardInterrupt:
+        say("stopped; finished runs are kept. To go on, call the same again")
+        raise
+    if failed and not any(variant.runs for variant in found.read.variants):
+        raise TrainingError("\n".join(f"{name}: {why.splitlines()[0]}" for name, why in failed.items()))
     return found
+
+
+def comparison_folder(name: str, *, tuned: bool) -> Path:
+    """Returns where a comparison of a recipe is made when nobody says where."""
+    return Path("comparisons") / (f"{name}-tuned" if tuned else name)
+
+
+def plan(
+    recipe: Recipe, name: str, out: Path, *, trials: int | None, space: Sequence[str], overwrite: bool, **what: Any
+) -> tuple[ComparisonPlan, TuningPlan | None]:
+    """Returns what a comparison will run, and the trials before it; see `make_comparison`."""
+    from labelembed.runs.comparison_plan import plan_comparison, refuse_run_folder
+    from labelembed.runs.tuning import plan_of_tuning
+
+    refuse_run_folder(out)
+    asked = plan_comparison(recipe, name, out, **what, tuned=trials is not None, overwrite=overwrite)
+    return asked, None if trials is None else plan_of_tuning(asked, recipe, out, trials=trials, space=space)
+
+
+def make_comparison(
+    recipe: Recipe,
+    name: str,
+    out: Path,
+    *,
+    trials: int | None = None,
+    space: Sequence[str] = (),
+    track: Sequence[str] = (),
+    overwrite: bool = False,
+    objectives: Any = None,
+    seeds: Any = None,
+    baseline: str | None = None,
+    **how: Any,
+) -> tuple[Comparison, dict[str, str]]:
+    """Makes a comparison, the trials of its variants first, with its report; see `compare`.
+
+    Args:
+        recipe: A checked recipe.
+        name: Of the recipe.
+        out: The comparison folder.
+        trials: Of each objective; None: nothing is tuned.
+        space: See `compare`.
+        track: See `compare`.
+        overwrite: See `compare`.
+        objectives: See `comparison_plan.plan_comparison`.
+        seeds: The same.
+        baseline: The same.
+        how: `jobs`, `cluster`, `device` and `quiet`; see `comparison.make_runs`.
+
+    Returns:
+        The comparison, and why runs failed, by their name.
+    """
+    from labelembed.runs.comparison import make_runs
+    from labelembed.runs.comparison_folder import remove_comparison
+    from labelembed.runs.comparison_plan import refuse_run_folder
+    from labelembed.runs.machines import refuse_jobs_on_cluster
+    from labelembed.runs.tuning import tuned_plan
+    from labelembed.training.run_lock import locked
+
+    refuse_jobs_on_cluster(how.get("jobs"), how.get("cluster"))
+    refuse_run_folder(out)
+    what: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline}
+    with locked(out, doing="made"):  # the trials of its tuning lie in it
+        asked, tuning = plan(recipe, name, out, trials=trials, space=space, overwrite=overwrite, **what)
+        if tuning is not None:
+            if overwrite:
+                remove_comparison(out)
+            asked = tuned_plan(asked, tuning, recipe, out, **how)
+        made = make_runs(asked, recipe, out, track=track, overwrite=overwrite and tuning is None, **how)
+        found = Comparison(*report.write_comparison(out, anew=made.anything_new))
+    return found, made.failed
 
 
 def _settings(given: Mapping[str, Any] | Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.training.run_folder import RunFolder
 from tests.made_checkpoints import assert_loads, save
 from tests.made_full_disk import FailingDisk
-from tests.made_in_process import run_jobs_here
+from tests.made_in_process import make_runs_here
 from tests.made_small_disk import outcome_on_small_disk
 from tests.made_training import (
     BATCHES,
@@ -105,7 +105,7 @@ def test_real_file_system_that_becomes_read_only_under_a_run(tmp_path, figure):
 def test_run_of_a_comparison_that_cannot_be_saved_is_failed_with_the_reason_and_the_others_are_made(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
+    make_runs_here(monkeypatch)
     settings = ["data.train_rows=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=2"]
     recipe, name = load_recipe("digits-mlp", settings=settings)
     plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot,label_smoothing,label_embedding", seeds="1")

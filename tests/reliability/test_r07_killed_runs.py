@@ -13,7 +13,8 @@ import time
 
 import pytest
 
-from labelembed.cli.results import say_comparison
+from labelembed import report
+from labelembed.cli.compare_verb import say_comparison
 from labelembed.data.encoders import pictures
 from labelembed.data.encoders.pictures import PictureFolder, decode_pictures
 from labelembed.errors import DataError, RunFolderError, TrainingError
@@ -27,7 +28,7 @@ from labelembed.training.progress import ignore_progress
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.worker_log import LOG_FILE, with_last_lines
 from tests.made_failing_jobs import HARMS, harmed_job
-from tests.made_in_process import run_jobs_here
+from tests.made_in_process import make_runs_here
 from tests.made_pictures import write_classes
 from tests.made_training import (
     CommandLines,
@@ -85,7 +86,7 @@ def told_of(out, failed):
     """Returns what the terminal, the files and the report of a comparison say, each in one line."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), pytest.raises(TrainingError) as error:
-        say_comparison(out, failed, anything_new=True, as_json=False)
+        say_comparison(*report.write_comparison(out, anew=True), failed, as_json=False)
     with (out / "runs.csv").open(newline="") as file:
         lines = {(line["variant"], int(line["seed"])): line for line in csv.DictReader(file)}
     texts = {"error": str(error.value), "terminal": printed.getvalue()}
@@ -158,8 +159,7 @@ def test_lost_runs_of_a_comparison_cost_themselves_alone_and_are_told(tmp_path, 
 
 def test_killed_trial_of_a_tuning_is_told_stays_open_and_is_made_again(tmp_path, monkeypatch, figure):
     pytest.importorskip("optuna", reason="no optuna here: pip install 'labelembed[tune]'")
-    from labelembed.cli.tuning_runs import failure_of
-    from labelembed.runs.tuning import run_tuning
+    from labelembed.runs.tuning import failure_of, run_tuning
     from labelembed.runs.tuning_plan import plan_tuning
 
     monkeypatch.setattr("labelembed.runs.tuning.run_trial", harmed_job)
@@ -293,7 +293,7 @@ def test_killed_comparison_leaves_no_process(tmp_path):
 def here(monkeypatch):
     """Makes the runs of a comparison in this process."""
     monkeypatch.setattr("labelembed.runs.comparison.run_job", run_job)
-    monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
+    make_runs_here(monkeypatch)
 
 
 def counted(out):
@@ -323,7 +323,7 @@ def test_comparison_makes_what_is_missing_and_reuses_what_is_finished(here, tmp_
         assert differences(contents(folder), contents(tmp_path / "alone" / name)) == []
 
     # The second time nothing is left to do, and no process is started.
-    monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs)
+    monkeypatch.setattr("labelembed.runs.machines.run_jobs", run_jobs)
     monkeypatch.setattr("labelembed.training.jobs._started", None)
     again = planned(out, "one_hot,label_embedding", 2)
     assert len(again.finished()) == 4

@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from labelembed import report, seeds
-from labelembed.cli.results import say_comparison
+from labelembed.cli.compare_verb import say_comparison
 from labelembed.errors import TrainingError
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.recipes.loading import load_recipe
@@ -27,7 +27,7 @@ from labelembed.training.checkpoints import load_newest, save_checkpoint
 from labelembed.training.device import make_accelerator
 from labelembed.training.run_folder import RunFolder
 from tests.made_corpus_runs import OVER_TOKENS, over_tokens, sequence_recipe
-from tests.made_in_process import run_jobs_here
+from tests.made_in_process import make_runs_here
 from tests.made_objectives import build
 from tests.made_training import (
     BATCHES,
@@ -395,7 +395,7 @@ def test_checkpoint_that_is_not_finite_is_not_gone_on_with(tmp_path):
 
 
 def test_diverged_seed_is_counted_and_told_in_table_files_and_report(hooks, networks, tmp_path, monkeypatch, figure):
-    monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
+    make_runs_here(monkeypatch)
     settings = ["data.train_rows=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=2"]
     recipe, name = load_recipe("digits-mlp", settings=settings)
     plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot,label_smoothing", seeds="2")
@@ -406,7 +406,7 @@ def test_diverged_seed_is_counted_and_told_in_table_files_and_report(hooks, netw
     assert list(failed) == ["one_hot seed 1"]
     printed, reason = io.StringIO(), "diverged at step 4: the gradient is not finite: that of `encoder.layers.1.weight`"
     with contextlib.redirect_stdout(printed), pytest.raises(TrainingError) as error:
-        say_comparison(tmp_path, failed, anything_new=True, as_json=False)
+        say_comparison(*report.write_comparison(tmp_path, anew=True), failed, as_json=False)
     assert f"one_hot seed 1: {reason}" in str(error.value)
     told = [f"Failed: one_hot, seed 1: {reason}" in " ".join(printed.getvalue().split())]
     told += [reason in " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())]

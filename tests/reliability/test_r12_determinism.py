@@ -17,7 +17,7 @@ from labelembed.training.run_folder import RunFolder
 from tests.made_cli import succeed
 from tests.made_corpus import write_corpus
 from tests.made_data import made_colours, write_image, write_picture_folder
-from tests.made_in_process import run_jobs_here
+from tests.made_in_process import make_runs_here
 from tests.made_training import contents, differences, timeless
 from tests.reliability.figures import FULL, sized
 
@@ -64,7 +64,7 @@ def unlike(first, second):
 def digits(tmp_path_factory):
     """A comparison made in this process, one run after the other."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
+        make_runs_here(patch)
         return compare(DIGITS, tmp_path_factory.mktemp("digits") / "one", jobs=1)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from labelembed.cli.chosen_recipe import chosen_recipe
-from labelembed.cli.many_runs import cluster_to, until_stopped
+from labelembed.cli.dry_run import say_estimate
 from labelembed.cli.options import (
     BaselineOption,
     ClusterOption,
@@ -28,11 +29,11 @@ from labelembed.cli.options import (
     out_option,
 )
 from labelembed.cli.program import verb
-from labelembed.cli.results import say_comparison, say_estimate
 
 if TYPE_CHECKING:
-    from labelembed.recipes.schema import Recipe
-    from labelembed.runs.comparison_plan import ComparisonPlan
+    from collections.abc import Sequence
+
+    from labelembed import report
 
 
 @verb(
@@ -74,69 +75,53 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Train several objectives with several seeds and say which is better, and how sure that is."""
-    from labelembed.cli.tuning_runs import plan_of_tuning, say_both_estimates, tuned_plan
-    from labelembed.errors import ClusterError, RecipeError
-    from labelembed.runs.comparison import default_jobs, visible_gpus
-    from labelembed.runs.comparison_folder import remove_comparison
-    from labelembed.runs.comparison_plan import plan_comparison, refuse_run_folder
-    from labelembed.training.cluster import count_workers
-    from labelembed.training.run_lock import locked
+    from labelembed.errors import RecipeError
+    from labelembed.results import comparison_folder, make_comparison, plan
+    from labelembed.runs.machines import refuse_jobs_on_cluster, until_stopped
     from labelembed.training.tracking import tracker_names
 
-    if cluster is not None and jobs is not None:
-        raise ClusterError("--jobs: goes with one machine; with --cluster each worker makes one run at a time")
+    refuse_jobs_on_cluster(jobs, cluster)
     asked = [option for option, value in {"--trials": trials, "--space": space}.items() if value is not None]
     if asked and not tuned:
         raise RecipeError([f"goes with --tuned; tune alone is `labelembed tune {recipe or 'RECIPE'}`"], source=asked[0])
     trackers = tracker_names(track)
     chosen, name = chosen_recipe(recipe, settings=settings, data=data)
-    out = out or Path("comparisons") / (f"{name}-tuned" if tuned else name)
-    refuse_run_folder(out)
-    what: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline}
-    plan = plan_comparison(chosen, name, out, **what, tuned=tuned, overwrite=overwrite)
-    tuning = None
-    if tuned:
-        how_many = 10 if trials is None else trials
-        tuning = plan_of_tuning(plan, chosen, out, trials=how_many, space=space or [])
+    out = out or comparison_folder(name, tuned=tuned)
+    what: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline, "space": space or []}
+    what |= {"trials": (10 if trials is None else trials) if tuned else None, "overwrite": overwrite}
+    where: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device}
     if dry_run:
-        at_once = jobs or (max(1, count_workers(cluster)) if cluster is not None else default_jobs(device))
-        gpus = None if cluster is not None else len(visible_gpus(device))
+        comparison, tuning = plan(chosen, name, out, **what)
+        runs, ended = comparison.runs, len(comparison.finished())
         if tuning is not None:
-            say_both_estimates(plan, tuning, chosen, jobs=at_once, gpus=gpus, as_json=as_json)
-            return
-        finished, runs = len(plan.finished()), len(plan.runs)
-        jobs = min(at_once, max(1, runs - finished))
-        say_estimate(chosen, runs=runs, finished=finished, jobs=jobs, gpus=gpus, as_json=as_json, plan=plan)
+            runs = [*tuning.runs(), *(run for run in runs if run[0].name not in tuning.left_out)]
+            ended = tuning.count_ended()
+        say_estimate(runs, ended=ended, **where, as_json=as_json)
         return
-    made_by: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device, "quiet": quiet}
-    with locked(out, doing="made"):  # the trials of its tuning lie in it
-        if tuning is not None:
-            if overwrite:
-                remove_comparison(out)
-            plan = tuned_plan(plan, tuning, chosen, out, f"{recipe or name}, --out {out}", **made_by)
-        more: dict[str, Any] = {"track": trackers, "overwrite": overwrite and not tuned, "as_json": as_json}
-        _compare(plan, chosen, out, f"{recipe or name}, --out {out}", **made_by, **more)
+    with until_stopped(f"{recipe or name}, --out {out}"):
+        found, failed = make_comparison(chosen, name, out, **what, **where, track=trackers, quiet=quiet)
+    say_comparison(found.read, found.measured, failed, as_json=as_json)
 
 
-def _compare(
-    plan: ComparisonPlan,
-    chosen: Recipe,
-    out: Path,
-    command: str,
-    *,
-    jobs: int | None,
-    cluster: str | None,
-    device: str | None,
-    quiet: bool,
-    track: list[str],
-    overwrite: bool,
-    as_json: bool,
+def say_comparison(
+    comparison: report.Comparison, rows: Sequence[report.Row], failed: dict[str, str], *, as_json: bool
 ) -> None:
-    """Makes the runs of a plan and says what they show; the folder is locked."""
-    from labelembed.runs.comparison import files_of, make_runs
+    """Prints what a comparison shows; raises TrainingError where runs have failed."""
+    from labelembed import report
+    from labelembed.errors import TrainingError
 
-    how: dict[str, Any] = {"jobs": jobs, "device": device, "track": track, "quiet": quiet}
-    if cluster is not None:
-        how["open_cluster"] = lambda: cluster_to(cluster, out, files_of(plan))
-    made = until_stopped(lambda: make_runs(plan, chosen, out, overwrite=overwrite, **how), command)
-    say_comparison(out, made.failed, anything_new=made.anything_new, as_json=as_json)
+    if as_json:
+        typer.echo(json.dumps(report.rows_as_json(rows), allow_nan=False))
+    else:
+        typer.echo("\n".join(report.verdict(comparison, rows)) + "\n")
+        report.print_comparison(rows)
+        for line in report.tuning_lines(comparison):
+            typer.echo(f"Tuned: {line}")
+        out = comparison.path
+        typer.echo(f"report: {out / 'report.html'}    table: {out / 'comparison.csv'}")
+    # A run that could not even begin has left no word in its folder.
+    failed = failed | {f"{row.name} seed {seed}": why for row in rows for seed, why in row.failed.items()}
+    if failed:
+        heading = f"{len(failed)} run{'s' if len(failed) != 1 else ''} failed; the same command tries again"
+        reasons = [f"{name}: {(why.splitlines() or ['no reason'])[0]}" for name, why in failed.items()]
+        raise TrainingError("\n".join([heading, *reasons]))

@@ -58,6 +58,15 @@ def device_for_runs(device: str | None) -> str | None:
     return None
 
 
+def torch_device(device: str | None) -> str:
+    """Returns the device that a verb computes on itself, by what `device_for_runs` made of `--device`."""
+    import torch
+
+    if device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "mps"
+
+
 RecipeArgument = Annotated[
     str | None,
     typer.Argument(
@@ -115,7 +124,7 @@ DeviceOption = Annotated[
         "--device",
         metavar="auto|cpu|cuda|cuda:N|mps",
         callback=device_for_runs,
-        help="Where to train; by default on the GPU if there is one.",
+        help="Where to compute; by default on the GPU if there is one.",
     ),
 ]
 JobsOption = Annotated[

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -61,21 +61,15 @@ def preprocess(
     test: Annotated[
         tuple[str, str] | None, typer.Option("--test", metavar="SOURCE TARGET", help=f"Test set: {_PAIRS}")
     ] = None,
-    level: Annotated[
-        Literal["word", "subword", "character"], typer.Option("--level", help="What a token is.")
-    ] = "word",
-    vocabulary_size: Annotated[
-        int | None,
-        typer.Option("--vocabulary-size", metavar="N", help="Most tokens, the 4 special ones too; 8,000 of subwords."),
-    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Other settings: min_count=2, max_length=80 (tokens of a training pair), lowercase=true, "
+            help="Settings: level=word, subword or character; vocabulary_size=N (the 4 special tokens too; 8,000 of "
+            "subwords), min_count=2, max_length=80 (tokens of a training pair), lowercase=true, "
             "shared_vocabulary=true, source_level, target_level, subword_kind=bpe or unigram, source_column, "
-            "target_column. --min-count 2 is short for --set min_count=2, and so on.",
+            "target_column. --level subword is short for --set level=subword, and so on.",
         ),
     ] = None,
     overwrite: OverwriteOption = False,
@@ -88,7 +82,7 @@ def preprocess(
     from labelembed.runs.display import Shown
     from labelembed.runs.progress_text import duration
 
-    chosen, columns = _settings(settings or [], level=level, vocabulary_size=vocabulary_size)
+    chosen, columns = _settings(settings or [])
 
     def files(given: tuple[str, str]) -> PairFiles:
         return PairFiles(Path(given[0]), Path(given[1]) if given[1] != _NO_SECOND else None, *columns)
@@ -120,7 +114,7 @@ def preprocess(
         typer.echo(f"{out} made in {duration(seconds)}", err=True)
 
 
-def _settings(settings: Sequence[str], **options: Any) -> tuple[CorpusSettings, tuple[str | None, str | None]]:
+def _settings(settings: Sequence[str]) -> tuple[CorpusSettings, tuple[str | None, str | None]]:
     """Returns the settings that were typed, and the columns of source and target in files of pairs.
 
     Raises:
@@ -144,7 +138,7 @@ def _settings(settings: Sequence[str], **options: Any) -> tuple[CorpusSettings, 
     if faults:
         raise LabelEmbedError("\n".join(f"--set {fault}" for fault in faults))
     try:
-        return TypeAdapter(CorpusSettings).validate_python(options | typed), columns
+        return TypeAdapter(CorpusSettings).validate_python(typed), columns
     except ValidationError as error:
         faults = [": ".join([*map(str, one["loc"]), refusal([one], one["input"])]) for one in error.errors()]
         raise LabelEmbedError("\n".join(faults)) from None

@@ -14,9 +14,9 @@ from labelembed.errors import LabelEmbedError, nearest
 Function = TypeVar("Function", bound=Callable[..., None])
 
 _OF_A_RECIPE = {"--seed": "seed", "--epochs": "epochs", "--lr": "optimizer.learning_rate", "--batch-size": "batch_size"}
-_OF_A_CORPUS = ("min-count", "max-length", "subword-kind", "source-level", "target-level", "source-column")
-_OF_A_CORPUS_TOO = ("target-column", "lowercase=true", "shared-vocabulary=true")
-_OF_DECODING = ("length-penalty", "maximum-length", "replace-unknown=true")
+_OF_A_CORPUS = ("level", "vocabulary-size", "min-count", "max-length", "subword-kind", "source-level", "target-level")
+_OF_A_CORPUS_TOO = ("source-column", "target-column", "lowercase=true", "shared-vocabulary=true")
+_OF_DECODING = ("beam", "length-penalty", "maximum-length", "replace-unknown=true")
 #: What a verb takes for `--set KEY=VALUE`; those with a value need none.
 SHORT_FORMS: dict[str | None, dict[str, str]] = {
     **dict.fromkeys(("train", "resume", "compare", "tune", "check"), _OF_A_RECIPE),

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from labelembed.cli.options import JsonOption, RunArgument, out_option, without_set, written
+from labelembed.cli.options import DeviceOption, JsonOption, RunArgument, out_option, torch_device, without_set, written
 from labelembed.cli.program import verb
 from labelembed.errors import DataError, nearest
 
@@ -63,6 +63,7 @@ def evaluate(
             "--split", metavar="test|validation|train", callback=_checked_split, help="Which part of the data to use."
         ),
     ] = "test",
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a run: error, NLL and calibration, before and after temperature scaling.
@@ -74,9 +75,10 @@ def evaluate(
     from labelembed.training.run_folder import RunFolder
 
     if stored_recipe(RunFolder(run)).of_sentences:
-        _evaluate_translations(run, data, split, as_json=as_json)
+        _evaluate_translations(run, data, split, device=device, as_json=as_json)
         return
     saved = SavedRun.load(run)
+    saved.network.to(torch_device(device))
     found = saved.read_data(data)
     whole = len(found.train) == 0
     rows = found.splits.get(split)
@@ -106,10 +108,11 @@ def evaluate(
     )
 
 
-def _evaluate_translations(run: Path, data: str | None, split: str, *, as_json: bool) -> None:
+def _evaluate_translations(run: Path, data: str | None, split: str, *, device: str | None, as_json: bool) -> None:
     from labelembed.runs.saved_translator import SavedTranslator
 
     saved = SavedTranslator.load(run)
+    saved.network.to(torch_device(device))
     corpus = saved.read_corpus(data)
     kept = [name for name in corpus.splits if name != "train"]
     if split not in kept:
@@ -165,11 +168,13 @@ def predict(
         bool, typer.Option("--invert", help="Exchange dark and light, for dark digits on white paper.")
     ] = False,
     out: Annotated[Path | None, out_option("FILE", "Write here instead of standard output.")] = None,
+    device: DeviceOption = None,
 ) -> None:
     """Predict the label of each input, with its probability: one line for each."""
     from labelembed.runs.saved_run import SavedRun
 
     saved = SavedRun.load(run)
+    saved.network.to(torch_device(device))
     faults: list[str] = []
     notes: Counter[str] = Counter()
     count = 0

@@ -86,10 +86,10 @@ def check(
 ) -> None:
     """Check a recipe and its data, build the network, and say how long a run takes; train nothing."""
     from labelembed.runs.build import build_data
-    from labelembed.runs.comparison import default_jobs
     from labelembed.runs.comparison_plan import plan_comparison
     from labelembed.runs.display import reading_shown
     from labelembed.runs.estimate import estimate_run
+    from labelembed.runs.machines import default_jobs
     from labelembed.runs.memory import in_gib
     from labelembed.runs.progress_text import duration
     from labelembed.runs.training_network import network_for

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from labelembed.cli.options import JsonOption, QuietOption, RunArgument, out_option, written
+from labelembed.cli.options import DeviceOption, JsonOption, QuietOption, RunArgument, out_option, torch_device, written
 from labelembed.cli.program import verb
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ def translate(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="Text with a sentence a line, plain or gzipped; - is standard input.")
     ] = "-",
-    beam: Annotated[
-        int | None, typer.Option("--beam", min=1, max=1000, metavar="N", help="Beam size; by default the recipe's.")
-    ] = None,
     n_best: Annotated[
         int, typer.Option("--n-best", min=1, metavar="N", help="Translations of a sentence: number ||| text ||| score.")
     ] = 1,
@@ -39,11 +36,12 @@ def translate(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change a key of the recipe's decoding. --length-penalty 1.5, --maximum-length 80 and "
-            "--replace-unknown are short for three of them.",
+            help="Change a key of the recipe's decoding. --beam 10, --length-penalty 1.5, --maximum-length 80 and "
+            "--replace-unknown are short for four of them.",
         ),
     ] = None,
     out: Annotated[Path | None, out_option("FILE", "Write here instead of standard output.")] = None,
+    device: DeviceOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,7 +53,8 @@ def translate(
     from labelembed.training.signals import Stopped
 
     saved = SavedTranslator.load(run)
-    decoding = _decoding(saved, settings or [], beam=beam, n_best=n_best)
+    saved.network.to(torch_device(device))
+    decoding = _decoding(saved, settings or [], n_best=n_best)
     lines = sys.stdin if file == "-" else (line for block in line_blocks(Path(file)) for line in block)
     done, strangers = 0, 0
     try:
@@ -80,7 +79,7 @@ def translate(
         typer.echo(f"note: {strangers:,} of {done:,} lines have no word that the run knows", err=True)
 
 
-def _decoding(saved: SavedTranslator, settings: Sequence[str], *, beam: int | None, n_best: int) -> Decoding:
+def _decoding(saved: SavedTranslator, settings: Sequence[str], *, n_best: int) -> Decoding:
     """Returns how sentences are found: as the recipe says, with what was typed.
 
     Raises:
@@ -89,14 +88,13 @@ def _decoding(saved: SavedTranslator, settings: Sequence[str], *, beam: int | No
     from labelembed.errors import LabelEmbedError
     from labelembed.runs.stored import changed_recipe
 
-    if beam is None and saved.decoding.beam < n_best:
-        beam = n_best
-    settings = [*settings, *([] if beam is None else [f"decoding.beam={beam}"])]
     others = [setting for setting in settings if not setting.strip().startswith("decoding.")]
     if others:
         example = "e.g. decoding.length_penalty=1.5"
         raise LabelEmbedError(f"--set {others[0]}: only keys of decoding can be changed, {example}")
-    return changed_recipe(saved.folder, settings).decoding or saved.decoding
+    # First, so that one that was typed stands in its place.
+    wide_enough = [f"decoding.beam={n_best}"] if saved.decoding.beam < n_best else []
+    return changed_recipe(saved.folder, [*wide_enough, *settings]).decoding or saved.decoding
 
 
 def _write(out: IO[str], number: int, line: TranslatedLine, *, n_best: int, as_json: bool) -> None:

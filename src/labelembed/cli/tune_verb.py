@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from labelembed.cli.chosen_recipe import chosen_recipe
+from labelembed.cli.dry_run import say_estimate
 from labelembed.cli.options import (
     ClusterOption,
     DataOption,
@@ -25,6 +26,8 @@ from labelembed.cli.options import (
     out_option,
 )
 from labelembed.cli.program import verb
+
+_WIDEST_REASON = 60
 
 
 @verb(
@@ -57,8 +60,9 @@ def tune(
 
     Each trial has one seed that `compare` does not use, or those of --seeds. The recipe's values are the first trial.
     """
-    from labelembed.cli.tuning_runs import make_tuning, say_tuning_estimate, tuning_lines
     from labelembed.recipes.variants import seeds_of, variants_of
+    from labelembed.runs.machines import refuse_jobs_on_cluster, until_stopped
+    from labelembed.runs.tuning import make_tuning
     from labelembed.runs.tuning_plan import plan_tuning
     from labelembed.training.run_lock import locked
 
@@ -74,12 +78,42 @@ def tune(
         space=space or [],
         prune=prune == "median",
     )
+    where: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device}
     if dry_run:
-        say_tuning_estimate(plan, jobs=jobs, device=device, as_json=as_json)
+        say_estimate(plan.runs(), ended=plan.count_ended(), **where, as_json=as_json)
         return
-    command = f"{recipe or name}, --out {plan.out}"
-    with locked(plan.out, doing="made"):
-        about, failure = make_tuning(plan, command, jobs=jobs, cluster=cluster, device=device, quiet=quiet)
-    typer.echo(json.dumps(about, allow_nan=False) if as_json else "\n".join(tuning_lines(about, plan.out)))
+    refuse_jobs_on_cluster(jobs, cluster)
+    with until_stopped(f"{recipe or name}, --out {plan.out}"), locked(plan.out, doing="made"):
+        about, failure = make_tuning(plan, **where, quiet=quiet)
+    typer.echo(json.dumps(about, allow_nan=False) if as_json else "\n".join(_lines(about, plan.out)))
     if failure is not None:
         raise failure
+
+
+def _lines(about: dict[str, Any], out: Path) -> list[str]:
+    """Returns what `tune` prints: a table of trials for each variant, and what was chosen."""
+    lines: list[str] = []
+    for variant in about["variants"]:
+        if not variant["space"]:
+            lines += [f"{variant['name']}: nothing to tune", ""]
+            continue
+        space = "; ".join(f"{key.removeprefix('objective.')} {text}" for key, text in variant["space"].items())
+        of_seeds = f"seed{'s' if len(about['seeds']) > 1 else ''} {', '.join(map(str, about['seeds']))}"
+        lines += [f"{variant['name']}: {len(variant['trials'])} trials ({of_seeds}) over {space}"]
+        lines += [f"  trial  {about['measure']}  arguments"]
+        lines += [_trial_line(trial, about["measure"], variant["chosen"]) for trial in variant["trials"]]
+        if variant["chosen"] is not None:
+            settings = "".join(f" --set {key}={value}" for key, value in variant["settings"].items())
+            lines += [f"  best: {variant['variant']}{settings}"]
+        lines += [""]
+    return [*lines, f"tuning: {out / 'tuning.json'}    best recipes: {out / 'best'}    table: {out / 'trials.csv'}"]
+
+
+def _trial_line(trial: dict[str, Any], measure: str, chosen: int | None) -> str:
+    score = {"failed": "failed", "pruned": "given up", "open": "not finished"}.get(trial["state"])
+    if score is None:
+        score = f"{trial['score']:.4f}" if measure.endswith("NLL") else f"{100 * trial['score']:.2f} %"
+    arguments = " ".join(f"{key.removeprefix('objective.')}={value}" for key, value in trial["arguments"].items())
+    why = f" ({trial['message'].splitlines()[0][:_WIDEST_REASON]})" if trial["message"] else ""
+    best = "*" if trial["number"] == chosen else " "
+    return f"{best:>2}{trial['number']:>5}  {score:>{len(measure)}}  {arguments or 'as it was'}{why}"

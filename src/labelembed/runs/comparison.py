@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
-
-import torch
+from typing import Any, NamedTuple
 
 from labelembed.errors import RunFolderError
 from labelembed.recipes.loading import with_whole_paths
-from labelembed.recipes.references import whole_paths
 from labelembed.recipes.schema import Recipe
-from labelembed.runs.build import build_data
 from labelembed.runs.comparison_folder import DESCRIPTION_FILE, FORMAT_VERSION, merged, remove_comparison
-from labelembed.runs.comparison_plan import ComparisonPlan, run_name
-from labelembed.runs.display import ComparisonDisplay, reading_shown
+from labelembed.runs.comparison_plan import ComparisonPlan, half_done, run_name
+from labelembed.runs.display import ComparisonDisplay
+from labelembed.runs.machines import cluster_at, default_jobs, made_by, read_shown, say
 from labelembed.runs.run import refuse_other_data, run_job
 from labelembed.runs.training_network import network_for
 from labelembed.training.batches import TrainingData
 from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder, saving, write_json
-from labelembed.training.jobs import VISIBLE_GPUS, Event, Job, run_jobs, start_fork_server
+from labelembed.training.jobs import Event, Job, start_fork_server
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.run_lock import locked
 from labelembed.training.tracking import track_ended
@@ -70,7 +64,7 @@ def make_runs(
     *,
     jobs: int | None = None,
     device: str | None = None,
-    open_cluster: Callable[[], AbstractContextManager[Any]] | None = None,
+    cluster: str | None = None,
     track: Sequence[str] = (),
     overwrite: bool = False,
     quiet: bool = False,
@@ -83,21 +77,17 @@ def make_runs(
         out: The comparison folder.
         jobs: Runs at once; None: one a GPU, else one a core.
         device: `cpu`, or None for what there is.
-        open_cluster: Gives the cluster that makes the runs; None: this machine makes them.
+        cluster: The dask scheduler whose workers make the runs; None: this machine makes them.
         track: Trackers of `training.tracking` that the runs are logged to.
         overwrite: Remove the comparison that is in the folder, once the new one can begin.
         quiet: Show no progress.
     """
     to_make = len(plan.runs) if overwrite else len(plan.runs) - len(plan.finished())
     if to_make:
-        if open_cluster is None:
+        if cluster is None:
             start_fork_server(run_job)  # it imports while this process reads the data
-        with reading_shown(recipe.data["name"], quiet=quiet) as reading:
-            rows = build_data(recipe, progress=reading)
-        for note in rows.notes:
-            say(f"data: {note}")
-        try_networks(plan, rows, out)  # a fault is said once, here, before anything is written
-        del rows  # the processes of the runs read them themselves
+        # A fault is said once, here, before anything is written; the processes of the runs read the data themselves.
+        try_networks(plan, read_shown(recipe, quiet=quiet), out)
     if overwrite:
         remove_comparison(out)
     reused = len(plan.runs) - to_make
@@ -106,18 +96,18 @@ def make_runs(
             say(f"{reused} of {len(plan.runs)} runs reused")
         if plan.kept:
             say(f"in the table too, from before: {', '.join(plan.kept)}")
-    failed: dict[str, str] = {}
-    with open_cluster() if to_make and open_cluster is not None else nullcontext() as cluster:
+    display = ComparisonDisplay(
+        total=len(plan.runs), reused=reused, epochs=recipe.epochs, half_done=half_done(plan.runs), quiet=quiet
+    )
+    # No scheduler is asked for, and nothing shown, where nothing is left to do.
+    recipes = [run for *_, run, _ in plan.runs]
+    with (
+        cluster_at(cluster if to_make else None, out, recipes) as machines,
+        display.watching() if to_make else nullcontext(),
+    ):
         jobs = min(jobs or default_jobs(device), max(1, to_make))
-        how: dict[str, Any] = {"jobs": jobs, "device": device, "cluster": cluster, "has_lock": True}
-        if to_make:
-            display = ComparisonDisplay(
-                total=len(plan.runs), reused=reused, epochs=recipe.epochs, half_done=plan.half_done(), quiet=quiet
-            )
-            with display.watching():
-                failed = run_comparison(plan, out, observe=display, track=track, **how)
-        else:
-            run_comparison(plan, out, **how)
+        how: dict[str, Any] = {"jobs": jobs, "device": device, "cluster": machines, "track": track}
+        failed = run_comparison(plan, out, **how, observe=display, has_lock=True)
     for done in plan.finished():
         track_ended(done, track, device=device)  # of runs that were made without it
     return Made(failed, to_make > 0)
@@ -154,20 +144,15 @@ def run_comparison(
         InterruptedTraining: After a signal.
     """
     with nullcontext() if has_lock else locked(out, doing="made"):
-        return _made(plan, out, jobs=jobs, cluster=cluster, device=device, track=track, observe=observe)
+        make_writable_folder(out)
+        about, todo = _described(plan, cluster, device, track)
+        return _made(plan, out, about, todo, observe=observe, jobs=jobs, cluster=cluster, device=device)
 
 
-def _made(
-    plan: ComparisonPlan,
-    out: Path,
-    *,
-    jobs: int,
-    cluster: Cluster | None,
-    device: str | None,
-    track: Sequence[str],
-    observe: Callable[[Event], None],
-) -> dict[str, str]:
-    make_writable_folder(out)
+def _described(
+    plan: ComparisonPlan, cluster: Cluster | None, device: str | None, track: Sequence[str]
+) -> tuple[dict[str, Any], list[Job]]:
+    """Returns what ``comparison.json`` will hold, and the runs that are not finished."""
     session = "" if cluster is None else cluster.session
     done = {str(folder) for folder in plan.finished()}
     todo = [
@@ -197,19 +182,25 @@ def _made(
         "made": len(todo),
         **({} if plan.tuning is None else {"tuning": plan.tuning}),
     }
-    about = merged(plan.before, now, plan.kept)
+    return merged(plan.before, now, plan.kept), todo
+
+
+def _made(
+    plan: ComparisonPlan,
+    out: Path,
+    about: dict[str, Any],
+    todo: list[Job],
+    *,
+    observe: Callable[[Event], None],
+    **how: Any,
+) -> dict[str, str]:
+    """Makes runs; returns why some failed, and notes it in ``comparison.json`` where their folders do not say."""
     write = partial(_write_description, out, about)
     write()
     of_job = {run_name(variant, seed): (variant.name, seed) for variant, seed, *_ in plan.runs}
     failed: dict[str, str] = {}
     without_a_word: list[dict[str, Any]] = about.get("failed", [])
-    # Closed here and now, whatever `observe` raises: closing is what tells the workers to stop.
-    if cluster is None:
-        events = run_jobs(todo, run_job, processes=jobs, gpus=visible_gpus(device))
-    else:
-        events = cluster.run_jobs(todo, run_job)
-    jobs_at_work = cast("Generator[Event]", events)
-    with contextlib.closing(jobs_at_work) as events:
+    with made_by(todo, run_job, **how) as events:
         for event in events:
             observe(event)
             if event.kind == "failed":
@@ -238,48 +229,3 @@ def _tells_its_failure(folder: str) -> bool:
         return RunFolder(folder).state() == "failed"
     except RunFolderError:
         return False
-
-
-def files_of(plan: ComparisonPlan) -> list[str]:
-    """Returns the files and folders that the runs of a plan read, as whole paths."""
-    return files_of_recipes([recipe for *_, recipe, _ in plan.runs])
-
-
-def files_of_recipes(recipes: Sequence[Recipe]) -> list[str]:
-    """Returns the files and folders that runs of recipes read, as whole paths."""
-    found: dict[str, None] = {}
-    for recipe in recipes:
-        run = with_whole_paths(recipe)
-        named = [run.data.get("path"), run.model.get("weights"), *whole_paths(run, None).values()]
-        found |= dict.fromkeys(str(value).removeprefix("text:") for value in named if value is not None)
-    return list(found)
-
-
-def available_cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-
-
-def visible_gpus(device: str | None) -> list[str]:
-    """Returns the GPUs that runs may use, as `CUDA_VISIBLE_DEVICES` names them.
-
-    Args:
-        device: `cpu`: none; None: all that this process sees.
-    """
-    count = torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0
-    named = [name.strip() for name in os.environ.get(VISIBLE_GPUS, "").split(",") if name.strip()]
-    return named[:count] or [str(number) for number in range(count)]
-
-
-def default_jobs(device: str | None) -> int:
-    """Returns how many runs are made at once where nothing else is said: one a GPU, without a GPU one a core.
-
-    Args:
-        device: See `visible_gpus`.
-    """
-    return len(visible_gpus(device)) or available_cores()
-
-
-def say(text: str) -> None:
-    """Prints a line to standard error."""
-    print(text, file=sys.stderr, flush=True)

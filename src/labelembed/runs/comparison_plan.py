@@ -48,10 +48,11 @@ class ComparisonPlan:
         """Returns the folders of the runs that are done."""
         return [folder for *_, folder in self.runs if RunFolder(folder).state() == "finished"]
 
-    def half_done(self) -> dict[str, float]:
-        """Returns by the name of a run how many epochs of it are done, of those that have begun and not finished."""
-        begun = [(run_name(variant, seed), RunFolder(folder)) for variant, seed, _, folder in self.runs]
-        return {name: float(len(folder.journal())) for name, folder in begun if folder.state() == "unfinished"}
+
+def half_done(runs: Sequence[tuple[Variant, int, Recipe, Path]]) -> dict[str, float]:
+    """Returns by the name of a run how many epochs of it are done, of those that have begun and not finished."""
+    begun = [(run_name(variant, seed), RunFolder(folder)) for variant, seed, _, folder in runs]
+    return {name: float(len(folder.journal())) for name, folder in begun if folder.state() == "unfinished"}
 
 
 def run_name(variant: Variant, seed: int) -> str:

@@ -31,13 +31,15 @@ from labelembed.training.checkpoints import load_newest
 from labelembed.training.device import lost_processes_named
 from labelembed.training.environment import begin_peak
 from labelembed.training.files import saving
-from labelembed.training.network import Network, coupling_notes
+from labelembed.training.network import coupling_notes
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import JOURNAL_LINE_BYTES, RunFolder
 from labelembed.training.run_lock import locked
 from labelembed.training.signals import Stopped
 from labelembed.training.tracking import tracked
 from labelembed.training.trainer import Trainer
+from labelembed.training.worker_log import LOG_FILE, opened_log
+from labelembed.training.worker_log import note as write_note
 
 # Seconds that a run of a comparison waits for the process that made it before.
 _PATIENCE = 20.0
@@ -88,12 +90,22 @@ def run_recipe(
         InterruptedTraining: When it was asked to stop; it can be resumed.
     """
     folder = RunFolder(out)
-    how: dict[str, Any] = {"observe": observe, "stop": stop, "device": device, "warn": warn, "asking": asking}
-    more: dict[str, Any] = {"data": data, "reading": reading, "track": track, "force": force}
     unlocked = has_lock or (folder.state() == "finished" and not force)
     with nullcontext() if unlocked else locked(folder.path, patience=patience, stop=stop):
         try:
-            return _run(recipe, folder, **more, **how)
+            changed = False
+            if folder.state() != "empty":
+                refuse_other_recipe(recipe, folder, force=force or None, anew="choose another folder")
+                changed = force and bool(differences(recipe, folder))
+            if folder.state() == "finished" and not changed:
+                return folder.result()
+            if data is None:
+                data = _data_of_run(recipe, folder, reading)
+            for note in data.notes:
+                warn(f"data: {note}")
+            how: dict[str, Any] = {"observe": observe, "stop": stop, "device": device, "warn": warn, "asking": asking}
+            with lost_processes_named(folder.path):
+                return _run(recipe, folder, data, changed=changed, track=track, **how)
         except Stopped as stopped:
             if folder.state() != "unfinished":
                 raise
@@ -101,50 +113,18 @@ def run_recipe(
             raise InterruptedTraining(message, signal_number=stopped.signal_number) from None
 
 
+def _data_of_run(recipe: Recipe, folder: RunFolder, reading: ReadingProgress | None) -> TrainingData:
+    """Reads the data; what a run that has begun has learned of them, or keeps of an encoder, it goes on with."""
+    begun = folder.state() != "empty" and recipe.text_inputs in ("features", "tokens")
+    encoder = kept_encoder(build_reader(recipe), folder, {}) if begun else None
+    return build_data(recipe, progress=reading, encoder=encoder)
+
+
 def _run(
     recipe: Recipe,
     folder: RunFolder,
-    *,
-    data: TrainingData | None,
-    device: str | None,
-    warn: Callable[[str], None],
-    reading: ReadingProgress | None,
-    force: bool,
-    **how: Any,
-) -> dict[str, Any]:
-    """Does what `run_recipe` says, with the folder's lock."""
-    changed = False
-    if folder.state() != "empty":
-        refuse_other_recipe(recipe, folder, force=force or None, anew="choose another folder")
-        changed = force and bool(differences(recipe, folder))
-    if folder.state() == "finished" and not changed:
-        return folder.result()
-    if data is None:
-        # What a run has learned of its data, or keeps of an encoder, it goes on with.
-        begun = folder.state() != "empty" and recipe.text_inputs in ("features", "tokens")
-        encoder = kept_encoder(build_reader(recipe), folder, {}) if begun else None
-        data = build_data(recipe, progress=reading, encoder=encoder)
-    for note in data.notes:
-        warn(f"data: {note}")
-    network = network_for(recipe, data, base=folder.path)
-    if recipe.micro_batches > 1:
-        for note in coupling_notes(network, recipe.micro_batches):
-            warn(note)
-    begin_peak()
-    begun = folder.state() != "empty"
-    if begun:
-        refuse_other_data(folder, data)
-    with lost_processes_named(folder.path):
-        return _trained(recipe, folder, data, network, begun=begun, changed=changed, device=device, warn=warn, **how)
-
-
-def _trained(
-    recipe: Recipe,
-    folder: RunFolder,
     data: TrainingData,
-    network: Network,
     *,
-    begun: bool,
     changed: bool,
     observe: Callable[[Progress], None],
     stop: Callable[[], bool],
@@ -153,7 +133,15 @@ def _trained(
     asking: Asking,
     track: Sequence[str],
 ) -> dict[str, Any]:
-    """Trains the network from where the folder says to the end; see `run_recipe`."""
+    """Trains from where the folder says to the end, with the folder's lock; see `run_recipe`."""
+    network = network_for(recipe, data, base=folder.path)
+    if recipe.micro_batches > 1:
+        for note in coupling_notes(network, recipe.micro_batches):
+            warn(note)
+    begin_peak()
+    begun = folder.state() != "empty"
+    if begun:
+        refuse_other_data(folder, data)
     trainer = Trainer(
         network,
         partial(build_optimizer, recipe),
@@ -281,8 +269,13 @@ def cached_data(recipe: Recipe, *, progress: ReadingProgress | None = None, sess
 def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> dict[str, Any]:
     """Makes one run of a comparison in a worker process; see `training.jobs` and `training.cluster`."""
     recipe = parse_recipe(payload["recipe"], source=payload["source"])
-    how = {"device": payload["device"], "track": payload.get("track", ())}
-    how["warn"] = partial(warn_in_log, Path(payload["folder"]) / LOG_FILE)
+    log = Path(payload["folder"]) / LOG_FILE
+
+    def warn(text: str) -> None:
+        with opened_log(log) as file:
+            write_note(file, text)
+
+    how: dict[str, Any] = {"device": payload["device"], "track": payload.get("track", ()), "warn": warn}
     data = cached_data(recipe, session=payload.get("session", ""))
     # One that was lost may still be saving when its run is handed on.
     return run_recipe(recipe, payload["folder"], data=data, observe=observe, stop=stop, patience=_PATIENCE, **how)

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import yaml
 
+from labelembed.errors import RecipeError, TrainingError
+from labelembed.recipes.schema import Recipe
 from labelembed.recipes.variants import Variant, checked_variants
-from labelembed.runs.comparison import visible_gpus
+from labelembed.runs.comparison_plan import ComparisonPlan, plan_runs
+from labelembed.runs.display import ComparisonDisplay
+from labelembed.runs.machines import cluster_at, default_jobs, made_by, read_shown, say
 from labelembed.runs.recipe_diff import flat_recipe, refuse_other_recipe
 from labelembed.runs.search_spaces import Space, described, draws_of, recipe_with
+from labelembed.runs.training_network import network_for
 from labelembed.runs.trials import ROUND, Trials, curve_of, refuse_other_study, run_trial, studies_in
-from labelembed.runs.tuning_plan import MEASURES, TuningPlan
+from labelembed.runs.tuning_plan import MEASURES, TuningPlan, plan_tuning
 from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder, write_bytes, write_json
-from labelembed.training.jobs import Event, Job, run_jobs
+from labelembed.training.jobs import Event, Job
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.worker_log import LOG_FILE, with_last_lines
 
+#: Of a comparison's folder: the trials of its variants.
+TUNING_FOLDER = "tuning"
 _RATE = "optimizer.learning_rate"
 _STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "RUNNING": "open"}
 
@@ -150,14 +156,7 @@ def _made(
 ) -> set[Path]:
     """Makes runs; returns the folders of those that were pruned, and notes why others could not be made."""
     pruned: set[Path] = set()
-    if not todo:
-        return pruned
-    if cluster is None:
-        events = run_jobs(todo, run_trial, processes=jobs, gpus=visible_gpus(device))
-    else:
-        events = cluster.run_jobs(todo, run_trial)
-    # Closed here and now, whatever `observe` raises: closing is what tells the workers to stop.
-    with contextlib.closing(cast("Generator[Event]", events)) as at_work:
+    with made_by(todo, run_trial, jobs=jobs, cluster=cluster, device=device) as at_work:
         for event in at_work:
             observe(event)
             folder = RunFolder(event.job.payload["folder"])
@@ -259,3 +258,93 @@ def tuned_variants(plan: TuningPlan, about: dict[str, Any]) -> list[Variant]:
         folder = "-".join([chosen.folder, *(f"{key}={_text(value)}" for key, value in settings.items())])
         found.append(replace(chosen, name=f"{variant.name} tuned", folder=folder, settings=own))
     return found
+
+
+def make_tuning(
+    plan: TuningPlan, *, jobs: int | None, cluster: str | None, device: str | None, quiet: bool
+) -> tuple[dict[str, Any], TrainingError | None]:
+    """Makes the trials with progress shown; the caller has the folder's lock.
+
+    Args:
+        plan: What `tuning_plan.plan_tuning` returned.
+        jobs: Runs at once; None: one a GPU, else one a core.
+        cluster: The dask scheduler whose workers make the runs; None: this machine makes them.
+        device: `cpu`, or None for what there is.
+        quiet: Show no progress.
+
+    Returns:
+        What ``tuning.json`` holds, see `run_tuning`, and why there is not a chosen trial of every variant.
+    """
+    for name in plan.left_out:
+        say(f"note: {name} is left out: it differs from another only in what is tuned")
+    data = read_shown(plan.recipe, quiet=quiet)
+    firsts = [plan.recipe_of(variant, {}, plan.seeds[0]) for variant, _ in plan.tuned]
+    for recipe in firsts:
+        network_for(recipe, data, to_try=True)  # a fault is said once, here, before anything is written
+    total, finished = len(plan.runs()), plan.count_ended()
+    if finished and not quiet:
+        say(f"{finished} runs of trials reused")
+    display = ComparisonDisplay(total=total, reused=finished, epochs=plan.recipe.epochs, quiet=quiet)
+    # No scheduler is asked for where nothing is left to do.
+    with cluster_at(cluster if finished < total else None, plan.out, firsts) as machines, display.watching():
+        how: dict[str, Any] = {"cluster": machines, "device": device, "observe": display}
+        made = run_tuning(plan, fingerprint=data.fingerprint(), jobs=jobs or default_jobs(device), **how)
+    return made[0], failure_of(*made)
+
+
+def failure_of(about: dict[str, Any], problems: dict[str, str]) -> TrainingError | None:
+    """Returns why there is not a chosen trial of every variant; None where there is."""
+    if problems:
+        runs = "1 run" if len(problems) == 1 else f"{len(problems)} runs"
+        heading = f"{runs} could not be made; the same command tries again"
+        reasons = [f"{name}: {(why.splitlines() or ['no reason'])[0]}" for name, why in problems.items()]
+        return TrainingError("\n".join([heading, *reasons]))
+    reasons = [
+        f"{one['name']}: {next((trial['message'] for trial in one['trials'] if trial['message']), 'given up')}"
+        for one in about["variants"]
+        if one["space"] and one["chosen"] is None
+    ]
+    return TrainingError("\n".join(["no trial has a score", *reasons])) if reasons else None
+
+
+def plan_of_tuning(plan: ComparisonPlan, recipe: Recipe, out: Path, *, trials: int, space: Sequence[str]) -> TuningPlan:
+    """Returns the tuning of a comparison's variants, with seeds that are none of its own; see `tuning_plan`.
+
+    Raises:
+        RecipeError: When it cannot be, or the baseline would be left out.
+    """
+    how: dict[str, Any] = {"trials": trials, "space": space}
+    tuning = plan_tuning(
+        recipe, plan.recipe_name, out / TUNING_FOLDER, variants=plan.variants, taken_seeds=plan.seeds, **how
+    )
+    if plan.baseline in tuning.left_out:
+        message = f"{plan.baseline} differs from another variant only in what is tuned; name that one"
+        raise RecipeError([message], source="--baseline")
+    return tuning
+
+
+def tuned_plan(plan: ComparisonPlan, tuning: TuningPlan, recipe: Recipe, out: Path, **how_made: Any) -> ComparisonPlan:
+    """Makes the trials and returns the comparison of what they chose; `how_made` is that of `make_tuning`.
+
+    Raises:
+        TrainingError: When a variant has no trial with a score, or runs could not be made.
+    """
+    about, failure = make_tuning(tuning, **how_made)
+    if failure is not None:
+        raise failure
+    variants = tuned_variants(tuning, about)
+    names = {entry["name"]: variant.name for entry, variant in zip(about["variants"], variants, strict=True)}
+    for_the_report = [
+        {
+            **{key: entry[key] for key in ("space", "arguments", "score", "first_score", "rate_at_end")},
+            "name": names[entry["name"]],
+            "was": entry["name"],
+            "trials": len(entry["trials"]),
+            "without_score": sum(trial["score"] is None for trial in entry["trials"]),
+        }
+        for entry in about["variants"]
+    ]
+    kept = {key: about[key] for key in ("measure", "trials", "seeds", "pruning", "left_out")}
+    how: dict[str, Any] = {"baseline": names.get(plan.baseline, plan.baseline), "seeds": plan.seeds}
+    how["tuning"] = {"folder": TUNING_FOLDER, **kept, "variants": for_the_report}
+    return plan_runs(recipe, plan.recipe_name, out, variants=variants, **how)

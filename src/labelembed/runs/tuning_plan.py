@@ -81,6 +81,10 @@ class TuningPlan:
             for seed, folder in self.folders_of(variant, number).items()
         ]
 
+    def count_ended(self) -> int:
+        """Returns how many runs of the trials have ended, those that failed too."""
+        return sum((folder / "result.json").exists() for *_, folder in self.runs())
+
 
 def plan_tuning(
     recipe: Recipe,
