@@ -81,7 +81,7 @@ ENCODED = ("text-features", "text-finetune")
 
 @pytest.mark.parametrize("name", ENCODED)
 def test_encoders_count_their_tokens_and_say_the_same_from_the_cache(name, tmp_path, monkeypatch):
-    from labelembed.data.encoders import text_tokens
+    from labelembed.data.encoders import text_features
     from tests.made_text_encoder import write_encoder
 
     write_encoder(tmp_path / "encoder")
@@ -104,12 +104,12 @@ def test_encoders_count_their_tokens_and_say_the_same_from_the_cache(name, tmp_p
     def again(*args, **kwargs):
         pytest.fail("the texts were cut into tokens again")
 
-    monkeypatch.setattr(text_tokens, "tokens_of", again)
+    monkeypatch.setattr(text_features, "tokens_of", again)
     assert notes(7) == first
 
 
 def test_a_tokenizer_that_does_not_say_what_it_cut_off_is_asked_again():
-    from labelembed.data.encoders.text_tokens import tokens_of
+    from labelembed.data.encoders.text_features import tokens_of
 
     asked = []
 

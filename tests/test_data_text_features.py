@@ -10,8 +10,7 @@ import torch
 
 from labelembed.data import Texts
 from labelembed.data.encoders import text_features as module
-from labelembed.data.encoders.text_features import TextEncoder
-from labelembed.data.encoders.text_tokens import TokenizedTexts
+from labelembed.data.encoders.text_features import TextEncoder, TokenizedTexts
 from labelembed.errors import DataError
 from labelembed.pretrained_text import load_encoder, load_tokenizer
 from tests.made_text_encoder import WORDS, tokenizer, write_encoder

@@ -15,7 +15,6 @@ from labelembed import pretrained_text
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.geometry import LabelGeometry
 from labelembed.models.text_transformer import encode_names
-from labelembed.recipes.loading import load_recipe
 from labelembed.runs import embedding
 from labelembed.runs.build import build_data
 from labelembed.runs.run import cached_data, run_recipe
@@ -74,15 +73,6 @@ def test_student_goes_on_and_predicts_without_its_teacher(teacher, tmp_path):
     assert "objective.teacher_logits" not in load_file(tmp_path / "moved" / "model.safetensors")
     assert run.recipe.objective["teacher"] == "teacher.safetensors"
     assert run.probabilities(cached_data(recipe).test.inputs[:3]).shape == (3, 10)
-
-
-def test_recipe_of_a_finished_student_runs_the_run_again_elsewhere(teacher, tmp_path, monkeypatch):
-    train(distilled(teacher), tmp_path / "first")
-    monkeypatch.chdir(tmp_path)
-    recipe, _ = load_recipe(str(tmp_path / "first" / "recipe.yaml"))
-    train(recipe, tmp_path / "second")
-    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second")]
-    assert models[0] == models[1]
 
 
 def test_another_teacher_is_another_run(teacher, tmp_path):

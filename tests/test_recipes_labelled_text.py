@@ -201,14 +201,6 @@ def test_a_run_that_lost_its_end_finds_the_same_words_again(tmp_path):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_compare_gives_a_verdict_on_a_file_that_nobody_has_seen(tmp_path):
-    file = write_reviews(tmp_path)
-    words = ["compare", "text-bag", "--data", file, "--out", tmp_path / "all", "--seeds", "1", *QUICK]
-    words += ["--objectives", "one_hot,label_embedding", "--jobs", "1"]
-    assert "With the one seed they share, the test error of label_embedding is " in succeed(*words).out
-    assert (tmp_path / "all" / "report.html").is_file()
-
-
 @pytest.mark.parametrize(
     ("recipe", "setting", "message"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,7 +11,7 @@ from labelembed.recipes.loading import load_recipe
 from labelembed.runs.run import run_recipe
 from labelembed.runs.saved_run import SavedRun
 from labelembed.training.run_folder import RunFolder
-from tests.made_data import made_colours, made_images, picture_bytes, write_idx_folder, write_parquet
+from tests.made_data import made_colours, picture_bytes, write_parquet
 from tests.made_pictures import write_classes
 from tests.made_training import no_flush, one_thread  # noqa: F401
 
@@ -73,21 +72,6 @@ def test_cifar100_resnet18_learns_a_fifth_as_fast_from_epochs_40_and_80(tmp_path
     schedule = build_schedule(load_recipe("cifar100-resnet18", data="anywhere")[0])
     rates = [schedule(epoch * 390, 390, 39_000) for epoch in (0, 39, 40, 79, 80, 99)]
     assert rates == pytest.approx([1, 1, 0.2, 0.2, 0.04, 0.04])
-
-
-def test_fashion_mnist_cnn_reads_idx_files(tmp_path):
-    data = write_idx_folder(
-        tmp_path / "fashion",
-        train_images=made_images(60, height=28, width=28),
-        train_labels=np.arange(60, dtype=np.uint8) % 10,
-        test_images=made_images(10, height=28, width=28),
-        zipped=True,
-    )
-    settings = ["data.validation.rows=20", "batch_size=20", "model.dense_size=8"]
-    line, saved = run("fashion-mnist-cnn", data, tmp_path / "run", *settings)
-    wrong = 20 * line["validation"]["error"]  # of 20 rows
-    assert wrong == pytest.approx(round(wrong), abs=1e-9)
-    assert saved.input_shape == (1, 28, 28)
 
 
 def test_images_backbone_goes_on_from_a_file_that_may_then_be_gone(tmp_path):

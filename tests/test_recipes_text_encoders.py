@@ -135,14 +135,6 @@ def test_compare_reads_the_texts_once_for_all_runs(tmp_path):
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 4
 
 
-@pytest.mark.usefixtures("encoder")
-def test_names_of_labels_can_be_given(tmp_path):
-    run_recipe(recipe_of("text-features", tmp_path, "data.names=[bad, good]", "epochs=1"), tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "environment.json").read_text())["data"]["names"] == ["bad", "good"]
-    with pytest.raises(DataError, match="expected 2 names, one for each label found in training, got 1"):
-        run_recipe(recipe_of("text-features", tmp_path, "data.names=[bad]"), tmp_path / "other")
-
-
 @pytest.mark.parametrize(
     ("name", "spoil", "message"),
     [

@@ -111,10 +111,9 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
             block = {**block, **OLD_NAMES.get(str(block.get("name")), {})}
         blocks[kind], found = resolve(kind, table, block, common=DataCommon if kind == "data" else None)
         faults += found
-        if blocks[kind]:
-            faults += value_faults(
-                kind, table[blocks[kind]["name"]], blocks[kind]
-            )  # of the values whose types are right
+        if blocks[kind]:  # of the values whose types are right
+            component = table[blocks[kind]["name"]]
+            faults += value_faults(kind, component, blocks[kind])
     rest = {key: value for key, value in values.items() if key not in TABLES}
     try:
         recipe = Recipe.model_validate({**{kind: {} for kind in TABLES if kind in values}, **blocks, **rest})

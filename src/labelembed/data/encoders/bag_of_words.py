@@ -6,15 +6,18 @@ serves better than counts (Wang and Manning 2012, "Baselines and bigrams", secti
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
@@ -26,6 +29,8 @@ from labelembed.errors import DataError
 VOCABULARY_FILE = "words.txt"
 SETTINGS_FILE = "words.json"
 _FORMAT = "labelembed.words.1"
+
+Array = npt.NDArray[np.int64]
 
 # Words with the apostrophes inside them, numbers, and the signs that carry a feeling.
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[!?]")
@@ -84,7 +89,7 @@ class WordBags(Encoder):
         self.row_length = 1
         self.maximum_words = maximum_words
         self._ngrams, self._minimum_texts, self._maximum_features = ngrams, minimum_texts, maximum_features
-        self._counting: tuple[Any, list[int]] | None = None
+        self._numbers: dict[str, int] = {}
 
     @property
     def input_range(self) -> tuple[float, float]:
@@ -97,61 +102,56 @@ class WordBags(Encoder):
         Raises:
             DataError: No feature stands in so many texts.
         """
-        counter, cut = self._counter(None)
-        self.column, self._counting = examples.column, None
-        features: list[str] = []
-        with contextlib.suppress(ValueError):  # raised where no text has a word
-            matrix = counter.fit_transform(examples)
-            counts = np.bincount(matrix.indices, minlength=matrix.shape[1]).tolist()
-            often = [(-counts[column], gram.count(" "), gram) for gram, column in counter.vocabulary_.items()
-                     if counts[column] >= self._minimum_texts]  # fmt: skip
-            features = [gram for _, _, gram in sorted(often)[: self._maximum_features]]
-        if not features:
+        self.column = examples.column
+        seen: defaultdict[str, int] = defaultdict(count(1).__next__)
+        found, lengths, cut = self._found(examples, seen.__getitem__)
+        texts_with = np.bincount(found, minlength=1)  # each feature stands once in a text
+        least = max(self._minimum_texts, np.sort(texts_with)[-self._maximum_features :][0])
+        often = [
+            (-texts, gram.count(" "), gram)
+            for gram, texts in zip(seen, texts_with[1:].tolist(), strict=True)
+            if texts >= least
+        ]
+        self._keep([gram for _, _, gram in sorted(often)[: self._maximum_features]])
+        if not self.features:
             raise DataError(
                 f"{examples.source}: no word stands in {self._minimum_texts} training texts or more; lower it with "
                 "--set data.minimum_texts=1"
             )
-        self.features, self.row_length = tuple(features), 1
-        inputs = _rows(matrix[:, [counter.vocabulary_[gram] for gram in features]], 1)
+        kept = np.zeros(len(seen) + 1, dtype=np.int64)
+        kept[[seen[gram] for gram in self.features]] = np.arange(1, len(self.features) + 1)
+        texts, numbers = np.repeat(np.arange(len(lengths)), lengths), kept[found]
+        inputs = _rows(texts[numbers > 0], numbers[numbers > 0], len(lengths), 1)
         self.row_length = inputs.shape[1]
-        return Encoded(inputs, len(cut))
+        return Encoded(inputs, cut)
 
     def transform(self, examples: Iterable[str]) -> Encoded:
         """Returns the features of each text [N, F], int32: ascending numbers, then zeros.
 
         F is `row_length`, or the number of features of the longest of these texts where that is more.
         """
-        if self._counting is None:  # kept, since a large vocabulary takes longer to look through than a text
-            self._counting = self._counter(self.features)
-        counter, cut = self._counting
-        cut.clear()
-        return Encoded(_rows(counter.transform(examples), self.row_length), len(cut))
+        numbers, lengths, cut = self._found(examples, self._numbers.get)
+        texts = np.repeat(np.arange(len(lengths)), lengths)
+        return Encoded(_rows(texts, numbers, len(lengths), self.row_length), cut)
 
-    def _counter(self, features: Sequence[str] | None) -> tuple[Any, list[int]]:
-        """Returns what counts n-grams, and the lengths of the texts that it has cut."""
-        from sklearn.feature_extraction.text import CountVectorizer
-
-        cut: list[int] = []
-
-        def first_words(text: str) -> list[str]:
+    def _found(self, texts: Iterable[str], number_of: Callable[[str], int | None]) -> tuple[Array, Array, int]:
+        """Returns the numbers of the n-grams that texts have, how many each text has, and how many texts are cut."""
+        numbers, lengths, cut = array("i"), [], 0
+        for text in texts:
             words = words_of(text)
-            if len(words) > self.maximum_words:
-                cut.append(len(words))
-            return words[: self.maximum_words]
+            cut += len(words) > self.maximum_words
+            words = words[: self.maximum_words]
+            grams = set(words)
+            for length in range(2, self._ngrams + 1):
+                grams.update(map(" ".join, zip(*(words[begin:] for begin in range(length)), strict=False)))
+            before = len(numbers)
+            numbers.extend(filter(None, map(number_of, grams)))
+            lengths.append(len(numbers) - before)
+        return np.array(numbers, dtype=np.int64), np.array(lengths, dtype=np.int64), cut
 
-        longest = self._ngrams if features is None else max(feature.count(" ") + 1 for feature in features)
-        return (
-            CountVectorizer(
-                binary=True,
-                tokenizer=first_words,
-                token_pattern=None,
-                lowercase=False,
-                ngram_range=(1, longest),
-                dtype=np.int32,
-                vocabulary=features,
-            ),
-            cut,
-        )
+    def _keep(self, features: Sequence[str]) -> None:
+        self.features = tuple(features)
+        self._numbers = {feature: number for number, feature in enumerate(features, start=1)}
 
     def cut_texts(self, count: int, of: int) -> CutTexts:
         """Returns what to say of texts that have more words than are read."""
@@ -181,16 +181,25 @@ class WordBags(Encoder):
         settings = read_settings(folder / SETTINGS_FILE, _FORMAT, _Settings)
         if not all(feature and all(feature.split(" ")) for feature in features) or len(set(features)) < len(features):
             raise DataError(f"{vocabulary}: damaged, a line is empty or stands twice")
-        found = cls(maximum_words=settings.maximum_words)
-        found.features, found.row_length, found.column = tuple(features), settings.row_length, settings.column
+        longest = max(feature.count(" ") + 1 for feature in features)
+        found = cls(ngrams=longest, maximum_words=settings.maximum_words)
+        found.row_length, found.column = settings.row_length, settings.column
+        found._keep(features)
         return found
 
 
-def _rows(matrix: Any, least: int) -> Tensor:
-    """Returns the columns that each row of a sparse matrix has, numbered from 1 and ascending [N, F], then zeros."""
-    matrix.sort_indices()
-    lengths = np.diff(matrix.indptr)
+def _rows(texts: Array, numbers: Array, rows: int, least: int) -> Tensor:
+    """Returns the numbers of each text, ascending [N, F], then zeros.
+
+    Args:
+        texts: Which text each number is of.
+        numbers: From 1.
+        rows: N.
+        least: F at least.
+    """
+    lengths = np.bincount(texts, minlength=rows)
     width = max(least, int(lengths.max(initial=0)))
-    inputs = np.zeros((matrix.shape[0], width), dtype=np.int32)
-    inputs[np.arange(width) < lengths[:, None]] = matrix.indices + 1
+    inputs = np.zeros((rows, width), dtype=np.int32)
+    largest = int(numbers.max(initial=0)) + 1
+    inputs[np.arange(width) < lengths[:, None]] = np.sort(texts * largest + numbers) % largest
     return torch.from_numpy(inputs)

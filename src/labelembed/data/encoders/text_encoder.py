@@ -18,8 +18,7 @@ from torch import Tensor
 
 from labelembed.data.cache import cached_array
 from labelembed.data.encoder import CutTexts, Encoded, Encoder, read_settings
-from labelembed.data.encoders.text_features import Precision, features_of
-from labelembed.data.encoders.text_tokens import TokenizedTexts
+from labelembed.data.encoders.text_features import Precision, TokenizedTexts, features_of
 from labelembed.data.texts import Texts
 from labelembed.errors import DataError
 from labelembed.pretrained_text import (
