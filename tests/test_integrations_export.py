@@ -96,16 +96,6 @@ def test_the_exported_program_gives_what_the_run_gives(tmp_path, objective):
     assert json.loads(json.loads(extra["labelembed.json"])["labels"]) == list(NAMES)
 
 
-def test_probabilities_are_those_of_predict(tmp_path):
-    saved = saved_of("static_labels", "cnn")
-    made = export_saved(saved, tmp_path / "m.onnx", probabilities=True)
-    assert made.output == "probabilities"
-    session = session_of(tmp_path / "m.onnx")
-    found = session.run(["probabilities"], {"inputs": raw(17).numpy()})[0]
-    np.testing.assert_allclose(found, saved.probabilities(raw(17)).numpy(), atol=CLOSE)
-    np.testing.assert_allclose(found.sum(axis=1), 1, atol=CLOSE)
-
-
 def test_the_file_says_what_is_needed_to_use_it(tmp_path):
     export_saved(saved_of("label_smoothing"), tmp_path / "m.onnx")
     session = session_of(tmp_path / "m.onnx")

@@ -1,22 +1,26 @@
-"""The papers' figures as files, and what is said where there is nothing to draw."""
+"""Figures as files, what is said where there is nothing to draw, and what the forest plot has."""
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 
 from labelembed.errors import RunFolderError
 from labelembed.geometry import LabelMap
-from labelembed.report import load_comparison
+from labelembed.report import comparison_rows, load_comparison
 from labelembed.report.catalogue import FIGURES, draw_figure
 from labelembed.report.curves import CurveMeasure, curve_measures, curve_sketch
+from labelembed.report.forest import forest_plot, forest_sketch
 from labelembed.report.formatting import wrapped
 from labelembed.report.label_figures import dendrogram, label_map
 from tests.made_cli import call, succeed
-from tests.made_evidence import leave_errors, leave_sentences
-from tests.made_runs import embedding_geometry, make_comparison, run_path
+from tests.made_evidence import leave_errors, leave_examples, leave_sentences
+from tests.made_runs import embedding_geometry, journal_lines, make_comparison, make_run, measures, run_path
 
 EMBEDDING = "label_embedding preset=paper"
 NAMES = ("cat", "dog", "horse", "car", "bus")
@@ -84,13 +88,9 @@ def test_what_cannot_be_drawn_is_said(folder, tmp_path):
     assert not (tmp_path / "curves.pdf").exists()
 
 
-def test_command_writes_figures_and_several_runs(folder, tmp_path, monkeypatch):
+def test_command_writes_figures(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert succeed("figure", "curves", str(folder), "-o", "curves.svg").out.strip() == "curves.svg"
-    runs = [str(run_path(folder, name, 0)) for name in ("one_hot", EMBEDDING)]
-    assert succeed("report", *runs).out.strip() == "report.html"
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "2 variants, 1 seed, test examples, compared with one_hot" in page
     assert "unknown figure 'curvs' (did you mean 'curves'?)" in call("figure", "curvs", str(folder)).err
 
 
@@ -127,3 +127,51 @@ def test_tree_and_map_have_their_numbers():
         ["dog", 2.0, 3.0],
         ["ship", 4.0, 5.0],
     ]
+
+
+# ------------------------------------------------------------------------------------------------- the forest plot
+
+ERRORS = {
+    "one_hot": {0: 0.20, 1: 0.22, 2: 0.21},
+    "label_smoothing smoothing=0.4": {0: 0.18, 1: 0.19, 2: 0.20},
+    "label_embedding": {0: 0.19, 1: 0.23},
+}
+
+
+def test_it_is_an_svg_of_its_own_dark_on_white(tmp_path):
+    text = forest_plot(load_comparison(make_comparison(tmp_path, ERRORS)))
+    ET.fromstring(text)
+    assert "var(--" not in text
+    assert "currentColor" not in text
+    assert "one_hot (control)" in text
+    assert "test error minus that of one_hot, points (lower is better)" in text
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_it_says_each_difference_and_has_each_seed_in_full(tmp_path, narrow):
+    comparison = load_comparison(make_comparison(tmp_path, ERRORS))
+    rows = comparison_rows(comparison)
+    sketch = forest_sketch(comparison, rows, "forest", narrow=narrow)
+    assert "label_smoothing smoothing=0.4 -2.00 points, 95 % interval over seeds -4.48 to 0.48" in sketch.description
+    numbers = [(name, seed, value, difference) for name, seed, value, difference in sketch.numbers[1:]]
+    assert ("label_embedding", 1, 0.23, pytest.approx(0.01, abs=1e-12)) in numbers
+    assert len(numbers) == 8
+    written = io.StringIO()
+    csv.writer(written).writerows(sketch.numbers)
+    assert written.getvalue().startswith("variant,seed,test error,difference")
+
+
+def test_the_thin_bar_is_spoken_of_only_where_there_is_one(tmp_path):
+    comparison = load_comparison(make_comparison(tmp_path, {name: dict.fromkeys((0, 1), 0.25) for name in ERRORS}))
+    sketch = forest_sketch(comparison, comparison_rows(comparison), "forest")
+    assert "test examples" not in sketch.caption
+    for place, name in enumerate(ERRORS):
+        for seed in (0, 1):
+            leave_examples(run_path(tmp_path, name, seed), np.roll([True] * 15 + [False] * 5, place + 3 * seed))
+    sketch = forest_sketch(comparison, comparison_rows(comparison), "forest")
+    assert "over seeds and test examples" in sketch.caption
+
+
+def test_nothing_compared_gives_no_plot(tmp_path):
+    run = make_run(tmp_path / "run", test=measures(0.1), journal=journal_lines([0.1]))
+    assert forest_plot(load_comparison(run.path)) == ""

@@ -418,4 +418,5 @@ def test_translations_are_decided_by_bleu_and_their_notes_are_of_it(tmp_path):
     for heading in ("BLEU", "brevity", "length", "token"):
         assert heading in printed
     assert any(note.startswith("Differences are test BLEU minus that of one_hot") for note in notes)
+    assert any(note.startswith("Speed is read off the validation token error") for note in notes)
     assert "Temperature scaling is for classifiers; the tokens of a corpus take none." in notes

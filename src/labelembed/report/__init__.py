@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns, load_comparison
-from labelembed.report.comparison_files import write_comparison
 from labelembed.report.forest import forest_plot
 from labelembed.report.gathering import load_several
 from labelembed.report.model_card import model_card, write_card
 from labelembed.report.notes import table_notes
-from labelembed.report.page import write_report
+from labelembed.report.page import write_comparison, write_report
 from labelembed.report.table import Row, comparison_rows
 from labelembed.report.table_files import rows_as_json, runs_as_cells, variants_as_cells, write_csv, write_runs_csv
 from labelembed.report.table_printing import print_comparison, rich_table

@@ -78,17 +78,15 @@ def label_map(
     plane: LabelMap,
     *,
     stress: float | None = None,
-    reference: str = "WordNet",
     groups: LabelGroups | None = None,
     key: str = "map",
 ) -> Sketch:
-    """Returns the labels as points of a plane; over a reference's points, where they are laid over each other.
+    """Returns the labels as points of a plane; over WordNet's points, where they are laid over each other.
 
     Args:
         names: The labels that the map has.
         plane: As `geometry.label_plane` gives it.
         stress: How much of the distances the plane loses, see `map_stress`; None: not told.
-        reference: What the map's reference is called.
         groups: Of the labels that are drawn; each has a colour and a mark.
         key: Begins every id in the SVG.
     """
@@ -119,7 +117,7 @@ def label_map(
             there, ring = placed(theirs), series_colour(2)
             for one, other in zip(at, there, strict=True):
                 axes.plot((one[0], other[0]), (one[1], other[1]), color=INK, linewidth=0.5, alpha=0.35, zorder=1)
-            axes.scatter(there[:, 0], there[:, 1], s=dot, facecolors="none", edgecolors=ring, label=reference)
+            axes.scatter(there[:, 0], there[:, 1], s=dot, facecolors="none", edgecolors=ring, label="WordNet")
         of = groups.of if groups is not None else (None,) * count
         for group in dict.fromkeys(of):
             chosen = at[[place for place, one in enumerate(of) if one == group]]
@@ -132,7 +130,7 @@ def label_map(
         if named:
             _write_names(axes, placed(everything), at, shown, plane.labels, letters=letters, width=width)
 
-    over = f", over those of {reference}; disparity {plane.disparity:.3f}" if theirs is not None else ""
+    over = f", over those of WordNet; disparity {plane.disparity:.3f}" if theirs is not None else ""
     told = f" Stress {stress:.2f}: 0 keeps every distance." if stress is not None else ""
     description = f"{count} labels as points of a plane, by multidimensional scaling of their distances{over}.{told}"
     numbers: list[list[object]] = []

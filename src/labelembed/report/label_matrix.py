@@ -63,8 +63,8 @@ def label_matrix(
     named = count <= _MOST_BESIDE
     shown = [short_label(names[label], 20) for label in order]
     letters = 8.5 if count <= 20 else 6.5
-    longest = max(map(len, shown))
-    name_width = LETTER * letters / 72 * longest + 0.12 if named else 0.1
+    longest = max(len(name) + name.count("\u2581") for name in shown)  # the mark of a subword is a wide letter
+    name_width = LETTER * letters / 72 * longest + 0.18 if named else 0.1
     tree = 0.9 if named else 0.0
     side = min(max(0.21 * count, 1.9), 2.6) if count <= 20 else 5.5 if len(panels) == 1 else 4.2
     below = max(0.15, name_width if longest > 2 else 0.2) if named else 0.15

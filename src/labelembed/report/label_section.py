@@ -48,7 +48,7 @@ class NearestLabels(NamedTuple):
         stability: How far the seeds agree, a sentence.
         lines: For each label its number, its name, the whole name where that is longer (else empty), the nearest as
             (number, name, text, value), and in how many seeds the first is the nearest.
-        count: How many labels there are.
+        of: How many labels there are.
         left_out: Why runs take no part.
     """
 
@@ -56,7 +56,7 @@ class NearestLabels(NamedTuple):
     unit: str
     stability: str
     lines: list[tuple[int, str, str, list[tuple[int, str, str, float]], str]]
-    count: int
+    of: int
     left_out: list[str]
 
 
@@ -190,7 +190,7 @@ def _nearest(variant: VariantRuns, found: LabelSimilarities, is_first: bool) -> 
             (
                 other,
                 shortened(found.names[other], _NAME_LENGTH),
-                f"{value:.3g}\u00d7" if small else likeness_text(value, found.kind),
+                f"{value:.2f}\u00d7" if small else likeness_text(value, found.kind),
                 value,
             )
             for other, value in zip(places, values, strict=True)

@@ -90,7 +90,8 @@ def _temperature_note(rows: Sequence[Row]) -> str:
 def _speed_notes(rows: Sequence[Row]) -> list[str]:
     if any("best_accuracy" in row.measures for row in rows):
         split = rows[0].speed_split
-        note = f"Speed is read off the {split} error over the epochs. AUAC is the mean accuracy over them."
+        of = "token error" if rows[0].headline == "bleu" else "error"
+        note = f"Speed is read off the {split} {of} over the epochs. AUAC is the mean accuracy over them."
         if any(row.reachable for row in rows):
             note += " Epochs to baseline: until the error was as low as the baseline's lowest with the same seed; "
             note += "epochs saved: the share of the baseline's own epochs to it that was not needed, negative where "

@@ -11,7 +11,7 @@ from typing import Any
 
 from labelembed.errors import RunFolderError, unknown_name
 from labelembed.report.columns import COST_MEASURES
-from labelembed.report.comparison import Comparison, VariantRuns
+from labelembed.report.comparison import Comparison, VariantRuns, load_comparison
 from labelembed.report.curves import curve_data, curve_measures, curve_sketch
 from labelembed.report.drawing import series_number
 from labelembed.report.error_section import error_section
@@ -30,7 +30,7 @@ from labelembed.report.sentences_seen import seen_sentences
 from labelembed.report.similarities import label_similarities
 from labelembed.report.table import Row, comparison_rows
 from labelembed.report.table_export import tables_as_latex, tables_as_markdown
-from labelembed.report.table_files import write_csv
+from labelembed.report.table_files import write_csv, write_runs_csv
 from labelembed.report.tables import report_tables
 from labelembed.report.verdict import full_verdict
 from labelembed.report.writing import write_text
@@ -94,6 +94,24 @@ def write_report(
         return write_csv(rows, place)
     tables = report_tables(comparison, rows, series_positions(comparison))
     return write_text(place, tables_as_latex(tables) if format == "latex" else tables_as_markdown(tables))
+
+
+def write_comparison(out: Path, *, anew: bool) -> tuple[Comparison, Sequence[Row]]:
+    """Writes the tables and the page of a comparison beside its runs, and returns what they are made of.
+
+    Args:
+        out: The comparison folder.
+        anew: Write the page even where the tables have not changed: drawing takes seconds.
+    """
+    comparison = load_comparison(out)
+    rows = comparison_rows(comparison)
+    table, page = out / "comparison.csv", out / "report.html"
+    before = table.read_bytes() if table.exists() else b""
+    write_csv(rows, table)
+    write_runs_csv(comparison, out / "runs.csv")
+    if anew or not page.exists() or table.read_bytes() != before:
+        write_report(out)
+    return comparison, rows
 
 
 def _page(comparison: Comparison, reference_of: Callable[[Sequence[str]], Reference]) -> str:

@@ -114,7 +114,7 @@ def other_metrics_table(rows: Sequence[Row], series: Mapping[str, int] | None = 
 
 def speed_table(rows: Sequence[Row], series: Mapping[str, int] | None = None) -> Table:
     """Returns how fast each variant learns."""
-    title = f"Speed of learning ({rows[0].speed_split} error)"
+    title = f"Speed of learning ({rows[0].speed_split} {'token ' if rows[0].headline == 'bleu' else ''}error)"
     return _measures("speed", title, [measure.attribute for measure in SPEED_MEASURES], rows, series)
 
 
