@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from labelembed.results import Comparison, Run, compare
     from labelembed.runs.saved_run import SavedRun
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Names are imported when first asked for, so that the command line answers --help before torch is there.
 _HOMES = {
