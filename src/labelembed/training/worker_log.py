@@ -8,6 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,20 +32,21 @@ def opened_log(path: Path | None) -> BinaryIO:
     return Path(os.devnull).open("ab", buffering=0)
 
 
+def note(log: BinaryIO, text: str) -> None:
+    """Writes a line with the time to a log."""
+    with contextlib.suppress(OSError):  # a full disk: the next save says so
+        log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n".encode())
+
+
 @contextlib.contextmanager
 def logged(path: Path | None, name: str) -> Iterator[Callable[[str], None]]:
     """Notes that an attempt at a run begins, and a fault of memory in the block; gives what notes more lines."""
     with opened_log(path) as log:
-
-        def note(text: str) -> None:
-            with contextlib.suppress(OSError):  # a full disk: the next save says so
-                log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n".encode())
-
-        note(f"{name}{_BEGUN}{os.getpid()} on {platform.node()}")
+        note(log, f"{name}{_BEGUN}{os.getpid()} on {platform.node()}")
         if path is not None:
             faulthandler.enable(log, all_threads=False)
         try:
-            yield note
+            yield partial(note, log)
         finally:
             if path is not None:
                 faulthandler.disable()
