@@ -1,4 +1,4 @@
-"""Train PyTorch networks with learned label representations, and see honestly whether it helps.
+"""Train PyTorch networks with learned label similarities, and measure whether they help.
 
 Letters used throughout: N rows, H hidden size, C labels, D label space, K compressed size, B batch, T time.
 An objective owns the output layer and stands where `nn.Linear` and `cross_entropy` stood::

@@ -39,7 +39,7 @@ def _everything(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
-    """Train networks with learned label representations, and see honestly whether it helps."""
+    """Train networks with learned label similarities, and measure whether they help."""
     refuse_several(context.invoked_subcommand)
     group: Any = context.command
     verb = group.get_command(context, context.invoked_subcommand or "")

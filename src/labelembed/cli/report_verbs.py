@@ -30,7 +30,7 @@ def report(
     groups: GroupsOption = None,
     wordnet: WordnetOption = False,
 ) -> None:
-    """Write one page that opens offline: of a run, a comparison, or several together."""
+    """Write one offline page about a run, a comparison, or several of both."""
     from labelembed.report import write_report
 
     typer.echo(str(write_report(*paths, out=out, format=format, baseline=baseline, groups=groups, wordnet=wordnet)))
@@ -42,10 +42,10 @@ def figure(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run or comparison folder.")],
     out: Annotated[Path | None, out_option("FILE", "Ends in .pdf, .svg or .png; by default NAME.pdf here.")] = None,
     measure: Annotated[
-        str | None, typer.Option("--measure", help="Of curves: test-error, validation-nll, train-total:log, ...")
+        str | None, typer.Option("--measure", help="For curves: test-error, validation-nll, train-total:log, ...")
     ] = None,
     variant: Annotated[
-        str | None, typer.Option("--variant", help="Of labels and errors: which objective; by default the best method.")
+        str | None, typer.Option("--variant", help="For labels and errors: the objective; by default the best method.")
     ] = None,
     width: Annotated[
         float | None,

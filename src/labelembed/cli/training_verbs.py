@@ -123,7 +123,7 @@ def resume(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a run that was stopped, or train a finished one further with a changed recipe."""
+    """Continue a run that was stopped, or train a finished one further with a changed recipe."""
     import torch
 
     from labelembed.errors import RunFolderError

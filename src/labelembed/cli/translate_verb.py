@@ -45,7 +45,7 @@ def translate(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Translate the lines of a text with a finished run; after Ctrl-C what is done is kept."""
+    """Translate the lines of a text with a finished run; Ctrl-C keeps what is done."""
     from labelembed.data.corpus.lines import line_blocks
     from labelembed.errors import InterruptedTraining, LabelEmbedError
     from labelembed.runs.display import counting_shown

@@ -37,7 +37,7 @@ _STEP, _ROUNDING = 1_000_000, 10_000
 
 
 class LabelEmbedding(Objective):
-    """Learns which labels are alike, and trains on those soft targets (Sun et al. 2017).
+    """Learns which labels are similar, and trains on those soft targets (Sun et al. 2017).
 
     With hidden states h, two output layers ``z1 = o1(h)``, ``z2 = o2(sg(h))`` (sg: no gradient), and the label's
     embedding ``e = E[y]`` (`full`, E [C, C] starting as the identity) or ``e = relu(A[y] B)`` (`compressed`,
