@@ -1,24 +1,29 @@
-"""Labels on the page: lift, how stable the nearest are, what is no label, when there is a map."""
+"""What the page says of labels, errors and sentences: lift, stability, confusions, and what is no label."""
 
 from __future__ import annotations
+
+import json
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from labelembed.geometry import LabelGeometry, label_plane
 from labelembed.report import load_comparison, write_report
 from labelembed.report.error_section import error_section
-from labelembed.report.errors_seen import seen_errors
+from labelembed.report.errors_seen import confused_likeness, seen_errors
 from labelembed.report.label_figures import map_stress
 from labelembed.report.label_matrix import Panel, label_matrix
+from labelembed.report.reliability import calibration_gap
+from labelembed.report.sentences_seen import seen_sentences
 from labelembed.report.similarities import label_similarities
 from labelembed.special_tokens import SPECIAL_TOKENS
-from tests.made_evidence import leave_errors, leave_examples
+from tests.made_evidence import leave_errors, leave_examples, leave_sentences
 from tests.made_runs import embedding_geometry, make_comparison, run_path
 
 EMBEDDING = "label_embedding"
-NAMES = ("cat", "dog", "car")
+THREE = ("cat", "dog", "car")
 # By seed: in the first dog is nearest to cat, in the others car; car is nearest to dog in all.
 TABLES = [
     [[5.0, 2.0, 1.0], [0.0, 5.0, 2.0], [1.0, 2.0, 5.0]],
@@ -27,7 +32,7 @@ TABLES = [
 ]
 
 
-def _made(path, tables, names=NAMES):
+def _made(path, tables, names=THREE):
     geometry = {seed: LabelGeometry(names, similarities=torch.as_tensor(table)) for seed, table in enumerate(tables)}
     errors = {name: dict.fromkeys(geometry, error) for name, error in (("one_hot", 0.25), (EMBEDDING, 0.25))}
     make_comparison(path, errors, geometry={EMBEDDING: geometry})
@@ -63,7 +68,7 @@ def test_special_tokens_are_no_labels_but_count_as_classes(tmp_path):
     names = (*SPECIAL_TOKENS, "cat", "dog", "car")
     variant = _made(tmp_path, [embedding_geometry(names).similarities.tolist()], names)
     found = label_similarities(variant)
-    assert found.names == NAMES
+    assert found.names == THREE
     assert found.skipped == 4
     # Class 4 is cat, class 1 is <unk>.
     leave_errors(run_path(tmp_path, EMBEDDING, 0), [(4, 5, 3), (1, 6, 1)], labels=7)
@@ -108,8 +113,133 @@ def test_page_says_why_there_is_no_map(tmp_path):
 def test_a_matrix_lies_on_any_paper(tmp_path):
     joined = np.array([[0.0, 1.0, 0.5, 2.0], [2.0, 3.0, 2.0, 3.0]])
     table = np.array([[np.nan, 1.9, 0.1], [1.0, np.nan, 1.0], [0.2, 1.8, np.nan]])
-    sketch = label_matrix(NAMES, joined, [Panel("learned", table), Panel("confused", table, confusions=True)])
+    sketch = label_matrix(THREE, joined, [Panel("learned", table), Panel("confused", table, confusions=True)])
     assert sketch.numbers[1] == ["learned", "car", pytest.approx(np.nan, nan_ok=True), 0.2, 1.8]
     svg = sketch.inline_svg()
     assert svg.count("<image") == 3  # two squares and the scale, each with transparent pixels
     assert all(f'id="matrix-row0-label-{label}"' in svg for label in range(3))
+
+
+# ----------------------------------------------------------------------------------------- errors and sentences
+
+NAMES = ("cat", "dog", "car", "bus")
+# cat and dog are similar, so are car and bus.
+TABLE = torch.tensor([[3.0, 2.0, 0.0, -1.0], [2.0, 3.0, -1.0, 0.0], [0.0, -1.0, 3.0, 2.0], [-1.0, 0.0, 2.0, 3.0]])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    geometry = {EMBEDDING: {seed: LabelGeometry(NAMES, similarities=TABLE) for seed in (0, 1)}}
+    make_comparison(tmp_path, {"one_hot": {0: 0.2, 1: 0.2}, EMBEDDING: {0: 0.1, 1: 0.1}}, geometry=geometry)
+    return tmp_path
+
+
+def _variant(folder, name=EMBEDDING):
+    return next(variant for variant in load_comparison(folder).variants if variant.name == name)
+
+
+def test_mistakes_are_added_up_over_the_runs(folder):
+    leave_errors(run_path(folder, EMBEDDING, 0), [(0, 1, 5), (2, 3, 1)], labels=4)
+    leave_errors(run_path(folder, EMBEDDING, 1), [(1, 0, 4), (2, 3, 2), (0, 2, 1)], labels=4)
+    errors = seen_errors(_variant(folder))
+    assert (errors.runs, errors.mistakes) == (2, 13)
+    assert errors.confused(2) == [(0, 1, 5), (1, 0, 4)]
+    assert errors.of_label.tolist() == [10] * 4
+    # 8 rows at 50 % of which 75 % are right, 12 at 98 % all right
+    assert calibration_gap(errors.reliability) == pytest.approx((8 * 0.25 + 12 * 0.02) / 20)
+
+
+def test_confused_labels_are_held_against_likeness(folder):
+    leave_errors(run_path(folder, EMBEDDING, 0), [(0, 1, 6), (2, 3, 3), (0, 3, 1)], labels=4)
+    variant = _variant(folder)
+    alike = confused_likeness(seen_errors(variant), label_similarities(variant))
+    # of ten mistakes nine are with the nearest label
+    assert (alike.nearest, alike.chance, alike.pairs) == (0.9, 1 / 3, 6)
+    likeness = np.exp(TABLE.double().numpy())
+    likeness /= likeness.sum(axis=1, keepdims=True)
+    pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    scores = [round(likeness[i, j] + likeness[j, i], 12) for i, j in pairs]
+    assert alike.correlation == pytest.approx(spearmanr(scores, [6, 0, 1, 0, 0, 3]).statistic, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        # Similar labels stand side by side on a line: neighbours confused, far ones confused, and any.
+        (lambda i, j: 8 - abs(i - j), "the more similar two labels are, the more they are confused"),
+        (lambda i, j: abs(i - j), "the more similar two labels are, the less they are confused"),
+        (lambda i, j: (i + j) % 2 + 1, "no relation is shown"),
+    ],
+)
+def test_a_relation_of_likeness_and_confusion_is_said_only_where_it_is_clear_of_chance(pairs, said, tmp_path):
+    names = tuple("abcdefgh")
+    places = torch.arange(8.0)
+    table = LabelGeometry(names, similarities=-0.5 * (places[:, None] - places).abs())
+    make_comparison(tmp_path, {"one_hot": {0: 0.2}, EMBEDDING: {0: 0.1}}, geometry={EMBEDDING: {0: table}})
+    confused = [(i, j, pairs(i, j)) for i in range(8) for j in range(8) if i != j]
+    leave_errors(run_path(tmp_path, EMBEDDING, 0), confused, labels=8)
+    variant = _variant(tmp_path)
+    errors, similarities = seen_errors(variant), label_similarities(variant)
+    found = error_section(load_comparison(tmp_path), variant, {EMBEDDING: errors}, {EMBEDDING: similarities})
+    (one,) = found.detailed
+    assert said in one.sentences[1]
+    assert "by Mantel's test" in one.sentences[1]
+
+
+def test_page_shows_errors_and_says_which_runs_left_none(folder):
+    leave_errors(run_path(folder, EMBEDDING, 0), [(0, 1, 6)], labels=4)
+    (run_path(folder, EMBEDDING, 1) / "evidence").mkdir()
+    (run_path(folder, EMBEDDING, 1) / "evidence" / "errors.json").write_text('{"labels": 4}')
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "label_embedding, seed 1: evidence/errors.json: damaged" in text
+    assert "one_hot: the runs left no evidence of their errors" in text
+    assert "a picture of cat, predicted as dog" in text
+    assert text.count('<img src="data:image/png;base64,') == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": 0},
+        {"labels": "4"},
+        {"rows": -1},
+        {"confusions": [[0, 9, 1]]},
+        {"confusions": [[0, 1]]},
+        {"of_label": [1, 2]},
+        {"reliability": {"before": {"count": []}}},
+        {"reliability": None},
+        {"worst": [{"row": 1, "label": 0, "predicted": 1, "share": 0.1, "predicted_share": 0.2, "png": '"><script>'}]},
+        {"worst": [{"row": 1, "label": 77, "predicted": 1, "share": 0.1, "predicted_share": 0.2, "png": "AAAA"}]},
+        {"worst": [{"row": 1, "label": 0, "predicted": 1, "share": 0.1, "predicted_share": 0.2, "text": "x" * 1_001}]},
+        {"worst": None},
+    ],
+)
+def test_evidence_that_cannot_be_true_is_not_shown(folder, change):
+    run = run_path(folder, EMBEDDING, 0)
+    leave_errors(run, [(0, 1, 6)], labels=4)
+    path = run / "evidence" / "errors.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert seen_errors(_variant(folder)) is None
+
+
+def test_sentences_are_sorted_by_the_difference_of_their_scores(folder):
+    leave_sentences(run_path(folder, "one_hot", 0), [("a", 0.5), ("b", 0.9), ("c", 0.2)])
+    leave_sentences(run_path(folder, EMBEDDING, 0), [("A", 0.6), ("B", 0.3), ("<i>C</i>", 0.9)])
+    comparison = load_comparison(folder)
+    seen = seen_sentences(comparison, comparison.variants[1])
+    assert [(pair.baseline, pair.output) for pair in seen.pairs] == [("c", "<i>C</i>"), ("a", "A"), ("b", "B")]
+    assert seen.better == (2, 1)
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "&lt;i&gt;C&lt;/i&gt;" in text
+    assert "Attention in sentence 1" in text
+    assert "x at a, y at b" in text
+
+
+def test_sentences_of_which_the_baseline_has_none_are_left_out(folder):
+    leave_sentences(run_path(folder, EMBEDDING, 0), [("A", 0.6)])
+    comparison = load_comparison(folder)
+    assert seen_sentences(comparison, comparison.variants[1]) is None
+    path = run_path(folder, "one_hot", 0) / "evidence"
+    path.mkdir()
+    (path / "sentences.json").write_text('{"sentences": [{"place": 0}]}')
+    assert seen_sentences(comparison, comparison.variants[1]) is None

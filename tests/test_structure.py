@@ -39,7 +39,15 @@ LEVELS = {
 # Rooms that may know less than their level allows.
 MAY_KNOW = {
     "objectives": {"errors", "seeds", "special_tokens", "distributed", "losses", "geometry"},
-    "report": {"errors", "special_tokens", "metrics", "geometry", "training.run_folder", "runs.comparison_folder"},
+    "report": {
+        "errors",
+        "special_tokens",
+        "metrics",
+        "geometry",
+        "training.files",
+        "training.run_folder",
+        "runs.comparison_folder",
+    },
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 

@@ -133,11 +133,12 @@ def export_saved(saved: SavedRun, path: Path, *, format: Format = "onnx", probab
 
 def _about(saved: SavedRun, output: str) -> dict[str, str]:
     """Returns the metadata, all of it texts, as ONNX wants it."""
+    shape = "features" if saved.encoder.any_length else ", ".join(map(str, saved.input_shape))
     return {
         "format": "labelembed.classifier.1",
         "labelembed": __version__,
         "labels": json.dumps(saved.names, ensure_ascii=False),
-        "inputs": f"{_input_type(saved)} [batch, {_shape_in_words(saved)}], as the data hold them",
+        "inputs": f"{_input_type(saved)} [batch, {shape}], as the data hold them",
         "input_shape": json.dumps(saved.input_shape),
         "input_range": json.dumps(saved.input_range),
         "output": output,
@@ -152,21 +153,12 @@ def _input_type(saved: SavedRun) -> str:
     return "int32" if getattr(saved.network.encoder, "reads_words", False) else "float32"
 
 
-def _any_width(saved: SavedRun) -> bool:
-    """Tells whether inputs may have any length: bags of words, of which a longer text has more features."""
-    return saved.encoder.any_length
-
-
-def _shape_in_words(saved: SavedRun) -> str:
-    return "features" if _any_width(saved) else ", ".join(map(str, saved.input_shape))
-
-
 def _made_inputs(saved: SavedRun, number: int) -> Tensor:
     low, high = saved.input_range
     generator = seeds.generator(number, "export")
     if _input_type(saved) == "int32":
         # at least two features: of one, the exporter would take the number for fixed
-        size = (number, saved.input_shape[0] + number) if _any_width(saved) else (number, *saved.input_shape)
+        size = (number, saved.input_shape[0] + number) if saved.encoder.any_length else (number, *saved.input_shape)
         return torch.randint(int(low), int(high) + 1, size, generator=generator, dtype=torch.int32)
     return low + (high - low) * torch.rand(number, *saved.input_shape, generator=generator)
 
@@ -184,7 +176,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _program(graph: PredictionGraph, saved: SavedRun) -> torch.export.ExportedProgram:
-    free = {0: torch.export.Dim("batch")} | ({1: torch.export.Dim("features")} if _any_width(saved) else {})
+    free = {0: torch.export.Dim("batch")} | ({1: torch.export.Dim("features")} if saved.encoder.any_length else {})
     try:
         with torch.no_grad():
             return torch.export.export(graph, (_made_inputs(saved, 3),), dynamic_shapes=(free,))
@@ -226,7 +218,7 @@ def _onnx(
     model = converted.model_proto
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    if _any_width(saved):
+    if saved.encoder.any_length:
         model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "features"
     del model.graph.value_info[:]  # of intermediate values, which name the batch otherwise
     for key, text in about.items():

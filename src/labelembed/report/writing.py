@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 
 from labelembed.errors import RunFolderError
+from labelembed.training.files import write_bytes as write_whole
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -21,15 +20,8 @@ def write_text(path: Path, text: str) -> Path:
 
 def write_bytes(path: Path, content: bytes) -> Path:
     """Does what `write_text` does with a file of any kind."""
-    # Two reports of one folder may be written at once.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
-        temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:  # never through a link that leads elsewhere
-            file.write(content)
-        os.replace(temporary, path)
+        write_whole(path, content, durable=False)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise RunFolderError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
