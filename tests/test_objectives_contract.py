@@ -72,6 +72,23 @@ def test_total_trains_every_parameter(name):
     assert {key for key, value in objective.named_parameters() if value.grad is None or not value.grad.any()} == set()
 
 
+@pytest.mark.parametrize("mode", [mode for mode in MODES if "chunked" not in mode])
+def test_every_term_can_be_back_propagated(mode):
+    objective = made_mode(mode)
+    hidden, labels, indices = made_examples(objective)
+    for name in objective(hidden, labels, indices)._fields:
+        objective.zero_grad()
+        leaf = hidden.clone().requires_grad_()
+        term = getattr(objective(leaf, labels, indices), name)
+        if term.requires_grad:  # or it has no part
+            term.backward()
+        gradients = {"hidden": leaf.grad} | {key: value.grad for key, value in objective.named_parameters()}
+        assert all(bool(value.isfinite().all()) for value in gradients.values() if value is not None)
+        if name == "output":
+            moved = {key for key, value in gradients.items() if value is not None and bool(value.any())}
+            assert moved - {"output.bias"} == {"hidden", "output.weight"}
+
+
 @every_mode
 def test_logits_are_scores_of_every_label_for_any_leading_shape(mode):
     objective = made_mode(mode)
