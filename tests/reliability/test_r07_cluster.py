@@ -6,7 +6,6 @@ The workers are processes, for they are killed by real signals.
 from __future__ import annotations
 
 import contextlib
-import html
 import json
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from labelembed.training.cluster import open_cluster
 from labelembed.training.worker_log import LOG_FILE
 from tests.made_failing_jobs import HARMS, harmed_job
 from tests.made_training import differences, fork_server, left_by, train
-from tests.reliability.test_r07_killed_runs import LONGEST_SILENCE_SECONDS, compared, planned, told_of
+from tests.reliability.test_r07_killed_runs import LONGEST_SILENCE_SECONDS, compared, places_that_tell, planned, told_of
 
 dask = pytest.importorskip("dask", reason="the extra `cluster` (distributed) is not installed")
 distributed = pytest.importorskip("distributed", reason="the extra `cluster` (distributed) is not installed")
@@ -74,21 +73,10 @@ def test_killed_runs_on_a_cluster_are_told_with_their_last_words_and_made_again_
         "one_hot/seed-1": (fault, fault),
         "one_hot/seed-2": (DIED, ""),  # how much of its stack Python tells depends on its version
     }
-    told = told_of(out, failed)
-    described = {
-        f"{e['variant']} seed {e['seed']}": e for e in json.loads((out / "comparison.json").read_text())["failed"]
-    }
-    places = 0
     for run, (reason, end) in expected.items():
-        name = names[run]
-        variant, seed = name.split(" seed ")
-        assert failed[name].startswith(f"{reason}; the last lines of its worker.log: ")
-        assert end in failed[name]
-        line, why = told["runs"][variant, int(seed)], " ".join(failed[name].split())
-        found = [told["error"], told["terminal"], html.unescape(told["page"])]
-        found += [" ".join(text.split()) for text in (line["message"], described[name]["message"])]
-        places += sum(why in text for text in found)
-        assert line["status"] == "failed"
+        assert failed[names[run]].startswith(f"{reason}; the last lines of its worker.log: ")
+        assert end in failed[names[run]]
+    places = places_that_tell(out, failed, told_of(out, failed))
     figure.count("places that tell of a lost run of a cluster with its last words", places, 5 * len(expected))
     logs = {run: (out / "runs" / run / LOG_FILE).read_text() for run in names}
     assert "Fatal Python error: Segmentation fault" in logs["one_hot/seed-2"]

@@ -94,6 +94,20 @@ def told_of(out, failed):
     return {name: " ".join(text.split()) for name, text in texts.items()} | {"runs": lines}
 
 
+def places_that_tell(out, failed, told):
+    """Counts where each failed run is told with all its words: error, terminal, page, table and comparison.json."""
+    described = {(e["variant"], e["seed"]): e for e in json.loads((out / "comparison.json").read_text())["failed"]}
+    places = 0
+    for name, message in failed.items():
+        variant, seed = name.split(" seed ")
+        line, why = told["runs"][variant, int(seed)], " ".join(message.split())
+        found = [told["error"], told["terminal"], html.unescape(told["page"])]
+        found += [" ".join(text.split()) for text in (line["message"], described[variant, int(seed)]["message"])]
+        places += sum(why in text for text in found)
+        assert line["status"] == "failed"
+    return places
+
+
 TWICE = "its process died twice "
 KILLED = TWICE + "(killed by SIGKILL: by somebody, or by the system for want of memory)"
 OWN_FAULT = "RuntimeError: the job's own fault"
@@ -124,18 +138,12 @@ def test_lost_runs_of_a_comparison_cost_themselves_alone_and_are_told(tmp_path, 
     figure.count("results kept", len(made), len(plan.runs) - len(LOST))
 
     told = told_of(out, failed)
-    described = {(e["variant"], e["seed"]): e for e in json.loads((out / "comparison.json").read_text())["failed"]}
-    places = 0
     for run, (_, reason, end) in LOST.items():
         variant, seed = names[run].split(" seed ")
-        line, why = told["runs"][variant, int(seed)], " ".join(failed[names[run]].split())
-        assert why.startswith(f"{reason}; the last lines of its worker.log: ")
-        assert end in why
-        found = [told["error"], told["terminal"], html.unescape(told["page"])]
-        found += [" ".join(text.split()) for text in (line["message"], described[variant, int(seed)]["message"])]
-        places += sum(why in text for text in found)
-        assert line["status"] == "failed"
+        assert failed[names[run]].startswith(f"{reason}; the last lines of its worker.log: ")
+        assert end in failed[names[run]]
         assert f"Failed: {variant}, seed {seed}: {reason}" in told["terminal"]
+    places = places_that_tell(out, failed, told)
     figure.count("places that tell of a lost run with its last words", places, 5 * len(LOST))
     logs = {run: (out / "runs" / run / LOG_FILE).read_text() for run in LOST}
     assert "Fatal Python error: Segmentation fault" in logs["label_embedding/seed-1"]

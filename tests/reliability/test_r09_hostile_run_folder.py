@@ -26,7 +26,7 @@ from tests.made_training import no_flush, one_thread, train  # noqa: F401
 from tests.made_watching import watched
 from tests.reliability.figures import sized
 
-CASES = sized(short=300, full=10_000)
+CASES = sized(short=150, full=10_000)
 
 
 def call_refuses_or_works(*words: object) -> None:
