@@ -117,13 +117,3 @@ def test_pictures_are_found_by_content_wherever_they_lie(tmp_path, folder, monke
     changed = ParquetReader(path=str(write_picture_folder(tmp_path / "second", train=other))).read().train.inputs
     assert len(calls) > made
     assert int((changed != before).sum()) == 1
-
-
-def test_features_are_kept_apart_from_pixels(tmp_path, folder):
-    path = str(write_picture_folder(tmp_path / "data"))
-    pixels = ParquetReader(path=path).read().train.inputs
-    described = ParquetReader(path=path, features="gradient_histograms").read().train.inputs
-    assert (pixels.shape[1:], described.shape[1:]) == ((3, 16, 16), (159,))
-    assert len(list(folder.glob("*.npy"))) == 2
-    assert ParquetReader(path=path, features="gradient_histograms").read().train.inputs.tolist() == described.tolist()
-    assert len(list(folder.glob("*.npy"))) == 2

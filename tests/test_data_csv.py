@@ -55,11 +55,6 @@ def test_empty_lines_are_no_rows_and_are_counted(end):
     assert [table.place(row) for row in range(2)] == ["row 4", "row 7"]
 
 
-def test_a_file_of_one_column_keeps_its_rows():
-    table = read_csv("text\nno comma here\nnor here\n \n", FILE)
-    assert cells(table) == [["no comma here"], ["nor here"], [" "]]
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -75,12 +70,6 @@ def test_a_row_that_does_not_fit_is_named_by_its_number(text, message):
     with pytest.raises(DataError) as refused:
         read_csv(text, FILE, delimiter=",")
     assert str(refused.value).startswith(f"f.csv: {message}")
-
-
-def test_columns_without_a_heading_have_the_names_given():
-    assert read_csv("1,2\n3,4\n", FILE, columns=["a", "b"]).values("b") == ["2", "4"]
-    with pytest.raises(DataError, match="row 1 has 2 cells when cut at ',', `columns` has 1 cell"):
-        read_csv("1,2\n3,4\n", FILE, columns=["a"], delimiter=",")
 
 
 def test_the_delimiter_is_found_in_a_file_that_is_larger_than_what_is_looked_at():

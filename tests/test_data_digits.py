@@ -1,10 +1,8 @@
 """The digits that scikit-learn carries."""
 
-import pytest
 import torch
 
-from labelembed.data import DigitsReader, ValidationSplit, prepare
-from labelembed.errors import DataError
+from labelembed.data import DigitsReader
 
 
 def test_read_digits_is_the_published_set():
@@ -28,21 +26,3 @@ def test_read_digits_is_the_published_set():
     for split in (raw.train, raw.test):
         for image, label in zip(split.inputs.double().flatten(1).numpy(), split.labels.tolist(), strict=True):
             assert of_image[image.tobytes()] == label
-
-
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, float("nan")])
-def test_read_digits_refuses_a_fraction_out_of_range(fraction):
-    with pytest.raises(ValueError, match="`test_fraction` must be a number between 0 and 1, both excluded, got"):
-        DigitsReader(test_fraction=fraction).read()
-
-
-@pytest.mark.parametrize(("fraction", "side"), [(1e-5, "test"), (0.9999, "training")])
-def test_read_digits_refuses_an_empty_side(fraction, side):
-    with pytest.raises(DataError, match=f"of 1,797 examples leaves an empty {side} set"):
-        DigitsReader(test_fraction=fraction).read()
-
-
-def test_read_digits_prepared():
-    data = prepare(DigitsReader(test_fraction=0.2).read(), validation=ValidationSplit(fraction=0.1), batch_size=64)
-    assert [len(split) for split in data.splits.values()] == [1294, 144, 359]
-    assert data.input_shape == (1, 8, 8)

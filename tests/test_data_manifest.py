@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -103,37 +102,6 @@ def test_labels_that_are_numbers_and_pictures_of_any_size(folder):
         raw = read(file, test_fraction=0.4, image_size=6, fit="pad")
         assert raw.names == ("9", "10")
         assert raw.train.inputs.shape == (3, 3, 6, 6)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "reason"),
-    [
-        ("a.csv", "", "is empty"),
-        ("a.csv", "path,label\n", "has a heading and no row: path, label"),
-        ("a.csv", "path,path\nx,y\n", "has the column 'path' more than once"),
-        ("a.csv", "path,label\nx\n", "row 2 has 1 cell when cut at ',', the heading has 2 cells"),
-        ("a.csv", "path,label\nx,a\n ,a\n", "row 3 has no path in column 'path'"),
-        ("a.csv", "path,label\nx,\n", "column 'label' has no label in 1 of 1 examples (row 2)"),
-        ("a.csv", 'path,label\n"x,a\n', "row 2, which begins in line 2, has a quotation mark that is never closed"),
-        (
-            "a.csv",
-            b"path,label\n\xff,a\n",
-            "line 2 is not UTF-8 (byte 0xff); name the file's encoding",
-        ),
-        ("a.jsonl", '{"path": "x"\n', "line 1 is no JSON"),
-        ("a.jsonl", "\n[1]\n", "line 2 is a list; expected an object"),
-        ("a.jsonl", '{"path": "x", "label": null}\n', "column 'label' has no label in 1 of 1 examples (line 1)"),
-        ("a.jsonl", "[" * 100_000, "line 1 is no JSON"),
-        ("a.doc", "path,label\nx,a\n", "unknown kind of file '.doc'; expected a .csv, .tsv"),
-        ("a.parquet", "no parquet", "is no parquet file, cut off or damaged"),
-    ],
-)
-def test_lists_that_cannot_be_used(tmp_path, name, content, reason):
-    file = tmp_path / name
-    file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(DataError, match=re.escape(reason)) as raised:
-        read(file)
-    assert str(raised.value).startswith(str(file))
 
 
 def test_pictures_that_are_missing_or_of_another_folder(folder):

@@ -10,15 +10,13 @@ import torch
 from labelembed.data import (
     ImageReader,
     ParquetReader,
-    RawData,
-    Split,
     TableReader,
     TextReader,
     ValidationSplit,
     prepare,
 )
 from labelembed.data.data_notes import balance_notes, label_column_note, repeat_notes, repeated_pictures, repeated_texts
-from tests.made_data import made_colours, real_data_folder, write_picture_folder
+from tests.made_data import made_colours, write_picture_folder
 from tests.made_pictures import write_classes
 from tests.made_texts import reviews, write_csv
 
@@ -69,14 +67,6 @@ def test_repeats_are_told_by_part_and_with_their_labels():
         "1 validation example stands in the training set too, 1 of them with another label: 4 = 0",
         "1 test example stands in the validation set too: 6 = 5",
     ]
-
-
-def test_prepare_adds_to_what_the_reader_found():
-    split = Split(torch.zeros(5, 2), torch.tensor([0, 0, 0, 0, 1]))
-    raw = RawData(parts={"train": split}, names=("a", "b"), input_range=(0, 1), source="s", notes=("found",))
-    notes = prepare(raw, validation=None).notes
-    assert (notes[0], len(notes)) == ("found", 2)
-    assert notes[1].startswith("unbalanced labels: a has 4")
 
 
 def test_pictures_of_parquet_files_in_both_sets(tmp_path, monkeypatch):
@@ -149,10 +139,3 @@ def test_a_label_column_that_was_found_among_others_is_told_with_its_counts(tmp_
         "labels are taken from column 'kind': 7 labels, d 3, a 2, e 1, f 1, g 1, ...; to take another: "
         "--set data.label_column=NAME"
     )
-
-
-def test_cifar100_has_ten_pictures_in_both_sets():
-    raw = ParquetReader(path=str(real_data_folder("cifar100")), labels="fine_label").read()
-    said = "9 training pictures have another label than an equal one: train-00000-of-00002.parquet row 17690 = "
-    assert raw.notes[0].startswith(said)
-    assert raw.notes[1].startswith("10 test pictures stand in the training set too, 6 of them with another label: ")

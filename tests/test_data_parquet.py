@@ -12,6 +12,7 @@ import torch
 
 from labelembed.data import DATA, ParquetReader, prepare
 from labelembed.errors import DataError
+from labelembed.recipes.fitting import fitting_recipe
 from tests.made_data import (
     made_colours,
     made_images,
@@ -20,6 +21,7 @@ from tests.made_data import (
     write_parquet,
     write_picture_folder,
 )
+from tests.made_texts import write_saved
 
 pytest.importorskip("pyarrow", reason="parquet files need pyarrow: the extra `hub`")
 
@@ -52,14 +54,6 @@ def test_pictures_come_as_they_are_stored(tmp_path, kind):
     assert prepare(raw, validation=None).input_shape == (3, 16, 16)
 
 
-def test_large_pictures_decoded_in_threads_keep_their_order(tmp_path):
-    pictures = np.repeat(np.repeat(made_colours(600, size=8), 16, axis=1), 16, axis=2)
-    raw = ParquetReader(path=str(write_picture_folder(tmp_path, train=pictures, test=pictures[:2]))).read()
-    np.testing.assert_array_equal(
-        raw.train.inputs[:, :, ::16, ::16].numpy(), made_colours(600, size=8).transpose(0, 3, 1, 2)
-    )
-
-
 def test_pictures_have_one_channel_or_three_as_the_training_pictures(tmp_path):
     grey = made_images(7, height=16, width=16)
     raw = ParquetReader(path=str(write_picture_folder(tmp_path / "grey", train=grey, test=grey[:4]))).read()
@@ -73,27 +67,6 @@ def test_pictures_have_one_channel_or_three_as_the_training_pictures(tmp_path):
     raw = ParquetReader(path=str(write_picture_folder(tmp_path / "grey test", test=grey[:4]))).read()
     np.testing.assert_array_equal(raw.train.inputs.numpy(), made_colours(7).transpose(0, 3, 1, 2))
     np.testing.assert_array_equal(raw.test.inputs.numpy(), np.repeat(grey[:4, None], 3, axis=1))
-
-
-def test_transparent_palette_and_turned_pictures(tmp_path):
-    from PIL import Image
-
-    clear = np.zeros((16, 16, 4), np.uint8)
-    clear[0, 0] = (10, 20, 30, 255)
-    grey = made_images(1, height=16, width=16)[0]
-    turned = Image.Exif()
-    turned[0x0112] = 6  # a camera held on its side
-    contents = [
-        picture_bytes(clear),
-        picture_bytes(grey, mode="P"),
-        picture_bytes(grey, "WEBP", exif=turned, lossless=True),
-    ]
-    write_parquet(tmp_path / "train.parquet", image=contents, label=[0, 1, 1])
-    inputs = ParquetReader(path=str(tmp_path / "train.parquet")).read(to_measure=True).train.inputs
-    assert inputs[0, :, 0, 0].tolist() == [10, 20, 30]
-    assert inputs[0].flatten(1)[:, 1:].min() == 255
-    np.testing.assert_array_equal(inputs[1, 1].numpy(), grey)
-    np.testing.assert_array_equal(inputs[2, 0].numpy(), np.rot90(grey, -1))
 
 
 @pytest.mark.parametrize(
@@ -117,15 +90,6 @@ def test_picture_that_cannot_be_used_is_named(tmp_path, content, reason):
     with pytest.raises(DataError, match=reason) as raised:
         ParquetReader(path=str(tmp_path)).read()
     assert "train.parquet row 2" in str(raised.value)
-
-
-def test_picture_of_too_many_pixels_is_refused_undecoded(tmp_path, monkeypatch):
-    from PIL import Image
-
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 255)
-    folder = write_picture_folder(tmp_path, train=made_colours(6, seed=5))  # no other test has cached these
-    with pytest.raises(DataError, match=r"train-00000-of-00002\.parquet row 0: .* more than 255 pixels, the limit"):
-        ParquetReader(path=str(folder)).read()
 
 
 def test_pictures_of_several_sizes_and_damaged_ones_are_read_as_those_of_a_folder(tmp_path):
@@ -280,6 +244,32 @@ def test_spellings_of_files_and_which_part_is_which(tmp_path):
     assert ParquetReader(path=str(one / "train.parquet")).read(to_measure=True).test is None
 
 
+def test_saved_data_sets_hold_pictures_and_vectors_as_parquet_does(tmp_path):
+    pictures = made_colours(20)
+    contents = [{"bytes": picture_bytes(picture), "path": None} for picture in pictures]
+    write_saved(
+        tmp_path / "pictures", {"img": contents, "label": [0, 1] * 10}, label_names={"label": ["cat", "dog"]}, files=2
+    )
+    write_saved(tmp_path / "vectors", {"vector": np.eye(20).tolist(), "label": ["a", "b"] * 10})
+    raw = ParquetReader(path=str(tmp_path / "pictures")).read(to_measure=True)
+    np.testing.assert_array_equal(raw.train.inputs.numpy(), pictures.transpose(0, 3, 1, 2))
+    assert raw.names == ("cat", "dog")
+    raw = ParquetReader(path=str(tmp_path / "vectors")).read(to_measure=True)
+    np.testing.assert_array_equal(raw.train.inputs.numpy(), np.eye(20))
+    found = {kind: fitting_recipe(str(tmp_path / kind)).recipe for kind in ("pictures", "vectors")}
+    assert found == {"pictures": "cifar10-small", "vectors": "vectors-mlp"}
+
+
+def test_parts_of_one_parquet_file_come_from_its_column(tmp_path):
+    rows = np.arange(24, dtype=np.float32).reshape(8, 3)
+    split = ["train", "test", "train", "train", "validation", "train", "test", "train"]
+    write_parquet(tmp_path / "a.parquet", vector=rows.tolist(), label=[0, 1, 1, 0, 0, 1, 0, 1], split=split)
+    raw = ParquetReader(path=str(tmp_path / "a.parquet")).read()
+    np.testing.assert_array_equal(raw.train.inputs.numpy(), rows[[0, 2, 3, 5, 7]])
+    np.testing.assert_array_equal(raw.test.inputs.numpy(), rows[[1, 6]])
+    assert raw.validation.labels.tolist() == [0]
+
+
 def test_missing_and_damaged_files_are_named(tmp_path):
     with pytest.raises(DataError, match=r"nowhere: does not exist; expected a \.csv, .* or \.parquet file"):
         ParquetReader(path=str(tmp_path / "nowhere")).read()
@@ -325,8 +315,12 @@ def test_without_pyarrow_the_way_out_is_named(tmp_path, monkeypatch):
 
 
 def test_real_pictures():
-    raw = ParquetReader(path=str(real_data_folder("cifar100")), labels="coarse_label").read()
+    """CIFAR-100's published means, and the ten pictures that its two sets share."""
+    raw = ParquetReader(path=str(real_data_folder("cifar100"))).read()
     assert (raw.train.inputs.shape, len(raw.test)) == ((50_000, 3, 32, 32), 10_000)
-    assert raw.test.labels.bincount().tolist() == [500] * 20
+    assert raw.test.labels.bincount().tolist() == [100] * 100
     found = raw.train.inputs.float().mean((0, 2, 3)) / 255
     assert found.tolist() == pytest.approx([0.5071, 0.4866, 0.4409], abs=1e-4)  # published to four places
+    told = [note for note in raw.notes if "equal one" in note or "stand in" in note]
+    assert told[0].startswith("9 training pictures have another label than an equal one: train-00000-of-00002.parquet")
+    assert told[1].startswith("10 test pictures stand in the training set too, 6 of them with another label: ")

@@ -88,11 +88,6 @@ def test_prepare_refuses_what_cannot_be_trained_on(changes, arguments, message):
         prepare(made_raw(**changes), **({"validation": None} | arguments))
 
 
-def test_prepare_refuses_wrong_arguments():
-    with pytest.raises(ValueError, match="`train_rows` must be >= 1, got 0\n`batch_size` must be >= 1, got -1"):
-        prepare(made_raw(), validation=None, train_rows=0, batch_size=-1)
-
-
 def test_prepare_batch_as_large_as_the_training_set_and_a_batch_of_one():
     for batch_size in (40, 1):
         assert len(prepare(made_raw(40), validation=None, batch_size=batch_size).train) == 40

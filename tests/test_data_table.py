@@ -65,20 +65,6 @@ def test_inputs_are_those_of_scikit_learn(tmp_path):
     assert encoding.numeric[0].indicator
 
 
-def test_columns_are_fitted_on_the_training_rows_only(tmp_path):
-    # a far value in every row but those that are trained on would move the mean
-    rows = [(float(n % 5), ("no", "yes")[n % 2]) for n in range(60)]
-    raw = TableReader(path=str(write_csv(tmp_path / "t.csv", rows, "x", "class"))).read()
-    data = prepare(raw, validation=ValidationSplit(fraction=0.25), train_rows=20)
-    (column,) = data.encoder.numeric
-    held = {name: [data.texts(name, row) for row in range(len(split))] for name, split in data.splits.items()}
-    values = [float(text.removeprefix("x=")) for text in held["train"]]
-    assert {name: len(found) for name, found in held.items()} == {"train": 20, "validation": 12, "test": 12}
-    assert (column.mean, column.deviation) == pytest.approx((np.mean(values), np.std(values)), abs=1e-12)
-    assert data.train.inputs.mean().item() == pytest.approx(0, abs=1e-6)
-    assert data.input_shape == (1,)
-
-
 @pytest.mark.parametrize(
     ("name", "values", "kind", "reason"),
     [

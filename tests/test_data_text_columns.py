@@ -8,7 +8,7 @@ import shlex
 import pytest
 import torch
 
-from labelembed.data import TextReader, ValidationSplit, WordBags, prepare
+from labelembed.data import TextReader, WordBags
 from labelembed.data.files.columns import as_setting
 from labelembed.errors import DataError
 from labelembed.training.plain_yaml import plain_values
@@ -59,14 +59,6 @@ def test_every_kind_of_file_gives_the_joined_texts(tmp_path, kind):
 def test_order_is_that_of_the_list(tmp_path):
     file = write_csv(tmp_path / "r.csv", ROWS, *BOTH, "label")
     assert texts_of(read(file, ["body", "title"])) == sorted(f"{body}\n{title}" for title, body, _ in ROWS)
-
-
-def test_a_list_of_one_is_that_column(tmp_path):
-    file = write_csv(tmp_path / "r.csv", ROWS, *BOTH, "label")
-    one, same = read(file, ["body"]), read(file, "body")
-    assert every_text(one) == every_text(same)
-    assert set(every_text(one)) == {body for _, body, _ in ROWS}
-    assert one.train.inputs.column == same.train.inputs.column == "body"
 
 
 def test_what_one_of_the_columns_lacks_is_empty(tmp_path):
@@ -162,7 +154,7 @@ def test_where_it_is_unclear_the_message_types_the_list_out(tmp_path):
         read(file, None)
     first, *_, last = str(caught.value).splitlines()
     assert first == f"{file}: which column holds the texts is unclear; name it: --set data.text_column=NAME"
-    assert last == "Or join columns of texts: --set data.text_column='[premise, hypothesis]'"
+    assert last == 'Or join columns of texts: --set data.text_column=\'["premise", "hypothesis"]\''
     columns = plain_values(shlex.split(last.rpartition(": ")[2])[1].partition("=")[2])
     assert texts_of(read(file, columns)) == sorted("\n".join(pair[:2]) for pair in pairs)
 
@@ -170,10 +162,10 @@ def test_where_it_is_unclear_the_message_types_the_list_out(tmp_path):
 @pytest.mark.parametrize(
     ("heading", "note"),
     [
-        (BOTH, "'title' holds texts too; --set data.text_column='[title, body]' joins them"),
+        (BOTH, "'title' holds texts too; --set data.text_column='[\"title\", \"body\"]' joins them"),
         (
             ("sentence1", "sentence2"),
-            "'sentence2' holds texts too; --set data.text_column='[sentence1, sentence2]' joins them",
+            "'sentence2' holds texts too; --set data.text_column='[\"sentence1\", \"sentence2\"]' joins them",
         ),
     ],
 )
@@ -195,16 +187,3 @@ def test_a_list_that_is_typed_as_told_names_the_columns(names):
     key, _, value = setting.partition("=")
     assert (dash, key) == ("--set", "data.text_column")
     assert plain_values(value) == names
-
-
-def test_other_columns_are_other_data(tmp_path):
-    rows = [(f"{first} {n}", text, label) for n, (first, text, label) in enumerate(ROWS)]
-    file = write_csv(tmp_path / "r.csv", rows, *BOTH, "label")
-    found = [
-        prepare(TextReader(path=str(file), text_column=columns).read(), validation=ValidationSplit(fraction=0.25))
-        for columns in (BOTH, "body", BOTH)
-    ]
-    first, other, again = (data.fingerprint() for data in found)
-    assert first == again != other
-    assert {"number"} <= set(found[0].encoder.features)
-    assert {"number"}.isdisjoint(found[1].encoder.features)

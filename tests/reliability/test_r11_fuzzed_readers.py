@@ -91,8 +91,6 @@ def one_file(write):
 ROWS = reviews(24)
 NUMBERS = [(n / 7, n * n % 11, ("red", "blue")[n % 2]) for n in range(24)]
 COLUMNS = {"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]}
-SMALL_CSV = b"text,label\n" + b"a b,x\nc d,y\n" * 8
-RECIPE = "data: digits\nmodel: mlp\nobjective: one_hot\nepochs: 1\nbatch_size: 4\n"
 # Of each reader: what makes the files in a folder, and what reads the folder.
 READERS = {
     "idx": (one_file(lambda at: write_idx(at / "f", made_images(4))), lambda at: read_idx(at / "f")),

@@ -46,14 +46,6 @@ def test_columns_that_would_fill_the_memory_are_refused_unread(reader, tmp_path,
     figure.at_most("bytes for a file that unpacks to too much, of 16 MB", round(taken[0] / 2**24, 2), 1.0)
 
 
-def test_several_files_hold_too_much_together(tmp_path, figure):
-    for number in range(3):  # no file alone holds too much
-        write_texts(tmp_path / f"train-{number:05d}-of-00003.parquet", 8)
-    with pytest.raises(DataError, match=r"train-00000-of-00003\.parquet: unpacks to 25,"):
-        TextReader(path=str(tmp_path)).read()
-    figure.count("files that unpack to too much refused", 1, 1)
-
-
 def test_the_command_says_so_and_exits_with_2(tmp_path, figure):
     file = write_texts(tmp_path / "f.parquet", 24)
     called = call("compare", "text-bag", "--data", file, "--out", tmp_path / "out")

@@ -112,3 +112,9 @@ def printable(name: str) -> str:
 def counted(number: int, what: str) -> str:
     """Returns a number of things for messages: ``1 example``, ``1,234 examples``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def few(names: Sequence[str], most: int = 8) -> str:
+    """Returns the first of several names for a message: ``cat, dog and 3 more``."""
+    shown = ", ".join(printable(name[:120]) for name in names[:most])
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from labelembed.data.checks import printable
+from labelembed.data.checks import few, printable
 
 #: A largest label with more than so many times the examples of the smallest is told.
 UNBALANCED_ABOVE = 3.0
@@ -27,10 +27,7 @@ def balance_notes(labels: Tensor, names: Sequence[str]) -> list[str]:
     notes = []
     without = [name for name, count in zip(names, counts, strict=False) if count == 0]
     if without:
-        more = f" and {len(without) - _EXAMPLES} more" if len(without) > _EXAMPLES else ""
-        notes.append(
-            f"{len(without)} of {len(names)} labels have no training example: {', '.join(without[:_EXAMPLES])}{more}"
-        )
+        notes.append(f"{len(without)} of {len(names)} labels have no training example: {few(without, _EXAMPLES)}")
     largest = int(counts.argmax())
     smallest = int(np.where(counts > 0, counts, counts.max()).argmin())
     if counts[largest] > UNBALANCED_ABOVE * counts[smallest]:
@@ -89,7 +86,10 @@ def repeat_notes(
     every = torch.cat(list(labels.values())).tolist()
     part_of = [part for part, found in labels.items() for _ in range(len(found))]
     notes = []
-    for (part, other), pairs in _by_parts(repeated, part_of).items():
+    by_parts: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for pair in repeated:
+        by_parts.setdefault((part_of[pair[0]], part_of[pair[1]]), []).append(pair)
+    for (part, other), pairs in by_parts.items():
         differing = [pair for pair in pairs if every[pair[0]] != every[pair[1]]]
         if part == other:
             if part == "training" and differing:
@@ -103,19 +103,8 @@ def repeat_notes(
     return notes
 
 
-def _by_parts(
-    repeated: Sequence[tuple[int, int]], part_of: Sequence[str]
-) -> dict[tuple[str, str], list[tuple[int, int]]]:
-    """Returns the pairs by the part of the later one and that of the earlier one."""
-    found: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for pair in repeated:
-        found.setdefault((part_of[pair[0]], part_of[pair[1]]), []).append(pair)
-    return found
-
-
 def _examples(pairs: Sequence[tuple[int, int]], shown: Callable[[int, int], str]) -> str:
-    more = f" and {len(pairs) - _EXAMPLES:,} more" if len(pairs) > _EXAMPLES else ""
-    return ", ".join(shown(*pair) for pair in pairs[:_EXAMPLES]) + more
+    return few([shown(*pair) if place < _EXAMPLES else "" for place, pair in enumerate(pairs)], _EXAMPLES)
 
 
 def label_column_note(column: str, labels: Tensor, names: Sequence[str], *, key: str = "label_column") -> str:

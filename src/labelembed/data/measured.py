@@ -9,11 +9,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from labelembed.data.checks import counted, printable
+from labelembed.data.checks import counted, few
 from labelembed.data.dataset import RawData
 from labelembed.errors import DataError
-
-_SHOWN = 8
 
 
 def renumbered(raw: RawData, names: Sequence[str], *, merge: bool | None = False) -> RawData:
@@ -48,12 +46,9 @@ def renumbered(raw: RawData, names: Sequence[str], *, merge: bool | None = False
         numbers = np.array([place or 0 for place in places], dtype=np.int64)
         parts[part] = replace(examples, labels=torch.from_numpy(numbers[inverse]))
     if unknown:
-        told = [f"{printable(name[:60])} ({counted(count, 'example')})" for name, count in unknown.most_common(_SHOWN)]
-        more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
-        known = ", ".join(map(printable, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
+        told = few([f"{name} ({counted(count, 'example')})" for name, count in unknown.most_common()])
         raise DataError(
-            f"{raw.source}: has labels that the run does not know: {', '.join(told)}{more}; its {len(names):,} "
-            f"labels are {known}"
+            f"{raw.source}: has labels that the run does not know: {told}; its {len(names):,} labels are {few(names)}"
         )
     return replace(raw, names=tuple(names), parts=parts)
 

@@ -82,11 +82,11 @@ def in_words(part: str) -> str:
     return "training" if part == "train" else part
 
 
-def fraction_faults(fraction: float | None) -> ArgumentFaults:
-    """Returns what is wrong with a `test_fraction`."""
+def fraction_faults(fraction: object, name: str = "test_fraction") -> ArgumentFaults:
+    """Returns what is wrong with a share of the examples; None is no fault."""
     faults = ArgumentFaults()
-    inside = fraction is None or (not isinstance(fraction, bool) and 0 < fraction < 1)
-    faults.require(inside, "test_fraction", fraction, "must be a number between 0 and 1, both excluded")
+    inside = isinstance(fraction, float | int) and not isinstance(fraction, bool) and 0 < fraction < 1
+    faults.require(fraction is None or inside, name, fraction, "must be a number between 0 and 1, both excluded")
     return faults
 
 
@@ -120,11 +120,7 @@ class ValidationSplit:
         for name in ("first", "rows"):
             value = getattr(self, name)
             faults.require(value is None or _is_whole(value, 1), name, value, "must be a whole number >= 1")
-        if self.fraction is not None:
-            inside = (
-                isinstance(self.fraction, float | int) and not isinstance(self.fraction, bool) and 0 < self.fraction < 1
-            )
-            faults.require(inside, "fraction", self.fraction, "must be a number between 0 and 1, both excluded")
+        faults.faults += fraction_faults(self.fraction, "fraction").faults
         faults.require(_is_whole(self.seed, 0), "seed", self.seed, "must be a whole number >= 0")
         faults.raise_if_any()
 
@@ -147,7 +143,15 @@ def hold_out(train: Part, how: ValidationSplit | None) -> tuple[Part, Part | Non
             number, wording = round(how.fraction * len(train)), f"fraction = {how.fraction}"
         # the purpose's name is that of version 0.1, so that the same examples are held out
         order = stratified_order(train.labels, seed=how.seed, purpose="development")
-    _require_both_sides(number, len(train), wording)
+    if number < 1:
+        raise DataError(
+            f"validation: {wording} of {len(train):,} training examples is none; ask for a larger part or leave it out"
+        )
+    if number >= len(train):
+        raise DataError(
+            f"validation: {wording} would leave nothing to train on, "
+            f"for the training set has {len(train):,} examples; hold out fewer"
+        )
     return train.select(order[number:].sort().values), train.select(order[:number].sort().values)
 
 
@@ -172,18 +176,6 @@ def stratified_order(labels: Tensor, *, seed: int, purpose: str) -> Tensor:
     place = np.empty(len(shuffled))
     place[by_label] = (2 * rank + 1) / (2 * np.repeat(counts, counts))
     return torch.from_numpy(shuffle[np.argsort(place, kind="stable")])
-
-
-def _require_both_sides(number: int, rows: int, wording: str) -> None:
-    if number < 1:
-        raise DataError(
-            f"validation: {wording} of {rows:,} training examples is none; ask for a larger part or leave it out"
-        )
-    if number >= rows:
-        raise DataError(
-            f"validation: {wording} would leave nothing to train on, "
-            f"for the training set has {rows:,} examples; hold out fewer"
-        )
 
 
 def _is_whole(value: object, least: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from labelembed.data.checks import printable, require_file
+from labelembed.data.checks import few, require_file
 from labelembed.data.splits import PARTS
 from labelembed.errors import DataError, nearest
 
@@ -129,7 +129,7 @@ def _wanted(there: set[str], place: Path) -> dict[str, str]:
         wanted |= dict(zip(VALIDATION, pair, strict=True))
     missing = [name for name in wanted.values() if name not in there]
     if missing:
-        found = ", ".join(printable(name) for name in sorted(there)[:8]) or "none"
+        found = few(sorted(there)) or "none"
         hints = nearest(missing[0], there - set(_KNOWN))
         raise DataError(f"{place}: missing the arrays {', '.join(missing)}{hints}; it holds {found}")
     return wanted | ({"names": "names"} if "names" in there else {})

@@ -31,9 +31,6 @@ _TEXT_WORDS_LEAST = 4.0
 _TEXT_LONGER = 3.0
 # Further columns of texts that are told at most.
 _MOST_TOLD = 3
-_PLAIN = re.compile(r"[^\W\d]\w*( \w+)*")
-# What YAML takes for something else than a text.
-_NO_TEXTS = frozenset({"null", "true", "false", "yes", "no", "on", "off"})
 
 
 def find_columns(table: Table, *, texts: Sequence[str], label: str | None) -> tuple[tuple[str, ...], str]:
@@ -53,7 +50,7 @@ def find_columns(table: Table, *, texts: Sequence[str], label: str | None) -> tu
     if label in texts:
         raise DataError(f"{table.source}: column {label!r} cannot hold both the texts and the labels")
     found_label = label or likely_label(table, without=texts)
-    found_texts = tuple(texts or filter(None, [_text_column(table, without=found_label)]))
+    found_texts = tuple(texts or filter(None, [likely_text(table, without=found_label)]))
     if not found_texts or found_label is None:
         raise DataError(_unclear(table, texts=bool(found_texts), label=found_label))
     if label is None and not table.typed and found_label in {str(value) for value in table.values(found_label)}:
@@ -69,7 +66,7 @@ def find_text_columns(table: Table, *, texts: Sequence[str]) -> tuple[str, ...]:
     """As `find_columns`, for rows that need no label."""
     _require(table, "text_column", *texts)
     label = likely_label(table)
-    found = tuple(texts or filter(None, [_text_column(table, without=label)]))
+    found = tuple(texts or filter(None, [likely_text(table, without=label)]))
     if not found:
         raise DataError(_unclear(table, texts=False, label=label or ""))
     return found
@@ -129,7 +126,7 @@ def more_texts(table: Table, text: str | None, label: str | None) -> list[str]:
     return found[:_MOST_TOLD]
 
 
-def _text_column(table: Table, *, without: str | None) -> str | None:
+def likely_text(table: Table, *, without: str | None) -> str | None:
     """Returns the column of texts, None where it is unclear."""
     columns = [name for name in table.names if name != without and _holds_texts(table, name)]
     named = _by_name(columns, _TEXT_WORDS)
@@ -269,7 +266,5 @@ def _hint(table: Table) -> str:
 
 
 def as_setting(names: Sequence[str]) -> str:
-    """Returns how several columns are named on the command line: ``--set data.text_column='[title, body]'``."""
-    plain = [_PLAIN.fullmatch(name) is not None and name.lower() not in _NO_TEXTS for name in names]
-    shown = [name if as_is else json.dumps(name) for name, as_is in zip(names, plain, strict=True)]
-    return f"--set data.text_column={shlex.quote('[' + ', '.join(shown) + ']')}"
+    """Returns how several columns are named on the command line: ``--set data.text_column='["title", "body"]'``."""
+    return f"--set data.text_column={shlex.quote(json.dumps(list(names), ensure_ascii=False))}"

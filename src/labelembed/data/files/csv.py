@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from labelembed.data.checks import counted, printable
+from labelembed.data.checks import counted, few
 from labelembed.data.files.table import Table
 from labelembed.errors import DataError
 
@@ -48,7 +48,7 @@ def read_csv(
     if columns is None:
         del numbers[0]
     if not numbers:
-        raise DataError(f"{file}: has a heading and no row: {', '.join(map(printable, heading[:12]))}")
+        raise DataError(f"{file}: has a heading and no row: {few(heading, most=12)}")
     ragged = next((number for number in numbers if len(rows[number - 1]) != len(heading)), None)
     if ragged is not None:
         cells, wanted = counted(len(rows[ragged - 1]), "cell"), counted(len(heading), "cell")

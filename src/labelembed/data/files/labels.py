@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from labelembed.data.batch import Examples
-from labelembed.data.checks import counted, printable
+from labelembed.data.checks import counted, few
 from labelembed.data.files.parts import Parts
 from labelembed.data.files.table import Table, is_missing, missing_column
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.errors import DataError
 
-_SHOWN = 8
 # Numbers with fractions are labels where they are as few as the steps of a rating.
 _MOST_FRACTIONS = 20
 
@@ -40,12 +39,6 @@ class LabelReading:
     minimum: int = 1
     skip_incomplete: bool | None = False
     to_measure: bool = False
-
-    def faults(self) -> ArgumentFaults:
-        """Returns what is wrong with it."""
-        faults = ArgumentFaults()
-        faults.require(self.minimum >= 1, "minimum_label_rows", self.minimum, "must be >= 1")
-        return faults
 
 
 def labelled(
@@ -133,12 +126,6 @@ def ordered_names(found: Iterable[str]) -> list[str]:
     # int() would take '٣' and '1_0' as well; '01' and '1' must stay apart
     numbers = all(name.isascii() and name.isdecimal() and len(name) < 19 for name in names)
     return sorted(names, key=lambda name: (int(name), name)) if numbers else sorted(names)
-
-
-def few(names: Sequence[str]) -> str:
-    """Returns the first of several names for a message."""
-    shown = ", ".join(printable(name[:120]) for name in names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
 
 
 def _without_secret_test(tables: Parts, column: str, notes: list[str]) -> Parts:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelembed.data.checks import printable, require_file
+from labelembed.data.checks import few, require_file
 from labelembed.data.files.csv import read_csv
 from labelembed.data.files.jsonl import read_json
 from labelembed.data.files.parquet import ARROW_SUFFIX, read_arrow_table, saved_splits
@@ -140,7 +140,7 @@ def _files_by_part(folder: Path) -> dict[str, list[Path]]:
     files = [entry for entry in entries if entry.is_file() and is_readable(entry)]
     if len(files) == 1:
         return {"train": files}
-    seen = ", ".join(printable(entry.name) for entry in entries[:8]) or "nothing"
+    seen = few([entry.name for entry in entries]) or "nothing"
     raise DataError(
         f"{folder}: has no training set; expected train.csv (.tsv, .jsonl, .parquet) with test.csv and dev.csv if "
         f"there are such, one file alone, or a saved data set; found {seen}"

@@ -150,24 +150,21 @@ def fitted(image: Image, size: tuple[int, int], fit: Fit) -> Image:
             changed; `pad`: all of it, with black borders.
     """
     from PIL import Image as ImageModule
+    from PIL import ImageOps
 
-    height, width = size
-    if image.size == (width, height):
+    wanted = (size[1], size[0])
+    if image.size == wanted:
         return image
     # Pillow widens the filter when it makes an image smaller, so every pixel counts (antialiasing)
     filtered = ImageModule.Resampling.BILINEAR
-    if fit == "stretch":
-        return image.resize((width, height), filtered)
     if fit == "crop":
-        scale = max(width / image.width, height / image.height)
-        part = (min(width / scale, image.width), min(height / scale, image.height))
-        left, top = (image.width - part[0]) / 2, (image.height - part[1]) / 2
-        box = (left, top, min(left + part[0], image.width), min(top + part[1], image.height))
-        return image.resize((width, height), filtered, box=box)
-    scale = min(width / image.width, height / image.height)
-    inner = (max(1, min(width, round(image.width * scale))), max(1, min(height, round(image.height * scale))))
-    bordered = ImageModule.new(image.mode, (width, height))
-    bordered.paste(image.resize(inner, filtered), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+        return ImageOps.fit(image, wanted, filtered)
+    if fit == "stretch":
+        return image.resize(wanted, filtered)
+    scale = min(wanted[0] / image.width, wanted[1] / image.height)
+    width, height = (max(1, round(side * scale)) for side in image.size)  # ImageOps.pad would make a thin one 0 wide
+    bordered = ImageModule.new(image.mode, wanted)
+    bordered.paste(image.resize((width, height), filtered), ((wanted[0] - width) // 2, (wanted[1] - height) // 2))
     return bordered
 
 

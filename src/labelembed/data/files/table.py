@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from labelembed.data.checks import printable
+from labelembed.data.checks import few, printable
 from labelembed.errors import nearest
-
-_SHOWN_COLUMNS = 12
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -77,14 +74,11 @@ class Table:
 
     def places_of(self, rows: Sequence[int], *, most: int = 5) -> str:
         """Returns the first of several rows: ``row 3, row 8 and 12 more``."""
-        shown = ", ".join(self.place(row) for row in islice(rows, most))
-        return f"{shown} and {len(rows) - most:,} more" if len(rows) > most else shown
+        return few([self.place(row) for row in rows], most)
 
     def listed(self) -> str:
         """Returns the columns' names for a message."""
-        names = [printable(name) for name in [*self.names, *self.left_aside]]
-        more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
-        return ", ".join(names[:_SHOWN_COLUMNS]) + more
+        return few([*self.names, *self.left_aside], most=12)
 
 
 def is_missing(value: Any) -> bool:

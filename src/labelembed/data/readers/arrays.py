@@ -14,6 +14,7 @@ from torch import Tensor
 
 from labelembed.data.checks import GZIP_MAGIC, first_fault, require_file, require_finite, sizes
 from labelembed.data.encoder import Encoder, NewExamples, Unchanged
+from labelembed.data.encoders.pictures import PictureFolder
 from labelembed.data.files.arrays import read_npy
 from labelembed.data.files.idx import looks_like_idx, read_idx
 from labelembed.data.files.picture import Fit, decode, decoding, look
@@ -109,17 +110,15 @@ def read_inputs(
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     notes: list[str] = []
-    if beginning.startswith(b"\x93NUMPY"):
-        inputs, single = _as_rows(_read_npy_file(path), input_shape, path)
+    is_array = beginning.startswith(b"\x93NUMPY")
+    if is_array or beginning.startswith(GZIP_MAGIC) or looks_like_idx(beginning):
+        array = _numbers_of(read_npy(path), path) if is_array else read_idx(path)
+        inputs, single = _as_rows(array, input_shape, path)
         _check_values(inputs, input_range, path, notes)
-    elif beginning.startswith(GZIP_MAGIC) or looks_like_idx(beginning):
-        inputs, single = _as_rows(read_idx(path), input_shape, path)
-        _check_values(inputs, input_range, path, notes)
+    elif beginning.startswith((b"PK\x03\x04", b"\x80")):
+        raise DataError(f"{path}: is an .npz, a zip or a pickle; expected {ACCEPTED}")
     else:
-        if beginning.startswith((b"PK\x03\x04", b"\x80")):
-            raise DataError(f"{path}: is an .npz, a zip or a pickle; expected {ACCEPTED}")
-        pixels = _read_picture(path, input_shape, fit or "stretch", notes)
-        inputs, single = _scaled(pixels, input_range, path)[np.newaxis], True
+        inputs, single = _read_picture(path, input_shape, input_range, fit or "stretch", notes)[np.newaxis], True
     if inputs.dtype != np.uint8 or input_range not in _FIXED_RANGES:
         with np.errstate(over="ignore"):  # what is too large becomes infinite and is named
             inputs = inputs.astype(np.float32)
@@ -131,8 +130,7 @@ def read_inputs(
     return torch.from_numpy(np.ascontiguousarray(inputs)), names, notes
 
 
-def _read_npy_file(path: Path) -> Array:
-    array = read_npy(path)
+def _numbers_of(array: Array, path: Path) -> Array:
     if array.dtype.kind not in "biuf":
         raise DataError(f"{path}: expected an array of numbers, found {array.dtype}")
     if array.dtype.kind == "b":
@@ -148,13 +146,10 @@ def _as_rows(array: Array, input_shape: tuple[int, ...], path: Path) -> tuple[Ar
         shapes.append(input_shape[1:])
     if len(input_shape) > 1:
         shapes.append((math.prod(input_shape),))
-    for shape in shapes:
-        if array.shape == shape:
-            return array.reshape(1, *input_shape), True
-        if array.shape[1:] == shape:
-            if len(array) == 0:
-                raise DataError(f"{path}: holds no input ({sizes(array.shape)})")
-            return array.reshape(len(array), *input_shape), False
+    if array.shape in shapes:
+        return array.reshape(1, *input_shape), True
+    if array.shape[1:] in shapes and len(array):
+        return array.reshape(len(array), *input_shape), False
     accepted = " or ".join(f"[{sizes(shape)}]" for shape in shapes)
     raise DataError(
         f"{path}: expected one input of {accepted} or many of them, [N x ...], found [{sizes(array.shape)}]"
@@ -181,10 +176,12 @@ def _check_values(inputs: Array, input_range: tuple[float, float], path: Path, n
     notes.append(f"row {fault[0]} has the value {fault[1]:g}, while {scale}")
 
 
-def _read_picture(path: Path, input_shape: tuple[int, ...], fit: Fit, notes: list[str]) -> Array:
-    """Returns the pixels [channels, height, width] of a picture, and notes what was done to it."""
+def _read_picture(
+    path: Path, input_shape: tuple[int, ...], input_range: tuple[float, float], fit: Fit, notes: list[str]
+) -> Array:
+    """Returns a picture [channels, height, width] in the network's range, and notes what was done to it."""
     try:
-        content = path.read_bytes()
+        content = PictureFolder(path.parent).content(path)
         with decoding():
             height, width = look(content).size
             if len(input_shape) != 3 or input_shape[0] not in (1, 3):
@@ -193,25 +190,18 @@ def _read_picture(path: Path, input_shape: tuple[int, ...], fit: Fit, notes: lis
                 )
             size = (input_shape[1], input_shape[2])
             pixels, changes = decode(content, channels=input_shape[0], size=size, fit=fit)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except DataError as error:
         raise DataError(f"{path}: {error}" + (f"; expected {ACCEPTED}" if "no picture" in str(error) else "")) from None
     notes += changes
     if (height, width) != size:
         change = "" if height * size[1] == width * size[0] else f", {_CHANGES[fit]}"
         notes.append(f"resized from {width}x{height} to {size[1]}x{size[0]}{change}")
-    return pixels
-
-
-def _scaled(pixels: Array, input_range: tuple[float, float], path: Path) -> Array:
-    """Returns pixels of 0 to 255 in the network's range."""
-    if input_range == (0.0, 255.0):
-        return pixels
     if input_range not in _FIXED_RANGES:
         raise DataError(
             f"{path}: the network was trained on arrays with values of {input_range[0]:g} to {input_range[1]:g}, "
             "which says nothing of black and white; give a .npy array prepared like the training data"
         )
+    if input_range == (0.0, 255.0):
+        return pixels
     scaled: Array = pixels.astype(np.float32) * np.float32(input_range[1] / 255)
     return scaled

@@ -17,11 +17,10 @@ import numpy.typing as npt
 import torch
 
 from labelembed.data.batch import Split
-from labelembed.data.checks import content_of, first_fault, require_names
+from labelembed.data.checks import content_of, few, first_fault, require_names
 from labelembed.data.data_notes import repeat_notes, repeated_pictures
 from labelembed.data.dataset import RawData
 from labelembed.data.encoder import ReadingProgress
-from labelembed.data.files.labels import few
 from labelembed.data.found import Found, Place
 from labelembed.data.readers.arrays import ArrayReader
 from labelembed.data.readers.parquet import ParquetReader
@@ -29,7 +28,7 @@ from labelembed.errors import ArgumentFaults, DataError
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _PICTURE_BYTES = 3 * 32 * 32
-_PUBLISHED_SIZES = {"train": 50_000, "test": 10_000}
+_TRAINING_PICTURES = 50_000
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 Array = npt.NDArray[Any]
@@ -105,15 +104,10 @@ class CifarReader(ArrayReader):
             return None
         version = _version(files, where)
         names = tuple(map(str, range(version.classes)))
-        return Found(f"{version.title}, {version.classes} classes", _PUBLISHED_SIZES["train"], names)
+        return Found(f"{version.title}, {version.classes} classes", _TRAINING_PICTURES, names)
 
     def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
-        """Returns the data set.
-
-        Raises:
-            DataError: A file is missing, cut off or damaged, a label is out of its range, or a pickle asks for anything
-                else.
-        """
+        """Returns the data set; refuses files that are missing or damaged, and pickles that ask for anything else."""
         place, labels = Path(self.path).expanduser(), self.labels
         if any(any(folder.glob("*.parquet")) for folder in (place, place / "data")):
             column = "coarse_label" if labels == "coarse" else None
@@ -129,10 +123,6 @@ class CifarReader(ArrayReader):
             read = [_read(files[name](), f"{where}/{name}", version, labels, count) for name in members]
             pixels, found = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
             splits[part] = Split(torch.from_numpy(pixels), torch.from_numpy(found))
-            if len(pixels) != _PUBLISHED_SIZES[part]:
-                notes.append(
-                    f"the {part} set has {len(pixels):,} pictures; the published one has {_PUBLISHED_SIZES[part]:,}"
-                )
         size = len(splits["train"])
         notes += repeat_notes(
             repeated_pictures(*(split.inputs.numpy() for split in splits.values())),

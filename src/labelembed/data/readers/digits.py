@@ -30,11 +30,7 @@ class DigitsReader(ArrayReader):
         return fraction_faults(self.test_fraction)
 
     def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
-        """Returns the data set.
-
-        Raises:
-            DataError: `test_fraction` is so small or so large that one side would be empty.
-        """
+        """Returns the data set."""
         from sklearn.datasets import load_digits  # costs a second to import
 
         pixels, labels = load_digits(return_X_y=True)

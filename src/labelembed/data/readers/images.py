@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.data.batch import Examples
-from labelembed.data.checks import printable
+from labelembed.data.checks import few, printable
 from labelembed.data.encoders.pictures import PictureFolder
 from labelembed.data.files.columns import find_label
-from labelembed.data.files.labels import few, numbered
+from labelembed.data.files.labels import numbered
 from labelembed.data.files.parts import Parts, Reading, is_readable, read_parts
 from labelembed.data.files.picture import PICTURE_SUFFIXES
 from labelembed.data.files.table import Table, is_missing, missing_column

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar
 
 from labelembed.data.batch import Examples
 from labelembed.data.data_notes import label_column_note
+from labelembed.data.dataset import RawData
+from labelembed.data.encoder import Encoder, ReadingProgress
 from labelembed.data.encoders.table_columns import kind_of
 from labelembed.data.files.labels import LabelReading, labelled
 from labelembed.data.files.parts import Parts, Reading, read_parts
@@ -17,22 +20,6 @@ from labelembed.data.splits import assigned, fraction_faults
 from labelembed.errors import ArgumentFaults
 
 _LOOKED_AT = 2_000
-
-
-class LabelledParts(NamedTuple):
-    """Examples with their labels, a test set among them.
-
-    Attributes:
-        parts: `train`, and `validation` and `test` where there are such; their inputs are tables without the labels.
-        names: Names of the labels 0, 1, ...
-        label_column: Where they stood.
-        notes: What the user should know, one line each.
-    """
-
-    parts: dict[str, Examples]
-    names: tuple[str, ...]
-    label_column: str
-    notes: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +40,7 @@ class LabelledFiles:
         test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
     """
 
+    what: ClassVar[str]
     path: str
     label_column: str | None = None
     split_column: str | None = None
@@ -70,7 +58,8 @@ class LabelledFiles:
     def faults(self) -> ArgumentFaults:
         """Returns what is wrong with the arguments."""
         faults = self.reading.faults()
-        faults.faults += self._labelling(to_measure=False).faults().faults + fraction_faults(self.test_fraction).faults
+        faults.require(self.minimum_label_rows >= 1, "minimum_label_rows", self.minimum_label_rows, "must be >= 1")
+        faults.faults += fraction_faults(self.test_fraction).faults
         return faults
 
     @property
@@ -83,25 +72,45 @@ class LabelledFiles:
         """The file or folder."""
         return Path(self.path).expanduser()
 
-    def _labelling(self, *, to_measure: bool) -> LabelReading:
-        return LabelReading(
+    @abstractmethod
+    def new_encoder(self) -> Encoder:
+        """Returns what will learn how examples become inputs."""
+
+    @abstractmethod
+    def label_of(self, tables: Parts, notes: list[str], *, to_measure: bool) -> str:
+        """Returns the column of the labels; changes `tables` to the examples that are used, and adds to the notes.
+
+        Raises:
+            DataError: A column cannot be told, or examples cannot be used; names the setting that goes on.
+        """
+
+    @abstractmethod
+    def inputs_of(self, table: Table) -> Any:
+        """Returns what the encoder takes of a table without its labels."""
+
+    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the data set; what is refused names file and row, and the setting that goes on."""
+        tables = read_parts(self.source, self.reading, split=self.split_column, to_measure=to_measure)
+        notes: list[str] = []
+        label = self.label_of(tables, notes, to_measure=to_measure)
+        how = LabelReading(
             merge=self.merge_labels,
             minimum=self.minimum_label_rows,
             skip_incomplete=self.skip_incomplete,
             to_measure=to_measure,
         )
-
-    def _tables(self, *, to_measure: bool) -> Parts:
-        """Returns the tables of the parts, with their labels still in a column."""
-        return read_parts(self.source, self.reading, split=self.split_column, to_measure=to_measure)
-
-    def _labelled(self, tables: Parts, label: str, *, to_measure: bool) -> LabelledParts:
-        """Returns the examples that have a label, with a test set."""
-        found, names, notes = labelled(tables, label, self._labelling(to_measure=to_measure), self.source)
-        parts, more = assigned(found, self.test_fraction, source=str(self.source), to_measure=to_measure)
+        found, names, of_labels = labelled(tables, label, how, self.source)
+        parts, of_parts = assigned(found, self.test_fraction, source=str(self.source), to_measure=to_measure)
         if self.label_column is None:
-            notes.insert(0, label_column_note(label, parts["train"].labels, names))
-        return LabelledParts(parts, names, label, [*notes, *more])
+            of_labels.insert(0, label_column_note(label, parts["train"].labels, names))
+        return RawData(
+            parts={part: Examples(self.inputs_of(rows.inputs), rows.labels) for part, rows in parts.items()},
+            names=names,
+            source=f"{self.what} {self.source}",
+            notes=(*notes, *of_labels, *of_parts),
+            label_column=label,
+            new_encoder=self.new_encoder,
+        )
 
 
 def usable_columns(table: Table, *, without: Collection[str | None]) -> list[str]:

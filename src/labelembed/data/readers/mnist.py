@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 
 from labelembed.data.batch import Split
-from labelembed.data.checks import require_names, sizes
+from labelembed.data.checks import few, require_names, sizes
 from labelembed.data.dataset import RawData
 from labelembed.data.encoder import ReadingProgress
 from labelembed.data.files.idx import read_idx
-from labelembed.data.files.labels import few, numbered
+from labelembed.data.files.labels import numbered
 from labelembed.data.found import Found, Place
 from labelembed.data.readers.arrays import ArrayReader
 from labelembed.errors import DataError, unknown_name
@@ -78,11 +78,7 @@ class MnistReader(ArrayReader):
         return Found(f"{count:,} pictures of idx files, {len(raw.names):,} classes", len(raw.train), raw.names)
 
     def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
-        """Returns the data set.
-
-        Raises:
-            DataError: A file is missing or damaged, or images and labels do not go together.
-        """
+        """Returns the data set; refuses files that are missing, damaged or do not go together."""
         folder = Path(self.path).expanduser()
         files = _find_files(folder, self.prefix)
         read = {part: _read_pair(files, part) for part in _PARTS}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from labelembed.data.batch import Examples, Split
-from labelembed.data.checks import require_names
+from labelembed.data.checks import few, require_names
 from labelembed.data.data_notes import label_column_note, repeat_notes
 from labelembed.data.dataset import RawData
 from labelembed.data.encoder import ReadingProgress
@@ -22,7 +22,7 @@ from labelembed.data.encoders.pictures import (
     cached_gradient_histograms,
     decode_pictures,
 )
-from labelembed.data.files.labels import LabelReading, few, labelled
+from labelembed.data.files.labels import LabelReading, labelled
 from labelembed.data.files.parts import Parts
 from labelembed.data.files.picture import EXTREME_ABOVE, FITS, Fit, ImageSize, automatic_side
 from labelembed.data.found import Found
@@ -32,7 +32,6 @@ from labelembed.errors import ArgumentFaults, DataError
 
 Features = Literal["pixels", "gradient_histograms"]
 
-_SHOWN = 8
 # Of pictures of an extreme shape a larger share is noted.
 _MANY_EXTREME = 0.1
 
@@ -233,9 +232,9 @@ class PictureReader(ArrayReader):
 
 def _refusal(where: str, shown: Mapping[int, str], decoded: DecodedPictures, of: int) -> str:
     reasons = sorted(f"{name}: {decoded.unreadable[index]}" for index, name in shown.items())
-    more = [f"and {len(reasons) - _SHOWN:,} more"] if len(reasons) > _SHOWN else []
+    more = [f"and {len(reasons) - 8:,} more"] if len(reasons) > 8 else []
     heading = (
         f"{where}: {len(reasons):,} of {of:,} pictures cannot be read; repair them, or leave them out "
         "with --set data.skip_unreadable=true"
     )
-    return "\n  ".join([heading, *(reason[:200] for reason in reasons[:_SHOWN]), *more])
+    return "\n  ".join([heading, *(reason[:200] for reason in reasons[:8]), *more])

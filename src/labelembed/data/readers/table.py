@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from labelembed.data.dataset import RawData
-from labelembed.data.encoder import Encoder, NewExamples, ReadingProgress
+from labelembed.data.encoder import Encoder, NewExamples
 from labelembed.data.encoders.table import TableEncoder
 from labelembed.data.encoders.table_columns import Kind
 from labelembed.data.files.columns import find_columns, find_label
-from labelembed.data.files.parts import read_file
-from labelembed.data.files.table import missing_column
+from labelembed.data.files.parts import Parts, read_file
+from labelembed.data.files.table import Table, missing_column
 from labelembed.data.found import Found, Place
 from labelembed.data.readers.labelled_files import LabelledFiles, label_names, usable_columns
 from labelembed.errors import ArgumentFaults, DataError
@@ -35,6 +35,7 @@ class TableReader(LabelledFiles):
         ValueError: An argument is out of its range.
     """
 
+    what: ClassVar[str] = "table"
     numeric: list[str] | None = None
     categorical: list[str] | None = None
     leave_out: list[str] | None = None
@@ -84,14 +85,8 @@ class TableReader(LabelledFiles):
         asked = {name: kind for _, names, kind in self._asked_lists() for name in names}
         return TableEncoder(asked=asked, most_categories=self.most_categories)
 
-    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
-        """Returns the data set.
-
-        Raises:
-            DataError: The files cannot be read, the labels cannot be told, or examples cannot be used; names file and
-                row, and the setting that goes on.
-        """
-        tables = self._tables(to_measure=to_measure)
+    def label_of(self, tables: Parts, notes: list[str], *, to_measure: bool) -> str:
+        """Returns the column of the labels."""
         train = tables["train"]
         label = find_label(train, self.label_column)
         for key, names, kind in self._asked_lists():
@@ -100,15 +95,11 @@ class TableReader(LabelledFiles):
                     raise DataError(missing_column(train, key, name))
                 if name == label and kind is not None:
                     raise DataError(f"{self.source}: column {label!r} holds the labels, and cannot be learned from")
-        found = self._labelled(tables, label, to_measure=to_measure)
-        return RawData(
-            parts=found.parts,
-            names=found.names,
-            source=f"table {self.source}",
-            notes=tuple(found.notes),
-            label_column=label,
-            new_encoder=self.new_encoder,
-        )
+        return label
+
+    def inputs_of(self, table: Table) -> Table:
+        """Returns the table."""
+        return table
 
     def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
         """Returns the examples of a file to predict for."""

@@ -6,9 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from labelembed.data.batch import Examples
 from labelembed.data.checks import require_file, require_names
 from labelembed.data.dataset import RawData
 from labelembed.data.encoder import Encoder, NewExamples, ReadingProgress
@@ -20,10 +19,11 @@ from labelembed.data.files.columns import (
     find_columns,
     find_text_columns,
     likely_label,
+    likely_text,
     more_texts,
     surely_texts,
 )
-from labelembed.data.files.parts import ACCEPTED, read_file
+from labelembed.data.files.parts import ACCEPTED, Parts, read_file
 from labelembed.data.files.table import Table, is_missing, missing_column
 from labelembed.data.files.text import read_text
 from labelembed.data.found import Found, Place
@@ -79,6 +79,7 @@ class TextReader(LabelledFiles):
         ValueError: An argument is out of its range, or not for these inputs.
     """
 
+    what: ClassVar[str] = "texts in"
     inputs: Inputs = "words"
     text_column: str | list[str] | None = None
     names: list[str] | None = None
@@ -143,39 +144,35 @@ class TextReader(LabelledFiles):
             return TextTokens(self.encoder, self.maximum_tokens)
         return TextFeatures(self.encoder, self.maximum_tokens, self.encoder_precision)
 
-    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
-        """Returns the data set.
-
-        Raises:
-            DataError: The files cannot be read, a column cannot be told, or examples cannot be used; names file and
-                row, and the setting that goes on.
-        """
-        tables = self._tables(to_measure=to_measure)
-        texts, label = find_columns(tables["train"], texts=_as_list(self.text_column), label=self.label_column)
-        notes: list[str] = []
+    def label_of(self, tables: Parts, notes: list[str], *, to_measure: bool) -> str:
+        """Returns the column of the labels; beside it stay the texts alone."""
+        train = tables["train"]
+        texts, label = find_columns(train, texts=_as_list(self.text_column), label=self.label_column)
         if self.text_column is None:
             notes.append(f"texts are taken from column {_quoted(texts)}")
-            others = more_texts(tables["train"], texts[0], label)
+            others = more_texts(train, texts[0], label)
             if others:
-                together = as_setting([name for name in tables["train"].names if name in (*texts, *others)])
+                together = as_setting([name for name in train.names if name in (*texts, *others)])
                 hold = "holds" if len(others) == 1 else "hold"
                 notes.append(f"{_quoted(others)} {hold} texts too; {together} joins them")
-        skip = self.skip_incomplete
-        tables = {part: with_texts(table, texts, skip=skip, notes=notes) for part, table in tables.items()}
-        found = self._labelled(tables, label, to_measure=to_measure)
-        about: dict[str, Any] = {"column": texts[0] if len(texts) == 1 else None, "source": f"texts in {self.source}"}
-        splits: dict[str, Examples] = {
-            part: Examples(Texts(examples.inputs.values(texts[0]), **about), examples.labels)
-            for part, examples in found.parts.items()
-        }
-        return RawData(
-            parts=splits,
-            names=found.names if self.names is None else require_names(self.names, len(found.names), str(self.source)),
-            source=about["source"],
-            notes=(*notes, *found.notes),
-            label_column=label,
-            new_encoder=self.new_encoder,
-        )
+        for part, table in tables.items():
+            complete = with_texts(table, texts, skip=self.skip_incomplete, notes=notes)
+            tables[part] = complete.without(set(complete.names) - {texts[0], label})
+        return label
+
+    def inputs_of(self, table: Table) -> Texts:
+        """Returns the texts."""
+        (column,) = table.names
+        is_joined = len(_as_list(self.text_column)) > 1
+        source = f"{self.what} {self.source}"
+        return Texts(table.values(column), column=None if is_joined else column, source=source)
+
+    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the data set; what is refused names file and row, and the setting that goes on."""
+        raw = super().read(to_measure=to_measure, progress=progress)
+        if self.names is None:
+            return raw
+        return replace(raw, names=require_names(self.names, len(raw.names), str(self.source)))
 
     def new_examples(self, file: Path, encoder: Encoder, *, invert: bool = False) -> NewExamples:
         """Returns the texts of a file to predict for; a ``.txt`` file (or ``.txt.gz``) has one text a line.
@@ -211,13 +208,12 @@ def _likely_texts(table: Table, place: Place, label: str | None) -> tuple[str, .
     """Returns the column of texts, none where the rows are to be read as numbers and categories."""
     if _ONLY_OF_TABLES & place.given.keys():
         return ()
+    text = likely_text(table, without=likely_label(table))
     label = label or likely_label(table)
-    try:
-        (text,) = find_text_columns(table, texts=())
-    except DataError:
+    if text is None or text == label:
         return ()
     is_table = not surely_texts(table, text) and len(usable_columns(table, without=[text, label])) > 1
-    return () if is_table or text == label else (text,)
+    return () if is_table else (text,)
 
 
 def text_lines(content: str) -> tuple[list[str], list[str]]:

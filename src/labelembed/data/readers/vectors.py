@@ -78,11 +78,7 @@ class VectorReader(ArrayReader):
         )
 
     def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
-        """Returns the data set; data to measure may have labels without names, which are numbered as the run's.
-
-        Raises:
-            DataError: A file is missing, damaged or incomplete, or an example cannot be used.
-        """
+        """Returns the data set; data to measure may have labels without names, which are numbered as the run's."""
         place = Path(self.path).expanduser()
         of_parquet = place.is_dir() and not holds_arrays(place) and any(place.glob("*.parquet"))
         if place.suffix.lower() == ".parquet" or of_parquet:

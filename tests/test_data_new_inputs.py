@@ -1,4 +1,6 @@
-"""Arrays and idx files to predict for, and files that are nothing of what is accepted."""
+"""Files to predict for: pictures, arrays and idx files become inputs of the size and scale of training."""
+
+from __future__ import annotations
 
 import io
 import pickle
@@ -81,7 +83,7 @@ def with_value(value, dtype=np.float64):
             "expected one input of [1 x 4 x 5] or [4 x 5] or [20] or many of them, [N x ...], found [3 x 5 x 4]",
         ),
         (np.float64(3), "found [1]"),
-        (np.zeros((0, 4, 5)), "holds no input (0 x 4 x 5)"),
+        (np.zeros((0, 4, 5)), "expected one input of [1 x 4 x 5]"),
         (np.array(["a"] * 20), "expected an array of numbers, found <U1"),
         (ZEROS.astype(complex), "expected numbers, found complex128"),
     ],
@@ -116,12 +118,6 @@ def test_read_inputs_beyond_a_measured_range_is_told_and_taken(tmp_path):
     assert notes == ["row 2 has the value 9, while the network was trained on values of 0 to 1"]
     with pytest.raises(DataError, match="as float32: row 1 has the value inf"):
         read_inputs(write_npy(tmp_path / "a.npy", np.array([[0.0] * 6, [1e300] * 6])), **FEATURES)
-
-
-def test_read_inputs_values_beyond_the_range_in_idx(tmp_path):
-    path = write_idx(tmp_path / "images", np.full((2, 8, 8), 17, np.uint8))
-    with pytest.raises(DataError, match="row 0 has the value 17; the network was trained on values of 0 to 16"):
-        read_inputs(path, **DIGITS)
 
 
 def test_read_inputs_invert_array(tmp_path):
@@ -161,7 +157,7 @@ def image_bytes(**options) -> bytes:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "no picture whatever its name says; expected an image"),
+        (b"", r"is empty \(0 bytes\)"),
         (
             b"some text",
             r"no picture .*; expected an image \(PNG, .*\), a .npy array or an idx image file",
@@ -182,16 +178,117 @@ def test_read_inputs_wrong_files(tmp_path, content, expected):
     assert str(raised.value).startswith(f"{path}: ")
 
 
-def test_read_inputs_missing_file_and_folder(tmp_path):
-    with pytest.raises(DataError, match="does not exist; expected an image"):
-        read_inputs(tmp_path / "nowhere.png", **GREY)
-    with pytest.raises(DataError, match="is a folder; expected an image"):
-        read_inputs(tmp_path, **GREY)
-
-
 @pytest.mark.parametrize("limit", [30, 5])  # twice the limit is where Pillow goes over from warning to refusing
 def test_read_inputs_image_bomb(tmp_path, monkeypatch, limit):
     path = write_image(tmp_path / "one.png", made_images(1, height=5, width=8)[0])
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(DataError, match=f"has more than {limit} pixels, the limit; make the picture smaller"):
         read_inputs(path, **GREY)
+
+
+COLOUR = {"input_shape": (3, 4, 5), "input_range": (0.0, 255.0)}
+ONE = made_images(1)[0]
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "webp", "tiff", "gif", "pgm"])
+def test_read_inputs_image_of_the_right_size_is_taken_as_it_is(tmp_path, suffix):
+    options = {"lossless": True} if suffix == "webp" else {}
+    path = write_image(tmp_path / f"one.{suffix}", ONE, **options)
+    inputs, names, notes = read_inputs(path, **GREY)
+    np.testing.assert_array_equal(inputs.numpy(), ONE[None, None])
+    assert inputs.dtype == torch.uint8
+    assert names == [f"one.{suffix}"]
+    assert notes == []
+
+
+def test_read_inputs_type_is_seen_from_the_content(tmp_path):
+    path = write_image(tmp_path / "one.png", ONE).rename(tmp_path / "one.npy")
+    np.testing.assert_array_equal(read_inputs(path, **GREY)[0].numpy(), ONE[None, None])
+
+
+def test_read_inputs_colour_image(tmp_path):
+    pixels = made_images(3).transpose(1, 2, 0)
+    inputs, _, notes = read_inputs(write_image(tmp_path / "c.png", np.ascontiguousarray(pixels)), **COLOUR)
+    np.testing.assert_array_equal(inputs[0].numpy(), pixels.transpose(2, 0, 1))
+    assert notes == []
+
+
+def test_read_inputs_notes_every_change_of_an_image(tmp_path):
+    red = np.zeros((40, 100, 3), np.uint8)
+    red[..., 0] = 200
+    inputs, _, notes = read_inputs(write_image(tmp_path / "red.png", red), **GREY)
+    assert notes == ["colours made grey", "resized from 100x40 to 5x4, which changes its proportions"]
+    # the weight of red in ITU-R 601 luma is 0.299
+    assert set(inputs.flatten().tolist()) == {round(200 * 0.299)}
+    inputs, _, notes = read_inputs(write_image(tmp_path / "grey.png", np.repeat(np.repeat(ONE, 2, 0), 2, 1)), **COLOUR)
+    assert notes == ["grey used for red, green and blue", "resized from 10x8 to 5x4"]
+    assert torch.equal(inputs[0, 0], inputs[0, 2])
+    # grey pixels in a colour file lose nothing, so nothing is noted
+    same = np.repeat(ONE[..., None], 3, axis=2)
+    inputs, _, notes = read_inputs(write_image(tmp_path / "same.png", same), **GREY)
+    assert notes == []
+    np.testing.assert_array_equal(inputs[0, 0].numpy(), ONE)
+
+
+def test_read_inputs_resizing_takes_every_pixel_into_account(tmp_path):
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[::2] = 255  # picking every eighth row would give 255 or 0
+    inputs, _, _ = read_inputs(
+        write_image(tmp_path / "s.png", stripes), input_shape=(1, 8, 8), input_range=(0.0, 255.0)
+    )
+    assert (inputs.float() - 127.5).abs().max() < 10  # the filter's edge rows weigh one stripe more
+
+
+def test_read_inputs_transparent_is_white(tmp_path):
+    pixels = np.zeros((4, 5, 4), np.uint8)
+    pixels[0, 0, 3] = 255  # one black pixel, all else is transparent
+    for mode, kind in ((None, GREY), ("LA", GREY), (None, COLOUR)):
+        inputs, _, notes = read_inputs(write_image(tmp_path / "t.png", pixels, mode), **kind)
+        assert "transparent parts made white" in notes
+        assert inputs[0, 0, 0, 0] == 0
+        assert inputs[0].flatten(1)[:, 1:].float().mean() == 255
+    pixels[..., 3] = 255
+    assert read_inputs(write_image(tmp_path / "t.png", pixels), **COLOUR)[2] == []
+
+
+def test_read_inputs_deep_grey_is_not_cut_off(tmp_path):
+    deep = ONE.astype(np.uint16) * 257
+    inputs, _, notes = read_inputs(write_image(tmp_path / "deep.png", deep), **GREY)
+    assert notes == ["16 bits a channel made 8"]
+    np.testing.assert_array_equal(inputs[0, 0].numpy(), ONE)
+    with pytest.raises(DataError, match="has 32 bits a pixel; save the picture with 8"):
+        read_inputs(write_image(tmp_path / "float.tiff", ONE.astype(np.float32)), **GREY)
+
+
+def test_read_inputs_first_frame_and_orientation(tmp_path):
+    frames = [Image.fromarray(image) for image in made_images(3)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    assert "only the first of several frames used" in read_inputs(tmp_path / "film.gif", **GREY)[2]
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    inputs, _, notes = read_inputs(write_image(tmp_path / "turned.png", ONE, exif=exif), **GREY)
+    assert notes == ["turned as the camera's orientation says"]
+    np.testing.assert_array_equal(inputs[0, 0].numpy(), ONE[::-1, ::-1])
+
+
+@pytest.mark.parametrize("high", [1.0, 16.0])
+def test_read_inputs_image_is_scaled_to_the_range(tmp_path, high):
+    path = write_image(tmp_path / "one.png", ONE)
+    inputs, _, _ = read_inputs(path, input_shape=(1, 4, 5), input_range=(0.0, high))
+    # float32 rounding of one product
+    np.testing.assert_allclose(inputs[0, 0].numpy(), ONE * (high / 255), rtol=1e-6)
+
+
+def test_read_inputs_invert(tmp_path):
+    path = write_image(tmp_path / "one.png", ONE)
+    inputs, _, notes = read_inputs(path, invert=True, **GREY)
+    np.testing.assert_array_equal(inputs[0, 0].numpy(), 255 - ONE)
+    assert notes == ["dark and light exchanged"]
+
+
+def test_read_inputs_image_for_a_network_that_takes_none(tmp_path):
+    path = write_image(tmp_path / "one.png", ONE)
+    with pytest.raises(DataError, match=r"the network takes inputs of shape \(20,\); give a .npy array"):
+        read_inputs(path, input_shape=(20,), input_range=(0.0, 255.0))
+    with pytest.raises(DataError, match=r"values of -2.5 to 4, which says nothing of black and white"):
+        read_inputs(path, input_shape=(1, 4, 5), input_range=(-2.5, 4.0))

@@ -1,14 +1,79 @@
-"""Folders of idx files: every spelling is found, every fault has its message."""
+"""The idx format and folders of idx files: every spelling is found, every fault has its message."""
 
+from __future__ import annotations
+
+import gzip
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from labelembed.data import LabelledData, MnistReader, prepare
+from labelembed.data import LabelledData, MnistReader, prepare, read_idx
 from labelembed.errors import DataError
-from tests.made_data import made_images, real_data_folder, write_idx, write_idx_folder
+from tests.made_data import idx_bytes, made_images, real_data_folder, write_idx, write_idx_folder
+
+SMALL = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "float32", "float64"])
+def test_read_idx_returns_what_was_written(tmp_path, dtype, zipped):
+    array = (np.arange(-12, 12).reshape(2, 3, 4) * 5).astype(dtype)
+    # the name says nothing: the content does
+    read = read_idx(write_idx(tmp_path / "any.name", array, zipped=zipped))
+    assert read.dtype == np.dtype(dtype)
+    assert read.dtype.isnative
+    np.testing.assert_array_equal(read, array)
+
+
+def file_fault(tmp_path, content: bytes) -> str:
+    path = tmp_path / "images-idx3-ubyte"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as raised:
+        read_idx(path)
+    message = str(raised.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "begins with an empty file"),
+        (b"\x00\x00", "is no idx file.* begins with 00 00$"),
+        (b"\x89PNG\r\n", "is no idx file.*89 50 4e 47"),
+        (b"\x00\x00\x0a\x01" + bytes(8), "is no idx file.*00 00 0a 01"),
+        (b"\x00\x00\x08\x00" + bytes(8), "is no idx file.*00 00 08 00"),
+        (b"\x00\x00\x08\xff" + bytes(2000), "is no idx file.*00 00 08 ff"),
+        (idx_bytes(SMALL)[:9], "or cut off within its header"),
+        (idx_bytes(SMALL)[:-1], r"expected 24 bytes of values \(2 x 3 x 4 of uint8\), found 23; the file is cut off"),
+        (idx_bytes(SMALL) + b"\n", "expected 24 bytes of values .* found 25; bytes follow the array"),
+        (
+            gzip.compress(idx_bytes(SMALL)[:-1]),
+            r"expected 24 bytes of values \(2 x 3 x 4 of uint8\), found 23; the file is cut off",
+        ),
+        (gzip.compress(idx_bytes(SMALL) + b"\n"), "found 25; bytes follow the array"),
+        (gzip.compress(idx_bytes(made_images(20)))[:-200], "the gzip is cut off or damaged"),
+        (gzip.compress(b"no idx file"), "is no idx file"),
+        (gzip.compress(b""), "begins with an empty file"),
+    ],
+    # Bytes with a time in them are no names: two test processes would name the tests differently.
+    ids=range(14),
+)
+def test_read_idx_names_file_expected_and_found(tmp_path, content, expected):
+    assert re.search(expected, file_fault(tmp_path, content))
+
+
+def test_read_idx_missing_file_and_folder(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere: does not exist; expected an idx file"):
+        read_idx(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"is a folder; expected an idx file"):
+        read_idx(tmp_path)
+    with pytest.raises(DataError, match=r"cannot be read|does not exist"):
+        read_idx(tmp_path / ("x" * 5000))
 
 
 @pytest.mark.parametrize("dotted", [False, True])
@@ -162,13 +227,6 @@ def test_read_idx_folder_lists_what_is_missing_and_what_it_saw(tmp_path):
 )
 def test_read_idx_folder_names_file_row_and_expectation(tmp_path, changes, file, expected):
     assert folder_fault(write_idx_folder(tmp_path, **changes)) == f"{tmp_path / file}: {expected}"
-
-
-def test_read_idx_folder_damaged_member_is_named(tmp_path):
-    folder = write_idx_folder(tmp_path, zipped=True)
-    damaged = folder / "t10k-images-idx3-ubyte.gz"
-    damaged.write_bytes(damaged.read_bytes()[:60])
-    assert folder_fault(folder).startswith(f"{damaged}: the gzip is cut off or damaged")
 
 
 # ---- the real files
