@@ -54,7 +54,7 @@ def test_student_learns_from_the_teachers_logits_of_the_training_rows(teacher, t
     assert torch.equal(table, predicted_logits(SavedRun.load(teacher).network, data.train.inputs))
     assert table.shape == (190, 10)
     last = RunFolder(tmp_path / "run").journal()[-1]["train"]
-    assert list(last) == ["total", "output", "teacher"]
+    assert list(last) == ["total", "output", "teacher", "uniform"]
     assert last["total"] == pytest.approx(0.1 * last["output"] + 0.9 * 16 * last["teacher"], rel=1e-5)
 
 
