@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from labelembed.training.signals import Stopped
 from labelembed.training.tracking import tracked
 from labelembed.training.trainer import Trainer
 from labelembed.training.worker_log import LOG_FILE, opened_log
+from labelembed.training.worker_log import note as write_note
 
 # Seconds that a run of a comparison waits for the process that made it before.
 _PATIENCE = 20.0
@@ -271,8 +272,8 @@ def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: 
     log = Path(payload["folder"]) / LOG_FILE
 
     def warn(text: str) -> None:
-        with opened_log(log) as file, suppress(OSError):  # a full disk: the next save says so
-            file.write(f"{text}\n".encode())
+        with opened_log(log) as file:
+            write_note(file, text)
 
     how: dict[str, Any] = {"device": payload["device"], "track": payload.get("track", ()), "warn": warn}
     data = cached_data(recipe, session=payload.get("session", ""))
