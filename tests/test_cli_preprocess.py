@@ -90,7 +90,7 @@ def test_settings_reach_the_corpus(text):
         ([*TRAIN[1:], "--max-length", "0"], "`max_length` must be >= 1, got 0"),
         ([*TRAIN[1:], "--min-count", "9999"], "no token occurs 9,999 times; set a smaller --min-count"),
         ([*TRAIN[1:], "--shared-vocabulary", "--source-level", "character"], "needs one level for both sides"),
-        ([*TRAIN[1:], "--level", "letter"], "--level"),
+        ([*TRAIN[1:], "--level", "letter"], "level"),
     ],
 )
 def test_what_cannot_be_is_one_message_and_nothing_is_written(text, words, message):

@@ -92,9 +92,10 @@ def _decoding(saved: SavedTranslator, settings: Sequence[str], *, n_best: int) -
     if others:
         example = "e.g. decoding.length_penalty=1.5"
         raise LabelEmbedError(f"--set {others[0]}: only keys of decoding can be changed, {example}")
-    # First, so that one that was typed stands in its place.
-    wide_enough = [f"decoding.beam={n_best}"] if saved.decoding.beam < n_best else []
-    return changed_recipe(saved.folder, [*wide_enough, *settings]).decoding or saved.decoding
+    typed = any(setting.strip().startswith("decoding.beam=") for setting in settings)
+    if not typed and saved.decoding.beam < n_best:
+        settings = [*settings, f"decoding.beam={n_best}"]
+    return changed_recipe(saved.folder, settings).decoding or saved.decoding
 
 
 def _write(out: IO[str], number: int, line: TranslatedLine, *, n_best: int, as_json: bool) -> None:
