@@ -17,8 +17,8 @@ import torch
 from labelembed.errors import ClusterError, InterruptedTraining, TrainingError
 from labelembed.geometry import LabelGeometry
 from labelembed.recipes.loading import load_recipe
+from labelembed.runs import machines
 from labelembed.runs import run as run_module
-from labelembed.runs.comparison import files_of
 from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.training import cluster as cluster_module
 from labelembed.training.cluster import open_cluster
@@ -227,7 +227,10 @@ def test_what_runs_read_is_known_by_whole_paths(tmp_path, monkeypatch):
     recipe, name = load_recipe("mnist-mlp", data="mnist")
     objectives = "one_hot,static_labels:embedding=names.safetensors,static_labels:embedding=text:encoder"
     plan = plan_comparison(recipe, name, tmp_path / "out", objectives=objectives, seeds="2")
-    assert files_of(plan) == [str(tmp_path / path) for path in ("mnist", "names.safetensors", "encoder")]
+    asked = {}
+    monkeypatch.setattr(machines, "open_cluster", lambda address, **how: asked.update(how))
+    machines.cluster_at(NO_SCHEDULER, tmp_path, [recipe for *_, recipe, _ in plan.runs])
+    assert asked["files"] == [str(tmp_path / path) for path in ("mnist", "names.safetensors", "encoder")]
 
 
 def test_leaving_early_waits_until_the_runs_have_saved(here, tmp_path):
