@@ -335,6 +335,82 @@ def compare(
     return found
 
 
+def distill(
+    comparison: str | Path,
+    *,
+    variant: str | None = None,
+    finished_only: bool = False,
+    settings: Mapping[str, Any] | Sequence[str] = (),
+    jobs: int | None = None,
+    cluster: str | None = None,
+    device: str | None = None,
+    track: Sequence[str] = (),
+    quiet: bool = False,
+) -> Comparison:
+    """Trains one network for each seed on what the runs of a comparison predict together, as the verb `distill` does.
+
+    The runs are there already: as an ensemble they are better than each of them, and cost as many times as much to
+    predict with. A student learns ``0.15 onehot + 0.7 (mean prediction of the runs) + 0.15 / C`` and costs what one run
+    costs. The students become one more variant of the comparison and of its report.
+
+    Args:
+        comparison: The comparison folder; its runs have one training set, and other seeds.
+        variant: Whose runs teach; None: those with the lowest mean validation error.
+        finished_only: Leave out runs that have failed or not finished.
+        settings: Arguments of the objective, ``{"objective.teacher_weight": 0.6}``.
+        jobs: See `compare`.
+        cluster: See `compare`.
+        device: See `compare`.
+        track: See `compare`.
+        quiet: Show no progress.
+
+    Raises:
+        RecipeError: A setting does not fit, or the data are not those of the runs.
+        RunFolderError: It is no comparison, or fewer than two runs of the variant have finished.
+        TrainingError: When every run failed.
+    """
+    how: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device, "track": track, "quiet": quiet}
+    what: dict[str, Any] = {"variant": variant, "finished_only": finished_only, "settings": _settings(settings)}
+    found, failed = make_students(Path(comparison), **what, **how)
+    if failed:
+        raise TrainingError("\n".join(f"{name}: {why.splitlines()[0]}" for name, why in failed.items()))
+    return found
+
+
+def make_students(
+    folder: Path,
+    *,
+    variant: str | None = None,
+    finished_only: bool = False,
+    settings: Sequence[str] = (),
+    track: Sequence[str] = (),
+    **how: Any,
+) -> tuple[Comparison, dict[str, str]]:
+    """Adds students to a comparison; see `distill`. Returns it, and why runs failed, by their name."""
+    from labelembed.runs.comparison import make_runs
+    from labelembed.runs.distillation import plan_of_students, teachers_of, write_predictions
+    from labelembed.runs.machines import read_shown, say
+    from labelembed.runs.progress_text import duration
+    from labelembed.training.run_lock import locked
+
+    teachers = teachers_of(folder, variant=variant, finished_only=finished_only)
+    with locked(folder, doing="made"):
+        plan = plan_of_students(folder, teachers, settings)
+        student = plan.runs[0][2]
+        count, left = len(teachers.seeds), len(plan.runs) - len(plan.finished())
+        say(
+            f"teachers: {count} runs of {teachers.variant}, trained in {duration(teachers.seconds)} together; "
+            f"{left} students will take about {duration(teachers.seconds / count * left)} of training"
+        )
+        if left:
+            warning = write_predictions(folder, teachers, student, read_shown(student, quiet=how.get("quiet", False)))
+            if warning is not None:
+                say(f"warning: {warning}")
+        made = make_runs(plan, student, folder, track=track, **how)
+        found = Comparison(*report.write_comparison(folder, anew=made.anything_new))
+    return found, made.failed
+
+
 def comparison_folder(name: str, *, tuned: bool) -> Path:
     """Returns where a comparison of a recipe is made when nobody says where."""
     return Path("comparisons") / (f"{name}-tuned" if tuned else name)
