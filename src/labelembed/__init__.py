@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         TeacherFree,
         Terms,
     )
-    from labelembed.results import Comparison, Run, compare
+    from labelembed.results import Comparison, Run, compare, distill
     from labelembed.runs.saved_run import SavedRun
 
 __version__ = "0.2.0"
@@ -64,6 +64,7 @@ _HOMES = {
     "Comparison": "results",
     "Run": "results",
     "compare": "results",
+    "distill": "results",
 }
 
 __all__ = [
@@ -91,6 +92,7 @@ __all__ = [
     "Terms",
     "TrainingError",
     "compare",
+    "distill",
     "fit_temperature",
 ]
 

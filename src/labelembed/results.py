@@ -398,11 +398,11 @@ def make_students(
         plan = plan_of_students(folder, teachers, settings)
         student = plan.runs[0][2]
         count, left = len(teachers.seeds), len(plan.runs) - len(plan.finished())
-        say(
-            f"teachers: {count} runs of {teachers.variant}, trained in {duration(teachers.seconds)} together; "
-            f"{left} students will take about {duration(teachers.seconds / count * left)} of training"
-        )
         if left:
+            say(
+                f"teachers: {count} runs of {teachers.variant}, trained in {duration(teachers.seconds)} together; "
+                f"{left} students will take about {duration(teachers.seconds / count * left)} of training"
+            )
             warning = write_predictions(folder, teachers, student, read_shown(student, quiet=how.get("quiet", False)))
             if warning is not None:
                 say(f"warning: {warning}")

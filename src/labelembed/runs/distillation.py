@@ -6,6 +6,7 @@ The students are one more variant of the comparison, so that its report says whe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -128,7 +129,14 @@ def plan_of_students(comparison: Path, teachers: Teachers, settings: Sequence[st
     faults += [f"{key}: the students have the recipe of their teachers" for key in values if key != "objective"]
     if faults:
         raise RecipeError(faults, source="--set")
-    (student,) = checked_variants(recipe, [values["objective"]], source=f"distill {comparison}")
+    (checked,) = checked_variants(recipe, [values["objective"]], source=f"distill {comparison}")
+    own = {key: value for key, value in values["objective"].items() if block.get(key) != value}
+    words = [f"{key}={value}" for key, value in own.items()]
+    student = replace(
+        checked,
+        name=" ".join([f"distilled from {len(teachers.seeds)} {teachers.variant}", *words]),
+        folder="-".join(["distilled", str(len(teachers.seeds)), teachers.folder.name, *words]),
+    )
     what: dict[str, Any] = {"variants": [student], "baseline": about["baseline"], "seeds": teachers.seeds}
     return plan_runs(recipe, about["recipe"], comparison, **what, adds=True)
 
