@@ -75,9 +75,7 @@ def test_again_reuses_the_students_and_names_no_time(comparison):
 
 def test_without_a_name_the_lowest_validation_error_teaches_and_no_student_does(comparison):
     read = labelembed.Comparison.load(comparison)
-    errors = {
-        name: sum(read.run(name, seed).result["validation"]["error"] for seed in (0, 1)) for name in NAMES
-    }
+    errors = {name: sum(read.run(name, seed).result["validation"]["error"] for seed in (0, 1)) for name in NAMES}
     best = min(NAMES, key=lambda name: errors[name])
     found = labelembed.distill(comparison, quiet=True)
     assert found.variants[-1] == f"distilled from 2 {best}"

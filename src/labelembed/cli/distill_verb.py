@@ -38,7 +38,7 @@ def distill(
     The runs of a variant are an ensemble that is trained already. A student learns from their mean prediction, the
     label and a uniform component; it costs as much to train and to predict with as one of them.
     """
-    from labelembed.results import make_students
+    from labelembed.comparing import make_students
     from labelembed.runs.machines import refuse_jobs_on_cluster, until_stopped
 
     refuse_jobs_on_cluster(jobs, cluster)
