@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labelembed.comparing import compare, distill
     from labelembed.errors import DataError, LabelEmbedError, RecipeError, RunFolderError, TrainingError
     from labelembed.geometry import LabelGeometry, Neighbour
     from labelembed.metrics import fit_temperature
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         TeacherFree,
         Terms,
     )
-    from labelembed.results import Comparison, Run, compare
+    from labelembed.results import Comparison, Run
     from labelembed.runs.saved_run import SavedRun
 
 __version__ = "0.2.0"
@@ -63,7 +64,8 @@ _HOMES = {
     "SavedRun": "runs.saved_run",
     "Comparison": "results",
     "Run": "results",
-    "compare": "results",
+    "compare": "comparing",
+    "distill": "comparing",
 }
 
 __all__ = [
@@ -91,6 +93,7 @@ __all__ = [
     "Terms",
     "TrainingError",
     "compare",
+    "distill",
     "fit_temperature",
 ]
 

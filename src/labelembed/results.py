@@ -1,8 +1,8 @@
-"""Runs and comparisons from Python: `compare` makes one, `Run` and `Comparison` read what is there."""
+"""Runs and comparisons from Python, as their folders have them; `comparing` makes comparisons."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelembed import report
-from labelembed.errors import RunFolderError, TrainingError, nearest
+from labelembed.errors import RunFolderError, nearest
 from labelembed.report.columns import ALL_MEASURES
 from labelembed.report.frames import SPLITS, data_frame, flat_epoch, html_table, short
 from labelembed.report.run_checks import journal_fault
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from labelembed.geometry import LabelGeometry
-    from labelembed.recipes.schema import Recipe
-    from labelembed.runs.comparison_plan import ComparisonPlan
     from labelembed.runs.saved_run import SavedRun
-    from labelembed.runs.tuning_plan import TuningPlan
 
 
 class Run:
@@ -261,156 +258,3 @@ class Comparison:
         verdict = "<br>".join(escape(line) for line in self.verdict().splitlines())
         plot = report.forest_plot(self.read, self.measured)
         return f"<p>{verdict}</p>{plot}{html_table(['variant', 'n', *headings], lines)}"
-
-
-def compare(
-    recipe: str | None = None,
-    *,
-    data: str | Path | None = None,
-    objectives: str | Sequence[str | dict[str, Any]] | None = None,
-    seeds: int | Sequence[int] | None = None,
-    baseline: str | None = None,
-    settings: Mapping[str, Any] | Sequence[str] = (),
-    out: str | Path | None = None,
-    tuned: bool = False,
-    trials: int = 10,
-    space: Sequence[str] = (),
-    jobs: int | None = None,
-    cluster: str | None = None,
-    device: str | None = None,
-    track: Sequence[str] = (),
-    overwrite: bool = False,
-    quiet: bool = False,
-) -> Comparison:
-    """Trains several objectives with several seeds and returns the comparison, as the verb `compare` does.
-
-    A folder that holds a comparison of the same recipe gets what is new; finished runs are reused. Interrupted
-    (Ctrl-C, or the notebook's stop button) it keeps what is done, and the same call goes on.
-
-    Args:
-        recipe: A recipe that ships, or a YAML file; None: the one that fits `data`.
-        data: Where the data are.
-        objectives: Names, ``"label_smoothing:smoothing=0.2"``, or blocks of a recipe; None: the recipe's own list.
-        seeds: How many, or which; None: the recipe's own.
-        baseline: The variant that the others are compared with; None: the folder's, else the recipe's.
-        settings: Other values for keys of the recipe, ``{"optimizer.learning_rate": 0.01}``.
-        out: The comparison folder; None: ``comparisons/RECIPE``, of tuned ones ``comparisons/RECIPE-tuned``.
-        tuned: First tune learning rate, weight decay and arguments of each objective on the validation set.
-        trials: Of each objective, where they are tuned.
-        space: What else or otherwise is tuned, as ``"objective.smoothing=0.05:0.6"``.
-        jobs: Runs at once, one thread each; None: one a GPU, else one a core.
-        cluster: The dask scheduler whose workers make the runs, ``tcp://host:port``; None: this machine.
-        device: `cpu`, or None for what there is.
-        track: Log each epoch to these trackers too: `tensorboard`, `wandb`, `mlflow`.
-        overwrite: Begin anew: remove the comparison that is in the folder.
-        quiet: Show no progress.
-
-    Raises:
-        RecipeError: With every fault of recipe and variants.
-        DataError: When the data cannot be used.
-        RunFolderError: When the folder holds something else, a comparison of another recipe, or one that another
-            process makes.
-        TrainingError: When every run failed.
-
-    Example:
-        >>> comparison = labelembed.compare("digits-mlp", objectives=["one_hot", "label_embedding"], seeds=8)
-        >>> comparison.table()
-    """
-    from labelembed.recipes.choosing import choose_recipe
-    from labelembed.runs.machines import say
-
-    where = None if data is None else str(data)
-    chosen, name = choose_recipe(recipe, settings=_settings(settings), data=where, say=say)
-    folder = comparison_folder(name, tuned=tuned) if out is None else Path(out)
-    what: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline}
-    what |= {"trials": trials if tuned else None, "space": space, "overwrite": overwrite}
-    how: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device, "track": track, "quiet": quiet}
-    try:
-        found, failed = make_comparison(chosen, name, folder, **what, **how)
-    except KeyboardInterrupt:
-        say("stopped; finished runs are kept. To go on, call the same again")
-        raise
-    if failed and not any(variant.runs for variant in found.read.variants):
-        raise TrainingError("\n".join(f"{name}: {why.splitlines()[0]}" for name, why in failed.items()))
-    return found
-
-
-def comparison_folder(name: str, *, tuned: bool) -> Path:
-    """Returns where a comparison of a recipe is made when nobody says where."""
-    return Path("comparisons") / (f"{name}-tuned" if tuned else name)
-
-
-def plan(
-    recipe: Recipe, name: str, out: Path, *, trials: int | None, space: Sequence[str], overwrite: bool, **what: Any
-) -> tuple[ComparisonPlan, TuningPlan | None]:
-    """Returns what a comparison will run, and the trials before it; see `make_comparison`."""
-    from labelembed.runs.comparison_plan import plan_comparison, refuse_run_folder
-    from labelembed.runs.tuning import plan_of_tuning
-
-    refuse_run_folder(out)
-    asked = plan_comparison(recipe, name, out, **what, tuned=trials is not None, overwrite=overwrite)
-    return asked, None if trials is None else plan_of_tuning(asked, recipe, out, trials=trials, space=space)
-
-
-def make_comparison(
-    recipe: Recipe,
-    name: str,
-    out: Path,
-    *,
-    trials: int | None = None,
-    space: Sequence[str] = (),
-    track: Sequence[str] = (),
-    overwrite: bool = False,
-    objectives: Any = None,
-    seeds: Any = None,
-    baseline: str | None = None,
-    **how: Any,
-) -> tuple[Comparison, dict[str, str]]:
-    """Makes a comparison, the trials of its variants first, with its report; see `compare`.
-
-    Args:
-        recipe: A checked recipe.
-        name: Of the recipe.
-        out: The comparison folder.
-        trials: Of each objective; None: nothing is tuned.
-        space: See `compare`.
-        track: See `compare`.
-        overwrite: See `compare`.
-        objectives: See `comparison_plan.plan_comparison`.
-        seeds: The same.
-        baseline: The same.
-        how: `jobs`, `cluster`, `device` and `quiet`; see `comparison.make_runs`.
-
-    Returns:
-        The comparison, and why runs failed, by their name.
-    """
-    from labelembed.runs.comparison import make_runs
-    from labelembed.runs.comparison_folder import remove_comparison
-    from labelembed.runs.comparison_plan import refuse_run_folder
-    from labelembed.runs.machines import refuse_jobs_on_cluster
-    from labelembed.runs.tuning import tuned_plan
-    from labelembed.training.run_lock import locked
-
-    refuse_jobs_on_cluster(how.get("jobs"), how.get("cluster"))
-    refuse_run_folder(out)
-    what: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline}
-    with locked(out, doing="made"):  # the trials of its tuning lie in it
-        asked, tuning = plan(recipe, name, out, trials=trials, space=space, overwrite=overwrite, **what)
-        if tuning is not None:
-            if overwrite:
-                remove_comparison(out)
-            asked = tuned_plan(asked, tuning, recipe, out, **how)
-        made = make_runs(asked, recipe, out, track=track, overwrite=overwrite and tuning is None, **how)
-        found = Comparison(*report.write_comparison(out, anew=made.anything_new))
-    return found, made.failed
-
-
-def _settings(given: Mapping[str, Any] | Sequence[str]) -> list[str]:
-    """Returns settings as `--set` takes them."""
-    if not isinstance(given, Mapping):
-        return list(given)
-    import yaml
-
-    return [
-        f"{key}={yaml.safe_dump([value], default_flow_style=True, width=10**9)[1:-2]}" for key, value in given.items()
-    ]

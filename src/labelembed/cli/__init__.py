@@ -11,6 +11,7 @@ import typer
 from labelembed import __version__
 from labelembed.cli import (  # noqa: F401 - each adds its verbs to the program
     compare_verb,
+    distill_verb,
     labels_verb,
     preprocess_verb,
     reading_verbs,

@@ -75,8 +75,8 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Train several objectives with several seeds and say which is better, and how sure that is."""
+    from labelembed.comparing import comparison_folder, make_comparison, plan
     from labelembed.errors import RecipeError
-    from labelembed.results import comparison_folder, make_comparison, plan
     from labelembed.runs.machines import refuse_jobs_on_cluster, until_stopped
     from labelembed.training.tracking import tracker_names
 

@@ -24,8 +24,8 @@ SHORT_FORMS: dict[str | None, dict[str, str]] = {
     "translate": {f"--{key.partition('=')[0]}": f"decoding.{key.replace('-', '_')}" for key in _OF_DECODING},
 }
 #: In the order of the program's help.
-VERBS = ["train", "resume", "compare", "tune", "evaluate", "predict", "translate", "report", "figure", "labels"]
-VERBS += ["export", "init", "check", "objectives", "recipes", "preprocess"]
+VERBS = ["train", "resume", "compare", "tune", "distill", "evaluate", "predict", "translate", "report", "figure"]
+VERBS += ["labels", "export", "init", "check", "objectives", "recipes", "preprocess"]
 #: Verbs of before, and what stands for them now.
 OLD_VERBS = {"neighbours": ["labels"], "geometry": ["labels"], "card": ["export", "--format", "card"]}
 _GONE_VERBS = {

@@ -85,8 +85,8 @@ def remove_comparison(folder: Path) -> None:
     if (folder / DESCRIPTION_FILE).is_file():
         for name in ("runs", "tuning"):
             shutil.rmtree(folder / name, ignore_errors=True)
-        for name in _WRITTEN:
-            (folder / name).unlink(missing_ok=True)
+        for file in (*(folder / name for name in _WRITTEN), *folder.glob("teachers-*.safetensors")):
+            file.unlink(missing_ok=True)
 
 
 def _damage(about: object) -> str:

@@ -120,8 +120,21 @@ def plan_runs(
     seeds: list[int],
     tuning: dict[str, Any] | None = None,
     overwrite: bool = False,
+    adds: bool = False,
 ) -> ComparisonPlan:
-    """Returns the plan of checked variants, with every existing folder looked into; see `plan_comparison`."""
+    """Returns the plan of checked variants, with every existing folder looked into; see `plan_comparison`.
+
+    Args:
+        recipe: See `plan_comparison`.
+        recipe_name: The same.
+        out: The same.
+        variants: Checked, with their own settings.
+        baseline: The name of one.
+        seeds: Of each.
+        tuning: How the arguments of the variants were found; None: they were not tuned.
+        overwrite: See `plan_comparison`.
+        adds: The variants are added to a comparison that may have been tuned, which is else made as a whole.
+    """
     runs = []
     for seed in seeds:  # seed by seed, so that an early look compares all variants
         for variant in variants:
@@ -132,10 +145,10 @@ def plan_runs(
             refuse_other_recipe(run, RunFolder(folder), anew=_ANEW)
     published = [figure.model_dump() for figure in recipe.published or ()]
     before = None if overwrite else description_before(out)
-    if before is None or tuning is not None or "tuning" in before:  # a tuned comparison is made as a whole
+    if before is None or (not adds and (tuning is not None or "tuning" in before)):
         return ComparisonPlan(recipe_name, variants, baseline, seeds, runs, published, tuning)
     kept = [one["name"] for one in _kept_variants(before["variants"], variants)]
-    return ComparisonPlan(recipe_name, variants, baseline, seeds, runs, published, None, before, kept)
+    return ComparisonPlan(recipe_name, variants, baseline, seeds, runs, published, before.get("tuning"), before, kept)
 
 
 def _kept_variants(old: list[dict[str, Any]], variants: Sequence[Variant]) -> list[dict[str, Any]]:

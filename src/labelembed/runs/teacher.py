@@ -1,4 +1,6 @@
-"""A finished run as teacher: does it fit the data, and what it says of every training example, asked once.
+"""Finished runs as teacher: do they fit the data, and what they predict for every training example, computed once.
+
+A teacher is one run, or several in one folder, as a comparison has them for each variant: then their mean prediction.
 
 Of labelled examples a run folder keeps all its logits. `Distillation` over many labels, as of a corpus, reads a table
 of the largest entries of its soft labels instead, mapped into memory.
@@ -10,7 +12,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -67,11 +69,19 @@ def about_table(path: Path, *formats: str) -> dict[str, Any]:
 
 
 def identity(path: Path) -> str | None:
-    """Returns the SHA-256 of the teacher's weights, None where they are gone."""
+    """Returns the SHA-256 of the teacher's weights, of several one after the other; None where they are gone."""
     if path.is_file():
         return str(about_table(path, LOGITS, SOFT_LABELS).get("model"))
-    weights = RunFolder(path).model_file
-    return sha256(weights) if weights.is_file() else None
+    weights = [RunFolder(run).model_file for run in teacher_runs(path)]
+    return "-".join(map(sha256, weights)) if all(file.is_file() for file in weights) else None
+
+
+def teacher_runs(path: Path) -> list[Path]:
+    """Returns the runs that teach: the folder itself where it is a run, else the finished runs in it."""
+    if not path.is_dir() or (path / "recipe.yaml").exists():
+        return [path]
+    below = [entry for entry in sorted(path.iterdir()) if (entry / "recipe.yaml").is_file()]
+    return [entry for entry in below if RunFolder(entry).state() == "finished"] or [path]
 
 
 def teacher_network(path: Path, data: TrainingData) -> Network:
@@ -115,10 +125,11 @@ def teacher_network(path: Path, data: TrainingData) -> Network:
 def teacher_logits(path: Path, data: LabelledData) -> Tensor:
     """Returns the teacher's logits [R, C], float32 on the CPU, for the training examples without augmentation.
 
-    They are the network's own in evaluation mode, not divided by the temperature of its calibration.
+    They are the network's own in evaluation mode, not divided by the temperature of its calibration; of several runs
+    the log of their mean prediction.
 
     Args:
-        path: A finished run's folder, or a table of its logits.
+        path: A finished run's folder, a folder of several, or a table of their logits.
         data: The training examples.
 
     Raises:
@@ -132,10 +143,15 @@ def teacher_logits(path: Path, data: LabelledData) -> Tensor:
 # Many runs of one process may have one teacher and, read once, the very same data.
 @lru_cache(maxsize=2)
 def _logits_of_run(path: Path, data: LabelledData) -> Tensor:
-    network = teacher_network(path, data)
-    logits = predicted_logits(network, data.train.inputs.cpu())
-    refuse_values_that_are_not_finite(logits, torch.arange(len(logits)), path)
-    return logits
+    runs = teacher_runs(path)
+    mean = torch.zeros(())
+    for run in runs:
+        logits = predicted_logits(teacher_network(run, data), data.train.inputs.cpu())
+        refuse_values_that_are_not_finite(logits, torch.arange(len(logits)), run)
+        if len(runs) == 1:
+            return logits
+        mean = mean + logits.softmax(dim=1) / len(runs)
+    return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
 
 
 def refuse_values_that_are_not_finite(logits: Tensor, indices: Tensor, path: Path) -> None:
@@ -219,7 +235,8 @@ def refuse_unfit_teacher(path: Path, recipe: Recipe, data: TrainingData) -> None
     if path.is_file():
         open_table(path, recipe, data)
     else:
-        teacher_network(path, data)
+        for run in teacher_runs(path):
+            teacher_network(run, data)
 
 
 def open_table(path: Path, recipe: Recipe, data: TrainingData) -> SoftLabelTable:
@@ -313,21 +330,33 @@ def _ask(
     observe: Asking,
     stop: Callable[[], bool],
 ) -> None:
-    network, kind = teacher_network(given, data).to(device), TableKind.of(recipe, data)
+    networks = [teacher_network(run, data).to(device) for run in teacher_runs(given)]
+    kind = TableKind.of(recipe, data)
     parts = {name: torch.empty(kind.num_examples, kind.entries, dtype=dtype) for name, dtype in kind.parts.items()}
     table = SoftLabelTable(parts["values"], parts.get("labels"))
     done, at_once = 0, chunk_size(kind.num_labels)
     try:
-        for hidden, _, indices in hidden_states(network, data.train):
+        for batch in zip(*(hidden_states(network, data.train) for network in networks), strict=True):
             if stop():
                 raise InterruptedTraining("stopped while the teacher was asked; the same command begins the run")
+            indices = batch[0][2]
+            hidden = torch.stack([of_network for of_network, *_ in batch], dim=1)  # all have the batch's order
             for some, places in zip(torch.split(hidden, at_once), torch.split(indices, at_once), strict=True):
-                logits = network.objective.logits(some).float()
-                refuse_values_that_are_not_finite(logits, places, given)
-                table.put(places, torch.softmax(logits / kind.temperature, dim=-1))
+                table.put(places, _softened(networks, some, places, kind.temperature, given))
             done += len(indices)
             observe(done, kind.num_examples)
     except ValueError as error:  # a sentence longer than the network can read
         raise RecipeError([f"objective.teacher: {given} cannot read the training data: {error}"]) from error
     about = {"format": SOFT_LABELS, "data": data.fingerprint(), "model": identity(given)}
     file.write_bytes(save(parts, metadata={"about": json.dumps(about | {"temperature": kind.temperature})}))
+
+
+def _softened(networks: Sequence[Network], hidden: Tensor, places: Tensor, temperature: float, given: Path) -> Tensor:
+    """Returns the softened mean prediction [n, C] of the networks, for each one's hidden states [n, networks, H]."""
+    logits = torch.stack([network.objective.logits(hidden[:, k]).float() for k, network in enumerate(networks)])
+    for own in logits:
+        refuse_values_that_are_not_finite(own, places, given)
+    if len(networks) == 1:
+        return torch.softmax(logits[0] / temperature, dim=-1)
+    mean = logits.softmax(dim=-1).mean(dim=0)
+    return torch.softmax(mean.clamp_min(torch.finfo(mean.dtype).tiny).log() / temperature, dim=-1)

@@ -1,0 +1,173 @@
+"""Distilling a comparison: its runs are an ensemble that is trained already, and one network learns from them all.
+
+The students are one more variant of the comparison, so that its report says whether they are better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import torch
+
+from labelembed.data import LabelledData
+from labelembed.errors import RecipeError, RunFolderError, nearest
+from labelembed.recipes.loading import put_settings
+from labelembed.recipes.references import needs_table
+from labelembed.recipes.schema import Recipe
+from labelembed.recipes.variants import checked_variants
+from labelembed.runs.comparison_folder import read_description, seeds_of_variant
+from labelembed.runs.comparison_plan import ComparisonPlan, plan_runs
+from labelembed.runs.stored import stored_recipe
+from labelembed.runs.teacher import identity, table_bytes, teacher_logits, write_table
+from labelembed.training.batches import TrainingData
+from labelembed.training.files import saving, write_bytes
+from labelembed.training.run_folder import RunFolder
+
+#: What a student is trained on besides the label: measured on CIFAR-100 features (docs/results.md).
+MIXTURE = {"temperature": 1.0, "teacher_weight": 0.7, "uniform_weight": 0.15}
+# A teacher whose training error is above this share of its validation error has not begun to overfit.
+_UNDERFITS = 0.5
+
+
+class Teachers(NamedTuple):
+    """The runs of a comparison that teach.
+
+    Attributes:
+        variant: Their name in the comparison.
+        folder: The folder that has them, a run for each seed.
+        seeds: Those of the finished runs.
+        recipe: Of the first of them.
+        seconds: Of training, all together.
+        left_out: Runs that have not finished, with the reason.
+    """
+
+    variant: str
+    folder: Path
+    seeds: list[int]
+    recipe: Recipe
+    seconds: float
+    left_out: list[str]
+
+
+def teachers_of(comparison: Path, *, variant: str | None = None, finished_only: bool = False) -> Teachers:
+    """Returns the runs of a comparison that can teach.
+
+    Args:
+        comparison: The comparison folder.
+        variant: Whose runs; None: the variant with the lowest mean validation error, distilled ones left aside.
+        finished_only: Leave out runs that have failed or not finished.
+
+    Raises:
+        RunFolderError: There is no such variant, fewer than two runs have finished, or some have not and
+            `finished_only` does not leave them out.
+    """
+    about = read_description(comparison)
+    names = [one["name"] for one in about["variants"]]
+    if variant is not None and variant not in names:
+        hint = nearest(variant, names)
+        raise RunFolderError(f"--variant: {variant!r} is none of the variants{hint}: {', '.join(names)}")
+    found = []
+    for one in about["variants"]:
+        is_student = one["objective"].get("name") == "distillation"
+        if one["name"] != variant if variant else is_student:
+            continue
+        folder = comparison / "runs" / one["folder"]
+        states = {seed: RunFolder(folder / f"seed-{seed}").state() for seed in seeds_of_variant(about, one)}
+        seeds = [seed for seed, state in states.items() if state == "finished"]
+        if len(seeds) < 2:
+            continue
+        results = [RunFolder(folder / f"seed-{seed}").result() for seed in seeds]
+        errors = [(result.get("validation") or {}).get("error") for result in results]
+        if variant is None and None in errors:
+            raise RunFolderError(
+                f"{comparison}: {one['name']} has no validation error to choose the teachers by; name them by --variant"
+            )
+        left_out = [f"{one['name']} seed {seed} ({state})" for seed, state in states.items() if state != "finished"]
+        seconds = sum(result.get("seconds", 0.0) for result in results)
+        recipe = stored_recipe(RunFolder(folder / f"seed-{seeds[0]}"))
+        found.append(
+            (fmean(errors) if variant is None else 0.0, Teachers(one["name"], folder, seeds, recipe, seconds, left_out))
+        )
+    if not found:
+        whose = f"of {variant!r} " if variant else "of any variant "
+        raise RunFolderError(f"{comparison}: fewer than two runs {whose}have finished; several are needed to teach")
+    teachers = min(found, key=lambda pair: pair[0])[1]
+    if teachers.left_out and not finished_only:
+        raise RunFolderError(
+            f"{comparison}: not finished: {', '.join(teachers.left_out)}; give the command of the comparison again, or "
+            "leave them out with --finished-only"
+        )
+    return teachers
+
+
+def table_of(comparison: Path, teachers: Teachers) -> Path:
+    """Returns the file in a comparison folder that holds the predictions of its teachers."""
+    return comparison / f"teachers-{teachers.folder.name}-{len(teachers.seeds)}.safetensors"
+
+
+def plan_of_students(comparison: Path, teachers: Teachers, settings: Sequence[str] = ()) -> ComparisonPlan:
+    """Returns the plan that adds a student for each seed to the comparison of its teachers.
+
+    A student has the recipe of its teachers, tuned settings included, but for the objective.
+
+    Args:
+        comparison: The comparison folder.
+        teachers: See `teachers_of`.
+        settings: Of the objective, as `--set` takes them: ``objective.teacher_weight=0.6``.
+
+    Raises:
+        RecipeError: A setting does not fit.
+    """
+    about, recipe = read_description(comparison), teachers.recipe.model_copy(update={"comparison": None})
+    block = {"name": "distillation", "teacher": str(table_of(comparison, teachers)), **MIXTURE}
+    values: dict[str, Any] = {"objective": block}
+    faults = put_settings(values, settings)
+    faults += [f"{key}: the students have the recipe of their teachers" for key in values if key != "objective"]
+    if faults:
+        raise RecipeError(faults, source="--set")
+    (checked,) = checked_variants(recipe, [values["objective"]], source=f"distill {comparison}")
+    own = {key: value for key, value in values["objective"].items() if block.get(key) != value}
+    words = [f"{key}={value}" for key, value in own.items()]
+    student = replace(
+        checked,
+        name=" ".join([f"distilled from {len(teachers.seeds)} {teachers.variant}", *words]),
+        folder="-".join(["distilled", str(len(teachers.seeds)), teachers.folder.name, *words]),
+    )
+    what: dict[str, Any] = {"variants": [student], "baseline": about["baseline"], "seeds": teachers.seeds}
+    return plan_runs(recipe, about["recipe"], comparison, **what, adds=True)
+
+
+def write_predictions(comparison: Path, teachers: Teachers, recipe: Recipe, data: TrainingData) -> str | None:
+    """Writes what the teachers predict of every training example; returns a warning where they still underfit.
+
+    Args:
+        comparison: The comparison folder.
+        teachers: See `teachers_of`.
+        recipe: Of a student.
+        data: What it is trained on.
+
+    Raises:
+        RecipeError: When the data are not those of the teachers.
+    """
+    table = table_of(comparison, teachers)
+    with saving(comparison, needed_bytes=4 * data.train.num_examples * data.num_labels):
+        if not table.is_file() or identity(table) != identity(teachers.folder):
+            if needs_table(recipe):
+                write_table(table, teachers.folder, recipe, data, device=torch.device("cpu"))
+            elif isinstance(data, LabelledData):
+                write_bytes(table, table_bytes(teachers.folder, data))
+    if needs_table(recipe) or not isinstance(data, LabelledData):
+        return None
+    results = [RunFolder(teachers.folder / f"seed-{seed}").result() for seed in teachers.seeds]
+    validated = [result["validation"]["error"] for result in results if result.get("validation")]
+    trained = float((teacher_logits(table, data).argmax(dim=1) != data.train.labels.cpu()).float().mean())
+    if not validated or trained <= _UNDERFITS * fmean(validated):
+        return None
+    return (
+        f"the teachers still underfit: {trained:.1%} training error together, {fmean(validated):.1%} validation error "
+        "each. Softer targets are likely to make the students worse; train longer first"
+    )
