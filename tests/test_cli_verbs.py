@@ -241,6 +241,9 @@ def examples_folder(tmp_path_factory):
         succeed("train", "digits-mlp", *small, "--out", "runs/digits")
         succeed("train", "digits-mlp", *small, "--objective", "label_smoothing", "--out", "runs/smoothing")
         succeed("train", "mnist-mlp", "--data", "path/to/mnist", *small, "--out", "runs/first")
+        teachers = ["--objectives", "one_hot,label_smoothing", "--seeds", 2, "--out", "comparisons/digits-mlp"]
+        make_runs_here(patch)
+        succeed("compare", "digits-mlp", *SHORT, *teachers)
         train(sequence_recipe(Path("made")), Path("runs/en-de"))
         write_text(Path("input.txt"), [source for source, _ in made_pairs(3)])
         return Path.cwd()

@@ -71,7 +71,7 @@ def shortened(words: list[str]) -> list[str]:
         return words
     data = words[words.index("--data") + 1] if "--data" in words else "digits"
     extra = [*words, *SHORT[data]]
-    if words[0] == "compare":
+    if words[0] == "compare" and "--seeds 2" not in " ".join(words):
         extra += ["--seeds", "1"]
     return [*extra, "--trials", "1"] if words[0] == "tune" or "--tuned" in words else extra
 

@@ -5,6 +5,7 @@ The students are one more variant of the comparison, so that its report says whe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ class Teachers(NamedTuple):
         seeds: Those of the finished runs.
         recipe: Of the first of them.
         seconds: Of training, all together.
+        validation_error: Their mean; infinite where a run has no validation set.
         left_out: Runs that have not finished, with the reason.
     """
 
@@ -50,6 +52,7 @@ class Teachers(NamedTuple):
     seeds: list[int]
     recipe: Recipe
     seconds: float
+    validation_error: float
     left_out: list[str]
 
 
@@ -70,38 +73,44 @@ def teachers_of(comparison: Path, *, variant: str | None = None, finished_only: 
     if variant is not None and variant not in names:
         hint = nearest(variant, names)
         raise RunFolderError(f"--variant: {variant!r} is none of the variants{hint}: {', '.join(names)}")
-    found = []
-    for one in about["variants"]:
-        is_student = one["objective"].get("name") == "distillation"
-        if one["name"] != variant if variant else is_student:
-            continue
-        folder = comparison / "runs" / one["folder"]
-        states = {seed: RunFolder(folder / f"seed-{seed}").state() for seed in seeds_of_variant(about, one)}
-        seeds = [seed for seed, state in states.items() if state == "finished"]
-        if len(seeds) < 2:
-            continue
-        results = [RunFolder(folder / f"seed-{seed}").result() for seed in seeds]
-        errors = [(result.get("validation") or {}).get("error") for result in results]
-        if variant is None and None in errors:
-            raise RunFolderError(
-                f"{comparison}: {one['name']} has no validation error to choose the teachers by; name them by --variant"
-            )
-        left_out = [f"{one['name']} seed {seed} ({state})" for seed, state in states.items() if state != "finished"]
-        seconds = sum(result.get("seconds", 0.0) for result in results)
-        recipe = stored_recipe(RunFolder(folder / f"seed-{seeds[0]}"))
-        found.append(
-            (fmean(errors) if variant is None else 0.0, Teachers(one["name"], folder, seeds, recipe, seconds, left_out))
-        )
+    asked = [
+        one
+        for one in about["variants"]
+        if (one["name"] == variant if variant else one["objective"].get("name") != "distillation")
+    ]
+    found = [some for one in asked if (some := _finished_runs(comparison, about, one)) is not None]
     if not found:
         whose = f"of {variant!r} " if variant else "of any variant "
         raise RunFolderError(f"{comparison}: fewer than two runs {whose}have finished; several are needed to teach")
-    teachers = min(found, key=lambda pair: pair[0])[1]
+    teachers = min(found, key=lambda some: some.validation_error)
+    if variant is None and math.isinf(teachers.validation_error):
+        raise RunFolderError(f"{comparison}: its runs have no validation error; name by --variant whose runs teach")
     if teachers.left_out and not finished_only:
         raise RunFolderError(
             f"{comparison}: not finished: {', '.join(teachers.left_out)}; give the command of the comparison again, or "
             "leave them out with --finished-only"
         )
     return teachers
+
+
+def _finished_runs(comparison: Path, about: dict[str, Any], variant: dict[str, Any]) -> Teachers | None:
+    """Returns the finished runs of a variant; None where there are fewer than two."""
+    folder = comparison / "runs" / variant["folder"]
+    runs = {seed: RunFolder(folder / f"seed-{seed}") for seed in seeds_of_variant(about, variant)}
+    states = {seed: run.state() for seed, run in runs.items()}
+    seeds = [seed for seed, state in states.items() if state == "finished"]
+    if len(seeds) < 2:
+        return None
+    results = [runs[seed].result() for seed in seeds]
+    return Teachers(
+        variant=variant["name"],
+        folder=folder,
+        seeds=seeds,
+        recipe=stored_recipe(runs[seeds[0]]),
+        seconds=sum(result.get("seconds", 0.0) for result in results),
+        validation_error=fmean((result.get("validation") or {}).get("error", math.inf) for result in results),
+        left_out=[f"{variant['name']} seed {seed} ({state})" for seed, state in states.items() if state != "finished"],
+    )
 
 
 def table_of(comparison: Path, teachers: Teachers) -> Path:
@@ -124,7 +133,7 @@ def plan_of_students(comparison: Path, teachers: Teachers, settings: Sequence[st
     """
     about, recipe = read_description(comparison), teachers.recipe.model_copy(update={"comparison": None})
     block = {"name": "distillation", "teacher": str(table_of(comparison, teachers)), **MIXTURE}
-    values: dict[str, Any] = {"objective": block}
+    values: dict[str, Any] = {"objective": dict(block)}
     faults = put_settings(values, settings)
     faults += [f"{key}: the students have the recipe of their teachers" for key in values if key != "objective"]
     if faults:
@@ -162,12 +171,10 @@ def write_predictions(comparison: Path, teachers: Teachers, recipe: Recipe, data
                 write_bytes(table, table_bytes(teachers.folder, data))
     if needs_table(recipe) or not isinstance(data, LabelledData):
         return None
-    results = [RunFolder(teachers.folder / f"seed-{seed}").result() for seed in teachers.seeds]
-    validated = [result["validation"]["error"] for result in results if result.get("validation")]
     trained = float((teacher_logits(table, data).argmax(dim=1) != data.train.labels.cpu()).float().mean())
-    if not validated or trained <= _UNDERFITS * fmean(validated):
+    if math.isinf(teachers.validation_error) or trained <= _UNDERFITS * teachers.validation_error:
         return None
     return (
-        f"the teachers still underfit: {trained:.1%} training error together, {fmean(validated):.1%} validation error "
-        "each. Softer targets are likely to make the students worse; train longer first"
+        f"the teachers still underfit: {trained:.1%} training error together, {teachers.validation_error:.1%} "
+        "validation error each. Softer targets are likely to make the students worse; train longer first"
     )
