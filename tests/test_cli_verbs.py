@@ -134,7 +134,7 @@ def test_options_are_few_and_alike():
             helps.setdefault(option.opts[0], set()).add(option.help)
     # What is written, read or set, each verb says of itself.
     differing = {name for name, texts in helps.items() if len(texts) > 1}
-    assert differing == {"--out", "--format", "--set", "--trials", "--data"}
+    assert differing == {"--out", "--format", "--set", "--trials", "--data", "--variant"}
 
 
 @pytest.mark.parametrize(
@@ -703,7 +703,7 @@ def test_evaluate_refuses_labels_that_the_run_does_not_know(run):
     assert called.code == 2
     assert called.err == (
         "error: idx files in nine: has labels that the run does not know: 10 (4 examples), 11 (4 examples); its 10 "
-        "labels are 0, 1, 2, 3, 4, 5, 6, 7, ...\n"
+        "labels are 0, 1, 2, 3, 4, 5, 6, 7 and 2 more\n"
     )
 
 

@@ -59,6 +59,13 @@ def test_a_paper_gets_pdf_in_the_width_of_a_column(folder, tmp_path):
     assert draw_figure("forest", folder, tmp_path / "forest.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_legend_of_a_column_leaves_the_axes_their_room(tmp_path):
+    names = [f"label_smoothing smoothing={k / 10}" for k in range(1, 6)]
+    make_comparison(tmp_path / "many", {name: {0: 0.2, 1: 0.3} for name in names})
+    # matplotlib warns, which is an error here, where nothing is left for the axes
+    assert draw_figure("curves", tmp_path / "many", tmp_path / "curves.png", width=3.3).is_file()
+
+
 def test_groups_colour_tree_and_map_and_are_named(folder, tmp_path):
     groups = tmp_path / "groups.yaml"
     groups.write_text("animals: [cat, dog, horse]\nvehicles: [car, bus]\n")

@@ -103,7 +103,7 @@ def test_teachers_that_underfit_are_named_before_the_students_begin(comparison):
         (["--variant", "label_smooting"], "'label_smooting' is none of the variants (did you mean 'label_smoothing'?)"),
         (["--set", "epochs=3"], "epochs: the students have the recipe of their teachers"),
         (["--set", "objective.teacher_weigt=1"], "teacher_weight"),
-        (["--set", "objective.teacher_weight=0.9"], "objective.uniform_weight: must be in [0, 1 - teacher_weight], got 0.15"),
+        (["--set", "objective.teacher_weight=0.9"], "uniform_weight: must be in [0, 1 - teacher_weight], got 0.15"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_written(comparison, words, message):

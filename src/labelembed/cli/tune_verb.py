@@ -46,7 +46,7 @@ def tune(
     seeds: SeedsOption = None,
     prune: Annotated[
         Literal["none", "median"],
-        typer.Option("--prune", help="`median` stops runs that are worse than the median of the trials before."),
+        typer.Option("--prune", help="`median` stops runs that are worse than the median of earlier trials."),
     ] = "none",
     out: Annotated[Path | None, out_option("DIR", "The tuning folder; by default tuning/RECIPE.")] = None,
     jobs: JobsOption = None,

@@ -159,9 +159,18 @@ def line_style(position: int) -> str | tuple[int, tuple[float, ...]]:
     return LINE_STYLES[(position + position // len(SERIES)) % len(LINE_STYLES)]
 
 
+# Inches that a line of a legend takes.
+_LEGEND_LINE = 0.18
+
+
 def add_legend(figure: Figure, handles: list[Any] | None = None, labels: list[str] | None = None) -> None:
     """Puts the legend beside the axes, of a figure for one column of a paper below them."""
-    narrow = figure.get_size_inches()[0] < 5
+    width, height = figure.get_size_inches()
+    narrow = width < 5
+    if narrow:  # the axes keep their room
+        found = labels or [line.get_label() for axes in figure.axes for line in axes.get_legend_handles_labels()[0]]
+        lines = sum(text.count("\n") + 1 for text in found)
+        figure.set_size_inches(width, max(height, 0.65 * width) + _LEGEND_LINE * lines)
     place = "outside lower left" if narrow else "outside right upper"
     chosen: dict[str, Any] = {} if handles is None or labels is None else {"handles": handles, "labels": labels}
     chosen |= {"loc": place, "frameon": False, "handlelength": 3.2, "labelspacing": 0.5 if narrow else 0.8}
