@@ -144,8 +144,8 @@ def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(ver
 BEFORE_TRAINING = {
     "train": (["train"], "labelembed.runs.run.build_data"),
     "compare": (["compare", "--jobs", "1"], "labelembed.runs.machines.build_data"),
-    "tune": (["tune", "--jobs", "1"], "labelembed.runs.run.build_data"),
-    "compare --tuned": (["compare", "--tuned"], "labelembed.runs.run.build_data"),
+    "tune": (["tune", "--jobs", "1"], "labelembed.runs.machines.build_data"),
+    "compare --tuned": (["compare", "--tuned"], "labelembed.runs.machines.build_data"),
     "train, building the network": (["train"], "labelembed.runs.run.network_for"),
     "train, before the first step": (["train"], "labelembed.training.batches.placed"),
 }
