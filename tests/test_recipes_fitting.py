@@ -265,7 +265,7 @@ def test_the_verbs_print_what_was_found_and_take_its_recipe(tmp_path):
     for verb in ("compare", "tune"):
         assert succeed(verb, "--data", file, "--dry-run", *QUICK).err.startswith(f"{TEXTS}\n")
     # a name that is typed is taken, and nothing is looked for
-    assert succeed("check", "text-bag", "--data", file, "--json").err == ""
+    assert succeed("check", "text-bag", "--data", file, "--json", "--set", "batch_size=20").err == ""
 
 
 def test_neither_recipe_nor_path_is_a_usage_error():

@@ -9,7 +9,7 @@ import pytest
 from labelembed.errors import RecipeError
 from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.loading import load_recipe, parse_variant, variant_folder, variant_name
-from labelembed.runs import comparison
+from labelembed.runs import machines
 from labelembed.runs.comparison import run_comparison
 from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.runs.machines import default_jobs, visible_gpus
@@ -221,7 +221,7 @@ def two_gpus(monkeypatch):
 
 
 def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
-    monkeypatch.setattr(comparison, "available_cores", lambda: 16)
+    monkeypatch.setattr(machines, "available_cores", lambda: 16)
     assert (visible_gpus(None), default_jobs(None)) == (["0", "1"], 2)
     assert (visible_gpus("cpu"), default_jobs("cpu")) == ([], 16)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5f")  # of those that this process sees
@@ -233,7 +233,7 @@ def test_by_default_one_run_a_gpu_is_made_at_a_time(two_gpus, monkeypatch):
 @pytest.mark.parametrize(("device", "gpus"), [(None, ["0", "1"]), ("cpu", [])])
 def test_runs_of_a_comparison_are_made_on_the_gpus_that_there_are(two_gpus, monkeypatch, tmp_path, device, gpus):
     told = []
-    monkeypatch.setattr(comparison, "run_jobs", lambda jobs, run, **how: (event for event in told.append(how) or ()))
+    monkeypatch.setattr(machines, "run_jobs", lambda jobs, run, **how: (event for event in told.append(how) or ()))
     recipe, name = load_recipe("digits-mlp")
     made = plan_comparison(recipe, name, tmp_path, objectives="one_hot", seeds="3")
     run_comparison(made, tmp_path, jobs=2, device=device)

@@ -32,6 +32,7 @@ LEVELS = {
     "report": 5,
     "integrations": 5,
     "results": 5.5,
+    "comparing": 5.6,
     "cli": 6,
     "__init__": 7,
     "__main__": 8,

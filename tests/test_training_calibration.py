@@ -167,7 +167,7 @@ def test_the_command_line_says_what_came_of_it(tmp_path, monkeypatch):
     why = "7 validation examples are fewer than 50"
     assert succeed(*TRAIN, *few).out.splitlines()[1] == f"no temperature: not fitted, {why}"
     assert why in (succeed("export", "run", "--format", "card"), Path("run/README.md").read_text())[1]
-    monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
+    monkeypatch.setattr("labelembed.runs.machines.run_jobs", run_jobs_here)
     words = ("compare", *TRAIN[1:-3], "--objectives", "one_hot,label_smoothing", "--seeds", "1", *few[:2])
     assert f"No temperature was fitted: {why}." in succeed(*words, "--out", "compared", "--quiet").out
     assert f"No temperature was fitted: {why}." in Path("compared/report.html").read_text()

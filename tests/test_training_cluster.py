@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -101,7 +102,10 @@ def run_all(cluster, payloads, at=lambda event: None):
 def table(out):
     """Returns what comparison.csv says, without what says how long something took."""
     with (out / "comparison.csv").open() as file:
-        return [{name: value for name, value in row.items() if "seconds" not in name} for row in csv.DictReader(file)]
+        rows = csv.DictReader(file)
+        return [
+            {name: cell for name, cell in row.items() if not re.search("seconds|time|memory", name)} for row in rows
+        ]
 
 
 # ---- two processes, for runs and deaths that threads of this process cannot have

@@ -143,7 +143,7 @@ def test_train_and_compare_leave_the_log(tmp_path, monkeypatch):
     assert read_tensorboard(tmp_path / "run")[0] == expected_of(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "tracking.json").read_text()) == {"tensorboard": ""}
     compare = ["compare", "mnist-mlp", "--data", "mnist", *SMALL, "--objectives", "one_hot", "--out", "compared"]
-    monkeypatch.setattr("labelembed.runs.comparison.run_jobs", run_jobs_here)
+    monkeypatch.setattr("labelembed.runs.machines.run_jobs", run_jobs_here)
     succeed(*compare, "--seeds", "1")
     runs = tmp_path / "compared" / "runs" / "one_hot"
     assert not (runs / "seed-0" / "tensorboard").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -32,12 +33,12 @@ def compare(words, out, *, jobs):
 
 
 def tables(out):
-    """Returns the comparison's files for machines, without the columns that say how long something took."""
+    """Returns the comparison's files for machines, without columns of time and memory."""
     found = {}
     for name in ("comparison.csv", "runs.csv"):
         with (out / name).open(newline="") as file:
             found[name] = [
-                {column: cell for column, cell in line.items() if "seconds" not in column}
+                {column: cell for column, cell in line.items() if not re.search("seconds|time|memory", column)}
                 for line in csv.DictReader(file)
             ]
     about = timeless(json.loads((out / "comparison.json").read_text()))
