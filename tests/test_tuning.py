@@ -13,7 +13,7 @@ import yaml
 from labelembed.errors import InterruptedTraining, RecipeError, RunFolderError
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.variants import variants_of
-from labelembed.runs import trials, tuning
+from labelembed.runs import machines, trials
 from labelembed.runs.search_spaces import recipe_with
 from labelembed.runs.trials import STUDIES, Trials, run_trial, studies_in
 from labelembed.runs.tuning import run_tuning, tuned_variants
@@ -423,7 +423,7 @@ def test_numbers_of_trials_that_are_none_are_refused(tmp_path, count):
 @pytest.mark.parametrize(("device", "gpus"), [(None, ["0", "1"]), ("cpu", [])])
 def test_trials_are_made_on_the_gpus_that_there_are(tmp_path, monkeypatch, device, gpus):
     told = []
-    monkeypatch.setattr(tuning, "run_jobs", lambda jobs, run, **how: (event for event in told.append(how) or ()))
+    monkeypatch.setattr(machines, "run_jobs", lambda jobs, run, **how: (event for event in told.append(how) or ()))
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

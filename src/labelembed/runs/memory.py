@@ -20,7 +20,7 @@ from labelembed.training.network import Network
 
 # Of a step so many examples are tried; of a corpus one pair of sentences of at most so many tokens.
 _TRIED_EXAMPLES = 4
-_TRIED_TOKENS = 128
+_TRIED_TOKENS = 1_000  # of fewer the table of attention is lost among the rest
 # Weights, gradients and Adam's two moments.
 _COPIES_OF_WEIGHTS = 4
 
@@ -62,8 +62,11 @@ def longest_line(data: TextCorpus) -> int:
 
 
 def _grown(sizes: list[int], found: list[int], wanted: int) -> float:
-    """Returns what follows for another size from two sizes by a line, from three by a parabola."""
-    return max(float(np.polyval(np.polyfit(sizes, found, len(sizes) - 1), wanted)), float(found[-1]))
+    """Returns what follows for another size: from two sizes by a line, from three by a parabola that opens upwards."""
+    curve = np.polyfit(sizes, found, len(sizes) - 1)
+    if len(curve) == 3 and curve[0] < 0:
+        curve = np.polyfit(sizes[1:], found[1:], 1)
+    return max(float(np.polyval(curve, wanted)), float(found[-1]))
 
 
 def _pair(length: int, vocabularies: list[int]) -> PairBatch:
