@@ -1,4 +1,7 @@
-"""`python -m benchmarks.evidence --data FOLDER [NAME ...]`: trains what the plan asks for and is not there yet."""
+"""`python -m benchmarks.evidence --data FOLDER [NAME ...]`: trains what the plan asks for and is not there yet.
+
+`python -m benchmarks.evidence --summary` prints what is there.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,32 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.evidence import distillation
 from benchmarks.evidence.data_sets import DATA_SETS
 from benchmarks.evidence.runs import run
+from benchmarks.evidence.summary import summary
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(some.name for some in DATA_SETS)}")
-    parser.add_argument("--data", type=Path, required=True, help="the folder that has mnist, cifar10 and cifar100")
+    parser.add_argument("--data", type=Path, help="the folder that has mnist, cifar10 and cifar100")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the rows are kept")
+    parser.add_argument("--distil", action="store_true", help="train the students of several networks instead")
+    parser.add_argument("--summary", action="store_true", help="train nothing; print the tables")
     arguments = parser.parse_args()
+    if arguments.summary:
+        print(summary(arguments.results))
+        return
+    if arguments.data is None:
+        parser.error("--data is needed to train")
     torch.set_num_threads(1)
     for data_set in DATA_SETS:
         if not arguments.names or data_set.name in arguments.names:
             began = time.monotonic()
-            run(data_set, arguments.data, arguments.results)
+            (distillation.run if arguments.distil else run)(data_set, arguments.data, arguments.results)
             print(f"{data_set.name}: {time.monotonic() - began:.0f} s", flush=True)
 
 
