@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from labelembed.training.jobs import make
+from labelembed.runs.jobs import make
 from labelembed.training.progress import ignore_progress
 
 

@@ -16,8 +16,8 @@ pytest.importorskip("pty", reason="no pseudo-terminals here")
 
 from labelembed.runs import display, progress_text
 from labelembed.runs.display import ComparisonDisplay, RunDisplay
+from labelembed.runs.jobs import Event, Job
 from labelembed.runs.progress_text import duration
-from labelembed.training.jobs import Event, Job
 from labelembed.training.progress import Progress
 from tests.made_terminal import Terminal, terminal
 

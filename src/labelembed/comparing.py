@@ -144,7 +144,7 @@ def make_students(
     from labelembed.runs.distillation import plan_of_students, teachers_of, write_predictions
     from labelembed.runs.machines import read_shown, say
     from labelembed.runs.progress_text import duration
-    from labelembed.training.run_lock import locked
+    from labelembed.runs.run_lock import locked
 
     teachers = teachers_of(folder, variant=variant, finished_only=finished_only)
     with locked(folder, doing="made"):
@@ -217,8 +217,8 @@ def make_comparison(
     from labelembed.runs.comparison_folder import remove_comparison
     from labelembed.runs.comparison_plan import refuse_run_folder
     from labelembed.runs.machines import refuse_jobs_on_cluster
+    from labelembed.runs.run_lock import locked
     from labelembed.runs.tuning import tuned_plan
-    from labelembed.training.run_lock import locked
 
     refuse_jobs_on_cluster(how.get("jobs"), how.get("cluster"))
     refuse_run_folder(out)

@@ -12,8 +12,8 @@ import time
 import pytest
 
 from labelembed.cli.launched import end_with_launcher
+from labelembed.runs.run_lock import LOCK
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.run_lock import LOCK
 from tests.made_cli import call
 from tests.made_survival import SELDOM, gloo
 from tests.made_training import newest

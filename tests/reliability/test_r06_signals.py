@@ -15,8 +15,8 @@ import torch
 
 from labelembed.errors import InterruptedTraining, LostProcess
 from labelembed.runs import run as run_module
+from labelembed.runs.run_lock import LOCK
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.run_lock import LOCK
 from labelembed.training.signals import SIGNALS, Stopped, stop_at_once
 from labelembed.training.trainer import Trainer
 from tests.made_cli import call

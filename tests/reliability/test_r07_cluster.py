@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from labelembed.training.cluster import open_cluster
-from labelembed.training.worker_log import LOG_FILE
+from labelembed.runs.cluster import open_cluster
+from labelembed.runs.worker_log import LOG_FILE
 from tests.made_failing_jobs import HARMS, harmed_job
 from tests.made_training import differences, fork_server, left_by, train
 from tests.reliability.test_r07_killed_runs import LONGEST_SILENCE_SECONDS, compared, places_that_tell, planned, told_of

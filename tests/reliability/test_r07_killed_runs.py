@@ -22,11 +22,11 @@ from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.variants import variants_of
 from labelembed.runs.comparison import run_comparison
 from labelembed.runs.comparison_plan import plan_comparison
+from labelembed.runs.jobs import Job, least_used, make, run_jobs
 from labelembed.runs.run import cached_data, run_job
-from labelembed.training.jobs import Job, least_used, make, run_jobs
+from labelembed.runs.worker_log import LOG_FILE, with_last_lines
 from labelembed.training.progress import ignore_progress
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.worker_log import LOG_FILE, with_last_lines
 from tests.made_failing_jobs import HARMS, harmed_job
 from tests.made_in_process import make_runs_here
 from tests.made_pictures import write_classes
@@ -332,7 +332,7 @@ def test_comparison_makes_what_is_missing_and_reuses_what_is_finished(here, tmp_
 
     # The second time nothing is left to do, and no process is started.
     monkeypatch.setattr("labelembed.runs.machines.run_jobs", run_jobs)
-    monkeypatch.setattr("labelembed.training.jobs._started", None)
+    monkeypatch.setattr("labelembed.runs.jobs._started", None)
     again = planned(out, "one_hot,label_embedding", 2)
     assert len(again.finished()) == 4
     assert compared(again, out)[:2] == ({}, [])

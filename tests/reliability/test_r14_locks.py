@@ -19,8 +19,8 @@ from labelembed.recipes.loading import load_recipe
 from labelembed.runs.comparison import run_comparison
 from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.runs.run import run_recipe
+from labelembed.runs.run_lock import LOCK, locked
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.run_lock import LOCK, locked
 from tests.made_cli import call, listing, succeed
 from tests.made_training import (
     CommandLines,

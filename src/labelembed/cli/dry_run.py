@@ -28,11 +28,11 @@ def say_estimate(
         device: `cpu`, or None for what there is.
         as_json: Print JSON.
     """
+    from labelembed.runs.cluster import count_workers
     from labelembed.runs.comparison_plan import half_done
     from labelembed.runs.estimate import seconds_of_run
     from labelembed.runs.machines import default_jobs, visible_gpus
     from labelembed.runs.progress_text import duration
-    from labelembed.training.cluster import count_workers
 
     if not runs:
         typer.echo('{"runs": 0}' if as_json else "nothing to tune (nothing was written)")

@@ -52,8 +52,8 @@ def train(
 ) -> None:
     """Train one network into a run folder."""
     from labelembed.errors import RunFolderError
+    from labelembed.runs.run_lock import locked
     from labelembed.training.run_folder import RunFolder
-    from labelembed.training.run_lock import locked
     from labelembed.training.tracking import tracker_names
 
     trackers = tracker_names(track)

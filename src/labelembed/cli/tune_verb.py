@@ -62,9 +62,9 @@ def tune(
     """
     from labelembed.recipes.variants import seeds_of, variants_of
     from labelembed.runs.machines import refuse_jobs_on_cluster, until_stopped
+    from labelembed.runs.run_lock import locked
     from labelembed.runs.tuning import make_tuning
     from labelembed.runs.tuning_plan import plan_tuning
-    from labelembed.training.run_lock import locked
 
     chosen, name = chosen_recipe(recipe, settings=settings, data=data)
     plan = plan_tuning(

@@ -11,20 +11,20 @@ from typing import Any, NamedTuple
 from labelembed.errors import RunFolderError
 from labelembed.recipes.loading import with_whole_paths
 from labelembed.recipes.schema import Recipe
+from labelembed.runs.cluster import Cluster
 from labelembed.runs.comparison_folder import DESCRIPTION_FILE, FORMAT_VERSION, merged, remove_comparison
 from labelembed.runs.comparison_plan import ComparisonPlan, half_done, run_name
 from labelembed.runs.display import ComparisonDisplay
+from labelembed.runs.jobs import Event, Job, start_fork_server
 from labelembed.runs.machines import cluster_at, default_jobs, made_by, read_shown, say
 from labelembed.runs.run import refuse_other_data, run_job
+from labelembed.runs.run_lock import locked
 from labelembed.runs.training_network import network_for
+from labelembed.runs.worker_log import LOG_FILE, with_last_lines
 from labelembed.training.batches import TrainingData
-from labelembed.training.cluster import Cluster
 from labelembed.training.files import make_writable_folder, saving, write_json
-from labelembed.training.jobs import Event, Job, start_fork_server
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.run_lock import locked
 from labelembed.training.tracking import track_ended
-from labelembed.training.worker_log import LOG_FILE, with_last_lines
 
 _DESCRIPTION_BYTES = 10_000
 
@@ -134,7 +134,7 @@ def run_comparison(
         device: `cpu`, or None for what there is.
         track: Log the runs' epochs to these trackers too, see `training.tracking`.
         observe: Called with what happens to each run.
-        has_lock: The caller has the folder's lock (`training.run_lock`); otherwise it is taken here.
+        has_lock: The caller has the folder's lock (`runs.run_lock`); otherwise it is taken here.
 
     Returns:
         Why runs failed, by the name of the run; they are listed in the table and tried again next time.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from labelembed.runs.progress_text import STARTING, TimeLeft, duration, epoch_text, measures_text
 
 if TYPE_CHECKING:
-    from labelembed.training.jobs import Event
+    from labelembed.runs.jobs import Event
     from labelembed.training.progress import Progress
 
 # Elsewhere than on a terminal there is a line at least so often, within long epochs and evaluations too.

@@ -17,10 +17,10 @@ from labelembed.recipes.loading import with_whole_paths
 from labelembed.recipes.references import whole_paths
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_data
+from labelembed.runs.cluster import Cluster, open_cluster
 from labelembed.runs.display import reading_shown
+from labelembed.runs.jobs import VISIBLE_GPUS, Event, Job, Run, run_jobs
 from labelembed.training.batches import TrainingData
-from labelembed.training.cluster import Cluster, open_cluster
-from labelembed.training.jobs import VISIBLE_GPUS, Event, Job, Run, run_jobs
 from labelembed.training.signals import Stopped
 
 

@@ -21,11 +21,14 @@ from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.runs.build import build_data, build_optimizer, build_reader, build_schedule
 from labelembed.runs.memory import memory_told
 from labelembed.runs.recipe_diff import differences, record_change, refuse_change_behind, refuse_other_recipe
+from labelembed.runs.run_lock import locked
 from labelembed.runs.run_results import conclude, finish, note_failure
 from labelembed.runs.run_setup import begin, give_teacher, refuse_without_room
 from labelembed.runs.stored import kept_encoder
 from labelembed.runs.teacher import Asking
 from labelembed.runs.training_network import network_for
+from labelembed.runs.worker_log import LOG_FILE, opened_log
+from labelembed.runs.worker_log import note as write_note
 from labelembed.training.batches import TrainingData
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.device import lost_processes_named
@@ -34,12 +37,9 @@ from labelembed.training.files import saving
 from labelembed.training.network import coupling_notes
 from labelembed.training.progress import Progress, ignore_progress
 from labelembed.training.run_folder import JOURNAL_LINE_BYTES, RunFolder
-from labelembed.training.run_lock import locked
 from labelembed.training.signals import Stopped
 from labelembed.training.tracking import tracked
 from labelembed.training.trainer import Trainer
-from labelembed.training.worker_log import LOG_FILE, opened_log
-from labelembed.training.worker_log import note as write_note
 
 # Seconds that a run of a comparison waits for the process that made it before.
 _PATIENCE = 20.0
@@ -74,7 +74,7 @@ def run_recipe(
         reading: Called with (done, total) while pictures are decoded.
         asking: Called with (done, total) while a teacher is asked about the training examples.
         track: Log the epochs to these trackers too, see `training.tracking`; a run goes on with those that it has.
-        has_lock: The caller has the folder's lock (`training.run_lock`); otherwise it is taken here.
+        has_lock: The caller has the folder's lock (`runs.run_lock`); otherwise it is taken here.
         patience: Seconds to wait for another process that trains this run.
         force: Go on with a recipe that is not the folder's, from where the run stands, where its weights fit; the
             folder then says what was changed when. The schedule is that of the new recipe, from the step reached.
@@ -267,7 +267,7 @@ def cached_data(recipe: Recipe, *, progress: ReadingProgress | None = None, sess
 
 
 def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> dict[str, Any]:
-    """Makes one run of a comparison in a worker process; see `training.jobs` and `training.cluster`."""
+    """Makes one run of a comparison in a worker process; see `runs.jobs` and `runs.cluster`."""
     recipe = parse_recipe(payload["recipe"], source=payload["source"])
     log = Path(payload["folder"]) / LOG_FILE
 

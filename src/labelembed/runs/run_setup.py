@@ -29,6 +29,7 @@ from labelembed.runs.recipe_diff import HEADING
 from labelembed.runs.run_results import WRITTEN_FOLDER
 from labelembed.runs.stored import SIDES
 from labelembed.runs.teacher import Asking, TableKind, open_table, table_bytes, write_table
+from labelembed.runs.worker_log import LOG_FILE
 from labelembed.training.batches import TrainingData
 from labelembed.training.environment import describe_environment
 from labelembed.training.files import make_writable_folder, saving, write_bytes
@@ -36,7 +37,6 @@ from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.tracking import TENSORBOARD_FOLDER, TRACKING_FILE
 from labelembed.training.trainer import Trainer
-from labelembed.training.worker_log import LOG_FILE
 
 # What a run folder keeps of the vocabulary of a corpus or of labelled texts, or of a table's columns.
 _ENCODING_FILES = (

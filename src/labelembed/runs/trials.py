@@ -184,7 +184,7 @@ def curve_of(folder: RunFolder, measure: Measure) -> dict[int, float]:
 
 
 def run_trial(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> dict[str, Any]:
-    """Makes one run of a trial in a worker process, which may be pruned; see `training.jobs`.
+    """Makes one run of a trial in a worker process, which may be pruned; see `runs.jobs`.
 
     Nobody is to choose by the test set, not even by watching: what is told of a run has none.
 

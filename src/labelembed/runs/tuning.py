@@ -14,19 +14,19 @@ import yaml
 from labelembed.errors import RecipeError, TrainingError
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.variants import Variant, checked_variants
+from labelembed.runs.cluster import Cluster
 from labelembed.runs.comparison_plan import ComparisonPlan, plan_runs
 from labelembed.runs.display import ComparisonDisplay
+from labelembed.runs.jobs import Event, Job
 from labelembed.runs.machines import cluster_at, default_jobs, made_by, read_shown, say
 from labelembed.runs.recipe_diff import flat_recipe, refuse_other_recipe
 from labelembed.runs.search_spaces import Space, described, draws_of, recipe_with
 from labelembed.runs.training_network import network_for
 from labelembed.runs.trials import ROUND, Trials, curve_of, refuse_other_study, run_trial, studies_in
 from labelembed.runs.tuning_plan import MEASURES, TuningPlan, plan_tuning
-from labelembed.training.cluster import Cluster
+from labelembed.runs.worker_log import LOG_FILE, with_last_lines
 from labelembed.training.files import make_writable_folder, write_bytes, write_json
-from labelembed.training.jobs import Event, Job
 from labelembed.training.run_folder import RunFolder
-from labelembed.training.worker_log import LOG_FILE, with_last_lines
 
 #: Of a comparison's folder: the trials of its variants.
 TUNING_FOLDER = "tuning"
@@ -45,7 +45,7 @@ def run_tuning(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Makes the runs that are not finished, and writes ``tuning.json``, ``trials.csv`` and ``best/``.
 
-    The caller has the folder's lock (`training.run_lock`).
+    The caller has the folder's lock (`runs.run_lock`).
 
     Args:
         plan: What `tuning_plan.plan_tuning` returned.

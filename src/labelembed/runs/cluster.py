@@ -29,8 +29,8 @@ import torch
 
 from labelembed import __version__
 from labelembed.errors import ClusterError, InterruptedTraining, TrainingError
+from labelembed.runs.jobs import Event, Job, Run, make
 from labelembed.training.files import make_writable_folder
-from labelembed.training.jobs import Event, Job, Run, make
 from labelembed.training.progress import Progress
 
 if TYPE_CHECKING:

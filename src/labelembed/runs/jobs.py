@@ -26,10 +26,10 @@ from typing import Any, NamedTuple
 import torch
 
 from labelembed.errors import InterruptedTraining, LabelEmbedError
+from labelembed.runs.worker_log import logged, opened_log
 from labelembed.training.environment import peak_memory
 from labelembed.training.progress import Progress
 from labelembed.training.signals import SIGNALS, held_back, stop_at_once
-from labelembed.training.worker_log import logged, opened_log
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 # Imported by the fork server besides the run's own module; the last one is what an optimiser imports first.
