@@ -107,7 +107,7 @@ def test_no_files_import_each_other_in_a_circle():
 
 def test_files_stay_readable_are_named_for_something_and_import_by_full_names():
     texts = {name: path.read_text() for name, path in MODULES.items()}
-    assert {name: text.count("\n") for name, text in texts.items() if text.count("\n") > 350} == {}
+    assert {name: text.count("\n") for name, text in texts.items() if text.count("\n") > 400} == {}
     assert [name for name in texts if any(word in name for word in ("utils", "helpers", "common", "misc"))] == []
     assert [name for name, text in texts.items() if "\nfrom ." in text] == []
 
