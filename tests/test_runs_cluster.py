@@ -18,12 +18,12 @@ import torch
 from labelembed.errors import ClusterError, InterruptedTraining, TrainingError
 from labelembed.geometry import LabelGeometry
 from labelembed.recipes.loading import load_recipe
+from labelembed.runs import cluster as cluster_module
 from labelembed.runs import machines
 from labelembed.runs import run as run_module
 from labelembed.runs.cluster import open_cluster
 from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.runs.jobs import Job
-from labelembed.runs import cluster as cluster_module
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 from tests.made_training import (
