@@ -52,6 +52,7 @@ def test_students_become_a_variant_and_learn_the_mean_prediction(comparison):
     called = succeed("distill", comparison, "--variant", "label_smoothing", "--json")
     assert [(row["name"], row["n"]) for row in called.json] == [(name, 2) for name in (*NAMES, STUDENT)]
     assert "teachers: 2 runs of label_smoothing" in called.err
+    assert f"{STUDENT}: the 2 runs of label_smoothing that taught it took" in (comparison / "report.html").read_text()
     after = listing(comparison / "runs")
     assert {name: after[name] for name in before} == before
     runs = [SavedRun.load(comparison / "runs" / "label_smoothing" / f"seed-{seed}") for seed in (0, 1)]

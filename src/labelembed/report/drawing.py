@@ -168,7 +168,9 @@ def add_legend(figure: Figure, handles: list[Any] | None = None, labels: list[st
     width, height = figure.get_size_inches()
     narrow = width < 5
     if narrow:  # the axes keep their room
-        found = labels or [str(line.get_label()) for axes in figure.axes for line in axes.get_legend_handles_labels()[0]]
+        found = labels or [
+            str(line.get_label()) for axes in figure.axes for line in axes.get_legend_handles_labels()[0]
+        ]
         lines = sum(text.count("\n") + 1 for text in found)
         figure.set_size_inches(width, max(height, 0.65 * width) + _LEGEND_LINE * lines)
     place = "outside lower left" if narrow else "outside right upper"

@@ -170,7 +170,11 @@ def _content(comparison: Comparison, reference_of: Callable[[Sequence[str]], Ref
         "forest": forest,
         "narrow": narrow,
         "tables": {table.key: table for table in report_tables(comparison, rows, series)},
-        "notes": [*reading_notes(rows), *_silence(comparison, bool(errors), sentences is not None)],
+        "notes": [
+            *reading_notes(rows),
+            *_teacher_notes(comparison),
+            *_silence(comparison, bool(errors), sentences is not None),
+        ],
         "failures": [f"{path}: {why}" for path, why in comparison.left_out.items()] + failure_notes(rows),
         "headline_curve": curve_sketch(comparison, measures[0]) if measures else None,
         "curve_data": curve_data(comparison, measures) if measures else None,
@@ -191,6 +195,22 @@ def _silence(comparison: Comparison, errors: bool, sentences: bool) -> list[str]
     if not absent or not comparison.runs:
         return []
     return [f"No {' and no '.join(absent)} to look into: the runs left none, as those of older versions."]
+
+
+def _teacher_notes(comparison: Comparison) -> list[str]:
+    """Returns what the teachers cost of students that learned from another variant's runs (`labelembed distill`)."""
+    notes = []
+    for student in comparison.variants:
+        table = Path(str(student.objective.get("teacher", ""))).name
+        for variant in comparison.variants:
+            folders = {run.folder.parent.name for run in variant.runs.values()}
+            if any(table.startswith(f"teachers-{folder}-") for folder in folders):
+                seconds = sum(run.seconds or 0.0 for run in variant.runs.values())
+                runs = counted(len(variant.runs), "run")
+                notes.append(
+                    f"{student.name}: the {runs} of {variant.name} that taught it took {seconds:,.1f} s to train."
+                )
+    return notes
 
 
 def _subtitle(comparison: Comparison) -> str:
