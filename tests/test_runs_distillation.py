@@ -84,6 +84,12 @@ def test_without_a_name_the_lowest_validation_error_teaches_and_no_student_does(
     assert again.variants[-1] == f"distilled from 2 {best} teacher_weight=0.5"
 
 
+def test_the_table_follows_the_arguments_of_the_objective(comparison):
+    labelembed.distill(comparison, variant="one_hot", quiet=True)
+    found = labelembed.distill(comparison, variant="one_hot", settings={"objective.top_k": 3}, quiet=True)
+    assert found.variants[-1] == "distilled from 2 one_hot top_k=3"
+
+
 def test_a_comparison_keeps_its_tuning(comparison):
     about = described(comparison)
     tuning = {"trials": 2, "variants": []}

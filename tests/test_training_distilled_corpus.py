@@ -82,6 +82,21 @@ def test_table_is_what_the_teacher_says_of_each_sentence_alone(top_k, made, tmp_
         assert table.values[row].tolist() == pytest.approx(wanted, rel=2e-3, abs=1e-5)
 
 
+def test_table_of_several_teachers_is_their_mean_prediction(made, tmp_path):
+    shutil.copytree(made / "teacher", tmp_path / "several" / "seed-5")
+    other = TEACHER | {"width": 12}  # networks of a folder may differ
+    train(sequence_recipe(made, objective="one_hot", model=other, epochs=1, seed=6), tmp_path / "several" / "seed-6")
+    recipe = distilled(made, teacher=tmp_path / "several", objective={"temperature": 1.0}, epochs=1)
+    train(recipe, tmp_path / "run")
+    corpus = read_corpus(made / "corpus")
+    table = open_table(tmp_path / "run" / "teacher.safetensors", recipe, corpus)
+    both = [teachers_logits(tmp_path / "several" / f"seed-{seed}", corpus.train) for seed in (5, 6)]
+    for row in both[0]:
+        one, two = (naive_softmax(said[row], 1.0) for said in both)
+        wanted = [(first + second) / 2 for first, second in zip(one, two, strict=True)]
+        assert table.values[row].tolist() == pytest.approx(wanted, rel=2e-3, abs=1e-5)
+
+
 def test_terms_of_a_run_are_the_naive_ones(made, tmp_path):
     # With no step and no dropout the terms of the epoch are those of the network as it began.
     recipe = distilled(

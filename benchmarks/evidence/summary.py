@@ -100,7 +100,7 @@ def table(results: Path, regime: str, *, metric: str, fixed: bool = False) -> st
         cells = []
         for method in methods:
             own = chosen(rows, regime, method, fixed=fixed, own_trials=data_set.own_trials)
-            found = difference(own, control, metric, test_over_train=_share(data_set, rows))
+            found = difference(own, control, metric, test_over_train=_share(data_set))
             if found is None:
                 cells.append("")
                 continue
@@ -126,11 +126,11 @@ def across(values: Sequence[float], digits: int) -> str:
     )
 
 
-def _share(data_set: DataSet, rows: Sequence[Row]) -> float:
+def _share(data_set: DataSet) -> float:
     """Returns test examples over training examples."""
     if data_set.train is None:
         return 0.6  # 30 % by 50 %
-    return min(data_set.test, 10_000) / data_set.train
+    return data_set.test / data_set.train
 
 
 def _cell(found: Difference, scale: float, digits: int) -> str:

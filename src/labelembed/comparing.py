@@ -102,9 +102,9 @@ def distill(
 ) -> Comparison:
     """Trains one network for each seed on what the runs of a comparison predict together, as the verb `distill` does.
 
-    The runs are there already: as an ensemble they are better than each of them, and cost as many times as much to
-    predict with. A student learns ``0.15 onehot + 0.7 (mean prediction of the runs) + 0.15 / C`` and costs what one run
-    costs. The students become one more variant of the comparison and of its report.
+    The runs are there already. As an ensemble they are often better than each of them, and cost as many times as much
+    to predict with. A student learns ``0.15 onehot + 0.7 (mean prediction of the runs) + 0.15 / C`` and costs what one
+    run costs. The students become one more variant of the comparison and of its report.
 
     Args:
         comparison: The comparison folder; its runs have one training set, and other seeds.

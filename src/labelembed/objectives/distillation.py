@@ -45,9 +45,9 @@ class Distillation(Objective):
     Args:
         hidden_size: H, width of the hidden states.
         num_labels: C, number of labels.
-        teacher_logits: The folder of the finished run that is the teacher. In Python: its logits [R, C] for every
-            training example, or a `SoftLabelTable`; None where the objective is to predict only. No saved model
-            carries them.
+        teacher_logits: The folder of the finished run that is the teacher, or of several. In Python: its logits [R, C]
+            for every training example, or a `SoftLabelTable`; None where the objective is to predict only. No saved
+            model carries them.
         temperature: tau, how soft both outputs are made; > 0.
         teacher_weight: w, the share of the teacher in the loss, in [0, 1].
         uniform_weight: u, the share of the uniform component, in [0, 1 - w].

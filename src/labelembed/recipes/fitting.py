@@ -1,4 +1,4 @@
-"""From a path to the recipe that ships for such data: each reader is asked what it finds there."""
+"""From a path to the recipe that ships for such data: each reader says what it finds there."""
 
 from __future__ import annotations
 

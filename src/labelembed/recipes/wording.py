@@ -91,7 +91,7 @@ def faults_of(
             lines[key] = f"{key}: missing"
         else:
             found.setdefault(key, []).append(finding)
-            # of a text or a list of texts the alternatives are tried in turn, and a list is told by its entry
+            # pydantic tries the alternatives of a text or a list of texts in turn; a list shows by its entry
             entries = [one for one in found[key] if len(one["loc"]) > len(keys) and isinstance(one["loc"][-1], int)]
             what = refusal(entries[:1] or found[key], (entries or found[key])[0]["input"])
             lines[key] = f"{key}: entry {int(entries[0]['loc'][-1]) + 1} {what}" if entries else f"{key}: {what}"

@@ -99,7 +99,7 @@ def make_runs(
     display = ComparisonDisplay(
         total=len(plan.runs), reused=reused, epochs=recipe.epochs, half_done=half_done(plan.runs), quiet=quiet
     )
-    # No scheduler is asked for, and nothing shown, where nothing is left to do.
+    # Where nothing is left to do, no cluster is opened and no progress is shown.
     recipes = [run for *_, run, _ in plan.runs]
     with (
         cluster_at(cluster if to_make else None, out, recipes) as machines,

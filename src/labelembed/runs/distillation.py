@@ -23,14 +23,14 @@ from labelembed.recipes.variants import checked_variants
 from labelembed.runs.comparison_folder import read_description, seeds_of_variant
 from labelembed.runs.comparison_plan import ComparisonPlan, plan_runs
 from labelembed.runs.stored import stored_recipe
-from labelembed.runs.teacher import identity, table_bytes, teacher_logits, write_table
+from labelembed.runs.teacher import table_bytes, teacher_logits, write_table
 from labelembed.training.batches import TrainingData
 from labelembed.training.files import saving, write_bytes
 from labelembed.training.run_folder import RunFolder
 
-#: What a student is trained on besides the label: measured on CIFAR-100 features (docs/results.md).
+#: What a student is trained on besides the label: the first of the weights in docs/evidence-plan.md.
 MIXTURE = {"temperature": 1.0, "teacher_weight": 0.7, "uniform_weight": 0.15}
-# A teacher whose training error is above this share of its validation error has not begun to overfit.
+# Teachers whose training error is above this share of their validation error are said to underfit: a rule of thumb.
 _UNDERFITS = 0.5
 
 
@@ -164,11 +164,10 @@ def write_predictions(comparison: Path, teachers: Teachers, recipe: Recipe, data
     """
     table = table_of(comparison, teachers)
     with saving(comparison, needed_bytes=4 * data.train.num_examples * data.num_labels):
-        if not table.is_file() or identity(table) != identity(teachers.folder):
-            if needs_table(recipe):
-                write_table(table, teachers.folder, recipe, data, device=torch.device("cpu"))
-            elif isinstance(data, LabelledData):
-                write_bytes(table, table_bytes(teachers.folder, data))
+        if needs_table(recipe):
+            write_table(table, teachers.folder, recipe, data, device=torch.device("cpu"))
+        elif isinstance(data, LabelledData):
+            write_bytes(table, table_bytes(teachers.folder, data))
     if needs_table(recipe) or not isinstance(data, LabelledData):
         return None
     trained = float((teacher_logits(table, data).argmax(dim=1) != data.train.labels.cpu()).float().mean())

@@ -114,7 +114,7 @@ def run_recipe(
 
 
 def _data_of_run(recipe: Recipe, folder: RunFolder, reading: ReadingProgress | None) -> TrainingData:
-    """Reads the data; what a run that has begun has learned of them, or keeps of an encoder, it goes on with."""
+    """Reads the data; a run that has begun keeps the encoder that it fitted."""
     begun = folder.state() != "empty" and recipe.text_inputs in ("features", "tokens")
     encoder = kept_encoder(build_reader(recipe), folder, {}) if begun else None
     return build_data(recipe, progress=reading, encoder=encoder)

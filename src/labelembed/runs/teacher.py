@@ -42,7 +42,7 @@ LOGITS = "labelembed.teacher.1"
 SOFT_LABELS = "labelembed.teacher_soft_labels.1"
 _WORDS = {LOGITS: "logits", SOFT_LABELS: "soft labels"}
 
-#: Called with (examples done, all of them) while the teacher is asked.
+#: Called with (examples done, all of them) while the teacher predicts.
 Asking = Callable[[int, int], None]
 
 
@@ -339,9 +339,9 @@ def _ask(
         for batch in zip(*(hidden_states(network, data.train) for network in networks), strict=True):
             if stop():
                 raise InterruptedTraining("stopped while the teacher was asked; the same command begins the run")
-            indices = batch[0][2]
-            hidden = torch.stack([of_network for of_network, *_ in batch], dim=1)  # all have the batch's order
-            for some, places in zip(torch.split(hidden, at_once), torch.split(indices, at_once), strict=True):
+            indices = batch[0][2]  # all networks see the examples in the same order
+            parts_of = [torch.split(hidden, at_once) for hidden, *_ in batch]
+            for places, *some in zip(torch.split(indices, at_once), *parts_of, strict=True):
                 table.put(places, _softened(networks, some, places, kind.temperature, given))
             done += len(indices)
             observe(done, kind.num_examples)
@@ -351,9 +351,12 @@ def _ask(
     file.write_bytes(save(parts, metadata={"about": json.dumps(about | {"temperature": kind.temperature})}))
 
 
-def _softened(networks: Sequence[Network], hidden: Tensor, places: Tensor, temperature: float, given: Path) -> Tensor:
-    """Returns the softened mean prediction [n, C] of the networks, for each one's hidden states [n, networks, H]."""
-    logits = torch.stack([network.objective.logits(hidden[:, k]).float() for k, network in enumerate(networks)])
+def _softened(
+    networks: Sequence[Network], hidden: Sequence[Tensor], places: Tensor, temperature: float, given: Path
+) -> Tensor:
+    """Returns the softened mean prediction [n, C] of the networks, for the hidden states [n, H] of each."""
+    pairs = zip(networks, hidden, strict=True)
+    logits = torch.stack([network.objective.logits(own).float() for network, own in pairs])
     for own in logits:
         refuse_values_that_are_not_finite(own, places, given)
     if len(networks) == 1:

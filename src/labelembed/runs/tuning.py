@@ -285,7 +285,7 @@ def make_tuning(
     if finished and not quiet:
         say(f"{finished} runs of trials reused")
     display = ComparisonDisplay(total=total, reused=finished, epochs=plan.recipe.epochs, quiet=quiet)
-    # No scheduler is asked for where nothing is left to do.
+    # Where nothing is left to do, no cluster is opened.
     with cluster_at(cluster if finished < total else None, plan.out, firsts) as machines, display.watching():
         how: dict[str, Any] = {"cluster": machines, "device": device, "observe": display}
         made = run_tuning(plan, fingerprint=data.fingerprint(), jobs=jobs or default_jobs(device), **how)
