@@ -1,6 +1,6 @@
 """`python -m benchmarks.evidence --data FOLDER [NAME ...]`: trains what the plan asks for and is not there yet.
 
-`python -m benchmarks.evidence --summary` prints what is there.
+`--summary` prints what is there, `--rule` fits the rule that `labelembed check` uses to it. `make pictures` draws it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.evidence import distillation
+from benchmarks.evidence import distillation, rule
 from benchmarks.evidence.data_sets import DATA_SETS
 from benchmarks.evidence.runs import run
 from benchmarks.evidence.summary import summary
@@ -26,9 +26,13 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the rows are kept")
     parser.add_argument("--distil", action="store_true", help="train the students of several networks instead")
     parser.add_argument("--summary", action="store_true", help="train nothing; print the tables")
+    parser.add_argument("--rule", action="store_true", help="train nothing; fit the rule and print how well it does")
     arguments = parser.parse_args()
     if arguments.summary:
         print(summary(arguments.results))
+        return
+    if arguments.rule:
+        print(rule.write(arguments.results))
         return
     if arguments.data is None:
         parser.error("--data is needed to train")
@@ -36,7 +40,11 @@ def main() -> None:
     for data_set in DATA_SETS:
         if not arguments.names or data_set.name in arguments.names:
             began = time.monotonic()
-            (distillation.run if arguments.distil else run)(data_set, arguments.data, arguments.results)
+            if arguments.distil:
+                distillation.run(data_set, arguments.data, arguments.results)
+            else:
+                run(data_set, arguments.data, arguments.results)
+                rule.collect(data_set, arguments.data, arguments.results)
             print(f"{data_set.name}: {time.monotonic() - began:.0f} s", flush=True)
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -62,14 +63,9 @@ def _by_validation(row: Row) -> tuple[float, float]:
     return row["validation_error"], row["validation_nll"]
 
 
-def difference(
-    method: dict[int, Row], control: dict[int, Row], metric: str, *, test_over_train: float
-) -> Difference | None:
-    """Returns the paired difference of a metric; None with fewer than two common seeds."""
-    common = sorted(method.keys() & control.keys())
-    if len(common) < 2:
-        return None
-    values = np.array([method[seed][metric] - control[seed][metric] for seed in common])
+def difference(method: dict[int, Row], control: dict[int, Row], metric: str, *, test_over_train: float) -> Difference:
+    """Returns the paired difference of a metric over the splits of both."""
+    values = np.array([method[seed][metric] - control[seed][metric] for seed in sorted(control)])
     n = len(values)
     quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
     spread = float(values.std(ddof=1))
@@ -81,35 +77,71 @@ def difference(
     )
 
 
-def table(results: Path, regime: str, *, metric: str, fixed: bool = False) -> str:
-    """Returns a Markdown table: a line for each data set that has results, a column for each method."""
-    methods = [method for method in KINDS if method != CONTROL]
-    scale, digits = (100, 2) if metric == "error" else (1, 3)
-    unit = "error, points" if metric == "error" else f"{metric.upper()}, nats"
-    lines = [
-        f"| {unit}; {regime}{', fixed settings' if fixed else ''} | n | tuned smoothing | {' | '.join(methods)} |",
-        f"|{'---|' * (3 + len(methods))}",
-    ]
-    means: dict[str, list[float]] = {method: [] for method in methods}
+class Comparison(NamedTuple):
+    """Which settings of the methods are compared with which of smoothing.
+
+    Attributes:
+        name: Of the table.
+        methods_fixed: The methods have the recommended settings, untuned.
+        control_fixed: Smoothing is the usual 0.1, untuned.
+    """
+
+    name: str
+    methods_fixed: bool
+    control_fixed: bool
+
+
+COMPARISONS = (
+    Comparison("tuned, against tuned smoothing", False, False),
+    Comparison("untuned, against tuned smoothing", True, False),
+    Comparison("untuned, against untuned smoothing 0.1", True, True),
+)
+METHODS = tuple(method for method in KINDS if method != CONTROL)
+#: Data sets that share their examples with another of the list: tests across data sets are also given without them.
+DEPENDENT = frozenset({"digits", "mnist-2000", "cifar100-30", "cifar100-100", "cifar100-groups"})
+METRICS = {"error": ("error, points", 100.0, 2), "nll": ("NLL, nats", 1.0, 3)}
+
+
+def level(results: Path, data_set: DataSet, regime: str, metric: str, *, fixed: bool = False) -> float | None:
+    """Returns the mean of the control on a data set; None where not all splits are there."""
+    rows = chosen(read(results / f"{data_set.name}.csv"), regime, CONTROL, fixed=fixed, own_trials=data_set.own_trials)
+    return float(np.mean([row[metric] for row in rows.values()])) if len(rows) == SEEDS else None
+
+
+def differences(
+    results: Path, regime: str, metric: str, method: str, comparison: Comparison = COMPARISONS[0]
+) -> dict[str, Difference]:
+    """Returns a method's difference from smoothing on each data set whose splits are all there."""
+    found = {}
     for data_set in DATA_SETS:
         rows = read(results / f"{data_set.name}.csv")
-        control = chosen(rows, regime, CONTROL, own_trials=data_set.own_trials)
-        if len(control) < SEEDS:
-            continue
-        level = np.mean([row[metric] for row in control.values()]) * scale
-        cells = []
-        for method in methods:
-            own = chosen(rows, regime, method, fixed=fixed, own_trials=data_set.own_trials)
-            found = difference(own, control, metric, test_over_train=_share(data_set))
-            if found is None:
-                cells.append("")
-                continue
-            means[method].append(found.mean * scale)
-            cells.append(_cell(found, scale, digits))
-        lines.append(f"| {data_set.name} | {len(control)} | {level:.{digits}f} | {' | '.join(cells)} |")
-    for name, values in means.items():
-        if len(values) > 1:
-            lines.append(f"\n{name}: {across(values, digits)}")
+        own, control = (
+            chosen(rows, regime, name, fixed=fixed, own_trials=data_set.own_trials)
+            for name, fixed in ((method, comparison.methods_fixed), (CONTROL, comparison.control_fixed))
+        )
+        if len(own) == len(control) == SEEDS:
+            found[data_set.name] = difference(own, control, metric, test_over_train=_share(data_set))
+    return found
+
+
+def table(results: Path, regime: str, metric: str, comparison: Comparison) -> str:
+    """Returns a Markdown table: a line for each data set that has results, a column for each method."""
+    unit, scale, digits = METRICS[metric]
+    columns = {method: differences(results, regime, metric, method, comparison) for method in METHODS}
+    lines = [
+        f"| {unit}; {regime}; {comparison.name} | smoothing | {' | '.join(METHODS)} |",
+        f"|{'---|' * (2 + len(METHODS))}",
+    ]
+    for data_set in DATA_SETS:
+        control = level(results, data_set, regime, metric, fixed=comparison.control_fixed)
+        cells = [_cell(own[data_set.name], scale, digits) for own in columns.values() if data_set.name in own]
+        if control is not None and len(cells) == len(METHODS):
+            lines.append(f"| {data_set.name} | {control * scale:.{digits}f} | {' | '.join(cells)} |")
+    for name, own in columns.items():
+        for what, some in (("all", own), ("no two of the same examples", own.keys() - DEPENDENT)):
+            values = [own[data_set].mean * scale for data_set in some]
+            if len(values) > 1:
+                lines.append(f"\n{name}, {what}: {across(values, digits)}")
     return "\n".join(lines)
 
 
@@ -141,8 +173,9 @@ def _cell(found: Difference, scale: float, digits: int) -> str:
 
 def summary(results: Path) -> str:
     """Returns all tables."""
-    parts = []
-    for regime in REGIMES:
-        for metric in ("error", "nll"):
-            parts += [table(results, regime, metric=metric), table(results, regime, metric=metric, fixed=True)]
-    return "\n\n".join(parts)
+    return "\n\n".join(
+        table(results, regime, metric, comparison)
+        for regime in REGIMES
+        for metric in METRICS
+        for comparison in COMPARISONS
+    )

@@ -13,6 +13,7 @@ from labelembed.metrics.classification import (
     classification_metrics,
     confusions,
 )
+from labelembed.metrics.expected_gain import Diagnosis, ExpectedGain, Prediction, diagnose, expected_gain
 from labelembed.metrics.joint_interval import JointInterval, joint_interval
 from labelembed.metrics.mantel import MantelTest, mantel_test
 from labelembed.metrics.rouge import rouge
@@ -32,10 +33,13 @@ __all__ = [
     "FEWEST_CALIBRATION_EXAMPLES",
     "BootstrapScore",
     "Confusions",
+    "Diagnosis",
+    "ExpectedGain",
     "JointInterval",
     "MantelTest",
     "PairedBootstrap",
     "PairedComparison",
+    "Prediction",
     "ReliabilityBins",
     "Summary",
     "TextScore",
@@ -45,8 +49,10 @@ __all__ = [
     "chrf",
     "classification_metrics",
     "confusions",
+    "diagnose",
     "epochs_saved",
     "epochs_to_reach",
+    "expected_gain",
     "fit_temperature",
     "holm",
     "is_extreme_temperature",

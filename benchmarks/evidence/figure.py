@@ -1,0 +1,62 @@
+"""The forest plot of the evidence: each data set's difference from tuned label smoothing, with both intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.evidence.data_sets import DATA_SETS
+from benchmarks.evidence.summary import differences, level
+
+#: The methods drawn, each with its marker and how far beside the line of its data set.
+DRAWN = {"online_label_smoothing": ("o", -0.17), "label_embedding": ("s", 0.17)}
+#: What the axis ends at; an interval that goes on has an arrow.
+WIDEST = 40.0
+
+
+def forest(results: Path, regime: str, colours: dict[str, str]) -> Figure:
+    """Returns the plot, error on the left and NLL on the right, as per cent of tuned smoothing's.
+
+    Args:
+        results: The folder of the results.
+        regime: `long` or `short`.
+        colours: `ink`, `faint`, `clear` (an interval without 0) and `open`.
+    """
+    names = [one.name for one in DATA_SETS if level(results, one, regime, "error") is not None]
+    figure, panels = plt.subplots(
+        1, 2, figsize=(8.6, 0.31 * len(names) + 1.1), layout="constrained", sharey=True, sharex=True
+    )
+    for axes, metric in zip(panels, ("error", "nll"), strict=True):
+        for method in DRAWN:
+            _draw(axes, results, regime, metric, method, names, colours)
+        axes.axvline(0, color=colours["ink"], linewidth=0.8)
+        axes.set_xlim(-WIDEST, WIDEST)
+        title = {"error": "Test error", "nll": "NLL after temperature scaling"}[metric]
+        axes.set_xlabel(f"{title}, % change from tuned smoothing")
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.4, -0.8)
+    panels[0].text(-WIDEST + 1, -0.6, "← better", ha="left", va="center", color=colours["ink"], fontsize=9)
+    for method, (marker, _) in DRAWN.items():
+        panels[1].plot([], [], marker, color=colours["open"], label=method.replace("_", " "))
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, labelcolor=colours["ink"])
+    return figure
+
+
+def _draw(
+    axes: Axes, results: Path, regime: str, metric: str, method: str, names: list[str], colours: dict[str, str]
+) -> None:
+    marker, beside = DRAWN[method]
+    found = differences(results, regime, metric, method)
+    by_name = {one.name: one for one in DATA_SETS}
+    for place, name in enumerate(names):
+        whole = level(results, by_name[name], regime, metric)
+        assert whole is not None  # `names` are those that have one
+        one, scale, y = found[name], 100 / whole, place + beside
+        colour = colours["clear" if one.shown else "open"]
+        for half, width in ((one.corrected, 1.0), (one.half, 3.5)):
+            ends = ((one.mean - half) * scale, (one.mean + half) * scale)
+            axes.plot(ends, (y, y), color=colour, linewidth=width, solid_capstyle="butt")
+        axes.plot(one.mean * scale, y, marker, color=colour, markersize=5, markeredgewidth=0)
