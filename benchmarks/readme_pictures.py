@@ -1,4 +1,4 @@
-"""The pictures of the README and the docs: numbers of docs/results.md, the demo's own page, the labels of CIFAR-100.
+"""The pictures of the README and the docs: the evidence, the demo's own page, the labels of CIFAR-100.
 
 `make pictures` draws them. They are no benchmark: `python -m benchmarks` leaves them out.
 """
@@ -7,94 +7,27 @@ from __future__ import annotations
 
 import argparse
 import colorsys
-import re
 import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram
 
+from benchmarks.evidence.figure import forest
 from labelembed.geometry import LabelGeometry, leaf_order, linkage, read_hierarchy
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
+EVIDENCE = ROOT / "benchmarks" / "evidence" / "results"
 # GitHub's colours of text, lines and its accent.
 THEMES = {
     "light": {"ink": "#1f2328", "faint": "#d1d9e0", "clear": "#0969da", "open": "#818b98"},
     "dark": {"ink": "#f0f6fc", "faint": "#3d444d", "clear": "#4493f8", "open": "#9198a1"},
 }
-
-
-class Difference(NamedTuple):
-    """A difference to tuned label smoothing as docs/results.md has it: mean, interval over seeds, joint interval."""
-
-    name: str
-    cell: str
-    better: int  # -1 where less is better
-
-    def numbers(self) -> list[float]:
-        """Returns the gain and the ends of its intervals; positive is better."""
-        found = [self.better * float(number) for number in re.findall(r"[+-]?\d+\.\d+", self.cell)]
-        return [found[0], *(end for low in range(1, len(found), 2) for end in sorted(found[low : low + 2]))]
-
-
-ACCURACY = [
-    Difference("CIFAR-100 features, 16 seeds: online smoothing", "-0.33 [-0.51, -0.15]", -1),
-    Difference("label embedding", "-0.30 [-0.51, -0.09]", -1),
-    Difference("measured again, 8 seeds: online smoothing", "-0.24 [-0.52, 0.03] [-0.54, 0.05]", -1),
-    Difference("label embedding", "-0.37 [-0.73, -0.01] [-0.74, 0.00]", -1),
-    Difference("top-5 accuracy, 16 seeds: online smoothing", "+0.78 [0.63, 0.93]", 1),
-    Difference("label embedding", "+0.71 [0.52, 0.90]", 1),
-    Difference("MNIST, 5 seeds: label embedding", "-0.09 [-0.22, 0.03]", -1),
-]
-BLEU = [
-    Difference("Multi30k en-de, test2016, 3 seeds: label embedding", "+0.73 [0.23, 1.22]", 1),
-    Difference("test2017, 3 seeds: label embedding", "+0.07 [-0.78, 0.92]", 1),
-]
-
-
-def require_in_results(differences: list[Difference]) -> None:
-    """Raises ValueError where docs/results.md does not have a number that is drawn."""
-    results = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
-    missing = [one.cell for one in differences if one.cell not in results]
-    if missing:
-        raise ValueError(f"docs/results.md does not have {', '.join(missing)}")
-
-
-def draw_differences(axes: Axes, differences: list[Difference], colours: dict[str, str]) -> None:
-    """Draws a line for each: the mean, the interval over seeds thick, the joint one thin; grey where one holds 0."""
-    for place, one in enumerate(differences):
-        mean, low, high, *joint = one.numbers()
-        colour = colours["clear" if min([low, *joint[:1]]) > 0 or max([high, *joint[1:]]) < 0 else "open"]
-        for ends, width in ((joint, 1.3), ((low, high), 4.5)):
-            if ends:
-                axes.plot(ends, (place, place), color=colour, linewidth=width, solid_capstyle="butt")
-        axes.plot(mean, place, "o", color=colour, markersize=7, markeredgecolor="white", markeredgewidth=0.8)
-    axes.set_yticks(range(len(differences)), [one.name for one in differences])
-    axes.set_ylim(len(differences) - 0.4, -0.6)
-    axes.axvline(0, color=colours["ink"], linewidth=0.8)
-
-
-def forest(colours: dict[str, str]) -> Figure:
-    """Returns the forest plot of the README."""
-    require_in_results(ACCURACY + BLEU)
-    figure, (above, below) = plt.subplots(
-        2, 1, figsize=(8.6, 4.3), layout="constrained", height_ratios=(len(ACCURACY) + 0.5, len(BLEU) + 0.5)
-    )
-    draw_differences(above, ACCURACY, colours)
-    draw_differences(below, BLEU, colours)
-    above.set_xlabel("points of accuracy over tuned label smoothing")
-    below.set_xlabel("BLEU over tuned label smoothing")
-    for axes in (above, below):
-        axes.set_xlim(-1.05, 1.35)
-    above.text(1.33, -0.45, "better →", ha="right", va="center", color=colours["ink"], fontsize=9)
-    return figure
 
 
 def tree(geometry: LabelGeometry, colours: dict[str, str], *, dark: bool) -> Figure:
@@ -180,7 +113,7 @@ def main() -> None:
         quiet = {"axes.edgecolor": colours["faint"], "axes.labelcolor": colours["ink"]}
         fixed = {"svg.hashsalt": "labelembed", "font.size": 9.5, "axes.spines.right": False, "axes.spines.top": False}
         with mpl.rc_context(ink | quiet | fixed):
-            save(forest(colours), f"forest-{theme}")
+            save(forest(EVIDENCE, "long", colours), f"forest-{theme}")
             if chosen.cifar100:
                 geometry = LabelGeometry.load(chosen.cifar100 / "label_geometry.safetensors")
                 save(tree(geometry, colours, dark=theme == "dark"), f"cifar100-{theme}")

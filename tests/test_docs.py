@@ -148,9 +148,3 @@ def test_page_of_the_command_line_is_what_the_program_says():
         lines.append(f"| `{' '.join([name, *typed])}` | {says} | {' '.join(options)} |")
     table = "\n".join(lines)
     assert table in (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8"), f"docs/command-line.md:\n{table}"
-
-
-def test_readme_shows_numbers_of_the_results():
-    from benchmarks import readme_pictures
-
-    readme_pictures.require_in_results(readme_pictures.ACCURACY + readme_pictures.BLEU)

@@ -1,12 +1,23 @@
 """The stacked networks of `benchmarks.evidence` train as the library's objectives do."""
 
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 import torch
+from benchmarks.evidence import rule
 from benchmarks.evidence.data_sets import DATA_SETS, DataSet
-from benchmarks.evidence.methods import KINDS, RECOMMENDED, TRIALS, trials
+from benchmarks.evidence.figure import forest
+from benchmarks.evidence.methods import FIXED, KINDS, RECOMMENDED, TRIALS, trials
+from benchmarks.evidence.runs import FIELDS, REGIMES, SEEDS, append
 from benchmarks.evidence.stacked import Examples, Stack, Weights
+from benchmarks.evidence.summary import COMPARISONS, differences, level, summary
 from torch import Tensor, nn
 
+from labelembed.metrics import Diagnosis
+from labelembed.metrics.expected_gain import Rule
 from labelembed.objectives import LabelEmbedding, LabelSmoothing, Objective, OneHot, OnlineLabelSmoothing
 from labelembed.training.schedules import cosine
 
@@ -113,3 +124,65 @@ def test_every_method_has_the_same_trials() -> None:
     assert all(set(trial.weights) == set(KINDS) for trial in tried)
     assert all(sum(weights) <= 1 for trial in tried for weights in trial.weights.values())
     assert len({trial.weights["label_smoothing"].uniform for trial in tried}) == TRIALS + 1
+
+
+def _write_results(folder: Path, names: Sequence[str], *, gain: float) -> None:
+    """Writes results in which trial 1 is the better one, and online smoothing better than smoothing by `gain`."""
+    for place, name in enumerate(names):
+        rows = []
+        for regime, trial, method, seed in itertools.product(REGIMES, ("0", "1", FIXED), KINDS, range(SEEDS)):
+            error = 0.2 - 0.01 * place + 0.001 * seed + {"0": 0.05, "1": 0.0, FIXED: 0.02}[trial]
+            error -= gain * (method == "online_label_smoothing") * (1 + 0.1 * (seed % 2))
+            numbers = dict.fromkeys(FIELDS, 0.0) | {"validation_error": error, "error": error, "nll": 2 * error}
+            rows.append(numbers | {"regime": regime, "trial": trial, "method": method, "seed": seed, "steps": 10})
+        append(folder / f"{name}.csv", rows)
+
+
+def test_summary_compares_what_validation_chose_or_the_fixed_settings(tmp_path: Path) -> None:
+    _write_results(tmp_path, ["letter", "texture"], gain=0.01)
+    tuned, untuned, both_untuned = (
+        differences(tmp_path, "long", "error", "online_label_smoothing", comparison)["letter"]
+        for comparison in COMPARISONS
+    )
+    assert tuned.mean == pytest.approx(-0.0105)
+    assert untuned.mean == pytest.approx(-0.0105 + 0.02)
+    assert both_untuned.mean == pytest.approx(-0.0105)
+    assert tuned.shown
+    assert tuned.half < tuned.corrected
+    assert level(tmp_path, DATA_SETS[0], "long", "error") == pytest.approx(0.2035)
+    printed = summary(tmp_path)
+    assert "| texture | 19.35 |" in printed  # per cent
+    assert "-1.05 [-1.05, -1.05] over 2 data sets; better on 2, equal on 0, worse on 0" in printed
+
+
+def test_summary_leaves_out_a_data_set_without_all_its_splits(tmp_path: Path) -> None:
+    _write_results(tmp_path, ["letter"], gain=0.01)
+    file = tmp_path / "letter.csv"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if not line.startswith(("long,0,label_s", "long,1,label_s"))))
+    assert differences(tmp_path, "long", "error", "online_label_smoothing") == {}
+
+
+def test_rule_finds_what_the_gain_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [data_set.name for data_set in DATA_SETS[:10]]
+    lines = ["data_set,regime,seed,gap,temperature,confusion_entropy,num_labels,examples_per_label"]
+    for place, name in enumerate(names):
+        _write_results(tmp_path, [name], gain=0.002 * place)
+        lines += [f"{name},{regime},{seed},{place / 10},1.5,0.5,10,100" for regime in REGIMES for seed in range(SEEDS)]
+    (tmp_path / rule.FILE).write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(rule, "RULE_FILE", tmp_path / "rule.json")
+    printed = rule.write(tmp_path)
+    assert "| 10 of 10 |" in printed  # the signs on the other half: all but that of no gain are right
+    fitted = Rule(**json.loads((tmp_path / "rule.json").read_text()))
+    much, little = (fitted.predict(Diagnosis(gap, 1.5, 0.5, 10, 100.0).features()) for gap in (0.9, 0.1))
+    assert much.error.mean < little.error.mean < 0
+    assert fitted.data_sets == 10
+
+
+def test_forest_plot_draws_each_data_set(tmp_path: Path) -> None:
+    _write_results(tmp_path, ["letter", "texture"], gain=0.01)
+    colours = {"ink": "black", "faint": "silver", "clear": "blue", "open": "grey"}
+    error, _ = forest(tmp_path, "long", colours).axes
+    assert [tick.get_text() for tick in error.get_yticklabels()] == ["letter", "texture"]
+    means = {line.get_color(): line.get_xdata() for line in error.lines if line.get_marker() == "o"}
+    assert means["blue"] == pytest.approx([100 * -0.0105 / 0.1935])

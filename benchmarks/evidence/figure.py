@@ -27,20 +27,20 @@ def forest(results: Path, regime: str, colours: dict[str, str]) -> Figure:
     """
     names = [one.name for one in DATA_SETS if level(results, one, regime, "error") is not None]
     figure, panels = plt.subplots(
-        1, 2, figsize=(8.6, 0.31 * len(names) + 1.1), layout="constrained", sharey=True, sharex=True
+        1, 2, figsize=(8.6, 0.31 * len(names) + 1.4), layout="constrained", sharey=True, sharex=True
     )
     for axes, metric in zip(panels, ("error", "nll"), strict=True):
         for method in DRAWN:
             _draw(axes, results, regime, metric, method, names, colours)
         axes.axvline(0, color=colours["ink"], linewidth=0.8)
         axes.set_xlim(-WIDEST, WIDEST)
-        title = {"error": "Test error", "nll": "NLL after temperature scaling"}[metric]
-        axes.set_xlabel(f"{title}, % change from tuned smoothing")
+        axes.set_title({"error": "test error", "nll": "NLL after temperature scaling"}[metric], fontsize="medium")
+    figure.supxlabel("% change from tuned label smoothing", fontsize="medium")
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.4, -0.8)
     panels[0].text(-WIDEST + 1, -0.6, "← better", ha="left", va="center", color=colours["ink"], fontsize=9)
     for method, (marker, _) in DRAWN.items():
-        panels[1].plot([], [], marker, color=colours["open"], label=method.replace("_", " "))
+        panels[1].plot([], [], marker, color=colours["open"], markersize=6, label=method.replace("_", " "))
     figure.legend(loc="outside upper center", ncols=2, frameon=False, labelcolor=colours["ink"])
     return figure
 
@@ -59,4 +59,4 @@ def _draw(
         for half, width in ((one.corrected, 1.0), (one.half, 3.5)):
             ends = ((one.mean - half) * scale, (one.mean + half) * scale)
             axes.plot(ends, (y, y), color=colour, linewidth=width, solid_capstyle="butt")
-        axes.plot(one.mean * scale, y, marker, color=colour, markersize=5, markeredgewidth=0)
+        axes.plot(one.mean * scale, y, marker, color=colour, markersize=6, markeredgecolor="white", markeredgewidth=0.8)

@@ -150,7 +150,7 @@ def across(values: Sequence[float], digits: int) -> str:
     found = np.array(values)
     half = stats.t.ppf((1 + CONFIDENCE) / 2, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found))
     wins, losses = int((found < 0).sum()), int((found > 0).sum())
-    p = stats.wilcoxon(found).pvalue
+    p = stats.wilcoxon(found).pvalue if found.any() else 1.0
     return (
         f"mean {found.mean():+.{digits}f} [{found.mean() - half:+.{digits}f}, {found.mean() + half:+.{digits}f}] over "
         f"{len(found)} data sets; better on {wins}, equal on {len(found) - wins - losses}, worse on {losses}; "
