@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.evidence.data_sets import DATA_SETS
-from benchmarks.evidence.summary import differences, level
+from benchmarks.evidence.summary import CONTROL, differences, level
 
 #: The methods drawn, each with its marker and how far beside the line of its data set.
 DRAWN = {"online_label_smoothing": ("o", -0.17), "label_embedding": ("s", 0.17)}
@@ -25,7 +25,7 @@ def forest(results: Path, regime: str, colours: dict[str, str]) -> Figure:
         regime: `long` or `short`.
         colours: `ink`, `faint`, `clear` (an interval without 0) and `open`.
     """
-    names = [one.name for one in DATA_SETS if level(results, one, regime, "error") is not None]
+    names = [one.name for one in DATA_SETS if one.name in differences(results, regime, "error", CONTROL)]
     figure, panels = plt.subplots(
         1, 2, figsize=(8.6, 0.31 * len(names) + 1.4), layout="constrained", sharey=True, sharex=True
     )
@@ -53,7 +53,6 @@ def _draw(
     by_name = {one.name: one for one in DATA_SETS}
     for place, name in enumerate(names):
         whole = level(results, by_name[name], regime, metric)
-        assert whole is not None  # `names` are those that have one
         one, scale, y = found[name], 100 / whole, place + beside
         colour = colours["clear" if one.shown else "open"]
         for half, width in ((one.corrected, 1.0), (one.half, 3.5)):

@@ -99,13 +99,13 @@ COMPARISONS = (
 METHODS = tuple(method for method in KINDS if method != CONTROL)
 #: Data sets that share their examples with another of the list: tests across data sets are also given without them.
 DEPENDENT = frozenset({"digits", "mnist-2000", "cifar100-30", "cifar100-100", "cifar100-groups"})
-METRICS = {"error": ("error, points", 100.0, 2), "nll": ("NLL, nats", 1.0, 3)}
+METRICS = {"error": ("test error, points", 100.0, 2), "nll": ("test NLL, nats", 1.0, 3)}
 
 
-def level(results: Path, data_set: DataSet, regime: str, metric: str, *, fixed: bool = False) -> float | None:
-    """Returns the mean of the control on a data set; None where not all splits are there."""
+def level(results: Path, data_set: DataSet, regime: str, metric: str, *, fixed: bool = False) -> float:
+    """Returns the mean of the control on a data set; not a number where not all splits are there."""
     rows = chosen(read(results / f"{data_set.name}.csv"), regime, CONTROL, fixed=fixed, own_trials=data_set.own_trials)
-    return float(np.mean([row[metric] for row in rows.values()])) if len(rows) == SEEDS else None
+    return float(np.mean([row[metric] for row in rows.values()])) if len(rows) == SEEDS else math.nan
 
 
 def differences(
@@ -129,33 +129,30 @@ def table(results: Path, regime: str, metric: str, comparison: Comparison) -> st
     unit, scale, digits = METRICS[metric]
     columns = {method: differences(results, regime, metric, method, comparison) for method in METHODS}
     lines = [
-        f"| {unit}; {regime}; {comparison.name} | smoothing | {' | '.join(METHODS)} |",
+        f"| {unit}; {regime}; {comparison.name} | smoothing | {' | '.join(METHODS).replace('_', ' ')} |",
         f"|{'---|' * (2 + len(METHODS))}",
     ]
-    for data_set in DATA_SETS:
+    done = [data_set for data_set in DATA_SETS if all(data_set.name in own for own in columns.values())]
+    for data_set in done:
         control = level(results, data_set, regime, metric, fixed=comparison.control_fixed)
-        cells = [_cell(own[data_set.name], scale, digits) for own in columns.values() if data_set.name in own]
-        if control is not None and len(cells) == len(METHODS):
-            lines.append(f"| {data_set.name} | {control * scale:.{digits}f} | {' | '.join(cells)} |")
-    for name, own in columns.items():
-        for what, some in (("all", own), ("no two of the same examples", own.keys() - DEPENDENT)):
-            values = [own[data_set].mean * scale for data_set in some]
-            if len(values) > 1:
-                lines.append(f"\n{name}, {what}: {across(values, digits)}")
+        cells = [_cell(own[data_set.name], scale, digits) for own in columns.values()]
+        lines.append(f"| {data_set.name} | {control * scale:.{digits}f} | {' | '.join(cells)} |")
+    for what, left_out in (("all", frozenset[str]()), ("no two with the same examples", DEPENDENT)):
+        names = [data_set.name for data_set in done if data_set.name not in left_out]
+        if len(names) > 1:
+            cells = [across([own[name].mean * scale for name in names], digits) for own in columns.values()]
+            lines.append(f"| {what}: {len(names)} | | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def across(values: Sequence[float], digits: int) -> str:
-    """Returns mean with interval, wins, ties and losses, and Wilcoxon's test of the data sets' mean differences."""
+    """Returns mean with interval, how often better and worse, and the p of Wilcoxon's test of the mean differences."""
     found = np.array(values)
     half = stats.t.ppf((1 + CONFIDENCE) / 2, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found))
     wins, losses = int((found < 0).sum()), int((found > 0).sum())
     p = stats.wilcoxon(found).pvalue if found.any() else 1.0
-    return (
-        f"mean {found.mean():+.{digits}f} [{found.mean() - half:+.{digits}f}, {found.mean() + half:+.{digits}f}] over "
-        f"{len(found)} data sets; better on {wins}, equal on {len(found) - wins - losses}, worse on {losses}; "
-        f"Wilcoxon p = {p:.3f}"
-    )
+    ends = f"[{found.mean() - half:+.{digits}f}, {found.mean() + half:+.{digits}f}]"
+    return f"{found.mean():+.{digits}f} {ends}; better {wins}, worse {losses}; p = {p:.3f}"
 
 
 def _share(data_set: DataSet) -> float:
