@@ -71,11 +71,9 @@ def test_the_limits_hold():
     assert fit_temperature([[1e-6, 0.0]] * 3, [0, 0, 0]) == 0.01
 
 
-def test_ignored_rows_and_impossible_labels_take_no_part():
+def test_impossible_labels_take_no_part():
     logits, labels = drawn(6, rows=50, labels=4)
     found = fit_temperature(logits, labels)
-    more = np.vstack([logits, [[np.nan] * 4], [[9.0, 0, 0, 0]]])
-    assert fit_temperature(more, [*labels, -100, -100]) == found
     wider = np.hstack([logits, np.full((50, 1), -np.inf)])
     assert fit_temperature(wider, labels) == pytest.approx(found, rel=1e-12)
 
@@ -87,7 +85,7 @@ def test_many_rows_by_blocks_equal_few_rows():
 
 
 def test_a_true_class_with_probability_zero_has_no_temperature():
-    with pytest.raises(ValueError, match="got -inf for label 1 in counted example 1"):
+    with pytest.raises(ValueError, match="got -inf in example 1"):
         fit_temperature([[1.0, 2.0], [1.0, -np.inf]], [1, 1])
 
 

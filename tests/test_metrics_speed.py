@@ -33,12 +33,6 @@ def test_every_measure_equals_the_naive_one(seed):
         assert epochs_saved(ours, baseline, of_all=of_all) == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_area_is_the_mean_accuracy():
-    assert area_under_accuracy_curve([0.4, 0.2, 0.1, 0.1]) == pytest.approx(0.8, abs=1e-12)
-    assert area_under_accuracy_curve([0.0]) == 1.0
-    assert area_under_accuracy_curve([1.0, 1.0]) == 0.0
-
-
 @pytest.mark.parametrize(
     ("target", "epochs"), [(1.0, 1), (0.5, 1), (0.49, 2), (0.3, 2), (0.25, 4), (0.2, 4), (0.19, None)]
 )

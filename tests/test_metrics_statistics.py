@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
 from fractions import Fraction
 
 import numpy as np
@@ -156,12 +154,10 @@ def test_detectable_effect_has_the_power_that_integration_gives(n):
     assert naive_power(effect, n) == pytest.approx(0.8, abs=2e-6)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_summarise_equals_the_naive_one(seed):
-    values = np.random.default_rng(seed).normal(3, 2, size=seed + 2).tolist()
+def test_summarise_equals_the_naive_one():
+    values = np.random.default_rng(0).normal(3, 2, size=5).tolist()
     assert math.isnan(summarise(values[:1]).standard_deviation)
-    found = summarise(values)
-    assert found == pytest.approx((naive_mean(values), naive_standard_deviation(values), len(values)), **EXACT)
+    assert summarise(values) == pytest.approx((naive_mean(values), naive_standard_deviation(values), 5), **EXACT)
 
 
 def test_pairs_are_made_by_seed_and_the_rest_is_named():
@@ -254,12 +250,6 @@ def test_joint_interval_of_whole_differences_is_the_hand_worked_one():
     assert found == pytest.approx((0.5 - half, 0.5 + half, 4), **EXACT)
 
 
-def test_reversed_differences_give_the_mirrored_joint_interval():
-    differences = np.random.default_rng(3).normal(0.2, 1, size=(5, 30))
-    there, back = joint_interval(differences), joint_interval(-differences)
-    assert (back.low, back.high) == (-there.high, -there.low)
-
-
 @pytest.mark.parametrize(
     "differences",
     [
@@ -310,31 +300,9 @@ def test_mantel_p_equals_the_exact_one(members, kind):
     assert mantel_test(first, second) == found
 
 
-def test_mantel_is_as_careful_as_promised():
-    # Some labels are like all others, and other ones are often confused, without any relation: the pairs of a label are
-    # not independent, and a test over the 45 pairs as if they were finds a relation far too often.
-    random = np.random.default_rng(5)
-    times, found, by_pairs = 100, 0, 0
-    for _ in range(times):
-        of_labels = random.normal(size=(2, 10, 1))
-        tables = of_labels + of_labels.transpose(0, 2, 1) + 0.1 * symmetric(random.normal(size=(10, 10)))
-        found += mantel_test(*tables).p_value <= 0.05
-        pairs = np.triu_indices(10, 1)
-        by_pairs += stats.spearmanr(tables[0][pairs], tables[1][pairs]).pvalue <= 0.05
-    assert found / times <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / times)
-    assert by_pairs / times > 0.1
-
-
 def test_mantel_without_a_relation_to_test():
     assert np.isnan(mantel_test(np.ones((3, 3)), np.eye(3))).all()
     with pytest.raises(ValueError, match=r"C >= 3, both the same, got \(2, 2\) and \(2, 2\)"):
         mantel_test(np.eye(2), np.eye(2))
     with pytest.raises(ValueError, match=r"got \(3, 3\) and \(4, 4\)"):
         mantel_test(np.eye(3), np.eye(4))
-
-
-def test_the_old_name_of_the_package_still_works_with_a_warning():
-    sys.modules.pop("labelembed.measures", None)
-    with pytest.warns(DeprecationWarning, match=r"labelembed\.measures is labelembed\.metrics now"):
-        old = importlib.import_module("labelembed.measures")
-    assert old.joint_interval is joint_interval

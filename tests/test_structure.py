@@ -23,7 +23,6 @@ LEVELS = {
     "models": 1,
     "data": 1,
     "metrics": 1,
-    "measures": 2,
     "geometry": 1,
     "objectives": 2,
     "training": 3,

@@ -13,46 +13,41 @@ def naive_softmax_row(row):
     return [weight / math.fsum(weights) for weight in weights]
 
 
-def naive_counted(logits, labels, ignore_index=-100):
-    return [(list(row), int(label)) for row, label in zip(logits, labels, strict=True) if label != ignore_index]
-
-
-def naive_top_k_error(logits, labels, k, ignore_index=-100):
-    rows = naive_counted(logits, labels, ignore_index)
+def naive_top_k_error(logits, labels, k):
     wrong = 0
-    for row, label in rows:
+    for row, label in zip(logits, labels, strict=True):
         best_first = sorted(range(len(row)), key=lambda column: -row[column])  # sorted() is stable
         if label not in best_first[:k]:
             wrong += 1
-    return wrong / len(rows)
+    return wrong / len(labels)
 
 
-def naive_negative_log_likelihood(logits, labels, ignore_index=-100):
+def naive_negative_log_likelihood(logits, labels):
     losses = []
-    for row, label in naive_counted(logits, labels, ignore_index):
+    for row, label in zip(logits, labels, strict=True):
         top = max(row)
         losses.append(math.log(math.fsum(math.exp(value - top) for value in row)) + top - row[label])
     return math.fsum(losses) / len(losses)
 
 
-def naive_brier_score(logits, labels, ignore_index=-100):
+def naive_brier_score(logits, labels):
     scores = []
-    for row, label in naive_counted(logits, labels, ignore_index):
+    for row, label in zip(logits, labels, strict=True):
         for column, probability in enumerate(naive_softmax_row(row)):
             scores.append((probability - (1.0 if column == label else 0.0)) ** 2)
-    return math.fsum(scores) / len(naive_counted(logits, labels, ignore_index))
+    return math.fsum(scores) / len(labels)
 
 
-def naive_reliability(logits, labels, bins, ignore_index=-100):
+def naive_reliability(logits, labels, bins):
     """Returns (count, confidence, accuracy) for each bin (b / bins, (b + 1) / bins], nan where empty."""
     found = []
     for index in range(bins):
         confidences, hits = [], 0
-        for row, label in naive_counted(logits, labels, ignore_index):
+        for row, label in zip(logits, labels, strict=True):
             confidence = max(naive_softmax_row(row))
             if index / bins < confidence <= (index + 1) / bins:
                 confidences.append(confidence)
-                hits += 1 if row.index(max(row)) == label else 0
+                hits += 1 if list(row).index(max(row)) == label else 0
         count = len(confidences)
         if count:
             found.append((count, math.fsum(confidences) / count, hits / count))
@@ -61,8 +56,8 @@ def naive_reliability(logits, labels, bins, ignore_index=-100):
     return found
 
 
-def naive_calibration_error(logits, labels, bins, ignore_index=-100):
-    found = naive_reliability(logits, labels, bins, ignore_index)
+def naive_calibration_error(logits, labels, bins):
+    found = naive_reliability(logits, labels, bins)
     rows = sum(count for count, _, _ in found)
     return math.fsum(count / rows * abs(accuracy - confidence) for count, confidence, accuracy in found if count)
 

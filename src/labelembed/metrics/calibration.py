@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from labelembed.metrics.classification import blocks_of_examples, counted_examples
+from labelembed.metrics.classification import blocks_of_examples, checked_examples
 
 #: What a fitted temperature is held to.
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.01, 100.0
@@ -17,7 +18,7 @@ FEWEST_CALIBRATION_EXAMPLES = 50
 LOWEST_USUAL_TEMPERATURE, HIGHEST_USUAL_TEMPERATURE = 0.05, 20.0
 
 
-def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, ignore_index: int = -100) -> float:
+def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Returns the temperature t at which ``softmax(logits / t)`` has the lowest negative log-likelihood.
 
     Soft targets leave a network under-confident, one-hot targets often over-confident. Two lines correct it, with the
@@ -38,16 +39,15 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, ignore_index: int =
 
     Args:
         logits: Scores ``[N, C]`` of examples that the classifier was not trained on; arrays, or tensors of any device.
-        labels: True classes ``[N]``, integers in 0..C-1 or `ignore_index`.
-        ignore_index: Examples with this label do not count.
+        labels: True classes ``[N]``, integers in 0..C-1.
 
     Returns:
         The temperature, held to 0.01..100; 1.0 where it makes no difference (every example's logits are equal).
         Below 1 the classifier was under-confident, above 1 over-confident.
 
     Raises:
-        ValueError: For empty arrays, shapes that do not fit, labels outside 0..C-1, no example that counts, logits
-            without a finite maximum, and a true class whose logit is minus infinity, for then no temperature gives a
+        ValueError: For empty arrays, shapes that do not fit, labels outside 0..C-1, logits without a finite
+            maximum, and a true class whose logit is minus infinity, for then no temperature gives a
             likelihood.
         TypeError: If the labels are not integers.
 
@@ -59,15 +59,11 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, ignore_index: int =
     Reference:
         Guo et al. (2017), On calibration of modern neural networks, section 4.2.
     """
-    scores, truth, predicted = counted_examples(logits, labels, ignore_index)
+    scores, truth, predicted = checked_examples(logits, labels)
     own = np.take_along_axis(scores, truth[:, None], axis=1)[:, 0].astype(np.float64)
     impossible = np.flatnonzero(np.isneginf(own))
     if impossible.size:
-        example = impossible[0]
-        raise ValueError(
-            f"`logits` must be finite for the right labels, got -inf for label {truth[example]} "
-            f"in counted example {example}"
-        )
+        raise ValueError(f"`logits` must be finite for the right labels, got -inf in example {impossible[0]}")
     own -= scores.max(axis=1)  # the slope does not change when an example's scores are shifted
     flattest, steepest = -math.log(HIGHEST_TEMPERATURE), -math.log(LOWEST_TEMPERATURE)
     wanted = float(own.mean())
@@ -99,27 +95,25 @@ def is_extreme_temperature(temperature: float) -> bool:
 
 def _slope(scores: NDArray[np.floating], log_inverse: float, wanted: float) -> float:
     """Returns the slope of the negative log-likelihood in 1 / t: the expected score less the wanted one."""
-    inverse, total = math.exp(log_inverse), 0.0
-    for block in blocks_of_examples(scores):
-        shifted = _shifted(scores[block])
-        probability = np.exp(inverse * shifted)
+    expected = 0.0
+    for shifted, finite in _shifted(scores):
+        probability = np.exp(math.exp(log_inverse) * shifted)
         # A label at minus infinity has no share in what is expected; its product with 0 would be nan.
-        shifted[np.isneginf(shifted)] = 0.0
-        total += float((np.einsum("nc,nc->n", probability, shifted) / probability.sum(axis=1)).sum())
-    return total / len(scores) - wanted
+        products = np.multiply(probability, shifted, where=finite, out=np.zeros_like(shifted))
+        expected += float((products.sum(axis=1) / probability.sum(axis=1)).sum())
+    return expected / len(scores) - wanted
 
 
 def _mean_score(scores: NDArray[np.floating]) -> float:
     """Returns the mean of the finite scores, each less its example's largest."""
-    total, number = 0.0, 0
+    sums = [(shifted[finite].sum(), finite.sum()) for shifted, finite in _shifted(scores)]
+    total, number = np.sum(sums, axis=0)
+    return float(total / number)
+
+
+def _shifted(scores: NDArray[np.floating]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+    """Yields, a block of examples at a time, the scores less their example's largest, and which are finite."""
     for block in blocks_of_examples(scores):
-        shifted = _shifted(scores[block])
-        finite = np.isfinite(shifted)
-        total, number = total + float(shifted[finite].sum()), number + int(finite.sum())
-    return total / number
-
-
-def _shifted(part: NDArray[np.floating]) -> NDArray[np.float64]:
-    shifted = part.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    return shifted
+        shifted = scores[block].astype(np.float64)
+        shifted -= shifted.max(axis=1, keepdims=True)
+        yield shifted, np.isfinite(shifted)

@@ -1,13 +1,11 @@
-"""What a classifier's logits are worth: errors, F1, likelihood, Brier score, calibration, and which labels it confuses.
+"""What a classifier's logits are worth: errors, F1, likelihood, Brier score, calibration.
 
 The functions take ``logits [N, C]``, whose softmax are the predicted probabilities, and ``labels [N]``: anything that
-`numpy.asarray` reads, or tensors of any device and precision. Examples whose label equals `ignore_index` take no part,
-whatever their logits hold. All is computed in float64, by blocks of examples, so that 50,000 examples of 1,000 labels
-need no float64 copy of the whole.
+`numpy.asarray` reads, or tensors of any device and precision. All is computed in float64, by blocks of examples, so
+that 50,000 examples of 1,000 labels need no float64 copy of the whole.
 
 They are plain numpy, for scikit-learn's functions take five to eight times as long for one evaluation, `log_loss` cuts
-every loss off at 36 nats, `top_k_accuracy_score` orders equal logits the other way round than `numpy.argmax`, and
-`confusion_matrix` holds all C x C pairs.
+every loss off at 36 nats, and `top_k_accuracy_score` orders equal logits the other way round than `numpy.argmax`.
 """
 
 from __future__ import annotations
@@ -39,23 +37,8 @@ class ReliabilityBins(NamedTuple):
     accuracy: NDArray[np.float64]
 
 
-class Confusions(NamedTuple):
-    """Wrong predictions, counted.
-
-    Attributes:
-        pairs: [P, 3], true class, predicted class and how many examples; the most frequent first, of equal ones the
-            smaller labels. Only pairs that occur, and none of a label with itself.
-        examples: [C], how many each label has.
-        right: [C], how many of them are predicted rightly.
-    """
-
-    pairs: NDArray[np.int64]
-    examples: NDArray[np.int64]
-    right: NDArray[np.int64]
-
-
 def classification_metrics(
-    logits: ArrayLike, labels: ArrayLike, *, bins: int = 15, temperature: float = 1.0, ignore_index: int = -100
+    logits: ArrayLike, labels: ArrayLike, *, bins: int = 15, temperature: float = 1.0
 ) -> dict[str, float]:
     """Returns all metrics of one evaluation, with a single pass of the softmax.
 
@@ -72,19 +55,18 @@ def classification_metrics(
 
     Args:
         logits: Scores ``[N, C]``.
-        labels: True classes ``[N]``, integers in 0..C-1 or `ignore_index`.
+        labels: True classes ``[N]``, integers in 0..C-1.
         bins: Number of bins of the ECE.
         temperature: What the logits are divided by before the softmax, see `fit_temperature`. Which label is predicted
             comes from the logits as they are, so that no rounding moves it.
-        ignore_index: Examples with this label do not count.
 
     Returns:
         The metrics by name; errors, F1, accuracy and ECE are fractions in [0, 1].
 
     Raises:
         ValueError: If `bins` is less than 1 or `temperature` is not above 0 and finite; for empty arrays, shapes that
-            do not fit, labels outside 0..C-1, no example that counts, and one that counts whose largest logit is not
-            finite (minus infinity for single labels is allowed: they have probability 0).
+            do not fit, labels outside 0..C-1, and an example whose largest logit is not finite (minus infinity for
+            single labels is allowed: they have probability 0).
         TypeError: If the labels are not integers.
 
     Example:
@@ -96,9 +78,10 @@ def classification_metrics(
     """
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"`temperature` must be a finite number > 0, got {temperature!r}")
-    scores, truth, predicted = counted_examples(logits, labels, ignore_index)
+    scores, truth, predicted = checked_examples(logits, labels)
     num_labels = scores.shape[1]
-    ranks, loss, confidence, brier = _example_scores(scores, truth, temperature)
+    blocks = [_example_scores(scores[block], truth[block], temperature) for block in blocks_of_examples(scores)]
+    ranks, loss, confidence, brier = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     measured = {"error": float(np.count_nonzero(ranks) / len(truth))}
     if num_labels >= 4:
         k = 5 if num_labels >= 10 else 2
@@ -149,71 +132,32 @@ def binned_reliability(right: ArrayLike, confidence: ArrayLike, *, bins: int = 1
     )
 
 
-def confusions(labels: ArrayLike, predicted: ArrayLike, num_labels: int) -> Confusions:
-    """Counts wrong predictions by true and predicted class; no table [C, C] is made.
-
-    Args:
-        labels: [N], true classes in 0..C-1.
-        predicted: [N], predicted classes.
-        num_labels: C.
-
-    Raises:
-        ValueError: When the two are of different shape, or a label is not in 0..C-1.
-    """
-    truth, found = np.asarray(labels, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
-    if truth.ndim != 1 or truth.shape != found.shape:
-        raise ValueError(f"`labels` and `predicted` must both be [N], got {truth.shape} and {found.shape}")
-    for name, array in (("labels", truth), ("predicted", found)):
-        if array.size and (array.min() < 0 or array.max() >= num_labels):
-            raise ValueError(f"`{name}` must be in 0..{num_labels - 1}, got {array.min()} to {array.max()}")
-    wrong = truth != found
-    keys, counts = np.unique(truth[wrong] * num_labels + found[wrong], return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    pairs = np.stack([keys[order] // num_labels, keys[order] % num_labels, counts[order]], axis=1)
-    return Confusions(
-        pairs.reshape(-1, 3),
-        np.bincount(truth, minlength=num_labels),
-        np.bincount(truth[~wrong], minlength=num_labels),
-    )
-
-
-def counted_examples(
-    logits: ArrayLike, labels: ArrayLike, ignore_index: int
+def checked_examples(
+    logits: ArrayLike, labels: ArrayLike
 ) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.int64]]:
-    """Returns logits ``[N', C]``, labels ``[N']`` and predicted labels ``[N']`` of the examples that count.
-
-    Raises:
-        ValueError: As `classification_metrics` says; examples are named by their number in what was given.
-        TypeError: If the labels are not integers.
-    """
+    """Returns logits ``[N, C]``, labels ``[N]`` and predicted labels ``[N]``; raises as `classification_metrics`."""
     scores, given = _array(logits), _array(labels)
-    for name, array in (("logits", scores), ("labels", given)):
-        if array.size == 0:
-            raise ValueError(f"`{name}` must not be empty, got shape {array.shape}")
-    if scores.ndim != 2 or given.shape != scores.shape[:1]:
-        raise ValueError(f"`logits` and `labels` must be [N, C] and [N], got {scores.shape} and {given.shape}")
+    if scores.ndim != 2 or given.shape != scores.shape[:1] or scores.size == 0:
+        shapes = f"{scores.shape} and {given.shape}"
+        raise ValueError(f"`logits` and `labels` must be [N, C] and [N], neither empty, got {shapes}")
     if given.dtype.kind not in "iu":
         raise TypeError(f"`labels` must be integers, got dtype {given.dtype}")
     if scores.dtype.kind != "f":
         scores = scores.astype(np.float64)
     truth = given.astype(np.int64)
-    counted = np.flatnonzero(truth != ignore_index)
-    if counted.size == 0:
-        raise ValueError(f"`labels` must have an example that counts, got {truth.size} times {ignore_index}")
-    if counted.size < truth.size:
-        scores, truth = scores[counted], truth[counted]
     outside = np.flatnonzero((truth < 0) | (truth >= scores.shape[1]))
     if outside.size:
-        example, label = counted[outside[0]], truth[outside[0]]
-        allowed = f"in 0..{scores.shape[1] - 1} or {ignore_index}"
-        raise ValueError(f"`labels` must be {allowed}, got {label} in example {example}")
+        example = outside[0]
+        raise ValueError(f"`labels` must be in 0..{scores.shape[1] - 1}, got {truth[example]} in example {example}")
     # One look at the largest logit finds all that has no softmax: nan, plus infinity, all minus infinity.
     predicted = scores.argmax(axis=1)
     largest = scores[np.arange(len(scores)), predicted]
     broken = np.flatnonzero(~np.isfinite(largest))
     if broken.size:
-        example, value = counted[broken[0]], largest[broken[0]]
-        raise ValueError(f"`logits` must have a finite maximum in every example, got {value} in example {example}")
+        example = broken[0]
+        raise ValueError(
+            f"`logits` must have a finite maximum in every example, got {largest[example]} in example {example}"
+        )
     return scores, truth, predicted
 
 
@@ -235,27 +179,18 @@ def _array(values: Any) -> NDArray[Any]:
 def _example_scores(
     scores: NDArray[np.floating], truth: NDArray[np.int64], temperature: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Returns, each ``[N]``, the label's rank and -log p[label], the largest p and the Brier score of the softmax p.
+    """Returns, each ``[n]``, the label's rank and -log p[label], the largest p and the Brier score of the softmax p.
 
     The rank is how many labels stand before the right one in a stable sort, highest logit first.
     """
-    ranks = np.empty(len(scores), dtype=np.int64)
-    loss, confidence, brier = (np.empty(len(scores)) for _ in range(3))
-    columns = np.arange(scores.shape[1])
-    for block in blocks_of_examples(scores):
-        part, label = scores[block], truth[block, None]
-        own = np.take_along_axis(part, label, axis=1)
-        ranks[block] = np.count_nonzero((part > own) | ((part == own) & (columns < label)), axis=1)
-        shifted = part.astype(np.float64)
-        shifted -= shifted.max(axis=1, keepdims=True)
-        shifted /= temperature
-        loss[block] = -np.take_along_axis(shifted, label, axis=1)[:, 0]
-        probability = np.exp(shifted, out=shifted)
-        total = probability.sum(axis=1)
-        loss[block] += np.log(total)
-        # Not exp(max log p): for C equal logits this is 1 / C to the last bit, which may be a bin's edge.
-        confidence[block] = 1 / total
-        probability /= total[:, None]
-        np.put_along_axis(probability, label, np.take_along_axis(probability, label, axis=1) - 1, axis=1)
-        brier[block] = np.einsum("nc,nc->n", probability, probability)
-    return ranks, loss, confidence, brier
+    label = truth[:, None]
+    own = np.take_along_axis(scores, label, axis=1)
+    ranks = np.count_nonzero((scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < label)), axis=1)
+    shifted = (scores.astype(np.float64) - scores.max(axis=1, keepdims=True)) / temperature
+    probability = np.exp(shifted)
+    total = probability.sum(axis=1)
+    loss = np.log(total) - np.take_along_axis(shifted, label, axis=1)[:, 0]
+    probability /= total[:, None]
+    np.put_along_axis(probability, label, np.take_along_axis(probability, label, axis=1) - 1, axis=1)
+    # Not exp(max log p): for C equal logits 1 / total is 1 / C to the last bit, which may be a bin's edge.
+    return ranks, loss, 1 / total, np.einsum("nc,nc->n", probability, probability)

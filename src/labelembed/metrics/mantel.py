@@ -46,22 +46,17 @@ def mantel_test(first: ArrayLike, second: ArrayLike) -> MantelTest:
     if one.ndim != 2 or one.shape[0] != one.shape[1] or one.shape != other.shape or len(one) < 3:
         raise ValueError(f"the tables must be [C, C] with C >= 3, both the same, got {one.shape} and {other.shape}")
     from scipy import stats  # half a second to import
+    from scipy.spatial.distance import squareform
 
-    rows, columns = np.triu_indices(len(one), 1)
-    similarities, frequencies = one[rows, columns], other[rows, columns]
-    if np.ptp(similarities) == 0 or np.ptp(frequencies) == 0:
+    upper = np.triu_indices(len(one), 1)
+    if np.ptp(one[upper]) == 0 or np.ptp(other[upper]) == 0:
         return MantelTest(float("nan"), float("nan"))
-    ranks, weights = (stats.rankdata(values) - (len(values) + 1) / 2 for values in (similarities, frequencies))
-    table = np.zeros(one.shape)
-    table[rows, columns] = table[columns, rows] = ranks
-    # The lowest value is the commonest (most labels are never confused). As the ranks sum to 0, its weight can be taken
-    # off all weights, and the sum over the other pairs alone is the same.
-    higher = np.flatnonzero(frequencies > frequencies.min())
-    rows, columns, above = rows[higher], columns[higher], weights[higher] - weights.min()
+    ranks, theirs = (stats.rankdata(table[upper]) - (len(upper[0]) + 1) / 2 for table in (one, other))
+    table = squareform(ranks)
 
     def together(order: NDArray[np.float64]) -> float:
-        places = order.astype(np.int64)
-        return abs(float(table[places[rows], places[columns]] @ above))
+        shuffled = order.astype(np.int64)
+        return abs(float(table[np.ix_(shuffled, shuffled)][upper] @ theirs))
 
     found = stats.permutation_test(
         (np.arange(len(one)),),
@@ -72,5 +67,5 @@ def mantel_test(first: ArrayLike, second: ArrayLike) -> MantelTest:
         n_resamples=_SHUFFLES,
         random_state=np.random.default_rng(_SEED),
     )
-    correlation = float(ranks @ weights / np.sqrt((ranks @ ranks) * (weights @ weights)))
-    return MantelTest(correlation, float(found.pvalue))
+    correlation = stats.spearmanr(one[upper], other[upper]).statistic
+    return MantelTest(float(correlation), float(found.pvalue))

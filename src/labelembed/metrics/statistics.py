@@ -219,27 +219,15 @@ def _standard_deviation(values: NDArray[np.float64]) -> float:
 
 def _sign_flip_p(differences: NDArray[np.float64], rounding: float) -> float:
     """Returns the two-sided p of the sign-flip test; sums within `rounding` of the observed one are ties."""
-    threshold = abs(float(differences.sum())) - rounding
-    if len(differences) <= _MOST_SEEDS_FOR_ALL_FLIPS:
-        # 500 times as fast as `permutation_test` for 16 seeds, which takes 0.2 s. A pattern and its opposite are
-        # equally far from 0, so the first sign stays and half the patterns do.
-        sums = differences[:1]
-        for difference in differences[1:]:
-            sums = np.concatenate([sums + difference, sums - difference])
-        return float(np.count_nonzero(np.abs(sums) >= threshold) / len(sums))
-    from scipy import stats
-
-    # scipy counts equality up to the rounding of the statistic, not up to that of the values: hence 1 or 0.
-    found = stats.permutation_test(
-        (differences,),
-        lambda flipped, axis: 1.0 * (np.abs(flipped.sum(axis)) >= threshold),
-        permutation_type="samples",
-        vectorized=True,
-        alternative="greater",
-        n_resamples=_RANDOM_FLIPS,
-        random_state=np.random.default_rng(_RANDOM_FLIPS_SEED),
-    )
-    return float(found.pvalue)
+    # Much faster than scipy's `permutation_test`, which knows no ties but those of the statistic's own rounding.
+    n = len(differences)
+    if n <= _MOST_SEEDS_FOR_ALL_FLIPS:
+        signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+    else:
+        random = np.random.default_rng(_RANDOM_FLIPS_SEED)
+        signs = np.vstack([np.ones(n), random.choice([-1.0, 1.0], size=(_RANDOM_FLIPS, n))])
+    sums = np.abs(signs @ differences)
+    return float(np.mean(sums >= abs(differences.sum()) - rounding))
 
 
 @lru_cache(maxsize=256)

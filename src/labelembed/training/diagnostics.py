@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labelembed.data import LabelledData, TextCorpus
-from labelembed.metrics import ReliabilityBins, binned_reliability, chrf, confusions
+from labelembed.metrics import ReliabilityBins, binned_reliability, chrf
 from labelembed.special_tokens import BEGIN, END
 from labelembed.training.batches import TrainingData
 from labelembed.training.decoding import Decoding, decode
@@ -69,15 +69,14 @@ def error_diagnostics(
         return None, None
     found = _outcomes(network, data, split, temperature=temperature)
     labels = network.objective.num_labels
-    counted = confusions(found["labels"], found["predicted"], labels)
     right = found["labels"] == found["predicted"]
     calibrated = temperature is not None
     errors = {
         "split": split,
         "rows": len(right),
         "labels": labels,
-        "confusions": counted.pairs[:_MOST_PAIRS].tolist(),
-        "of_label": counted.examples.tolist() if labels <= _MOST_COUNTED else None,
+        "confusions": _confusions(found["labels"][~right], found["predicted"][~right])[:_MOST_PAIRS].tolist(),
+        "of_label": np.bincount(found["labels"], minlength=labels).tolist() if labels <= _MOST_COUNTED else None,
         "reliability": {
             "before": _bins(binned_reliability(right, found["confidence"])),
             "calibrated": _bins(binned_reliability(right, found["calibrated_confidence"])) if calibrated else None,
@@ -111,6 +110,12 @@ def _outcomes(
         }
         batches.append({name: values.cpu() for name, values in found.items()})
     return {name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]}
+
+
+def _confusions(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns true class, predicted class and count [P, 3], the most frequent first, of equal ones smaller labels."""
+    pairs, counts = np.unique(np.stack([true, predicted], axis=1), axis=0, return_counts=True)
+    return np.column_stack([pairs, counts])[np.argsort(-counts, kind="stable")]
 
 
 def _bins(found: ReliabilityBins) -> dict[str, list[Any]]:

@@ -91,8 +91,10 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
         self._train(network, examples, validation, seed)
         if self.calibrate and validation is not None:
             truth = validation.counted_labels()
-            if int((truth >= 0).sum()) >= FEWEST_CALIBRATION_EXAMPLES:
-                network.objective.temperature.fill_(fit_temperature(logits_of(network, validation), truth))
+            counted = truth >= 0
+            if int(counted.sum()) >= FEWEST_CALIBRATION_EXAMPLES:
+                logits = logits_of(network, validation)
+                network.objective.temperature.fill_(fit_temperature(logits[counted], truth[counted]))
         self._keep(network, examples, seed)
         return self
 

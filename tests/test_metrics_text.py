@@ -1,0 +1,155 @@
+"""BLEU and chrF are sacrebleu's own numbers with its signature; ROUGE against hand-worked values and plain loops."""
+
+from __future__ import annotations
+
+import math
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from labelembed.errors import DataError
+from labelembed.metrics import bleu, chrf, rouge
+from tests.naive.rouge import naive_rouge
+
+sacrebleu = pytest.importorskip("sacrebleu")
+
+HYPOTHESES = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
+REFERENCES = [
+    ["The dog bit the man.", "It was not unexpected.", "The man bit him first."],
+    ["The dog had bit the man.", "No one was surprised.", "The man had bitten the dog."],
+]
+
+
+def test_bleu_equals_the_number_in_sacrebleus_own_description():
+    # README of sacrebleu, "Using sacreBLEU from Python": 48.530827009929865 for these very sentences.
+    assert bleu(HYPOTHESES, REFERENCES).value == pytest.approx(0.48530827009929865, abs=1e-12)
+
+
+def test_bleu_of_one_sentence_equals_a_hand_worked_value():
+    # a b c d e against a b c d f: precisions 4/5, 3/4, 2/3, 1/2, equal lengths.
+    found = bleu(["a b c d e"], [["a b c d f"]])
+    assert found.value == pytest.approx((4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25, abs=1e-9)
+    parts = [found.details[f"precision{order}"] for order in (1, 2, 3, 4)]
+    assert parts == pytest.approx([4 / 5, 3 / 4, 2 / 3, 1 / 2], abs=1e-9)
+    assert found.details["brevity_penalty"] == 1.0
+    assert (found.details["hypothesis_tokens"], found.details["reference_tokens"]) == (5, 5)
+    # A short hypothesis pays the brevity penalty.
+    assert bleu(["a b c d"], [["a b c d e f"]]).value == pytest.approx(math.exp(1 - 6 / 4), abs=1e-9)
+
+
+@pytest.mark.parametrize("tokenize", ["13a", "none", "zh", "char", "intl"])
+def test_scores_and_signatures_are_sacrebleus(tokenize):
+    for metric, found in (
+        (sacrebleu.BLEU(tokenize=tokenize, force=True), bleu(HYPOTHESES, REFERENCES, tokenize=tokenize)),
+        (sacrebleu.CHRF(), chrf(HYPOTHESES, REFERENCES)),
+    ):
+        assert found.value == metric.corpus_score(HYPOTHESES, REFERENCES).score / 100
+        assert found.signature == str(metric.get_signature())
+
+
+@pytest.mark.parametrize("metric", [bleu, chrf])
+def test_equal_texts_score_one_and_empty_ones_zero(metric, capsys):
+    assert 1 - 1e-12 < metric(HYPOTHESES, [HYPOTHESES]).value <= 1.0
+    assert metric(["", "", ""], REFERENCES).value == 0.0
+    metric(["the dog bit the man ."] * 200, [["the dog bit the man."] * 200])  # sacrebleu would print a warning
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_sacrebleu_the_way_out_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    with pytest.raises(DataError, match=r'pip install "labelembed\[text\]"'):
+        bleu(HYPOTHESES, REFERENCES)
+
+
+def f1_of(hypothesis, *references, level="word"):
+    return tuple(score.value for score in rouge([hypothesis], [[line] for line in references], level=level).values())
+
+
+HAND_WORKED = [
+    # hypothesis, reference, level, F1 of ROUGE-1, ROUGE-2, ROUGE-L as 2 common / (grams of both)
+    ("the cat sat", "the cat sat", "word", (1, 1, 1)),
+    ("dogs run", "the cat sat", "word", (0, 0, 0)),
+    # unigrams the, cat: 2 * 2 / (3 + 4); bigram "the cat": 2 * 1 / (2 + 3)
+    ("the cat sat", "the cat was there", "word", (Fraction(4, 7), Fraction(2, 5), Fraction(4, 7))),
+    # "the" three times against once: clipped to 1
+    ("the the the", "the cat", "word", (Fraction(2, 5), 0, Fraction(2, 5))),
+    # twice against twice counts twice; bigrams (a a) (a b) against (b a) (a a)
+    ("a a b", "b a a", "word", (1, Fraction(1, 2), Fraction(2, 3))),
+    # the same words the other way round: one of them is a subsequence
+    ("c b a", "a b c", "word", (1, 0, Fraction(1, 3))),
+    # Lin's example: S2 "police kill the gunman", S1 "police killed the gunman": 3 of 4, bigram "the gunman"
+    ("police kill the gunman", "police killed the gunman", "word", (Fraction(3, 4), Fraction(1, 3), Fraction(3, 4))),
+    # Lin's S3 "the gunman kill police": the same words and bigrams as S2, but the subsequence is "the gunman"
+    ("the gunman kill police", "police killed the gunman", "word", (Fraction(3, 4), Fraction(1, 3), Fraction(1, 2))),
+    ("", "the cat", "word", (0, 0, 0)),
+    ("the cat", "", "word", (0, 0, 0)),
+    ("", "", "word", (0, 0, 0)),
+    ("cat", "cat", "word", (1, 0, 1)),  # a single word has no bigram
+    # 天 气 好 of 4 and 3 characters; bigrams 天气 of 天气 气很 很好 and 天气 气好
+    ("天气很好", "天气好", "character", (Fraction(6, 7), Fraction(2, 5), Fraction(6, 7))),
+    # 北京 and 天 气 against 天气 of 北京: other order
+    ("北京天气", "天气北京", "character", (1, Fraction(2, 3), Fraction(1, 2))),
+    # spaces are no characters: the same text
+    ("天 气 很 好", "天气很好", "character", (1, 1, 1)),
+    # as words a Chinese line is one word
+    ("天气很好", "天气好", "word", (0, 0, 0)),
+    # 好好学习 against 好学: clipped to one 好; bigram 好学
+    ("好好学习", "好学", "character", (Fraction(2, 3), Fraction(1, 2), Fraction(2, 3))),
+]
+
+
+@pytest.mark.parametrize(("hypothesis", "reference", "level", "expected"), HAND_WORKED)
+def test_rouge_equals_hand_worked_values(hypothesis, reference, level, expected):
+    assert f1_of(hypothesis, reference, level=level) == pytest.approx([float(part) for part in expected], abs=1e-12)
+
+
+def test_of_several_references_the_best_f1_counts_for_each_metric_by_itself():
+    # ROUGE-1 is best by the second (all words), ROUGE-2 by the first (the bigram a b).
+    assert f1_of("a b c", "a b", "c b a") == pytest.approx((1.0, 2 / 3, 0.8), abs=1e-12)
+    found = rouge(["a b c"], [["a b"], ["c b a"]])
+    assert found["rouge1"].details == {"precision": 1.0, "recall": 1.0}
+    assert found["rouge2"].details == {"precision": 0.5, "recall": 1.0}
+    assert found["rougeL"].signature == "nrefs:2|case:mixed|level:word|mean:sentences|refs:best F1"
+
+
+def made_lines(random, count, letters, level):
+    joint = " " if level == "word" else ""
+    return [joint.join(random.choice(letters, size=int(random.integers(0, 90)))) for _ in range(count)]
+
+
+@pytest.mark.parametrize("level", ["word", "character"])
+@pytest.mark.parametrize("seed", range(4))
+def test_rouge_equals_plain_loops(level, seed):
+    random = np.random.default_rng(seed)
+    letters = list("abcde") if level == "word" else list("天气很好 学")
+    hypotheses = made_lines(random, 6, letters, level)
+    references = [made_lines(random, 6, letters, level) for _ in range(1 + seed % 3)]
+    expected = naive_rouge(hypotheses, references, level)
+    for name, score in rouge(hypotheses, references, level=level).items():
+        # Sums of six fractions.
+        assert (score.value, *score.details.values()) == pytest.approx(expected[name], abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", [bleu, chrf, rouge])
+@pytest.mark.parametrize(
+    ("hypotheses", "references", "error", "message"),
+    [
+        (["a", "b"], [["a", "b"], ["a"]], ValueError, r"as many texts as `hypotheses`, at least 1, got \[2, 1\] and 2"),
+        ([], [[]], ValueError, r"at least 1, got \[0\] and 0"),
+        (["a"], [], ValueError, r"at least 1, got \[\] and 1"),
+        ("a b", [["a b"]], TypeError, r"`hypotheses` must be a list of texts"),
+        (["a b"], ["a b"], TypeError, r"with one reference a sentence: \[references\]"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(metric, hypotheses, references, error, message):
+    with pytest.raises(error, match=message):
+        metric(hypotheses, references)
+
+
+def test_unknown_choices_are_refused():
+    with pytest.raises(ValueError, match=r"`tokenize` must be one of '13a', 'none', .*got 'spm'"):
+        bleu(HYPOTHESES, REFERENCES, tokenize="spm")
+    with pytest.raises(ValueError, match=r"`level` must be one of 'word', 'character', got 'words'.*'word'"):
+        rouge(["a"], [["a"]], level="words")
