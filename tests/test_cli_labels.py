@@ -150,9 +150,9 @@ def test_exported_files_hold_the_geometry(folder):
         (["nowhere.safetensors"], "no such file"),
         (["groups.yaml"], "no safetensors file"),
         (["."], "no run folder"),
-        (["made.safetensors", "--wordnet", "--senses", "absent.yaml"], "absent.yaml: no such file"),
+        (["made.safetensors", "--wordnet", "--senses", "absent.yaml"], "absent.yaml: cannot be read (No such file"),
         (["made.safetensors", "--wordnet", "--senses", "groups.yaml"], "there is no label 'animals'"),
-        (["made.safetensors", "--groups", "absent.yaml"], "absent.yaml: no such file"),
+        (["made.safetensors", "--groups", "absent.yaml"], "absent.yaml: cannot be read (No such file"),
         (
             ["made.safetensors", "--groups", "cifar100"],
             "cifar100: a hierarchy holds each of the 6 labels once missing (5): 'dog'",

@@ -72,7 +72,7 @@ def test_missing_names_are_all_listed_with_near_ones(made):
     for words in (
         "index.noun: WordNet lacks 5 of 6 names",
         "polar_baer: near polar_bear",
-        "brown bear: near bear",
+        "brown bear",
         "hund (as dgo)",
         "cat.n.05: its senses are cat.n.01 to cat.n.01",
         "run.v.01: only nouns",
@@ -103,49 +103,35 @@ def test_dropped_names_are_left_out_of_the_score_and_named(made):
 
 
 @pytest.mark.parametrize(
-    ("file", "damage", "words"),
+    ("file", "damage"),
     [
-        ("index.noun", lambda text: text[:-19], "index.noun: line 18 does not read as a noun's"),  # cut short
-        ("index.noun", lambda text: text.replace(b"dog n 2 1 @ 2", b"dog n 2 x @ 2"), "does not read as a noun's"),
-        ("index.noun", lambda text: text.replace(b"dog n 2 1 @ 2", b"dog n 3 1 @ 2"), "does not read as a noun's"),
-        ("data.noun", lambda text: text[: len(text) // 3], "no synset begins at byte"),
-        ("data.noun", lambda text: text.replace(b"\n", b"\r\n"), "no synset begins at byte"),
-        ("data.noun", lambda text: text.replace(b" n 02 ", b" n zz "), "is no synset"),
+        ("index.noun", lambda text: text[:-19]),  # cut short
+        ("index.noun", lambda text: text.replace(b"dog n 2 1 @ 2", b"dog n 3 1 @ 2")),
+        ("data.noun", lambda text: text[: len(text) // 3]),
+        ("data.noun", lambda text: text.replace(b"\n", b"\r\n")),
+        ("data.noun", lambda text: text.replace(b" n 02 ", b" n zz ")),
     ],
 )
-def test_damaged_files_are_named(tmp_path, file, damage, words):
+def test_damaged_files_are_named(tmp_path, file, damage):
     folder = write_wordnet(tmp_path)
     (folder / file).write_bytes(damage((folder / file).read_bytes()))
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, match=f"{folder / file}: .*wordnet-base"):
         WordNet(folder).distance("dog", "rex")
-    for word in (str(folder / file), words, "wordnet-base"):
-        assert word in str(caught.value)
-
-
-def test_missing_wordnet_says_how_to_get_it(tmp_path, monkeypatch):
-    for variable in ("WNSEARCHDIR", "WNHOME"):
-        monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(DataError, match=r"(?s)no WordNet there.*apt install wordnet-base.*WNdb-3\.0"):
-        WordNet(tmp_path)
-    monkeypatch.setattr("labelembed.geometry.wordnet._USUAL_FOLDERS", (str(tmp_path / "absent"),))
-    with pytest.raises(DataError, match=r"not in any of the usual folders .*apt install wordnet-base"):
-        WordNet()
 
 
 def test_folder_comes_from_argument_environment_and_usual_places(tmp_path, monkeypatch):
-    folders = {name: write_wordnet(tmp_path / name) for name in ("argument", "searched", "home/dict", "usual")}
+    folders = {name: write_wordnet(tmp_path / name) for name in ("argument/dict", "searched", "usual")}
     monkeypatch.setattr("labelembed.geometry.wordnet._USUAL_FOLDERS", (str(folders["usual"]),))
     monkeypatch.setenv("WNSEARCHDIR", str(folders["searched"]))
-    monkeypatch.setenv("WNHOME", str(tmp_path / "home"))
-    assert WordNet(folders["argument"]).path == folders["argument"]
-    assert WordNet(str(tmp_path / "home")).path == folders["home/dict"]  # as the archive unpacks
+    assert WordNet(str(tmp_path / "argument")).path == folders["argument/dict"]  # as the archive unpacks
     assert WordNet().path == folders["searched"]
-    monkeypatch.delenv("WNSEARCHDIR")
-    assert WordNet().path == folders["home/dict"]
-    monkeypatch.delenv("WNHOME")
-    assert WordNet().path == folders["usual"]
     monkeypatch.setenv("WNSEARCHDIR", str(tmp_path / "absent"))
-    with pytest.raises(DataError, match="WNSEARCHDIR says so"):
+    with pytest.raises(DataError, match=r"(?s)no WordNet there.*WNSEARCHDIR says so.*wordnet-base.*WNdb-3\.0"):
+        WordNet()
+    monkeypatch.delenv("WNSEARCHDIR")
+    assert WordNet().path == folders["usual"]
+    monkeypatch.setattr("labelembed.geometry.wordnet._USUAL_FOLDERS", (str(tmp_path / "absent"),))
+    with pytest.raises(DataError, match=r"WordNet is not here.*apt install wordnet-base"):
         WordNet()
 
 

@@ -42,6 +42,15 @@ class AgreementResult:
         said = f"tau-b {self.mean:.3f} over {len(self.per_label)} labels"
         return f"{said}, without {', '.join(self.left_out)}" if self.left_out else said
 
+    def as_json(self) -> dict[str, Any]:
+        """Returns plain values; null where there is no tau."""
+        return {
+            "tau_b": _number(self.mean),
+            "labels": len(self.per_label),
+            "left_out": self.left_out,
+            "per_label": self.per_label,
+        }
+
 
 @dataclass(frozen=True)
 class GroupAgreement:
@@ -84,9 +93,9 @@ class GeometryScores:
             "hierarchy": None,
         }
         if self.wordnet is not None:
-            found["wordnet"] = _kendall_json(self.wordnet) | {"procrustes_disparity": self.disparity}
+            found["wordnet"] = self.wordnet.as_json() | {"procrustes_disparity": self.disparity}
         if self.hierarchy is not None:
-            found["hierarchy"] = _kendall_json(self.hierarchy.kendall) | {
+            found["hierarchy"] = self.hierarchy.kendall.as_json() | {
                 "same_group": _number(self.hierarchy.same_group),
                 "same_group_by_chance": _number(self.hierarchy.by_chance),
                 "same_group_labels": self.hierarchy.labels,
@@ -222,15 +231,6 @@ def _table(distances: ArrayLike, which: str) -> NDArray[np.float64]:
     if table.ndim != 2 or table.shape[0] != table.shape[1] or not len(table):
         raise ValueError(f"the {which} distances must be square [C, C], got {list(table.shape)}")
     return table
-
-
-def _kendall_json(result: AgreementResult) -> dict[str, Any]:
-    return {
-        "tau_b": _number(result.mean),
-        "labels": len(result.per_label),
-        "left_out": result.left_out,
-        "per_label": result.per_label,
-    }
 
 
 def _number(value: float) -> float | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import torch
 from torch import Tensor
 
 from labelembed.errors import DataError, nearest, unknown_name
-from labelembed.geometry.mapping_files import read_mapping, read_text
+from labelembed.geometry.mapping_files import read_mapping
 
 _SHIPPED = Path(__file__).with_name("hierarchies")
 _FORMS = "groups (.yaml, .yml, .json) or a table label,group (.csv)"
@@ -79,53 +77,54 @@ def read_hierarchy(source: str | Path, names: Sequence[str]) -> Hierarchy:
         path = _SHIPPED / f"{source}.yaml"
     kind = path.suffix.lower()
     if kind in (".yaml", ".yml", ".json"):
-        groups: Any = read_mapping(path)
+        leaves = list(_leaves(path, read_mapping(path)))
     elif kind == ".csv":
-        groups = _of_table(path, read_text(path))
+        leaves = _of_table(path)
     else:
         raise DataError(f"{path}: a hierarchy is a file of {_FORMS}")
-    leaves = _leaves(path, groups)
     _require_each_once(str(source), [label for label, _ in leaves], names)
     paths = dict(leaves)
     return Hierarchy(tuple(names), tuple(paths[name] for name in names), str(source))
 
 
-def _leaves(path: Path, groups: Any) -> list[tuple[str, tuple[str, ...]]]:
-    """Returns each label of nested groups with the groups that it is in, the largest first."""
-    found: list[tuple[str, tuple[str, ...]]] = []
-    todo: list[tuple[tuple[str, ...], Any]] = [((), groups)]
-    while todo:
-        above, value = todo.pop()
-        if isinstance(value, dict):
-            todo += [((*above, name), inside) for name, inside in value.items()]
-        elif isinstance(value, list):
-            todo += [(above, inside) for inside in value]
-        elif isinstance(value, str) and value:
-            found.append((value, above))
-        else:
-            raise DataError(f"{path}: group {above[-1]!r}: {value!r} is no label; write labels as texts")
-    return found[::-1]  # in the order of the file
+def _leaves(path: Path, value: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yields each label of nested groups with the groups that it is in, the largest first."""
+    if isinstance(value, dict):
+        for name, inside in value.items():
+            yield from _leaves(path, inside, (*above, name))
+    elif isinstance(value, list):
+        for inside in value:
+            yield from _leaves(path, inside, above)
+    elif value:
+        yield str(value), above
+    else:
+        raise DataError(f"{path}: group {above[-1]!r} holds an empty label")
 
 
-def _of_table(path: Path, text: str) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
-        cells = [cell.strip() for cell in row]
-        if not any(cells) or (number == 1 and [cell.lower() for cell in cells] == ["label", "group"]):
-            continue
-        if len(cells) != 2 or not all(cells):
-            raise DataError(f"{path}: row {number}: expected label,group, got {','.join(row)[:60]!r}")
-        groups.setdefault(cells[1], []).append(cells[0])
-    return groups
+def _of_table(path: Path) -> list[tuple[str, tuple[str, ...]]]:
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(
+            path, header=None, names=["label", "group"], index_col=False, dtype=str, keep_default_na=False
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as a table label,group ({error})") from error
+    rows: list[tuple[str, tuple[str, ...]]] = [
+        (label.strip(), (group.strip(),)) for label, group in table.itertuples(index=False)
+    ]
+    for number, (label, (group,)) in enumerate(rows, start=1):
+        if not label or not group:
+            raise DataError(f"{path}: row {number}: expected label,group, got {label or group!r}")
+    return rows[1:] if rows and rows[0] == ("label", ("group",)) else rows
 
 
 def _require_each_once(called: str, leaves: list[str], names: Sequence[str]) -> None:
-    counts = Counter(leaves)
-    there = set(names)
+    counts, wanted = Counter(leaves), set(names)
     missing = [name for name in names if name not in counts]
-    unknown = [name for name in counts if name not in there]
+    unknown = [name for name in counts if name not in wanted]
     # What is near is looked for only as often as a message has room for it: it takes time.
-    hints = [nearest(name, missing or names) if number < 10 else "" for number, name in enumerate(unknown)]
+    hints = [nearest(name, missing or names) for name in unknown[:10]] + [""] * len(unknown[10:])
     faults = {
         "missing": [repr(name) for name in missing],
         "repeated": [repr(name) for name, count in counts.items() if count > 1],

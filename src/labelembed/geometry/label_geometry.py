@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -238,20 +236,10 @@ class LabelGeometry:
         return with_sorted_header(bytes(save({kind: self._table.detach().cpu().contiguous()}, metadata=about)))
 
     def save(self, path: str | Path) -> Path:
-        """Writes one safetensors file, under a temporary name first; returns its path."""
+        """Writes one safetensors file; returns its path."""
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.writing")
-        try:
-            temporary.unlink(missing_ok=True)  # of a process that was killed, or a link that leads elsewhere
-            with temporary.open("wb") as file:
-                file.write(self.to_bytes())
-                file.flush()
-                os.fsync(file.fileno())
-            return temporary.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):  # half a file would only fill a full disk further
-                temporary.unlink()
-            raise
+        path.write_bytes(self.to_bytes())
+        return path
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -267,13 +255,11 @@ class LabelGeometry:
             require_header(path, most=MAXIMUM_BYTES)  # the names of all labels stand in it
             with safe_open(path, framework="pt") as file:
                 about: dict[str, Any] = file.metadata() or {}
-                keys = sorted(file.keys())
-                ours = about.get("format") == "labelembed.label_geometry" and set(keys) <= {"vectors", "similarities"}
-                tables = {key: file.get_tensor(key) for key in keys} if ours else {}
+                tables = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
         except Exception as error:  # what a header can say makes the reader raise nearly anything
             raise DataError(f"{path}: damaged, or no safetensors file ({str(error)[:300]})") from error
-        if not ours:
-            raise DataError(f"{path}: a safetensors file, but not a label geometry (holds {keys[:5]!r:.400})")
+        if about.get("format") != "labelembed.label_geometry":
+            raise DataError(f"{path}: a safetensors file, but not a label geometry (holds {sorted(tables)[:5]!r:.400})")
         try:
             if int(about["version"]) > FORMAT_VERSION:
                 raise DataError(f"{path}: written by a newer labelembed (format {about['version']}); update labelembed")

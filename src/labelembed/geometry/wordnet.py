@@ -21,19 +21,16 @@ from labelembed.errors import DataError
 
 _USUAL_FOLDERS = (
     "/usr/share/wordnet",
-    "/usr/share/WordNet-3.0/dict",
-    "/usr/local/WordNet-3.0/dict",
     "/usr/local/share/WordNet/dict",
+    "/usr/local/WordNet-3.0/dict",
     "/opt/homebrew/opt/wordnet/dict",
-    "/opt/homebrew/opt/wordnet/share/WordNet/dict",
-    "/usr/local/opt/wordnet/dict",
 )
 _WAY_OUT = (
     "On Debian and Ubuntu: apt install wordnet-base. Elsewhere: unpack Princeton's archive WNdb-3.0 "
     "(wordnet.princeton.edu) and give the folder with index.noun and data.noun, as a path or in WNSEARCHDIR"
 )
 _WRITTEN_SYNSET = re.compile(r"(?P<lemma>.+)\.(?P<part>[a-z])\.(?P<number>\d{1,4})")
-_LISTED = 7  # lines of an error that the command line shows in full
+_LISTED = 6  # of these names an error says what is near
 
 
 class WordNet:
@@ -43,8 +40,8 @@ class WordNet:
     Case does not count, and a space is as good as an underscore.
 
     Args:
-        path: The folder with Princeton's index.noun and data.noun. By default what the environment variables
-            WNSEARCHDIR and WNHOME say, else the usual folders.
+        path: The folder with Princeton's index.noun and data.noun. By default what the environment variable
+            WNSEARCHDIR says, else the usual folders.
 
     Raises:
         DataError: When there is no WordNet, with how to get it; later, when a file is damaged.
@@ -125,22 +122,16 @@ class WordNet:
     def _hypernyms(self, offset: int) -> list[int]:
         """Returns the synsets right above one, instance hypernyms (``Paris`` is a ``city``) among them."""
         # offset file_number n word_count(hexadecimal) [word id]... pointer_count [symbol offset part source]... | gloss
-        words = self._line(offset).split(b"|")[0].split()
+        words = self._data[offset : self._data.find(b"\n", offset)].split(b"|")[0].split()
         try:
+            if int(words[0]) != offset:
+                raise ValueError
             first = 5 + 2 * int(words[3], 16)
             pointers = words[first : first + 4 * int(words[first - 1])]
-            return [
-                int(to) for symbol, to in zip(pointers[::4], pointers[1::4], strict=True) if symbol in (b"@", b"@i")
-            ]
+            above = zip(pointers[::4], pointers[1::4], strict=True)
+            return [int(to) for symbol, to in above if symbol in (b"@", b"@i")]
         except (ValueError, IndexError):
-            raise _damaged(self.path / "data.noun", f"the line at byte {offset} is no synset") from None
-
-    def _line(self, offset: int) -> bytes:
-        """Returns a synset's line; it begins with its own offset, which shows where a file was changed or cut."""
-        line = self._data[offset : self._data.find(b"\n", offset)]
-        if not line.startswith(b"%08d " % offset):
-            raise _damaged(self.path / "data.noun", f"no synset begins at byte {offset}, where index.noun has one")
-        return line
+            raise _damaged(self.path / "data.noun", f"no synset of index.noun begins at byte {offset}") from None
 
     @cached_property
     def _data(self) -> bytes:
@@ -166,14 +157,11 @@ class WordNet:
 
     def _refusal(self, lacking: dict[str, str], count: int) -> str:
         heading = f"{self.path / 'index.noun'}: WordNet lacks {len(lacking)} of {count} names"
-        lines = [f"{heading}; give their senses, or ask to score without them:"]
-        words = [(name if word == name else f"{name} (as {word})", word) for name, word in lacking.items()]
+        said = [name if word == name else f"{name} (as {word})" for name, word in lacking.items()]
         # All are named, but only the first with what is near, so that the message stays short.
-        shown = len(words) if len(words) <= _LISTED else _LISTED - 1
-        lines += [f"  {said}{self._near(word)}" for said, word in words[:shown]]
-        if words[shown:]:
-            lines.append("  and " + ", ".join(said for said, _ in words[shown:]))
-        return "\n".join(lines)
+        near = [f"  {one}{self._near(word)}" for one, word in zip(said[:_LISTED], lacking.values(), strict=False)]
+        rest = [f"  and {', '.join(said[_LISTED:])}"] if said[_LISTED:] else []
+        return "\n".join([f"{heading}; give their senses, or ask to score without them:", *near, *rest])
 
     def _near(self, word: str) -> str:
         """Returns what might have been meant by a word that WordNet lacks, as ``": ..."``."""
@@ -182,12 +170,10 @@ class WordNet:
             return ": only nouns, written as otter.n.02"
         if lemma in self._offsets:
             return f": its senses are {lemma}.n.01 to {lemma}.n.{len(self._offsets[lemma]):02d}"
-        # The words of a compound are near (`fish` of `aquarium_fish`), and what is spelt alike; difflib takes
-        # seconds for all 117,000 lemmas.
-        near = [one for one in re.split(r"[\W_]+", lemma) if one in self._offsets]
+        # Not of all 117,000 lemmas, for which difflib takes seconds.
         alike = [other for other in self._offsets if other[:1] == lemma[:1] and abs(len(other) - len(lemma)) <= 2]
-        near += [one for one in difflib.get_close_matches(lemma, alike, n=3, cutoff=0.6) if one not in near]
-        return f": near {', '.join(near[:4])}" if near else ""
+        near = difflib.get_close_matches(lemma, alike, n=3, cutoff=0.6)
+        return f": near {', '.join(near)}" if near else ""
 
 
 def _parts(word: str) -> tuple[str, str, int]:
@@ -199,23 +185,15 @@ def _parts(word: str) -> tuple[str, str, int]:
 
 def _folder(path: str | Path | None) -> Path:
     """Returns the folder with WordNet's nouns: the one given, else by the environment, else a usual one."""
-    said = ""
-    if path is not None:
-        chosen = Path(path)
-    elif folder := os.environ.get("WNSEARCHDIR"):
-        chosen, said = Path(folder), " (WNSEARCHDIR says so)"
-    elif home := os.environ.get("WNHOME"):
-        chosen, said = Path(home) / "dict", " (WNHOME says so)"
-    else:
-        there = [Path(folder) for folder in _USUAL_FOLDERS if _holds_nouns(Path(folder))]
-        if not there:
-            raise DataError(f"WordNet is not in any of the usual folders ({_USUAL_FOLDERS[0]}, ...). {_WAY_OUT}")
-        chosen = there[0]
-    if _holds_nouns(chosen / "dict"):  # as the archive unpacks
-        chosen = chosen / "dict"
-    if not _holds_nouns(chosen):
-        raise DataError(f"{chosen}: no WordNet there, it lacks index.noun or data.noun{said}. {_WAY_OUT}")
-    return chosen
+    given = path or os.environ.get("WNSEARCHDIR")
+    tried = [Path(given)] if given else [Path(folder) for folder in _USUAL_FOLDERS]
+    for folder in tried:
+        for place in (folder, folder / "dict"):  # as the archive unpacks
+            if _holds_nouns(place):
+                return place
+    said = " (WNSEARCHDIR says so)" if given and not path else ""
+    where = f"{given}: no WordNet there, it lacks index.noun or data.noun{said}" if given else "WordNet is not here"
+    raise DataError(f"{where}. {_WAY_OUT}")
 
 
 def _holds_nouns(folder: Path) -> bool:

@@ -94,8 +94,8 @@ def finish(folder: RunFolder, trainer: Trainer, data: TrainingData, result: dict
         # One entry only: safetensors writes several in any order, and equal runs should give equal files.
         about = {"format": "labelembed.network.1"}
         write_bytes(folder.model_file, tensor_bytes(contiguous, metadata=about))
-        geometry.save(folder.geometry_file)
-        by_means.save(folder.class_means_file)
+        write_bytes(folder.geometry_file, geometry.to_bytes())
+        write_bytes(folder.class_means_file, by_means.to_bytes())
         if errors is not None:
             folder.write_evidence("errors", errors)
         written = (folder.model_file, folder.geometry_file, folder.class_means_file)
