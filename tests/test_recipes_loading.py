@@ -192,7 +192,10 @@ def test_the_last_of_two_settings_holds():
         ("epochs.x=3", "epochs.x: 'epochs' has no keys below it"),
         ("comparison.objectives.0=x", "comparison.objectives.0: 'objectives' has no keys below it"),
         ("model.hidden_sizes=[4", "model.hidden_sizes: '[4' cannot be read: line 1, column 3: no valid YAML ("),
-        ("epochs=&a [*a]", "epochs: '&a [*a]' cannot be read: line 1: a value refers to itself"),
+        (
+            "epochs=&a [*a]",
+            "epochs: '&a [*a]' cannot be read: line 1, column 5: no valid YAML (references are not",
+        ),
         ("epochs=2020-13-45", "epochs: '2020-13-45' cannot be read: line 1, column 1: no valid YAML ("),
         ("epochs=3 # three\n---\n4", "epochs: '3 # three\\n---\\n4' cannot be read: line 2, column 1: "),
     ],

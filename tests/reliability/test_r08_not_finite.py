@@ -23,10 +23,10 @@ from labelembed.runs.comparison import run_comparison
 from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.runs.run import cached_data
 from labelembed.training import trainer
-from labelembed.training.checkpoints import load_newest, save_checkpoint
+from labelembed.training.checkpoints import load_newest
 from labelembed.training.device import make_accelerator
 from labelembed.training.run_folder import RunFolder
-from tests.made_corpus_runs import OVER_TOKENS, over_tokens, sequence_recipe
+from tests.made_corpus_runs import sequence_recipe
 from tests.made_in_process import make_runs_here
 from tests.made_objectives import build
 from tests.made_training import (
@@ -51,7 +51,6 @@ PLAIN = {"name": "mlp", "hidden_sizes": [12]}  # no dropout
 # The step before which something is spoiled, from 1: the second of the second epoch.
 STEP = 7
 VALUES = sized(short=[math.nan], full=[math.nan, math.inf])
-TERM_VALUES = sized(short=[math.inf], full=[math.nan, math.inf])
 
 
 @pytest.fixture
@@ -96,11 +95,6 @@ def spoil_weights(hooks, step, group, value):
     hooks.append(register_optimizer_step_post_hook(spoil))
 
 
-def terms_of(name):
-    terms = build(name, 2, 2)(torch.zeros(2, 2), torch.tensor([0, 0]), torch.tensor([0, 1]))
-    return list(terms._asdict())
-
-
 def fails(recipe, folder, match):
     """Trains, which must fail; the folder must say why and hold nothing that is not finite."""
     with pytest.raises(TrainingError, match=match) as error:
@@ -126,17 +120,14 @@ def assert_failed(folder, error, *, step=None):
     return str(error)
 
 
-@pytest.mark.parametrize("value", TERM_VALUES)
-@pytest.mark.parametrize(("name", "term"), [(name, term) for name in OBJECTIVES for term in terms_of(name)])
-def test_term_that_is_not_finite_ends_the_run_by_name(name, term, value, hooks, tmp_path, figure):
-    # The term alone, as when its weight is 0, and with the total that it spoils.
-    for number, values in enumerate([{term: value}, {"total": math.nan} | {term: value}]):
-        made = tmp_path / f"made-{number}"
-        made.mkdir()
-        recipe = small_recipe(objective=with_saved_geometry(objective_cases()[name], made))
-        spoil_terms(hooks, 7, **values)
-        where = rf"term `{term}` is {value} at step 7 \(epoch 2, batch 2 of 5\)"
-        result = fails(recipe, tmp_path / str(number), where)
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_term_that_is_not_finite_ends_the_run_by_name(name, hooks, tmp_path, figure):
+    terms = build(name, 2, 2)(torch.zeros(2, 2), torch.tensor([0, 0]), torch.tensor([0, 1]))._fields
+    made = with_saved_geometry(objective_cases()[name], tmp_path)
+    for number, term in enumerate(sized(short=terms[-1:], full=terms)):
+        spoil_terms(hooks, STEP, **({"total": math.nan} | {term: math.inf}))
+        where = rf"term `{term}` is inf at step 7 \(epoch 2, batch 2 of 5\)"
+        result = fails(small_recipe(objective=made), tmp_path / str(number), where)
         assert result["epochs"] == 1
         assert newest(tmp_path / str(number)).step == BATCHES
         hooks.pop().remove()
@@ -150,26 +141,12 @@ def test_weight_that_is_not_finite_is_not_saved(hooks, tmp_path):
     assert newest(tmp_path / "run").step == 2
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("step", [BATCHES, STEPS])
-def test_label_table_that_is_not_finite_is_not_selected(step, value, hooks, tmp_path):
+def test_label_table_that_is_not_finite_is_not_selected(step, hooks, tmp_path):
     # No prediction depends on E, so that no measure shows it.
-    spoil_weights(hooks, step, -1, value)
+    spoil_weights(hooks, step, -1, math.inf)
     what = rf"weights are not finite after step {step} \(epoch {step // BATCHES}\): `objective.embedding.weight`"
     fails(small_recipe(), tmp_path / "run", what)
-
-
-def test_buffer_of_the_objective_that_is_not_finite_is_not_selected(tmp_path, monkeypatch):
-    class Remembering(OBJECTIVES["one_hot"]):
-        def __init__(self, *arguments, **named):
-            super().__init__(*arguments, **named)
-            self.register_buffer("centroids", torch.zeros(3))
-
-        def end_epoch(self, training_examples=None):
-            self.centroids[1] = math.nan
-
-    monkeypatch.setitem(OBJECTIVES, "one_hot", Remembering)
-    fails(small_recipe(objective="one_hot"), tmp_path / "run", "`objective.centroids`")
 
 
 def test_predictions_that_overflow_end_the_run(hooks, tmp_path):
@@ -261,9 +238,8 @@ def test_weight_or_gradient_that_is_not_finite_moves_no_weight(name, what, value
 
 
 @pytest.mark.parametrize("value", VALUES)
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_input_that_is_not_finite_is_named_by_its_row(name, value, hooks, tmp_path, figure):
-    recipe = small_recipe(objective=objective_of(name, tmp_path))
+def test_input_that_is_not_finite_is_named_by_its_index(value, hooks, tmp_path, figure):
+    recipe = small_recipe()
     data = cached_data(recipe)
     spoiled = type(data.train)(data.train.inputs.float(), data.train.labels)
     data = dataclasses.replace(data, train=spoiled)
@@ -307,12 +283,9 @@ def test_every_objective_is_tried_and_every_table_is_known():
 
 
 @pytest.mark.parametrize("what", SPOILED)
-@pytest.mark.parametrize("name", OVER_TOKENS)
-def test_weight_or_gradient_that_is_not_finite_moves_no_weight_over_tokens(
-    name, what, hooks, networks, made_corpus, tmp_path, figure
-):
-    objective = over_tokens(name) | ({"embedding": "compressed", "rank": 4} if name == "label_embedding" else {})
-    recipe = sequence_recipe(made_corpus, objective=objective, epochs=2)
+def test_weight_or_gradient_that_is_not_finite_moves_no_weight_over_tokens(what, hooks, networks, tmp_path, figure):
+    objective = {"name": "label_embedding", "embedding": "compressed", "rank": 4}
+    recipe = sequence_recipe(tmp_path, objective=objective, epochs=2)
     spoiled = []
     made = before_step(hooks, 4, lambda: spoiled.append(SPOILED[what](networks[-1], math.nan)))
     message = diverges(recipe, tmp_path / "run", made, step=4)
@@ -321,25 +294,13 @@ def test_weight_or_gradient_that_is_not_finite_moves_no_weight_over_tokens(
     figure.count("caught before the step, by name", 1, 1)
 
 
-@pytest.fixture(scope="module")
-def made_corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    sequence_recipe(folder)
-    return folder
-
-
 # ---- ways to make a step
 
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"micro_batches": 4},
-        {"max_gradient_norm": 0.1},
-        {"precision": "bf16"},
-        {"micro_batches": 3, "max_gradient_norm": 0.1},
-    ],
-    ids=["micro-batches", "clipped", "bf16", "both"],
+    [{"precision": "bf16"}, {"micro_batches": 3, "max_gradient_norm": 0.1}],
+    ids=["bf16", "micro-batches, clipped"],
 )
 def test_gradient_that_is_not_finite_is_seen_however_steps_are_made(changes, hooks, networks, tmp_path):
     made = before_step(hooks, STEP, lambda: spoil_first_gradient(networks[-1], math.inf))
@@ -356,39 +317,6 @@ def test_gradient_whose_squares_overflow_is_finite(hooks, networks, tmp_path):
     before_step(hooks, 2, enlarge)
     recipe = small_recipe(optimizer={"name": "sgd", "learning_rate": 1e-30}, objective="one_hot")
     assert train(recipe, tmp_path / "run")["status"] == "finished"
-
-
-def test_moment_of_the_optimizer_that_overflows_is_not_saved(hooks, networks, tmp_path):
-    # Adam keeps squares: of a finite gradient of 1e25 they are infinite, and the weight would never move again.
-    def enlarge():
-        weight = next(iter(networks[-1].parameters()))
-        weight.register_hook(lambda gradient: torch.full_like(gradient, 1e25))
-
-    before_step(hooks, STEP, enlarge)
-    what = r"overflow what is kept of them after step 10 .*: `encoder.layers.1.weight` \(exp_avg_sq\) of the optimiser"
-    fails(small_recipe(), tmp_path / "run", what)
-    assert newest(tmp_path / "run").step == BATCHES
-
-
-def test_layer_whose_output_overflows_is_named(hooks, networks, tmp_path):
-    recipe = small_recipe(model={"name": "mlp", "hidden_sizes": [12, 8]})
-
-    def enlarge():
-        weights = [weight for weight in networks[-1].encoder.parameters() if weight.ndim == 2]
-        for weight in weights:
-            weight.data.fill_(1e25)
-
-    message = diverges(recipe, tmp_path / "run", before_step(hooks, STEP, enlarge))
-    assert "the first layer that gives such is `encoder.layers." in message
-
-
-def test_checkpoint_that_is_not_finite_is_not_gone_on_with(tmp_path):
-    stop_after(small_recipe(), tmp_path / "run", 7)
-    checkpoint = newest(tmp_path / "run")
-    checkpoint.tensors["network"]["objective.embedding.weight"][0, 0] = math.nan
-    save_checkpoint(tmp_path / "run" / "checkpoints", checkpoint)
-    with pytest.raises(TrainingError, match=r"step 7: `objective\.embedding\.weight` holds a value that is not"):
-        train(small_recipe(), tmp_path / "run")
 
 
 # ---- what is told of it
@@ -486,6 +414,5 @@ def test_two_processes_stop_alike_with_the_same_words(tmp_path, figure):
     ended = [(command.code(), command.output()) for command in start_two(commands, *words)]
     said = [output[output.index("the loss is not finite: ") :].strip() for _, output in ended]
     assert said[0] == said[1]
-    assert "; what the encoder gives is finite, what the objective makes of it is not. Try" in said[0]
     figure.count("processes that stopped alike", sum(code == 1 for code, _ in ended), 2)
     assert RunFolder(tmp_path / "run").result()["diverged_at_step"] == 2

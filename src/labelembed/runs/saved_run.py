@@ -19,7 +19,7 @@ from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_examples, build_network, build_reader, empty_scaling
 from labelembed.runs.embedding import given_embedding
 from labelembed.runs.stored import kept_encoder, stored_recipe, with_saved_weights
-from labelembed.training.evaluation import BeforeAndAfter, evaluate_both, predicted_logits
+from labelembed.training.evaluation import evaluate_both, predicted_logits
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
 
@@ -211,9 +211,9 @@ class SavedRun:
 
     def evaluate(self, split: Split) -> dict[str, float]:
         """Returns the measures of a split at the run's temperature, as fractions and nats."""
-        return self.evaluate_both(split).after
+        return self.evaluate_both(split)[1]
 
-    def evaluate_both(self, split: Split) -> BeforeAndAfter:
+    def evaluate_both(self, split: Split) -> tuple[dict[str, float], dict[str, float]]:
         """Returns the measures of a split before and after calibration, as fractions and nats."""
         return evaluate_both(self.network, split, temperature=self.temperature)
 

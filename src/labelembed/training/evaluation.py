@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -115,19 +115,11 @@ def token_metrics(network: Network, pairs: SentencePairs) -> dict[str, float]:
     }
 
 
-class BeforeAndAfter(NamedTuple):
-    """Metrics of the probabilities as the network gives them, and with the logits divided by the temperature."""
-
-    before: dict[str, float]
-    after: dict[str, float]
-
-
-def evaluate_both(network: Network, split: Split, *, temperature: float) -> BeforeAndAfter:
+def evaluate_both(network: Network, split: Split, *, temperature: float) -> tuple[dict[str, float], dict[str, float]]:
     """Returns the metrics of a split without and with a temperature, from one prediction."""
     logits, labels = predicted_logits(network, split.inputs).numpy(), split.labels.cpu().numpy()
-    return BeforeAndAfter(
-        classification_metrics(logits, labels), classification_metrics(logits, labels, temperature=temperature)
-    )
+    plain, calibrated = (classification_metrics(logits, labels, temperature=one) for one in (1.0, temperature))
+    return plain, calibrated
 
 
 def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> dict[str, Any]:

@@ -165,31 +165,12 @@ def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor], values: d
     own = optimizer.state_dict()["param_groups"]
     if [group["params"] for group in values["param_groups"]] != [group["params"] for group in own]:
         raise ValueError("the optimiser's state is that of other weights")
-    _refuse_other_moments(optimizer, state)
     optimizer.load_state_dict({"state": state, "param_groups": own})
     # A file holds every tensor row by row. The fused steps walk through the memory of weight and moments side by side,
     # whatever their strides: for weights that lie channels last they would take the moments of other weights.
     for parameter, entries in optimizer.state.items():
         for name, value in entries.items():
-            if isinstance(value, torch.Tensor) and value.ndim and value.shape == parameter.shape:
+            if isinstance(value, torch.Tensor) and value.ndim:
+                if value.shape != parameter.shape:
+                    raise ValueError(f"the optimiser's {name} is not of this run's weights")
                 entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-# What each optimiser keeps of a weight. Other things would only show in the middle of a step.
-_MOMENTS: dict[Any, set[str]] = {
-    Adam: {"step", "exp_avg", "exp_avg_sq"},
-    AdamW: {"step", "exp_avg", "exp_avg_sq"},
-    SGD: {"momentum_buffer"},
-}
-
-
-def _refuse_other_moments(optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> None:
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    moments = _MOMENTS[type(getattr(optimizer, "optimizer", optimizer))]  # Accelerate wraps it
-    for number, entries in state.items():
-        if not 0 <= number < len(parameters) or entries.keys() != moments:
-            raise ValueError(f"the optimiser's state of weight {number} holds {sorted(entries)[:5]}")
-        for name, value in entries.items():
-            shape = torch.Size() if name == "step" else parameters[number].shape
-            if value is not None and getattr(value, "shape", None) != shape:  # None: SGD without momentum
-                raise ValueError(f"the optimiser's {name} of weight {number} is not of this run's weights")

@@ -1,4 +1,4 @@
-"""YAML from people: plain values, no key twice, and nothing that unfolds to far more than was written."""
+"""YAML from people: plain values, no key twice, and no references, which could unfold to far more than was written."""
 
 from __future__ import annotations
 
@@ -8,36 +8,22 @@ import yaml
 from yaml.constructor import ConstructorError
 
 MAXIMUM_BYTES = 100_000  # a second and a half of reading, where it is all brackets and commas
-# References (`*name`) may make a few lines stand for millions of values.
-MAXIMUM_VALUES = 100_000
-_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _PlainLoader(yaml.SafeLoader):
     """PyYAML's safe loader, which refuses more and says where."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.values = 0  # every reference followed
-        self.values_of: dict[int, int] = {}  # by the identity of a node that has been read to its end
-
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        is_reference, before = self.check_event(yaml.AliasEvent), self.values
-        node = super().compose_node(parent, index)
-        assert node is not None
-        if is_reference and id(node) not in self.values_of:
-            raise ValueError(f"line {node.start_mark.line + 1}: a value refers to itself")
-        self.values += self.values_of[id(node)] if is_reference else 1
-        if self.values > MAXIMUM_VALUES:
-            raise ValueError(f"stands for more than {MAXIMUM_VALUES:,} values, which no recipe does")
-        self.values_of.setdefault(id(node), self.values - before)
-        return node
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise ConstructorError(None, None, "references are not allowed; write the value out", mark)
+        return super().compose_node(parent, index)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         given = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+            if isinstance(key, yaml.ScalarNode):
                 if key.value in given:
                     line = key.start_mark.line + 1
                     raise ValueError(f"line {line}: the key {key.value[:40]!r} stands twice; keep one")
@@ -68,7 +54,7 @@ def plain_values(text: str) -> Any:
         text: One document, or none.
 
     Raises:
-        ValueError: It is no YAML, gives a key twice, is nested too deeply or unfolds to too much; one line.
+        ValueError: It is no YAML, gives a key twice, has references or is nested too deeply; one line.
     """
     try:
         return yaml.load(text, Loader=_PlainLoader)

@@ -119,10 +119,7 @@ class Trainer:
             TrainingError: When a term is not finite, or a checkpoint cannot be saved.
             InterruptedTraining: After a signal; the state is saved.
         """
-        step = self.position.step
-        source = f"the checkpoint of step {step}" if step else "what the run begins with"
-        check_finite.refuse_loaded(self.network, source=f"{self.folder.path}: {source}")
-        if step == 0:
+        if self.position.step == 0:
             seeds.seed_everything(self.settings.seed, "training")
         if self.settings.compile or self.device.type != "cpu":
             size, parts = self.batch_size, self.accelerator.num_processes * self.settings.micro_batches
@@ -328,9 +325,7 @@ class Trainer:
 
     def save(self) -> None:
         """Saves a checkpoint of where the run stands."""
-        step, when = self.position.step, f"after {self._here()}"
-        check_finite.refuse_weights(self.network, step=step, when=when)
-        check_finite.refuse_moments(self.network, self.optimizer, step=step, when=when)
+        check_finite.refuse_weights(self.network, step=self.position.step, when=f"after {self._here()}")
         with self.saving_times.saving():
             checkpoint = self.state.checkpoint()
             if self.accelerator.is_main_process:
