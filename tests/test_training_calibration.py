@@ -107,13 +107,6 @@ def test_off_means_off_and_nothing_but_the_result_depends_on_it(finished, tmp_pa
     assert SavedRun.load(tmp_path / "run").temperature == 1.0
 
 
-def test_without_validation_rows_it_is_not_fitted_and_said(tmp_path):
-    recipe = small_recipe(data={"name": "digits", "train_rows": 190})
-    result = train(recipe, tmp_path / "run")
-    assert (result["temperature"], result["calibrated"]) == (None, None)
-    assert result["calibration"] == "not fitted, there are no validation examples"
-
-
 def test_validation_rows_that_are_all_right_leave_a_doubt(finished):
     recipe, folder, _ = finished
     data, saved = cached_data(recipe), SavedRun.load(folder)
@@ -171,21 +164,6 @@ def test_the_command_line_says_what_came_of_it(tmp_path, monkeypatch):
     words = ("compare", *TRAIN[1:-3], "--objectives", "one_hot,label_smoothing", "--seeds", "1", *few[:2])
     assert f"No temperature was fitted: {why}." in succeed(*words, "--out", "compared", "--quiet").out
     assert f"No temperature was fitted: {why}." in Path("compared/report.html").read_text()
-
-
-def test_a_run_with_a_temperature_is_another_recipe_than_one_without(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    succeed(*TRAIN)
-    refused = call(*TRAIN, "--set", "calibration=false")
-    assert refused.code == 2
-    assert "calibration: here True, asked for False" in refused.err
-
-
-@pytest.mark.parametrize("value", ["1", "maybe", "[true]"])
-def test_calibration_is_true_or_false(value):
-    refused = call(*TRAIN, "--set", f"calibration={value}")
-    assert refused.code == 2
-    assert "calibration: must be true or false" in refused.err
 
 
 def test_rows_of_a_step_may_grow_with_the_labels(tmp_path):

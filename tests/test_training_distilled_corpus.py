@@ -12,9 +12,7 @@ from safetensors import safe_open
 
 from labelembed.data import read_corpus
 from labelembed.errors import DataError, InterruptedTraining, RecipeError, RunFolderError
-from labelembed.objectives.soft_labels import bytes_needed
 from labelembed.runs import teacher as teacher_table
-from labelembed.runs.estimate import seconds_of_run
 from labelembed.runs.run import cached_data, run_recipe
 from labelembed.runs.saved_translator import SavedTranslator
 from labelembed.runs.teacher import open_table
@@ -79,21 +77,6 @@ def test_table_is_what_the_teacher_says_of_each_sentence_alone(top_k, made, tmp_
         labels = range(corpus.num_labels) if table.labels is None else table.labels[row].tolist()
         # float16, and a network in float32 that reads other sentences beside this one.
         wanted = [expected[label] for label in labels]
-        assert table.values[row].tolist() == pytest.approx(wanted, rel=2e-3, abs=1e-5)
-
-
-def test_table_of_several_teachers_is_their_mean_prediction(made, tmp_path):
-    shutil.copytree(made / "teacher", tmp_path / "several" / "seed-5")
-    other = TEACHER | {"width": 12}  # networks of a folder may differ
-    train(sequence_recipe(made, objective="one_hot", model=other, epochs=1, seed=6), tmp_path / "several" / "seed-6")
-    recipe = distilled(made, teacher=tmp_path / "several", objective={"temperature": 1.0}, epochs=1)
-    train(recipe, tmp_path / "run")
-    corpus = read_corpus(made / "corpus")
-    table = open_table(tmp_path / "run" / "teacher.safetensors", recipe, corpus)
-    both = [teachers_logits(tmp_path / "several" / f"seed-{seed}", corpus.train) for seed in (5, 6)]
-    for row in both[0]:
-        one, two = (naive_softmax(said[row], 1.0) for said in both)
-        wanted = [(first + second) / 2 for first, second in zip(one, two, strict=True)]
         assert table.values[row].tolist() == pytest.approx(wanted, rel=2e-3, abs=1e-5)
 
 
@@ -207,16 +190,6 @@ def test_teacher_of_the_other_kind_or_unfinished_is_refused(made, tmp_path):
         train(distilled(made, teacher=tmp_path / "nowhere"), tmp_path / "run")
 
 
-def test_run_of_another_teacher_or_temperature_is_another_run(made, tmp_path):
-    train(distilled(made, epochs=1), tmp_path / "run")
-    train(sequence_recipe(made, objective="one_hot", model=TEACHER, epochs=1, seed=6), tmp_path / "other")
-    with pytest.raises(RunFolderError, match=r"objective\.teacher: the teacher is another run"):
-        train(distilled(made, teacher=tmp_path / "other", epochs=1), tmp_path / "run")
-    with pytest.raises(RunFolderError, match=r"objective\.temperature: here 2\.0, asked for 5\.0"):
-        train(distilled(made, objective={"temperature": 5.0}, epochs=1), tmp_path / "run")
-    train(distilled(made, epochs=1), tmp_path / "run")  # finished, nothing to do
-
-
 def test_stopping_while_the_teacher_is_asked_leaves_nothing_begun(made, tmp_path):
     asked = []
     corpus = read_corpus(made / "corpus")
@@ -237,19 +210,6 @@ def test_stopping_while_the_teacher_is_asked_leaves_nothing_begun(made, tmp_path
     train(distilled(made, epochs=1), tmp_path / "run")
 
 
-def test_room_for_the_table_is_asked_for_before_it_is_made(made, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "labelembed.runs.run_setup.make_writable_folder",
-        lambda path, *, needed_bytes: asked.append(needed_bytes) or path.mkdir(parents=True, exist_ok=True),
-    )
-    rows = read_corpus(made / "corpus").train.num_examples
-    for top_k in (1, 12):
-        train(distilled(made, objective={"top_k": top_k}, epochs=1), tmp_path / f"run-{top_k}")
-    assert asked[1] - asked[0] == bytes_needed(rows, 24, top_k=12) - bytes_needed(rows, 24, top_k=1) == rows * 11 * 4
-    assert (tmp_path / "run-12" / "teacher.safetensors").stat().st_size < bytes_needed(rows, 24, top_k=12) + 1_000
-
-
 def test_teacher_without_finite_logits_is_refused(made, tmp_path, monkeypatch):
     asked = teacher_table.teacher_network
 
@@ -263,21 +223,6 @@ def test_teacher_without_finite_logits_is_refused(made, tmp_path, monkeypatch):
     with pytest.raises(RecipeError, match=r"objective\.teacher: .* gives no finite logits for training example \d+"):
         train(distilled(made), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_teacher_that_cannot_read_so_long_a_sentence_is_refused(made, tmp_path):
-    model = {"name": "sequence_transformer", "width": 8, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
-    train(sequence_recipe(made, objective="one_hot", model=model, epochs=1), tmp_path / "teacher")
-    kept = tmp_path / "teacher" / "recipe.yaml"
-    kept.write_text(kept.read_text().replace("maximum_length: 1024", "maximum_length: 5"))
-    recipe = distilled(made, teacher=tmp_path / "teacher", epochs=1)
-    with pytest.raises(RecipeError, match=r"objective\.teacher: .*teacher cannot read the training data: "):
-        train(recipe, tmp_path / "run")
-
-
-def test_length_of_a_run_is_estimated_without_asking_the_teacher(made, monkeypatch):
-    monkeypatch.setattr(teacher_table, "write_table", lambda *_, **__: pytest.fail("a table was made"))
-    assert seconds_of_run(distilled(made)) > 0
 
 
 def test_rows_with_top_k_are_kept_by_their_largest_entries(tmp_path):

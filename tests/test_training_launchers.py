@@ -78,11 +78,3 @@ def test_verb_that_is_done_by_one_process_refuses_several(words, monkeypatch, tm
     assert called.err.startswith(said)
     assert "without them" in called.err
     assert list(Path().iterdir()) == []
-
-
-@pytest.mark.parametrize("seconds", ["soon", "0", "-3", "nan"])
-def test_time_to_wait_that_is_no_number_is_refused(seconds, monkeypatch, tmp_path):
-    monkeypatch.setenv("LABELEMBED_PROCESS_TIMEOUT", seconds)
-    called = call("train", "digits-mlp", "--set", "epochs=1", "--out", str(tmp_path / "run"))
-    assert called.code == 2
-    assert f"LABELEMBED_PROCESS_TIMEOUT: must be a number of seconds > 0, got '{seconds}'" in called.err

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from labelembed.errors import InterruptedTraining, RecipeError, TrainingError
+from labelembed.errors import InterruptedTraining, RecipeError
 from labelembed.models import InputScaling
 from labelembed.objectives import LabelEmbedding, Objective
 from labelembed.runs.build import build_network
@@ -148,16 +148,6 @@ def test_run_without_validation_and_test_rows_says_so(tmp_path):
     assert (result["selected_by"], result["selected_epoch"]) == ("last epoch", EPOCHS)
 
 
-def test_watcher_hears_of_every_epoch(tmp_path):
-    heard = []
-    train(small_recipe(), tmp_path / "run", observe=heard.append)
-    ends = [progress for progress in heard if progress.line is not None]
-    assert [progress.epoch for progress in ends] == [1, 2, 3]
-    assert [progress.line for progress in ends] == RunFolder(tmp_path / "run").journal()
-    assert {(progress.epochs, progress.batches) for progress in heard} == {(EPOCHS, BATCHES)}
-    assert all(0 < first.seconds <= second.seconds for first, second in itertools.pairwise(ends))
-
-
 def test_epochs_are_told_to_the_objective(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(Objective, "start_epoch", lambda self, *where: told.append(where))
@@ -195,20 +185,6 @@ def test_test_measures_are_those_of_the_selected_epoch_however_often_they_are_ma
     assert once["test"] == each["test"] == journal[each["selected_epoch"] - 1]["test"]  # to the last bit
     assert (each["selected_epoch"] < 6) == (data is not None)
     assert once["files"] == each["files"]  # the weights are the same
-
-
-def test_test_examples_without_finite_predictions_end_the_run_with_the_epoch(tmp_path, monkeypatch):
-    evaluate = trainer.evaluate
-
-    def evaluated(network, data, split):
-        if split == "test":
-            raise ValueError("example 3 has a nan")
-        return evaluate(network, data, split)
-
-    monkeypatch.setattr(trainer, "evaluate", evaluated)
-    with pytest.raises(TrainingError, match=r"not finite after epoch 3, the selected one: example 3 has a nan"):
-        train(small_recipe(selection={"by": "last_epoch"}), tmp_path / "run")
-    assert RunFolder(tmp_path / "run").state() == "failed"
 
 
 # ---- selection
@@ -357,15 +333,6 @@ def test_weight_decay_reaches_all_but_the_label_embedding(name, embedding):
     assert learned & set(before)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_parameter_is_in_one_group_and_the_step_is_fused(name):
-    network = made_network()
-    optimizer = OPTIMIZERS[name](network)
-    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    assert sorted(map(id, held)) == sorted(map(id, network.parameters()))
-    assert all(group["fused"] is True for group in optimizer.param_groups)
-
-
 @pytest.mark.parametrize(
     ("name", "arguments", "expected"),
     [
@@ -379,11 +346,6 @@ def test_arguments_reach_the_optimizer_of_torch(name, arguments, expected):
     assert type(optimizer) is {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
     for group in optimizer.param_groups:
         assert {key: group[key] for key in ("lr", *expected)} == {"lr": 0.25, **expected}
-
-
-def test_network_with_nothing_to_decay_in_its_encoder_is_no_fault():
-    network = Network(nn.Identity(), nn.Identity(), LabelEmbedding(3, 5))
-    assert [len(group["params"]) for group in OPTIMIZERS["adam"](network).param_groups] == [4, 1]
 
 
 @pytest.mark.parametrize(
@@ -488,16 +450,6 @@ def test_whenever_it_is_asked_to_stop_what_is_done_is_saved(hooks, tmp_path):
         assert RunFolder(folder).state() == "unfinished"
     assert set(stopped_after) == {1, 2, 3}  # the last of the four steps is the end
     assert stopped_after == sorted(stopped_after)
-
-
-def test_last_step_of_the_run_is_too_late_to_stop(tmp_path):
-    made = []
-    handle = register_optimizer_step_post_hook(lambda *_: made.append(1))
-    try:
-        result = train(small_recipe(), tmp_path / "run", stop=lambda: len(made) == STEPS)
-    finally:
-        handle.remove()
-    assert result["status"] == "finished"
 
 
 @pytest.mark.parametrize("number", SIGNALS)

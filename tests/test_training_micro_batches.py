@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
-from labelembed.data import Batch, TokenBudget
+from labelembed.data import Batch
 from labelembed.errors import RecipeError
-from labelembed.objectives import OneHot
-from labelembed.runs.run import cached_data
 from labelembed.training.batches import micro_batches
 from labelembed.training.checkpoints import SavingTimes
-from labelembed.training.network import Network, coupling_notes
 from labelembed.training.settings import CheckpointPolicy
-from labelembed.training.trainer import Trainer
 from tests.made_corpus import write_corpus
 from tests.made_training import (
     assert_same_run,
@@ -65,20 +60,6 @@ def test_corpus_in_micro_batches_leaves_what_whole_batches_leave(batch_size, tmp
     assert_same_run(tmp_path / "3", tmp_path / "1")
 
 
-def test_network_sees_a_quarter_of_the_rows_at_once(tmp_path, monkeypatch):
-    seen = []
-    step = Trainer._step
-
-    def watched(trainer, batch):
-        hook = trainer.network.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
-        step(trainer, batch)
-        hook.remove()
-
-    monkeypatch.setattr(Trainer, "_step", watched)
-    train(small_recipe(micro_batches=4, epochs=1), tmp_path)
-    assert seen == [10] * 16 + [8, 8, 7, 7]
-
-
 @pytest.mark.parametrize(("name", "reason"), [("adaptive_labels", "label vectors"), ("label_embedding", "E learns")])
 def test_objective_that_couples_rows_says_so(name, reason, tmp_path):
     notes = []
@@ -88,13 +69,6 @@ def test_objective_that_couples_rows_says_so(name, reason, tmp_path):
     named = "".join(part.title() for part in name.split("_"))
     assert f"the 2 parts of a step are not the same as one batch for {named}: " in told
     assert reason in told
-
-
-def test_batch_normalisation_is_told():
-    encoder = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8))
-    (told,) = coupling_notes(Network(nn.Identity(), encoder, OneHot(8, 4)), 3)
-    assert "batch normalisation takes its statistics from each of the 3 parts" in told
-    assert coupling_notes(Network(nn.Identity(), encoder[0], OneHot(8, 4)), 3) == []
 
 
 def test_more_micro_batches_than_rows_are_refused():
@@ -117,20 +91,6 @@ def test_small_last_batch_comes_in_fewer_micro_batches_alike_in_all_processes():
             assert max(len(part.labels) for part in parts) - min(len(part.labels) for part in parts) <= 1
 
 
-def test_micro_batches_of_a_budget_of_tokens_hold_all_its_sentences(tmp_path):
-    data = cached_data(
-        small_recipe(
-            data={"name": "corpus", "path": str(write_corpus(tmp_path).folder)},
-            model="attention_lstm",
-        )
-    )
-    batch = next(data.train.batches(TokenBudget(100)))
-    parts = micro_batches(batch, 2, step_examples=batch.tokens, processes=1)
-    assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)
-    assert torch.equal(torch.cat([part.inputs.source for part in parts]), batch.inputs.source)
-    assert {part.tokens for part in parts} == {batch.tokens}
-
-
 # ---- saves that take no more than a share of the time
 
 
@@ -147,20 +107,3 @@ def test_saves_take_at_most_their_share_of_the_time(share, expected, monkeypatch
                 clock[0] += 4
             saved.append(step)
     assert saved == expected
-
-
-def test_epochs_are_saved_when_the_last_save_is_old_enough(monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr("labelembed.training.checkpoints.time.monotonic", lambda: clock[0])
-    times = SavingTimes(CheckpointPolicy(minimum_seconds=15, time_share=0.1))
-    due = []
-    for step in range(6):
-        clock[0] += 10
-        due.append(times.is_due(step, epoch_ends=step % 2 == 1))
-    assert due == [False, True] * 3
-    with times.saving():
-        clock[0] += 2
-    clock[0] += 17
-    assert not times.is_due(7, epoch_ends=True)  # 2 seconds are a tenth of 20
-    clock[0] += 2
-    assert times.is_due(7, epoch_ends=True)

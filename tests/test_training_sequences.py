@@ -8,12 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from labelembed.data import TokenBudget, read_corpus
+from labelembed.data import read_corpus
 from labelembed.metrics import bleu
 from labelembed.runs.training_network import network_for
-from labelembed.training.batches import evaluation_batches
 from labelembed.training.decoding import Decoding, decode, text_metrics
-from labelembed.training.evaluation import class_means, token_metrics
+from labelembed.training.evaluation import token_metrics
 from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import sequence_recipe
@@ -131,33 +130,6 @@ def test_gradients_above_the_norm_are_scaled_down(made, tmp_path):
         if value.is_floating_point()
     )
     assert math.sqrt(moved) == pytest.approx(0.01, rel=1e-3)
-
-
-def test_evaluation_batches_hold_every_pair_once(made):
-    corpus = read_corpus(made / "corpus")
-    rows = torch.cat([batch.indices[batch.labels >= 0] for batch in evaluation_batches(corpus.train)])
-    assert sorted(rows.tolist()) == list(range(corpus.train.num_examples))
-
-
-def test_class_means_of_a_corpus_are_those_of_its_tokens(made):
-    corpus = read_corpus(made / "corpus")
-    network = network_for(sequence_recipe(made), corpus).eval()
-    means = class_means(network, corpus.train)
-    outputs, labels = [], []
-    for batch in corpus.train.batches(1):
-        outputs.append(network.objective.output(network.hidden(batch.inputs))[0].detach().double())
-        labels.append(batch.labels[0])
-    outputs, labels = torch.cat(outputs), torch.cat(labels)
-    for label in labels.unique().tolist():
-        torch.testing.assert_close(means[label].double(), outputs[labels == label].mean(0), rtol=1e-4, atol=1e-5)
-
-
-def test_budget_of_tokens_is_for_a_corpus_only():
-    from labelembed.data import Split
-
-    rows = Split(torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"must be a whole number >= 1, got TokenBudget\(tokens=8\)"):
-        rows.batches(TokenBudget(8))
 
 
 def test_decoding_does_not_depend_on_which_sentences_go_together(made, monkeypatch):

@@ -8,8 +8,7 @@ import threading
 
 import pytest
 
-from labelembed.errors import RunFolderError
-from labelembed.training.signals import SIGNALS, Stopped, handled_by, stop_after_step, stop_at_once
+from labelembed.training.signals import SIGNALS, Stopped, stop_after_step, stop_at_once
 
 
 @pytest.fixture(autouse=True)
@@ -61,20 +60,6 @@ def test_first_signal_elsewhere_raises_and_the_second_does_what_it_did_before(nu
     assert handlers() == before
 
 
-@pytest.mark.parametrize("error", [ValueError("not a number"), RunFolderError("damaged")])
-def test_signal_of_which_a_library_made_its_own_error_is_that_signal(error):
-    def work():
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except BaseException as stopped:
-            raise error from stopped
-
-    with pytest.raises(Stopped), stop_at_once():
-        work()
-    with pytest.raises(type(error)), stop_at_once():  # without a signal it is an error
-        raise error
-
-
 def test_second_signal_in_training_ends_a_command_at_once(heard):
     def work():
         with stop_after_step():
@@ -114,27 +99,6 @@ def test_signal_after_the_last_step_comes_when_the_training_is_over(heard):
     assert heard == [signal.SIGTERM]
     with pytest.raises(Stopped), stop_at_once(), stop_after_step():
         signal.raise_signal(signal.SIGTERM)
-
-
-def test_error_goes_before_a_signal_that_was_noted(heard):
-    def work():
-        with stop_after_step():
-            signal.raise_signal(signal.SIGTERM)
-            raise OSError("the disk is full")
-
-    with pytest.raises(OSError, match="the disk is full"):
-        work()
-    assert heard == []
-
-
-def test_wait_for_other_processes_is_ended_by_the_system():
-    before = handlers()
-    with handled_by(signal.SIG_DFL):
-        assert handlers() == [signal.SIG_DFL] * len(SIGNALS)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        with handled_by(signal.SIG_DFL):
-            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    assert handlers() == before
 
 
 def test_outside_the_main_thread_signals_are_left_to_the_caller():

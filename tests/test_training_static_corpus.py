@@ -17,9 +17,6 @@ from tests.made_cli import call
 from tests.made_corpus import made_pairs, write_corpus
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import (
-    contents,
-    differences,
-    stop_after,
     train,
 )
 from tests.naive.cross_entropy import naive_linear
@@ -118,14 +115,6 @@ def test_run_learns_and_writes_by_distance_and_needs_only_its_folder(tmp_path):
     assert all(each.log_probability < 0 for each in found)
 
 
-def test_broken_off_run_ends_as_an_unbroken_one(made, tmp_path):
-    recipe = static(made, "label_embedding")
-    train(recipe, tmp_path / "unbroken")
-    stop_after(recipe, tmp_path / "broken", 20)
-    train(recipe, tmp_path / "broken")
-    assert differences(contents(tmp_path / "broken"), contents(tmp_path / "unbroken")) == []
-
-
 def refused(made, tmp_path, geometry):
     """Returns the fault, which `check` and a run must tell alike, before anything is written."""
     geometry.save(tmp_path / "other.safetensors")
@@ -157,13 +146,4 @@ def test_geometry_of_other_words_is_refused_with_both(made, tmp_path):
     assert refused(made, tmp_path, LabelGeometry(swapped, vectors=table)) == (
         f"objective.embedding: label 6 is {names[7]!r} in {tmp_path / 'other.safetensors'} and {names[6]!r} in the "
         "data; a fixed embedding needs the same labels in the same order"
-    )
-
-
-def test_two_words_with_one_vector_are_refused_by_name(made, tmp_path):
-    names = read_corpus(made / "corpus").names
-    table = torch.randn(len(names), 5, generator=torch.Generator().manual_seed(0))
-    table[8] = table[6]
-    assert refused(made, tmp_path, LabelGeometry(names, vectors=table)) == (
-        f"objective.embedding: must have a vector of its own for every label, got '{names[6]} and {names[8]}'"
     )

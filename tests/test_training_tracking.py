@@ -8,10 +8,9 @@ import sys
 import pytest
 
 from labelembed.errors import LabelEmbedError
-from labelembed.runs.run_setup import start_over
 from labelembed.training.device import meet
 from labelembed.training.progress import Progress
-from labelembed.training.tracking import TRACKERS, track_ended, tracked, tracker_names
+from labelembed.training.tracking import TRACKERS, tracked
 from tests.made_cli import SMALL, call, succeed
 from tests.made_data import write_idx_folder
 from tests.made_in_process import run_jobs_here
@@ -62,34 +61,6 @@ def test_epochs_and_configuration_are_those_of_the_run_and_of_a_resumed_one(fold
     assert [step for step, _ in shown["test/error"]] == ([1, 3] if tracker == "wandb" else [1, 3, 4, 5])
     assert {"train/total", "train/output", "validation/nll", "learning_rate", "seconds"} <= shown.keys()
     assert str(config[RECIPE_KEY]) == str(folder.recipe()["optimizer"]["learning_rate"])
-
-
-def test_reader_that_has_read_the_old_file_forgets_it(folder):
-    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    watched(folder, journal_lines([0.5, 0.4, 0.3]), names=["tensorboard"])
-    accumulator = reading.EventAccumulator(str(folder.path / "tensorboard"))
-    accumulator.Reload()
-    folder.keep_journal(1)  # the checkpoint was of epoch 1
-    watched(folder, journal_lines([0.5, 0.1])[1:])
-    accumulator.Reload()
-    assert [event.step for event in accumulator.Scalars("test/error")] == [1, 2]
-
-
-def test_several_trackers_at_once_and_none_where_none_is_named(folder):
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra `track`)")
-    pytest.importorskip("mlflow", reason="mlflow is not installed (extra `track`)")
-    watched(folder, journal_lines([0.5]))
-    assert not (folder.path / "tracking.json").exists()
-    track_ended(folder.path, tracker_names("tensorboard, mlflow"))
-    expected = expected_of(folder.path)
-    assert read_tensorboard(folder.path)[0] == expected
-    assert read_mlflow(folder.path)[0] == expected
-    files = sorted((folder.path / "tensorboard").iterdir())
-    track_ended(folder.path, ["tensorboard"])
-    assert sorted((folder.path / "tensorboard").iterdir()) == files  # it was there
-    start_over(folder.path)
-    assert not (folder.path / "tensorboard").exists()
-    assert not (folder.path / "tracking.json").exists()
 
 
 def test_tracker_that_fails_while_training_is_left_out_with_a_warning(folder, monkeypatch):

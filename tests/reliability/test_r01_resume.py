@@ -9,17 +9,14 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from labelembed.cli import training_verbs
 from labelembed.errors import RunFolderError
 from labelembed.models import InputScaling
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.runs.build import build_network
 from labelembed.runs.embedding import given_embedding
 from labelembed.runs.run import cached_data, run_recipe
-from labelembed.training.run_folder import RunFolder
 from tests.made_training import (
     EPOCHS,
-    STEPS,
     checkpoint_names,
     contents,
     differences,
@@ -64,14 +61,6 @@ def unbroken(tmp_path_factory):
     return unbroken_runs(tmp_path_factory)
 
 
-def test_run_resumed_after_every_step_equals_unbroken_run(unbroken, tmp_path):
-    recipe = small_recipe(objective=CASES["compressed, warm-up"])
-    for _ in range(STEPS - 1):
-        stop_after(recipe, tmp_path / "run", 1)
-    train(recipe, tmp_path / "run")
-    assert differences(contents(tmp_path / "run"), unbroken(recipe)) == []
-
-
 @pytest.mark.parametrize("how", TRAINING)
 def test_resumed_run_equals_unbroken_run_for_every_way_of_training(how, unbroken, tmp_path):
     recipe = small_recipe(**TRAINING[how])
@@ -106,12 +95,6 @@ def test_run_killed_between_saves_goes_back_to_the_last_one(unbroken, tmp_path):
     train(recipe, tmp_path / "run")
     ended, expected = contents(tmp_path / "run"), unbroken(small_recipe())
     assert differences(ended, expected) == []  # when it saves is no part of the numbers
-
-
-def test_checkpoint_after_every_so_many_steps_wherever_the_epoch_ends(tmp_path):
-    recipe = small_recipe(checkpoints={"minimum_seconds": 1_000.0, "keep": 100, "time_share": 1, "every_steps": 2})
-    train(recipe, tmp_path / "run")
-    assert checkpoint_names(tmp_path / "run") == [f"step-{step:010d}" for step in (*range(2, STEPS, 2), STEPS)]
 
 
 def test_patience_ends_a_resumed_run_where_it_ends_the_unbroken_one(unbroken, tmp_path):
@@ -197,16 +180,6 @@ def test_one_seed_gives_every_objective_the_same_order_of_rows(name, tmp_path):
     assert all(sorted(epoch.tolist()) == list(range(190)) for epoch in rows)
     assert not torch.equal(rows[0], rows[1])
     assert not torch.equal(rows, rows_seen(recipe.model_copy(update={"seed": 1}), tmp_path / "other seed"))
-
-
-def test_resume_takes_the_number_of_threads_the_run_began_with(tmp_path, monkeypatch):
-    torch.set_num_threads(2)
-    stop_after(small_recipe(), tmp_path / "run", 4)
-    assert RunFolder(tmp_path / "run").environment()["threads"] == 2
-    torch.set_num_threads(1)
-    training_verbs.resume(tmp_path / "run", device="cpu", quiet=True)
-    assert torch.get_num_threads() == 2
-    assert RunFolder(tmp_path / "run").state() == "finished"
 
 
 def test_run_folder_holds_no_leftovers(tmp_path):

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from labelembed.training.run_folder import RunFolder
-from tests.made_survival import SELDOM, gloo, saves, step_of
+from tests.made_survival import gloo, saves, step_of
 from tests.made_training import (
     contents,
     differences,
@@ -119,18 +119,6 @@ def test_run_killed_at_every_call_of_a_save_ends_as_if_it_had_not(commands, kind
     finish(case, folder, commands)
     assert differences(contents(folder), expected("rows")) == []
     figure.count("calls of a save at which a run was killed and resumed", len(CALLS), len(CALLS))
-
-
-def test_run_killed_before_its_first_checkpoint_begins_anew(commands, kinds, expected, tmp_path):
-    case, folder = kinds["rows"], tmp_path / "run"
-    command = commands.start(*case.train(folder, saves=SELDOM))
-    wait_until(lambda: len(RunFolder(folder).journal()) >= 2, command)
-    command.signal(signal.SIGKILL)
-    assert command.code() == -signal.SIGKILL
-    assert not (folder / "checkpoints").exists()
-    assert RunFolder(folder).state() == "unfinished"
-    finish(case, folder, commands)
-    assert differences(contents(folder), expected("rows")) == []
 
 
 @pytest.mark.skipif(not FULL, reason="in the full form only: two programs that import torch")

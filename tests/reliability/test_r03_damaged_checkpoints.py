@@ -49,14 +49,6 @@ def test_nothing_whole_is_nothing_loaded(two_checkpoints):
     assert load_newest(folder / "none here") == (None, [])
 
 
-def test_empty_folder_and_file_in_place_of_a_folder_are_seen(two_checkpoints):
-    folder, _ = two_checkpoints
-    (folder / "step-0000000003").mkdir()
-    (folder / "step-0000000004").write_bytes(b"")
-    lines = assert_loads(folder, 2, damaged=2)
-    assert all("manifest" in line for line in lines)
-
-
 def test_folder_of_a_save_that_was_killed_is_not_looked_at_and_goes_with_the_next_save(two_checkpoints):
     folder, path = two_checkpoints
     shutil.copytree(path, folder / ".tmp-1234-3")
@@ -165,25 +157,6 @@ def test_run_with_a_damaged_newest_checkpoint_ends_as_the_unbroken_one(broken_of
         assert f"{path.name}: " in warnings[0]
         same += differences(contents(folder), expected) == []
     figure.count("runs that went on from the one before, ended bit-equal", same, len(cases))
-
-
-@pytest.mark.usefixtures("no_flush")
-def test_folder_that_is_empty_or_of_another_step_is_passed_over_by_a_run(broken_off, tmp_path):
-    run, expected = broken_off
-    for number, spoiled in enumerate(["empty", "copied"]):
-        folder = tmp_path / str(number)
-        shutil.copytree(run, folder)
-        newer = folder / "checkpoints" / "step-0000000013"
-        newer.mkdir()
-        if spoiled == "copied":  # whole, but not what its name says
-            shutil.copytree(folder / "checkpoints" / "step-0000000012", newer, dirs_exist_ok=True)
-        warnings = []
-        train(small_recipe(), folder, warn=warnings.append)
-        assert len(warnings) == 1
-        assert (
-            "step-0000000013: " + ("manifest.json" if spoiled == "empty" else "state.json is of step 12") in warnings[0]
-        )
-        assert differences(contents(folder), expected) == []
 
 
 @pytest.mark.usefixtures("no_flush")

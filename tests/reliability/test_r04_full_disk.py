@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -15,7 +14,7 @@ from labelembed.recipes.loading import load_recipe
 from labelembed.runs.comparison import run_comparison
 from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.training.checkpoints import load_newest
-from labelembed.training.files import make_writable_folder, saving
+from labelembed.training.files import make_writable_folder
 from labelembed.training.run_folder import RunFolder
 from tests.made_full_disk import FailingDisk
 from tests.made_small_disk import outcome_on_small_disk
@@ -116,17 +115,6 @@ def test_file_system_that_does_not_tell_its_room_stops_no_run(total, free, tmp_p
     # Some of networks tell something of 0 bytes, some 0 although they can be written.
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=total, free=free))
     make_writable_folder(tmp_path / "run", needed_bytes=10**12)
-
-
-def test_file_system_that_cannot_be_asked_stops_no_run(tmp_path, monkeypatch):
-    def fail(path):
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-
-    monkeypatch.setattr(shutil, "disk_usage", fail)
-    make_writable_folder(tmp_path / "run", needed_bytes=10**12)
-    expected = pytest.raises(TrainingError, match="about 5 bytes are needed and what is free is not told")
-    with expected, saving(tmp_path, needed_bytes=5):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_comparison_on_a_full_disk_says_what_is_needed_and_goes_on_by_the_same_command(tmp_path):

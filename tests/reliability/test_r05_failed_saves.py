@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 
 import pytest
@@ -13,7 +12,6 @@ from labelembed.recipes.loading import load_recipe
 from labelembed.runs.comparison import run_comparison
 from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.training.run_folder import RunFolder
-from tests.made_checkpoints import assert_loads, save
 from tests.made_full_disk import FailingDisk
 from tests.made_in_process import make_runs_here
 from tests.made_small_disk import outcome_on_small_disk
@@ -121,16 +119,3 @@ def test_run_of_a_comparison_that_cannot_be_saved_is_failed_with_the_reason_and_
 
 
 # ---- single saves
-
-
-def test_folder_that_cannot_be_written_stops_the_save(two_checkpoints):
-    folder, _ = two_checkpoints
-    folder.chmod(0o500)
-    try:
-        if os.access(folder, os.W_OK):
-            pytest.skip("this user may write into read-only folders")
-        with pytest.raises(TrainingError, match="cannot save"):
-            save(folder, 3)
-    finally:
-        folder.chmod(0o700)
-    assert_loads(folder, 2)

@@ -173,20 +173,6 @@ def test_signal_before_anything_is_written_leaves_nothing(verb, number, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_signal_while_a_corpus_is_made_leaves_nothing(monkeypatch, tmp_path):
-    for side in ("source", "target"):
-        (tmp_path / side).write_text("a b\n" * 10)
-    words = ["--train", tmp_path / "source", tmp_path / "target", "--out", tmp_path / "corpus"]
-
-    def hit(*_, **__):
-        assert any(path.name.startswith(".corpus-") for path in tmp_path.iterdir())
-        signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr("labelembed.data.corpus.preprocessing._write_split", hit)
-    assert call("preprocess", *words).code == 143
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
-
-
 @pytest.mark.usefixtures("no_flush")
 @pytest.mark.parametrize("phase", ["refuse_other_data", "begin", "give_teacher", "conclude", "finish"])
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
