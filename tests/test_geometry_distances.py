@@ -113,13 +113,6 @@ def test_close_labels_keep_their_distance():
     assert 0.0009 < float(distances[0, 1]) < 0.003
 
 
-def test_soft_targets_are_float32_whatever_the_table():
-    for dtype in (torch.float64, torch.bfloat16):
-        table = made("similarities", 7).similarities.to(dtype)
-        soft = LabelGeometry(range(7), similarities=table).soft_targets()
-        torch.testing.assert_close(soft, table.float().softmax(dim=1))
-
-
 def test_distances_of_very_many_similarities_are_refused(monkeypatch):
     monkeypatch.setattr("labelembed.geometry.label_geometry.MOST_DECOMPOSED", 3)
     assert LabelGeometry("abc", similarities=torch.eye(3)).distances().shape == (3, 3)
@@ -183,19 +176,3 @@ def test_coarse_neighbours_of_equal_vectors_have_distance_0_and_no_label_is_its_
     assert all(label not in near for label, near in enumerate(places.tolist()))
     _, cosines = nearest.nearest_labels(vectors, range(4), 3, kind="cosine", coarse=True)
     assert cosines[2].tolist() == [0.0, 0.0, 0.0]  # a vector of zeros is like nothing
-
-
-def test_labels_without_direction_are_alike_to_nothing():
-    geometry = LabelGeometry(("a", "b", "zero"), vectors=torch.tensor([[1.0, 0], [1.0, 1.0], [0, 0]]), metric="cosine")
-    assert [near.score for near in geometry.neighbours("zero")] == [0.0, 0.0]
-    assert geometry.neighbours("a")[-1] == ("zero", 0.0)
-
-
-def test_a_block_of_scores_is_all_that_is_made(monkeypatch):
-    """No score of all labels with all is made at once."""
-    sizes = []
-    largest = nearest.stable_topk
-    monkeypatch.setattr(nearest, "stable_topk", lambda scores, k: sizes.append(scores.numel()) or largest(scores, k))
-    monkeypatch.setattr(nearest, "_SCORES_AT_ONCE", 40_000)
-    assert len(made("cosine", count=2_000, size=8).all_neighbours(3)) == 2_000
-    assert (max(sizes), sum(sizes)) == (40_000, 2_000 * 2_000)

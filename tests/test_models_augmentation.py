@@ -90,20 +90,6 @@ def naive_square(row: int, column: int, side: int) -> tuple[bool, ...]:
     return tuple(top <= y < top + side and left <= x < left + side for y in range(8) for x in range(10))
 
 
-def test_cutout_acts_in_training_only_and_after_the_crop():
-    augmentation = Augmentation("crop_flip", cutout=2, input_shape=SHAPE)
-    inputs = pictures(5)
-    torch.manual_seed(0)
-    changed = augmentation(inputs)
-    torch.manual_seed(0)
-    moved = Augmentation("crop_flip", input_shape=SHAPE)(inputs)
-    kept = changed != 0
-    assert torch.equal(changed[kept], moved[kept])
-    assert bool((kept.sum((1, 2, 3)) < 240).all())
-    assert torch.equal(augmentation.eval()(inputs), inputs)
-    assert Augmentation("none", cutout=2, input_shape=SHAPE)(inputs[:0]).shape == (0, *SHAPE)
-
-
 @pytest.mark.parametrize("seed", range(2))
 def test_mixup_fades_each_row_into_its_partner(seed):
     inputs = pictures(12)
@@ -152,20 +138,6 @@ def test_shares_follow_the_beta_distribution():
     assert cut.mean() > even.mean()  # what the border cuts off stays the picture's own
 
 
-@pytest.mark.parametrize("mixing", ["mixup", "cutmix"])
-def test_mixing_repeats_with_the_generator_and_takes_small_batches(mixing):
-    made = Mixing(mixing, alpha=0.4, input_shape=SHAPE)
-    inputs = pictures(6)
-    torch.manual_seed(7)
-    first, second = made(inputs), made(inputs)
-    torch.manual_seed(7)
-    assert all(torch.equal(*pair) for pair in zip(made(inputs), first, strict=True))
-    assert not torch.equal(first.inputs, second.inputs)
-    for count in (0, 1):
-        assert made(inputs[:count]).inputs.shape == (count, *SHAPE)
-    assert torch.equal(made(inputs[:1]).inputs, inputs[:1])
-
-
 def test_mixup_takes_what_is_no_picture_and_cutmix_refuses_it():
     mixed = Mixing("mixup", input_shape=(7,))(torch.randn(4, 7))
     assert mixed.inputs.shape == (4, 7)
@@ -187,17 +159,6 @@ def network(**data):
     }
     recipe = parse_recipe(values, source="test")
     return build_network(recipe, num_labels=3, input_shape=SHAPE, scaling=nn.Identity())
-
-
-def test_network_augments_scaled_pictures_in_training():
-    made = network(augmentation="flip")
-    seen = []
-    made.encoder.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-    inputs = pictures(50)
-    made.hidden(inputs)
-    made.eval().hidden(inputs)
-    assert not torch.equal(seen[0], inputs)
-    assert torch.equal(seen[1], inputs)
 
 
 def test_network_mixes_in_training_and_gives_the_objective_both_labels():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from labelembed.errors import DataError, RecipeError
+from labelembed.errors import DataError
 from labelembed.models import Backbone
 from labelembed.models.backbones import read_weights
 from labelembed.recipes.schema import parse_recipe
@@ -52,12 +52,6 @@ def test_grey_pictures_are_given_to_all_three_colours():
     model = Backbone(input_shape=(1, 32, 32), backbone=NAME).eval()
     inputs = torch.randn(2, 1, 32, 32)
     assert torch.equal(model(inputs), model.layers(inputs.repeat(1, 3, 1, 1)))
-
-
-@pytest.mark.usefixtures("timm")
-def test_every_other_number_of_channels_is_the_networks_own():
-    model = Backbone(input_shape=(4, 32, 32), backbone=NAME)
-    assert model(torch.randn(2, 4, 32, 32)).shape == (2, model.hidden_size)
 
 
 @pytest.mark.usefixtures("timm")
@@ -135,16 +129,6 @@ def test_files_that_hold_no_weights_are_refused_and_nothing_in_them_is_run(tmp_p
     assert not hacked.exists()
 
 
-def test_damaged_safetensors_are_refused(tmp_path):
-    path = tmp_path / "weights.safetensors"
-    path.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}      ")
-    with pytest.raises(DataError, match="holds no weights"):
-        read_weights(path)
-    path.write_bytes(b"short")
-    with pytest.raises(DataError, match="cannot be read as weights"):
-        read_weights(path)
-
-
 @pytest.mark.usefixtures("timm")
 def test_arguments_that_make_no_backbone_are_all_named():
     with pytest.raises(ValueError, match="got") as caught:
@@ -161,12 +145,6 @@ def test_arguments_that_make_no_backbone_are_all_named():
 def recipe(**model):
     values = {"data": "digits", "model": {"name": "timm", **model}, "objective": "one_hot"}
     return parse_recipe(values | {"epochs": 1, "batch_size": 10}, source="test")
-
-
-@pytest.mark.usefixtures("timm")
-def test_recipe_with_an_unknown_backbone_is_refused_before_anything_is_read():
-    with pytest.raises(RecipeError, match=r"model\.backbone: must be a name of timm\.list_models\(\)"):
-        recipe(backbone="resnet5o")
 
 
 def test_without_timm_the_message_says_what_to_install_and_recipes_can_be_read(monkeypatch):

@@ -75,31 +75,6 @@ def test_the_exported_form_gives_the_same_rows_for_any_number_of_texts(folder):
             torch.testing.assert_close(exported(rows), model(rows), rtol=0, atol=1e-6)  # another padding
 
 
-def test_padding_moves_nothing(folder):
-    model = built(folder, dropout=0.0)
-    longer = torch.cat([inputs_of(TEXTS), torch.zeros(len(TEXTS), 5, dtype=torch.int32)], dim=1)
-    gradients = []
-    for inputs in (inputs_of(TEXTS), longer):
-        model.zero_grad()
-        model(inputs).square().sum().backward()
-        gradients.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
-    assert all(torch.equal(gradients[0][name], gradients[1][name]) for name in gradients[0])
-    words = gradients[0]["layers.embeddings.word_embeddings.weight"].abs().sum(1) > 0
-    assert not words[WORDS.index("[PAD]")]
-    assert words[WORDS.index("film")]
-
-
-def test_dropout_is_that_of_encoder_and_mean_in_training_alone(tmp_path):
-    model = built(write_encoder(tmp_path, bert(vocabulary=len(WORDS), dropout=0.3)), dropout=0.5)
-    inputs = inputs_of(TEXTS)
-    first, second = model(inputs), model(inputs)
-    assert 0.3 < (first == 0).float().mean() < 0.7
-    both = (first != 0) & (second != 0)
-    assert not torch.equal(first[both], second[both])
-    model.eval()
-    assert torch.equal(model(inputs), model(inputs))
-
-
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory):
     import transformers
@@ -120,12 +95,6 @@ def test_frozen_layers_and_embeddings_stay_as_they_are(deep, frozen):
     assert any(".embeddings." in name for name in trained) == (frozen == 0)
 
 
-def test_what_stands_after_the_layers_is_trained_with_them(tmp_path):
-    model = built(write_encoder(tmp_path, gpt2(vocabulary=len(WORDS)), marks=False), layers_frozen=1)
-    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    assert trained == ["layers.ln_f.weight", "layers.ln_f.bias"]
-
-
 def test_encoder_learns_at_its_own_rate_and_frozen_weights_at_none(deep):
     encoder = built(deep, layers_frozen=2, learning_rate_factor=0.25)
     network = Network(torch.nn.Identity(), encoder, OneHot(encoder.hidden_size, 2))
@@ -141,13 +110,6 @@ def test_encoder_learns_at_its_own_rate_and_frozen_weights_at_none(deep):
     moved = {name for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])}
     assert moved
     assert all(name.startswith("layers.encoder.layer.2.") for name in moved)
-
-
-def test_random_weights_take_the_place_of_those_that_are_loaded_later(folder):
-    filled, empty = built(folder), built(folder, encoder_filled=False)
-    assert filled.state_dict().keys() == empty.state_dict().keys()
-    name = "layers.embeddings.word_embeddings.weight"
-    assert not torch.equal(filled.state_dict()[name], empty.state_dict()[name])
 
 
 def test_half_precision_weights_are_trained_in_float32(tmp_path):

@@ -35,14 +35,12 @@ class Hypothesis:
         log_probability: Sum of the log-probabilities of the tokens and, where it ended, of END.
         attention: For each token the source position with the highest attention; None when the step function
             returns no attention.
-        finished: Whether END was reached; only a sentence that never ended has hypotheses that were cut.
     """
 
     tokens: tuple[int, ...]
     score: float
     log_probability: float
     attention: tuple[int, ...] | None = None
-    finished: bool = True
 
 
 @dataclass
@@ -123,7 +121,7 @@ class BeamSearch:
         source_lengths: Tensor | Sequence[int] | None = None,
         device: torch.device | str | None = None,
     ) -> list[list[Hypothesis]]:
-        """Returns for each sentence its hypotheses, best first; at least one, at most `n_best`.
+        """Returns for each sentence its hypotheses, best first, at most `n_best`; none where END has no probability.
 
         Args:
             step: Takes the last tokens [N] and a state of N hypotheses; returns the log-probabilities [N, C] of what
@@ -163,8 +161,6 @@ class BeamSearch:
             for place, (sentence, best) in enumerate(zip(active, reached[:, 0].tolist(), strict=True)):
                 if not self._is_done(sentence, best, length + 1):
                     kept.append(place)
-                elif not sentence.found:
-                    sentence.found = self._cut(totals[place], history[place], attends)
             active = [active[place] for place in kept]
             if not active:
                 break
@@ -230,7 +226,8 @@ class BeamSearch:
         sentence.ended += 1
         score, found = total / self._penalty(len(history) + 1), sentence.found
         if len(found) < self.n_best or score > found[-1].score:
-            found.append(_hypothesis(history, score, total, attends))
+            tokens, attended = history.T.tolist()
+            found.append(Hypothesis(tuple(tokens), score, total, tuple(attended) if attends else None))
             found.sort(key=lambda one: -one.score)  # stable: of equal ones the first that finished
             del found[self.n_best :]
 
@@ -244,19 +241,5 @@ class BeamSearch:
         lengths = (max(length, self.minimum_length) + 1, sentence.limit + 1)
         return max(best / self._penalty(length) for length in lengths) <= sentence.found[-1].score
 
-    def _cut(self, totals: Tensor, histories: Tensor, attends: bool) -> list[Hypothesis]:
-        """Returns the open hypotheses [W], [W, t, 2] of a sentence none of which could end, as far as they came."""
-        penalty = self._penalty(histories.shape[1])
-        return [
-            _hypothesis(history, total / penalty, total, attends, finished=False)
-            for total, history in zip(totals.tolist()[: self.n_best], histories, strict=False)
-            if total > -float("inf")
-        ]
-
     def _penalty(self, length: int) -> float:
         return float(((5 + length) / 6) ** self.length_penalty)
-
-
-def _hypothesis(history: Tensor, score: float, total: float, attends: bool, *, finished: bool = True) -> Hypothesis:
-    tokens, attended = history.T.tolist()
-    return Hypothesis(tuple(tokens), score, total, tuple(attended) if attends else None, finished)
