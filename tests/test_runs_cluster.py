@@ -29,11 +29,11 @@ from tests.made_cli import call, succeed
 from tests.made_training import (
     CommandLines,
     attempt,
+    contents,
     differences,
     do_job,
     fork_server,
     job_of,
-    left_by,
     newest,
     small_recipe,
     wait_until,
@@ -119,7 +119,7 @@ def test_table_is_that_of_this_machine_and_the_second_call_makes_nothing(two_pro
     assert first.out.splitlines()[0] == second.out.splitlines()[0]
     for run in sorted((tmp_path / "jobs" / "runs").glob("*/seed-*")):
         other = tmp_path / "machines" / run.relative_to(tmp_path / "jobs")
-        assert differences(left_by(other), left_by(run)) == []
+        assert differences(contents(other), contents(run)) == []
         assert RunFolder(other).environment()["command"][1] == "compare"
         assert RunFolder(other).environment()["threads"] == 1
         assert (other / "worker.log").exists()

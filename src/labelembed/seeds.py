@@ -8,12 +8,9 @@ they draw.
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,38 +39,13 @@ def seeded(seed: int, *purpose: object) -> Iterator[None]:
         yield
 
 
-def seed_everything(seed: int, *purpose: object) -> None:
-    """Sets torch's, NumPy's and Python's global generators for one purpose of a run."""
+def seed_step(device: torch.device, seed: int, *purpose: object) -> None:
+    """Sets the global generators of the CPU and of a device for one step of a run.
+
+    What a step draws, as dropout masks, then follows from its number, and a resumed run needs no state of generators.
+    """
     value = derived_seed(seed, *purpose)
-    torch.manual_seed(value)
-    np.random.seed(value % 2**32)
-    random.seed(value)
-
-
-def capture() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Returns all global random states as (tensors, JSON values); see `restore`."""
-    tensors = {"torch": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        tensors |= {f"cuda.{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
-    kind, keys, position, has_gauss, cached = np.random.get_state()
-    version, words, gauss = random.getstate()
-    values = {
-        "numpy": [str(kind), np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
-        "python": [version, list(words), gauss],
-    }
-    return tensors, values
-
-
-def restore(tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-    """Restores what `capture` returned."""
-    torch.set_rng_state(tensors["torch"].cpu())
-    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    for index in range(devices):
-        if f"cuda.{index}" in tensors:
-            torch.cuda.set_rng_state(tensors[f"cuda.{index}"].cpu(), index)
-    kind, keys, position, has_gauss, cached = values["numpy"]
-    if not 0 <= position <= len(keys) == 624:  # NumPy would read beyond the end of its own memory
-        raise ValueError(f"NumPy's random state is at {position} of {len(keys)} words")
-    np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), position, has_gauss, cached))
-    version, words, gauss = values["python"]
-    random.setstate((version, tuple(words), gauss))
+    # `torch.manual_seed` would take a tenth of a millisecond where there is no GPU.
+    torch.default_generator.manual_seed(value)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(value)

@@ -139,7 +139,6 @@ WAYS = {
         "objective": {"name": "label_embedding", "embedding": "compressed", "rank": 4, "impl": "chunked"}
     },
     "chunked head, one-hot": {"objective": {"name": "one_hot", "impl": "chunked"}},
-    "chunks": {"objective": {"name": "label_embedding", "impl": "chunked"}},
     "bf16": {"precision": "bf16"},
     "bf16, retrospection": {"precision": "bf16", "objective": {"name": "retrospection", "store_every": 1}},
 }

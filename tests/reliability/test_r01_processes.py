@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", sized(short=["retrospection"], full=list(OBJECTIVES)))
+@pytest.mark.parametrize("name", sized(short=[], full=list(OBJECTIVES)))
 def test_two_processes_go_on_as_if_they_had_not_been_stopped(name, tmp_path, figure):
     # With dropout: of the 51 rows of a step one has 26, so that they draw unlike.
     (tmp_path / "outputs").mkdir()

@@ -107,7 +107,6 @@ def test_signals_at_random_moments_leave_a_run_that_goes_on(name, commands, kind
 VERBS = {
     "compare": ["compare", "--objectives", "one_hot", "--seeds", "2", "--jobs", "2"],
     "tune": ["tune", "--objectives", "label_smoothing", "--trials", "2", "--jobs", "2"],
-    "compare --tuned": ["compare", "--tuned", "--objectives", "label_smoothing", "--trials", "2", "--seeds", "1"],
 }
 
 
@@ -144,8 +143,6 @@ def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(ver
 BEFORE_TRAINING = {
     "train": (["train"], "labelembed.runs.run.build_data"),
     "compare": (["compare", "--jobs", "1"], "labelembed.runs.machines.build_data"),
-    "tune": (["tune", "--jobs", "1"], "labelembed.runs.machines.build_data"),
-    "compare --tuned": (["compare", "--tuned"], "labelembed.runs.machines.build_data"),
     "train, building the network": (["train"], "labelembed.runs.run.network_for"),
     "train, before the first step": (["train"], "labelembed.training.batches.placed"),
 }
@@ -154,8 +151,6 @@ BEFORE_TRAINING = {
 @pytest.mark.parametrize("verb", BEFORE_TRAINING)
 @pytest.mark.parametrize("number", sized(short=[signal.SIGTERM], full=SIGNALS))
 def test_signal_before_anything_is_written_leaves_nothing(verb, number, monkeypatch, tmp_path):
-    if "tune" in verb:
-        pytest.importorskip("optuna")
     (name, *words), place = BEFORE_TRAINING[verb]
     out = tmp_path / "out" / "folder"
     began = []

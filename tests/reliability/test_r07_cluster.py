@@ -14,7 +14,7 @@ import pytest
 from labelembed.runs.cluster import open_cluster
 from labelembed.runs.worker_log import LOG_FILE
 from tests.made_failing_jobs import HARMS, harmed_job
-from tests.made_training import differences, fork_server, left_by, train
+from tests.made_training import contents, differences, fork_server, train
 from tests.reliability.test_r07_killed_runs import LONGEST_SILENCE_SECONDS, compared, places_that_tell, planned, told_of
 
 dask = pytest.importorskip("dask", reason="the extra `cluster` (distributed) is not installed")
@@ -91,7 +91,7 @@ def test_killed_runs_on_a_cluster_are_told_with_their_last_words_and_made_again_
     # One that was killed once has gone on elsewhere from its checkpoint, as if nothing had happened.
     (recipe, folder) = next(run[2:] for run in runs if run[3].parts[-2:] == ("label_smoothing", "seed-0"))
     train(recipe, tmp_path / "alone")
-    assert differences(left_by(folder), left_by(tmp_path / "alone")) == []
+    assert differences(contents(folder), contents(tmp_path / "alone")) == []
 
     (out / HARMS).write_text("{}")
     with open_cluster(address, folder=out) as cluster:

@@ -1,4 +1,4 @@
-"""R15: runs of every release go on as they would have; a changed recipe goes on by force; newer files are told."""
+"""R15: runs of every release go on, to recorded numbers; a changed recipe goes on by force; newer files are told."""
 
 from __future__ import annotations
 

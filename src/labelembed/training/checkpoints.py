@@ -35,8 +35,8 @@ class Checkpoint:
 
     Args:
         step: Number of optimiser steps made.
-        tensors: Groups of named tensors, a file each: network, optimizer, random, best.
-        values: JSON values: position, sums, best score, random states, schedule, hyper-parameters.
+        tensors: Groups of named tensors, a file each: network, optimizer, best.
+        values: JSON values: position, sums, best score, schedule, hyper-parameters.
     """
 
     step: int

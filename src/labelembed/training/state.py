@@ -8,15 +8,12 @@ from typing import Annotated, Any
 
 import pydantic
 import torch
-import torch.distributed as dist
 from pydantic import ConfigDict, Field
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from labelembed import seeds
-from labelembed.distributed import gather, process_count
 from labelembed.training.checkpoints import Checkpoint
 from labelembed.training.network import Network
 from labelembed.training.old_names import of_today
@@ -24,8 +21,6 @@ from labelembed.training.optimizers import load_state, state_tensors
 
 _Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
 _Number = Annotated[float, Field(strict=True)]
-# Random states of several processes, [processes, length], beside those of the first.
-_OF_EACH = " of each process"
 
 
 @pydantic.dataclasses.dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -101,7 +96,6 @@ class _Saved(pydantic.BaseModel):
     optimizer: dict[str, Any]
     scheduler: _Scheduler
     scaler: dict[str, Any]
-    random: dict[str, Any]
 
 
 class RunState:
@@ -153,8 +147,7 @@ class RunState:
     # ---- all of it
 
     def checkpoint(self) -> Checkpoint:
-        """Returns it all, with the random states of all processes, which must call it together."""
-        random_tensors, random_values = seeds.capture()
+        """Returns it all."""
         optimizer_tensors, optimizer_values = state_tensors(self.optimizer)
         values: dict[str, Any] = {
             "position": dataclasses.asdict(self.position),
@@ -162,13 +155,8 @@ class RunState:
             "optimizer": optimizer_values,
             "scheduler": {key: value for key, value in self.scheduler.state_dict().items() if key != "lr_lambdas"},
             "scaler": self.scaler.state_dict() if self.scaler is not None else {},
-            "random": random_values,
         }
-        # Each process draws its own dropout masks, for its own share of the examples.
-        for kind, state in self._own_random_states().items() if process_count() > 1 else ():
-            (of_all,) = gather(state.to(self.device)[None])
-            random_tensors[kind + _OF_EACH] = of_all.cpu()
-        tensors = {"network": self.network.state_dict(), "optimizer": optimizer_tensors, "random": random_tensors}
+        tensors = {"network": self.network.state_dict(), "optimizer": optimizer_tensors}
         if self.best_weights:
             tensors["best"] = self.best_weights
         return Checkpoint(self.position.step, tensors, values)
@@ -195,19 +183,8 @@ class RunState:
         self._restore_scheduler(saved.scheduler.last_epoch)
         if self.scaler is not None and saved.scaler:
             self.scaler.load_state_dict(saved.scaler)
-        random = checkpoint.tensors["random"]
-        seeds.restore(random, saved.random)
-        of_each = random.get("torch" + _OF_EACH)
-        if of_each is not None and len(of_each) == process_count():  # in another number the first one's has to do
-            torch.set_rng_state(of_each[dist.get_rank()].clone())  # of a part of a tensor torch reads the beginning
-            if "cuda" + _OF_EACH in random and self.device.type == "cuda":
-                torch.cuda.set_rng_state(random["cuda" + _OF_EACH][dist.get_rank()].clone(), self.device)
         self.set_term_sums(saved.term_sums)
         self.position = saved.position
-
-    def _own_random_states(self) -> dict[str, Tensor]:
-        cuda = {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}
-        return {"torch": torch.get_rng_state()} | cuda
 
     def _restore_scheduler(self, steps: int) -> None:
         """Counts on from the step that was saved; base rates and their factors are those of the recipe."""

@@ -119,8 +119,6 @@ class Trainer:
             TrainingError: When a term is not finite, or a checkpoint cannot be saved.
             InterruptedTraining: After a signal; the state is saved.
         """
-        if self.position.step == 0:
-            seeds.seed_everything(self.settings.seed, "training")
         if self.settings.compile or self.device.type != "cpu":
             size, parts = self.batch_size, self.accelerator.num_processes * self.settings.micro_batches
             warm_up(self.network, self.data, -(-size // parts) if isinstance(size, int) else size)
@@ -176,6 +174,7 @@ class Trainer:
     def _step(self, batch: AnyBatch) -> None:
         """Makes one optimiser step on this process's share of a batch, unless something in it is not finite."""
         settings, accelerator = self.settings, self.accelerator
+        seeds.seed_step(self.device, settings.seed, "step", self.position.step, accelerator.process_index)
         # What the step learns from, over all processes together; the last batch of an epoch may be smaller.
         if isinstance(batch, PairBatch):
             examples = batch.tokens
