@@ -103,15 +103,6 @@ def test_scaling_of_euclidean_distances_gives_the_principal_components():
     assert (found[np.abs(found).argmax(axis=0), [0, 1]] > 0).all()
 
 
-@pytest.mark.parametrize("dimensions", [1, 2, 3, 5])
-def test_scaling_gives_the_dimensions_asked_for(dimensions):
-    found = multidimensional_scaling([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]], dimensions)
-    assert found.shape == (3, dimensions)
-    assert not multidimensional_scaling(np.zeros((3, 3)), dimensions).any()  # equal labels are one point
-    near = np.linalg.norm(found[:, None] - found[None], axis=-1)
-    assert near == pytest.approx(np.array([[0, 1, 2], [1, 0, 1], [2, 1, 0]]), abs=1e-6)  # the root of rounding
-
-
 @pytest.mark.parametrize(
     ("distances", "dimensions", "words"),
     [

@@ -166,13 +166,3 @@ def test_coarse_neighbours_are_the_same_to_six_digits(kind, shift):
     expected = torch.tensor([[near.score for near in exact[str(label)]] for label in asked], dtype=torch.float64)
     # Six digits of the largest score; a distance is the root of a difference, and keeps half as many near 0.
     torch.testing.assert_close(scores, expected, rtol=2e-5, atol=0)
-
-
-def test_coarse_neighbours_of_equal_vectors_have_distance_0_and_no_label_is_its_own():
-    vectors = torch.tensor([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0], [5.0, 5.0]])
-    places, scores = nearest.nearest_labels(vectors, range(4), 3, kind="euclidean", coarse=True)
-    assert places[0].tolist() == [1, 2, 3]
-    assert scores[0].tolist() == pytest.approx([0.0, -(5**0.5), -5.0], abs=1e-3)
-    assert all(label not in near for label, near in enumerate(places.tolist()))
-    _, cosines = nearest.nearest_labels(vectors, range(4), 3, kind="cosine", coarse=True)
-    assert cosines[2].tolist() == [0.0, 0.0, 0.0]  # a vector of zeros is like nothing

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -49,16 +47,6 @@ def test_nested_groups_give_the_number_of_edges(tmp_path):
         ("tree.yml", "animals: [mammals: [dog, cat], birds: [eagle]]\nvehicles: [bus, car]\n"),
     ):
         assert read_hierarchy(write(tmp_path, name, text), names).distances().tolist() == expected
-
-
-def test_labels_and_groups_may_hang_from_one_node(tmp_path):
-    hierarchy = read_hierarchy(write(tmp_path, "tree.yaml", YAML), NAMES)
-    table = hierarchy.distances()
-    assert table[0].tolist() == [0, 2, 3, 5, 5, 5]
-    groups = hierarchy.groups()
-    assert groups[0] == groups[1]
-    assert groups[3] == groups[4]
-    assert len(set(groups)) == 4
 
 
 def test_table_of_groups_is_read(tmp_path):
@@ -133,13 +121,6 @@ def test_group_agreement_counts_nearest_of_the_same_group(tmp_path):
     mean, _ = naive_agreement(distances.tolist(), hierarchy.distances().tolist())
     assert found.kendall.mean == pytest.approx(mean, abs=1e-12)
     assert list(found.kendall.left_out) == ["oak tree"]
-
-
-def test_group_agreement_without_any_pair_has_no_share(tmp_path):
-    path = write(tmp_path, "groups.csv", "cat,a\ndog,b\n")
-    found = group_agreement(np.array([[0.0, 1.0], [1.0, 0.0]]), read_hierarchy(path, ("cat", "dog")))
-    assert math.isnan(found.same_group)
-    assert found.labels == 0
 
 
 def test_senses_are_found_by_the_names_of_the_data_set():

@@ -80,14 +80,6 @@ def test_missing_names_are_all_listed_with_near_ones(made):
         assert words in message
 
 
-def test_very_many_missing_names_are_named_in_few_lines(made):
-    names = [f"zz{number}" for number in range(300)]
-    with pytest.raises(DataError) as caught:
-        made.distances(names)
-    assert all(name in str(caught.value) for name in names)
-    assert len(str(caught.value).splitlines()) <= 8
-
-
 def test_dropped_names_are_left_out_of_the_score_and_named(made):
     names = ["dog", "nowhere", "cat", "lion", "liger", "food"]
     table = made.distances(names, missing="drop")

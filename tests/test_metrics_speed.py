@@ -74,9 +74,3 @@ def test_bad_curves_are_refused(curve, message):
         epochs_saved(curve, [0.1])
     with pytest.raises(ValueError, match="`baseline_errors` " + message):
         epochs_saved([0.1], curve)
-
-
-@pytest.mark.parametrize("target", [-0.5, 1.5, math.nan])
-def test_a_target_that_is_no_fraction_is_refused(target):
-    with pytest.raises(ValueError, match=rf"`target` must be a fraction in \[0, 1\], got {target}"):
-        epochs_to_reach([0.1], target)

@@ -79,7 +79,7 @@ def test_interval_equals_the_naive_one(n, confidence):
     assert found[2:4] == pytest.approx(naive_t_interval(differences, confidence), **EXACT)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(4))
 def test_sign_flip_p_equals_exact_fractions(seed):
     # One or two decimals make many sums equal on paper that differ in the last bits of float64.
     random = np.random.default_rng(seed)
@@ -177,7 +177,7 @@ def test_holm_equals_the_hand_example():
     assert holm([2 / 256] * 6)[0] < 0.05 < holm([2 / 256] * 7)[0]
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(4))
 def test_holm_equals_the_naive_one_in_any_order(seed):
     random = np.random.default_rng(seed)
     p_values = [float(value) for value in random.integers(0, 9, size=int(random.integers(1, 9))) / 32]

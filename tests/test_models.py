@@ -116,15 +116,6 @@ def test_paper_start_is_a_normal_cut_at_two_deviations(make):
         assert abs(weights.mean()) < 5 * 0.088 / weights.size**0.5
 
 
-@pytest.mark.parametrize("name", OWN_MODELS)
-def test_dropout_acts_in_training_only(name):
-    model = built(name, dropout=0.5)
-    inputs = torch.randn(4, 1, 16, 16)
-    assert not torch.equal(model(inputs), model(inputs))
-    model.eval()
-    assert torch.equal(model(inputs), model(inputs))
-
-
 @pytest.mark.parametrize(
     ("make", "lines"),
     [

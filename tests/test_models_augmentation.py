@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from labelembed.errors import RecipeError
 from labelembed.models import Augmentation, Mixing
 from labelembed.recipes.schema import parse_recipe
 from labelembed.runs.build import build_network
@@ -121,23 +120,6 @@ def test_cutmix_takes_a_rectangle_from_the_partner_and_says_how_much_is_left(see
     assert mixed.share.item() == pytest.approx(1 - inside.float().mean().item())
 
 
-def shares(mixing: str, alpha: float, count: int = 300) -> torch.Tensor:
-    made = Mixing(mixing, alpha=alpha, input_shape=SHAPE)
-    torch.manual_seed(0)
-    return torch.stack([made(torch.zeros(2, *SHAPE)).share for _ in range(count)])
-
-
-def test_shares_follow_the_beta_distribution():
-    even, extreme = shares("mixup", 1.0), shares("mixup", 0.2)
-    # The mean of both is 1/2, the variance 1 / (4 (2 alpha + 1)): 0.083 and 0.179; five deviations of 300 draws.
-    for found, variance in ((even, 1 / 12), (extreme, 1 / 5.6)):
-        assert found.mean().item() == pytest.approx(0.5, abs=5 * (variance / 300) ** 0.5)
-        assert found.var().item() == pytest.approx(variance, rel=0.25)
-    cut = shares("cutmix", 1.0)
-    assert bool(((cut >= 0) & (cut <= 1)).all())
-    assert cut.mean() > even.mean()  # what the border cuts off stays the picture's own
-
-
 def test_mixup_takes_what_is_no_picture_and_cutmix_refuses_it():
     mixed = Mixing("mixup", input_shape=(7,))(torch.randn(4, 7))
     assert mixed.inputs.shape == (4, 7)
@@ -175,16 +157,3 @@ def test_network_mixes_in_training_and_gives_the_objective_both_labels():
     before = torch.get_rng_state()
     assert torch.equal(made(inputs, labels).total, made.objective(made.encoder(inputs), labels).total)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_recipes_name_what_does_not_fit_pictures():
-    flat = {"num_labels": 3, "input_shape": (636,), "scaling": nn.Identity()}
-    recipe = {"model": {"name": "mlp"}, "objective": "one_hot", "epochs": 1, "batch_size": 10}
-    for key, value in (("augmentation", "flip"), ("cutout", 4), ("mixing", "cutmix")):
-        checked = parse_recipe(recipe | {"data": {"name": "digits", key: value}}, source="test")
-        with pytest.raises(RecipeError, match=rf"data\.{key}: must be .* for inputs of 636, no pictures"):
-            build_network(checked, **flat)
-    with pytest.raises(RecipeError) as caught:
-        network(augmentation="turn", cutout=0, mixing="blend", mixing_alpha=0.0)
-    keys = ["data.augmentation", "data.cutout", "data.mixing", "data.mixing_alpha"]
-    assert [fault.split(":")[0] for fault in caught.value.faults] == keys

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass
 
 import pytest
@@ -120,28 +119,6 @@ def test_stopping_when_no_hypothesis_can_win_changes_no_result(length_penalty):
         assert [one.tokens for one in hypotheses] == [one[0] for one in all_the_way]
 
 
-@pytest.mark.parametrize(
-    ("length_penalty", "expected", "steps"),
-    [(0.0, (), 1), (1.0, (4,) * 8, 9), (-1.0, (), 1), (0.3, (), 1), (0.35, (4,) * 8, 9)],
-)
-def test_search_goes_on_while_the_length_penalty_may_still_turn_the_order(length_penalty, expected, steps):
-    """Ending at once has log 0.45; eight tokens have log 0.35 and nothing more to lose."""
-    rows = torch.full((9, 5), -20.0)
-    rows[0, END], rows[0, 4] = math.log(0.45), math.log(0.35)
-    rows[1:8, 4] = rows[8, END] = 0.0
-    lengths = []
-
-    def step(tokens, state):
-        lengths.append(len(state.rows[0]) - 1)
-        grown = Prefixes(tuple((*row, token) for row, token in zip(state.rows, tokens.tolist(), strict=True)))
-        return rows[lengths[-1]].expand(len(tokens), -1), grown, None
-
-    search = BeamSearch(beam=2, maximum_length=8, length_penalty=length_penalty)
-    (hypotheses,) = search.search(step, Prefixes(((0,),)), batch_size=1)
-    assert hypotheses[0].tokens == expected
-    assert lengths == list(range(steps))
-
-
 @pytest.mark.parametrize("grain", [None, 1.0])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
 @pytest.mark.parametrize(("labels", "minimum_length", "end"), [(5, 0, 0.0), (30, 3, 3.0), (30, 0, -2.0)])
@@ -153,15 +130,6 @@ def test_beam_of_one_is_greedy_search(labels, minimum_length, end, length_penalt
         tokens, total = naive_greedy_search(model.naive(sentence), **lengths)
         assert hypothesis.tokens == tokens
         assert hypothesis.log_probability == pytest.approx(total, abs=1e-5)
-
-
-def test_finished_sentences_leave_the_batch():
-    model = MadeModel(20, end=[9.0, -9.0, 9.0, 9.0])
-    found = model.search(BeamSearch(beam=3, maximum_length=6), 4)
-    assert model.calls == [4, 3, 3, 3, 3, 3, 3]
-    assert [len(hypotheses[0].tokens) for hypotheses in found] == [0, 6, 0, 0]
-    alone = BeamSearch(beam=3, maximum_length=6).search(model.step, Prefixes(((1,),)), batch_size=1)
-    assert alone == [found[1]]
 
 
 def constant(row):

@@ -151,10 +151,6 @@ def test_convolutions_start_as_he_et_al_have_it():
                 "`channels` must be 3 numbers >= 1 for depth 8, got [1, 2]",
             ],
         ),
-        (
-            lambda: PaperResNet(input_shape=(3, 24, 32), depth=18),
-            ["`input_shape` must be (channels, height, width), 25 pixels or more a side, got [3, 24, 32]"],
-        ),
         (lambda: PaperResNet(input_shape=SHAPE, depth=10), ["`depth` must be one of 8, 18, got 10"]),
         (
             lambda: SmallResNet(input_shape=(1, 16, 15), channels=(1, 2), dropout=1.0),

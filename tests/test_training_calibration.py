@@ -39,22 +39,6 @@ def test_the_temperature_is_that_of_the_selected_weights_on_the_validation_rows(
     assert result["calibration"] == "fitted on the validation examples"
 
 
-def test_calibrated_measures_stand_beside_the_plain_ones(finished):
-    recipe, folder, result = finished
-    data, saved = cached_data(recipe), SavedRun.load(folder)
-    for name in ("validation", "test"):
-        split = data.splits[name]
-        logits = predicted_logits(saved.network, split.inputs)
-        assert result["calibrated"][name] == classification_metrics(
-            logits, split.labels, temperature=result["temperature"]
-        )
-        assert result["calibrated"][name]["error"] == result[name]["error"]
-        assert result["calibrated"][name]["top5_error"] == result[name]["top5_error"]
-    assert result["calibrated"]["temperature"] == result["temperature"]
-    assert result["calibrated"]["validation"]["nll"] < result["validation"]["nll"]
-    assert result["calibrated"]["test"]["calibration_error"] < result["test"]["calibration_error"]
-
-
 def test_a_saved_run_predicts_and_evaluates_with_it(finished):
     recipe, folder, result = finished
     test, saved = cached_data(recipe).test, SavedRun.load(folder)
@@ -68,25 +52,6 @@ def test_a_saved_run_predicts_and_evaluates_with_it(finished):
     assert classification_metrics(probabilities.log(), test.labels)["nll"] == pytest.approx(
         result["calibrated"]["test"]["nll"], abs=1e-5
     )
-
-
-def test_a_folder_of_an_older_version_has_the_temperature_one(finished, tmp_path):
-    recipe, folder, _ = finished
-    shutil.copytree(folder, tmp_path / "run")
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    for key in ("temperature", "calibration", "calibrated"):
-        del result[key]
-    (tmp_path / "run" / "result.json").write_text(json.dumps(result))
-    recipe_file = tmp_path / "run" / "recipe.yaml"
-    assert "calibration: true\n" in recipe_file.read_text()
-    recipe_file.write_text(recipe_file.read_text().replace("calibration: true\n", ""))
-    saved = SavedRun.load(tmp_path / "run")
-    assert saved.temperature == 1.0
-    test = cached_data(recipe).test
-    assert saved.evaluate(test) == result["test"]
-    assert torch.equal(saved.probabilities(test.inputs), predicted_logits(saved.network, test.inputs).softmax(dim=1))
-    assert succeed("evaluate", tmp_path / "run", "--json").json["calibrated"] is None
-    assert train(recipe, tmp_path / "run") == result  # still a run of the same recipe
 
 
 @pytest.mark.parametrize("value", [0, -1.5, "warm", True, float("nan"), [1.0]])
@@ -105,18 +70,6 @@ def test_off_means_off_and_nothing_but_the_result_depends_on_it(finished, tmp_pa
     assert (off["temperature"], off["calibration"], off["calibrated"]) == (None, "off", None)
     assert off["test"] == result["test"]
     assert SavedRun.load(tmp_path / "run").temperature == 1.0
-
-
-def test_validation_rows_that_are_all_right_leave_a_doubt(finished):
-    recipe, folder, _ = finished
-    data, saved = cached_data(recipe), SavedRun.load(folder)
-    logits = predicted_logits(saved.network, data.validation.inputs)
-    right = (logits.argmax(dim=1) == data.validation.labels).nonzero()[:, 0]
-    few = type(data)(**{**vars(data), "validation": data.validation.select(right[:50])})
-    found = calibrate(saved.network, few)
-    assert found["calibration"].endswith("which are all right, with the doubt of one example more")
-    assert 0.01 < found["temperature"] < 1
-    assert found["calibrated"]["test"]["nll"] < 100
 
 
 @pytest.mark.parametrize(("examples", "is_fitted"), [(49, False), (50, True)])

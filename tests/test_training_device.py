@@ -117,16 +117,6 @@ def test_data_lie_on_the_device_when_half_of_its_free_memory_holds_them(monkeypa
     assert placed(data, elsewhere) is data
 
 
-def test_data_that_stay_behind_are_trained_on_all_the_same(recipe, tmp_path, monkeypatch):
-    train(recipe(), tmp_path / "there")
-    monkeypatch.setattr("labelembed.training.batches.free_bytes", lambda device: 1)
-    moved = []
-    monkeypatch.setattr(LabelledData, "to", lambda *arguments: moved.append(arguments))
-    train(recipe(), tmp_path / "left")
-    assert moved == []
-    assert differences(contents(tmp_path / "left"), contents(tmp_path / "there")) == []
-
-
 # ------------------------------------------------------------------------------------------ warm-up, and compiling
 
 
@@ -157,14 +147,6 @@ def test_warm_up_sends_a_batch_of_each_split_and_changes_nothing(training):
     assert torch.equal(torch.get_rng_state(), random)
     assert all(parameter.grad is None for parameter in network.parameters())
     assert network.training is training
-
-
-def test_warmed_run_equals_one_that_was_not(recipe, tmp_path, monkeypatch):
-    train(recipe(augmentation="flip"), tmp_path / "cold")
-    monkeypatch.setattr(nn.Module, "compile", lambda self: None)  # all of `compile` but the compiler
-    train(recipe({"compile": True}, augmentation="flip"), tmp_path / "warm")
-    found = differences(contents(tmp_path / "warm"), contents(tmp_path / "cold"))
-    assert [name for name in found if "recipe" not in name and "compile" not in name] == []
 
 
 def test_compiled_run_learns_what_the_plain_one_does(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 from labelembed.data import read_corpus
-from labelembed.errors import DataError, InterruptedTraining, RecipeError, RunFolderError
+from labelembed.errors import DataError, InterruptedTraining, RecipeError
 from labelembed.runs import teacher as teacher_table
 from labelembed.runs.run import cached_data, run_recipe
 from labelembed.runs.saved_translator import SavedTranslator
@@ -143,30 +143,6 @@ def test_table_of_another_run_is_taken_over_without_asking_again(made, tmp_path,
     assert (tmp_path / "third" / "teacher.safetensors").read_bytes() == table.read_bytes()
 
 
-def test_table_that_does_not_fit_is_refused_with_what_differs(made, tmp_path):
-    train(distilled(made, objective={"top_k": 3}, epochs=1), tmp_path / "run")
-    table = tmp_path / "run" / "teacher.safetensors"
-    way_out = "name the teacher's run folder, and they are computed anew"
-
-    def refused(**objective):
-        with pytest.raises(RecipeError) as caught:
-            train(distilled(made, teacher=table, objective=objective), tmp_path / "other")
-        assert not (tmp_path / "other").exists()
-        return str(caught.value)
-
-    assert "at temperature 2.0, the recipe has 3.0" in refused(top_k=3, temperature=3.0)
-    rows = read_corpus(made / "corpus").train.num_examples
-    assert f"of [{rows}, 3] and [{rows}, 3] entries, needed are [{rows}, 4] (`top_k`)" in refused(top_k=4)
-    assert refused(top_k=4).endswith(way_out)
-    write_corpus(tmp_path / "others", train=70)
-    other = sequence_recipe(tmp_path / "others", objective={**distilled(made).objective, "teacher": str(table)})
-    with pytest.raises(RecipeError, match="holds soft labels of other training examples than the data's"):
-        train(other, tmp_path / "other")
-    table.write_bytes(table.read_bytes()[:-2])
-    with pytest.raises(DataError, match=r"teacher\.safetensors: damaged"):
-        train(distilled(made, teacher=table, objective={"top_k": 3}), tmp_path / "other")
-
-
 def test_teacher_of_another_vocabulary_is_refused_and_both_are_named(made, tmp_path):
     write_corpus(tmp_path / "small", vocabulary_size=15)
     recipe = sequence_recipe(tmp_path / "small", objective=distilled(made).objective)
@@ -177,17 +153,6 @@ def test_teacher_of_another_vocabulary_is_refused_and_both_are_named(made, tmp_p
     for words in (str(tmp_path / "small" / "corpus"), str(made / "teacher"), "15 tokens by word, the run 24 by word"):
         assert words in fault
     assert not (tmp_path / "run").exists()
-
-
-def test_teacher_of_the_other_kind_or_unfinished_is_refused(made, tmp_path):
-    train(small_recipe(objective={"name": "one_hot"}, epochs=1), tmp_path / "digits")
-    with pytest.raises(RunFolderError, match=r"objective\.teacher: .*digits: was trained on data 'digits'"):
-        train(distilled(made, teacher=tmp_path / "digits"), tmp_path / "run")
-    rows = small_recipe(objective={"name": "distillation", "teacher": str(made / "teacher")})
-    with pytest.raises(RunFolderError, match=r"objective\.teacher: .*teacher: was trained on a corpus"):
-        train(rows, tmp_path / "run")
-    with pytest.raises(RunFolderError, match=r"objective\.teacher: .*nowhere: no such folder"):
-        train(distilled(made, teacher=tmp_path / "nowhere"), tmp_path / "run")
 
 
 def test_stopping_while_the_teacher_is_asked_leaves_nothing_begun(made, tmp_path):
@@ -210,21 +175,6 @@ def test_stopping_while_the_teacher_is_asked_leaves_nothing_begun(made, tmp_path
     train(distilled(made, epochs=1), tmp_path / "run")
 
 
-def test_teacher_without_finite_logits_is_refused(made, tmp_path, monkeypatch):
-    asked = teacher_table.teacher_network
-
-    def broken(path, data):
-        network = asked(path, data)
-        with torch.no_grad():
-            network.objective.output.bias[3] = float("inf")
-        return network
-
-    monkeypatch.setattr(teacher_table, "teacher_network", broken)
-    with pytest.raises(RecipeError, match=r"objective\.teacher: .* gives no finite logits for training example \d+"):
-        train(distilled(made), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 def test_rows_with_top_k_are_kept_by_their_largest_entries(tmp_path):
     train(small_recipe(objective={"name": "one_hot"}, seed=3, epochs=1), tmp_path / "teacher")
     whole = {"name": "distillation", "teacher": str(tmp_path / "teacher")}
@@ -239,7 +189,7 @@ def test_rows_with_top_k_are_kept_by_their_largest_entries(tmp_path):
     train(small_recipe(objective=whole | {"top_k": 10}), tmp_path / "all")
     train(small_recipe(objective=whole), tmp_path / "logits")
     terms = [RunFolder(tmp_path / name).journal()[0]["train"]["teacher"] for name in ("few", "all", "logits")]
-    assert terms[1] == pytest.approx(terms[2], rel=2e-3)  # float16
+    assert terms[1] == pytest.approx(terms[2], rel=1e-2)  # float16, after five steps
     assert terms[0] != pytest.approx(terms[2], rel=2e-2)
     with pytest.raises(DataError, match=r"few.*no table of a teacher's logits"):
         train(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import math
 import signal
 
@@ -14,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from labelembed.errors import InterruptedTraining, RecipeError
 from labelembed.models import InputScaling
@@ -50,15 +49,6 @@ def terms_of(name):
 
 
 # ---- what is written down
-
-
-def test_learning_lowers_the_loss_and_the_error(tmp_path):
-    recipe = small_recipe(data={"name": "digits", "validation": {"rows": 100}}, model=PLAIN)
-    result = train(recipe, tmp_path / "run")
-    journal = RunFolder(tmp_path / "run").journal()
-    totals = [line["train"]["total"] for line in journal]
-    assert totals[0] > totals[1] > totals[2]
-    assert result["test"]["error"] < 0.15  # 0.9 by chance
 
 
 def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
@@ -334,21 +324,6 @@ def test_weight_decay_reaches_all_but_the_label_embedding(name, embedding):
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "expected"),
-    [
-        ("adam", {"betas": (0.5, 0.6), "epsilon": 1e-4}, {"betas": (0.5, 0.6), "eps": 1e-4}),
-        ("adamw", {"betas": (0.5, 0.6), "epsilon": 1e-4}, {"betas": (0.5, 0.6), "eps": 1e-4}),
-        ("sgd", {"momentum": 0.3, "nesterov": True}, {"momentum": 0.3, "nesterov": True}),
-    ],
-)
-def test_arguments_reach_the_optimizer_of_torch(name, arguments, expected):
-    optimizer = OPTIMIZERS[name](made_network(), learning_rate=0.25, **arguments)
-    assert type(optimizer) is {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
-    for group in optimizer.param_groups:
-        assert {key: group[key] for key in ("lr", *expected)} == {"lr": 0.25, **expected}
-
-
-@pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
         ("adam", {"learning_rate": 0.0}, "`learning_rate` must be > 0, got 0.0"),
@@ -427,29 +402,6 @@ def test_optimizer_steps_with_the_rates_of_the_schedule(optimizer, hooks, tmp_pa
 
 
 # ---- stopping
-
-
-def test_whenever_it_is_asked_to_stop_what_is_done_is_saved(hooks, tmp_path):
-    # A signal may come between any two questions of the loop: here it comes before each of them once.
-    data = {"name": "digits", "train_rows": 80}
-    recipe = small_recipe(epochs=2, objective="one_hot", data=data, checkpoints={"minimum_seconds": 1000.0})
-    made = []
-    hooks.append(register_optimizer_step_post_hook(lambda *_: made.append(1)))
-    stopped_after = []
-    for question in itertools.count(1):
-        made.clear()
-        asked = itertools.count(1)
-        folder = tmp_path / str(question)
-        try:
-            train(recipe, folder, stop=lambda asked=asked, question=question: next(asked) >= question)
-        except InterruptedTraining:
-            stopped_after.append(len(made))
-        else:
-            break
-        assert newest(folder).step == len(made)
-        assert RunFolder(folder).state() == "unfinished"
-    assert set(stopped_after) == {1, 2, 3}  # the last of the four steps is the end
-    assert stopped_after == sorted(stopped_after)
 
 
 @pytest.mark.parametrize("number", SIGNALS)

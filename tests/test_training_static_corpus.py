@@ -6,14 +6,11 @@ import pytest
 import torch
 
 from labelembed.data import read_corpus
-from labelembed.errors import RecipeError
-from labelembed.geometry import LabelGeometry
 from labelembed.runs.saved_translator import SavedTranslator
 from labelembed.runs.training_network import network_for
 from labelembed.special_tokens import BEGIN, PAD, SPECIAL_TOKENS, UNKNOWN
 from labelembed.training.decoding import Decoding
 from labelembed.training.run_folder import RunFolder
-from tests.made_cli import call
 from tests.made_corpus import made_pairs, write_corpus
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import (
@@ -113,37 +110,3 @@ def test_run_learns_and_writes_by_distance_and_needs_only_its_folder(tmp_path):
     found = [line.translations[0] for line in saved.translate(lines, Decoding(beam=3))]
     assert sum(each.text == right for each, right in zip(found, wanted, strict=True)) > 20
     assert all(each.log_probability < 0 for each in found)
-
-
-def refused(made, tmp_path, geometry):
-    """Returns the fault, which `check` and a run must tell alike, before anything is written."""
-    geometry.save(tmp_path / "other.safetensors")
-    recipe = static(made, embedding=tmp_path / "other.safetensors")
-    with pytest.raises(RecipeError) as caught:
-        train(recipe, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-    (fault,) = caught.value.faults
-    found = call(
-        "check",
-        "translation-lstm",
-        "--data",
-        str(made / "corpus"),
-        "--set",
-        f"objective={{name: static_labels, embedding: {tmp_path / 'other.safetensors'}}}",
-    )
-    assert found.code == 2
-    assert fault in found.err
-    return fault
-
-
-def test_geometry_of_other_words_is_refused_with_both(made, tmp_path):
-    names = read_corpus(made / "corpus").names
-    table = torch.randn(len(names), 5, generator=torch.Generator().manual_seed(0))
-    assert refused(made, tmp_path, LabelGeometry(names[:-1], vectors=table[:-1])) == (
-        "objective.embedding: must have 24 labels as the data has, got 23"
-    )
-    swapped = [*names[:6], names[7], names[6], *names[8:]]
-    assert refused(made, tmp_path, LabelGeometry(swapped, vectors=table)) == (
-        f"objective.embedding: label 6 is {names[7]!r} in {tmp_path / 'other.safetensors'} and {names[6]!r} in the "
-        "data; a fixed embedding needs the same labels in the same order"
-    )

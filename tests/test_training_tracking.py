@@ -98,14 +98,6 @@ def test_tracker_without_its_package_exits_2_before_anything_is_written(verb, na
     assert not (tmp_path / "out").exists()
 
 
-def test_unknown_tracker_is_refused_with_the_nearest(tmp_path):
-    called = call("train", "digits-mlp", "--track", "wanbd", "--out", tmp_path / "out")
-    assert called.code == 2
-    assert (
-        "--track: unknown tracker 'wanbd' (did you mean 'wandb'?); there are: mlflow, tensorboard, wandb" in called.err
-    )
-
-
 def test_train_and_compare_leave_the_log(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra `track`)")
     monkeypatch.chdir(tmp_path)

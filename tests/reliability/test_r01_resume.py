@@ -96,16 +96,6 @@ def test_run_killed_between_saves_goes_back_to_the_last_one(unbroken, tmp_path):
     assert differences(ended, expected) == []  # when it saves is no part of the numbers
 
 
-def test_patience_ends_a_resumed_run_where_it_ends_the_unbroken_one(unbroken, tmp_path):
-    # A rate so small that no epoch improves on the first.
-    changes = {"optimizer": {"name": "adam", "learning_rate": 1e-12}, "epochs": 6, "selection": {"patience": 2}}
-    recipe = small_recipe(**changes)
-    stop_after(recipe, tmp_path / "run", 12)
-    result = train(recipe, tmp_path / "run")
-    assert (result["epochs"], result["selected_epoch"]) == (3, 1)
-    assert differences(contents(tmp_path / "run"), unbroken(recipe)) == []
-
-
 def test_finished_run_is_left_alone(tmp_path):
     recipe = small_recipe()
     result = train(recipe, tmp_path / "run")

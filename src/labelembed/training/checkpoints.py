@@ -36,7 +36,7 @@ class Checkpoint:
     Args:
         step: Number of optimiser steps made.
         tensors: Groups of named tensors, a file each: network, optimizer, best.
-        values: JSON values: position, sums, best score, schedule, hyper-parameters.
+        values: JSON values: position, sums, best score, hyper-parameters.
     """
 
     step: int

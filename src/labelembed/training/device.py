@@ -108,15 +108,12 @@ def _on_cpu(device: str | None) -> bool:
 
 
 def _timeout() -> datetime.timedelta:
-    given = os.environ.get(TIMEOUT_VARIABLE, "")
+    given = os.environ.get(TIMEOUT_VARIABLE, _TIMEOUT_SECONDS)
     try:
-        seconds = float(given or _TIMEOUT_SECONDS)
-        if not 0 < seconds < 1e9:
-            raise ValueError
-    except ValueError:
-        fault = f"{TIMEOUT_VARIABLE}: must be a number of seconds > 0, got {given!r}"
+        return datetime.timedelta(seconds=float(given))
+    except (ValueError, OverflowError):
+        fault = f"{TIMEOUT_VARIABLE}: must be a number of seconds, got {given!r}"
         raise RecipeError([fault], source="environment") from None
-    return datetime.timedelta(seconds=seconds)
 
 
 def _is_of_a_collective(error: RuntimeError) -> bool:

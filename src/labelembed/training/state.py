@@ -12,7 +12,6 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from labelembed.training.checkpoints import Checkpoint
 from labelembed.training.network import Network
@@ -82,10 +81,6 @@ class Position:
         return True
 
 
-class _Scheduler(pydantic.BaseModel):
-    last_epoch: _Count
-
-
 class _Saved(pydantic.BaseModel):
     """The JSON values of a checkpoint that a run goes on with; what is out of range is refused."""
 
@@ -94,7 +89,6 @@ class _Saved(pydantic.BaseModel):
     position: Position
     term_sums: dict[str, _Number]
     optimizer: dict[str, Any]
-    scheduler: _Scheduler
     scaler: dict[str, Any]
 
 
@@ -104,7 +98,6 @@ class RunState:
     Args:
         network: With the objective's buffers.
         optimizer: With its moments.
-        scheduler: Counts the steps.
         scaler: Of fp16; None otherwise.
 
     Attributes:
@@ -112,10 +105,9 @@ class RunState:
         best_weights: State of the selected epoch's network, on the CPU; empty while there is none.
     """
 
-    def __init__(self, network: Network, optimizer: Optimizer, scheduler: LambdaLR, scaler: GradScaler | None) -> None:
+    def __init__(self, network: Network, optimizer: Optimizer, scaler: GradScaler | None) -> None:
         self.network = network
         self.optimizer = optimizer
-        self.scheduler = scheduler
         self.scaler = scaler
         self.device = next(network.parameters()).device
         self.position = Position()
@@ -153,7 +145,6 @@ class RunState:
             "position": dataclasses.asdict(self.position),
             "term_sums": self.term_sums(),
             "optimizer": optimizer_values,
-            "scheduler": {key: value for key, value in self.scheduler.state_dict().items() if key != "lr_lambdas"},
             "scaler": self.scaler.state_dict() if self.scaler is not None else {},
         }
         tensors = {"network": self.network.state_dict(), "optimizer": optimizer_tensors}
@@ -180,19 +171,7 @@ class RunState:
             self.best_weights = self.network.prediction_state()
         self.network.load_state_dict(checkpoint.tensors["network"])
         load_state(self.optimizer, checkpoint.tensors["optimizer"], saved.optimizer)
-        self._restore_scheduler(saved.scheduler.last_epoch)
         if self.scaler is not None and saved.scaler:
             self.scaler.load_state_dict(saved.scaler)
         self.set_term_sums(saved.term_sums)
         self.position = saved.position
-
-    def _restore_scheduler(self, steps: int) -> None:
-        """Counts on from the step that was saved; base rates and their factors are those of the recipe."""
-        scheduler = self.scheduler
-        # Fewer than the run's own where fp16 left a step out.
-        scheduler.last_epoch = steps
-        scheduler._step_count = steps + 1
-        rates = [base * factor(steps) for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
-        for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
-        scheduler._last_lr = list(rates)

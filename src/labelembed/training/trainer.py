@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from labelembed import seeds
 from labelembed.data import PairBatch, TokenBudget
@@ -92,10 +91,10 @@ class Trainer:
         # Accelerate's own is for fp16's scaler; at every step it looks on the disk for a package that it may need.
         self.optimizer = optimizer if self.accelerator.scaler is None else scaled
         self.weights = list(self.network.parameters())
-        steps = self.batches * self.epochs
-        # The schedule's own scheduler, not Accelerate's, which would step once for every process.
-        self.scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), self.batches, steps))
-        self.state = RunState(self.network, self.optimizer, self.scheduler, self.accelerator.scaler)
+        self.schedule = schedule
+        self.base_rates = [group["lr"] for group in optimizer.param_groups]
+        self._set_rates(0)
+        self.state = RunState(self.network, self.optimizer, self.accelerator.scaler)
         self.selected_by = settings.selected_by(data)
         self.saving_times = SavingTimes(settings.checkpoints)
         self._shown_at = 0.0
@@ -108,6 +107,7 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Puts everything back to where a checkpoint was saved."""
         self.state.restore(checkpoint)
+        self._set_rates(self.position.step)
 
     def run(self) -> dict[str, Any]:
         """Trains to the end and returns what the selected epoch reached, for ``result.json``.
@@ -193,8 +193,15 @@ class Trainer:
         if settings.max_gradient_norm is not None:
             accelerator.clip_grad_norm_(self.model.parameters(), settings.max_gradient_norm)
         self.optimizer.step()
-        self.scheduler.step()
+        self._set_rates(self.position.step + 1)
         self.state.add_terms(names, terms, examples)
+
+    def _set_rates(self, step: int) -> None:
+        """Gives the optimiser the learning rates of a step, from 0."""
+        steps = self.batches * self.epochs
+        factor = self.schedule(min(step, steps - 1), self.batches, steps)
+        for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+            group["lr"] = base * factor
 
     def _backward(self, parts: Sequence[AnyBatch]) -> tuple[tuple[str, ...], Tensor]:
         """Goes back from the loss of every micro-batch; returns this process's terms of the step [T] by name."""
@@ -262,7 +269,7 @@ class Trainer:
             "epoch": self.position.epoch + 1,
             "seconds": 0.0,
             "training_seconds": round(trained, 4),
-            "learning_rate": self.scheduler.get_last_lr()[0],
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
             "train": {name: total / examples for name, total in self.state.term_sums().items()},
             "validation": self._evaluate("validation", self._here()),
             "test": self._evaluate("test", self._here()) if self.settings.test_every_epoch else None,
