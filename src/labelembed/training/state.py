@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pydantic
-import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
@@ -103,47 +102,28 @@ class RunState:
     Attributes:
         position: Where the run stands, and its best epoch.
         best_weights: State of the selected epoch's network, on the CPU; empty while there is none.
+        term_sums: Each term summed over the examples of the epoch in progress.
     """
 
     def __init__(self, network: Network, optimizer: Optimizer, scaler: GradScaler | None) -> None:
         self.network = network
         self.optimizer = optimizer
         self.scaler = scaler
-        self.device = next(network.parameters()).device
         self.position = Position()
         self.best_weights: dict[str, Tensor] = {}
-        self._term_names: tuple[str, ...] = ()
-        # In float64, so that a resumed epoch adds up to the same digits; a device without it has to do with less.
-        self._sum_type = torch.float32 if self.device.type == "mps" else torch.float64
-        self._term_sums: Tensor | None = None
+        self.term_sums: dict[str, float] = {}
 
-    # ---- the terms of the epoch in progress, summed over its examples on the device
-
-    def add_terms(self, names: tuple[str, ...], means: Tensor, examples: int) -> None:
-        """Adds the terms of a step, means [T] over so many examples."""
-        sums = means.to(self._sum_type) * examples
-        self._term_names = names
-        self._term_sums = sums if self._term_sums is None else self._term_sums + sums
-
-    def term_sums(self) -> dict[str, float]:
-        """Returns the sum of each term over the examples of the epoch so far."""
-        sums = [] if self._term_sums is None else self._term_sums.tolist()
-        return dict(zip(self._term_names, sums, strict=True))
-
-    def set_term_sums(self, sums: Mapping[str, float]) -> None:
-        """Takes sums as `term_sums` returns them; none at the beginning of an epoch."""
-        self._term_names = tuple(sums)
-        values = list(sums.values())
-        self._term_sums = torch.tensor(values, dtype=self._sum_type, device=self.device) if sums else None
-
-    # ---- all of it
+    def add_terms(self, terms: Mapping[str, float], examples: int) -> None:
+        """Adds the terms of a step, means over so many examples."""
+        for name, mean in terms.items():
+            self.term_sums[name] = self.term_sums.get(name, 0.0) + mean * examples
 
     def checkpoint(self) -> Checkpoint:
         """Returns it all."""
         optimizer_tensors, optimizer_values = state_tensors(self.optimizer)
         values: dict[str, Any] = {
             "position": dataclasses.asdict(self.position),
-            "term_sums": self.term_sums(),
+            "term_sums": self.term_sums,
             "optimizer": optimizer_values,
             "scaler": self.scaler.state_dict() if self.scaler is not None else {},
         }
@@ -173,5 +153,5 @@ class RunState:
         load_state(self.optimizer, checkpoint.tensors["optimizer"], saved.optimizer)
         if self.scaler is not None and saved.scaler:
             self.scaler.load_state_dict(saved.scaler)
-        self.set_term_sums(saved.term_sums)
+        self.term_sums = saved.term_sums
         self.position = saved.position

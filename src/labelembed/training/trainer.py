@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -149,7 +150,7 @@ class Trainer:
         line = self._evaluate_epoch(started)
         position.epoch, position.batch, position.epoch_seconds = position.epoch + 1, 0, 0.0
         position.seconds += line["seconds"]
-        self.state.set_term_sums({})
+        self.state.term_sums = {}
         # Of epochs that are selected by their number the network itself is the best there is.
         if position.take_if_best(self.selected_by, line) and self.selected_by != "last_epoch":
             self.state.best_weights = self.network.prediction_state()
@@ -188,13 +189,12 @@ class Trainer:
             processes=accelerator.num_processes,
         )
         self.optimizer.zero_grad()
-        names, terms = self._backward(parts)
-        terms = self._finite_terms(names, terms, parts)
+        terms = self._finite_terms(*self._backward(parts), parts)
         if settings.max_gradient_norm is not None:
             accelerator.clip_grad_norm_(self.model.parameters(), settings.max_gradient_norm)
         self.optimizer.step()
         self._set_rates(self.position.step + 1)
-        self.state.add_terms(names, terms, examples)
+        self.state.add_terms(terms, examples)
 
     def _set_rates(self, step: int) -> None:
         """Gives the optimiser the learning rates of a step, from 0."""
@@ -223,10 +223,10 @@ class Trainer:
         weights = counts.float() if objective.weight is None else objective.weight[labels.clamp_min(0)] * counts
         return global_count(weights.sum(), group=objective.process_group)
 
-    def _finite_terms(self, names: tuple[str, ...], terms: Tensor, parts: Sequence[AnyBatch]) -> Tensor:
-        """Returns the terms [T] of the step over all processes; raises DivergedTraining before anything has moved.
+    def _finite_terms(self, names: tuple[str, ...], terms: Tensor, parts: Sequence[AnyBatch]) -> dict[str, float]:
+        """Returns the terms of the step over all processes; raises DivergedTraining before anything has moved.
 
-        Each process's terms are its share, such that their average is the whole. With it every process sees what is
+        Each process's terms [T] are its share, such that their average is the whole. With it every process sees what is
         not finite anywhere, and none waits for another that has stopped.
         """
         # fp16 scales its gradients, finds those that overflow by itself, and leaves out such a step. A fused optimiser
@@ -237,11 +237,12 @@ class Trainer:
         found = torch.cat([terms, get_total_norm(gradients).to(terms)[None]])
         if self.accelerator.num_processes > 1:
             found = self.accelerator.reduce(found, reduction="mean")
-        if not found.isfinite().all():
-            values = dict(zip(names, found.tolist(), strict=False))
+        *values, norm = found.tolist()
+        made = dict(zip(names, values, strict=True))
+        if not all(map(math.isfinite, (*values, norm))):
             place = f"epoch {self.position.epoch + 1}, batch {self.position.batch + 1} of {self.batches}"
-            check_finite.refuse_step(self.network, values, parts, step=self.position.step + 1, place=place)
-        return found[:-1]
+            check_finite.refuse_step(self.network, made, parts, step=self.position.step + 1, place=place)
+        return made
 
     def time_steps(self, steps: int, *, batch_size: int | TokenBudget | None = None) -> list[float]:
         """Makes optimiser steps on the first batches and returns the seconds of each; for estimates, not for training.
@@ -270,7 +271,7 @@ class Trainer:
             "seconds": 0.0,
             "training_seconds": round(trained, 4),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "train": {name: total / examples for name, total in self.state.term_sums().items()},
+            "train": {name: total / examples for name, total in self.state.term_sums.items()},
             "validation": self._evaluate("validation", self._here()),
             "test": self._evaluate("test", self._here()) if self.settings.test_every_epoch else None,
         }
