@@ -138,39 +138,33 @@ def sgd(
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
 
 
-def state_tensors(optimizer: Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Returns an optimiser's state as (tensors, JSON values), for files that hold no code."""
-    state = optimizer.state_dict()
-    tensors: dict[str, torch.Tensor] = {}
-    values: dict[str, Any] = {}
-    for index, entries in state["state"].items():
-        for name, value in entries.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"{index}.{name}"] = value
-            else:
-                values[f"{index}.{name}"] = value
-    return tensors, {"state": values, "param_groups": state["param_groups"]}
+def state_tensors(optimizer: Optimizer) -> dict[str, torch.Tensor]:
+    """Returns what an optimiser keeps of each weight, such as ``0.exp_avg``."""
+    kept = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": value
+        for index, entries in kept.items()
+        for name, value in entries.items()
+        if isinstance(value, torch.Tensor)
+    }
 
 
-def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor]) -> None:
     """Restores what `state_tensors` returned; learning rates, betas and the like are the optimiser's own.
 
     Raises:
         ValueError: It is the state of another optimiser.
     """
     state: dict[int, dict[str, Any]] = {}
-    for key, value in {**tensors, **values["state"]}.items():
+    for key, value in tensors.items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
-    own = optimizer.state_dict()["param_groups"]
-    if [group["params"] for group in values["param_groups"]] != [group["params"] for group in own]:
-        raise ValueError("the optimiser's state is that of other weights")
-    optimizer.load_state_dict({"state": state, "param_groups": own})
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     # A file holds every tensor row by row. The fused steps walk through the memory of weight and moments side by side,
     # whatever their strides: for weights that lie channels last they would take the moments of other weights.
     for parameter, entries in optimizer.state.items():
         for name, value in entries.items():
-            if isinstance(value, torch.Tensor) and value.ndim:
-                if value.shape != parameter.shape:
+            if value.ndim:
+                if not isinstance(parameter, torch.Tensor) or value.shape != parameter.shape:
                     raise ValueError(f"the optimiser's {name} is not of this run's weights")
                 entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

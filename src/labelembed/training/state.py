@@ -87,7 +87,6 @@ class _Saved(pydantic.BaseModel):
 
     position: Position
     term_sums: dict[str, _Number]
-    optimizer: dict[str, Any]
     scaler: dict[str, Any]
 
 
@@ -120,14 +119,12 @@ class RunState:
 
     def checkpoint(self) -> Checkpoint:
         """Returns it all."""
-        optimizer_tensors, optimizer_values = state_tensors(self.optimizer)
         values: dict[str, Any] = {
             "position": dataclasses.asdict(self.position),
             "term_sums": self.term_sums,
-            "optimizer": optimizer_values,
             "scaler": self.scaler.state_dict() if self.scaler is not None else {},
         }
-        tensors = {"network": self.network.state_dict(), "optimizer": optimizer_tensors}
+        tensors = {"network": self.network.state_dict(), "optimizer": state_tensors(self.optimizer)}
         if self.best_weights:
             tensors["best"] = self.best_weights
         return Checkpoint(self.position.step, tensors, values)
@@ -150,7 +147,7 @@ class RunState:
             self.network.load_prediction_state(best)
             self.best_weights = self.network.prediction_state()
         self.network.load_state_dict(checkpoint.tensors["network"])
-        load_state(self.optimizer, checkpoint.tensors["optimizer"], saved.optimizer)
+        load_state(self.optimizer, checkpoint.tensors["optimizer"])
         if self.scaler is not None and saved.scaler:
             self.scaler.load_state_dict(saved.scaler)
         self.term_sums = saved.term_sums
