@@ -137,14 +137,12 @@ def test_warm_up_sends_a_batch_of_each_split_and_changes_nothing(training):
     network.scaling = Floats()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     data = made_data()
-    random = torch.get_rng_state()
     seen = []
     network.encoder.register_forward_hook(lambda module, inputs, _: seen.append((module.training, len(inputs[0]))))
     warm_up(network, data, 8)
     assert seen == [(True, 8), (False, 20), (False, 7)]
     after = network.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert torch.equal(torch.get_rng_state(), random)
     assert all(parameter.grad is None for parameter in network.parameters())
     assert network.training is training
 

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from labelembed.errors import InterruptedTraining
-
 # SIGHUP comes when the terminal is closed or the connection lost. Windows does not know it.
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -52,21 +50,12 @@ def stop_after_step() -> Iterator[Received]:
 @contextmanager
 def stop_at_once() -> Iterator[None]:
     """Raises `Stopped` at the first signal of the block, wherever the program then is."""
-    received = Received()
 
     def end(number: int) -> None:
-        received.number = number
         raise Stopped(number)
 
     with _first_signal(end):
-        try:
-            yield
-        except InterruptedTraining:  # made of it where there is more to say
-            raise
-        except Exception as error:
-            if received.number is None:
-                raise
-            raise Stopped(received.number) from error  # of which a library has made its own error, as pydantic does
+        yield
 
 
 @contextmanager
