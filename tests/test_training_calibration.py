@@ -15,7 +15,6 @@ from labelembed.runs.run import cached_data
 from labelembed.runs.saved_run import SavedRun
 from labelembed.training.evaluation import calibrate, predicted_logits
 from tests.made_cli import call, succeed
-from tests.made_in_process import run_jobs_here
 from tests.made_training import contents, differences, small_recipe, timeless, train
 
 TRAIN = ["train", "digits-mlp", "--set", "epochs=2", "--set", "model.hidden_sizes=[8]", "--out", "run", "--quiet"]
@@ -113,10 +112,6 @@ def test_the_command_line_says_what_came_of_it(tmp_path, monkeypatch):
     why = "7 validation examples are fewer than 50"
     assert succeed(*TRAIN, *few).out.splitlines()[1] == f"no temperature: not fitted, {why}"
     assert why in (succeed("export", "run", "--format", "card"), Path("run/README.md").read_text())[1]
-    monkeypatch.setattr("labelembed.runs.machines.run_jobs", run_jobs_here)
-    words = ("compare", *TRAIN[1:-3], "--objectives", "one_hot,label_smoothing", "--seeds", "1", *few[:2])
-    assert f"No temperature was fitted: {why}." in succeed(*words, "--out", "compared", "--quiet").out
-    assert f"No temperature was fitted: {why}." in Path("compared/report.html").read_text()
 
 
 def test_rows_of_a_step_may_grow_with_the_labels(tmp_path):

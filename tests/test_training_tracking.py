@@ -16,6 +16,7 @@ from tests.made_data import write_idx_folder
 from tests.made_in_process import run_jobs_here
 from tests.made_runs import journal_lines, make_run, measures
 from tests.made_tracking import RECIPE_KEY, expected_of, read_mlflow, read_tensorboard, read_wandb
+from tests.reliability.figures import sized
 
 # The packages warn of each other: MLflow's tables of what SQLAlchemy will drop.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -43,7 +44,7 @@ def folder(tmp_path, monkeypatch):
     return make_run(tmp_path / "run", test=measures(0.5))
 
 
-@pytest.fixture(params=TRACKERS)
+@pytest.fixture(params=sized(short=["tensorboard", "wandb"], full=list(TRACKERS)))
 def tracker(request):
     pytest.importorskip(TRACKERS[request.param], reason=f"{request.param} is not installed (extra `track`)")
     return request.param

@@ -32,9 +32,9 @@ CALLS = [
     *(f"rmtree {number}" for number in sized(short=range(1, 4, 2), full=range(1, 4))),
 ]
 KILLS = {
-    "rows": sized(short=6, full=100),
-    "sentences": sized(short=3, full=50),
-    "rows, two processes": sized(short=2, full=30),
+    "rows": sized(short=4, full=100),
+    "sentences": sized(short=2, full=50),
+    "rows, two processes": sized(short=0, full=30),
     "sentences, two processes": sized(short=0, full=20),
 }
 

@@ -26,7 +26,7 @@ from tests.made_training import (
     stop_after,
     train,
 )
-from tests.reliability.figures import sized
+from tests.reliability.figures import FULL, sized
 
 # What is said of a full disk.
 NEEDED_AND_FREE = r"the disk is full: about [\d,]+ bytes are needed and [\d,]+ bytes are free; the last whole"
@@ -80,6 +80,7 @@ def test_full_disk_at_any_call_of_a_run_is_told_and_costs_nothing_that_was_saved
     figure.count("ended bit-equal when there was room", same, len(chosen))
 
 
+@pytest.mark.skipif(not FULL, reason="in the full form only: programs that import torch")
 def test_real_file_system_that_fills_up_under_a_run(tmp_path, figure):
     outcome = outcome_on_small_disk(tmp_path, "full")
     # Looked at before the first step: with both figures, and nothing is begun.

@@ -61,6 +61,7 @@ def loud(words):
     return [word for word in words if word != "--quiet"]
 
 
+@pytest.mark.skipif(not FULL, reason="in the full form only: a program that imports torch")
 def test_closed_terminal_saves_the_step_and_the_run_goes_on(kinds, commands, expected, tmp_path):
     case, folder = kinds["rows"], tmp_path / "run"
     with on_terminal(tmp_path, loud(case.train(folder, saves=SELDOM))) as (process, master):

@@ -35,9 +35,9 @@ from tests.reliability.figures import sized
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork server and signals")
 
 HOW_MANY = {
-    "rows": sized(short=5, full=60),
-    "sentences": sized(short=2, full=24),
-    "rows, two processes": sized(short=1, full=10),
+    "rows": sized(short=4, full=60),
+    "sentences": sized(short=1, full=24),
+    "rows, two processes": sized(short=0, full=10),
     "sentences, two processes": sized(short=0, full=6),
 }
 

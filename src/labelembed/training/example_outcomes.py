@@ -78,15 +78,15 @@ def read_outcomes(path: Path) -> ExampleOutcomes:
     about = of_today(about) if isinstance(about, dict) else {}
     if about.get("format") != _FORMAT or about.get("split") not in _SPLITS:
         raise ValueError(f"does not say that it holds outcomes of examples in format {_FORMAT}, and of which split")
-    nlls = {name: value for name, value in tensors.items() if name != "right"}
-    examples = len(nlls.get("nll", ()))
-    wanted: dict[str, Any] = {
-        name: (np.dtype(np.float16), (examples,)) for name in ("nll", *(nlls.keys() & {"nll_calibrated"}))
-    }
-    wanted["right"] = (np.dtype(np.uint8), ((examples + 7) // 8,))
-    if examples != about.get("examples") or {name: (one.dtype, one.shape) for name, one in tensors.items()} != wanted:
+    right, nlls = tensors.pop("right", np.empty(0)), list(tensors.values())
+    examples = len(tensors.get("nll", ()))
+    fits = [(one.dtype, one.shape) for one in (right, *nlls)] == [
+        (np.uint8, ((examples + 7) // 8,)),
+        *((np.float16, (examples,)) for _ in nlls),
+    ]
+    if not fits or examples != about.get("examples") or not tensors.keys() <= {"nll", "nll_calibrated"}:
         raise ValueError(f"does not hold the outcomes of {about.get('examples')!r:.40} examples")
-    if not all(np.isfinite(values).all() for values in nlls.values()):
+    if not all(np.isfinite(values).all() for values in nlls):
         raise ValueError("holds a value that is not finite")
-    right = np.unpackbits(tensors["right"], count=examples).astype(bool)
-    return ExampleOutcomes(about["split"], right, tensors["nll"], tensors.get("nll_calibrated"))
+    found = np.unpackbits(right, count=examples).astype(bool)
+    return ExampleOutcomes(about["split"], found, tensors["nll"], tensors.get("nll_calibrated"))
