@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,13 @@ def read_wandb(path):
     """Returns the same from the one file that wandb has written offline below the working folder."""
     records = pytest.importorskip("wandb.proto.wandb_internal_pb2")
     (file,) = Path("wandb").glob("offline-run-*/run-*.wandb")
+    for _ in range(300):  # wandb's own process may still be writing
+        read = [records.Record.FromString(content) for content in _chunks(file.read_bytes())]
+        if any(record.HasField("exit") for record in read):
+            break
+        time.sleep(0.1)
     shown, config = {}, {}
-    for content in _chunks(file.read_bytes()):
-        record = records.Record()
-        record.ParseFromString(content)
+    for record in read:
         config |= {one.key: json.loads(one.value_json) for one in record.config.update}
         values = {one.key or "/".join(one.nested_key): one.value_json for one in record.history.item}
         for name, value in values.items():
@@ -45,14 +49,14 @@ def read_wandb(path):
 def _chunks(data, block=32_768):
     """Yields the records of a log as LevelDB writes it, after wandb's own seven bytes."""
     position, part = 7, b""
-    while position < len(data):
+    while position + 7 <= len(data):  # the last record may be half written
         if block - position % block < 7:  # too little for a header: zeros
             position += block - position % block
             continue
         length, kind = struct.unpack_from("<HB", data, position + 4)
         part += data[position + 7 : position + 7 + length]
         position += 7 + length
-        if kind in (1, 4):  # a whole one, or the end of one
+        if kind in (1, 4) and position <= len(data):  # a whole one, or the end of one
             yield part
             part = b""
 

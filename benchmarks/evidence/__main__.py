@@ -1,6 +1,7 @@
 """`python -m benchmarks.evidence --data FOLDER [NAME ...]`: trains what the plan asks for and is not there yet.
 
-`--summary` prints what is there, `--rule` fits the rule that `labelembed check` uses to it. `make pictures` draws it.
+`--summary` prints what is there; `--rule` tries to foretell the gain, and writes what `labelembed check` says.
+`make pictures` draws the forest plot.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 
 from benchmarks.evidence import distillation, rule
 from benchmarks.evidence.data_sets import DATA_SETS
-from benchmarks.evidence.runs import run
+from benchmarks.evidence.runs import REGIMES, run
 from benchmarks.evidence.summary import summary
 
 RESULTS = Path(__file__).parent / "results"
@@ -26,10 +27,14 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the rows are kept")
     parser.add_argument("--distil", action="store_true", help="train the students of several networks instead")
     parser.add_argument("--summary", action="store_true", help="train nothing; print the tables")
-    parser.add_argument("--rule", action="store_true", help="train nothing; fit the rule and print how well it does")
+    parser.add_argument(
+        "--rule", action="store_true", help="train nothing; try to foretell the gain; write what `check` says"
+    )
     arguments = parser.parse_args()
     if arguments.summary:
         print(summary(arguments.results))
+        for regime in REGIMES:
+            print(f"\n{distillation.table(arguments.results, regime)}")
         return
     if arguments.rule:
         print(rule.write(arguments.results))

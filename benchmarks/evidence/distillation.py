@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.evidence.data_sets import DataSet
+from benchmarks.evidence.data_sets import DATA_SETS, DataSet
 from benchmarks.evidence.methods import Trial, trials
 from benchmarks.evidence.runs import REGIMES, SEEDS, Row, append, measured, read, settings
 from benchmarks.evidence.stacked import Examples, Stack, Weights
-from benchmarks.evidence.summary import chosen
+from benchmarks.evidence.summary import CONTROL, METRICS, cell, chosen, difference, level, share
 
 TEACHERS = (4, 8)
 FOLDS = 4
@@ -33,6 +33,37 @@ def run(data_set: DataSet, data: Path, results: Path, *, regimes: Sequence[str] 
             if seed in best and not any(row["seed"] == seed and row["regime"] == regime for row in read(file)):
                 work = _Split(data_set, inputs, labels, seed, regime, tried[best[seed]["trial"]])
                 append(file, work.rows())
+
+
+def table(results: Path, regime: str) -> str:
+    """Returns a Markdown table of the differences from tuned smoothing; a student's mixture is chosen by validation."""
+    done = {}
+    for data_set in DATA_SETS:
+        rows = read(results / f"{data_set.name}-distillation.csv")
+        of_methods = {
+            method: chosen([row for row in rows if row["method"] == method], regime, method, own_trials=True)
+            for method in dict.fromkeys(row["method"] for row in rows)
+        }
+        if of_methods and all(len(of_seeds) == SEEDS for of_seeds in of_methods.values()):
+            done[data_set] = of_methods
+    lines = []
+    for metric, (unit, scale, digits) in METRICS.items():
+        names = [f"{one.name} ({level(results, one, regime, metric) * scale:.{digits}f})" for one in done]
+        lines += [
+            "",
+            f"| {unit}; {regime}; against tuned smoothing | {' | '.join(names)} |",
+            f"|{'---|' * (1 + len(done))}",
+        ]
+        for method in next(iter(done.values()), {}):
+            cells = []
+            for data_set, of_methods in done.items():
+                control = chosen(
+                    read(results / f"{data_set.name}.csv"), regime, CONTROL, own_trials=data_set.own_trials
+                )
+                found = difference(of_methods[method], control, metric, test_over_train=share(data_set))
+                cells.append(cell(found, scale, digits))
+            lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines[1:])
 
 
 class _Split:

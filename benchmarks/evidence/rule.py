@@ -1,25 +1,27 @@
-"""The rule: from one run with cross entropy, what online label smoothing gains over tuned label smoothing."""
+"""Does a run with cross entropy foretell what online label smoothing gains over tuned label smoothing?"""
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 from sklearn.linear_model import RidgeCV
 
 from benchmarks.evidence.data_sets import DATA_SETS, DataSet
+from benchmarks.evidence.diagnosis import Diagnosis, diagnose
 from benchmarks.evidence.methods import RECOMMENDED
 from benchmarks.evidence.runs import REGIMES, SEEDS, read
 from benchmarks.evidence.stacked import Examples, Stack
-from benchmarks.evidence.summary import CONTROL, chosen
-from labelembed.metrics.expected_gain import RULE_FILE, Diagnosis, Rule, diagnose
+from benchmarks.evidence.summary import CONFIDENCE, CONTROL, chosen
+from labelembed.runs.expected_gain import GAIN_FILE
 
 METHOD = "online_label_smoothing"
 FILE = "diagnoses.csv"
@@ -69,7 +71,7 @@ class Point(NamedTuple):
         name: Its name.
         regime: `long` or `short`.
         features: [5], means over the splits.
-        gains: [2], of the error as a share of the errors, and of the NLL.
+        gains: [2], of the error and of the NLL, as shares of tuned smoothing's.
     """
 
     number: int
@@ -96,54 +98,48 @@ def points(results: Path) -> list[Point]:
                 for metric in ("error", "nll")
             }
             (error, control_error), (nll, control_nll) = means["error"], means["nll"]
-            gains = np.array([(error - control_error) / control_error, nll - control_nll])
+            gains = np.array([error / control_error, nll / control_nll]) - 1
             found.append(Point(number, data_set.name, regime, features, gains))
     return found
 
 
-def fit(some: Sequence[Point]) -> tuple[NDArray[np.float64], NDArray[np.float64], list[RidgeCV]]:
-    """Returns centre [5] and scale [5] of the features, and a ridge regression for each of the two gains."""
-    features = np.stack([point.features for point in some])
+def predicted(fitted_on: Sequence[Point], others: Sequence[Point]) -> NDArray[np.float64]:
+    """Returns the gains [n, 2] that ridge regressions on the features of some data sets predict of others."""
+    features = np.stack([point.features for point in fitted_on])
     center, scale = features.mean(axis=0), features.std(axis=0)
     scale[scale == 0] = 1.0
-    gains = np.stack([point.gains for point in some])
-    return center, scale, [RidgeCV(STRENGTHS).fit((features - center) / scale, own) for own in gains.T]
-
-
-def predicted(fitted_on: Sequence[Point], others: Sequence[Point]) -> NDArray[np.float64]:
-    """Returns the gains [n, 2] that a rule fitted on some data sets predicts of others."""
-    center, scale, ridges = fit(fitted_on)
-    features = (np.stack([point.features for point in others]) - center) / scale
-    return np.stack([ridge.predict(features) for ridge in ridges], axis=1)
+    of_others = (np.stack([point.features for point in others]) - center) / scale
+    gains = np.stack([point.gains for point in fitted_on])
+    ridges = [RidgeCV(STRENGTHS).fit((features - center) / scale, own) for own in gains.T]
+    return np.stack([ridge.predict(of_others) for ridge in ridges], axis=1)
 
 
 def write(results: Path) -> str:
-    """Writes the rule that ships, fitted on all data sets; returns how well one does that saw half of them."""
+    """Writes the gain to expect that `check` prints; returns how well a rule does that saw half of the data sets."""
     every = points(results)
     odd, even = ([point for point in every if point.number % 2 == side] for side in (1, 0))
-    lines = ["| gain | error of the rule (root mean square) | of the mean | signs right |", "|---|---|---|---|"]
+    lines = [
+        "| change, share | error of the rule (root mean square) | of the mean | signs right |",
+        "|---|---|---|---|",
+    ]
     truth, found = np.stack([point.gains for point in even]), predicted(odd, even)
     mean = np.stack([point.gains for point in odd]).mean(axis=0)
-    for place, name in enumerate(("error, share of the errors", "NLL, nats")):
+    for place, name in enumerate(("error", "NLL")):
         rule, plain = (np.sqrt(np.mean((truth[:, place] - some) ** 2)) for some in (found[:, place], mean[place]))
         right = int((np.sign(truth[:, place]) == np.sign(found[:, place])).sum())
         lines.append(f"| {name} | {rule:.4f} | {plain:.4f} | {right} of {len(even)} |")
-    names = sorted({point.number for point in every})
-    left_out = []
-    for number in names:
-        own, others = ([point for point in every if (point.number == number) is same] for same in (True, False))
-        left_out.append(predicted(others, own) - np.stack([point.gains for point in own]))
-    center, scale, ridges = fit(every)
-    rule_ = Rule(
-        center=center.tolist(),
-        scale=scale.tolist(),
-        coefficients=[ridge.coef_.tolist() for ridge in ridges],
-        intercepts=[float(ridge.intercept_) for ridge in ridges],
-        deviations=np.sqrt(np.mean(np.concatenate(left_out) ** 2, axis=0)).tolist(),
-        data_sets=len(names),
-    )
-    RULE_FILE.write_text(json.dumps(asdict(rule_), indent=1) + "\n", encoding="utf-8")
+    expected = {name: _expected(every, place) for place, name in enumerate(("error", "nll"))}
+    GAIN_FILE.write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
     return "\n".join(lines)
+
+
+def _expected(every: Sequence[Point], place: int) -> dict[str, float]:
+    """Returns the mean with its prediction interval; the lengths of one data set are no two independent values."""
+    gains = np.array([point.gains[place] for point in every])
+    n = len({point.number for point in every})
+    mean = float(gains.mean())
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * gains.std(ddof=1) * math.sqrt(1 + 1 / n))
+    return {"mean": round(mean, 4), "low": round(mean - half, 4), "high": round(mean + half, 4)}
 
 
 def _rows(file: Path) -> list[dict[str, str]]:

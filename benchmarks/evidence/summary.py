@@ -97,8 +97,12 @@ COMPARISONS = (
     Comparison("untuned, against untuned smoothing 0.1", True, True),
 )
 METHODS = tuple(method for method in KINDS if method != CONTROL)
-#: Data sets that share their examples with another of the list: tests across data sets are also given without them.
-DEPENDENT = frozenset({"digits", "mnist-2000", "cifar100-30", "cifar100-100", "cifar100-groups"})
+#: Data sets that share examples. Tests across data sets are also given with one of each: the first that is there.
+RELATED = (
+    ("optdigits", "digits"),
+    ("mnist-55000", "mnist-2000"),
+    ("cifar100-450", "cifar100-100", "cifar100-30", "cifar100-groups"),
+)
 METRICS = {"error": ("test error, points", 100.0, 2), "nll": ("test NLL, nats", 1.0, 3)}
 
 
@@ -120,7 +124,7 @@ def differences(
             for name, fixed in ((method, comparison.methods_fixed), (CONTROL, comparison.control_fixed))
         )
         if len(own) == len(control) == SEEDS:
-            found[data_set.name] = difference(own, control, metric, test_over_train=_share(data_set))
+            found[data_set.name] = difference(own, control, metric, test_over_train=share(data_set))
     return found
 
 
@@ -135,10 +139,12 @@ def table(results: Path, regime: str, metric: str, comparison: Comparison) -> st
     done = [data_set for data_set in DATA_SETS if all(data_set.name in own for own in columns.values())]
     for data_set in done:
         control = level(results, data_set, regime, metric, fixed=comparison.control_fixed)
-        cells = [_cell(own[data_set.name], scale, digits) for own in columns.values()]
+        cells = [cell(own[data_set.name], scale, digits) for own in columns.values()]
         lines.append(f"| {data_set.name} | {control * scale:.{digits}f} | {' | '.join(cells)} |")
-    for what, left_out in (("all", frozenset[str]()), ("no two with the same examples", DEPENDENT)):
-        names = [data_set.name for data_set in done if data_set.name not in left_out]
+    every = [data_set.name for data_set in done]
+    repeated = {name for related in RELATED for name in [name for name in related if name in every][1:]}
+    unrelated = [name for name in every if name not in repeated]
+    for what, names in (("all", every), ("no two with the same examples", unrelated)):
         if len(names) > 1:
             cells = [across([own[name].mean * scale for name in names], digits) for own in columns.values()]
             lines.append(f"| {what}: {len(names)} | | {' | '.join(cells)} |")
@@ -152,27 +158,49 @@ def across(values: Sequence[float], digits: int) -> str:
     wins, losses = int((found < 0).sum()), int((found > 0).sum())
     p = stats.wilcoxon(found).pvalue if found.any() else 1.0
     ends = f"[{found.mean() - half:+.{digits}f}, {found.mean() + half:+.{digits}f}]"
-    return f"{found.mean():+.{digits}f} {ends}; better {wins}, worse {losses}; p = {p:.3f}"
+    return f"{found.mean():+.{digits}f} {ends}; better {wins}, worse {losses}; {_p(p)}"
 
 
-def _share(data_set: DataSet) -> float:
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.0005 else f"p = {p:.3f}"
+
+
+def share(data_set: DataSet) -> float:
     """Returns test examples over training examples."""
     if data_set.train is None:
         return 0.6  # 30 % by 50 %
     return data_set.test / data_set.train
 
 
-def _cell(found: Difference, scale: float, digits: int) -> str:
+def cell(found: Difference, scale: float, digits: int) -> str:
+    """Returns a difference with both intervals, bold where it is shown."""
     ends = [f"{(found.mean + sign * found.corrected) * scale:+.{digits}f}" for sign in (-1, 1)]
     text = f"{found.mean * scale:+.{digits}f} ± {found.half * scale:.{digits}f} [{', '.join(ends)}]"
     return f"**{text}**" if found.shown else text
 
 
+def overview(results: Path) -> str:
+    """Returns a Markdown table of the means over all data sets, a line for each length and comparison."""
+    columns = [(metric, method) for metric in METRICS for method in METHODS if method != "cross_entropy"]
+    headings = [f"{METRICS[metric][0]}: {method.replace('_', ' ')}" for metric, method in columns]
+    lines = [f"| mean over the data sets | {' | '.join(headings)} |", f"|{'---|' * (1 + len(columns))}"]
+    for regime in REGIMES:
+        for comparison in COMPARISONS:
+            cells = []
+            for metric, method in columns:
+                _, scale, digits = METRICS[metric]
+                found = differences(results, regime, metric, method, comparison).values()
+                cells.append(across([one.mean * scale for one in found], digits))
+            lines.append(f"| {regime}; {comparison.name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def summary(results: Path) -> str:
     """Returns all tables."""
-    return "\n\n".join(
+    tables = (
         table(results, regime, metric, comparison)
         for regime in REGIMES
         for metric in METRICS
         for comparison in COMPARISONS
     )
+    return "\n\n".join([overview(results), *tables])

@@ -84,11 +84,13 @@ def check(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a recipe and its data, build the network, and say how long a run takes; train nothing."""
+    """Check a recipe and its data, build the network, say how long a run takes and what to expect; train nothing."""
+    from labelembed.data import LabelledData
     from labelembed.runs.build import build_data
     from labelembed.runs.comparison_plan import plan_comparison
     from labelembed.runs.display import reading_shown
     from labelembed.runs.estimate import estimate_run
+    from labelembed.runs.expected_gain import expected_gain, expected_gain_text
     from labelembed.runs.machines import default_jobs
     from labelembed.runs.memory import in_gib
     from labelembed.runs.progress_text import duration
@@ -115,6 +117,9 @@ def check(
     }
     estimate = estimate_run(chosen, found)
     facts |= {"seconds": round(estimate.seconds, 1), "step_bytes": estimate.step_bytes}
+    classifies = isinstance(found, LabelledData)
+    if classifies:
+        facts["expected_gain"] = expected_gain()
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return
@@ -135,3 +140,5 @@ def check(
     jobs = default_jobs(None)
     together = duration(estimate.seconds * len(plan.runs) / min(jobs, len(plan.runs)))
     typer.echo(f"  comparison  {', '.join(facts['comparison'])}; {seeds}; about {together} with {jobs} runs at once")
+    if classifies:
+        typer.echo(f"  expect      {expected_gain_text()}")

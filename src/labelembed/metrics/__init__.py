@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from labelembed.metrics.calibration import FEWEST_CALIBRATION_EXAMPLES, fit_temperature, is_extreme_temperature
 from labelembed.metrics.classification import ReliabilityBins, binned_reliability, classification_metrics
-from labelembed.metrics.expected_gain import Diagnosis, ExpectedGain, Prediction, diagnose, expected_gain
 from labelembed.metrics.joint_interval import JointInterval, joint_interval
 from labelembed.metrics.mantel import MantelTest, mantel_test
 from labelembed.metrics.speed import area_under_accuracy_curve, epochs_saved, epochs_to_reach
@@ -23,12 +22,9 @@ from labelembed.metrics.text import TextScore, bleu, chrf, rouge
 
 __all__ = [
     "FEWEST_CALIBRATION_EXAMPLES",
-    "Diagnosis",
-    "ExpectedGain",
     "JointInterval",
     "MantelTest",
     "PairedComparison",
-    "Prediction",
     "ReliabilityBins",
     "Summary",
     "TextScore",
@@ -37,10 +33,8 @@ __all__ = [
     "bleu",
     "chrf",
     "classification_metrics",
-    "diagnose",
     "epochs_saved",
     "epochs_to_reach",
-    "expected_gain",
     "fit_temperature",
     "holm",
     "is_extreme_temperature",

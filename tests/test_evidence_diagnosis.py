@@ -1,12 +1,12 @@
-"""What a run with cross entropy shows of its data, and what the rule that ships says of it."""
+"""What a run with cross entropy shows of its data."""
 
 import numpy as np
 import pytest
+from benchmarks.evidence.diagnosis import diagnose
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from labelembed.metrics import Diagnosis, diagnose, expected_gain, fit_temperature
-from labelembed.metrics.expected_gain import Rule
+from labelembed.metrics import fit_temperature
 
 LABELS = np.array([0, 0, 1, 1, 2, 2, 3, 3])
 
@@ -49,20 +49,3 @@ def test_confusion_entropy_is_1_for_even_and_0_for_one_wrong_label() -> None:
 def test_two_labels_leave_no_choice_of_a_wrong_one() -> None:
     logits, labels = np.array([[1.0, 0.0], [0.0, 1.0], [0.2, 0.0]]), np.array([0, 1, 1])
     assert diagnose(logits, labels, logits, labels).confusion_entropy == 1.0
-
-
-def test_a_rule_adds_up_its_features_and_is_as_wide_as_its_errors() -> None:
-    rule = Rule(
-        center=[1, 0, 0, 0, 0], scale=[2, 1, 1, 1, 1], coefficients=[[0.5, 0, 0, 0, 0], [0, 0, 0, 0, 0]],
-        intercepts=[-0.1, 0.02], deviations=[0.1, 0.0], data_sets=10,
-    )  # fmt: skip
-    found = rule.predict(Diagnosis(3.0, 1.0, 0.0, 1, 1.0).features())
-    assert found.error.mean == pytest.approx(0.5 * (3 - 1) / 2 - 0.1)
-    assert found.error.high - found.error.mean == pytest.approx(2.262157 * 0.1, rel=1e-6)  # t of 9 degrees of freedom
-    assert tuple(found.nll) == pytest.approx((0.02, 0.02, 0.02))
-
-
-def test_the_rule_that_ships_is_a_prediction_with_an_interval() -> None:
-    for part in expected_gain(Diagnosis(0.2, 1.5, 0.7, 10, 100.0)):
-        assert part.low < part.mean < part.high
-        assert abs(part.mean) < 1

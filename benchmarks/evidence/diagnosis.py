@@ -1,12 +1,8 @@
-"""What a learned similarity would gain over tuned label smoothing, predicted from one run with cross entropy."""
+"""What a run with cross entropy shows of its data set: numbers that might foretell what learned similarities gain."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.special import softmax
 
-from labelembed.metrics.calibration import fit_temperature
-from labelembed.metrics.classification import classification_metrics
-
-#: The rule that ships; `python -m benchmarks.evidence --rule` writes it.
-RULE_FILE = Path(__file__).with_name("expected_gain.json")
-#: How sure a prediction interval is.
-CONFIDENCE = 0.95
+from labelembed.metrics import classification_metrics, fit_temperature
 
 
 class Diagnosis(NamedTuple):
@@ -94,64 +84,3 @@ def _confusion_entropy(probabilities: NDArray[np.float64], labels: NDArray[np.in
         return 1.0
     entropies = stats.entropy(sums[confused], axis=1) / math.log(num_labels - 1)
     return float(np.average(entropies, weights=mass[confused]))
-
-
-class Prediction(NamedTuple):
-    """A predicted difference from tuned label smoothing, negative is better, with its 95 % prediction interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-class ExpectedGain(NamedTuple):
-    """What online label smoothing would change against tuned label smoothing.
-
-    Attributes:
-        error: As a share of tuned smoothing's errors.
-        nll: In nats, after temperature scaling.
-    """
-
-    error: Prediction
-    nll: Prediction
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A ridge regression on standardised features, and how far it is off on data sets it was not fitted on.
-
-    Attributes:
-        center: Means of the features [5].
-        scale: Their standard deviations [5].
-        coefficients: For the error and for the NLL [2, 5].
-        intercepts: The same [2].
-        deviations: Root mean squared errors of the predictions of data sets that were left out [2].
-        data_sets: How many data sets it was fitted on.
-    """
-
-    center: Sequence[float]
-    scale: Sequence[float]
-    coefficients: Sequence[Sequence[float]]
-    intercepts: Sequence[float]
-    deviations: Sequence[float]
-    data_sets: int
-
-    def predict(self, features: NDArray[np.float64]) -> ExpectedGain:
-        """Returns what to expect of features [5], as `Diagnosis.features` gives them."""
-        standardised = (features - np.array(self.center)) / np.array(self.scale)
-        means = np.array(self.coefficients) @ standardised + np.array(self.intercepts)
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, self.data_sets - 1) * np.array(self.deviations)
-        error, nll = (
-            Prediction(float(mean), float(mean - some), float(mean + some))
-            for mean, some in zip(means, half, strict=True)
-        )
-        return ExpectedGain(error, nll)
-
-
-def expected_gain(diagnosis: Diagnosis) -> ExpectedGain:
-    """Returns what online label smoothing would gain over tuned label smoothing, by the rule that ships.
-
-    The rule was fitted on the data sets of docs/evidence.md, and is as uncertain as its intervals say: a comparison on
-    the data themselves decides.
-    """
-    return Rule(**json.loads(RULE_FILE.read_text(encoding="utf-8"))).predict(diagnosis.features())
