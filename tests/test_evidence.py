@@ -184,6 +184,7 @@ def test_forest_plot_draws_each_data_set(tmp_path: Path) -> None:
     _write_results(tmp_path, ["letter", "texture"], gain=0.01)
     colours = {"ink": "black", "faint": "silver", "clear": "blue", "open": "grey"}
     error, _ = forest(tmp_path, "long", colours).axes
-    assert [tick.get_text() for tick in error.get_yticklabels()] == ["letter", "texture"]
-    means = {line.get_color(): line.get_xdata() for line in error.lines if line.get_marker() == "o"}
-    assert means["blue"] == pytest.approx([100 * -0.0105 / 0.1935])
+    assert [tick.get_text() for tick in error.get_yticklabels()] == ["letter", "texture", "mean of 2"]
+    means = [line.get_xdata()[0] for line in error.lines if line.get_marker() == "o" and line.get_color() == "blue"]
+    of_letter, of_texture = 100 * -0.0105 / 0.2035, 100 * -0.0105 / 0.1935
+    assert means == pytest.approx([of_letter, of_texture, (of_letter + of_texture) / 2])

@@ -1,4 +1,4 @@
-"""The forest plot of the evidence: each data set's difference from tuned label smoothing, with both intervals."""
+"""The forest plot of the evidence: each data set's difference from tuned label smoothing, and the mean over all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.evidence.data_sets import DATA_SETS
-from benchmarks.evidence.summary import CONTROL, differences, level
+from benchmarks.evidence.summary import CONTROL, differences, level, mean_with_half
 
 #: The methods drawn, each with its marker and how far beside the line of its data set.
 DRAWN = {"online_label_smoothing": ("o", -0.17), "label_embedding": ("s", 0.17)}
@@ -27,17 +27,18 @@ def forest(results: Path, regime: str, colours: dict[str, str]) -> Figure:
     """
     names = [one.name for one in DATA_SETS if one.name in differences(results, regime, "error", CONTROL)]
     figure, panels = plt.subplots(
-        1, 2, figsize=(8.6, 0.31 * len(names) + 1.4), layout="constrained", sharey=True, sharex=True
+        1, 2, figsize=(8.6, 0.31 * len(names) + 1.7), layout="constrained", sharey=True, sharex=True
     )
     for axes, metric in zip(panels, ("error", "nll"), strict=True):
         for method in DRAWN:
             _draw(axes, results, regime, metric, method, names, colours)
         axes.axvline(0, color=colours["ink"], linewidth=0.8)
+        axes.axhline(len(names) - 0.5, color=colours["faint"], linewidth=0.8)
         axes.set_xlim(-WIDEST, WIDEST)
         axes.set_title({"error": "test error", "nll": "NLL after temperature scaling"}[metric], fontsize="medium")
     figure.supxlabel("% change from tuned label smoothing", fontsize="medium")
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].set_ylim(len(names) - 0.4, -0.8)
+    panels[0].set_yticks(range(len(names) + 1), [*names, f"mean of {len(names)}"])
+    panels[0].set_ylim(len(names) + 0.6, -0.8)
     panels[0].text(-WIDEST + 1, -0.6, "← better", ha="left", va="center", color=colours["ink"], fontsize=9)
     for method, (marker, _) in DRAWN.items():
         panels[1].plot([], [], marker, color=colours["open"], markersize=6, label=method.replace("_", " "))
@@ -51,6 +52,7 @@ def _draw(
     marker, beside = DRAWN[method]
     found = differences(results, regime, metric, method)
     by_name = {one.name: one for one in DATA_SETS}
+    means = []
     for place, name in enumerate(names):
         whole = level(results, by_name[name], regime, metric)
         one, scale, y = found[name], 100 / whole, place + beside
@@ -58,4 +60,10 @@ def _draw(
         for half, width in ((one.corrected, 1.0), (one.half, 3.5)):
             ends = ((one.mean - half) * scale, (one.mean + half) * scale)
             axes.plot(ends, (y, y), color=colour, linewidth=width, solid_capstyle="butt")
-        axes.plot(one.mean * scale, y, marker, color=colour, markersize=6, markeredgecolor="white", markeredgewidth=0.8)
+        means.append(one.mean * scale)
+        axes.plot(means[-1], y, marker, color=colour, markersize=6, markeredgecolor="white", markeredgewidth=0.8)
+    if len(means) > 1:
+        mean, half = mean_with_half(means)
+        colour, y = colours["clear" if abs(mean) > half else "open"], len(names) + beside
+        axes.plot((mean - half, mean + half), (y, y), color=colour, linewidth=3.5, solid_capstyle="butt")
+        axes.plot(mean, y, marker, color=colour, markersize=6, markeredgecolor="white", markeredgewidth=0.8)

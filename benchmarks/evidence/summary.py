@@ -151,14 +151,20 @@ def table(results: Path, regime: str, metric: str, comparison: Comparison) -> st
     return "\n".join(lines)
 
 
+def mean_with_half(values: Sequence[float]) -> tuple[float, float]:
+    """Returns the mean over data sets and half the width of its t interval."""
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    return float(np.mean(values)), float(half)
+
+
 def across(values: Sequence[float], digits: int) -> str:
     """Returns mean with interval, how often better and worse, and the p of Wilcoxon's test of the mean differences."""
     found = np.array(values)
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found))
+    mean, half = mean_with_half(values)
     wins, losses = int((found < 0).sum()), int((found > 0).sum())
     p = stats.wilcoxon(found).pvalue if found.any() else 1.0
-    ends = f"[{found.mean() - half:+.{digits}f}, {found.mean() + half:+.{digits}f}]"
-    return f"{found.mean():+.{digits}f} {ends}; better {wins}, worse {losses}; {_p(p)}"
+    ends = f"[{mean - half:+.{digits}f}, {mean + half:+.{digits}f}]"
+    return f"{mean:+.{digits}f} {ends}; better {wins}, worse {losses}; {_p(p)}"
 
 
 def _p(p: float) -> str:
