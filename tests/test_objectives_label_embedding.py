@@ -12,7 +12,6 @@ from torch import nn
 from labelembed.geometry import LabelGeometry
 from labelembed.models import MLP, InputScaling
 from labelembed.objectives import LabelEmbedding, LabelSmoothing, OneHot, label_embedding
-from labelembed.objectives.embeddings import OLD_NAMES
 from labelembed.seeds import seeded
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
@@ -345,17 +344,6 @@ def test_the_geometry_of_very_many_compressed_labels_is_the_rows_of_a(monkeypatc
     geometry = large.label_geometry()
     assert (geometry.similarities, geometry.metric) == (None, "cosine")
     assert torch.equal(geometry.vectors, large.embedding.left.detach().float())
-
-
-@every_kind
-def test_states_of_version_0_1_load_by_their_old_names(kind):
-    objective, other = made(kind), made(kind, seed=1)
-    old = {new: name for name, new in OLD_NAMES.items()}
-    state = {old.get(name, name): value for name, value in objective.state_dict().items() if name != "progress"}
-    state |= {"steps": torch.tensor(3), "warmup_end": torch.tensor(5)}
-    objective.progress.fill_(3_000_000)
-    other.load_state_dict(state)
-    assert all(torch.equal(value, other.state_dict()[name]) for name, value in objective.state_dict().items())
 
 
 def test_a_full_embedding_of_very_many_labels_is_refused():

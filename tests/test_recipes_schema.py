@@ -16,7 +16,6 @@ from labelembed.recipes.blocks import (
     DataCommon,
     ValidationBlock,
 )
-from labelembed.recipes.removed import REMOVED
 from labelembed.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.recipes.signature import described_arguments, keys_of, summary
 from labelembed.training.settings import CheckpointPolicy, Selection
@@ -118,16 +117,6 @@ def test_unknown_key_with_no_near_one_lists_what_there_is():
         "data.zzz: unknown key of 'digits'; its keys: test_fraction, validation, train_rows, scaling, augmentation, "
         "cutout, mixing, mixing_alpha"
     ]
-
-
-@pytest.mark.parametrize("place", REMOVED)
-def test_removed_option_says_what_to_use_and_passes_at_its_default(place):
-    """Saved recipes hold every default, so those of the first edition still load."""
-    name, key = place.split(".")
-    gone, block = REMOVED[place], ("objective", {"name": name})
-    assert faults_of(block, (f"objective.{key}", "other")) == [f"objective.{key}: was removed; {gone.instead}"]
-    found = parse_recipe(with_changes(block, (f"objective.{key}", gone.default)), source="test")
-    assert found == parse_recipe(with_changes(block), source="test")
 
 
 @pytest.mark.parametrize("key", [1, None, ("a", "b")])

@@ -42,11 +42,11 @@ def make(place: Path) -> None:
     with tempfile.TemporaryDirectory() as whole:
         result = train(recipe, Path(whole) / "run")
         journal = RunFolder(Path(whole) / "run").journal()
-    known = ("epochs", "selected_epoch", "selected_by", "parameters", "train", "development", "test", "temperature")
+    known = ("epochs", "selected_epoch", "selected_by", "parameters", "train", "validation", "test", "temperature")
     expected = {
         "stopped_at": STOPPED_AT,
         "result": {key: result[key] for key in known},
-        "journal": [{key: line[key] for key in ("epoch", "train", "development", "test")} for line in journal],
+        "journal": [{key: line[key] for key in ("epoch", "train", "validation", "test")} for line in journal],
     }
     (place / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
 

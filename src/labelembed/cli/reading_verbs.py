@@ -41,7 +41,6 @@ _AT_ONCE = 256
 
 
 def _checked_split(split: str) -> str:
-    split = "validation" if split == "development" else split  # of version 0.1
     if split not in _SPLITS:
         raise DataError(f"--split: must be test, validation or train, got {split!r}{nearest(split, _SPLITS)}")
     return split

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +12,6 @@ from torch import Tensor, nn
 from labelembed.geometry import LabelGeometry
 
 Scale = float | Literal["log"] | None
-# What the parameters of version 0.1 were called in saved runs.
-OLD_NAMES = {
-    "embedding": "embedding.weight",
-    "compressed_rows": "embedding.left",
-    "compressed_columns": "embedding.right",
-}
 
 
 class _WholeEmbedding(nn.Module):
@@ -86,13 +80,3 @@ class FixedEmbedding(_WholeEmbedding):
 
 def _number(scale: Scale, num_labels: int) -> float | None:
     return math.log(num_labels) + 1.5 if isinstance(scale, str) else scale
-
-
-def take_old_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Renames in a state what version 0.1 called otherwise; a hook before `load_state_dict`."""
-    for old, new in OLD_NAMES.items():
-        if prefix + old in state:
-            state[prefix + new] = state.pop(prefix + old)
-    state.pop(f"{prefix}warmup_end", None)  # follows from the length of the run
-    if f"{prefix}steps" in state:  # whole steps, where `progress` counts millionths
-        state[f"{prefix}progress"] = state.pop(f"{prefix}steps") * 1_000_000

@@ -16,7 +16,7 @@ from labelembed.geometry import LabelGeometry
 from labelembed.losses import IMPLEMENTATIONS, Implementation, LabelEmbeddingTerms, chunked, takes_chunks
 from labelembed.losses import reference as losses
 from labelembed.objectives.base import CommonArguments, Objective
-from labelembed.objectives.embeddings import CompressedEmbedding, FixedEmbedding, FullEmbedding, take_old_names
+from labelembed.objectives.embeddings import CompressedEmbedding, FixedEmbedding, FullEmbedding
 from labelembed.objectives.examples import Examples
 
 # Where the paper (eq. 14) and the code published with it differ. The paper states no reduction of the hinge;
@@ -182,7 +182,6 @@ class LabelEmbedding(Objective):
             self.embedding = FullEmbedding(num_labels, initial_scale=initial_scale)
         else:
             self.embedding = CompressedEmbedding(num_labels, rank, initial_scale=initial_scale)
-        self.register_load_state_dict_pre_hook(take_old_names)  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_linear(cls, layer: nn.Linear, **arguments: Any) -> Self:

@@ -13,11 +13,9 @@ from labelembed.models import MODELS, SEQUENCE_MODELS
 from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.blocks import ComparisonBlock, DataCommon, PublishedBlock, ValidationBlock
 from labelembed.recipes.probing import mixing_faults, value_faults
-from labelembed.recipes.removed import without_removed
 from labelembed.recipes.signature import resolve
 from labelembed.recipes.wording import faults_of, shown
 from labelembed.training.decoding import Decoding
-from labelembed.training.old_names import of_today
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES
 from labelembed.training.settings import Block, Flag, TrainingSettings
@@ -91,7 +89,6 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
     """
     if not isinstance(values, dict):
         raise RecipeError([f"must be a mapping with data, model, objective, ...; got {kind_of(values)}"], source=source)
-    values = of_today(values)
     faults: list[str] = []
     blocks: dict[str, Any] = {}
     for kind, table in TABLES.items():
@@ -104,9 +101,6 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
         if not isinstance(block, dict):
             faults.append(f"{kind}: must be a mapping with a name, got {kind_of(block)}")
             continue
-        if kind == "objective":
-            block, found = without_removed(block)
-            faults += found
         if kind == "data":
             block = {**block, **OLD_NAMES.get(str(block.get("name")), {})}
         blocks[kind], found = resolve(kind, table, block, common=DataCommon if kind == "data" else None)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from labelembed.json_files import parse_json
 from labelembed.tensor_files import require_header
-from labelembed.training.old_names import of_today
 
 _FORMAT = 1
 _ABOUT = "examples"
@@ -75,7 +74,7 @@ def read_outcomes(path: Path) -> ExampleOutcomes:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, TypeError) as error:
         raise ValueError(" ".join(str(error).split())[:300]) from error
-    about = of_today(about) if isinstance(about, dict) else {}
+    about = about if isinstance(about, dict) else {}
     if about.get("format") != _FORMAT or about.get("split") not in _SPLITS:
         raise ValueError(f"does not say that it holds outcomes of examples in format {_FORMAT}, and of which split")
     right, nlls = tensors.pop("right", np.empty(0)), list(tensors.values())

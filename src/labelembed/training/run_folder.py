@@ -34,7 +34,6 @@ from labelembed.geometry import LabelGeometry
 from labelembed.json_files import parse_json, read_bounded, read_json
 from labelembed.training.example_outcomes import ExampleOutcomes, outcome_bytes, read_outcomes
 from labelembed.training.files import sha256, write_bytes, write_json
-from labelembed.training.old_names import of_today
 from labelembed.training.plain_yaml import plain_values
 
 # A recipe that a run has resolved has every key, each with its default.
@@ -121,8 +120,15 @@ class RunFolder:
         write_bytes(self._recipe, (comment + text).encode())
 
     def recipe(self) -> dict[str, Any]:
-        """Returns the resolved recipe as plain values."""
+        """Returns the resolved recipe as plain values; that of a run of version 0.1 is refused."""
         self.require_run()
+        packages = self.environment().get("packages")
+        made_by = str(packages.get("labelembed")) if isinstance(packages, dict) else ""
+        if made_by.startswith("0.1."):
+            raise RunFolderError(
+                f"{self.path}: made by labelembed {made_by}, whose runs this version does not read; "
+                "use that version, or train again"
+            )
         try:
             if self._recipe.stat().st_size > _RECIPE_BYTES:
                 raise ValueError(f"larger than {_RECIPE_BYTES:,} bytes, which no recipe is")
@@ -131,7 +137,7 @@ class RunFolder:
             raise RunFolderError(f"{self._recipe}: damaged, cannot be read ({error})") from error
         if not isinstance(recipe, dict):
             raise RunFolderError(f"{self._recipe}: damaged, holds no recipe")
-        return of_today(recipe)
+        return recipe
 
     def write_environment(self, environment: dict[str, Any]) -> None:
         """Writes what the run ran on."""
@@ -177,7 +183,7 @@ class RunFolder:
                 if number == len(lines):  # no line break after it: cut short
                     break
                 raise RunFolderError(f"{self._journal}: line {number} is damaged ({error})") from error
-            entries.append(of_today(entry))
+            entries.append(entry)
         return entries
 
     def write_result(self, result: dict[str, Any]) -> None:
@@ -206,7 +212,7 @@ class RunFolder:
         write_json(self.evidence_folder / f"{name}.json", value, indent=None)
 
     def evidence(self, name: str) -> dict[str, Any]:
-        """Returns what `write_evidence` wrote; empty where there is none, as of older runs.
+        """Returns what `write_evidence` wrote; empty where there is none.
 
         Raises:
             RunFolderError: When it is damaged.
@@ -220,7 +226,7 @@ class RunFolder:
         write_bytes(self.examples_file, outcome_bytes(outcomes))
 
     def examples(self) -> ExampleOutcomes | None:
-        """Returns what `write_examples` wrote; None where there is nothing, as of older runs and of sentence pairs.
+        """Returns what `write_examples` wrote; None where there is nothing, as of sentence pairs.
 
         Raises:
             RunFolderError: When it is damaged.
@@ -250,7 +256,7 @@ class RunFolder:
     def require_unchanged(self, file: Path) -> None:
         """Raises RunFolderError where a file of the folder has another SHA-256 than ``result.json`` says.
 
-        A missing file, and one that ``result.json`` does not name, as those of older versions, is not looked at.
+        A missing file, and one that ``result.json`` does not name, is not looked at.
         """
         files = self.result().get("files", {})
         expected = files.get(file.name) if isinstance(files, dict) else files
@@ -270,4 +276,4 @@ class RunFolder:
             raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
         if not isinstance(value, dict):
             raise RunFolderError(f"{path}: damaged, holds no mapping")
-        return of_today(value)
+        return value

@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 
 from labelembed.training.checkpoints import Checkpoint
 from labelembed.training.network import Network
-from labelembed.training.old_names import of_today
 from labelembed.training.optimizers import load_state, state_tensors
 
 _Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
@@ -34,8 +33,7 @@ class Position:
         best_score: Lowest selection score so far.
         best_epoch: The epoch (from 1) it was reached in; 0 when there is none.
         best_line: The journal's line of that epoch.
-        best_tie: What breaks ties of the score: the lowest among the epochs with `best_score`. None: not known, as in
-            older checkpoints; a tie then leaves the epoch as it is.
+        best_tie: What breaks ties of the score: the lowest among the epochs with `best_score`.
     """
 
     epoch: _Count = 0
@@ -45,8 +43,8 @@ class Position:
     epoch_seconds: _Number = 0.0
     best_score: _Number | None = None
     best_epoch: _Count = 0
-    best_line: Annotated[dict[str, Any], pydantic.BeforeValidator(of_today)] = dataclasses.field(default_factory=dict)
-    best_tie: _Number | None = None
+    best_line: dict[str, Any] = dataclasses.field(default_factory=dict)
+    best_tie: _Number = 0.0
 
     @pydantic.model_validator(mode="after")
     def _knows_its_best_epoch(self) -> Position:
@@ -72,10 +70,8 @@ class Position:
             metric = by.removeprefix("validation_")
             score = float(line["validation"][metric]) * (-1 if metric == "bleu" else 1)
             tie = float(line["validation"]["nll"]) if metric == "error" else 0.0
-        if self.best_score is not None and score >= self.best_score:
-            breaks_tie = self.best_tie is not None and tie < self.best_tie
-            if score > self.best_score or not breaks_tie:
-                return False
+        if self.best_score is not None and (score, tie) >= (self.best_score, self.best_tie):
+            return False
         self.best_score, self.best_tie, self.best_epoch, self.best_line = score, tie, line["epoch"], line
         return True
 
@@ -143,7 +139,7 @@ class RunState:
         if saved.position.step != checkpoint.step:
             raise ValueError(f"it is of step {checkpoint.step} by one number and {saved.position.step} by another")
         best = checkpoint.tensors.get("best", {})
-        if best:  # through the network, which refuses those of another one and knows names of earlier versions
+        if best:  # through the network, which refuses those of another one
             self.network.load_prediction_state(best)
             self.best_weights = self.network.prediction_state()
         self.network.load_state_dict(checkpoint.tensors["network"])
