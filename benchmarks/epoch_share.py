@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.made_data import mnist_sized
 from labelembed.recipes.loading import load_recipe
-from labelembed.runs.run import cached_data, run_recipe
+from labelembed.runs.build import build_data
+from labelembed.runs.run import run_recipe
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.trainer import Trainer
 
@@ -33,7 +34,7 @@ def run() -> None:
             settings = [f"epochs={EPOCHS}", "data.name=vectors", "objective=one_hot"]
             recipe, _ = load_recipe("mnist-mlp", data=str(mnist_sized(folder)), settings=settings)
             Trainer._step = timed  # type: ignore[method-assign]
-            run_recipe(recipe, f"{folder}/run", data=cached_data(recipe))
+            run_recipe(recipe, f"{folder}/run", data=build_data(recipe))
             journal = RunFolder(f"{folder}/run").journal()
     finally:
         Trainer._step = original  # type: ignore[method-assign]

@@ -14,8 +14,7 @@ import torch
 from labelembed.models import Augmentation, InputScaling, PaperResNet
 from labelembed.objectives import LabelEmbedding
 from labelembed.recipes.loading import load_recipe
-from labelembed.runs.build import build_network, build_optimizer, build_scaling, build_schedule
-from labelembed.runs.run import cached_data
+from labelembed.runs.build import build_data, build_network, build_optimizer, build_scaling, build_schedule
 from labelembed.training.compile_warmup import warm_up
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.trainer import Trainer
@@ -39,7 +38,7 @@ def trainer_of(path: Path, out: Path, *settings: str) -> Trainer:
     """Returns the trainer of the recipe, warmed up."""
     common = ["data.name=vectors", "objective=label_embedding"]
     recipe, _ = load_recipe("cifar100-resnet18", data=str(path), settings=[*common, *settings])
-    data = cached_data(recipe)
+    data = build_data(recipe)
     network = build_network(
         recipe,
         num_labels=data.num_labels,

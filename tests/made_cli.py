@@ -13,7 +13,6 @@ from unittest import mock
 import torch
 
 from labelembed import cli
-from labelembed.runs import run as run_module
 
 #: A small network, for `train` and `compare`; with the 30 images of `write_idx_folder` an epoch is 2 steps.
 SMALL = ["--set", "model.hidden_sizes=[8]", "--set", "batch_size=10", "--set", "epochs=2"]
@@ -47,7 +46,6 @@ def call(*words: object) -> Called:
     out, err = io.StringIO(), io.StringIO()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several would wait for each other where tests run side by side
-    run_module._data_of.cache_clear()  # a new process has read nothing yet
     try:
         with (
             mock.patch.object(sys, "argv", ["labelembed", *map(str, words)]),

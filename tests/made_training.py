@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from labelembed.errors import DataError, InterruptedTraining
 from labelembed.geometry import LabelGeometry
 from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.schema import Recipe, parse_recipe
-from labelembed.runs.run import cached_data, run_job, run_recipe
+from labelembed.runs.build import build_data
+from labelembed.runs.run import run_job, run_recipe
+from labelembed.training.batches import TrainingData
 from labelembed.training.checkpoints import Checkpoint, load_newest
 from labelembed.training.progress import Progress
 from labelembed.training.run_folder import RunFolder
@@ -97,6 +100,17 @@ def with_saved_geometry(objective: dict[str, Any], folder: Path) -> dict[str, An
     table = 3 * torch.eye(10) + torch.randn(10, 10, generator=torch.Generator().manual_seed(1))
     LabelGeometry([str(digit) for digit in range(10)], similarities=table).save(path)
     return objective | {"embedding": str(path)}
+
+
+@lru_cache(maxsize=2)
+def _data_of(recipe: str) -> TrainingData:
+    return build_data(Recipe.model_validate_json(recipe))
+
+
+def cached_data(recipe: Recipe) -> TrainingData:
+    """The data of a recipe, read once a process for all that share the data block and batch size."""
+    alike = recipe.model_copy(update={"objective": {}, "model": {}, "seed": 0, "comparison": None, "published": None})
+    return _data_of(alike.model_dump_json())
 
 
 def train(recipe: Recipe, folder: Path, **arguments: Any) -> dict[str, Any]:

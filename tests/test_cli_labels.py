@@ -160,7 +160,6 @@ def test_exported_files_hold_the_geometry(folder):
         (["made.safetensors", "--groups", "missing.csv"], "missing (4): 'lion', 'polar_bear', 'rex', 'food'"),
         (["made.safetensors", "--groups", "missing.csv"], "repeated (1): 'cat'"),
         (["made.safetensors", "--out", "groups.yaml"], "groups.yaml: cannot be made"),
-        (["made.safetensors", "--method", "ward"], "labelembed.geometry.linkage joins groups in other ways"),
         (["one.safetensors"], "a single label has no distances"),
         (["many.safetensors", "--wordnet"], "--first 5000 takes the first of them"),
     ],

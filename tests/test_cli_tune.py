@@ -52,14 +52,7 @@ def test_tune_prints_a_table_and_what_can_be_pasted(made):
     assert about["variants"][1]["variant"] == best
     assert about["seeds"] == [1000]
     assert {trial["state"] for trial in about["variants"][1]["trials"]} == {"finished"}
-    compare = ["compare", "digits-mlp", "--objectives", f"one_hot,{best}", "--seeds", 1, "--dry-run", *SMALL]
-    assert succeed(*compare).out.startswith("2 runs")
-
-
-def test_tune_says_what_it_would_do(made, tmp_path):
-    said = succeed("tune", "digits-mlp", "--trials", 4, "--seeds", 2, *TWO, *SMALL, "--dry-run", "--json").json
-    assert said["runs"] == 2 * 4 * 2
-    assert list(tmp_path.iterdir()) == []
+    assert succeed("compare", "digits-mlp", "--objectives", f"one_hot,{best}", "--seeds", 1, *SMALL).out
 
 
 @pytest.mark.parametrize(
@@ -169,16 +162,10 @@ def test_a_tuned_comparison_gives_everybody_the_same_trials_and_says_so(made, tm
     assert write_report(tmp_path / "c").is_file()
 
 
-def test_a_tuned_comparison_says_what_it_would_do(made, tmp_path):
-    compare = ["compare", "digits-mlp", "--tuned", "--trials", 4, *TWO, "--seeds", 3, *SMALL]
-    assert succeed(*compare, "--dry-run", "--json").json["runs"] == 2 * 4 + 2 * 3
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("words", [["compare", "--tuned"], ["tune"]], ids=["compare", "tune"])
-def test_a_dry_run_without_optuna_is_refused(made, tmp_path, monkeypatch, words):
+def test_tuning_without_optuna_is_refused(made, tmp_path, monkeypatch, words):
     monkeypatch.setitem(sys.modules, "optuna", None)  # as if it were not installed
-    called = call(*words, "digits-mlp", *TWO, *SMALL, "--dry-run")
+    called = call(*words, "digits-mlp", *TWO, *SMALL)
     assert called.code == 2
     assert called.err.startswith("error: tuning needs the package optuna: pip install 'labelembed[tune]'")
     assert called.out == ""
@@ -191,23 +178,12 @@ def test_a_dry_run_without_optuna_is_refused(made, tmp_path, monkeypatch, words)
         (["--trials", "3"], "--trials: goes with --tuned"),
         (["--space", "objective.smoothing=0.1:0.2"], "--space: goes with --tuned"),
         (["--tuned", "--trials", "0"], "must be from 1"),
-        (
-            [
-                "--tuned",
-                "--objectives",
-                "label_smoothing,label_smoothing:smoothing=0.4",
-                "--baseline",
-                "label_smoothing",
-            ],
-            "",
-        ),
-        ([*ALIKE, "--baseline", "label_smoothing"], ""),
         ([*ALIKE, "--baseline", "label_smoothing:smoothing=0.4"], "differs from another variant only in what is tuned"),
     ],
 )
 def test_what_cannot_be_compared_tuned_is_refused(made, tmp_path, words, said):
-    called = call("compare", "digits-mlp", *TWO, *SMALL, *words, *([] if said else ["--dry-run"]))
-    assert called.code == (2 if said else 0)
+    called = call("compare", "digits-mlp", *TWO, *SMALL, *words)
+    assert called.code == 2
     assert said in called.err
     assert list(tmp_path.iterdir()) == []
 

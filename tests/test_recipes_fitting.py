@@ -262,8 +262,9 @@ def test_the_verbs_print_what_was_found_and_take_its_recipe(tmp_path):
     trained = succeed("train", "--data", file, *QUICK)
     assert trained.err.startswith(f"{TEXTS}\n")
     assert (tmp_path / "runs" / "text-bag-small" / "label_embedding" / "seed-0" / "result.json").is_file()
-    for verb in ("compare", "tune"):
-        assert succeed(verb, "--data", file, "--dry-run", *QUICK).err.startswith(f"{TEXTS}\n")
+    for words in (["compare", "--seeds", 1], ["tune", "--trials", 1]):
+        one = [*words, "--objectives", "one_hot", "--jobs", 1]
+        assert succeed(*one, "--data", file, *QUICK).err.startswith(f"{TEXTS}\n")
     # a name that is typed is taken, and nothing is looked for
     assert succeed("check", "text-bag", "--data", file, "--json", "--set", "batch_size=20").err == ""
 

@@ -17,11 +17,11 @@ from labelembed.geometry import LabelGeometry
 from labelembed.models.text_transformer import encode_names
 from labelembed.runs import embedding
 from labelembed.runs.build import build_data
-from labelembed.runs.run import cached_data, run_recipe
+from labelembed.runs.run import run_recipe
 from labelembed.runs.saved_run import SavedRun
 from labelembed.training.evaluation import predicted_logits
 from labelembed.training.run_folder import RunFolder
-from tests.made_training import no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
+from tests.made_training import cached_data, no_flush, one_thread, small_recipe, stop_after, train  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("no_flush", "one_thread")
 needs_encoder = pytest.mark.skipif(

@@ -10,7 +10,8 @@ import torch
 from labelembed.data import DATA, DigitsReader, RawData
 from labelembed.geometry import LabelGeometry
 from labelembed.recipes.loading import load_recipe
-from labelembed.runs.estimate import seconds_of_run
+from labelembed.runs.build import build_data
+from labelembed.runs.estimate import estimate_run
 from labelembed.runs.stored import changed_recipe, stored_recipe
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
@@ -61,7 +62,8 @@ def test_retrospection_that_would_never_read_what_it_stores_is_refused(verb, tmp
 
 def test_the_time_of_a_run_is_estimated_in_its_first_epoch():
     settings = ["objective={name: retrospection, store: steps}", "epochs=6", "data.train_rows=100"]
-    assert seconds_of_run(load_recipe("digits-mlp", settings=settings)[0]) > 0
+    recipe, _ = load_recipe("digits-mlp", settings=settings)
+    assert estimate_run(recipe, build_data(recipe)).seconds > 0
 
 
 def test_a_run_of_before_presets_goes_on_with_the_form_it_began_with(tmp_path):

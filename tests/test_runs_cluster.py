@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 import signal
@@ -20,7 +19,6 @@ from labelembed.geometry import LabelGeometry
 from labelembed.recipes.loading import load_recipe
 from labelembed.runs import cluster as cluster_module
 from labelembed.runs import machines
-from labelembed.runs import run as run_module
 from labelembed.runs.cluster import open_cluster
 from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.runs.jobs import Job
@@ -33,9 +31,7 @@ from tests.made_training import (
     differences,
     do_job,
     fork_server,
-    job_of,
     newest,
-    small_recipe,
     wait_until,
 )
 
@@ -206,21 +202,6 @@ def test_run_whose_worker_closes_is_handed_out_again(here, tmp_path):
         events = {event.job.name: event for event in cluster.run_jobs(jobs, leaves_early)}
     assert (events["1"].kind, events["1"].result) == ("done", "came to its end")
     assert (events["99"].kind, events["99"].message) == ("failed", "its workers closed while it was made")
-
-
-def test_data_are_read_anew_for_another_session(tmp_path, monkeypatch):
-    recipe = small_recipe()
-    read = []
-
-    def note(*_, data, **__):
-        read.append(data)
-        return {}
-
-    monkeypatch.setattr(run_module, "run_recipe", note)
-    for session in ("one", "one", "two"):
-        run_module.run_job(job_of(recipe, tmp_path) | {"session": session}, lambda progress: None, lambda: False)
-    assert read[0] is read[1]
-    assert read[2] is not read[0]
 
 
 def test_what_runs_read_is_known_by_whole_paths(tmp_path, monkeypatch):
@@ -394,10 +375,3 @@ def test_worker_that_cannot_load_labelembed_is_refused(here, tmp_path, monkeypat
     )
     with pytest.raises(ClusterError, match=wanted), open_cluster(here().scheduler_address, folder=tmp_path):
         pass
-
-
-def test_dry_run_counts_the_workers_and_writes_nothing(here, alone, tmp_path):
-    called = succeed(*WORDS, "--seeds", 3, "--dry-run", "--json", "--cluster", here(number=3).scheduler_address)
-    assert (called.json["runs"], called.json["jobs"]) == (6, 3)
-    assert json.loads(called.out)["finished"] == 0
-    assert list(tmp_path.iterdir()) == []

@@ -11,11 +11,10 @@ import torch
 
 from labelembed.errors import RunFolderError
 from labelembed.metrics import classification_metrics, fit_temperature
-from labelembed.runs.run import cached_data
 from labelembed.runs.saved_run import SavedRun
 from labelembed.training.evaluation import calibrate, predicted_logits
 from tests.made_cli import call, succeed
-from tests.made_training import contents, differences, small_recipe, timeless, train
+from tests.made_training import cached_data, contents, differences, small_recipe, timeless, train
 
 TRAIN = ["train", "digits-mlp", "--set", "epochs=2", "--set", "model.hidden_sizes=[8]", "--out", "run", "--quiet"]
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from labelembed.data import read_corpus
 from labelembed.errors import DataError, InterruptedTraining, RecipeError
 from labelembed.runs import teacher as teacher_table
-from labelembed.runs.run import cached_data, run_recipe
+from labelembed.runs.run import run_recipe
 from labelembed.runs.saved_translator import SavedTranslator
 from labelembed.runs.teacher import open_table
 from labelembed.runs.training_network import network_for
@@ -21,6 +21,7 @@ from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import (
+    cached_data,
     contents,
     differences,
     small_recipe,

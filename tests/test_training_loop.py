@@ -19,7 +19,7 @@ from labelembed.errors import InterruptedTraining, RecipeError
 from labelembed.models import InputScaling
 from labelembed.objectives import LabelEmbedding, Objective
 from labelembed.runs.build import build_network
-from labelembed.runs.run import cached_data, run_recipe
+from labelembed.runs.run import run_recipe
 from labelembed.training import evaluation, trainer
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
@@ -32,6 +32,7 @@ from tests.made_training import (
     EPOCHS,
     STEPS,
     after_steps,
+    cached_data,
     newest,
     small_recipe,
     stop_after,

@@ -12,8 +12,6 @@ from labelembed.results import Comparison
 
 if TYPE_CHECKING:
     from labelembed.recipes.schema import Recipe
-    from labelembed.runs.comparison_plan import ComparisonPlan
-    from labelembed.runs.tuning_plan import TuningPlan
 
 
 def compare(
@@ -169,18 +167,6 @@ def comparison_folder(name: str, *, tuned: bool) -> Path:
     return Path("comparisons") / (f"{name}-tuned" if tuned else name)
 
 
-def plan(
-    recipe: Recipe, name: str, out: Path, *, trials: int | None, space: Sequence[str], overwrite: bool, **what: Any
-) -> tuple[ComparisonPlan, TuningPlan | None]:
-    """Returns what a comparison will run, and the trials before it; see `make_comparison`."""
-    from labelembed.runs.comparison_plan import plan_comparison, refuse_run_folder
-    from labelembed.runs.tuning import plan_of_tuning
-
-    refuse_run_folder(out)
-    asked = plan_comparison(recipe, name, out, **what, tuned=trials is not None, overwrite=overwrite)
-    return asked, None if trials is None else plan_of_tuning(asked, recipe, out, trials=trials, space=space)
-
-
 def make_comparison(
     recipe: Recipe,
     name: str,
@@ -215,21 +201,22 @@ def make_comparison(
     """
     from labelembed.runs.comparison import make_runs
     from labelembed.runs.comparison_folder import remove_comparison
-    from labelembed.runs.comparison_plan import refuse_run_folder
+    from labelembed.runs.comparison_plan import plan_comparison, refuse_run_folder
     from labelembed.runs.machines import refuse_jobs_on_cluster
     from labelembed.runs.run_lock import locked
-    from labelembed.runs.tuning import tuned_plan
+    from labelembed.runs.tuning import plan_of_tuning, tuned_plan
 
     refuse_jobs_on_cluster(how.get("jobs"), how.get("cluster"))
     refuse_run_folder(out)
     what: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline}
     with locked(out, doing="made"):  # the trials of its tuning lie in it
-        asked, tuning = plan(recipe, name, out, trials=trials, space=space, overwrite=overwrite, **what)
-        if tuning is not None:
+        asked = plan_comparison(recipe, name, out, **what, tuned=trials is not None, overwrite=overwrite)
+        if trials is not None:
+            tuning = plan_of_tuning(asked, recipe, out, trials=trials, space=space)
             if overwrite:
                 remove_comparison(out)
             asked = tuned_plan(asked, tuning, recipe, out, **how)
-        made = make_runs(asked, recipe, out, track=track, overwrite=overwrite and tuning is None, **how)
+        made = make_runs(asked, recipe, out, track=track, overwrite=overwrite and trials is None, **how)
         found = Comparison(*report.write_comparison(out, anew=made.anything_new))
     return found, made.failed
 

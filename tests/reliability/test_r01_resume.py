@@ -14,9 +14,10 @@ from labelembed.models import InputScaling
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.runs.build import build_network
 from labelembed.runs.embedding import given_embedding
-from labelembed.runs.run import cached_data, run_recipe
+from labelembed.runs.run import run_recipe
 from tests.made_training import (
     EPOCHS,
+    cached_data,
     checkpoint_names,
     contents,
     differences,

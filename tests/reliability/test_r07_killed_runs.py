@@ -23,7 +23,7 @@ from labelembed.recipes.variants import variants_of
 from labelembed.runs.comparison import run_comparison
 from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.runs.jobs import Job, least_used, make, run_jobs
-from labelembed.runs.run import cached_data, run_job
+from labelembed.runs.run import run_job
 from labelembed.runs.worker_log import LOG_FILE, with_last_lines
 from labelembed.training.progress import ignore_progress
 from labelembed.training.run_folder import RunFolder
@@ -32,6 +32,7 @@ from tests.made_in_process import make_runs_here
 from tests.made_pictures import write_classes
 from tests.made_training import (
     CommandLines,
+    cached_data,
     contents,
     differences,
     do_job,

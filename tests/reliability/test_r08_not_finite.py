@@ -21,7 +21,6 @@ from labelembed.recipes.loading import load_recipe
 from labelembed.runs import run as run_module
 from labelembed.runs.comparison import run_comparison
 from labelembed.runs.comparison_plan import plan_comparison
-from labelembed.runs.run import cached_data
 from labelembed.training import trainer
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.device import make_accelerator
@@ -33,6 +32,7 @@ from tests.made_training import (
     BATCHES,
     STEPS,
     CommandLines,
+    cached_data,
     contents,
     differences,
     newest,

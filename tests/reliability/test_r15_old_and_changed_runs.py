@@ -58,7 +58,7 @@ def test_run_of_a_release_ends_with_its_recorded_result(release, tmp_path, figur
                        {key: expected[key] for key in ("result", "journal")})  # fmt: skip
     print("\n".join(faults))
     figure.count("releases whose run ends as recorded", int(not faults), 1)
-    for verb in ("evaluate", "neighbours", "card", "report"):
+    for verb in ("evaluate", "labels", "report"):
         succeed(verb, tmp_path / "run")
 
 
@@ -125,7 +125,7 @@ def test_resume_goes_on_with_a_changed_recipe_and_the_folder_says_so(half, figur
     assert "epochs: 3" in (half.path / "recipe.1.yaml").read_text()
     noted = "at step 7 (epoch 2): epochs 3 became 5; optimizer.learning_rate 0.01 became 0.5; before: recipe.1.yaml"
     assert half.environment()["changes"] == [noted]
-    succeed("card", "run")
+    succeed("export", "run", "--format", "card")
     succeed("report", "run")
     texts = [" ".join((half.path / name).read_text().split()) for name in ("README.md", "report.html")]
     said = [noted in text.replace("\\", "") for text in texts]
@@ -226,7 +226,7 @@ def test_newer_formats_are_told_and_nothing_is_done(tmp_path, monkeypatch, figur
         "resume done": f"done/result.json: {newer}",
         "evaluate done": f"done/result.json: {newer}",
         "report done": f"done/result.json: {newer}",
-        "geometry newer.safetensors": f"newer.safetensors: {newer}",
+        "labels newer.safetensors": f"newer.safetensors: {newer}",
         "report c": f"c/comparison.json: {newer}",
     }
     before = listing(tmp_path)

@@ -61,7 +61,7 @@ def _called() -> int:
     verb = {"has_set": True}
     try:
         with stop_at_once():
-            app(obj=verb)
+            app(obj=verb, prog_name="labelembed")
         return 0
     except Stopped as stopped:
         return complain("stopped; to go on, give the same command again", 128 + stopped.signal_number)

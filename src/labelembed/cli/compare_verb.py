@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labelembed.cli.chosen_recipe import chosen_recipe
-from labelembed.cli.dry_run import say_estimate
 from labelembed.cli.options import (
     BaselineOption,
     ClusterOption,
     DataOption,
     DeviceOption,
-    DryRunOption,
     JobsOption,
     JsonOption,
     ObjectivesOption,
@@ -69,13 +67,12 @@ def compare(
     ] = None,
     space: SpaceOption = None,
     track: TrackOption = None,
-    dry_run: DryRunOption = False,
     device: DeviceOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train several objectives with several seeds and say which is better, and how sure that is."""
-    from labelembed.comparing import comparison_folder, make_comparison, plan
+    from labelembed.comparing import comparison_folder, make_comparison
     from labelembed.errors import RecipeError
     from labelembed.runs.machines import refuse_jobs_on_cluster, until_stopped
     from labelembed.training.tracking import tracker_names
@@ -90,14 +87,6 @@ def compare(
     what: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline, "space": space or []}
     what |= {"trials": (10 if trials is None else trials) if tuned else None, "overwrite": overwrite}
     where: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device}
-    if dry_run:
-        comparison, tuning = plan(chosen, name, out, **what)
-        runs, ended = comparison.runs, len(comparison.finished())
-        if tuning is not None:
-            runs = [*tuning.runs(), *(run for run in runs if run[0].name not in tuning.left_out)]
-            ended = tuning.count_ended()
-        say_estimate(runs, ended=ended, **where, as_json=as_json)
-        return
     with until_stopped(f"{recipe or name}, --out {out}"):
         found, failed = make_comparison(chosen, name, out, **what, **where, track=trackers, quiet=quiet)
     say_comparison(found.read, found.measured, failed, as_json=as_json)

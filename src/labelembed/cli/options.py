@@ -115,9 +115,6 @@ TrackOption = Annotated[
         "--track", metavar="NAME,...", help="Log each epoch to tensorboard, wandb or mlflow too (extra `track`)."
     ),
 ]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Say how many runs there are and how long they take; train nothing.")
-]
 DeviceOption = Annotated[
     str | None,
     typer.Option(

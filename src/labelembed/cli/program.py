@@ -1,4 +1,4 @@
-"""The program: how it reads what is typed, with short forms, names of before, and errors in one line."""
+"""The program: how it reads what is typed, with short forms of `--set`, and errors in one line."""
 
 from __future__ import annotations
 
@@ -26,48 +26,23 @@ SHORT_FORMS: dict[str | None, dict[str, str]] = {
 #: In the order of the program's help.
 VERBS = ["train", "resume", "compare", "tune", "distill", "evaluate", "predict", "translate", "report", "figure"]
 VERBS += ["labels", "export", "init", "check", "objectives", "recipes", "preprocess"]
-#: Verbs of before, and what stands for them now.
-OLD_VERBS = {"neighbours": ["labels"], "geometry": ["labels"], "card": ["export", "--format", "card"]}
-_GONE_VERBS = {
-    "score": "; `sacrebleu references.txt -i hypotheses.txt -m bleu chrf` scores text, `labelembed evaluate` a run, "
-    "and labelembed.metrics.rouge counts ROUGE, of characters too"
-}
-#: Options of before, in verbs that have what stands for them now.
-OLD_OPTIONS = {
-    "--output": "--out",
-    "--export": "--out",
-    "--hierarchy": "--groups",
-    "--tensorboard": "--track tensorboard",
-    "--no-calibration": "--set calibration=false",
-    "--json": "--format json",
-}
-_GONE_OPTIONS = {
-    "--force": "; `labelembed resume RUN --set KEY=VALUE` goes on with a changed recipe, --overwrite overwrites",
-    "--threads": "; set OMP_NUM_THREADS before the command",
-    "--dry-run": "; `labelembed check` says how long a run takes",
-    "--trial-seeds": "; `labelembed tune --seeds` takes seeds",
-    "--wordnet-path": "; set WNSEARCHDIR before the command",
-    "--drop-missing": "; labels that WordNet lacks are left out and named",
-    "--all": "; `--first N` lists more labels",
-    "--method": "; labelembed.geometry.linkage joins groups in other ways",
-}
 # Typer has no public name for it.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 
 class Verb(TyperCommand):
-    """A verb that understands short forms of `--set KEY=VALUE` and the options of before."""
+    """A verb that understands short forms of `--set KEY=VALUE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parses what was typed, as it is spelled now."""
-        return super().parse_args(ctx, list(self._as_spelled_now(args)))
+        """Parses what was typed, the short forms written out."""
+        return super().parse_args(ctx, list(self._written_out(args)))
 
     def known(self) -> set[str]:
         """Returns the options that the verb lists, and its short forms of `--set`."""
         return {name for parameter in self.params for name in parameter.opts} | SHORT_FORMS.get(self.name, {}).keys()
 
-    def _as_spelled_now(self, args: list[str]) -> Iterator[str]:
-        short, known = SHORT_FORMS.get(self.name, {}), self.known()
+    def _written_out(self, args: list[str]) -> Iterator[str]:
+        short = SHORT_FORMS.get(self.name, {})
         rest = iter(args)
         for word in rest:
             name, sign, value = word.partition("=")
@@ -79,9 +54,6 @@ class Verb(TyperCommand):
                         raise LabelEmbedError(f"{name}: needs a value; it is short for --set {key}=VALUE")
                     key = f"{key}={value}"
                 yield from ("--set", key)
-            elif name in OLD_OPTIONS and name not in known and OLD_OPTIONS[name].split()[0] in known:
-                now, *more = OLD_OPTIONS[name].split()
-                yield from (f"{now}{sign}{value}", *more)
             else:
                 yield word
 
@@ -104,16 +76,16 @@ class Program(TyperGroup):
         return list(VERBS)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Finds the verb, by its name of before too.
+        """Finds the verb; `neighbours` is another name of `labels`.
 
         Raises:
             LabelEmbedError: There is none of this name.
         """
         verb, *rest = args
-        if not verb.startswith("-") and verb not in (*VERBS, *OLD_VERBS):
-            there_are = f"{nearest(verb, [*VERBS, *OLD_VERBS])}; there are: {', '.join(VERBS)}"
-            raise LabelEmbedError(f"no verb {verb!r}{_GONE_VERBS.get(verb, there_are)}")
-        return super().resolve_command(ctx, [*OLD_VERBS.get(verb, [verb]), *rest])
+        if not verb.startswith("-") and verb not in (*VERBS, "neighbours"):
+            there_are = f"{nearest(verb, [*VERBS, 'neighbours'])}; there are: {', '.join(VERBS)}"
+            raise LabelEmbedError(f"no verb {verb!r}{there_are}")
+        return super().resolve_command(ctx, ["labels" if verb == "neighbours" else verb, *rest])
 
 
 @contextlib.contextmanager
@@ -127,7 +99,7 @@ def _in_one_line() -> Iterator[None]:
         command = error.ctx.command if error.ctx is not None else None
         option = getattr(error, "option_name", None)
         if option is not None and isinstance(command, Verb):
-            message = f"no option {option}{_GONE_OPTIONS.get(option, nearest(option, sorted(command.known())))}"
+            message = f"no option {option}{nearest(option, sorted(command.known()))}"
         else:
             message = error.format_message().rstrip(".").replace("Value error, ", "")
             message = message[:1].lower() + message[1:]

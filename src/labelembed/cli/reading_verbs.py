@@ -168,10 +168,12 @@ def predict(
     ] = False,
     out: Annotated[Path | None, out_option("FILE", "Write here instead of standard output.")] = None,
     device: DeviceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Predict the label of each input, with its probability: one line for each."""
     from labelembed.runs.saved_run import SavedRun
 
+    format = "json" if as_json else format
     saved = SavedRun.load(run)
     saved.network.to(torch_device(device))
     faults: list[str] = []

@@ -131,10 +131,8 @@ def check(
         typer.echo(f"  note        {note}")
     typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")
     typer.echo(f"  training    {facts['epochs']} epochs of {facts['steps_per_epoch']:,} steps")
-    free = "" if estimate.free_bytes is None else f" ({in_gib(estimate.free_bytes)} are free)"
     typer.echo(
-        f"  one run     about {duration(estimate.seconds)} on one thread; "
-        f"memory {in_gib(estimate.step_bytes)} a step{free}"
+        f"  one run     about {duration(estimate.seconds)} on one thread; memory {in_gib(estimate.step_bytes)} a step"
     )
     seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) != 1 else ''}"
     jobs = default_jobs(None)

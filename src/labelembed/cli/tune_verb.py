@@ -9,12 +9,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from labelembed.cli.chosen_recipe import chosen_recipe
-from labelembed.cli.dry_run import say_estimate
 from labelembed.cli.options import (
     ClusterOption,
     DataOption,
     DeviceOption,
-    DryRunOption,
     JobsOption,
     JsonOption,
     ObjectivesOption,
@@ -51,7 +49,6 @@ def tune(
     out: Annotated[Path | None, out_option("DIR", "The tuning folder; by default tuning/RECIPE.")] = None,
     jobs: JobsOption = None,
     cluster: ClusterOption = None,
-    dry_run: DryRunOption = False,
     device: DeviceOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -79,9 +76,6 @@ def tune(
         prune=prune == "median",
     )
     where: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device}
-    if dry_run:
-        say_estimate(plan.runs(), ended=plan.count_ended(), **where, as_json=as_json)
-        return
     refuse_jobs_on_cluster(jobs, cluster)
     with until_stopped(f"{recipe or name}, --out {plan.out}"), locked(plan.out, doing="made"):
         about, failure = make_tuning(plan, **where, quiet=quiet)

@@ -73,16 +73,6 @@ def versions() -> dict[str, str]:
 # ---- the side of the client
 
 
-def count_workers(address: str) -> int:
-    """Returns how many workers a scheduler has now.
-
-    Raises:
-        ClusterError: When the scheduler cannot be reached.
-    """
-    with _connected(address) as client:
-        return len(client.nthreads())
-
-
 @contextlib.contextmanager
 def open_cluster(
     address: str,
@@ -135,7 +125,7 @@ class Cluster:
     """
 
     def __init__(self, client: Client, needs: Needs) -> None:
-        self.client, self.needs, self.session = client, needs, needs.session
+        self.client, self.needs = client, needs
 
     def run_jobs(self, jobs: Iterable[Job], run: Run, *, threads: int = 1) -> Iterator[Event]:
         """Makes runs on the workers and yields what happens, as it happens; see `jobs.run_jobs`.

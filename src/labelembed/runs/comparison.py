@@ -153,7 +153,6 @@ def _described(
     plan: ComparisonPlan, cluster: Cluster | None, device: str | None, track: Sequence[str]
 ) -> tuple[dict[str, Any], list[Job]]:
     """Returns what ``comparison.json`` will hold, and the runs that are not finished."""
-    session = "" if cluster is None else cluster.session
     done = {str(folder) for folder in plan.finished()}
     todo = [
         Job(
@@ -164,7 +163,6 @@ def _described(
                 "folder": str(folder if cluster is None else folder.absolute()),
                 "device": device,
                 "track": list(track),
-                "session": session,
             },
             log=folder.absolute() / LOG_FILE,  # a worker of a cluster is in another folder
         )

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import partial
 from statistics import median
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from labelembed import seeds
 from labelembed.data import LabelledData, TokenBudget
-from labelembed.errors import NotEnoughMemory
 from labelembed.objectives import Distillation
 from labelembed.recipes.references import needs_table
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_optimizer, build_schedule
-from labelembed.runs.memory import in_gib, memory_of_device, memory_told, step_bytes, way_out
-from labelembed.runs.run import cached_data
+from labelembed.runs.memory import memory_told
 from labelembed.runs.teacher import uniform_table
 from labelembed.runs.training_network import network_for
-from labelembed.training.batches import TrainingData
+from labelembed.training.batches import AnyBatch, TrainingData, micro_batches
 from labelembed.training.decoding import Decoding, decode
 from labelembed.training.evaluation import predicted_logits
 from labelembed.training.network import Network
@@ -32,6 +33,8 @@ from labelembed.training.trainer import Trainer
 _WARM_STEPS, _STEPS, _STEPS_SECONDS = 3, 12, 2.0
 # Examples of a small step (of a batch of tokens the share), and those that are measured or translated.
 _SMALL_BATCH, _SMALL_SHARE, _MEASURED, _TRANSLATED = 4, 1 / 32, 16, 8
+# Weights, gradients and Adam's two moments.
+_COPIES_OF_WEIGHTS = 4
 
 
 class Estimate(NamedTuple):
@@ -40,17 +43,10 @@ class Estimate(NamedTuple):
     Attributes:
         seconds: On one thread of this machine.
         step_bytes: Memory of its largest step.
-        free_bytes: Memory that is free on the device; None where the system does not tell.
     """
 
     seconds: float
     step_bytes: int
-    free_bytes: int | None
-
-
-def seconds_of_run(recipe: Recipe) -> float:
-    """Returns about how long one run takes on one thread of this machine; see `estimate_run`."""
-    return estimate_run(recipe, cached_data(recipe)).seconds
 
 
 def estimate_run(recipe: Recipe, data: TrainingData) -> Estimate:
@@ -63,7 +59,7 @@ def estimate_run(recipe: Recipe, data: TrainingData) -> Estimate:
         data: Its data.
 
     Raises:
-        NotEnoughMemory: A step takes more memory than the machine has.
+        NotEnoughMemory: There is too little for a step.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -82,7 +78,8 @@ def estimate_run(recipe: Recipe, data: TrainingData) -> Estimate:
             )
             network.objective.start_epoch(0, trainer.epochs, trainer.batches)
             with memory_told(lambda: "a step of this recipe", data):
-                memory = _memory_of_a_step(trainer, recipe)
+                with trainer.accelerator.autocast():
+                    memory = step_bytes(trainer.network.train(), _largest_batch(data, trainer.batch_size, recipe))
                 step = _seconds_of_a_step(trainer)
                 example = _seconds_of_an_example(trainer.network, data)
     finally:
@@ -90,24 +87,44 @@ def estimate_run(recipe: Recipe, data: TrainingData) -> Estimate:
     sizes = {name: len(split) for name, split in data.splits.items() if name != "train"}
     tested = trainer.epochs if recipe.test_every_epoch else 1
     measured = trainer.epochs * sizes.get("validation", 0) + tested * sizes.get("test", 0)
-    return Estimate(trainer.epochs * trainer.batches * step + measured * example, *memory)
+    return Estimate(trainer.epochs * trainer.batches * step + measured * example, memory)
 
 
-def _memory_of_a_step(trainer: Trainer, recipe: Recipe) -> tuple[int, int | None]:
-    """Returns the bytes of the largest step, and those that are free.
+def _largest_batch(data: TrainingData, batch_size: int | TokenBudget, recipe: Recipe) -> AnyBatch:
+    """Returns the first batch of labelled examples, of a corpus that of the longest lines; of micro-batches one."""
+    order = None
+    if not isinstance(data, LabelledData):
+        lengths = np.maximum(data.train.source.lengths, data.train.target.lengths)
+        if isinstance(batch_size, TokenBudget):
+            batch_size = max(1, batch_size.tokens // (int(lengths.max()) + 1))
+        order = torch.from_numpy(np.argsort(lengths)[-batch_size:].copy())
+    batches: Iterator[AnyBatch] = data.train.batches(batch_size, order=order)
+    batch = next(batches)
+    return micro_batches(batch, recipe.micro_batches, step_examples=len(batch.labels), processes=1)[0]
 
-    Raises:
-        NotEnoughMemory: They are more than the machine has.
+
+def step_bytes(network: Network, batch: AnyBatch) -> int:
+    """Returns the bytes of a step: what it keeps for the backward pass, weights, gradients and Adam's moments.
+
+    Args:
+        network: In training mode; its objective's buffers are changed.
+        batch: The largest of an epoch.
     """
-    how = {"micro_batches": recipe.micro_batches}
-    with trainer.accelerator.autocast():
-        needed = step_bytes(trainer.network.train(), trainer.data, trainer.batch_size, **how)
-    memory = memory_of_device(trainer.device)
-    if memory is not None and needed > memory[1]:
-        where = "this machine" if trainer.device.type == "cpu" else "the GPU"
-        what = f"a step takes about {in_gib(needed)} of memory, {where} has {in_gib(memory[1])}"
-        raise NotEnoughMemory(f"{what}: {way_out(trainer.data)}")
-    return needed, None if memory is None else memory[0]
+    own = {value.untyped_storage().data_ptr() for value in (*network.parameters(), *network.buffers())}
+    kept: dict[int, int] = {}
+
+    def keep(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return value
+
+    batch = batch.to(next(network.parameters()).device)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        terms = network(batch.inputs, batch.labels, batch.indices)
+    del terms
+    weights = sum(value.numel() * value.element_size() for value in network.parameters())
+    return sum(kept.values()) + _COPIES_OF_WEIGHTS * weights
 
 
 def _seconds_of_a_step(trainer: Trainer) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -236,36 +236,6 @@ def refuse_other_data(folder: RunFolder, data: TrainingData) -> None:
         )
 
 
-class _Reading:
-    """The progress callback of a reading; equal to any other, so that it is no part of the cache's key."""
-
-    def __init__(self, progress: ReadingProgress | None) -> None:
-        self.progress = progress
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Reading)
-
-    def __hash__(self) -> int:
-        return 0
-
-
-@lru_cache(maxsize=2)
-def _data_of(block: str, session: str, reading: _Reading) -> TrainingData:
-    return build_data(Recipe.model_validate_json(block), progress=reading.progress)
-
-
-def cached_data(recipe: Recipe, *, progress: ReadingProgress | None = None, session: str = "") -> TrainingData:
-    """Returns a recipe's data, read once a process for all runs that share the data block and batch size.
-
-    Args:
-        recipe: Whose data.
-        progress: Called with (done, total) while pictures are decoded.
-        session: Data are read anew for another one: a process of a cluster may live on while they change.
-    """
-    neutral = recipe.model_copy(update={"objective": {}, "model": {}, "seed": 0, "comparison": None, "published": None})
-    return _data_of(neutral.model_dump_json(), session, _Reading(progress))
-
-
 def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> dict[str, Any]:
     """Makes one run of a comparison in a worker process; see `runs.jobs` and `runs.cluster`."""
     recipe = parse_recipe(payload["recipe"], source=payload["source"])
@@ -276,6 +246,5 @@ def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: 
             write_note(file, text)
 
     how: dict[str, Any] = {"device": payload["device"], "track": payload.get("track", ()), "warn": warn}
-    data = cached_data(recipe, session=payload.get("session", ""))
     # One that was lost may still be saving when its run is handed on.
-    return run_recipe(recipe, payload["folder"], data=data, observe=observe, stop=stop, patience=_PATIENCE, **how)
+    return run_recipe(recipe, payload["folder"], observe=observe, stop=stop, patience=_PATIENCE, **how)

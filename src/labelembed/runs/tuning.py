@@ -136,7 +136,6 @@ def _jobs(
                 "source": f"{plan.recipe_name}, {variant.name}, trial {number}",
                 "folder": str(folder.path if cluster is None else folder.path.absolute()),
                 "device": device,
-                "session": "" if cluster is None else cluster.session,
                 "measure": plan.measure,
                 "epochs": recipe.epochs if isinstance(recipe.epochs, int) else max(map(len, curves), default=0),
                 "curves": curves,
