@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from labelembed.cli.options import BaselineOption, GroupsOption, JsonOption, RunArgument, WordnetOption, out_option
+from labelembed.cli.options import BaselineOption, GroupsOption, JsonOption, RunArgument, out_option
 from labelembed.cli.program import verb
 
 _FIGURES = "forest, curves, heatmap, dendrogram, map, reliability, confusion, attention"
@@ -28,12 +28,11 @@ def report(
     ] = "html",
     baseline: BaselineOption = None,
     groups: GroupsOption = None,
-    wordnet: WordnetOption = False,
 ) -> None:
     """Write one offline page about a run, a comparison, or several of both."""
     from labelembed.report import write_report
 
-    typer.echo(str(write_report(*paths, out=out, format=format, baseline=baseline, groups=groups, wordnet=wordnet)))
+    typer.echo(str(write_report(*paths, out=out, format=format, baseline=baseline, groups=groups)))
 
 
 @verb("Use what was trained", "labelembed figure curves runs/digits -o curves.pdf --measure train-total:log")

@@ -11,7 +11,7 @@ from labelembed.report.drawing import Sketch
 from labelembed.report.errors_seen import confusion_table, seen_errors
 from labelembed.report.forest import forest_sketch
 from labelembed.report.gathering import chosen_variant, load_several
-from labelembed.report.label_groups import reference_for
+from labelembed.report.label_figures import groups_for
 from labelembed.report.label_matrix import Panel, label_matrix
 from labelembed.report.label_section import label_figures
 from labelembed.report.ranking import best_method, drawn_variants, series_positions
@@ -41,7 +41,6 @@ def draw_figure(
     width: float | None = None,
     baseline: str | None = None,
     groups: str | Path | None = None,
-    wordnet: bool = False,
 ) -> Path:
     """Writes a figure.
 
@@ -56,7 +55,6 @@ def draw_figure(
         width: In inches; None: as it was laid out.
         baseline: The variant the others are compared with; None: as the comparison says.
         groups: A hierarchy that colours labels, as `geometry.read_hierarchy` takes it.
-        wordnet: Hold the labels against WordNet by their names.
 
     Returns:
         The file.
@@ -64,7 +62,7 @@ def draw_figure(
     Raises:
         RunFolderError: When there is no such figure, variant or measure, the runs left nothing for it, or the file
             cannot be written.
-        DataError: When `groups` cannot be read, or `wordnet` is asked for and is not there.
+        DataError: When `groups` cannot be read.
     """
     name = "forest" if name == "seeds" else name  # as earlier versions called it
     if name not in FIGURES:
@@ -83,7 +81,7 @@ def draw_figure(
         best = best_method(comparison) if variant is None else chosen_variant(comparison, variant, "--variant")
         if best is None:
             raise RunFolderError(f"{comparison.path}: no run has finished, so there is nothing to draw")
-        sketch = _of_one(best, comparison, name, groups=groups, wordnet=wordnet)
+        sketch = _of_one(best, comparison, name, groups=groups)
     if sketch is None:
         raise RunFolderError(
             f"{run}: its runs left nothing to draw {name!r} of; {_NEEDS.get(name, 'it needs two labels or more')}"
@@ -102,9 +100,7 @@ def _curves(comparison: Comparison, measure: str | None, *, log: bool) -> Sketch
     return curve_sketch(comparison, known[measure], log=log)
 
 
-def _of_one(
-    variant: VariantRuns, comparison: Comparison, name: str, *, groups: str | Path | None, wordnet: bool
-) -> Sketch | None:
+def _of_one(variant: VariantRuns, comparison: Comparison, name: str, *, groups: str | Path | None) -> Sketch | None:
     if name == "attention":
         seen = seen_sentences(comparison, variant)
         return seen.maps[0] if seen is not None and seen.maps else None
@@ -121,6 +117,6 @@ def _of_one(
         return label_matrix(similarities.drawn, similarities.joined, [panel], key=name)
     if len(similarities.names) < 2:
         return None
-    reference = reference_for(similarities.names, groups=groups, wordnet=wordnet)
-    figures, _ = label_figures([(variant, similarities)], reference, key=name, any_stress=True)
+    found = groups_for(similarities.names, groups)
+    figures, _ = label_figures([(variant, similarities)], found, key=name, any_stress=True)
     return figures.get(name)

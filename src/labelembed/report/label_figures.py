@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelembed.geometry import LabelMap, leaf_order
+from labelembed.errors import DataError
+from labelembed.geometry import LabelMap, leaf_order, read_hierarchy, shipped_hierarchies
+from labelembed.geometry.senses import dataset_of
 from labelembed.report.drawing import INK, Sketch, series_colour
 from labelembed.report.formatting import shortened
-from labelembed.report.label_groups import LabelGroups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +26,48 @@ LETTER = 0.55  # mean width of a letter, in its height
 # Beside the colours, so that they are told apart without them.
 _MARKERS = ("o", "o", "s", "^", "D", "v", "P")
 _SIGNS = ("\u00b7", "\u25cf", "\u25a0", "\u25b2", "\u25c6", "\u25bc", "\u271a")
+
+
+class LabelGroups(NamedTuple):
+    """Labels in groups, which colour tree and map.
+
+    Attributes:
+        source: Where the groups come from, as it stands in a sentence.
+        names: What each group is called.
+        of: The number of each label's group, in the order of the labels.
+    """
+
+    source: str
+    names: tuple[str, ...]
+    of: tuple[int, ...]
+
+    def select(self, labels: Sequence[int]) -> LabelGroups:
+        """Returns the groups of some labels, by their numbers."""
+        return self._replace(of=tuple(self.of[label] for label in labels))
+
+
+def groups_for(names: Sequence[str], source: str | Path | None = None) -> LabelGroups | None:
+    """Returns the groups of labels; None where nobody gives any and none ship for these labels.
+
+    Args:
+        names: The labels, in the order of their numbers.
+        source: A hierarchy, as `geometry.read_hierarchy` takes it; None: the one that ships for these labels.
+
+    Raises:
+        DataError: When `source` cannot be read.
+    """
+    found = source or dataset_of(names)
+    if source is None and found not in shipped_hierarchies():
+        return None
+    try:
+        paths = read_hierarchy(str(found), names).paths
+    except DataError:
+        if source is not None:
+            raise
+        return None  # some of the labels only
+    called = [path[-1] for path in paths]
+    kinds = list(dict.fromkeys(called))
+    return LabelGroups(f"groups of {found}", tuple(kinds), tuple(kinds.index(kind) for kind in called))
 
 
 def dendrogram(

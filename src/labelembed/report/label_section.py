@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from labelembed.geometry import kendall_agreement, label_plane
-from labelembed.geometry.agreement import published_scores
-from labelembed.metrics import summarise
-from labelembed.report.comparison import Comparison, VariantRuns
+from labelembed.geometry import label_plane
+from labelembed.report.comparison import VariantRuns
 from labelembed.report.drawing import Sketch
 from labelembed.report.errors_seen import SeenErrors, confusion_table
-from labelembed.report.formatting import NOTHING, counted, number, shortened, summary_text
-from labelembed.report.label_figures import MOST_LABEL_NAMES, dendrogram, label_map, map_stress
-from labelembed.report.label_groups import Reference
+from labelembed.report.formatting import counted, number, shortened
+from labelembed.report.label_figures import MOST_LABEL_NAMES, LabelGroups, dendrogram, groups_for, label_map, map_stress
 from labelembed.report.label_matrix import Panel, label_matrix
 from labelembed.report.markup import packed, packed_json
-from labelembed.report.ranking import drawn_variants
-from labelembed.report.similarities import DRAWN_LABELS, LabelSimilarities, Neighbours, class_means_of
-from labelembed.report.tables import Cell, Heading, Line, Table
+from labelembed.report.similarities import DRAWN_LABELS, LabelSimilarities, Neighbours
 
 #: A map that loses more of the distances than this misleads.
 MOST_STRESS = 0.2
@@ -68,7 +64,6 @@ class LabelSection:
         figures: Matrix, tree and map, those that there are.
         order: The labels' numbers from top to bottom of the matrix.
         nearest: Of each variant that learned something about labels.
-        kendall: Agreement with WordNet; without lines where there is none.
         search: What the search box looks in, as JSON values; None without labels.
         notes: What is not shown and why.
     """
@@ -76,24 +71,21 @@ class LabelSection:
     figures: dict[str, Sketch] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
     nearest: list[NearestLabels] = field(default_factory=list)
-    kendall: Table | None = None
     search: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
 
 
 def label_section(
-    comparison: Comparison,
     learned: Sequence[tuple[VariantRuns, LabelSimilarities]],
-    reference_of: Callable[[Sequence[str]], Reference],
     errors: SeenErrors | None = None,
+    groups: str | Path | None = None,
 ) -> LabelSection | None:
     """Returns what the page says of labels; None where no variant left any.
 
     Args:
-        comparison: What is shown.
         learned: The variants that left a geometry, the one that the verdict is about first.
-        reference_of: Returns the `Reference` of names; called once, with those of the first variant.
         errors: What the first variant gets wrong, for the matrix of confusions.
+        groups: Colours tree and map; see `groups_for`.
     """
     readable = [(variant, found) for variant, found in learned[:_MOST_VARIANTS] if len(found.names) > 1]
     if not readable:
@@ -105,22 +97,22 @@ def label_section(
     notes = [
         f"{variant.name} has other labels and is not shown." for variant, found in readable if found.names != names
     ]
-    reference = reference_of(names)
-    figures, more = label_figures(same, reference, errors, key="labels")
+    found_groups = groups_for(names, groups)
+    figures, more = label_figures(same, found_groups, errors, key="labels")
+    more += [f"Colours of tree and map: {found_groups.source}."] if found_groups is not None else []
     search, cut = _search(same)
     return LabelSection(
         figures=figures,
         order=first.order,
         nearest=[_nearest(variant, found, place == 0) for place, (variant, found) in enumerate(same)],
-        kendall=kendall_table(comparison, same, reference),
         search=search,
-        notes=[*notes, *more, *cut, *_sources(reference)],
+        notes=[*notes, *more, *cut],
     )
 
 
 def label_figures(
     learned: Sequence[tuple[VariantRuns, LabelSimilarities]],
-    reference: Reference,
+    groups: LabelGroups | None,
     errors: SeenErrors | None = None,
     *,
     key: str,
@@ -130,7 +122,7 @@ def label_figures(
 
     Args:
         learned: Variants of the same labels; the matrix shows the first three.
-        reference: Groups that colour tree and map, and WordNet's distances that the map is laid over.
+        groups: Colours tree and map.
         errors: What the first variant gets wrong; None: no matrix of confusions.
         key: Begins the names of the figures.
         any_stress: Draw the map whatever its stress.
@@ -153,10 +145,9 @@ def label_figures(
     }
     if len(first.names) > count:
         notes.append(f"The figures are of the first {count:,} of {len(first.names):,} labels, the most frequent.")
-    groups = reference.groups.select(range(count)) if reference.groups is not None else None
+    groups = groups.select(range(count)) if groups is not None else None
     figures["dendrogram"] = dendrogram(drawn, first.joined, groups=groups, key=f"{key}-tree")
-    whole = len(first.names) == count
-    plane = label_plane(first.distances, reference.wordnet if whole else None)
+    plane = label_plane(first.distances)
     stress = map_stress(first.distances, plane)
     if stress < MOST_STRESS or any_stress:
         of_map = groups.select(plane.labels) if groups is not None else None
@@ -227,41 +218,6 @@ def likeness_text(value: float, kind: str) -> str:
     return f"distance {-value:.3g}" if kind == "distance" else f"cosine {value:.3g}"
 
 
-def kendall_table(
-    comparison: Comparison, learned: Sequence[tuple[VariantRuns, LabelSimilarities]], reference: Reference
-) -> Table | None:
-    """Returns each variant's agreement with WordNet beside the published ones; None without WordNet.
-
-    A variant that learned nothing about labels has its class means in the table, which the others are to better.
-    """
-    wordnet = reference.wordnet
-    if wordnet is None:
-        return None
-    names = learned[0][1].names
-    by_name = {variant.name: found for variant, found in learned}
-
-    def cell(geometries: Sequence[Any]) -> Cell:
-        taus = [kendall_agreement(one.distances().numpy(), wordnet, one.names).mean for one in geometries]
-        known = [tau for tau in taus if np.isfinite(tau)]
-        return Cell(summary_text(summarise(known), 3), float(np.mean(known))) if known else Cell(NOTHING)
-
-    lines = []
-    for variant in drawn_variants(comparison):
-        found = by_name.get(variant.name)
-        ours = list(found.geometries.values()) if found is not None else []
-        means = [one for run in variant.runs.values() if (one := class_means_of(run)) and one.names == names]
-        if ours or means:
-            cells = [Cell(str(len(ours or means))), cell(ours), cell(means), Cell(NOTHING)]
-            lines.append(Line(variant.name, cells))
-    for name, value in published_scores(names).items():
-        cells = [Cell(NOTHING), Cell(NOTHING), Cell(NOTHING), Cell(number(value, 3), value)]
-        lines.append(Line(f"{name} (Yu, Verma 2022)", cells))
-    headings = [Heading("method"), Heading("n"), Heading("learned labels"), Heading("class means of the outputs")]
-    note = "Kendall's tau-b of the labels' distances with path lengths in WordNet, label by label, then the mean; of "
-    note += "several runs with the standard deviation."
-    return Table("kendall", "Agreement with WordNet", [*headings, Heading("published")], lines, note)
-
-
 def _search(learned: Sequence[tuple[VariantRuns, LabelSimilarities]]) -> tuple[dict[str, Any], list[str]]:
     """Returns what the search box looks in, names once for all variants, and notes on what is cut."""
     names = learned[0][1].names
@@ -290,19 +246,6 @@ def _packed(near: Neighbours, scores: Any) -> dict[str, Any]:
     places = near.places.T.astype(np.uint32 if wide else np.uint16)
     rounded = (np.ascontiguousarray(scores.T, dtype="<f4").view(np.uint32) + 0x800) & np.uint32(0xFFFFF000)
     return {"k": int(near.places.shape[1]), "wide": bool(wide), "places": packed(places), "scores": packed(rounded)}
-
-
-def _sources(reference: Reference) -> list[str]:
-    """Returns what labels are compared with, or why they are not."""
-    notes = []
-    if reference.groups is not None:
-        notes.append(f"Colours of tree and map: {reference.groups.source}.")
-    if reference.wordnet is not None:
-        lacking = int(np.isnan(reference.wordnet).all(axis=1).sum())
-        notes += [f"WordNet lacks {counted(lacking, 'label')}."] if lacking else []
-    elif reference.why_not:
-        notes.append(f"Not compared with WordNet: {reference.why_not}")
-    return notes
 
 
 def shows_tree(section: LabelSection) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from labelembed.report.errors_seen import seen_errors
 from labelembed.report.forest import forest_sketch
 from labelembed.report.formatting import counted
 from labelembed.report.gathering import load_several
-from labelembed.report.label_groups import Reference, reference_for
 from labelembed.report.label_section import label_section, shows_tree
 from labelembed.report.markup import breakable, packed_json, script_json, typeset, unbroken
 from labelembed.report.notes import failure_notes, reading_notes
@@ -51,7 +50,6 @@ def write_report(
     format: str = "html",
     baseline: str | None = None,
     groups: str | Path | None = None,
-    wordnet: bool = False,
 ) -> Path:
     """Writes one page of a comparison, of a run, or of several of both; or its tables alone.
 
@@ -65,9 +63,7 @@ def write_report(
         format: `html`; `markdown` or `latex`: the tables with the numbers of the page; `csv`: a line a variant with
             every number in full precision.
         baseline: The variant the others are compared with; None: as the comparison says.
-        groups: A hierarchy that colours labels, as `geometry.read_hierarchy` takes it; None: the one that ships, or
-            WordNet's.
-        wordnet: Compare the labels with WordNet by their names, where no senses for them ship.
+        groups: A hierarchy that colours labels, as `geometry.read_hierarchy` takes it; None: the one that ships.
 
     Returns:
         The file.
@@ -75,7 +71,7 @@ def write_report(
     Raises:
         RunFolderError: When a folder is neither, nothing can be shown, runs are of different data, the format is
             unknown, or the file cannot be written.
-        DataError: When `groups` cannot be read, or `wordnet` is asked for and is not there.
+        DataError: When `groups` cannot be read.
         ValueError: Without a path.
     """
     if not paths:
@@ -88,7 +84,7 @@ def write_report(
     if place.is_dir():
         raise RunFolderError(f"{place}: is a folder; name a file with --out")
     if format == "html":
-        return write_text(place, _page(comparison, lambda names: reference_for(names, groups=groups, wordnet=wordnet)))
+        return write_text(place, _page(comparison, groups))
     rows = comparison_rows(comparison)
     if format == "csv":
         return write_csv(rows, place)
@@ -114,7 +110,7 @@ def write_comparison(out: Path, *, anew: bool) -> tuple[Comparison, Sequence[Row
     return comparison, rows
 
 
-def _page(comparison: Comparison, reference_of: Callable[[Sequence[str]], Reference]) -> str:
+def _page(comparison: Comparison, groups: str | Path | None) -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     room = files("labelembed.report")
@@ -131,11 +127,11 @@ def _page(comparison: Comparison, reference_of: Callable[[Sequence[str]], Refere
         script=script,
         # No other script runs in the page, whatever a label is called.
         script_hash=base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode("ascii"),
-        **_content(comparison, reference_of),
+        **_content(comparison, groups),
     )
 
 
-def _content(comparison: Comparison, reference_of: Callable[[Sequence[str]], Reference]) -> dict[str, Any]:
+def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any]:
     """Returns what the templates show."""
     rows = comparison_rows(comparison)
     method, order = best_method(comparison), by_weight(comparison)
@@ -143,7 +139,7 @@ def _content(comparison: Comparison, reference_of: Callable[[Sequence[str]], Ref
     errors = {one.name: found for one in comparison.variants if (found := seen_errors(one)) is not None}
     similarities = {one.name: alike for one in order[:_MOST_VARIANTS] if (alike := label_similarities(one))}
     learned = [(one, similarities[one.name]) for one in order if one.name in similarities]
-    labels = label_section(comparison, learned, reference_of, errors.get(learned[0][0].name) if learned else None)
+    labels = label_section(learned, errors.get(learned[0][0].name) if learned else None, groups)
     measures = curve_measures(comparison)
     sentences = seen_sentences(comparison, method) if method is not None else None
     forest = forest_sketch(comparison, rows, "forest")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from labelembed.errors import DataError, RunFolderError
 from labelembed.geometry import LabelGeometry, leaf_order
 from labelembed.geometry.nearest import nearest_labels
-from labelembed.report.comparison import RunRecord, VariantRuns
+from labelembed.report.comparison import VariantRuns
 from labelembed.special_tokens import SPECIAL_TOKENS
 from labelembed.training.run_folder import RunFolder
 
@@ -177,14 +177,6 @@ def _nearest(likeness: NDArray[np.float64]) -> NDArray[np.int64]:
     """Returns the number of the label nearest to each [L]."""
     others = np.where(np.eye(len(likeness), dtype=bool), -np.inf, likeness)
     return np.asarray(others.argmax(axis=1))
-
-
-def class_means_of(run: RunRecord) -> LabelGeometry | None:
-    """Returns the geometry of a run's mean outputs, which every objective leaves; None where it cannot be read."""
-    try:
-        return RunFolder(run.folder).class_means()
-    except (DataError, RunFolderError):
-        return None
 
 
 def _geometries(variant: VariantRuns) -> Iterator[tuple[int, LabelGeometry | str]]:
