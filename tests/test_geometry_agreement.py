@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
@@ -20,7 +18,7 @@ def made_distances(count, seed, *, ties):
     return table
 
 
-@pytest.mark.parametrize("count", [3, 4, 23])
+@pytest.mark.parametrize("count", [2, 3, 23])
 @pytest.mark.parametrize("ties", [False, True])
 def test_agreement_equals_the_loops(count, ties):
     for seed in range(5):
@@ -31,7 +29,7 @@ def test_agreement_equals_the_loops(count, ties):
         assert result.mean == pytest.approx(mean, abs=1e-12, nan_ok=True)
         for label, tau in enumerate(taus):
             if tau is None:
-                assert "all equal" in result.left_out[str(label)]
+                assert result.left_out[str(label)].endswith("all equal" if count > 2 else "fewer than two others")
             else:
                 assert result.per_label[str(label)] == pytest.approx(tau, abs=1e-12)
         assert len(result.per_label) + len(result.left_out) == count
@@ -47,12 +45,6 @@ def test_a_row_of_ties_is_left_out_of_the_mean_and_named():
     assert result.left_out == {"d": "its reference distances are all equal"}
     assert result.mean == pytest.approx(np.mean(list(result.per_label.values())), abs=1e-12)
     assert str(result) == f"tau-b {result.mean:.3f} over 4 labels, without d"
-
-
-def test_two_labels_have_no_tau():
-    result = kendall_agreement(np.ones((2, 2)), np.ones((2, 2)))
-    assert math.isnan(result.mean)
-    assert set(result.left_out.values()) == {"fewer than two others"}
 
 
 @pytest.mark.parametrize(

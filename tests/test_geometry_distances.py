@@ -79,7 +79,7 @@ def naive_distances(geometry):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count", [2, 7, 67])
+@pytest.mark.parametrize("count", [2, 67])
 def test_distances_and_soft_targets_equal_plain_loops(kind, count):
     geometry = made(kind, count)
     distances = geometry.distances()
@@ -134,7 +134,7 @@ def naive_scores(geometry, label):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("k", [0, 1, 5, 39, 100])
+@pytest.mark.parametrize("k", [0, 5, 100])
 @pytest.mark.parametrize("coarse", [False, True])
 def test_neighbours_equal_plain_loops_and_equal_scores_come_in_the_order_of_the_labels(kind, k, coarse, monkeypatch):
     geometry = made(kind, size=2 if coarse else 6, coarse=coarse)

@@ -77,14 +77,6 @@ BEST = {"error": 0.0, "nll": 0.0, "calibration_error": 0.0, "brier": 0.0, "macro
 WORST = {"error": 1.0, "calibration_error": 1.0, "brier": 2.0, "macro_f1": 0.0, "balanced_accuracy": 0.0}
 
 
-def test_calibration_error_equals_the_hand_example():
-    # Top probabilities 0.9 (right, wrong), 0.7 (right, right) and 0.55 (wrong), in five bins of width 0.2:
-    # (1 * |0 - 0.55| + 2 * |1 - 0.7| + 2 * |0.5 - 0.9|) / 5 = 1.95 / 5
-    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.7, 0.3], [0.45, 0.55]])
-    measured = classification_metrics(np.log(probabilities), [0, 1, 1, 0, 0], bins=5)
-    assert measured["calibration_error"] == pytest.approx(0.39, **EXACT)
-
-
 @pytest.mark.parametrize("num_labels", [2, 3, 7, 10, 29, 39])
 def test_a_confidence_on_an_edge_belongs_to_the_bin_below(num_labels):
     # Equal logits, as an untrained network has them: the confidence 1 / C, to the last bit, is the first bin's right
@@ -149,9 +141,3 @@ def test_other_number_types_and_tensors_are_measured_in_float64_and_not_changed(
 def test_bad_arrays_are_refused(metric, logits, labels, error, message):
     with pytest.raises(error, match=message):
         metric(logits, labels)
-
-
-@pytest.mark.parametrize("bins", [0, 2.5])
-def test_bins_below_one_are_refused(bins):
-    with pytest.raises(ValueError, match=f"`bins` must be a whole number of at least 1, got {bins}"):
-        classification_metrics(np.zeros((2, 3)), [0, 1], bins=bins)

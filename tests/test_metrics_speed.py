@@ -34,29 +34,6 @@ def test_every_measure_equals_the_naive_one(seed):
 
 
 @pytest.mark.parametrize(
-    ("target", "epochs"), [(1.0, 1), (0.5, 1), (0.49, 2), (0.3, 2), (0.25, 4), (0.2, 4), (0.19, None)]
-)
-def test_epochs_to_reach_counts_from_one_and_takes_the_first(target, epochs):
-    # Worse again after a good epoch: the first time counts.
-    assert epochs_to_reach([0.5, 0.3, 0.4, 0.2, 0.2], target) == epochs
-
-
-@pytest.mark.parametrize(
-    ("errors", "baseline", "saved"),
-    [
-        ([0.3, 0.2, 0.1, 0.1], [0.5, 0.4, 0.3, 0.2], 0.5),  # 2 instead of 4 epochs
-        ([0.2, 0.2], [0.5, 0.4, 0.3, 0.2], 0.75),  # 1 instead of 4
-        ([0.5, 0.4, 0.3, 0.2], [0.5, 0.4, 0.3, 0.2], 0.0),  # as many
-        ([0.5, 0.4, 0.3, 0.2, 0.1], [0.4, 0.2, 0.3, 0.2], -1.0),  # 4 instead of 2: the first best counts
-        ([0.3, 0.3, 0.3], [0.2], None),  # never
-        ([0.3, 0.3, 0.2], [0.2], -2.0),  # 3 instead of 1
-    ],
-)
-def test_epochs_saved_equals_the_hand_examples(errors, baseline, saved):
-    assert epochs_saved(errors, baseline) == saved
-
-
-@pytest.mark.parametrize(
     ("curve", "message"),
     [
         ([], r"must be a sequence of one error an epoch, got shape \(0,\)"),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
-import subprocess
+import socket
 import sys
 from pathlib import Path
 
@@ -14,83 +13,55 @@ import yaml
 
 from labelembed.report import write_card, write_report
 from labelembed.training import plain_yaml
+from tests.made_cli import succeed
 from tests.made_evidence import leave_errors
+from tests.made_in_process import make_runs_here
 from tests.made_runs import ENVIRONMENT, fail_run, journal_lines, make_comparison, make_run, measures, run_path
 
 SOURCE = Path(__file__).parents[1] / "src" / "labelembed"
-# Put before every Python process of a call, workers too: a connection is noted and refused.
-WATCH = """
-import os, socket, sys
+VERBS = """
+train digits-mlp --set epochs=1 --set data.train_rows=100 --set model.hidden_sizes=[4] --quiet --out run
+compare digits-mlp --objectives one_hot --seeds 1 --set epochs=1 --set data.train_rows=100 --quiet --out c
+evaluate run
+labels run
+report c
+export run --format card
+"""
+NOTED: list[str] | None = None  # None while nobody watches; a hook stays for the life of a process
+
 
 def watch(event, arguments):
+    """Notes and refuses connections, by whatever module of Python."""
     inet = event == "socket.__new__" and arguments[1] in (socket.AF_INET, socket.AF_INET6)
-    if inet or event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        with open(os.environ["CONNECTIONS"], "a") as file:
-            file.write(f"{event} {arguments!r}\\n")
+    if NOTED is not None and (inet or event in ("socket.getaddrinfo", "socket.gethostbyname")):
+        NOTED.append(f"{event} {arguments!r}")
         raise PermissionError("no connection is allowed here")
-
-sys.addaudithook(watch)
-"""
 
 
 @pytest.fixture
-def offline(tmp_path, monkeypatch):
-    """Calls Python with every connection noted and refused: returns the process and what was noted."""
-    (tmp_path / "watch").mkdir()
-    (tmp_path / "watch" / "sitecustomize.py").write_text(WATCH)
-    noted = tmp_path / "connections"
-    path = os.pathsep.join([str(tmp_path / "watch"), str(SOURCE.parent), os.environ.get("PYTHONPATH", "")])
-    surroundings = os.environ | {"PYTHONPATH": path, "CONNECTIONS": str(noted)}
-
-    def call(*words):
-        ran = subprocess.run(
-            [sys.executable, *words], cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=280
-        )
-        return ran, noted.read_text() if noted.exists() else ""
-
-    return call
+def connections(monkeypatch):
+    """The connections that are tried; all are refused."""
+    sys.addaudithook(watch)
+    noted = []
+    monkeypatch.setattr(sys.modules[__name__], "NOTED", noted)
+    return noted
 
 
-# Every verb in one process, for each takes seconds to start.
-VERBS = """
-import shlex, sys
-from labelembed import cli
-for line in {verbs!r}.splitlines():
-    sys.argv = ["labelembed", *shlex.split(line)]
-    try:
-        cli.main()
-    except SystemExit as ended:
-        assert not ended.code, (line, ended.code)
-    print("did", line.split()[0])
-"""
-
-
-def test_a_connection_would_be_noted(offline):
-    ran, noted = offline("-c", "import socket; socket.create_connection(('127.0.0.1', 9))")
-    assert ran.returncode == 1
-    assert "socket." in noted
-
-
-def test_no_verb_opens_a_connection(offline, tmp_path):
-    small = "--set epochs=1 --set data.train_rows=100 --set model.hidden_sizes=[4] --quiet"
-    verbs = (
-        f"train digits-mlp {small} --out run\n"
-        f"compare digits-mlp --objectives one_hot,label_smoothing --seeds 1 {small} --out c\n"
-        "evaluate run\nlabels run\nreport c\nexport run --format card"
-    )
-    ran, noted = offline("-c", VERBS.format(verbs=verbs))
-    assert (ran.returncode, noted) == (0, ""), ran.stderr
-    assert ran.stdout.count("did ") == 6
+def test_no_verb_opens_a_connection(connections, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_runs_here(monkeypatch)
+    for line in VERBS.strip().splitlines():
+        succeed(*line.split())
+    assert connections == []
     assert (tmp_path / "c" / "report.html").is_file()
+    with pytest.raises(PermissionError):  # or none would be noted
+        socket.create_connection(("127.0.0.1", 9))
+    assert len(connections) == 1
 
 
 # ------------------------------------------------------------------------------------------------ no code
 
 NEVER = ("eval", "exec", "os.system", "pickle.load", "pickle.loads", "yaml.unsafe_load", "marshal.loads")
-
-
-def called(node: ast.Call) -> str:
-    return ast.unparse(node.func)
 
 
 def test_nothing_in_the_source_unpickles_or_evaluates():
@@ -99,7 +70,7 @@ def test_nothing_in_the_source_unpickles_or_evaluates():
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):
                 continue
-            name, given = called(node), {word.arg: ast.unparse(word.value) for word in node.keywords}
+            name, given = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
             never = name in NEVER
             never |= name == "yaml.load" and given.get("Loader") not in ("yaml.BaseLoader", "_PlainLoader")
             never |= name == "torch.load" and given.get("weights_only") != "True"

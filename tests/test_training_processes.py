@@ -125,7 +125,7 @@ def test_process_that_waits_for_another_in_vain_says_so_and_the_run_can_be_resum
     often = "checkpoints={minimum_seconds: 0, every_steps: 4, time_share: 1}"
     settings = [*SETTINGS, "epochs=20", "objective=one_hot", often]
     words = train_words(tmp_path / "two", settings)
-    first, second = start_two(commands, *words, environment={"LABELEMBED_PROCESS_TIMEOUT": "5"})
+    first, second = start_two(commands, *words, environment={"LABELEMBED_PROCESS_TIMEOUT": "2"})
     wait_until(lambda: len(RunFolder(tmp_path / "two").journal()) >= 2, first)
     second.signal(number)
     assert first.code() == 1, first.output()
