@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labelembed.errors import InterruptedTraining, RecipeError, RunFolderError
+from labelembed.errors import InterruptedTraining, RunFolderError
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.variants import variants_of
 from labelembed.runs import machines, trials
@@ -334,7 +334,7 @@ def test_a_run_worse_than_the_median_is_given_up_and_not_made_again(tmp_path):
     plan = plan_of(tmp_path, settings=["epochs=5"])
     recipe = plan.recipe_of(plan.spaces[0][0], {}, 1000)
     payload = {"recipe": recipe.of_one_run(), "source": "a test", "folder": str(tmp_path / "run"), "device": "cpu"}
-    payload |= {"measure": "error", "epochs": 5, "curves": [dict.fromkeys(range(1, 6), 0.0)] * 4}
+    payload |= {"track": [], "measure": "error", "epochs": 5, "curves": [dict.fromkeys(range(1, 6), 0.0)] * 4}
     result = run_trial(payload, lambda progress: None, lambda: False)
     assert result["pruned"]
     journal = RunFolder(tmp_path / "run").journal()
@@ -407,17 +407,6 @@ def test_the_studies_are_those_that_optuna_reads(tmp_path, monkeypatch):
         assert [trial.value for trial in study.trials] == [0.25] * 3
         # The recipe's weight decay is 0, which no range by its logarithm holds.
         assert study.trials[0].params == {"objective.smoothing": 0.1, RATE: 0.001}
-
-
-def test_data_without_a_validation_set_are_refused(tmp_path):
-    with pytest.raises(RecipeError, match=r"data\.validation\.fraction"):
-        plan_of(tmp_path, settings=["data.validation=null", "selection.by=last_epoch"])
-
-
-@pytest.mark.parametrize("count", [0, 10_001])
-def test_numbers_of_trials_that_are_none_are_refused(tmp_path, count):
-    with pytest.raises(RecipeError, match=f"--trials: must be from 1 to 10,000, got {count}"):
-        plan_of(tmp_path, count=count)
 
 
 @pytest.mark.parametrize(("device", "gpus"), [(None, ["0", "1"]), ("cpu", [])])
