@@ -114,14 +114,6 @@ def test_probabilities_are_the_softmax_of_logits_over_the_temperature(name):
     assert torch.equal(objective.logits(hidden), logits)  # never divided
 
 
-def test_a_state_of_an_earlier_version_has_the_temperature_one():
-    objective, state = OneHot(3, 2), OneHot(3, 2).state_dict()
-    del state["temperature"]
-    objective.temperature.fill_(2)
-    objective.load_state_dict(state)
-    assert objective.temperature.item() == 1
-
-
 @every_objective
 def test_label_geometry_carries_names_and_is_a_copy(name):
     objective = build(name, HIDDEN, LABELS)
