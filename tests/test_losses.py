@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from labelembed.losses import chunk_size, chunked, distances, full_precision
+from labelembed.losses import chunked, distances
 from labelembed.objectives import LabelEmbedding
 from labelembed.seeds import generator, seeded
 
@@ -194,14 +194,6 @@ def test_no_tensor_of_all_examples_and_labels_is_made(kind, chunks_of):
     assert found["chunked"] <= max(20 * 50, 300 * HIDDEN)
 
 
-def test_chunks_hold_fewer_examples_of_more_labels_but_never_few():
-    assert chunk_size(100) == 2**24 // 400
-    assert chunk_size(8_000) == 524
-    assert chunk_size(131_072) == 512
-    assert chunk_size(10_000_000) == 32
-    assert chunk_size(1_000_000, device="cuda") > chunk_size(1_000_000)
-
-
 @pytest.mark.parametrize("kind", ["full", "compressed"])
 @pytest.mark.parametrize(("dtype", "digits"), [(torch.bfloat16, 8), (torch.float16, 11)])
 def test_low_precision_is_as_near_to_the_exact_gradients_as_the_plain_lines(kind, dtype, digits, chunks_of):
@@ -257,12 +249,6 @@ def test_chunks_are_differentiated_once_and_by_their_total_alone():
     result_of(objective, hidden, labels)
     assert objective.output.weight.grad is None
     assert objective.auxiliary.weight.grad.any()
-
-
-def test_full_precision_changes_float16_and_bfloat16_only():
-    kinds = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-    found = [full_precision(torch.ones(1, dtype=kind)).dtype for kind in kinds]
-    assert found == [torch.float32, torch.float32, torch.float32, torch.float64]
 
 
 # ------------------------------------------------------------------------------------------------------- distances

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -56,16 +54,6 @@ def test_gradients_reach_every_weight_and_saved_weights_make_the_same_network(na
     assert not torch.equal(model.eval()(inputs), other.eval()(inputs))
     other.load_state_dict(model.state_dict())
     assert torch.equal(model(inputs), other(inputs))
-
-
-def test_mlp_is_linear_layers_with_relu_after_each():
-    model = MLP(input_shape=(2, 3), hidden_sizes=(5, 4)).double()
-    assert model.hidden_size == 4
-    first, second = (layer for layer in model.modules() if isinstance(layer, nn.Linear))
-    inputs = torch.randn(6, 2, 3, dtype=torch.float64)
-    hidden = (inputs.flatten(1) @ first.weight.T + first.bias).clamp_min(0)
-    hidden = (hidden @ second.weight.T + second.bias).clamp_min(0)
-    torch.testing.assert_close(model(inputs), hidden, rtol=0, atol=1e-12)
 
 
 def test_mlp_with_batch_norm_takes_a_batch_of_one_row_by_its_running_deviation():
@@ -156,18 +144,3 @@ def test_input_scaling_takes_off_the_offset_and_divides_channel_by_channel(dtype
         expected = (images[:, channel].double() - offset[channel]) / scale[channel]
         # Multiplied with a rounded reciprocal: two float32 roundings.
         torch.testing.assert_close(scaled[:, channel].double(), expected, rtol=2e-7, atol=0)
-
-
-def test_input_scaling_with_one_number_is_for_all_and_travels_in_the_state():
-    for offset, shape in ((0.0, (5, 7)), (4.0, (5, 3, 4, 2))):
-        inputs = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        before = inputs.clone()
-        scaling = InputScaling(offset=[offset], scale=[16.0])
-        scaled = scaling(inputs)
-        assert torch.equal(scaled, (inputs.float() - offset) / 16)  # a power of two: exact
-        assert torch.equal(inputs, before)
-        for other in (0.0, 1.0):
-            loaded = InputScaling(offset=[other], scale=[1.0])
-            loaded.load_state_dict(scaling.state_dict())
-            assert torch.equal(copy.deepcopy(loaded)(inputs), scaled)
-        assert list(scaling.parameters()) == []

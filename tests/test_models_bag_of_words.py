@@ -40,13 +40,6 @@ def test_tf_idf_weights_are_those_of_scikit_learn():
     assert model(ROWS)[2].tolist() == [0.0, 0.0, 0.0]
 
 
-def test_inverse_frequencies_are_saved_with_the_weights():
-    model, again = weighted().eval(), built(weighting="tf-idf").eval()
-    again.load_state_dict(model.state_dict())
-    assert torch.equal(again(ROWS), model(ROWS))
-    assert "inverse_frequency" not in built().state_dict()
-
-
 def test_the_hidden_layer_is_a_relu_of_the_means_and_dropout_acts_in_training_only():
     model = built(layer_size=7).double()
     means = built().double()(ROWS)

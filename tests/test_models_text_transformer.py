@@ -112,11 +112,6 @@ def test_encoder_learns_at_its_own_rate_and_frozen_weights_at_none(deep):
     assert all(name.startswith("layers.encoder.layer.2.") for name in moved)
 
 
-def test_half_precision_weights_are_trained_in_float32(tmp_path):
-    model = built(write_encoder(tmp_path, bert(vocabulary=len(WORDS)).half()))
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

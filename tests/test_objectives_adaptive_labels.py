@@ -76,12 +76,6 @@ def test_an_example_on_its_own_label_vector_has_finite_gradients():
     assert bool(hidden.grad.isfinite().all())
 
 
-def test_one_label_alone_has_nothing_to_repel():
-    objective = made(repel_weight=3.0)
-    hidden, _ = rows(objective)
-    assert objective(hidden, torch.full((13,), 2)).repel.item() == pytest.approx(0, abs=1e-12)
-
-
 def test_a_first_batch_of_about_one_example_a_class_is_warned_of_once():
     hidden, labels = rows(made(), 9, ignored=False)[0], torch.tensor([0, 1, 2, 3, 4, 0, 1, 2, 3])
     objective = made()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from labelembed.geometry import LabelGeometry
-from labelembed.objectives import OBJECTIVES, LabelEmbedding
+from labelembed.objectives import OBJECTIVES
 
 from .made_objectives import label_vectors, needed
 
@@ -193,8 +193,3 @@ def test_arguments_at_the_edge_of_the_allowed_are_taken_by_keyword_only(name):
     assert OBJECTIVES[name](1, 1, **EDGES[name]).num_labels == 1
     with pytest.raises(TypeError, match="positional"):
         OBJECTIVES[name](4, 5, 0.5)
-
-
-def test_a_geometry_with_similarities_of_another_number_of_labels_is_refused():
-    with pytest.raises(ValueError, match="`embedding` must have 5 labels as the data has, got 3"):
-        LabelEmbedding(4, 5, embedding=LabelGeometry("abc", similarities=torch.eye(3)))

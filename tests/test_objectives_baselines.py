@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -160,15 +158,6 @@ def test_without_a_teacher_it_predicts_and_does_not_train():
         objective(*batch)
 
 
-def test_the_teachers_table_is_a_copy_that_follows_the_module():
-    table = teacher_logits(5)
-    objective = Distillation(4, 5, teacher_logits=table)
-    table.zero_()
-    assert bool((objective.teacher_logits != 0).any())
-    assert objective.double().teacher_logits.dtype == torch.float64
-    assert torch.equal(copy.deepcopy(objective).teacher_logits, objective.teacher_logits)
-
-
 def test_training_brings_the_outputs_to_the_teacher_where_there_is_no_loss():
     """What it is for: the student ends nearer to the teacher's distribution than one that learned the labels."""
     found = [trained(*made("distillation", teacher_weight=weight, hidden_size=16)).teacher for weight in (0.0, 1.0)]
@@ -281,10 +270,3 @@ def test_from_linear_takes_the_number_of_labels_from_the_vectors():
     layer = nn.Linear(4, 7)
     objective = StaticLabels.from_linear(layer, embedding=label_vectors(5))
     assert (objective.num_labels, objective.output) == (5, layer)
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_training_makes_the_right_label_the_nearest(loss):
-    objective, hidden, labels, rows = made("static_labels", ignored=False, loss=loss, hidden_size=16)
-    trained(objective, hidden, labels, rows)
-    assert torch.equal(objective.logits(hidden).argmax(dim=1), labels)

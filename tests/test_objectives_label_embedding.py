@@ -70,14 +70,6 @@ def test_a_fixed_embedding_has_no_second_layer_and_moves_the_first_only():
         assert (silent.item(), silent.requires_grad) == (0, False)
 
 
-def test_a_shared_head_has_no_second_layer():
-    assert {name for name, _ in made("shared").named_parameters()} == FIRST - {"hidden"} | LEARNED["full"]
-    layer = nn.Linear(4, 5)
-    taken = LabelEmbedding.from_linear(layer, auxiliary="shared")
-    assert taken.output is layer
-    assert taken.auxiliary is None
-
-
 @learned_kinds
 def test_only_labels_that_are_predicted_right_have_their_embedding_moved(kind):
     objective = made(kind)
@@ -144,33 +136,6 @@ def test_without_target_it_is_cross_entropy_or_label_smoothing(kind, smoothing):
         found.append((hidden.grad, one.output.weight.grad, one.output.bias.grad))
     # Float64 and the same mathematics in another order of operations.
     torch.testing.assert_close(*found, rtol=0, atol=1e-12)
-
-
-def test_a_geometry_of_equal_labels_is_label_smoothing():
-    flat = LabelGeometry("abcde", similarities=torch.zeros(5, 5))
-    objective = made(embedding=flat, output_weight=0.7, target_weight=0.3)
-    hidden, labels = rows(objective)
-    expected = F.cross_entropy(objective.logits(hidden), labels, label_smoothing=0.3)
-    torch.testing.assert_close(objective(hidden, labels).total, expected, rtol=0, atol=1e-12)
-
-
-def test_mixture_is_trained_on_the_target_it_says():
-    objective = made("mixture")
-    hidden, labels = rows(objective, ignored=False)
-    target = 0.2 * F.one_hot(labels, 5).double() + 0.5 * objective.embedding(labels).detach().softmax(dim=1) + 0.3 / 5
-    expected = F.cross_entropy(objective.logits(hidden), target)
-    terms = objective(hidden, labels)
-    assert (terms.total - sum(terms[3:6])).item() == pytest.approx(expected.item(), abs=1e-12)
-
-
-@learned_kinds
-def test_a_large_temperature_teaches_the_uniform_distribution(kind):
-    objective = made(kind, temperature=1e9)
-    hidden, labels = rows(objective)
-    right = objective.auxiliary(hidden).argmax(dim=1) == labels
-    expected = -objective.embedding(labels[right]).log_softmax(dim=1).mean()
-    # Logits of about 3 over 1e9 leave 3e-9 of a difference from uniform.
-    assert objective(hidden, labels).embedding.item() == pytest.approx(expected.item(), abs=1e-7)
 
 
 @every_kind
@@ -329,12 +294,6 @@ def test_a_geometry_of_vectors_trains_on_the_softmax_of_minus_their_distances():
     torch.testing.assert_close(objective.embedding.weight, -between, rtol=1e-6, atol=0)
 
 
-def test_a_fixed_embedding_does_not_share_memory_with_the_geometry():
-    geometry = LabelGeometry(("a", "b"), similarities=torch.eye(2))
-    LabelEmbedding(4, 2, embedding=geometry).embedding.weight.zero_()
-    assert torch.equal(geometry.similarities, torch.eye(2))
-
-
 def test_the_geometry_of_very_many_compressed_labels_is_the_rows_of_a(monkeypatch):
     assert LabelEmbedding(3, 2_001).label_geometry().similarities.shape == (2_001, 2_001)
     monkeypatch.setattr(label_embedding, "DENSE_GEOMETRY_LABELS", 9)
@@ -364,13 +323,6 @@ def test_from_linear_starts_the_second_layer_as_a_copy_that_learns(bias):
     assert not torch.equal(objective.auxiliary.weight, layer.weight)
     assert not objective.output.weight.requires_grad  # the caller's choice stands
     assert objective.auxiliary.weight.requires_grad  # E is taught by o2, which must learn
-
-
-def test_from_linear_with_a_geometry_builds_no_second_layer_and_follows_the_dtype():
-    geometry = LabelGeometry(("a", "b"), similarities=torch.eye(2))
-    objective = LabelEmbedding.from_linear(nn.Linear(3, 2, dtype=torch.float64), embedding=geometry)
-    assert objective.auxiliary is None
-    assert objective.embedding.weight.dtype == torch.float64
 
 
 # ---------------------------------------------------------------------------------------------------- optimisers

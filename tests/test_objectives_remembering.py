@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from labelembed.losses.soft_targets import SparseTargets, dense, entropy, soft_cross_entropy, sparse
-from labelembed.objectives import OnlineLabelSmoothing, Retrospection
-from labelembed.objectives.soft_labels import SimilarityTable, SoftLabelStore, bytes_needed
+from labelembed.objectives import OnlineLabelSmoothing
 from labelembed.seeds import generator
 
 from .made_objectives import EXAMPLES, made_examples, made_mode, passes
@@ -69,26 +68,6 @@ def test_online_label_smoothing_equals_the_naive_loops_over_epochs(arguments):
     assert not torch.allclose(table, torch.full_like(table, 1 / LABELS), atol=0.02)  # it has learned something
     soft = objective.label_geometry().soft_targets()
     torch.testing.assert_close(soft, table.float(), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("momentum", [0.9, None])
-@pytest.mark.parametrize("top_k", [1, 3, 6])
-def test_sparse_table_keeps_the_largest_entries_of_the_dense_one(momentum, top_k):
-    """One step from uniform, which sparse rows hold exactly."""
-    source = generator(0, "table")
-    said = torch.randn(40, 7, generator=source).double().softmax(dim=1)
-    labels = torch.randint(6, (40,), generator=source)
-    right = torch.rand(40, generator=source) < 0.7
-    tables = [SimilarityTable(7, top_k=k).double() for k in (None, top_k)]
-    for table in tables:
-        table.values.fill_(1 / 7)
-        table.update(said, labels, right, momentum=momentum)
-    whole, kept = (table.whole() for table in tables)
-    expected = [naive_sparse(row, top_k) for row in whole.tolist()]
-    torch.testing.assert_close(kept.tolist()[:6], expected[:6], rtol=0, atol=1e-12)
-    torch.testing.assert_close(kept.sum(dim=1), torch.ones(7).double())
-    assert torch.equal(tables[0].seen, tables[1].seen)
-    assert int(tables[0].seen.sum()) == int(right.sum())
 
 
 def test_table_of_fifty_thousand_labels_takes_less_than_a_hundred_mebibytes():
@@ -185,11 +164,6 @@ def test_the_weight_rises_as_the_preset_says(preset, expected):
         assert found == pytest.approx([naive_staircase(epoch, 10, 3, 0.9) for epoch in range(1, 11)])
 
 
-def test_an_argument_takes_the_place_of_the_presets():
-    mixed = Retrospection(4, 3, preset="published_port", soften_output=True)
-    assert (mixed.soften_output, mixed.weight_schedule) == (True, "linear")
-
-
 def test_a_run_that_ends_before_anything_stored_is_read_is_refused():
     with pytest.raises(ValueError, match=r"`store_every` must be less than the number of epochs, 2, got 2"):
         made_mode("retrospection", store_every=2).start_epoch(0, 2, 10)
@@ -209,9 +183,3 @@ def test_examples_are_stored_after_every_third_epoch(epochs):
     after_epochs(objective, epochs, of=10)
     assert objective.store.generations == int(objective.store.generation) == epochs // 3
     assert objective.store.filled == (epochs >= 3)
-
-
-def test_a_store_has_the_size_that_is_said():
-    store = SoftLabelStore(1_000, 1_000)
-    held = sum(buffer.numel() * buffer.element_size() for buffer in (store.values, store.labels))
-    assert held == bytes_needed(1_000, 1_000) == 1_000 * 32 * 4

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import nn
@@ -14,11 +12,9 @@ from labelembed.training.checkpoints import Checkpoint, load_newest, save_checkp
 from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
 
-from .made_objectives import MODES, made_mode
+from .made_objectives import made_mode
 
 HIDDEN, LABELS = 4, 5
-TIED = [mode for mode in MODES if made_mode(mode).output_size == LABELS]
-every_mode = pytest.mark.parametrize("mode", TIED)
 every_objective = pytest.mark.parametrize("mode", sorted(OBJECTIVES.keys() - {"static_labels"}))
 
 
@@ -51,23 +47,6 @@ def batch_of(step=0):
     tokens, labels = torch.randint(LABELS, (2, 6, 7), generator=source)
     labels[:, -2:] = -100
     return tokens, labels, torch.arange(labels.numel()).view_as(labels)
-
-
-def test_all_but_vectors_of_their_own_width_can_be_tied():
-    assert {MODES[mode][0] for mode in TIED} == set(OBJECTIVES) - {"static_labels"}
-
-
-@every_mode
-def test_the_gradient_of_a_tied_weight_is_that_of_both_uses(mode):
-    tied, apart = network_of(mode), network_of(mode, tied=False)
-    for network in (tied, apart):
-        network(*batch_of()).total.backward()
-    embedding, output = apart.encoder.embedding.weight.grad, apart.objective.output.weight.grad
-    assert bool(embedding.any())
-    assert bool(output.any())
-    # Two sums of float64 gradients, in either order.
-    torch.testing.assert_close(tied.encoder.embedding.weight.grad, embedding + output, rtol=1e-12, atol=1e-14)
-    assert tied.objective.output.weight.grad is tied.encoder.embedding.weight.grad
 
 
 @every_objective
@@ -106,11 +85,3 @@ def test_a_tied_network_is_saved_and_goes_on_as_it_would_have(mode, tmp_path):
         reader = network_of(mode, tied=tied)
         reader.load_prediction_state(predicts)
         assert torch.equal(reader.eval().logits(batch_of()[0]), logits)
-
-
-def test_a_copy_of_a_tied_network_is_tied_in_itself():
-    network = network_of("one_hot")
-    other = copy.deepcopy(network)
-    assert other.objective.output.weight is other.encoder.embedding.weight
-    assert other.objective.output.weight is not network.objective.output.weight
-    assert other.parameter_count() == network.parameter_count() == LABELS * HIDDEN + LABELS + HIDDEN * HIDDEN + HIDDEN

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-import signal
 
 import numpy as np
 import pytest
@@ -15,9 +14,9 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from labelembed.errors import InterruptedTraining, RecipeError
+from labelembed.errors import RecipeError
 from labelembed.models import InputScaling
-from labelembed.objectives import LabelEmbedding, Objective
+from labelembed.objectives import LabelEmbedding
 from labelembed.runs.build import build_network
 from labelembed.runs.run import run_recipe
 from labelembed.training import evaluation, trainer
@@ -25,13 +24,11 @@ from labelembed.training.network import Network
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.schedules import SCHEDULES
-from labelembed.training.signals import SIGNALS
 from tests.made_objectives import build
 from tests.made_training import (
     BATCHES,
     EPOCHS,
     STEPS,
-    after_steps,
     cached_data,
     newest,
     small_recipe,
@@ -137,17 +134,6 @@ def test_run_without_validation_and_test_rows_says_so(tmp_path):
     result = run_recipe(recipe, tmp_path / "run", data=data, device="cpu")
     assert (result["validation"], result["test"]) == (None, None)
     assert (result["selected_by"], result["selected_epoch"]) == ("last epoch", EPOCHS)
-
-
-def test_epochs_are_told_to_the_objective(tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setattr(Objective, "start_epoch", lambda self, *where: told.append(where))
-    monkeypatch.setattr(
-        Objective, "end_epoch", lambda self, examples: told.append(sum(len(y) for _, y, _ in examples()))
-    )
-    train(small_recipe(), tmp_path / "run")
-    assert told[::2] == [(epoch, 3, BATCHES) for epoch in range(3)]
-    assert told[1::2] == [190] * 3  # every training example
 
 
 # ---- the test set
@@ -300,30 +286,6 @@ def made_objective(**arguments):
     return LabelEmbedding(3, 5, **arguments)
 
 
-def made_network(**arguments):
-    return Network(nn.Identity(), nn.Linear(4, 3), made_objective(**arguments))
-
-
-@pytest.mark.parametrize("embedding", ["full", "compressed"])
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_weight_decay_reaches_all_but_the_label_embedding(name, embedding):
-    network = made_network(embedding=embedding)
-    before = {key: value.clone() for key, value in network.named_parameters()}
-    optimizer = OPTIMIZERS[name](network, learning_rate=0.1, weight_decay=0.5)
-    for parameter in network.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    learned = {"objective.embedding.weight", "objective.embedding.left", "objective.embedding.right"}
-    for key, value in network.named_parameters():
-        if key in learned:
-            torch.testing.assert_close(value, before[key], rtol=0, atol=0)
-        elif name == "adam":  # divides the decay by its own size: a step of the learning rate towards 0
-            torch.testing.assert_close(value, before[key] - 0.1 * before[key].sign())
-        else:
-            torch.testing.assert_close(value, before[key] * (1 - 0.1 * 0.5))
-    assert learned & set(before)
-
-
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
@@ -337,7 +299,7 @@ def test_weight_decay_reaches_all_but_the_label_embedding(name, embedding):
 )
 def test_optimizer_refuses_what_is_out_of_range(name, arguments, message):
     with pytest.raises(ValueError, match=message):
-        OPTIMIZERS[name](made_network(), **arguments)
+        OPTIMIZERS[name](Network(nn.Identity(), nn.Linear(4, 3), made_objective()), **arguments)
 
 
 # ---- schedules
@@ -403,12 +365,3 @@ def test_optimizer_steps_with_the_rates_of_the_schedule(optimizer, hooks, tmp_pa
 
 
 # ---- stopping
-
-
-@pytest.mark.parametrize("number", SIGNALS)
-def test_signal_in_training_saves_the_step_and_says_how_to_go_on(number, tmp_path):
-    with after_steps(7, lambda: signal.raise_signal(number)), pytest.raises(InterruptedTraining) as stopped:
-        train(small_recipe(), tmp_path / "run")
-    assert str(stopped.value) == f"stopped in epoch 2 of 3; to go on: labelembed resume {tmp_path / 'run'}"
-    assert stopped.value.exit_code == 128 + number
-    assert newest(tmp_path / "run").step == 7

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from labelembed.data import Batch
-from labelembed.training.batches import micro_batches
 from labelembed.training.checkpoints import SavingTimes
 from labelembed.training.settings import CheckpointPolicy
 from tests.made_corpus import write_corpus
@@ -68,19 +65,6 @@ def test_objective_that_couples_rows_says_so(name, reason, tmp_path):
     named = "".join(part.title() for part in name.split("_"))
     assert f"the 2 parts of a step are not the same as one batch for {named}: " in told
     assert reason in told
-
-
-def test_small_last_batch_comes_in_fewer_micro_batches_alike_in_all_processes():
-    def shares(rows, processes):
-        whole = Batch(torch.zeros(rows, 2), torch.zeros(rows, dtype=torch.int64), torch.arange(rows))
-        return [Batch(*(part[process::processes] for part in whole)) for process in range(processes)]
-
-    for rows, processes, expected in [(3, 1, 3), (1, 1, 1), (12, 1, 4), (5, 2, 3), (1, 2, 1), (2, 3, 1)]:
-        for share in shares(rows, processes):
-            parts = micro_batches(share, 4, step_examples=rows, processes=processes)
-            assert len(parts) == expected
-            assert torch.cat([part.indices for part in parts]).tolist() == share.indices.tolist()
-            assert max(len(part.labels) for part in parts) - min(len(part.labels) for part in parts) <= 1
 
 
 # ---- saves that take no more than a share of the time

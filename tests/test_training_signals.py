@@ -60,18 +60,6 @@ def test_first_signal_elsewhere_raises_and_the_second_does_what_it_did_before(nu
     assert handlers() == before
 
 
-def test_second_signal_in_training_ends_a_command_at_once(heard):
-    def work():
-        with stop_after_step():
-            signal.raise_signal(signal.SIGTERM)
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(Stopped) as stopped, stop_at_once():
-        work()
-    assert stopped.value.signal_number == signal.SIGINT
-    assert heard == []
-
-
 @pytest.mark.parametrize("first", SIGNALS)
 def test_hangup_is_never_the_second_signal(first, heard):
     # The end of a session sends SIGTERM and then SIGHUP; a closed terminal sends SIGHUP, and so does its shell.

@@ -97,14 +97,6 @@ def test_run_killed_between_saves_goes_back_to_the_last_one(unbroken, tmp_path):
     assert differences(ended, expected) == []  # when it saves is no part of the numbers
 
 
-def test_finished_run_is_left_alone(tmp_path):
-    recipe = small_recipe()
-    result = train(recipe, tmp_path / "run")
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
-    assert train(recipe, tmp_path / "run") == result
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
-
-
 def test_run_refuses_to_go_on_with_another_recipe_or_other_data(tmp_path):
     recipe = small_recipe()
     stop_after(recipe, tmp_path / "run", 4)
@@ -172,20 +164,14 @@ def test_one_seed_gives_every_objective_the_same_order_of_rows(name, tmp_path):
     assert not torch.equal(rows, rows_seen(recipe.model_copy(update={"seed": 1}), tmp_path / "other seed"))
 
 
-def test_run_folder_holds_no_leftovers(tmp_path):
+def test_run_folder_holds_no_leftovers_and_a_finished_run_is_left_alone(tmp_path):
     recipe = small_recipe()
     stop_after(recipe, tmp_path / "run", 7)
-    train(recipe, tmp_path / "run")
-    assert sorted(os.listdir(tmp_path / "run")) == [
-        ".lock",
-        "checkpoints",
-        "class_means.safetensors",
-        "environment.json",
-        "evidence",
-        "journal.jsonl",
-        "label_geometry.safetensors",
-        "model.safetensors",
-        "recipe.yaml",
-        "result.json",
-    ]
+    result = train(recipe, tmp_path / "run")
+    names = [".lock", "checkpoints", "class_means.safetensors", "environment.json", "evidence", "journal.jsonl"]
+    names += ["label_geometry.safetensors", "model.safetensors", "recipe.yaml", "result.json"]
+    assert sorted(os.listdir(tmp_path / "run")) == names
     assert checkpoint_names(tmp_path / "run") == [f"step-{step:010d}" for step in (10, 15)]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert train(recipe, tmp_path / "run") == result
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before

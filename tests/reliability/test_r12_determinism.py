@@ -8,16 +8,15 @@ import os
 import re
 import shutil
 
-import numpy as np
 import pytest
 import torch
 
-from labelembed.data import ImageReader, ParquetReader
+from labelembed.data import ImageReader
 from labelembed.data.cache import cache_folder
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import succeed
 from tests.made_corpus import write_corpus
-from tests.made_data import made_colours, write_image, write_picture_folder
+from tests.made_data import made_colours, write_image
 from tests.made_in_process import make_runs_here
 from tests.made_training import contents, differences, timeless
 from tests.reliability.figures import FULL, sized
@@ -212,43 +211,6 @@ def test_picture_files_are_found_by_content(tmp_path, figure, monkeypatch):
         "one picture less": lambda: (root[0] / "train" / "cat" / "02.png").unlink(),
         "another size": lambda: {"image_size": 8},
         "another fit": of_other_proportions,
-    }
-    check_changes(read, real, harmless, figure, monkeypatch, tmp_path)
-
-
-def test_pictures_in_parquet_are_found_by_content(tmp_path, figure, monkeypatch):
-    root = [write_picture_folder(tmp_path / "pictures")]
-
-    def read(**how):
-        return ParquetReader(path=str(root[0]), **how).read().train.inputs
-
-    def move():
-        shutil.move(root[0], tmp_path / "moved")
-        root[0] = tmp_path / "moved"
-
-    def copy():
-        shutil.copytree(root[0], tmp_path / "copied")
-        root[0] = tmp_path / "copied"
-
-    def train(change):
-        pictures = made_colours(7)
-        write_picture_folder(root[0], train=change(pictures))
-
-    def one_bit(pictures):
-        pictures[0, 0, 0, 0] ^= 1
-        return pictures
-
-    harmless = {
-        "moved": move,
-        "copied": copy,
-        "touched": lambda: [os.utime(path, (1, 1)) for path in root[0].iterdir()],
-    }
-    real = {
-        "one bit": lambda: train(one_bit),
-        "two rows exchanged": lambda: train(lambda pictures: pictures[[1, 0, 2, 3, 4, 5, 6]]),
-        "one row more": lambda: train(lambda pictures: np.concatenate([pictures, pictures[:1]])),
-        "features": lambda: {"features": "gradient_histograms"},
-        "other rows": lambda: train(lambda pictures: 255 - pictures),
     }
     check_changes(read, real, harmless, figure, monkeypatch, tmp_path)
 

@@ -105,7 +105,6 @@ class Objective(nn.Module, ABC):
         self.output = self._new_layer(bias=bias)
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("weight", weight, persistent=False)
-        self.register_load_state_dict_pre_hook(_fill_temperature)  # type: ignore[no-untyped-call]
 
     def _new_layer(self, *, bias: bool = True) -> nn.Linear:
         """Returns a layer [H -> D] that starts as the output layer does."""
@@ -269,8 +268,3 @@ class Objective(nn.Module, ABC):
     def _names(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """Returns `names`, or the labels' numbers as text."""
         return tuple(names) if names is not None else tuple(str(label) for label in range(self.num_labels))
-
-
-def _fill_temperature(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Gives a state of an earlier version the temperature 1."""
-    state.setdefault(f"{prefix}temperature", torch.ones(()))

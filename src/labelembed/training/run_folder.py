@@ -122,13 +122,6 @@ class RunFolder:
     def recipe(self) -> dict[str, Any]:
         """Returns the resolved recipe as plain values; that of a run of version 0.1 is refused."""
         self.require_run()
-        packages = self.environment().get("packages")
-        made_by = str(packages.get("labelembed")) if isinstance(packages, dict) else ""
-        if made_by.startswith("0.1."):
-            raise RunFolderError(
-                f"{self.path}: made by labelembed {made_by}, whose runs this version does not read; "
-                "use that version, or train again"
-            )
         try:
             if self._recipe.stat().st_size > _RECIPE_BYTES:
                 raise ValueError(f"larger than {_RECIPE_BYTES:,} bytes, which no recipe is")
@@ -137,6 +130,13 @@ class RunFolder:
             raise RunFolderError(f"{self._recipe}: damaged, cannot be read ({error})") from error
         if not isinstance(recipe, dict):
             raise RunFolderError(f"{self._recipe}: damaged, holds no recipe")
+        packages = self.environment().get("packages")
+        made_by = str(packages.get("labelembed")) if isinstance(packages, dict) else ""
+        if made_by.startswith("0.1."):
+            raise RunFolderError(
+                f"{self.path}: made by labelembed {made_by}, whose runs this version does not read; "
+                "use that version, or train again"
+            )
         return recipe
 
     def write_environment(self, environment: dict[str, Any]) -> None:
