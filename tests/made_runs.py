@@ -14,7 +14,7 @@ from labelembed.training.run_folder import RunFolder
 
 ENVIRONMENT = {
     "python": "3.11.2",
-    "packages": {"labelembed": "0.1.0", "torch": "2.6.0"},
+    "packages": {"labelembed": "0.2.0", "torch": "2.6.0"},
     "commit": "0123abc",
     "processor": "a processor",
     "cores": 2,

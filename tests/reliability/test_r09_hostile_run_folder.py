@@ -138,8 +138,9 @@ def test_pickle_under_every_name_is_never_loaded(which, runs, tmp_path, figure):
         (folder / name).write_bytes(pickle_bomb(tmp_path / "sentinel"))
         if name.parts[0] == "checkpoints" and name.name != "manifest.json":
             vouch_for(folder / name.parent)
+        card = ["export", folder, "--format", "card"]
         with watched(folder, Path(os.environ["LABELEMBED_CACHE"])) as done:
-            for words in (["resume", folder], ["evaluate", folder], ["neighbours", folder], ["card", folder]):
+            for words in (["resume", folder], ["evaluate", folder], ["labels", folder], card):
                 called = call(*words)
                 assert called.code in (0, 2), called.err
                 assert "Traceback" not in called.err
@@ -186,8 +187,8 @@ def test_link_out_of_the_folder_is_refused_and_not_followed(name, runs, tmp_path
         for words in (
             ["resume", folder],
             ["evaluate", folder],
-            ["neighbours", folder],
-            ["card", folder],
+            ["labels", folder],
+            ["export", folder, "--format", "card"],
             ["report", folder],
         ):
             called = call(*words)
