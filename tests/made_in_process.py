@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 from labelembed.runs.jobs import make
@@ -18,3 +19,18 @@ def make_runs_here(monkeypatch, run_jobs=run_jobs_here):
     """Makes the runs of comparisons and tunings in this process for the time of a test."""
     monkeypatch.setattr("labelembed.runs.machines.run_jobs", run_jobs)
     monkeypatch.setattr("labelembed.runs.comparison.start_fork_server", lambda run: None)
+
+
+@contextlib.contextmanager
+def sqlite_that_does_not_wait():
+    """Lets optuna's studies be written without waiting for the disk, where no process is killed."""
+    from sqlalchemy import Engine, event
+
+    def connected(connection, _):
+        connection.execute("PRAGMA synchronous=OFF")
+
+    event.listen(Engine, "connect", connected)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", connected)

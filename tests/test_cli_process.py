@@ -121,13 +121,12 @@ def test_nothing_given_shows_the_help():
     assert "compare" in called.stdout + called.stderr
 
 
-@pytest.mark.parametrize("words", [["--version"], ["--help"]])
-def test_closed_pipe_gives_no_traceback(words):
+def test_closed_pipe_gives_no_traceback():
     # the reader leaves before the first word is written
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        called = subprocess.run(command(*words), stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+        called = subprocess.run(command("--help"), stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
     finally:
         os.close(writer)
     assert called.stderr == ""
@@ -208,11 +207,9 @@ def test_comparison_is_made_once_and_then_reused(tmp_path):
     assert "://" not in page.replace("http://www.w3.org", "").replace("/*! https://github.com/leeoniya/uPlot", "")
 
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.rglob("[!.]*") if path.is_file()}
-    began = time.perf_counter()
-    again = ran(*words, "--json")
-    assert time.perf_counter() - began < 60  # no worker is started; what remains is the import of torch
-    assert again.stderr == "4 of 4 runs reused\n"
-    rows = json.loads(again.stdout)
+    again = call(*words, "--json")
+    assert again.err == "4 of 4 runs reused\n"
+    rows = again.json
     assert [(row["name"], row["n"], row["is_baseline"]) for row in rows] == [
         ("one_hot", 2, False),
         ("label_smoothing smoothing=0.3", 2, True),
@@ -240,7 +237,9 @@ def test_runs_that_fail_are_told_and_exit_with_1(tmp_path):
     assert "Traceback" not in called.err
     lines = called.err.splitlines()
     assert "error: 2 runs failed; the same command tries again" in lines
-    assert any(line.startswith("one_hot seed 0: out/runs/one_hot/seed-0: cannot write here") for line in lines)
+    assert any(
+        line.startswith(f"one_hot seed 0: {tmp_path}/out/runs/one_hot/seed-0: cannot write here") for line in lines
+    )
     loss = "label_smoothing smoothing=0.3 seed 0: diverged at step 2: the loss is not finite: term `"
     assert any(line.startswith(loss) for line in lines)
     assert [row["n"] for row in called.json] == [0, 0]
@@ -291,11 +290,3 @@ def test_ctrl_c_in_a_comparison_keeps_what_is_done_and_the_next_call_finishes(tm
     assert list(tmp_path.rglob("checkpoints/step-*"))
     assert "[4/4]" in succeed(*words, "--jobs", 1).err
     assert len(list(tmp_path.rglob("result.json"))) == 4
-
-
-def test_ctrl_c_while_the_workers_start_leaves_quietly(tmp_path):
-    words = [*compare_words("--seeds", 2, "--out", "out", "--quiet", "--jobs", 2), "--set", "epochs=300"]
-    code, out, err = stopped(words, lambda: (tmp_path / "out" / "comparison.json").exists())
-    assert code == 130
-    assert out == ""
-    assert "Traceback" not in err

@@ -13,7 +13,7 @@ import yaml
 from labelembed.report import load_comparison, tuning_rows, verdict, write_report
 from labelembed.report.tuning_shown import tuning_statement
 from tests.made_cli import call, succeed
-from tests.made_in_process import make_runs_here, run_jobs_here
+from tests.made_in_process import make_runs_here, run_jobs_here, sqlite_that_does_not_wait
 
 pytest.importorskip("optuna", reason="the extra `tune` (optuna) is not installed")
 
@@ -37,7 +37,8 @@ def made(monkeypatch, tmp_path):
                 signal.raise_signal(signal.SIGINT)
 
     make_runs_here(monkeypatch, run_here)
-    return jobs_made, wishes
+    with sqlite_that_does_not_wait():
+        yield jobs_made, wishes
 
 
 def test_tune_prints_a_table_and_what_can_be_pasted(made):

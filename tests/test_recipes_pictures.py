@@ -8,6 +8,7 @@ import torch
 from labelembed.errors import RecipeError
 from labelembed.models import PaperResNet
 from labelembed.recipes.loading import load_recipe
+from labelembed.runs import build
 from labelembed.runs.run import run_recipe
 from labelembed.runs.saved_run import SavedRun
 from labelembed.training.run_folder import RunFolder
@@ -99,3 +100,20 @@ def test_recipes_refuse_to_mix_where_a_row_must_have_one_label(mixing):
     with pytest.raises(RecipeError, match=r"data\.mixing: .* take 'pass'"):
         load_recipe("digits-mlp", settings=steps)
     assert load_recipe("digits-mlp", settings=[f"data.mixing={mixing}"])[0].data["mixing"] == mixing
+
+
+def test_weights_of_a_file_are_read_where_training_begins_and_nowhere_else(tmp_path, monkeypatch):
+    class Network(torch.nn.Module):
+        hidden_size, output_std = 4, 0.1
+
+        def __init__(self, *, weights, **_):
+            super().__init__()
+            read.append(weights)
+
+    read = []
+    monkeypatch.setitem(build.MODELS, "timm", Network)
+    recipe, _ = load_recipe("images-backbone", data="pictures", settings=[f"model.weights={tmp_path}/file.pth"])
+    how = {"num_labels": 2, "input_shape": (3, 32, 32), "scaling": torch.nn.Identity(), "base": tmp_path}
+    build.build_network(recipe, **how, trained=True)
+    build.build_network(recipe, **how)
+    assert read == [f"{tmp_path}/file.pth", None]

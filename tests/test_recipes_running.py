@@ -12,9 +12,7 @@ from labelembed.geometry import LabelGeometry
 from labelembed.recipes.loading import load_recipe
 from labelembed.runs.build import build_data
 from labelembed.runs.estimate import estimate_run
-from labelembed.runs.stored import changed_recipe, stored_recipe
-from labelembed.training.run_folder import RunFolder
-from tests.made_cli import call, succeed
+from tests.made_cli import call
 
 ONE_EPOCH = ["--set", "epochs=1", "--set", "data.train_rows=100", "--quiet"]
 DIGITS = tuple(str(digit) for digit in range(10))
@@ -64,16 +62,3 @@ def test_the_time_of_a_run_is_estimated_in_its_first_epoch():
     settings = ["objective={name: retrospection, store: steps}", "epochs=6", "data.train_rows=100"]
     recipe, _ = load_recipe("digits-mlp", settings=settings)
     assert estimate_run(recipe, build_data(recipe)).seconds > 0
-
-
-def test_a_run_of_before_presets_goes_on_with_the_form_it_began_with(tmp_path):
-    objective = "objective={name: retrospection, preset: published_port, store_every: 1}"
-    succeed("train", "digits-mlp", "--set", objective, *ONE_EPOCH, "--set", "epochs=2", "--out", tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
-    file = folder.path / "recipe.yaml"
-    file.write_text(file.read_text().replace("preset: published_port, ", ""))
-    assert "preset" not in file.read_text()
-    assert stored_recipe(folder).objective["preset"] == "published_port"
-    assert changed_recipe(folder, ["epochs=3"]).objective["preset"] == "published_port"
-    succeed("resume", folder.path, "--set", "epochs=3", "--quiet")
-    assert "preset: published_port" in " ".join(file.read_text().split())

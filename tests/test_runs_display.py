@@ -199,6 +199,8 @@ def test_a_line_is_repeated_while_nothing_is_reported(clock, monkeypatch):
     monkeypatch.setattr(display, "_SOON_SECONDS", 0.02)
     shown = RunDisplay()
     with shown.watching():
+        clock.now += 10.5  # data are read
+        time.sleep(0.2)
         shown(at(0))
         clock.now += 5
         shown(at(1, line=LINE, epochs=1))  # the end: its test sentences are translated yet
@@ -206,8 +208,9 @@ def test_a_line_is_repeated_while_nothing_is_reported(clock, monkeypatch):
             clock.now += 10.5
             time.sleep(0.2)
     lines = sys.stderr.getvalue().splitlines()
-    assert lines[0].startswith("epoch 1/1: ")
-    assert lines[1:] == ["measuring with the weights of the selected epoch"] * 3
+    assert lines[0] == "starting"
+    assert lines[1].startswith("epoch 1/1: ")
+    assert lines[2:] == ["measuring with the weights of the selected epoch"] * 3
 
 
 def test_the_time_left_after_a_resume_counts_what_was_done_and_not_the_start(clock, monkeypatch):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import torch
 
 from labelembed.data import CorpusSettings, preprocess
+from labelembed.errors import NotEnoughMemory
 from labelembed.recipes.loading import load_recipe
 from labelembed.runs import memory
 from labelembed.runs.build import build_data
@@ -62,16 +61,14 @@ def test_check_says_time_and_memory():
     assert facts["step_bytes"] > 16 * facts["parameters"]
 
 
-def test_a_line_of_200_000_tokens_is_told_by_check(tmp_path):
-    corpus_with_line(tmp_path, 200_000)
-    words = ["translation-lstm", "--data", tmp_path / "corpus", "--set", "batch_size=8", "--set", "model.width=16"]
-    called = call("check", *words)
-    assert called.code == 2
-    assert re.fullmatch(
-        r"error: a step of this recipe: there is not enough memory \([\d,]+ GiB asked for at once\); the longest "
-        r"training line has 200,000 tokens: leave such lines out \(labelembed preprocess --max-length\), or take a "
-        r"smaller batch_size\n",
-        called.err,
+def test_too_long_a_line_is_told_with_its_length(tmp_path):
+    corpus_with_line(tmp_path, 400)
+    corpus = build_data(sequence_recipe(tmp_path, model=LSTM))
+    with pytest.raises(NotEnoughMemory) as error, memory.memory_told(lambda: "a step of this recipe", corpus):
+        torch.empty(2**50)
+    assert str(error.value) == (
+        "a step of this recipe: there is not enough memory (4,194,304 GiB asked for at once); the longest training "
+        "line has 400 tokens: leave such lines out (labelembed preprocess --max-length), or take a smaller batch_size"
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labelembed.errors import InterruptedTraining, RecipeError, RunFolderError
+from labelembed.errors import InterruptedTraining, RunFolderError
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.variants import variants_of
 from labelembed.runs import machines, trials
@@ -19,7 +19,7 @@ from labelembed.runs.trials import STUDIES, Trials, run_trial, studies_in
 from labelembed.runs.tuning import run_tuning, tuned_variants
 from labelembed.runs.tuning_plan import plan_tuning
 from labelembed.training.run_folder import RunFolder
-from tests.made_in_process import make_runs_here
+from tests.made_in_process import make_runs_here, sqlite_that_does_not_wait
 
 optuna = pytest.importorskip("optuna", reason="the extra `tune` (optuna) is not installed")
 
@@ -31,6 +31,8 @@ RATE = "optimizer.learning_rate"
 def in_this_process(monkeypatch):
     """Makes the runs here, one after the other: worker processes have tests of their own."""
     make_runs_here(monkeypatch)
+    with sqlite_that_does_not_wait():
+        yield
 
 
 def recipe_of(*settings):
@@ -109,7 +111,7 @@ def test_a_badly_set_learning_rate_does_not_decide(tmp_path, monkeypatch):
         assert run.optimizer["weight_decay"] == tuned["arguments"]["optimizer.weight_decay"]
 
 
-@pytest.mark.parametrize(("good", "at_end"), [(1e-3, False), (0.1, True), (1e-5, True)])
+@pytest.mark.parametrize(("good", "at_end"), [(1e-3, False), (0.1, True)])
 def test_a_learning_rate_at_the_end_of_its_range_is_noted(tmp_path, monkeypatch, good, at_end):
     faked(monkeypatch, lambda recipe: abs(math.log10(recipe["optimizer"]["learning_rate"] / good)))
     plan = plan_of(tmp_path, "one_hot", count=12, space=["optimizer.weight_decay=0"])  # the rate from 1e-4 to 1e-2
@@ -209,9 +211,9 @@ class StoppedError(Exception):
 def test_a_tuning_that_was_stopped_anywhere_ends_as_one_that_was_not(tmp_path, monkeypatch):
     folders = faked(monkeypatch, distance(0.4))
     objectives = "label_smoothing,confidence_penalty"
-    whole = made(plan_of(tmp_path / "whole", objectives, count=6))
+    whole = made(plan_of(tmp_path / "whole", objectives, count=5))
     for stop_at in (1, 9):
-        plan = plan_of(tmp_path / str(stop_at), objectives, count=6)
+        plan = plan_of(tmp_path / str(stop_at), objectives, count=5)
         folders.clear()
 
         def stop(event, stop_at=stop_at):
@@ -221,18 +223,18 @@ def test_a_tuning_that_was_stopped_anywhere_ends_as_one_that_was_not(tmp_path, m
         with pytest.raises(StoppedError):
             made(plan, observe=stop)
         assert made(plan) == whole
-        assert len(folders) == len({*folders}) == 12  # each run was made once: a stop comes after a run is finished
+        assert len(folders) == len({*folders}) == 10  # each run was made once: a stop comes after a run is finished
 
 
 def test_a_trial_that_a_kill_came_into_while_it_was_proposed_is_proposed_again(tmp_path, monkeypatch):
     faked(monkeypatch, distance(0.4))
-    whole = made(plan_of(tmp_path / "whole", count=8))
-    plan = plan_of(tmp_path / "torn", count=8)
+    whole = made(plan_of(tmp_path / "whole", count=6))
+    plan = plan_of(tmp_path / "torn", count=6)
     proposed = Trials.propose
 
     def killed(self, end, **how):
-        proposed(self, min(end, 6), **how)
-        if end > 6:
+        proposed(self, min(end, 5), **how)
+        if end > 5:
             self.study.ask({})  # begun, and nothing written of what was drawn
             raise StoppedError
 
@@ -245,18 +247,18 @@ def test_a_trial_that_a_kill_came_into_while_it_was_proposed_is_proposed_again(t
 
 def test_more_trials_go_on_where_fewer_ended(tmp_path, monkeypatch):
     folders = faked(monkeypatch, distance(0.6))
-    whole = made(plan_of(tmp_path / "whole", count=8))
-    for count in (4, 8):
+    whole = made(plan_of(tmp_path / "whole", count=6))
+    for count in (4, 6):
         found = made(plan_of(tmp_path / "parts", count=count))
     assert found == whole
-    assert len(folders) == 16
+    assert len(folders) == 12
     # And fewer look at the first ones alone.
     assert made(plan_of(tmp_path / "whole", count=4))[0]["trials"] == whole[0]["trials"][:4]
 
 
 def test_without_its_studies_a_tuning_finds_its_runs_again(tmp_path, monkeypatch):
     folders = faked(monkeypatch, distance(0.6))
-    plan = plan_of(tmp_path, count=7)
+    plan = plan_of(tmp_path, count=5)
     before = made(plan)
     (plan.out / STUDIES).unlink()
     folders.clear()
@@ -334,7 +336,7 @@ def test_a_run_worse_than_the_median_is_given_up_and_not_made_again(tmp_path):
     plan = plan_of(tmp_path, settings=["epochs=5"])
     recipe = plan.recipe_of(plan.spaces[0][0], {}, 1000)
     payload = {"recipe": recipe.of_one_run(), "source": "a test", "folder": str(tmp_path / "run"), "device": "cpu"}
-    payload |= {"measure": "error", "epochs": 5, "curves": [dict.fromkeys(range(1, 6), 0.0)] * 4}
+    payload |= {"track": [], "measure": "error", "epochs": 5, "curves": [dict.fromkeys(range(1, 6), 0.0)] * 4}
     result = run_trial(payload, lambda progress: None, lambda: False)
     assert result["pruned"]
     journal = RunFolder(tmp_path / "run").journal()
@@ -407,17 +409,6 @@ def test_the_studies_are_those_that_optuna_reads(tmp_path, monkeypatch):
         assert [trial.value for trial in study.trials] == [0.25] * 3
         # The recipe's weight decay is 0, which no range by its logarithm holds.
         assert study.trials[0].params == {"objective.smoothing": 0.1, RATE: 0.001}
-
-
-def test_data_without_a_validation_set_are_refused(tmp_path):
-    with pytest.raises(RecipeError, match=r"data\.validation\.fraction"):
-        plan_of(tmp_path, settings=["data.validation=null", "selection.by=last_epoch"])
-
-
-@pytest.mark.parametrize("count", [0, 10_001])
-def test_numbers_of_trials_that_are_none_are_refused(tmp_path, count):
-    with pytest.raises(RecipeError, match=f"--trials: must be from 1 to 10,000, got {count}"):
-        plan_of(tmp_path, count=count)
 
 
 @pytest.mark.parametrize(("device", "gpus"), [(None, ["0", "1"]), ("cpu", [])])

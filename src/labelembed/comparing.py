@@ -140,10 +140,11 @@ def make_students(
     """Adds students to a comparison; see `distill`. Returns it, and why runs failed, by their name."""
     from labelembed.runs.comparison import make_runs
     from labelembed.runs.distillation import plan_of_students, teachers_of, write_predictions
-    from labelembed.runs.machines import read_shown, say
+    from labelembed.runs.machines import read_shown, refuse_jobs_on_cluster, say
     from labelembed.runs.progress_text import duration
     from labelembed.runs.run_lock import locked
 
+    refuse_jobs_on_cluster(how.get("jobs"), how.get("cluster"))
     teachers = teachers_of(folder, variant=variant, finished_only=finished_only)
     with locked(folder, doing="made"):
         plan = plan_of_students(folder, teachers, settings)
@@ -157,9 +158,8 @@ def make_students(
             warning = write_predictions(folder, teachers, student, read_shown(student, quiet=how.get("quiet", False)))
             if warning is not None:
                 say(f"warning: {warning}")
-        made = make_runs(plan, student, folder, track=track, **how)
-        found = Comparison(*report.write_comparison(folder, anew=made.anything_new))
-    return found, made.failed
+        failed, made = make_runs(plan, student, folder, track=track, **how)
+        return Comparison(*report.write_comparison(folder, anew=made)), failed
 
 
 def comparison_folder(name: str, *, tuned: bool) -> Path:
@@ -216,9 +216,8 @@ def make_comparison(
             if overwrite:
                 remove_comparison(out)
             asked = tuned_plan(asked, tuning, recipe, out, **how)
-        made = make_runs(asked, recipe, out, track=track, overwrite=overwrite and trials is None, **how)
-        found = Comparison(*report.write_comparison(out, anew=made.anything_new))
-    return found, made.failed
+        failed, made = make_runs(asked, recipe, out, track=track, overwrite=overwrite and trials is None, **how)
+        return Comparison(*report.write_comparison(out, anew=made)), failed
 
 
 def _settings(given: Mapping[str, Any] | Sequence[str]) -> list[str]:

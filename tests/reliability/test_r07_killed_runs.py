@@ -41,7 +41,7 @@ from tests.made_training import (
     train,
     wait_until,
 )
-from tests.reliability.figures import sized
+from tests.reliability.figures import FULL, sized
 
 SETTINGS = [
     "data.train_rows=190",
@@ -278,6 +278,19 @@ def group_is_empty(leader):
     return False
 
 
+@pytest.mark.skipif(not FULL, reason="in the full form only: a program that imports torch")
+def test_ctrl_c_while_the_processes_start_ends_without_a_traceback(tmp_path):
+    command = CommandLines(tmp_path).start(
+        *("compare", "digits-mlp", "--objectives", "one_hot", "--seeds", "2", "--jobs", "2", "--device", "cpu"),
+        *("--out", str(tmp_path / "comparison"), "--quiet"),
+    )
+    wait_until((tmp_path / "comparison" / "comparison.json").exists, command, pause=0.01)
+    os.killpg(command.process.pid, signal.SIGINT)
+    assert command.code() == 130
+    assert "Traceback" not in command.output()
+
+
+@pytest.mark.skipif(not FULL, reason="in the full form only: a program that imports torch")
 def test_killed_comparison_leaves_no_process(tmp_path):
     # A whole command, for nothing of it may answer to SIGKILL.
     command = CommandLines(tmp_path).start(

@@ -14,10 +14,8 @@ from pathlib import Path
 import filelock
 import pytest
 
+import labelembed
 from labelembed.errors import InterruptedTraining, RunFolderError
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs.comparison import run_comparison
-from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.runs.run import run_recipe
 from labelembed.runs.run_lock import LOCK, locked
 from labelembed.training.run_folder import RunFolder
@@ -149,7 +147,7 @@ def test_library_call_refuses_a_run_that_is_being_made_and_readers_do_not(tmp_pa
         assert train(recipe, folder) == RunFolder(folder).result()
         before = listing(folder)
         succeed("neighbours", str(folder), "3")
-        succeed("card", str(folder), "-o", str(tmp_path / "card.md"))
+        succeed("export", str(folder), "--format", "card", "-o", str(tmp_path / "card.md"))
         succeed("report", str(folder), "-o", str(tmp_path / "page.html"))
         assert listing(folder) == before
 
@@ -167,10 +165,8 @@ def test_lock_is_let_go_however_a_run_ends(tmp_path):
 
 
 def test_comparison_from_python_is_locked(tmp_path):
-    recipe, name = load_recipe("digits-mlp", settings=SMALL)
-    plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot", seeds="1")
     with locked(tmp_path), pytest.raises(RunFolderError, match="is being made by process"):
-        run_comparison(plan, tmp_path, device="cpu")
+        labelembed.compare("digits-mlp", settings=SMALL, objectives="one_hot", seeds=1, out=tmp_path, device="cpu")
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labelembed.cli.chosen_recipe import chosen_recipe
+from labelembed.cli.launched import say
 from labelembed.cli.options import (
     BaselineOption,
     ClusterOption,
@@ -74,15 +74,15 @@ def compare(
     """Train several objectives with several seeds and say which is better, and how sure that is."""
     from labelembed.comparing import comparison_folder, make_comparison
     from labelembed.errors import RecipeError
-    from labelembed.runs.machines import refuse_jobs_on_cluster, until_stopped
+    from labelembed.recipes.choosing import choose_recipe
+    from labelembed.runs.machines import until_stopped
     from labelembed.training.tracking import tracker_names
 
-    refuse_jobs_on_cluster(jobs, cluster)
     asked = [option for option, value in {"--trials": trials, "--space": space}.items() if value is not None]
     if asked and not tuned:
         raise RecipeError([f"goes with --tuned; tune alone is `labelembed tune {recipe or 'RECIPE'}`"], source=asked[0])
     trackers = tracker_names(track)
-    chosen, name = chosen_recipe(recipe, settings=settings, data=data)
+    chosen, name = choose_recipe(recipe, settings=settings or [], data=data, say=say)
     out = out or comparison_folder(name, tuned=tuned)
     what: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline, "space": space or []}
     what |= {"trials": (10 if trials is None else trials) if tuned else None, "overwrite": overwrite}

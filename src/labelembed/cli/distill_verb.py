@@ -39,9 +39,8 @@ def distill(
     label and a uniform component; it costs as much to train and to predict with as one of them.
     """
     from labelembed.comparing import make_students
-    from labelembed.runs.machines import refuse_jobs_on_cluster, until_stopped
+    from labelembed.runs.machines import until_stopped
 
-    refuse_jobs_on_cluster(jobs, cluster)
     with until_stopped(str(comparison)):
         found, failed = make_students(
             comparison,

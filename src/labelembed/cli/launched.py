@@ -26,6 +26,12 @@ def process_count() -> int:
     return _number("WORLD_SIZE", 1)
 
 
+def say(line: str) -> None:
+    """Prints to standard error what all processes of a run have to say alike: once."""
+    if process_number() == 0:
+        print(line, file=sys.stderr, flush=True)
+
+
 def refuse_several(verb: str | None) -> None:
     """Raises LabelEmbedError where several processes were started for a verb that is done by one."""
     if verb is None or verb in TOGETHER or process_count() == 1:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from labelembed.cli.chosen_recipe import chosen_recipe
+from labelembed.cli.launched import say
 from labelembed.cli.options import DataOption, JsonOption, OverwriteOption, RecipeArgument, SetOption, out_option
 from labelembed.cli.program import verb
 
@@ -86,6 +86,7 @@ def check(
 ) -> None:
     """Check a recipe and its data, build the network, say how long a run takes and what to expect; train nothing."""
     from labelembed.data import LabelledData
+    from labelembed.recipes.choosing import choose_recipe
     from labelembed.runs.build import build_data
     from labelembed.runs.comparison_plan import plan_comparison
     from labelembed.runs.display import reading_shown
@@ -96,7 +97,7 @@ def check(
     from labelembed.runs.progress_text import duration
     from labelembed.runs.training_network import network_for
 
-    chosen, name = chosen_recipe(recipe, settings=settings, data=data)
+    chosen, name = choose_recipe(recipe, settings=settings or [], data=data, say=say)
     plan = plan_comparison(chosen, name, Path("comparisons") / f".check-{name}")
     with reading_shown(chosen.data["name"], quiet=as_json) as reading:
         found = build_data(chosen, progress=reading)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labelembed.cli.chosen_recipe import chosen_recipe
-from labelembed.cli.launched import process_number
+from labelembed.cli.launched import process_number, say
 from labelembed.cli.options import (
     DataOption,
     DeviceOption,
@@ -52,12 +51,13 @@ def train(
 ) -> None:
     """Train one network into a run folder."""
     from labelembed.errors import RunFolderError
+    from labelembed.recipes.choosing import choose_recipe
     from labelembed.runs.run_lock import locked
     from labelembed.training.run_folder import RunFolder
     from labelembed.training.tracking import tracker_names
 
     trackers = tracker_names(track)
-    chosen, name = chosen_recipe(recipe, settings=settings, data=data, objective=objective)
+    chosen, name = choose_recipe(recipe, settings=settings or [], data=data, objective=objective, say=say)
     out = out or Path("runs") / name / str(chosen.objective["name"]) / f"seed-{chosen.seed}"
     if (out / "comparison.json").exists():
         raise RunFolderError(f"{out}: holds a comparison; choose another folder with --out")
@@ -101,7 +101,7 @@ def _train(
     if state != "empty":
         refuse_other_recipe(chosen, folder, force=False)
     if state == "finished":
-        _say(f"{out}: finished already, nothing to do (--overwrite trains it anew)", err=True)
+        say(f"{out}: finished already, nothing to do (--overwrite trains it anew)")
         track_ended(out, track, device=device)
     elif state != "empty":
         how = "failed" if state == "failed" else "has begun and not finished"
@@ -135,7 +135,7 @@ def resume(
     recipe = changed_recipe(folder, settings) if settings else stored_recipe(folder)
     refuse_other_recipe(recipe, folder, force=True, anew="train anew in another folder")
     if folder.state() == "finished" and not differences(recipe, folder):
-        _say(f"{run}: finished already, nothing to do", err=True)
+        say(f"{run}: finished already, nothing to do")
     else:
         # The same number of threads adds up in the same order, so the numbers are those of an unbroken run.
         about = folder.environment()
@@ -161,7 +161,7 @@ def _run(recipe: Any, out: Path, *, device: str | None, quiet: bool, as_json: bo
             out,
             observe=display,
             device=device,
-            warn=lambda text: _say(text, err=True),
+            warn=say,
             reading=display.reading,
             asking=display.asking,
             **more,
@@ -174,27 +174,23 @@ def _run(recipe: Any, out: Path, *, device: str | None, quiet: bool, as_json: bo
         calibration = _calibration_text(result)
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{out / 'result.json'}: damaged, it does not say what the run reached") from error
-    if as_json:
-        _say(json.dumps({"folder": str(out)} | result))
+    if process_number() > 0:  # all have to say the same
         return
-    _say(reached)
+    if as_json:
+        typer.echo(json.dumps({"folder": str(out)} | result))
+        return
+    typer.echo(reached)
     if calibration:
-        _say(calibration)
-    _say(f"run folder: {out}    next: labelembed report {out}")
-
-
-def _say(text: str, *, err: bool = False) -> None:
-    """Prints what all processes of a run have to say alike: once."""
-    if process_number() == 0:
-        typer.echo(text, err=err)
+        typer.echo(calibration)
+    typer.echo(f"run folder: {out}    next: labelembed report {out}")
 
 
 def _calibration_text(result: dict[str, Any]) -> str:
-    """Returns in a line what came of the temperature; nothing for a run of a version that knew of none."""
-    how, calibrated = result.get("calibration"), result.get("calibrated")
-    if not isinstance(how, str) or how == "none, for a corpus":
+    """Returns in a line what came of the temperature; nothing of a corpus, which has none."""
+    how, calibrated = result["calibration"], result["calibrated"]
+    if how == "none, for a corpus":
         return ""
-    if not isinstance(calibrated, dict):
+    if calibrated is None:
         return "no temperature: calibration is off" if how == "off" else f"no temperature: {how}"
     split = "test" if calibrated.get("test") else "validation"
     before, after = result[split], calibrated[split]

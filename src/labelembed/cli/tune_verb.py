@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from labelembed.cli.chosen_recipe import chosen_recipe
+from labelembed.cli.launched import say
 from labelembed.cli.options import (
     ClusterOption,
     DataOption,
@@ -57,13 +57,14 @@ def tune(
 
     Each trial has one seed that `compare` does not use, or those of --seeds. The recipe's values are the first trial.
     """
+    from labelembed.recipes.choosing import choose_recipe
     from labelembed.recipes.variants import seeds_of, variants_of
     from labelembed.runs.machines import refuse_jobs_on_cluster, until_stopped
     from labelembed.runs.run_lock import locked
     from labelembed.runs.tuning import make_tuning
     from labelembed.runs.tuning_plan import plan_tuning
 
-    chosen, name = chosen_recipe(recipe, settings=settings, data=data)
+    chosen, name = choose_recipe(recipe, settings=settings or [], data=data, say=say)
     plan = plan_tuning(
         chosen,
         name,

@@ -35,7 +35,8 @@ def choose_recipe(
 
         path = path_in(settings) if data is None else data
         if path is None:
-            raise RecipeError(["missing; name one, or say where the data are and the recipe that fits is taken"])
+            missing = "missing; name a recipe, or give --data PATH and the recipe that fits is taken"
+            raise RecipeError([missing], source="RECIPE")
         fitting = fitting_recipe(path, settings)
         say(fitting.line)
         recipe, settings = fitting.recipe, [*fitting.settings, *settings]

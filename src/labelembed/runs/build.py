@@ -83,7 +83,6 @@ def build_sequence_network(
     base: Path | None = None,
     trained: bool = False,
     embedding: LabelGeometry | None = None,
-    teacher_logits: Tensor | None = None,
 ) -> Network:
     """Builds encoder-decoder and objective over the tokens of the target; see `build_network`.
 
@@ -94,7 +93,6 @@ def build_sequence_network(
         base: The run folder, where the recipe's files are looked for first.
         trained: Whether it is to be trained; otherwise it is to predict only.
         embedding: The geometry that the objective is given; None: it is given none.
-        teacher_logits: Always None: the table of a corpus's teacher is given when the run begins.
 
     Raises:
         RecipeError: When a part does not fit the corpus.
@@ -102,8 +100,7 @@ def build_sequence_network(
     sizes = dict(zip(("source_vocabulary_size", "target_vocabulary_size"), vocabulary_sizes, strict=True))
     with _refusals("model"), seeds.seeded(recipe.seed, "encoder"):
         encoder: Any = SEQUENCE_MODELS[recipe.model["name"]](**sizes, **_arguments(recipe.model))
-    given = {"num_examples": num_examples, "embedding": embedding, "teacher_logits": teacher_logits}
-    objective = _build_objective(recipe, encoder, vocabulary_sizes[1], **given)
+    objective = _build_objective(recipe, encoder, vocabulary_sizes[1], num_examples, embedding)
     if encoder.tied_output:
         if objective.output.weight.shape != encoder.target_embedding.weight.shape:
             found, wanted = (list(layer.weight.shape) for layer in (objective.output, encoder.target_embedding))
@@ -124,7 +121,6 @@ def build_network(
     base: Path | None = None,
     trained: bool = False,
     embedding: LabelGeometry | None = None,
-    teacher_logits: Tensor | None = None,
     texts_with_feature: Tensor | None = None,
 ) -> Network:
     """Builds input scaling, encoder and objective.
@@ -142,7 +138,6 @@ def build_network(
         base: The run folder, where the recipe's files are looked for first.
         trained: Whether it is to be trained; otherwise it is to predict only.
         embedding: The geometry that the objective is given; None: it is given none.
-        teacher_logits: The teacher's logits of the training examples [R, C], where there is a teacher.
         texts_with_feature: How many training texts have each feature, where the network weighs them by that.
 
     Raises:
@@ -159,8 +154,7 @@ def build_network(
         if takes(kind, "texts_with_feature"):
             model_arguments["texts_with_feature"] = texts_with_feature
         encoder: Any = kind(input_shape=input_shape, **model_arguments)
-    given = {"num_examples": num_examples, "embedding": embedding, "teacher_logits": teacher_logits}
-    objective = _build_objective(recipe, encoder, num_labels, **given)
+    objective = _build_objective(recipe, encoder, num_labels, num_examples, embedding)
     with _refusals("data"):
         how = recipe.data
         augmentation = Augmentation(how["augmentation"], cutout=how["cutout"], input_shape=input_shape)
@@ -170,12 +164,14 @@ def build_network(
     return Network(scaling, encoder, objective, augmentation, mixing)
 
 
-def _build_objective(recipe: Recipe, encoder: Any, num_labels: int, **given: Any) -> Objective:
-    """Builds the recipe's objective with those of the `given` arguments that it takes."""
+def _build_objective(
+    recipe: Recipe, encoder: Any, num_labels: int, num_examples: int, embedding: LabelGeometry | None
+) -> Objective:
+    """Builds the recipe's objective; its teacher's predictions are given to it when a run begins."""
     kind = OBJECTIVES[recipe.objective["name"]]
     arguments = {key: value for key, value in _arguments(recipe.objective).items() if key not in POINTED_TO.values()}
-    if given["embedding"] is None:
-        del given["embedding"]
+    given: dict[str, Any] = {"num_examples": num_examples, "teacher_logits": None}
+    given |= {} if embedding is None else {"embedding": embedding}
     arguments |= {key: value for key, value in given.items() if takes(kind, key)}
     arguments |= {"hidden_size": encoder.hidden_size, "num_labels": num_labels, "output_std": encoder.output_std}
     with _refusals("objective"), seeds.seeded(recipe.seed, "objective"):
@@ -183,22 +179,23 @@ def _build_objective(recipe: Recipe, encoder: Any, num_labels: int, **given: Any
     return objective
 
 
+def _is_filled_later(base: Path | None, *, trained: bool) -> bool:
+    """Tells whether weights come from the run folder: of a network that is to predict, or a run that goes on."""
+    return not trained or (base is not None and load_newest(RunFolder(base).checkpoints)[0] is not None)
+
+
 def _model_arguments(recipe: Recipe, *, base: Path | None, trained: bool) -> dict[str, Any]:
-    """Returns the network's arguments, without a file of weights that it needs no more."""
+    """Returns the network's arguments, without a file of weights that it needs no more and that may be gone."""
     arguments = _arguments(recipe.model)
-    given = arguments.get("weights")
-    if given is not None and not trained and base is not None and not Path(given).expanduser().is_file():
-        # A run that goes on takes its weights from its checkpoint; the file it began with may be gone.
-        trained = load_newest(RunFolder(base).checkpoints)[0] is not None
-    return arguments | {"weights": None} if given is not None and trained else arguments
+    if arguments.get("weights") is None or not _is_filled_later(base, trained=trained):
+        return arguments
+    return arguments | {"weights": None}
 
 
 def _encoder_arguments(recipe: Recipe, *, base: Path | None, trained: bool) -> dict[str, Any]:
     """Returns where a pre-trained encoder is, and whether its weights are wanted: a run that has its own has them."""
-    if base is not None and not trained:
-        trained = load_newest(RunFolder(base).checkpoints)[0] is not None
     kept = None if base is None else base / ENCODER_FOLDER
-    if trained and kept is not None and (kept / "config.json").is_file():
+    if kept is not None and (kept / "config.json").is_file() and _is_filled_later(base, trained=trained):
         return {"encoder_folder": kept, "encoder_filled": False}
     return {"encoder_folder": encoder_folder(recipe.data["encoder"]), "encoder_filled": True}
 

@@ -30,6 +30,7 @@ import torch
 from labelembed import __version__
 from labelembed.errors import ClusterError, InterruptedTraining, TrainingError
 from labelembed.runs.jobs import Event, Job, Run, make
+from labelembed.runs.worker_log import with_last_lines
 from labelembed.training.files import make_writable_folder
 from labelembed.training.progress import Progress
 
@@ -193,7 +194,7 @@ class Cluster:
             why = "workers died of it again and again (killed, or out of memory)"
         except InterruptedTraining:
             why = "its workers closed while it was made"
-        return Event(job, "failed", message=why)
+        return Event(job, "failed", message=with_last_lines(why, job.log))
 
     def _lost(self) -> TrainingError:
         what = "finished runs are kept, those under way save where they stand: give the same command again"

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from labelembed.errors import RunFolderError
-from labelembed.recipes.loading import with_whole_paths
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.cluster import Cluster
 from labelembed.runs.comparison_folder import DESCRIPTION_FILE, FORMAT_VERSION, merged, remove_comparison
 from labelembed.runs.comparison_plan import ComparisonPlan, half_done, run_name
 from labelembed.runs.display import ComparisonDisplay
-from labelembed.runs.jobs import Event, Job, start_fork_server
+from labelembed.runs.jobs import Event, start_fork_server
 from labelembed.runs.machines import cluster_at, default_jobs, made_by, read_shown, say
-from labelembed.runs.run import refuse_other_data, run_job
-from labelembed.runs.run_lock import locked
+from labelembed.runs.run import job_for, refuse_other_data, run_job
 from labelembed.runs.training_network import network_for
-from labelembed.runs.worker_log import LOG_FILE, with_last_lines
 from labelembed.training.batches import TrainingData
 from labelembed.training.files import make_writable_folder, saving, write_json
 from labelembed.training.run_folder import RunFolder
@@ -45,18 +41,6 @@ def try_networks(plan: ComparisonPlan, data: TrainingData, out: Path) -> None:
             refuse_other_data(RunFolder(folder), data)
 
 
-class Made(NamedTuple):
-    """What `make_runs` did.
-
-    Attributes:
-        failed: Why runs failed, by their name.
-        anything_new: Whether a run was made.
-    """
-
-    failed: dict[str, str]
-    anything_new: bool
-
-
 def make_runs(
     plan: ComparisonPlan,
     recipe: Recipe,
@@ -68,7 +52,7 @@ def make_runs(
     track: Sequence[str] = (),
     overwrite: bool = False,
     quiet: bool = False,
-) -> Made:
+) -> tuple[dict[str, str], bool]:
     """Makes the runs of a comparison that are not finished, with progress shown; the caller has the folder's lock.
 
     Args:
@@ -81,6 +65,9 @@ def make_runs(
         track: Trackers of `training.tracking` that the runs are logged to.
         overwrite: Remove the comparison that is in the folder, once the new one can begin.
         quiet: Show no progress.
+
+    Returns:
+        Why runs failed, by their name, and whether any run was made.
     """
     to_make = len(plan.runs) if overwrite else len(plan.runs) - len(plan.finished())
     if to_make:
@@ -107,10 +94,10 @@ def make_runs(
     ):
         jobs = min(jobs or default_jobs(device), max(1, to_make))
         how: dict[str, Any] = {"jobs": jobs, "device": device, "cluster": machines, "track": track}
-        failed = run_comparison(plan, out, **how, observe=display, has_lock=True)
+        failed = run_comparison(plan, out, **how, observe=display)
     for done in plan.finished():
         track_ended(done, track, device=device)  # of runs that were made without it
-    return Made(failed, to_make > 0)
+    return failed, to_make > 0
 
 
 def run_comparison(
@@ -122,9 +109,8 @@ def run_comparison(
     device: str | None = None,
     track: Sequence[str] = (),
     observe: Callable[[Event], None] = lambda event: None,
-    has_lock: bool = False,
 ) -> dict[str, str]:
-    """Makes the runs that are not finished and writes ``comparison.json``.
+    """Makes the runs that are not finished and writes ``comparison.json``; the caller has the folder's lock.
 
     Args:
         plan: What `plan_comparison` returned.
@@ -134,40 +120,25 @@ def run_comparison(
         device: `cpu`, or None for what there is.
         track: Log the runs' epochs to these trackers too, see `training.tracking`.
         observe: Called with what happens to each run.
-        has_lock: The caller has the folder's lock (`runs.run_lock`); otherwise it is taken here.
 
     Returns:
         Why runs failed, by the name of the run; they are listed in the table and tried again next time.
 
     Raises:
-        RunFolderError: When another process makes the comparison, or the folder cannot be written.
+        RunFolderError: When the folder cannot be written.
+        TrainingError: When ``comparison.json`` cannot be saved.
         InterruptedTraining: After a signal.
     """
-    with nullcontext() if has_lock else locked(out, doing="made"):
-        make_writable_folder(out)
-        about, todo = _described(plan, cluster, device, track)
-        return _made(plan, out, about, todo, observe=observe, jobs=jobs, cluster=cluster, device=device)
-
-
-def _described(
-    plan: ComparisonPlan, cluster: Cluster | None, device: str | None, track: Sequence[str]
-) -> tuple[dict[str, Any], list[Job]]:
-    """Returns what ``comparison.json`` will hold, and the runs that are not finished."""
-    done = {str(folder) for folder in plan.finished()}
-    todo = [
-        Job(
-            run_name(variant, seed),
-            {
-                "recipe": with_whole_paths(run).of_one_run(),
-                "source": f"{plan.recipe_name}, {variant.name}",
-                "folder": str(folder if cluster is None else folder.absolute()),
-                "device": device,
-                "track": list(track),
-            },
-            log=folder.absolute() / LOG_FILE,  # a worker of a cluster is in another folder
-        )
+    make_writable_folder(out)
+    done = plan.finished()
+    missing = {
+        run_name(variant, seed): (variant, seed, run, folder)
         for variant, seed, run, folder in plan.runs
-        if str(folder) not in done
+        if folder not in done
+    }
+    todo = [
+        job_for(name, run, folder, source=f"{plan.recipe_name}, {variant.name}", device=device, track=track)
+        for name, (variant, _, run, folder) in missing.items()
     ]
     now = {
         "format": FORMAT_VERSION,
@@ -180,48 +151,29 @@ def _described(
         "made": len(todo),
         **({} if plan.tuning is None else {"tuning": plan.tuning}),
     }
-    return merged(plan.before, now, plan.kept), todo
-
-
-def _made(
-    plan: ComparisonPlan,
-    out: Path,
-    about: dict[str, Any],
-    todo: list[Job],
-    *,
-    observe: Callable[[Event], None],
-    **how: Any,
-) -> dict[str, str]:
-    """Makes runs; returns why some failed, and notes it in ``comparison.json`` where their folders do not say."""
-    write = partial(_write_description, out, about)
-    write()
-    of_job = {run_name(variant, seed): (variant.name, seed) for variant, seed, *_ in plan.runs}
+    about = merged(plan.before, now, plan.kept)
     failed: dict[str, str] = {}
-    without_a_word: list[dict[str, Any]] = about.get("failed", [])
-    with made_by(todo, run_job, **how) as events:
+
+    def write() -> None:
+        way_on = "When it can be saved again, give the same command again"
+        with saving(out, needed_bytes=_DESCRIPTION_BYTES, way_on=way_on):
+            write_json(out / DESCRIPTION_FILE, about)
+
+    write()
+    with made_by(todo, run_job, jobs=jobs, cluster=cluster, device=device) as events:
         for event in events:
             observe(event)
             if event.kind == "failed":
                 failed[event.job.name] = event.message
-                if not _tells_its_failure(event.job.payload["folder"]):
-                    failed[event.job.name] = why = with_last_lines(event.message, event.job.log)
-                    name, seed = of_job[event.job.name]
-                    without_a_word.append({"variant": name, "seed": seed, "message": why})
-                    write(failed=without_a_word)
+                variant, seed, _, folder = missing[event.job.name]
+                if not _tells_its_failure(folder):
+                    noted = {"variant": variant.name, "seed": seed, "message": event.message}
+                    about["failed"] = [*about.get("failed", []), noted]
+                    write()
     return failed
 
 
-def _write_description(out: Path, about: dict[str, Any], **more: Any) -> None:
-    """Writes ``comparison.json``.
-
-    Raises:
-        TrainingError: When it cannot be written.
-    """
-    with saving(out, needed_bytes=_DESCRIPTION_BYTES, way_on="When it can be saved again, give the same command again"):
-        write_json(out / DESCRIPTION_FILE, about | more)
-
-
-def _tells_its_failure(folder: str) -> bool:
+def _tells_its_failure(folder: Path) -> bool:
     """Tells whether a run that failed has written why into its folder; one that was killed has not."""
     try:
         return RunFolder(folder).state() == "failed"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from labelembed.errors import RunFolderError
 from labelembed.json_files import read_json
@@ -14,6 +16,36 @@ FORMAT_VERSION = 1
 DESCRIPTION_FILE = "comparison.json"
 #: What a comparison writes into its folder, below and beside the runs.
 _WRITTEN = (DESCRIPTION_FILE, "comparison.csv", "runs.csv", "report.html")
+
+
+def _folder_name(name: str) -> str:
+    # A name only: a description from somewhere else must not lead out of its own folder.
+    if name in ("", "..") or Path(name).name != name:
+        raise ValueError(f"must be the name of a folder, got {name!r:.80}")
+    return name
+
+
+class _VariantEntry(BaseModel):
+    name: str
+    folder: Annotated[str, AfterValidator(_folder_name)]
+    objective: dict[str, Any]
+    seeds: list[int] = []
+
+
+class _Description(BaseModel):
+    recipe: Any
+    baseline: str
+    seeds: list[int]
+    variants: Annotated[list[_VariantEntry], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        names = [variant.name for variant in self.variants]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two variants have one name: {sorted(names)!r:.300}")
+        if self.baseline not in names:
+            raise ValueError(f"the baseline {self.baseline!r:.80} is none of the variants {sorted(names)!r:.300}")
+        return self
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -29,9 +61,13 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise RunFolderError(f"{file}: damaged, cannot be read ({error})") from error
     if isinstance(about, dict) and isinstance(about.get("format"), int) and about["format"] > FORMAT_VERSION:
         raise RunFolderError(f"{file}: written by a newer labelembed (format {about['format']}); update labelembed")
-    damage = _damage(about)
-    if damage:
-        raise RunFolderError(f"{file}: damaged, {damage}")
+    try:
+        _Description.model_validate(about, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        what = first["msg"].removeprefix("Value error, ")
+        raise RunFolderError(f"{file}: damaged, {f'`{place}`: ' if place else ''}{what}") from error
     return dict(about)
 
 
@@ -87,37 +123,3 @@ def remove_comparison(folder: Path) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
         for file in (*(folder / name for name in _WRITTEN), *folder.glob("teachers-*.safetensors")):
             file.unlink(missing_ok=True)
-
-
-def _damage(about: object) -> str:
-    """Returns what is wrong with a description, or an empty string."""
-    if not isinstance(about, dict):
-        return "holds no mapping"
-    absent = [key for key in ("recipe", "baseline", "seeds", "variants") if key not in about]
-    if absent:
-        return f"has no {', '.join(absent)}"
-    variants, seeds = about["variants"], about["seeds"]
-    if not _are_seeds(seeds):
-        return f"`seeds` must be a list of whole numbers, got {seeds!r:.80}"
-    if not (isinstance(variants, list) and variants and all(_is_variant(variant) for variant in variants)):
-        return "`variants` must be a list of mappings with `name`, `folder` (a folder's name) and `objective`"
-    names = [variant["name"] for variant in variants]
-    if len(set(names)) != len(names):
-        return f"two variants have one name: {sorted(names)}"
-    if about["baseline"] not in names:
-        return f"the baseline {about['baseline']!r:.80} is none of the variants {sorted(names)!r:.300}"
-    return ""
-
-
-def _are_seeds(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(seed, int) for seed in value)
-
-
-def _is_variant(variant: object) -> bool:
-    if not (isinstance(variant, dict) and isinstance(variant.get("objective"), dict)):
-        return False
-    name, folder = variant.get("name"), variant.get("folder")
-    if not (isinstance(name, str) and isinstance(folder, str) and _are_seeds(variant.get("seeds", []))):
-        return False
-    # A name only: a description from somewhere else must not lead out of its own folder.
-    return folder not in ("", "..") and Path(folder).name == folder

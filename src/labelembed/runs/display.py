@@ -46,7 +46,7 @@ class Shown:
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
         self._cell: Any = None
-        self._line, self._told, self._at = "", False, time.monotonic()
+        self._line, self._told, self._at = STARTING, False, time.monotonic()
 
     @contextmanager
     def watching(self) -> Iterator[Shown]:
@@ -142,8 +142,7 @@ class Shown:
 
     def _repeat(self, over: threading.Event) -> None:
         while not over.wait(_SOON_SECONDS):
-            if self._line:
-                self._print_if_due(_LINE_SECONDS)
+            self._print_if_due(_LINE_SECONDS)
 
 
 class ReadingText:

@@ -13,19 +13,19 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from labelembed.data import LabelledData
 from labelembed.errors import RecipeError, RunFolderError, nearest
 from labelembed.recipes.loading import put_settings
-from labelembed.recipes.references import needs_table
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.variants import checked_variants
 from labelembed.runs.comparison_folder import read_description, seeds_of_variant
 from labelembed.runs.comparison_plan import ComparisonPlan, plan_runs
 from labelembed.runs.stored import stored_recipe
-from labelembed.runs.teacher import table_bytes, teacher_logits, write_table
+from labelembed.runs.teacher import TableKind, open_table, write_table
 from labelembed.training.batches import TrainingData
-from labelembed.training.files import saving, write_bytes
+from labelembed.training.files import saving
 from labelembed.training.run_folder import RunFolder
 
 #: What a student is trained on besides the label: the first of the weights in docs/evidence-plan.md.
@@ -163,14 +163,12 @@ def write_predictions(comparison: Path, teachers: Teachers, recipe: Recipe, data
         RecipeError: When the data are not those of the teachers.
     """
     table = table_of(comparison, teachers)
-    with saving(comparison, needed_bytes=4 * data.train.num_examples * data.num_labels):
-        if needs_table(recipe):
-            write_table(table, teachers.folder, recipe, data, device=torch.device("cpu"))
-        elif isinstance(data, LabelledData):
-            write_bytes(table, table_bytes(teachers.folder, data))
-    if needs_table(recipe) or not isinstance(data, LabelledData):
+    with saving(comparison, needed_bytes=TableKind.of(recipe, data).size):
+        write_table(table, teachers.folder, recipe, data, device=torch.device("cpu"))
+    predicted = open_table(table, recipe, data)
+    if not isinstance(predicted, Tensor) or not isinstance(data, LabelledData):
         return None
-    trained = float((teacher_logits(table, data).argmax(dim=1) != data.train.labels.cpu()).float().mean())
+    trained = float((predicted.argmax(dim=1) != data.train.labels.cpu()).float().mean())
     if math.isinf(teachers.validation_error) or trained <= _UNDERFITS * teachers.validation_error:
         return None
     return (

@@ -16,7 +16,6 @@ from torch import Tensor
 from labelembed import seeds
 from labelembed.data import LabelledData, TokenBudget
 from labelembed.objectives import Distillation
-from labelembed.recipes.references import needs_table
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_optimizer, build_schedule
 from labelembed.runs.memory import memory_told
@@ -66,7 +65,7 @@ def estimate_run(recipe: Recipe, data: TrainingData) -> Estimate:
     try:
         with tempfile.TemporaryDirectory() as nowhere, seeds.seeded(recipe.seed, "estimate"):
             network = network_for(recipe, data)
-            if isinstance(network.objective, Distillation) and needs_table(recipe):
+            if isinstance(network.objective, Distillation):
                 network.objective.teacher_table = uniform_table(recipe, data)
             trainer = Trainer(
                 network,

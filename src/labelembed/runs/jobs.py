@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import torch
 
 from labelembed.errors import InterruptedTraining, LabelEmbedError
-from labelembed.runs.worker_log import logged, opened_log
+from labelembed.runs.worker_log import logged, opened_log, with_last_lines
 from labelembed.training.environment import peak_memory
 from labelembed.training.progress import Progress
 from labelembed.training.signals import SIGNALS, held_back, stop_at_once
@@ -117,7 +117,8 @@ def run_jobs(
                     if not one.is_over and one.attempt < _ATTEMPTS:
                         waiting.appendleft((one.job, one.attempt + 1))
                     elif not one.is_over:
-                        yield Event(one.job, "failed", message=f"its process died twice ({_end_of(one.process)})")
+                        why = f"its process died twice ({_end_of(one.process)})"
+                        yield Event(one.job, "failed", message=with_last_lines(why, one.job.log))
                     continue
                 if isinstance(said, Progress):
                     yield Event(one.job, "progress", progress=said)
@@ -237,5 +238,4 @@ def make(run: Run, job: Job, tell: Callable[[Progress], None], stop: Callable[[]
             return Event(job, "failed", message=str(error))
         except Exception as error:  # one run's fault must not take the others with it
             note(traceback.format_exc())
-            message = f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}"
-            return Event(job, "failed", message=message)
+            return Event(job, "failed", message=with_last_lines(f"{type(error).__name__}: {error}", job.log))

@@ -17,15 +17,17 @@ from labelembed.errors import (
     RunFolderError,
     TrainingError,
 )
+from labelembed.recipes.loading import with_whole_paths
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.runs.build import build_data, build_optimizer, build_reader, build_schedule
+from labelembed.runs.jobs import Job
 from labelembed.runs.memory import memory_told
 from labelembed.runs.recipe_diff import differences, record_change, refuse_change_behind, refuse_other_recipe
 from labelembed.runs.run_lock import locked
 from labelembed.runs.run_results import conclude, finish, note_failure
-from labelembed.runs.run_setup import begin, give_teacher, refuse_without_room
+from labelembed.runs.run_setup import begin, refuse_without_room
 from labelembed.runs.stored import kept_encoder
-from labelembed.runs.teacher import Asking
+from labelembed.runs.teacher import Asking, give_teacher
 from labelembed.runs.training_network import network_for
 from labelembed.runs.worker_log import LOG_FILE, opened_log
 from labelembed.runs.worker_log import note as write_note
@@ -236,15 +238,33 @@ def refuse_other_data(folder: RunFolder, data: TrainingData) -> None:
         )
 
 
+def job_for(
+    name: str, recipe: Recipe, folder: Path, *, source: str, device: str | None, track: Sequence[str] = (), **more: Any
+) -> Job:
+    """Returns the job of one run of a comparison or a tuning.
+
+    Args:
+        name: For people.
+        recipe: Of the run.
+        folder: Where it goes; made whole, for a worker of a cluster is in another one.
+        source: What the recipe is called in messages.
+        device: `cpu`, or None for what there is.
+        track: See `run_recipe`.
+        more: What else the worker gets.
+    """
+    folder = folder.absolute()
+    payload = {"recipe": with_whole_paths(recipe).of_one_run(), "source": source, "folder": str(folder)}
+    return Job(name, payload | {"device": device, "track": list(track)} | more, log=folder / LOG_FILE)
+
+
 def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> dict[str, Any]:
-    """Makes one run of a comparison in a worker process; see `runs.jobs` and `runs.cluster`."""
+    """Makes one run of a comparison in a worker process, see `job_for`; warnings go into its log."""
     recipe = parse_recipe(payload["recipe"], source=payload["source"])
-    log = Path(payload["folder"]) / LOG_FILE
 
     def warn(text: str) -> None:
-        with opened_log(log) as file:
+        with opened_log(Path(payload["folder"]) / LOG_FILE) as file:
             write_note(file, text)
 
-    how: dict[str, Any] = {"device": payload["device"], "track": payload.get("track", ()), "warn": warn}
+    how: dict[str, Any] = {"device": payload["device"], "track": payload["track"], "warn": warn}
     # One that was lost may still be saving when its run is handed on.
     return run_recipe(recipe, payload["folder"], observe=observe, stop=stop, patience=_PATIENCE, **how)

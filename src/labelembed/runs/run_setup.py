@@ -13,14 +13,12 @@ from labelembed.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE
 from labelembed.data.encoders.table import COLUMNS_FILE
 from labelembed.data.encoders.text_encoder import ENCODER_FOLDER, FEATURES_FILE, TOKENS_FILE
 from labelembed.errors import RunFolderError
-from labelembed.objectives import Distillation
 from labelembed.recipes.references import (
     EMBEDDING_FILE,
     KEPT_FILES,
     TEACHER_FILE,
     as_kept,
     embedding_path,
-    needs_table,
     teacher_path,
 )
 from labelembed.recipes.schema import Recipe
@@ -28,7 +26,7 @@ from labelembed.runs.embedding import given_embedding
 from labelembed.runs.recipe_diff import HEADING
 from labelembed.runs.run_results import WRITTEN_FOLDER
 from labelembed.runs.stored import SIDES
-from labelembed.runs.teacher import Asking, TableKind, open_table, table_bytes, write_table
+from labelembed.runs.teacher import Asking, TableKind, write_table
 from labelembed.runs.worker_log import LOG_FILE
 from labelembed.training.batches import TrainingData
 from labelembed.training.environment import describe_environment
@@ -81,7 +79,7 @@ def begin(
     needed = _bytes_on_disk(recipe, data, trainer.network)
     make_writable_folder(folder.path, needed_bytes=needed)
     with saving(folder.path, needed_bytes=needed, way_on="When it can be saved again, give the same command again"):
-        if needs_table(recipe):
+        if "teacher" in recipe.objective:
             teacher = teacher_path(Path(recipe.objective["teacher"]))
             file, where = folder.path / TEACHER_FILE, trainer.accelerator.device
             write_table(file, teacher, recipe, data, device=where, observe=asking, stop=stop)
@@ -140,8 +138,6 @@ def _files_to_keep(recipe: Recipe, data: TrainingData) -> dict[str, bytes]:
         files[EMBEDDING_FILE] = path.read_bytes()
     elif embedding is not None:
         files[EMBEDDING_FILE] = embedding.to_bytes()
-    if "teacher" in recipe.objective and isinstance(data, LabelledData) and not needs_table(recipe):
-        files[TEACHER_FILE] = table_bytes(teacher_path(Path(recipe.objective["teacher"])), data)
     return files
 
 
@@ -165,14 +161,8 @@ def _bytes_on_disk(recipe: Recipe, data: TrainingData, network: Network) -> int:
     # objective remembers, which for a large training set is the most of it.
     checkpoints = recipe.checkpoints.keep + 1
     remembered = sum(buffer.numel() * buffer.element_size() for buffer in network.buffers())
-    files = TableKind.of(recipe, data).size if needs_table(recipe) else 0
+    files = TableKind.of(recipe, data).size if "teacher" in recipe.objective else 0
     return 4 * network.parameter_count() * (4 * checkpoints + 1) + remembered * checkpoints + files + 1_000_000
-
-
-def give_teacher(recipe: Recipe, folder: RunFolder, data: TrainingData, network: Network) -> None:
-    """Gives an objective that needs it the table of its teacher, which lies in the run folder."""
-    if isinstance(network.objective, Distillation) and needs_table(recipe):
-        network.objective.teacher_table = open_table(folder.path / TEACHER_FILE, recipe, data)
 
 
 def start_over(path: Path) -> None:

@@ -36,9 +36,9 @@ class SavedRun:
         input_shape: Of one input.
         input_range: Smallest and largest value of the inputs.
         temperature: What the logits are divided by: fitted on the validation examples after training; 1 where
-            none was fitted, as in folders of older versions.
+            none was fitted.
         encoder: What makes inputs of examples, as learned from the training examples.
-        label_column: The column of the labels, of texts and tables; None in folders of older versions.
+        label_column: The column of the labels, of texts and tables.
     """
 
     folder: RunFolder

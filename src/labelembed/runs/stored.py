@@ -26,20 +26,11 @@ def stored_recipe(folder: RunFolder) -> Recipe:
     Raises:
         RunFolderError: When there is no run, or its recipe is damaged.
     """
-    values = _stored_values(folder)
+    values = folder.recipe()
     try:
         return parse_recipe(values, source=str(folder.path / "recipe.yaml"))
     except Exception as error:
         raise RunFolderError(f"{folder.path}: its recipe.yaml is damaged: {error}") from error
-
-
-def _stored_values(folder: RunFolder) -> dict[str, Any]:
-    """Returns the values of a run folder's recipe; `retrospection` without a preset is from before it had any."""
-    values = folder.recipe()
-    objective = values.get("objective")
-    if isinstance(objective, dict) and objective.get("name") == "retrospection" and "preset" not in objective:
-        values["objective"] = objective | {"preset": "published_port"}
-    return values
 
 
 def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
@@ -50,7 +41,7 @@ def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
         RunFolderError: When there is no run, or its recipe is damaged.
     """
     stored_recipe(folder)
-    values = _stored_values(folder)
+    values = folder.recipe()
     source = f"{folder.path / 'recipe.yaml'} with --set"
     faults = put_settings(values, settings)
     if faults:

@@ -2,8 +2,8 @@
 
 A teacher is one run, or several in one folder, as a comparison has them for each variant: then their mean prediction.
 
-Of labelled examples a run folder keeps all its logits. `Distillation` over many labels, as of a corpus, reads a table
-of the largest entries of its soft labels instead, mapped into memory.
+Of labelled examples a run folder keeps a table of all its logits; of many labels, as of a corpus, one of the largest
+entries of its soft labels, mapped into memory.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -26,13 +25,15 @@ from labelembed.data import LabelledData, TextCorpus
 from labelembed.errors import DataError, InterruptedTraining, RecipeError, RunFolderError
 from labelembed.losses import chunk_size
 from labelembed.losses.soft_targets import label_type
+from labelembed.objectives import Distillation
 from labelembed.objectives.soft_labels import SoftLabelTable, bytes_needed, kept_entries
+from labelembed.recipes.references import TEACHER_FILE, needs_table
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.saved_run import SavedRun
 from labelembed.runs.saved_translator import SavedTranslator
 from labelembed.tensor_files import require_header
 from labelembed.training.batches import TrainingData
-from labelembed.training.evaluation import hidden_states, predicted_logits
+from labelembed.training.evaluation import hidden_states
 from labelembed.training.files import sha256
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
@@ -41,6 +42,8 @@ from labelembed.training.run_folder import RunFolder
 LOGITS = "labelembed.teacher.1"
 SOFT_LABELS = "labelembed.teacher_soft_labels.1"
 _WORDS = {LOGITS: "logits", SOFT_LABELS: "soft labels"}
+# What a table of logits keeps where the mean prediction of several teachers is 0.
+_TINY = torch.finfo(torch.float32).tiny
 
 #: Called with (examples done, all of them) while the teacher predicts.
 Asking = Callable[[int, int], None]
@@ -122,45 +125,6 @@ def teacher_network(path: Path, data: TrainingData) -> Network:
     return run.network
 
 
-def teacher_logits(path: Path, data: LabelledData) -> Tensor:
-    """Returns the teacher's logits [R, C], float32 on the CPU, for the training examples without augmentation.
-
-    They are the network's own in evaluation mode, not divided by the temperature of its calibration; of several runs
-    the log of their mean prediction.
-
-    Args:
-        path: A finished run's folder, a folder of several, or a table of their logits.
-        data: The training examples.
-
-    Raises:
-        DataError: When a table cannot be read.
-        RecipeError: When the teacher knows other labels, inputs or examples.
-        RunFolderError: When there is no finished run in the folder.
-    """
-    return _logits_of_table(path, data) if path.is_file() else _logits_of_run(path, data)
-
-
-# Many runs of one process may have one teacher and, read once, the very same data.
-@lru_cache(maxsize=2)
-def _logits_of_run(path: Path, data: LabelledData) -> Tensor:
-    runs = teacher_runs(path)
-    mean = torch.zeros(())
-    for run in runs:
-        logits = predicted_logits(teacher_network(run, data), data.train.inputs.cpu())
-        refuse_values_that_are_not_finite(logits, torch.arange(len(logits)), run)
-        if len(runs) == 1:
-            return logits
-        mean = mean + logits.softmax(dim=1) / len(runs)
-    return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
-
-
-def refuse_values_that_are_not_finite(logits: Tensor, indices: Tensor, path: Path) -> None:
-    """Raises RecipeError when any of a teacher's logits [n, C] of training examples [n] is not finite."""
-    if not bool(torch.isfinite(logits).all()):
-        index = int(indices[(~torch.isfinite(logits)).any(dim=1).nonzero()[0, 0]])
-        raise RecipeError([f"objective.teacher: {path} gives no finite logits for training example {index}"])
-
-
 def _difference(theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, str]:
     """Returns both names of the first label that differs, with the number of labels."""
     place = next((i for i, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1]), None)
@@ -169,65 +133,58 @@ def _difference(theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, st
     return f"({len(theirs)}, number {place} is {theirs[place]!r})", f"{len(ours)}, number {place} is {ours[place]!r}"
 
 
-def _logits_of_table(path: Path, data: LabelledData) -> Tensor:
-    about = about_table(path, LOGITS)
-    try:
-        with safe_open(path, framework="pt") as file:
-            table: Tensor = file.get_tensor("logits")
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: damaged table of a teacher's logits ({error})") from error
-    wanted = [len(data.train), data.num_labels]
-    if list(table.shape) != wanted or about.get("data") != data.fingerprint():
-        raise RecipeError(
-            [
-                f"objective.teacher: {path} holds logits {list(table.shape)} of other training examples than the "
-                f"data's {wanted}; name the teacher's run folder, and they are computed anew"
-            ]
-        )
-    return table
-
-
-def table_bytes(path: Path, data: LabelledData) -> bytes:
-    """Returns the file of all logits that a run folder keeps of its teacher."""
-    if path.is_file():
-        teacher_logits(path, data)  # refuses what does not fit
-        return path.read_bytes()
-    about = {"format": LOGITS, "data": data.fingerprint(), "model": identity(path)}
-    # One entry only: safetensors writes several in any order, and equal runs should give equal files.
-    return bytes(save({"logits": teacher_logits(path, data)}, metadata={"about": json.dumps(about)}))
-
-
 class TableKind(NamedTuple):
-    """What a table must be of to fit a recipe and its data."""
+    """What a table must be of to fit a recipe and its data.
+
+    Attributes:
+        num_examples: R, of training.
+        num_labels: C.
+        entries: Those kept of the soft labels of an example; None: all its logits.
+        temperature: Of the soft labels; None: logits have none.
+    """
 
     num_examples: int
     num_labels: int
-    entries: int
-    temperature: float
+    entries: int | None
+    temperature: float | None
 
     @classmethod
     def of(cls, recipe: Recipe, data: TrainingData) -> Self:
         """Returns the kind of table that a recipe needs for its data."""
-        objective = recipe.objective
-        entries = kept_entries(data.num_labels, objective["top_k"])
-        return cls(data.train.num_examples, data.num_labels, entries, float(objective["temperature"]))
+        objective, sizes = recipe.objective, (data.train.num_examples, data.num_labels)
+        if not needs_table(recipe):
+            return cls(*sizes, None, None)
+        return cls(*sizes, kept_entries(data.num_labels, objective["top_k"]), float(objective["temperature"]))
+
+    @property
+    def format(self) -> str:
+        """Of the file."""
+        return LOGITS if self.entries is None else SOFT_LABELS
+
+    @property
+    def width(self) -> int:
+        """Numbers of an example."""
+        return self.entries or self.num_labels
 
     @property
     def size(self) -> int:
         """Bytes of the file."""
+        if self.entries is None:
+            return 4 * self.num_examples * self.num_labels + 1_000
         return bytes_needed(self.num_examples, self.num_labels, top_k=self.entries) + 1_000
 
     @property
     def parts(self) -> dict[str, torch.dtype]:
-        """The arrays [R, k] of the file and their types, those of more bytes first, as safetensors aligns them."""
+        """The arrays [R, width] of the file and their types, those of more bytes first, as safetensors aligns them."""
+        if self.entries is None:
+            return {"logits": torch.float32}
         labels = {} if self.entries == self.num_labels else {"labels": label_type(self.num_labels)}
         return labels | {"values": torch.float16}
 
 
 def uniform_table(recipe: Recipe, data: TrainingData) -> SoftLabelTable:
     """Returns a uniform table that takes no memory, for steps that are made to see how long they take."""
-    kind = TableKind.of(recipe, data)
-    return SoftLabelTable.uniform(kind.num_examples, kind.num_labels, top_k=kind.entries)
+    return SoftLabelTable.uniform(data.train.num_examples, data.num_labels, top_k=TableKind.of(recipe, data).entries)
 
 
 def refuse_unfit_teacher(path: Path, recipe: Recipe, data: TrainingData) -> None:
@@ -239,36 +196,45 @@ def refuse_unfit_teacher(path: Path, recipe: Recipe, data: TrainingData) -> None
             teacher_network(run, data)
 
 
-def open_table(path: Path, recipe: Recipe, data: TrainingData) -> SoftLabelTable:
-    """Returns a table, mapped into memory.
+def give_teacher(recipe: Recipe, folder: RunFolder, data: TrainingData, network: Network) -> None:
+    """Gives an objective that learns from a teacher the table that lies in the run folder."""
+    if isinstance(network.objective, Distillation):
+        table = open_table(folder.path / TEACHER_FILE, recipe, data)
+        if isinstance(table, SoftLabelTable):
+            network.objective.teacher_table = table
+        else:
+            network.objective.teacher_logits = table.to(next(network.parameters()).device)
+
+
+def open_table(path: Path, recipe: Recipe, data: TrainingData) -> SoftLabelTable | Tensor:
+    """Returns a table, mapped into memory: soft labels, or logits [R, C].
 
     Raises:
         DataError: When it cannot be read.
         RecipeError: When it is of other training examples, another temperature or another number of entries.
     """
-    about, kind = about_table(path, SOFT_LABELS), TableKind.of(recipe, data)
+    kind = TableKind.of(recipe, data)
+    about, words = about_table(path, kind.format), _WORDS[kind.format]
     try:
         with safe_open(path, framework="pt") as file:
             parts = {name: file.get_tensor(name) for name in kind.parts if name in set(file.keys())}
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: damaged table of a teacher's soft labels ({error})") from error
-    faults = []
+        raise DataError(f"{path}: damaged table of a teacher's {words} ({error})") from error
+    wanted, faults = [kind.num_examples, kind.width], []
     if about.get("data") != data.fingerprint():
         faults.append("of other training examples than the data's")
-    elif any(list(part.shape) != [kind.num_examples, kind.entries] for part in parts.values()) or len(parts) < len(
-        kind.parts
-    ):
+    elif any(list(part.shape) != wanted for part in parts.values()) or parts.keys() != kind.parts.keys():
         shapes = " and ".join(str(list(part.shape)) for part in parts.values())
-        faults.append(f"of {shapes} entries, needed are {[kind.num_examples, kind.entries]} (`top_k`)")
+        faults.append(f"of {shapes} entries, needed are {wanted} (`top_k`)")
     if about.get("temperature") != kind.temperature:
         faults.append(f"at temperature {about.get('temperature')}, the recipe has {kind.temperature}")
     if faults:
         what = " and ".join(faults)
         way_out = "name the teacher's run folder, and they are computed anew"
-        raise RecipeError([f"objective.teacher: {path} holds soft labels {what}; {way_out}"])
+        raise RecipeError([f"objective.teacher: {path} holds {words} {what}; {way_out}"])
     if {name: part.dtype for name, part in parts.items()} != kind.parts:
-        raise DataError(f"{path}: damaged table of a teacher's soft labels (other types than {kind.parts})")
-    return SoftLabelTable(parts["values"], parts.get("labels"))
+        raise DataError(f"{path}: damaged table of a teacher's {words} (other types than {kind.parts})")
+    return parts["logits"] if kind.entries is None else SoftLabelTable(parts["values"], parts.get("labels"))
 
 
 def write_table(
@@ -332,8 +298,7 @@ def _ask(
 ) -> None:
     networks = [teacher_network(run, data).to(device) for run in teacher_runs(given)]
     kind = TableKind.of(recipe, data)
-    parts = {name: torch.empty(kind.num_examples, kind.entries, dtype=dtype) for name, dtype in kind.parts.items()}
-    table = SoftLabelTable(parts["values"], parts.get("labels"))
+    parts = {name: torch.empty(kind.num_examples, kind.width, dtype=dtype) for name, dtype in kind.parts.items()}
     done, at_once = 0, chunk_size(kind.num_labels)
     try:
         for batch in zip(*(hidden_states(network, data.train) for network in networks), strict=True):
@@ -342,24 +307,40 @@ def _ask(
             indices = batch[0][2]  # all networks see the examples in the same order
             parts_of = [torch.split(hidden, at_once) for hidden, *_ in batch]
             for places, *some in zip(torch.split(indices, at_once), *parts_of, strict=True):
-                table.put(places, _softened(networks, some, places, kind.temperature, given))
+                logits = _mean_logits(networks, some, places, given)
+                if kind.temperature is None:
+                    parts["logits"].index_copy_(0, places.cpu(), logits.cpu())
+                else:
+                    softened = torch.softmax(logits / kind.temperature, dim=-1)
+                    SoftLabelTable(parts["values"], parts.get("labels")).put(places, softened)
             done += len(indices)
             observe(done, kind.num_examples)
     except ValueError as error:  # a sentence longer than the network can read
         raise RecipeError([f"objective.teacher: {given} cannot read the training data: {error}"]) from error
-    about = {"format": SOFT_LABELS, "data": data.fingerprint(), "model": identity(given)}
-    file.write_bytes(save(parts, metadata={"about": json.dumps(about | {"temperature": kind.temperature})}))
+    about: dict[str, Any] = {"format": kind.format, "data": data.fingerprint(), "model": identity(given)}
+    about |= {} if kind.temperature is None else {"temperature": kind.temperature}
+    # One entry only: safetensors writes several in any order, and equal runs should give equal files.
+    file.write_bytes(save(parts, metadata={"about": json.dumps(about)}))
 
 
-def _softened(
-    networks: Sequence[Network], hidden: Sequence[Tensor], places: Tensor, temperature: float, given: Path
-) -> Tensor:
-    """Returns the softened mean prediction [n, C] of the networks, for the hidden states [n, H] of each."""
+def _mean_logits(networks: Sequence[Network], hidden: Sequence[Tensor], places: Tensor, given: Path) -> Tensor:
+    """Returns the logits [n, C] of a network, of several the log of their mean prediction.
+
+    They are the networks' own, not divided by the temperature of their calibration.
+
+    Args:
+        networks: In evaluation mode.
+        hidden: Their hidden states [n, H].
+        places: Indices [n] of the training examples.
+        given: The teacher's folder, for messages.
+
+    Raises:
+        RecipeError: When any is not finite.
+    """
     pairs = zip(networks, hidden, strict=True)
     logits = torch.stack([network.objective.logits(own).float() for network, own in pairs])
-    for own in logits:
-        refuse_values_that_are_not_finite(own, places, given)
-    if len(networks) == 1:
-        return torch.softmax(logits[0] / temperature, dim=-1)
-    mean = logits.softmax(dim=-1).mean(dim=0)
-    return torch.softmax(mean.clamp_min(torch.finfo(mean.dtype).tiny).log() / temperature, dim=-1)
+    wrong = (~torch.isfinite(logits)).any(dim=2).any(dim=0)
+    if bool(wrong.any()):
+        index = int(places[wrong.nonzero()[0, 0]])
+        raise RecipeError([f"objective.teacher: {given} gives no finite logits for training example {index}"])
+    return logits[0] if len(networks) == 1 else logits.softmax(dim=-1).mean(dim=0).clamp_min(_TINY).log()

@@ -11,12 +11,12 @@ from labelembed.data import LabelledData, TextCorpus
 from labelembed.errors import RecipeError
 from labelembed.models import MODELS
 from labelembed.models.bag_of_words import texts_with_feature
-from labelembed.recipes.references import needs_table, teacher_path
+from labelembed.recipes.references import teacher_path
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.signature import takes
 from labelembed.runs.build import build_network, build_scaling, build_sequence_network
 from labelembed.runs.embedding import given_embedding, refuse_other_labels
-from labelembed.runs.teacher import refuse_unfit_teacher, teacher_logits
+from labelembed.runs.teacher import refuse_unfit_teacher
 from labelembed.training.batches import TrainingData
 from labelembed.training.network import Network
 
@@ -41,8 +41,9 @@ def network_for(recipe: Recipe, data: TrainingData, *, base: Path | None = None,
         "base": base,
         "trained": True,
         "embedding": given_embedding(recipe, base=base, data=data),
-        "teacher_logits": _teacher_logits(recipe, data, base),
     }
+    if "teacher" in recipe.objective:
+        refuse_unfit_teacher(teacher_path(Path(recipe.objective["teacher"]), base=base), recipe, data)
     if isinstance(data, TextCorpus):
         shared = data.source_tokenizer.vocabulary == data.target_tokenizer.vocabulary
         if recipe.model.get("shared_embeddings") and not shared:
@@ -71,21 +72,10 @@ def _texts_with_feature(recipe: Recipe, data: LabelledData) -> Tensor | None:
     return texts_with_feature(data.train.inputs, int(data.input_range[1]) + 1)
 
 
-def _teacher_logits(recipe: Recipe, data: TrainingData, base: Path | None) -> Any:
-    """Returns the logits of the recipe's teacher; None where there is none, or its table is read as the run begins."""
-    if "teacher" not in recipe.objective:
-        return None
-    path = teacher_path(Path(recipe.objective["teacher"]), base=base)
-    if needs_table(recipe):
-        refuse_unfit_teacher(path, recipe, data)
-        return None
-    return teacher_logits(path, data) if isinstance(data, LabelledData) else None
-
-
 def _refuse_too_few_epochs(recipe: Recipe, data: TrainingData) -> None:
     """Raises RecipeError where the objective stores soft labels every k epochs and the run ends before they are read.
 
-    Not part of reading a recipe: a finished run of an older version may have one, and still predicts.
+    Not part of reading a recipe: of {steps: ...} the data say how many epochs there are.
     """
     every, epochs = recipe.objective.get("store_every"), recipe.number_of_epochs(data)
     if every is not None and epochs <= every:

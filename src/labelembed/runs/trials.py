@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from labelembed.errors import InterruptedTraining, LabelEmbedError, RunFolderError
+from labelembed.runs.recipe_diff import listed
 from labelembed.runs.run import run_job
 from labelembed.runs.search_spaces import Space, arguments_at
 from labelembed.seeds import derived_seed
@@ -81,15 +82,13 @@ def refuse_other_study(storage: RDBStorage, folder: Path, name: str, asked: dict
     if name not in [study.study_name for study in storage.get_all_studies()]:
         return
     here = optuna.load_study(storage=storage, study_name=name).user_attrs.get("asked", asked)
-    differing = [
-        f"{key}: here {here.get(key, 'not tuned')!r}, asked for {asked.get(key, 'not tuned')!r}"
+    found = {
+        key: (here.get(key, "not tuned"), asked.get(key, "not tuned"))
         for key in sorted(here.keys() | asked.keys())
         if here.get(key) != asked.get(key)
-    ]
-    if differing:
-        more = [f"and {len(differing) - 5} more"] if len(differing) > 5 else []
-        heading = f"{folder}: holds another tuning of {name}; choose another --out. It differs in"
-        raise RunFolderError("\n  ".join([heading, *differing[:5], *more]))
+    }
+    if found:
+        raise RunFolderError(f"{folder}: holds another tuning of {name}; choose another --out. {listed(found)}")
 
 
 class Trials:

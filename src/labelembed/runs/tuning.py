@@ -20,11 +20,11 @@ from labelembed.runs.display import ComparisonDisplay
 from labelembed.runs.jobs import Event, Job
 from labelembed.runs.machines import cluster_at, default_jobs, made_by, read_shown, say
 from labelembed.runs.recipe_diff import flat_recipe, refuse_other_recipe
+from labelembed.runs.run import job_for
 from labelembed.runs.search_spaces import Space, described, draws_of, recipe_with
 from labelembed.runs.training_network import network_for
 from labelembed.runs.trials import ROUND, Trials, curve_of, refuse_other_study, run_trial, studies_in
 from labelembed.runs.tuning_plan import MEASURES, TuningPlan, plan_tuning
-from labelembed.runs.worker_log import LOG_FILE, with_last_lines
 from labelembed.training.files import make_writable_folder, write_bytes, write_json
 from labelembed.training.run_folder import RunFolder
 
@@ -85,13 +85,21 @@ def run_tuning(
             for variant, space in plan.tuned:
                 trials, first = under_way[variant.name], plan.recipe_of(variant, {}, plan.seeds[0])
                 trials.propose(min(begin + ROUND, plan.trials), seed=plan.recipe.seed, first=draws_of(space, first))
-                todo += _jobs(plan, variant, trials, begin, device=device, cluster=cluster)
-            pruned = _made(todo, jobs, cluster, device, observe, problems)
+                todo += _jobs(plan, variant, trials, begin, device=device)
+            pruned: set[str] = set()
+            with made_by(todo, run_trial, jobs=jobs, cluster=cluster, device=device) as at_work:
+                for event in at_work:
+                    observe(event)
+                    folder = event.job.payload["folder"]
+                    if event.kind == "failed" and RunFolder(folder).state() != "failed":
+                        problems[event.job.name] = event.message
+                    if event.kind == "done" and event.result.get("pruned"):
+                        pruned.add(folder)
             for variant, _ in plan.tuned:
                 for number, trial in enumerate(under_way[variant.name].all()[: begin + ROUND]):
                     if not trial.state.is_finished():
                         folders = [*plan.folders_of(variant, number).values()]
-                        given_up = bool(pruned & {folder.path.absolute() for folder in folders})
+                        given_up = bool(pruned & {str(folder.path.absolute()) for folder in folders})
                         under_way[variant.name].settle(trial, folders, plan.measure, pruned=given_up)
             if problems:  # what would come next depends on them
                 break
@@ -116,9 +124,7 @@ def _asked(plan: TuningPlan, variant: Variant, space: Space, fingerprint: str) -
     return flat | parts | how | {"content of the data": fingerprint}
 
 
-def _jobs(
-    plan: TuningPlan, variant: Variant, trials: Trials, begin: int, *, device: str | None, cluster: Cluster | None
-) -> list[Job]:
+def _jobs(plan: TuningPlan, variant: Variant, trials: Trials, begin: int, *, device: str | None) -> list[Job]:
     """Returns the runs of the trials from a number on that are not finished."""
     found, known = [], trials.all()[: plan.trials]
     finished = [number for number, trial in enumerate(known[:begin]) if trial.state.name == "COMPLETE"]
@@ -131,39 +137,16 @@ def _jobs(
                 continue
             before = [plan.folders_of(variant, number)[seed] for number in finished] if plan.prune else []
             curves = [curve_of(folder, plan.measure) for folder in before]
-            payload = {
-                "recipe": recipe.of_one_run(),
+            how: dict[str, Any] = {
                 "source": f"{plan.recipe_name}, {variant.name}, trial {number}",
-                "folder": str(folder.path if cluster is None else folder.path.absolute()),
                 "device": device,
                 "measure": plan.measure,
                 "epochs": recipe.epochs if isinstance(recipe.epochs, int) else max(map(len, curves), default=0),
                 "curves": curves,
             }
             seeds = f" seed {seed}" if len(plan.seeds) > 1 else ""
-            found.append(Job(f"{variant.name} trial {number}{seeds}", payload, folder.path.absolute() / LOG_FILE))
+            found.append(job_for(f"{variant.name} trial {number}{seeds}", recipe, folder.path, **how))
     return found
-
-
-def _made(
-    todo: list[Job],
-    jobs: int,
-    cluster: Cluster | None,
-    device: str | None,
-    observe: Callable[[Event], None],
-    problems: dict[str, str],
-) -> set[Path]:
-    """Makes runs; returns the folders of those that were pruned, and notes why others could not be made."""
-    pruned: set[Path] = set()
-    with made_by(todo, run_trial, jobs=jobs, cluster=cluster, device=device) as at_work:
-        for event in at_work:
-            observe(event)
-            folder = RunFolder(event.job.payload["folder"])
-            if event.kind == "failed" and folder.state() != "failed":
-                problems[event.job.name] = with_last_lines(event.message, event.job.log)
-            if event.kind == "done" and event.result.get("pruned"):
-                pruned.add(folder.path.absolute())
-    return pruned
 
 
 def _variant_as_json(plan: TuningPlan, variant: Variant, space: Space, trials: Trials | None) -> dict[str, Any]:
