@@ -213,11 +213,11 @@ def test_comparison_is_made_once_and_then_reused(tmp_path):
     assert time.perf_counter() - began < 60  # no worker is started; what remains is the import of torch
     assert again.stderr == "4 of 4 runs reused\n"
     rows = json.loads(again.stdout)
-    assert [(row["name"], row["n"], row["is_baseline"]) for row in rows] == [
+    assert [(row["variant"], row["n"], row["is_baseline"]) for row in rows] == [
         ("one_hot", 2, False),
         ("label_smoothing smoothing=0.3", 2, True),
     ]
-    assert rows[0]["error_difference"]["n"] == 2
+    assert rows[0]["difference_n"] == 2
     rewritten = {path.name for path, (stamp, _) in before.items() if path.stat().st_mtime_ns != stamp}
     assert rewritten <= {"comparison.json", "comparison.csv", "runs.csv", "report.html"}
     assert {path.name for path, (_, content) in before.items() if path.read_bytes() != content} <= {"comparison.json"}

@@ -160,7 +160,7 @@ def make_students(
             if warning is not None:
                 say(f"warning: {warning}")
         made = make_runs(plan, student, folder, track=track, **how)
-        found = Comparison(*report.write_comparison(folder, anew=made.anything_new))
+        found = Comparison(report.write_comparison(folder, anew=made.anything_new))
     return found, made.failed
 
 
@@ -230,7 +230,7 @@ def make_comparison(
                 remove_comparison(out)
             asked = tuned_plan(asked, tuning, recipe, out, **how)
         made = make_runs(asked, recipe, out, track=track, overwrite=overwrite and tuning is None, **how)
-        found = Comparison(*report.write_comparison(out, anew=made.anything_new))
+        found = Comparison(report.write_comparison(out, anew=made.anything_new))
     return found, made.failed
 
 

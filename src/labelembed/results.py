@@ -155,11 +155,9 @@ class Comparison:
 
     Attributes:
         read: What the report is made of: variants, their runs by seed, and those that failed.
-        measured: One `report.Row` a variant: means, deviations and paired differences.
     """
 
     read: report.Comparison
-    measured: Sequence[report.Row]
 
     @classmethod
     def load(cls, path: str | Path) -> Comparison:
@@ -173,8 +171,11 @@ class Comparison:
             RunFolderError: When it is no such folder, ``comparison.json`` is damaged, or its runs are of
                 different data.
         """
-        read = report.load_comparison(path)
-        return cls(read, report.comparison_rows(read))
+        return cls(report.load_comparison(path))
+
+    @cached_property
+    def _rows(self) -> Sequence[report.Row]:
+        return report.comparison_rows(self.read)
 
     @property
     def path(self) -> Path:
@@ -198,7 +199,7 @@ class Comparison:
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns the lines of ``comparison.csv``, one a variant: fractions and nats, None where there is no number."""
-        return report.variants_as_cells(self.measured)
+        return report.variants_as_cells(self._rows)
 
     def table(self) -> DataFrame:
         """Returns `rows` as a pandas DataFrame."""
@@ -214,7 +215,7 @@ class Comparison:
 
     def verdict(self) -> str:
         """Returns what the comparison shows, in plain words, as the report begins."""
-        return "\n".join(report.verdict(self.read, self.measured))
+        return "\n".join(report.verdict(self.read, self._rows))
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the report, one HTML page, and returns where it is.
@@ -252,9 +253,9 @@ class Comparison:
         return f"Comparison({str(self.path)!r}, variants={self.variants}, seeds={self.seeds})"
 
     def _repr_html_(self) -> str:
-        shown = [measure for measure in ALL_MEASURES if any(measure.attribute in row.measures for row in self.measured)]
+        shown = [measure for measure in ALL_MEASURES if any(measure.attribute in row.measures for row in self._rows)]
         headings = [f"{measure.heading} {measure.unit}".strip() for measure in shown]
-        lines = [[row.name, str(row.n), *(measure.text(row) for measure in shown)] for row in self.measured]
+        lines = [[row.name, str(row.n), *(measure.text(row) for measure in shown)] for row in self._rows]
         verdict = "<br>".join(escape(line) for line in self.verdict().splitlines())
-        plot = report.forest_plot(self.read, self.measured)
+        plot = report.forest_plot(self.read, self._rows)
         return f"<p>{verdict}</p>{plot}{html_table(['variant', 'n', *headings], lines)}"

@@ -103,7 +103,7 @@ def _curves(comparison: Comparison, measure: str | None, *, log: bool) -> Sketch
 def _of_one(variant: VariantRuns, comparison: Comparison, name: str, *, groups: str | Path | None) -> Sketch | None:
     if name == "attention":
         seen = seen_sentences(comparison, variant)
-        return seen.maps[0] if seen is not None and seen.maps else None
+        return next(iter(seen["maps"]), None) if seen is not None else None
     similarities = label_similarities(variant)
     if similarities is None or not similarities.names:
         why = "" if similarities is None else f": {next(iter(similarities.left_out.values()))}"

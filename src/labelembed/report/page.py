@@ -14,8 +14,7 @@ from labelembed.report.columns import COST_MEASURES
 from labelembed.report.comparison import Comparison, VariantRuns, load_comparison
 from labelembed.report.curves import curve_data, curve_measures, curve_sketch
 from labelembed.report.drawing import series_number
-from labelembed.report.error_section import error_section
-from labelembed.report.errors_seen import seen_errors
+from labelembed.report.errors_seen import error_section, seen_errors
 from labelembed.report.forest import forest_sketch
 from labelembed.report.formatting import counted
 from labelembed.report.gathering import load_several
@@ -92,22 +91,21 @@ def write_report(
     return write_text(place, tables_as_latex(tables) if format == "latex" else tables_as_markdown(tables))
 
 
-def write_comparison(out: Path, *, anew: bool) -> tuple[Comparison, Sequence[Row]]:
-    """Writes the tables and the page of a comparison beside its runs, and returns what they are made of.
+def write_comparison(out: Path, *, anew: bool) -> Comparison:
+    """Writes the tables and the page of a comparison beside its runs, and returns it.
 
     Args:
         out: The comparison folder.
         anew: Write the page even where the tables have not changed: drawing takes seconds.
     """
     comparison = load_comparison(out)
-    rows = comparison_rows(comparison)
     table, page = out / "comparison.csv", out / "report.html"
     before = table.read_bytes() if table.exists() else b""
-    write_csv(rows, table)
+    write_csv(comparison_rows(comparison), table)
     write_runs_csv(comparison, out / "runs.csv")
     if anew or not page.exists() or table.read_bytes() != before:
         write_report(out)
-    return comparison, rows
+    return comparison
 
 
 def _page(comparison: Comparison, groups: str | Path | None) -> str:
@@ -155,7 +153,7 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
         "dendrogram": tree,
         "map": labels and labels.figures.get("map"),
         "reliability": reliability,
-        "attention": sentences and sentences.maps,
+        "attention": sentences and sentences["maps"],
     }
     return {
         "title": comparison.recipe if comparison.baseline is not None else comparison.variants[0].name,

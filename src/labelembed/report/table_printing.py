@@ -8,8 +8,9 @@ from dataclasses import replace
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from labelembed.report.comparison import Comparison
 from labelembed.report.notes import table_notes
-from labelembed.report.table import Row
+from labelembed.report.table import Row, comparison_rows
 from labelembed.report.tables import Table, cost_table, differences_table, metrics_table, speed_table
 
 if TYPE_CHECKING:
@@ -36,10 +37,11 @@ def rich_table(rows: Sequence[Row]) -> RichTable:
     return whole
 
 
-def print_comparison(rows: Sequence[Row]) -> None:
+def print_comparison(comparison: Comparison) -> None:
     """Prints the tables and their notes; plain text where the output is no terminal."""
     from rich.console import Console
 
+    rows = comparison_rows(comparison)
     console = Console()
     # A file or a pipe has no width of its own, and 80 columns would break every number in two.
     if not console.is_terminal and "COLUMNS" not in os.environ:
