@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Of more labels the matrix has no names, and of many more its cells are means over blocks.
-_MOST_BESIDE, _MOST_CELLS = 40, 150
+MOST_BESIDE, _MOST_CELLS = 40, 150
 # A picture has so many pixels a side at least: viewers other than browsers blur what they enlarge.
 _LEAST_PIXELS = 300
 # Seen on white and on black: lift above 1, below 1, and how often confused. Paper is a lift of 1.
@@ -60,7 +60,7 @@ def label_matrix(
         caption: What a reader must know to read it.
     """
     order, count = leaf_order(joined), len(names)
-    named = count <= _MOST_BESIDE
+    named = count <= MOST_BESIDE
     shown = [short_label(names[label], 20) for label in order]
     letters = 8.5 if count <= 20 else 6.5
     longest = max(len(name) + name.count("\u2581") for name in shown)  # the mark of a subword is a wide letter

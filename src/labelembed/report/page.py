@@ -18,7 +18,7 @@ from labelembed.report.errors_seen import error_section, seen_errors
 from labelembed.report.forest import forest_sketch
 from labelembed.report.formatting import counted
 from labelembed.report.gathering import load_several
-from labelembed.report.label_section import label_section, shows_tree
+from labelembed.report.label_section import label_section
 from labelembed.report.markup import breakable, packed_json, script_json, typeset, unbroken
 from labelembed.report.notes import failure_notes, reading_notes
 from labelembed.report.ranking import best_method, by_weight, series_positions
@@ -145,13 +145,13 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
     # Of many variants those that matter most, in the comparison's order.
     chosen = [one.name for one in order if one.name in errors][:_MOST_RELIABILITY]
     reliability = reliability_figure([(name, series[name], one) for name, one in errors.items() if name in chosen])
-    tree = labels is not None and shows_tree(labels)
+    drawn = labels["figures"] if labels else {}
     figures = {
         "forest": forest,
         "curves": bool(measures),
-        "heatmap": labels and labels.figures.get("heatmap"),
-        "dendrogram": tree,
-        "map": labels and labels.figures.get("map"),
+        "heatmap": drawn.get("heatmap"),
+        "dendrogram": drawn and labels["tree"],
+        "map": drawn.get("map"),
         "reliability": reliability,
         "attention": sentences and sentences["maps"],
     }
@@ -174,7 +174,6 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
         "curve_data": curve_data(comparison, measures) if measures else None,
         "reliability": reliability,
         "labels": labels,
-        "tree": tree,
         "errors": error_section(comparison, method, errors, similarities),
         "sentences": sentences,
         "reproduction": describe_reproduction(comparison, [name for name, there in figures.items() if there]),
