@@ -24,7 +24,7 @@ from labelembed.report import (
 )
 from labelembed.report.columns import ALL_MEASURES
 from labelembed.report.table import run_speed
-from labelembed.report.table_export import latex_text, markdown_text
+from labelembed.report.table_texts import latex_text, markdown_text
 from labelembed.report.tables import report_tables
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import succeed

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,8 @@ _LEVEL = 0.05
 _NAME_LENGTH = 40
 
 
-class Reliability(NamedTuple):
+@dataclass(frozen=True)
+class Reliability:
     """Count, confidence and accuracy [bins] in bins of equal width, of all runs together; nan where a bin is empty."""
 
     count: NDArray[np.float64]

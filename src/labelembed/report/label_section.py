@@ -13,10 +13,9 @@ from labelembed.geometry import label_plane
 from labelembed.report.comparison import VariantRuns
 from labelembed.report.drawing import Sketch
 from labelembed.report.errors_seen import SeenErrors, confusion_table
-from labelembed.report.formatting import counted, number, shortened
+from labelembed.report.formatting import counted, number, packed, packed_json, shortened
 from labelembed.report.label_figures import MOST_LABEL_NAMES, LabelGroups, dendrogram, groups_for, label_map, map_stress
 from labelembed.report.label_matrix import MOST_BESIDE, Panel, label_matrix
-from labelembed.report.markup import packed, packed_json
 from labelembed.report.similarities import DRAWN_LABELS, LabelSimilarities, Neighbours
 
 #: A map that loses more of the distances than this misleads.

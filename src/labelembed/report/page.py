@@ -16,10 +16,9 @@ from labelembed.report.curves import curve_data, curve_measures, curve_sketch
 from labelembed.report.drawing import series_number
 from labelembed.report.errors_seen import error_section, seen_errors
 from labelembed.report.forest import forest_sketch
-from labelembed.report.formatting import counted
+from labelembed.report.formatting import breakable, counted, packed_json, script_json, typeset, unbroken
 from labelembed.report.gathering import load_several
 from labelembed.report.label_section import label_section
-from labelembed.report.markup import breakable, packed_json, script_json, typeset, unbroken
 from labelembed.report.notes import failure_notes, reading_notes
 from labelembed.report.ranking import best_method, by_weight, series_positions
 from labelembed.report.reliability import reliability_figure
@@ -27,8 +26,8 @@ from labelembed.report.reproduction import describe_reproduction
 from labelembed.report.sentences_seen import seen_sentences
 from labelembed.report.similarities import label_similarities
 from labelembed.report.table import Row, comparison_rows
-from labelembed.report.table_export import tables_as_latex, tables_as_markdown
 from labelembed.report.table_files import write_csv, write_runs_csv
+from labelembed.report.table_texts import tables_as_latex, tables_as_markdown
 from labelembed.report.tables import report_tables
 from labelembed.report.verdict import full_verdict
 from labelembed.report.writing import write_text
@@ -150,7 +149,7 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
         "forest": forest,
         "curves": bool(measures),
         "heatmap": drawn.get("heatmap"),
-        "dendrogram": drawn and labels["tree"],
+        "dendrogram": labels and drawn and labels["tree"],
         "map": drawn.get("map"),
         "reliability": reliability,
         "attention": sentences and sentences["maps"],
