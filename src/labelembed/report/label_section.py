@@ -22,7 +22,6 @@ from labelembed.report.similarities import DRAWN_LABELS, LabelSimilarities, Neig
 MOST_STRESS = 0.2
 _MOST_PANELS = 3
 _OF_VECTORS = " (of vectors)"
-_MOST_VARIANTS = 12
 _LISTED, _LISTED_OF_OTHERS, _NEAREST = 200, 20, 5
 _SEARCHED, _MOST_NEIGHBOURS = 20, 700_000
 _NAME_LENGTH, _LONGEST_NAME, _LONGEST_TITLE = 40, 300, 10_000
@@ -50,7 +49,7 @@ def label_section(
         numbers from top to bottom of the matrix; `nearest` of each variant, see `_nearest`; `search`, what the search
         box looks in, as JSON values (None without labels); `notes`, what is not shown and why.
     """
-    readable = [(variant, found) for variant, found in learned[:_MOST_VARIANTS] if len(found.names) > 1]
+    readable = [(variant, found) for variant, found in learned if len(found.names) > 1]
     if not readable:
         left_out = [line for variant, found in learned for line in _left_out(variant, found)]
         return {"figures": {}, "nearest": [], "search": None, "notes": left_out} if left_out else None
