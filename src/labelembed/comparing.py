@@ -159,7 +159,7 @@ def make_students(
             if warning is not None:
                 say(f"warning: {warning}")
         failed, made = make_runs(plan, student, folder, track=track, **how)
-        return Comparison(*report.write_comparison(folder, anew=made)), failed
+        return Comparison(report.write_comparison(folder, anew=made)), failed
 
 
 def comparison_folder(name: str, *, tuned: bool) -> Path:
@@ -217,7 +217,7 @@ def make_comparison(
                 remove_comparison(out)
             asked = tuned_plan(asked, tuning, recipe, out, **how)
         failed, made = make_runs(asked, recipe, out, track=track, overwrite=overwrite and trials is None, **how)
-        return Comparison(*report.write_comparison(out, anew=made)), failed
+        return Comparison(report.write_comparison(out, anew=made)), failed
 
 
 def _settings(given: Mapping[str, Any] | Sequence[str]) -> list[str]:
