@@ -204,11 +204,11 @@ def test_comparison_is_made_once_and_then_reused(tmp_path):
     again = call(*words, "--json")
     assert again.err == "4 of 4 runs reused\n"
     rows = again.json
-    assert [(row["name"], row["n"], row["is_baseline"]) for row in rows] == [
+    assert [(row["variant"], row["n"], row["is_baseline"]) for row in rows] == [
         ("one_hot", 2, False),
         ("label_smoothing smoothing=0.3", 2, True),
     ]
-    assert rows[0]["error_difference"]["n"] == 2
+    assert rows[0]["difference_n"] == 2
     rewritten = {path.name for path, (stamp, _) in before.items() if path.stat().st_mtime_ns != stamp}
     assert rewritten <= {"comparison.json", "comparison.csv", "runs.csv", "report.html"}
     assert {path.name for path, (_, content) in before.items() if path.read_bytes() != content} <= {"comparison.json"}

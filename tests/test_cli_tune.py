@@ -153,7 +153,7 @@ def test_a_tuned_comparison_gives_everybody_the_same_trials_and_says_so(made, tm
     before = len(made[0])
     rows = succeed(*compare, "--json").json
     assert len(made[0]) == before
-    assert [row["name"] for row in rows] == [variant["name"] for variant in about["variants"]]
+    assert [row["variant"] for row in rows] == [variant["name"] for variant in about["variants"]]
     # Whatever is said of the tuning, the report stands.
     damaged = [[], {"variants": 3}, {"variants": [3, {}], "seeds": ["x"]}, {"variants": [{"space": 1, "score": "x"}]}]
     for tuning in damaged:

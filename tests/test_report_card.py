@@ -11,7 +11,7 @@ import yaml
 from labelembed.errors import RunFolderError
 from labelembed.objectives import OBJECTIVES
 from labelembed.report import model_card, write_card
-from labelembed.report.card_origin import citations_of
+from labelembed.report.model_card import citations_of
 from tests.made_cli import call, succeed
 from tests.made_runs import (
     ENVIRONMENT,

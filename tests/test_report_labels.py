@@ -11,8 +11,7 @@ from scipy.stats import spearmanr
 
 from labelembed.geometry import LabelGeometry, label_plane
 from labelembed.report import load_comparison, write_report
-from labelembed.report.error_section import error_section
-from labelembed.report.errors_seen import confused_likeness, seen_errors
+from labelembed.report.errors_seen import confused_likeness, error_section, seen_errors
 from labelembed.report.label_figures import map_stress
 from labelembed.report.label_matrix import Panel, label_matrix
 from labelembed.report.reliability import calibration_gap
@@ -73,9 +72,9 @@ def test_special_tokens_are_no_labels_but_count_as_classes(tmp_path):
     # Class 4 is cat, class 1 is <unk>.
     leave_errors(run_path(tmp_path, EMBEDDING, 0), [(4, 5, 3), (1, 6, 1)], labels=7)
     section = error_section(load_comparison(tmp_path), variant, {EMBEDDING: seen_errors(variant)}, {EMBEDDING: found})
-    (one,) = section.detailed
-    assert [(line.name, line.cells[0].text) for line in one.confused.lines] == [("cat", "dog"), ("<unk>", "car")]
-    assert one.labels == [(0, 1), (-3, 2)]
+    (one,) = section["detailed"]
+    assert [(line.name, line.cells[0].text) for line in one["confused"].lines] == [("cat", "dog"), ("<unk>", "car")]
+    assert one["labels"] == [(0, 1), (-3, 2)]
 
 
 def test_distinct_examples_are_counted_not_predictions(tmp_path):
@@ -154,12 +153,12 @@ def test_confused_labels_are_held_against_likeness(folder):
     variant = _variant(folder)
     alike = confused_likeness(seen_errors(variant), label_similarities(variant))
     # of ten mistakes nine are with the nearest label
-    assert (alike.nearest, alike.chance, alike.pairs) == (0.9, 1 / 3, 6)
+    assert (alike["nearest"], alike["chance"], alike["pairs"]) == (0.9, 1 / 3, 6)
     likeness = np.exp(TABLE.double().numpy())
     likeness /= likeness.sum(axis=1, keepdims=True)
     pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
     scores = [round(likeness[i, j] + likeness[j, i], 12) for i, j in pairs]
-    assert alike.correlation == pytest.approx(spearmanr(scores, [6, 0, 1, 0, 0, 3]).statistic, abs=1e-12)
+    assert alike["correlation"] == pytest.approx(spearmanr(scores, [6, 0, 1, 0, 0, 3]).statistic, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -181,9 +180,9 @@ def test_a_relation_of_likeness_and_confusion_is_said_only_where_it_is_clear_of_
     variant = _variant(tmp_path)
     errors, similarities = seen_errors(variant), label_similarities(variant)
     found = error_section(load_comparison(tmp_path), variant, {EMBEDDING: errors}, {EMBEDDING: similarities})
-    (one,) = found.detailed
-    assert said in one.sentences[1]
-    assert "by Mantel's test" in one.sentences[1]
+    (one,) = found["detailed"]
+    assert said in one["sentences"][1]
+    assert "by Mantel's test" in one["sentences"][1]
 
 
 def test_page_shows_errors_and_says_which_runs_left_none(folder):
@@ -227,8 +226,8 @@ def test_sentences_are_sorted_by_the_difference_of_their_scores(folder):
     leave_sentences(run_path(folder, EMBEDDING, 0), [("A", 0.6), ("B", 0.3), ("<i>C</i>", 0.9)])
     comparison = load_comparison(folder)
     seen = seen_sentences(comparison, comparison.variants[1])
-    assert [(pair.baseline, pair.output) for pair in seen.pairs] == [("c", "<i>C</i>"), ("a", "A"), ("b", "B")]
-    assert seen.better == (2, 1)
+    assert [(pair["baseline"], pair["output"]) for pair in seen["pairs"]] == [("c", "<i>C</i>"), ("a", "A"), ("b", "B")]
+    assert seen["better"] == (2, 1)
     text = write_report(folder).read_text(encoding="utf-8")
     assert "&lt;i&gt;C&lt;/i&gt;" in text
     assert "Attention in sentence 1" in text

@@ -36,7 +36,7 @@ def test_variants_are_added_and_those_before_stay_in_table_and_page(words, tmp_p
     before = runs(tmp_path)
     called = succeed(*words, "--objectives", "label_smoothing:smoothing=0.2,confidence_penalty", "--seeds", 2)
     names = ["one_hot", "label_smoothing smoothing=0.2", "confidence_penalty"]
-    assert [(row["name"], row["n"], row["is_baseline"]) for row in called.json] == [
+    assert [(row["variant"], row["n"], row["is_baseline"]) for row in called.json] == [
         (names[0], 2, True),
         (names[1], 2, False),
         (names[2], 2, False),
@@ -52,7 +52,8 @@ def test_variants_are_added_and_those_before_stay_in_table_and_page(words, tmp_p
 def test_seeds_are_added_and_no_run_is_missing_that_nobody_asked_for(words, tmp_path):
     succeed(*words, "--objectives", "one_hot,label_smoothing", "--seeds", 1)
     rows = succeed(*words, "--objectives", "label_smoothing", "--seeds", "3,0").json
-    assert [(row["name"], row["n"], row["failed"]) for row in rows] == [("one_hot", 1, {}), ("label_smoothing", 2, {})]
+    found = [(row["variant"], row["n"], row["failed_seeds"]) for row in rows]
+    assert found == [("one_hot", 1, ""), ("label_smoothing", 2, "")]
     assert described(tmp_path)["seeds"] == [0, 3]
     read = labelembed.Comparison.load(tmp_path / "out")
     assert [(variant.name, sorted(variant.runs), variant.missing) for variant in read.read.variants] == [
@@ -67,9 +68,9 @@ def test_seeds_are_added_and_no_run_is_missing_that_nobody_asked_for(words, tmp_
 def test_a_variant_of_before_can_be_the_baseline(words):
     succeed(*words, "--objectives", "one_hot,label_smoothing", "--seeds", 1)
     rows = succeed(*words, "--objectives", "confidence_penalty", "--seeds", 1, "--baseline", "label_smoothing").json
-    assert [row["name"] for row in rows if row["is_baseline"]] == ["label_smoothing"]
+    assert [row["variant"] for row in rows if row["is_baseline"]] == ["label_smoothing"]
     rows = succeed(*words, "--objectives", "one_hot", "--seeds", 1).json  # it stays, until another one is named
-    assert [row["name"] for row in rows if row["is_baseline"]] == ["label_smoothing"]
+    assert [row["variant"] for row in rows if row["is_baseline"]] == ["label_smoothing"]
 
 
 @pytest.mark.parametrize("objective", ["one_hot", "confidence_penalty"])
@@ -86,7 +87,7 @@ def test_another_recipe_is_refused_with_the_difference(words, objective, tmp_pat
     )
     assert listing(tmp_path) == before
     rows = succeed(*other, "--seeds", 1, "--overwrite").json
-    assert [row["name"] for row in rows] == [objective]
+    assert [row["variant"] for row in rows] == [objective]
     assert {path.parent.parent.name for path in tmp_path.rglob("result.json")} == {objective}
 
 

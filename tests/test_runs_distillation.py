@@ -50,7 +50,7 @@ def described(comparison):
 def test_students_become_a_variant_and_learn_the_mean_prediction(comparison):
     before = listing(comparison / "runs")
     called = succeed("distill", comparison, "--variant", "label_smoothing", "--json")
-    assert [(row["name"], row["n"]) for row in called.json] == [(name, 2) for name in (*NAMES, STUDENT)]
+    assert [(row["variant"], row["n"]) for row in called.json] == [(name, 2) for name in (*NAMES, STUDENT)]
     assert "teachers: 2 runs of label_smoothing" in called.err
     assert f"{STUDENT}: the 2 runs of label_smoothing that taught it took" in (comparison / "report.html").read_text()
     after = listing(comparison / "runs")
@@ -135,7 +135,7 @@ def test_unfinished_runs_are_named_and_left_out_when_asked(comparison):
     assert "not finished: label_smoothing seed 1 (unfinished)" in called.err
     assert "--finished-only" in called.err
     called = succeed("distill", comparison, "--variant", "label_smoothing", "--finished-only", "--json")
-    assert [row["n"] for row in called.json if row["name"] == STUDENT] == [2]
+    assert [row["n"] for row in called.json if row["variant"] == STUDENT] == [2]
 
 
 def test_what_is_no_comparison_is_refused(tmp_path):

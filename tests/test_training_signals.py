@@ -100,3 +100,17 @@ def test_outside_the_main_thread_signals_are_left_to_the_caller():
     thread.start()
     thread.join()
     assert found == [(before, None)]
+
+
+def test_a_signal_that_a_library_makes_an_error_of_still_ends_the_work():
+    def validate():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException as error:
+            raise ValueError("no valid model") from error
+
+    with pytest.raises(Stopped) as stopped, stop_at_once():
+        validate()
+    assert stopped.value.code == 143
+    with pytest.raises(ValueError, match="of its own"), stop_at_once():
+        raise ValueError("of its own")

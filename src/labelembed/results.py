@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from labelembed import report
 from labelembed.errors import RunFolderError, nearest
 from labelembed.report.columns import ALL_MEASURES
-from labelembed.report.frames import SPLITS, data_frame, flat_epoch, html_table, short
-from labelembed.report.run_checks import journal_fault
+from labelembed.report.formatting import NOTHING
+from labelembed.report.run_checks import journal_fault, number_in
 from labelembed.training.run_folder import RunFolder, State
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from labelembed.geometry import LabelGeometry
     from labelembed.runs.saved_run import SavedRun
+
+_SPLITS = ("train", "validation", "test")
 
 
 class Run:
@@ -67,15 +69,15 @@ class Run:
         `epoch`, `seconds`, `learning_rate` and the like, then each term as `train_<term>` and each measure as
         `validation_<measure>` or `test_<measure>`; None where an epoch has no such number.
         """
-        lines = [flat_epoch(entry) for entry in self.journal]
+        lines = [_flat_epoch(entry) for entry in self.journal]
         columns = dict.fromkeys(column for line in lines for column in line)
         # What is of the epoch itself stands first, whatever the first line lacks.
-        ordered = sorted(columns, key=lambda column: column.split("_")[0] in SPLITS)
+        ordered = sorted(columns, key=lambda column: column.split("_")[0] in _SPLITS)
         return [{column: line.get(column) for column in ordered} for line in lines]
 
     def table(self) -> DataFrame:
         """Returns `rows` as a pandas DataFrame with the epoch as index."""
-        frame = data_frame(self.rows())
+        frame = _data_frame(self.rows())
         return frame.set_index("epoch") if "epoch" in frame else frame
 
     def label_geometry(self) -> LabelGeometry:
@@ -133,16 +135,16 @@ class Run:
         return f"Run({str(self.path)!r}, {self._objective()}, {self.state}, epochs={len(self.journal)})"
 
     def _repr_html_(self) -> str:
-        measures: dict[str, dict[str, Any]] = {split: self.result.get(split) or {} for split in SPLITS[1:]}
+        measures: dict[str, dict[str, Any]] = {split: self.result.get(split) or {} for split in _SPLITS[1:]}
         names = list(dict.fromkeys(name for found in measures.values() for name in found))
         head = f"<b>{escape(self._objective())}</b>, {self.state}, {len(self.journal)} epochs: {escape(str(self.path))}"
         if self.state == "failed":
             return f"<p>{head}<br>{escape(str(self.result.get('message')))}</p>"
         if not names:
             return f"<p>{head}</p>"
-        lines = [[split, *(short(found.get(name)) for name in names)] for split, found in measures.items() if found]
+        lines = [[split, *(_short(found.get(name)) for name in names)] for split, found in measures.items() if found]
         epoch = self.result.get("selected_epoch")
-        return f"<p>{head}</p>" + html_table([f"epoch {epoch}", *names], lines)
+        return f"<p>{head}</p>" + _html_table([f"epoch {epoch}", *names], lines)
 
     def _objective(self) -> str:
         objective = self.recipe.get("objective")
@@ -155,11 +157,9 @@ class Comparison:
 
     Attributes:
         read: What the report is made of: variants, their runs by seed, and those that failed.
-        measured: One `report.Row` a variant: means, deviations and paired differences.
     """
 
     read: report.Comparison
-    measured: Sequence[report.Row]
 
     @classmethod
     def load(cls, path: str | Path) -> Comparison:
@@ -173,8 +173,11 @@ class Comparison:
             RunFolderError: When it is no such folder, ``comparison.json`` is damaged, or its runs are of
                 different data.
         """
-        read = report.load_comparison(path)
-        return cls(read, report.comparison_rows(read))
+        return cls(report.load_comparison(path))
+
+    @cached_property
+    def _rows(self) -> Sequence[report.Row]:
+        return report.comparison_rows(self.read)
 
     @property
     def path(self) -> Path:
@@ -198,11 +201,11 @@ class Comparison:
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns the lines of ``comparison.csv``, one a variant: fractions and nats, None where there is no number."""
-        return report.variants_as_cells(self.measured)
+        return report.variants_as_cells(self._rows)
 
     def table(self) -> DataFrame:
         """Returns `rows` as a pandas DataFrame."""
-        return data_frame(self.rows())
+        return _data_frame(self.rows())
 
     def run_rows(self) -> list[dict[str, Any]]:
         """Returns the lines of ``runs.csv``, one a run, with those that failed or have not finished."""
@@ -210,11 +213,11 @@ class Comparison:
 
     def run_table(self) -> DataFrame:
         """Returns `run_rows` as a pandas DataFrame."""
-        return data_frame(self.run_rows())
+        return _data_frame(self.run_rows())
 
     def verdict(self) -> str:
         """Returns what the comparison shows, in plain words, as the report begins."""
-        return "\n".join(report.verdict(self.read, self.measured))
+        return "\n".join(report.verdict(self.read, self._rows))
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the report, one HTML page, and returns where it is.
@@ -252,9 +255,42 @@ class Comparison:
         return f"Comparison({str(self.path)!r}, variants={self.variants}, seeds={self.seeds})"
 
     def _repr_html_(self) -> str:
-        shown = [measure for measure in ALL_MEASURES if any(measure.attribute in row.measures for row in self.measured)]
+        shown = [measure for measure in ALL_MEASURES if any(measure.attribute in row.measures for row in self._rows)]
         headings = [f"{measure.heading} {measure.unit}".strip() for measure in shown]
-        lines = [[row.name, str(row.n), *(measure.text(row) for measure in shown)] for row in self.measured]
+        lines = [[row.name, str(row.n), *(measure.text(row) for measure in shown)] for row in self._rows]
         verdict = "<br>".join(escape(line) for line in self.verdict().splitlines())
-        plot = report.forest_plot(self.read, self.measured)
-        return f"<p>{verdict}</p>{plot}{html_table(['variant', 'n', *headings], lines)}"
+        plot = report.forest_plot(self.read, self._rows)
+        return f"<p>{verdict}</p>{plot}{_html_table(['variant', 'n', *headings], lines)}"
+
+
+def _flat_epoch(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a journal's line with a key for each measure: ``validation_error``."""
+    flat: dict[str, Any] = {}
+    for key, value in entry.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}_{name}": part for name, part in value.items()}
+        elif key not in _SPLITS:  # an epoch without measures has None there, and no numbers
+            flat[key] = value
+    return flat
+
+
+def _data_frame(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
+    """Returns rows of equal keys as a DataFrame; None where there is no number becomes NaN."""
+    import pandas  # here, so that `import labelembed` stays light
+
+    frame = pandas.DataFrame(list(rows))
+    # A column without one number is of numbers all the same, as in the CSV file read back.
+    return frame.astype({column: "float64" for column in frame if frame[column].isna().all()})
+
+
+def _short(value: object) -> str:
+    """Returns a number in four digits, and a dash for anything else."""
+    known = number_in(value)
+    return NOTHING if known is None else f"{known:.4g}"
+
+
+def _html_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Returns a small table of cells as HTML."""
+    import pandas
+
+    return str(pandas.DataFrame(list(lines), columns=list(headings)).to_html(index=False, border=0))

@@ -138,13 +138,9 @@ def test_pickle_under_every_name_is_never_loaded(which, runs, tmp_path, figure):
         (folder / name).write_bytes(pickle_bomb(tmp_path / "sentinel"))
         if name.parts[0] == "checkpoints" and name.name != "manifest.json":
             vouch_for(folder / name.parent)
+        card = ["export", folder, "--format", "card"]
         with watched(folder, Path(os.environ["LABELEMBED_CACHE"])) as done:
-            for words in (
-                ["resume", folder],
-                ["evaluate", folder],
-                ["neighbours", folder],
-                ["export", folder, "--format", "card"],
-            ):
+            for words in (["resume", folder], ["evaluate", folder], ["labels", folder], card):
                 called = call(*words)
                 assert called.code in (0, 2), called.err
                 assert "Traceback" not in called.err
@@ -191,7 +187,7 @@ def test_link_out_of_the_folder_is_refused_and_not_followed(name, runs, tmp_path
         for words in (
             ["resume", folder],
             ["evaluate", folder],
-            ["neighbours", folder],
+            ["labels", folder],
             ["export", folder, "--format", "card"],
             ["report", folder],
         ):
@@ -234,5 +230,5 @@ def test_comparison_of_a_folder_elsewhere_is_refused(tmp_path):
         variant = {"name": "a", "folder": name, "objective": {"name": "one_hot"}}
         about = {"format": 1, "recipe": "r", "baseline": "a", "seeds": [0], "variants": [variant]}
         (tmp_path / "c" / "comparison.json").write_text(json.dumps(about))
-        with pytest.raises(RunFolderError, match="the name of a folder"):
+        with pytest.raises(RunFolderError, match="a folder's name"):
             write_report(tmp_path / "c")

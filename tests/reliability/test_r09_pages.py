@@ -155,7 +155,8 @@ def faults_of_card(text: str) -> list[str]:
 
 
 def written_or_refused(verb: str, folder: Path, out: Path) -> list[str]:
-    called = call(verb, folder, "-o", out)
+    words = ["report", folder] if verb == "report" else ["export", folder, "--format", "card"]
+    called = call(*words, "-o", out)
     faults = [] if called.code in (0, 2) else [f"exit code {called.code}"]
     if called.code == 0:
         text = out.read_text(encoding="utf-8")

@@ -29,9 +29,7 @@ from labelembed.cli.options import (
 from labelembed.cli.program import verb
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from labelembed import report
+    from labelembed.results import Comparison
 
 
 @verb(
@@ -89,27 +87,26 @@ def compare(
     where: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device}
     with until_stopped(f"{recipe or name}, --out {out}"):
         found, failed = make_comparison(chosen, name, out, **what, **where, track=trackers, quiet=quiet)
-    say_comparison(found.read, found.measured, failed, as_json=as_json)
+    say_comparison(found, failed, as_json=as_json)
 
 
-def say_comparison(
-    comparison: report.Comparison, rows: Sequence[report.Row], failed: dict[str, str], *, as_json: bool
-) -> None:
+def say_comparison(found: Comparison, failed: dict[str, str], *, as_json: bool) -> None:
     """Prints what a comparison shows; raises TrainingError where runs have failed."""
     from labelembed import report
     from labelembed.errors import TrainingError
 
     if as_json:
-        typer.echo(json.dumps(report.rows_as_json(rows), allow_nan=False))
+        typer.echo(json.dumps(found.rows(), allow_nan=False))
     else:
-        typer.echo("\n".join(report.verdict(comparison, rows)) + "\n")
-        report.print_comparison(rows)
-        for line in report.tuning_lines(comparison):
+        typer.echo(found.verdict() + "\n")
+        report.print_comparison(found.read)
+        for line in report.tuning_lines(found.read):
             typer.echo(f"Tuned: {line}")
-        out = comparison.path
-        typer.echo(f"report: {out / 'report.html'}    table: {out / 'comparison.csv'}")
+        typer.echo(f"report: {found.path / 'report.html'}    table: {found.path / 'comparison.csv'}")
     # A run that could not even begin has left no word in its folder.
-    failed = failed | {f"{row.name} seed {seed}": why for row in rows for seed, why in row.failed.items()}
+    failed = failed | {
+        f"{one.name} seed {seed}": why for one in found.read.variants for seed, why in one.failed.items()
+    }
     if failed:
         heading = f"{len(failed)} run{'s' if len(failed) != 1 else ''} failed; the same command tries again"
         reasons = [f"{name}: {(why.splitlines() or ['no reason'])[0]}" for name, why in failed.items()]

@@ -52,4 +52,4 @@ def distill(
             device=device,
             quiet=quiet,
         )
-    say_comparison(found.read, found.measured, failed, as_json=as_json)
+    say_comparison(found, failed, as_json=as_json)

@@ -162,7 +162,7 @@ def _wordnet_distances(names: tuple[str, ...], senses: Path | None) -> Tensor:
 
 
 def _export(found: dict[str, LabelGeometry], folder: Path, reference: Tensor | None) -> list[Path]:
-    from labelembed.report.label_files import export_geometry
+    from labelembed.report.catalogue import export_geometry
 
     written = export_geometry(found[_LEARNED], folder, reference=reference)
     if _MEANS in found:

@@ -9,8 +9,8 @@ from labelembed.report.model_card import model_card, write_card
 from labelembed.report.notes import table_notes
 from labelembed.report.page import write_comparison, write_report
 from labelembed.report.table import Row, comparison_rows
-from labelembed.report.table_files import rows_as_json, runs_as_cells, variants_as_cells, write_csv, write_runs_csv
-from labelembed.report.table_printing import print_comparison, rich_table
+from labelembed.report.table_files import runs_as_cells, variants_as_cells, write_csv, write_runs_csv
+from labelembed.report.table_texts import print_comparison, rich_table
 from labelembed.report.tuning_shown import tuning_lines, tuning_rows
 from labelembed.report.verdict import verdict
 
@@ -26,7 +26,6 @@ __all__ = [
     "model_card",
     "print_comparison",
     "rich_table",
-    "rows_as_json",
     "runs_as_cells",
     "table_notes",
     "tuning_lines",

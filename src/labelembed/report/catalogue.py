@@ -1,17 +1,24 @@
-"""Single figures by name, as files for a paper."""
+"""Single figures by name as files for a paper, and a label geometry as files."""
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
+import numpy as np
+from torch import Tensor
+
 from labelembed.errors import RunFolderError, nearest, unknown_name
+from labelembed.geometry import LabelGeometry, label_plane, linkage, to_json
+from labelembed.geometry.clustering import LinkageMethod
 from labelembed.report.comparison import Comparison, VariantRuns
 from labelembed.report.curves import curve_measures, curve_sketch
 from labelembed.report.drawing import Sketch
 from labelembed.report.errors_seen import confusion_table, seen_errors
 from labelembed.report.forest import forest_sketch
 from labelembed.report.gathering import chosen_variant, load_several
-from labelembed.report.label_figures import groups_for
+from labelembed.report.label_figures import dendrogram, groups_for, label_map, map_stress
 from labelembed.report.label_matrix import Panel, label_matrix
 from labelembed.report.label_section import label_figures
 from labelembed.report.ranking import best_method, drawn_variants, series_positions
@@ -19,6 +26,7 @@ from labelembed.report.reliability import reliability_figure
 from labelembed.report.sentences_seen import seen_sentences
 from labelembed.report.similarities import label_similarities
 from labelembed.report.table import comparison_rows
+from labelembed.report.writing import write_text
 
 FIGURES = ("forest", "curves", "heatmap", "dendrogram", "map", "reliability", "confusion", "attention")
 _NEEDS = {
@@ -103,7 +111,7 @@ def _curves(comparison: Comparison, measure: str | None, *, log: bool) -> Sketch
 def _of_one(variant: VariantRuns, comparison: Comparison, name: str, *, groups: str | Path | None) -> Sketch | None:
     if name == "attention":
         seen = seen_sentences(comparison, variant)
-        return seen.maps[0] if seen is not None and seen.maps else None
+        return next(iter(seen["maps"]), None) if seen is not None else None
     similarities = label_similarities(variant)
     if similarities is None or not similarities.names:
         why = "" if similarities is None else f": {next(iter(similarities.left_out.values()))}"
@@ -120,3 +128,43 @@ def _of_one(variant: VariantRuns, comparison: Comparison, name: str, *, groups: 
     found = groups_for(similarities.names, groups)
     figures, _ = label_figures([(variant, similarities)], found, key=name, any_stress=True)
     return figures.get(name)
+
+
+def export_geometry(
+    geometry: LabelGeometry, folder: Path, *, method: LinkageMethod = "average", reference: Tensor | None = None
+) -> list[Path]:
+    """Writes dendrogram.svg, map.svg, heat-map.svg, tree.json and distances.csv; returns their paths.
+
+    Args:
+        geometry: Two labels or more, at most `MOST_LABELS`.
+        folder: Made where it is not there.
+        method: How groups of labels join.
+        reference: [C, C] distances, nan rows for labels that it lacks, over which the map is laid: WordNet's. The map
+            is then of the labels it has.
+
+    Raises:
+        ValueError: When the geometry is too large, or the method does not fit it.
+        RunFolderError: When a file cannot be written.
+    """
+    names = geometry.names
+    distances = geometry.distances().numpy()
+    joined = linkage(geometry, method)
+    apart = np.where(np.eye(len(names), dtype=bool), np.nan, distances)
+    nearer = np.nanmean(apart, axis=1, keepdims=True) / np.maximum(apart, 1e-12)
+    plane = label_plane(distances, reference)
+    shown = [names[number] for number in plane.labels]
+    written = io.StringIO()
+    table = csv.writer(written, lineterminator="\n")
+    table.writerow(["label", *names])
+    table.writerows([name, *row] for name, row in zip(names, distances.tolist(), strict=True))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{folder}: cannot be made ({error.strerror})") from error
+    return [
+        dendrogram(names, joined).save(folder / "dendrogram.svg"),
+        label_map(shown, plane, stress=map_stress(distances, plane)).save(folder / "map.svg"),
+        label_matrix(names, joined, [Panel("times nearer than the mean label", nearer)]).save(folder / "heat-map.svg"),
+        write_text(folder / "tree.json", to_json(joined, names)),
+        write_text(folder / "distances.csv", written.getvalue()),
+    ]

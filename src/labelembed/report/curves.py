@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from labelembed.report.comparison import Comparison
 from labelembed.report.drawing import Sketch, add_legend, line_style, series_colour, series_number
-from labelembed.report.formatting import number, wrapped
-from labelembed.report.markup import packed_json, six_digits
+from labelembed.report.formatting import number, packed_json, six_digits, wrapped
 from labelembed.report.ranking import drawn_variants, others_note, series_positions
 
 if TYPE_CHECKING:

@@ -1,39 +1,39 @@
-"""What a variant's runs get wrong: distinct examples, confused labels, how sure they were."""
+"""What runs get wrong, and what the page says of it: distinct examples, confused labels, the worst in detail."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.errors import RunFolderError
 from labelembed.metrics import mantel_test
-from labelembed.report.comparison import RunRecord, VariantRuns
+from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
 from labelembed.report.evidence_files import Bins, ErrorEvidence, WorstExample, read_evidence
+from labelembed.report.formatting import counted, listed, number, p_text, seeds_text, shortened
 from labelembed.report.similarities import LabelSimilarities
+from labelembed.report.tables import Cell, Heading, Line, Table
+from labelembed.special_tokens import SPECIAL_TOKENS
 from labelembed.training.run_folder import RunFolder
 
 _MOST_WORST = 12
+_MOST_CONFUSED = 10
+_LEVEL = 0.05
+_NAME_LENGTH = 40
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Confidence and accuracy in bins of equal width, the examples of all runs together.
-
-    Attributes:
-        count: [bins], over all runs.
-        confidence: [bins], nan where there are none.
-        accuracy: [bins], nan where there are none.
-        runs: How many runs there are.
-    """
+    """Count, confidence and accuracy [bins] in bins of equal width, of all runs together; nan where a bin is empty."""
 
     count: NDArray[np.float64]
     confidence: NDArray[np.float64]
     accuracy: NDArray[np.float64]
-    runs: int
 
 
 @dataclass(frozen=True)
@@ -151,34 +151,19 @@ def _added(found: list[Bins]) -> Reliability:
         with np.errstate(invalid="ignore"):
             return np.asarray((counts * table).sum(axis=0) / np.where(total > 0, total, np.nan))
 
-    return Reliability(
-        total, mean([one.confidence for one in found]), mean([one.accuracy for one in found]), len(found)
-    )
+    return Reliability(total, mean([one.confidence for one in found]), mean([one.accuracy for one in found]))
 
 
-class ConfusedLikeness(NamedTuple):
-    """Whether similar labels are the confused ones.
-
-    Attributes:
-        correlation: Spearman's rank correlation, over all pairs of labels, of how similar two are and how often they
-            are confused, whichever way; nan where either is the same for all pairs.
-        p_value: Two-sided p of `correlation` by Mantel's permutation test; nan where that is.
-        pairs: Over how many pairs.
-        nearest: The share of the mistakes in which the predicted class is the label nearest to the true one.
-        chance: What that share would be by chance.
-    """
-
-    correlation: float
-    p_value: float
-    pairs: int
-    nearest: float
-    chance: float
-
-
-def confused_likeness(errors: SeenErrors, similarities: LabelSimilarities) -> ConfusedLikeness | None:
+def confused_likeness(errors: SeenErrors, similarities: LabelSimilarities) -> dict[str, float] | None:
     """Returns whether similar labels are the confused ones, of the labels that are drawn.
 
     None where there are fewer than three labels, other labels than those of the errors, or no mistake.
+
+    Returns:
+        `correlation`, Spearman's rank correlation over all `pairs` of labels of how similar two are and how often they
+        are confused, whichever way, and its two-sided `p_value` by Mantel's permutation test; both nan where either is
+        the same for all pairs. `nearest`, the share of the mistakes in which the predicted class is the label nearest
+        to the true one, and `chance`, what that would be by chance.
     """
     confused = confusion_table(errors, similarities)
     if confused is None or len(confused) < 3 or not confused.any():
@@ -187,7 +172,13 @@ def confused_likeness(errors: SeenErrors, similarities: LabelSimilarities) -> Co
     correlation, p_value = mantel_test(likeness + likeness.T, confused + confused.T)
     np.fill_diagonal(likeness, -np.inf)
     nearest = confused[np.arange(count), likeness.argmax(axis=1)].sum() / confused.sum()
-    return ConfusedLikeness(correlation, p_value, count * (count - 1) // 2, float(nearest), 1 / (count - 1))
+    return {
+        "correlation": correlation,
+        "p_value": p_value,
+        "pairs": count * (count - 1) // 2,
+        "nearest": float(nearest),
+        "chance": 1 / (count - 1),
+    }
 
 
 def confusion_table(errors: SeenErrors, similarities: LabelSimilarities) -> NDArray[np.float64] | None:
@@ -200,3 +191,108 @@ def confusion_table(errors: SeenErrors, similarities: LabelSimilarities) -> NDAr
         if 0 <= true - first < count and 0 <= predicted - first < count:
             table[true - first, predicted - first] = times
     return table
+
+
+# ------------------------------------------------------------------------------------------------------ on the page
+
+
+def error_section(
+    comparison: Comparison,
+    method: VariantRuns | None,
+    errors: Mapping[str, SeenErrors],
+    similarities: Mapping[str, LabelSimilarities],
+) -> dict[str, Any] | None:
+    """Returns what the page says of errors; None where no run left diagnostics of them.
+
+    Args:
+        comparison: What is shown.
+        method: The variant that the verdict is about.
+        errors: What the variants get wrong, by name.
+        similarities: What the variants learned about labels, by name.
+
+    Returns:
+        `split`; `silent`, which runs left no diagnostics; `detailed`, of the method and the baseline each: `variant`,
+        `sentences`, the table `confused` with the numbers of its labels in the figures as `labels`, `names` of the
+        classes, and `worst`, the examples with the highest loss of the run with `worst_seed`.
+    """
+    if not errors:
+        return None
+    silent = [
+        f"{name}, {seeds_text(found.unknown)}: {next(iter(found.unknown.values()))}"
+        for name, found in errors.items()
+        if found.unknown
+    ]
+    older = [variant.name for variant in comparison.variants if variant.runs and variant.name not in errors]
+    if older:
+        silent.append(f"{listed(older)}: the runs left no evidence of their errors, as those of older versions")
+    shown = {one.name: one for one in (method, comparison.baseline_runs) if one is not None and one.name in errors}
+    detailed = [_detail(one, errors[name], similarities.get(name)) for name, one in shown.items()]
+    return {"split": next(iter(errors.values())).split, "detailed": detailed, "silent": silent}
+
+
+def _detail(variant: VariantRuns, errors: SeenErrors, similarities: LabelSimilarities | None) -> dict[str, Any]:
+    found = next(iter(variant.runs.values())).data().get("names")
+    names, first = [str(name) for name in found] if isinstance(found, list) else [], 0
+    if similarities is not None and len(similarities.names) + similarities.skipped == errors.labels:
+        first = similarities.skipped
+        names = [*SPECIAL_TOKENS[:first], *similarities.names]
+    if len(names) != errors.labels:
+        names = [str(label) for label in range(errors.labels)]
+    names = [shortened(name, _NAME_LENGTH) for name in names]
+    alike = confused_likeness(errors, similarities) if similarities is not None and similarities.names else None
+    confused = errors.confused(_MOST_CONFUSED)
+    return {
+        "variant": variant.name,
+        "sentences": [text for text in (_how_many(errors), _correlation_text(alike)) if text],
+        "confused": _confused(errors, confused, names),
+        "labels": [(true - first, predicted - first) for true, predicted, _ in confused],
+        "names": names,
+        "worst": errors.worst,
+        "worst_seed": errors.worst_seed,
+    }
+
+
+def _how_many(errors: SeenErrors) -> str:
+    """Returns how many distinct examples are wrong."""
+    if errors.ever_wrong is None:
+        return f"{errors.mistakes:,} wrong predictions in {counted(errors.runs, 'run')}."
+    of = f"{errors.ever_wrong:,} of {errors.examples:,} {errors.split} examples"
+    if errors.runs == 1:
+        return f"{of} are wrong."
+    return (
+        f"{of} are wrong in at least one of {counted(errors.runs, 'run')}, {errors.always_wrong:,} in every one; "
+        f"{number(errors.mistakes / errors.runs, 1)} in a run."
+    )
+
+
+def _correlation_text(alike: Mapping[str, float] | None) -> str:
+    if alike is None:
+        return ""
+    first, chance = number(100 * alike["nearest"], 1), number(100 * alike["chance"], 1)
+    text = (
+        f"In {first} % of the mistakes the predicted class is the label nearest to the true one; by chance it would be "
+        f"{chance} %."
+    )
+    if math.isnan(alike["correlation"]):
+        return text
+    more = "more" if alike["correlation"] > 0 else "less"
+    strength = f"the more similar two labels are, the {more} they are confused"
+    strength = strength if alike["p_value"] <= _LEVEL else "no relation is shown"
+    return text + (
+        f" Rank correlation of similarity and confusion over {alike['pairs']:,} pairs of labels: "
+        f"{number(alike['correlation'], 2)} (p = {p_text(alike['p_value'])} by Mantel's test: {strength})."
+    )
+
+
+def _confused(errors: SeenErrors, confused: Sequence[tuple[int, int, int]], called: Sequence[str]) -> Table:
+    headings = [Heading("true class"), Heading("predicted class", is_text=True), Heading("a run")]
+    headings += [Heading("of the class", "%")] if errors.of_label is not None else []
+    lines = []
+    for true, predicted, count in confused:
+        a_run = count / errors.runs
+        cells = [Cell(called[predicted]), Cell(number(a_run, 1), a_run)]
+        if errors.of_label is not None:
+            share = 100 * a_run / max(int(errors.of_label[true]), 1)
+            cells.append(Cell(number(share, 1), share))
+        lines.append(Line(called[true], cells))
+    return Table("confused", "Most confused", headings, lines)

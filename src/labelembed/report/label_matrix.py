@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Of more labels the matrix has no names, and of many more its cells are means over blocks.
-_MOST_BESIDE, _MOST_CELLS = 40, 150
+MOST_BESIDE, _MOST_CELLS = 40, 150
 # A picture has so many pixels a side at least: viewers other than browsers blur what they enlarge.
 _LEAST_PIXELS = 300
 # Seen on white and on black: lift above 1, below 1, and how often confused. Paper is a lift of 1.
-_MORE, _LESS, _CONFUSED = (36, 123, 190), (219, 109, 36), (178, 72, 160)
-_OWN = (128, 128, 128, 70)
+_MORE, _LESS, _CONFUSED = (0.14, 0.48, 0.75), (0.86, 0.43, 0.14), (0.7, 0.28, 0.63)
+_OWN = (0.5, 0.5, 0.5, 0.27)
 _PALE = 0.25
+Box = tuple[float, float, float, float]
 
 
 class Panel(NamedTuple):
@@ -60,7 +61,7 @@ def label_matrix(
         caption: What a reader must know to read it.
     """
     order, count = leaf_order(joined), len(names)
-    named = count <= _MOST_BESIDE
+    named = count <= MOST_BESIDE
     shown = [short_label(names[label], 20) for label in order]
     letters = 8.5 if count <= 20 else 6.5
     longest = max(len(name) + name.count("\u2581") for name in shown)  # the mark of a subword is a wide letter
@@ -81,14 +82,18 @@ def label_matrix(
     def paint(figure: Figure) -> None:
         figure.set_layout_engine("none")
 
-        def box(left: float, upper: float, wide: float, high: float) -> tuple[float, float, float, float]:
+        def box(left: float, upper: float, wide: float, high: float) -> Box:
             return (left / width, 1 - (upper + high) / height, wide / width, high / height)
 
         for place, (panel, table) in enumerate(zip(panels, tables, strict=True)):
             left = tree + (place % columns) * (side + name_width + gap) + name_width
             upper = top + (place // columns) * step
             axes = figure.add_axes(box(left, upper, side, side))
-            _square(axes, _colours(table, reach, confusions=panel.confusions), len(table))
+            times, edge = -(-_LEAST_PIXELS // len(table)), len(table) - 0.5
+            blocks = table.repeat(times, axis=0).repeat(times, axis=1)
+            _painted(axes, blocks, reach, (-0.5, edge, edge, -0.5), confusions=panel.confusions)
+            axes.tick_params(length=0)
+            axes.spines[:].set(visible=True, linewidth=0.4, alpha=0.4)
             axes.set_title(
                 "\n".join(wrap(shortened(panel.title, int(side * 26)), int(side * 13))[:2]), loc="left", fontsize=8.5
             )
@@ -106,7 +111,7 @@ def label_matrix(
             draw_branches(branches, joined, [None] * count, coloured=False, thick=1.0)
             branches.set_axis_off()
         if lifts:
-            _scale(figure, box(tree + name_width, height - 0.36, min(side, 2.4), 0.11), reach)
+            _scale(figure.add_axes(box(tree + name_width, height - 0.36, min(side, 2.4), 0.11)), reach)
 
     description = f"Matrix of {count:,} labels in the order of their tree: {', '.join(shown[:10])}"
     description += f"{', ...' if count > 10 else ''}. The list of nearest labels says the same in words."
@@ -127,42 +132,25 @@ def _reach(tables: Sequence[NDArray[np.float64]]) -> float:
     return float(np.clip(np.ceil(np.quantile(above, 0.99)), 1, 4)) if above.size else 1.0
 
 
-def _colours(table: NDArray[np.float64], reach: float, *, confusions: bool) -> NDArray[np.uint8]:
-    """Returns [L, L, 4]: paper where nothing is to be seen, so that it lies on white as on black."""
-    pixels = np.zeros((*table.shape, 4), dtype=np.uint8)
+def _painted(axes: Axes, table: NDArray[np.float64], reach: float, extent: Box, *, confusions: bool = False) -> None:
+    """Paints a table: paper where nothing is to be seen, so that it lies on white as on black."""
+    from matplotlib.colors import LinearSegmentedColormap
+
     if confusions:
         known = np.where(np.isfinite(table), table, 0.0)
-        shares = np.sqrt(known / max(float(known.max()), 1e-300))
-        pixels[..., :3], pixels[..., 3] = _CONFUSED, np.rint(255 * shares).astype(np.uint8)
+        nodes = [(0.0, (*_CONFUSED, 0.0)), (1.0, (*_CONFUSED, 1.0))]
+        levels, ends = np.sqrt(table / max(float(known.max()), 1e-300)), (0.0, 1.0)
     else:
-        levels = np.log2(_positive(table)) / reach
-        pixels[..., :3] = np.where(levels[..., None] >= 0, _MORE, _LESS)
         # A lift below 1 is most of a matrix and says little: it stays pale.
-        levels = np.where(levels >= 0, levels, _PALE * -levels).clip(0, np.where(levels >= 0, 1, _PALE))
-        pixels[..., 3] = np.rint(255 * levels).astype(np.uint8)
-    pixels[~np.isfinite(table)] = _OWN
-    return pixels
+        nodes = [(0.0, (*_LESS, _PALE)), (0.5, (*_LESS, 0.0)), (0.5, (*_MORE, 0.0)), (1.0, (*_MORE, 1.0))]
+        levels, ends = np.where(np.isfinite(table), np.log2(_positive(table)), np.nan), (-reach, reach)
+    colours = LinearSegmentedColormap.from_list("labels", nodes)
+    colours.set_bad(_OWN)
+    axes.imshow(levels, cmap=colours, vmin=ends[0], vmax=ends[1], extent=extent, interpolation="none", aspect="auto")
 
 
-def _square(axes: Axes, pixels: NDArray[np.uint8], count: int) -> None:
-    times = -(-_LEAST_PIXELS // count)
-    blocks = pixels.repeat(times, axis=0).repeat(times, axis=1)
-    extent = (-0.5, count - 0.5, count - 0.5, -0.5)
-    axes.imshow(blocks, extent=extent, interpolation="none", aspect="auto")
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set(visible=True, linewidth=0.4, alpha=0.4)
-
-
-def _scale(figure: Figure, box: tuple[float, float, float, float], reach: float) -> None:
-    axes = figure.add_axes(box)
-    powers = np.linspace(-reach, reach, 65)
-    axes.imshow(
-        _colours(2.0 ** powers[None], reach, confusions=False),
-        extent=(-reach, reach, 0.0, 1.0),
-        aspect="auto",
-        interpolation="none",
-    )
+def _scale(axes: Axes, reach: float) -> None:
+    _painted(axes, 2.0 ** np.linspace(-reach, reach, 65)[None], reach, (-reach, reach, 0.0, 1.0))
     step = 1 if reach <= 2 else 2
     whole = [power for power in range(-4, 5) if abs(power) <= reach and power % step == 0]
     axes.set_xticks(whole, [f"{2**power}\u00d7" if power >= 0 else f"1/{2**-power}" for power in whole], fontsize=7.5)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,17 +13,15 @@ from labelembed.geometry import label_plane
 from labelembed.report.comparison import VariantRuns
 from labelembed.report.drawing import Sketch
 from labelembed.report.errors_seen import SeenErrors, confusion_table
-from labelembed.report.formatting import counted, number, shortened
+from labelembed.report.formatting import counted, number, packed, packed_json, shortened
 from labelembed.report.label_figures import MOST_LABEL_NAMES, LabelGroups, dendrogram, groups_for, label_map, map_stress
-from labelembed.report.label_matrix import Panel, label_matrix
-from labelembed.report.markup import packed, packed_json
+from labelembed.report.label_matrix import MOST_BESIDE, Panel, label_matrix
 from labelembed.report.similarities import DRAWN_LABELS, LabelSimilarities, Neighbours
 
 #: A map that loses more of the distances than this misleads.
 MOST_STRESS = 0.2
 _MOST_PANELS = 3
 _OF_VECTORS = " (of vectors)"
-_MOST_VARIANTS = 12
 _LISTED, _LISTED_OF_OTHERS, _NEAREST = 200, 20, 5
 _SEARCHED, _MOST_NEIGHBOURS = 20, 700_000
 _NAME_LENGTH, _LONGEST_NAME, _LONGEST_TITLE = 40, 300, 10_000
@@ -35,62 +32,27 @@ _UNITS = {
 }
 
 
-class NearestLabels(NamedTuple):
-    """The nearest labels of one variant, as the page lists them.
-
-    Attributes:
-        variant: Whose.
-        unit: What the numbers beside the names are.
-        stability: How far the seeds agree, a sentence.
-        lines: For each label its number, its name, the whole name where that is longer (else empty), the nearest as
-            (number, name, text, value), and in how many seeds the first is the nearest.
-        of: How many labels there are.
-        left_out: Why runs take no part.
-    """
-
-    variant: str
-    unit: str
-    stability: str
-    lines: list[tuple[int, str, str, list[tuple[int, str, str, float]], str]]
-    of: int
-    left_out: list[str]
-
-
-@dataclass(frozen=True)
-class LabelSection:
-    """What the page says of labels.
-
-    Attributes:
-        figures: Matrix, tree and map, those that there are.
-        order: The labels' numbers from top to bottom of the matrix.
-        nearest: Of each variant that learned something about labels.
-        search: What the search box looks in, as JSON values; None without labels.
-        notes: What is not shown and why.
-    """
-
-    figures: dict[str, Sketch] = field(default_factory=dict)
-    order: list[int] = field(default_factory=list)
-    nearest: list[NearestLabels] = field(default_factory=list)
-    search: dict[str, Any] | None = None
-    notes: list[str] = field(default_factory=list)
-
-
 def label_section(
     learned: Sequence[tuple[VariantRuns, LabelSimilarities]],
     errors: SeenErrors | None = None,
     groups: str | Path | None = None,
-) -> LabelSection | None:
+) -> dict[str, Any] | None:
     """Returns what the page says of labels; None where no variant left any.
 
     Args:
         learned: The variants that left a geometry, the one that the verdict is about first.
         errors: What the first variant gets wrong, for the matrix of confusions.
         groups: Colours tree and map; see `groups_for`.
+
+    Returns:
+        `figures`, see `label_figures`, and `tree`, whether the page draws the tree by itself; `order`, the labels'
+        numbers from top to bottom of the matrix; `nearest` of each variant, see `_nearest`; `search`, what the search
+        box looks in, as JSON values (None without labels); `notes`, what is not shown and why.
     """
-    readable = [(variant, found) for variant, found in learned[:_MOST_VARIANTS] if len(found.names) > 1]
+    readable = [(variant, found) for variant, found in learned if len(found.names) > 1]
     if not readable:
         left_out = [line for variant, found in learned for line in _left_out(variant, found)]
-        return LabelSection(notes=left_out) if left_out else None
+        return {"figures": {}, "nearest": [], "search": None, "notes": left_out} if left_out else None
     first = readable[0][1]
     names = first.names
     same = [(variant, found) for variant, found in readable if found.names == names]
@@ -101,13 +63,16 @@ def label_section(
     figures, more = label_figures(same, found_groups, errors, key="labels")
     more += [f"Colours of tree and map: {found_groups.source}."] if found_groups is not None else []
     search, cut = _search(same)
-    return LabelSection(
-        figures=figures,
-        order=first.order,
-        nearest=[_nearest(variant, found, place == 0) for place, (variant, found) in enumerate(same)],
-        search=search,
-        notes=[*notes, *more, *cut],
-    )
+    count = len(first.order)
+    return {
+        "figures": figures,
+        # Named, and not already beside the matrix without groups.
+        "tree": count <= MOST_LABEL_NAMES and (count > MOST_BESIDE or found_groups is not None),
+        "order": first.order,
+        "nearest": [_nearest(variant, found, place == 0) for place, (variant, found) in enumerate(same)],
+        "search": search,
+        "notes": [*notes, *more, *cut],
+    }
 
 
 def label_figures(
@@ -171,7 +136,12 @@ def _caption(first: LabelSimilarities, panels: Sequence[Panel]) -> str:
     return text + (" Purple: how often the row's class is predicted as the column's." if panels[-1].confusions else "")
 
 
-def _nearest(variant: VariantRuns, found: LabelSimilarities, is_first: bool) -> NearestLabels:
+def _nearest(variant: VariantRuns, found: LabelSimilarities, is_first: bool) -> dict[str, Any]:
+    """Returns the nearest labels of one variant, as the page lists them.
+
+    Each of `lines` has the label's number and name, the whole name where that is longer (else empty), the nearest as
+    (number, name, text, value), and in how many seeds the first is the nearest; `unit` is what the values are.
+    """
     small = len(found.names) <= DRAWN_LABELS
     near = found.neighbours(_NEAREST, min(_LISTED if is_first else _LISTED_OF_OTHERS, len(found.names)))
     lift, lines = found.lift, []
@@ -191,8 +161,14 @@ def _nearest(variant: VariantRuns, found: LabelSimilarities, is_first: bool) -> 
         agreed = f"{found.nearest_in[label]} of {found.runs}" if small and found.runs > 1 else ""
         lines.append((label, shortened(name, _NAME_LENGTH), whole, others, agreed))
     unit = _UNITS[found.kind] if small else {"share": "share of the soft target"}.get(found.kind, found.kind)
-    stability, left_out = _stability(found, small), _left_out(variant, found)
-    return NearestLabels(variant.name, unit, stability, lines, len(found.names), left_out)
+    return {
+        "variant": variant.name,
+        "unit": unit,
+        "stability": _stability(found, small),
+        "lines": lines,
+        "of": len(found.names),
+        "left_out": _left_out(variant, found),
+    }
 
 
 def _stability(found: LabelSimilarities, small: bool) -> str:
@@ -246,10 +222,3 @@ def _packed(near: Neighbours, scores: Any) -> dict[str, Any]:
     places = near.places.T.astype(np.uint32 if wide else np.uint16)
     rounded = (np.ascontiguousarray(scores.T, dtype="<f4").view(np.uint32) + 0x800) & np.uint32(0xFFFFF000)
     return {"k": int(near.places.shape[1]), "wide": bool(wide), "places": packed(places), "scores": packed(rounded)}
-
-
-def shows_tree(section: LabelSection) -> bool:
-    """Returns whether the page draws the tree by itself: named, and not already beside the matrix without groups."""
-    tree = section.figures.get("dendrogram")
-    count = len(section.order)
-    return tree is not None and count <= MOST_LABEL_NAMES and (count > 40 or "Coloured by" in tree.description)

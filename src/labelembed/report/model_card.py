@@ -1,37 +1,54 @@
 """A model card: what a run is, what it was trained on and reached, and what is not known of it, as Markdown.
 
-The header is YAML as Hugging Face's model cards have it.
+The header is YAML as Hugging Face's model cards have it. No folder of the machine is named: a card is read by others,
+whom they do not concern.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from labelembed.errors import DataError, RunFolderError
 from labelembed.metrics import is_extreme_temperature
-from labelembed.report.card_origin import (
-    as_yaml,
-    citations_of,
-    command_of,
-    data_of,
-    environment_lines,
-    folders_of,
-    recipe_without_folders,
-)
 from labelembed.report.columns import COST_MEASURES, MEASURES
 from labelembed.report.comparison import RunRecord, load_comparison
 from labelembed.report.formatting import NOTHING, counted, number, shortened
 from labelembed.report.run_checks import number_in
 from labelembed.report.table import RESULT_METRICS, comparison_rows
-from labelembed.report.table_export import markdown_text
+from labelembed.report.table_texts import markdown_text
 from labelembed.report.tuning_shown import tuning_rows
 from labelembed.report.verdict import verdict
 from labelembed.report.writing import write_text
 from labelembed.training.run_folder import RunFolder
 
+# An absolute path without spaces, up to its last part; not what follows the colon of an address.
+_FOLDERS = re.compile(r"(?<![\w/:.~])~?/(?:[^\s/]+/)+")
+# The same in an argument: behind `key=` or a variant's colon, relative too.
+_FOLDERS_OF_ARGUMENT = re.compile(r"[^=,:\[\]]*/(?=[^/=,:\[\]])")
+# Whose methods the objectives are.
+_PAPERS = {
+    "label_smoothing": "Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2016: *Rethinking the Inception Architecture for "
+    "Computer Vision.*",
+    "label_embedding": "Sun, Wei, Ren, Ma 2017: *Label Embedding Network: Learning Label Representation for Soft "
+    "Training of Deep Networks.*",
+    "adaptive_labels": "Yu, Verma 2022: *Improving model training via self-learned label representations.*",
+    "retrospection": "Deng, Zhang 2021: *Learning with retrospection.*",
+    "online_label_smoothing": "Zhang et al. 2021: *Delving deep into label smoothing.*",
+    "confidence_penalty": "Pereyra, Tucker, Chorowski, Kaiser, Hinton 2017: *Regularizing Neural Networks by "
+    "Penalizing Confident Output Distributions.*",
+    "teacher_free": "Yuan, Tay, Li, Wang, Feng 2020: *Revisiting Knowledge Distillation via Label Smoothing "
+    "Regularization.*",
+    "distillation": "Hinton, Vinyals, Dean 2015: *Distilling the Knowledge in a Neural Network.*",
+    "static_labels": "Chen, Li, Raghupathi, Lipson 2021: *Beyond Categorical Label Representations for Image "
+    "Classification.*",
+}
 LISTED_LABELS = 20
 _NEIGHBOURS = 3
 _LONGEST_TEXT = 1_000
@@ -82,8 +99,8 @@ def model_card(run: str | Path) -> str:
             raise RunFolderError(f"{folder / 'recipe.yaml'}: damaged, {block!r} is no mapping")
     names = {block: str(recipe[block].get("name")) for block in ("data", "model", "objective")}
     title = f"{' '.join(names.values())}, seed {record.seed}"
-    folders = folders_of(recipe)
-    data = data_of(environment, folders)
+    folders = _folders_of(recipe)
+    data = _data_of(environment, folders)
     task = _task(recipe, data)
     template = files("labelembed.report").joinpath("templates", "card.md").read_text(encoding="utf-8")
     surroundings = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
@@ -102,9 +119,9 @@ def model_card(run: str | Path) -> str:
         labels=_labels(folder),
         cost=[(one.heading_and_unit, one.text(row)) for one in COST_MEASURES if one.attribute in row.measures],
         comparison=_of_comparison(folder),
-        recipe=_fenced(as_yaml(recipe_without_folders(recipe)), "yaml"),
-        command=_fenced(command_of(environment), "sh"),
-        environment=environment_lines(environment, folders),
+        recipe=_fenced(_as_yaml(_recipe_without_folders(recipe)), "yaml"),
+        command=_fenced(_command_of(environment), "sh"),
+        environment=_environment_lines(environment, folders),
         selected=str(record.result.get("selected_by", "nothing known")),
         citations=citations_of(names["objective"]),
         has_test=record.result.get("test") is not None,
@@ -148,7 +165,7 @@ def _header(record: RunRecord, data: dict[str, Any], task: str, names: dict[str,
             digits = column.decimals + (2 if column.scale == 100 else 0)
             metrics.append({"type": name, "name": f"{split} {column.heading}", "value": round(value, digits)})
     dataset = {"name": shortened(str(data.get("source")), _LONGEST_TEXT), "type": names["data"]}
-    return as_yaml(
+    return _as_yaml(
         {
             "library_name": "labelembed",
             "pipeline_tag": task,
@@ -245,3 +262,95 @@ def _of_comparison(folder: Path) -> dict[str, Any] | None:
                 "tuned": f"{tuned[0].trials} trials over {'; '.join(tuned[0].space)}" if tuned else "",
             }
     return None
+
+
+# ------------------------------------------------------------- where a run comes from; of each path the last part
+
+
+def _without_folders(text: str, folders: Sequence[str] = ()) -> str:
+    """Returns a text with the last part of each absolute path in it.
+
+    Args:
+        text: The text.
+        folders: Folders that paths in it may lie in, with spaces in their names too.
+    """
+    for folder in sorted(folders, key=len, reverse=True):
+        inside = rf"(?<![\w.]){re.escape(folder)}"
+        text = re.sub(f"{inside}/", "", text)
+        text = re.sub(rf"{inside}(?![^\s,;:)'\"])", Path(folder).name.replace("\\", r"\\"), text)
+    return _FOLDERS.sub("", text)
+
+
+def _argument_without_folders(word: str) -> str:
+    """Returns an argument of a command with the last part of each path in it; an address stays.
+
+    Example:
+        >>> _argument_without_folders("data.path=/home/me/data/mnist/")
+        'data.path=mnist'
+    """
+    return word if "://" in word else _FOLDERS_OF_ARGUMENT.sub("", word.rstrip("/"))
+
+
+def _recipe_without_folders(values: Any) -> Any:
+    """Returns a recipe's values with the last part of each absolute path."""
+    if isinstance(values, dict):
+        return {key: _recipe_without_folders(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_recipe_without_folders(value) for value in values]
+    return Path(values).name if isinstance(values, str) and values.startswith(("/", "~/")) else values
+
+
+def _folders_of(recipe: Any) -> list[str]:
+    """Returns the folders in which the absolute paths in a recipe's values lie."""
+    if isinstance(recipe, str):
+        folder = Path(recipe).parent
+        return [str(folder)] if recipe.startswith("/") and folder.name else []
+    parts = recipe.values() if isinstance(recipe, dict) else recipe if isinstance(recipe, list) else []
+    return [folder for part in parts for folder in _folders_of(part)]
+
+
+def _as_yaml(values: dict[str, Any]) -> str:
+    """Returns values as YAML, in their order."""
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).strip()
+
+
+def _data_of(environment: dict[str, Any], folders: Sequence[str]) -> dict[str, Any]:
+    """Returns what ``environment.json`` says of the data; `notes` is a list of texts.
+
+    Args:
+        environment: What the file holds.
+        folders: See `_without_folders`.
+    """
+    found = environment.get("data")
+    data: dict[str, Any] = dict(found) if isinstance(found, dict) else {}
+    notes = data.get("notes")
+    if "source" in data:
+        data["source"] = _without_folders(str(data["source"]), folders)
+    return data | {"notes": [_without_folders(str(note), folders) for note in notes] if isinstance(notes, list) else []}
+
+
+def _command_of(environment: dict[str, Any]) -> str:
+    """Returns the command that made the run."""
+    words = environment.get("command")
+    if not isinstance(words, list):
+        return "labelembed train recipe.yaml"
+    return shlex.join(_argument_without_folders(str(word)) for word in words)
+
+
+def _environment_lines(environment: dict[str, Any], folders: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns (name, value) of what is known of the machine and the versions; for `folders` see `_without_folders`."""
+    packages = environment.get("packages")
+    versions = packages.items() if isinstance(packages, dict) else ()
+    lines = [
+        (key, "; ".join(map(str, told)) if isinstance(told := environment[key], list) else str(told))
+        for key in ("changes", "device", "processor", "python", "commit")
+        if environment.get(key)
+    ]
+    lines.append(("packages", ", ".join(f"{name} {version}" for name, version in versions if version)))
+    return [(name, _without_folders(value, folders)) for name, value in lines]
+
+
+def citations_of(objective: str) -> list[str]:
+    """Returns what to cite for a run with an objective, as Markdown: its paper, where it has one, and this package."""
+    paper = _PAPERS.get(objective)
+    return [*([paper] if paper else []), "The labelembed developers: *labelembed* (software), Apache-2.0."]

@@ -14,13 +14,11 @@ from labelembed.report.columns import COST_MEASURES
 from labelembed.report.comparison import Comparison, VariantRuns, load_comparison
 from labelembed.report.curves import curve_data, curve_measures, curve_sketch
 from labelembed.report.drawing import series_number
-from labelembed.report.error_section import error_section
-from labelembed.report.errors_seen import seen_errors
+from labelembed.report.errors_seen import error_section, seen_errors
 from labelembed.report.forest import forest_sketch
-from labelembed.report.formatting import counted
+from labelembed.report.formatting import breakable, counted, packed_json, script_json, typeset, unbroken
 from labelembed.report.gathering import load_several
-from labelembed.report.label_section import label_section, shows_tree
-from labelembed.report.markup import breakable, packed_json, script_json, typeset, unbroken
+from labelembed.report.label_section import label_section
 from labelembed.report.notes import failure_notes, reading_notes
 from labelembed.report.ranking import best_method, by_weight, series_positions
 from labelembed.report.reliability import reliability_figure
@@ -28,8 +26,8 @@ from labelembed.report.reproduction import describe_reproduction
 from labelembed.report.sentences_seen import seen_sentences
 from labelembed.report.similarities import label_similarities
 from labelembed.report.table import Row, comparison_rows
-from labelembed.report.table_export import tables_as_latex, tables_as_markdown
 from labelembed.report.table_files import write_csv, write_runs_csv
+from labelembed.report.table_texts import tables_as_latex, tables_as_markdown
 from labelembed.report.tables import report_tables
 from labelembed.report.verdict import full_verdict
 from labelembed.report.writing import write_text
@@ -92,22 +90,21 @@ def write_report(
     return write_text(place, tables_as_latex(tables) if format == "latex" else tables_as_markdown(tables))
 
 
-def write_comparison(out: Path, *, anew: bool) -> tuple[Comparison, Sequence[Row]]:
-    """Writes the tables and the page of a comparison beside its runs, and returns what they are made of.
+def write_comparison(out: Path, *, anew: bool) -> Comparison:
+    """Writes the tables and the page of a comparison beside its runs, and returns it.
 
     Args:
         out: The comparison folder.
         anew: Write the page even where the tables have not changed: drawing takes seconds.
     """
     comparison = load_comparison(out)
-    rows = comparison_rows(comparison)
     table, page = out / "comparison.csv", out / "report.html"
     before = table.read_bytes() if table.exists() else b""
-    write_csv(rows, table)
+    write_csv(comparison_rows(comparison), table)
     write_runs_csv(comparison, out / "runs.csv")
     if anew or not page.exists() or table.read_bytes() != before:
         write_report(out)
-    return comparison, rows
+    return comparison
 
 
 def _page(comparison: Comparison, groups: str | Path | None) -> str:
@@ -147,15 +144,15 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
     # Of many variants those that matter most, in the comparison's order.
     chosen = [one.name for one in order if one.name in errors][:_MOST_RELIABILITY]
     reliability = reliability_figure([(name, series[name], one) for name, one in errors.items() if name in chosen])
-    tree = labels is not None and shows_tree(labels)
+    drawn = labels["figures"] if labels else {}
     figures = {
         "forest": forest,
         "curves": bool(measures),
-        "heatmap": labels and labels.figures.get("heatmap"),
-        "dendrogram": tree,
-        "map": labels and labels.figures.get("map"),
+        "heatmap": drawn.get("heatmap"),
+        "dendrogram": labels and drawn and labels["tree"],
+        "map": drawn.get("map"),
         "reliability": reliability,
-        "attention": sentences and sentences.maps,
+        "attention": sentences and sentences["maps"],
     }
     return {
         "title": comparison.recipe if comparison.baseline is not None else comparison.variants[0].name,
@@ -176,7 +173,6 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
         "curve_data": curve_data(comparison, measures) if measures else None,
         "reliability": reliability,
         "labels": labels,
-        "tree": tree,
         "errors": error_section(comparison, method, errors, similarities),
         "sentences": sentences,
         "reproduction": describe_reproduction(comparison, [name for name, there in figures.items() if there]),

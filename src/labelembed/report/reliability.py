@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from labelembed.report.drawing import INK, Sketch, add_legend, line_style, series_colour
 from labelembed.report.errors_seen import Reliability, SeenErrors
@@ -29,9 +28,11 @@ def reliability_figure(found: Sequence[tuple[str, int, SeenErrors]], key: str = 
     """
     if not found:
         return None
-    calibrated = [(name, position, one.calibrated) for name, position, one in found if one.calibrated is not None]
-    panels: list[tuple[str, list[tuple[str, int, Reliability]]]] = [
-        ("before temperature scaling", [(name, position, one.reliability) for name, position, one in found])
+    calibrated = [
+        (name, position, one.calibrated, one.runs) for name, position, one in found if one.calibrated is not None
+    ]
+    panels: list[tuple[str, list[tuple[str, int, Reliability, int]]]] = [
+        ("before temperature scaling", [(name, position, one.reliability, one.runs) for name, position, one in found])
     ]
     if calibrated:
         panels.append(("after temperature scaling", calibrated))
@@ -40,8 +41,8 @@ def reliability_figure(found: Sequence[tuple[str, int, SeenErrors]], key: str = 
         axes_of = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (heading, lines) in zip(axes_of, panels, strict=True):
             axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
-            for name, position, one in lines:
-                known = _known(one)
+            for name, position, one, runs in lines:
+                known = one.count >= _FEWEST * runs
                 axes.plot(
                     100 * one.confidence[known],
                     100 * one.accuracy[known],
@@ -88,16 +89,11 @@ def reliability_figure(found: Sequence[tuple[str, int, SeenErrors]], key: str = 
     numbers += [
         [name, heading, int(count), sure, right]
         for heading, lines in panels
-        for name, _, one in lines
+        for name, _, one, _ in lines
         for count, sure, right in zip(one.count.tolist(), one.confidence.tolist(), one.accuracy.tolist(), strict=True)
         if count
     ]
     return Sketch(key, (7.6, 3.3), "Reliability", description, paint, caption, numbers)
-
-
-def _known(one: Reliability) -> NDArray[np.bool_]:
-    known: NDArray[np.bool_] = one.count >= _FEWEST * one.runs
-    return known
 
 
 def calibration_gap(found: Reliability) -> float:

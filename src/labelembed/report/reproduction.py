@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from labelembed.report.comparison import Comparison
 from labelembed.report.formatting import NOTHING, shortened
@@ -15,39 +15,18 @@ _LONGEST_VALUE = 160
 _NOT_SHOWN = ("command", "data.names", "published")
 
 
-class Reproduction(NamedTuple):
-    """What the page says about settings and origin.
-
-    Attributes:
-        objectives: For each variant its name and its objective's settings, as ``key=value``.
-        differences: Settings outside the objective that are not the same in all variants: the key, and its
-            value in each variant.
-        recipe: The YAML of the first finished run of the baseline, of the single run, or of any.
-        recipe_of: Whose it is.
-        commands: With which the runs were made.
-        figures: Commands that write the page's figures and tables as files.
-        environment: What that run ran on, as (name, value).
-        mixed: Names in the environment whose value is not the same in all runs.
-        seeds: Of the runs that have finished, as text.
-    """
-
-    objectives: list[tuple[str, list[str]]]
-    differences: list[tuple[str, list[str]]]
-    recipe: str
-    recipe_of: str
-    commands: list[str]
-    figures: list[str]
-    environment: list[tuple[str, str]]
-    mixed: list[str]
-    seeds: str
-
-
-def describe_reproduction(comparison: Comparison, figures: Sequence[str]) -> Reproduction:
+def describe_reproduction(comparison: Comparison, figures: Sequence[str]) -> dict[str, Any]:
     """Collects it from the runs' folders; what is damaged or missing there is left out.
 
     Args:
         comparison: What is shown.
         figures: The names of its figures, as `labelembed figure` takes them.
+
+    Returns:
+        `objectives`, each variant's name and settings; `differences`, other settings that are not the same in all
+        variants, with the value in each; `recipe`, that of the first finished run of the baseline, and `recipe_of`,
+        its folder; `commands` that made the runs; `figures`, commands that write figures and tables as files;
+        `environment`, what that run ran on; `mixed`, names there whose value is not the same in all runs; `seeds`.
     """
     runs, firsts = comparison.runs, [next(iter(variant.runs.values()), None) for variant in comparison.variants]
     recipes = [_flat(run.recipe()) if run else {} for run in firsts]
@@ -65,31 +44,31 @@ def describe_reproduction(comparison: Comparison, figures: Sequence[str]) -> Rep
             recipe = ""
     commands = [command for one in environments if (command := _command(one.get("command")))]
     folder = next((found for one in environments if (found := _out(one.get("command")))), "FOLDER")
-    return Reproduction(
-        objectives=[
+    return {
+        "objectives": [
             (one.name, [_setting(key, value) for key, value in one.objective.items() if value is not None])
             for one in comparison.variants
         ],
-        differences=[
+        "differences": [
             (key, [_text(one[key]) if key in one else NOTHING for one in recipes])
             for key in _differing([one for one in recipes if one])
             if key != "seed" and not key.startswith("objective.")
         ],
-        recipe=recipe,
-        recipe_of=recipe_of,
-        commands=list(dict.fromkeys(commands))[:_MOST_COMMANDS],
-        figures=[
+        "recipe": recipe,
+        "recipe_of": recipe_of,
+        "commands": list(dict.fromkeys(commands))[:_MOST_COMMANDS],
+        "figures": [
             *(f"labelembed figure {name} {folder} -o {name}.pdf" for name in figures),
             f"labelembed report {folder} --format latex",
         ],
-        environment=[
+        "environment": [
             (key, text)
             for key, value in (flat[runs.index(shown)] if shown else {}).items()
             if key not in _NOT_SHOWN and (text := _text(value))
         ],
-        mixed=[key for key in _differing([one for one in flat if one]) if key not in _NOT_SHOWN],
-        seeds=", ".join(str(seed) for seed in sorted({run.seed for run in runs})),
-    )
+        "mixed": [key for key in _differing([one for one in flat if one]) if key not in _NOT_SHOWN],
+        "seeds": ", ".join(str(seed) for seed in sorted({run.seed for run in runs})),
+    }
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,58 +15,20 @@ from labelembed.report.formatting import shortened
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SHOWN_EACH_WAY = 15
+_EACH_WAY = 15
 _MOST_MAPS = 3
 _LONGEST = 600
 _LONGEST_TOKEN = 16
 
 
-class SentencePair(NamedTuple):
-    """One sentence and what is written for it; scores are chrF, fractions, nan where there is no baseline."""
+def seen_sentences(comparison: Comparison, method: VariantRuns) -> dict[str, Any] | None:
+    """Returns a sample of sentences of a method and the baseline, of one seed; None where its runs left none.
 
-    place: int
-    source: str
-    reference: str
-    baseline: str
-    output: str
-    baseline_score: float
-    score: float
-
-    @property
-    def difference(self) -> float:
-        """The method's score less the baseline's; nan where there is none."""
-        return self.score - self.baseline_score
-
-
-@dataclass(frozen=True)
-class SeenSentences:
-    """A sample of sentences of one method against the baseline, both with the same seed.
-
-    Attributes:
-        method: The variant.
-        baseline: The other; None for a single run.
-        seed: Of both.
-        split: Of which examples.
-        sample: How many sentences were looked at.
-        of: How many there are.
-        pairs: The best for the method first, then those worst for it.
-        better: In how many of the sample the method has the higher score, and the lower.
-        maps: Where the method looks, a figure a sentence.
+    Returns:
+        `method`, `baseline` (None for a single run), `seed`, `split`; `sample`, how many sentences were looked at, `of`
+        how many; `pairs`, the best for the method first, then those worst for it, with chrF as fractions; `better`, in
+        how many of the sample the method has the higher score, and the lower; `maps`, where the method looks.
     """
-
-    method: str
-    baseline: str | None
-    seed: int
-    split: str
-    sample: int
-    of: int
-    pairs: list[SentencePair]
-    better: tuple[int, int]
-    maps: list[Sketch] = field(default_factory=list)
-
-
-def seen_sentences(comparison: Comparison, method: VariantRuns) -> SeenSentences | None:
-    """Returns the sentences of a method and the baseline; None where its runs left none."""
     baseline = comparison.baseline_runs
     baseline = None if baseline is None or baseline.name == method.name else baseline
     for seed, run in method.runs.items():
@@ -83,23 +44,30 @@ def seen_sentences(comparison: Comparison, method: VariantRuns) -> SeenSentences
 
 def _seen(
     method: str, baseline: str | None, seed: int, ours: SentenceEvidence, theirs: SentenceEvidence | None
-) -> SeenSentences:
+) -> dict[str, Any]:
     others = {one.place: one for one in theirs.sentences} if theirs else {}
-    pairs = []
+    pairs: list[dict[str, Any]] = []
     for one in ours.sentences:
         other = others.get(one.place)
         if other is not None or not others:
-            source, reference, theirs_text, output = (
-                shortened(text, _LONGEST)
-                for text in (one.source, one.reference, other.output if other else "", one.output)
-            )
-            score = other.score if other else math.nan
-            pairs.append(SentencePair(one.place, source, reference, theirs_text, output, score, one.score))
-    pairs.sort(key=lambda pair: -(pair.difference if others else pair.score))
-    shown = pairs if len(pairs) <= 2 * _SHOWN_EACH_WAY else pairs[:_SHOWN_EACH_WAY] + pairs[-_SHOWN_EACH_WAY:]
-    better = sum(pair.difference > 0 for pair in pairs), sum(pair.difference < 0 for pair in pairs)
-    maps = [attention_figure(one, f"attention-{nth}") for nth, one in enumerate(ours.attention[:_MOST_MAPS])]
-    return SeenSentences(method, baseline, seed, ours.split, len(pairs), ours.of, shown, better, maps)
+            texts = {"source": one.source, "reference": one.reference, "output": one.output}
+            pair: dict[str, Any] = {"place": one.place, "score": one.score, "difference": math.nan}
+            if other is not None:
+                texts["baseline"] = other.output
+                pair |= {"baseline_score": other.score, "difference": one.score - other.score}
+            pairs.append(pair | {name: shortened(text, _LONGEST) for name, text in texts.items()})
+    pairs.sort(key=lambda pair: -pair["difference" if others else "score"])
+    return {
+        "method": method,
+        "baseline": baseline,
+        "seed": seed,
+        "split": ours.split,
+        "sample": len(pairs),
+        "of": ours.of,
+        "pairs": pairs if len(pairs) <= 2 * _EACH_WAY else pairs[:_EACH_WAY] + pairs[-_EACH_WAY:],
+        "better": (sum(pair["difference"] > 0 for pair in pairs), sum(pair["difference"] < 0 for pair in pairs)),
+        "maps": [attention_figure(one, f"attention-{nth}") for nth, one in enumerate(ours.attention[:_MOST_MAPS])],
+    }
 
 
 def attention_figure(one: AttentionMap, key: str) -> Sketch:

@@ -7,9 +7,15 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from labelembed.metrics import (
     PairedComparison,
     Summary,
+    area_under_accuracy_curve,
+    epochs_saved,
+    epochs_to_reach,
     holm,
     is_extreme_temperature,
     paired_by_seed,
@@ -19,7 +25,6 @@ from labelembed.metrics import (
 from labelembed.report.comparison import SPLITS, Comparison, Headline, RunRecord, Split, VariantRuns
 from labelembed.report.joint_intervals import joint_intervals
 from labelembed.report.run_checks import number_in
-from labelembed.report.speed import RunSpeed, has_gap, run_speed
 
 #: What a run's result may hold of the examples that the comparison is about, by the name that a `Row` has for it.
 RESULT_METRICS = {
@@ -48,7 +53,7 @@ class Row:
         missing: Seeds that have not run to the end.
         measures: Mean and spread of each metric that any run has: `test_error` and `validation_error`, those of
             `RESULT_METRICS`, `calibrated_nll` and `calibrated_calibration_error` (with the logits divided by the
-            temperature fitted on validation examples), `temperature`, the numbers of `RunSpeed` (`epochs_to_baseline`
+            temperature fitted on validation examples), `temperature`, the numbers of `run_speed` (`epochs_to_baseline`
             over the runs that got there), and the cost: `epoch_seconds`, its ratio to the run of `timed_against` with
             the same seed as `time_ratio`, `seconds` of a run, `gpu_memory` and `process_memory` in bytes, `parameters`.
         differences: Each of `DIFFERENCES` minus the baseline's, paired by seed; empty for the baseline. `p_holm` is
@@ -189,16 +194,55 @@ def _row(variant: VariantRuns, comparison: Comparison, timed: VariantRuns | None
         extreme_temperatures=tuple(
             sorted(seed for seed, run in runs.items() if run.temperature and is_extreme_temperature(run.temperature))
         ),
-        reached=sum(speed.epochs_to_baseline is not None for speed in speeds),
-        reachable=sum(speed.comparable for speed in speeds),
+        reached=sum(speed.get("epochs_to_baseline") is not None for speed in speeds),
+        reachable=sum("epochs_to_baseline" in speed for speed in speeds),
         epochs=(min(lengths, default=0), max(lengths, default=0)),
-        gaps=tuple(sorted(seed for seed, curve in curves.items() if has_gap(curve))),
+        gaps=tuple(sorted(seed for seed, curve in curves.items() if _has_gap(curve))),
         selected_by=tuple(sorted({str(run.result.get("selected_by", "unknown")) for run in runs.values()})),
         no_joint_interval=found.no_joint_interval,
         unpaired=found.unpaired,
         timed_against=timed.name if timed else "",
         shared_machine=any(_shared_machine(run) for run in runs.values()),
     )
+
+
+def run_speed(run: RunRecord, baseline: RunRecord | None, split: Split) -> dict[str, float | None]:
+    """Returns how fast a run learned, as the second paper's tables have it; nothing without a curve of errors.
+
+    Args:
+        run: The run.
+        baseline: The baseline's run with the same seed; None where there is none.
+        split: The examples whose errors are meant.
+
+    Returns:
+        `area_under_curve`, the mean accuracy over the epochs (None where the curve has a gap), `best_accuracy` and
+        `best_epoch`, the first of equals; with a baseline run `epochs_to_baseline`, until the error was first at or
+        below the lowest of that run, and the share of its epochs to its best, and of all its epochs, that was saved:
+        `epochs_saved` and `epochs_saved_of_all`, None where its best was never reached.
+    """
+    curve = run.curve(split, "error")
+    errors = _errors(curve)
+    if not errors:
+        return {}
+    best = int(np.argmin(errors))
+    area = None if _has_gap(curve) else area_under_accuracy_curve(errors)
+    speed = {"area_under_curve": area, "best_accuracy": 1.0 - errors[best], "best_epoch": best + 1}
+    if baseline is not None and (theirs := _errors(baseline.curve(split, "error"))):
+        speed["epochs_to_baseline"] = epochs_to_reach(errors, min(theirs))
+        speed["epochs_saved"] = epochs_saved(errors, theirs)
+        speed["epochs_saved_of_all"] = epochs_saved(errors, theirs, of_all=True)
+    return speed
+
+
+def _has_gap(curve: NDArray[np.float64]) -> bool:
+    """Returns whether some epochs have an error and some have none."""
+    return 0 < int(np.isfinite(curve).sum()) < len(curve)
+
+
+def _errors(curve: NDArray[np.float64]) -> list[float]:
+    """Returns the errors; one that is missing counts as 1, for that epoch reached nothing. Empty without any."""
+    found: list[float] = np.nan_to_num(curve, nan=1.0).tolist() if np.isfinite(curve).any() else []
+    return found
 
 
 def _shared_machine(run: RunRecord) -> bool:
@@ -218,7 +262,7 @@ def _shared_machine(run: RunRecord) -> bool:
 
 
 def _measures(
-    variant: VariantRuns, split: Split, speeds: Sequence[RunSpeed], timed: VariantRuns | None
+    variant: VariantRuns, split: Split, speeds: Sequence[Mapping[str, float | None]], timed: VariantRuns | None
 ) -> dict[str, Summary]:
     values: dict[str, Iterable[float | None]] = {
         f"{one}_error": variant.measures(one, "error").values() for one in SPLITS
@@ -227,7 +271,7 @@ def _measures(
     for name in ("nll", "calibration_error"):
         values[f"calibrated_{name}"] = variant.measures(split, name, calibrated=True).values()
     values["temperature"] = [run.temperature for run in variant.runs.values()]
-    values |= {name: [getattr(speed, name) for speed in speeds] for name in RunSpeed._fields if name != "comparable"}
+    values |= {name: [speed.get(name) for speed in speeds] for speed in speeds for name in speed}
     values |= _cost(variant, timed)
     known = {name: [value for value in found if value is not None] for name, found in values.items()}
     return {name: summarise(found) for name, found in known.items() if found}

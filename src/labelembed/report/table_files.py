@@ -7,12 +7,10 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from labelembed.report.columns import ALL_MEASURES, SPEED_MEASURES
 from labelembed.report.comparison import SPLITS, Comparison, VariantRuns
-from labelembed.report.speed import RunSpeed, run_speed
-from labelembed.report.table import DIFFERENCES, RESULT_METRICS, Row
+from labelembed.report.table import DIFFERENCES, RESULT_METRICS, Row, run_speed
 from labelembed.report.writing import write_text
 
 # Those that a temperature moves.
@@ -73,29 +71,10 @@ def runs_as_cells(comparison: Comparison) -> list[dict[str, object]]:
     ]
 
 
-def rows_as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Returns the rows as JSON values: fractions in full precision, null where there is no number."""
-    found = []
-    for row in rows:
-        values = {name: getattr(row, name) for name in row.__dataclass_fields__}
-        measures, differences = values.pop("measures"), values.pop("differences")
-        named = {f"{name if name == 'error' else _prefix(name)}_difference": one for name, one in differences.items()}
-        found.append(_plain(values | measures | named | {"n": row.n}))
-    return found
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _known(cells: Mapping[str, object]) -> dict[str, object]:
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in cells.items()}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in cells.items()
+    }
 
 
 def _prefix(name: str) -> str:
@@ -145,8 +124,8 @@ def _run_cells(variant: VariantRuns, seed: int, comparison: Comparison) -> dict[
                 cells[f"{split}_calibrated_{name}"] = run.measure(split, name, calibrated=True) if run else None
     cells["temperature"] = run.temperature if run else None
     other = baseline.runs.get(seed) if baseline else None
-    speed = run_speed(run, other, comparison.speed_split) if run else RunSpeed()
-    return cells | {measure.file_column: getattr(speed, measure.attribute) for measure in SPEED_MEASURES}
+    speed = run_speed(run, other, comparison.speed_split) if run else {}
+    return cells | {measure.file_column: speed.get(measure.attribute) for measure in SPEED_MEASURES}
 
 
 def _joined(seeds: Iterable[int]) -> str:

@@ -6,18 +6,36 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Literal, NamedTuple
 
 from labelembed.metrics import PairedComparison
-from labelembed.report.answer import Answer, Contrast, answer_of, clear_of_zero, p_caveat, training_too_short
 from labelembed.report.comparison import SPLITS, Comparison, VariantRuns
 from labelembed.report.errors_seen import most_frequent_label
-from labelembed.report.formatting import counted, listed, number, points
+from labelembed.report.formatting import counted, listed, number, p_text, points
 from labelembed.report.ranking import is_one_hot, is_smoothing, method_candidates, ranked
-from labelembed.report.table import Row, compare_variants, comparison_rows
+from labelembed.report.table import Row, compare_variants, comparison_rows, smallest_corrected_p
 from labelembed.report.tuning_shown import tuning_rows, tuning_statement
 
+Answer = Literal["Use it", "Do not use it", "Cannot tell yet", ""]
+_LEVEL = 0.05
+# A gain below this share of what it is held against is not worth a change of objective.
+_SMALL = {"error": 0.05, "bleu": 0.01}
+# Nobody waits for more seeds or examples than these.
+_MOST_SEEDS, _MOST_TIMES_EXAMPLES = 100, 100
+# 80 % power at a two-sided 5 %: a difference of so many standard errors.
+_STANDARD_ERRORS = 2.8
+_UNTRAINED_BLEU = 0.01
 # More training time than this, as a ratio, is worth a word.
 _SLOWER = 1.05
+
+
+class _Contrast(NamedTuple):
+    """The method against one reference: `headline` is what decides, `of` all paired differences."""
+
+    method: VariantRuns
+    reference: VariantRuns
+    headline: PairedComparison | None
+    of: dict[str, PairedComparison]
 
 
 @dataclass(frozen=True)
@@ -63,7 +81,7 @@ def full_verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> V
     nothing_learned = _nothing_learned(comparison)
     if baseline is None:
         (run,) = comparison.variants
-        return Verdict("", [*nothing_learned, *training_too_short([run], comparison)], [_single_run(comparison)], [])
+        return Verdict("", [*nothing_learned, *_training_too_short([run], comparison)], [_single_run(comparison)], [])
     rows = comparison_rows(comparison) if rows is None else rows
     finished = [variant for variant in comparison.variants if variant.runs]
     if not finished:
@@ -79,24 +97,24 @@ def full_verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> V
     ]
     sentences = [*nothing_learned, *(_sentence(one, comparison) for one in found)]
     worse = [text for one in found if (text := _what_got_worse(one, rows))]
-    caveats = [p_caveat(one.headline, rows) for one in found]
+    caveats = [_p_caveat(one.headline, rows) for one in found]
     caveats.append(f"{method.name} was chosen among {len(candidates)} by its {chosen_on}." if candidates[1:] else "")
     caveats += [_smoothing_caveat(finished, comparison), tuning_statement(comparison)]
-    answer, because = answer_of(found[0], comparison, rows) if not nothing_learned else ("Cannot tell yet", [])
+    answer, because = _answer_of(found[0], comparison, rows) if not nothing_learned else ("Cannot tell yet", [])
     if answer == "Use it" and not is_smoothing(method) and not _is_smoothing_tuned(finished, comparison):
         answer = "Cannot tell yet"
         because.append("But what tuned label smoothing gives is not known: compare --tuned tells.")
-    because += training_too_short([found[0].method, found[0].reference], comparison)
+    because += _training_too_short([found[0].method, found[0].reference], comparison)
     sentences += [" ".join(worse)] if worse else []
     return Verdict(answer, because, sentences, [caveat for caveat in caveats if caveat])
 
 
-def _contrast(method: VariantRuns, reference: VariantRuns, comparison: Comparison, rows: Sequence[Row]) -> Contrast:
+def _contrast(method: VariantRuns, reference: VariantRuns, comparison: Comparison, rows: Sequence[Row]) -> _Contrast:
     found = compare_variants(method, reference, comparison.split).of
     headline = found.get(comparison.headline)
     if reference.name == comparison.baseline:  # corrected by Holm
         headline = next(row for row in rows if row.name == method.name).headline_difference
-    return Contrast(method, reference, headline, found)
+    return _Contrast(method, reference, headline, found)
 
 
 def _references(
@@ -113,10 +131,105 @@ def _references(
     return list({one.name: one for one in order if one.name != method.name and one.runs}.values()) or [baseline]
 
 
+# ------------------------------------------------------------------------------- the answer, and what would tell
+
+
+def _clear_of_zero(found: PairedComparison) -> bool:
+    """Returns whether the interval over seeds leaves zero out."""
+    return found.interval_low > 0 or found.interval_high < 0
+
+
+def _answer_of(one: _Contrast, comparison: Comparison, rows: Sequence[Row]) -> tuple[Answer, list[str]]:
+    """Returns whether to use the method, and what would tell."""
+    found, other = one.headline, one.reference.name
+    if found is None or found.n == 1:
+        return "Cannot tell yet", ["Run several seeds (--seeds 8)."]
+    # From here on a gain is positive, whatever the metric.
+    sign = 1 if comparison.headline == "bleu" else -1
+    gain, seeds = sign * found.difference, sorted(sign * end for end in (found.interval_low, found.interval_high))
+    joint = sorted(sign * end for end in found.joint[:2]) if found.joint else None
+    if math.isnan(found.interval_low):
+        return "Cannot tell yet", ["All seeds differ by the same: more seeds, or a larger test set, would tell."]
+    if seeds[1] < 0:
+        return "Do not use it", [f"It is worse than {other}."]
+    best = max(seeds[1], joint[1] if joint else 0.0)
+    reference = fmean(one.reference.measures(comparison.split, comparison.headline).values())
+    if best < _SMALL[comparison.headline] * reference:
+        return "Do not use it", [f"At best it gains {points(best)[0]} points on {other}."]
+    if seeds[0] > 0 and _p_caveat(found, rows):
+        return "Cannot tell yet", ["The p leaves it open: more seeds, or fewer variants, would tell."]
+    if seeds[0] > 0 and (joint is None or joint[0] > 0):
+        sure = "of seeds; of the examples it is not known" if joint is None else "of seeds and examples"
+        return "Use it", [f"It is better than {other} beyond the chance {sure}."]
+    return "Cannot tell yet", _what_would_tell(found, gain, comparison)
+
+
+def _what_would_tell(found: PairedComparison, gain: float, comparison: Comparison) -> list[str]:
+    """Returns how many seeds, or examples, would show a difference as large as the one that was seen."""
+    split = comparison.split
+    limit = f"With {counted(found.n, 'seed')} a difference of {points(found.detectable)[0]} points would be seen (80 % "
+    limit += "power); that none is shown does not make them equal."
+    if not _clear_of_zero(found):
+        needed = math.ceil(found.n * (found.detectable / abs(gain)) ** 2) if gain else math.inf
+        if needed <= _MOST_SEEDS:
+            return [f"About {needed} seeds would show a difference of this size; there are {found.n}.", limit]
+        return ["A difference of this size is too small for any number of seeds that one would run.", limit]
+    assert found.joint is not None
+    # The part of the variance that the seeds explain stays; the rest shrinks with the number of examples.
+    of_both, of_seeds = (
+        ((high - low) / (2 * 1.96)) ** 2 for low, high in (found.joint[:2], (found.interval_low, found.interval_high))
+    )
+    wanted = (gain / _STANDARD_ERRORS) ** 2 - of_seeds
+    examples = found.joint.examples
+    if wanted > 0 and (of_both - of_seeds) / wanted <= _MOST_TIMES_EXAMPLES:
+        times = max((of_both - of_seeds) / wanted, 1.1)
+        needed = int(float(f"{times * examples:.2g}"))
+        return [
+            f"The seeds agree, but the {split} set is small: about {needed:,} {split} examples would tell; there are "
+            f"{examples:,}."
+        ]
+    return [f"The seeds agree, but another sample of {examples:,} {split} examples could turn it round."]
+
+
+def _training_too_short(variants: Sequence[VariantRuns], comparison: Comparison) -> list[str]:
+    """Returns that training stopped while it still helped, or that a network is not trained at all."""
+    runs = [run.result for variant in variants for run in variant.runs.values()]
+    untrained = [
+        variant.name
+        for variant in comparison.variants
+        if (values := variant.measures(comparison.split, "bleu").values()) and fmean(values) < _UNTRAINED_BLEU
+    ]
+    found = [f"BLEU is near zero for {listed(untrained)}: not trained yet."] if untrained else []
+    if all(
+        run.get("selected_epoch") == run.get("epochs") != 1 and run.get("selected_by") != "last epoch" for run in runs
+    ):
+        which = "every run" if len(runs) > 1 else "this run"
+        found.append(f"In {which} the best epoch was the last: train longer (--set epochs=...).")
+    return found
+
+
+def _p_caveat(difference: PairedComparison | None, rows: Sequence[Row]) -> str:
+    """Returns that the p does not bear out what the interval over seeds shows, where that is so."""
+    if difference is None or not _clear_of_zero(difference) or difference.p_value is None:
+        return ""
+    if difference.p_holm is None:
+        uncertain = f"But the sign-flip p is {p_text(difference.p_value)}: it may be chance."
+        return uncertain if difference.p_value > _LEVEL else ""
+    if difference.p_holm <= _LEVEL:
+        return ""
+    smallest = smallest_corrected_p(rows)
+    if smallest is not None and smallest > _LEVEL:
+        return (
+            f"After Holm's correction p is {p_text(difference.p_holm)}; with so many comparisons and so few seeds it "
+            f"cannot fall below {p_text(smallest)}."
+        )
+    return f"But the sign-flip p is {p_text(difference.p_holm)} after Holm's correction: it may be chance."
+
+
 # --------------------------------------------------------------------------------------------------- the sentences
 
 
-def _sentence(one: Contrast, comparison: Comparison) -> str:
+def _sentence(one: _Contrast, comparison: Comparison) -> str:
     name, other, words = one.method.name, one.reference.name, comparison.headline_words
     found = one.headline
     if found is None:
@@ -138,7 +251,7 @@ def _sentence(one: Contrast, comparison: Comparison) -> str:
         )
     seeds = f"95 % interval over {counted(found.n, 'seed')} {_ends((found.interval_low, found.interval_high), found)}"
     brackets = f"({seeds}{f'; {joint}' if joint else ''})"
-    if clear_of_zero(found):
+    if _clear_of_zero(found):
         verb = "lowers" if found.difference < 0 else "raises"
         return f"{name} {verb} the {words} by {points(abs(found.difference))[0]} points against {other} {brackets}."
     return (
@@ -149,12 +262,12 @@ def _sentence(one: Contrast, comparison: Comparison) -> str:
 
 def _ends(ends: Sequence[float], found: PairedComparison) -> str:
     """Returns an interval in points: of the size of a difference that is clear of zero, else of the difference."""
-    sign = -1 if clear_of_zero(found) and found.difference < 0 else 1
+    sign = -1 if _clear_of_zero(found) and found.difference < 0 else 1
     low, high = points(*sorted(sign * end for end in ends))
     return f"{low} to {high}"
 
 
-def _what_got_worse(one: Contrast, rows: Sequence[Row]) -> str:
+def _what_got_worse(one: _Contrast, rows: Sequence[Row]) -> str:
     """Returns in a sentence which costs the method has: only what is clear of chance, and time by its ratio."""
     nll, ece = one.of.get("nll"), one.of.get("calibration_error")
     unsure = [f"NLL (by {number(nll.difference, 3)} nats)"] if nll is not None and nll.interval_low > 0 else []

@@ -29,7 +29,7 @@ class Stopped(SystemExit):
 
 @dataclass
 class Received:
-    """The signal that a step of training should be the last for; None: there was none."""
+    """The first signal of a block; None: there was none."""
 
     number: int | None = None
 
@@ -50,12 +50,19 @@ def stop_after_step() -> Iterator[Received]:
 @contextmanager
 def stop_at_once() -> Iterator[None]:
     """Raises `Stopped` at the first signal of the block, wherever the program then is."""
+    received = Received()
 
     def end(number: int) -> None:
+        received.number = number
         raise Stopped(number)
 
-    with _first_signal(end):
-        yield
+    try:
+        with _first_signal(end):
+            yield
+    except Exception as error:
+        if received.number is None:
+            raise
+        raise Stopped(received.number) from error  # a library made another exception of it, as pydantic does
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""A classifier of scikit-learn with any objective, and two whose hyper-parameters are among the estimator's own."""
+"""A classifier of scikit-learn with any objective, and one whose hyper-parameters are among the estimator's own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from sklearn.base import clone
 
@@ -81,27 +81,7 @@ class ObjectiveClassifier(NeuralClassifier):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class NamedClassifier(NeuralClassifier):
-    """A classifier of one objective, whose hyper-parameters are fields."""
-
-    objective_name: ClassVar[str]
-
-    def _objective(self) -> tuple[str, dict[str, Any]]:
-        common = {setting.name for setting in fields(NeuralClassifier)}
-        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in common}
-        return self.objective_name, checked_arguments(self.objective_name, own)
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class LabelSmoothingClassifier(NamedClassifier):
-    """Label smoothing; see `LabelSmoothing` and `ObjectiveClassifier`."""
-
-    objective_name = "label_smoothing"
-    smoothing: float = 0.1
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class LabelEmbeddingClassifier(NamedClassifier):
+class LabelEmbeddingClassifier(NeuralClassifier):
     """Label Embedding Network (Sun et al. 2017); see `LabelEmbedding` and `ObjectiveClassifier`.
 
     `embedding` may be a `LabelGeometry`, in which each class is found by its name, `str(label)`.
@@ -116,7 +96,6 @@ class LabelEmbeddingClassifier(NamedClassifier):
         3
     """
 
-    objective_name = "label_embedding"
     embedding: Literal["full", "compressed"] | LabelGeometry = "full"
     rank: int = 100
     auxiliary: Literal["separate", "shared"] = "separate"
@@ -130,3 +109,8 @@ class LabelEmbeddingClassifier(NamedClassifier):
     target_weight: float | None = None
     uniform_weight: float | None = None
     target_warmup_steps: int | float = 0
+
+    def _objective(self) -> tuple[str, dict[str, Any]]:
+        common = {setting.name for setting in fields(NeuralClassifier)}
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in common}
+        return "label_embedding", checked_arguments("label_embedding", own)
