@@ -64,11 +64,6 @@ def test_argument_faults_are_raised_all_at_once_in_order():
     ]
 
 
-def test_one_fault_of_a_recipe_is_one_line():
-    assert str(RecipeError(["epochs: must be >= 1"], source="x.yaml")) == "x.yaml: epochs: must be >= 1"
-    assert str(RecipeError(["epochs: must be >= 1"], source="")) == "epochs: must be >= 1"
-
-
 @pytest.mark.parametrize("count", [2, 8, 9, 10, 500])
 def test_many_faults_of_a_recipe_are_at_most_ten_lines_and_all_kept(count):
     faults = [f"key{index}: wrong" for index in range(count)]

@@ -150,24 +150,6 @@ def test_run_that_has_not_finished_is_refused_with_why(result, message, folder):
         folder.require_finished()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]"])
-def test_damaged_result_is_named_and_never_taken_for_a_state(content, folder):
-    (folder.path / "result.json").write_text(content)
-    for read in (folder.result, folder.state, folder.require_finished):
-        with pytest.raises(RunFolderError, match=r"result.json: damaged"):
-            read()
-
-
-def test_damaged_environment_and_recipe_are_named(folder):
-    (folder.path / "environment.json").write_bytes(b"\xff{}")
-    with pytest.raises(RunFolderError, match=r"environment.json: damaged"):
-        folder.environment()
-    for content in (b"\xff", b"a: [", b"- a list", b""):
-        (folder.path / "recipe.yaml").write_bytes(content)
-        with pytest.raises(RunFolderError, match=r"recipe.yaml: damaged"):
-            folder.recipe()
-
-
 def test_folder_without_a_run_is_refused_with_what_it_holds(tmp_path):
     with pytest.raises(RunFolderError, match="no such folder"):
         RunFolder(tmp_path / "none").require_run()
@@ -253,3 +235,15 @@ def test_no_verb_reads_a_changed_file_of_a_run(name, words, done, tmp_path, monk
     forget_checksums(tmp_path / "run")  # as a run of before, which still loads
     if words[0] != "train":
         succeed(*words)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("result.json", b"{"), ("result.json", b"[]"), ("environment.json", b"\xff{}"), ("recipe.yaml", b"- a list")],
+)
+def test_damaged_file_of_a_run_is_named(name, content, folder):
+    (folder.path / name).write_bytes(content)
+    reads = {"result.json": (folder.result, folder.state), "environment.json": (folder.environment,)}
+    for read in reads.get(name, (folder.recipe,)):
+        with pytest.raises(RunFolderError, match=f"{name}: damaged"):
+            read()
