@@ -18,12 +18,7 @@ from labelembed.runs.training_network import network_for
 from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import sequence_recipe
-from tests.made_training import (
-    contents,
-    differences,
-    stop_after,
-    train,
-)
+from tests.made_training import contents, differences, stop_after, train
 from tests.naive.cross_entropy import naive_softmax
 from tests.naive.distillation import naive_token_distillation_terms
 from tests.naive.remembering import naive_sparse

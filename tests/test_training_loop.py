@@ -25,15 +25,7 @@ from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.run_folder import RunFolder
 from labelembed.training.schedules import SCHEDULES
 from tests.made_objectives import build
-from tests.made_training import (
-    BATCHES,
-    EPOCHS,
-    STEPS,
-    newest,
-    small_recipe,
-    stop_after,
-    train,
-)
+from tests.made_training import BATCHES, EPOCHS, STEPS, newest, small_recipe, stop_after, train
 
 pytestmark = pytest.mark.usefixtures("no_flush")
 

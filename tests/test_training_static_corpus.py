@@ -13,9 +13,7 @@ from labelembed.training.decoding import Decoding
 from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import made_pairs, write_corpus
 from tests.made_corpus_runs import sequence_recipe
-from tests.made_training import (
-    train,
-)
+from tests.made_training import train
 
 pytestmark = pytest.mark.usefixtures("no_flush")
 QUIET = {"name": "attention_lstm", "width": 12, "embedding_size": 8, "dropout": 0.0}
