@@ -9,14 +9,7 @@ import pytest
 import torch
 from scipy.spatial import procrustes
 
-from labelembed.geometry import (
-    LabelGeometry,
-    label_plane,
-    leaf_order,
-    linkage,
-    multidimensional_scaling,
-    to_json,
-)
+from labelembed.geometry import LabelGeometry, label_plane, leaf_order, linkage, multidimensional_scaling, to_json
 
 from .naive.geometry import naive_average_linkage
 

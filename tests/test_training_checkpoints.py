@@ -76,15 +76,6 @@ def test_pickle_is_refused_even_where_the_manifest_vouches_for_it(name, kind, tw
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize(
-    "manifest", ["[]", '{"format": 1, "files": {"state.json": null}}', '{"format": 0, "files": {}}']
-)
-def test_manifest_of_another_form_is_refused(manifest, two_checkpoints):
-    folder, path = two_checkpoints
-    (path / "manifest.json").write_text(manifest)
-    assert_loads(folder, 1, damaged=1)
-
-
 def test_manifest_cannot_name_a_file_elsewhere(two_checkpoints, tmp_path):
     folder, path = two_checkpoints
     (tmp_path / "elsewhere.safetensors").write_bytes((path / "best.safetensors").read_bytes())

@@ -19,13 +19,7 @@ from labelembed.training.compile_warmup import warm_up
 from labelembed.training.network import Network
 from labelembed.training.optimizers import load_state, state_tensors
 from tests.made_data import write_arrays
-from tests.made_training import (
-    contents,
-    differences,
-    small_recipe,
-    stop_after,
-    train,
-)
+from tests.made_training import contents, differences, small_recipe, stop_after, train
 
 pytestmark = pytest.mark.usefixtures("no_flush")
 CPU = torch.device("cpu")
