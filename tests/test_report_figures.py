@@ -87,7 +87,7 @@ def test_what_cannot_be_drawn_is_said(folder, tmp_path):
         with pytest.raises(RunFolderError, match=said):
             draw_figure(name, tmp_path / "plain", tmp_path / "figure.pdf")
     with pytest.raises(RunFolderError, match=r"\.pdf, \.svg, \.png"):
-        draw_figure("seeds", folder, tmp_path / "seeds.jpg")
+        draw_figure("forest", folder, tmp_path / "forest.jpg")
     with pytest.raises(RunFolderError, match=r"--measure: no curves of 'test-eror' \(did you mean 'test-error'"):
         draw_figure("curves", folder, tmp_path / "curves.pdf", measure="test-eror")
     with pytest.raises(RunFolderError, match=r"--variant: 'label_embeding' is none of"):

@@ -36,8 +36,6 @@ _ENDINGS = {"html": ".html", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
 # uPlot is not ours; its licence stands beside it.
 _SCRIPTS = ("uPlot.iife.min.js", "page.js", "figures.js", "curves.js", "labels.js")
 _STYLES = ("uPlot.min.css", "style.css")
-# Lines of more variants than these cannot be told apart in one small figure.
-_MOST_RELIABILITY = 7
 # Of more variants what they learned about labels is not read.
 _MOST_VARIANTS = 12
 
@@ -141,9 +139,7 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
     sentences = seen_sentences(comparison, method) if method is not None else None
     forest = forest_sketch(comparison, rows, "forest")
     narrow = forest_sketch(comparison, rows, "forest-narrow", narrow=True)
-    # Of many variants those that matter most, in the comparison's order.
-    chosen = [one.name for one in order if one.name in errors][:_MOST_RELIABILITY]
-    reliability = reliability_figure([(name, series[name], one) for name, one in errors.items() if name in chosen])
+    reliability = reliability_figure(comparison, errors)
     drawn = labels["figures"] if labels else {}
     figures = {
         "forest": forest,
