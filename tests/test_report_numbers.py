@@ -340,7 +340,7 @@ def test_markdown_and_latex_have_the_cells_of_the_page(tmp_path, monkeypatch):
     page, comparison = _page_cells(folder), load_comparison(folder)
     markdown = write_report(folder, format="markdown").read_text(encoding="utf-8")
     latex = write_report(folder, format="latex").read_text(encoding="utf-8")
-    tables = report_tables(comparison, comparison_rows(comparison), {})
+    tables = report_tables(comparison, comparison_rows(comparison))
     assert [table.key for table in tables] == ["metrics", "differences", "other-metrics", "speed", "cost"]
     for table in tables:
         for line, shown in zip(table.lines, page[table.key], strict=True):

@@ -84,7 +84,7 @@ def write_report(
     rows = comparison_rows(comparison)
     if format == "csv":
         return write_csv(rows, place)
-    tables = report_tables(comparison, rows, series_positions(comparison))
+    tables = report_tables(comparison, rows)
     return write_text(place, tables_as_latex(tables) if format == "latex" else tables_as_markdown(tables))
 
 
@@ -130,7 +130,6 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
     """Returns what the templates show."""
     rows = comparison_rows(comparison)
     method, order = best_method(comparison), by_weight(comparison)
-    series = series_positions(comparison)
     errors = {one.name: found for one in comparison.variants if (found := seen_errors(one)) is not None}
     similarities = {one.name: alike for one in order[:_MOST_VARIANTS] if (alike := label_similarities(one))}
     learned = [(one, similarities[one.name]) for one in order if one.name in similarities]
@@ -155,10 +154,11 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
         "subtitle": _subtitle(comparison),
         "verdict": full_verdict(comparison, rows),
         "baseline": comparison.baseline,
+        "series": series_positions(comparison),
         "cost_line": _cost_line(method, rows),
         "forest": forest,
         "narrow": narrow,
-        "tables": {table.key: table for table in report_tables(comparison, rows, series)},
+        "tables": {table.key: table for table in report_tables(comparison, rows)},
         "notes": [
             *reading_notes(rows),
             *_teacher_notes(comparison),
