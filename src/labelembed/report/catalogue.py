@@ -79,7 +79,7 @@ def draw_figure(
         sketch = _curves(comparison, measure, log=log)
     elif name == "forest":
         narrow = width is not None and width < 6
-        sketch = forest_sketch(comparison, comparison_rows(comparison), name, narrow=narrow)
+        sketch = forest_sketch(comparison, comparison_rows(comparison), narrow=narrow)
     elif name == "reliability":
         errors = {one.name: found for one in comparison.variants if (found := seen_errors(one)) is not None}
         sketch = reliability_figure(comparison, errors)

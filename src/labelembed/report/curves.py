@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelembed.report.comparison import Comparison
 from labelembed.report.drawing import Sketch, add_legend, line_style, series_colour, series_number
-from labelembed.report.formatting import number, packed_json, six_digits, wrapped
+from labelembed.report.formatting import number, packed_json, wrapped
 from labelembed.report.ranking import drawn_variants, others_note, series_positions
 
 if TYPE_CHECKING:
@@ -217,8 +217,9 @@ def curve_data(comparison: Comparison, measures: Sequence[CurveMeasure]) -> dict
 
 
 def _rounded(curve: NDArray[np.float64], epochs: Sequence[int]) -> list[float | None]:
-    """Returns the numbers of some epochs, to the last that there is."""
-    values = [six_digits(curve[epoch - 1] if epoch <= len(curve) else None) for epoch in epochs]
+    """Returns the numbers of some epochs with six digits that count, to the last that there is."""
+    some = [float(curve[epoch - 1]) if epoch <= len(curve) else math.nan for epoch in epochs]
+    values = [float(f"{value:.6g}") if math.isfinite(value) else None for value in some]
     while values and values[-1] is None:
         values.pop()
     return values

@@ -136,8 +136,8 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
     labels = label_section(learned, errors.get(learned[0][0].name) if learned else None, groups)
     measures = curve_measures(comparison)
     sentences = seen_sentences(comparison, method) if method is not None else None
-    forest = forest_sketch(comparison, rows, "forest")
-    narrow = forest_sketch(comparison, rows, "forest-narrow", narrow=True)
+    forest = forest_sketch(comparison, rows)
+    narrow = forest_sketch(comparison, rows, narrow=True)
     reliability = reliability_figure(comparison, errors)
     drawn = labels["figures"] if labels else {}
     figures = {
