@@ -108,17 +108,10 @@ def test_public_names_are_listed_once_and_shown():
 # ------------------------------------------------------------------------------------------- exit codes, output
 
 
-def test_wrong_key_exits_with_2():
-    called = ran("check", "digits-mlp", "--set", "epohcs=3")
-    assert called.returncode == 2
-    assert called.stdout == ""
-    assert called.stderr == ("error: recipe 'digits-mlp' with --set: epohcs: unknown key (did you mean 'epochs'?)\n")
-
-
 def test_nothing_given_shows_the_help():
-    called = ran()
-    assert "Usage: " in called.stdout + called.stderr
-    assert "compare" in called.stdout + called.stderr
+    called = call()
+    assert "Usage: " in called.out + called.err
+    assert "compare" in called.out + called.err
 
 
 def test_closed_pipe_gives_no_traceback():
@@ -185,7 +178,8 @@ def test_comparison_is_made_once_and_then_reused(tmp_path):
     first = ran(*words)
     assert first.returncode == 0, first.stderr
     assert "\x1b" not in first.stdout + first.stderr
-    progress = [line for line in first.stderr.splitlines() if "; about " not in line or "validation error" in line]
+    ended = [line for line in first.stderr.splitlines() if "; about " not in line or "validation error" in line]
+    progress = [line for line in ended if line != "starting"]  # on a machine with much else to do
     assert [line[:5] for line in progress] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
     told = r"(one_hot|label_smoothing smoothing=0\.3) seed [04]: validation error "
     assert all(re.search(told, line) for line in progress)

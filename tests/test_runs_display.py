@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -19,7 +17,7 @@ from labelembed.runs.display import ComparisonDisplay, RunDisplay
 from labelembed.runs.jobs import Event, Job
 from labelembed.runs.progress_text import duration
 from labelembed.training.progress import Progress
-from tests.made_terminal import Terminal, terminal
+from tests.made_terminal import terminal
 
 LINE = {
     "train": {"total": 0.61, "output": 0.41, "target": 0.2, "hinge": 0.0},
@@ -238,25 +236,3 @@ def test_the_time_left_after_a_resume_counts_what_was_done_and_not_the_start(clo
 
 def test_durations_are_said_as_people_do():
     assert [duration(seconds) for seconds in (3.21, 59, 250, 7500)] == ["3.2 s", "59 s", "4 min 10 s", "2 h 5 min"]
-
-
-def test_comparison_in_a_pseudo_terminal_from_start_to_end(tmp_path):
-    words = ["compare", "digits-mlp", "--set", "epochs=12", "--set", "data.train_rows=400", "--seeds", "1"]
-    words += ["--set", "model.hidden_sizes=[8]", "--objectives", "one_hot,label_embedding", "--jobs", "1"]
-    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
-    master, slave = os.openpty()
-    command = [sys.executable, "-m", "labelembed", *words, "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(command, stdin=slave, stdout=subprocess.PIPE, stderr=slave, env=environment, text=True)
-    os.close(slave)
-    shown = Terminal()
-    shown.take(master)
-    out, _ = process.communicate(timeout=240)
-    os.close(master)
-    assert process.returncode == 0, shown.text
-    assert re.search(r"0 of 2 runs [━ ╸╺]+[0-9:]+ +about .* left", shown.text)
-    assert re.search(
-        r"  label_embedding seed 0 +[━ ╸╺]+[0-9:-]+ +epoch \d+/12 validation error [\d.]+%.*; total [\d.]+", shown.text
-    )
-    assert re.search(r"2 of 2 runs [━ ╸╺]+[0-9:]+ +done", shown.text)
-    assert "\x1b" not in out  # the table goes into a pipe, and the bar does not
-    assert "label_embedding" in out

@@ -200,11 +200,10 @@ def make_comparison(
         The comparison, and why runs failed, by their name.
     """
     from labelembed.runs.comparison import make_runs
-    from labelembed.runs.comparison_folder import remove_comparison
     from labelembed.runs.comparison_plan import plan_comparison, refuse_run_folder
     from labelembed.runs.machines import refuse_jobs_on_cluster
     from labelembed.runs.run_lock import locked
-    from labelembed.runs.tuning import plan_of_tuning, tuned_plan
+    from labelembed.runs.tuning import tuned_plan
 
     refuse_jobs_on_cluster(how.get("jobs"), how.get("cluster"))
     refuse_run_folder(out)
@@ -212,10 +211,7 @@ def make_comparison(
     with locked(out, doing="made"):  # the trials of its tuning lie in it
         asked = plan_comparison(recipe, name, out, **what, tuned=trials is not None, overwrite=overwrite)
         if trials is not None:
-            tuning = plan_of_tuning(asked, recipe, out, trials=trials, space=space)
-            if overwrite:
-                remove_comparison(out)
-            asked = tuned_plan(asked, tuning, recipe, out, **how)
+            asked = tuned_plan(asked, recipe, out, trials=trials, space=space, overwrite=overwrite, **how)
         failed, made = make_runs(asked, recipe, out, track=track, overwrite=overwrite and trials is None, **how)
         return Comparison(report.write_comparison(out, anew=made)), failed
 

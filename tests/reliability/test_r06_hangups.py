@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from labelembed.training.run_folder import RunFolder
 from tests.made_survival import SELDOM
+from tests.made_terminal import Terminal
 from tests.made_training import contents, differences, newest
 from tests.reliability.figures import FULL
 
@@ -87,3 +89,26 @@ def test_run_whose_progress_nobody_reads_any_more_goes_on(kinds, expected, tmp_p
     assert process.returncode == 0, said
     assert f"run folder: {folder}" in said
     assert differences(contents(folder), expected("rows")) == []
+
+
+@pytest.mark.skipif(not FULL, reason="in the full form only: a program that imports torch")
+def test_comparison_in_a_pseudo_terminal_from_start_to_end(tmp_path):
+    words = ["compare", "digits-mlp", "--set", "epochs=12", "--set", "data.train_rows=400", "--seeds", "1"]
+    words += ["--set", "model.hidden_sizes=[8]", "--objectives", "one_hot,label_embedding", "--jobs", "1"]
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
+    master, slave = os.openpty()
+    command = [sys.executable, "-m", "labelembed", *words, "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdin=slave, stdout=subprocess.PIPE, stderr=slave, env=environment, text=True)
+    os.close(slave)
+    shown = Terminal()
+    shown.take(master)
+    out, _ = process.communicate(timeout=240)
+    os.close(master)
+    assert process.returncode == 0, shown.text
+    assert re.search(r"0 of 2 runs [━ ╸╺]+[0-9:]+ +about .* left", shown.text)
+    assert re.search(
+        r"  label_embedding seed 0 +[━ ╸╺]+[0-9:-]+ +epoch \d+/12 validation error [\d.]+%.*; total [\d.]+", shown.text
+    )
+    assert re.search(r"2 of 2 runs [━ ╸╺]+[0-9:]+ +done", shown.text)
+    assert "\x1b" not in out  # the table goes into a pipe, and the bar does not
+    assert "label_embedding" in out

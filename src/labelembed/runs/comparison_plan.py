@@ -91,23 +91,21 @@ def plan_comparison(
     """
     variants, block = variants_of(recipe, objectives), recipe.comparison or ComparisonBlock()
     before = None if overwrite else description_before(out)
-    old = [] if before is None else before["variants"]
-    kept = _kept_variants(old, variants)
-    if kept and before is not None:
-        if tuned or "tuning" in before:
-            _refuse_to_add_tuned(out, before, variants)
-            kept, before = [], None  # it is made as a whole, of the same variants
-        else:
-            _refuse_other_comparison(recipe, out, kept, before)
-    others = [Variant(one["name"], one["folder"], one["objective"]) for one in kept]
+    if before is not None and (tuned or "tuning" in before):
+        _refuse_to_add_tuned(out, before, variants)
+        before = None  # it is made as a whole, of the same variants
+    kept = [] if before is None else _kept_variants(before, variants)
+    if before is not None:
+        _refuse_other_comparison(recipe, out, kept, before)
+    asked = [*variants, *(Variant(one["name"], one["folder"], one["objective"]) for one in kept)]
     if baseline is not None:
-        base = baseline_among([*variants, *others], baseline, source="--baseline")
-    elif before is not None and before["baseline"] in [one.name for one in (*variants, *others)]:
+        base = baseline_among(asked, baseline, source="--baseline")
+    elif before is not None and before["baseline"] in [one.name for one in asked]:
         base = before["baseline"]
     else:
         base = baseline_among(variants, block.baseline, source="comparison.baseline")
     what: dict[str, Any] = {"variants": variants, "baseline": base, "seeds": seeds_of(recipe, seeds)}
-    return plan_runs(recipe, recipe_name, out, **what, overwrite=overwrite)
+    return plan_runs(recipe, recipe_name, out, **what, before=before, overwrite=overwrite)
 
 
 def plan_runs(
@@ -119,8 +117,8 @@ def plan_runs(
     baseline: str,
     seeds: list[int],
     tuning: dict[str, Any] | None = None,
+    before: dict[str, Any] | None = None,
     overwrite: bool = False,
-    adds: bool = False,
 ) -> ComparisonPlan:
     """Returns the plan of checked variants, with every existing folder looked into; see `plan_comparison`.
 
@@ -132,8 +130,8 @@ def plan_runs(
         baseline: The name of one.
         seeds: Of each.
         tuning: How the arguments of the variants were found; None: they were not tuned.
+        before: The comparison that they are added to; None: a new one.
         overwrite: See `plan_comparison`.
-        adds: The variants are added to a comparison that may have been tuned, which is else made as a whole.
     """
     runs = []
     for seed in seeds:  # seed by seed, so that an early look compares all variants
@@ -144,17 +142,16 @@ def plan_runs(
         if not overwrite and RunFolder(folder).state() != "empty":
             refuse_other_recipe(run, RunFolder(folder), anew=_ANEW)
     published = [figure.model_dump() for figure in recipe.published or ()]
-    before = None if overwrite else description_before(out)
-    if before is None or (not adds and (tuning is not None or "tuning" in before)):
-        return ComparisonPlan(recipe_name, variants, baseline, seeds, runs, published, tuning)
-    kept = [one["name"] for one in _kept_variants(before["variants"], variants)]
-    return ComparisonPlan(recipe_name, variants, baseline, seeds, runs, published, before.get("tuning"), before, kept)
+    kept = []
+    if before is not None:
+        kept, tuning = [one["name"] for one in _kept_variants(before, variants)], before.get("tuning")
+    return ComparisonPlan(recipe_name, variants, baseline, seeds, runs, published, tuning, before, kept)
 
 
-def _kept_variants(old: list[dict[str, Any]], variants: Sequence[Variant]) -> list[dict[str, Any]]:
+def _kept_variants(before: dict[str, Any], variants: Sequence[Variant]) -> list[dict[str, Any]]:
     """Returns what a folder's description says of the variants that are not asked for again."""
     names = {variant.name for variant in variants}
-    return [one for one in old if one["name"] not in names]
+    return [one for one in before["variants"] if one["name"] not in names]
 
 
 def _refuse_to_add_tuned(out: Path, before: dict[str, Any], variants: Sequence[Variant]) -> None:

@@ -147,7 +147,7 @@ def plan_of_students(comparison: Path, teachers: Teachers, settings: Sequence[st
         folder="-".join(["distilled", str(len(teachers.seeds)), teachers.folder.name, *words]),
     )
     what: dict[str, Any] = {"variants": [student], "baseline": about["baseline"], "seeds": teachers.seeds}
-    return plan_runs(recipe, about["recipe"], comparison, **what, adds=True)
+    return plan_runs(recipe, about["recipe"], comparison, **what, before=about)
 
 
 def write_predictions(comparison: Path, teachers: Teachers, recipe: Recipe, data: TrainingData) -> str | None:

@@ -15,6 +15,7 @@ from labelembed.errors import RecipeError, TrainingError
 from labelembed.recipes.schema import Recipe
 from labelembed.recipes.variants import Variant, checked_variants
 from labelembed.runs.cluster import Cluster
+from labelembed.runs.comparison_folder import remove_comparison
 from labelembed.runs.comparison_plan import ComparisonPlan, plan_runs
 from labelembed.runs.display import ComparisonDisplay
 from labelembed.runs.jobs import Event, Job
@@ -289,28 +290,38 @@ def failure_of(about: dict[str, Any], problems: dict[str, str]) -> TrainingError
     return TrainingError("\n".join(["no trial has a score", *reasons])) if reasons else None
 
 
-def plan_of_tuning(plan: ComparisonPlan, recipe: Recipe, out: Path, *, trials: int, space: Sequence[str]) -> TuningPlan:
-    """Returns the tuning of a comparison's variants, with seeds that are none of its own; see `tuning_plan`.
+def tuned_plan(
+    plan: ComparisonPlan,
+    recipe: Recipe,
+    out: Path,
+    *,
+    trials: int,
+    space: Sequence[str],
+    overwrite: bool,
+    **how_made: Any,
+) -> ComparisonPlan:
+    """Tunes the variants of a comparison, with seeds that are none of its own, and returns it with what was chosen.
+
+    Args:
+        plan: The comparison.
+        recipe: That it was made of.
+        out: The comparison folder; the trials lie in it.
+        trials: See `tuning_plan.plan_tuning`.
+        space: The same.
+        overwrite: Remove the comparison that is in the folder, once the tuning can begin.
+        how_made: See `make_tuning`.
 
     Raises:
-        RecipeError: When it cannot be, or the baseline would be left out.
+        RecipeError: When it cannot be tuned, or the baseline would be left out.
+        TrainingError: When a variant has no trial with a score, or runs could not be made.
     """
-    how: dict[str, Any] = {"trials": trials, "space": space}
-    tuning = plan_tuning(
-        recipe, plan.recipe_name, out / TUNING_FOLDER, variants=plan.variants, taken_seeds=plan.seeds, **how
-    )
+    how: dict[str, Any] = {"variants": plan.variants, "taken_seeds": plan.seeds, "trials": trials, "space": space}
+    tuning = plan_tuning(recipe, plan.recipe_name, out / TUNING_FOLDER, **how)
     if plan.baseline in tuning.left_out:
         message = f"{plan.baseline} differs from another variant only in what is tuned; name that one"
         raise RecipeError([message], source="--baseline")
-    return tuning
-
-
-def tuned_plan(plan: ComparisonPlan, tuning: TuningPlan, recipe: Recipe, out: Path, **how_made: Any) -> ComparisonPlan:
-    """Makes the trials and returns the comparison of what they chose; `how_made` is that of `make_tuning`.
-
-    Raises:
-        TrainingError: When a variant has no trial with a score, or runs could not be made.
-    """
+    if overwrite:
+        remove_comparison(out)
     about, failure = make_tuning(tuning, **how_made)
     if failure is not None:
         raise failure
@@ -327,6 +338,6 @@ def tuned_plan(plan: ComparisonPlan, tuning: TuningPlan, recipe: Recipe, out: Pa
         for entry in about["variants"]
     ]
     kept = {key: about[key] for key in ("measure", "trials", "seeds", "pruning", "left_out")}
-    how: dict[str, Any] = {"baseline": names.get(plan.baseline, plan.baseline), "seeds": plan.seeds}
+    how = {"baseline": names.get(plan.baseline, plan.baseline), "seeds": plan.seeds}
     how["tuning"] = {"folder": TUNING_FOLDER, **kept, "variants": for_the_report}
     return plan_runs(recipe, plan.recipe_name, out, variants=variants, **how)
