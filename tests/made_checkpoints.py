@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 import torch
 
 from labelembed.training.checkpoints import Checkpoint, load_newest, manifest_digest, save_checkpoint
-
-FILES = ["best.safetensors", "manifest.json", "network.safetensors", "state.json"]
 
 
 def made_checkpoint(step):
@@ -34,14 +31,6 @@ def assert_loads(folder, step, damaged=0):
     assert (found.step, found.values) == (step, expected.values)
     torch.testing.assert_close(found.tensors, expected.tensors, rtol=0, atol=0)
     return lines
-
-
-def rewrite(path, name, content):
-    """Replaces a file of a checkpoint and makes the manifest say that all is well."""
-    (path / name).write_bytes(content)
-    manifest = json.loads((path / "manifest.json").read_text())
-    manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    write_manifest(path, manifest)
 
 
 def write_manifest(path, manifest):

@@ -92,7 +92,7 @@ def run_shell(text: str, done: set[str]) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")  # both of Lightning
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.name)
-def test_examples_of_page_run(page, folder, done, monkeypatch):
+def test_examples_of_page_run(page, folder, done, monkeypatch, no_flush):
     monkeypatch.chdir(folder)
     make_runs_here(monkeypatch)
     lacking = set()

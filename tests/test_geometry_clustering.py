@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from scipy.spatial import procrustes
 
-from labelembed.geometry import (
-    LabelGeometry,
-    label_plane,
-    leaf_order,
-    linkage,
-    multidimensional_scaling,
-    to_json,
-)
+from labelembed.geometry import LabelGeometry, label_plane, leaf_order, linkage, multidimensional_scaling, to_json
 
 from .naive.geometry import naive_average_linkage
 
@@ -52,16 +43,6 @@ def test_average_linkage_joins_at_the_mean_distance(count):
 def test_trees_that_cannot_be_are_refused(geometry, method, words):
     with pytest.raises(ValueError, match=words):
         linkage(geometry, method=method)
-
-
-def test_json_holds_the_tree():
-    geometry = LabelGeometry("abc", vectors=torch.tensor([[0.0], [1.0], [4.0]], dtype=torch.float64))
-    inner = {"name": "", "height": 1.0, "children": [{"name": "a"}, {"name": "b"}]}
-    assert json.loads(to_json(linkage(geometry), "abc")) == {
-        "name": "",
-        "height": 3.5,
-        "children": [{"name": "c"}, inner],
-    }
 
 
 def test_a_tree_as_deep_as_it_has_labels_is_written():

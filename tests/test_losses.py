@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from labelembed.losses import chunked, distances
 from labelembed.objectives import LabelEmbedding
-from labelembed.seeds import generator, seeded
+from labelembed.seeds import generator
 
 from .made_objectives import made_mode
 
@@ -88,16 +87,9 @@ def chunks_of(monkeypatch):
 def test_chunks_have_the_terms_and_gradients_of_the_plain_lines(kind, case, chunks_of):
     for size in SIZES:
         assert_alike(kind, *size, **SETTINGS[case])
-    chunks_of(7)
-    assert_alike(kind, 40, 7, ignored=True, **SETTINGS[case])
-
-
-@pytest.mark.parametrize("size", [1, 2, 13, 39, 40, 41])
-@pytest.mark.parametrize("kind", ["full", "compressed"])
-def test_chunk_edges_through_the_examples_of_a_label_change_nothing(kind, size, chunks_of):
-    chunks_of(size)
-    for scale, ignored in ((1.0, False), (2.5, True)):
-        assert_alike(kind, 40, 3, scale=scale, ignored=ignored, uniform_weight=0.2)
+    for chunk in (1, 7, 39):  # edges fall between the examples of a label
+        chunks_of(chunk)
+        assert_alike(kind, 40, 7, scale=2.5, ignored=True, **SETTINGS[case])
 
 
 @pytest.mark.parametrize("impl", BOTH)
@@ -117,28 +109,6 @@ def test_logits_of_thousands_have_finite_terms_and_gradients(impl):
     hidden, labels = made_examples(objective, 20)
     terms, gradients = result_of(objective, hidden * 1e4, labels)
     assert all(bool(value.isfinite().all()) for value in (*terms.values(), *gradients.values()))
-
-
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("mode", ["one_hot", "label_smoothing", "label_embedding", "label_embedding, shared"])
-def test_objectives_train_to_the_same_parameters_tied_or_not(mode, tied):
-    def trained(impl):
-        objective = made_mode(mode, num_labels=12, impl=impl)
-        with seeded(0, "words"):
-            table = nn.Embedding(12, HIDDEN, dtype=torch.float64)
-            words, labels = torch.randint(12, (2, 3, 10))
-        if tied:
-            objective.output.weight = table.weight
-        labels[:, ::3] = -100
-        parameters = list({id(value): value for value in [*table.parameters(), *objective.parameters()]}.values())
-        optimizer = torch.optim.SGD(parameters, lr=0.5)
-        for _ in range(3):
-            optimizer.zero_grad()
-            objective(table(words).tanh(), labels).total.backward()
-            optimizer.step()
-        return [value.detach() for value in parameters]
-
-    torch.testing.assert_close(trained("chunked"), trained("reference"), rtol=0, atol=1e-11)  # float64, three steps
 
 
 def test_auto_takes_chunks_for_many_labels_and_plain_layers(monkeypatch):
@@ -218,18 +188,6 @@ def test_low_precision_is_as_near_to_the_exact_gradients_as_the_plain_lines(kind
         error = (gradient.double() - wanted[1][name]).abs().max()
         naive = (plain[1][name].double() - wanted[1][name]).abs().max()
         assert error <= naive + wanted[1][name].abs().max() * 2**-digits, name
-
-
-def test_autocast_computes_in_its_type_and_keeps_sums_in_float32():
-    objective = made("compressed", 9, impl="chunked", dtype=torch.float32)
-    hidden, labels = made_examples(objective, 60)
-    exact = result_of(objective, hidden, labels)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = result_of(objective, hidden, labels)
-    assert not torch.equal(found[1]["hidden"], exact[1]["hidden"])
-    for name, gradient in found[1].items():
-        assert gradient.dtype == torch.float32
-        assert (gradient - exact[1][name]).abs().max() <= 0.1 * exact[1][name].abs().max(), name
 
 
 def test_chunks_are_differentiated_once_and_by_their_total_alone():

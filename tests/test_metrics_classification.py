@@ -122,17 +122,8 @@ def test_other_number_types_and_tensors_are_measured_in_float64_and_not_changed(
     ("logits", "labels", "error", "message"),
     [
         (np.zeros((0, 3)), np.zeros(0, int), ValueError, r"neither empty, got \(0, 3\) and \(0,\)"),
-        (np.zeros((2, 0)), [0, 0], ValueError, r"neither empty, got \(2, 0\) and \(2,\)"),
         (np.zeros((2, 3)), [0, 1, 2], ValueError, r"\[N, C\] and \[N\], neither empty, got \(2, 3\) and \(3,\)"),
-        (np.zeros((2, 3)), [[0], [1]], ValueError, r"got \(2, 3\) and \(2, 1\)"),
-        (np.zeros(3), [0, 1, 2], ValueError, r"got \(3,\) and \(3,\)"),
-        (
-            [[0.0, 1.0], [np.nan, 1.0]],
-            [0, 1],
-            ValueError,
-            "`logits` must have a finite maximum .* got nan in example 1",
-        ),
-        ([[0.0, np.inf]], [0], ValueError, "got inf in example 0"),
+        ([[0.0, 1.0], [np.nan, 1.0]], [0, 1], ValueError, "finite maximum .* got nan in example 1"),
         ([[-np.inf, -np.inf]], [0], ValueError, "got -inf in example 0"),
         (np.zeros((3, 3)), [0, -1, 3], ValueError, r"`labels` must be in 0\.\.2, got -1 in example 1"),
         (np.zeros((2, 3)), [True, False], TypeError, "`labels` must be integers, got dtype bool"),

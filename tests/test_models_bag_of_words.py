@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from sklearn.feature_extraction.text import TfidfTransformer
 
@@ -49,23 +48,3 @@ def test_the_hidden_layer_is_a_relu_of_the_means_and_dropout_acts_in_training_on
     assert model.hidden_size == 7
     dropped = built(dropout=0.5, layer_size=50)
     assert (dropped(ROWS) == 0).float().mean() > (dropped.eval()(ROWS) == 0).float().mean()
-
-
-@pytest.mark.parametrize("make", [built, weighted])
-def test_the_exported_form_gives_the_same_hidden_states_for_any_number_of_texts(make):
-    model = make(layer_size=5).eval()
-    exported = torch.export.export(model, (ROWS,), dynamic_shapes=({0: torch.export.Dim("texts")},)).module()
-    for rows in (ROWS, ROWS[:3], ROWS.repeat(3, 1)):
-        torch.testing.assert_close(exported(rows), model(rows), rtol=0, atol=1e-6)  # another order of the sums
-
-
-def test_arguments_out_of_their_range_are_named_together():
-    wrong = {"embedding_size": 0, "layer_size": 0, "feature_dropout": 1.0, "dropout": -0.1}
-    with pytest.raises(ValueError, match="embedding_size") as caught:
-        BagOfWords(input_shape=(4,), vocabulary_size=6, **wrong)
-    assert str(caught.value).splitlines() == [
-        "`embedding_size` must be >= 1, got 0",
-        "`layer_size` must be >= 1, or null, got 0",
-        "`feature_dropout` must be in [0, 1), got 1.0",
-        "`dropout` must be in [0, 1), got -0.1",
-    ]

@@ -142,28 +142,6 @@ def test_stable_topk_is_what_a_stable_sort_has_first(shape, count, distinct):
     assert torch.equal(places, order[:, :count])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "lines"),
-    [
-        (
-            {"beam": 0, "minimum_length": -1},
-            ["`beam` must be >= 1, got 0", "`minimum_length` must be >= 0, got -1"],
-        ),
-        ({"beam": 4, "n_best": 5}, ["`n_best` must be from 1 to the beam of 4, got 5"]),
-        ({"n_best": 0}, ["`n_best` must be from 1 to the beam of 10, got 0"]),
-        (
-            {"maximum_length": 2, "minimum_length": 3},
-            ["`maximum_length` must be >= 1 and no less than the minimum length of 3, got 2"],
-        ),
-        ({"length_penalty": float("nan")}, ["`length_penalty` must be a finite number, got nan"]),
-    ],
-)
-def test_settings_that_make_no_search_are_all_named(arguments, lines):
-    with pytest.raises(ValueError, match="got") as caught:
-        BeamSearch(**arguments)
-    assert str(caught.value).splitlines() == lines
-
-
 @pytest.mark.parametrize("worst", [2.5, float("nan")])
 def test_what_is_no_log_probability_is_refused(worst):
     row = torch.tensor([-1.0, -1.0, -1.0, -1.0, -3.0, worst])

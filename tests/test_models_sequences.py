@@ -139,36 +139,6 @@ def test_search_in_a_batch_equals_search_alone(built):
         assert all(place < length for one in found[row] for place in one.attention)
 
 
-@pytest.mark.parametrize(
-    ("built", "arguments", "lines"),
-    [
-        (lstm, {"width": 7}, ["`width` must be even for a bidirectional encoder, got 7"]),
-        (
-            lstm,
-            {"shared_embeddings": True, "tied_output": True},
-            [
-                "`target_vocabulary_size` must be the source's 11 for shared embeddings, got 13",
-                "`embedding_size` must be the width 8 for a tied output layer, got 6",
-            ],
-        ),
-        (transformer, {"heads": 3}, ["`width` must be even and a multiple of the 3 heads, got 8"]),
-        (transformer, {"width": 7, "heads": 7}, ["`width` must be even and a multiple of the 7 heads, got 7"]),
-        (
-            transformer,
-            {"shared_embeddings": True, "maximum_length": 0},
-            [
-                "`maximum_length` must be >= 1, got 0",
-                "`target_vocabulary_size` must be the source's 11 for shared embeddings, got 13",
-            ],
-        ),
-    ],
-)
-def test_arguments_that_make_no_network_are_all_named(built, arguments, lines):
-    with pytest.raises(ValueError, match="got") as caught:
-        built(**arguments)
-    assert str(caught.value).splitlines() == lines
-
-
 # ---------------------------------------------------------------------------------------------- the attention LSTM
 
 

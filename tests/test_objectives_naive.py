@@ -17,11 +17,7 @@ from .naive.confidence_penalty import naive_confidence_penalty_terms
 from .naive.cross_entropy import naive_label_smoothing_terms, naive_linear
 from .naive.differences import central_differences
 from .naive.distillation import naive_distillation_terms
-from .naive.label_embedding import (
-    naive_compressed_row,
-    naive_label_embedding_terms,
-    naive_label_embedding_total,
-)
+from .naive.label_embedding import naive_compressed_row, naive_label_embedding_terms, naive_label_embedding_total
 from .naive.remembering import NaiveOnlineLabelSmoothing, naive_retrospection_terms
 from .naive.static_labels import naive_static_labels_terms
 from .naive.teacher_free import naive_teacher_free_terms

@@ -87,7 +87,7 @@ def test_what_cannot_be_drawn_is_said(folder, tmp_path):
         with pytest.raises(RunFolderError, match=said):
             draw_figure(name, tmp_path / "plain", tmp_path / "figure.pdf")
     with pytest.raises(RunFolderError, match=r"\.pdf, \.svg, \.png"):
-        draw_figure("seeds", folder, tmp_path / "seeds.jpg")
+        draw_figure("forest", folder, tmp_path / "forest.jpg")
     with pytest.raises(RunFolderError, match=r"--measure: no curves of 'test-eror' \(did you mean 'test-error'"):
         draw_figure("curves", folder, tmp_path / "curves.pdf", measure="test-eror")
     with pytest.raises(RunFolderError, match=r"--variant: 'label_embeding' is none of"):
@@ -158,7 +158,7 @@ def test_it_is_an_svg_of_its_own_dark_on_white(tmp_path):
 def test_it_says_each_difference_and_has_each_seed_in_full(tmp_path, narrow):
     comparison = load_comparison(make_comparison(tmp_path, ERRORS))
     rows = comparison_rows(comparison)
-    sketch = forest_sketch(comparison, rows, "forest", narrow=narrow)
+    sketch = forest_sketch(comparison, rows, narrow=narrow)
     assert "label_smoothing smoothing=0.4 -2.00 points, 95 % interval over seeds -4.48 to 0.48" in sketch.description
     numbers = [(name, seed, value, difference) for name, seed, value, difference in sketch.numbers[1:]]
     assert ("label_embedding", 1, 0.23, pytest.approx(0.01, abs=1e-12)) in numbers
@@ -170,12 +170,12 @@ def test_it_says_each_difference_and_has_each_seed_in_full(tmp_path, narrow):
 
 def test_the_thin_bar_is_spoken_of_only_where_there_is_one(tmp_path):
     comparison = load_comparison(make_comparison(tmp_path, {name: dict.fromkeys((0, 1), 0.25) for name in ERRORS}))
-    sketch = forest_sketch(comparison, comparison_rows(comparison), "forest")
+    sketch = forest_sketch(comparison, comparison_rows(comparison))
     assert "test examples" not in sketch.caption
     for place, name in enumerate(ERRORS):
         for seed in (0, 1):
             leave_examples(run_path(tmp_path, name, seed), np.roll([True] * 15 + [False] * 5, place + 3 * seed))
-    sketch = forest_sketch(comparison, comparison_rows(comparison), "forest")
+    sketch = forest_sketch(comparison, comparison_rows(comparison))
     assert "over seeds and test examples" in sketch.caption
 
 

@@ -74,7 +74,7 @@ def test_without_a_test_set_the_comparison_is_about_validation_examples(tmp_path
         ({"seeds": "all"}, "`seeds`"),
         ({"baseline": "nothing"}, "baseline 'nothing' is none of the variants"),
         ({"variants": []}, "`variants`"),
-        ({"variants": [{"name": "a", "folder": "../../elsewhere", "objective": {}}]}, "`variants.0.folder`"),
+        ({"variants": [{"name": "a", "folder": "../../elsewhere", "objective": {}}]}, "`variants.0.folder`: must be"),
         ({"format": 2}, "newer labelembed"),
         (None, "damaged"),
     ],

@@ -1,11 +1,10 @@
-"""Changed pictures resumed to the last bit, where the data lie, the warm-up that changes nothing, compiled networks."""
+"""Where the data lie, moments read from a file, the warm-up that changes nothing, compiled networks."""
 
 from __future__ import annotations
 
 import copy
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,51 +17,10 @@ from labelembed.training.batches import free_bytes, placed
 from labelembed.training.compile_warmup import warm_up
 from labelembed.training.network import Network
 from labelembed.training.optimizers import load_state, state_tensors
-from tests.made_data import write_arrays
-from tests.made_training import (
-    contents,
-    differences,
-    small_recipe,
-    stop_after,
-    train,
-)
+from tests.made_training import small_recipe, train
 
 pytestmark = pytest.mark.usefixtures("no_flush")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def recipe(tmp_path):
-    pictures = np.random.default_rng(0).integers(0, 256, (90, 3, 16, 16), dtype=np.uint8)
-    labels = np.arange(90) % 3
-    path = write_arrays(
-        tmp_path / "pictures.npz",
-        train_inputs=pictures,
-        train_labels=labels,
-        test_inputs=pictures[:20],
-        test_labels=labels[:20],
-    )
-    data = {"name": "arrays", "path": str(path), "scaling": "standard", "validation": {"fraction": 0.2}}
-
-    def recipe(changes: dict | None = None, **data_changes):
-        model = {"name": "small_resnet", "channels": [4, 4, 6]}
-        return small_recipe(data=data | data_changes, model=model, **(changes or {}))
-
-    return recipe
-
-
-def test_resumed_run_on_changed_pictures_equals_unbroken_run(recipe, tmp_path):
-    # E's count of steps is part of what must go on. With mixup: R1.
-    objective = {"objective": {"name": "label_embedding", "target_warmup_steps": 3}}
-    changed = recipe(objective, mixing="cutmix", mixing_alpha=0.5, cutout=5, augmentation="crop_flip")
-    train(changed, tmp_path / "unbroken")
-    for steps in (1, 1, 2):  # of 6: within an epoch, at its end, and at the next one's
-        stop_after(changed, tmp_path / "run", steps)
-    train(changed, tmp_path / "run")
-    found = contents(tmp_path / "run")
-    assert differences(found, contents(tmp_path / "unbroken")) == []
-    train(recipe(objective, augmentation="crop_flip"), tmp_path / "plain")
-    assert differences(found, contents(tmp_path / "plain")) != []
 
 
 @pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.AdamW, partial(torch.optim.SGD, momentum=0.9)])

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 
 import pytest
 import torch
-from safetensors import safe_open
 
 from labelembed.data import read_corpus
-from labelembed.errors import DataError, InterruptedTraining, RecipeError
+from labelembed.errors import InterruptedTraining, RecipeError
 from labelembed.runs import teacher as teacher_table
 from labelembed.runs.run import run_recipe
 from labelembed.runs.saved_translator import SavedTranslator
@@ -21,10 +19,8 @@ from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import sequence_recipe
 from tests.made_training import (
-    cached_data,
     contents,
     differences,
-    small_recipe,
     stop_after,
     train,
 )
@@ -174,26 +170,3 @@ def test_stopping_while_the_teacher_is_asked_leaves_nothing_begun(made, tmp_path
     assert len(asked) == 1
     assert not (tmp_path / "run").exists()
     train(distilled(made, epochs=1), tmp_path / "run")
-
-
-def test_rows_with_top_k_are_kept_by_their_largest_entries(tmp_path):
-    train(small_recipe(objective={"name": "one_hot"}, seed=3, epochs=1), tmp_path / "teacher")
-    whole = {"name": "distillation", "teacher": str(tmp_path / "teacher")}
-    recipe = small_recipe(objective=whole | {"top_k": 2})
-    train(recipe, tmp_path / "few")
-    with safe_open(tmp_path / "few" / "teacher.safetensors", framework="pt") as file:
-        assert {name: list(file.get_tensor(name).shape) for name in file.keys()} == {  # noqa: SIM118
-            "labels": [190, 2],
-            "values": [190, 2],
-        }
-        assert json.loads(file.metadata()["about"])["data"] == cached_data(recipe).fingerprint()
-    train(small_recipe(objective=whole | {"top_k": 10}), tmp_path / "all")
-    train(small_recipe(objective=whole), tmp_path / "logits")
-    terms = [RunFolder(tmp_path / name).journal()[0]["train"]["teacher"] for name in ("few", "all", "logits")]
-    assert terms[1] == pytest.approx(terms[2], rel=1e-2)  # float16, after five steps
-    assert terms[0] != pytest.approx(terms[2], rel=2e-2)
-    with pytest.raises(DataError, match=r"few.*no table of a teacher's logits"):
-        train(
-            small_recipe(objective=whole | {"teacher": str(tmp_path / "few" / "teacher.safetensors")}),
-            tmp_path / "other",
-        )

@@ -2,77 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import random
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from labelembed.errors import RunFolderError, TrainingError
+from labelembed.errors import RunFolderError
 from labelembed.runs.run_setup import start_over
-from labelembed.training.files import make_writable_folder, saving, sha256, write_bytes
+from labelembed.training.files import sha256
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
 from tests.made_runs import forget_checksums
 from tests.made_training import small_recipe, stop_after, train
 
 # ---- files
-
-
-class PowerCut(BaseException):
-    """Ends everything at once: no handler of an error may see it."""
-
-
-@pytest.mark.parametrize("name", ["fsync", "replace"])
-@pytest.mark.parametrize("error", [PowerCut(), OSError(errno.ENOSPC, "full")])
-def test_write_broken_off_leaves_the_old_file(name, error, tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_bytes(path, b"old")
-
-    def fail(*arguments):
-        raise error
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, name, fail)
-        with pytest.raises(type(error)):
-            write_bytes(path, b"new, and longer")
-    assert path.read_bytes() == b"old"
-    # A failed write cleans up behind it; a kill cannot, and the next write takes the place of what it left.
-    assert (os.listdir(tmp_path) == ["file"]) == isinstance(error, OSError)
-    write_bytes(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["file"]
-
-
-def test_missing_space_is_told_in_megabytes_before_anything_begins(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=10**9, free=12_400_000))
-    with pytest.raises(RunFolderError) as error:
-        make_writable_folder(tmp_path / "run", needed_bytes=1_500_000_000)
-    assert str(error.value).startswith(f"{tmp_path / 'run'}: the disk has 12 MB left and the run needs about 1,500 MB")
-    assert "--out" in str(error.value)
-    make_writable_folder(tmp_path / "run", needed_bytes=12_400_000)
-
-
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [
-        (errno.ENOSPC, "the disk is full: about 1,234,567 bytes are needed and 4,096 bytes are free"),
-        (
-            errno.EDQUOT,
-            "the disk is full (your quota of it is used up): about 1,234,567 bytes are needed and 4,096 bytes are free",
-        ),
-    ],
-)
-def test_failed_save_says_what_is_wrong_and_how_to_go_on(number, words, tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=10**9, free=4096))
-    with pytest.raises(TrainingError) as error, saving(tmp_path, needed_bytes=1_234_567):
-        raise OSError(number, os.strerror(number))
-    assert str(error.value).startswith(f"{tmp_path}: {words}; the last whole checkpoint is kept.")
-    assert str(error.value).endswith(f"labelembed resume {tmp_path}")
-    assert isinstance(error.value.__cause__, OSError)
 
 
 # ---- run folders
@@ -148,24 +93,6 @@ def test_run_that_has_not_finished_is_refused_with_why(result, message, folder):
         folder.write_result(result)
     with pytest.raises(RunFolderError, match=message):
         folder.require_finished()
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]"])
-def test_damaged_result_is_named_and_never_taken_for_a_state(content, folder):
-    (folder.path / "result.json").write_text(content)
-    for read in (folder.result, folder.state, folder.require_finished):
-        with pytest.raises(RunFolderError, match=r"result.json: damaged"):
-            read()
-
-
-def test_damaged_environment_and_recipe_are_named(folder):
-    (folder.path / "environment.json").write_bytes(b"\xff{}")
-    with pytest.raises(RunFolderError, match=r"environment.json: damaged"):
-        folder.environment()
-    for content in (b"\xff", b"a: [", b"- a list", b""):
-        (folder.path / "recipe.yaml").write_bytes(content)
-        with pytest.raises(RunFolderError, match=r"recipe.yaml: damaged"):
-            folder.recipe()
 
 
 def test_folder_without_a_run_is_refused_with_what_it_holds(tmp_path):
@@ -253,3 +180,15 @@ def test_no_verb_reads_a_changed_file_of_a_run(name, words, done, tmp_path, monk
     forget_checksums(tmp_path / "run")  # as a run of before, which still loads
     if words[0] != "train":
         succeed(*words)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("result.json", b"{"), ("result.json", b"[]"), ("environment.json", b"\xff{}"), ("recipe.yaml", b"- a list")],
+)
+def test_damaged_file_of_a_run_is_named(name, content, folder):
+    (folder.path / name).write_bytes(content)
+    reads = {"result.json": (folder.result, folder.state), "environment.json": (folder.environment,)}
+    for read in reads.get(name, (folder.recipe,)):
+        with pytest.raises(RunFolderError, match=f"{name}: damaged"):
+            read()

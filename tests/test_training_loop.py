@@ -213,7 +213,6 @@ TIED = [0.5, 0.2, 0.3, 0.2, 0.2, 0.2]
     ("nlls", "selection", "selected"),
     [
         ([1.0, 0.8, 0.1, 0.7, 0.9, 0.7], {}, 4),
-        ([1.0, 0.8, 0.1, 0.8, 0.8, 0.8], {}, 2),
         ([1.0, 0.8, 0.1, 0.9, 0.8, 0.6], {"patience": 3}, 2),
         ([1.0, 0.8, 0.1, 0.7, 0.9, 0.6], {"patience": 3}, 6),
     ],
@@ -286,22 +285,6 @@ def made_objective(**arguments):
     return LabelEmbedding(3, 5, **arguments)
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "message"),
-    [
-        ("adam", {"learning_rate": 0.0}, "`learning_rate` must be > 0, got 0.0"),
-        ("adamw", {"weight_decay": -1.0}, "`weight_decay` must be >= 0, got -1.0"),
-        ("adam", {"betas": (0.9, 1.0)}, r"`betas` must both be in \[0, 1\), got \[0.9, 1.0\]"),
-        ("adam", {"epsilon": 0.0}, "`epsilon` must be > 0, got 0.0"),
-        ("sgd", {"momentum": 1.0}, r"`momentum` must be in \[0, 1\), got 1.0"),
-        ("sgd", {"momentum": 0.0, "nesterov": True}, "`nesterov` needs a momentum > 0, got True"),
-    ],
-)
-def test_optimizer_refuses_what_is_out_of_range(name, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        OPTIMIZERS[name](Network(nn.Identity(), nn.Linear(4, 3), made_objective()), **arguments)
-
-
 # ---- schedules
 
 
@@ -330,21 +313,6 @@ def factors(name, steps, steps_per_epoch=4, **arguments):
 )
 def test_schedule_gives_the_factors_worked_out_by_hand(name, arguments, expected):
     assert factors(name, 8, **arguments) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments", "message"),
-    [
-        ("constant", {"warmup_fraction": 1.0}, r"`warmup_fraction` must be in \[0, 1\), got 1.0"),
-        ("step", {"epochs": [0]}, r"`epochs` must be numbers >= 1, got \[0\]"),
-        ("step", {"factor": 0.0}, r"`factor` must be in \(0, 1\], got 0.0"),
-        ("cosine", {"final_fraction": 1.5}, r"`final_fraction` must be in \[0, 1\], got 1.5"),
-        ("linear", {"final_fraction": -0.5}, r"`final_fraction` must be in \[0, 1\], got -0.5"),
-    ],
-)
-def test_schedule_refuses_what_is_out_of_range(name, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        SCHEDULES[name](**arguments)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -7,12 +7,7 @@ import pytest
 from labelembed.training.checkpoints import SavingTimes
 from labelembed.training.settings import CheckpointPolicy
 from tests.made_corpus import write_corpus
-from tests.made_training import (
-    assert_same_run,
-    small_recipe,
-    train,
-    with_saved_geometry,
-)
+from tests.made_training import assert_same_run, small_recipe, train, with_saved_geometry
 
 pytestmark = pytest.mark.usefixtures("no_flush")
 

@@ -16,11 +16,7 @@ from labelembed.training.evaluation import token_metrics
 from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import sequence_recipe
-from tests.made_training import (
-    contents,
-    stop_after,
-    train,
-)
+from tests.made_training import contents, stop_after, train
 
 pytestmark = pytest.mark.usefixtures("no_flush")
 

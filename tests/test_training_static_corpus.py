@@ -13,71 +13,28 @@ from labelembed.training.decoding import Decoding
 from labelembed.training.run_folder import RunFolder
 from tests.made_corpus import made_pairs, write_corpus
 from tests.made_corpus_runs import sequence_recipe
-from tests.made_training import (
-    train,
-)
-from tests.naive.cross_entropy import naive_linear
-from tests.naive.static_labels import naive_static_labels_terms, naive_static_logits
+from tests.made_training import train
 
 pytestmark = pytest.mark.usefixtures("no_flush")
 QUIET = {"name": "attention_lstm", "width": 12, "embedding_size": 8, "dropout": 0.0}
-GEOMETRIES = {
-    "one_hot": "one_hot",
-    "label_embedding": {"name": "label_embedding", "embedding": "compressed", "rank": 6},
-}
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder with a corpus and a finished run of each of `GEOMETRIES` on it."""
-    folder = tmp_path_factory.mktemp("made")
-    write_corpus(folder, train=120, longest=4)
-    for name, objective in GEOMETRIES.items():
-        train(sequence_recipe(folder, objective=objective, model=QUIET, epochs=2), folder / name)
-    return folder
+def static(folder, embedding, **changes):
+    objective = {"name": "static_labels", "embedding": str(embedding)}
+    return sequence_recipe(folder, objective=objective, **changes)
 
 
-def static(made, source="one_hot", *, embedding=None, **changes):
-    path = embedding or made / source / "label_geometry.safetensors"
-    objective = {"name": "static_labels", "embedding": str(path)} | changes.pop("objective", {})
-    return sequence_recipe(made, objective=objective, **changes)
-
-
-@pytest.mark.parametrize("source", GEOMETRIES)
-@pytest.mark.parametrize("loss", ["huber", "cosine"])
-def test_terms_of_a_run_are_the_naive_ones(source, loss, made, tmp_path):
-    # With no step and no dropout the terms of the epoch are those of the network as it began.
-    changes = {"epochs": 1, "model": QUIET, "optimizer": {"name": "sgd", "learning_rate": 1e-12}}
-    recipe = static(made, source, objective={"loss": loss}, **changes)
-    train(recipe, tmp_path / "run")
-    corpus = read_corpus(made / "corpus")
-    network = network_for(recipe, corpus).eval()
-    weight, bias = network.objective.output.weight.tolist(), network.objective.output.bias.tolist()
-    vectors = network.objective.vectors.double().tolist()
-    outputs, labels = [], []
-    with torch.no_grad():
-        for batch in corpus.train.batches(1):
-            outputs += [naive_linear(weight, bias, row) for row in network.hidden(batch.inputs)[0].tolist()]
-            labels += batch.labels[0].tolist()
-    expected = naive_static_labels_terms(outputs, labels, vectors, loss=loss, delta=1.0)
-    (line,) = RunFolder(tmp_path / "run").journal()
-    assert line["train"]["output"] == pytest.approx(expected["output"], rel=1e-5)
-    with torch.no_grad():
-        hidden = network.hidden(next(iter(corpus.train.batches(1))).inputs)[0]
-        found = network.objective.logits(hidden).tolist()
-    # float32, and a root of sums that cancel.
-    torch.testing.assert_close(
-        found, naive_static_logits(outputs[: len(hidden)], vectors, loss=loss), rtol=0, atol=1e-4
-    )
-
-
-def test_tokens_that_no_row_has_stand_apart_from_all_words(made):
-    geometry = RunFolder(made / "one_hot").label_geometry()
+def test_tokens_that_no_row_has_stand_apart_from_all_words(tmp_path):
+    write_corpus(tmp_path, train=120, longest=4)
+    train(sequence_recipe(tmp_path, objective="one_hot", model=QUIET, epochs=2), tmp_path / "run")
+    geometry = RunFolder(tmp_path / "run").label_geometry()
     assert geometry.names[:4] == SPECIAL_TOKENS
     never = [PAD, UNKNOWN, BEGIN]
     # Of a run the class means of what it never saw are the mean over all rows, all the same.
     assert torch.equal(geometry.vectors[PAD], geometry.vectors[BEGIN])
-    objective = network_for(static(made), read_corpus(made / "corpus")).objective
+    objective = network_for(
+        static(tmp_path, tmp_path / "run" / "label_geometry.safetensors"), read_corpus(tmp_path / "corpus")
+    ).objective
     vectors = objective.vectors
     words = [number for number in range(len(vectors)) if number not in never]
     own = geometry.vectors.double() / geometry.vectors.double().norm(dim=1, keepdim=True)
@@ -99,7 +56,7 @@ def test_run_learns_and_writes_by_distance_and_needs_only_its_folder(tmp_path):
     assert train(first, tmp_path / "first")["test"]["error"] < 0.3  # 0.9 by chance
     path = tmp_path / "vectors.safetensors"
     (tmp_path / "first" / "label_geometry.safetensors").rename(path)
-    result = train(static(tmp_path, embedding=path, model=model, epochs=8, batch_size=16), tmp_path / "run")
+    result = train(static(tmp_path, path, model=model, epochs=8, batch_size=16), tmp_path / "run")
     path.unlink()
     assert result["test"]["error"] < 0.2
     saved = SavedTranslator.load(tmp_path / "run")

@@ -159,9 +159,9 @@ def texts_recipe(folder):
 def pictures_recipe(folder):
     if not (folder / "pictures").exists():
         write_classes(folder / "pictures", {"a": 150, "b": 150})
-    data = {"name": "images", "path": str(folder / "pictures"), "image_size": 12, "train_rows": 190}
-    data |= {"validation": {"rows": 30}, "augmentation": "crop_flip", "cutout": 4, "mixing": "mixup"}
-    model = {"name": "mlp", "hidden_sizes": [8], "dropout": 0.2}
+    data = {"name": "images", "path": str(folder / "pictures"), "image_size": 16, "train_rows": 190}
+    data |= {"validation": {"rows": 30}, "augmentation": "crop_flip", "cutout": 4, "mixing": "cutmix"}
+    model = {"name": "small_resnet", "channels": [4, 4, 6], "dropout": 0.2}
     return small_recipe(data=data, model=model, objective={"name": "label_smoothing"})
 
 

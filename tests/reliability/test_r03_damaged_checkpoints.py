@@ -11,14 +11,7 @@ import pytest
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.run_folder import RunFolder
 from tests.made_checkpoints import assert_loads, save
-from tests.made_training import (
-    checkpoint_names,
-    contents,
-    differences,
-    small_recipe,
-    stop_after,
-    train,
-)
+from tests.made_training import checkpoint_names, contents, differences, small_recipe, stop_after, train
 from tests.reliability.figures import sized
 
 # Of a run's newest checkpoint, all files together; what is cut or flipped is spread evenly over them.

@@ -21,7 +21,7 @@ from labelembed.report.gathering import chosen_variant, load_several
 from labelembed.report.label_figures import dendrogram, groups_for, label_map, map_stress
 from labelembed.report.label_matrix import Panel, label_matrix
 from labelembed.report.label_section import label_figures
-from labelembed.report.ranking import best_method, drawn_variants, series_positions
+from labelembed.report.ranking import best_method
 from labelembed.report.reliability import reliability_figure
 from labelembed.report.sentences_seen import seen_sentences
 from labelembed.report.similarities import label_similarities
@@ -72,7 +72,6 @@ def draw_figure(
             cannot be written.
         DataError: When `groups` cannot be read.
     """
-    name = "forest" if name == "seeds" else name  # as earlier versions called it
     if name not in FIGURES:
         raise RunFolderError(unknown_name("figure", name, list(FIGURES)))
     comparison = load_several([run], baseline=baseline)
@@ -80,11 +79,10 @@ def draw_figure(
         sketch = _curves(comparison, measure, log=log)
     elif name == "forest":
         narrow = width is not None and width < 6
-        sketch = forest_sketch(comparison, comparison_rows(comparison), name, narrow=narrow)
+        sketch = forest_sketch(comparison, comparison_rows(comparison), narrow=narrow)
     elif name == "reliability":
-        order = series_positions(comparison)
-        found = [(one.name, order[one.name], seen_errors(one)) for one in drawn_variants(comparison)]
-        sketch = reliability_figure([(called, place, errors) for called, place, errors in found if errors is not None])
+        errors = {one.name: found for one in comparison.variants if (found := seen_errors(one)) is not None}
+        sketch = reliability_figure(comparison, errors)
     else:
         best = best_method(comparison) if variant is None else chosen_variant(comparison, variant, "--variant")
         if best is None:

@@ -14,12 +14,11 @@ class MeasureColumn:
     """How one metric of a `Row` is shown.
 
     Attributes:
-        attribute: Its name in `Row.measures`.
+        attribute: Its name in `Row.measures` and in the CSV files, where ``_mean``, ``_sd`` and ``_n`` are added.
         heading: What stands above it.
         unit: What the shown number is in; empty for a bare number.
         scale: What the number is multiplied with to be shown.
         decimals: Digits after the point; of seconds that are between 1 and 10.
-        column: Its name in the CSV files, to which ``_mean``, ``_sd`` and ``_n`` are added; empty: `attribute`.
     """
 
     attribute: str
@@ -27,12 +26,6 @@ class MeasureColumn:
     unit: str
     scale: float
     decimals: int
-    column: str = ""
-
-    @property
-    def file_column(self) -> str:
-        """Its name in the CSV files."""
-        return self.column or self.attribute
 
     @property
     def heading_and_unit(self) -> str:
@@ -89,7 +82,7 @@ MEASURES = (
 SPEED_MEASURES = (
     MeasureColumn("best_accuracy", "best accuracy", "%", 100, 2),
     MeasureColumn("best_epoch", "at epoch", "", 1, 1),
-    MeasureColumn("area_under_curve", "AUAC", "%", 100, 2, "auac"),
+    MeasureColumn("auac", "AUAC", "%", 100, 2),
     MeasureColumn("epochs_to_baseline", "epochs to baseline", "", 1, 1),
     MeasureColumn("epochs_saved", "epochs saved", "%", 100, 1),
     MeasureColumn("epochs_saved_of_all", "of all epochs", "%", 100, 1),

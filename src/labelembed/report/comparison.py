@@ -7,6 +7,7 @@ never hides the others.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -70,22 +71,16 @@ class RunRecord:
 
     def environment(self) -> dict[str, Any]:
         """Returns what the run ran on; nothing where that cannot be read."""
-        try:
-            return RunFolder(self.folder).environment()
-        except RunFolderError:
-            return {}
+        return _or_nothing(RunFolder(self.folder).environment)
+
+    def recipe(self) -> dict[str, Any]:
+        """Returns the run's recipe as plain values; nothing where that cannot be read."""
+        return _or_nothing(RunFolder(self.folder).recipe)
 
     def data(self) -> dict[str, Any]:
         """Returns what the run says of its data: `source`, `names`, `fingerprint`; nothing where it says nothing."""
         data = self.environment().get("data")
         return data if isinstance(data, dict) else {}
-
-    def recipe(self) -> dict[str, Any]:
-        """Returns the run's recipe as plain values; nothing where that cannot be read."""
-        try:
-            return RunFolder(self.folder).recipe()
-        except RunFolderError:
-            return {}
 
 
 @dataclass(frozen=True)
@@ -282,3 +277,10 @@ def _load_run(folder: RunFolder, seed: int) -> RunRecord:
     if fault:
         raise RunFolderError(f"{folder.path}/{fault}")
     return RunRecord(seed, result, journal, folder.path)
+
+
+def _or_nothing(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return read()
+    except RunFolderError:
+        return {}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelembed.report.comparison import Comparison
 from labelembed.report.drawing import Sketch, add_legend, line_style, series_colour, series_number
-from labelembed.report.formatting import number, packed_json, six_digits, wrapped
+from labelembed.report.formatting import number, packed_json, wrapped
 from labelembed.report.ranking import drawn_variants, others_note, series_positions
 
 if TYPE_CHECKING:
@@ -41,21 +41,20 @@ class CurveMeasure(NamedTuple):
         return f"{self.place}-{self.name}".replace("_", "-")
 
     @property
-    def is_fraction(self) -> bool:
-        """Whether it is shown times 100."""
-        return self.place != "train" and self.name in _IN_WORDS and self.name != "nll"
+    def scale(self) -> int:
+        """What the shown number is times: 100 of a fraction."""
+        return 100 if self.place != "train" and self.name in _IN_WORDS and self.name != "nll" else 1
 
     @property
     def title(self) -> str:
         """In words: ``test error``, ``training term target``."""
-        if self.place == "train":
-            return f"training term {self.name}"
-        return f"{self.place} {_IN_WORDS.get(self.name, self.name)}"
+        term = self.place == "train"
+        return f"training term {self.name}" if term else f"{self.place} {_IN_WORDS.get(self.name, self.name)}"
 
     @property
     def unit(self) -> str:
         """What the shown numbers are in; empty for BLEU."""
-        return "" if self.name == "bleu" else "%" if self.is_fraction else "nats"
+        return "" if self.name == "bleu" else "%" if self.scale == 100 else "nats"
 
 
 def curve_measures(comparison: Comparison) -> list[CurveMeasure]:
@@ -90,7 +89,7 @@ def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = F
     order = series_positions(comparison)
     shown = {variant.name: every[variant.name] for variant in drawn_variants(comparison) if variant.name in every}
     curves = [curve for found in shown.values() for curve in found]
-    scale = 100 if measure.is_fraction else 1
+    scale = measure.scale
     lowest, highest, is_cut = _range_of(curves)
     shaded = sum(len(curve) for curve in curves) > _MOST_POINTS
 
@@ -206,7 +205,7 @@ def curve_data(comparison: Comparison, measures: Sequence[CurveMeasure]) -> dict
             "key": measure.key,
             "title": measure.title,
             "unit": measure.unit,
-            "scale": 100 if measure.is_fraction else 1,
+            "scale": measure.scale,
             "runs": [
                 [_rounded(run.curve(measure.place, measure.name), epochs) for run in variant.runs.values()]
                 for variant in comparison.variants
@@ -218,8 +217,9 @@ def curve_data(comparison: Comparison, measures: Sequence[CurveMeasure]) -> dict
 
 
 def _rounded(curve: NDArray[np.float64], epochs: Sequence[int]) -> list[float | None]:
-    """Returns the numbers of some epochs, to the last that there is."""
-    values = [six_digits(curve[epoch - 1] if epoch <= len(curve) else None) for epoch in epochs]
+    """Returns the numbers of some epochs with six digits that count, to the last that there is."""
+    some = [float(curve[epoch - 1]) if epoch <= len(curve) else math.nan for epoch in epochs]
+    values = [float(f"{value:.6g}") if math.isfinite(value) else None for value in some]
     while values and values[-1] is None:
         values.pop()
     return values

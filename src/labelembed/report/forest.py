@@ -49,17 +49,16 @@ def forest_plot(comparison: Comparison, rows: Sequence[Row] | None = None) -> st
     Returns:
         The text of the SVG; empty where nothing is compared, as for a single run.
     """
-    sketch = forest_sketch(comparison, comparison_rows(comparison) if rows is None else rows, "forest")
+    sketch = forest_sketch(comparison, comparison_rows(comparison) if rows is None else rows)
     return "" if sketch is None else sketch.standalone_svg()
 
 
-def forest_sketch(comparison: Comparison, rows: Sequence[Row], key: str, *, narrow: bool = False) -> Sketch | None:
+def forest_sketch(comparison: Comparison, rows: Sequence[Row], *, narrow: bool = False) -> Sketch | None:
     """Returns the forest plot; None where no variant is compared with another.
 
     Args:
         comparison: What is drawn.
         rows: What `comparison_rows` made of it.
-        key: Begins every id in the SVG.
         narrow: For a phone: the numbers stand below each panel instead of beside it.
     """
     baseline = comparison.baseline_runs
@@ -127,6 +126,7 @@ def forest_sketch(comparison: Comparison, rows: Sequence[Row], key: str, *, narr
     said = [f"{line.row.name} {_spoken(line.row)}" for line in lines if line.row.headline_difference]
     description = f"Differences of {words} to {baseline.name}: {listed(said)}."
     size = (width, top + sum(heights) + bottom)
+    key = "forest-narrow" if narrow else "forest"
     return Sketch(key, size, "Each variant against the control", description, paint, caption, _numbers(comparison))
 
 

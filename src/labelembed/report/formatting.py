@@ -144,11 +144,6 @@ def packed_json(value: Any) -> str:
     return base64.b64encode(zlib.compress(text.encode("utf-8", errors="replace"), 9)).decode("ascii")
 
 
-def six_digits(value: float | None) -> float | None:
-    """Returns a number with six digits that count; None for none and for one that is not finite."""
-    return None if value is None or not np.isfinite(value) else float(f"{value:.6g}")
-
-
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(part) for key, part in value.items()}

@@ -144,8 +144,7 @@ def _painted(axes: Axes, table: NDArray[np.float64], reach: float, extent: Box, 
         # A lift below 1 is most of a matrix and says little: it stays pale.
         nodes = [(0.0, (*_LESS, _PALE)), (0.5, (*_LESS, 0.0)), (0.5, (*_MORE, 0.0)), (1.0, (*_MORE, 1.0))]
         levels, ends = np.where(np.isfinite(table), np.log2(_positive(table)), np.nan), (-reach, reach)
-    colours = LinearSegmentedColormap.from_list("labels", nodes)
-    colours.set_bad(_OWN)
+    colours = LinearSegmentedColormap.from_list("labels", nodes).with_extremes(bad=_OWN)
     axes.imshow(levels, cmap=colours, vmin=ends[0], vmax=ends[1], extent=extent, interpolation="none", aspect="auto")
 
 

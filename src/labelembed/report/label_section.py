@@ -144,17 +144,11 @@ def _nearest(variant: VariantRuns, found: LabelSimilarities, is_first: bool) -> 
     """
     small = len(found.names) <= DRAWN_LABELS
     near = found.neighbours(_NEAREST, min(_LISTED if is_first else _LISTED_OF_OTHERS, len(found.names)))
-    lift, lines = found.lift, []
+    kind, lines = "lift" if small else found.kind, []
     for label, (places, scores) in enumerate(zip(near.places.tolist(), near.scores.tolist(), strict=True)):
-        values = [float(lift[label, other]) for other in places] if small else scores
         others = [
-            (
-                other,
-                shortened(found.names[other], _NAME_LENGTH),
-                f"{value:.2f}\u00d7" if small else likeness_text(value, found.kind),
-                value,
-            )
-            for other, value in zip(places, values, strict=True)
+            (other, shortened(found.names[other], _NAME_LENGTH), likeness_text(score, kind), score)
+            for other, score in zip(places, scores, strict=True)
         ]
         name = found.names[label]
         whole = shortened(name, _LONGEST_TITLE) if len(name) > _NAME_LENGTH else ""
@@ -188,7 +182,9 @@ def _left_out(variant: VariantRuns, found: LabelSimilarities) -> list[str]:
 
 
 def likeness_text(value: float, kind: str) -> str:
-    """Returns how similar two labels are: a share in per cent, a distance, or a cosine."""
+    """Returns how similar two labels are: a lift, a share in per cent, a distance, or a cosine."""
+    if kind == "lift":
+        return f"{value:.2f}\u00d7"
     if kind == "share":
         return f"{100 * value:.3g} %"
     return f"distance {-value:.3g}" if kind == "distance" else f"cosine {value:.3g}"
@@ -204,11 +200,9 @@ def _search(learned: Sequence[tuple[VariantRuns, LabelSimilarities]]) -> tuple[d
             notes.append(f"{variant.name} is not in the list: with {len(names):,} labels it would be too large.")
             continue
         room -= k * len(names)
-        near, small = found.neighbours(k), len(names) <= DRAWN_LABELS
-        scores = np.take_along_axis(found.lift, near.places, axis=1) if small else near.scores
-        kind = "lift" if small else found.kind
-        unit = _UNITS[found.kind] if small else ""
-        shown.append({"variant": variant.name, "kind": kind, "unit": unit} | _packed(near, scores))
+        small = len(names) <= DRAWN_LABELS
+        about = {"kind": "lift", "unit": _UNITS[found.kind]} if small else {"kind": found.kind, "unit": ""}
+        shown.append({"variant": variant.name} | about | _packed(found.neighbours(k)))
     short = [shortened(name, _LONGEST_NAME) for name in names]
     cut = sum(len(name) > _LONGEST_NAME for name in names)
     if cut:
@@ -216,9 +210,9 @@ def _search(learned: Sequence[tuple[VariantRuns, LabelSimilarities]]) -> tuple[d
     return {"names": packed_json(short), "count": len(names), "variants": shown}, notes
 
 
-def _packed(near: Neighbours, scores: Any) -> dict[str, Any]:
+def _packed(near: Neighbours) -> dict[str, Any]:
     """Returns neighbours rank by rank: their numbers, and floats of 12 bits that count, which pack well."""
     wide = near.places.max(initial=0) > 65_535
     places = near.places.T.astype(np.uint32 if wide else np.uint16)
-    rounded = (np.ascontiguousarray(scores.T, dtype="<f4").view(np.uint32) + 0x800) & np.uint32(0xFFFFF000)
+    rounded = (np.ascontiguousarray(near.scores.T, dtype="<f4").view(np.uint32) + 0x800) & np.uint32(0xFFFFF000)
     return {"k": int(near.places.shape[1]), "wide": bool(wide), "places": packed(places), "scores": packed(rounded)}

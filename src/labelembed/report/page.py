@@ -36,8 +36,6 @@ _ENDINGS = {"html": ".html", "csv": ".csv", "markdown": ".md", "latex": ".tex"}
 # uPlot is not ours; its licence stands beside it.
 _SCRIPTS = ("uPlot.iife.min.js", "page.js", "figures.js", "curves.js", "labels.js")
 _STYLES = ("uPlot.min.css", "style.css")
-# Lines of more variants than these cannot be told apart in one small figure.
-_MOST_RELIABILITY = 7
 # Of more variants what they learned about labels is not read.
 _MOST_VARIANTS = 12
 
@@ -86,7 +84,7 @@ def write_report(
     rows = comparison_rows(comparison)
     if format == "csv":
         return write_csv(rows, place)
-    tables = report_tables(comparison, rows, series_positions(comparison))
+    tables = report_tables(comparison, rows)
     return write_text(place, tables_as_latex(tables) if format == "latex" else tables_as_markdown(tables))
 
 
@@ -132,18 +130,15 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
     """Returns what the templates show."""
     rows = comparison_rows(comparison)
     method, order = best_method(comparison), by_weight(comparison)
-    series = series_positions(comparison)
     errors = {one.name: found for one in comparison.variants if (found := seen_errors(one)) is not None}
     similarities = {one.name: alike for one in order[:_MOST_VARIANTS] if (alike := label_similarities(one))}
     learned = [(one, similarities[one.name]) for one in order if one.name in similarities]
     labels = label_section(learned, errors.get(learned[0][0].name) if learned else None, groups)
     measures = curve_measures(comparison)
     sentences = seen_sentences(comparison, method) if method is not None else None
-    forest = forest_sketch(comparison, rows, "forest")
-    narrow = forest_sketch(comparison, rows, "forest-narrow", narrow=True)
-    # Of many variants those that matter most, in the comparison's order.
-    chosen = [one.name for one in order if one.name in errors][:_MOST_RELIABILITY]
-    reliability = reliability_figure([(name, series[name], one) for name, one in errors.items() if name in chosen])
+    forest = forest_sketch(comparison, rows)
+    narrow = forest_sketch(comparison, rows, narrow=True)
+    reliability = reliability_figure(comparison, errors)
     drawn = labels["figures"] if labels else {}
     figures = {
         "forest": forest,
@@ -159,10 +154,11 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
         "subtitle": _subtitle(comparison),
         "verdict": full_verdict(comparison, rows),
         "baseline": comparison.baseline,
+        "series": series_positions(comparison),
         "cost_line": _cost_line(method, rows),
         "forest": forest,
         "narrow": narrow,
-        "tables": {table.key: table for table in report_tables(comparison, rows, series)},
+        "tables": {table.key: table for table in report_tables(comparison, rows)},
         "notes": [
             *reading_notes(rows),
             *_teacher_notes(comparison),

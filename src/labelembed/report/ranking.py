@@ -10,9 +10,9 @@ from labelembed.report.comparison import Comparison, Split, VariantRuns
 
 #: Lines of more variants than these cannot be told apart; of more the first by `by_weight` are drawn.
 MOST_NAMED = 12
-_SMOOTHING, _ONE_HOT = "label_smoothing", "one_hot"
+SMOOTHING, ONE_HOT = "label_smoothing", "one_hot"
 # They treat all wrong classes alike: nothing about the labels is learned or given.
-_ALL_LABELS_ALIKE = {_ONE_HOT, _SMOOTHING, "confidence_penalty", "teacher_free"}
+_ALL_LABELS_ALIKE = {ONE_HOT, SMOOTHING, "confidence_penalty", "teacher_free"}
 
 
 def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[list[VariantRuns], str]:
@@ -47,18 +47,8 @@ def method_candidates(comparison: Comparison) -> list[VariantRuns]:
     """
     others = [variant for variant in comparison.variants if variant.runs and variant.name != comparison.baseline]
     learned = [variant for variant in others if variant.kind not in _ALL_LABELS_ALIKE]
-    methods = learned or [variant for variant in others if not is_smoothing(variant) and not is_one_hot(variant)]
-    return methods or [variant for variant in others if is_smoothing(variant)] or others
-
-
-def is_smoothing(variant: VariantRuns) -> bool:
-    """Returns whether the variant is label smoothing, which every method is held against."""
-    return variant.kind == _SMOOTHING
-
-
-def is_one_hot(variant: VariantRuns) -> bool:
-    """Returns whether the variant is cross entropy with one-hot targets."""
-    return variant.kind == _ONE_HOT
+    methods = learned or [variant for variant in others if variant.kind not in (SMOOTHING, ONE_HOT)]
+    return methods or [variant for variant in others if variant.kind == SMOOTHING] or others
 
 
 def by_weight(comparison: Comparison) -> list[VariantRuns]:

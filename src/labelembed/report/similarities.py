@@ -27,7 +27,8 @@ class Neighbours(NamedTuple):
 
     Attributes:
         places: [C, k], their numbers, most similar first.
-        scores: [C, k], the share of the label's soft target, minus the distance, or the cosine.
+        scores: [C, k], the lift; of more than `DRAWN_LABELS` labels the share of the label's soft target, minus the
+            distance, or the cosine.
     """
 
     places: NDArray[np.int64]
@@ -105,7 +106,7 @@ class LabelSimilarities:
         table = self.likeness.copy()
         np.fill_diagonal(table, -np.inf)
         places = np.argsort(-table, axis=1, kind="stable")[:count, : min(k, len(table) - 1)]
-        return Neighbours(places, np.take_along_axis(table[:count], places, axis=1))
+        return Neighbours(places, np.take_along_axis(self.lift[:count], places, axis=1))
 
     def _neighbours_of_first_run(self, labels: int, k: int) -> Neighbours:
         geometry = next(iter(self.geometries.values()))

@@ -215,7 +215,7 @@ def run_speed(run: RunRecord, baseline: RunRecord | None, split: Split) -> dict[
         split: The examples whose errors are meant.
 
     Returns:
-        `area_under_curve`, the mean accuracy over the epochs (None where the curve has a gap), `best_accuracy` and
+        `auac`, the mean accuracy over the epochs (None where the curve has a gap), `best_accuracy` and
         `best_epoch`, the first of equals; with a baseline run `epochs_to_baseline`, until the error was first at or
         below the lowest of that run, and the share of its epochs to its best, and of all its epochs, that was saved:
         `epochs_saved` and `epochs_saved_of_all`, None where its best was never reached.
@@ -226,7 +226,7 @@ def run_speed(run: RunRecord, baseline: RunRecord | None, split: Split) -> dict[
         return {}
     best = int(np.argmin(errors))
     area = None if _has_gap(curve) else area_under_accuracy_curve(errors)
-    speed = {"area_under_curve": area, "best_accuracy": 1.0 - errors[best], "best_epoch": best + 1}
+    speed = {"auac": area, "best_accuracy": 1.0 - errors[best], "best_epoch": best + 1}
     if baseline is not None and (theirs := _errors(baseline.curve(split, "error"))):
         speed["epochs_to_baseline"] = epochs_to_reach(errors, min(theirs))
         speed["epochs_saved"] = epochs_saved(errors, theirs)

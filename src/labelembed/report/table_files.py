@@ -94,7 +94,8 @@ def _variant_cells(row: Row) -> dict[str, object]:
         "missing_seeds": _joined(row.missing),
     }
     for measure in ALL_MEASURES:
-        summary, column = row.measures.get(measure.attribute), measure.file_column
+        column = measure.attribute
+        summary = row.measures.get(column)
         cells[f"{column}_mean"] = summary.mean if summary else None
         cells[f"{column}_sd"] = summary.standard_deviation if summary else None
         cells[f"{column}_n"] = summary.n if summary else 0
@@ -125,7 +126,7 @@ def _run_cells(variant: VariantRuns, seed: int, comparison: Comparison) -> dict[
     cells["temperature"] = run.temperature if run else None
     other = baseline.runs.get(seed) if baseline else None
     speed = run_speed(run, other, comparison.speed_split) if run else {}
-    return cells | {measure.file_column: speed.get(measure.attribute) for measure in SPEED_MEASURES}
+    return cells | {measure.attribute: speed.get(measure.attribute) for measure in SPEED_MEASURES}
 
 
 def _joined(seeds: Iterable[int]) -> str:

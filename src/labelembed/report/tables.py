@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -51,13 +51,11 @@ class Line:
     Attributes:
         name: Its first cell.
         cells: The others.
-        series: The position of the variant's colour; None for none.
         is_baseline: Whether it is what the others are compared with.
     """
 
     name: str
     cells: list[Cell]
-    series: int | None = None
     is_baseline: bool = False
 
 
@@ -80,47 +78,46 @@ class Table:
     note: str = ""
 
 
-def report_tables(comparison: Comparison, rows: Sequence[Row], series: Mapping[str, int]) -> list[Table]:
+def report_tables(comparison: Comparison, rows: Sequence[Row]) -> list[Table]:
     """Returns the tables of a comparison that have anything in them, in the order of the page.
 
     Args:
         comparison: What `load_comparison` read.
         rows: What `comparison_rows` made of it.
-        series: The position of each variant's colour.
     """
-    tables = [metrics_table(rows, series), differences_table(rows), other_metrics_table(rows, series)]
-    tables += [speed_table(rows, series), cost_table(rows, series)]
+    tables = [metrics_table(rows), differences_table(rows), other_metrics_table(rows)]
+    tables += [speed_table(rows), cost_table(rows)]
     tables += [published_table(comparison, rows), tuning_table(comparison)]
     return [table for table in tables if table.lines and len(table.headings) > 2]
 
 
-def metrics_table(rows: Sequence[Row], series: Mapping[str, int] | None = None) -> Table:
+def metrics_table(rows: Sequence[Row]) -> Table:
     """Returns the metrics that matter most: error, top-k error, NLL before and after temperature scaling, ECE."""
     if not rows:
         return Table("metrics", "Metrics", [], [])
     headline = f"{rows[0].split}_error"
     first = [*_FIRST_OF_TEXT, headline] if rows[0].headline == "bleu" else [headline, *_FIRST]
-    return _measures("metrics", "Metrics", first, rows, series)
+    return _measures("metrics", "Metrics", first, rows)
 
 
-def other_metrics_table(rows: Sequence[Row], series: Mapping[str, int] | None = None) -> Table:
+def other_metrics_table(rows: Sequence[Row]) -> Table:
     """Returns all other metrics that any variant has."""
     first = {*(_FIRST_OF_TEXT if rows[0].headline == "bleu" else _FIRST), f"{rows[0].split}_error"}
     if any("calibrated_calibration_error" in row.measures for row in rows):
         first -= {"calibration_error"}  # there with its spread; above, before and after stand in one cell
     others = [one.attribute for one in MEASURES if one.attribute not in first]
-    return _measures("other-metrics", "Other metrics", others, rows, series, paired=False)
+    return _measures("other-metrics", "Other metrics", others, rows, paired=False)
 
 
-def speed_table(rows: Sequence[Row], series: Mapping[str, int] | None = None) -> Table:
+def speed_table(rows: Sequence[Row]) -> Table:
     """Returns how fast each variant learns."""
     title = f"Speed of learning ({rows[0].speed_split} {'token ' if rows[0].headline == 'bleu' else ''}error)"
-    return _measures("speed", title, [measure.attribute for measure in SPEED_MEASURES], rows, series)
+    return _measures("speed", title, [measure.attribute for measure in SPEED_MEASURES], rows)
 
 
-def cost_table(rows: Sequence[Row], series: Mapping[str, int] | None = None) -> Table:
+def cost_table(rows: Sequence[Row]) -> Table:
     """Returns seconds an epoch and a run, their ratio, memory and trainable parameters of each variant."""
-    table = _measures("cost", "Cost", [measure.attribute for measure in COST_MEASURES], rows, series)
+    table = _measures("cost", "Cost", [measure.attribute for measure in COST_MEASURES], rows)
     ratio = f"ratio to {rows[0].timed_against}"
     headings = [one._replace(text=ratio) if one.text == "time ratio" else one for one in table.headings]
     note = "Seconds of training an epoch without evaluation: the median of a run, of several runs the mean; ratios "
@@ -198,7 +195,6 @@ def _measures(
     title: str,
     wanted: Sequence[str],
     rows: Sequence[Row],
-    series: Mapping[str, int] | None,
     *,
     paired: bool = True,
 ) -> Table:
@@ -223,7 +219,7 @@ def _measures(
             if one.attribute == "calibration_error" and paired and summary and after:
                 text = " \u2192 ".join(number(100 * mean, one.decimals) for mean in (summary.mean, after.mean))
             cells.append(Cell(text, summary.mean if summary else None))
-        lines.append(Line(row.name, cells, (series or {}).get(row.name), row.is_baseline))
+        lines.append(Line(row.name, cells, row.is_baseline))
     return Table(key, title, headings if shown else [], lines)
 
 

@@ -12,7 +12,7 @@ from labelembed.metrics import PairedComparison
 from labelembed.report.comparison import SPLITS, Comparison, VariantRuns
 from labelembed.report.errors_seen import most_frequent_label
 from labelembed.report.formatting import counted, listed, number, p_text, points
-from labelembed.report.ranking import is_one_hot, is_smoothing, method_candidates, ranked
+from labelembed.report.ranking import ONE_HOT, SMOOTHING, method_candidates, ranked
 from labelembed.report.table import Row, compare_variants, comparison_rows, smallest_corrected_p
 from labelembed.report.tuning_shown import tuning_rows, tuning_statement
 
@@ -101,7 +101,7 @@ def full_verdict(comparison: Comparison, rows: Sequence[Row] | None = None) -> V
     caveats.append(f"{method.name} was chosen among {len(candidates)} by its {chosen_on}." if candidates[1:] else "")
     caveats += [_smoothing_caveat(finished, comparison), tuning_statement(comparison)]
     answer, because = _answer_of(found[0], comparison, rows) if not nothing_learned else ("Cannot tell yet", [])
-    if answer == "Use it" and not is_smoothing(method) and not _is_smoothing_tuned(finished, comparison):
+    if answer == "Use it" and method.kind != SMOOTHING and not _is_smoothing_tuned(finished, comparison):
         answer = "Cannot tell yet"
         because.append("But what tuned label smoothing gives is not known: compare --tuned tells.")
     because += _training_too_short([found[0].method, found[0].reference], comparison)
@@ -121,13 +121,13 @@ def _references(
     method: VariantRuns, baseline: VariantRuns, finished: Sequence[VariantRuns], comparison: Comparison
 ) -> list[VariantRuns]:
     """Returns what the method is held against, the most important first."""
-    smoothings = [variant for variant in finished if is_smoothing(variant)]
-    one_hot = [variant for variant in finished if is_one_hot(variant)][:1]
+    smoothings = [variant for variant in finished if variant.kind == SMOOTHING]
+    one_hot = [variant for variant in finished if variant.kind == ONE_HOT][:1]
     smoothing = ranked(smoothings, comparison)[0][:1] if smoothings else []
-    if is_smoothing(method) or is_one_hot(method):
+    if method.kind in (SMOOTHING, ONE_HOT):
         order = [baseline, *one_hot]
     else:
-        order = [*smoothing, *one_hot, *([] if is_smoothing(baseline) else [baseline])]
+        order = [*smoothing, *one_hot, *([] if baseline.kind == SMOOTHING else [baseline])]
     return list({one.name: one for one in order if one.name != method.name and one.runs}.values()) or [baseline]
 
 
@@ -312,9 +312,13 @@ def _single_run(comparison: Comparison) -> str:
 
 def _smoothing_caveat(finished: Sequence[VariantRuns], comparison: Comparison) -> str:
     """Returns how the strength of the label smoothing was found, or that there is none."""
-    smoothings = [variant for variant in finished if is_smoothing(variant)]
+    smoothings = [variant for variant in finished if variant.kind == SMOOTHING]
     if not smoothings:
-        absent = "has finished" if any(map(is_smoothing, comparison.variants)) else "is in this comparison"
+        absent = (
+            "has finished"
+            if any(variant.kind == SMOOTHING for variant in comparison.variants)
+            else "is in this comparison"
+        )
         return f"No label smoothing {absent}: what it would give is not known."
     if len(smoothings) > 1:
         return f"The label smoothing was chosen among {len(smoothings)} by its {ranked(smoothings, comparison)[1]}."
@@ -325,7 +329,7 @@ def _smoothing_caveat(finished: Sequence[VariantRuns], comparison: Comparison) -
 
 def _is_smoothing_tuned(finished: Sequence[VariantRuns], comparison: Comparison) -> bool:
     """Returns whether the label smoothing was tuned, or is the best of several strengths."""
-    names = {variant.name for variant in finished if is_smoothing(variant)}
+    names = {variant.name for variant in finished if variant.kind == SMOOTHING}
     return len(names) > 1 or any(row.space and row.name in names for row in tuning_rows(comparison))
 
 

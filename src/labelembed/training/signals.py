@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from labelembed.errors import InterruptedTraining
+
 # SIGHUP comes when the terminal is closed or the connection lost. Windows does not know it.
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -60,7 +62,7 @@ def stop_at_once() -> Iterator[None]:
         with _first_signal(end):
             yield
     except Exception as error:
-        if received.number is None:
+        if received.number is None or isinstance(error, InterruptedTraining):
             raise
         raise Stopped(received.number) from error  # a library made another exception of it, as pydantic does
 
