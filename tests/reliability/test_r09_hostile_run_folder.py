@@ -230,5 +230,5 @@ def test_comparison_of_a_folder_elsewhere_is_refused(tmp_path):
         variant = {"name": "a", "folder": name, "objective": {"name": "one_hot"}}
         about = {"format": 1, "recipe": "r", "baseline": "a", "seeds": [0], "variants": [variant]}
         (tmp_path / "c" / "comparison.json").write_text(json.dumps(about))
-        with pytest.raises(RunFolderError, match="a folder's name"):
+        with pytest.raises(RunFolderError, match="the name of a folder"):
             write_report(tmp_path / "c")
