@@ -118,7 +118,7 @@ def distill(
     Raises:
         RecipeError: A setting does not fit, or the data are not those of the runs.
         RunFolderError: It is no comparison, or fewer than two runs of the variant have finished.
-        TrainingError: When every run failed.
+        TrainingError: When a run failed.
     """
     how: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device, "track": track, "quiet": quiet}
     what: dict[str, Any] = {"variant": variant, "finished_only": finished_only, "settings": _settings(settings)}

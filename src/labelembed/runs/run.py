@@ -26,7 +26,6 @@ from labelembed.runs.recipe_diff import differences, record_change, refuse_chang
 from labelembed.runs.run_lock import locked
 from labelembed.runs.run_results import conclude, finish, note_failure
 from labelembed.runs.run_setup import begin, refuse_without_room
-from labelembed.runs.stored import kept_encoder
 from labelembed.runs.teacher import Asking, give_teacher
 from labelembed.runs.training_network import network_for
 from labelembed.runs.worker_log import LOG_FILE, opened_log
@@ -118,7 +117,7 @@ def run_recipe(
 def _data_of_run(recipe: Recipe, folder: RunFolder, reading: ReadingProgress | None) -> TrainingData:
     """Reads the data; a run that has begun keeps the encoder that it fitted."""
     begun = folder.state() != "empty" and recipe.text_inputs in ("features", "tokens")
-    encoder = kept_encoder(build_reader(recipe), folder, {}) if begun else None
+    encoder = build_reader(recipe).new_encoder().load(folder.path, {}) if begun else None
     return build_data(recipe, progress=reading, encoder=encoder)
 
 

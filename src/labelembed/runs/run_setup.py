@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.data import LabelledData, TextCorpus
+from labelembed.data.corpus.preprocessing import SIDES
 from labelembed.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE
 from labelembed.data.encoders.table import COLUMNS_FILE
 from labelembed.data.encoders.text_encoder import ENCODER_FOLDER, FEATURES_FILE, TOKENS_FILE
@@ -25,7 +26,6 @@ from labelembed.recipes.schema import Recipe
 from labelembed.runs.embedding import given_embedding
 from labelembed.runs.recipe_diff import HEADING
 from labelembed.runs.run_results import WRITTEN_FOLDER
-from labelembed.runs.stored import SIDES
 from labelembed.runs.teacher import Asking, TableKind, write_table
 from labelembed.runs.worker_log import LOG_FILE
 from labelembed.training.batches import TrainingData

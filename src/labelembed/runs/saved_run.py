@@ -18,7 +18,7 @@ from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_examples, build_network, build_reader, empty_scaling
 from labelembed.runs.embedding import given_embedding
-from labelembed.runs.stored import kept_encoder, stored_recipe, with_saved_weights
+from labelembed.runs.stored import stored_recipe, with_saved_weights
 from labelembed.training.evaluation import evaluate_both, predicted_logits
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
@@ -56,7 +56,8 @@ class SavedRun:
         """Reads a finished run; nothing in the folder is unpickled.
 
         Raises:
-            RunFolderError: When there is none, it has not finished, or a file is damaged.
+            DataError: When what makes inputs of examples is missing or damaged.
+            RunFolderError: When there is none, it has not finished, or another file is damaged.
         """
         folder = RunFolder(path)
         folder.require_finished()
@@ -83,7 +84,8 @@ class SavedRun:
                 embedding=given_embedding(recipe, base=folder.path),
             ),
         )
-        encoder = kept_encoder(build_reader(recipe), folder, {"input_shape": input_shape, "input_range": (low, high)})
+        made_of = {"input_shape": input_shape, "input_range": (low, high)}
+        encoder = build_reader(recipe).new_encoder().load(folder.path, made_of)
         column = about.get("label_column")
         return cls(
             folder,

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from labelembed.data import TextCorpus, Tokenizer, read_corpus
+from labelembed.data.corpus.preprocessing import SIDES
 from labelembed.errors import DataError, RunFolderError
 from labelembed.models import Hypothesis
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_sequence_network
 from labelembed.runs.embedding import given_embedding
-from labelembed.runs.stored import kept_tokenizers, stored_recipe, with_saved_weights
+from labelembed.runs.stored import stored_recipe, with_saved_weights
 from labelembed.special_tokens import UNKNOWN
 from labelembed.training.decoding import Decoding, decode, hypothesis_text, measure_text
 from labelembed.training.evaluation import token_metrics
@@ -76,7 +77,8 @@ class SavedTranslator:
         """Reads a finished run; nothing in the folder is unpickled.
 
         Raises:
-            RunFolderError: When there is none, it has not finished, translates nothing, or a file is damaged.
+            DataError: When a tokenizer is missing or damaged.
+            RunFolderError: When there is none, it has not finished, translates nothing, or another file is damaged.
         """
         folder = RunFolder(path)
         folder.require_finished()
@@ -84,7 +86,7 @@ class SavedTranslator:
         if not recipe.of_sentences:
             kind = recipe.data["name"]
             raise RunFolderError(f"{folder.path}: was trained on data {kind!r}, it translates nothing; see predict")
-        source, target = kept_tokenizers(folder)
+        source, target = (Tokenizer.load(folder.path, side) for side in SIDES)
         sizes = len(source.vocabulary), len(target.vocabulary)
         network = with_saved_weights(
             folder,

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from safetensors import safe_open
 
-from labelembed.data import Encoder, Reader, Tokenizer
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.recipes.loading import put_settings, with_whole_paths
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.tensor_files import require_header
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
-
-#: Of a corpus: its files in a run folder begin with these.
-SIDES = ("source", "target")
 
 
 def stored_recipe(folder: RunFolder) -> Recipe:
@@ -47,36 +42,6 @@ def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
     if faults:
         raise RecipeError(faults, source=source)
     return with_whole_paths(parse_recipe(values, source=source), folder.path)
-
-
-def kept_encoder(reader: Reader, folder: RunFolder, about: Mapping[str, Any]) -> Encoder:
-    """Returns the encoder that made inputs of examples, as a run folder keeps it.
-
-    Args:
-        reader: That of the run's recipe.
-        folder: The run's.
-        about: Shape and range of the inputs, see `Encoder.load`.
-
-    Raises:
-        RunFolderError: When a file is missing or damaged.
-    """
-    try:
-        return reader.new_encoder().load(folder.path, about)
-    except DataError as error:
-        raise RunFolderError(str(error)) from error
-
-
-def kept_tokenizers(folder: RunFolder) -> tuple[Tokenizer, Tokenizer]:
-    """Returns the tokenizers of source and target that a run folder keeps.
-
-    Raises:
-        RunFolderError: When a file is missing or damaged.
-    """
-    try:
-        source, target = (Tokenizer.load(folder.path, side) for side in SIDES)
-    except DataError as error:
-        raise RunFolderError(str(error)) from error
-    return source, target
 
 
 def with_saved_weights(folder: RunFolder, build: Callable[[], Network]) -> Network:
