@@ -443,38 +443,27 @@ def test_from_linear_refuses_another_width_and_another_layer(name):
 # ---------------------------------------------------------------------------------------------------------- bad calls
 
 
-@every_objective
-@pytest.mark.parametrize(
-    ("hidden", "labels"),
-    [
-        ((3, 5), (3,)),  # another width
-        ((3, 4), (2,)),  # another number of examples
-        ((3, 4), (3, 1)),  # a column of labels
-        ((2, 3, 4), (6,)),  # sequences of hidden states, labels in one line
-        ((6, 4), (2, 3)),
-        ((4,), ()),  # one hidden state without its axis
-    ],
-)
-def test_shapes_that_do_not_fit_are_refused_with_both_of_them(name, hidden, labels):
-    with pytest.raises(ValueError, match="must be") as caught:
-        build(name, HIDDEN, LABELS)(torch.zeros(hidden), torch.zeros(labels, dtype=torch.int64))
-    assert str(list(hidden)) in str(caught.value)
-    assert str(list(labels)) in str(caught.value)
+# Another width, another number of examples, a column of labels, labels in one line, one hidden state without its axis.
+SHAPES = [((3, 5), (3,)), ((3, 4), (2,)), ((3, 4), (3, 1)), ((2, 3, 4), (6,)), ((6, 4), (2, 3)), ((4,), ())]
+NO_LABELS = [
+    (torch.tensor([0, 5, 1]), r"`labels` must be in 0\.\.4 or -100 \(ignored\), got 5"),
+    (torch.tensor([0, -1, 1]), r"`labels` must be in 0\.\.4 or -100 \(ignored\), got -1"),
+    (torch.tensor([0.0, 1.0, 2.0]), r"`labels` must be integers \(int64\), got torch\.float32"),
+    (torch.tensor([True, False, True]), r"`labels` must be integers \(int64\), got torch\.bool"),
+]
 
 
 @every_objective
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (torch.tensor([0, 5, 1]), r"`labels` must be in 0\.\.4 or -100 \(ignored\), got 5"),
-        (torch.tensor([0, -1, 1]), r"`labels` must be in 0\.\.4 or -100 \(ignored\), got -1"),
-        (torch.tensor([0.0, 1.0, 2.0]), r"`labels` must be integers \(int64\), got torch\.float32"),
-        (torch.tensor([True, False, True]), r"`labels` must be integers \(int64\), got torch\.bool"),
-    ],
-)
-def test_labels_that_are_none_name_themselves(name, labels, message):
-    with pytest.raises(ValueError, match=message):
-        build(name, HIDDEN, LABELS)(torch.zeros(3, HIDDEN), labels, torch.arange(3))
+def test_hidden_states_and_labels_that_do_not_fit_are_refused_with_what_they_are(name):
+    objective = build(name, HIDDEN, LABELS)
+    for hidden, labels in SHAPES:
+        with pytest.raises(ValueError, match="must be") as caught:
+            objective(torch.zeros(hidden), torch.zeros(labels, dtype=torch.int64))
+        assert str(list(hidden)) in str(caught.value)
+        assert str(list(labels)) in str(caught.value)
+    for labels, message in NO_LABELS:
+        with pytest.raises(ValueError, match=message):
+            objective(torch.zeros(3, HIDDEN), labels, torch.arange(3))
 
 
 @pytest.mark.parametrize("name", ["retrospection", "distillation"])

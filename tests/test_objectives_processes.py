@@ -16,7 +16,6 @@ from .made_processes import (
     MICRO_BATCHES,
     EncoderAndObjective,
     evaluate,
-    made_batches,
     results_of,
     train,
 )
@@ -54,14 +53,6 @@ def assert_trained(ranks, key, expected):
         shares = [rank[key]["history"][step] for rank in ranks]
         found = {name: sum(share[name] for share in shares) / len(shares) for name in shares[0]}
         torch.testing.assert_close(found, terms, rtol=0, atol=1e-6)
-
-
-def test_made_batches_count_unequal_examples_in_the_processes():
-    labels = [labels for epoch in range(2) for _, labels, _ in made_batches(epoch)]
-    counts = [[int((each[rank::WORLD] != -100).sum()) for rank in range(WORLD)] for each in labels]
-    assert min(counts[0]) >= 3
-    assert counts[3][1] == 0 < sum(counts[3])
-    assert sum(counts[4]) == 0
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -106,7 +106,7 @@ def test_only_common_seeds_are_paired_and_the_others_are_named(tmp_path):
     errors = {name: dict(by_seed) for name, by_seed in SIX.items()}
     del errors["one_hot"][5]
     rows = _rows(tmp_path, errors)
-    assert (rows[0].missing, rows[1].n, rows[1].unpaired) == ((5,), 6, (5,))
+    assert (rows[0].variant.missing, rows[1].n, rows[1].unpaired) == ([5], 6, (5,))
     assert rows[1].differences["error"][:2] == (5, pytest.approx(-0.022, **EXACT))
     partner = next(note for note in table_notes(rows) if "partner" in note)
     assert all(part in partner for part in ("seed 5", SMOOTHING, EMBEDDING))

@@ -29,6 +29,7 @@ from tests.made_in_process import make_runs_here
 from tests.made_objectives import build
 from tests.made_training import (
     BATCHES,
+    EPOCHS,
     STEPS,
     CommandLines,
     cached_data,
@@ -50,6 +51,15 @@ PLAIN = {"name": "mlp", "hidden_sizes": [12]}  # no dropout
 # The step before which something is spoiled, from 1: the second of the second epoch.
 STEP = 7
 VALUES = sized(short=[math.nan], full=[math.nan, math.inf])
+# What an objective keeps of the labels or the rows.
+TABLES = {
+    "label_embedding": "objective.embedding.weight",
+    "adaptive_labels": "objective.centroids",
+    "retrospection": "objective.store.values",
+    "online_label_smoothing": "objective.similarities.values",
+    "distillation": "objective.teacher_logits",
+    "static_labels": "objective.vectors",
+}
 
 
 @pytest.fixture
@@ -81,17 +91,17 @@ def spoil_terms(hooks, step, **values):
     hooks.append(register_module_forward_hook(spoil))
 
 
-def spoil_weights(hooks, step, group, value):
-    """Puts a value into the first weights of one of the optimiser's groups after one step (from 1)."""
-    made = 0
+def before_step(hooks, step, act):
+    """Calls `act` once, when the step before the given one has been made; returns the steps made."""
+    made = []
 
-    def spoil(optimizer, *_):
-        nonlocal made
-        made += 1
-        if made == step:
-            optimizer.param_groups[group]["params"][0].data[0] = value
+    def count(*_):
+        made.append(1)
+        if len(made) == step - 1:
+            act()
 
-    hooks.append(register_optimizer_step_post_hook(spoil))
+    hooks.append(register_optimizer_step_post_hook(count))
+    return made
 
 
 def fails(recipe, folder, match):
@@ -133,25 +143,30 @@ def test_term_that_is_not_finite_ends_the_run_by_name(name, hooks, tmp_path, fig
         figure.count("caught before the step, by name", 1, 1)
 
 
-def test_weight_that_is_not_finite_is_not_saved(hooks, tmp_path):
+def test_weight_that_is_not_finite_is_not_saved(hooks, networks, tmp_path):
     recipe = small_recipe(checkpoints={"every_steps": 1, "minimum_seconds": 1000.0, "time_share": 1})
-    spoil_weights(hooks, 3, 0, math.nan)
+    before_step(hooks, 4, lambda: spoil_first_weight(networks[-1], math.nan))
     fails(recipe, tmp_path / "run", r"weights are not finite after step 3 \(epoch 1\): `encoder.layers.1.weight`")
     assert newest(tmp_path / "run").step == 2
 
 
-@pytest.mark.parametrize("step", [BATCHES, STEPS])
-def test_label_table_that_is_not_finite_is_not_selected(step, hooks, tmp_path):
-    # No prediction depends on E, so that no measure shows it.
-    spoil_weights(hooks, step, -1, math.inf)
-    what = rf"weights are not finite after step {step} \(epoch {step // BATCHES}\): `objective.embedding.weight`"
-    fails(small_recipe(), tmp_path / "run", what)
-
-
-def test_predictions_that_overflow_end_the_run(hooks, tmp_path):
-    # The weight is finite; its product with a hidden row is not.
-    spoil_weights(hooks, BATCHES, 0, 3e38)
-    fails(small_recipe(model=PLAIN), tmp_path / "run", r"predictions are not finite after step 5 \(epoch 1\)")
+@pytest.mark.parametrize(
+    ("step", "name", "value", "message"),
+    [
+        # No prediction depends on E, so that no measure shows it.
+        *(
+            (step, TABLES["label_embedding"], math.inf, rf"weights are not finite after step {step} \(epoch {epoch}\)")
+            for step, epoch in ((BATCHES, 1), (STEPS, EPOCHS))
+        ),
+        # The weight is finite; its product with a hidden row is not.
+        (BATCHES, "encoder.layers.1.weight", 3e38, r"predictions are not finite after step 5 \(epoch 1\)"),
+    ],
+)
+def test_network_that_is_not_finite_after_an_epoch_is_not_selected(
+    step, name, value, message, hooks, networks, tmp_path
+):
+    before_step(hooks, step + 1, lambda: networks[-1].get_parameter(name).data[0].fill_(value))
+    fails(small_recipe(model=PLAIN), tmp_path / "run", message)
 
 
 def test_failed_run_goes_on_from_its_last_checkpoint(hooks, tmp_path):
@@ -169,19 +184,6 @@ def test_failed_run_goes_on_from_its_last_checkpoint(hooks, tmp_path):
 # ---- every objective, whatever is spoiled
 
 
-def before_step(hooks, step, act):
-    """Calls `act` once, when the step before the given one has been made; returns the steps made."""
-    made = []
-
-    def count(*_):
-        made.append(1)
-        if len(made) == step - 1:
-            act()
-
-    hooks.append(register_optimizer_step_post_hook(count))
-    return made
-
-
 def spoil_first_weight(network, value):
     name, weight = next(iter(network.named_parameters()))
     weight.data.view(-1)[0] = value
@@ -195,15 +197,6 @@ def spoil_first_gradient(network, value):
 
 
 SPOILED = {"weight": spoil_first_weight, "gradient": spoil_first_gradient}
-# What an objective keeps of the labels or the rows.
-TABLES = {
-    "label_embedding": "objective.embedding.weight",
-    "adaptive_labels": "objective.centroids",
-    "retrospection": "objective.store.values",
-    "online_label_smoothing": "objective.similarities.values",
-    "distillation": "objective.teacher_logits",
-    "static_labels": "objective.vectors",
-}
 
 
 def diverges(recipe, folder, made, *, data=None, step=STEP):
@@ -331,7 +324,7 @@ def test_diverged_seed_is_counted_and_told_in_table_files_and_report(hooks, netw
     with (tmp_path / "comparison.csv").open(newline="") as file:
         [row] = [line for line in csv.DictReader(file) if line["variant"] == "one_hot"]
     told += [(row["n"], row["failed_seeds"]) == ("1", "1")]
-    assert report.comparison_rows(report.load_comparison(tmp_path))[0].failed.keys() == {1}
+    assert report.comparison_rows(report.load_comparison(tmp_path))[0].variant.failed.keys() == {1}
     assert RunFolder(plan.runs[2][3]).result()["diverged_at_step"] == 4
     figure.count("places that tell of the diverged seed", sum(told), 4)
 

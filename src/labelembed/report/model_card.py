@@ -256,7 +256,7 @@ def _of_comparison(folder: Path) -> dict[str, Any] | None:
             return {
                 "name": row.name,
                 "n": counted(row.n, "seed"),
-                "seeds": ", ".join(map(str, row.seeds)),
+                "seeds": ", ".join(map(str, sorted(variant.runs))),
                 "metrics": [(one.heading_and_unit, one.text(row)) for one in MEASURES if one.attribute in row.measures],
                 "verdict": verdict(comparison, rows),
                 "tuned": f"{tuned[0].trials} trials over {'; '.join(tuned[0].space)}" if tuned else "",

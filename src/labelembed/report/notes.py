@@ -54,12 +54,12 @@ def failure_notes(rows: Sequence[Row]) -> list[str]:
     notes = [
         f"Failed: {row.name}, seed {seed}: {shortened(reason, _LONGEST_REASON)}"
         for row in rows
-        for seed, reason in row.failed.items()
+        for seed, reason in sorted(row.variant.failed.items())
     ]
     return notes + [
-        f"Not finished: {row.name}, {seeds_text(row.missing)}; running the comparison again goes on with them."
+        f"Not finished: {row.name}, {seeds_text(row.variant.missing)}; running the comparison again goes on with them."
         for row in rows
-        if row.missing
+        if row.variant.missing
     ]
 
 

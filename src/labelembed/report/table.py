@@ -43,14 +43,11 @@ class Row:
     """One variant over its seeds. Every metric is a fraction, nats, epochs or seconds, never a per cent.
 
     Attributes:
-        name: The variant's name.
+        variant: Its runs, those that failed and those that are missing.
         is_baseline: Whether the others are compared with it.
         headline: What decides the comparison.
         split: The examples that metrics without a split in their name, and the differences, are measured on.
         speed_split: Those that the curve and what is read off it are of: validation examples, where there are any.
-        seeds: Seeds of the finished runs, ascending.
-        failed: Why a run failed or cannot be read, by seed.
-        missing: Seeds that have not run to the end.
         measures: Mean and spread of each metric that any run has: `test_error` and `validation_error`, those of
             `RESULT_METRICS`, `calibrated_nll` and `calibrated_calibration_error` (with the logits divided by the
             temperature fitted on validation examples), `temperature`, the numbers of `run_speed` (`epochs_to_baseline`
@@ -72,14 +69,11 @@ class Row:
         shared_machine: Whether a run trained beside others on one machine, so that its times are rough.
     """
 
-    name: str
+    variant: VariantRuns
     is_baseline: bool
     headline: Headline
     split: Split
     speed_split: Split
-    seeds: tuple[int, ...]
-    failed: Mapping[int, str]
-    missing: tuple[int, ...]
     measures: Mapping[str, Summary]
     differences: Mapping[str, PairedComparison]
     calibration: tuple[str, ...]
@@ -97,7 +91,12 @@ class Row:
     @property
     def n(self) -> int:
         """Number of finished runs."""
-        return len(self.seeds)
+        return len(self.variant.runs)
+
+    @property
+    def name(self) -> str:
+        """The variant's name."""
+        return self.variant.name
 
     @property
     def headline_difference(self) -> PairedComparison | None:
@@ -180,14 +179,11 @@ def _row(variant: VariantRuns, comparison: Comparison, timed: VariantRuns | None
     speeds = [run_speed(run, others.get(seed), comparison.speed_split) for seed, run in runs.items()]
     lengths = [len(curve) for curve in curves.values()]
     return Row(
-        name=variant.name,
+        variant=variant,
         is_baseline=is_baseline,
         headline=comparison.headline,
         split=split,
         speed_split=comparison.speed_split,
-        seeds=tuple(sorted(runs)),
-        failed=dict(sorted(variant.failed.items())),
-        missing=tuple(sorted(variant.missing)),
         measures=_measures(variant, split, speeds, timed),
         differences={name: found.of[name] for name in DIFFERENCES if name in found.of},
         calibration=tuple(sorted({str(run.result.get("calibration", "the run is older")) for run in runs.values()})),

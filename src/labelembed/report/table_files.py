@@ -89,9 +89,9 @@ def _variant_cells(row: Row) -> dict[str, object]:
         "speed_measured_on": row.speed_split,
         "selected_by": "; ".join(row.selected_by),
         "n": row.n,
-        "seeds": _joined(row.seeds),
-        "failed_seeds": _joined(row.failed),
-        "missing_seeds": _joined(row.missing),
+        "seeds": _joined(row.variant.runs),
+        "failed_seeds": _joined(row.variant.failed),
+        "missing_seeds": _joined(row.variant.missing),
     }
     for measure in ALL_MEASURES:
         column = measure.attribute
@@ -130,7 +130,7 @@ def _run_cells(variant: VariantRuns, seed: int, comparison: Comparison) -> dict[
 
 
 def _joined(seeds: Iterable[int]) -> str:
-    return " ".join(str(seed) for seed in seeds)
+    return " ".join(str(seed) for seed in sorted(seeds))
 
 
 def _write(path: str | Path, lines: Sequence[Mapping[str, object]]) -> Path:

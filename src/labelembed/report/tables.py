@@ -211,7 +211,7 @@ def _measures(
         headings.append(Heading(text, one.unit))
     lines = []
     for row in rows:
-        all_seeds = row.n + len(row.failed) + len(row.missing)
+        all_seeds = row.n + len(row.variant.failed) + len(row.variant.missing)
         cells = [Cell(f"{row.n}" if all_seeds == row.n else f"{row.n} of {all_seeds}", row.n)]
         for one in shown:
             summary, after = row.measures.get(one.attribute), row.measures.get("calibrated_calibration_error")
