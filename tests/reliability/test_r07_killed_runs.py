@@ -20,6 +20,7 @@ from labelembed.data.encoders.pictures import PictureFolder, decode_pictures
 from labelembed.errors import DataError, RunFolderError, TrainingError
 from labelembed.recipes.loading import load_recipe
 from labelembed.recipes.variants import variants_of
+from labelembed.results import Comparison
 from labelembed.runs.comparison import run_comparison
 from labelembed.runs.comparison_plan import plan_comparison
 from labelembed.runs.jobs import Job, least_used, make, run_jobs
@@ -86,7 +87,7 @@ def told_of(out, failed):
     """Returns what the terminal, the files and the report of a comparison say, each in one line."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), pytest.raises(TrainingError) as error:
-        say_comparison(*report.write_comparison(out, anew=True), failed, as_json=False)
+        say_comparison(Comparison(report.write_comparison(out, anew=True)), failed, as_json=False)
     with (out / "runs.csv").open(newline="") as file:
         lines = {(line["variant"], int(line["seed"])): line for line in csv.DictReader(file)}
     texts = {"error": str(error.value), "terminal": printed.getvalue()}
