@@ -16,7 +16,6 @@ from labelembed.report import comparison_rows, load_comparison
 from labelembed.report.catalogue import FIGURES, draw_figure
 from labelembed.report.curves import CurveMeasure, curve_measures, curve_sketch
 from labelembed.report.forest import forest_plot, forest_sketch
-from labelembed.report.formatting import wrapped
 from labelembed.report.label_figures import dendrogram, label_map
 from tests.made_cli import call, succeed
 from tests.made_evidence import leave_errors, leave_examples, leave_sentences
@@ -107,17 +106,6 @@ def test_curves_are_of_what_is_ever_other_than_zero(folder):
     assert keys[:2] == ["test-error", "validation-error"]
     assert keys[-2:] == ["train-total", "train-output"]
     assert curve_sketch(comparison, CurveMeasure("train", "hinge")) is None
-
-
-def test_long_names_break_behind_signs():
-    assert wrapped("label_embedding embedding=compressed rank=512", 24).split("\n") == [
-        "label_embedding",
-        "embedding=compressed",
-        "rank=512",
-    ]
-    assert wrapped("label_smoothing smoothing=0.4", 24) == "label_smoothing\nsmoothing=0.4"
-    assert all(len(line) <= 24 for line in wrapped("objective_with_a_name=that_never_ends_at_all", 24).split("\n"))
-    assert wrapped("objective_with_a_name=that_never_ends", 24).split("\n")[0] == "objective_with_a_name="
 
 
 def test_tree_and_map_have_their_numbers():

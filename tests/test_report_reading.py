@@ -26,22 +26,6 @@ def _run(path, objective, seed=0, error=0.1, **more):
     return path
 
 
-def test_comparison_holds_variants_seeds_and_measures(tmp_path):
-    comparison = load_comparison(make_comparison(tmp_path, ERRORS))
-    assert (comparison.recipe, comparison.baseline, comparison.seeds) == ("digits-mlp", "one_hot", [0, 1, 2])
-    assert [variant.name for variant in comparison.variants] == list(ERRORS)
-    assert comparison.variants[1].measures("test", "error") == ERRORS[SMOOTHING]
-    assert comparison.variants[0].runs[1].folder == run_path(tmp_path, "one_hot", 1)
-    assert comparison.split == "test"
-
-
-def test_single_run_is_one_variant_without_a_baseline(tmp_path):
-    make_run(tmp_path / "first", seed=7, test=measures(0.02), journal=journal_lines([0.1, 0.02]))
-    comparison = load_comparison(tmp_path / "first")
-    assert (comparison.recipe, comparison.baseline, comparison.seeds) == ("first", None, [7])
-    np.testing.assert_array_equal(comparison.variants[0].runs[7].curve("test", "error"), [0.1, 0.02])
-
-
 def test_curve_has_gaps_where_the_journal_has_nothing_finite(tmp_path):
     journal = journal_lines([0.5, float("nan"), None, 0.2])
     del journal[1]["validation"]
