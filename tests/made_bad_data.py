@@ -21,7 +21,7 @@ from tests.made_data import (
     write_image,
     write_parquet,
 )
-from tests.made_pictures import write_cifar_binary, write_cifar_python, write_classes
+from tests.made_pictures import write_cifar_python, write_classes
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
 
 _RUN = "objective: one_hot\nepochs: 1\nbatch_size: 4\noptimizer: sgd\n"
@@ -112,11 +112,9 @@ def write_picture_sets() -> None:
         "no-part": "path,label,split\na.png,x,train\nb.png,y,tset\n",
     }.items():
         Path(f"{name}.csv").write_text(text)
-    write_cifar_binary(Path("cifar-cut"), 10)
-    file = Path("cifar-cut/data_batch_2.bin")
+    write_cifar_python(Path("cifar-cut"), 10)
+    file = Path("cifar-cut/data_batch_2")
     file.write_bytes(file.read_bytes()[:-1])
-    write_cifar_binary(Path("cifar-label"), 10)
-    _changed(Path("cifar-label/data_batch_1.bin"), 3073, b"\x0b")
     write_cifar_python(Path("cifar-pickle"), 10)
     Path("cifar-pickle/data_batch_1").write_bytes(b"cos\nsystem\n(S'touch hacked'\ntR.")
     Path("cifar-none").mkdir()

@@ -27,20 +27,6 @@ def made_cifar(classes: int, rows: int = 4, batches: int = 5) -> dict[str, tuple
     return made
 
 
-def write_cifar_binary(folder: Path, classes: int, **options) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, (pictures, fine, coarse) in made_cifar(classes, **options).items():
-        labels = [fine] if classes == 10 else [coarse, fine]
-        records = np.concatenate([np.stack(labels, 1).astype(np.uint8), pictures.reshape(len(pictures), -1)], axis=1)
-        (folder / f"{name}.bin").write_bytes(records.tobytes())
-    if classes == 10:
-        (folder / "batches.meta.txt").write_text("\n".join(TEN) + "\n\n")
-    else:
-        (folder / "fine_label_names.txt").write_text("\n".join(FINE) + "\n")
-        (folder / "coarse_label_names.txt").write_text("\n".join(COARSE) + "\n")
-    return folder
-
-
 def _string(text: bytes) -> bytes:
     return b"T" + len(text).to_bytes(4, "little") + text
 

@@ -1,4 +1,4 @@
-"""CIFAR as its authors publish it: the binary and the Python version, and pickles that want something else."""
+"""CIFAR as its authors publish it, and pickles that want something else."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from tests.made_pictures import (
     TEN,
     made_cifar,
     python2_pickle,
-    write_cifar_binary,
     write_cifar_python,
     write_tar,
 )
 
-BINARY, PYTHON = "cifar-10-batches-bin", "cifar-10-batches-py"
+PYTHON = "cifar-10-batches-py"
 
 
 def expected(classes: int, labels: str = "fine"):
@@ -45,13 +44,12 @@ def assert_is(raw, classes, labels="fine"):
 @pytest.mark.parametrize(
     "write",
     [
-        write_cifar_binary,
         write_cifar_python,
         lambda folder, classes: write_cifar_python(folder, classes, protocol=2),
         lambda folder, classes: write_cifar_python(folder, classes, protocol=4),
         lambda folder, classes: write_cifar_python(folder, classes, protocol=5),
     ],
-    ids=["binary", "python 2", "protocol 2", "protocol 4", "protocol 5"],
+    ids=["python 2", "protocol 2", "protocol 4", "protocol 5"],
 )
 def test_every_version_is_the_same_data(tmp_path, write):
     write(tmp_path / "ten", 10)
@@ -94,18 +92,19 @@ def test_archive_that_is_none_or_cut_off(tmp_path):
 
 
 def test_duplicates_across_the_sets_are_told(tmp_path):
-    folder = write_cifar_binary(tmp_path, 10)
-    test, train = folder / "test_batch.bin", folder / "data_batch_2.bin"
-    content = test.read_bytes()
-    other = bytes([(train.read_bytes()[0] + 1) % 10])
-    test.write_bytes(content[: 2 * 3073] + other + train.read_bytes()[1:3073] + content[3 * 3073 :])
+    folder = write_cifar_python(tmp_path, 10)
+    made = made_cifar(10)
+    (train, train_labels, _), (test, test_labels, _) = made["data_batch_2"], made["test_batch"]
+    test[2], test_labels[2] = train[0], (train_labels[0] + 1) % 10
+    values = {b"data": test.reshape(len(test), -1), b"labels": test_labels.tolist()}
+    (folder / "test_batch").write_bytes(python2_pickle(values))
     raw = CifarReader(path=str(folder)).read()
     assert "1 test picture stands in the training set too, 1 of them with another label: test 2 = train 4" in raw.notes
 
 
 def test_names_where_their_file_is_missing(tmp_path):
-    ten, hundred = write_cifar_binary(tmp_path / "ten", 10), write_cifar_python(tmp_path / "hundred", 100)
-    (ten / "batches.meta.txt").unlink()
+    ten, hundred = write_cifar_python(tmp_path / "ten", 10), write_cifar_python(tmp_path / "hundred", 100)
+    (ten / "batches.meta").unlink()
     (hundred / "meta").unlink()
     assert CifarReader(path=str(ten)).read().names == tuple(TEN)
     raw = CifarReader(path=str(hundred)).read()
@@ -113,27 +112,18 @@ def test_names_where_their_file_is_missing(tmp_path):
     assert "the file with the labels' names is missing: they are called by their numbers" in raw.notes
 
 
-def test_faults_of_the_binary_version(tmp_path):
-    folder = write_cifar_binary(tmp_path, 10)
-    batch = folder / "data_batch_3.bin"
-    content = batch.read_bytes()
-    batch.write_bytes(content[:-1])
-    with pytest.raises(DataError, match=r"data_batch_3\.bin: expected records of 3,073 bytes, found 12,291 bytes"):
-        CifarReader(path=str(folder)).read()
-    batch.write_bytes(content[: 2 * 3073] + b"\x0a" + content[2 * 3073 + 1 :])
-    with pytest.raises(DataError, match=r"data_batch_3\.bin: row 2 has the label 10; expected 0 to 9"):
-        CifarReader(path=str(folder)).read()
-    batch.unlink()
-    with pytest.raises(DataError, match=r"CIFAR-10, binary version: missing data_batch_3\.bin; fetch"):
-        CifarReader(path=str(folder)).read()
-    batch.write_bytes(content)
+def test_what_is_missing_or_not_there_is_named(tmp_path):
+    folder = write_cifar_python(tmp_path, 10)
     with pytest.raises(DataError, match="CIFAR-10 has no coarse labels"):
         CifarReader(path=str(folder), labels="coarse").read()
+    (folder / "data_batch_3").unlink()
+    with pytest.raises(DataError, match=r"CIFAR-10: missing data_batch_3; fetch"):
+        CifarReader(path=str(folder)).read()
 
 
 def test_places_that_hold_no_cifar(tmp_path):
     (tmp_path / "something.txt").write_text("x")
-    with pytest.raises(DataError, match=r"holds no CIFAR files; expected data_batch_1\.bin.* found something\.txt"):
+    with pytest.raises(DataError, match=r"holds no CIFAR files; expected data_batch_1 or train.* found something\.txt"):
         CifarReader(path=str(tmp_path)).read()
     with pytest.raises(DataError, match="does not exist"):
         CifarReader(path=str(tmp_path / "nowhere")).read()
@@ -143,7 +133,7 @@ def test_places_that_hold_no_cifar(tmp_path):
         CifarReader(path=str(tmp_path), labels="corse").read()
 
 
-def test_faults_of_the_python_version(tmp_path):
+def test_damaged_batches_are_named(tmp_path):
     folder = write_cifar_python(tmp_path, 10)
     pictures = np.zeros((2, 3072), np.uint8)
     cases = [

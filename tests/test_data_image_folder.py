@@ -87,28 +87,6 @@ def test_test_part_is_held_out_stratified_and_always_the_same(tmp_path):
     assert len(read(tmp_path, test_fraction=0.5).test) == 15
 
 
-@pytest.mark.parametrize("ending", ["", ".jpg"])
-def test_layout_of_food_101(tmp_path, ending):
-    write_classes(tmp_path / "images", {"apple_pie": 3, "waffles": 3}, suffix="jpg")
-    (tmp_path / "meta").mkdir()
-    (tmp_path / "meta" / "train.txt").write_text(
-        "".join(f"{name}{ending}\n" for name in ("waffles/002", "apple_pie/000", "waffles/001"))
-    )
-    (tmp_path / "meta" / "test.txt").write_text(f"apple_pie/002{ending}\n")
-    raw = read(tmp_path)
-    assert raw.names == ("apple_pie", "waffles")
-    files = [tmp_path / "images" / name for name in ("waffles/002.jpg", "apple_pie/000.jpg", "waffles/001.jpg")]
-    assert_rows_are(raw.train, files)
-    assert (raw.train.labels.tolist(), raw.test.labels.tolist()) == ([1, 0, 1], [0])
-    for line, reason in (("000", "line 1 is '000'; expected class/name"), ("", "is empty")):
-        (tmp_path / "meta" / "test.txt").write_text(line)
-        with pytest.raises(DataError, match=reason):
-            read(tmp_path)
-    (tmp_path / "meta" / "test.txt").write_text("apple_pie/777\n")
-    with pytest.raises(DataError, match=r"images/apple_pie/777\.jpg: does not exist"):
-        read(tmp_path)
-
-
 def test_folder_of_an_archive_and_folders_within_a_class(tmp_path):
     write_classes(tmp_path / "flowers" / "rose", {"red": 2, "white": 2})
     write_classes(tmp_path / "flowers", {"tulip": 4}, seed=1)

@@ -35,7 +35,7 @@ from tests.made_data import (
     write_image,
     write_parquet,
 )
-from tests.made_pictures import write_cifar_binary
+from tests.made_pictures import made_cifar, python2_pickle, write_cifar_python
 from tests.made_texts import BAD, GOOD, reviews, write_csv
 
 HELD_OUT = ValidationSplit(rows=4)
@@ -114,10 +114,11 @@ def parquet_features(folder, other, monkeypatch):
 
 
 def cifar(folder, other, monkeypatch):
-    write_cifar_binary(folder, 10)
-    content = bytearray((folder / "test_batch.bin").read_bytes())
-    content[5:2000] = bytes(other for _ in content[5:2000])
-    (folder / "test_batch.bin").write_bytes(content)
+    write_cifar_python(folder, 10)
+    pictures, labels, _ = made_cifar(10)["test_batch"]
+    pictures[:2] = other
+    values = {b"data": pictures.reshape(len(pictures), -1), b"labels": labels.tolist()}
+    (folder / "test_batch").write_bytes(python2_pickle(values))
     return {"path": folder}
 
 

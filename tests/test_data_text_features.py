@@ -10,7 +10,7 @@ import torch
 
 from labelembed.data import Texts
 from labelembed.data.encoders import text_features as module
-from labelembed.data.encoders.text_features import TextEncoder, TokenizedTexts
+from labelembed.data.encoders.text_features import TokenizedTexts
 from labelembed.errors import DataError
 from labelembed.pretrained_text import load_encoder, load_tokenizer
 from tests.made_text_encoder import WORDS, tokenizer, write_encoder
@@ -109,33 +109,10 @@ def test_what_changes_the_features_computes_them_anew(encoder, tmp_path, change)
 
 
 @pytest.mark.usefixtures("small_steps")
-def test_work_that_was_cut_short_goes_on_where_it_was(encoder, tmp_path, monkeypatch):
-    expected = text_features(TEXTS, folder=encoder)
-    shutil.rmtree(tmp_path / "cache")
-    computed = []
-    features = TextEncoder.features
-
-    def interrupted(self, tokens):
-        if len(computed) == 3:
-            raise KeyboardInterrupt
-        computed.append(len(tokens))
-        return features(self, tokens)
-
-    monkeypatch.setattr(TextEncoder, "features", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        text_features(TEXTS, folder=encoder)
-    assert computed == [5, 5, 5]
-    assert len(list((tmp_path / "cache").iterdir())) == 6  # each part and what is said of it
-    computed.clear()
-    monkeypatch.setattr(
-        TextEncoder, "features", lambda self, tokens: computed.append(len(tokens)) or features(self, tokens)
-    )
+def test_progress_is_told_text_by_text(encoder):
     shown = []
-    found = text_features(TEXTS, folder=encoder, progress=lambda done, total: shown.append((done, total)))
-    assert computed == [5, 4]
-    assert np.array_equal(found, expected)
+    text_features(TEXTS, folder=encoder, progress=lambda done, total: shown.append((done, total)))
     assert shown == [(5, 24), (10, 24), (15, 24), (20, 24), (24, 24)]
-    assert len(list((tmp_path / "cache").iterdir())) == 2  # the whole stands for its parts
 
 
 def test_batches_hold_no_more_than_their_tokens():

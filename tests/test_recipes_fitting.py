@@ -14,7 +14,7 @@ from labelembed.runs.training_network import network_for
 from tests.made_cli import call, succeed
 from tests.made_corpus import write_corpus
 from tests.made_data import made_colours, picture_bytes, write_idx_folder, write_image, write_parquet
-from tests.made_pictures import write_cifar_binary, write_classes
+from tests.made_pictures import write_cifar_python, write_classes
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
 
 QUICK = ["--set", "epochs=1", "--quiet"]
@@ -176,8 +176,8 @@ def test_what_is_found_and_a_recipe_that_trains_on_it(tmp_path, kind):
 
 def test_published_cifar_is_known_by_its_files(tmp_path):
     for classes, name in ((10, "cifar10-small"), (100, "cifar100-small")):
-        found = fitting_recipe(str(write_cifar_binary(tmp_path / str(classes), classes)))
-        assert found.line == f"CIFAR-{classes}, binary version, {classes} classes; recipe {name} with data.name=cifar"
+        found = fitting_recipe(str(write_cifar_python(tmp_path / str(classes), classes)))
+        assert found.line == f"CIFAR-{classes}, {classes} classes; recipe {name} with data.name=cifar"
         recipe, _ = load_recipe(found.recipe, settings=found.settings, data=str(tmp_path))
         assert recipe.data["name"] == "cifar"
 

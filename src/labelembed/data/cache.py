@@ -114,13 +114,6 @@ def cached_with_notes(made_from: Mapping[str, Any], make: Callable[[NewArray], t
                 file.unlink(missing_ok=True)
 
 
-def forget_array(made_from: Mapping[str, Any]) -> None:
-    """Removes what was kept, where something was."""
-    for suffix in ("json", "npy"):
-        with contextlib.suppress(OSError):
-            (cache_folder() / f"{_name_of(made_from)}.{suffix}").unlink(missing_ok=True)
-
-
 def reserve(file: Path, size: int) -> None:
     """Makes `file` as long as `size` bytes, with room on the disk for all of them.
 

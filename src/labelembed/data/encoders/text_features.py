@@ -1,13 +1,12 @@
 """Texts as the tokens of a transformers model, and as its last hidden states, averaged over the tokens.
 
-Features are computed once and kept in the cache by content, in parts, so that work that was cut short goes on where it
-was.
+Features are computed once and kept in the cache by content.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from labelembed.data.cache import cached_array, forget_array
+from labelembed.data.cache import cached_array
 from labelembed.data.encoder import ReadingProgress
 from labelembed.data.texts import Texts
 from labelembed.errors import DataError
@@ -26,7 +25,7 @@ FEATURES_VERSION = 1
 Precision = Literal["float32", "bf16"]
 Tokens = list[list[int]]
 
-# Texts that are kept together before all are: so many are lost at most when the work is cut short.
+# Texts between two reports of progress.
 _PART_ROWS = 512
 # Tokens of a batch. What a processor's caches hold; a GPU wants more at once.
 _TOKENS_A_BATCH = {"cpu": 4_096, "cuda": 65_536}
@@ -136,32 +135,21 @@ def features_of(
         "precision": precision,
         "texts": texts.texts.digest,
     }
-    parts: list[dict[str, Any]] = []
 
     def make() -> Array:
         encode = TextEncoder(folder, maximum_tokens=maximum_tokens, precision=precision)
-        return _in_parts(texts.tokens, encode, made_from, parts, progress)
+        return _in_parts(texts.tokens, encode, progress)
 
-    features = cached_array(made_from, make)
-    for part in parts:  # the whole stands for them now
-        forget_array(part)
-    return features
+    return cached_array(made_from, make)
 
 
-def _in_parts(
-    tokens: Tokens,
-    encode: TextEncoder,
-    made_from: dict[str, Any],
-    parts: list[dict[str, Any]],
-    progress: ReadingProgress | None,
-) -> Array:
-    lengths = np.array([len(each) for each in tokens], dtype=np.int64)
-    order = np.argsort(lengths, kind="stable")
+def _in_parts(tokens: Tokens, encode: TextEncoder, progress: ReadingProgress | None) -> Array:
+    """Returns the features [N, D] of texts, encoded by their length."""
+    order = np.argsort([len(each) for each in tokens], kind="stable")
     features: Array | None = None
     for begin in range(0, len(order), _PART_ROWS):
         rows = order[begin : begin + _PART_ROWS]
-        parts.append(made_from | {"part": begin})
-        found = cached_array(parts[-1], partial(encode.features, [tokens[row] for row in rows]))
+        found = encode.features([tokens[row] for row in rows])
         if features is None:
             features = np.empty((len(tokens), found.shape[1]), dtype=np.float32)
         features[rows] = found

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: the binary and the Python version of their authors, and the parquet files of the hub."""
+"""CIFAR-10 and CIFAR-100: the Python version of their authors, and the parquet files of the hub."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from labelembed.data.readers.parquet import ParquetReader
 from labelembed.errors import ArgumentFaults, DataError
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_PICTURE_BYTES = 3 * 32 * 32
 _TRAINING_PICTURES = 50_000
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
@@ -42,7 +41,6 @@ class _Version(NamedTuple):
     train: tuple[str, ...]
     test: tuple[str, ...]
     classes: int  # 10 or 100
-    pickled: bool
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -50,27 +48,22 @@ class _Version(NamedTuple):
 
 
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
-# Plain bytes first, where a folder holds both.
 _VERSIONS = (
-    _Version("CIFAR-10, binary version", "cifar-10-batches-bin", tuple(f"{name}.bin" for name in _BATCHES),
-             ("test_batch.bin",), 10, False),
-    _Version("CIFAR-100, binary version", "cifar-100-binary", ("train.bin",), ("test.bin",), 100, False),
-    _Version("CIFAR-10, Python version", "cifar-10-batches-py", _BATCHES, ("test_batch",), 10, True),
-    _Version("CIFAR-100, Python version", "cifar-100-python", ("train",), ("test",), 100, True),
-)  # fmt: skip
+    _Version("CIFAR-10", "cifar-10-batches-py", _BATCHES, ("test_batch",), 10),
+    _Version("CIFAR-100", "cifar-100-python", ("train",), ("test",), 100),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CifarReader(ArrayReader):
-    """CIFAR-10 or CIFAR-100: the binary or the Python version of its authors, or the hub's parquet files.
+    """CIFAR-10 or CIFAR-100: the Python version of its authors, or the hub's parquet files.
 
     Pictures are uint8 [N, 3, 32, 32]. The files of the Python version are pickles, of which only what makes an array of
     numbers is carried out.
 
     Args:
-        path: The folder with the files (``data_batch_1.bin`` ..., ``train.bin``, ``data_batch_1`` ..., ``train``,
-            ``train-*.parquet``), the folder above, or the ``.tar.gz`` as it is published, which is not unpacked to the
-            disk.
+        path: The folder with the files (``data_batch_1`` ..., ``train``, ``train-*.parquet``), the folder above, or the
+            ``.tar.gz`` as it is published, which is not unpacked to the disk.
         labels: `fine`: the 100 labels of CIFAR-100; `coarse`: its 20 groups. CIFAR-10 has only its 10.
 
     Raises:
@@ -155,8 +148,7 @@ def _find(place: Path) -> tuple[Files, Path]:
     except (OSError, ValueError) as error:
         raise DataError(f"{place}: cannot be read ({error})") from None
     raise DataError(
-        f"{place}: holds no CIFAR files; expected data_batch_1.bin, train.bin, data_batch_1 or train and the like, "
-        f"found {seen}"
+        f"{place}: holds no CIFAR files; expected data_batch_1 or train and the like (the Python version), found {seen}"
     )
 
 
@@ -183,26 +175,13 @@ def _version(files: Files, where: Path) -> _Version:
 
 def _read(content: bytes, where: str, version: _Version, labels: str, count: int) -> tuple[Array, Array]:
     """Returns the pictures [N, 3, 32, 32] and labels [N] of one file."""
-    if version.pickled:
-        loaded = _load_pickle(content, where)
-        try:
-            key = "labels" if version.classes == 10 else f"{labels}_labels"
-            pixels = np.asarray(loaded["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
-            found = np.asarray(loaded[key], dtype=np.int64).reshape(len(pixels))
-        except (KeyError, ValueError, TypeError, OverflowError) as error:
-            raise DataError(f"{where}: does not hold what a CIFAR batch does ({error})") from None
-    else:
-        ahead = 1 if version.classes == 10 else 2
-        rows, rest = divmod(len(content), ahead + _PICTURE_BYTES)
-        if rest or rows == 0:
-            raise DataError(
-                f"{where}: expected records of {ahead + _PICTURE_BYTES:,} bytes, found {len(content):,} bytes; the "
-                "file is cut off or no CIFAR file"
-            )
-        records = np.frombuffer(content, dtype=np.uint8).reshape(rows, ahead + _PICTURE_BYTES)
-        # CIFAR-100 has the coarse label first
-        found = records[:, ahead - 1 if labels == "fine" else 0].astype(np.int64)
-        pixels = records[:, ahead:].reshape(rows, 3, 32, 32)
+    loaded = _load_pickle(content, where)
+    try:
+        key = "labels" if version.classes == 10 else f"{labels}_labels"
+        pixels = np.asarray(loaded["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
+        found = np.asarray(loaded[key], dtype=np.int64).reshape(len(pixels))
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{where}: does not hold what a CIFAR batch does ({error})") from None
     fault = first_fault(found, lambda chunk: (chunk < 0) | (chunk >= count))
     if fault is not None:
         raise DataError(f"{where}: row {fault[0]} has the label {fault[1]}; expected 0 to {count - 1}")
@@ -253,13 +232,9 @@ def _text(value: Any) -> str:
 def _names(files: Files, version: _Version, labels: str, count: int, where: Path) -> tuple[list[str], list[str]]:
     """Returns the names of the labels, and what to say where the file with them is missing."""
     ten = version.classes == 10
-    if version.pickled:
-        file, key = ("batches.meta", "label_names") if ten else ("meta", f"{labels}_label_names")
-    else:
-        file, key = "batches.meta.txt" if ten else f"{labels}_label_names.txt", ""
+    file, key = ("batches.meta", "label_names") if ten else ("meta", f"{labels}_label_names")
     if file in files:
-        content = files[file]()
-        found = _load_pickle(content, f"{where}/{file}").get(key) if version.pickled else content.split()
+        found = _load_pickle(files[file](), f"{where}/{file}").get(key)
         if not isinstance(found, list):
             raise DataError(f"{where}/{file}: `{key}`: expected a list of texts")
         return [_text(name) for name in found], []

@@ -16,7 +16,6 @@ from labelembed.data.files.labels import numbered
 from labelembed.data.files.parts import Parts, Reading, is_readable, read_parts
 from labelembed.data.files.picture import PICTURE_SUFFIXES
 from labelembed.data.files.table import Table, is_missing, missing_column
-from labelembed.data.files.text import read_text
 from labelembed.data.found import Found, Place
 from labelembed.data.readers.pictures import LabelledPictures, PictureReader, Places, labelled_rows
 from labelembed.data.splits import PARTS
@@ -39,8 +38,6 @@ class ImageReader(PictureReader):
     - ``class/name.jpg``: every folder is a label. There is no test set, so `test_fraction` of the pictures becomes one.
     - ``train/class/name.jpg`` and ``test/class/name.jpg``, with a validation folder (``val``, ``valid``,
       ``validation``, ``dev``) or without; where there is no test folder the validation folder takes its place.
-    - ``images/class/name.jpg`` with ``meta/train.txt`` and ``meta/test.txt``, which hold ``class/name`` a line, as
-      Food-101 has it.
 
     The names of the class folders, sorted, are the labels; a class may have folders within it. Pictures are told by
     the ending of their name in either case (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM); hidden and other files are passed
@@ -257,23 +254,19 @@ class _Walk:
 
 def _of_folder(folder: Path, to_measure: bool) -> LabelledPictures:
     notes = []
-    if (folder / "images").is_dir() and (folder / "meta" / "train.txt").is_file():
-        lists = {part: folder / "meta" / f"{part}.txt" for part in ("train", "test")}
-        parts = {part: _of_lines(file, folder / "images") for part, file in lists.items() if file.is_file()}
-    else:
-        walk = _Walk(folder)
-        tops = [names[0] for names in walk.folders if len(names) == 1]
-        if not tops:
-            raise DataError(f"{folder}: {walk.instead()}; expected a folder a label: class/name.jpg")
-        parted = walk.parts(tops)
-        is_alone = not parted and len(tops) == 1 and all("/" in name for name in walk.others)
-        if is_alone and any(len(names) == 2 for names in walk.folders):
-            return _of_folder(folder / tops[0], to_measure)  # an archive's own folder
-        parts = {part: walk.below(top) for part, top in parted.items()} if parted else {"train": walk.below()}
-        beside = [name for name in tops if name not in parted.values()] if parted else []
-        if beside:
-            notes.append(f"folders beside {parted['train']} left aside: {few(beside)}")
-        notes += walk.notes()
+    walk = _Walk(folder)
+    tops = [names[0] for names in walk.folders if len(names) == 1]
+    if not tops:
+        raise DataError(f"{folder}: {walk.instead()}; expected a folder a label: class/name.jpg")
+    parted = walk.parts(tops)
+    is_alone = not parted and len(tops) == 1 and all("/" in name for name in walk.others)
+    if is_alone and any(len(names) == 2 for names in walk.folders):
+        return _of_folder(folder / tops[0], to_measure)  # an archive's own folder
+    parts = {part: walk.below(top) for part, top in parted.items()} if parted else {"train": walk.below()}
+    beside = [name for name in tops if name not in parted.values()] if parted else []
+    if beside:
+        notes.append(f"folders beside {parted['train']} left aside: {few(beside)}")
+    notes += walk.notes()
     source = f"pictures in {folder}"
     label_names = {part: [label for _, label in listed] for part, listed in parts.items()}
     for name in {name for names in label_names.values() for name in names}:
@@ -288,15 +281,3 @@ def _of_folder(folder: Path, to_measure: bool) -> LabelledPictures:
         source=source,
         notes=tuple(notes),
     )
-
-
-def _of_lines(file: Path, images: Path) -> _Listed:
-    """Returns (file, class) of the lines ``class/name`` of a list, the ending of the name left out or not."""
-    found = []
-    for number, line in enumerate(read_text(file, encoding=None).splitlines(), start=1):
-        name = line.strip()
-        if name and "/" not in name.strip("/"):
-            raise DataError(f"{file}: line {number} is {name[:80]!r}; expected class/name")
-        if name:
-            found.append((images / (name if _is_picture(name) else f"{name}.jpg"), name.split("/")[0]))
-    return found
