@@ -43,7 +43,7 @@ _ENCODING_FILES = (
     COLUMNS_FILE,
     FEATURES_FILE,
     TOKENS_FILE,
-    *(f"{side}-{file}" for side in SIDES for file in ("codec.json", "vocabulary.txt", "subwords.model")),
+    *(f"{side}-{file}" for side in SIDES for file in ("tokenizer.json", "vocabulary.txt", "subwords.model")),
 )
 
 
