@@ -98,7 +98,7 @@ def _data_facts(data: TrainingData) -> dict[str, Any]:
     about: dict[str, Any] = {
         "source": data.source,
         "fingerprint": data.fingerprint(),
-        "rows": {name: len(split) for name, split in data.splits.items()},
+        "examples": {name: len(split) for name, split in data.splits.items()},
         "notes": list(data.notes),
     }
     if isinstance(data, TextCorpus):
