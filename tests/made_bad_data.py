@@ -205,7 +205,7 @@ def write_sentence_sets() -> None:
     Path("corpus-missing", tokens).unlink()
     _changed(Path("corpus-token", tokens), 128, b"\xff\xff")
     _changed(Path("corpus-vocabulary", words), 0, b"x")
-    Path("corpus-newer/corpus.json").write_text('{"format": 2, "files": {}}')
+    Path("corpus-newer/corpus.json").write_text('{"format": 3, "files": {}}')
     Path("corpus-cut", tokens).write_bytes(Path("corpus-cut", tokens).read_bytes()[:-2])
     shutil.copytree("made/corpus", "corpus-empty")
     about = json.loads(Path("corpus-empty/corpus.json").read_text())

@@ -43,7 +43,7 @@ def leave_errors(
     value = {
         "format": 1,
         "split": "test",
-        "rows": sum(rows),
+        "examples": sum(rows),
         "labels": labels,
         "confusions": [list(pair) for pair in confusions],
         "left_out": 0,

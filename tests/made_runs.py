@@ -19,7 +19,12 @@ ENVIRONMENT = {
     "processor": "a processor",
     "cores": 2,
     "command": ["labelembed", "compare", "digits-mlp", "--seeds", "8"],
-    "data": {"source": "digits", "fingerprint": "4567def", "names": ["0", "1"], "rows": {"train": 1000, "test": 360}},
+    "data": {
+        "source": "digits",
+        "fingerprint": "4567def",
+        "names": ["0", "1"],
+        "examples": {"train": 1000, "test": 360},
+    },
 }
 
 

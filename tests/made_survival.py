@@ -68,7 +68,7 @@ class Case:
 
 def cases(folder: Path) -> dict[str, Case]:
     """Returns the kinds of runs by name, all with dropout; a small corpus for them is made in the folder."""
-    rows = ["data.train_rows=400", "model.hidden_sizes=[24]", "model.dropout=0.2", "batch_size=50", "epochs=20"]
+    rows = ["data.train_examples=400", "model.hidden_sizes=[24]", "model.dropout=0.2", "batch_size=50", "epochs=20"]
     text = [
         f"data.path={write_corpus(folder).folder}",
         "model={name: attention_lstm, width: 12, embedding_size: 8, dropout: 0.3}",

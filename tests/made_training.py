@@ -45,7 +45,7 @@ STEPS = BATCHES * EPOCHS
 def small_recipe(**changes: Any) -> Recipe:
     """Returns a recipe of 15 steps on the digits with dropout; a change to a block with a name replaces it."""
     values: dict[str, Any] = {
-        "data": {"name": "digits", "train_rows": 190, "validation": {"rows": 100}},
+        "data": {"name": "digits", "train_examples": 190, "validation": {"examples": 100}},
         "model": {"name": "mlp", "hidden_sizes": [12], "dropout": 0.3},
         "objective": {"name": "label_embedding"},
         "optimizer": {"name": "adam", "learning_rate": 0.01},

@@ -17,7 +17,7 @@ from tests.made_in_process import make_runs_here, run_jobs_here, sqlite_that_doe
 
 pytest.importorskip("optuna", reason="the extra `tune` (optuna) is not installed")
 
-SMALL = ["--set", "model.hidden_sizes=[8]", "--set", "epochs=1", "--set", "data.train_rows=200"]
+SMALL = ["--set", "model.hidden_sizes=[8]", "--set", "epochs=1", "--set", "data.train_examples=200"]
 SMALL += ["--set", "batch_size=200", "--device", "cpu", "-q"]
 ALIKE = ["--tuned", "--objectives", "label_smoothing,label_smoothing:smoothing=0.4"]
 TWO = ["--objectives", "one_hot,label_smoothing"]

@@ -127,7 +127,7 @@ def test_hold_out_nothing():
     assert hold_out(split, None) == (split, None)
 
 
-@pytest.mark.parametrize("how", [ValidationSplit(fraction=0.2), ValidationSplit(rows=200)])
+@pytest.mark.parametrize("how", [ValidationSplit(fraction=0.2), ValidationSplit(examples=200)])
 def test_hold_out_at_random_is_stratified_and_a_partition(how):
     labels = torch.tensor([0] * 500 + [1] * 300 + [2] * 150 + [3] * 49 + [4])
     split = Split(torch.arange(1000, dtype=torch.float32)[:, None], labels)
@@ -145,10 +145,10 @@ def test_hold_out_at_random_is_stratified_and_a_partition(how):
 def test_hold_out_depends_on_its_own_seed_only():
     split = made_split(100)
     torch.manual_seed(1)
-    first = hold_out(split, ValidationSplit(rows=20))[1]
+    first = hold_out(split, ValidationSplit(examples=20))[1]
     torch.manual_seed(2)
-    again = hold_out(split, ValidationSplit(rows=20))[1]
-    other = hold_out(split, ValidationSplit(rows=20, seed=1))[1]
+    again = hold_out(split, ValidationSplit(examples=20))[1]
+    other = hold_out(split, ValidationSplit(examples=20, seed=1))[1]
     assert torch.equal(first.inputs, again.inputs)
     assert not torch.equal(first.inputs, other.inputs)
 
@@ -176,7 +176,7 @@ def test_stratified_order_is_random_among_labels_and_rows():
     ("how", "message"),
     [
         (ValidationSplit(first=23), "first = 23 would leave nothing to train on.*has 23 examples; hold out fewer"),
-        (ValidationSplit(rows=5000), "rows = 5,000 would leave nothing to train on"),
+        (ValidationSplit(examples=5000), "examples = 5,000 would leave nothing to train on"),
         (ValidationSplit(fraction=0.99), "fraction = 0.99 would leave nothing to train on"),
         (ValidationSplit(fraction=0.01), "fraction = 0.01 of 23 training examples is none"),
     ],
@@ -189,11 +189,14 @@ def test_hold_out_refuses_an_empty_side(how, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "`validation` must have exactly one of first, fraction, rows, got {}"),
-        ({"first": 1, "rows": 2}, "must have exactly one of first, fraction, rows, got {'first': 1, 'rows': 2}"),
+        ({}, "`validation` must have exactly one of first, fraction, examples, got {}"),
+        (
+            {"first": 1, "examples": 2},
+            "must have exactly one of first, fraction, examples, got {'first': 1, 'examples': 2}",
+        ),
         ({"first": 0}, "`first` must be a whole number >= 1, got 0"),
-        ({"rows": 2.5}, "`rows` must be a whole number >= 1, got 2.5"),
-        ({"rows": True}, "`rows` must be a whole number >= 1, got True"),
+        ({"examples": 2.5}, "`examples` must be a whole number >= 1, got 2.5"),
+        ({"examples": True}, "`examples` must be a whole number >= 1, got True"),
         ({"fraction": 0.0}, "`fraction` must be a number between 0 and 1, both excluded, got 0.0"),
         ({"fraction": 1}, "`fraction` must be a number between 0 and 1, both excluded, got 1"),
         ({"fraction": float("nan")}, "`fraction` must be a number between 0 and 1"),

@@ -317,17 +317,18 @@ def test_a_folder_that_is_no_corpus_is_refused(tmp_path):
         read_corpus(tmp_path / "no")
 
 
-def test_a_newer_format_is_refused(tmp_path):
+@pytest.mark.parametrize("number", [1, 3])
+def test_another_format_is_refused(tmp_path, number):
     file = write_corpus(tmp_path).folder / "corpus.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2}))
-    with pytest.raises(DataError, match=r"corpus.json: is of format 2, written by a newer version"):
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": number}))
+    with pytest.raises(DataError, match=f"is of format {number}; this version of labelembed reads 2; make the"):
         read_corpus(file.parent)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["corpus.json", "train-source.npy", "train-target-offsets.npy", "source-vocabulary.txt", "source-codec.json",
-     "development-target.txt"],
+    ["corpus.json", "train-source.npy", "train-target-offsets.npy", "source-vocabulary.txt", "source-tokenizer.json",
+     "validation-target.txt"],
 )  # fmt: skip
 @pytest.mark.parametrize("how", ["missing", "cut off", "changed"])
 def test_a_damaged_file_is_refused_by_its_name(tmp_path, name, how):

@@ -64,7 +64,7 @@ def test_batches_without_an_order_are_the_naive_ones(batch_size):
 @pytest.mark.parametrize("batch_size", [8, TokenBudget(40)])
 def test_bucketed_batches_are_the_naive_ones_in_an_order_drawn_from_the_order(batch_size):
     pairs, split = made()
-    order = seeds.row_order(37, seed=1, epoch=0)
+    order = seeds.example_order(37, seed=1, epoch=0)
     by_length = naive_order(pairs, order.tolist())
     if isinstance(batch_size, int):
         cut = [by_length[begin : begin + 8] for begin in range(0, 37, 8)]
@@ -83,18 +83,18 @@ def test_every_epoch_has_every_pair_once_and_the_same_number_of_batches(batch_si
     _, split = made()
     epochs = []
     for epoch in range(5):
-        batches = list(split.batches(batch_size, order=seeds.row_order(37, seed=3, epoch=epoch)))
+        batches = list(split.batches(batch_size, order=seeds.example_order(37, seed=3, epoch=epoch)))
         assert sorted(number for batch in batches for number in numbers_of(batch)) == list(range(37))
         assert len(batches) == split.number_of_batches(batch_size)
         epochs.append(batches)
-    assert same(epochs[0], list(split.batches(batch_size, order=seeds.row_order(37, seed=3, epoch=0))))
+    assert same(epochs[0], list(split.batches(batch_size, order=seeds.example_order(37, seed=3, epoch=0))))
     assert not any(same(epochs[0], other) for other in epochs[1:])
 
 
 def test_budget_is_never_exceeded_but_by_a_single_pair():
     _, split = made(200)
     budget = TokenBudget(18)
-    for order in (None, seeds.row_order(200, seed=0, epoch=0)):
+    for order in (None, seeds.example_order(200, seed=0, epoch=0)):
         sizes = [max(part.numel() for part in batch.inputs) for batch in split.batches(budget, order=order)]
         assert max(sizes) <= 18
         assert len(sizes) == split.number_of_batches(budget, bucketed=order is not None)
@@ -107,7 +107,7 @@ def test_buckets_need_less_padding_than_batches_as_they_stand():
     _, split = made(200)
     padding = [
         sum(int((batch.inputs.source == PAD).sum()) for batch in split.batches(10, order=order))
-        for order in (None, seeds.row_order(200, seed=0, epoch=0))
+        for order in (None, seeds.example_order(200, seed=0, epoch=0))
     ]
     assert padding[1] < padding[0] / 2
 
@@ -115,7 +115,7 @@ def test_buckets_need_less_padding_than_batches_as_they_stand():
 def test_rows_number_every_target_token_once():
     pairs, split = made()
     rows, labels = [], []
-    for batch in split.batches(7, order=seeds.row_order(37, seed=0, epoch=0)):
+    for batch in split.batches(7, order=seeds.example_order(37, seed=0, epoch=0)):
         counts = batch.labels != -100
         assert (batch.indices[~counts] == 0).all()
         rows += batch.indices[counts].tolist()
@@ -128,7 +128,7 @@ def test_rows_number_every_target_token_once():
 @pytest.mark.parametrize("processes", [2, 7])  # of seven some have no pair of the last batch
 def test_processes_together_have_what_one_has(processes):
     _, split = made(31)
-    order = seeds.row_order(31, seed=0, epoch=0)
+    order = seeds.example_order(31, seed=0, epoch=0)
     shares = [list(split.batches(6, order=order, process=each, processes=processes)) for each in range(processes)]
     whole = list(split.batches(6, order=order))
     assert [len(share) for share in shares] == [len(whole)] * processes
@@ -141,7 +141,7 @@ def test_processes_together_have_what_one_has(processes):
 
 def test_an_epoch_goes_on_in_its_middle_or_visits_a_part():
     _, split = made()
-    order = seeds.row_order(37, seed=0, epoch=0)
+    order = seeds.example_order(37, seed=0, epoch=0)
     assert same(list(split.batches(5, order=order))[3:], list(split.batches(5, order=order, start=3)))
     assert list(split.batches(5, order=order, start=8)) == []
     some = [numbers_of(batch) for batch in split.batches(2, order=torch.tensor([9, 4, 7]))]

@@ -56,7 +56,7 @@ def test_validation_beside_test_is_used_and_other_folders_are_left_aside(tmp_pat
     assert_rows_are(raw.validation, sorted((tmp_path / "val").rglob("*.png")))
     assert raw.validation.labels.tolist() == [0, 0, 1, 1]
     assert raw.notes == ("folders beside train left aside: unlabelled",)
-    data = prepare(raw, validation=ValidationSplit(rows=1))
+    data = prepare(raw, validation=ValidationSplit(examples=1))
     assert [len(split) for split in data.splits.values()] == [4, 4, 4]
     assert "validation set: the data's own 4 examples; data.validation holds out none" in data.notes
     write_classes(tmp_path / "val", {"c": 1}, seed=4)

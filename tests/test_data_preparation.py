@@ -33,9 +33,9 @@ def test_prepare_returns_every_split():
     assert (data.num_labels, data.input_shape, data.input_range) == (4, (2,), (0.0, 400.0))
 
 
-def test_prepare_train_rows_are_stratified_nested_and_leave_validation_alone():
+def test_prepare_train_examples_are_stratified_nested_and_leave_validation_alone():
     how = ValidationSplit(fraction=0.25)
-    whole, small, smaller = (prepare(made_raw(400), validation=how, train_rows=rows) for rows in (None, 100, 40))
+    whole, small, smaller = (prepare(made_raw(400), validation=how, train_examples=rows) for rows in (None, 100, 40))
     assert torch.bincount(small.train.labels).tolist() == [25] * 4
     assert set(smaller.train.inputs[:, 0].tolist()) < set(small.train.inputs[:, 0].tolist())
     assert set(small.train.inputs[:, 0].tolist()) < set(whole.train.inputs[:, 0].tolist())
@@ -67,7 +67,7 @@ def with_label(split: Split, row: int, label: int) -> Split:
             {"batch_size": 33, "validation": ValidationSplit(first=8)},
             "which has 32 examples after 8 were held out; take at most 32",
         ),
-        ({}, {"train_rows": 41}, "made: `train_rows` is 41, but the training set has 40 examples"),
+        ({}, {"train_examples": 41}, "made: `train_examples` is 41, but the training set has 40 examples"),
         ({}, {"validation": ValidationSplit(first=40)}, "made: validation: first = 40 would leave nothing"),
         ({"train": made_split(0)}, {}, "made: training set: is empty"),
         ({"test": made_split(0)}, {}, "made: test set: is empty"),

@@ -38,7 +38,7 @@ from tests.made_data import (
 from tests.made_pictures import made_cifar, python2_pickle, write_cifar_python
 from tests.made_texts import BAD, GOOD, reviews, write_csv
 
-HELD_OUT = ValidationSplit(rows=4)
+HELD_OUT = ValidationSplit(examples=4)
 LABELS = np.arange(24) % 3
 TEST_LABELS = np.arange(6) % 3
 
@@ -372,7 +372,7 @@ def test_other_test_examples_change_no_weight(case, tmp_path, monkeypatch):
     for other in (False, True):
         arguments = arguments_of(case, tmp_path / str(other), other, monkeypatch)
         recipe = {
-            "data": {"name": CASES[case][0], "validation": {"rows": 4}} | arguments,
+            "data": {"name": CASES[case][0], "validation": {"examples": 4}} | arguments,
             "model": RUNS[case],
             "objective": "label_embedding",
             "epochs": 1,

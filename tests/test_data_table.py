@@ -103,11 +103,11 @@ def test_what_is_used_and_left_out_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("begin", [0, 1, 1000])
-@pytest.mark.parametrize("train_rows", [None, 30])
-def test_a_column_that_counts_the_examples_is_left_out_however_few_are_trained_on(tmp_path, begin, train_rows):
+@pytest.mark.parametrize("train_examples", [None, 30])
+def test_a_column_that_counts_the_examples_is_left_out_however_few_are_trained_on(tmp_path, begin, train_examples):
     rows = [(begin + n, (n * 7919) % 101, ("no", "yes")[n % 2]) for n in range(300)]
     raw = TableReader(path=str(write_csv(tmp_path / "t.csv", rows, "nr", "x", "class"))).read()
-    data = prepare(raw, validation=ValidationSplit(fraction=0.25), train_rows=train_rows)
+    data = prepare(raw, validation=ValidationSplit(fraction=0.25), train_examples=train_examples)
     assert [column.name for column in data.encoder.numeric] == ["x"]
     assert "columns left out: nr (counts the examples)" in data.notes
 

@@ -194,7 +194,7 @@ def test_rare_labels_are_told_and_left_out_when_asked(tmp_path):
     assert rows.names == ("neg", "odd", "pos")
     assert rows.test.labels.bincount(minlength=3)[1] == 0
     assert any(note.startswith("labels with one example only: odd:") for note in rows.notes)
-    assert pairs(read(file, minimum_label_rows=2)) == sorted(reviews(20))
+    assert pairs(read(file, minimum_label_examples=2)) == sorted(reviews(20))
 
 
 def test_texts_alone_are_read_with_their_places(tmp_path):
@@ -209,10 +209,10 @@ def test_texts_alone_are_read_with_their_places(tmp_path):
 
 def test_arguments_out_of_their_range_are_named_together(tmp_path):
     with pytest.raises(ValueError, match="delimiter") as caught:
-        read(tmp_path, delimiter="::", encoding="utf-9", test_fraction=1.5, minimum_label_rows=0)
+        read(tmp_path, delimiter="::", encoding="utf-9", test_fraction=1.5, minimum_label_examples=0)
     assert str(caught.value).splitlines() == [
         "`delimiter` must be one character (a tab: \"\\t\"), got '::'",
         "`encoding` must be a text encoding, for instance cp1252 or utf-16, got 'utf-9'",
-        "`minimum_label_rows` must be >= 1, got 0",
+        "`minimum_label_examples` must be >= 1, got 0",
         "`test_fraction` must be a number between 0 and 1, both excluded, got 1.5",
     ]

@@ -37,7 +37,7 @@ def test_read_arrays_returns_what_was_written(tmp_path):
     assert data.input_range == (trained.min(), trained.max())
     assert data.input_shape == (5,)
     # nor do training examples take part that are held out, or left out
-    for how in ({"validation": ValidationSplit(rows=3)}, {"validation": None, "train_rows": 6}):
+    for how in ({"validation": ValidationSplit(examples=3)}, {"validation": None, "train_examples": 6}):
         data = prepare(raw, **how)
         assert data.input_range == (data.train.inputs.min(), data.train.inputs.max())
 
@@ -281,7 +281,7 @@ def test_validation_arrays_are_the_validation_set_and_the_test_set_where_there_i
     raw = VectorReader(path=str(write_arrays(tmp_path / "a.npz", **validation))).read()
     assert raw.validation.labels.tolist() == [2, 1, 0, 2]
     assert raw.validation.inputs.unique().tolist() == [50.0]
-    data = prepare(raw, validation=ValidationSplit(rows=3))
+    data = prepare(raw, validation=ValidationSplit(examples=3))
     assert [len(split) for split in data.splits.values()] == [12, 4, 6]
     assert data.input_range[1] < 50
     folder = write_npy_folder(tmp_path / "b", **validation, test_inputs=None, test_labels=None)

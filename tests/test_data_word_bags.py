@@ -64,7 +64,7 @@ def test_letters_of_scripts_without_spaces_are_words():
 def test_vocabulary_knows_the_training_rows_only(tmp_path):
     rows = [(f"{text} only{n}", label) for n, (text, label) in enumerate(reviews(60))]
     raw = TextReader(path=str(write_csv(tmp_path / "r.csv", rows, "text", "label")), minimum_texts=1, ngrams=1).read()
-    data = prepare(raw, validation=ValidationSplit(fraction=0.25), train_rows=20)
+    data = prepare(raw, validation=ValidationSplit(fraction=0.25), train_examples=20)
     numbers = {name: {f"only{n}" for n in range(60) if _has(data, name, f"only{n}")} for name in data.splits}
     assert {name: len(found) for name, found in numbers.items()} == {"train": 20, "validation": 12, "test": 12}
     assert set(data.encoder.features) >= numbers["train"]

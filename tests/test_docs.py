@@ -32,7 +32,7 @@ ELSEWHERE = "notebook.md"
 OPTIONAL = re.compile(r"^(?:import|from) (?:labelembed\.integrations\.)?(transformers|lightning|timm)\b", re.MULTILINE)
 # Shorter than a reader would run it, with the same words before.
 SHORT = {
-    "digits": ["--set", "epochs=1", "--set", "data.train_rows=200"],
+    "digits": ["--set", "epochs=1", "--set", "data.train_examples=200"],
     "texts": ["--set", "epochs=1", "--set", "batch_size=10"],
     "corpus": ["--set", "epochs=1", "--set", "model.width=16", "--set", "model.embedding_size=16"],
 }

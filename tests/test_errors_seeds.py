@@ -110,15 +110,15 @@ def test_generator_depends_on_seed_and_purpose_and_touches_nothing_global():
 
 
 @pytest.mark.usefixtures("global_state")
-def test_row_order_is_a_permutation_that_depends_on_seed_and_epoch_only():
-    order = seeds.row_order(50, 3, 5)
+def test_example_order_is_a_permutation_that_depends_on_seed_and_epoch_only():
+    order = seeds.example_order(50, 3, 5)
     assert sorted(order.tolist()) == list(range(50))
-    assert [seeds.row_order(count, 3, 5).tolist() for count in (0, 1)] == [[], [0]]
+    assert [seeds.example_order(count, 3, 5).tolist() for count in (0, 1)] == [[], [0]]
     torch.manual_seed(99)
     before = torch.get_rng_state()
-    assert torch.equal(seeds.row_order(50, 3, 5), order)
+    assert torch.equal(seeds.example_order(50, 3, 5), order)
     assert torch.equal(torch.get_rng_state(), before)
-    orders = {tuple(seeds.row_order(50, seed, epoch).tolist()) for seed in range(4) for epoch in range(5)}
+    orders = {tuple(seeds.example_order(50, seed, epoch).tolist()) for seed in range(4) for epoch in range(5)}
     assert len(orders) == 20
 
 

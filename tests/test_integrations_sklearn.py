@@ -118,7 +118,7 @@ def test_fit_is_a_plain_loop():
     optimizer = torch.optim.SGD([*hidden.parameters(), *output.parameters()], lr=0.05, momentum=0.9)
     step, totals = 0, []
     for epoch in range(3):
-        order = seeds.row_order(50, seed, epoch)
+        order = seeds.example_order(50, seed, epoch)
         losses = 0.0
         for start in range(0, 50, 16):
             some = order[start : start + 16]

@@ -195,7 +195,7 @@ def test_what_was_typed_decides(tmp_path):
     assert fitting_recipe(file, ["data.name=labelled-text"]).recipe == "text-bag"
     assert fitting_recipe(file, ["data.name=manifest"]).recipe == "images-resnet"
     arrays = str(write_arrays(tmp_path / "a.npz", 16, 16, test=False))
-    settings = fitting_recipe(arrays, ["data.test_fraction=0.5", "data.validation.rows=4"]).settings
+    settings = fitting_recipe(arrays, ["data.test_fraction=0.5", "data.validation.examples=4"]).settings
     assert settings == ("data.name=vectors", "epochs=20", "batch_size=32")
     two = write_csv(tmp_path / "two.csv", [*reviews(60)], "first", "second", delimiter="^")
     assert fitting_recipe(str(two), ["data.delimiter=^"]).found == "60 texts, 2 classes, columns first and second"

@@ -118,10 +118,10 @@ def test_no_finished_teacher_is_refused(tmp_path):
 def test_table_of_other_rows_or_damaged_is_refused(teacher, tmp_path):
     train(distilled(teacher, epochs=1), tmp_path / "run")
     table = tmp_path / "run" / "teacher.safetensors"
-    fewer = {"name": "digits", "train_rows": 150, "validation": {"rows": 100}}
+    fewer = {"name": "digits", "train_examples": 150, "validation": {"examples": 100}}
     with pytest.raises(RecipeError, match="holds logits of other training examples than the data's"):
         train(distilled(table, data=fewer), tmp_path / "other")
-    other_rows = {"name": "digits", "train_rows": 190, "validation": {"rows": 100, "seed": 1}}
+    other_rows = {"name": "digits", "train_examples": 190, "validation": {"examples": 100, "seed": 1}}
     with pytest.raises(RecipeError, match="other training examples"):
         train(distilled(table, data=other_rows), tmp_path / "other")
     save_file({"logits": torch.zeros(190, 10)}, table)

@@ -158,7 +158,7 @@ def test_resolved_recipe_with_a_saved_geometry_runs_from_anywhere(tmp_path, monk
         ("model.hidden_sizes=[4, 5]", lambda recipe: recipe.model["hidden_sizes"], [4, 5]),
         ("data.validation=null", lambda recipe: recipe.data["validation"], None),
         ("data.validation=", lambda recipe: recipe.data["validation"], None),
-        ("data.validation={rows: 9}", lambda recipe: recipe.data["validation"]["rows"], 9),
+        ("data.validation={examples: 9}", lambda recipe: recipe.data["validation"]["examples"], 9),
         ("objective.hinge_reduction=sum", lambda recipe: recipe.objective["hinge_reduction"], "sum"),
         ("selection.by=last_epoch", lambda recipe: recipe.selection.by, "last_epoch"),
         (" epochs =4", lambda recipe: recipe.epochs, 4),
@@ -172,8 +172,8 @@ def test_set_reads_its_value_as_yaml(setting, read, value):
 
 def test_set_makes_the_blocks_that_are_missing():
     path = written(SMALLEST)
-    recipe = loaded("data.validation.rows=5", "checkpoints.keep=3", "comparison.seeds=2", recipe=path)
-    assert (recipe.data["validation"]["rows"], recipe.checkpoints.keep, recipe.comparison.seeds) == (5, 3, 2)
+    recipe = loaded("data.validation.examples=5", "checkpoints.keep=3", "comparison.seeds=2", recipe=path)
+    assert (recipe.data["validation"]["examples"], recipe.checkpoints.keep, recipe.comparison.seeds) == (5, 3, 2)
 
 
 def test_the_last_of_two_settings_holds():

@@ -48,7 +48,7 @@ def run(name: str, data, out, *settings: str):
 def test_cifar10_resnet8_trains_an_epoch_at_the_papers_width(tmp_path):
     pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'labelembed[hub]'")
     data = cifar(tmp_path / "cifar10", 10)
-    line, saved = run("cifar10-resnet8", data, tmp_path / "run", "data.train_rows=8", "batch_size=8")
+    line, saved = run("cifar10-resnet8", data, tmp_path / "run", "data.train_examples=8", "batch_size=8")
     assert isinstance(saved.network.encoder, PaperResNet)
     assert saved.network.encoder.hidden_size == 2048
     assert saved.network.encoder.layers[0][0].out_channels == 128
@@ -65,7 +65,7 @@ def test_cifar100_resnet18_learns_a_fifth_as_fast_from_epochs_40_and_80(tmp_path
     pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'labelembed[hub]'")
     data = cifar(tmp_path / "cifar100", 100)
     narrow = "model.channels=[2,3,4,5]"
-    line, saved = run("cifar100-resnet18", data, tmp_path / "run", narrow, "data.train_rows=8", "batch_size=8")
+    line, saved = run("cifar100-resnet18", data, tmp_path / "run", narrow, "data.train_examples=8", "batch_size=8")
     assert saved.names[99] == "name99"  # the fine labels
     assert line["train"]["total"] > 0
     from labelembed.runs.build import build_schedule

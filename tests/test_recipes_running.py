@@ -14,7 +14,7 @@ from labelembed.runs.build import build_data
 from labelembed.runs.estimate import estimate_run
 from tests.made_cli import call
 
-ONE_EPOCH = ["--set", "epochs=1", "--set", "data.train_rows=100", "--quiet"]
+ONE_EPOCH = ["--set", "epochs=1", "--set", "data.train_examples=100", "--quiet"]
 DIGITS = tuple(str(digit) for digit in range(10))
 NAMED = tuple(f"digit {digit}" for digit in DIGITS)
 
@@ -52,13 +52,13 @@ def test_retrospection_that_would_never_read_what_it_stores_is_refused(verb, tmp
     monkeypatch.chdir(tmp_path)
     words = ["--objectives", "one_hot,retrospection:store_every=2"]
     words = words if verb == "compare" else ["--set", "objective={name: retrospection, store_every: 2}"]
-    called = call(verb, "digits-mlp", *words, "--set", "epochs=2", "--set", "data.train_rows=100")
+    called = call(verb, "digits-mlp", *words, "--set", "epochs=2", "--set", "data.train_examples=100")
     assert called.code == 2
     assert "objective.store_every: must be less than epochs, 2, got 2: 'retrospection' would be plain" in called.err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_time_of_a_run_is_estimated_in_its_first_epoch():
-    settings = ["objective={name: retrospection, store: steps}", "epochs=6", "data.train_rows=100"]
+    settings = ["objective={name: retrospection, store: steps}", "epochs=6", "data.train_examples=100"]
     recipe, _ = load_recipe("digits-mlp", settings=settings)
     assert estimate_run(recipe, build_data(recipe)).seconds > 0

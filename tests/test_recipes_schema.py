@@ -114,8 +114,8 @@ def test_unknown_key_with_no_near_one_lists_what_there_is():
     assert faults_of(("objective.zzz", 1)) == ["objective.zzz: unknown key of 'one_hot'; its keys: impl, weight, bias"]
     assert faults_of(("selection.zzz", 1)) == ["selection.zzz: unknown key; there are: by, patience"]
     assert faults_of(("data.zzz", 1)) == [
-        "data.zzz: unknown key of 'digits'; its keys: test_fraction, validation, train_rows, scaling, augmentation, "
-        "cutout, mixing, mixing_alpha"
+        "data.zzz: unknown key of 'digits'; its keys: test_fraction, validation, train_examples, scaling, "
+        "augmentation, cutout, mixing, mixing_alpha"
     ]
 
 
@@ -205,11 +205,11 @@ def test_recipe_that_is_no_mapping_is_refused(values):
         ("data.test_fraction", "half", "must be a number, got 'half'"),
         ("data.scaling", "unitt", "must be 'unit' or 'standard', got 'unitt' (did you mean 'unit'?)"),
         ("data.validation", 5, "must be a mapping of keys, got 5"),
-        ("data.validation", {}, "must give exactly one of first, fraction and rows, got none"),
+        ("data.validation", {}, "must give exactly one of first, fraction and examples, got none"),
         (
             "data.validation",
-            {"first": 5, "rows": 6},
-            "must give exactly one of first, fraction and rows, got first: 5 and rows: 6",
+            {"first": 5, "examples": 6},
+            "must give exactly one of first, fraction and examples, got first: 5 and examples: 6",
         ),
         ("data.validation.fraction", 1, "must be < 1, got 1"),
         ("data.validation.fraction", True, "must be a number, got True"),
@@ -298,7 +298,7 @@ def test_selection_by_validation_needs_validation_rows():
         "selection.by: 'validation_nll' needs validation examples; set data.validation, "
         "for instance --set data.validation.fraction=0.1"
     )
-    chosen = with_changes(("selection.by", "validation_nll"), ("data.validation", {"rows": 5}))
+    chosen = with_changes(("selection.by", "validation_nll"), ("data.validation", {"examples": 5}))
     assert parse_recipe(chosen, source="test").selection.by == "validation_nll"
 
 

@@ -201,7 +201,7 @@ def test_page_shows_errors_and_says_which_runs_left_none(folder):
     [
         {"labels": 0},
         {"labels": "4"},
-        {"rows": -1},
+        {"examples": -1},
         {"confusions": [[0, 9, 1]]},
         {"confusions": [[0, 1]]},
         {"of_label": [1, 2]},

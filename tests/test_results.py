@@ -21,7 +21,7 @@ from tests.made_runs import fail_run, journal_lines, make_comparison, make_run, 
 from tests.made_texts import reviews, write_csv
 
 DOCS = Path(__file__).parents[1] / "docs"
-SHORT = {"epochs": 1, "data.train_rows": 200, "model.hidden_sizes": [8]}
+SHORT = {"epochs": 1, "data.train_examples": 200, "model.hidden_sizes": [8]}
 
 ERRORS = {
     "one_hot": {0: 0.0213, 1: 0.0191, 2: 1 / 30},
@@ -132,7 +132,9 @@ def test_run_that_still_goes_shows_its_journal(tmp_path):
 
 def test_trained_run_predicts_as_saved_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    called = call("train", "digits-mlp", "--set", "epochs=1", "--set", "data.train_rows=200", "--out", "run", "--quiet")
+    called = call(
+        "train", "digits-mlp", "--set", "epochs=1", "--set", "data.train_examples=200", "--out", "run", "--quiet"
+    )
     assert called.code == 0, called.err
     run = labelembed.Run.load("run")
     inputs = torch.randint(0, 17, (3, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))

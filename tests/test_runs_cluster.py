@@ -39,7 +39,7 @@ dask = pytest.importorskip("dask", reason="the extra `cluster` (distributed) is 
 distributed = pytest.importorskip("distributed", reason="the extra `cluster` (distributed) is not installed")
 
 PATIENCE_SECONDS = 100.0
-SETTINGS = ["data.train_rows=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=3"]
+SETTINGS = ["data.train_examples=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=3"]
 WORDS = ["compare", "digits-mlp", "--device", "cpu", "--objectives", "one_hot,label_embedding"]
 WORDS += [word for setting in SETTINGS for word in ("--set", setting)]
 NO_SCHEDULER = "tcp://127.0.0.1:9"

@@ -20,8 +20,8 @@ from tests.made_runs import ENVIRONMENT, fail_run, journal_lines, make_compariso
 
 SOURCE = Path(__file__).parents[1] / "src" / "labelembed"
 VERBS = """
-train digits-mlp --set epochs=1 --set data.train_rows=100 --set model.hidden_sizes=[4] --quiet --out run
-compare digits-mlp --objectives one_hot --seeds 1 --set epochs=1 --set data.train_rows=100 --quiet --out c
+train digits-mlp --set epochs=1 --set data.train_examples=100 --set model.hidden_sizes=[4] --quiet --out run
+compare digits-mlp --objectives one_hot --seeds 1 --set epochs=1 --set data.train_examples=100 --quiet --out c
 evaluate run
 labels run
 report c

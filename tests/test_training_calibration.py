@@ -96,7 +96,7 @@ def test_the_command_line_says_what_came_of_it(tmp_path, monkeypatch):
     assert succeed(*TRAIN, "--set", "data.validation=null", "--overwrite").out.splitlines()[1] == (
         "no temperature: not fitted, there are no validation examples"
     )
-    few = ("--set", "data.validation={rows: 7}", "--overwrite")
+    few = ("--set", "data.validation={examples: 7}", "--overwrite")
     why = "7 validation examples are fewer than 50"
     assert succeed(*TRAIN, *few).out.splitlines()[1] == f"no temperature: not fitted, {why}"
     assert why in (succeed("export", "run", "--format", "card"), Path("run/README.md").read_text())[1]

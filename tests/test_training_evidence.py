@@ -127,7 +127,7 @@ def test_sentences_and_attention_of_a_run_on_a_corpus(tmp_path, monkeypatch):
     errors = RunFolder(tmp_path / "run").evidence("errors")
     assert RunFolder(tmp_path / "run").examples() is None
     assert errors["worst"] == []
-    assert sum(errors["of_label"]) == errors["rows"]
+    assert sum(errors["of_label"]) == errors["examples"]
     text = write_report(tmp_path / "run").read_text(encoding="utf-8")
     assert "sentences, those with the highest chrF first" in text
 

@@ -29,7 +29,7 @@ LAUNCHERS = {
     ALONE: ["accelerate.commands.launch", "--cpu", "--num_processes", "1"],
 }
 SETTINGS = [
-    "data.train_rows=401",
+    "data.train_examples=401",
     "model.hidden_sizes=[16]",
     "batch_size=50",
     "objective=one_hot",  # E of label_embedding takes means of each micro-batch

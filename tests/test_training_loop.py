@@ -129,7 +129,7 @@ def test_terms_of_the_journal_are_means_over_the_rows_of_the_epoch(tmp_path):
 
 
 def test_run_without_validation_and_test_rows_says_so(tmp_path):
-    recipe = small_recipe(data={"name": "digits", "train_rows": 190})
+    recipe = small_recipe(data={"name": "digits", "train_examples": 190})
     data = dataclasses.replace(cached_data(recipe), test=None)
     result = run_recipe(recipe, tmp_path / "run", data=data, device="cpu")
     assert (result["validation"], result["test"]) == (None, None)
@@ -139,7 +139,7 @@ def test_run_without_validation_and_test_rows_says_so(tmp_path):
 # ---- the test set
 
 
-@pytest.mark.parametrize("data", [{"rows": 100}, None], ids=["validation set", "no validation set"])
+@pytest.mark.parametrize("data", [{"examples": 100}, None], ids=["validation set", "no validation set"])
 def test_test_measures_are_those_of_the_selected_epoch_however_often_they_are_made(data, tmp_path, monkeypatch):
     measured = []
     evaluate = trainer.evaluate
@@ -151,7 +151,7 @@ def test_test_measures_are_those_of_the_selected_epoch_however_often_they_are_ma
     monkeypatch.setattr(trainer, "evaluate", counted)
     # With so large a rate the error goes up and down: the last epoch is not the best one.
     fast = {"name": "sgd", "learning_rate": 3.0}
-    settings = {"data": {"name": "digits", "train_rows": 190, "validation": data}, "optimizer": fast, "epochs": 6}
+    settings = {"data": {"name": "digits", "train_examples": 190, "validation": data}, "optimizer": fast, "epochs": 6}
     recipes = [small_recipe(objective="retrospection", test_every_epoch=every, **settings) for every in (False, True)]
     once = train(recipes[0], tmp_path / "once")
     assert measured.count("test") == 1

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not gloo, reason="this torch has no gloo, by whi
 # The last of 9 batches has one row, so that one of the processes has none. Plain descent: Adam divides by the
 # gradient's own size, so that where it is near 0 the rounding of another order of sums moves a whole learning rate.
 SETTINGS = [
-    "data.train_rows=401",
+    "data.train_examples=401",
     "model.hidden_sizes=[16]",
     "batch_size=50",
     "optimizer={name: sgd, learning_rate: 0.1}",

@@ -351,7 +351,7 @@ def test_a_run_worse_than_the_median_is_given_up_and_not_made_again(tmp_path):
 
 
 def test_runs_below_the_median_are_pruned_and_never_chosen(tmp_path):
-    settings = ["epochs=4", "data.train_rows=300"]
+    settings = ["epochs=4", "data.train_examples=300"]
     space = ["objective.smoothing=0:1", "optimizer.learning_rate=1e-5:1e-1:log", "optimizer.weight_decay=0"]
     plan = plan_of(tmp_path, count=8, settings=settings, prune=True, space=space)
     (tuned,) = made(plan)

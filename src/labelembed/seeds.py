@@ -1,7 +1,7 @@
 """Randomness from (seed, purpose): the only place that touches global random state.
 
 Every random choice of a run is drawn from a stream named by the run's seed and its purpose, so that two
-objectives with the same seed start from the same encoder and see the same order of rows, whatever else
+objectives with the same seed start from the same encoder and see the same order of examples, whatever else
 they draw.
 """
 
@@ -26,9 +26,9 @@ def generator(seed: int, *purpose: object) -> torch.Generator:
     return torch.Generator().manual_seed(derived_seed(seed, *purpose))
 
 
-def row_order(rows: int, seed: int, epoch: int) -> Tensor:
-    """Returns the order [rows] in which an epoch visits the training rows; depends on nothing else."""
-    return torch.randperm(rows, generator=generator(seed, "order", epoch))
+def example_order(examples: int, seed: int, epoch: int) -> Tensor:
+    """Returns the order [N] in which an epoch visits the training examples; depends on nothing else."""
+    return torch.randperm(examples, generator=generator(seed, "order", epoch))
 
 
 @contextmanager

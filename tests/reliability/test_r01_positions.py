@@ -152,15 +152,15 @@ def test_resumed_run_of_every_head_and_precision_is_the_unbroken_one(way, positi
 def texts_recipe(folder):
     if not (folder / "rows.csv").exists():
         write_csv(folder / "rows.csv", reviews(300), "text", "label")
-    data = {"name": "texts", "path": str(folder / "rows.csv"), "validation": {"rows": 30}, "train_rows": 190}
+    data = {"name": "texts", "path": str(folder / "rows.csv"), "validation": {"examples": 30}, "train_examples": 190}
     return small_recipe(data=data, model={"name": "bag_of_words", "embedding_size": 6, "dropout": 0.2})
 
 
 def pictures_recipe(folder):
     if not (folder / "pictures").exists():
         write_classes(folder / "pictures", {"a": 150, "b": 150})
-    data = {"name": "images", "path": str(folder / "pictures"), "image_size": 16, "train_rows": 190}
-    data |= {"validation": {"rows": 30}, "augmentation": "crop_flip", "cutout": 4, "mixing": "cutmix"}
+    data = {"name": "images", "path": str(folder / "pictures"), "image_size": 16, "train_examples": 190}
+    data |= {"validation": {"examples": 30}, "augmentation": "crop_flip", "cutout": 4, "mixing": "cutmix"}
     model = {"name": "small_resnet", "channels": [4, 4, 6], "dropout": 0.2}
     return small_recipe(data=data, model=model, objective={"name": "label_smoothing"})
 

@@ -51,7 +51,7 @@ TRAINING = {
     "adam, likelihood": {"selection": {"by": "validation_nll", "patience": 2}},
     "bf16": {"precision": "bf16"},
     "standard scaling, no validation": {
-        "data": {"name": "digits", "train_rows": 190, "scaling": "standard"},
+        "data": {"name": "digits", "train_examples": 190, "scaling": "standard"},
     },
 }
 

@@ -119,7 +119,9 @@ def test_file_system_that_does_not_tell_its_room_stops_no_run(total, free, tmp_p
 
 
 def test_comparison_on_a_full_disk_says_what_is_needed_and_goes_on_by_the_same_command(tmp_path):
-    recipe, name = load_recipe("digits-mlp", settings=["data.train_rows=190", "model.hidden_sizes=[12]", "epochs=1"])
+    recipe, name = load_recipe(
+        "digits-mlp", settings=["data.train_examples=190", "model.hidden_sizes=[12]", "epochs=1"]
+    )
     plan = plan_comparison(recipe, name, tmp_path / "out", objectives="one_hot", seeds="1")
     (tmp_path / "out").mkdir()
     disk = FailingDisk(tmp_path / "out" / ".comparison", at=1)

@@ -104,7 +104,7 @@ def test_run_of_a_comparison_that_cannot_be_saved_is_failed_with_the_reason_and_
     tmp_path, monkeypatch
 ):
     make_runs_here(monkeypatch)
-    settings = ["data.train_rows=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=2"]
+    settings = ["data.train_examples=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=2"]
     recipe, name = load_recipe("digits-mlp", settings=settings)
     plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot,label_smoothing,label_embedding", seeds="1")
     folder = plan.runs[1][3]

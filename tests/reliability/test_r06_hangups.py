@@ -93,7 +93,7 @@ def test_run_whose_progress_nobody_reads_any_more_goes_on(kinds, expected, tmp_p
 
 @pytest.mark.skipif(not FULL, reason="in the full form only: a program that imports torch")
 def test_comparison_in_a_pseudo_terminal_from_start_to_end(tmp_path):
-    words = ["compare", "digits-mlp", "--set", "epochs=12", "--set", "data.train_rows=400", "--seeds", "1"]
+    words = ["compare", "digits-mlp", "--set", "epochs=12", "--set", "data.train_examples=400", "--seeds", "1"]
     words += ["--set", "model.hidden_sizes=[8]", "--objectives", "one_hot,label_embedding", "--jobs", "1"]
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
     master, slave = os.openpty()

@@ -115,7 +115,13 @@ def test_signal_to_the_parent_stops_its_workers_and_the_same_command_goes_on(ver
     if "tune" in verb:
         pytest.importorskip("optuna")
     out = tmp_path / "out"
-    settings = ["data.train_rows=400", "model.hidden_sizes=[24]", "model.dropout=0.2", "batch_size=50", "epochs=4000"]
+    settings = [
+        "data.train_examples=400",
+        "model.hidden_sizes=[24]",
+        "model.dropout=0.2",
+        "batch_size=50",
+        "epochs=4000",
+    ]
     sets = [word for setting in [*settings, SELDOM] for word in ("--set", setting)]
     first, *rest = VERBS[verb]
     words = [first, "digits-mlp", *sets, *rest, "--out", str(out), "--device", "cpu", "--quiet"]

@@ -45,7 +45,7 @@ from tests.made_training import (
 from tests.reliability.figures import FULL, sized
 
 SETTINGS = [
-    "data.train_rows=190",
+    "data.train_examples=190",
     "model.hidden_sizes=[12]",
     "batch_size=40",
     "epochs=3",

@@ -236,7 +236,7 @@ def test_input_that_is_not_finite_is_named_by_its_index(value, hooks, tmp_path, 
     data = cached_data(recipe)
     spoiled = type(data.train)(data.train.inputs.float(), data.train.labels)
     data = dataclasses.replace(data, train=spoiled)
-    rows = sorted(seeds.row_order(len(spoiled), recipe.seed, 1)[45:47].tolist())  # of the second batch of 40
+    rows = sorted(seeds.example_order(len(spoiled), recipe.seed, 1)[45:47].tolist())  # of the second batch of 40
 
     def spoil():
         spoiled.inputs.view(len(spoiled), -1)[rows, 3] = value
@@ -305,7 +305,7 @@ def test_gradient_whose_squares_overflow_is_finite(hooks, networks, tmp_path):
 
 def test_diverged_seed_is_counted_and_told_in_table_files_and_report(hooks, networks, tmp_path, monkeypatch, figure):
     make_runs_here(monkeypatch)
-    settings = ["data.train_rows=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=2"]
+    settings = ["data.train_examples=190", "model.hidden_sizes=[12]", "batch_size=40", "epochs=2"]
     recipe, name = load_recipe("digits-mlp", settings=settings)
     plan = plan_comparison(recipe, name, tmp_path, objectives="one_hot,label_smoothing", seeds="2")
     # Ten steps a run: the third run is that of one_hot with the second seed.
@@ -370,7 +370,7 @@ def test_scaled_loss_leaves_out_steps_that_overflow_and_stops_when_all_do(scaled
 def test_two_processes_stop_alike_with_the_same_words(tmp_path, figure):
     commands = CommandLines(tmp_path)
     settings = ["objective={name: label_embedding, embedding: compressed, rank: 4}", "epochs=3"]
-    settings += ["data.train_rows=190", "batch_size=40", "model.hidden_sizes=[12]"]
+    settings += ["data.train_examples=190", "batch_size=40", "model.hidden_sizes=[12]"]
     settings += ["optimizer={name: sgd, learning_rate: 1e30}"]
     words = train_words(tmp_path / "run", settings)
     ended = [(command.code(), command.output()) for command in start_two(commands, *words)]

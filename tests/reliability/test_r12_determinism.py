@@ -22,7 +22,7 @@ from tests.reliability.figures import FULL, sized
 
 DIGITS = ["digits-mlp", "--objectives", "one_hot,label_smoothing,label_embedding,adaptive_labels", "--seeds", "2"]
 DIGITS += ["--set", "model.hidden_sizes=[16]", "--set", "model.dropout=0.2", "--set", "epochs=2"]
-DIGITS += ["--set", "data.train_rows=300", "--set", "batch_size=50"]
+DIGITS += ["--set", "data.train_examples=300", "--set", "batch_size=50"]
 
 
 def compare(words, out, *, jobs):

@@ -32,7 +32,7 @@ from tests.made_training import (
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork server and SIGKILL")
 
-SMALL = ["data.train_rows=190", "model.hidden_sizes=[12]", "batch_size=40", "objective=one_hot"]
+SMALL = ["data.train_examples=190", "model.hidden_sizes=[12]", "batch_size=40", "objective=one_hot"]
 ENDLESS = [*SMALL, "epochs=100000", "checkpoints={minimum_seconds: 1000}"]
 
 

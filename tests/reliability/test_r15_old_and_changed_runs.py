@@ -157,7 +157,7 @@ ANEW = "it cannot go on; train anew in another folder. It differs in\n  "
         ("optimizer=sgd", f"{ANEW}optimizer.name: here 'adam'"),
         ("batch_size=20", f"{ANEW}batch_size: here 40, asked"),
         ("seed=1", f"{ANEW}seed: here 0, asked for 1"),
-        ("data.train_rows=100", f"{ANEW}data.train_rows: here"),
+        ("data.train_examples=100", f"{ANEW}data.train_examples: here"),
         ("selection.by=last_epoch", f"{ANEW}selection.by: here"),
         ("epochs=1", "run: epochs: must be 2 or more, the run stands in epoch 2, got 1\n"),
         ("epochs=0", "run/recipe.yaml with --set: epochs: must be >= 1, got 0\n"),

@@ -16,8 +16,6 @@ from labelembed.data.encoder import CutTexts, Encoder, Unchanged
 
 # Elements turned to float64 at a time (8 MiB), so that statistics need no float copy of the data.
 _CHUNK_ELEMENTS = 2**20
-# So that the data of an older run are known again.
-_NAMES_OF_FINGERPRINT = {"validation": "development"}  # of version 0.1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -120,7 +118,7 @@ class LabelledData:
             for tensor in (split.inputs, split.labels):
                 array = np.ascontiguousarray(tensor.cpu().numpy())
                 # the heading keeps two arrays from passing for one, or [2, 3] for [3, 2]
-                heading = [_NAMES_OF_FINGERPRINT.get(name, name), array.dtype.str, array.shape]
+                heading = [name, array.dtype.str, array.shape]
                 digest.update(json.dumps(heading).encode())
                 digest.update(array.data)
         return digest.hexdigest()

@@ -22,7 +22,7 @@ def prepare(
     raw: RawData,
     *,
     validation: ValidationSplit | None,
-    train_rows: int | None = None,
+    train_examples: int | None = None,
     batch_size: int | None = None,
     encoder: Encoder | None = None,
     progress: ReadingProgress | None = None,
@@ -30,24 +30,24 @@ def prepare(
     """Returns the data set for a run.
 
     The validation set is held out first (unless the data bring their own), so that it is the same however few examples
-    are trained on. Then only `train_rows` training examples are kept, in the order they stood in: the beginning of a
+    are trained on. Then only `train_examples` of the others are kept, in the order they stood in: the beginning of a
     random order that is stratified by label and always the same (see `stratified_order`), so that a smaller training
     set is part of a larger one. The encoder learns from those alone.
 
     Args:
         raw: What a reader returned.
         validation: Which training examples are held out; None for none.
-        train_rows: How many training examples to keep; None for all.
+        train_examples: How many training examples to keep; None for all.
         batch_size: Examples of an optimiser step, to see that the training set has as many; None leaves it unseen.
         encoder: The encoder that a run has fitted already; None: the reader's, fitted here.
         progress: Told how far a long encoding is.
 
     Raises:
         DataError: A part is empty, an example cannot be used, or there are fewer of them than asked for.
-        ValueError: `train_rows` or `batch_size` is not at least 1.
+        ValueError: `train_examples` or `batch_size` is not at least 1.
     """
     faults = ArgumentFaults()
-    for name, value in (("train_rows", train_rows), ("batch_size", batch_size)):
+    for name, value in (("train_examples", train_examples), ("batch_size", batch_size)):
         faults.require(value is None or value >= 1, name, value, "must be >= 1")
     faults.raise_if_any()
     names = require_names(raw.names, None, raw.source)
@@ -61,13 +61,14 @@ def prepare(
             raise DataError(f"{raw.source}: {error}") from None
     elif validation is not None:
         notes.append(f"validation set: the data's own {len(held_out):,} examples; data.validation holds out none")
-    if train_rows is not None:
-        if train_rows > len(train):
+    if train_examples is not None:
+        if train_examples > len(train):
             raise DataError(
-                f"{raw.source}: `train_rows` is {train_rows:,}, but the training set has {_left(train, held_out)}"
+                f"{raw.source}: `train_examples` is {train_examples:,}, but the training set has "
+                f"{_left(train, held_out)}"
             )
-        order = stratified_order(train.labels, seed=0, purpose="train_rows")
-        train = train.select(order[:train_rows].sort().values)
+        order = stratified_order(train.labels, seed=0, purpose="train_rows")  # another would keep others
+        train = train.select(order[:train_examples].sort().values)
     if batch_size is not None and batch_size > len(train):
         raise DataError(
             f"{raw.source}: `batch_size` {batch_size:,} is larger than the training set, "

@@ -97,7 +97,7 @@ class ValidationSplit:
     Args:
         first: The first so many, as the papers do with MNIST (5,000).
         fraction: This part of them, between 0 and 1, at random and stratified by label.
-        rows: So many, at random and stratified by label.
+        examples: So many, at random and stratified by label.
         seed: Which random ones; not the run's seed, so that runs with other seeds choose by the same examples.
 
     Raises:
@@ -106,18 +106,18 @@ class ValidationSplit:
 
     first: int | None = None
     fraction: float | None = None
-    rows: int | None = None
+    examples: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         faults = ArgumentFaults()
         given = {
             name: value
-            for name, value in (("first", self.first), ("fraction", self.fraction), ("rows", self.rows))
+            for name, value in (("first", self.first), ("fraction", self.fraction), ("examples", self.examples))
             if value is not None
         }
-        faults.require(len(given) == 1, "validation", given, "must have exactly one of first, fraction, rows")
-        for name in ("first", "rows"):
+        faults.require(len(given) == 1, "validation", given, "must have exactly one of first, fraction, examples")
+        for name in ("first", "examples"):
             value = getattr(self, name)
             faults.require(value is None or _is_whole(value, 1), name, value, "must be a whole number >= 1")
         faults.faults += fraction_faults(self.fraction, "fraction").faults
@@ -138,10 +138,10 @@ def hold_out(train: Part, how: ValidationSplit | None) -> tuple[Part, Part | Non
     if how.first is not None:
         number, wording, order = how.first, f"first = {how.first:,}", torch.arange(len(train))
     else:
-        number, wording = how.rows or 0, f"rows = {how.rows or 0:,}"
+        number, wording = how.examples or 0, f"examples = {how.examples or 0:,}"
         if how.fraction is not None:
             number, wording = round(how.fraction * len(train)), f"fraction = {how.fraction}"
-        # the purpose's name is that of version 0.1, so that the same examples are held out
+        # another purpose would hold out other examples than those of docs/results.md
         order = stratified_order(train.labels, seed=how.seed, purpose="development")
     if number < 1:
         raise DataError(

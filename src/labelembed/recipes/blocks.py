@@ -15,24 +15,26 @@ MOST_SEEDS = 1_000
 
 
 class ValidationBlock(Block):
-    """Which training rows are held out to choose by; exactly one of `first`, `fraction` and `rows`."""
+    """Which training examples are held out to choose by; exactly one of `first`, `fraction` and `examples`."""
 
-    first: PositiveInt | None = Field(None, description="the first so many rows of the training set")
+    first: PositiveInt | None = Field(None, description="the first so many examples of the training set")
     fraction: Annotated[Number, Field(gt=0, lt=1)] | None = Field(None, description="a share, at random, stratified")
-    rows: PositiveInt | None = Field(None, description="so many rows, at random, stratified")
+    examples: PositiveInt | None = Field(None, description="so many examples, at random, stratified")
     seed: Seed = Field(0, description="of the random choice; the run's own seed does not change it")
 
     @pydantic.model_validator(mode="after")
     def _exactly_one(self) -> ValidationBlock:
-        values = {name: getattr(self, name) for name in ("first", "fraction", "rows")}
+        values = {name: getattr(self, name) for name in ("first", "fraction", "examples")}
         given = [f"{name}: {value}" for name, value in values.items() if value is not None]
         if len(given) != 1:
-            raise ValueError(f"must give exactly one of first, fraction and rows, got {' and '.join(given) or 'none'}")
+            raise ValueError(
+                f"must give exactly one of first, fraction and examples, got {' and '.join(given) or 'none'}"
+            )
         return self
 
     def split(self) -> ValidationSplit:
         """Returns it as the data room takes it."""
-        return ValidationSplit(first=self.first, fraction=self.fraction, rows=self.rows, seed=self.seed)
+        return ValidationSplit(first=self.first, fraction=self.fraction, examples=self.examples, seed=self.seed)
 
 
 class ComparisonBlock(Block):
@@ -104,9 +106,10 @@ class DataCommon(Block):
     """Keys of `data` that every reader has."""
 
     validation: ValidationBlock | None = Field(
-        None, description="held out of the training rows to choose by: {first: N}, {fraction: F, seed: S} or {rows: N}"
+        None,
+        description="held out of the training set to choose by: {first: N}, {fraction: F, seed: S} or {examples: N}",
     )
-    train_rows: PositiveInt | None = Field(None, description="train on so many rows only; null: all")
+    train_examples: PositiveInt | None = Field(None, description="train on so many examples only; null: all")
     scaling: Literal["unit", "standard"] = Field(
         "unit", description="unit: the range of training inputs to [0, 1]; standard: mean 0 and deviation 1 a channel"
     )

@@ -59,7 +59,7 @@ class Recipe(TrainingSettings, _Components):
         return self.data["inputs"] if self.data["name"] == "texts" else None
 
     def validation(self) -> ValidationSplit | None:
-        """Returns which rows are held out, None for none."""
+        """Returns which examples are held out, None for none."""
         how = self.data["validation"]
         return None if how is None else ValidationBlock(**how).split()
 
@@ -133,7 +133,7 @@ def kind_of(value: Any) -> str:
 # What a corpus has of its own, or has no use for.
 _OF_EXAMPLES = {
     "validation": "a corpus brings its own validation sentences (labelembed preprocess --dev)",
-    "train_rows": "a corpus is preprocessed to the sentences wanted",
+    "train_examples": "a corpus is preprocessed to the sentences wanted",
 }
 
 
@@ -198,7 +198,7 @@ def _faults_with_words(recipe: Recipe) -> list[str]:
     if name in MODELS and name not in readers:
         faults.append(f"model.name: {name!r} cannot read the words of {kind}; these can: {', '.join(readers)}")
     for key, default in DataCommon().model_dump().items():
-        if key not in ("validation", "train_rows", "mixing_alpha") and recipe.data[key] != default:
+        if key not in ("validation", "train_examples", "mixing_alpha") and recipe.data[key] != default:
             wanted = "left out" if default is None else repr(default)
             faults.append(f"data.{key}: must be {wanted} with {kind}")
     return faults

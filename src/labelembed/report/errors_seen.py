@@ -107,7 +107,7 @@ def seen_errors(variant: VariantRuns) -> SeenErrors | None:
         split=first.split,
         labels=first.labels,
         runs=len(read),
-        examples=first.rows,
+        examples=first.examples,
         pairs=dict(pairs),
         of_label=None if first.of_label is None else np.asarray(first.of_label),
         reliability=_added([one.before for one in reliabilities]),

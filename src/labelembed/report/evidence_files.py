@@ -52,7 +52,7 @@ class ErrorEvidence(_Strict):
 
     split: str
     labels: int = Field(ge=1, lt=2**53)
-    rows: int = Field(ge=1, lt=2**53)
+    examples: int = Field(ge=1, lt=2**53)
     confusions: list[Annotated[list[Count], Field(min_length=3, max_length=3)]]
     of_label: list[Count] | None = None
     reliability: ReliabilityBins

@@ -180,7 +180,7 @@ def _header(record: RunRecord, data: dict[str, Any], task: str, names: dict[str,
 
 def _data_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     """Returns (what, how much) of the data; what is missing or damaged is left out."""
-    names, examples = data.get("names"), data.get("rows")
+    names, examples = data.get("names"), data.get("examples")
     lines = [("source", str(data.get("source", "not known")))]
     if isinstance(examples, dict):
         sizes = [f"{part} {size:,}" for part, size in examples.items() if isinstance(size, int)]

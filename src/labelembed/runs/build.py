@@ -61,7 +61,7 @@ def build_examples(
     return prepare(
         raw,
         validation=recipe.validation(),
-        train_rows=recipe.data["train_rows"],
+        train_examples=recipe.data["train_examples"],
         batch_size=size if isinstance(size, int) else None,
         encoder=encoder,
         progress=progress,

@@ -43,7 +43,7 @@ _ENCODING_FILES = (
     COLUMNS_FILE,
     FEATURES_FILE,
     TOKENS_FILE,
-    *(f"{side}-{file}" for side in SIDES for file in ("codec.json", "vocabulary.txt", "subwords.model")),
+    *(f"{side}-{file}" for side in SIDES for file in ("tokenizer.json", "vocabulary.txt", "subwords.model")),
 )
 
 
@@ -98,7 +98,7 @@ def _data_facts(data: TrainingData) -> dict[str, Any]:
     about: dict[str, Any] = {
         "source": data.source,
         "fingerprint": data.fingerprint(),
-        "rows": {name: len(split) for name, split in data.splits.items()},
+        "examples": {name: len(split) for name, split in data.splits.items()},
         "notes": list(data.notes),
     }
     if isinstance(data, TextCorpus):

@@ -157,7 +157,11 @@ class SavedRun:
         if raw.test is None and raw.validation is None:
             return prepare_to_measure(raw, self.encoder)
         return prepare(
-            raw, validation=recipe.validation(), train_rows=block["train_rows"], batch_size=1, encoder=self.encoder
+            raw,
+            validation=recipe.validation(),
+            train_examples=block["train_examples"],
+            batch_size=1,
+            encoder=self.encoder,
         )
 
     def _reading(self, more: dict[str, Any]) -> Recipe:

@@ -118,7 +118,7 @@ def teacher_network(path: Path, data: TrainingData) -> Network:
         elif run.encoder.files() != data.encoder.files():
             faults.append(
                 f"objective.teacher: {path} learned other inputs from its training examples; give both runs the same "
-                "data, data.train_rows and data.validation"
+                "data, data.train_examples and data.validation"
             )
     if faults:
         raise RecipeError(faults)

@@ -73,7 +73,7 @@ def error_diagnostics(
     calibrated = temperature is not None
     errors = {
         "split": split,
-        "rows": len(right),
+        "examples": len(right),
         "labels": labels,
         "confusions": _confusions(found["labels"][~right], found["predicted"][~right])[:_MOST_PAIRS].tolist(),
         "of_label": np.bincount(found["labels"], minlength=labels).tolist() if labels <= _MOST_COUNTED else None,

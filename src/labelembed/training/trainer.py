@@ -164,7 +164,7 @@ class Trainer:
         position, examples = self.position, self.data.train
         return examples.batches(
             self.batch_size,
-            order=seeds.row_order(len(examples), self.settings.seed, position.epoch),
+            order=seeds.example_order(len(examples), self.settings.seed, position.epoch),
             start=position.batch,
             process=self.accelerator.process_index,
             processes=self.accelerator.num_processes,

@@ -80,7 +80,7 @@ def preprocess(
     out = Path(out).expanduser()
     made_from = {
         "settings": asdict(settings),
-        "inputs": {SPLITS[name]: _inputs(files) for name, files in pairs.items()},
+        "inputs": {name: _inputs(files) for name, files in pairs.items()},
     }
     if stands_already(out, made_from, overwrite=overwrite):
         return read_corpus(out)
@@ -99,7 +99,7 @@ def preprocess(
             "vocabularies": {
                 side: len(tokenizer.vocabulary) for side, tokenizer in zip(SIDES, tokenizers, strict=True)
             },
-            "splits": {SPLITS[name]: about for name, about in counts.items()},
+            "splits": counts,
             "notes": _notes(counts, settings),
             "files": written,
         }

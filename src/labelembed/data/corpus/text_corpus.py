@@ -21,9 +21,8 @@ from labelembed.errors import DataError
 
 #: The file that says what the others are; written last.
 MANIFEST = "corpus.json"
-FORMAT = 1
-#: The splits, and what the files of a corpus call them.
-SPLITS = {"train": "train", "validation": "development", "test": "test"}  # as folders of 0.1
+FORMAT = 2
+SPLITS = ("train", "validation", "test")
 _AGAIN = "make the corpus anew with labelembed preprocess"
 
 
@@ -112,7 +111,7 @@ class TextCorpus:
 
 def files_of_side(split: str, side: str) -> tuple[str, str, str]:
     """Returns how the files of one side of a split are called: tokens, where each sentence begins, and the text."""
-    return f"{SPLITS[split]}-{side}.npy", f"{SPLITS[split]}-{side}-offsets.npy", f"{SPLITS[split]}-{side}.txt"
+    return f"{split}-{side}.npy", f"{split}-{side}-offsets.npy", f"{split}-{side}.txt"
 
 
 def open_corpus(*, path: str) -> TextCorpus:
@@ -131,7 +130,7 @@ def read_corpus(path: Path | str) -> TextCorpus:
         path: The folder.
 
     Raises:
-        DataError: The folder is no corpus, is of a newer version, or a file of it is missing or damaged; names it.
+        DataError: The folder is no corpus, is of another version, or a file of it is missing or damaged; names it.
     """
     folder = Path(path).expanduser()
     manifest = read_manifest_of(folder)
@@ -139,7 +138,7 @@ def read_corpus(path: Path | str) -> TextCorpus:
         for name, about in manifest["files"].items():
             if file_digest(folder / name) != about["sha256"]:
                 raise DataError(f"{folder / name}: is damaged, its SHA-256 is another than in {MANIFEST}; {_AGAIN}")
-        counts = {split: manifest["splits"][name] for split, name in SPLITS.items() if name in manifest["splits"]}
+        counts = {split: manifest["splits"][split] for split in SPLITS if split in manifest["splits"]}
         splits = {
             split: SentencePairs(
                 *(
@@ -168,7 +167,7 @@ def read_manifest_of(folder: Path) -> dict[str, Any]:
     """Returns what the manifest of a corpus folder says; its files are there, as long as they were written.
 
     Raises:
-        DataError: There is none, it is damaged, or it is of a newer version.
+        DataError: There is none, it is damaged, or it is of another version.
     """
     file = folder / MANIFEST
     if folder.is_dir() and not file.exists():
@@ -176,17 +175,14 @@ def read_manifest_of(folder: Path) -> dict[str, Any]:
     require_file(file, "a corpus folder, as labelembed preprocess makes it")
     try:
         manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        newer = manifest["format"] > FORMAT
+        version = int(manifest["format"])
         sizes = {str(name): int(about["bytes"]) for name, about in manifest["files"].items()}
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{file}: is damaged ({type(error).__name__}: {error}); {_AGAIN}") from None
-    if newer:
-        raise DataError(
-            f"{file}: is of format {manifest['format']}, written by a newer version of labelembed; this one reads "
-            f"{FORMAT}"
-        )
+    if version != FORMAT:
+        raise DataError(f"{file}: is of format {version}; this version of labelembed reads {FORMAT}; {_AGAIN}")
     for name, size in sizes.items():
         require_file(folder / name, f"a file of the corpus; {_AGAIN}")
         found = (folder / name).stat().st_size

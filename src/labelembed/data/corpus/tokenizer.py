@@ -95,7 +95,7 @@ class Tokenizer(ABC):
         }
 
     def save(self, folder: Path, name: str) -> None:
-        """Writes ``NAME-codec.json``, ``NAME-vocabulary.txt`` and, for subwords, ``NAME-subwords.model``."""
+        """Writes ``NAME-tokenizer.json``, ``NAME-vocabulary.txt`` and, for subwords, ``NAME-subwords.model``."""
         about, vocabulary, model = _files(folder, name)
         about.write_text(json.dumps(self._about(), indent=2) + "\n", encoding="utf-8")
         self.vocabulary.save(vocabulary)
@@ -241,7 +241,7 @@ class Subwords(Tokenizer):
 def _files(folder: Path, name: str) -> tuple[Path, Path, Path]:
     """Returns the files of a tokenizer: what it is, its vocabulary, its sentencepiece model."""
     folder = Path(folder)
-    return folder / f"{name}-codec.json", folder / f"{name}-vocabulary.txt", folder / f"{name}-subwords.model"
+    return folder / f"{name}-tokenizer.json", folder / f"{name}-vocabulary.txt", folder / f"{name}-subwords.model"
 
 
 def sentencepiece() -> Any:

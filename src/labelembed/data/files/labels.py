@@ -215,7 +215,7 @@ def _rare(names: Sequence[str], how: LabelReading, notes: list[str]) -> set[str]
     if single:
         notes.append(
             f"labels with one example only: {few(single)}: nothing can be learned from one; "
-            "--set data.minimum_label_rows=2 leaves them out"
+            "--set data.minimum_label_examples=2 leaves them out"
         )
     return rare
 

@@ -35,7 +35,7 @@ class LabelledFiles:
         encoding: Of text files; null: UTF-8, or what a byte order mark says.
         merge_labels: Make labels that differ by case or spaces only one (true) or keep them apart (false); null: refuse
             such labels.
-        minimum_label_rows: Leave out labels with fewer training examples.
+        minimum_label_examples: Leave out labels with fewer training examples.
         skip_incomplete: Leave out examples without a label (or a text), with a note, instead of refusing the file.
         test_fraction: Share of the examples that becomes the test set where there is none; null: 0.2.
     """
@@ -48,7 +48,7 @@ class LabelledFiles:
     delimiter: str | None = None
     encoding: str | None = None
     merge_labels: bool | None = None
-    minimum_label_rows: int = 1
+    minimum_label_examples: int = 1
     skip_incomplete: bool = False
     test_fraction: float | None = None
 
@@ -58,7 +58,9 @@ class LabelledFiles:
     def faults(self) -> ArgumentFaults:
         """Returns what is wrong with the arguments."""
         faults = self.reading.faults()
-        faults.require(self.minimum_label_rows >= 1, "minimum_label_rows", self.minimum_label_rows, "must be >= 1")
+        faults.require(
+            self.minimum_label_examples >= 1, "minimum_label_examples", self.minimum_label_examples, "must be >= 1"
+        )
         faults.faults += fraction_faults(self.test_fraction).faults
         return faults
 
@@ -95,7 +97,7 @@ class LabelledFiles:
         label = self.label_of(tables, notes, to_measure=to_measure)
         how = LabelReading(
             merge=self.merge_labels,
-            minimum=self.minimum_label_rows,
+            minimum=self.minimum_label_examples,
             skip_incomplete=self.skip_incomplete,
             to_measure=to_measure,
         )

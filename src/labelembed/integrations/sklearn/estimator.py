@@ -194,7 +194,7 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
         best_state, since = None, 0
         with seeds.seeded(seed, "training"):
             for epoch in range(self.max_iter):
-                order = seeds.row_order(len(examples), seed, epoch)
+                order = seeds.example_order(len(examples), seed, epoch)
                 if self.encoder is not None and len(order) > 1 and len(order) % batch_size == 1:
                     order = order[:-1]  # another example each time: one alone cannot be normalised over a batch
                 network.objective.start_epoch(epoch, self.max_iter, each)
