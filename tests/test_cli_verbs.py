@@ -381,7 +381,7 @@ def test_train_chooses_a_folder_by_recipe_objective_and_seed(made):
 def test_train_on_a_finished_folder_does_nothing(run, tmp_path):
     before = listing(tmp_path)
     called = succeed("train", *MNIST, "--out", run)
-    assert called.err == "run: finished already, nothing to do (--overwrite trains it anew)\n"
+    assert called.err == "run: finished already, nothing to do (--overwrite trains it again)\n"
     assert listing(tmp_path) == before
 
 
@@ -471,9 +471,9 @@ ONE = ["--objectives", "one_hot"]
         ),
         (["train", *MNIST, "--out", "unfinished"], "add --overwrite"),
         (["train", *MNIST, "--out", "comparison"], "choose another folder with --out"),
-        (["resume", "run", "--batch-size", 5], "with such a change it cannot go on; train anew in another folder"),
+        (["resume", "run", "--batch-size", 5], "with such a change it cannot go on; train again in another folder"),
         (["resume", "run", "--epochs", 1], "epochs: must be 2 or more"),
-        (["compare", *MNIST, *ONE, "--seeds", 1, *CHANGED, "--out", "comparison"], "anew with --overwrite. It differs"),
+        (["compare", *MNIST, *ONE, "--seeds", 1, *CHANGED, "--out", "comparison"], "over with --overwrite. It differs"),
         (["compare", *MNIST, *ONE, "--out", "run"], "choose another folder with --out"),
         (["compare", *MNIST, "--tuned", *ONE, "--trials", 1, "--seeds", 1, *RATES, "--out", "tuned"], "another --out"),
         (["compare", *MNIST, "--trials", 3], "labelembed tune"),
@@ -584,7 +584,7 @@ def test_loss_that_is_not_finite_exits_with_1(made):
     again = call("train", *words)
     assert again.code == 2
     assert again.err == (
-        "error: wild: this run failed; to go on: labelembed resume wild; to begin anew: add --overwrite\n"
+        "error: wild: this run failed; to go on: labelembed resume wild; to start over: add --overwrite\n"
     )
 
 

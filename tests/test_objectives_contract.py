@@ -504,7 +504,7 @@ def test_training_without_word_of_epochs_is_refused(mode):
     objective = made_mode(mode)
     objective._epoch = None
     batch = made_examples(objective)
-    with pytest.raises(RuntimeError, match=rf"{type(objective).__name__} was never told of an epoch, and would train"):
+    with pytest.raises(RuntimeError, match=rf"{type(objective).__name__} knows of no epoch yet, and would train"):
         objective(*batch)
     with torch.no_grad():
         assert objective(*batch).total.isfinite()

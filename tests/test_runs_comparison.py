@@ -82,7 +82,7 @@ def test_another_recipe_is_refused_with_the_difference(words, objective, tmp_pat
     assert called.code == 2
     where, what = ("out", "a comparison") if objective != "one_hot" else ("out/runs/one_hot/seed-0", "the run")
     assert called.err == (
-        f"error: {where}: holds {what} of another recipe; choose another --out, or begin anew with --overwrite. "
+        f"error: {where}: holds {what} of another recipe; choose another --out, or start over with --overwrite. "
         "It differs in\n  epochs: here 1, asked for 3\n  optimizer.learning_rate: here 0.001, asked for 0.5\n"
     )
     assert listing(tmp_path) == before

@@ -53,7 +53,7 @@ def compare(
         cluster: The dask scheduler whose workers make the runs, ``tcp://host:port``; None: this machine.
         device: `cpu`, or None for what there is.
         track: Log each epoch to these trackers too: `tensorboard`, `wandb`, `mlflow`.
-        overwrite: Begin anew: remove the comparison that is in the folder.
+        overwrite: Start over: remove the comparison that is in the folder.
         quiet: Show no progress.
 
     Raises:
@@ -163,7 +163,7 @@ def make_students(
 
 
 def comparison_folder(name: str, *, tuned: bool) -> Path:
-    """Returns where a comparison of a recipe is made when nobody says where."""
+    """Returns the default folder of a comparison."""
     return Path("comparisons") / (f"{name}-tuned" if tuned else name)
 
 

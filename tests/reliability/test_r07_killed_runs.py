@@ -111,7 +111,7 @@ def places_that_tell(out, failed, told):
 
 
 TWICE = "its process died twice "
-KILLED = TWICE + "(killed by SIGKILL: by somebody, or by the system for want of memory)"
+KILLED = TWICE + "(killed by SIGKILL: by a person, or by the system when memory ran out)"
 OWN_FAULT = "RuntimeError: the job's own fault"
 # What happens to runs and how often, how they are told then, and what their last words end with.
 LOST = {

@@ -146,7 +146,7 @@ def test_set_without_a_change_only_goes_on(half):
     assert "finished already" in called.err
 
 
-ANEW = "it cannot go on; train anew in another folder. It differs in\n  "
+ANEW = "it cannot go on; train again in another folder. It differs in\n  "
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def _geometries(run: Path) -> dict[str, LabelGeometry]:
 def _with_distances(
     found: dict[str, LabelGeometry], first: int | None, run: Path, *, asked: bool
 ) -> dict[str, LabelGeometry]:
-    """Returns the geometries cut to the labels that are scored; nothing where they are too many and nobody asked."""
+    """Returns the geometries of the labels that are scored; none if there are too many and scores are optional."""
     from labelembed.errors import DataError
     from labelembed.geometry.clustering import MOST_LABELS
 

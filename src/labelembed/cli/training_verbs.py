@@ -101,12 +101,12 @@ def _train(
     if state != "empty":
         refuse_other_recipe(chosen, folder, force=False)
     if state == "finished":
-        say(f"{out}: finished already, nothing to do (--overwrite trains it anew)")
+        say(f"{out}: finished already, nothing to do (--overwrite trains it again)")
         track_ended(out, track, device=device)
     elif state != "empty":
         how = "failed" if state == "failed" else "has begun and not finished"
         raise RunFolderError(
-            f"{out}: this run {how}; to go on: labelembed resume {out}; to begin anew: add --overwrite"
+            f"{out}: this run {how}; to go on: labelembed resume {out}; to start over: add --overwrite"
         )
     _run(chosen, out, device=device, quiet=quiet, as_json=as_json, data=rows, track=track, has_lock=True)
 
@@ -133,7 +133,7 @@ def resume(
 
     folder = RunFolder(run)
     recipe = changed_recipe(folder, settings) if settings else stored_recipe(folder)
-    refuse_other_recipe(recipe, folder, force=True, anew="train anew in another folder")
+    refuse_other_recipe(recipe, folder, force=True, anew="train again in another folder")
     if folder.state() == "finished" and not differences(recipe, folder):
         say(f"{run}: finished already, nothing to do")
     else:

@@ -57,7 +57,7 @@ def cached_with_notes(made_from: Mapping[str, Any], make: Callable[[NewArray], t
     """Returns the array kept for `made_from` and what was noted of it, or makes and keeps both.
 
     The array is ``KEY.npy`` in the folder of the cache, with ``KEY.json`` beside it, which says what it was made from.
-    What is missing or cut off is made anew, and a cache that cannot be written (a full disk, a folder of somebody
+    What is missing or cut off is made again, and a cache that cannot be written (a full disk, a folder of somebody
     else's) costs only time. An array of more than `MAPPED_ABOVE_BYTES` is written into its file right away and
     read from there as it is needed; changes to it stay in memory.
 

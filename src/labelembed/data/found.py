@@ -1,4 +1,4 @@
-"""What readers find at a path that somebody brings without saying what it is."""
+"""What kind of data a path holds, for `--data` without a recipe."""
 
 from __future__ import annotations
 

@@ -260,7 +260,7 @@ class Objective(nn.Module, ABC):
         """
         if self._epoch is None and self._updates_state:
             raise RuntimeError(
-                f"{type(self).__name__} was never told of an epoch, and would train {otherwise}: call "
+                f"{type(self).__name__} knows of no epoch yet, and would train {otherwise}: call "
                 "objective.start_epoch(epoch, epochs, steps) before each epoch and objective.end_epoch() after it; to "
                 "evaluate, call objective.eval() first"
             )

@@ -294,8 +294,8 @@ class LabelEmbedding(Objective):
         if self._warmup_end is None:
             if self._updates_state:
                 raise RuntimeError(
-                    f"`target_warmup_steps` {self.target_warmup_steps} is a share of the run's steps, and nobody has "
-                    "told how many there are: call objective.start_epoch(epoch, epochs, steps) before each epoch"
+                    f"`target_warmup_steps` {self.target_warmup_steps} is a share of the run's steps, whose number "
+                    "is not known: call objective.start_epoch(epoch, epochs, steps) before each epoch"
                 )
             return 0.0
         begun = self.progress + _ROUNDING >= self._warmup_end * _STEP

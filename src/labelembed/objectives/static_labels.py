@@ -1,4 +1,4 @@
-"""Static labels: the network learns to say each label's vector, which somebody else has made."""
+"""Static labels: the network learns to predict each label's vector, which is given."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class ValidationBlock(Block):
 
 
 class ComparisonBlock(Block):
-    """What `labelembed compare` runs when nothing else is said."""
+    """What `labelembed compare` runs by default."""
 
     objectives: list[str | dict[str, Any]] = Field(
         ["one_hot", "label_smoothing", "label_embedding"],

@@ -1,4 +1,4 @@
-"""What stands below a comparison's table, so that nobody reads more or less out of it than it says."""
+"""The notes below a comparison's table."""
 
 from __future__ import annotations
 

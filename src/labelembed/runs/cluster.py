@@ -236,7 +236,7 @@ def _connected(address: str) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def _silent_log() -> Iterator[None]:
-    """Keeps dask from logging in this process: what goes wrong is said once, by us."""
+    """Keeps dask from logging in this process: each error is printed once."""
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
     with contextlib.ExitStack() as after:
         for log in map(logging.getLogger, names):  # each has a handler of its own

@@ -15,7 +15,7 @@ from labelembed.runs.comparison_folder import description_before, seeds_of_varia
 from labelembed.runs.recipe_diff import differences, listed, refuse_other_recipe
 from labelembed.training.run_folder import RunFolder
 
-_ANEW = "choose another --out, or begin anew with --overwrite"
+_ANEW = "choose another --out, or start over with --overwrite"
 
 
 @dataclass(frozen=True)

@@ -237,9 +237,9 @@ class RunDisplay:
         self._before_training(self._reading(done, total), done / max(total, 1))
 
     def asking(self, done: int, total: int) -> None:
-        """Takes how far it is that the teacher is asked about the training examples, before the first epoch."""
+        """Takes how many of the teacher's predictions are done, before the first epoch."""
         share = done / max(total, 1)
-        self._before_training(f"asking the teacher: {done:,} of {total:,} examples ({share:.0%})", share)
+        self._before_training(f"predictions of the teacher: {done:,} of {total:,} examples ({share:.0%})", share)
 
     def _before_training(self, text: str, share: float) -> None:
         self.shown.show("", share, text, line=text)

@@ -179,7 +179,7 @@ def _end_of(process: BaseProcess) -> str:
     if code >= 0:
         return f"it ended with exit code {code} and no word"
     if code == -signal.SIGKILL:
-        return "killed by SIGKILL: by somebody, or by the system for want of memory"
+        return "killed by SIGKILL: by a person, or by the system when memory ran out"
     return f"by {signal.Signals(-code).name}"
 
 

@@ -118,7 +118,7 @@ def refuse_change_behind(epochs: int, folder: RunFolder, position: Position) -> 
     """Raises RunFolderError when a changed recipe of so many epochs ends before the run's place, or there is none."""
     if position.step == 0 and folder.state() == "finished":
         raise RunFolderError(
-            f"{folder.path}: the run has finished and left no checkpoint to go on from; train anew in another folder"
+            f"{folder.path}: the run has finished and left no checkpoint to go on from; train again in another folder"
         )
     least = position.epoch + (position.batch > 0)
     if epochs < least:

@@ -207,7 +207,7 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None], *, 
         warn(f"damaged checkpoint passed over: {line}")
     if checkpoint is None:
         if damaged:
-            warn(f"{folder.path}: none of its {len(damaged)} checkpoints is whole; the run begins anew")
+            warn(f"{folder.path}: none of its {len(damaged)} checkpoints is whole; the run starts over")
         return
     try:
         trainer.restore(checkpoint)
@@ -218,11 +218,11 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None], *, 
         if changed:
             raise RunFolderError(
                 f"{folder.path}: what the run has learned does not fit the changed recipe ({reason}); "
-                "train anew in another folder"
+                "train again in another folder"
             ) from error
         raise RunFolderError(
             f"{folder.checkpoints}: the checkpoint of step {checkpoint.step} is not of this run ({reason}); "
-            f"without the folder the run begins anew"
+            f"without the folder the run starts over"
         ) from error
 
 
@@ -233,7 +233,7 @@ def refuse_other_data(folder: RunFolder, data: TrainingData) -> None:
     if known is not None and known != data.fingerprint():
         raise RunFolderError(
             f"{folder.path}: the run began with other data than {data.source} now holds "
-            "(the content differs); put the old data back, or train anew in another folder"
+            "(the content differs); put the old data back, or train again in another folder"
         )
 
 

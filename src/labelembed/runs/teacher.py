@@ -230,7 +230,7 @@ def open_table(path: Path, recipe: Recipe, data: TrainingData) -> SoftLabelTable
         faults.append(f"at temperature {about.get('temperature')}, the recipe has {kind.temperature}")
     if faults:
         what = " and ".join(faults)
-        way_out = "name the teacher's run folder, and they are computed anew"
+        way_out = "name the teacher's run folder, and they are computed again"
         raise RecipeError([f"objective.teacher: {path} holds {words} {what}; {way_out}"])
     if {name: part.dtype for name, part in parts.items()} != kind.parts:
         raise DataError(f"{path}: damaged table of a teacher's {words} (other types than {kind.parts})")

@@ -1,4 +1,4 @@
-"""What is made once before the first step, so that it stands in no timing: compiled code, a GPU's kernels."""
+"""Compiles what is compiled before the first step, so that no timing includes it."""
 
 from __future__ import annotations
 

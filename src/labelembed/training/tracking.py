@@ -69,7 +69,7 @@ def tracked(
             except Exception as error:  # a package that is missing, no login, no server: each raises its own
                 reason = f"--track {name}: cannot be started ({type(error).__name__}: {' '.join(str(error).split())})"
                 if name in names:
-                    raise LabelEmbedError(f"{reason}; mend it, or leave the option out") from error
+                    raise LabelEmbedError(f"{reason}; correct it, or leave the option out") from error
                 warn(f"{reason}; the run goes on without it")
                 continue
             open_trackers.callback(_tell, trackers[name].finish, warn=warn)

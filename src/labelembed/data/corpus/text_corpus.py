@@ -23,7 +23,7 @@ from labelembed.errors import DataError
 MANIFEST = "corpus.json"
 FORMAT = 2
 SPLITS = ("train", "validation", "test")
-_AGAIN = "make the corpus anew with labelembed preprocess"
+_AGAIN = "make the corpus again with labelembed preprocess"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

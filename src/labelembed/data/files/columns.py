@@ -1,4 +1,4 @@
-"""Which column holds the texts and which the labels: by name, then by what stands in it."""
+"""Finds the columns of texts and of labels: by name, then by content."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
         """Returns the objective's name and its checked hyper-parameters: the fields that are not common to all."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803 - scikit-learn's own names
-        """Trains anew.
+        """Trains from the start.
 
         Args:
             X: Inputs [N, F], an array or a sparse matrix; with an `encoder` of one's own also arrays [N, ...].
@@ -142,7 +142,7 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
         faults.raise_if_any()
 
     def _split(self, examples: Examples, seed: int) -> tuple[Examples, Examples | None]:
-        """Returns the examples to train on and the validation set; None where nobody needs one or it is too small."""
+        """Returns the examples to train on and the validation set; None where none is needed or it is too small."""
         each = np.bincount(examples.labels)
         size = len(examples) * self.validation_fraction
         enough = each.min() >= 2 and size >= max(FEWEST_CALIBRATION_EXAMPLES, len(each))

@@ -102,7 +102,9 @@ def load(folder: str | Path, **arguments: Any) -> Attachment:
         raise ValueError(f"{folder}: its config.json names no objective; load the model and `attach` one")
     kind = getattr(transformers, config.architectures[0], None)
     if kind is None:
-        raise ValueError(f"{folder}: transformers has no {config.architectures[0]}; load the model and `attach` anew")
+        raise ValueError(
+            f"{folder}: transformers has no {config.architectures[0]}; load the model and call `attach` again"
+        )
     level = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()  # the objective's weights would be reported as unknown
     try:
