@@ -115,21 +115,30 @@ def predicted(fitted_on: Sequence[Point], others: Sequence[Point]) -> NDArray[np
 
 
 def write(results: Path) -> str:
-    """Writes the gain to expect that `check` prints; returns how well a rule does that saw half of the data sets."""
+    """Writes the gain to expect that `check` prints; returns how well a rule does on data sets that it has not seen."""
     every = points(results)
+    expected = {name: _expected(every, place) for place, name in enumerate(("error", "nll"))}
+    GAIN_FILE.write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
     odd, even = ([point for point in every if point.number % 2 == side] for side in (1, 0))
+    each = [
+        ([point for point in every if point.number != number], [point for point in every if point.number == number])
+        for number in sorted({point.number for point in every})
+    ]
     lines = [
         "| change, share | error of the rule (root mean square) | of the mean | signs right |",
         "|---|---|---|---|",
     ]
-    truth, found = np.stack([point.gains for point in even]), predicted(odd, even)
-    mean = np.stack([point.gains for point in odd]).mean(axis=0)
-    for place, name in enumerate(("error", "NLL")):
-        rule, plain = (np.sqrt(np.mean((truth[:, place] - some) ** 2)) for some in (found[:, place], mean[place]))
-        right = int((np.sign(truth[:, place]) == np.sign(found[:, place])).sum())
-        lines.append(f"| {name} | {rule:.4f} | {plain:.4f} | {right} of {len(even)} |")
-    expected = {name: _expected(every, place) for place, name in enumerate(("error", "nll"))}
-    GAIN_FILE.write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
+    for tested, splits in {"odd to even": [(odd, even)], "each left out": each}.items():
+        truth = np.concatenate([[point.gains for point in others] for _, others in splits])
+        rule = np.concatenate([predicted(fitted_on, others) for fitted_on, others in splits])
+        mean = np.concatenate(
+            [[np.mean([point.gains for point in fitted_on], axis=0)] * len(others) for fitted_on, others in splits]
+        )
+        errors = [np.sqrt(((some - truth) ** 2).mean(axis=0)) for some in (rule, mean)]
+        right = (np.sign(rule) == np.sign(truth)).sum(axis=0)
+        for place, name in enumerate(("error", "NLL")):
+            own = " | ".join(f"{some[place]:.4f}" for some in errors)
+            lines.append(f"| {name}, {tested} | {own} | {right[place]} of {len(truth)} |")
     return "\n".join(lines)
 
 
