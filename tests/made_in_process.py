@@ -18,7 +18,8 @@ def run_jobs_here(jobs, run, *, processes=1, gpus=()):
 def make_runs_here(monkeypatch, run_jobs=run_jobs_here):
     """Makes the runs of comparisons and tunings in this process for the time of a test."""
     monkeypatch.setattr("labelembed.runs.machines.run_jobs", run_jobs)
-    monkeypatch.setattr("labelembed.runs.comparison.start_fork_server", lambda run: None)
+    for verb in ("labelembed.cli.compare_verb", "labelembed.cli.tune_verb", "labelembed.runs.comparison"):
+        monkeypatch.setattr(f"{verb}.start_fork_server", lambda: None)
 
 
 @contextlib.contextmanager

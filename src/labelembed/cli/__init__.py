@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Any
@@ -53,7 +54,9 @@ def main() -> None:
     end_with_launcher()
     if sys.stderr is not None:
         sys.stderr = steady(sys.stderr)
-    sys.exit(_called())
+    code = _called()
+    gc.freeze()  # once torch is imported, Python's last collections would take a second
+    sys.exit(code)
 
 
 def _called() -> int:

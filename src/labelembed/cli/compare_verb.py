@@ -27,6 +27,7 @@ from labelembed.cli.options import (
     out_option,
 )
 from labelembed.cli.program import verb
+from labelembed.runs.fork_server import start_fork_server
 
 if TYPE_CHECKING:
     from labelembed.results import Comparison
@@ -70,6 +71,8 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Train several objectives with several seeds and say which is better, and how sure that is."""
+    if cluster is None:
+        start_fork_server()  # it imports torch while this process does
     from labelembed.comparing import comparison_folder, make_comparison
     from labelembed.errors import RecipeError
     from labelembed.recipes.choosing import choose_recipe

@@ -24,6 +24,7 @@ from labelembed.cli.options import (
     out_option,
 )
 from labelembed.cli.program import verb
+from labelembed.runs.fork_server import start_fork_server
 
 _WIDEST_REASON = 60
 
@@ -57,6 +58,8 @@ def tune(
 
     Each trial has one seed that `compare` does not use, or those of --seeds. The recipe's values are the first trial.
     """
+    if cluster is None:
+        start_fork_server()  # it imports torch while this process does
     from labelembed.recipes.choosing import choose_recipe
     from labelembed.recipes.variants import seeds_of, variants_of
     from labelembed.runs.machines import refuse_jobs_on_cluster, until_stopped

@@ -13,7 +13,8 @@ from labelembed.runs.cluster import Cluster
 from labelembed.runs.comparison_folder import DESCRIPTION_FILE, FORMAT_VERSION, merged, remove_comparison
 from labelembed.runs.comparison_plan import ComparisonPlan, half_done, run_name
 from labelembed.runs.display import ComparisonDisplay
-from labelembed.runs.jobs import Event, start_fork_server
+from labelembed.runs.fork_server import start_fork_server
+from labelembed.runs.jobs import Event
 from labelembed.runs.machines import cluster_at, default_jobs, made_by, read_shown, say
 from labelembed.runs.run import job_for, refuse_other_data, run_job
 from labelembed.runs.training_network import network_for
@@ -72,7 +73,7 @@ def make_runs(
     to_make = len(plan.runs) if overwrite else len(plan.runs) - len(plan.finished())
     if to_make:
         if cluster is None:
-            start_fork_server(run_job)  # it imports while this process reads the data
+            start_fork_server()  # it imports while this process reads the data
         # A fault is said once, here, before anything is written; the processes of the runs read the data themselves.
         try_networks(plan, read_shown(recipe, quiet=quiet), out)
     if overwrite:

@@ -11,29 +11,25 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 
 from labelembed.errors import InterruptedTraining, LabelEmbedError
+from labelembed.runs.fork_server import main_module_hidden, start_fork_server
 from labelembed.runs.worker_log import logged, opened_log, with_last_lines
 from labelembed.training.environment import peak_memory
 from labelembed.training.progress import Progress
 from labelembed.training.signals import SIGNALS, held_back, stop_at_once
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
-# Imported by the fork server besides the run's own module; the last one is what an optimiser imports first.
-_PRELOADED = ["filelock", "sklearn.datasets", "torch._dynamo"]
 _ATTEMPTS = 2  # at a run whose process dies
 
 Run = Callable[[Any, Callable[[Progress], None], Callable[[], bool]], Any]
@@ -102,7 +98,7 @@ def run_jobs(
             while waiting and len(running) < max(1, processes):
                 job, attempt = waiting.popleft()
                 gpu = least_used(gpus, [one.gpu for one in running.values()])
-                start_fork_server(run)
+                start_fork_server()
                 with held_back():  # so do the processes begin
                     pipe, process = _started(job, run, threads, gpu)
                     running[pipe] = _Running(job, attempt, gpu, process)
@@ -140,26 +136,6 @@ def least_used(gpus: Sequence[str], taken: Sequence[str | None]) -> str | None:
     return min(gpus, key=taken.count, default=None)
 
 
-def start_fork_server(run: Run) -> None:
-    """Starts the fork server where there is none yet: its imports go on while this process does something else."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([run.__module__, *_PRELOADED])
-    resource_tracker.ensure_running()  # first, for starting it would let signals come again
-    with held_back(), _without_main():
-        forkserver.ensure_running()
-
-
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Hides the main module, which a new process would import: a script may call `labelembed.compare` at its top."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
 def _started(job: Job, run: Run, threads: int, gpu: str | None) -> tuple[Connection, BaseProcess]:
     """Starts the process of a run and returns the way to it."""
     context = multiprocessing.get_context("forkserver")
@@ -167,7 +143,7 @@ def _started(job: Job, run: Run, threads: int, gpu: str | None) -> tuple[Connect
     pipe, theirs = context.Pipe()
     # Daemonic: where this process ends without a word it sends SIGTERM, on which a run saves and leaves.
     process = context.Process(target=_make_alone, args=(theirs, job, run, threads, environment), daemon=True)
-    with _without_main():
+    with main_module_hidden():
         process.start()
     theirs.close()  # so that the pipe ends when the process does
     return pipe, process
