@@ -121,9 +121,12 @@ def test_a_tuning_without_any_score_fails_with_the_reason(made):
 
 def test_a_tuned_comparison_gives_everybody_the_same_trials_and_says_so(made, tmp_path):
     objectives = ["--objectives", "one_hot,label_smoothing:smoothing=0.3", "--baseline", "label_smoothing"]
-    compare = ["compare", "digits-mlp", "--tuned", "--trials", 2, *objectives, "--seeds", "2", *SMALL, "--out", "c"]
-    shown = succeed(*compare).out
+    how = ["--trials", 2, *objectives, "--seeds", "2", *SMALL[:-1], "--out", "c"]
+    compare = ["compare", "digits-mlp", "--tuned", *how]
+    called = succeed(*compare)
+    shown = called.out
     assert len(made[0]) == 2 * 2 + 2 * 2
+    assert "tuning first: 4 runs of trials, then 4 runs of the comparison\n" in called.err
     assert (
         "one_hot tuned and label_smoothing smoothing=0.3 tuned: 2 trials each (seed 1000) chose the learning rate, the "
         "weight decay and the objective's own arguments (where it has any)"

@@ -322,6 +322,9 @@ def tuned_plan(
         raise RecipeError([message], source="--baseline")
     if overwrite:
         remove_comparison(out)
+    total = len(tuning.runs())
+    if not how_made["quiet"] and tuning.count_ended() < total:
+        say(f"tuning first: {total} runs of trials, then {len(plan.runs)} runs of the comparison")
     about, failure = make_tuning(tuning, **how_made)
     if failure is not None:
         raise failure
