@@ -17,11 +17,11 @@ def run() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with threadpool_limits(limits=1):  # numpy's and scipy's
-        _measure()
+        _metric()
     torch.set_num_threads(threads)
 
 
-def _measure() -> None:
+def _metric() -> None:
     random = torch.Generator().manual_seed(0)
     group = torch.arange(LABELS) % GROUPS
     vectors = torch.randn(GROUPS, DIMENSIONS, generator=random)[group] + torch.randn(

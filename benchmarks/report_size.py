@@ -94,7 +94,7 @@ def make_run(path: Path, objective: dict[str, Any], place: int, seed: int, *, ep
 
 
 def measured(error: float, draws: np.random.Generator) -> dict[str, float]:
-    """Returns the measures of an epoch."""
+    """Returns the metrics of an epoch."""
     shares = {"error": 1, "top5_error": 0.2, "nll": 3, "calibration_error": 0.5, "brier": 1.5}
     return {name: share * error * (1 + 0.1 * draws.random()) for name, share in shares.items()}
 

@@ -38,9 +38,9 @@ def harmed_job(payload: dict[str, Any], observe: Callable[[Progress], None], sto
 def _harm(how: str) -> None:
     if how == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    elif how == "a fault of memory":
+    elif how == "a crash":
         ctypes.string_at(0)
     elif how == "ended":
         print("the last word", flush=True)
         os._exit(7)
-    raise RuntimeError("the job's own fault")
+    raise RuntimeError("the job's own error")

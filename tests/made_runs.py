@@ -46,8 +46,8 @@ def journal_lines(
     ]
 
 
-def measures(error: float, *, nll: float | None = None) -> dict[str, float]:
-    """Returns the measures of a selected epoch."""
+def metrics(error: float, *, nll: float | None = None) -> dict[str, float]:
+    """Returns the metrics of a selected epoch."""
     nll = 3 * error if nll is None else nll
     return {"error": error, "nll": nll, "calibration_error": error / 2, "brier": 1.5 * error}
 
@@ -66,7 +66,7 @@ def make_run(
     selected_by: str = "validation error",
     calibrated: Mapping[str, Any] | None = None,
 ) -> RunFolder:
-    """Makes the folder of a finished run; `calibrated` holds a temperature and the measures with it."""
+    """Makes the folder of a finished run; `calibrated` holds a temperature and the metrics with it."""
     folder = RunFolder(path)
     folder.path.mkdir(parents=True, exist_ok=True)
     settings = {
@@ -183,8 +183,8 @@ def make_comparison(
                 run_path(path, name, seed),
                 seed=seed,
                 objective=objectives[name],
-                test=measures(error, nll=nll[name][seed] if nll else None),
-                validation=measures(developed),
+                test=metrics(error, nll=nll[name][seed] if nll else None),
+                validation=metrics(developed),
                 journal=journal_lines(curve),
                 geometry=(geometry or {}).get(name, {}).get(seed),
                 seconds=seconds,

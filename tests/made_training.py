@@ -407,7 +407,7 @@ def _train(payload: dict[str, Any], observe: Callable[[Progress], None], stop: C
 
 
 def _raise(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:
-    raise {"ValueError": ValueError, "DataError": DataError}[payload["error"]]("the job's own fault")
+    raise {"ValueError": ValueError, "DataError": DataError}[payload["error"]]("the job's own error")
 
 
 def _die(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> Any:

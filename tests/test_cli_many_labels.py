@@ -8,7 +8,7 @@ import torch
 from labelembed.geometry import LabelGeometry
 
 from .made_cli import call, succeed
-from .made_runs import make_run, measures
+from .made_runs import make_run, metrics
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def run(tmp_path_factory):
     table = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
     geometry = LabelGeometry(names, vectors=table, metric="cosine", source="LabelEmbedding")
     folder = tmp_path_factory.mktemp("many") / "run"
-    make_run(folder, test=measures(0.1), geometry=geometry)
+    make_run(folder, test=metrics(0.1), geometry=geometry)
     return folder
 
 

@@ -75,7 +75,7 @@ def test_compare_tells_once(folder, tmp_path):
     assert called.err.count(NOTES[1]) == 1
 
 
-def test_faults_of_a_folder_are_one_message(folder, tmp_path):
+def test_errors_of_a_folder_are_one_message(folder, tmp_path):
     for number in range(12):
         (folder / "dog" / f"bad{number:02}.png").write_bytes(b"x")
     called = call("train", "images-resnet", "--data", folder, *FAST, "--out", tmp_path / "run")

@@ -11,7 +11,7 @@ import pytest
 
 from labelembed.errors import RecipeError, RunFolderError
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.schema import kind_faults
+from labelembed.recipes.schema import kind_errors
 from labelembed.runs.saved_translator import SavedTranslator
 from labelembed.training.decoding import Decoding
 from labelembed.training.run_folder import RunFolder
@@ -228,7 +228,7 @@ def test_another_corpus_is_refused(made, tmp_path):
 )
 def test_recipes_that_mix_rows_and_sentences_are_refused(setting, words, made):
     if words is None:  # as wide as the embedding by default
-        assert kind_faults(load_recipe("translation-lstm", settings=[setting], data=str(made / "corpus"))[0]) == []
+        assert kind_errors(load_recipe("translation-lstm", settings=[setting], data=str(made / "corpus"))[0]) == []
         return
     with pytest.raises(RecipeError) as refused:
         load_recipe("translation-lstm", settings=[setting], data=str(made / "corpus"))

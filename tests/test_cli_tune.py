@@ -221,7 +221,7 @@ def test_the_verdict_says_what_was_tuned_and_what_was_not(spaces, said):
     for name, keys in spaces.items():
         texts = {key.removeprefix("held "): "held at 0.1" if key.startswith("held ") else "0 to 1" for key in keys}
         variants.append({"name": name, "space": texts, "trials": 4 if keys else 0})
-    tuning = {"measure": "validation error", "trials": 4, "seeds": [1000], "variants": variants}
+    tuning = {"metric": "validation error", "trials": 4, "seeds": [1000], "variants": variants}
     assert tuning_statement(SimpleNamespace(tuning=tuning)) == said
     variants[-1]["rate_at_end"] = True
     noted = "The learning rate chosen for b lies near an end of its range: a wider one may change the answer."

@@ -40,7 +40,7 @@ from tests.reliability.tables import read_table
 MNIST = ["mnist-mlp", "--data", "mnist", *SMALL]
 COMMAND = typer.main.get_command(cli.app)
 VERBS = list(COMMAND.commands)
-MEASURES = {"error", "nll", "calibration_error", "brier"}
+METRICS = {"error", "nll", "calibration_error", "brier"}
 
 
 @pytest.fixture(autouse=True)
@@ -366,8 +366,8 @@ def test_train_as_json_has_what_was_reached(made, monkeypatch):
     assert 1 <= values["selected_epoch"] <= 2
     assert values["selected_by"] == "validation error"
     assert values["parameters"] == 448
-    assert set(values["test"]) >= MEASURES
-    assert set(values["validation"]) >= MEASURES
+    assert set(values["test"]) >= METRICS
+    assert set(values["validation"]) >= METRICS
     assert set(values["train"]) == {"total", "output", "target", "auxiliary", "hinge", "embedding", "uniform"}
 
 
@@ -623,7 +623,7 @@ def test_evaluate_in_words(calibrated, monkeypatch):
     assert shown["macro-F1"] == [f"{test['macro_f1']:.2%}"]
     assert shown["balanced accuracy"] == [f"{test['balanced_accuracy']:.2%}"]
     assert shown["NLL"] == [f"{test['nll']:.4f}", "calibrated", f"{after['nll']:.4f}"]
-    errors = [f"{measures['calibration_error']:.2%}" for measures in (test, after)]
+    errors = [f"{metrics['calibration_error']:.2%}" for metrics in (test, after)]
     assert shown["calibration error"] == [errors[0], "calibrated", errors[1]]
     assert shown["Brier score"] == [f"{test['brier']:.4f}", "calibrated", f"{after['brier']:.4f}"]
     assert lines[-1] == f"calibrated: at temperature {result['temperature']:.3g}, which is that of predict"
@@ -648,7 +648,7 @@ def test_evaluate_reads_data_that_moved(run, tmp_path):
 def test_evaluate_needs_no_more_rows_than_there_are(run):
     few = np.arange(12, dtype=np.uint8) % 10
     write_idx_folder(Path("few"), train_images=made_images(12), train_labels=few)
-    # two rows are left to train on, fewer than a batch: enough to measure the others
+    # two rows are left to train on, fewer than a batch: enough to evaluate the others
     assert succeed("evaluate", run, "--data", "few", "--json").json["examples"] == 10
 
 

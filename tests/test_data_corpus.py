@@ -1,4 +1,4 @@
-"""Corpora: text in, arrays and tokenizers out; every fault of a text with its file and line."""
+"""Corpora: text in, arrays and tokenizers out; every error of a text with its file and line."""
 
 from __future__ import annotations
 

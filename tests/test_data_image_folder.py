@@ -1,4 +1,4 @@
-"""Folders of pictures: their layouts, their faults, and what is told of them."""
+"""Folders of pictures: their layouts, their errors, and what is told of them."""
 
 from __future__ import annotations
 

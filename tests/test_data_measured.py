@@ -1,4 +1,4 @@
-"""Data that a finished run measures: whole where they name no parts, numbered by the run's labels, in every reader."""
+"""Data that a finished run evaluates: whole where they name no parts, numbered by the run's labels, in every reader."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from labelembed.data import DATA, Unchanged
 from labelembed.data.measured import renumbered
-from labelembed.data.preparation import prepare_to_measure
+from labelembed.data.preparation import prepare_to_evaluate
 from labelembed.errors import DataError
 from tests.made_data import write_image, write_parquet
 from tests.made_pictures import write_classes
@@ -84,12 +84,12 @@ def test_every_example_is_measured_under_the_runs_labels(tmp_path, reader, kind,
     if reader in ("texts", "table"):
         more["label_column"] = "label"
     path = MADE[reader, kind](tmp_path, labels)
-    raw = DATA[reader](path=str(path), **more).read(to_measure=True)
+    raw = DATA[reader](path=str(path), **more).read(to_evaluate=True)
     found = renumbered(raw, RUN)
     assert (found.test, found.validation) == (None, None)
     wanted = sorted(RUN.index(label) for label in labels)
     assert sorted(found.train.labels.tolist()) == wanted
-    data = prepare_to_measure(found, fitted(raw.new_encoder(), found.train.inputs))
+    data = prepare_to_evaluate(found, fitted(raw.new_encoder(), found.train.inputs))
     assert (len(data.train), len(data.test), data.names) == (0, len(labels), RUN)
     with pytest.raises(DataError, match=rf"does not know: pos \({labels.count('pos')} examples\)"):
         renumbered(raw, ("neg", "other"))
@@ -97,7 +97,7 @@ def test_every_example_is_measured_under_the_runs_labels(tmp_path, reader, kind,
 
 def test_labels_without_names_keep_their_numbers(tmp_path):
     np.savez(tmp_path / "a.npz", inputs=np.ones((4, 2), np.float32) * [[1], [2], [3], [4]], labels=[2, 0, 2, 1])
-    raw = DATA["vectors"](path=str(tmp_path / "a.npz")).read(to_measure=True)
+    raw = DATA["vectors"](path=str(tmp_path / "a.npz")).read(to_evaluate=True)
     assert renumbered(raw, RUN).train.labels.tolist() == [2, 0, 2, 1]
     with pytest.raises(DataError, match=r"does not know: 2 \(2 examples\); its 2 labels are neg, pos"):
         renumbered(raw, ("neg", "pos"))
@@ -105,7 +105,7 @@ def test_labels_without_names_keep_their_numbers(tmp_path):
 
 def test_spellings_are_those_of_the_run_where_labels_are_merged(tmp_path):
     file = write_csv(tmp_path / "t.csv", [("a b", "POS "), ("c d", "neg"), ("e f", "Neg")], "text", "label")
-    raw = DATA["texts"](path=str(file), label_column="label", text_column="text").read(to_measure=True)
+    raw = DATA["texts"](path=str(file), label_column="label", text_column="text").read(to_evaluate=True)
     assert renumbered(raw, RUN, merge=True).train.labels.tolist() == [2, 0, 0]
     with pytest.raises(DataError, match=r"does not know: Neg \(1 example\), POS  \(1 example\)"):
         renumbered(raw, RUN, merge=None)
@@ -114,7 +114,7 @@ def test_spellings_are_those_of_the_run_where_labels_are_merged(tmp_path):
 def test_grey_pictures_are_measured_by_a_run_of_coloured_ones(tmp_path):
     (tmp_path / "grey" / "neg").mkdir(parents=True)
     write_image(tmp_path / "grey" / "neg" / "a.png", np.arange(64, dtype=np.uint8).reshape(8, 8))
-    raw = DATA["images"](path=str(tmp_path / "grey"), image_size=8).read(to_measure=True)
+    raw = DATA["images"](path=str(tmp_path / "grey"), image_size=8).read(to_evaluate=True)
     assert raw.train.inputs.shape == (1, 1, 8, 8)
     inputs = Unchanged(input_shape=SHAPE).transform(raw.train.inputs).inputs
     assert torch.equal(inputs, raw.train.inputs.expand(1, 3, 8, 8))
@@ -125,7 +125,7 @@ def test_a_column_of_parts_without_training_rows_names_no_parts(tmp_path, values
     rows = [(text, label, part) for (text, label), part in zip(reviews(4), values, strict=True)]
     file = write_csv(tmp_path / "t.csv", rows, "text", "label", "split")
     raw = DATA["texts"](path=str(file), text_column="text", label_column="label", split_column="split").read(
-        to_measure=True
+        to_evaluate=True
     )
     assert (len(raw.train), raw.validation, raw.test) == (4, None, None)
 
@@ -133,5 +133,5 @@ def test_a_column_of_parts_without_training_rows_names_no_parts(tmp_path, values
 def test_parts_that_the_data_name_are_kept(tmp_path):
     for name, count in (("train", 10), ("dev", 4), ("test", 6)):
         write_csv(tmp_path / f"{name}.csv", reviews(count), "text", "label")
-    raw = DATA["texts"](path=str(tmp_path)).read(to_measure=True)
+    raw = DATA["texts"](path=str(tmp_path)).read(to_evaluate=True)
     assert [len(part) for part in (raw.train, raw.validation, raw.test)] == [10, 4, 6]

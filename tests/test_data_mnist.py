@@ -1,4 +1,4 @@
-"""The idx format and folders of idx files: every spelling is found, every fault has its message."""
+"""The idx format and folders of idx files: every spelling is found, every error has its message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_read_idx_returns_what_was_written(tmp_path, dtype, zipped):
     np.testing.assert_array_equal(read, array)
 
 
-def file_fault(tmp_path, content: bytes) -> str:
+def file_error(tmp_path, content: bytes) -> str:
     path = tmp_path / "images-idx3-ubyte"
     path.write_bytes(content)
     with pytest.raises(DataError) as raised:
@@ -64,7 +64,7 @@ def file_fault(tmp_path, content: bytes) -> str:
     ids=range(14),
 )
 def test_read_idx_names_file_expected_and_found(tmp_path, content, expected):
-    assert re.search(expected, file_fault(tmp_path, content))
+    assert re.search(expected, file_error(tmp_path, content))
 
 
 def test_read_idx_missing_file_and_folder(tmp_path):
@@ -142,7 +142,7 @@ def test_read_idx_folder_names_of_the_user(tmp_path):
         MnistReader(path=folder, names=[*names[:3], " ", *names[4:]]).read()
 
 
-def folder_fault(folder: Path) -> str:
+def folder_error(folder: Path) -> str:
     with pytest.raises(DataError) as raised:
         MnistReader(path=str(folder)).read()
     assert "\n" not in str(raised.value)
@@ -150,22 +150,22 @@ def folder_fault(folder: Path) -> str:
 
 
 def test_read_idx_folder_wrong_path(tmp_path):
-    assert folder_fault(tmp_path / "nowhere") == (
+    assert folder_error(tmp_path / "nowhere") == (
         f"{tmp_path / 'nowhere'}: does not exist; expected the folder that holds the four idx files"
     )
     file = write_idx(tmp_path / "train-images-idx3-ubyte", made_images(2))
-    assert folder_fault(file) == f"{file}: is a file; expected the folder that holds the four idx files"
+    assert folder_error(file) == f"{file}: is a file; expected the folder that holds the four idx files"
 
 
 def test_read_idx_folder_lists_what_is_missing_and_what_it_saw(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    message = folder_fault(empty)
+    message = folder_error(empty)
     assert "missing train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images" in message
     assert message.endswith("it holds nothing")
     folder = write_idx_folder(tmp_path / "part")
     (folder / "t10k-labels-idx1-ubyte").rename(folder / "a.bin")
-    message = folder_fault(folder)
+    message = folder_error(folder)
     assert "missing t10k-labels-idx1-ubyte (each may end in .gz); it holds a.bin, t10k-images-idx3-ubyte" in message
 
 
@@ -226,7 +226,7 @@ def test_read_idx_folder_lists_what_is_missing_and_what_it_saw(tmp_path):
     ],
 )
 def test_read_idx_folder_names_file_row_and_expectation(tmp_path, changes, file, expected):
-    assert folder_fault(write_idx_folder(tmp_path, **changes)) == f"{tmp_path / file}: {expected}"
+    assert folder_error(write_idx_folder(tmp_path, **changes)) == f"{tmp_path / file}: {expected}"
 
 
 # ---- the real files

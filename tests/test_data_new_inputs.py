@@ -88,7 +88,7 @@ def with_value(value, dtype=np.float64):
         (ZEROS.astype(complex), "expected numbers, found complex128"),
     ],
 )
-def test_read_inputs_npy_faults(tmp_path, array, expected):
+def test_read_inputs_npy_errors(tmp_path, array, expected):
     path = write_npy(tmp_path / "a.npy", array)
     with pytest.raises(DataError, match=re.escape(expected)) as raised:
         read_inputs(path, **GREY)

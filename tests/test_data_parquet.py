@@ -1,4 +1,4 @@
-"""Folders of parquet files: pictures and vectors, every fault with its file and row."""
+"""Folders of parquet files: pictures and vectors, every error with its file and row."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_label_that_training_lacks_and_unclear_columns(tmp_path):
     write_parquet(tmp_path / "c.parquet", vector=[[1.0]], other=[[2.0]], label=[2])
     with pytest.raises(DataError, match="several columns can be the inputs; choose one by `inputs`: vector, other"):
         ParquetReader(path=str(tmp_path / "c.parquet")).read()
-    found = ParquetReader(path=str(tmp_path / "c.parquet"), inputs="other").read(to_measure=True)
+    found = ParquetReader(path=str(tmp_path / "c.parquet"), inputs="other").read(to_evaluate=True)
     assert found.train.inputs.tolist() == [[2.0]]
     write_parquet(tmp_path / "d.parquet", text=["words"], label=[0])
     with pytest.raises(DataError, match=r"no column holds pictures .*; there are: text, label"):
@@ -241,7 +241,7 @@ def test_spellings_of_files_and_which_part_is_which(tmp_path):
     assert (raw.validation, raw.notes) == (None, ("no test set: the validation set takes its place",))
     alone = ParquetReader(path=str(one / "train.parquet")).read()
     assert (len(alone.train), len(alone.test)) == (5, 1)
-    assert ParquetReader(path=str(one / "train.parquet")).read(to_measure=True).test is None
+    assert ParquetReader(path=str(one / "train.parquet")).read(to_evaluate=True).test is None
 
 
 def test_saved_data_sets_hold_pictures_and_vectors_as_parquet_does(tmp_path):
@@ -251,10 +251,10 @@ def test_saved_data_sets_hold_pictures_and_vectors_as_parquet_does(tmp_path):
         tmp_path / "pictures", {"img": contents, "label": [0, 1] * 10}, label_names={"label": ["cat", "dog"]}, files=2
     )
     write_saved(tmp_path / "vectors", {"vector": np.eye(20).tolist(), "label": ["a", "b"] * 10})
-    raw = ParquetReader(path=str(tmp_path / "pictures")).read(to_measure=True)
+    raw = ParquetReader(path=str(tmp_path / "pictures")).read(to_evaluate=True)
     np.testing.assert_array_equal(raw.train.inputs.numpy(), pictures.transpose(0, 3, 1, 2))
     assert raw.names == ("cat", "dog")
-    raw = ParquetReader(path=str(tmp_path / "vectors")).read(to_measure=True)
+    raw = ParquetReader(path=str(tmp_path / "vectors")).read(to_evaluate=True)
     np.testing.assert_array_equal(raw.train.inputs.numpy(), np.eye(20))
     found = {kind: fitting_recipe(str(tmp_path / kind)).recipe for kind in ("pictures", "vectors")}
     assert found == {"pictures": "cifar10-small", "vectors": "vectors-mlp"}

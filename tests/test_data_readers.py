@@ -360,7 +360,7 @@ def test_parts_that_the_data_bring_are_used_by_one_rule(kind, tmp_path):
     alone = write_parted(kind, tmp_path / "alone", {"train": 12})
     with pytest.raises(DataError, match=r"`test_fraction` 0\.001 of 12 examples leaves an empty test set"):
         replace(alone, test_fraction=0.001).read()
-    raw = alone.read(to_measure=True)
+    raw = alone.read(to_evaluate=True)
     assert {name: len(part) for name, part in raw.parts.items()} == {"train": 12}
 
 

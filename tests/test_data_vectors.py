@@ -1,4 +1,4 @@
-"""Named arrays in an npz file or a folder of npy files: every fault with array and row."""
+"""Named arrays in an npz file or a folder of npy files: every error with array and row."""
 
 from __future__ import annotations
 

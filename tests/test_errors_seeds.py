@@ -12,7 +12,7 @@ import torch
 
 from labelembed import seeds
 from labelembed.errors import (
-    ArgumentFaults,
+    ArgumentErrors,
     DataError,
     InterruptedTraining,
     LabelEmbedError,
@@ -22,16 +22,16 @@ from labelembed.errors import (
 )
 
 
-def test_argument_faults_are_raised_all_at_once_in_order():
-    faults = ArgumentFaults()
-    faults.require(True, "fine", 1, "must be anything")
-    faults.choice("kind", "full", ("full", "compressed"))
-    faults.raise_if_any()
-    faults.require(False, "rank", 0, "must be >= 1")
-    faults.choice("kind", "compresed", ("full", "compressed"))
-    faults.choice("norm", 3, (1, 2))
+def test_argument_errors_are_raised_all_at_once_in_order():
+    errors = ArgumentErrors()
+    errors.require(True, "fine", 1, "must be anything")
+    errors.choice("kind", "full", ("full", "compressed"))
+    errors.raise_if_any()
+    errors.require(False, "rank", 0, "must be >= 1")
+    errors.choice("kind", "compresed", ("full", "compressed"))
+    errors.choice("norm", 3, (1, 2))
     with pytest.raises(ValueError, match="rank") as caught:
-        faults.raise_if_any()
+        errors.raise_if_any()
     assert str(caught.value).splitlines() == [
         "`rank` must be >= 1, got 0",
         "`kind` must be one of 'full', 'compressed', got 'compresed' (did you mean 'compressed'?)",
@@ -40,15 +40,15 @@ def test_argument_faults_are_raised_all_at_once_in_order():
 
 
 @pytest.mark.parametrize("count", [8, 9, 500])
-def test_many_faults_of_a_recipe_are_at_most_ten_lines_and_all_kept(count):
-    faults = [f"key{index}: wrong" for index in range(count)]
-    error = RecipeError(iter(faults), source="x.yaml")
+def test_many_errors_of_a_recipe_are_at_most_ten_lines_and_all_kept(count):
+    errors = [f"key{index}: wrong" for index in range(count)]
+    error = RecipeError(iter(errors), source="x.yaml")
     lines = str(error).splitlines()
     assert len(lines) <= 10
-    assert lines[0] == f"x.yaml: {count} faults"
-    assert lines[1:9] == [f"  {fault}" for fault in faults[:8]]
+    assert lines[0] == f"x.yaml: {count} errors"
+    assert lines[1:9] == [f"  {error}" for error in errors[:8]]
     assert lines[9:] == ([f"  ... and {count - 8} more"] if count > 8 else [])
-    assert error.faults == faults
+    assert error.errors == errors
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from labelembed.metrics import classification_metrics, fit_temperature
-from tests.naive.measures import naive_negative_log_likelihood
+from tests.naive.metrics import naive_negative_log_likelihood
 
 
 def drawn(seed, *, rows, labels, spread=2.0, temperature=1.0):

@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 from sklearn import metrics as sklearn_metrics
 
 from labelembed.metrics import binned_reliability, classification_metrics, fit_temperature
-from tests.naive.measures import (
+from tests.naive.metrics import (
     naive_brier_score,
     naive_calibration_error,
     naive_negative_log_likelihood,

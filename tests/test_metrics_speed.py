@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labelembed.metrics import area_under_accuracy_curve, epochs_saved, epochs_to_reach
-from tests.naive.measures import naive_area_under_accuracy_curve, naive_epochs_saved, naive_epochs_to_reach
+from tests.naive.metrics import naive_area_under_accuracy_curve, naive_epochs_saved, naive_epochs_to_reach
 
 
 def random_curve(random):

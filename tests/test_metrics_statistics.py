@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from labelembed.metrics import holm, joint_interval, mantel_test, paired_by_seed, paired_comparison, summarise
-from tests.naive.measures import (
+from tests.naive.metrics import (
     naive_holm,
     naive_joint_interval,
     naive_mantel_p,

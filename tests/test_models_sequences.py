@@ -38,7 +38,7 @@ def transformer(**arguments):
     sizes |= {"heads": 4, "encoder_layers": 2, "decoder_layers": 2, "maximum_length": 20}
     with seeded(0, "encoder"):
         model = TransformerSeq2Seq(**sizes | arguments)
-    # Biases start at nothing and normalisation at the identity, where a fault in either would not show.
+    # Biases start at nothing and normalisation at the identity, where an error in either would not show.
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1:
             generator = torch.Generator().manual_seed(len(name))

@@ -1,4 +1,4 @@
-"""What objectives refuse, and how they say it: argument and value, and all faults at once."""
+"""What objectives refuse, and how they say it: argument and value, and all errors at once."""
 
 from __future__ import annotations
 
@@ -176,10 +176,10 @@ def test_an_argument_out_of_range_is_named_with_its_value(name):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_all_faults_are_named_at_once(name):
+def test_all_errors_are_named_at_once(name):
     arguments, messages = {}, []
     for argument, message in EVERYWHERE + REFUSED[name]:
-        # One fault of each argument; vectors are not looked at where the number of labels is none.
+        # One error of each argument; vectors are not looked at where the number of labels is none.
         if not arguments.keys() & argument.keys() and "num_labels" not in argument:
             arguments |= argument
             messages.append(message)

@@ -182,7 +182,7 @@ def test_made_examples_are_right_wrong_confident_and_ignored(case):
     counts = labels != -100
     layer = getattr(objective, "auxiliary", None) or objective.logits
     right = int((layer(hidden).argmax(dim=1) == labels).sum())
-    # Of 1, 2, 4 and 8 the reciprocal is exact in any precision, and hides faults.
+    # Of 1, 2, 4 and 8 the reciprocal is exact in any precision, and hides errors.
     assert (int(counts.sum()), right) == (10, 7)
     if getattr(objective, "auxiliary", None) is not None:
         assert objective(hidden, labels).hinge > 0

@@ -92,7 +92,7 @@ def test_teacher_of_other_labels_or_inputs_is_refused_with_both(teacher, tmp_pat
     (changed / "environment.json").write_text(json.dumps(about))
     with pytest.raises(RecipeError) as caught:
         train(distilled(changed), tmp_path / "run")
-    assert caught.value.faults == [
+    assert caught.value.errors == [
         f"objective.teacher: {changed} was trained on the labels (10, number 3 is 'three'), "
         "the data have 10, number 3 is '3'"
     ]
@@ -101,7 +101,7 @@ def test_teacher_of_other_labels_or_inputs_is_refused_with_both(teacher, tmp_pat
     (changed / "environment.json").write_text(json.dumps(about))
     with pytest.raises(RecipeError) as caught:
         train(distilled(changed), tmp_path / "run")
-    assert caught.value.faults == [
+    assert caught.value.errors == [
         f"objective.teacher: {changed} was trained on inputs [1, 4, 16], the data have [1, 8, 8]"
     ]
     assert not (tmp_path / "run" / "recipe.yaml").exists()
@@ -139,14 +139,14 @@ def test_what_a_begin_that_failed_left_is_not_taken_for_the_runs_own(teacher, tm
     assert RunFolder(tmp_path / "run").state() == "finished"
 
 
-def test_missing_teacher_is_a_fault_of_the_recipe():
+def test_missing_teacher_is_an_error_of_the_recipe():
     with pytest.raises(RecipeError, match=r"objective\.teacher: missing; name the folder of a finished run"):
         small_recipe(objective={"name": "distillation"})
     with pytest.raises(RecipeError, match=r"objective\.embedding: missing; name a saved geometry, or 'text'"):
         small_recipe(objective={"name": "static_labels"})
     with pytest.raises(RecipeError) as caught:
         small_recipe(objective={"name": "static_labels", "embedding": "text", "delta": -1, "loss": "hubr"})
-    assert len(caught.value.faults) == 2
+    assert len(caught.value.errors) == 2
 
 
 # ------------------------------------------------------------------------------------- a geometry, static labels

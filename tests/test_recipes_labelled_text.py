@@ -231,7 +231,7 @@ def test_a_run_that_lost_its_end_finds_the_same_words_again(tmp_path):
 def test_what_does_not_go_together_is_refused(recipe, setting, message):
     with pytest.raises(RecipeError) as caught:
         load_recipe(recipe, data=None if recipe == "digits-mlp" else "reviews.csv", settings=[setting])
-    assert any(message in fault for fault in caught.value.faults), caught.value.faults
+    assert any(message in error for error in caught.value.errors), caught.value.errors
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,10 @@ def written(text, name="my.yaml"):
     return name
 
 
-def settings_faults(*settings, recipe="digits-mlp"):
+def settings_errors(*settings, recipe="digits-mlp"):
     with pytest.raises(RecipeError) as caught:
         load_recipe(recipe, settings=settings)
-    return caught.value.faults
+    return caught.value.errors
 
 
 def loaded(*settings, recipe="digits-mlp", **options):
@@ -182,7 +182,7 @@ def test_the_last_of_two_settings_holds():
 
 
 @pytest.mark.parametrize(
-    ("setting", "fault"),
+    ("setting", "error"),
     [
         *(
             (setting, f"{setting!r}: must be key.key=value, for instance optimizer.learning_rate=0.01")
@@ -200,13 +200,13 @@ def test_the_last_of_two_settings_holds():
         ("epochs=3 # three\n---\n4", "epochs: '3 # three\\n---\\n4' cannot be read: line 2, column 1: "),
     ],
 )
-def test_setting_that_is_none_is_refused(setting, fault):
-    (found,) = settings_faults(setting)
-    assert found.startswith(fault)
+def test_setting_that_is_none_is_refused(setting, error):
+    (found,) = settings_errors(setting)
+    assert found.startswith(error)
 
 
-def test_faults_of_settings_and_recipe_are_told_together():
-    assert settings_faults("epochs", "model.dropout=2", "objective.temperture=3", "=1") == [
+def test_errors_of_settings_and_recipe_are_told_together():
+    assert settings_errors("epochs", "model.dropout=2", "objective.temperture=3", "=1") == [
         "'epochs': must be key.key=value, for instance optimizer.learning_rate=0.01",
         "'=1': must be key.key=value, for instance optimizer.learning_rate=0.01",
         "model.dropout: must be in [0, 1), got 2.0",
@@ -226,10 +226,10 @@ def test_another_objective_drops_the_arguments_of_the_old_one_and_says_so(order)
     assert said[1:] == []  # the whole objective was given
     # the same objective keeps them, an unknown one is refused as ever
     assert loaded("objective.name=label_embedding", recipe=path, say=said.append).objective["temperature"] == 3
-    (fault,) = settings_faults("objective.name=one_hat", recipe=path)
-    assert fault.startswith("objective.name: unknown objective 'one_hat' (did you mean 'one_hot'?)")
-    (fault,) = settings_faults("objective.name=label_smoothing", "objective.temperature=2", recipe=path)
-    assert fault.startswith("objective.temperature: unknown key of 'label_smoothing'")
+    (error,) = settings_errors("objective.name=one_hat", recipe=path)
+    assert error.startswith("objective.name: unknown objective 'one_hat' (did you mean 'one_hot'?)")
+    (error,) = settings_errors("objective.name=label_smoothing", "objective.temperature=2", recipe=path)
+    assert error.startswith("objective.temperature: unknown key of 'label_smoothing'")
     assert len(said) == 1
 
 

@@ -43,10 +43,10 @@ def with_changes(*changes):
     return values
 
 
-def faults_of(*changes):
+def errors_of(*changes):
     with pytest.raises(RecipeError) as caught:
         parse_recipe(with_changes(*changes), source="test")
-    return caught.value.faults
+    return caught.value.errors
 
 
 # ---------------------------------------------------------------------------------------------- what is filled in
@@ -102,18 +102,18 @@ def test_every_key_of_every_block_is_described():
     ],
 )
 def test_unknown_key_names_the_nearest_at_every_level(key, of, near):
-    assert f"{key}: unknown key{of} (did you mean {near!r}?)" in faults_of((key, 3))
+    assert f"{key}: unknown key{of} (did you mean {near!r}?)" in errors_of((key, 3))
 
 
 def test_unknown_key_with_no_near_one_lists_what_there_is():
     # what the run supplies is no key
-    assert faults_of(("objective.num_labels", 3)) == [
+    assert errors_of(("objective.num_labels", 3)) == [
         "objective.num_labels: unknown key of 'one_hot'; its keys: impl, weight, bias"
     ]
-    assert faults_of(("data", {"name": "idx"})) == ["data.path: missing; give it with --data PATH"]
-    assert faults_of(("objective.zzz", 1)) == ["objective.zzz: unknown key of 'one_hot'; its keys: impl, weight, bias"]
-    assert faults_of(("selection.zzz", 1)) == ["selection.zzz: unknown key; there are: by, patience"]
-    assert faults_of(("data.zzz", 1)) == [
+    assert errors_of(("data", {"name": "idx"})) == ["data.path: missing; give it with --data PATH"]
+    assert errors_of(("objective.zzz", 1)) == ["objective.zzz: unknown key of 'one_hot'; its keys: impl, weight, bias"]
+    assert errors_of(("selection.zzz", 1)) == ["selection.zzz: unknown key; there are: by, patience"]
+    assert errors_of(("data.zzz", 1)) == [
         "data.zzz: unknown key of 'digits'; its keys: test_fraction, validation, train_examples, scaling, "
         "augmentation, cutout, mixing, mixing_alpha"
     ]
@@ -129,7 +129,7 @@ def test_key_that_is_no_text_is_refused(key):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "fault"),
+    ("kind", "name", "error"),
     [
         ("objective", "one_ht", "unknown objective 'one_ht' (did you mean 'one_hot'?); there are: "),
         ("model", "lstm", "unknown model 'lstm'; there are: attention_lstm, bag_of_words, cnn, "),
@@ -137,15 +137,15 @@ def test_key_that_is_no_text_is_refused(key):
         ("objective", {"one_hot": 1}, f"must be one of {THERE}, got {{'one_hot': 1}}"),
     ],
 )
-def test_unknown_name_is_refused(kind, name, fault):
-    (found,) = faults_of((f"{kind}.name", name))
-    assert found.startswith(f"{kind}.name: {fault}")
+def test_unknown_name_is_refused(kind, name, error):
+    (found,) = errors_of((f"{kind}.name", name))
+    assert found.startswith(f"{kind}.name: {error}")
 
 
 def test_missing_parts_are_all_named():
     with pytest.raises(RecipeError) as caught:
         parse_recipe({"objective": {}}, source="test")
-    assert caught.value.faults == [
+    assert caught.value.errors == [
         f"objective.name: missing; there are: {THERE}",
         "data: missing",
         "model: missing",
@@ -184,7 +184,7 @@ def test_recipe_that_is_no_mapping_is_refused(values):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "fault"),
+    ("key", "value", "error"),
     [
         ("epochs", "many", "must be a whole number, got 'many'"),
         ("epochs", 2.5, "must be a whole number, got 2.5"),
@@ -244,16 +244,16 @@ def test_recipe_that_is_no_mapping_is_refused(values):
         ("comparison.baseline", 3, "must be a text, got 3"),
     ],
 )
-def test_wrong_value_is_refused_in_plain_words(key, value, fault):
+def test_wrong_value_is_refused_in_plain_words(key, value, error):
     changes = [(key, value)]
     kind = key.split(".")[0]
     if kind in ("optimizer", "schedule"):
         changes.insert(0, (f"{kind}.name", {"optimizer": "adam", "schedule": "constant"}[kind]))
-    assert faults_of(*changes) == [f"{key}: {fault}"]
+    assert errors_of(*changes) == [f"{key}: {error}"]
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "fault"),
+    ("key", "value", "error"),
     [
         ("temperature", "1e400", "must be a finite number, got '1e400'"),
         ("confidence_limit", 1.5, "must be in [0, 1], got 1.5"),
@@ -269,8 +269,8 @@ def test_wrong_value_is_refused_in_plain_words(key, value, fault):
         ("embedding", 3, "must be 'full' or 'compressed' or a text, got 3"),
     ],
 )
-def test_label_embedding_values_are_checked(key, value, fault):
-    assert faults_of(("objective", {"name": "label_embedding", key: value})) == [f"objective.{key}: {fault}"]
+def test_label_embedding_values_are_checked(key, value, error):
+    assert errors_of(("objective", {"name": "label_embedding", key: value})) == [f"objective.{key}: {error}"]
 
 
 @pytest.mark.parametrize(("steps", "wanted"), [(8, 8), (0.4, 0.4), ("1e-3", 1e-3)])
@@ -281,20 +281,20 @@ def test_numbers_keep_their_kind_and_yamls_1e3_is_one(steps, wanted):
 
 
 def test_network_that_no_memory_holds_is_refused():
-    (fault,) = faults_of(("model.hidden_sizes", [2**31 - 1, 2**31 - 1, 2**31 - 1]))
-    assert fault.startswith("model: cannot be built")
-    assert len(fault) < 200
+    (error,) = errors_of(("model.hidden_sizes", [2**31 - 1, 2**31 - 1, 2**31 - 1]))
+    assert error.startswith("model: cannot be built")
+    assert len(error) < 200
 
 
 def test_value_in_a_message_is_cut():
     for value in ("x" * 10_000, list(range(10_000)), 16**5000):
-        (fault,) = faults_of(("epochs", value))
-        assert len(fault) < 130
+        (error,) = errors_of(("epochs", value))
+        assert len(error) < 130
 
 
 def test_selection_by_validation_needs_validation_rows():
-    (fault,) = faults_of(("selection.by", "validation_nll"))
-    assert fault == (
+    (error,) = errors_of(("selection.by", "validation_nll"))
+    assert error == (
         "selection.by: 'validation_nll' needs validation examples; set data.validation, "
         "for instance --set data.validation.fraction=0.1"
     )
@@ -305,8 +305,8 @@ def test_selection_by_validation_needs_validation_rows():
 # --------------------------------------------------------------------------------------------- several at once
 
 
-def test_faults_of_every_kind_are_told_together():
-    assert faults_of(
+def test_errors_of_every_kind_are_told_together():
+    assert errors_of(
         ("epochs", 0),
         ("bach_size", 3),
         ("model.dropout", 2),
@@ -324,9 +324,9 @@ def test_faults_of_every_kind_are_told_together():
     ]
 
 
-def test_several_faults_of_one_block_are_told_together():
+def test_several_errors_of_one_block_are_told_together():
     block = {"name": "label_embedding", "tempreture": 1, "rank": "x", "confidence_limit": 2}
-    assert faults_of(("objective", block)) == [
+    assert errors_of(("objective", block)) == [
         "objective.rank: must be a whole number, got 'x'",
         "objective.tempreture: unknown key of 'label_embedding' (did you mean 'temperature'?)",
         "objective.confidence_limit: must be in [0, 1], got 2.0",
@@ -334,10 +334,10 @@ def test_several_faults_of_one_block_are_told_together():
 
 
 @pytest.mark.parametrize("count", [8, 11])
-def test_more_than_eight_faults_are_cut_with_a_count(count):
+def test_more_than_eight_errors_are_cut_with_a_count(count):
     with pytest.raises(RecipeError) as caught:
         parse_recipe(with_changes(*((f"wrong_{number}", number) for number in range(count))), source="my.yaml")
-    assert len(caught.value.faults) == count
+    assert len(caught.value.errors) == count
     heading, *lines = str(caught.value).splitlines()
-    assert heading == f"my.yaml: {count} faults"
+    assert heading == f"my.yaml: {count} errors"
     assert lines[8:] == ([] if count == 8 else ["  ... and 3 more"])

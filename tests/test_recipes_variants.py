@@ -69,7 +69,7 @@ def plan(*, objectives=None, seeds=None, baseline=None, settings=()):
     return plan_comparison(recipe, name, Path("out"), objectives=objectives, seeds=seeds, baseline=baseline)
 
 
-def plan_fault(**options):
+def plan_error(**options):
     with pytest.raises(RecipeError) as caught:
         plan(**options)
     return str(caught.value)
@@ -118,13 +118,13 @@ def test_files_of_one_name_are_two_variants():
     ],
 )
 def test_wrong_variants_are_refused_by_name(objectives, message):
-    assert plan_fault(objectives=objectives) == message
+    assert plan_error(objectives=objectives) == message
 
 
-def test_faults_of_several_variants_are_told_together():
-    message = plan_fault(objectives="one_ht,label_smoothing:smoothing=2:bais=1,one_hot,one_hot")
+def test_errors_of_several_variants_are_told_together():
+    message = plan_error(objectives="one_ht,label_smoothing:smoothing=2:bais=1,one_hot,one_hot")
     assert message.splitlines() == [
-        "--objectives: 4 faults",
+        "--objectives: 4 errors",
         "  one_ht: objective.name: unknown objective 'one_ht' (did you mean 'one_hot'?); there are: "
         + ", ".join(sorted(OBJECTIVES)),
         "  label_smoothing smoothing=2 bais=1: objective.bais: unknown key of 'label_smoothing' (did you mean 'bias'?)",
@@ -133,10 +133,10 @@ def test_faults_of_several_variants_are_told_together():
     ]
 
 
-def test_faulty_variants_of_a_recipe_are_named_by_their_key():
-    faulty = plan_fault(settings=["comparison.objectives=[{smoothing: 1}, one_hot]"])
+def test_invalid_variants_of_a_recipe_are_named_by_their_key():
+    faulty = plan_error(settings=["comparison.objectives=[{smoothing: 1}, one_hot]"])
     assert faulty.startswith("comparison.objectives: ? smoothing=1: objective.name: missing; there are: ")
-    assert plan_fault(settings=["comparison.objectives=['a=3']"]).startswith(
+    assert plan_error(settings=["comparison.objectives=['a=3']"]).startswith(
         "comparison.objectives: 'a=3' must be name"
     )
 
@@ -164,14 +164,14 @@ def test_baseline_is_a_variant_or_its_objective(objectives, baseline, name):
 
 def test_ambiguous_or_unknown_baseline_lists_the_variants():
     listed = "one_hot, label_smoothing smoothing=0.2, label_smoothing smoothing=0.4"
-    assert plan_fault(objectives=THREE, baseline="label_smoothing") == (
+    assert plan_error(objectives=THREE, baseline="label_smoothing") == (
         f"--baseline: 'label_smoothing' stands for more than one of the variants: {listed}"
     )
-    assert plan_fault(objectives=THREE, baseline="one_hott") == (
+    assert plan_error(objectives=THREE, baseline="one_hott") == (
         f"--baseline: 'one_hott' is none of the variants (did you mean 'one_hot'?): {listed}"
     )
-    assert plan_fault(baseline="").startswith("--baseline: '' must be name or name:key=value")
-    assert plan_fault(settings=["comparison.baseline=x"]).startswith("comparison.baseline: 'x' is none of the variants")
+    assert plan_error(baseline="").startswith("--baseline: '' must be name or name:key=value")
+    assert plan_error(settings=["comparison.baseline=x"]).startswith("comparison.baseline: 'x' is none of the variants")
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_ambiguous_or_unknown_baseline_lists_the_variants():
     ],
 )
 def test_wrong_seeds_are_refused(given, message):
-    assert plan_fault(seeds=given).startswith(f"--seeds: {message}")
+    assert plan_error(seeds=given).startswith(f"--seeds: {message}")
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,13 @@ def written(text, name="my.yaml"):
     return name
 
 
-def fault_of(text):
-    """The one fault of a recipe file."""
+def error_of(text):
+    """The one error of a recipe file."""
     with pytest.raises(RecipeError) as caught:
         load_recipe(written(text))
-    (fault,) = caught.value.faults
+    (error,) = caught.value.errors
     assert caught.value.source == "my.yaml"
-    return fault
+    return error
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_recipe_is_any_file_that_is_there(suffix):
 )
 def test_yaml_that_is_no_mapping(text, found):
     expected = f"must be a mapping with data, model, objective, ...; got {found}; `labelembed init` writes one"
-    assert fault_of(text) == expected
+    assert error_of(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -94,14 +94,14 @@ def test_yaml_that_is_no_mapping(text, found):
     ],
 )
 def test_invalid_yaml_is_refused_with_its_place(text, where):
-    fault = fault_of(text)
-    assert fault.startswith(where)
-    assert "\n" not in fault
+    error = error_of(text)
+    assert error.startswith(where)
+    assert "\n" not in error
 
 
 @pytest.mark.parametrize("content", [b"epochs: \xff\xfe\n", "epochs: 3".encode("utf-16")])
 def test_file_that_is_no_utf8(content):
-    assert fault_of(content).startswith("cannot be read ('utf-8' codec can't decode byte")
+    assert error_of(content).startswith("cannot be read ('utf-8' codec can't decode byte")
 
 
 def test_huge_file_is_refused_without_being_read():
@@ -115,12 +115,12 @@ def test_huge_file_is_refused_without_being_read():
 
 @pytest.mark.parametrize("text", ["[" * 3000, "{a: " * 3000, "- " * 3000 + "a", "a: " + "[" * 3000])
 def test_deep_nesting_is_refused(text):
-    assert fault_of(text) == "nested too deeply"
+    assert error_of(text) == "nested too deeply"
 
 
 @pytest.mark.parametrize("text", ["x: 1\na: &a\n  b: {c: *a}\n", "x: 1\na: &a {x: 1}\nb: {<<: *a}\n"])
 def test_references_are_refused_with_their_place(text):
-    assert "no valid YAML (references are not allowed; write the value out)" in fault_of(text)
+    assert "no valid YAML (references are not allowed; write the value out)" in error_of(text)
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_references_are_refused_with_their_place(text):
     ],
 )
 def test_python_tags_are_refused_and_not_executed(value, tmp_path):
-    fault = fault_of(f"{SMALLEST}x: {value}")
-    assert re.fullmatch(r"line 6, column 4: no valid YAML \(the tag '.*' is not allowed\)", fault)
+    error = error_of(f"{SMALLEST}x: {value}")
+    assert re.fullmatch(r"line 6, column 4: no valid YAML \(the tag '.*' is not allowed\)", error)
     with pytest.raises(RecipeError, match="is not allowed"):
         load_recipe("digits-mlp", settings=[f"objective.temperature={value}"])
     with pytest.raises(RecipeError, match="is not allowed"):

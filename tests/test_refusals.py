@@ -1,4 +1,4 @@
-"""What networks, search, optimisers and schedules refuse: argument and value, and all faults at once.
+"""What networks, search, optimisers and schedules refuse: argument and value, and all errors at once.
 
 What objectives refuse stands in `test_objectives_arguments.py`, what a recipe may not hold in `reliability/`.
 """

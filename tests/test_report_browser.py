@@ -162,11 +162,11 @@ def test_curves_toggle_change_scale_and_read_out(browser, usual):
         pictures.append(page.evaluate(drawn))
         page.check("#curves-log")
         pictures.append(page.evaluate(drawn))
-        page.select_option("#curves-measure", label="training term total")
+        page.select_option("#curves-metric", label="training term total")
         pictures.append(page.evaluate(drawn))
         assert len(set(pictures)) == 4
         page.click("#curves-toggles button >> nth=2")
-        page.select_option("#curves-measure", label="test error")
+        page.select_option("#curves-metric", label="test error")
         page.focus("#curves-plot")
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowRight")

@@ -19,22 +19,22 @@ from tests.made_runs import (
     journal_lines,
     make_comparison,
     make_run,
-    measures,
+    metrics,
     run_path,
 )
 
 CALIBRATED = {
     "temperature": 0.5,
-    "validation": measures(0.1, nll=0.2),
-    "test": measures(0.2, nll=0.25) | {"calibration_error": 0.031},
+    "validation": metrics(0.1, nll=0.2),
+    "test": metrics(0.2, nll=0.25) | {"calibration_error": 0.031},
 }
 
 
 def made_run(path, **more):
     how = {
         "objective": {"name": "label_embedding", "temperature": 3},
-        "test": measures(0.2, nll=0.7),
-        "validation": measures(0.1),
+        "test": metrics(0.2, nll=0.7),
+        "validation": metrics(0.1),
         "journal": journal_lines([0.3, 0.2]),
         "geometry": embedding_geometry(["0", "1", "2", "3"]),
         "calibrated": CALIBRATED,
@@ -96,7 +96,7 @@ def test_the_header_is_that_of_a_model_card(tmp_path):
 
 
 def test_numbers_have_the_digits_of_the_tables(tmp_path):
-    test = measures(1 - 0.7424999999999999, nll=0.69314718) | {"calibration_error": 0.0123456}
+    test = metrics(1 - 0.7424999999999999, nll=0.69314718) | {"calibration_error": 0.0123456}
     header = header_of(model_card(made_run(tmp_path / "run", test=test).path))
     found = {one["type"]: one["value"] for one in header["model-index"][0]["results"][0]["metrics"]}
     assert found == {"accuracy": 0.7425, "nll": 0.693, "calibration_error": 0.012}
@@ -146,7 +146,7 @@ def test_the_card_of_a_comparisons_run_has_the_measures_over_its_seeds(tmp_path)
     assert "Its arguments were chosen" not in card
     file = tmp_path / "c" / "comparison.json"
     entry = {"name": "label_smoothing", "space": {"objective.smoothing": "0.02 to 0.9"}, "trials": 7}
-    tuning = {"measure": "validation error", "trials": 7, "seeds": [1000], "variants": [entry]}
+    tuning = {"metric": "validation error", "trials": 7, "seeds": [1000], "variants": [entry]}
     file.write_text(json.dumps(json.loads(file.read_text()) | {"tuning": tuning}))
     card = model_card(run_path(tmp_path / "c", "label_smoothing", 1))
     assert "chosen on validation examples by 7 trials over smoothing: 0.02 to 0.9" in card

@@ -14,12 +14,12 @@ from labelembed.errors import RunFolderError
 from labelembed.geometry import LabelMap
 from labelembed.report import comparison_rows, load_comparison
 from labelembed.report.catalogue import FIGURES, draw_figure
-from labelembed.report.curves import CurveMeasure, curve_measures, curve_sketch
+from labelembed.report.curves import CurveMetric, curve_metrics, curve_sketch
 from labelembed.report.forest import forest_plot, forest_sketch
 from labelembed.report.label_figures import dendrogram, label_map
 from tests.made_cli import call, succeed
 from tests.made_evidence import leave_errors, leave_examples, leave_sentences
-from tests.made_runs import embedding_geometry, journal_lines, make_comparison, make_run, measures, run_path
+from tests.made_runs import embedding_geometry, journal_lines, make_comparison, make_run, metrics, run_path
 
 EMBEDDING = "label_embedding preset=paper"
 NAMES = ("cat", "dog", "horse", "car", "bus")
@@ -47,12 +47,12 @@ def test_every_figure_is_drawn(folder, tmp_path, name):
 
 
 def test_a_paper_gets_pdf_in_the_width_of_a_column(folder, tmp_path):
-    path = draw_figure("curves", folder, tmp_path / "curves.pdf", width=3.25, measure="train-output", log=True)
+    path = draw_figure("curves", folder, tmp_path / "curves.pdf", width=3.25, metric="train-output", log=True)
     content = path.read_bytes()
     assert content.startswith(b"%PDF")
     assert b"/MediaBox [ 0 0 234 " in content  # 3.25 inches of 72 points
     assert (
-        draw_figure("curves", folder, tmp_path / "again.pdf", width=3.25, measure="train-output", log=True).read_bytes()
+        draw_figure("curves", folder, tmp_path / "again.pdf", width=3.25, metric="train-output", log=True).read_bytes()
         == content
     )
     assert draw_figure("forest", folder, tmp_path / "forest.png").read_bytes().startswith(b"\x89PNG")
@@ -87,8 +87,8 @@ def test_what_cannot_be_drawn_is_said(folder, tmp_path):
             draw_figure(name, tmp_path / "plain", tmp_path / "figure.pdf")
     with pytest.raises(RunFolderError, match=r"\.pdf, \.svg, \.png"):
         draw_figure("forest", folder, tmp_path / "forest.jpg")
-    with pytest.raises(RunFolderError, match=r"--measure: no curves of 'test-eror' \(did you mean 'test-error'"):
-        draw_figure("curves", folder, tmp_path / "curves.pdf", measure="test-eror")
+    with pytest.raises(RunFolderError, match=r"--metric: no curves of 'test-eror' \(did you mean 'test-error'"):
+        draw_figure("curves", folder, tmp_path / "curves.pdf", metric="test-eror")
     with pytest.raises(RunFolderError, match=r"--variant: 'label_embeding' is none of"):
         draw_figure("heatmap", folder, tmp_path / "map.pdf", variant="label_embeding")
     assert not (tmp_path / "curves.pdf").exists()
@@ -102,10 +102,10 @@ def test_command_writes_figures(folder, tmp_path, monkeypatch):
 
 def test_curves_are_of_what_is_ever_other_than_zero(folder):
     comparison = load_comparison(folder)
-    keys = [measure.key for measure in curve_measures(comparison)]
+    keys = [metric.key for metric in curve_metrics(comparison)]
     assert keys[:2] == ["test-error", "validation-error"]
     assert keys[-2:] == ["train-total", "train-output"]
-    assert curve_sketch(comparison, CurveMeasure("train", "hinge")) is None
+    assert curve_sketch(comparison, CurveMetric("train", "hinge")) is None
 
 
 def test_tree_and_map_have_their_numbers():
@@ -168,5 +168,5 @@ def test_the_thin_bar_is_spoken_of_only_where_there_is_one(tmp_path):
 
 
 def test_nothing_compared_gives_no_plot(tmp_path):
-    run = make_run(tmp_path / "run", test=measures(0.1), journal=journal_lines([0.1]))
+    run = make_run(tmp_path / "run", test=metrics(0.1), journal=journal_lines([0.1]))
     assert forest_plot(load_comparison(run.path)) == ""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from labelembed.report import curves, load_comparison, verdict, write_report
-from labelembed.report.curves import CurveMeasure, curve_data, curve_sketch
+from labelembed.report.curves import CurveMetric, curve_data, curve_sketch
 from labelembed.report.drawing import line_style, series_number
 from labelembed.report.ranking import MOST_NAMED, best_method, by_weight, drawn_variants, series_positions
 from tests.made_evidence import leave_errors
@@ -44,7 +44,7 @@ def test_of_many_variants_the_method_the_baseline_and_the_best_are_drawn(tmp_pat
     comparison = load_comparison(_many(tmp_path, 20))
     names = [variant.name for variant in comparison.variants]
     order = [variant.name for variant in by_weight(comparison)]
-    errors = {variant.name: next(iter(variant.measures("test", "error").values())) for variant in comparison.variants}
+    errors = {variant.name: next(iter(variant.metrics("test", "error").values())) for variant in comparison.variants}
     assert order[:2] == [BEST, "one_hot"]
     assert order[2:] == sorted(set(names) - {BEST, "one_hot"}, key=errors.get)
     drawn = [variant.name for variant in drawn_variants(comparison)]
@@ -65,36 +65,36 @@ def test_of_a_few_variants_all_are_drawn_in_the_order_asked_for(tmp_path):
 
 def test_the_chart_has_the_numbers_of_every_run(tmp_path):
     comparison = load_comparison(_many(tmp_path, 20))
-    measures = [CurveMeasure("test", "error"), CurveMeasure("train", "total")]
-    data = curve_data(comparison, measures)
+    metrics = [CurveMetric("test", "error"), CurveMetric("train", "total")]
+    data = curve_data(comparison, metrics)
     assert sum(series["shown"] for series in data["series"]) == MOST_NAMED
     assert data["every"] == 1
     unpacked = _unpacked(data)
     assert unpacked["epochs"] == list(range(1, 11))
-    for variant, runs in zip(comparison.variants, unpacked["measures"][0]["runs"], strict=True):
+    for variant, runs in zip(comparison.variants, unpacked["metrics"][0]["runs"], strict=True):
         assert runs[0] == pytest.approx(variant.runs[0].curve("test", "error").tolist(), rel=5e-6)
 
 
 def test_of_too_many_numbers_the_last_of_every_few_epochs_is_there(tmp_path, monkeypatch):
     comparison = load_comparison(_many(tmp_path, 4, epochs=10))
     monkeypatch.setattr(curves, "_MOST_NUMBERS", 15)
-    data = curve_data(comparison, [CurveMeasure("test", "error")])
+    data = curve_data(comparison, [CurveMetric("test", "error")])
     unpacked = _unpacked(data)
     assert data["every"] == 3
     assert unpacked["epochs"] == [1, 4, 7, 10]
     curve = comparison.variants[0].runs[0].curve("test", "error")
-    assert unpacked["measures"][0]["runs"][0][0] == pytest.approx(curve[[0, 3, 6, 9]].tolist(), rel=5e-6)
+    assert unpacked["metrics"][0]["runs"][0][0] == pytest.approx(curve[[0, 3, 6, 9]].tolist(), rel=5e-6)
 
 
 def test_curves_are_drawn_as_shades_where_lines_would_be_too_many(tmp_path):
     comparison = load_comparison(_many(tmp_path, 20))
-    sketch = curve_sketch(comparison, CurveMeasure("test", "error"))
+    sketch = curve_sketch(comparison, CurveMetric("test", "error"))
     assert "Drawn are 12 of 20 variants, the best and the baseline; the 8 others" in sketch.caption
     assert 'id="curves-test-error-FillBetweenPolyCollection' not in sketch.inline_svg()
     lines = load_comparison(_many(tmp_path / "lines", 3, seeds=4))
-    assert curve_sketch(lines, CurveMeasure("test", "nll")).caption.startswith("Each run light")
+    assert curve_sketch(lines, CurveMetric("test", "nll")).caption.startswith("Each run light")
     long = load_comparison(_many(tmp_path / "long", 3, seeds=4, epochs=300))
-    sketch = curve_sketch(long, CurveMeasure("test", "nll"))
+    sketch = curve_sketch(long, CurveMetric("test", "nll"))
     assert sketch.caption.startswith("The mean over seeds, shaded from the lowest to the highest run")
     assert sketch.inline_svg().count('id="curves-test-nll-FillBetweenPolyCollection') == 3
 

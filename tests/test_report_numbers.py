@@ -22,7 +22,7 @@ from labelembed.report import (
     write_report,
     write_runs_csv,
 )
-from labelembed.report.columns import ALL_MEASURES
+from labelembed.report.columns import ALL_METRICS
 from labelembed.report.table import run_speed
 from labelembed.report.table_texts import latex_text, markdown_text
 from labelembed.report.tables import report_tables
@@ -36,7 +36,7 @@ from tests.made_runs import (
     journal_lines,
     make_comparison,
     make_run,
-    measures,
+    metrics,
     run_path,
 )
 
@@ -76,7 +76,7 @@ def _change(folder, name, seed, **changes):
 
 
 def test_means_and_deviations_are_those_worked_by_hand(tmp_path):
-    one_hot, smoothing, _ = (row.measures for row in _rows(tmp_path))
+    one_hot, smoothing, _ = (row.metrics for row in _rows(tmp_path))
     # 1.26 / 6; squares of the deviations from 0.21: 1, 1, 0, 4, 4, 0 in units of 1e-4
     assert one_hot["test_error"] == (pytest.approx(0.21, **EXACT), pytest.approx(math.sqrt(10e-4 / 5), **EXACT), 6)
     # 1.14 / 6 = 0.19; deviations -1, 0, 1, -2, 1, 1
@@ -121,8 +121,8 @@ def test_temperature_and_topk_have_means_and_paired_differences_each_a_family_fo
             after = test | {"nll": 0.5 + (name == "b") * 0.1, "calibration_error": 0.02}
             _change(tmp_path, name, seed, test=test, temperature=2.0, calibrated={"temperature": 2.0, "test": after})
     rows = comparison_rows(load_comparison(tmp_path))
-    assert rows[1].measures["calibrated_nll"].mean == pytest.approx(0.6)
-    assert rows[1].measures["temperature"].mean == 2.0
+    assert rows[1].metrics["calibrated_nll"].mean == pytest.approx(0.6)
+    assert rows[1].metrics["temperature"].mean == 2.0
     assert [row.differences["calibrated_nll"].p_holm for row in rows[1:]] == [2 * 2 / 64, 1.0]
     assert [row.differences["error"].p_holm for row in rows[1:]] == [2 * 2 / 64] * 2
     assert rows[1].differences["top5_error"].difference == 0
@@ -141,7 +141,7 @@ def test_a_missing_or_extreme_temperature_is_named(tmp_path):
     assert any(note.startswith("No temperature was fitted") for note in table_notes(rows))
     assert "→" not in _printed(rows)
     make_comparison(tmp_path / "some", {"one_hot": {0: 0.1, 1: 0.2}})
-    after = {"temperature": 20.5, "test": measures(0.1)}
+    after = {"temperature": 20.5, "test": metrics(0.1)}
     _change(tmp_path / "some", "one_hot", 0, temperature=20.5, calibrated=after)
     note = table_notes(comparison_rows(load_comparison(tmp_path / "some")))[1]
     assert "Not all runs have one: one_hot (1 of 2)." in note
@@ -164,8 +164,8 @@ def _with_curves(path, curves=CURVES, *, test=0.9, validation=True):
                 run_path(path, name, seed),
                 seed=seed,
                 objective={"name": name},
-                test=measures(0.1),
-                validation=measures(0.1) if validation else None,
+                test=metrics(0.1),
+                validation=metrics(0.1) if validation else None,
                 journal=journal_lines([test] * len(errors), errors if validation else [None] * len(errors)),
             )
     return path
@@ -174,7 +174,7 @@ def _with_curves(path, curves=CURVES, *, test=0.9, validation=True):
 def test_speed_is_of_the_validation_examples_and_as_worked_by_hand(tmp_path):
     comparison = load_comparison(_with_curves(tmp_path))
     rows = comparison_rows(comparison)
-    one_hot, ours = (row.measures for row in rows)
+    one_hot, ours = (row.metrics for row in rows)
     assert (rows[1].split, rows[1].speed_split) == ("test", "validation")
     # accuracies 0.6 0.8 0.9 0.8, and twice 0.6 0.7 0.8 0.8
     assert ours["auac"].mean == pytest.approx((0.775 + 0.725 + 0.725) / 3, **EXACT)
@@ -202,9 +202,9 @@ def test_speed_is_of_the_validation_examples_and_as_worked_by_hand(tmp_path):
 def test_never_reached_gaps_and_unequal_lengths_are_counted_and_named(tmp_path):
     curves = {"one_hot": CURVES["one_hot"], "label_embedding": {0: [0.6], 1: [0.5, float("nan"), 0.3], 2: [0.6]}}
     rows = comparison_rows(load_comparison(_with_curves(tmp_path, curves)))
-    assert "epochs_saved" not in rows[1].measures
+    assert "epochs_saved" not in rows[1].metrics
     assert (rows[1].reached, rows[1].reachable, rows[1].epochs, rows[1].gaps) == (0, 3, (1, 3), (1,))
-    assert rows[1].measures["auac"].n == 2
+    assert rows[1].metrics["auac"].n == 2
     assert "never" in _printed(rows)
     assert any("from 1 to 4 epochs" in note for note in table_notes(rows))
     assert any("gap in the curve" in note and "label_embedding, seed 1" in note for note in table_notes(rows))
@@ -212,11 +212,11 @@ def test_never_reached_gaps_and_unequal_lengths_are_counted_and_named(tmp_path):
 
 def test_without_a_validation_set_speed_is_of_the_test_examples_or_none_is_told_and_why(tmp_path):
     rows = comparison_rows(load_comparison(_with_curves(tmp_path / "test", validation=False)))
-    assert rows[1].measures["auac"].mean == pytest.approx(0.1, **EXACT)
+    assert rows[1].metrics["auac"].mean == pytest.approx(0.1, **EXACT)
     assert any(note.startswith("Speed is read off the test error") for note in table_notes(rows))
     folder = _with_curves(tmp_path / "none", test=None, validation=False)
     rows = comparison_rows(load_comparison(folder))
-    assert not {"auac", "best_accuracy", "epochs_saved"} & rows[1].measures.keys()
+    assert not {"auac", "best_accuracy", "epochs_saved"} & rows[1].metrics.keys()
     assert any("`test_every_epoch: true`" in note for note in table_notes(rows))
     assert "Speed of learning" not in _printed(rows) + write_report(folder).read_text(encoding="utf-8")
     run = load_comparison(folder).variants[0].runs[0]
@@ -240,7 +240,7 @@ def _timed(path, device="cpu", words=("labelembed", "compare", "digits-mlp"), **
 
 
 def test_cost_is_paired_by_seed_and_kinds_of_memory_are_not_mixed(tmp_path):
-    one_hot, ours = (row.measures for row in _timed(tmp_path))
+    one_hot, ours = (row.metrics for row in _timed(tmp_path))
     assert "time_ratio" not in one_hot
     assert ours["time_ratio"].mean == pytest.approx((1.5 + 2.0) / 2)
     assert one_hot["process_memory"].mean == 1.5 * 2**20
@@ -277,8 +277,8 @@ def test_csv_has_every_number_to_the_last_digit(tmp_path):
     lines = _read(write_report(tmp_path, format="csv"))
     assert [line["variant"] for line in lines] == list(SIX)
     for row, line in zip(rows, lines, strict=True):
-        for measure in ALL_MEASURES:
-            summary, column = row.measures.get(measure.attribute), measure.attribute
+        for metric in ALL_METRICS:
+            summary, column = row.metrics.get(metric.attribute), metric.attribute
             assert line[f"{column}_mean"] == ("" if summary is None else repr(summary.mean))
             assert line[f"{column}_n"] == ("0" if summary is None else str(summary.n))
     found = rows[1].differences
@@ -394,7 +394,7 @@ def test_notes_say_what_so_few_seeds_cannot_show(tmp_path):
     for row in six[1:]:
         assert f"{100 * row.differences['error'].detectable:.2f} points ({row.name})" in note
     one = of(1)
-    assert math.isnan(one[1].measures["test_error"].standard_deviation)
+    assert math.isnan(one[1].metrics["test_error"].standard_deviation)
     assert "±" not in _printed(one)
     assert any("one seed there is neither an interval nor a p" in note for note in table_notes(one))
     line = _read(write_csv(one, tmp_path / "c.csv"))[1]

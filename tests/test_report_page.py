@@ -22,7 +22,7 @@ from tests.made_runs import (
     journal_lines,
     make_comparison,
     make_run,
-    measures,
+    metrics,
     run_path,
 )
 
@@ -138,7 +138,7 @@ def test_what_is_no_number_in_a_journal_is_a_gap_and_leaves_json_whole(tmp_path)
     lines = journal_lines([0.4, 0.3, 0.2])
     lines[1]["train"] = {"total": float("nan"), "output": float("inf")}
     lines[2]["validation"] = {"error": None, "nll": float("-inf")}
-    text = write_report(make_run(tmp_path / "run", test=measures(0.2), journal=lines).path).read_text(encoding="utf-8")
+    text = write_report(make_run(tmp_path / "run", test=metrics(0.2), journal=lines).path).read_text(encoding="utf-8")
     for value in text.split('type="application/json"')[1:]:
         inside = value[value.index(">") + 1 : value.index("</script>")]
         json.loads(inside, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
@@ -220,7 +220,7 @@ def test_unequal_journals_and_gaps_are_drawn_and_said(tmp_path):
 
 
 def test_a_journal_without_a_finite_error_draws_nothing(tmp_path):
-    make_run(tmp_path, test=measures(0.1), journal=journal_lines([float("nan"), None]))
+    make_run(tmp_path, test=metrics(0.1), journal=journal_lines([float("nan"), None]))
     text = "".join(_page(tmp_path).text)
     assert "error over epochs" not in text
     assert "Training term total over epochs" in text
@@ -229,8 +229,8 @@ def test_a_journal_without_a_finite_error_draws_nothing(tmp_path):
 def test_report_of_a_single_run(tmp_path):
     make_run(
         tmp_path / "first",
-        test=measures(0.02),
-        validation=measures(0.03),
+        test=metrics(0.02),
+        validation=metrics(0.03),
         objective={"name": "label_embedding", "temperature": 3.0},
         journal=journal_lines([0.2, 0.1, 0.02]),
         geometry=embedding_geometry(["cat", "dog", "car"]),

@@ -15,21 +15,21 @@ from labelembed.report import comparison_rows, load_comparison, load_several, ta
 from labelembed.report.tables import published_table
 from labelembed.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
-from tests.made_runs import ENVIRONMENT, fail_run, journal_lines, make_comparison, make_run, measures, run_path
+from tests.made_runs import ENVIRONMENT, fail_run, journal_lines, make_comparison, make_run, metrics, run_path
 
 SMOOTHING = "label_smoothing smoothing=0.4"
 ERRORS = {"one_hot": {0: 0.05, 1: 0.06, 2: 0.07}, SMOOTHING: {0: 0.04, 1: 0.05, 2: 0.05}}
 
 
 def _run(path, objective, seed=0, error=0.1, **more):
-    make_run(path, objective=objective, seed=seed, test=measures(error), journal=journal_lines([0.3, error]), **more)
+    make_run(path, objective=objective, seed=seed, test=metrics(error), journal=journal_lines([0.3, error]), **more)
     return path
 
 
 def test_curve_has_gaps_where_the_journal_has_nothing_finite(tmp_path):
     journal = journal_lines([0.5, float("nan"), None, 0.2])
     del journal[1]["validation"]
-    make_run(tmp_path, test=measures(0.2), journal=journal[:2] + journal[3:])
+    make_run(tmp_path, test=metrics(0.2), journal=journal[:2] + journal[3:])
     run = load_comparison(tmp_path).variants[0].runs[0]
     for split in ("test", "validation"):
         np.testing.assert_array_equal(run.curve(split, "error"), [0.5, np.nan, np.nan, 0.2])
@@ -44,8 +44,8 @@ def test_without_a_test_set_the_comparison_is_about_validation_examples(tmp_path
     comparison = load_comparison(tmp_path)
     rows = comparison_rows(comparison)
     assert comparison.split == "validation"
-    assert "test_error" not in rows[1].measures
-    assert rows[1].measures["validation_error"].n == 3
+    assert "test_error" not in rows[1].metrics
+    assert rows[1].metrics["validation_error"].n == 3
     assert rows[1].differences["error"].difference == pytest.approx(-0.04 / 3, abs=1e-12)
 
 
@@ -83,14 +83,14 @@ def _write(name, text):
     ("damage", "said"),
     [
         (_write("result.json", '{"format": 1,'), "result.json: damaged"),
-        (_result({"test": measures(5.0)}), "the test measure error is 5.0"),
+        (_result({"test": metrics(5.0)}), "the test metric error is 5.0"),
         (_result({"test": None, "validation": None}), "neither validation nor test"),
         (_result({"format": 2}), "newer labelembed"),
-        (_result({"calibrated": [1]}), "the calibrated measures are"),
+        (_result({"calibrated": [1]}), "the calibrated metrics are"),
         (_result({"calibrated": {"test": {"nll": 1.0}}}), "has no calibrated test error"),
         (
             _result({"calibrated": {"validation": {"error": 0.1, "nll": "low"}}}),
-            "the calibrated validation measure nll is 'low'",
+            "the calibrated validation metric nll is 'low'",
         ),
         (_write("journal.jsonl", '{"epoch": 1}\n{"epo\n{"epoch": 3}\n'), "journal.jsonl: line 2 is damaged"),
         (_write("journal.jsonl", '{"epoch": 1000000000000}\n'), "journal.jsonl: damaged"),
@@ -255,7 +255,7 @@ def test_published_figures_stand_beside_the_variants_they_name(tmp_path):
     objectives[names[2]] = {"name": "adaptive_labels", "label_dimension": 20}
     folder = make_comparison(tmp_path, errors, objectives=objectives)
     about = json.loads((folder / "comparison.json").read_text())
-    paper = {"measure": "test_error", "source": "table 3"}
+    paper = {"metric": "test_error", "source": "table 3"}
     about["published"] = [
         {"objective": "adaptive_labels", "value": 0.0143, "deviation": 0.0006, "runs": 20} | paper,
         {"objective": {"name": "adaptive_labels", "label_dimension": 20}, "value": 0.162} | paper,

@@ -17,7 +17,7 @@ import labelembed
 from labelembed import report
 from tests.made_cli import call
 from tests.made_in_process import make_runs_here
-from tests.made_runs import fail_run, journal_lines, make_comparison, make_run, measures, run_path
+from tests.made_runs import fail_run, journal_lines, make_comparison, make_run, metrics, run_path
 from tests.made_texts import reviews, write_csv
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -104,7 +104,7 @@ def test_comparison_gives_its_runs(folder):
 
 def test_journal_is_a_row_an_epoch(tmp_path):
     journal = journal_lines([0.5, None, 0.125])
-    make_run(tmp_path / "run", journal=journal, test=measures(0.125))
+    make_run(tmp_path / "run", journal=journal, test=metrics(0.125))
     run = labelembed.Run.load(tmp_path / "run")
     rows = run.rows()
     assert run.journal == journal
@@ -121,7 +121,7 @@ def test_journal_is_a_row_an_epoch(tmp_path):
 
 
 def test_run_that_still_goes_shows_its_journal(tmp_path):
-    make_run(tmp_path / "run", journal=journal_lines([0.5]), test=measures(0.5))
+    make_run(tmp_path / "run", journal=journal_lines([0.5]), test=metrics(0.5))
     (tmp_path / "run" / "result.json").unlink()
     run = labelembed.Run.load(tmp_path / "run")
     assert (run.state, run.result, len(run.rows())) == ("unfinished", {}, 1)
@@ -163,7 +163,7 @@ def test_comparison_folder_is_no_run(folder):
 
 
 def test_damaged_journal_is_refused(tmp_path):
-    make_run(tmp_path / "run", journal=journal_lines([0.5, 0.25])[::-1], test=measures(0.25))
+    make_run(tmp_path / "run", journal=journal_lines([0.5, 0.25])[::-1], test=metrics(0.25))
     with pytest.raises(labelembed.RunFolderError, match=r"run/journal.jsonl: damaged, epoch 1 stands after epoch 2"):
         labelembed.Run.load(tmp_path / "run")
 
@@ -174,7 +174,7 @@ def test_html_shows_the_reports_cells_and_escapes(tmp_path):
     assert "<script>" not in shown
     assert "&lt;script&gt;" in shown
     assert "<td>2.00</td>" in shown
-    run = make_run(tmp_path / "run", objective={"name": "<b>"}, test=measures(0.25), journal=journal_lines([0.25]))
+    run = make_run(tmp_path / "run", objective={"name": "<b>"}, test=metrics(0.25), journal=journal_lines([0.25]))
     shown = labelembed.Run.load(run.path)._repr_html_()
     assert "&lt;b&gt;" in shown
     assert "<td>test</td><td>0.25</td><td>0.75</td>" in re.sub(r"\s*\n\s*", "", shown)

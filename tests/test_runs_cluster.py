@@ -172,19 +172,19 @@ def test_failing_job_costs_its_own_run_alone(here, tmp_path):
             cluster,
             {
                 "before": {"do": "work", "value": 1},
-                "a fault of ours": {"do": "raise", "error": "ValueError"},
-                "a fault of the data": {"do": "raise", "error": "DataError"},
+                "an error of ours": {"do": "raise", "error": "ValueError"},
+                "an error of the data": {"do": "raise", "error": "DataError"},
                 "after": {"do": "work", "value": 2},
             },
         )
     assert {name: event.kind for name, event in last.items()} == {
         "before": "done",
-        "a fault of ours": "failed",
-        "a fault of the data": "failed",
+        "an error of ours": "failed",
+        "an error of the data": "failed",
         "after": "done",
     }
-    assert last["a fault of ours"].message == "ValueError: the job's own fault"
-    assert last["a fault of the data"].message == "the job's own fault"
+    assert last["an error of ours"].message == "ValueError: the job's own error"
+    assert last["an error of the data"].message == "the job's own error"
     assert last["after"].result["value"] == 2
     assert any(event.kind == "progress" and event.progress.batches == 3 for event in events)
 
@@ -369,7 +369,7 @@ def test_worker_that_cannot_load_labelembed_is_refused(here, tmp_path, monkeypat
     def absent(*_):
         raise ModuleNotFoundError("No module named 'labelembed'")
 
-    monkeypatch.setattr(cluster_module, "fault_here", absent)
+    monkeypatch.setattr(cluster_module, "error_here", absent)
     wanted = (
         "cannot load labelembed .ModuleNotFoundError: No module named 'labelembed'.; install on all machines: labele"
     )

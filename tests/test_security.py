@@ -16,7 +16,7 @@ from labelembed.training import plain_yaml
 from tests.made_cli import succeed
 from tests.made_evidence import leave_errors
 from tests.made_in_process import make_runs_here
-from tests.made_runs import ENVIRONMENT, fail_run, journal_lines, make_comparison, make_run, measures, run_path
+from tests.made_runs import ENVIRONMENT, fail_run, journal_lines, make_comparison, make_run, metrics, run_path
 
 SOURCE = Path(__file__).parents[1] / "src" / "labelembed"
 VERBS = """
@@ -65,7 +65,7 @@ NEVER = ("eval", "exec", "os.system", "pickle.load", "pickle.loads", "yaml.unsaf
 
 
 def test_nothing_in_the_source_unpickles_or_evaluates():
-    faults = []
+    errors = []
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):
@@ -77,8 +77,8 @@ def test_nothing_in_the_source_unpickles_or_evaluates():
             never |= name == "np.load" and given.get("allow_pickle", "False") != "False"
             never |= given.get("shell") == "True" or given.get("trust_remote_code", "False") != "False"
             if never:
-                faults.append(f"{path.relative_to(SOURCE)}:{node.lineno}: {name}")
-    assert faults == []
+                errors.append(f"{path.relative_to(SOURCE)}:{node.lineno}: {name}")
+    assert errors == []
     assert issubclass(plain_yaml._PlainLoader, yaml.SafeLoader)
 
 
@@ -94,7 +94,7 @@ def test_texts_of_a_run_are_no_markup_in_its_report_and_card(tmp_path):
     fail_run(failed, f"the loss of {SCRIPT} is not finite", seed=1)
     data = ENVIRONMENT["data"] | {"source": SCRIPT, "notes": [SCRIPT], "names": [SCRIPT, "b"]}
     told = {"command": ["labelembed", SCRIPT], "processor": SCRIPT, "changes": [SCRIPT], "commit": SCRIPT, "data": data}
-    run = make_run(tmp_path / "run", test=measures(0.1), journal=journal_lines([0.2, 0.1]))
+    run = make_run(tmp_path / "run", test=metrics(0.1), journal=journal_lines([0.2, 0.1]))
     for folder in (run.path, *(run_path(tmp_path / "c", name, 0) for name in ("one_hot", "label_embedding"))):
         type(run)(folder).write_environment(ENVIRONMENT | told)
         leave_errors(folder, [(0, 1, 3)], labels=2)

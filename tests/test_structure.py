@@ -71,9 +71,9 @@ def imports_of(path: Path) -> frozenset[str]:
     return frozenset(name.removeprefix("labelembed.") for name in found if name.startswith("labelembed."))
 
 
-def faults_of(room: str, imports: frozenset[str] | set[str]) -> list[str]:
+def errors_of(room: str, imports: frozenset[str] | set[str]) -> list[str]:
     """Returns what a file of a room must not import."""
-    faults = []
+    errors = []
     allowed = MAY_KNOW.get(room)
     for name in imports:
         other = name.split(".")[0]
@@ -81,21 +81,21 @@ def faults_of(room: str, imports: frozenset[str] | set[str]) -> list[str]:
             continue
         known = allowed is None or any(f"{name}.".startswith(f"{entry}.") for entry in allowed)
         if not known or LEVELS[other] >= LEVELS[room]:
-            faults.append(name)
-    return faults
+            errors.append(name)
+    return errors
 
 
 def test_files_import_only_from_lower_levels():
     rooms = {path: path.relative_to(SOURCE).with_suffix("").parts[0] for path in FILES}
     assert set(rooms.values()) <= LEVELS.keys(), "a new room needs its level in this table"
-    faults = {module_of(path): faults_of(room, imports_of(path)) for path, room in rooms.items()}
-    assert {name: found for name, found in faults.items() if found} == {}
-    # A fault would be found.
-    assert faults_of("objectives", {"training.trainer"}) == ["training.trainer"]
-    assert faults_of("objectives", {"data"}) == ["data"]
-    assert faults_of("report", {"training.trainer"}) == ["training.trainer"]
-    assert faults_of("report", {"training.run_folder"}) == []
-    assert faults_of("models", {"geometry"}) == ["geometry"]
+    errors = {module_of(path): errors_of(room, imports_of(path)) for path, room in rooms.items()}
+    assert {name: found for name, found in errors.items() if found} == {}
+    # An error would be found.
+    assert errors_of("objectives", {"training.trainer"}) == ["training.trainer"]
+    assert errors_of("objectives", {"data"}) == ["data"]
+    assert errors_of("report", {"training.trainer"}) == ["training.trainer"]
+    assert errors_of("report", {"training.run_folder"}) == []
+    assert errors_of("models", {"geometry"}) == ["geometry"]
 
 
 def test_no_files_import_each_other_in_a_circle():

@@ -44,7 +44,7 @@ def test_a_saved_run_predicts_and_evaluates_with_it(finished):
     assert torch.equal(probabilities, expected)
     assert saved.evaluate(test) == result["calibrated"]["test"]
     assert saved.evaluate_both(test) == (result["test"], result["calibrated"]["test"])
-    # And the measures are those of what it predicts; float32 rounds the probabilities.
+    # And the metrics are those of what it predicts; float32 rounds the probabilities.
     assert classification_metrics(probabilities.log(), test.labels)["nll"] == pytest.approx(
         result["calibrated"]["test"]["nll"], abs=1e-5
     )

@@ -145,10 +145,10 @@ def test_teacher_of_another_vocabulary_is_refused_and_both_are_named(made, tmp_p
     recipe = sequence_recipe(tmp_path / "small", objective=distilled(made).objective)
     with pytest.raises(RecipeError) as caught:
         train(recipe, tmp_path / "run")
-    (fault,) = caught.value.faults
-    assert fault.startswith("objective.teacher: ")
+    (error,) = caught.value.errors
+    assert error.startswith("objective.teacher: ")
     for words in (str(tmp_path / "small" / "corpus"), str(made / "teacher"), "15 tokens by word, the run 24 by word"):
-        assert words in fault
+        assert words in error
     assert not (tmp_path / "run").exists()
 
 

@@ -60,19 +60,19 @@ def test_journal_has_the_keys_and_units_of_the_contract(tmp_path):
         assert line["learning_rate"] == 0.02
         assert list(line["train"]) == terms_of("label_embedding")
         assert line["test"] is None  # measured once, at the end
-    for rows, measures in ((449, result["test"]), *((100, line["validation"]) for line in journal)):
+    for rows, metrics in ((449, result["test"]), *((100, line["validation"]) for line in journal)):
         ranked = {"error", "top5_error", "macro_f1", "balanced_accuracy"}
-        assert ranked | {"nll", "calibration_error", "brier"} == set(measures)
-        assert measures["error"] * rows == pytest.approx(round(measures["error"] * rows), abs=1e-9)
-        assert 0 <= measures["top5_error"] <= measures["error"] <= 1
-        assert 0 <= measures["calibration_error"] <= 1
+        assert ranked | {"nll", "calibration_error", "brier"} == set(metrics)
+        assert metrics["error"] * rows == pytest.approx(round(metrics["error"] * rows), abs=1e-9)
+        assert 0 <= metrics["top5_error"] <= metrics["error"] <= 1
+        assert 0 <= metrics["calibration_error"] <= 1
     best = journal[result["selected_epoch"] - 1]
     temperature = result["temperature"]
     assert 0.01 <= temperature <= 100
     # What a temperature cannot move stands there as it is; test_training_calibration.py holds the rest.
     for name in ("validation", "test"):
-        for measure in ("error", "top5_error", "macro_f1", "balanced_accuracy"):
-            assert result["calibrated"][name][measure] == result[name][measure]
+        for metric in ("error", "top5_error", "macro_f1", "balanced_accuracy"):
+            assert result["calibrated"][name][metric] == result[name][metric]
     assert result == {
         "format": 1,
         "status": "finished",
@@ -167,7 +167,7 @@ def test_test_measures_are_those_of_the_selected_epoch_however_often_they_are_ma
 # ---- selection
 
 
-def script_measures(monkeypatch, errors, nlls=None):
+def script_metrics(monkeypatch, errors, nlls=None):
     """Makes the validation set's error and NLL follow a script; without `nlls` the NLL falls as the error rises."""
     epoch = 0
 
@@ -194,7 +194,7 @@ def script_measures(monkeypatch, errors, nlls=None):
 )
 def test_first_of_the_lowest_is_selected_and_patience_ends_the_run(selection, epochs, selected, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        script_measures(patched, [0.4, 0.3, 0.5, 0.3, 0.6, 0.55])
+        script_metrics(patched, [0.4, 0.3, 0.5, 0.3, 0.6, 0.55])
         recipe = small_recipe(epochs=6, selection=selection, objective="one_hot")
         result = train(recipe, tmp_path / "run")
     assert (result["epochs"], result["selected_epoch"]) == (epochs, selected)
@@ -219,9 +219,9 @@ TIED = [0.5, 0.2, 0.3, 0.2, 0.2, 0.2]
 )
 def test_ties_of_the_error_are_broken_by_the_nll_also_across_a_resume(nlls, selection, selected, tmp_path, monkeypatch):
     recipe = small_recipe(epochs=6, selection=selection, objective="one_hot")
-    script_measures(monkeypatch, TIED, nlls)
+    script_metrics(monkeypatch, TIED, nlls)
     assert train(recipe, tmp_path / "whole")["selected_epoch"] == selected
-    script_measures(monkeypatch, TIED, nlls)
+    script_metrics(monkeypatch, TIED, nlls)
     stop_after(recipe, tmp_path / "stopped", 2 * BATCHES + 1)  # in the third epoch
     assert newest(tmp_path / "stopped").values["position"]["best_tie"] == 0.8
     assert train(recipe, tmp_path / "stopped")["selected_epoch"] == selected

@@ -14,7 +14,7 @@ from labelembed.training.tracking import TRACKERS, tracked
 from tests.made_cli import SMALL, call, succeed
 from tests.made_data import write_idx_folder
 from tests.made_in_process import run_jobs_here
-from tests.made_runs import journal_lines, make_run, measures
+from tests.made_runs import journal_lines, make_run, metrics
 from tests.made_tracking import RECIPE_KEY, expected_of, read_mlflow, read_tensorboard, read_wandb
 from tests.reliability.figures import sized
 
@@ -41,7 +41,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     meet(device="cpu")  # as a run has by then, for Accelerate's sake
-    return make_run(tmp_path / "run", test=measures(0.5))
+    return make_run(tmp_path / "run", test=metrics(0.5))
 
 
 @pytest.fixture(params=sized(short=["tensorboard", "wandb"], full=list(TRACKERS)))

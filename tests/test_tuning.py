@@ -50,7 +50,7 @@ def made(plan, **how):
     return about["variants"]
 
 
-def faked(monkeypatch, score, *, measure="error", test=0.5):
+def faked(monkeypatch, score, *, metric="error", test=0.5):
     """Runs nothing: a run's validation error is what `score` says of its recipe. Returns the folders of the runs."""
     folders = []
 
@@ -59,7 +59,7 @@ def faked(monkeypatch, score, *, measure="error", test=0.5):
         folders.append(folder.path)
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.write_recipe(payload["recipe"])
-        measured = {"validation": {measure: score(payload["recipe"])}, "test": {measure: test}}
+        measured = {"validation": {metric: score(payload["recipe"])}, "test": {metric: test}}
         folder.append_journal({"epoch": 1, "seconds": 1.0, **measured})
         folder.write_result({"format": 1, "status": "finished", "seconds": 1.0, **measured})
         return folder.result()
@@ -143,8 +143,8 @@ def test_the_lowest_validation_error_is_chosen_and_the_first_of_equals(tmp_path,
 
 
 def test_of_bleu_the_highest_is_chosen(tmp_path, monkeypatch):
-    faked(monkeypatch, distance(0.0), measure="bleu")
-    (tuned,) = made(replace(plan_of(tmp_path, count=6), measure="bleu"))
+    faked(monkeypatch, distance(0.0), metric="bleu")
+    (tuned,) = made(replace(plan_of(tmp_path, count=6), metric="bleu"))
     assert tuned["score"] == max(trial["score"] for trial in tuned["trials"])
 
 
@@ -336,7 +336,7 @@ def test_a_run_worse_than_the_median_is_given_up_and_not_made_again(tmp_path):
     plan = plan_of(tmp_path, settings=["epochs=5"])
     recipe = plan.recipe_of(plan.spaces[0][0], {}, 1000)
     payload = {"recipe": recipe.of_one_run(), "source": "a test", "folder": str(tmp_path / "run"), "device": "cpu"}
-    payload |= {"track": [], "measure": "error", "epochs": 5, "curves": [dict.fromkeys(range(1, 6), 0.0)] * 4}
+    payload |= {"track": [], "metric": "error", "epochs": 5, "curves": [dict.fromkeys(range(1, 6), 0.0)] * 4}
     result = run_trial(payload, lambda progress: None, lambda: False)
     assert result["pruned"]
     journal = RunFolder(tmp_path / "run").journal()

@@ -9,7 +9,7 @@ import pytest
 from labelembed.errors import RecipeError
 from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.loading import load_recipe
-from labelembed.recipes.probing import value_faults
+from labelembed.recipes.probing import value_errors
 from labelembed.recipes.signature import keys_of, resolve
 from labelembed.recipes.variants import variants_of
 from labelembed.runs.search_spaces import (
@@ -61,9 +61,9 @@ def test_every_value_of_a_space_is_one_that_the_objective_takes(name, key):
         )
         chosen = {one.removeprefix("objective."): number for one, number in chosen.items()}
         assert chosen.keys() <= keys_of(kind).keys()
-        block, faults = resolve("objective", OBJECTIVES, {"name": name, **needed, **chosen})
-        assert faults == []
-        assert value_faults("objective", kind, block) == []
+        block, errors = resolve("objective", OBJECTIVES, {"name": name, **needed, **chosen})
+        assert errors == []
+        assert value_errors("objective", kind, block) == []
 
 
 def test_typed_spaces_are_ranges_logarithms_and_values():
@@ -103,7 +103,7 @@ def test_a_space_that_cannot_be_read_is_refused(typed, said):
 def test_all_errors_of_spaces_are_said_at_once():
     with pytest.raises(RecipeError) as refused:
         parse_space(["objective.smoothing=2:1", "epochs=1:3", "objective.a=1:2", "objective.a=1:3"])
-    assert len(refused.value.faults) == 3
+    assert len(refused.value.errors) == 3
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def compare(
         quiet: Show no progress.
 
     Raises:
-        RecipeError: With every fault of recipe and variants.
+        RecipeError: With every error of recipe and variants.
         DataError: When the data cannot be used.
         RunFolderError: When the folder holds something else, a comparison of another recipe, or one that another
             process makes.

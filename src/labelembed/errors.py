@@ -15,28 +15,28 @@ class LabelEmbedError(Exception):
 
 
 class RecipeError(LabelEmbedError):
-    """A recipe, a `--set` or a variant that cannot be run. Carries *all* faults found, one line each.
+    """A recipe, a `--set` or a variant that cannot be run. Carries *all* errors found, one line each.
 
     Args:
-        faults: One line each, beginning with the key it is about.
-        source: The file or option the faults are in, for the heading.
+        errors: One line each, beginning with the key it is about.
+        source: The file or option the errors are in, for the heading.
     """
 
-    def __init__(self, faults: Iterable[str], *, source: str = "recipe") -> None:
-        self.faults = list(faults)
+    def __init__(self, errors: Iterable[str], *, source: str = "recipe") -> None:
+        self.errors = list(errors)
         self.source = source
-        super().__init__(self.faults, source)
+        super().__init__(self.errors, source)
 
     def __reduce__(self) -> tuple[Any, ...]:  # `source` must survive the way back from a worker process
-        return (partial(type(self), source=self.source), (self.faults,))
+        return (partial(type(self), source=self.source), (self.errors,))
 
     def __str__(self) -> str:
-        if len(self.faults) == 1:
-            return f"{self.source}: {self.faults[0]}" if self.source else self.faults[0]
-        shown = [f"  {fault}" for fault in self.faults[:8]]
-        if len(self.faults) > 8:
-            shown.append(f"  ... and {len(self.faults) - 8} more")
-        return "\n".join([f"{self.source}: {len(self.faults)} faults", *shown])
+        if len(self.errors) == 1:
+            return f"{self.source}: {self.errors[0]}" if self.source else self.errors[0]
+        shown = [f"  {error}" for error in self.errors[:8]]
+        if len(self.errors) > 8:
+            shown.append(f"  ... and {len(self.errors) - 8} more")
+        return "\n".join([f"{self.source}: {len(self.errors)} errors", *shown])
 
 
 class DataError(LabelEmbedError):
@@ -112,34 +112,34 @@ def unknown_name(kind: str, name: object, allowed: Iterable[str]) -> str:
     return f"unknown {kind} {name!r}{nearest(str(name), choices)}; there are: {', '.join(choices)}"
 
 
-class ArgumentFaults:
+class ArgumentErrors:
     """Collects what is wrong with the arguments of one constructor, then raises once.
 
     Example:
-        >>> faults = ArgumentFaults()
-        >>> faults.require(-1.0 > 0, "temperature", -1.0, "must be > 0")
-        >>> faults.raise_if_any()
+        >>> errors = ArgumentErrors()
+        >>> errors.require(-1.0 > 0, "temperature", -1.0, "must be > 0")
+        >>> errors.raise_if_any()
         Traceback (most recent call last):
         ...
         ValueError: `temperature` must be > 0, got -1.0
     """
 
     def __init__(self) -> None:
-        self.faults: list[str] = []
+        self.errors: list[str] = []
 
     def require(self, holds: bool, name: str, value: object, rule: str) -> None:
-        """Notes a fault unless `holds`; `rule` reads on from the argument's name."""
+        """Notes an error unless `holds`; `rule` reads on from the argument's name."""
         if not holds:
-            self.faults.append(f"`{name}` {rule}, got {value!r}")
+            self.errors.append(f"`{name}` {rule}, got {value!r}")
 
     def choice(self, name: str, value: object, allowed: Sequence[object]) -> None:
-        """Notes a fault unless `value` is one of `allowed`."""
+        """Notes an error unless `value` is one of `allowed`."""
         if value not in allowed:
             choices = ", ".join(repr(item) for item in allowed)
             hint = nearest(value, [str(item) for item in allowed]) if isinstance(value, str) else ""
-            self.faults.append(f"`{name}` must be one of {choices}, got {value!r}{hint}")
+            self.errors.append(f"`{name}` must be one of {choices}, got {value!r}{hint}")
 
     def raise_if_any(self) -> None:
-        """Raises ValueError with every fault, one a line."""
-        if self.faults:
-            raise ValueError("\n".join(self.faults))
+        """Raises ValueError with every error, one a line."""
+        if self.errors:
+            raise ValueError("\n".join(self.errors))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from labelembed import report
 from labelembed.errors import RunFolderError, nearest
-from labelembed.report.columns import ALL_MEASURES
+from labelembed.report.columns import ALL_METRICS
 from labelembed.report.formatting import NOTHING
-from labelembed.report.run_checks import journal_fault, number_in
+from labelembed.report.run_checks import journal_error, number_in
 from labelembed.training.run_folder import RunFolder, State
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class Run:
         self.environment = folder.environment()
         self.result = folder.result()
         self.journal = folder.journal()
-        fault = journal_fault(self.journal)
-        if fault:
-            raise RunFolderError(f"{folder.path}/{fault}")
+        error = journal_error(self.journal)
+        if error:
+            raise RunFolderError(f"{folder.path}/{error}")
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
@@ -66,8 +66,8 @@ class Run:
     def rows(self) -> list[dict[str, Any]]:
         """Returns the journal as one flat dictionary an epoch, all with the same keys.
 
-        `epoch`, `seconds`, `learning_rate` and the like, then each term as `train_<term>` and each measure as
-        `validation_<measure>` or `test_<measure>`; None where an epoch has no such number.
+        `epoch`, `seconds`, `learning_rate` and the like, then each term as `train_<term>` and each metric as
+        `validation_<metric>` or `test_<metric>`; None where an epoch has no such number.
         """
         lines = [_flat_epoch(entry) for entry in self.journal]
         columns = dict.fromkeys(column for line in lines for column in line)
@@ -135,14 +135,14 @@ class Run:
         return f"Run({str(self.path)!r}, {self._objective()}, {self.state}, epochs={len(self.journal)})"
 
     def _repr_html_(self) -> str:
-        measures: dict[str, dict[str, Any]] = {split: self.result.get(split) or {} for split in _SPLITS[1:]}
-        names = list(dict.fromkeys(name for found in measures.values() for name in found))
+        metrics: dict[str, dict[str, Any]] = {split: self.result.get(split) or {} for split in _SPLITS[1:]}
+        names = list(dict.fromkeys(name for found in metrics.values() for name in found))
         head = f"<b>{escape(self._objective())}</b>, {self.state}, {len(self.journal)} epochs: {escape(str(self.path))}"
         if self.state == "failed":
             return f"<p>{head}<br>{escape(str(self.result.get('message')))}</p>"
         if not names:
             return f"<p>{head}</p>"
-        lines = [[split, *(_short(found.get(name)) for name in names)] for split, found in measures.items() if found]
+        lines = [[split, *(_short(found.get(name)) for name in names)] for split, found in metrics.items() if found]
         epoch = self.result.get("selected_epoch")
         return f"<p>{head}</p>" + _html_table([f"epoch {epoch}", *names], lines)
 
@@ -255,21 +255,21 @@ class Comparison:
         return f"Comparison({str(self.path)!r}, variants={self.variants}, seeds={self.seeds})"
 
     def _repr_html_(self) -> str:
-        shown = [measure for measure in ALL_MEASURES if any(measure.attribute in row.measures for row in self._rows)]
-        headings = [f"{measure.heading} {measure.unit}".strip() for measure in shown]
-        lines = [[row.name, str(row.n), *(measure.text(row) for measure in shown)] for row in self._rows]
+        shown = [metric for metric in ALL_METRICS if any(metric.attribute in row.metrics for row in self._rows)]
+        headings = [f"{metric.heading} {metric.unit}".strip() for metric in shown]
+        lines = [[row.name, str(row.n), *(metric.text(row) for metric in shown)] for row in self._rows]
         verdict = "<br>".join(escape(line) for line in self.verdict().splitlines())
         plot = report.forest_plot(self.read, self._rows)
         return f"<p>{verdict}</p>{plot}{_html_table(['variant', 'n', *headings], lines)}"
 
 
 def _flat_epoch(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a journal's line with a key for each measure: ``validation_error``."""
+    """Returns a journal's line with a key for each metric: ``validation_error``."""
     flat: dict[str, Any] = {}
     for key, value in entry.items():
         if isinstance(value, dict):
             flat |= {f"{key}_{name}": part for name, part in value.items()}
-        elif key not in _SPLITS:  # an epoch without measures has None there, and no numbers
+        elif key not in _SPLITS:  # an epoch without metrics has None there, and no numbers
             flat[key] = value
     return flat
 

@@ -45,7 +45,7 @@ def naive_f1(common, of_hypothesis, of_reference):
 
 
 def naive_sentence_rouge(hypothesis, reference, level):
-    """Returns {measure: (F1, precision, recall)} of one sentence and one reference."""
+    """Returns {metric: (F1, precision, recall)} of one sentence and one reference."""
     one, other = naive_tokens(hypothesis, level), naive_tokens(reference, level)
     found = {}
     for n in (1, 2):
@@ -57,7 +57,7 @@ def naive_sentence_rouge(hypothesis, reference, level):
 
 
 def naive_rouge(hypotheses, references, level):
-    """Returns {measure: (F1, precision, recall)}, means over the sentences, each by its best reference."""
+    """Returns {metric: (F1, precision, recall)}, means over the sentences, each by its best reference."""
     means = {}
     for name in ("rouge1", "rouge2", "rougeL"):
         best_rows = []

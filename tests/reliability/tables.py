@@ -43,15 +43,15 @@ def fits(said: str, wanted: str, here: Path) -> bool:
     return re.fullmatch(pattern, said.removesuffix("\n"), flags=re.DOTALL) is not None
 
 
-def faults_of(called: Called, said: str, here: Path) -> list[str]:
+def errors_of(called: Called, said: str, here: Path) -> list[str]:
     """Returns what is wrong with how a call was answered; `said` may be `fine: TEXT`, of which its output has TEXT."""
     if said.startswith("fine: "):
         good = called.code == 0 and said.removeprefix("fine: ") in called.out
         return [] if good else [f"exit {called.code}\n{called.out}{called.err}\ninstead of\n{said}"]
-    faults = [] if called.code == 2 else [f"exit {called.code}"]
-    faults += [f"on standard output: {called.out}"] if called.out else []
-    faults += ["a traceback"] if "Traceback" in called.err else []
+    errors = [] if called.code == 2 else [f"exit {called.code}"]
+    errors += [f"on standard output: {called.out}"] if called.out else []
+    errors += ["a traceback"] if "Traceback" in called.err else []
     lines = called.err.splitlines()
-    faults += [f"{len(lines)} lines"] if len(lines) > LINES else []
-    faults += ["a long line"] if max(map(len, lines), default=0) > LETTERS + len(str(here)) else []
-    return faults if fits(called.err, said, here) else [*faults, f"it said\n{called.err}\ninstead of\n{said}"]
+    errors += [f"{len(lines)} lines"] if len(lines) > LINES else []
+    errors += ["a long line"] if max(map(len, lines), default=0) > LETTERS + len(str(here)) else []
+    return errors if fits(called.err, said, here) else [*errors, f"it said\n{called.err}\ninstead of\n{said}"]

@@ -27,7 +27,7 @@ HOW = {
     "label_smoothing/seed-1": ("killed", 99),
     "label_smoothing/seed-0": ("killed", 1),
     "one_hot/seed-1": ("raises", 99),
-    "one_hot/seed-2": ("a fault of memory", 99),
+    "one_hot/seed-2": ("a crash", 99),
 }
 DIED = "workers died of it again and again (killed, or out of memory)"
 
@@ -67,10 +67,10 @@ def test_killed_runs_on_a_cluster_are_told_with_their_last_words_and_made_again_
     figure.count("results kept on a cluster", len(made), len(runs) - len(lost))
     figure.at_most("longest silence, in seconds", silence, LONGEST_SILENCE_SECONDS)
 
-    fault = "RuntimeError: the job's own fault"
+    error = "RuntimeError: the job's own error"
     expected = {
         "label_smoothing/seed-1": (DIED, f" of {EPOCHS}: loss "),  # after which it was killed
-        "one_hot/seed-1": (fault, fault),
+        "one_hot/seed-1": (error, error),
         "one_hot/seed-2": (DIED, ""),  # how much of its stack Python tells depends on its version
     }
     for run, (reason, end) in expected.items():

@@ -112,13 +112,13 @@ def places_that_tell(out, failed, told):
 
 TWICE = "its process died twice "
 KILLED = TWICE + "(killed by SIGKILL: by a person, or by the system when memory ran out)"
-OWN_FAULT = "RuntimeError: the job's own fault"
+OWN_FAULT = "RuntimeError: the job's own error"
 # What happens to runs and how often, how they are told then, and what their last words end with.
 LOST = {
     "one_hot/seed-1": (["killed", 2], KILLED, " epoch 3 of 3: loss "),
     "label_smoothing/seed-2": (["killed", 2], KILLED, " epoch 3 of 3: loss "),
     "label_embedding/seed-0": (["raises", 1], OWN_FAULT, OWN_FAULT),
-    "label_embedding/seed-1": (["a fault of memory", 2], TWICE + "(by SIGSEGV)", "in _harm"),
+    "label_embedding/seed-1": (["a crash", 2], TWICE + "(by SIGSEGV)", "in _harm"),
     "label_embedding/seed-2": (["ended", 2], TWICE + "(it ended with exit code 7 and no word)", "the last word"),
 }
 ONCE = {"one_hot/seed-0": ["killed", 1], "label_embedding/seed-3": ["killed", 1]}
@@ -240,15 +240,15 @@ def test_a_death_or_an_error_costs_its_own_run_alone(tmp_path):
             "bystander": {"do": "wait", "file": str(tmp_path / "bystander"), "until": str(finished)},
             "killed once": {"do": "die", "file": str(tmp_path / "once"), "deaths": 1},
             "told to end": {"do": "die", "file": str(tmp_path / "told"), "deaths": 1, "signal": signal.SIGTERM},
-            "a fault of the data": {"do": "raise", "error": "DataError"},
+            "an error of the data": {"do": "raise", "error": "DataError"},
             "killed twice": {"do": "die", "file": str(tmp_path / "twice"), "deaths": 2},
             "after": {"do": "work", "value": 1},
         },
         at=note,
     )
     failed = {name: event.message for name, event in last.items() if event.kind == "failed"}
-    assert failed.keys() == {"killed twice", "a fault of the data"}
-    assert failed["a fault of the data"] == "the job's own fault"
+    assert failed.keys() == {"killed twice", "an error of the data"}
+    assert failed["an error of the data"] == "the job's own error"
     assert "died twice" in failed["killed twice"]
     assert last["killed once"].result == last["told to end"].result == "survived"
     assert (tmp_path / "told-wait-saved").exists()  # SIGTERM left it the time to save
@@ -381,7 +381,7 @@ def test_log_that_cannot_be_written_or_read_is_none(tmp_path):
     )
 
 
-def test_last_words_of_a_fault_of_memory_say_where_it_was(tmp_path):
+def test_last_words_of_a_crash_say_where_it_was(tmp_path):
     begun = "2026-11-01 10:00:00 one_hot seed 3: begun in process 7 on m"
     dump = ["Fatal Python error: Bus error", "", "Stack (most recent call first):", '  File "a.py", line 1 in inner']
     dump += ['  File "b.py", line 2', '  File "c.py", line 3', "", "Extension modules: numpy, torch"]

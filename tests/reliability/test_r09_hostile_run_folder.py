@@ -75,7 +75,7 @@ def test_damaged_folders_are_refused_or_read(runs, tmp_path_factory, figure):
     outside.mkdir()
     bomb = pickle_bomb(outside / "sentinel")
     seen: Counter[str] = Counter()
-    faults: list[str] = []
+    errors: list[str] = []
     cache = Path(os.environ["LABELEMBED_CACHE"])
 
     @settings(
@@ -112,14 +112,14 @@ def test_damaged_folders_are_refused_or_read(runs, tmp_path_factory, figure):
         shutil.rmtree(folder)
         told += map(str, outside.iterdir())
         if told:
-            faults.append("\n".join([f"{number}: {name}, {file}, {way}", *told]))
+            errors.append("\n".join([f"{number}: {name}, {file}, {way}", *told]))
 
     refused_or_read()
-    print("\n\n".join(faults[:8]))
+    print("\n\n".join(errors[:8]))
     figure.count(
         "damaged run folders refused by our own errors, or read", seen["read"] + seen["refused"], CASES + len(FOUND)
     )
-    assert faults == []
+    assert errors == []
     assert seen["refused"] > CASES / 20
 
 

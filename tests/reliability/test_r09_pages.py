@@ -21,7 +21,7 @@ from tests.made_cli import call
 from tests.made_evidence import leave_errors, leave_sentences
 from tests.made_hostile import json_text, mutated_file, pickle_bomb
 from tests.made_hostile_runs import files_of, write_runs
-from tests.made_runs import embedding_geometry, fail_run, journal_lines, make_comparison, make_run, measures, run_path
+from tests.made_runs import embedding_geometry, fail_run, journal_lines, make_comparison, make_run, metrics, run_path
 from tests.made_training import no_flush, one_thread  # noqa: F401
 from tests.made_watching import memory_taken, watched
 from tests.reliability.figures import sized
@@ -54,8 +54,8 @@ def write_comparison(place: Path) -> Path:
         "arguments": {"objective.tau": 2.0}, "first_score": 0.2, "score": 0.1,
     }  # fmt: skip
     about |= {
-        "published": [{"objective": "one_hot", "measure": "test error", "value": 0.19, "source": "a paper"}],
-        "tuning": {"format": 1, "measure": "validation error", "variants": [tuned]},
+        "published": [{"objective": "one_hot", "metric": "test error", "value": 0.19, "source": "a paper"}],
+        "tuning": {"format": 1, "metric": "validation error", "variants": [tuned]},
         "failed": [{"variant": "label_embedding", "seed": 2, "message": "killed by signal 9"}],
     }
     (path / "comparison.json").write_text(json.dumps(about))
@@ -69,7 +69,7 @@ def write_translation(place: Path) -> Path:
         test={"error": 0.4, "nll": 2.0, "bleu": 0.2},
         validation={"error": 0.4, "nll": 2.0, "bleu": 0.2},
         journal=journal_lines([0.6, 0.4]),
-        calibrated={"temperature": 1.5, "test": measures(0.4), "validation": measures(0.4)},
+        calibrated={"temperature": 1.5, "test": metrics(0.4), "validation": metrics(0.4)},
     )
     leave_sentences(run.path, [("one output", 0.2), ("another", 0.9)])
     return run.path
@@ -138,7 +138,7 @@ class _Markup(HTMLParser):
             self.own += 1
 
 
-def faults_of_page(text: str) -> list[str]:
+def errors_of_page(text: str) -> list[str]:
     """What of the folder's markup came through as such; the page has one script, its own."""
     markup = _Markup()
     markup.feed(text)
@@ -146,7 +146,7 @@ def faults_of_page(text: str) -> list[str]:
     return [*markup.found, *(["a script of the folder's"] if markup.own != 1 else [])]
 
 
-def faults_of_card(text: str) -> list[str]:
+def errors_of_card(text: str) -> list[str]:
     body = text.split("\n---\n", 1)[-1]  # behind its header, which is YAML
     markup = _Markup()
     markup.feed(MarkdownIt("commonmark").render(body))  # which leaves HTML in it as it is
@@ -157,15 +157,15 @@ def faults_of_card(text: str) -> list[str]:
 def written_or_refused(verb: str, folder: Path, out: Path) -> list[str]:
     words = ["report", folder] if verb == "report" else ["export", folder, "--format", "card"]
     called = call(*words, "-o", out)
-    faults = [] if called.code in (0, 2) else [f"exit code {called.code}"]
+    errors = [] if called.code in (0, 2) else [f"exit code {called.code}"]
     if called.code == 0:
         text = out.read_text(encoding="utf-8")
-        faults += faults_of_page(text) if verb == "report" else faults_of_card(text)
+        errors += errors_of_page(text) if verb == "report" else errors_of_card(text)
     else:
-        faults += ["a traceback"] if "Traceback" in called.err else []
-        faults += ["a long message"] if len(called.err.splitlines()) > 10 or len(called.err) > 3000 else []
-        faults += ["a page in spite of the error"] if out.exists() else []
-    return [*faults, called.err[-3000:]] if faults else []
+        errors += ["a traceback"] if "Traceback" in called.err else []
+        errors += ["a long message"] if len(called.err.splitlines()) > 10 or len(called.err) > 3000 else []
+        errors += ["a page in spite of the error"] if out.exists() else []
+    return [*errors, called.err[-3000:]] if errors else []
 
 
 # What the full form has found, so that the short form looks for it too.
@@ -187,7 +187,7 @@ def test_damaged_folders_give_a_page_or_our_own_error(verb, what, cases, folders
             assert written_or_refused(verb, folder, out) == []
     limit = whole[0] + _MEMORY
     seen: Counter[bool] = Counter()
-    faults, most = [], 0
+    errors, most = [], 0
     for number in [*FOUND.get((verb, what), []), *range(cases)]:
         chance = random.Random(f"{verb} {what} {number}")
         folder = tmp_path / "copy"
@@ -203,9 +203,9 @@ def test_damaged_folders_give_a_page_or_our_own_error(verb, what, cases, folders
         shutil.rmtree(folder)
         told += map(str, outside.iterdir())
         if told:
-            faults.append("\n".join([f"{number}: {files}", *told]))
-    print("\n\n".join(faults[:12]))
-    figure.count(f"damaged folders that gave a {verb} or our own error", seen.total() - len(faults), seen.total())
+            errors.append("\n".join([f"{number}: {files}", *told]))
+    print("\n\n".join(errors[:12]))
+    figure.count(f"damaged folders that gave a {verb} or our own error", seen.total() - len(errors), seen.total())
     figure.at_most("bytes for a page of a damaged folder, of the limit", round(most / limit, 2), 1.0)
     assert seen[True] > 0
     assert seen[False] > 0 or cases < 50
@@ -213,9 +213,9 @@ def test_damaged_folders_give_a_page_or_our_own_error(verb, what, cases, folders
 
 def test_markup_of_a_folder_would_be_seen(folders, tmp_path):
     page = "<p><script>1</script></p>"
-    assert faults_of_page(page) == []
-    assert faults_of_page(page + MARK)
-    assert faults_of_card("---\na: b\n---\n" + MARK)
+    assert errors_of_page(page) == []
+    assert errors_of_page(page + MARK)
+    assert errors_of_card("---\na: b\n---\n" + MARK)
     text = json.dumps(marked(json.loads((folders[0] / "comparison.json").read_text()), random.Random(1)))
     assert "onerror" in text
     assert RunFolder(folders[1][-1]).evidence("sentences")
@@ -233,4 +233,4 @@ def test_number_of_hundreds_of_digits_is_no_measure(place, tmp_path, figure):
     for verb in ("report", "card"):
         assert written_or_refused(verb, run, tmp_path / "page") == []
         (tmp_path / "page").unlink(missing_ok=True)
-    figure.count("numbers too large for a measure told or left out", 1, 1)
+    figure.count("numbers too large for a metric told or left out", 1, 1)

@@ -16,7 +16,7 @@ from tests.made_bad_calls import write_bad_data, write_bad_inputs, write_bad_rec
 from tests.made_cli import call, listing
 from tests.made_data import write_idx_folder
 from tests.reliability.figures import sized
-from tests.reliability.tables import faults_of, fits, read_table
+from tests.reliability.tables import errors_of, fits, read_table
 
 SECONDS = 2.0
 TYPOS = "Typos"
@@ -46,12 +46,12 @@ def test_bad_call_is_refused_with_the_message_held(bad, folder, monkeypatch, fig
     began = time.process_time()
     called = call(*shlex.split(bad.words))
     seconds = time.process_time() - began
-    faults = faults_of(called, bad.said, folder)
+    errors = errors_of(called, bad.said, folder)
     after = listing(folder)
     if after != before:
-        faults.append(f"written or removed: {sorted(set(after) ^ set(before)) or 'another content'}")
-    print("\n".join(faults))
-    figure.count("bad calls refused as the table says", int(not faults), 1)
+        errors.append(f"written or removed: {sorted(set(after) ^ set(before)) or 'another content'}")
+    print("\n".join(errors))
+    figure.count("bad calls refused as the table says", int(not errors), 1)
     figure.at_most("processor seconds of a refusal", round(seconds, 2), SECONDS)
 
 
@@ -89,11 +89,11 @@ def test_a_process_of_its_own_says_the_same(words, folder, figure):
     ran = subprocess.run(
         [sys.executable, "-c", code, *shlex.split(words)], cwd=folder, capture_output=True, text=True, timeout=120
     )
-    faults = [] if ran.returncode == 2 and ran.stdout == "" else [f"exit {ran.returncode}: {ran.stdout}"]
-    faults += [] if fits(ran.stderr, bad.said, folder) else [ran.stderr]
-    faults += [] if listing(folder) == before else ["something was written"]
-    print("\n".join(faults))
-    figure.count("the same in a process of its own", int(not faults), 1)
+    errors = [] if ran.returncode == 2 and ran.stdout == "" else [f"exit {ran.returncode}: {ran.stdout}"]
+    errors += [] if fits(ran.stderr, bad.said, folder) else [ran.stderr]
+    errors += [] if listing(folder) == before else ["something was written"]
+    print("\n".join(errors))
+    figure.count("the same in a process of its own", int(not errors), 1)
 
 
 # ------------------------------------------------------------------------------------- what needs more than a call
@@ -107,7 +107,7 @@ def refused(folder, monkeypatch):
     def refuse(*words):
         before = listing(folder)
         called = call(*words)
-        assert faults_of(called, "...", folder) == []
+        assert errors_of(called, "...", folder) == []
         assert listing(folder) == before, "something was written"
         return called.err
 

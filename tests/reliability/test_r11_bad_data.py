@@ -12,7 +12,7 @@ from labelembed.objectives import OBJECTIVES
 from tests.made_bad_data import write_all
 from tests.made_cli import call
 from tests.made_objectives import build
-from tests.reliability.tables import faults_of, read_table
+from tests.reliability.tables import errors_of, read_table
 
 TABLE = read_table("bad_data.txt")
 
@@ -28,9 +28,9 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("bad", TABLE, ids=[bad.words for bad in TABLE])
 def test_bad_data_are_told_by_file_and_row_or_read_right(bad, folder, monkeypatch, figure):
     monkeypatch.chdir(folder)
-    faults = faults_of(call(*shlex.split(bad.words)), bad.said, folder)
-    print("\n".join(faults))
-    figure.count("bad data told or read right", int(not faults), 1)
+    errors = errors_of(call(*shlex.split(bad.words)), bad.said, folder)
+    print("\n".join(errors))
+    figure.count("bad data told or read right", int(not errors), 1)
 
 
 def test_the_table_has_every_reader():

@@ -37,7 +37,7 @@ from tests.made_corpus import made_pairs, write_corpus, write_pair_files
 from tests.made_data import made_arrays, made_images, write_arrays, write_idx, write_image, write_picture_folder
 from tests.made_hostile import mutated_bytes, pickle_bomb
 from tests.made_pictures import write_cifar_python, write_classes, write_tar
-from tests.made_runs import embedding_geometry, journal_lines, make_run, measures
+from tests.made_runs import embedding_geometry, journal_lines, make_run, metrics
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
 from tests.made_watching import memory_taken, watched
 from tests.reliability.figures import sized
@@ -57,7 +57,7 @@ def preprocessed(place: Path) -> None:
 
 
 def run(place: Path) -> Path:
-    make_run(place, test=measures(0.1), journal=journal_lines([0.3, 0.2, 0.1]))
+    make_run(place, test=metrics(0.1), journal=journal_lines([0.3, 0.2, 0.1]))
     return place
 
 
@@ -161,7 +161,7 @@ def test_fuzzed_files_are_read_or_refused(name, tmp_path, figure):
     read(tmp_path / "whole")
     files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*") if path.is_file())
     bomb = pickle_bomb(tmp_path / "sentinel")
-    faults: list[str] = []
+    errors: list[str] = []
     most = [0.0]
     cache = Path(os.environ["LABELEMBED_CACHE"])
 
@@ -194,11 +194,11 @@ def test_fuzzed_files_are_read_or_refused(name, tmp_path, figure):
         if (tmp_path / "sentinel").exists():
             done.append("the pickle was loaded")
         if done:
-            faults.append("\n".join([f"{number}: {file.name}", *done]))
+            errors.append("\n".join([f"{number}: {file.name}", *done]))
 
     read_or_refused()
-    print("\n\n".join(faults[:5]))
-    figure.count("fuzzed files read or refused", CASES - len(faults), CASES)
+    print("\n\n".join(errors[:5]))
+    figure.count("fuzzed files read or refused", CASES - len(errors), CASES)
     figure.at_most("bytes for a fuzzed file, of the limit", most[0], 1.0)
 
 

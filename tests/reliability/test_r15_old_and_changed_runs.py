@@ -54,10 +54,10 @@ def test_run_of_a_release_ends_with_its_recorded_result(release, tmp_path, figur
     succeed("resume", tmp_path / "run", "--quiet")
     folder = RunFolder(tmp_path / "run")
     assert folder.journal()[: len(kept)] == kept  # what was done is as it was, to the last bit
-    faults = differing({"result": folder.result(), "journal": folder.journal()},
+    errors = differing({"result": folder.result(), "journal": folder.journal()},
                        {key: expected[key] for key in ("result", "journal")})  # fmt: skip
-    print("\n".join(faults))
-    figure.count("releases whose run ends as recorded", int(not faults), 1)
+    print("\n".join(errors))
+    figure.count("releases whose run ends as recorded", int(not errors), 1)
     for verb in ("evaluate", "labels", "report"):
         succeed(verb, tmp_path / "run")
 

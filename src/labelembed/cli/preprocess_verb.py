@@ -130,18 +130,18 @@ def _settings(settings: Sequence[str]) -> tuple[CorpusSettings, tuple[str | None
     from labelembed.recipes.wording import refusal
 
     typed: dict[str, Any] = {}
-    faults = put_settings(typed, settings)
+    errors = put_settings(typed, settings)
     columns = (typed.pop("source_column", None), typed.pop("target_column", None))
     known = [field.name for field in dataclasses.fields(CorpusSettings)]
     listed = [*known, "source_column", "target_column"]
-    faults += [unknown_name("setting", key, listed) for key in typed if key not in known]
-    if faults:
-        raise LabelEmbedError("\n".join(f"--set {fault}" for fault in faults))
+    errors += [unknown_name("setting", key, listed) for key in typed if key not in known]
+    if errors:
+        raise LabelEmbedError("\n".join(f"--set {error}" for error in errors))
     try:
         return TypeAdapter(CorpusSettings).validate_python(typed), columns
     except ValidationError as error:
-        faults = [": ".join([*map(str, one["loc"]), refusal([one], one["input"])]) for one in error.errors()]
-        raise LabelEmbedError("\n".join(faults)) from None
+        errors = [": ".join([*map(str, one["loc"]), refusal([one], one["input"])]) for one in error.errors()]
+        raise LabelEmbedError("\n".join(errors)) from None
 
 
 def _as_json(corpus: TextCorpus) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def evaluate(
     typer.echo(f"{found.source}, {f'all {len(rows):,} examples' if whole else f'{split} set, {len(rows):,} examples'}")
     for name, value in before.items():
         in_words = _IN_WORDS.get(name, name.replace("_", " "))
-        shown, calibrated = _measure_text(name, value), _measure_text(name, after[name])
+        shown, calibrated = _metric_text(name, value), _metric_text(name, after[name])
         moved = fitted and name in ("nll", "calibration_error", "brier")
         typer.echo(f"  {in_words:<18} {shown:<8} {f'calibrated {calibrated}' if moved else ''}".rstrip())
     typer.echo(
@@ -118,19 +118,19 @@ def _evaluate_translations(run: Path, data: str | None, split: str, *, device: s
         raise DataError(
             f"{corpus.source}: no {split} sentences to evaluate on; it has {', '.join(kept) or 'no others'}"
         )
-    measures = saved.evaluate(corpus, split)
+    metrics = saved.evaluate(corpus, split)
     sentences = len(corpus.splits[split])
     if as_json:
-        typer.echo(json.dumps({"split": split, "examples": sentences, "source": corpus.source} | measures))
+        typer.echo(json.dumps({"split": split, "examples": sentences, "source": corpus.source} | metrics))
         return
     typer.echo(f"{corpus.source}, {split} set, {sentences:,} sentences, beam {saved.decoding.beam}")
-    for name, value in measures.items():
+    for name, value in metrics.items():
         of_text = name in ("bleu", "chrf") or name.startswith("rouge")
-        shown = f"{100 * value:.2f}" if of_text else _measure_text(name, value)
+        shown = f"{100 * value:.2f}" if of_text else _metric_text(name, value)
         typer.echo(f"  {_OF_SENTENCES.get(name, name):<18} {shown}")
 
 
-def _measure_text(name: str, value: float) -> str:
+def _metric_text(name: str, value: float) -> str:
     return f"{value:.4f}" if name in ("nll", "brier", "perplexity") else f"{value:.2%}"
 
 
@@ -176,26 +176,26 @@ def predict(
     format = "json" if as_json else format
     saved = SavedRun.load(run)
     saved.network.to(torch_device(device))
-    faults: list[str] = []
+    errors: list[str] = []
     notes: Counter[str] = Counter()
     count = 0
     with written(out) as target:
         texts = [word for word in inputs if saved.reads_texts and _is_text(word)]
         write = _writer(target, format, top=(top or (3 if format == "text" else 1)), texts=texts)
-        for read in _together(_read(saved, inputs, faults, invert=invert)):
+        for read in _together(_read(saved, inputs, errors, invert=invert)):
             notes.update(read.notes)
             for found in saved.predict(read.values, read.names):
                 write(found)
                 count += 1
     for note, times in notes.items():
         typer.echo(f"note: {without_set(note)}{f' ({times:,} inputs)' if times > 1 else ''}", err=True)
-    if faults:
-        raise DataError("\n".join(faults if len(faults) == 1 else [f"{len(faults):,} inputs cannot be used", *faults]))
+    if errors:
+        raise DataError("\n".join(errors if len(errors) == 1 else [f"{len(errors):,} inputs cannot be used", *errors]))
     if out is not None:
         typer.echo(f"{out}: {count:,} lines written")
 
 
-def _read(saved: SavedRun, words: list[str], faults: list[str], *, invert: bool) -> Iterator[_Inputs]:
+def _read(saved: SavedRun, words: list[str], errors: list[str], *, invert: bool) -> Iterator[_Inputs]:
     """Yields what is read of each input; what cannot be read is listed, and the others are predicted all the same."""
     for word in words:
         if word == "-":
@@ -210,7 +210,7 @@ def _read(saved: SavedRun, words: list[str], faults: list[str], *, invert: bool)
                 try:
                     values, names, notes = saved.read_inputs(file, invert=invert)
                 except DataError as error:
-                    faults.append(str(error))
+                    errors.append(str(error))
                     continue
                 yield _Inputs(values, [f"{file}{name.removeprefix(file.name)}" for name in names], notes)
 

@@ -35,13 +35,13 @@ def report(
     typer.echo(str(write_report(*paths, out=out, format=format, baseline=baseline, groups=groups)))
 
 
-@verb("Use what was trained", "labelembed figure curves runs/digits -o curves.pdf --measure train-total:log")
+@verb("Use what was trained", "labelembed figure curves runs/digits -o curves.pdf --metric train-total:log")
 def figure(
     name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {_FIGURES}.")],
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run or comparison folder.")],
     out: Annotated[Path | None, out_option("FILE", "Ends in .pdf, .svg or .png; by default NAME.pdf here.")] = None,
-    measure: Annotated[
-        str | None, typer.Option("--measure", help="For curves: test-error, validation-nll, train-total:log, ...")
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="For curves: test-error, validation-nll, train-total:log, ...")
     ] = None,
     variant: Annotated[
         str | None, typer.Option("--variant", help="For labels and errors: the objective; by default the best method.")
@@ -56,8 +56,8 @@ def figure(
     from labelembed.report.catalogue import draw_figure
 
     path = out if out is not None else Path(f"{name}.pdf")
-    log = measure is not None and measure.endswith(":log")
-    how: dict[str, Any] = {"measure": measure and measure.removesuffix(":log"), "log": log, "variant": variant}
+    log = metric is not None and metric.endswith(":log")
+    how: dict[str, Any] = {"metric": metric and metric.removesuffix(":log"), "log": log, "variant": variant}
     typer.echo(str(draw_figure(name, run, path, **how, width=width, groups=groups)))
 
 

@@ -151,7 +151,7 @@ def _run(recipe: Any, out: Path, *, device: str | None, quiet: bool, as_json: bo
     """Brings a run to its end, shows how far it is, and says what it reached."""
     from labelembed.errors import RunFolderError
     from labelembed.runs.display import RunDisplay
-    from labelembed.runs.progress_text import duration, measures_text
+    from labelembed.runs.progress_text import duration, metrics_text
     from labelembed.runs.run import run_recipe
 
     display = RunDisplay(recipe.data["name"], quiet=quiet or process_number() > 0)
@@ -168,7 +168,7 @@ def _run(recipe: Any, out: Path, *, device: str | None, quiet: bool, as_json: bo
         )
     try:
         reached = (
-            f"{recipe.objective['name']}: {measures_text(result)} at epoch {result['selected_epoch']} of "
+            f"{recipe.objective['name']}: {metrics_text(result)} at epoch {result['selected_epoch']} of "
             f"{result['epochs']} (by {result['selected_by']}), {duration(result['seconds'])}"
         )
         calibration = _calibration_text(result)

@@ -98,8 +98,8 @@ def _lines(about: dict[str, Any], out: Path) -> list[str]:
         space = "; ".join(f"{key.removeprefix('objective.')} {text}" for key, text in variant["space"].items())
         of_seeds = f"seed{'s' if len(about['seeds']) > 1 else ''} {', '.join(map(str, about['seeds']))}"
         lines += [f"{variant['name']}: {len(variant['trials'])} trials ({of_seeds}) over {space}"]
-        lines += [f"  trial  {about['measure']}  arguments"]
-        lines += [_trial_line(trial, about["measure"], variant["chosen"]) for trial in variant["trials"]]
+        lines += [f"  trial  {about['metric']}  arguments"]
+        lines += [_trial_line(trial, about["metric"], variant["chosen"]) for trial in variant["trials"]]
         if variant["chosen"] is not None:
             settings = "".join(f" --set {key}={value}" for key, value in variant["settings"].items())
             lines += [f"  best: {variant['variant']}{settings}"]
@@ -107,11 +107,11 @@ def _lines(about: dict[str, Any], out: Path) -> list[str]:
     return [*lines, f"tuning: {out / 'tuning.json'}    best recipes: {out / 'best'}    table: {out / 'trials.csv'}"]
 
 
-def _trial_line(trial: dict[str, Any], measure: str, chosen: int | None) -> str:
+def _trial_line(trial: dict[str, Any], metric: str, chosen: int | None) -> str:
     score = {"failed": "failed", "pruned": "given up", "open": "not finished"}.get(trial["state"])
     if score is None:
-        score = f"{trial['score']:.4f}" if measure.endswith("NLL") else f"{100 * trial['score']:.2f} %"
+        score = f"{trial['score']:.4f}" if metric.endswith("NLL") else f"{100 * trial['score']:.2f} %"
     arguments = " ".join(f"{key.removeprefix('objective.')}={value}" for key, value in trial["arguments"].items())
     why = f" ({trial['message'].splitlines()[0][:_WIDEST_REASON]})" if trial["message"] else ""
     best = "*" if trial["number"] == chosen else " "
-    return f"{best:>2}{trial['number']:>5}  {score:>{len(measure)}}  {arguments or 'as it was'}{why}"
+    return f"{best:>2}{trial['number']:>5}  {score:>{len(metric)}}  {arguments or 'as it was'}{why}"

@@ -45,11 +45,11 @@ from labelembed.data.texts import Texts
 class Reader(Protocol):
     """What every reader does; its constructor takes the keys of a recipe's block `data` and checks them all."""
 
-    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the parts of the data set with their labels, a test set among them, and what to say of them.
 
         Args:
-            to_measure: The data are for a finished run to measure: no test set is held out, and any label will do.
+            to_evaluate: The data are for a finished run to evaluate: no test set is held out, and any label will do.
             progress: Told how far the decoding of pictures is.
 
         Raises:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from labelembed.data import cache
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 
 
 class Batch(NamedTuple):
@@ -197,11 +197,11 @@ def require_whole(name: str, value: object) -> int:
 
 def require_share(batches: int, *, start: int, process: int, processes: int) -> None:
     """Raises ValueError unless an epoch of so many batches can begin there, and be shared so."""
-    faults = ArgumentFaults()
-    faults.require(0 <= start <= batches, "start", start, f"must be 0 to {batches}, the number of batches")
-    faults.require(processes >= 1, "processes", processes, "must be >= 1")
-    faults.require(0 <= process < max(processes, 1), "process", process, f"must be 0 to {processes - 1}")
-    faults.raise_if_any()
+    errors = ArgumentErrors()
+    errors.require(0 <= start <= batches, "start", start, f"must be 0 to {batches}, the number of batches")
+    errors.require(processes >= 1, "processes", processes, "must be >= 1")
+    errors.require(0 <= process < max(processes, 1), "process", process, f"must be 0 to {processes - 1}")
+    errors.raise_if_any()
 
 
 def require_order(order: Tensor, examples: int) -> None:

@@ -50,7 +50,7 @@ def sizes(shape: tuple[int, ...]) -> str:
     return " x ".join(f"{size:,}" for size in shape) or "1"
 
 
-def first_fault(values: Array, is_wrong: Callable[[Array], Array]) -> tuple[int, Any] | None:
+def first_invalid(values: Array, is_wrong: Callable[[Array], Array]) -> tuple[int, Any] | None:
     """Returns (row, value) of the first wrong value of `values` [N, ...], or None.
 
     `is_wrong` maps values to booleans of the same shape; it is asked for some rows at a time, so that no mask
@@ -72,10 +72,10 @@ def require_finite(values: Array, where: str) -> None:
     """Raises DataError with the first row of `values` [N, ...] that has a NaN or an infinite value."""
     if values.dtype.kind != "f":
         return
-    fault = first_fault(values, lambda chunk: ~np.isfinite(chunk))
-    if fault is not None:
+    invalid = first_invalid(values, lambda chunk: ~np.isfinite(chunk))
+    if invalid is not None:
         raise DataError(
-            f"{where}: row {fault[0]} has the value {fault[1]}; expected finite numbers, so repair or drop that row"
+            f"{where}: row {invalid[0]} has the value {invalid[1]}; expected finite numbers, so repair or drop that row"
         )
 
 

@@ -23,9 +23,9 @@ class RawData:
     """A data set as a reader found it, before validation examples are held out and inputs are made.
 
     Attributes:
-        parts: The training examples `train`; the test examples `test`, but of data to measure that name none; and the
+        parts: The training examples `train`; the test examples `test`, but of data to evaluate that name none; and the
             `validation` set where the data bring one, and then none is held out.
-        names: Names of the labels 0, 1, ...; none: arrays to measure whose labels have numbers only.
+        names: Names of the labels 0, 1, ...; none: arrays to evaluate whose labels have numbers only.
         input_range: Smallest and largest value an input can have, in the units of the inputs; None: nothing says so,
             and the encoder learns it.
         source: Where the data came from, for messages and reports.

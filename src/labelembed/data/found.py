@@ -65,6 +65,6 @@ class Place:
             return None
         columns = self.names("columns") or None
         reading = Reading(delimiter=self.text("delimiter"), encoding=self.text("encoding"), columns=columns)
-        if reading.faults().faults:
+        if reading.errors().errors:
             reading = Reading()  # what is wrong with it is said with the recipe
         return read_parts(self.path, reading, split=self.text("split_column") or self.text("split"))

@@ -1,4 +1,4 @@
-"""Data for a finished run to measure: labels numbered as the run has them."""
+"""Data for a finished run to evaluate: labels numbered as the run has them."""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from labelembed.data.batch import Examples, Split
-from labelembed.data.checks import first_fault, require_finite, require_names
+from labelembed.data.checks import first_invalid, require_finite, require_names
 from labelembed.data.data_notes import balance_notes, repeat_notes, repeated_texts
 from labelembed.data.dataset import LabelledData, RawData
 from labelembed.data.encoder import Encoder, ReadingProgress
 from labelembed.data.splits import ValidationSplit, hold_out, in_words, stratified_order
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.errors import ArgumentErrors, DataError
 
 
 def prepare(
@@ -46,10 +46,10 @@ def prepare(
         DataError: A part is empty, an example cannot be used, or there are fewer of them than asked for.
         ValueError: `train_examples` or `batch_size` is not at least 1.
     """
-    faults = ArgumentFaults()
+    errors = ArgumentErrors()
     for name, value in (("train_examples", train_examples), ("batch_size", batch_size)):
-        faults.require(value is None or value >= 1, name, value, "must be >= 1")
-    faults.raise_if_any()
+        errors.require(value is None or value >= 1, name, value, "must be >= 1")
+    errors.raise_if_any()
     names = require_names(raw.names, None, raw.source)
     _check(raw, {name: f"{raw.source}: {in_words(name)} set" for name in raw.parts}, names)
     notes: list[str] = []
@@ -79,7 +79,7 @@ def prepare(
     return _encoded(raw, parts, encoder, notes=notes, progress=progress)
 
 
-def prepare_to_measure(raw: RawData, encoder: Encoder) -> LabelledData:
+def prepare_to_evaluate(raw: RawData, encoder: Encoder) -> LabelledData:
     """Returns data that name no parts with every example in the test set, and none to train on.
 
     Raises:
@@ -159,10 +159,10 @@ def _check(raw: RawData, wheres: Mapping[str, str], names: Sequence[str]) -> Non
             if shape != wanted:
                 raise DataError(f"{where}: expected inputs of shape {wanted} as in the training set, found {shape}")
             require_finite(part.inputs.cpu().numpy(), where)
-        fault = first_fault(part.labels.cpu().numpy(), lambda chunk: (chunk < 0) | (chunk >= len(names)))
-        if fault is not None:
+        invalid = first_invalid(part.labels.cpu().numpy(), lambda chunk: (chunk < 0) | (chunk >= len(names)))
+        if invalid is not None:
             raise DataError(
-                f"{where}: row {fault[0]} has the label {fault[1]}; expected 0 to {len(names) - 1}, "
+                f"{where}: row {invalid[0]} has the label {invalid[1]}; expected 0 to {len(names) - 1}, "
                 f"for there are {len(names)} label names"
             )
 

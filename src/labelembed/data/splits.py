@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from labelembed.data.batch import Examples
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.errors import ArgumentErrors, DataError
 from labelembed.seeds import generator
 
 Part = TypeVar("Part", bound=Examples)
@@ -30,7 +30,7 @@ def assigned(
     fraction: float | None,
     *,
     source: str,
-    to_measure: bool = False,
+    to_evaluate: bool = False,
     purpose: str = "test",
 ) -> tuple[dict[str, Part], list[str]]:
     """Returns the parts `train`, `validation` and `test` of a data set, and notes on them: the rule of all readers.
@@ -44,7 +44,7 @@ def assigned(
         found: The parts that the data bring; `train` is among them.
         fraction: Share of the examples that becomes the test set where there is none; None: 0.2.
         source: The data set, for messages.
-        to_measure: The data are for a finished run to measure: nothing is held out.
+        to_evaluate: The data are for a finished run to evaluate: nothing is held out.
         purpose: See `stratified_order`.
 
     Raises:
@@ -55,7 +55,7 @@ def assigned(
     if "validation" in parts and "test" not in parts:
         parts["test"] = parts.pop("validation")
         notes.append("no test set: the validation set takes its place")
-    if to_measure:
+    if to_evaluate:
         return parts, notes
     if "test" in parts:
         if fraction is not None:
@@ -82,12 +82,12 @@ def in_words(part: str) -> str:
     return "training" if part == "train" else part
 
 
-def fraction_faults(fraction: object, name: str = "test_fraction") -> ArgumentFaults:
-    """Returns what is wrong with a share of the examples; None is no fault."""
-    faults = ArgumentFaults()
+def fraction_errors(fraction: object, name: str = "test_fraction") -> ArgumentErrors:
+    """Returns what is wrong with a share of the examples; None is no error."""
+    errors = ArgumentErrors()
     inside = isinstance(fraction, float | int) and not isinstance(fraction, bool) and 0 < fraction < 1
-    faults.require(fraction is None or inside, name, fraction, "must be a number between 0 and 1, both excluded")
-    return faults
+    errors.require(fraction is None or inside, name, fraction, "must be a number between 0 and 1, both excluded")
+    return errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,19 +110,19 @@ class ValidationSplit:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        faults = ArgumentFaults()
+        errors = ArgumentErrors()
         given = {
             name: value
             for name, value in (("first", self.first), ("fraction", self.fraction), ("examples", self.examples))
             if value is not None
         }
-        faults.require(len(given) == 1, "validation", given, "must have exactly one of first, fraction, examples")
+        errors.require(len(given) == 1, "validation", given, "must have exactly one of first, fraction, examples")
         for name in ("first", "examples"):
             value = getattr(self, name)
-            faults.require(value is None or _is_whole(value, 1), name, value, "must be a whole number >= 1")
-        faults.faults += fraction_faults(self.fraction, "fraction").faults
-        faults.require(_is_whole(self.seed, 0), "seed", self.seed, "must be a whole number >= 0")
-        faults.raise_if_any()
+            errors.require(value is None or _is_whole(value, 1), name, value, "must be a whole number >= 1")
+        errors.errors += fraction_errors(self.fraction, "fraction").errors
+        errors.require(_is_whole(self.seed, 0), "seed", self.seed, "must be a whole number >= 0")
+        errors.raise_if_any()
 
 
 def hold_out(train: Part, how: ValidationSplit | None) -> tuple[Part, Part | None]:

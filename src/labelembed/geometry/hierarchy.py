@@ -125,11 +125,11 @@ def _require_each_once(called: str, leaves: list[str], names: Sequence[str]) -> 
     unknown = [name for name in counts if name not in wanted]
     # What is near is looked for only as often as a message has room for it: it takes time.
     hints = [nearest(name, missing or names) for name in unknown[:10]] + [""] * len(unknown[10:])
-    faults = {
+    errors = {
         "missing": [repr(name) for name in missing],
         "repeated": [repr(name) for name, count in counts.items() if count > 1],
         "unknown": [f"{name!r}{hint}" for name, hint in zip(unknown, hints, strict=True)],
     }
-    if any(faults.values()):
-        lines = [f"  {kind} ({len(found)}): {', '.join(found)}" for kind, found in faults.items() if found]
+    if any(errors.values()):
+        lines = [f"  {kind} ({len(found)}): {', '.join(found)}" for kind, found in errors.items() if found]
         raise DataError("\n".join([f"{called}: a hierarchy holds each of the {len(names)} labels once", *lines]))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from labelembed import __version__, seeds
-from labelembed.errors import ArgumentFaults, LabelEmbedError, RunFolderError, TrainingError
+from labelembed.errors import ArgumentErrors, LabelEmbedError, RunFolderError, TrainingError
 from labelembed.runs.saved_run import SavedRun
 from labelembed.runs.stored import stored_recipe
 from labelembed.training.files import write_bytes
@@ -97,9 +97,9 @@ def export_run(
         TrainingError: What was exported gives something else than the run.
         ValueError: There is no such format.
     """
-    faults = ArgumentFaults()
-    faults.choice("format", format, tuple(SUFFIXES))
-    faults.raise_if_any()
+    errors = ArgumentErrors()
+    errors.choice("format", format, tuple(SUFFIXES))
+    errors.raise_if_any()
     folder = RunFolder(run)
     folder.require_finished()
     if stored_recipe(folder).of_sentences:

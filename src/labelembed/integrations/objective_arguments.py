@@ -34,14 +34,14 @@ def checked_arguments(name: str, arguments: Mapping[str, Any] | None) -> dict[st
     # An argument left at None stands for the objective's default, whatever its type is.
     keys = keys_of(OBJECTIVES[name])
     given = {key: value for key, value in given.items() if value is not None or key not in keys}
-    resolved, faults = resolve("objective", OBJECTIVES, {"name": name, **given})
-    faults = [fault for fault in faults if not _is_missing(fault, supplied)]
-    if faults:
-        raise ValueError("\n".join(re.sub(r"^objective\.(\w+): ", r"`\1`: ", fault) for fault in faults))
+    resolved, errors = resolve("objective", OBJECTIVES, {"name": name, **given})
+    errors = [error for error in errors if not _is_missing(error, supplied)]
+    if errors:
+        raise ValueError("\n".join(re.sub(r"^objective\.(\w+): ", r"`\1`: ", error) for error in errors))
     return {key: resolved[key] for key in given} | supplied
 
 
-def _is_missing(fault: str, supplied: Mapping[str, Any]) -> bool:
-    """Tells whether a fault is that of a key missing which was set aside, or which the caller must see to."""
-    found = re.match(r"^objective\.(\w+): missing", fault)
+def _is_missing(error: str, supplied: Mapping[str, Any]) -> bool:
+    """Tells whether an error is that of a key missing which was set aside, or which the caller must see to."""
+    found = re.match(r"^objective\.(\w+): missing", error)
     return found is not None and (found[1] in supplied or found[1] in POINTED_TO.values())

@@ -28,7 +28,7 @@ _POWER = 0.80
 
 
 class Summary(NamedTuple):
-    """Mean and spread of one measure over seeds.
+    """Mean and spread of one metric over seeds.
 
     Attributes:
         mean: The mean.
@@ -42,7 +42,7 @@ class Summary(NamedTuple):
 
 
 class PairedComparison(NamedTuple):
-    """A measure of one method minus that of a baseline, over seeds that both ran.
+    """A metric of one method minus that of a baseline, over seeds that both ran.
 
     Attributes:
         n: Number of pairs.
@@ -72,7 +72,7 @@ class PairedComparison(NamedTuple):
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Returns mean, standard deviation (n - 1) and number of the values of one measure.
+    """Returns mean, standard deviation (n - 1) and number of the values of one metric.
 
     Args:
         values: One finite value a seed ``[n]``.
@@ -104,7 +104,7 @@ def paired_comparison(
     That no difference is shown does not say there is none: see ``detectable``.
 
     Args:
-        values: The method's measure, one finite value a seed ``[n]``.
+        values: The method's metric, one finite value a seed ``[n]``.
         baseline: The baseline's, in the same order of seeds ``[n]`` (see `paired_by_seed`).
         confidence: Probability with which the interval covers the true difference, in (0, 1).
 
@@ -154,11 +154,11 @@ def paired_by_seed(
     """Pairs two sets of runs by their seeds.
 
     Args:
-        values: The method's measure by seed.
-        baseline: The baseline's measure by seed.
+        values: The method's metric by seed.
+        baseline: The baseline's metric by seed.
 
     Returns:
-        The two measures at the common seeds, in ascending order of seeds, and the seeds that only one side
+        The two metrics at the common seeds, in ascending order of seeds, and the seeds that only one side
         has, ascending. Without a common seed the first two lists are empty.
 
     Example:

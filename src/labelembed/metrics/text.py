@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.errors import ArgumentErrors, DataError
 
 Tokenizer = Literal["13a", "none", "zh", "char", "intl"]
 #: sacrebleu has more, which download a model or need a further package.
@@ -57,9 +57,9 @@ def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, toke
     Reference:
         Papineni et al. (2002), BLEU; Post (2018), A call for clarity in reporting BLEU scores.
     """
-    faults = ArgumentFaults()
-    faults.choice("tokenize", tokenize, TOKENIZERS)
-    faults.raise_if_any()
+    errors = ArgumentErrors()
+    errors.choice("tokenize", tokenize, TOKENIZERS)
+    errors.raise_if_any()
     # `force`: sacrebleu would print that texts look tokenised.
     score, found = _by_sacrebleu("BLEU", hypotheses, references, tokenize=tokenize, force=True)
     details = {f"precision{order}": part / 100 for order, part in enumerate(found.precisions, start=1)}
@@ -128,9 +128,9 @@ def rouge(
         Lin (2004), ROUGE: a package for automatic evaluation of summaries, sections 2 and 3.
     """
     _check_lines(hypotheses, references)
-    faults = ArgumentFaults()
-    faults.choice("level", level, LEVELS)
-    faults.raise_if_any()
+    errors = ArgumentErrors()
+    errors.choice("level", level, LEVELS)
+    errors.raise_if_any()
     best: list[list[Overlap]] = []
     for hypothesis, *wanted in zip(hypotheses, *references, strict=True):
         tokens = _tokens(hypothesis, level)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from labelembed.models.encoder_decoder import DecoderState, EncoderDecoder, real_tokens, sequence_faults
+from labelembed.models.encoder_decoder import DecoderState, EncoderDecoder, real_tokens, sequence_errors
 
 
 class AttentionLSTM(EncoderDecoder):
@@ -68,12 +68,12 @@ class AttentionLSTM(EncoderDecoder):
             "width": width,
             "layers": layers,
         }
-        faults = sequence_faults(sizes, shared_embeddings=shared_embeddings, dropout=dropout)
-        faults.require(not bidirectional or width % 2 == 0, "width", width, "must be even for a bidirectional encoder")
+        errors = sequence_errors(sizes, shared_embeddings=shared_embeddings, dropout=dropout)
+        errors.require(not bidirectional or width % 2 == 0, "width", width, "must be even for a bidirectional encoder")
         tied = not tied_output or embedding_size == width
-        faults.require(tied, "embedding_size", embedding_size, f"must be the width {width} for a tied output layer")
-        faults.require(initial_range is None or initial_range > 0, "initial_range", initial_range, "must be > 0")
-        faults.raise_if_any()
+        errors.require(tied, "embedding_size", embedding_size, f"must be the width {width} for a tied output layer")
+        errors.require(initial_range is None or initial_range > 0, "initial_range", initial_range, "must be > 0")
+        errors.raise_if_any()
         super().__init__()
         self.target_embedding = nn.Embedding(target_vocabulary_size, embedding_size)
         self.source_embedding = (

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 
 Augmentations = Literal["none", "flip", "crop_flip"]
 Mixings = Literal["none", "mixup", "cutmix"]
@@ -41,14 +41,14 @@ class Augmentation(nn.Module):
 
     def __init__(self, augmentation: Augmentations, *, cutout: int | None = None, input_shape: Sequence[int]) -> None:
         super().__init__()
-        faults = ArgumentFaults()
-        faults.choice("augmentation", augmentation, get_args(Augmentations))
+        errors = ArgumentErrors()
+        errors.choice("augmentation", augmentation, get_args(Augmentations))
         pictures = len(input_shape) == 3
         flat = f"for inputs of {'x'.join(map(str, input_shape))}, no pictures"
-        faults.require(pictures or augmentation == "none", "augmentation", augmentation, f"must be 'none' {flat}")
-        faults.require(pictures or cutout is None, "cutout", cutout, f"must be None {flat}")
-        faults.require(cutout is None or cutout >= 1, "cutout", cutout, "must be >= 1, or None")
-        faults.raise_if_any()
+        errors.require(pictures or augmentation == "none", "augmentation", augmentation, f"must be 'none' {flat}")
+        errors.require(pictures or cutout is None, "cutout", cutout, f"must be None {flat}")
+        errors.require(cutout is None or cutout >= 1, "cutout", cutout, "must be >= 1, or None")
+        errors.raise_if_any()
         self.augmentation = augmentation
         self.cutout = cutout
 
@@ -118,13 +118,13 @@ class Mixing(nn.Module):
 
     def __init__(self, mixing: Mixings, *, alpha: float = 1.0, input_shape: Sequence[int]) -> None:
         super().__init__()
-        faults = ArgumentFaults()
-        faults.choice("mixing", mixing, get_args(Mixings)[1:])
-        faults.require(alpha > 0, "mixing_alpha", alpha, "must be > 0")
+        errors = ArgumentErrors()
+        errors.choice("mixing", mixing, get_args(Mixings)[1:])
+        errors.require(alpha > 0, "mixing_alpha", alpha, "must be > 0")
         pictures = mixing != "cutmix" or len(input_shape) == 3
         shape = "x".join(map(str, input_shape))
-        faults.require(pictures, "mixing", mixing, f"must be 'none' or 'mixup' for inputs of {shape}, no pictures")
-        faults.raise_if_any()
+        errors.require(pictures, "mixing", mixing, f"must be 'none' or 'mixup' for inputs of {shape}, no pictures")
+        errors.raise_if_any()
         self.mixing = mixing
         self.alpha = alpha
 

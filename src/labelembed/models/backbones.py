@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelembed.errors import ArgumentFaults, DataError, nearest
+from labelembed.errors import ArgumentErrors, DataError, nearest
 from labelembed.tensor_files import require_header
 
 INSTALL = "pip install 'labelembed[backbones]'"
@@ -84,15 +84,15 @@ class Backbone(nn.Module):
             DataError: timm is missing.
             ValueError: An argument is out of its range.
         """
-        faults = ArgumentFaults()
+        errors = ArgumentErrors()
         pictures = len(input_shape) == 3 and min(input_shape) >= 1
-        faults.require(pictures, "input_shape", list(input_shape), "must be (channels, height, width)")
-        faults.require(enlarge >= 1, "enlarge", enlarge, "must be >= 1")
-        faults.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
+        errors.require(pictures, "input_shape", list(input_shape), "must be (channels, height, width)")
+        errors.require(enlarge >= 1, "enlarge", enlarge, "must be >= 1")
+        errors.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
         known = _timm().list_models()
         rule = f"must be a name of timm.list_models(){nearest(backbone, known)}"
-        faults.require(backbone.split(".")[0] in known, "backbone", backbone, rule)
-        faults.raise_if_any()
+        errors.require(backbone.split(".")[0] in known, "backbone", backbone, rule)
+        errors.raise_if_any()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns hidden states [N, hidden_size]."""
@@ -143,8 +143,8 @@ def _load(layers: Any, path: Path, backbone: str) -> None:
     try:
         layers.load_state_dict(given)
     except RuntimeError as error:
-        faults = (textwrap.shorten(line, 400, placeholder=" ...") for line in str(error).splitlines()[1:5])
-        raise DataError("\n  ".join([f"{path}: are not the weights of timm's {backbone!r}", *faults])) from error
+        errors = (textwrap.shorten(line, 400, placeholder=" ...") for line in str(error).splitlines()[1:5])
+        raise DataError("\n  ".join([f"{path}: are not the weights of timm's {backbone!r}", *errors])) from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 
 # Vectors start as small as this where rare features weigh most: what a text has once is hardly learned.
 _BOUND = 0.01
@@ -67,12 +67,12 @@ class BagOfWords(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        faults = ArgumentFaults()
-        faults.require(embedding_size >= 1, "embedding_size", embedding_size, "must be >= 1")
-        faults.require(layer_size is None or layer_size >= 1, "layer_size", layer_size, "must be >= 1, or null")
+        errors = ArgumentErrors()
+        errors.require(embedding_size >= 1, "embedding_size", embedding_size, "must be >= 1")
+        errors.require(layer_size is None or layer_size >= 1, "layer_size", layer_size, "must be >= 1, or null")
         for name, value in (("feature_dropout", feature_dropout), ("dropout", dropout)):
-            faults.require(0 <= value < 1, name, value, "must be in [0, 1)")
-        faults.raise_if_any()
+            errors.require(0 <= value < 1, name, value, "must be in [0, 1)")
+        errors.raise_if_any()
         self.feature_dropout = feature_dropout
         self.embedding = nn.Embedding(vocabulary_size, embedding_size, padding_idx=0)
         bound = 1 / embedding_size if weighting == "mean" else _BOUND

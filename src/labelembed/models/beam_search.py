@@ -9,7 +9,7 @@ from typing import Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.special_tokens import BEGIN, END, PAD, UNKNOWN
 from labelembed.stable_topk import stable_topk
 
@@ -94,17 +94,17 @@ class BeamSearch:
         minimum_length: int = 0,
         length_penalty: float = 0.0,
     ) -> None:
-        faults = ArgumentFaults()
-        faults.require(beam >= 1, "beam", beam, "must be >= 1")
-        faults.require(1 <= n_best <= max(beam, 1), "n_best", n_best, f"must be from 1 to the beam of {beam}")
-        faults.require(minimum_length >= 0, "minimum_length", minimum_length, "must be >= 0")
+        errors = ArgumentErrors()
+        errors.require(beam >= 1, "beam", beam, "must be >= 1")
+        errors.require(1 <= n_best <= max(beam, 1), "n_best", n_best, f"must be from 1 to the beam of {beam}")
+        errors.require(minimum_length >= 0, "minimum_length", minimum_length, "must be >= 0")
         if maximum_length is not None:
             rule = f"must be >= 1 and no less than the minimum length of {minimum_length}"
             holds = maximum_length >= max(1, minimum_length)
-            faults.require(holds, "maximum_length", maximum_length, rule)
+            errors.require(holds, "maximum_length", maximum_length, rule)
         finite = abs(length_penalty) < float("inf")
-        faults.require(finite, "length_penalty", length_penalty, "must be a finite number")
-        faults.raise_if_any()
+        errors.require(finite, "length_penalty", length_penalty, "must be a finite number")
+        errors.raise_if_any()
         self.beam = beam
         self.n_best = n_best
         self.maximum_length = maximum_length

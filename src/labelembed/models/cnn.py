@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.models.mlp import Initialization, paper_start_
 
 
@@ -39,14 +39,14 @@ class PictureNetwork(nn.Module):
         return hidden
 
 
-def picture_faults(input_shape: Sequence[int], *, least: int, dropout: float) -> ArgumentFaults:
+def picture_errors(input_shape: Sequence[int], *, least: int, dropout: float) -> ArgumentErrors:
     """Returns what is wrong with the arguments that all networks over pictures have; `least` pixels a side."""
-    faults = ArgumentFaults()
+    errors = ArgumentErrors()
     holds = len(input_shape) == 3 and input_shape[0] >= 1 and min(input_shape[1:]) >= least
     rule = f"must be (channels, height, width), {least} pixels or more a side"
-    faults.require(holds, "input_shape", list(input_shape), rule)
-    faults.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
-    return faults
+    errors.require(holds, "input_shape", list(input_shape), rule)
+    errors.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
+    return errors
 
 
 class CNN(PictureNetwork):
@@ -72,12 +72,12 @@ class CNN(PictureNetwork):
         dropout: float = 0.0,
         initialization: Initialization = "pytorch",
     ) -> None:
-        faults = picture_faults(input_shape, least=4, dropout=dropout)
+        errors = picture_errors(input_shape, least=4, dropout=dropout)
         two = len(channels) == 2 and min(channels) >= 1
-        faults.require(two, "channels", list(channels), "must be two numbers >= 1")
-        faults.require(dense_size >= 1, "dense_size", dense_size, "must be >= 1")
-        faults.choice("initialization", initialization, get_args(Initialization))
-        faults.raise_if_any()
+        errors.require(two, "channels", list(channels), "must be two numbers >= 1")
+        errors.require(dense_size >= 1, "dense_size", dense_size, "must be >= 1")
+        errors.choice("initialization", initialization, get_args(Initialization))
+        errors.raise_if_any()
         depth, height, width = input_shape
         first, second = channels
         super().__init__(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.special_tokens import BEGIN, END, PAD
 
 
@@ -65,16 +65,16 @@ class EncoderDecoder(nn.Module, ABC):
         """Returns hidden states [B, T, hidden_size]; the batch is not empty."""
 
 
-def sequence_faults(sizes: Mapping[str, int], *, shared_embeddings: bool, dropout: float) -> ArgumentFaults:
+def sequence_errors(sizes: Mapping[str, int], *, shared_embeddings: bool, dropout: float) -> ArgumentErrors:
     """Returns what is wrong with the arguments that both networks have; `sizes` are numbers from 1 on, by name."""
-    faults = ArgumentFaults()
+    errors = ArgumentErrors()
     for name, size in sizes.items():
-        faults.require(size >= 1, name, size, "must be >= 1")
-    faults.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
+        errors.require(size >= 1, name, size, "must be >= 1")
+    errors.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
     source, target = sizes["source_vocabulary_size"], sizes["target_vocabulary_size"]
     rule = f"must be the source's {source} for shared embeddings"
-    faults.require(not shared_embeddings or source == target, "target_vocabulary_size", target, rule)
-    return faults
+    errors.require(not shared_embeddings or source == target, "target_vocabulary_size", target, rule)
+    return errors
 
 
 def real_tokens(source: Tensor) -> Tensor:

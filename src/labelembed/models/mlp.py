@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 
 #: How the weights start: as in Sun et al. 2017, or PyTorch's own way.
 Initialization = Literal["paper", "pytorch"]
@@ -40,14 +40,14 @@ class MLP(nn.Module):
         initialization: Initialization = "pytorch",
     ) -> None:
         super().__init__()
-        faults = ArgumentFaults()
+        errors = ArgumentErrors()
         shape_holds = len(input_shape) > 0 and all(size >= 1 for size in input_shape)
-        faults.require(shape_holds, "input_shape", list(input_shape), "must be one or more sizes >= 1")
+        errors.require(shape_holds, "input_shape", list(input_shape), "must be one or more sizes >= 1")
         sizes_hold = len(hidden_sizes) > 0 and all(size >= 1 for size in hidden_sizes)
-        faults.require(sizes_hold, "hidden_sizes", list(hidden_sizes), "must be one or more widths >= 1")
-        faults.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
-        faults.choice("initialization", initialization, get_args(Initialization))
-        faults.raise_if_any()
+        errors.require(sizes_hold, "hidden_sizes", list(hidden_sizes), "must be one or more widths >= 1")
+        errors.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
+        errors.choice("initialization", initialization, get_args(Initialization))
+        errors.raise_if_any()
         layers: list[nn.Module] = [nn.Flatten()]
         for width_in, width_out in pairwise([math.prod(input_shape), *hidden_sizes]):
             layers += [nn.Linear(width_in, width_out), nn.ReLU()]

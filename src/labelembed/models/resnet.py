@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelembed.models.cnn import PictureNetwork, picture_faults
+from labelembed.models.cnn import PictureNetwork, picture_errors
 
 #: Where a block changes the shape: `padding` is option A of He et al. 2016, `projection` their option B.
 Shortcut = Literal["padding", "projection"]
@@ -44,12 +44,12 @@ class ResNet(PictureNetwork):
         shortcut: Shortcut = "padding",
         dropout: float = 0.0,
     ) -> None:
-        faults = picture_faults(input_shape, least=8, dropout=dropout)
-        faults.require(depth >= 8 and depth % 6 == 2, "depth", depth, "must be 6 n + 2: 8, 14, 20, 32, 44, 56, ...")
+        errors = picture_errors(input_shape, least=8, dropout=dropout)
+        errors.require(depth >= 8 and depth % 6 == 2, "depth", depth, "must be 6 n + 2: 8, 14, 20, 32, 44, 56, ...")
         three = len(channels) == 3 and min(channels) >= 1
-        faults.require(three, "channels", list(channels), "must be three numbers >= 1")
-        faults.choice("shortcut", shortcut, get_args(Shortcut))
-        faults.raise_if_any()
+        errors.require(three, "channels", list(channels), "must be three numbers >= 1")
+        errors.choice("shortcut", shortcut, get_args(Shortcut))
+        errors.raise_if_any()
         super().__init__(
             *_stages(input_shape[0], channels, blocks=(depth - 2) // 6, shortcut=shortcut),
             nn.AdaptiveAvgPool2d(1),
@@ -95,12 +95,12 @@ class PaperResNet(PictureNetwork):
         papers, blocks = DEPTHS.get(depth, DEPTHS[8])
         widths = papers if channels is None else tuple(channels)
         halved = 2 ** (len(papers) - 1)
-        faults = picture_faults(input_shape, least=halved * (POOLING - 1) + 1, dropout=dropout)
-        faults.choice("depth", depth, tuple(DEPTHS))
+        errors = picture_errors(input_shape, least=halved * (POOLING - 1) + 1, dropout=dropout)
+        errors.choice("depth", depth, tuple(DEPTHS))
         right = len(widths) == len(papers) and min(widths, default=0) >= 1
-        faults.require(right, "channels", list(widths), f"must be {len(papers)} numbers >= 1 for depth {depth}")
-        faults.choice("shortcut", shortcut, get_args(Shortcut))
-        faults.raise_if_any()
+        errors.require(right, "channels", list(widths), f"must be {len(papers)} numbers >= 1 for depth {depth}")
+        errors.choice("shortcut", shortcut, get_args(Shortcut))
+        errors.raise_if_any()
         # A stride of 2 leaves half the pixels, rounded up.
         rows, columns = (-(-size // halved) // POOLING for size in input_shape[1:])
         super().__init__(
@@ -131,10 +131,10 @@ class SmallResNet(PictureNetwork):
     def __init__(
         self, *, input_shape: Sequence[int], channels: tuple[int, int, int] = (32, 64, 128), dropout: float = 0.0
     ) -> None:
-        faults = picture_faults(input_shape, least=16, dropout=dropout)
+        errors = picture_errors(input_shape, least=16, dropout=dropout)
         three = len(channels) == 3 and min(channels) >= 1
-        faults.require(three, "channels", list(channels), "must be three numbers >= 1")
-        faults.raise_if_any()
+        errors.require(three, "channels", list(channels), "must be three numbers >= 1")
+        errors.raise_if_any()
         first, second, third = channels
         super().__init__(
             _convolution(input_shape[0], first, kernel_size=4, stride=2, relu=True),

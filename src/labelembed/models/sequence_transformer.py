@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelembed.models.encoder_decoder import DecoderState, EncoderDecoder, real_tokens, sequence_faults
+from labelembed.models.encoder_decoder import DecoderState, EncoderDecoder, real_tokens, sequence_errors
 
 
 class TransformerSeq2Seq(EncoderDecoder):
@@ -70,10 +70,10 @@ class TransformerSeq2Seq(EncoderDecoder):
             "feedforward": feedforward,
             "maximum_length": maximum_length,
         }
-        faults = sequence_faults(sizes, shared_embeddings=shared_embeddings, dropout=dropout)
+        errors = sequence_errors(sizes, shared_embeddings=shared_embeddings, dropout=dropout)
         divided = width >= 1 and width % 2 == 0 and (heads < 1 or width % heads == 0)
-        faults.require(divided, "width", width, f"must be even and a multiple of the {heads} heads")
-        faults.raise_if_any()
+        errors.require(divided, "width", width, f"must be even and a multiple of the {heads} heads")
+        errors.raise_if_any()
         super().__init__()
         self.target_embedding = nn.Embedding(target_vocabulary_size, width)
         self.source_embedding = (

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.pretrained_text import encoder_folder as folder_of
 from labelembed.pretrained_text import load_encoder, load_tokenizer, mean_hidden, unfilled_encoder
 
@@ -65,10 +65,10 @@ class TextTransformer(nn.Module):
         )
         self.layers: Any = load_encoder(encoder_folder) if encoder_filled else unfilled_encoder(encoder_folder)
         limit = getattr(self.layers.config, "max_position_embeddings", None)
-        faults = ArgumentFaults()
+        errors = ArgumentErrors()
         fits = not isinstance(limit, int) or input_shape[0] <= limit
-        faults.require(fits, "input_shape", list(input_shape), f"must be at most {limit} tokens (data.maximum_tokens)")
-        faults.raise_if_any()
+        errors.require(fits, "input_shape", list(input_shape), f"must be at most {limit} tokens (data.maximum_tokens)")
+        errors.raise_if_any()
         _freeze(self.layers, layers_frozen)
         self.layers.train()
         self.learning_rate_factor = learning_rate_factor
@@ -84,11 +84,11 @@ class TextTransformer(nn.Module):
         Raises:
             ValueError: An argument is out of its range.
         """
-        faults = ArgumentFaults()
-        faults.require(layers_frozen >= 0, "layers_frozen", layers_frozen, "must be >= 0")
-        faults.require(learning_rate_factor > 0, "learning_rate_factor", learning_rate_factor, "must be > 0")
-        faults.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
-        faults.raise_if_any()
+        errors = ArgumentErrors()
+        errors.require(layers_frozen >= 0, "layers_frozen", layers_frozen, "must be >= 0")
+        errors.require(learning_rate_factor > 0, "learning_rate_factor", learning_rate_factor, "must be > 0")
+        errors.require(0 <= dropout < 1, "dropout", dropout, "must be in [0, 1)")
+        errors.raise_if_any()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns hidden states [N, hidden_size]."""
@@ -139,9 +139,9 @@ def _freeze(model: nn.Module, layers: int) -> None:
     if layers == 0:
         return
     stack = max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len)
-    faults = ArgumentFaults()
-    faults.require(layers <= len(stack), "layers_frozen", layers, f"must be at most {len(stack)}, the encoder's layers")
-    faults.raise_if_any()
+    errors = ArgumentErrors()
+    errors.require(layers <= len(stack), "layers_frozen", layers, f"must be at most {len(stack)}, the encoder's layers")
+    errors.raise_if_any()
     # The embeddings stand before the layers; what stands behind them, a last normalisation, is trained with them.
     *_, last = stack[layers - 1].parameters()
     for parameter in model.parameters():

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelembed.distributed import class_sums
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
 from labelembed.losses import distances, full_precision
 from labelembed.losses.reference import cross_entropy, log_softmax
@@ -101,26 +101,26 @@ class AdaptiveLabels(Objective):
         ignore_index: int | None = -100,
         output_std: float | None = None,
     ) -> None:
-        faults = ArgumentFaults()
-        faults.require(
+        errors = ArgumentErrors()
+        errors.require(
             label_dimension is None or label_dimension >= 1, "label_dimension", label_dimension, "must be >= 1"
         )
-        faults.choice("update", update, ("batch", "moving_average", "epoch"))
-        faults.require(0 <= momentum < 1, "momentum", momentum, "must be in [0, 1)")
-        faults.require(update_every >= 1, "update_every", update_every, "must be >= 1")
-        faults.require(warmup_steps >= 0, "warmup_steps", warmup_steps, "must be >= 0")
-        faults.choice("loss", loss, ("after_update", "before_update"))
-        faults.require(repel_weight >= 0, "repel_weight", repel_weight, "must be >= 0")
-        faults.choice("prediction", prediction, ("training_set", "last"))
+        errors.choice("update", update, ("batch", "moving_average", "epoch"))
+        errors.require(0 <= momentum < 1, "momentum", momentum, "must be in [0, 1)")
+        errors.require(update_every >= 1, "update_every", update_every, "must be >= 1")
+        errors.require(warmup_steps >= 0, "warmup_steps", warmup_steps, "must be >= 0")
+        errors.choice("loss", loss, ("after_update", "before_update"))
+        errors.require(repel_weight >= 0, "repel_weight", repel_weight, "must be >= 0")
+        errors.choice("prediction", prediction, ("training_set", "last"))
         super().__init__(
             hidden_size,
             num_labels,
-            output_size=label_dimension if label_dimension is None else max(label_dimension, 1),  # faults hold the rest
+            output_size=label_dimension if label_dimension is None else max(label_dimension, 1),  # errors hold the rest
             weight=weight,
             bias=bias,
             ignore_index=ignore_index,
             output_std=output_std,
-            faults=faults,
+            errors=errors,
         )
         self.update = update
         self.momentum = 0.0 if update == "batch" else momentum

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from labelembed.distributed import ALONE, Group
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
 from labelembed.losses import full_precision
 from labelembed.objectives.examples import Examples, make_examples
@@ -54,7 +54,7 @@ class Objective(nn.Module, ABC):
         output_std: Start the output layer from N(0, output_std) cut at two standard deviations with bias 0; None:
             PyTorch's own way.
         output_size: D, width of the output layer, for subclasses; None: C, one output a label.
-        faults: For subclasses: what they found wrong with their own arguments, to be raised together.
+        errors: For subclasses: what they found wrong with their own arguments, to be raised together.
 
     Attributes:
         process_group: The processes that share a training step, as DistributedDataParallel was given them; None: all
@@ -79,21 +79,21 @@ class Objective(nn.Module, ABC):
         ignore_index: int | None = -100,
         output_std: float | None = None,
         output_size: int | None = None,
-        faults: ArgumentFaults | None = None,
+        errors: ArgumentErrors | None = None,
     ) -> None:
         super().__init__()
-        faults = faults or ArgumentFaults()
-        faults.require(hidden_size >= 1, "hidden_size", hidden_size, "must be >= 1")
-        faults.require(num_labels >= 1, "num_labels", num_labels, "must be >= 1")
-        faults.require(output_size is None or output_size >= 1, "output_size", output_size, "must be >= 1, or None")
-        faults.require(output_std is None or output_std > 0, "output_std", output_std, "must be > 0, or None")
+        errors = errors or ArgumentErrors()
+        errors.require(hidden_size >= 1, "hidden_size", hidden_size, "must be >= 1")
+        errors.require(num_labels >= 1, "num_labels", num_labels, "must be >= 1")
+        errors.require(output_size is None or output_size >= 1, "output_size", output_size, "must be >= 1, or None")
+        errors.require(output_std is None or output_std > 0, "output_std", output_std, "must be > 0, or None")
         if weight is not None:
             weight = torch.as_tensor(weight, dtype=torch.float32).detach().clone()
             rule = f"must have {num_labels} entries, one a label"
-            faults.require(list(weight.shape) == [num_labels], "weight", list(weight.shape), rule)
+            errors.require(list(weight.shape) == [num_labels], "weight", list(weight.shape), rule)
             valid = bool((weight.isfinite() & (weight >= 0)).all()) and bool((weight > 0).any())
-            faults.require(valid, "weight", weight.tolist(), "must be finite, >= 0 and not all 0")
-        faults.raise_if_any()
+            errors.require(valid, "weight", weight.tolist(), "must be finite, >= 0 and not all 0")
+        errors.raise_if_any()
         self.hidden_size = hidden_size
         self.num_labels = num_labels
         self.output_size = num_labels if output_size is None else output_size

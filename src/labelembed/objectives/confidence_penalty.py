@@ -6,7 +6,7 @@ from typing import NamedTuple, Unpack
 
 from torch import Tensor
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.losses.reference import cross_entropy, log_softmax
 from labelembed.objectives.base import CommonArguments, Objective
 
@@ -45,9 +45,9 @@ class ConfidencePenalty(Objective):
     def __init__(
         self, hidden_size: int, num_labels: int, *, penalty_weight: float = 0.1, **common: Unpack[CommonArguments]
     ) -> None:
-        faults = ArgumentFaults()
-        faults.require(penalty_weight >= 0, "penalty_weight", penalty_weight, "must be >= 0")
-        super().__init__(hidden_size, num_labels, faults=faults, **common)
+        errors = ArgumentErrors()
+        errors.require(penalty_weight >= 0, "penalty_weight", penalty_weight, "must be >= 0")
+        super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.penalty_weight = penalty_weight
 
     def forward(

@@ -7,7 +7,7 @@ from typing import NamedTuple, Unpack
 import torch
 from torch import Tensor
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.losses import full_precision
 from labelembed.losses.reference import cross_entropy, log_softmax, uniform_cross_entropy
 from labelembed.losses.soft_targets import entropy, soft_cross_entropy
@@ -85,21 +85,21 @@ class Distillation(Objective):
         top_k: int | None = None,
         **common: Unpack[CommonArguments],
     ) -> None:
-        faults = ArgumentFaults()
+        errors = ArgumentErrors()
         if isinstance(teacher_logits, Tensor):
             shape, wanted = list(teacher_logits.shape), f"must be [examples, {num_labels}], one for each of training"
             fits = len(shape) == 2 and shape[1] == num_labels
-            faults.require(fits, "teacher_logits", shape, wanted)
+            errors.require(fits, "teacher_logits", shape, wanted)
             finite = not fits or bool(torch.isfinite(teacher_logits).all())
-            faults.require(finite, "teacher_logits", "inf or nan", "must be finite")
-        faults.require(temperature > 0, "temperature", temperature, "must be > 0")
-        faults.require(0 <= teacher_weight <= 1, "teacher_weight", teacher_weight, "must be in [0, 1]")
+            errors.require(finite, "teacher_logits", "inf or nan", "must be finite")
+        errors.require(temperature > 0, "temperature", temperature, "must be > 0")
+        errors.require(0 <= teacher_weight <= 1, "teacher_weight", teacher_weight, "must be in [0, 1]")
         left = 1 - min(teacher_weight, 1) + 1e-9
-        faults.require(
+        errors.require(
             0 <= uniform_weight <= left, "uniform_weight", uniform_weight, "must be in [0, 1 - teacher_weight]"
         )
-        faults.require(top_k is None or top_k >= 1, "top_k", top_k, "must be >= 1, or None")
-        super().__init__(hidden_size, num_labels, faults=faults, **common)
+        errors.require(top_k is None or top_k >= 1, "top_k", top_k, "must be >= 1, or None")
+        super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.tau = temperature
         self.teacher_weight = teacher_weight
         self.uniform_weight = uniform_weight

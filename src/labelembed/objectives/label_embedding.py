@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from labelembed.distributed import global_count
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
 from labelembed.losses import IMPLEMENTATIONS, Implementation, LabelEmbeddingTerms, chunked, takes_chunks
 from labelembed.losses import reference as losses
@@ -132,34 +132,34 @@ class LabelEmbedding(Objective):
         }
         numbers = dict(PRESETS.get(preset, PRESETS["paper"]))
         numbers |= {name: value for name, value in given.items() if value is not None}
-        faults = ArgumentFaults()
+        errors = ArgumentErrors()
         if isinstance(embedding, LabelGeometry):
             rule = f"must have {num_labels} labels as the data has"
-            faults.require(len(embedding) == num_labels, "embedding", len(embedding), rule)
+            errors.require(len(embedding) == num_labels, "embedding", len(embedding), rule)
         else:
-            faults.choice("embedding", embedding, ("full", "compressed"))
+            errors.choice("embedding", embedding, ("full", "compressed"))
             rule = f"must be 'compressed' for more than {FULL_LABELS:,} labels: E takes 16 C^2 bytes to train"
-            faults.require(embedding != "full" or num_labels <= FULL_LABELS, "embedding", embedding, rule)
-        faults.require(rank >= 1, "rank", rank, "must be >= 1")
-        faults.choice("auxiliary", auxiliary, ("separate", "shared"))
+            errors.require(embedding != "full" or num_labels <= FULL_LABELS, "embedding", embedding, rule)
+        errors.require(rank >= 1, "rank", rank, "must be >= 1")
+        errors.choice("auxiliary", auxiliary, ("separate", "shared"))
         if isinstance(initial_scale, str):
-            faults.choice("initial_scale", initial_scale, ("log",))
+            errors.choice("initial_scale", initial_scale, ("log",))
         elif initial_scale is not None:
-            faults.require(initial_scale > 0, "initial_scale", initial_scale, "must be > 0, 'log' or None")
+            errors.require(initial_scale > 0, "initial_scale", initial_scale, "must be > 0, 'log' or None")
         rate = embedding_learning_rate
-        faults.require(rate > 0, "embedding_learning_rate", rate, "must be > 0")
-        faults.choice("preset", preset, tuple(PRESETS))
-        faults.require(temperature > 0, "temperature", temperature, "must be > 0")
-        faults.require(0 <= confidence_limit <= 1, "confidence_limit", confidence_limit, "must be in [0, 1]")
-        faults.choice("impl", impl, IMPLEMENTATIONS)
-        faults.choice("hinge_reduction", numbers["hinge_reduction"], ("mean", "sum"))
+        errors.require(rate > 0, "embedding_learning_rate", rate, "must be > 0")
+        errors.choice("preset", preset, tuple(PRESETS))
+        errors.require(temperature > 0, "temperature", temperature, "must be > 0")
+        errors.require(0 <= confidence_limit <= 1, "confidence_limit", confidence_limit, "must be in [0, 1]")
+        errors.choice("impl", impl, IMPLEMENTATIONS)
+        errors.choice("hinge_reduction", numbers["hinge_reduction"], ("mean", "sum"))
         for name in ("output_weight", "target_weight", "uniform_weight"):
-            faults.require(numbers[name] >= 0, name, numbers[name], "must be >= 0")
+            errors.require(numbers[name] >= 0, name, numbers[name], "must be >= 0")
         is_share = 0 < target_warmup_steps < 1
         is_whole = is_share or (target_warmup_steps >= 0 and float(target_warmup_steps).is_integer())
         rule = "must be a whole number of steps >= 0, or a share of the run between 0 and 1"
-        faults.require(is_whole, "target_warmup_steps", target_warmup_steps, rule)
-        super().__init__(hidden_size, num_labels, faults=faults, **common)
+        errors.require(is_whole, "target_warmup_steps", target_warmup_steps, rule)
+        super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.output_weight: float = numbers["output_weight"]
         self.target_weight: float = numbers["target_weight"]
         self.uniform_weight: float = numbers["uniform_weight"]

@@ -6,7 +6,7 @@ from typing import NamedTuple, Unpack
 
 from torch import Tensor
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.losses import IMPLEMENTATIONS, Implementation, smoothed_cross_entropy
 from labelembed.objectives.base import CommonArguments, Objective
 
@@ -51,10 +51,10 @@ class LabelSmoothing(Objective):
         impl: Implementation = "auto",
         **common: Unpack[CommonArguments],
     ) -> None:
-        faults = ArgumentFaults()
-        faults.require(0 <= smoothing <= 1, "smoothing", smoothing, "must be in [0, 1]")
-        faults.choice("impl", impl, IMPLEMENTATIONS)
-        super().__init__(hidden_size, num_labels, faults=faults, **common)
+        errors = ArgumentErrors()
+        errors.require(0 <= smoothing <= 1, "smoothing", smoothing, "must be in [0, 1]")
+        errors.choice("impl", impl, IMPLEMENTATIONS)
+        super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.smoothing = smoothing
         self.impl = impl
 

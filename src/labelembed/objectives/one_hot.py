@@ -6,7 +6,7 @@ from typing import NamedTuple, Unpack
 
 from torch import Tensor
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.losses import IMPLEMENTATIONS, Implementation, smoothed_cross_entropy
 from labelembed.objectives.base import CommonArguments, Objective
 
@@ -41,9 +41,9 @@ class OneHot(Objective):
     def __init__(
         self, hidden_size: int, num_labels: int, *, impl: Implementation = "auto", **common: Unpack[CommonArguments]
     ) -> None:
-        faults = ArgumentFaults()
-        faults.choice("impl", impl, IMPLEMENTATIONS)
-        super().__init__(hidden_size, num_labels, faults=faults, **common)
+        errors = ArgumentErrors()
+        errors.choice("impl", impl, IMPLEMENTATIONS)
+        super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.impl = impl
 
     def forward(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Unpack
 import torch
 from torch import Tensor
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
 from labelembed.losses import full_precision
 from labelembed.losses.reference import cross_entropy, log_softmax, uniform_cross_entropy
@@ -90,16 +90,16 @@ class OnlineLabelSmoothing(Objective):
         chosen = PRESETS.get(preset, PRESETS["moving_average"])
         similarity_weight = chosen["similarity_weight"] if similarity_weight is None else similarity_weight
         uniform_weight = chosen["uniform_weight"] if uniform_weight is None else uniform_weight
-        faults = ArgumentFaults()
-        faults.choice("preset", preset, tuple(PRESETS))
-        faults.require(0 <= similarity_weight <= 1, "similarity_weight", similarity_weight, "must be in [0, 1]")
-        faults.require(0 <= uniform_weight <= 1, "uniform_weight", uniform_weight, "must be in [0, 1]")
+        errors = ArgumentErrors()
+        errors.choice("preset", preset, tuple(PRESETS))
+        errors.require(0 <= similarity_weight <= 1, "similarity_weight", similarity_weight, "must be in [0, 1]")
+        errors.require(0 <= uniform_weight <= 1, "uniform_weight", uniform_weight, "must be in [0, 1]")
         both = similarity_weight + uniform_weight
-        faults.require(both <= 1 + 1e-9, "similarity_weight", both, "and `uniform_weight` must add up to at most 1")
-        faults.require(temperature > 0, "temperature", temperature, "must be > 0")
-        faults.require(0 <= momentum <= 1, "momentum", momentum, "must be in [0, 1]")
-        faults.require(top_k is None or top_k >= 1, "top_k", top_k, "must be >= 1, or None")
-        super().__init__(hidden_size, num_labels, faults=faults, **common)
+        errors.require(both <= 1 + 1e-9, "similarity_weight", both, "and `uniform_weight` must add up to at most 1")
+        errors.require(temperature > 0, "temperature", temperature, "must be > 0")
+        errors.require(0 <= momentum <= 1, "momentum", momentum, "must be in [0, 1]")
+        errors.require(top_k is None or top_k >= 1, "top_k", top_k, "must be >= 1, or None")
+        super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.similarity_weight = similarity_weight
         self.uniform_weight = uniform_weight
         self.output_weight = max(0.0, 1 - both)

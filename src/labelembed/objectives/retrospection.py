@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from labelembed.distributed import gather
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
 from labelembed.losses import full_precision
 from labelembed.losses.reference import cross_entropy, log_softmax
@@ -104,16 +104,16 @@ class Retrospection(Objective):
     ) -> None:
         chosen = PRESETS.get(preset, PRESETS["paper"])
         weight_schedule = chosen["weight_schedule"] if weight_schedule is None else weight_schedule
-        faults = ArgumentFaults()
-        faults.require(num_examples >= 0, "num_examples", num_examples, "must be >= 0")
-        faults.choice("preset", preset, tuple(PRESETS))
-        faults.choice("weight_schedule", weight_schedule, ("staircase", "linear"))
-        faults.require(temperature > 0, "temperature", temperature, "must be > 0")
-        faults.require(store_every >= 1, "store_every", store_every, "must be >= 1")
-        faults.require(0 <= final_weight <= 1, "final_weight", final_weight, "must be in [0, 1]")
-        faults.choice("store", store, ("pass", "steps"))
-        faults.require(top_k is None or top_k >= 1, "top_k", top_k, "must be >= 1, or None")
-        super().__init__(hidden_size, num_labels, faults=faults, **common)
+        errors = ArgumentErrors()
+        errors.require(num_examples >= 0, "num_examples", num_examples, "must be >= 0")
+        errors.choice("preset", preset, tuple(PRESETS))
+        errors.choice("weight_schedule", weight_schedule, ("staircase", "linear"))
+        errors.require(temperature > 0, "temperature", temperature, "must be > 0")
+        errors.require(store_every >= 1, "store_every", store_every, "must be >= 1")
+        errors.require(0 <= final_weight <= 1, "final_weight", final_weight, "must be in [0, 1]")
+        errors.choice("store", store, ("pass", "steps"))
+        errors.require(top_k is None or top_k >= 1, "top_k", top_k, "must be >= 1, or None")
+        super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.soften_output: bool = chosen["soften_output"] if soften_output is None else soften_output
         self.weight_schedule = weight_schedule
         self.tau = temperature

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
 from labelembed.losses import distances, full_precision
 from labelembed.objectives.base import CommonArguments, Objective
@@ -82,21 +82,21 @@ class StaticLabels(Objective):
         normalize: bool = True,
         **common: Unpack[CommonArguments],
     ) -> None:
-        faults = ArgumentFaults()
-        faults.choice("loss", loss, LOSSES)
-        faults.require(delta > 0, "delta", delta, "must be > 0")
+        errors = ArgumentErrors()
+        errors.choice("loss", loss, LOSSES)
+        errors.require(delta > 0, "delta", delta, "must be > 0")
         vectors = None
         if not isinstance(embedding, LabelGeometry):
-            faults.require(False, "embedding", embedding, "must be a LabelGeometry")
+            errors.require(False, "embedding", embedding, "must be a LabelGeometry")
         elif len(embedding) != num_labels:
-            faults.require(False, "embedding", len(embedding), f"must have {num_labels} labels as the data has")
+            errors.require(False, "embedding", len(embedding), f"must have {num_labels} labels as the data has")
         else:
-            vectors = _vectors_of(embedding, faults, unit_entries=normalize, by_direction=loss == "cosine")
+            vectors = _vectors_of(embedding, errors, unit_entries=normalize, by_direction=loss == "cosine")
         super().__init__(
             hidden_size,
             num_labels,
             output_size=None if vectors is None else vectors.shape[1],
-            faults=faults,
+            errors=errors,
             **common,
         )
         self.loss = loss
@@ -156,7 +156,7 @@ def _directions(vectors: Tensor) -> Tensor:
 
 
 def _vectors_of(
-    geometry: LabelGeometry, faults: ArgumentFaults, *, unit_entries: bool, by_direction: bool
+    geometry: LabelGeometry, errors: ArgumentErrors, *, unit_entries: bool, by_direction: bool
 ) -> Tensor | None:
     """Returns the vectors [C, D] that the outputs are to be; None where they are none, which is noted."""
     table = geometry.vectors if geometry.vectors is not None else geometry.soft_targets()
@@ -166,7 +166,7 @@ def _vectors_of(
     if unit_entries or by_direction:
         if bool((lengths == 0).any()):
             name = geometry.names[int((lengths == 0).flatten().nonzero()[0])]
-            faults.require(False, "embedding", name, "must have no vector of length 0")
+            errors.require(False, "embedding", name, "must have no vector of length 0")
             return None
         compared = vectors / lengths
     if unit_entries:
@@ -178,7 +178,7 @@ def _vectors_of(
     for number, place in enumerate(places.tolist()):
         if place in first and number not in never:
             alike = f"{geometry.names[first[place]]} and {geometry.names[number]}"
-            faults.require(False, "embedding", alike, "must have a vector of its own for every label")
+            errors.require(False, "embedding", alike, "must have a vector of its own for every label")
             return None
         if number not in never:
             first[place] = number

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, Unpack
 
 from torch import Tensor
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.losses import full_precision
 from labelembed.losses.reference import cross_entropy, log_softmax
 from labelembed.objectives.base import CommonArguments, Objective
@@ -68,12 +68,12 @@ class TeacherFree(Objective):
         preset: Literal["published_code", "paper"] = "published_code",
         **common: Unpack[CommonArguments],
     ) -> None:
-        faults = ArgumentFaults()
-        faults.require(0 < true_probability <= 1, "true_probability", true_probability, "must be in (0, 1]")
-        faults.require(temperature > 0, "temperature", temperature, "must be > 0")
-        faults.require(0 <= teacher_weight <= 1, "teacher_weight", teacher_weight, "must be in [0, 1]")
-        faults.choice("preset", preset, PRESETS)
-        super().__init__(hidden_size, num_labels, faults=faults, **common)
+        errors = ArgumentErrors()
+        errors.require(0 < true_probability <= 1, "true_probability", true_probability, "must be in (0, 1]")
+        errors.require(temperature > 0, "temperature", temperature, "must be > 0")
+        errors.require(0 <= teacher_weight <= 1, "teacher_weight", teacher_weight, "must be in [0, 1]")
+        errors.choice("preset", preset, PRESETS)
+        super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.true_probability = true_probability
         self.tau = temperature
         self.teacher_weight = teacher_weight

@@ -71,7 +71,7 @@ class PublishedBlock(Block):
     """A figure that a paper reports for this recipe, which the report shows beside ours."""
 
     objective: str | dict[str, Any] = Field(description="a name, or a mapping with name and the arguments that matter")
-    measure: Literal["test_error", "top5_error", "best_accuracy", "bleu", "chrf", "rouge_l"] = Field(
+    metric: Literal["test_error", "top5_error", "best_accuracy", "bleu", "chrf", "rouge_l"] = Field(
         "test_error", description="what was measured"
     )
     value: Annotated[Number, Field(ge=0, le=1)] = Field(description="a fraction: 0.0193 is 1.93 %")

@@ -27,7 +27,7 @@ def choose_recipe(
         say: Called with what was found at `data`, where no recipe was named, and with what the settings dropped.
 
     Raises:
-        RecipeError: There is neither a recipe nor a path, or with every fault of the recipe.
+        RecipeError: There is neither a recipe nor a path, or with every error of the recipe.
         DataError: No recipe fits the data.
     """
     if recipe is None:

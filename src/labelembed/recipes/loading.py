@@ -92,7 +92,7 @@ def load_recipe(
         say: Called with a line where `--set objective.name=...` drops the arguments of the recipe's own objective.
 
     Raises:
-        RecipeError: With every fault found.
+        RecipeError: With every error found.
     """
     values, name, source = read_recipe(name_or_path)
     variant: dict[str, Any] = {}
@@ -102,15 +102,15 @@ def load_recipe(
     if settings:
         source += " with --set"
     notes: list[str] = []
-    faults = put_settings(values, settings, say=notes.append)
+    errors = put_settings(values, settings, say=notes.append)
     if data is not None:
-        faults += _put_data(values, data)
+        errors += _put_data(values, data)
     try:
         recipe = parse_recipe(values, source=source)
     except RecipeError as error:
-        raise RecipeError(faults + error.faults, source=source) from None
-    if faults:
-        raise RecipeError(faults, source=source)
+        raise RecipeError(errors + error.errors, source=source) from None
+    if errors:
+        raise RecipeError(errors, source=source)
     if say is not None:
         for note in notes:
             say(note)
@@ -153,7 +153,7 @@ def put_settings(
             values["objective"] = {"name": name}
             if say is not None:
                 say(f"{setting.strip()}: dropped {', '.join(dropped)} of {own['name']}")
-    return [fault for setting in settings if (fault := put_setting(values, setting))]
+    return [error for setting in settings if (error := put_setting(values, setting))]
 
 
 def put_setting(values: dict[str, Any], setting: str) -> str | None:

@@ -11,7 +11,7 @@ import torch
 from labelembed.errors import DataError
 from labelembed.geometry import LabelGeometry
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.signature import POINTED_TO, argument_faults, keys_of, takes
+from labelembed.recipes.signature import POINTED_TO, argument_errors, keys_of, takes
 from labelembed.training.network import mixing_refusal
 
 # What a network is tried with, of these what it takes.
@@ -53,7 +53,7 @@ def _without_files(block: dict[str, Any]) -> dict[str, Any]:
     return arguments | {"hidden_size": 2, "num_labels": labels}
 
 
-def value_faults(kind: str, component: Callable[..., Any], block: dict[str, Any]) -> list[str]:
+def value_errors(kind: str, component: Callable[..., Any], block: dict[str, Any]) -> list[str]:
     """Returns what the component of a block says about its arguments.
 
     No file is read here: the objective is tried with something made in the place of what a recipe points to.
@@ -80,13 +80,13 @@ def value_faults(kind: str, component: Callable[..., Any], block: dict[str, Any]
         except (_ArgumentsHold, DataError):  # the package of a network may be missing
             return []
         except ValueError as error:
-            return argument_faults(kind, error)
+            return argument_errors(kind, error)
         except (RuntimeError, TypeError, OverflowError) as error:  # torch, of sizes that no memory could hold
             return [f"{kind}: cannot be built: {str(error).splitlines()[0][:120]}"]
     return []
 
 
-def mixing_faults(block: dict[str, Any]) -> list[str]:
+def mixing_errors(block: dict[str, Any]) -> list[str]:
     """Returns why the objective of a valid block cannot learn from mixed examples; nothing if it can."""
     with torch.random.fork_rng(devices=[]):
         objective = OBJECTIVES[block["name"]](**_without_files(block))

@@ -1,4 +1,4 @@
-"""What a recipe may say; unknown keys are refused and all faults are reported at once."""
+"""What a recipe may say; unknown keys are refused and all errors are reported at once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from labelembed.errors import RecipeError
 from labelembed.models import MODELS, SEQUENCE_MODELS
 from labelembed.objectives import OBJECTIVES
 from labelembed.recipes.blocks import ComparisonBlock, DataCommon, PublishedBlock, ValidationBlock
-from labelembed.recipes.probing import mixing_faults, value_faults
+from labelembed.recipes.probing import mixing_errors, value_errors
 from labelembed.recipes.signature import resolve
-from labelembed.recipes.wording import faults_of, shown
+from labelembed.recipes.wording import errors_of, shown
 from labelembed.training.decoding import Decoding
 from labelembed.training.optimizers import OPTIMIZERS
 from labelembed.training.schedules import SCHEDULES
@@ -40,7 +40,7 @@ class Recipe(TrainingSettings, _Components):
     )
     comparison: ComparisonBlock | None = Field(None, description="what `labelembed compare` runs by default")
     published: list[PublishedBlock] | None = Field(
-        None, description="figures of a paper for the report: objective, measure, value, deviation, runs, source"
+        None, description="figures of a paper for the report: objective, metric, value, deviation, runs, source"
     )
 
     @property
@@ -85,11 +85,11 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
         source: Where it came from, for messages.
 
     Raises:
-        RecipeError: With every fault found.
+        RecipeError: With every error found.
     """
     if not isinstance(values, dict):
         raise RecipeError([f"must be a mapping with data, model, objective, ...; got {kind_of(values)}"], source=source)
-    faults: list[str] = []
+    errors: list[str] = []
     blocks: dict[str, Any] = {}
     for kind, table in TABLES.items():
         field = Recipe.model_fields[kind]
@@ -99,26 +99,26 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
         if isinstance(block, str):  # objective: one_hot
             block = {"name": block}
         if not isinstance(block, dict):
-            faults.append(f"{kind}: must be a mapping with a name, got {kind_of(block)}")
+            errors.append(f"{kind}: must be a mapping with a name, got {kind_of(block)}")
             continue
         if kind == "data":
             block = {**block, **OLD_NAMES.get(str(block.get("name")), {})}
         blocks[kind], found = resolve(kind, table, block, common=DataCommon if kind == "data" else None)
-        faults += found
+        errors += found
         if blocks[kind]:  # of the values whose types are right
             component = table[blocks[kind]["name"]]
-            faults += value_faults(kind, component, blocks[kind])
+            errors += value_errors(kind, component, blocks[kind])
     rest = {key: value for key, value in values.items() if key not in TABLES}
     try:
         recipe = Recipe.model_validate({**{kind: {} for kind in TABLES if kind in values}, **blocks, **rest})
     except pydantic.ValidationError as error:
-        faults += faults_of(error, Recipe)
-    if not faults and blocks["data"]["mixing"] != "none":
-        faults += mixing_faults(blocks["objective"])
-    if not faults:
-        faults += kind_faults(recipe)
-    if faults:
-        raise RecipeError(faults, source=source)
+        errors += errors_of(error, Recipe)
+    if not errors and blocks["data"]["mixing"] != "none":
+        errors += mixing_errors(blocks["objective"])
+    if not errors:
+        errors += kind_errors(recipe)
+    if errors:
+        raise RecipeError(errors, source=source)
     return recipe
 
 
@@ -137,53 +137,53 @@ _OF_EXAMPLES = {
 }
 
 
-def kind_faults(recipe: Recipe) -> list[str]:
+def kind_errors(recipe: Recipe) -> list[str]:
     """Returns what of a recipe is for the other kind of data than it names, or for no recipe's training loop."""
-    faults = _faults_with_a_corpus(recipe) if recipe.of_sentences else _faults_with_examples(recipe)
+    errors = _errors_with_a_corpus(recipe) if recipe.of_sentences else _errors_with_examples(recipe)
     size = recipe.batch_size
     if isinstance(size, int) and recipe.micro_batches > size:
-        faults.append(f"micro_batches: must be at most batch_size, {size}, got {recipe.micro_batches}")
-    return faults
+        errors.append(f"micro_batches: must be at most batch_size, {size}, got {recipe.micro_batches}")
+    return errors
 
 
-def _faults_with_a_corpus(recipe: Recipe) -> list[str]:
-    faults = []
+def _errors_with_a_corpus(recipe: Recipe) -> list[str]:
+    errors = []
     name = recipe.model["name"]
     if name not in SEQUENCE_MODELS:
         wanted = ", ".join(sorted(SEQUENCE_MODELS))
-        faults.append(f"model.name: {name!r} cannot read the sentences of a corpus; these can: {wanted}")
+        errors.append(f"model.name: {name!r} cannot read the sentences of a corpus; these can: {wanted}")
     for key, default in DataCommon().model_dump().items():
         if recipe.data[key] != default:
             reason = _OF_EXAMPLES.get(key, "a corpus holds tokens, not pictures")
-            faults.append(f"data.{key}: must be left out of a corpus: {reason}")
+            errors.append(f"data.{key}: must be left out of a corpus: {reason}")
     if isinstance(recipe.batch_size, dict) and "per_label" in recipe.batch_size:
-        faults.append("batch_size: of a corpus it must be a number of sentences, or {tokens: TOKENS}")
+        errors.append("batch_size: of a corpus it must be a number of sentences, or {tokens: TOKENS}")
     if recipe.compile:
-        faults.append("compile: must be false with a corpus, whose batches all have another shape")
-    return faults
+        errors.append("compile: must be false with a corpus, whose batches all have another shape")
+    return errors
 
 
-def _faults_with_examples(recipe: Recipe) -> list[str]:
+def _errors_with_examples(recipe: Recipe) -> list[str]:
     kind, chosen_by = recipe.data["name"], recipe.selection.by
-    faults = _faults_with_words(recipe)
+    errors = _errors_with_words(recipe)
     if recipe.model["name"] in SEQUENCE_MODELS:
         wanted = ", ".join(sorted(MODELS))
-        faults.append(f"model.name: {recipe.model['name']!r} reads a corpus, not data {kind!r}; these do: {wanted}")
+        errors.append(f"model.name: {recipe.model['name']!r} reads a corpus, not data {kind!r}; these do: {wanted}")
     if isinstance(recipe.batch_size, dict) and "tokens" in recipe.batch_size:
-        faults.append(f"batch_size: {{tokens: N}} is for a corpus, not for data {kind!r}")
+        errors.append(f"batch_size: {{tokens: N}} is for a corpus, not for data {kind!r}")
     if recipe.decoding is not None:
-        faults.append(f"decoding: is for a corpus, not for data {kind!r}")
+        errors.append(f"decoding: is for a corpus, not for data {kind!r}")
     if chosen_by == "validation_bleu":
-        faults.append(f"selection.by: 'validation_bleu' is for a corpus, not for data {kind!r}")
+        errors.append(f"selection.by: 'validation_bleu' is for a corpus, not for data {kind!r}")
     elif chosen_by.startswith("validation") and recipe.data["validation"] is None:
-        faults.append(
+        errors.append(
             f"selection.by: {chosen_by!r} needs validation examples; set data.validation, "
             "for instance --set data.validation.fraction=0.1"
         )
-    return faults
+    return errors
 
 
-def _faults_with_words(recipe: Recipe) -> list[str]:
+def _errors_with_words(recipe: Recipe) -> list[str]:
     """Returns what of a recipe does not go with inputs that are numbers of words, or asks for them of other data."""
     name, kind = recipe.model["name"], f"data {recipe.data['name']!r}"
     if recipe.text_inputs is not None:
@@ -192,13 +192,13 @@ def _faults_with_words(recipe: Recipe) -> list[str]:
     if not recipe.of_words:
         others = ", ".join(sorted(MODELS.keys() - readers))
         return [f"model.name: {name!r} reads words, not {kind}; these do: {others}"] if name in readers else []
-    faults = []
+    errors = []
     if recipe.text_inputs != "tokens":  # an encoder reads the tokens of its own tokenizer
         readers.remove("text_transformer")
     if name in MODELS and name not in readers:
-        faults.append(f"model.name: {name!r} cannot read the words of {kind}; these can: {', '.join(readers)}")
+        errors.append(f"model.name: {name!r} cannot read the words of {kind}; these can: {', '.join(readers)}")
     for key, default in DataCommon().model_dump().items():
         if key not in ("validation", "train_examples", "mixing_alpha") and recipe.data[key] != default:
             wanted = "left out" if default is None else repr(default)
-            faults.append(f"data.{key}: must be {wanted} with {kind}")
-    return faults
+            errors.append(f"data.{key}: must be {wanted} with {kind}")
+    return errors

@@ -24,7 +24,7 @@ from torch import Tensor
 from labelembed.errors import unknown_name
 from labelembed.geometry import LabelGeometry
 from labelembed.objectives.base import CommonArguments, Objective
-from labelembed.recipes.wording import faults_of, shown
+from labelembed.recipes.wording import errors_of, shown
 from labelembed.training.settings import Block, Number
 
 # No key counts further; a longer number is a slip, and no tensor could have that size.
@@ -151,13 +151,13 @@ def resolve(
     """Checks one `{name: ..., key: ...}` block against what the component takes.
 
     Args:
-        kind: The block's key in the recipe, which begins every fault: `objective`.
+        kind: The block's key in the recipe, which begins every error: `objective`.
         table: The components there are.
         block: What the recipe says.
         common: Keys that a block of this kind may have as well.
 
     Returns:
-        The block with every default filled in, without the keys at fault, and all faults; {} where the name is one.
+        The block with every default filled in, without the wrong keys, and all errors; {} where the name is one.
     """
     if "name" not in block:
         return {}, [f"{kind}.name: missing; there are: {', '.join(sorted(table))}"]
@@ -171,20 +171,20 @@ def resolve(
     try:
         return {"name": name, **model.model_validate(given).model_dump()}, []
     except pydantic.ValidationError as error:
-        faults = faults_of(error, model, prefix=f"{kind}.", of=f" of {name!r}")
+        errors = errors_of(error, model, prefix=f"{kind}.", of=f" of {name!r}")
         wrong = {str(finding["loc"][0]) for finding in error.errors()}
     right = {key: value for key, value in given.items() if key in model.model_fields and key not in wrong}
     right |= {key: "" for key in wrong & model.model_fields.keys() if model.model_fields[key].is_required()}
-    faults = [f"{fault}; {_HOW_TO_GIVE[key]}" if (key := fault.removesuffix(": missing")) in _HOW_TO_GIVE else fault
-              for fault in faults]  # fmt: skip
-    return {"name": name, **model.model_validate(right).model_dump()}, faults
+    errors = [f"{error}; {_HOW_TO_GIVE[key]}" if (key := error.removesuffix(": missing")) in _HOW_TO_GIVE else error
+              for error in errors]  # fmt: skip
+    return {"name": name, **model.model_validate(right).model_dump()}, errors
 
 
-def argument_faults(kind: str, error: ValueError) -> list[str]:
-    """Returns the lines of a constructor's ValueError as faults of a recipe's block.
+def argument_errors(kind: str, error: ValueError) -> list[str]:
+    """Returns the lines of a constructor's ValueError as errors of a recipe's block.
 
     Example:
-        >>> argument_faults("objective", ValueError("`smoothing` must be in [0, 1], got 2"))
+        >>> argument_errors("objective", ValueError("`smoothing` must be in [0, 1], got 2"))
         ['objective.smoothing: must be in [0, 1], got 2']
     """
     return [re.sub(r"^`(\w+)` ", rf"{kind}.\1: ", line) for line in str(error).splitlines()]

@@ -74,19 +74,19 @@ def checked_variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, s
         source: The option or key they come from, for messages.
 
     Raises:
-        RecipeError: With every fault of every variant.
+        RecipeError: With every error of every variant.
     """
     if not texts:
         raise RecipeError(["no objective to compare"], source=source)
     blocks = [parse_variant(text, source=source) for text in texts]
     checked: list[dict[str, Any] | None] = []
-    faults: list[str] = []
+    errors: list[str] = []
     for block in blocks:
         try:
             whole = with_own_arguments(block, recipe.objective)
             checked.append(parse_recipe(recipe.of_one_run() | {"objective": whole}, source=source).objective)
         except RecipeError as error:
-            faults += [f"{variant_name({'name': '?', **block})}: {fault}" for fault in error.faults]
+            errors += [f"{variant_name({'name': '?', **block})}: {error}" for error in error.errors]
             checked.append(None)
     variants: list[Variant] = []
     for block, objective in zip(blocks, checked, strict=True):
@@ -98,10 +98,10 @@ def checked_variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, s
             digest = hashlib.sha256(json.dumps(block, default=str).encode()).hexdigest()[:8]
             variant = replace(variant, folder=f"{variant.folder}-{digest}")
         if any(variant.objective == other.objective or variant.name == other.name for other in variants):
-            faults.append(f"{variant.name}: stands more than once among the objectives")
+            errors.append(f"{variant.name}: stands more than once among the objectives")
         variants.append(variant)
-    if faults:
-        raise RecipeError(faults, source=source)
+    if errors:
+        raise RecipeError(errors, source=source)
     return variants
 
 

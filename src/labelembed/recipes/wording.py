@@ -67,7 +67,7 @@ def refusal(findings: Sequence[ErrorDetails], value: Any) -> str:
     return f"must be {choices}, got {shown(value)}{hint}"
 
 
-def faults_of(
+def errors_of(
     error: pydantic.ValidationError, model: type[pydantic.BaseModel], *, prefix: str = "", of: str = ""
 ) -> list[str]:
     """Returns pydantic's findings as `key: what is wrong` lines; one for each key.

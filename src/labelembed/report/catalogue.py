@@ -13,7 +13,7 @@ from labelembed.errors import RunFolderError, nearest, unknown_name
 from labelembed.geometry import LabelGeometry, label_plane, linkage, to_json
 from labelembed.geometry.clustering import LinkageMethod
 from labelembed.report.comparison import Comparison, VariantRuns
-from labelembed.report.curves import curve_measures, curve_sketch
+from labelembed.report.curves import curve_metrics, curve_sketch
 from labelembed.report.drawing import Sketch
 from labelembed.report.errors_seen import confusion_table, seen_errors
 from labelembed.report.forest import forest_sketch
@@ -43,7 +43,7 @@ def draw_figure(
     run: str | Path,
     out: str | Path,
     *,
-    measure: str | None = None,
+    metric: str | None = None,
     log: bool = False,
     variant: str | None = None,
     width: float | None = None,
@@ -56,7 +56,7 @@ def draw_figure(
         name: One of `FIGURES`.
         run: A run or comparison folder.
         out: The file; PDF, SVG or PNG, as its name ends.
-        measure: Of `curves`: place and name, as ``test-error``, ``validation-nll``, ``train-target``; None: what
+        metric: Of `curves`: place and name, as ``test-error``, ``validation-nll``, ``train-target``; None: what
             decides the comparison, of the test set where it was measured after every epoch.
         log: Of `curves`: a logarithmic axis.
         variant: Of figures of labels and of errors: whose; None: the method that the verdict is about.
@@ -68,7 +68,7 @@ def draw_figure(
         The file.
 
     Raises:
-        RunFolderError: When there is no such figure, variant or measure, the runs left nothing for it, or the file
+        RunFolderError: When there is no such figure, variant or metric, the runs left nothing for it, or the file
             cannot be written.
         DataError: When `groups` cannot be read.
     """
@@ -76,7 +76,7 @@ def draw_figure(
         raise RunFolderError(unknown_name("figure", name, list(FIGURES)))
     comparison = load_several([run], baseline=baseline)
     if name == "curves":
-        sketch = _curves(comparison, measure, log=log)
+        sketch = _curves(comparison, metric, log=log)
     elif name == "forest":
         narrow = width is not None and width < 6
         sketch = forest_sketch(comparison, comparison_rows(comparison), narrow=narrow)
@@ -95,15 +95,15 @@ def draw_figure(
     return sketch.save(Path(out), width=width)
 
 
-def _curves(comparison: Comparison, measure: str | None, *, log: bool) -> Sketch | None:
-    known = {one.key: one for one in curve_measures(comparison)}
-    measure = next(iter(known), "test-error") if measure is None else measure
-    if measure not in known:
-        hint = nearest(measure, list(known))
-        if not hint and measure.startswith("test"):
+def _curves(comparison: Comparison, metric: str | None, *, log: bool) -> Sketch | None:
+    known = {one.key: one for one in curve_metrics(comparison)}
+    metric = next(iter(known), "test-error") if metric is None else metric
+    if metric not in known:
+        hint = nearest(metric, list(known))
+        if not hint and metric.startswith("test"):
             hint = " (test metrics of every epoch are there with `test_every_epoch: true` only)"
-        raise RunFolderError(f"--measure: no curves of {measure!r}{hint}; there are: {', '.join(known) or 'none'}")
-    return curve_sketch(comparison, known[measure], log=log)
+        raise RunFolderError(f"--metric: no curves of {metric!r}{hint}; there are: {', '.join(known) or 'none'}")
+    return curve_sketch(comparison, known[metric], log=log)
 
 
 def _of_one(variant: VariantRuns, comparison: Comparison, name: str, *, groups: str | Path | None) -> Sketch | None:

@@ -10,11 +10,11 @@ from labelembed.report.table import Row
 
 
 @dataclass(frozen=True)
-class MeasureColumn:
+class MetricColumn:
     """How one metric of a `Row` is shown.
 
     Attributes:
-        attribute: Its name in `Row.measures` and in the CSV files, where ``_mean``, ``_sd`` and ``_n`` are added.
+        attribute: Its name in `Row.metrics` and in the CSV files, where ``_mean``, ``_sd`` and ``_n`` are added.
         heading: What stands above it.
         unit: What the shown number is in; empty for a bare number.
         scale: What the number is multiplied with to be shown.
@@ -38,7 +38,7 @@ class MeasureColumn:
         Epochs to the baseline say how many runs got there, unless all did; epochs saved are of the same runs. A ratio
         of times begins with ≈ where runs shared the machine.
         """
-        summary = row.measures.get(self.attribute)
+        summary = row.metrics.get(self.attribute)
         counts_runs = self.attribute == "epochs_to_baseline"
         if self.attribute == "time_ratio" and row.timed_against == row.name:
             return "1"
@@ -56,43 +56,43 @@ class MeasureColumn:
 
 
 # In the order of their weight: what a narrow screen cuts off is the least missed.
-MEASURES = (
-    MeasureColumn("bleu", "BLEU", "", 100, 2),
-    MeasureColumn("brevity_penalty", "brevity penalty", "", 1, 3),
-    MeasureColumn("length_ratio", "length ratio", "", 1, 3),
-    MeasureColumn("chrf", "chrF", "", 100, 2),
-    MeasureColumn("rouge_1", "ROUGE-1", "", 100, 2),
-    MeasureColumn("rouge_2", "ROUGE-2", "", 100, 2),
-    MeasureColumn("rouge_l", "ROUGE-L", "", 100, 2),
-    MeasureColumn("test_error", "test error", "%", 100, 2),
-    MeasureColumn("top5_error", "top-5 error", "%", 100, 2),
-    MeasureColumn("top2_error", "top-2 error", "%", 100, 2),
-    MeasureColumn("nll", "NLL", "nats", 1, 3),
-    MeasureColumn("calibrated_nll", "NLL after temperature scaling", "nats", 1, 3),
-    MeasureColumn("calibration_error", "ECE", "%", 100, 1),
-    MeasureColumn("calibrated_calibration_error", "ECE after temperature scaling", "%", 100, 1),
-    MeasureColumn("validation_error", "validation error", "%", 100, 2),
-    MeasureColumn("perplexity", "perplexity", "", 1, 2),
-    MeasureColumn("temperature", "temperature", "", 1, 2),
-    MeasureColumn("brier", "Brier score", "", 1, 3),
-    MeasureColumn("macro_f1", "macro-F1", "%", 100, 2),
-    MeasureColumn("balanced_accuracy", "balanced accuracy", "%", 100, 2),
+METRICS = (
+    MetricColumn("bleu", "BLEU", "", 100, 2),
+    MetricColumn("brevity_penalty", "brevity penalty", "", 1, 3),
+    MetricColumn("length_ratio", "length ratio", "", 1, 3),
+    MetricColumn("chrf", "chrF", "", 100, 2),
+    MetricColumn("rouge_1", "ROUGE-1", "", 100, 2),
+    MetricColumn("rouge_2", "ROUGE-2", "", 100, 2),
+    MetricColumn("rouge_l", "ROUGE-L", "", 100, 2),
+    MetricColumn("test_error", "test error", "%", 100, 2),
+    MetricColumn("top5_error", "top-5 error", "%", 100, 2),
+    MetricColumn("top2_error", "top-2 error", "%", 100, 2),
+    MetricColumn("nll", "NLL", "nats", 1, 3),
+    MetricColumn("calibrated_nll", "NLL after temperature scaling", "nats", 1, 3),
+    MetricColumn("calibration_error", "ECE", "%", 100, 1),
+    MetricColumn("calibrated_calibration_error", "ECE after temperature scaling", "%", 100, 1),
+    MetricColumn("validation_error", "validation error", "%", 100, 2),
+    MetricColumn("perplexity", "perplexity", "", 1, 2),
+    MetricColumn("temperature", "temperature", "", 1, 2),
+    MetricColumn("brier", "Brier score", "", 1, 3),
+    MetricColumn("macro_f1", "macro-F1", "%", 100, 2),
+    MetricColumn("balanced_accuracy", "balanced accuracy", "%", 100, 2),
 )
 # As in the second paper's tables: how fast, and how good at best.
-SPEED_MEASURES = (
-    MeasureColumn("best_accuracy", "best accuracy", "%", 100, 2),
-    MeasureColumn("best_epoch", "at epoch", "", 1, 1),
-    MeasureColumn("auac", "AUAC", "%", 100, 2),
-    MeasureColumn("epochs_to_baseline", "epochs to baseline", "", 1, 1),
-    MeasureColumn("epochs_saved", "epochs saved", "%", 100, 1),
-    MeasureColumn("epochs_saved_of_all", "of all epochs", "%", 100, 1),
+SPEED_METRICS = (
+    MetricColumn("best_accuracy", "best accuracy", "%", 100, 2),
+    MetricColumn("best_epoch", "at epoch", "", 1, 1),
+    MetricColumn("auac", "AUAC", "%", 100, 2),
+    MetricColumn("epochs_to_baseline", "epochs to baseline", "", 1, 1),
+    MetricColumn("epochs_saved", "epochs saved", "%", 100, 1),
+    MetricColumn("epochs_saved_of_all", "of all epochs", "%", 100, 1),
 )
-COST_MEASURES = (
-    MeasureColumn("epoch_seconds", "an epoch", "s", 1, 2),
-    MeasureColumn("time_ratio", "time ratio", "", 1, 2),
-    MeasureColumn("seconds", "a run", "s", 1, 1),
-    MeasureColumn("gpu_memory", "peak memory of the GPU", "MiB", 2.0**-20, 0),
-    MeasureColumn("process_memory", "peak memory of the process", "MiB", 2.0**-20, 0),
-    MeasureColumn("parameters", "trainable parameters", "", 1, 0),
+COST_METRICS = (
+    MetricColumn("epoch_seconds", "an epoch", "s", 1, 2),
+    MetricColumn("time_ratio", "time ratio", "", 1, 2),
+    MetricColumn("seconds", "a run", "s", 1, 1),
+    MetricColumn("gpu_memory", "peak memory of the GPU", "MiB", 2.0**-20, 0),
+    MetricColumn("process_memory", "peak memory of the process", "MiB", 2.0**-20, 0),
+    MetricColumn("parameters", "trainable parameters", "", 1, 0),
 )
-ALL_MEASURES = (*MEASURES, *SPEED_MEASURES, *COST_MEASURES)
+ALL_METRICS = (*METRICS, *SPEED_METRICS, *COST_METRICS)

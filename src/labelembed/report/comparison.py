@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelembed.errors import RunFolderError
-from labelembed.report.run_checks import journal_fault, noted_failures, number_in, reason, result_fault
+from labelembed.report.run_checks import journal_error, noted_failures, number_in, reason, result_error
 from labelembed.runs.comparison_folder import read_description, seeds_of_variant
 from labelembed.training.run_folder import RunFolder
 
@@ -44,10 +44,10 @@ class RunRecord:
     journal: list[dict[str, Any]]
     folder: Path
 
-    def measure(self, split: Split, name: str, *, calibrated: bool = False) -> float | None:
+    def metric(self, split: Split, name: str, *, calibrated: bool = False) -> float | None:
         """Returns one metric of the selected epoch, or None where there is none."""
-        measures = (self.result.get("calibrated") or {}) if calibrated else self.result
-        return number_in((measures.get(split) or {}).get(name))
+        metrics = (self.result.get("calibrated") or {}) if calibrated else self.result
+        return number_in((metrics.get(split) or {}).get(name))
 
     @property
     def temperature(self) -> float | None:
@@ -106,9 +106,9 @@ class VariantRuns:
         """The objective's name."""
         return str(self.objective.get("name", ""))
 
-    def measures(self, split: Split, name: str, *, calibrated: bool = False) -> dict[int, float]:
+    def metrics(self, split: Split, name: str, *, calibrated: bool = False) -> dict[int, float]:
         """Returns one metric of the selected epoch by seed, of the runs that have it."""
-        found = {seed: run.measure(split, name, calibrated=calibrated) for seed, run in self.runs.items()}
+        found = {seed: run.metric(split, name, calibrated=calibrated) for seed, run in self.runs.items()}
         return {seed: value for seed, value in found.items() if value is not None}
 
 
@@ -122,7 +122,7 @@ class Comparison:
         baseline: The variant the others are compared with; None for a single run.
         variants: In the order in which they were given.
         seeds: The seeds of the comparison.
-        published: What papers report for the recipe: mappings with `objective`, `measure`, `value` and `source`.
+        published: What papers report for the recipe: mappings with `objective`, `metric`, `value` and `source`.
         left_out: Folders that were given with others and cannot be shown, and why.
         tuning: How the variants' arguments were found, see `tuning_shown`; None where nothing was tuned.
     """
@@ -144,13 +144,13 @@ class Comparison:
     @property
     def split(self) -> Split:
         """The examples that the comparison is about: the test set, where any run has one."""
-        tested, validated = (any(one.measures(split, "error") for one in self.variants) for split in SPLITS)
+        tested, validated = (any(one.metrics(split, "error") for one in self.variants) for split in SPLITS)
         return "test" if tested or not validated else "validation"
 
     @property
     def headline(self) -> Headline:
         """The metric that the comparison is decided by: BLEU, where any run has it, else the error."""
-        return "bleu" if any(variant.measures(self.split, "bleu") for variant in self.variants) else "error"
+        return "bleu" if any(variant.metrics(self.split, "bleu") for variant in self.variants) else "error"
 
     @property
     def headline_words(self) -> str:
@@ -273,9 +273,9 @@ def _load_single_run(path: Path) -> Comparison:
 
 def _load_run(folder: RunFolder, seed: int) -> RunRecord:
     result, journal = folder.result(), folder.journal()
-    fault = result_fault(result) or journal_fault(journal)
-    if fault:
-        raise RunFolderError(f"{folder.path}/{fault}")
+    error = result_error(result) or journal_error(journal)
+    if error:
+        raise RunFolderError(f"{folder.path}/{error}")
     return RunRecord(seed, result, journal, folder.path)
 
 

@@ -24,7 +24,7 @@ _MOST_NUMBERS = 300_000
 _IN_WORDS = {"error": "error", "bleu": "BLEU", "nll": "NLL", "top5_error": "top-5 error", "top2_error": "top-2 error"}
 
 
-class CurveMeasure(NamedTuple):
+class CurveMetric(NamedTuple):
     """What stands on the axis of one chart.
 
     Attributes:
@@ -57,18 +57,18 @@ class CurveMeasure(NamedTuple):
         return "" if self.name == "bleu" else "%" if self.scale == 100 else "nats"
 
 
-def curve_measures(comparison: Comparison) -> list[CurveMeasure]:
+def curve_metrics(comparison: Comparison) -> list[CurveMetric]:
     """Returns what there are curves of, first that which decides the comparison; a term that is always 0 is none."""
     firsts = [entry.get("train") for run in comparison.runs for entry in run.journal[:1]]
     terms = dict.fromkeys(str(name) for terms in firsts if isinstance(terms, dict) for name in terms)
     names = dict.fromkeys((comparison.headline, *_IN_WORDS))
-    wanted = [CurveMeasure(split, name) for name in names for split in ("test", "validation")]
-    wanted += [CurveMeasure("train", name) for name in terms]
+    wanted = [CurveMetric(split, name) for name in names for split in ("test", "validation")]
+    wanted += [CurveMetric("train", name) for name in terms]
     runs = comparison.runs
     return [one for one in wanted if any(np.nan_to_num(run.curve(one.place, one.name)).any() for run in runs)]
 
 
-def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = False) -> Sketch | None:
+def curve_sketch(comparison: Comparison, metric: CurveMetric, *, log: bool = False) -> Sketch | None:
     """Returns a number after each epoch: every run light, the mean of a variant dark; None without a curve.
 
     The mean is drawn where every run of the variant has the number, so that a run that ended earlier does not
@@ -76,12 +76,12 @@ def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = F
 
     Args:
         comparison: What is drawn.
-        measure: Of which number.
+        metric: Of which number.
         log: Whether the axis is logarithmic.
     """
     every: dict[str, list[NDArray[np.float64]]] = {}
     for variant in comparison.variants:
-        curves = [run.curve(measure.place, measure.name) for run in variant.runs.values()]
+        curves = [run.curve(metric.place, metric.name) for run in variant.runs.values()]
         if curves := [curve for curve in curves if _known(curve).size]:
             every[variant.name] = curves
     if not every:
@@ -89,7 +89,7 @@ def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = F
     order = series_positions(comparison)
     shown = {variant.name: every[variant.name] for variant in drawn_variants(comparison) if variant.name in every}
     curves = [curve for found in shown.values() for curve in found]
-    scale = measure.scale
+    scale = metric.scale
     lowest, highest, is_cut = _range_of(curves)
     shaded = sum(len(curve) for curve in curves) > _MOST_POINTS
 
@@ -121,7 +121,7 @@ def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = F
             axes.set_ylim(scale * lowest, scale * highest)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylabel(f"{measure.title} ({measure.unit})" if measure.unit else measure.title)
+        axes.set_ylabel(f"{metric.title} ({metric.unit})" if metric.unit else metric.title)
         axes.grid(axis="y", alpha=0.15, linewidth=0.6)
         add_legend(figure)
 
@@ -132,16 +132,16 @@ def curve_sketch(comparison: Comparison, measure: CurveMeasure, *, log: bool = F
     if len(shown) < len(every):
         parts.append(f"{others_note(len(shown), len(every) - len(shown))} are in the chart and the tables.")
     if is_cut and not log:
-        parts.append(f"The axis ends at {number(scale * highest, 1)} {measure.unit}: the first epochs lie above it.")
+        parts.append(f"The axis ends at {number(scale * highest, 1)} {metric.unit}: the first epochs lie above it.")
     if not all(np.isfinite(curve).all() for curve in curves):
         parts.append("Where a run has no finite number its curve has a gap, and so has the mean.")
     if len({len(curve) for curve in curves}) > 1:
         parts.append("The runs are of unequal length; a mean ends with the shortest of its runs.")
     ends = {name: float(np.mean([_known(curve)[-1] for curve in found])) for name, found in shown.items()}
-    last = [f"{name} {number(scale * end, 2 if scale == 100 else 3)} {measure.unit}" for name, end in ends.items()]
-    description = f"Lines of {measure.title} over epochs. Mean in the last epoch: {'; '.join(last)}."
-    title = f"{measure.title[:1].upper()}{measure.title[1:]} over epochs"
-    return Sketch(f"curves-{measure.key}", (7.6, 3.3), title, description, paint, " ".join(parts))
+    last = [f"{name} {number(scale * end, 2 if scale == 100 else 3)} {metric.unit}" for name, end in ends.items()]
+    description = f"Lines of {metric.title} over epochs. Mean in the last epoch: {'; '.join(last)}."
+    title = f"{metric.title[:1].upper()}{metric.title[1:]} over epochs"
+    return Sketch(f"curves-{metric.key}", (7.6, 3.3), title, description, paint, " ".join(parts))
 
 
 def _together(curves: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -171,17 +171,17 @@ def _range_of(curves: Sequence[NDArray[np.float64]]) -> tuple[float, float, bool
     return max(0.0, lowest - margin) if lowest >= 0 else lowest - margin, highest + margin, is_cut
 
 
-def curve_data(comparison: Comparison, measures: Sequence[CurveMeasure]) -> dict[str, Any]:
+def curve_data(comparison: Comparison, metrics: Sequence[CurveMetric]) -> dict[str, Any]:
     """Returns what the interactive chart draws, as JSON values; every number with six significant digits.
 
     Args:
         comparison: Whose runs.
-        measures: What there is to choose from.
+        metrics: What there is to choose from.
 
     Returns:
         `series`, a variant each, with `shown`, whether it is to be seen at first; `every`, that only every so many
         epochs are there, of very many numbers; and `packed`, see `packed_json`: `epochs`, which they are, and
-        `measures`, each with `runs`, for each variant and run its numbers in these epochs.
+        `metrics`, each with `runs`, for each variant and run its numbers in these epochs.
     """
     order, drawn = series_positions(comparison), drawn_variants(comparison)
     series = []
@@ -197,23 +197,23 @@ def curve_data(comparison: Comparison, measures: Sequence[CurveMeasure]) -> dict
             }
         )
     longest = max((len(run.curve("test", "error")) for run in comparison.runs), default=0)
-    every = max(1, math.ceil(longest * len(comparison.runs) * len(measures) / _MOST_NUMBERS))
+    every = max(1, math.ceil(longest * len(comparison.runs) * len(metrics) / _MOST_NUMBERS))
     # The last of every so many, so that the last epoch is there.
     epochs = list(range(longest, 0, -every))[::-1]
     values = [
         {
-            "key": measure.key,
-            "title": measure.title,
-            "unit": measure.unit,
-            "scale": measure.scale,
+            "key": metric.key,
+            "title": metric.title,
+            "unit": metric.unit,
+            "scale": metric.scale,
             "runs": [
-                [_rounded(run.curve(measure.place, measure.name), epochs) for run in variant.runs.values()]
+                [_rounded(run.curve(metric.place, metric.name), epochs) for run in variant.runs.values()]
                 for variant in comparison.variants
             ],
         }
-        for measure in measures
+        for metric in metrics
     ]
-    return {"series": series, "every": every, "packed": packed_json({"epochs": epochs, "measures": values})}
+    return {"series": series, "every": every, "packed": packed_json({"epochs": epochs, "metrics": values})}
 
 
 def _rounded(curve: NDArray[np.float64], epochs: Sequence[int]) -> list[float | None]:

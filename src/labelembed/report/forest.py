@@ -134,18 +134,18 @@ def _headings(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
     words = comparison.headline_words.replace(" ", "\n")
     if comparison.headline == "bleu":
         return [words, "chrF", "token\nerror %", "time of\nan epoch"]
-    calibrated = any("calibrated_nll" in row.measures for row in rows)
+    calibrated = any("calibrated_nll" in row.metrics for row in rows)
     nll = "NLL after\ntemperature" if calibrated else "NLL"
     return [f"{words} %", nll, "ECE %\nbefore \u2192 after" if calibrated else "ECE %", "time of\nan epoch"]
 
 
 def _lines(comparison: Comparison, rows: Sequence[Row], *, narrow: bool) -> list[_Line]:
     split, order, baseline = comparison.split, series_positions(comparison), comparison.baseline_runs
-    theirs = baseline.measures(split, comparison.headline) if baseline else {}
+    theirs = baseline.metrics(split, comparison.headline) if baseline else {}
     by_name = {row.name: row for row in rows}
     lines = []
     for variant in drawn_variants(comparison):
-        row, ours = by_name[variant.name], variant.measures(split, comparison.headline)
+        row, ours = by_name[variant.name], variant.metrics(split, comparison.headline)
         if ours:
             name = variant.name + (" (control)" if row.is_baseline else "")
             name = shortened(name, 52) if narrow else wrapped(name, 25)
@@ -156,17 +156,17 @@ def _lines(comparison: Comparison, rows: Sequence[Row], *, narrow: bool) -> list
 
 def _cells(row: Row) -> list[str]:
     def text(name: str, scale: float, decimals: int) -> str:
-        summary = row.measures.get(name)
+        summary = row.metrics.get(name)
         return NOTHING if summary is None else number(scale * summary.mean, decimals)
 
     time = "1\u00d7" if row.timed_against == row.name else NOTHING
-    if "time_ratio" in row.measures:
+    if "time_ratio" in row.metrics:
         time = f"{chr(0x2248) if row.shared_machine else ''}{text('time_ratio', 1, 2)}\u00d7"
     if row.headline == "bleu":
         return [text("bleu", 100, 2), text("chrf", 100, 2), text(f"{row.split}_error", 100, 2), time]
-    nll = text("calibrated_nll" if "calibrated_nll" in row.measures else "nll", 1, 3)
+    nll = text("calibrated_nll" if "calibrated_nll" in row.metrics else "nll", 1, 3)
     ece = text("calibration_error", 100, 1)
-    if "calibrated_calibration_error" in row.measures:
+    if "calibrated_calibration_error" in row.metrics:
         ece += f" \u2192 {text('calibrated_calibration_error', 100, 1)}"
     return [text(f"{row.split}_error", 100, 2), nll, ece, time]
 
@@ -220,10 +220,10 @@ def _spoken(row: Row) -> str:
 
 def _numbers(comparison: Comparison) -> list[list[object]]:
     """Returns each seed's value and its difference to the control's, in full precision."""
-    split, measure, baseline = comparison.split, comparison.headline, comparison.baseline_runs
-    theirs = baseline.measures(split, measure) if baseline else {}
+    split, metric, baseline = comparison.split, comparison.headline, comparison.baseline_runs
+    theirs = baseline.metrics(split, metric) if baseline else {}
     lines: list[list[object]] = [["variant", "seed", comparison.headline_words, "difference"]]
     for variant in comparison.variants:
-        for seed, value in sorted(variant.measures(split, measure).items()):
+        for seed, value in sorted(variant.metrics(split, metric).items()):
             lines.append([variant.name, seed, value, value - theirs[seed] if seed in theirs else None])
     return lines

@@ -43,20 +43,20 @@ def joint_intervals(variant: VariantRuns, reference: VariantRuns, split: Split) 
         return {}, "it is not known that all runs have the same examples: there is no fingerprint of their data"
     if len({len(one["error"]) for found in losses for one in found}) > 1:
         return {}, f"the runs have different numbers of {split} examples"
-    measures = set.intersection(*(set(one) for found in losses for one in found))
+    metrics = set.intersection(*(set(one) for found in losses for one in found))
     intervals = {
-        measure: joint_interval([ours[measure] - theirs[measure] for ours, theirs in zip(*losses, strict=True)])
-        for measure in sorted(measures)
+        metric: joint_interval([ours[metric] - theirs[metric] for ours, theirs in zip(*losses, strict=True)])
+        for metric in sorted(metrics)
     }
-    return {measure: one for measure, one in intervals.items() if one is not None}, ""
+    return {metric: one for metric, one in intervals.items() if one is not None}, ""
 
 
 def _losses(run: RunRecord, split: Split) -> dict[str, NDArray[np.float64]] | str:
     """Returns error and NLL of each example [N], or why there are none."""
     try:
         found = RunFolder(run.folder).examples()
-    except RunFolderError as fault:
-        return str(fault).replace(f"{run.folder}/", "")
+    except RunFolderError as damaged:
+        return str(damaged).replace(f"{run.folder}/", "")
     if found is None:
         return _NOT_KEPT
     if found.split != split:
@@ -64,7 +64,7 @@ def _losses(run: RunRecord, split: Split) -> dict[str, NDArray[np.float64]] | st
     losses = {"error": 1 - found.right.astype(np.float64), "nll": found.nll.astype(np.float64)}
     if found.nll_calibrated is not None:
         losses["calibrated_nll"] = found.nll_calibrated.astype(np.float64)
-    error = run.measure(split, "error")
+    error = run.metric(split, "error")
     if error is None or abs(error - losses["error"].mean()) > max(_ROUNDING, 2 / len(found.right)):
         return "the kept outcomes are not those of its result.json"
     return losses

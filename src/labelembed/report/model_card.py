@@ -17,7 +17,7 @@ import yaml
 
 from labelembed.errors import DataError, RunFolderError
 from labelembed.metrics import is_extreme_temperature
-from labelembed.report.columns import COST_MEASURES, MEASURES
+from labelembed.report.columns import COST_METRICS, METRICS
 from labelembed.report.comparison import RunRecord, load_comparison
 from labelembed.report.formatting import NOTHING, counted, number, shortened
 from labelembed.report.run_checks import number_in
@@ -58,7 +58,7 @@ _TASKS = {
     "tabular-classification": "classifier of vectors",
     "translation": "network that writes sentences",
 }
-_BY_NAME = {measure.attribute: measure for measure in MEASURES}
+_BY_NAME = {metric.attribute: metric for metric in METRICS}
 #: How each metric of a result is shown, by its name there.
 _METRICS = {"error": _BY_NAME["test_error"]} | {source: _BY_NAME[name] for name, source in RESULT_METRICS.items()}
 
@@ -117,7 +117,7 @@ def model_card(run: str | Path) -> str:
         metrics=_metrics(record),
         calibration=_calibration(record),
         labels=_labels(folder),
-        cost=[(one.heading_and_unit, one.text(row)) for one in COST_MEASURES if one.attribute in row.measures],
+        cost=[(one.heading_and_unit, one.text(row)) for one in COST_METRICS if one.attribute in row.metrics],
         comparison=_of_comparison(folder),
         recipe=_fenced(_as_yaml(_recipe_without_folders(recipe)), "yaml"),
         command=_fenced(_command_of(environment), "sh"),
@@ -199,8 +199,8 @@ def _metrics(record: RunRecord) -> list[tuple[str, ...]]:
     """Returns a line a metric: on validation and test examples, and on the latter after temperature scaling."""
     found = []
     for name, column in _METRICS.items():
-        values = [record.measure("validation", name), record.measure("test", name)]
-        values.append(record.measure("test", name, calibrated=True))
+        values = [record.metric("validation", name), record.metric("test", name)]
+        values.append(record.metric("test", name, calibrated=True))
         cells = [NOTHING if value is None else number(column.scale * value, column.decimals) for value in values]
         if any(cell != NOTHING for cell in cells):
             found.append(("error (%)" if name == "error" else column.heading_and_unit, *cells))
@@ -212,7 +212,7 @@ def _calibration(record: RunRecord) -> str:
         why = str(record.result.get("calibration", "the run is older")).removeprefix("not fitted, ")
         return f"No temperature was fitted ({markdown_text(why)}): the probabilities are as the network gives them."
     split = "test" if record.result.get("test") else "validation"
-    ends = [record.measure(split, "calibration_error", calibrated=after) for after in (False, True)]  # type: ignore[arg-type]
+    ends = [record.metric(split, "calibration_error", calibrated=after) for after in (False, True)]  # type: ignore[arg-type]
     before, after = (NOTHING if end is None else f"{number(100 * end, 1)} %" for end in ends)
     extreme = " and is extreme (outside 0.05 to 20)" if is_extreme_temperature(record.temperature) else ""
     return (
@@ -257,7 +257,7 @@ def _of_comparison(folder: Path) -> dict[str, Any] | None:
                 "name": row.name,
                 "n": counted(row.n, "seed"),
                 "seeds": ", ".join(map(str, sorted(variant.runs))),
-                "metrics": [(one.heading_and_unit, one.text(row)) for one in MEASURES if one.attribute in row.measures],
+                "metrics": [(one.heading_and_unit, one.text(row)) for one in METRICS if one.attribute in row.metrics],
                 "verdict": verdict(comparison, rows),
                 "tuned": f"{tuned[0].trials} trials over {'; '.join(tuned[0].space)}" if tuned else "",
             }

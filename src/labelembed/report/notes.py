@@ -37,12 +37,12 @@ def reading_notes(rows: Sequence[Row]) -> list[str]:
     """Returns how the numbers were made and what they can and cannot show."""
     if not any(row.n for row in rows):
         return []
-    notes = [_measures_note(rows), _temperature_note(rows), *_speed_notes(rows)]
+    notes = [_metrics_note(rows), _temperature_note(rows), *_speed_notes(rows)]
     compared = [row for row in rows if row.headline_difference is not None]
     if compared:
         notes += [_difference_note(compared, rows), *_interval_notes(compared), *_p_notes(compared)]
     if any(row.shared_machine for row in rows):
-        notes.append("\u2248: runs shared the machine, so times are rough; --jobs 1 measures them alone.")
+        notes.append("\u2248: runs shared the machine, so times are rough; --jobs 1 times them alone.")
     for seeds in dict.fromkeys(row.unpaired for row in rows if row.unpaired):
         variants = listed([row.name for row in rows if row.unpaired == seeds])
         notes.append(f"Without a partner, so not in the differences: {seeds_text(seeds)} ({variants}).")
@@ -63,7 +63,7 @@ def failure_notes(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _measures_note(rows: Sequence[Row]) -> str:
+def _metrics_note(rows: Sequence[Row]) -> str:
     ways = sorted({way for row in rows for way in row.selected_by})
     selected = listed([_SELECTED.get(way, f"at the epoch selected by {way}") for way in ways])
     spread = "mean ± standard deviation over n seeds" if any(row.n > 1 for row in rows) else "one run, so no spread"
@@ -71,7 +71,7 @@ def _measures_note(rows: Sequence[Row]) -> str:
 
 
 def _temperature_note(rows: Sequence[Row]) -> str:
-    fitted = {row.name: row.measures["temperature"].n if "temperature" in row.measures else 0 for row in rows if row.n}
+    fitted = {row.name: row.metrics["temperature"].n if "temperature" in row.metrics else 0 for row in rows if row.n}
     if not any(fitted.values()):
         ways = {way for row in rows for way in row.calibration}
         if ways == {"none, for a corpus"}:
@@ -88,7 +88,7 @@ def _temperature_note(rows: Sequence[Row]) -> str:
 
 
 def _speed_notes(rows: Sequence[Row]) -> list[str]:
-    if any("best_accuracy" in row.measures for row in rows):
+    if any("best_accuracy" in row.metrics for row in rows):
         split = rows[0].speed_split
         of = "token error" if rows[0].headline == "bleu" else "error"
         note = f"Speed is read off the {split} {of} over the epochs. AUAC is the mean accuracy over them."
@@ -100,7 +100,7 @@ def _speed_notes(rows: Sequence[Row]) -> list[str]:
             note += " Their means are over the runs that got there (k of n)."
     else:
         note = "No speed of learning: without a validation set it is read off the test error over the epochs, which "
-        note += "runs measure with `test_every_epoch: true`."
+        note += "runs with `test_every_epoch: true`."
     notes = [note]
     fewest, most = min(row.epochs[0] for row in rows if row.n), max(row.epochs[1] for row in rows if row.n)
     if fewest != most:

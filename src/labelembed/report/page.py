@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from labelembed.errors import RunFolderError, unknown_name
-from labelembed.report.columns import COST_MEASURES
+from labelembed.report.columns import COST_METRICS
 from labelembed.report.comparison import Comparison, VariantRuns, load_comparison
-from labelembed.report.curves import curve_data, curve_measures, curve_sketch
+from labelembed.report.curves import curve_data, curve_metrics, curve_sketch
 from labelembed.report.drawing import series_number
 from labelembed.report.errors_seen import error_section, seen_errors
 from labelembed.report.forest import forest_sketch
@@ -134,7 +134,7 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
     similarities = {one.name: alike for one in order[:_MOST_VARIANTS] if (alike := label_similarities(one))}
     learned = [(one, similarities[one.name]) for one in order if one.name in similarities]
     labels = label_section(learned, errors.get(learned[0][0].name) if learned else None, groups)
-    measures = curve_measures(comparison)
+    metrics = curve_metrics(comparison)
     sentences = seen_sentences(comparison, method) if method is not None else None
     forest = forest_sketch(comparison, rows)
     narrow = forest_sketch(comparison, rows, narrow=True)
@@ -142,7 +142,7 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
     drawn = labels["figures"] if labels else {}
     figures = {
         "forest": forest,
-        "curves": bool(measures),
+        "curves": bool(metrics),
         "heatmap": drawn.get("heatmap"),
         "dendrogram": labels and drawn and labels["tree"],
         "map": drawn.get("map"),
@@ -165,8 +165,8 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
             *_silence(comparison, bool(errors), sentences is not None),
         ],
         "failures": [f"{path}: {why}" for path, why in comparison.left_out.items()] + failure_notes(rows),
-        "headline_curve": curve_sketch(comparison, measures[0]) if measures else None,
-        "curve_data": curve_data(comparison, measures) if measures else None,
+        "headline_curve": curve_sketch(comparison, metrics[0]) if metrics else None,
+        "curve_data": curve_data(comparison, metrics) if metrics else None,
         "reliability": reliability,
         "labels": labels,
         "errors": error_section(comparison, method, errors, similarities),
@@ -212,11 +212,9 @@ def _subtitle(comparison: Comparison) -> str:
 def _cost_line(method: VariantRuns | None, rows: Sequence[Row]) -> str:
     """Returns in a sentence what the method costs; empty where nothing was measured."""
     row = next((one for one in rows if method is not None and one.name == method.name), None)
-    if row is None or "epoch_seconds" not in row.measures:
+    if row is None or "epoch_seconds" not in row.metrics:
         return ""
-    known = {
-        one.attribute: one.text(row).split(" \u00b1 ")[0] for one in COST_MEASURES if one.attribute in row.measures
-    }
+    known = {one.attribute: one.text(row).split(" \u00b1 ")[0] for one in COST_METRICS if one.attribute in row.metrics}
     parts = [f"{row.name}: {known['epoch_seconds']} s an epoch"]
     parts += [f"{known['time_ratio']} times {row.timed_against}"] if "time_ratio" in known else []
     parts += [f"{known[name]} MiB at most" for name in ("gpu_memory", "process_memory") if name in known][:1]

@@ -20,16 +20,16 @@ def ranked(variants: Sequence[VariantRuns], comparison: Comparison) -> tuple[lis
 
     By test examples only where one of them has no validation examples. A variant without a number comes last.
     """
-    measure = comparison.headline
-    validated = all(variant.measures("validation", measure) for variant in variants)
+    metric = comparison.headline
+    validated = all(variant.metrics("validation", metric) for variant in variants)
     chosen_on: Split = "validation" if validated else comparison.split
 
     def loss(variant: VariantRuns) -> float:
-        values = variant.measures(chosen_on, measure).values()
-        return (-fmean(values) if measure == "bleu" else fmean(values)) if values else math.inf
+        values = variant.metrics(chosen_on, metric).values()
+        return (-fmean(values) if metric == "bleu" else fmean(values)) if values else math.inf
 
     flattered = " itself, which flatters it" if chosen_on == comparison.split and len(variants) > 1 else ""
-    return sorted(variants, key=loss), f"{chosen_on} {'BLEU' if measure == 'bleu' else 'error'}{flattered}"
+    return sorted(variants, key=loss), f"{chosen_on} {'BLEU' if metric == 'bleu' else 'error'}{flattered}"
 
 
 def best_method(comparison: Comparison) -> VariantRuns | None:

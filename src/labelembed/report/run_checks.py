@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 FORMAT_VERSION = 1
-# Measures that are fractions; the others only have to be finite.
+# Metrics that are fractions; the others only have to be finite.
 _FRACTIONS = (
     *("error", "calibration_error", "top5_error", "top2_error", "macro_f1", "balanced_accuracy"),
     *("bleu", "chrf", "rouge1", "rouge2", "rougeL"),
@@ -15,31 +15,31 @@ _FRACTIONS = (
 _MOST_EPOCHS = 1_000_000
 
 
-def result_fault(result: dict[str, Any]) -> str:
+def result_error(result: dict[str, Any]) -> str:
     """Returns what is wrong with a result, or an empty string."""
     if isinstance(result.get("format"), int) and result["format"] > FORMAT_VERSION:
         return f"result.json: written by a newer labelembed (format {result['format']}); update labelembed"
     calibrated = result.get("calibrated")
     if not (calibrated is None or isinstance(calibrated, dict)):
-        return f"result.json: damaged, the calibrated measures are {calibrated!r:.80}"
+        return f"result.json: damaged, the calibrated metrics are {calibrated!r:.80}"
     places: list[tuple[str, Any]] = [(split, result.get(split)) for split in ("validation", "test")]
     places += [(f"calibrated {split}", (calibrated or {}).get(split)) for split in ("validation", "test")]
-    for split, measures in places:
-        if measures is None:
+    for split, metrics in places:
+        if metrics is None:
             continue
-        if not isinstance(measures, dict) or number_in(measures.get("error")) is None:
+        if not isinstance(metrics, dict) or number_in(metrics.get("error")) is None:
             return f"result.json: damaged, has no {split} error"
-        for name, value in measures.items():
+        for name, value in metrics.items():
             if value is None:
                 continue
             if number_in(value) is None or (name in _FRACTIONS and not 0 <= value <= 1):
-                return f"result.json: damaged, the {split} measure {name:.40} is {value!r:.80}"
+                return f"result.json: damaged, the {split} metric {name:.40} is {value!r:.80}"
     if result.get("validation") is None and result.get("test") is None:
-        return "result.json: damaged, has neither validation nor test measures"
+        return "result.json: damaged, has neither validation nor test metrics"
     return ""
 
 
-def journal_fault(journal: list[dict[str, Any]]) -> str:
+def journal_error(journal: list[dict[str, Any]]) -> str:
     """Returns what is wrong with a journal, or an empty string."""
     before = 0
     for entry in journal:
@@ -47,10 +47,10 @@ def journal_fault(journal: list[dict[str, Any]]) -> str:
             return f"journal.jsonl: damaged, epoch {entry['epoch']} stands after epoch {before}"
         before = entry["epoch"]
         for split in ("validation", "test"):
-            measures = entry.get(split)
-            if not (measures is None or isinstance(measures, dict)):
-                return f"journal.jsonl: damaged, epoch {entry['epoch']} has {measures!r:.80} as {split}"
-            error = number_in((measures or {}).get("error"))
+            metrics = entry.get(split)
+            if not (metrics is None or isinstance(metrics, dict)):
+                return f"journal.jsonl: damaged, epoch {entry['epoch']} has {metrics!r:.80} as {split}"
+            error = number_in((metrics or {}).get("error"))
             if error is not None and not 0 <= error <= 1:
                 return f"journal.jsonl: damaged, epoch {entry['epoch']} has the {split} error {error!r}, no fraction"
     return ""

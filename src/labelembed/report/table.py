@@ -48,7 +48,7 @@ class Row:
         headline: What decides the comparison.
         split: The examples that metrics without a split in their name, and the differences, are measured on.
         speed_split: Those that the curve and what is read off it are of: validation examples, where there are any.
-        measures: Mean and spread of each metric that any run has: `test_error` and `validation_error`, those of
+        metrics: Mean and spread of each metric that any run has: `test_error` and `validation_error`, those of
             `RESULT_METRICS`, `calibrated_nll` and `calibrated_calibration_error` (with the logits divided by the
             temperature fitted on validation examples), `temperature`, the numbers of `run_speed` (`epochs_to_baseline`
             over the runs that got there), and the cost: `epoch_seconds`, its ratio to the run of `timed_against` with
@@ -74,7 +74,7 @@ class Row:
     headline: Headline
     split: Split
     speed_split: Split
-    measures: Mapping[str, Summary]
+    metrics: Mapping[str, Summary]
     differences: Mapping[str, PairedComparison]
     calibration: tuple[str, ...]
     extreme_temperatures: tuple[int, ...]
@@ -156,15 +156,15 @@ def compare_variants(variant: VariantRuns, reference: VariantRuns, split: Split)
     shared = len(variant.runs.keys() & reference.runs.keys())
     found: dict[str, PairedComparison] = {}
     unpaired: list[int] = []
-    for measure in (*DIFFERENCES, "calibration_error"):
-        calibrated, name = measure.startswith("calibrated"), measure.removeprefix("calibrated_")
-        both = (one.measures(split, name, calibrated=calibrated) for one in (variant, reference))
+    for metric in (*DIFFERENCES, "calibration_error"):
+        calibrated, name = metric.startswith("calibrated"), metric.removeprefix("calibrated_")
+        both = (one.metrics(split, name, calibrated=calibrated) for one in (variant, reference))
         ours, theirs, left_out = paired_by_seed(*both)
-        unpaired = left_out if measure == "error" else unpaired
+        unpaired = left_out if metric == "error" else unpaired
         if ours:
-            found[measure] = paired_comparison(ours, theirs)
+            found[metric] = paired_comparison(ours, theirs)
             if len(ours) == shared:
-                found[measure] = found[measure]._replace(joint=joint.get(measure))
+                found[metric] = found[metric]._replace(joint=joint.get(metric))
     return Differences(found, tuple(unpaired), why_none)
 
 
@@ -184,7 +184,7 @@ def _row(variant: VariantRuns, comparison: Comparison, timed: VariantRuns | None
         headline=comparison.headline,
         split=split,
         speed_split=comparison.speed_split,
-        measures=_measures(variant, split, speeds, timed),
+        metrics=_metrics(variant, split, speeds, timed),
         differences={name: found.of[name] for name in DIFFERENCES if name in found.of},
         calibration=tuple(sorted({str(run.result.get("calibration", "the run is older")) for run in runs.values()})),
         extreme_temperatures=tuple(
@@ -257,15 +257,15 @@ def _shared_machine(run: RunRecord) -> bool:
     return ["1"] not in given  # without the option as many at once as there are cores
 
 
-def _measures(
+def _metrics(
     variant: VariantRuns, split: Split, speeds: Sequence[Mapping[str, float | None]], timed: VariantRuns | None
 ) -> dict[str, Summary]:
     values: dict[str, Iterable[float | None]] = {
-        f"{one}_error": variant.measures(one, "error").values() for one in SPLITS
+        f"{one}_error": variant.metrics(one, "error").values() for one in SPLITS
     }
-    values |= {name: variant.measures(split, source).values() for name, source in RESULT_METRICS.items()}
+    values |= {name: variant.metrics(split, source).values() for name, source in RESULT_METRICS.items()}
     for name in ("nll", "calibration_error"):
-        values[f"calibrated_{name}"] = variant.measures(split, name, calibrated=True).values()
+        values[f"calibrated_{name}"] = variant.metrics(split, name, calibrated=True).values()
     values["temperature"] = [run.temperature for run in variant.runs.values()]
     values |= {name: [speed.get(name) for speed in speeds] for speed in speeds for name in speed}
     values |= _cost(variant, timed)

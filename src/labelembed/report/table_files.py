@@ -8,13 +8,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from labelembed.report.columns import ALL_MEASURES, SPEED_MEASURES
+from labelembed.report.columns import ALL_METRICS, SPEED_METRICS
 from labelembed.report.comparison import SPLITS, Comparison, VariantRuns
 from labelembed.report.table import DIFFERENCES, RESULT_METRICS, Row, run_speed
 from labelembed.report.writing import write_text
 
 # Those that a temperature moves.
-_CALIBRATED_MEASURES = ("nll", "calibration_error", "brier")
+_CALIBRATED_METRICS = ("nll", "calibration_error", "brier")
 _OF_DIFFERENCES = {
     "difference_n": "n",
     "difference": "difference",
@@ -93,9 +93,9 @@ def _variant_cells(row: Row) -> dict[str, object]:
         "failed_seeds": _joined(row.variant.failed),
         "missing_seeds": _joined(row.variant.missing),
     }
-    for measure in ALL_MEASURES:
-        column = measure.attribute
-        summary = row.measures.get(column)
+    for metric in ALL_METRICS:
+        column = metric.attribute
+        summary = row.metrics.get(column)
         cells[f"{column}_mean"] = summary.mean if summary else None
         cells[f"{column}_sd"] = summary.standard_deviation if summary else None
         cells[f"{column}_n"] = summary.n if summary else 0
@@ -120,13 +120,13 @@ def _run_cells(variant: VariantRuns, seed: int, comparison: Comparison) -> dict[
     cells["seconds"] = run.seconds if run else None
     for split in SPLITS:
         for name in ("error", *RESULT_METRICS.values()):
-            cells[f"{split}_{name}"] = run.measure(split, name) if run else None
-            if name in _CALIBRATED_MEASURES:
-                cells[f"{split}_calibrated_{name}"] = run.measure(split, name, calibrated=True) if run else None
+            cells[f"{split}_{name}"] = run.metric(split, name) if run else None
+            if name in _CALIBRATED_METRICS:
+                cells[f"{split}_calibrated_{name}"] = run.metric(split, name, calibrated=True) if run else None
     cells["temperature"] = run.temperature if run else None
     other = baseline.runs.get(seed) if baseline else None
     speed = run_speed(run, other, comparison.speed_split) if run else {}
-    return cells | {measure.attribute: speed.get(measure.attribute) for measure in SPEED_MEASURES}
+    return cells | {metric.attribute: speed.get(metric.attribute) for metric in SPEED_METRICS}
 
 
 def _joined(seeds: Iterable[int]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from labelembed.metrics import PairedComparison
-from labelembed.report.columns import ALL_MEASURES, COST_MEASURES, MEASURES, SPEED_MEASURES
+from labelembed.report.columns import ALL_METRICS, COST_METRICS, METRICS, SPEED_METRICS
 from labelembed.report.comparison import Comparison
 from labelembed.report.formatting import NOTHING, detectable_text, interval_text, number, p_text
 from labelembed.report.run_checks import number_in
@@ -26,7 +26,7 @@ _DIFFERENCES = (
     ("nll", "NLL", "nats", 1, 3),
     ("calibrated_nll", "NLL after temperature scaling", "nats", 1, 3),
 )
-_BY_NAME = {measure.attribute: measure for measure in ALL_MEASURES}
+_BY_NAME = {metric.attribute: metric for metric in ALL_METRICS}
 
 
 class Cell(NamedTuple):
@@ -97,27 +97,27 @@ def metrics_table(rows: Sequence[Row]) -> Table:
         return Table("metrics", "Metrics", [], [])
     headline = f"{rows[0].split}_error"
     first = [*_FIRST_OF_TEXT, headline] if rows[0].headline == "bleu" else [headline, *_FIRST]
-    return _measures("metrics", "Metrics", first, rows)
+    return _metrics("metrics", "Metrics", first, rows)
 
 
 def other_metrics_table(rows: Sequence[Row]) -> Table:
     """Returns all other metrics that any variant has."""
     first = {*(_FIRST_OF_TEXT if rows[0].headline == "bleu" else _FIRST), f"{rows[0].split}_error"}
-    if any("calibrated_calibration_error" in row.measures for row in rows):
+    if any("calibrated_calibration_error" in row.metrics for row in rows):
         first -= {"calibration_error"}  # there with its spread; above, before and after stand in one cell
-    others = [one.attribute for one in MEASURES if one.attribute not in first]
-    return _measures("other-metrics", "Other metrics", others, rows, paired=False)
+    others = [one.attribute for one in METRICS if one.attribute not in first]
+    return _metrics("other-metrics", "Other metrics", others, rows, paired=False)
 
 
 def speed_table(rows: Sequence[Row]) -> Table:
     """Returns how fast each variant learns."""
     title = f"Speed of learning ({rows[0].speed_split} {'token ' if rows[0].headline == 'bleu' else ''}error)"
-    return _measures("speed", title, [measure.attribute for measure in SPEED_MEASURES], rows)
+    return _metrics("speed", title, [metric.attribute for metric in SPEED_METRICS], rows)
 
 
 def cost_table(rows: Sequence[Row]) -> Table:
     """Returns seconds an epoch and a run, their ratio, memory and trainable parameters of each variant."""
-    table = _measures("cost", "Cost", [measure.attribute for measure in COST_MEASURES], rows)
+    table = _metrics("cost", "Cost", [metric.attribute for metric in COST_METRICS], rows)
     ratio = f"ratio to {rows[0].timed_against}"
     headings = [one._replace(text=ratio) if one.text == "time ratio" else one for one in table.headings]
     note = "Seconds of training an epoch without evaluation: the median of a run, of several runs the mean; ratios "
@@ -156,7 +156,7 @@ def published_table(comparison: Comparison, rows: Sequence[Row]) -> Table:
     lines = []
     for figure in comparison.published:
         found = figure if isinstance(figure, dict) else {}  # a note for people, which may be damaged
-        objective, column = found.get("objective"), _BY_NAME.get(str(found.get("measure", "test_error")))
+        objective, column = found.get("objective"), _BY_NAME.get(str(found.get("metric", "test_error")))
         wanted = {"name": objective} if isinstance(objective, str) else objective
         value, deviation = number_in(found.get("value")), number_in(found.get("deviation"))
         if not isinstance(wanted, dict) or column is None or value is None:
@@ -187,10 +187,10 @@ def tuning_table(comparison: Comparison) -> Table:
     for row in found:
         space, chosen = "; ".join(row.space) or "nothing", "; ".join(row.chosen) or "as it was"
         lines.append(Line(row.name, [Cell(text) for text in (space, row.trials, chosen, row.first, row.best)]))
-    return Table("tuning", f"Tuning, by the {found[0].measure}" if found else "Tuning", headings, lines)
+    return Table("tuning", f"Tuning, by the {found[0].metric}" if found else "Tuning", headings, lines)
 
 
-def _measures(
+def _metrics(
     key: str,
     title: str,
     wanted: Sequence[str],
@@ -199,8 +199,8 @@ def _measures(
     paired: bool = True,
 ) -> Table:
     """Returns a column for each wanted metric that any variant has; `paired`: ECE before and after in one cell."""
-    shown = [_BY_NAME[name] for name in wanted if any(name in row.measures for row in rows)]
-    paired = paired and any("calibrated_calibration_error" in row.measures for row in rows)
+    shown = [_BY_NAME[name] for name in wanted if any(name in row.metrics for row in rows)]
+    paired = paired and any("calibrated_calibration_error" in row.metrics for row in rows)
     headings = [Heading("variant"), Heading("n")]
     for one in shown:
         text = one.heading
@@ -214,7 +214,7 @@ def _measures(
         all_seeds = row.n + len(row.variant.failed) + len(row.variant.missing)
         cells = [Cell(f"{row.n}" if all_seeds == row.n else f"{row.n} of {all_seeds}", row.n)]
         for one in shown:
-            summary, after = row.measures.get(one.attribute), row.measures.get("calibrated_calibration_error")
+            summary, after = row.metrics.get(one.attribute), row.metrics.get("calibrated_calibration_error")
             text = one.text(row)
             if one.attribute == "calibration_error" and paired and summary and after:
                 text = " \u2192 ".join(number(100 * mean, one.decimals) for mean in (summary.mean, after.mean))

@@ -16,7 +16,7 @@ class TuningRow:
 
     Attributes:
         name: Of the variant in the comparison.
-        measure: What was chosen by.
+        metric: What was chosen by.
         space: What was tuned, and between what; nothing where there was nothing to tune.
         trials: How many, and how many of them have no score.
         chosen: The chosen values; nothing where the objective stayed as it was.
@@ -26,7 +26,7 @@ class TuningRow:
     """
 
     name: str
-    measure: str
+    metric: str
     space: list[str]
     trials: str
     chosen: list[str]
@@ -38,14 +38,14 @@ class TuningRow:
 def tuning_rows(comparison: Comparison) -> list[TuningRow]:
     """Returns a row a variant; none where nothing was tuned, or its description is damaged."""
     tuning = comparison.tuning or {}
-    variants, measure = tuning.get("variants"), str(tuning.get("measure"))
+    variants, metric = tuning.get("variants"), str(tuning.get("metric"))
     entries = [entry for entry in variants if isinstance(entry, dict)] if isinstance(variants, list) else []
 
     def score(value: object) -> str:
         found = number_in(value)
         if found is None:
             return NOTHING
-        return number(found, 4) if measure.endswith("NLL") else f"{number(100 * found, 2)} %"
+        return number(found, 4) if metric.endswith("NLL") else f"{number(100 * found, 2)} %"
 
     def keys(value: object) -> dict[str, Any]:
         found = value if isinstance(value, dict) else {}
@@ -54,7 +54,7 @@ def tuning_rows(comparison: Comparison) -> list[TuningRow]:
     return [
         TuningRow(
             name=str(entry.get("name")),
-            measure=measure,
+            metric=metric,
             space=[f"{key}: {text}" for key, text in keys(entry.get("space")).items()],
             trials=str(entry.get("trials") or NOTHING)
             + (f" ({failed} without a score)" if (failed := entry.get("without_score")) else ""),
@@ -110,7 +110,7 @@ def _what_was_tuned(rows: list[TuningRow]) -> list[str]:
 def tuning_lines(comparison: Comparison) -> list[str]:
     """Returns what was chosen, a line a variant, for the terminal."""
     return [
-        f"{row.name}: {' '.join(row.chosen) or 'as it was'}, {row.measure} {row.best} (as it was {row.first}), "
+        f"{row.name}: {' '.join(row.chosen) or 'as it was'}, {row.metric} {row.best} (as it was {row.first}), "
         f"{row.trials} trials over {'; '.join(row.space)}"
         for row in tuning_rows(comparison)
         if row.space

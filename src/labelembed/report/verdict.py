@@ -153,7 +153,7 @@ def _answer_of(one: _Contrast, comparison: Comparison, rows: Sequence[Row]) -> t
     if seeds[1] < 0:
         return "Do not use it", [f"It is worse than {other}."]
     best = max(seeds[1], joint[1] if joint else 0.0)
-    reference = fmean(one.reference.measures(comparison.split, comparison.headline).values())
+    reference = fmean(one.reference.metrics(comparison.split, comparison.headline).values())
     if best < _SMALL[comparison.headline] * reference:
         return "Do not use it", [f"At best it gains {points(best)[0]} points on {other}."]
     if seeds[0] > 0 and _p_caveat(found, rows):
@@ -197,7 +197,7 @@ def _training_too_short(variants: Sequence[VariantRuns], comparison: Comparison)
     untrained = [
         variant.name
         for variant in comparison.variants
-        if (values := variant.measures(comparison.split, "bleu").values()) and fmean(values) < _UNTRAINED_BLEU
+        if (values := variant.metrics(comparison.split, "bleu").values()) and fmean(values) < _UNTRAINED_BLEU
     ]
     found = [f"BLEU is near zero for {listed(untrained)}: not trained yet."] if untrained else []
     if all(
@@ -298,7 +298,7 @@ def _single_run(comparison: Comparison) -> str:
     reached = [
         f"{split} {words} of {number(100 * value, 2)}{unit}"
         for split in SPLITS
-        if (value := run.measure(split, comparison.headline)) is not None
+        if (value := run.metric(split, comparison.headline)) is not None
     ]
     epoch, epochs = run.result.get("selected_epoch"), run.result.get("epochs")
     selected = ""
@@ -343,7 +343,7 @@ def _nothing_learned(comparison: Comparison) -> list[str]:
     means = {
         variant.name: fmean(errors)
         for variant in comparison.variants
-        if (errors := list(variant.measures(comparison.split, "error").values()))
+        if (errors := list(variant.metrics(comparison.split, "error").values()))
     }
     # Equal up to rounding counts: the same label for every example is the commonest way to learn nothing.
     nothing = [name for name, error in means.items() if error >= chance - 1e-9]

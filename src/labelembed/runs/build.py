@@ -19,7 +19,7 @@ from labelembed.models import MODELS, SEQUENCE_MODELS, Augmentation, InputScalin
 from labelembed.objectives import OBJECTIVES, Objective
 from labelembed.pretrained_text import encoder_folder
 from labelembed.recipes.schema import Recipe
-from labelembed.recipes.signature import POINTED_TO, argument_faults, keys_of, takes
+from labelembed.recipes.signature import POINTED_TO, argument_errors, keys_of, takes
 from labelembed.training.batches import TrainingData
 from labelembed.training.checkpoints import load_newest
 from labelembed.training.network import Network
@@ -208,7 +208,7 @@ def _refusals(kind: str) -> Iterator[None]:
     except LabelEmbedError:
         raise
     except ValueError as error:
-        raise RecipeError(argument_faults(kind, error)) from error
+        raise RecipeError(argument_errors(kind, error)) from error
     except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # of sizes that no memory holds
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise RecipeError([f"{kind}: cannot be built, is it too large for the memory? ({reason})"]) from error

@@ -105,7 +105,7 @@ def open_cluster(
                 command = f"dask worker {address} --nworkers N --nthreads 1"
                 warn(f"waiting for workers of {address}; to start N on a machine: {command}")
                 client.wait_for_workers(1)
-            for worker, found in client.run(fault_here, needs, on_error="return").items():
+            for worker, found in client.run(error_here, needs, on_error="return").items():
                 if not isinstance(found, str):
                     wanted = ", ".join(f"{name} {version}" for name, version in needs.versions.items())
                     reason = f"{type(found).__name__}: {found}".splitlines()[0]
@@ -248,7 +248,7 @@ def _silent_log() -> Iterator[None]:
 # ---- the side of a worker
 
 
-def fault_here(needs: Needs, dask_worker: Worker) -> str:
+def error_here(needs: Needs, dask_worker: Worker) -> str:
     """Returns why a worker cannot be used, and what to do; empty when it can.
 
     Args:
@@ -313,8 +313,8 @@ def make_on_worker(job: Job, *, run: Run, needs: Needs, threads: int, words: Seq
 
     worker = get_worker()
     key = worker.get_current_task()
-    if fault := fault_here(needs, worker):
-        raise ClusterError(f"--cluster {needs.scheduler}: {fault}; then give the same command again")
+    if error := error_here(needs, worker):
+        raise ClusterError(f"--cluster {needs.scheduler}: {error}; then give the same command again")
     last = 0.0
 
     def is_unwanted() -> bool:

@@ -74,7 +74,7 @@ def make_runs(
     if to_make:
         if cluster is None:
             start_fork_server()  # it imports while this process reads the data
-        # A fault is said once, here, before anything is written; the processes of the runs read the data themselves.
+        # An error is said once, here, before anything is written; the processes of the runs read the data themselves.
         try_networks(plan, read_shown(recipe, quiet=quiet), out)
     if overwrite:
         remove_comparison(out)

@@ -86,7 +86,7 @@ def plan_comparison(
         overwrite: What is in the folder will be removed, and is not looked at.
 
     Raises:
-        RecipeError: With every fault of every variant.
+        RecipeError: With every error of every variant.
         RunFolderError: When a folder holds the run of another recipe, or the comparison is of another one.
     """
     variants, block = variants_of(recipe, objectives), recipe.comparison or ComparisonBlock()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from labelembed.runs.progress_text import STARTING, TimeLeft, duration, epoch_text, measures_text
+from labelembed.runs.progress_text import STARTING, TimeLeft, duration, epoch_text, metrics_text
 
 if TYPE_CHECKING:
     from labelembed.runs.jobs import Event
@@ -296,7 +296,7 @@ class ComparisonDisplay:
             self.shown.say(f"[{self.done}/{self.total}] {name}: FAILED: {event.message.splitlines()[0]}")
         elif not self.shown.has_bars:
             result = event.result or {}
-            text = f"{measures_text(result)} ({duration(result['seconds'])}); {left}"
+            text = f"{metrics_text(result)} ({duration(result['seconds'])}); {left}"
             self.shown.say(f"[{self.done}/{self.total}] {name}: {text}")
 
     def _show_run(self, name: str, progress: Progress) -> None:

@@ -134,10 +134,10 @@ def plan_of_students(comparison: Path, teachers: Teachers, settings: Sequence[st
     about, recipe = read_description(comparison), teachers.recipe.model_copy(update={"comparison": None})
     block = {"name": "distillation", "teacher": str(table_of(comparison, teachers)), **MIXTURE}
     values: dict[str, Any] = {"objective": dict(block)}
-    faults = put_settings(values, settings)
-    faults += [f"{key}: the students have the recipe of their teachers" for key in values if key != "objective"]
-    if faults:
-        raise RecipeError(faults, source="--set")
+    errors = put_settings(values, settings)
+    errors += [f"{key}: the students have the recipe of their teachers" for key in values if key != "objective"]
+    if errors:
+        raise RecipeError(errors, source="--set")
     (checked,) = checked_variants(recipe, [values["objective"]], source=f"distill {comparison}")
     own = {key: value for key, value in values["objective"].items() if block.get(key) != value}
     words = [f"{key}={value}" for key, value in own.items()]

@@ -144,7 +144,7 @@ def _seconds_of_a_step(trainer: Trainer) -> float:
 
 
 def _seconds_of_an_example(network: Network, data: TrainingData) -> float:
-    """Returns about how long it takes to measure one validation or test example."""
+    """Returns about how long it takes to evaluate one validation or test example."""
     tried = min(_MEASURED if isinstance(data, LabelledData) else _TRANSLATED, len(data.train))
     began = time.perf_counter()
     if isinstance(data, LabelledData):

@@ -188,7 +188,7 @@ def _make_alone(pipe: Connection, job: Job, run: Run, threads: int, environment:
 def make(run: Run, job: Job, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> Event:
     """Makes one run in this process and returns how it ended.
 
-    Its log has a line an epoch, where an unforeseen error was raised, and where a fault of memory was.
+    Its log has a line an epoch, where an unforeseen error was raised, and where a crash was.
 
     Args:
         run: See `run_jobs`.
@@ -212,6 +212,6 @@ def make(run: Run, job: Job, tell: Callable[[Progress], None], stop: Callable[[]
             return Event(job, "interrupted", message=str(stopped))
         except LabelEmbedError as error:
             return Event(job, "failed", message=str(error))
-        except Exception as error:  # one run's fault must not take the others with it
+        except Exception as error:  # one run's error must not take the others with it
             note(traceback.format_exc())
             return Event(job, "failed", message=with_last_lines(f"{type(error).__name__}: {error}", job.log))

@@ -1,4 +1,4 @@
-"""How far a run is, in words: its measures, its terms, and the time left."""
+"""How far a run is, in words: its metrics, its terms, and the time left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def measures_text(line: dict[str, Any] | None) -> str:
+def metrics_text(line: dict[str, Any] | None) -> str:
     """Returns the errors of a journal's line, of translations BLEU, for a progress line."""
     if not line:
         return ""
@@ -40,12 +40,12 @@ def terms_text(line: dict[str, Any] | None) -> str:
 
 def epoch_text(line: dict[str, Any] | None) -> str:
     """Returns errors and terms of a journal's line, for a progress line."""
-    return "; ".join(text for text in (measures_text(line), terms_text(line)) if text)
+    return "; ".join(text for text in (metrics_text(line), terms_text(line)) if text)
 
 
-def _headline(measures: dict[str, Any]) -> str:
-    bleu = f"BLEU {100 * measures['bleu']:.2f}" if "bleu" in measures else ""
-    error = f"error {measures['error']:.2%}"
+def _headline(metrics: dict[str, Any]) -> str:
+    bleu = f"BLEU {100 * metrics['bleu']:.2f}" if "bleu" in metrics else ""
+    error = f"error {metrics['error']:.2%}"
     return f"{bleu} (token {error})" if bleu else error
 
 

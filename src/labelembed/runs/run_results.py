@@ -12,7 +12,7 @@ from labelembed.errors import DivergedTraining, TrainingError
 from labelembed.geometry import LabelGeometry
 from labelembed.recipes.schema import Recipe
 from labelembed.training.batches import TrainingData
-from labelembed.training.decoding import Decoding, measure_text
+from labelembed.training.decoding import Decoding, evaluate_text
 from labelembed.training.diagnostics import error_diagnostics, sentence_diagnostics, shown_split
 from labelembed.training.environment import peak_memory
 from labelembed.training.evaluation import calibrate, class_means
@@ -60,7 +60,7 @@ def conclude(recipe: Recipe, trainer: Trainer, result: dict[str, Any]) -> dict[s
     for split in data.splits:
         if split == "train":
             continue
-        metrics, written = measure_text(network, data, split, recipe.decoding or Decoding())
+        metrics, written = evaluate_text(network, data, split, recipe.decoding or Decoding())
         found[split] = result[split] | metrics
         if not writes:
             continue

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from labelembed.data import Encoder, LabelledData, Split, Texts, Unchanged, prepare
 from labelembed.data.measured import renumbered
-from labelembed.data.preparation import prepare_to_measure
+from labelembed.data.preparation import prepare_to_evaluate
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_examples, build_network, build_reader, empty_scaling
@@ -113,7 +113,7 @@ class SavedRun:
         return shape == self.input_shape or (self.encoder.any_length and len(shape) == 1)
 
     def read_data(self, path: str | None = None) -> LabelledData:
-        """Reads the data the run was trained on, or data of the same kind at another path for the run to measure.
+        """Reads the data the run was trained on, or data of the same kind at another path for the run to evaluate.
 
         Data at another path are read with the run's columns, encoding and labels. Where they name parts, as folders
         for training and test do, they have the same parts here. Otherwise every example is in the test set and the
@@ -136,14 +136,14 @@ class SavedRun:
                     f"{data.source}: has the labels {_few(data.names)}, the run was trained on {_few(self.names)}"
                 )
         else:
-            data = self._read_to_measure(path)
+            data = self._read_to_evaluate(path)
         if not self._fits(data.input_shape):
             raise DataError(
                 f"{data.source}: inputs are {list(data.input_shape)}, the run was trained on {list(self.input_shape)}"
             )
         return data
 
-    def _read_to_measure(self, path: str) -> LabelledData:
+    def _read_to_evaluate(self, path: str) -> LabelledData:
         block = self.recipe.data
         found = {"label_column": self.label_column, "text_column": self.encoder.column}
         more: dict[str, Any] = {key: name for key, name in found.items() if key in block and block[key] is None}
@@ -152,10 +152,10 @@ class SavedRun:
         if block.get("image_size") == "auto":  # of the run's own pictures
             more["image_size"] = self.input_shape[1]
         recipe = self._reading(more | {"path": path})
-        raw = build_reader(recipe).read(to_measure=True)
+        raw = build_reader(recipe).read(to_evaluate=True)
         raw = renumbered(raw, self.names, merge=block.get("merge_labels", False))
         if raw.test is None and raw.validation is None:
-            return prepare_to_measure(raw, self.encoder)
+            return prepare_to_evaluate(raw, self.encoder)
         return prepare(
             raw,
             validation=recipe.validation(),
@@ -165,7 +165,7 @@ class SavedRun:
         )
 
     def _reading(self, more: dict[str, Any]) -> Recipe:
-        # examples to measure need not be enough to train on
+        # examples to evaluate need not be enough to train on
         return self.recipe.model_copy(update={"data": self.recipe.data | more} | ({"batch_size": 1} if more else {}))
 
     @property
@@ -216,11 +216,11 @@ class SavedRun:
         return inputs, new.names, [*new.notes, *notes]
 
     def evaluate(self, split: Split) -> dict[str, float]:
-        """Returns the measures of a split at the run's temperature, as fractions and nats."""
+        """Returns the metrics of a split at the run's temperature, as fractions and nats."""
         return self.evaluate_both(split)[1]
 
     def evaluate_both(self, split: Split) -> tuple[dict[str, float], dict[str, float]]:
-        """Returns the measures of a split before and after calibration, as fractions and nats."""
+        """Returns the metrics of a split before and after calibration, as fractions and nats."""
         return evaluate_both(self.network, split, temperature=self.temperature)
 
     def predict(self, inputs: Tensor, names: list[str]) -> list[dict[str, Any]]:

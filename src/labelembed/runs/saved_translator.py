@@ -17,7 +17,7 @@ from labelembed.runs.build import build_sequence_network
 from labelembed.runs.embedding import given_embedding
 from labelembed.runs.stored import stored_recipe, with_saved_weights
 from labelembed.special_tokens import UNKNOWN
-from labelembed.training.decoding import Decoding, decode, hypothesis_text, measure_text
+from labelembed.training.decoding import Decoding, decode, evaluate_text, hypothesis_text
 from labelembed.training.evaluation import token_metrics
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
@@ -132,7 +132,7 @@ class SavedTranslator:
         return None
 
     def evaluate(self, corpus: TextCorpus, split: str, decoding: Decoding | None = None) -> dict[str, float]:
-        """Returns the measures of a split of a corpus: of its tokens, and of what is written for its sentences.
+        """Returns the metrics of a split of a corpus: of its tokens, and of what is written for its sentences.
 
         Args:
             corpus: What `read_corpus` returned.
@@ -140,7 +140,7 @@ class SavedTranslator:
             decoding: How sentences are found; None: as the recipe says.
         """
         tokens = token_metrics(self.network, corpus.splits[split])
-        return tokens | measure_text(self.network, corpus, split, decoding or self.decoding)[0]
+        return tokens | evaluate_text(self.network, corpus, split, decoding or self.decoding)[0]
 
     def translate(
         self,

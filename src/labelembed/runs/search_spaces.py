@@ -192,7 +192,7 @@ def space_of(variant: Variant, recipe: Recipe, typed: Mapping[str, str], *, obje
         except ValueError as error:
             errors[f"{key}: {shown(text)}: {error}"] = None
         except RecipeError as error:
-            errors |= dict.fromkeys(f"{name}: {one}" for one in error.faults)
+            errors |= dict.fromkeys(f"{name}: {one}" for one in error.errors)
     if errors:
         raise RecipeError(errors, source="--space")
     return space

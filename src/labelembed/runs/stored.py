@@ -38,9 +38,9 @@ def changed_recipe(folder: RunFolder, settings: Sequence[str]) -> Recipe:
     stored_recipe(folder)
     values = folder.recipe()
     source = f"{folder.path / 'recipe.yaml'} with --set"
-    faults = put_settings(values, settings)
-    if faults:
-        raise RecipeError(faults, source=source)
+    errors = put_settings(values, settings)
+    if errors:
+        raise RecipeError(errors, source=source)
     return with_whole_paths(parse_recipe(values, source=source), folder.path)
 
 

@@ -105,23 +105,23 @@ def teacher_network(path: Path, data: TrainingData) -> Network:
     if isinstance(run, SavedTranslator):
         assert isinstance(data, TextCorpus)
         differing = run.other_vocabulary(data)
-        faults = [] if differing is None else [f"objective.teacher: {differing}; give both runs corpora of the same"]
+        errors = [] if differing is None else [f"objective.teacher: {differing}; give both runs corpora of the same"]
     else:
         assert isinstance(data, LabelledData)
-        faults = []
+        errors = []
         if run.names != data.names:
             theirs, ours = _difference(run.names, data.names)
-            faults.append(f"objective.teacher: {path} was trained on the labels {theirs}, the data have {ours}")
+            errors.append(f"objective.teacher: {path} was trained on the labels {theirs}, the data have {ours}")
         if run.input_shape != data.input_shape:
             shapes = f"{list(run.input_shape)}, the data have {list(data.input_shape)}"
-            faults.append(f"objective.teacher: {path} was trained on inputs {shapes}")
+            errors.append(f"objective.teacher: {path} was trained on inputs {shapes}")
         elif run.encoder.files() != data.encoder.files():
-            faults.append(
+            errors.append(
                 f"objective.teacher: {path} learned other inputs from its training examples; give both runs the same "
                 "data, data.train_examples and data.validation"
             )
-    if faults:
-        raise RecipeError(faults)
+    if errors:
+        raise RecipeError(errors)
     return run.network
 
 
@@ -220,16 +220,16 @@ def open_table(path: Path, recipe: Recipe, data: TrainingData) -> SoftLabelTable
             parts = {name: file.get_tensor(name) for name in kind.parts if name in set(file.keys())}
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: damaged table of a teacher's {words} ({error})") from error
-    wanted, faults = [kind.num_examples, kind.width], []
+    wanted, errors = [kind.num_examples, kind.width], []
     if about.get("data") != data.fingerprint():
-        faults.append("of other training examples than the data's")
+        errors.append("of other training examples than the data's")
     elif any(list(part.shape) != wanted for part in parts.values()) or parts.keys() != kind.parts.keys():
         shapes = " and ".join(str(list(part.shape)) for part in parts.values())
-        faults.append(f"of {shapes} entries, needed are {wanted} (`top_k`)")
+        errors.append(f"of {shapes} entries, needed are {wanted} (`top_k`)")
     if about.get("temperature") != kind.temperature:
-        faults.append(f"at temperature {about.get('temperature')}, the recipe has {kind.temperature}")
-    if faults:
-        what = " and ".join(faults)
+        errors.append(f"at temperature {about.get('temperature')}, the recipe has {kind.temperature}")
+    if errors:
+        what = " and ".join(errors)
         way_out = "name the teacher's run folder, and they are computed again"
         raise RecipeError([f"objective.teacher: {path} holds {words} {what}; {way_out}"])
     if {name: part.dtype for name, part in parts.items()} != kind.parts:

@@ -31,7 +31,7 @@ STUDIES = "optuna.db"
 # Trials of a variant that are proposed together: a few at once keep several cores at work. Those of the first round are
 # the recipe as it stands and points drawn at random.
 ROUND = 4
-Measure = Literal["error", "nll", "bleu"]
+Metric = Literal["error", "nll", "bleu"]
 
 
 def require_optuna() -> None:
@@ -99,17 +99,17 @@ class Trials:
         name: Of the study.
         space: What is tuned.
         objective: The objective's name.
-        measure: What is chosen by.
+        metric: What is chosen by.
         asked: See `refuse_other_study`.
     """
 
     def __init__(
-        self, storage: RDBStorage, name: str, space: Space, *, objective: str, measure: Measure, asked: dict[str, Any]
+        self, storage: RDBStorage, name: str, space: Space, *, objective: str, metric: Metric, asked: dict[str, Any]
     ) -> None:
         import optuna
 
         self.space, self.objective = space, objective
-        how: dict[str, Any] = {"direction": direction(measure), "load_if_exists": True}
+        how: dict[str, Any] = {"direction": direction(metric), "load_if_exists": True}
         self.study = optuna.create_study(storage=storage, study_name=name, **how)
         self.study.set_user_attr("asked", asked)
 
@@ -142,7 +142,7 @@ class Trials:
             trial = self.study.ask(self.space)
             trial.set_user_attr("arguments", arguments_at(self.space, trial.params, self.objective))
 
-    def settle(self, trial: FrozenTrial, runs: list[RunFolder], measure: Measure, *, pruned: bool) -> None:
+    def settle(self, trial: FrozenTrial, runs: list[RunFolder], metric: Metric, *, pruned: bool) -> None:
         """Tells how an open trial ended, unless its runs could not be made: their mean score, or that it has none."""
         from optuna.trial import TrialState
 
@@ -150,35 +150,35 @@ class Trials:
         if pruned or "failed" in states:
             self.study.tell(trial.number, state=TrialState.PRUNED)  # the worst to the sampler, which forgets FAIL
         elif states == {"finished"}:
-            self.study.tell(trial.number, fmean(score_of(folder, measure) for folder in runs))
+            self.study.tell(trial.number, fmean(score_of(folder, metric) for folder in runs))
 
 
-def direction(measure: Measure) -> str:
-    """Returns which way a measure is better, in optuna's words."""
-    return "maximize" if measure == "bleu" else "minimize"
+def direction(metric: Metric) -> str:
+    """Returns which way a metric is better, in optuna's words."""
+    return "maximize" if metric == "bleu" else "minimize"
 
 
-def score_of(folder: RunFolder, measure: Measure) -> float:
-    """Returns the validation measure of a finished run.
+def score_of(folder: RunFolder, metric: Metric) -> float:
+    """Returns the validation metric of a finished run.
 
     Raises:
         RunFolderError: The run has none.
     """
-    score = _score(folder.result(), measure)
+    score = _score(folder.result(), metric)
     if score is None:
-        raise RunFolderError(f"{folder.path / 'result.json'}: damaged, it has no finite validation {measure}")
+        raise RunFolderError(f"{folder.path / 'result.json'}: damaged, it has no finite validation {metric}")
     return score
 
 
-def _score(measured: dict[str, Any], measure: Measure) -> float | None:
+def _score(measured: dict[str, Any], metric: Metric) -> float | None:
     validation = measured.get("validation")
-    value = validation.get(measure) if isinstance(validation, dict) else None
+    value = validation.get(metric) if isinstance(validation, dict) else None
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
-def curve_of(folder: RunFolder, measure: Measure) -> dict[int, float]:
-    """Returns the validation measure of a run by epoch, of those that have one."""
-    scores = ((int(line["epoch"]), _score(line, measure)) for line in folder.journal())
+def curve_of(folder: RunFolder, metric: Metric) -> dict[int, float]:
+    """Returns the validation metric of a run by epoch, of those that have one."""
+    scores = ((int(line["epoch"]), _score(line, metric)) for line in folder.journal())
     return {epoch: score for epoch, score in scores if score is not None}
 
 
@@ -188,7 +188,7 @@ def run_trial(payload: dict[str, Any], observe: Callable[[Progress], None], stop
     Nobody is to choose by the test set, not even by watching: what is told of a run has none.
 
     Args:
-        payload: What `run.run_job` gets, with `measure`, `epochs`, and `curves` of the trials before; none: no pruning.
+        payload: What `run.run_job` gets, with `metric`, `epochs`, and `curves` of the trials before; none: no pruning.
         observe: Called with where the run stands.
         stop: Tells whether it should save where it stands and stop.
     """
@@ -214,7 +214,7 @@ def run_trial(payload: dict[str, Any], observe: Callable[[Progress], None], stop
 
 def _is_behind(folder: RunFolder, payload: dict[str, Any]) -> bool:
     """Tells whether a run is worse than the median of the trials before it (Golovin et al. 2017)."""
-    own = curve_of(folder, payload["measure"]) if payload["curves"] else {}
+    own = curve_of(folder, payload["metric"]) if payload["curves"] else {}
     if not own or max(own) >= payload["epochs"]:  # after the last epoch there is nothing left to save
         return False
     require_optuna()
@@ -222,7 +222,7 @@ def _is_behind(folder: RunFolder, payload: dict[str, Any]) -> bool:
     from optuna.pruners import MedianPruner
     from optuna.trial import TrialState, create_trial
 
-    study = create_study(direction=direction(payload["measure"]))
+    study = create_study(direction=direction(payload["metric"]))
     study.add_trials(create_trial(value=0.0, intermediate_values=curve) for curve in payload["curves"])
     # Some objectives begin slowly.
     pruner = MedianPruner(n_startup_trials=ROUND, n_warmup_steps=math.ceil(payload["epochs"] / 4))

@@ -25,7 +25,7 @@ from labelembed.runs.run import job_for
 from labelembed.runs.search_spaces import Space, described, draws_of, recipe_with
 from labelembed.runs.training_network import network_for
 from labelembed.runs.trials import ROUND, Trials, curve_of, refuse_other_study, run_trial, studies_in
-from labelembed.runs.tuning_plan import MEASURES, TuningPlan, plan_tuning
+from labelembed.runs.tuning_plan import METRICS, TuningPlan, plan_tuning
 from labelembed.training.files import make_writable_folder, write_bytes, write_json
 from labelembed.training.run_folder import RunFolder
 
@@ -76,7 +76,7 @@ def run_tuning(
                 variant.folder,
                 space,
                 objective=variant.objective["name"],
-                measure=plan.measure,
+                metric=plan.metric,
                 asked=asked[variant.folder],
             )
             for variant, space in plan.tuned
@@ -101,13 +101,13 @@ def run_tuning(
                     if not trial.state.is_finished():
                         folders = [*plan.folders_of(variant, number).values()]
                         given_up = bool(pruned & {str(folder.path.absolute()) for folder in folders})
-                        under_way[variant.name].settle(trial, folders, plan.measure, pruned=given_up)
+                        under_way[variant.name].settle(trial, folders, plan.metric, pruned=given_up)
             if problems:  # what would come next depends on them
                 break
         about = {
             "format": 1,
             "recipe": plan.recipe_name,
-            "measure": MEASURES[plan.measure],
+            "metric": METRICS[plan.metric],
             "trials": plan.trials,
             "seeds": plan.seeds,
             "pruning": "median" if plan.prune else "none",
@@ -121,7 +121,7 @@ def run_tuning(
 def _asked(plan: TuningPlan, variant: Variant, space: Space, fingerprint: str) -> dict[str, Any]:
     flat = flat_recipe(plan.recipe_of(variant, {}, plan.recipe.seed).of_one_run())
     parts = {f"space {key}": described(part) for key, part in space.items()}
-    how = {"seeds of trials": plan.seeds, "pruning": plan.prune, "chosen by": plan.measure}
+    how = {"seeds of trials": plan.seeds, "pruning": plan.prune, "chosen by": plan.metric}
     return flat | parts | how | {"content of the data": fingerprint}
 
 
@@ -137,11 +137,11 @@ def _jobs(plan: TuningPlan, variant: Variant, trials: Trials, begin: int, *, dev
             if trial.state.is_finished() or folder.state() in ("finished", "failed"):
                 continue
             before = [plan.folders_of(variant, number)[seed] for number in finished] if plan.prune else []
-            curves = [curve_of(folder, plan.measure) for folder in before]
+            curves = [curve_of(folder, plan.metric) for folder in before]
             how: dict[str, Any] = {
                 "source": f"{plan.recipe_name}, {variant.name}, trial {number}",
                 "device": device,
-                "measure": plan.measure,
+                "metric": plan.metric,
                 "epochs": recipe.epochs if isinstance(recipe.epochs, int) else max(map(len, curves), default=0),
                 "curves": curves,
             }
@@ -154,7 +154,7 @@ def _variant_as_json(plan: TuningPlan, variant: Variant, space: Space, trials: T
     """Returns what came of a variant; scores are fractions, of NLL nats."""
     known = [] if trials is None else trials.all()[: plan.trials]
     scores = {number: trial.value for number, trial in enumerate(known) if trial.state.name == "COMPLETE"}
-    best = max if plan.measure == "bleu" else min
+    best = max if plan.metric == "bleu" else min
     chosen = best(scores, key=lambda number: scores[number], default=None)  # the first of equals
     arguments = {} if chosen is None else known[chosen].user_attrs["arguments"]
     settings = {key: value for key, value in arguments.items() if not key.startswith("objective.")}
@@ -218,7 +218,7 @@ def _write(plan: TuningPlan, about: dict[str, Any]) -> None:
             rows.append(row | {"chosen": trial["number"] == entry["chosen"], **trial["arguments"]})
         if entry["chosen"] is not None:
             recipe = recipe_with(plan.recipe, variant, entry["arguments"])
-            heading = f"# {plan.recipe_name} with {entry['variant']}, chosen by the {about['measure']}\n"
+            heading = f"# {plan.recipe_name} with {entry['variant']}, chosen by the {about['metric']}\n"
             comparison = plan.recipe.comparison
             values = recipe.of_one_run() | ({"comparison": comparison.model_dump()} if comparison else {})
             text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None)
@@ -263,7 +263,7 @@ def make_tuning(
     data = read_shown(plan.recipe, quiet=quiet)
     firsts = [plan.recipe_of(variant, {}, plan.seeds[0]) for variant, _ in plan.tuned]
     for recipe in firsts:
-        network_for(recipe, data, to_try=True)  # a fault is said once, here, before anything is written
+        network_for(recipe, data, to_try=True)  # an error is said once, here, before anything is written
     total, finished = len(plan.runs()), plan.count_ended()
     if finished and not quiet:
         say(f"{finished} runs of trials reused")
@@ -340,7 +340,7 @@ def tuned_plan(
         }
         for entry in about["variants"]
     ]
-    kept = {key: about[key] for key in ("measure", "trials", "seeds", "pruning", "left_out")}
+    kept = {key: about[key] for key in ("metric", "trials", "seeds", "pruning", "left_out")}
     how = {"baseline": names.get(plan.baseline, plan.baseline), "seeds": plan.seeds}
     how["tuning"] = {"folder": TUNING_FOLDER, **kept, "variants": for_the_report}
     return plan_runs(recipe, plan.recipe_name, out, variants=variants, **how)

@@ -20,7 +20,7 @@ from labelembed.runs.search_spaces import (
     refuse_unknown_keys,
     space_of,
 )
-from labelembed.runs.trials import Measure, require_optuna
+from labelembed.runs.trials import Metric, require_optuna
 from labelembed.training.run_folder import RunFolder
 
 MOST_TRIALS = 10_000
@@ -28,7 +28,7 @@ MOST_TRIALS = 10_000
 OBJECTIVE_ONLY = "objective"
 # Seeds from here on are nobody's first choice for a comparison.
 _FIRST_SEED = 1_000
-MEASURES: dict[str, str] = {"error": "validation error", "nll": "validation NLL", "bleu": "validation BLEU"}
+METRICS: dict[str, str] = {"error": "validation error", "nll": "validation NLL", "bleu": "validation BLEU"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TuningPlan:
         spaces: What is tuned of each variant; nothing of some.
         trials: How many each of the others gets. The first is the variant as it was typed.
         seeds: Of every trial; its score is the mean over them.
-        measure: What is chosen by, on the validation set.
+        metric: What is chosen by, on the validation set.
         prune: Whether a run that is worse than the median of the trials before it is given up.
         left_out: Names of variants that differ from an earlier one only in what is tuned.
     """
@@ -53,7 +53,7 @@ class TuningPlan:
     spaces: list[tuple[Variant, Space]]
     trials: int
     seeds: list[int]
-    measure: Measure
+    metric: Metric
     prune: bool
     left_out: list[str]
 
@@ -114,7 +114,7 @@ def plan_tuning(
 
     Raises:
         LabelEmbedError: When optuna is not installed.
-        RecipeError: With every fault found.
+        RecipeError: With every error found.
         RunFolderError: When the folder holds something else.
     """
     require_optuna()
@@ -145,8 +145,8 @@ def plan_tuning(
     else:
         of_trials = given_seeds(seeds)
     by = recipe.selection.by.removeprefix("validation_")
-    measure = cast("Measure", by if by in MEASURES else "bleu" if recipe.of_sentences else "error")
-    return TuningPlan(recipe_name, recipe, out, spaces, trials, of_trials, measure, prune, left_out)
+    metric = cast("Metric", by if by in METRICS else "bleu" if recipe.of_sentences else "error")
+    return TuningPlan(recipe_name, recipe, out, spaces, trials, of_trials, metric, prune, left_out)
 
 
 def _untuned(variant: Variant, space: Space) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def note(log: BinaryIO, text: str) -> None:
 
 @contextlib.contextmanager
 def logged(path: Path | None, name: str) -> Iterator[Callable[[str], None]]:
-    """Notes that an attempt at a run begins, and a fault of memory in the block; gives what notes more lines."""
+    """Notes that an attempt at a run begins, and a crash in the block; gives what notes more lines."""
     with opened_log(path) as log:
         note(log, f"{name}{_BEGUN}{os.getpid()} on {platform.node()}")
         if path is not None:
@@ -55,7 +55,7 @@ def logged(path: Path | None, name: str) -> Iterator[Callable[[str], None]]:
 def with_last_lines(message: str, path: Path | None) -> str:
     """Returns the first line of why a run failed, with the last lines of its log's last attempt, in one line.
 
-    Of a fault of memory they are the first that tell of it: what it was, and where, the innermost call first.
+    Of a crash they are the first that tell of it: what it was, and where, the innermost call first.
     """
     first = (message.splitlines() or ["no reason"])[0]
     try:
@@ -67,6 +67,6 @@ def with_last_lines(message: str, path: Path | None) -> str:
     lines = ["".join(letter if letter.isprintable() else " " for letter in line).strip() for line in text.split("\n")]
     said = [line[:_LINE_LETTERS] for line in lines if line and not line.endswith(f"{_NO_NEWS}:")]
     said = said[max((place for place, line in enumerate(said) if _BEGUN in line), default=0) :]
-    fault = next((place for place, line in enumerate(said) if line.startswith(_FAULT)), None)
-    shown = said[-_LINES:] if fault is None else said[fault:][:_LINES]
+    error = next((place for place, line in enumerate(said) if line.startswith(_FAULT)), None)
+    shown = said[-_LINES:] if error is None else said[error:][:_LINES]
     return f"{first}; the last lines of its {LOG_FILE}: {' | '.join(shown)}" if shown else first

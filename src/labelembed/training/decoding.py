@@ -153,7 +153,7 @@ def text_metrics(hypotheses: Sequence[str], references: Sequence[str], *, level:
     } | {name: score.value for name, score in found.items()}
 
 
-def measure_text(
+def evaluate_text(
     network: Network, corpus: TextCorpus, split: str, decoding: Decoding
 ) -> tuple[dict[str, Any], list[str]]:
     """Returns the metrics of what a network writes for a split, and the texts; an empty one where nothing was found."""

@@ -112,8 +112,8 @@ def _timeout() -> datetime.timedelta:
     try:
         return datetime.timedelta(seconds=float(given))
     except (ValueError, OverflowError):
-        fault = f"{TIMEOUT_VARIABLE}: must be a number of seconds, got {given!r}"
-        raise RecipeError([fault], source="environment") from None
+        error = f"{TIMEOUT_VARIABLE}: must be a number of seconds, got {given!r}"
+        raise RecipeError([error], source="environment") from None
 
 
 def _is_of_a_collective(error: RuntimeError) -> bool:

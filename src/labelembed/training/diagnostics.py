@@ -49,7 +49,7 @@ def error_diagnostics(
 ) -> tuple[dict[str, Any] | None, ExampleOutcomes | None]:
     """Returns what the network gets wrong, as JSON values, and the outcome of each example.
 
-    Both are None where there is nothing to measure on. Of sentence pairs there are no outcomes: the tokens of a
+    Both are None where there is nothing to evaluate on. Of sentence pairs there are no outcomes: the tokens of a
     sentence are no independent examples.
 
     Args:

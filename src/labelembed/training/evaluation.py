@@ -18,7 +18,7 @@ from labelembed.metrics import (
     is_extreme_temperature,
 )
 from labelembed.training.batches import EVALUATION_EXAMPLES, Examples, TrainingData, evaluation_batches
-from labelembed.training.decoding import Decoding, measure_text
+from labelembed.training.decoding import Decoding, evaluate_text
 from labelembed.training.network import Network, evaluation_mode
 
 # Means of the outputs are [C, C]; above so many labels the means of the hidden states, [C, H], take their place.
@@ -83,7 +83,7 @@ def evaluate(network: Network, data: TrainingData, split: str) -> dict[str, Any]
         return classification_metrics(predicted_logits(network, examples.inputs).numpy(), examples.labels.cpu().numpy())
     metrics: dict[str, Any] = token_metrics(network, examples)
     if isinstance(data, TextCorpus) and split == "validation":
-        metrics |= measure_text(network, data, split, Decoding())[0]
+        metrics |= evaluate_text(network, data, split, Decoding())[0]
     return metrics
 
 
@@ -123,7 +123,7 @@ def evaluate_both(network: Network, split: Split, *, temperature: float) -> tupl
 
 
 def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> dict[str, Any]:
-    """Fits a temperature on the validation set and measures with it; see `fit_temperature`.
+    """Fits a temperature on the validation set and evaluates with it; see `fit_temperature`.
 
     On fewer than `FEWEST_CALIBRATION_EXAMPLES` none is fitted: it would do harm more often than not.
 

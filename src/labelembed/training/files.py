@@ -111,7 +111,7 @@ def saving(folder: Path, *, needed_bytes: int | None = None, way_on: str = "") -
     """
     try:
         yield
-    except ConnectionError:  # whoever was told how the run goes has left: no fault of the disk
+    except ConnectionError:  # whoever was told how the run goes has left: no error of the disk
         raise
     except OSError as error:
         elsewhere = error.filename if not str(error.filename or "").startswith(str(folder)) else None

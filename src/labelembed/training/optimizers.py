@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.training.network import Network
 
 
@@ -36,18 +36,18 @@ def parameter_groups(
 def _build(
     kind: Callable[..., Optimizer],
     network: Network,
-    faults: ArgumentFaults,
+    errors: ArgumentErrors,
     learning_rate: float,
     weight_decay: float,
     head_weight_decay: float | None,
     **own: Any,
 ) -> Optimizer:
-    """Builds torch's optimiser with the arguments that all share and its own; raises ValueError with all faults."""
-    faults.require(learning_rate > 0, "learning_rate", learning_rate, "must be > 0")
-    faults.require(weight_decay >= 0, "weight_decay", weight_decay, "must be >= 0")
+    """Builds torch's optimiser with the arguments that all share and its own; raises ValueError with all errors."""
+    errors.require(learning_rate > 0, "learning_rate", learning_rate, "must be > 0")
+    errors.require(weight_decay >= 0, "weight_decay", weight_decay, "must be >= 0")
     head = head_weight_decay
-    faults.require(head is None or head >= 0, "head_weight_decay", head, "must be >= 0, or None")
-    faults.raise_if_any()
+    errors.require(head is None or head >= 0, "head_weight_decay", head, "must be >= 0, or None")
+    errors.raise_if_any()
     groups = parameter_groups(
         network, learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head_weight_decay
     )
@@ -56,11 +56,11 @@ def _build(
     return kind(groups, lr=learning_rate, fused=fused or None, **own)
 
 
-def _adam_faults(betas: tuple[float, float], epsilon: float) -> ArgumentFaults:
-    faults = ArgumentFaults()
-    faults.require(all(0 <= beta < 1 for beta in betas), "betas", list(betas), "must both be in [0, 1)")
-    faults.require(epsilon > 0, "epsilon", epsilon, "must be > 0")
-    return faults
+def _adam_errors(betas: tuple[float, float], epsilon: float) -> ArgumentErrors:
+    errors = ArgumentErrors()
+    errors.require(all(0 <= beta < 1 for beta in betas), "betas", list(betas), "must both be in [0, 1)")
+    errors.require(epsilon > 0, "epsilon", epsilon, "must be > 0")
+    return errors
 
 
 def adam(
@@ -83,7 +83,7 @@ def adam(
         head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
     shared = learning_rate, weight_decay, head_weight_decay
-    return _build(Adam, network, _adam_faults(betas, epsilon), *shared, betas=betas, eps=epsilon)
+    return _build(Adam, network, _adam_errors(betas, epsilon), *shared, betas=betas, eps=epsilon)
 
 
 def adamw(
@@ -106,7 +106,7 @@ def adamw(
         head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
     shared = learning_rate, weight_decay, head_weight_decay
-    return _build(AdamW, network, _adam_faults(betas, epsilon), *shared, betas=betas, eps=epsilon)
+    return _build(AdamW, network, _adam_errors(betas, epsilon), *shared, betas=betas, eps=epsilon)
 
 
 def sgd(
@@ -128,11 +128,11 @@ def sgd(
         weight_decay: L2 penalty; label embeddings are left out of it.
         head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
-    faults = ArgumentFaults()
-    faults.require(0 <= momentum < 1, "momentum", momentum, "must be in [0, 1)")
-    faults.require(momentum > 0 or not nesterov, "nesterov", nesterov, "needs a momentum > 0")
+    errors = ArgumentErrors()
+    errors.require(0 <= momentum < 1, "momentum", momentum, "must be in [0, 1)")
+    errors.require(momentum > 0 or not nesterov, "nesterov", nesterov, "needs a momentum > 0")
     shared = learning_rate, weight_decay, head_weight_decay
-    return _build(SGD, network, faults, *shared, momentum=momentum, nesterov=nesterov)
+    return _build(SGD, network, errors, *shared, momentum=momentum, nesterov=nesterov)
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}

@@ -70,7 +70,7 @@ class RunFolder:
         self._result = self.path / "result.json"
 
     def state(self) -> State:
-        """Returns how far the run got; `failed` when it stopped by a fault of its own."""
+        """Returns how far the run got; `failed` when it stopped by an error of its own."""
         self.refuse_links()
         if not self._recipe.exists():
             return "empty"

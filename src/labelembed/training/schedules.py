@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 
 # (step from 0, steps of an epoch, steps of the run) -> factor on the learning rate
 Schedule = Callable[[int, int, int], float]
 
 
-def _warm(factor: Schedule, warmup_fraction: float, faults: ArgumentFaults) -> Schedule:
+def _warm(factor: Schedule, warmup_fraction: float, errors: ArgumentErrors) -> Schedule:
     """Returns `factor` behind a linear rise from 0 over the first `warmup_fraction` of the run."""
-    faults.require(0 <= warmup_fraction < 1, "warmup_fraction", warmup_fraction, "must be in [0, 1)")
-    faults.raise_if_any()
+    errors.require(0 <= warmup_fraction < 1, "warmup_fraction", warmup_fraction, "must be in [0, 1)")
+    errors.raise_if_any()
 
     def warmed(step: int, steps_per_epoch: int, steps: int) -> float:
         warmup_steps = round(warmup_fraction * steps)
@@ -31,7 +31,7 @@ def constant(*, warmup_fraction: float = 0.0) -> Schedule:
     Args:
         warmup_fraction: Share of the run over which the rate rises linearly from 0.
     """
-    return _warm(lambda step, steps_per_epoch, steps: 1.0, warmup_fraction, ArgumentFaults())
+    return _warm(lambda step, steps_per_epoch, steps: 1.0, warmup_fraction, ArgumentErrors())
 
 
 def step(*, epochs: Sequence[int] = (), factor: float = 0.1, warmup_fraction: float = 0.0) -> Schedule:
@@ -42,13 +42,13 @@ def step(*, epochs: Sequence[int] = (), factor: float = 0.1, warmup_fraction: fl
         factor: What it is multiplied with; 0.2 divides by 5.
         warmup_fraction: Share of the run over which the rate rises linearly from 0.
     """
-    faults = ArgumentFaults()
-    faults.require(all(epoch >= 1 for epoch in epochs), "epochs", list(epochs), "must be numbers >= 1")
-    faults.require(0 < factor <= 1, "factor", factor, "must be in (0, 1]")
+    errors = ArgumentErrors()
+    errors.require(all(epoch >= 1 for epoch in epochs), "epochs", list(epochs), "must be numbers >= 1")
+    errors.require(0 < factor <= 1, "factor", factor, "must be in (0, 1]")
     return _warm(
         lambda step, steps_per_epoch, steps: factor ** sum(step >= epoch * steps_per_epoch for epoch in epochs),
         warmup_fraction,
-        faults,
+        errors,
     )
 
 
@@ -60,13 +60,13 @@ def halving(*, start_epoch: int = 8, factor: float = 0.5, warmup_fraction: float
         factor: What the rate is multiplied with each time.
         warmup_fraction: Share of the run over which the rate rises linearly from 0.
     """
-    faults = ArgumentFaults()
-    faults.require(start_epoch >= 2, "start_epoch", start_epoch, "must be >= 2, for the first epoch has the whole rate")
-    faults.require(0 < factor <= 1, "factor", factor, "must be in (0, 1]")
+    errors = ArgumentErrors()
+    errors.require(start_epoch >= 2, "start_epoch", start_epoch, "must be >= 2, for the first epoch has the whole rate")
+    errors.require(0 < factor <= 1, "factor", factor, "must be in (0, 1]")
     return _warm(
         lambda step, steps_per_epoch, steps: factor ** max(0, step // steps_per_epoch + 2 - start_epoch),
         warmup_fraction,
-        faults,
+        errors,
     )
 
 
@@ -91,15 +91,15 @@ def linear(*, final_fraction: float = 0.0, warmup_fraction: float = 0.0) -> Sche
 
 
 def _falling(shape: Callable[[float], float], final_fraction: float, warmup_fraction: float) -> Schedule:
-    faults = ArgumentFaults()
-    faults.require(0 <= final_fraction <= 1, "final_fraction", final_fraction, "must be in [0, 1]")
+    errors = ArgumentErrors()
+    errors.require(0 <= final_fraction <= 1, "final_fraction", final_fraction, "must be in [0, 1]")
 
     def factor(step: int, steps_per_epoch: int, steps: int) -> float:
         warmup_steps = round(warmup_fraction * steps)
         progress = max(0, step - warmup_steps) / max(1, steps - warmup_steps)
         return final_fraction + (1 - final_fraction) * shape(min(1.0, progress))
 
-    return _warm(factor, warmup_fraction, faults)
+    return _warm(factor, warmup_fraction, errors)
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {

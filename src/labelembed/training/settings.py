@@ -116,7 +116,7 @@ class TrainingSettings(Block):
     selection: Selection = Field(Selection(), description="which epoch's weights are kept")
     checkpoints: CheckpointPolicy = Field(CheckpointPolicy(), description="when to save what resuming needs")
     test_every_epoch: Flag = Field(
-        False, description="measure the test set after every epoch, as papers' curves do; false: once, at the end"
+        False, description="evaluate the test set after every epoch, as papers' curves do; false: once, at the end"
     )
 
     def step_size(self, num_labels: int) -> int | TokenBudget:

@@ -278,7 +278,7 @@ class Trainer:
         return line | {"seconds": round(time.perf_counter() - started, 4)}
 
     def _evaluate(self, split: str, where: str) -> dict[str, Any] | None:
-        # Every process measures all of it: no examples to gather, and the same choice everywhere.
+        # Every process evaluates all of it: no examples to gather, and the same choice everywhere.
         try:
             return evaluate(self.network, self.data, split)
         except ValueError as error:

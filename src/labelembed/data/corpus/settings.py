@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.special_tokens import SPECIAL_TOKENS
 
 #: What a token is.
@@ -44,28 +44,28 @@ class CorpusSettings:
     subword_kind: SubwordKind = "bpe"
 
     def __post_init__(self) -> None:
-        faults = ArgumentFaults()
+        errors = ArgumentErrors()
         for name in ("level", "source_level", "target_level"):
             if getattr(self, name) is not None or name == "level":
-                faults.choice(name, getattr(self, name), LEVELS)
-        faults.choice("subword_kind", self.subword_kind, ("bpe", "unigram"))
+                errors.choice(name, getattr(self, name), LEVELS)
+        errors.choice("subword_kind", self.subword_kind, ("bpe", "unigram"))
         size = self.vocabulary_size
-        faults.require(
+        errors.require(
             size is None or size > len(SPECIAL_TOKENS),
             "vocabulary_size",
             size,
             f"must be > {len(SPECIAL_TOKENS)}, the special tokens {', '.join(SPECIAL_TOKENS)}",
         )
-        faults.require(self.min_count >= 1, "min_count", self.min_count, "must be >= 1")
-        faults.require(self.max_length is None or self.max_length >= 1, "max_length", self.max_length, "must be >= 1")
+        errors.require(self.min_count >= 1, "min_count", self.min_count, "must be >= 1")
+        errors.require(self.max_length is None or self.max_length >= 1, "max_length", self.max_length, "must be >= 1")
         one_level = len(set(self.levels)) == 1
-        faults.require(
+        errors.require(
             one_level or not self.shared_vocabulary,
             "shared_vocabulary",
             self.shared_vocabulary,
             f"needs one level for both sides ({' and '.join(map(str, self.levels))})",
         )
-        faults.raise_if_any()
+        errors.raise_if_any()
 
     @property
     def levels(self) -> tuple[Level, Level]:

@@ -44,9 +44,9 @@ class Vocabulary:
     tokens: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        fault = _fault(self.tokens)
-        if fault is not None:
-            raise ValueError(f"`tokens` {fault[1]} (place {fault[0]})")
+        invalid = _first_invalid(self.tokens)
+        if invalid is not None:
+            raise ValueError(f"`tokens` {invalid[1]} (place {invalid[0]})")
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, int], *, size: int | None = None, min_count: int = 1) -> Vocabulary:
@@ -116,13 +116,13 @@ class Vocabulary:
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start:,})") from None
         tokens = tuple(text.removesuffix("\n").split("\n"))
-        fault = _fault(tokens)
-        if fault is not None:
-            raise DataError(f"{path}: line {fault[0] + 1}: a vocabulary {fault[1]}")
+        invalid = _first_invalid(tokens)
+        if invalid is not None:
+            raise DataError(f"{path}: line {invalid[0] + 1}: a vocabulary {invalid[1]}")
         return cls(tokens)
 
 
-def _fault(tokens: Sequence[str]) -> tuple[int, str] | None:
+def _first_invalid(tokens: Sequence[str]) -> tuple[int, str] | None:
     """Returns (place, what is wrong) of the first token that cannot be, or None."""
     for place, special in enumerate(SPECIAL_TOKENS):
         if tokens[place : place + 1] != (special,):

@@ -30,15 +30,15 @@ class LabelReading:
         merge: Whether labels that differ by case or spaces are one; None: refuse them.
         minimum: Labels with fewer training examples are left out.
         skip_incomplete: Leave examples without a label out; otherwise refuse them. None: no setting does that.
-        to_measure: The examples are for a finished run to measure: none is left out for its label, which may be one of
-            any part, and spellings are left to the run (see `measured`).
+        to_evaluate: The examples are for a finished run to evaluate: none is left out for its label, which may be
+            one of any part, and spellings are left to the run (see `measured`).
     """
 
     key: str = "label_column"
     merge: bool | None = None
     minimum: int = 1
     skip_incomplete: bool | None = False
-    to_measure: bool = False
+    to_evaluate: bool = False
 
 
 def labelled(
@@ -73,7 +73,7 @@ def labelled(
             tables[part] = table.select([row for row, name in enumerate(found) if name is not None])
         names[part] = [name for name in found if name is not None]
     where = f"{source}: column {column!r}"
-    if not how.to_measure:
+    if not how.to_evaluate:
         _merge_spellings(names, where, how, notes)
         if known is None:
             _refuse_no_labels(names["train"], where, how.key)
@@ -82,7 +82,7 @@ def labelled(
             kept = [row for row, name in enumerate(found_names) if name not in rare]
             tables[part], names[part] = tables[part].select(kept), [found_names[row] for row in kept]
         known = known if not rare and known and set(names["train"]) <= set(known) else None
-    label_names, labels = numbered(names, where, names=known, to_measure=how.to_measure)
+    label_names, labels = numbered(names, where, names=known, to_evaluate=how.to_evaluate)
     return (
         {part: Examples(table.without((column,)), labels[part]) for part, table in tables.items()},
         label_names,
@@ -91,7 +91,7 @@ def labelled(
 
 
 def numbered(
-    found: Mapping[str, Sequence[str]], where: str, *, names: Sequence[str] | None = None, to_measure: bool = False
+    found: Mapping[str, Sequence[str]], where: str, *, names: Sequence[str] | None = None, to_evaluate: bool = False
 ) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     """Returns the names of the labels in order, and the labels [N] of each part, int64.
 
@@ -99,14 +99,14 @@ def numbered(
         found: The name of each example's label, by part.
         where: What holds them, for messages.
         names: The names in order; None: those of the training examples, sorted.
-        to_measure: Names of any part will do, and a single one.
+        to_evaluate: Names of any part will do, and a single one.
 
     Raises:
         DataError: There is one label only, or one that no training example has.
     """
-    decided_by = found.values() if to_measure else [found["train"]]
+    decided_by = found.values() if to_evaluate else [found["train"]]
     ordered = list(names or ordered_names({name for part in decided_by for name in part}))
-    if len(ordered) < 2 and not to_measure:
+    if len(ordered) < 2 and not to_evaluate:
         raise DataError(f"{where} has one label only, {few(ordered) or 'none'}; there is nothing to tell apart")
     number = {name: place for place, name in enumerate(ordered)}
     for part, of_part in found.items():

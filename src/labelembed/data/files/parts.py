@@ -14,7 +14,7 @@ from labelembed.data.files.parquet import ARROW_SUFFIX, read_arrow_table, saved_
 from labelembed.data.files.table import Table, missing_column
 from labelembed.data.files.text import is_encoding, read_text
 from labelembed.data.splits import PARTS
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.errors import ArgumentErrors, DataError
 
 ACCEPTED = "a .csv, .tsv, .jsonl, .json or .parquet file (or .gz of it), a folder of them, or a saved data set"
 _KINDS = {
@@ -47,19 +47,19 @@ class Reading:
     encoding: str | None = None
     columns: Sequence[str] | None = None
 
-    def faults(self) -> ArgumentFaults:
+    def errors(self) -> ArgumentErrors:
         """Returns what is wrong with it."""
-        faults = ArgumentFaults()
+        errors = ArgumentErrors()
         one = self.delimiter is None or (len(self.delimiter) == 1 and self.delimiter not in '\r\n"')
-        faults.require(one, "delimiter", self.delimiter, 'must be one character (a tab: "\\t")')
+        errors.require(one, "delimiter", self.delimiter, 'must be one character (a tab: "\\t")')
         known = self.encoding is None or is_encoding(self.encoding)
-        faults.require(known, "encoding", self.encoding, "must be a text encoding, for instance cp1252 or utf-16")
+        errors.require(known, "encoding", self.encoding, "must be a text encoding, for instance cp1252 or utf-16")
         named = self.columns is None or bool(self.columns)
-        faults.require(named, "columns", self.columns, "must name one column or more")
-        return faults
+        errors.require(named, "columns", self.columns, "must name one column or more")
+        return errors
 
 
-def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_measure: bool = False) -> Parts:
+def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_evaluate: bool = False) -> Parts:
     """Returns the tables of a data set: `train`, and `validation` and `test` where there are such.
 
     Args:
@@ -69,7 +69,7 @@ def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_mea
         reading: How files are read.
         split: Column that says what each example is for, of data without files for each part; None: the one named
             `split` or the like with `train` among its values, if any.
-        to_measure: A file without the column `split`, or without training examples in it, is one part.
+        to_evaluate: A file without the column `split`, or without training examples in it, is one part.
 
     Raises:
         DataError: Nothing there can be read; names file and row.
@@ -83,7 +83,7 @@ def read_parts(path: Path, reading: Reading, *, split: str | None = None, to_mea
     tables = {part: _read_files(found, reading) for part, found in files.items()}
     train = tables["train"]
     if list(tables) == ["train"]:
-        return _by_column(train, path, split, to_measure)
+        return _by_column(train, path, split, to_evaluate)
     if split is not None:
         raise DataError(f"{path}: has a file for each part already; leave `split_column` out")
     for name, table in tables.items():
@@ -187,9 +187,9 @@ def _read_files(files: Sequence[Path], reading: Reading) -> Table:
     return read_file(files[0], reading) if len(files) == 1 else read_arrow_table(files)
 
 
-def _by_column(table: Table, source: Path, split: str | None, to_measure: bool) -> Parts:
+def _by_column(table: Table, source: Path, split: str | None, to_evaluate: bool) -> Parts:
     """Cuts one table into parts where a column says what each example is for."""
-    if to_measure and split not in table.names:
+    if to_evaluate and split not in table.names:
         split = None
     if split is None:
         split = next((name for name in table.names if _says_parts(name, table)), None)
@@ -205,7 +205,7 @@ def _by_column(table: Table, source: Path, split: str | None, to_measure: bool) 
                 f"{source}: {table.place(row)} has {value!r:.60} in column {split!r}; expected {', '.join(PARTS)}"
             )
         rows.setdefault(part, []).append(row)
-    if "train" not in rows and to_measure:
+    if "train" not in rows and to_evaluate:
         return {"train": table}
     if "train" not in rows:
         raise DataError(f"{source}: has no training example in column {split!r}; found {', '.join(sorted(rows))}")

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from labelembed.data.checks import GZIP_MAGIC, first_fault, require_file, require_finite, sizes
+from labelembed.data.checks import GZIP_MAGIC, first_invalid, require_file, require_finite, sizes
 from labelembed.data.encoder import Encoder, NewExamples, Unchanged
 from labelembed.data.encoders.pictures import PictureFolder
 from labelembed.data.files.arrays import read_npy
 from labelembed.data.files.idx import looks_like_idx, read_idx
 from labelembed.data.files.picture import Fit, decode, decoding, look
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.errors import ArgumentErrors, DataError
 
 ACCEPTED = "an image (PNG, JPEG, WebP, GIF, BMP, TIFF), a .npy array or an idx image file (gzip'd or not)"
 _CHANGES = {
@@ -38,11 +38,11 @@ class ArrayReader:
     """Reads data whose files hold the inputs themselves: pictures and vectors."""
 
     def __post_init__(self) -> None:
-        self.faults().raise_if_any()
+        self.errors().raise_if_any()
 
-    def faults(self) -> ArgumentFaults:
+    def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
-        return ArgumentFaults()
+        return ArgumentErrors()
 
     @property
     def fit_of_new(self) -> Fit | None:
@@ -167,13 +167,13 @@ def _check_values(inputs: Array, input_range: tuple[float, float], path: Path, n
                 f"{path}: looks scaled to [0, 1] (the largest value is {largest:g}), but {scale}; multiply by {high:g}"
             )
         notes.append(f"no value is larger than {largest}, while {scale}")
-    fault = first_fault(inputs, lambda chunk: (chunk < low) | (chunk > high))
-    if fault is None:
+    invalid = first_invalid(inputs, lambda chunk: (chunk < low) | (chunk > high))
+    if invalid is None:
         return
     # vectors whose training values happened to lie within [0, 1] may have others elsewhere
     if input_range in _FIXED_RANGES and not (inputs.ndim == 2 and high == 1):
-        raise DataError(f"{path}: row {fault[0]} has the value {fault[1]:g}; {scale}")
-    notes.append(f"row {fault[0]} has the value {fault[1]:g}, while {scale}")
+        raise DataError(f"{path}: row {invalid[0]} has the value {invalid[1]:g}; {scale}")
+    notes.append(f"row {invalid[0]} has the value {invalid[1]:g}, while {scale}")
 
 
 def _read_picture(

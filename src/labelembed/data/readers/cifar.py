@@ -17,14 +17,14 @@ import numpy.typing as npt
 import torch
 
 from labelembed.data.batch import Split
-from labelembed.data.checks import content_of, few, first_fault, require_names
+from labelembed.data.checks import content_of, few, first_invalid, require_names
 from labelembed.data.data_notes import repeat_notes, repeated_pictures
 from labelembed.data.dataset import RawData
 from labelembed.data.encoder import ReadingProgress
 from labelembed.data.found import Found, Place
 from labelembed.data.readers.arrays import ArrayReader
 from labelembed.data.readers.parquet import ParquetReader
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.errors import ArgumentErrors, DataError
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _TRAINING_PICTURES = 50_000
@@ -73,11 +73,11 @@ class CifarReader(ArrayReader):
     path: str
     labels: Literal["fine", "coarse"] = "fine"
 
-    def faults(self) -> ArgumentFaults:
+    def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
-        faults = ArgumentFaults()
-        faults.choice("labels", self.labels, ("fine", "coarse"))
-        return faults
+        errors = ArgumentErrors()
+        errors.choice("labels", self.labels, ("fine", "coarse"))
+        return errors
 
     @classmethod
     def finds(cls, place: Place) -> Found | None:
@@ -99,12 +99,12 @@ class CifarReader(ArrayReader):
         names = tuple(map(str, range(version.classes)))
         return Found(f"{version.title}, {version.classes} classes", _TRAINING_PICTURES, names)
 
-    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; refuses files that are missing or damaged, and pickles that ask for anything else."""
         place, labels = Path(self.path).expanduser(), self.labels
         if any(any(folder.glob("*.parquet")) for folder in (place, place / "data")):
             column = "coarse_label" if labels == "coarse" else None
-            return ParquetReader(path=self.path, labels=column).read(to_measure=to_measure, progress=progress)
+            return ParquetReader(path=self.path, labels=column).read(to_evaluate=to_evaluate, progress=progress)
         files, where = _find(place)
         version = _version(files, where)
         if labels == "coarse" and version.classes == 10:
@@ -182,9 +182,9 @@ def _read(content: bytes, where: str, version: _Version, labels: str, count: int
         found = np.asarray(loaded[key], dtype=np.int64).reshape(len(pixels))
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise DataError(f"{where}: does not hold what a CIFAR batch does ({error})") from None
-    fault = first_fault(found, lambda chunk: (chunk < 0) | (chunk >= count))
-    if fault is not None:
-        raise DataError(f"{where}: row {fault[0]} has the label {fault[1]}; expected 0 to {count - 1}")
+    invalid = first_invalid(found, lambda chunk: (chunk < 0) | (chunk >= count))
+    if invalid is not None:
+        raise DataError(f"{where}: row {invalid[0]} has the label {invalid[1]}; expected 0 to {count - 1}")
     return pixels, found
 
 

@@ -11,8 +11,8 @@ from labelembed.data.batch import Split
 from labelembed.data.dataset import RawData
 from labelembed.data.encoder import ReadingProgress
 from labelembed.data.readers.arrays import ArrayReader
-from labelembed.data.splits import assigned, fraction_faults
-from labelembed.errors import ArgumentFaults
+from labelembed.data.splits import assigned, fraction_errors
+from labelembed.errors import ArgumentErrors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +25,11 @@ class DigitsReader(ArrayReader):
 
     test_fraction: float = 0.25
 
-    def faults(self) -> ArgumentFaults:
+    def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
-        return fraction_faults(self.test_fraction)
+        return fraction_errors(self.test_fraction)
 
-    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set."""
         from sklearn.datasets import load_digits  # costs a second to import
 

@@ -19,7 +19,7 @@ from labelembed.data.files.table import Table, is_missing, missing_column
 from labelembed.data.found import Found, Place
 from labelembed.data.readers.pictures import LabelledPictures, PictureReader, Places, labelled_rows
 from labelembed.data.splits import PARTS
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.errors import ArgumentErrors, DataError
 
 _PATH_WORDS = ("path", "paths", "file", "file_name", "filename", "filepath", "file_path", "image", "image_path",
                "img", "img_path", "picture")  # fmt: skip
@@ -70,11 +70,11 @@ class ImageReader(PictureReader):
     delimiter: str | None = None
     encoding: str | None = None
 
-    def faults(self) -> ArgumentFaults:
+    def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
-        faults = super().faults()
-        faults.faults += Reading(delimiter=self.delimiter, encoding=self.encoding).faults().faults
-        return faults
+        errors = super().errors()
+        errors.errors += Reading(delimiter=self.delimiter, encoding=self.encoding).errors().errors
+        return errors
 
     @classmethod
     def finds(cls, place: Place) -> Found | None:
@@ -87,7 +87,7 @@ class ImageReader(PictureReader):
         if path.is_dir() and _holds_pictures(path):
             lists = [entry for entry in path.iterdir() if is_readable(entry) and ".txt" not in entry.suffixes]
             try:
-                found = cls(path=str(path)).find(to_measure=True)
+                found = cls(path=str(path)).find(to_evaluate=True)
             except DataError:
                 if not lists:
                     raise
@@ -104,7 +104,7 @@ class ImageReader(PictureReader):
         found = cls(path=str(path), **asked).find()
         return found.told("a list of ")
 
-    def find(self, *, to_measure: bool = False) -> LabelledPictures:
+    def find(self, *, to_evaluate: bool = False) -> LabelledPictures:
         """Returns the pictures with their labels, before any is decoded.
 
         Raises:
@@ -114,16 +114,16 @@ class ImageReader(PictureReader):
         place = Path(self.path).expanduser()
         try:
             if place.is_dir():
-                return _of_folder(place, to_measure)
+                return _of_folder(place, to_evaluate)
             if not place.exists() or _is_picture(place.name):
                 there = "is one picture" if place.exists() else "does not exist"
                 raise DataError(f"{place}: {there}; expected a folder of pictures, class/name.jpg, or a list of them")
         except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
             raise DataError(f"{str(place)!r}: cannot be read ({error})") from None
         reading = Reading(delimiter=self.delimiter, encoding=self.encoding)
-        return self._of_list(place, read_parts(place, reading, split=self.split, to_measure=to_measure), to_measure)
+        return self._of_list(place, read_parts(place, reading, split=self.split, to_evaluate=to_evaluate), to_evaluate)
 
-    def _of_list(self, file: Path, tables: Parts, to_measure: bool) -> LabelledPictures:
+    def _of_list(self, file: Path, tables: Parts, to_evaluate: bool) -> LabelledPictures:
         train = tables["train"]
         paths = self._path_column(train)
         label = find_label(train, self.labels, key="labels", without=[paths])
@@ -135,7 +135,7 @@ class ImageReader(PictureReader):
             for row, value in enumerate(table.values(paths)):
                 if not isinstance(value, str) or is_missing(value) or "\0" in value:
                     raise DataError(f"{file}: {table.place(row)} has no path in column {paths!r}")
-        found, names, notes = labelled_rows(tables, label, file, to_measure=to_measure)
+        found, names, notes = labelled_rows(tables, label, file, to_evaluate=to_evaluate)
         places = {
             part: Places(file.parent / value.strip() for value in examples.inputs.values(paths))
             for part, examples in found.items()
@@ -252,7 +252,7 @@ class _Walk:
         return f"holds no folders but {', '.join(self.others[:5])}" if self.others else "is empty"
 
 
-def _of_folder(folder: Path, to_measure: bool) -> LabelledPictures:
+def _of_folder(folder: Path, to_evaluate: bool) -> LabelledPictures:
     notes = []
     walk = _Walk(folder)
     tops = [names[0] for names in walk.folders if len(names) == 1]
@@ -261,7 +261,7 @@ def _of_folder(folder: Path, to_measure: bool) -> LabelledPictures:
     parted = walk.parts(tops)
     is_alone = not parted and len(tops) == 1 and all("/" in name for name in walk.others)
     if is_alone and any(len(names) == 2 for names in walk.folders):
-        return _of_folder(folder / tops[0], to_measure)  # an archive's own folder
+        return _of_folder(folder / tops[0], to_evaluate)  # an archive's own folder
     parts = {part: walk.below(top) for part, top in parted.items()} if parted else {"train": walk.below()}
     beside = [name for name in tops if name not in parted.values()] if parted else []
     if beside:
@@ -272,7 +272,7 @@ def _of_folder(folder: Path, to_measure: bool) -> LabelledPictures:
     for name in {name for names in label_names.values() for name in names}:
         if name != name.encode(errors="replace").decode():  # bytes that are no UTF-8, which no file of a run could hold
             raise DataError(f"{source}: the label {name!r} is no valid text; rename it")
-    names, labels = numbered(label_names, f"{source}:", to_measure=to_measure)
+    names, labels = numbered(label_names, f"{source}:", to_evaluate=to_evaluate)
     return LabelledPictures(
         parts={part: Examples(Places(file for file, _ in listed), labels[part]) for part, listed in parts.items()},
         names=names,

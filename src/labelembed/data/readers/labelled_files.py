@@ -16,8 +16,8 @@ from labelembed.data.encoders.table_columns import kind_of
 from labelembed.data.files.labels import LabelReading, labelled
 from labelembed.data.files.parts import Parts, Reading, read_parts
 from labelembed.data.files.table import Table, is_missing
-from labelembed.data.splits import assigned, fraction_faults
-from labelembed.errors import ArgumentFaults
+from labelembed.data.splits import assigned, fraction_errors
+from labelembed.errors import ArgumentErrors
 
 _LOOKED_AT = 2_000
 
@@ -53,16 +53,16 @@ class LabelledFiles:
     test_fraction: float | None = None
 
     def __post_init__(self) -> None:
-        self.faults().raise_if_any()
+        self.errors().raise_if_any()
 
-    def faults(self) -> ArgumentFaults:
+    def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
-        faults = self.reading.faults()
-        faults.require(
+        errors = self.reading.errors()
+        errors.require(
             self.minimum_label_examples >= 1, "minimum_label_examples", self.minimum_label_examples, "must be >= 1"
         )
-        faults.faults += fraction_faults(self.test_fraction).faults
-        return faults
+        errors.errors += fraction_errors(self.test_fraction).errors
+        return errors
 
     @property
     def reading(self) -> Reading:
@@ -79,7 +79,7 @@ class LabelledFiles:
         """Returns what will learn how examples become inputs."""
 
     @abstractmethod
-    def label_of(self, tables: Parts, notes: list[str], *, to_measure: bool) -> str:
+    def label_of(self, tables: Parts, notes: list[str], *, to_evaluate: bool) -> str:
         """Returns the column of the labels; changes `tables` to the examples that are used, and adds to the notes.
 
         Raises:
@@ -90,19 +90,19 @@ class LabelledFiles:
     def inputs_of(self, table: Table) -> Any:
         """Returns what the encoder takes of a table without its labels."""
 
-    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; what is refused names file and row, and the setting that goes on."""
-        tables = read_parts(self.source, self.reading, split=self.split_column, to_measure=to_measure)
+        tables = read_parts(self.source, self.reading, split=self.split_column, to_evaluate=to_evaluate)
         notes: list[str] = []
-        label = self.label_of(tables, notes, to_measure=to_measure)
+        label = self.label_of(tables, notes, to_evaluate=to_evaluate)
         how = LabelReading(
             merge=self.merge_labels,
             minimum=self.minimum_label_examples,
             skip_incomplete=self.skip_incomplete,
-            to_measure=to_measure,
+            to_evaluate=to_evaluate,
         )
         found, names, of_labels = labelled(tables, label, how, self.source)
-        parts, of_parts = assigned(found, self.test_fraction, source=str(self.source), to_measure=to_measure)
+        parts, of_parts = assigned(found, self.test_fraction, source=str(self.source), to_evaluate=to_evaluate)
         if self.label_column is None:
             of_labels.insert(0, label_column_note(label, parts["train"].labels, names))
         return RawData(

@@ -77,7 +77,7 @@ class MnistReader(ArrayReader):
         count = sum(map(len, raw.parts.values()))
         return Found(f"{count:,} pictures of idx files, {len(raw.names):,} classes", len(raw.train), raw.names)
 
-    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; refuses files that are missing, damaged or do not go together."""
         folder = Path(self.path).expanduser()
         files = _find_files(folder, self.prefix)
@@ -89,7 +89,7 @@ class MnistReader(ArrayReader):
                 f"found {sizes(shapes[1])}"
             )
         values = {part: list(map(str, values.tolist())) for part, (_, values) in read.items()}
-        names, labels = numbered(values, f"{folder}:", to_measure=to_measure)
+        names, labels = numbered(values, f"{folder}:", to_evaluate=to_evaluate)
         if self.names is not None:
             names = require_names(self.names, len(names), str(folder))
         elif names == tuple(map(str, range(10))) and _says_fashion(folder, files):

@@ -26,7 +26,7 @@ from labelembed.data.files.table import Table, is_missing
 from labelembed.data.found import Found, Place
 from labelembed.data.readers.pictures import Features, LabelledPictures, PictureReader, Places, labelled_rows
 from labelembed.data.splits import assigned
-from labelembed.errors import ArgumentFaults, DataError, nearest
+from labelembed.errors import ArgumentErrors, DataError, nearest
 
 _INPUTS = ("bytes", "vectors")
 _LOOKED_AT = 2_000
@@ -137,11 +137,11 @@ class ParquetReader(PictureReader):
     names: list[str] | None = None
     features: Features = "pixels"
 
-    def faults(self) -> ArgumentFaults:
+    def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
-        faults = super().faults()
-        faults.choice("features", self.features, ("pixels", "gradient_histograms"))
-        return faults
+        errors = super().errors()
+        errors.choice("features", self.features, ("pixels", "gradient_histograms"))
+        return errors
 
     @classmethod
     def finds(cls, place: Place) -> Found | None:
@@ -152,7 +152,7 @@ class ParquetReader(PictureReader):
         if tables is None or not inputs:
             return None
         reader = cls(path=str(place.path), labels=place.text("labels"), inputs=inputs[0])
-        found, column = reader._of(tables, to_measure=True)
+        found, column = reader._of(tables, to_evaluate=True)
         train = tables["train"]
         is_vectors = held[inputs[0]] == "vectors"
         label = find_label(train, place.text("labels"), key="labels")
@@ -164,21 +164,21 @@ class ParquetReader(PictureReader):
         shape = tuple(column.vectors(found.parts["train"].inputs[:1]).shape[1:]) if is_vectors else ()
         return Found(what, len(found.parts["train"]), found.names, shape)
 
-    def find(self, *, to_measure: bool = False) -> LabelledPictures:
+    def find(self, *, to_evaluate: bool = False) -> LabelledPictures:
         """Returns the pictures or vectors with their labels, before any is decoded.
 
         Raises:
             DataError: A file is missing or damaged, a column cannot be told, or pyarrow is not installed
                 (``pip install "labelembed[hub]"``).
         """
-        return self._of(self._tables(to_measure), to_measure=to_measure)[0]
+        return self._of(self._tables(to_evaluate), to_evaluate=to_evaluate)[0]
 
-    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; `find` says what is refused, and so is an example that cannot be used."""
-        tables = self._tables(to_measure)
-        found, column = self._of(tables, to_measure=to_measure)
+        tables = self._tables(to_evaluate)
+        found, column = self._of(tables, to_evaluate=to_evaluate)
         if tables["train"].left_aside[column.name] == "bytes":
-            return self.decoded(found, to_measure=to_measure, progress=progress, features=self.features)
+            return self.decoded(found, to_evaluate=to_evaluate, progress=progress, features=self.features)
         if self.features != "pixels":
             raise DataError(
                 f"{found.where}: column {column.name!r} holds vectors; `features: {self.features}` needs pictures"
@@ -192,19 +192,19 @@ class ParquetReader(PictureReader):
         notes = list(found.notes)
         if found.found_labels is not None:
             notes.append(label_column_note(found.found_labels, splits["train"].labels, found.names, key="labels"))
-        parts, more = assigned(splits, self.test_fraction, source=found.source, to_measure=to_measure)
+        parts, more = assigned(splits, self.test_fraction, source=found.source, to_evaluate=to_evaluate)
         return RawData(parts=parts, names=found.names, source=found.source, notes=(*notes, *more))
 
-    def _tables(self, to_measure: bool) -> Parts:
-        return read_parts(Path(self.path).expanduser(), Reading(), to_measure=to_measure)
+    def _tables(self, to_evaluate: bool) -> Parts:
+        return read_parts(Path(self.path).expanduser(), Reading(), to_evaluate=to_evaluate)
 
-    def _of(self, tables: Parts, *, to_measure: bool) -> tuple[LabelledPictures, InputColumn]:
+    def _of(self, tables: Parts, *, to_evaluate: bool) -> tuple[LabelledPictures, InputColumn]:
         place = Path(self.path).expanduser()
         folder = place if place.is_dir() else place.parent
         column = InputColumn(_input_column(tables, self.inputs))
         train = tables["train"]
         label = find_label(train, self.labels, key="labels")
-        found, names, notes = labelled_rows(tables, label, folder, to_measure=to_measure)
+        found, names, notes = labelled_rows(tables, label, folder, to_evaluate=to_evaluate)
         pictures = LabelledPictures(
             parts={part: Examples(_places(rows.inputs), rows.labels) for part, rows in found.items()},
             names=require_names(self.names or names, len(names), str(folder)),

@@ -27,8 +27,8 @@ from labelembed.data.files.parts import Parts
 from labelembed.data.files.picture import EXTREME_ABOVE, FITS, Fit, ImageSize, automatic_side
 from labelembed.data.found import Found
 from labelembed.data.readers.arrays import ArrayReader
-from labelembed.data.splits import assigned, fraction_faults, in_words
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.data.splits import assigned, fraction_errors, in_words
+from labelembed.errors import ArgumentErrors, DataError
 
 Features = Literal["pixels", "gradient_histograms"]
 
@@ -76,7 +76,7 @@ class LabelledPictures:
 
 
 def labelled_rows(
-    tables: Parts, label: str, source: Path, *, to_measure: bool
+    tables: Parts, label: str, source: Path, *, to_evaluate: bool
 ) -> tuple[dict[str, Examples], tuple[str, ...], list[str]]:
     """Returns the examples of tables with their labels, as `labelled` does, by the rules of all readers of pictures.
 
@@ -88,7 +88,7 @@ def labelled_rows(
         else table
         for part, table in tables.items()
     }
-    how = LabelReading(key="labels", merge=False, skip_incomplete=None, to_measure=to_measure)
+    how = LabelReading(key="labels", merge=False, skip_incomplete=None, to_evaluate=to_evaluate)
     return labelled(tables, label, how, source)
 
 
@@ -115,14 +115,14 @@ class PictureReader(ArrayReader):
     test_fraction: float | None = None
     skip_unreadable: bool = False
 
-    def faults(self) -> ArgumentFaults:
+    def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
-        faults = fraction_faults(self.test_fraction)
-        faults.choice("fit", self.fit, FITS)
+        errors = fraction_errors(self.test_fraction)
+        errors.choice("fit", self.fit, FITS)
         size = self.image_size
         known = size in (None, "auto") or (isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= 4096)
-        faults.require(known, "image_size", size, "must be a whole number of 1 to 4096, or 'auto'")
-        return faults
+        errors.require(known, "image_size", size, "must be a whole number of 1 to 4096, or 'auto'")
+        return errors
 
     @property
     def fit_of_new(self) -> Fit | None:
@@ -130,22 +130,22 @@ class PictureReader(ArrayReader):
         return None if self.image_size is None else self.fit
 
     @abstractmethod
-    def find(self, *, to_measure: bool = False) -> LabelledPictures:
+    def find(self, *, to_evaluate: bool = False) -> LabelledPictures:
         """Returns the pictures with their labels, before any is decoded.
 
         Raises:
             DataError: They cannot be found, or what their labels are.
         """
 
-    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; `find` says what is refused, and so are pictures that cannot be read."""
-        return self.decoded(self.find(to_measure=to_measure), to_measure=to_measure, progress=progress)
+        return self.decoded(self.find(to_evaluate=to_evaluate), to_evaluate=to_evaluate, progress=progress)
 
     def decoded(
         self,
         found: LabelledPictures,
         *,
-        to_measure: bool,
+        to_evaluate: bool,
         progress: ReadingProgress | None,
         features: Features = "pixels",
     ) -> RawData:
@@ -155,7 +155,7 @@ class PictureReader(ArrayReader):
             DataError: A label has no training picture, pictures cannot be read, or they have several sizes and there
                 is no `image_size`.
         """
-        parts, more = assigned(found.parts, self.test_fraction, source=found.source, to_measure=to_measure)
+        parts, more = assigned(found.parts, self.test_fraction, source=found.source, to_evaluate=to_evaluate)
         notes = [*found.notes, *more]
         places = [place for part in parts.values() for place in part.inputs]
         decoded = decode_pictures(
@@ -184,7 +184,7 @@ class PictureReader(ArrayReader):
                 raise DataError(f"{found.source}: no {in_words(name)} picture can be read")
             left = set(splits[name].labels.tolist())
             lost = [found.names[label] for label in sorted(set(part.labels.tolist()) - left)]
-            if lost and name == "train" and not to_measure:
+            if lost and name == "train" and not to_evaluate:
                 raise DataError(f"{found.source}: {few(lost)}: no training picture can be read")
             without = [label for place, label in enumerate(found.names) if place not in left]
             if without and name != "train":

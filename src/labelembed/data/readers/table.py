@@ -14,7 +14,7 @@ from labelembed.data.files.parts import Parts, read_file
 from labelembed.data.files.table import Table, missing_column
 from labelembed.data.found import Found, Place
 from labelembed.data.readers.labelled_files import LabelledFiles, label_names, usable_columns
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.errors import ArgumentErrors, DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +41,16 @@ class TableReader(LabelledFiles):
     leave_out: list[str] | None = None
     most_categories: int = 50
 
-    def faults(self) -> ArgumentFaults:
+    def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
-        faults = super().faults()
-        faults.require(self.most_categories >= 2, "most_categories", self.most_categories, "must be >= 2")
+        errors = super().errors()
+        errors.require(self.most_categories >= 2, "most_categories", self.most_categories, "must be >= 2")
         seen: set[str] = set()
         for key, names, _ in self._asked_lists():
             for name in names:
-                faults.require(name not in seen, key, name, "must not name a column that is named already")
+                errors.require(name not in seen, key, name, "must not name a column that is named already")
                 seen.add(name)
-        return faults
+        return errors
 
     def _asked_lists(self) -> list[tuple[str, list[str], Kind | None]]:
         kinds: tuple[tuple[str, Kind | None], ...] = (
@@ -85,12 +85,12 @@ class TableReader(LabelledFiles):
         asked = {name: kind for _, names, kind in self._asked_lists() for name in names}
         return TableEncoder(asked=asked, most_categories=self.most_categories)
 
-    def label_of(self, tables: Parts, notes: list[str], *, to_measure: bool) -> str:
+    def label_of(self, tables: Parts, notes: list[str], *, to_evaluate: bool) -> str:
         """Returns the column of the labels."""
         train = tables["train"]
         label = find_label(train, self.label_column)
         for key, names, kind in self._asked_lists():
-            for name in [] if to_measure else names:
+            for name in [] if to_evaluate else names:
                 if name not in train.names and name not in train.left_aside:
                     raise DataError(missing_column(train, key, name))
                 if name == label and kind is not None:

@@ -29,7 +29,7 @@ from labelembed.data.files.text import read_text
 from labelembed.data.found import Found, Place
 from labelembed.data.readers.labelled_files import LabelledFiles, label_names, usable_columns
 from labelembed.data.texts import Texts
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.errors import ArgumentErrors, DataError
 
 Inputs = Literal["words", "features", "tokens"]
 
@@ -91,26 +91,26 @@ class TextReader(LabelledFiles):
     maximum_tokens: int = 256
     encoder_precision: Precision = "float32"
 
-    def faults(self) -> ArgumentFaults:
+    def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
-        faults = super().faults()
+        errors = super().errors()
         named = _as_list(self.text_column)
-        faults.require(
+        errors.require(
             self.text_column is None or bool(named), "text_column", self.text_column, "must name one column or more"
         )
-        faults.require(len(set(named)) == len(named), "text_column", self.text_column, "must name each column once")
-        faults.choice("inputs", self.inputs, ("words", "features", "tokens"))
-        faults.choice("encoder_precision", self.encoder_precision, ("float32", "bf16"))
+        errors.require(len(set(named)) == len(named), "text_column", self.text_column, "must name each column once")
+        errors.choice("inputs", self.inputs, ("words", "features", "tokens"))
+        errors.choice("encoder_precision", self.encoder_precision, ("float32", "bf16"))
         for name, (those, default) in _OF_INPUTS.items():
             value = getattr(self, name)
-            faults.require(
+            errors.require(
                 self.inputs in those or value == default, name, value, f"is for inputs: {' or '.join(those)}"
             )
-        faults.require(1 <= self.ngrams <= 5, "ngrams", self.ngrams, "must be 1 to 5")
+        errors.require(1 <= self.ngrams <= 5, "ngrams", self.ngrams, "must be 1 to 5")
         for name in ("minimum_texts", "maximum_features", "maximum_words"):
-            faults.require(getattr(self, name) >= 1, name, getattr(self, name), "must be >= 1")
-        faults.require(self.maximum_tokens >= 3, "maximum_tokens", self.maximum_tokens, "must be >= 3")
-        return faults
+            errors.require(getattr(self, name) >= 1, name, getattr(self, name), "must be >= 1")
+        errors.require(self.maximum_tokens >= 3, "maximum_tokens", self.maximum_tokens, "must be >= 3")
+        return errors
 
     @classmethod
     def finds(cls, place: Place) -> Found | None:
@@ -144,7 +144,7 @@ class TextReader(LabelledFiles):
             return TextTokens(self.encoder, self.maximum_tokens)
         return TextFeatures(self.encoder, self.maximum_tokens, self.encoder_precision)
 
-    def label_of(self, tables: Parts, notes: list[str], *, to_measure: bool) -> str:
+    def label_of(self, tables: Parts, notes: list[str], *, to_evaluate: bool) -> str:
         """Returns the column of the labels; beside it stay the texts alone."""
         train = tables["train"]
         texts, label = find_columns(train, texts=_as_list(self.text_column), label=self.label_column)
@@ -167,9 +167,9 @@ class TextReader(LabelledFiles):
         source = f"{self.what} {self.source}"
         return Texts(table.values(column), column=None if is_joined else column, source=source)
 
-    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; what is refused names file and row, and the setting that goes on."""
-        raw = super().read(to_measure=to_measure, progress=progress)
+        raw = super().read(to_evaluate=to_evaluate, progress=progress)
         if self.names is None:
             return raw
         return replace(raw, names=require_names(self.names, len(raw.names), str(self.source)))

@@ -11,15 +11,15 @@ import numpy.typing as npt
 import torch
 
 from labelembed.data.batch import Split
-from labelembed.data.checks import first_fault, require_finite, require_names, sizes
+from labelembed.data.checks import first_invalid, require_finite, require_names, sizes
 from labelembed.data.dataset import RawData
 from labelembed.data.encoder import ReadingProgress
 from labelembed.data.files.arrays import holds_arrays, read_named_arrays
 from labelembed.data.found import Found, Place
 from labelembed.data.readers.arrays import ArrayReader
 from labelembed.data.readers.parquet import ParquetReader
-from labelembed.data.splits import assigned, fraction_faults
-from labelembed.errors import ArgumentFaults, DataError
+from labelembed.data.splits import assigned, fraction_errors
+from labelembed.errors import ArgumentErrors, DataError
 
 Array = npt.NDArray[Any]
 
@@ -55,9 +55,9 @@ class VectorReader(ArrayReader):
     path: str
     test_fraction: float | None = None
 
-    def faults(self) -> ArgumentFaults:
+    def errors(self) -> ArgumentErrors:
         """Returns what is wrong with the arguments."""
-        return fraction_faults(self.test_fraction)
+        return fraction_errors(self.test_fraction)
 
     @classmethod
     def finds(cls, place: Place) -> Found | None:
@@ -69,7 +69,7 @@ class VectorReader(ArrayReader):
         path = place.path
         if not (path.suffix.lower() == ".npz" if path.is_file() else holds_arrays(path)):
             return None
-        raw = cls(path=str(path)).read(to_measure=True)
+        raw = cls(path=str(path)).read(to_evaluate=True)
         shape = tuple(raw.train.inputs.shape[1:])
         kind = f"pictures of {sizes(shape[1:])}" if len(shape) == 3 else f"vectors of {shape[0]:,} numbers"
         names = raw.names or tuple(map(str, np.unique(raw.train.labels.numpy())))
@@ -77,13 +77,13 @@ class VectorReader(ArrayReader):
             f"{sum(map(len, raw.parts.values())):,} {kind}, {len(names):,} classes", len(raw.train), names, shape
         )
 
-    def read(self, *, to_measure: bool = False, progress: ReadingProgress | None = None) -> RawData:
-        """Returns the data set; data to measure may have labels without names, which are numbered as the run's."""
+    def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
+        """Returns the data set; data to evaluate may have labels without names, which are numbered as the run's."""
         place = Path(self.path).expanduser()
         of_parquet = place.is_dir() and not holds_arrays(place) and any(place.glob("*.parquet"))
         if place.suffix.lower() == ".parquet" or of_parquet:
             parquet = ParquetReader(path=self.path, test_fraction=self.test_fraction)
-            return parquet.read(to_measure=to_measure, progress=progress)
+            return parquet.read(to_evaluate=to_evaluate, progress=progress)
         arrays = read_named_arrays(place)
         names = _names(arrays.get("names"), place)
         known = None if names is None else len(names)
@@ -100,7 +100,7 @@ class VectorReader(ArrayReader):
                     f"{keys['train']}inputs, found {sizes(inputs.shape[1:])} {inputs.dtype}"
                 )
             labels = _labels(arrays[f"{key}labels"], f"{place}: {key}labels", len(inputs))
-            if known is None and not to_measure:
+            if known is None and not to_evaluate:
                 known = _number_of_labels(labels, f"{place}: {key}labels")
             if known is not None and labels.max() >= known:
                 row = int((labels >= known).argmax())
@@ -109,7 +109,7 @@ class VectorReader(ArrayReader):
                 raise DataError(f"{where} has the label {labels[row]}; expected 0 to {known - 1}, as {why}")
             splits[part] = Split(torch.from_numpy(inputs), torch.from_numpy(labels))
         source = f"arrays in {place}"
-        parts, notes = assigned(splits, self.test_fraction, source=source, to_measure=to_measure)
+        parts, notes = assigned(splits, self.test_fraction, source=source, to_evaluate=to_evaluate)
         return RawData(
             parts=parts,
             names=names or tuple(map(str, range(known or 0))),
@@ -137,9 +137,9 @@ def _inputs(array: Array, where: str) -> Array:
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite and is named
             array = array.astype(np.float32, copy=False)
-        fault = first_fault(array, lambda chunk: ~np.isfinite(chunk))
-        if fault is not None:
-            raise DataError(f"{where}: row {fault[0]} has a value too large for float32; scale the inputs")
+        invalid = first_invalid(array, lambda chunk: ~np.isfinite(chunk))
+        if invalid is not None:
+            raise DataError(f"{where}: row {invalid[0]} has a value too large for float32; scale the inputs")
     return array[:, np.newaxis] if array.ndim == 3 else array
 
 
@@ -152,12 +152,12 @@ def _labels(array: Array, where: str, count: int) -> Array:
     if array.dtype.kind not in "biuf":
         raise DataError(f"{where}: expected whole numbers, found {array.dtype}; put texts into `names`")
     if array.dtype.kind == "f":
-        fault = first_fault(array, lambda chunk: ~np.isfinite(chunk) | (chunk != np.floor(chunk)))
-        if fault is not None:
-            raise DataError(f"{where}: row {fault[0]} has the label {fault[1]}; expected a whole number")
-    fault = first_fault(array, lambda chunk: (chunk < 0) | (chunk >= 2**31))
-    if fault is not None:
-        raise DataError(f"{where}: row {fault[0]} has the label {fault[1]}; expected 0 or more, below 2**31")
+        invalid = first_invalid(array, lambda chunk: ~np.isfinite(chunk) | (chunk != np.floor(chunk)))
+        if invalid is not None:
+            raise DataError(f"{where}: row {invalid[0]} has the label {invalid[1]}; expected a whole number")
+    invalid = first_invalid(array, lambda chunk: (chunk < 0) | (chunk >= 2**31))
+    if invalid is not None:
+        raise DataError(f"{where}: row {invalid[0]} has the label {invalid[1]}; expected 0 or more, below 2**31")
     return array.astype(np.int64)
 
 

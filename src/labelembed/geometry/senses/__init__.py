@@ -56,18 +56,18 @@ def read_senses(path: str | Path, names: Sequence[str]) -> Senses:
         DataError: When the file cannot be read, a value is no synset, or a label is none of `names`; all listed.
     """
     path = Path(path)
-    faults: list[str] = []
+    errors: list[str] = []
     senses: Senses = {}
     for name, value in read_mapping(path).items():
         if name not in names:
-            faults.append(f"there is no label {name!r}{nearest(name, names) if len(faults) < 10 else ''}")
+            errors.append(f"there is no label {name!r}{nearest(name, names) if len(errors) < 10 else ''}")
         elif _synset(value) is None or (isinstance(value, str) and _SYNSET.fullmatch(value)):
             senses[name] = _synset(value)
         else:
-            faults.append(f"{name}: {value!r} is no synset; write it as otter.n.02, or null to leave the label out")
-    if faults:
+            errors.append(f"{name}: {value!r} is no synset; write it as otter.n.02, or null to leave the label out")
+    if errors:
         raise DataError(
-            "\n".join([f"{path}: {len(faults)} of its lines cannot be used", *(f"  {one}" for one in faults)])
+            "\n".join([f"{path}: {len(errors)} of its lines cannot be used", *(f"  {one}" for one in errors)])
         )
     return senses
 

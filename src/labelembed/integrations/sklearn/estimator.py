@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from labelembed import seeds
-from labelembed.errors import ArgumentFaults
+from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
 from labelembed.integrations.sklearn.parts import (
     Examples,
@@ -126,20 +126,20 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
         return inputs, labels
 
     def _require_arguments(self) -> None:
-        faults = ArgumentFaults()
-        faults.choice("optimizer", self.optimizer, tuple(OPTIMIZERS))
-        faults.choice("schedule", self.schedule, tuple(SCHEDULES))
+        errors = ArgumentErrors()
+        errors.choice("optimizer", self.optimizer, tuple(OPTIMIZERS))
+        errors.choice("schedule", self.schedule, tuple(SCHEDULES))
         rule = "must be 'auto' or a whole number >= 1"
-        faults.require(self.batch_size == "auto" or _is_whole(self.batch_size), "batch_size", self.batch_size, rule)
+        errors.require(self.batch_size == "auto" or _is_whole(self.batch_size), "batch_size", self.batch_size, rule)
         for name in ("max_iter", "n_iter_no_change"):
             value = getattr(self, name)
-            faults.require(_is_whole(value), name, value, "must be a whole number >= 1")
+            errors.require(_is_whole(value), name, value, "must be a whole number >= 1")
         share = self.validation_fraction
-        faults.require(0 < share < 1, "validation_fraction", share, "must be between 0 and 1")
-        faults.require(self.tol >= 0, "tol", self.tol, "must be >= 0")
+        errors.require(0 < share < 1, "validation_fraction", share, "must be between 0 and 1")
+        errors.require(self.tol >= 0, "tol", self.tol, "must be >= 0")
         known = self.encoder is None or callable(self.encoder)
-        faults.require(known, "encoder", self.encoder, "must be a torch module, a function that makes one, or None")
-        faults.raise_if_any()
+        errors.require(known, "encoder", self.encoder, "must be a torch module, a function that makes one, or None")
+        errors.raise_if_any()
 
     def _split(self, examples: Examples, seed: int) -> tuple[Examples, Examples | None]:
         """Returns the examples to train on and the validation set; None where none is needed or it is too small."""

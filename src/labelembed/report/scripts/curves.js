@@ -5,9 +5,9 @@ page.waits.push((async () => {
   const data = page.data("curves-data");
   if (!data || typeof uPlot === "undefined" || typeof DecompressionStream === "undefined") return;
   document.getElementById("curves").classList.add("live");
-  const { epochs, measures } = JSON.parse(new TextDecoder().decode(await page.unpacked(data.packed)));
-  const measureOf = new Map(measures.map((measure) => [measure.key, measure]));
-  const select = document.getElementById("curves-measure");
+  const { epochs, metrics } = JSON.parse(new TextDecoder().decode(await page.unpacked(data.packed)));
+  const metricOf = new Map(metrics.map((metric) => [metric.key, metric]));
+  const select = document.getElementById("curves-metric");
   const log = document.getElementById("curves-log");
   const every = document.getElementById("curves-runs");
   const place = document.getElementById("curves-plot");
@@ -15,7 +15,7 @@ page.waits.push((async () => {
   const hidden = new Set(data.series.flatMap((series, number) => (series.shown ? [] : [number])));
   let chart = null;
 
-  for (const measure of measures) select.append(page.element("option", { value: measure.key, text: measure.title }));
+  for (const metric of metrics) select.append(page.element("option", { value: metric.key, text: metric.title }));
 
   const dash = (series) => (series.dash.length ? series.dash : undefined);
   const toggles = document.getElementById("curves-toggles");
@@ -47,21 +47,21 @@ page.waits.push((async () => {
     });
   };
 
-  const shown = (values, measure) => values.map((value) => (
-    value === null || (log.checked && value <= 0) ? null : value * measure.scale));
+  const shown = (values, metric) => values.map((value) => (
+    value === null || (log.checked && value <= 0) ? null : value * metric.scale));
 
   const text = (value) => (value === null || value === undefined ? "\u2013" : Number(value.toPrecision(4)).toString());
 
-  function tell(at, measure, means) {
+  function tell(at, metric, means) {
     if (at === null || at === undefined) { readout.textContent = ""; return; }
     const parts = data.series.flatMap((series, number) => (
       hidden.has(number) || !means[number] ? [] : [`${series.name}: ${text(means[number][at])}`]));
-    readout.textContent = `Epoch ${epochs[at]}, ${measure.title}${measure.unit ? ` (${measure.unit})` : ""}, mean. ${parts.join(" \u00b7 ")}`;
+    readout.textContent = `Epoch ${epochs[at]}, ${metric.title}${metric.unit ? ` (${metric.unit})` : ""}, mean. ${parts.join(" \u00b7 ")}`;
   }
 
   function draw() {
-    const measure = measureOf.get(select.value);
-    const length = Math.max(1, ...measure.runs.flat().map((run) => run.length));
+    const metric = metricOf.get(select.value);
+    const length = Math.max(1, ...metric.runs.flat().map((run) => run.length));
     const columns = [epochs.slice(0, length)];
     const series = [{}];
     const means = [];
@@ -69,19 +69,19 @@ page.waits.push((async () => {
       columns.push(Array.from({ length }, (_, at) => values[at] ?? null));
       series.push({ spanGaps: false, points: { show: values.filter((value) => value !== null).length === 1 }, ...options });
     };
-    measure.runs.forEach((runs, number) => {
+    metric.runs.forEach((runs, number) => {
       const known = runs.filter((run) => run.some((value) => value !== null));
       if (hidden.has(number) || !known.length) return;
       const colour = page.colour(`--series-${data.series[number].colour}`);
       if (every.checked && known.length > 1) {
-        for (const run of known) add(shown(run, measure), { stroke: colour, alpha: 0.35, width: 1 });
+        for (const run of known) add(shown(run, metric), { stroke: colour, alpha: 0.35, width: 1 });
       }
     });
-    measure.runs.forEach((runs, number) => {
+    metric.runs.forEach((runs, number) => {
       const known = runs.filter((run) => run.some((value) => value !== null));
       if (hidden.has(number) || !known.length) return;
       const colour = page.colour(`--series-${data.series[number].colour}`);
-      means[number] = shown(mean(known), measure);
+      means[number] = shown(mean(known), metric);
       add(means[number], { stroke: colour, width: 2.5, dash: dash(data.series[number]) });
     });
     const ink = page.colour("--ink");
@@ -99,11 +99,11 @@ page.waits.push((async () => {
       scales: { x: { time: false }, y: log.checked ? { distr: 3 } : {} },
       axes: [
         { ...axis, label: "epoch", incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10000, 100000] },
-        { ...axis, label: measure.unit ? `${measure.title} (${measure.unit})` : measure.title, size: 62,
+        { ...axis, label: metric.unit ? `${metric.title} (${metric.unit})` : metric.title, size: 62,
           values: (_, ticks) => ticks.map((value) => (value === null ? "" : Number(value.toPrecision(4)).toString())) },
       ],
       series,
-      hooks: { setCursor: [(plot) => tell(plot.cursor.idx, measure, means)] },
+      hooks: { setCursor: [(plot) => tell(plot.cursor.idx, metric, means)] },
     }, columns, place);
   }
 
@@ -117,10 +117,10 @@ page.waits.push((async () => {
   });
 
   document.getElementById("curves-csv").addEventListener("click", () => {
-    const measure = measureOf.get(select.value);
-    const rows = measure.runs.flatMap((runs, number) => runs.flatMap((run, nth) => run.map((value, at) => (
+    const metric = metricOf.get(select.value);
+    const rows = metric.runs.flatMap((runs, number) => runs.flatMap((run, nth) => run.map((value, at) => (
       [data.series[number].name, data.series[number].seeds[nth], epochs[at], value]))));
-    page.save(`curves-${measure.key}.csv`, page.csv([["variant", "seed", "epoch", measure.title], ...rows]));
+    page.save(`curves-${metric.key}.csv`, page.csv([["variant", "seed", "epoch", metric.title], ...rows]));
   });
 
   if (data.every > 1) {

@@ -1,4 +1,4 @@
-"""Measures and statistics as their papers and textbooks write them: plain loops in float64."""
+"""Metrics and statistics as their papers and textbooks write them: plain loops in float64."""
 
 import itertools
 import math
