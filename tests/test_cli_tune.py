@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from labelembed.report import load_comparison, tuning_rows, verdict, write_report
-from labelembed.report.tuning_shown import tuning_statement
+from labelembed.report.tuning import tuning_statement
 from tests.made_cli import call, succeed
 from tests.made_in_process import make_runs_here, run_jobs_here, sqlite_that_does_not_wait
 

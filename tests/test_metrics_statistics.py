@@ -106,7 +106,7 @@ def test_summarise_equals_the_naive_one():
     assert summarise(values) == pytest.approx((naive_mean(values), naive_standard_deviation(values), 5), **EXACT)
 
 
-def test_pairs_are_made_by_seed_and_the_rest_is_named():
+def test_pairs_are_events_of_seed_and_the_rest_is_named():
     values, baseline = {3: 0.3, 1: 0.1, 2: 0.2, 10: 1.0}, {2: 0.5, 3: 0.6, 4: 0.7, 10: 0.9, 0: 0.0}
     assert paired_by_seed(values, baseline) == ([0.2, 0.3, 1.0], [0.5, 0.6, 0.9], [0, 1, 4])
     assert paired_by_seed(baseline, values) == ([0.5, 0.6, 0.9], [0.2, 0.3, 1.0], [0, 1, 4])

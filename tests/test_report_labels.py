@@ -11,11 +11,11 @@ from scipy.stats import spearmanr
 
 from labelembed.geometry import LabelGeometry, label_plane
 from labelembed.report import load_comparison, write_report
-from labelembed.report.errors_seen import confused_likeness, error_section, seen_errors
+from labelembed.report.error_analysis import confusion_similarity, error_analysis, error_section
 from labelembed.report.label_figures import map_stress
 from labelembed.report.label_matrix import Panel, label_matrix
 from labelembed.report.reliability import calibration_gap
-from labelembed.report.sentences_seen import seen_sentences
+from labelembed.report.sentences import sentence_section
 from labelembed.report.similarities import label_similarities
 from labelembed.special_tokens import SPECIAL_TOKENS
 from tests.made_evidence import leave_errors, leave_examples, leave_sentences
@@ -71,7 +71,9 @@ def test_special_tokens_are_no_labels_but_count_as_classes(tmp_path):
     assert found.skipped == 4
     # Class 4 is cat, class 1 is <unk>.
     leave_errors(run_path(tmp_path, EMBEDDING, 0), [(4, 5, 3), (1, 6, 1)], labels=7)
-    section = error_section(load_comparison(tmp_path), variant, {EMBEDDING: seen_errors(variant)}, {EMBEDDING: found})
+    section = error_section(
+        load_comparison(tmp_path), variant, {EMBEDDING: error_analysis(variant)}, {EMBEDDING: found}
+    )
     (one,) = section["detailed"]
     assert [(line.name, line.cells[0].text) for line in one["confused"].lines] == [("cat", "dog"), ("<unk>", "car")]
     assert one["labels"] == [(0, 1), (-3, 2)]
@@ -85,7 +87,7 @@ def test_distinct_examples_are_counted_not_predictions(tmp_path):
     for seed in range(3):
         leave_examples(run_path(tmp_path, EMBEDDING, seed), right[seed])
         leave_errors(run_path(tmp_path, EMBEDDING, seed), [(0, 1, 2)], labels=3)
-    errors = seen_errors(variant)
+    errors = error_analysis(variant)
     assert (errors.ever_wrong, errors.always_wrong, errors.mistakes) == (3, 1, 6)
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "are wrong in at least one of 3 runs, 1 in every one; 2.0 in a run." in page
@@ -140,7 +142,7 @@ def _variant(folder, name=EMBEDDING):
 def test_mistakes_are_added_up_over_the_runs(folder):
     leave_errors(run_path(folder, EMBEDDING, 0), [(0, 1, 5), (2, 3, 1)], labels=4)
     leave_errors(run_path(folder, EMBEDDING, 1), [(1, 0, 4), (2, 3, 2), (0, 2, 1)], labels=4)
-    errors = seen_errors(_variant(folder))
+    errors = error_analysis(_variant(folder))
     assert (errors.runs, errors.mistakes) == (2, 13)
     assert errors.confused(2) == [(0, 1, 5), (1, 0, 4)]
     assert errors.of_label.tolist() == [10] * 4
@@ -151,13 +153,13 @@ def test_mistakes_are_added_up_over_the_runs(folder):
 def test_confused_labels_are_held_against_likeness(folder):
     leave_errors(run_path(folder, EMBEDDING, 0), [(0, 1, 6), (2, 3, 3), (0, 3, 1)], labels=4)
     variant = _variant(folder)
-    alike = confused_likeness(seen_errors(variant), label_similarities(variant))
+    alike = confusion_similarity(error_analysis(variant), label_similarities(variant))
     # of ten mistakes nine are with the nearest label
     assert (alike["nearest"], alike["chance"], alike["pairs"]) == (0.9, 1 / 3, 6)
-    likeness = np.exp(TABLE.double().numpy())
-    likeness /= likeness.sum(axis=1, keepdims=True)
+    similarity = np.exp(TABLE.double().numpy())
+    similarity /= similarity.sum(axis=1, keepdims=True)
     pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
-    scores = [round(likeness[i, j] + likeness[j, i], 12) for i, j in pairs]
+    scores = [round(similarity[i, j] + similarity[j, i], 12) for i, j in pairs]
     assert alike["correlation"] == pytest.approx(spearmanr(scores, [6, 0, 1, 0, 0, 3]).statistic, abs=1e-12)
 
 
@@ -178,7 +180,7 @@ def test_a_relation_of_likeness_and_confusion_is_said_only_where_it_is_clear_of_
     confused = [(i, j, pairs(i, j)) for i in range(8) for j in range(8) if i != j]
     leave_errors(run_path(tmp_path, EMBEDDING, 0), confused, labels=8)
     variant = _variant(tmp_path)
-    errors, similarities = seen_errors(variant), label_similarities(variant)
+    errors, similarities = error_analysis(variant), label_similarities(variant)
     found = error_section(load_comparison(tmp_path), variant, {EMBEDDING: errors}, {EMBEDDING: similarities})
     (one,) = found["detailed"]
     assert said in one["sentences"][1]
@@ -218,14 +220,14 @@ def test_evidence_that_cannot_be_true_is_not_shown(folder, change):
     leave_errors(run, [(0, 1, 6)], labels=4)
     path = run / "evidence" / "errors.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    assert seen_errors(_variant(folder)) is None
+    assert error_analysis(_variant(folder)) is None
 
 
 def test_sentences_are_sorted_by_the_difference_of_their_scores(folder):
     leave_sentences(run_path(folder, "one_hot", 0), [("a", 0.5), ("b", 0.9), ("c", 0.2)])
     leave_sentences(run_path(folder, EMBEDDING, 0), [("A", 0.6), ("B", 0.3), ("<i>C</i>", 0.9)])
     comparison = load_comparison(folder)
-    seen = seen_sentences(comparison, comparison.variants[1])
+    seen = sentence_section(comparison, comparison.variants[1])
     assert [(pair["baseline"], pair["output"]) for pair in seen["pairs"]] == [("c", "<i>C</i>"), ("a", "A"), ("b", "B")]
     assert seen["better"] == (2, 1)
     text = write_report(folder).read_text(encoding="utf-8")
@@ -237,8 +239,8 @@ def test_sentences_are_sorted_by_the_difference_of_their_scores(folder):
 def test_sentences_of_which_the_baseline_has_none_are_left_out(folder):
     leave_sentences(run_path(folder, EMBEDDING, 0), [("A", 0.6)])
     comparison = load_comparison(folder)
-    assert seen_sentences(comparison, comparison.variants[1]) is None
+    assert sentence_section(comparison, comparison.variants[1]) is None
     path = run_path(folder, "one_hot", 0) / "evidence"
     path.mkdir()
     (path / "sentences.json").write_text('{"sentences": [{"place": 0}]}')
-    assert seen_sentences(comparison, comparison.variants[1]) is None
+    assert sentence_section(comparison, comparison.variants[1]) is None

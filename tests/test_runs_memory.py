@@ -64,7 +64,10 @@ def test_check_says_time_and_memory():
 def test_too_long_a_line_is_told_with_its_length(tmp_path):
     corpus_with_line(tmp_path, 400)
     corpus = build_data(sequence_recipe(tmp_path, model=LSTM))
-    with pytest.raises(NotEnoughMemory) as error, memory.memory_told(lambda: "a step of this recipe", corpus):
+    with (
+        pytest.raises(NotEnoughMemory) as error,
+        memory.memory_errors_explained(lambda: "a step of this recipe", corpus),
+    ):
         torch.empty(2**50)
     assert str(error.value) == (
         "a step of this recipe: there is not enough memory (4,194,304 GiB asked for at once); the longest training "
@@ -87,7 +90,7 @@ def test_a_step_without_memory_ends_the_run_with_one_message(tmp_path, monkeypat
 
 
 def test_another_error_of_torch_is_not_taken_for_want_of_memory():
-    with pytest.raises(RuntimeError, match="shapes"), memory.memory_told(lambda: "here", None):
+    with pytest.raises(RuntimeError, match="shapes"), memory.memory_errors_explained(lambda: "here", None):
         raise RuntimeError("shapes cannot be multiplied")
 
 

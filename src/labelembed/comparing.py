@@ -140,7 +140,7 @@ def make_students(
     """Adds students to a comparison; see `distill`. Returns it, and why runs failed, by their name."""
     from labelembed.runs.comparison import make_runs
     from labelembed.runs.distillation import plan_of_students, teachers_of, write_predictions
-    from labelembed.runs.machines import read_shown, refuse_jobs_on_cluster, say
+    from labelembed.runs.machines import read_with_progress, refuse_jobs_on_cluster, say
     from labelembed.runs.progress_text import duration
     from labelembed.runs.run_lock import locked
 
@@ -155,7 +155,9 @@ def make_students(
                 f"teachers: {count} runs of {teachers.variant}, trained in {duration(teachers.seconds)} together; "
                 f"{left} students will take about {duration(teachers.seconds / count * left)} of training"
             )
-            warning = write_predictions(folder, teachers, student, read_shown(student, quiet=how.get("quiet", False)))
+            warning = write_predictions(
+                folder, teachers, student, read_with_progress(student, quiet=how.get("quiet", False))
+            )
             if warning is not None:
                 say(f"warning: {warning}")
         failed, made = make_runs(plan, student, folder, track=track, **how)

@@ -89,7 +89,7 @@ def check(
     from labelembed.recipes.choosing import choose_recipe
     from labelembed.runs.build import build_data
     from labelembed.runs.comparison_plan import plan_comparison
-    from labelembed.runs.display import reading_shown
+    from labelembed.runs.display import reading_progress
     from labelembed.runs.estimate import estimate_run
     from labelembed.runs.expected_gain import expected_gain, expected_gain_text
     from labelembed.runs.machines import default_jobs
@@ -99,7 +99,7 @@ def check(
 
     chosen, name = choose_recipe(recipe, settings=settings or [], data=data, say=say)
     plan = plan_comparison(chosen, name, Path("comparisons") / f".check-{name}")
-    with reading_shown(chosen.data["name"], quiet=as_json) as reading:
+    with reading_progress(chosen.data["name"], quiet=as_json) as reading:
         found = build_data(chosen, progress=reading)
     network = network_for(chosen, found, to_try=True)
     notes = list(found.notes)

@@ -80,7 +80,7 @@ def _train(
     """Trains into a folder whose lock the caller has, unless its run has finished."""
     from labelembed.errors import RunFolderError
     from labelembed.runs.build import build_data
-    from labelembed.runs.display import reading_shown
+    from labelembed.runs.display import reading_progress
     from labelembed.runs.recipe_diff import refuse_other_recipe
     from labelembed.runs.run_setup import start_over
     from labelembed.runs.training_network import network_for
@@ -91,7 +91,7 @@ def _train(
     folder, rows = RunFolder(out), None
     if overwrite and (out / "recipe.yaml").exists():
         # what is there goes only when what is to take its place can begin
-        with reading_shown(chosen.data["name"], quiet=quiet) as reading:
+        with reading_progress(chosen.data["name"], quiet=quiet) as reading:
             rows = build_data(chosen, progress=reading)
         network_for(chosen, rows, to_try=True)
         with one_for_all(device=device) as first:

@@ -48,7 +48,7 @@ def translate(
     """Translate the lines of a text with a finished run; Ctrl-C keeps what is done."""
     from labelembed.data.corpus.lines import line_blocks
     from labelembed.errors import InterruptedTraining, LabelEmbedError
-    from labelembed.runs.display import counting_shown
+    from labelembed.runs.display import counting_progress
     from labelembed.runs.saved_translator import SavedTranslator
     from labelembed.training.signals import Stopped
 
@@ -56,14 +56,14 @@ def translate(
     saved.network.to(torch_device(device))
     decoding = _decoding(saved, settings or [], n_best=n_best)
     lines = sys.stdin if file == "-" else (line for block in line_blocks(Path(file)) for line in block)
-    done, strangers = 0, 0
+    done, unknown_lines = 0, 0
     try:
-        with written(out) as target, counting_shown("translated {:,} lines", quiet=quiet) as show:
+        with written(out) as target, counting_progress("translated {:,} lines", quiet=quiet) as show:
             texts = (text.rstrip("\r\n") for text in lines)
             for number, line in enumerate(saved.translate(texts, decoding, n_best=n_best)):
                 _write(target, number, line, n_best=n_best, as_json=as_json)
                 done += 1
-                strangers += bool(line.translations) and not line.known
+                unknown_lines += bool(line.translations) and not line.known
                 show(done)
     except ValueError as error:
         raise LabelEmbedError(f"after {done:,} lines: {error}") from error
@@ -75,8 +75,8 @@ def translate(
         raise LabelEmbedError(f"{'standard input' if file == '-' else file}: holds no line")
     if out is not None:
         typer.echo(f"{out}: {done:,} lines written")
-    if strangers:
-        typer.echo(f"note: {strangers:,} of {done:,} lines have no word that the run knows", err=True)
+    if unknown_lines:
+        typer.echo(f"note: {unknown_lines:,} of {done:,} lines have no word that the run knows", err=True)
 
 
 def _decoding(saved: SavedTranslator, settings: Sequence[str], *, n_best: int) -> Decoding:

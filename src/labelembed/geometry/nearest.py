@@ -31,7 +31,7 @@ def nearest_labels(
         table: [C, D] vectors, or [C, C] the logits of soft targets.
         asked: [n] indices of labels.
         k: How many others; at most C - 1 are there.
-        kind: How likeness is scored: minus the distance, the cosine, or the probability in the asked label's soft
+        kind: How similarity is scored: minus the distance, the cosine, or the probability in the asked label's soft
             target.
         coarse: Vectors in float32 and distances by products of matrices: several times as fast for tens of thousands
             of vectors, right to about six digits of the largest score.

@@ -156,7 +156,7 @@ class _Pass:
 
     def _teach(
         self, names: Tensor, places: Tensor, e: Tensor, soft: Tensor, z2: Tensor, hits: Tensor, scale: Tensor,
-        taught: Tensor, work: Tensor,
+        soft_sums: Tensor, work: Tensor,
     ) -> None:  # fmt: skip
         """Eq. 10 and 11 for a block: CE(softmax(z2 / tau), e) = logsumexp(e) - softmax(z2 / tau) . e."""
         if z2.device.type == "cpu":
@@ -165,12 +165,12 @@ class _Pass:
         else:
             z2, scale = work[: len(z2)].copy_(z2), scale * hits
         softened = torch.softmax(z2.mul_(1 / self.settings.temperature), dim=1, out=z2).mul_(scale[:, None])
-        taught = taught[: len(names)].zero_().index_add_(0, places, softened)
+        soft_sums = soft_sums[: len(names)].zero_().index_add_(0, places, softened)
         mass = scale.new_zeros(len(names)).index_add_(0, places, scale)
         self.right += mass.sum()
-        self.sums["embedding"] += mass @ _logsumexp(e.amax(dim=1), soft) - torch.dot(taught.view(-1), e.view(-1))
+        self.sums["embedding"] += mass @ _logsumexp(e.amax(dim=1), soft) - torch.dot(soft_sums.view(-1), e.view(-1))
         assert self.table is not None
-        self.table.fold(names, taught.neg_().addcmul_(soft, mass[:, None]), e)
+        self.table.fold(names, soft_sums.neg_().addcmul_(soft, mass[:, None]), e)
 
     def _output(
         self, z: Tensor, true: Tensor, scale: Tensor, soft: Tensor | None, places: Tensor, work: list[Tensor]

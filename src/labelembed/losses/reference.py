@@ -55,7 +55,7 @@ def hinge(log_p_true: Tensor, limit: float) -> Tensor:
     return F.relu(log_p_true.exp() - limit)
 
 
-def taught_cross_entropy(z: Tensor, log_e: Tensor, temperature: float) -> Tensor:
+def embedding_cross_entropy(z: Tensor, log_e: Tensor, temperature: float) -> Tensor:
     """Returns CE(softmax(sg(z) / temperature), e) [n] of log softmax(e) [n, C] (eq. 10 and 11)."""
     softened = F.softmax(full_precision(z.detach()) / temperature, dim=-1)
     return -(softened * log_e).sum(dim=-1)

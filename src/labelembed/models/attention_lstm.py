@@ -115,8 +115,8 @@ class AttentionLSTM(EncoderDecoder):
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor]:
         """Returns the hidden states [N, hidden_size] after `tokens` [N], the next state and the attention [N, S]."""
-        hidden, weights, carried = self._written(tokens[:, None], state)
-        return hidden[:, 0], replace(state, carried=carried), weights[:, 0]
+        hidden, weights, cache = self._written(tokens[:, None], state)
+        return hidden[:, 0], replace(state, cache=cache), weights[:, 0]
 
     def _bridge(self, last: Tensor) -> Tensor:
         """Returns [layers, B, width] from the encoder's last states, [layers * directions, B, width / directions]."""
@@ -126,8 +126,8 @@ class AttentionLSTM(EncoderDecoder):
         return torch.cat([by_layer[:, 0], by_layer[:, 1]], dim=-1)
 
     def _written(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Returns the hidden states [N, T, width] after tokens [N, T], the attention [N, T, S], and what is carried."""
-        hidden, cell = (part.transpose(0, 1).contiguous() for part in state.carried)
+        """Returns the hidden states [N, T, width] after tokens [N, T], the attention [N, T, S], and the cache."""
+        hidden, cell = (part.transpose(0, 1).contiguous() for part in state.cache)
         written, last = self.decoder(self.dropout(self.target_embedding(tokens)), (hidden, cell))
         contexts = state.source
         scores = self.query(written) @ contexts.transpose(1, 2).to(written.dtype)

@@ -21,27 +21,27 @@ class DecoderState:
         source: What each hypothesis reads of its source, [N, S, ...].
         real: Which positions of it are no padding, bool [N, S].
         sentence: The sentence of each hypothesis, [N], by its place in the batch that was encoded.
-        carried: What the decoder hands on from step to step, each [N, ...].
+        cache: What the decoder hands on from step to step, each [N, ...].
     """
 
     source: Tensor
     real: Tensor
     sentence: Tensor
-    carried: tuple[Tensor, ...]
+    cache: tuple[Tensor, ...]
 
     @classmethod
-    def of_batch(cls, source: Tensor, real: Tensor, carried: tuple[Tensor, ...]) -> DecoderState:
+    def of_batch(cls, source: Tensor, real: Tensor, cache: tuple[Tensor, ...]) -> DecoderState:
         """Returns the state of a batch just encoded, one hypothesis a sentence."""
-        return cls(source, real, torch.arange(len(source), device=source.device), carried)
+        return cls(source, real, torch.arange(len(source), device=source.device), cache)
 
     def select(self, index: Tensor) -> DecoderState:
         """Returns the state of the hypotheses `index` [M] in this order; they may be repeated or left out."""
         sentence = self.sentence.index_select(0, index)
-        carried = tuple(part.index_select(0, index) for part in self.carried)
+        cache = tuple(part.index_select(0, index) for part in self.cache)
         # In most steps of a search hypotheses only change places with others of their sentence: nothing to copy.
         if torch.equal(sentence, self.sentence):
-            return replace(self, carried=carried)
-        return DecoderState(self.source.index_select(0, index), self.real.index_select(0, index), sentence, carried)
+            return replace(self, cache=cache)
+        return DecoderState(self.source.index_select(0, index), self.real.index_select(0, index), sentence, cache)
 
 
 class EncoderDecoder(nn.Module, ABC):

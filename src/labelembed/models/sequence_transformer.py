@@ -128,11 +128,11 @@ class TransformerSeq2Seq(EncoderDecoder):
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor]:
         """Returns the hidden states [N, hidden_size] after `tokens` [N], the next state and the attention [N, S]."""
-        length = state.carried[0].shape[1]
+        length = state.cache[0].shape[1]
         hidden = self._embedded(self.target_embedding, tokens[:, None], "target", first=length)
         written = []
         sources = state.source.unbind(2)
-        for layer, before, source in zip(self._decoder_layers(), state.carried, sources, strict=True):
+        for layer, before, source in zip(self._decoder_layers(), state.cache, sources, strict=True):
             normed = layer.norm1(hidden)
             written.append(torch.cat([before, _keys_and_values(layer.self_attn, normed).to(before.dtype)], dim=1))
             hidden = hidden + layer.dropout1(_attended(layer.self_attn, normed, written[-1])[0])
@@ -141,7 +141,7 @@ class TransformerSeq2Seq(EncoderDecoder):
             inside = layer.dropout(layer.activation(layer.linear1(layer.norm3(hidden))))
             hidden = hidden + layer.dropout3(layer.linear2(inside))
         last: Tensor = self.norm(hidden)[:, 0]
-        return last, replace(state, carried=tuple(written)), attention
+        return last, replace(state, cache=tuple(written)), attention
 
     def _read(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """Returns what the encoder makes of the source [B, S, width], and which positions are real [B, S]."""

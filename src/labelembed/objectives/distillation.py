@@ -153,8 +153,8 @@ class Distillation(Objective):
     def _divergence(self, places: Tensor, log_p: Tensor) -> Tensor:
         """Returns KL(teacher || student) [n] of softened outputs, for log p [n, C] of the student."""
         if self.teacher_table is not None:
-            taught = self.teacher_table.at(places, dtype=log_p.dtype)
-            return soft_cross_entropy(taught, log_p) - entropy(taught, self.num_labels)
+            targets = self.teacher_table.at(places, dtype=log_p.dtype)
+            return soft_cross_entropy(targets, log_p) - entropy(targets, self.num_labels)
         assert self.teacher_logits is not None  # _places has seen to it
         log_taught = log_softmax(self.teacher_logits[places].to(log_p.dtype) / self.tau)
         return (log_taught.exp() * (log_taught - log_p)).sum(dim=-1)

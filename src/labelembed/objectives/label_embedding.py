@@ -193,7 +193,7 @@ class LabelEmbedding(Objective):
         """
         objective = super().from_linear(layer, **arguments)
         if objective.auxiliary is not None:
-            # It learns even where the layer is frozen: E is taught by what o2 gets right.
+            # It learns even where the layer is frozen: E learns from what o2 gets right.
             objective.auxiliary = copy.deepcopy(objective.output).requires_grad_(True)
         return objective
 
@@ -233,8 +233,8 @@ class LabelEmbedding(Objective):
             total = total + auxiliary + hinge
         if self.learns_embedding:
             right = z2.argmax(dim=-1) == y
-            taught = losses.taught_cross_entropy(z2, log_e, self.tau)  # eq. 10, 11
-            embedding = self._mean_over_right(taught, right, examples)
+            entropies = losses.embedding_cross_entropy(z2, log_e, self.tau)  # eq. 10, 11
+            embedding = self._mean_over_right(entropies, right, examples)
             total = total + embedding  # eq. 14; without o2 and E's own term eq. 17
         return LabelEmbeddingTerms(total, output, target, auxiliary, hinge, embedding, uniform)
 

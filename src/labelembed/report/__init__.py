@@ -11,7 +11,7 @@ from labelembed.report.page import write_comparison, write_report
 from labelembed.report.table import Row, comparison_rows
 from labelembed.report.table_files import runs_as_cells, variants_as_cells, write_csv, write_runs_csv
 from labelembed.report.table_texts import print_comparison, rich_table
-from labelembed.report.tuning_shown import tuning_lines, tuning_rows
+from labelembed.report.tuning import tuning_lines, tuning_rows
 from labelembed.report.verdict import verdict
 
 __all__ = [

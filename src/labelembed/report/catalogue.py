@@ -15,7 +15,7 @@ from labelembed.geometry.clustering import LinkageMethod
 from labelembed.report.comparison import Comparison, VariantRuns
 from labelembed.report.curves import curve_metrics, curve_sketch
 from labelembed.report.drawing import Sketch
-from labelembed.report.errors_seen import confusion_table, seen_errors
+from labelembed.report.error_analysis import confusion_table, error_analysis
 from labelembed.report.forest import forest_sketch
 from labelembed.report.gathering import chosen_variant, load_several
 from labelembed.report.label_figures import dendrogram, groups_for, label_map, map_stress
@@ -23,7 +23,7 @@ from labelembed.report.label_matrix import Panel, label_matrix
 from labelembed.report.label_section import label_figures
 from labelembed.report.ranking import best_method
 from labelembed.report.reliability import reliability_figure
-from labelembed.report.sentences_seen import seen_sentences
+from labelembed.report.sentences import sentence_section
 from labelembed.report.similarities import label_similarities
 from labelembed.report.table import comparison_rows
 from labelembed.report.writing import write_text
@@ -81,7 +81,7 @@ def draw_figure(
         narrow = width is not None and width < 6
         sketch = forest_sketch(comparison, comparison_rows(comparison), narrow=narrow)
     elif name == "reliability":
-        errors = {one.name: found for one in comparison.variants if (found := seen_errors(one)) is not None}
+        errors = {one.name: found for one in comparison.variants if (found := error_analysis(one)) is not None}
         sketch = reliability_figure(comparison, errors)
     else:
         best = best_method(comparison) if variant is None else chosen_variant(comparison, variant, "--variant")
@@ -108,14 +108,14 @@ def _curves(comparison: Comparison, metric: str | None, *, log: bool) -> Sketch 
 
 def _of_one(variant: VariantRuns, comparison: Comparison, name: str, *, groups: str | Path | None) -> Sketch | None:
     if name == "attention":
-        seen = seen_sentences(comparison, variant)
+        seen = sentence_section(comparison, variant)
         return next(iter(seen["maps"]), None) if seen is not None else None
     similarities = label_similarities(variant)
     if similarities is None or not similarities.names:
         why = "" if similarities is None else f": {next(iter(similarities.left_out.values()))}"
         raise RunFolderError(f"{variant.name}: its runs left no label geometry that can be read{why}")
     if name == "confusion":
-        errors = seen_errors(variant)
+        errors = error_analysis(variant)
         counts = confusion_table(errors, similarities) if errors is not None else None
         if errors is None or counts is None or not counts.any():
             return None

@@ -124,7 +124,7 @@ class Comparison:
         seeds: The seeds of the comparison.
         published: What papers report for the recipe: mappings with `objective`, `metric`, `value` and `source`.
         left_out: Folders that were given with others and cannot be shown, and why.
-        tuning: How the variants' arguments were found, see `tuning_shown`; None where nothing was tuned.
+        tuning: How the variants' arguments were found, see `tuning`; None where nothing was tuned.
     """
 
     path: Path

@@ -12,7 +12,7 @@ import numpy as np
 from labelembed.geometry import label_plane
 from labelembed.report.comparison import VariantRuns
 from labelembed.report.drawing import Sketch
-from labelembed.report.errors_seen import SeenErrors, confusion_table
+from labelembed.report.error_analysis import ErrorAnalysis, confusion_table
 from labelembed.report.formatting import counted, number, packed, packed_json, shortened
 from labelembed.report.label_figures import MOST_LABEL_NAMES, LabelGroups, dendrogram, groups_for, label_map, map_stress
 from labelembed.report.label_matrix import MOST_BESIDE, Panel, label_matrix
@@ -34,7 +34,7 @@ _UNITS = {
 
 def label_section(
     learned: Sequence[tuple[VariantRuns, LabelSimilarities]],
-    errors: SeenErrors | None = None,
+    errors: ErrorAnalysis | None = None,
     groups: str | Path | None = None,
 ) -> dict[str, Any] | None:
     """Returns what the page says of labels; None where no variant left any.
@@ -78,7 +78,7 @@ def label_section(
 def label_figures(
     learned: Sequence[tuple[VariantRuns, LabelSimilarities]],
     groups: LabelGroups | None,
-    errors: SeenErrors | None = None,
+    errors: ErrorAnalysis | None = None,
     *,
     key: str,
     any_stress: bool = False,
@@ -147,7 +147,7 @@ def _nearest(variant: VariantRuns, found: LabelSimilarities, is_first: bool) -> 
     kind, lines = "lift" if small else found.kind, []
     for label, (places, scores) in enumerate(zip(near.places.tolist(), near.scores.tolist(), strict=True)):
         others = [
-            (other, shortened(found.names[other], _NAME_LENGTH), likeness_text(score, kind), score)
+            (other, shortened(found.names[other], _NAME_LENGTH), similarity_text(score, kind), score)
             for other, score in zip(places, scores, strict=True)
         ]
         name = found.names[label]
@@ -181,7 +181,7 @@ def _left_out(variant: VariantRuns, found: LabelSimilarities) -> list[str]:
     return [f"Left out, {variant.name}, seed {seed}: {why}" for seed, why in found.left_out.items()]
 
 
-def likeness_text(value: float, kind: str) -> str:
+def similarity_text(value: float, kind: str) -> str:
     """Returns how similar two labels are: a lift, a share in per cent, a distance, or a cosine."""
     if kind == "lift":
         return f"{value:.2f}\u00d7"

@@ -23,7 +23,7 @@ from labelembed.report.formatting import NOTHING, counted, number, shortened
 from labelembed.report.run_checks import number_in
 from labelembed.report.table import RESULT_METRICS, comparison_rows
 from labelembed.report.table_texts import markdown_text
-from labelembed.report.tuning_shown import tuning_rows
+from labelembed.report.tuning import tuning_rows
 from labelembed.report.verdict import verdict
 from labelembed.report.writing import write_text
 from labelembed.training.run_folder import RunFolder

@@ -14,7 +14,7 @@ from labelembed.report.columns import COST_METRICS
 from labelembed.report.comparison import Comparison, VariantRuns, load_comparison
 from labelembed.report.curves import curve_data, curve_metrics, curve_sketch
 from labelembed.report.drawing import series_number
-from labelembed.report.errors_seen import error_section, seen_errors
+from labelembed.report.error_analysis import error_analysis, error_section
 from labelembed.report.forest import forest_sketch
 from labelembed.report.formatting import breakable, counted, packed_json, script_json, typeset, unbroken
 from labelembed.report.gathering import load_several
@@ -23,7 +23,7 @@ from labelembed.report.notes import failure_notes, reading_notes
 from labelembed.report.ranking import best_method, by_weight, series_positions
 from labelembed.report.reliability import reliability_figure
 from labelembed.report.reproduction import describe_reproduction
-from labelembed.report.sentences_seen import seen_sentences
+from labelembed.report.sentences import sentence_section
 from labelembed.report.similarities import label_similarities
 from labelembed.report.table import Row, comparison_rows
 from labelembed.report.table_files import write_csv, write_runs_csv
@@ -130,12 +130,12 @@ def _content(comparison: Comparison, groups: str | Path | None) -> dict[str, Any
     """Returns what the templates show."""
     rows = comparison_rows(comparison)
     method, order = best_method(comparison), by_weight(comparison)
-    errors = {one.name: found for one in comparison.variants if (found := seen_errors(one)) is not None}
+    errors = {one.name: found for one in comparison.variants if (found := error_analysis(one)) is not None}
     similarities = {one.name: alike for one in order[:_MOST_VARIANTS] if (alike := label_similarities(one))}
     learned = [(one, similarities[one.name]) for one in order if one.name in similarities]
     labels = label_section(learned, errors.get(learned[0][0].name) if learned else None, groups)
     metrics = curve_metrics(comparison)
-    sentences = seen_sentences(comparison, method) if method is not None else None
+    sentences = sentence_section(comparison, method) if method is not None else None
     forest = forest_sketch(comparison, rows)
     narrow = forest_sketch(comparison, rows, narrow=True)
     reliability = reliability_figure(comparison, errors)

@@ -9,7 +9,7 @@ import numpy as np
 
 from labelembed.report.comparison import Comparison
 from labelembed.report.drawing import INK, Sketch, add_legend, line_style, series_colour
-from labelembed.report.errors_seen import Reliability, SeenErrors
+from labelembed.report.error_analysis import ErrorAnalysis, Reliability
 from labelembed.report.formatting import number, wrapped
 from labelembed.report.ranking import by_weight, series_positions
 
@@ -23,7 +23,7 @@ _MOST_LINES = 7
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-def reliability_figure(comparison: Comparison, errors: Mapping[str, SeenErrors]) -> Sketch | None:
+def reliability_figure(comparison: Comparison, errors: Mapping[str, ErrorAnalysis]) -> Sketch | None:
     """Returns accuracy against confidence, before any temperature and with it; None without errors.
 
     Args:

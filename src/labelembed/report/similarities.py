@@ -41,14 +41,14 @@ class LabelSimilarities:
 
     Attributes:
         names: All labels.
-        kind: What a likeness is: the share of a label's soft target that another gets, minus a distance, or a cosine.
+        kind: What a similarity is: the share of a label's soft target that another gets, minus a distance, or a cosine.
         runs: How many runs the mean is over; 0 when none can be read.
-        likeness: ``[L, L]`` of the first `DRAWN_LABELS`: row y how alike each other label is to y. Larger is more.
+        similarity: ``[L, L]`` of the first `DRAWN_LABELS`: row y how alike each other label is to y. Larger is more.
         own_share: How much of its soft target a label keeps for itself, the mean over all labels; nan for vectors.
         distances: ``[L, L]``, symmetric.
         joined: Their tree by average linkage, `[L - 1, 4]`; empty for a single label.
         skipped: How many special tokens stand before the first label: of a vocabulary they are no labels to look at.
-        agreement: Spearman's rank correlation of the likeness of all pairs between two seeds, the mean over pairs of
+        agreement: Spearman's rank correlation of the similarity of all pairs between two seeds, the mean over pairs of
             seeds; nan for one run.
         nearest_in: [L], in how many runs the label that is nearest by the mean is the nearest.
         geometries: Of each run, by seed; with more than `DRAWN_LABELS` labels that of the first run alone.
@@ -58,7 +58,7 @@ class LabelSimilarities:
     names: tuple[str, ...]
     kind: Kind
     runs: int
-    likeness: NDArray[np.float64]
+    similarity: NDArray[np.float64]
     own_share: float
     distances: NDArray[np.float64]
     joined: NDArray[np.float64]
@@ -71,12 +71,12 @@ class LabelSimilarities:
     @property
     def drawn(self) -> tuple[str, ...]:
         """The labels that the figures are of."""
-        return self.names[: len(self.likeness)]
+        return self.names[: len(self.similarity)]
 
     @property
     def order(self) -> list[int]:
         """Their numbers in the order of the tree."""
-        return leaf_order(self.joined) if len(self.joined) else list(range(len(self.likeness)))
+        return leaf_order(self.joined) if len(self.joined) else list(range(len(self.similarity)))
 
     @property
     def lift(self) -> NDArray[np.float64]:
@@ -85,7 +85,7 @@ class LabelSimilarities:
         Of soft targets the share that a label gets, over a uniform share of all that y gives away; of vectors the mean
         distance from y over the distance.
         """
-        table = self.likeness.copy() if self.kind == "share" else self.distances.copy()
+        table = self.similarity.copy() if self.kind == "share" else self.distances.copy()
         given_away = 1.0 - np.diagonal(table)[:, None]
         np.fill_diagonal(table, np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -101,9 +101,9 @@ class LabelSimilarities:
             labels: Of the first so many labels; None: of all.
         """
         count = len(self.names) if labels is None else labels
-        if len(self.names) > len(self.likeness):
+        if len(self.names) > len(self.similarity):
             return self._neighbours_of_first_run(count, k)
-        table = self.likeness.copy()
+        table = self.similarity.copy()
         np.fill_diagonal(table, -np.inf)
         places = np.argsort(-table, axis=1, kind="stable")[:count, : min(k, len(table) - 1)]
         return Neighbours(places, np.take_along_axis(self.lift[:count], places, axis=1))
@@ -118,7 +118,7 @@ class LabelSimilarities:
 
 
 def label_similarities(variant: VariantRuns) -> LabelSimilarities | None:
-    """Returns the mean likeness of labels over a variant's runs, or None where the runs left none.
+    """Returns the mean similarity of labels over a variant's runs, or None where the runs left none.
 
     Of more than `DRAWN_LABELS` labels the first run alone is read: the files of tens of thousands are large.
     """
@@ -143,40 +143,40 @@ def label_similarities(variant: VariantRuns) -> LabelSimilarities | None:
         none = np.zeros((0, 0))
         return LabelSimilarities((), "share", 0, none, 0.0, none, none, left_out=left_out) if left_out else None
     first = next(iter(geometries.values()))
-    each = [_likeness(geometry) for geometry in geometries.values()]
-    likeness, kind = np.mean(each, axis=0), _kind(first)
+    each = [_similarity(geometry) for geometry in geometries.values()]
+    similarity, kind = np.mean(each, axis=0), _kind(first)
     distances = _distances([_drawn(geometry) for geometry in geometries.values()])
     return LabelSimilarities(
         first.names,
         kind,
         len(geometries),
-        likeness,
-        float(np.mean(np.diagonal(likeness))) if kind == "share" else float("nan"),
+        similarity,
+        float(np.mean(np.diagonal(similarity))) if kind == "share" else float("nan"),
         distances,
         _joined(distances),
         skipped=skipped,
         agreement=_agreement(each),
-        nearest_in=np.sum([_nearest(one) == _nearest(likeness) for one in each], axis=0),
+        nearest_in=np.sum([_nearest(one) == _nearest(similarity) for one in each], axis=0),
         geometries=geometries,
         left_out=left_out,
     )
 
 
 def _agreement(each: list[NDArray[np.float64]]) -> float:
-    """Returns Spearman's rank correlation of the likeness of all pairs, the mean over pairs of runs."""
+    """Returns Spearman's rank correlation of the similarity of all pairs, the mean over pairs of runs."""
     from scipy.stats import rankdata
 
     if len(each) < 2 or len(each[0]) < 3:
         return float("nan")
-    ranks = np.array([rankdata(likeness[~np.eye(len(likeness), dtype=bool)]) for likeness in each])
+    ranks = np.array([rankdata(similarity[~np.eye(len(similarity), dtype=bool)]) for similarity in each])
     if not np.ptp(ranks, axis=1).all():
         return float("nan")
     return float(np.corrcoef(ranks)[np.triu_indices(len(each), 1)].mean())
 
 
-def _nearest(likeness: NDArray[np.float64]) -> NDArray[np.int64]:
+def _nearest(similarity: NDArray[np.float64]) -> NDArray[np.int64]:
     """Returns the number of the label nearest to each [L]."""
-    others = np.where(np.eye(len(likeness), dtype=bool), -np.inf, likeness)
+    others = np.where(np.eye(len(similarity), dtype=bool), -np.inf, similarity)
     return np.asarray(others.argmax(axis=1))
 
 
@@ -202,7 +202,7 @@ def _drawn(geometry: LabelGeometry) -> LabelGeometry:
     return geometry if len(geometry) <= DRAWN_LABELS else geometry.select(geometry.names[:DRAWN_LABELS])
 
 
-def _likeness(geometry: LabelGeometry) -> NDArray[np.float64]:
+def _similarity(geometry: LabelGeometry) -> NDArray[np.float64]:
     if geometry.similarities is not None:
         # By numpy: torch wakes all its threads, which for ten labels takes far longer than the work.
         logits = geometry.similarities[:DRAWN_LABELS].numpy().astype(np.float64)

@@ -13,7 +13,7 @@ from labelembed.report.comparison import Comparison
 from labelembed.report.formatting import NOTHING, detectable_text, interval_text, number, p_text
 from labelembed.report.run_checks import number_in
 from labelembed.report.table import Row
-from labelembed.report.tuning_shown import tuning_rows
+from labelembed.report.tuning import tuning_rows
 
 # The columns that are shown at once; all others are folded.
 _FIRST = ("top5_error", "top2_error", "nll", "calibrated_nll", "calibration_error")

@@ -10,11 +10,11 @@ from typing import Literal, NamedTuple
 
 from labelembed.metrics import PairedComparison
 from labelembed.report.comparison import SPLITS, Comparison, VariantRuns
-from labelembed.report.errors_seen import most_frequent_label
+from labelembed.report.error_analysis import most_frequent_label
 from labelembed.report.formatting import counted, listed, number, p_text, points
 from labelembed.report.ranking import ONE_HOT, SMOOTHING, method_candidates, ranked
 from labelembed.report.table import Row, compare_variants, comparison_rows, smallest_corrected_p
-from labelembed.report.tuning_shown import tuning_rows, tuning_statement
+from labelembed.report.tuning import tuning_rows, tuning_statement
 
 Answer = Literal["Use it", "Do not use it", "Cannot tell yet", ""]
 _LEVEL = 0.05

@@ -15,7 +15,7 @@ from labelembed.runs.comparison_plan import ComparisonPlan, half_done, run_name
 from labelembed.runs.display import ComparisonDisplay
 from labelembed.runs.fork_server import start_fork_server
 from labelembed.runs.jobs import Event
-from labelembed.runs.machines import cluster_at, default_jobs, made_by, read_shown, say
+from labelembed.runs.machines import cluster_at, default_jobs, events_of, read_with_progress, say
 from labelembed.runs.run import job_for, refuse_other_data, run_job
 from labelembed.runs.training_network import network_for
 from labelembed.training.batches import TrainingData
@@ -75,7 +75,7 @@ def make_runs(
         if cluster is None:
             start_fork_server()  # it imports while this process reads the data
         # An error is said once, here, before anything is written; the processes of the runs read the data themselves.
-        try_networks(plan, read_shown(recipe, quiet=quiet), out)
+        try_networks(plan, read_with_progress(recipe, quiet=quiet), out)
     if overwrite:
         remove_comparison(out)
     reused = len(plan.runs) - to_make
@@ -161,7 +161,7 @@ def run_comparison(
             write_json(out / DESCRIPTION_FILE, about)
 
     write()
-    with made_by(todo, run_job, jobs=jobs, cluster=cluster, device=device) as events:
+    with events_of(todo, run_job, jobs=jobs, cluster=cluster, device=device) as events:
         for event in events:
             observe(event)
             if event.kind == "failed":

@@ -167,7 +167,7 @@ class ReadingText:
 
 
 @contextmanager
-def reading_shown(kind: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+def reading_progress(kind: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Gives a callback that shows on standard error how far the reading of data is.
 
     Args:
@@ -185,8 +185,8 @@ def reading_shown(kind: str, *, quiet: bool = False) -> Iterator[Callable[[int, 
 
 
 @contextmanager
-def counting_shown(text: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Gives a callback that shows on standard error how many there are so far, as `reading_shown` does.
+def counting_progress(text: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """Gives a callback that shows on standard error how many there are so far, as `reading_progress` does.
 
     Args:
         text: With one place for the number: ``"translated {:,} lines"``.

@@ -18,7 +18,7 @@ from labelembed.data import LabelledData, TokenBudget
 from labelembed.objectives import Distillation
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_optimizer, build_schedule
-from labelembed.runs.memory import memory_told
+from labelembed.runs.memory import memory_errors_explained
 from labelembed.runs.teacher import uniform_table
 from labelembed.runs.training_network import network_for
 from labelembed.training.batches import AnyBatch, TrainingData, micro_batches
@@ -76,7 +76,7 @@ def estimate_run(recipe: Recipe, data: TrainingData) -> Estimate:
                 RunFolder(nowhere),
             )
             network.objective.start_epoch(0, trainer.epochs, trainer.batches)
-            with memory_told(lambda: "a step of this recipe", data):
+            with memory_errors_explained(lambda: "a step of this recipe", data):
                 with trainer.accelerator.autocast():
                     memory = step_bytes(trainer.network.train(), _largest_batch(data, trainer.batch_size, recipe))
                 step = _seconds_of_a_step(trainer)

@@ -18,7 +18,7 @@ from labelembed.recipes.references import whole_paths
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_data
 from labelembed.runs.cluster import Cluster, open_cluster
-from labelembed.runs.display import reading_shown
+from labelembed.runs.display import reading_progress
 from labelembed.runs.jobs import VISIBLE_GPUS, Event, Job, Run, run_jobs
 from labelembed.training.batches import TrainingData
 from labelembed.training.signals import Stopped
@@ -73,7 +73,7 @@ def cluster_at(address: str | None, out: Path, recipes: Sequence[Recipe]) -> Abs
     return open_cluster(address, folder=out, files=list(found), warn=say)
 
 
-def made_by(
+def events_of(
     todo: Sequence[Job], run: Run, *, jobs: int, cluster: Cluster | None, device: str | None
 ) -> AbstractContextManager[Iterator[Event]]:
     """Makes runs and gives what happens to them, as it happens.
@@ -95,9 +95,9 @@ def made_by(
     return contextlib.closing(cast("Generator[Event]", events))
 
 
-def read_shown(recipe: Recipe, *, quiet: bool) -> TrainingData:
+def read_with_progress(recipe: Recipe, *, quiet: bool) -> TrainingData:
     """Reads the data of a recipe with progress shown, and says what is to be known of them."""
-    with reading_shown(recipe.data["name"], quiet=quiet) as reading:
+    with reading_progress(recipe.data["name"], quiet=quiet) as reading:
         data = build_data(recipe, progress=reading)
     for note in data.notes:
         say(f"data: {note}")

@@ -31,7 +31,7 @@ def _way_out(data: TrainingData) -> str:
 
 
 @contextlib.contextmanager
-def memory_told(where: Callable[[], str], data: TrainingData) -> Iterator[None]:
+def memory_errors_explained(where: Callable[[], str], data: TrainingData) -> Iterator[None]:
     """Turns what is raised for want of memory into one message.
 
     Args:

@@ -21,7 +21,7 @@ from labelembed.recipes.loading import with_whole_paths
 from labelembed.recipes.schema import Recipe, parse_recipe
 from labelembed.runs.build import build_data, build_optimizer, build_reader, build_schedule
 from labelembed.runs.jobs import Job
-from labelembed.runs.memory import memory_told
+from labelembed.runs.memory import memory_errors_explained
 from labelembed.runs.recipe_diff import differences, record_change, refuse_change_behind, refuse_other_recipe
 from labelembed.runs.run_lock import locked
 from labelembed.runs.run_results import conclude, finish, note_failure
@@ -177,7 +177,7 @@ def _run(
             logged as trainer.observe,
             saving(folder.path),
             lost_processes_named(folder.path),
-            memory_told(lambda: _place(folder, trainer), data),
+            memory_errors_explained(lambda: _place(folder, trainer), data),
         ):
             result = trainer.run()
     except TrainingError as error:
@@ -189,7 +189,7 @@ def _run(
             raise
         # All were signalled, and another one had not begun to train.
         raise InterruptedTraining(str(lost), signal_number=trainer.signal.number) from lost
-    with memory_told(lambda: _place(folder, trainer), data):
+    with memory_errors_explained(lambda: _place(folder, trainer), data):
         result |= conclude(recipe, trainer, result)
     if writes:
         finish(folder, trainer, data, result)

@@ -19,7 +19,7 @@ from labelembed.runs.comparison_folder import remove_comparison
 from labelembed.runs.comparison_plan import ComparisonPlan, plan_runs
 from labelembed.runs.display import ComparisonDisplay
 from labelembed.runs.jobs import Event, Job
-from labelembed.runs.machines import cluster_at, default_jobs, made_by, read_shown, say
+from labelembed.runs.machines import cluster_at, default_jobs, events_of, read_with_progress, say
 from labelembed.runs.recipe_diff import flat_recipe, refuse_other_recipe
 from labelembed.runs.run import job_for
 from labelembed.runs.search_spaces import Space, described, draws_of, recipe_with
@@ -88,7 +88,7 @@ def run_tuning(
                 trials.propose(min(begin + ROUND, plan.trials), seed=plan.recipe.seed, first=draws_of(space, first))
                 todo += _jobs(plan, variant, trials, begin, device=device)
             pruned: set[str] = set()
-            with made_by(todo, run_trial, jobs=jobs, cluster=cluster, device=device) as at_work:
+            with events_of(todo, run_trial, jobs=jobs, cluster=cluster, device=device) as at_work:
                 for event in at_work:
                     observe(event)
                     folder = event.job.payload["folder"]
@@ -260,7 +260,7 @@ def make_tuning(
     """
     for name in plan.left_out:
         say(f"note: {name} is left out: it differs from another only in what is tuned")
-    data = read_shown(plan.recipe, quiet=quiet)
+    data = read_with_progress(plan.recipe, quiet=quiet)
     firsts = [plan.recipe_of(variant, {}, plan.seeds[0]) for variant, _ in plan.tuned]
     for recipe in firsts:
         network_for(recipe, data, to_try=True)  # an error is said once, here, before anything is written

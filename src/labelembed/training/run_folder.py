@@ -131,10 +131,10 @@ class RunFolder:
         if not isinstance(recipe, dict):
             raise RunFolderError(f"{self._recipe}: damaged, holds no recipe")
         packages = self.environment().get("packages")
-        made_by = str(packages.get("labelembed")) if isinstance(packages, dict) else ""
-        if made_by.startswith("0.1."):
+        events_of = str(packages.get("labelembed")) if isinstance(packages, dict) else ""
+        if events_of.startswith("0.1."):
             raise RunFolderError(
-                f"{self.path}: made by labelembed {made_by}, whose runs this version does not read; "
+                f"{self.path}: made by labelembed {events_of}, whose runs this version does not read; "
                 "use that version, or train again"
             )
         return recipe

@@ -14,7 +14,7 @@ from labelembed.data.corpus.text_corpus import MANIFEST, read_manifest_of
 from labelembed.errors import DataError
 
 
-def stands_already(out: Path, made_from: Mapping[str, Any], *, overwrite: bool) -> bool:
+def corpus_exists(out: Path, made_from: Mapping[str, Any], *, overwrite: bool) -> bool:
     """Returns whether `out` is the corpus asked for; refuses a folder that must not be replaced.
 
     Args:
@@ -54,7 +54,7 @@ def stands_already(out: Path, made_from: Mapping[str, Any], *, overwrite: bool) 
 
 
 @contextlib.contextmanager
-def folder_being_made(out: Path) -> Iterator[Path]:
+def new_folder(out: Path) -> Iterator[Path]:
     """Gives a folder beside `out` that takes its place at the end, and goes where anything fails, Ctrl-C included."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from labelembed.data.cache import file_digest
 from labelembed.data.checks import require_file
 from labelembed.data.corpus.counting import TokenCounter, token_counter
-from labelembed.data.corpus.output_folder import folder_being_made, stands_already
+from labelembed.data.corpus.output_folder import corpus_exists, new_folder
 from labelembed.data.corpus.pair_files import ACCEPTED, PairFiles
 from labelembed.data.corpus.sentences import SentenceWriter
 from labelembed.data.corpus.settings import CorpusSettings
@@ -82,15 +82,17 @@ def preprocess(
         "settings": asdict(settings),
         "inputs": {name: _inputs(files) for name, files in pairs.items()},
     }
-    if stands_already(out, made_from, overwrite=overwrite):
+    if corpus_exists(out, made_from, overwrite=overwrite):
         return read_corpus(out)
-    with _collector_at_rest(), folder_being_made(out) as folder:
+    with _collector_at_rest(), new_folder(out) as folder:
         bytes_of = {name: sum(file.stat().st_size for file in files.files) for name, files in pairs.items()}
-        told = _Told(progress, bytes_of["train"] + sum(bytes_of.values()))
-        tokenizers = _tokenizers(train, settings, told)
+        bytes_done = _ByteProgress(progress, bytes_of["train"] + sum(bytes_of.values()))
+        tokenizers = _tokenizers(train, settings, bytes_done)
         for side, tokenizer in zip(SIDES, tokenizers, strict=True):
             tokenizer.save(folder, side)
-        counts = {name: _write_split(folder, name, files, tokenizers, settings, told) for name, files in pairs.items()}
+        counts = {
+            name: _write_split(folder, name, files, tokenizers, settings, bytes_done) for name, files in pairs.items()
+        }
         written = files_of(folder)
         manifest = {
             "format": FORMAT,
@@ -108,7 +110,7 @@ def preprocess(
     return read_corpus(out)
 
 
-class _Told:
+class _ByteProgress:
     """Adds up the bytes of all files and passes."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
@@ -134,14 +136,16 @@ class _KeptPairs:
         files: The split.
         cutters: What cut the lines of source and target.
         limits: Tokens at most, of each side; None: any number.
-        told: Told how the reading goes on.
+        bytes_done: Called with the bytes that were read.
 
     Attributes:
         counts: How many pairs were given, and how many left out for what.
     """
 
-    def __init__(self, files: PairFiles, cutters: Sequence[Cutter], limits: Sequence[int | None], told: _Told) -> None:
-        self._files, self._cutters, self._limits, self._told = files, cutters, limits, told
+    def __init__(
+        self, files: PairFiles, cutters: Sequence[Cutter], limits: Sequence[int | None], bytes_done: _ByteProgress
+    ) -> None:
+        self._files, self._cutters, self._limits, self._bytes_done = files, cutters, limits, bytes_done
         self.counts = {"pairs": 0, "left_out_empty": 0, "left_out_long": 0}
 
     def __iter__(self) -> Iterator[tuple[list[Sequence[Any]], list[Lengths], list[Sequence[str]]]]:
@@ -151,7 +155,7 @@ class _KeptPairs:
             DataError: No pair is left, or a file cannot be read.
         """
         counts = self.counts
-        for block in self._files.blocks(bytes_read=self._told):
+        for block in self._files.blocks(bytes_read=self._bytes_done):
             segments = [cutter.segments(lines) for cutter, lines in zip(self._cutters, block, strict=True)]
             lengths = [np.fromiter(map(len, each), np.int64, len(each)) for each in segments]
             there = (lengths[0] > 0) & (lengths[1] > 0)
@@ -177,19 +181,19 @@ def _selected(lines: Sequence[Any], kept: npt.NDArray[np.bool_]) -> Sequence[Any
     return lines if kept.all() else list(compress(lines, kept.tolist()))
 
 
-def _tokenizers(train: PairFiles, settings: CorpusSettings, told: _Told) -> tuple[Tokenizer, Tokenizer]:
+def _tokenizers(train: PairFiles, settings: CorpusSettings, bytes_done: _ByteProgress) -> tuple[Tokenizer, Tokenizer]:
     """Counts the tokens of the training pairs that are kept and returns the tokenizers of source and target."""
-    told.what = "counting tokens"
+    bytes_done.what = "counting tokens"
     levels = settings.levels[:1] if settings.shared_vocabulary else settings.levels
     counters = [token_counter(level, settings) for level in levels]
     sides = (counters[0], counters[-1])
     # the length in subwords is not known before there are any
     limits = [None if level == "subword" else settings.max_length for level in settings.levels]
-    for segments, _, _ in _KeptPairs(train, sides, limits, told):
+    for segments, _, _ in _KeptPairs(train, sides, limits, bytes_done):
         for counter, each in zip(sides, segments, strict=True):
             counter.add(each)
-    told.what = "making the vocabulary"
-    told(0)
+    bytes_done.what = "making the vocabulary"
+    bytes_done(0)
     wheres = [str(train.source), str(train.files[-1])]
     if settings.shared_vocabulary:
         tokenizer = counters[0].tokenizer(" and ".join(dict.fromkeys(wheres)))
@@ -203,11 +207,11 @@ def _write_split(
     files: PairFiles,
     tokenizers: tuple[Tokenizer, Tokenizer],
     settings: CorpusSettings,
-    told: _Told,
+    bytes_done: _ByteProgress,
 ) -> dict[str, Any]:
     """Writes the arrays of a split, and its text where it is not the training text; returns the counts."""
-    told.what = f"writing {split}"
-    pairs = _KeptPairs(files, tokenizers, [settings.max_length if split == "train" else None] * 2, told)
+    bytes_done.what = f"writing {split}"
+    pairs = _KeptPairs(files, tokenizers, [settings.max_length if split == "train" else None] * 2, bytes_done)
     unknown = [0, 0]
     with ExitStack() as stack:
         names = [[folder / name for name in files_of_side(split, side)] for side in SIDES]

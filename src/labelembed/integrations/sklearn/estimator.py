@@ -22,10 +22,10 @@ from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
 from labelembed.integrations.sklearn.parts import (
     Examples,
+    fitted_teacher,
     geometry_of_classes,
     logits_of,
     new_encoder,
-    taught,
     train_epoch,
     width_of,
 )
@@ -175,7 +175,7 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
         if takes(OBJECTIVES[name], "teacher_logits"):
             arguments["teacher_logits"] = None
             if num_examples:
-                self.teacher_, arguments["teacher_logits"] = taught(teacher, examples, self.classes_)
+                self.teacher_, arguments["teacher_logits"] = fitted_teacher(teacher, examples, self.classes_)
         with seeds.seeded(seed, "objective"):
             objective = OBJECTIVES[name](width_of(encoder, shape), len(self.classes_), **arguments)
         return Network(nn.Identity(), encoder, objective).to(self.device)

@@ -164,7 +164,7 @@ def geometry_of_classes(geometry: LabelGeometry, classes: Any) -> LabelGeometry:
     return geometry.select([str(label) for label in classes])
 
 
-def taught(teacher: Any, examples: Examples, classes: Any) -> tuple[Any, Tensor]:
+def fitted_teacher(teacher: Any, examples: Examples, classes: Any) -> tuple[Any, Tensor]:
     """Returns a clone of the teacher, fitted, and its logits [N, C] of the examples it was fitted on.
 
     Args:

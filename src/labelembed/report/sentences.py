@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelembed.report.comparison import Comparison, VariantRuns
+from labelembed.report.diagnostics_files import AttentionMap, SentenceDiagnostics, read_diagnostics
 from labelembed.report.drawing import Sketch
-from labelembed.report.evidence_files import AttentionMap, SentenceEvidence, read_evidence
 from labelembed.report.formatting import shortened
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _LONGEST = 600
 _LONGEST_TOKEN = 16
 
 
-def seen_sentences(comparison: Comparison, method: VariantRuns) -> dict[str, Any] | None:
+def sentence_section(comparison: Comparison, method: VariantRuns) -> dict[str, Any] | None:
     """Returns a sample of sentences of a method and the baseline, of one seed; None where its runs left none.
 
     Returns:
@@ -32,10 +32,12 @@ def seen_sentences(comparison: Comparison, method: VariantRuns) -> dict[str, Any
     baseline = comparison.baseline_runs
     baseline = None if baseline is None or baseline.name == method.name else baseline
     for seed, run in method.runs.items():
-        ours = read_evidence(run, "sentences", SentenceEvidence)
+        ours = read_diagnostics(run, "sentences", SentenceDiagnostics)
         if isinstance(ours, str) or (baseline is not None and seed not in baseline.runs):
             continue
-        theirs = read_evidence(baseline.runs[seed], "sentences", SentenceEvidence) if baseline is not None else None
+        theirs = (
+            read_diagnostics(baseline.runs[seed], "sentences", SentenceDiagnostics) if baseline is not None else None
+        )
         if isinstance(theirs, str):
             continue
         return _seen(method.name, baseline.name if baseline else None, seed, ours, theirs)
@@ -43,7 +45,7 @@ def seen_sentences(comparison: Comparison, method: VariantRuns) -> dict[str, Any
 
 
 def _seen(
-    method: str, baseline: str | None, seed: int, ours: SentenceEvidence, theirs: SentenceEvidence | None
+    method: str, baseline: str | None, seed: int, ours: SentenceDiagnostics, theirs: SentenceDiagnostics | None
 ) -> dict[str, Any]:
     others = {one.place: one for one in theirs.sentences} if theirs else {}
     pairs: list[dict[str, Any]] = []

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from labelembed.errors import RunFolderError
 from labelembed.metrics import mantel_test
 from labelembed.report.comparison import Comparison, RunRecord, VariantRuns
-from labelembed.report.evidence_files import Bins, ErrorEvidence, WorstExample, read_evidence
+from labelembed.report.diagnostics_files import Bins, ErrorDiagnostics, WorstExample, read_diagnostics
 from labelembed.report.formatting import counted, listed, number, p_text, seeds_text, shortened
 from labelembed.report.similarities import LabelSimilarities
 from labelembed.report.tables import Cell, Heading, Line, Table
@@ -37,7 +37,7 @@ class Reliability:
 
 
 @dataclass(frozen=True)
-class SeenErrors:
+class ErrorAnalysis:
     """Errors of a variant's runs.
 
     Attributes:
@@ -81,12 +81,12 @@ class SeenErrors:
         return [(true, predicted, count) for (true, predicted), count in ordered[:most]]
 
 
-def seen_errors(variant: VariantRuns) -> SeenErrors | None:
+def error_analysis(variant: VariantRuns) -> ErrorAnalysis | None:
     """Returns what a variant's runs get wrong; None where no run left anything."""
     unknown: dict[int, str] = {}
-    read: dict[int, ErrorEvidence] = {}
+    read: dict[int, ErrorDiagnostics] = {}
     for seed, run in variant.runs.items():
-        found = read_evidence(run, "errors", ErrorEvidence)
+        found = read_diagnostics(run, "errors", ErrorDiagnostics)
         if isinstance(found, str):
             unknown[seed] = found
         elif {(one.labels, one.split) for one in read.values()} - {(found.labels, found.split)}:
@@ -103,7 +103,7 @@ def seen_errors(variant: VariantRuns) -> SeenErrors | None:
     reliabilities = [one.reliability for one in read.values()]
     after = [one.calibrated for one in reliabilities if one.calibrated is not None]
     wrong = _wrong(variant, first.split, list(read))
-    return SeenErrors(
+    return ErrorAnalysis(
         split=first.split,
         labels=first.labels,
         runs=len(read),
@@ -122,7 +122,7 @@ def seen_errors(variant: VariantRuns) -> SeenErrors | None:
 
 def most_frequent_label(run: RunRecord, split: str) -> float | None:
     """Returns the share of a run's examples that have its most frequent label; None where it counted none."""
-    found = read_evidence(run, "errors", ErrorEvidence)
+    found = read_diagnostics(run, "errors", ErrorDiagnostics)
     if isinstance(found, str) or found.split != split or not found.of_label or not sum(found.of_label):
         return None
     return max(found.of_label) / sum(found.of_label)
@@ -154,7 +154,7 @@ def _added(found: list[Bins]) -> Reliability:
     return Reliability(total, mean([one.confidence for one in found]), mean([one.accuracy for one in found]))
 
 
-def confused_likeness(errors: SeenErrors, similarities: LabelSimilarities) -> dict[str, float] | None:
+def confusion_similarity(errors: ErrorAnalysis, similarities: LabelSimilarities) -> dict[str, float] | None:
     """Returns whether similar labels are the confused ones, of the labels that are drawn.
 
     None where there are fewer than three labels, other labels than those of the errors, or no mistake.
@@ -168,10 +168,10 @@ def confused_likeness(errors: SeenErrors, similarities: LabelSimilarities) -> di
     confused = confusion_table(errors, similarities)
     if confused is None or len(confused) < 3 or not confused.any():
         return None
-    count, likeness = len(confused), similarities.likeness.copy()
-    correlation, p_value = mantel_test(likeness + likeness.T, confused + confused.T)
-    np.fill_diagonal(likeness, -np.inf)
-    nearest = confused[np.arange(count), likeness.argmax(axis=1)].sum() / confused.sum()
+    count, similarity = len(confused), similarities.similarity.copy()
+    correlation, p_value = mantel_test(similarity + similarity.T, confused + confused.T)
+    np.fill_diagonal(similarity, -np.inf)
+    nearest = confused[np.arange(count), similarity.argmax(axis=1)].sum() / confused.sum()
     return {
         "correlation": correlation,
         "p_value": p_value,
@@ -181,7 +181,7 @@ def confused_likeness(errors: SeenErrors, similarities: LabelSimilarities) -> di
     }
 
 
-def confusion_table(errors: SeenErrors, similarities: LabelSimilarities) -> NDArray[np.float64] | None:
+def confusion_table(errors: ErrorAnalysis, similarities: LabelSimilarities) -> NDArray[np.float64] | None:
     """Returns how often each drawn label [L, L] is predicted as each other, over all runs; None of other labels."""
     if len(similarities.names) + similarities.skipped != errors.labels:
         return None
@@ -199,7 +199,7 @@ def confusion_table(errors: SeenErrors, similarities: LabelSimilarities) -> NDAr
 def error_section(
     comparison: Comparison,
     method: VariantRuns | None,
-    errors: Mapping[str, SeenErrors],
+    errors: Mapping[str, ErrorAnalysis],
     similarities: Mapping[str, LabelSimilarities],
 ) -> dict[str, Any] | None:
     """Returns what the page says of errors; None where no run left diagnostics of them.
@@ -230,7 +230,7 @@ def error_section(
     return {"split": next(iter(errors.values())).split, "detailed": detailed, "silent": silent}
 
 
-def _detail(variant: VariantRuns, errors: SeenErrors, similarities: LabelSimilarities | None) -> dict[str, Any]:
+def _detail(variant: VariantRuns, errors: ErrorAnalysis, similarities: LabelSimilarities | None) -> dict[str, Any]:
     found = next(iter(variant.runs.values())).data().get("names")
     names, first = [str(name) for name in found] if isinstance(found, list) else [], 0
     if similarities is not None and len(similarities.names) + similarities.skipped == errors.labels:
@@ -239,7 +239,7 @@ def _detail(variant: VariantRuns, errors: SeenErrors, similarities: LabelSimilar
     if len(names) != errors.labels:
         names = [str(label) for label in range(errors.labels)]
     names = [shortened(name, _NAME_LENGTH) for name in names]
-    alike = confused_likeness(errors, similarities) if similarities is not None and similarities.names else None
+    alike = confusion_similarity(errors, similarities) if similarities is not None and similarities.names else None
     confused = errors.confused(_MOST_CONFUSED)
     return {
         "variant": variant.name,
@@ -252,7 +252,7 @@ def _detail(variant: VariantRuns, errors: SeenErrors, similarities: LabelSimilar
     }
 
 
-def _how_many(errors: SeenErrors) -> str:
+def _how_many(errors: ErrorAnalysis) -> str:
     """Returns how many distinct examples are wrong."""
     if errors.ever_wrong is None:
         return f"{errors.mistakes:,} wrong predictions in {counted(errors.runs, 'run')}."
@@ -284,7 +284,7 @@ def _correlation_text(alike: Mapping[str, float] | None) -> str:
     )
 
 
-def _confused(errors: SeenErrors, confused: Sequence[tuple[int, int, int]], called: Sequence[str]) -> Table:
+def _confused(errors: ErrorAnalysis, confused: Sequence[tuple[int, int, int]], called: Sequence[str]) -> Table:
     headings = [Heading("true class"), Heading("predicted class", is_text=True), Heading("a run")]
     headings += [Heading("of the class", "%")] if errors.of_label is not None else []
     lines = []

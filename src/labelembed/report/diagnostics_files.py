@@ -47,7 +47,7 @@ class WorstExample(_Strict):
     text: str | None = Field(None, max_length=1_000)
 
 
-class ErrorEvidence(_Strict):
+class ErrorDiagnostics(_Strict):
     """``evidence/errors.json``: `confusions` are [true class, predicted class, count]."""
 
     split: str
@@ -59,7 +59,7 @@ class ErrorEvidence(_Strict):
     worst: list[WorstExample]
 
     @model_validator(mode="after")
-    def _fits(self) -> ErrorEvidence:
+    def _fits(self) -> ErrorDiagnostics:
         named = [label for pair in self.confusions for label in pair[:2]]
         named += [label for one in self.worst for label in (one.label, one.predicted)]
         if max(named, default=0) >= self.labels:
@@ -96,7 +96,7 @@ class AttentionMap(_Strict):
         return self
 
 
-class SentenceEvidence(_Strict):
+class SentenceDiagnostics(_Strict):
     """``evidence/sentences.json``."""
 
     split: str
@@ -105,10 +105,10 @@ class SentenceEvidence(_Strict):
     attention: list[AttentionMap] = []
 
 
-Kind = TypeVar("Kind", ErrorEvidence, SentenceEvidence)
+Kind = TypeVar("Kind", ErrorDiagnostics, SentenceDiagnostics)
 
 
-def read_evidence(run: RunRecord, name: str, kind: type[Kind]) -> Kind | str:
+def read_diagnostics(run: RunRecord, name: str, kind: type[Kind]) -> Kind | str:
     """Returns what a run has left under a name, or in words why there is nothing."""
     try:
         found: dict[str, Any] = RunFolder(run.folder).evidence(name)
