@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 NOTES = [
-    "files that are no pictures passed over: 1 (cat/notes.txt)",
+    "files that are no pictures skipped: 1 (cat/notes.txt)",
     "no test set: 8 of 41 examples held out for it, stratified and always the same (test_fraction 0.2)",
     "pictures converted: grey used for red, green and blue: 1 (of 41)",
 ]

@@ -55,7 +55,7 @@ def test_validation_beside_test_is_used_and_other_folders_are_left_aside(tmp_pat
     assert_rows_are(raw.test, sorted((tmp_path / "test").rglob("*.png")))
     assert_rows_are(raw.validation, sorted((tmp_path / "val").rglob("*.png")))
     assert raw.validation.labels.tolist() == [0, 0, 1, 1]
-    assert raw.notes == ("folders beside train left aside: unlabelled",)
+    assert raw.notes == ("folders beside train ignored: unlabelled",)
     data = prepare(raw, validation=ValidationSplit(examples=1))
     assert [len(split) for split in data.splits.values()] == [4, 4, 4]
     assert "validation set: the data's own 4 examples; data.validation holds out none" in data.notes
@@ -106,8 +106,8 @@ def test_endings_in_either_case_and_files_that_are_no_pictures(tmp_path):
     (tmp_path / ".git").mkdir()
     raw = read(tmp_path, test_fraction=0.5)
     assert len(raw.train) + len(raw.test) == 7
-    assert "hidden files passed over: 4" in raw.notes
-    assert "files that are no pictures passed over: 4 (README.txt, a/labels.csv, b/Thumbs.db, ...)" in raw.notes
+    assert "hidden files skipped: 4" in raw.notes
+    assert "files that are no pictures skipped: 4 (README.txt, a/labels.csv, b/Thumbs.db, ...)" in raw.notes
 
 
 def test_folders_that_hold_no_classes(tmp_path):

@@ -98,7 +98,7 @@ def test_test_rows_whose_labels_are_secret_are_left_aside(tmp_path):
     (tmp_path / "test.csv").write_text("text\nsomething new here\n")
     rows = read(tmp_path)
     assert pairs(rows, "test") == sorted(ROWS[12:])
-    assert "test examples without labels left aside: 1" in rows.notes
+    assert "test examples without labels left out: 1" in rows.notes
     assert "no test set: the validation set takes its place" in rows.notes
 
 

@@ -35,7 +35,7 @@ def test_vocabulary_and_rows_are_those_of_the_naive_form(train, new, **how):
     wanted = naive_vocabulary(train, **how)
     bags = WordBags(**how)
     if not wanted:
-        with pytest.raises(DataError, match="no word stands in"):
+        with pytest.raises(DataError, match="no word occurs in"):
             bags.fit_transform(Texts(train))
         return
     learned = bags.fit_transform(Texts(train))
@@ -96,8 +96,8 @@ def test_what_was_learned_is_kept_and_read_again(tmp_path):
     ("vocabulary", "about", "message"),
     [
         (None, {}, "words.txt: cannot be read (No such file or directory)"),
-        ("a\n\nb\n", {}, "words.txt: damaged, a line is empty or stands twice"),
-        ("a\nb\na\n", {}, "words.txt: damaged, a line is empty or stands twice"),
+        ("a\n\nb\n", {}, "words.txt: damaged, a line is empty or occurs twice"),
+        ("a\nb\na\n", {}, "words.txt: damaged, a line is empty or occurs twice"),
         ("a\n", {"format": "x"}, "words.json: damaged, or of another version; expected the format"),
         ("a\n", {"row_length": 0}, "words.json: damaged, row_length: Input should be greater than 0"),
         ("a\n", {"row_length": True}, "words.json: damaged, row_length: Input should be a valid integer"),

@@ -69,7 +69,7 @@ def test_few_texts_have_more_epochs_so_that_there_are_as_many_steps(tmp_path):
     assert succeed("check", "text-bag", "--data", few, *words, "--set", "epochs=2", "--json").json["epochs"] == 2
     refused = call("resume", "run", "--set", "epochs.steps=30", "--quiet")
     assert refused.code == 2
-    assert "epochs: must be 16 or more, the run stands after epoch 16, got 10" in refused.err
+    assert "epochs: must be 16 or more, the run is after epoch 16, got 10" in refused.err
 
 
 def test_the_words_behind_many_plain_ones_are_read_too(learned, tmp_path):

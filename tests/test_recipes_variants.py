@@ -109,7 +109,7 @@ def test_files_of_one_name_are_two_variants():
     [
         ("", "--objectives: no objective to compare"),
         (" , ", "--objectives: no objective to compare"),
-        ("one_hot,one_hot", "--objectives: one_hot: stands more than once among the objectives"),
+        ("one_hot,one_hot", "--objectives: one_hot: is given more than once"),
         (
             "one_hot,label_smoothing:smothing=0.1",
             "--objectives: label_smoothing smothing=0.1: objective.smothing: unknown key of 'label_smoothing' "
@@ -129,7 +129,7 @@ def test_errors_of_several_variants_are_told_together():
         + ", ".join(sorted(OBJECTIVES)),
         "  label_smoothing smoothing=2 bais=1: objective.bais: unknown key of 'label_smoothing' (did you mean 'bias'?)",
         "  label_smoothing smoothing=2 bais=1: objective.smoothing: must be in [0, 1], got 2.0",
-        "  one_hot: stands more than once among the objectives",
+        "  one_hot: is given more than once",
     ]
 
 

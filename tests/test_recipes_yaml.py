@@ -89,8 +89,8 @@ def test_yaml_that_is_no_mapping(text, found):
         ("a: [1, !!bool x]\n", "line 1, column 8: no valid YAML ('x' is no value)"),
         ("a: !!timestamp x\n", "line 1, column 4: no valid YAML ('x' is no value)"),
         ("? [a]\n: b\n", "line 1, column 3: no valid YAML ("),
-        ("a: 1\nb:\n  c: 2\n  c: 3\n", "line 4: the key 'c' stands twice; keep one"),
-        (SMALLEST + "epochs: 2\n", "line 6: the key 'epochs' stands twice; keep one"),
+        ("a: 1\nb:\n  c: 2\n  c: 3\n", "line 4: the key 'c' occurs twice; keep one"),
+        (SMALLEST + "epochs: 2\n", "line 6: the key 'epochs' occurs twice; keep one"),
     ],
 )
 def test_invalid_yaml_is_refused_with_its_place(text, where):

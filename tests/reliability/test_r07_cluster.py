@@ -83,7 +83,7 @@ def test_killed_runs_on_a_cluster_are_told_with_their_last_words_and_made_again_
     assert "in _harm" in logs["one_hot/seed-1"]  # where it was raised
     for run, log in logs.items():  # each has one of its own, and all of its attempts are in it
         attempts = (out / f"attempts-{run.replace('/', '-')}").read_text()
-        assert log.count(f"{names[run]}: begun in process ") == log.count(": begun in process ") == len(attempts)
+        assert log.count(f"{names[run]}: started in process ") == log.count(": started in process ") == len(attempts)
         if names[run] not in lost:
             # Not always in its last attempt: a run whose worker died before it was reported is found done.
             assert f" epoch {EPOCHS} of {EPOCHS}: loss " in log

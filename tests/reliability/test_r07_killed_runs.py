@@ -382,7 +382,7 @@ def test_log_that_cannot_be_written_or_read_is_none(tmp_path):
 
 
 def test_last_words_of_a_crash_say_where_it_was(tmp_path):
-    begun = "2026-11-01 10:00:00 one_hot seed 3: begun in process 7 on m"
+    begun = "2026-11-01 10:00:00 one_hot seed 3: started in process 7 on m"
     dump = ["Fatal Python error: Bus error", "", "Stack (most recent call first):", '  File "a.py", line 1 in inner']
     dump += ['  File "b.py", line 2', '  File "c.py", line 3', "", "Extension modules: numpy, torch"]
     (tmp_path / "log").write_text("\n".join([begun, "epoch 1 of 2", *dump]))

@@ -159,7 +159,7 @@ ANEW = "it cannot go on; train again in another folder. It differs in\n  "
         ("seed=1", f"{ANEW}seed: here 0, asked for 1"),
         ("data.train_examples=100", f"{ANEW}data.train_examples: here"),
         ("selection.by=last_epoch", f"{ANEW}selection.by: here"),
-        ("epochs=1", "run: epochs: must be 2 or more, the run stands in epoch 2, got 1\n"),
+        ("epochs=1", "run: epochs: must be 2 or more, the run is in epoch 2, got 1\n"),
         ("epochs=0", "run/recipe.yaml with --set: epochs: must be >= 1, got 0\n"),
         ("epocs=4", "run/recipe.yaml with --set: epocs: unknown key (did you mean 'epochs'?)\n"),
     ],

@@ -104,7 +104,7 @@ def _train(
         say(f"{out}: finished already, nothing to do (--overwrite trains it again)")
         track_ended(out, track, device=device)
     elif state != "empty":
-        how = "failed" if state == "failed" else "has begun and not finished"
+        how = "failed" if state == "failed" else "has not finished"
         raise RunFolderError(
             f"{out}: this run {how}; to go on: labelembed resume {out}; to start over: add --overwrite"
         )

@@ -98,7 +98,7 @@ def checked_variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, s
             digest = hashlib.sha256(json.dumps(block, default=str).encode()).hexdigest()[:8]
             variant = replace(variant, folder=f"{variant.folder}-{digest}")
         if any(variant.objective == other.objective or variant.name == other.name for other in variants):
-            errors.append(f"{variant.name}: stands more than once among the objectives")
+            errors.append(f"{variant.name}: is given more than once")
         variants.append(variant)
     if errors:
         raise RecipeError(errors, source=source)

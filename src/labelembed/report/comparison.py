@@ -209,7 +209,7 @@ def refuse_different_data(variants: list[VariantRuns]) -> None:
         if known is not None and data["fingerprint"] != known[1]["fingerprint"]:
             other, theirs = known
             raise RunFolderError(
-                f"{other.folder} and {run.folder} are of different data and cannot stand in one report: "
+                f"{other.folder} and {run.folder} are of different data and cannot be in one report: "
                 f"{theirs.get('source')!r} and {data.get('source')!r} (other examples are held out, or their content "
                 "differs); report them one by one"
             )

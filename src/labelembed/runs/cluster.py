@@ -197,7 +197,7 @@ class Cluster:
         return Event(job, "failed", message=with_last_lines(why, job.log))
 
     def _lost(self) -> TrainingError:
-        what = "finished runs are kept, those under way save where they stand: give the same command again"
+        what = "finished runs are kept, those under way save their state: give the same command again"
         return TrainingError(f"the connection to the scheduler {self.needs.scheduler} is lost; {what}")
 
     def _at_work(self) -> set[str]:

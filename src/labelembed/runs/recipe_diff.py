@@ -123,7 +123,7 @@ def refuse_change_behind(epochs: int, folder: RunFolder, position: Position) -> 
     least = position.epoch + (position.batch > 0)
     if epochs < least:
         stands = f"in epoch {least}" if position.batch else f"after epoch {least}"
-        what = f"epochs: must be {least} or more, the run stands {stands}, got {epochs}"
+        what = f"epochs: must be {least} or more, the run is {stands}, got {epochs}"
         raise RunFolderError(f"{folder.path}: {what}")
 
 

@@ -204,7 +204,7 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None], *, 
     """Puts the trainer where the newest whole checkpoint was saved; without one it stays at the beginning."""
     checkpoint, damaged = load_newest(folder.checkpoints)
     for line in damaged:
-        warn(f"damaged checkpoint passed over: {line}")
+        warn(f"damaged checkpoint skipped: {line}")
     if checkpoint is None:
         if damaged:
             warn(f"{folder.path}: none of its {len(damaged)} checkpoints is whole; the run starts over")

@@ -91,7 +91,7 @@ def parse_space(texts: Iterable[str]) -> dict[str, str]:
             wanted = f"only keys of {', '.join(BLOCKS)} can be tuned"
             errors.append(f"{key}: {wanted}{nearest(block, BLOCKS)}; data and length of a run are the same for all")
         elif key in found:
-            errors.append(f"{key}: stands more than once")
+            errors.append(f"{key}: is given more than once")
         else:
             found[key] = values
             try:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 LOG_FILE = "worker.log"
 _TAIL_BYTES = 32_000  # of a log so much is read
 _LINES, _LINE_LETTERS = 3, 100
-_BEGUN = ": begun in process "
+_BEGUN = ": started in process "
 _FAULT = "Fatal Python error: "  # so begins what `faulthandler` writes
 _NO_NEWS = "(most recent call first)"  # a heading of it
 

@@ -119,7 +119,7 @@ def saving(folder: Path, *, needed_bytes: int | None = None, way_on: str = "") -
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             needed = "" if needed_bytes is None else f"about {needed_bytes:,} bytes are needed and "
             free = disk_free(folder)
-            left = "what is free is not told" if free is None else f"{free:,} bytes are free"
+            left = "the free space is unknown" if free is None else f"{free:,} bytes are free"
             quota = " (your quota of it is used up)" if error.errno == errno.EDQUOT else ""
             what = f"the disk is full{quota}: {needed}{left}"
         elif not folder.is_dir():

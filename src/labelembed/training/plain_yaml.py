@@ -26,7 +26,7 @@ class _PlainLoader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode):
                 if key.value in given:
                     line = key.start_mark.line + 1
-                    raise ValueError(f"line {line}: the key {key.value[:40]!r} stands twice; keep one")
+                    raise ValueError(f"line {line}: the key {key.value[:40]!r} occurs twice; keep one")
                 given.add(key.value)
         return node
 

@@ -115,7 +115,7 @@ class WordBags(Encoder):
         self._keep([gram for _, _, gram in sorted(often)[: self._maximum_features]])
         if not self.features:
             raise DataError(
-                f"{examples.source}: no word stands in {self._minimum_texts} training texts or more; lower it with "
+                f"{examples.source}: no word occurs in {self._minimum_texts} training texts or more; lower it with "
                 "--set data.minimum_texts=1"
             )
         kept = np.zeros(len(seen) + 1, dtype=np.int64)
@@ -180,7 +180,7 @@ class WordBags(Encoder):
             raise DataError(f"{vocabulary}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
         settings = read_settings(folder / SETTINGS_FILE, _FORMAT, _Settings)
         if not all(feature and all(feature.split(" ")) for feature in features) or len(set(features)) < len(features):
-            raise DataError(f"{vocabulary}: damaged, a line is empty or stands twice")
+            raise DataError(f"{vocabulary}: damaged, a line is empty or occurs twice")
         longest = max(feature.count(" ") + 1 for feature in features)
         found = cls(ngrams=longest, maximum_words=settings.maximum_words)
         found.row_length, found.column = settings.row_length, settings.column

@@ -135,7 +135,7 @@ def _without_secret_test(tables: Parts, column: str, notes: list[str]) -> Parts:
         column in test.names and any(not is_missing(value) and value != -1 for value in test.values(column))
     ):
         return dict(tables)
-    notes.append(f"test examples without labels left aside: {len(test):,}")
+    notes.append(f"test examples without labels left out: {len(test):,}")
     return {name: table for name, table in tables.items() if name != "test"}
 
 

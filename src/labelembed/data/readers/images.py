@@ -238,10 +238,10 @@ class _Walk:
 
     def notes(self) -> list[str]:
         """Returns what to say of what was passed over."""
-        notes = [f"hidden files passed over: {self.hidden:,}"] if self.hidden else []
+        notes = [f"hidden files skipped: {self.hidden:,}"] if self.hidden else []
         if self.others:
             shown = ", ".join(self.others[:3]) + (", ..." if len(self.others) > 3 else "")
-            notes.append(f"files that are no pictures passed over: {len(self.others):,} ({shown})")
+            notes.append(f"files that are no pictures skipped: {len(self.others):,} ({shown})")
         return notes
 
     def instead(self) -> str:
@@ -265,7 +265,7 @@ def _of_folder(folder: Path, to_evaluate: bool) -> LabelledPictures:
     parts = {part: walk.below(top) for part, top in parted.items()} if parted else {"train": walk.below()}
     beside = [name for name in tops if name not in parted.values()] if parted else []
     if beside:
-        notes.append(f"folders beside {parted['train']} left aside: {few(beside)}")
+        notes.append(f"folders beside {parted['train']} ignored: {few(beside)}")
     notes += walk.notes()
     source = f"pictures in {folder}"
     label_names = {part: [label for _, label in listed] for part, listed in parts.items()}
