@@ -26,7 +26,7 @@ TRAIN = ["preprocess", "--train", "train.source.gz", "train.target.gz"]
 
 
 def test_two_files_a_split_become_a_corpus(text):
-    split_words = ["--dev", "dev.source.gz", "dev.target.gz", "--test", "test.source.gz", "test.target.gz"]
+    split_words = ["--validation", "dev.source.gz", "dev.target.gz", "--test", "test.source.gz", "test.target.gz"]
     called = succeed(*TRAIN, *split_words, "--out", "corpus/")
     corpus = read_corpus("corpus")
     assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 50, "validation": 8, "test": 9}
@@ -57,7 +57,7 @@ def test_one_file_of_pairs_gives_the_same_arrays(text, name):
     else:
         lines = [json.dumps({"source": source, "id": 7, "target": target}) for source, target in pairs]
     write_text(text / name, lines)
-    succeed("preprocess", "--train", name, "--dev", name, "--out", "one")
+    succeed("preprocess", "--train", name, "--validation", name, "--out", "one")
     one, two = read_corpus("one"), read_corpus("two")
     assert (one.train.source.tokens == two.train.source.tokens).all()
     assert (one.train.target.tokens == two.train.target.tokens).all()

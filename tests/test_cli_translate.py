@@ -216,7 +216,7 @@ def test_another_corpus_is_refused(made, tmp_path):
         ("model=mlp", "model.name: 'mlp' cannot read the sentences"),
         ("data.augmentation=flip", "data.augmentation: must be left out of a corpus"),
         ("data.train_examples=5", "data.train_examples: must be left out of a corpus"),
-        ("data.validation.fraction=0.1", "labelembed preprocess --dev"),
+        ("data.validation.fraction=0.1", "labelembed preprocess --validation"),
         ("batch_size={per_label: 5}", "batch_size: of a corpus"),
         ("compile=true", "compile: must be false"),
         ("decoding.beem=3", "decoding.beem: unknown key"),

@@ -16,14 +16,14 @@ from labelembed.cli.program import Verb, verb
 if TYPE_CHECKING:
     from labelembed.data import CorpusSettings, TextCorpus
 
-_PAIR_OPTIONS = ("--train", "--dev", "--test")
+_PAIR_OPTIONS = ("--train", "--validation", "--test")
 # Where there is only one file the place of the second is taken by a word that no file is called.
 _NO_SECOND = ""
 _PAIRS = "two line-aligned files, or one of pairs (.tsv, .csv, .jsonl, .parquet)."
 
 
 class PairsVerb(Verb):
-    """A verb whose `--train`, `--dev` and `--test` take two files, or one file of pairs."""
+    """A verb whose `--train`, `--validation` and `--test` take two files, or one file of pairs."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Gives an option with one file an empty second one, since options have a fixed number of values.
@@ -48,15 +48,15 @@ class PairsVerb(Verb):
 
 @verb(
     "Look up and prepare",
-    "labelembed preprocess --train train.en.gz train.de.gz --dev val.en.gz val.de.gz --out corpus",
+    "labelembed preprocess --train train.en.gz train.de.gz --validation val.en.gz val.de.gz --out corpus",
     "labelembed preprocess --train pairs.jsonl --level character --lowercase --out letters",
     cls=PairsVerb,
 )
 def preprocess(
     train: Annotated[tuple[str, str], typer.Option("--train", metavar="SOURCE TARGET", help=f"Training set: {_PAIRS}")],
     out: Annotated[Path, out_option("FOLDER", "The corpus folder to make.")],
-    dev: Annotated[
-        tuple[str, str] | None, typer.Option("--dev", metavar="SOURCE TARGET", help=f"Validation set: {_PAIRS}")
+    validation: Annotated[
+        tuple[str, str] | None, typer.Option("--validation", metavar="SOURCE TARGET", help=f"Validation set: {_PAIRS}")
     ] = None,
     test: Annotated[
         tuple[str, str] | None, typer.Option("--test", metavar="SOURCE TARGET", help=f"Test set: {_PAIRS}")
@@ -95,7 +95,7 @@ def preprocess(
     with Shown(quiet=quiet).watching() as shown:
         corpus = make_corpus(
             train=files(train),
-            validation=files(dev) if dev else None,
+            validation=files(validation) if validation else None,
             test=files(test) if test else None,
             out=out,
             settings=chosen,

@@ -132,7 +132,7 @@ def kind_of(value: Any) -> str:
 
 # What a corpus has of its own, or has no use for.
 _OF_EXAMPLES = {
-    "validation": "a corpus brings its own validation sentences (labelembed preprocess --dev)",
+    "validation": "a corpus brings its own validation sentences (labelembed preprocess --validation)",
     "train_examples": "a corpus is preprocessed to the sentences wanted",
 }
 
