@@ -161,7 +161,7 @@ def make_students(
             if warning is not None:
                 say(f"warning: {warning}")
         failed, made = make_runs(plan, student, folder, track=track, **how)
-        return Comparison(report.write_comparison(folder, anew=made)), failed
+        return Comparison(report.write_comparison(folder, redraw=made)), failed
 
 
 def comparison_folder(name: str, *, tuned: bool) -> Path:
@@ -215,7 +215,7 @@ def make_comparison(
         if trials is not None:
             asked = tuned_plan(asked, recipe, out, trials=trials, space=space, overwrite=overwrite, **how)
         failed, made = make_runs(asked, recipe, out, track=track, overwrite=overwrite and trials is None, **how)
-        return Comparison(report.write_comparison(out, anew=made)), failed
+        return Comparison(report.write_comparison(out, redraw=made)), failed
 
 
 def _settings(given: Mapping[str, Any] | Sequence[str]) -> list[str]:

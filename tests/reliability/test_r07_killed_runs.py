@@ -88,7 +88,7 @@ def told_of(out, failed):
     """Returns what the terminal, the files and the report of a comparison say, each in one line."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), pytest.raises(TrainingError) as error:
-        say_comparison(Comparison(report.write_comparison(out, anew=True)), failed, as_json=False)
+        say_comparison(Comparison(report.write_comparison(out, redraw=True)), failed, as_json=False)
     with (out / "runs.csv").open(newline="") as file:
         lines = {(line["variant"], int(line["seed"])): line for line in csv.DictReader(file)}
     texts = {"error": str(error.value), "terminal": printed.getvalue()}

@@ -315,7 +315,7 @@ def test_diverged_seed_is_counted_and_told_in_table_files_and_report(hooks, netw
     assert list(failed) == ["one_hot seed 1"]
     printed, reason = io.StringIO(), "diverged at step 4: the gradient is not finite: that of `encoder.layers.1.weight`"
     with contextlib.redirect_stdout(printed), pytest.raises(TrainingError) as error:
-        say_comparison(Comparison(report.write_comparison(tmp_path, anew=True)), failed, as_json=False)
+        say_comparison(Comparison(report.write_comparison(tmp_path, redraw=True)), failed, as_json=False)
     assert f"one_hot seed 1: {reason}" in str(error.value)
     told = [f"Failed: one_hot, seed 1: {reason}" in " ".join(printed.getvalue().split())]
     told += [reason in " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())]

@@ -99,7 +99,8 @@ def _train(
                 start_over(out)
     state = folder.state()
     if state != "empty":
-        refuse_other_recipe(chosen, folder, force=False)
+        changed = f"labelembed resume {out} --set KEY=VALUE"
+        refuse_other_recipe(chosen, folder, way_out=f"choose another --out, or go on with a change: {changed}")
     if state == "finished":
         say(f"{out}: finished already, nothing to do (--overwrite trains it again)")
         track_ended(out, track, device=device)
@@ -133,7 +134,7 @@ def resume(
 
     folder = RunFolder(run)
     recipe = changed_recipe(folder, settings) if settings else stored_recipe(folder)
-    refuse_other_recipe(recipe, folder, force=True, anew="train again in another folder")
+    refuse_other_recipe(recipe, folder, may_change=True, way_out="train again in another folder")
     if folder.state() == "finished" and not differences(recipe, folder):
         say(f"{run}: finished already, nothing to do")
     else:

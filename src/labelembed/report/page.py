@@ -88,19 +88,19 @@ def write_report(
     return write_text(place, tables_as_latex(tables) if format == "latex" else tables_as_markdown(tables))
 
 
-def write_comparison(out: Path, *, anew: bool) -> Comparison:
+def write_comparison(out: Path, *, redraw: bool) -> Comparison:
     """Writes the tables and the page of a comparison beside its runs, and returns it.
 
     Args:
         out: The comparison folder.
-        anew: Write the page even where the tables have not changed: drawing takes seconds.
+        redraw: Write the page even where the tables have not changed: drawing takes seconds.
     """
     comparison = load_comparison(out)
     table, page = out / "comparison.csv", out / "report.html"
     before = table.read_bytes() if table.exists() else b""
     write_csv(comparison_rows(comparison), table)
     write_runs_csv(comparison, out / "runs.csv")
-    if anew or not page.exists() or table.read_bytes() != before:
+    if redraw or not page.exists() or table.read_bytes() != before:
         write_report(out)
     return comparison
 

@@ -15,7 +15,7 @@ from labelembed.runs.comparison_folder import description_before, seeds_of_varia
 from labelembed.runs.recipe_diff import differences, listed, refuse_other_recipe
 from labelembed.training.run_folder import RunFolder
 
-_ANEW = "choose another --out, or start over with --overwrite"
+_WAY_OUT = "choose another --out, or start over with --overwrite"
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def plan_runs(
             runs.append((variant, seed, variant.recipe_of(recipe, seed), folder))
     for *_, run, folder in runs:
         if not overwrite and RunFolder(folder).state() != "empty":
-            refuse_other_recipe(run, RunFolder(folder), anew=_ANEW)
+            refuse_other_recipe(run, RunFolder(folder), way_out=_WAY_OUT)
     published = [figure.model_dump() for figure in recipe.published or ()]
     kept = []
     if before is not None:
@@ -164,7 +164,7 @@ def _refuse_to_add_tuned(out: Path, before: dict[str, Any], variants: Sequence[V
     if missing:
         raise RunFolderError(
             f"{out}: holds a comparison of {', '.join(missing)} too, and tuning gives equal trials to the variants of "
-            f"one command: name all of them with --objectives, or {_ANEW}"
+            f"one command: name all of them with --objectives, or {_WAY_OUT}"
         )
 
 
@@ -181,7 +181,7 @@ def _refuse_other_comparison(recipe: Recipe, out: Path, kept: list[dict[str, Any
                 if not key.startswith("objective.") and key != "seed"
             }
             if found:
-                raise RunFolderError(f"{out}: holds a comparison of another recipe; {_ANEW}. {listed(found)}")
+                raise RunFolderError(f"{out}: holds a comparison of another recipe; {_WAY_OUT}. {listed(found)}")
             break
 
 

@@ -57,28 +57,25 @@ def differences(recipe: Recipe, folder: RunFolder) -> dict[str, tuple[Any, Any]]
 
 
 def refuse_other_recipe(
-    recipe: Recipe, folder: RunFolder, *, force: bool | None = None, anew: str = "choose another --out"
+    recipe: Recipe, folder: RunFolder, *, may_change: bool = False, way_out: str = "choose another --out"
 ) -> None:
     """Raises RunFolderError, with the differences, when a folder holds the run of another recipe.
 
     Args:
         recipe: What is asked for.
         folder: The run folder.
-        force: True: refuse only what a run cannot go on with; False: say that `resume --set` goes on; None: say nothing
-            of it.
-        anew: What the verb offers instead.
+        may_change: Refuse only changes with which a run cannot go on.
+        way_out: What to do instead, for the message.
     """
     found = differences(recipe, folder)
-    if force:
+    if may_change:
         found = {key: values for key, values in found.items() if key.startswith(_FIXED)}
     differing = [_line(key, *values) for key, values in found.items()]
     differing += _differences_from_kept(recipe, folder.path)
     if not differing:
         return
-    way = anew if force is None else f"{anew}, or go on with a change: labelembed resume {folder.path} --set KEY=VALUE"
-    if force:
-        way = f"with such a change it cannot go on; {anew}"
-    raise RunFolderError(f"{folder.path}: holds the run of another recipe; {way}. {_listed(differing)}")
+    reason = "with such a change it cannot go on; " if may_change else ""
+    raise RunFolderError(f"{folder.path}: holds the run of another recipe; {reason}{way_out}. {_listed(differing)}")
 
 
 def listed(found: dict[str, tuple[Any, Any]]) -> str:

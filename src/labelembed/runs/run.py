@@ -96,7 +96,7 @@ def run_recipe(
         try:
             changed = False
             if folder.state() != "empty":
-                refuse_other_recipe(recipe, folder, force=force or None, anew="choose another folder")
+                refuse_other_recipe(recipe, folder, may_change=force, way_out="choose another folder")
                 changed = force and bool(differences(recipe, folder))
             if folder.state() == "finished" and not changed:
                 return folder.result()

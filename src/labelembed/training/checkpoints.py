@@ -58,7 +58,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
     needed = sum(value.nbytes for tensors in checkpoint.tensors.values() for value in tensors.values())
     with saving(folder.parent, needed_bytes=needed + _SMALL_FILES):
         try:
-            folder.mkdir(exist_ok=True)  # in a run folder that was removed nothing is begun anew
+            folder.mkdir(exist_ok=True)  # in a run folder that was removed nothing is written
             for left in folder.glob(".tmp-*"):  # of a process that was killed: the run has one owner
                 shutil.rmtree(left, ignore_errors=True)
             temporary.mkdir()

@@ -61,7 +61,7 @@ def _commit() -> str | None:
 
 
 def begin_peak() -> None:
-    """Begins to count the peak of memory anew; where the system cannot, it stays that of the whole process."""
+    """Resets the peak of memory; where the system cannot, it stays that of the whole process."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):  # Linux, proc(5); several runs share a process
