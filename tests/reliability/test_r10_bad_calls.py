@@ -15,7 +15,6 @@ import pytest
 from tests.made_bad_calls import write_bad_data, write_bad_inputs, write_bad_recipes, write_bad_runs
 from tests.made_cli import call, listing
 from tests.made_data import write_idx_folder
-from tests.reliability.figures import sized
 from tests.reliability.tables import errors_of, fits, read_table
 
 SECONDS = 2.0
@@ -23,7 +22,6 @@ TYPOS = "Typos"
 
 
 TABLE = read_table("bad_calls.txt")
-CALLED = sized(short=TABLE[::2], full=TABLE)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +37,7 @@ def folder(tmp_path_factory):
         return Path.cwd()
 
 
-@pytest.mark.parametrize("bad", CALLED, ids=[bad.words for bad in CALLED])
+@pytest.mark.parametrize("bad", TABLE, ids=[bad.words for bad in TABLE])
 def test_bad_call_is_refused_with_the_message_held(bad, folder, monkeypatch, figure):
     monkeypatch.chdir(folder)
     before = listing(folder)
