@@ -12,6 +12,7 @@ from labelembed.results import Comparison
 
 if TYPE_CHECKING:
     from labelembed.recipes.schema import Recipe
+    from labelembed.runs.machines import Machines
 
 
 def compare(
@@ -68,16 +69,27 @@ def compare(
         >>> comparison.table()
     """
     from labelembed.recipes.choosing import choose_recipe
-    from labelembed.runs.machines import say
+    from labelembed.runs.machines import Machines, say
 
+    machines = Machines(jobs=jobs, cluster=cluster, device=device)
     where = None if data is None else str(data)
     chosen, name = choose_recipe(recipe, settings=_settings(settings), data=where, say=say)
     folder = comparison_folder(name, tuned=tuned) if out is None else Path(out)
-    what: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline}
-    what |= {"trials": trials if tuned else None, "space": space, "overwrite": overwrite}
-    how: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device, "track": track, "quiet": quiet}
     try:
-        found, failed = make_comparison(chosen, name, folder, **what, **how)
+        found, failed = make_comparison(
+            chosen,
+            name,
+            folder,
+            objectives=objectives,
+            seeds=seeds,
+            baseline=baseline,
+            trials=trials if tuned else None,
+            space=space,
+            machines=machines,
+            track=track,
+            overwrite=overwrite,
+            quiet=quiet,
+        )
     except KeyboardInterrupt:
         say("stopped; finished runs are kept. To go on, call the same again")
         raise
@@ -120,9 +132,17 @@ def distill(
         RunFolderError: It is no comparison, or fewer than two runs of the variant have finished.
         TrainingError: When a run failed.
     """
-    how: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device, "track": track, "quiet": quiet}
-    what: dict[str, Any] = {"variant": variant, "finished_only": finished_only, "settings": _settings(settings)}
-    found, failed = make_students(Path(comparison), **what, **how)
+    from labelembed.runs.machines import Machines
+
+    found, failed = make_students(
+        Path(comparison),
+        variant=variant,
+        finished_only=finished_only,
+        settings=_settings(settings),
+        machines=Machines(jobs=jobs, cluster=cluster, device=device),
+        track=track,
+        quiet=quiet,
+    )
     if failed:
         raise TrainingError("\n".join(f"{name}: {why.splitlines()[0]}" for name, why in failed.items()))
     return found
@@ -134,17 +154,17 @@ def make_students(
     variant: str | None = None,
     finished_only: bool = False,
     settings: Sequence[str] = (),
+    machines: Machines,
     track: Sequence[str] = (),
-    **how: Any,
+    quiet: bool = False,
 ) -> tuple[Comparison, dict[str, str]]:
     """Adds students to a comparison; see `distill`. Returns it, and why runs failed, by their name."""
     from labelembed.runs.comparison import make_runs
     from labelembed.runs.distillation import plan_of_students, teachers_of, write_predictions
-    from labelembed.runs.machines import read_with_progress, refuse_jobs_on_cluster, say
+    from labelembed.runs.machines import read_with_progress, say
     from labelembed.runs.progress_text import duration
     from labelembed.runs.run_lock import locked
 
-    refuse_jobs_on_cluster(how.get("jobs"), how.get("cluster"))
     teachers = teachers_of(folder, variant=variant, finished_only=finished_only)
     with locked(folder, doing="made"):
         plan = plan_of_students(folder, teachers, settings)
@@ -155,12 +175,10 @@ def make_students(
                 f"teachers: {count} runs of {teachers.variant}, trained in {duration(teachers.seconds)} together; "
                 f"{left} students will take about {duration(teachers.seconds / count * left)} of training"
             )
-            warning = write_predictions(
-                folder, teachers, student, read_with_progress(student, quiet=how.get("quiet", False))
-            )
+            warning = write_predictions(folder, teachers, student, read_with_progress(student, quiet=quiet))
             if warning is not None:
                 say(f"warning: {warning}")
-        failed, made = make_runs(plan, student, folder, track=track, **how)
+        failed, made = make_runs(plan, student, folder, machines=machines, track=track, quiet=quiet)
         return Comparison(report.write_comparison(folder, redraw=made)), failed
 
 
@@ -174,14 +192,15 @@ def make_comparison(
     name: str,
     out: Path,
     *,
+    objectives: str | Sequence[str | dict[str, Any]] | None = None,
+    seeds: str | int | Sequence[int] | None = None,
+    baseline: str | None = None,
     trials: int | None = None,
     space: Sequence[str] = (),
+    machines: Machines,
     track: Sequence[str] = (),
     overwrite: bool = False,
-    objectives: Any = None,
-    seeds: Any = None,
-    baseline: str | None = None,
-    **how: Any,
+    quiet: bool = False,
 ) -> tuple[Comparison, dict[str, str]]:
     """Makes a comparison, the trials of its variants first, with its report; see `compare`.
 
@@ -189,32 +208,42 @@ def make_comparison(
         recipe: A checked recipe.
         name: Of the recipe.
         out: The comparison folder.
-        trials: Of each objective; None: nothing is tuned.
-        space: See `compare`.
-        track: See `compare`.
-        overwrite: See `compare`.
         objectives: See `comparison_plan.plan_comparison`.
         seeds: The same.
         baseline: The same.
-        how: `jobs`, `cluster`, `device` and `quiet`; see `comparison.make_runs`.
+        trials: Of each objective; None: nothing is tuned.
+        space: See `compare`.
+        machines: What makes the runs.
+        track: See `compare`.
+        overwrite: See `compare`.
+        quiet: Show no progress.
 
     Returns:
         The comparison, and why runs failed, by their name.
     """
     from labelembed.runs.comparison import make_runs
     from labelembed.runs.comparison_plan import plan_comparison, refuse_run_folder
-    from labelembed.runs.machines import refuse_jobs_on_cluster
     from labelembed.runs.run_lock import locked
     from labelembed.runs.tuning import tuned_plan
 
-    refuse_jobs_on_cluster(how.get("jobs"), how.get("cluster"))
     refuse_run_folder(out)
-    what: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline}
     with locked(out, doing="made"):  # the trials of its tuning lie in it
-        asked = plan_comparison(recipe, name, out, **what, tuned=trials is not None, overwrite=overwrite)
+        plan = plan_comparison(
+            recipe,
+            name,
+            out,
+            objectives=objectives,
+            seeds=seeds,
+            baseline=baseline,
+            tuned=trials is not None,
+            overwrite=overwrite,
+        )
         if trials is not None:
-            asked = tuned_plan(asked, recipe, out, trials=trials, space=space, overwrite=overwrite, **how)
-        failed, made = make_runs(asked, recipe, out, track=track, overwrite=overwrite and trials is None, **how)
+            plan = tuned_plan(
+                plan, recipe, out, trials=trials, space=space, overwrite=overwrite, machines=machines, quiet=quiet
+            )
+            overwrite = False  # what was there has gone already
+        failed, made = make_runs(plan, recipe, out, machines=machines, track=track, overwrite=overwrite, quiet=quiet)
         return Comparison(report.write_comparison(out, redraw=made)), failed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -76,7 +76,7 @@ def compare(
     from labelembed.comparing import comparison_folder, make_comparison
     from labelembed.errors import RecipeError
     from labelembed.recipes.choosing import choose_recipe
-    from labelembed.runs.machines import until_stopped
+    from labelembed.runs.machines import Machines, until_stopped
     from labelembed.training.tracking import tracker_names
 
     asked = [option for option, value in {"--trials": trials, "--space": space}.items() if value is not None]
@@ -85,11 +85,22 @@ def compare(
     trackers = tracker_names(track)
     chosen, name = choose_recipe(recipe, settings=settings or [], data=data, say=say)
     out = out or comparison_folder(name, tuned=tuned)
-    what: dict[str, Any] = {"objectives": objectives, "seeds": seeds, "baseline": baseline, "space": space or []}
-    what |= {"trials": (10 if trials is None else trials) if tuned else None, "overwrite": overwrite}
-    where: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device}
+    machines = Machines(jobs=jobs, cluster=cluster, device=device)
     with until_stopped(f"{recipe or name}, --out {out}"):
-        found, failed = make_comparison(chosen, name, out, **what, **where, track=trackers, quiet=quiet)
+        found, failed = make_comparison(
+            chosen,
+            name,
+            out,
+            objectives=objectives,
+            seeds=seeds,
+            baseline=baseline,
+            trials=(10 if trials is None else trials) if tuned else None,
+            space=space or [],
+            machines=machines,
+            track=trackers,
+            overwrite=overwrite,
+            quiet=quiet,
+        )
     say_comparison(found, failed, as_json=as_json)
 
 

@@ -39,7 +39,7 @@ def distill(
     label and a uniform component; it costs as much to train and to predict with as one of them.
     """
     from labelembed.comparing import make_students
-    from labelembed.runs.machines import until_stopped
+    from labelembed.runs.machines import Machines, until_stopped
 
     with until_stopped(str(comparison)):
         found, failed = make_students(
@@ -47,9 +47,7 @@ def distill(
             variant=variant,
             finished_only=finished_only,
             settings=settings or [],
-            jobs=jobs,
-            cluster=cluster,
-            device=device,
+            machines=Machines(jobs=jobs, cluster=cluster, device=device),
             quiet=quiet,
         )
     say_comparison(found, failed, as_json=as_json)

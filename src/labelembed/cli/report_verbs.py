@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -56,9 +56,17 @@ def figure(
     from labelembed.report.catalogue import draw_figure
 
     path = out if out is not None else Path(f"{name}.pdf")
-    log = metric is not None and metric.endswith(":log")
-    how: dict[str, Any] = {"metric": metric and metric.removesuffix(":log"), "log": log, "variant": variant}
-    typer.echo(str(draw_figure(name, run, path, **how, width=width, groups=groups)))
+    written = draw_figure(
+        name,
+        run,
+        path,
+        metric=metric and metric.removesuffix(":log"),
+        log=metric is not None and metric.endswith(":log"),
+        variant=variant,
+        width=width,
+        groups=groups,
+    )
+    typer.echo(str(written))
 
 
 @verb(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,7 @@ from labelembed.cli.program import verb
 
 if TYPE_CHECKING:
     from labelembed.recipes.schema import Recipe
+    from labelembed.training.batches import TrainingData
 
 
 @verb(
@@ -148,7 +150,18 @@ def resume(
     _run(recipe, run, device=device, quiet=quiet, as_json=as_json, force=bool(settings))
 
 
-def _run(recipe: Any, out: Path, *, device: str | None, quiet: bool, as_json: bool, **more: Any) -> None:
+def _run(
+    recipe: Recipe,
+    out: Path,
+    *,
+    device: str | None,
+    quiet: bool,
+    as_json: bool,
+    data: TrainingData | None = None,
+    track: Sequence[str] = (),
+    has_lock: bool = False,
+    force: bool = False,
+) -> None:
     """Brings a run to its end, shows how far it is, and says what it reached."""
     from labelembed.errors import RunFolderError
     from labelembed.runs.display import RunDisplay
@@ -165,7 +178,10 @@ def _run(recipe: Any, out: Path, *, device: str | None, quiet: bool, as_json: bo
             warn=say,
             reading=display.reading,
             asking=display.asking,
-            **more,
+            data=data,
+            track=track,
+            has_lock=has_lock,
+            force=force,
         )
     try:
         reached = (

@@ -62,7 +62,7 @@ def tune(
         start_fork_server()  # it imports torch while this process does
     from labelembed.recipes.choosing import choose_recipe
     from labelembed.recipes.variants import seeds_of, variants_of
-    from labelembed.runs.machines import refuse_jobs_on_cluster, until_stopped
+    from labelembed.runs.machines import Machines, until_stopped
     from labelembed.runs.run_lock import locked
     from labelembed.runs.tuning import make_tuning
     from labelembed.runs.tuning_plan import plan_tuning
@@ -79,10 +79,9 @@ def tune(
         space=space or [],
         prune=prune == "median",
     )
-    where: dict[str, Any] = {"jobs": jobs, "cluster": cluster, "device": device}
-    refuse_jobs_on_cluster(jobs, cluster)
+    machines = Machines(jobs=jobs, cluster=cluster, device=device)
     with until_stopped(f"{recipe or name}, --out {plan.out}"), locked(plan.out, doing="made"):
-        about, failure = make_tuning(plan, **where, quiet=quiet)
+        about, failure = make_tuning(plan, machines=machines, quiet=quiet)
     typer.echo(json.dumps(about, allow_nan=False) if as_json else "\n".join(_lines(about, plan.out)))
     if failure is not None:
         raise failure

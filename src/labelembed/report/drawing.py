@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from labelembed.errors import RunFolderError
 from labelembed.report.writing import write_bytes, write_text
@@ -107,7 +107,14 @@ class Sketch:
         about = {"Title": self.title} | ({"CreationDate": None} if kind == ".pdf" else {})
         return write_bytes(path, self._drawn(size, kind[1:], dpi=300, metadata=about))
 
-    def _drawn(self, size: tuple[float, float], kind: str, **how: Any) -> bytes:
+    def _drawn(
+        self,
+        size: tuple[float, float],
+        kind: str,
+        *,
+        dpi: float | Literal["figure"] = "figure",
+        metadata: dict[str, Any],
+    ) -> bytes:
         import matplotlib
         from matplotlib import font_manager
         from matplotlib.figure import Figure
@@ -125,7 +132,7 @@ class Sketch:
             matplotlib.rcParams["font.family"] = [font for font in letters if font in there]
             figure = Figure(figsize=size, layout="constrained")
             self.painter(figure)
-            figure.savefig(written, format=kind, transparent=kind == "svg", **how)
+            figure.savefig(written, format=kind, transparent=kind == "svg", dpi=dpi, metadata=metadata)
         return written.getvalue()
 
     def _svg(self, size: tuple[float, float]) -> str:

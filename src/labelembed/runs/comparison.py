@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from labelembed.errors import RunFolderError
 from labelembed.recipes.schema import Recipe
@@ -15,7 +14,7 @@ from labelembed.runs.comparison_plan import ComparisonPlan, half_done, run_name
 from labelembed.runs.display import ComparisonDisplay
 from labelembed.runs.fork_server import start_fork_server
 from labelembed.runs.jobs import Event
-from labelembed.runs.machines import cluster_at, default_jobs, events_of, read_with_progress, say
+from labelembed.runs.machines import Machines, cluster_at, events_of, read_with_progress, say
 from labelembed.runs.run import job_for, refuse_other_data, run_job
 from labelembed.runs.training_network import network_for
 from labelembed.training.batches import TrainingData
@@ -47,9 +46,7 @@ def make_runs(
     recipe: Recipe,
     out: Path,
     *,
-    jobs: int | None = None,
-    device: str | None = None,
-    cluster: str | None = None,
+    machines: Machines,
     track: Sequence[str] = (),
     overwrite: bool = False,
     quiet: bool = False,
@@ -60,9 +57,7 @@ def make_runs(
         plan: What `plan_comparison` returned.
         recipe: That it was made of.
         out: The comparison folder.
-        jobs: Runs at once; None: one a GPU, else one a core.
-        device: `cpu`, or None for what there is.
-        cluster: The dask scheduler whose workers make the runs; None: this machine makes them.
+        machines: What makes the runs.
         track: Trackers of `training.tracking` that the runs are logged to.
         overwrite: Remove the comparison that is in the folder, once the new one can begin.
         quiet: Show no progress.
@@ -72,7 +67,7 @@ def make_runs(
     """
     to_make = len(plan.runs) if overwrite else len(plan.runs) - len(plan.finished())
     if to_make:
-        if cluster is None:
+        if machines.cluster is None:
             start_fork_server()  # it imports while this process reads the data
         # An error is said once, here, before anything is written; the processes of the runs read the data themselves.
         try_networks(plan, read_with_progress(recipe, quiet=quiet), out)
@@ -90,14 +85,20 @@ def make_runs(
     # Where nothing is left to do, no cluster is opened and no progress is shown.
     recipes = [run for *_, run, _ in plan.runs]
     with (
-        cluster_at(cluster if to_make else None, out, recipes) as machines,
+        cluster_at(machines.cluster if to_make else None, out, recipes) as cluster,
         display.watching() if to_make else nullcontext(),
     ):
-        jobs = min(jobs or default_jobs(device), max(1, to_make))
-        how: dict[str, Any] = {"jobs": jobs, "device": device, "cluster": machines, "track": track}
-        failed = run_comparison(plan, out, **how, observe=display)
+        failed = run_comparison(
+            plan,
+            out,
+            jobs=min(machines.runs_at_once(), max(1, to_make)),
+            cluster=cluster,
+            device=machines.device,
+            track=track,
+            observe=display,
+        )
     for done in plan.finished():
-        track_ended(done, track, device=device)  # of runs that were made without it
+        track_ended(done, track, device=machines.device)  # of runs that were made without it
     return failed, to_make > 0
 
 

@@ -104,8 +104,16 @@ def plan_comparison(
         base = before["baseline"]
     else:
         base = baseline_among(variants, block.baseline, source="comparison.baseline")
-    what: dict[str, Any] = {"variants": variants, "baseline": base, "seeds": seeds_of(recipe, seeds)}
-    return plan_runs(recipe, recipe_name, out, **what, before=before, overwrite=overwrite)
+    return plan_runs(
+        recipe,
+        recipe_name,
+        out,
+        variants=variants,
+        baseline=base,
+        seeds=seeds_of(recipe, seeds),
+        before=before,
+        overwrite=overwrite,
+    )
 
 
 def plan_runs(

@@ -146,8 +146,15 @@ def plan_of_students(comparison: Path, teachers: Teachers, settings: Sequence[st
         name=" ".join([f"distilled from {len(teachers.seeds)} {teachers.variant}", *words]),
         folder="-".join(["distilled", str(len(teachers.seeds)), teachers.folder.name, *words]),
     )
-    what: dict[str, Any] = {"variants": [student], "baseline": about["baseline"], "seeds": teachers.seeds}
-    return plan_runs(recipe, about["recipe"], comparison, **what, before=about)
+    return plan_runs(
+        recipe,
+        about["recipe"],
+        comparison,
+        variants=[student],
+        baseline=about["baseline"],
+        seeds=teachers.seeds,
+        before=about,
+    )
 
 
 def write_predictions(comparison: Path, teachers: Teachers, recipe: Recipe, data: TrainingData) -> str | None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +23,32 @@ from labelembed.runs.display import reading_progress
 from labelembed.runs.jobs import VISIBLE_GPUS, Event, Job, Run, run_jobs
 from labelembed.training.batches import TrainingData
 from labelembed.training.signals import Stopped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """What is to make the runs of a comparison or a tuning.
+
+    Args:
+        jobs: Runs at once, one thread each; None: one a GPU, else one a core.
+        cluster: The dask scheduler whose workers make the runs, ``tcp://host:port``; None: this machine.
+        device: `cpu`, or None for what there is.
+
+    Raises:
+        ClusterError: Both a number of processes and a cluster are asked for.
+    """
+
+    jobs: int | None = None
+    cluster: str | None = None
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.cluster is not None and self.jobs is not None:
+            raise ClusterError("--jobs: goes with one machine; with --cluster each worker makes one run at a time")
+
+    def runs_at_once(self) -> int:
+        """Returns how many runs this machine makes at once."""
+        return self.jobs or default_jobs(self.device)
 
 
 def available_cores() -> int:
@@ -47,12 +74,6 @@ def default_jobs(device: str | None) -> int:
         device: See `visible_gpus`.
     """
     return len(visible_gpus(device)) or available_cores()
-
-
-def refuse_jobs_on_cluster(jobs: int | None, cluster: str | None) -> None:
-    """Raises ClusterError where both a number of processes and a cluster are asked for."""
-    if cluster is not None and jobs is not None:
-        raise ClusterError("--jobs: goes with one machine; with --cluster each worker makes one run at a time")
 
 
 def cluster_at(address: str | None, out: Path, recipes: Sequence[Recipe]) -> AbstractContextManager[Cluster | None]:

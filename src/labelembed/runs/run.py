@@ -104,9 +104,19 @@ def run_recipe(
                 data = _data_of_run(recipe, folder, reading)
             for note in data.notes:
                 warn(f"data: {note}")
-            how: dict[str, Any] = {"observe": observe, "stop": stop, "device": device, "warn": warn, "asking": asking}
             with lost_processes_named(folder.path):
-                return _run(recipe, folder, data, changed=changed, track=track, **how)
+                return _run(
+                    recipe,
+                    folder,
+                    data,
+                    changed=changed,
+                    observe=observe,
+                    stop=stop,
+                    device=device,
+                    warn=warn,
+                    asking=asking,
+                    track=track,
+                )
         except Stopped as stopped:
             if folder.state() != "unfinished":
                 raise
@@ -264,6 +274,13 @@ def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: 
         with opened_log(Path(payload["folder"]) / LOG_FILE) as file:
             write_note(file, text)
 
-    how: dict[str, Any] = {"device": payload["device"], "track": payload["track"], "warn": warn}
-    # One that was lost may still be saving when its run is handed on.
-    return run_recipe(recipe, payload["folder"], observe=observe, stop=stop, patience=_PATIENCE, **how)
+    return run_recipe(
+        recipe,
+        payload["folder"],
+        observe=observe,
+        stop=stop,
+        device=payload["device"],
+        warn=warn,
+        track=payload["track"],
+        patience=_PATIENCE,  # one that was lost may still be saving when its run is handed on
+    )

@@ -109,8 +109,9 @@ class Trials:
         import optuna
 
         self.space, self.objective = space, objective
-        how: dict[str, Any] = {"direction": direction(metric), "load_if_exists": True}
-        self.study = optuna.create_study(storage=storage, study_name=name, **how)
+        self.study = optuna.create_study(
+            storage=storage, study_name=name, direction=direction(metric), load_if_exists=True
+        )
         self.study.set_user_attr("asked", asked)
 
     def all(self) -> list[FrozenTrial]:
@@ -133,8 +134,13 @@ class Trials:
                 self.study.tell(torn.number, state=TrialState.FAIL)
         for number in range(len(self.all()), end):
             if number == 0:
-                known: dict[str, Any] = {"params": first, "distributions": {key: self.space[key] for key in first}}
-                self.study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={"arguments": {}}, **known))
+                as_it_is = create_trial(
+                    state=TrialState.RUNNING,
+                    params=first,
+                    distributions={key: self.space[key] for key in first},
+                    user_attrs={"arguments": {}},
+                )
+                self.study.add_trial(as_it_is)
                 continue
             # A sampler of its own for each trial: after a stop it draws what it would have drawn.
             own_seed = derived_seed(seed, "tuning", self.study.study_name, number) % 2**32

@@ -19,7 +19,7 @@ from labelembed.runs.comparison_folder import remove_comparison
 from labelembed.runs.comparison_plan import ComparisonPlan, plan_runs
 from labelembed.runs.display import ComparisonDisplay
 from labelembed.runs.jobs import Event, Job
-from labelembed.runs.machines import cluster_at, default_jobs, events_of, read_with_progress, say
+from labelembed.runs.machines import Machines, cluster_at, events_of, read_with_progress, say
 from labelembed.runs.recipe_diff import flat_recipe, refuse_other_recipe
 from labelembed.runs.run import job_for
 from labelembed.runs.search_spaces import Space, described, draws_of, recipe_with
@@ -138,15 +138,18 @@ def _jobs(plan: TuningPlan, variant: Variant, trials: Trials, begin: int, *, dev
                 continue
             before = [plan.folders_of(variant, number)[seed] for number in finished] if plan.prune else []
             curves = [curve_of(folder, plan.metric) for folder in before]
-            how: dict[str, Any] = {
-                "source": f"{plan.recipe_name}, {variant.name}, trial {number}",
-                "device": device,
-                "metric": plan.metric,
-                "epochs": recipe.epochs if isinstance(recipe.epochs, int) else max(map(len, curves), default=0),
-                "curves": curves,
-            }
             seeds = f" seed {seed}" if len(plan.seeds) > 1 else ""
-            found.append(job_for(f"{variant.name} trial {number}{seeds}", recipe, folder.path, **how))
+            job = job_for(
+                f"{variant.name} trial {number}{seeds}",
+                recipe,
+                folder.path,
+                source=f"{plan.recipe_name}, {variant.name}, trial {number}",
+                device=device,
+                metric=plan.metric,
+                epochs=recipe.epochs if isinstance(recipe.epochs, int) else max(map(len, curves), default=0),
+                curves=curves,
+            )
+            found.append(job)
     return found
 
 
@@ -243,16 +246,12 @@ def tuned_variants(plan: TuningPlan, about: dict[str, Any]) -> list[Variant]:
     return found
 
 
-def make_tuning(
-    plan: TuningPlan, *, jobs: int | None, cluster: str | None, device: str | None, quiet: bool
-) -> tuple[dict[str, Any], TrainingError | None]:
+def make_tuning(plan: TuningPlan, *, machines: Machines, quiet: bool) -> tuple[dict[str, Any], TrainingError | None]:
     """Makes the trials with progress shown; the caller has the folder's lock.
 
     Args:
         plan: What `tuning_plan.plan_tuning` returned.
-        jobs: Runs at once; None: one a GPU, else one a core.
-        cluster: The dask scheduler whose workers make the runs; None: this machine makes them.
-        device: `cpu`, or None for what there is.
+        machines: What makes the runs.
         quiet: Show no progress.
 
     Returns:
@@ -269,10 +268,17 @@ def make_tuning(
         say(f"{finished} runs of trials reused")
     display = ComparisonDisplay(total=total, reused=finished, epochs=plan.recipe.epochs, quiet=quiet)
     # Where nothing is left to do, no cluster is opened.
-    with cluster_at(cluster if finished < total else None, plan.out, firsts) as machines, display.watching():
-        how: dict[str, Any] = {"cluster": machines, "device": device, "observe": display}
-        made = run_tuning(plan, fingerprint=data.fingerprint(), jobs=jobs or default_jobs(device), **how)
-    return made[0], failure_of(*made)
+    address = machines.cluster if finished < total else None
+    with cluster_at(address, plan.out, firsts) as cluster, display.watching():
+        about, problems = run_tuning(
+            plan,
+            fingerprint=data.fingerprint(),
+            jobs=machines.runs_at_once(),
+            cluster=cluster,
+            device=machines.device,
+            observe=display,
+        )
+    return about, failure_of(about, problems)
 
 
 def failure_of(about: dict[str, Any], problems: dict[str, str]) -> TrainingError | None:
@@ -298,7 +304,8 @@ def tuned_plan(
     trials: int,
     space: Sequence[str],
     overwrite: bool,
-    **how_made: Any,
+    machines: Machines,
+    quiet: bool,
 ) -> ComparisonPlan:
     """Tunes the variants of a comparison, with seeds that are none of its own, and returns it with what was chosen.
 
@@ -309,23 +316,31 @@ def tuned_plan(
         trials: See `tuning_plan.plan_tuning`.
         space: The same.
         overwrite: Remove the comparison that is in the folder, once the tuning can begin.
-        how_made: See `make_tuning`.
+        machines: What makes the runs.
+        quiet: Show no progress.
 
     Raises:
         RecipeError: When it cannot be tuned, or the baseline would be left out.
         TrainingError: When a variant has no trial with a score, or runs could not be made.
     """
-    how: dict[str, Any] = {"variants": plan.variants, "taken_seeds": plan.seeds, "trials": trials, "space": space}
-    tuning = plan_tuning(recipe, plan.recipe_name, out / TUNING_FOLDER, **how)
+    tuning = plan_tuning(
+        recipe,
+        plan.recipe_name,
+        out / TUNING_FOLDER,
+        variants=plan.variants,
+        trials=trials,
+        taken_seeds=plan.seeds,
+        space=space,
+    )
     if plan.baseline in tuning.left_out:
         message = f"{plan.baseline} differs from another variant only in what is tuned; name that one"
         raise RecipeError([message], source="--baseline")
     if overwrite:
         remove_comparison(out)
     total = len(tuning.runs())
-    if not how_made["quiet"] and tuning.count_ended() < total:
+    if not quiet and tuning.count_ended() < total:
         say(f"tuning first: {total} runs of trials, then {len(plan.runs)} runs of the comparison")
-    about, failure = make_tuning(tuning, **how_made)
+    about, failure = make_tuning(tuning, machines=machines, quiet=quiet)
     if failure is not None:
         raise failure
     variants = tuned_variants(tuning, about)
@@ -341,6 +356,12 @@ def tuned_plan(
         for entry in about["variants"]
     ]
     kept = {key: about[key] for key in ("metric", "trials", "seeds", "pruning", "left_out")}
-    how = {"baseline": names.get(plan.baseline, plan.baseline), "seeds": plan.seeds}
-    how["tuning"] = {"folder": TUNING_FOLDER, **kept, "variants": for_the_report}
-    return plan_runs(recipe, plan.recipe_name, out, variants=variants, **how)
+    return plan_runs(
+        recipe,
+        plan.recipe_name,
+        out,
+        variants=variants,
+        baseline=names.get(plan.baseline, plan.baseline),
+        seeds=plan.seeds,
+        tuning={"folder": TUNING_FOLDER, **kept, "variants": for_the_report},
+    )

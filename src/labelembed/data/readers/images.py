@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from labelembed.data.batch import Examples
 from labelembed.data.checks import few, printable
@@ -100,9 +99,15 @@ class ImageReader(PictureReader):
             return None
         if path.is_dir():
             raise DataError(f"{path}: holds a list of pictures; give the list itself: --data {train.source}")
-        asked: Any = {key: place.text(key) for key in ("paths", "labels", "split", "delimiter", "encoding")}
-        found = cls(path=str(path), **asked).find()
-        return found.told("a list of ")
+        of_list = cls(
+            path=str(path),
+            paths=place.text("paths"),
+            labels=place.text("labels"),
+            split=place.text("split"),
+            delimiter=place.text("delimiter"),
+            encoding=place.text("encoding"),
+        )
+        return of_list.find().told("a list of ")
 
     def find(self, *, to_evaluate: bool = False) -> LabelledPictures:
         """Returns the pictures with their labels, before any is decoded.

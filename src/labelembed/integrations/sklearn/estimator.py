@@ -185,8 +185,9 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
         batch_size = min(200, len(examples)) if self.batch_size == "auto" else int(self.batch_size)
         each = -(-len(examples) // batch_size)
         steps = each * self.max_iter
-        how = {"learning_rate": self.learning_rate_init, "weight_decay": self.weight_decay}
-        optimizer = OPTIMIZERS[self.optimizer](network, **how)
+        optimizer = OPTIMIZERS[self.optimizer](
+            network, learning_rate=self.learning_rate_init, weight_decay=self.weight_decay
+        )
         factor = SCHEDULES[self.schedule]()
         scheduler = LambdaLR(optimizer, lambda step: factor(min(step, steps - 1), each, steps))
         self.history_: list[dict[str, float]] = []
