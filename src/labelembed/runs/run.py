@@ -13,7 +13,6 @@ from labelembed.errors import (
     InterruptedTraining,
     LabelEmbedError,
     LostProcess,
-    NotEnoughMemory,
     RunFolderError,
     TrainingError,
 )
@@ -182,28 +181,33 @@ def _run(
                 record_change(recipe, folder, trainer.position)
             folder.forget_result()
     logged = tracked(folder, observe, names=track, warn=warn) if writes else nullcontext(observe)
-    try:
-        with (
-            logged as trainer.observe,
-            saving(folder.path),
-            lost_processes_named(folder.path),
-            memory_errors_explained(lambda: _place(folder, trainer), data),
-        ):
-            result = trainer.run()
-    except TrainingError as error:
-        if writes:
-            note_failure(folder, trainer, error)
-        raise error if isinstance(error, NotEnoughMemory) else TrainingError(str(error)) from error
-    except LostProcess as lost:
-        if trainer.signal.number is None:
-            raise
-        # All were signalled, and another one had not begun to train.
-        raise InterruptedTraining(str(lost), signal_number=trainer.signal.number) from lost
+    with logged as trainer.observe:
+        result = _trained(trainer, folder)
     with memory_errors_explained(lambda: _place(folder, trainer), data):
         result |= conclude(recipe, trainer, result)
     if writes:
         finish(folder, trainer, data, result)
     return result
+
+
+def _trained(trainer: Trainer, folder: RunFolder) -> dict[str, Any]:
+    """Trains to the end; a run that fails says so in its folder."""
+    try:
+        with (
+            saving(folder.path),
+            lost_processes_named(folder.path),
+            memory_errors_explained(lambda: _place(folder, trainer), trainer.data),
+        ):
+            return trainer.run()
+    except TrainingError as error:
+        if trainer.accelerator.is_main_process:
+            note_failure(folder, trainer, error)
+        raise
+    except LostProcess as lost:
+        if trainer.signal.number is None:
+            raise
+        # All were signalled, and another one had not begun to train.
+        raise InterruptedTraining(str(lost), signal_number=trainer.signal.number) from lost
 
 
 def _place(folder: RunFolder, trainer: Trainer) -> str:
