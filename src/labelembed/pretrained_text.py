@@ -103,18 +103,10 @@ def load_tokenizer(folder: Path) -> Any:
         DataError: There is none, it cannot be read, or transformers is missing.
     """
     with _transformers(folder, "a tokenizer") as transformers:
-        known = (
-            "tokenizer.json",
-            "vocab.txt",
-            "vocab.json",
-            "spiece.model",
-            "tokenizer.model",
-            "sentencepiece.bpe.model",
-        )
-        if not any((folder / name).is_file() for name in known):
+        if not any((folder / name).is_file() for name in _TOKENIZERS):
             raise DataError(
-                f"{folder}: has no tokenizer (none of {', '.join(known)}); put the model's own beside its config.json, "
-                "with tokenizer.save_pretrained"
+                f"{folder}: has no tokenizer (none of {', '.join(_TOKENIZERS)}); put the model's own beside its "
+                "config.json, with tokenizer.save_pretrained"
             )
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
