@@ -181,7 +181,7 @@ def test_ambiguous_or_unknown_baseline_lists_the_variants():
             (text, f"{text!r} must be how many seeds (8), or which ones: a range (0-7) or a list (3,5; one s")
             for text in ("", ",", "-1", "1.5", "1,x", "²")
         ),
-        ("0", "must be a number of seeds from 1 up, or a list of seeds, got 0"),
+        ("0", "must be a number of seeds from 1 up, or a list of seeds, got 0; for the seed 0 alone give '0,'"),
         ("1,2,1", "must be different numbers, got 1 more than once"),
         ("20241104", "must be at most 1,000 seeds, got 20,241,104; to name one seed give a list of one"),
     ],

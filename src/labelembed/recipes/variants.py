@@ -129,7 +129,8 @@ def given_seeds(given: str, *, first: int = 0, source: str = "--seeds") -> list[
         listed = [seed for part in ranges for seed in part]
         return checked_seeds(listed if {",", "-"} & set(given) else listed[0], first=first)
     except ValueError as error:
-        raise RecipeError([str(error)], source=source) from error
+        way_out = "; for the seed 0 alone give '0,'" if given.strip() == "0" else ""
+        raise RecipeError([f"{error}{way_out}"], source=source) from error
 
 
 def baseline_among(variants: list[Variant], wanted: str | None, *, source: str) -> str:
