@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 import signal
+from statistics import fmean
 
 import pytest
 
@@ -166,7 +167,10 @@ def test_comparison_of_translations_is_decided_by_bleu(made, tmp_path):
     assert "BLEU" in (tmp_path / "both" / "report.html").read_text()
     rows = succeed(*words, "--seeds", "2", "--jobs", "1", "--out", "both", "--json").json
     assert rows[1]["bleu_difference_n"] == 2
-    assert rows[0]["bleu_mean"] is not None
+    results = [
+        json.loads(file.read_text()) for file in (tmp_path / "both" / "runs" / "one_hot").glob("seed-*/result.json")
+    ]
+    assert rows[0]["bleu_mean"] == pytest.approx(fmean(result["test"]["bleu"] for result in results))
 
 
 # ------------------------------------------------------------------------------------------------- what is refused

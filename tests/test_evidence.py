@@ -49,9 +49,8 @@ def _logits_of_library(stack: Stack, place: int, examples: Examples, method: str
     objective = _objective(method, weights)
     layers = [encoder, objective.output]
     drawn = [*stack.layers, *stack.second]
-    if isinstance(objective, LabelEmbedding):
-        assert objective.auxiliary is not None
-        layers.append(objective.auxiliary)
+    if isinstance(objective, LabelEmbedding) and objective.auxiliary is not None:
+        layers.append(objective.auxiliary)  # one that is missing is found below: `layers` must be as many as were drawn
     with torch.no_grad():
         for layer, (weight, bias) in zip(layers, zip(drawn[::2], drawn[1::2], strict=True), strict=True):
             layer.weight.copy_(weight[place].T)
