@@ -134,7 +134,7 @@ def test_without_a_teacher_it_predicts_and_does_not_train():
     taught, *batch = made("distillation")
     objective = Distillation(4, 5, teacher_logits=None).double()
     objective.load_state_dict(taught.state_dict())  # which does not carry the teacher
-    assert set(taught.state_dict()) == {"output.weight", "output.bias", "temperature"}
+    assert set(taught.state_dict()) == {"output.weight", "output.bias", "output_temperature"}
     assert torch.equal(objective.logits(batch[0]), taught.logits(batch[0]))
     with pytest.raises(ValueError, match="`teacher_logits` must be given to train, got None"):
         objective(*batch)

@@ -99,9 +99,9 @@ def test_probabilities_are_the_softmax_of_logits_over_the_temperature(name):
     hidden, labels, _ = made_examples(objective, 40, ignored=False)
     logits = objective.logits(hidden).detach()
     assert_same(objective.probabilities(hidden), logits.softmax(dim=-1))
-    objective.temperature.fill_(fit_temperature(logits, labels))
-    assert objective.temperature.item() != 1
-    assert_same(objective.probabilities(hidden), (logits / objective.temperature).softmax(dim=-1))
+    objective.output_temperature.fill_(fit_temperature(logits, labels))
+    assert objective.output_temperature.item() != 1
+    assert_same(objective.probabilities(hidden), (logits / objective.output_temperature).softmax(dim=-1))
     assert torch.equal(objective.logits(hidden), logits)  # never divided
 
 

@@ -59,14 +59,14 @@ class Objective(nn.Module, ABC):
     Attributes:
         process_group: The processes that share a training step, as DistributedDataParallel was given them; None: all
             that are up. In evaluation mode a process waits for no other.
-        temperature: What `probabilities` divides the logits by: a buffer, 1 until you fit it on the validation set,
-            ``objective.temperature.fill_(labelembed.fit_temperature(logits, labels))``.
+        output_temperature: What `probabilities` divides the logits by: a float32 buffer, 1 until you fit it on the
+            validation set, ``objective.output_temperature.fill_(labelembed.fit_temperature(logits, labels))``.
 
     Raises:
         ValueError: When an argument is out of its range; one line for each.
     """
 
-    temperature: Tensor
+    output_temperature: Tensor
     weight: Tensor | None
 
     def __init__(
@@ -103,7 +103,7 @@ class Objective(nn.Module, ABC):
         self._epoch: int | None = None
         # The output layer comes first, so that every objective with the same seed starts with the same one.
         self.output = self._new_layer(bias=bias)
-        self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("output_temperature", torch.ones(()))
         self.register_buffer("weight", weight, persistent=False)
 
     def _new_layer(self, *, bias: bool = True) -> nn.Linear:
@@ -171,8 +171,8 @@ class Objective(nn.Module, ABC):
         return scores
 
     def probabilities(self, hidden: Tensor) -> Tensor:
-        """Returns ``softmax(logits / temperature)`` [..., C], in at least float32."""
-        return torch.softmax(full_precision(self.logits(hidden)) / self.temperature, dim=-1)
+        """Returns ``softmax(logits / output_temperature)`` [..., C], in at least float32."""
+        return torch.softmax(full_precision(self.logits(hidden)) / self.output_temperature, dim=-1)
 
     def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
         """Returns where the labels stand to each other.
