@@ -102,20 +102,18 @@ class AdaptiveLabels(Objective):
         output_std: float | None = None,
     ) -> None:
         errors = ArgumentErrors()
-        errors.require(
-            label_dimension is None or label_dimension >= 1, "label_dimension", label_dimension, "must be >= 1"
-        )
+        errors.whole("label_dimension", label_dimension, least=1, optional=True)
         errors.choice("update", update, ("batch", "moving_average", "epoch"))
         errors.require(0 <= momentum < 1, "momentum", momentum, "must be in [0, 1)")
-        errors.require(update_every >= 1, "update_every", update_every, "must be >= 1")
-        errors.require(warmup_steps >= 0, "warmup_steps", warmup_steps, "must be >= 0")
+        errors.whole("update_every", update_every, least=1)
+        errors.whole("warmup_steps", warmup_steps, least=0)
         errors.choice("loss", loss, ("after_update", "before_update"))
         errors.require(repel_weight >= 0, "repel_weight", repel_weight, "must be >= 0")
         errors.choice("prediction", prediction, ("training_set", "last"))
         super().__init__(
             hidden_size,
             num_labels,
-            output_size=label_dimension if label_dimension is None else max(label_dimension, 1),  # errors hold the rest
+            output_size=label_dimension,
             weight=weight,
             bias=bias,
             ignore_index=ignore_index,
@@ -145,10 +143,16 @@ class AdaptiveLabels(Objective):
 
         Args:
             layer: The layer to own from now on; device and dtype follow it.
-            num_labels: C; None: D.
+            num_labels: C; must be given, since any width can be the label dimension.
             arguments: The objective's own keyword arguments.
+
+        Raises:
+            ValueError: `num_labels` is missing.
         """
         if isinstance(layer, nn.Linear):
+            if num_labels is None:
+                width = f"the layer's {layer.out_features} outputs are the label dimension"
+                raise ValueError(f"`num_labels` must be given, got None: {width}, which is not the number of labels")
             arguments.setdefault("label_dimension", layer.out_features)
         return super().from_linear(layer, num_labels=num_labels, **arguments)
 

@@ -98,7 +98,7 @@ class Distillation(Objective):
         errors.require(
             0 <= uniform_weight <= left, "uniform_weight", uniform_weight, "must be in [0, 1 - teacher_weight]"
         )
-        errors.require(top_k is None or top_k >= 1, "top_k", top_k, "must be >= 1, or None")
+        errors.whole("top_k", top_k, least=1, optional=True)
         super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.tau = temperature
         self.teacher_weight = teacher_weight

@@ -140,7 +140,7 @@ class LabelEmbedding(Objective):
             errors.choice("embedding", embedding, ("full", "compressed"))
             rule = f"must be 'compressed' for more than {FULL_LABELS:,} labels: E takes 16 C^2 bytes to train"
             errors.require(embedding != "full" or num_labels <= FULL_LABELS, "embedding", embedding, rule)
-        errors.require(rank >= 1, "rank", rank, "must be >= 1")
+        errors.whole("rank", rank, least=1)
         errors.choice("auxiliary", auxiliary, ("separate", "shared"))
         if isinstance(initial_scale, str):
             errors.choice("initial_scale", initial_scale, ("log",))

@@ -98,7 +98,7 @@ class OnlineLabelSmoothing(Objective):
         errors.require(both <= 1 + 1e-9, "similarity_weight", both, "and `uniform_weight` must add up to at most 1")
         errors.require(temperature > 0, "temperature", temperature, "must be > 0")
         errors.require(0 <= momentum <= 1, "momentum", momentum, "must be in [0, 1]")
-        errors.require(top_k is None or top_k >= 1, "top_k", top_k, "must be >= 1, or None")
+        errors.whole("top_k", top_k, least=1, optional=True)
         super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.similarity_weight = similarity_weight
         self.uniform_weight = uniform_weight
