@@ -32,7 +32,9 @@ class TeacherFree(Objective):
     - `published_code`: ``teacher = KL(softmax(p^d / tau) || softmax(z))``. The code published with the paper
       softens p^d by a softmax over the probabilities themselves and leaves the network's output as it is. Its
       KL is a mean over examples *and* labels times a multiplier, 100 for the 100 labels of CIFAR-100; so the sum
-      over labels that stands here is that code with the multiplier C.
+      over labels that stands here is that code with the multiplier C. This *is* label smoothing: with t the
+      softened teacher's share of the right label, total and ``LabelSmoothing(smoothing=w (1 - t) C / (C - 1))``
+      differ by a constant. With the default numbers and 100 labels the smoothing is 0.09995.
     - `paper`: ``teacher = KL(softmax(log(p^d) / tau) || softmax(z / tau))``, the equation with the temperature
       on both sides as in any distillation. There is no factor tau squared, neither here nor there: at
       tau = 20 the gradient of this term is small.
