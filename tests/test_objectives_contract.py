@@ -428,6 +428,14 @@ def test_one_graph_is_compiled_with_ignored_examples_in_it(mode):
 # ------------------------------------------------------------------------------------------------------- construction
 
 
+@every_mode
+def test_repr_shows_the_hyper_parameters_in_force(mode):
+    given = {name: value for name, value in MODES[mode][1].items() if isinstance(value, float)}
+    shown = repr(made_mode(mode))
+    for name, value in {"num_labels": LABELS, "ignore_index": -100, **given}.items():
+        assert f"{name}={value:g}" in shown
+
+
 @every_objective
 def test_output_std_starts_the_output_layer_from_a_cut_normal(name):
     with seeded(0):

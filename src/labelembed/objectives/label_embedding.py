@@ -165,7 +165,7 @@ class LabelEmbedding(Objective):
         self.target_weight: float = numbers["target_weight"]
         self.uniform_weight: float = numbers["uniform_weight"]
         self.hinge_reduction: str = numbers["hinge_reduction"]
-        self.tau = temperature
+        self.temperature = temperature
         self.confidence_limit = confidence_limit
         self.embedding_learning_rate = embedding_learning_rate
         self.impl = impl
@@ -234,7 +234,7 @@ class LabelEmbedding(Objective):
             total = total + auxiliary + hinge
         if self.learns_embedding:
             right = z2.argmax(dim=-1) == y
-            entropies = losses.embedding_cross_entropy(z2, log_e, self.tau)  # eq. 10, 11
+            entropies = losses.embedding_cross_entropy(z2, log_e, self.temperature)  # eq. 10, 11
             embedding = self._mean_over_right(entropies, right, examples)
             total = total + embedding  # eq. 14; without o2 and E's own term eq. 17
         return LabelEmbeddingTerms(total, output, target, auxiliary, hinge, embedding, uniform)
@@ -260,7 +260,7 @@ class LabelEmbedding(Objective):
             target_weight=target_weight,
             uniform_weight=self.uniform_weight or None,
             hinge_weight=self._hinge_weight(examples),
-            temperature=self.tau,
+            temperature=self.temperature,
             confidence_limit=self.confidence_limit,
             teaches=self.learns_embedding,
             global_sum=partial(global_count, group=examples.group),

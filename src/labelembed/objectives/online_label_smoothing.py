@@ -104,7 +104,7 @@ class OnlineLabelSmoothing(Objective):
         self.similarity_weight = similarity_weight
         self.uniform_weight = uniform_weight
         self.output_weight = max(0.0, 1 - both)
-        self.tau = temperature
+        self.temperature = temperature
         self.momentum = None if preset == "published" else momentum
         self.similarities = SimilarityTable(num_labels, top_k=top_k)
         # What is gathered in an epoch for the next.
@@ -161,7 +161,7 @@ class OnlineLabelSmoothing(Objective):
             total = total + self.uniform_weight * uniform
         if self._updates_state:
             with torch.no_grad():
-                predicted = log_p.exp() if self.tau == 1 else (logits / self.tau).softmax(dim=-1)
+                predicted = log_p.exp() if self.temperature == 1 else (logits / self.temperature).softmax(dim=-1)
                 right = examples.counts & (logits.argmax(dim=-1) == examples.labels)
                 table = self.similarities if self.gathering is None else self.gathering
                 table.update(predicted, examples.labels, right, momentum=self.momentum, group=examples.group)

@@ -116,7 +116,7 @@ class Retrospection(Objective):
         super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.soften_output: bool = chosen["soften_output"] if soften_output is None else soften_output
         self.weight_schedule = weight_schedule
-        self.tau = temperature
+        self.temperature = temperature
         self.store_every = store_every
         self.final_weight = final_weight
         self.store_during = store
@@ -173,8 +173,8 @@ class Retrospection(Objective):
             stored = self.store.at(places, dtype=logits.dtype)
             weight = self.beta
             if self.soften_output:
-                log_p = log_softmax(logits / self.tau)
-                weight *= self.tau**2
+                log_p = log_softmax(logits / self.temperature)
+                weight *= self.temperature**2
             divergence = soft_cross_entropy(stored, log_p) - entropy(stored, self.num_labels)
             retrospection = examples.mean(divergence)
             total = (1 - self.beta) * output + weight * retrospection
@@ -193,7 +193,7 @@ class Retrospection(Objective):
 
     @torch.no_grad()
     def _softened(self, logits: Tensor) -> Tensor:
-        return (full_precision(logits) / self.tau).softmax(dim=-1)
+        return (full_precision(logits) / self.temperature).softmax(dim=-1)
 
     @torch.no_grad()
     def end_epoch(self, training_examples: TrainingExamples | None = None) -> None:

@@ -77,7 +77,7 @@ class TeacherFree(Objective):
         errors.choice("preset", preset, PRESETS)
         super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.true_probability = true_probability
-        self.tau = temperature
+        self.temperature = temperature
         self.teacher_weight = teacher_weight
         self.preset = preset
         self._true_share = self._softened_share()
@@ -93,7 +93,7 @@ class TeacherFree(Objective):
         else:
             difference = math.log(self.true_probability / other) if other > 0 else math.inf
         # The softmax of two values, one of them standing `others` times; as a sigmoid it cannot overflow.
-        odds = difference / self.tau - math.log(others)
+        odds = difference / self.temperature - math.log(others)
         return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
 
     def forward(
@@ -111,7 +111,7 @@ class TeacherFree(Objective):
         log_p = log_softmax(logits)
         output = examples.mean(cross_entropy(log_p, examples.labels))
         if self.preset == "paper":
-            log_p = log_softmax(logits / self.tau)
+            log_p = log_softmax(logits / self.temperature)
         # The teacher has two values only, so that no table [N, C] of it is made.
         share = self._true_share
         others = max(self.num_labels - 1, 1)
