@@ -276,7 +276,7 @@ class Objective(nn.Module, ABC):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moves the module; a fitted temperature is not rounded to half precision."""
         fitted = self.output_temperature
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.output_temperature.dtype in (torch.float16, torch.bfloat16):
             self.output_temperature = fitted.to(self.output_temperature.device)
         return self
