@@ -46,7 +46,7 @@ def compare(
         seeds: How many, or which; None: the recipe's own.
         baseline: The variant that the others are compared with; None: the folder's, else the recipe's.
         settings: Other values for keys of the recipe, ``{"optimizer.learning_rate": 0.01}``.
-        out: The comparison folder; None: ``comparisons/RECIPE``, of tuned ones ``comparisons/RECIPE-tuned``.
+        out: The comparison folder; None: ``comparisons/DATA-RECIPE``, of tuned ones with ``-tuned`` at its end.
         tuned: First tune learning rate, weight decay and arguments of each objective on the validation set.
         trials: Of each objective, where they are tuned.
         space: What else or otherwise is tuned, as ``"objective.smoothing=0.05:0.6"``.
@@ -74,7 +74,7 @@ def compare(
     machines = Machines(jobs=jobs, cluster=cluster, device=device)
     where = None if data is None else str(data)
     chosen, name = choose_recipe(recipe, settings=_settings(settings), data=where, say=say)
-    folder = comparison_folder(name, tuned=tuned) if out is None else Path(out)
+    folder = comparison_folder(chosen, name, tuned=tuned) if out is None else Path(out)
     try:
         found, failed = make_comparison(
             chosen,
@@ -182,9 +182,11 @@ def make_students(
         return Comparison(report.write_comparison(folder, redraw=made)), failed
 
 
-def comparison_folder(name: str, *, tuned: bool) -> Path:
+def comparison_folder(recipe: Recipe, name: str, *, tuned: bool) -> Path:
     """Returns the default folder of a comparison."""
-    return Path("comparisons") / (f"{name}-tuned" if tuned else name)
+    from labelembed.recipes.choosing import folder_name
+
+    return Path("comparisons") / (folder_name(recipe, name) + ("-tuned" if tuned else ""))
 
 
 def make_comparison(

@@ -18,7 +18,7 @@ from labelembed.errors import (
 )
 from labelembed.recipes.loading import with_whole_paths
 from labelembed.recipes.schema import Recipe, parse_recipe
-from labelembed.runs.build import build_data, build_optimizer, build_reader, build_schedule
+from labelembed.runs.build import build_data, build_optimizer, build_reader, build_schedule, data_stamp
 from labelembed.runs.jobs import Job
 from labelembed.runs.memory import memory_errors_explained
 from labelembed.runs.recipe_diff import differences, record_change, refuse_change_behind, refuse_other_recipe
@@ -242,13 +242,24 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None], *, 
 
 def refuse_other_data(folder: RunFolder, data: TrainingData) -> None:
     """Raises RunFolderError when the run in a folder is known to have begun with other data."""
-    begun_with = folder.environment().get("data")
-    known = begun_with.get("fingerprint") if isinstance(begun_with, dict) else None
+    known = _begun_with(folder).get("fingerprint")
     if known is not None and known != data.fingerprint():
         raise RunFolderError(
-            f"{folder.path}: the run began with other data than {data.source} now holds "
-            "(the content differs); put the old data back, or train again in another folder"
+            f"{folder.path}: the run began with other data than {data.source} now holds (the content differs); "
+            "choose another folder with --out, or put the old data back"
         )
+
+
+def have_same_data(recipe: Recipe, folders: Sequence[RunFolder]) -> bool:
+    """Tells without reading the data whether runs began with them; where it is unsure see `refuse_other_data`."""
+    stamp = data_stamp(recipe) if folders else None
+    return all(stamp is not None and _begun_with(folder).get("stamp") == stamp for folder in folders)
+
+
+def _begun_with(folder: RunFolder) -> dict[str, Any]:
+    """Returns what a run's folder says of its data."""
+    found = folder.environment().get("data")
+    return found if isinstance(found, dict) else {}
 
 
 def job_for(

@@ -1,0 +1,68 @@
+"""What runs and comparisons promise: their own data, nothing dropped, nothing given that is ignored without a word."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import labelembed
+from tests.made_cli import SMALL, call, listing, succeed
+from tests.made_data import write_idx_folder
+from tests.made_in_process import make_runs_here
+from tests.made_texts import reviews, write_csv, write_json_lines
+
+SHORT = ["--epochs", 1, "--batch-size", 10, "--quiet"]
+ONE_RUN = ["--objectives", "one_hot", "--seeds", 1]
+OTHER = ("neg", "pos")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in, with two data sets that differ in their labels; runs are made in this process."""
+    monkeypatch.chdir(tmp_path)
+    make_runs_here(monkeypatch)
+    write_csv(tmp_path / "first.csv", reviews(60), "review", "stars")
+    write_json_lines(tmp_path / "second.jsonl", reviews(60, labels=OTHER), "review", "stars")
+    return tmp_path
+
+
+# ------------------------------------------------------------------------------------------ the data of a run
+
+
+@pytest.mark.parametrize("words", [["train"], ["compare", *ONE_RUN]], ids=lambda words: words[0])
+def test_finished_runs_are_not_given_out_for_those_of_other_data(words, here):
+    words = [*words, "--out", "out", *SHORT]
+    succeed(*words, "--data", "first.csv")
+    before = listing(here / "out")
+    for other in ("second.jsonl", "first.csv"):
+        if other == "first.csv":  # edited in place
+            write_csv(here / "first.csv", reviews(60, labels=OTHER), "review", "stars")
+        called = call(*words, "--data", other)
+        assert (called.code, called.out) == (2, "")
+        assert "other data" in called.err
+        assert listing(here / "out") == before
+
+
+@pytest.mark.parametrize("words", [["train"], ["compare", *ONE_RUN]], ids=lambda words: words[0])
+def test_data_that_moved_or_were_only_touched_are_the_same(words, here):
+    words = [*words, "--out", "out", *SHORT]
+    succeed(*words, "--data", "first.csv")
+    results = {path: path.stat().st_mtime_ns for path in (here / "out").rglob("result.json")}
+    os.utime(here / "first.csv")
+    succeed(*words, "--data", "first.csv")
+    (here / "first.csv").rename(here / "moved.csv")
+    succeed(*words, "--data", "moved.csv")
+    assert {path: path.stat().st_mtime_ns for path in (here / "out").rglob("result.json")} == results
+
+
+def test_default_folders_carry_the_name_of_the_data(here):
+    succeed("compare", "--data", "first.csv", *ONE_RUN, *SHORT)
+    succeed("compare", "--data", "second.jsonl", *ONE_RUN, *SHORT)
+    succeed("train", "--data", "second.jsonl", "--objective", "one_hot", *SHORT)
+    assert {path.name for path in Path("comparisons").iterdir()} == {"first-text-bag-small", "second-text-bag-small"}
+    assert Path("runs/second-text-bag-small/one_hot/seed-0/result.json").is_file()
+    write_idx_folder(here / "mnist")
+    succeed("train", "mnist-mlp", "--data", "mnist", "--objective", "one_hot", *SMALL)
+    assert Path("runs/mnist-mlp/one_hot/seed-0/result.json").is_file()  # the recipe names them already
