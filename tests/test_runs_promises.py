@@ -66,3 +66,31 @@ def test_default_folders_carry_the_name_of_the_data(here):
     write_idx_folder(here / "mnist")
     succeed("train", "mnist-mlp", "--data", "mnist", "--objective", "one_hot", *SMALL)
     assert Path("runs/mnist-mlp/one_hot/seed-0/result.json").is_file()  # the recipe names them already
+
+
+# ------------------------------------------------------------------------------------------ one run
+
+
+@pytest.fixture
+def mnist(tmp_path, monkeypatch):
+    """The words that train on 20 pictures with 2 steps an epoch."""
+    monkeypatch.chdir(tmp_path)
+    write_idx_folder(tmp_path / "mnist")
+    return ["mnist-mlp", "--data", "mnist", "--objective", "one_hot", *SMALL, "--set", "optimizer.name=sgd"]
+
+
+def test_run_that_patience_ended_goes_on_where_it_stopped(mnist):
+    words = [*mnist, "--lr", 5, "--set", "selection.by=validation_nll"]
+    ended = succeed("train", *words, "--epochs", 8, "--set", "selection.patience=2", "--out", "run", "--json").json
+    assert ended["epochs"] == ended["selected_epoch"] + 2 < 8
+    assert succeed("resume", "run", "--epochs", 7, "--quiet", "--json").json["epochs"] > ended["epochs"]
+    succeed("resume", "run", "--epochs", 8, "--set", "selection.patience=8", "--quiet")
+    succeed("train", *words, "--epochs", 8, "--out", "whole")
+    losses = [labelembed.Run.load(folder).table()["train_total"].tolist() for folder in ("run", "whole")]
+    assert losses[0] == losses[1]
+
+
+def test_history_says_the_learning_rate_that_its_epoch_had(mnist):
+    steps = ["--set", "schedule={name: step, epochs: [1, 3], factor: 0.1}"]
+    succeed("train", *mnist, "--lr", 0.5, "--epochs", 4, *steps, "--out", "run")
+    assert labelembed.Run.load("run").table()["learning_rate"].tolist() == pytest.approx([0.5, 0.05, 0.05, 0.005])

@@ -49,7 +49,9 @@ def compare(
     baseline: BaselineOption = None,
     out: Annotated[
         Path | None,
-        out_option("DIR", "The comparison folder; by default comparisons/DATA-RECIPE, of --tuned with -tuned at its end."),
+        out_option(
+            "DIR", "The comparison folder; by default comparisons/DATA-RECIPE, of --tuned with -tuned at its end."
+        ),
     ] = None,
     overwrite: OverwriteOption = False,
     jobs: JobsOption = None,

@@ -44,7 +44,9 @@ def train(
         str | None,
         typer.Option("--objective", metavar="NAME[:KEY=VALUE...]", help="The objective, instead of the recipe's."),
     ] = None,
-    out: Annotated[Path | None, out_option("DIR", "The run folder; by default runs/DATA-RECIPE/OBJECTIVE/seed-N.")] = None,
+    out: Annotated[
+        Path | None, out_option("DIR", "The run folder; by default runs/DATA-RECIPE/OBJECTIVE/seed-N.")
+    ] = None,
     overwrite: OverwriteOption = False,
     track: TrackOption = None,
     device: DeviceOption = None,

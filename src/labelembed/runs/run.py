@@ -174,6 +174,9 @@ def _run(
     _go_on(folder, trainer, warn, changed=changed)
     if changed:
         refuse_change_behind(trainer.epochs, folder, trainer.position)
+        if trainer.position.epoch >= trainer.last_epoch:  # patience has ended it: it begins anew
+            trainer.position.patience_from = trainer.position.epoch
+            trainer.save()
     if writes:
         with saving(folder.path, needed_bytes=JOURNAL_LINE_BYTES * (trainer.position.epoch + 1)):
             folder.keep_journal(trainer.position.epoch)
