@@ -94,3 +94,39 @@ def test_history_says_the_learning_rate_that_its_epoch_had(mnist):
     steps = ["--set", "schedule={name: step, epochs: [1, 3], factor: 0.1}"]
     succeed("train", *mnist, "--lr", 0.5, "--epochs", 4, *steps, "--out", "run")
     assert labelembed.Run.load("run").table()["learning_rate"].tolist() == pytest.approx([0.5, 0.05, 0.05, 0.005])
+
+
+# ------------------------------------------------------------------------------------------ nothing given is ignored
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"track": "wanbd"}, "wandb"),
+        ({"track": ["tensorboard", "comet"]}, "comet"),
+        ({"trials": 5}, "trials"),
+        ({"space": ["objective.smoothing=0.05:0.6"]}, "space"),
+        ({"device": "cuda:9"}, "cuda:9"),
+        ({"device": "gpu"}, "gpu"),
+    ],
+)
+def test_compare_from_python_refuses_what_it_would_ignore(given, said, here):
+    with pytest.raises(labelembed.LabelEmbedError, match=said):
+        labelembed.compare("digits-mlp", objectives="one_hot", seeds=1, settings={"epochs": 1}, out="out", **given)
+    assert not Path("out").exists()
+
+
+def test_tracker_is_named_by_one_word_and_one_that_cannot_start_costs_no_report(here, capsys):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra `track`)")
+    asked = {"data": "first.csv", "objectives": "one_hot", "seeds": 1, "out": "out"}
+    asked |= {"settings": {"epochs": 1, "batch_size": 10}, "quiet": True}
+    labelembed.compare(**asked)
+    folder = Path("out/runs/one_hot/seed-0/tensorboard")
+    folder.touch()  # in the way
+    Path("out/report.html").unlink()
+    assert labelembed.compare(**asked, track="tensorboard").variants == ["one_hot"]
+    assert "tensorboard" in capsys.readouterr().err
+    assert Path("out/report.html").is_file()
+    folder.unlink()
+    labelembed.compare(**asked, track="tensorboard")
+    assert list(folder.iterdir())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from labelembed.errors import RunFolderError
+from labelembed.errors import LabelEmbedError, RunFolderError
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.cluster import Cluster
 from labelembed.runs.comparison_folder import DESCRIPTION_FILE, FORMAT_VERSION, merged, remove_comparison
@@ -99,8 +99,11 @@ def make_runs(
             track=track,
             observe=display,
         )
-    for done in plan.finished():
-        track_ended(done, track, device=machines.device)  # of runs that were made without it
+    try:
+        for done in plan.finished():
+            track_ended(done, track, device=machines.device)  # of runs that were made without it
+    except LabelEmbedError as error:  # the report is worth more
+        say(f"warning: {error}")
     return failed, to_make > 0
 
 

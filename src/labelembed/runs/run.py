@@ -275,13 +275,14 @@ def job_for(
         recipe: Of the run.
         folder: Where it goes; made whole, for a worker of a cluster is in another one.
         source: What the recipe is called in messages.
-        device: `cpu`, or None for what there is.
+        device: See `machines.Machines`; its process sees no other GPU.
         track: See `run_recipe`.
         more: What else the worker gets.
     """
     folder = folder.absolute()
     payload = {"recipe": with_whole_paths(recipe).of_one_run(), "source": source, "folder": str(folder)}
-    return Job(name, payload | {"device": device, "track": list(track)} | more, log=folder / LOG_FILE)
+    payload |= {"device": "cpu" if device == "cpu" else None, "track": list(track)}
+    return Job(name, payload | more, log=folder / LOG_FILE)
 
 
 def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> dict[str, Any]:
