@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 import labelembed
 from tests.made_cli import SMALL, call, listing, succeed
+from tests.made_corpus import write_corpus
 from tests.made_data import write_idx_folder
 from tests.made_in_process import make_runs_here
 from tests.made_texts import reviews, write_csv, write_json_lines
@@ -16,6 +19,7 @@ from tests.made_texts import reviews, write_csv, write_json_lines
 SHORT = ["--epochs", 1, "--batch-size", 10, "--quiet"]
 ONE_RUN = ["--objectives", "one_hot", "--seeds", 1]
 OTHER = ("neg", "pos")
+SMALL_LSTM = ["--set", "model={name: attention_lstm, width: 12, embedding_size: 8}", "--epochs", 2, "--batch-size", 8]
 
 
 @pytest.fixture
@@ -94,6 +98,60 @@ def test_history_says_the_learning_rate_that_its_epoch_had(mnist):
     steps = ["--set", "schedule={name: step, epochs: [1, 3], factor: 0.1}"]
     succeed("train", *mnist, "--lr", 0.5, "--epochs", 4, *steps, "--out", "run")
     assert labelembed.Run.load("run").table()["learning_rate"].tolist() == pytest.approx([0.5, 0.05, 0.05, 0.005])
+
+
+def test_data_that_cannot_be_read_any_more_are_named_and_the_run_can_go_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [*("translation-lstm", "--data", write_corpus(tmp_path).folder, "--out", "run", "--quiet"), *SMALL_LSTM]
+    pread, calls = os.pread, []
+
+    def failing(*arguments):
+        calls.append(1)
+        if len(calls) == 100:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(*arguments)
+
+    monkeypatch.setattr(os, "pread", failing)
+    called = call("train", *words)
+    assert called.code in (1, 2)
+    assert "corpus/train-" in called.err
+    assert "cannot be read" in called.err
+    assert "save" not in called.err
+    assert succeed("resume", "run", "--quiet", "--json").json["epochs"] == 2
+
+
+def test_log_of_a_run_never_leads_out_of_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outside, folder = tmp_path / "outside.txt", tmp_path / "out/runs/one_hot/seed-0"
+    outside.write_text("of somebody else")
+    folder.mkdir(parents=True)
+    (folder / "worker.log").symlink_to(outside)
+    words = ["compare", "digits-mlp", *ONE_RUN, "--epochs", 1, "--jobs", 1, "--out", "out", "--quiet"]
+    called = call(*words)
+    assert outside.read_text() == "of somebody else"
+    assert "link" in called.err
+
+
+def test_command_on_record_is_the_one_that_was_given(here, monkeypatch):
+    asked = {"data": "first.csv", "objectives": "one_hot", "seeds": 1, "quiet": True}
+    asked |= {"settings": {"epochs": 1, "batch_size": 10}}
+    monkeypatch.setattr(sys, "argv", ["study.py", "--flavour", "plain"])
+    command = labelembed.compare(**asked, out="out").run("one_hot", 0).environment["command"]
+    assert command == ["python", "study.py", "--flavour", "plain"]
+    succeed("train", "--data", "first.csv", "--out", "run", *SHORT)
+    assert labelembed.Run.load("run").environment["command"][:3] == ["labelembed", "train", "--data"]
+
+
+# ------------------------------------------------------------------------------------------ a comparison
+
+
+def test_tuned_variants_stay_when_others_are_compared_in_their_folder(here):
+    pytest.importorskip("optuna", reason="optuna is not installed")
+    words = ["compare", "--data", "first.csv", *ONE_RUN, "--out", "out", *SHORT]
+    succeed(*words, "--tuned", "--trials", 1)
+    call(*words)
+    assert "one_hot tuned" in labelembed.Comparison.load("out").variants
+    assert "one_hot tuned" in Path("out/comparison.csv").read_text()
 
 
 # ------------------------------------------------------------------------------------------ nothing given is ignored

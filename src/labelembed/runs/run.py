@@ -197,7 +197,6 @@ def _trained(trainer: Trainer, folder: RunFolder) -> dict[str, Any]:
     """Trains to the end; a run that fails says so in its folder."""
     try:
         with (
-            saving(folder.path),
             lost_processes_named(folder.path),
             memory_errors_explained(lambda: _place(folder, trainer), trainer.data),
         ):
