@@ -70,11 +70,13 @@ class AdaptiveLabels(Objective):
 
     Raises:
         ValueError: When an argument is out of its range.
-        RuntimeError: With ``update="epoch"``, in training, when `start_epoch` was never called.
+        RuntimeError: In training, when `start_epoch` was never called, unless ``prediction="last"`` and `update` is not
+            `epoch`.
 
     Example:
         >>> import torch
         >>> objective = AdaptiveLabels(8, 3, label_dimension=30, repel_weight=10.0)
+        >>> objective.start_epoch(0, epochs=1, steps=1)
         >>> terms = objective(torch.randn(4, 8), torch.tensor([0, 1, 2, 1]))
         >>> terms.total.backward()
         >>> objective.logits(torch.randn(5, 8)).shape
@@ -179,8 +181,8 @@ class AdaptiveLabels(Objective):
 
         In training mode the label vectors move; in evaluation mode the loss goes by those that predict.
         """
-        if self.update == "epoch":
-            self._require_epoch("against the vectors it started with")
+        if self.update == "epoch" or self.prediction == "training_set":
+            self._require_epoch("without the means over the training set")
         examples = self._examples(hidden, labels, sample_weight, num_items_in_step)
         z = full_precision(self.output(examples.hidden))
         repel = z.new_zeros(())
