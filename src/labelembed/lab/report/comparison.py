@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.report.run_checks import history_error, noted_failures, number_in, reason, result_error
-from labelembed.lab.runs.comparison_folder import read_description, seeds_of_variant
+from labelembed.lab.training.comparison_folder import read_description, seeds_of_variant
 from labelembed.lab.training.run_folder import RunFolder
 
 Split = Literal["test", "validation"]

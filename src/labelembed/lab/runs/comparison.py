@@ -10,7 +10,6 @@ from labelembed.errors import LabelEmbedError
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.cluster import Cluster
-from labelembed.lab.runs.comparison_folder import DESCRIPTION_FILE, FORMAT_VERSION, merged, remove_comparison
 from labelembed.lab.runs.comparison_plan import ComparisonPlan, half_done, run_name
 from labelembed.lab.runs.display import ComparisonDisplay
 from labelembed.lab.runs.fork_server import start_fork_server
@@ -19,6 +18,7 @@ from labelembed.lab.runs.machines import Machines, cluster_at, events_of, read_w
 from labelembed.lab.runs.run import have_same_data, job_for, refuse_other_data, run_job
 from labelembed.lab.runs.training_network import network_for
 from labelembed.lab.training.batches import TrainingData
+from labelembed.lab.training.comparison_folder import DESCRIPTION_FILE, FORMAT_VERSION, merged, remove_comparison
 from labelembed.lab.training.files import make_writable_folder, saving, write_json
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.lab.training.tracking import track_ended

@@ -11,8 +11,8 @@ from labelembed.lab.errors import RunFolderError
 from labelembed.lab.recipes.blocks import ComparisonBlock
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.recipes.variants import Variant, baseline_among, seeds_of, variants_of
-from labelembed.lab.runs.comparison_folder import description_before, seeds_of_variant
 from labelembed.lab.runs.recipe_diff import differences, listed, refuse_other_recipe
+from labelembed.lab.training.comparison_folder import description_before, seeds_of_variant
 from labelembed.lab.training.run_folder import RunFolder
 
 _WAY_OUT = "choose another --out, or start over with --overwrite"

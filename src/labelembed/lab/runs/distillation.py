@@ -21,11 +21,11 @@ from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.loading import put_settings
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.recipes.variants import checked_variants
-from labelembed.lab.runs.comparison_folder import read_description, seeds_of_variant
 from labelembed.lab.runs.comparison_plan import ComparisonPlan, plan_runs
 from labelembed.lab.runs.stored import stored_recipe
 from labelembed.lab.runs.teacher import TableKind, open_table, write_table
 from labelembed.lab.training.batches import TrainingData
+from labelembed.lab.training.comparison_folder import read_description, seeds_of_variant
 from labelembed.lab.training.files import saving
 from labelembed.lab.training.run_folder import RunFolder
 

@@ -15,7 +15,6 @@ from labelembed.lab.errors import RecipeError, TrainingError
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.recipes.variants import Variant, checked_variants
 from labelembed.lab.runs.cluster import Cluster
-from labelembed.lab.runs.comparison_folder import remove_comparison
 from labelembed.lab.runs.comparison_plan import ComparisonPlan, plan_runs
 from labelembed.lab.runs.display import ComparisonDisplay
 from labelembed.lab.runs.jobs import Event, Job
@@ -26,6 +25,7 @@ from labelembed.lab.runs.search_spaces import Space, described, draws_of, recipe
 from labelembed.lab.runs.training_network import network_for
 from labelembed.lab.runs.trials import ROUND, Trials, curve_of, refuse_other_study, run_trial, studies_in
 from labelembed.lab.runs.tuning_plan import METRICS, TuningPlan, plan_tuning
+from labelembed.lab.training.comparison_folder import remove_comparison
 from labelembed.lab.training.files import make_writable_folder, write_bytes, write_json
 from labelembed.lab.training.run_folder import RunFolder
 
