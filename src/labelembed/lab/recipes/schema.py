@@ -133,7 +133,6 @@ def kind_of(value: Any) -> str:
 # What a corpus has of its own, or has no use for.
 _OF_EXAMPLES = {
     "validation": "a corpus brings its own validation sentences (labelembed preprocess --validation)",
-    "train_examples": "a corpus is preprocessed to the sentences wanted",
 }
 
 
@@ -153,7 +152,7 @@ def _errors_with_a_corpus(recipe: Recipe) -> list[str]:
         wanted = ", ".join(sorted(SEQUENCE_MODELS))
         errors.append(f"model.name: {name!r} cannot read the sentences of a corpus; these can: {wanted}")
     for key, default in DataCommon().model_dump().items():
-        if recipe.data[key] != default:
+        if key != "train_examples" and recipe.data[key] != default:
             reason = _OF_EXAMPLES.get(key, "a corpus holds tokens, not pictures")
             errors.append(f"data.{key}: must be left out of a corpus: {reason}")
     if isinstance(recipe.batch_size, dict) and "per_label" in recipe.batch_size:
