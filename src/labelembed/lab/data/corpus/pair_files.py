@@ -149,7 +149,7 @@ def _read_table(file: Path, *, has_heading: bool) -> pd.DataFrame:
     as_text: dict[str, Any] = {"dtype": str, "keep_default_na": False, "header": 0 if has_heading else None}
     try:
         if suffix in (".jsonl", ".ndjson"):
-            return pd.read_json(file, lines=True, dtype=False, convert_dates=False)
+            return pd.read_json(file, lines=True, dtype=False)
         if suffix == ".parquet":
             return pd.read_parquet(file)
         if suffix == ".csv":

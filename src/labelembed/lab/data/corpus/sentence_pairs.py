@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
+import os
+import weakref
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -49,10 +50,14 @@ class Sentences:
                 f"`offsets` must be [N + 1], rise from 0 and end with the number of tokens, got {offsets} "
                 f"of shape {offsets.shape} for {tokens.shape} tokens"
             )
-        self._mapped = tokens if isinstance(tokens, np.memmap) else None
         self.tokens: Array = np.asarray(tokens)  # a plain array over the same memory: np.memmap slices slowly
         self.offsets: Indices = np.asarray(offsets, dtype=np.int64)
         self._vocabulary_size = vocabulary_size
+        self._name, self._file = str(getattr(tokens, "filename", "`tokens`")), -1
+        if isinstance(tokens, np.memmap) and hasattr(os, "pread"):
+            # Read, where sentences are wanted here and there: pages of a map stay this process's memory once looked at.
+            self._file = os.open(self._name, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._file)
 
     @classmethod
     def open(cls, tokens_file: Path, offsets_file: Path, *, vocabulary_size: int) -> Sentences:
@@ -75,15 +80,18 @@ class Sentences:
 
     def gathered(self, indices: Indices) -> Array:
         """Returns the tokens of the sentences `indices` [B], one after the other, in that order."""
-        tokens: Array = np.concatenate([self.tokens[:0], *(self[index] for index in indices.tolist())])
+        tokens: Array = np.concatenate([self.tokens[:0], *map(self._read, indices.tolist())])
         highest = int(tokens.max(initial=0))
         if highest >= self._vocabulary_size:
-            file = self._mapped.filename if self._mapped is not None else "`tokens`"
-            raise DataError(f"{file}: is damaged, {highest} is no id of a vocabulary of {self._vocabulary_size:,}")
-        if self._mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-            # Pages of a map stay this process's memory once looked at.
-            self._mapped._mmap.madvise(mmap.MADV_DONTNEED)
+            raise DataError(f"{self._name}: is damaged, it has the id {highest} of {self._vocabulary_size:,} tokens")
         return tokens
+
+    def _read(self, index: int) -> Array:
+        if self._file < 0:
+            return self[index]
+        size, begin = self.tokens.itemsize, int(self.offsets[index])
+        length = int(self.offsets[index + 1]) - begin
+        return np.frombuffer(os.pread(self._file, size * length, size * begin), self.tokens.dtype)
 
     def select(self, indices: Indices) -> Sentences:
         """Returns the sentences `indices` [M], in memory."""
