@@ -271,7 +271,8 @@ def test_files_without_pairs_are_refused_and_nothing_is_written(tmp_path, source
 @pytest.mark.parametrize(
     ("name", "lines", "columns", "message"),
     [
-        ("p.tsv", ["source\ttarget", "a\tb", "a\tb\tc"], {}, "line 3"),
+        ("p.tsv", ["source\ttarget", "a\tb\tc"], {}, "row 2 has 3 columns"),
+        ("p.tsv", ["source\ttarget", "a\tb", "a"], {}, "row 3 has 1 columns"),
         ("p.tsv", ["de\ten\tfr", "a\tb\tc"], {}, "the source.*there are: de, en, fr"),
         ("p.tsv", ["src\ten\tfr", "a\tb\tc"], {}, "the target.*--target-column"),
         ("p.tsv", ["de\ten", "a\tb"], {"source_column": "ed"}, "no column 'ed'"),

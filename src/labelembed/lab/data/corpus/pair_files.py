@@ -128,8 +128,11 @@ class PairFiles:
             if given in names:
                 column, key = str(given), ""
             if column not in names:
-                named = f"no column {column!r}{nearest(column, names)}" if given else f"which column is the {side}?"
-                raise DataError(f"{self.source}: {named}; name it by --{side}-column; there are: {few(names)}")
+                lacks = (
+                    f"no column {column!r}{nearest(column, names)}" if given else f"the column of the {side} is unclear"
+                )
+                way_out = f"name it by --{side}-column, by its number where there is no heading"
+                raise DataError(f"{self.source}: {lacks}; {way_out}; there are: {few(names)}")
             values = table.iloc[:, names.index(column)]
             columns.append(values.str[key] if key else values)
         for row, pair in enumerate(zip(*columns, strict=True), start=1):
@@ -146,18 +149,19 @@ def _read_table(file: Path, *, has_heading: bool) -> pd.DataFrame:
 
     require_file(file, ACCEPTED)
     suffix = Path(file.name.lower().removesuffix(".gz")).suffix
-    as_text: dict[str, Any] = {"dtype": str, "keep_default_na": False, "header": 0 if has_heading else None}
+    tabs: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if suffix != ".csv" else {}
     try:
         if suffix in (".jsonl", ".ndjson"):
             return pd.read_json(file, lines=True, dtype=False)
         if suffix == ".parquet":
             return pd.read_parquet(file)
-        if suffix == ".csv":
-            table = pd.read_csv(file, **as_text)
-        elif suffix in (".tsv", ".txt"):
-            table = pd.read_csv(file, sep="\t", quoting=csv.QUOTE_NONE, **as_text)
-        else:
+        if suffix not in (".tsv", ".txt", ".csv"):
             raise DataError(f"{file}: one file must have two columns; expected {ACCEPTED}")
-    except (ValueError, OSError, EOFError, zlib.error, ImportError, RecursionError) as error:
-        raise DataError(f"{file}: cannot be read as {suffix} ({error!s:.200})") from None
-    return table if has_heading else table.rename(columns=lambda number: str(number + 1))
+        rows = [row for row in csv.reader((f"{line}\n" for line in read_lines(file)), **tabs) if row]
+        for number, row in enumerate(rows, start=1):
+            if len(row) != len(rows[0]):
+                raise DataError(f"{file}: row {number:,} has {len(row)} columns, the first has {len(rows[0])}")
+        numbers = [str(number + 1) for number in range(len(rows[0]))] if rows else []
+        return pd.DataFrame(rows[has_heading:], columns=rows[0] if rows and has_heading else numbers)
+    except (ValueError, OSError, EOFError, zlib.error, ImportError, csv.Error) as error:
+        raise DataError(f"{file}: cannot be read as {suffix} ({' '.join(str(error)[:200].split())})") from None
