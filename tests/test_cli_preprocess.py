@@ -65,7 +65,7 @@ def test_settings_reach_the_corpus(text):
     corpus = read_corpus("corpus")
     assert corpus.source_tokenizer.tokens("The DOG") == list("the dog")
     assert (corpus.num_labels, len(corpus.train)) == (6, 2)
-    assert "more than 9 tokens left out: 1" in called.err
+    assert "too many tokens left out: 1" in called.err
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_only_a_corpus_is_replaced_and_only_on_demand(text):
     assert not list(text.glob(".corpus*"))
 
 
-@pytest.mark.parametrize("moment", ["_learned_tokenizers", "_write_split", "_notes"])
+@pytest.mark.parametrize("moment", ["_learned_tokenizers", "_write_split", "file_digest"])
 @pytest.mark.parametrize("replaces", [False, True])
 def test_ctrl_c_leaves_what_was_there(text, monkeypatch, moment, replaces):
     if replaces:

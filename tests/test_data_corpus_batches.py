@@ -177,8 +177,8 @@ def test_sentences_are_found_by_their_index():
 @pytest.mark.skipif(not hasattr(os, "pread"), reason="this system reads at no position of a file")
 def test_sentences_of_a_file_take_no_memory_when_they_were_read(tmp_path):
     (np.arange(2**26, dtype=np.uint32) % 60_000).astype(np.uint16).tofile(tmp_path / "tokens.bin")
-    np.save(tmp_path / "offsets.npy", np.arange(0, 2**26 + 1, 2**12))
-    found = Sentences.open(tmp_path / "tokens.bin", tmp_path / "offsets.npy", vocabulary_size=60_000)
+    np.arange(0, 2**26 + 1, 2**12).tofile(tmp_path / "offsets.bin")
+    found = Sentences.open(tmp_path / "tokens.bin", tmp_path / "offsets.bin", vocabulary_size=60_000)
     order = np.random.default_rng(0).permutation(len(found))
     with memory_taken() as taken:
         for begin in range(0, len(order), 64):

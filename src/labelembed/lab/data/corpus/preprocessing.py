@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -92,7 +92,12 @@ def preprocess(
             "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
             "settings": asdict(settings),
             "splits": counts,
-            "notes": _notes(counts, settings),
+            "notes": [
+                f"{name}: pairs with {what} left out: {about[key]:,}"
+                for name, about in counts.items()
+                for key, what in (("left_out_empty", "an empty line"), ("left_out_long", "too many tokens"))
+                if about[key]
+            ],
             "files": {file.name: file.stat().st_size for file in written},
         }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -160,18 +165,9 @@ def _write_split(
                     texts[place].write((text.lower() if settings.lowercase else text).encode())
     about = {}
     for place, side in enumerate(SIDES):
-        np.save(folder / f"{name}-{side}-offsets.npy", np.cumsum([0, *lengths[place]], dtype=np.int64))
+        np.cumsum([0, *lengths[place]], dtype=np.int64).tofile(folder / f"{name}-{side}-offsets.bin")
         about[side] = {"tokens": sum(lengths[place]), "unknown": unknown[place]}
     return {**counts, **about}
-
-
-def _notes(counts: Mapping[str, Mapping[str, Any]], settings: CorpusSettings) -> list[str]:
-    notes = []
-    for split, about in counts.items():
-        for key, what in (("empty", "an empty line"), ("long", f"more than {settings.max_length} tokens")):
-            if about[f"left_out_{key}"]:
-                notes.append(f"{split}: pairs with {what} left out: {about[f'left_out_{key}']:,}")
-    return notes
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:

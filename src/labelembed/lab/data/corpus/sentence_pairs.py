@@ -61,9 +61,9 @@ class Sentences:
 
     @classmethod
     def open(cls, tokens_file: Path, offsets_file: Path, *, vocabulary_size: int) -> Sentences:
-        """Returns the sentences of two files: ids of `token_type`, which are mapped, and offsets (.npy)."""
+        """Returns the sentences of two files: ids of `token_type`, which are mapped, and offsets, int64."""
         tokens = np.memmap(tokens_file, token_type(vocabulary_size), mode="r")
-        return cls(tokens, np.load(offsets_file, allow_pickle=False), vocabulary_size=vocabulary_size)
+        return cls(tokens, np.fromfile(offsets_file, np.int64), vocabulary_size=vocabulary_size)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -157,10 +157,10 @@ def read_corpus(path: Path | str) -> TextCorpus:
 
 
 def _sentences(folder: Path, name: str, vocabulary_size: int) -> Sentences:
-    tokens, offsets = folder / f"{name}.bin", folder / f"{name}-offsets.npy"
+    tokens, offsets = folder / f"{name}.bin", folder / f"{name}-offsets.bin"
     try:
         return Sentences.open(tokens, offsets, vocabulary_size=vocabulary_size)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError) as error:
         raise DataError(f"{offsets}: is damaged, or {tokens.name} is ({error}); {_AGAIN}") from None
 
 

@@ -177,10 +177,9 @@ class Tokenizer:
         """
         file = Path(folder) / f"{name}-tokenizer.json"
         require_file(file, "what `labelembed preprocess` wrote")
+        _tokenizers()
         try:
             return cls(file.read_text(encoding="utf-8"))
-        except DataError:
-            raise
         except Exception as error:  # the library raises nothing more special
             raise DataError(f"{file}: is damaged, or of another version of labelembed ({error!s:.200})") from None
 
