@@ -162,7 +162,10 @@ def test_sentences_are_found_by_their_index():
     assert found[-1].tolist() == [7, 8, 9]
     assert found.lengths.tolist() == [2, 1, 3]
     assert found.gathered(np.array([2, 0, 2])).tolist() == [7, 8, 9, 4, 5, 7, 8, 9]
-    assert [each.tolist() for each in found.select(np.array([2, 0]))] == [[7, 8, 9], [4, 5]]
+    assert [each.tolist() for each in SentencePairs(found, found).select(np.array([2, 0])).target] == [
+        [7, 8, 9],
+        [4, 5],
+    ]
     with pytest.raises(IndexError):
         found[3]
     for offsets in ([0, 1], [1, 2], [0, 3, 2]):

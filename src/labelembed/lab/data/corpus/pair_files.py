@@ -128,9 +128,8 @@ class PairFiles:
             if given in names:
                 column, key = str(given), ""
             if column not in names:
-                lacks = (
-                    f"no column {column!r}{nearest(column, names)}" if given else f"the column of the {side} is unclear"
-                )
+                unclear = f"the column of the {side} is unclear"
+                lacks = f"no column {column!r}{nearest(column, names)}" if given else unclear
                 way_out = f"name it by --{side}-column, by its number where there is no heading"
                 raise DataError(f"{self.source}: {lacks}; {way_out}; there are: {few(names)}")
             values = table.iloc[:, names.index(column)]

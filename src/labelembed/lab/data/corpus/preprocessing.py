@@ -30,7 +30,7 @@ from labelembed.lab.special_tokens import UNKNOWN
 Progress = Callable[[str, int, int], None]
 _OF_A_CORPUS = re.compile(rf"{MANIFEST}$|({'|'.join((*SIDES, *SPLITS))})-")
 # What makes tokens or ids of the lines of a side.
-_Split = Callable[[Sequence[str]], Sequence[Sequence[Any]]]
+_Split = Callable[[Sequence[str]], Sequence[Any]]
 
 
 def preprocess(
@@ -106,7 +106,7 @@ def preprocess(
 
 def _kept_pairs(
     files: PairFiles, splits: Sequence[_Split], limit: int | None, counts: Counter[str], bytes_read: BytesRead
-) -> Iterator[list[tuple[list[Sequence[Any]], list[str]]]]:
+) -> Iterator[list[tuple[list[Any], list[str]]]]:
     """Yields blocks of the pairs that are kept: for each side what its split makes of the lines, and the lines.
 
     Pairs with an empty side or one of more than `limit` tokens are left out; `counts` says how many.

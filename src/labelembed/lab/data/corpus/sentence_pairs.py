@@ -46,10 +46,7 @@ class Sentences:
     def __init__(self, tokens: Array, offsets: Array, *, vocabulary_size: int = 2**31) -> None:
         fits = tokens.ndim == offsets.ndim == 1 and offsets.dtype.kind in "iu" and len(offsets) > 0
         if not (fits and offsets[0] == 0 and offsets[-1] == len(tokens) and (np.diff(offsets) >= 0).all()):
-            raise ValueError(
-                f"`offsets` must be [N + 1], rise from 0 and end with the number of tokens, got {offsets} "
-                f"of shape {offsets.shape} for {tokens.shape} tokens"
-            )
+            raise ValueError(f"`offsets` must rise from 0 to the number of tokens, {tokens.shape}, got {offsets}")
         self.tokens: Array = np.asarray(tokens)  # a plain array over the same memory: np.memmap slices slowly
         self.offsets: Indices = np.asarray(offsets, dtype=np.int64)
         self._vocabulary_size = vocabulary_size
@@ -92,10 +89,6 @@ class Sentences:
         size, begin = self.tokens.itemsize, int(self.offsets[index])
         length = int(self.offsets[index + 1]) - begin
         return np.frombuffer(os.pread(self._file, size * length, size * begin), self.tokens.dtype)
-
-    def select(self, indices: Indices) -> Sentences:
-        """Returns the sentences `indices` [M], in memory."""
-        return Sentences(self.gathered(indices), np.append(0, np.cumsum(self.lengths[indices])))
 
 
 def token_type(vocabulary_size: int) -> npt.DTypeLike:
@@ -142,15 +135,7 @@ class PairBatch(NamedTuple):
 
 
 class SentencePairs:
-    """A split of sentence pairs.
-
-    Args:
-        source: Source sentences.
-        target: As many target sentences.
-
-    Raises:
-        ValueError: There are not as many.
-    """
+    """A split of sentence pairs: source sentences and as many target sentences."""
 
     def __init__(self, source: Sentences, target: Sentences) -> None:
         if len(source) != len(target):
@@ -168,7 +153,11 @@ class SentencePairs:
 
     def select(self, indices: Indices) -> SentencePairs:
         """Returns the pairs `indices` [M], in memory."""
-        return SentencePairs(self.source.select(indices), self.target.select(indices))
+        source, target = (
+            Sentences(side.gathered(indices), np.append(0, np.cumsum(side.lengths[indices])))
+            for side in (self.source, self.target)
+        )
+        return SentencePairs(source, target)
 
     def number_of_batches(self, batch_size: int | TokenBudget, *, bucketed: bool = True) -> int:
         """Returns how many batches a pass over all pairs has, with an order (`bucketed`) or as they stand."""

@@ -88,15 +88,11 @@ class TextCorpus:
         return self.digest
 
     def source_lines(self, split: str) -> list[str]:
-        """Returns the source lines of `validation` or `test` as they stood in the text, one a pair.
-
-        Raises:
-            DataError: The corpus has no such split, or keeps no text of it, as of the training pairs.
-        """
+        """Returns the source lines of `validation` or `test`, one a pair; DataError for a split without text."""
         return self._lines(split, "source")
 
     def references(self, split: str) -> list[str]:
-        """Returns the target lines, as `source_lines` does; lower-case where the corpus is."""
+        """Returns the target lines of `validation` or `test`, which translations are compared with."""
         return self._lines(split, "target")
 
     def _lines(self, split: str, side: str) -> list[str]:

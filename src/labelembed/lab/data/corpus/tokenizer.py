@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -146,18 +146,10 @@ class Tokenizer:
         return list(self._settings.pieces([line])[0])
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns the text of ids: up to END, without PAD and BEGIN.
-
-        Raises:
-            ValueError: An id is not one of the vocabulary.
-        """
-        kept = []
-        for one in map(int, ids):
-            if one == END:
-                break
-            if one not in (PAD, BEGIN):
-                kept.append(one)
-        text = (" " if self.level == "word" else "").join(self.vocabulary.decode(kept))
+        """Returns the text of ids, up to END and without PAD and BEGIN; ValueError for an id out of range."""
+        before_end = takewhile(lambda one: one != END, map(int, ids))
+        tokens = self.vocabulary.decode(one for one in before_end if one not in (PAD, BEGIN))
+        text = (" " if self.level == "word" else "").join(tokens)
         return text.replace(_SPACE, " ").removeprefix(" ") if self.level == "subword" else text
 
     def digest(self) -> str:
