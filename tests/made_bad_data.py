@@ -196,7 +196,6 @@ def write_sentence_sets() -> None:
     Path("latin.source").write_bytes("".join(f"{source} é\n" for source, _ in pairs).encode("latin-1"))
     Path("long.source").write_bytes(b"x" * 3_000_000 + b"\n")
     write_text(Path("bad.jsonl"), ['{"source": "a", "target": "b"}', '{"source": "a", "target": 3}'])
-    write_text(Path("bad.tsv"), ["source\ttarget", "a\tb\tc"])
     Path("cut.source.gz").write_bytes(gzip.compress(b"a\n" * 1000)[:-9])
     write_corpus(Path("made"))
     tokens, words = "train-source.bin", "source-tokenizer.json"

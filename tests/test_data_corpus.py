@@ -271,16 +271,13 @@ def test_files_without_pairs_are_refused_and_nothing_is_written(tmp_path, source
 @pytest.mark.parametrize(
     ("name", "lines", "columns", "message"),
     [
-        ("p.tsv", ["source\ttarget", "a\tb\tc"], {}, "row 2 has 3 columns"),
-        ("p.tsv", ["source\ttarget", "a\tb", "a"], {}, "row 3 has 1 columns"),
-        ("p.tsv", ["de\ten\tfr", "a\tb\tc"], {}, "the source.*there are: de, en, fr"),
-        ("p.tsv", ["src\ten\tfr", "a\tb\tc"], {}, "the target.*--target-column"),
-        ("p.tsv", ["de\ten", "a\tb"], {"source_column": "ed"}, "no column 'ed'"),
-        ("p.jsonl", ['{"source": "a", "target": "b"}', '{"source": 3, "target": "c"}'], {}, "row 2 .*3"),
-        ("p.jsonl", ['{"source": "a", "target": "b"}', "{"], {}, "cannot be read"),
-        ("p.csv", ["source,target"], {}, "is empty"),
-        ("p.doc", ["source,target"], {}, "one file must have two columns"),
-        ("p.parquet", ["PAR1"], {}, "cannot be read as .parquet"),
+        ("p.jsonl", ['{"source": "a", "target": "b"}', '{"source": 3, "target": "c"}'], {}, "line 2 .*'source'"),
+        ("p.jsonl", ['{"source": "a", "target": "b"}', "{"], {}, "line 2 is no JSON"),
+        ("p.jsonl", ["[1]"], {}, "line 1 .*'source'"),
+        ("p.jsonl", ['{"source": "a", "target": "\\ud800"}'], {}, "line 1 .*'target'"),
+        ("p.jsonl", ['{"de": "a", "en": "b"}'], {"source_column": "de"}, "line 1 .*--target-column"),
+        ("p.jsonl", ["", " "], {}, "is empty"),
+        ("p.csv", ["source,target"], {}, "must be JSON lines"),
     ],
 )
 def test_a_file_of_pairs_that_cannot_be_read_is_refused(tmp_path, name, lines, columns, message):
@@ -289,21 +286,15 @@ def test_a_file_of_pairs_that_cannot_be_read_is_refused(tmp_path, name, lines, c
         list(PairFiles(tmp_path / name, **columns).blocks())
 
 
-@pytest.mark.parametrize(
-    ("name", "lines", "columns"),
-    [
-        ("p.tsv", ["id\tTarget\tSRC", "1\tb\ta", "", '2\td\t"c'], {}),
-        ("p.tsv", ["b\tx\ta", 'd\tx\t"c'], {"source_column": "3", "target_column": "1"}),
-        ("p.jsonl", ['{"en": "a", "de": "b"}', '{"en": "\\"c", "de": "d"}'],
-         {"source_column": "en", "target_column": "de"}),
-        ("p.csv.gz", ["id,target,source", "1,b,a", '2,d,"""c"'], {}),
-        ("p.ndjson", ['{"translation": {"en": "a", "de": "b"}}', '{"translation": {"en": "\\"c", "de": "d"}}'],
-         {"source_column": "translation.en", "target_column": "translation.de"}),
-    ],
-)  # fmt: skip
-def test_columns_are_found_or_named(tmp_path, name, lines, columns):
-    write_text(tmp_path / name, lines)
-    assert list(PairFiles(tmp_path / name, **columns).blocks()) == [(["a", '"c'], ["b", "d"])]
+@pytest.mark.parametrize("columns", [None, ("en", "de"), ("translation.en", "translation.de")])
+def test_columns_of_a_file_of_pairs_are_named(tmp_path, columns):
+    source, target = columns or ("source", "target")
+    pairs = [{source: "a", target: "b"}, {source: '"c', target: "d\ne"}]
+    if columns and "." in source:
+        pairs = [{"translation": {key[-2:]: text for key, text in pair.items()}} for pair in pairs]
+    write_text(tmp_path / "p.jsonl", [json.dumps(pair) for pair in pairs])
+    blocks = list(PairFiles(tmp_path / "p.jsonl", None, *(columns or ())).blocks())
+    assert blocks == [(["a", '"c'], ["b", "d e"])]
 
 
 # ---------------------------------------------------------------------------------------------------- bad folders

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PAIR_OPTIONS = ("--train", "--validation", "--test")
 # Where there is only one file the place of the second is taken by a word that no file is called.
 _NO_SECOND = ""
-_PAIRS = "two line-aligned files, or one of pairs (.tsv, .csv, .jsonl, .parquet)."
+_PAIRS = "two line-aligned files, or one of pairs (.jsonl)."
 
 
 class PairsVerb(Verb):

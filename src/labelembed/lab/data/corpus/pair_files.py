@@ -1,29 +1,22 @@
-"""Lines of text files, and pairs of lines: two line-aligned files, or one file with two columns."""
+"""Lines of text files, and pairs of lines: two line-aligned files, or one of JSON lines."""
 
 from __future__ import annotations
 
-import csv
 import gzip
+import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
-from labelembed.errors import DataError, nearest
-from labelembed.lab.data.checks import GZIP_MAGIC, few, require_file
-
-if TYPE_CHECKING:
-    import pandas as pd
+from labelembed.errors import DataError
+from labelembed.lab.data.checks import GZIP_MAGIC, require_file
 
 #: A file with a longer line is refused: it is no text with a sentence a line.
 MAXIMUM_LINE_BYTES = 2**20
-ACCEPTED = "two text files of the same number of lines, or one file of pairs (.tsv, .csv, .jsonl, .parquet)"
-_COLUMN_NAMES = {
-    "source": ("source", "src", "input", "text", "document", "article"),
-    "target": ("target", "tgt", "trg", "output", "translation", "reference", "summary"),
-}
+ACCEPTED = "two text files of the same number of lines, or one .jsonl file with source and target"
 _PAIRS_A_BLOCK = 1_000  # so few that long documents fit into memory as well
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -74,11 +67,11 @@ class PairFiles:
     """Where the pairs of a split are.
 
     Args:
-        source: The file of the source lines, or the one file of pairs, which is read as a whole.
+        source: The file of the source lines, or the one file of pairs, an object a line.
         target: The file of the target lines; None for a file of pairs.
-        source_column: In a file of pairs the column of the source: its name, ``translation.en`` for a key within a
-            column, or its number from 1 in a table without a heading; None: found by the usual names.
-        target_column: The same of the target.
+        source_column: In a file of pairs the key of the source, ``translation.en`` for a key within a key; None:
+            ``source``.
+        target_column: The same of the target; None: ``target``.
     """
 
     source: Path
@@ -95,10 +88,10 @@ class PairFiles:
         """Yields the pairs, a thousand at a time.
 
         Raises:
-            DataError: A file cannot be read, is empty, the files have different numbers of lines, or a row has not
+            DataError: A file cannot be read, is empty, the files have different numbers of lines, or a line has not
                 both texts; names file and line.
         """
-        pairs = self._of_one_file() if self.target is None else self._of_two_files(bytes_read)
+        pairs = self._of_one_file(bytes_read) if self.target is None else self._of_two_files(bytes_read)
         is_empty = True
         while block := list(islice(pairs, _PAIRS_A_BLOCK)):
             is_empty = False
@@ -118,49 +111,23 @@ class PairFiles:
                 )
             yield line, other
 
-    def _of_one_file(self) -> Iterator[tuple[str, str]]:
-        table = _read_table(self.source, has_heading=not (self.source_column or "").isdigit())
-        names = [str(name) for name in table.columns]
-        columns = []
-        for side, given in (("source", self.source_column), ("target", self.target_column)):
-            usual = (name for word in _COLUMN_NAMES[side] for name in names if name.lower() == word)
-            column, _, key = (given or next(usual, "")).partition(".")
-            if given in names:
-                column, key = str(given), ""
-            if column not in names:
-                unclear = f"the column of the {side} is unclear"
-                lacks = f"no column {column!r}{nearest(column, names)}" if given else unclear
-                way_out = f"name it by --{side}-column, by its number where there is no heading"
-                raise DataError(f"{self.source}: {lacks}; {way_out}; there are: {few(names)}")
-            values = table.iloc[:, names.index(column)]
-            columns.append(values.str[key] if key else values)
-        for row, pair in enumerate(zip(*columns, strict=True), start=1):
-            for value in pair:
-                if not isinstance(value, str) or value != value.encode(errors="replace").decode():
-                    raise DataError(f"{self.source}: row {row:,} must have a source and a target text, found {value!r}")
-            source, target = (" ".join(value.split("\n")) for value in pair)
-            yield source, target
+    def _of_one_file(self, bytes_read: BytesRead | None) -> Iterator[tuple[str, str]]:
+        if not self.source.name.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson")):
+            raise DataError(f"{self.source}: one file must be JSON lines; expected {ACCEPTED}")
+        for number, line in enumerate(read_lines(self.source, bytes_read=bytes_read), start=1):
+            if line.strip():
+                where = f"{self.source}: line {number:,}"
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise DataError(f"{where} is no JSON ({error})") from None
+                yield _text(row, self.source_column, "source", where), _text(row, self.target_column, "target", where)
 
 
-def _read_table(file: Path, *, has_heading: bool) -> pd.DataFrame:
-    """Returns the table of a file of pairs; columns without a heading are called by their numbers from 1."""
-    import pandas as pd
-
-    require_file(file, ACCEPTED)
-    suffix = Path(file.name.lower().removesuffix(".gz")).suffix
-    tabs: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if suffix != ".csv" else {}
-    try:
-        if suffix in (".jsonl", ".ndjson"):
-            return pd.read_json(file, lines=True, dtype=False)
-        if suffix == ".parquet":
-            return pd.read_parquet(file)
-        if suffix not in (".tsv", ".txt", ".csv"):
-            raise DataError(f"{file}: one file must have two columns; expected {ACCEPTED}")
-        rows = [row for row in csv.reader((f"{line}\n" for line in read_lines(file)), **tabs) if row]
-        for number, row in enumerate(rows, start=1):
-            if len(row) != len(rows[0]):
-                raise DataError(f"{file}: row {number:,} has {len(row)} columns, the first has {len(rows[0])}")
-        numbers = [str(number + 1) for number in range(len(rows[0]))] if rows else []
-        return pd.DataFrame(rows[has_heading:], columns=rows[0] if rows and has_heading else numbers)
-    except (ValueError, OSError, EOFError, zlib.error, ImportError, csv.Error) as error:
-        raise DataError(f"{file}: cannot be read as {suffix} ({' '.join(str(error)[:200].split())})") from None
+def _text(row: Any, column: str | None, side: str, where: str) -> str:
+    value, name = row, column or side
+    for key in [name] if isinstance(row, dict) and name in row else name.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(value, str) or value != value.encode(errors="replace").decode():
+        raise DataError(f"{where} has no text in {name!r}, found {row!r:.80}; --{side}-column names another column")
+    return value.replace("\n", " ")
