@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from labelembed.data import ReadingProgress
+from labelembed.data import LabelledData, ReadingProgress
 from labelembed.errors import (
     InterruptedTraining,
     LabelEmbedError,
@@ -244,8 +244,11 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None], *, 
 
 def refuse_other_data(folder: RunFolder, data: TrainingData) -> None:
     """Raises RunFolderError when the run in a folder is known to have begun with other data."""
-    known = _begun_with(folder).get("fingerprint")
-    if known is not None and known != data.fingerprint():
+    known, files = _begun_with(folder).get("fingerprint"), {}
+    if isinstance(data, LabelledData):  # the numbers of words are the same where all words are others
+        files = {folder.path / name: content for name, content in data.encoder.files().items()}
+    has_other_files = any(file.is_file() and file.read_bytes() != content for file, content in files.items())
+    if has_other_files or (known is not None and known != data.fingerprint()):
         raise RunFolderError(
             f"{folder.path}: the run began with other data than {data.source} now holds (the content differs); "
             "choose another folder with --out, or put the old data back"
