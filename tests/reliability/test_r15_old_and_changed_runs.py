@@ -156,6 +156,7 @@ ANEW = "it cannot go on; train again in another folder. It differs in\n  "
         ("objective=one_hot", f"{ANEW}objective.name: here"),
         ("optimizer=sgd", f"{ANEW}optimizer.name: here 'adam'"),
         ("batch_size=20", f"{ANEW}batch_size: here 40, asked"),
+        (f"objective.weight={[2.0] * 10}", f"{ANEW}objective.weight: here None, asked"),
         ("seed=1", f"{ANEW}seed: here 0, asked for 1"),
         ("data.train_examples=100", f"{ANEW}data.train_examples: here"),
         ("selection.by=last_epoch", f"{ANEW}selection.by: here"),
