@@ -21,6 +21,7 @@ from labelembed.data.checks import content_of, few, first_invalid, require_names
 from labelembed.data.data_notes import repeat_notes, repeated_pictures
 from labelembed.data.dataset import RawData
 from labelembed.data.encoder import ReadingProgress
+from labelembed.data.files.parquet import schema_of
 from labelembed.data.found import Found, Place
 from labelembed.data.readers.arrays import ArrayReader
 from labelembed.data.readers.parquet import ParquetReader
@@ -102,8 +103,11 @@ class CifarReader(ArrayReader):
     def read(self, *, to_evaluate: bool = False, progress: ReadingProgress | None = None) -> RawData:
         """Returns the data set; refuses files that are missing or damaged, and pickles that ask for anything else."""
         place, labels = Path(self.path).expanduser(), self.labels
-        if any(any(folder.glob("*.parquet")) for folder in (place, place / "data")):
-            column = "coarse_label" if labels == "coarse" else None
+        parquet = [file for folder in (place, place / "data") for file in folder.glob("*.parquet")]
+        if parquet:
+            # CIFAR-10 has one column of labels, called `label`
+            of_100 = {"fine_label", "coarse_label"} & set(schema_of(parquet[0]).names)
+            column = f"{labels}_label" if of_100 or labels == "coarse" else None
             return ParquetReader(path=self.path, labels=column).read(to_evaluate=to_evaluate, progress=progress)
         files, where = _find(place)
         version = _version(files, where)
