@@ -285,9 +285,10 @@ def test_new_examples_become_what_those_of_the_test_set_are_to_the_bit(case, tmp
     kept = {"input_shape": list(data.input_shape), "input_range": list(data.input_range)}
     encoder = reader.new_encoder().load(tmp_path / "run", kept)
     file, count = write_new(case, tmp_path, data)
-    new = reader.new_examples(file, encoder)
-    assert len(new.names) == count
-    assert torch.equal(encoder.transform(new.inputs).inputs, data.test.inputs[:count])
+    for one in (data.encoder, encoder):  # as fitted, and as a run folder keeps it
+        new = reader.new_examples(file, one)
+        assert len(new.names) == count
+        assert torch.equal(one.transform(new.inputs).inputs, data.test.inputs[:count])
 
 
 DAMAGED = [case for case in CASES if case != "digits"]

@@ -167,7 +167,7 @@ class Unchanged(Encoder):
 
     Args:
         input_shape: Of one input; None: learned.
-        input_range: Smallest and largest value of the training inputs; None: learned.
+        input_range: Smallest and largest value that an input can have; None: learned.
     """
 
     def __init__(
@@ -178,21 +178,19 @@ class Unchanged(Encoder):
 
     @property
     def input_range(self) -> tuple[float, float]:
-        """(0, 1) where the training inputs keep within it, and otherwise their smallest and largest value."""
+        """What is known; else (0, 1) where the training inputs keep within it, or their smallest and largest value."""
         return self._range or (0.0, 1.0)
 
     def fit_transform(self, examples: Tensor) -> Encoded:
-        """Learns shape and range."""
-        low, high = (float(end) for end in torch.aminmax(examples))
+        """Learns the shape, and the range where it is not known."""
         self.input_shape = tuple(examples.shape[1:])
-        self._range = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+        if self._range is None:
+            low, high = (float(end) for end in torch.aminmax(examples))
+            self._range = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
         return Encoded(examples)
 
     def transform(self, examples: Tensor) -> Encoded:
-        """Returns the examples; grey pictures in three colours where the training pictures were coloured."""
-        shape = tuple(examples.shape[1:])
-        if examples.dtype == torch.uint8 and shape[:1] == (1,) and self.input_shape == (3, *shape[1:]):
-            examples = examples.expand(-1, 3, -1, -1)
+        """Returns the examples."""
         return Encoded(examples)
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from labelembed.data import Encoder, LabelledData, Split, Texts, Unchanged, prepare
 from labelembed.data.measured import renumbered
 from labelembed.data.preparation import prepare_to_evaluate
+from labelembed.data.readers.pictures import PictureReader
 from labelembed.errors import DataError, RecipeError, RunFolderError
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_examples, build_network, build_reader, empty_scaling
@@ -38,7 +39,8 @@ class SavedRun:
         temperature: What the logits are divided by: fitted on the validation examples after training; 1 where
             none was fitted.
         encoder: What makes inputs of examples, as learned from the training examples.
-        label_column: The column of the labels, of texts and tables.
+        label_column: The column of the labels; None: they stood in none.
+        label_values: The labels as the run's data spell them, where the recipe names them otherwise.
     """
 
     folder: RunFolder
@@ -50,6 +52,7 @@ class SavedRun:
     temperature: float = 1.0
     encoder: Encoder = field(default_factory=Unchanged)
     label_column: str | None = None
+    label_values: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path) -> SavedRun:
@@ -67,6 +70,7 @@ class SavedRun:
         about = folder.environment().get("data", {})
         try:
             names = tuple(str(name) for name in about["names"])
+            label_values = tuple(str(value) for value in about.get("label_values", ()))
             input_shape = tuple(int(size) for size in about["input_shape"])
             low, high = (float(end) for end in about["input_range"])
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
@@ -97,6 +101,7 @@ class SavedRun:
             _temperature(folder),
             encoder,
             column if isinstance(column, str) else None,
+            label_values,
         )
 
     def probabilities(self, inputs: Tensor) -> Tensor:
@@ -131,10 +136,10 @@ class SavedRun:
         if path is None or _same_place(path, block["path"]):
             more = {} if path is None else {"path": path}
             data = build_examples(self._reading(more), encoder=self.encoder)
-            if data.names != self.names:
-                raise DataError(
-                    f"{data.source}: has the labels {_few(data.names)}, the run was trained on {_few(self.names)}"
-                )
+            values = self.label_values or data.label_values  # a run of an older version has not kept them
+            if (data.names, data.label_values) != (self.names, values):
+                found, known = data.label_values or data.names, values or self.names
+                raise DataError(f"{data.source}: has the labels {_few(found)}, the run was trained on {_few(known)}")
         else:
             data = self._read_to_evaluate(path)
         if not self._fits(data.input_shape):
@@ -145,15 +150,23 @@ class SavedRun:
 
     def _read_to_evaluate(self, path: str) -> LabelledData:
         block = self.recipe.data
-        found = {"label_column": self.label_column, "text_column": self.encoder.column}
+        of_labels = self.label_column
+        found = {"label_column": of_labels, "labels": of_labels, "text_column": self.encoder.column}
         more: dict[str, Any] = {key: name for key, name in found.items() if key in block and block[key] is None}
         if "test_fraction" in block:
             more["test_fraction"] = None
         if block.get("image_size") == "auto":  # of the run's own pictures
             more["image_size"] = self.input_shape[1]
         recipe = self._reading(more | {"path": path})
-        raw = build_reader(recipe).read(to_evaluate=True)
-        raw = renumbered(raw, self.names, merge=block.get("merge_labels", False))
+        reader = build_reader(recipe)
+        if isinstance(reader, PictureReader) and len(self.input_shape) == 3:
+            reader = replace(reader, input_shape=self.input_shape)
+        raw = reader.read(to_evaluate=True)
+        if None not in (of_labels, raw.label_column) and of_labels != raw.label_column:
+            reason = f"the labels are in column {raw.label_column!r}, those of the run were in {of_labels!r}"
+            raise DataError(f"{raw.source}: {reason}; rename the column")
+        merge = block.get("merge_labels", False)
+        raw = renumbered(raw, self.names, label_values=self.label_values, merge=merge)
         if raw.test is None and raw.validation is None:
             return prepare_to_evaluate(raw, self.encoder)
         return prepare(
