@@ -16,6 +16,7 @@ LEVELS = {
     "seeds": 0,
     "tensor_files": 0.25,
     "special_tokens": 0,
+    "sparse_rows": 0,
     "distributed": 0,
     "stable_topk": 0,
     "pretrained_text": 0.5,

@@ -132,7 +132,8 @@ class LabelledData:
         """
         digest = hashlib.sha256(json.dumps(self.names).encode())
         for name, split in self.splits.items():
-            for tensor in (split.inputs, split.labels):
+            inputs = split.inputs
+            for tensor in ((inputs,) if isinstance(inputs, Tensor) else (inputs.ids, inputs.offsets)) + (split.labels,):
                 array = np.ascontiguousarray(tensor.cpu().numpy())
                 # the heading keeps two arrays from passing for one, or [2, 3] for [3, 2]
                 heading = [name, array.dtype.str, array.shape]
@@ -149,6 +150,7 @@ class LabelledData:
         it is always safe.
         """
         inputs = self.train.inputs
+        assert isinstance(inputs, Tensor)  # ids of words have no mean
         channels = inputs.shape[1]
         at_once = max(1, _CHUNK_ELEMENTS // max(1, inputs[0].numel()))
 

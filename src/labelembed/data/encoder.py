@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from labelembed.errors import DataError
+from labelembed.sparse_rows import SparseRows
 
 #: Called with (done, total) while pictures are decoded, or texts go through a model.
 ReadingProgress = Callable[[int, int], None]
@@ -23,11 +24,11 @@ class Encoded(NamedTuple):
     """The inputs of examples.
 
     Attributes:
-        inputs: Inputs [N, ...], uint8, int32 or float32.
+        inputs: Inputs [N, ...], uint8, int32 or float32, or the ids of words.
         cut: How many of the examples are longer than what is read of them.
     """
 
-    inputs: Tensor
+    inputs: Tensor | SparseRows
     cut: int = 0
 
 
@@ -81,14 +82,14 @@ class Encoder(ABC):
 
     Attributes:
         reads_texts: Whether examples are texts.
-        any_length: Whether inputs [N, F] may have another F than those of the training examples.
+        sparse: Whether inputs are `SparseRows`.
         left_out: Columns of which no input is made, and why.
         column: The column that the texts stood in.
         progress: Told how far a long encoding is.
     """
 
     reads_texts: ClassVar[bool] = False
-    any_length: ClassVar[bool] = False
+    sparse: ClassVar[bool] = False
     left_out: Mapping[str, str] = {}
     column: str | None = None
     progress: ReadingProgress | None = None

@@ -20,6 +20,7 @@ from labelembed.recipes.schema import Recipe
 from labelembed.runs.build import build_examples, build_network, build_reader, empty_scaling
 from labelembed.runs.embedding import given_embedding
 from labelembed.runs.stored import stored_recipe, with_saved_weights
+from labelembed.sparse_rows import SparseRows
 from labelembed.training.evaluation import evaluate_both, predicted_logits
 from labelembed.training.network import Network
 from labelembed.training.run_folder import RunFolder
@@ -90,6 +91,8 @@ class SavedRun:
         )
         made_of = {"input_shape": input_shape, "input_range": (low, high)}
         encoder = build_reader(recipe).new_encoder().load(folder.path, made_of)
+        if encoder.sparse:
+            input_shape = (int(high) + 1,)  # a run of an older version has the length of its longest text
         column = about.get("label_column")
         return cls(
             folder,
@@ -104,18 +107,11 @@ class SavedRun:
             label_values,
         )
 
-    def probabilities(self, inputs: Tensor) -> Tensor:
-        """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``.
-
-        Bags of words may have any number of features.
-        """
-        if not self._fits(tuple(inputs.shape[1:])):
+    def probabilities(self, inputs: Tensor | SparseRows) -> Tensor:
+        """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``."""
+        if tuple(inputs.shape[1:]) != self.input_shape:
             raise ValueError(f"`inputs` must be [N, {', '.join(map(str, self.input_shape))}], got {list(inputs.shape)}")
         return (predicted_logits(self.network, inputs) / self.temperature).softmax(dim=-1)
-
-    def _fits(self, shape: tuple[int, ...]) -> bool:
-        # the bag of a text that is longer than every training text has more features
-        return shape == self.input_shape or (self.encoder.any_length and len(shape) == 1)
 
     def read_data(self, path: str | None = None) -> LabelledData:
         """Reads the data the run was trained on, or data of the same kind at another path for the run to evaluate.
@@ -142,7 +138,7 @@ class SavedRun:
                 raise DataError(f"{data.source}: has the labels {_few(found)}, the run was trained on {_few(known)}")
         else:
             data = self._read_to_evaluate(path)
-        if not self._fits(data.input_shape):
+        if data.input_shape != self.input_shape:
             raise DataError(
                 f"{data.source}: inputs are {list(data.input_shape)}, the run was trained on {list(self.input_shape)}"
             )
@@ -186,7 +182,7 @@ class SavedRun:
         """Whether inputs are made of texts."""
         return self.encoder.reads_texts
 
-    def encode_texts(self, texts: Sequence[str]) -> tuple[Tensor, list[str]]:
+    def encode_texts(self, texts: Sequence[str]) -> tuple[Tensor | SparseRows, list[str]]:
         """Returns the inputs of texts, as those of the training texts were made, and what the user should know.
 
         Args:
@@ -199,7 +195,7 @@ class SavedRun:
             raise DataError(f"{self.folder.path}: was not trained on texts (data {self.recipe.data['name']!r})")
         return self._encoded(Texts(texts))
 
-    def _encoded(self, examples: Any) -> tuple[Tensor, list[str]]:
+    def _encoded(self, examples: Any) -> tuple[Tensor | SparseRows, list[str]]:
         inputs, cut = self.encoder.transform(examples)
         if not cut:
             return inputs, []
@@ -208,7 +204,7 @@ class SavedRun:
         limit = "" if about is None else f"{about.limit:,} {about.setting.removeprefix('maximum_')}"
         return inputs, [f"{longer} longer than {limit} (of {len(inputs):,}); the rest is not read, as in training"]
 
-    def read_inputs(self, file: Path, *, invert: bool = False) -> tuple[Tensor, list[str], list[str]]:
+    def read_inputs(self, file: Path, *, invert: bool = False) -> tuple[Tensor | SparseRows, list[str], list[str]]:
         """Reads what is to be predicted from a file: pictures and arrays, or texts where the run was trained on such.
 
         Args:
@@ -236,7 +232,7 @@ class SavedRun:
         """Returns the metrics of a split before and after calibration, as fractions and nats."""
         return evaluate_both(self.network, split, temperature=self.temperature)
 
-    def predict(self, inputs: Tensor, names: list[str]) -> list[dict[str, Any]]:
+    def predict(self, inputs: Tensor | SparseRows, names: list[str]) -> list[dict[str, Any]]:
         """Returns one dictionary a row: `input`, `label`, `probability` and `probabilities` by label."""
         rows = []
         for name, row in zip(names, self.probabilities(inputs).tolist(), strict=True):

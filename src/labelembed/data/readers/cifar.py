@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from labelembed.data.batch import Split
+from labelembed.data.batch import Examples, Split
 from labelembed.data.checks import content_of, few, first_invalid, require_names
 from labelembed.data.data_notes import repeat_notes, repeated_pictures
 from labelembed.data.dataset import RawData
@@ -115,7 +115,7 @@ class CifarReader(ArrayReader):
             raise DataError(f"{where}: CIFAR-10 has no coarse labels; leave `labels` out")
         count = version.classes if labels == "fine" else 20
         names, notes = _names(files, version, labels, count, where)
-        splits: dict[str, Split] = {}
+        splits: dict[str, Examples] = {}
         for part, members in (("train", version.train), ("test", version.test)):
             read = [_read(files[name](), f"{where}/{name}", version, labels, count) for name in members]
             pixels, found = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
