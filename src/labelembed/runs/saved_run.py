@@ -37,7 +37,7 @@ class SavedRun:
         names: Of the labels.
         input_shape: Of one input.
         input_range: Smallest and largest value of the inputs.
-        temperature: What the logits are divided by: fitted on the validation examples after training; 1 where
+        output_temperature: What the logits are divided by: fitted on the validation examples after training; 1 where
             none was fitted.
         encoder: What makes inputs of examples, as learned from the training examples.
         label_column: The column of the labels; None: they stood in none.
@@ -50,7 +50,7 @@ class SavedRun:
     names: tuple[str, ...]
     input_shape: tuple[int, ...]
     input_range: tuple[float, float]
-    temperature: float = 1.0
+    output_temperature: float = 1.0
     encoder: Encoder = field(default_factory=Unchanged)
     label_column: str | None = None
     label_values: tuple[str, ...] = ()
@@ -111,7 +111,7 @@ class SavedRun:
         """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``."""
         if tuple(inputs.shape[1:]) != self.input_shape:
             raise ValueError(f"`inputs` must be [N, {', '.join(map(str, self.input_shape))}], got {list(inputs.shape)}")
-        return (predicted_logits(self.network, inputs) / self.temperature).softmax(dim=-1)
+        return (predicted_logits(self.network, inputs) / self.output_temperature).softmax(dim=-1)
 
     def read_data(self, path: str | None = None) -> LabelledData:
         """Reads the data the run was trained on, or data of the same kind at another path for the run to evaluate.
@@ -230,7 +230,7 @@ class SavedRun:
 
     def evaluate_both(self, split: Split) -> tuple[dict[str, float], dict[str, float]]:
         """Returns the metrics of a split before and after calibration, as fractions and nats."""
-        return evaluate_both(self.network, split, temperature=self.temperature)
+        return evaluate_both(self.network, split, temperature=self.output_temperature)
 
     def predict(self, inputs: Tensor | SparseRows, names: list[str]) -> list[dict[str, Any]]:
         """Returns one dictionary a row: `input`, `label`, `probability` and `probabilities` by label."""
