@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import DATA, ImageReader, prepare
-from labelembed.data.measured import renumbered
 from labelembed.errors import DataError
-from labelembed.recipes.schema import parse_recipe
-from labelembed.runs.run import run_recipe
-from labelembed.runs.saved_run import SavedRun
+from labelembed.lab.data import DATA, ImageReader, prepare
+from labelembed.lab.data.measured import renumbered
+from labelembed.lab.recipes.schema import parse_recipe
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.runs.saved_run import SavedRun
 from tests.made_data import made_colours, write_image
 from tests.made_texts import reviews, write_csv
 

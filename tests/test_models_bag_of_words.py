@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from labelembed.models import BagOfWords
-from labelembed.models.bag_of_words import texts_with_feature
+from labelembed.lab.models import BagOfWords
+from labelembed.lab.models.bag_of_words import texts_with_feature
 from labelembed.sparse_rows import SparseRows
 from tests.naive.bag_of_words import naive_mean
 

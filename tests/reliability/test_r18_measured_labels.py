@@ -7,11 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from labelembed.data import DATA
 from labelembed.errors import DataError
-from labelembed.recipes.schema import parse_recipe
-from labelembed.runs.run import run_recipe
-from labelembed.runs.saved_run import SavedRun
+from labelembed.lab.data import DATA
+from labelembed.lab.recipes.schema import parse_recipe
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.runs.saved_run import SavedRun
 from tests.made_data import made_colours, made_images, picture_bytes, write_idx_folder, write_image, write_parquet
 from tests.made_pictures import python2_pickle, write_classes
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
