@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 
@@ -138,6 +139,13 @@ class ArgumentErrors:
             choices = ", ".join(repr(item) for item in allowed)
             hint = nearest(value, [str(item) for item in allowed]) if isinstance(value, str) else ""
             self.errors.append(f"`{name}` must be one of {choices}, got {value!r}{hint}")
+
+    def whole(self, name: str, value: object, *, least: int, optional: bool = False) -> None:
+        """Notes an error unless `value` is a whole number of at least `least`, or with `optional` None."""
+        rule = f"must be a whole number >= {least}" + (", or None" if optional else "")
+        self.require(
+            (optional and value is None) or (isinstance(value, Integral) and int(value) >= least), name, value, rule
+        )
 
     def raise_if_any(self) -> None:
         """Raises ValueError with every error, one a line."""

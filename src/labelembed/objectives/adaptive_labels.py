@@ -34,7 +34,7 @@ class AdaptiveLabels(Objective):
 
         yhat_c   mean of z over the examples of class c                        (eq. 1)
         output   CE(onehot(y), softmax(-||z - yhat_c||_2))                     (eq. 2)
-        repel    mean over all pairs (i, j) of 1{y_i != y_j} cos(z_i, z_j)     (eq. 3)
+        repel    mean over all pairs (i, j) of 1{y_i != y_j} cos(z_i, z_j)     (eq. 3 is the sum)
 
     ``total = output + repel_weight repel``; `repel` on steps that update (Algorithm 1). The label vectors start as
     one-hot vectors (where D < C as random directions); a class without examples in the batch keeps its vector.
@@ -51,27 +51,32 @@ class AdaptiveLabels(Objective):
         update: What the label vectors are in training: `batch`: the batch's means (the paper); `moving_average`:
             ``momentum yhat + (1 - momentum) mean``; `epoch`: means over the training set, after each epoch.
         momentum: Of the moving average, in [0, 1).
-        update_every: k, steps from one update to the next.
-        warmup_steps: w, steps before the first update.
+        update_every: k, steps from one update to the next, counted over the run as in the published code (in
+            Algorithm 1 the count starts again with each epoch).
+        warmup_steps: w, steps of the run before the first update.
         loss: `after_update`: the step's loss goes by the new vectors (the published code); `before_update`: by the
             old ones (Algorithm 1).
         gradient_through_centroids: Whether the loss after an update also moves the examples by way of their means.
-        repel_weight: lambda, weight of `repel`; the paper's "+rpl" is 10.
+        repel_weight: lambda, weight of `repel`. The paper's "+rpl" is 10: of the mean over pairs, which its code takes,
+            not of the sum in eq. 3.
         prediction: Vectors that predict after an epoch: `training_set`: means over all training examples, which
             `end_epoch` is given, at the cost of a forward pass; `last`: those of training (the published code).
-        bias: Whether the output layer has a bias. It is not needed: where the label vectors are the batch's means, a
-            bias moves them as it moves the outputs. Its gradient is rounding alone, which Adam takes for a direction.
+        bias: Whether the output layer has a bias. Where all label vectors are the batch's means it moves them as it
+            moves the outputs, and its gradient is rounding alone, which Adam takes for a direction. It does matter for
+            labels absent from the batch, whose vectors stay, for `repel`, and for other updates.
         weight: See `Objective`; the label vectors are means without weights.
         ignore_index: See `Objective`.
         output_std: See `Objective`.
 
     Raises:
         ValueError: When an argument is out of its range.
-        RuntimeError: With ``update="epoch"``, in training, when `start_epoch` was never called.
+        RuntimeError: In training, when `start_epoch` was never called, unless ``prediction="last"`` and `update` is not
+            `epoch`.
 
     Example:
         >>> import torch
         >>> objective = AdaptiveLabels(8, 3, label_dimension=30, repel_weight=10.0)
+        >>> objective.start_epoch(0, epochs=1, steps=1)
         >>> terms = objective(torch.randn(4, 8), torch.tensor([0, 1, 2, 1]))
         >>> terms.total.backward()
         >>> objective.logits(torch.randn(5, 8)).shape
@@ -102,20 +107,18 @@ class AdaptiveLabels(Objective):
         output_std: float | None = None,
     ) -> None:
         errors = ArgumentErrors()
-        errors.require(
-            label_dimension is None or label_dimension >= 1, "label_dimension", label_dimension, "must be >= 1"
-        )
+        errors.whole("label_dimension", label_dimension, least=1, optional=True)
         errors.choice("update", update, ("batch", "moving_average", "epoch"))
         errors.require(0 <= momentum < 1, "momentum", momentum, "must be in [0, 1)")
-        errors.require(update_every >= 1, "update_every", update_every, "must be >= 1")
-        errors.require(warmup_steps >= 0, "warmup_steps", warmup_steps, "must be >= 0")
+        errors.whole("update_every", update_every, least=1)
+        errors.whole("warmup_steps", warmup_steps, least=0)
         errors.choice("loss", loss, ("after_update", "before_update"))
         errors.require(repel_weight >= 0, "repel_weight", repel_weight, "must be >= 0")
         errors.choice("prediction", prediction, ("training_set", "last"))
         super().__init__(
             hidden_size,
             num_labels,
-            output_size=label_dimension if label_dimension is None else max(label_dimension, 1),  # errors hold the rest
+            output_size=label_dimension,
             weight=weight,
             bias=bias,
             ignore_index=ignore_index,
@@ -145,10 +148,16 @@ class AdaptiveLabels(Objective):
 
         Args:
             layer: The layer to own from now on; device and dtype follow it.
-            num_labels: C; None: D.
+            num_labels: C; must be given, since any width can be the label dimension.
             arguments: The objective's own keyword arguments.
+
+        Raises:
+            ValueError: `num_labels` is missing.
         """
         if isinstance(layer, nn.Linear):
+            if num_labels is None:
+                width = f"the layer's {layer.out_features} outputs are the label dimension"
+                raise ValueError(f"`num_labels` must be given, got None: {width}, which is not the number of labels")
             arguments.setdefault("label_dimension", layer.out_features)
         return super().from_linear(layer, num_labels=num_labels, **arguments)
 
@@ -172,8 +181,8 @@ class AdaptiveLabels(Objective):
 
         In training mode the label vectors move; in evaluation mode the loss goes by those that predict.
         """
-        if self.update == "epoch":
-            self._require_epoch("against the vectors it started with")
+        if self.update == "epoch" or self.prediction == "training_set":
+            self._require_epoch("without the means over the training set")
         examples = self._examples(hidden, labels, sample_weight, num_items_in_step)
         z = full_precision(self.output(examples.hidden))
         repel = z.new_zeros(())
@@ -223,7 +232,7 @@ class AdaptiveLabels(Objective):
         self.prediction_centroids = self.centroids.clone()
 
     def _repel(self, z: Tensor, examples: Examples) -> Tensor:
-        """Returns eq. 3 as a mean over all pairs.
+        """Returns the mean over all pairs of what eq. 3 sums.
 
         The cosines of all pairs add up to the square of the directions' sum, and so they do within a class.
         """

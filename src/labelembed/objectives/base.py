@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, Self, TypedDict
@@ -58,15 +59,15 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         process_group: The processes that share a training step, as DistributedDataParallel was given them; None: all
-            that are up. In evaluation mode a process waits for no other.
-        temperature: What `probabilities` divides the logits by: a buffer, 1 until you fit it on the validation set,
-            ``objective.temperature.fill_(labelembed.fit_temperature(logits, labels))``.
+            that are up. In evaluation mode a process waits for no other. A copy keeps the group, a pickle does not.
+        output_temperature: What `probabilities` divides the logits by: a float32 buffer, 1 until you fit it on the
+            validation set, ``objective.output_temperature.fill_(labelembed.fit_temperature(logits, labels))``.
 
     Raises:
         ValueError: When an argument is out of its range; one line for each.
     """
 
-    temperature: Tensor
+    output_temperature: Tensor
     weight: Tensor | None
 
     def __init__(
@@ -83,9 +84,8 @@ class Objective(nn.Module, ABC):
     ) -> None:
         super().__init__()
         errors = errors or ArgumentErrors()
-        errors.require(hidden_size >= 1, "hidden_size", hidden_size, "must be >= 1")
-        errors.require(num_labels >= 1, "num_labels", num_labels, "must be >= 1")
-        errors.require(output_size is None or output_size >= 1, "output_size", output_size, "must be >= 1, or None")
+        errors.whole("hidden_size", hidden_size, least=1)
+        errors.whole("num_labels", num_labels, least=1)
         errors.require(output_std is None or output_std > 0, "output_std", output_std, "must be > 0, or None")
         if weight is not None:
             weight = torch.as_tensor(weight, dtype=torch.float32).detach().clone()
@@ -103,8 +103,8 @@ class Objective(nn.Module, ABC):
         self._epoch: int | None = None
         # The output layer comes first, so that every objective with the same seed starts with the same one.
         self.output = self._new_layer(bias=bias)
-        self.register_buffer("temperature", torch.ones(()))
-        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("output_temperature", torch.ones((), dtype=torch.float32))
+        self.register_buffer("weight", weight)
 
     def _new_layer(self, *, bias: bool = True) -> nn.Linear:
         """Returns a layer [H -> D] that starts as the output layer does."""
@@ -154,15 +154,17 @@ class Objective(nn.Module, ABC):
 
         Args:
             hidden: [N, H] or [B, T, H].
-            labels: [N] or [B, T], int64, 0..C-1 or `ignore_index`.
+            labels: [N] or [B, T], integers of any size, 0..C-1 or `ignore_index`.
             indices: [N] or [B, T], where the examples stand in the training set, for objectives that remember each.
-            sample_weight: [N] or [B, T], weight of each example in every loss; 0 ignores it.
+            sample_weight: [N] or [B, T], weight >= 0 of each example in every loss; 0 ignores it.
             num_items_in_step: Under gradient accumulation: the number of examples that count (with weights: the sum
                 of their weights) in the whole optimiser step, over all micro-batches and processes. Every mean is then
                 over the step, so that the losses of the micro-batches add up. None: the batch is the step.
 
         Raises:
-            ValueError: The shapes do not fit, or a label is out of its range; the message has both sides.
+            TypeError: An argument is no tensor.
+            ValueError: The shapes do not fit, or a value is out of its range; the message has both sides. On a GPU
+                values are checked there, since looking at them would cost a wait.
         """
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -171,8 +173,8 @@ class Objective(nn.Module, ABC):
         return scores
 
     def probabilities(self, hidden: Tensor) -> Tensor:
-        """Returns ``softmax(logits / temperature)`` [..., C], in at least float32."""
-        return torch.softmax(full_precision(self.logits(hidden)) / self.temperature, dim=-1)
+        """Returns ``softmax(logits / output_temperature)`` [..., C], in at least float32."""
+        return torch.softmax(full_precision(self.logits(hidden)) / self.output_temperature, dim=-1)
 
     def label_geometry(self, names: Sequence[str] | None = None, *, class_means: Tensor | None = None) -> LabelGeometry:
         """Returns where the labels stand to each other.
@@ -251,6 +253,33 @@ class Objective(nn.Module, ABC):
             num_items_in_step=num_items_in_step,
             group=self._group,
         )
+
+    def extra_repr(self) -> str:
+        """Shows the hyper-parameters in force, defaults and presets filled in."""
+        shown = {name: value for name, value in vars(self).items() if name[0] != "_" and name != "training"}
+        return ", ".join(
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}"
+            for name, value in shown.items()
+            if isinstance(value, int | float | str)
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A group of processes belongs to this process, and cannot be pickled.
+        return self.__dict__ | {"process_group": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = self.__new__(type(self))
+        memo |= {id(self): copied, id(self.process_group): self.process_group}
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Moves the module; a fitted temperature is not rounded to half precision."""
+        fitted = self.output_temperature
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.output_temperature.dtype in (torch.float16, torch.bfloat16):
+            self.output_temperature = fitted.to(self.output_temperature.device)
+        return self
 
     def _require_epoch(self, otherwise: str) -> None:
         """Raises RuntimeError where the objective is trained and no epoch was started.

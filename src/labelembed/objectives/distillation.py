@@ -98,9 +98,9 @@ class Distillation(Objective):
         errors.require(
             0 <= uniform_weight <= left, "uniform_weight", uniform_weight, "must be in [0, 1 - teacher_weight]"
         )
-        errors.require(top_k is None or top_k >= 1, "top_k", top_k, "must be >= 1, or None")
+        errors.whole("top_k", top_k, least=1, optional=True)
         super().__init__(hidden_size, num_labels, errors=errors, **common)
-        self.tau = temperature
+        self.temperature = temperature
         self.teacher_weight = teacher_weight
         self.uniform_weight = uniform_weight
         self.teacher_table = teacher_logits if isinstance(teacher_logits, SoftLabelTable) else None
@@ -137,9 +137,9 @@ class Distillation(Objective):
         if indices is None and not self.training:
             return DistillationTerms(total=output, output=output, teacher=torch.zeros_like(output), uniform=uniform)
         places = self._places(indices, labels, examples.counts)
-        teacher = examples.mean(self._divergence(places, log_softmax(logits / self.tau)))
+        teacher = examples.mean(self._divergence(places, log_softmax(logits / self.temperature)))
         total = max(0.0, 1 - self.teacher_weight - self.uniform_weight) * output
-        total = total + self.teacher_weight * self.tau**2 * teacher + self.uniform_weight * uniform
+        total = total + self.teacher_weight * self.temperature**2 * teacher + self.uniform_weight * uniform
         return DistillationTerms(total=total, output=output, teacher=teacher, uniform=uniform)
 
     def _places(self, indices: Tensor | None, labels: Tensor, counts: Tensor) -> Tensor:
@@ -156,5 +156,5 @@ class Distillation(Objective):
             targets = self.teacher_table.at(places, dtype=log_p.dtype)
             return soft_cross_entropy(targets, log_p) - entropy(targets, self.num_labels)
         assert self.teacher_logits is not None  # _places has seen to it
-        log_taught = log_softmax(self.teacher_logits[places].to(log_p.dtype) / self.tau)
+        log_taught = log_softmax(self.teacher_logits[places].to(log_p.dtype) / self.temperature)
         return (log_taught.exp() * (log_taught - log_p)).sum(dim=-1)

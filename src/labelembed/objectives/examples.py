@@ -66,11 +66,11 @@ def make_examples(
         group: The processes that share the step.
 
     Raises:
-        ValueError: The shapes do not fit, or a label is out of range (on a GPU the look-up itself is the check, which
-            needs no wait).
+        TypeError: An argument is no tensor.
+        ValueError: The shapes do not fit, or a value is out of range (on a GPU the device checks, which needs no wait).
     """
     _require_shapes(hidden, labels, sample_weight, hidden_size=hidden_size)
-    hidden, labels = hidden.flatten(0, -2), labels.flatten()
+    hidden, labels = hidden.flatten(0, -2), labels.flatten().long()
     counts = torch.ones_like(labels, dtype=torch.bool) if ignore_index is None else labels != ignore_index
     if sample_weight is not None:
         counts = counts & (sample_weight.flatten() != 0)
@@ -84,11 +84,16 @@ def make_examples(
     if class_weight is not None:
         weights = weights * class_weight[labels]
     if sample_weight is not None:
-        weights = weights * sample_weight.flatten().to(weights.dtype).masked_fill(~counts, 0)
+        given = sample_weight.flatten().to(weights.dtype).masked_fill(~counts, 0)
+        _require_all((given >= 0) & given.isfinite(), given, "`sample_weight` must be finite and >= 0")
+        weights = weights * given
     if num_items_in_step is None:
         total_weight = global_count(weights.sum(), group=group)
     else:
         total_weight = torch.as_tensor(num_items_in_step, dtype=weights.dtype, device=weights.device)
+        valid = (total_weight > 0) | ((total_weight == 0) & ~counts.any())
+        rule = "`num_items_in_step` must be > 0, the number of examples that count in the whole optimiser step"
+        _require_all(valid, total_weight, rule)
     total_weight = total_weight.clamp_min(1e-30)  # so that an empty sum stays 0
     scales = weights * (process_count(group) / total_weight)
     return Examples(hidden, labels, counts, weights, scales, total_weight, group)
@@ -110,18 +115,33 @@ def checked_indices(
         ValueError: `indices` is None, of another shape than the labels, or one is out of range (on a GPU the look-up
             itself is the check).
     """
+    if indices is not None:
+        _require_integers("indices", indices)
     if indices is None or indices.shape != labels.shape:
         found = None if indices is None else list(indices.shape)
         wanted = f"must be {list(labels.shape)}, where the examples stand in the training set"
         raise ValueError(f"`indices` {wanted}, got {found}: {reason}")
-    indices = indices.flatten().masked_fill(~counts, 0)
+    indices = indices.flatten().long().masked_fill(~counts, 0)
     wrong = _out_of_range(indices, num_examples)
     if wrong is not None:
         raise ValueError(f"`indices` must be in 0..{num_examples - 1}, places in the training set, got {wrong}")
     return indices
 
 
+def _require_tensor(name: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"`{name}` must be a tensor, got {type(value).__name__}; use torch.as_tensor")
+
+
+def _require_integers(name: str, value: Tensor) -> None:
+    _require_tensor(name, value)
+    if value.is_floating_point() or value.dtype == torch.bool:
+        raise ValueError(f"`{name}` must be integers (int64), got {value.dtype}")
+
+
 def _require_shapes(hidden: Tensor, labels: Tensor, sample_weight: Tensor | None, *, hidden_size: int) -> None:
+    _require_tensor("hidden", hidden)
+    _require_integers("labels", labels)
     if hidden.ndim < 2 or hidden.shape[-1] != hidden_size:
         raise ValueError(
             f"`hidden` must be [N, {hidden_size}] or [B, T, {hidden_size}], got {list(hidden.shape)} "
@@ -130,15 +150,24 @@ def _require_shapes(hidden: Tensor, labels: Tensor, sample_weight: Tensor | None
     wanted = f"must be {list(hidden.shape[:-1])} for hidden states {list(hidden.shape)}"
     if labels.shape != hidden.shape[:-1]:
         raise ValueError(f"`labels` {wanted}, got {list(labels.shape)}")
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(f"`labels` must be integers (int64), got {labels.dtype}")
-    if sample_weight is not None and sample_weight.shape != labels.shape:
-        raise ValueError(f"`sample_weight` {wanted}, got {list(sample_weight.shape)}")
+    if sample_weight is not None:
+        _require_tensor("sample_weight", sample_weight)
+        if sample_weight.shape != labels.shape:
+            raise ValueError(f"`sample_weight` {wanted}, got {list(sample_weight.shape)}")
 
 
 def _may_look(values: Tensor) -> bool:
     """Tells whether Python may decide by the values: on a GPU it would wait for them, a compiled graph would break."""
     return values.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _require_all(valid: Tensor, values: Tensor, rule: str) -> None:
+    """Raises ValueError with the first value that is not valid; on a GPU the device checks, and stops."""
+    if not _may_look(valid):
+        if valid.device.type in ("cpu", "cuda"):  # the only ones that can
+            torch._assert_async(valid.all(), rule)
+    elif not bool(valid.all()):
+        raise ValueError(f"{rule}, got {values[~valid][0].item():g}")
 
 
 def _out_of_range(numbers: Tensor, length: int) -> int | None:

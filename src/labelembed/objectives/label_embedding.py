@@ -39,9 +39,8 @@ _STEP, _ROUNDING = 1_000_000, 10_000
 class LabelEmbedding(Objective):
     """Learns which labels are similar, and trains on those soft targets (Sun et al. 2017).
 
-    With hidden states h, two output layers ``z1 = o1(h)``, ``z2 = o2(sg(h))`` (sg: no gradient), and the label's
-    embedding ``e = E[y]`` (`full`, E [C, C] starting as the identity) or ``e = relu(A[y] B)`` (`compressed`,
-    eq. 16)::
+    With hidden states h, two output layers ``z1 = o1(h)``, ``z2 = o2(sg(h))``, and the label's embedding ``e = E[y]``
+    (`full`, E [C, C] starting as the identity) or ``e = relu(A[y] B)`` (`compressed`, eq. 16)::
 
         output     CE(onehot(y), z1)                       trains h and o1    (eq. 7)
         target     CE(softmax(sg(e)), z1)                  trains h and o1    (eq. 13)
@@ -50,8 +49,10 @@ class LabelEmbedding(Objective):
         embedding  CE(softmax(sg(z2) / temperature), e)    trains E, or A, B  (eq. 11)
         uniform    CE(1/C, z1)                             trains h and o1    (not in the paper)
 
-    Every term is a mean over the examples that count; `embedding` over those of the batch that o2 gets right (of a
-    micro-batch by itself, times its share of the step). The total is their weighted sum (eq. 14).
+    Terms are means over the examples that count, with two exceptions: `embedding` is a mean over those of the batch
+    that o2 gets right (of a micro-batch by itself, times its share of the step), and with ``hinge_reduction="sum"`` the
+    hinge is a sum. The total is their weighted sum (eq. 14). sg stops the gradient: at h as in the paper, in eq. 11 and
+    13 as in the published code, where the paper says nothing.
 
     With ``auxiliary="shared"`` there is no o2: E learns from sg(z1), on the examples that o1 gets right, and
     `auxiliary` and `hinge` are 0 (not in the paper; a step costs little more than one-hot's). With a saved
@@ -64,9 +65,9 @@ class LabelEmbedding(Objective):
         rank: K, the compressed embedding's size (the paper's h); 100 is the paper's example.
         auxiliary: `separate`: a second output layer teaches E (the paper); `shared`: the first does.
         initial_scale: What E starts as: a number times the identity. With 1 (the paper's) softmax(E[y]) starts with
-            e / (e + C - 1) on y, almost uniform over many labels: 0.23 of 10, 0.03 of 100. `log`: log C + 1.5, so that
-            it is about 0.8 of any number. Compressed: ``B = A^T`` with rows of that length. None: 1, and
-            compressed at random.
+            e / (e + C - 1) on y, almost uniform over many labels: 0.23 of 10, 0.03 of 100. `log`: log C + 1.5, with
+            which a full E starts with about 0.8 on y for any C. Compressed: ``B = A^T`` with rows of that length, and
+            less on y the lower the rank (2,000 labels: 0.3 at rank 16, 0.7 at 100). None: 1, and compressed at random.
         embedding_learning_rate: Factor on the optimiser's learning rate for E, A and B.
         preset: `paper` (weights 1 and 1, hinge averaged), `published_code` (weights 0.5 and 0.5, hinge summed over
             the batch), or `mixture` (not in the paper: 0.2 of the label itself, 0.5 learned, 0.3 uniform). The weights
@@ -140,7 +141,7 @@ class LabelEmbedding(Objective):
             errors.choice("embedding", embedding, ("full", "compressed"))
             rule = f"must be 'compressed' for more than {FULL_LABELS:,} labels: E takes 16 C^2 bytes to train"
             errors.require(embedding != "full" or num_labels <= FULL_LABELS, "embedding", embedding, rule)
-        errors.require(rank >= 1, "rank", rank, "must be >= 1")
+        errors.whole("rank", rank, least=1)
         errors.choice("auxiliary", auxiliary, ("separate", "shared"))
         if isinstance(initial_scale, str):
             errors.choice("initial_scale", initial_scale, ("log",))
@@ -164,7 +165,7 @@ class LabelEmbedding(Objective):
         self.target_weight: float = numbers["target_weight"]
         self.uniform_weight: float = numbers["uniform_weight"]
         self.hinge_reduction: str = numbers["hinge_reduction"]
-        self.tau = temperature
+        self.temperature = temperature
         self.confidence_limit = confidence_limit
         self.embedding_learning_rate = embedding_learning_rate
         self.impl = impl
@@ -233,7 +234,7 @@ class LabelEmbedding(Objective):
             total = total + auxiliary + hinge
         if self.learns_embedding:
             right = z2.argmax(dim=-1) == y
-            entropies = losses.embedding_cross_entropy(z2, log_e, self.tau)  # eq. 10, 11
+            entropies = losses.embedding_cross_entropy(z2, log_e, self.temperature)  # eq. 10, 11
             embedding = self._mean_over_right(entropies, right, examples)
             total = total + embedding  # eq. 14; without o2 and E's own term eq. 17
         return LabelEmbeddingTerms(total, output, target, auxiliary, hinge, embedding, uniform)
@@ -259,7 +260,7 @@ class LabelEmbedding(Objective):
             target_weight=target_weight,
             uniform_weight=self.uniform_weight or None,
             hinge_weight=self._hinge_weight(examples),
-            temperature=self.tau,
+            temperature=self.temperature,
             confidence_limit=self.confidence_limit,
             teaches=self.learns_embedding,
             global_sum=partial(global_count, group=examples.group),

@@ -32,7 +32,7 @@ class OnlineLabelSmoothingTerms(NamedTuple):
 
 
 class OnlineLabelSmoothing(Objective):
-    """Trains on the class means of the network's own predictions (Zhang et al. 2021).
+    """Trains on class means of the network's own predictions: our form, or with `published` Zhang et al.'s (2021).
 
     ``S[c]`` is the mean of softmax(z / temperature) over the training examples of class c that the network gets right.
     With a = `similarity_weight`, b = `uniform_weight`::
@@ -44,8 +44,9 @@ class OnlineLabelSmoothing(Objective):
 
     `published`: S is gathered over an epoch and used in the next, and is uniform in the first; a = 0.5, b = 0. It needs
     `start_epoch` before and `end_epoch` after each epoch, without which it does not train.
-    `moving_average`: S follows the network at every step, ``S[c] = momentum S[c] + (1 - momentum) p`` for each right
-    example, and the target has a uniform component: 0.3 onehot + 0.5 S[y] + 0.2 / C. The learned similarity says which
+    `moving_average` (ours, the default): S follows the network at every step, and the target has a uniform component:
+    0.3 onehot + 0.5 S[y] + 0.2 / C. With n right examples of class c in a batch, which count equally, and m the mean of
+    their predictions, ``S[c] = keep S[c] + (1 - keep) m``, ``keep = momentum ** n``. The learned similarity says which
     wrong labels are less wrong, the uniform component keeps the network from becoming over-confident.
 
     Args:
@@ -55,7 +56,7 @@ class OnlineLabelSmoothing(Objective):
         similarity_weight: a; None: the preset's (0.5).
         uniform_weight: b; None: the preset's (0.2 and 0). a + b is at most 1.
         temperature: How soft the predictions are that S is the mean of; > 0.
-        momentum: How much of S[c] an example of class c leaves, in [0, 1]; `published` has none.
+        momentum: How much of S[c] a right example of class c leaves, in [0, 1]; `published` has none.
         top_k: Entries of S kept a label, the rest spread evenly; None: all up to 2,000 labels, 64 above.
         common: What every objective takes, see `Objective`.
 
@@ -98,12 +99,12 @@ class OnlineLabelSmoothing(Objective):
         errors.require(both <= 1 + 1e-9, "similarity_weight", both, "and `uniform_weight` must add up to at most 1")
         errors.require(temperature > 0, "temperature", temperature, "must be > 0")
         errors.require(0 <= momentum <= 1, "momentum", momentum, "must be in [0, 1]")
-        errors.require(top_k is None or top_k >= 1, "top_k", top_k, "must be >= 1, or None")
+        errors.whole("top_k", top_k, least=1, optional=True)
         super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.similarity_weight = similarity_weight
         self.uniform_weight = uniform_weight
         self.output_weight = max(0.0, 1 - both)
-        self.tau = temperature
+        self.temperature = temperature
         self.momentum = None if preset == "published" else momentum
         self.similarities = SimilarityTable(num_labels, top_k=top_k)
         # What is gathered in an epoch for the next.
@@ -160,7 +161,7 @@ class OnlineLabelSmoothing(Objective):
             total = total + self.uniform_weight * uniform
         if self._updates_state:
             with torch.no_grad():
-                predicted = log_p.exp() if self.tau == 1 else (logits / self.tau).softmax(dim=-1)
+                predicted = log_p.exp() if self.temperature == 1 else (logits / self.temperature).softmax(dim=-1)
                 right = examples.counts & (logits.argmax(dim=-1) == examples.labels)
                 table = self.similarities if self.gathering is None else self.gathering
                 table.update(predicted, examples.labels, right, momentum=self.momentum, group=examples.group)

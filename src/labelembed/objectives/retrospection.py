@@ -57,7 +57,7 @@ class Retrospection(Objective):
     Args:
         hidden_size: H, width of the hidden states.
         num_labels: C, number of labels.
-        num_examples: R, examples of the training set; 0 where nothing is trained.
+        num_examples: R, examples of the training set. Without it the objective predicts, and does not train.
         preset: `paper` or `published_port`, see above.
         soften_output: Whether the output is divided by tau too, and the term weighted with tau squared; None: the
             preset's (yes and no).
@@ -105,18 +105,18 @@ class Retrospection(Objective):
         chosen = PRESETS.get(preset, PRESETS["paper"])
         weight_schedule = chosen["weight_schedule"] if weight_schedule is None else weight_schedule
         errors = ArgumentErrors()
-        errors.require(num_examples >= 0, "num_examples", num_examples, "must be >= 0")
+        errors.whole("num_examples", num_examples, least=0)
         errors.choice("preset", preset, tuple(PRESETS))
         errors.choice("weight_schedule", weight_schedule, ("staircase", "linear"))
         errors.require(temperature > 0, "temperature", temperature, "must be > 0")
-        errors.require(store_every >= 1, "store_every", store_every, "must be >= 1")
+        errors.whole("store_every", store_every, least=1)
         errors.require(0 <= final_weight <= 1, "final_weight", final_weight, "must be in [0, 1]")
         errors.choice("store", store, ("pass", "steps"))
-        errors.require(top_k is None or top_k >= 1, "top_k", top_k, "must be >= 1, or None")
+        errors.whole("top_k", top_k, least=1, optional=True)
         super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.soften_output: bool = chosen["soften_output"] if soften_output is None else soften_output
         self.weight_schedule = weight_schedule
-        self.tau = temperature
+        self.temperature = temperature
         self.store_every = store_every
         self.final_weight = final_weight
         self.store_during = store
@@ -173,8 +173,8 @@ class Retrospection(Objective):
             stored = self.store.at(places, dtype=logits.dtype)
             weight = self.beta
             if self.soften_output:
-                log_p = log_softmax(logits / self.tau)
-                weight *= self.tau**2
+                log_p = log_softmax(logits / self.temperature)
+                weight *= self.temperature**2
             divergence = soft_cross_entropy(stored, log_p) - entropy(stored, self.num_labels)
             retrospection = examples.mean(divergence)
             total = (1 - self.beta) * output + weight * retrospection
@@ -187,11 +187,13 @@ class Retrospection(Objective):
     def _places(self, indices: Tensor | None, labels: Tensor, counts: Tensor) -> Tensor:
         """Returns the indices [N] of the examples."""
         reason, number = "Retrospection remembers every example", self.store.num_examples
+        if number == 0:
+            raise ValueError(f"`num_examples`, of the training set, must be given to train, got 0: {reason}")
         return checked_indices(indices, labels, counts, num_examples=number, reason=reason)
 
     @torch.no_grad()
     def _softened(self, logits: Tensor) -> Tensor:
-        return (full_precision(logits) / self.tau).softmax(dim=-1)
+        return (full_precision(logits) / self.temperature).softmax(dim=-1)
 
     @torch.no_grad()
     def end_epoch(self, training_examples: TrainingExamples | None = None) -> None:

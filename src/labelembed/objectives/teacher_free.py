@@ -32,7 +32,9 @@ class TeacherFree(Objective):
     - `published_code`: ``teacher = KL(softmax(p^d / tau) || softmax(z))``. The code published with the paper
       softens p^d by a softmax over the probabilities themselves and leaves the network's output as it is. Its
       KL is a mean over examples *and* labels times a multiplier, 100 for the 100 labels of CIFAR-100; so the sum
-      over labels that stands here is that code with the multiplier C.
+      over labels that stands here is that code with the multiplier C. This *is* label smoothing: with t the
+      softened teacher's share of the right label, total and ``LabelSmoothing(smoothing=w (1 - t) C / (C - 1))``
+      differ by a constant. With the default numbers and 100 labels the smoothing is 0.09995.
     - `paper`: ``teacher = KL(softmax(log(p^d) / tau) || softmax(z / tau))``, the equation with the temperature
       on both sides as in any distillation. There is no factor tau squared, neither here nor there: at
       tau = 20 the gradient of this term is small.
@@ -75,7 +77,7 @@ class TeacherFree(Objective):
         errors.choice("preset", preset, PRESETS)
         super().__init__(hidden_size, num_labels, errors=errors, **common)
         self.true_probability = true_probability
-        self.tau = temperature
+        self.temperature = temperature
         self.teacher_weight = teacher_weight
         self.preset = preset
         self._true_share = self._softened_share()
@@ -91,7 +93,7 @@ class TeacherFree(Objective):
         else:
             difference = math.log(self.true_probability / other) if other > 0 else math.inf
         # The softmax of two values, one of them standing `others` times; as a sigmoid it cannot overflow.
-        odds = difference / self.tau - math.log(others)
+        odds = difference / self.temperature - math.log(others)
         return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
 
     def forward(
@@ -109,7 +111,7 @@ class TeacherFree(Objective):
         log_p = log_softmax(logits)
         output = examples.mean(cross_entropy(log_p, examples.labels))
         if self.preset == "paper":
-            log_p = log_softmax(logits / self.tau)
+            log_p = log_softmax(logits / self.temperature)
         # The teacher has two values only, so that no table [N, C] of it is made.
         share = self._true_share
         others = max(self.num_labels - 1, 1)
