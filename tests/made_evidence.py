@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from labelembed.training.example_outcomes import ExampleOutcomes, half_precision
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.training.example_outcomes import ExampleOutcomes, half_precision
+from labelembed.lab.training.run_folder import RunFolder
 from tests.made_runs import make_comparison, run_path
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from labelembed.lab.report.decision import detectable, needed, outcome, shown_sign, still_improving
 from labelembed.metrics import joint_interval, paired_comparison
-from labelembed.report.decision import detectable, needed, outcome, shown_sign, still_improving
 from tests.naive.metrics import naive_power, naive_standard_deviation
 
 SMALL = 0.001

@@ -10,10 +10,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from labelembed.lab.report import comparison_rows, load_comparison, verdict, write_csv
+from labelembed.lab.report.decision import outcome
+from labelembed.lab.report.verdict import full_verdict
 from labelembed.metrics import holm, joint_interval, paired_comparison
-from labelembed.report import comparison_rows, load_comparison, verdict, write_csv
-from labelembed.report.decision import outcome
-from labelembed.report.verdict import full_verdict
 from tests.made_evidence import comparison_of_outcomes
 from tests.made_runs import make_comparison
 from tests.made_training import no_flush  # noqa: F401

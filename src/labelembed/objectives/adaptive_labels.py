@@ -162,7 +162,7 @@ class AdaptiveLabels(Objective):
         return super().from_linear(layer, num_labels=num_labels, **arguments)
 
     @property
-    def batch_dependent(self) -> str | None:
+    def accumulation_warning(self) -> str | None:
         """Why a micro-batch is a batch: the label vectors are means over it, and `repel` is over its pairs."""
         if self.update == "epoch" and self.repel_weight == 0:
             return None

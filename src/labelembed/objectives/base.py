@@ -224,7 +224,7 @@ class Objective(nn.Module, ABC):
         """
 
     @property
-    def batch_dependent(self) -> str | None:
+    def accumulation_warning(self) -> str | None:
         """Why the micro-batches of a step add up to something else than one batch; None where they add up to it."""
         return None
 

@@ -276,8 +276,8 @@ class LabelEmbedding(Objective):
         )
 
     @property
-    def batch_dependent(self) -> str | None:
-        """Why micro-batches are not one batch; see `Objective.batch_dependent`."""
+    def accumulation_warning(self) -> str | None:
+        """Why micro-batches are not one batch; see `Objective.accumulation_warning`."""
         if not self.learns_embedding:
             return None
         return "E learns from a mean over the examples that are predicted right, and each micro-batch has its own"

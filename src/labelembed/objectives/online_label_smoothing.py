@@ -127,8 +127,8 @@ class OnlineLabelSmoothing(Objective):
         self._ended = False
 
     @property
-    def batch_dependent(self) -> str | None:
-        """Why micro-batches are not one batch; see `Objective.batch_dependent`."""
+    def accumulation_warning(self) -> str | None:
+        """Why micro-batches are not one batch; see `Objective.accumulation_warning`."""
         if self.gathering is None:
             return "S follows the network after every micro-batch"
         return "S keeps its largest entries after every micro-batch" if self.gathering.sparse else None

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from labelembed.errors import ArgumentErrors
 from labelembed.geometry import LabelGeometry
+from labelembed.lab.special_tokens import BEGIN, PAD, SPECIAL_TOKENS, UNKNOWN
 from labelembed.losses import distances, full_precision
 from labelembed.objectives.base import CommonArguments, Objective
-from labelembed.special_tokens import BEGIN, PAD, SPECIAL_TOKENS, UNKNOWN
 
 LOSSES = ("huber", "squared", "cosine")
 # Below this squared length a vector has no direction; its gradient stays finite.
