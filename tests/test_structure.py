@@ -17,9 +17,7 @@ LEVELS = {
     "errors": 0,
     "json_files": 0,
     "seeds": 0,
-    "tensor_files": 0.25,
-    "special_tokens": 0,
-    "sparse_rows": 0,
+    "tensor_files": 0.5,
     "distributed": 0,
     "stable_topk": 0,
     "losses": 1,
@@ -29,6 +27,7 @@ LEVELS = {
     "integrations": 9.8,  # its classifier and its export still use the lab
     "lab/errors": 0.5,
     "lab/special_tokens": 0.5,
+    "lab/sparse_rows": 0.5,
     "lab/pretrained_text": 4.5,
     "lab/models": 5,
     "lab/data": 5,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from labelembed.errors import DataError
-from labelembed.sparse_rows import SparseRows
+from labelembed.lab.sparse_rows import SparseRows
 
 #: Called with (done, total) while pictures are decoded, or texts go through a model.
 ReadingProgress = Callable[[int, int], None]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labelembed.errors import ArgumentErrors
-from labelembed.sparse_rows import SparseRows
+from labelembed.lab.sparse_rows import SparseRows
 
 # Vectors start as small as this where rare features weigh most: what a text has once is hardly learned.
 _BOUND = 0.01

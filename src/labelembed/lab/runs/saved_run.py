@@ -21,10 +21,10 @@ from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.build import build_examples, build_network, build_reader, empty_scaling
 from labelembed.lab.runs.embedding import given_embedding
 from labelembed.lab.runs.stored import stored_recipe, with_saved_weights
+from labelembed.lab.sparse_rows import SparseRows
 from labelembed.lab.training.evaluation import evaluate_both, predicted_logits
 from labelembed.lab.training.network import Network
 from labelembed.lab.training.run_folder import RunFolder
-from labelembed.sparse_rows import SparseRows
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from labelembed.lab.data import Batch, LabelledData, SentencePairs, Split, TextCorpus
+from labelembed.lab.sparse_rows import SparseRows
 from labelembed.lab.training.batches import EVALUATION_EXAMPLES, Examples, TrainingData, evaluation_batches
 from labelembed.lab.training.decoding import Decoding, evaluate_text
 from labelembed.lab.training.network import Network, evaluation_mode
@@ -20,7 +21,6 @@ from labelembed.metrics import (
     fit_temperature,
     is_extreme_temperature,
 )
-from labelembed.sparse_rows import SparseRows
 
 # Means of the outputs are [C, C]; above so many labels the means of the hidden states, [C, H], take their place.
 OUTPUT_MEANS_LABELS = 4_000

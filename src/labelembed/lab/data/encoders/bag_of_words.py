@@ -24,7 +24,7 @@ from pydantic import PositiveInt
 from labelembed.errors import DataError
 from labelembed.lab.data.encoder import CutTexts, Encoded, Encoder, read_settings
 from labelembed.lab.data.texts import Texts
-from labelembed.sparse_rows import SparseRows
+from labelembed.lab.sparse_rows import SparseRows
 
 VOCABULARY_FILE = "words.txt"
 SETTINGS_FILE = "words.json"
