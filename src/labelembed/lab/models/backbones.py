@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from labelembed.errors import ArgumentErrors, DataError, nearest
 from labelembed.tensor_files import require_header
 
-INSTALL = "pip install 'labelembed[backbones]'"
+INSTALL = "pip install 'labelembed[pictures]'"
 
 
 class Backbone(nn.Module):

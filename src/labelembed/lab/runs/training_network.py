@@ -69,7 +69,8 @@ def _texts_with_feature(recipe: Recipe, data: LabelledData) -> Tensor | None:
     """Returns how many training texts have each feature; None for a network that does not weigh them."""
     if not takes(MODELS.get(recipe.model["name"], Network), "texts_with_feature"):
         return None
-    return texts_with_feature(data.train.inputs, int(data.input_range[1]) + 1)
+    assert isinstance(data.train.inputs, SparseRows)  # as the encoder of words makes them
+    return texts_with_feature(data.train.inputs)
 
 
 def _refuse_too_few_epochs(recipe: Recipe, data: TrainingData) -> None:

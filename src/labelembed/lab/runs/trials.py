@@ -40,7 +40,7 @@ def require_optuna() -> None:
     try:
         import optuna
     except ImportError as error:
-        how = "pip install 'labelembed[tune]'"
+        how = "pip install 'labelembed[lab]'"
         raise LabelEmbedError(f"tuning needs the package optuna: {how} ({error})") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -48,7 +48,7 @@ class Network(nn.Module):
 
     def forward(
         self,
-        inputs: Tensor | PairInputs,
+        inputs: Tensor | SparseRows | PairInputs,
         labels: Tensor,
         indices: Tensor | None = None,
         *,
@@ -73,12 +73,12 @@ class Network(nn.Module):
         )
         return terms
 
-    def hidden(self, inputs: Tensor | PairInputs) -> Tensor:
+    def hidden(self, inputs: Tensor | SparseRows | PairInputs) -> Tensor:
         """Returns hidden states [N, H]."""
         hidden: Tensor = self.encoder(self.augmentation(self.scaling(inputs)))
         return hidden
 
-    def logits(self, inputs: Tensor | PairInputs) -> Tensor:
+    def logits(self, inputs: Tensor | SparseRows | PairInputs) -> Tensor:
         """Returns scores [N, C]."""
         return self.objective.logits(self.hidden(inputs))
 

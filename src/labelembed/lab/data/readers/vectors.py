@@ -88,7 +88,7 @@ class VectorReader(ArrayReader):
         names = _names(arrays.get("names"), place)
         known = None if names is None else len(names)
         keys = {"train": "" if "inputs" in arrays else "train_", "validation": "validation_", "test": "test_"}
-        splits: dict[str, Split] = {}
+        splits: dict[str, Examples] = {}
         for part, key in keys.items():
             if f"{key}inputs" not in arrays:
                 continue
