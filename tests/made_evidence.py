@@ -14,6 +14,7 @@ from PIL import Image
 
 from labelembed.lab.training.example_outcomes import ExampleOutcomes, half_precision
 from labelembed.lab.training.run_folder import RunFolder
+from tests.made_runs import make_comparison, run_path
 
 
 def bins(rows: dict[int, tuple[int, float, float]]) -> dict[str, list[Any]]:

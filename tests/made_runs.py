@@ -93,7 +93,7 @@ def make_run(
             "status": "finished",
             "message": None,
             "epochs": len(history),
-            "selected_epoch": len(history),
+            "selected_epoch": selected_epoch or len(history),
             "selected_by": selected_by,
             "seconds": seconds,
             "parameters": 650_000,

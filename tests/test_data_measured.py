@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import DATA, Unchanged
+from labelembed.lab.data import DATA, ImageReader, prepare
 from labelembed.lab.data.measured import renumbered
-from labelembed.lab.data.preparation import prepare_to_evaluate
-from tests.made_data import write_image, write_parquet
-from tests.made_pictures import write_classes
-from tests.made_texts import reviews, write_columns, write_csv, write_json_lines
+from labelembed.lab.recipes.schema import parse_recipe
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.runs.saved_run import SavedRun
+from tests.made_data import made_colours, write_image
+from tests.made_texts import reviews, write_csv
 
 RUN = ("neg", "other", "pos")
 

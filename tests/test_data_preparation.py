@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from labelembed.errors import DataError
-from labelembed.lab.data import LabelledData, RawData, Split, ValidationSplit, prepare
+from labelembed.lab.data import LabelledData, RawData, Split, TextReader, ValidationSplit, prepare
 from tests.made_data import made_split
 from tests.made_texts import write_csv
 

@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from labelembed.errors import DataError
 from labelembed.lab.data import BagOfWordsEncoder, TextReader
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
 

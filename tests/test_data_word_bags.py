@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelembed.errors import DataError
-from labelembed.lab.data import TextReader, Texts, ValidationSplit, prepare
+from labelembed.lab.data import Split, TextReader, Texts, ValidationSplit, prepare
 from labelembed.lab.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE, BagOfWordsEncoder, words_of
+from labelembed.lab.models import BagOfWords
 from tests.made_texts import reviews, write_csv
 from tests.naive.bag_of_words import naive_row, naive_vocabulary, naive_words
 
@@ -128,7 +129,7 @@ def test_arguments_out_of_their_range_are_named_together():
 def test_texts_are_chosen_by_position():
     texts = Texts(["a b", "", "c", "a c b"])
     bags = BagOfWordsEncoder(ngrams=1, minimum_texts=1, maximum_features=9, maximum_words=9)
-    assert bags.fit_transform(texts.select(torch.tensor([0, 2]))).inputs.tolist() == [[1, 2], [3, 0]]
+    assert bags.fit_transform(texts.select(torch.tensor([0, 2]))).inputs.padded().tolist() == [[1, 2], [3, 0]]
     assert bags.features == ("a", "b", "c")
     chosen = texts.select(torch.tensor([3, 1, 0, 3]))
     found = bags.transform(chosen).inputs

@@ -10,6 +10,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 
 from labelembed.lab.models import BagOfWords
 from labelembed.lab.models.bag_of_words import texts_with_feature
+from labelembed.lab.sparse_rows import SparseRows
 from tests.naive.bag_of_words import naive_mean
 
 ROWS = torch.tensor([[3, 5, 0, 0], [1, 2, 3, 4], [0, 0, 0, 0], [5, 0, 0, 0]], dtype=torch.int32)

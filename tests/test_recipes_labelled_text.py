@@ -14,6 +14,7 @@ from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.sparse_rows import SparseRows
 from tests.made_cli import call, succeed
 from tests.made_texts import BAD, GOOD, PLAIN, reviews, write_csv
 

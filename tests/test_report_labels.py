@@ -14,9 +14,10 @@ from labelembed.lab.report import load_comparison, write_report
 from labelembed.lab.report.error_analysis import confusion_similarity, error_analysis, error_section
 from labelembed.lab.report.label_figures import map_stress
 from labelembed.lab.report.label_matrix import Panel, label_matrix
+from labelembed.lab.report.label_section import label_section
 from labelembed.lab.report.reliability import calibration_gap
 from labelembed.lab.report.sentences import sentence_section
-from labelembed.lab.report.similarities import label_similarities
+from labelembed.lab.report.similarities import DRAWN_LABELS, label_similarities
 from labelembed.lab.special_tokens import SPECIAL_TOKENS
 from tests.made_evidence import leave_errors, leave_examples, leave_sentences
 from tests.made_runs import embedding_geometry, make_comparison, run_path

@@ -25,7 +25,7 @@ from labelembed.lab.report import (
 from labelembed.lab.report.columns import ALL_METRICS
 from labelembed.lab.report.table import run_speed
 from labelembed.lab.report.table_texts import latex_text, markdown_text
-from labelembed.lab.report.tables import report_tables
+from labelembed.lab.report.tables import report_tables, speed_table
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import succeed
 from tests.made_evidence import leave_examples

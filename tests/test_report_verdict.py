@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from labelembed.lab.report import comparison_rows, load_comparison, table_notes, verdict
+from labelembed.lab.report.tables import differences_table
 from labelembed.lab.report.verdict import full_verdict
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.metrics import joint_interval
-from tests.made_evidence import leave_errors, leave_examples
+from tests.made_evidence import comparison_of_outcomes, leave_errors, leave_examples
 from tests.made_runs import fail_run, history_lines, make_comparison, make_run, metrics, run_path
 
 SMOOTHING = "label_smoothing smoothing=0.4"

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from labelembed.lab.report import comparison_rows, load_comparison, verdict, write_csv
-from labelembed.metrics import joint_interval, paired_comparison
+from labelembed.lab.report.decision import outcome
+from labelembed.lab.report.verdict import full_verdict
+from labelembed.metrics import holm, joint_interval, paired_comparison
+from tests.made_evidence import comparison_of_outcomes
 from tests.made_runs import make_comparison
 from tests.made_training import no_flush  # noqa: F401
 from tests.reliability.figures import sized

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from labelembed.geometry import LabelGeometry
     from labelembed.lab.runs.saved_run import SavedRun
+    from labelembed.lab.sparse_rows import SparseRows
 
 _SPLITS = ("train", "validation", "test")
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from labelembed.lab.runs.saved_run import SavedRun
+    from labelembed.lab.sparse_rows import SparseRows
 
 _IN_WORDS = {"nll": "NLL", "brier": "Brier score", "macro_f1": "macro-F1"}
 _OF_SENTENCES = {

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from labelembed.errors import ArgumentErrors
 from labelembed.lab.data import cache
+from labelembed.lab.sparse_rows import SparseRows
 
 
 class Batch(NamedTuple):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from labelembed.lab.data.batch import Examples, Split
+from labelembed.lab.data.checks import require_names
 from labelembed.lab.data.encoder import CutTexts, Encoder, Unchanged
 
 # Elements turned to float64 at a time (8 MiB), so that statistics need no float copy of the data.

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from labelembed.errors import ArgumentErrors, DataError
 from labelembed.lab.data.batch import Examples, Split
-from labelembed.lab.data.checks import first_invalid, require_finite, require_names
+from labelembed.lab.data.checks import few, first_invalid, require_finite, require_names
 from labelembed.lab.data.data_notes import balance_notes, repeat_notes, repeated_texts
 from labelembed.lab.data.dataset import LabelledData, RawData
-from labelembed.lab.data.encoder import Encoder, ReadingProgress
+from labelembed.lab.data.encoder import Encoder, ReadingProgress, Unchanged
 from labelembed.lab.data.splits import ValidationSplit, hold_out, in_words, stratified_order
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from labelembed.lab.report.formatting import counted, detectable_text, listed, seeds_text, shortened
-from labelembed.lab.report.table import Row, smallest_corrected_p
+from labelembed.lab.report.decision import LEVEL, smallest_corrected_p
+from labelembed.lab.report.formatting import NOTHING, counted, detectable_text, listed, seeds_text, shortened
+from labelembed.lab.report.table import Row
 
 # Above this number of pairs a random sample of all sign flips is drawn.
 _MOST_SEEDS_FOR_EXACT_P = 16

@@ -9,12 +9,24 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from labelembed.lab.report.comparison import SPLITS, Comparison, VariantRuns
+from labelembed.lab.report.decision import (
+    FEWEST_SEEDS,
+    LEVEL,
+    contradicted_by_p,
+    corrected_p,
+    needed,
+    outcome,
+    shown_sign,
+    sign_of,
+    smallest_corrected_p,
+    still_improving,
+)
 from labelembed.lab.report.error_analysis import most_frequent_label
 from labelembed.lab.report.formatting import counted, listed, number, p_text, points
 from labelembed.lab.report.ranking import ONE_HOT, SMOOTHING, method_candidates, ranked
-from labelembed.lab.report.table import Row, compare_variants, comparison_rows, smallest_corrected_p
+from labelembed.lab.report.table import Row, compare_variants, comparison_rows
 from labelembed.lab.report.tuning import tuning_rows, tuning_statement
-from labelembed.metrics import PairedComparison
+from labelembed.metrics import PairedComparison, holm, paired_by_seed, paired_comparison
 
 Answer = Literal["Use it", "Do not use it", "Cannot tell yet", ""]
 # A gain below this share of what it is held against is not worth a change of objective.

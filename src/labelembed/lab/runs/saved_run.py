@@ -15,11 +15,13 @@ from labelembed.errors import DataError
 from labelembed.lab.data import Encoder, LabelledData, Split, Texts, Unchanged, prepare
 from labelembed.lab.data.measured import renumbered
 from labelembed.lab.data.preparation import prepare_to_evaluate
+from labelembed.lab.data.readers.pictures import PictureReader
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.build import build_examples, build_network, build_reader, empty_scaling
 from labelembed.lab.runs.embedding import given_embedding
 from labelembed.lab.runs.stored import stored_recipe, with_saved_weights
+from labelembed.lab.sparse_rows import SparseRows
 from labelembed.lab.training.evaluation import evaluate_both, predicted_logits
 from labelembed.lab.training.network import Network
 from labelembed.lab.training.run_folder import RunFolder

@@ -17,6 +17,7 @@ from labelembed.lab.recipes.signature import takes
 from labelembed.lab.runs.build import build_network, build_scaling, build_sequence_network
 from labelembed.lab.runs.embedding import given_embedding, refuse_other_labels
 from labelembed.lab.runs.teacher import refuse_unfit_teacher
+from labelembed.lab.sparse_rows import SparseRows
 from labelembed.lab.training.batches import TrainingData
 from labelembed.lab.training.network import Network
 

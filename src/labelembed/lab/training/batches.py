@@ -9,6 +9,7 @@ from torch import Tensor
 
 from labelembed.lab.data import Batch, LabelledData, PairBatch, SentencePairs, Split, TextCorpus, TokenBudget
 from labelembed.lab.data.corpus.sentence_pairs import PairInputs
+from labelembed.lab.sparse_rows import SparseRows
 
 TrainingData = LabelledData | TextCorpus
 Examples = Split | SentencePairs

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from labelembed.lab.data import Batch, LabelledData, SentencePairs, Split, TextCorpus
+from labelembed.lab.sparse_rows import SparseRows
 from labelembed.lab.training.batches import EVALUATION_EXAMPLES, Examples, TrainingData, evaluation_batches
 from labelembed.lab.training.decoding import Decoding, evaluate_text
 from labelembed.lab.training.network import Network, evaluation_mode

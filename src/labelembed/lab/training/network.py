@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from labelembed.lab.data import PairInputs
 from labelembed.lab.models import Mixing
+from labelembed.lab.sparse_rows import SparseRows
 from labelembed.objectives import AdaptiveLabels, Objective, Retrospection, Terms
 
 

@@ -24,6 +24,7 @@ from pydantic import PositiveInt
 from labelembed.errors import DataError
 from labelembed.lab.data.encoder import CutTexts, Encoded, Encoder, read_settings
 from labelembed.lab.data.texts import Texts
+from labelembed.lab.sparse_rows import SparseRows
 
 VOCABULARY_FILE = "words.txt"
 SETTINGS_FILE = "words.json"
@@ -58,7 +59,7 @@ class _Settings:
 
 
 class BagOfWordsEncoder(Encoder):
-    """A vocabulary of words and n-grams, and how texts become rows of its numbers.
+    """A vocabulary of words and n-grams, and how texts become the ids of those that they have.
 
     Args:
         ngrams: Words of a feature at most: 1 for words alone, 2 for pairs too.

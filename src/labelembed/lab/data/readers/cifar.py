@@ -17,11 +17,12 @@ import numpy.typing as npt
 import torch
 
 from labelembed.errors import ArgumentErrors, DataError
-from labelembed.lab.data.batch import Split
+from labelembed.lab.data.batch import Examples, Split
 from labelembed.lab.data.checks import content_of, few, first_invalid, require_names
 from labelembed.lab.data.data_notes import repeat_notes, repeated_pictures
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import ReadingProgress
+from labelembed.lab.data.files.parquet import schema_of
 from labelembed.lab.data.found import Found, Place
 from labelembed.lab.data.readers.arrays import ArrayReader
 from labelembed.lab.data.readers.parquet import ParquetReader

@@ -13,7 +13,7 @@ import torch
 
 from labelembed.errors import DataError, unknown_name
 from labelembed.lab.data.batch import Split
-from labelembed.lab.data.checks import few, require_names, sizes
+from labelembed.lab.data.checks import few, sizes
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import ReadingProgress
 from labelembed.lab.data.files.idx import read_idx

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from labelembed.errors import ArgumentErrors, DataError
-from labelembed.lab.data.checks import require_file, require_names
+from labelembed.lab.data.checks import require_file
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import Encoder, NewExamples, ReadingProgress
 from labelembed.lab.data.encoders.bag_of_words import BagOfWordsEncoder

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from labelembed.errors import ArgumentErrors, DataError
-from labelembed.lab.data.batch import Split
+from labelembed.lab.data.batch import Examples, Split
 from labelembed.lab.data.checks import first_invalid, require_finite, require_names, sizes
 from labelembed.lab.data.dataset import RawData
 from labelembed.lab.data.encoder import ReadingProgress
