@@ -188,6 +188,11 @@ def test_subwords_come_back_and_are_the_same_each_time(tmp_path, shared):
     assert write_corpus(tmp_path / "y", **settings).fingerprint() == corpus.fingerprint()
 
 
+def test_min_count_is_refused_where_nothing_is_counted():
+    with pytest.raises(ValueError, match="`min_count` is for words"):
+        CorpusSettings(level="subword", min_count=2)
+
+
 def test_missing_library_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(DataError, match=r"labelembed\[text\]"):

@@ -60,6 +60,8 @@ class CorpusSettings:
         size = self.vocabulary_size
         errors.require(size is None or size > len(SPECIAL_TOKENS), "vocabulary_size", size, rule)
         errors.whole("min_count", self.min_count, least=1)
+        rule = "is for words and characters; subwords have vocabulary_size"
+        errors.require(self.level != "subword" or self.min_count == 1, "min_count", self.min_count, rule)
         errors.whole("max_length", self.max_length, least=1, optional=True)
         errors.raise_if_any()
 
