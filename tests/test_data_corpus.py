@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import random
 import sys
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from labelembed.lab.data import (
     CorpusSettings,
     PairFiles,
     Tokenizer,
-    Vocabulary,
     open_corpus,
     preprocess,
     read_corpus,
@@ -67,16 +64,6 @@ def test_tokens_and_ids_are_the_naive_ones(tmp_path, level, limits):
         assert (unknown > 0) == bool(limits)
     assert corpus.names == corpus.target_tokenizer.vocabulary.tokens
     assert corpus.num_labels == len(corpus.names)
-
-
-def test_vocabulary_is_the_naive_one_and_leaves_out_what_is_spelt_like_a_special_token():
-    generator = random.Random(0)
-    words = [f"w{number}" for number in range(12)] + ["<s>", "<unk>", "Ä", "ä"]
-    lines = [[words[int(16 * generator.random() ** 2)] for _ in range(5)] for _ in range(30)]
-    counts = Counter(word for line in lines for word in line)
-    for size, least in [(None, 1), (9, 1), (None, 3), (7, 3), (1000, 1)]:
-        tokens = Vocabulary.from_counts(counts, size=size, min_count=least).tokens
-        assert list(tokens) == naive_vocabulary(lines, size=size, min_count=least)
 
 
 @pytest.mark.parametrize("level", ["word", "character", "subword"])
