@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from labelembed.lab.data.detect import detect
 from labelembed.lab.errors import RecipeError
-from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.recipes.loading import load_recipe, put_setting
 from labelembed.lab.recipes.schema import Recipe
 
 
@@ -32,16 +34,26 @@ def choose_recipe(
         DataError: No recipe fits the data.
     """
     if recipe is None:
-        from labelembed.lab.recipes.fitting import fitting_recipe, path_in
-
-        path = path_in(settings) if data is None else data
-        if path is None:
+        typed: dict[str, Any] = {}
+        for setting in settings:
+            put_setting(typed, setting)  # what is wrong with one is said with the recipe
+        given = typed.get("data")
+        given = given if isinstance(given, dict) else {"name": given}
+        path = given.get("path") if data is None else data
+        if not isinstance(path, str):
             missing = "missing; name a recipe, or give --data PATH and the recipe that fits is taken"
             raise RecipeError([missing], source="RECIPE")
-        fitting = fitting_recipe(path, settings)
-        say(fitting.line)
-        recipe, settings = fitting.recipe, [*fitting.settings, *settings]
+        detected = detect(path, given)
+        recipe, extra = detected.recipe, [one for one in detected.settings if not _is_typed(one, settings)]
+        say(f"{detected.description}; recipe {recipe}{' with ' if extra else ''}{', '.join(extra)}")
+        settings = [*extra, *settings]
     return load_recipe(recipe, settings=settings, data=data, objective=objective, say=say)
+
+
+def _is_typed(setting: str, settings: Sequence[str]) -> bool:
+    """Tells whether a setting's key, or one below it, is among those that were typed."""
+    key = setting.partition("=")[0]
+    return any(f"{other.partition('=')[0].strip()}.".startswith(f"{key}.") for other in settings)
 
 
 def folder_name(recipe: Recipe, name: str) -> str:
