@@ -8,7 +8,7 @@ from typing import Any
 
 from labelembed.lab.data.detect import detect
 from labelembed.lab.errors import RecipeError
-from labelembed.lab.recipes.loading import load_recipe, put_setting
+from labelembed.lab.recipes.loading import load_recipe, put_settings
 from labelembed.lab.recipes.schema import Recipe
 
 
@@ -27,7 +27,7 @@ def choose_recipe(
         settings: Those of `--set`.
         data: Where the data are; None: as the settings say.
         objective: A variant that takes the place of the recipe's objective.
-        say: Called with what was found at `data`, where no recipe was named, and with what the settings dropped.
+        say: Called with what was found at `data`, where no recipe was named.
 
     Raises:
         RecipeError: There is neither a recipe nor a path, or with every error of the recipe.
@@ -35,8 +35,7 @@ def choose_recipe(
     """
     if recipe is None:
         typed: dict[str, Any] = {}
-        for setting in settings:
-            put_setting(typed, setting)  # what is wrong with one is said with the recipe
+        put_settings(typed, settings)  # what is wrong with one is said with the recipe
         given = typed.get("data")
         given = given if isinstance(given, dict) else {"name": given}
         path = given.get("path") if data is None else data
@@ -47,7 +46,7 @@ def choose_recipe(
         recipe, extra = detected.recipe, [one for one in detected.settings if not _is_typed(one, settings)]
         say(f"{detected.description}; recipe {recipe}{' with ' if extra else ''}{', '.join(extra)}")
         settings = [*extra, *settings]
-    return load_recipe(recipe, settings=settings, data=data, objective=objective, say=say)
+    return load_recipe(recipe, settings=settings, data=data, objective=objective)
 
 
 def _is_typed(setting: str, settings: Sequence[str]) -> bool:

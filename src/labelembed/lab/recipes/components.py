@@ -64,25 +64,24 @@ _HOW_TO_GIVE = {
 _SIZES = {"input_shape": (3, 32, 32), "vocabulary_size": 8, "source_vocabulary_size": 8, "target_vocabulary_size": 8}
 #: What constructors raise: `InvalidArguments`, or torch for sizes that no memory holds.
 BUILD_ERRORS = (ValueError, RuntimeError, TypeError, OverflowError, MemoryError)
-_RULES = (
-    dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "a whole number")
-    | dict.fromkeys(("float_type", "float_parsing"), "a number")
-    | dict.fromkeys(("bool_type", "bool_parsing"), "true or false")
-    | dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping of keys")
-    | {
-        "string_type": "a text",
-        "list_type": "a list",
-        "literal_error": "{expected}",
-        "finite_number": "a finite number",
-    }
-    | {"too_short": "a list of {min_length} or more values", "too_long": "a list of {max_length} values at most"}
-    | {
-        "greater_than": "> {gt}",
-        "greater_than_equal": ">= {ge:,}",
-        "less_than": "< {lt}",
-        "less_than_equal": "<= {le:,}",
-    }
-)
+# What pydantic wants, by its type of error or the first word of it.
+_RULES = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "string": "a text",
+    "list": "a list",
+    "too_short": "a list of {min_length} or more values",
+    "too_long": "a list of {max_length} values at most",
+    "dict": "a mapping of keys",
+    "model": "a mapping of keys",
+    "literal": "{expected}",
+    "greater_than": "> {gt}",
+    "greater_than_equal": ">= {ge:,}",
+    "less_than": "< {lt}",
+    "less_than_equal": "<= {le:,}",
+}
 _LONGEST = 60
 
 
@@ -131,34 +130,29 @@ def described_arguments(docstring: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in entries}
 
 
+def _bases(component: Callable[..., Any]) -> Sequence[Any]:
+    """Returns a function, or a class behind its base classes, which document and annotate what several classes take."""
+    return inspect.getmro(component)[::-1] if inspect.isclass(component) else [component]
+
+
 def _descriptions(component: Callable[..., Any]) -> dict[str, str]:
-    """Returns the text of each argument; what several classes take is documented once, by their base class."""
-    bases = inspect.getmro(component) if inspect.isclass(component) else (component,)
-    found: dict[str, str] = {}
-    for base in reversed(bases):
-        found |= described_arguments(inspect.cleandoc(base.__doc__ or ""))
-    return found
-
-
-def _is_objective(component: Callable[..., Any]) -> bool:
-    return inspect.isclass(component) and issubclass(component, Objective)
-
-
-def _parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Returns the parameters of a class or function, `**common` of an objective written out."""
-    found = dict(inspect.signature(component).parameters)
-    if _is_objective(component) and "common" in found:
-        del found["common"]
-        base = inspect.signature(Objective).parameters
-        found |= {name: base[name] for name in CommonArguments.__annotations__}
-    return found
+    docs = [described_arguments(inspect.cleandoc(base.__doc__ or "")) for base in _bases(component)]
+    return {name: text for arguments in docs for name, text in arguments.items()}
 
 
 def _hints(component: Callable[..., Any]) -> dict[str, Any]:
     if not inspect.isclass(component) or dataclasses.is_dataclass(component):  # annotated where its fields stand
         return typing.get_type_hints(component)
-    of_base = typing.get_type_hints(Objective.__init__) if _is_objective(component) else {}
-    return of_base | typing.get_type_hints(component.__init__)
+    return {name: kind for base in _bases(component) for name, kind in typing.get_type_hints(base.__init__).items()}
+
+
+def _parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Returns the parameters of a class or function, `**common` of an objective written out."""
+    parameters = dict(inspect.signature(component).parameters)
+    if parameters.pop("common", None) is not None:
+        base = inspect.signature(Objective).parameters
+        parameters |= {name: base[name] for name in CommonArguments.__annotations__}
+    return parameters
 
 
 def _of_yaml(annotation: Any) -> Any:
@@ -183,7 +177,7 @@ def resolve(
     *,
     common: type[Block] | None = None,
 ) -> tuple[dict[str, Any], Errors]:
-    """Checks a `{name: ..., key: ...}` block against the keys and types of its component, and fills in defaults.
+    """Checks a `{name: ..., key: ...}` block against the keys, types and values of its component.
 
     Args:
         kind: The block's key in the recipe, which begins every error: `objective`.
@@ -197,23 +191,24 @@ def resolve(
     if "name" not in block:
         return {}, {f"{kind}.name": f"missing; there are: {', '.join(sorted(table))}"}
     name = block["name"]
-    if not isinstance(name, str):
-        return {}, {f"{kind}.name": f"must be one of {', '.join(sorted(table))}, got {shown(name)}"}
-    if name not in table:
-        return {}, {f"{kind}.name": unknown_name(kind, name, table) + _new_name(name)}
+    if not isinstance(name, str) or name not in table:
+        return {}, {f"{kind}.name": unknown_name(kind, name, table) + _new_name(str(name))}
     model = model_of(table[name], common)
     given = {key: value for key, value in block.items() if key != "name"}
+    errors: Errors = {}
     try:
-        return {"name": name, **model.model_validate(given).model_dump()}, {}
+        values = model.model_validate(given)
     except pydantic.ValidationError as error:
         errors = model_errors(error, model, prefix=f"{kind}.")
         wrong = {str(detail["loc"][0]) for detail in error.errors()}
-    right = {key: value for key, value in given.items() if key in model.model_fields and key not in wrong}
-    right |= {key: "" for key in wrong & model.model_fields.keys() if model.model_fields[key].is_required()}
-    return {"name": name, **model.model_validate(right).model_dump()}, errors
+        right = {key: value for key, value in given.items() if key in model.model_fields and key not in wrong}
+        missing = {key for key in wrong & model.model_fields.keys() if model.model_fields[key].is_required()}
+        values = model.model_validate(right | dict.fromkeys(missing, ""))
+    resolved = {"name": name, **values.model_dump()}
+    return resolved, _value_errors(kind, table[name], resolved) | errors
 
 
-def value_errors(kind: str, component: Callable[..., Any], block: Mapping[str, Any]) -> Errors:
+def _value_errors(kind: str, component: Callable[..., Any], block: Mapping[str, Any]) -> Errors:
     """Returns what a component says of the values of a block, its types right, before any data are read.
 
     Readers and schedules are constructed as they are, networks without memory on the device `meta`, objectives for a
@@ -301,7 +296,7 @@ def refusal(details: Sequence[ErrorDetails], value: Any, choices: Sequence[str] 
     for detail in details:
         if detail["type"] == "value_error":  # our own validators say it all
             return str(detail["ctx"]["error"])
-        rule = _RULES.get(detail["type"])
+        rule = _RULES.get(detail["type"]) or _RULES.get(detail["type"].partition("_")[0])
         rules[rule.format(**detail.get("ctx", {})) if rule else detail["msg"]] = None
     hint = nearest(value, choices) if isinstance(value, str) else ""
     return f"must be {' or '.join(rules)}, got {shown(value)}{hint}"

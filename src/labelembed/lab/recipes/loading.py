@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from itertools import takewhile
 from pathlib import Path
@@ -15,7 +15,6 @@ from labelembed.lab.recipes.references import whole_paths
 from labelembed.lab.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.lab.recipes.variants import parse_variant, with_own_arguments
 from labelembed.lab.training.plain_yaml import MAXIMUM_BYTES, plain_values
-from labelembed.objectives import OBJECTIVES
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -72,7 +71,6 @@ def load_recipe(
     settings: Sequence[str] = (),
     data: str | None = None,
     objective: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Recipe, str]:
     """Returns a checked recipe and its name.
 
@@ -81,7 +79,6 @@ def load_recipe(
         settings: `key.key=value`, the values read as YAML.
         data: Path of the data, for `data.path`.
         objective: A variant that takes the place of the recipe's objective, see `parse_variant`.
-        say: Called with a line where `--set objective.name=...` drops the arguments of the recipe's own objective.
 
     Raises:
         RecipeError: With every error found.
@@ -92,7 +89,7 @@ def load_recipe(
         variant = parse_variant(objective, source="--objective")
         values["objective"] = with_own_arguments(variant, values.get("objective"))
     source += " with --set" if settings else ""
-    errors = put_settings(values, settings, say=say)
+    errors = put_settings(values, settings)
     if data is not None and not data.strip():
         errors.append("--data: is empty; name the place of the data")
     elif data is not None:
@@ -114,52 +111,43 @@ def _block(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else {} if value is None else value
 
 
-def put_settings(
-    values: dict[str, Any], settings: Sequence[str], *, say: Callable[[str], None] = lambda line: None
-) -> list[str]:
+def put_settings(values: dict[str, Any], settings: Sequence[str]) -> list[str]:
     """Puts every `a.b=value` into a recipe's values; returns what is wrong with them.
 
-    Where `objective.name` names another objective, the arguments of the old one are dropped first. The order of the
-    settings does not matter for that: arguments that are set for the new objective stay.
+    A component that is named anew, as by `objective.name=one_hot`, leaves the arguments of the old one behind.
 
     Args:
         values: Of the recipe; they are changed.
-        settings: As they were typed.
-        say: Called with a line that names what was dropped.
+        settings: As they were typed; names come first, whatever their order.
     """
-    for setting in settings:
-        key, _, name = (part.strip() for part in setting.partition("="))
-        own = values.get("objective")
-        if (
-            key == "objective.name"
-            and name in OBJECTIVES
-            and isinstance(own, dict)
-            and own.get("name") not in (None, name)
-        ):
-            dropped = [str(argument) for argument in own if argument != "name"]
-            values["objective"] = {"name": name}
-            if dropped:
-                say(f"{setting.strip()}: dropped {', '.join(dropped)} of {own['name']}")
-    return [error for setting in settings if (error := put_setting(values, setting))]
+    errors = []
+    for setting in sorted(settings, key=lambda setting: ".name=" not in setting):
+        path, sign, text = setting.partition("=")
+        *parents, key = path.strip().split(".")
+        if not sign or not all((*parents, key)):
+            errors.append(f"{shown(setting)}: must be key.key=value, for instance optimizer.learning_rate=0.01")
+            continue
+        try:
+            value = plain_values(text)
+            block = _inner(values, parents)
+        except ValueError as error:
+            errors.append(f"{path.strip()}: {error}")
+            continue
+        if key == "name" and parents in [[kind] for kind in TABLES] and block.get("name") not in (None, value):
+            block.clear()
+        block[key] = value
+    return errors
 
 
-def put_setting(values: dict[str, Any], setting: str) -> str | None:
-    """Puts one `a.b=value` into a recipe's values; returns what is wrong with it, if anything."""
-    path, sign, text = setting.partition("=")
-    path, keys = path.strip(), path.strip().split(".")
-    if not sign or not all(keys):
-        return f"{shown(setting)}: must be key.key=value, for instance optimizer.learning_rate=0.01"
-    try:
-        value = plain_values(text)
-    except ValueError as error:
-        return f"{path}: {shown(text)} cannot be read: {error}"
-    for parent in keys[:-1]:
-        inner = _block(values.get(parent)) if parent in TABLES else values.get(parent, {})
-        if not isinstance(inner, dict | None):
-            return f"{path}: {parent!r} has no keys below it"
-        values[parent] = values = inner or {}
-    values[keys[-1]] = value
-    return None
+def _inner(values: dict[str, Any], parents: Sequence[str]) -> dict[str, Any]:
+    """Returns the block below some keys of a recipe, which is put there where it is missing."""
+    for number, parent in enumerate(parents):
+        inner = values.get(parent)
+        inner = _block(inner) if number == 0 and parent in TABLES else {} if inner is None else inner
+        if not isinstance(inner, dict):
+            raise ValueError(f"{parent!r} has no keys below it")
+        values[parent] = values = inner
+    return values
 
 
 def with_whole_paths(recipe: Recipe, beside: Path | None = None) -> Recipe:

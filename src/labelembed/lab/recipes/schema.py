@@ -18,7 +18,6 @@ from labelembed.lab.recipes.components import (
     resolve,
     shown,
     small_objective,
-    value_errors,
 )
 from labelembed.lab.training.decoding import Decoding
 from labelembed.lab.training.network import mixing_refusal
@@ -37,6 +36,18 @@ TABLES: dict[str, Any] = {
 }
 MOST_SEEDS = 1_000
 _Fraction = Annotated[Number, Field(ge=0, le=1)]
+
+
+def _different(values: list[int]) -> list[int]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"must be different numbers, got {shown(values)}")
+    return values
+
+
+Seeds = (
+    Annotated[int, Field(ge=1, le=MOST_SEEDS, strict=True)]
+    | Annotated[list[Seed], Field(min_length=1, max_length=MOST_SEEDS), pydantic.AfterValidator(_different)]
+)
 
 
 class ValidationBlock(Block):
@@ -87,14 +98,8 @@ class ComparisonBlock(Block):
         ["one_hot", "label_smoothing", "label_embedding"],
         description="variants: a name, name:key=value, or a mapping with name and keys",
     )
-    seeds: Any = Field(3, description="how many, from the recipe's seed on, or which")
+    seeds: Seeds = Field(3, description="how many, from the recipe's seed on, or which")
     baseline: str | None = Field(None, description="the variant the others are compared with; null: the first")
-
-    @pydantic.field_validator("seeds")
-    @classmethod
-    def _are_seeds(cls, value: Any) -> Any:
-        checked_seeds(value)
-        return value
 
 
 class PublishedBlock(Block):
@@ -157,26 +162,6 @@ class Recipe(TrainingSettings, _Components):
         return self.model_dump(exclude={"comparison", "published"})
 
 
-def checked_seeds(given: Any, *, first: int = 0) -> list[int]:
-    """Returns the seeds meant by a number of seeds, counted from `first` on, or by a list of them.
-
-    Raises:
-        ValueError: It is neither.
-    """
-    if type(given) is int and 1 <= given <= MOST_SEEDS and first + given <= 2**63:
-        return list(range(first, first + given))
-    if not isinstance(given, list):
-        wanted = f"a number of seeds from 1 to {MOST_SEEDS:,}, or a list of seeds"
-        raise ValueError(f"must be {wanted}, got {shown(given)}")
-    if len(given) > MOST_SEEDS:
-        raise ValueError(f"must be at most {MOST_SEEDS:,} seeds, got {len(given):,}")
-    if not given or not all(type(seed) is int and 0 <= seed < 2**63 for seed in given):
-        raise ValueError(f"must be whole numbers from 0 up, got {shown(given)}")
-    if len(set(given)) < len(given):
-        raise ValueError(f"must be different numbers, got {shown(given)}")
-    return list(given)
-
-
 def parse_recipe(values: Any, *, source: str) -> Recipe:
     """Returns a checked recipe with every default filled in.
 
@@ -196,8 +181,6 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
         block = {"name": block} if isinstance(block, str) else block  # objective: one_hot
         if isinstance(block, dict):
             checked[kind], wrong = resolve(kind, table, block, common=DataCommon if kind == "data" else None)
-            if checked[kind]:
-                wrong = value_errors(kind, table[block["name"]], checked[kind]) | wrong
             errors |= wrong
         elif kind in values:
             checked[kind] = {}

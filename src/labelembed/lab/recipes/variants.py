@@ -12,11 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pydantic
+
 from labelembed.errors import nearest
 from labelembed.lab.errors import RecipeError
-from labelembed.lab.recipes.components import shown
+from labelembed.lab.recipes.components import as_lines, model_errors, shown
 from labelembed.lab.recipes.references import points_outside
-from labelembed.lab.recipes.schema import MOST_SEEDS, ComparisonBlock, Recipe, checked_seeds, parse_recipe
+from labelembed.lab.recipes.schema import MOST_SEEDS, ComparisonBlock, Recipe, parse_recipe
 from labelembed.lab.training.plain_yaml import plain_values
 from labelembed.objectives import OBJECTIVES
 
@@ -183,30 +185,29 @@ def seeds_of(recipe: Recipe, seeds: str | int | Sequence[int] | None) -> list[in
     Raises:
         RecipeError: What is given is neither a number of seeds nor a list of them.
     """
-    if isinstance(seeds, str):
-        return given_seeds(seeds, first=recipe.seed)
-    given = (recipe.comparison or ComparisonBlock()).seeds if seeds is None else seeds
-    try:
-        return checked_seeds(given if isinstance(given, int) else list(given), first=recipe.seed)
-    except ValueError as error:
-        raise RecipeError([str(error)], source="seeds") from error
+    if seeds is None:
+        return given_seeds((recipe.comparison or ComparisonBlock()).seeds, first=recipe.seed)
+    return given_seeds(seeds, first=recipe.seed, source="--seeds" if isinstance(seeds, str) else "seeds")
 
 
-def given_seeds(text: str, *, first: int = 0, source: str = "--seeds") -> list[int]:
-    """Returns the seeds of a text: how many, counted from `first` on (``8``), or which ones (``0-7``, ``3,5``).
+def given_seeds(given: str | int | Sequence[int], *, first: int = 0, source: str = "--seeds") -> list[int]:
+    """Returns seeds: how many, counted from `first` on (``8``), or which ones (``0-7``, ``3,5``); a list as it is.
 
     Raises:
         RecipeError: It is neither.
     """
-    parts = [
-        re.fullmatch(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", part.strip()) for part in text.split(",") if part.strip()
-    ]
-    ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) if part else range(0) for part in parts]
-    try:
-        if not ranges or not all(ranges):
+    if isinstance(given, str):
+        parts = [
+            re.fullmatch(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", part.strip()) for part in given.strip(", ").split(",")
+        ]
+        ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) if part else range(0) for part in parts]
+        if not all(ranges):
             wanted = "how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"
-            raise ValueError(f"{text!r} must be {wanted}")
+            raise RecipeError([f"{given!r} must be {wanted}"], source=source)
         listed = [seed for part in ranges for seed in islice(part, MOST_SEEDS + 1)]
-        return checked_seeds(listed if {",", "-"} & set(text) else listed[0], first=first)
-    except ValueError as error:
-        raise RecipeError([str(error)], source=source) from error
+        given = listed if {",", "-"} & set(given) else listed[0]
+    try:
+        seeds = ComparisonBlock(seeds=given if isinstance(given, int) else list(given)).seeds
+    except pydantic.ValidationError as error:
+        raise RecipeError(as_lines(model_errors(error, ComparisonBlock)), source=source) from error
+    return list(range(first, first + seeds)) if isinstance(seeds, int) else seeds
