@@ -36,32 +36,22 @@ def choose_recipe(
     if recipe is None:
         typed: dict[str, Any] = {}
         put_settings(typed, settings)  # what is wrong with one is said with the recipe
-        given = typed.get("data")
-        given = given if isinstance(given, dict) else {"name": given}
+        given = typed["data"] if isinstance(typed.get("data"), dict) else {"name": typed.get("data")}
         path = given.get("path") if data is None else data
         if not isinstance(path, str):
-            missing = "missing; name a recipe, or give --data PATH and the recipe that fits is taken"
-            raise RecipeError([missing], source="RECIPE")
+            way_out = "missing; name a recipe, or give --data PATH and the recipe that fits is taken"
+            raise RecipeError([way_out], source="RECIPE")
         detected = detect(path, given)
-        recipe, extra = detected.recipe, [one for one in detected.settings if not _is_typed(one, settings)]
+        recipe = detected.recipe
+        keys = [f"{setting.partition('=')[0].strip()}." for setting in settings]
+        extra = [one for one in detected.settings if not any(k.startswith(f"{one.partition('=')[0]}.") for k in keys)]
         say(f"{detected.description}; recipe {recipe}{' with ' if extra else ''}{', '.join(extra)}")
         settings = [*extra, *settings]
     return load_recipe(recipe, settings=settings, data=data, objective=objective)
 
 
-def _is_typed(setting: str, settings: Sequence[str]) -> bool:
-    """Tells whether a setting's key, or one below it, is among those that were typed."""
-    key = setting.partition("=")[0]
-    return any(f"{other.partition('=')[0].strip()}.".startswith(f"{key}.") for other in settings)
-
-
 def folder_name(recipe: Recipe, name: str) -> str:
-    """Returns what default folders are called, ``reviews-text-bag``: by the data and the recipe.
-
-    Args:
-        recipe: A checked recipe.
-        name: Of the recipe; one that begins with the name of the data stays as it is.
-    """
+    """Returns what default folders are called: by the data and the recipe's name, ``reviews-text-bag``."""
     if "path" not in recipe.data:
         return name
     path = Path(recipe.data["path"]).expanduser()

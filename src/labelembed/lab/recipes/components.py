@@ -85,18 +85,10 @@ _RULES = {
 _LONGEST = 60
 
 
-# ---- the keys of a component
-
-
 @functools.cache
 def model_of(component: Callable[..., Any], common: type[Block] | None = None) -> type[Block]:
-    """Returns the pydantic model of a class or function: a field for each key, in the order of its signature.
-
-    Args:
-        component: What the keys are arguments of.
-        common: Keys that come after its own.
-    """
-    hints, descriptions = _hints(component), _descriptions(component)
+    """Returns the model of a class or function: a field for each key, its own ones before those of `common`."""
+    hints, descriptions = _types_and_descriptions(component)
     fields: dict[str, Any] = {}
     for name, parameter in _parameters(component).items():
         if name not in SUPPLIED and parameter.kind is inspect.Parameter.KEYWORD_ONLY:
@@ -130,20 +122,15 @@ def described_arguments(docstring: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in entries}
 
 
-def _bases(component: Callable[..., Any]) -> Sequence[Any]:
-    """Returns a function, or a class behind its base classes, which document and annotate what several classes take."""
-    return inspect.getmro(component)[::-1] if inspect.isclass(component) else [component]
-
-
-def _descriptions(component: Callable[..., Any]) -> dict[str, str]:
-    docs = [described_arguments(inspect.cleandoc(base.__doc__ or "")) for base in _bases(component)]
-    return {name: text for arguments in docs for name, text in arguments.items()}
-
-
-def _hints(component: Callable[..., Any]) -> dict[str, Any]:
-    if not inspect.isclass(component) or dataclasses.is_dataclass(component):  # annotated where its fields stand
-        return typing.get_type_hints(component)
-    return {name: kind for base in _bases(component) for name, kind in typing.get_type_hints(base.__init__).items()}
+def _types_and_descriptions(component: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Returns both by argument; base classes annotate and document what several classes take."""
+    hints: dict[str, Any] = {}
+    descriptions: dict[str, str] = {}
+    for base in inspect.getmro(component)[::-1] if inspect.isclass(component) else [component]:
+        is_plain = inspect.isclass(base) and not dataclasses.is_dataclass(base)  # not annotated where its fields stand
+        hints |= typing.get_type_hints(base.__init__ if is_plain else base)
+        descriptions |= described_arguments(inspect.cleandoc(base.__doc__ or ""))
+    return hints, descriptions
 
 
 def _parameters(component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -167,15 +154,8 @@ def _of_yaml(annotation: Any) -> Any:
     return Annotated[entries, Field(min_length=length, max_length=length)]
 
 
-# ---- the values of a block
-
-
 def resolve(
-    kind: str,
-    table: Mapping[str, Callable[..., Any]],
-    block: Mapping[str, Any],
-    *,
-    common: type[Block] | None = None,
+    kind: str, table: Mapping[str, Callable[..., Any]], block: Mapping[str, Any], *, common: type[Block] | None = None
 ) -> tuple[dict[str, Any], Errors]:
     """Checks a `{name: ..., key: ...}` block against the keys, types and values of its component.
 
@@ -186,7 +166,7 @@ def resolve(
         common: Keys that a block of this kind may have as well.
 
     Returns:
-        The block with every default, without the wrong keys ({} where the name is one), and all errors.
+        The block with every default, without wrong keys ({} where the name is one), and all errors.
     """
     if "name" not in block:
         return {}, {f"{kind}.name": f"missing; there are: {', '.join(sorted(table))}"}
@@ -255,19 +235,11 @@ def small_objective(block: Mapping[str, Any]) -> Objective:
 
 
 def argument_errors(kind: str, error: Exception) -> Errors:
-    """Returns what a constructor raised as errors of a recipe's block.
-
-    Example:
-        >>> argument_errors("objective", InvalidArguments([("smoothing", "must be in [0, 1], got 2")]))
-        {'objective.smoothing': 'must be in [0, 1], got 2'}
-    """
+    """Returns what a constructor raised as errors of a recipe's block, such as `objective`."""
     if isinstance(error, InvalidArguments):
         return {f"{kind}.{name}": message for name, message in error.errors}
     reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
     return {kind: f"cannot be built, is it too large for the memory? ({reason})"}
-
-
-# ---- messages
 
 
 def as_lines(errors: Errors) -> list[str]:
@@ -284,22 +256,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def refusal(details: Sequence[ErrorDetails], value: Any, choices: Sequence[str] = ()) -> str:
-    """Returns ``must be a whole number, got 'x'`` for what pydantic finds wrong with one value.
-
-    Args:
-        details: Of a type with alternatives one for each.
-        value: The value.
-        choices: The texts that are allowed, of which the nearest is named.
-    """
+def refusal(details: Sequence[ErrorDetails], value: Any) -> str:
+    """Returns ``must be a whole number, got 'x'`` for what pydantic finds wrong with a value, by each alternative."""
     rules: dict[str, None] = {}
     for detail in details:
         if detail["type"] == "value_error":  # our own validators say it all
             return str(detail["ctx"]["error"])
         rule = _RULES.get(detail["type"]) or _RULES.get(detail["type"].partition("_")[0])
         rules[rule.format(**detail.get("ctx", {})) if rule else detail["msg"]] = None
-    hint = nearest(value, choices) if isinstance(value, str) else ""
-    return f"must be {' or '.join(rules)}, got {shown(value)}{hint}"
+    return f"must be {' or '.join(rules)}, got {shown(value)}"
 
 
 def model_errors(error: pydantic.ValidationError, model: type[pydantic.BaseModel], *, prefix: str = "") -> Errors:
@@ -307,7 +272,7 @@ def model_errors(error: pydantic.ValidationError, model: type[pydantic.BaseModel
     errors: Errors = {}
     wrong: dict[str, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        keys, owner, field = _locate(model, detail["loc"])
+        keys, owner = _locate(model, detail["loc"])
         key = prefix + ".".join(keys)
         if detail["type"] in ("extra_forbidden", "invalid_key"):
             known = list(owner.model_fields)
@@ -317,16 +282,14 @@ def model_errors(error: pydantic.ValidationError, model: type[pydantic.BaseModel
             errors[key] = f"missing; {_HOW_TO_GIVE[key]}" if key in _HOW_TO_GIVE else "missing"
         else:
             wrong.setdefault(key, []).append(detail)
-            errors[key] = refusal(wrong[key], detail["input"], _choices(field.annotation) if field else ())
+            errors[key] = refusal(wrong[key], detail["input"])
     return errors
 
 
-def _locate(
-    model: type[pydantic.BaseModel], place: tuple[int | str, ...]
-) -> tuple[list[str], type[pydantic.BaseModel], FieldInfo | None]:
-    """Returns the keys that lead to a finding, the model that has the last of them, and its field."""
+def _locate(model: Any, place: tuple[int | str, ...]) -> tuple[list[str], type[pydantic.BaseModel]]:
+    """Returns the keys that lead to a finding, and the model that has the last of them."""
     keys: list[str] = []
-    owner, inner, field = model, model, None
+    owner, inner = model, model
     for part in place:
         if isinstance(part, int):  # an entry of a list
             keys.append(str(part))
@@ -334,7 +297,7 @@ def _locate(
             keys.append(part)
             owner, field = inner, inner.model_fields.get(part)
             inner = _model_in(field.annotation) if field else None
-    return keys, owner, field
+    return keys, owner
 
 
 def _model_in(annotation: Any) -> Any:
@@ -342,14 +305,6 @@ def _model_in(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         return annotation
     return next(filter(None, map(_model_in, typing.get_args(annotation))), None)
-
-
-def _choices(annotation: Any) -> list[str]:
-    """Returns the texts that a type allows."""
-    parts = typing.get_args(annotation)
-    if typing.get_origin(annotation) is Literal:
-        return [str(part) for part in parts]
-    return [choice for part in parts for choice in _choices(part)]
 
 
 def _new_name(name: str) -> str:

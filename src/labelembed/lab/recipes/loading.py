@@ -34,43 +34,29 @@ def read_recipe(name_or_path: str) -> tuple[dict[str, Any], str, str]:
     Raises:
         RecipeError: When there is none, or it is no YAML mapping.
     """
-    shipped = shipped_recipes()
-    if name_or_path in shipped:
-        return _parsed(shipped[name_or_path], name_or_path), name_or_path, f"recipe {name_or_path!r}"
-    path = Path(name_or_path)
-    if not path.is_file():
-        if path.suffix not in (".yaml", ".yml"):
-            what = f"unknown recipe {name_or_path!r}{nearest(name_or_path, sorted(shipped))}"
-            raise RecipeError([f"{what}; `labelembed recipes` lists what there is; or give a .yaml file"], source="")
-        others = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        missing = "is a folder; name a file" if path.is_dir() else f"no such file{nearest(path.name, others)}"
-        raise RecipeError([missing], source=str(path))
+    shipped, path = shipped_recipes(), Path(name_or_path)
+    is_shipped = name_or_path in shipped
+    name, source = (name_or_path, f"recipe {name_or_path!r}") if is_shipped else (path.stem, name_or_path)
+    if not is_shipped and not path.is_file() and path.suffix not in (".yaml", ".yml"):
+        what = f"unknown recipe {name_or_path!r}{nearest(name_or_path, shipped)}"
+        raise RecipeError([f"{what}; `labelembed recipes` lists what there is; or give a .yaml file"], source="")
     try:
-        if path.stat().st_size > MAXIMUM_BYTES:
-            raise RecipeError([f"larger than {MAXIMUM_BYTES:,} bytes, which no recipe is"], source=str(path))
-        text = path.read_text(encoding="utf-8")
+        if not is_shipped and path.stat().st_size > MAXIMUM_BYTES:
+            raise ValueError(f"larger than {MAXIMUM_BYTES:,} bytes, which no recipe is")
+        values = plain_values(shipped[name] if is_shipped else path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError([f"cannot be read ({error})"], source=str(path)) from error
-    return _parsed(text, str(path)), path.stem, str(path)
-
-
-def _parsed(text: str, source: str) -> dict[str, Any]:
-    try:
-        values = plain_values(text)
+        others = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        reason = f"no such file{nearest(path.name, others)}" if not path.exists() else f"cannot be read ({error})"
+        raise RecipeError([reason], source=source) from error
     except ValueError as error:
         raise RecipeError([str(error)], source=source) from error
     if not isinstance(values, dict):
-        wanted = "must be a mapping with data, model, objective, ...; `labelembed init` writes one"
-        raise RecipeError([f"{wanted}; got {'nothing' if values is None else shown(values)}"], source=source)
-    return values
+        parse_recipe(values, source=source)  # says what it should be
+    return values, name, source
 
 
 def load_recipe(
-    name_or_path: str,
-    *,
-    settings: Sequence[str] = (),
-    data: str | None = None,
-    objective: str | None = None,
+    name_or_path: str, *, settings: Sequence[str] = (), data: str | None = None, objective: str | None = None
 ) -> tuple[Recipe, str]:
     """Returns a checked recipe and its name.
 
@@ -84,41 +70,25 @@ def load_recipe(
         RecipeError: With every error found.
     """
     values, name, source = read_recipe(name_or_path)
-    variant: dict[str, Any] = {}
-    if objective is not None:
-        variant = parse_variant(objective, source="--objective")
-        values["objective"] = with_own_arguments(variant, values.get("objective"))
-    source += " with --set" if settings else ""
+    typed = {} if objective is None else parse_variant(objective, source="--objective")
+    if typed:
+        values["objective"] = with_own_arguments(typed, values.get("objective"))
     errors = put_settings(values, settings)
     if data is not None and not data.strip():
         errors.append("--data: is empty; name the place of the data")
-    elif data is not None:
-        block = _block(values.get("data"))
-        values["data"] = block | {"path": data} if isinstance(block, dict) else block
-    try:
-        recipe = parse_recipe(values, source=source)
-    except RecipeError as error:
-        raise RecipeError(errors + error.errors, source=source) from None
-    if errors:
-        raise RecipeError(errors, source=source)
+    elif data is not None and isinstance(values.get("data"), str | dict | None):  # else it is refused with the recipe
+        _inner(values, ["data"])["path"] = data
+    recipe = parse_recipe(values, source=f"{source} with --set" if settings else source, found=errors)
     # What the recipe itself points to may lie beside it; a path that was typed does not.
-    beside = None if {"embedding", "teacher"} & variant.keys() else Path(name_or_path).parent
+    beside = None if {"embedding", "teacher"} & typed.keys() else Path(name_or_path).parent
     return with_whole_paths(recipe, beside), name
-
-
-def _block(value: Any) -> Any:
-    """Returns a block with a name in its long form: ``one_hot`` is ``{name: one_hot}``."""
-    return {"name": value} if isinstance(value, str) else {} if value is None else value
 
 
 def put_settings(values: dict[str, Any], settings: Sequence[str]) -> list[str]:
     """Puts every `a.b=value` into a recipe's values; returns what is wrong with them.
 
-    A component that is named anew, as by `objective.name=one_hot`, leaves the arguments of the old one behind.
-
-    Args:
-        values: Of the recipe; they are changed.
-        settings: As they were typed; names come first, whatever their order.
+    A component that is named anew, as by `objective.name=one_hot`, loses the arguments of the old one. Names come
+    first, whatever the order of the settings.
     """
     errors = []
     for setting in sorted(settings, key=lambda setting: ".name=" not in setting):
@@ -142,8 +112,9 @@ def put_settings(values: dict[str, Any], settings: Sequence[str]) -> list[str]:
 def _inner(values: dict[str, Any], parents: Sequence[str]) -> dict[str, Any]:
     """Returns the block below some keys of a recipe, which is put there where it is missing."""
     for number, parent in enumerate(parents):
-        inner = values.get(parent)
-        inner = _block(inner) if number == 0 and parent in TABLES else {} if inner is None else inner
+        inner = {} if values.get(parent) is None else values[parent]
+        if isinstance(inner, str) and number == 0 and parent in TABLES:  # objective: one_hot
+            inner = {"name": inner}
         if not isinstance(inner, dict):
             raise ValueError(f"{parent!r} has no keys below it")
         values[parent] = values = inner

@@ -61,11 +61,6 @@ def teacher_path(given: Path, *, base: Path | None = None) -> Path:
     return kept_file(base, TEACHER_FILE) or given.expanduser()
 
 
-def needs_table(recipe: Recipe) -> bool:
-    """Tells whether a recipe's teacher is kept by its largest entries, and not by all logits."""
-    return "teacher" in recipe.objective and (recipe.of_sentences or recipe.objective.get("top_k") is not None)
-
-
 def points_outside(recipe: Recipe) -> bool:
     """Tells whether the objective is given something that its recipe only points to."""
     return "teacher" in recipe.objective or embedding_path(recipe) is not None or text_encoder(recipe) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -11,14 +11,7 @@ from pydantic import Field
 from labelembed.lab.data import CORPORA, DATA, ValidationSplit
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import MODELS, SEQUENCE_MODELS
-from labelembed.lab.recipes.components import (
-    Errors,
-    as_lines,
-    model_errors,
-    resolve,
-    shown,
-    small_objective,
-)
+from labelembed.lab.recipes.components import Errors, as_lines, model_errors, resolve, shown, small_objective
 from labelembed.lab.training.decoding import Decoding
 from labelembed.lab.training.network import mixing_refusal
 from labelembed.lab.training.optimizers import OPTIMIZERS
@@ -162,18 +155,20 @@ class Recipe(TrainingSettings, _Components):
         return self.model_dump(exclude={"comparison", "published"})
 
 
-def parse_recipe(values: Any, *, source: str) -> Recipe:
+def parse_recipe(values: Any, *, source: str, found: Sequence[str] = ()) -> Recipe:
     """Returns a checked recipe with every default filled in.
 
     Args:
         values: What the YAML held.
         source: Where it came from, for messages.
+        found: Errors that are known already, to be told with the others.
 
     Raises:
         RecipeError: With every error found.
     """
     if not isinstance(values, dict):
-        raise RecipeError([f"must be a mapping with data, model, objective, ...; got {shown(values)}"], source=source)
+        wanted = "must be a mapping with data, model, objective, ...; `labelembed init` writes one"
+        raise RecipeError([f"{wanted}; got {'nothing' if values is None else shown(values)}"], source=source)
     errors: Errors = {}
     checked = dict(values)
     for kind, table in TABLES.items():
@@ -191,8 +186,8 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
         errors |= model_errors(error, Recipe)
     if not errors:
         errors = dict(combination_errors(recipe))
-    if errors:
-        raise RecipeError(as_lines(errors), source=source)
+    if errors or found:
+        raise RecipeError([*found, *as_lines(errors)], source=source)
     return recipe
 
 

@@ -48,11 +48,7 @@ class Variant:
 
 
 def parse_variant(text: str | dict[str, Any], *, source: str) -> dict[str, Any]:
-    """Returns an objective's block from ``name:key=value:key=value``, values read as YAML.
-
-    Args:
-        text: The variant, or the block itself.
-        source: The option or key it comes from, for messages.
+    """Returns an objective's block from ``name:key=value:key=value``, values read as YAML; a block as it is.
 
     Raises:
         RecipeError: When it is not of that form.
@@ -82,10 +78,6 @@ def with_own_arguments(block: dict[str, Any], own: Any) -> dict[str, Any]:
 
     A recipe over 50,000 words says that its label embedding is compressed; one that is named beside one-hot, or with
     another temperature, is so too. A variant that names a preset takes from it all that presets decide.
-
-    Args:
-        block: The variant, as `parse_variant` reads it.
-        own: The recipe's own objective: a block, or a name.
     """
     if not isinstance(own, dict) or own.get("name") != block.get("name"):
         return block
@@ -94,14 +86,10 @@ def with_own_arguments(block: dict[str, Any], own: Any) -> dict[str, Any]:
     return {key: value for key, value in own.items() if key not in decided} | block
 
 
-def variant_name(block: dict[str, Any], *, whole_paths: bool = False) -> str:
-    """Returns a variant as people read it, ``label_embedding preset=paper``; of a path only the file unless asked."""
-    parts = [str(block["name"])]
-    for key, value in block.items():
-        if key != "name":
-            is_path = isinstance(value, str) and "/" in value and not whole_paths
-            parts.append(f"{key}={Path(value).name if is_path else value}")
-    return " ".join(parts)
+def variant_name(block: dict[str, Any]) -> str:
+    """Returns a variant as people read it, ``label_embedding preset=paper``; of a path the file and its folder."""
+    values = {key: "/".join(Path(v).parts[-2:]) if isinstance(v, str) and "/" in v else v for key, v in block.items()}
+    return " ".join([str(block["name"]), *(f"{key}={value}" for key, value in values.items() if key != "name")])
 
 
 def variant_folder(block: dict[str, Any]) -> str:
@@ -120,22 +108,16 @@ def variants_of(recipe: Recipe, objectives: str | Sequence[str | dict[str, Any]]
 
 
 def checked_variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, source: str) -> list[Variant]:
-    """Returns the variants of a list, every one of them checked with the recipe it goes into.
-
-    Args:
-        recipe: Everything but the objective.
-        texts: The variants, see `parse_variant`.
-        source: The option or key they come from, for messages.
+    """Returns the variants of a list, each checked with the recipe it goes into; `source` is for messages.
 
     Raises:
         RecipeError: With every error of every variant.
     """
     if not texts:
         raise RecipeError(["no objective to compare"], source=source)
-    blocks = [parse_variant(text, source=source) for text in texts]
     errors: list[str] = []
     variants: list[Variant] = []
-    for block in blocks:
+    for block in [parse_variant(text, source=source) for text in texts]:
         name = variant_name({"name": "?", **block})
         whole = recipe.of_one_run() | {"objective": with_own_arguments(block, recipe.objective)}
         try:
@@ -143,8 +125,6 @@ def checked_variants(recipe: Recipe, texts: Sequence[str | dict[str, Any]], *, s
         except RecipeError as error:
             errors += [f"{name}: {line}" for line in error.errors]
             continue
-        if any("name" in other and other != block and variant_name(other) == name for other in blocks):
-            name = variant_name(block, whole_paths=True)  # files of one name
         variant = Variant(name, variant_folder(block), checked.objective, block)
         if points_outside(checked):
             digest = hashlib.sha256(json.dumps(block, default=str).encode()).hexdigest()[:8]
@@ -167,16 +147,13 @@ def baseline_among(variants: list[Variant], wanted: str | None, *, source: str) 
         return variants[0].name
     if wanted.strip() in [variant.name for variant in variants]:  # as the table prints it
         return wanted.strip()
-    block = parse_variant(wanted, source=source)
-    names = (variant_name(block), variant_name(block, whole_paths=True))
-    exact = [variant for variant in variants if variant.name in names]
-    matching = exact or [variant for variant in variants if variant.objective.get("name") in names]
+    name, listed = variant_name(parse_variant(wanted, source=source)), [variant.name for variant in variants]
+    matching = [one for one in listed if one == name]
+    matching = matching or [one.name for one in variants if one.objective.get("name") == name]
     if len(matching) != 1:
-        listed = [variant.name for variant in variants]
-        what = "stands for more than one of" if matching else "is none of"
-        hint = "" if matching else nearest(names[0], listed)
+        what, hint = ("stands for more than one of", "") if matching else ("is none of", nearest(name, listed))
         raise RecipeError([f"{wanted!r} {what} the variants{hint}: {', '.join(listed)}"], source=source)
-    return matching[0].name
+    return matching[0]
 
 
 def seeds_of(recipe: Recipe, seeds: str | int | Sequence[int] | None) -> list[int]:
@@ -197,9 +174,7 @@ def given_seeds(given: str | int | Sequence[int], *, first: int = 0, source: str
         RecipeError: It is neither.
     """
     if isinstance(given, str):
-        parts = [
-            re.fullmatch(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", part.strip()) for part in given.strip(", ").split(",")
-        ]
+        parts = map(re.compile(r" *([0-9]{1,20})(?:-([0-9]{1,20}))? *").fullmatch, given.strip(", ").split(","))
         ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) if part else range(0) for part in parts]
         if not all(ranges):
             wanted = "how many seeds (8), or which ones: a range (0-7) or a list (3,5; one seed: '12,')"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic.fields import FieldInfo
+from pydantic import Field
 
-from labelembed.lab.recipes.components import keys_of, model_of
+from labelembed.lab.recipes.components import model_of, takes
 from labelembed.lab.recipes.loading import read_recipe, recipe_heading, shipped_recipes
 from labelembed.lab.recipes.schema import TABLES, ComparisonBlock, DataCommon, Recipe, parse_recipe
 from labelembed.lab.training.decoding import Decoding
@@ -21,50 +20,39 @@ _COMMENT_COLUMN = 42
 
 
 def full_recipe(name: str) -> str:
-    """Returns the text of a recipe, with every key, its value and what it means.
-
-    Args:
-        name: Of a recipe that ships, or a YAML file.
+    """Returns the text of a recipe that ships, or of a YAML file, with every key, its value and what it means.
 
     Raises:
         RecipeError: When there is none, or it cannot be run.
     """
     values, _, source = read_recipe(name)
-    heading = [f"# {line}".rstrip() for line in recipe_heading(shipped_recipes().get(name) or Path(name).read_text())]
-    data = values.get("data")
-    data = {"name": data} if isinstance(data, str) else data
-    if isinstance(data, dict) and "path" in keys_of(TABLES["data"].get(str(data.get("name")), dict)):
+    text = shipped_recipes().get(name) or Path(name).read_text(encoding="utf-8")
+    data = {"name": values["data"]} if isinstance(values.get("data"), str) else values.get("data")
+    reader = TABLES["data"].get(str(data.get("name"))) if isinstance(data, dict) else None
+    if reader is not None and takes(reader, "path"):
         values["data"] = {"path": "path/to/data", **data}
     recipe = parse_recipe(values, source=source)
-    lines = [*heading, *(["#"] if heading else [])]
-    lines += ["# Every key with its value; `null` leaves the choice to the program."]
-    filled = recipe.model_copy(
-        update={
-            "decoding": (recipe.decoding or Decoding()) if recipe.of_sentences else None,
-            "comparison": recipe.comparison or ComparisonBlock(),
-        }
-    )
+    decoding = (recipe.decoding or Decoding()) if recipe.of_sentences else None
+    filled = recipe.model_copy(update={"decoding": decoding, "comparison": recipe.comparison or ComparisonBlock()})
     plain = filled.model_dump()
+    lines = [f"# {line}".rstrip() for line in recipe_heading(text)]
+    lines += ["#"] if lines else []
+    lines += ["# Every key with its value; `null` leaves the choice to the program."]
     for key, field in Recipe.model_fields.items():
         value, description = getattr(filled, key), field.description or ""
+        fields = type(value).model_fields if isinstance(value, Block) else {}
         if key in TABLES:
-            component = TABLES[key][value["name"]]
             common = DataCommon if key == "data" and not recipe.of_sentences else None
+            names = Field(description=f"one of {', '.join(TABLES[key])}")
+            fields = {"name": names} | model_of(TABLES[key][value["name"]], common).model_fields
+        if fields:
             lines += ["", f"{key}:  # {description}"]
-            lines += _line("name", value["name"], f"one of {', '.join(TABLES[key])}", indent=2)
-            lines += _lines(model_of(component, common).model_fields, value)
-        elif isinstance(value, Block):
-            lines += ["", f"{key}:  # {description}", *_lines(type(value).model_fields, plain[key])]
+            for name, inner in fields.items():
+                lines += _line(name, plain[key][name], inner.description or "", indent=2)
         elif value is not None or key not in ("decoding", "published"):
             lines += [""] if lines[-1].startswith(" ") else []  # behind a block
             lines += _line(key, plain[key], description)
     return "\n".join(lines) + "\n"
-
-
-def _lines(fields: Mapping[str, FieldInfo], values: Mapping[str, Any]) -> list[str]:
-    return [
-        line for key, field in fields.items() for line in _line(key, values[key], field.description or "", indent=2)
-    ]
 
 
 def _line(key: str, value: Any, description: str, *, indent: int = 0) -> list[str]:
