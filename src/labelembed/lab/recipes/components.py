@@ -82,7 +82,6 @@ _RULES = {
     "less_than": "< {lt}",
     "less_than_equal": "<= {le:,}",
 }
-_LONGEST = 60
 
 
 @functools.cache
@@ -248,12 +247,12 @@ def as_lines(errors: Errors) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """Returns a value of a recipe as a message has room for."""
+    """Returns a value as a message has room for."""
     try:
         text = repr(value)
     except ValueError:  # Python refuses to write out a number of very many digits
         text = "a number of thousands of digits"
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def refusal(details: Sequence[ErrorDetails], value: Any) -> str:

@@ -94,16 +94,14 @@ def put_settings(values: dict[str, Any], settings: Sequence[str]) -> list[str]:
     for setting in sorted(settings, key=lambda setting: ".name=" not in setting):
         path, sign, text = setting.partition("=")
         *parents, key = path.strip().split(".")
-        if not sign or not all((*parents, key)):
-            errors.append(f"{shown(setting)}: must be key.key=value, for instance optimizer.learning_rate=0.01")
-            continue
         try:
-            value = plain_values(text)
-            block = _inner(values, parents)
+            if not sign or not all((*parents, key)):
+                raise ValueError("must be key.key=value, for instance optimizer.learning_rate=0.01")
+            value, block = plain_values(text), _inner(values, parents)
         except ValueError as error:
-            errors.append(f"{path.strip()}: {error}")
+            errors.append(f"{shown(setting)}: {error}")
             continue
-        if key == "name" and parents in [[kind] for kind in TABLES] and block.get("name") not in (None, value):
+        if key == "name" and len(parents) == 1 and parents[0] in TABLES and block.get("name") not in (None, value):
             block.clear()
         block[key] = value
     return errors

@@ -16,7 +16,7 @@ import pydantic
 
 from labelembed.errors import nearest
 from labelembed.lab.errors import RecipeError
-from labelembed.lab.recipes.components import as_lines, model_errors, shown
+from labelembed.lab.recipes.components import model_errors, shown
 from labelembed.lab.recipes.references import points_outside
 from labelembed.lab.recipes.schema import MOST_SEEDS, ComparisonBlock, Recipe, parse_recipe
 from labelembed.lab.training.plain_yaml import plain_values
@@ -184,5 +184,5 @@ def given_seeds(given: str | int | Sequence[int], *, first: int = 0, source: str
     try:
         seeds = ComparisonBlock(seeds=given if isinstance(given, int) else list(given)).seeds
     except pydantic.ValidationError as error:
-        raise RecipeError(as_lines(model_errors(error, ComparisonBlock)), source=source) from error
+        raise RecipeError(model_errors(error, ComparisonBlock).values(), source=source) from error
     return list(range(first, first + seeds)) if isinstance(seeds, int) else seeds
