@@ -42,11 +42,10 @@ def choose_recipe(
             way_out = "missing; name a recipe, or give --data PATH and the recipe that fits is taken"
             raise RecipeError([way_out], source="RECIPE")
         detected = detect(path, given)
-        recipe = detected.recipe
         keys = [f"{setting.partition('=')[0].strip()}." for setting in settings]
         extra = [one for one in detected.settings if not any(k.startswith(f"{one.partition('=')[0]}.") for k in keys)]
-        say(f"{detected.description}; recipe {recipe}{' with ' if extra else ''}{', '.join(extra)}")
-        settings = [*extra, *settings]
+        say(f"{detected.description}; recipe {detected.recipe}{' with ' if extra else ''}{', '.join(extra)}")
+        recipe, settings = detected.recipe, [*extra, *settings]
     return load_recipe(recipe, settings=settings, data=data, objective=objective)
 
 

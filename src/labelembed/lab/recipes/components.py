@@ -282,7 +282,7 @@ def model_errors(error: pydantic.ValidationError, model: type[pydantic.BaseModel
         else:
             wrong.setdefault(key, []).append(detail)
             errors[key] = refusal(wrong[key], detail["input"])
-    return errors
+    return {key: text for key, text in errors.items() if not any(other.startswith(f"{key}.") for other in errors)}
 
 
 def _locate(model: Any, place: tuple[int | str, ...]) -> tuple[list[str], type[pydantic.BaseModel]]:

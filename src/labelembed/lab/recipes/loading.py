@@ -19,8 +19,8 @@ from labelembed.lab.training.plain_yaml import MAXIMUM_BYTES, plain_values
 
 def shipped_recipes() -> dict[str, str]:
     """Returns the text of every recipe that comes with the package, by name."""
-    paths = sorted(path for path in files("labelembed.lab.recipes").iterdir() if path.name.endswith(".yaml"))
-    return {path.name.removesuffix(".yaml"): path.read_text(encoding="utf-8") for path in paths}
+    paths = {path.name: path for path in files("labelembed.lab.recipes").iterdir() if path.name.endswith(".yaml")}
+    return {name.removesuffix(".yaml"): paths[name].read_text(encoding="utf-8") for name in sorted(paths)}
 
 
 def recipe_heading(text: str) -> list[str]:
@@ -87,8 +87,7 @@ def load_recipe(
 def put_settings(values: dict[str, Any], settings: Sequence[str]) -> list[str]:
     """Puts every `a.b=value` into a recipe's values; returns what is wrong with them.
 
-    A component that is named anew, as by `objective.name=one_hot`, loses the arguments of the old one. Names come
-    first, whatever the order of the settings.
+    Another `objective.name` drops the arguments of the old objective; names come first, whatever their order.
     """
     errors = []
     for setting in sorted(settings, key=lambda setting: ".name=" not in setting):
@@ -101,7 +100,7 @@ def put_settings(values: dict[str, Any], settings: Sequence[str]) -> list[str]:
         except ValueError as error:
             errors.append(f"{shown(setting)}: {error}")
             continue
-        if key == "name" and len(parents) == 1 and parents[0] in TABLES and block.get("name") not in (None, value):
+        if [*parents, key] == ["objective", "name"] and block.get("name") not in (None, value):
             block.clear()
         block[key] = value
     return errors

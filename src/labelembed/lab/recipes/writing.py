@@ -27,7 +27,7 @@ def full_recipe(name: str) -> str:
     """
     values, _, source = read_recipe(name)
     text = shipped_recipes().get(name) or Path(name).read_text(encoding="utf-8")
-    data = {"name": values["data"]} if isinstance(values.get("data"), str) else values.get("data")
+    data: Any = {"name": values["data"]} if isinstance(values.get("data"), str) else values.get("data")
     reader = TABLES["data"].get(str(data.get("name"))) if isinstance(data, dict) else None
     if reader is not None and takes(reader, "path"):
         values["data"] = {"path": "path/to/data", **data}
