@@ -12,7 +12,7 @@ import pytest
 
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.recipes.schema import kind_errors
+from labelembed.lab.recipes.schema import combination_errors
 from labelembed.lab.runs.saved_translator import SavedTranslator
 from labelembed.lab.training.decoding import Decoding
 from labelembed.lab.training.run_folder import RunFolder
@@ -232,7 +232,8 @@ def test_another_corpus_is_refused(made, tmp_path):
 )
 def test_recipes_that_mix_rows_and_sentences_are_refused(setting, words, made):
     if words is None:  # as wide as the embedding by default
-        assert kind_errors(load_recipe("translation-lstm", settings=[setting], data=str(made / "corpus"))[0]) == []
+        recipe, _ = load_recipe("translation-lstm", settings=[setting], data=str(made / "corpus"))
+        assert list(combination_errors(recipe)) == []
         return
     with pytest.raises(RecipeError) as refused:
         load_recipe("translation-lstm", settings=[setting], data=str(made / "corpus"))
