@@ -220,7 +220,7 @@ def test_another_corpus_is_refused(made, tmp_path):
         ("model=mlp", "model.name: 'mlp' cannot read the sentences"),
         ("data.augmentation=flip", "data.augmentation: must be left out of a corpus"),
         ("data.train_examples=5", "data.train_examples: must be left out of a corpus"),
-        ("data.validation.fraction=0.1", "labelembed preprocess --validation"),
+        ("data.validation.fraction=0.1", "data.validation: must be left out"),
         ("batch_size={per_label: 5}", "batch_size: of a corpus"),
         ("compile=true", "compile: must be false"),
         ("decoding.beem=3", "decoding.beem: unknown key"),
@@ -243,7 +243,7 @@ def test_recipes_that_mix_rows_and_sentences_are_refused(setting, words, made):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("model=attention_lstm", "model.name: 'attention_lstm' reads a corpus"),
+        ("model=attention_lstm", "model.name: 'attention_lstm' cannot read data"),
         ("batch_size={tokens: 100}", "batch_size: {tokens: N} is for a corpus"),
         ("decoding.beam=4", "decoding: is for a corpus"),
         ("selection.by=validation_bleu", "'validation_bleu' is for a corpus"),
