@@ -36,7 +36,7 @@ def checked_arguments(name: str, arguments: Mapping[str, Any] | None) -> dict[st
     resolved, errors = resolve("objective", OBJECTIVES, {"name": name, **given})
     left = {key for key in errors if _is_missing(key.removeprefix("objective."), given, supplied)}
     if errors.keys() - left:
-        lines = [f"`{key.removeprefix('objective.')}`: {text}" for key, text in errors.items() if key not in left]
+        lines = [f"`{key.removeprefix('objective.')}` {text}" for key, text in errors.items() if key not in left]
         raise ValueError("\n".join(lines))
     return {key: resolved[key] for key in given} | supplied
 
