@@ -32,7 +32,7 @@ RECIPES = {
     },
     "text": "data: texts\nmodel: bag_of_words\n",
     "corpus": "data: corpus\nmodel: {name: attention_lstm, embedding_size: 4}\n",
-    "norm": "data: arrays\nmodel: {name: mlp, hidden_sizes: [4], batch_norm: true}\n",
+    "norm": "data: vectors\nmodel: {name: mlp, hidden_sizes: [4], batch_norm: true}\n",
 }  # fmt: skip
 
 

@@ -126,8 +126,8 @@ def _settings(settings: Sequence[str]) -> tuple[CorpusSettings, tuple[str | None
 
     from labelembed.errors import LabelEmbedError, unknown_name
     from labelembed.lab.data import CorpusSettings
+    from labelembed.lab.recipes.components import refusal
     from labelembed.lab.recipes.loading import put_settings
-    from labelembed.lab.recipes.wording import refusal
 
     typed: dict[str, Any] = {}
     errors = put_settings(typed, settings)

@@ -84,23 +84,12 @@ DATA: dict[str, Callable[..., Reader]] = {
     "digits": DigitsReader,
 }
 
-#: Names that readers had before, with what stands for them now.
-OLD_NAMES: dict[str, dict[str, str]] = {
-    "labelled-text": {"name": "texts", "inputs": "words"},
-    "text-features": {"name": "texts", "inputs": "features"},
-    "text-tokens": {"name": "texts", "inputs": "tokens"},
-    "manifest": {"name": "images"},
-    "arrays": {"name": "vectors"},
-    "idx": {"name": "mnist"},
-}
-
 #: The readers of sentence pairs.
 CORPORA: dict[str, Callable[..., TextCorpus]] = {"corpus": open_corpus}
 
 __all__ = [
     "CORPORA",
     "DATA",
-    "OLD_NAMES",
     "BagOfWordsEncoder",
     "Batch",
     "CifarReader",
