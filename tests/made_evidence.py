@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from labelembed.lab.training.example_outcomes import ExampleOutcomes, half_precision
+from labelembed.lab.training.run_folder import ExampleOutcomes, half_precision
 from labelembed.lab.training.run_folder import RunFolder
 
 

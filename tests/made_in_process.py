@@ -6,8 +6,7 @@ import contextlib
 from dataclasses import replace
 
 from labelembed.lab.runs.jobs import make
-from labelembed.lab.training.progress import ignore_progress
-
+from 
 
 def run_jobs_here(jobs, run, *, processes=1, gpus=()):
     """Does what `jobs.run_jobs` does, one run after the other and without a log; nobody asks them to stop."""

@@ -19,7 +19,7 @@ import torch
 
 from labelembed.errors import LabelEmbedError
 from labelembed.lab.training.checkpoints import load_newest
-from labelembed.lab.training.progress import Progress
+from labelembed.lab.training.reporter import Progress
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_training import after_steps, contents, differences, small_recipe, train
 

@@ -30,11 +30,11 @@ from labelembed.lab.errors import InterruptedTraining
 from labelembed.lab.recipes.schema import Recipe, parse_recipe
 from labelembed.lab.runs.build import build_data
 from labelembed.lab.runs.run import run_job, run_recipe
-from labelembed.lab.training.batches import TrainingData
+from labelembed.lab.training.network import TrainingData
 from labelembed.lab.training.checkpoints import Checkpoint, load_newest
-from labelembed.lab.training.progress import Progress
+from labelembed.lab.training.reporter import Progress
 from labelembed.lab.training.run_folder import RunFolder
-from labelembed.lab.training.signals import SIGNALS, stop_after_step
+from labelembed.lab.training.device import SIGNALS, stop_after_step
 from labelembed.objectives import OBJECTIVES
 from tests.conftest import no_flush, one_thread  # noqa: F401 - every test has them; some name them from here
 

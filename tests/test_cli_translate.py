@@ -13,7 +13,7 @@ import pytest
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.schema import kind_errors
-from labelembed.lab.runs.saved_translator import SavedTranslator
+from labelembed.lab.runs.saved_run import SavedTranslator
 from labelembed.lab.training.decoding import Decoding
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
@@ -116,7 +116,7 @@ def test_unknown_words_are_replaced_by_what_was_looked_at(made, lines):
 
 
 def test_ctrl_c_keeps_what_is_done(made, lines, tmp_path, monkeypatch):
-    monkeypatch.setattr("labelembed.lab.runs.saved_translator._LINES_AT_ONCE", 5)
+    monkeypatch.setattr("labelembed.lab.runs.saved_run._LINES_AT_ONCE", 5)
     (tmp_path / "lines.txt").write_text("".join(f"{line}\n" for line in lines))
     whole = succeed("translate", str(made / "run"), "lines.txt").out.splitlines()
     real, calls = SavedTranslator._translated, []

@@ -18,7 +18,7 @@ from benchmarks.evidence.summary import COMPARISONS, Comparison, differences, le
 from torch import Tensor, nn
 
 from labelembed.lab.runs.expected_gain import expected_gain
-from labelembed.lab.training.schedules import cosine
+from labelembed.lab.training.optimizers import cosine
 from labelembed.objectives import LabelEmbedding, LabelSmoothing, Objective, OneHot, OnlineLabelSmoothing
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from labelembed.lab.data import read_corpus
 from labelembed.lab.errors import InterruptedTraining, RecipeError
 from labelembed.lab.runs import teacher as teacher_table
 from labelembed.lab.runs.run import run_recipe
-from labelembed.lab.runs.saved_translator import SavedTranslator
+from labelembed.lab.runs.saved_run import SavedTranslator
 from labelembed.lab.runs.teacher import open_table
 from labelembed.lab.runs.training_network import network_for
 from labelembed.lab.training.run_folder import RunFolder
@@ -156,7 +156,7 @@ def test_stopping_while_the_teacher_is_asked_leaves_nothing_begun(made, tmp_path
     asked = []
     corpus = read_corpus(made / "corpus")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("labelembed.lab.training.batches.EVALUATION_TOKENS", 60)
+        patch.setattr("labelembed.lab.training.network.EVALUATION_TOKENS", 60)
         with pytest.raises(InterruptedTraining, match="stopped while the teacher was asked") as caught:
             run_recipe(
                 distilled(made),

@@ -17,10 +17,10 @@ from labelembed.lab.errors import RunFolderError
 from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.report import write_report
 from labelembed.lab.runs.run import run_recipe
-from labelembed.lab.runs.run_setup import start_over
+from labelembed.lab.runs.run import start_over
 from labelembed.lab.runs.saved_run import SavedRun
-from labelembed.lab.training.environment import begin_peak, peak_memory
-from labelembed.lab.training.example_outcomes import ExampleOutcomes, half_precision, outcome_bytes, read_outcomes
+from labelembed.lab.runs.options import begin_peak, peak_memory
+from labelembed.lab.training.run_folder import ExampleOutcomes, half_precision, outcome_bytes, read_outcomes
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus_runs import sequence_recipe
 

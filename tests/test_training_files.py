@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.runs.run_setup import start_over
+from labelembed.lab.runs.run import start_over
 from labelembed.lab.training.files import sha256
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed

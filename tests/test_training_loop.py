@@ -22,7 +22,7 @@ from labelembed.lab.training import evaluation, trainer
 from labelembed.lab.training.network import Network
 from labelembed.lab.training.optimizers import OPTIMIZERS
 from labelembed.lab.training.run_folder import RunFolder
-from labelembed.lab.training.schedules import SCHEDULES
+from labelembed.lab.training.optimizers import SCHEDULES
 from labelembed.objectives import LabelEmbedding
 from tests.made_objectives import build
 from tests.made_training import (

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs.stored import stored_recipe
+from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_survival import gloo, start_two

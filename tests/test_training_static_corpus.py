@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from labelembed.lab.data import read_corpus
-from labelembed.lab.runs.saved_translator import SavedTranslator
+from labelembed.lab.runs.saved_run import SavedTranslator
 from labelembed.lab.runs.training_network import network_for
 from labelembed.lab.special_tokens import BEGIN, PAD, SPECIAL_TOKENS, UNKNOWN
 from labelembed.lab.training.decoding import Decoding

@@ -27,8 +27,7 @@ from labelembed.lab.runs.comparison_plan import plan_comparison
 from labelembed.lab.runs.jobs import Job, least_used, make, run_jobs
 from labelembed.lab.runs.run import run_job
 from labelembed.lab.runs.worker_log import LOG_FILE, with_last_lines
-from labelembed.lab.training.progress import ignore_progress
-from labelembed.lab.training.run_folder import RunFolder
+from from labelembed.lab.training.run_folder import RunFolder
 from tests.made_failing_jobs import HARMS, harmed_job
 from tests.made_in_process import make_runs_here
 from tests.made_pictures import write_classes

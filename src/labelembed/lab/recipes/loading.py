@@ -13,7 +13,7 @@ from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.references import whole_paths
 from labelembed.lab.recipes.schema import TABLES, Recipe, kind_of, parse_recipe
 from labelembed.lab.recipes.wording import shown
-from labelembed.lab.training.plain_yaml import MAXIMUM_BYTES, plain_values
+from labelembed.lab.training.files import MAXIMUM_BYTES, plain_values
 from labelembed.objectives import OBJECTIVES
 
 

@@ -15,8 +15,7 @@ from labelembed.lab.recipes.probing import mixing_errors, value_errors
 from labelembed.lab.recipes.signature import resolve
 from labelembed.lab.recipes.wording import errors_of, shown
 from labelembed.lab.training.decoding import Decoding
-from labelembed.lab.training.optimizers import OPTIMIZERS
-from labelembed.lab.training.schedules import SCHEDULES
+from labelembed.lab.training.optimizers import OPTIMIZERS, SCHEDULES
 from labelembed.lab.training.settings import Block, Flag, TrainingSettings
 from labelembed.objectives import OBJECTIVES
 

@@ -16,7 +16,7 @@ from labelembed.lab.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.lab.recipes.signature import keys_of
 from labelembed.lab.recipes.variants import Variant
 from labelembed.lab.recipes.wording import shown
-from labelembed.lab.training.plain_yaml import plain_values
+from labelembed.lab.training.files import plain_values
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
