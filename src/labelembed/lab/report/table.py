@@ -31,6 +31,7 @@ RESULT_METRICS = {
     name: name
     for name in (
         *("nll", "calibration_error", "brier", "top5_error", "top2_error", "macro_f1", "balanced_accuracy"),
+        *("aurc", "excess_aurc", "error_at_90_coverage"),
         *("bleu", "brevity_penalty", "length_ratio", "chrf", "perplexity"),
     )
 } | {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
@@ -123,17 +124,6 @@ def comparison_rows(comparison: Comparison) -> list[Row]:
             difference = rows[place].differences[name]._replace(p_holm=p_value)
             rows[place] = replace(rows[place], differences={**rows[place].differences, name: difference})
     return rows
-
-
-def smallest_corrected_p(rows: Sequence[Row]) -> float | None:
-    """Returns the smallest p that Holm's correction over these comparisons can leave, however the runs turn out.
-
-    None where there is no p at all.
-    """
-    tested = [row.headline_difference for row in rows if row.headline_difference is not None]
-    # All pairs on one side, and the same with all signs flipped, of 2^n patterns.
-    smallest = holm([None if difference.p_value is None else 2.0 ** (1 - difference.n) for difference in tested])
-    return min((p_value for p_value in smallest if p_value is not None), default=None)
 
 
 class Differences(NamedTuple):

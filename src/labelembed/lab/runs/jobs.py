@@ -243,7 +243,7 @@ def job_for(
         more: What else the worker gets.
     """
     folder = folder.absolute()
-    payload = {"recipe": with_whole_paths(recipe).of_one_run(), "source": source, "folder": str(folder)}
+    payload: dict[str, Any] = {"recipe": with_whole_paths(recipe).of_one_run(), "source": source, "folder": str(folder)}
     payload |= {"device": "cpu" if device == "cpu" else None, "track": list(track)}
     return Job(name, payload | more, log=folder / LOG_FILE)
 

@@ -19,8 +19,16 @@ from labelembed.lab.training.run_folder import RunFolder
 # With another of these the run would be neither the old one nor the new one: what it has learned, the examples it has
 # seen of the epoch in progress, and what its best epoch was chosen by belong to the old one. Class weights stand in
 # the checkpoint, which would put the old ones back.
-_FIXED = ("data.", "model.name", "objective.name", "objective.weight", "optimizer.name", "batch_size", "seed")
-_FIXED += ("selection.by",)
+_FIXED = (
+    "data.",
+    "model.name",
+    "objective.name",
+    "objective.weight",
+    "optimizer.name",
+    "batch_size",
+    "seed",
+    "selection.by",
+)
 
 
 def flat_recipe(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -156,7 +156,7 @@ def begin(folder: RunFolder, task: Task, trainer: Trainer, options: RunOptions, 
             given, device = teacher_path(Path(recipe.objective["teacher"])), trainer.device
             write_table(folder.path / TEACHER_FILE, given, data, device=device, reporter=reporter)
         path, embedding = embedding_path(recipe), given_embedding(recipe, data.names, folder=None)
-        if path is not None or embedding is not None:
+        if embedding is not None:
             folder.write(EMBEDDING_FILE, path.read_bytes() if path is not None else embedding.to_bytes())
         about = {
             "source": data.source,
@@ -279,11 +279,12 @@ def check_same_data(
     """
     if data is None and have_same_data(recipe, [folder]):
         return
-    known = _begun_with(folder).get("fingerprint")
-    if known is None:
-        return
     data = build_data(recipe, progress=reporter.reading if reporter else None) if data is None else data
-    if known != data.fingerprint():
+    known, files = _begun_with(folder).get("fingerprint"), {}
+    if isinstance(data, LabelledData):  # the ids of words are the same where all words are others
+        files = {folder.path / name: content for name, content in data.encoder.files().items()}
+    has_other_files = any(file.is_file() and file.read_bytes() != content for file, content in files.items())
+    if has_other_files or (known is not None and known != data.fingerprint()):
         raise RunFolderError(
             f"{folder.path}: the run began with other data than {data.source} now holds (the content differs); "
             "choose another folder with --out, or put the old data back"

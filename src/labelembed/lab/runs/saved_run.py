@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +18,12 @@ from labelembed.errors import DataError
 from labelembed.lab.data import Encoder, LabelledData, Split, TextCorpus, Texts, prepare, read_corpus
 from labelembed.lab.data.measured import renumbered
 from labelembed.lab.data.preparation import prepare_to_evaluate
+from labelembed.lab.data.readers.pictures import PictureReader
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.build import build_examples, build_reader, stored_recipe
 from labelembed.lab.runs.task import Classification, Sentences, Task, saved_task
+from labelembed.lab.sparse_rows import SparseRows
 from labelembed.lab.special_tokens import UNKNOWN
 from labelembed.lab.training.decoding import Decoding, decode, evaluate_text, hypothesis_text, token_metrics
 from labelembed.lab.training.evaluation import evaluate, predicted_logits
@@ -140,20 +142,13 @@ class SavedRun:
         """Whether inputs are made of texts."""
         return self.encoder.reads_texts
 
-    def probabilities(self, inputs: Tensor) -> Tensor:
-        """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``.
-
-        Bags of words may have any number of features.
-        """
-        if not self._fits(tuple(inputs.shape[1:])):
+    def probabilities(self, inputs: Tensor | SparseRows) -> Tensor:
+        """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``."""
+        if tuple(inputs.shape[1:]) != self.input_shape:
             raise ValueError(f"`inputs` must be [N, {', '.join(map(str, self.input_shape))}], got {list(inputs.shape)}")
         return (predicted_logits(self.network, inputs) / self.output_temperature).softmax(dim=-1)
 
-    def _fits(self, shape: tuple[int, ...]) -> bool:
-        # the bag of a text that is longer than every training text has more features
-        return shape == self.input_shape or (self.encoder.any_length and len(shape) == 1)
-
-    def predict(self, inputs: Tensor, names: list[str]) -> list[dict[str, Any]]:
+    def predict(self, inputs: Tensor | SparseRows, names: list[str]) -> list[dict[str, Any]]:
         """Returns one dictionary an input: `input`, `label`, `probability` and `probabilities` by label."""
         predictions = []
         for name, row in zip(names, self.probabilities(inputs).tolist(), strict=True):
@@ -173,7 +168,7 @@ class SavedRun:
         calibrated = self.output_temperature != 1.0
         return plain, evaluate(self.network, split, temperature=self.output_temperature) if calibrated else plain
 
-    def encode_texts(self, texts: Sequence[str]) -> tuple[Tensor, list[str]]:
+    def encode_texts(self, texts: Sequence[str]) -> tuple[Tensor | SparseRows, list[str]]:
         """Returns the inputs of texts, as those of the training texts were made, and what the user should know.
 
         Raises:
@@ -183,7 +178,7 @@ class SavedRun:
             raise DataError(f"{self.folder.path}: was not trained on texts (data {self.recipe.data['name']!r})")
         return self._encoded(Texts(texts))
 
-    def _encoded(self, examples: Any) -> tuple[Tensor, list[str]]:
+    def _encoded(self, examples: Any) -> tuple[Tensor | SparseRows, list[str]]:
         inputs, cut = self.encoder.transform(examples)
         if not cut:
             return inputs, []
@@ -192,7 +187,7 @@ class SavedRun:
         limit = "" if about is None else f"{about.limit:,} {about.setting.removeprefix('maximum_')}"
         return inputs, [f"{longer} longer than {limit} (of {len(inputs):,}); the rest is not read, as in training"]
 
-    def read_inputs(self, file: Path, *, invert: bool = False) -> tuple[Tensor, list[str], list[str]]:
+    def read_inputs(self, file: Path, *, invert: bool = False) -> tuple[Tensor | SparseRows, list[str], list[str]]:
         """Reads what is to be predicted from a file: pictures and arrays, or texts where the run was trained on such.
 
         Args:
@@ -229,30 +224,36 @@ class SavedRun:
         if path is None or _same_file(path, block["path"]):
             more = {} if path is None else {"path": path}
             data = build_examples(self._reading(more), encoder=self.encoder)
-            if data.names != self.names:
-                theirs, ours = (", ".join(names[:6]) for names in (data.names, self.names))
-                counts = f"{len(data.names)} and {len(self.names)}"
-                raise DataError(f"{data.source}: has the labels {theirs}, the run was trained on {ours} ({counts})")
+            values = self.classification.label_values
+            if (data.names, data.label_values) != (self.names, values):
+                theirs, ours = data.label_values or data.names, values or self.names
+                what = f"has the labels {', '.join(theirs[:6])} ({len(theirs)})"
+                raise DataError(f"{data.source}: {what}, the run was trained on {', '.join(ours[:6])} ({len(ours)})")
         else:
             data = self._read_to_evaluate(path)
-        if not self._fits(data.input_shape):
+        if data.input_shape != self.input_shape:
             raise DataError(
                 f"{data.source}: inputs are {list(data.input_shape)}, the run was trained on {list(self.input_shape)}"
             )
         return data
 
     def _read_to_evaluate(self, path: str) -> LabelledData:
-        block = self.recipe.data
-        columns = {"label_column": self.classification.label_column, "text_column": self.encoder.column}
+        block, of_labels, values = self.recipe.data, self.classification.label_column, self.classification.label_values
+        columns = {"label_column": of_labels, "labels": of_labels, "text_column": self.encoder.column}
         more: dict[str, Any] = {key: name for key, name in columns.items() if key in block and block[key] is None}
         if "test_fraction" in block:
             more["test_fraction"] = None
         if block.get("image_size") == "auto":  # of the run's own pictures
             more["image_size"] = self.input_shape[1]
         recipe = self._reading(more | {"path": path})
-        raw = renumbered(
-            build_reader(recipe).read(to_evaluate=True), self.names, merge=block.get("merge_labels", False)
-        )
+        reader = build_reader(recipe)
+        if isinstance(reader, PictureReader) and len(self.input_shape) == 3:
+            reader = replace(reader, input_shape=self.input_shape)
+        raw = reader.read(to_evaluate=True)
+        if None not in (of_labels, raw.label_column) and of_labels != raw.label_column:
+            reason = f"the labels are in column {raw.label_column!r}, those of the run were in {of_labels!r}"
+            raise DataError(f"{raw.source}: {reason}; rename the column")
+        raw = renumbered(raw, self.names, label_values=values, merge=block.get("merge_labels", False))
         if raw.test is None and raw.validation is None:
             return prepare_to_evaluate(raw, self.encoder)
         held_out = {"validation": recipe.validation(), "train_examples": block["train_examples"]}

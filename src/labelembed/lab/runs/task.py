@@ -121,7 +121,8 @@ class Classification(Task):
         input_shape: Of one input.
         input_range: Smallest and largest value of the inputs.
         encoder: What makes inputs of examples, as learned from the training examples.
-        label_column: The column of the labels, of texts and tables.
+        label_column: The column of the labels; None: they stood in none.
+        label_values: The labels as the run's data spell them, where the recipe names them otherwise.
     """
 
     data: LabelledData
@@ -135,15 +136,18 @@ class Classification(Task):
         input_range: tuple[float, float],
         encoder: Encoder,
         label_column: str | None,
+        label_values: tuple[str, ...],
     ) -> None:
-        self.recipe, self.names, self.encoder, self.label_column = recipe, names, encoder, label_column
+        self.recipe, self.names, self.encoder = recipe, names, encoder
+        self.label_column, self.label_values = label_column, label_values
         self.input_shape, self.input_range = input_shape, input_range
 
     @classmethod
     def of(cls, recipe: Recipe, data: LabelledData) -> Self:
         """Returns the task of learning the labels of examples."""
-        facts: dict[str, Any] = {"names": data.names, "input_shape": data.input_shape, "input_range": data.input_range}
-        task = cls(recipe, **facts, encoder=data.encoder, label_column=data.label_column)
+        given = ("names", "input_shape", "input_range", "encoder", "label_column", "label_values")
+        facts: Any = {name: getattr(data, name) for name in given}
+        task = cls(recipe, **facts)
         task.data = data
         return task
 
@@ -155,14 +159,17 @@ class Classification(Task):
             names = tuple(str(name) for name in about["names"])
             input_shape = tuple(int(size) for size in about["input_shape"])
             low, high = (float(end) for end in about["input_range"])
-            column = about.get("label_column")
+            column, values = about.get("label_column"), tuple(str(value) for value in about.get("label_values", ()))
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             what = "missing or damaged, it does not say what data the run was trained on"
             raise RunFolderError(f"{folder.path / 'environment.json'}: {what}") from error
-        made_of = {"input_shape": input_shape, "input_range": (low, high)}
-        encoder = build_reader(recipe).new_encoder().load(folder.path, made_of)
-        label_column = column if isinstance(column, str) else None
-        return cls(recipe, names=names, **made_of, encoder=encoder, label_column=label_column)  # type: ignore[arg-type]
+        form: dict[str, Any] = {"input_shape": input_shape, "input_range": (low, high)}
+        encoder = build_reader(recipe).new_encoder().load(folder.path, form)
+        of_labels: dict[str, Any] = {
+            "label_column": column if isinstance(column, str) else None,
+            "label_values": values,
+        }
+        return cls(recipe, names=names, encoder=encoder, **form, **of_labels)
 
     def build_network(self, folder: Path | None = None, *, dry_run: bool = False) -> Network:
         """Builds input scaling, encoder and objective; see `Task.build_network`."""
@@ -176,10 +183,9 @@ class Classification(Task):
             arguments["weights"] = None
         if takes(kind, "vocabulary_size"):
             arguments["vocabulary_size"] = int(self.input_range[1]) + 1
-        if takes(kind, "texts_with_feature") and self.trains:
-            arguments["texts_with_feature"] = texts_with_feature(self.data.train.inputs, int(self.input_range[1]) + 1)
-        elif takes(kind, "texts_with_feature"):
-            arguments["texts_with_feature"] = None
+        if takes(kind, "texts_with_feature"):
+            inputs: Any = self.data.train.inputs if self.trains else None
+            arguments["texts_with_feature"] = texts_with_feature(inputs) if self.trains else None
         if takes(kind, "encoder_folder"):
             kept = None if folder is None else folder / ENCODER_FOLDER
             is_kept = is_filled and kept is not None and (kept / "config.json").is_file()
@@ -219,8 +225,11 @@ class Classification(Task):
     def facts(self) -> dict[str, Any]:
         """Returns the labels and the form of the inputs."""
         cut, column = self.data.cut, self.label_column
-        about = {} if cut is None else {"cut_texts": {"count": cut.count, "of": cut.of, cut.setting: cut.limit}}
+        about: dict[str, Any] = (
+            {} if cut is None else {"cut_texts": {"count": cut.count, "of": cut.of, cut.setting: cut.limit}}
+        )
         about |= {} if column is None else {"label_column": column}
+        about |= {"label_values": list(self.label_values)} if self.label_values else {}
         shape, limits = list(self.input_shape), list(self.input_range)
         return about | {"names": list(self.names), "input_shape": shape, "input_range": limits}
 

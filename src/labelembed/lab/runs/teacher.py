@@ -146,7 +146,9 @@ def attach_teacher_logits(recipe: Recipe, folder: RunFolder, data: TrainingData,
 
 
 def _logits(run: Path, data: TrainingData, device: torch.device) -> Tensor:
-    logits = predicted_logits(_network_of(run, data).to(device), data.train.inputs)
+    network = _network_of(run, data).to(device)
+    assert isinstance(data, LabelledData)  # or there is no such network
+    logits = predicted_logits(network, data.train.inputs)
     wrong = (~logits.isfinite()).any(dim=1).nonzero()
     if len(wrong):
         raise RecipeError([f"objective.teacher: {run} gives no finite logits for training example {int(wrong[0, 0])}"])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labelembed.lab.data import Batch, LabelledData, Split
+from labelembed.lab.sparse_rows import SparseRows
 from labelembed.lab.training.network import (
     EVALUATION_EXAMPLES,
     Examples,
@@ -25,7 +26,6 @@ from labelembed.lab.training.network import (
 from labelembed.lab.training.run_folder import ExampleOutcomes
 from labelembed.metrics import (
     FEWEST_CALIBRATION_EXAMPLES,
-    ReliabilityBins,
     binned_reliability,
     classification_metrics,
     fit_temperature,
@@ -67,16 +67,17 @@ def logits_and_labels(network: Network, split: Examples) -> Iterator[tuple[Tenso
 
 
 @torch.no_grad()
-def predicted_logits(network: Network, inputs: Tensor) -> Tensor:
+def predicted_logits(network: Network, inputs: Tensor | SparseRows) -> Tensor:
     """Returns logits [N, C] float32 on the CPU, in evaluation mode; the network's mode is put back.
 
     Args:
         network: What predicts.
         inputs: [N, ...] as stored, on any device.
     """
+    begins = range(0, max(1, len(inputs)), EVALUATION_EXAMPLES)
     with evaluation_mode(network) as device:
-        parts = [network.logits(part.to(device)).float().cpu() for part in torch.split(inputs, EVALUATION_EXAMPLES)]
-    return torch.cat(parts)
+        pieces = (inputs[begin : begin + EVALUATION_EXAMPLES] for begin in begins)
+        return torch.cat([network.logits(piece.to(device)).float().cpu() for piece in pieces])
 
 
 def evaluate(network: Network, split: Split, *, temperature: float = 1.0) -> dict[str, float]:
@@ -198,7 +199,8 @@ def error_diagnostics(
 
 def _half_precision(nll: NDArray[Any]) -> NDArray[np.float16]:
     """Returns float16 values; what is above its range becomes its largest number, not infinity."""
-    return np.minimum(nll, np.finfo(np.float16).max).astype(np.float16)
+    kept: NDArray[np.float16] = np.minimum(nll, np.finfo(np.float16).max).astype(np.float16)
+    return kept
 
 
 def _outcomes(network: Network, split: Examples, temperature: float) -> dict[str, NDArray[Any]]:
@@ -221,12 +223,10 @@ def _outcomes(network: Network, split: Examples, temperature: float) -> dict[str
     return {name: torch.cat([batch[name].cpu() for batch in batches]).numpy() for name in batches[0]}
 
 
-def _bins(bins: ReliabilityBins) -> dict[str, list[Any]]:
-    def known(values: NDArray[np.float64]) -> list[float | None]:
-        return [None if math.isnan(value) else value for value in values.tolist()]
-
-    counts = [int(count) for count in bins.count]
-    return {"count": counts, "confidence": known(bins.confidence), "accuracy": known(bins.accuracy)}
+def _bins(diagram: NDArray[np.float64]) -> dict[str, list[Any]]:
+    count, *means = diagram.tolist()
+    confidence, accuracy = ([None if math.isnan(mean) else mean for mean in line] for line in means)
+    return {"count": [int(number) for number in count], "confidence": confidence, "accuracy": accuracy}
 
 
 def _highest_loss(data: LabelledData, split: str, outcomes: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:
@@ -234,6 +234,7 @@ def _highest_loss(data: LabelledData, split: str, outcomes: dict[str, NDArray[An
     shape = data.input_shape
     if data.texts is None and (len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 4):
         return []
+    inputs: Any = data.splits[split].inputs
     wrong = np.flatnonzero(outcomes["labels"] != outcomes["predicted"])
     examples = []
     for index in wrong[np.argsort(-outcomes["loss"][wrong], kind="stable")[:_SHOWN]].tolist():
@@ -241,7 +242,7 @@ def _highest_loss(data: LabelledData, split: str, outcomes: dict[str, NDArray[An
         example |= {"predicted": int(outcomes["predicted"][index]), "share": float(outcomes["probability"][index])}
         example |= {"predicted_share": float(outcomes["confidence"][index])}
         if data.texts is None:
-            example["png"] = _png(data.splits[split].inputs[index], data.input_range)
+            example["png"] = _png(inputs[index], data.input_range)
         else:
             line = " ".join(data.texts(split, index)[: 4 * _TEXT_LETTERS].split())
             example["text"] = line if len(line) <= _TEXT_LETTERS else f"{line[:_TEXT_LETTERS].rstrip()} …"

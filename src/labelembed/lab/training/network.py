@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -20,6 +20,7 @@ from labelembed.lab.data import (
     TokenBudget,
 )
 from labelembed.lab.models import Mixing
+from labelembed.lab.sparse_rows import SparseRows
 from labelembed.objectives import AdaptiveLabels, Objective, Retrospection, Terms
 
 TrainingData = LabelledData | TextCorpus
@@ -67,7 +68,7 @@ class Network(nn.Module):
 
     def forward(
         self,
-        inputs: Tensor | PairInputs,
+        inputs: Tensor | SparseRows | PairInputs,
         labels: Tensor,
         indices: Tensor | None = None,
         *,
@@ -92,12 +93,12 @@ class Network(nn.Module):
         )
         return terms
 
-    def hidden(self, inputs: Tensor | PairInputs) -> Tensor:
+    def hidden(self, inputs: Tensor | SparseRows | PairInputs) -> Tensor:
         """Returns hidden states [N, H]."""
         hidden: Tensor = self.encoder(self.augmentation(self.scaling(inputs)))
         return hidden
 
-    def logits(self, inputs: Tensor | PairInputs) -> Tensor:
+    def logits(self, inputs: Tensor | SparseRows | PairInputs) -> Tensor:
         """Returns scores [N, C]."""
         return self.objective.logits(self.hidden(inputs))
 
@@ -196,7 +197,8 @@ def micro_batches(batch: AnyBatch, wanted: int, *, step_examples: int, processes
         pairs = zip(*(part.tensor_split(count) for part in batch.inputs), strict=True)
         parts = zip(pairs, labels, indices, strict=True)
         return [PairBatch(PairInputs(*pair), its, places, batch.tokens) for pair, its, places in parts]
-    return [Batch(*part) for part in zip(batch.inputs.tensor_split(count), labels, indices, strict=True)]
+    inputs: Sequence[Tensor | SparseRows] = batch.inputs.tensor_split(count)
+    return [Batch(*part) for part in zip(inputs, labels, indices, strict=True)]
 
 
 def free_bytes(device: torch.device) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,9 +13,6 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from labelembed.errors import ArgumentErrors
 from labelembed.lab.training.network import Network
-
-# (step from 0, steps of an epoch, steps of the run) -> factor on the learning rate
-Schedule = Callable[[int, int, int], float]
 
 
 def parameter_groups(
@@ -42,31 +40,25 @@ def _build(
     kind: Callable[..., Optimizer],
     network: Network,
     errors: ArgumentErrors,
-    *,
     learning_rate: float,
     weight_decay: float,
     head_weight_decay: float | None,
     **own: Any,
 ) -> Optimizer:
     """Builds torch's optimiser with the arguments that all share and its own; raises ValueError with all errors."""
+    head = head_weight_decay
+    if "betas" in own:
+        in_range = all(0 <= beta < 1 for beta in own["betas"])
+        errors.require(in_range, "betas", list(own["betas"]), "must both be in [0, 1)")
+        errors.require(own["eps"] > 0, "epsilon", own["eps"], "must be > 0")
     errors.require(learning_rate > 0, "learning_rate", learning_rate, "must be > 0")
     errors.require(weight_decay >= 0, "weight_decay", weight_decay, "must be >= 0")
-    head = head_weight_decay
     errors.require(head is None or head >= 0, "head_weight_decay", head, "must be >= 0, or None")
     errors.raise_if_any()
     groups = parameter_groups(network, learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head)
     # The fused step saves about a sixth of a small step.
     fused = all(value.is_floating_point() and value.device.type in ("cpu", "cuda") for value in network.parameters())
     return kind(groups, lr=learning_rate, fused=fused or None, **own)
-
-
-def _adam(
-    kind: Callable[..., Optimizer], network: Network, betas: tuple[float, float], epsilon: float, **shared: Any
-) -> Optimizer:
-    errors = ArgumentErrors()
-    errors.require(all(0 <= beta < 1 for beta in betas), "betas", list(betas), "must both be in [0, 1)")
-    errors.require(epsilon > 0, "epsilon", epsilon, "must be > 0")
-    return _build(kind, network, errors, betas=betas, eps=epsilon, **shared)
 
 
 def adam(
@@ -88,8 +80,8 @@ def adam(
         weight_decay: L2 penalty; label embeddings are left out of it.
         head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
-    shared = {"learning_rate": learning_rate, "weight_decay": weight_decay, "head_weight_decay": head_weight_decay}
-    return _adam(Adam, network, betas, epsilon, **shared)
+    shared = learning_rate, weight_decay, head_weight_decay
+    return _build(Adam, network, ArgumentErrors(), *shared, betas=betas, eps=epsilon)
 
 
 def adamw(
@@ -111,8 +103,8 @@ def adamw(
         weight_decay: Share of a weight, times the learning rate, taken away each step; label embeddings are left out.
         head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
-    shared = {"learning_rate": learning_rate, "weight_decay": weight_decay, "head_weight_decay": head_weight_decay}
-    return _adam(AdamW, network, betas, epsilon, **shared)
+    shared = learning_rate, weight_decay, head_weight_decay
+    return _build(AdamW, network, ArgumentErrors(), *shared, betas=betas, eps=epsilon)
 
 
 def sgd(
@@ -137,8 +129,8 @@ def sgd(
     errors = ArgumentErrors()
     errors.require(0 <= momentum < 1, "momentum", momentum, "must be in [0, 1)")
     errors.require(momentum > 0 or not nesterov, "nesterov", nesterov, "needs a momentum > 0")
-    shared = {"learning_rate": learning_rate, "weight_decay": weight_decay, "head_weight_decay": head_weight_decay}
-    return _build(SGD, network, errors, momentum=momentum, nesterov=nesterov, **shared)
+    shared = learning_rate, weight_decay, head_weight_decay
+    return _build(SGD, network, errors, *shared, momentum=momentum, nesterov=nesterov)
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
@@ -175,101 +167,116 @@ def load_state(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
 # ---- schedules
 
 
-def _warm(factor: Schedule, warmup_fraction: float, errors: ArgumentErrors) -> Schedule:
-    """Returns `factor` behind a linear rise from 0 over the first `warmup_fraction` of the run."""
-    errors.require(0 <= warmup_fraction < 1, "warmup_fraction", warmup_fraction, "must be in [0, 1)")
-    errors.raise_if_any()
-
-    def warmed(step: int, steps_per_epoch: int, steps: int) -> float:
-        warmup_steps = round(warmup_fraction * steps)
-        # step + 1: the first step should move something.
-        rise = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
-        return rise * factor(step, steps_per_epoch, steps)
-
-    return warmed
-
-
-def constant(*, warmup_fraction: float = 0.0) -> Schedule:
-    """The same learning rate throughout.
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A factor on the learning rate for every step, behind a linear rise from 0.
 
     Args:
         warmup_fraction: Share of the run over which the rate rises linearly from 0.
     """
-    return _warm(lambda step, steps_per_epoch, steps: 1.0, warmup_fraction, ArgumentErrors())
+
+    warmup_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        errors = ArgumentErrors()
+        fraction = self.warmup_fraction
+        errors.require(0 <= fraction < 1, "warmup_fraction", fraction, "must be in [0, 1)")
+        self.check(errors)
+        errors.raise_if_any()
+
+    def __call__(self, step: int, steps_per_epoch: int, steps: int) -> float:
+        """Returns the factor of a step, from 0."""
+        warmup_steps = round(self.warmup_fraction * steps)
+        # step + 1: the first step should move something.
+        rise = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+        progress = max(0, step - warmup_steps) / max(1, steps - warmup_steps)
+        return rise * self.factor_of(step, steps_per_epoch, min(1.0, progress))
+
+    def check(self, errors: ArgumentErrors) -> None:
+        """Adds what is wrong with the schedule's own arguments."""
+
+    def factor_of(self, step: int, steps_per_epoch: int, progress: float) -> float:
+        """Returns the factor of a step without the rise; `progress` is the share of the steps behind it."""
+        return 1.0
 
 
-def step(*, epochs: Sequence[int] = (), factor: float = 0.1, warmup_fraction: float = 0.0) -> Schedule:
+class Constant(Schedule):
+    """The same learning rate throughout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Schedule):
     """The learning rate is multiplied with a factor at given epochs.
 
     Args:
         epochs: Numbers of whole epochs after which the rate is multiplied, for instance 40 and 80.
         factor: What it is multiplied with; 0.2 divides by 5.
-        warmup_fraction: Share of the run over which the rate rises linearly from 0.
     """
-    errors = ArgumentErrors()
-    errors.require(all(epoch >= 1 for epoch in epochs), "epochs", list(epochs), "must be numbers >= 1")
-    errors.require(0 < factor <= 1, "factor", factor, "must be in (0, 1]")
 
-    def stepped(step: int, steps_per_epoch: int, steps: int) -> float:
-        return factor ** sum(step >= epoch * steps_per_epoch for epoch in epochs)
+    epochs: Sequence[int] = ()
+    factor: float = 0.1
 
-    return _warm(stepped, warmup_fraction, errors)
+    def check(self, errors: ArgumentErrors) -> None:  # noqa: D102
+        errors.require(all(epoch >= 1 for epoch in self.epochs), "epochs", list(self.epochs), "must be numbers >= 1")
+        errors.require(0 < self.factor <= 1, "factor", self.factor, "must be in (0, 1]")
+
+    def factor_of(self, step: int, steps_per_epoch: int, progress: float) -> float:  # noqa: D102
+        return float(self.factor ** sum(step >= epoch * steps_per_epoch for epoch in self.epochs))
 
 
-def halving(*, start_epoch: int = 8, factor: float = 0.5, warmup_fraction: float = 0.0) -> Schedule:
+@dataclass(frozen=True, kw_only=True)
+class Halving(Schedule):
     """The learning rate is multiplied with a factor before a given epoch and before every one after it.
 
     Args:
         start_epoch: The first epoch, from 1, with a lower rate.
         factor: What the rate is multiplied with each time.
-        warmup_fraction: Share of the run over which the rate rises linearly from 0.
     """
-    errors = ArgumentErrors()
-    errors.require(start_epoch >= 2, "start_epoch", start_epoch, "must be >= 2, for the first epoch has the whole rate")
-    errors.require(0 < factor <= 1, "factor", factor, "must be in (0, 1]")
 
-    def halved(step: int, steps_per_epoch: int, steps: int) -> float:
-        return factor ** max(0, step // steps_per_epoch + 2 - start_epoch)
+    start_epoch: int = 8
+    factor: float = 0.5
 
-    return _warm(halved, warmup_fraction, errors)
+    def check(self, errors: ArgumentErrors) -> None:  # noqa: D102
+        rule = "must be >= 2, for the first epoch has the whole rate"
+        errors.require(self.start_epoch >= 2, "start_epoch", self.start_epoch, rule)
+        errors.require(0 < self.factor <= 1, "factor", self.factor, "must be in (0, 1]")
 
-
-def cosine(*, final_fraction: float = 0.0, warmup_fraction: float = 0.0) -> Schedule:
-    """The learning rate falls along half a cosine (Loshchilov, Hutter 2017).
-
-    Args:
-        final_fraction: Share of the learning rate that is left at the end.
-        warmup_fraction: Share of the run over which the rate rises linearly from 0, before it falls.
-    """
-    return _falling(lambda progress: (1 + math.cos(math.pi * progress)) / 2, final_fraction, warmup_fraction)
+    def factor_of(self, step: int, steps_per_epoch: int, progress: float) -> float:  # noqa: D102
+        return float(self.factor ** max(0, step // steps_per_epoch + 2 - self.start_epoch))
 
 
-def linear(*, final_fraction: float = 0.0, warmup_fraction: float = 0.0) -> Schedule:
+@dataclass(frozen=True, kw_only=True)
+class Linear(Schedule):
     """The learning rate falls along a line.
 
     Args:
         final_fraction: Share of the learning rate that is left at the end.
-        warmup_fraction: Share of the run over which the rate rises linearly from 0, before it falls.
     """
-    return _falling(lambda progress: 1 - progress, final_fraction, warmup_fraction)
+
+    final_fraction: float = 0.0
+
+    def check(self, errors: ArgumentErrors) -> None:  # noqa: D102
+        errors.require(0 <= self.final_fraction <= 1, "final_fraction", self.final_fraction, "must be in [0, 1]")
+
+    def factor_of(self, step: int, steps_per_epoch: int, progress: float) -> float:  # noqa: D102
+        return self.final_fraction + (1 - self.final_fraction) * self.shape(progress)
+
+    def shape(self, progress: float) -> float:
+        """Returns how much of the fall is left."""
+        return 1 - progress
 
 
-def _falling(shape: Callable[[float], float], final_fraction: float, warmup_fraction: float) -> Schedule:
-    errors = ArgumentErrors()
-    errors.require(0 <= final_fraction <= 1, "final_fraction", final_fraction, "must be in [0, 1]")
+class Cosine(Linear):
+    """The learning rate falls along half a cosine (Loshchilov, Hutter 2017)."""
 
-    def factor(step: int, steps_per_epoch: int, steps: int) -> float:
-        warmup_steps = round(warmup_fraction * steps)
-        progress = max(0, step - warmup_steps) / max(1, steps - warmup_steps)
-        return final_fraction + (1 - final_fraction) * shape(min(1.0, progress))
-
-    return _warm(factor, warmup_fraction, errors)
+    def shape(self, progress: float) -> float:  # noqa: D102
+        return (1 + math.cos(math.pi * progress)) / 2
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "constant": constant,
-    "step": step,
-    "halving": halving,
-    "cosine": cosine,
-    "linear": linear,
+    "constant": Constant,
+    "step": Step,
+    "halving": Halving,
+    "cosine": Cosine,
+    "linear": Linear,
 }

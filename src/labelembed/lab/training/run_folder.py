@@ -293,8 +293,9 @@ def _read_outcomes(path: Path) -> ExampleOutcomes:
     if not isinstance(about, dict) or about.get("format") != 1 or about.get("split") not in ("test", "validation"):
         raise ValueError("does not say that it holds outcomes of examples in format 1, and of which split")
     right, nlls, count = tensors.pop("right", np.empty(0)), list(tensors.values()), about.get("examples")
-    fits = tensors.keys() in ({"nll"}, {"nll", "nll_calibrated"}) and type(count) is int
-    fits = fits and all(one.dtype == np.float16 and one.shape == (count,) and np.isfinite(one).all() for one in nlls)
+    if type(count) is not int or tensors.keys() not in ({"nll"}, {"nll", "nll_calibrated"}):
+        raise ValueError("does not hold the outcomes of examples")
+    fits = all(one.dtype == np.float16 and one.shape == (count,) and np.isfinite(one).all() for one in nlls)
     if not fits or right.dtype != np.uint8 or right.shape != ((count + 7) // 8,):
         raise ValueError(f"does not hold the outcomes of {count!r:.40} examples")
     found = np.unpackbits(right, count=count).astype(bool)

@@ -371,8 +371,11 @@ def _check_step(
     The weights have not moved yet. The norm of finite gradients may be infinite, for their squares overflow first:
     then nothing is raised. All processes of a run call it together, for each its own micro-batches may be the cause.
     """
-    inputs = [part.indices[~part.inputs.isfinite().flatten(1).all(dim=1)] for part in parts if _has_numbers(part)]
-    (of_all,) = gather(torch.cat([*inputs, parts[0].indices.new_empty(0)]))
+    wrong_examples = [parts[0].indices.new_empty(0)]
+    for part in parts:
+        if isinstance(part.inputs, Tensor) and part.inputs.is_floating_point():
+            wrong_examples.append(part.indices[~part.inputs.isfinite().flatten(1).all(dim=1)])
+    (of_all,) = gather(torch.cat(wrong_examples))
     examples = sorted(set(of_all.tolist()))
     wrong = [name for name, value in terms.items() if not math.isfinite(value)]
     gradient = _first_not_finite((name, value.grad) for name, value in network.named_parameters())
@@ -390,10 +393,6 @@ def _check_step(
     before = _first_not_finite(itertools.chain(network.named_parameters(), network.named_buffers()))
     what += "" if before is None else f"; before it `{before}` is not finite"
     raise DivergedTraining(f"{what}. {WAY_OUT}", step=step)
-
-
-def _has_numbers(batch: AnyBatch) -> bool:
-    return isinstance(batch.inputs, Tensor) and batch.inputs.is_floating_point()
 
 
 def _check_weights(network: Network, *, step: int, when: str) -> None:
