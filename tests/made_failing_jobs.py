@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from labelembed.lab.runs.run import run_job
+from labelembed.lab.runs.jobs import run_job
 from labelembed.lab.training.reporter import Progress
 from tests.made_training import attempt
 

@@ -74,7 +74,7 @@ def _broken_by(folder: Path, unbroken: Path, harm: Any, heal: Any) -> dict[str, 
     found: dict[str, Any] = {}
     with after_steps(1, lambda: steps.append(1)):
         try:
-            train(small_recipe(), folder, observe=watch)
+            train(small_recipe(), folder, progress=watch)
         except LabelEmbedError as error:
             found = {"message": str(error), "code": error.exit_code, "steps": len(steps)}
     checkpoint, damaged = load_newest(folder / "checkpoints")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from labelembed.lab.runs.training_network import network_for
 
 from labelembed.errors import DataError
 from labelembed.lab.data import CORPORA, DATA, OLD_NAMES
 from labelembed.lab.recipes.fitting import OF_READER, fitting_recipe
 from labelembed.lab.recipes.loading import load_recipe, shipped_recipes
 from labelembed.lab.runs.build import build_data
-from labelembed.lab.runs.training_network import network_for
 from tests.made_cli import call, succeed
 from tests.made_corpus import write_corpus
 from tests.made_data import made_colours, picture_bytes, write_idx_folder, write_image, write_parquet

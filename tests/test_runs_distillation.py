@@ -10,9 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 import labelembed
-from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.build import build_data, stored_recipe
 from labelembed.lab.runs.saved_run import SavedRun
-from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_data import write_idx_folder

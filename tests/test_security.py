@@ -120,12 +120,12 @@ def test_texts_of_a_run_are_no_markup_in_its_report_and_card(tmp_path):
     told = {"command": ["labelembed", SCRIPT], "processor": SCRIPT, "changes": [SCRIPT], "commit": SCRIPT, "data": data}
     run = make_run(tmp_path / "run", test=metrics(0.1), history=history_lines([0.2, 0.1]))
     for folder in (run.path, *(run_path(tmp_path / "c", name, 0) for name in ("one_hot", "label_embedding"))):
-        type(run)(folder).write_environment(ENVIRONMENT | told)
+        type(run)(folder).write("environment.json", ENVIRONMENT | told)
         leave_errors(folder, [(0, 1, 3)], labels=2)
-    evidence = run.evidence("errors")
+    evidence = run.read("diagnostics/errors.json")
     if evidence["worst"]:
         worst = {key: value for key, value in evidence["worst"][0].items() if key != "png"} | {"text": SCRIPT}
-        run.write_evidence("errors", evidence | {"worst": [worst]})
+        run.write("diagnostics/errors.json", evidence | {"worst": [worst]})
     for path in (tmp_path / "c", run.path):
         text = write_report(path).read_text()
         assert text.count("<script>") == 1  # the page's own

@@ -7,14 +7,13 @@ from functools import partial
 
 import pytest
 import torch
+from labelembed.lab.training.compile_warmup import warm_up
 from torch import nn
 
 from labelembed import seeds
 from labelembed.lab.data import LabelledData, Split
 from labelembed.lab.models import SmallResNet
-from labelembed.lab.training.network import free_bytes, placed
-from labelembed.lab.training.compile_warmup import warm_up
-from labelembed.lab.training.network import Network
+from labelembed.lab.training.network import Network, free_bytes, to_device_if_fits
 from labelembed.lab.training.optimizers import load_state, state_tensors
 from labelembed.objectives import LabelEmbedding
 from tests.made_training import small_recipe, train
@@ -68,11 +67,11 @@ def test_data_lie_on_the_device_when_half_of_its_free_memory_holds_them(monkeypa
     elsewhere = torch.device("meta")  # stands for a device of its own
     free = 2 * size
     monkeypatch.setattr("labelembed.lab.training.network.free_bytes", lambda device: free)
-    assert placed(data, elsewhere).train.inputs.device == elsewhere
+    assert to_device_if_fits(data, elsewhere).train.inputs.device == elsewhere
     free = None  # not known
-    assert placed(data, elsewhere).test.labels.device == elsewhere
+    assert to_device_if_fits(data, elsewhere).test.labels.device == elsewhere
     free = 2 * size - 1
-    assert placed(data, elsewhere) is data
+    assert to_device_if_fits(data, elsewhere) is data
 
 
 # ------------------------------------------------------------------------------------------ warm-up, and compiling

@@ -7,14 +7,15 @@ import signal
 
 import pytest
 import torch
+from labelembed.lab.runs.training_network import network_for
 
 from labelembed.lab.data import read_corpus
 from labelembed.lab.errors import InterruptedTraining, RecipeError
 from labelembed.lab.runs import teacher as teacher_table
+from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
-from labelembed.lab.runs.saved_run import SavedTranslator
+from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.runs.teacher import open_table
-from labelembed.lab.runs.training_network import network_for
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_corpus_runs import sequence_recipe
@@ -50,7 +51,7 @@ def distilled(made, *, teacher=None, objective=None, **changes):
 @torch.no_grad()
 def teachers_logits(folder, pairs):
     """The teacher's logits of every token by its row number, each sentence alone and without padding."""
-    network = SavedTranslator.load(folder).network
+    network = SavedRun.load(folder).network
     logits = {}
     for batch in pairs.batches(1):
         said = network.logits(batch.inputs)[0].double().tolist()
@@ -117,7 +118,7 @@ def test_broken_off_run_ends_as_an_unbroken_one_and_translates_without_its_teach
     assert differences(contents(tmp_path / "moved"), contents(tmp_path / "unbroken")) == []
 
     (tmp_path / "moved" / "teacher.safetensors").unlink()
-    saved = SavedTranslator.load(tmp_path / "moved")
+    saved = SavedRun.load(tmp_path / "moved")
     assert saved.recipe.objective["teacher"] == "teacher.safetensors"
     corpus = saved.read_corpus()
     result = RunFolder(tmp_path / "moved").result()
@@ -162,7 +163,7 @@ def test_stopping_while_the_teacher_is_asked_leaves_nothing_begun(made, tmp_path
                 distilled(made),
                 tmp_path / "run",
                 data=corpus,
-                device="cpu",
+                options=RunOptions(device="cpu"),
                 stop=lambda: len(asked) >= 1,
                 asking=lambda *at: asked.append(at),
             )

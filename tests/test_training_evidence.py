@@ -16,12 +16,10 @@ from safetensors.numpy import save_file
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.recipes.schema import parse_recipe
 from labelembed.lab.report import write_report
-from labelembed.lab.runs.run import run_recipe
-from labelembed.lab.runs.run import start_over
+from labelembed.lab.runs.options import RunOptions, begin_peak, peak_memory
+from labelembed.lab.runs.run import run_recipe, start_over
 from labelembed.lab.runs.saved_run import SavedRun
-from labelembed.lab.runs.options import begin_peak, peak_memory
-from labelembed.lab.training.run_folder import ExampleOutcomes, half_precision, outcome_bytes, read_outcomes
-from labelembed.lab.training.run_folder import RunFolder
+from labelembed.lab.training.run_folder import ExampleOutcomes, RunFolder, half_precision, outcome_bytes, read_outcomes
 from tests.made_corpus_runs import sequence_recipe
 
 DIGITS = {
@@ -37,7 +35,7 @@ DIGITS = {
 def digits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits") / "run"
     published = [{"objective": "one_hot", "value": 0.01, "source": "a paper"}]
-    run_recipe(parse_recipe(DIGITS | {"published": published}, source="test"), folder, device="cpu")
+    run_recipe(parse_recipe(DIGITS | {"published": published}, source="test"), folder, options=RunOptions(device="cpu"))
     return folder
 
 
@@ -51,7 +49,7 @@ def test_evidence_is_what_the_saved_network_does(digits):
         predicted = int(share.argmax())
         if predicted != label:
             wrong[int(label), predicted] = wrong.get((int(label), predicted), 0) + 1
-    found = RunFolder(digits).evidence("errors")
+    found = RunFolder(digits).read("diagnostics/errors.json")
     assert {(right, predicted): count for right, predicted, count in found["confusions"]} == wrong
     assert found["of_label"] == np.bincount(labels, minlength=10).tolist()
     counts = found["reliability"]["before"]["count"]
@@ -104,7 +102,7 @@ def test_published_figures_go_with_the_run_and_start_over_takes_the_evidence(dig
     assert "published" not in RunFolder(digits).recipe()
     assert "a paper" in write_report(digits, out=tmp_path / "page.html").read_text(encoding="utf-8")
     folder = tmp_path / "run"
-    run_recipe(parse_recipe(DIGITS, source="test"), folder, device="cpu")
+    run_recipe(parse_recipe(DIGITS, source="test"), folder, options=RunOptions(device="cpu"))
     start_over(folder)
     assert not (folder / "diagnostics").exists()
 
@@ -112,8 +110,8 @@ def test_published_figures_go_with_the_run_and_start_over_takes_the_evidence(dig
 def test_sentences_and_attention_of_a_run_on_a_corpus(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pytest.importorskip("sacrebleu", reason="no sacrebleu here: pip install 'labelembed[text]'")
-    run_recipe(sequence_recipe(tmp_path, epochs=1), tmp_path / "run", device="cpu")
-    found = RunFolder(tmp_path / "run").evidence("sentences")
+    run_recipe(sequence_recipe(tmp_path, epochs=1), tmp_path / "run", options=RunOptions(device="cpu"))
+    found = RunFolder(tmp_path / "run").read("diagnostics/sentences.json")
     written = (tmp_path / "run" / "translations" / f"{found['split']}.txt").read_text().splitlines()
     assert found["of"] == len(written)
     assert [one["output"] for one in found["sentences"]] == [written[one["place"]] for one in found["sentences"]]
@@ -124,7 +122,7 @@ def test_sentences_and_attention_of_a_run_on_a_corpus(tmp_path, monkeypatch):
         for row in one["weights"]:
             assert len(row) == len(one["source"])
             assert sum(row) == pytest.approx(100, abs=len(row) / 2 + 1)  # rounded, each to a hundredth
-    errors = RunFolder(tmp_path / "run").evidence("errors")
+    errors = RunFolder(tmp_path / "run").read("diagnostics/errors.json")
     assert RunFolder(tmp_path / "run").examples() is None
     assert errors["worst"] == []
     assert sum(errors["of_label"]) == errors["examples"]

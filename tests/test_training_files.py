@@ -66,17 +66,17 @@ def test_states_follow_one_another(tmp_path):
     folder = RunFolder(tmp_path / "run")
     assert folder.state() == "empty"
     folder.path.mkdir()
-    folder.write_environment({"threads": 2})
+    folder.write("environment.json", {"threads": 2})
     assert folder.state() == "empty"  # the recipe comes last of what a run begins with
     assert (folder.environment(), folder.result()) == ({"threads": 2}, {})
     folder.write_recipe({"seed": 1})
     assert folder.state() == "unfinished"
-    folder.write_result({"status": "failed", "message": "the loss is not finite"})
+    folder.write("result.json", {"status": "failed", "message": "the loss is not finite"})
     assert folder.state() == "failed"
     folder.forget_result()
     folder.forget_result()
     assert folder.state() == "unfinished"
-    folder.write_result({"status": "finished"})
+    folder.write("result.json", {"status": "finished"})
     assert folder.state() == "finished"
     assert folder.result() == {"status": "finished"}
 
@@ -90,7 +90,7 @@ def test_states_follow_one_another(tmp_path):
 )
 def test_run_that_has_not_finished_is_refused_with_why(result, message, folder):
     if result:
-        folder.write_result(result)
+        folder.write("result.json", result)
     with pytest.raises(RunFolderError, match=message):
         folder.require_finished()
 

@@ -17,12 +17,12 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import InputScaling
 from labelembed.lab.runs.build import build_network
+from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.training import evaluation, trainer
 from labelembed.lab.training.network import Network
-from labelembed.lab.training.optimizers import OPTIMIZERS
+from labelembed.lab.training.optimizers import OPTIMIZERS, SCHEDULES
 from labelembed.lab.training.run_folder import RunFolder
-from labelembed.lab.training.optimizers import SCHEDULES
 from labelembed.objectives import LabelEmbedding
 from tests.made_objectives import build
 from tests.made_training import (
@@ -132,7 +132,7 @@ def test_terms_of_the_history_are_means_over_the_rows_of_the_epoch(tmp_path):
 def test_run_without_validation_and_test_rows_says_so(tmp_path):
     recipe = small_recipe(data={"name": "digits", "train_examples": 190})
     data = dataclasses.replace(cached_data(recipe), test=None)
-    result = run_recipe(recipe, tmp_path / "run", data=data, device="cpu")
+    result = run_recipe(recipe, tmp_path / "run", data=data, options=RunOptions(device="cpu"))
     assert (result["validation"], result["test"]) == (None, None)
     assert (result["selected_by"], result["selected_epoch"]) == ("last epoch", EPOCHS)
 

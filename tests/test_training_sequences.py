@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from labelembed.lab.runs.training_network import network_for
 
 from labelembed.lab.data import read_corpus
-from labelembed.lab.runs.training_network import network_for
 from labelembed.lab.training.decoding import Decoding, decode, text_metrics
 from labelembed.lab.training.evaluation import token_metrics
 from labelembed.lab.training.run_folder import RunFolder

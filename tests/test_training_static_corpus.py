@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from labelembed.lab.runs.training_network import network_for
 
 from labelembed.lab.data import read_corpus
-from labelembed.lab.runs.saved_run import SavedTranslator
-from labelembed.lab.runs.training_network import network_for
+from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.special_tokens import BEGIN, PAD, SPECIAL_TOKENS, UNKNOWN
 from labelembed.lab.training.decoding import Decoding
 from labelembed.lab.training.run_folder import RunFolder
@@ -59,7 +59,7 @@ def test_run_learns_and_writes_by_distance_and_needs_only_its_folder(tmp_path):
     result = train(static(tmp_path, path, model=model, epochs=8, batch_size=16), tmp_path / "run")
     path.unlink()
     assert result["test"]["error"] < 0.2
-    saved = SavedTranslator.load(tmp_path / "run")
+    saved = SavedRun.load(tmp_path / "run")
     corpus = saved.read_corpus(str(tmp_path / "corpus"))
     assert saved.evaluate(corpus, "test")["bleu"] == result["test"]["bleu"]
     lines = [source for source, _ in made_pairs(40, seed=9, longest=3)]

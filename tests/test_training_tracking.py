@@ -9,8 +9,7 @@ import pytest
 
 from labelembed.errors import LabelEmbedError
 from labelembed.lab.training.device import meet
-from labelembed.lab.training.reporter import Progress
-from labelembed.lab.training.reporter import TRACKERS, tracked
+from labelembed.lab.training.reporter import TRACKERS, Progress, tracked
 from tests.made_cli import SMALL, call, succeed
 from tests.made_data import write_idx_folder
 from tests.made_in_process import run_jobs_here

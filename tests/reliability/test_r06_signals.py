@@ -16,8 +16,8 @@ import torch
 from labelembed.lab.errors import InterruptedTraining, LostProcess
 from labelembed.lab.runs import run as run_module
 from labelembed.lab.runs.run_lock import LOCK
-from labelembed.lab.training.run_folder import RunFolder
 from labelembed.lab.training.device import SIGNALS, Stopped, stop_at_once
+from labelembed.lab.training.run_folder import RunFolder
 from labelembed.lab.training.trainer import Trainer
 from tests.made_cli import call
 from tests.made_survival import SELDOM, gloo, saves, step_of

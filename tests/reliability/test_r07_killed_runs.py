@@ -25,7 +25,7 @@ from labelembed.lab.results import Comparison
 from labelembed.lab.runs.comparison import run_comparison
 from labelembed.lab.runs.comparison_plan import plan_comparison
 from labelembed.lab.runs.jobs import Job, least_used, make, run_jobs
-from labelembed.lab.runs.run import run_job
+from labelembed.lab.runs.jobs import run_job
 from labelembed.lab.runs.worker_log import LOG_FILE, with_last_lines
 from from labelembed.lab.training.run_folder import RunFolder
 from tests.made_failing_jobs import HARMS, harmed_job
@@ -49,7 +49,7 @@ SETTINGS = [
     "model.hidden_sizes=[12]",
     "batch_size=40",
     "epochs=3",
-    "checkpoints={minimum_seconds: 0, time_share: 1}",
+    "checkpoints={minimum_seconds: 0}",
 ]
 SEEDS = sized(short=4, full=8)
 LONGEST_SILENCE_SECONDS = 30.0
@@ -332,7 +332,7 @@ def test_comparison_makes_what_is_missing_and_reuses_what_is_finished(here, tmp_
     # One run was broken off, one failed, one has finished; one was never begun.
     stop_after(*folders["one_hot seed 0"], 7)
     stop_after(*folders["label_embedding seed 0"], 7)
-    RunFolder(folders["label_embedding seed 0"][1]).write_result({"format": 1, "status": "failed", "message": "made"})
+    RunFolder(folders["label_embedding seed 0"][1]).write("result.json", {"format": 1, "status": "failed", "message": "made"})
     train(*folders["label_embedding seed 1"])
     before = RunFolder(folders["label_embedding seed 1"][1]).result()
 

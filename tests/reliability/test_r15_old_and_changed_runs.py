@@ -68,7 +68,7 @@ def test_run_of_the_first_edition_is_refused_with_the_way_out(verb, tmp_path, mo
     train(small_recipe(epochs=1), tmp_path / "run")
     environment = RunFolder("run").environment()
     environment["packages"]["labelembed"] = "0.1.0"
-    RunFolder("run").write_environment(environment)
+    RunFolder("run").write("environment.json", environment)
     before = listing(tmp_path)
     called = call(verb, "run")
     assert (called.code, called.err) == (
