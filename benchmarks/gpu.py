@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from labelembed.lab.training.compile_warmup import warm_up
 
 from labelembed.lab.models import Augmentation, InputScaling, PaperResNet
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.build import build_data, build_network, build_optimizer, build_scaling, build_schedule
-from labelembed.lab.training.compile_warmup import warm_up
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.lab.training.trainer import Trainer
 from labelembed.objectives import LabelEmbedding

@@ -74,23 +74,24 @@ def make_run(path: Path, objective: dict[str, Any], place: int, seed: int, *, ep
     settings = {"data": {"name": "digits"}, "model": {"name": "mlp", "hidden": [500, 500]}, "objective": objective}
     folder.write_recipe(settings | {"epochs": epochs, "batch_size": 100, "seed": seed})
     data = {"source": "digits", "fingerprint": "4567def", "names": [str(label) for label in range(LABELS)]}
-    folder.write_environment({"python": "3.11", "command": ["labelembed", "compare", "made"], "data": data})
+    folder.write("environment.json", {"python": "3.11", "command": ["labelembed", "compare", "made"], "data": data})
     for epoch in range(1, epochs + 1):
         shrunk = 0.05 + 0.5 / epoch
         line: dict[str, Any] = {"epoch": epoch, "seconds": 2.0, "training_seconds": shrunk + draws.random()}
         line["train"] = {term: shrunk * (3 + draws.random()) for term in TERMS}
         folder.append_history(line | {split: measured(shrunk, draws) for split in ("validation", "test")})
     ended: dict[str, Any] = {split: measured(0.06, draws) for split in ("validation", "test")}
-    folder.write_result(
+    folder.write(
+        "result.json",
         {"format": 1, "status": "finished", "message": None, "epochs": epochs, "selected_epoch": epochs}
         | {"selected_by": "validation error", "seconds": 2.0 * epochs, "parameters": 650_000, "train": {"total": 0.1}}
-        | {"temperature": 1 + draws.random(), "calibrated": ended, **ended}
+        | {"temperature": 1 + draws.random(), "calibrated": ended, **ended},
     )
     table = torch.from_numpy(draws.normal(size=(LABELS, LABELS))).float()
     geometry = LabelGeometry(tuple(data["names"]), similarities=table, source="LabelEmbedding")
     geometry.save(folder.geometry_file)
     geometry.save(folder.class_means_file)
-    folder.write_evidence("errors", errors(draws))
+    folder.write("diagnostics/errors.json", errors(draws))
 
 
 def measured(error: float, draws: np.random.Generator) -> dict[str, float]:

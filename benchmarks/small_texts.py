@@ -22,6 +22,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 
 Example = tuple[str, str]  # text, label
@@ -166,7 +167,7 @@ def recipe_errors(
     for seed in range(seeds):
         chosen, _ = load_recipe(recipe, data=str(folder), objective=objective, settings=[*settings, f"seed={seed}"])
         with tempfile.TemporaryDirectory() as out:
-            result = run_recipe(chosen, Path(out) / "run", device="cpu")
+            result = run_recipe(chosen, Path(out) / "run", options=RunOptions(device="cpu"))
         validation.append(100 * result["validation"]["error"])
         errors.append(100 * result["test"]["error"])
     return validation, errors, (time.perf_counter() - began) / seeds

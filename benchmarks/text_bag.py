@@ -11,6 +11,7 @@ import torch
 
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 
 OBJECTIVES = ("one_hot", "label_smoothing", "label_embedding")
@@ -32,7 +33,7 @@ def run() -> None:
             data = build_data(recipe)
             read = time.perf_counter() - began
             with tempfile.TemporaryDirectory() as out:
-                result = run_recipe(recipe, Path(out) / "run", data=data, device="cpu")
+                result = run_recipe(recipe, Path(out) / "run", data=data, options=RunOptions(device="cpu"))
             whole = time.perf_counter() - began
             accuracy = {split: 1 - result[split]["error"] for split in ("validation", "test")}
             print(

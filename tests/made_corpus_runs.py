@@ -25,7 +25,7 @@ def sequence_recipe(folder: Path, **changes: Any) -> Recipe:
         "epochs": 3,
         "batch_size": 8,
         "max_gradient_norm": 5,
-        "checkpoints": {"minimum_seconds": 0.0, "time_share": 1.0},
+        "checkpoints": {"minimum_seconds": 0.0},
     }
     return parse_recipe(values | changes, source="made recipe")
 

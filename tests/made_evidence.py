@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from labelembed.lab.training.example_outcomes import ExampleOutcomes, half_precision
-from labelembed.lab.training.run_folder import RunFolder
+from labelembed.lab.training.run_folder import ExampleOutcomes, RunFolder, half_precision
 from tests.made_runs import make_comparison, run_path
 
 
@@ -60,7 +59,7 @@ def leave_errors(
             for row in range(pictures)
         ],
     }
-    RunFolder(folder).write_evidence("errors", value)
+    RunFolder(folder).write("diagnostics/errors.json", value)
 
 
 def leave_examples(folder: Path, right: Sequence[bool], *, split: str = "test", nll: float = 0.5) -> None:
@@ -102,4 +101,4 @@ def leave_sentences(folder: Path, outputs: Sequence[tuple[str, float]], *, atten
         if attention
         else [],
     }
-    RunFolder(folder).write_evidence("sentences", value)
+    RunFolder(folder).write("diagnostics/sentences.json", value)

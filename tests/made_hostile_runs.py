@@ -21,7 +21,7 @@ def read_everything(folder: RunFolder) -> None:
     folder.environment()
     folder.history()
     folder.result()
-    folder.evidence("errors")
+    folder.read("diagnostics/errors.json")
     folder.examples()
 
 

@@ -80,14 +80,15 @@ def make_run(
         "seed": seed,
     }
     folder.write_recipe({**settings, **(recipe or {})})
-    folder.write_environment(ENVIRONMENT)
+    folder.write("environment.json", ENVIRONMENT)
     for line in history:
         # Written by hand, for a history may hold a NaN that another program wrote.
         with (folder.path / "history.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
     if geometry is not None:
         geometry.save(folder.geometry_file)
-    folder.write_result(
+    folder.write(
+        "result.json",
         {
             "format": 1,
             "status": "finished",
@@ -102,7 +103,7 @@ def make_run(
             "test": dict(test) if test else None,
             "temperature": calibrated["temperature"] if calibrated else None,
             "calibrated": dict(calibrated) if calibrated else None,
-        }
+        },
     )
     return folder
 
@@ -110,7 +111,7 @@ def make_run(
 def forget_checksums(path: Path) -> None:
     """Takes the SHA-256 of its files out of a run's result: it is then as of an older version, or of a forger."""
     folder = RunFolder(path)
-    folder.write_result({key: value for key, value in folder.result().items() if key != "files"})
+    folder.write("result.json", {key: value for key, value in folder.result().items() if key != "files"})
 
 
 def fail_run(path: Path, message: str, *, seed: int = 0) -> None:
@@ -118,7 +119,7 @@ def fail_run(path: Path, message: str, *, seed: int = 0) -> None:
     folder = RunFolder(path)
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.write_recipe({"objective": {"name": "one_hot"}, "seed": seed})
-    folder.write_result({"format": 1, "status": "failed", "message": message, "epochs": 0})
+    folder.write("result.json", {"format": 1, "status": "failed", "message": message, "epochs": 0})
 
 
 def describe_comparison(

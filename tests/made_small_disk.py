@@ -19,7 +19,7 @@ import torch
 
 from labelembed.errors import LabelEmbedError
 from labelembed.lab.training.checkpoints import load_newest
-from labelembed.lab.training.progress import Progress
+from labelembed.lab.training.reporter import Progress
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_training import after_steps, contents, differences, small_recipe, train
 
@@ -74,7 +74,7 @@ def _broken_by(folder: Path, unbroken: Path, harm: Any, heal: Any) -> dict[str, 
     found: dict[str, Any] = {}
     with after_steps(1, lambda: steps.append(1)):
         try:
-            train(small_recipe(), folder, observe=watch)
+            train(small_recipe(), folder, progress=watch)
         except LabelEmbedError as error:
             found = {"message": str(error), "code": error.exit_code, "steps": len(steps)}
     checkpoint, damaged = load_newest(folder / "checkpoints")

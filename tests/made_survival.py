@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from tests.made_corpus import write_corpus
 from tests.made_training import Command, CommandLines, contents
@@ -19,7 +20,7 @@ from tests.made_training import Command, CommandLines, contents
 gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 # Saved after every 3 steps and every epoch: at most times there is a save under way.
-OFTEN = "checkpoints={minimum_seconds: 0, every_steps: 3, time_share: 1}"
+OFTEN = "checkpoints={minimum_seconds: 0, every_steps: 3}"
 SELDOM = "checkpoints={minimum_seconds: 1000}"
 
 
@@ -58,7 +59,7 @@ class Case:
             recipe, _ = load_recipe(self.recipe, settings=[*self.settings, SELDOM])
             before = torch.get_num_threads()
             torch.set_num_threads(1)
-            run_recipe(recipe, out, device="cpu")
+            run_recipe(recipe, out, options=RunOptions(device="cpu"))
             torch.set_num_threads(before)
         else:
             for command in self.start(commands, self.train(out, saves=SELDOM)):

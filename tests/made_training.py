@@ -29,12 +29,14 @@ from labelembed.geometry import LabelGeometry
 from labelembed.lab.errors import InterruptedTraining
 from labelembed.lab.recipes.schema import Recipe, parse_recipe
 from labelembed.lab.runs.build import build_data
-from labelembed.lab.runs.run import run_job, run_recipe
-from labelembed.lab.training.batches import TrainingData
+from labelembed.lab.runs.jobs import run_job
+from labelembed.lab.runs.options import RunOptions
+from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.training.checkpoints import Checkpoint, load_newest
-from labelembed.lab.training.progress import Progress
+from labelembed.lab.training.device import SIGNALS, stop_after_step
+from labelembed.lab.training.network import TrainingData
+from labelembed.lab.training.reporter import Progress, Reporter
 from labelembed.lab.training.run_folder import RunFolder
-from labelembed.lab.training.signals import SIGNALS, stop_after_step
 from labelembed.objectives import OBJECTIVES
 from tests.conftest import no_flush, one_thread  # noqa: F401 - every test has them; some name them from here
 
@@ -52,7 +54,7 @@ def small_recipe(**changes: Any) -> Recipe:
         "optimizer": {"name": "adam", "learning_rate": 0.01},
         "epochs": EPOCHS,
         "batch_size": 40,
-        "checkpoints": {"minimum_seconds": 0.0, "time_share": 1.0},
+        "checkpoints": {"minimum_seconds": 0.0},
     }
     return parse_recipe(values | changes, source="made recipe")
 
@@ -114,10 +116,20 @@ def cached_data(recipe: Recipe) -> TrainingData:
     return _data_of(alike.model_dump_json())
 
 
-def train(recipe: Recipe, folder: Path, **arguments: Any) -> dict[str, Any]:
-    """Brings a run to its end on the CPU; the data are read once a process."""
+class Watcher(Reporter):
+    """Calls what it is given: for progress, for warnings, and whether to stop."""
+
+    def __init__(self, **calls: Callable[..., Any]) -> None:
+        self.__dict__.update({name: call for name, call in calls.items() if call is not None})
+
+
+def train(
+    recipe: Recipe, folder: Path, data: TrainingData | None = None, **calls: Callable[..., Any]
+) -> dict[str, Any]:
+    """Brings a run to its end on the CPU; the data are read once a process. See `Watcher` for the calls."""
     torch.manual_seed(12345)  # a process of its own would begin with a random state that has nothing to do with the run
-    return run_recipe(recipe, folder, data=cached_data(recipe), device="cpu", **arguments)
+    data = cached_data(recipe) if data is None else data
+    return run_recipe(recipe, folder, options=RunOptions(device="cpu"), reporter=Watcher(**calls), data=data)
 
 
 @contextlib.contextmanager
@@ -142,7 +154,7 @@ def stop_after(recipe: Recipe, folder: Path, steps: int) -> InterruptedTraining:
     """Trains until so many steps are made in this process, asks to stop as Ctrl-C would, and returns the answer."""
     asked: list[bool] = []
     with after_steps(steps, lambda: asked.append(True)), pytest.raises(InterruptedTraining) as stopped:
-        train(recipe, folder, stop=lambda: bool(asked))
+        train(recipe, folder, wants_stop=lambda: bool(asked))
     return stopped.value
 
 
@@ -477,4 +489,10 @@ def attempt(file: str) -> int:
 
 def job_of(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Returns the payload of a run as a comparison makes it."""
-    return {"recipe": json.loads(recipe.model_dump_json()), "source": "made", "folder": str(folder), "device": "cpu"}
+    return {
+        "recipe": json.loads(recipe.model_dump_json()),
+        "source": "made",
+        "folder": str(folder),
+        "device": "cpu",
+        "track": [],
+    }

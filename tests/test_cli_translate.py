@@ -13,7 +13,7 @@ import pytest
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.recipes.schema import combination_errors
-from labelembed.lab.runs.saved_translator import SavedTranslator
+from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.decoding import Decoding
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, succeed
@@ -58,7 +58,7 @@ def test_translations_come_in_the_order_of_the_lines(made, lines, tmp_path):
     text = tmp_path / "lines.txt"
     text.write_text("".join(f"{line}\n" for line in lines))
     found = succeed("translate", str(made / "run"), str(text), "--beam", "3").out.splitlines()
-    saved = SavedTranslator.load(made / "run")
+    saved = SavedRun.load(made / "run")
     alone = [next(iter(saved.translate([line], Decoding(beam=3)))).translations[0].text for line in lines]
     assert found == alone
     assert len(set(found)) > 1
@@ -98,7 +98,7 @@ def test_line_without_a_known_word_is_translated_and_told_of(made, tmp_path):
 
 
 def test_unknown_words_are_replaced_by_what_was_looked_at(made, lines):
-    saved = SavedTranslator.load(made / "run")
+    saved = SavedRun.load(made / "run")
     from labelembed.lab.models import Hypothesis
     from labelembed.lab.special_tokens import UNKNOWN
     from labelembed.lab.training.decoding import hypothesis_text
@@ -116,10 +116,10 @@ def test_unknown_words_are_replaced_by_what_was_looked_at(made, lines):
 
 
 def test_ctrl_c_keeps_what_is_done(made, lines, tmp_path, monkeypatch):
-    monkeypatch.setattr("labelembed.lab.runs.saved_translator._LINES_AT_ONCE", 5)
+    monkeypatch.setattr("labelembed.lab.runs.saved_run._LINES_AT_ONCE", 5)
     (tmp_path / "lines.txt").write_text("".join(f"{line}\n" for line in lines))
     whole = succeed("translate", str(made / "run"), "lines.txt").out.splitlines()
-    real, calls = SavedTranslator._translated, []
+    real, calls = SavedRun._translated, []
 
     def interrupted(self, *arguments):
         calls.append(1)
@@ -127,7 +127,7 @@ def test_ctrl_c_keeps_what_is_done(made, lines, tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return real(self, *arguments)
 
-    monkeypatch.setattr(SavedTranslator, "_translated", interrupted)
+    monkeypatch.setattr(SavedRun, "_translated", interrupted)
     found = call("translate", str(made / "run"), "lines.txt", "--out", "out.txt")
     assert found.code == 128 + signal.SIGINT
     assert "stopped; the first 10 lines are in out.txt" in found.err

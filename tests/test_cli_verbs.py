@@ -25,8 +25,8 @@ from labelembed.lab.cli import program
 from labelembed.lab.cli.options import device_for_runs
 from labelembed.lab.data import read_idx
 from labelembed.lab.runs import display
+from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.runs.saved_run import SavedRun
-from labelembed.lab.runs.stored import stored_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import SMALL, call, listing, succeed
 from tests.made_corpus import made_pairs, write_example_text, write_text

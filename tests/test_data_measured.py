@@ -12,6 +12,7 @@ from labelembed.errors import DataError
 from labelembed.lab.data import DATA, ImageReader, prepare
 from labelembed.lab.data.measured import renumbered
 from labelembed.lab.recipes.schema import parse_recipe
+from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from tests.made_data import made_colours, write_image
@@ -44,7 +45,7 @@ def test_spellings_are_those_of_the_run_where_labels_are_merged(tmp_path):
 def trained(folder, data, *, model="mlp", **settings):
     """Returns a run of one epoch."""
     recipe = {"data": data, "model": {"name": model}, "objective": "one_hot", "epochs": 1, "batch_size": 4} | settings
-    run_recipe(parse_recipe(recipe, source="made"), folder, device="cpu")
+    run_recipe(parse_recipe(recipe, source="made"), folder, options=RunOptions(device="cpu"))
     return SavedRun.load(folder)
 
 

@@ -24,6 +24,7 @@ from labelembed.lab.data import (
 )
 from labelembed.lab.data.encoders import text_features
 from labelembed.lab.recipes.schema import parse_recipe
+from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from tests.made_data import (
     dense,
@@ -381,7 +382,7 @@ def test_other_test_examples_change_no_weight(case, tmp_path, monkeypatch):
             "epochs": 1,
             "batch_size": 5,
         }
-        run_recipe(parse_recipe(recipe, source="made"), tmp_path / f"run {other}", device="cpu")
+        run_recipe(parse_recipe(recipe, source="made"), tmp_path / f"run {other}", options=RunOptions(device="cpu"))
         weights.append((tmp_path / f"run {other}" / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
 

@@ -17,7 +17,7 @@ from labelembed.lab.cli import app
 from labelembed.lab.cli.program import VERBS
 from labelembed.lab.recipes.loading import read_recipe
 from labelembed.lab.recipes.schema import Recipe, parse_recipe
-from labelembed.lab.training.plain_yaml import plain_values
+from labelembed.lab.training.files import plain_values
 from tests.made_cli import call
 from tests.made_corpus import write_example_text
 from tests.made_data import write_idx_folder

@@ -15,10 +15,10 @@ from benchmarks.evidence.methods import FIXED, KINDS, RECOMMENDED, TRIALS, trial
 from benchmarks.evidence.runs import FIELDS, REGIMES, SEEDS, append
 from benchmarks.evidence.stacked import Examples, Stack, Weights
 from benchmarks.evidence.summary import COMPARISONS, Comparison, differences, level, mean_with_half, summary
+from labelembed.lab.runs.expected_gain import expected_gain
 from torch import Tensor, nn
 
-from labelembed.lab.runs.expected_gain import expected_gain
-from labelembed.lab.training.schedules import cosine
+from labelembed.lab.training.optimizers import cosine
 from labelembed.objectives import LabelEmbedding, LabelSmoothing, Objective, OneHot, OnlineLabelSmoothing
 
 ROOT = Path(__file__).parents[1]

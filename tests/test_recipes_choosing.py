@@ -12,7 +12,7 @@ from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.choosing import choose_recipe, folder_name
 from labelembed.lab.recipes.loading import shipped_recipes
 from labelembed.lab.runs.build import build_data
-from labelembed.lab.runs.training_network import network_for
+from labelembed.lab.runs.task import build_task
 from tests.made_cli import call, succeed
 from tests.made_corpus import write_corpus
 from tests.made_data import made_colours, picture_bytes, write_idx_folder, write_image, write_parquet
@@ -177,7 +177,7 @@ def test_what_is_found_and_a_recipe_that_trains_on_it(tmp_path, kind):
     line, recipe = chosen(write(tmp_path))
     assert line == expected
     data = build_data(recipe)
-    assert network_for(recipe, data, to_try=True).parameter_count() > 0
+    assert build_task(recipe, data=data).build_network(dry_run=True).parameter_count() > 0
     counted = int("".join(letter for letter in line.removeprefix("a list of ").split()[0] if letter.isdigit()))
     assert sum(map(len, data.splits.values())) == counted
 

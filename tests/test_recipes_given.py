@@ -18,6 +18,7 @@ from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.models.text_transformer import encode_names
 from labelembed.lab.runs import embedding
 from labelembed.lab.runs.build import build_data
+from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.evaluation import predicted_logits
@@ -236,7 +237,7 @@ def test_path_that_is_no_model_is_refused(tmp_path):
         encode_names(["cat"], tmp_path)
     recipe = small_recipe(objective={"name": "static_labels", "embedding": f"text:{tmp_path}"})
     with pytest.raises(DataError, match=r"objective\.embedding: .*no transformers model"):
-        run_recipe(recipe, tmp_path / "run", data=build_data(recipe), device="cpu")
+        run_recipe(recipe, tmp_path / "run", data=build_data(recipe), options=RunOptions(device="cpu"))
 
 
 @needs_encoder

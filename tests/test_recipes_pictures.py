@@ -9,6 +9,7 @@ from labelembed.lab.errors import RecipeError
 from labelembed.lab.models import PaperResNet
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs import build
+from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from labelembed.lab.training.run_folder import RunFolder
@@ -40,7 +41,7 @@ def run(name: str, data, out, *settings: str):
     """Trains a shipped recipe for one epoch and returns its history's line and the saved run."""
     common = ["epochs=1", "checkpoints.minimum_seconds=1000"]
     recipe, _ = load_recipe(name, data=str(data), settings=[*common, *settings])
-    run_recipe(recipe, out, device="cpu")
+    run_recipe(recipe, out, options=RunOptions(device="cpu"))
     (line,) = RunFolder(out).history()
     return line, SavedRun.load(out)
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from labelembed.lab.runs.estimate import estimate_run
 
 from labelembed.geometry import LabelGeometry
 from labelembed.lab.data import DATA, DigitsReader, RawData
 from labelembed.lab.recipes.loading import load_recipe
 from labelembed.lab.runs.build import build_data
-from labelembed.lab.runs.estimate import estimate_run
 from tests.made_cli import call
 
 ONE_EPOCH = ["--set", "epochs=1", "--set", "data.train_examples=100", "--quiet"]

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from labelembed.errors import DataError
 from labelembed.lab.data import TextFeatures, Texts, TextTokens
 from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from tests.made_cli import call, succeed
@@ -102,7 +103,7 @@ def test_fine_tuning_begins_with_the_encoder_and_moves_what_is_not_frozen(tmp_pa
 @pytest.mark.parametrize("objective", ["label_embedding", "retrospection:store_every=1", "adaptive_labels"])
 def test_fine_tuning_goes_on_without_the_encoder_to_the_same_end(tmp_path, objective):
     recipe = recipe_of("text-finetune", tmp_path, objective=objective)
-    run_recipe(recipe, tmp_path / "whole", device="cpu")
+    run_recipe(recipe, tmp_path / "whole", options=RunOptions(device="cpu"))
     stop_after(recipe, tmp_path / "begun", 6)
     (tmp_path / "encoder").rename(tmp_path / "gone")
     succeed("resume", tmp_path / "begun", "--quiet", "--device", "cpu")

@@ -22,8 +22,7 @@ from labelembed.lab.models import (
     SmallResNet,
 )
 from labelembed.lab.training.network import Network
-from labelembed.lab.training.optimizers import OPTIMIZERS
-from labelembed.lab.training.schedules import SCHEDULES
+from labelembed.lab.training.optimizers import OPTIMIZERS, SCHEDULES
 from labelembed.objectives import OneHot
 
 WORDS = {"source_vocabulary_size": 11, "target_vocabulary_size": 13}

@@ -110,8 +110,9 @@ def test_the_card_names_no_folder_of_the_machine(tmp_path, place):
     command = ["labelembed", "train", "x", "--data", place, "--set", f"data.path={place}/", "--out", "../runs/first"]
     command += ["--objective", f"distillation:teacher={place}/teacher:temperature=3"]
     changes = [f"at step 3: data.path '{place}' became '{place}-2'"]
-    run.write_environment(
-        ENVIRONMENT | {"data": data | {"input_shape": [1, 2, 2]}, "command": command, "changes": changes}
+    run.write(
+        "environment.json",
+        ENVIRONMENT | {"data": data | {"input_shape": [1, 2, 2]}, "command": command, "changes": changes},
     )
     card = model_card(run.path)
     assert [part for part in ("/home", "private", "my own", "../", "runs/first") if part in card] == []
@@ -161,7 +162,7 @@ HOSTILE = ["a|b", "<script>alert(1)</script>", "`code`", "[x](http://y)", "# hea
 def test_labels_with_any_name_leave_the_card_whole(tmp_path):
     run = made_run(tmp_path / "run", geometry=embedding_geometry(HOSTILE[:-1]))
     data = ENVIRONMENT["data"] | {"names": HOSTILE, "source": "```\n# <b>|data|</b>\n---\n", "notes": ["*<i>*|"]}
-    run.write_environment(ENVIRONMENT | {"data": data, "command": ["labelembed", "````", "; rm"]})
+    run.write("environment.json", ENVIRONMENT | {"data": data, "command": ["labelembed", "````", "; rm"]})
     card = model_card(run.path)
     assert titles(card) == [
         "Data",

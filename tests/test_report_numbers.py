@@ -69,7 +69,7 @@ def _printed(rows, width=100):
 
 def _change(folder, name, seed, **changes):
     run = RunFolder(run_path(folder, name, seed))
-    run.write_result(run.result() | changes)
+    run.write("result.json", run.result() | changes)
 
 
 # ------------------------------------------------------------------------------------------- means and differences
@@ -237,7 +237,7 @@ def _timed(path, device="cpu", words=("labelembed", "compare", "digits-mlp"), **
             (run.path / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
             kind = "process" if name == "one_hot" else ("gpu", "process")[seed]
             _change(path, name, seed, peak_memory={"bytes": 2**20 * (seed + 1), "of": kind})
-            run.write_environment(ENVIRONMENT | {"device": device, "command": list(words), **environment})
+            run.write("environment.json", ENVIRONMENT | {"device": device, "command": list(words), **environment})
     return comparison_rows(load_comparison(path))
 
 

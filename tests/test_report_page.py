@@ -249,7 +249,7 @@ def test_settings_show_what_differs_and_where_the_runs_differ(tmp_path):
     for seed in range(6):
         folder = RunFolder(run_path(tmp_path, EMBEDDING, seed))
         folder.write_recipe(folder.recipe() | {"batch_size": 50})
-        folder.write_environment(folder.environment() | {"commit": "89abcde"})
+        folder.write("environment.json", folder.environment() | {"commit": "89abcde"})
     text = " ".join("".join(_page(tmp_path).text).split())
     assert "What else differs" in text
     assert "batch_size 100 100 50" in text

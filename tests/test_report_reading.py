@@ -40,7 +40,7 @@ def test_without_a_test_set_the_comparison_is_about_validation_examples(tmp_path
     for name, by_seed in ERRORS.items():
         for seed in by_seed:
             folder = RunFolder(run_path(tmp_path, name, seed))
-            folder.write_result(folder.result() | {"test": None})
+            folder.write("result.json", folder.result() | {"test": None})
     comparison = load_comparison(tmp_path)
     rows = comparison_rows(comparison)
     assert comparison.split == "validation"
@@ -72,7 +72,7 @@ def test_a_damaged_description_is_refused_with_what_is_wrong(tmp_path, change, m
 
 
 def _result(change):
-    return lambda folder: folder.write_result(folder.result() | change)
+    return lambda folder: folder.write("result.json", folder.result() | change)
 
 
 def _write(name, text):
@@ -207,13 +207,13 @@ def test_a_comparison_and_a_run_stand_together(tmp_path):
 def test_runs_of_different_data_are_refused_with_both_names(tmp_path):
     one, two = _run(tmp_path / "one", {"name": "one_hot"}), _run(tmp_path / "two", {"name": "label_embedding"})
     other = ENVIRONMENT | {"data": ENVIRONMENT["data"] | {"source": "letters", "fingerprint": "other"}}
-    RunFolder(two).write_environment(other)
+    RunFolder(two).write("environment.json", other)
     called = call("report", one, two, "-o", tmp_path / "page.html")
     assert called.code == 2
     assert re.search(r"one and .*two are of different data.*'digits' and 'letters'", called.err, re.DOTALL)
     assert not (tmp_path / "page.html").exists()
     folder = make_comparison(tmp_path / "c", {"one_hot": {0: 0.2}, "label_embedding": {0: 0.1}})
-    RunFolder(run_path(folder, "label_embedding", 0)).write_environment(other)
+    RunFolder(run_path(folder, "label_embedding", 0)).write("environment.json", other)
     with pytest.raises(RunFolderError, match="different data"):
         load_comparison(folder)
 

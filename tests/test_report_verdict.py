@@ -115,7 +115,7 @@ def test_runs_that_still_improve_at_their_last_epoch_give_no_verdict(ours, said,
     assert (found.answer, len(found.because)) == ("Cannot tell yet", 1)
     assert "train longer" in found.because[0]
     run = RunFolder(run_path(folder, "label_embedding", 3))
-    run.write_result(run.result() | {"selected_epoch": 2})
+    run.write("result.json", run.result() | {"selected_epoch": 2})
     found = full_verdict(load_comparison(folder))
     assert found.answer == said
     assert not any("train longer" in one for one in found.because)
@@ -128,7 +128,7 @@ def test_translations_that_never_began_are_said(tmp_path):
         for seed in range(8):
             run = RunFolder(run_path(folder, name, seed))
             bleu = 0.002 + 0.0001 * seed + (0.2 if name == "one_hot" else 0.0)
-            run.write_result(run.result() | {"test": run.result()["test"] | {"bleu": bleu}})
+            run.write("result.json", run.result() | {"test": run.result()["test"] | {"bleu": bleu}})
     found = full_verdict(load_comparison(folder))
     assert "label_embedding lowers the test BLEU" in found.sentences[0] or "lower than" in found.sentences[0]
     assert "BLEU is near zero for label_embedding: not trained yet." in found.because
@@ -202,7 +202,7 @@ def test_what_got_worse_is_said_and_nothing_that_may_be_chance(tmp_path):
         for seed in range(8):
             run = RunFolder(run_path(folder, name, seed))
             test = run.result()["test"] | {"calibration_error": ece + 0.001 * (seed % 3) * (name == SMOOTHING)}
-            run.write_result(run.result() | {"seconds": seconds, "test": test})
+            run.write("result.json", run.result() | {"seconds": seconds, "test": test})
     # Against smoothing the NLL may be chance, and 1.03 times the time is little; against one-hot the ECE is better.
     assert full_verdict(load_comparison(folder)).sentences[-1] == (
         f"Worse than with {SMOOTHING}: ECE (by 19.91 points) before temperature scaling. "
@@ -269,7 +269,7 @@ def _without_files(folder):
 
 def _without_fingerprint(folder):
     run = RunFolder(run_path(folder, "one_hot", 3))
-    run.write_environment(run.environment() | {"data": {"source": "digits"}})
+    run.write("environment.json", run.environment() | {"data": {"source": "digits"}})
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from labelembed import json_files, tensor_files
 from labelembed.lab.data.corpus import pair_files
 from labelembed.lab.data.files import csv, parquet
 from labelembed.lab.report import write_card, write_report
-from labelembed.lab.training import plain_yaml
+from labelembed.lab.training import files
 from tests.made_cli import succeed
 from tests.made_evidence import leave_errors
 from tests.made_in_process import make_runs_here
@@ -83,7 +83,7 @@ def test_nothing_in_the_source_unpickles_or_evaluates():
             if never:
                 errors.append(f"{path.relative_to(SOURCE)}:{node.lineno}: {name}")
     assert errors == []
-    assert issubclass(plain_yaml._PlainLoader, yaml.SafeLoader)
+    assert issubclass(files._PlainLoader, yaml.SafeLoader)
 
 
 # ------------------------------------------------------------------------------------------------ limits
@@ -107,7 +107,7 @@ def test_limits_of_the_page_are_those_of_the_code():
     page = (SOURCE.parents[1] / "docs" / "security.md").read_text()
     table = page.split("| limit | value |\n|---|---|\n")[1].split("\n\n")[0]
     assert table.splitlines() == [f"| {what} | {value} |" for what, value in limits.items()]
-    assert f"at most {plain_yaml.MAXIMUM_BYTES:,} bytes" in page
+    assert f"at most {files.MAXIMUM_BYTES:,} bytes" in page
 
 
 # ------------------------------------------------------------------------------------------------ no markup
@@ -124,12 +124,12 @@ def test_texts_of_a_run_are_no_markup_in_its_report_and_card(tmp_path):
     told = {"command": ["labelembed", SCRIPT], "processor": SCRIPT, "changes": [SCRIPT], "commit": SCRIPT, "data": data}
     run = make_run(tmp_path / "run", test=metrics(0.1), history=history_lines([0.2, 0.1]))
     for folder in (run.path, *(run_path(tmp_path / "c", name, 0) for name in ("one_hot", "label_embedding"))):
-        type(run)(folder).write_environment(ENVIRONMENT | told)
+        type(run)(folder).write("environment.json", ENVIRONMENT | told)
         leave_errors(folder, [(0, 1, 3)], labels=2)
-    evidence = run.evidence("errors")
+    evidence = run.read("diagnostics/errors.json")
     if evidence["worst"]:
         worst = {key: value for key, value in evidence["worst"][0].items() if key != "png"} | {"text": SCRIPT}
-        run.write_evidence("errors", evidence | {"worst": [worst]})
+        run.write("diagnostics/errors.json", evidence | {"worst": [worst]})
     for path in (tmp_path / "c", run.path):
         text = write_report(path).read_text()
         assert text.count("<script>") == 1  # the page's own

@@ -12,9 +12,7 @@ from torch import nn
 from labelembed import seeds
 from labelembed.lab.data import LabelledData, Split
 from labelembed.lab.models import SmallResNet
-from labelembed.lab.training.batches import free_bytes, placed
-from labelembed.lab.training.compile_warmup import warm_up
-from labelembed.lab.training.network import Network
+from labelembed.lab.training.network import Network, free_bytes, to_device_if_fits
 from labelembed.lab.training.optimizers import load_state, state_tensors
 from labelembed.objectives import LabelEmbedding
 from tests.made_training import small_recipe, train
@@ -67,12 +65,12 @@ def test_data_lie_on_the_device_when_half_of_its_free_memory_holds_them(monkeypa
     size = 27 * (3 * 16 * 16 + 8)  # bytes of a picture and of its label
     elsewhere = torch.device("meta")  # stands for a device of its own
     free = 2 * size
-    monkeypatch.setattr("labelembed.lab.training.batches.free_bytes", lambda device: free)
-    assert placed(data, elsewhere).train.inputs.device == elsewhere
+    monkeypatch.setattr("labelembed.lab.training.network.free_bytes", lambda device: free)
+    assert to_device_if_fits(data, elsewhere).train.inputs.device == elsewhere
     free = None  # not known
-    assert placed(data, elsewhere).test.labels.device == elsewhere
+    assert to_device_if_fits(data, elsewhere).test.labels.device == elsewhere
     free = 2 * size - 1
-    assert placed(data, elsewhere) is data
+    assert to_device_if_fits(data, elsewhere) is data
 
 
 # ------------------------------------------------------------------------------------------ warm-up, and compiling
@@ -87,22 +85,6 @@ def made_network() -> Network:
 class Floats(nn.Module):
     def forward(self, inputs):
         return inputs.float() / 255
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_warm_up_sends_a_batch_of_each_split_and_changes_nothing(training):
-    network = made_network().train(training)
-    network.scaling = Floats()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    data = made_data()
-    seen = []
-    network.encoder.register_forward_hook(lambda module, inputs, _: seen.append((module.training, len(inputs[0]))))
-    warm_up(network, data, 8)
-    assert seen == [(True, 8), (False, 20), (False, 7)]
-    after = network.state_dict()
-    assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert all(parameter.grad is None for parameter in network.parameters())
-    assert network.training is training
 
 
 def test_compiled_run_learns_what_the_plain_one_does(tmp_path, monkeypatch):

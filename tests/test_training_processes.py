@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from labelembed.lab.recipes.loading import load_recipe
-from labelembed.lab.runs.stored import stored_recipe
+from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_corpus import write_corpus
 from tests.made_survival import gloo, start_two
@@ -43,7 +43,7 @@ def test_two_processes_leave_the_run_folder_of_one(objective, commands, tmp_path
         teacher, _ = load_recipe("digits-mlp", settings=[*SETTINGS, "epochs=1", "objective=one_hot"])
         train(teacher, tmp_path / "teacher")
         objective = f"{{name: distillation, teacher: {tmp_path / 'teacher'}, temperature: 2}}"
-    settings = [*SETTINGS, "epochs=3", f"objective={objective}", "checkpoints={minimum_seconds: 0, time_share: 1}"]
+    settings = [*SETTINGS, "epochs=3", f"objective={objective}", "checkpoints={minimum_seconds: 0}"]
     recipe, _ = load_recipe("digits-mlp", settings=settings)
     train(recipe, tmp_path / "one")
     # In each of them in three parts: 9, 8 and 8 rows; of the last step, of one row, there is one. E of label_embedding
@@ -65,7 +65,7 @@ def test_two_processes_train_on_a_corpus_what_one_does(commands, tmp_path):
         "max_gradient_norm=0.5",
         "batch_size=7",
         "epochs=2",
-        "checkpoints={minimum_seconds: 0, time_share: 1}",
+        "checkpoints={minimum_seconds: 0}",
         "objective=one_hot",
     ]
     recipe, _ = load_recipe("translation-lstm", settings=settings)
@@ -83,7 +83,7 @@ def test_processes_whose_clocks_differ_stay_together_and_one_signal_stops_both(c
     recipe, _ = load_recipe("digits-mlp", settings=settings)
     train(recipe, tmp_path / "one")
     # For one of them it is always time to save, for the other never.
-    clocks = [("--set", f"checkpoints={{minimum_seconds: {seconds}, time_share: 1}}") for seconds in (0, 1000)]
+    clocks = [("--set", f"checkpoints={{minimum_seconds: {seconds}}}") for seconds in (0, 1000)]
     first, second = start_two(commands, *train_words(tmp_path / "two", settings), last=clocks)
     wait_until(lambda: len(RunFolder(tmp_path / "two").history()) >= 2, first)
     second.signal(signal.SIGTERM)
@@ -114,7 +114,7 @@ def test_run_of_one_process_goes_on_in_two(commands, tmp_path):
 
 @pytest.mark.parametrize("number", sized(short=[signal.SIGSTOP], full=[signal.SIGKILL, signal.SIGSTOP]))
 def test_process_that_waits_for_another_in_vain_says_so_and_the_run_can_be_resumed(number, commands, tmp_path):
-    often = "checkpoints={minimum_seconds: 0, every_steps: 4, time_share: 1}"
+    often = "checkpoints={minimum_seconds: 0, every_steps: 4}"
     settings = [*SETTINGS, "epochs=20", "objective=one_hot", often]
     words = train_words(tmp_path / "two", settings)
     first, second = start_two(commands, *words, environment={"LABELEMBED_PROCESS_TIMEOUT": "2"})

@@ -23,7 +23,7 @@ from tests.made_in_process import make_runs_here, sqlite_that_does_not_wait
 
 optuna = pytest.importorskip("optuna", reason="the extra `tune` (optuna) is not installed")
 
-SMALL = ["model.hidden_sizes=[8]", "epochs=1", "batch_size=200", "checkpoints.time_share=1"]
+SMALL = ["model.hidden_sizes=[8]", "epochs=1", "batch_size=200"]
 RATE = "optimizer.learning_rate"
 
 
@@ -61,7 +61,7 @@ def faked(monkeypatch, score, *, metric="error", test=0.5):
         folder.write_recipe(payload["recipe"])
         measured = {"validation": {metric: score(payload["recipe"])}, "test": {metric: test}}
         folder.append_history({"epoch": 1, "seconds": 1.0, **measured})
-        folder.write_result({"format": 1, "status": "finished", "seconds": 1.0, **measured})
+        folder.write("result.json", {"format": 1, "status": "finished", "seconds": 1.0, **measured})
         return folder.result()
 
     monkeypatch.setattr(trials, "run_job", run_job)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from labelembed.lab.runs.expected_gain import GAIN_FILE
 from numpy.typing import NDArray
 from scipy import stats
 from sklearn.linear_model import RidgeCV
@@ -21,7 +22,6 @@ from benchmarks.evidence.methods import RECOMMENDED
 from benchmarks.evidence.runs import REGIMES, SEEDS, read
 from benchmarks.evidence.stacked import Examples, Stack
 from benchmarks.evidence.summary import CONFIDENCE, CONTROL, chosen
-from labelembed.lab.runs.expected_gain import GAIN_FILE
 
 METHOD = "online_label_smoothing"
 FILE = "diagnoses.csv"

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from labelembed.geometry import LabelGeometry as LabelGeometry
     from labelembed.geometry import Neighbour as Neighbour
     from labelembed.lab.comparing import compare as compare
-    from labelembed.lab.comparing import distill as distill
     from labelembed.lab.results import Comparison as Comparison
     from labelembed.lab.results import Run as Run
     from labelembed.lab.runs.saved_run import SavedRun as SavedRun
@@ -39,7 +38,7 @@ _MODULES = {
     "objectives": "OBJECTIVES AdaptiveLabels ConfidencePenalty Distillation LabelEmbedding LabelSmoothing Objective "
     "OneHot OnlineLabelSmoothing Retrospection StaticLabels TeacherFree Terms",
     "lab.errors": "RecipeError RunFolderError TrainingError",
-    "lab.comparing": "compare distill",
+    "lab.comparing": "compare",
     "lab.results": "Comparison Run",
     "lab.runs.saved_run": "SavedRun",
 }

@@ -32,7 +32,7 @@ from tests.reliability.figures import sized
 pytestmark = pytest.mark.usefixtures("no_flush")
 
 CASES = objective_cases()
-EVERY_STEP = {"minimum_seconds": 0.0, "every_steps": 1, "time_share": 1.0}
+EVERY_STEP = {"minimum_seconds": 0.0, "every_steps": 1}
 FIGURE = "positions from which a resumed run is bit-equal"
 
 

@@ -7,12 +7,13 @@ import shutil
 
 import pytest
 import torch
+from labelembed.lab.runs.embedding import given_embedding
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.models import InputScaling
 from labelembed.lab.runs.build import build_network
-from labelembed.lab.runs.embedding import given_embedding
+from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.objectives import OBJECTIVES, Objective
 from tests.made_training import (
@@ -88,7 +89,7 @@ def test_contents_compared_depend_on_every_step(unbroken):
 
 
 def test_run_killed_between_saves_goes_back_to_the_last_one(unbroken, tmp_path):
-    policy = {"minimum_seconds": 1_000.0, "every_steps": 2, "time_share": 1}
+    policy = {"minimum_seconds": 1_000.0, "every_steps": 2}
     recipe = small_recipe(checkpoints=policy)
     kill_after(recipe, tmp_path / "run", 9)
     assert newest(tmp_path / "run").step == 8  # killed within the step, before its save
@@ -105,7 +106,7 @@ def test_run_refuses_to_go_on_with_another_recipe_or_other_data(tmp_path):
     data = cached_data(recipe)
     flipped = type(data)(**{name: getattr(data, name) for name in data.__dataclass_fields__} | {"train": data.test})
     with pytest.raises(RunFolderError, match="other data"):
-        run_recipe(recipe, tmp_path / "run", data=flipped, device="cpu")
+        run_recipe(recipe, tmp_path / "run", data=flipped, options=RunOptions(device="cpu"))
 
 
 def test_checkpoint_of_another_network_is_refused_and_named(tmp_path):

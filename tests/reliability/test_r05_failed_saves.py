@@ -74,7 +74,7 @@ def test_any_failed_save_stops_the_run_at_once(number, unbroken, tmp_path, figur
 @pytest.mark.parametrize("every_steps", [None, 1], ids=["saved every epoch", "saved every step"])
 def test_run_folder_removed_during_the_run_stops_it_and_is_not_made_anew(every_steps, tmp_path, figure):
     folder, made = tmp_path / "run", []
-    checkpoints = {"minimum_seconds": 0.0, "every_steps": every_steps, "time_share": 1.0}
+    checkpoints = {"minimum_seconds": 0.0, "every_steps": every_steps}
 
     def remove():
         made.append(1)

@@ -16,8 +16,8 @@ import torch
 from labelembed.lab.errors import InterruptedTraining, LostProcess
 from labelembed.lab.runs import run as run_module
 from labelembed.lab.runs.run_lock import LOCK
+from labelembed.lab.training.device import SIGNALS, Stopped, stop_at_once
 from labelembed.lab.training.run_folder import RunFolder
-from labelembed.lab.training.signals import SIGNALS, Stopped, stop_at_once
 from labelembed.lab.training.trainer import Trainer
 from tests.made_cli import call
 from tests.made_survival import SELDOM, gloo, saves, step_of
@@ -150,7 +150,7 @@ BEFORE_TRAINING = {
     "train": (["train"], "labelembed.lab.runs.run.build_data"),
     "compare": (["compare", "--jobs", "1"], "labelembed.lab.runs.machines.build_data"),
     "train, building the network": (["train"], "labelembed.lab.runs.run.network_for"),
-    "train, before the first step": (["train"], "labelembed.lab.training.batches.placed"),
+    "train, before the first step": (["train"], "labelembed.lab.training.network.placed"),
 }
 
 

@@ -145,7 +145,7 @@ def test_term_that_is_not_finite_ends_the_run_by_name(name, hooks, tmp_path, fig
 
 
 def test_weight_that_is_not_finite_is_not_saved(hooks, networks, tmp_path):
-    recipe = small_recipe(checkpoints={"every_steps": 1, "minimum_seconds": 1000.0, "time_share": 1})
+    recipe = small_recipe(checkpoints={"every_steps": 1, "minimum_seconds": 1000.0})
     before_step(hooks, 4, lambda: spoil_first_weight(networks[-1], math.nan))
     fails(recipe, tmp_path / "run", r"weights are not finite after step 3 \(epoch 1\): `encoder.layers.1.weight`")
     assert newest(tmp_path / "run").step == 2
@@ -203,7 +203,9 @@ SPOILED = {"weight": spoil_first_weight, "gradient": spoil_first_gradient}
 def diverges(recipe, folder, made, *, data=None, step=STEP):
     """Trains, which must stop before the step that is spoiled; returns the message."""
     with pytest.raises(TrainingError) as error:
-        train(recipe, folder) if data is None else run_module.run_recipe(recipe, folder, data=data, device="cpu")
+        train(recipe, folder) if data is None else run_module.run_recipe(
+            recipe, folder, data=data, options=RunOptions(device="cpu")
+        )
     assert len(made) == step - 1, str(error.value)
     return assert_failed(folder, error.value, step=step)
 

@@ -179,7 +179,7 @@ def test_run_that_says_it_is_huge_is_refused_before_it_is_built(changes, runs, t
     recipe["model"] |= {key: value for key, value in changes.items() if key == "hidden_sizes"}
     environment["data"] |= {key: value for key, value in changes.items() if key == "input_shape"}
     folder.write_recipe(recipe)
-    folder.write_environment(environment)
+    folder.write("environment.json", environment)
     with memory_taken() as taken, pytest.raises(RunFolderError, match="not of this run's recipe"):
         SavedRun.load(folder.path)
     figure.at_most("bytes for a run that says it is huge, of 64 MB", round(taken[0] / _SLACK, 2), 1.0)

@@ -218,7 +218,7 @@ def test_markup_of_a_folder_would_be_seen(folders, tmp_path):
     assert errors_of_card("---\na: b\n---\n" + MARK)
     text = json.dumps(marked(json.loads((folders[0] / "comparison.json").read_text()), random.Random(1)))
     assert "onerror" in text
-    assert RunFolder(folders[1][-1]).evidence("sentences")
+    assert RunFolder(folders[1][-1]).read("diagnostics/sentences.json")
 
 
 @pytest.mark.parametrize("place", [("test", "error"), ("validation", "nll"), ("seconds",), ("temperature",)])

@@ -16,6 +16,7 @@ import pytest
 
 import labelembed
 from labelembed.lab.errors import InterruptedTraining, RunFolderError
+from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.run_lock import LOCK, locked
 from labelembed.lab.training.run_folder import RunFolder
@@ -216,7 +217,7 @@ def test_folder_that_cannot_be_locked_is_refused_with_the_reason(number, monkeyp
 
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
     with pytest.raises(RunFolderError, match=rf"run: cannot write here \({os.strerror(number)}\); choose"):
-        run_recipe(small_recipe(), tmp_path / "run", device="cpu")
+        run_recipe(small_recipe(), tmp_path / "run", options=RunOptions(device="cpu"))
     assert list(tmp_path.iterdir()) == []
 
 

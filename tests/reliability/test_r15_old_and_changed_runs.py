@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from labelembed.lab.runs.stored import stored_recipe
+from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.training.checkpoints import load_newest
 from labelembed.lab.training.run_folder import RunFolder
 from tests.made_cli import call, listing, succeed
@@ -68,7 +68,7 @@ def test_run_of_the_first_edition_is_refused_with_the_way_out(verb, tmp_path, mo
     train(small_recipe(epochs=1), tmp_path / "run")
     environment = RunFolder("run").environment()
     environment["packages"]["labelembed"] = "0.1.0"
-    RunFolder("run").write_environment(environment)
+    RunFolder("run").write("environment.json", environment)
     before = listing(tmp_path)
     called = call(verb, "run")
     assert (called.code, called.err) == (
@@ -108,7 +108,7 @@ def test_resume_goes_on_with_a_changed_recipe_and_the_folder_says_so(half, figur
     history = half.history()
     assert [line["epoch"] for line in history] == [1, 2, 3, 4, 5]
     # cosine over 25 steps, the last of an epoch 9, 14, ...: the schedule is that of the new number of epochs
-    from labelembed.lab.training.schedules import cosine
+    from labelembed.lab.training.optimizers import cosine
 
     rates = [0.5 * cosine()(step, 5, 25) for step in (9, 14, 19, 24)]
     assert [line["learning_rate"] for line in history[1:]] == pytest.approx(rates, rel=1e-12)

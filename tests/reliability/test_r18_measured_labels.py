@@ -10,6 +10,7 @@ import pytest
 from labelembed.errors import DataError
 from labelembed.lab.data import DATA
 from labelembed.lab.recipes.schema import parse_recipe
+from labelembed.lab.runs.options import RunOptions
 from labelembed.lab.runs.run import run_recipe
 from labelembed.lab.runs.saved_run import SavedRun
 from tests.made_data import made_colours, made_images, picture_bytes, write_idx_folder, write_image, write_parquet
@@ -141,7 +142,7 @@ def test_labels_are_matched_by_name(case, renamed, tmp_path, figure):
     model = {"name": "bag_of_words" if reader == "texts" else "mlp"}
     settings = {"model": model, "objective": "one_hot", "epochs": 1, "batch_size": 6}
     recipe = parse_recipe({"data": data | {"validation": {"examples": 3}}} | settings, source="made")
-    run_recipe(recipe, tmp_path / "run", device="cpu")
+    run_recipe(recipe, tmp_path / "run", options=RunOptions(device="cpu"))
     run = SavedRun.load(tmp_path / "run")
     spelt = {label: DIGITS[label] if reader == "mnist" else label for label in NUMBERED}
     name_of = dict(zip(TRAINED, RENAMED, strict=True)) if renamed else spelt

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from labelembed import __version__, seeds
 from labelembed.errors import ArgumentErrors, LabelEmbedError
 from labelembed.lab.errors import RunFolderError, TrainingError
+from labelembed.lab.runs.build import stored_recipe
 from labelembed.lab.runs.saved_run import SavedRun
-from labelembed.lab.runs.stored import stored_recipe
 from labelembed.lab.training.files import write_bytes
 from labelembed.lab.training.run_folder import RunFolder
 

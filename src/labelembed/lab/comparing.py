@@ -1,4 +1,4 @@
-"""Making comparisons from Python and for the command line: `compare` trains variants, `distill` adds students."""
+"""Making comparisons from Python and for the command line."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def compare(
     """
     from labelembed.lab.recipes.choosing import choose_recipe
     from labelembed.lab.runs.machines import Machines, say
-    from labelembed.lab.training.tracking import tracker_names
+    from labelembed.lab.training.reporter import tracker_names
 
     asked = [name for name, value in {"trials": trials, "space": space}.items() if value]
     if asked and not tuned:
@@ -102,91 +102,6 @@ def compare(
     if failed and not any(variant.runs for variant in found.read.variants):
         raise TrainingError("\n".join(f"{name}: {why.splitlines()[0]}" for name, why in failed.items()))
     return found
-
-
-def distill(
-    comparison: str | Path,
-    *,
-    variant: str | None = None,
-    finished_only: bool = False,
-    settings: Mapping[str, Any] | Sequence[str] = (),
-    jobs: int | None = None,
-    cluster: str | None = None,
-    device: str | None = None,
-    track: str | Sequence[str] = (),
-    quiet: bool = False,
-) -> Comparison:
-    """Trains one network for each seed on what the runs of a comparison predict together, as the verb `distill` does.
-
-    The runs are there already. As an ensemble they are often better than each of them, and cost as many times as much
-    to predict with. A student learns ``0.15 onehot + 0.7 (mean prediction of the runs) + 0.15 / C`` and costs what one
-    run costs. The students become one more variant of the comparison and of its report.
-
-    Args:
-        comparison: The comparison folder; its runs have one training set, and other seeds.
-        variant: Whose runs teach; None: those with the lowest mean validation error.
-        finished_only: Leave out runs that have failed or not finished.
-        settings: Arguments of the objective, ``{"objective.teacher_weight": 0.6}``.
-        jobs: See `compare`.
-        cluster: See `compare`.
-        device: See `compare`.
-        track: See `compare`.
-        quiet: Show no progress.
-
-    Raises:
-        RecipeError: A setting does not fit, or the data are not those of the runs.
-        RunFolderError: It is no comparison, or fewer than two runs of the variant have finished.
-        TrainingError: When a run failed.
-    """
-    from labelembed.lab.runs.machines import Machines
-    from labelembed.lab.training.tracking import tracker_names
-
-    found, failed = make_students(
-        Path(comparison),
-        variant=variant,
-        finished_only=finished_only,
-        settings=_settings(settings),
-        machines=Machines(jobs=jobs, cluster=cluster, device=device),
-        track=tracker_names(track),
-        quiet=quiet,
-    )
-    if failed:
-        raise TrainingError("\n".join(f"{name}: {why.splitlines()[0]}" for name, why in failed.items()))
-    return found
-
-
-def make_students(
-    folder: Path,
-    *,
-    variant: str | None = None,
-    finished_only: bool = False,
-    settings: Sequence[str] = (),
-    machines: Machines,
-    track: Sequence[str] = (),
-    quiet: bool = False,
-) -> tuple[Comparison, dict[str, str]]:
-    """Adds students to a comparison; see `distill`. Returns it, and why runs failed, by their name."""
-    from labelembed.lab.runs.comparison import make_runs
-    from labelembed.lab.runs.distillation import plan_of_students, teachers_of, write_predictions
-    from labelembed.lab.runs.machines import read_with_progress, say
-    from labelembed.lab.runs.progress_text import duration
-    from labelembed.lab.runs.run_lock import locked
-
-    teachers = teachers_of(folder, variant=variant, finished_only=finished_only)
-    with locked(folder, doing="made"):
-        plan = plan_of_students(folder, teachers, settings)
-        student = plan.runs[0][2]
-        count, left = len(teachers.seeds), len(plan.runs) - len(plan.finished())
-        if left:
-            say(
-                f"teachers: {count} runs of {teachers.variant}, trained in {duration(teachers.seconds)} together; "
-                f"{left} students will take about {duration(teachers.seconds / count * left)} of training"
-            )
-            warning = write_predictions(folder, teachers, student, read_with_progress(student, quiet=quiet))
-            if warning is not None:
-                say(f"warning: {warning}")
-        failed, made = make_runs(plan, student, folder, machines=machines, track=track, quiet=quiet)
-        return Comparison(report.write_comparison(folder, redraw=made)), failed
 
 
 def comparison_folder(recipe: Recipe, name: str, *, tuned: bool) -> Path:

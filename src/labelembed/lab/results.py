@@ -95,7 +95,7 @@ class Run:
         """The network, read when first asked for; see `SavedRun`.
 
         Raises:
-            RunFolderError: When the run has not finished, is of a corpus (see `SavedTranslator`), or is damaged.
+            RunFolderError: When the run has not finished, is of a corpus, or is damaged.
         """
         from labelembed.lab.runs.saved_run import SavedRun
 

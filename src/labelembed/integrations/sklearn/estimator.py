@@ -32,8 +32,7 @@ from labelembed.integrations.sklearn.parts import (
 from labelembed.lab.recipes.components import takes
 from labelembed.lab.training.evaluation import class_means, hidden_states
 from labelembed.lab.training.network import Network
-from labelembed.lab.training.optimizers import OPTIMIZERS
-from labelembed.lab.training.schedules import SCHEDULES
+from labelembed.lab.training.optimizers import OPTIMIZERS, SCHEDULES
 from labelembed.metrics.calibration import FEWEST_CALIBRATION_EXAMPLES, fit_temperature
 from labelembed.objectives import OBJECTIVES, Distillation, Retrospection
 

@@ -13,7 +13,6 @@ from labelembed import __version__
 from labelembed.errors import LabelEmbedError
 from labelembed.lab.cli import (  # noqa: F401 - each adds its verbs to the program
     compare_verb,
-    distill_verb,
     labels_verb,
     preprocess_verb,
     reading_verbs,
@@ -27,7 +26,7 @@ from labelembed.lab.cli.launched import end_with_launcher, process_count, proces
 from labelembed.lab.cli.options import without_set
 from labelembed.lab.cli.program import app
 from labelembed.lab.cli.steady_stream import steady
-from labelembed.lab.training.signals import SIGNALS, Stopped, stop_at_once
+from labelembed.lab.training.device import SIGNALS, Stopped, stop_at_once
 
 
 def _print_version(wanted: bool) -> None:

@@ -79,7 +79,7 @@ def compare(
     from labelembed.lab.errors import RecipeError
     from labelembed.lab.recipes.choosing import choose_recipe
     from labelembed.lab.runs.machines import Machines, until_stopped
-    from labelembed.lab.training.tracking import tracker_names
+    from labelembed.lab.training.reporter import tracker_names
 
     asked = [option for option, value in {"--trials": trials, "--space": space}.items() if value is not None]
     if asked and not tuned:

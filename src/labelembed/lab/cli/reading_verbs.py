@@ -79,8 +79,8 @@ def evaluate(
 
     Translations are scored by BLEU, chrF and ROUGE. Other data that name no splits are used whole.
     """
+    from labelembed.lab.runs.build import stored_recipe
     from labelembed.lab.runs.saved_run import SavedRun
-    from labelembed.lab.runs.stored import stored_recipe
     from labelembed.lab.training.run_folder import RunFolder
 
     if stored_recipe(RunFolder(run)).of_sentences:
@@ -118,9 +118,9 @@ def evaluate(
 
 
 def _evaluate_translations(run: Path, data: str | None, split: str, *, device: str | None, as_json: bool) -> None:
-    from labelembed.lab.runs.saved_translator import SavedTranslator
+    from labelembed.lab.runs.saved_run import SavedRun
 
-    saved = SavedTranslator.load(run)
+    saved = SavedRun.load(run)
     saved.network.to(torch_device(device))
     corpus = saved.read_corpus(data)
     kept = [name for name in corpus.splits if name != "train"]
@@ -128,7 +128,7 @@ def _evaluate_translations(run: Path, data: str | None, split: str, *, device: s
         raise DataError(
             f"{corpus.source}: no {split} sentences to evaluate on; it has {', '.join(kept) or 'no others'}"
         )
-    metrics = saved.evaluate(corpus, split)
+    metrics = saved.evaluate_corpus(corpus, split)
     sentences = len(corpus.splits[split])
     if as_json:
         typer.echo(json.dumps({"split": split, "examples": sentences, "source": corpus.source} | metrics))

@@ -84,24 +84,20 @@ def check(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a recipe and its data, build the network, say how long a run takes and what to expect; train nothing."""
-    from labelembed.lab.data import LabelledData
+    """Check a recipe and its data, build the network, say how long a run takes; train nothing."""
     from labelembed.lab.recipes.choosing import choose_recipe
     from labelembed.lab.runs.build import build_data
     from labelembed.lab.runs.comparison_plan import plan_comparison
     from labelembed.lab.runs.display import reading_progress
-    from labelembed.lab.runs.estimate import estimate_run
-    from labelembed.lab.runs.expected_gain import expected_gain, expected_gain_text
     from labelembed.lab.runs.machines import default_jobs
-    from labelembed.lab.runs.memory import in_gib
     from labelembed.lab.runs.progress_text import duration
-    from labelembed.lab.runs.training_network import network_for
+    from labelembed.lab.runs.run import seconds_of_a_run, try_network
 
     chosen, name = choose_recipe(recipe, settings=settings or [], data=data, say=say)
     plan = plan_comparison(chosen, name, Path("comparisons") / f".check-{name}")
     with reading_progress(chosen.data["name"], quiet=as_json) as reading:
         found = build_data(chosen, progress=reading)
-    network = network_for(chosen, found, to_try=True)
+    network = try_network(chosen, found)
     notes = list(found.notes)
     facts: dict[str, Any] = {
         "recipe": name,
@@ -116,11 +112,8 @@ def check(
         "objective": chosen.objective["name"],
         "comparison": [variant.name for variant in plan.variants],
     }
-    estimate = estimate_run(chosen, found)
-    facts |= {"seconds": round(estimate.seconds, 1), "step_bytes": estimate.step_bytes}
-    classifies = isinstance(found, LabelledData)
-    if classifies:
-        facts["expected_gain"] = expected_gain()
+    seconds = seconds_of_a_run(chosen, found)
+    facts |= {"seconds": round(seconds, 1)}
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return
@@ -132,12 +125,8 @@ def check(
         typer.echo(f"  note        {note}")
     typer.echo(f"  network     {facts['parameters']:,} parameters, objective {facts['objective']}")
     typer.echo(f"  training    {facts['epochs']} epochs of {facts['steps_per_epoch']:,} steps")
-    typer.echo(
-        f"  one run     about {duration(estimate.seconds)} on one thread; memory {in_gib(estimate.step_bytes)} a step"
-    )
+    typer.echo(f"  one run     about {duration(seconds)} on one thread")
     seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) != 1 else ''}"
     jobs = default_jobs(None)
-    together = duration(estimate.seconds * len(plan.runs) / min(jobs, len(plan.runs)))
+    together = duration(seconds * len(plan.runs) / min(jobs, len(plan.runs)))
     typer.echo(f"  comparison  {', '.join(facts['comparison'])}; {seeds}; about {together} with {jobs} runs at once")
-    if classifies:
-        typer.echo(f"  expect      {expected_gain_text()}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +25,7 @@ from labelembed.lab.cli.program import verb
 
 if TYPE_CHECKING:
     from labelembed.lab.recipes.schema import Recipe
-    from labelembed.lab.training.batches import TrainingData
+    from labelembed.lab.runs.options import RunOptions
 
 
 @verb(
@@ -56,68 +54,27 @@ def train(
     """Train one network into a run folder."""
     from labelembed.lab.errors import RunFolderError
     from labelembed.lab.recipes.choosing import choose_recipe, folder_name
-    from labelembed.lab.runs.run_lock import locked
+    from labelembed.lab.runs.options import RunOptions
+    from labelembed.lab.runs.recipe_diff import check_same_recipe
+    from labelembed.lab.training.reporter import tracker_names
     from labelembed.lab.training.run_folder import RunFolder
-    from labelembed.lab.training.tracking import tracker_names
 
-    trackers = tracker_names(track)
+    options = RunOptions(device=device, track=tracker_names(track), overwrite=overwrite)
     chosen, name = choose_recipe(recipe, settings=settings or [], data=data, objective=objective, say=say)
     out = out or Path("runs") / folder_name(chosen, name) / str(chosen.objective["name"]) / f"seed-{chosen.seed}"
     if (out / "comparison.json").exists():
         raise RunFolderError(f"{out}: holds a comparison; choose another folder with --out")
-    # Locked from the first look into the folder on, but where there is nothing to do.
-    finished = not overwrite and RunFolder(out).state() == "finished"
-    with nullcontext() if finished else locked(out):
-        _train(chosen, out, overwrite=overwrite, track=trackers, device=device, quiet=quiet, as_json=as_json)
-
-
-def _train(
-    chosen: Recipe,
-    out: Path,
-    *,
-    overwrite: bool,
-    track: list[str],
-    device: str | None,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Trains into a folder whose lock the caller has, unless its run has finished."""
-    from labelembed.lab.errors import RunFolderError
-    from labelembed.lab.runs.build import build_data
-    from labelembed.lab.runs.display import reading_progress
-    from labelembed.lab.runs.recipe_diff import refuse_other_recipe
-    from labelembed.lab.runs.run import have_same_data, refuse_other_data
-    from labelembed.lab.runs.run_setup import start_over
-    from labelembed.lab.runs.training_network import network_for
-    from labelembed.lab.training.device import one_for_all
-    from labelembed.lab.training.run_folder import RunFolder
-    from labelembed.lab.training.tracking import track_ended
-
-    folder, rows = RunFolder(out), None
-    if overwrite and (out / "recipe.yaml").exists():
-        # what is there goes only when what is to take its place can begin
-        with reading_progress(chosen.data["name"], quiet=quiet) as reading:
-            rows = build_data(chosen, progress=reading)
-        network_for(chosen, rows, to_try=True)
-        with one_for_all(device=device) as first:
-            if first:
-                start_over(out)
-    state = folder.state()
-    if state != "empty":
+    folder, state = RunFolder(out), RunFolder(out).state()
+    if state != "empty" and not overwrite:
         changed = f"labelembed resume {out} --set KEY=VALUE"
-        refuse_other_recipe(chosen, folder, way_out=f"choose another --out, or go on with a change: {changed}")
-        if not have_same_data(chosen, [folder]):
-            with reading_progress(chosen.data["name"], quiet=quiet) as reading:
-                refuse_other_data(folder, build_data(chosen, progress=reading))
-    if state == "finished":
+        check_same_recipe(chosen, folder, way_out=f"choose another --out, or go on with a change: {changed}")
+        if state != "finished":
+            how = "failed" if state == "failed" else "has not finished"
+            raise RunFolderError(
+                f"{out}: this run {how}; to go on: labelembed resume {out}; to start over: add --overwrite"
+            )
         say(f"{out}: finished already, nothing to do (--overwrite trains it again)")
-        track_ended(out, track, device=device)
-    elif state != "empty":
-        how = "failed" if state == "failed" else "has not finished"
-        raise RunFolderError(
-            f"{out}: this run {how}; to go on: labelembed resume {out}; to start over: add --overwrite"
-        )
-    _run(chosen, out, device=device, quiet=quiet, as_json=as_json, data=rows, track=track, has_lock=True)
+    _run(chosen, out, options, quiet=quiet, as_json=as_json)
 
 
 @verb(
@@ -136,13 +93,14 @@ def resume(
     import torch
 
     from labelembed.lab.errors import RunFolderError
-    from labelembed.lab.runs.recipe_diff import differences, refuse_other_recipe
-    from labelembed.lab.runs.stored import changed_recipe, stored_recipe
+    from labelembed.lab.runs.build import changed_recipe, stored_recipe
+    from labelembed.lab.runs.options import RunOptions
+    from labelembed.lab.runs.recipe_diff import check_same_recipe, differences
     from labelembed.lab.training.run_folder import RunFolder
 
     folder = RunFolder(run)
     recipe = changed_recipe(folder, settings) if settings else stored_recipe(folder)
-    refuse_other_recipe(recipe, folder, may_change=True, way_out="train again in another folder")
+    check_same_recipe(recipe, folder, may_change=True, way_out="train again in another folder")
     if folder.state() == "finished" and not differences(recipe, folder):
         say(f"{run}: finished already, nothing to do")
     else:
@@ -153,21 +111,10 @@ def resume(
             what = "missing or damaged, it does not say what the run began with"
             raise RunFolderError(f"{run / 'environment.json'}: {what}")
         torch.set_num_threads(threads)
-    _run(recipe, run, device=device, quiet=quiet, as_json=as_json, force=bool(settings))
+    _run(recipe, run, RunOptions(device=device, change=bool(settings)), quiet=quiet, as_json=as_json)
 
 
-def _run(
-    recipe: Recipe,
-    out: Path,
-    *,
-    device: str | None,
-    quiet: bool,
-    as_json: bool,
-    data: TrainingData | None = None,
-    track: Sequence[str] = (),
-    has_lock: bool = False,
-    force: bool = False,
-) -> None:
+def _run(recipe: Recipe, out: Path, options: RunOptions, *, quiet: bool, as_json: bool) -> None:
     """Brings a run to its end, shows how far it is, and says what it reached."""
     from labelembed.lab.errors import RunFolderError
     from labelembed.lab.runs.display import RunDisplay
@@ -176,19 +123,7 @@ def _run(
 
     display = RunDisplay(recipe.data["name"], quiet=quiet or process_number() > 0)
     with display.watching():
-        result = run_recipe(
-            recipe,
-            out,
-            observe=display,
-            device=device,
-            warn=say,
-            reading=display.reading,
-            asking=display.asking,
-            data=data,
-            track=track,
-            has_lock=has_lock,
-            force=force,
-        )
+        result = run_recipe(recipe, out, options=options, reporter=display)
     try:
         reached = (
             f"{recipe.objective['name']}: {metrics_text(result)} at epoch {result['selected_epoch']} of "

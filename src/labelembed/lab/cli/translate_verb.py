@@ -22,7 +22,7 @@ from labelembed.lab.cli.options import (
 from labelembed.lab.cli.program import verb
 
 if TYPE_CHECKING:
-    from labelembed.lab.runs.saved_translator import SavedTranslator, TranslatedLine
+    from labelembed.lab.runs.saved_run import SavedRun, TranslatedLine
     from labelembed.lab.training.decoding import Decoding
 
 
@@ -58,10 +58,10 @@ def translate(
     from labelembed.lab.data.corpus.pair_files import read_lines
     from labelembed.lab.errors import InterruptedTraining
     from labelembed.lab.runs.display import counting_progress
-    from labelembed.lab.runs.saved_translator import SavedTranslator
-    from labelembed.lab.training.signals import Stopped
+    from labelembed.lab.runs.saved_run import SavedRun
+    from labelembed.lab.training.device import Stopped
 
-    saved = SavedTranslator.load(run)
+    saved = SavedRun.load(run)
     saved.network.to(torch_device(device))
     decoding = _decoding(saved, settings or [], n_best=n_best)
     lines = sys.stdin if file == "-" else read_lines(Path(file))
@@ -88,14 +88,14 @@ def translate(
         typer.echo(f"note: {unknown_lines:,} of {done:,} lines have no word that the run knows", err=True)
 
 
-def _decoding(saved: SavedTranslator, settings: Sequence[str], *, n_best: int) -> Decoding:
+def _decoding(saved: SavedRun, settings: Sequence[str], *, n_best: int) -> Decoding:
     """Returns how sentences are found: as the recipe says, with what was typed.
 
     Raises:
         LabelEmbedError: A setting is none of the recipe's decoding, or out of its range.
     """
     from labelembed.errors import LabelEmbedError
-    from labelembed.lab.runs.stored import changed_recipe
+    from labelembed.lab.runs.build import changed_recipe
 
     others = [setting for setting in settings if not setting.strip().startswith("decoding.")]
     if others:

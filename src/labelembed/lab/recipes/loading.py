@@ -14,7 +14,7 @@ from labelembed.lab.recipes.components import shown
 from labelembed.lab.recipes.references import whole_paths
 from labelembed.lab.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.lab.recipes.variants import parse_variant, with_own_arguments
-from labelembed.lab.training.plain_yaml import MAXIMUM_BYTES, plain_values
+from labelembed.lab.training.files import MAXIMUM_BYTES, plain_values
 
 
 def shipped_recipes() -> dict[str, str]:

@@ -14,8 +14,7 @@ from labelembed.lab.models import MODELS, SEQUENCE_MODELS
 from labelembed.lab.recipes.components import Errors, as_lines, model_errors, resolve, shown, small_objective
 from labelembed.lab.training.decoding import Decoding
 from labelembed.lab.training.network import mixing_refusal
-from labelembed.lab.training.optimizers import OPTIMIZERS
-from labelembed.lab.training.schedules import SCHEDULES
+from labelembed.lab.training.optimizers import OPTIMIZERS, SCHEDULES
 from labelembed.lab.training.settings import Block, Flag, Number, PositiveInt, Seed, TrainingSettings
 from labelembed.objectives import OBJECTIVES
 

@@ -19,7 +19,7 @@ from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.components import model_errors, shown
 from labelembed.lab.recipes.references import points_outside
 from labelembed.lab.recipes.schema import MOST_SEEDS, ComparisonBlock, Recipe, parse_recipe
-from labelembed.lab.training.plain_yaml import plain_values
+from labelembed.lab.training.files import plain_values
 from labelembed.objectives import OBJECTIVES
 
 

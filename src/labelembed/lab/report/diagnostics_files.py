@@ -111,7 +111,7 @@ Kind = TypeVar("Kind", ErrorDiagnostics, SentenceDiagnostics)
 def read_diagnostics(run: RunRecord, name: str, kind: type[Kind]) -> Kind | str:
     """Returns what a run has left under a name, or in words why there is nothing."""
     try:
-        found: dict[str, Any] = RunFolder(run.folder).evidence(name)
+        found: dict[str, Any] = RunFolder(run.folder).read(f"diagnostics/{name}.json")
     except RunFolderError as error:
         return str(error).replace(f"{run.folder}/", "")
     if not found:

@@ -32,7 +32,7 @@ from labelembed.lab.errors import ClusterError, InterruptedTraining, TrainingErr
 from labelembed.lab.runs.jobs import Event, Job, Run, make
 from labelembed.lab.runs.worker_log import with_last_lines
 from labelembed.lab.training.files import make_writable_folder
-from labelembed.lab.training.progress import Progress
+from labelembed.lab.training.reporter import Progress
 
 if TYPE_CHECKING:
     from distributed import Client, Future, Worker

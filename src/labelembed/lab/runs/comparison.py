@@ -6,22 +6,19 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from labelembed.errors import LabelEmbedError
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.recipes.schema import Recipe
 from labelembed.lab.runs.cluster import Cluster
 from labelembed.lab.runs.comparison_plan import ComparisonPlan, half_done, run_name
 from labelembed.lab.runs.display import ComparisonDisplay
 from labelembed.lab.runs.fork_server import start_fork_server
-from labelembed.lab.runs.jobs import Event
+from labelembed.lab.runs.jobs import Event, job_for, run_job
 from labelembed.lab.runs.machines import Machines, cluster_at, events_of, read_with_progress, say
-from labelembed.lab.runs.run import have_same_data, job_for, refuse_other_data, run_job
-from labelembed.lab.runs.training_network import network_for
-from labelembed.lab.training.batches import TrainingData
+from labelembed.lab.runs.run import check_same_data, have_same_data, try_network
 from labelembed.lab.training.comparison_folder import DESCRIPTION_FILE, FORMAT_VERSION, merged, remove_comparison
 from labelembed.lab.training.files import make_writable_folder, saving, write_json
+from labelembed.lab.training.network import TrainingData
 from labelembed.lab.training.run_folder import RunFolder
-from labelembed.lab.training.tracking import track_ended
 
 _DESCRIPTION_BYTES = 10_000
 
@@ -35,7 +32,7 @@ def try_networks(plan: ComparisonPlan, data: TrainingData) -> None:
     """
     first_runs = {variant.name: run for variant, _, run, _ in reversed(plan.runs)}
     for run in first_runs.values():
-        network_for(run, data, to_try=True)
+        try_network(run, data)
 
 
 def make_runs(
@@ -71,7 +68,7 @@ def make_runs(
         # An error is said once, here, before anything is written; the processes of the runs read the data themselves.
         data = read_with_progress(recipe, quiet=quiet)
         for folder in present:
-            refuse_other_data(folder, data)
+            check_same_data(recipe, folder, data=data)
         if to_make:
             try_networks(plan, data)
     if overwrite:
@@ -100,11 +97,6 @@ def make_runs(
             track=track,
             observe=display,
         )
-    try:
-        for done in plan.finished():
-            track_ended(done, track, device=machines.device)  # of runs that were made without it
-    except LabelEmbedError as error:  # the report is worth more
-        say(f"warning: {error}")
     return failed, to_make > 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.recipes.schema import ComparisonBlock, Recipe
 from labelembed.lab.recipes.variants import Variant, baseline_among, seeds_of, variants_of
-from labelembed.lab.runs.recipe_diff import differences, listed, refuse_other_recipe
+from labelembed.lab.runs.recipe_diff import check_same_recipe, differences, listed
 from labelembed.lab.training.comparison_folder import description_before, seeds_of_variant
 from labelembed.lab.training.run_folder import RunFolder
 
@@ -151,7 +151,7 @@ def plan_runs(
             runs.append((variant, seed, variant.recipe_of(recipe, seed), folder))
     for *_, run, folder in runs:
         if not overwrite and RunFolder(folder).state() != "empty":
-            refuse_other_recipe(run, RunFolder(folder), way_out=_WAY_OUT)
+            check_same_recipe(run, RunFolder(folder), way_out=_WAY_OUT)
     published = [figure.model_dump() for figure in recipe.published or ()]
     kept = []
     if before is not None:

@@ -12,10 +12,11 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from labelembed.lab.runs.progress_text import STARTING, TimeLeft, duration, epoch_text, metrics_text
+from labelembed.lab.training.device import process_index
+from labelembed.lab.training.reporter import Progress, Reporter
 
 if TYPE_CHECKING:
     from labelembed.lab.runs.jobs import Event
-    from labelembed.lab.training.progress import Progress
 
 # Elsewhere than on a terminal there is a line at least so often, within long epochs and evaluations too.
 _LINE_SECONDS = 10.0
@@ -196,7 +197,7 @@ def counting_progress(text: str, *, quiet: bool = False) -> Iterator[Callable[[i
         yield lambda done: shown.show("", 0.0, text.format(done), line=text.format(done))
 
 
-class RunDisplay:
+class RunDisplay(Reporter):
     """Shows one run.
 
     Args:
@@ -216,8 +217,17 @@ class RunDisplay:
         with self.shown.watching():
             yield self
 
-    def __call__(self, progress: Progress) -> None:
-        """Takes what the loop reports."""
+    def note(self, text: str) -> None:
+        """Shows what goes on before the first epoch."""
+        self._before_training(text, 0.0)
+
+    def warn(self, text: str) -> None:
+        """Prints what the user should know, of several processes once."""
+        if process_index() == 0:
+            print(text, file=sys.stderr, flush=True)
+
+    def progress(self, progress: Progress) -> None:
+        """Shows what the loop reports."""
         done = progress.epoch + progress.batch / max(progress.batches, 1)
         left = self._left(done, progress.epochs)
         self._text = epoch_text(progress.line) or self._text
@@ -235,11 +245,6 @@ class RunDisplay:
     def reading(self, done: int, total: int) -> None:
         """Takes how far the reading of the data is, before the first epoch."""
         self._before_training(self._reading(done, total), done / max(total, 1))
-
-    def asking(self, done: int, total: int) -> None:
-        """Takes how many of the teacher's predictions are done, before the first epoch."""
-        share = done / max(total, 1)
-        self._before_training(f"predictions of the teacher: {done:,} of {total:,} examples ({share:.0%})", share)
 
     def _before_training(self, text: str, share: float) -> None:
         self.shown.show("", share, text, line=text)

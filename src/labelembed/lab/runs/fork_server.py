@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from multiprocessing import forkserver, resource_tracker
 from types import ModuleType
 
-from labelembed.lab.training.signals import held_back
+from labelembed.lab.training.device import block_signals
 
 
 def start_fork_server() -> None:
     """Starts the fork server if there is none yet; its imports go on while this process does something else."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["labelembed.lab.runs.preloaded"])
     resource_tracker.ensure_running()  # first, because starting it would let signals come again
-    with held_back(), main_module_hidden():
+    with block_signals(), main_module_hidden():
         forkserver.ensure_running()
 
 

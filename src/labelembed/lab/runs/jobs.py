@@ -24,11 +24,15 @@ import torch
 
 from labelembed.errors import LabelEmbedError
 from labelembed.lab.errors import InterruptedTraining
+from labelembed.lab.recipes.loading import with_whole_paths
+from labelembed.lab.recipes.schema import Recipe, parse_recipe
 from labelembed.lab.runs.fork_server import main_module_hidden, start_fork_server
-from labelembed.lab.runs.worker_log import logged, opened_log, with_last_lines
-from labelembed.lab.training.environment import peak_memory
-from labelembed.lab.training.progress import Progress
-from labelembed.lab.training.signals import SIGNALS, held_back, stop_at_once
+from labelembed.lab.runs.options import RunOptions, peak_memory
+from labelembed.lab.runs.run import run_recipe
+from labelembed.lab.runs.worker_log import LOG_FILE, logged, opened_log, with_last_lines
+from labelembed.lab.runs.worker_log import note as write_note
+from labelembed.lab.training.device import SIGNALS, block_signals, stop_at_once
+from labelembed.lab.training.reporter import Progress, Reporter
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 _ATTEMPTS = 2  # at a run whose process dies
@@ -100,7 +104,7 @@ def run_jobs(
                 job, attempt = waiting.popleft()
                 gpu = least_used(gpus, [one.gpu for one in running.values()])
                 start_fork_server()
-                with held_back():  # so do the processes begin
+                with block_signals():  # so do the processes begin
                     pipe, process = _started(job, run, threads, gpu)
                     running[pipe] = _Running(job, attempt, gpu, process)
             ready = wait(list(running))
@@ -216,3 +220,55 @@ def make(run: Run, job: Job, tell: Callable[[Progress], None], stop: Callable[[]
         except Exception as error:  # one run's error must not take the others with it
             note(traceback.format_exc())
             return Event(job, "failed", message=with_last_lines(f"{type(error).__name__}: {error}", job.log))
+
+
+# ---- the run of a comparison or a tuning as a job
+
+# Seconds that it waits for the process that made it before.
+_LOCK_SECONDS = 20.0
+
+
+def job_for(
+    name: str, recipe: Recipe, folder: Path, *, source: str, device: str | None, track: Sequence[str] = (), **more: Any
+) -> Job:
+    """Returns the job of one run of a comparison or a tuning.
+
+    Args:
+        name: For people.
+        recipe: Of the run.
+        folder: Where it goes; made whole, for a worker of a cluster is in another one.
+        source: What the recipe is called in messages.
+        device: See `machines.Machines`; its process sees no other GPU.
+        track: See `RunOptions`.
+        more: What else the worker gets.
+    """
+    folder = folder.absolute()
+    payload: dict[str, Any] = {"recipe": with_whole_paths(recipe).of_one_run(), "source": source, "folder": str(folder)}
+    payload |= {"device": "cpu" if device == "cpu" else None, "track": list(track)}
+    return Job(name, payload | more, log=folder / LOG_FILE)
+
+
+class _JobReporter(Reporter):
+    """Forwards progress, asks `stop`, and writes warnings into the log of the run."""
+
+    def __init__(self, log: Path, observe: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
+        self._log, self._observe, self._stop = log, observe, stop
+
+    def progress(self, progress: Progress) -> None:
+        self._observe(progress)
+
+    def warn(self, text: str) -> None:
+        with opened_log(self._log) as file:
+            write_note(file, text)
+
+    def wants_stop(self) -> bool:
+        return self._stop()
+
+
+def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> dict[str, Any]:
+    """Makes one run of a comparison in a worker process, see `job_for`; warnings go into its log."""
+    recipe = parse_recipe(payload["recipe"], source=payload["source"])
+    # One that was lost may still be saving when its run is handed on.
+    options = RunOptions(device=payload["device"], track=payload["track"], lock_seconds=_LOCK_SECONDS)
+    reporter = _JobReporter(Path(payload["folder"]) / LOG_FILE, observe, stop)
+    return run_recipe(recipe, payload["folder"], options=options, reporter=reporter)

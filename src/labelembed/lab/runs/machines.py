@@ -22,8 +22,8 @@ from labelembed.lab.runs.build import build_data
 from labelembed.lab.runs.cluster import Cluster, open_cluster
 from labelembed.lab.runs.display import reading_progress
 from labelembed.lab.runs.jobs import VISIBLE_GPUS, Event, Job, Run, run_jobs
-from labelembed.lab.training.batches import TrainingData
-from labelembed.lab.training.signals import Stopped
+from labelembed.lab.training.device import Stopped
+from labelembed.lab.training.network import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from labelembed.lab.errors import InterruptedTraining, RunFolderError
+from labelembed.lab.training.device import process_index
 from labelembed.lab.training.files import elsewhere
 
 LOCK = ".lock"
@@ -39,7 +40,7 @@ def locked(
     """
     import filelock
 
-    if os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0":
+    if process_index() > 0:
         yield  # the first of the processes has it
         return
     made = [place for place in (folder, *folder.parents) if not place.exists()]

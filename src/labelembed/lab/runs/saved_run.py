@@ -1,60 +1,84 @@
-"""A finished run, ready to predict: needs its folder and nothing else."""
+"""A finished run, ready to predict or to translate: needs its folder and nothing else."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from labelembed.errors import DataError
-from labelembed.lab.data import Encoder, LabelledData, Split, Texts, Unchanged, prepare
+from labelembed.lab.data import Encoder, LabelledData, Split, TextCorpus, Texts, prepare, read_corpus
 from labelembed.lab.data.measured import renumbered
 from labelembed.lab.data.preparation import prepare_to_evaluate
 from labelembed.lab.data.readers.pictures import PictureReader
 from labelembed.lab.errors import RecipeError, RunFolderError
 from labelembed.lab.recipes.schema import Recipe
-from labelembed.lab.runs.build import build_examples, build_network, build_reader, empty_scaling
-from labelembed.lab.runs.embedding import given_embedding
-from labelembed.lab.runs.stored import stored_recipe, with_saved_weights
+from labelembed.lab.runs.build import build_examples, build_reader, stored_recipe
+from labelembed.lab.runs.task import Classification, Sentences, Task, saved_task
 from labelembed.lab.sparse_rows import SparseRows
-from labelembed.lab.training.evaluation import evaluate_both, predicted_logits
+from labelembed.lab.special_tokens import UNKNOWN
+from labelembed.lab.training.decoding import Decoding, decode, evaluate_text, hypothesis_text, token_metrics
+from labelembed.lab.training.evaluation import evaluate, predicted_logits
 from labelembed.lab.training.network import Network
 from labelembed.lab.training.run_folder import RunFolder
+from labelembed.tensor_files import require_header
+
+# Lines translated together; sorted by length among themselves, and what is kept when the work is broken off.
+_LINES_AT_ONCE = 256
+
+
+class Translation(NamedTuple):
+    """One way to write a line.
+
+    Attributes:
+        text: The translation.
+        score: What translations of one line are ordered by: the log-probability over the length penalty.
+        log_probability: Of the tokens and the end, in nats.
+    """
+
+    text: str
+    score: float
+    log_probability: float
+
+
+class TranslatedLine(NamedTuple):
+    """A line and its translations, best first.
+
+    Attributes:
+        source: The line.
+        translations: One or more; none for a line without a token.
+        known: Whether any of its tokens is in the vocabulary.
+    """
+
+    source: str
+    translations: list[Translation]
+    known: bool
 
 
 @dataclass(frozen=True)
 class SavedRun:
-    """The network of a finished run with what it must know to read inputs and name labels.
+    """The network of a finished run with what it must know to read inputs and name what it predicts.
 
     Args:
         folder: Where it is.
-        recipe: What it was trained with.
+        task: What it has learned.
         network: In evaluation mode, on the CPU.
-        names: Of the labels.
-        input_shape: Of one input.
-        input_range: Smallest and largest value of the inputs.
         output_temperature: What the logits are divided by: fitted on the validation examples after training; 1 where
             none was fitted.
-        encoder: What makes inputs of examples, as learned from the training examples.
-        label_column: The column of the labels; None: they stood in none.
-        label_values: The labels as the run's data spell them, where the recipe names them otherwise.
     """
 
     folder: RunFolder
-    recipe: Recipe
+    task: Task
     network: Network
-    names: tuple[str, ...]
-    input_shape: tuple[int, ...]
-    input_range: tuple[float, float]
     output_temperature: float = 1.0
-    encoder: Encoder = field(default_factory=Unchanged)
-    label_column: str | None = None
-    label_values: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path) -> SavedRun:
@@ -66,47 +90,57 @@ class SavedRun:
         """
         folder = RunFolder(path)
         folder.require_finished()
-        recipe = stored_recipe(folder)
-        if recipe.of_sentences:
-            raise RunFolderError(f"{folder.path}: was trained on a corpus; labelembed translate reads it")
-        about = folder.environment().get("data", {})
-        try:
-            names = tuple(str(name) for name in about["names"])
-            label_values = tuple(str(value) for value in about.get("label_values", ()))
-            input_shape = tuple(int(size) for size in about["input_shape"])
-            low, high = (float(end) for end in about["input_range"])
-        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-            what = "missing or damaged, it does not say what data the run was trained on"
-            raise RunFolderError(f"{folder.path / 'environment.json'}: {what}") from error
-        network = with_saved_weights(
-            folder,
-            lambda: build_network(
-                recipe,
-                num_labels=len(names),
-                input_shape=input_shape,
-                input_range=(low, high),
-                scaling=empty_scaling(recipe, input_shape),
-                base=folder.path,
-                embedding=given_embedding(recipe, base=folder.path),
-            ),
-        )
-        made_of = {"input_shape": input_shape, "input_range": (low, high)}
-        encoder = build_reader(recipe).new_encoder().load(folder.path, made_of)
-        if encoder.sparse:
-            input_shape = (int(high) + 1,)  # a run of an older version has the length of its longest text
-        column = about.get("label_column")
-        return cls(
-            folder,
-            recipe,
-            network,
-            names,
-            input_shape,
-            (low, high),
-            _temperature(folder),
-            encoder,
-            column if isinstance(column, str) else None,
-            label_values,
-        )
+        task = saved_task(stored_recipe(folder), folder)
+        return cls(folder, task, _network(folder, task), _temperature(folder))
+
+    @property
+    def recipe(self) -> Recipe:
+        """What it was trained with."""
+        return self.task.recipe
+
+    @property
+    def classification(self) -> Classification:
+        """Its task; raises RunFolderError where it writes sentences."""
+        if not isinstance(self.task, Classification):
+            raise RunFolderError(f"{self.folder.path}: was trained on a corpus; labelembed translate reads it")
+        return self.task
+
+    @property
+    def sentences(self) -> Sentences:
+        """Its task; raises RunFolderError where it predicts labels."""
+        if not isinstance(self.task, Sentences):
+            kind = self.recipe.data["name"]
+            raise RunFolderError(
+                f"{self.folder.path}: was trained on data {kind!r}, it translates nothing; see predict"
+            )
+        return self.task
+
+    # ---- labels
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the labels."""
+        return self.classification.names
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one input."""
+        return self.classification.input_shape
+
+    @property
+    def input_range(self) -> tuple[float, float]:
+        """Smallest and largest value of the inputs."""
+        return self.classification.input_range
+
+    @property
+    def encoder(self) -> Encoder:
+        """What makes inputs of examples, as learned from the training examples."""
+        return self.classification.encoder
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether inputs are made of texts."""
+        return self.encoder.reads_texts
 
     def probabilities(self, inputs: Tensor | SparseRows) -> Tensor:
         """Returns the predicted distribution [N, C], at the run's temperature, for raw inputs ``[N, *input_shape]``."""
@@ -114,80 +148,28 @@ class SavedRun:
             raise ValueError(f"`inputs` must be [N, {', '.join(map(str, self.input_shape))}], got {list(inputs.shape)}")
         return (predicted_logits(self.network, inputs) / self.output_temperature).softmax(dim=-1)
 
-    def read_data(self, path: str | None = None) -> LabelledData:
-        """Reads the data the run was trained on, or data of the same kind at another path for the run to evaluate.
+    def predict(self, inputs: Tensor | SparseRows, names: list[str]) -> list[dict[str, Any]]:
+        """Returns one dictionary an input: `input`, `label`, `probability` and `probabilities` by label."""
+        predictions = []
+        for name, row in zip(names, self.probabilities(inputs).tolist(), strict=True):
+            best = max(range(len(row)), key=row.__getitem__)
+            by_label = dict(zip(self.names, row, strict=True))
+            one = {"input": name, "label": self.names[best], "probability": row[best], "probabilities": by_label}
+            predictions.append(one)
+        return predictions
 
-        Data at another path are read with the run's columns, encoding and labels. Where they name parts, as folders
-        for training and test do, they have the same parts here. Otherwise every example is in the test set and the
-        training set is empty.
+    def evaluate(self, split: Split) -> dict[str, float]:
+        """Returns the metrics of a split at the run's temperature, as fractions and nats."""
+        return self.evaluate_both(split)[1]
 
-        Args:
-            path: File or folder; None, or the recipe's own path: the data the run was trained on.
-
-        Raises:
-            DataError: When the data cannot be used, or have other inputs, or labels that the run does not know.
-        """
-        block = self.recipe.data
-        if path is not None and "path" not in block:
-            raise RecipeError([f"--data: data {block['name']!r} takes no path"], source=str(self.folder.path))
-        if path is None or _same_place(path, block["path"]):
-            more = {} if path is None else {"path": path}
-            data = build_examples(self._reading(more), encoder=self.encoder)
-            values = self.label_values or data.label_values  # a run of an older version has not kept them
-            if (data.names, data.label_values) != (self.names, values):
-                found, known = data.label_values or data.names, values or self.names
-                raise DataError(f"{data.source}: has the labels {_few(found)}, the run was trained on {_few(known)}")
-        else:
-            data = self._read_to_evaluate(path)
-        if data.input_shape != self.input_shape:
-            raise DataError(
-                f"{data.source}: inputs are {list(data.input_shape)}, the run was trained on {list(self.input_shape)}"
-            )
-        return data
-
-    def _read_to_evaluate(self, path: str) -> LabelledData:
-        block = self.recipe.data
-        of_labels = self.label_column
-        found = {"label_column": of_labels, "labels": of_labels, "text_column": self.encoder.column}
-        more: dict[str, Any] = {key: name for key, name in found.items() if key in block and block[key] is None}
-        if "test_fraction" in block:
-            more["test_fraction"] = None
-        if block.get("image_size") == "auto":  # of the run's own pictures
-            more["image_size"] = self.input_shape[1]
-        recipe = self._reading(more | {"path": path})
-        reader = build_reader(recipe)
-        if isinstance(reader, PictureReader) and len(self.input_shape) == 3:
-            reader = replace(reader, input_shape=self.input_shape)
-        raw = reader.read(to_evaluate=True)
-        if None not in (of_labels, raw.label_column) and of_labels != raw.label_column:
-            reason = f"the labels are in column {raw.label_column!r}, those of the run were in {of_labels!r}"
-            raise DataError(f"{raw.source}: {reason}; rename the column")
-        merge = block.get("merge_labels", False)
-        raw = renumbered(raw, self.names, label_values=self.label_values, merge=merge)
-        if raw.test is None and raw.validation is None:
-            return prepare_to_evaluate(raw, self.encoder)
-        return prepare(
-            raw,
-            validation=recipe.validation(),
-            train_examples=block["train_examples"],
-            batch_size=1,
-            encoder=self.encoder,
-        )
-
-    def _reading(self, more: dict[str, Any]) -> Recipe:
-        # examples to evaluate need not be enough to train on
-        return self.recipe.model_copy(update={"data": self.recipe.data | more} | ({"batch_size": 1} if more else {}))
-
-    @property
-    def reads_texts(self) -> bool:
-        """Whether inputs are made of texts."""
-        return self.encoder.reads_texts
+    def evaluate_both(self, split: Split) -> tuple[dict[str, float], dict[str, float]]:
+        """Returns the metrics of a split before and after calibration, as fractions and nats."""
+        plain = evaluate(self.network, split)
+        calibrated = self.output_temperature != 1.0
+        return plain, evaluate(self.network, split, temperature=self.output_temperature) if calibrated else plain
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[Tensor | SparseRows, list[str]]:
         """Returns the inputs of texts, as those of the training texts were made, and what the user should know.
-
-        Args:
-            texts: N texts.
 
         Raises:
             DataError: The run was not trained on texts, or its encoder cannot be read.
@@ -214,9 +196,7 @@ class SavedRun:
             invert: Exchange dark and light, of pictures.
 
         Returns:
-            inputs: [N, ...].
-            names: What each example is called.
-            notes: What the user should know.
+            The inputs [N, ...], what each example is called, and what the user should know.
 
         Raises:
             DataError: When the file cannot be used.
@@ -225,22 +205,180 @@ class SavedRun:
         inputs, notes = self._encoded(new.inputs)
         return inputs, new.names, [*new.notes, *notes]
 
-    def evaluate(self, split: Split) -> dict[str, float]:
-        """Returns the metrics of a split at the run's temperature, as fractions and nats."""
-        return self.evaluate_both(split)[1]
+    def read_data(self, path: str | None = None) -> LabelledData:
+        """Reads the data the run was trained on, or data of the same kind at another path for the run to evaluate.
 
-    def evaluate_both(self, split: Split) -> tuple[dict[str, float], dict[str, float]]:
-        """Returns the metrics of a split before and after calibration, as fractions and nats."""
-        return evaluate_both(self.network, split, temperature=self.output_temperature)
+        Data at another path are read with the run's columns, encoding and labels. Where they name parts, as folders
+        for training and test do, they have the same parts here. Otherwise every example is in the test set and the
+        training set is empty.
 
-    def predict(self, inputs: Tensor | SparseRows, names: list[str]) -> list[dict[str, Any]]:
-        """Returns one dictionary a row: `input`, `label`, `probability` and `probabilities` by label."""
-        rows = []
-        for name, row in zip(names, self.probabilities(inputs).tolist(), strict=True):
-            best = max(range(len(row)), key=row.__getitem__)
-            by_label = dict(zip(self.names, row, strict=True))
-            rows.append({"input": name, "label": self.names[best], "probability": row[best], "probabilities": by_label})
-        return rows
+        Args:
+            path: File or folder; None, or the recipe's own path: the data the run was trained on.
+
+        Raises:
+            DataError: When the data cannot be used, or have other inputs, or labels that the run does not know.
+        """
+        block = self.recipe.data
+        if path is not None and "path" not in block:
+            raise RecipeError([f"--data: data {block['name']!r} takes no path"], source=str(self.folder.path))
+        if path is None or _same_file(path, block["path"]):
+            more = {} if path is None else {"path": path}
+            data = build_examples(self._reading(more), encoder=self.encoder)
+            values = self.classification.label_values
+            if (data.names, data.label_values) != (self.names, values):
+                theirs, ours = data.label_values or data.names, values or self.names
+                what = f"has the labels {', '.join(theirs[:6])} ({len(theirs)})"
+                raise DataError(f"{data.source}: {what}, the run was trained on {', '.join(ours[:6])} ({len(ours)})")
+        else:
+            data = self._read_to_evaluate(path)
+        if data.input_shape != self.input_shape:
+            raise DataError(
+                f"{data.source}: inputs are {list(data.input_shape)}, the run was trained on {list(self.input_shape)}"
+            )
+        return data
+
+    def _read_to_evaluate(self, path: str) -> LabelledData:
+        block, of_labels, values = self.recipe.data, self.classification.label_column, self.classification.label_values
+        columns = {"label_column": of_labels, "labels": of_labels, "text_column": self.encoder.column}
+        more: dict[str, Any] = {key: name for key, name in columns.items() if key in block and block[key] is None}
+        if "test_fraction" in block:
+            more["test_fraction"] = None
+        if block.get("image_size") == "auto":  # of the run's own pictures
+            more["image_size"] = self.input_shape[1]
+        recipe = self._reading(more | {"path": path})
+        reader = build_reader(recipe)
+        if isinstance(reader, PictureReader) and len(self.input_shape) == 3:
+            reader = replace(reader, input_shape=self.input_shape)
+        raw = reader.read(to_evaluate=True)
+        if None not in (of_labels, raw.label_column) and of_labels != raw.label_column:
+            reason = f"the labels are in column {raw.label_column!r}, those of the run were in {of_labels!r}"
+            raise DataError(f"{raw.source}: {reason}; rename the column")
+        raw = renumbered(raw, self.names, label_values=values, merge=block.get("merge_labels", False))
+        if raw.test is None and raw.validation is None:
+            return prepare_to_evaluate(raw, self.encoder)
+        held_out = {"validation": recipe.validation(), "train_examples": block["train_examples"]}
+        return prepare(raw, **held_out, batch_size=1, encoder=self.encoder)
+
+    def _reading(self, more: dict[str, Any]) -> Recipe:
+        # examples to evaluate need not be enough to train on
+        return self.recipe.model_copy(update={"data": self.recipe.data | more} | ({"batch_size": 1} if more else {}))
+
+    # ---- sentences
+
+    @property
+    def decoding(self) -> Decoding:
+        """How the run's own test sentences were translated."""
+        return self.sentences.decoding
+
+    def read_corpus(self, path: str | None = None) -> TextCorpus:
+        """Reads the corpus the run was trained on, or one of the same vocabularies at another path.
+
+        Raises:
+            DataError: When it cannot be read, or its tokens are numbered in another way.
+        """
+        corpus = read_corpus(self.recipe.data["path"] if path is None else path)
+        pairs = ((corpus.source_tokenizer, self.sentences.source), (corpus.target_tokenizer, self.sentences.target))
+        for side, (theirs, ours) in zip(("source", "target"), pairs, strict=True):
+            if theirs.digest() != ours.digest():
+                sizes = f"{len(theirs.vocabulary):,} tokens by {theirs.level}, the run {len(ours.vocabulary):,}"
+                raise DataError(
+                    f"{corpus.source}: has another {side} vocabulary than {self.folder.path} was trained on ({sizes} "
+                    f"by {ours.level}); give the corpus of the run, or its text to labelembed translate"
+                )
+        return corpus
+
+    def evaluate_corpus(self, corpus: TextCorpus, split: str, decoding: Decoding | None = None) -> dict[str, float]:
+        """Returns the metrics of a split of a corpus: of its tokens, and of what is written for its sentences.
+
+        Args:
+            corpus: What `read_corpus` returned.
+            split: `validation` or `test`.
+            decoding: How sentences are found; None: as the recipe says.
+        """
+        tokens = token_metrics(self.network, corpus.splits[split])
+        return tokens | evaluate_text(self.network, corpus, split, decoding or self.decoding)[0]
+
+    def translate(
+        self,
+        lines: Iterable[str],
+        decoding: Decoding | None = None,
+        *,
+        n_best: int = 1,
+        observe: Callable[[int], None] = lambda lines: None,
+    ) -> Iterator[TranslatedLine]:
+        """Yields each line with its translations, in order, some hundred lines at a time.
+
+        Args:
+            lines: As people write them; what the corpus did to its lines (lower case, subwords) is done here too.
+            decoding: How they are found; None: as the recipe says.
+            n_best: Translations of each line.
+            observe: Called with the number of lines after each part of the work.
+
+        Raises:
+            ValueError: When `decoding` has an argument out of its range, or a line is too long for the network.
+        """
+        decoding = self.decoding if decoding is None else decoding
+        decoding.search(n_best=n_best)  # says what is wrong before any line is read
+        rest = iter(lines)
+        while block := list(islice(rest, _LINES_AT_ONCE)):
+            yield from self._translated(block, decoding, n_best)
+            observe(len(block))
+
+    def _translated(self, lines: list[str], decoding: Decoding, n_best: int) -> Iterator[TranslatedLine]:
+        source, target = self.sentences.source, self.sentences.target
+        tokens = [source.encode(line) for line in lines]
+        best = iter(decode(self.network, [one for one in tokens if len(one)], decoding, n_best=n_best))
+        for line, ids in zip(lines, tokens, strict=True):
+            translations = []
+            for one in next(best) if len(ids) else ():
+                text = hypothesis_text(one, line, source, target, replace_unknown=decoding.replace_unknown)
+                translations.append(Translation(text, one.score, one.log_probability))
+            yield TranslatedLine(line, translations, bool((ids != UNKNOWN).any()))
+
+
+def _network(folder: RunFolder, task: Task) -> Network:
+    """Returns a network with a run's weights, in evaluation mode; nothing in the folder is unpickled.
+
+    Raises:
+        RunFolderError: When the weights are damaged, not those that the run wrote, or not of that network.
+    """
+    try:
+        folder.require_unchanged(folder.model_file)
+        _check_size(folder, task)
+        network = task.build_network(folder.path)
+        require_header(folder.model_file)
+        with safe_open(folder.model_file, framework="pt") as file:
+            names = set(file.keys())
+            unknown = sorted(names - network.state_dict().keys())
+            if unknown:  # before any of thousands is made
+                raise RuntimeError(f"unknown weights {', '.join(unknown[:3])}")
+            network.load_prediction_state({name: file.get_tensor(name) for name in names})
+        wrong = next((name for name, value in network.state_dict().items() if not value.isfinite().all()), None)
+        if wrong is not None:
+            raise RuntimeError(f"{wrong} holds a value that is not finite")
+    except (DataError, RunFolderError):
+        raise
+    except Exception as error:  # whatever a file or a recipe that is not of this run makes torch raise
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise RunFolderError(f"{folder.model_file}: damaged, or not of this run's recipe ({reason})") from error
+    return network.eval()
+
+
+def _check_size(folder: RunFolder, task: Task) -> None:
+    """Raises RuntimeError where the recipe's network has more numbers than the file has bytes.
+
+    It is built without memory first: a folder that somebody else made may say that its network fills any.
+    """
+    held = folder.model_file.stat().st_size
+    try:
+        with torch.device("meta"):
+            numbers = sum(value.numel() for value in task.build_network(folder.path).parameters())
+    except RecipeError as error:
+        if not isinstance(error.__cause__, NotImplementedError):
+            raise
+        return  # torch has no form without memory of something that a part does while it is built
+    if numbers > held:
+        raise RuntimeError(f"the network has {numbers:,} numbers and the file {held:,} bytes")
 
 
 def _temperature(folder: RunFolder) -> float:
@@ -252,12 +390,7 @@ def _temperature(folder: RunFolder) -> float:
     return float(value)
 
 
-def _same_place(path: str, own: str) -> bool:
+def _same_file(path: str, own: str) -> bool:
     with contextlib.suppress(OSError, ValueError, RuntimeError):  # a name too long, a zero byte, a loop of links
         return Path(path).expanduser().resolve() == Path(own).expanduser().resolve()
     return False
-
-
-def _few(names: tuple[str, ...]) -> str:
-    shown = ", ".join(names[:6])
-    return f"{shown}, ... ({len(names)})" if len(names) > 6 else shown

@@ -15,7 +15,7 @@ from labelembed.lab.errors import RecipeError
 from labelembed.lab.recipes.components import keys_of, shown
 from labelembed.lab.recipes.schema import TABLES, Recipe, parse_recipe
 from labelembed.lab.recipes.variants import Variant
-from labelembed.lab.training.plain_yaml import plain_values
+from labelembed.lab.training.files import plain_values
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from labelembed.errors import LabelEmbedError
 from labelembed.lab.errors import InterruptedTraining, RunFolderError
+from labelembed.lab.runs.jobs import run_job
 from labelembed.lab.runs.recipe_diff import listed
-from labelembed.lab.runs.run import run_job
 from labelembed.lab.runs.search_spaces import Space, arguments_at
-from labelembed.lab.training.progress import Progress
+from labelembed.lab.training.reporter import Progress
 from labelembed.lab.training.run_folder import RunFolder
 from labelembed.seeds import derived_seed
 

@@ -17,12 +17,11 @@ from labelembed.lab.recipes.variants import Variant, checked_variants
 from labelembed.lab.runs.cluster import Cluster
 from labelembed.lab.runs.comparison_plan import ComparisonPlan, plan_runs
 from labelembed.lab.runs.display import ComparisonDisplay
-from labelembed.lab.runs.jobs import Event, Job
+from labelembed.lab.runs.jobs import Event, Job, job_for
 from labelembed.lab.runs.machines import Machines, cluster_at, events_of, read_with_progress, say
-from labelembed.lab.runs.recipe_diff import flat_recipe, refuse_other_recipe
-from labelembed.lab.runs.run import job_for
+from labelembed.lab.runs.recipe_diff import check_same_recipe, flat_recipe
+from labelembed.lab.runs.run import try_network
 from labelembed.lab.runs.search_spaces import Space, described, draws_of, recipe_with
-from labelembed.lab.runs.training_network import network_for
 from labelembed.lab.runs.trials import ROUND, Trials, curve_of, refuse_other_study, run_trial, studies_in
 from labelembed.lab.runs.tuning_plan import METRICS, TuningPlan, plan_tuning
 from labelembed.lab.training.comparison_folder import remove_comparison
@@ -133,7 +132,7 @@ def _jobs(plan: TuningPlan, variant: Variant, trials: Trials, begin: int, *, dev
         for seed, folder in plan.folders_of(variant, number).items():
             recipe = plan.recipe_of(variant, trial.user_attrs["arguments"], seed)
             if folder.state() != "empty":
-                refuse_other_recipe(recipe, folder)
+                check_same_recipe(recipe, folder)
             if trial.state.is_finished() or folder.state() in ("finished", "failed"):
                 continue
             before = [plan.folders_of(variant, number)[seed] for number in finished] if plan.prune else []
@@ -262,7 +261,7 @@ def make_tuning(plan: TuningPlan, *, machines: Machines, quiet: bool) -> tuple[d
     data = read_with_progress(plan.recipe, quiet=quiet)
     firsts = [plan.recipe_of(variant, {}, plan.seeds[0]) for variant, _ in plan.tuned]
     for recipe in firsts:
-        network_for(recipe, data, to_try=True)  # an error is said once, here, before anything is written
+        try_network(recipe, data)  # an error is said once, here, before anything is written
     total, finished = len(plan.runs()), plan.count_ended()
     if finished and not quiet:
         say(f"{finished} runs of trials reused")

@@ -1,47 +1,48 @@
-"""Checkpoints: folders that are whole or not there, with a manifest that proves it."""
+"""Checkpoints: folders that are whole or not there, with a manifest that proves it; and a run's state as one."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import pydantic
+from pydantic import ConfigDict, Field
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
 
 from labelembed.json_files import read_json
 from labelembed.lab.errors import RunFolderError
 from labelembed.lab.training.files import flush_folder, saving, sha256, write_bytes, write_json
-from labelembed.lab.training.settings import CheckpointPolicy
+from labelembed.lab.training.network import Network
+from labelembed.lab.training.optimizers import load_state, state_tensors
 from labelembed.tensor_files import require_header
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-# About what the JSON files of a checkpoint take, in bytes.
-_SMALL_FILES = 10_000
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Checkpoint:
     """All that resuming needs.
 
     Args:
         step: Number of optimiser steps made.
         tensors: Groups of named tensors, a file each: network, optimizer, best.
-        values: JSON values: position, sums, best score, hyper-parameters.
+        values: JSON values: position, sums of the terms, fp16's scaler.
     """
 
     step: int
     tensors: dict[str, dict[str, Tensor]]
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
@@ -53,10 +54,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
     Raises:
         TrainingError: When it cannot be written; what was there before is kept.
     """
-    final = folder / _folder_name(checkpoint.step)
-    temporary = folder / f".tmp-{checkpoint.step}"
-    needed = sum(value.nbytes for tensors in checkpoint.tensors.values() for value in tensors.values())
-    with saving(folder.parent, needed_bytes=needed + _SMALL_FILES):
+    final, temporary = folder / _folder_name(checkpoint.step), folder / f".tmp-{checkpoint.step}"
+    needed = 10_000 + sum(value.nbytes for tensors in checkpoint.tensors.values() for value in tensors.values())
+    with saving(folder.parent, needed_bytes=needed):
         try:
             folder.mkdir(exist_ok=True)  # in a run folder that was removed nothing is written
             for left in folder.glob(".tmp-*"):  # of a process that was killed: the run has one owner
@@ -91,14 +91,14 @@ def manifest_digest(manifest: dict[str, Any]) -> str:
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns the tensors on the CPU, none in another's memory: the file takes a tied weight once for each name."""
-    found: dict[str, Tensor] = {}
+    separate: dict[str, Tensor] = {}
     memories: set[int] = set()
     for name, value in tensors.items():
         whole = value.detach().cpu().contiguous()
         memory = whole.untyped_storage().data_ptr()
-        found[name] = whole.clone() if memory in memories else whole
+        separate[name] = whole.clone() if memory in memories else whole
         memories.add(memory)
-    return found
+    return separate
 
 
 def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -152,10 +152,10 @@ def _listed(path: Path) -> dict[str, Any]:
     try:
         manifest = read_json(path / MANIFEST)
         version = int(manifest["format"])
-        said = manifest.pop("sha256", None)  # without it a changed bit could make this a newer format
+        digest = manifest.pop("sha256")  # without it a changed bit could make this a newer format
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{MANIFEST} cannot be read ({error})") from error
-    if said not in (None, manifest_digest(manifest)):
+    if digest != manifest_digest(manifest):
         raise ValueError(f"{MANIFEST} has changed since it was written")
     if version > FORMAT_VERSION:
         raise RunFolderError(f"{path}: written by a newer labelembed (format {version}); update labelembed")
@@ -164,30 +164,128 @@ def _listed(path: Path) -> dict[str, Any]:
     return dict(manifest["files"])
 
 
-class SavingTimes:
-    """Says when a checkpoint is due: often enough, and never so often that a run does little else.
+# ---- the state of a run
 
-    Args:
-        policy: What the recipe says.
+_Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
+_Number = Annotated[float, Field(strict=True)]
+
+
+@pydantic.dataclasses.dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False))
+class Position:
+    """Where a run stands; everything in it travels with a checkpoint as JSON.
+
+    Attributes:
+        epoch: Epochs finished.
+        batch: Batches finished of the epoch in progress.
+        step: Optimiser steps made.
+        seconds: Time spent in finished epochs.
+        epoch_seconds: Time spent in the epoch in progress before it was resumed.
+        best_score: Lowest selection score so far, and in `best_tie` what breaks ties of it.
+        best_epoch: The epoch (from 1) it was reached in; 0 when there is none.
+        best_line: The history's line of that epoch.
+        patience_from: Epochs finished when a run that patience had ended was taken up again.
     """
 
-    def __init__(self, policy: CheckpointPolicy) -> None:
-        self.policy = policy
-        self._ended = time.monotonic()
-        self._seconds = 0.0
+    epoch: _Count = 0
+    batch: _Count = 0
+    step: _Count = 0
+    seconds: _Number = 0.0
+    epoch_seconds: _Number = 0.0
+    best_score: _Number | None = None
+    best_epoch: _Count = 0
+    best_line: dict[str, Any] = dataclasses.field(default_factory=dict)
+    best_tie: _Number = 0.0
+    patience_from: _Count = 0
 
-    def is_due(self, step: int, *, epoch_ends: bool) -> bool:
-        """Tells whether to save after this optimiser step, which may have been an epoch's last."""
-        age = time.monotonic() - self._ended
-        if age < self._seconds * (1 / self.policy.time_share - 1):
+    @pydantic.model_validator(mode="after")
+    def _knows_its_best_epoch(self) -> Position:
+        known = self.best_epoch == 0 or {"train", "validation", "test"} <= self.best_line.keys()
+        if not known or self.best_epoch > self.epoch or (self.epoch > 0 and self.best_epoch == 0):
+            raise ValueError("it does not say which epoch was the best")
+        return self
+
+    def take_if_best(self, by: str, line: dict[str, Any]) -> bool:
+        """Notes an epoch where it is the best so far; returns whether it is.
+
+        A small validation set has few possible errors, so that many epochs tie; the NLL tells them apart. Of epochs
+        that are equal in both the first is kept.
+
+        Args:
+            by: What the selection goes by: `last_epoch`, or `validation_` and a metric.
+            line: The epoch's line of the history.
+        """
+        score, tie = -float(line["epoch"]), 0.0
+        if by != "last_epoch":
+            metric = by.removeprefix("validation_")
+            score = float(line["validation"][metric]) * (-1 if metric == "bleu" else 1)
+            tie = float(line["validation"]["nll"]) if metric == "error" else 0.0
+        if self.best_score is not None and (score, tie) >= (self.best_score, self.best_tie):
             return False
-        every = self.policy.every_steps
-        return (every is not None and step % every == 0) or (epoch_ends and age >= self.policy.minimum_seconds)
+        self.best_score, self.best_tie, self.best_epoch, self.best_line = score, tie, line["epoch"], line
+        return True
 
-    @contextmanager
-    def saving(self) -> Iterator[None]:
-        """Takes the time of a save."""
-        began = time.monotonic()
-        yield
-        self._ended = time.monotonic()
-        self._seconds = self._ended - began
+
+class _Saved(pydantic.BaseModel):
+    """The JSON values of a checkpoint that a run goes on with; what is out of range is refused."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    position: Position
+    term_sums: dict[str, _Number]
+    scaler: dict[str, Any]
+
+
+class RunState:
+    """Everything that a run changes while it trains.
+
+    Args:
+        network: With the objective's buffers.
+        optimizer: With its moments.
+        scaler: Of fp16; None otherwise.
+
+    Attributes:
+        position: Where the run stands, and its best epoch.
+        best_weights: State of the selected epoch's network, on the CPU; empty while there is none.
+        term_sums: Each term summed over the examples of the epoch in progress.
+    """
+
+    def __init__(self, network: Network, optimizer: Optimizer, scaler: GradScaler | None) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self.scaler = scaler
+        self.position = Position()
+        self.best_weights: dict[str, Tensor] = {}
+        self.term_sums: dict[str, float] = {}
+
+    def add_terms(self, terms: Mapping[str, float], examples: int) -> None:
+        """Adds the terms of a step, means over so many examples."""
+        for name, mean in terms.items():
+            self.term_sums[name] = self.term_sums.get(name, 0.0) + mean * examples
+
+    def checkpoint(self) -> Checkpoint:
+        """Returns it all."""
+        values: dict[str, Any] = {
+            "position": dataclasses.asdict(self.position),
+            "term_sums": self.term_sums,
+            "scaler": self.scaler.state_dict() if self.scaler is not None else {},
+        }
+        tensors = {"network": self.network.state_dict(), "optimizer": state_tensors(self.optimizer)}
+        if self.best_weights:
+            tensors["best"] = self.best_weights
+        return Checkpoint(self.position.step, tensors, values)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Puts everything back to where a checkpoint was saved; what is of another run makes torch raise anything."""
+        saved = _Saved.model_validate(checkpoint.values)
+        if saved.position.step != checkpoint.step:
+            raise ValueError(f"it is of step {checkpoint.step} by one number and {saved.position.step} by another")
+        best = checkpoint.tensors.get("best", {})
+        if best:  # through the network, which refuses those of another one
+            self.network.load_prediction_state(best)
+            self.best_weights = self.network.prediction_state()
+        self.network.load_state_dict(checkpoint.tensors["network"])
+        load_state(self.optimizer, checkpoint.tensors["optimizer"])
+        if self.scaler is not None and saved.scaler:
+            self.scaler.load_state_dict(saved.scaler)
+        self.term_sums = saved.term_sums
+        self.position = saved.position

@@ -1,23 +1,25 @@
-"""Where a run computes: device, precision, and the processes that share its steps."""
+"""Where a run computes: device, precision, the processes that share its steps; and the signals that stop it.
+
+Torch is imported where it is needed: the command line answers signals, and `--help`, before that.
+"""
 
 from __future__ import annotations
 
 import datetime
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.distributed as dist
-from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
+from labelembed.lab.errors import InterruptedTraining, LostProcess, RecipeError
 
-from labelembed.distributed import process_count
-from labelembed.lab.errors import LostProcess, RecipeError
-from labelembed.lab.training.settings import Precision
-from labelembed.lab.training.signals import handled_by
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 TIMEOUT_VARIABLE = "LABELEMBED_PROCESS_TIMEOUT"
 # How long one process waits for another, in seconds. A process that dies is noticed at once; one that hangs cannot be
@@ -25,8 +27,18 @@ TIMEOUT_VARIABLE = "LABELEMBED_PROCESS_TIMEOUT"
 _TIMEOUT_SECONDS = 1800.0
 
 
-def make_accelerator(precision: Precision, *, device: str | None = None) -> Accelerator:
-    """Returns an Accelerator for one run.
+def process_index() -> int:
+    """Returns which of the processes of a launcher (torchrun, `accelerate launch`) this is, from 0."""
+    return int(os.environ.get("RANK", "0")) if process_count() > 1 else 0
+
+
+def process_count() -> int:
+    """Returns how many processes a launcher has started together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def make_accelerator(precision: str, *, device: str | None = None) -> Accelerator:
+    """Returns an Accelerator for one run, once all its processes have met.
 
     Args:
         precision: What the run computes in.
@@ -36,44 +48,20 @@ def make_accelerator(precision: Precision, *, device: str | None = None) -> Acce
         RecipeError: For fp16 without a device that has it.
         LostProcess: Of several processes some do not come.
     """
-    if precision == "fp16" and _on_cpu(device):
+    import torch
+    from accelerate import Accelerator, PartialState
+    from accelerate.state import AcceleratorState
+
+    on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    if precision == "fp16" and on_cpu:
         raise RecipeError(["precision: 'fp16' needs a GPU; here 'bf16' or 'float32' work"])
     # Accelerate keeps its settings for the life of the process, but one process makes many runs.
     AcceleratorState._reset_state()
-    meet(device=device)
-    return Accelerator(cpu=_on_cpu(device), mixed_precision="no" if precision == "float32" else precision)
-
-
-def meet(*, device: str | None = None) -> PartialState:
-    """Waits for the other processes that torchrun or `accelerate launch` has started; alone it does nothing.
-
-    Args:
-        device: `cpu`, or None for what there is.
-
-    Raises:
-        LostProcess: They do not come.
-    """
-    together = os.environ.get("WORLD_SIZE", "1") != "1"
     # The other processes may have been signalled and gone before this one has met them: a signal ends the wait.
-    waiting = handled_by(signal.SIG_DFL) if together else nullcontext()
+    waiting = handled_by(signal.SIG_DFL) if process_count() > 1 else nullcontext()
     with lost_processes_named("give the command again"), waiting:
-        return PartialState(cpu=_on_cpu(device), timeout=_timeout())
-
-
-@contextmanager
-def one_for_all(*, device: str | None = None) -> Iterator[bool]:
-    """Gives the first process True and the others, which wait for the end of its block, False.
-
-    Args:
-        device: `cpu`, or None for what there is.
-
-    Raises:
-        LostProcess: One of them does not come.
-    """
-    state = meet(device=device)
-    yield bool(state.is_main_process)
-    with lost_processes_named("give the command again"):
-        state.wait_for_everyone()
+        PartialState(cpu=on_cpu, timeout=_timeout())
+    return Accelerator(cpu=on_cpu, mixed_precision="no" if precision == "float32" else precision)
 
 
 @contextmanager
@@ -82,29 +70,19 @@ def lost_processes_named(way_on: str | Path) -> Iterator[None]:
 
     Args:
         way_on: The run folder, or what else to do about it.
-
-    Raises:
-        LostProcess: In the place of torch's own error.
     """
     try:
         yield
     except RuntimeError as error:
         if not _is_of_a_collective(error):
             raise
-        alone = not dist.is_initialized()
-        number = os.environ.get("RANK", "?") if alone else dist.get_rank()
-        count = os.environ.get("WORLD_SIZE", "?") if alone else process_count()
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         how = f"labelembed resume {way_on}" if isinstance(way_on, Path) else way_on
         raise LostProcess(
-            f"process {number} of {count}: another process has died or hangs, and cannot be waited for any longer\n"
-            f"({reason[:200]})\n"
+            f"process {process_index()} of {process_count()}: another process has died or hangs, and cannot be waited "
+            f"for any longer\n({reason[:200]})\n"
             f"What is saved is kept. To go on, in one process or several: {how}"
         ) from error
-
-
-def _on_cpu(device: str | None) -> bool:
-    return device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
 
 
 def _timeout() -> datetime.timedelta:
@@ -117,9 +95,110 @@ def _timeout() -> datetime.timedelta:
 
 
 def _is_of_a_collective(error: RuntimeError) -> bool:
-    """Tells whether an error is of processes talking to each other; gloo's are RuntimeErrors like any other."""
-    if isinstance(error, dist.DistError):
-        return True
-    text = str(error)
+    """Returns whether an error is of processes talking to each other; gloo's are RuntimeErrors like any other."""
+    from torch.distributed import DistError
+
     words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Watchdog caught collective")
-    return os.environ.get("WORLD_SIZE", "1") != "1" and any(word in text for word in words)
+    return isinstance(error, DistError) or (process_count() > 1 and any(word in str(error) for word in words))
+
+
+# ---- signals
+# During training Ctrl-C, SIGTERM and SIGHUP end the run after the step in progress, everything else they end at once.
+# Only the first one is answered; with the second the handlers of before are back, and it ends the program where it
+# stands. That loses time and no data, for every file of a run folder is whole at any moment.
+
+# SIGHUP comes when the terminal is closed or the connection lost. Windows does not know it.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Stopped(SystemExit):
+    """Ends the work at once; where nobody catches it the process exits with 128 and the signal's number."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(128 + signal_number)
+        self.signal_number = signal_number
+
+
+@dataclass
+class Received:
+    """The first signal of a block; None: there was none."""
+
+    number: int | None = None
+
+
+@contextmanager
+def stop_after_step() -> Iterator[Received]:
+    """Notes the first signal of the block, which asks for it after every step, saves and leaves by an exception.
+
+    One that came after the last step is sent once more when the block has ended.
+    """
+    received = Received()
+    with _first_signal(partial(setattr, received, "number")):
+        yield received
+    if received.number is not None:
+        signal.raise_signal(received.number)
+
+
+@contextmanager
+def stop_at_once() -> Iterator[None]:
+    """Raises `Stopped` at the first signal of the block, wherever the program then is."""
+    received = Received()
+
+    def end(number: int) -> None:
+        received.number = number
+        raise Stopped(number)
+
+    try:
+        with _first_signal(end):
+            yield
+    except Exception as error:
+        if received.number is None or isinstance(error, InterruptedTraining):
+            raise
+        raise Stopped(received.number) from error  # a library made another exception of it, as pydantic does
+
+
+@contextmanager
+def _first_signal(answer: Callable[[int], None]) -> Iterator[None]:
+    """Calls `answer` with the number of the block's first signal, once the handlers of before are back."""
+    before: dict[int, Any] = {}
+
+    def first(number: int, _: object) -> None:
+        for other, handler in before.items():
+            # A closed terminal sends SIGHUP twice, by its shell and by itself, and the end of a session sends it after
+            # SIGTERM: nobody who does so wants the step in progress to be lost.
+            signal.signal(other, handler if other in (signal.SIGINT, signal.SIGTERM) else signal.SIG_IGN)
+        answer(number)
+
+    with handled_by(first) as handlers:
+        before.update(handlers)
+        yield
+
+
+@contextmanager
+def handled_by(handler: Any) -> Iterator[dict[int, Any]]:
+    """Gives the signals of the block a handler; gives the handlers of before, which come back with its end.
+
+    With `signal.SIG_DFL` the system ends the process at once and without a word: for a wait within a library, where
+    Python would not hear them. A signal that is ignored, as SIGHUP is under `nohup`, stays so. Only the main thread may
+    set handlers; in another one all stay as they are.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in SIGNALS if in_main}
+    before = {number: kept for number, kept in before.items() if kept not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield before
+    finally:
+        for number, kept in before.items():
+            signal.signal(number, kept)
+
+
+@contextmanager
+def block_signals() -> Iterator[None]:
+    """Lets signals wait for the time of the block; a process started in it lets them wait until it unblocks them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,22 +1,32 @@
-"""What a network says of a split in evaluation mode, and how good that is; examples and sentence pairs alike."""
+"""Labelled examples: what a network predicts in evaluation mode, how good that is, and what it gets wrong."""
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from labelembed.lab.data import Batch, LabelledData, SentencePairs, Split, TextCorpus
+from labelembed.lab.data import Batch, LabelledData, Split
 from labelembed.lab.sparse_rows import SparseRows
-from labelembed.lab.training.batches import EVALUATION_EXAMPLES, Examples, TrainingData, evaluation_batches
-from labelembed.lab.training.decoding import Decoding, evaluate_text
-from labelembed.lab.training.network import Network, evaluation_mode
+from labelembed.lab.training.network import (
+    EVALUATION_EXAMPLES,
+    Examples,
+    Network,
+    TrainingData,
+    evaluation_batches,
+    evaluation_mode,
+)
+from labelembed.lab.training.run_folder import ExampleOutcomes
 from labelembed.metrics import (
     FEWEST_CALIBRATION_EXAMPLES,
+    binned_reliability,
     classification_metrics,
     fit_temperature,
     is_extreme_temperature,
@@ -26,6 +36,8 @@ from labelembed.metrics import (
 OUTPUT_MEANS_LABELS = 4_000
 # Examples whose logits [n, C] are held at a time.
 _LOGITS_AT_ONCE = 1_024
+_MOST_PAIRS, _MOST_COUNTED = 20_000, 5_000  # confusions; labels whose examples are counted
+_SHOWN, _IMAGE_SIDE, _TEXT_LETTERS = 12, 64, 300  # of the highest-loss examples
 
 
 @torch.no_grad()
@@ -36,16 +48,14 @@ def hidden_states(network: Network, split: Examples) -> Iterator[tuple[Tensor, T
         network: Its mode is put back.
         split: The examples; of a corpus each target token is one.
     """
-    device = next(network.parameters()).device
-    with evaluation_mode(network):
+    with evaluation_mode(network) as device:
         for batch in evaluation_batches(split):
             placed = batch.to(device)
-            hidden = network.hidden(placed.inputs)
+            hidden, labels, indices = network.hidden(placed.inputs), placed.labels, placed.indices
             if isinstance(placed, Batch):
-                yield hidden, placed.labels, placed.indices
+                yield hidden, labels, indices
             else:
-                counts = placed.labels >= 0  # without the padding of sentences
-                yield hidden[counts], placed.labels[counts], placed.indices[counts]
+                yield hidden[labels >= 0], labels[labels >= 0], indices[labels >= 0]  # without the padding of sentences
 
 
 @torch.no_grad()
@@ -64,66 +74,16 @@ def predicted_logits(network: Network, inputs: Tensor | SparseRows) -> Tensor:
         network: What predicts.
         inputs: [N, ...] as stored, on any device.
     """
-    device = next(network.parameters()).device
     begins = range(0, max(1, len(inputs)), EVALUATION_EXAMPLES)
-    with evaluation_mode(network):
-        parts = [
-            network.logits(inputs[begin : begin + EVALUATION_EXAMPLES].to(device)).float().cpu() for begin in begins
-        ]
-    return torch.cat(parts)
+    with evaluation_mode(network) as device:
+        pieces = (inputs[begin : begin + EVALUATION_EXAMPLES] for begin in begins)
+        return torch.cat([network.logits(piece.to(device)).float().cpu() for piece in pieces])
 
 
-def evaluate(network: Network, data: TrainingData, split: str) -> dict[str, Any] | None:
-    """Returns the metrics of a split, None where there is none.
-
-    Of labelled examples error, NLL, calibration error and the like. Of a corpus the metrics of its tokens, and of the
-    validation sentences BLEU and the like of what the network writes for them, greedily; test sentences are written
-    when the run is over.
-    """
-    examples = data.splits.get(split)
-    if examples is None:
-        return None
-    if isinstance(examples, Split):
-        return classification_metrics(predicted_logits(network, examples.inputs).numpy(), examples.labels.cpu().numpy())
-    metrics: dict[str, Any] = token_metrics(network, examples)
-    if isinstance(data, TextCorpus) and split == "validation":
-        metrics |= evaluate_text(network, data, split, Decoding())[0]
-    return metrics
-
-
-def token_metrics(network: Network, pairs: SentencePairs) -> dict[str, float]:
-    """Returns the metrics over all target tokens, END among them, each after the right words before it.
-
-    Returns:
-        `error` and `top5_error` (fractions), `nll` (nats a token) and `perplexity`, its exponential: of the network's
-        own distribution, whatever it was trained on.
-    """
-    nll, wrong, far, count = 0.0, 0, 0, 0
-    for logits, labels in logits_and_labels(network, pairs):
-        nll += float(F.cross_entropy(logits, labels, reduction="sum"))
-        # As an argmax does, of equal ones the first counts as predicted.
-        own = logits.gather(1, labels[:, None])
-        earlier = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
-        rank = ((logits > own) | ((logits == own) & earlier)).sum(1)
-        wrong += int((rank >= 1).sum())
-        far += int((rank >= 5).sum())
-        count += len(labels)
-    if not math.isfinite(nll):
-        raise ValueError("the network predicts values that are not finite")
-    mean = nll / count
-    return {
-        "error": wrong / count,
-        "top5_error": far / count,
-        "nll": mean,
-        "perplexity": math.exp(min(mean, 700.0)),
-    }
-
-
-def evaluate_both(network: Network, split: Split, *, temperature: float) -> tuple[dict[str, float], dict[str, float]]:
-    """Returns the metrics of a split without and with a temperature, from one prediction."""
+def evaluate(network: Network, split: Split, *, temperature: float = 1.0) -> dict[str, float]:
+    """Returns error, NLL, calibration error and the like of a split, with the logits divided by a temperature."""
     logits, labels = predicted_logits(network, split.inputs).numpy(), split.labels.cpu().numpy()
-    plain, calibrated = (classification_metrics(logits, labels, temperature=one) for one in (1.0, temperature))
-    return plain, calibrated
+    return classification_metrics(logits, labels, temperature=temperature)
 
 
 def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> dict[str, Any]:
@@ -141,28 +101,22 @@ def calibrate(network: Network, data: LabelledData, *, wanted: bool = True) -> d
         and `calibrated`, the metrics of `validation` and `test` with it (or None).
     """
     held_out = 0 if data.validation is None else len(data.validation)
-    if not wanted or held_out < FEWEST_CALIBRATION_EXAMPLES:
+    if data.validation is None or not wanted or held_out < FEWEST_CALIBRATION_EXAMPLES:
         why = "off" if not wanted else "not fitted, there are no validation examples"
         if wanted and held_out:
             why = f"not fitted, {held_out} validation examples are fewer than {FEWEST_CALIBRATION_EXAMPLES}"
         return {"temperature": None, "calibration": why, "calibrated": None}
-    found = {
-        name: (predicted_logits(network, split.inputs).numpy(), split.labels.cpu().numpy())
-        for name, split in data.splits.items()
-        if name != "train"
-    }
-    temperature = fit_temperature(*found["validation"])
-    metrics = {name: classification_metrics(*both, temperature=temperature) for name, both in found.items()}
+    logits = predicted_logits(network, data.validation.inputs).numpy()
+    temperature = fit_temperature(logits, data.validation.labels.cpu().numpy())
+    metrics: dict[str, Any] = {"temperature": temperature, "validation": None, "test": None}
+    for name in data.splits.keys() - {"train"}:
+        metrics[name] = evaluate(network, data.splits[name], temperature=temperature)
     how = "fitted on the validation examples"
     if metrics["validation"]["error"] == 0:
         how += ", which are all right, with the doubt of one example more"
     if is_extreme_temperature(temperature):
         how += "; extreme, outside 0.05 to 20: compare the NLL before and after"
-    return {
-        "temperature": temperature,
-        "calibration": how,
-        "calibrated": {"temperature": temperature, "validation": None, "test": None} | metrics,
-    }
+    return {"temperature": temperature, "calibration": how, "calibrated": metrics}
 
 
 @torch.no_grad()
@@ -177,15 +131,132 @@ def class_means(network: Network, split: Examples) -> Tensor:
         network: Its mode is put back.
         split: The training examples.
     """
-    objective = network.objective
+    objective, device = network.objective, next(network.parameters()).device
     of_outputs = objective.num_labels <= OUTPUT_MEANS_LABELS
     width = objective.output_size if of_outputs else objective.hidden_size
-    device = next(network.parameters()).device
     sums = torch.zeros(objective.num_labels, width, dtype=torch.float64, device=device)
     counts = torch.zeros(objective.num_labels, dtype=torch.int64, device=device)
     for hidden, labels, _ in hidden_states(network, split):
-        vectors = objective.output(hidden) if of_outputs else hidden
-        sums.index_add_(0, labels, vectors.double())
+        sums.index_add_(0, labels, (objective.output(hidden) if of_outputs else hidden).double())
         counts += torch.bincount(labels, minlength=objective.num_labels)
     means = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp_min(1), sums.sum(0) / counts.sum())
     return means.float().cpu()
+
+
+# ---- what it gets wrong, for the report
+
+
+def shown_split(data: TrainingData) -> str | None:
+    """Returns the split that a report shows: the test set, else the validation set; None where there is neither."""
+    return next((name for name in ("test", "validation") if name in data.splits), None)
+
+
+def error_diagnostics(
+    network: Network, data: TrainingData, *, temperature: float | None = None
+) -> tuple[dict[str, Any] | None, ExampleOutcomes | None]:
+    """Returns what the network gets wrong, as JSON values, and the outcome of each example.
+
+    Both are None where there is nothing to evaluate on. Of sentence pairs there are no outcomes: the tokens of a
+    sentence are no independent examples.
+
+    Args:
+        network: With the weights that are kept.
+        data: Whose test examples are shown; without a test set those of the validation set.
+        temperature: What the logits are divided by for the calibrated reliability; None for none.
+
+    Returns:
+        The first has `split`, `examples`, `labels`; `confusions`, ``[[true class, predicted, count], ...]``, the most
+        frequent first and at most 20,000; `of_label`, how many examples each label has (null above 5,000);
+        `reliability`, `before` and `calibrated`, each with `count`, `confidence` and `accuracy` for bins of equal width
+        (null where a bin is empty); `worst`, the wrong ones with the highest loss: images as PNG in base64, texts and
+        examples of tables by their beginning.
+    """
+    split = shown_split(data)
+    if split is None:
+        return None, None
+    outcomes = _outcomes(network, data.splits[split], temperature or 1.0)
+    labels, classes = outcomes["labels"], network.objective.num_labels
+    right, calibrated = labels == outcomes["predicted"], temperature is not None
+    pairs, counts = np.unique(np.stack([labels, outcomes["predicted"]])[:, ~right].T, axis=0, return_counts=True)
+    confusions = np.column_stack([pairs, counts])[np.argsort(-counts, kind="stable")]
+    errors = {
+        "split": split,
+        "examples": len(right),
+        "labels": classes,
+        "confusions": confusions[:_MOST_PAIRS].tolist(),
+        "of_label": np.bincount(labels, minlength=classes).tolist() if classes <= _MOST_COUNTED else None,
+        "reliability": {
+            "before": _bins(binned_reliability(right, outcomes["confidence"])),
+            "calibrated": _bins(binned_reliability(right, outcomes["calibrated_confidence"])) if calibrated else None,
+        },
+        "worst": _highest_loss(data, split, outcomes) if isinstance(data, LabelledData) else [],
+    }
+    if not isinstance(data, LabelledData):
+        return errors, None
+    losses = [_half_precision(outcomes[name]) for name in ("loss", "calibrated_loss")]
+    return errors, ExampleOutcomes(split, right, losses[0], losses[1] if calibrated else None)
+
+
+def _half_precision(nll: NDArray[Any]) -> NDArray[np.float16]:
+    """Returns float16 values; what is above its range becomes its largest number, not infinity."""
+    kept: NDArray[np.float16] = np.minimum(nll, np.finfo(np.float16).max).astype(np.float16)
+    return kept
+
+
+def _outcomes(network: Network, split: Examples, temperature: float) -> dict[str, NDArray[Any]]:
+    """Returns for each example [N] its label, the prediction, the probabilities of both and the loss in nats."""
+    batches: list[dict[str, Tensor]] = []
+    for logits, labels in logits_and_labels(network, split):
+        log_p, calibrated = logits.log_softmax(-1), (logits / temperature).log_softmax(-1)
+        own, best = log_p.gather(1, labels[:, None])[:, 0], log_p.max(-1)
+        batches.append(
+            {
+                "labels": labels,
+                "predicted": best.indices,
+                "confidence": best.values.exp(),
+                "calibrated_confidence": calibrated.amax(-1).exp(),
+                "loss": -own,
+                "calibrated_loss": -calibrated.gather(1, labels[:, None])[:, 0],
+                "probability": own.exp(),
+            }
+        )
+    return {name: torch.cat([batch[name].cpu() for batch in batches]).numpy() for name in batches[0]}
+
+
+def _bins(diagram: NDArray[np.float64]) -> dict[str, list[Any]]:
+    count, *means = diagram.tolist()
+    confidence, accuracy = ([None if math.isnan(mean) else mean for mean in line] for line in means)
+    return {"count": [int(number) for number in count], "confidence": confidence, "accuracy": accuracy}
+
+
+def _highest_loss(data: LabelledData, split: str, outcomes: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:
+    """Returns the wrong examples with the highest loss, as small images or as texts; none where neither is known."""
+    shape = data.input_shape
+    if data.texts is None and (len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 4):
+        return []
+    inputs: Any = data.splits[split].inputs
+    wrong = np.flatnonzero(outcomes["labels"] != outcomes["predicted"])
+    examples = []
+    for index in wrong[np.argsort(-outcomes["loss"][wrong], kind="stable")[:_SHOWN]].tolist():
+        example = {"row": index, "label": int(outcomes["labels"][index])}
+        example |= {"predicted": int(outcomes["predicted"][index]), "share": float(outcomes["probability"][index])}
+        example |= {"predicted_share": float(outcomes["confidence"][index])}
+        if data.texts is None:
+            example["png"] = _png(inputs[index], data.input_range)
+        else:
+            line = " ".join(data.texts(split, index)[: 4 * _TEXT_LETTERS].split())
+            example["text"] = line if len(line) <= _TEXT_LETTERS else f"{line[:_TEXT_LETTERS].rstrip()} …"
+        examples.append(example)
+    return examples
+
+
+def _png(image: Tensor, input_range: tuple[float, float]) -> str:
+    from PIL import Image
+
+    low, high = input_range
+    pixels = (255 * (image.cpu().float() - low) / max(high - low, 1e-12)).round().clamp(0, 255).to(torch.uint8)
+    drawn = Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)).contiguous().numpy())
+    drawn.thumbnail((_IMAGE_SIDE, _IMAGE_SIDE))
+    content = io.BytesIO()
+    drawn.save(content, "PNG", optimize=True)
+    return base64.b64encode(content.getvalue()).decode("ascii")

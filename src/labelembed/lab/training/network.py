@@ -1,18 +1,37 @@
-"""What is trained: input scaling, encoder and objective as one module."""
+"""What is trained, input scaling, encoder and objective as one module; and the batches that it gets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from labelembed.lab.data import PairInputs
+from labelembed.lab.data import (
+    Batch,
+    LabelledData,
+    PairBatch,
+    PairInputs,
+    SentencePairs,
+    Split,
+    TextCorpus,
+    TokenBudget,
+)
 from labelembed.lab.models import Mixing
 from labelembed.lab.sparse_rows import SparseRows
 from labelembed.objectives import AdaptiveLabels, Objective, Retrospection, Terms
+
+TrainingData = LabelledData | TextCorpus
+Examples = Split | SentencePairs
+AnyBatch = Batch | PairBatch
+
+EVALUATION_EXAMPLES = 1_000
+# Of a corpus: as many sentences as have so many tokens.
+EVALUATION_TOKENS = 4_096
+# Share of a GPU's free memory that the data may take; the rest is for weights, gradients and activations.
+_LARGEST_SHARE = 0.5
 
 
 class Network(nn.Module):
@@ -94,9 +113,9 @@ class Network(nn.Module):
 
     def prediction_state(self) -> dict[str, Tensor]:
         """Returns what prediction needs of the state, on the CPU: all but what only training needs."""
-        state = self.state_dict()
         left_out = self._training_buffers()
-        return {name: value.detach().cpu().clone() for name, value in state.items() if name not in left_out}
+        state = self.state_dict().items()
+        return {name: value.detach().cpu().clone() for name, value in state if name not in left_out}
 
     def load_prediction_state(self, state: dict[str, Tensor]) -> None:
         """Takes what `prediction_state` returned; what only training needs stays as it is.
@@ -125,23 +144,71 @@ def coupling_notes(network: Network, count: int) -> list[str]:
     """Returns why so many micro-batches are not the same as one batch, a line for each reason."""
     notes = []
     reason = network.objective.accumulation_warning
-    if reason is not None:
+    if reason is not None and count > 1:
         name = type(network.objective).__name__
         notes.append(f"micro_batches: the {count} parts of a step are not the same as one batch for {name}: {reason}")
-    if any(isinstance(module, _BatchNorm) for module in network.encoder.modules()):
-        notes.append(
-            f"micro_batches: batch normalisation takes its statistics from each of the {count} parts of a step"
-        )
+    if count > 1 and any(isinstance(module, _BatchNorm) for module in network.encoder.modules()):
+        what = "batch normalisation takes its statistics from each"
+        notes.append(f"micro_batches: {what} of the {count} parts of a step")
     return notes
 
 
 @contextmanager
-def evaluation_mode(network: Network) -> Iterator[None]:
-    """Puts a network into evaluation mode and its precision for the time of a block; the mode is put back."""
+def evaluation_mode(network: Network) -> Iterator[torch.device]:
+    """Puts a network into evaluation mode and its precision for the time of a block; gives its device."""
     was_training = network.training
     network.eval()
     try:
         with network.autocast():
-            yield
+            yield next(network.parameters()).device
     finally:
         network.train(was_training)
+
+
+# ---- batches
+
+
+def evaluation_batches(examples: Examples) -> Iterator[AnyBatch]:
+    """Yields every example once; sentences of like length together, so that little is padding."""
+    if isinstance(examples, SentencePairs):
+        return examples.batches(TokenBudget(EVALUATION_TOKENS), order=torch.arange(len(examples)))
+    return examples.batches(EVALUATION_EXAMPLES)
+
+
+def micro_batches(batch: AnyBatch, wanted: int, *, step_examples: int, processes: int) -> list[AnyBatch]:
+    """Cuts a batch into micro-batches, whose sizes differ by one at most; into as many in every process.
+
+    A small last batch comes in fewer than wanted, so that none is empty where that can be known.
+
+    Args:
+        batch: This process's share of the step.
+        wanted: How many there should be.
+        step_examples: Examples of the step over all processes together; of sentences their tokens.
+        processes: How many share it.
+    """
+    if isinstance(batch, Batch):
+        count = max(1, min(wanted, -(-step_examples // processes)))
+    else:
+        count = max(1, min(wanted, len(batch.labels))) if processes == 1 else wanted
+    if count == 1:
+        return [batch]
+    labels, indices = batch.labels.tensor_split(count), batch.indices.tensor_split(count)
+    if isinstance(batch, PairBatch):
+        pairs = zip(*(part.tensor_split(count) for part in batch.inputs), strict=True)
+        parts = zip(pairs, labels, indices, strict=True)
+        return [PairBatch(PairInputs(*pair), its, places, batch.tokens) for pair, its, places in parts]
+    inputs: Sequence[Tensor | SparseRows] = batch.inputs.tensor_split(count)
+    return [Batch(*part) for part in zip(inputs, labels, indices, strict=True)]
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Returns how much memory of a GPU is free; None for other devices, which share the computer's memory."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+
+
+def to_device_if_fits(data: TrainingData, device: torch.device) -> TrainingData:
+    """Returns the data on the device, or where they are: a corpus in its files, what would fill half of a GPU too."""
+    if not isinstance(data, LabelledData):
+        return data
+    needed, free = sum(split.inputs.nbytes + split.labels.nbytes for split in data.splits.values()), free_bytes(device)
+    return data if free is not None and needed > _LARGEST_SHARE * free else data.to(device)

@@ -1,11 +1,14 @@
-"""Optimisers by name: torch's own, fused where torch has a fused form."""
+"""Optimisers (torch's own, fused where torch has a fused form) and learning-rate schedules, by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from labelembed.errors import ArgumentErrors
@@ -43,24 +46,19 @@ def _build(
     **own: Any,
 ) -> Optimizer:
     """Builds torch's optimiser with the arguments that all share and its own; raises ValueError with all errors."""
+    head = head_weight_decay
+    if "betas" in own:
+        in_range = all(0 <= beta < 1 for beta in own["betas"])
+        errors.require(in_range, "betas", list(own["betas"]), "must both be in [0, 1)")
+        errors.require(own["eps"] > 0, "epsilon", own["eps"], "must be > 0")
     errors.require(learning_rate > 0, "learning_rate", learning_rate, "must be > 0")
     errors.require(weight_decay >= 0, "weight_decay", weight_decay, "must be >= 0")
-    head = head_weight_decay
     errors.require(head is None or head >= 0, "head_weight_decay", head, "must be >= 0, or None")
     errors.raise_if_any()
-    groups = parameter_groups(
-        network, learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head_weight_decay
-    )
+    groups = parameter_groups(network, learning_rate=learning_rate, weight_decay=weight_decay, head_weight_decay=head)
     # The fused step saves about a sixth of a small step.
     fused = all(value.is_floating_point() and value.device.type in ("cpu", "cuda") for value in network.parameters())
     return kind(groups, lr=learning_rate, fused=fused or None, **own)
-
-
-def _adam_errors(betas: tuple[float, float], epsilon: float) -> ArgumentErrors:
-    errors = ArgumentErrors()
-    errors.require(all(0 <= beta < 1 for beta in betas), "betas", list(betas), "must both be in [0, 1)")
-    errors.require(epsilon > 0, "epsilon", epsilon, "must be > 0")
-    return errors
 
 
 def adam(
@@ -83,7 +81,7 @@ def adam(
         head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
     shared = learning_rate, weight_decay, head_weight_decay
-    return _build(Adam, network, _adam_errors(betas, epsilon), *shared, betas=betas, eps=epsilon)
+    return _build(Adam, network, ArgumentErrors(), *shared, betas=betas, eps=epsilon)
 
 
 def adamw(
@@ -106,7 +104,7 @@ def adamw(
         head_weight_decay: The same for the output layers of the objective; None: `weight_decay`.
     """
     shared = learning_rate, weight_decay, head_weight_decay
-    return _build(AdamW, network, _adam_errors(betas, epsilon), *shared, betas=betas, eps=epsilon)
+    return _build(AdamW, network, ArgumentErrors(), *shared, betas=betas, eps=epsilon)
 
 
 def sgd(
@@ -138,18 +136,14 @@ def sgd(
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
 
 
-def state_tensors(optimizer: Optimizer) -> dict[str, torch.Tensor]:
+def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
     """Returns what an optimiser keeps of each weight, such as ``0.exp_avg``."""
-    kept = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{name}": value
-        for index, entries in kept.items()
-        for name, value in entries.items()
-        if isinstance(value, torch.Tensor)
-    }
+    kept = optimizer.state_dict()["state"].items()
+    named = {f"{index}.{name}": value for index, entries in kept for name, value in entries.items()}
+    return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
 
-def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+def load_state(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     """Restores what `state_tensors` returned; learning rates, betas and the like are the optimiser's own.
 
     Raises:
@@ -165,6 +159,124 @@ def load_state(optimizer: Optimizer, tensors: dict[str, torch.Tensor]) -> None:
     for parameter, entries in optimizer.state.items():
         for name, value in entries.items():
             if value.ndim:
-                if not isinstance(parameter, torch.Tensor) or value.shape != parameter.shape:
+                if not isinstance(parameter, Tensor) or value.shape != parameter.shape:
                     raise ValueError(f"the optimiser's {name} is not of this run's weights")
                 entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+# ---- schedules
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A factor on the learning rate for every step, behind a linear rise from 0.
+
+    Args:
+        warmup_fraction: Share of the run over which the rate rises linearly from 0.
+    """
+
+    warmup_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        errors = ArgumentErrors()
+        fraction = self.warmup_fraction
+        errors.require(0 <= fraction < 1, "warmup_fraction", fraction, "must be in [0, 1)")
+        self.check(errors)
+        errors.raise_if_any()
+
+    def __call__(self, step: int, steps_per_epoch: int, steps: int) -> float:
+        """Returns the factor of a step, from 0."""
+        warmup_steps = round(self.warmup_fraction * steps)
+        # step + 1: the first step should move something.
+        rise = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+        progress = max(0, step - warmup_steps) / max(1, steps - warmup_steps)
+        return rise * self.factor_of(step, steps_per_epoch, min(1.0, progress))
+
+    def check(self, errors: ArgumentErrors) -> None:
+        """Adds what is wrong with the schedule's own arguments."""
+
+    def factor_of(self, step: int, steps_per_epoch: int, progress: float) -> float:
+        """Returns the factor of a step without the rise; `progress` is the share of the steps behind it."""
+        return 1.0
+
+
+class Constant(Schedule):
+    """The same learning rate throughout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Schedule):
+    """The learning rate is multiplied with a factor at given epochs.
+
+    Args:
+        epochs: Numbers of whole epochs after which the rate is multiplied, for instance 40 and 80.
+        factor: What it is multiplied with; 0.2 divides by 5.
+    """
+
+    epochs: Sequence[int] = ()
+    factor: float = 0.1
+
+    def check(self, errors: ArgumentErrors) -> None:  # noqa: D102
+        errors.require(all(epoch >= 1 for epoch in self.epochs), "epochs", list(self.epochs), "must be numbers >= 1")
+        errors.require(0 < self.factor <= 1, "factor", self.factor, "must be in (0, 1]")
+
+    def factor_of(self, step: int, steps_per_epoch: int, progress: float) -> float:  # noqa: D102
+        return float(self.factor ** sum(step >= epoch * steps_per_epoch for epoch in self.epochs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halving(Schedule):
+    """The learning rate is multiplied with a factor before a given epoch and before every one after it.
+
+    Args:
+        start_epoch: The first epoch, from 1, with a lower rate.
+        factor: What the rate is multiplied with each time.
+    """
+
+    start_epoch: int = 8
+    factor: float = 0.5
+
+    def check(self, errors: ArgumentErrors) -> None:  # noqa: D102
+        rule = "must be >= 2, for the first epoch has the whole rate"
+        errors.require(self.start_epoch >= 2, "start_epoch", self.start_epoch, rule)
+        errors.require(0 < self.factor <= 1, "factor", self.factor, "must be in (0, 1]")
+
+    def factor_of(self, step: int, steps_per_epoch: int, progress: float) -> float:  # noqa: D102
+        return float(self.factor ** max(0, step // steps_per_epoch + 2 - self.start_epoch))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Schedule):
+    """The learning rate falls along a line.
+
+    Args:
+        final_fraction: Share of the learning rate that is left at the end.
+    """
+
+    final_fraction: float = 0.0
+
+    def check(self, errors: ArgumentErrors) -> None:  # noqa: D102
+        errors.require(0 <= self.final_fraction <= 1, "final_fraction", self.final_fraction, "must be in [0, 1]")
+
+    def factor_of(self, step: int, steps_per_epoch: int, progress: float) -> float:  # noqa: D102
+        return self.final_fraction + (1 - self.final_fraction) * self.shape(progress)
+
+    def shape(self, progress: float) -> float:
+        """Returns how much of the fall is left."""
+        return 1 - progress
+
+
+class Cosine(Linear):
+    """The learning rate falls along half a cosine (Loshchilov, Hutter 2017)."""
+
+    def shape(self, progress: float) -> float:  # noqa: D102
+        return (1 + math.cos(math.pi * progress)) / 2
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "constant": Constant,
+    "step": Step,
+    "halving": Halving,
+    "cosine": Cosine,
+    "linear": Linear,
+}

@@ -10,13 +10,11 @@
 ``model.safetensors``                     the selected weights
 ``label_geometry.safetensors``            what was learned about the labels, from the selected weights
 ``class_means.safetensors``               mean output over the training examples of each label, for any objective
-``diagnostics/``                          what it gets wrong and a sample of what it wrote, small, for the report;
+``diagnostics/``                          for the report: confusions, reliability, highest-loss examples, translations;
                                           right or wrong and NLL of each test example
 ``checkpoints/``                          all that resuming needs
-``report.html``                           one page, made on demand
 ``worker.log``                            of a run of a comparison: what its process wrote, the end of it
-``tracking.json``                         the run's ids in the trackers of `--track`, where there are any
-``tensorboard/``                          the history for TensorBoard, where that is one of them
+``tracking.json``, ``tensorboard/``       the run's ids in the trackers of `--track`; the history for TensorBoard
 ``.lock``                                 which process trains the run, or did last
 ========================================  ===========================================================
 """
@@ -25,28 +23,46 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from labelembed.geometry import LabelGeometry
 from labelembed.json_files import parse_json, read_bounded, read_json
 from labelembed.lab.errors import RunFolderError
-from labelembed.lab.training.example_outcomes import ExampleOutcomes, outcome_bytes, read_outcomes
-from labelembed.lab.training.files import sha256, write_bytes, write_json
-from labelembed.lab.training.plain_yaml import plain_values
+from labelembed.lab.training.files import plain_values, sha256, write_bytes, write_json
+from labelembed.tensor_files import require_header
 
 # A recipe that a run has resolved has every key, each with its default.
 _RECIPE_BYTES = 400_000
 # What a run reads in its folder and writes into it.
 _SUFFIXES = (".yaml", ".json", ".jsonl", ".safetensors", ".txt", ".model")
 _NAMES = (".lock", "checkpoints", "diagnostics", "translations", "soft_labels", "encoder", "tensorboard", "worker.log")
+_OUTCOME_BYTES = 500_000_000  # of a hundred million examples
 
-# About what one epoch takes in the history: what a file system gives it.
-HISTORY_LINE_BYTES = 4_096
 RESULT_FORMAT = 1
+# Whose runs are not read any more.
+_OLD_EDITIONS = ("0.1.",)
 
 State = Literal["empty", "unfinished", "finished", "failed"]
+
+
+class ExampleOutcomes(NamedTuple):
+    """What a network says of each example of a split.
+
+    Attributes:
+        split: `test`, or `validation` where there is no test set.
+        right: Whether the predicted class is the true class, bool ``[N]``.
+        nll: Negative log-likelihood in nats, float16 ``[N]``.
+        nll_calibrated: The same with the logits divided by the fitted temperature; None where none was fitted.
+    """
+
+    split: str
+    right: NDArray[np.bool_]
+    nll: NDArray[np.float16]
+    nll_calibrated: NDArray[np.float16] | None
 
 
 class RunFolder:
@@ -64,25 +80,43 @@ class RunFolder:
         self.class_means_file = self.path / "class_means.safetensors"
         self.diagnostics_folder = self.path / "diagnostics"
         self.examples_file = self.diagnostics_folder / "examples.safetensors"
-        self._recipe = self.path / "recipe.yaml"
-        self._environment = self.path / "environment.json"
-        self._history = self.path / "history.jsonl"
-        self._result = self.path / "result.json"
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Returns a JSON file of the folder, ``diagnostics/errors.json`` for instance; {} where there is none.
+
+        Raises:
+            RunFolderError: It is damaged.
+        """
+        path = self.path / name
+        if not path.exists():
+            return {}
+        try:
+            value = read_json(path)
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
+        if not isinstance(value, dict):
+            raise RunFolderError(f"{path}: damaged, holds no mapping")
+        return value
+
+    def write(self, name: str, content: dict[str, Any] | bytes) -> None:
+        """Writes a file of the folder, whole or not at all: a mapping as JSON, or bytes."""
+        path = self.path / name
+        path.parent.mkdir(exist_ok=True)
+        if isinstance(content, bytes):
+            write_bytes(path, content)
+        else:
+            write_json(path, content, indent=None if path.parent == self.diagnostics_folder else 2)
 
     def state(self) -> State:
         """Returns how far the run got; `failed` when it stopped by an error of its own."""
-        self.refuse_links()
-        if not self._recipe.exists():
+        self._check_links()
+        if not (self.path / "recipe.yaml").exists():
             return "empty"
-        if not self._result.exists():
-            return "unfinished"
-        return "finished" if self.result().get("status") == "finished" else "failed"
+        result = self.result()
+        return "unfinished" if not result else "finished" if result.get("status") == "finished" else "failed"
 
-    def refuse_links(self) -> None:
-        """Raises RunFolderError where something in the folder is a link that leads out of it.
-
-        A run folder may come from anybody; what is written into it and read from it stays in it.
-        """
+    def _check_links(self) -> None:
+        """Raises RunFolderError where a link leads out: a folder from anybody is read and written within itself."""
         own = self.path.resolve()
         for entry in self.path.iterdir() if self.path.is_dir() else ():
             if entry.name not in _NAMES and entry.suffix not in _SUFFIXES:
@@ -97,8 +131,8 @@ class RunFolder:
         """Raises RunFolderError unless the folder holds a run."""
         if not self.path.exists():
             raise RunFolderError(f"{self.path}: no such folder; a run folder is what `labelembed train` leaves")
-        self.refuse_links()
-        if not self._recipe.is_file():
+        self._check_links()
+        if not (self.path / "recipe.yaml").is_file():
             entries = self.path.iterdir() if self.path.is_dir() else ()
             inside = sorted(entry.name for entry in entries if not entry.name.startswith("."))[:5]
             hint = "; it is a comparison folder, its runs are below runs/" if "runs" in inside else ""
@@ -113,64 +147,59 @@ class RunFolder:
         if state == "failed":
             raise RunFolderError(f"{self.path}: the run failed: {self.result().get('message')}")
 
-    def write_recipe(self, recipe: dict[str, Any], *, heading: str = "") -> None:
-        """Writes the resolved recipe; `heading` stands above it as comments."""
-        comment = "".join(f"# {line}\n" for line in heading.splitlines())
+    def write_recipe(self, recipe: dict[str, Any]) -> None:
+        """Writes the resolved recipe."""
         text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None)
-        write_bytes(self._recipe, (comment + text).encode())
+        self.write("recipe.yaml", f"# The resolved recipe of this run; it runs the run again.\n{text}".encode())
 
     def recipe(self) -> dict[str, Any]:
-        """Returns the resolved recipe as plain values; that of a run of version 0.1 is refused."""
+        """Returns the resolved recipe as plain values."""
         self.require_run()
+        path = self.path / "recipe.yaml"
         try:
-            if self._recipe.stat().st_size > _RECIPE_BYTES:
+            if path.stat().st_size > _RECIPE_BYTES:
                 raise ValueError(f"larger than {_RECIPE_BYTES:,} bytes, which no recipe is")
-            recipe = plain_values(self._recipe.read_text(encoding="utf-8"))
+            recipe = plain_values(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RunFolderError(f"{self._recipe}: damaged, cannot be read ({error})") from error
+            raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
         if not isinstance(recipe, dict):
-            raise RunFolderError(f"{self._recipe}: damaged, holds no recipe")
+            raise RunFolderError(f"{path}: damaged, holds no recipe")
         packages = self.environment().get("packages")
-        events_of = str(packages.get("labelembed")) if isinstance(packages, dict) else ""
-        if events_of.startswith("0.1."):
-            raise RunFolderError(
-                f"{self.path}: made by labelembed {events_of}, whose runs this version does not read; "
-                "use that version, or train again"
-            )
+        made_by = str(packages.get("labelembed")) if isinstance(packages, dict) else ""
+        if made_by.startswith(_OLD_EDITIONS):
+            what = f"made by labelembed {made_by}, whose runs this version does not read"
+            raise RunFolderError(f"{self.path}: {what}; use that version, or train again")
         return recipe
-
-    def write_environment(self, environment: dict[str, Any]) -> None:
-        """Writes what the run ran on."""
-        write_json(self._environment, environment)
 
     def environment(self) -> dict[str, Any]:
         """Returns what the run ran on; empty when it was not written yet."""
-        return self._read_json(self._environment) if self._environment.exists() else {}
+        return self.read("environment.json")
 
     def append_history(self, line: dict[str, Any]) -> None:
         """Adds one epoch's line; see `history`."""
-        with self._history.open("a", encoding="utf-8") as file:
+        with (self.path / "history.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def keep_history(self, epochs: int) -> None:
         """Drops the lines after the first `epochs` epochs, which a resumed run writes again."""
         kept = [line for line in self.history() if line["epoch"] <= epochs]
-        write_bytes(self._history, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        self.write("history.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def history(self) -> list[dict[str, Any]]:
-        """Returns one dictionary an epoch: `epoch` (from 1), `seconds`, `train`, `validation`, `test`.
+        """Returns one dictionary an epoch: `epoch` (from 1), `epochs` of the run, `seconds`, `train`, `validation`, ...
 
         `test` is None where the test set is measured once, at the end. A last line that a kill cut short is left out.
 
         Raises:
             RunFolderError: When another line is damaged.
         """
-        if not self._history.exists():
+        path = self.path / "history.jsonl"
+        if not path.exists():
             return []
         try:
-            lines = read_bounded(self._history).split(b"\n")
+            lines = read_bounded(path).split(b"\n")
         except (OSError, ValueError) as error:
-            raise RunFolderError(f"{self._history}: damaged, cannot be read ({error})") from error
+            raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
         entries: list[dict[str, Any]] = []
         for number, text in enumerate(lines, start=1):
             if not text.strip():
@@ -182,13 +211,9 @@ class RunFolder:
             except ValueError as error:
                 if number == len(lines):  # no line break after it: cut short
                     break
-                raise RunFolderError(f"{self._history}: line {number} is damaged ({error})") from error
+                raise RunFolderError(f"{path}: line {number} is damaged ({error})") from error
             entries.append(entry)
         return entries
-
-    def write_result(self, result: dict[str, Any]) -> None:
-        """Writes how the run ended; with this file the run is over."""
-        write_json(self._result, result)
 
     def result(self) -> dict[str, Any]:
         """Returns how the run ended; empty when it has not.
@@ -196,34 +221,23 @@ class RunFolder:
         Raises:
             RunFolderError: When it is damaged, or of a newer version.
         """
-        result = self._read_json(self._result) if self._result.exists() else {}
+        result = self.read("result.json")
         version = result.get("format", RESULT_FORMAT)
         if type(version) is int and version > RESULT_FORMAT:
-            raise RunFolderError(f"{self._result}: written by a newer labelembed (format {version}); update labelembed")
+            what = f"written by a newer labelembed (format {version}); update labelembed"
+            raise RunFolderError(f"{self.path / 'result.json'}: {what}")
         return result
 
-    def forget_result(self) -> None:
-        """Makes an ended run one to go on with."""
-        self._result.unlink(missing_ok=True)
-
-    def write_evidence(self, name: str, value: dict[str, Any]) -> None:
-        """Writes one of the files that the report looks into: `errors` or `sentences`."""
-        self.diagnostics_folder.mkdir(exist_ok=True)
-        write_json(self.diagnostics_folder / f"{name}.json", value, indent=None)
-
-    def evidence(self, name: str) -> dict[str, Any]:
-        """Returns what `write_evidence` wrote; empty where there is none.
-
-        Raises:
-            RunFolderError: When it is damaged.
-        """
-        path = self.diagnostics_folder / f"{name}.json"
-        return self._read_json(path) if path.exists() else {}
-
     def write_examples(self, outcomes: ExampleOutcomes) -> None:
-        """Writes right or wrong and NLL of each test example."""
-        self.diagnostics_folder.mkdir(exist_ok=True)
-        write_bytes(self.examples_file, outcome_bytes(outcomes))
+        """Writes the outcome of each test example: a bit for right or wrong, two bytes for each NLL."""
+        from safetensors.numpy import save
+
+        tensors: dict[str, NDArray[Any]] = {"right": np.packbits(outcomes.right), "nll": outcomes.nll}
+        if outcomes.nll_calibrated is not None:
+            tensors["nll_calibrated"] = outcomes.nll_calibrated
+        # One entry only: safetensors writes several in any order, and equal runs should give equal files.
+        about = {"examples": json.dumps({"format": 1, "split": outcomes.split, "examples": len(outcomes.right)})}
+        self.write("diagnostics/examples.safetensors", save(tensors, metadata=about))
 
     def examples(self) -> ExampleOutcomes | None:
         """Returns what `write_examples` wrote; None where there is nothing, as of sentence pairs.
@@ -234,7 +248,7 @@ class RunFolder:
         if not self.examples_file.exists():
             return None
         try:
-            return read_outcomes(self.examples_file)
+            return _read_outcomes(self.examples_file)
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{self.examples_file}: damaged, cannot be read ({error})") from error
 
@@ -254,26 +268,35 @@ class RunFolder:
         return LabelGeometry.load(self.class_means_file)
 
     def require_unchanged(self, file: Path) -> None:
-        """Raises RunFolderError where a file of the folder has another SHA-256 than ``result.json`` says.
-
-        A missing file, and one that ``result.json`` does not name, is not looked at.
-        """
+        """Raises RunFolderError where a file has another SHA-256 than ``result.json`` says, if that names the file."""
         files = self.result().get("files", {})
         expected = files.get(file.name) if isinstance(files, dict) else files
-        if expected is None or not file.is_file():
-            return
-        found = sha256(file)
-        if found != expected:
+        if expected is not None and file.is_file() and sha256(file) != expected:
             raise RunFolderError(
-                f"{file}: has changed since the run wrote it: its SHA-256 is {found}, {self._result.name} says "
-                f"{expected!s:.80}; put the file back from a copy, or train the run again"
+                f"{file}: has changed since the run wrote it: result.json has its SHA-256, {expected!s:.80}; "
+                "put the file back from a copy, or train the run again"
             )
 
-    def _read_json(self, path: Path) -> dict[str, Any]:
-        try:
-            value = read_json(path)
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{path}: damaged, cannot be read ({error})") from error
-        if not isinstance(value, dict):
-            raise RunFolderError(f"{path}: damaged, holds no mapping")
-        return value
+
+def _read_outcomes(path: Path) -> ExampleOutcomes:
+    from safetensors import SafetensorError, safe_open
+
+    require_header(path, most=10_000)
+    if path.stat().st_size > _OUTCOME_BYTES:
+        raise ValueError(f"larger than {_OUTCOME_BYTES:,} bytes, which no such file is")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = parse_json((file.metadata() or {}).get("examples", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, TypeError) as error:
+        raise ValueError(" ".join(str(error).split())[:300]) from error
+    if not isinstance(about, dict) or about.get("format") != 1 or about.get("split") not in ("test", "validation"):
+        raise ValueError("does not say that it holds outcomes of examples in format 1, and of which split")
+    right, nlls, count = tensors.pop("right", np.empty(0)), list(tensors.values()), about.get("examples")
+    if type(count) is not int or tensors.keys() not in ({"nll"}, {"nll", "nll_calibrated"}):
+        raise ValueError("does not hold the outcomes of examples")
+    fits = all(one.dtype == np.float16 and one.shape == (count,) and np.isfinite(one).all() for one in nlls)
+    if not fits or right.dtype != np.uint8 or right.shape != ((count + 7) // 8,):
+        raise ValueError(f"does not hold the outcomes of {count!r:.40} examples")
+    found = np.unpackbits(right, count=count).astype(bool)
+    return ExampleOutcomes(about["split"], found, tensors["nll"], tensors.get("nll_calibrated"))

@@ -9,7 +9,7 @@ import pydantic
 from pydantic import ConfigDict, Field
 
 from labelembed.lab.data import TextCorpus, TokenBudget
-from labelembed.lab.training.batches import TrainingData
+from labelembed.lab.training.network import TrainingData
 
 # Strict: pydantic would take `true` for 1. The limit only keeps a slip of the finger from running for years.
 PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
@@ -85,17 +85,16 @@ class CheckpointPolicy(Block):
         10.0, description="save at the end of an epoch when the last save is this old"
     )
     every_steps: PositiveInt | None = Field(None, description="and after every so many steps, for long epochs")
-    time_share: Annotated[Number, Field(gt=0, le=1)] = Field(
-        0.05, description="share of the time that saving may take: saves that come sooner are left out; 1: none is"
-    )
     keep: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(
         2, description="how many are kept; the older one is there if one breaks"
     )
 
 
 class TrainingSettings(Block):
-    """Everything the trainer must know besides what it trains."""
+    """Everything the trainer must know besides what it trains; a recipe is one."""
 
+    optimizer: dict[str, Any] = Field({"name": "adam"}, description="how the weights are moved")
+    schedule: dict[str, Any] = Field({"name": "constant"}, description="how the learning rate goes")
     epochs: Epochs = Field(
         description="passes over the training set; {steps: 1000, at_least: 30}: as many as have 1,000 steps, but 30"
     )
