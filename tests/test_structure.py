@@ -25,11 +25,11 @@ LEVELS = {
     "metrics": 1,
     "geometry": 1,
     "objectives": 2,
+    "integrations": 2.5,
     "training": 3,
     "recipes": 4,
     "runs": 4.5,
     "report": 5,
-    "integrations": 5,
     "results": 5.5,
     "comparing": 5.6,
     "cli": 6,
@@ -39,6 +39,7 @@ LEVELS = {
 # Rooms that may know less than their level allows.
 MAY_KNOW = {
     "objectives": {"errors", "seeds", "special_tokens", "distributed", "losses", "geometry"},
+    "integrations": {"errors", "seeds", "distributed", "losses", "geometry", "metrics", "objectives"},
     "report": {
         "errors",
         "special_tokens",
