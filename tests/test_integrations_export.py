@@ -54,7 +54,7 @@ def saved_of(objective, model="mlp", *, folder="nowhere", **more):
                 buffer.normal_()
     recipe = load_recipe("digits-mlp", objective="one_hot")[0]
     recipe = recipe.model_copy(update={"objective": {"name": objective}, "model": {"name": model}})
-    return SavedRun(RunFolder(folder), recipe, network.eval(), NAMES, SHAPE, (0.0, 255.0), temperature=1.7)
+    return SavedRun(RunFolder(folder), recipe, network.eval(), NAMES, SHAPE, (0.0, 255.0), output_temperature=1.7)
 
 
 def raw(rows):
@@ -105,7 +105,7 @@ def test_the_file_says_what_is_needed_to_use_it(tmp_path):
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["labels"]) == list(NAMES)
     assert json.loads(about["input_range"]) == [0, 255]
-    assert float(about["temperature"]) == 1.7
+    assert float(about["output_temperature"]) == 1.7
     assert about["objective"] == "label_smoothing"
     assert about["output"] == "logits"
     # One file: nothing of the weights lies beside it.
@@ -204,7 +204,7 @@ def test_a_network_that_reads_numbers_of_words_is_exported(tmp_path):
     inputs, _ = saved.encode_texts(["good fine film bad awful film", "good fine"])
     assert inputs.shape[1] > saved.input_shape[0]
     expected = saved.probabilities(inputs).numpy()
-    np.testing.assert_allclose(_softmax(session, inputs, saved.temperature), expected, atol=CLOSE)
+    np.testing.assert_allclose(_softmax(session, inputs, saved.output_temperature), expected, atol=CLOSE)
     succeed("export", tmp_path / "run", "--format", "torch", "--probabilities")
     program = torch.export.load(str(tmp_path / "run" / "model.pt2")).module()
     np.testing.assert_allclose(program(inputs).detach().numpy(), expected, atol=CLOSE)

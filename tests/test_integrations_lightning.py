@@ -59,7 +59,7 @@ def loader():
     return DataLoader(TensorDataset(INPUTS, LABELS, torch.arange(40)), batch_size=10)
 
 
-def fit(module, tmp_path, *, epochs=1, validation=False, resume=None, save=False, callback=None, **settings):
+def fit(module, tmp_path, *, epochs=1, validation=False, resume=None, save=False, callbacks=None, **settings):
     trainer = Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -70,7 +70,7 @@ def fit(module, tmp_path, *, epochs=1, validation=False, resume=None, save=False
         enable_model_summary=False,
         default_root_dir=tmp_path,
         num_sanity_val_steps=0,
-        callbacks=[callback or ObjectiveCallback()],
+        callbacks=[ObjectiveCallback()] if callbacks is None else callbacks,
         **settings,
     )
     trainer.fit(module, loader(), loader() if validation else None, ckpt_path=resume)
@@ -103,7 +103,7 @@ def test_validation_goes_by_the_means_over_the_training_set(tmp_path):
     module = Classifier(AdaptiveLabels(8, 3))
     # A callable makes the hidden states as well as the module's own method.
     read = ObjectiveCallback(lambda module, batch: (module.encoder(batch[0]), batch[1], None))
-    trainer = fit(module, tmp_path, epochs=3, validation=True, callback=read)
+    trainer = fit(module, tmp_path, epochs=3, validation=True, callbacks=[read])
     with torch.no_grad():
         outputs = module.eval().objective.output(module.encoder(INPUTS))
         centroids = torch.stack([outputs[label == LABELS].mean(dim=0) for label in range(3)])
@@ -160,3 +160,9 @@ def test_what_is_missing_is_named(tmp_path):
         fit(WithoutObjective(nn.Linear(8, 3)), tmp_path)
     with pytest.raises(ValueError, match="`training_examples` must be given"):
         fit(WithoutMethod(AdaptiveLabels(8, 3)), tmp_path)
+
+
+@pytest.mark.parametrize("needs_it", [AdaptiveLabels, lambda *sizes: Retrospection(*sizes, num_examples=40)])
+def test_objective_that_needs_the_callback_does_not_train_without_it(needs_it, tmp_path):
+    with pytest.raises(RuntimeError, match="start_epoch"):
+        fit(Classifier(needs_it(8, 3)), tmp_path, callbacks=[])

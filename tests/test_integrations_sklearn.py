@@ -217,9 +217,9 @@ def test_probabilities_are_scaled_on_the_validation_set():
     model = LabelEmbeddingClassifier(hidden_layer_sizes=(64,), max_iter=15, random_state=0)
     fitted = clone(model).fit(inputs[train], numbers[train])
     plain = clone(model).set_params(calibrate=False).fit(inputs[train], numbers[train])
-    assert plain.temperature_ == 1
+    assert plain.output_temperature_ == 1
     # Soft targets leave a network under-confident: what is fitted makes it surer, and tells what MLPClassifier tells.
-    assert fitted.temperature_ < 0.8
+    assert fitted.output_temperature_ < 0.8
     losses = [log_loss(numbers[test], each.predict_proba(inputs[test])) for each in (fitted, plain)]
     assert losses[0] < 0.75 * losses[1]
     reference = MLPClassifier((64,), max_iter=15, random_state=0)
@@ -230,14 +230,14 @@ def test_probabilities_are_scaled_on_the_validation_set():
     # The temperature is that of the held-out tenth, which was not trained on.
     seed = int(np.random.RandomState(0).randint(2**31 - 1))
     kept, held = train_test_split(np.arange(1_200), test_size=0.1, stratify=numbers[train], random_state=seed % 2**32)
-    logits = fitted.predict_log_proba(inputs[held]) * fitted.temperature_
-    assert fitted.temperature_ == pytest.approx(fit_temperature(logits, numbers[held]), rel=1e-3)
+    logits = fitted.predict_log_proba(inputs[held]) * fitted.output_temperature_
+    assert fitted.output_temperature_ == pytest.approx(fit_temperature(logits, numbers[held]), rel=1e-3)
     alone = clone(model).set_params(calibrate=False)
     alone._split = lambda examples, seed: (examples.select(kept), None)
     alone.fit(inputs[train], numbers[train])
     np.testing.assert_allclose(alone.predict(inputs[test]), fitted.predict(inputs[test]))
     # Nothing is held out of few examples.
-    assert ObjectiveClassifier(**QUICK).fit(*blobs(300)).temperature_ == 1
+    assert ObjectiveClassifier(**QUICK).fit(*blobs(300)).output_temperature_ == 1
 
 
 @pytest.mark.parametrize("name", ["label_embedding", "distillation", "retrospection"])

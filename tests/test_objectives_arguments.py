@@ -21,8 +21,8 @@ def of(argument, rule, *values):
 
 SHARE = "must be in [0, 1]"
 EVERYWHERE = [
-    *of("hidden_size", "must be >= 1", 0, -3),
-    *of("num_labels", "must be >= 1", 0),
+    *of("hidden_size", "must be a whole number >= 1", 0, -3, 4.0),
+    *of("num_labels", "must be a whole number >= 1", 0, 6.0),
     *of("output_std", "must be > 0, or None", 0.0, -0.1, NAN),
 ]
 REFUSED = {
@@ -71,9 +71,9 @@ REFUSED = {
         ),
     ],
     "adaptive_labels": [
-        *of("label_dimension", "must be >= 1", 0),
-        *of("update_every", "must be >= 1", 0),
-        *of("warmup_steps", "must be >= 0", -1),
+        *of("label_dimension", "must be a whole number >= 1, or None", 0, 10.0),
+        *of("update_every", "must be a whole number >= 1", 0),
+        *of("warmup_steps", "must be a whole number >= 0", -1, 2.0),
         *of("momentum", "must be in [0, 1)", 1.0),
         *of("repel_weight", "must be >= 0", -1.0),
         (
@@ -90,12 +90,12 @@ REFUSED = {
         *of("similarity_weight", SHARE, -0.1),
         *of("momentum", SHARE, 1.5),
         *of("temperature", "must be > 0", 0.0),
-        *of("top_k", "must be >= 1, or None", 0),
+        *of("top_k", "must be a whole number >= 1, or None", 0, 2.0),
         *of("preset", "must be one of 'moving_average', 'published'", "x"),
     ],
     "retrospection": [
-        *of("num_examples", "must be >= 0", -1),
-        *of("store_every", "must be >= 1", 0),
+        *of("num_examples", "must be a whole number >= 0", -1, 100.0),
+        *of("store_every", "must be a whole number >= 1", 0),
         *of("temperature", "must be > 0", -5.0),
         *of("final_weight", SHARE, 1.2),
         *of("preset", "must be one of 'paper', 'published_port'", "x"),
@@ -115,7 +115,7 @@ REFUSED = {
             {"preset": "papr"},
             "`preset` must be one of 'paper', 'published_code', 'mixture', got 'papr' (did you mean 'paper'?)",
         ),
-        *of("rank", "must be >= 1", 0),
+        *of("rank", "must be a whole number >= 1", 0),
         *of("temperature", "must be > 0", 0.0, -1.0, NAN),
         *of("confidence_limit", SHARE, -0.1, 1.1),
         *of("hinge_reduction", "must be one of 'mean', 'sum'", "avg"),
@@ -154,8 +154,7 @@ EDGES = {
 
 
 def refusal(name, arguments):
-    given = {"hidden_size": 4, "num_labels": 5} | arguments
-    given = needed(name, given["num_labels"] if given["num_labels"] >= 1 else 5) | given
+    given = {"hidden_size": 4, "num_labels": 5} | needed(name, 5) | arguments
     with pytest.raises(ValueError, match="got") as caught:
         OBJECTIVES[name](**given)
     return str(caught.value)
@@ -166,7 +165,7 @@ def test_every_objective_refuses_what_no_output_layer_can_be(name):
     for arguments, message in EVERYWHERE:
         lines = refusal(name, arguments).splitlines()
         assert message in lines
-        assert "num_labels" in arguments or lines == [message]  # a table given with it does not fit 0 labels either
+        assert "num_labels" in arguments or lines == [message]  # a table given with it does not fit them either
 
 
 @pytest.mark.parametrize("name", REFUSED)

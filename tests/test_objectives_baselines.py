@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from labelembed.geometry import LabelGeometry
-from labelembed.objectives import ConfidencePenalty, Distillation, OneHot, StaticLabels, TeacherFree
+from labelembed.objectives import ConfidencePenalty, Distillation, LabelSmoothing, OneHot, StaticLabels, TeacherFree
 from labelembed.objectives.soft_labels import SoftLabelTable, bytes_needed
 
 from .made_objectives import label_vectors, made_examples, made_mode, teacher_logits
@@ -110,6 +112,19 @@ def test_teacher_free_is_finite_at_the_ends_of_its_arguments(preset, true_probab
         assert objective(*batch).teacher.item() >= -1e-12
 
 
+@pytest.mark.parametrize(("num_labels", "smoothing"), [(3, None), (100, 0.09995)])
+def test_teacher_free_as_published_is_label_smoothing(num_labels, smoothing):
+    objective, *batch = made("teacher_free", num_labels=num_labels, teacher_weight=0.1)
+    share, others = objective._true_share, num_labels - 1
+    strength = 0.1 * (1 - share) * num_labels / others
+    assert smoothing is None or strength == pytest.approx(smoothing, abs=5e-6)
+    smooth = with_output_of(objective, LabelSmoothing(4, num_labels, smoothing=strength).double())
+    found, expected = total_and_gradients(objective, *batch), total_and_gradients(smooth, *batch)
+    entropy = -share * math.log(share) - (1 - share) * math.log((1 - share) / others)
+    found["total"] += 0.1 * entropy
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
 # --------------------------------------------------------------------------------------------------- distillation
 
 
@@ -134,7 +149,7 @@ def test_without_a_teacher_it_predicts_and_does_not_train():
     taught, *batch = made("distillation")
     objective = Distillation(4, 5, teacher_logits=None).double()
     objective.load_state_dict(taught.state_dict())  # which does not carry the teacher
-    assert set(taught.state_dict()) == {"output.weight", "output.bias", "temperature"}
+    assert set(taught.state_dict()) == {"output.weight", "output.bias", "output_temperature"}
     assert torch.equal(objective.logits(batch[0]), taught.logits(batch[0]))
     with pytest.raises(ValueError, match="`teacher_logits` must be given to train, got None"):
         objective(*batch)

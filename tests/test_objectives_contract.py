@@ -7,16 +7,18 @@ import io
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
 from labelembed import fit_temperature
-from labelembed.objectives import OBJECTIVES, LabelSmoothing, Objective, OneHot, examples
+from labelembed.objectives import OBJECTIVES, AdaptiveLabels, LabelSmoothing, Objective, OneHot, examples
 from labelembed.seeds import seeded
 
 from .made_objectives import MODES, build, made_examples, made_mode, needed, passes
 
 HIDDEN, LABELS = 4, 5
+NAN = float("nan")
 NAMES = ("cat", "dog", "car", "bus", "bee")
 every_objective = pytest.mark.parametrize("name", OBJECTIVES)
 every_mode = pytest.mark.parametrize("mode", MODES)
@@ -99,9 +101,9 @@ def test_probabilities_are_the_softmax_of_logits_over_the_temperature(name):
     hidden, labels, _ = made_examples(objective, 40, ignored=False)
     logits = objective.logits(hidden).detach()
     assert_same(objective.probabilities(hidden), logits.softmax(dim=-1))
-    objective.temperature.fill_(fit_temperature(logits, labels))
-    assert objective.temperature.item() != 1
-    assert_same(objective.probabilities(hidden), (logits / objective.temperature).softmax(dim=-1))
+    objective.output_temperature.fill_(fit_temperature(logits, labels))
+    assert objective.output_temperature.item() != 1
+    assert_same(objective.probabilities(hidden), (logits / objective.output_temperature).softmax(dim=-1))
     assert torch.equal(objective.logits(hidden), logits)  # never divided
 
 
@@ -206,7 +208,15 @@ def test_a_class_weight_is_the_sample_weight_of_its_examples(mode):
     sample_weight = weight[labels.clamp_min(0)]
     found = step(by_class, hidden, labels, indices)
     assert_same(found, step(by_example, hidden, labels, indices, sample_weight=sample_weight))
-    assert by_class.state_dict().keys() == by_example.state_dict().keys()
+
+
+@every_objective
+def test_class_weights_are_in_the_state_as_in_torch(name):
+    saved, loaded = (build(name, HIDDEN, LABELS, weight=[1.0, 1, 1, 1, last]) for last in (3.0, 1.0))
+    loaded.load_state_dict(saved.state_dict())
+    assert loaded.weight.tolist() == [1, 1, 1, 1, 3]
+    with pytest.raises(RuntimeError, match="weight"):
+        build(name, HIDDEN, LABELS).load_state_dict(saved.state_dict())
 
 
 def test_weighted_means_are_those_of_torch():
@@ -312,6 +322,30 @@ def test_saved_states_and_deep_copies_give_the_same_terms_and_are_independent(mo
     assert torch.equal(objective(*batch).total, terms.total)
 
 
+@every_objective
+def test_copies_and_pickles_work_with_a_process_group(name, tmp_path):
+    objective = build(name, HIDDEN, LABELS)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        objective.process_group = dist.new_group([0])
+        assert copy.deepcopy(nn.Sequential(objective))[0].process_group is objective.process_group
+        torch.save(objective, tmp_path / "objective.pt")
+    finally:
+        dist.destroy_process_group()
+    loaded = torch.load(tmp_path / "objective.pt", weights_only=False)
+    assert loaded.process_group is None
+    assert_same(loaded.state_dict(), objective.state_dict())
+
+
+@every_objective
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_does_not_round_the_fitted_temperature(name, dtype):
+    objective = build(name, HIDDEN, LABELS)
+    objective.output_temperature.fill_(1.2345678)
+    nn.Sequential(objective).to(dtype).float()
+    assert objective.output_temperature.item() == pytest.approx(1.2345678, rel=1e-7)
+
+
 # ---------------------------------------------------------------------------------------------- precision and compiler
 
 
@@ -394,6 +428,14 @@ def test_one_graph_is_compiled_with_ignored_examples_in_it(mode):
 # ------------------------------------------------------------------------------------------------------- construction
 
 
+@every_mode
+def test_repr_shows_the_hyper_parameters_in_force(mode):
+    given = {name: value for name, value in MODES[mode][1].items() if isinstance(value, float)}
+    shown = repr(made_mode(mode))
+    for name, value in {"num_labels": LABELS, "ignore_index": -100, **given}.items():
+        assert f"{name}={value:g}" in shown
+
+
 @every_objective
 def test_output_std_starts_the_output_layer_from_a_cut_normal(name):
     with seeded(0):
@@ -433,7 +475,9 @@ def test_from_linear_takes_over_the_very_layer(name, bias):
 def test_from_linear_refuses_another_width_and_another_layer(name):
     with pytest.raises(TypeError, match=r"`layer` must be an nn\.Linear, got Conv1d"):
         OBJECTIVES[name].from_linear(nn.Conv1d(3, 4, 1))
-    if name == "adaptive_labels":  # any width is a label dimension
+    if name == "adaptive_labels":  # any width is a label dimension, and none tells the number of labels
+        with pytest.raises(ValueError, match="`num_labels` must be given"):
+            AdaptiveLabels.from_linear(nn.Linear(HIDDEN, 60))
         return
     layer = nn.Linear(HIDDEN, build(name, HIDDEN, LABELS).output_size + 1)
     with pytest.raises(ValueError, match=rf"`layer` must have {layer.out_features - 1} outputs for {LABELS} labels"):
@@ -480,9 +524,53 @@ def test_indices_must_be_given_and_be_of_the_training_set(name):
             objective(hidden, labels, indices)
 
 
-def test_sample_weights_of_another_shape_are_refused():
-    with pytest.raises(ValueError, match=r"`sample_weight` must be \[3\] for hidden states \[3, 4\], got \[2\]"):
-        OneHot(4, 5)(torch.zeros(3, 4), torch.tensor([0, 1, 2]), sample_weight=torch.ones(2))
+@pytest.mark.parametrize(
+    ("named", "kind", "message"),
+    [
+        ({"sample_weight": torch.ones(2)}, ValueError, r"`sample_weight` must be \[3\] .* got \[2\]"),
+        ({"sample_weight": [1.0, 1.0, 1.0]}, TypeError, "`sample_weight` must be a tensor, got list"),
+        ({"sample_weight": torch.tensor([1.0, -2.5, 1.0])}, ValueError, "`sample_weight` .* >= 0, got -2.5"),
+        ({"sample_weight": torch.tensor([1.0, NAN, 1.0])}, ValueError, "`sample_weight` .* finite .* got nan"),
+        ({"num_items_in_step": 0}, ValueError, "`num_items_in_step` must be > 0.* got 0"),
+        ({"num_items_in_step": torch.tensor(-4)}, ValueError, "`num_items_in_step` must be > 0.* got -4"),
+        ({"labels": [0, 1, 2]}, TypeError, "`labels` must be a tensor, got list"),
+    ],
+)
+@every_objective
+def test_weights_and_numbers_that_make_no_mean_are_refused(name, named, kind, message):
+    objective = build(name, HIDDEN, LABELS)
+    given = {"labels": torch.tensor([0, 1, 2]), "indices": torch.arange(3)} | named
+    with pytest.raises(kind, match=message):
+        objective(torch.zeros(3, HIDDEN), **given)
+
+
+@pytest.mark.parametrize("named", [{"sample_weight": torch.tensor([1.0, -2.5, 1.0])}, {"num_items_in_step": 0}])
+def test_a_compiled_objective_refuses_them_too(named):
+    torch.compiler.reset()
+    compiled = torch.compile(OneHot(HIDDEN, LABELS), backend="aot_eager", fullgraph=True)
+    with pytest.raises(RuntimeError, match=next(iter(named))):
+        compiled(torch.zeros(3, HIDDEN), torch.tensor([0, 1, 2]), **named)
+    torch.compiler.reset()
+
+
+def test_the_weight_of_an_ignored_example_may_be_anything():
+    labels, weight = torch.tensor([0, -100, 2]), torch.tensor([1.0, NAN, 1.0])
+    assert OneHot(HIDDEN, LABELS)(torch.zeros(3, HIDDEN), labels, sample_weight=weight).total.isfinite()
+
+
+@every_objective
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16])
+def test_labels_and_indices_may_be_integers_of_any_size(name, dtype):
+    objective = build(name, HIDDEN, LABELS).eval()
+    hidden, labels, indices = torch.randn(3, HIDDEN), torch.tensor([0, 4, -100]), torch.arange(3)
+    assert_same(objective(hidden, labels.to(dtype), indices.to(dtype)), objective(hidden, labels, indices))
+
+
+def test_retrospection_without_its_number_of_examples_asks_for_it():
+    objective = OBJECTIVES["retrospection"](HIDDEN, LABELS)
+    objective.start_epoch(0, 10, steps=3)
+    with pytest.raises(ValueError, match="`num_examples`"):
+        objective(torch.zeros(3, HIDDEN), torch.tensor([0, 1, 2]), torch.arange(3))
 
 
 @pytest.mark.parametrize(

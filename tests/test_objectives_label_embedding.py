@@ -194,7 +194,7 @@ def test_presets_give_the_documented_weights_and_arguments_override_them(preset,
     names = ("output_weight", "target_weight", "uniform_weight", "hinge_reduction")
     settings = LabelEmbedding(3, 4, preset=preset)
     assert tuple(getattr(settings, name) for name in names) == weights
-    assert (settings.tau, settings.confidence_limit) == (2.0, 0.9)
+    assert (settings.temperature, settings.confidence_limit) == (2.0, 0.9)
     other = (0.0, 0.25, 0.0, "mean" if preset == "published_code" else "sum")
     chosen = LabelEmbedding(3, 4, preset=preset, **dict(zip(names, other, strict=True)))
     assert tuple(getattr(chosen, name) for name in names) == other

@@ -63,7 +63,7 @@ def label_embedding(objective, moving, held, labels, indices):
         taught = rows_of(held, "auxiliary")
     elif objective.learns_embedding:  # o1 teaches E, and there is nothing that teaches o2
         taught = rows_of(held)
-    how = {"temperature": objective.tau, "confidence_limit": objective.confidence_limit}
+    how = {"temperature": objective.temperature, "confidence_limit": objective.confidence_limit}
     how["hinge_reduction"] = objective.hinge_reduction
     terms = naive_label_embedding_terms(first, second, embedding_of(objective, held), labels, **how)
     teaching = naive_label_embedding_terms(first, taught, embedding_of(objective, moving), labels, **how)
@@ -80,7 +80,7 @@ def confidence_penalty(objective, moving, held, labels, indices):
 
 def teacher_free(objective, moving, held, labels, indices):
     how = {name: getattr(objective, name) for name in ("true_probability", "teacher_weight", "preset")}
-    return naive_teacher_free_terms(rows_of(moving), labels, temperature=objective.tau, **how)
+    return naive_teacher_free_terms(rows_of(moving), labels, temperature=objective.temperature, **how)
 
 
 def distillation(objective, moving, held, labels, indices):
@@ -90,7 +90,7 @@ def distillation(objective, moving, held, labels, indices):
         labels,
         indices,
         teacher_logits(objective.num_labels).double().tolist(),
-        temperature=objective.tau,
+        temperature=objective.temperature,
         teacher_weight=objective.teacher_weight,
         uniform_weight=objective.uniform_weight,
         top_k=None if table is None else table.values.shape[1],
@@ -122,7 +122,7 @@ def online_label_smoothing(objective, moving, held, labels, indices):
 def retrospection(objective, moving, held, labels, indices):
     stored = objective.store.at(torch.tensor(indices), dtype=torch.float64)
     stored = dense(stored, objective.num_labels) if isinstance(stored, SparseTargets) else stored
-    temperature = objective.tau if objective.soften_output else 1.0
+    temperature = objective.temperature if objective.soften_output else 1.0
     how = {"temperature": temperature, "weight": objective.beta}
     return naive_retrospection_terms(rows_of(moving), labels, stored.tolist(), **how)
 
@@ -151,7 +151,7 @@ def prepared(case, **arguments):
             parameter.normal_(generator=torch.Generator().manual_seed(parameter.numel()))
     table = getattr(objective, "teacher_table", None)
     if table is not None:  # in float64, so that nothing is rounded
-        exact = (teacher_logits(objective.num_labels).double() / objective.tau).softmax(dim=1)
+        exact = (teacher_logits(objective.num_labels).double() / objective.temperature).softmax(dim=1)
         objective.teacher_table = SoftLabelTable(exact.gather(1, table.labels.long()), table.labels)
     return objective
 

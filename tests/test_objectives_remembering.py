@@ -34,7 +34,7 @@ def test_online_label_smoothing_equals_the_naive_loops_over_epochs(arguments):
         table.values.fill_(1 / LABELS)  # to the last digit of float64
     published = objective.momentum is None
     weights = {name: getattr(objective, name) for name in ("similarity_weight", "uniform_weight", "momentum")}
-    naive = NaiveOnlineLabelSmoothing(LABELS, temperature=objective.tau, **weights)
+    naive = NaiveOnlineLabelSmoothing(LABELS, temperature=objective.temperature, **weights)
     for epoch in range(3):
         objective.start_epoch(epoch, 3, 10)
         for step in range(4):

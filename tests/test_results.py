@@ -223,7 +223,7 @@ def test_compare_takes_data_without_a_recipe_and_its_runs_read_texts(here, capsy
     write_csv(here / "reviews.csv", reviews(60), "review", "stars")
     settings = {"epochs": 1, "batch_size": 10}
     made = labelembed.compare(data="reviews.csv", objectives="one_hot,label_embedding", seeds=1, settings=settings)
-    assert made.path == Path("comparisons/text-bag-small")
+    assert made.path == Path("comparisons/reviews-text-bag-small")
     assert capsys.readouterr().err.startswith("60 texts, ")
     run = made.run("label_embedding", 0)
     texts = [text for text, _ in reviews(3)]

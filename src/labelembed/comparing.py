@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelembed import report
-from labelembed.errors import TrainingError
+from labelembed.errors import RecipeError, TrainingError
 from labelembed.results import Comparison
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ def compare(
     settings: Mapping[str, Any] | Sequence[str] = (),
     out: str | Path | None = None,
     tuned: bool = False,
-    trials: int = 10,
+    trials: int | None = None,
     space: Sequence[str] = (),
     jobs: int | None = None,
     cluster: str | None = None,
     device: str | None = None,
-    track: Sequence[str] = (),
+    track: str | Sequence[str] = (),
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Comparison:
@@ -46,13 +46,13 @@ def compare(
         seeds: How many, or which; None: the recipe's own.
         baseline: The variant that the others are compared with; None: the folder's, else the recipe's.
         settings: Other values for keys of the recipe, ``{"optimizer.learning_rate": 0.01}``.
-        out: The comparison folder; None: ``comparisons/RECIPE``, of tuned ones ``comparisons/RECIPE-tuned``.
+        out: The comparison folder; None: ``comparisons/DATA-RECIPE``, of tuned ones with ``-tuned`` at its end.
         tuned: First tune learning rate, weight decay and arguments of each objective on the validation set.
-        trials: Of each objective, where they are tuned.
-        space: What else or otherwise is tuned, as ``"objective.smoothing=0.05:0.6"``.
+        trials: With `tuned`: how many each objective gets; None: 10.
+        space: With `tuned`: what else or otherwise is tuned, as ``"objective.smoothing=0.05:0.6"``.
         jobs: Runs at once, one thread each; None: one a GPU, else one a core.
         cluster: The dask scheduler whose workers make the runs, ``tcp://host:port``; None: this machine.
-        device: `cpu`, or None for what there is.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`; None: what there is.
         track: Log each epoch to these trackers too: `tensorboard`, `wandb`, `mlflow`.
         overwrite: Start over: remove the comparison that is in the folder.
         quiet: Show no progress.
@@ -63,6 +63,7 @@ def compare(
         RunFolderError: When the folder holds something else, a comparison of another recipe, or one that another
             process makes.
         TrainingError: When every run failed.
+        LabelEmbedError: There is no such device or tracker.
 
     Example:
         >>> comparison = labelembed.compare("digits-mlp", objectives=["one_hot", "label_embedding"], seeds=8)
@@ -70,11 +71,16 @@ def compare(
     """
     from labelembed.recipes.choosing import choose_recipe
     from labelembed.runs.machines import Machines, say
+    from labelembed.training.tracking import tracker_names
 
+    asked = [name for name, value in {"trials": trials, "space": space}.items() if value]
+    if asked and not tuned:
+        raise RecipeError(["goes with tuned=True"], source=asked[0])
+    trackers = tracker_names(track)
     machines = Machines(jobs=jobs, cluster=cluster, device=device)
     where = None if data is None else str(data)
     chosen, name = choose_recipe(recipe, settings=_settings(settings), data=where, say=say)
-    folder = comparison_folder(name, tuned=tuned) if out is None else Path(out)
+    folder = comparison_folder(chosen, name, tuned=tuned) if out is None else Path(out)
     try:
         found, failed = make_comparison(
             chosen,
@@ -83,10 +89,10 @@ def compare(
             objectives=objectives,
             seeds=seeds,
             baseline=baseline,
-            trials=trials if tuned else None,
+            trials=(10 if trials is None else trials) if tuned else None,
             space=space,
             machines=machines,
-            track=track,
+            track=trackers,
             overwrite=overwrite,
             quiet=quiet,
         )
@@ -107,7 +113,7 @@ def distill(
     jobs: int | None = None,
     cluster: str | None = None,
     device: str | None = None,
-    track: Sequence[str] = (),
+    track: str | Sequence[str] = (),
     quiet: bool = False,
 ) -> Comparison:
     """Trains one network for each seed on what the runs of a comparison predict together, as the verb `distill` does.
@@ -133,6 +139,7 @@ def distill(
         TrainingError: When a run failed.
     """
     from labelembed.runs.machines import Machines
+    from labelembed.training.tracking import tracker_names
 
     found, failed = make_students(
         Path(comparison),
@@ -140,7 +147,7 @@ def distill(
         finished_only=finished_only,
         settings=_settings(settings),
         machines=Machines(jobs=jobs, cluster=cluster, device=device),
-        track=track,
+        track=tracker_names(track),
         quiet=quiet,
     )
     if failed:
@@ -182,9 +189,11 @@ def make_students(
         return Comparison(report.write_comparison(folder, redraw=made)), failed
 
 
-def comparison_folder(name: str, *, tuned: bool) -> Path:
+def comparison_folder(recipe: Recipe, name: str, *, tuned: bool) -> Path:
     """Returns the default folder of a comparison."""
-    return Path("comparisons") / (f"{name}-tuned" if tuned else name)
+    from labelembed.recipes.choosing import folder_name
+
+    return Path("comparisons") / (folder_name(recipe, name) + ("-tuned" if tuned else ""))
 
 
 def make_comparison(

@@ -107,10 +107,10 @@ def test_resume_goes_on_with_a_changed_recipe_and_the_folder_says_so(half, figur
     succeed("resume", "run", "--epochs", 5, "--set", "optimizer.learning_rate=0.5", "--quiet")
     journal = half.journal()
     assert [line["epoch"] for line in journal] == [1, 2, 3, 4, 5]
-    # cosine over 25 steps, of which 10, 15, ... are made: the schedule is that of the new number of epochs
+    # cosine over 25 steps, the last of an epoch 9, 14, ...: the schedule is that of the new number of epochs
     from labelembed.training.schedules import cosine
 
-    rates = [0.5 * cosine()(min(step, 24), 5, 25) for step in (10, 15, 20, 25)]
+    rates = [0.5 * cosine()(step, 5, 25) for step in (9, 14, 19, 24)]
     assert [line["learning_rate"] for line in journal[1:]] == pytest.approx(rates, rel=1e-12)
     assert (stored_recipe(half).epochs, RunFolder(half.path).result()["epochs"]) == (5, 5)
     assert "epochs: 3" in (half.path / "recipe.1.yaml").read_text()
@@ -156,6 +156,7 @@ ANEW = "it cannot go on; train again in another folder. It differs in\n  "
         ("objective=one_hot", f"{ANEW}objective.name: here"),
         ("optimizer=sgd", f"{ANEW}optimizer.name: here 'adam'"),
         ("batch_size=20", f"{ANEW}batch_size: here 40, asked"),
+        (f"objective.weight={[2.0] * 10}", f"{ANEW}objective.weight: here None, asked"),
         ("seed=1", f"{ANEW}seed: here 0, asked for 1"),
         ("data.train_examples=100", f"{ANEW}data.train_examples: here"),
         ("selection.by=last_epoch", f"{ANEW}selection.by: here"),

@@ -49,7 +49,9 @@ def compare(
     baseline: BaselineOption = None,
     out: Annotated[
         Path | None,
-        out_option("DIR", "The comparison folder; by default comparisons/RECIPE, of --tuned comparisons/RECIPE-tuned."),
+        out_option(
+            "DIR", "The comparison folder; by default comparisons/DATA-RECIPE, of --tuned with -tuned at its end."
+        ),
     ] = None,
     overwrite: OverwriteOption = False,
     jobs: JobsOption = None,
@@ -84,7 +86,7 @@ def compare(
         raise RecipeError([f"goes with --tuned; tune alone is `labelembed tune {recipe or 'RECIPE'}`"], source=asked[0])
     trackers = tracker_names(track)
     chosen, name = choose_recipe(recipe, settings=settings or [], data=data, say=say)
-    out = out or comparison_folder(name, tuned=tuned)
+    out = out or comparison_folder(chosen, name, tuned=tuned)
     machines = Machines(jobs=jobs, cluster=cluster, device=device)
     with until_stopped(f"{recipe or name}, --out {out}"):
         found, failed = make_comparison(

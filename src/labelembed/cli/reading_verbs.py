@@ -89,7 +89,7 @@ def evaluate(
     fitted = saved.folder.result().get("temperature") is not None
     if as_json:
         about = {"split": "all" if whole else split, "examples": len(rows), "source": found.source} | before
-        fit = {"temperature": saved.temperature if fitted else None, "calibrated": after if fitted else None}
+        fit = {"temperature": saved.output_temperature if fitted else None, "calibrated": after if fitted else None}
         typer.echo(json.dumps(about | fit))
         return
     for note in found.notes:
@@ -101,7 +101,7 @@ def evaluate(
         moved = fitted and name in ("nll", "calibration_error", "brier")
         typer.echo(f"  {in_words:<18} {shown:<8} {f'calibrated {calibrated}' if moved else ''}".rstrip())
     typer.echo(
-        f"calibrated: at temperature {saved.temperature:.3g}, which is that of predict"
+        f"calibrated: at temperature {saved.output_temperature:.3g}, which is that of predict"
         if fitted
         else "no temperature was fitted: these are the numbers of predict"
     )

@@ -44,7 +44,9 @@ def train(
         str | None,
         typer.Option("--objective", metavar="NAME[:KEY=VALUE...]", help="The objective, instead of the recipe's."),
     ] = None,
-    out: Annotated[Path | None, out_option("DIR", "The run folder; by default runs/RECIPE/OBJECTIVE/seed-N.")] = None,
+    out: Annotated[
+        Path | None, out_option("DIR", "The run folder; by default runs/DATA-RECIPE/OBJECTIVE/seed-N.")
+    ] = None,
     overwrite: OverwriteOption = False,
     track: TrackOption = None,
     device: DeviceOption = None,
@@ -53,14 +55,14 @@ def train(
 ) -> None:
     """Train one network into a run folder."""
     from labelembed.errors import RunFolderError
-    from labelembed.recipes.choosing import choose_recipe
+    from labelembed.recipes.choosing import choose_recipe, folder_name
     from labelembed.runs.run_lock import locked
     from labelembed.training.run_folder import RunFolder
     from labelembed.training.tracking import tracker_names
 
     trackers = tracker_names(track)
     chosen, name = choose_recipe(recipe, settings=settings or [], data=data, objective=objective, say=say)
-    out = out or Path("runs") / name / str(chosen.objective["name"]) / f"seed-{chosen.seed}"
+    out = out or Path("runs") / folder_name(chosen, name) / str(chosen.objective["name"]) / f"seed-{chosen.seed}"
     if (out / "comparison.json").exists():
         raise RunFolderError(f"{out}: holds a comparison; choose another folder with --out")
     # Locked from the first look into the folder on, but where there is nothing to do.
@@ -84,6 +86,7 @@ def _train(
     from labelembed.runs.build import build_data
     from labelembed.runs.display import reading_progress
     from labelembed.runs.recipe_diff import refuse_other_recipe
+    from labelembed.runs.run import have_same_data, refuse_other_data
     from labelembed.runs.run_setup import start_over
     from labelembed.runs.training_network import network_for
     from labelembed.training.device import one_for_all
@@ -103,6 +106,9 @@ def _train(
     if state != "empty":
         changed = f"labelembed resume {out} --set KEY=VALUE"
         refuse_other_recipe(chosen, folder, way_out=f"choose another --out, or go on with a change: {changed}")
+        if not have_same_data(chosen, [folder]):
+            with reading_progress(chosen.data["name"], quiet=quiet) as reading:
+                refuse_other_data(folder, build_data(chosen, progress=reading))
     if state == "finished":
         say(f"{out}: finished already, nothing to do (--overwrite trains it again)")
         track_ended(out, track, device=device)

@@ -47,7 +47,7 @@ def tune(
         Literal["none", "median"],
         typer.Option("--prune", help="`median` stops runs that are worse than the median of earlier trials."),
     ] = "none",
-    out: Annotated[Path | None, out_option("DIR", "The tuning folder; by default tuning/RECIPE.")] = None,
+    out: Annotated[Path | None, out_option("DIR", "The tuning folder; by default tuning/DATA-RECIPE.")] = None,
     jobs: JobsOption = None,
     cluster: ClusterOption = None,
     device: DeviceOption = None,
@@ -60,7 +60,7 @@ def tune(
     """
     if cluster is None:
         start_fork_server()  # it imports torch while this process does
-    from labelembed.recipes.choosing import choose_recipe
+    from labelembed.recipes.choosing import choose_recipe, folder_name
     from labelembed.recipes.variants import seeds_of, variants_of
     from labelembed.runs.machines import Machines, until_stopped
     from labelembed.runs.run_lock import locked
@@ -71,7 +71,7 @@ def tune(
     plan = plan_tuning(
         chosen,
         name,
-        out or Path("tuning") / name,
+        out or Path("tuning") / folder_name(chosen, name),
         variants=variants_of(chosen, objectives),
         trials=trials,
         seeds=seeds,

@@ -48,6 +48,22 @@ def file_digest(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
+def files_stamp(place: Path) -> str | None:
+    """Returns a SHA-256 over path, size and times of a file, or of all files in a folder; None where one is missing.
+
+    Where it is the same, nothing has changed; where it is another, only the content can tell.
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in [place, *sorted(place.rglob("*"))]:
+            about = path.stat()
+            known = [str(path.absolute()), about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+            digest.update(json.dumps(known).encode() if path.is_file() else b"")
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
 def cached_array(made_from: Mapping[str, Any], make: Callable[[], Array]) -> Array:
     """Returns the array kept for `made_from`, or makes and keeps it; see `cached_with_notes`."""
     return cached_with_notes(made_from, lambda new_array: (make(), None))[0]

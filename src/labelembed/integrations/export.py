@@ -52,13 +52,13 @@ class PredictionGraph(nn.Module):
     def __init__(self, saved: SavedRun, *, probabilities: bool = False) -> None:
         super().__init__()
         self.network = saved.network
-        self.temperature = saved.temperature
+        self.output_temperature = saved.output_temperature
         self.probabilities = probabilities
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns the scores [N, C]."""
         logits = self.network.logits(inputs).float()
-        return (logits / self.temperature).softmax(dim=-1) if self.probabilities else logits
+        return (logits / self.output_temperature).softmax(dim=-1) if self.probabilities else logits
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _about(saved: SavedRun, output: str) -> dict[str, str]:
         "input_shape": json.dumps(saved.input_shape),
         "input_range": json.dumps(saved.input_range),
         "output": output,
-        "temperature": repr(saved.temperature),
+        "output_temperature": repr(saved.output_temperature),
         "objective": str(saved.recipe.objective["name"]),
         "data": str(saved.recipe.data["name"]),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from labelembed.errors import RecipeError
 from labelembed.recipes.loading import load_recipe
@@ -41,3 +42,18 @@ def choose_recipe(
         say(fitting.line)
         recipe, settings = fitting.recipe, [*fitting.settings, *settings]
     return load_recipe(recipe, settings=settings, data=data, objective=objective, say=say)
+
+
+def folder_name(recipe: Recipe, name: str) -> str:
+    """Returns what default folders are called, ``reviews-text-bag``: by the data and the recipe.
+
+    Args:
+        recipe: A checked recipe.
+        name: Of the recipe; one that begins with the name of the data stays as it is.
+    """
+    if "path" not in recipe.data:
+        return name
+    path = Path(recipe.data["path"]).expanduser()
+    path = path if path.name.strip(".") else path.resolve()
+    data = path.name if path.is_dir() else Path(path.name.removesuffix(".gz")).stem
+    return name if f"{name}-".startswith(f"{data}-") else f"{data[:80]}-{name}"

@@ -40,7 +40,8 @@ _PAPERS = {
     "Training of Deep Networks.*",
     "adaptive_labels": "Yu, Verma 2022: *Improving model training via self-learned label representations.*",
     "retrospection": "Deng, Zhang 2021: *Learning with retrospection.*",
-    "online_label_smoothing": "Zhang et al. 2021: *Delving deep into label smoothing.*",
+    "online_label_smoothing": "Zhang et al. 2021: *Delving deep into label smoothing.* (`preset: published`; the "
+    "default form is labelembed's)",
     "confidence_penalty": "Pereyra, Tucker, Chorowski, Kaiser, Hinton 2017: *Regularizing Neural Networks by "
     "Penalizing Confident Output Distributions.*",
     "teacher_free": "Yuan, Tay, Li, Wang, Feng 2020: *Revisiting Knowledge Distillation via Label Smoothing "

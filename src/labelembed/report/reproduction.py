@@ -12,7 +12,7 @@ from labelembed.report.formatting import NOTHING, shortened
 _MOST_COMMANDS = 3
 _LONGEST_VALUE = 160
 # Not what a run ran on: the command has its own place, and the labels' names fill a page.
-_NOT_SHOWN = ("command", "data.names", "published")
+_NOT_SHOWN = ("command", "data.names", "data.stamp", "published")
 
 
 def describe_reproduction(comparison: Comparison, figures: Sequence[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from labelembed import seeds
 from labelembed.data import CORPORA, DATA, Encoder, LabelledData, Reader, ReadingProgress, prepare
+from labelembed.data.cache import files_stamp
 from labelembed.data.encoders.text_encoder import ENCODER_FOLDER
 from labelembed.errors import LabelEmbedError, RecipeError
 from labelembed.geometry import LabelGeometry
@@ -50,6 +51,15 @@ def build_data(
         with _refusals("data"):
             return corpus(**{key: recipe.data[key] for key in keys_of(corpus)})
     return build_examples(recipe, progress=progress, encoder=encoder)
+
+
+def data_stamp(recipe: Recipe) -> str | None:
+    """Returns what tells without reading that the data have not changed; None where nothing does."""
+    if "path" not in recipe.data:
+        return recipe.data["name"]
+    path = Path(recipe.data["path"]).expanduser()
+    # The pictures of a list may lie anywhere.
+    return None if recipe.data["name"] == "images" and path.is_file() else files_stamp(path)
 
 
 def build_examples(

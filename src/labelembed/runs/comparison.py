@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from labelembed.errors import RunFolderError
+from labelembed.errors import LabelEmbedError, RunFolderError
 from labelembed.recipes.schema import Recipe
 from labelembed.runs.cluster import Cluster
 from labelembed.runs.comparison_folder import DESCRIPTION_FILE, FORMAT_VERSION, merged, remove_comparison
@@ -15,7 +15,7 @@ from labelembed.runs.display import ComparisonDisplay
 from labelembed.runs.fork_server import start_fork_server
 from labelembed.runs.jobs import Event
 from labelembed.runs.machines import Machines, cluster_at, events_of, read_with_progress, say
-from labelembed.runs.run import job_for, refuse_other_data, run_job
+from labelembed.runs.run import have_same_data, job_for, refuse_other_data, run_job
 from labelembed.runs.training_network import network_for
 from labelembed.training.batches import TrainingData
 from labelembed.training.files import make_writable_folder, saving, write_json
@@ -25,20 +25,16 @@ from labelembed.training.tracking import track_ended
 _DESCRIPTION_BYTES = 10_000
 
 
-def try_networks(plan: ComparisonPlan, data: TrainingData, out: Path) -> None:
+def try_networks(plan: ComparisonPlan, data: TrainingData) -> None:
     """Builds the network of every variant once and forgets it, so that what does not fit shows before any run.
 
     Raises:
         RecipeError: When a variant does not fit the data.
         DataError: When a saved geometry cannot be read.
-        RunFolderError: When the folder's runs began with other data.
     """
     first_runs = {variant.name: run for variant, _, run, _ in reversed(plan.runs)}
     for run in first_runs.values():
         network_for(run, data, to_try=True)
-    for variant in (plan.before or {"variants": []})["variants"]:
-        for folder in sorted((out / "runs" / variant["folder"]).glob("seed-*")):
-            refuse_other_data(RunFolder(folder), data)
 
 
 def make_runs(
@@ -66,11 +62,17 @@ def make_runs(
         Why runs failed, by their name, and whether any run was made.
     """
     to_make = len(plan.runs) if overwrite else len(plan.runs) - len(plan.finished())
-    if to_make:
-        if machines.cluster is None:
-            start_fork_server()  # it imports while this process reads the data
+    folders = [] if overwrite else map(RunFolder, sorted(out.glob("runs/*/seed-*")))
+    present = [folder for folder in folders if folder.state() != "empty"]
+    if to_make and machines.cluster is None:
+        start_fork_server()  # it imports while this process reads the data
+    if to_make or not have_same_data(recipe, present):
         # An error is said once, here, before anything is written; the processes of the runs read the data themselves.
-        try_networks(plan, read_with_progress(recipe, quiet=quiet), out)
+        data = read_with_progress(recipe, quiet=quiet)
+        for folder in present:
+            refuse_other_data(folder, data)
+        if to_make:
+            try_networks(plan, data)
     if overwrite:
         remove_comparison(out)
     reused = len(plan.runs) - to_make
@@ -97,8 +99,11 @@ def make_runs(
             track=track,
             observe=display,
         )
-    for done in plan.finished():
-        track_ended(done, track, device=machines.device)  # of runs that were made without it
+    try:
+        for done in plan.finished():
+            track_ended(done, track, device=machines.device)  # of runs that were made without it
+    except LabelEmbedError as error:  # the report is worth more
+        say(f"warning: {error}")
     return failed, to_make > 0
 
 

@@ -91,7 +91,11 @@ def plan_comparison(
     """
     variants, block = variants_of(recipe, objectives), recipe.comparison or ComparisonBlock()
     before = None if overwrite else description_before(out)
-    if before is not None and (tuned or "tuning" in before):
+    if before is not None and "tuning" in before and not tuned:
+        raise RunFolderError(
+            f"{out}: holds tuned variants, which these do not stand beside: add --tuned, or {_WAY_OUT}"
+        )
+    if before is not None and tuned:
         _refuse_to_add_tuned(out, before, variants)
         before = None  # it is made as a whole, of the same variants
     kept = [] if before is None else _kept_variants(before, variants)

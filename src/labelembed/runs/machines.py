@@ -13,7 +13,7 @@ from typing import cast
 
 import torch
 
-from labelembed.errors import ClusterError, InterruptedTraining
+from labelembed.errors import ClusterError, InterruptedTraining, LabelEmbedError
 from labelembed.recipes.loading import with_whole_paths
 from labelembed.recipes.references import whole_paths
 from labelembed.recipes.schema import Recipe
@@ -32,10 +32,11 @@ class Machines:
     Args:
         jobs: Runs at once, one thread each; None: one a GPU, else one a core.
         cluster: The dask scheduler whose workers make the runs, ``tcp://host:port``; None: this machine.
-        device: `cpu`, or None for what there is.
+        device: `cpu`, `cuda`, `cuda:NUMBER`, `mps`; None or `auto` for what there is.
 
     Raises:
         ClusterError: Both a number of processes and a cluster are asked for.
+        LabelEmbedError: There is no such device.
     """
 
     jobs: int | None = None
@@ -45,6 +46,12 @@ class Machines:
     def __post_init__(self) -> None:
         if self.cluster is not None and self.jobs is not None:
             raise ClusterError("--jobs: goes with one machine; with --cluster each worker makes one run at a time")
+        if self.device not in (None, "auto", "cpu"):
+            gpus = range(len(visible_gpus(None)))
+            here = [*(["cuda"] if gpus else []), *(f"cuda:{number}" for number in gpus if self.cluster is None)]
+            here += ["mps"] if torch.backends.mps.is_available() else []
+            if self.device not in here:
+                raise LabelEmbedError(f"device: must be {', '.join(['auto', 'cpu', *here])}, got {self.device!r}")
 
     def runs_at_once(self) -> int:
         """Returns how many runs this machine makes at once."""
@@ -60,11 +67,13 @@ def visible_gpus(device: str | None) -> list[str]:
     """Returns the GPUs that runs may use, as `CUDA_VISIBLE_DEVICES` names them.
 
     Args:
-        device: `cpu`: none; None: all that this process sees.
+        device: `cpu`: none; `cuda:NUMBER`: that one; otherwise all that this process sees.
     """
     count = torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0
     named = [name.strip() for name in os.environ.get(VISIBLE_GPUS, "").split(",") if name.strip()]
-    return named[:count] or [str(number) for number in range(count)]
+    gpus = named[:count] or [str(number) for number in range(count)]
+    number = (device or "").partition(":")[2]
+    return [gpus[int(number)]] if number else gpus
 
 
 def default_jobs(device: str | None) -> int:

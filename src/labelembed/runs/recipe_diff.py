@@ -69,7 +69,8 @@ def refuse_other_recipe(
     """
     found = differences(recipe, folder)
     if may_change:
-        found = {key: values for key, values in found.items() if key.startswith(_FIXED)}
+        # Class weights stand in the checkpoint, which would put the old ones back.
+        found = {key: values for key, values in found.items() if key.startswith(_FIXED) or key == "objective.weight"}
     differing = [_line(key, *values) for key, values in found.items()]
     differing += _differences_from_kept(recipe, folder.path)
     if not differing:

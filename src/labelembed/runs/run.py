@@ -18,7 +18,7 @@ from labelembed.errors import (
 )
 from labelembed.recipes.loading import with_whole_paths
 from labelembed.recipes.schema import Recipe, parse_recipe
-from labelembed.runs.build import build_data, build_optimizer, build_reader, build_schedule
+from labelembed.runs.build import build_data, build_optimizer, build_reader, build_schedule, data_stamp
 from labelembed.runs.jobs import Job
 from labelembed.runs.memory import memory_errors_explained
 from labelembed.runs.recipe_diff import differences, record_change, refuse_change_behind, refuse_other_recipe
@@ -174,6 +174,9 @@ def _run(
     _go_on(folder, trainer, warn, changed=changed)
     if changed:
         refuse_change_behind(trainer.epochs, folder, trainer.position)
+        if trainer.position.epoch >= trainer.last_epoch:  # patience has ended it: it begins anew
+            trainer.position.patience_from = trainer.position.epoch
+            trainer.save()
     if writes:
         with saving(folder.path, needed_bytes=JOURNAL_LINE_BYTES * (trainer.position.epoch + 1)):
             folder.keep_journal(trainer.position.epoch)
@@ -194,7 +197,6 @@ def _trained(trainer: Trainer, folder: RunFolder) -> dict[str, Any]:
     """Trains to the end; a run that fails says so in its folder."""
     try:
         with (
-            saving(folder.path),
             lost_processes_named(folder.path),
             memory_errors_explained(lambda: _place(folder, trainer), trainer.data),
         ):
@@ -242,13 +244,24 @@ def _go_on(folder: RunFolder, trainer: Trainer, warn: Callable[[str], None], *, 
 
 def refuse_other_data(folder: RunFolder, data: TrainingData) -> None:
     """Raises RunFolderError when the run in a folder is known to have begun with other data."""
-    begun_with = folder.environment().get("data")
-    known = begun_with.get("fingerprint") if isinstance(begun_with, dict) else None
+    known = _begun_with(folder).get("fingerprint")
     if known is not None and known != data.fingerprint():
         raise RunFolderError(
-            f"{folder.path}: the run began with other data than {data.source} now holds "
-            "(the content differs); put the old data back, or train again in another folder"
+            f"{folder.path}: the run began with other data than {data.source} now holds (the content differs); "
+            "choose another folder with --out, or put the old data back"
         )
+
+
+def have_same_data(recipe: Recipe, folders: Sequence[RunFolder]) -> bool:
+    """Tells without reading the data whether runs began with them; where it is unsure see `refuse_other_data`."""
+    stamp = data_stamp(recipe) if folders else None
+    return all(stamp is not None and _begun_with(folder).get("stamp") == stamp for folder in folders)
+
+
+def _begun_with(folder: RunFolder) -> dict[str, Any]:
+    """Returns what a run's folder says of its data."""
+    found = folder.environment().get("data")
+    return found if isinstance(found, dict) else {}
 
 
 def job_for(
@@ -261,13 +274,14 @@ def job_for(
         recipe: Of the run.
         folder: Where it goes; made whole, for a worker of a cluster is in another one.
         source: What the recipe is called in messages.
-        device: `cpu`, or None for what there is.
+        device: See `machines.Machines`; its process sees no other GPU.
         track: See `run_recipe`.
         more: What else the worker gets.
     """
     folder = folder.absolute()
     payload = {"recipe": with_whole_paths(recipe).of_one_run(), "source": source, "folder": str(folder)}
-    return Job(name, payload | {"device": device, "track": list(track)} | more, log=folder / LOG_FILE)
+    payload |= {"device": "cpu" if device == "cpu" else None, "track": list(track)}
+    return Job(name, payload | more, log=folder / LOG_FILE)
 
 
 def run_job(payload: dict[str, Any], observe: Callable[[Progress], None], stop: Callable[[], bool]) -> dict[str, Any]:

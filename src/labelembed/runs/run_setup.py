@@ -23,6 +23,7 @@ from labelembed.recipes.references import (
     teacher_path,
 )
 from labelembed.recipes.schema import Recipe
+from labelembed.runs.build import data_stamp
 from labelembed.runs.embedding import given_embedding
 from labelembed.runs.recipe_diff import HEADING
 from labelembed.runs.run_results import WRITTEN_FOLDER
@@ -86,7 +87,7 @@ def begin(
         for name, content in _files_to_keep(recipe, data).items():
             write_bytes(folder.path / name, content)
         _keep_encoding(data, folder)
-        about = describe_environment(device=device) | {"data": _data_facts(data)}
+        about = describe_environment(device=device) | {"data": _data_facts(data) | {"stamp": data_stamp(recipe)}}
         if recipe.published:
             about |= {"published": [figure.model_dump() for figure in recipe.published]}
         folder.write_environment(about)

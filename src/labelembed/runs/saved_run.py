@@ -35,7 +35,7 @@ class SavedRun:
         names: Of the labels.
         input_shape: Of one input.
         input_range: Smallest and largest value of the inputs.
-        temperature: What the logits are divided by: fitted on the validation examples after training; 1 where
+        output_temperature: What the logits are divided by: fitted on the validation examples after training; 1 where
             none was fitted.
         encoder: What makes inputs of examples, as learned from the training examples.
         label_column: The column of the labels, of texts and tables.
@@ -47,7 +47,7 @@ class SavedRun:
     names: tuple[str, ...]
     input_shape: tuple[int, ...]
     input_range: tuple[float, float]
-    temperature: float = 1.0
+    output_temperature: float = 1.0
     encoder: Encoder = field(default_factory=Unchanged)
     label_column: str | None = None
 
@@ -106,7 +106,7 @@ class SavedRun:
         """
         if not self._fits(tuple(inputs.shape[1:])):
             raise ValueError(f"`inputs` must be [N, {', '.join(map(str, self.input_shape))}], got {list(inputs.shape)}")
-        return (predicted_logits(self.network, inputs) / self.temperature).softmax(dim=-1)
+        return (predicted_logits(self.network, inputs) / self.output_temperature).softmax(dim=-1)
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
         # the bag of a text that is longer than every training text has more features
@@ -221,7 +221,7 @@ class SavedRun:
 
     def evaluate_both(self, split: Split) -> tuple[dict[str, float], dict[str, float]]:
         """Returns the metrics of a split before and after calibration, as fractions and nats."""
-        return evaluate_both(self.network, split, temperature=self.temperature)
+        return evaluate_both(self.network, split, temperature=self.output_temperature)
 
     def predict(self, inputs: Tensor, names: list[str]) -> list[dict[str, Any]]:
         """Returns one dictionary a row: `input`, `label`, `probability` and `probabilities` by label."""

@@ -21,11 +21,11 @@ _NO_NEWS = "(most recent call first)"  # a heading of it
 
 
 def opened_log(path: Path | None) -> BinaryIO:
-    """Opens the log of a run, to write at its end; what cannot be written is written nowhere.
+    """Opens the log of a run, to write at its end; what cannot be written, or is a link, is written nowhere.
 
     The run itself will say what is wrong with its folder.
     """
-    if path is not None:
+    if path is not None and not path.is_symlink():
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             return path.open("ab", buffering=0)

@@ -33,8 +33,15 @@ def describe_environment(*, device: str | None = None) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(0) if gpus else "cpu",
-        "command": ["labelembed", *sys.argv[1:]],
+        "command": _command(),
     }
+
+
+def _command() -> list[str]:
+    """Returns what was called: the command line, or the script that trains."""
+    program = Path(sys.argv[0])
+    is_ours = "labelembed" in (program.stem, program.parent.name)  # the script, or __main__.py of `python -m`
+    return ["labelembed", *sys.argv[1:]] if is_ours else ["python", *filter(None, sys.argv)]
 
 
 def _version(package: str) -> str | None:

@@ -40,7 +40,7 @@ from labelembed.training.plain_yaml import plain_values
 _RECIPE_BYTES = 400_000
 # What a run reads in its folder and writes into it.
 _SUFFIXES = (".yaml", ".json", ".jsonl", ".safetensors", ".txt", ".model")
-_NAMES = (".lock", "checkpoints", "evidence", "translations", "soft_labels", "encoder", "tensorboard")
+_NAMES = (".lock", "checkpoints", "evidence", "translations", "soft_labels", "encoder", "tensorboard", "worker.log")
 
 # About what one epoch takes in the journal: what a file system gives it.
 JOURNAL_LINE_BYTES = 4_096

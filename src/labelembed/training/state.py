@@ -34,6 +34,7 @@ class Position:
         best_epoch: The epoch (from 1) it was reached in; 0 when there is none.
         best_line: The journal's line of that epoch.
         best_tie: What breaks ties of the score: the lowest among the epochs with `best_score`.
+        patience_from: Epochs finished when a run that patience had ended was taken up again.
     """
 
     epoch: _Count = 0
@@ -45,6 +46,7 @@ class Position:
     best_epoch: _Count = 0
     best_line: dict[str, Any] = dataclasses.field(default_factory=dict)
     best_tie: _Number = 0.0
+    patience_from: _Count = 0
 
     @pydantic.model_validator(mode="after")
     def _knows_its_best_epoch(self) -> Position:

@@ -23,13 +23,14 @@ TRACKERS = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "mlflow"
 TENSORBOARD_FOLDER, TRACKING_FILE = "tensorboard", "tracking.json"
 
 
-def tracker_names(text: str | None) -> list[str]:
-    """Returns the trackers that `--track` names, with commas between them.
+def tracker_names(given: str | Sequence[str] | None) -> list[str]:
+    """Returns the trackers that `--track` names, as a list or with commas between them.
 
     Raises:
         LabelEmbedError: One of them is unknown, or its package is not installed.
     """
-    names = list(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
+    parts = given.split(",") if isinstance(given, str) else given or ()
+    names = list(dict.fromkeys(part.strip() for part in parts if part.strip()))
     for name in names:
         if name not in TRACKERS:
             raise LabelEmbedError(f"--track: {unknown_name('tracker', name, TRACKERS)}")
@@ -66,11 +67,10 @@ def tracked(
         for name in dict.fromkeys([*_runs_of(folder), *names]):
             try:
                 trackers[name] = _started(name, folder)
-            except Exception as error:  # a package that is missing, no login, no server: each raises its own
-                reason = f"--track {name}: cannot be started ({type(error).__name__}: {' '.join(str(error).split())})"
+            except LabelEmbedError as error:
                 if name in names:
-                    raise LabelEmbedError(f"{reason}; correct it, or leave the option out") from error
-                warn(f"{reason}; the run goes on without it")
+                    raise
+                warn(f"{error}; the run goes on without it")
                 continue
             open_trackers.callback(_tell, trackers[name].finish, warn=warn)
 
@@ -107,7 +107,19 @@ def _runs_of(folder: RunFolder) -> dict[str, str]:
 
 
 def _started(name: str, folder: RunFolder) -> Any:
-    """Returns a tracker that has the run's recipe as its configuration, and the epochs of the journal."""
+    """Returns a tracker that has the run's recipe as its configuration, and the epochs of the journal.
+
+    Raises:
+        LabelEmbedError: It cannot be started.
+    """
+    try:
+        return _with_journal(name, folder)
+    except Exception as error:  # a package that is missing, no login, no server: each raises its own
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise LabelEmbedError(f"--track {name}: cannot be started ({reason}); correct it, or leave it out") from error
+
+
+def _with_journal(name: str, folder: RunFolder) -> Any:
     from accelerate.tracking import MLflowTracker, TensorBoardTracker, WandBTracker
 
     known, run, done = _runs_of(folder), str(folder.path), 0

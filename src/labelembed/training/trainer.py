@@ -94,7 +94,6 @@ class Trainer:
         self.weights = list(self.network.parameters())
         self.schedule = schedule
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
-        self._set_rates(0)
         self.state = RunState(self.network, self.optimizer, self.accelerator.scaler)
         self.selected_by = settings.selected_by(data)
         self.saving_times = SavingTimes(settings.checkpoints)
@@ -105,10 +104,15 @@ class Trainer:
         """Where the run stands."""
         return self.state.position
 
+    @property
+    def last_epoch(self) -> int:
+        """After how many epochs the run is over, by the recipe or by its patience if no better epoch comes."""
+        since = max(self.position.best_epoch, self.position.patience_from)
+        return min(self.epochs, since + (self.settings.selection.patience or self.epochs))
+
     def restore(self, checkpoint: Checkpoint) -> None:
         """Puts everything back to where a checkpoint was saved."""
         self.state.restore(checkpoint)
-        self._set_rates(self.position.step)
 
     def run(self) -> dict[str, Any]:
         """Trains to the end and returns what the selected epoch reached, for ``result.json``.
@@ -124,8 +128,7 @@ class Trainer:
             size, parts = self.batch_size, self.accelerator.num_processes * self.settings.micro_batches
             warm_up(self.network, self.data, -(-size // parts) if isinstance(size, int) else size)
         with stop_after_step() as self.signal:
-            patience = self.settings.selection.patience or self.epochs
-            while self.position.epoch < min(self.epochs, self.position.best_epoch + patience):
+            while self.position.epoch < self.last_epoch:
                 self._train_epoch()
         if self.state.best_weights:
             self.network.load_prediction_state(self.state.best_weights)
@@ -188,12 +191,12 @@ class Trainer:
             step_examples=examples,
             processes=accelerator.num_processes,
         )
+        self._set_rates(self.position.step)
         self.optimizer.zero_grad()
         terms = self._finite_terms(*self._backward(parts), parts)
         if settings.max_gradient_norm is not None:
             accelerator.clip_grad_norm_(self.model.parameters(), settings.max_gradient_norm)
         self.optimizer.step()
-        self._set_rates(self.position.step + 1)
         self.state.add_terms(terms, examples)
 
     def _set_rates(self, step: int) -> None:
@@ -314,7 +317,7 @@ class Trainer:
         Args:
             line: Of an epoch that has just ended.
         """
-        position, is_over = self.position, self.position.epoch == self.epochs
+        position, is_over = self.position, self.position.epoch >= self.last_epoch
         # The clock that says when to save is that of the process that writes.
         is_due = self.accelerator.is_main_process and self.saving_times.is_due(position.step, epoch_ends=bool(line))
         wishes = [self.signal.number is not None or self.stop(), is_due]

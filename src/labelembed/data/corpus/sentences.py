@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from labelembed.errors import DataError
+
 Array = npt.NDArray[Any]
 
 
@@ -42,7 +44,8 @@ class Sentences:
         self._file: int | None = None
         if isinstance(tokens, np.memmap) and hasattr(os, "pread"):
             # Read, where sentences are wanted here and there: pages of a map stay this process's memory once looked at.
-            self._file, self._file_offset = os.open(str(tokens.filename), os.O_RDONLY), tokens.offset
+            self._name = str(tokens.filename)
+            self._file, self._file_offset = os.open(self._name, os.O_RDONLY), tokens.offset
             weakref.finalize(self, os.close, self._file)
         self.offsets: npt.NDArray[np.int64] = np.asarray(offsets, dtype=np.int64)
 
@@ -67,8 +70,11 @@ class Sentences:
         if self._file is not None:
             size = self.tokens.itemsize
             begins = (self._file_offset + size * self.offsets[numbers]).tolist()
-            pieces = map(os.pread, repeat(self._file), (size * lengths).tolist(), begins)
-            return np.frombuffer(b"".join(pieces), self.tokens.dtype)
+            try:
+                pieces = b"".join(map(os.pread, repeat(self._file), (size * lengths).tolist(), begins))
+            except OSError as error:
+                raise DataError(f"{self._name}: cannot be read ({error.strerror}); put the corpus back") from None
+            return np.frombuffer(pieces, self.tokens.dtype)
         ends = np.cumsum(lengths)
         places = np.arange(ends[-1] if len(ends) else 0)
         places += np.repeat(self.offsets[numbers] - (ends - lengths), lengths)

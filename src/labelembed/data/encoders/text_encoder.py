@@ -99,12 +99,12 @@ class _OfModel(Encoder):
 
 
 class TextFeatures(_OfModel):
-    """The features of texts, see `text_features`.
+    """The features of texts, see `features_of`.
 
     Args:
         encoder: Folder of the model; None: the packaged one.
-        maximum_tokens: See `text_features`.
-        precision: See `text_features`.
+        maximum_tokens: See `features_of`.
+        precision: See `features_of`.
 
     Attributes:
         digest: SHA-256 of the model, once it was read.

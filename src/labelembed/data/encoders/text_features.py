@@ -165,7 +165,7 @@ class TextEncoder:
     Args:
         folder: Of the model.
         maximum_tokens: Of a text, to see that the model can read as many.
-        precision: See `text_features`.
+        precision: See `features_of`.
 
     Raises:
         DataError: It cannot be read, or reads fewer tokens.

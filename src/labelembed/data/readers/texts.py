@@ -57,8 +57,7 @@ class TextReader(LabelledFiles):
     Words are counted on the training texts that stay when validation and test texts are held out. Features are an
     encoder's last hidden states, averaged over the tokens; they are computed once and kept in ``~/.cache/labelembed``
     (or the folder that the environment variable ``LABELEMBED_CACHE`` names), where they are found again by the content
-    of texts and encoder. Cut short, the work goes on where it was. Tokens are for `text_transformer`, which begins with
-    the encoder.
+    of texts and encoder, once all are there. Tokens are for `text_transformer`, which begins with the encoder.
 
     Args:
         inputs: What texts become: `words`, bags of them; `features` of a text encoder; its `tokens`.

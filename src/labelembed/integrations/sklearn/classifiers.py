@@ -53,7 +53,7 @@ class ObjectiveClassifier(NeuralClassifier):
     Attributes:
         classes_: The labels [C], sorted.
         label_geometry_: `LabelGeometry` of the labels, by `str(label)`: what was learned about them.
-        temperature_: What the logits are divided by; 1 where none was fitted.
+        output_temperature_: What the logits are divided by; 1 where none was fitted.
         history_: For each epoch the mean of each term; `loss_curve_` the total's, `loss_` the last.
         n_iter_: Epochs trained; `best_iter_` the one whose weights are kept.
         validation_scores_: Accuracy on the validation set, for each epoch; `best_validation_score_` the best; None

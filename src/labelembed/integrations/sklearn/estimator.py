@@ -94,7 +94,7 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
             counted = truth >= 0
             if int(counted.sum()) >= FEWEST_CALIBRATION_EXAMPLES:
                 logits = logits_of(network, validation)
-                network.objective.temperature.fill_(fit_temperature(logits[counted], truth[counted]))
+                network.objective.output_temperature.fill_(fit_temperature(logits[counted], truth[counted]))
         self._keep(network, examples, seed)
         return self
 
@@ -115,7 +115,7 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
         """Returns the logits [N, C] divided by the fitted temperature."""
         check_is_fitted(self, "network_")
         inputs, _ = self._validated(inputs, None, reset=False)
-        return logits_of(self.network_.to(self.device), Examples(inputs)) / self.temperature_
+        return logits_of(self.network_.to(self.device), Examples(inputs)) / self.output_temperature_
 
     def _validated(self, inputs: Any, labels: Any, *, reset: bool) -> tuple[Any, Any]:
         how = {"accept_sparse": "csr", "dtype": np.float32, "allow_nd": self.encoder is not None, "reset": reset}
@@ -225,7 +225,7 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[mis
         """Keeps the network and what it has learned about labels, without what only training remembers by."""
         names = [str(label) for label in self.classes_]
         means = class_means(network, cast(Any, examples)) if len(names) <= MOST_MEANS else None
-        self.temperature_ = float(network.objective.temperature)
+        self.output_temperature_ = float(network.objective.output_temperature)
         self.label_geometry_ = network.objective.label_geometry(names, class_means=means)
         self.loss_curve_ = [terms["total"] for terms in self.history_]
         self.loss_ = self.loss_curve_[-1]
