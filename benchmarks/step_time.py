@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmarks.timing import interleaved, print_ratios
 from labelembed.geometry import LabelGeometry
-from labelembed.models import MLP
+from labelembed.lab.models import MLP
 from labelembed.objectives import (
     AdaptiveLabels,
     ConfidencePenalty,

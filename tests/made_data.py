@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import Split
+from labelembed.lab.data import Split
 
 _IDX_TYPES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
 

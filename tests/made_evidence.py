@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from labelembed.training.example_outcomes import ExampleOutcomes, half_precision
-from labelembed.training.run_folder import RunFolder
+from labelembed.lab.training.example_outcomes import ExampleOutcomes, half_precision
+from labelembed.lab.training.run_folder import RunFolder
 
 
 def bins(rows: dict[int, tuple[int, float, float]]) -> dict[str, list[Any]]:

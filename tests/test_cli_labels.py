@@ -19,8 +19,8 @@ from labelembed.geometry import (
 )
 from labelembed.geometry.agreement import geometry_scores, published_scores
 from labelembed.geometry.senses import shipped_senses
-from labelembed.report.label_figures import dendrogram, label_map
-from labelembed.report.label_matrix import Panel, label_matrix
+from labelembed.lab.report.label_figures import dendrogram, label_map
+from labelembed.lab.report.label_matrix import Panel, label_matrix
 
 from .made_cli import SMALL, call, succeed
 from .made_data import write_idx_folder

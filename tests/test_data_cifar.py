@@ -10,9 +10,9 @@ import re
 import numpy as np
 import pytest
 
-from labelembed.data import CifarReader
-from labelembed.data.readers.cifar import _load_pickle
 from labelembed.errors import DataError
+from labelembed.lab.data import CifarReader
+from labelembed.lab.data.readers.cifar import _load_pickle
 from tests.made_data import made_colours, picture_bytes, write_parquet
 from tests.made_pictures import (
     COARSE,

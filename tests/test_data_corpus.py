@@ -9,12 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from labelembed.data import CorpusSettings, PairFiles, Tokenizer, Vocabulary, preprocess, read_corpus
-from labelembed.data.corpus import counting
-from labelembed.data.corpus.lines import MAXIMUM_LINE_BYTES, line_blocks
-from labelembed.data.corpus.tokenizer import Characters, Words
 from labelembed.errors import DataError
-from labelembed.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS
+from labelembed.lab.data import CorpusSettings, PairFiles, Tokenizer, Vocabulary, preprocess, read_corpus
+from labelembed.lab.data.corpus import counting
+from labelembed.lab.data.corpus.lines import MAXIMUM_LINE_BYTES, line_blocks
+from labelembed.lab.data.corpus.tokenizer import Characters, Words
+from labelembed.lab.special_tokens import BEGIN, END, PAD, SPECIAL_TOKENS
 from tests.made_corpus import made_pairs, write_corpus, write_pair_files, write_text
 from tests.made_data import real_data_folder
 from tests.naive.corpus import naive_numbers, naive_vocabulary

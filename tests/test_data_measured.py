@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import DATA, Unchanged
-from labelembed.data.measured import renumbered
-from labelembed.data.preparation import prepare_to_evaluate
 from labelembed.errors import DataError
+from labelembed.lab.data import DATA, Unchanged
+from labelembed.lab.data.measured import renumbered
+from labelembed.lab.data.preparation import prepare_to_evaluate
 from tests.made_data import write_image, write_parquet
 from tests.made_pictures import write_classes
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import LabelledData, MnistReader, prepare, read_idx
 from labelembed.errors import DataError
+from labelembed.lab.data import LabelledData, MnistReader, prepare, read_idx
 from tests.made_data import idx_bytes, made_images, real_data_folder, write_idx, write_idx_folder
 
 SMALL = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)

@@ -7,7 +7,7 @@ import textwrap
 import numpy as np
 import torch
 
-from labelembed.data import (
+from labelembed.lab.data import (
     ImageReader,
     ParquetReader,
     TableReader,
@@ -15,7 +15,13 @@ from labelembed.data import (
     ValidationSplit,
     prepare,
 )
-from labelembed.data.data_notes import balance_notes, label_column_note, repeat_notes, repeated_pictures, repeated_texts
+from labelembed.lab.data.data_notes import (
+    balance_notes,
+    label_column_note,
+    repeat_notes,
+    repeated_pictures,
+    repeated_texts,
+)
 from tests.made_data import made_colours, write_picture_folder
 from tests.made_pictures import write_classes
 from tests.made_texts import reviews, write_csv

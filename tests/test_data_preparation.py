@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from labelembed.data import LabelledData, RawData, Split, ValidationSplit, prepare
 from labelembed.errors import DataError
+from labelembed.lab.data import LabelledData, RawData, Split, ValidationSplit, prepare
 from tests.made_data import made_split
 
 
@@ -124,7 +124,7 @@ def test_fingerprint_is_of_the_content():
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 5, 4), (7,)])
 def test_input_statistics_are_those_of_each_channel(dtype, shape, monkeypatch):
-    monkeypatch.setattr("labelembed.data.dataset._CHUNK_ELEMENTS", 1000)  # several chunks, the last one smaller
+    monkeypatch.setattr("labelembed.lab.data.dataset._CHUNK_ELEMENTS", 1000)  # several chunks, the last one smaller
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randint(0, 256, (301, *shape), generator=generator).to(dtype)
     inputs[:, 0] //= 3

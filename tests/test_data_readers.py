@@ -12,7 +12,8 @@ import pytest
 import sklearn.datasets
 import torch
 
-from labelembed.data import (
+from labelembed.errors import DataError
+from labelembed.lab.data import (
     DATA,
     LabelledData,
     PairFiles,
@@ -21,10 +22,9 @@ from labelembed.data import (
     preprocess,
     stratified_order,
 )
-from labelembed.data.encoders import text_features
-from labelembed.errors import DataError
-from labelembed.recipes.schema import parse_recipe
-from labelembed.runs.run import run_recipe
+from labelembed.lab.data.encoders import text_features
+from labelembed.lab.recipes.schema import parse_recipe
+from labelembed.lab.runs.run import run_recipe
 from tests.made_data import (
     made_colours,
     made_images,

@@ -13,11 +13,11 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from labelembed.data import TableReader, ValidationSplit, prepare
-from labelembed.data.encoders.table import COLUMNS_FILE, TableEncoder
-from labelembed.data.encoders.table_columns import kind_of
-from labelembed.data.files.parts import Reading, read_file
 from labelembed.errors import DataError
+from labelembed.lab.data import TableReader, ValidationSplit, prepare
+from labelembed.lab.data.encoders.table import COLUMNS_FILE, TableEncoder
+from labelembed.lab.data.encoders.table_columns import kind_of
+from labelembed.lab.data.files.parts import Reading, read_file
 from tests.made_texts import write_columns, write_csv, write_json_lines
 
 

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from labelembed.data import TextReader, WordBags
+from labelembed.lab.data import BagOfWordsEncoder, TextReader
 from tests.made_texts import reviews, write_columns, write_csv, write_json_lines, write_saved
 
 ROWS = [*reviews(20), ('he said "no, never"\nand left; then\tmore', "neg"), ("größer, schöner", "pos")]
@@ -199,11 +199,11 @@ def test_rare_labels_are_told_and_left_out_when_asked(tmp_path):
 
 def test_texts_alone_are_read_with_their_places(tmp_path):
     file = write_csv(tmp_path / "new.csv", [(text, n) for n, (text, _) in enumerate(reviews(3))], "text", "id")
-    found = TextReader(path="x.csv").new_examples(file, WordBags())
+    found = TextReader(path="x.csv").new_examples(file, BagOfWordsEncoder())
     assert list(found.inputs) == [text for text, _ in reviews(3)]
     assert found.names == ["new.csv row 2", "new.csv row 3", "new.csv row 4"]
     lines = write_json_lines(tmp_path / "new.jsonl", [(text,) for text, _ in reviews(3)], "anything")
-    found = TextReader(path="x.csv", text_column="anything").new_examples(lines, WordBags())
+    found = TextReader(path="x.csv", text_column="anything").new_examples(lines, BagOfWordsEncoder())
     assert found.names == ["new.jsonl line 1", "new.jsonl line 2", "new.jsonl line 3"]
 
 

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelembed.data import TextReader, Texts, ValidationSplit, prepare
-from labelembed.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE, WordBags, words_of
 from labelembed.errors import DataError
+from labelembed.lab.data import TextReader, Texts, ValidationSplit, prepare
+from labelembed.lab.data.encoders.bag_of_words import SETTINGS_FILE, VOCABULARY_FILE, BagOfWordsEncoder, words_of
 from tests.made_texts import reviews, write_csv
 from tests.naive.bag_of_words import naive_row, naive_vocabulary, naive_words
 
@@ -33,7 +33,7 @@ def rows_of(bags, texts):
 )
 def test_vocabulary_and_rows_are_those_of_the_naive_form(train, new, **how):
     wanted = naive_vocabulary(train, **how)
-    bags = WordBags(**how)
+    bags = BagOfWordsEncoder(**how)
     if not wanted:
         with pytest.raises(DataError, match="no word occurs in"):
             bags.fit_transform(Texts(train))
@@ -81,11 +81,11 @@ def _has(data, split, word):
 
 
 def test_what_was_learned_is_kept_and_read_again(tmp_path):
-    bags = WordBags(ngrams=3, minimum_texts=2, maximum_features=50, maximum_words=9)
+    bags = BagOfWordsEncoder(ngrams=3, minimum_texts=2, maximum_features=50, maximum_words=9)
     bags.fit_transform(Texts([text for text, _ in reviews(30)]))
     for name, kept in bags.files().items():
         (tmp_path / name).write_bytes(kept)
-    again = WordBags.load(tmp_path)
+    again = BagOfWordsEncoder.load(tmp_path)
     new = [text for text, _ in reviews(20, seed=1)]
     assert torch.equal(again.transform(new).inputs, bags.transform(new).inputs)
     assert again.files() == bags.files()
@@ -110,7 +110,7 @@ def test_damaged_vocabulary_is_refused(tmp_path, vocabulary, about, message):
     settings = {"format": "labelembed.words.1", "row_length": 3, "maximum_words": 5}
     (tmp_path / SETTINGS_FILE).write_text("{" if about is None else json.dumps(settings | about))
     with pytest.raises(DataError) as caught:
-        WordBags.load(tmp_path)
+        BagOfWordsEncoder.load(tmp_path)
     assert message in str(caught.value)
 
 
@@ -129,7 +129,7 @@ def test_arguments_out_of_their_range_are_named_together():
 
 def test_texts_are_chosen_by_position():
     texts = Texts(["a b", "", "c", "a c b"])
-    bags = WordBags(ngrams=1, minimum_texts=1, maximum_features=9, maximum_words=9)
+    bags = BagOfWordsEncoder(ngrams=1, minimum_texts=1, maximum_features=9, maximum_words=9)
     assert bags.fit_transform(texts.select(torch.tensor([0, 2]))).inputs.tolist() == [[1, 2], [3, 0]]
     assert bags.features == ("a", "b", "c")
     chosen = texts.select(torch.tensor([3, 1, 0, 3]))

@@ -13,11 +13,11 @@ import pytest
 import typer
 from PIL import Image
 
-from labelembed.cli import app
-from labelembed.cli.program import VERBS
-from labelembed.recipes.loading import read_recipe
-from labelembed.recipes.schema import Recipe, parse_recipe
-from labelembed.training.plain_yaml import plain_values
+from labelembed.lab.cli import app
+from labelembed.lab.cli.program import VERBS
+from labelembed.lab.recipes.loading import read_recipe
+from labelembed.lab.recipes.schema import Recipe, parse_recipe
+from labelembed.lab.training.plain_yaml import plain_values
 from tests.made_cli import call
 from tests.made_corpus import write_example_text
 from tests.made_data import write_idx_folder

@@ -17,9 +17,9 @@ from benchmarks.evidence.stacked import Examples, Stack, Weights
 from benchmarks.evidence.summary import COMPARISONS, Comparison, differences, level, mean_with_half, summary
 from torch import Tensor, nn
 
+from labelembed.lab.runs.expected_gain import expected_gain
+from labelembed.lab.training.schedules import cosine
 from labelembed.objectives import LabelEmbedding, LabelSmoothing, Objective, OneHot, OnlineLabelSmoothing
-from labelembed.runs.expected_gain import expected_gain
-from labelembed.training.schedules import cosine
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "evidence" / "results"

@@ -9,16 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from labelembed.errors import LabelEmbedError, TrainingError
+from labelembed.errors import LabelEmbedError
 from labelembed.geometry import LabelGeometry
 from labelembed.integrations import export as exporting
 from labelembed.integrations.export import export_run, export_saved
-from labelembed.models import MODELS, InputScaling
+from labelembed.lab.errors import TrainingError
+from labelembed.lab.models import MODELS, InputScaling
+from labelembed.lab.recipes.loading import load_recipe
+from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.training.network import Network
+from labelembed.lab.training.run_folder import RunFolder
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.loading import load_recipe
-from labelembed.runs.saved_run import SavedRun
-from labelembed.training.network import Network
-from labelembed.training.run_folder import RunFolder
 from tests.made_cli import SMALL, call, succeed
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `export`")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from labelembed.models import BagOfWords
-from labelembed.models.bag_of_words import texts_with_feature
+from labelembed.lab.models import BagOfWords
+from labelembed.lab.models.bag_of_words import texts_with_feature
 from tests.naive.bag_of_words import naive_mean
 
 ROWS = torch.tensor([[3, 5, 0, 0], [1, 2, 3, 4], [0, 0, 0, 0], [5, 0, 0, 0]], dtype=torch.int32)

@@ -250,7 +250,7 @@ def test_two_labels_of_mixed_examples_are_two_weighted_examples(mode):
 
 
 @pytest.mark.parametrize("weight", [None, [0.5, 2.0, 1.0, 0.25, 3.0]])
-@pytest.mark.parametrize("mode", [mode for mode in MODES if made_mode(mode).batch_dependent is None])
+@pytest.mark.parametrize("mode", [mode for mode in MODES if made_mode(mode).accumulation_warning is None])
 def test_micro_batches_add_up_to_one_batch(mode, weight):
     whole, split = made_mode(mode, weight=weight), made_mode(mode, weight=weight)
     batch = made_examples(whole)
@@ -268,7 +268,7 @@ def test_micro_batches_add_up_to_one_batch(mode, weight):
 
 
 def test_objectives_that_depend_on_the_batch_say_why():
-    said = {mode: made_mode(mode).batch_dependent for mode in MODES}
+    said = {mode: made_mode(mode).accumulation_warning for mode in MODES}
     assert {mode for mode, reason in said.items() if reason is not None} == {
         *(mode for mode in MODES if mode.startswith("label_embedding") and "fixed" not in mode),
         *(mode for mode in COUPLED if "epoch" not in mode),

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from labelembed.geometry import LabelGeometry
-from labelembed.models import MLP, InputScaling
+from labelembed.lab.models import MLP, InputScaling
+from labelembed.lab.training.network import Network
+from labelembed.lab.training.optimizers import OPTIMIZERS
 from labelembed.objectives import LabelEmbedding, LabelSmoothing, OneHot, label_embedding
 from labelembed.seeds import seeded
-from labelembed.training.network import Network
-from labelembed.training.optimizers import OPTIMIZERS
 
 from .made_objectives import made_examples, made_mode
 

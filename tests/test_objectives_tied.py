@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from labelembed.lab.training.checkpoints import Checkpoint, load_newest, save_checkpoint
+from labelembed.lab.training.network import Network
+from labelembed.lab.training.optimizers import OPTIMIZERS
 from labelembed.objectives import OBJECTIVES
 from labelembed.seeds import generator, seeded
-from labelembed.training.checkpoints import Checkpoint, load_newest, save_checkpoint
-from labelembed.training.network import Network
-from labelembed.training.optimizers import OPTIMIZERS
 
 from .made_objectives import made_mode
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from labelembed.errors import RecipeError
+from labelembed.lab.errors import RecipeError
+from labelembed.lab.recipes.loading import load_recipe, parse_variant, variant_folder, variant_name
+from labelembed.lab.runs import machines
+from labelembed.lab.runs.comparison import run_comparison
+from labelembed.lab.runs.comparison_plan import plan_comparison
+from labelembed.lab.runs.machines import default_jobs, visible_gpus
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.loading import load_recipe, parse_variant, variant_folder, variant_name
-from labelembed.runs import machines
-from labelembed.runs.comparison import run_comparison
-from labelembed.runs.comparison_plan import plan_comparison
-from labelembed.runs.machines import default_jobs, visible_gpus
 
 
 @pytest.mark.parametrize(

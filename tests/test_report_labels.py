@@ -10,14 +10,14 @@ import torch
 from scipy.stats import spearmanr
 
 from labelembed.geometry import LabelGeometry, label_plane
-from labelembed.report import load_comparison, write_report
-from labelembed.report.error_analysis import confusion_similarity, error_analysis, error_section
-from labelembed.report.label_figures import map_stress
-from labelembed.report.label_matrix import Panel, label_matrix
-from labelembed.report.reliability import calibration_gap
-from labelembed.report.sentences import sentence_section
-from labelembed.report.similarities import label_similarities
-from labelembed.special_tokens import SPECIAL_TOKENS
+from labelembed.lab.report import load_comparison, write_report
+from labelembed.lab.report.error_analysis import confusion_similarity, error_analysis, error_section
+from labelembed.lab.report.label_figures import map_stress
+from labelembed.lab.report.label_matrix import Panel, label_matrix
+from labelembed.lab.report.reliability import calibration_gap
+from labelembed.lab.report.sentences import sentence_section
+from labelembed.lab.report.similarities import label_similarities
+from labelembed.lab.special_tokens import SPECIAL_TOKENS
 from tests.made_evidence import leave_errors, leave_examples, leave_sentences
 from tests.made_runs import embedding_geometry, make_comparison, run_path
 
@@ -189,10 +189,10 @@ def test_a_relation_of_likeness_and_confusion_is_said_only_where_it_is_clear_of_
 
 def test_page_shows_errors_and_says_which_runs_left_none(folder):
     leave_errors(run_path(folder, EMBEDDING, 0), [(0, 1, 6)], labels=4)
-    (run_path(folder, EMBEDDING, 1) / "evidence").mkdir()
-    (run_path(folder, EMBEDDING, 1) / "evidence" / "errors.json").write_text('{"labels": 4}')
+    (run_path(folder, EMBEDDING, 1) / "diagnostics").mkdir()
+    (run_path(folder, EMBEDDING, 1) / "diagnostics" / "errors.json").write_text('{"labels": 4}')
     text = write_report(folder).read_text(encoding="utf-8")
-    assert "label_embedding, seed 1: evidence/errors.json: damaged" in text
+    assert "label_embedding, seed 1: diagnostics/errors.json: damaged" in text
     assert "one_hot: the runs left no evidence of their errors" in text
     assert "a picture of cat, predicted as dog" in text
     assert text.count('<img src="data:image/png;base64,') == 2
@@ -218,7 +218,7 @@ def test_page_shows_errors_and_says_which_runs_left_none(folder):
 def test_evidence_that_cannot_be_true_is_not_shown(folder, change):
     run = run_path(folder, EMBEDDING, 0)
     leave_errors(run, [(0, 1, 6)], labels=4)
-    path = run / "evidence" / "errors.json"
+    path = run / "diagnostics" / "errors.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert error_analysis(_variant(folder)) is None
 
@@ -240,7 +240,7 @@ def test_sentences_of_which_the_baseline_has_none_are_left_out(folder):
     leave_sentences(run_path(folder, EMBEDDING, 0), [("A", 0.6)])
     comparison = load_comparison(folder)
     assert sentence_section(comparison, comparison.variants[1]) is None
-    path = run_path(folder, "one_hot", 0) / "evidence"
+    path = run_path(folder, "one_hot", 0) / "diagnostics"
     path.mkdir()
     (path / "sentences.json").write_text('{"sentences": [{"place": 0}]}')
     assert sentence_section(comparison, comparison.variants[1]) is None

@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 
+from labelembed.lab.report import comparison_rows, load_comparison, table_notes, verdict
+from labelembed.lab.report.verdict import full_verdict
+from labelembed.lab.training.run_folder import RunFolder
 from labelembed.metrics import joint_interval
-from labelembed.report import comparison_rows, load_comparison, table_notes, verdict
-from labelembed.report.verdict import full_verdict
-from labelembed.training.run_folder import RunFolder
 from tests.made_evidence import leave_errors, leave_examples
-from tests.made_runs import fail_run, journal_lines, make_comparison, make_run, metrics, run_path
+from tests.made_runs import fail_run, history_lines, make_comparison, make_run, metrics, run_path
 
 SMOOTHING = "label_smoothing smoothing=0.4"
 NO_SMOOTHING = "No label smoothing is in this comparison: what it would give is not known."
@@ -276,7 +276,7 @@ def _without_fingerprint(folder):
         ),
         (
             lambda folder: RunFolder(run_path(folder, "label_embedding", 0)).examples_file.write_bytes(b"x" * 99),
-            "label_embedding, seed 0: evidence/examples.safetensors: damaged, cannot be read",
+            "label_embedding, seed 0: diagnostics/examples.safetensors: damaged, cannot be read",
         ),
     ],
 )
@@ -355,7 +355,7 @@ def test_without_finished_runs_nothing_is_compared(tmp_path, kept, expected):
 
 
 def test_a_single_run_says_what_it_reached_and_that_one_run_has_no_spread(tmp_path):
-    make_run(tmp_path, test=metrics(0.0145), validation=metrics(0.016), journal=journal_lines([0.1, 0.0145]))
+    make_run(tmp_path, test=metrics(0.0145), validation=metrics(0.016), history=history_lines([0.1, 0.0145]))
     sentence, longer = verdict(load_comparison(tmp_path))
     assert longer == "In this run the best epoch was the last: train longer (--set epochs=...)."
     assert "a test error of 1.45 % and a validation error of 1.60 % after epoch 2 of 2" in sentence
@@ -385,6 +385,6 @@ def test_that_nothing_was_learned_is_said_first(tmp_path):
     errors["one_hot"] = {0: 0.25, 1: 0.25}
     found = _counts_of_labels(tmp_path / "none", errors, [64, 56])
     assert not any("most frequent" in statement for statement in found)
-    run = make_run(tmp_path / "run", test=metrics(0.5), journal=journal_lines([0.5]))
+    run = make_run(tmp_path / "run", test=metrics(0.5), history=history_lines([0.5]))
     leave_errors(run.path, [(0, 1, 1)], labels=2, of_label=[5, 5])
     assert verdict(load_comparison(run.path))[1].startswith("The run does not do better than always giving")

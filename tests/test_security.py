@@ -13,14 +13,14 @@ import yaml
 from PIL import Image
 
 from labelembed import json_files, tensor_files
-from labelembed.data.corpus import lines
-from labelembed.data.files import csv, parquet
-from labelembed.report import write_card, write_report
-from labelembed.training import plain_yaml
+from labelembed.lab.data.corpus import lines
+from labelembed.lab.data.files import csv, parquet
+from labelembed.lab.report import write_card, write_report
+from labelembed.lab.training import plain_yaml
 from tests.made_cli import succeed
 from tests.made_evidence import leave_errors
 from tests.made_in_process import make_runs_here
-from tests.made_runs import ENVIRONMENT, fail_run, journal_lines, make_comparison, make_run, metrics, run_path
+from tests.made_runs import ENVIRONMENT, fail_run, history_lines, make_comparison, make_run, metrics, run_path
 
 SOURCE = Path(__file__).parents[1] / "src" / "labelembed"
 VERBS = """
@@ -118,7 +118,7 @@ def test_texts_of_a_run_are_no_markup_in_its_report_and_card(tmp_path):
     fail_run(failed, f"the loss of {SCRIPT} is not finite", seed=1)
     data = ENVIRONMENT["data"] | {"source": SCRIPT, "notes": [SCRIPT], "names": [SCRIPT, "b"]}
     told = {"command": ["labelembed", SCRIPT], "processor": SCRIPT, "changes": [SCRIPT], "commit": SCRIPT, "data": data}
-    run = make_run(tmp_path / "run", test=metrics(0.1), journal=journal_lines([0.2, 0.1]))
+    run = make_run(tmp_path / "run", test=metrics(0.1), history=history_lines([0.2, 0.1]))
     for folder in (run.path, *(run_path(tmp_path / "c", name, 0) for name in ("one_hot", "label_embedding"))):
         type(run)(folder).write_environment(ENVIRONMENT | told)
         leave_errors(folder, [(0, 1, 3)], labels=2)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.training.evaluation import calibrate, predicted_logits
 from labelembed.metrics import classification_metrics, fit_temperature
-from labelembed.runs.saved_run import SavedRun
-from labelembed.training.evaluation import calibrate, predicted_logits
 from tests.made_cli import call, succeed
 from tests.made_training import cached_data, contents, differences, small_recipe, timeless, train
 

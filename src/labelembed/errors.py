@@ -79,7 +79,9 @@ class ArgumentErrors:
     def whole(self, name: str, value: object, *, least: int, optional: bool = False) -> None:
         """Notes an error unless `value` is a whole number of at least `least`, or with `optional` None."""
         rule = f"must be a whole number >= {least}" + (", or None" if optional else "")
-        self.require((optional and value is None) or (isinstance(value, Integral) and value >= least), name, value, rule)
+        self.require(
+            (optional and value is None) or (isinstance(value, Integral) and value >= least), name, value, rule
+        )
 
     def raise_if_any(self) -> None:
         """Raises InvalidArguments, a ValueError, with every error, one a line."""

@@ -10,8 +10,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from labelembed.lab.report import comparison_rows, load_comparison, verdict, write_csv
 from labelembed.metrics import joint_interval, paired_comparison
-from labelembed.report import comparison_rows, load_comparison, verdict, write_csv
 from tests.made_runs import make_comparison
 from tests.made_training import no_flush  # noqa: F401
 from tests.reliability.figures import sized

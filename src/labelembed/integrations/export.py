@@ -21,11 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from labelembed import __version__, seeds
-from labelembed.errors import ArgumentErrors, LabelEmbedError, RunFolderError, TrainingError
-from labelembed.runs.saved_run import SavedRun
-from labelembed.runs.stored import stored_recipe
-from labelembed.training.files import write_bytes
-from labelembed.training.run_folder import RunFolder
+from labelembed.errors import ArgumentErrors, LabelEmbedError
+from labelembed.lab.errors import RunFolderError, TrainingError
+from labelembed.lab.runs.saved_run import SavedRun
+from labelembed.lab.runs.stored import stored_recipe
+from labelembed.lab.training.files import write_bytes
+from labelembed.lab.training.run_folder import RunFolder
 
 Format = Literal["onnx", "torch"]
 INSTALL = "pip install 'labelembed[export]'"

@@ -10,8 +10,8 @@ import numpy as np
 
 from labelembed.errors import unknown_name
 from labelembed.geometry import LabelGeometry
+from labelembed.lab.recipes.signature import POINTED_TO, SUPPLIED, keys_of, resolve
 from labelembed.objectives import OBJECTIVES
-from labelembed.recipes.signature import POINTED_TO, SUPPLIED, keys_of, resolve
 
 
 def checked_arguments(name: str, arguments: Mapping[str, Any] | None) -> dict[str, Any]:

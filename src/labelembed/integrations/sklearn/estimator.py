@@ -29,13 +29,13 @@ from labelembed.integrations.sklearn.parts import (
     train_epoch,
     width_of,
 )
+from labelembed.lab.recipes.signature import takes
+from labelembed.lab.training.evaluation import class_means, hidden_states
+from labelembed.lab.training.network import Network
+from labelembed.lab.training.optimizers import OPTIMIZERS
+from labelembed.lab.training.schedules import SCHEDULES
 from labelembed.metrics.calibration import FEWEST_CALIBRATION_EXAMPLES, fit_temperature
 from labelembed.objectives import OBJECTIVES, Distillation, Retrospection
-from labelembed.recipes.signature import takes
-from labelembed.training.evaluation import class_means, hidden_states
-from labelembed.training.network import Network
-from labelembed.training.optimizers import OPTIMIZERS
-from labelembed.training.schedules import SCHEDULES
 
 #: Of so many labels a table of means, and of distances between all of them, is still small.
 MOST_MEANS = 4_000

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from labelembed.data import Batch
 from labelembed.geometry import LabelGeometry
-from labelembed.models import MLP
-from labelembed.training.network import Network
+from labelembed.lab.data import Batch
+from labelembed.lab.models import MLP
+from labelembed.lab.training.network import Network
 
 # Examples at once where nothing is trained.
 EVALUATION_EXAMPLES = 1_000

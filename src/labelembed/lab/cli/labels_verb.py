@@ -1,0 +1,235 @@
+"""The verb `labels`: which labels a run learned to be alike, how well that agrees with what is known, and drawings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from labelembed.lab.cli.options import GroupsOption, JsonOption, WordnetOption, out_option
+from labelembed.lab.cli.program import verb
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from labelembed.geometry import AgreementResult, Hierarchy, LabelGeometry
+    from labelembed.geometry.agreement import GeometryScores
+
+_LEARNED, _MEANS = "learned labels", "class means of the outputs"
+# Nobody reads a longer list, and of tens of thousands of words it takes minutes.
+_MOST_LISTED = 200
+
+
+@verb(
+    "Use what was trained",
+    "labelembed labels runs/digits",
+    "labelembed labels runs/digits 4 7 --count 3",
+    "labelembed labels runs/digits --out labels",
+)
+def labels(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a saved geometry (.safetensors).")],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="LABEL...", help="Show these labels only; by default all of them.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", "-k", min=1, metavar="N", help="Nearest labels to show.")] = 5,
+    first: Annotated[
+        int | None, typer.Option("--first", min=1, metavar="N", help="List, score and draw the first N labels.")
+    ] = None,
+    wordnet: WordnetOption = False,
+    senses: Annotated[
+        Path | None,
+        typer.Option("--senses", metavar="FILE", help="What the labels mean in WordNet: YAML, `otter: otter.n.02`."),
+    ] = None,
+    groups: GroupsOption = None,
+    out: Annotated[
+        Path | None, out_option("FOLDER", "Write the tree, a map, a heat map and all distances into this folder.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the labels nearest to each label as the run learned them, score them, and draw them."""
+    from labelembed.errors import LabelEmbedError
+    from labelembed.geometry import read_hierarchy
+    from labelembed.geometry.agreement import geometry_scores, published_scores
+    from labelembed.lab.training.run_folder import RunFolder
+
+    found = _geometries(run)
+    learned = found[_LEARNED]
+    listed = list(names or learned.names[: first or _MOST_LISTED])
+    try:
+        near = learned.neighbours_of(listed, k=count)
+    except KeyError as error:
+        place = RunFolder(run).geometry_file if run.is_dir() else run
+        raise LabelEmbedError(f"{place}: {error.args[0]}") from error
+    reference = tree = None
+    scored: dict[str, LabelGeometry] = {}
+    if not names or wordnet or senses or groups or out:
+        scored = _with_distances(found, first, run, asked=bool(wordnet or senses or groups or out or first))
+    if scored and (wordnet or senses):
+        reference = _wordnet_distances(scored[_LEARNED].names, senses)
+    if scored and groups:
+        tree = read_hierarchy(groups, scored[_LEARNED].names)
+    try:
+        scores = {name: geometry_scores(one, wordnet=reference, hierarchy=tree) for name, one in scored.items()}
+        written = _export(scored, out, reference) if out else []
+    except ValueError as error:
+        raise LabelEmbedError(f"{run}: {error}") from error
+    published = published_scores(learned.names) if reference is not None else {}
+    if len(listed) < len(learned) and not names:
+        more = "--first N lists more of them, or name those you want"
+        typer.echo(f"note: the first {len(listed):,} of {len(learned):,} labels; {more}", err=True)
+    if as_json:
+        about: dict[str, Any] = {"run": str(run), "labels": len(learned), "unit": learned.score_unit}
+        about["nearest"] = {label: [one._asdict() for one in others] for label, others in near.items()}
+        about["scores"] = [
+            {"geometry": name, "source": found[name].source} | one.as_json() for name, one in scores.items()
+        ]
+        about |= {"published_tau_b": published, "written": [str(path) for path in written]}
+        typer.echo(json.dumps(about, ensure_ascii=False))
+        return
+    typer.echo(f"(in brackets: {learned.score_unit})")
+    for label, others in near.items():
+        typer.echo(f"{label}: " + ", ".join(f"{one.name} ({one.score:.3g})" for one in others))
+    if scores:
+        units = {name: one.distance_unit for name, one in scored.items()}
+        _print(scores, units, len(scored[_LEARNED]), published, tree)
+        if reference is None and tree is None:
+            typer.echo("(--wordnet and --groups FILE say how well this agrees with what is known)", err=True)
+    if written:
+        folders = sorted({path.parent for path in written}, key=lambda folder: len(folder.parts))
+        typer.echo(f"written: {', '.join(path.name for path in written if path.parent == folders[0])}")
+        typer.echo(f"into:    {', '.join(map(str, folders))}")
+
+
+def _geometries(run: Path) -> dict[str, LabelGeometry]:
+    """Returns the geometries of a run or a file by what they are called, the learned one first."""
+    from labelembed.errors import DataError
+    from labelembed.geometry import LabelGeometry
+    from labelembed.lab.training.run_folder import RunFolder
+
+    if run.suffix == ".safetensors" or run.is_file():
+        RunFolder(run.parent).require_unchanged(run)
+        return {_LEARNED: LabelGeometry.load(run)}
+    folder = RunFolder(run)
+    folder.require_finished()
+    found = {_LEARNED: folder.label_geometry()}
+    if folder.class_means_file.exists():
+        found[_MEANS] = folder.class_means()
+        if found[_MEANS].names != found[_LEARNED].names:
+            what = f"its {len(found[_MEANS])} labels are not the {len(found[_LEARNED])} that the run has learned"
+            raise DataError(f"{folder.class_means_file}: {what}; the file is of another run")
+    return found
+
+
+def _with_distances(
+    found: dict[str, LabelGeometry], first: int | None, run: Path, *, asked: bool
+) -> dict[str, LabelGeometry]:
+    """Returns the geometries of the labels that are scored; none if there are too many and scores are optional."""
+    from labelembed.errors import DataError
+    from labelembed.geometry.clustering import MOST_LABELS
+
+    count = len(found[_LEARNED])
+    if min(count, first or count) > MOST_LABELS:
+        if not asked:
+            return {}
+        what = f"{count:,} labels, at most {MOST_LABELS:,} can be compared and drawn"
+        raise DataError(f"{run}: {what}; --first {MOST_LABELS} takes the first of them")
+    if min(count, first or count) < 2:
+        raise DataError(f"{run}: a single label has no distances")
+    if first is None or first >= count:
+        return found
+    return {name: one.select(one.names[:first]) for name, one in found.items()}
+
+
+def _wordnet_distances(names: tuple[str, ...], senses: Path | None) -> Tensor:
+    """Returns the distances in WordNet; says which labels it lacks, and scores without them."""
+    from labelembed.errors import LabelEmbedError
+    from labelembed.geometry import WordNet, read_senses, senses_for
+
+    meant = read_senses(senses, names) if senses else senses_for(names)
+    try:
+        return WordNet().distances(names, meant)
+    except LabelEmbedError as error:
+        distances = WordNet().distances(names, meant, missing="drop")
+        message = str(error).replace(
+            "give their senses, or ask to score without them", "--senses FILE gives their senses"
+        )
+        if distances.isnan().all():
+            raise LabelEmbedError(message) from error
+        typer.echo(f"note: {message}", err=True)
+        return distances
+
+
+def _export(found: dict[str, LabelGeometry], folder: Path, reference: Tensor | None) -> list[Path]:
+    from labelembed.lab.report.catalogue import export_geometry
+
+    written = export_geometry(found[_LEARNED], folder, reference=reference)
+    if _MEANS in found:
+        written += export_geometry(found[_MEANS], folder / "class-means", reference=reference)
+    return written
+
+
+def _print(
+    scores: dict[str, GeometryScores],
+    units: dict[str, str],
+    count: int,
+    published: dict[str, float],
+    hierarchy: Hierarchy | None,
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(f"{count:,} labels", no_wrap=True)
+    first = next(iter(scores.values()))
+    if first.wordnet is not None:
+        table.add_column("tau-b to WordNet", justify="right", no_wrap=True)
+        table.add_column("disparity", justify="right", no_wrap=True)
+    if first.hierarchy is not None:
+        table.add_column("tau-b to hierarchy", justify="right", no_wrap=True)
+        table.add_column("nearest in same group", justify="right", no_wrap=True)
+    for name, one in scores.items():
+        cells = [name]
+        if one.wordnet is not None:
+            cells += [_tau(one.wordnet), "-" if one.disparity is None else f"{one.disparity:.3f}"]
+        if one.hierarchy is not None:
+            cells += [_tau(one.hierarchy.kendall), f"{one.hierarchy.same_group:.1%}"]
+        table.add_row(*cells)
+    for name, value in published.items():
+        table.add_row(f"{name} (published)", f"{value:.3f}", *([""] * (len(table.columns) - 2)), style="dim")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=100)
+    if len(table.columns) > 1:
+        console.print(table)
+    for name, one in scores.items():
+        near = ", ".join(f"{a} - {b} ({distance:.3g})" for a, b, distance in one.nearest)
+        console.print(f"{name}, nearest pairs (in brackets: {units[name]}): {near}", markup=False, highlight=False)
+    _print_notes(first, count, published, hierarchy)
+
+
+def _print_notes(scores: GeometryScores, count: int, published: dict[str, float], hierarchy: Hierarchy | None) -> None:
+    """Says what the numbers are over, on standard error."""
+    if scores.disparity is not None:
+        typer.echo("note: disparity is that of the map and WordNet's (Procrustes), from 0 (alike) to 1", err=True)
+    if scores.wordnet is not None and scores.wordnet.left_out:
+        typer.echo(f"note: WordNet's score is without {_reasons(scores.wordnet)}", err=True)
+    if scores.hierarchy is not None and hierarchy is not None:
+        if scores.hierarchy.kendall.left_out:
+            typer.echo(f"note: the hierarchy's score is without {_reasons(scores.hierarchy.kendall)}", err=True)
+        over = f"over {scores.hierarchy.labels} labels, {scores.hierarchy.by_chance:.1%} by chance"
+        typer.echo(f"note: nearest in same group is {over}; hierarchy: {hierarchy.source}", err=True)
+    if published:
+        over_fewer = ", over 23 of the 50 labels" if count == 50 else ""  # AwA2
+        typer.echo(f"note: published by Yu, Verma 2022, table 2{over_fewer}", err=True)
+
+
+def _tau(result: AgreementResult) -> str:
+    return f"{result.mean:.3f}" if result.per_label else "-"
+
+
+def _reasons(result: AgreementResult) -> str:
+    parts = [f"{label} ({why})" for label, why in list(result.left_out.items())[:10]]
+    more = len(result.left_out) - len(parts)
+    return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
