@@ -191,7 +191,7 @@ class AdaptiveLabels(Objective):
         """Returns the mean over all pairs of what eq. 3 sums, by the squares of sums of directions."""
         directions = z / z.norm(dim=1, keepdim=True).clamp_min(1e-6)
         by_class, weights = class_sums(
-            directions, examples.labels, examples.sample_weight, self.num_labels, group=examples.group
+            directions, examples.labels, examples.loss_weights, self.num_labels, group=examples.group
         )
         unlike = by_class.sum(dim=0).square().sum() - by_class.square().sum()
         return unlike / weights.sum().clamp_min(1e-15).square() * examples.step_share()
